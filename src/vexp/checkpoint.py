@@ -1,0 +1,156 @@
+"""Checkpoints: when one is written, written whole or not at all, read without trust, and which are kept.
+
+A file holds tensors and plain containers only, so that ``torch.load(weights_only=True)`` reads it anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vexp.errors import UserError
+from vexp.fields import Checked, option
+from vexp.schedule import Every
+
+BEST = "best.pth"
+LAST = "last.pth"
+_PERIODIC = re.compile(r"^(?P<unit>epoch|step)_(?P<count>\d+)\.pth$")
+
+
+def _positive_or_unlimited(value: int) -> str | None:
+    return None if value == -1 or value > 0 else "must be > 0, or -1 for no limit"
+
+
+@dataclass(kw_only=True, slots=True)
+class Checkpoint(Checked):
+    """The ``checkpoint`` group (mmcv's ``checkpoint_config``). The best one (eval.save_best) is kept beside these."""
+
+    interval: int = option(-1, "epochs (steps) between checkpoints; -1: never")
+    by_epoch: bool = option(True, "count epochs; false: optimizer steps")
+    save_optimizer: bool = option(True, "keep what resuming needs; false: weights only, which cannot be resumed")
+    out_dir: str | None = option(None, "where checkpoints go; null: checkpoints/ of the run folder")
+    max_keep_ckpts: int = option(-1, "newest periodic checkpoints kept; -1: all", check=_positive_or_unlimited)
+    save_last: bool = option(True, "write one after the last step whatever the interval")
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        self.every()
+
+    def every(self) -> Every:
+        return Every(self.interval, self.by_epoch)
+
+    def name(self, step: int, steps_per_epoch: int) -> str:
+        """``epoch_3.pth`` where ``step`` ends an epoch and epochs are counted, else ``step_60.pth``."""
+        if self.by_epoch and step % steps_per_epoch == 0:
+            return f"epoch_{step // steps_per_epoch}.pth"
+        return f"step_{step}.pth"
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all: a temporary file, to the disk, then renamed.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; what was there before is intact.
+    """
+    import torch
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a short write as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: the checkpoint cannot be written: {error}; earlier checkpoints are intact") from error
+
+
+def link(source: Path, name: str) -> None:
+    """Give a checkpoint a second name in its folder: a hard link, or a copy where the file system has none."""
+    temporary = source.with_name(f".{name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    temporary.replace(source.with_name(name))
+    _sync_folder(source.parent)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU.
+
+    Raises:
+        UserError: no such file, not a checkpoint, damaged, or holding more than tensors and plain containers.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint") from None
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path}: refused, it holds more than tensors and plain values: {_first_line(error)}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a checkpoint, or damaged: {_first_line(error)}") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
+    return state
+
+
+def prunable(names: Iterable[str], keep: int) -> list[str]:
+    """The periodic checkpoints beyond the ``keep`` newest of their unit; none with ``keep`` -1."""
+    if keep < 0:
+        return []
+    found = [(match["unit"], int(match["count"]), name) for name in names if (match := _PERIODIC.match(name))]
+    surplus = []
+    for unit in ("epoch", "step"):
+        counted = sorted((count, name) for kind, count, name in found if kind == unit)
+        surplus += [name for _, name in counted[:-keep]]
+    return surplus
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete the periodic checkpoints beyond ``keep``; best and last keep their content under their own names."""
+    for name in prunable((path.name for path in folder.iterdir()), keep):
+        (folder / name).unlink()
+
+
+def find(folder: Path) -> Path | None:
+    """The newest checkpoint of a folder that can be read: the last, else the others from the youngest."""
+    others = sorted(
+        (path for path in folder.glob("*.pth") if path.name != LAST),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
+    for path in (folder / LAST, *others):
+        if path.is_file():
+            try:
+                load(path)
+            except UserError:
+                continue
+            return path
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # a folder cannot be opened there; the rename itself is journaled
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

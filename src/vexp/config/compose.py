@@ -1,0 +1,112 @@
+"""From words to a ``Config``, without the command line: for notebooks, tests and every door but ``train``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from vexp.config.command_line import group_options, normalize, search_folders, search_path_words
+from vexp.config.load import load
+from vexp.config.messages import ConfigError, explain
+from vexp.config.origin import Origins
+from vexp.config.paths import conf_dir
+from vexp.config.schema import Config
+from vexp.config.store import register
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The configuration of an earlier run: its values, and the file they came from."""
+
+    values: dict[str, Any]
+    path: Path
+
+
+def compose(
+    overrides: Sequence[str] = (), *, saved: Saved | None = None, config_dirs: Sequence[str | Path] = ()
+) -> Config:
+    """The typed configuration that ``python -m vexp.train OVERRIDES`` would run with.
+
+    Args:
+        overrides: words of the command line, ``lr=cosine`` among them.
+        saved: an earlier run's values to start from, instead of the shipped defaults.
+        config_dirs: folders with options of one's own.
+
+    Raises:
+        ConfigError: (a ValueError) the message that the command line would print.
+    """
+    register()
+    words = normalize(overrides)
+    if config_dirs:
+        words.append("hydra.searchpath=[" + ",".join(f"'file://{Path(d).absolute()}'" for d in config_dirs) + "]")
+    words += search_path_words(words)
+    name = "train"
+    if saved is not None:
+        words, name = store_saved(saved, words), "rerun"
+    origins = Origins(words=words, folders=search_folders((), words), saved=saved.path if saved else None)
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = hydra.compose(name, overrides=words, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        text = explain(error, origins)
+        if text is None:
+            raise
+        raise ConfigError(text) from error
+    with open_dict(composed):
+        settings = composed.pop("hydra")
+    return typed(composed, settings.runtime.choices, origins)
+
+
+def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins) -> Config:
+    """``load``, plus what only the chosen options tell: the run's name and its length."""
+    origins.choices = {str(group): option for group, option in choices.items()}
+    config = load(composed, origins)
+    if config.run_name is None:
+        config.run_name = origins.choices.get("experiment") or origins.choices.get("data") or "run"
+    if config.epochs is None and config.max_steps is None:
+        config.epochs = config.data.default_epochs
+    return config
+
+
+def store_saved(saved: Saved, words: Sequence[str]) -> list[str]:
+    """Give a run's values to Hydra as ``saved_run``; the overrides that go with it.
+
+    A group that the words choose anew replaces the saved one. The saved ``plugins`` do not count: what may be imported
+    is said on the command line or in the user's own folders, never by a file that came with a run.
+    """
+    values = saved.values | {"plugins": []}
+    adapted = []
+    for word in words:
+        key, equals, _ = word.partition("=")
+        group, at, _ = key.partition("@")
+        if not (equals and group_options(group)):
+            adapted.append(word)
+        elif at or group == "experiment":
+            raise ConfigError(f"{word}: cannot be chosen for a saved run (command line); start a new run with it")
+        else:
+            values.pop(group, None)
+            adapted.append(f"+{word}")
+    ConfigStore.instance().store(name="saved_run", node=OmegaConf.create(values), provider="vexp")
+    return adapted
+
+
+def read_saved(path: Path) -> Saved:
+    """A run's ``config.yaml``."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); is {path.parent} a run folder?") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(explain(error, Origins()) or f"{path}: not valid YAML") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: is no saved configuration of a run")
+    return Saved(values, path)

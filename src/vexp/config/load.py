@@ -1,0 +1,149 @@
+"""The one border: a composed DictConfig comes in, plain typed dataclasses go out, and every check has been made."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, cast
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vexp.config.messages import ConfigError, explain_value, missing, unknown_key
+from vexp.config.origin import Origins
+from vexp.config.plugin import Built, option_class
+from vexp.config.schema import OPEN_GROUPS, Config
+from vexp.config.store import root_schema
+from vexp.errors import UserError
+
+_VERBS = {"data": "source", "model": "build", "loss": "build", "optimizer": "build", "lr_policy": "lr_at"}
+
+
+def load(composed: DictConfig, origins: Origins) -> Config:
+    """The typed configuration.
+
+    Raises:
+        ConfigError: everything that is wrong, in one message: values that are missing, keys that no class has, rules of
+            fields and classes that do not hold.
+    """
+    try:
+        absent = sorted(OmegaConf.missing_keys(composed))
+        if absent:
+            raise ConfigError("\n".join(missing(key, origins) for key in absent))
+        OmegaConf.resolve(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain_value(error, origins)) from None
+    walk = _Walk(origins, list(composed.get("plugins") or []))
+    config = walk.value(composed, "")
+    if walk.complaints:
+        raise ConfigError("\n".join(walk.complaints))
+    return cast(Config, config)
+
+
+class _Walk:
+    """Makes instances from the leaves up and gathers what each class complains of."""
+
+    def __init__(self, origins: Origins, plugins: list[str]) -> None:
+        self.origins = origins
+        self.plugins = plugins
+        self.complaints: list[str] = []
+
+    def value(self, node: Any, path: str) -> Any:
+        if isinstance(node, ListConfig):
+            return [self.value(item, f"{path}[{i}]") for i, item in enumerate(node)]
+        if not isinstance(node, DictConfig):
+            return node
+        cls = OmegaConf.get_type(node)
+        if not dataclasses.is_dataclass(cls):
+            if "_target_" not in node:
+                return {str(key): self.value(node[key], _join(path, key)) for key in node}
+            typed = self.typed(node, path)
+            if typed is None:
+                return None
+            cls, node = cast(type[Any], OmegaConf.get_type(typed)), typed
+        return self.instance(cast(type[Any], cls), node, path)
+
+    def typed(self, node: DictConfig, path: str) -> DictConfig | None:
+        """A plain node with ``_target_`` as a node of its class; None after a complaint."""
+        values = {key: node._get_node(key) for key in node if key != "_target_"}
+        try:
+            cls = option_class(node["_target_"], self.plugins)
+            names = [field.name for field in dataclasses.fields(cls)]
+            strangers = [key for key in values if key not in names]
+            self.complaints += [unknown_key(_join(path, key), cls.__name__, names, self.origins) for key in strangers]
+            typed = OmegaConf.merge(OmegaConf.structured(cls), {k: v for k, v in values.items() if k not in strangers})
+        except UserError as error:
+            self.complaints.append(f"{path}: {error}{self.origins.of(path)}")
+            return None
+        except OmegaConfBaseException as error:
+            self.complaints.append(explain_value(error, self.origins, path))
+            return None
+        absent = sorted(OmegaConf.missing_keys(typed))
+        self.complaints += [missing(_join(path, key), self.origins) for key in absent]
+        return None if absent else cast(DictConfig, typed)
+
+    def instance(self, cls: type[Any], node: DictConfig, path: str) -> Any:
+        """An instance of ``cls``; None after a complaint, its own or one of its parts'."""
+        before = len(self.complaints)
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in node:
+            if key not in names:  # '+optimizer.lrr=1' adds a key that nobody would read
+                self.complaints.append(unknown_key(_join(path, key), cls.__name__, names, self.origins))
+        values = {name: self.value(node[name], _join(path, name)) for name in names if name in node}
+        if cls is root_schema():
+            cls = Config
+            self.check_groups(values)
+        if len(self.complaints) > before:
+            return None
+        try:
+            return cls(**values)
+        except ValueError as error:  # a rule of the class, worded for the user; begins with the field's name
+            field = str(error).partition("=")[0].partition(":")[0]
+            key = _join(path, field) if field.partition(".")[0].partition("[")[0] in names else path
+            text = str(error) if not path else f"{path}.{error}" if key != path else f"{path}: {error}"
+            self.complaints.append(text + self.origins.of(key))
+            return None
+
+    def check_groups(self, values: dict[str, Any]) -> None:
+        """An open group takes any class, but it must be able to do the group's work."""
+        for group in OPEN_GROUPS:
+            value = values[group]
+            if value is not None and not hasattr(value, _VERBS[group]):
+                kind = "it names no class: add _target_: PACKAGE.CLASS"
+                if not isinstance(value, dict):
+                    kind = f"{type(value).__name__} has no {_VERBS[group]}()"
+                self.complaints.append(f"{group}: cannot be used as {group}, {kind}{self.origins.of(group)}")
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def to_plain(value: Any, *, targets: bool = False) -> Any:
+    """Dataclasses to dicts and lists, for YAML, JSON and checkpoints.
+
+    ``targets`` names the class of every option of an open group and of every pipeline step as ``_target_``, so that
+    ``load`` can read the file back.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        plain = {
+            field.name: to_plain(getattr(value, field.name), targets=targets) for field in dataclasses.fields(value)
+        }
+        if targets and isinstance(value, Config):
+            for group in OPEN_GROUPS:
+                plain[group] = {"_target_": _target(getattr(value, group)), **plain[group]}
+            for split in ("train", "val", "test"):
+                steps = getattr(value.pipeline, split)
+                plain["pipeline"][split] = {
+                    name: {"_target_": _target(step), **plain["pipeline"][split][name]} for name, step in steps.items()
+                }
+        return plain
+    if isinstance(value, dict):
+        return {key: to_plain(item, targets=targets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item, targets=targets) for item in value]
+    return value
+
+
+def _target(value: Any) -> str:
+    found = value.target if isinstance(value, Built) else type(value)
+    return f"{found.__module__}.{found.__qualname__}"

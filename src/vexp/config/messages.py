@@ -1,0 +1,178 @@
+"""What Hydra, OmegaConf and YAML complain of, said again for the person who typed it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from vexp.config.origin import Origins, locate, word_key
+from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.errors import UserError
+
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+
+
+class ConfigError(UserError):
+    """A mistake in the configuration, worded for the user."""
+
+
+def explain(error: BaseException, origins: Origins) -> str | None:
+    """A failed composition in words; None for an error that is not about the configuration."""
+    # Hydra chains with 'from' for overrides but only by context for YAML files
+    chain = (error, error.__cause__, error.__context__)
+    inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
+    if isinstance(error, yaml.YAMLError):
+        return _bad_yaml(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        return _unknown_option(error, origins)
+    if isinstance(error, OverrideParseException):
+        return _bad_grammar(error)
+    if inner is not None:
+        return explain_value(inner, origins, file=re.match(r"In '([^']+)'", str(error)))
+    if isinstance(error, HydraException):
+        return " ".join(str(error).split()) + (f" ({error.__cause__})" if error.__cause__ else "")
+    return None
+
+
+def explain_value(
+    error: OmegaConfBaseException, origins: Origins, prefix: str = "", file: re.Match[str] | None = None
+) -> str:
+    """A value that its key does not take, or a key that its class does not have.
+
+    ``prefix``: path of the node that was merged by itself; ``file``: the config file that Hydra was merging.
+    """
+    text = str(error.msg or error).splitlines()[0]
+    named = re.search(r"full_key: (\S+)", str(error))  # interpolation errors leave .full_key unset
+    key = ".".join(part for part in (prefix, str(error.full_key or (named[1] if named else ""))) if part)
+    where = locate(origins.folders, file[1], key) if file and file[1] != "train" else origins.of(key)
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and not text.startswith("Interpolation"):
+        owner = error.object_type
+        if dataclasses.is_dataclass(owner):
+            names = [field.name for field in dataclasses.fields(owner)]
+            return unknown_key(key, getattr(owner, "__name__", ""), names, origins, where)
+        return unknown_key(key, "", [str(k) for k in getattr(error, "parent_node", None) or ()], origins, where)
+    if match := re.match(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text, re.DOTALL):
+        return f"{key}={match[1]}: must be {_KINDS.get(match[2], match[2])}{where}"
+    if "is not Optional" in text or "not supported for a non optional" in text.lower():
+        return f"{key}=null: null is not allowed here{where}"
+    if "is not a subclass of" in text or "Invalid type assigned" in text:
+        keys = ", ".join(name for name, _ in _keys_of(key)) or "none"
+        return f"{key}: holds several values and cannot be one itself{where}\n  keys: {keys}"
+    if match := re.match(r"Interpolation key '(.*)' not found", text):
+        return f"{key}: ${{{match[1]}}} refers to a key that does not exist{where}"
+    return f"{key}: {text}{where}" if key else text
+
+
+def missing(key: str, origins: Origins) -> str:
+    """A value that must be given."""
+    group = options().get(key)
+    if group is not None:
+        return f"{key}: an option must be chosen, {key}=...{origins.of(key)}\n  options: {', '.join(group)}"
+    doc = next((doc for name, doc in _keys_of(key.rpartition(".")[0]) if name == key.rpartition(".")[2]), "")
+    return (
+        f"{key}: a value must be given, {key}=..." + (f" ({doc})" if doc else "") + origins.of(key.rpartition(".")[0])
+    )
+
+
+def unknown_key(key: str, owner: str, names: Sequence[str], origins: Origins, where: str | None = None) -> str:
+    """A key that nobody reads, with the nearest that somebody does."""
+    word = key.rpartition(".")[2]
+    elsewhere = [path for path in all_keys() if path.rpartition(".")[2] == word and path != key]
+    near_miss = near(word, names, prefix=key[: -len(word)])
+    hint = f"; did you mean {' or '.join(elsewhere[:3])}?" if elsewhere else near_miss
+    holder = f"{owner} has no {word!r}" if owner else f"there is no {word!r}"
+    return f"{key}: {holder}{origins.of(key) if where is None else where}{hint}\n  keys: {', '.join(sorted(names))}"
+
+
+def near(word: str, names: Iterable[str], *, prefix: str = "") -> str:
+    """``; did you mean X?`` for the closest name, or nothing."""
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def all_keys() -> list[str]:
+    """Every dotted key of every option."""
+    return sorted(set(_walk(Config, "")))
+
+
+def _walk(cls: type[Any], path: str) -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        key = f"{path}.{field.name}" if path else field.name
+        yield key
+        parts = options()[key].values() if key in OPEN_GROUPS else [hints[field.name]]
+        for part in parts:
+            if dataclasses.is_dataclass(part) and isinstance(part, type):
+                yield from _walk(part, key)
+
+
+def _keys_of(path: str) -> list[tuple[str, str]]:
+    """(name, doc) of the fields below ``path``, over all options of an open group."""
+    classes: list[type[Any]] = [Config]
+    for part in path.split(".") if path else ():
+        found: list[type[Any]] = []
+        for cls in classes:
+            hint = get_type_hints(cls).get(part)
+            found += options()[part].values() if cls is Config and part in OPEN_GROUPS else [hint] if hint else []
+        classes = [cls for cls in found if dataclasses.is_dataclass(cls)]
+    return [(field.name, field.metadata.get("doc", "")) for cls in classes for field in dataclasses.fields(cls)]
+
+
+def _unknown_option(error: MissingConfigException, origins: Origins) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if not group:
+        return f"no config named {name} in {', '.join(map(str, origins.folders))}"
+    available = sorted(option for option in error.options or [] if not option.startswith("_"))
+    word = next((w for w in origins.words if word_key(w).partition("@")[0] == group and name in w), None)
+    asked = re.match(r"In '([^']+)'", str(error))
+    where = f" (command line: {word})" if word else ""
+    if not word and asked and asked[1] != "train":
+        where = locate(origins.folders, asked[1], group)
+    if not available:
+        return f"no group {group}{where}"
+    return f"no option {name!r} in group {group}{where}{near(name, available)}\n  options: {', '.join(available)}"
+
+
+def _bad_grammar(error: OverrideParseException) -> str:
+    noise = ("See", "Error parsing")
+    why = next((line for line in (error.message or "").splitlines() if line and not line.startswith(noise)), "")
+    word = str(error.override)
+    if "=" not in word:
+        close = difflib.get_close_matches(word, all_keys(), n=1, cutoff=0.6)
+        return f"{word}: not key=value (command line)" + (f"; did you mean {close[0]}=...?" if close else "")
+    return (
+        (
+            f"{word}: cannot be read as key=value, {why} (command line)\n"
+            "  a value with one of = , : [ ] {{ }} $ or a space needs quotes inside the shell's: 'key=\"a=b\"'"
+        )
+        .replace("{{", "{")
+        .replace("}}", "}")
+    )
+
+
+def _bad_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    if mark is None:
+        return f"not valid YAML: {problem}"
+    name = Path(mark.name)
+    shown = name.relative_to(Path.cwd()) if name.is_relative_to(Path.cwd()) else name
+    return f"{shown}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}"
+
+
+def wrong_group_value(key: str, value: str, names: Iterable[str]) -> str:
+    """``optimizer=null``, ``optimizer=3``: a group takes the name of one of its options."""
+    return f"{key}={value}: {key} takes the name of an option (command line)\n  options: {', '.join(names)}"
+
+
+__all__ = [
+    "ConfigError", "all_keys", "explain", "explain_value", "missing", "near", "unknown_key", "wrong_group_value",
+]  # fmt: skip

@@ -1,0 +1,156 @@
+"""The whole configuration: what the groups and root keys are. Each group's own page is the file its class lives in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vexp.checkpoint import Checkpoint
+from vexp.data.img_norm import ImgNorm
+from vexp.data.options import Data
+from vexp.data.pipeline import Pipeline
+from vexp.evaluation.options import Eval
+from vexp.fields import REQUIRED, Checked, option
+from vexp.model import ModelOption
+from vexp.model.loss import CrossEntropy
+from vexp.optim.amp import Amp
+from vexp.optim.ema import Ema
+from vexp.optim.grad import Grad
+from vexp.optim.lr_policy import LrPolicy
+from vexp.optim.optimizer import Optimizer
+from vexp.tracking.options import Log
+
+
+def _one_process(value: int) -> str | None:
+    return None if value == 1 else "one process a run for now: training on several devices is not built yet"
+
+
+def _device(value: str) -> str | None:
+    known = value in ("auto", "cpu", "cuda") or (value.startswith("cuda:") and value[5:].isdecimal())
+    return None if known else "must be auto, cpu, cuda or cuda:N"
+
+
+@dataclass(kw_only=True, slots=True)
+class Dist(Checked):
+    """The ``dist`` group: the processes of one run."""
+
+    nproc: int = option(1, "processes that share one run", ge=1, check=_one_process)
+
+
+@dataclass(kw_only=True, slots=True)
+class Sweep(Checked):
+    """The ``sweep`` group: the jobs of one multirun (``-m``)."""
+
+    name: str = option("sweep", "folder of the sweep below out_root/sweeps")
+
+
+@dataclass(kw_only=True, slots=True)
+class Config(Checked):
+    """One experiment."""
+
+    data: Data = option(REQUIRED)
+    pipeline: Pipeline = field(default_factory=Pipeline)
+    img_norm: ImgNorm = field(default_factory=ImgNorm)
+    model: ModelOption = option(REQUIRED)
+    loss: CrossEntropy = option(REQUIRED)
+    optimizer: Optimizer = option(REQUIRED)
+    lr_policy: LrPolicy = option(REQUIRED)
+    grad: Grad = field(default_factory=Grad)
+    amp: Amp = field(default_factory=Amp)
+    ema: Ema = field(default_factory=Ema)
+    eval: Eval = field(default_factory=Eval)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    log: Log = field(default_factory=Log)
+    dist: Dist = field(default_factory=Dist)
+    sweep: Sweep = field(default_factory=Sweep)
+
+    epochs: int | None = option(None, "length of training; null: data.default_epochs, unless max_steps is set", ge=1)
+    max_steps: int | None = option(None, "length of training in optimizer steps, instead of epochs", unit="steps", ge=1)
+    seed: int = option(0, "of weights, order, frames and crops: the same seed gives the same run", ge=0)
+    deterministic: bool = option(False, "only algorithms that repeat to the bit, or an error where there is none")
+    cudnn_benchmark: bool = option(
+        False, "let cuDNN time its convolutions and take the fastest (may differ from run to run)"
+    )
+    diff_rank_seed: bool = option(False, "each process seeds its model's random numbers differently (dropout)")
+    device: str = option("auto", "auto (a GPU if there is one), cpu, cuda, cuda:N", check=_device)
+    run_name: str | None = option(None, "folder of the run below out_root; null: the experiment's name, or the data's")
+    out_root: str = option("runs", "where run folders are made")
+    resume: str | None = option(
+        None, "go on from a checkpoint: auto (the newest of this run folder), a file or a run folder"
+    )
+    init_from: str | None = option(None, "start from the weights of a checkpoint file or run folder")
+    plugins: list[str] = option([], "packages of one's own that the config may build from")
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        if self.epochs is not None and self.max_steps is not None:
+            raise ValueError(
+                f"epochs={self.epochs} and max_steps={self.max_steps}: only one can be the length of training; "
+                "set the other to null"
+            )
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError(
+                "deterministic=true and cudnn_benchmark=true: benchmarking may choose another algorithm in the next "
+                "run, which is what deterministic rules out; set one of them to false"
+            )
+        if self.resume is not None and self.init_from is not None:
+            raise ValueError("resume and init_from are both set: resume continues a run, init_from starts a new one")
+        self._check_mirroring()
+
+    def _check_mirroring(self) -> None:
+        """A mirrored clip of "moving left" shows "moving right": its label must move with it, or it must not happen."""
+        for split in ("train", "val", "test"):
+            for name, step in self.pipeline.of(split).items():
+                mirrors = getattr(step, "mirrors", "")
+                key = f"pipeline.{split}.{name}"
+                if mirrors and self.data.directional:
+                    raise ValueError(f"{key}: mirrors clips, which data.directional=true rules out; leave it out: ~{key}")
+                if mirrors == "some views" and self.data.flip_label_map:
+                    raise ValueError(f"{key}: mixes mirrored views with others, but data.flip_label_map gives them other labels")
+
+
+#: Groups whose options are classes of their own. What OmegaConf checks is the chosen option's class.
+OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
+
+
+def options() -> dict[str, dict[str, type[Any]]]:
+    """The classes of all options: group -> option -> dataclass. YAML files of the same name choose them."""
+    from vexp.data import geometry, sampling
+    from vexp.data.options import Folder, Motion, VideoList
+    from vexp.model.options import Tiny3d, TorchvisionVideo
+    from vexp.optim import lr_policy
+    from vexp.optim.optimizer import SGD, Adam, AdamW
+
+    return {
+        "data": {"motion": Motion, "video_list": VideoList, "folder": Folder},
+        "transform": {
+            "sample_frames": sampling.SampleFrames,
+            "dense_sample_frames": sampling.DenseSampleFrames,
+            "resize": geometry.Resize,
+            "random_rescale": geometry.RandomRescale,
+            "random_short_side_scale": geometry.RandomRescale,
+            "random_resized_crop": geometry.RandomResizedCrop,
+            "random_crop": geometry.RandomCrop,
+            "center_crop": geometry.CenterCrop,
+            "three_crop": geometry.ThreeCrop,
+            "ten_crop": geometry.TenCrop,
+            "multi_scale_crop": geometry.MultiScaleCrop,
+            "flip": geometry.Flip,
+        },
+        "model": {"tiny3d": Tiny3d, "torchvision": TorchvisionVideo},
+        "loss": {"cross_entropy": CrossEntropy},
+        "optimizer": {"sgd": SGD, "adam": Adam, "adamw": AdamW},
+        "lr_policy": {
+            "fixed": lr_policy.Fixed,
+            "step": lr_policy.Step,
+            "cosine": lr_policy.Cosine,
+            "cosine_restart": lr_policy.CosineRestart,
+            "exp": lr_policy.Exp,
+            "poly": lr_policy.Poly,
+            "inv": lr_policy.Inv,
+            "linear": lr_policy.Linear,
+            "flat_cosine": lr_policy.FlatCosine,
+            "cyclic": lr_policy.Cyclic,
+            "one_cycle": lr_policy.OneCycle,
+        },
+    }

@@ -1,0 +1,103 @@
+"""One sample: a video of a source through the pipeline, with randomness that depends on nothing but its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from vexp.data.pipeline import make_clips
+from vexp.data.source import Source
+from vexp.errors import UserError
+
+
+class Batch(NamedTuple):
+    """Samples on their way to the device.
+
+    ``frames``: uint8 (N, V, T, H, W, 3) RGB; ``labels``: int64 (N,); ``ids``: int64 (N,), numbers of the samples in
+    their source. A single sample has no N.
+    """
+
+    frames: torch.Tensor
+    labels: torch.Tensor
+    ids: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A sample that could not be made. It travels as a value: an exception would arrive as a worker's traceback."""
+
+    id: int
+    message: str
+
+
+class ClipDataset(Dataset["Batch | Failure"]):
+    """Samples of a source, asked for by ``(epoch, index)``.
+
+    The generator of a sample is a function of (seed, epoch, index): the same for any number of workers, any order and
+    after any restart.
+    """
+
+    def __init__(
+        self, source: Source, steps: Mapping[str, Any], *, seed: int, lazy: bool, flip_labels: np.ndarray | None = None
+    ) -> None:
+        """Args:
+        source: the videos.
+        steps: the pipeline's steps.
+        seed: of the run.
+        lazy: compose the geometry into one resample.
+        flip_labels: int64 (classes,), the class that each becomes when mirrored; None: the same.
+        """
+        self.source = source
+        self.steps = dict(steps)
+        self.seed = seed
+        self.lazy = lazy
+        self.flip_labels = flip_labels
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch | Failure:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        try:
+            with self.source.open(index) as reader:
+                clips = make_clips(reader, self.steps, rng, lazy=self.lazy)
+        except ValueError as error:  # also a UserError: a file that cannot be read, a frame smaller than its crop
+            name = self.source.name(index)
+            return Failure(index, str(error) if name in str(error) else f"{name}: {error}")
+        label = int(self.source.labels[index])
+        if self.flip_labels is not None and clips.mirrored.any():
+            label = int(self.flip_labels[label])
+        return Batch(torch.from_numpy(np.ascontiguousarray(clips.frames)), torch.tensor(label), torch.tensor(index))
+
+
+def collate(samples: Sequence[Batch | Failure]) -> Batch | Failure:
+    """Samples of one shape to a batch (in shared memory where this is a worker); the first failure if there is one."""
+    failures = [sample for sample in samples if isinstance(sample, Failure)]
+    if failures:
+        return failures[0]
+    batch: Batch = default_collate(list(samples))
+    return batch
+
+
+def flip_table(classes: list[str], flip_label_map: Mapping[str, str]) -> np.ndarray | None:
+    """``data.flip_label_map`` (by class name, one direction is enough) as int64 (classes,); None where it is empty.
+
+    Raises:
+        UserError: a name that is no class, or a class with two mirror images.
+    """
+    if not flip_label_map:
+        return None
+    for name in (*flip_label_map, *flip_label_map.values()):
+        if name not in classes:
+            raise UserError(f"data.flip_label_map: {name!r} is no class; classes: {', '.join(classes)}")
+    both = {right: left for left, right in flip_label_map.items()} | dict(flip_label_map)
+    for left, right in flip_label_map.items():
+        if both[right] != left:
+            raise UserError(f"data.flip_label_map: {left} mirrors to {right}, but {right} to {both[right]}")
+    return np.array([classes.index(both.get(name, name)) for name in classes], np.int64)

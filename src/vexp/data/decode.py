@@ -1,0 +1,294 @@
+"""Frames of a video file by number: the one reader that every video sample goes through.
+
+It is PyAV, that is FFmpeg's libraries. Importing this module imports it: do so where a video is opened.
+
+What frame n is. The n-th frame, counted from 0, that a plain decode of the whole, sound stream delivers. No other is
+ever given in its place: a frame that cannot be had is a `UserError`.
+
+Which stream. The first video stream that is not an attached picture (cover art), as OpenCV and `ffprobe -select_streams
+v:0` take it. FFmpeg's "best stream", which decord and torchcodec take, weighs bit rates and what was decoded while
+probing, so it may change with FFmpeg's version; the first one is a property of the file.
+
+Colour and rotation. As `vexp.data.picture` says: the stream's own colour matrix, turned upright as players do.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from vexp.data.packet_index import PacketIndex, scan_packets
+from vexp.data.picture import to_rgb, upright
+from vexp.errors import UserError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+MENDING = "Fetch or encode the file again, or take it out of the annotation."
+
+READ_ERRORS = (av.FFmpegError, OSError, ValueError)
+
+
+class VideoReader:
+    """Reads frames of one file. Open it in the process that decodes, never before a fork; close it after the sample.
+
+    >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
+    ...     frames = reader.frames([0, 4, 8])  # uint8 (3, H, W, 3) RGB
+
+    Opening reads the packets of the whole file without decoding. MP4, MOV, Matroska and WebM with trustworthy times are
+    then read by seeking; any other file is decoded from its first frame on and counted, and once more for `num_frames`.
+    Decoding is single-threaded: the data loader's workers are the parallelism.
+
+    Raises `UserError` for what is not a whole, readable video: missing, empty, truncated, another kind of file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.decoded = 0
+        """Frames that the decoder has delivered so far: divided by the frames used, the price of random access."""
+        self._reformatter = VideoReformatter()
+        self._size: tuple[int, int] | None = None  # height, width
+        self._counted: int | None = None
+        self._fault = ""  # why the frame that the decoder delivered last cannot be used
+        self._container, self._stream = _open(self.path)
+        try:
+            self._index: PacketIndex | None = scan_packets(self._container, self._stream)
+        except READ_ERRORS as error:
+            self.close()
+            raise _unreadable(self.path, error) from error
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def num_frames(self) -> int:
+        """Exact number of frames, never the header's claim; decodes the whole file once where it has to be counted."""
+        if self._index is not None:
+            return len(self._index.pts)
+        if self._counted is None:
+            self._counted = sum(1 for _ in self._from_the_start())
+        return self._counted
+
+    @property
+    def fps(self) -> float | None:
+        """Average frames a second as the container gives it; None where it does not."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate else None
+
+    @property
+    def height(self) -> int:
+        """Pixels, as delivered (after rotation). Asked before `frames`, it costs the decoding of the first frame."""
+        return self._frame_size()[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels, as delivered (after rotation). Asked before `frames`, it costs the decoding of the first frame."""
+        return self._frame_size()[1]
+
+    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """The frames of these numbers, in this order: uint8 (len(indices), H, W, 3) RGB 0..255.
+
+        `indices` may repeat and be in any order; each distinct frame is decoded and converted once.
+        Raises `UserError` for a number outside 0..num_frames-1 and for a frame that cannot be decoded right.
+        """
+        asked = np.asarray(indices)
+        if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
+            raise ValueError(f"frame indices must be a flat list of whole numbers, got {indices!r}")
+        if not asked.size:
+            return np.empty((0, *self._frame_size(), 3), np.uint8)
+        distinct, rows = np.unique(asked, return_inverse=True)
+        numbers: list[int] = distinct.tolist()
+        self._check_range(numbers)
+        pictures: list[NDArray[np.uint8]] = []
+        delivered = self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
+        for number, frame in zip(numbers, delivered, strict=True):
+            try:
+                pictures.append(upright(to_rgb(frame, self._reformatter), frame))
+            except av.FFmpegError as error:
+                raise self._undecodable(number, _reason(error)) from error
+            if pictures[-1].shape != pictures[0].shape:
+                raise self._undecodable(number, "its size differs from the frames before it")
+        self._size = pictures[0].shape[:2]
+        return np.stack([pictures[row] for row in rows])
+
+    def _by_seeking(self, index: PacketIndex, numbers: list[int]) -> Iterator[VideoFrame]:
+        """Every frame of `numbers` (ascending), each recognised by its presentation time."""
+        done = 0
+        while done < len(numbers):
+            run = numbers[done : done + index.run_length(numbers[done:])]
+            key, before = index.key_number(numbers[done]), done
+            # Its own key frame first; one GOP earlier, or the start, for a key frame from which it was not delivered.
+            for start in dict.fromkeys((key, max(key - 1, 0), 0)):
+                for frame in self._run(index, start, run):
+                    yield frame
+                    done += 1
+                if done > before:
+                    break
+            else:
+                raise self._undecodable(numbers[done], self._fault)
+
+    def _run(self, index: PacketIndex, start: int, numbers: list[int]) -> Iterator[VideoFrame]:
+        """Frames of `numbers` in order, decoded straight on from key frame `start`, up to the first that is not had."""
+        key, times, done = index.keys[start], [index.pts[number] for number in numbers], 0
+        self._fault = "the decoder does not deliver it"
+        packets = self._packets()
+        try:
+            self._container.seek(key, stream=self._stream)
+            first = next(packets)
+        except (av.FFmpegError, StopIteration):
+            return
+        if first.pts is None or first.pts > key:
+            return  # the container's own index leads past the key frame
+        proven = start == 0  # from the first key frame on is how a plain decode goes
+        for frame, fault in self._decode(chain([first], packets), only={key, *times}):
+            if frame.pts is None or frame.pts < key:
+                continue  # leading pictures: they may be predicted from the GOP that was skipped
+            if not proven and (frame.pts != key or not frame.key_frame):
+                return  # no clean start (intra refresh): frames that look right need not be
+            proven = True
+            if frame.pts >= times[done]:
+                if frame.pts > times[done] or fault:
+                    self._fault = fault or self._fault
+                    return
+                yield frame
+                done += 1
+                if done == len(times):
+                    return
+
+    def _by_counting(self, numbers: list[int]) -> Iterator[VideoFrame]:
+        """Every frame of `numbers` (ascending), each recognised by its place since the first frame of the file."""
+        done = count = 0
+        for frame, fault in self._from_the_start():
+            if count == numbers[done]:
+                if fault:
+                    raise self._undecodable(count, fault)
+                yield frame
+                done += 1
+                if done == len(numbers):
+                    return
+            count += 1
+        self._counted = count
+        self._check_range(numbers)
+
+    def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
+        """What `_decode` gives for the whole stream, at least one frame."""
+        if self._index is not None:
+            self._container.seek(self._index.keys[0], stream=self._stream)
+        else:  # seeking is among the things that cannot be trusted
+            self.close()
+            self._container, self._stream = _open(self.path)
+        frame = None
+        for frame, fault in self._decode(self._packets()):
+            yield frame, fault
+        if frame is None:
+            raise _unreadable(self.path, ValueError("the decoder delivers not one frame"))
+
+    def _decode(
+        self, packets: Iterable[Packet[VideoStream]], only: Container[int | None] | None = None
+    ) -> Iterator[tuple[VideoFrame, str]]:
+        """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
+
+        `only`: presentation times of the wanted frames; others that no frame is predicted from are not decoded.
+        """
+        decoder, fault = self._stream.codec_context, ""
+        for packet in packets:
+            if not packet.size and packet.dts is not None:
+                continue  # an empty packet (AVI: show the last frame again) would tell the decoder that the stream ends
+            decoder.skip_frame = "DEFAULT" if only is None or packet.pts in only else "NONREF"
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                fault = f"the stream is damaged at or before it: {_reason(error)}"
+                continue
+            for frame in frames:
+                self.decoded += 1
+                if frame.is_corrupt:
+                    fault = "the decoder marks it, or one it is predicted from, as damaged"
+                elif frame.key_frame:
+                    fault = ""  # damage ends where prediction starts afresh
+                yield frame, fault
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        try:
+            yield from self._container.demux(self._stream)
+        except av.FFmpegError as error:
+            raise _unreadable(self.path, error) from error
+
+    def _frame_size(self) -> tuple[int, int]:
+        if self._size is None:
+            frame, _ = next(self._from_the_start())
+            height, width = upright(np.empty((frame.height, frame.width), np.uint8), frame).shape
+            self._size = height, width
+        return self._size
+
+    def _check_range(self, numbers: list[int]) -> None:
+        count = self._counted if self._index is None else len(self._index.pts)
+        outside = [number for number in numbers if number < 0 or (count is not None and number >= count)]
+        if outside:
+            raise UserError(
+                f"{self.path}: frame index {outside[0]} is outside 0..{self.num_frames - 1}: the video has "
+                f"{self.num_frames} frames. Correct the annotation, or draw indices below `num_frames`."
+            )
+
+    def _undecodable(self, number: int, reason: str) -> UserError:
+        decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
+        return UserError(f"{self.path}: frame {number} cannot be decoded ({decoder}): {reason}. {MENDING}")
+
+
+def _open(path: Path) -> tuple[InputContainer, VideoStream]:
+    """The file and its video stream, ready for single-threaded decoding. Raises `UserError`."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+            raise ValueError("not a file" if not stat.S_ISDIR(status.st_mode) else "a folder, not a video file")
+        if not status.st_size:
+            raise ValueError("the file is empty")
+        container = _open_container(path)
+    except READ_ERRORS as error:
+        raise _unreadable(path, error) from error
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    # `tty` draws a text file as pictures; a stream that no decoder knows has no codec context.
+    if not streams or streams[0].codec_context is None or container.format.name == "tty":
+        container.close()
+        raise _unreadable(path, ValueError("it holds no video stream that PyAV can decode"))
+    streams[0].thread_type = "NONE"
+    streams[0].thread_count = 1
+    return container, streams[0]
+
+
+def _open_container(path: Path) -> InputContainer:
+    # "file:" keeps a colon in the name from being read as a protocol; the white list keeps a playlist off the network.
+    name, options = f"file:{path}", {"protocol_whitelist": "file"}
+    try:
+        return av.open(name, options=options)
+    except UnicodeDecodeError:  # a title in another encoding than UTF-8
+        return av.open(name, options=options, metadata_errors="replace")
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be read as a video: {_reason(error)}. {MENDING}")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

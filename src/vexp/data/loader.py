@@ -1,0 +1,138 @@
+"""Batches in a fixed order: which samples each optimizer step sees is a function of (seed, epoch), nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from vexp.data.dataset import Batch, ClipDataset, Failure, collate
+from vexp.errors import UserError
+
+Key = tuple[int, int]  # (epoch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """How an epoch divides into optimizer steps and those into batches.
+
+    A step takes ``accumulate`` batches of ``batch_size`` samples; an epoch's last step takes what is left (with
+    ``drop_last`` there is none unless it is whole), so that no step mixes two epochs.
+    """
+
+    num_samples: int
+    batch_size: int
+    accumulate: int
+    drop_last: bool
+
+    @property
+    def samples_per_step(self) -> int:
+        return self.batch_size * self.accumulate
+
+    @property
+    def steps_per_epoch(self) -> int:
+        whole, rest = divmod(self.num_samples, self.samples_per_step)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def batch_sizes(self, step: int) -> list[int]:
+        """Sizes of the batches of a step (0-based, any epoch)."""
+        start = step % self.steps_per_epoch * self.samples_per_step
+        size = min(self.samples_per_step, self.num_samples - start)
+        return [min(self.batch_size, size - done) for done in range(0, size, self.batch_size)]
+
+
+class TrainingOrder(Sampler[list[Key]]):
+    """Batches of (epoch, index) from optimizer step ``first_step`` to ``total_steps``, across epochs without a stop.
+
+    Resuming in the middle of an epoch is starting at another ``first_step``: nothing is read again.
+    """
+
+    def __init__(self, plan: StepPlan, *, seed: int, shuffle: bool, first_step: int, total_steps: int) -> None:
+        self.plan = plan
+        self.seed = seed
+        self.shuffle = shuffle
+        self.first_step = first_step
+        self.total_steps = total_steps
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Indices of an epoch, int64 (num_samples,)."""
+        if not self.shuffle:
+            return np.arange(self.plan.num_samples)
+        return np.random.default_rng([self.seed, epoch]).permutation(self.plan.num_samples)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, order = -1, np.empty(0, np.int64)
+        for step in range(self.first_step, self.total_steps):
+            if step // self.plan.steps_per_epoch != epoch:
+                epoch = step // self.plan.steps_per_epoch
+                order = self.order(epoch)
+            position = step % self.plan.steps_per_epoch * self.plan.samples_per_step
+            for size in self.plan.batch_sizes(step):
+                yield [(epoch, int(index)) for index in order[position : position + size]]
+                position += size
+
+
+class InOrder(Sampler[list[Key]]):
+    """Every sample once, in the order of its source, for evaluation."""
+
+    def __init__(self, num_samples: int, batch_size: int) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for start in range(0, self.num_samples, self.batch_size):
+            yield [(0, index) for index in range(start, min(start + self.batch_size, self.num_samples))]
+
+
+def make_loader(
+    dataset: ClipDataset,
+    batches: Sampler[list[Key]],
+    *,
+    num_workers: int | None,
+    device: torch.device,
+    persistent: bool,
+) -> DataLoader[Batch | Failure]:
+    """A DataLoader whose workers make uint8 samples in shared memory.
+
+    ``persistent`` keeps the workers for the next pass. The loader draws from a generator of its own, so that starting
+    one never moves the random numbers of the model.
+    """
+    workers = available_workers() if num_workers is None else num_workers
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=persistent and workers > 0,
+        collate_fn=collate,
+        worker_init_fn=_one_thread_each,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def batches_of(loader: Iterable[Batch | Failure]) -> Iterator[Batch]:
+    """The batches of a loader.
+
+    Raises:
+        UserError: a sample that could not be made, with the name of its video.
+    """
+    for batch in loader:
+        if isinstance(batch, Failure):
+            raise UserError(batch.message)
+        yield batch
+
+
+def available_workers() -> int:
+    """One worker a core that this process may use, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores)
+
+
+def _one_thread_each(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for cores

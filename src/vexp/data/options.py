@@ -1,0 +1,154 @@
+"""The ``data`` group: which videos, in which splits, in batches of what size."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vexp.data.source import Source, VideoSource
+from vexp.errors import UserError
+from vexp.fields import Checked, option
+
+SPLITS = ("train", "val", "test")
+
+
+def _int_or_ints(value: Any) -> str | None:
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) for n in numbers) or value == 0:
+        return "must be a number of samples (not 0; negative: the last ones) or a list of sample numbers"
+    return None
+
+
+@dataclass(kw_only=True, slots=True)
+class Split(Checked):
+    """Where one split's samples are listed."""
+
+    ann_file: str | None = option(None, "list file of the split")
+    data_prefix: str | None = option(None, "folder that paths of the list are relative to; null: the list's own folder")
+    from_split: str | None = option(None, "take the samples of this split instead", choices=SPLITS)
+    indices: Any = option(None, "only these samples: n = the first n, -n = the last n, a list", check=_int_or_ints)
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainSplit(Split):
+    shuffle: bool = option(True, "a new random order every epoch (a function of seed and epoch)")
+    drop_last: bool = option(False, "leave out an epoch's last, smaller batch")
+
+
+@dataclass(kw_only=True, slots=True)
+class Data(Checked, ABC):
+    """Base of every data option. One's own data set subclasses it and defines ``source``."""
+
+    batch_size: int = option(8, "samples in a batch on each device", unit="samples", ge=1)
+    eval_batch_size: int | None = option(None, "the same for evaluation; null: batch_size", unit="samples", ge=1)
+    num_workers: int | None = option(
+        None, "processes that make samples (0: none); null: one a core, at most 8. Never changes a result", ge=0
+    )
+    decoding_backend: str = option("auto", "what decodes videos", choices=("auto", "av"))
+    on_error: str = option("fail", "what a sample that cannot be read does: end the run", choices=("fail",))
+    default_epochs: int = option(30, "length of training unless epochs or max_steps is set", unit="epochs", ge=1)
+    classes: str | None = option(None, "file with one class name a line")
+    directional: bool = option(False, "left and right differ in meaning: mirroring is refused")
+    flip_label_map: dict[str, str] = option({}, "what a class becomes when mirrored, by name: {left: right}")
+    train: TrainSplit = field(default_factory=TrainSplit)
+    val: Split = field(default_factory=Split)
+    test: Split = field(default_factory=Split)
+
+    def split(self, name: str) -> Split:
+        """The options of a split by its name."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+    @abstractmethod
+    def source(self, split: str) -> Source | None:
+        """The samples of ``split`` ("train", "val", "test"); None where the split is not there.
+
+        Raises:
+            UserError: a list or folder that cannot be read, or a bad line in it.
+        """
+
+
+@dataclass(kw_only=True, slots=True)
+class VideoList(Data):
+    """Video files listed in text files, ``path label`` a line (mmaction2's VideoDataset)."""
+
+    def source(self, split: str) -> Source | None:
+        from vexp.data import annotation
+
+        options = self.split(split)
+        if options.ann_file is None:
+            if split != "test":
+                raise UserError(f"data.{split}.ann_file is not set: name the list file of the {split} split")
+            return None
+        names = annotation.read_classes(Path(self.classes).expanduser()) if self.classes else None
+        if names is None and split != "train" and self.train.ann_file is not None:
+            names = annotation.read_video_list(_path(self.train.ann_file), "", None).classes  # one numbering for all
+        rows = annotation.read_video_list(_path(options.ann_file), _prefix(options), names)
+        return VideoSource(annotation.pick(rows, options.indices, f"data.{split}.indices"))
+
+
+@dataclass(kw_only=True, slots=True)
+class Folder(Data):
+    """A folder per split with a folder per class in it: ``root/train/CLASS/*.mp4``, ``root/val/CLASS/*.mp4``."""
+
+    root: str | None = option(None, "folder that holds train/, val/ and maybe test/; or name each by data_prefix")
+
+    def source(self, split: str) -> Source | None:
+        from vexp.data import annotation
+
+        folder = self._folder(split)
+        if folder is None:
+            return None
+        names = annotation.read_classes(Path(self.classes).expanduser()) if self.classes else None
+        if names is None and split != "train":
+            train = self._folder("train")
+            names = annotation.read_folder(train, None).classes if train is not None else None
+        rows = annotation.read_folder(folder, names)
+        return VideoSource(annotation.pick(rows, self.split(split).indices, f"data.{split}.indices"))
+
+    def _folder(self, split: str) -> Path | None:
+        prefix = self.split(split).data_prefix
+        if prefix is not None:
+            return _path(prefix)
+        folder = _path(self.root) / split if self.root is not None else None
+        if split == "test" and (folder is None or not folder.is_dir()):
+            return None
+        if folder is None:
+            raise UserError(
+                f"data.root is not set: name the folder that holds train/ and val/ (or data.{split}.data_prefix)"
+            )
+        return folder
+
+
+@dataclass(kw_only=True, slots=True)
+class Motion(Data):
+    """The embedded set: eight classes that differ only in motion, made on first use as real H.264 files."""
+
+    cache_dir: str | None = option(None, "where it is made; null: $VEXP_CACHE or ~/.cache/vexp")
+    motion_seed: int = option(0, "another number is another set", ge=0)
+    train_clips: int = option(60, "training clips a class", ge=1)
+    val_clips: int = option(16, "validation clips a class", ge=1)
+
+    def source(self, split: str) -> Source | None:
+        from vexp.data import annotation, motion
+
+        if split == "test":
+            return None
+        root = motion.ensure_motion(
+            self._cache(), seed=self.motion_seed, train_clips=self.train_clips, val_clips=self.val_clips
+        )
+        rows = annotation.read_video_list(root / f"{split}.txt", "", annotation.read_classes(root / "classes.txt"))
+        return VideoSource(annotation.pick(rows, self.split(split).indices, f"data.{split}.indices"))
+
+    def _cache(self) -> Path:
+        return _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _prefix(options: Split) -> str:
+    return str(_path(options.data_prefix)) if options.data_prefix else ""

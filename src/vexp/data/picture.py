@@ -1,0 +1,45 @@
+"""A decoded video frame as an upright RGB picture.
+
+Colour. swscale converts to full-range RGB with the matrix and range that the frame is tagged with; an untagged one is
+taken as BT.601, limited range, at any size (as decord, OpenCV and the ffmpeg program do). More than 8 bits are reduced
+to 8; HDR transfer curves are not tone-mapped. Non-square pixels are not stretched.
+
+Rotation. The display matrix (phones) is applied, as players do: quarter turns and mirroring. Other angles are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
+
+
+def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """A decoded frame as uint8 (H, W, 3) RGB, not yet upright: the one place where colour is converted.
+
+    On one thread: by default PyAV (from version 17) starts a pool with a thread for every core, anew for every frame.
+    """
+    return cast("NDArray[np.uint8]", reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
+
+
+def upright(picture: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
+    """`picture`, uint8 (H, W, ...), turned and mirrored as the frame's display matrix says; a view.
+
+    The matrix (a, b, u, c, d, v, x, y, w) shows column p, row q at column ap + cq + x, row bp + dq + y
+    (ISO/IEC 14496-12, 6.2.2).
+    """
+    side_data: Any = frame.side_data  # a mapping by name; PyAV's stubs know one of its keys
+    matrix = side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return picture
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    if a == d == 0 and b and c:  # columns become rows
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    elif b or c:
+        return picture
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -1,0 +1,74 @@
+"""Evaluation of a checkpoint, the same way as during training: same pipeline, same code, same number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vexp.config.schema import Config
+from vexp.data.loader import InOrder, batches_of, make_loader
+from vexp.engine.experiment import make_dataset, pick_device
+from vexp.engine.protocol import evaluation_protocol, views_text
+from vexp.engine.seed import set_global_switches
+from vexp.engine.state import load_weights
+from vexp.errors import UserError
+from vexp.evaluation.evaluate import measure, predict
+from vexp.evaluation.report import write_report
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """``results`` by public name; ``split`` and ``pipeline`` that were used; where the report is."""
+
+    results: dict[str, float]
+    videos: int
+    views: str
+    split: str
+    pipeline: str
+    folder: Path
+
+
+def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, split: str, folder: Path) -> Evaluated:
+    """Measure the weights of ``state`` (the content of ``path``) on a split and write its report into ``folder``.
+
+    A "test" without data of its own takes the videos of "val", and without steps of its own those of "val"; "train" is
+    seen through the steps of "val".
+
+    Raises:
+        UserError: the split is not there, or its classes are not those of the checkpoint.
+    """
+    set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
+    device = pick_device(config.device)
+    pipeline = "test" if split == "test" and config.pipeline.test else "val"
+    dataset = make_dataset(config, split, pipeline=pipeline)
+    if dataset is None and split == "test":
+        split, dataset = "val", make_dataset(config, "val", pipeline=pipeline)
+    if dataset is None:
+        raise UserError(f"split={split}: the data has no such split")
+    source = dataset.source
+    _same_classes(state["classes"], source.classes, path)
+    model = config.model.build(len(source.classes)).to(device)
+    load_weights(model, state, str(path))
+    batches = InOrder(len(dataset), config.data.eval_batch_size or config.data.batch_size)
+    loader = make_loader(dataset, batches, num_workers=config.data.num_workers, device=device, persistent=False)
+    predictions = predict(
+        model, batches_of(loader), criterion=config.loss.build().to(device),
+        img_norm=config.img_norm, amp=config.amp, options=config.eval, device=device,
+    )  # fmt: skip
+    results = measure(predictions, config.eval)
+    views = views_text(config, pipeline, predictions.views)
+    protocol = evaluation_protocol(
+        config, split=split, pipeline=pipeline, views=views, checkpoint=path, step=state["step"], epoch=state["epoch"]
+    )
+    write_report(folder, predictions, results, classes=source.classes, name=source.name, protocol=protocol)
+    return Evaluated(results, len(dataset), views, split, pipeline, folder)
+
+
+def _same_classes(trained: list[str], found: list[str], path: Path) -> None:
+    if trained != found:
+        different = [f"{a} / {b}" for a, b in zip(trained, found, strict=False) if a != b] or ["their number"]
+        raise UserError(
+            f"{path}: was trained on {len(trained)} classes, the data has {len(found)}; they differ in {different[0]}: "
+            "give the class names of the training (data.classes=FILE)"
+        )

@@ -1,0 +1,89 @@
+"""From a ``Config`` to the objects of a run: sets, net, loss, in the order in which the data flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from vexp.config.schema import Config
+from vexp.data.dataset import ClipDataset, flip_table
+from vexp.data.loader import StepPlan
+from vexp.errors import UserError
+
+
+@dataclass(slots=True)
+class Experiment:
+    """What does not change during a run."""
+
+    config: Config
+    device: torch.device
+    train_set: ClipDataset
+    val_set: ClipDataset | None
+    plan: StepPlan
+    total_steps: int
+    criterion: nn.Module
+
+    @property
+    def classes(self) -> list[str]:
+        return self.train_set.source.classes
+
+    @property
+    def epochs(self) -> int:
+        """Epochs begun by the last step."""
+        return -(-self.total_steps // self.plan.steps_per_epoch)
+
+    def epoch(self, step: int) -> int:
+        """The epoch (1-based) that optimizer step ``step`` (1-based) belongs to; 0 before training."""
+        return -(-step // self.plan.steps_per_epoch)
+
+
+def set_up(config: Config) -> Experiment:
+    """Read the lists and choose the device.
+
+    Raises:
+        UserError: a list or folder that cannot be read, a device that is not there, a schedule that cannot work.
+    """
+    device = pick_device(config.device)
+    train_set = make_dataset(config, "train")
+    if train_set is None:
+        raise UserError("data: has no training samples")
+    val_set = make_dataset(config, "val")
+    train = config.data.train
+    plan = StepPlan(len(train_set), config.data.batch_size, config.grad.accumulate, train.drop_last)
+    if plan.steps_per_epoch == 0:
+        raise UserError(
+            f"data.train.drop_last=true: {len(train_set)} samples do not fill one step of {plan.samples_per_step}; "
+            "lower data.batch_size or grad.accumulate"
+        )
+    total_steps = config.max_steps or (config.epochs or 0) * plan.steps_per_epoch
+    criterion = config.loss.build().to(device)
+    return Experiment(config, device, train_set, val_set, plan, total_steps, criterion)
+
+
+def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> ClipDataset | None:
+    """The samples of a split, through its own pipeline or another's; None where the split is not there."""
+    source = config.data.source(config.data.split(split).from_split or split)
+    if source is None:
+        return None
+    if len(source) == 0:
+        raise UserError(f"data.{split}: holds no sample")
+    flip_labels = flip_table(source.classes, config.data.flip_label_map)
+    steps = config.pipeline.of(pipeline or split)
+    return ClipDataset(source, steps, seed=config.seed, lazy=config.pipeline.lazy, flip_labels=flip_labels)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        UserError: a GPU that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError(f"device={name}: torch finds {count} CUDA devices; use device=cpu or device=auto")
+    return device

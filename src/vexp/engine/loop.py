@@ -1,0 +1,176 @@
+"""The training loop, top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vexp.data.dataset import Batch
+from vexp.data.loader import TrainingOrder, batches_of, make_loader
+from vexp.engine.experiment import Experiment
+from vexp.engine.outputs import Outputs
+from vexp.engine.preemption import StopRequest
+from vexp.engine.state import TrainState
+from vexp.errors import UserError
+from vexp.optim.lr_policy import LrPolicy
+
+
+def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
+    """Train from ``state.step`` to the end of the run; "done", or the name of the signal that ended it early."""
+    config, plan = exp.config, exp.plan
+    evaluate_due, save_due = config.eval.every(), config.checkpoint.every()
+    timer = Timer()
+    state.model.train()
+    if _evaluate_first(config.eval.start, config.eval.by_epoch, state.step, plan.steps_per_epoch):
+        out.evaluate(state)
+    with StopRequest() as stop, out.progress(state.step):
+        batches = training_batches(exp, state.step)
+        while state.step < exp.total_steps and stop.requested is None:
+            if config.log.by_epoch and state.step % plan.steps_per_epoch == 0:
+                state.meter.restart()
+            set_learning_rates(state.optimizer, config.lr_policy, state.step, plan.steps_per_epoch, exp.total_steps)
+            timer.start()
+            values = train_step(exp, state, batches, timer)
+            state.step += 1
+            state.meter.add(state.step, sum(plan.batch_sizes(state.step - 1)), values | timer.stop())
+            out.advance()
+
+            last = state.step == exp.total_steps
+            if log_due(
+                config.log.interval, config.log.by_epoch, config.log.ignore_last, state.step, plan.steps_per_epoch
+            ):
+                out.log_training(state)
+            best = False
+            if evaluate_due.due(state.step, plan.steps_per_epoch) or (last and config.eval.at_end):
+                stop_if_not_finite(exp, state)
+                best = out.evaluate(state)
+            periodic = save_due.due(state.step, plan.steps_per_epoch) or (last and config.checkpoint.save_last)
+            if periodic or best or stop.requested is not None:
+                stop_if_not_finite(exp, state)
+                out.save(state, best=best, periodic=periodic or stop.requested is not None)
+    stop_if_not_finite(exp, state)
+    return stop.requested if stop.requested is not None and state.step < exp.total_steps else "done"
+
+
+def train_step(exp: Experiment, state: TrainState, batches: Iterator[Batch], timer: Timer) -> dict[str, Any]:
+    """One optimizer step over ``grad.accumulate`` batches; what is logged of it, still on the device."""
+    config, device = exp.config, exp.device
+    sizes = exp.plan.batch_sizes(state.step)
+    loss_sum = torch.zeros((), device=device)
+    correct = torch.zeros((), device=device)
+    for size in sizes:
+        with timer.waiting():
+            batch = next(batches)
+        frames = config.img_norm.apply(batch.frames.flatten(0, 1).to(device, non_blocking=True))  # (N*V, 3, T, H, W)
+        labels = batch.labels.to(device, non_blocking=True)
+        views = batch.frames.shape[1]
+        with config.amp.autocast(device):
+            logits = state.model(frames)
+            loss = exp.criterion(logits, labels if views == 1 else labels.repeat_interleave(views))
+        share = size / sum(sizes)  # the mean over all samples of the step, also where its last batch is smaller
+        state.scaler.scale(loss * share if len(sizes) > 1 else loss).backward()
+        loss_sum += loss.detach() * share
+        correct += (logits.detach().argmax(1).view(size, views) == labels[:, None]).float().mean() * share
+    values: dict[str, Any] = {"loss": loss_sum, "top1_acc": correct}
+    state.scaler.unscale_(state.optimizer)
+    grad_norm = config.grad.clip_norm_(state.model.parameters())
+    if grad_norm is not None:
+        values["grad_norm"] = grad_norm
+    scale = state.scaler.get_scale()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.skipped += state.scaler.get_scale() < scale  # an overflow: the step was left out and the scale lowered
+    if config.amp.loss_scale is not None:
+        state.scaler.update(config.amp.loss_scale)
+    state.optimizer.zero_grad(set_to_none=True)
+    if state.ema is not None:
+        state.ema.update_parameters(state.model)
+    return values
+
+
+def training_batches(exp: Experiment, first_step: int) -> Iterator[Batch]:
+    """The batches from optimizer step ``first_step`` on, to the end of the run."""
+    data = exp.config.data
+    order = TrainingOrder(
+        exp.plan, seed=exp.config.seed, shuffle=data.train.shuffle, first_step=first_step, total_steps=exp.total_steps
+    )
+    loader = make_loader(exp.train_set, order, num_workers=data.num_workers, device=exp.device, persistent=False)
+    return batches_of(loader)
+
+
+def set_learning_rates(
+    optimizer: torch.optim.Optimizer, policy: LrPolicy, step: int, steps_per_epoch: int, total_steps: int
+) -> None:
+    """Write the rate of optimizer step ``step`` (0-based) into every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = policy.lr_at(
+            group["initial_lr"], step=step, steps_per_epoch=steps_per_epoch, total_steps=total_steps
+        )
+
+
+def log_due(interval: int, by_epoch: bool, ignore_last: bool, step: int, steps_per_epoch: int) -> bool:
+    """Whether a line is written after ``step`` completed steps; ``by_epoch`` counts within the epoch."""
+    inner = (step - 1) % steps_per_epoch + 1 if by_epoch else step
+    epoch_ends = step % steps_per_epoch == 0
+    return inner % interval == 0 or (epoch_ends and not ignore_last)
+
+
+def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
+    """Before anything is measured or saved: a NaN would be in every weight by now.
+
+    Raises:
+        UserError: with the step, its samples and its learning rate.
+    """
+    step = state.meter.first_not_finite("loss")
+    if step is None:
+        return
+    order = TrainingOrder(
+        exp.plan, seed=exp.config.seed, shuffle=exp.config.data.train.shuffle, first_step=step - 1, total_steps=step
+    )
+    names = [exp.train_set.source.name(index) for batch in order for _, index in batch]
+    rates = ", ".join(f"{group['lr']:.4g}" for group in state.optimizer.param_groups)
+    raise UserError(
+        f"the loss of step {step} is not finite (learning rate now {rates}, loss scale {state.scaler.get_scale():g}); "
+        f"nothing was saved after it. Lower optimizer.lr, clip gradients (grad=clip) or look at its samples: "
+        f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+    )
+
+
+def _evaluate_first(start: int | None, by_epoch: bool, step: int, steps_per_epoch: int) -> bool:
+    """Before training: ``eval.start`` is set and the run is already there (resumed, or start 0)."""
+    return start is not None and (step // steps_per_epoch if by_epoch else step) >= start
+
+
+@dataclass(slots=True)
+class Timer:
+    """Wall time of a step, and how much of it was spent waiting for data, in seconds."""
+
+    _begin: float = 0.0
+    _waited: float = 0.0
+
+    def start(self) -> None:
+        self._begin, self._waited = time.perf_counter(), 0.0
+
+    def waiting(self) -> _Waiting:
+        return _Waiting(self)
+
+    def stop(self) -> dict[str, float]:
+        return {"time/step": time.perf_counter() - self._begin, "time/data": self._waited}
+
+    def waited(self, seconds: float) -> None:
+        self._waited += seconds
+
+
+class _Waiting:
+    def __init__(self, timer: Timer) -> None:
+        self.timer = timer
+
+    def __enter__(self) -> None:
+        self.begin = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.timer.waited(time.perf_counter() - self.begin)

@@ -1,0 +1,219 @@
+"""One run, from a ``Config`` to a folder of results."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vexp import checkpoint
+from vexp.config.load import to_plain
+from vexp.config.schema import Config
+from vexp.engine.experiment import Experiment, set_up
+from vexp.engine.loop import train
+from vexp.engine.outputs import Outputs, checkpoint_folder
+from vexp.engine.protocol import clips_per_video
+from vexp.engine.run_dir import write_atomic, write_settings
+from vexp.engine.seed import set_global_switches
+from vexp.engine.state import TrainState, load_weights
+from vexp.errors import UserError
+from vexp.evaluation.best import Best
+from vexp.tracking.console import RunLog
+from vexp.tracking.meter import Meter
+from vexp.tracking.sinks import cut_after
+
+
+def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Train, evaluate, save; what ``result.json`` holds: status, metrics (``val/top1_acc`` ...), best.
+
+    Args:
+        config: from ``vexp.compose`` or the command line.
+        out_dir: the run folder; one that holds a run is continued with ``resume=auto``.
+        overrides: the words that made ``config``, to be kept beside it.
+
+    Raises:
+        UserError: anything that the user can mend; ``result.json`` then says "failed" and why.
+    """
+    folder = Path(out_dir).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_settings(folder, to_plain(config, targets=True), overrides)
+    result: dict[str, Any] = {"status": "failed", "overrides": list(overrides)}
+    with RunLog(folder / "log.txt") as log:
+        try:
+            result |= _run(config, folder, log)
+        except UserError as error:
+            result["error"] = str(error)
+            raise
+        except BaseException as error:
+            result["error"] = f"{type(error).__name__}: {error}"
+            log.note(traceback.format_exc())
+            raise
+        finally:
+            write_atomic(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
+    begin = time.perf_counter()
+    set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
+    log.say(f"run folder {folder}")
+    exp = set_up(config)
+    model = config.model.build(len(exp.classes)).to(exp.device)
+    state = new_state(exp, model)
+    _start_from(exp, state, folder, log)
+    _introduce(exp, model, log)
+    cut_after(folder / "metrics.jsonl", state.step)
+    out = Outputs(exp, folder, log)
+    try:
+        ended = train(exp, state, out)
+    finally:
+        out.close()
+    out.draw()
+    return _conclude(exp, state, out, ended, time.perf_counter() - begin)
+
+
+def new_state(exp: Experiment, model: nn.Module) -> TrainState:
+    """The state at step 0."""
+    config = exp.config
+    optimizer = config.optimizer.build([p for p in model.parameters() if p.requires_grad])
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    metric = config.eval.best_metric()
+    return TrainState(
+        model=model,
+        optimizer=optimizer,
+        scaler=config.amp.scaler(exp.device),
+        ema=config.ema.build(model),
+        meter=Meter(config.log.interval, reset=config.log.reset_flag),
+        best=Best(metric, config.eval.greater_is_better()) if metric is not None and exp.val_set is not None else None,
+    )
+
+
+def _start_from(exp: Experiment, state: TrainState, folder: Path, log: RunLog) -> None:
+    """``init_from`` and ``resume``; a fresh start where neither is set, or resume=auto finds nothing."""
+    config = exp.config
+    if config.init_from is not None:
+        path = checkpoint_path(config.init_from)
+        load_weights(state.model, checkpoint.load(path), str(path))
+        if state.ema is not None:
+            state.ema = config.ema.build(state.model)
+        log.say(f"weights from {path}")
+    if config.resume is None:
+        return
+    found = (
+        checkpoint.find(checkpoint_folder(exp, folder)) if config.resume == "auto" else checkpoint_path(config.resume)
+    )
+    if found is None:
+        log.say("resume=auto: no checkpoint here yet, starting fresh")
+        return
+    changes = state.load_state_dict(checkpoint.load(found), str(found))
+    log.say(f"resumed from {found} after step {state.step} (epoch {exp.epoch(state.step)})")
+    for change in changes:
+        log.say(f"changed since: optimizer.{change}")
+    if state.step >= exp.total_steps:
+        raise UserError(
+            f"{found}: was saved after step {state.step}, the run ends at {exp.total_steps}: nothing is left; "
+            "raise epochs or max_steps"
+        )
+
+
+def _introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
+    """What is about to happen, in five lines; warnings of the learning-rate policy among them."""
+    config, plan = exp.config, exp.plan
+    try:
+        warnings = config.lr_policy.check(plan.steps_per_epoch, exp.total_steps)
+    except ValueError as error:
+        raise UserError(f"lr_policy: {error}") from None
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    names = ", ".join(exp.classes[:8]) + (" ..." if len(exp.classes) > 8 else "")
+    log.say(f"data: {len(exp.train_set)} training videos, {_val_text(exp)}; {len(exp.classes)} classes: {names}")
+    log.say(
+        f"model: {type(model).__name__}, {parameters:,} parameters ({trained:,} trained), "
+        f"{config.amp.dtype} on {exp.device}"
+    )
+    accumulated = f" ({config.data.batch_size} x {config.grad.accumulate})" if config.grad.accumulate > 1 else ""
+    log.say(
+        f"steps: {exp.total_steps} of {plan.samples_per_step} samples{accumulated}, {plan.steps_per_epoch} an epoch; "
+        f"{type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}, seed {config.seed}"
+    )
+    for warning in [f"lr_policy: {warning}" for warning in warnings] + schedule_warnings(exp):
+        log.say(f"warning: {warning}")
+    if config.amp.dtype != "fp32" and exp.device.type == "cpu":
+        log.say(f"warning: amp={config.amp.dtype} on a CPU is usually much slower than fp32")
+
+
+def schedule_warnings(exp: Experiment) -> list[str]:
+    """What will not happen in this run although it is asked for."""
+    config, plan = exp.config, exp.plan
+    warnings = []
+    if config.log.by_epoch and config.log.ignore_last and plan.steps_per_epoch < config.log.interval:
+        warnings.append(
+            f"log.interval={config.log.interval}: an epoch has {plan.steps_per_epoch} steps, so no training line is "
+            "written; log.by_epoch=false counts on over epochs"
+        )
+    for key, by_epoch, wanted in (
+        ("eval.start", config.eval.by_epoch, config.eval.start),
+        ("eval.interval", config.eval.by_epoch, config.eval.interval),
+        ("checkpoint.interval", config.checkpoint.by_epoch, config.checkpoint.interval),
+    ):
+        length, unit = (exp.total_steps // plan.steps_per_epoch, "epochs") if by_epoch else (exp.total_steps, "steps")
+        if wanted is not None and wanted > length:
+            warnings.append(f"{key}={wanted}: the run ends after {length} {unit}, before it comes due")
+    return warnings
+
+
+def _val_text(exp: Experiment) -> str:
+    if exp.val_set is None:
+        return "no validation"
+    clips = clips_per_video(exp.config, "val")
+    return f"{len(exp.val_set)} validation videos ({clips} clip{'s' * (clips != 1)} each)"
+
+
+def _conclude(exp: Experiment, state: TrainState, out: Outputs, ended: str, seconds: float) -> dict[str, Any]:
+    """Say where everything is; the result of the run."""
+    result: dict[str, Any] = {
+        "status": "done" if ended == "done" else "interrupted",
+        "step": state.step,
+        "metrics": {f"val/{name}": value for name, value in out.results.items()},
+    }
+    say = out.log.say
+    if ended != "done":
+        say(f"stopped by {ended} after step {state.step}; go on with: python -m vexp.train --resume {out.folder}")
+    if state.best is not None and state.best.score is not None:
+        best = state.best
+        result["best"] = best.state_dict()
+        say(f"best {best.metric} {best.score:.4f} after epoch {best.epoch} (step {best.step})")
+    result["seconds"] = round(seconds, 1)
+    say(f"{result['status']} in {seconds:.0f} s; in {out.folder}:")
+    for name, what in (
+        ("curves.png", "loss, metrics and learning rate"),
+        ("eval/confusion.png", "with predictions.csv, per_class.csv, report.json of the best evaluation"),
+        ("metrics.jsonl", "every number"),
+        ("checkpoints", ", ".join(sorted(path.name for path in out.checkpoints.glob("*.pth")))),
+        ("config.yaml", "run again: python -m vexp.train --rerun RUN"),
+    ):
+        if (out.folder / name).exists():
+            say(f"  {name:20} {what}")
+    return result
+
+
+def checkpoint_path(named: str) -> Path:
+    """A checkpoint file, or the newest of a run folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(named).expanduser().absolute()
+    if not path.is_dir():
+        return path
+    for folder in (path / "checkpoints", path):
+        found = checkpoint.find(folder) if folder.is_dir() else None
+        if found is not None:
+            return found
+    raise UserError(f"{path}: holds no checkpoint that can be read")

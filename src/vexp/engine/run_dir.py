@@ -1,0 +1,97 @@
+"""The run folder: made once, by one process, holding all that is needed to explain and repeat the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vexp.errors import UserError
+
+_PACKAGES = ("vexp", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "hydra-core", "omegaconf")
+_LONGEST_NAME = 80
+
+
+def make_run_dir(parent: Path, name: str | None = None) -> Path:
+    """A new folder below ``parent``, called ``name`` or by the time; with a number behind it where that is taken.
+
+    ``mkdir`` itself decides who owns a name, so two runs that start in the same second get a folder each.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    wanted = name or time.strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1, 1000):
+        folder = parent / (wanted if attempt == 1 else f"{wanted}-{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder}: the run folder cannot be made: {error.strerror}; set out_root=FOLDER") from None
+        return folder
+    raise UserError(f"{parent / wanted}: a thousand runs have this name; set run_name or out_root")
+
+
+def job_name(overrides: Sequence[str]) -> str:
+    """The folder name of a sweep's job: its overrides in order of their keys, in safe characters, of bounded length."""
+    words = sorted(word.lstrip("+") for word in overrides if not word.lstrip("+~").startswith(("hydra", "sweep.")))
+    name = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", "_".join(words)) or "default"
+    if len(name) > _LONGEST_NAME:
+        digest = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]
+        name = f"{name[: _LONGEST_NAME - 9]}-{digest}"
+    return name
+
+
+def write_settings(folder: Path, config: dict[str, Any], overrides: Sequence[str]) -> None:
+    """config.yaml (resolved, enough to run again), overrides.yaml, env.json (versions, git state, command)."""
+    write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_atomic(folder / "overrides.yaml", yaml.safe_dump(list(overrides), allow_unicode=True))
+    environment = {
+        "command": [sys.executable, *sys.argv],
+        "cwd": os.getcwd(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git": _git_state(),
+    }
+    write_atomic(folder / "env.json", json.dumps(environment, indent=2) + "\n")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit and uncommitted changes of the folder the run was started in; None outside of a repository."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "changed": git("status", "--porcelain").splitlines()}
+    except (OSError, subprocess.SubprocessError):
+        return None

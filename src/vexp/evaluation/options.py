@@ -1,0 +1,88 @@
+"""The ``eval`` group: when a model is evaluated, by what, and which result is the best."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from vexp.fields import Checked, option
+from vexp.schedule import Every
+
+#: Metric functions of ``eval.metrics`` and the results they give; ``{k}`` stands for each number of ``eval.topk``.
+METRICS: dict[str, tuple[str, ...]] = {
+    "top_k_accuracy": ("top{k}_acc",),
+    "mean_class_accuracy": ("mean_class_accuracy",),
+}
+#: Metrics of mmaction2's other tasks and of multi-label sets: known, and not built.
+_NOT_BUILT = ("AR@AN", "auc", "mAP@0.5IOU", "mean_average_precision", "mmit_mean_average_precision")
+_GREATER = ("acc", "top", "precision", "map", "auc", "recall", "f1")
+_LESS = ("loss", "error")
+
+
+@dataclass(kw_only=True, slots=True)
+class Eval(Checked):
+    """Evaluation during training (mmaction2's ``evaluation``)."""
+
+    start: int | None = option(
+        None, "first epoch (step) that is evaluated; also evaluates before training from there", ge=0
+    )
+    interval: int = option(1, "epochs (steps) between evaluations; -1: never")
+    by_epoch: bool = option(True, "count epochs; false: optimizer steps")
+    at_end: bool = option(True, "evaluate after the last step whatever the interval")
+    save_best: str | None = option("auto", "metric whose best checkpoint is kept; auto: the first result; null: none")
+    rule: str | None = option(None, "which score is better; null: by the metric's name", choices=("greater", "less"))
+    metrics: list[str] = option(
+        ["top_k_accuracy", "mean_class_accuracy"], "what is measured beside the loss", choices=tuple(METRICS)
+    )
+    topk: list[int] = option([1, 5], "the k of top_k_accuracy", ge=1)
+    view_reduction: str = option(
+        "mean_prob", "how the views of a video become one score", choices=("mean_prob", "mean_logit", "max_prob")
+    )
+    max_views_per_forward: int | None = option(
+        None, "views in one forward pass; null: a whole batch", unit="views", ge=1
+    )
+
+    def __post_init__(self) -> None:
+        for word in (*self.metrics, self.save_best or ""):
+            if word in _NOT_BUILT:
+                raise ValueError(f"{word} is not built yet; metrics: {', '.join(METRICS)}")
+        Checked.__post_init__(self)
+        self.every()
+        self.best_metric()
+        self.greater_is_better()
+
+    def every(self) -> Every:
+        return Every(self.interval, self.by_epoch, self.start)
+
+    def results(self) -> list[str]:
+        """Names of all results of one evaluation, in order."""
+        names = [
+            pattern.format(k=k)
+            for metric in self.metrics
+            for pattern in METRICS[metric]
+            for k in (self.topk if "{k}" in pattern else (0,))
+        ]
+        return [*names, "loss"]
+
+    def best_metric(self) -> str | None:
+        """The result that ``save_best`` names."""
+        if self.save_best is None:
+            return None
+        results = self.results()
+        if self.save_best == "auto":
+            return results[0]
+        if self.save_best not in results:
+            raise ValueError(f"save_best={self.save_best}: is no result of eval.metrics; results: {', '.join(results)}")
+        return self.save_best
+
+    def greater_is_better(self) -> bool:
+        """Whether a larger score of ``best_metric`` is better: ``rule``, else by the words of its name."""
+        metric = self.best_metric()
+        if self.rule is not None or metric is None:
+            return self.rule != "less"
+        words = re.split(r"[^a-z]+", metric.lower())
+        if any(word.startswith(_LESS) for word in words):
+            return False
+        if any(word.startswith(_GREATER) or word.endswith("accuracy") for word in words):
+            return True
+        raise ValueError(f"save_best={metric}: say eval.rule=greater or eval.rule=less, the name does not tell")

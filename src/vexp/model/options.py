@@ -1,0 +1,47 @@
+"""The ``model`` group: every option builds a net from float (N, C, T, H, W) to logits (N, classes)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vexp.errors import UserError
+from vexp.fields import Checked, option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(kw_only=True, slots=True)
+class Tiny3d(Checked):
+    """A small residual (2+1)D net: minutes on a laptop CPU (``vexp.model.tiny3d``)."""
+
+    norm: str = option("batch", "normalisation layers; group does not depend on the batch", choices=("batch", "group"))
+    width: int = option(24, "channels of the first stage", unit="channels", ge=4)
+    dropout: float = option(0.0, "probability of dropping a feature before the classifier", ge=0, lt=1)
+
+    def build(self, num_classes: int) -> nn.Module:
+        from vexp.model.tiny3d import Tiny3d as Net
+
+        return Net(num_classes, norm=self.norm, width=self.width, dropout=self.dropout)
+
+
+@dataclass(kw_only=True, slots=True)
+class TorchvisionVideo(Checked):
+    """A video net of torchvision by its own name, randomly initialised (torchvision.models.video)."""
+
+    name: str = option(
+        doc="torchvision's name of the net",
+        choices=(
+            "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b",
+        ),
+    )  # fmt: skip
+
+    def build(self, num_classes: int) -> nn.Module:
+        from torchvision.models import get_model
+
+        try:
+            net: nn.Module = get_model(self.name, num_classes=num_classes)
+        except ValueError as error:  # a torchvision older than the net
+            raise UserError(f"model.name={self.name}: {error}") from None
+        return net

@@ -1,0 +1,27 @@
+"""The ``ema`` group: a running average of the weights, evaluated and saved beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vexp.fields import Checked, option
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim.swa_utils import AveragedModel
+
+
+@dataclass(kw_only=True, slots=True)
+class Ema(Checked):
+    """Exponential moving average of weights and buffers (Polyak and Juditsky 1992; torch.optim.swa_utils)."""
+
+    decay: float | None = option(None, "share of the average kept at each step; null: no average", gt=0, lt=1)
+
+    def build(self, model: nn.Module) -> AveragedModel | None:
+        """The averaged copy of ``model``; ``update_parameters(model)`` after each optimizer step moves it on."""
+        if self.decay is None:
+            return None
+        from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)  # type: ignore[no-untyped-call]

@@ -1,0 +1,61 @@
+"""curves.png: loss, accuracy and learning rate over the steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vexp.tracking.sinks import Record
+
+
+def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
+    """Draw the records of a metrics.jsonl: a panel for the loss, the metrics, the learning rates."""
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+    figure = Figure(figsize=(12, 3.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: list[Axes] = list(figure.subplots(1, 3))
+    train = [record for record in records if record["mode"] == "train"]
+    val = [record for record in records if record["mode"] == "val"]
+    metrics = [name for name in (val[-1] if val else {}) if _is_metric(name)]
+    _curve(panels[0], train, "loss", "train", "C0")
+    _curve(panels[0], val, "loss", "val", "C1")
+    for number, name in enumerate(metrics[:4]):
+        _curve(panels[1], train, name, f"train {name}", f"C{number}", faint=True)
+        _curve(panels[1], val, name, f"val {name}", f"C{number}")
+    for number, name in enumerate(sorted({key for record in train for key in record if key.split("/")[0] == "lr"})):
+        _curve(panels[2], train, name, name, f"C{number}")
+    for panel, label in zip(panels, ("loss", "accuracy", "learning rate"), strict=True):
+        panel.set(xlabel="optimizer step", ylabel=label)
+        panel.grid(alpha=0.3)
+        if panel.lines:
+            panel.legend(fontsize=8)
+    panels[1].set_ylim(0, 1.02)
+    figure.suptitle(title)
+    figure.savefig(path)
+
+
+def _is_metric(name: str) -> bool:
+    return name not in ("mode", "step", "epoch", "loss") and "/" not in name
+
+
+def _curve(
+    panel: object, records: Sequence[Record], name: str, label: str, colour: str, *, faint: bool = False
+) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(panel, Axes)
+    points = [(record["step"], record[name]) for record in records if name in record]
+    if points:
+        marker = "o" if records[0]["mode"] == "val" else None
+        panel.plot(
+            *zip(*points, strict=True),
+            label=label,
+            color=colour,
+            marker=marker,
+            ms=3,
+            lw=1.4,
+            alpha=0.35 if faint else 1,
+        )

@@ -1,0 +1,65 @@
+"""Averages over the last steps, kept on the device: one synchronisation a log line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+
+class Meter:
+    """Values of the latest steps, each weighted by its number of samples.
+
+    ``window`` steps are averaged (mmcv's rule). The window restarts with ``restart`` (an epoch begins), and with every
+    ``mean`` where ``reset`` is set.
+    """
+
+    def __init__(self, window: int, *, reset: bool) -> None:
+        self.window = window
+        self.reset = reset
+        self._rows: list[tuple[int, int, dict[str, float | torch.Tensor]]] = []  # (step, samples, values)
+
+    def add(self, step: int, samples: int, values: dict[str, float | torch.Tensor]) -> None:
+        """Values of optimizer step ``step`` (0-based); a tensor is a scalar and stays on its device."""
+        self._rows.append((step, samples, values))
+        del self._rows[: -self.window]
+
+    def restart(self) -> None:
+        self._rows.clear()
+
+    def mean(self) -> dict[str, float]:
+        """The weighted mean of each value; a value that only some steps have is averaged over those."""
+        self._fetch()
+        sums: dict[str, float] = {}
+        weights: dict[str, int] = {}
+        for _, samples, values in self._rows:
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * samples
+                weights[name] = weights.get(name, 0) + samples
+        if self.reset:
+            self.restart()
+        return {name: total / weights[name] for name, total in sums.items()}
+
+    def first_not_finite(self, name: str) -> int | None:
+        """The earliest step in the window whose value is NaN or infinite."""
+        self._fetch()
+        return next((step for step, _, values in self._rows if not math.isfinite(float(values[name]))), None)
+
+    def _fetch(self) -> None:
+        """Bring all tensors to the CPU in one copy."""
+        waiting = [
+            (values, name) for _, _, values in self._rows for name, value in values.items() if torch.is_tensor(value)
+        ]
+        if not waiting:
+            return
+        fetched = torch.stack([torch.as_tensor(values[name]).detach().double() for values, name in waiting]).tolist()
+        for (values, name), number in zip(waiting, fetched, strict=True):
+            values[name] = number
+
+    def state_dict(self) -> dict[str, Any]:
+        self._fetch()
+        return {"rows": [[step, samples, dict(values)] for step, samples, values in self._rows]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._rows = [(step, samples, dict(values)) for step, samples, values in state["rows"]]

@@ -1,0 +1,131 @@
+"""``python -m vexp.train [overrides]``: train a video classifier, or sweep over many with ``-m``.
+
+python -m vexp.train optimizer=sgd lr=cosine_restart
+python -m vexp.train -m lr=step,cosine optimizer=sgd,adamw
+python -m vexp.train --rerun RUN [overrides]      repeat a run from its saved config, in a new folder
+python -m vexp.train --resume RUN [overrides]     go on with a run in its own folder
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from vexp.config.command_line import normalize, report_faults, search_folders, search_path_words, split_flags
+from vexp.config.compose import Saved, read_saved, store_saved, typed
+from vexp.config.messages import ConfigError
+from vexp.config.origin import Origins
+from vexp.config.paths import conf_dir
+from vexp.config.schema import Config
+from vexp.config.store import register
+from vexp.errors import UserError
+
+
+def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Train with ``cfg`` into ``out_dir``; what ``result.json`` holds (see ``vexp.engine.run.run``)."""
+    from vexp.engine.run import run as run_experiment  # torch is imported once the config is known to be good
+
+    return run_experiment(cfg, out_dir, overrides=overrides)
+
+
+def main() -> None:
+    """The command line."""
+    report_faults(_main)
+
+
+@dataclass(slots=True)
+class _Door:
+    """What the command line says beside the config, and what became of the jobs."""
+
+    origins: Origins
+    resume_in: Path | None = None
+    failures: list[str] = field(default_factory=list)
+    exit_code: int = 0
+
+    def job(self, composed: DictConfig) -> float:
+        """One run. A failing job of a sweep is reported at once and the others go on."""
+        settings = HydraConfig.get()
+        sweep = settings.mode == RunMode.MULTIRUN
+        words = list(settings.overrides.task)
+        try:
+            self.origins.words = words
+            config = typed(composed, settings.runtime.choices, self.origins)
+            return _objective(
+                config, run(config, self.folder(config, Path(settings.sweep.dir), words, sweep), overrides=words)
+            )
+        except UserError as error:
+            self.fail(words, sweep, f"vexp: error: {error}", 2)
+        except Exception:
+            self.fail(words, sweep, traceback.format_exc(), 1)
+        return math.nan
+
+    def folder(self, config: Config, sweep_dir: Path, words: list[str], sweep: bool) -> Path:
+        from vexp.engine.run_dir import job_name, make_run_dir
+
+        if self.resume_in is not None:
+            return self.resume_in
+        if sweep:
+            return make_run_dir(sweep_dir.absolute(), job_name(words))
+        return make_run_dir(Path(config.out_root).expanduser().absolute() / str(config.run_name))
+
+    def fail(self, words: list[str], sweep: bool, text: str, code: int) -> None:
+        print(text, file=sys.stderr)
+        self.failures.append(" ".join(words) if sweep else "")
+        self.exit_code = max(self.exit_code, code) if not sweep else 1
+
+
+def _objective(config: Config, result: dict[str, Any]) -> float:
+    """What a sweeper that searches gets: the best score, or the last loss."""
+    if "best" in result:
+        return float(result["best"]["score"])
+    return float(result["metrics"].get("val/loss", math.nan))
+
+
+def _main() -> None:
+    register()
+    saved, resume_in, argv = _take_saved(sys.argv[1:])
+    flags, words = split_flags(argv)
+    words = normalize(words)
+    folders = search_folders(flags, words)
+    door = _Door(Origins(words=words, folders=folders, saved=saved.path if saved else None), resume_in)
+    name = "train"
+    if saved is not None:
+        name, words = "rerun", store_saved(saved, words)
+        if resume_in is not None and not any(word.startswith("resume=") for word in words):
+            words.append("resume=auto")
+    sys.argv[1:] = [*flags, *words, *search_path_words(words)]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(door.job)()
+    if len(door.failures) > 1 or (door.failures and door.failures[0]):
+        print(f"vexp: {len(door.failures)} jobs failed: {'; '.join(door.failures)}", file=sys.stderr)
+    if door.exit_code:
+        raise SystemExit(door.exit_code)
+
+
+def _take_saved(argv: Sequence[str]) -> tuple[Saved | None, Path | None, list[str]]:
+    """(config to start from, folder to go on in, the other words) of ``--rerun RUN`` or ``--resume RUN``."""
+    rest = list(argv)
+    for flag in ("--rerun", "--resume"):
+        if flag in rest:
+            at = rest.index(flag)
+            if at + 1 == len(rest):
+                raise ConfigError(f"{flag}: name a run folder, {flag} RUN")
+            folder = Path(rest[at + 1]).expanduser().absolute()
+            if not (folder / "config.yaml").is_file():
+                raise ConfigError(f"{flag} {rest[at + 1]}: is no run folder, it holds no config.yaml")
+            del rest[at : at + 2]
+            return read_saved(folder / "config.yaml"), folder if flag == "--resume" else None, rest
+    return None, None, rest
+
+
+if __name__ == "__main__":
+    main()
