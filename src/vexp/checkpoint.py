@@ -9,7 +9,9 @@ import os
 import pickle
 import re
 import shutil
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from vexp.schedule import Every
 BEST = "best.pth"
 LAST = "last.pth"
 _PERIODIC = re.compile(r"^(?P<unit>epoch|step)_(?P<count>\d+)\.pth$")
+_BEGINNINGS = (b"PK", b"\x80")  # torch's zip archive; a pickle, its format before 1.6
+_FOREIGN_TYPE = re.compile(r"GLOBAL ([\w.]+)")  # how torch's unpickler names what it refuses
 
 
 def _positive_or_unlimited(value: int) -> str | None:
@@ -60,30 +64,21 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     import torch
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a short write as a RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: the checkpoint cannot be written: {error}; earlier checkpoints are intact") from error
+    with _whole(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)  # not by name, which torch would write into the archive
 
 
 def link(source: Path, name: str) -> None:
-    """Give a checkpoint a second name in its folder: a hard link, or a copy where the file system has none."""
-    temporary = source.with_name(f".{name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.replace(source.with_name(name))
-    _sync_folder(source.parent)
+    """Give a checkpoint a second name in its folder: a hard link, or a copy where the file system has none.
+
+    Raises:
+        UserError: as ``save``.
+    """
+    with _whole(source.with_name(name)) as temporary:
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -95,13 +90,15 @@ def load(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's guesses at what a foreign file may be
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: refused, it holds more than tensors and plain values: {_first_line(error)}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a checkpoint, or damaged: {_first_line(error)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: the checkpoint cannot be read: {error.strerror}") from None
+    except Exception as error:  # a damaged pickle fails in any way: IndexError, struct.error, TypeError ...
+        raise UserError(f"{path}: {_why_refused(path, error)}") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
     return state
@@ -142,8 +139,39 @@ def find(folder: Path) -> Path | None:
     return None
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _why_refused(path: Path, error: Exception) -> str:
+    """Not in torch's words: they advise to load the file with weights_only=False, which runs whatever it holds."""
+    with path.open("rb") as file:
+        beginning = file.read(40)
+    if not beginning.startswith(_BEGINNINGS):
+        return f"is no checkpoint, it begins with {beginning.decode('latin-1')!r}" if beginning else "is an empty file"
+    foreign = _FOREIGN_TYPE.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if foreign is not None:
+        return f"refused, it holds more than tensors and plain containers: {foreign[1]}"
+    return "is no checkpoint that torch.load(weights_only=True) can read, or it is damaged"
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well, and is removed when it does not.
+
+    Raises:
+        UserError: it cannot be written; what was there before is intact.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # what a killed process left may be a link to a checkpoint
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a short write as a RuntimeError
+        raise UserError(f"{path}: the checkpoint cannot be written: {error}; earlier checkpoints are intact") from error
+    finally:
+        with suppress(OSError):  # it is there after a failure, and where path was a link to the same file already
+            temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

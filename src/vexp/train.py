@@ -14,14 +14,14 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from vexp.config.command_line import normalize, report_faults, search_folders, search_path_words, split_flags
+from vexp.config.command_line import as_typed, normalize, report_faults, search_folders, search_path_words, split_flags
 from vexp.config.compose import Saved, read_saved, store_saved, typed
 from vexp.config.messages import ConfigError
 from vexp.config.origin import Origins
@@ -56,25 +56,25 @@ class _Door:
         """One run. A failing job of a sweep is reported at once and the others go on."""
         settings = HydraConfig.get()
         sweep = settings.mode == RunMode.MULTIRUN
-        words = list(settings.overrides.task)
+        words = as_typed(cast(list[str], OmegaConf.to_container(settings.overrides.task, resolve=False)))
         try:
             self.origins.words = words
-            config = typed(composed, settings.runtime.choices, self.origins)
-            return _objective(
-                config, run(config, self.folder(config, Path(settings.sweep.dir), words, sweep), overrides=words)
-            )
+            config = typed(composed, settings.runtime.choices, self.origins, sweep=sweep)
+            config.data.check_files()
+            folder = self.folder(config, Path(settings.sweep.dir) if sweep else None, words)
+            return _objective(run(config, folder, overrides=words))
         except UserError as error:
             self.fail(words, sweep, f"vexp: error: {error}", 2)
         except Exception:
             self.fail(words, sweep, traceback.format_exc(), 1)
         return math.nan
 
-    def folder(self, config: Config, sweep_dir: Path, words: list[str], sweep: bool) -> Path:
+    def folder(self, config: Config, sweep_dir: Path | None, words: list[str]) -> Path:
         from vexp.engine.run_dir import job_name, make_run_dir
 
         if self.resume_in is not None:
             return self.resume_in
-        if sweep:
+        if sweep_dir is not None:
             return make_run_dir(sweep_dir.absolute(), job_name(words))
         return make_run_dir(Path(config.out_root).expanduser().absolute() / str(config.run_name))
 
@@ -84,7 +84,7 @@ class _Door:
         self.exit_code = max(self.exit_code, code) if not sweep else 1
 
 
-def _objective(config: Config, result: dict[str, Any]) -> float:
+def _objective(result: dict[str, Any]) -> float:
     """What a sweeper that searches gets: the best score, or the last loss."""
     if "best" in result:
         return float(result["best"]["score"])
@@ -97,7 +97,7 @@ def _main() -> None:
     flags, words = split_flags(argv)
     words = normalize(words)
     folders = search_folders(flags, words)
-    door = _Door(Origins(words=words, folders=folders, saved=saved.path if saved else None), resume_in)
+    door = _Door(Origins(words=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in)
     name = "train"
     if saved is not None:
         name, words = "rerun", store_saved(saved, words)

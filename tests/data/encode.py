@@ -1,4 +1,4 @@
-"""Videos for tests: every frame carries its own number in its pixels, so a reader's answer can be checked by eye or code."""
+"""Videos for tests: every frame carries its own number in its pixels, so that a reader's answer can be checked."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ import numpy as np
 import pytest
 
 BITS = 10
-"""Frame numbers 0..1023: one block a bit, most significant on the left, in the top half of the picture."""
+"""Frame numbers 0..1023: one block a bit, the most significant on the left, in the top half of the picture."""
 
 
 def numbered_frame(number: int, width: int = 80, height: int = 48) -> np.ndarray:
-    """Frame `number`: its bits as black and white blocks over a moving gradient. uint8 (height, width, 3) RGB."""
-    frame = np.empty((height, width, 3), np.uint8)
+    """Frame `number`: its bits as white and black blocks over a moving gradient. uint8 (height, width, 3) RGB."""
     ramp = (np.arange(width)[None, :] * 2 + np.arange(height)[:, None] * 3 + number * 7) % 200
-    frame[...] = ramp[..., None] + np.array([40, 20, 0])
+    frame = (ramp[..., None] + np.array([40, 20, 0])).astype(np.uint8)
     block = width // BITS
     for bit in range(BITS):
-        on = number >> (BITS - 1 - bit) & 1
-        frame[: height // 2, bit * block : (bit + 1) * block] = 235 if on else 20
+        frame[: height // 2, bit * block : (bit + 1) * block] = 235 if number >> (BITS - 1 - bit) & 1 else 20
     return frame
 
 
 def read_number(frame: np.ndarray) -> int:
-    """The number in a decoded frame, uint8 (H, W, 3); the middle of each block decides, so lossy coding does not matter."""
+    """The number in a decoded frame, uint8 (H, W, 3), from the middle of each block: lossy coding does not matter."""
     height, width = frame.shape[:2]
     block = width // BITS
     number = 0
@@ -44,65 +42,100 @@ def write_video(
     codec: str = "libx264",
     size: tuple[int, int] = (80, 48),
     pix_fmt: str = "yuv420p",
-    rate: int = 25,
     gop: int = 12,
     b_frames: int = 2,
     times: Sequence[int] | None = None,
-    colour: tuple[int, int] | None = None,
-    container: str | None = None,
     **options: str,
 ) -> Path:
-    """Encode frames 0..frames-1 at (width, height) `size`; skips the test where this PyAV has no such encoder.
+    """Encode frames 0..frames-1, (width, height) `size`, 25 a second; skips the test if this PyAV has no such encoder.
 
-    `times`: presentation times in units of 1/rate (default 0, 1, 2 ...: constant rate). `colour`: (matrix, range) tags in
-    FFmpeg's numbers. `options` go to the encoder (`preset`, `x264-params` with an underscore for the hyphen).
+    `times`: presentation times in 1/25 s (default 0, 1, 2 ...: constant rate). `options`: the encoder's, with an
+    underscore for a hyphen (`x264_params="open-gop=1"`).
     """
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV build has no {codec} encoder")
-    with av.open(str(path), "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = b_frames
         stream.codec_context.thread_count = 1
-        stream.codec_context.time_base = Fraction(1, rate)
-        if colour is not None:
-            stream.codec_context.colorspace, stream.codec_context.color_range = colour
+        stream.codec_context.time_base = Fraction(1, 25)
         stream.options = {name.replace("_", "-"): value for name, value in options.items()}
         for number in range(frames):
-            picture = av.VideoFrame.from_ndarray(numbered_frame(number, *size), format="rgb24")
-            frame = picture.reformat(format=pix_fmt, dst_colorspace=colour[0] if colour else None)
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, *size), format="rgb24").reformat(format=pix_fmt)
             frame.pts = number if times is None else times[number]
-            frame.time_base = Fraction(1, rate)
+            frame.time_base = Fraction(1, 25)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
 
 
-def remux(source: Path, target: Path, *, first_packet: int = 0, shift: int = 0, **options: str) -> Path:
-    """Copy the packets from number `first_packet` on, their times moved by `shift` frames, without encoding again."""
+def write_colour(path: Path, yuv: tuple[int, int, int], matrix: int | None, colour_range: int | None) -> Path:
+    """Three lossless frames of one (Y, Cb, Cr) colour, untagged or tagged with FFmpeg's numbers of matrix and range."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.options = {"qp": "0"}
+        if matrix is not None and colour_range is not None:
+            stream.codec_context.colorspace, stream.codec_context.color_range = matrix, colour_range
+        for number in range(3):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            for plane, value in zip(frame.planes, yuv, strict=True):
+                plane.update(bytes([value]) * plane.buffer_size)
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def remux(
+    source: Path, target: Path, *, first_packet: int = 0, shift: int = 0, title: str = "", **options: str
+) -> Path:
+    """Copy the packets from number `first_packet` on, `shift` frames later, without encoding again.
+
+    An MP4 hides what a shift takes below time 0 with an edit list, as cutting without encoding does. `options`: the
+    container's (`movflags`).
+    """
     with av.open(str(source)) as reader, av.open(str(target), "w", options=options) as writer:
+        if title:
+            writer.metadata["title"] = title
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)
-        assert stream.average_rate is not None and stream.time_base is not None
-        ticks = int(shift / stream.average_rate / stream.time_base)
+        ticks = round(shift / (25 * stream.time_base))
         for number, packet in enumerate(reader.demux(stream)):
-            if packet.dts is None or packet.pts is None or number < first_packet:
+            if packet.pts is None or number < first_packet:
                 continue
             packet.pts += ticks
-            packet.dts += ticks
+            if packet.dts is not None:
+                packet.dts += ticks
             packet.stream = copy
             writer.mux(packet)
     return target
 
 
-def set_rotation(path: Path, quarter_turns: int) -> Path:
-    """Write a display matrix into the MP4's track header: shown turned clockwise by `quarter_turns` * 90 degrees."""
-    cosine, sine = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarter_turns % 4]
-    rows = [cosine, sine, 0, -sine, cosine, 0, 0, 0, 1 << 14]  # 16.16 fixed point, the last column 2.30
-    matrix = b"".join(int(value << 16).to_bytes(4, "big", signed=True) for value in rows)
+def patch_box(path: Path, box: bytes, offset: int, content: bytes) -> Path:
+    """Overwrite bytes of an MP4 at `offset` from the four letters of the box's type (ISO/IEC 14496-12)."""
     data = bytearray(path.read_bytes())
-    start = data.index(b"tkhd") + 44  # version, times, track id, duration, layer, volume come before the matrix
-    data[start : start + 36] = matrix
+    start = data.index(box) + offset
+    data[start : start + len(content)] = content
     path.write_bytes(data)
     return path
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Write the matrix ((a, b), (c, d)) into the MP4's track header: column p, row q is shown at ap + cq, bp + dq."""
+    values = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
+    return patch_box(path, b"tkhd", 44, b"".join(value.to_bytes(4, "big", signed=True) for value in values))
+
+
+def plain_decode(path: Path) -> np.ndarray:
+    """Every frame that PyAV delivers from the first packet on, passing over errors: uint8 (frames, H, W, 3) RGB."""
+    frames = []
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.video[0]):
+            try:
+                frames += [frame.to_ndarray(format="rgb24", threads=1) for frame in packet.decode()]
+            except av.FFmpegError:
+                continue
+    return np.stack(frames)

@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 from vexp.config.messages import ConfigError, explain, wrong_group_value
 from vexp.config.origin import Origins, word_key
 from vexp.config.paths import conf_dir, environment_dirs
+from vexp.config.schema import OPEN_GROUPS
 from vexp.errors import UserError
 
 #: Second names of keys, on the command line only: saved overrides and YAML use the first.
 ALIASES = {"lr": "lr_policy"}
 
 _OVERRIDE = re.compile(r"^(?P<sign>~|\+{1,2})?(?P<key>[A-Za-z_][\w/]*)(?P<rest>(?:[.=@].*)?)$", re.DOTALL)
+#: Keys below an open group. Hydra must take them even where the YAML of a class of the user's own does not list them;
+#: ``load`` holds every key against the class.
+_OPEN = re.compile(rf"(({'|'.join(OPEN_GROUPS)})|pipeline\.(train|val|test)\.\w+)\.\w")
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 _FLAGS_WITH_VALUE = {
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
@@ -72,8 +76,14 @@ def normalize(words: Sequence[str]) -> list[str]:
             _check_choice(key, rest[1:], values)
             if chosen.setdefault(key, word) != word and key in ALIASES.values():
                 raise ConfigError(f"{chosen[key]} and {word}: both choose {key} (command line), give one")
-        result.append(f"{match['sign'] or ''}{key}{rest}")
+        sign = match["sign"] or ("++" if _OPEN.match(key + rest) else "")
+        result.append(f"{sign}{key}{rest}")
     return result
+
+
+def as_typed(words: Iterable[str]) -> list[str]:
+    """Overrides without the mark that ``normalize`` gives to those of open groups."""
+    return [word.removeprefix("++") for word in words]
 
 
 def _check_choice(key: str, value: str, values: Sequence[str]) -> None:
@@ -137,7 +147,7 @@ def report_faults(door: Callable[[], Any]) -> None:
         _leave(str(error))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         flags, words = split_flags(sys.argv[1:])
-        text = explain(error, Origins(words=words, folders=search_folders(flags, words)))
+        text = explain(error, Origins(words=as_typed(words), folders=search_folders(flags, words)))
         if text is None:
             raise
         _leave(text)

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from vexp.config.command_line import group_options, normalize, search_folders, search_path_words
+from vexp.config.command_line import as_typed, group_options, normalize, search_folders, search_path_words
 from vexp.config.load import load
 from vexp.config.messages import ConfigError, explain
 from vexp.config.origin import Origins
@@ -52,7 +52,7 @@ def compose(
     name = "train"
     if saved is not None:
         words, name = store_saved(saved, words), "rerun"
-    origins = Origins(words=words, folders=search_folders((), words), saved=saved.path if saved else None)
+    origins = Origins(words=as_typed(words), folders=search_folders((), words), saved=saved.path if saved else None)
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = hydra.compose(name, overrides=words, return_hydra_config=True)
@@ -66,14 +66,16 @@ def compose(
     return typed(composed, settings.runtime.choices, origins)
 
 
-def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins) -> Config:
-    """``load``, plus what only the chosen options tell: the run's name and its length."""
+def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins, *, sweep: bool = False) -> Config:
+    """``load``, plus what only the command and the chosen options tell: the run's name, its length, its sweep."""
     origins.choices = {str(group): option for group, option in choices.items()}
     config = load(composed, origins)
     if config.run_name is None:
         config.run_name = origins.choices.get("experiment") or origins.choices.get("data") or "run"
     if config.epochs is None and config.max_steps is None:
         config.epochs = config.data.default_epochs
+    if not sweep:
+        config.sweep.name = None
     return config
 
 

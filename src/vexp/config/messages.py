@@ -13,7 +13,7 @@ import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from vexp.config.origin import Origins, locate, word_key
+from vexp.config.origin import Origins, locate, shown, word_key
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.errors import UserError
 
@@ -61,6 +61,8 @@ def explain_value(
         return unknown_key(key, "", [str(k) for k in getattr(error, "parent_node", None) or ()], origins, where)
     if match := re.match(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text, re.DOTALL):
         return f"{key}={match[1]}: must be {_KINDS.get(match[2], match[2])}{where}"
+    if match := re.match(r"Value '(.*)' is not a valid bool", text, re.DOTALL):
+        return f"{key}={match[1]}: must be true or false{where}"
     if "is not Optional" in text or "not supported for a non optional" in text.lower():
         return f"{key}=null: null is not allowed here{where}"
     if "is not a subclass of" in text or "Invalid type assigned" in text:
@@ -136,15 +138,31 @@ def _unknown_option(error: MissingConfigException, origins: Origins) -> str:
     where = f" (command line: {word})" if word else ""
     if not word and asked and asked[1] != "train":
         where = locate(origins.folders, asked[1], group)
+    elif not word:
+        where = _asked_by_a_choice(origins, group, name)
     if not available:
         return f"no group {group}{where}"
     return f"no option {name!r} in group {group}{where}{near(name, available)}\n  options: {', '.join(available)}"
 
 
+def _asked_by_a_choice(origins: Origins, group: str, name: str) -> str:
+    """The line in the file of a chosen option (an experiment, say) that asks for ``GROUP: NAME``."""
+    wanted = re.compile(rf"\b{re.escape(group)}(@\S+)?\s*:\s*{re.escape(name)}\b")
+    for word in origins.words:
+        choice, equals, option = word.lstrip("+").partition("=")
+        for folder in origins.folders:
+            path = folder / choice / f"{option}.yaml"
+            if equals and path.is_file():
+                for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                    if wanted.search(line):
+                        return f" ({shown(path)}:{number})"
+    return ""
+
+
 def _bad_grammar(error: OverrideParseException) -> str:
     noise = ("See", "Error parsing")
     why = next((line for line in (error.message or "").splitlines() if line and not line.startswith(noise)), "")
-    word = str(error.override)
+    word = str(error.override).removeprefix("++")
     if "=" not in word:
         close = difflib.get_close_matches(word, all_keys(), n=1, cutoff=0.6)
         return f"{word}: not key=value (command line)" + (f"; did you mean {close[0]}=...?" if close else "")
@@ -163,9 +181,7 @@ def _bad_yaml(error: yaml.YAMLError) -> str:
     problem = getattr(error, "problem", None) or str(error)
     if mark is None:
         return f"not valid YAML: {problem}"
-    name = Path(mark.name)
-    shown = name.relative_to(Path.cwd()) if name.is_relative_to(Path.cwd()) else name
-    return f"{shown}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}"
+    return f"{shown(Path(mark.name))}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}"
 
 
 def wrong_group_value(key: str, value: str, names: Iterable[str]) -> str:

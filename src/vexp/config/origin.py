@@ -39,7 +39,7 @@ class Origins:
         for path, package in reversed(self._files()):
             line = _line_of(path, key, package)
             if line is not None:
-                return f" ({_short(path)}:{line})"
+                return f" ({shown(path)}:{line})"
         return ""
 
     def word(self, key: str) -> str | None:
@@ -71,7 +71,7 @@ def locate(folders: Sequence[Path], config_name: str, key: str) -> str:
         if path.is_file():
             group = config_name.rpartition("/")[0].replace("/", ".")
             line = _line_of(path, key, _package(path, group)) or _first_mention(path, key)
-            return f" ({_short(path)}:{line})" if line else f" ({_short(path)})"
+            return f" ({shown(path)}:{line})" if line else f" ({shown(path)})"
     return f" (in {config_name})"
 
 
@@ -109,7 +109,8 @@ def _first_mention(path: Path, key: str) -> int | None:
     return next((n for n, text in enumerate(lines, 1) if leaf.search(text)), None)
 
 
-def _short(path: Path) -> str:
+def shown(path: Path) -> str:
+    """A path as a person in the current folder would write it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

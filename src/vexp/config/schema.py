@@ -41,7 +41,7 @@ class Dist(Checked):
 class Sweep(Checked):
     """The ``sweep`` group: the jobs of one multirun (``-m``)."""
 
-    name: str = option("sweep", "folder of the sweep below out_root/sweeps")
+    name: str | None = option(None, "folder of the sweep below out_root/sweeps; null in a single run")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -104,9 +104,11 @@ class Config(Checked):
                 mirrors = getattr(step, "mirrors", "")
                 key = f"pipeline.{split}.{name}"
                 if mirrors and self.data.directional:
-                    raise ValueError(f"{key}: mirrors clips, which data.directional=true rules out; leave it out: ~{key}")
+                    raise ValueError(f"data.directional=true: {key} mirrors clips; leave it out with ~{key}")
                 if mirrors == "some views" and self.data.flip_label_map:
-                    raise ValueError(f"{key}: mixes mirrored views with others, but data.flip_label_map gives them other labels")
+                    raise ValueError(
+                        f"{key}: mixes views that data.flip_label_map gives different labels; take another crop"
+                    )
 
 
 #: Groups whose options are classes of their own. What OmegaConf checks is the chosen option's class.

@@ -18,6 +18,7 @@ from vexp.errors import UserError
 #: What a folder is searched for. Anything else PyAV may open, but a folder also holds lists, images and notes.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"})
 _SHOWN = 20  # bad lines named in one message
+_LABEL_DIGITS = 6  # without class names there are as many classes as the largest label says: a slip must not make 1e12
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ def read_classes(path: Path) -> list[str]:
 
 
 def read_video_list(path: Path, prefix: str, classes: Sequence[str] | None) -> Annotation:
-    """mmaction2's text list of videos: ``path label`` a line; the path may hold spaces, the label is its last word.
+    """mmaction2's text list of videos: ``path label`` a line; the path may hold spaces, the label is the last word.
 
     Args:
         path: the list file.
@@ -89,15 +90,15 @@ def read_video_list(path: Path, prefix: str, classes: Sequence[str] | None) -> A
     for number, line in enumerate(_read_text(path, "annotation list").splitlines(), 1):
         if not line.strip():
             continue
-        name, _, word = line.strip().rpartition(" ")
+        *name, word = line.rsplit(maxsplit=1)
         if not name:
             problems.append((number, f"{line.strip()!r} is not 'path label'"))
-        elif not word.isdecimal():
-            problems.append((number, f"the label {word!r} is not a whole number from 0"))
+        elif not word.isdecimal() or len(word) > _LABEL_DIGITS:
+            problems.append((number, f"the label {word!r} is not a whole number from 0 to {10**_LABEL_DIGITS - 1}"))
         elif classes is not None and int(word) >= len(classes):
             problems.append((number, f"label {word}, but there are {len(classes)} classes (0..{len(classes) - 1})"))
         else:
-            names.append(name.strip())
+            names.append(name[0].strip())
             labels.append(int(word))
     _refuse(path, problems)
     if not names:
@@ -123,7 +124,7 @@ def read_folder(root: Path, classes: Sequence[str] | None) -> Annotation:
         raise UserError(f"{root}: folders {', '.join(strangers)} are not among the {len(names)} classes")
     rows: list[tuple[int, int, str]] = []
     for label, name in enumerate(names):
-        videos = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+        videos = sorted(p for p in (root / name).rglob("*") if _is_video(p))
         rows += [(turn, label, str(video.relative_to(root))) for turn, video in enumerate(videos)]
     if not rows:
         raise UserError(f"{root}: its class folders hold no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
@@ -144,9 +145,14 @@ def pick(annotation: Annotation, indices: int | Sequence[int] | None, key: str) 
     return annotation.take(i % len(annotation) for i in indices)
 
 
+def _is_video(path: Path) -> bool:
+    """Hidden files are left out: macOS puts one beside each file that it copies, ``._NAME.mp4``."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
 def _read_text(path: Path, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # with or without the mark that Windows' editors put first
     except FileNotFoundError:
         raise UserError(f"{path}: no such file ({what})") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -78,11 +78,24 @@ class ClipDataset(Dataset["Batch | Failure"]):
 
 def collate(samples: Sequence[Batch | Failure]) -> Batch | Failure:
     """Samples of one shape to a batch (in shared memory where this is a worker); the first failure if there is one."""
-    failures = [sample for sample in samples if isinstance(sample, Failure)]
-    if failures:
-        return failures[0]
-    batch: Batch = default_collate(list(samples))
+    whole: list[Batch] = []
+    for sample in samples:
+        if isinstance(sample, Failure):
+            return sample
+        whole.append(sample)
+        if sample.frames.shape != whole[0].frames.shape:
+            return _unlike(whole[0], sample)
+    batch: Batch = default_collate(whole)
     return batch
+
+
+def _unlike(first: Batch, other: Batch) -> Failure:
+    shapes = [" x ".join(map(str, sample.frames.shape)) for sample in (first, other)]
+    return Failure(
+        int(other.ids),
+        f"samples {int(first.ids)} and {int(other.ids)} cannot share a batch, their views x frames x height x width x "
+        f"channels are {shapes[0]} and {shapes[1]}: end the pipeline with a crop to one size, or set batch_size=1",
+    )
 
 
 def flip_table(classes: list[str], flip_label_map: Mapping[str, str]) -> np.ndarray | None:

@@ -15,8 +15,7 @@ Colour and rotation. As `vexp.data.picture` says: the stream's own colour matrix
 from __future__ import annotations
 
 import stat
-from collections.abc import Container, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -152,21 +151,17 @@ class VideoReader:
         """Frames of `numbers` in order, decoded straight on from key frame `start`, up to the first that is not had."""
         key, times, done = index.keys[start], [index.pts[number] for number in numbers], 0
         self._fault = "the decoder does not deliver it"
-        packets = self._packets()
         try:
             self._container.seek(key, stream=self._stream)
-            first = next(packets)
-        except (av.FFmpegError, StopIteration):
+        except av.FFmpegError:
             return
-        if first.pts is None or first.pts > key:
-            return  # the container's own index leads past the key frame
-        proven = start == 0  # from the first key frame on is how a plain decode goes
-        for frame, fault in self._decode(chain([first], packets), only={key, *times}):
+        clean = start == 0  # from the first key frame on is how a plain decode goes
+        for frame, fault in self._decode(only={key, *times}):
             if frame.pts is None or frame.pts < key:
                 continue  # leading pictures: they may be predicted from the GOP that was skipped
-            if not proven and (frame.pts != key or not frame.key_frame):
-                return  # no clean start (intra refresh): frames that look right need not be
-            proven = True
+            if not clean and (frame.pts != key or not frame.key_frame):
+                return  # the seek went too far, or it is intra refresh: frames that look right need not be
+            clean = True
             if frame.pts >= times[done]:
                 if frame.pts > times[done] or fault:
                     self._fault = fault or self._fault
@@ -199,22 +194,20 @@ class VideoReader:
             self.close()
             self._container, self._stream = _open(self.path)
         frame = None
-        for frame, fault in self._decode(self._packets()):
+        for frame, fault in self._decode():
             yield frame, fault
         if frame is None:
             raise _unreadable(self.path, ValueError("the decoder delivers not one frame"))
 
-    def _decode(
-        self, packets: Iterable[Packet[VideoStream]], only: Container[int | None] | None = None
-    ) -> Iterator[tuple[VideoFrame, str]]:
+    def _decode(self, only: Container[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
 
         `only`: presentation times of the wanted frames; others that no frame is predicted from are not decoded.
         """
         decoder, fault = self._stream.codec_context, ""
-        for packet in packets:
+        for packet in self._packets():
             if not packet.size and packet.dts is not None:
-                continue  # an empty packet (AVI: show the last frame again) would tell the decoder that the stream ends
+                continue  # an empty sample of an MP4: it would tell the decoder that the stream ends
             decoder.skip_frame = "DEFAULT" if only is None or packet.pts in only else "NONREF"
             try:
                 frames = packet.decode()
@@ -278,12 +271,11 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
 
 
 def _open_container(path: Path) -> InputContainer:
-    # "file:" keeps a colon in the name from being read as a protocol; the white list keeps a playlist off the network.
-    name, options = f"file:{path}", {"protocol_whitelist": "file"}
+    name = f"file:{path}"  # without it a colon in the name would be read as a protocol
     try:
-        return av.open(name, options=options)
+        return av.open(name)
     except UnicodeDecodeError:  # a title in another encoding than UTF-8
-        return av.open(name, options=options, metadata_errors="replace")
+        return av.open(name, metadata_errors="replace")
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

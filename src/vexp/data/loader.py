@@ -62,7 +62,9 @@ class TrainingOrder(Sampler[list[Key]]):
         """Indices of an epoch, int64 (num_samples,)."""
         if not self.shuffle:
             return np.arange(self.plan.num_samples)
-        return np.random.default_rng([self.seed, epoch]).permutation(self.plan.num_samples)
+        # The spawn key keeps it apart from the samples' generators: [seed, epoch] alone equals [seed, epoch, index 0].
+        entropy = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
+        return np.random.default_rng(entropy).permutation(self.plan.num_samples)
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, order = -1, np.empty(0, np.int64)

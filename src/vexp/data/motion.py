@@ -44,7 +44,8 @@ _CENTRES = np.array([(50, 78), (44, 52), (-np.pi, np.pi), np.log((13, 17))])  # 
 _DRIFT = (0.2, 0.6)  # speed of the clutter, pixels a frame
 _MARGIN = 12  # pixels of clutter beyond the frame: more than the farthest drift from the middle of a clip
 _TEXTURE = 64  # pixels a side of a patch's texture
-_DISTRACTORS = 10  # patches that lie still on the clutter
+_VIVID, _MUTED = (0, 255), (60, 170)  # range of the colours of the patch and of the clutter
+_DISTRACTORS = 8  # patches that lie still on the clutter
 
 
 def ensure_motion(
@@ -111,7 +112,7 @@ def render_clip(seed: int, split: str, label: int, number: int) -> Array:
 
     rng = np.random.default_rng([seed, SPLITS.index(split), label, number])
     states = trajectory(label, rng)
-    clutter, patch = _clutter(rng), _patch(rng)
+    clutter, patch = _clutter(rng), _patch(rng, levels=_VIVID)
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*_DRIFT)
     drift = speed * np.array([np.cos(heading), np.sin(heading)])
     frames = np.empty((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
@@ -126,27 +127,27 @@ def render_clip(seed: int, split: str, label: int, number: int) -> Array:
 def _clutter(rng: np.random.Generator) -> Array:
     """Background with resting patches on it: uint8 (HEIGHT + 2 margins, WIDTH + 2 margins, 3) RGB."""
     height, width = HEIGHT + 2 * _MARGIN, WIDTH + 2 * _MARGIN
-    canvas = _noise(rng, cells=9, height=height, width=width).astype(np.uint8)
+    canvas = _noise(rng, cells=9, height=height, width=width, levels=_MUTED).astype(np.uint8)
     for _ in range(_DISTRACTORS):
         position = rng.uniform(0, (width, height))
         state = np.array([*position, rng.uniform(-np.pi, np.pi), np.log(rng.uniform(5, 14))])
-        _paste(_patch(rng), state, canvas)
+        _paste(_patch(rng, levels=_MUTED), state, canvas)
     return canvas
 
 
-def _patch(rng: np.random.Generator) -> Array:
+def _patch(rng: np.random.Generator, *, levels: tuple[int, int]) -> Array:
     """A square with soft edges: float32 (_TEXTURE, _TEXTURE, 4), RGB 0..255 times opacity, then opacity."""
-    colour = _noise(rng, cells=5, height=_TEXTURE, width=_TEXTURE)
+    colour = _noise(rng, cells=5, height=_TEXTURE, width=_TEXTURE, levels=levels)
     edge = np.clip(10 - 10 * np.abs(np.linspace(-1, 1, _TEXTURE, dtype=np.float32)), 0, 1)
     opacity = np.outer(edge, edge)[..., None]  # nought at the border, so that warping extends it smoothly
     return np.concatenate([colour * opacity, opacity], axis=2)
 
 
-def _noise(rng: np.random.Generator, *, cells: int, height: int, width: int) -> Array:
-    """Smooth noise between two colours: float32 (height, width, 3) RGB 0..255."""
+def _noise(rng: np.random.Generator, *, cells: int, height: int, width: int, levels: tuple[int, int]) -> Array:
+    """Smooth noise between two colours with channels within ``levels``: float32 (height, width, 3) RGB."""
     import cv2
 
-    first, second = rng.uniform(0, 255, size=(2, 3)).astype(np.float32)
+    first, second = rng.uniform(*levels, size=(2, 3)).astype(np.float32)
     grid = rng.uniform(-0.3, 1.3, size=(cells, cells)).astype(np.float32)
     share = np.clip(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)[..., None]
     noise: Array = first + (second - first) * share

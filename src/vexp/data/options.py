@@ -35,7 +35,7 @@ class Split(Checked):
 @dataclass(kw_only=True, slots=True)
 class TrainSplit(Split):
     shuffle: bool = option(True, "a new random order every epoch (a function of seed and epoch)")
-    drop_last: bool = option(False, "leave out an epoch's last, smaller batch")
+    drop_last: bool = option(False, "leave out an epoch's last optimizer step if it has fewer samples")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -61,6 +61,13 @@ class Data(Checked, ABC):
         """The options of a split by its name."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
+    def check_files(self) -> None:
+        """Look whether the lists and folders that ``source`` reads are there, before anything slow begins.
+
+        Raises:
+            UserError: one is not.
+        """
+
     @abstractmethod
     def source(self, split: str) -> Source | None:
         """The samples of ``split`` ("train", "val", "test"); None where the split is not there.
@@ -74,18 +81,29 @@ class Data(Checked, ABC):
 class VideoList(Data):
     """Video files listed in text files, ``path label`` a line (mmaction2's VideoDataset)."""
 
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        for name in ("train", "val"):
+            if self.split(name).ann_file is None and self.split(name).from_split is None:
+                raise ValueError(f"{name}.ann_file=null: name the list file of the {name} split")
+
+    def check_files(self) -> None:
+        for name in SPLITS:
+            ann_file = self.split(name).ann_file
+            if ann_file is not None and not _path(ann_file).is_file():
+                raise UserError(f"data.{name}.ann_file={ann_file}: no such file")
+
     def source(self, split: str) -> Source | None:
         from vexp.data import annotation
 
         options = self.split(split)
         if options.ann_file is None:
-            if split != "test":
-                raise UserError(f"data.{split}.ann_file is not set: name the list file of the {split} split")
             return None
-        names = annotation.read_classes(Path(self.classes).expanduser()) if self.classes else None
+        names = annotation.read_classes(_path(self.classes)) if self.classes else None
         if names is None and split != "train" and self.train.ann_file is not None:
             names = annotation.read_video_list(_path(self.train.ann_file), "", None).classes  # one numbering for all
-        rows = annotation.read_video_list(_path(options.ann_file), _prefix(options), names)
+        prefix = str(_path(options.data_prefix)) if options.data_prefix else ""
+        rows = annotation.read_video_list(_path(options.ann_file), prefix, names)
         return VideoSource(annotation.pick(rows, options.indices, f"data.{split}.indices"))
 
 
@@ -95,16 +113,26 @@ class Folder(Data):
 
     root: str | None = option(None, "folder that holds train/, val/ and maybe test/; or name each by data_prefix")
 
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        if self.root is None and self.train.data_prefix is None:
+            raise ValueError("root=null: name the folder that holds train/ and val/")
+
+    def check_files(self) -> None:
+        for name in SPLITS:
+            folder = self._folder(name) if self.split(name).from_split is None else None
+            if folder is not None and not folder.is_dir():
+                raise UserError(f"data.{name}: no folder {folder}; it must hold a folder of videos for each class")
+
     def source(self, split: str) -> Source | None:
         from vexp.data import annotation
 
-        folder = self._folder(split)
+        folder, train = self._folder(split), self._folder("train")
         if folder is None:
             return None
-        names = annotation.read_classes(Path(self.classes).expanduser()) if self.classes else None
-        if names is None and split != "train":
-            train = self._folder("train")
-            names = annotation.read_folder(train, None).classes if train is not None else None
+        names = annotation.read_classes(_path(self.classes)) if self.classes else None
+        if names is None and split != "train" and train is not None:
+            names = annotation.read_folder(train, None).classes  # one numbering for all
         rows = annotation.read_folder(folder, names)
         return VideoSource(annotation.pick(rows, self.split(split).indices, f"data.{split}.indices"))
 
@@ -113,12 +141,8 @@ class Folder(Data):
         if prefix is not None:
             return _path(prefix)
         folder = _path(self.root) / split if self.root is not None else None
-        if split == "test" and (folder is None or not folder.is_dir()):
-            return None
-        if folder is None:
-            raise UserError(
-                f"data.root is not set: name the folder that holds train/ and val/ (or data.{split}.data_prefix)"
-            )
+        if split == "test" and folder is not None and not folder.is_dir():
+            return None  # a test split is optional
         return folder
 
 
@@ -148,7 +172,3 @@ class Motion(Data):
 
 def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
-
-
-def _prefix(options: Split) -> str:
-    return str(_path(options.data_prefix)) if options.data_prefix else ""

@@ -116,5 +116,5 @@ class _Crops:
         each = len(views) // len(self.frames)
         frames: list[NDArray[np.uint8]] = []
         for i, source in enumerate(self.frames):
-            frames += render_views(source, views[i * each : (i + 1) * each])
+            frames.extend(render_views(source, views[i * each : (i + 1) * each]))
         return _Crops(frames, [self.mirrored[i // each] != view.mirrored for i, view in enumerate(views)])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.data.annotation import Annotation
+from vexp.errors import UserError
 
 
 class Reader(Protocol):
@@ -44,6 +45,26 @@ class Source(Protocol):
     def open(self, index: int) -> AbstractContextManager[Reader]:
         """Called in the worker that makes the sample; closed after it."""
         ...
+
+
+class ArrayReader:
+    """A reader of frames that are in memory: uint8 (T, H, W, 3) RGB."""
+
+    def __init__(self, frames: NDArray[np.uint8]) -> None:
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+            raise UserError(f"frames must be uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
+        self._frames = frames
+        self.num_frames, self.height, self.width, _ = frames.shape
+
+    def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        wanted: NDArray[np.uint8] = self._frames[np.asarray(indices)]
+        return wanted
+
+    def __enter__(self) -> ArrayReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class VideoSource:

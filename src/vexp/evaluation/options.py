@@ -43,9 +43,10 @@ class Eval(Checked):
     )
 
     def __post_init__(self) -> None:
-        for word in (*self.metrics, self.save_best or ""):
-            if word in _NOT_BUILT:
-                raise ValueError(f"{word} is not built yet; metrics: {', '.join(METRICS)}")
+        for key, words in (("metrics", self.metrics), ("save_best", [self.save_best])):
+            for word in words:
+                if word in _NOT_BUILT:
+                    raise ValueError(f"{key}={word}: {word} is not built yet; metrics: {', '.join(METRICS)}")
         Checked.__post_init__(self)
         self.every()
         self.best_metric()
@@ -80,7 +81,7 @@ class Eval(Checked):
         metric = self.best_metric()
         if self.rule is not None or metric is None:
             return self.rule != "less"
-        words = re.split(r"[^a-z]+", metric.lower())
+        words = re.split(r"[^a-z0-9]+", metric.lower())
         if any(word.startswith(_LESS) for word in words):
             return False
         if any(word.startswith(_GREATER) or word.endswith("accuracy") for word in words):

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def _write_predictions(
     path: Path, predictions: Predictions, classes: Sequence[str], name: Callable[[int], str]
 ) -> None:
     top = np.argsort(-predictions.scores, axis=1, kind="stable")[:, :_TOP]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _open(path) as file:
         writer = csv.writer(file)
         ranks = [f"{what}_{rank}" for rank in range(1, top.shape[1] + 1) for what in ("class", "score")]
         writer.writerow(["id", "path", "label", "predicted", "correct", *ranks])
@@ -67,7 +67,7 @@ def _write_predictions(
 def _write_classes(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:
     accuracy = class_accuracy(matrix)
     wrong = matrix - np.diag(matrix.diagonal())
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _open(path) as file:
         writer = csv.writer(file)
         writer.writerow(["class", "videos", "correct", "accuracy", "most_often_taken_for", "times"])
         for i, name in enumerate(classes):
@@ -75,6 +75,11 @@ def _write_classes(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]
             taken_for = (classes[worst], wrong[i, worst]) if wrong[i, worst] else ("", 0)
             share = "" if np.isnan(accuracy[i]) else f"{accuracy[i]:.6g}"
             writer.writerow([name, matrix[i].sum(), matrix[i, i], share, *taken_for])
+
+
+def _open(path: Path) -> TextIO:
+    """For the csv module; a file name that is not UTF-8 is written as the bytes that it is."""
+    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str], *, title: str) -> None:
@@ -88,10 +93,11 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
-    axes.set(xlabel="predicted", ylabel="label", title=title)
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.set_title(title, parse_math=False)  # a $ is a dollar
     if len(classes) <= _NAMED_CLASSES:
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
+        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(len(classes)), classes, parse_math=False)
         for row, column in zip(*np.nonzero(matrix), strict=True):
             shade = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=shade, fontsize=8)

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def _multiple_of_eight(value: int) -> str | None:
+    return None if value % 8 == 0 else "must be a multiple of 8"
+
+
 @dataclass(kw_only=True, slots=True)
 class Tiny3d(Checked):
     """A small residual (2+1)D net: minutes on a laptop CPU (``vexp.model.tiny3d``)."""
 
     norm: str = option("batch", "normalisation layers; group does not depend on the batch", choices=("batch", "group"))
-    width: int = option(24, "channels of the first stage", unit="channels", ge=4)
+    width: int = option(24, "channels of the first stage", unit="channels", ge=8, check=_multiple_of_eight)
     dropout: float = option(0.0, "probability of dropping a feature before the classifier", ge=0, lt=1)
 
     def build(self, num_classes: int) -> nn.Module:

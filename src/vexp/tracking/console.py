@@ -18,8 +18,8 @@ class RunLog:
     """Lines to the terminal and to log.txt; with ``progress`` a live bar where the output is a terminal."""
 
     def __init__(self, path: Path) -> None:
-        self.console = Console(soft_wrap=True, highlight=False, markup=False)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # text as it is
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         self._progress: Progress | None = None
 
     def say(self, text: str) -> None:
@@ -70,26 +70,32 @@ class RunLog:
 
 
 def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: float) -> str:
-    """``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 3% waiting for data``"""
+    """``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 3% waiting for data | 1:01
+    left``, on one line."""
     values = _values(record, leave_out=("lr",))
-    rates = " ".join(f"{name} {value:.4g}" for name, value in record.items() if name == "lr" or name.startswith("lr/"))
+    rates = [f"{name} {_short(value)}" for name, value in record.items() if name == "lr" or name.startswith("lr/")]
+    step, clips = _short(record["time/step"], 3), _short(record["time/clips_per_s"], 3)
     waiting = record["time/data"] / record["time/step"]
     return (
-        f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps} | {values} | {rates} | "
-        f"{record['time/step']:.3g} s/step, {record['time/clips_per_s']:.3g} clips/s, {waiting:.0%} waiting for data | "
-        f"{_duration(seconds_left)} left"
+        f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps} | {values} | {' '.join(rates)} | "
+        f"{step} s/step, {clips} clips/s, {waiting:.0%} waiting for data | {_duration(seconds_left)} left"
     )
 
 
 def result_line(record: Record, *, what: str) -> str:
-    """``val after epoch 3 (1 clip x 1 crop, 128 videos): top1_acc 0.875 ... in 2.1 s``"""
+    """``val after epoch 3 (128 videos, 1 clip x 1 crop): loss 0.4 top1_acc 0.875 ... | 2.1 s``"""
     return f"{record['mode']} after epoch {record['epoch']:g} {what}: {_values(record)} | {record['time/eval']:.1f} s"
 
 
 def _values(record: Record, leave_out: tuple[str, ...] = ()) -> str:
     names = [name for name in record if name not in ("mode", "step", "epoch", *leave_out) and "/" not in name]
     names.sort(key=lambda name: name not in _FIRST)
-    return " ".join(f"{name} {record[name]:.4g}" for name in names)
+    return " ".join(f"{name} {_short(record[name])}" for name in names)
+
+
+def _short(value: float, digits: int = 4) -> str:
+    """Significant digits, but no exponent for what is counted: 65536, not 6.554e+04."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 def _duration(seconds: float) -> str:

@@ -33,7 +33,7 @@ def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
         if panel.lines:
             panel.legend(fontsize=8)
     panels[1].set_ylim(0, 1.02)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     figure.savefig(path)
 
 
@@ -49,7 +49,7 @@ def _curve(
     assert isinstance(panel, Axes)
     points = [(record["step"], record[name]) for record in records if name in record]
     if points:
-        marker = "o" if records[0]["mode"] == "val" else None
+        marker = "o" if records[0]["mode"] == "val" or len(points) == 1 else None  # a line of one point is invisible
         panel.plot(
             *zip(*points, strict=True),
             label=label,

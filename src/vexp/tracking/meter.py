@@ -21,7 +21,7 @@ class Meter:
         self._rows: list[tuple[int, int, dict[str, float | torch.Tensor]]] = []  # (step, samples, values)
 
     def add(self, step: int, samples: int, values: dict[str, float | torch.Tensor]) -> None:
-        """Values of optimizer step ``step`` (0-based); a tensor is a scalar and stays on its device."""
+        """Values of optimizer step ``step`` (1-based); a tensor is a scalar and stays on its device."""
         self._rows.append((step, samples, values))
         del self._rows[: -self.window]
 

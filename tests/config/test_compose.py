@@ -1,0 +1,147 @@
+"""What the words of the command line compose to."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+import yaml
+from vexp import compose
+from vexp.config.load import to_plain
+from vexp.config.paths import conf_dir
+from vexp.config.schema import Config, options
+from vexp.data.geometry import CenterCrop, ThreeCrop
+from vexp.optim.lr_policy import Cosine, CosineRestart
+
+GROUPS = sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
+FILES = sorted(conf_dir().rglob("*.yaml"))
+#: What an option needs beside itself.
+NEEDED = {
+    ("data", "video_list"): ["data.train.ann_file=a.txt", "data.val.ann_file=b.txt"],
+    ("data", "folder"): ["data.root=videos"],
+}
+
+
+def test_groups_are_those_of_the_schema() -> None:
+    fields = {field.name for field in dataclasses.fields(Config)}
+    assert set(GROUPS) - {"transform", "experiment", "debug"} <= fields
+    nested = {name for name, hint in get_type_hints(Config).items() if dataclasses.is_dataclass(hint)}
+    assert nested <= set(GROUPS)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent != conf_dir()], ids=lambda p: f"{p.parent.name}={p.stem}")
+def test_every_option_composes(path: Path) -> None:
+    group = path.parent.name
+    word = f"+transform@pipeline.train.added={path.stem}" if group == "transform" else f"{group}={path.stem}"
+    needed = NEEDED.get((group, path.stem), [])
+    if group == "transform":
+        step = options()["transform"][path.stem]
+        if hasattr(step, "indices"):
+            word = f"transform@pipeline.train.sample={path.stem}"
+        given = {"scale_range": "[256,320]", "input_size": "64", "size": "64", "scale": "[-1,64]", "crop_size": "64"}
+        needed = ["data=folder", "data.root=videos"] + [f"pipeline.train.added.{f.name}={given[f.name]}" for f in dataclasses.fields(step) if f.name in given]
+    config = compose([word, *needed])
+    assert isinstance(config, Config)
+
+
+def test_no_option_is_forgotten() -> None:
+    assert len(FILES) >= 60  # the parametrised test above looked at them
+    for group, classes in options().items():
+        for name in set(classes) - {"torchvision"}:  # chosen by the name of a net
+            assert (conf_dir() / group / f"{name}.yaml").is_file(), f"{group}={name} cannot be chosen"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}={p.stem}")
+def test_yaml_never_restates_a_default(path: Path) -> None:
+    """A default is written once, in the dataclass: an option's file says only what differs from it."""
+    classes = options().get(path.parent.name, {})
+    cls = classes.get(path.stem)
+    fields = {f.name: f for f in dataclasses.fields(Config)}
+    if cls is None and path.parent.name in fields:
+        factory = fields[path.parent.name].default_factory
+        cls = factory if isinstance(factory, type) else None
+    if cls is None:
+        return
+    defaults = {
+        f.name: f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc]
+        for f in dataclasses.fields(cls)
+        if not (f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+    }
+    values = yaml.safe_load(path.read_text()) or {}
+    restated = {key: value for key, value in values.items() if key in defaults and to_plain(defaults[key]) == value}
+    assert not restated, f"{path} restates {restated}"
+
+
+def test_lr_is_a_second_name_of_lr_policy() -> None:
+    assert compose(["lr=cosine_restart"]) == compose(["lr_policy=cosine_restart"])
+    config = compose(["lr=cosine", "lr.min_lr=0.001"])
+    assert isinstance(config.lr_policy, Cosine)
+    assert config.lr_policy.min_lr == 0.001
+
+
+def test_the_command_of_the_readme() -> None:
+    config = compose(["optimizer=sgd", "lr=cosine_restart"])
+    assert isinstance(config.lr_policy, CosineRestart)
+    assert type(config.optimizer).__name__ == "SGD"
+
+
+def test_the_command_line_beats_the_experiment_and_debug_beats_both_defaults() -> None:
+    assert compose(["experiment=r3d_18"]).epochs == 45
+    replaced = compose(["experiment=r3d_18", "lr=cosine_restart"]).lr_policy
+    assert replaced == CosineRestart(warmup="linear", warmup_iters=10, warmup_by_epoch=True)
+    assert compose(["experiment=r3d_18", "debug=fast"]).epochs == 1
+    assert compose(["debug=fast", "epochs=3", "experiment=r3d_18"]).epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "epochs", "max_steps"),
+    [
+        (["data.default_epochs=9"], 9, None),  # the data option's own length
+        (["epochs=3"], 3, None),
+        (["max_steps=7"], None, 7),  # no epochs=null needed beside it
+    ],
+)
+def test_length_of_training(words: list[str], epochs: int | None, max_steps: int | None) -> None:
+    config = compose(words)
+    assert (config.epochs, config.max_steps) == (epochs, max_steps)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [([], "motion"), (["experiment=r3d_18"], "r3d_18"), (["debug=fast"], "debug"), (["run_name=mine"], "mine")],
+)
+def test_run_name(words: list[str], name: str) -> None:
+    assert compose(words).run_name == name
+
+
+def test_pipeline_steps_are_changed_left_out_and_replaced_by_name() -> None:
+    assert compose(["pipeline.train.crop.area_range=[0.2,1.0]"]).pipeline.train["crop"].area_range == [0.2, 1.0]
+    assert list(compose(["~pipeline.train.flip"]).pipeline.train) == ["sample", "crop", "resize"]
+    replaced = compose(["pipeline=clip_16x4_224", "transform@pipeline.test.crop=center_crop"]).pipeline.test
+    assert isinstance(replaced["crop"], CenterCrop)
+    assert isinstance(compose(["pipeline=clip_16x4_224"]).pipeline.test["crop"], ThreeCrop)
+
+
+def test_configs_do_not_share_their_lists() -> None:
+    first, second = compose([]), compose([])
+    first.img_norm.mean[0] = -1.0
+    assert second.img_norm.mean[0] != -1.0
+
+
+def test_own_folders_of_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    assert compose(["experiment=mine"], config_dirs=[tmp_path]).seed == 7
+    assert compose(["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"]).seed == 7
+    monkeypatch.setenv("VEXP_CONFIG_PATH", str(tmp_path))
+    assert compose(["experiment=mine"]).seed == 7
+
+
+def test_composing_does_not_import_torch(tmp_path: Path) -> None:
+    code = "import sys, vexp; vexp.compose(['lr=cosine']); print([m for m in ('torch', 'torchvision', 'cv2', 'av', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "[]"

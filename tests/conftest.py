@@ -1,0 +1,32 @@
+"""Shared fixtures: a tiny embedded set, made once a session, and the shortest run that has everything in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: on a busy machine threads that wait for each other cost seconds a step
+
+#: Two epochs of 4 steps on 16 small clips, in this process.
+TINY = [
+    "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=2",
+    "log=text", "log.interval=1", "device=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def motion_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache folder of the embedded set, for this session only."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["VEXP_CACHE"] = str(folder)
+    os.environ.pop("VEXP_CONFIG_PATH", None)
+    os.environ.pop("HYDRA_FULL_ERROR", None)
+    return folder
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """Overrides of the shortest run."""
+    return list(TINY)

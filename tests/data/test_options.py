@@ -1,0 +1,226 @@
+"""The data options: what each split's source is, one numbering of classes for all of them, what is refused."""
+
+import numpy as np
+import pytest
+
+from vexp.data.dataset import flip_table
+from vexp.data.options import Data, Folder, Motion, Split, TrainSplit, VideoList
+from vexp.errors import UserError
+
+
+def write_list(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def names(source):
+    return [source.name(i) for i in range(len(source))]
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """A training list with classes 0..2 and a validation list that holds only class 1."""
+    train = write_list(tmp_path / "train.txt", "a.mp4 0\nb.mp4 1\nc.mp4 2\n")
+    val = write_list(tmp_path / "val.txt", "v.mp4 1\nw.mp4 1\n")
+    return {"train": TrainSplit(ann_file=train), "val": Split(ann_file=val)}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """``train`` with three classes, ``val`` with two of them."""
+    for name in ("train/hop/1.mp4", "train/hop/2.mp4", "train/run/1.mp4", "train/sit/1.mp4", "val/sit/9.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path
+
+
+# ---- lists ----
+
+
+def test_the_sources_of_lists(lists, tmp_path):
+    data = VideoList(**lists)
+    data.check_files()
+    train, val = data.source("train"), data.source("val")
+    assert (names(train), train.labels.tolist()) == (["a.mp4", "b.mp4", "c.mp4"], [0, 1, 2])
+    assert (names(val), val.labels.tolist()) == (["v.mp4", "w.mp4"], [1, 1])
+    assert train.annotation.path(0) == tmp_path / "a.mp4"  # the list's own folder
+    assert data.source("test") is None
+
+
+def test_all_splits_share_the_class_numbers_of_the_training_list(lists, tmp_path):
+    assert VideoList(**lists).source("val").classes == ["0", "1", "2"]  # not ["0", "1"], which val alone would give
+    lists["val"].ann_file = write_list(tmp_path / "val.txt", "v.mp4 3\n")
+    with pytest.raises(UserError, match=r"val\.txt:1: label 3, but there are 3 classes"):
+        VideoList(**lists).source("val")
+
+
+def test_a_file_of_class_names_holds_for_all_splits(lists, tmp_path):
+    classes = write_list(tmp_path / "classes.txt", "hop\nrun\nsit\nspin\n")
+    data = VideoList(classes=classes, **lists)
+    assert data.source("train").classes == data.source("val").classes == ["hop", "run", "sit", "spin"]
+    with pytest.raises(UserError, match=r"train\.txt:3: label 2, but there are 2 classes"):
+        VideoList(classes=write_list(tmp_path / "two.txt", "hop\nrun\n"), **lists).source("train")
+
+
+def test_a_prefix_of_a_split(lists, tmp_path):
+    lists["val"].data_prefix = str(tmp_path / "videos")
+    data = VideoList(**lists)
+    assert data.source("val").annotation.path(0) == tmp_path / "videos" / "v.mp4"
+    assert data.source("train").annotation.path(0) == tmp_path / "a.mp4"
+
+
+def test_paths_may_begin_with_the_home_folder(lists, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lists["train"].ann_file = "~/train.txt"
+    lists["train"].data_prefix = "~/videos"
+    assert VideoList(**lists).source("train").annotation.path(0) == tmp_path / "videos" / "a.mp4"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_list_that_is_not_named(lists, split):
+    lists[split].ann_file = None
+    with pytest.raises(ValueError, match=rf"^{split}\.ann_file=null: name the list file of the {split} split"):
+        VideoList(**lists)
+
+
+def test_a_split_that_takes_anothers_samples_needs_no_list(lists):
+    lists["val"] = Split(from_split="train")  # the engine asks for the source of "train" then
+    data = VideoList(**lists)
+    data.check_files()
+    assert data.source("val") is None
+
+
+def test_a_list_that_is_not_there_is_found_early(lists, tmp_path):
+    lists["val"].ann_file = str(tmp_path / "none.txt")
+    with pytest.raises(UserError, match=r"data\.val\.ann_file=.*none\.txt: no such file"):
+        VideoList(**lists).check_files()
+
+
+# ---- folders ----
+
+
+def test_the_sources_of_folders(folders):
+    data = Folder(root=str(folders))
+    data.check_files()
+    train, val = data.source("train"), data.source("val")
+    assert names(train) == ["hop/1.mp4", "run/1.mp4", "sit/1.mp4", "hop/2.mp4"]
+    assert (train.classes, train.labels.tolist()) == (["hop", "run", "sit"], [0, 1, 2, 0])
+    assert (val.classes, val.labels.tolist()) == (["hop", "run", "sit"], [2])  # numbered as in train
+    assert data.source("test") is None  # optional
+
+
+def test_folders_may_be_named_one_by_one(folders):
+    by_hand = Folder(
+        train=TrainSplit(data_prefix=str(folders / "train")),
+        val=Split(data_prefix=str(folders / "val")),
+        test=Split(data_prefix=str(folders / "val")),
+    )
+    by_root = Folder(root=str(folders))
+    assert [names(by_hand.source(split)) for split in ("train", "val")] == [
+        names(by_root.source(split)) for split in ("train", "val")
+    ]
+    assert by_hand.source("test").labels.tolist() == [2]
+
+
+def test_a_class_that_training_does_not_know_is_refused(folders):
+    (folders / "val" / "spin").mkdir()
+    with pytest.raises(UserError, match="val: folders spin are not among the 3 classes"):
+        Folder(root=str(folders)).source("val")
+
+
+def test_a_root_that_is_not_named_or_not_there(folders):
+    with pytest.raises(ValueError, match="^root=null: name the folder that holds train/ and val/"):
+        Folder()
+    with pytest.raises(UserError, match=r"data\.train: no folder .*none/train; it must hold a folder of videos"):
+        Folder(root=str(folders / "none")).check_files()
+
+
+# ---- the embedded set ----
+
+
+def test_the_embedded_set_has_no_test_split(tmp_path):
+    assert Motion(cache_dir=str(tmp_path)).source("test") is None
+    assert list(tmp_path.iterdir()) == []  # and nothing is made to find that out
+
+
+# ---- for all ----
+
+
+@pytest.mark.parametrize(
+    ("split", "indices", "expected"),
+    [
+        ("train", 2, ["a.mp4", "b.mp4"]),
+        ("train", -1, ["c.mp4"]),
+        ("train", [2, 0], ["c.mp4", "a.mp4"]),
+        ("val", 1, ["v.mp4"]),
+    ],
+)
+def test_indices_choose_samples_of_their_split_only(lists, split, indices, expected):
+    lists[split].indices = indices
+    data = VideoList(**lists)
+    assert names(data.source(split)) == expected
+    assert data.source(split).classes == ["0", "1", "2"]  # the classes are those of the whole list
+    other = "val" if split == "train" else "train"
+    assert len(data.source(other)) == {"train": 3, "val": 2}[other]
+
+
+def test_indices_outside_name_the_key(lists):
+    lists["val"].indices = [5]
+    with pytest.raises(UserError, match=r"data\.val\.indices: 5 is outside 0\.\.1"):
+        VideoList(**lists).source("val")
+
+
+@pytest.mark.parametrize("indices", [0, [], [1, "2"], "4", 2.0, True, [True], [[1]]])
+def test_indices_that_name_no_samples_are_refused(indices):
+    with pytest.raises(ValueError, match=r"^indices=.*: must be a number of samples \(not 0"):
+        Split(indices=indices)
+
+
+@pytest.mark.parametrize("indices", [None, 1, -3, [0], [0, -1, 5]])
+def test_indices_that_name_samples(indices):
+    assert Split(indices=indices).indices == indices
+
+
+def test_a_data_set_of_ones_own_defines_source():
+    with pytest.raises(TypeError, match="source"):
+        Data()
+
+
+# ---- labels of mirrored clips ----
+
+CLASSES = ["left", "right", "up", "down"]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "table"),
+    [
+        ({"left": "right"}, [1, 0, 2, 3]),  # one direction is enough
+        ({"left": "right", "right": "left"}, [1, 0, 2, 3]),
+        ({"left": "right", "down": "up"}, [1, 0, 3, 2]),
+        ({"up": "up"}, [0, 1, 2, 3]),  # its own mirror image
+    ],
+)
+def test_flip_table(mapping, table):
+    found = flip_table(CLASSES, mapping)
+    assert found.tolist() == table
+    assert found.dtype == np.int64
+    assert found[found].tolist() == [0, 1, 2, 3]  # mirrored twice is not mirrored
+
+
+def test_no_flip_table_without_a_map():
+    assert flip_table(CLASSES, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("mapping", "text"),
+    [
+        ({"left": "rihgt"}, "data.flip_label_map: 'rihgt' is no class; classes: left, right, up, down"),
+        ({"lfet": "right"}, "'lfet' is no class"),
+        ({"left": "right", "up": "right"}, "left mirrors to right, but right to up"),
+        ({"left": "right", "right": "up"}, "left mirrors to right, but right to up"),
+    ],
+)
+def test_maps_that_are_no_mirroring_are_refused(mapping, text):
+    with pytest.raises(UserError, match=text):
+        flip_table(CLASSES, mapping)
