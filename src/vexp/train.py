@@ -21,7 +21,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vexp.config.command_line import as_typed, normalize, report_faults, search_folders, search_path_words, split_flags
+from vexp.config.command_line import (
+    as_typed,
+    groups_text,
+    normalize,
+    report_faults,
+    search_folders,
+    search_path_words,
+    split_flags,
+)
 from vexp.config.compose import Saved, read_saved, store_saved, typed
 from vexp.config.messages import ConfigError
 from vexp.config.origin import Origins
@@ -29,6 +37,9 @@ from vexp.config.paths import conf_dir
 from vexp.config.schema import Config
 from vexp.config.store import register
 from vexp.errors import UserError
+
+#: Exit status of a run that a signal ended with a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later".
+EXIT_INTERRUPTED = 75
 
 
 def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -49,6 +60,7 @@ class _Door:
 
     origins: Origins
     resume_in: Path | None = None
+    finished: list[tuple[str, float]] = field(default_factory=list)  # (overrides, objective)
     failures: list[str] = field(default_factory=list)
     exit_code: int = 0
 
@@ -62,7 +74,11 @@ class _Door:
             config = typed(composed, settings.runtime.choices, self.origins, sweep=sweep)
             config.data.check_files()
             folder = self.folder(config, Path(settings.sweep.dir) if sweep else None, words)
-            return _objective(run(config, folder, overrides=words))
+            result = run(config, folder, overrides=words)
+            if result["status"] == "interrupted":
+                raise SystemExit(EXIT_INTERRUPTED)  # ends a sweep, too
+            self.finished.append((" ".join(words), _objective(result)))
+            return self.finished[-1][1]
         except UserError as error:
             self.fail(words, sweep, f"vexp: error: {error}", 2)
         except Exception:
@@ -83,6 +99,17 @@ class _Door:
         self.failures.append(" ".join(words) if sweep else "")
         self.exit_code = max(self.exit_code, code) if not sweep else 1
 
+    def conclude(self) -> None:
+        """After a sweep: what each job reached, and which failed. Leaves with the exit status of the worst."""
+        if len(self.finished) + len(self.failures) > 1:
+            print("jobs of the sweep, by their best score:")
+            for words, objective in sorted(self.finished, key=lambda job: -job[1]):
+                print(f"  {objective:.4f}  {words}")
+        if self.failures and self.failures[0]:
+            print(f"vexp: {len(self.failures)} jobs failed: {'; '.join(self.failures)}", file=sys.stderr)
+        if self.exit_code:
+            raise SystemExit(self.exit_code)
+
 
 def _objective(result: dict[str, Any]) -> float:
     """What a sweeper that searches gets: the best score, or the last loss."""
@@ -92,6 +119,13 @@ def _objective(result: dict[str, Any]) -> float:
 
 
 def _main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        print(
+            f"Groups and their options; any value below a group can be set, too (--cfg job shows all):\n{groups_text()}"
+        )
+        print("  +transform@pipeline.train.NAME=OPTION adds a step to a pipeline, ~pipeline.train.NAME leaves one out")
+        return
     register()
     saved, resume_in, argv = _take_saved(sys.argv[1:])
     flags, words = split_flags(argv)
@@ -105,10 +139,7 @@ def _main() -> None:
             words.append("resume=auto")
     sys.argv[1:] = [*flags, *words, *search_path_words(words)]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(door.job)()
-    if len(door.failures) > 1 or (door.failures and door.failures[0]):
-        print(f"vexp: {len(door.failures)} jobs failed: {'; '.join(door.failures)}", file=sys.stderr)
-    if door.exit_code:
-        raise SystemExit(door.exit_code)
+    door.conclude()
 
 
 def _take_saved(argv: Sequence[str]) -> tuple[Saved | None, Path | None, list[str]]:

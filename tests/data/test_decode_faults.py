@@ -164,7 +164,7 @@ def test_stream_that_delivers_nothing(tmp_path: Path) -> None:
 
 def test_the_content_decides_not_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("v.txt", "v.avi", "v", "%d.mp4", "camera 1: left.mp4"):  # FFmpeg could read the last as a protocol
+    for name in ("v.txt", "v.avi", "v", "%d.mp4", "camera1:left.mp4"):  # the last like an address
         write_video(tmp_path / "v.mp4", frames=3).rename(name)
         with VideoReader(name) as reader:
             assert [read_number(frame) for frame in reader.frames([2, 0])] == [2, 0]

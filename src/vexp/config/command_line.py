@@ -100,6 +100,13 @@ def group_options(group: str) -> list[str]:
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
+def groups_text() -> str:
+    """Every group and its options, a group a line, the user's own folders included."""
+    folders = (conf_dir(), *environment_dirs(), *_flag_dirs(sys.argv[1:]))
+    groups = sorted({path.parent.name for folder in folders for path in folder.glob("*/*.yaml")})
+    return "\n".join(f"  {group}={'|'.join(group_options(group))}" for group in groups)
+
+
 def _flag_dirs(argv: Sequence[str]) -> list[Path]:
     return [Path(value) for flag, value in itertools.pairwise(argv) if flag in ("--config-dir", "-cd")]
 

@@ -156,7 +156,7 @@ class VideoReader:
         except av.FFmpegError:
             return
         clean = start == 0  # from the first key frame on is how a plain decode goes
-        for frame, fault in self._decode(only={key, *times}):
+        for frame, fault in self._decode(only=frozenset(times)):
             if frame.pts is None or frame.pts < key:
                 continue  # leading pictures: they may be predicted from the GOP that was skipped
             if not clean and (frame.pts != key or not frame.key_frame):
@@ -206,8 +206,6 @@ class VideoReader:
         """
         decoder, fault = self._stream.codec_context, ""
         for packet in self._packets():
-            if not packet.size and packet.dts is not None:
-                continue  # an empty sample of an MP4: it would tell the decoder that the stream ends
             decoder.skip_frame = "DEFAULT" if only is None or packet.pts in only else "NONREF"
             try:
                 frames = packet.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -111,7 +112,7 @@ def make_loader(
         pin_memory=device.type == "cuda",
         persistent_workers=persistent and workers > 0,
         collate_fn=collate,
-        worker_init_fn=_one_thread_each,
+        worker_init_fn=_start_worker,
         generator=torch.Generator().manual_seed(0),
     )
 
@@ -134,7 +135,16 @@ def available_workers() -> int:
     return min(8, cores)
 
 
-def _one_thread_each(_: int) -> None:
+def _start_worker(_: int) -> None:
+    """In each new worker: one thread, and deaf to the signals that ask the run to stop.
+
+    A terminal and a scheduler signal the whole process group, but the main process needs its workers until it has
+    written its checkpoint; they end with it. A SIGTERM of its own (the second) ends a worker.
+    """
     import cv2
 
     cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for cores
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -66,7 +66,6 @@ class _Packet(NamedTuple):
     """What is kept of a packet, its data being let go."""
 
     pts: int | None
-    dts: int | None
     duration: int
     has_data: bool
     is_key: bool
@@ -80,7 +79,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex 
     Raises ValueError with the reason where the file ends before its header says, av.FFmpegError where it is unreadable.
     """
     packets = [
-        _Packet(p.pts, p.dts, p.duration or 0, p.size > 0, p.is_keyframe, p.is_discard, p.is_corrupt)
+        _Packet(p.pts, p.duration or 0, p.size > 0, p.is_keyframe, p.is_discard, p.is_corrupt)
         for p in container.demux(stream)
         if p.pts is not None or p.dts is not None  # not PyAV's last, which tells a decoder to deliver what it holds
     ]
@@ -96,9 +95,7 @@ def _index(packets: Sequence[_Packet]) -> PacketIndex | None:
     """None where it is not sure that a plain decode delivers all these packets' frames, in the order of their times."""
     pts = [packet.pts for packet in packets if packet.pts is not None and packet.has_data]
     if not pts or len(set(pts)) < len(packets):
-        return None
-    if any(later <= earlier for earlier, later in pairwise(p.dts for p in packets if p.dts is not None)):
-        return None  # an edit list that repeats or reorders parts: a seek cannot tell their copies apart
+        return None  # times missing, or given twice: also an edit list that repeats or reorders parts
     keys = sorted(time for time, packet in zip(pts, packets, strict=True) if packet.is_key)
     shown = sorted(time for time, packet in zip(pts, packets, strict=True) if not packet.is_hidden)
     if not keys or not shown or packets[0].pts != keys[0] or shown[0] < keys[0]:

@@ -60,6 +60,7 @@ class Outputs:
 
     def log_training(self, state: TrainState) -> None:
         """The averages since the last line, to every sink."""
+        rate = state.meter.samples_per("time/step")
         means = state.meter.mean()
         groups = state.optimizer.param_groups
         rates = {"lr" if i == 0 else f"lr/{i}": group["lr"] for i, group in enumerate(groups)}
@@ -68,7 +69,7 @@ class Outputs:
         record: Record = {"mode": "train", "step": state.step, "epoch": self.exp.epoch(state.step), **rates, **means}
         if state.scaler.is_enabled():
             record |= {"loss_scale": state.scaler.get_scale(), "skipped_steps": state.skipped}
-        record["time/clips_per_s"] = self.exp.plan.samples_per_step / means["time/step"]
+        record["time/clips_per_s"] = rate
         self.write(record)
         left = (self.exp.total_steps - state.step) * means["time/step"]
         line = train_line(record, epochs=self.exp.epochs, total_steps=self.exp.total_steps, seconds_left=left)

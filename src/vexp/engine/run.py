@@ -137,9 +137,10 @@ def _introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
         f"model: {type(model).__name__}, {parameters:,} parameters ({trained:,} trained), "
         f"{config.amp.dtype} on {exp.device}"
     )
+    size = min(plan.samples_per_step, len(exp.train_set))
     accumulated = f" ({config.data.batch_size} x {config.grad.accumulate})" if config.grad.accumulate > 1 else ""
     log.say(
-        f"steps: {exp.total_steps} of {plan.samples_per_step} samples{accumulated}, {plan.steps_per_epoch} an epoch; "
+        f"steps: {exp.total_steps} of {size} samples{accumulated}, {plan.steps_per_epoch} an epoch; "
         f"{type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}, seed {config.seed}"
     )
     for warning in [f"lr_policy: {warning}" for warning in warnings] + schedule_warnings(exp):

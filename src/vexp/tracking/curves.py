@@ -31,7 +31,7 @@ def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
         panel.set(xlabel="optimizer step", ylabel=label)
         panel.grid(alpha=0.3)
         if panel.lines:
-            panel.legend(fontsize=8)
+            panel.legend(fontsize=8, loc="lower right" if panel is panels[1] else "best")
     panels[1].set_ylim(0, 1.02)
     figure.suptitle(title, parse_math=False)
     figure.savefig(path)

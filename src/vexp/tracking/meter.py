@@ -41,6 +41,12 @@ class Meter:
             self.restart()
         return {name: total / weights[name] for name, total in sums.items()}
 
+    def samples_per(self, name: str) -> float:
+        """Samples of the window divided by the sum of a value: samples a second, of a time."""
+        self._fetch()
+        total = sum(float(values[name]) for _, _, values in self._rows)
+        return sum(samples for _, samples, _ in self._rows) / total
+
     def first_not_finite(self, name: str) -> int | None:
         """The earliest step in the window whose value is NaN or infinite."""
         self._fetch()

@@ -1,0 +1,122 @@
+"""The four files of an evaluation, read back."""
+
+import csv
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from vexp.evaluation.evaluate import Predictions
+from vexp.evaluation.report import draw_confusion, write_report
+
+CLASSES = ["hop, high", "run", "sit $1 or $2", "never"]
+LABELS = [0, 0, 0, 1, 2]
+SCORES = np.array(
+    [
+        [0.7, 0.1, 0.15, 0.05],  # right
+        [0.1, 0.2, 0.6, 0.1],
+        [0.25, 0.25, 0.25, 0.25],  # a tie: the lowest class number, right
+        [0.4, 0.4, 0.1, 0.1],  # a tie: wrong
+        [0.0, 1 / 3, 2 / 3, 0.0],  # right
+    ],
+    np.float32,
+)
+
+
+def png_size(path):
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert content.endswith(b"IEND\xaeB`\x82")
+    return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+
+
+def report(folder, *, scores=SCORES, labels=LABELS, classes=CLASSES, name=lambda i: f"videos/{i}.mp4"):
+    predictions = Predictions(np.arange(len(labels)) + 10, np.array(labels), scores, 0.5, 6)
+    results = {"top1_acc": 0.6, "loss": 0.5}
+    protocol = {"split": "val", "views": "2 clips x 3 crops", "checkpoint": "best.pth"}
+    write_report(folder, predictions, results, classes=classes, name=name, protocol=protocol)
+    return folder
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_four_files(tmp_path):
+    folder = report(tmp_path / "new" / "eval")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "confusion.png", "per_class.csv", "predictions.csv", "report.json",
+    ]  # fmt: skip
+    width, height = png_size(folder / "confusion.png")
+    assert width >= 600
+    assert height >= 500
+    report(folder)  # a later evaluation replaces them
+    assert len(rows(folder / "predictions.csv")) == 5
+
+
+def test_predictions(tmp_path):
+    found = rows(report(tmp_path) / "predictions.csv")
+    assert [row["id"] for row in found] == ["10", "11", "12", "13", "14"]  # numbers of the samples in their source
+    assert [row["path"] for row in found] == [f"videos/{i}.mp4" for i in range(10, 15)]
+    assert [row["label"] for row in found] == [CLASSES[label] for label in LABELS]
+    predicted = [0, 2, 0, 0, 2]
+    assert [row["predicted"] for row in found] == [CLASSES[c] for c in predicted]
+    assert [row["correct"] for row in found] == ["1", "0", "1", "0", "1"]
+    for i, row in enumerate(found):  # all classes, as there are fewer than five: by score, ties by number
+        ranked = np.argsort(-SCORES[i], kind="stable")
+        assert [row[f"class_{rank}"] for rank in range(1, 5)] == [CLASSES[c] for c in ranked]
+        shown = [float(row[f"score_{rank}"]) for rank in range(1, 5)]
+        np.testing.assert_allclose(shown, SCORES[i][ranked], rtol=1e-5)
+    assert "class_5" not in found[0]
+
+
+def test_only_the_five_best_classes_are_named(tmp_path):
+    scores = np.random.RandomState(0).rand(3, 12).astype(np.float32)
+    folder = report(tmp_path, scores=scores, labels=[0, 5, 11], classes=[f"c{i}" for i in range(12)])
+    header = list(rows(folder / "predictions.csv")[0])
+    assert header[5:] == [f"{what}_{rank}" for rank in range(1, 6) for what in ("class", "score")]
+
+
+def test_per_class(tmp_path):
+    found = rows(report(tmp_path) / "per_class.csv")
+    assert [list(row.values()) for row in found] == [
+        ["hop, high", "3", "2", "0.666667", "sit $1 or $2", "1"],
+        ["run", "1", "0", "0", "hop, high", "1"],
+        ["sit $1 or $2", "1", "1", "1", "", "0"],  # never wrong
+        ["never", "0", "0", "", "", "0"],  # no video: no accuracy, not 0
+    ]
+    assert list(found[0]) == ["class", "videos", "correct", "accuracy", "most_often_taken_for", "times"]
+
+
+def test_report_json(tmp_path):
+    content = json.loads((report(tmp_path) / "report.json").read_text())
+    assert content == {
+        "metrics": {"top1_acc": 0.6, "loss": 0.5}, "videos": 5,
+        "split": "val", "views": "2 clips x 3 crops", "checkpoint": "best.pth",
+    }  # fmt: skip
+
+
+def test_names_in_any_language(tmp_path):
+    names = ["vidéo, 1", 'a "b"', "видео", "日本", "new\nline"]
+    folder = report(tmp_path, name=lambda i: names[i - 10], classes=["öl", "çay", "été", "x"])
+    found = rows(folder / "predictions.csv")
+    assert [row["path"] for row in found] == names
+    assert found[0]["label"] == "öl"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
+def test_a_file_name_that_is_not_utf8_is_written_as_its_bytes(tmp_path):
+    folder = report(tmp_path, name=lambda i: os.fsdecode(b"caf\xe9.mp4"))
+    assert b",caf\xe9.mp4," in (folder / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 40, 41, 400])  # 40: the last that are named along the edges
+def test_the_picture_grows_with_the_classes_up_to_a_limit(tmp_path, classes):
+    matrix = np.diag(np.arange(classes))
+    draw_confusion(tmp_path / "a.png", matrix, [f"class {i}" for i in range(classes)], title="top1_acc 1.0")
+    width, height = png_size(tmp_path / "a.png")
+    assert 400 < height <= 1920
+    assert height < width <= 2040

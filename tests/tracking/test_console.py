@@ -1,0 +1,139 @@
+"""What a person reads: the lines with their units, on the terminal and in log.txt."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from vexp.tracking.console import RunLog, result_line, train_line
+
+STAMP = r"\d\d:\d\d:\d\d "
+
+
+def train_record(**values):
+    return {
+        "mode": "train", "step": 70, "epoch": 3, "lr": 0.09, "top1_acc": 0.5, "loss": 1.23456, "time/step": 0.21,
+        "time/data": 0.0063, "time/clips_per_s": 76.19,
+    } | values  # fmt: skip
+
+
+# ---- lines ----
+
+
+@pytest.mark.parametrize(
+    ("values", "left", "line"),
+    [
+        (
+            {},
+            61,
+            "epoch 3/12 step 70/360 | loss 1.235 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76.2 clips/s, "
+            "3% waiting for data | 1:01 left",
+        ),
+        (
+            {"grad_norm": 12.34, "loss_scale": 65536.0, "skipped_steps": 12345},  # counts in full
+            3725.4,
+            "epoch 3/12 step 70/360 | loss 1.235 top1_acc 0.5 grad_norm 12.34 loss_scale 65536 skipped_steps 12345 | "
+            "lr 0.09 | 0.21 s/step, 76.2 clips/s, 3% waiting for data | 1:02:05 left",
+        ),
+        (
+            {"lr": 1e-05, "lr/1": 0.0001234567, "loss": float("nan"), "time/data": 0.21, "time/clips_per_s": 1234.5},
+            0.4,
+            "epoch 3/12 step 70/360 | loss nan top1_acc 0.5 | lr 1e-05 lr/1 0.0001235 | 0.21 s/step, 1234 clips/s, "
+            "100% waiting for data | 0:00 left",
+        ),
+        (
+            {"time/step": 12.3456, "time/data": 0.0, "time/clips_per_s": 0.6789, "loss": 3e12},
+            86400,
+            "epoch 3/12 step 70/360 | loss 3e+12 top1_acc 0.5 | lr 0.09 | 12.3 s/step, 0.679 clips/s, "
+            "0% waiting for data | 24:00:00 left",
+        ),
+    ],
+)
+def test_train_line(values, left, line):
+    assert train_line(train_record(**values), epochs=12, total_steps=360, seconds_left=left) == line
+
+
+def test_result_line():
+    record = {
+        "mode": "val", "step": 60, "epoch": 3, "top1_acc": 0.875, "top5_acc": 1.0, "mean_class_accuracy": 0.8512345,
+        "loss": 0.41, "time/eval": 2.149,
+    }  # fmt: skip
+    assert result_line(record, what="(128 videos, 1 clip x 1 crop) best so far") == (
+        "val after epoch 3 (128 videos, 1 clip x 1 crop) best so far: "
+        "loss 0.41 top1_acc 0.875 top5_acc 1 mean_class_accuracy 0.8512 | 2.1 s"
+    )
+
+
+# ---- where they go ----
+
+LINES = [
+    "a line",
+    "[bold]brackets[/bold] and [0.1,0.2]",  # no markup
+    "/videos/:dog:/a:100:b.mp4",  # no emoji
+    "x" * 300,  # not broken
+    "видео 日本",
+    "number 12345, 'text', path /a/b, url http://x",  # not coloured
+]
+
+
+@pytest.fixture
+def plain_environment(monkeypatch):
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_the_same_lines_on_the_terminal_and_in_the_file(tmp_path, capsys):
+    with RunLog(tmp_path / "log.txt") as log:
+        for line in LINES:
+            log.say(line)
+        log.note("only in the file\n")
+        assert (tmp_path / "log.txt").read_text(encoding="utf-8").count("\n") == len(LINES) + 1  # written at once
+    shown = capsys.readouterr().out
+    for text in (shown, (tmp_path / "log.txt").read_text(encoding="utf-8").removesuffix("only in the file\n")):
+        assert [re.sub("^" + STAMP, "", line) for line in text.splitlines()] == LINES
+        assert all(re.match(STAMP, line) for line in text.splitlines())
+        assert "\x1b" not in text
+
+
+@pytest.mark.usefixtures("plain_environment")
+def test_where_the_output_is_no_terminal_there_is_no_live_line(tmp_path, capsys):
+    with RunLog(tmp_path / "log.txt") as log:
+        log.start_progress(0, 10)
+        log.advance(steps=1)
+        log.advance("evaluating")
+        log.say("a line")
+        log.stop_progress()
+    shown = capsys.readouterr().out
+    assert re.fullmatch(STAMP + "a line\n", shown)
+
+
+def test_on_a_terminal_a_live_line_stands_below_the_lines(tmp_path):
+    screen = io.StringIO()
+    with RunLog(tmp_path / "log.txt") as log:
+        log.console = Console(file=screen, force_terminal=True, width=100, soft_wrap=True, highlight=False)
+        log.start_progress(3, 10)
+        log.advance(steps=2)
+        log.say("a line")
+        log.advance("evaluating")
+        log.stop_progress()
+        log.stop_progress()  # once more does no harm
+    shown = screen.getvalue()
+    assert re.search(STAMP + "a line", shown)
+    assert "evaluating" in shown
+    assert "5/10" in shown
+    assert "\x1b" not in (tmp_path / "log.txt").read_text()
+
+
+def test_a_resumed_run_goes_on_in_its_log(tmp_path):
+    for text in ("first", "second"):
+        with RunLog(tmp_path / "log.txt") as log:
+            log.note(text)
+    assert (tmp_path / "log.txt").read_text() == "first\nsecond\n"
+
+
+def test_a_file_name_that_is_not_utf8_does_not_end_the_run(tmp_path):
+    with RunLog(tmp_path / "log.txt") as log:
+        log.note("caf\udce9.mp4")
+    assert (tmp_path / "log.txt").read_text() == "caf\\udce9.mp4\n"

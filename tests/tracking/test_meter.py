@@ -1,0 +1,141 @@
+"""Averages over the last steps: by hand."""
+
+import math
+
+import pytest
+import torch
+
+from vexp.tracking.meter import Meter
+
+
+def fed(window, rows, *, reset=False):
+    """A meter that saw (samples, value of "loss") from step 1 on."""
+    meter = Meter(window, reset=reset)
+    for step, (samples, loss) in enumerate(rows, 1):
+        meter.add(step, samples, {"loss": torch.tensor(loss)})
+    return meter
+
+
+@pytest.mark.parametrize(
+    ("window", "rows", "mean"),
+    [
+        (10, [(4, 1.0)], 1.0),
+        (10, [(4, 1.0), (4, 2.0)], 1.5),
+        (10, [(4, 1.0), (2, 4.0)], 2.0),  # (4 * 1 + 2 * 4) / 6: every sample counts alike
+        (2, [(4, 9.0), (4, 1.0), (4, 2.0)], 1.5),  # only the last two steps
+        (2, [(1, 9.0), (1, 1.0), (3, 2.0)], 1.75),
+        (1, [(4, 9.0), (1, 1.0)], 1.0),
+        (10, [(1, 0.0), (1, 0.0)], 0.0),
+    ],
+)
+def test_the_mean_of_a_window_weighted_by_samples(window, rows, mean):
+    meter = fed(window, rows)
+    assert meter.mean() == {"loss": mean}
+    assert meter.mean() == {"loss": mean}  # asking changes nothing
+
+
+def test_with_reset_only_what_came_since_the_last_mean():
+    meter = fed(10, [(1, 1.0), (1, 3.0)], reset=True)
+    assert meter.mean() == {"loss": 2.0}
+    assert meter.mean() == {}
+    meter.add(3, 1, {"loss": 7.0})
+    assert meter.mean() == {"loss": 7.0}
+
+
+def test_restart_forgets():
+    meter = fed(10, [(1, 1.0), (1, 3.0)])
+    meter.restart()
+    assert meter.mean() == {}
+    meter.add(3, 1, {"loss": 7.0})
+    assert meter.mean() == {"loss": 7.0}
+
+
+def test_a_value_that_only_some_steps_have_is_averaged_over_those():
+    meter = Meter(3, reset=False)
+    meter.add(1, 1, {"loss": 1.0, "grad_norm": 8.0})
+    meter.add(2, 2, {"loss": 2.0})
+    meter.add(3, 1, {"loss": 3.0, "grad_norm": 4.0})
+    assert meter.mean() == {"loss": 2.0, "grad_norm": 6.0}
+    meter.add(4, 1, {"loss": 1.0})  # the first leaves the window
+    assert meter.mean() == {"loss": 2.0, "grad_norm": 4.0}
+    meter.add(5, 1, {"loss": 1.0})
+    meter.add(6, 1, {"loss": 1.0})
+    assert meter.mean() == {"loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    "value", [3, 3.0, torch.tensor(3), torch.tensor(3.0), torch.tensor(3.0, dtype=torch.bfloat16), torch.tensor([3.0])[0]]
+)
+def test_kinds_of_values(value):
+    meter = Meter(2, reset=False)
+    meter.add(1, 1, {"x": value})
+    meter.add(2, 1, {"x": torch.tensor(1.0, requires_grad=True)})
+    mean = meter.mean()
+    assert mean == {"x": 2.0}
+    assert type(mean["x"]) is float
+
+
+def test_a_value_is_that_of_its_moment_until_it_is_fetched():
+    total = torch.zeros(())
+    meter = Meter(4, reset=False)
+    for step in (1, 2):
+        total = total + step
+        meter.add(step, 1, {"x": total})
+    assert meter.mean() == {"x": 2.0}  # (1 + 3) / 2
+
+
+def test_tensors_are_fetched_in_one_copy(monkeypatch):
+    meter = Meter(10, reset=False)
+    for step in range(1, 6):
+        meter.add(step, 1, {"loss": torch.tensor(1.0), "top1_acc": torch.tensor(0.5), "time/step": 0.1})
+    copies = []
+    real = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: copies.append(self.shape) or real(self))
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: pytest.fail("a copy of one value"))
+    assert meter.mean() == {"loss": 1.0, "top1_acc": 0.5, "time/step": pytest.approx(0.1)}
+    assert copies == [(10,)]
+    meter.mean()
+    assert copies == [(10,)]  # nothing is fetched twice
+
+
+@pytest.mark.parametrize(
+    ("losses", "step"),
+    [
+        ([1.0, 2.0], None),
+        ([1.0, math.nan, 2.0, math.inf], 2),
+        ([1.0, 2.0, math.inf], 3),
+        ([-math.inf], 1),
+        ([math.nan, 1.0, 1.0, 1.0, 1.0], None),  # has left the window of 4
+        ([], None),
+    ],
+)
+def test_first_not_finite(losses, step):
+    assert fed(4, [(1, loss) for loss in losses]).first_not_finite("loss") == step
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_restart_in_the_middle_of_a_window_changes_nothing(reset):
+    rows = [(3, 0.1 * step, {}) for step in range(9)]
+    straight, before = Meter(4, reset=reset), Meter(4, reset=reset)
+    for step, (samples, loss, _) in enumerate(rows, 1):
+        straight.add(step, samples, {"loss": torch.tensor(loss)})
+        if step <= 6:
+            before.add(step, samples, {"loss": torch.tensor(loss)})
+    state = before.state_dict()
+    assert all(type(value) is float for _, _, values in state["rows"] for value in values.values())  # plain, on no device
+    after = Meter(4, reset=reset)
+    after.load_state_dict(state)
+    for step, (samples, loss, _) in enumerate(rows[6:], 7):
+        after.add(step, samples, {"loss": torch.tensor(loss)})
+    assert after.state_dict() == straight.state_dict()
+    assert after.mean() == straight.mean()
+
+
+def test_a_state_is_a_copy():
+    meter = fed(4, [(1, 1.0)])
+    state = meter.state_dict()
+    meter.restart()
+    other = Meter(4, reset=False)
+    other.load_state_dict(state)
+    other.add(2, 1, {"loss": 3.0})
+    assert state == {"rows": [[1, 1, {"loss": 1.0}]]}
