@@ -272,7 +272,14 @@ def test_find_takes_the_last_then_the_youngest_that_can_be_read(tmp_path):
     assert load(find(tmp_path))["step"] == 2
     for name in ("epoch_2.pth", "best.pth"):
         write_empty(tmp_path / name)
-    assert find(tmp_path) is None
+    passed_over = []
+    assert find(tmp_path, on_damage=passed_over.append) is None
+    assert [text.split(": ")[1] for text in passed_over[:2]] == [
+        str(tmp_path / "last.pth"),
+        str(tmp_path / "epoch_10.pth"),
+    ]
+    assert all(text.startswith("passed over: ") for text in passed_over)
+    assert len(passed_over) == 4
 
 
 # ---- the options ----

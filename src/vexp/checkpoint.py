@@ -10,7 +10,7 @@ import pickle
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +122,11 @@ def prune(folder: Path, keep: int) -> None:
         (folder / name).unlink()
 
 
-def find(folder: Path) -> Path | None:
-    """The newest checkpoint of a folder that can be read: the last, else the others from the youngest."""
+def find(folder: Path, *, on_damage: Callable[[str], None] = lambda _: None) -> Path | None:
+    """The newest checkpoint of a folder that can be read: the last, else the others from the youngest.
+
+    ``on_damage`` is told of each newer one that cannot be read.
+    """
     others = sorted(
         (path for path in folder.glob("*.pth") if path.name != LAST),
         key=lambda path: path.stat().st_mtime,
@@ -133,7 +136,8 @@ def find(folder: Path) -> Path | None:
         if path.is_file():
             try:
                 load(path)
-            except UserError:
+            except UserError as error:
+                on_damage(f"passed over: {error}")
                 continue
             return path
     return None

@@ -79,7 +79,7 @@ def test_an_empty_list_is_refused(tmp_path, text):
 def test_a_list_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match=r"none\.txt: no such file \(annotation list\)"):
         read_video_list(tmp_path / "none.txt", "", None)
-    with pytest.raises(UserError, match="cannot be read as annotation list: .*utf-8"):
+    with pytest.raises(UserError, match=r"cannot be read as annotation list: .*utf-8"):
         listed(tmp_path, "café.mp4 0\n", encoding="latin-1")
     with pytest.raises(UserError, match=r"cannot be read as annotation list: .*Is a directory"):
         read_video_list(tmp_path, "", None)

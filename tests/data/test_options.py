@@ -130,7 +130,7 @@ def test_a_class_that_training_does_not_know_is_refused(folders):
 
 
 def test_a_root_that_is_not_named_or_not_there(folders):
-    with pytest.raises(ValueError, match="^root=null: name the folder that holds train/ and val/"):
+    with pytest.raises(ValueError, match=r"^root=null: name the folder that holds train/ and val/"):
         Folder()
     with pytest.raises(UserError, match=r"data\.train: no folder .*none/train; it must hold a folder of videos"):
         Folder(root=str(folders / "none")).check_files()

@@ -5,7 +5,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from vexp.data.geometry import CenterCrop, Flip, MultiScaleCrop, RandomCrop, RandomResizedCrop, Resize, TenCrop, ThreeCrop
+from vexp.data.geometry import (
+    CenterCrop,
+    Flip,
+    MultiScaleCrop,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+    TenCrop,
+    ThreeCrop,
+)
 from vexp.data.pipeline import Pipeline, make_clips
 from vexp.data.sampling import DenseSampleFrames, SampleFrames
 
@@ -160,7 +169,9 @@ CROPS_AND_FLIPS = [
 @pytest.mark.parametrize("steps", CROPS_AND_FLIPS)
 def test_lazy_equals_eager_bit_for_bit(steps):
     for seed in range(12):
-        lazy, eager = (run(SampleFrames(clip_len=3, num_clips=2), *steps, lazy=lazy, seed=seed) for lazy in (True, False))
+        lazy, eager = (
+            run(SampleFrames(clip_len=3, num_clips=2), *steps, lazy=lazy, seed=seed) for lazy in (True, False)
+        )
         np.testing.assert_array_equal(lazy.frames, eager.frames)
         np.testing.assert_array_equal(lazy.mirrored, eager.mirrored)
 

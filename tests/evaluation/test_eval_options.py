@@ -12,7 +12,10 @@ from vexp.schedule import Every
         ({}, ["top1_acc", "top5_acc", "mean_class_accuracy", "loss"]),
         ({"topk": [1, 2, 10]}, ["top1_acc", "top2_acc", "top10_acc", "mean_class_accuracy", "loss"]),
         ({"metrics": ["mean_class_accuracy"]}, ["mean_class_accuracy", "loss"]),
-        ({"metrics": ["mean_class_accuracy", "top_k_accuracy"]}, ["mean_class_accuracy", "top1_acc", "top5_acc", "loss"]),
+        (
+            {"metrics": ["mean_class_accuracy", "top_k_accuracy"]},
+            ["mean_class_accuracy", "top1_acc", "top5_acc", "loss"],
+        ),
         ({"metrics": []}, ["loss"]),  # the loss is always measured
     ],
 )
@@ -81,7 +84,10 @@ def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
         ({"save_best": "mAP@0.5IOU"}, "mAP@0.5IOU is not built yet"),
         ({"save_best": "auc"}, "auc is not built yet"),
         ({"metrics": ["top1_acc"]}, r"metrics=\[top1_acc\]: must be one of top_k_accuracy, mean_class_accuracy"),
-        ({"save_best": "top1"}, "save_best=top1: is no result of eval.metrics; results: top1_acc, top5_acc, mean_class"),
+        (
+            {"save_best": "top1"},
+            "save_best=top1: is no result of eval.metrics; results: top1_acc, top5_acc, mean_class",
+        ),
         ({"save_best": "top3_acc"}, "save_best=top3_acc: is no result"),
         ({"save_best": "top1_acc", "metrics": ["mean_class_accuracy"]}, "results: mean_class_accuracy, loss"),
         ({"save_best": ""}, "save_best=: is no result"),

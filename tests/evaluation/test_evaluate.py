@@ -185,7 +185,10 @@ def test_frames_are_normalised():
     [
         ({}, ["top1_acc", "top5_acc", "mean_class_accuracy", "loss"]),
         ({"metrics": ["mean_class_accuracy"]}, ["mean_class_accuracy", "loss"]),
-        ({"metrics": ["mean_class_accuracy", "top_k_accuracy"], "topk": [2]}, ["mean_class_accuracy", "top2_acc", "loss"]),
+        (
+            {"metrics": ["mean_class_accuracy", "top_k_accuracy"], "topk": [2]},
+            ["mean_class_accuracy", "top2_acc", "loss"],
+        ),
         ({"metrics": []}, ["loss"]),
     ],
 )
@@ -198,7 +201,11 @@ def test_the_results_are_those_that_the_options_promise(options, names):
     order = np.argsort(-made.scores, axis=1)
     for k in (1, 2, 5):
         if f"top{k}_acc" in results:
-            assert results[f"top{k}_acc"] == np.mean([label in row[:k] for row, label in zip(order, labels)])
+            assert results[f"top{k}_acc"] == np.mean(
+                [label in row[:k] for row, label in zip(order, labels, strict=True)]
+            )
     if "mean_class_accuracy" in results:
         right = order[:, 0] == labels
-        assert results["mean_class_accuracy"] == pytest.approx(np.mean([right[labels == c].mean() for c in set(labels)]))
+        assert results["mean_class_accuracy"] == pytest.approx(
+            np.mean([right[labels == c].mean() for c in set(labels)])
+        )

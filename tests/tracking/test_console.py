@@ -13,7 +13,7 @@ STAMP = r"\d\d:\d\d:\d\d "
 
 def train_record(**values):
     return {
-        "mode": "train", "step": 70, "epoch": 3, "lr": 0.09, "top1_acc": 0.5, "loss": 1.23456, "time/step": 0.21,
+        "mode": "train", "step": 70, "epoch": 3, "lr": 0.09, "loss": 1.23456, "top1_acc": 0.5, "time/step": 0.21,
         "time/data": 0.0063, "time/clips_per_s": 76.19,
     } | values  # fmt: skip
 
@@ -56,12 +56,12 @@ def test_train_line(values, left, line):
 
 def test_result_line():
     record = {
-        "mode": "val", "step": 60, "epoch": 3, "top1_acc": 0.875, "top5_acc": 1.0, "mean_class_accuracy": 0.8512345,
+        "mode": "val", "step": 60, "epoch": 3, "top5_acc": 1.0, "top1_acc": 0.875, "mean_class_accuracy": 0.8512345,
         "loss": 0.41, "time/eval": 2.149,
     }  # fmt: skip
     assert result_line(record, what="(128 videos, 1 clip x 1 crop) best so far") == (
         "val after epoch 3 (128 videos, 1 clip x 1 crop) best so far: "
-        "loss 0.41 top1_acc 0.875 top5_acc 1 mean_class_accuracy 0.8512 | 2.1 s"
+        "top1_acc 0.875 loss 0.41 top5_acc 1 mean_class_accuracy 0.8512 | 2.1 s"
     )
 
 

@@ -1,4 +1,4 @@
-"""Averages over the last steps: by hand."""
+"""Averages over the last steps, by hand; and when a line is written."""
 
 import math
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vexp.tracking.meter import Meter
+from vexp.tracking.options import Log
 
 
 def fed(window, rows, *, reset=False):
@@ -64,7 +65,8 @@ def test_a_value_that_only_some_steps_have_is_averaged_over_those():
 
 
 @pytest.mark.parametrize(
-    "value", [3, 3.0, torch.tensor(3), torch.tensor(3.0), torch.tensor(3.0, dtype=torch.bfloat16), torch.tensor([3.0])[0]]
+    "value",
+    [3, 3.0, torch.tensor(3), torch.tensor(3.0), torch.tensor(3.0, dtype=torch.bfloat16), torch.tensor([3.0])[0]],
 )
 def test_kinds_of_values(value):
     meter = Meter(2, reset=False)
@@ -122,7 +124,9 @@ def test_a_restart_in_the_middle_of_a_window_changes_nothing(reset):
         if step <= 6:
             before.add(step, samples, {"loss": torch.tensor(loss)})
     state = before.state_dict()
-    assert all(type(value) is float for _, _, values in state["rows"] for value in values.values())  # plain, on no device
+    assert all(
+        type(value) is float for _, _, values in state["rows"] for value in values.values()
+    )  # plain, on no device
     after = Meter(4, reset=reset)
     after.load_state_dict(state)
     for step, (samples, loss, _) in enumerate(rows[6:], 7):
@@ -139,3 +143,22 @@ def test_a_state_is_a_copy():
     other.load_state_dict(state)
     other.add(2, 1, {"loss": 3.0})
     assert state == {"rows": [[1, 1, {"loss": 1.0}]]}
+
+
+@pytest.mark.parametrize(
+    ("interval", "by_epoch", "ignore_last", "steps"),
+    [
+        (3, True, True, [3, 6, 10, 13, 17, 20]),  # counted anew in each epoch
+        (3, True, False, [3, 6, 7, 10, 13, 14, 17, 20, 21]),  # and the epoch's last steps
+        (3, False, True, [3, 6, 9, 12, 15, 18, 21]),  # counted on
+        (3, False, False, [3, 6, 7, 9, 12, 14, 15, 18, 21]),
+        (7, True, True, [7, 14, 21]),
+        (10, True, True, []),  # an epoch is shorter
+        (10, True, False, [7, 14, 21]),
+        (10, False, True, [10, 20]),
+        (1, True, True, list(range(1, 22))),
+    ],
+)
+def test_when_a_line_is_due_in_three_epochs_of_seven_steps(interval, by_epoch, ignore_last, steps):
+    log = Log(interval=interval, by_epoch=by_epoch, ignore_last=ignore_last)
+    assert [step for step in range(1, 22) if log.due(step, 7)] == steps

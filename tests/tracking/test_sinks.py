@@ -86,14 +86,17 @@ def test_cut_after_of_a_new_run(tmp_path):
     assert read_records(tmp_path / "metrics.jsonl") == []
 
 
-def test_tensorboard_reads_the_same_numbers(tmp_path):
+@pytest.mark.parametrize("resumed", [False, True])
+def test_tensorboard_reads_the_same_numbers(tmp_path, resumed):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    sink = TensorBoard(tmp_path / "events")
     records = RECORDS[:4]
-    for record in records:
-        sink.write(record)
-    sink.close()
+    killed = [records[0], records[1], *(record | {"loss": 99.0} for record in records[2:])]
+    for part, first_step in ((killed, 1), (records[2:], 11)) if resumed else ((records, 1),):
+        sink = TensorBoard(tmp_path / "events", first_step)  # the second hides what the first wrote from step 11 on
+        for record in part:
+            sink.write(record)
+        sink.close()
     events = EventAccumulator(str(tmp_path / "events"))
     events.Reload()
     expected = {}

@@ -95,6 +95,9 @@ class Config(Checked):
             )
         if self.resume is not None and self.init_from is not None:
             raise ValueError("resume and init_from are both set: resume continues a run, init_from starts a new one")
+        for split in ("train", "val"):
+            if not self.pipeline.of(split):
+                raise ValueError(f"pipeline.{split}: holds no step; choose an option, pipeline=...")
         self._check_mirroring()
 
     def _check_mirroring(self) -> None:

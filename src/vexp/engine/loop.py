@@ -40,9 +40,8 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
             out.advance()
 
             last = state.step == exp.total_steps
-            if log_due(
-                config.log.interval, config.log.by_epoch, config.log.ignore_last, state.step, plan.steps_per_epoch
-            ):
+            if config.log.due(state.step, plan.steps_per_epoch):
+                stop_if_not_finite(exp, state)
                 out.log_training(state)
             best = False
             if evaluate_due.due(state.step, plan.steps_per_epoch) or (last and config.eval.at_end):
@@ -110,13 +109,6 @@ def set_learning_rates(
         group["lr"] = policy.lr_at(
             group["initial_lr"], step=step, steps_per_epoch=steps_per_epoch, total_steps=total_steps
         )
-
-
-def log_due(interval: int, by_epoch: bool, ignore_last: bool, step: int, steps_per_epoch: int) -> bool:
-    """Whether a line is written after ``step`` completed steps; ``by_epoch`` counts within the epoch."""
-    inner = (step - 1) % steps_per_epoch + 1 if by_epoch else step
-    epoch_ends = step % steps_per_epoch == 0
-    return inner % interval == 0 or (epoch_ends and not ignore_last)
 
 
 def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:

@@ -28,7 +28,7 @@ from vexp.tracking.sinks import JsonLines, Record, Sink, TensorBoard, read_recor
 class Outputs:
     """The files of one run folder and the lines on the terminal. Holds no state that a resumed run would need."""
 
-    def __init__(self, exp: Experiment, folder: Path, log: RunLog) -> None:
+    def __init__(self, exp: Experiment, folder: Path, log: RunLog, *, first_step: int) -> None:
         self.exp = exp
         self.folder = folder
         self.log = log
@@ -37,9 +37,10 @@ class Outputs:
         self._val_loader: DataLoader[Batch | Failure] | None = None
         self._sinks: list[Sink] = [JsonLines(folder / "metrics.jsonl")]
         if exp.config.log.tensorboard:
-            self._sinks.append(TensorBoard(folder / "tensorboard"))
+            self._sinks.append(TensorBoard(folder / "tensorboard", first_step))
 
     def close(self) -> None:
+        self._val_loader = None  # its workers end
         for sink in self._sinks:
             sink.close()
 

@@ -40,6 +40,8 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
         UserError: anything that the user can mend; ``result.json`` then says "failed" and why.
     """
     folder = Path(out_dir).absolute()
+    if config.resume is None and (folder / "metrics.jsonl").exists():
+        raise UserError(f"{folder}: holds a run already; go on with it (resume=auto) or take another folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_settings(folder, to_plain(config, targets=True), overrides)
     result: dict[str, Any] = {"status": "failed", "overrides": list(overrides)}
@@ -68,7 +70,7 @@ def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
     _start_from(exp, state, folder, log)
     _introduce(exp, model, log)
     cut_after(folder / "metrics.jsonl", state.step)
-    out = Outputs(exp, folder, log)
+    out = Outputs(exp, folder, log, first_step=state.step + 1)
     try:
         ended = train(exp, state, out)
     finally:
@@ -105,9 +107,10 @@ def _start_from(exp: Experiment, state: TrainState, folder: Path, log: RunLog) -
         log.say(f"weights from {path}")
     if config.resume is None:
         return
-    found = (
-        checkpoint.find(checkpoint_folder(exp, folder)) if config.resume == "auto" else checkpoint_path(config.resume)
-    )
+    if config.resume == "auto":
+        found = checkpoint.find(checkpoint_folder(exp, folder), on_damage=log.say)
+    else:
+        found = checkpoint_path(config.resume)
     if found is None:
         log.say("resume=auto: no checkpoint here yet, starting fresh")
         return

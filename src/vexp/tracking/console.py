@@ -83,7 +83,7 @@ def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: f
 
 
 def result_line(record: Record, *, what: str) -> str:
-    """``val after epoch 3 (128 videos, 1 clip x 1 crop): loss 0.4 top1_acc 0.875 ... | 2.1 s``"""
+    """``val after epoch 3 (128 videos, 1 clip x 1 crop): top1_acc 0.875 loss 0.4 ... | 2.1 s``"""
     return f"{record['mode']} after epoch {record['epoch']:g} {what}: {_values(record)} | {record['time/eval']:.1f} s"
 
 

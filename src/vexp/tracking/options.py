@@ -16,3 +16,9 @@ class Log(Checked):
     ignore_last: bool = option(True, "leave out the line of an epoch's last steps if they are fewer than interval")
     reset_flag: bool = option(False, "average only what came since the last line; false: the last interval steps")
     tensorboard: bool = option(False, "write event files, too: tensorboard --logdir RUN")
+
+    def due(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether a line is written after ``step`` completed optimizer steps."""
+        counted = (step - 1) % steps_per_epoch + 1 if self.by_epoch else step
+        epoch_ends = step % steps_per_epoch == 0
+        return counted % self.interval == 0 or (epoch_ends and not self.ignore_last)

@@ -33,12 +33,13 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Event files: each value as MODE/NAME over the step."""
+    """Event files: each value as MODE/NAME over the step; what an earlier part of the run wrote from ``first_step`` on
+    is hidden, because a resumed run writes it again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first_step: int = 1) -> None:
         from torch.utils.tensorboard import SummaryWriter  # seconds to import: only where it is asked for
 
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def write(self, record: Record) -> None:
         for name, value in record.items():
