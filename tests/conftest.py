@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: on a busy machine threads that wait for each other cost seconds a step
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch: on a busy machine threads that wait for each other cost seconds a step
+)
 
 #: Two epochs of 4 steps on 16 small clips, in this process.
 TINY = [

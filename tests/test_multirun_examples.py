@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from vexp import compose
 from vexp.config.command_line import split_flags
 

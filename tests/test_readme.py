@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vexp import compose, train
 from vexp.config.command_line import split_flags
 
@@ -56,8 +57,12 @@ def test_the_examples_are_found() -> None:
 def test_an_example_of_ones_own_code_trains(
     command: str, own_code: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [w for w in tiny if not w.startswith(("model.", "data.")) or "data=" not in command and w.startswith("data.")]
-    monkeypatch.setattr(sys, "argv", ["train", *command.split()[3:], *words, "data.num_workers=1", "max_steps=2", "epochs=null"])
+    words = [
+        w for w in tiny if not w.startswith(("model.", "data.")) or ("data=" not in command and w.startswith("data."))
+    ]
+    monkeypatch.setattr(
+        sys, "argv", ["train", *command.split()[3:], *words, "data.num_workers=1", "max_steps=2", "epochs=null"]
+    )
     train.main()
     (folder,) = (own_code / "runs").glob("*/*")
     assert (folder / "checkpoints" / "last.pth").is_file()
@@ -88,7 +93,7 @@ def test_a_command_of_the_readme_composes(command: str) -> None:
     flags, words = split_flags(command.split())
     if "RUN" not in command:
         assert set(flags) <= {"-m", "--cfg", "job"}
-        for word in (words if "-m" in flags else []):
+        for word in words if "-m" in flags else []:
             key, _, values = word.partition("=")
             assert all(compose([f"{key}={value}"]) for value in values.split(","))
         assert "-m" in flags or compose(words)

@@ -123,16 +123,13 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def find(folder: Path, *, on_damage: Callable[[str], None] = lambda _: None) -> Path | None:
-    """The newest checkpoint of a folder that can be read: the last, else the others from the youngest.
+    """The newest checkpoint of a folder that can be read.
 
     ``on_damage`` is told of each newer one that cannot be read.
     """
-    others = sorted(
-        (path for path in folder.glob("*.pth") if path.name != LAST),
-        key=lambda path: path.stat().st_mtime,
-        reverse=True,
-    )
-    for path in (folder / LAST, *others):
+    for path in sorted(
+        folder.glob("*.pth"), key=lambda path: (path.stat().st_mtime_ns, path.name == LAST), reverse=True
+    ):
         if path.is_file():
             try:
                 load(path)

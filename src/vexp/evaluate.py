@@ -17,6 +17,7 @@ from vexp.config.command_line import report_faults, take_options
 from vexp.config.compose import Saved, compose
 from vexp.config.messages import ConfigError, near
 from vexp.data.options import SPLITS
+from vexp.engine.threads import let_waiting_threads_sleep
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def _main() -> None:
         raise ConfigError(f"split={split}: must be one of {', '.join(SPLITS)} (command line){near(split, SPLITS)}")
     path = checkpoint_of(Path(options["run"]).expanduser().absolute(), options["checkpoint"])
 
+    let_waiting_threads_sleep()
     from vexp import checkpoint
     from vexp.engine.evaluation import evaluate_checkpoint
 
@@ -46,7 +48,7 @@ def _main() -> None:
     folder = Path(options["out"]).expanduser().absolute() if options["out"] else report_folder(path, split)
     done = evaluate_checkpoint(config, path, state, split=split, folder=folder)
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     if done.split != split:
         console.print(f"split={split}: data.{split} is not set, so these are the videos of {done.split}")
     if split == "test" and done.pipeline != split:
@@ -55,7 +57,7 @@ def _main() -> None:
     for name, value in done.results.items():
         table.add_row(name, f"{value:.6g}")
     console.print(table)
-    console.print(f"predictions.csv, per_class.csv, confusion.png, report.json in {done.folder}", markup=False)
+    console.print(f"predictions.csv, per_class.csv, confusion.png, report.json in {done.folder}")
 
 
 def checkpoint_of(run: Path, wanted: str | None) -> Path:

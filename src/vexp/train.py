@@ -36,6 +36,7 @@ from vexp.config.origin import Origins
 from vexp.config.paths import conf_dir
 from vexp.config.schema import Config
 from vexp.config.store import register
+from vexp.engine.threads import let_waiting_threads_sleep
 from vexp.errors import UserError
 
 #: Exit status of a run that a signal ended with a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later".
@@ -44,6 +45,7 @@ EXIT_INTERRUPTED = 75
 
 def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Train with ``cfg`` into ``out_dir``; what ``result.json`` holds (see ``vexp.engine.run.run``)."""
+    let_waiting_threads_sleep()
     from vexp.engine.run import run as run_experiment  # torch is imported once the config is known to be good
 
     return run_experiment(cfg, out_dir, overrides=overrides)

@@ -10,6 +10,7 @@ from typing import get_type_hints
 
 import pytest
 import yaml
+
 from vexp import compose
 from vexp.config.load import to_plain
 from vexp.config.paths import conf_dir
@@ -33,7 +34,9 @@ def test_groups_are_those_of_the_schema() -> None:
     assert nested <= set(GROUPS)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent != conf_dir()], ids=lambda p: f"{p.parent.name}={p.stem}")
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent != conf_dir()], ids=lambda p: f"{p.parent.name}={p.stem}"
+)
 def test_every_option_composes(path: Path) -> None:
     group = path.parent.name
     word = f"+transform@pipeline.train.added={path.stem}" if group == "transform" else f"{group}={path.stem}"
@@ -43,7 +46,9 @@ def test_every_option_composes(path: Path) -> None:
         if hasattr(step, "indices"):
             word = f"transform@pipeline.train.sample={path.stem}"
         given = {"scale_range": "[256,320]", "input_size": "64", "size": "64", "scale": "[-1,64]", "crop_size": "64"}
-        needed = ["data=folder", "data.root=videos"] + [f"pipeline.train.added.{f.name}={given[f.name]}" for f in dataclasses.fields(step) if f.name in given]
+        needed = ["data=folder", "data.root=videos"] + [
+            f"pipeline.train.added.{f.name}={given[f.name]}" for f in dataclasses.fields(step) if f.name in given
+        ]
     config = compose([word, *needed])
     assert isinstance(config, Config)
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from vexp import train
 
 FILES = {
@@ -31,11 +32,11 @@ TABLE = [
     (["lr=0.01"], "lr=0.01: lr chooses the learning-rate policy (command line); the rate itself is optimizer.lr=0.01", "cosine_restart"),
     (["lr=step", "lr_policy=cosine"], "lr=step and lr_policy=cosine: both choose lr_policy (command line), give one", None),
     # a wrong key
-    (["optimizer.lrr=0.1"], "optimizer.lrr: SGD has no 'lrr' (command line); did you mean optimizer.lr?", "momentum"),
+    (["optimizer.lrr=0.1"], "optimizer.lrr: AdamW has no 'lrr' (command line); did you mean optimizer.lr?", "betas"),
     (["momentum=0.5"], "momentum: Config has no 'momentum' (command line); did you mean optimizer.momentum?", "seed"),
-    (["+optimizer.lrr=0.1"], "optimizer.lrr: SGD has no 'lrr' (command line); did you mean optimizer.lr?", "momentum"),
+    (["+optimizer.lrr=0.1"], "optimizer.lrr: AdamW has no 'lrr' (command line); did you mean optimizer.lr?", "betas"),
     (["pipeline.train.crop.aera_range=[0.2,1]"], "pipeline.train.crop.aera_range: RandomResizedCrop has no 'aera_range' (command line); did you mean pipeline.train.crop.area_range?", "area_range"),
-    ([*MINE, "experiment=typo_key"], "optimizer.lrr: SGD has no 'lrr' (my_conf/experiment/typo_key.yaml:2); did you mean optimizer.lr?", "momentum"),
+    ([*MINE, "experiment=typo_key"], "optimizer.lrr: AdamW has no 'lrr' (my_conf/experiment/typo_key.yaml:2); did you mean optimizer.lr?", "betas"),
     # a wrong type
     (["optimizer.lr=fast"], "optimizer.lr=fast: must be a number (command line)", None),
     (["epochs=1.5"], "epochs=1.5: must be a whole number (command line)", None),
@@ -97,7 +98,9 @@ def test_message(
     assert not list(folder.glob("runs/*/*/config.yaml")), "a word that is refused makes no run folder"
 
 
-def test_every_complaint_is_gathered(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_complaint_is_gathered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["vexp.train", "optimizer.lr=-1", "eval.topk=[0]", "data.batch_size=0"])
     with pytest.raises(SystemExit):
         train.main()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from vexp import checkpoint, compose, evaluate, train
 from vexp.config.compose import compose as compose_from
 from vexp.config.compose import read_saved
@@ -46,7 +47,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 STRAIGHT = [
-    "data.train_clips=2", "data.val_clips=1", "data.batch_size=3", "grad.accumulate=2", "data.num_workers=0", "epochs=2",
+    "optimizer=sgd", "data.train_clips=2", "data.val_clips=1", "data.batch_size=3", "grad.accumulate=2", "data.num_workers=0", "epochs=2",
     "model.width=8", "model.dropout=0.2", "ema=average", "grad=clip", "log=text", "log.interval=2", "device=cpu",
     "checkpoint.interval=1", "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1",
 ]  # fmt: skip
@@ -215,7 +216,9 @@ def test_sweep_runs_every_job_and_names_the_failed(
     assert "2 jobs failed" in capsys.readouterr().err
 
 
-def test_a_job_of_a_sweep_equals_the_job_alone(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_of_a_sweep_equals_the_job_alone(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No seed, switch or handler leaks from the jobs before."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train", "-m", *tiny, "sweep.name=s", "model.dropout=0.3", "seed=1,0"])

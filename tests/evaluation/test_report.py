@@ -11,7 +11,7 @@ import pytest
 from vexp.evaluation.evaluate import Predictions
 from vexp.evaluation.report import draw_confusion, write_report
 
-CLASSES = ["hop, high", "run", "sit $1 or $2", "never"]
+CLASSES = ["hop, high", "run", r"sit $\down$", "never"]
 LABELS = [0, 0, 0, 1, 2]
 SCORES = np.array(
     [
@@ -29,7 +29,7 @@ def png_size(path):
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert content.endswith(b"IEND\xaeB`\x82")
-    return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
 
 
 def report(folder, *, scores=SCORES, labels=LABELS, classes=CLASSES, name=lambda i: f"videos/{i}.mp4"):
@@ -80,12 +80,19 @@ def test_only_the_five_best_classes_are_named(tmp_path):
     assert header[5:] == [f"{what}_{rank}" for rank in range(1, 6) for what in ("class", "score")]
 
 
+def test_of_many_equal_scores_the_lower_class_numbers_come_first(tmp_path):
+    scores = np.zeros((1, 60), np.float32)
+    scores[0, 40:] = 1.0
+    (row,) = rows(report(tmp_path, scores=scores, labels=[0], classes=[f"c{i}" for i in range(60)]) / "predictions.csv")
+    assert [row[f"class_{rank}"] for rank in range(1, 6)] == ["c40", "c41", "c42", "c43", "c44"]
+
+
 def test_per_class(tmp_path):
     found = rows(report(tmp_path) / "per_class.csv")
     assert [list(row.values()) for row in found] == [
-        ["hop, high", "3", "2", "0.666667", "sit $1 or $2", "1"],
+        ["hop, high", "3", "2", "0.666667", r"sit $\down$", "1"],
         ["run", "1", "0", "0", "hop, high", "1"],
-        ["sit $1 or $2", "1", "1", "1", "", "0"],  # never wrong
+        [r"sit $\down$", "1", "1", "1", "", "0"],  # never wrong
         ["never", "0", "0", "", "", "0"],  # no video: no accuracy, not 0
     ]
     assert list(found[0]) == ["class", "videos", "correct", "accuracy", "most_often_taken_for", "times"]

@@ -48,10 +48,10 @@ def test_a_picture_of_what_there_is(tmp_path, monkeypatch, records, lines):
     drawn = []
     real = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self) or real(self, path))
-    draw_curves(tmp_path / "curves.png", records, title="motion, $lr$ 0.1 costs $5")
+    draw_curves(tmp_path / "curves.png", records, title=r"motion $\lr$ 0.1")
     content = (tmp_path / "curves.png").read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
-    assert (int.from_bytes(content[16:20]), int.from_bytes(content[20:24])) == (1440, 432)
+    assert (int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")) == (1440, 432)
     (figure,) = drawn
     assert [[line.get_label() for line in panel.lines] for panel in figure.axes] == lines
     assert [panel.get_xlabel() for panel in figure.axes] == ["optimizer step"] * 3

@@ -117,22 +117,19 @@ def test_first_not_finite(losses, step):
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_restart_in_the_middle_of_a_window_changes_nothing(reset):
-    rows = [(3, 0.1 * step, {}) for step in range(9)]
-    straight, before = Meter(4, reset=reset), Meter(4, reset=reset)
-    for step, (samples, loss, _) in enumerate(rows, 1):
-        straight.add(step, samples, {"loss": torch.tensor(loss)})
-        if step <= 6:
-            before.add(step, samples, {"loss": torch.tensor(loss)})
-    state = before.state_dict()
-    assert all(
-        type(value) is float for _, _, values in state["rows"] for value in values.values()
-    )  # plain, on no device
-    after = Meter(4, reset=reset)
-    after.load_state_dict(state)
-    for step, (samples, loss, _) in enumerate(rows[6:], 7):
-        after.add(step, samples, {"loss": torch.tensor(loss)})
-    assert after.state_dict() == straight.state_dict()
-    assert after.mean() == straight.mean()
+    straight, resumed = Meter(4, reset=reset), Meter(4, reset=reset)
+    for step in range(1, 10):
+        for meter in (straight, resumed):
+            meter.add(step, step % 3 + 1, {"loss": torch.tensor(0.1 * step)})
+        if step == 4:  # a line is written
+            assert resumed.mean() == straight.mean()
+        if step == 6:
+            state = resumed.state_dict()
+            assert {type(values["loss"]) for _, _, values in state["rows"]} == {float}  # plain, on no device
+            resumed = Meter(4, reset=reset)
+            resumed.load_state_dict(state)
+        assert resumed.state_dict() == straight.state_dict()
+    assert resumed.mean() == straight.mean()
 
 
 def test_a_state_is_a_copy():

@@ -61,7 +61,7 @@ class VideoReader:
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None  # height, width
         self._counted: int | None = None
-        self._fault = ""  # why the frame that the decoder delivered last cannot be used
+        self._fault = ""  # why the last run ended before its last frame
         self._container, self._stream = _open(self.path)
         try:
             self._index: PacketIndex | None = scan_packets(self._container, self._stream)
@@ -187,12 +187,9 @@ class VideoReader:
         self._check_range(numbers)
 
     def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
-        """What `_decode` gives for the whole stream, at least one frame."""
-        if self._index is not None:
-            self._container.seek(self._index.keys[0], stream=self._stream)
-        else:  # seeking is among the things that cannot be trusted
-            self.close()
-            self._container, self._stream = _open(self.path)
+        """What `_decode` gives for the whole stream of the file opened anew, at least one frame: no seek is trusted."""
+        self.close()
+        self._container, self._stream = _open(self.path)
         frame = None
         for frame, fault in self._decode():
             yield frame, fault
@@ -228,7 +225,8 @@ class VideoReader:
 
     def _frame_size(self) -> tuple[int, int]:
         if self._size is None:
-            frame, _ = next(self._from_the_start())
+            index = self._index
+            frame = next(self._from_the_start())[0] if index is None else next(self._by_seeking(index, [0]))
             height, width = upright(np.empty((frame.height, frame.width), np.uint8), frame).shape
             self._size = height, width
         return self._size

@@ -1,11 +1,11 @@
 """The embedded data set ``motion``: eight classes of real H.264 clips, told apart by motion alone.
 
-A textured patch moves over textured clutter that drifts slowly in a direction of its own. The patch turns, grows or
-travels along one of its coordinates and holds the others. A travelling or growing patch runs through a fixed range and
-then starts again, like a looped animation, and every clip begins at a random phase of that loop; a held coordinate
-rests at a random phase of the same range. So at every frame number the patch has one and the same distribution of
-position, size, angle and colours in every class: a single frame says nothing about the class, wherever a sampler
-takes it, and the label is in the order of the frames only.
+Textured patches move over textured clutter that drifts slowly in a direction of its own. All patches of a clip do the
+same: they turn, grow or travel, along one of their coordinates, and hold the others. Each coordinate begins anywhere in
+its range and comes in again at the other end when it runs out of it: a travelling patch outside of the picture, a
+growing one while it is too small or too large to be seen (it fades). So at every frame number a patch has one and the
+same distribution of position, size, angle and colours in every class: a single frame says nothing about the class,
+wherever a sampler takes it, and the label is in the order of the frames only.
 
 Nothing is downloaded; the clips are drawn with NumPy and OpenCV and encoded with PyAV (libx264) on first use.
 """
@@ -32,20 +32,24 @@ FRAMES = 32
 WIDTH, HEIGHT = 128, 96  # pixels
 FPS = 16
 SPLITS = ("train", "val")
-FORMAT_VERSION = 1  # part of the folder's name: raise it whenever the clips of a seed change
+FORMAT_VERSION = 2  # part of the folder's name: raise it whenever the clips of a seed change
 
 # Columns of a trajectory, and for each class the one that moves and its sign. Image coordinates: y points down and a
 # growing angle turns clockwise as seen on the screen.
 X, Y, ANGLE, LOG_SIZE = range(4)
 _MOTION = ((X, -1), (X, 1), (Y, -1), (Y, 1), (ANGLE, 1), (ANGLE, -1), (LOG_SIZE, 1), (LOG_SIZE, -1))
-_RATES = np.array([(1.5, 2.1), (1.5, 2.1), np.radians((5, 9)), (0.025, 0.033)])  # per frame: pixels, radians, log
-_CENTRES = np.array([(50, 78), (44, 52), (-np.pi, np.pi), np.log((13, 17))])  # middle of a loop; size: half a side
+_RATES = np.array([(1.6, 2.4), (1.6, 2.4), np.radians((5, 9)), (0.03, 0.04)])  # per frame: pixels, radians, log
+_REACH = 24  # pixels beyond the picture that a patch travels
+_LOW = np.array([-_REACH, -_REACH, -np.pi, np.log(9)])
+_HIGH = np.array([WIDTH + _REACH, HEIGHT + _REACH, np.pi, np.log(30)])
+_FADE = 0.1  # share of the range of sizes over which a patch comes and goes, at either end
 
-_DRIFT = (0.2, 0.6)  # speed of the clutter, pixels a frame
+_DRIFT = (0.1, 0.3)  # speed of the clutter, pixels a frame
 _MARGIN = 12  # pixels of clutter beyond the frame: more than the farthest drift from the middle of a clip
 _TEXTURE = 64  # pixels a side of a patch's texture
-_VIVID, _MUTED = (0, 255), (60, 170)  # range of the colours of the patch and of the clutter
-_DISTRACTORS = 8  # patches that lie still on the clutter
+_VIVID, _MUTED = (0, 255), (90, 150)  # range of the colours of the patches and of the clutter
+_PATCHES = 12  # that do the class's motion
+_DISTRACTORS = 3  # that lie still on the clutter
 
 
 def ensure_motion(
@@ -92,18 +96,16 @@ def ensure_motion(
 
 
 def trajectory(label: int, rng: np.random.Generator) -> Array:
-    """The patch's state in every frame of a clip of class ``label``: float64 (FRAMES, 4).
+    """A patch's state in every frame of a clip of class ``label``: float64 (FRAMES, 4).
 
     Columns: centre x and y in pixels, angle in radians (clockwise), logarithm of half the side in pixels. Every draw is
     made for every class, in the same order, which is what makes the distribution at a frame independent of the class.
     """
-    centre = rng.uniform(*_CENTRES.T)
-    rate = rng.uniform(*_RATES.T)
-    phase = np.tile(rng.uniform(0, FRAMES, size=4), (FRAMES, 1))  # a loop takes as many frames as a clip has
+    start, rate = rng.uniform(_LOW, _HIGH), rng.uniform(*_RATES.T)
+    states: Array = np.tile(start, (FRAMES, 1))
     moving, sign = _MOTION[label]
-    phase[:, moving] += sign * np.arange(FRAMES)
-    phase[:, [X, Y, LOG_SIZE]] %= FRAMES  # an angle comes round by itself
-    return centre + rate * (phase - FRAMES / 2)
+    states[:, moving] += sign * rate[moving] * np.arange(FRAMES)
+    return _LOW + (states - _LOW) % (_HIGH - _LOW)
 
 
 def render_clip(seed: int, split: str, label: int, number: int) -> Array:
@@ -111,16 +113,17 @@ def render_clip(seed: int, split: str, label: int, number: int) -> Array:
     import cv2
 
     rng = np.random.default_rng([seed, SPLITS.index(split), label, number])
-    states = trajectory(label, rng)
-    clutter, patch = _clutter(rng), _patch(rng, levels=_VIVID)
+    patches = [(_patch(rng, levels=_VIVID), trajectory(label, rng)) for _ in range(_PATCHES)]
+    clutter = _clutter(rng)
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*_DRIFT)
     drift = speed * np.array([np.cos(heading), np.sin(heading)])
     frames = np.empty((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
-    for t, state in enumerate(states):
+    for t in range(FRAMES):
         offset = _MARGIN - drift * (t - FRAMES / 2)
         inverse = np.array([[1, 0, offset[0]], [0, 1, offset[1]]])
         cv2.warpAffine(clutter, inverse, (WIDTH, HEIGHT), frames[t], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        _paste(patch, state, frames[t])
+        for patch, states in patches:
+            _paste(patch, states[t], frames[t])
     return frames
 
 
@@ -162,12 +165,16 @@ def _paste(patch: Array, state: Array, canvas: Array) -> None:
     reach = np.sqrt(2) * np.exp(log_size)  # from the centre to a corner: nothing beyond it changes
     left, top = (max(0, int(centre - reach)) for centre in (x, y))
     box = canvas[top : max(0, int(y + reach + 2)), left : max(0, int(x + reach + 2))]
+    if box.size == 0:
+        return  # wholly outside
     scale = _TEXTURE / 2 / np.exp(log_size)  # texture pixels per canvas pixel
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     x, y, middle = x - left, y - top, (_TEXTURE - 1) / 2
     inverse = np.array([[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]])
     size = (box.shape[1], box.shape[0])
     warped = cv2.warpAffine(patch, inverse, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    seen = (log_size - _LOW[LOG_SIZE]) / (_HIGH[LOG_SIZE] - _LOW[LOG_SIZE])
+    warped *= min(1.0, seen / _FADE, (1 - seen) / _FADE)
     box[:] = box * (1 - warped[..., 3:]) + warped[..., :3] + 0.5  # + 0.5: rounded to the nearest level
 
 
@@ -238,7 +245,7 @@ _README = """\
 # motion: a small data set of synthetic video clips
 
 {train} training and {val} validation clips for each of eight classes, made by `vexp` (seed {seed}). The classes differ
-in the motion of a textured patch only; no single frame tells them apart. It is also a worked example of the file
+in the motion of textured patches only; no single frame tells them apart. It is also a worked example of the file
 formats that vexp reads:
 
 - `train.txt`, `val.txt`: one clip a line, `<path> <class index>`, the path relative to this folder.

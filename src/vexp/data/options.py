@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class Split(Checked):
 
     ann_file: str | None = option(None, "list file of the split")
     data_prefix: str | None = option(None, "folder that paths of the list are relative to; null: the list's own folder")
-    from_split: str | None = option(None, "take the samples of this split instead", choices=SPLITS)
+    from_split: str | None = option(None, "take the samples of this split instead, with its indices", choices=SPLITS)
     indices: Any = option(None, "only these samples: n = the first n, -n = the last n, a list", check=_int_or_ints)
 
 
@@ -117,6 +118,8 @@ class Folder(Data):
         Checked.__post_init__(self)
         if self.root is None and self.train.data_prefix is None:
             raise ValueError("root=null: name the folder that holds train/ and val/")
+        if self.root is None and self.val.data_prefix is None and self.val.from_split is None:
+            raise ValueError("val.data_prefix=null: name the folder of the val split, or root for both")
 
     def check_files(self) -> None:
         for name in SPLITS:
@@ -160,14 +163,17 @@ class Motion(Data):
 
         if split == "test":
             return None
+        cache = _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
         root = motion.ensure_motion(
-            self._cache(), seed=self.motion_seed, train_clips=self.train_clips, val_clips=self.val_clips
+            cache, seed=self.motion_seed, train_clips=self.train_clips, val_clips=self.val_clips, progress=_say_first
         )
         rows = annotation.read_video_list(root / f"{split}.txt", "", annotation.read_classes(root / "classes.txt"))
         return VideoSource(annotation.pick(rows, self.split(split).indices, f"data.{split}.indices"))
 
-    def _cache(self) -> Path:
-        return _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
+
+def _say_first(done: int, total: int) -> None:
+    if done == 1:
+        print(f"making the {total} videos of the embedded set, once ...", file=sys.stderr, flush=True)
 
 
 def _path(text: str) -> Path:

@@ -12,6 +12,7 @@ from torch import nn
 
 from vexp.data.dataset import Batch
 from vexp.data.img_norm import ImgNorm
+from vexp.errors import UserError
 from vexp.evaluation.metrics import mean_class_accuracy, top_k_accuracy
 from vexp.evaluation.options import Eval
 from vexp.optim.amp import Amp
@@ -44,7 +45,7 @@ def predict(
     model.eval()
     ids, labels, scores, logits, views = [], [], [], [], 0
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             for batch in batches:
                 views = batch.frames.shape[1]
                 per_view = _forward(model, batch.frames, img_norm, amp, options.max_views_per_forward, device)
@@ -82,12 +83,19 @@ def reduce_views(logits: torch.Tensor, reduction: str) -> torch.Tensor:
 
 
 def measure(predictions: Predictions, options: Eval) -> dict[str, float]:
-    """The results that ``eval.metrics`` names, in that order, then the loss."""
+    """The results that ``eval.metrics`` names, in that order, then the loss.
+
+    Raises:
+        UserError: the scores hold NaN.
+    """
     results: dict[str, float] = {}
-    for metric in options.metrics:
-        if metric == "top_k_accuracy":
-            accuracies = top_k_accuracy(predictions.scores, predictions.labels, options.topk)
-            results |= {f"top{k}_acc": accuracy for k, accuracy in zip(options.topk, accuracies, strict=True)}
-        else:
-            results[metric] = mean_class_accuracy(predictions.scores, predictions.labels)
+    try:
+        for metric in options.metrics:
+            if metric == "top_k_accuracy":
+                accuracies = top_k_accuracy(predictions.scores, predictions.labels, options.topk)
+                results |= {f"top{k}_acc": accuracy for k, accuracy in zip(options.topk, accuracies, strict=True)}
+            else:
+                results[metric] = mean_class_accuracy(predictions.scores, predictions.labels)
+    except ValueError as error:  # NaN: the weights have diverged
+        raise UserError(f"evaluation: {error}; the net cannot be measured") from error
     return results | {"loss": predictions.loss}

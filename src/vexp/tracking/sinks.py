@@ -51,13 +51,13 @@ class TensorBoard:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    """The records of a metrics.jsonl; a line that a kill cut off is left out."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:
-            break
+            continue
     return records
 
 

@@ -1,0 +1,96 @@
+"""What a run says before its first step and after its last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from vexp.engine.experiment import Experiment
+from vexp.engine.outputs import Outputs
+from vexp.engine.protocol import clips_per_video
+from vexp.engine.state import TrainState
+from vexp.errors import UserError
+from vexp.tracking.console import RunLog
+
+
+def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
+    """What is about to happen, in five lines; warnings of the learning-rate policy among them."""
+    config, plan = exp.config, exp.plan
+    try:
+        warnings = config.lr_policy.check(plan.steps_per_epoch, exp.total_steps)
+    except ValueError as error:
+        raise UserError(f"lr_policy: {error}") from None
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    names = ", ".join(exp.classes[:8]) + (" ..." if len(exp.classes) > 8 else "")
+    log.say(f"data: {len(exp.train_set)} training videos, {_val_text(exp)}; {len(exp.classes)} classes: {names}")
+    log.say(
+        f"model: {type(model).__name__}, {parameters:,} parameters ({trained:,} trained), "
+        f"{config.amp.dtype} on {exp.device}"
+    )
+    size = min(plan.samples_per_step, len(exp.train_set))
+    accumulated = f" ({config.data.batch_size} x {config.grad.accumulate})" if config.grad.accumulate > 1 else ""
+    log.say(
+        f"steps: {exp.total_steps} of {size} samples{accumulated}, {plan.steps_per_epoch} an epoch; "
+        f"{type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}, seed {config.seed}"
+    )
+    for warning in [f"lr_policy: {warning}" for warning in warnings] + schedule_warnings(exp):
+        log.say(f"warning: {warning}")
+    if config.amp.dtype != "fp32" and exp.device.type == "cpu":
+        log.say(f"warning: amp={config.amp.dtype} on a CPU is usually much slower than fp32")
+
+
+def schedule_warnings(exp: Experiment) -> list[str]:
+    """What will not happen in this run although it is asked for."""
+    config, plan = exp.config, exp.plan
+    warnings = []
+    if config.log.by_epoch and config.log.ignore_last and plan.steps_per_epoch < config.log.interval:
+        warnings.append(
+            f"log.interval={config.log.interval}: an epoch has {plan.steps_per_epoch} steps, so no training line is "
+            "written; log.by_epoch=false counts on over epochs"
+        )
+    for key, by_epoch, wanted in (
+        ("eval.start", config.eval.by_epoch, config.eval.start),
+        ("eval.interval", config.eval.by_epoch, config.eval.interval),
+        ("checkpoint.interval", config.checkpoint.by_epoch, config.checkpoint.interval),
+    ):
+        length, unit = (exp.total_steps // plan.steps_per_epoch, "epochs") if by_epoch else (exp.total_steps, "steps")
+        if wanted is not None and wanted > length:
+            warnings.append(f"{key}={wanted}: the run ends after {length} {unit}, before it comes due")
+    return warnings
+
+
+def _val_text(exp: Experiment) -> str:
+    if exp.val_set is None:
+        return "no validation"
+    clips = clips_per_video(exp.config, "val")
+    return f"{len(exp.val_set)} validation videos ({clips} clip{'s' * (clips != 1)} each)"
+
+
+def conclude(exp: Experiment, state: TrainState, out: Outputs, ended: str, seconds: float) -> dict[str, Any]:
+    """Say where everything is; the result of the run."""
+    result: dict[str, Any] = {
+        "status": "done" if ended == "done" else "interrupted",
+        "step": state.step,
+        "metrics": {f"val/{name}": value for name, value in out.results.items()},
+    }
+    say = out.log.say
+    if ended != "done":
+        say(f"stopped by {ended} after step {state.step}; go on with: python -m vexp.train --resume {out.folder}")
+    if state.best is not None and state.best.score is not None:
+        best = state.best
+        result["best"] = best.state_dict()
+        say(f"best {best.metric} {best.score:.4f} after epoch {best.epoch} (step {best.step})")
+    result["seconds"] = round(seconds, 1)
+    say(f"{result['status']} in {seconds:.0f} s; in {out.folder}:")
+    for name, what in (
+        ("curves.png", "loss, metrics and learning rate"),
+        ("eval/confusion.png", "with predictions.csv, per_class.csv, report.json of the best evaluation"),
+        ("metrics.jsonl", "every number"),
+        ("checkpoints", ", ".join(sorted(path.name for path in out.checkpoints.glob("*.pth")))),
+        ("config.yaml", "run again: python -m vexp.train --rerun RUN"),
+    ):
+        if (out.folder / name).exists():
+            say(f"  {name:20} {what}")
+    return result
