@@ -123,13 +123,13 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def find(folder: Path, *, on_damage: Callable[[str], None] = lambda _: None) -> Path | None:
-    """The newest checkpoint of a folder that can be read.
+    """The last checkpoint of a folder, or the youngest other one where that cannot be read.
 
-    ``on_damage`` is told of each newer one that cannot be read.
+    ``on_damage`` is told of each that was passed over.
     """
-    for path in sorted(
-        folder.glob("*.pth"), key=lambda path: (path.stat().st_mtime_ns, path.name == LAST), reverse=True
-    ):
+    others = [path for path in folder.glob("*.pth") if path.name != LAST]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in (folder / LAST, *others):
         if path.is_file():
             try:
                 load(path)

@@ -147,6 +147,9 @@ def test_own_folders_of_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_composing_does_not_import_torch(tmp_path: Path) -> None:
-    code = "import sys, vexp; vexp.compose(['lr=cosine']); print([m for m in ('torch', 'torchvision', 'cv2', 'av', 'matplotlib') if m in sys.modules])"
+    code = (
+        "import sys, vexp; vexp.compose(['lr=cosine']); "
+        "print([m for m in ('torch', 'torchvision', 'cv2', 'av', 'matplotlib') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[]"

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  the table is read by its columns
 """What a tired person types, and what comes back: key, value, rule, origin, remedy, in one or two lines, status 2."""
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ class Origins:
                 path = folder / group / f"{option}.yaml"
                 if option is not None and path.is_file():
                     found.append((path, _package(path, package or group.replace("/", "."))))
-        return found
+        late = {"experiment": 1, "debug": 2}  # composed last, in this order, and so the strongest
+        return sorted(found, key=lambda entry: late.get(entry[0].parent.name, 0))
 
 
 def locate(folders: Sequence[Path], config_name: str, key: str) -> str:

@@ -102,10 +102,11 @@ def trajectory(label: int, rng: np.random.Generator) -> Array:
     made for every class, in the same order, which is what makes the distribution at a frame independent of the class.
     """
     start, rate = rng.uniform(_LOW, _HIGH), rng.uniform(*_RATES.T)
-    states: Array = np.tile(start, (FRAMES, 1))
+    states = np.tile(start, (FRAMES, 1))
     moving, sign = _MOTION[label]
     states[:, moving] += sign * rate[moving] * np.arange(FRAMES)
-    return _LOW + (states - _LOW) % (_HIGH - _LOW)
+    wrapped: Array = _LOW + (states - _LOW) % (_HIGH - _LOW)
+    return wrapped
 
 
 def render_clip(seed: int, split: str, label: int, number: int) -> Array:

@@ -16,16 +16,16 @@ GROUP_CHANNELS = 8  # channels a group of group norm
 
 
 class Tiny3d(nn.Module):
-    """float (N, 3, T, H, W), any T >= 1 and H, W >= 16, to logits (N, num_classes).
+    """float (N, 3, T, H, W), any T >= 1 and H, W >= 32, to logits (N, num_classes).
 
     Shapes, with ``width`` = w; sides are rounded up where they do not divide:
 
     ======== ===========================
     input    (N, 3, T, H, W)
     stem     (N, w, T, H/2, W/2)
-    stage 1  (N, w, T, H/2, W/2)
-    stage 2  (N, 2w, T/2, H/4, W/4)
-    stage 3  (N, 4w, T/4, H/8, W/8)
+    stage 1  (N, w, T, H/4, W/4)
+    stage 2  (N, 2w, T/2, H/8, W/8)
+    stage 3  (N, 4w, T/4, H/16, W/16)
     pooled   (N, 4w)
     ======== ===========================
 
