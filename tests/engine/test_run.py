@@ -228,3 +228,11 @@ def test_a_job_of_a_sweep_equals_the_job_alone(
     jobs = [path.parent for path in (tmp_path / "runs" / "sweeps" / "s").glob("*/result.json")]
     (swept,) = (job for job in jobs if "seed=0" in json.loads((job / "result.json").read_text())["overrides"])
     assert records(swept) == records(tmp_path / "alone")
+
+
+def test_an_evaluation_that_is_made_again_is_written_once(straight: Path, tmp_path: Path) -> None:
+    """Going on in place with eval.start reached: the epoch is measured before training, and stands once."""
+    run(tmp_path, [*STRAIGHT, "max_steps=3", "epochs=null", "lr=fixed"])
+    run(tmp_path, [*STRAIGHT, "lr=fixed", "eval.start=1", "resume=auto"])
+    steps = [record["step"] for record in records(tmp_path) if record["mode"] == "val"]
+    assert steps == [3, 6]

@@ -25,7 +25,7 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
     evaluate_due, save_due = config.eval.every(), config.checkpoint.every()
     timer = Timer()
     state.model.train()
-    if _evaluate_first(config.eval.start, config.eval.by_epoch, state.step, plan.steps_per_epoch):
+    if config.eval.before_training(state.step, plan.steps_per_epoch):
         out.evaluate(state)
     with StopRequest() as stop, out.progress(state.step):
         batches = training_batches(exp, state.step)
@@ -130,11 +130,6 @@ def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
         f"nothing was saved after it. Lower optimizer.lr, clip gradients (grad=clip) or look at its samples: "
         f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
     )
-
-
-def _evaluate_first(start: int | None, by_epoch: bool, step: int, steps_per_epoch: int) -> bool:
-    """Before training: ``eval.start`` is set and the run is already there (resumed, or start 0)."""
-    return start is not None and (step // steps_per_epoch if by_epoch else step) >= start
 
 
 @dataclass(slots=True)

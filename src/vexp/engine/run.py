@@ -69,7 +69,8 @@ def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
     state = new_state(exp, model)
     _start_from(exp, state, folder, log)
     introduce(exp, model, log)
-    cut_after(folder / "metrics.jsonl", state.step)
+    again = config.eval.before_training(state.step, exp.plan.steps_per_epoch)
+    cut_after(folder / "metrics.jsonl", state.step, evaluated_again=again)
     out = Outputs(exp, folder, log, first_step=state.step + 1)
     try:
         ended = train(exp, state, out)

@@ -55,6 +55,10 @@ class Eval(Checked):
     def every(self) -> Every:
         return Every(self.interval, self.by_epoch, self.start)
 
+    def before_training(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether a run that begins after ``step`` steps evaluates first: ``start`` is set and has been reached."""
+        return self.start is not None and (step // steps_per_epoch if self.by_epoch else step) >= self.start
+
     def results(self) -> list[str]:
         """Names of all results of one evaluation, in order."""
         names = [

@@ -61,11 +61,13 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-def cut_after(path: Path, step: int) -> None:
-    """Leave out the records after ``step``: a resumed run writes them again."""
+def cut_after(path: Path, step: int, *, evaluated_again: bool = False) -> None:
+    """Leave out the records that a run resumed after ``step`` writes again: all later ones, and the evaluation of
+    ``step`` itself where it begins with one."""
     if not path.exists():
         return
-    kept = [record for record in read_records(path) if record["step"] <= step]
+    last_evaluation = step - 1 if evaluated_again else step
+    kept = [r for r in read_records(path) if r["step"] <= (last_evaluation if r["mode"] == "val" else step)]
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
     temporary.replace(path)
