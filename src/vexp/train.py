@@ -74,7 +74,7 @@ class _Door:
         try:
             self.origins.words = words
             config = typed(composed, settings.runtime.choices, self.origins, sweep=sweep)
-            config.data.check_files()
+            self.check_paths(config)
             folder = self.folder(config, Path(settings.sweep.dir) if sweep else None, words)
             result = run(config, folder, overrides=words)
             if result["status"] == "interrupted":
@@ -86,6 +86,16 @@ class _Door:
         except Exception:
             self.fail(words, sweep, traceback.format_exc(), 1)
         return math.nan
+
+    def check_paths(self, config: Config) -> None:
+        """What the run will read must be there: said before torch is imported and a run folder made."""
+        try:
+            config.data.check_files()
+            for key, named in (("resume", config.resume), ("init_from", config.init_from)):
+                if named not in (None, "auto") and not Path(str(named)).expanduser().exists():
+                    raise UserError(f"{key}={named}: no such checkpoint or run folder")
+        except UserError as error:
+            raise UserError(f"{error}{self.origins.of(str(error).partition('=')[0])}") from None
 
     def folder(self, config: Config, sweep_dir: Path | None, words: list[str]) -> Path:
         from vexp.engine.run_dir import job_name, make_run_dir

@@ -57,6 +57,9 @@ TABLE = [
     (["data=video_list"], "data.train.ann_file=null: name the list file of the train split", None),
     (["data=folder"], "data.root=null: name the folder that holds train/ and val/", None),
     (["data=folder", "data.root=nowhere"], "data.train: no folder", None),
+    (["data=video_list", "data.train.ann_file=no.txt", "data.val.ann_file=no.txt"], "data.train.ann_file=no.txt: no such file (command line)", None),
+    (["init_from=no.pth"], "init_from=no.pth: no such checkpoint or run folder (command line)", None),
+    (["resume=no"], "resume=no: no such checkpoint or run folder (command line)", None),
     # what cannot be read
     ([*MINE, "experiment=bad_yaml"], "my_conf/experiment/bad_yaml.yaml:3:7: not valid YAML: mapping values are not allowed here", None),
     (["optimizer.lr=1=2"], "optimizer.lr=1=2: cannot be read as key=value, mismatched input '=' expecting <EOF> (command line)", "quotes"),
