@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,21 +18,34 @@ def _multiple_of_eight(value: int) -> str | None:
 
 
 @dataclass(kw_only=True, slots=True)
-class Tiny3d(Checked):
+class Model(Checked, ABC):
+    """What every option has: an option of one's own is a subclass with ``net``."""
+
+    @abstractmethod
+    def net(self, num_classes: int) -> nn.Module:
+        """The untrained net, its classifier as wide as the data has classes."""
+
+    def build(self, num_classes: int) -> nn.Module:
+        """The net that a run starts from."""
+        return self.net(num_classes)
+
+
+@dataclass(kw_only=True, slots=True)
+class Tiny3d(Model):
     """A small residual (2+1)D net: minutes on a laptop CPU (``vexp.model.tiny3d``)."""
 
     norm: str = option("batch", "normalisation layers; group does not depend on the batch", choices=("batch", "group"))
     width: int = option(24, "channels of the first stage", unit="channels", ge=8, check=_multiple_of_eight)
     dropout: float = option(0.0, "probability of dropping a feature before the classifier", ge=0, lt=1)
 
-    def build(self, num_classes: int) -> nn.Module:
+    def net(self, num_classes: int) -> nn.Module:
         from vexp.model.tiny3d import Tiny3d as Net
 
         return Net(num_classes, norm=self.norm, width=self.width, dropout=self.dropout)
 
 
 @dataclass(kw_only=True, slots=True)
-class TorchvisionVideo(Checked):
+class TorchvisionVideo(Model):
     """A video net of torchvision by its own name, randomly initialised (torchvision.models.video)."""
 
     name: str = option(
@@ -41,7 +55,7 @@ class TorchvisionVideo(Checked):
         ),
     )  # fmt: skip
 
-    def build(self, num_classes: int) -> nn.Module:
+    def net(self, num_classes: int) -> nn.Module:
         from torchvision.models import get_model
 
         try:
