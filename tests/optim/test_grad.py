@@ -5,9 +5,13 @@ import math
 import pytest
 import torch
 
-from vexp.optim.grad import Clip, Grad
+from vexp.optim.grad import Clip, Grad, without_gradient
 
 GRADIENTS = [[3.0, 0.0], [0.0, -4.0]]  # of two parameters: one vector of length 5
+
+
+def optimizer_of(parameters):
+    return torch.optim.SGD(parameters, lr=0.1)
 
 
 def parameters():
@@ -31,7 +35,7 @@ def parameters():
 )
 def test_clip_norm(max_norm, norm_type, norm, factor):
     given = parameters()
-    found = Grad(clip=Clip(max_norm=max_norm, norm_type=norm_type)).clip_norm_(iter(given))
+    found = Grad(clip=Clip(max_norm=max_norm, norm_type=norm_type)).clip_(optimizer_of(given))
     assert float(found) == pytest.approx(norm)  # before clipping
     assert found.shape == ()
     for parameter, gradient in zip(given, GRADIENTS, strict=False):
@@ -39,9 +43,30 @@ def test_clip_norm(max_norm, norm_type, norm, factor):
     assert given[2].grad is None
 
 
+@pytest.mark.parametrize(
+    ("clip", "norm", "clipped"),
+    [
+        (Clip(max_value=3.5), None, [[3.0, 0.0], [0.0, -3.5]]),  # each entry on its own, and nothing is measured
+        (Clip(max_value=3.0, max_norm=math.inf), math.sqrt(18), [[3.0, 0.0], [0.0, -3.0]]),  # entries first
+    ],
+)
+def test_clip_value(clip, norm, clipped):
+    given = parameters()
+    found = Grad(clip=clip).clip_(optimizer_of(given))
+    assert found is None if norm is None else float(found) == pytest.approx(norm)
+    assert [parameter.grad.tolist() for parameter in given[:2]] == clipped
+
+
+def test_without_gradient_names_what_backward_did_not_reach():
+    net = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 2), "left": torch.nn.Linear(2, 2, bias=False)})
+    net["used"].bias.requires_grad_(False)  # frozen: not expected to have one
+    net["used"](torch.ones(1, 2)).sum().backward()
+    assert without_gradient(net) == ["left.weight"]
+
+
 def test_off_by_default():
     given = parameters()
-    assert Grad().clip_norm_(given) is None
+    assert Grad().clip_(optimizer_of(given)) is None
     assert [parameter.grad.tolist() for parameter in given[:2]] == GRADIENTS
     assert Grad().accumulate == 1
 
@@ -53,6 +78,8 @@ def test_off_by_default():
         (lambda: Clip(max_norm=-1.0), "max_norm=-1.0: must be > 0"),
         (lambda: Clip(norm_type=0), "norm_type=0: must be > 0"),
         (lambda: Grad(accumulate=0), "accumulate=0: must be >= 1"),
+        (lambda: Clip(max_value=0), "max_value=0: must be > 0"),
+        (lambda: Grad(max_nonfinite_steps=-1), "max_nonfinite_steps=-1: must be >= 0"),
     ],
 )
 def test_what_means_nothing_is_refused(make, text):

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vexp.checkpoint import Checkpoint
+from vexp.data.blending import Blending
 from vexp.data.img_norm import ImgNorm
 from vexp.data.options import Data
 from vexp.data.pipeline import Pipeline
 from vexp.evaluation.options import Eval
 from vexp.fields import REQUIRED, Checked, option
 from vexp.model import ModelOption
+from vexp.model.backend import Backend
 from vexp.model.loss import CrossEntropy
 from vexp.optim.amp import Amp
 from vexp.optim.ema import Ema
@@ -51,7 +53,9 @@ class Config(Checked):
     data: Data = option(REQUIRED)
     pipeline: Pipeline = field(default_factory=Pipeline)
     img_norm: ImgNorm = field(default_factory=ImgNorm)
+    blending: Blending = field(default_factory=Blending)
     model: ModelOption = option(REQUIRED)
+    backend: Backend = field(default_factory=Backend)
     loss: CrossEntropy = option(REQUIRED)
     optimizer: Optimizer = option(REQUIRED)
     lr_policy: LrPolicy = option(REQUIRED)

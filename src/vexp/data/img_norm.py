@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vexp.fields import Checked, option
@@ -23,20 +24,29 @@ class ImgNorm(Checked):
     std: list[float] = option([58.395, 57.12, 57.375], "divides each channel", unit="grey levels", length=3, gt=0)
     to_bgr: bool = option(False, "swap RGB to BGR before mean and std (for nets trained on BGR)")
 
-    def apply(self, frames: torch.Tensor) -> torch.Tensor:
+    def apply(self, frames: torch.Tensor, *, channels_last: bool = False) -> torch.Tensor:
         """uint8 (N, T, H, W, 3) RGB -> float32 (N, 3, T, H, W), on the device of ``frames``.
 
-        On an accelerator the result stays a channels_last_3d view of the same memory order (no transpose is paid); on
-        the CPU it is contiguous, which its convolutions like better.
+        With ``channels_last`` the memory order stays as it is (channels_last_3d); otherwise it becomes contiguous.
         """
-        import torch
-
         if self.to_bgr:
             frames = frames.flip(-1)
         frames = frames.permute(0, 4, 1, 2, 3)
-        if frames.device.type == "cpu":
-            frames = frames.contiguous()  # one byte a value moves, not four
-        shape = (1, 3, 1, 1, 1)
-        mean = torch.tensor(self.mean, dtype=torch.float32, device=frames.device).view(shape)
-        scale = 1.0 / torch.tensor(self.std, dtype=torch.float32, device=frames.device).view(shape)
+        if not channels_last:
+            frames = frames.contiguous()  # while a value is one byte
+        mean, scale = _constants(tuple(self.mean), tuple(self.std), frames.device)
         return (frames.float() - mean).mul_(scale)
+
+
+@lru_cache
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and 1 / std on the device, (1, 3, 1, 1, 1): sent there once, as each sending waits for the device."""
+    import torch
+
+    shape = (1, -1, 1, 1, 1)
+    return (
+        torch.tensor(mean, dtype=torch.float32, device=device).view(shape),
+        1.0 / torch.tensor(std, dtype=torch.float32, device=device).view(shape),
+    )

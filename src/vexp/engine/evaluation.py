@@ -39,6 +39,7 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
         UserError: the split is not there, or its classes are not those of the checkpoint.
     """
     set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
+    config.backend.set_switches()
     device = pick_device(config.device)
     pipeline = "test" if split == "test" and config.pipeline.test else "val"
     dataset = make_dataset(config, split, pipeline=pipeline)
@@ -48,7 +49,7 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
         raise UserError(f"split={split}: the data has no such split")
     source = dataset.source
     _same_classes(state["classes"], source.classes, path)
-    model = config.model.build(len(source.classes)).to(device)
+    model = config.backend.prepare(config.model.build(len(source.classes)), device)
     load_weights(model, state, str(path))
     batches = InOrder(len(dataset), config.data.eval_batch_size or config.data.batch_size)
     loader = make_loader(dataset, batches, num_workers=config.data.num_workers, device=device, persistent=False)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -15,6 +12,7 @@ from vexp.engine.experiment import Experiment
 from vexp.engine.outputs import Outputs
 from vexp.engine.preemption import StopRequest
 from vexp.engine.state import TrainState
+from vexp.engine.step import train_step
 from vexp.errors import UserError
 from vexp.optim.lr_policy import LrPolicy
 
@@ -23,7 +21,6 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
     """Train from ``state.step`` to the end of the run; "done", or the name of the signal that ended it early."""
     config, plan = exp.config, exp.plan
     evaluate_due, save_due = config.eval.every(), config.checkpoint.every()
-    timer = Timer()
     state.model.train()
     if config.eval.before_training(state.step, plan.steps_per_epoch):
         out.evaluate(state)
@@ -33,11 +30,13 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
             if config.log.by_epoch and state.step % plan.steps_per_epoch == 0:
                 state.meter.restart()
             set_learning_rates(state.optimizer, config.lr_policy, state.step, plan.steps_per_epoch, exp.total_steps)
-            timer.start()
-            values = train_step(exp, state, batches, timer)
+            sizes = plan.batch_sizes(state.step)
+            values = train_step(exp, state, batches, sizes, out.log.say)
             state.step += 1
-            state.meter.add(state.step, sum(plan.batch_sizes(state.step - 1)), values | timer.stop())
+            state.meter.add(state.step, sum(sizes), values)
             out.advance()
+            if state.nonfinite > config.grad.max_nonfinite_steps:
+                stop_if_not_finite(exp, state)
 
             last = state.step == exp.total_steps
             if config.log.due(state.step, plan.steps_per_epoch):
@@ -53,42 +52,6 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
                 out.save(state, best=best, periodic=periodic or stop.requested is not None)
     stop_if_not_finite(exp, state)
     return stop.requested if stop.requested is not None and state.step < exp.total_steps else "done"
-
-
-def train_step(exp: Experiment, state: TrainState, batches: Iterator[Batch], timer: Timer) -> dict[str, Any]:
-    """One optimizer step over ``grad.accumulate`` batches; what is logged of it, still on the device."""
-    config, device = exp.config, exp.device
-    sizes = exp.plan.batch_sizes(state.step)
-    loss_sum = torch.zeros((), device=device)
-    correct = torch.zeros((), device=device)
-    for size in sizes:
-        with timer.waiting():
-            batch = next(batches)
-        frames = config.img_norm.apply(batch.frames.flatten(0, 1).to(device, non_blocking=True))  # (N*V, 3, T, H, W)
-        labels = batch.labels.to(device, non_blocking=True)
-        views = batch.frames.shape[1]
-        with config.amp.autocast(device):
-            logits = state.model(frames)
-            loss = exp.criterion(logits, labels if views == 1 else labels.repeat_interleave(views))
-        share = size / sum(sizes)  # the mean over all samples of the step, also where its last batch is smaller
-        state.scaler.scale(loss * share if len(sizes) > 1 else loss).backward()
-        loss_sum += loss.detach() * share
-        correct += (logits.detach().argmax(1).view(size, views) == labels[:, None]).float().mean() * share
-    values: dict[str, Any] = {"loss": loss_sum, "top1_acc": correct}
-    state.scaler.unscale_(state.optimizer)
-    grad_norm = config.grad.clip_norm_(state.model.parameters())
-    if grad_norm is not None:
-        values["grad_norm"] = grad_norm
-    scale = state.scaler.get_scale()
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.skipped += state.scaler.get_scale() < scale  # an overflow: the step was left out and the scale lowered
-    if config.amp.loss_scale is not None:
-        state.scaler.update(config.amp.loss_scale)
-    state.optimizer.zero_grad(set_to_none=True)
-    if state.ema is not None:
-        state.ema.update_parameters(state.model)
-    return values
 
 
 def training_batches(exp: Experiment, first_step: int) -> Iterator[Batch]:
@@ -117,7 +80,8 @@ def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
     Raises:
         UserError: with the step, its samples and its learning rate.
     """
-    step = state.meter.first_not_finite("loss")
+    spent = state.nonfinite > exp.config.grad.max_nonfinite_steps
+    step = state.step if spent else state.meter.first_not_finite("loss")
     if step is None:
         return
     order = TrainingOrder(
@@ -126,38 +90,8 @@ def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
     names = [exp.train_set.source.name(index) for batch in order for _, index in batch]
     rates = ", ".join(f"{group['lr']:.4g}" for group in state.optimizer.param_groups)
     raise UserError(
-        f"the loss of step {step} is not finite (learning rate now {rates}, loss scale {state.scaler.get_scale():g}); "
-        f"nothing was saved after it. Lower optimizer.lr, clip gradients (grad=clip) or look at its samples: "
+        f"the loss or gradient of step {step} is not finite (learning rate now {rates}, loss scale "
+        f"{state.scaler.get_scale():g}); nothing was saved after it. Lower optimizer.lr, clip gradients "
+        f"(grad=clip) or look at its samples: "
         f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
     )
-
-
-@dataclass(slots=True)
-class Timer:
-    """Wall time of a step, and how much of it was spent waiting for data, in seconds."""
-
-    _begin: float = 0.0
-    _waited: float = 0.0
-
-    def start(self) -> None:
-        self._begin, self._waited = time.perf_counter(), 0.0
-
-    def waiting(self) -> _Waiting:
-        return _Waiting(self)
-
-    def stop(self) -> dict[str, float]:
-        return {"time/step": time.perf_counter() - self._begin, "time/data": self._waited}
-
-    def waited(self, seconds: float) -> None:
-        self._waited += seconds
-
-
-class _Waiting:
-    def __init__(self, timer: Timer) -> None:
-        self.timer = timer
-
-    def __enter__(self) -> None:
-        self.begin = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.timer.waited(time.perf_counter() - self.begin)

@@ -63,9 +63,10 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
 def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
     begin = time.perf_counter()
     set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
+    config.backend.set_switches()
     log.say(f"run folder {folder}")
     exp = set_up(config)
-    model = config.model.build(len(exp.classes)).to(exp.device)
+    model = config.backend.prepare(config.model.build(len(exp.classes)), exp.device)
     state = new_state(exp, model)
     _start_from(exp, state, folder, log)
     introduce(exp, model, log)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from vexp.tracking.meter import Meter
 
 @dataclass(slots=True)
 class TrainState:
-    """``step`` counts completed optimizer steps and is the only clock; ``skipped`` those of them without an update,
-    left out because fp16 overflowed."""
+    """``step`` counts completed optimizer steps and is the only clock. Of these had no update: ``skipped``, as fp16
+    overflowed, and ``nonfinite``, as loss or gradient was not finite. ``without_gradient`` has been named already."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -28,6 +28,8 @@ class TrainState:
     best: Best | None
     step: int = 0
     skipped: int = 0
+    nonfinite: int = 0
+    without_gradient: set[str] = field(default_factory=set)
 
     def evaluated_model(self) -> nn.Module:
         """The weights that are evaluated: the average where there is one."""
@@ -46,6 +48,7 @@ class TrainState:
                 "scaler": self.scaler.state_dict(),
                 "meter": self.meter.state_dict(),
                 "skipped": self.skipped,
+                "nonfinite": self.nonfinite,
                 "rng": rng_state(),
             }
         return state
@@ -83,7 +86,7 @@ class TrainState:
         self.meter.load_state_dict(state["meter"])
         if self.best is not None and "best" in state:
             self.best.load_state_dict(state["best"])
-        self.step, self.skipped = state["step"], state["skipped"]
+        self.step, self.skipped, self.nonfinite = state["step"], state["skipped"], state["nonfinite"]
         set_rng_state(state["rng"])
         return [
             f"{'lr' if key == 'initial_lr' else key} {old.get(key)} -> {new[key]}"

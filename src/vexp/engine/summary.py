@@ -37,8 +37,8 @@ def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
     )
     for warning in [f"lr_policy: {warning}" for warning in warnings] + schedule_warnings(exp):
         log.say(f"warning: {warning}")
-    if config.amp.dtype != "fp32" and exp.device.type == "cpu":
-        log.say(f"warning: amp={config.amp.dtype} on a CPU is usually much slower than fp32")
+    if (why := config.amp.slow_on(exp.device)) is not None:
+        log.say(f"warning: amp={config.amp.dtype}: {why}")
 
 
 def schedule_warnings(exp: Experiment) -> list[str]:

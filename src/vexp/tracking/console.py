@@ -24,7 +24,10 @@ class RunLog:
 
     def say(self, text: str) -> None:
         stamped = f"{time.strftime('%H:%M:%S')} {text}"
-        self.console.print(stamped)
+        if self._progress is None:
+            print(stamped, flush=True)  # rich takes a millisecond for it
+        else:
+            self.console.print(stamped)
         self._file.write(stamped + "\n")
 
     def note(self, text: str) -> None:

@@ -21,7 +21,7 @@ class Meter:
         self._rows: list[tuple[int, int, dict[str, float | torch.Tensor]]] = []  # (step, samples, values)
 
     def add(self, step: int, samples: int, values: dict[str, float | torch.Tensor]) -> None:
-        """Values of optimizer step ``step`` (1-based); a tensor is a scalar and stays on its device."""
+        """Values of optimizer step ``step`` (1-based); a tensor is a scalar without a graph and stays on its device."""
         self._rows.append((step, samples, values))
         del self._rows[: -self.window]
 
@@ -48,19 +48,22 @@ class Meter:
         return sum(samples for _, samples, _ in self._rows) / total
 
     def first_not_finite(self, name: str) -> int | None:
-        """The earliest step in the window whose value is NaN or infinite."""
+        """The earliest step in the window whose value is NaN or infinite; a step without the value is passed over."""
         self._fetch()
-        return next((step for step, _, values in self._rows if not math.isfinite(float(values[name]))), None)
+        return next((step for step, _, values in self._rows if not math.isfinite(float(values.get(name, 0)))), None)
 
     def _fetch(self) -> None:
         """Bring all tensors to the CPU in one copy."""
         waiting = [
-            (values, name) for _, _, values in self._rows for name, value in values.items() if torch.is_tensor(value)
+            (values, name, value)
+            for _, _, values in self._rows
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
         ]
         if not waiting:
             return
-        fetched = torch.stack([torch.as_tensor(values[name]).detach().double() for values, name in waiting]).tolist()
-        for (values, name), number in zip(waiting, fetched, strict=True):
+        fetched = torch.stack([value for _, _, value in waiting]).tolist()
+        for (values, name, _), number in zip(waiting, fetched, strict=True):
             values[name] = number
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""One optimizer step: gradients over ``grad.accumulate`` batches, then the update."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from vexp.data.dataset import Batch
+from vexp.engine.experiment import Experiment
+from vexp.engine.state import TrainState
+from vexp.optim.grad import without_gradient
+
+Values = dict[str, Any]  # name -> float, or a scalar tensor still on the device
+
+
+def train_step(
+    exp: Experiment, state: TrainState, batches: Iterator[Batch], sizes: Sequence[int], say: Callable[[str], None]
+) -> Values:
+    """Take one step over batches of ``sizes``; what is logged of it. ``state.step`` is the caller's to move on."""
+    begin = time.perf_counter()
+    grad, optimizer = exp.config.grad, state.optimizer
+    guarded = grad.max_nonfinite_steps > 0
+    buffers = [buffer.clone() for buffer in state.model.buffers()] if guarded else []
+    values = accumulate_gradients(exp, state, batches, sizes)
+    if grad.detect_anomalous_params:
+        _name_without_gradient(state, say)
+    state.scaler.unscale_(optimizer)
+    grad_norm = grad.clip_(optimizer)
+    if grad_norm is not None:
+        values["grad_norm"] = grad_norm
+    if guarded and not _finite(state, values):
+        values = _leave_out(exp, state, values, buffers, say)
+    else:
+        update_weights(exp, state)
+    optimizer.zero_grad(set_to_none=True)
+    values["time/step"] = time.perf_counter() - begin
+    return values
+
+
+def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[Batch], sizes: Sequence[int]) -> Values:
+    """Forward and backward over the batches of a step; the gradients are those of the mean over all its samples."""
+    config, device = exp.config, exp.device
+    samples = sum(sizes)
+    waited, losses, hits = 0.0, [], []
+    for size in sizes:
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        frames = config.img_norm.apply(
+            batch.frames.flatten(0, 1).to(device, non_blocking=True),
+            channels_last=config.backend.channels_last_on(device),
+        )  # (N*V, 3, T, H, W)
+        labels = batch.labels.to(device, non_blocking=True)
+        if (views := batch.frames.shape[1]) > 1:
+            labels = labels.repeat_interleave(views)
+        frames, targets = config.blending.apply(frames, labels, len(exp.classes))
+        with config.amp.autocast(device):
+            logits = state.model(frames)
+            loss = exp.criterion(logits, targets)
+        if size != samples:
+            loss = loss * (size / samples)  # also where the last batch is smaller
+        state.scaler.scale(loss).backward()
+        losses.append(loss.detach())
+        hits.append((logits.detach().argmax(1) == labels).sum() / (samples * views))
+    return {"loss": _total(losses), "top1_acc": _total(hits), "time/data": waited}
+
+
+def update_weights(exp: Experiment, state: TrainState) -> None:
+    """The optimizer's step and the average of the weights; ``state.skipped`` counts those that fp16 left out."""
+    scaler, loss_scale = state.scaler, exp.config.amp.loss_scale
+    before = scaler.get_scale()
+    scaler.step(state.optimizer)
+    scaler.update()
+    state.skipped += scaler.get_scale() < before  # an overflow: the step was left out and the scale lowered
+    if loss_scale is not None:
+        scaler.update(loss_scale)
+    if state.ema is not None:
+        state.ema.update_parameters(state.model)
+
+
+def _finite(state: TrainState, values: Values) -> bool:
+    """Whether the step may be taken. An fp16 gradient that overflows is the scaler's business, its loss is not."""
+    checked = [values["loss"]]
+    if not state.scaler.is_enabled():
+        gradients = [p.grad for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = values.get("grad_norm")
+        checked += [norm] if norm is not None else torch._foreach_norm(gradients, float("inf"))
+    return bool(torch.stack([value.detach().float() for value in checked]).isfinite().all())
+
+
+def _leave_out(
+    exp: Experiment, state: TrainState, values: Values, buffers: list[torch.Tensor], say: Callable[[str], None]
+) -> Values:
+    """Undo what the forward pass left in the buffers (running means); the values of the step, without the numbers that
+    would spoil an average, as long as the run may survive it."""
+    state.nonfinite += 1
+    for buffer, before in zip(state.model.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    if state.scaler.is_enabled():
+        state.scaler.update()  # it has seen the overflow: the scale falls
+    budget = exp.config.grad.max_nonfinite_steps
+    if state.nonfinite > budget:
+        return values
+    found = ", ".join(f"{name} {float(values[name]):g}" for name in ("loss", "grad_norm") if name in values)
+    say(f"warning: step {state.step + 1} is left out, not finite: {found} ({state.nonfinite} of {budget} allowed)")
+    return {name: value for name, value in values.items() if name.startswith("time/")}
+
+
+def _name_without_gradient(state: TrainState, say: Callable[[str], None]) -> None:
+    new = [name for name in without_gradient(state.model) if name not in state.without_gradient]
+    if new:
+        state.without_gradient.update(new)
+        say(f"warning: step {state.step + 1} gave {len(new)} parameters no gradient: {', '.join(new)}")
+
+
+def _total(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
