@@ -43,16 +43,15 @@ def train_step(
 def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[Batch], sizes: Sequence[int]) -> Values:
     """Forward and backward over the batches of a step; the gradients are those of the mean over all its samples."""
     config, device = exp.config, exp.device
+    channels_last = config.backend.channels_last_on(device)
     samples = sum(sizes)
     waited, losses, hits = 0.0, [], []
     for size in sizes:
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
-        frames = config.img_norm.apply(
-            batch.frames.flatten(0, 1).to(device, non_blocking=True),
-            channels_last=config.backend.channels_last_on(device),
-        )  # (N*V, 3, T, H, W)
+        frames = batch.frames.flatten(0, 1).to(device, non_blocking=True)  # uint8 (N*V, T, H, W, 3)
+        frames = config.img_norm.apply(frames, channels_last=channels_last)  # float (N*V, 3, T, H, W)
         labels = batch.labels.to(device, non_blocking=True)
         if (views := batch.frames.shape[1]) > 1:
             labels = labels.repeat_interleave(views)

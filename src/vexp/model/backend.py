@@ -45,7 +45,7 @@ class Backend(Checked):
         return device.type != "cpu" if self.channels_last is None else self.channels_last
 
     def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """``model`` on its device in its memory layout, compiled where that is asked for; its state dict is the same."""
+        """``model`` on its device in its memory layout, compiled where that is asked for; its state dict stays."""
         import torch
 
         model.to(device)
