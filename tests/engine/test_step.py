@@ -89,7 +89,7 @@ OPTIONS = {
     "cumulative 10 > total": Grad(accumulate=10),
 }
 ON_PURPOSE = {
-    "cumulative 3 over 2 epochs of 4: windows cross the epoch": "ours end with the epoch: every epoch has the same steps",
+    "cumulative 3 over 2 epochs of 4: windows cross the epoch": "ours end with the epoch, all epochs are alike",
     "cumulative 0": "an AssertionError there; a sentence here (test_grad)",
 }
 
