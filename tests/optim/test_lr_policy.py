@@ -282,3 +282,33 @@ def test_lists_come_from_the_command_line():
     restart = OmegaConf.from_dotlist(["periods=[5,10,15]", "restart_weights=[1,1,0.5]"])
     merged = OmegaConf.merge(OmegaConf.structured(CosineRestart), restart)
     assert OmegaConf.to_object(merged) == CosineRestart(periods=[5, 10, 15], restart_weights=[1.0, 1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("policy", "epochs", "events"),
+    [
+        (Fixed(), 10, []),
+        (Step(step=[4, 8]), 10, [(12, "drop x 0.1"), (24, "drop x 0.1")]),
+        (Step(step=3), 10, [(9, "drop x 0.1"), (18, "drop x 0.1"), (27, "drop x 0.1")]),
+        (Step(), 10, [(12, "drop x 0.1"), (24, "drop x 0.1")]),  # 0.4 and 0.8 of the run
+        (Step(step=[4, 80]), 10, [(12, "drop x 0.1")]),  # what lies beyond the end is left out
+        (CosineRestart(), 30, [(15, "restart at weight 1"), (45, "restart at weight 0.5")]),
+        (CosineRestart(periods=[2, 8], restart_weights=[1, 0.3]), 10, [(6, "restart at weight 0.3")]),
+        (FlatCosine(), 8, [(18, "cosine begins")]),
+        (OneCycle(), 10, [(8, "peak")]),  # at 0.3 * 30 - 1
+        (Cyclic(cyclic_times=2), 10, [(6, "peak"), (15, "cycle begins"), (21, "peak")]),
+        (
+            Step(step=[4], warmup="linear", warmup_iters=2, warmup_by_epoch=True), 10,
+            [(6, "warm-up (linear) ends"), (12, "drop x 0.1")],
+        ),
+    ],
+)  # fmt: skip
+def test_timeline_of_a_run_of_three_steps_an_epoch(policy, epochs, events):
+    assert policy.timeline(3, 3 * epochs) == events
+    for step, what in events:  # the curve does turn there
+        around = (step - 1, step, step + 1)
+        before, there, after = (policy.lr_at(1, step=at, steps_per_epoch=3, total_steps=3 * epochs) for at in around)
+        if "drop" in what or "restart" in what:
+            assert there != before
+        if what == "peak":
+            assert there > max(before, after)

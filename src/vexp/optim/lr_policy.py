@@ -78,6 +78,15 @@ class Step(LrPolicy):
         lr = base_lr * math.pow(self.gamma, drops)
         return lr if self.min_lr is None else max(lr, self.min_lr)
 
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        if self.step is None:
+            milestones = [math.ceil(total * tenths / 5) for tenths in (2, 4)]
+        elif isinstance(self.step, int):
+            milestones = list(range(self.step, math.ceil(total), self.step))
+        else:
+            milestones = list(self.step)
+        return [(milestone, f"drop x {self.gamma:g}") for milestone in milestones]
+
     def check_curve(self, total: float) -> list[str]:
         if self.step is None:
             return LrPolicy.check_curve(self, total)
@@ -144,9 +153,19 @@ class CosineRestart(AnnealingPolicy):
             floor = floor if self.min_lr is not None else weight * floor
         return cosine_anneal(peak, floor, progress)
 
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        ends = [int(end) for end in self._ends(total)[:-1]]
+        return [(end, f"restart at weight {self._cycle(end, total)[0]:g}") for end in ends if 0 < end < total]
+
+    def _ends(self, total: float) -> list[float]:
+        """Where each cycle ends."""
+        if self.periods:
+            return list(accumulate(self.periods))
+        return [math.ceil(total / 6), math.ceil(total / 2), total]
+
     def _cycle(self, t: int, total: float) -> tuple[float, float]:
         """Weight of the cycle that ``t`` falls into, and the share of it that is done."""
-        ends = list(accumulate(self.periods)) if self.periods else [math.ceil(total / 6), math.ceil(total / 2), total]
+        ends = self._ends(total)
         weights = self.restart_weights or ([1.0] * len(ends) if self.periods else [1.0, 1.0, 0.5])
         for start, end, weight in zip([0, *ends], ends, weights, strict=False):
             if t < end:
@@ -235,3 +254,6 @@ class FlatCosine(AnnealingPolicy):
         if t <= start:
             return base_lr
         return cosine_anneal(base_lr, self.floor(base_lr), (t - start) / (total - start))
+
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        return [(round(total * self.start_percent), "cosine begins")]

@@ -121,6 +121,22 @@ class LrPolicy(Checked, ABC):
             regular = self.regular_lr(base_lr, done, total_steps)
         return regular * self._warmup_factor(step, steps_per_epoch)
 
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        """Where the regular curve turns over a run of ``total`` epochs or steps: (epoch or step, what begins there).
+
+        For people to read; a policy with drops, restarts or phases overrides it.
+        """
+        return []
+
+    def timeline(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
+        """``landmarks`` and the end of the warm-up by optimizer step (0-based), those of this run alone, in order."""
+        total = total_steps / steps_per_epoch if self.by_epoch else float(total_steps)
+        unit = steps_per_epoch if self.by_epoch else 1
+        events = [(t * unit, what) for t, what in self.landmarks(total)]
+        if (length := self._warmup_steps(steps_per_epoch)) > 0:
+            events.append((length, f"warm-up ({self.warmup}) ends"))
+        return sorted(event for event in events if event[0] < total_steps)
+
     def _warmup_steps(self, steps_per_epoch: int) -> int:
         if self.warmup is None:
             return 0

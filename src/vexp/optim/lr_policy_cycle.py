@@ -43,8 +43,7 @@ class Cyclic(LrPolicy):
     gamma: float = option(1.0, "factor on the height of the peak from one cycle to the next", gt=0, le=1)
 
     def regular_lr(self, base_lr: float, t: int, total: float) -> float:
-        length = max(1, int(total) // self.cyclic_times)
-        up = int(self.step_ratio_up * length)
+        length, up = self._cycle(total)
         cycle, position = divmod(t, length)
         several = isinstance(self.target_ratio, list | tuple)
         highest, lowest = self.target_ratio if several else (self.target_ratio, self.target_ratio / 1e5)
@@ -53,6 +52,16 @@ class Cyclic(LrPolicy):
         if position < up:
             return anneal(base_lr, peak, position / up)
         return anneal(peak, base_lr * lowest, (position - up) / (length - up))
+
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        length, up = self._cycle(total)
+        starts = range(0, int(total), length)
+        return [(start, "cycle begins") for start in starts[1:]] + [(start + up, "peak") for start in starts]
+
+    def _cycle(self, total: float) -> tuple[int, int]:
+        """Steps of a cycle, and how many of them go up."""
+        length = max(1, int(total) // self.cyclic_times)
+        return length, int(self.step_ratio_up * length)
 
     def check_curve(self, total: float) -> list[str]:
         if self.cyclic_times <= total:
@@ -107,6 +116,9 @@ class OneCycle(LrPolicy):
             begin = end
         end, rate_from, rate_to = phases[-1]
         return self._anneal(rate_from, rate_to, position - begin, end - begin)
+
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        return [(max(0, round(self.pct_start * (self.total_steps or total) - 1)), "peak")]
 
     def _anneal(self, rate_from: float, rate_to: float, done: float, length: float) -> float:
         return _ANNEAL[self.anneal_strategy](rate_from, rate_to, done / length if length > 0 else 1.0)
