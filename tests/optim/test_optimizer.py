@@ -176,7 +176,7 @@ def test_fused_is_refused_where_torch_has_none():
         ValueError, match="fused=true: torch has this kernel for floating-point parameters on cpu, cuda"
     ):
         AdamW(fused=True).build([torch.nn.Parameter(torch.ones(3, dtype=torch.complex64))])
-    with pytest.raises(ValueError, match="fused=true: .* on cpu, one is torch.float32 on meta"):
+    with pytest.raises(ValueError, match=r"fused=true: .* on cpu, one is torch.float32 on meta"):
         Adagrad(fused=True).build([torch.nn.Parameter(torch.ones(3, device="meta"))])
 
 
@@ -234,7 +234,7 @@ def test_what_cannot_train_here_says_why(words, text):
 def test_a_class_that_cannot_train_here_is_refused_by_its_path_too(tmp_path):
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "second_order.yaml").write_text("_target_: torch.optim.LBFGS\n")
-    with pytest.raises(ValueError, match="_target_=torch.optim.LBFGS: cannot train here: it measures the loss"):
+    with pytest.raises(ValueError, match=r"_target_=torch.optim.LBFGS: cannot train here: it measures the loss"):
         compose(["optimizer=second_order"], config_dirs=[tmp_path])
 
 
@@ -243,7 +243,7 @@ def test_options_are_typed_from_the_command_line():
     assert config.optimizer == NAdam(betas=[0.8, 0.99], decoupled_weight_decay=True)
     config = compose(["optimizer=adafactor", "optimizer.eps=[null,0.01]"])
     assert config.optimizer == Adafactor(eps=[None, 0.01])
-    with pytest.raises(ValueError, match="optimizer.momentum: RMSprp|optimizer.momentumm"):
+    with pytest.raises(ValueError, match="RMSprop has no 'momentumm'"):
         compose(["optimizer=rmsprop", "optimizer.momentumm=0.9"])
 
 
@@ -262,7 +262,7 @@ def test_the_texts_own_paramwise_cfg():
     [
         (
             "optimizer.paramwise.custom_keys.backbone.lr_mul=0.1",
-            r"optimizer.paramwise.custom_keys.backbone.lr_mul=0.1: a key takes lr_mult and decay_mult, .* \(command line\)",
+            r"paramwise.custom_keys.backbone.lr_mul=0.1: a key takes lr_mult and decay_mult, .* \(command line\)",
         ),
         (
             "optimizer.paramwise.custom_keys.backbone=0.1",

@@ -110,10 +110,10 @@ class TrainState:
             ours = new["param_names"]
             names = old.get("param_names", ours)
             if names != ours:
-                different = sorted(set(names) ^ set(ours))
+                different = ", ".join(sorted(set(names) ^ set(ours))[:3]) or "in another order"
                 raise UserError(
-                    f"{source}: its parameter group {old['name']} holds other parameters than {new['name']} of the config "
-                    f"(optimizer.paramwise, model.freeze): {', '.join(different[:3]) or 'in another order'}; {way}"
+                    f"{source}: its parameter group {old['name']} holds other parameters than {new['name']} of the "
+                    f"config (optimizer.paramwise, model.freeze): {different}; {way}"
                 )
         return list(saved)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -79,7 +79,7 @@ def param_groups(
 def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> torch.optim.Optimizer:
     """The torch optimizer of an ``optimizer`` option over the trainable parameters of ``model``.
 
-    An option of one's own that is no ``Optimizer`` gets one group, and its own rate as it is.
+    An option of one's own that is no ``Optimizer`` gets the parameters, makes groups if it likes, and keeps its rates.
 
     Raises:
         ValueError: see ``param_groups``; ``fused=true`` where torch cannot.
@@ -87,11 +87,14 @@ def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> 
     if isinstance(option, Optimizer):
         lr = option.scaled_lr(samples_per_step)
         weight_decay = getattr(option, "weight_decay", None)
-        return option.build(param_groups(model, lr=lr, weight_decay=weight_decay, paramwise=option.paramwise))
-    (group,) = param_groups(model, lr=0.0, weight_decay=None, paramwise=None)
-    own = {key: group[key] for key in ("params", "param_names", "name")}
-    optimizer: torch.optim.Optimizer = option.build([own])
-    for group in optimizer.param_groups:
+        groups = param_groups(model, lr=lr, weight_decay=weight_decay, paramwise=option.paramwise)
+        return replace(option, lr=lr).build(groups)
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optimizer: torch.optim.Optimizer = option.build([p for p in model.parameters() if p.requires_grad])
+    several = len(optimizer.param_groups) > 1
+    for number, group in enumerate(optimizer.param_groups):
+        group.setdefault("name", f"group_{number}" if several else BASE.rule)
+        group["param_names"] = [names[id(parameter)] for parameter in group["params"]]
         group["initial_lr"] = group["lr"]
     return optimizer
 
@@ -151,8 +154,8 @@ def _shares(
         first, before = found.setdefault(id(place.parameter), (place, share))
         if share.multipliers != before.multipliers and not bypass_duplicate:
             raise ValueError(
-                f"paramwise: {first.name} and {place.name} are one parameter, with the multipliers of {before.rule} and "
-                f"{share.rule}; paramwise.bypass_duplicate=true takes those of the first name"
+                f"paramwise: {first.name} and {place.name} are one parameter, with the multipliers of {before.rule} "
+                f"and {share.rule}; paramwise.bypass_duplicate=true takes those of the first name"
             )
     return list(found.values())
 
