@@ -37,10 +37,17 @@ def train_record(**values):
             "lr 0.09 | 0.21 s/step, 76.2 clips/s, 3% waiting for data | 1:02:05 left",
         ),
         (
-            {"lr": 1e-05, "lr/1": 0.0001234567, "loss": float("nan"), "time/data": 0.21, "time/clips_per_s": 1234.5},
+            {
+                "lr": 1e-05,
+                "lr/base": 1e-05,
+                "lr/head": 0.0001234567,
+                "loss": float("nan"),
+                "time/data": 0.21,
+                "time/clips_per_s": 1234.5,
+            },
             0.4,
-            "epoch 3/12 step 70/360 | loss nan top1_acc 0.5 | lr 1e-05 lr/1 0.0001235 | 0.21 s/step, 1234 clips/s, "
-            "100% waiting for data | 0:00 left",
+            "epoch 3/12 step 70/360 | loss nan top1_acc 0.5 | lr 1e-05 (1e-05 to 0.0001235 in 2 groups) | "
+            "0.21 s/step, 1234 clips/s, 100% waiting for data | 0:00 left",
         ),
         (
             {"time/step": 12.3456, "time/data": 0.0, "time/clips_per_s": 0.6789, "loss": 3e12},

@@ -16,6 +16,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vexp.config.origin import Origins, locate, shown, word_key
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.errors import UserError
+from vexp.optim.optimizer import why_not_offered
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
@@ -142,6 +143,9 @@ def _unknown_option(error: MissingConfigException, origins: Origins) -> str:
         where = _asked_by_a_choice(origins, group, name)
     if not available:
         return f"no group {group}{where}"
+    refusal = why_not_offered(name) if group == "optimizer" else None
+    if refusal is not None:
+        return f"{group}={name}: cannot train here: {refusal}{where}\n  options: {', '.join(available)}"
     return f"no option {name!r} in group {group}{where}{near(name, available)}\n  options: {', '.join(available)}"
 
 

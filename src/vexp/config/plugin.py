@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vexp.errors import UserError
 from vexp.fields import Checked
+from vexp.optim.optimizer import why_not_offered
 
 #: What any config may build from; ``plugins`` adds the user's packages.
 ALLOWED = ("vexp", "torch.optim", "torchvision")
@@ -41,6 +42,9 @@ def option_class(target: str, plugins: Sequence[str]) -> type[Any]:
     Raises:
         UserError: a package that is not allowed, or a name that cannot be imported.
     """
+    refusal = why_not_offered(target.rpartition(".")[2]) if target.startswith("torch.optim.") else None
+    if refusal is not None:
+        raise UserError(f"_target_={target}: cannot train here: {refusal}")
     found = _import(target, plugins)
     if dataclasses.is_dataclass(found) and isinstance(found, type):
         return found

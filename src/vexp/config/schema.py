@@ -127,7 +127,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     from vexp.data import geometry, sampling
     from vexp.data.options import Folder, Motion, VideoList
     from vexp.model.options import Tiny3d, TorchvisionVideo
-    from vexp.optim import lr_policy
+    from vexp.optim import lr_policy, optimizer_more
     from vexp.optim.optimizer import SGD, Adam, AdamW
 
     return {
@@ -148,7 +148,20 @@ def options() -> dict[str, dict[str, type[Any]]]:
         },
         "model": {"tiny3d": Tiny3d, "torchvision": TorchvisionVideo},
         "loss": {"cross_entropy": CrossEntropy},
-        "optimizer": {"sgd": SGD, "adam": Adam, "adamw": AdamW},
+        "optimizer": {
+            "sgd": SGD,
+            "adam": Adam,
+            "adamw": AdamW,
+            "adadelta": optimizer_more.Adadelta,
+            "adafactor": optimizer_more.Adafactor,
+            "adagrad": optimizer_more.Adagrad,
+            "adamax": optimizer_more.Adamax,
+            "asgd": optimizer_more.ASGD,
+            "nadam": optimizer_more.NAdam,
+            "radam": optimizer_more.RAdam,
+            "rmsprop": optimizer_more.RMSprop,
+            "rprop": optimizer_more.Rprop,
+        },
         "lr_policy": {
             "fixed": lr_policy.Fixed,
             "step": lr_policy.Step,

@@ -14,7 +14,9 @@ from vexp.engine.preemption import StopRequest
 from vexp.engine.state import TrainState
 from vexp.engine.step import train_step
 from vexp.errors import UserError
+from vexp.optim.group_report import learning_rates
 from vexp.optim.lr_policy import LrPolicy
+from vexp.tracking.console import rates_text
 
 
 def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
@@ -88,7 +90,7 @@ def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
         exp.plan, seed=exp.config.seed, shuffle=exp.config.data.train.shuffle, first_step=step - 1, total_steps=step
     )
     names = [exp.train_set.source.name(index) for batch in order for _, index in batch]
-    rates = ", ".join(f"{group['lr']:.4g}" for group in state.optimizer.param_groups)
+    rates = rates_text(learning_rates(state.optimizer))
     raise UserError(
         f"the loss or gradient of step {step} is not finite (learning rate now {rates}, loss scale "
         f"{state.scaler.get_scale():g}); nothing was saved after it. Lower optimizer.lr, clip gradients "

@@ -20,6 +20,7 @@ from vexp.engine.run_dir import write_atomic
 from vexp.engine.state import TrainState
 from vexp.evaluation.evaluate import Predictions, measure, predict
 from vexp.evaluation.report import write_report
+from vexp.optim.group_report import learning_rates
 from vexp.tracking.console import RunLog, result_line, train_line
 from vexp.tracking.curves import draw_curves
 from vexp.tracking.sinks import JsonLines, Record, Sink, TensorBoard, read_records
@@ -63,11 +64,8 @@ class Outputs:
         """The averages since the last line, to every sink."""
         rate = state.meter.samples_per("time/step")
         means = state.meter.mean()
-        groups = state.optimizer.param_groups
-        rates = {"lr" if i == 0 else f"lr/{i}": group["lr"] for i, group in enumerate(groups)}
-        if len({group["lr"] for group in groups}) == 1:
-            rates = {"lr": groups[0]["lr"]}
-        record: Record = {"mode": "train", "step": state.step, "epoch": self.exp.epoch(state.step), **rates, **means}
+        record: Record = {"mode": "train", "step": state.step, "epoch": self.exp.epoch(state.step)}
+        record |= learning_rates(state.optimizer) | means
         if state.scaler.is_enabled():
             record |= {"loss_scale": state.scaler.get_scale(), "skipped_steps": state.skipped}
         record["time/clips_per_s"] = rate

@@ -15,6 +15,7 @@ from vexp import checkpoint
 from vexp.config.load import to_plain
 from vexp.config.schema import Config
 from vexp.engine.experiment import Experiment, set_up
+from vexp.engine.groups import make_optimizer, show_groups
 from vexp.engine.loop import train
 from vexp.engine.outputs import Outputs, checkpoint_folder
 from vexp.engine.run_dir import write_atomic, write_settings
@@ -70,6 +71,7 @@ def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
     state = new_state(exp, model)
     _start_from(exp, state, folder, log)
     introduce(exp, model, log)
+    show_groups(exp, state.optimizer, model, folder, log)
     again = config.eval.before_training(state.step, exp.plan.steps_per_epoch)
     cut_after(folder / "metrics.jsonl", state.step, evaluated_again=again)
     out = Outputs(exp, folder, log, first_step=state.step + 1)
@@ -84,13 +86,10 @@ def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
 def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     """The state at step 0."""
     config = exp.config
-    optimizer = config.optimizer.build([p for p in model.parameters() if p.requires_grad])
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
     metric = config.eval.best_metric()
     return TrainState(
         model=model,
-        optimizer=optimizer,
+        optimizer=make_optimizer(exp, model),
         scaler=config.amp.scaler(exp.device),
         ema=config.ema.build(model),
         meter=Meter(config.log.interval, reset=config.log.reset_flag),

@@ -14,6 +14,8 @@ from vexp.errors import UserError
 from vexp.evaluation.best import Best
 from vexp.tracking.meter import Meter
 
+_MOST_CHANGES = 8  # lines about settings that changed since a checkpoint
+
 
 @dataclass(slots=True)
 class TrainState:
@@ -45,6 +47,7 @@ class TrainState:
         if resumable:
             state |= {
                 "optimizer": self.optimizer.state_dict(),
+                "optimizer_name": type(self.optimizer).__name__,
                 "scaler": self.scaler.state_dict(),
                 "meter": self.meter.state_dict(),
                 "skipped": self.skipped,
@@ -70,17 +73,18 @@ class TrainState:
             raise UserError(
                 f"{source}: ema was {'on' if 'ema' in state else 'off'} in it; resume with the same ema setting"
             )
-        settings = [_settings(group) for group in self.optimizer.param_groups]
+        saved = self._saved_groups(state, source)
+        groups = self.optimizer.param_groups
+        changes = setting_changes([_settings(group) for group in saved], [_settings(group) for group in groups])
+        # the settings of the config with the saved order of parameters: torch places its state by them
+        merged = [old | _settings(new) for old, new in zip(saved, groups, strict=True)]
         try:
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": merged})
             if self.ema is not None:
                 self.ema.load_state_dict(state["ema"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(f"{source}: does not fit this model and optimizer: {_first_lines(error)}") from None
-        saved = [_settings(group) for group in self.optimizer.param_groups]
-        for group, chosen in zip(self.optimizer.param_groups, settings, strict=True):
-            group.update(chosen)
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
@@ -88,12 +92,45 @@ class TrainState:
             self.best.load_state_dict(state["best"])
         self.step, self.skipped, self.nonfinite = state["step"], state["skipped"], state["nonfinite"]
         set_rng_state(state["rng"])
-        return [
-            f"{'lr' if key == 'initial_lr' else key} {old.get(key)} -> {new[key]}"
-            for old, new in zip(saved, settings, strict=True)
-            for key in new
-            if key != "lr" and old.get(key) != new[key]  # the policy sets lr from initial_lr at every step
-        ]
+        return changes
+
+    def _saved_groups(self, state: dict[str, Any], source: str) -> list[dict[str, Any]]:
+        """The parameter groups of a checkpoint, if its optimizer's state can go to the parameters it belongs to."""
+        saved, groups = state["optimizer"]["param_groups"], self.optimizer.param_groups
+        kind, wanted = state.get("optimizer_name"), type(self.optimizer).__name__
+        way = "resume with the settings that it was trained with, or start from its weights with init_from"
+        if kind not in (None, wanted):
+            raise UserError(f"{source}: was trained with {kind}, the config says {wanted}; {way}")
+        if len(saved) != len(groups):
+            raise UserError(
+                f"{source}: was trained with {_named(saved)}, the config makes {_named(groups)} "
+                f"(optimizer.paramwise, model.freeze); {way}"
+            )
+        for old, new in zip(saved, groups, strict=True):
+            ours = new["param_names"]
+            names = old.get("param_names", ours)
+            if names != ours:
+                different = ", ".join(sorted(set(names) ^ set(ours))[:3]) or "in another order"
+                raise UserError(
+                    f"{source}: its parameter group {old['name']} holds other parameters than {new['name']} of the "
+                    f"config (optimizer.paramwise, model.freeze): {different}; {way}"
+                )
+        return list(saved)
+
+
+def setting_changes(saved: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> list[str]:
+    """Settings of parameter groups that are not what they were: ``lr 0.1 -> 0.05``, once where it holds for all.
+
+    ``initial_lr`` is said as ``lr``: the rate of the moment comes from the policy at every step.
+    """
+    changes: dict[str, list[str]] = {}
+    for old, new in zip(saved, chosen, strict=True):
+        for key in (key for key in new if key not in ("lr", "name", "param_names") and old.get(key) != new[key]):
+            text = f"{'lr' if key == 'initial_lr' else key} {old.get(key)} -> {new[key]}"
+            changes.setdefault(text, []).append(new["name"])
+    lines = [text + (f" in {', '.join(names)}" if len(names) < len(chosen) else "") for text, names in changes.items()]
+    more = len(lines) - _MOST_CHANGES
+    return lines if more <= 0 else [*lines[:_MOST_CHANGES], f"... and {more} more changes, see param_groups.csv"]
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], source: str) -> None:
@@ -120,6 +157,11 @@ def load_weights(model: nn.Module, state: dict[str, Any], source: str) -> None:
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != "params"}
+
+
+def _named(groups: list[dict[str, Any]]) -> str:
+    names = ", ".join(str(group.get("name", "?")) for group in groups[:6])
+    return f"{len(groups)} parameter group{'s' * (len(groups) != 1)} ({names}{' ...' if len(groups) > 6 else ''})"
 
 
 def _first_lines(error: BaseException) -> str:

@@ -21,13 +21,27 @@ def _multiple_of_eight(value: int) -> str | None:
 class Model(Checked, ABC):
     """What every option has: an option of one's own is a subclass with ``net``."""
 
+    freeze: list[str] = option(
+        [], "modules or parameters that are not trained, by dotted path; * and [12] as in file names (layer[12])"
+    )
+    norm_eval: bool = option(False, "norm layers stay in eval mode in training: batch statistics are never used")
+    partial_bn: bool = option(False, "freeze all batch norm layers but the first (TSN)")
+
     @abstractmethod
     def net(self, num_classes: int) -> nn.Module:
         """The untrained net, its classifier as wide as the data has classes."""
 
     def build(self, num_classes: int) -> nn.Module:
-        """The net that a run starts from."""
-        return self.net(num_classes)
+        """The net that a run starts from.
+
+        Raises:
+            UserError: a part to be frozen that is not there, or nothing left to train.
+        """
+        from vexp.model.freeze import freeze
+
+        net = self.net(num_classes)
+        freeze(net, self.freeze, norm_eval=self.norm_eval, partial_bn=self.partial_bn)
+        return net
 
 
 @dataclass(kw_only=True, slots=True)

@@ -76,13 +76,19 @@ def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: f
     """``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 3% waiting for data | 1:01
     left``, on one line."""
     values = _values(record, leave_out=("lr",))
-    rates = [f"{name} {_short(value)}" for name, value in record.items() if name == "lr" or name.startswith("lr/")]
     step, clips = _short(record["time/step"], 3), _short(record["time/clips_per_s"], 3)
     waiting = record["time/data"] / record["time/step"]
     return (
-        f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps} | {values} | {' '.join(rates)} | "
+        f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps} | {values} | lr {rates_text(record)} | "
         f"{step} s/step, {clips} clips/s, {waiting:.0%} waiting for data | {_duration(seconds_left)} left"
     )
+
+
+def rates_text(record: Record) -> str:
+    """``0.09``; where parameter groups have rates of their own ``0.09 (0.003 to 0.18 in 26 groups)``."""
+    groups = [value for name, value in record.items() if name.startswith("lr/")]
+    several = f" ({_short(min(groups))} to {_short(max(groups))} in {len(groups)} groups)" if groups else ""
+    return _short(record["lr"]) + several
 
 
 def result_line(record: Record, *, what: str) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vexp.tracking.sinks import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_NAMED = 6  # learning rates with a line each in the legend
 
 
 def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
     """Draw the records of a metrics.jsonl: a panel for the loss, the metrics, the learning rates."""
-    from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
@@ -25,8 +30,7 @@ def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
     for number, name in enumerate(metrics[:4]):
         _curve(panels[1], train, name, f"train {name}", f"C{number}", faint=True)
         _curve(panels[1], val, name, f"val {name}", f"C{number}")
-    for number, name in enumerate(sorted({key for record in train for key in record if key.split("/")[0] == "lr"})):
-        _curve(panels[2], train, name, name, f"C{number}")
+    _rates(panels[2], train)
     for panel, label in zip(panels, ("loss", "accuracy", "learning rate"), strict=True):
         panel.set(xlabel="optimizer step", ylabel=label)
         panel.grid(alpha=0.3)
@@ -37,16 +41,24 @@ def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
     figure.savefig(path)
 
 
+def _rates(panel: Axes, train: Sequence[Record]) -> None:
+    """The base rate, and each other rate that parameter groups have: by name as long as a legend can be read."""
+    curves: dict[tuple[float | None, ...], str] = {}
+    for name in dict.fromkeys(key for record in train for key in record if key == "lr" or key.startswith("lr/")):
+        curves.setdefault(tuple(record.get(name) for record in train), name)
+    _curve(panel, train, "lr", "lr", "C0")
+    others = [name for name in curves.values() if name != "lr"]
+    many = len(others) > _MOST_NAMED
+    for number, name in enumerate(others, 1):
+        label = name if not many else f"{len(others)} more" if number == 1 else "_"  # "_": not in the legend
+        _curve(panel, train, name, label, "0.3" if many else f"C{number}", faint=many)
+
+
 def _is_metric(name: str) -> bool:
     return name not in ("mode", "step", "epoch", "loss") and "/" not in name
 
 
-def _curve(
-    panel: object, records: Sequence[Record], name: str, label: str, colour: str, *, faint: bool = False
-) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(panel, Axes)
+def _curve(panel: Axes, records: Sequence[Record], name: str, label: str, colour: str, *, faint: bool = False) -> None:
     points = [(record["step"], record[name]) for record in records if name in record]
     if points:
         marker = "o" if records[0]["mode"] == "val" or len(points) == 1 else None  # a line of one point is invisible

@@ -1,0 +1,139 @@
+"""Parts of a net that do not learn: no gradient, and norm layers that keep their running statistics."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from vexp.errors import UserError
+from vexp.model.freeze import freeze
+from vexp.model.options import Tiny3d
+
+
+def norm_modes(net):
+    return {name: layer.training for name, layer in net.named_modules() if isinstance(layer, nn.BatchNorm3d)}
+
+
+def build(**values):
+    return Tiny3d(width=8, **values).build(5)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "frozen"),
+    [
+        (["stem"], {"stem"}),  # a module with all it holds
+        (["stem", "stage1"], {"stem", "stage1"}),
+        (["stage[12]"], {"stage1", "stage2"}),
+        (["stage*"], {"stage1", "stage2", "stage3"}),
+        (["head.bias"], {"head"}),  # one parameter
+        (["*.bias"], {"stem", "stage1", "stage2", "stage3", "head"}),
+        (["st*.1"], {"stem", "stage1", "stage2", "stage3"}),
+        ([], set()),
+    ],
+)
+def test_patterns(patterns, frozen):
+    net = build(freeze=patterns)
+    found = {name.partition(".")[0] for name, p in net.named_parameters() if not p.requires_grad}
+    assert found == frozen
+    if patterns == ["head.bias"]:
+        assert net.head.weight.requires_grad
+    if patterns == ["stem"]:
+        assert not any(p.requires_grad for p in net.stem.parameters())
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"freeze": ["stam"]}, r"model.freeze: no parameter of Tiny3d is in 'stam'; did you mean stem or"),
+        ({"freeze": ["stem", "ste"]}, r"is in 'ste'; did you mean stem or"),  # a path, not a beginning of one
+        ({"freeze": ["stem.2"]}, "no parameter of Tiny3d is in 'stem.2'"),  # a module without parameters
+        ({"freeze": ["backbone"]}, "is in 'backbone'; its parts are stem, stage1, stage2, stage3, head"),
+        ({"freeze": ["*"]}, "all parameters of Tiny3d are frozen, nothing is left to train"),
+        ({"norm": "group", "norm_eval": True}, "norm_eval=true: Tiny3d has no norm layer that differs in eval mode"),
+        ({"norm": "group", "partial_bn": True}, "partial_bn=true: keeps all .* Tiny3d has 0"),
+    ],
+)
+def test_mistakes(values, text):
+    with pytest.raises(UserError, match=text):
+        build(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "training"),
+    [
+        ({}, {"stem", "stage1", "stage2", "stage3"}),
+        ({"freeze": ["stem"]}, {"stage1", "stage2", "stage3"}),
+        ({"freeze": ["*.0.weight"]}, {"stem", "stage1", "stage2", "stage3"}),  # convolutions alone
+        ({"norm_eval": True}, set()),
+        ({"partial_bn": True}, {"stem"}),
+    ],
+)
+def test_frozen_norm_layers_stay_in_eval_mode(values, training):
+    """Before training, after an evaluation, in the copy that an average of the weights makes, in a pickled copy."""
+    net = build(**values)
+    averaged = AveragedModel(net, use_buffers=True)
+    for model in (net, copy.deepcopy(net), averaged.module, pickle.loads(pickle.dumps(net))):
+        for _ in range(2):
+            found = {name.partition(".")[0] for name, mode in norm_modes(model).items() if mode}
+            assert found == training
+            assert model.training
+            assert model.dropout.training
+            assert model.eval() is model
+            assert not any(layer.training for layer in model.modules())
+            assert model.train() is model
+    averaged.train()
+    assert {name.partition(".")[0] for name, mode in norm_modes(averaged.module).items() if mode} == training
+    averaged.module.eval()
+    assert norm_modes(net) == norm_modes(net.train())  # a copy's mode is its own
+
+
+def test_partial_bn_freezes_all_but_the_first():
+    net = build(partial_bn=True)
+    trained = {name for name, layer in net.named_modules() if is_trained_norm(layer)}
+    assert trained == {"stem.1"}
+    assert net.stage1.first[0].weight.requires_grad
+
+
+def test_norm_eval_trains_weight_and_bias():
+    net = build(norm_eval=True)
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def is_trained_norm(layer):
+    return isinstance(layer, nn.BatchNorm3d) and layer.weight.requires_grad
+
+
+def test_what_is_frozen_does_not_move():
+    net = build(freeze=["stem", "stage1"])
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    net.eval()
+    net.train()  # as after an evaluation
+    for _ in range(2):
+        net(torch.randn(2, 3, 4, 32, 32)).square().mean().backward()
+        optimizer.step()
+    assert all(p.grad is None for p in net.stem.parameters())
+    moved = {name.partition(".")[0] for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"stage2", "stage3", "head"}
+
+
+def test_norm_layers_without_weights_of_their_own():
+    """They are frozen with the part that holds them, not because they have no weight that learns."""
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4, affine=False)),
+        nn.Sequential(nn.Conv3d(4, 4, 1), nn.BatchNorm3d(4, affine=False)),
+    )
+    freeze(net, ["0"], norm_eval=False, partial_bn=False)
+    net.train()
+    assert norm_modes(net) == {"0.1": False, "1.1": True}
+
+
+def test_norm_layers_that_the_net_froze_itself_stay_in_eval_mode_too():
+    net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4).requires_grad_(False))
+    freeze(net, [], norm_eval=False, partial_bn=False)
+    assert norm_modes(net.train()) == {"1": False}
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # replaces the layer
+    assert not net.train()[1].training

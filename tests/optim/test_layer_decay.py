@@ -1,0 +1,95 @@
+"""Layer-wise decay: which block of a transformer is which layer."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model
+
+from vexp.model.tiny3d import Tiny3d
+from vexp.optim.layer_decay import layer_numbers
+from vexp.optim.param_groups import param_groups
+from vexp.optim.paramwise import Paramwise
+
+
+def video_net(name):
+    with torch.device("meta"):
+        return get_model(name, num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "layers"),
+    [
+        (
+            "mvit_v2_s",
+            16,
+            {
+                "conv_proj.weight": 0,
+                "pos_encoding.class_token": 0,
+                "blocks.0.norm1.weight": 1,
+                "blocks.15.mlp.3.bias": 16,
+                "norm.weight": 17,
+                "head.1.weight": 17,
+            },
+        ),
+        (
+            "swin3d_t",
+            12,
+            {
+                "patch_embed.proj.weight": 0,
+                "features.0.0.attn.qkv.weight": 1,
+                "features.0.1.attn.qkv.weight": 2,
+                "features.1.reduction.weight": 2,  # a merging of patches goes with the block before it
+                "features.2.0.attn.qkv.weight": 3,
+                "features.6.1.mlp.3.bias": 12,
+                "norm.weight": 13,
+                "head.bias": 13,
+            },
+        ),
+    ],
+)
+def test_layers_of_video_transformers(name, blocks, layers):
+    net = video_net(name)
+    numbers, last = layer_numbers(net)
+    assert last == blocks + 1
+    assert numbers.keys() == dict(net.named_parameters()).keys()
+    assert {key: numbers[key] for key in layers} == layers
+    assert set(numbers.values()) == set(range(last + 1))
+
+
+@pytest.mark.parametrize("net", [Tiny3d(5, width=8, norm="batch", dropout=0.0), nn.MultiheadAttention(8, 2)])
+def test_other_nets_have_none(net):
+    with pytest.raises(ValueError, match=f"layer_decay: {type(net).__name__} is no transformer"):
+        layer_numbers(net)
+
+
+def transformer():
+    """A parameter of its own, three blocks, a head."""
+    net = nn.Module()
+    net.class_token = nn.Parameter(torch.zeros(1, 1, 8))
+    net.blocks = nn.ModuleList(nn.TransformerEncoderLayer(8, 2, 16) for _ in range(3))
+    net.norm = nn.LayerNorm(8)
+    net.head = nn.Linear(8, 5)
+    return net
+
+
+def test_rates_fall_towards_the_input():
+    """BEiT: layer k of n blocks has decay ** (n + 1 - k)."""
+    groups = param_groups(transformer(), lr=1.0, weight_decay=0.1, paramwise=Paramwise(layer_decay=0.5))
+    assert {group["name"]: group["lr"] for group in groups} == {
+        "layer_0": 0.5**4, "layer_1": 0.5**3, "layer_2": 0.5**2, "layer_3": 0.5, "base": 1.0,
+    }  # fmt: skip
+
+
+def test_other_multipliers_count_too():
+    settings = Paramwise(layer_decay=0.5, norm_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}})
+    groups = param_groups(transformer(), lr=1.0, weight_decay=0.1, paramwise=settings)
+    found = {group["name"]: (group["lr"], group["weight_decay"]) for group in groups}
+    assert found["layer_3"] == (0.5, 0.1)
+    assert found["layer_3.norm"] == (0.5, 0.0)
+    assert found["norm"] == (1.0, 0.0)
+    assert found["head"] == (10.0, 0.1)
+    assert len(found) == 9  # 3 blocks x 2, the token, the last norm, the head
+
+
+def test_a_decay_of_one_changes_nothing():
+    assert len(param_groups(transformer(), lr=1.0, weight_decay=0.1, paramwise=Paramwise(layer_decay=1.0))) == 1

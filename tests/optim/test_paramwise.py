@@ -1,0 +1,105 @@
+"""The rules of paramwise, without a net."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vexp.optim.paramwise import BASE, Multipliers, Paramwise
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "key"),
+    [
+        (["backbone"], "backbone.conv1.weight", "backbone"),
+        (["backbone"], "head.weight", None),
+        (["conv1", "backbone", "backbone.conv1"], "backbone.conv1.weight", "backbone.conv1"),  # the longest
+        (["zz", "aa"], "aa.zz.weight", "aa"),  # equally long: the alphabet's first
+        (["bias"], "attn.in_proj_bias", "bias"),  # any part of the name
+        ([".scale"], ".scale", ".scale"),  # a parameter of the net itself
+        ([".scale"], "head.scale", ".scale"),
+    ],
+)
+def test_the_key_that_decides(keys, name, key):
+    assert Paramwise(custom_keys={key: {"lr_mult": 0.1} for key in keys}).key_of(name) == key
+
+
+EVERY = Paramwise(bias_lr_mult=2.0, bias_decay_mult=0.5, norm_decay_mult=0.25, dwconv_decay_mult=0.125)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "multipliers"),
+    [
+        ("conv.weight", {}, (1.0, 1.0)),
+        ("conv.bias", {}, (2.0, 0.5)),
+        ("bn.weight", {"norm": True}, (1.0, 0.25)),
+        ("bn.bias", {"norm": True}, (1.0, 0.25)),  # a norm layer's bias is no bias
+        ("dw.weight", {"depthwise": True}, (1.0, 0.125)),
+        ("dw.bias", {"depthwise": True}, (2.0, 0.125)),  # depth-wise goes before bias for the decay
+        ("attn.in_proj_bias", {}, (1.0, 1.0)),  # only what is called bias
+    ],
+)
+def test_multipliers_by_kind(name, kind, multipliers):
+    kind = {"norm": False, "depthwise": False} | kind
+    assert EVERY.share(name, **kind).multipliers == multipliers
+    assert Paramwise().share(name, **kind).multipliers == BASE.multipliers
+
+
+def test_a_custom_key_goes_before_every_other_rule():
+    settings = Paramwise(bias_lr_mult=2.0, bias_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}})
+    assert settings.share("head.bias", norm=False, depthwise=False) == ("head", 10.0, 1.0, "")
+
+
+def test_keys_as_dicts_in_dicts():
+    """What the dots of the command line make of a key with dots."""
+    nested = {"backbone": {"lr_mult": 0.1, "layer1": {"0": {"decay_mult": 0}}}, "head": Multipliers(lr_mult=2.0)}
+    assert Paramwise(custom_keys=nested).custom_keys == {
+        "backbone": Multipliers(lr_mult=0.1),
+        "backbone.layer1.0": Multipliers(decay_mult=0.0),
+        "head": Multipliers(lr_mult=2.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"bias_lr_mult": -1.0}, "bias_lr_mult=-1.0: must be >= 0"),
+        ({"norm_decay_mult": float("inf")}, "norm_decay_mult=inf: must be finite"),
+        ({"layer_decay": 0.0}, "layer_decay=0.0: must be > 0"),
+        ({"layer_decay": 1.5}, "layer_decay=1.5: must be <= 1"),
+        ({"rule": "tsn"}, "rule=tsn: must be one of default, tsm"),
+        ({"fc_lr5": False}, "fc_lr5=false: belongs to TSM's recipe"),
+        ({"rule": "tsm", "layer_decay": 0.75}, "layer_decay: rule=tsm sets every multiplier itself"),
+        ({"rule": "tsm", "custom_keys": {"a": {"lr_mult": 2}}}, "custom_keys: rule=tsm sets every multiplier itself"),
+        ({"custom_keys": {"": {"lr_mult": 2}}}, "custom_keys.=.*: a key takes"),
+        ({"custom_keys": {"a": {"lr_mult": True}}}, "custom_keys.a.lr_mult=true: must be a number"),
+        ({"custom_keys": {"a": {"lr_mult": 2, "momentum": 0.5}}}, "custom_keys.a.momentum=0.5: a key takes lr_mult"),
+        ({"custom_keys": {"a": {"decay_mult": -1}}}, "custom_keys.a.decay_mult=-1.0: must be >= 0"),
+    ],
+)
+def test_mistakes(values, text):
+    with pytest.raises(ValueError, match=text):
+        Paramwise(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        ({"custom_keys": {"a": {"decay_mult": 0}}}, "custom_keys.a.decay_mult"),
+        ({"bias_decay_mult": 0.0}, "bias_decay_mult"),
+        ({"rule": "tsm"}, "rule=tsm"),
+    ],
+)
+def test_decay_multipliers_need_a_decay(values, first):
+    with pytest.raises(ValueError, match=f"paramwise.{first}: rprop has no weight decay to multiply"):
+        Paramwise(**values).refuse_decay("rprop")
+    Paramwise(custom_keys={"a": {"lr_mult": 2}}, bias_lr_mult=2.0).refuse_decay("rprop")
+
+
+@given(keys=st.lists(st.text("ab.", min_size=1, max_size=4), unique=True, max_size=6), name=st.text("ab.", max_size=8))
+def test_the_deciding_key_is_a_longest_part(keys, name):
+    settings = Paramwise(custom_keys={key: {"lr_mult": 2.0} for key in keys})
+    fitting = [key for key in keys if key in name]
+    chosen = settings.key_of(name)
+    assert (chosen is None) == (not fitting)
+    if chosen is not None:
+        assert chosen == min(key for key in fitting if len(key) == max(map(len, fitting)))
