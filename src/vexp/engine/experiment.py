@@ -39,13 +39,18 @@ class Experiment:
         return -(-step // self.plan.steps_per_epoch)
 
 
-def set_up(config: Config) -> Experiment:
+def set_up(config: Config, *, prepare: bool = True) -> Experiment:
     """Read the lists and choose the device.
+
+    Args:
+        prepare: make what data options make by themselves; without it no sample can be read.
 
     Raises:
         UserError: a list or folder that cannot be read, a device that is not there, a schedule that cannot work.
     """
     device = pick_device(config.device)
+    if prepare:
+        config.data.prepare()
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")

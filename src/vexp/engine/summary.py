@@ -17,10 +17,7 @@ from vexp.tracking.console import RunLog
 def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
     """What is about to happen, in five lines; warnings of the learning-rate policy among them."""
     config, plan = exp.config, exp.plan
-    try:
-        warnings = config.lr_policy.check(plan.steps_per_epoch, exp.total_steps)
-    except ValueError as error:
-        raise UserError(f"lr_policy: {error}") from None
+    warnings = all_warnings(exp)
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     names = ", ".join(exp.classes[:8]) + (" ..." if len(exp.classes) > 8 else "")
@@ -35,10 +32,27 @@ def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
         f"steps: {exp.total_steps} of {size} samples{accumulated}, {plan.steps_per_epoch} an epoch; "
         f"{type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}, seed {config.seed}"
     )
-    for warning in [f"lr_policy: {warning}" for warning in warnings] + schedule_warnings(exp):
+    for warning in warnings:
         log.say(f"warning: {warning}")
-    if (why := config.amp.slow_on(exp.device)) is not None:
-        log.say(f"warning: amp={config.amp.dtype}: {why}")
+
+
+def all_warnings(exp: Experiment) -> list[str]:
+    """What a run of this length and device will not do, or not do well, although it is asked for.
+
+    Raises:
+        UserError: a learning-rate policy that cannot work over this length.
+    """
+    config, plan = exp.config, exp.plan
+    try:
+        curve = config.lr_policy.check(plan.steps_per_epoch, exp.total_steps)
+    except ValueError as error:
+        raise UserError(f"lr_policy: {error}") from None
+    slow = config.amp.slow_on(exp.device)
+    return [
+        *(f"lr_policy: {warning}" for warning in curve),
+        *schedule_warnings(exp),
+        *([f"amp={config.amp.dtype}: {slow}"] if slow is not None else []),
+    ]
 
 
 def schedule_warnings(exp: Experiment) -> list[str]:

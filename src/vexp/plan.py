@@ -1,0 +1,66 @@
+"""``python -m vexp.plan [overrides] [png=FILE] [out=FILE.csv]``: what a run would do, without doing it.
+
+python -m vexp.plan optimizer=sgd lr=cosine_restart
+python -m vexp.plan experiment=r3d_18 lr.warmup=linear lr.warmup_iters=500 out=lr.csv
+
+Takes the words of vexp.train. Prints the effective batch, the steps, the parameter groups, the learning rate with its
+turns, when is evaluated and saved, and every warning; draws the learning rate to plan.png (``png=`` names another file)
+and writes it, step by step and for every group, to ``out=``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from vexp.config.command_line import report_faults, take_options
+from vexp.config.compose import compose
+from vexp.engine.threads import let_waiting_threads_sleep
+from vexp.errors import UserError
+
+
+def main() -> None:
+    """The command line."""
+    report_faults(_main)
+
+
+def _main() -> None:
+    options, words = take_options(sys.argv[1:], {"png": "plan.png", "out": None})
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return
+    config = compose(words)
+    config.data.check_files()
+    let_waiting_threads_sleep()
+    from vexp.engine.planning import describe, draw, plan_run, sketch, write_csv
+    from vexp.optim.group_report import group_lines
+
+    plan = plan_run(config)
+    lines = describe(plan)
+    print("\n".join(line for line in lines if not line.startswith("warning: ")))
+    if len(plan.groups) > 1:
+        print("\n".join(["parameter groups:", *(f"  {line}" for line in group_lines(plan.groups))]))
+    for curve in plan.curves[:3]:
+        print(f"\nlr of {', '.join(curve.groups[:3])}")
+        print("\n".join(sketch([plan.lr(curve, step) for step in _sampled(plan.exp.total_steps)])))
+    print("\n".join(line for line in lines if line.startswith("warning: ")))
+    try:
+        draw(plan, _file(options["png"]))
+        print(f"drawn in {options['png']}")
+        if options["out"] is not None:
+            write_csv(plan, _file(options["out"]))
+            print(f"every step in {options['out']}")
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None
+
+
+def _sampled(total: int, most: int = 720) -> list[int]:
+    return sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
+
+
+def _file(name: str | None) -> Path:
+    return Path(str(name)).expanduser().absolute()
+
+
+if __name__ == "__main__":
+    main()
