@@ -44,7 +44,7 @@ def test_the_sources_of_lists(lists, tmp_path):
     train, val = data.source("train"), data.source("val")
     assert (names(train), train.labels.tolist()) == (["a.mp4", "b.mp4", "c.mp4"], [0, 1, 2])
     assert (names(val), val.labels.tolist()) == (["v.mp4", "w.mp4"], [1, 1])
-    assert train.annotation.path(0) == tmp_path / "a.mp4"  # the list's own folder
+    assert train.annotation.path(0) == str(tmp_path / "a.mp4")  # the list's own folder
     assert data.source("test") is None
 
 
@@ -66,15 +66,15 @@ def test_a_file_of_class_names_holds_for_all_splits(lists, tmp_path):
 def test_a_prefix_of_a_split(lists, tmp_path):
     lists["val"].data_prefix = str(tmp_path / "videos")
     data = VideoList(**lists)
-    assert data.source("val").annotation.path(0) == tmp_path / "videos" / "v.mp4"
-    assert data.source("train").annotation.path(0) == tmp_path / "a.mp4"
+    assert data.source("val").annotation.path(0) == str(tmp_path / "videos" / "v.mp4")
+    assert data.source("train").annotation.path(0) == str(tmp_path / "a.mp4")
 
 
 def test_paths_may_begin_with_the_home_folder(lists, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     lists["train"].ann_file = "~/train.txt"
     lists["train"].data_prefix = "~/videos"
-    assert VideoList(**lists).source("train").annotation.path(0) == tmp_path / "videos" / "a.mp4"
+    assert VideoList(**lists).source("train").annotation.path(0) == str(tmp_path / "videos" / "a.mp4")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from vexp.data.choose import leak_warning, shared_groups
 from vexp.engine.experiment import Experiment
 from vexp.engine.outputs import Outputs
 from vexp.engine.protocol import clips_per_video
@@ -25,6 +26,10 @@ def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     names = ", ".join(exp.classes[:8]) + (" ..." if len(exp.classes) > 8 else "")
     log.say(f"data: {len(exp.train_set)} training videos, {_val_text(exp)}; {len(exp.classes)} classes: {names}")
+    for split, dataset in (("train", exp.train_set), ("val", exp.val_set)):
+        origin = getattr(dataset.source, "origin", "") if dataset is not None else ""
+        if origin:
+            log.say(f"data.{split}: {origin}")
     log.say(
         f"model: {type(model).__name__}, {parameters:,} parameters ({trained:,} trained), "
         f"{config.amp.dtype} on {exp.device}"
@@ -35,10 +40,18 @@ def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
         f"steps: {exp.total_steps} of {size} samples{accumulated}, {plan.steps_per_epoch} an epoch; "
         f"{type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}, seed {config.seed}"
     )
-    for warning in [f"lr_policy: {warning}" for warning in warnings] + schedule_warnings(exp):
+    for warning in [f"lr_policy: {warning}" for warning in warnings] + split_warnings(exp) + schedule_warnings(exp):
         log.say(f"warning: {warning}")
     if config.amp.dtype != "fp32" and exp.device.type == "cpu":
         log.say(f"warning: amp={config.amp.dtype} on a CPU is usually much slower than fp32")
+
+
+def split_warnings(exp: Experiment) -> list[str]:
+    """What makes the validation an easier test than it seems."""
+    if exp.val_set is None or exp.config.data.val.from_split is not None:
+        return []
+    shared = shared_groups(exp.train_set.source, exp.val_set.source)
+    return [leak_warning("train", "val", shared)] if shared else []
 
 
 def schedule_warnings(exp: Experiment) -> list[str]:
