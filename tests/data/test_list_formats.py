@@ -98,9 +98,7 @@ def test_a_line_that_is_no_utf8_is_named(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_an_empty_list_is_refused(tmp_path, text):
-    assert refused(tmp_path, text) == [
-        "train.txt: holds no video; expected: text list of videos, 'path label' a line"
-    ]
+    assert refused(tmp_path, text) == ["train.txt: holds no video; expected: text list of videos, 'path label' a line"]
 
 
 def test_a_list_that_cannot_be_read(tmp_path):

@@ -144,7 +144,7 @@ def test_a_list_of_several_splits_gives_each_its_rows(tmp_path):
 
 # ---- Kinetics ----
 
-KINETICS = "label,youtube_id,time_start,time_end,split\ntesting apple,-0OL,7,17,{0}\n\"yoga, hot\",zz_,0.0,10.0,{0}\n"
+KINETICS = 'label,youtube_id,time_start,time_end,split\ntesting apple,-0OL,7,17,{0}\n"yoga, hot",zz_,0.0,10.0,{0}\n'
 
 
 def test_kinetics(tmp_path):
@@ -183,7 +183,11 @@ def test_bad_rows_of_kinetics(tmp_path):
 def test_mmaction2s_json_of_videos_and_of_raw_frames(tmp_path):
     videos = [{"filename": "a.mp4", "label": [1]}, {"filename": "b.mp4", "label": [0]}]
     annotation = listed(tmp_path, "train.json", videos)
-    assert (annotation.format, rows(annotation), annotation.multi_label) == ("json", [("a.mp4", 1), ("b.mp4", 0)], False)
+    assert (annotation.format, rows(annotation), annotation.multi_label) == (
+        "json",
+        [("a.mp4", 1), ("b.mp4", 0)],
+        False,
+    )
     frames = [{"frame_dir": "d", "total_frames": 30, "offset": 4, "label": 2}, {"frame_dir": "e", "label": 0}]
     annotation = listed(tmp_path, "train.json", frames)
     assert (rows(annotation), annotation.classes) == ([("d", 2), ("e", 0)], ["0", "1", "2"])
@@ -203,7 +207,9 @@ def test_plain_records(tmp_path):
 
 
 def test_bad_records_are_named_by_their_line(tmp_path):
-    text = '[\n{"path": "a.mp4", "label": 0},\n{"label": 0},\n"x",\n{"path": "b.mp4",\n "label": 1.5},\n{"path": "c"}\n]'
+    text = (
+        '[\n{"path": "a.mp4", "label": 0},\n{"label": 0},\n"x",\n{"path": "b.mp4",\n "label": 1.5},\n{"path": "c"}\n]'
+    )
     assert refused(tmp_path, "x.json", text) == [
         "x.json:3: has no path (any of path, filename, frame_dir, video, video_path, file)",
         'x.json:4: "x" is no record {...}',
@@ -213,7 +219,9 @@ def test_bad_records_are_named_by_their_line(tmp_path):
     assert refused(tmp_path, "x.json", '[\n{"path": "a", "label": 0},\n{"path" "b"}]')[0].startswith(
         "x.json:3: is no JSON: Expecting ':'"
     )
-    assert refused(tmp_path, "x.json", '[{"path": "a", "label": 0}, {"path": "b", ')[0].startswith("x.json:1: is no JSON")
+    assert refused(tmp_path, "x.json", '[{"path": "a", "label": 0}, {"path": "b", ')[0].startswith(
+        "x.json:1: is no JSON"
+    )
 
 
 @settings(max_examples=50, deadline=None)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.data.packed import Texts, digest
-from vexp.data.source import Source, Subset, groups_of, is_multi_label
+from vexp.data.source import Source, groups_of, is_multi_label, subset
 from vexp.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def _own(data: Data, split: str) -> Source | None:
                 f"{len(train)} training samples, groups stay whole and each class keeps one"
             )
         if split == name:
-            return Subset(train, part)
-    return Subset(train, rest)
+            return subset(train, part)
+    return subset(train, rest)
 
 
 def _chosen(data: Data, source: Source | None, split: str) -> Source | None:
@@ -69,7 +69,7 @@ def _chosen(data: Data, source: Source | None, split: str) -> Source | None:
         rows = pick(len(source), options.indices, key)
     if options.per_class is not None:
         rows = at_most_per_class(source, options.per_class, rows)
-    return Subset(source, rows)
+    return subset(source, rows)
 
 
 def pick(count: int, indices: int | Sequence[int], key: str) -> Rows:

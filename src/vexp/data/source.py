@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, cast
 
@@ -34,7 +34,7 @@ class Source(Protocol):
 
     It may have more: ``multi_label`` (True: ``labels[i]`` is an array of class numbers), ``groups`` (a string for each
     sample, empty for none: what must stay on one side of a split), ``origin`` (where the samples come from, for the
-    log).
+    log), ``take(rows)`` (a source of these samples only, where that is smaller than a ``Subset``).
     """
 
     @property
@@ -92,6 +92,9 @@ class VideoSource:
 
     def name(self, index: int) -> str:
         return self.annotation.name(index)
+
+    def take(self, rows: NDArray[np.int64]) -> VideoSource:
+        return VideoSource(self.annotation.take(rows))
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
         from vexp.data.decode import VideoReader  # PyAV and its FFmpeg are loaded by the worker that decodes
@@ -168,6 +171,12 @@ class Subset:
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
         return self.source.open(int(self.rows[index]))
+
+
+def subset(source: Source, rows: NDArray[np.int64]) -> Source:
+    """The samples ``rows`` of a source, in that order: as the source itself takes them, or as a ``Subset``."""
+    take: Callable[[NDArray[np.int64]], Source] | None = getattr(source, "take", None)
+    return take(rows) if take is not None else Subset(source, rows)
 
 
 def _taken(values: Any, rows: NDArray[np.int64]) -> Any:
