@@ -45,7 +45,7 @@ def test_a_segment_is_a_video_of_its_own(tmp_path: Path) -> None:
 def test_a_segment_beyond_the_video_is_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=10)
     videos = source(path, (5.0, 6.0), (0.1, 0.3))
-    with pytest.raises(UserError, match=r"a\.mp4: no frame in its segment 5\.\.6 s, the last is at 0\.36 s"):
+    with pytest.raises(UserError, match=r"a\.mp4: no frame lies in its segment 5\.\.6 s, the last is at 0\.36 s"):
         videos.open(0).__enter__()
     with videos.open(1) as reader, pytest.raises(UserError, match=r"frames 0\.\.5 are not all in 0\.\.4"):
         reader.frames(np.array([0, 5]))  # frame 5 of the segment would be frame 8 of the file
@@ -67,7 +67,7 @@ def test_the_times_of_a_file_decide_where_they_are_known() -> None:
 
 def test_without_times_and_rate_there_is_no_segment() -> None:
     plain = ArrayReader(np.zeros((4, 2, 2, 3), np.uint8))
-    with pytest.raises(UserError, match="does not say its frame rate, so its segment 0..1 s cannot be found"):
+    with pytest.raises(UserError, match=r"does not say its frame rate, so its segment 0\.\.1 s cannot be found"):
         SegmentReader("a.npy", plain, 0.0, 1.0)
 
 

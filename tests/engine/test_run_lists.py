@@ -16,7 +16,7 @@ from vexp.engine.experiment import make_dataset, set_up
 from vexp.errors import UserError
 
 WORDS = [
-    "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=2", "log=text",
+    "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1", "log=text",
     "log.interval=1", "device=cpu",
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_a_balanced_run_on_a_held_out_split_resumes_to_the_bit(videos: Path, tmp
     assert "data: 10 training videos, 2 validation videos" in log
     assert f"data.train: {videos}/all.csv: table with a header (detected)" in log
     assert "share" not in log
-    middle = tmp_path / "straight" / "checkpoints" / "step_2.pth"  # in the middle of the first epoch
+    middle = tmp_path / "straight" / "checkpoints" / "step_1.pth"  # in the middle of the epoch
     run(tmp_path / "resumed", [*words, f"resume={middle}"])
     ends = [checkpoint.load(tmp_path / name / "checkpoints" / "last.pth")["model"] for name in ("straight", "resumed")]
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
