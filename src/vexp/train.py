@@ -95,7 +95,8 @@ class _Door:
                 if named not in (None, "auto") and not Path(str(named)).expanduser().exists():
                     raise UserError(f"{key}={named}: no such checkpoint or run folder")
         except UserError as error:
-            raise UserError(f"{error}{self.origins.of(str(error).partition('=')[0])}") from None
+            lines = [f"{line}{self.origins.of(line.partition('=')[0])}" for line in str(error).splitlines()]
+            raise UserError("\n".join(lines)) from None
 
     def folder(self, config: Config, sweep_dir: Path | None, words: list[str]) -> Path:
         from vexp.engine.run_dir import job_name, make_run_dir

@@ -21,8 +21,10 @@ from vexp.optim.lr_policy import Cosine, CosineRestart
 GROUPS = sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
 FILES = sorted(conf_dir().rglob("*.yaml"))
 #: What an option needs beside itself.
+LISTS = ["data.train.ann_file=a.txt", "data.val.ann_file=b.txt"]
 NEEDED = {
-    ("data", "video_list"): ["data.train.ann_file=a.txt", "data.val.ann_file=b.txt"],
+    **{("data", name): LISTS for name in ("video_list", "kinetics", "ucf101", "hmdb51")},
+    ("data", "something_something"): [*LISTS, "~pipeline.train.flip"],  # left and right differ in meaning
     ("data", "folder"): ["data.root=videos"],
 }
 

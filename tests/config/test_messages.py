@@ -56,8 +56,8 @@ TABLE = [
     (["~optimizer"], "optimizer: an option must be chosen, optimizer=... (command line)", "adamw"),
     (["data=video_list"], "data.train.ann_file=null: name the list file of the train split", None),
     (["data=folder"], "data.root=null: name the folder that holds train/ and val/", None),
-    (["data=folder", "data.root=nowhere"], "data.train: no folder", None),
-    (["data=video_list", "data.train.ann_file=no.txt", "data.val.ann_file=no.txt"], "data.train.ann_file=no.txt: no such file (command line)", None),
+    (["data=folder", "data.root=nowhere"], "data.train: no folder", "data.val: no folder"),
+    (["data=video_list", "data.train.ann_file=no.txt", "data.val.ann_file=no.txt"], "data.train.ann_file=no.txt: no such file (command line)", "data.val.ann_file=no.txt: no such file (command line)"),
     (["init_from=no.pth"], "init_from=no.pth: no such checkpoint or run folder (command line)", None),
     (["resume=no"], "resume=no: no such checkpoint or run folder (command line)", None),
     # what cannot be read

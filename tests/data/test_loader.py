@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vexp.data.balance import BalancedOrder
 from vexp.data.dataset import ClipDataset
 from vexp.data.geometry import Flip, RandomResizedCrop, Resize
 from vexp.data.loader import InOrder, StepPlan, TrainingOrder, available_workers, batches_of, make_loader
@@ -204,6 +205,47 @@ def test_the_label_moves_with_a_mirrored_clip(flip_ratio, labels):
     steps = {"sample": SampleFrames(clip_len=2), "flip": Flip(flip_ratio=flip_ratio)}
     dataset = ClipDataset(MemorySource(), steps, seed=0, lazy=True, flip_labels=np.array([1, 0, 2]))
     assert [int(dataset[0, index].labels) for index in range(3)] == labels
+
+
+class SeveralLabels(MemorySource):
+    """Samples with one label, two, three or none."""
+
+    def __init__(self):
+        MemorySource.__init__(self)
+        self.multi_label = True
+        self.labels = [np.array(labels, np.int32) for labels in ([0], [0, 2], [], [0, 1, 2], [1], [2], [1, 2])]
+
+
+def test_several_labels_become_a_row_of_zeros_and_ones():
+    (batch,) = batches_of(loader(SeveralLabels(), InOrder(4, 4), 0))
+    assert batch.labels.dtype == torch.float32
+    assert batch.labels.tolist() == [[1, 0, 0], [1, 0, 1], [0, 0, 0], [1, 1, 1]]
+
+
+def test_several_labels_move_with_a_mirrored_clip():
+    steps = {"sample": SampleFrames(clip_len=2), "flip": Flip(flip_ratio=1.0)}
+    dataset = ClipDataset(SeveralLabels(), steps, seed=0, lazy=True, flip_labels=np.array([1, 0, 2]))
+    assert [dataset[0, index].labels.tolist() for index in (0, 1, 3)] == [[0, 1, 0], [0, 1, 1], [1, 1, 1]]
+
+
+def test_a_sample_that_comes_again_in_an_epoch_is_seen_anew():
+    dataset = ClipDataset(MemorySource(), random_steps(), seed=1, lazy=True)
+    first, again, third = dataset[2, 3, 0].frames, dataset[2, 3, 1].frames, dataset[2, 3, 2].frames
+    assert torch.equal(first, dataset[2, 3].frames)  # the first time is as in an order that repeats none
+    assert not torch.equal(first, again)
+    assert not torch.equal(again, third)
+
+
+@workers_warn
+def test_a_balanced_order_is_the_same_with_any_number_of_workers():
+    made = {}
+    for workers in (0, 2):
+        balanced = BalancedOrder(np.arange(7) % 3, 3, seed=2, balance=1.0)
+        order = TrainingOrder(
+            StepPlan(7, 3, 1, False), seed=2, shuffle=True, balanced=balanced, first_step=1, total_steps=5
+        )
+        made[workers] = [content(batch) for batch in batches_of(loader(MemorySource(), order, workers))]
+    assert made[0] == made[2]
 
 
 @workers_warn

@@ -44,7 +44,7 @@ def test_the_sources_of_lists(lists, tmp_path):
     train, val = data.source("train"), data.source("val")
     assert (names(train), train.labels.tolist()) == (["a.mp4", "b.mp4", "c.mp4"], [0, 1, 2])
     assert (names(val), val.labels.tolist()) == (["v.mp4", "w.mp4"], [1, 1])
-    assert train.annotation.path(0) == tmp_path / "a.mp4"  # the list's own folder
+    assert train.annotation.path(0) == str(tmp_path / "a.mp4")  # the list's own folder
     assert data.source("test") is None
 
 
@@ -66,15 +66,15 @@ def test_a_file_of_class_names_holds_for_all_splits(lists, tmp_path):
 def test_a_prefix_of_a_split(lists, tmp_path):
     lists["val"].data_prefix = str(tmp_path / "videos")
     data = VideoList(**lists)
-    assert data.source("val").annotation.path(0) == tmp_path / "videos" / "v.mp4"
-    assert data.source("train").annotation.path(0) == tmp_path / "a.mp4"
+    assert data.source("val").annotation.path(0) == str(tmp_path / "videos" / "v.mp4")
+    assert data.source("train").annotation.path(0) == str(tmp_path / "a.mp4")
 
 
 def test_paths_may_begin_with_the_home_folder(lists, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     lists["train"].ann_file = "~/train.txt"
     lists["train"].data_prefix = "~/videos"
-    assert VideoList(**lists).source("train").annotation.path(0) == tmp_path / "videos" / "a.mp4"
+    assert VideoList(**lists).source("train").annotation.path(0) == str(tmp_path / "videos" / "a.mp4")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -139,9 +139,17 @@ def test_a_root_that_is_not_named_or_not_there(folders):
 # ---- the embedded set ----
 
 
-def test_the_embedded_set_has_no_test_split(tmp_path):
-    assert Motion(cache_dir=str(tmp_path)).source("test") is None
-    assert list(tmp_path.iterdir()) == []  # and nothing is made to find that out
+def test_the_embedded_set_is_listed_without_being_made(tmp_path):
+    data = Motion(cache_dir=str(tmp_path), train_clips=1, val_clips=1)
+    assert data.source("test") is None
+    train = data.source("train")
+    assert list(tmp_path.iterdir()) == []
+    data.prepare()
+    (folder,) = tmp_path.iterdir()
+    assert [f"{train.name(i)} {train.labels[i]}" for i in range(8)] == (folder / "train.txt").read_text().splitlines()
+    assert train.classes == (folder / "classes.txt").read_text().splitlines()
+    with train.open(3) as reader:
+        assert reader.num_frames == 32
 
 
 # ---- for all ----
@@ -159,27 +167,133 @@ def test_the_embedded_set_has_no_test_split(tmp_path):
 def test_indices_choose_samples_of_their_split_only(lists, split, indices, expected):
     lists[split].indices = indices
     data = VideoList(**lists)
-    assert names(data.source(split)) == expected
-    assert data.source(split).classes == ["0", "1", "2"]  # the classes are those of the whole list
+    assert names(data.samples(split)) == expected
+    assert data.samples(split).classes == ["0", "1", "2"]  # the classes are those of the whole list
     other = "val" if split == "train" else "train"
-    assert len(data.source(other)) == {"train": 3, "val": 2}[other]
+    assert len(data.samples(other)) == {"train": 3, "val": 2}[other]
 
 
 def test_indices_outside_name_the_key(lists):
     lists["val"].indices = [5]
     with pytest.raises(UserError, match=r"data\.val\.indices: 5 is outside 0\.\.1"):
-        VideoList(**lists).source("val")
+        VideoList(**lists).samples("val")
 
 
-@pytest.mark.parametrize("indices", [0, [], [1, "2"], "4", 2.0, True, [True], [[1]]])
+@pytest.mark.parametrize("indices", [0, [], [1, "2"], "4", 2.0, 1.0, 0.0, -0.5, [0.5], True, [True], [[1]]])
 def test_indices_that_name_no_samples_are_refused(indices):
     with pytest.raises(ValueError, match=r"^indices=.*: must be a number of samples \(not 0"):
         Split(indices=indices)
 
 
-@pytest.mark.parametrize("indices", [None, 1, -3, [0], [0, -1, 5]])
+@pytest.mark.parametrize("indices", [None, 1, -3, 0.25, [0], [0, -1, 5]])
 def test_indices_that_name_samples(indices):
     assert Split(indices=indices).indices == indices
+
+
+# ---- what a split takes ----
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Forty videos of four groups and two classes, and a validation list that shares one of the groups."""
+    rows = "".join(f"{i}.mp4,{i % 2},g{i // 10}\n" for i in range(40))
+    train = write_list(tmp_path / "train.csv", "path,label,group\n" + rows)
+    val = write_list(tmp_path / "val.csv", "path,label,group\nx.mp4,0,g3\ny.mp4,1,h\n")
+    return {"train": TrainSplit(ann_file=train), "val": Split(ann_file=val)}
+
+
+def test_what_is_held_out_is_not_trained_on_and_divides_no_group(table):
+    data = VideoList(train=table["train"], val=Split(hold_out=0.25), test=Split(hold_out=0.25))
+    data.check_files()
+    taken = {split: names(data.samples(split)) for split in ("train", "val", "test")}
+    assert {split: len(found) for split, found in taken.items()} == {"train": 20, "val": 10, "test": 10}
+    everything = [name for found in taken.values() for name in found]
+    assert sorted(everything, key=lambda name: int(name[:-4])) == [f"{i}.mp4" for i in range(40)]
+    groups = {split: set(data.samples(split).groups) for split in taken}
+    assert not groups["train"] & groups["val"] | groups["train"] & groups["test"] | groups["val"] & groups["test"]
+    assert data.samples("val").classes == ["0", "1"]
+    other = VideoList(train=table["train"], val=Split(hold_out=0.25), split_seed=3)
+    assert {*other.samples("val").groups} != groups["val"]  # another seed, another group
+    assert names(VideoList(train=table["train"], val=Split(hold_out=0.25)).samples("val")) == taken["val"]
+
+
+def test_indices_count_within_what_holding_out_leaves(table):
+    table["train"].indices = 3
+    data = VideoList(train=table["train"], val=Split(hold_out=0.25, per_class=2))
+    assert len(data.samples("train")) == 3
+    assert data.samples("val").labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_folder_may_be_divided_too(folders):
+    data = Folder(train=TrainSplit(data_prefix=str(folders / "train")), val=Split(hold_out=0.5))
+    data.check_files()
+    assert (len(data.samples("train")), len(data.samples("val"))) == (3, 1)  # classes of one video keep it
+    assert names(data.samples("val"))[0].startswith("hop/")
+    by_root = Folder(root=str(folders), val=Split(hold_out=0.5))
+    assert names(by_root.samples("val")) == names(data.samples("val"))
+
+
+def test_holding_out_that_leaves_nothing_is_refused(table, lists):
+    with pytest.raises(UserError, match=r"data\.val\.hold_out=0\.01: leaves no sample for val: of the 40 training"):
+        VideoList(train=table["train"], val=Split(hold_out=0.01)).samples("val")
+    with pytest.raises(UserError, match=r"data\.val\.hold_out=0\.5: leaves no sample for val: of the 3 training"):
+        VideoList(train=lists["train"], val=Split(hold_out=0.5)).samples("train")  # one video a class
+
+
+@pytest.mark.parametrize("other", [{"ann_file": "x"}, {"data_prefix": "x"}, {"from_split": "train"}])
+def test_a_held_out_split_has_no_list_of_its_own(other):
+    with pytest.raises(ValueError, match=r"^hold_out=0\.1: takes its samples from the training split"):
+        Split(hold_out=0.1, **other)
+    with pytest.raises(ValueError, match=r"^hold_out=0\.1: is for val and test"):
+        TrainSplit(hold_out=0.1)
+
+
+def test_a_split_taken_from_another_is_chosen_from_once_more(table):
+    table["train"].indices = 8
+    data = VideoList(train=table["train"], val=Split(from_split="train"), test=Split(from_split="train", indices=-2))
+    assert names(data.samples("val")) == names(data.samples("train")) == [f"{i}.mp4" for i in range(8)]
+    assert names(data.samples("test")) == ["6.mp4", "7.mp4"]
+
+
+def test_a_fraction_and_a_number_a_class(table):
+    table["train"].indices, table["val"].per_class = 0.5, 1
+    data = VideoList(**table)
+    assert len(data.samples("train")) == 20
+    assert len(set(data.samples("train").groups)) == 2  # whole groups
+    assert len(data.samples("val")) == 2
+
+
+def test_balance_needs_random_draws():
+    with pytest.raises(ValueError, match=r"^class_balance=0\.5: draws at random, so it needs shuffle=true"):
+        TrainSplit(class_balance=0.5, shuffle=False)
+
+
+def test_several_labels_in_training_hold_for_all_splits(tmp_path):
+    train = write_list(tmp_path / "train.txt", "a.mp4 0 1\nb.mp4 1\n")
+    val = write_list(tmp_path / "val.txt", "c.mp4 1\n")
+    data = VideoList(train=TrainSplit(ann_file=train), val=Split(ann_file=val))
+    assert data.source("val").multi_label
+    classes = write_list(tmp_path / "classes.txt", "x\ny\n")
+    data = VideoList(train=TrainSplit(ann_file=train), val=Split(ann_file=val), classes=classes)
+    assert (data.source("val").multi_label, data.source("val").classes) == (True, ["x", "y"])
+
+
+def test_all_lists_that_are_not_there_are_named(tmp_path):
+    data = VideoList(train=TrainSplit(ann_file="no.txt"), val=Split(ann_file="*_test_split1.txt"), classes="none.txt")
+    with pytest.raises(UserError) as caught:
+        data.check_files()
+    assert str(caught.value).splitlines() == [
+        "data.train.ann_file=no.txt: no such file",
+        "data.val.ann_file=*_test_split1.txt: no such file",
+        "data.classes=none.txt: no such file",
+    ]
+
+
+def test_a_list_of_frames_is_not_a_list_of_videos(tmp_path):
+    frames = write_list(tmp_path / "train.txt", "dir 12 0\n")
+    data = VideoList(train=TrainSplit(ann_file=frames), val=Split(from_split="train"))
+    with pytest.raises(UserError, match=r"train\.txt: text list of raw frames.*this data option reads video files"):
+        data.source("train")
 
 
 def test_a_data_set_of_ones_own_defines_source():

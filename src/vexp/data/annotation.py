@@ -1,167 +1,101 @@
-"""Which videos exist and what they show: list files and folders -> packed arrays.
+"""Which videos exist and what they show, in packed arrays: a million rows and no Python object for any of them.
 
-The lists of a large set hold a million rows, and every worker process gets a copy, so paths live in one byte string
-with offsets instead of a Python object each.
+``vexp.data.list_formats`` and ``vexp.data.folders`` read lists and folders into an ``Annotation``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.errors import UserError
-
-#: What a folder is searched for. Anything else PyAV may open, but a folder also holds lists, images and notes.
-VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"})
-_SHOWN = 20  # bad lines named in one message
-_LABEL_DIGITS = 6  # without class names there are as many classes as the largest label says: a slip must not make 1e12
+from vexp.data.packed import LabelSets, Texts
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Annotation:
-    """``len`` videos with a label each.
+    """``len`` samples with a label each, or several (``multi_label``).
 
-    ``labels``: int64 (n,), class numbers from 0; ``classes``: the name of each class; ``prefix``: the folder that the
-    names of the videos are relative to.
+    ``labels_packed``: class numbers from 0, int32 (n,), or ``LabelSets``; ``classes``: the name of each class;
+    ``prefix``: the folder that the names are relative to; ``groups``: what must stay on one side of a split;
+    ``segments``: float64 (n, 2) start and end in seconds, NaN where the list does not say; ``frame_ranges``: int32
+    (n, 2) offset and total of a folder of raw frames, -1 where the list does not say; ``format``: what the list was
+    read as; ``origin``: the same in words, for the log.
     """
 
-    labels: NDArray[np.int64]
+    names: Texts
+    labels_packed: NDArray[np.int32] | LabelSets
     classes: list[str]
-    prefix: str
-    _text: bytes
-    _ends: NDArray[np.int64]  # end of each name in _text
+    prefix: str = ""
+    groups: Texts | None = None
+    segments: NDArray[np.float64] | None = None
+    frame_ranges: NDArray[np.int32] | None = None
+    format: str = ""
+    origin: str = ""
 
     @classmethod
     def pack(cls, names: Sequence[str], labels: Sequence[int], classes: Sequence[str], prefix: str = "") -> Annotation:
-        encoded = [name.encode("utf-8", "surrogateescape") for name in names]
-        ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        return cls(np.asarray(labels, np.int64), list(classes), prefix, b"".join(encoded), ends)
+        """Of samples with one label each."""
+        return cls(Texts.pack(names), np.asarray(labels, np.int32), list(classes), prefix)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.names)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sample may have several labels, or none."""
+        return isinstance(self.labels_packed, LabelSets)
 
     def name(self, index: int) -> str:
-        """The path as the list writes it: the video's identity in reports."""
-        start = self._ends[index - 1] if index else 0
-        return self._text[start : self._ends[index]].decode("utf-8", "surrogateescape")
+        """The path as the list writes it: the sample's identity in reports."""
+        return self.names[index]
 
-    def path(self, index: int) -> Path:
-        return Path(self.prefix, self.name(index))
+    def path(self, index: int) -> str:
+        """Where the video, or the folder of its frames, lies."""
+        return os.path.join(self.prefix, self.names[index])
 
-    def take(self, chosen: Iterable[int]) -> Annotation:
-        """The annotation of some videos, in the given order."""
-        numbers = list(chosen)
-        return Annotation.pack(
-            [self.name(i) for i in numbers], [int(self.labels[i]) for i in numbers], self.classes, self.prefix
+    def labels(self, index: int) -> NDArray[np.int32]:
+        """Its class numbers; exactly one unless ``multi_label``."""
+        if isinstance(self.labels_packed, LabelSets):
+            return self.labels_packed[index]
+        return self.labels_packed[index : index + 1]
+
+    def group(self, index: int) -> str:
+        """Its group, empty where the list names none."""
+        return self.groups[index] if self.groups is not None else ""
+
+    def segment(self, index: int) -> tuple[float, float] | None:
+        """The part of the video that is meant, (start, end) in seconds (end infinite: to its end); None: all of it."""
+        if self.segments is None:
+            return None
+        start, end = (float(seconds) for seconds in self.segments[index])
+        if np.isnan(start) and np.isnan(end):
+            return None
+        return (0.0 if np.isnan(start) else start), (float("inf") if np.isnan(end) else end)
+
+    def frames(self, index: int) -> tuple[int, int] | None:
+        """Of a folder of raw frames: (offset, total); None where the list does not say how many."""
+        if self.frame_ranges is None or self.frame_ranges[index, 1] < 0:
+            return None
+        offset, total = (int(number) for number in self.frame_ranges[index])
+        return max(offset, 0), total
+
+    def take(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> Annotation:
+        """The annotation of some samples, in the given order; all classes, whoever is left."""
+        rows = np.asarray(rows, np.int64)
+        packed = self.labels_packed
+        return Annotation(
+            self.names.take(rows),
+            packed.take(rows) if isinstance(packed, LabelSets) else packed[rows],
+            self.classes,
+            self.prefix,
+            self.groups.take(rows) if self.groups is not None else None,
+            self.segments[rows] if self.segments is not None else None,
+            self.frame_ranges[rows] if self.frame_ranges is not None else None,
+            self.format,
+            self.origin,
         )
-
-
-def read_classes(path: Path) -> list[str]:
-    """Class names, one a line, in the order of their numbers (mmaction2's label maps have this form)."""
-    names = [line.strip() for line in _read_text(path, "class names").splitlines()]
-    while names and not names[-1]:
-        names.pop()
-    problems = [(n, "is empty") for n, name in enumerate(names, 1) if not name]
-    first: dict[str, int] = {}
-    for n, name in enumerate(names, 1):
-        if name and first.setdefault(name, n) != n:
-            problems.append((n, f"repeats {name!r} of line {first[name]}"))
-    if not names:
-        raise UserError(f"{path}: holds no class name; write one a line")
-    _refuse(path, problems)
-    return names
-
-
-def read_video_list(path: Path, prefix: str, classes: Sequence[str] | None) -> Annotation:
-    """mmaction2's text list of videos: ``path label`` a line; the path may hold spaces, the label is the last word.
-
-    Args:
-        path: the list file.
-        prefix: folder that the paths are relative to; empty: the folder of the list file.
-        classes: names of all classes; None: they are called by their numbers, 0 to the largest label.
-    """
-    names: list[str] = []
-    labels: list[int] = []
-    problems: list[tuple[int, str]] = []
-    for number, line in enumerate(_read_text(path, "annotation list").splitlines(), 1):
-        if not line.strip():
-            continue
-        *name, word = line.rsplit(maxsplit=1)
-        if not name:
-            problems.append((number, f"{line.strip()!r} is not 'path label'"))
-        elif not word.isdecimal() or len(word) > _LABEL_DIGITS:
-            problems.append((number, f"the label {word!r} is not a whole number from 0 to {10**_LABEL_DIGITS - 1}"))
-        elif classes is not None and int(word) >= len(classes):
-            problems.append((number, f"label {word}, but there are {len(classes)} classes (0..{len(classes) - 1})"))
-        else:
-            names.append(name[0].strip())
-            labels.append(int(word))
-    _refuse(path, problems)
-    if not names:
-        raise UserError(f"{path}: holds no video; write one 'path label' a line")
-    known = list(classes) if classes is not None else [str(i) for i in range(max(labels) + 1)]
-    return Annotation.pack(names, labels, known, prefix or str(path.parent))
-
-
-def read_folder(root: Path, classes: Sequence[str] | None) -> Annotation:
-    """A folder per class: ``root/CLASS/**/VIDEO``; classes are numbered in alphabetical order unless given.
-
-    Videos are listed class by class in turn (first of each class, second of each class ...), so that the first n
-    of them (``indices=n``) show all classes.
-    """
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; it must hold one folder of videos a class")
-    found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not found:
-        raise UserError(f"{root}: holds no folder; put the videos of each class into a folder named after it")
-    names = list(classes) if classes is not None else found
-    strangers = [name for name in found if name not in names]
-    if strangers:
-        raise UserError(f"{root}: folders {', '.join(strangers)} are not among the {len(names)} classes")
-    rows: list[tuple[int, int, str]] = []
-    for label, name in enumerate(names):
-        videos = sorted(p for p in (root / name).rglob("*") if _is_video(p))
-        rows += [(turn, label, str(video.relative_to(root))) for turn, video in enumerate(videos)]
-    if not rows:
-        raise UserError(f"{root}: its class folders hold no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
-    rows.sort()
-    return Annotation.pack([row[2] for row in rows], [row[1] for row in rows], names, str(root))
-
-
-def pick(annotation: Annotation, indices: int | Sequence[int] | None, key: str) -> Annotation:
-    """The videos that ``indices`` names: n = the first n (negative: the last n), a list = those; None = all."""
-    if indices is None:
-        return annotation
-    if isinstance(indices, int):
-        chosen = range(len(annotation))[:indices] if indices > 0 else range(len(annotation))[indices:]
-        return annotation.take(chosen)
-    outside = [i for i in indices if not -len(annotation) <= i < len(annotation)]
-    if outside:
-        raise UserError(f"{key}: {outside[0]} is outside 0..{len(annotation) - 1}, the videos of this split")
-    return annotation.take(i % len(annotation) for i in indices)
-
-
-def _is_video(path: Path) -> bool:
-    """Hidden files are left out: macOS puts one beside each file that it copies, ``._NAME.mp4``."""
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def _read_text(path: Path, what: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")  # with or without the mark that Windows' editors put first
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file ({what})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as {what}: {error}") from None
-
-
-def _refuse(path: Path, problems: Sequence[tuple[int, str]]) -> None:
-    if not problems:
-        return
-    shown = [f"{path}:{line}: {why}" for line, why in problems[:_SHOWN]]
-    more = len(problems) - len(shown)
-    raise UserError("\n".join(shown) + (f"\n... and {more} more bad lines" if more else ""))

@@ -11,14 +11,18 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from vexp.data.pipeline import make_clips
-from vexp.data.source import Source
+from vexp.data.source import Source, is_multi_label
 from vexp.errors import UserError
+
+#: (epoch, index), and how often the index came before in the epoch where an order repeats some
+Key = tuple[int, int] | tuple[int, int, int]
 
 
 class Batch(NamedTuple):
     """Samples on their way to the device.
 
-    ``frames``: uint8 (N, V, T, H, W, 3) RGB; ``labels``: int64 (N,); ``ids``: int64 (N,), numbers of the samples in
+    ``frames``: uint8 (N, V, T, H, W, 3) RGB; ``labels``: int64 (N,), or where a sample may have several labels float32
+    (N, classes) of 0 and 1; ``ids``: int64 (N,), numbers of the samples in
     their source. A single sample has no N.
     """
 
@@ -36,10 +40,10 @@ class Failure:
 
 
 class ClipDataset(Dataset["Batch | Failure"]):
-    """Samples of a source, asked for by ``(epoch, index)``.
+    """Samples of a source, asked for by ``Key``.
 
-    The generator of a sample is a function of (seed, epoch, index): the same for any number of workers, any order and
-    after any restart.
+    The generator of a sample is a function of (seed, epoch, index, times before): the same for any number of workers,
+    any order and after any restart.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class ClipDataset(Dataset["Batch | Failure"]):
         flip_labels: int64 (classes,), the class that each becomes when mirrored; None: the same.
         """
         self.source = source
+        self.multi_label = is_multi_label(source)
         self.steps = dict(steps)
         self.seed = seed
         self.lazy = lazy
@@ -61,19 +66,28 @@ class ClipDataset(Dataset["Batch | Failure"]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch | Failure:
-        epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
+    def __getitem__(self, key: Key) -> Batch | Failure:
+        epoch, index, *before = key
+        rng = np.random.default_rng([self.seed, epoch, index, *before])  # the first time, 0, is as if it were not there
         try:
             with self.source.open(index) as reader:
                 clips = make_clips(reader, self.steps, rng, lazy=self.lazy)
         except ValueError as error:  # also a UserError: a file that cannot be read, a frame smaller than its crop
             name = self.source.name(index)
             return Failure(index, str(error) if name in str(error) else f"{name}: {error}")
-        label = int(self.source.labels[index])
-        if self.flip_labels is not None and clips.mirrored.any():
-            label = int(self.flip_labels[label])
-        return Batch(torch.from_numpy(np.ascontiguousarray(clips.frames)), torch.tensor(label), torch.tensor(index))
+        label = self._label(index, mirrored=bool(clips.mirrored.any()))
+        return Batch(torch.from_numpy(np.ascontiguousarray(clips.frames)), label, torch.tensor(index))
+
+    def _label(self, index: int, *, mirrored: bool) -> torch.Tensor:
+        """int64 (), or float32 (classes,) where a sample may have several."""
+        labels = np.atleast_1d(np.asarray(self.source.labels[index], np.int64))
+        if self.flip_labels is not None and mirrored:
+            labels = self.flip_labels[labels]
+        if not self.multi_label:
+            return torch.tensor(int(labels[0]))
+        several = torch.zeros(len(self.source.classes))
+        several[torch.from_numpy(labels)] = 1.0
+        return several
 
 
 def collate(samples: Sequence[Batch | Failure]) -> Batch | Failure:

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from vexp.data.dataset import Batch, ClipDataset, Failure, collate
+from vexp.data.balance import BalancedOrder, occurrence
+from vexp.data.dataset import Batch, ClipDataset, Failure, Key, collate
 from vexp.errors import UserError
-
-Key = tuple[int, int]  # (epoch, index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +46,24 @@ class StepPlan:
 
 
 class TrainingOrder(Sampler[list[Key]]):
-    """Batches of (epoch, index) from optimizer step ``first_step`` to ``total_steps``, across epochs without a stop.
+    """Batches of keys from optimizer step ``first_step`` to ``total_steps``, across epochs without a stop.
 
-    Resuming in the middle of an epoch is starting at another ``first_step``: nothing is read again.
+    Resuming in the middle of an epoch is starting at another ``first_step``: nothing is read again. A key is
+    (epoch, index); with ``balanced``, where an index may come again within an epoch, (epoch, index, times before).
     """
 
-    def __init__(self, plan: StepPlan, *, seed: int, shuffle: bool, first_step: int, total_steps: int) -> None:
+    def __init__(
+        self,
+        plan: StepPlan,
+        *,
+        seed: int,
+        shuffle: bool,
+        first_step: int,
+        total_steps: int,
+        balanced: BalancedOrder | None = None,
+    ) -> None:
         self.plan = plan
+        self.balanced = balanced
         self.seed = seed
         self.shuffle = shuffle
         self.first_step = first_step
@@ -65,17 +75,23 @@ class TrainingOrder(Sampler[list[Key]]):
             return np.arange(self.plan.num_samples)
         # The spawn key keeps it apart from the samples' generators: [seed, epoch] alone equals [seed, epoch, index 0].
         entropy = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
-        return np.random.default_rng(entropy).permutation(self.plan.num_samples)
+        places = np.random.default_rng(entropy).permutation(self.plan.num_samples)
+        return places if self.balanced is None else self.balanced.draws(epoch)[places]
 
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch, order = -1, np.empty(0, np.int64)
+        epoch, order, before = -1, np.empty(0, np.int64), np.empty(0, np.int64)
         for step in range(self.first_step, self.total_steps):
             if step // self.plan.steps_per_epoch != epoch:
                 epoch = step // self.plan.steps_per_epoch
                 order = self.order(epoch)
+                before = occurrence(order) if self.balanced is not None else before
             position = step % self.plan.steps_per_epoch * self.plan.samples_per_step
             for size in self.plan.batch_sizes(step):
-                yield [(epoch, int(index)) for index in order[position : position + size]]
+                part = slice(position, position + size)
+                if self.balanced is None:
+                    yield [(epoch, int(index)) for index in order[part]]
+                else:
+                    yield [(epoch, int(index), int(n)) for index, n in zip(order[part], before[part], strict=True)]
                 position += size
 
 

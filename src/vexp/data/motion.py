@@ -80,7 +80,7 @@ def ensure_motion(
     for name, value, least in (("seed", seed, 0), ("train_clips", train_clips, 1), ("val_clips", val_clips, 1)):
         if value < least:
             raise ValueError(f"{name}={value}: the motion data set needs {name} >= {least}")
-    folder = root / f"motion_v{FORMAT_VERSION}_seed{seed}_train{train_clips}_val{val_clips}"
+    folder = folder_of(root, seed=seed, train_clips=train_clips, val_clips=val_clips)
     if folder.is_dir():
         return folder
     unfinished = root / f".{folder.name}.{uuid.uuid4().hex}"
@@ -94,6 +94,20 @@ def ensure_motion(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def folder_of(root: Path, *, seed: int, train_clips: int, val_clips: int) -> Path:
+    """Where ``ensure_motion`` puts the data set."""
+    return root / f"motion_v{FORMAT_VERSION}_seed{seed}_train{train_clips}_val{val_clips}"
+
+
+def listing(split: str, clips: int) -> list[tuple[str, int, int]]:
+    """A split of ``clips`` clips a class in the order of its list: (path in the folder, class, number) of each."""
+    return [
+        (f"{split}/{name}_{number:03d}.mp4", label, number)
+        for number in range(clips)
+        for label, name in enumerate(CLASSES)
+    ]
 
 
 def trajectory(label: int, rng: np.random.Generator) -> Array:
@@ -182,12 +196,7 @@ def _paste(patch: Array, state: Array, canvas: Array) -> None:
 
 def _make(folder: Path, seed: int, clips: dict[str, int], progress: Callable[[int, int], None] | None) -> None:
     """Write the whole data set into an existing, empty folder."""
-    jobs = [
-        (split, label, number, f"{split}/{name}_{number:03d}.mp4")
-        for split in SPLITS
-        for number in range(clips[split])
-        for label, name in enumerate(CLASSES)
-    ]
+    jobs = [(split, label, number, path) for split in SPLITS for path, label, number in listing(split, clips[split])]
     for split in SPLITS:
         (folder / split).mkdir()
         lines = [f"{path} {label}\n" for of, label, _, path in jobs if of == split]

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vexp.data.annotation import Annotation
+from vexp.data.class_names import read_classes
+from vexp.data.folders import read_folder
+from vexp.data.list_formats import FORMATS, find_lists, read_list
 from vexp.data.source import Source, VideoSource
 from vexp.errors import UserError
 from vexp.fields import Checked, option
@@ -16,27 +20,63 @@ from vexp.fields import Checked, option
 SPLITS = ("train", "val", "test")
 
 
-def _int_or_ints(value: Any) -> str | None:
+def _choice_of_samples(value: Any) -> str | None:
+    if isinstance(value, float) and 0 < value < 1:
+        return None
     numbers = value if isinstance(value, list) else [value]
     if not numbers or any(isinstance(n, bool) or not isinstance(n, int) for n in numbers) or value == 0:
-        return "must be a number of samples (not 0; negative: the last ones) or a list of sample numbers"
+        return (
+            "must be a number of samples (not 0; negative: the last ones), a fraction between 0 and 1, or a list of "
+            "sample numbers"
+        )
     return None
 
 
 @dataclass(kw_only=True, slots=True)
 class Split(Checked):
-    """Where one split's samples are listed."""
+    """Where one split's samples are listed, and which of them are taken."""
 
     ann_file: str | None = option(None, "list file of the split")
     data_prefix: str | None = option(None, "folder that paths of the list are relative to; null: the list's own folder")
-    from_split: str | None = option(None, "take the samples of this split instead, with its indices", choices=SPLITS)
-    indices: Any = option(None, "only these samples: n = the first n, -n = the last n, a list", check=_int_or_ints)
+    from_split: str | None = option(
+        None, "take the samples of this split instead, as its own options choose them", choices=SPLITS
+    )
+    hold_out: float | None = option(
+        None, "take this fraction of the training samples out of training, whole groups of every class", gt=0, lt=1
+    )
+    indices: Any = option(
+        None,
+        "only these samples: n = the first n, -n = the last n, 0.1 = a tenth of every class by split_seed, a list",
+        check=_choice_of_samples,
+    )
+    per_class: int | None = option(None, "at most so many of each class, the first", unit="samples", ge=1)
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        if self.hold_out is not None and (self.ann_file or self.data_prefix or self.from_split):
+            raise ValueError(
+                f"hold_out={self.hold_out}: takes its samples from the training split; set ann_file, data_prefix and "
+                "from_split to null"
+            )
 
 
 @dataclass(kw_only=True, slots=True)
 class TrainSplit(Split):
     shuffle: bool = option(True, "a new random order every epoch (a function of seed and epoch)")
+    class_balance: float = option(
+        0.0,
+        "how far rare classes are drawn more often: 0 not at all, 1 as often as common ones, 0.5 between",
+        ge=0,
+        le=1,
+    )
     drop_last: bool = option(False, "leave out an epoch's last optimizer step if it has fewer samples")
+
+    def __post_init__(self) -> None:
+        Split.__post_init__(self)
+        if self.hold_out is not None:
+            raise ValueError(f"hold_out={self.hold_out}: is for val and test, whose samples come out of training")
+        if self.class_balance and not self.shuffle:
+            raise ValueError(f"class_balance={self.class_balance}: draws at random, so it needs shuffle=true")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -54,6 +94,7 @@ class Data(Checked, ABC):
     classes: str | None = option(None, "file with one class name a line")
     directional: bool = option(False, "left and right differ in meaning: mirroring is refused")
     flip_label_map: dict[str, str] = option({}, "what a class becomes when mirrored, by name: {left: right}")
+    split_seed: int = option(0, "of hold_out and of a fraction in indices; apart from seed, so that runs compare", ge=0)
     train: TrainSplit = field(default_factory=TrainSplit)
     val: Split = field(default_factory=Split)
     test: Split = field(default_factory=Split)
@@ -69,43 +110,89 @@ class Data(Checked, ABC):
             UserError: one is not.
         """
 
+    def prepare(self) -> None:
+        """Make what the option makes by itself; after it the samples of every ``source`` can be read."""
+
     @abstractmethod
     def source(self, split: str) -> Source | None:
-        """The samples of ``split`` ("train", "val", "test"); None where the split is not there.
+        """All samples that ``split`` ("train", "val", "test") lists; None where it lists none.
 
         Raises:
             UserError: a list or folder that cannot be read, or a bad line in it.
         """
 
+    def samples(self, split: str) -> Source | None:
+        """The samples that ``split`` trains or evaluates on: ``source``, less what is held out, and of that what its
+        ``indices`` and then its ``per_class`` choose; None where the split is not there.
+
+        Raises:
+            UserError: as ``source``; indices outside, or nothing left.
+        """
+        from vexp.data import choose
+
+        return choose.samples(self, split)
+
 
 @dataclass(kw_only=True, slots=True)
-class VideoList(Data):
-    """Video files listed in text files, ``path label`` a line (mmaction2's VideoDataset)."""
+class ListData(Data, ABC):
+    """Base of the data options whose splits are list files."""
+
+    format: str = option(
+        "auto", "of the lists; auto: recognised from the file, and said in the log", choices=("auto", *FORMATS)
+    )
+    separator: str | None = option(None, "of path and label or of columns; null: the format's own (blank, comma, tab)")
+    multi_label: bool | None = option(None, "a sample may have several labels; null: if one of the training list has")
+    file_name: str | None = option(
+        None, "file of a sample, from the row's columns: '{label}/{youtube_id}.mp4'; null: as the data set is published"
+    )
+    verify_files: bool = option(False, "look for every listed file before training, and name all that are missing")
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
         for name in ("train", "val"):
-            if self.split(name).ann_file is None and self.split(name).from_split is None:
+            options = self.split(name)
+            if options.ann_file is None and options.from_split is None and options.hold_out is None:
                 raise ValueError(f"{name}.ann_file=null: name the list file of the {name} split")
 
     def check_files(self) -> None:
+        missing = []
         for name in SPLITS:
             ann_file = self.split(name).ann_file
-            if ann_file is not None and not _path(ann_file).is_file():
-                raise UserError(f"data.{name}.ann_file={ann_file}: no such file")
+            if ann_file is not None and not find_lists(_path(ann_file)):
+                missing.append(f"data.{name}.ann_file={ann_file}: no such file")
+        if self.classes is not None and not _path(self.classes).is_file():
+            missing.append(f"data.classes={self.classes}: no such file")
+        if missing:
+            raise UserError("\n".join(missing))
+
+    def annotation(self, split: str) -> Annotation | None:
+        """The rows of a split's list; classes are numbered as in the training list, or as ``classes`` says."""
+        if self.split(split).ann_file is None:
+            return None
+        names, multi_label = read_classes(_path(self.classes)) if self.classes else None, self.multi_label
+        if split != "train" and self.train.ann_file is not None and (names is None or multi_label is None):
+            train = self._read("train", names, multi_label)
+            names, multi_label = train.classes, train.multi_label
+        return self._read(split, names, multi_label)
+
+    def _read(self, split: str, classes: list[str] | None, multi_label: bool | None) -> Annotation:
+        options = self.split(split)
+        return read_list(
+            _path(str(options.ann_file)), format=self.format, split=split, classes=classes, multi_label=multi_label,
+            prefix=str(_path(options.data_prefix)) if options.data_prefix else "", separator=self.separator,
+            file_name=self.file_name, verify=self.verify_files,
+        )  # fmt: skip
+
+
+@dataclass(kw_only=True, slots=True)
+class VideoList(ListData):
+    """Video files named by list files (mmaction2's VideoDataset)."""
 
     def source(self, split: str) -> Source | None:
-        from vexp.data import annotation
-
-        options = self.split(split)
-        if options.ann_file is None:
-            return None
-        names = annotation.read_classes(_path(self.classes)) if self.classes else None
-        if names is None and split != "train" and self.train.ann_file is not None:
-            names = annotation.read_video_list(_path(self.train.ann_file), "", None).classes  # one numbering for all
-        prefix = str(_path(options.data_prefix)) if options.data_prefix else ""
-        rows = annotation.read_video_list(_path(options.ann_file), prefix, names)
-        return VideoSource(annotation.pick(rows, options.indices, f"data.{split}.indices"))
+        rows = self.annotation(split)
+        if rows is not None and rows.format.startswith("frames"):
+            raise UserError(f"{rows.origin}: this data option reads video files, not folders of frames")
+        return VideoSource(rows) if rows is not None else None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -118,31 +205,34 @@ class Folder(Data):
         Checked.__post_init__(self)
         if self.root is None and self.train.data_prefix is None:
             raise ValueError("root=null: name the folder that holds train/ and val/")
-        if self.root is None and self.val.data_prefix is None and self.val.from_split is None:
+        val = self.val
+        if self.root is None and val.data_prefix is None and val.from_split is None and val.hold_out is None:
             raise ValueError("val.data_prefix=null: name the folder of the val split, or root for both")
 
     def check_files(self) -> None:
+        missing = []
         for name in SPLITS:
             folder = self._folder(name) if self.split(name).from_split is None else None
             if folder is not None and not folder.is_dir():
-                raise UserError(f"data.{name}: no folder {folder}; it must hold a folder of videos for each class")
+                missing.append(f"data.{name}: no folder {folder}; it must hold a folder of videos for each class")
+        if missing:
+            raise UserError("\n".join(missing))
 
     def source(self, split: str) -> Source | None:
-        from vexp.data import annotation
-
         folder, train = self._folder(split), self._folder("train")
         if folder is None:
             return None
-        names = annotation.read_classes(_path(self.classes)) if self.classes else None
+        names = read_classes(_path(self.classes)) if self.classes else None
         if names is None and split != "train" and train is not None:
-            names = annotation.read_folder(train, None).classes  # one numbering for all
-        rows = annotation.read_folder(folder, names)
-        return VideoSource(annotation.pick(rows, self.split(split).indices, f"data.{split}.indices"))
+            names = read_folder(train, None).classes  # one numbering for all
+        return VideoSource(read_folder(folder, names))
 
     def _folder(self, split: str) -> Path | None:
-        prefix = self.split(split).data_prefix
-        if prefix is not None:
-            return _path(prefix)
+        options = self.split(split)
+        if options.data_prefix is not None:
+            return _path(options.data_prefix)
+        if options.hold_out is not None:
+            return None
         folder = _path(self.root) / split if self.root is not None else None
         if split == "test" and folder is not None and not folder.is_dir():
             return None  # a test split is optional
@@ -158,17 +248,26 @@ class Motion(Data):
     train_clips: int = option(60, "training clips a class", ge=1)
     val_clips: int = option(16, "validation clips a class", ge=1)
 
+    def prepare(self) -> None:
+        from vexp.data import motion
+
+        motion.ensure_motion(self._cache(), **self._size(), progress=_say_first)
+
     def source(self, split: str) -> Source | None:
-        from vexp.data import annotation, motion
+        from vexp.data import motion
 
         if split == "test":
             return None
-        cache = _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
-        root = motion.ensure_motion(
-            cache, seed=self.motion_seed, train_clips=self.train_clips, val_clips=self.val_clips, progress=_say_first
-        )
-        rows = annotation.read_video_list(root / f"{split}.txt", "", annotation.read_classes(root / "classes.txt"))
-        return VideoSource(annotation.pick(rows, self.split(split).indices, f"data.{split}.indices"))
+        clips = motion.listing(split, self.train_clips if split == "train" else self.val_clips)
+        names, labels = [path for path, _, _ in clips], [label for _, label, _ in clips]
+        folder = motion.folder_of(self._cache(), **self._size())
+        return VideoSource(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
+
+    def _cache(self) -> Path:
+        return _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
+
+    def _size(self) -> dict[str, int]:
+        return {"seed": self.motion_seed, "train_clips": self.train_clips, "val_clips": self.val_clips}
 
 
 def _say_first(done: int, total: int) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vexp.data.annotation import Annotation
+from vexp.data.packed import LabelSets, Texts
 from vexp.errors import UserError
 
 
@@ -29,10 +30,18 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """The samples of one split. A data set of one's own implements this (see ``vexp.data.options.Data``)."""
+    """The samples of one split. A data set of one's own implements this (see ``vexp.data.options.Data``).
+
+    It may have more: ``multi_label`` (True: ``labels[i]`` is an array of class numbers), ``groups`` (a string for each
+    sample, empty for none: what must stay on one side of a split), ``origin`` (where the samples come from, for the
+    log), ``take(rows)`` (a source of these samples only, where that is smaller than a ``Subset``).
+    """
 
     @property
-    def labels(self) -> NDArray[np.int64]: ...
+    def labels(self) -> Any:
+        """The class number of sample i at ``labels[i]``: an int array (n,), or ``LabelSets``."""
+        ...
+
     @property
     def classes(self) -> list[str]: ...
 
@@ -68,12 +77,15 @@ class ArrayReader:
 
 
 class VideoSource:
-    """Video files named by an annotation."""
+    """Video files named by an annotation, or the segments of them that it names."""
 
     def __init__(self, annotation: Annotation) -> None:
         self.annotation = annotation
-        self.labels = annotation.labels
+        self.labels = annotation.labels_packed
+        self.multi_label = annotation.multi_label
         self.classes = annotation.classes
+        self.groups = annotation.groups
+        self.origin = annotation.origin
 
     def __len__(self) -> int:
         return len(self.annotation)
@@ -81,8 +93,104 @@ class VideoSource:
     def name(self, index: int) -> str:
         return self.annotation.name(index)
 
+    def take(self, rows: NDArray[np.int64]) -> VideoSource:
+        return VideoSource(self.annotation.take(rows))
+
     def open(self, index: int) -> AbstractContextManager[Reader]:
         from vexp.data.decode import VideoReader  # PyAV and its FFmpeg are loaded by the worker that decodes
 
-        reader: AbstractContextManager[Reader] = VideoReader(self.annotation.path(index))
-        return reader
+        path, segment = self.annotation.path(index), self.annotation.segment(index)
+        reader = cast("AbstractContextManager[Reader]", VideoReader(path))
+        return reader if segment is None else _segment(path, reader, *segment)
+
+
+@contextmanager
+def _segment(path: str, opened: AbstractContextManager[Reader], start: float, end: float) -> Iterator[Reader]:
+    with opened as reader:
+        yield SegmentReader(path, reader, start, end)
+
+
+class SegmentReader:
+    """A part of a video as if it were all of it: its frame 0 is the first at or after ``start``, its last one lies
+    before ``end``.
+
+    Frames lie where the file says (``times``); in a file that does not say, evenly, by its average rate.
+    """
+
+    def __init__(self, path: str, reader: Reader, start: float, end: float) -> None:
+        times: NDArray[np.float64] | None = getattr(reader, "times", None)
+        self.fps: float | None = getattr(reader, "fps", None)
+        if times is None and not self.fps:
+            raise UserError(f"{path}: does not say its frame rate, so its segment {start:g}..{end:g} s cannot be found")
+        if times is None:
+            times = np.arange(reader.num_frames) / float(self.fps or 0)
+        tolerance = 1e-6  # a border that is meant to be a frame's own time is not moved by rounding
+        first, stop = (int(place) for place in np.searchsorted(times, [start - tolerance, end - tolerance]))
+        if stop <= first:
+            raise UserError(
+                f"{path}: no frame lies in its segment {start:g}..{end:g} s, the last is at {times[-1]:.2f} s"
+            )
+        self._reader, self._first = reader, first
+        self.num_frames = stop - first
+        self.times = times[first:stop] - times[first]
+
+    @property
+    def width(self) -> int:
+        return self._reader.width
+
+    @property
+    def height(self) -> int:
+        return self._reader.height
+
+    def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        numbers = np.asarray(indices, np.int64)
+        if numbers.size and not 0 <= numbers.min() <= numbers.max() < self.num_frames:
+            raise UserError(f"frames {numbers.min()}..{numbers.max()} are not all in 0..{self.num_frames - 1}")
+        return self._reader.frames(numbers + self._first)
+
+
+class Subset:
+    """Some samples of a source, in an order of their own."""
+
+    def __init__(self, source: Source, rows: NDArray[np.int64]) -> None:
+        """``rows``: int64 (n,), numbers of the samples in ``source``."""
+        self.source = source
+        self.rows = rows
+        self.classes = source.classes
+        self.multi_label = is_multi_label(source)
+        self.origin: str = getattr(source, "origin", "")
+        self.labels = _taken(source.labels, rows)
+        groups = groups_of(source)
+        self.groups = _taken(groups, rows) if groups is not None else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.rows[index]))
+
+    def open(self, index: int) -> AbstractContextManager[Reader]:
+        return self.source.open(int(self.rows[index]))
+
+
+def subset(source: Source, rows: NDArray[np.int64]) -> Source:
+    """The samples ``rows`` of a source, in that order: as the source itself takes them, or as a ``Subset``."""
+    take: Callable[[NDArray[np.int64]], Source] | None = getattr(source, "take", None)
+    return take(rows) if take is not None else Subset(source, rows)
+
+
+def _taken(values: Any, rows: NDArray[np.int64]) -> Any:
+    if isinstance(values, Texts | LabelSets):
+        return values.take(rows)
+    return values[rows] if isinstance(values, np.ndarray) else [values[int(row)] for row in rows]
+
+
+def is_multi_label(source: Source) -> bool:
+    """Whether its samples may have several labels."""
+    return bool(getattr(source, "multi_label", False))
+
+
+def groups_of(source: Source) -> Sequence[str] | None:
+    """A group for each sample, empty where it has none; None: the source has no groups."""
+    groups: Sequence[str] | None = getattr(source, "groups", None)
+    return groups

@@ -41,6 +41,7 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
     set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
     config.backend.set_switches()
     device = pick_device(config.device)
+    config.data.prepare()
     pipeline = "test" if split == "test" and config.pipeline.test else "val"
     dataset = make_dataset(config, split, pipeline=pipeline)
     if dataset is None and split == "test":

@@ -54,6 +54,11 @@ def set_up(config: Config, *, prepare: bool = True) -> Experiment:
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")
+    if config.data.train.class_balance and train_set.multi_label:
+        raise UserError(
+            f"data.train.class_balance={config.data.train.class_balance}: balances samples of one label each, those of "
+            "the training list have several; set it to 0"
+        )
     val_set = make_dataset(config, "val")
     train = config.data.train
     plan = StepPlan(len(train_set), config.data.batch_size, config.grad.accumulate, train.drop_last)
@@ -69,7 +74,7 @@ def set_up(config: Config, *, prepare: bool = True) -> Experiment:
 
 def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> ClipDataset | None:
     """The samples of a split, through its own pipeline or another's; None where the split is not there."""
-    source = config.data.source(config.data.split(split).from_split or split)
+    source = config.data.samples(split)
     if source is None:
         return None
     if len(source) == 0:

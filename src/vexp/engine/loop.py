@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
+from vexp.data.balance import BalancedOrder
 from vexp.data.dataset import Batch
 from vexp.data.loader import TrainingOrder, batches_of, make_loader
 from vexp.engine.experiment import Experiment
@@ -58,12 +60,21 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
 
 def training_batches(exp: Experiment, first_step: int) -> Iterator[Batch]:
     """The batches from optimizer step ``first_step`` on, to the end of the run."""
-    data = exp.config.data
-    order = TrainingOrder(
-        exp.plan, seed=exp.config.seed, shuffle=data.train.shuffle, first_step=first_step, total_steps=exp.total_steps
-    )
-    loader = make_loader(exp.train_set, order, num_workers=data.num_workers, device=exp.device, persistent=False)
+    order = training_order(exp, first_step, exp.total_steps)
+    workers = exp.config.data.num_workers
+    loader = make_loader(exp.train_set, order, num_workers=workers, device=exp.device, persistent=False)
     return batches_of(loader)
+
+
+def training_order(exp: Experiment, first_step: int, total_steps: int) -> TrainingOrder:
+    """Which samples the optimizer steps from ``first_step`` to before ``total_steps`` (0-based) see."""
+    options, seed, balanced = exp.config.data.train, exp.config.seed, None
+    if options.class_balance:
+        labels = np.asarray(exp.train_set.source.labels)
+        balanced = BalancedOrder(labels, len(exp.classes), seed=seed, balance=options.class_balance)
+    return TrainingOrder(
+        exp.plan, seed=seed, shuffle=options.shuffle, balanced=balanced, first_step=first_step, total_steps=total_steps
+    )
 
 
 def set_learning_rates(
@@ -86,10 +97,8 @@ def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
     step = state.step if spent else state.meter.first_not_finite("loss")
     if step is None:
         return
-    order = TrainingOrder(
-        exp.plan, seed=exp.config.seed, shuffle=exp.config.data.train.shuffle, first_step=step - 1, total_steps=step
-    )
-    names = [exp.train_set.source.name(index) for batch in order for _, index in batch]
+    keys = [key for batch in training_order(exp, step - 1, step) for key in batch]
+    names = [exp.train_set.source.name(index) for _, index, *_ in keys]
     rates = rates_text(learning_rates(state.optimizer))
     raise UserError(
         f"the loss or gradient of step {step} is not finite (learning rate now {rates}, loss scale "

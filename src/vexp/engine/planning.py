@@ -133,32 +133,26 @@ def write_csv(plan: RunPlan, path: Path) -> None:
 
 def draw(plan: RunPlan, path: Path) -> None:
     """The learning rate of every distinct group over the run as PNG, with the timeline and the evaluations."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
-    matplotlib.rcParams["axes.unicode_minus"] = False
-    exp, total = plan.exp, plan.exp.total_steps
+    exp, total, per_epoch = plan.exp, plan.exp.total_steps, plan.exp.plan.steps_per_epoch
     steps = sorted({round(i * (total - 1) / 1999) for i in range(2000)} | {step for step, _ in plan.timeline})
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
     axes = figure.subplots()
     for curve in plan.curves:
-        axes.plot([s + 1 for s in steps], [plan.lr(curve, s) for s in steps], label=_names(curve.groups), drawstyle="steps-mid")
+        axes.plot([step + 1 for step in steps], [plan.lr(curve, step) for step in steps], label=_names(curve.groups))
     for step, what in plan.timeline[:12]:
         axes.axvline(step + 1, color="0.7", linewidth=0.8, zorder=0)
-        axes.annotate(what, (step + 1, 1), xycoords=("data", "axes fraction"), xytext=(3, -4), textcoords="offset points",
-                      rotation=90, va="top", fontsize=8, color="0.35")
-    if len(plan.evaluations) <= 200:
-        axes.plot(plan.evaluations, [0] * len(plan.evaluations), "|", color="0.3", markersize=7, clip_on=False, label="evaluation")
-    axes.set(xlabel="optimizer step", ylabel="learning rate", xlim=(0, total), ylim=(0, None))
-    axes.set_title(
-        f"{type(exp.config.lr_policy).__name__}: {total} steps, {exp.plan.steps_per_epoch} an epoch", loc="left"
-    )
-    epochs = axes.secondary_xaxis(
-        -0.18, functions=(lambda x: x / exp.plan.steps_per_epoch, lambda x: x * exp.plan.steps_per_epoch)
-    )
-    epochs.set_xlabel("epoch")
-    axes.legend(loc="upper right", fontsize=8)
-    figure.savefig(path, dpi=110)
+        axes.text(step + 1, 0.02, f" {what}", transform=axes.get_xaxis_transform(), rotation=90, fontsize=8, ha="right")
+    if 0 < len(plan.evaluations) <= 200:
+        axes.plot(plan.evaluations, [0] * len(plan.evaluations), "k|", clip_on=False, label="evaluation")
+    axes.set(xlabel=f"optimizer step ({per_epoch} an epoch)", ylabel="learning rate", xlim=(0, total), ylim=(0, None))
+    axes.set_title(f"{type(exp.config.lr_policy).__name__}, {exp.epochs} epochs", loc="left")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="upper right")
+    figure.savefig(path)
 
 
 def _names(groups: tuple[str, ...]) -> str:

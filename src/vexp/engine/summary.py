@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from vexp.data.choose import leak_warning, shared_groups
 from vexp.engine.experiment import Experiment
 from vexp.engine.outputs import Outputs
 from vexp.engine.protocol import clips_per_video
@@ -22,6 +23,10 @@ def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     names = ", ".join(exp.classes[:8]) + (" ..." if len(exp.classes) > 8 else "")
     log.say(f"data: {len(exp.train_set)} training videos, {_val_text(exp)}; {len(exp.classes)} classes: {names}")
+    for split, dataset in (("train", exp.train_set), ("val", exp.val_set)):
+        origin = getattr(dataset.source, "origin", "") if dataset is not None else ""
+        if origin:
+            log.say(f"data.{split}: {origin}")
     log.say(
         f"model: {type(model).__name__}, {parameters:,} parameters ({trained:,} trained), "
         f"{config.amp.dtype} on {exp.device}"
@@ -50,9 +55,18 @@ def all_warnings(exp: Experiment) -> list[str]:
     slow = config.amp.slow_on(exp.device)
     return [
         *(f"lr_policy: {warning}" for warning in curve),
+        *split_warnings(exp),
         *schedule_warnings(exp),
         *([f"amp={config.amp.dtype}: {slow}"] if slow is not None else []),
     ]
+
+
+def split_warnings(exp: Experiment) -> list[str]:
+    """What makes the validation an easier test than it seems."""
+    if exp.val_set is None or exp.config.data.val.from_split is not None:
+        return []
+    shared = shared_groups(exp.train_set.source, exp.val_set.source)
+    return [leak_warning("train", "val", shared)] if shared else []
 
 
 def schedule_warnings(exp: Experiment) -> list[str]:
