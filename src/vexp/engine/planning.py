@@ -145,7 +145,10 @@ def draw(plan: RunPlan, path: Path) -> None:
         axes.plot([step + 1 for step in steps], [plan.lr(curve, step) for step in steps], label=_names(curve.groups))
     for step, what in plan.timeline[:12]:
         axes.axvline(step + 1, color="0.7", linewidth=0.8, zorder=0)
-        axes.text(step + 1, 0.02, f" {what}", transform=axes.get_xaxis_transform(), rotation=90, fontsize=8, ha="right")
+        axes.annotate(
+            what, (step + 1, 0), xycoords=axes.get_xaxis_transform(), xytext=(-3, 6), textcoords="offset points",
+            rotation=90, fontsize=8, ha="right",
+        )  # fmt: skip
     if 0 < len(plan.evaluations) <= 200:
         axes.plot(plan.evaluations, [0] * len(plan.evaluations), "k|", clip_on=False, label="evaluation")
     axes.set(xlabel=f"optimizer step ({per_epoch} an epoch)", ylabel="learning rate", xlim=(0, total), ylim=(0, None))
@@ -166,4 +169,4 @@ def _when(steps: list[int], per_epoch: int) -> str:
     whole = all(step % per_epoch == 0 for step in steps)
     numbers = [step // per_epoch if whole else step for step in steps]
     shown = [str(number) for number in (numbers if len(numbers) <= 8 else [*numbers[:4], "...", *numbers[-2:]])]
-    return f"{len(steps)}: after {'epochs' if whole else 'steps'} {', '.join(shown).replace(', ...,', ' ...')}"
+    return f"{len(steps)}: after {'epoch' if whole else 'step'}{'s' * (len(steps) > 1)} {', '.join(shown).replace(', ...,', ' ...')}"
