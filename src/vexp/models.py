@@ -61,7 +61,9 @@ def sizes(names: Iterable[str], size: Measure) -> Table:
 
 def comparison(names: Iterable[str], size: Measure) -> Table:
     """Published numbers, and by how much ours differ on the same clip."""
-    table = Table("\nmodel", "\nclip", "published\nM parameters", "\nours", "published\nGFLOPs", "\nours", "\nby", box=None)
+    table = Table(
+        "\nmodel", "\nclip", "published\nM parameters", "\nours", "published\nGFLOPs", "\nours", "\nby", box=None
+    )
     for name in names:
         net = CATALOGUE[name]
         if net.published is None:

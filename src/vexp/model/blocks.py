@@ -19,7 +19,7 @@ def conv3d(
     bias: bool = False,
 ) -> nn.Conv3d:
     """A 3D convolution padded so that only its stride changes the size."""
-    padding = tuple(side // 2 for side in kernel)
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=bias)
 
 
@@ -60,7 +60,7 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv3d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.fc2(self.fc1(x.mean(dim=(2, 3, 4), keepdim=True)).relu())
+        gate: Tensor = self.fc2(self.fc1(x.mean(dim=(2, 3, 4), keepdim=True)).relu())
         return x * gate.sigmoid()
 
 
@@ -84,7 +84,9 @@ class NonLocal(nn.Module):
         embedded = mode != "gaussian"
         self.theta: nn.Module = nn.Conv3d(channels, inner, 1) if embedded else nn.Identity()
         self.phi: nn.Module = nn.Sequential(nn.Conv3d(channels, inner, 1), pool) if embedded else pool
-        self.out = nn.Sequential(OrderedDict(conv=nn.Conv3d(inner, channels, 1, bias=False), bn=nn.BatchNorm3d(channels)))
+        self.out = nn.Sequential(
+            OrderedDict(conv=nn.Conv3d(inner, channels, 1, bias=False), bn=nn.BatchNorm3d(channels))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         queries = self.theta(x).flatten(2).transpose(1, 2)  # (N, THW, C')

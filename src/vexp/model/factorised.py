@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 
 from vexp.model.blocks import Head, Triple, classifier, conv2plus1d, conv3d, conv_norm_act
-from vexp.model.resnet3d import STAGES, ResNet3d, Residual, bottleneck
+from vexp.model.resnet3d import STAGES, Residual, ResNet3d, bottleneck
 
 #: Batch norm's epsilon of both families' released weights (R(2+1)D's norms within a convolution keep the usual 1e-5).
 EPS = 1e-3

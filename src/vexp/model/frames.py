@@ -39,8 +39,8 @@ class FrameNet(nn.Module):
         n, _, frames = clips.shape[:3]
         for conv in self._shifted:
             conv.frames = frames
-        logits = self.head(self.backbone(clips.transpose(1, 2).flatten(0, 1)))
-        return logits.unflatten(0, (n, frames)).mean(dim=1)
+        logits: Tensor = self.head(self.backbone(clips.transpose(1, 2).flatten(0, 1)))
+        return logits.reshape(n, frames, -1).mean(dim=1)
 
 
 def frame_net(
@@ -64,15 +64,20 @@ def temporal_shift(x: Tensor, frames: int, shift_div: int) -> Tensor:
     Beyond the clip's ends there are zeros. ``x`` is left alone: the shortcut beside the shifted branch reads it, too.
     """
     fold = x.shape[1] // shift_div
-    before = x.unflatten(0, (-1, frames))
+    before = _by_clip(x, frames)
     out = torch.empty_like(x)  # keeps the memory format
-    after = out.unflatten(0, (-1, frames))
+    after = _by_clip(out, frames)
     after[:, :-1, :fold] = before[:, 1:, :fold]
     after[:, -1, :fold] = 0
     after[:, 1:, fold : 2 * fold] = before[:, :-1, fold : 2 * fold]
     after[:, 0, fold : 2 * fold] = 0
     after[:, :, 2 * fold :] = before[:, :, 2 * fold :]
     return out
+
+
+def _by_clip(x: Tensor, frames: int) -> Tensor:
+    """(N * T, C, H, W) as a view (N, T, C, H, W) of the same memory."""
+    return x.view(-1, frames, *x.shape[1:])
 
 
 class ShiftedConv2d(nn.Conv2d):
@@ -100,9 +105,6 @@ class ShiftedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(temporal_shift(x, self.frames, self.shift_div))
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, shift_div={self.shift_div}"
 
 
 def _image_net(name: str) -> tuple[nn.Module, int]:
@@ -158,9 +160,10 @@ def _residual_convs(stage: nn.Module) -> Iterator[tuple[nn.Module, str]]:
             yield block, "conv1"
         elif isinstance(block, mobilenetv2.InvertedResidual) and block.use_res_connect:
             yield block.conv[0], "0"
-        elif isinstance(
-            block, mobilenetv3.InvertedResidual | efficientnet.MBConv | efficientnet.FusedMBConv
-        ) and block.use_res_connect:
+        elif (
+            isinstance(block, mobilenetv3.InvertedResidual | efficientnet.MBConv | efficientnet.FusedMBConv)
+            and block.use_res_connect
+        ):
             yield block.block[0], "0"
         elif isinstance(block, mnasnet._InvertedResidual) and block.apply_residual:
             yield block.layers, "0"

@@ -42,7 +42,7 @@ def slow_only(
 def i3d(
     num_classes: int, *, depth: int, non_local: str | None, zero_init_residual: bool, dropout: float, init_std: float
 ) -> nn.Sequential:
-    """Inflated 3D ResNet (Carreira & Zisserman, CVPR 2017; as a ResNet: Wang et al., "Non-local Neural Networks", 2018).
+    """Inflated 3D ResNet (Carreira & Zisserman, CVPR 2017; as a ResNet: Wang et al., "Non-local Neural Networks").
 
     Three halvings of time, in the stem, behind it and behind the first stage: 32 frames become 4.
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from vexp.model import zoo_options as zoo
-from vexp.model.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

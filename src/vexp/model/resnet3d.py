@@ -136,7 +136,10 @@ class ResNet3d(nn.Module):
     def stage(self, number: int, x: Tensor) -> Tensor:
         """Run one stage, 1 to 4."""
         y: Tensor = getattr(self, f"layer{number}")(x)
-        return self.pool2(y) if number == 1 else y
+        if number > 1:
+            return y
+        shorter: Tensor = self.pool2(y)
+        return shorter
 
     def forward(self, clips: Tensor) -> Tensor:
         x = self.pool1(self.conv1(clips))
@@ -165,7 +168,8 @@ def inflated_resnet(
         depth: 50, 101 or 152.
         inflate: for every stage a pattern of 0 and 1, repeated over its blocks: 1 makes a block's first convolution
             3 x 1 x 1 where 0 leaves it 1 x 1 x 1.
-        stem_length: frames of the stem's kernel, ``stem_stride`` and ``pool_stride`` its and its pooling's stride in time.
+        stem_length: frames of the stem's kernel, ``stem_stride`` its stride in time, ``pool_stride`` the
+            pooling's.
         base_channels: of the stem; the stages have 4, 8, 16 and 32 times as many.
         non_local: mode of the non-local blocks; ``non_local_places`` the same kind of pattern as ``inflate``.
     """

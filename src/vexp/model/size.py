@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """``macs``: multiply-accumulates of convolutions, linear layers and attention; norms, activations, pools are free."""
+    """``macs``: multiply-accumulates of convolutions, linear layers, attention; norms and activations are free."""
 
     parameters: int
     macs: int

@@ -68,18 +68,18 @@ class Block(nn.Module):
 
     def forward(self, token: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """``token`` (N, 1, C) and ``x`` (N, P patches, T frames, C) to the same shapes."""
-        n, patches, frames, _ = x.shape
-        x = x + self._keep(self.temporal(x.flatten(0, 1)).unflatten(0, (n, patches)))
+        frames = x.shape[2]
+        x = x + self._keep(self.temporal(x.flatten(0, 1)).reshape(x.shape))
 
         copies = token.unsqueeze(1).expand(-1, frames, -1, -1)  # (N, T, 1, C)
         within = torch.cat((copies, x.transpose(1, 2)), dim=2)  # (N, T, 1 + P, C)
-        y = self._keep(self.spatial(within.flatten(0, 1)).unflatten(0, (n, frames)))
+        y = self._keep(self.spatial(within.flatten(0, 1)).reshape(within.shape))
         token = token + y[:, :, :1].mean(dim=1)
         x = x + y[:, :, 1:].transpose(1, 2)
 
         tokens = torch.cat((token, x.flatten(1, 2)), dim=1)  # (N, 1 + P * T, C)
         tokens = tokens + self._keep(self.mlp(tokens))
-        return tokens[:, :1], tokens[:, 1:].unflatten(1, (patches, frames))
+        return tokens[:, :1], tokens[:, 1:].reshape(x.shape)
 
     def _keep(self, branch: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:

@@ -17,7 +17,7 @@ from vexp.model.blocks import (
     init_convolutions,
     pooled,
 )
-from vexp.model.resnet3d import ResNet3d, Residual, bottleneck
+from vexp.model.resnet3d import Residual, ResNet3d, bottleneck
 
 STEM_CHANNELS = 24
 STAGE_CHANNELS = (24, 48, 96, 192)
