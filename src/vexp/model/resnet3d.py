@@ -136,13 +136,12 @@ class ResNet3d(nn.Module):
     def stage(self, number: int, x: Tensor) -> Tensor:
         """Run one stage, 1 to 4."""
         y: Tensor = getattr(self, f"layer{number}")(x)
-        if number > 1:
-            return y
-        shorter: Tensor = self.pool2(y)
-        return shorter
+        if number == 1:
+            y = self.pool2(y)
+        return y
 
     def forward(self, clips: Tensor) -> Tensor:
-        x = self.pool1(self.conv1(clips))
+        x: Tensor = self.pool1(self.conv1(clips))
         for number in range(1, len(self.stage_channels) + 1):
             x = self.stage(number, x)
         return x
