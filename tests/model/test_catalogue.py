@@ -10,6 +10,7 @@ import yaml
 from vexp import compose
 from vexp.config.schema import options
 from vexp.model import build_model
+from vexp.model import zoo_options as zoo
 from vexp.model.catalogue import CATALOGUE, TORCHVISION
 from vexp.model.size import measure
 
@@ -57,12 +58,9 @@ def test_the_option_of_a_name_says_the_same_as_the_catalogue(name: str) -> None:
     assert options()["model"][schema](**content) == CATALOGUE[name].option()
 
 
-def test_a_composed_option_builds() -> None:
+def test_an_option_composes() -> None:
     option = compose(["model=ipcsn_r152", "model.dropout=0.1"]).model
-    assert (
-        measure(option, (3, 2, 32, 32), 8).parameters
-        == measure(CATALOGUE["ipcsn_r152"].option(), (3, 2, 32, 32), 8).parameters
-    )
+    assert option == zoo.Csn(depth=152, interaction="preserved", dropout=0.1)
 
 
 def test_an_unknown_name_is_refused_with_near_ones() -> None:

@@ -119,7 +119,7 @@ def test_image_weights_fill_the_backbone(name: str, image: str) -> None:
     """All of it but what an image net has not: the rest of their keys is their classifier, the rest of ours time."""
     with torch.device("meta"):
         net = build_model(name, 7)
-        given = inflate(renamed(image_state(image), rename_rules(name)), net)
+        given = CATALOGUE[name].option().adapt(image_state(image), net)
     ours = {key: tensor.shape for key, tensor in net.state_dict().items()}
     assert {key for key in given if key in ours and given[key].shape != ours[key]} == set()
     assert {key.split(".")[-2] for key in given.keys() - ours.keys()} <= {"fc", "head"}

@@ -10,7 +10,9 @@ from vexp.fields import Checked, option
 from vexp.model.options import Model
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
 
 
 def _depth(allowed: tuple[int, ...]) -> int:
@@ -47,6 +49,12 @@ class Family(Model, ABC):
         """The fields that a family adds to ``Model``."""
         common = {field.name for field in fields(Model)}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+
+    def adapt(self, tensors: Mapping[str, Tensor], net: nn.Module) -> Mapping[str, Tensor]:
+        """mmaction2's checkpoints and torchvision's image weights in the names and shapes of ``net``."""
+        from vexp.model.keymaps import inflate, rename_rules, renamed
+
+        return inflate(renamed(tensors, rename_rules(self)), net)
 
 
 @dataclass(kw_only=True, slots=True)
