@@ -124,8 +124,9 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 
 def options() -> dict[str, dict[str, type[Any]]]:
     """The classes of all options: group -> option -> dataclass. YAML files of the same name choose them."""
-    from vexp.data import geometry, sampling
+    from vexp.data import geometry, sampling, segments
     from vexp.data.options import Folder, Motion, VideoList
+    from vexp.model import zoo_options as zoo
     from vexp.model.options import Tiny3d, TorchvisionVideo
     from vexp.optim import lr_policy, optimizer_more
     from vexp.optim.optimizer import SGD, Adam, AdamW
@@ -135,6 +136,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
         "transform": {
             "sample_frames": sampling.SampleFrames,
             "dense_sample_frames": sampling.DenseSampleFrames,
+            "segment_frames": segments.SegmentFrames,
             "resize": geometry.Resize,
             "random_rescale": geometry.RandomRescale,
             "random_short_side_scale": geometry.RandomRescale,
@@ -146,7 +148,20 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "multi_scale_crop": geometry.MultiScaleCrop,
             "flip": geometry.Flip,
         },
-        "model": {"tiny3d": Tiny3d, "torchvision": TorchvisionVideo},
+        "model": {
+            "tiny3d": Tiny3d,
+            "torchvision": TorchvisionVideo,
+            "tsn": zoo.Tsn,
+            "tsm": zoo.Tsm,
+            "slowonly": zoo.SlowOnly,
+            "slowfast": zoo.SlowFast,
+            "i3d": zoo.I3d,
+            "c3d": zoo.C3d,
+            "r2plus1d": zoo.R2plus1d,
+            "csn": zoo.Csn,
+            "x3d": zoo.X3d,
+            "timesformer": zoo.TimeSformer,
+        },
         "loss": {"cross_entropy": CrossEntropy},
         "optimizer": {
             "sgd": SGD,

@@ -18,15 +18,15 @@ def build_model(name_or_config: str | ModelOption, num_classes: int) -> nn.Modul
     """A net from float (N, C, T, H, W) to logits (N, num_classes).
 
     Args:
-        name_or_config: ``"tiny3d"``, one of torchvision's names (``"r3d_18"`` ...), or an option's dataclass.
+        name_or_config: a name of ``vexp.model.catalogue`` (``"tiny3d"``, ``"tsm_r50"``, ``"r3d_18"`` ...), or an
+            option's dataclass.
         num_classes: width of the classifier.
 
     Raises:
         ValueError: an unknown name.
     """
-    from vexp.model.options import Tiny3d, TorchvisionVideo
-
     if not isinstance(name_or_config, str):
         return name_or_config.build(num_classes)
-    option: ModelOption = Tiny3d() if name_or_config == "tiny3d" else TorchvisionVideo(name=name_or_config)
-    return option.build(num_classes)
+    from vexp.model.catalogue import named_option
+
+    return named_option(name_or_config).build(num_classes)

@@ -1,0 +1,212 @@
+"""The 3D nets and transformers: the documented shapes, what they refuse, gradients, learning."""
+
+from __future__ import annotations
+
+import re
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vexp import compose
+from vexp.engine.experiment import make_dataset
+from vexp.model import build_model, c3d, factorised, inflated, x3d
+from vexp.model import zoo_options as zoo
+from vexp.model.blocks import NonLocal
+from vexp.model.catalogue import CATALOGUE
+from vexp.model.options import Model
+from vexp.model.resnet3d import ResNet3d
+
+DOCUMENTED = {
+    "slowonly_r50": inflated.slow_only,
+    "i3d_r50": inflated.i3d,
+    "slowfast_r50": inflated.slow_fast,
+    "c3d": c3d.c3d,
+    "r2plus1d_r34": factorised.r2plus1d,
+    "ircsn_r50": factorised.csn,
+    "ipcsn_r152": factorised.csn,
+    "x3d_m": x3d.x3d,
+}
+
+#: name -> clip (T, H, W) on which a CPU trains the net in a minute; (4, 64, 64) where nothing is said
+SMALL = {
+    "slowfast_r50": (16, 64, 64),
+    "i3d_r50": (16, 64, 64),
+    "i3d_nl_r50": (16, 64, 64),  # less leaves its non-local blocks a single position to look at
+    "c3d": (16, 112, 112),  # its only input
+    "r2plus1d_r34": (8, 64, 64),
+    "ircsn_r50": (16, 64, 64),
+    "ipcsn_r152": (16, 64, 64),
+    "s3d": (16, 224, 224),  # averages over 7 x 7 in the end
+    "mvit_v1_b": (8, 64, 64),
+    "mvit_v2_s": (8, 64, 64),
+}
+#: A member of each kind that trains in a second.
+CHEAP: dict[str, tuple[Model, tuple[int, int, int]]] = {
+    "tsn": (zoo.Tsn(backbone="resnet18"), (2, 32, 32)),
+    "tsm": (zoo.Tsm(backbone="resnet18"), (2, 32, 32)),
+    "x3d": (zoo.X3d(depth_factor=1.0), (4, 32, 32)),
+    "timesformer": (zoo.TimeSformer(num_frames=3, img_size=32, width=48, depth=2, heads=4), (3, 32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_stages_have_the_documented_shapes(name: str) -> None:
+    table = dict(re.findall(r"^ +(\S+) +\(N, ([\d, ]+)\)$", DOCUMENTED[name].__doc__ or "", re.MULTILINE))
+    assert len(table) >= 6
+    documented = {part: tuple(map(int, sizes.split(","))) for part, sizes in table.items()}
+    with torch.device("meta"):
+        net = build_model(name, 5).eval()
+        clips = torch.empty(2, *documented.pop("input"))
+    measured = {}
+    for part in documented:
+        module = net.get_submodule(f"backbone.{part}")
+        module.register_forward_hook(lambda _m, _x, y, part=part: measured.update({part: tuple(y.shape[1:])}))
+    assert net(clips).shape == (2, 5)
+    assert measured == documented
+
+
+def one_step(net: nn.Module, clips: Tensor) -> None:
+    """Forward, backward: a finite loss and a gradient for every parameter.
+
+    What starts at exactly 0 so that a block starts as its shortcut would block gradients: it is moved first.
+    """
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.05)
+    loss = F.cross_entropy(net(clips), torch.arange(len(clips)))
+    loss.backward()
+    assert loss.isfinite()
+    without = [
+        n for n, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_training_step_reaches_every_parameter(name: str) -> None:
+    torch.manual_seed(0)
+    option, size = CHEAP[name]
+    one_step(option.build(4).train(), torch.randn(2, 3, *size))
+
+
+def eight_clips(size: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """One H.264 clip of each class of the embedded set: float (8, 3, T, H, W), int64 (8,)."""
+    frames, height, width = size
+    config = compose([
+        "data.train_clips=1", "data.val_clips=1", "data.num_workers=0", "pipeline.train=${pipeline.val}",
+        f"pipeline.val.sample.clip_len={frames}", f"pipeline.val.sample.frame_interval={max(1, 32 // frames)}",
+        f"pipeline.val.resize.scale=[{width},{height}]", "pipeline.val.resize.keep_ratio=false",
+        "~pipeline.val.crop",
+    ])  # fmt: skip
+    dataset = make_dataset(config, "train")
+    assert dataset is not None
+    samples = [dataset[0, i] for i in range(8)]
+    clips = torch.stack([sample.frames[0] for sample in samples])  # uint8 (8, T, H, W, 3)
+    return clips.permute(0, 4, 1, 2, 3).float() / 127.5 - 1, torch.stack([sample.labels for sample in samples])
+
+
+def small_net(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The net without its random parts, and a small clip for it; transformers for 224 pixels are made for fewer."""
+    from torchvision.models.video import mvit
+    from torchvision.ops import StochasticDepth
+
+    size = SMALL.get(name, (4, 64, 64))
+    if name.startswith("mvit"):  # its makers say 224 themselves
+        make, ours = mvit._mvit, {"spatial_size": size[1:], "temporal_size": size[0]}
+        with mock.patch.object(mvit, "_mvit", lambda **theirs: make(**theirs | ours)):
+            net = CATALOGUE[name].option().build(num_classes)
+    elif name == "timesformer_divst":
+        net = zoo.TimeSformer(num_frames=size[0], img_size=size[1], drop_path=0).build(num_classes)
+    else:
+        net = CATALOGUE[name].option().build(num_classes)
+    for part in net.modules():
+        if isinstance(part, nn.Dropout | StochasticDepth):
+            part.p = 0.0
+    return net, size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_training_step_of_every_net_reaches_every_parameter(name: str) -> None:
+    torch.manual_seed(0)
+    net, size = small_net(name, 4)
+    one_step(net.train(), torch.randn(2, 3, *size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_net_learns_eight_clips_by_heart(name: str) -> None:
+    torch.manual_seed(0)
+    net, size = small_net(name, 8)
+    clips, labels = eight_clips(size)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4 if name != "c3d" else 1e-4)
+    for _ in range(60):
+        logits = net(clips)
+        loss = F.cross_entropy(logits, labels)
+        if bool((logits.argmax(1) == labels).all()) and loss < 0.5:
+            return
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    pytest.fail(f"after 60 steps the loss is {loss.item():.3f}")
+
+
+@pytest.mark.parametrize(
+    ("option", "size", "message"),
+    [
+        (zoo.SlowFast(), (30, 32, 32), "a clip of 30 frames: SlowFast needs a multiple of 8"),
+        (zoo.C3d(), (16, 64, 112), "clips of 16 frames of 112x64: .* made for 16 frames of 112x112"),
+        (zoo.TimeSformer(), (4, 224, 224), "clips of 4 frames of 224x224: .* for 8 frames of 224x224"),
+    ],
+)
+def test_a_clip_that_does_not_fit_is_refused(option: Model, size: tuple[int, int, int], message: str) -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        option.build(3)(torch.empty(1, 3, *size))
+
+
+@pytest.mark.parametrize("mode", ["embedded_gaussian", "dot_product", "gaussian"])
+def test_a_non_local_block_sums_over_all_positions(mode: str) -> None:
+    torch.manual_seed(0)
+    block = NonLocal(4, mode).eval()
+    x = torch.randn(1, 4, 2, 2, 4)
+    keys, values = (part(x).flatten(2)[0].T for part in (block.phi, block.g))  # (positions, C)
+    expected = torch.zeros(1, 2, *x.shape[2:])
+    for t in range(2):
+        for h in range(2):
+            for w in range(4):
+                similar = keys @ block.theta(x)[0, :, t, h, w]
+                weights = similar / len(keys) if mode == "dot_product" else similar.softmax(0)
+                expected[0, :, t, h, w] = weights @ values
+    torch.testing.assert_close(block(x), x + block.out(expected), atol=1e-5, rtol=1e-5)
+    block.silence()
+    assert torch.equal(block(x), x)
+
+
+def test_non_local_blocks_stand_where_the_paper_has_them() -> None:
+    with torch.device("meta"):
+        net = build_model("i3d_nl_r50", 3)
+    places = [name for name, part in net.named_modules() if isinstance(part, NonLocal)]
+    assert places == [f"backbone.layer{place}.non_local" for place in ("2.1", "2.3", "3.1", "3.3", "3.5")]
+
+
+def test_a_zero_initialised_block_is_its_shortcut() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 24, 2, 4, 4).relu()
+    trunk = zoo.X3d().build(3).backbone.eval()
+    assert isinstance(trunk, ResNet3d)
+    block = trunk.layer1[1]
+    assert torch.equal(block(x), x)
+    assert not torch.equal(zoo.X3d(zero_init_residual=False).build(3).backbone.eval().layer1[1](x), x)
+
+
+def test_drop_path_skips_whole_clips_in_training_only() -> None:
+    torch.manual_seed(0)
+    net = zoo.TimeSformer(num_frames=2, img_size=32, width=32, depth=2, heads=2, drop_path=0.5).build(3)
+    clips = torch.randn(4, 3, 2, 32, 32)
+    assert not torch.equal(net(clips), net(clips))
+    net.eval()
+    assert torch.equal(net(clips), net(clips))
