@@ -93,7 +93,9 @@ def _rule(arguments: Mapping[str, Any]) -> Rule | Pretrained:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in given:
         if key not in fields:
-            raise UserError(f"{kind}: has no {key!r}{_near(key, fields)}; it takes {', '.join(fields)}, layer, override")
+            raise UserError(
+                f"{kind}: has no {key!r}{_near(key, fields)}; it takes {', '.join(fields)}, layer, override"
+            )
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in given:
             raise UserError(f"{kind}: {name} must be given ({field.metadata['doc']})")
@@ -129,8 +131,8 @@ def _filling(rule: Rule, layers: list[tuple[str, nn.Module]], what: str, tell: _
         weight = getattr(layer, "weight", None)
         if weight is not None and weight.ndim < 2 and not _any_shape(rule):
             raise UserError(
-                f"{type(rule).__name__}: {type(layer).__name__} {name} has a weight of one dimension, which has no fan; "
-                "use Constant, or leave it out"
+                f"{type(rule).__name__}: {type(layer).__name__} {name} has a weight of one dimension, which has no "
+                "fan; use Constant, or leave it out"
             )
 
     def fill() -> None:
@@ -175,7 +177,9 @@ def _part(module: nn.Module, name: str) -> nn.Module:
     except AttributeError:
         names = [known for known, _ in module.named_modules() if known]
         top = [known for known, _ in module.named_children()]
-        raise UserError(f"override {name}: is no part of the net{_near(name, names)}; it has {', '.join(top)}") from None
+        raise UserError(
+            f"override {name}: is no part of the net{_near(name, names)}; it has {', '.join(top)}"
+        ) from None
 
 
 def _values(layer: nn.Module) -> dict[str, Any]:
@@ -186,7 +190,11 @@ def _values(layer: nn.Module) -> dict[str, Any]:
 
 def _listed(init_cfg: Any) -> list[Mapping[str, Any]]:
     configs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg
-    if not isinstance(configs, Sequence) or isinstance(configs, str) or not all(isinstance(c, Mapping) for c in configs):
+    if (
+        not isinstance(configs, Sequence)
+        or isinstance(configs, str)
+        or not all(isinstance(c, Mapping) for c in configs)
+    ):
         raise UserError("must be a rule {type: Normal, std: 0.01, layer: Linear}, or a list of rules")
     return list(configs)
 

@@ -199,8 +199,8 @@ def _load(
 
 def _refusal(report: LoadReport, found: Fit) -> str:
     return (
-        f"{report.source}: is of another net: {found.fitting} of {found.counted} tensors fit, {len(found.ignored)} of its "
-        f"own have no place\n{report.details()}"
+        f"{report.source}: is of another net: {found.fitting} of {found.counted} tensors fit, {len(found.ignored)} of "
+        f"its own have no place\n{report.details()}"
     )
 
 

@@ -41,7 +41,10 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, not a checkpoint, damaged, or holding more than tensors, containers and numbers.
     """
-    stand_ins = [(_DType, "numpy.dtype"), *((_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core"))]
+    stand_ins: list[Any] = [
+        (_DType, "numpy.dtype"),
+        *((_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    ]
     with torch.serialization.safe_globals(stand_ins):
         return checkpoint.load(path)
 
@@ -63,7 +66,7 @@ def _number(dtype: _DType, data: bytes | str) -> Any:
     if kind.kind not in "biuf":
         raise ValueError(f"a NumPy scalar of type {dtype.code}")
     raw = data.encode("latin-1") if isinstance(data, str) else data
-    return np.frombuffer(raw, kind.newbyteorder(dtype.order if dtype.order in "<>" else "="))[0].item()
+    return np.frombuffer(raw, kind.newbyteorder(">" if dtype.order == ">" else "<"))[0].item()
 
 
 def unwrap(content: Mapping[str, Any], source: str) -> WeightFile:

@@ -76,8 +76,10 @@ def best_prefix(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
         fits[prefix] = sum(own.get(key[len(prefix) :]) == s for key, s in theirs.items() if key.startswith(prefix))
     for prefix in _beginnings(own):
         fits[f"+{prefix}"] = sum(own.get(prefix + key) == shape for key, shape in theirs.items())
-    (first, most), *others = [*fits.most_common(2), ("", 0), ("", 0)]
-    return first if most > 0 and others[0][1] < most else None
+    best = fits.most_common(2)
+    if not best or best[0][1] == 0 or (len(best) > 1 and best[1][1] == best[0][1]):
+        return None
+    return best[0][0]
 
 
 def _beginnings(keys: Iterable[str]) -> list[str]:

@@ -28,10 +28,14 @@ class Metadata:
         """What a run's ``img_norm`` does otherwise than these weights are used to, a sentence each."""
         found = []
         if self.to_bgr is not None and self.to_bgr != to_bgr:
-            found.append(f"they were trained on {'BGR' if self.to_bgr else 'RGB'}: img_norm.to_bgr={_yaml(self.to_bgr)}")
+            found.append(
+                f"they were trained on {'BGR' if self.to_bgr else 'RGB'}: img_norm.to_bgr={_yaml(self.to_bgr)}"
+            )
         for name, theirs, ours in (("mean", self.mean, mean), ("std", self.std, std)):
             if theirs is not None and any(abs(a - b) > _SAME_GREY for a, b in zip(theirs, ours, strict=True)):
-                found.append(f"they were trained with img_norm.{name}={_yaml(theirs)}, this run has {_yaml(list(ours))}")
+                found.append(
+                    f"they were trained with img_norm.{name}={_yaml(theirs)}, this run has {_yaml(list(ours))}"
+                )
         return found
 
     def lines(self) -> list[str]:

@@ -26,13 +26,15 @@ def _rule(rules: list[str]) -> str | None:
 
 @dataclass(kw_only=True, slots=True)
 class Weights(Checked):
-    """Weights that a run starts from (``vexp.model.weights.load_checkpoint``); a resumed run does not read them again."""
+    """Weights that a run starts from (``vexp.model.weights.load_checkpoint``); resuming does not read them again."""
 
     path: str | None = option(
         None, "a file, a run folder, https://...#sha256=..., torchvision://NAME[:WEIGHTS]; null: none"
     )
     prefix: str | None = option(None, "take only the keys below it, without it")
-    rename: list[str] = option([], "rules 'PATTERN -> REPLACEMENT', regular expressions for keys, in order", check=_rule)
+    rename: list[str] = option(
+        [], "rules 'PATTERN -> REPLACEMENT', regular expressions for keys, in order", check=_rule
+    )
     min_match: float = option(0.5, "least share of the net's tensors that must fit, or the run is refused", ge=0, le=1)
     strict: bool = option(False, "refuse unless every key and shape of both sides matches")
 

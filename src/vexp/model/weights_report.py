@@ -51,7 +51,9 @@ class LoadReport:
         random = [key for key in self.reinitialised if key not in head]
         if not random:
             return []
-        return [f"{len(random)} tensors beside the classifier are not in the file and keep their values: {_some(random)}"]
+        return [
+            f"{len(random)} tensors beside the classifier are not in the file and keep their values: {_some(random)}"
+        ]
 
     def details(self) -> str:
         """A line a kind, with the count and the first names."""

@@ -36,43 +36,50 @@ class Located:
     notes: list[str] = field(default_factory=list)
 
 
-def check(named: str) -> None:
-    """Refuse what cannot be there, without network and without torch.
+def check(key: str, named: str) -> None:
+    """Refuse what cannot be had, without network and without torch; ``key`` is the option that names it.
 
     Raises:
         UserError: no such file, or a scheme that vexp does not read.
     """
+    fault = _fault(named)
+    if fault is not None:
+        raise UserError(f"{key}={named}: {fault}")
+
+
+def _fault(named: str) -> str | None:
     scheme = _scheme(named)
     if scheme in ("https", "torchvision"):
-        return
+        return None
+    if scheme is None:
+        return None if Path(named).expanduser().exists() else "no such checkpoint or run folder"
     if scheme == "http":
-        if urlparse(named).hostname not in _THIS_MACHINE:
-            raise UserError(f"{named}: anybody on the way can change what comes over http; use https")
-    elif scheme in _OPENMMLAB:
-        raise UserError(
-            f"{named}: names of OpenMMLab's list are not known here; give the address behind the name "
-            "(https://download.openmmlab.com/...pth, its last eight digits are checked) or the downloaded file"
+        mine = urlparse(named).hostname in _THIS_MACHINE
+        return None if mine else "anybody on the way can change what comes over http; use https"
+    if scheme in _OPENMMLAB:
+        return (
+            "names of OpenMMLab's list are not known here; give the address behind the name "
+            "(https://download.openmmlab.com/...pth, the last eight digits of which are checked) or the downloaded file"
         )
-    elif scheme == "modelzoo":
-        raise UserError(f"{named}: write torchvision://{named.partition('://')[2]}")
-    elif scheme is not None:
-        raise UserError(f"{named}: {scheme}:// is not read; weights are named by {_FORMS}")
-    elif not Path(named).expanduser().exists():
-        raise UserError(f"{named}: no such checkpoint or run folder")
+    if scheme == "modelzoo":
+        return f"write torchvision://{named.partition('://')[2]}"
+    return f"{scheme}:// is not read; weights are named by {_FORMS}"
 
 
 def locate(named: str | Path) -> Located:
     """The file that is meant, downloaded where it has to be.
 
-    A run folder stands for its last checkpoint. Downloads are kept in torch.hub's folder (``$TORCH_HOME/hub``) and are
-    verified whenever they are used, by ``#sha256=DIGITS`` (8 or more) after the address, or by the digits that torch.hub
-    and OpenMMLab put at the end of a file name.
+    A run folder stands for its last checkpoint. Downloads are kept in torch.hub's folder (``$TORCH_HOME/hub``) and
+    verified whenever they are used: by ``#sha256=DIGITS`` (8 or more) after the address, or by the digits that
+    torch.hub and OpenMMLab put at the end of a file name.
 
     Raises:
         UserError: it is not there, cannot be downloaded, or is not what its checksum says.
     """
     text = str(named)
-    check(text)
+    fault = _fault(text)
+    if fault is not None:
+        raise UserError(f"{text}: {fault}")
     scheme = _scheme(text)
     if scheme == "torchvision":
         return _torchvision(text)
@@ -96,7 +103,9 @@ def _torchvision(named: str) -> Located:
         published = get_model_weights(name)
     except ValueError:
         close = difflib.get_close_matches(name, list_models(), n=1)
-        raise UserError(f"{named}: torchvision has no {name!r}" + (f"; did you mean {close[0]}?" if close else "")) from None
+        raise UserError(
+            f"{named}: torchvision has no {name!r}" + (f"; did you mean {close[0]}?" if close else "")
+        ) from None
     names = list(published.__members__)
     if not names or (wanted and wanted not in names):
         raise UserError(f"{named}: published weights of {name}: {', '.join(names) or 'none'}")
