@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from vexp.model.init import check_init, initialize
 from vexp.model.weights_options import Weights
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def _multiple_of_eight(value: int) -> str | None:
@@ -34,6 +34,13 @@ class Model(Checked, ABC):
     norm_eval: bool = option(False, "norm layers stay in eval mode in training: batch statistics are never used")
     partial_bn: bool = option(False, "freeze all batch norm layers but the first (TSN)")
 
+    def adapt(self, tensors: Mapping[str, Tensor], net: nn.Module) -> Mapping[str, Tensor]:
+        """Weights that another program saved under the names and in the shapes of ``net``.
+
+        Names and shapes that are the net's own are left as they are. Default: all are.
+        """
+        return tensors
+
     @abstractmethod
     def net(self, num_classes: int) -> nn.Module:
         """The untrained net, its classifier as wide as the data has classes."""
@@ -52,6 +59,7 @@ class Model(Checked, ABC):
         from vexp.model.freeze import freeze
 
         net = self.net(num_classes)
+        net.__dict__["adapt_weights"] = self.adapt  # for load_checkpoint, which is given the net alone
         if pretrained and self.init is not None:
             initialize(net, self.init, tell=tell)
         if pretrained and self.weights.path is not None:

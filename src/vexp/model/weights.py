@@ -85,7 +85,8 @@ def load_checkpoint(
     """Load weights from anywhere (see ``read_checkpoint``) as ``load_state_dict`` does.
 
     The state dict is found behind the wrapping of vexp (averaged weights where there are), mmaction2, Lightning,
-    PySlowFast, torchvision's references; the marks of DataParallel and torch.compile are taken off. Where not one key
+    PySlowFast, torchvision's references; the marks of DataParallel and torch.compile are taken off, and a net of
+    ``build_model`` reads the names that other programs have for its tensors. Where not one key
     fits, but many do without (or below) a prefix, that prefix is taken off (or put on) and the report says so.
 
     Args:
@@ -106,6 +107,7 @@ def load_checkpoint(
         file.tensors = _below(prefix, file.tensors, source)
         file.notes.append(f"keys below {prefix}")
     file.tensors = renamed(file.tensors, rename, source)
+    adapt(module, file)
     if prefix is None and not file.tensors.keys() & module.state_dict().keys():
         _find_prefix(module, file)
     return _load(module, file, source, min_match, strict, tell)
@@ -118,6 +120,18 @@ def open_weights(located: Located, named: str | Path) -> WeightFile:
         file.metadata, file.kind = located.metadata, "torchvision"
     file.notes[:0] = located.notes
     return file
+
+
+def adapt(module: nn.Module, file: WeightFile) -> None:
+    """Put another program's names for the tensors of a net that knows them (``Model.adapt``) into its own."""
+    known = getattr(module, "adapt_weights", None)
+    if known is None or file.kind == "vexp":
+        return
+    tensors = dict(known(file.tensors, module))
+    strangers = len(file.tensors.keys() - tensors.keys())
+    if strangers:
+        file.notes.append(f"{strangers} keys in this net's names")
+    file.tensors = tensors
 
 
 def load_exactly(module: nn.Module, content: Mapping[str, Any], source: str) -> None:

@@ -15,7 +15,8 @@ _COUNTER = "num_batches_tracked"  # of batch norm: older files lack it, and it i
 class Fit:
     """``tensors``: what will be written, in the net's shapes. ``matched``: keys that fit as they are; ``reshaped``: in
     another form of the same shape, with both; ``reinitialised``: the net's own that keep their values, with the reason;
-    ``heads``: those of them that differ in the number of classes alone; ``ignored``: keys that have no place."""
+    ``heads``: those of them that are the classifier's: they differ in the number of classes alone, or are the net's
+    last layer and not in the file; ``ignored``: keys that have no place."""
 
     tensors: dict[str, Tensor]
     matched: list[str]
@@ -63,6 +64,10 @@ def fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> Fit:
                 classes.add((theirs.shape[0], mine.shape[0]))
     if len(classes) > 1:  # layers of many widths: a wider or narrower net, not another number of classes
         result.heads.clear()
+    last = next(reversed(own), "").rpartition(".")[0]
+    layer = [key for key in own if key.rpartition(".")[0] == last]
+    if layer and not any(key in tensors for key in layer):  # a classifier that was left out of the file
+        result.heads.extend(key for key in layer if key in result.reinitialised)
     return result
 
 

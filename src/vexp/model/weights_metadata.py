@@ -53,8 +53,8 @@ class Metadata:
 
 
 def of_vexp(content: Mapping[str, Any]) -> Metadata:
-    """Of a vexp checkpoint: its config and its classes."""
-    img_norm = (content.get("config") or {}).get("img_norm") or {}
+    """Of a vexp checkpoint: its config (of converted weights without a net: ``img_norm``) and its classes."""
+    img_norm = content.get("img_norm") or (content.get("config") or {}).get("img_norm") or {}
     return Metadata(
         mean=_three(img_norm.get("mean")), std=_three(img_norm.get("std")), to_bgr=img_norm.get("to_bgr"),
         classes=_names(content.get("classes")),

@@ -47,8 +47,7 @@ class LoadReport:
 
     def warnings(self) -> list[str]:
         """What is likely not meant: layers beside the classifier that keep random values."""
-        head = set(self.fit.heads) | _last_layer(self.reinitialised, self.matched)
-        random = [key for key in self.reinitialised if key not in head]
+        random = [key for key in self.reinitialised if key not in self.fit.heads]
         if not random:
             return []
         return [
@@ -72,14 +71,6 @@ class LoadReport:
         lines += [f"  {line}" for line in self.metadata.lines()]
         lines += [f"  warning: {warning}" for warning in self.warnings()]
         return "\n".join(lines)
-
-
-def _last_layer(missing: list[str], matched: list[str]) -> set[str]:
-    """The keys of one layer that is missing as a whole: a classifier that was left out of the file."""
-    layers = {key.rpartition(".")[0] for key in missing}
-    if len(layers) == 1 and not any(key.rpartition(".")[0] in layers for key in matched):
-        return set(missing)
-    return set()
 
 
 def _some(keys: list[str]) -> str:
