@@ -107,8 +107,10 @@ def load_checkpoint(
         file.tensors = _below(prefix, file.tensors, source)
         file.notes.append(f"keys below {prefix}")
     file.tensors = renamed(file.tensors, rename, source)
+    own, as_read = module.state_dict().keys(), file.tensors
     adapt(module, file)
-    if prefix is None and not file.tensors.keys() & module.state_dict().keys():
+    if prefix is None and not file.tensors.keys() & own:
+        file.tensors = as_read
         _find_prefix(module, file)
     return _load(module, file, source, min_match, strict, tell)
 
