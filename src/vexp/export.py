@@ -45,6 +45,7 @@ def _main() -> None:
     config, content = open_checkpoint(path, words)
     form, split = str(options["format"]), str(options["split"])
     out = Path(options["out"]).expanduser().absolute() if options["out"] else None
+    config.backend.compile = False  # what is exported is the net itself
     trained = open_trained(config, path, content)
     done = export(trained, out or run_folder(path) / "export" / f"model{FORMATS[form]}", form=form, split=split)
     batch = "any" if done.dynamic else "1"

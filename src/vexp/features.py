@@ -37,6 +37,7 @@ def _main() -> None:
 
     config, content = open_checkpoint(path, words)
     pieces, faults = pieces_of(options.input, window=options.window, stride=options.stride)
+    config.backend.compile = False  # the features are looked up inside the net
     trained = open_trained(config, path, content)
     forward = features(trained.model, len(trained.classes))
     rows: list[NDArray[np.float32]] = []

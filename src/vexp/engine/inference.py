@@ -65,12 +65,13 @@ def open_trained(config: Config, path: Path, content: dict[str, Any]) -> Trained
         UserError: the weights are not those of the config's net.
     """
     set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
+    config.backend.set_switches()
     device = pick_device(config.device)
     classes = list(content["classes"])
     model = build_model(config.model, len(classes), pretrained=False)
     load_exactly(model, content, str(path))
     step, epoch = int(content.get("step", 0)), int(content.get("epoch", 0))
-    return Trained(model.to(device).eval(), config, classes, device, path, step, epoch)
+    return Trained(config.backend.prepare(model, device).eval(), config, classes, device, path, step, epoch)
 
 
 def pieces_of(named: Path, *, window: float | None, stride: float | None) -> tuple[list[Piece], list[tuple[str, str]]]:
