@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_ones_own_code_gets_the_same_messages(own_code: Path, words: list[str], 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_composes(command: str) -> None:
-    flags, words = split_flags(command.split())
+    flags, words = split_flags(shlex.split(command))
     if "RUN" not in command:
         assert set(flags) <= {"-m", "--cfg", "job"}
         for word in words if "-m" in flags else []:

@@ -104,6 +104,28 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
+def looks_right(path: Path) -> bool:
+    """Whether a file begins as checkpoints do. A web page, an archive of another kind, an empty file do not."""
+    with path.open("rb") as file:
+        return file.read(2).startswith(_BEGINNINGS)
+
+
+def locate(named: str | Path) -> Path:
+    """A checkpoint file, or the last of a run folder.
+
+    Raises:
+        UserError: the folder holds none that can be read.
+    """
+    path = Path(named).expanduser().absolute()
+    if not path.is_dir():
+        return path
+    for folder in (path / "checkpoints", path):
+        found = find(folder) if folder.is_dir() else None
+        if found is not None:
+            return found
+    raise UserError(f"{path}: holds no checkpoint that can be read")
+
+
 def prunable(names: Iterable[str], keep: int) -> list[str]:
     """The periodic checkpoints beyond the ``keep`` newest of their unit; none with ``keep`` -1."""
     if keep < 0:

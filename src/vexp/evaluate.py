@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vexp.config.command_line import report_faults, take_options
-from vexp.config.compose import Saved, compose
 from vexp.config.messages import ConfigError, near
+from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
 from vexp.data.options import SPLITS
 from vexp.engine.threads import let_waiting_threads_sleep
 
@@ -38,13 +38,9 @@ def _main() -> None:
     path = checkpoint_of(Path(options["run"]).expanduser().absolute(), options["checkpoint"])
 
     let_waiting_threads_sleep()
-    from vexp import checkpoint
     from vexp.engine.evaluation import evaluate_checkpoint
 
-    state = checkpoint.load(path)
-    if not {"config", "model", "classes"} <= state.keys():
-        raise ConfigError(f"{path}: is no checkpoint of a vexp run (it holds {', '.join(list(state)[:5])})")
-    config = compose(words, saved=Saved(state["config"], path))
+    config, state = open_checkpoint(path, words)
     folder = Path(options["out"]).expanduser().absolute() if options["out"] else report_folder(path, split)
     done = evaluate_checkpoint(config, path, state, split=split, folder=folder)
 
@@ -60,30 +56,9 @@ def _main() -> None:
     console.print(f"predictions.csv, per_class.csv, confusion.png, report.json in {done.folder}")
 
 
-def checkpoint_of(run: Path, wanted: str | None) -> Path:
-    """The checkpoint file that is meant: a file itself; of a run folder the best, else the last.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if run.is_file():
-        return run
-    if not run.is_dir():
-        raise ConfigError(f"run={run}: no such run folder or checkpoint")
-    if wanted is not None and Path(wanted).expanduser().is_file():
-        return Path(wanted).expanduser().absolute()
-    folder = run / "checkpoints"
-    names = [f"{wanted}.pth", wanted] if wanted is not None else ["best.pth", "last.pth"]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    there = ", ".join(sorted(path.name for path in folder.glob("*.pth"))) or "none"
-    raise ConfigError(f"run={run}: has no checkpoint {wanted or 'best.pth or last.pth'}; there: {there}")
-
-
 def report_folder(path: Path, split: str) -> Path:
     """``eval`` of the run folder that holds the checkpoint; ``eval/test`` for another split than val."""
-    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    run = run_folder(path)
     return run / "eval" if split == "val" else run / "eval" / split
 
 

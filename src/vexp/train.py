@@ -38,6 +38,7 @@ from vexp.config.schema import Config
 from vexp.config.store import register
 from vexp.engine.threads import let_waiting_threads_sleep
 from vexp.errors import UserError
+from vexp.model.weights_source import check as check_source
 
 #: Exit status of a run that a signal ended with a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later".
 EXIT_INTERRUPTED = 75
@@ -91,9 +92,13 @@ class _Door:
         """What the run will read must be there: said before torch is imported and a run folder made."""
         try:
             config.data.check_files()
-            for key, named in (("resume", config.resume), ("init_from", config.init_from)):
-                if named not in (None, "auto") and not Path(str(named)).expanduser().exists():
-                    raise UserError(f"{key}={named}: no such checkpoint or run folder")
+            if config.resume not in (None, "auto") and not Path(str(config.resume)).expanduser().exists():
+                raise UserError(f"resume={config.resume}: no such checkpoint or run folder")
+            if config.resume is None:  # a run that goes on does not read them again
+                own = getattr(getattr(config.model, "weights", None), "path", None)
+                for key, named in (("init_from", config.init_from), ("model.weights.path", own)):
+                    if named is not None:
+                        check_source(key, named)
         except UserError as error:
             lines = [f"{line}{self.origins.of(line.partition('=')[0])}" for line in str(error).splitlines()]
             raise UserError("\n".join(lines)) from None

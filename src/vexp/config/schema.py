@@ -82,7 +82,9 @@ class Config(Checked):
     resume: str | None = option(
         None, "go on from a checkpoint: auto (the newest of this run folder), a file or a run folder"
     )
-    init_from: str | None = option(None, "start from the weights of a checkpoint file or run folder")
+    init_from: str | None = option(
+        None, "start from these weights, as model.weights.path, for any net: a file, a run folder, an address"
+    )
     plugins: list[str] = option([], "packages of one's own that the config may build from")
 
     def __post_init__(self) -> None:
@@ -97,8 +99,10 @@ class Config(Checked):
                 "deterministic=true and cudnn_benchmark=true: benchmarking may choose another algorithm in the next "
                 "run, which is what deterministic rules out; set one of them to false"
             )
-        if self.resume is not None and self.init_from is not None:
+        if self.resume not in (None, "auto") and self.init_from is not None:
             raise ValueError("resume and init_from are both set: resume continues a run, init_from starts a new one")
+        if self.init_from is not None and getattr(getattr(self.model, "weights", None), "path", None) is not None:
+            raise ValueError("init_from and model.weights.path are both set: give the weights to start from once")
         for split in ("train", "val"):
             if not self.pipeline.of(split):
                 raise ValueError(f"pipeline.{split}: holds no step; choose an option, pipeline=...")

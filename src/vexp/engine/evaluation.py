@@ -11,10 +11,11 @@ from vexp.data.loader import InOrder, batches_of, make_loader
 from vexp.engine.experiment import make_dataset, pick_device
 from vexp.engine.protocol import evaluation_protocol, views_text
 from vexp.engine.seed import set_global_switches
-from vexp.engine.state import load_weights
 from vexp.errors import UserError
 from vexp.evaluation.evaluate import measure, predict
 from vexp.evaluation.report import write_report
+from vexp.model import build_model
+from vexp.model.weights import load_exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
         raise UserError(f"split={split}: the data has no such split")
     source = dataset.source
     _same_classes(state["classes"], source.classes, path)
-    model = config.backend.prepare(config.model.build(len(source.classes)), device)
-    load_weights(model, state, str(path))
+    model = build_model(config.model, len(source.classes), pretrained=False)
+    load_exactly(model, state, str(path))
+    model = config.backend.prepare(model, device)
     batches = InOrder(len(dataset), config.data.eval_batch_size or config.data.batch_size)
     loader = make_loader(dataset, batches, num_workers=config.data.num_workers, device=device, persistent=False)
     predictions = predict(

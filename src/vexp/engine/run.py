@@ -20,7 +20,8 @@ from vexp.engine.loop import train
 from vexp.engine.outputs import Outputs, checkpoint_folder
 from vexp.engine.run_dir import write_atomic, write_settings
 from vexp.engine.seed import set_global_switches
-from vexp.engine.state import TrainState, load_weights
+from vexp.engine.starting_weights import starting_model
+from vexp.engine.state import TrainState
 from vexp.engine.summary import conclude, introduce
 from vexp.errors import UserError
 from vexp.evaluation.best import Best
@@ -67,9 +68,12 @@ def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
     config.backend.set_switches()
     log.say(f"run folder {folder}")
     exp = set_up(config)
-    model = config.backend.prepare(config.model.build(len(exp.classes)), exp.device)
+    resumed = _resumed_from(exp, folder, log)
+    model = starting_model(config, exp.classes, log, fresh=resumed is None)
+    model = config.backend.prepare(model, exp.device)
     state = new_state(exp, model)
-    _start_from(exp, state, folder, log)
+    if resumed is not None:
+        _resume(exp, state, resumed, log)
     introduce(exp, model, log)
     show_groups(exp, state.optimizer, model, folder, log)
     again = config.eval.before_training(state.step, exp.plan.steps_per_epoch)
@@ -97,24 +101,20 @@ def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     )
 
 
-def _start_from(exp: Experiment, state: TrainState, folder: Path, log: RunLog) -> None:
-    """``init_from`` and ``resume``; a fresh start where neither is set, or resume=auto finds nothing."""
+def _resumed_from(exp: Experiment, folder: Path, log: RunLog) -> Path | None:
+    """The checkpoint that the run goes on from; None for a fresh start, also where resume=auto finds nothing."""
     config = exp.config
-    if config.init_from is not None:
-        path = checkpoint_path(config.init_from)
-        load_weights(state.model, checkpoint.load(path), str(path))
-        if state.ema is not None:
-            state.ema = config.ema.build(state.model)
-        log.say(f"weights from {path}")
     if config.resume is None:
-        return
-    if config.resume == "auto":
-        found = checkpoint.find(checkpoint_folder(exp, folder), on_damage=log.say)
-    else:
-        found = checkpoint_path(config.resume)
+        return None
+    if config.resume != "auto":
+        return checkpoint.locate(config.resume)
+    found = checkpoint.find(checkpoint_folder(exp, folder), on_damage=log.say)
     if found is None:
         log.say("resume=auto: no checkpoint here yet, starting fresh")
-        return
+    return found
+
+
+def _resume(exp: Experiment, state: TrainState, found: Path, log: RunLog) -> None:
     changes = state.load_state_dict(checkpoint.load(found), str(found))
     log.say(f"resumed from {found} after step {state.step} (epoch {exp.epoch(state.step)})")
     for change in changes:
@@ -124,19 +124,3 @@ def _start_from(exp: Experiment, state: TrainState, folder: Path, log: RunLog) -
             f"{found}: was saved after step {state.step}, the run ends at {exp.total_steps}: nothing is left; "
             "raise epochs or max_steps"
         )
-
-
-def checkpoint_path(named: str) -> Path:
-    """A checkpoint file, or the newest of a run folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = Path(named).expanduser().absolute()
-    if not path.is_dir():
-        return path
-    for folder in (path / "checkpoints", path):
-        found = checkpoint.find(folder) if folder.is_dir() else None
-        if found is not None:
-            return found
-    raise UserError(f"{path}: holds no checkpoint that can be read")

@@ -133,28 +133,6 @@ def setting_changes(saved: list[dict[str, Any]], chosen: list[dict[str, Any]]) -
     return lines if more <= 0 else [*lines[:_MOST_CHANGES], f"... and {more} more changes, see param_groups.csv"]
 
 
-def load_weights(model: nn.Module, state: dict[str, Any], source: str) -> None:
-    """The weights of a vexp checkpoint (their average where it has one), or a bare state dict, into ``model``.
-
-    Raises:
-        UserError: keys or shapes differ; nothing is loaded then.
-    """
-    weights = state.get("model", state)
-    if "ema" in state:
-        averaged = {key: value for key, value in state["ema"].items() if key.startswith("module.")}
-        weights = {key.removeprefix("module."): value for key, value in averaged.items()}
-    own = model.state_dict()
-    wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
-    extra = [key for key in weights if key not in own]
-    if wrong or extra:
-        named = ", ".join((wrong or extra)[:3])
-        raise UserError(
-            f"{source}: is of another net: {len(own) - len(wrong)} of {len(own)} tensors fit, {len(extra)} of its own "
-            f"have no place (the first: {named})"
-        )
-    model.load_state_dict(weights)
-
-
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != "params"}
 

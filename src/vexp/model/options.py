@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from vexp.errors import UserError
 from vexp.fields import Checked, option
+from vexp.model.init import check_init, initialize
+from vexp.model.weights_options import Weights
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def _multiple_of_eight(value: int) -> str | None:
@@ -21,25 +24,46 @@ def _multiple_of_eight(value: int) -> str | None:
 class Model(Checked, ABC):
     """What every option has: an option of one's own is a subclass with ``net``."""
 
+    init: Any = option(
+        None, "values to begin with, by layer: {type: Normal, std: 0.01, layer: Linear}, or a list", check=check_init
+    )
+    weights: Weights = field(default_factory=Weights)
     freeze: list[str] = option(
         [], "modules or parameters that are not trained, by dotted path; * and [12] as in file names (layer[12])"
     )
     norm_eval: bool = option(False, "norm layers stay in eval mode in training: batch statistics are never used")
     partial_bn: bool = option(False, "freeze all batch norm layers but the first (TSN)")
 
+    def adapt(self, tensors: Mapping[str, Tensor], net: nn.Module) -> Mapping[str, Tensor]:
+        """Weights that another program saved under the names and in the shapes of ``net``.
+
+        Names and shapes that are the net's own are left as they are. Default: all are.
+        """
+        return tensors
+
     @abstractmethod
     def net(self, num_classes: int) -> nn.Module:
         """The untrained net, its classifier as wide as the data has classes."""
 
-    def build(self, num_classes: int) -> nn.Module:
-        """The net that a run starts from.
+    def build(self, num_classes: int, *, pretrained: bool = True, tell: Callable[[Any], object] = print) -> nn.Module:
+        """The net that a run starts from: ``net``, then ``init``, then ``weights``, then what is frozen.
+
+        Args:
+            num_classes: width of the classifier.
+            pretrained: false leaves out init and weights, for a net whose values a checkpoint is about to set.
+            tell: is given what init and weights did, to be printed.
 
         Raises:
-            UserError: a part to be frozen that is not there, or nothing left to train.
+            UserError: weights that do not fit, a part to be frozen that is not there, or nothing left to train.
         """
         from vexp.model.freeze import freeze
 
         net = self.net(num_classes)
+        net.__dict__["adapt_weights"] = self.adapt  # for load_checkpoint, which is given the net alone
+        if pretrained and self.init is not None:
+            initialize(net, self.init, tell=tell)
+        if pretrained and self.weights.path is not None:
+            self.weights.load(net, self.weights.path, tell)
         freeze(net, self.freeze, norm_eval=self.norm_eval, partial_bn=self.partial_bn)
         return net
 

@@ -1,0 +1,140 @@
+"""A trained net at work on videos without labels: the sampler, pipeline and reduction of views are evaluation's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vexp.config.schema import Config
+from vexp.data.dataset import Batch, ClipDataset, Failure
+from vexp.data.footage import Footage, Piece, find_videos, windows_of
+from vexp.data.loader import InOrder, make_loader
+from vexp.engine.experiment import pick_device
+from vexp.engine.seed import set_global_switches
+from vexp.errors import UserError
+from vexp.evaluation.evaluate import reduce_views
+from vexp.model import build_model
+from vexp.model.weights import load_exactly
+
+_SHOWN_FRAMES = 6  # of a video in pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A net with the weights of a checkpoint, in eval mode; ``path``: that checkpoint."""
+
+    model: nn.Module
+    config: Config
+    classes: list[str]
+    device: torch.device
+    path: Path
+    step: int
+    epoch: int
+
+    def views(self, frames: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        """uint8 (N, V, T, H, W, 3) RGB -> ``forward`` of every view, float32 (N, V, ...) on the CPU."""
+        flat = frames.flatten(0, 1)
+        parts = []
+        with torch.no_grad():
+            for part in torch.split(flat, self.config.eval.max_views_per_forward or len(flat)):
+                with self.config.amp.autocast(self.device):
+                    clips = self.config.img_norm.apply(part.to(self.device, non_blocking=True))
+                    parts.append(forward(clips).float().cpu())
+        joined = torch.cat(parts)
+        return joined.view(*frames.shape[:2], *joined.shape[1:])
+
+    def scores(self, frames: Tensor) -> NDArray[np.float32]:
+        """uint8 (N, V, T, H, W, 3) RGB -> float32 (N, classes), as evaluation scores these views."""
+        scores: NDArray[np.float32] = reduce_views(
+            self.views(frames, self.model), self.config.eval.view_reduction
+        ).numpy()
+        return scores
+
+
+def open_trained(config: Config, path: Path, content: dict[str, Any]) -> Trained:
+    """The net of a checkpoint's content.
+
+    Raises:
+        UserError: the weights are not those of the config's net.
+    """
+    set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
+    config.backend.set_switches()
+    device = pick_device(config.device)
+    classes = list(content["classes"])
+    model = build_model(config.model, len(classes), pretrained=False)
+    load_exactly(model, content, str(path))
+    step, epoch = int(content.get("step", 0)), int(content.get("epoch", 0))
+    return Trained(config.backend.prepare(model, device).eval(), config, classes, device, path, step, epoch)
+
+
+def pieces_of(named: Path, *, window: float | None, stride: float | None) -> tuple[list[Piece], list[tuple[str, str]]]:
+    """(videos or their windows, (name, reason) of each that cannot be cut into windows).
+
+    Raises:
+        UserError: there is no video.
+    """
+    pieces: list[Piece] = []
+    faults = []
+    for path, name in find_videos(named):
+        if window is None:
+            pieces.append(Piece(path, name))
+            continue
+        try:
+            pieces += windows_of(path, name, window=window, stride=stride or window)
+        except UserError as error:
+            faults.append((name, str(error)))
+    return pieces, faults
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the net made of a piece: ``values`` float32 (D,), ``shown``: some frames that it saw, uint8 (k, H, W, 3);
+    or the ``error`` for which there are none."""
+
+    piece: Piece
+    values: NDArray[np.float32] | None = None
+    shown: NDArray[np.uint8] | None = None
+    error: str = ""
+
+
+def answers(
+    trained: Trained,
+    pieces: Sequence[Piece],
+    values: Callable[[Tensor], NDArray[np.float32]],
+    *,
+    split: str,
+    show: int = 0,
+) -> Iterator[Answer]:
+    """``values`` of the views of each piece, in order. A video that cannot be read is an answer with an error.
+
+    Args:
+        values: uint8 (1, V, T, H, W, 3) -> float32 (1, D).
+        split: whose steps of the pipeline: val or test.
+        show: keep frames of so many pieces for pictures.
+    """
+    config = trained.config
+    source = Footage(pieces, trained.classes)
+    dataset = ClipDataset(source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy)
+    # One video a batch: their pictures may differ in size, and one that fails must not take others with it.
+    workers = config.data.num_workers if len(pieces) > 1 else 0
+    loader = make_loader(dataset, InOrder(len(pieces), 1), num_workers=workers, device=trained.device, persistent=False)
+    for number, (piece, item) in enumerate(zip(pieces, loader, strict=True)):
+        if isinstance(item, Failure):
+            yield Answer(piece, error=item.message)
+        else:
+            yield Answer(piece, values(item.frames)[0], _shown(item) if number < show else None)
+
+
+def _shown(batch: Batch) -> NDArray[np.uint8]:
+    """Some frames of the middle view."""
+    view = batch.frames[0, batch.frames.shape[1] // 2].numpy()
+    chosen = np.linspace(0, len(view) - 1, min(_SHOWN_FRAMES, len(view))).round().astype(int)
+    frames: NDArray[np.uint8] = view[chosen].copy()  # a worker's tensor holds an open file
+    return frames

@@ -1,0 +1,59 @@
+"""A picture of what a net saw and said: a row a video, some of its frames beside the best classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BARS = 5  # classes of a row at most
+_LETTERS = 34  # of a class name; longer ones are cut
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``frames``: uint8 (k, H, W, 3) RGB; ``top``: up to 5 (class, score), the best first."""
+
+    title: str
+    frames: NDArray[np.uint8]
+    top: Sequence[tuple[str, float]]
+
+
+def draw_contact_sheet(path: Path, rows: Sequence[Row], *, title: str) -> None:
+    """Write the picture; as wide as needed for the frames, a row as high as its bars.
+
+    Args:
+        path: a .png file.
+        rows: at least one.
+        title: above the first row.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+    strips = [np.concatenate([_framed(frame) for frame in row.frames], axis=1) for row in rows]
+    figure = Figure(figsize=(12, 0.5 + 1.55 * len(rows)), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), 2, squeeze=False, width_ratios=[2.4, 1])
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    for row, strip, (left, right) in zip(rows, strips, axes, strict=True):
+        left.imshow(strip)
+        left.set_axis_off()
+        left.set_title(row.title, loc="left", fontsize=9, parse_math=False)  # a $ is a dollar
+        places = _BARS - 1 - np.arange(len(row.top))
+        right.barh(places, [score for _, score in row.top], color=["#8ab6dc"] + ["#d6e4f0"] * (len(row.top) - 1))
+        right.set_xlim(0, 1)
+        right.set_ylim(-0.6, _BARS - 0.4)
+        right.set_axis_off()
+        for place, (name, score) in zip(places, row.top, strict=True):
+            short = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
+            right.text(0.02, place, f"{score:.3f}  {short}", va="center", fontsize=9, parse_math=False)
+    figure.savefig(path)
+
+
+def _framed(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With a white gap to the next one."""
+    gap = max(1, frame.shape[1] // 40)
+    return np.pad(frame, ((0, 0), (0, gap), (0, 0)), constant_values=255)

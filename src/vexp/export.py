@@ -1,0 +1,60 @@
+"""``python -m vexp.export run=RUN [format=onnx|torch] [out=FILE] [checkpoint=best|last|FILE] [split=val|test]``.
+
+Writes the net of a run (``run=`` may also be a checkpoint file) as one file for other programs, and beside it
+FILE.json: what goes in (name, shape, layout, colour order, mean, std, which frames), what comes out, the classes. The
+exported file is run and held against the net before it is kept. ``pip install 'vexp[export]'`` for ONNX.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from vexp.config.command_line import report_faults, take_options
+from vexp.config.messages import ConfigError, near
+from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
+from vexp.engine.threads import let_waiting_threads_sleep
+
+_ALLOWED = {"format": ("onnx", "torch"), "split": ("val", "test")}
+
+
+def main() -> None:
+    """The command line."""
+    report_faults(_main)
+
+
+def _main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    names = {"run": None, "format": "onnx", "out": None, "checkpoint": None, "split": "val"}
+    options, words = take_options(sys.argv[1:], names)
+    if options["run"] is None:
+        raise ConfigError("run: name a run folder or a checkpoint, python -m vexp.export run=RUN")
+    for key, allowed in _ALLOWED.items():
+        if options[key] not in allowed:
+            value = str(options[key])
+            raise ConfigError(
+                f"{key}={value}: must be one of {', '.join(allowed)} (command line){near(value, allowed)}"
+            )
+    path = checkpoint_of(Path(options["run"]).expanduser().absolute(), options["checkpoint"])
+    let_waiting_threads_sleep()
+    from vexp.engine.export import FORMATS, export
+    from vexp.engine.inference import open_trained
+
+    config, content = open_checkpoint(path, words)
+    form, split = str(options["format"]), str(options["split"])
+    out = Path(options["out"]).expanduser().absolute() if options["out"] else None
+    config.backend.compile = False  # what is exported is the net itself
+    trained = open_trained(config, path, content)
+    done = export(trained, out or run_folder(path) / "export" / f"model{FORMATS[form]}", form=form, split=split)
+    batch = "any" if done.dynamic else "1"
+    print(f"{done.path}: clips float32 ({batch}, {', '.join(map(str, done.shape))}) -> {len(trained.classes)} logits")
+    if not done.dynamic:
+        print(f"  one clip at a time: {done.why_fixed}")
+    print(f"  run and compared: largest difference {done.difference:.2g}, largest logit {done.largest:.3g}")
+    print(f"  {done.path.name}.json says how clips are made and what the classes are")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""``python -m vexp.features run=RUN input=FILE|FOLDER [window=SECONDS stride=SECONDS] [overrides]``.
+
+What a trained net sees in videos that have no labels: the input of its classifier, averaged over the views of a video
+(or of each window of it). Writes features.npy, float32 (rows, D), and index.csv, which names the row of every video,
+into ``out=`` (default: features/ of the run folder). ``split=test`` takes the test steps of the pipeline.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+from vexp.config.command_line import report_faults
+from vexp.config.door_options import input_options
+from vexp.config.messages import ConfigError
+from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
+from vexp.engine.threads import let_waiting_threads_sleep
+
+
+def main() -> None:
+    """The command line."""
+    report_faults(_main)
+
+
+def _main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    options, words = input_options("features", sys.argv[1:])
+    path = checkpoint_of(options.run, options.checkpoint)
+    let_waiting_threads_sleep()
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vexp.engine.inference import answers, open_trained, pieces_of
+    from vexp.model.classifier import features
+
+    config, content = open_checkpoint(path, words)
+    pieces, faults = pieces_of(options.input, window=options.window, stride=options.stride)
+    config.backend.compile = False  # the features are looked up inside the net
+    trained = open_trained(config, path, content)
+    forward = features(trained.model, len(trained.classes))
+    rows: list[NDArray[np.float32]] = []
+    folder = options.out or run_folder(path) / "features"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "index.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "path", "start", "end", "error"])
+        found = answers(
+            trained, pieces, lambda frames: trained.views(frames, forward).mean(1).numpy(), split=options.split
+        )
+        for answer in found:
+            times = [f"{second:.3f}" for second in answer.piece.seconds or ()] or ["", ""]
+            writer.writerow(["" if answer.values is None else len(rows), answer.piece.name, *times, answer.error])
+            if answer.values is not None:
+                rows.append(answer.values)
+        writer.writerows(["", name, "", "", why] for name, why in faults)
+    if not rows:
+        raise ConfigError(f"input={options.input}: no video could be read; index.csv in {folder} says why")
+    np.save(folder / "features.npy", np.stack(rows))
+    failed = len(pieces) + len(faults) - len(rows)
+    print(
+        f"features.npy: {len(rows)} x {len(rows[0])}, index.csv in {folder}"
+        + (f"; {failed} not read" if failed else "")
+    )
+
+
+if __name__ == "__main__":
+    main()
