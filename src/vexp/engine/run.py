@@ -87,15 +87,22 @@ def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     optimizer = config.optimizer.build([p for p in model.parameters() if p.requires_grad])
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
-    metric = config.eval.best_metric()
     return TrainState(
         model=model,
         optimizer=optimizer,
         scaler=config.amp.scaler(exp.device),
         ema=config.ema.build(model),
         meter=Meter(config.log.interval, reset=config.log.reset_flag),
-        best=Best(metric, config.eval.greater_is_better()) if metric is not None and exp.val_set is not None else None,
+        best=_best(exp),
     )
+
+
+def _best(exp: Experiment) -> Best | None:
+    options = exp.config.eval
+    metric = options.best_metric()
+    if metric is None or exp.val_set is None:
+        return None
+    return Best(metric, options.greater_is_better(), options.patience)
 
 
 def _start_from(exp: Experiment, state: TrainState, folder: Path, log: RunLog) -> None:
@@ -124,6 +131,11 @@ def _start_from(exp: Experiment, state: TrainState, folder: Path, log: RunLog) -
         raise UserError(
             f"{found}: was saved after step {state.step}, the run ends at {exp.total_steps}: nothing is left; "
             "raise epochs or max_steps"
+        )
+    if state.stalled and state.best is not None:
+        raise UserError(
+            f"{found}: its run ended early, {state.best.metric} had not improved in {state.best.waited} evaluations; "
+            "raise eval.patience to go on"
         )
 
 
