@@ -17,6 +17,11 @@ from vexp.schedule import Every
             ["mean_class_accuracy", "top1_acc", "top5_acc", "loss"],
         ),
         ({"metrics": []}, ["loss"]),  # the loss is always measured
+        ({"topk": 3}, ["top3_acc", "mean_class_accuracy", "loss"]),
+        (
+            {"metrics": ["mean_average_precision", "mmit_mean_average_precision", "expected_calibration_error"]},
+            ["mean_average_precision", "mmit_mean_average_precision", "expected_calibration_error", "loss"],
+        ),
     ],
 )
 def test_names_of_the_results(values, results):
@@ -33,6 +38,8 @@ def test_names_of_the_results(values, results):
         ({"save_best": "mean_class_accuracy"}, "mean_class_accuracy", True),
         ({"save_best": "loss"}, "loss", False),
         ({"metrics": []}, "loss", False),
+        ({"metrics": ["expected_calibration_error"]}, "expected_calibration_error", False),
+        ({"metrics": ["mean_average_precision"]}, "mean_average_precision", True),
         ({"save_best": "loss", "rule": "greater"}, "loss", True),  # a rule that is given holds
         ({"save_best": "top1_acc", "rule": "less"}, "top1_acc", False),
         ({"save_best": None}, None, True),
@@ -55,6 +62,8 @@ def test_which_score_is_the_best(values, metric, greater):
         ("recall_macro", True),
         ("F1", True),
         ("auc", True),
+        ("Recall@100", True),  # mmcv overwrote the words that mmaction2 had added for it
+        ("expected_calibration_error", False),
         ("val_loss", False),
         ("loss_top", False),
         ("top1_error", False),  # an error of whatever is an error
@@ -79,10 +88,24 @@ def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"metrics": ["mean_average_precision"]}, "mean_average_precision is not built yet; metrics: top_k_accuracy"),
-        ({"metrics": ["top_k_accuracy", "AR@AN"]}, "AR@AN is not built yet"),
-        ({"save_best": "mAP@0.5IOU"}, "mAP@0.5IOU is not built yet"),
-        ({"save_best": "auc"}, "auc is not built yet"),
+        (
+            {"save_best": "mAP"},
+            r"results: top1.*\(eval.metrics=\[mean_average_precision\] gives mean_average_precision\)",
+        ),
+        ({"save_best": "mAP", "metrics": ["mean_average_precision"]}, "; mean_average_precision is meant?"),
+        ({"save_best": "expected_calibration_error"}, r"\(eval.metrics=\[expected_calibration_error\] gives"),
+        ({"patience": 3, "save_best": None}, "patience=3: needs the metric that is to improve"),
+        ({"patience": 0}, "patience=0: must be >= 1"),
+        ({"topk": []}, r"topk=\[\]: must be a number >= 1 or a list"),
+        ({"topk": [1, 1]}, r"topk=\[1,1\]: names a number twice"),
+        ({"topk": "5"}, "topk=5: must be a number"),
+        ({"topk": True}, "topk=true: must be a number"),
+        (
+            {"metrics": ["top_k_accuracy", "AR@AN"]},
+            "AR@AN is of another task .localisation, detection. and not built; metrics: top_k",
+        ),
+        ({"save_best": "mAP@0.5IOU"}, "mAP@0.5IOU is of another task"),
+        ({"save_best": "auc"}, "auc is of another task"),
         ({"metrics": ["top1_acc"]}, r"metrics=\[top1_acc\]: must be one of top_k_accuracy, mean_class_accuracy"),
         (
             {"save_best": "top1"},
@@ -92,7 +115,7 @@ def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
         ({"save_best": "top1_acc", "metrics": ["mean_class_accuracy"]}, "results: mean_class_accuracy, loss"),
         ({"save_best": ""}, "save_best=: is no result"),
         ({"rule": "more"}, "rule=more: must be one of greater, less"),
-        ({"topk": [1, 0]}, r"topk=\[1,0\]: must be >= 1"),
+        ({"topk": [1, 0]}, r"topk=\[1,0\]: must be a number >= 1"),
         ({"interval": 0}, "interval=0: must be >= 1, or -1 for never"),
         ({"start": -1}, "start=-1: must be >= 0"),
         ({"view_reduction": "mean"}, "view_reduction=mean: must be one of mean_prob, mean_logit, max_prob"),

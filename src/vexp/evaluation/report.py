@@ -53,6 +53,7 @@ def write_report(
         _write_classes(folder / "per_class.csv", matrix, classes)
         draw_confusion(folder / "confusion.png", matrix, classes, title=_title(results, protocol))
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (folder / FILE_NAME).unlink(missing_ok=True)  # that of an earlier evaluation would not belong to this report
     if predictions.view_logits is not None:
         save_view_logits(
             folder / FILE_NAME, predictions, classes=classes, name=name, protocol=protocol, options=options

@@ -65,14 +65,14 @@ def save_view_logits(
 def load_view_logits(path: Path) -> ViewLogits:
     """Raises UserError where the file is not there, or is no such file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             values = {name: file[name] for name in _FIELDS}
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; python -m vexp.evaluate run=RUN eval.save_view_logits=true writes it"
         ) from None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path}: is no view_logits.npz of vexp, or it is damaged ({error})") from None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        raise UserError(f"{path}: is no view_logits.npz of vexp, or it is damaged") from None  # NumPy advises pickle
     return ViewLogits(
         logits=values["logits"],
         ids=values["ids"],
