@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from vexp import checkpoint, compose, evaluate, train
+from vexp.data import source
 from vexp.data.dataset import Batch
 from vexp.engine.experiment import set_up
 from vexp.engine.loop import Timer, train_step
@@ -170,7 +171,15 @@ def test_bug_accuracies_of_exactly_zero_left_no_best_checkpoint(tmp_path: Path, 
 
 # ---- early stopping ----
 
-STALLED = ["data.train.indices=4", "data.val.indices=2", "optimizer=sgd", "optimizer.lr=0", "model.norm=group", "epochs=6", "checkpoint.interval=1"]
+STALLED = [
+    "data.train.indices=4",
+    "data.val.indices=2",
+    "optimizer=sgd",
+    "optimizer.lr=0",
+    "model.norm=group",
+    "epochs=6",
+    "checkpoint.interval=1",
+]
 
 
 def test_a_run_that_does_not_improve_ends_early(tmp_path: Path, tiny: list[str]) -> None:
@@ -231,3 +240,45 @@ def test_a_training_step_with_several_labels_a_video(tiny: list[str]) -> None:
     values = train_step(exp, state, iter([Batch(frames, labels, torch.arange(4))]), Timer())
     assert set(values) == {"loss"}
     torch.testing.assert_close(values["loss"], expected.detach())
+
+
+@pytest.mark.skipif(not hasattr(source, "is_multi_label"), reason="needs lists with several labels a video")
+def test_a_run_with_several_labels_a_video(
+    tmp_path: Path, motion_cache: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained, measured, saved, evaluated and scored again."""
+    compose(["data.train_clips=2", "data.val_clips=1"]).data.source("train")
+    (root,) = motion_cache.glob("*_train2_val1")
+    for split in ("train", "val"):
+        names = [line.split()[0] for line in (root / f"{split}.txt").read_text().splitlines()]
+        rows = [f"{name} {i % 4} {4 + i % 3}" for i, name in enumerate(names)]
+        (tmp_path / f"{split}.txt").write_text("\n".join(rows) + "\n")
+    (tmp_path / "classes.txt").write_text("\n".join("abcdefg") + "\n")
+    data = [
+        "data=video_list", f"data.classes={tmp_path}/classes.txt", "data.multi_label=true",
+        *(f"data.{split}.ann_file={tmp_path}/{split}.txt" for split in ("train", "val")),
+        *(f"data.{split}.data_prefix={root}" for split in ("train", "val")),
+    ]  # fmt: skip
+    words = [*(w for w in tiny if "_clips" not in w), *data, "loss=bce", "loss.class_weights=auto"]
+    with pytest.raises(
+        UserError, match=r"top_k_accuracy, mean_class_accuracy asks for one label.*take eval=multi_label"
+    ):
+        run(tmp_path / "refused", words)
+    with pytest.raises(UserError, match="take loss=bce"):
+        run(tmp_path / "refused", [*(w for w in words if "loss" not in w), "eval=multi_label"])
+
+    folder = tmp_path / "run"
+    result = run(folder, [*words, "eval=multi_label", "eval.save_view_logits=true"])
+    assert result["best"]["metric"] == "mean_average_precision"
+    val = next(r for r in records(folder, "val") if r["step"] == result["best"]["step"])
+    assert set(val) == {"mode", "step", "epoch", "mean_average_precision", "mmit_mean_average_precision", "loss"}
+    assert set(records(folder, "train")[0]) == {"mode", "step", "epoch", "lr", "loss"}
+    for word in (f"run={folder}", f"rescore={folder}"):
+        door(monkeypatch, word, f"out={tmp_path / 'again'}")
+        report = json.loads((tmp_path / "again" / "report.json").read_text())
+        assert report["metrics"] == {name: val[name] for name in report["metrics"]}
+    assert sorted(path.name for path in (folder / "eval").glob("*.*")) == [
+        "per_class.csv", "predictions.csv", "report.json", "view_logits.npz",
+    ]  # fmt: skip
+    first = (folder / "eval" / "predictions.csv").read_text().splitlines()[1]
+    assert "a;e" in first
