@@ -44,7 +44,8 @@ def test_a_metric_that_was_not_measured():
 
 
 @pytest.mark.parametrize("score", [None, 0.0, 0.75])
-def test_the_state_comes_back(score):
+def test_bug_a_run_counted_in_steps_forgot_its_best_on_resume(score):
+    """mmcv's iteration runner did not restore it; here it is part of the state, whatever is counted."""
     before = Best("top1_acc", True)
     if score is not None:
         before.offer({"top1_acc": score}, 20, 2)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from vexp import compose
 from vexp.evaluation.options import METRICS, Eval
 from vexp.schedule import Every
 
@@ -102,10 +103,10 @@ def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
         ({"topk": True}, "topk=true: must be a number"),
         (
             {"metrics": ["top_k_accuracy", "AR@AN"]},
-            "AR@AN is of another task .localisation, detection. and not built; metrics: top_k",
+            "AR@AN is not built yet; metrics: top_k_accuracy",
         ),
-        ({"save_best": "mAP@0.5IOU"}, "mAP@0.5IOU is of another task"),
-        ({"save_best": "auc"}, "auc is of another task"),
+        ({"save_best": "mAP@0.5IOU"}, "mAP@0.5IOU is not built yet"),
+        ({"save_best": "auc"}, "auc is not built yet"),
         ({"metrics": ["top1_acc"]}, r"metrics=\[top1_acc\]: must be one of top_k_accuracy, mean_class_accuracy"),
         (
             {"save_best": "top1"},
@@ -130,3 +131,9 @@ def test_what_cannot_work_is_refused(values, text):
 def test_when_it_is_due():
     assert Eval(interval=2, by_epoch=False, start=3).every() == Every(2, False, 3)
     assert Eval(interval=-1).every().interval == -1
+
+
+def test_bug_topk_as_a_list_was_a_type_error():
+    """All that YAML and JSON have; one number is taken, too."""
+    assert compose(["eval.topk=[1,3]"]).eval.topk == [1, 3]
+    assert compose(["eval.topk=3"]).eval.topk == [3]

@@ -68,7 +68,7 @@ def evaluate_checkpoint(
     loader = make_loader(dataset, batches, num_workers=config.data.num_workers, device=device, persistent=False)
     evaluator = Evaluator(
         criterion=config.loss.build().to(device), img_norm=config.img_norm, amp=config.amp, options=config.eval,
-        device=device, say=say,
+        device=device, say=say, channels_last=config.backend.channels_last_on(device),
     )  # fmt: skip
     predictions = evaluator.predict(model, batches_of(loader), name=source.name)
     results = measure(predictions, config.eval)

@@ -37,7 +37,7 @@ class Outputs:
         self.results: dict[str, float] = {}  # of the latest evaluation
         self.evaluator = Evaluator(
             criterion=exp.criterion, img_norm=exp.config.img_norm, amp=exp.config.amp, options=exp.config.eval,
-            device=exp.device, say=log.say,
+            device=exp.device, say=log.say, channels_last=exp.config.backend.channels_last_on(exp.device),
         )  # fmt: skip
         self._val_loader: DataLoader[Batch | Failure] | None = None
         self._sinks: list[Sink] = [JsonLines(folder / "metrics.jsonl")]

@@ -29,10 +29,12 @@ class Evaluator:
         options: Eval,
         device: torch.device,
         say: Callable[[str], None],
+        channels_last: bool = False,
     ) -> None:
         """Args:
         criterion: of logits and labels; on ``device``.
         say: told when memory forces smaller forward passes.
+        channels_last: give the net its clips in this memory order.
         """
         self.criterion = criterion
         self.img_norm = img_norm
@@ -40,6 +42,7 @@ class Evaluator:
         self.options = options
         self.device = device
         self.say = say
+        self.channels_last = channels_last
         self.max_views = options.max_views_per_forward
 
     def predict(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> Predictions:
@@ -109,8 +112,9 @@ class Evaluator:
     def _forward(self, model: nn.Module, views: torch.Tensor) -> torch.Tensor | None:
         """uint8 (n, T, H, W, 3) -> logits float32 (n, classes); None where the memory does not suffice."""
         try:
+            clips = self.img_norm.apply(views.to(self.device, non_blocking=True), channels_last=self.channels_last)
             with self.amp.autocast(self.device):
-                logits: torch.Tensor = model(self.img_norm.apply(views.to(self.device, non_blocking=True)))
+                logits: torch.Tensor = model(clips)
             return logits.float()
         except torch.OutOfMemoryError:
             pass  # the error holds the activations: memory can be freed only once it is gone

@@ -67,10 +67,7 @@ class Eval(Checked):
         for key, words in (("metrics", self.metrics), ("save_best", [self.save_best])):
             for word in words:
                 if word in _NOT_BUILT:
-                    raise ValueError(
-                        f"{key}={word}: {word} is of another task (localisation, detection) and not built; "
-                        f"metrics: {', '.join(METRICS)}"
-                    )
+                    raise ValueError(f"{key}={word}: {word} is not built yet; metrics: {', '.join(METRICS)}")
         Checked.__post_init__(self)
         self.topk = self.topk if isinstance(self.topk, list) else [self.topk]
         self.every()
