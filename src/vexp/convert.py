@@ -70,9 +70,9 @@ def _main() -> None:
 def _classes(named: str | None, file: WeightFile) -> list[str] | None:
     if named is None:
         return file.metadata.classes
-    from vexp.data import annotation
+    from vexp.data.class_names import read_classes
 
-    return annotation.read_classes(Path(named).expanduser().absolute())
+    return read_classes(Path(named).expanduser().absolute())
 
 
 def _on_net(

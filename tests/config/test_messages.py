@@ -48,7 +48,7 @@ TABLE = [
     (["eval.rule=smaller"], "eval.rule=smaller: must be one of greater, less (command line)", None),
     (["pipeline.train.crop.area_range=[0.2]"], "pipeline.train.crop.area_range=[0.2]: needs exactly 2 values, got 1 (command line)", None),
     (["device=gpu"], "device=gpu: must be auto, cpu, cuda or cuda:N (command line)", None),
-    (["eval.save_best=mAP@0.5IOU"], "eval.save_best=mAP@0.5IOU: mAP@0.5IOU is not built yet; metrics: top_k_accuracy, mean_class_accuracy (command line)", None),
+    (["eval.save_best=mAP@0.5IOU"], "eval.save_best=mAP@0.5IOU: mAP@0.5IOU is not built yet; metrics: top_k_accuracy, mean_class_accuracy", None),
     (["epochs=3", "max_steps=4"], "epochs=3 and max_steps=4: only one can be the length of training; set the other to null (command line)", None),
     ([*MINE, "experiment=bad_value"], "optimizer.lr=-1.0: must be >= 0 (my_conf/experiment/bad_value.yaml:4)", None),
     (["data.directional=true"], "data.directional=true: pipeline.train.flip mirrors clips; leave it out with ~pipeline.train.flip (command line)", None),

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from vexp import checkpoint
 from vexp.errors import UserError
 from vexp.evaluation.best import Best
 
@@ -28,12 +30,12 @@ NAN = math.nan
 def test_only_a_strictly_better_score_is_taken(greater, scores, taken):
     best = Best("top1_acc", greater)
     for i, (score, wins) in enumerate(zip(scores, taken, strict=True), 1):
-        before = best.state_dict()
+        before = best.record()
         assert best.offer({"loss": 9.0, "top1_acc": score}, step=10 * i, epoch=i) == bool(wins)
         if wins:
             assert (best.score, best.step, best.epoch) == (score, 10 * i, i)
         else:
-            assert best.state_dict() == before
+            assert best.record() == before
 
 
 def test_a_metric_that_was_not_measured():
@@ -42,7 +44,8 @@ def test_a_metric_that_was_not_measured():
 
 
 @pytest.mark.parametrize("score", [None, 0.0, 0.75])
-def test_the_state_comes_back(score):
+def test_bug_a_run_counted_in_steps_forgot_its_best_on_resume(score):
+    """mmcv's iteration runner did not restore it; here it is part of the state, whatever is counted."""
     before = Best("top1_acc", True)
     if score is not None:
         before.offer({"top1_acc": score}, 20, 2)
@@ -64,5 +67,68 @@ def test_a_score_of_another_metric_is_not_taken_over():
 def test_the_state_is_plain():
     best = Best("top1_acc", True)
     best.offer({"top1_acc": 0.5}, 20, 2)
-    assert best.state_dict() == {"metric": "top1_acc", "score": 0.5, "step": 20, "epoch": 2}
+    assert best.record() == {"metric": "top1_acc", "score": 0.5, "step": 20, "epoch": 2}
+    assert best.state_dict() == best.record() | {"offered": 20, "waited": 0}
+
+
+def test_bug_a_numpy_score_made_a_checkpoint_that_cannot_be_loaded(tmp_path):
+    best = Best("top1_acc", True)
+    best.offer({"top1_acc": np.float64(0.5)}, 20, 2)
     assert type(best.state_dict()["score"]) is float
+    checkpoint.save(tmp_path / "last.pth", {"best": best.state_dict()})
+    assert checkpoint.load(tmp_path / "last.pth")["best"] == best.state_dict()  # with weights_only=True
+
+
+@pytest.mark.parametrize("greater", [True, False])
+def test_bug_a_score_of_exactly_zero_was_no_score(greater):
+    best = Best("x", greater)
+    assert best.offer({"x": 0}, 1, 1)
+    assert (best.score, type(best.score)) == (0.0, float)
+    assert best.offer({"x": 0.1}, 2, 2) == greater  # a worse loss took the place of the perfect one
+    assert best.score == (0.1 if greater else 0.0)
+
+
+# ---- patience ----
+
+
+@pytest.mark.parametrize(
+    ("scores", "waited", "ends_after"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 0], None),
+        ([0.3, 0.2, 0.1, 0.4], [0, 1, 2, 2], 3),  # what comes after the end is never measured
+        ([0.3, 0.2, 0.4, 0.3, 0.4], [0, 1, 0, 1, 2], 5),  # a tie is no improvement
+        ([NAN, NAN, 0.1], [1, 2, 2], 2),
+        ([0.0, 0.0, 0.0], [0, 1, 2], 3),
+    ],
+)
+def test_patience_ends_a_run_that_does_not_improve(scores, waited, ends_after):
+    best = Best("x", True, patience=2)
+    for i, (score, expected) in enumerate(zip(scores, waited, strict=True), 1):
+        assert not best.exhausted
+        best.offer({"x": score}, 10 * i, i)
+        assert best.waited == expected
+        if best.exhausted:
+            assert i == ends_after
+            break
+    else:
+        assert ends_after is None
+
+
+def test_without_patience_a_run_never_ends_early():
+    best = Best("x", True)
+    for i in range(100):
+        best.offer({"x": 0.0}, i, i)
+    assert (best.waited, best.exhausted) == (99, False)
+
+
+def test_patience_survives_a_restart_and_counts_an_evaluation_made_again_once():
+    before = Best("x", True, patience=3)
+    for step, score in ((10, 0.5), (20, 0.4), (30, 0.3)):
+        before.offer({"x": score}, step, step // 10)
+    after = Best("x", True, patience=3)
+    after.load_state_dict(before.state_dict())
+    assert after == before
+    after.offer({"x": 0.3}, 30, 3)  # eval.start: the resumed run measures its checkpoint again
+    assert (after.waited, after.exhausted) == (2, False)
+    after.offer({"x": 0.3}, 40, 4)
+    assert after.exhausted

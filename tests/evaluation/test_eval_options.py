@@ -2,6 +2,7 @@
 
 import pytest
 
+from vexp import compose
 from vexp.evaluation.options import METRICS, Eval
 from vexp.schedule import Every
 
@@ -17,6 +18,11 @@ from vexp.schedule import Every
             ["mean_class_accuracy", "top1_acc", "top5_acc", "loss"],
         ),
         ({"metrics": []}, ["loss"]),  # the loss is always measured
+        ({"topk": 3}, ["top3_acc", "mean_class_accuracy", "loss"]),
+        (
+            {"metrics": ["mean_average_precision", "mmit_mean_average_precision", "expected_calibration_error"]},
+            ["mean_average_precision", "mmit_mean_average_precision", "expected_calibration_error", "loss"],
+        ),
     ],
 )
 def test_names_of_the_results(values, results):
@@ -33,6 +39,8 @@ def test_names_of_the_results(values, results):
         ({"save_best": "mean_class_accuracy"}, "mean_class_accuracy", True),
         ({"save_best": "loss"}, "loss", False),
         ({"metrics": []}, "loss", False),
+        ({"metrics": ["expected_calibration_error"]}, "expected_calibration_error", False),
+        ({"metrics": ["mean_average_precision"]}, "mean_average_precision", True),
         ({"save_best": "loss", "rule": "greater"}, "loss", True),  # a rule that is given holds
         ({"save_best": "top1_acc", "rule": "less"}, "top1_acc", False),
         ({"save_best": None}, None, True),
@@ -55,6 +63,8 @@ def test_which_score_is_the_best(values, metric, greater):
         ("recall_macro", True),
         ("F1", True),
         ("auc", True),
+        ("Recall@100", True),  # mmcv overwrote the words that mmaction2 had added for it
+        ("expected_calibration_error", False),
         ("val_loss", False),
         ("loss_top", False),
         ("top1_error", False),  # an error of whatever is an error
@@ -79,8 +89,22 @@ def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"metrics": ["mean_average_precision"]}, "mean_average_precision is not built yet; metrics: top_k_accuracy"),
-        ({"metrics": ["top_k_accuracy", "AR@AN"]}, "AR@AN is not built yet"),
+        (
+            {"save_best": "mAP"},
+            r"results: top1.*\(eval.metrics=\[mean_average_precision\] gives mean_average_precision\)",
+        ),
+        ({"save_best": "mAP", "metrics": ["mean_average_precision"]}, "; mean_average_precision is meant?"),
+        ({"save_best": "expected_calibration_error"}, r"\(eval.metrics=\[expected_calibration_error\] gives"),
+        ({"patience": 3, "save_best": None}, "patience=3: needs the metric that is to improve"),
+        ({"patience": 0}, "patience=0: must be >= 1"),
+        ({"topk": []}, r"topk=\[\]: must be a number >= 1 or a list"),
+        ({"topk": [1, 1]}, r"topk=\[1,1\]: names a number twice"),
+        ({"topk": "5"}, "topk=5: must be a number"),
+        ({"topk": True}, "topk=true: must be a number"),
+        (
+            {"metrics": ["top_k_accuracy", "AR@AN"]},
+            "AR@AN is not built yet; metrics: top_k_accuracy",
+        ),
         ({"save_best": "mAP@0.5IOU"}, "mAP@0.5IOU is not built yet"),
         ({"save_best": "auc"}, "auc is not built yet"),
         ({"metrics": ["top1_acc"]}, r"metrics=\[top1_acc\]: must be one of top_k_accuracy, mean_class_accuracy"),
@@ -92,7 +116,7 @@ def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
         ({"save_best": "top1_acc", "metrics": ["mean_class_accuracy"]}, "results: mean_class_accuracy, loss"),
         ({"save_best": ""}, "save_best=: is no result"),
         ({"rule": "more"}, "rule=more: must be one of greater, less"),
-        ({"topk": [1, 0]}, r"topk=\[1,0\]: must be >= 1"),
+        ({"topk": [1, 0]}, r"topk=\[1,0\]: must be a number >= 1"),
         ({"interval": 0}, "interval=0: must be >= 1, or -1 for never"),
         ({"start": -1}, "start=-1: must be >= 0"),
         ({"view_reduction": "mean"}, "view_reduction=mean: must be one of mean_prob, mean_logit, max_prob"),
@@ -107,3 +131,9 @@ def test_what_cannot_work_is_refused(values, text):
 def test_when_it_is_due():
     assert Eval(interval=2, by_epoch=False, start=3).every() == Every(2, False, 3)
     assert Eval(interval=-1).every().interval == -1
+
+
+def test_bug_topk_as_a_list_was_a_type_error():
+    """All that YAML and JSON have; one number is taken, too."""
+    assert compose(["eval.topk=[1,3]"]).eval.topk == [1, 3]
+    assert compose(["eval.topk=3"]).eval.topk == [3]

@@ -8,8 +8,10 @@ from torch import nn
 from vexp.data.dataset import Batch
 from vexp.data.img_norm import ImgNorm
 from vexp.errors import UserError
-from vexp.evaluation.evaluate import measure, predict, reduce_views
+from vexp.evaluation.evaluate import Evaluator
 from vexp.evaluation.options import Eval
+from vexp.evaluation.predictions import measure
+from vexp.evaluation.views import reduce_views
 from vexp.optim.amp import Amp
 
 PLAIN = ImgNorm(mean=[0.0] * 3, std=[1.0] * 3)
@@ -46,11 +48,15 @@ def in_batches(frames, labels, size):
         yield Batch(torch.from_numpy(frames[part]), torch.from_numpy(labels[part]), ids)
 
 
-def run(model, batches, *, criterion=None, **options):
-    return predict(
-        model, batches, criterion=criterion or nn.CrossEntropyLoss(), img_norm=PLAIN, amp=Amp(),
-        options=Eval(**options), device=torch.device("cpu"),
+def evaluator(*, criterion=None, img_norm=PLAIN, amp=None, said=None, **options):
+    return Evaluator(
+        criterion=criterion or nn.CrossEntropyLoss(), img_norm=img_norm, amp=amp or Amp(), options=Eval(**options),
+        device=torch.device("cpu"), say=[].append if said is None else said.append,
     )  # fmt: skip
+
+
+def run(model, batches, **settings):
+    return evaluator(**settings).predict(model, batches, name="video {}".format)
 
 
 def softmax(logits):
@@ -77,7 +83,8 @@ def test_scores_and_loss_against_numpy(reduction, views):
     made = run(Net(), in_batches(frames, labels, 4), view_reduction=reduction)  # 4 and a ragged 3
     logits = reference_logits(frames)
     np.testing.assert_allclose(made.scores, REDUCTIONS[reduction](logits), rtol=2e-5)
-    assert (made.scores.dtype, made.scores.shape) == (np.float32, (7, 4))
+    assert (made.scores.dtype, made.scores.shape) == (np.float64, (7, 4))
+    assert made.view_logits is None
     assert made.ids.tolist() == list(range(100, 107))
     assert made.labels.tolist() == labels.tolist()
     assert made.views == views
@@ -87,8 +94,17 @@ def test_scores_and_loss_against_numpy(reduction, views):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_views_that_agree_are_one_view(reduction):
-    logits = torch.randn(5, 1, 4, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(reduce_views(logits.expand(-1, 3, -1), reduction), logits[:, 0].softmax(-1))
+    logits = np.random.RandomState(0).randn(5, 1, 4).astype(np.float32)
+    three = reduce_views(logits.repeat(3, axis=1), reduction, multi_label=False)
+    np.testing.assert_allclose(three, softmax(logits[:, 0].astype(float)), rtol=1e-12)
+    three = reduce_views(logits.repeat(3, axis=1), reduction, multi_label=True)
+    np.testing.assert_allclose(three, 1 / (1 + np.exp(-logits[:, 0].astype(float))), rtol=1e-12)
+
+
+def test_probabilities_of_huge_logits_do_not_overflow():
+    logits = np.array([[[1e4, -1e4, 0.0]]], np.float32)
+    assert reduce_views(logits, "mean_prob", multi_label=True).tolist() == [[1.0, 0.0, 0.5]]
+    assert reduce_views(logits, "mean_prob", multi_label=False).tolist() == [[1.0, 0.0, 0.0]]
 
 
 def test_the_batch_size_changes_nothing():
@@ -172,10 +188,7 @@ def test_label_smoothing_is_in_the_loss():
 def test_frames_are_normalised():
     frames, labels = video_set()
     model = Net()
-    made = predict(
-        model, in_batches(frames, labels, 4), criterion=nn.CrossEntropyLoss(), img_norm=ImgNorm(to_bgr=True),
-        amp=Amp(), options=Eval(view_reduction="mean_logit"), device=torch.device("cpu"),
-    )  # fmt: skip
+    made = run(model, in_batches(frames, labels, 4), img_norm=ImgNorm(to_bgr=True), view_reduction="mean_logit")
     values = (frames[..., ::-1] - np.array(ImgNorm().mean)) / np.array(ImgNorm().std)
     np.testing.assert_allclose(made.scores, softmax(reference_logits(values).mean(1)), rtol=1e-4)
 
@@ -206,3 +219,126 @@ def test_the_results_are_those_that_the_options_promise(options, names):
     if "mean_class_accuracy" in results:
         each = [(order[labels == c, 0] == c).mean() for c in set(labels)]
         assert results["mean_class_accuracy"] == pytest.approx(np.mean(each))
+
+
+# ---- several labels a video ----
+
+
+@pytest.mark.parametrize("reduction", ["mean_prob", "mean_logit", "max_prob"])
+def test_multi_label_scores_are_sigmoids_and_the_loss_is_that_of_bce(reduction):
+    frames, _ = video_set()
+    labels = (np.random.RandomState(1).rand(7, 4) < 0.5).astype(np.float32)
+    made = run(
+        Net(), in_batches(frames, labels, 4), criterion=nn.BCEWithLogitsLoss(), view_reduction=reduction,
+        metrics=["mean_average_precision"],
+    )  # fmt: skip
+    logits = reference_logits(frames)
+    sigmoid = 1 / (1 + np.exp(-logits))
+    expected = {
+        "mean_prob": sigmoid.mean(1), "mean_logit": 1 / (1 + np.exp(-logits.mean(1))), "max_prob": sigmoid.max(1),
+    }[reduction]  # fmt: skip
+    np.testing.assert_allclose(made.scores, expected, rtol=2e-5)
+    np.testing.assert_array_equal(made.labels, labels)
+    mean = logits.mean(1)
+    assert made.loss == pytest.approx(np.mean(np.log1p(np.exp(mean)) - labels * mean), rel=1e-5)
+    assert made.multi_label
+    assert list(measure(made, Eval(metrics=["mean_average_precision"]))) == ["mean_average_precision", "loss"]
+
+
+# ---- memory ----
+
+
+class Hungry(Net):
+    """Runs out of memory with more than ``fits`` views."""
+
+    def __init__(self, fits):
+        super().__init__()
+        self.fits, self.tried = fits, []
+
+    def forward(self, x):
+        self.tried.append(len(x))
+        if len(x) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x)
+
+
+def test_out_of_memory_halves_the_views_once_and_says_so_once():
+    frames, labels = video_set()
+    whole = run(Net(), in_batches(frames, labels, 4))
+    said = []
+    halving = evaluator(said=said)
+    net = Hungry(fits=5)
+    for _ in range(2):  # the second evaluation of the run begins with what fitted
+        made = halving.predict(net, in_batches(frames, labels, 4), name=str)
+        np.testing.assert_array_equal(made.scores, whole.scores)
+        assert made.loss == whole.loss
+    assert net.tried[:2] == [12, 6]
+    assert set(net.tried[2:]) == {3}
+    assert len(net.tried) == 2 + 2 * 7
+    assert said == [
+        "evaluation: 12 views in one forward pass do not fit into the memory of cpu; 3 from here on "
+        "(eval.max_views_per_forward=3 saves the attempt)"
+    ]
+
+
+def test_a_single_view_that_does_not_fit_is_said():
+    net = Hungry(fits=0).train()
+    with pytest.raises(UserError, match=r"a single view of 2 x 4 x 4 \(frames x height x width\) does not fit"):
+        run(net, in_batches(*video_set(), 4))
+    assert net.training
+
+
+def test_another_fault_of_the_net_is_not_taken_for_a_lack_of_memory():
+    class Broken(Net):
+        def forward(self, x):
+            raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run(Broken(), in_batches(*video_set(), 4))
+
+
+# ---- what is not finite, and what is kept ----
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("dtype", "hint"), [("bf16", "not finite: the weights"), ("fp16", "fp16 has overflowed")])
+def test_bug_scores_that_are_not_finite_were_ranked(value, dtype, hint):
+    class Diverged(Net):
+        def forward(self, x):
+            logits = super().forward(x).clone()
+            logits[4, 2] = value  # the second view of the second video
+            return logits
+
+    with pytest.raises(UserError, match=f"the scores of video 101 are not finite.*{hint}|101 are {hint}"):
+        run(Diverged(), in_batches(*video_set(), 4), amp=Amp(dtype=dtype))
+
+
+def test_labels_without_a_positive_have_no_map():
+    frames, _ = video_set()
+    options = {"metrics": ["mean_average_precision"]}
+    made = run(Net(), in_batches(frames, np.zeros((7, 4), np.float32), 4), criterion=nn.BCEWithLogitsLoss(), **options)
+    with pytest.raises(UserError, match="evaluation: labels: none is set in any sample"):
+        measure(made, Eval(**options))
+
+
+def test_view_logits_are_kept_when_asked_for():
+    frames, labels = video_set()
+    made = run(Net(), in_batches(frames, labels, 4), save_view_logits=True)
+    np.testing.assert_allclose(made.view_logits, reference_logits(frames), rtol=1e-4, atol=1e-4)
+    assert (made.view_logits.dtype, made.view_logits.shape) == (np.float32, (7, 3, 4))
+
+
+def test_an_evaluation_of_averaged_weights_leaves_both_nets_as_they_were():
+    from vexp.optim.ema import Ema
+
+    frames, labels = video_set()
+    model = Net().train()
+    model.norm.eval()
+    average = Ema(decay=0.5).build(model)
+    with torch.no_grad():
+        model.weight.mul_(-1)
+    before = modes(model), modes(average)
+    np.testing.assert_array_equal(
+        run(average.module, in_batches(frames, labels, 4)).scores, run(Net(), in_batches(frames, labels, 4)).scores
+    )
+    assert (modes(model), modes(average)) == before

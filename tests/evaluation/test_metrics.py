@@ -1,4 +1,4 @@
-"""Metrics: tables, mmaction2's recorded results, torchmetrics on random scores, ties and NaN."""
+"""Metrics: tables, mmaction2's recorded results, torchmetrics and scikit-learn on random scores, ties and NaN."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vexp.evaluation.metrics import class_accuracy, confusion_matrix, label_ranks, mean_class_accuracy, top_k_accuracy
+from vexp.evaluation.metrics import (
+    average_precision,
+    class_accuracy,
+    confusion_matrix,
+    expected_calibration_error,
+    label_ranks,
+    mean_average_precision,
+    mean_class_accuracy,
+    mmit_mean_average_precision,
+    top_k_accuracy,
+    without_label,
+)
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics.json").read_text())["cases"]
+FILE = json.loads((Path(__file__).parents[1] / "golden" / "metrics.json").read_text())
+GOLDEN, MULTI_LABEL = FILE["cases"], FILE["multi_label"]
 
 
 def one_hot(predicted, classes):
@@ -101,7 +113,9 @@ def test_confusion_matrix_has_labels_in_rows():
         (np.zeros((0, 3)), [], "n > 0"),
     ],
 )
-@pytest.mark.parametrize("metric", [top_k_accuracy, mean_class_accuracy, confusion_matrix])
+@pytest.mark.parametrize(
+    "metric", [top_k_accuracy, mean_class_accuracy, confusion_matrix, expected_calibration_error, average_precision]
+)
 def test_what_has_no_result_is_refused(metric, scores, labels, text):
     with pytest.raises(ValueError, match=text):
         metric(scores, labels)
@@ -168,3 +182,160 @@ def test_ranks_and_matrix_agree_also_with_ties(data):
     assert label_ranks(scores, labels).tolist() == ranks
     assert top_k_accuracy(scores, labels, [1]) == [np.trace(confusion_matrix(scores, labels)) / samples]
     assert top_k_accuracy(scores, labels, [classes]) == [1.0]
+
+
+# ---- several labels a video ----
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("scores", "positive", "precision"),
+    [
+        ([0.9, 0.8, 0.1], [1, 1, 0], 1.0),
+        ([0.9, 0.8, 0.1], [0, 0, 1], 1 / 3),
+        ([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1], (1 / 1 + 2 / 3) / 2),  # scikit-learn's own example
+        ([0.9, 0.8, 0.7], [1, 0, 1], (1 + 2 / 3) / 2),
+        ([0.5, 0.5, 0.1], [1, 0, 0], 1 / 2),  # equal scores are one threshold, whatever their order
+        ([0.5, 0.5, 0.1], [0, 1, 0], 1 / 2),
+        ([0.5, 0.5, 0.5], [0, 1, 1], 2 / 3),
+        ([0.5, 0.4], [0, 0], NAN),  # no positive: no value, not 0
+        ([-3.0, np.inf], [0, 1], 1.0),  # any range
+    ],
+)
+def test_average_precision(scores, positive, precision):
+    value = average_precision(np.array(scores)[:, None], np.array(positive)[:, None])
+    np.testing.assert_allclose(value, [precision], rtol=1e-14)
+
+
+def test_one_label_a_video_is_one_class_set():
+    random = np.random.RandomState(0)
+    scores, labels = random.rand(30, 4), random.randint(0, 4, 30)
+    assert mean_average_precision(scores, labels) == mean_average_precision(scores, np.eye(4)[labels])
+    reciprocal_rank = np.mean(1 / (label_ranks(scores, labels) + 1))
+    assert mmit_mean_average_precision(scores, labels) == pytest.approx(reciprocal_rank, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "text"),
+    [
+        ([[0.1, NAN]], [[0, 1]], "scores of 1 samples hold NaN, the first is sample 0"),
+        ([[0.1, 0.2]], [[0, 2]], "multi-hot labels must be 0 or 1"),  # mmaction2 took 2 for a negative
+        ([[0.1, 0.2]], [[0, 0.5]], "must be 0 or 1"),
+        ([[0.1, 0.2]], [[0, 1, 0]], "must both be"),
+        ([[0.1, 0.2]], [[0, 0]], "none is set in any sample"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), "n > 0"),
+    ],
+)
+@pytest.mark.parametrize("metric", [mean_average_precision, mmit_mean_average_precision])
+def test_what_has_no_average_precision_is_refused(metric, scores, labels, text):
+    with pytest.raises(ValueError, match=text):
+        metric(scores, labels)
+
+
+def multi_label_inputs(case):
+    random = np.random.RandomState(case.get("seed"))
+    shape = case["samples"], case["classes"]
+    if case["kind"] == "perfect":
+        return np.eye(4), np.eye(4)
+    if case["kind"] == "one bare":
+        return random.rand(*shape), np.ones(shape) * (np.arange(shape[0]) != 4)[:, None]
+    scores = {"ties": lambda: random.randint(0, 4, shape) / 4.0, "constant": lambda: np.full(shape, 0.5)}
+    values = scores.get(case["kind"], lambda: random.rand(*shape))()
+    labels = (random.rand(*shape) < case["share"]).astype(np.float32)
+    if case["kind"] == "labelled":
+        labels[np.arange(shape[0]), random.randint(0, shape[1], shape[0])] = 1
+    return values, labels
+
+
+@pytest.mark.parametrize("case", MULTI_LABEL, ids=lambda case: f"{case['kind']} {case.get('seed', '')}")
+def test_multi_label_results_are_those_of_mmaction2(case):
+    scores, labels = multi_label_inputs(case)
+    assert mean_average_precision(scores, labels) == pytest.approx(case["mean_average_precision"], rel=1e-12)
+    ours = mmit_mean_average_precision(scores, labels)
+    if case["mmit_mean_average_precision"] is not None:
+        assert without_label(labels) == 0
+        assert ours == pytest.approx(case["mmit_mean_average_precision"], rel=1e-12)
+    else:  # differs on purpose, see below
+        assert without_label(labels) > 0
+        assert 0 < ours <= 1
+
+
+def test_bug_a_sample_without_a_label_made_mmit_map_nan():
+    random = np.random.RandomState(0)
+    scores, labels = random.rand(20, 6), (random.rand(20, 6) < 0.4).astype(np.float32)
+    labels[:, 0] = 1
+    labels[[3, 7]] = 0
+    kept = labels.any(axis=1)
+    assert without_label(labels) == 2 == (~kept).sum()
+    assert mmit_mean_average_precision(scores, labels) == mmit_mean_average_precision(scores[kept], labels[kept])
+
+
+def test_bug_a_nan_score_counted_as_the_highest():
+    for metric in (top_k_accuracy, mean_class_accuracy, mean_average_precision, mmit_mean_average_precision):
+        with pytest.raises(ValueError, match="scores of 1 samples hold NaN, the first is sample 0"):
+            metric([[0.1, NAN, 0.2], [0.3, 0.2, 0.1]], [0, 0])
+
+
+def test_bug_top1_and_mean_class_accuracy_disagreed_on_ties():
+    scores, labels = np.zeros((20, 20)), np.arange(20)  # the untrained net; every class once
+    assert top_k_accuracy(scores, labels, [1]) == [mean_class_accuracy(scores, labels)] == [0.05]
+    assert label_ranks(scores, labels).tolist() == list(range(20))
+
+
+def test_bug_int32_labels_were_refused():
+    assert mean_class_accuracy(np.eye(3), np.arange(3, dtype=np.int32)) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_average_precision_is_that_of_scikit_learn_and_torchmetrics(seed):
+    from sklearn.metrics import average_precision_score
+    from torchmetrics.functional.classification import multilabel_average_precision
+
+    random = np.random.RandomState(seed)
+    scores = random.rand(50, 7) if seed % 2 else random.randint(0, 5, (50, 7)) / 5  # with ties, too
+    labels = (random.rand(50, 7) < 0.3).astype(np.int64)
+    labels[np.arange(7), np.arange(7)] = 1
+    expected = average_precision_score(labels, scores, average=None)
+    np.testing.assert_allclose(average_precision(scores, labels), expected, rtol=1e-12)
+    macro = multilabel_average_precision(torch.from_numpy(scores), torch.from_numpy(labels), num_labels=7)
+    assert mean_average_precision(scores, labels) == pytest.approx(float(macro), rel=1e-6)
+    kept = labels.any(axis=1)
+    each = [average_precision_score(y, s) for y, s in zip(labels[kept], scores[kept], strict=True)]
+    assert mmit_mean_average_precision(scores, labels) == pytest.approx(np.mean(each), rel=1e-12)
+
+
+# ---- calibration ----
+
+
+@pytest.mark.parametrize(
+    ("confidence", "correct", "error"),
+    [
+        ([0.75, 0.75, 0.75, 0.75], [1, 1, 1, 0], 0.0),
+        ([1.0, 1.0], [1, 1], 0.0),
+        ([1.0, 1.0], [1, 0], 0.5),
+        ([0.6, 0.9], [1, 0], (0.4 + 0.9) / 2),  # two bins: errors of opposite sign do not cancel out ...
+        ([0.61, 0.66], [1, 0], abs(1 - 1.27) / 2),  # ... in one bin, 0.6..0.667, they do
+    ],
+)
+def test_expected_calibration_error(confidence, correct, error):
+    scores = [[value, 1 - value] for value in confidence]
+    labels = [0 if right else 1 for right in correct]
+    assert expected_calibration_error(scores, labels) == pytest.approx(error, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calibration_is_that_of_torchmetrics(seed):
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    random = np.random.RandomState(seed)
+    powers = np.exp(2 * random.randn(200, 5))
+    scores, labels = powers / powers.sum(1, keepdims=True), random.randint(0, 5, 200)
+    for bins in (1, 10, 15):
+        expected = multiclass_calibration_error(torch.tensor(scores), torch.tensor(labels), num_classes=5, n_bins=bins)
+        assert expected_calibration_error(scores, labels, bins=bins) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_calibration_is_of_probabilities():
+    with pytest.raises(ValueError, match="calibration is measured on probabilities"):
+        expected_calibration_error([[2.0, -1.0]], [0])

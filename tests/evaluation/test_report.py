@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from vexp.evaluation.evaluate import Predictions
+from vexp.evaluation.options import Eval
+from vexp.evaluation.predictions import Predictions
 from vexp.evaluation.report import draw_confusion, write_report
 
 CLASSES = ["hop, high", "run", r"sit $\down$", "never"]
@@ -32,11 +33,11 @@ def png_size(path):
     return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
 
 
-def report(folder, *, scores=SCORES, labels=LABELS, classes=CLASSES, name=lambda i: f"videos/{i}.mp4"):
-    predictions = Predictions(np.arange(len(labels)) + 10, np.array(labels), scores, 0.5, 6)
+def report(folder, *, scores=SCORES, labels=LABELS, classes=CLASSES, name=lambda i: f"videos/{i}.mp4", logits=None):
+    predictions = Predictions(np.arange(len(labels)) + 10, np.array(labels), scores, 0.5, 6, logits)
     results = {"top1_acc": 0.6, "loss": 0.5}
     protocol = {"split": "val", "views": "2 clips x 3 crops", "checkpoint": "best.pth"}
-    write_report(folder, predictions, results, classes=classes, name=name, protocol=protocol)
+    write_report(folder, predictions, results, classes=classes, name=name, protocol=protocol, options=Eval())
     return folder
 
 
@@ -127,3 +128,29 @@ def test_the_picture_grows_with_the_classes_up_to_a_limit(tmp_path, classes):
     width, height = png_size(tmp_path / "a.png")
     assert 400 < height <= 1920
     assert height < width <= 2040
+
+
+# ---- several labels a video ----
+
+SEVERAL = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]], np.float32)
+
+
+def test_files_of_several_labels_a_video(tmp_path):
+    folder = report(tmp_path, labels=SEVERAL)
+    assert sorted(path.name for path in folder.iterdir()) == ["per_class.csv", "predictions.csv", "report.json"]
+    found = rows(folder / "predictions.csv")
+    assert [row["labels"] for row in found] == [rf"{CLASSES[0]};{CLASSES[2]}", "run", "", CLASSES[0], CLASSES[2]]
+    assert [row["predicted"] for row in found] == [CLASSES[c] for c in (0, 2, 0, 0, 2)]
+    assert [row["correct"] for row in found] == ["1", "0", "0", "1", "1"]  # the highest is one of its labels
+    assert json.loads((folder / "report.json").read_text())["videos_without_label"] == 1
+    classes = rows(folder / "per_class.csv")
+    assert list(classes[0]) == ["class", "videos", "average_precision"]
+    assert [(row["class"], row["videos"]) for row in classes] == list(zip(CLASSES, "2120", strict=True))
+    assert [row["average_precision"] for row in classes] == ["1", "0.25", "0.75", ""]  # never: no value
+
+
+def test_the_logits_of_an_earlier_evaluation_do_not_stay_beside_the_report(tmp_path):
+    report(tmp_path, logits=np.zeros((5, 6, 4), np.float32))
+    assert (tmp_path / "view_logits.npz").is_file()
+    report(tmp_path)
+    assert not (tmp_path / "view_logits.npz").exists()

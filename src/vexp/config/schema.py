@@ -14,7 +14,7 @@ from vexp.evaluation.options import Eval
 from vexp.fields import REQUIRED, Checked, option
 from vexp.model import ModelOption
 from vexp.model.backend import Backend
-from vexp.model.loss import CrossEntropy
+from vexp.model.loss import Bce, CrossEntropy, Loss
 from vexp.optim.amp import Amp
 from vexp.optim.ema import Ema
 from vexp.optim.grad import Grad
@@ -56,7 +56,7 @@ class Config(Checked):
     blending: Blending = field(default_factory=Blending)
     model: ModelOption = option(REQUIRED)
     backend: Backend = field(default_factory=Backend)
-    loss: CrossEntropy = option(REQUIRED)
+    loss: Loss = option(REQUIRED)
     optimizer: Optimizer = option(REQUIRED)
     lr_policy: LrPolicy = option(REQUIRED)
     grad: Grad = field(default_factory=Grad)
@@ -166,7 +166,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "x3d": zoo.X3d,
             "timesformer": zoo.TimeSformer,
         },
-        "loss": {"cross_entropy": CrossEntropy},
+        "loss": {"cross_entropy": CrossEntropy, "bce": Bce},
         "optimizer": {
             "sgd": SGD,
             "adam": Adam,

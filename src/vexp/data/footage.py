@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.data.annotation import VIDEO_SUFFIXES
+from vexp.data.folders import VIDEO_SUFFIXES
 from vexp.data.source import Reader
 from vexp.errors import UserError
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vexp.config.schema import Config
 from vexp.data.loader import InOrder, batches_of, make_loader
-from vexp.engine.experiment import make_dataset, pick_device
+from vexp.engine.experiment import make_dataset, pick_device, with_class_weights
 from vexp.engine.protocol import evaluation_protocol, views_text
 from vexp.engine.seed import set_global_switches
 from vexp.errors import UserError
-from vexp.evaluation.evaluate import measure, predict
+from vexp.evaluation.evaluate import Evaluator
+from vexp.evaluation.predictions import measure
 from vexp.evaluation.report import write_report
+from vexp.evaluation.task import check_labels, check_loss, is_multi_label
 from vexp.model import build_model
 from vexp.model.weights import load_exactly
 
@@ -30,11 +33,13 @@ class Evaluated:
     folder: Path
 
 
-def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, split: str, folder: Path) -> Evaluated:
+def evaluate_checkpoint(
+    config: Config, path: Path, state: dict[str, Any], *, split: str, folder: Path, say: Callable[[str], None]
+) -> Evaluated:
     """Measure the weights of ``state`` (the content of ``path``) on a split and write its report into ``folder``.
 
     A "test" without data of its own takes the videos of "val", and without steps of its own those of "val"; "train" is
-    seen through the steps of "val".
+    seen through the steps of "val". ``say`` is told of warnings.
 
     Raises:
         UserError: the split is not there, or its classes are not those of the checkpoint.
@@ -51,21 +56,33 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
         raise UserError(f"split={split}: the data has no such split")
     source = dataset.source
     _same_classes(state["classes"], source.classes, path)
+    if getattr(config.loss, "class_weights", None) == "auto":  # asked for anew: a checkpoint holds numbers
+        train_set = make_dataset(config, "train")
+        config = with_class_weights(config, train_set.source if train_set is not None else source)
+    check_loss(source, getattr(config.loss, "multi_label", None))
+    for warning in check_labels(
+        config.eval, source, len(source.classes), split=split, multi_label=is_multi_label(source)
+    ):
+        say(f"warning: {warning}")
     model = build_model(config.model, len(source.classes), pretrained=False)
     load_exactly(model, state, str(path))
     model = config.backend.prepare(model, device)
     batches = InOrder(len(dataset), config.data.eval_batch_size or config.data.batch_size)
     loader = make_loader(dataset, batches, num_workers=config.data.num_workers, device=device, persistent=False)
-    predictions = predict(
-        model, batches_of(loader), criterion=config.loss.build().to(device),
-        img_norm=config.img_norm, amp=config.amp, options=config.eval, device=device,
+    evaluator = Evaluator(
+        criterion=config.loss.build().to(device), img_norm=config.img_norm, amp=config.amp, options=config.eval,
+        device=device, say=say, channels_last=config.backend.channels_last_on(device),
     )  # fmt: skip
+    predictions = evaluator.predict(model, batches_of(loader), name=source.name)
     results = measure(predictions, config.eval)
     views = views_text(config, pipeline, predictions.views)
     protocol = evaluation_protocol(
         config, split=split, pipeline=pipeline, views=views, checkpoint=path, step=state["step"], epoch=state["epoch"]
     )
-    write_report(folder, predictions, results, classes=source.classes, name=source.name, protocol=protocol)
+    write_report(
+        folder, predictions, results,
+        classes=source.classes, name=source.name, protocol=protocol, options=config.eval,
+    )  # fmt: skip
     return Evaluated(results, len(dataset), views, split, pipeline, folder)
 
 

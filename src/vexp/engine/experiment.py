@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -10,12 +10,15 @@ from torch import nn
 from vexp.config.schema import Config
 from vexp.data.dataset import ClipDataset, flip_table
 from vexp.data.loader import StepPlan
+from vexp.data.source import Source
 from vexp.errors import UserError
+from vexp.evaluation.task import check_labels, check_loss, class_counts, is_multi_label
+from vexp.model.loss import Loss
 
 
 @dataclass(slots=True)
 class Experiment:
-    """What does not change during a run."""
+    """What does not change during a run; ``warnings`` are for the user, before it begins."""
 
     config: Config
     device: torch.device
@@ -24,6 +27,7 @@ class Experiment:
     plan: StepPlan
     total_steps: int
     criterion: nn.Module
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def classes(self) -> list[str]:
@@ -68,8 +72,27 @@ def set_up(config: Config, *, prepare: bool = True) -> Experiment:
             "lower data.batch_size or grad.accumulate"
         )
     total_steps = config.max_steps or (config.epochs or 0) * plan.steps_per_epoch
+    config, warnings = with_class_weights(config, train_set.source), []
+    if val_set is not None:
+        classes, multi_label = len(train_set.source.classes), is_multi_label(train_set.source)
+        warnings = check_labels(config.eval, val_set.source, classes, split="val", multi_label=multi_label)
+    elif config.eval.patience is not None:
+        warnings = [f"eval.patience={config.eval.patience}: there is no validation, the run will not end early"]
     criterion = config.loss.build().to(device)
-    return Experiment(config, device, train_set, val_set, plan, total_steps, criterion)
+    return Experiment(config, device, train_set, val_set, plan, total_steps, criterion, warnings)
+
+
+def with_class_weights(config: Config, train: Source) -> Config:
+    """The config with the weights of the classes in numbers, as they stand in every checkpoint.
+
+    Raises:
+        UserError: the loss is for another kind of labels than the training list has, or for another number of classes.
+    """
+    check_loss(train, getattr(config.loss, "multi_label", None))
+    if not isinstance(config.loss, Loss):
+        return config
+    weights = config.loss.weights(class_counts(train).tolist())
+    return replace(config, loss=replace(config.loss, class_weights=weights))
 
 
 def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> ClipDataset | None:

@@ -19,9 +19,11 @@ from vexp.data.loader import InOrder, make_loader
 from vexp.engine.experiment import pick_device
 from vexp.engine.seed import set_global_switches
 from vexp.errors import UserError
-from vexp.evaluation.evaluate import reduce_views
+from vexp.evaluation.views import reduce_views
 from vexp.model import build_model
 from vexp.model.weights import load_exactly
+
+Values = NDArray[np.floating[Any]]
 
 _SHOWN_FRAMES = 6  # of a video in pictures
 
@@ -45,17 +47,19 @@ class Trained:
         with torch.no_grad():
             for part in torch.split(flat, self.config.eval.max_views_per_forward or len(flat)):
                 with self.config.amp.autocast(self.device):
-                    clips = self.config.img_norm.apply(part.to(self.device, non_blocking=True))
+                    clips = self.config.img_norm.apply(
+                        part.to(self.device, non_blocking=True),
+                        channels_last=self.config.backend.channels_last_on(self.device),
+                    )
                     parts.append(forward(clips).float().cpu())
         joined = torch.cat(parts)
         return joined.view(*frames.shape[:2], *joined.shape[1:])
 
-    def scores(self, frames: Tensor) -> NDArray[np.float32]:
-        """uint8 (N, V, T, H, W, 3) RGB -> float32 (N, classes), as evaluation scores these views."""
-        scores: NDArray[np.float32] = reduce_views(
-            self.views(frames, self.model), self.config.eval.view_reduction
-        ).numpy()
-        return scores
+    def scores(self, frames: Tensor) -> NDArray[np.float64]:
+        """uint8 (N, V, T, H, W, 3) RGB -> float64 (N, classes), as evaluation scores these views."""
+        logits = self.views(frames, self.model).numpy()
+        multi_label = bool(getattr(self.config.loss, "multi_label", False))
+        return reduce_views(logits, self.config.eval.view_reduction, multi_label=multi_label)
 
 
 def open_trained(config: Config, path: Path, content: dict[str, Any]) -> Trained:
@@ -95,11 +99,11 @@ def pieces_of(named: Path, *, window: float | None, stride: float | None) -> tup
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the net made of a piece: ``values`` float32 (D,), ``shown``: some frames that it saw, uint8 (k, H, W, 3);
+    """What the net made of a piece: ``values`` float (D,), ``shown``: some frames that it saw, uint8 (k, H, W, 3);
     or the ``error`` for which there are none."""
 
     piece: Piece
-    values: NDArray[np.float32] | None = None
+    values: Values | None = None
     shown: NDArray[np.uint8] | None = None
     error: str = ""
 
@@ -107,7 +111,7 @@ class Answer:
 def answers(
     trained: Trained,
     pieces: Sequence[Piece],
-    values: Callable[[Tensor], NDArray[np.float32]],
+    values: Callable[[Tensor], Values],
     *,
     split: str,
     show: int = 0,
@@ -115,7 +119,7 @@ def answers(
     """``values`` of the views of each piece, in order. A video that cannot be read is an answer with an error.
 
     Args:
-        values: uint8 (1, V, T, H, W, 3) -> float32 (1, D).
+        values: uint8 (1, V, T, H, W, 3) -> float (1, D).
         split: whose steps of the pipeline: val or test.
         show: keep frames of so many pieces for pictures.
     """

@@ -26,11 +26,11 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
     config, plan = exp.config, exp.plan
     evaluate_due, save_due = config.eval.every(), config.checkpoint.every()
     state.model.train()
-    if config.eval.before_training(state.step, plan.steps_per_epoch):
-        out.evaluate(state)
+    if config.eval.before_training(state.step, plan.steps_per_epoch) and out.evaluate(state):
+        out.save(state, best=True, periodic=False)
     with StopRequest() as stop, out.progress(state.step):
         batches = training_batches(exp, state.step)
-        while state.step < exp.total_steps and stop.requested is None:
+        while state.step < exp.total_steps and stop.requested is None and not state.stalled:
             if config.log.by_epoch and state.step % plan.steps_per_epoch == 0:
                 state.meter.restart()
             set_learning_rates(state.optimizer, config.lr_policy, state.step, plan.steps_per_epoch, exp.total_steps)
@@ -50,12 +50,15 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
             if evaluate_due.due(state.step, plan.steps_per_epoch) or (last and config.eval.at_end):
                 stop_if_not_finite(exp, state)
                 best = out.evaluate(state)
-            periodic = save_due.due(state.step, plan.steps_per_epoch) or (last and config.checkpoint.save_last)
+            periodic = save_due.due(state.step, plan.steps_per_epoch) or (
+                config.checkpoint.save_last and (last or state.stalled)
+            )
             if periodic or best or stop.requested is not None:
                 stop_if_not_finite(exp, state)
                 out.save(state, best=best, periodic=periodic or stop.requested is not None)
     stop_if_not_finite(exp, state)
-    return stop.requested if stop.requested is not None and state.step < exp.total_steps else "done"
+    ended = state.step == exp.total_steps or state.stalled
+    return "done" if ended or stop.requested is None else stop.requested
 
 
 def training_batches(exp: Experiment, first_step: int) -> Iterator[Batch]:

@@ -18,7 +18,8 @@ from vexp.engine.experiment import Experiment
 from vexp.engine.protocol import evaluation_protocol, views_text
 from vexp.engine.run_dir import write_atomic
 from vexp.engine.state import TrainState
-from vexp.evaluation.evaluate import Predictions, measure, predict
+from vexp.evaluation.evaluate import Evaluator
+from vexp.evaluation.predictions import Predictions, measure
 from vexp.evaluation.report import write_report
 from vexp.optim.group_report import learning_rates
 from vexp.tracking.console import RunLog, result_line, train_line
@@ -35,6 +36,10 @@ class Outputs:
         self.log = log
         self.checkpoints = checkpoint_folder(exp, folder)
         self.results: dict[str, float] = {}  # of the latest evaluation
+        self.evaluator = Evaluator(
+            criterion=exp.criterion, img_norm=exp.config.img_norm, amp=exp.config.amp, options=exp.config.eval,
+            device=exp.device, say=log.say, channels_last=exp.config.backend.channels_last_on(exp.device),
+        )  # fmt: skip
         self._val_loader: DataLoader[Batch | Failure] | None = None
         self._sinks: list[Sink] = [JsonLines(folder / "metrics.jsonl")]
         if exp.config.log.tensorboard:
@@ -101,14 +106,12 @@ class Outputs:
         assert val_set is not None
         config = exp.config
         if self._val_loader is None:
-            batches = InOrder(len(val_set), config.data.eval_batch_size or config.data.batch_size)
+            order = InOrder(len(val_set), config.data.eval_batch_size or config.data.batch_size)
             self._val_loader = make_loader(
-                val_set, batches, num_workers=config.data.num_workers, device=exp.device, persistent=True
+                val_set, order, num_workers=config.data.num_workers, device=exp.device, persistent=True
             )
-        return predict(
-            state.evaluated_model(), batches_of(self._val_loader),
-            criterion=exp.criterion, img_norm=config.img_norm, amp=config.amp, options=config.eval, device=exp.device,
-        )  # fmt: skip
+        batches, name = batches_of(self._val_loader), val_set.source.name
+        return self.evaluator.predict(state.evaluated_model(), batches, name=name)
 
     def _views(self, predictions: Predictions) -> str:
         return views_text(self.exp.config, "val", predictions.views)
@@ -123,6 +126,7 @@ class Outputs:
         write_report(
             self.folder / "eval", predictions, results,
             classes=exp.classes, name=exp.val_set.source.name, protocol=protocol,
+            options=exp.config.eval,
         )  # fmt: skip
 
     def save(self, state: TrainState, *, best: bool, periodic: bool) -> None:
@@ -142,7 +146,7 @@ class Outputs:
                 checkpoint.link(path, checkpoint.BEST)
             checkpoint.prune(self.checkpoints, options.max_keep_ckpts)
         if best and state.best is not None:
-            write_atomic(self.checkpoints / "best.json", json.dumps(state.best.state_dict()) + "\n")
+            write_atomic(self.checkpoints / "best.json", json.dumps(state.best.record()) + "\n")
 
     def draw(self) -> None:
         """curves.png, of the whole run, what came before a resume included."""

@@ -13,6 +13,7 @@ from vexp.config.schema import Config
 from vexp.engine.experiment import Experiment, set_up
 from vexp.engine.groups import make_optimizer
 from vexp.engine.summary import all_warnings
+from vexp.model import build_model
 from vexp.optim.group_report import GroupRow, group_rows
 
 
@@ -55,7 +56,7 @@ def plan_run(config: Config) -> RunPlan:
     exp = set_up(config, prepare=False)
     warnings = all_warnings(exp)
     with torch.device("meta"):
-        model = config.model.build(len(exp.classes))
+        model = build_model(config.model, len(exp.classes), pretrained=False)
     optimizer = make_optimizer(exp, model)
     groups = group_rows(optimizer, model)
     by_rate: dict[float, list[str]] = {}
@@ -169,4 +170,5 @@ def _when(steps: list[int], per_epoch: int) -> str:
     whole = all(step % per_epoch == 0 for step in steps)
     numbers = [step // per_epoch if whole else step for step in steps]
     shown = [str(number) for number in (numbers if len(numbers) <= 8 else [*numbers[:4], "...", *numbers[-2:]])]
-    return f"{len(steps)}: after {'epoch' if whole else 'step'}{'s' * (len(steps) > 1)} {', '.join(shown).replace(', ...,', ' ...')}"
+    unit = ("epoch" if whole else "step") + "s" * (len(steps) > 1)
+    return f"{len(steps)}: after {unit} {', '.join(shown).replace(', ...,', ' ...')}"

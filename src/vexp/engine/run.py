@@ -90,15 +90,22 @@ def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
 def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     """The state at step 0."""
     config = exp.config
-    metric = config.eval.best_metric()
     return TrainState(
         model=model,
         optimizer=make_optimizer(exp, model),
         scaler=config.amp.scaler(exp.device),
         ema=config.ema.build(model),
         meter=Meter(config.log.interval, reset=config.log.reset_flag),
-        best=Best(metric, config.eval.greater_is_better()) if metric is not None and exp.val_set is not None else None,
+        best=_best(exp),
     )
+
+
+def _best(exp: Experiment) -> Best | None:
+    options = exp.config.eval
+    metric = options.best_metric()
+    if metric is None or exp.val_set is None:
+        return None
+    return Best(metric, options.greater_is_better(), options.patience)
 
 
 def _resumed_from(exp: Experiment, folder: Path, log: RunLog) -> Path | None:
@@ -123,4 +130,9 @@ def _resume(exp: Experiment, state: TrainState, found: Path, log: RunLog) -> Non
         raise UserError(
             f"{found}: was saved after step {state.step}, the run ends at {exp.total_steps}: nothing is left; "
             "raise epochs or max_steps"
+        )
+    if state.stalled and state.best is not None:
+        raise UserError(
+            f"{found}: its run ended early, {state.best.metric} had not improved in {state.best.waited} evaluations; "
+            "raise eval.patience to go on"
         )

@@ -37,6 +37,11 @@ class TrainState:
         """The weights that are evaluated: the average where there is one."""
         return self.model if self.ema is None else self.ema.module
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the best score has not improved for ``eval.patience`` evaluations: the run ends early."""
+        return self.best is not None and self.best.exhausted
+
     def state_dict(self, *, resumable: bool) -> dict[str, Any]:
         """Tensors and plain containers. Without ``resumable``: weights only."""
         state: dict[str, Any] = {"step": self.step, "model": self.model.state_dict()}

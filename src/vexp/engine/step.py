@@ -54,7 +54,7 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         frames = config.img_norm.apply(frames, channels_last=channels_last)  # float (N*V, 3, T, H, W)
         labels = batch.labels.to(device, non_blocking=True)
         if (views := batch.frames.shape[1]) > 1:
-            labels = labels.repeat_interleave(views)
+            labels = labels.repeat_interleave(views, dim=0)
         frames, targets = config.blending.apply(frames, labels, len(exp.classes))
         with config.amp.autocast(device):
             logits = state.model(frames)
@@ -63,8 +63,10 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
             loss = loss * (size / samples)  # also where the last batch is smaller
         state.scaler.scale(loss).backward()
         losses.append(loss.detach())
-        hits.append((logits.detach().argmax(1) == labels).sum() / (samples * views))
-    return {"loss": _total(losses), "top1_acc": _total(hits), "time/data": waited}
+        if labels.ndim == 1:  # of several labels a video none is the right one
+            hits.append((logits.detach().argmax(1) == labels).sum() / (samples * views))
+    accuracy = {"top1_acc": _total(hits)} if hits else {}
+    return {"loss": _total(losses), **accuracy, "time/data": waited}
 
 
 def update_weights(exp: Experiment, state: TrainState) -> None:

@@ -37,6 +37,9 @@ def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
         f"steps: {exp.total_steps} of {size} samples{accumulated}, {plan.steps_per_epoch} an epoch; "
         f"{type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}, seed {config.seed}"
     )
+    weights = getattr(config.loss, "class_weights", None)
+    if weights is not None:
+        log.say(f"loss: {_weights_text(weights, exp.classes)}")
     for warning in warnings:
         log.say(f"warning: {warning}")
 
@@ -55,6 +58,7 @@ def all_warnings(exp: Experiment) -> list[str]:
     slow = config.amp.slow_on(exp.device)
     return [
         *(f"lr_policy: {warning}" for warning in curve),
+        *exp.warnings,
         *split_warnings(exp),
         *schedule_warnings(exp),
         *([f"amp={config.amp.dtype}: {slow}"] if slow is not None else []),
@@ -67,6 +71,14 @@ def split_warnings(exp: Experiment) -> list[str]:
         return []
     shared = shared_groups(exp.train_set.source, exp.val_set.source)
     return [leak_warning("train", "val", shared)] if shared else []
+
+
+def _weights_text(weights: list[float], classes: list[str]) -> str:
+    """All of them where they are few, else the extremes."""
+    pairs = sorted(zip(weights, classes, strict=True))
+    shown = pairs if len(pairs) <= 8 else [*pairs[:3], *pairs[-3:]]
+    of = "" if shown == pairs else f" (the 3 lowest and highest of {len(pairs)})"
+    return f"class weights {', '.join(f'{name} {weight:.3g}' for weight, name in shown)}{of}"
 
 
 def schedule_warnings(exp: Experiment) -> list[str]:
@@ -108,13 +120,15 @@ def conclude(exp: Experiment, state: TrainState, out: Outputs, ended: str, secon
         say(f"stopped by {ended} after step {state.step}; go on with: python -m vexp.train --resume {out.folder}")
     if state.best is not None and state.best.score is not None:
         best = state.best
-        result["best"] = best.state_dict()
+        result["best"] = best.record()
         say(f"best {best.metric} {best.score:.4f} after epoch {best.epoch} (step {best.step})")
+    if state.stalled and state.best is not None:
+        say(f"ended early: no better {state.best.metric} in {state.best.waited} evaluations (eval.patience)")
     result["seconds"] = round(seconds, 1)
     say(f"{result['status']} in {seconds:.0f} s; in {out.folder}:")
     for name, what in (
         ("curves.png", "loss, metrics and learning rate"),
-        ("eval/confusion.png", "with predictions.csv, per_class.csv, report.json of the best evaluation"),
+        ("eval", ", ".join(sorted(path.name for path in (out.folder / "eval").glob("*.*")))),
         ("metrics.jsonl", "every number"),
         ("checkpoints", ", ".join(sorted(path.name for path in out.checkpoints.glob("*.pth")))),
         ("config.yaml", "run again: python -m vexp.train --rerun RUN"),

@@ -1,101 +1,133 @@
-"""Scores of a split: every video once, its views reduced to one row of scores."""
+"""A net over a split: every video once, its views reduced to one row of scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from vexp.data.dataset import Batch
 from vexp.data.img_norm import ImgNorm
 from vexp.errors import UserError
-from vexp.evaluation.metrics import mean_class_accuracy, top_k_accuracy
 from vexp.evaluation.options import Eval
+from vexp.evaluation.predictions import Predictions
+from vexp.evaluation.views import reduce_views
 from vexp.optim.amp import Amp
 
 
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """``ids`` int64 (n,) of the samples in their source, ``labels`` int64 (n,), ``scores`` float32 (n, classes):
-    probabilities (with max_prob not summing to 1), ``loss`` of the view-averaged logits, ``views`` a video."""
+class Evaluator:
+    """Runs nets over batches, all in the same way, and remembers how many views fit into the memory."""
 
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    loss: float
-    views: int
+    def __init__(
+        self,
+        *,
+        criterion: nn.Module,
+        img_norm: ImgNorm,
+        amp: Amp,
+        options: Eval,
+        device: torch.device,
+        say: Callable[[str], None],
+        channels_last: bool = False,
+    ) -> None:
+        """Args:
+        criterion: of logits and labels; on ``device``.
+        say: told when memory forces smaller forward passes.
+        channels_last: give the net its clips in this memory order.
+        """
+        self.criterion = criterion
+        self.img_norm = img_norm
+        self.amp = amp
+        self.options = options
+        self.device = device
+        self.say = say
+        self.channels_last = channels_last
+        self.max_views = options.max_views_per_forward
 
+    def predict(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> Predictions:
+        """Run ``model`` in eval mode over ``batches``. Every module is left in the mode it was in.
 
-def predict(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    criterion: nn.Module,
-    img_norm: ImgNorm,
-    amp: Amp,
-    options: Eval,
-    device: torch.device,
-) -> Predictions:
-    """Run ``model`` in eval mode over ``batches``. Every module is left in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    ids, labels, scores, logits, views = [], [], [], [], 0
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                views = batch.frames.shape[1]
-                per_view = _forward(model, batch.frames, img_norm, amp, options.max_views_per_forward, device)
-                ids.append(batch.ids)
-                labels.append(batch.labels)
-                logits.append(per_view.mean(1).cpu())
-                scores.append(reduce_views(per_view, options.view_reduction).cpu())
-            all_labels, all_logits = torch.cat(labels), torch.cat(logits)
-            loss = criterion.to("cpu")(all_logits, all_labels)  # all at once: the batch size cannot move it
-    finally:
-        criterion.to(device)
-        for module, training in modes.items():
-            module.training = training
-    return Predictions(torch.cat(ids).numpy(), all_labels.numpy(), torch.cat(scores).numpy(), float(loss), views)
+        Scores, and what is measured on them, do not depend on how videos are batched and views divided into forward
+        passes, as far as the net's logits do not. (A library may choose another algorithm for another batch size, and
+        move the last bits of a logit: 1e-5 of it.) The loss is taken of all videos at once, so that no batch counts
+        more.
 
+        Raises:
+            UserError: logits that are not finite, with the ``name`` of the video; a view that does not fit into memory.
+        """
+        modes = {module: module.training for module in model.modules()}
+        model.eval()
+        ids, labels, scores, mean_logits, view_logits, views = [], [], [], [], [], 0
+        try:
+            with torch.no_grad():
+                for batch in batches:
+                    views = batch.frames.shape[1]
+                    logits = self._logits(model, batch.frames).cpu()
+                    self._refuse_not_finite(logits, batch, name)
+                    ids.append(batch.ids.clone())  # a worker's tensor holds an open file: thousands are too many
+                    labels.append(batch.labels.clone())
+                    mean_logits.append(logits.mean(1))
+                    multi_label = batch.labels.ndim == 2
+                    scores.append(reduce_views(logits.numpy(), self.options.view_reduction, multi_label=multi_label))
+                    if self.options.save_view_logits:
+                        view_logits.append(logits.numpy())
+                all_labels = torch.cat(labels)
+                loss = self.criterion.to("cpu")(torch.cat(mean_logits), all_labels)
+        finally:
+            self.criterion.to(self.device)
+            for module, training in modes.items():
+                module.training = training
+        return Predictions(
+            torch.cat(ids).numpy(), all_labels.numpy(), np.concatenate(scores), float(loss), views,
+            np.concatenate(view_logits) if view_logits else None,
+        )  # fmt: skip
 
-def _forward(
-    model: nn.Module, frames: torch.Tensor, img_norm: ImgNorm, amp: Amp, max_views: int | None, device: torch.device
-) -> torch.Tensor:
-    """uint8 (N, V, T, H, W, 3) -> logits float32 (N, V, classes)."""
-    flat = frames.flatten(0, 1)
-    parts = []
-    for part in torch.split(flat, max_views or len(flat)):
-        with amp.autocast(device):
-            parts.append(model(img_norm.apply(part.to(device, non_blocking=True))).float())
-    return torch.cat(parts).view(*frames.shape[:2], -1)
-
-
-def reduce_views(logits: torch.Tensor, reduction: str) -> torch.Tensor:
-    """Logits (N, V, classes) -> one row of scores a video, (N, classes)."""
-    if reduction == "mean_logit":
-        return logits.mean(1).softmax(-1)
-    probabilities = logits.softmax(-1)
-    return probabilities.mean(1) if reduction == "mean_prob" else probabilities.amax(1)
-
-
-def measure(predictions: Predictions, options: Eval) -> dict[str, float]:
-    """The results that ``eval.metrics`` names, in that order, then the loss.
-
-    Raises:
-        UserError: the scores hold NaN.
-    """
-    results: dict[str, float] = {}
-    try:
-        for metric in options.metrics:
-            if metric == "top_k_accuracy":
-                accuracies = top_k_accuracy(predictions.scores, predictions.labels, options.topk)
-                results |= {f"top{k}_acc": accuracy for k, accuracy in zip(options.topk, accuracies, strict=True)}
+    def _logits(self, model: nn.Module, frames: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, V, T, H, W, 3) -> logits float32 (N, V, classes), in forward passes that fit into the memory."""
+        flat = frames.flatten(0, 1)
+        tried = min(self.max_views or len(flat), len(flat))
+        limit, done, parts = tried, 0, []
+        while done < len(flat):
+            part = flat[done : done + limit]
+            logits = self._forward(model, part)
+            if logits is not None:
+                parts.append(logits)
+                done += len(part)
+            elif len(part) > 1:
+                limit = len(part) // 2
             else:
-                results[metric] = mean_class_accuracy(predictions.scores, predictions.labels)
-    except ValueError as error:  # NaN: the weights have diverged
-        raise UserError(f"evaluation: {error}; the net cannot be measured") from error
-    return results | {"loss": predictions.loss}
+                raise UserError(
+                    f"evaluation: a single view of {' x '.join(map(str, part.shape[1:4]))} (frames x height x width) "
+                    f"does not fit into the memory of {self.device}; take a smaller crop, fewer frames or amp=bf16"
+                )
+        if limit < tried:
+            self.max_views = limit
+            self.say(
+                f"evaluation: {tried} views in one forward pass do not fit into the memory of {self.device}; "
+                f"{limit} from here on (eval.max_views_per_forward={limit} saves the attempt)"
+            )
+        return torch.cat(parts).view(*frames.shape[:2], -1)
+
+    def _forward(self, model: nn.Module, views: torch.Tensor) -> torch.Tensor | None:
+        """uint8 (n, T, H, W, 3) -> logits float32 (n, classes); None where the memory does not suffice."""
+        try:
+            clips = self.img_norm.apply(views.to(self.device, non_blocking=True), channels_last=self.channels_last)
+            with self.amp.autocast(self.device):
+                logits: torch.Tensor = model(clips)
+            return logits.float()
+        except torch.OutOfMemoryError:
+            pass  # the error holds the activations: memory can be freed only once it is gone
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _refuse_not_finite(self, logits: torch.Tensor, batch: Batch, name: Callable[[int], str]) -> None:
+        bad = batch.ids[~logits.isfinite().all(-1).all(-1)].tolist()
+        if bad:
+            also = f" and {len(bad) - 1} more of its batch" if len(bad) > 1 else ""
+            fp16 = "fp16 has overflowed (take amp=bf16 or amp=fp32), or " if self.amp.dtype == "fp16" else ""
+            raise UserError(
+                f"evaluation: the scores of {name(bad[0])}{also} are not finite: {fp16}the weights have diverged "
+                "(lower optimizer.lr, or grad=clip)"
+            )

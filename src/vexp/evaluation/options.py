@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from vexp.fields import Checked, option
 from vexp.schedule import Every
@@ -12,11 +13,24 @@ from vexp.schedule import Every
 METRICS: dict[str, tuple[str, ...]] = {
     "top_k_accuracy": ("top{k}_acc",),
     "mean_class_accuracy": ("mean_class_accuracy",),
+    "mean_average_precision": ("mean_average_precision",),
+    "mmit_mean_average_precision": ("mmit_mean_average_precision",),
+    "expected_calibration_error": ("expected_calibration_error",),
 }
-#: Metrics of mmaction2's other tasks and of multi-label sets: known, and not built.
-_NOT_BUILT = ("AR@AN", "auc", "mAP@0.5IOU", "mean_average_precision", "mmit_mean_average_precision")
+#: Those that ask which one class a video has.
+SINGLE_LABEL = ("top_k_accuracy", "mean_class_accuracy", "expected_calibration_error")
+#: Metrics of mmaction2's other tasks, localisation and detection: known, and not built.
+_NOT_BUILT = ("AR@AN", "auc", "mAP@0.5IOU")
+_SHORT = {"mAP": "mean_average_precision", "mmit_mAP": "mmit_mean_average_precision"}
 _GREATER = ("acc", "top", "precision", "map", "auc", "recall", "f1")
 _LESS = ("loss", "error")
+
+
+def _topk_rule(value: Any) -> str | None:
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in numbers):
+        return "must be a number >= 1 or a list of such numbers"
+    return "names a number twice" if len(set(numbers)) < len(numbers) else None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,16 +45,23 @@ class Eval(Checked):
     at_end: bool = option(True, "evaluate after the last step whatever the interval")
     save_best: str | None = option("auto", "metric whose best checkpoint is kept; auto: the first result; null: none")
     rule: str | None = option(None, "which score is better; null: by the metric's name", choices=("greater", "less"))
+    patience: int | None = option(
+        None, "end the run after so many evaluations without a better score of save_best; null: never", ge=1
+    )
     metrics: list[str] = option(
         ["top_k_accuracy", "mean_class_accuracy"], "what is measured beside the loss", choices=tuple(METRICS)
     )
-    topk: list[int] = option([1, 5], "the k of top_k_accuracy", ge=1)
+    topk: Any = option([1, 5], "the k of top_k_accuracy, one or a list", check=_topk_rule)
     view_reduction: str = option(
         "mean_prob", "how the views of a video become one score", choices=("mean_prob", "mean_logit", "max_prob")
     )
     max_views_per_forward: int | None = option(
-        None, "views in one forward pass; null: a whole batch", unit="views", ge=1
+        None,
+        "views in one forward pass; null: a whole batch (halved while memory is short)",
+        unit="views",
+        ge=1,
     )
+    save_view_logits: bool = option(False, "keep eval/view_logits.npz, for python -m vexp.evaluate rescore=RUN")
 
     def __post_init__(self) -> None:
         for key, words in (("metrics", self.metrics), ("save_best", [self.save_best])):
@@ -48,9 +69,12 @@ class Eval(Checked):
                 if word in _NOT_BUILT:
                     raise ValueError(f"{key}={word}: {word} is not built yet; metrics: {', '.join(METRICS)}")
         Checked.__post_init__(self)
+        self.topk = self.topk if isinstance(self.topk, list) else [self.topk]
         self.every()
         self.best_metric()
         self.greater_is_better()
+        if self.patience is not None and self.save_best is None:
+            raise ValueError(f"patience={self.patience}: needs the metric that is to improve, save_best is null")
 
     def every(self) -> Every:
         return Every(self.interval, self.by_epoch, self.start)
@@ -61,13 +85,10 @@ class Eval(Checked):
 
     def results(self) -> list[str]:
         """Names of all results of one evaluation, in order."""
-        names = [
-            pattern.format(k=k)
-            for metric in self.metrics
-            for pattern in METRICS[metric]
-            for k in (self.topk if "{k}" in pattern else (0,))
-        ]
-        return [*names, "loss"]
+        return [*(name for metric in self.metrics for name in self._results_of(metric)), "loss"]
+
+    def _results_of(self, metric: str) -> list[str]:
+        return [pattern.format(k=k) for pattern in METRICS[metric] for k in (self.topk if "{k}" in pattern else (0,))]
 
     def best_metric(self) -> str | None:
         """The result that ``save_best`` names."""
@@ -77,7 +98,13 @@ class Eval(Checked):
         if self.save_best == "auto":
             return results[0]
         if self.save_best not in results:
-            raise ValueError(f"save_best={self.save_best}: is no result of eval.metrics; results: {', '.join(results)}")
+            meant = _SHORT.get(self.save_best, self.save_best)
+            source = next((metric for metric in METRICS if meant in self._results_of(metric)), None)
+            hint = f" (eval.metrics=[{source}] gives {meant})" if source and source not in self.metrics else ""
+            hint = hint or (f"; {meant} is meant?" if meant != self.save_best else "")
+            raise ValueError(
+                f"save_best={self.save_best}: is no result of eval.metrics; results: {', '.join(results)}{hint}"
+            )
         return self.save_best
 
     def greater_is_better(self) -> bool:

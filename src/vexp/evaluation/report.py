@@ -1,4 +1,4 @@
-"""The files of one evaluation: predictions.csv, per_class.csv, confusion.png, report.json."""
+"""The files of one evaluation: predictions.csv, per_class.csv, confusion.png, report.json, view_logits.npz."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.evaluation.evaluate import Predictions
-from vexp.evaluation.metrics import class_accuracy, confusion_matrix
+from vexp.evaluation.metrics import average_precision, class_accuracy, confusion_matrix, without_label
+from vexp.evaluation.options import Eval
+from vexp.evaluation.predictions import Predictions
+from vexp.evaluation.view_logits import FILE_NAME, save_view_logits
 
 _TOP = 5  # classes named for each video
 _NAMED_CLASSES = 40  # more class names than these cannot be read along the picture's edge
@@ -26,8 +28,10 @@ def write_report(
     classes: Sequence[str],
     name: Callable[[int], str],
     protocol: dict[str, Any],
+    options: Eval,
 ) -> None:
-    """Write the four files into ``folder``.
+    """Write the files into ``folder``: no confusion.png where videos have several labels, view_logits.npz where the
+    logits of the views were kept.
 
     Args:
         folder: made where it is missing.
@@ -36,14 +40,24 @@ def write_report(
         classes: names of the classes.
         name: the path of a sample by its id.
         protocol: how the number came about: split, checkpoint, views, pipeline.
+        options: of the evaluation; they go with the logits.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    matrix = confusion_matrix(predictions.scores, predictions.labels)
     _write_predictions(folder / "predictions.csv", predictions, classes, name)
-    _write_classes(folder / "per_class.csv", matrix, classes)
-    draw_confusion(folder / "confusion.png", matrix, classes, title=_title(results, protocol))
     report = {"metrics": results, "videos": len(predictions.labels), **protocol}
+    if predictions.multi_label:
+        report["videos_without_label"] = without_label(predictions.labels)
+        _write_multi_label_classes(folder / "per_class.csv", predictions, classes)
+    else:
+        matrix = confusion_matrix(predictions.scores, predictions.labels)
+        _write_classes(folder / "per_class.csv", matrix, classes)
+        draw_confusion(folder / "confusion.png", matrix, classes, title=_title(results, protocol))
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (folder / FILE_NAME).unlink(missing_ok=True)  # that of an earlier evaluation would not belong to this report
+    if predictions.view_logits is not None:
+        save_view_logits(
+            folder / FILE_NAME, predictions, classes=classes, name=name, protocol=protocol, options=options
+        )
 
 
 def _title(results: dict[str, float], protocol: dict[str, Any]) -> str:
@@ -54,14 +68,18 @@ def _title(results: dict[str, float], protocol: dict[str, Any]) -> str:
 def _write_predictions(
     path: Path, predictions: Predictions, classes: Sequence[str], name: Callable[[int], str]
 ) -> None:
+    """``correct`` says whether the class with the highest score is the label, or one of them."""
     top = np.argsort(-predictions.scores, axis=1, kind="stable")[:, :_TOP]
     with _open(path) as file:
         writer = csv.writer(file)
         ranks = [f"{what}_{rank}" for rank in range(1, top.shape[1] + 1) for what in ("class", "score")]
-        writer.writerow(["id", "path", "label", "predicted", "correct", *ranks])
+        labelled = "labels" if predictions.multi_label else "label"
+        writer.writerow(["id", "path", labelled, "predicted", "correct", *ranks])
         for i, label, scores, ranked in zip(predictions.ids, predictions.labels, predictions.scores, top, strict=True):
+            own = np.flatnonzero(label).tolist() if predictions.multi_label else [int(label)]
             named = [cell for c in ranked for cell in (classes[c], f"{scores[c]:.6g}")]
-            writer.writerow([i, name(int(i)), classes[label], classes[ranked[0]], int(ranked[0] == label), *named])
+            truth = ";".join(classes[c] for c in own)
+            writer.writerow([i, name(int(i)), truth, classes[ranked[0]], int(ranked[0] in own), *named])
 
 
 def _write_classes(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:
@@ -73,8 +91,20 @@ def _write_classes(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]
         for i, name in enumerate(classes):
             worst = int(wrong[i].argmax())
             taken_for = (classes[worst], wrong[i, worst]) if wrong[i, worst] else ("", 0)
-            share = "" if np.isnan(accuracy[i]) else f"{accuracy[i]:.6g}"
-            writer.writerow([name, matrix[i].sum(), matrix[i, i], share, *taken_for])
+            writer.writerow([name, matrix[i].sum(), matrix[i, i], _share(accuracy[i]), *taken_for])
+
+
+def _write_multi_label_classes(path: Path, predictions: Predictions, classes: Sequence[str]) -> None:
+    precision = average_precision(predictions.scores, predictions.labels)
+    with _open(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "videos", "average_precision"])
+        for name, count, value in zip(classes, predictions.labels.sum(axis=0), precision, strict=True):
+            writer.writerow([name, int(count), _share(value)])
+
+
+def _share(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"
 
 
 def _open(path: Path) -> TextIO:

@@ -1,0 +1,112 @@
+"""Logits of views, kept and scored again: the numbers of the evaluation, and how sure they are."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vexp.errors import UserError
+from vexp.evaluation.options import Eval
+from vexp.evaluation.predictions import Predictions, measure
+from vexp.evaluation.rescore import bootstrap, rescore, rescore_into
+from vexp.evaluation.view_logits import load_view_logits, save_view_logits
+from vexp.evaluation.views import reduce_views
+
+ALL = ["top_k_accuracy", "mean_class_accuracy", "expected_calibration_error", "mean_average_precision"]
+
+
+def made(reduction="mean_prob", videos=600, multi_label=False):
+    random = np.random.RandomState(0)
+    labels = random.randint(0, 4, videos)
+    logits = (random.randn(videos, 3, 4) + 1.5 * np.eye(4)[labels][:, None]).astype(np.float32)
+    if multi_label:
+        labels = (random.rand(videos, 4) < 0.4).astype(np.float32)
+    scores = reduce_views(logits, reduction, multi_label=multi_label)
+    return Predictions(np.arange(videos) + 5, labels, scores, 0.75, 3, logits)
+
+
+def saved(path, predictions, options):
+    save_view_logits(
+        path, predictions, classes=["a", "b", "ü", "d"], name="vidéo {}.mp4".format,
+        protocol={"split": "val", "views": "1 clip x 3 crops"}, options=options,
+    )  # fmt: skip
+    return load_view_logits(path)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("reduction", ["mean_prob", "mean_logit", "max_prob"])
+def test_rescoring_gives_the_numbers_of_the_evaluation_to_the_bit(tmp_path, reduction, multi_label):
+    metrics = ["mean_average_precision", "mmit_mean_average_precision"] if multi_label else ALL
+    options = Eval(view_reduction=reduction, metrics=metrics)
+    kept = saved(tmp_path / "v.npz", made(multi_label=multi_label), options)  # of another reduction
+    again, straight = rescore(kept, options), made(reduction, multi_label=multi_label)
+    np.testing.assert_array_equal(again.scores, straight.scores)
+    assert measure(again, options) == measure(straight, options)
+    assert Eval(**kept.options) == options
+    assert (kept.names[0], kept.classes[2], again.views) == ("vidéo 5.mp4", "ü", 3)
+
+
+def test_intervals_repeat_and_hold_the_result():
+    options = Eval(metrics=ALL)
+    predictions = made()
+    first, again = (bootstrap(predictions, options, resamples=200, seed=0) for _ in range(2))
+    assert first == again != bootstrap(predictions, options, resamples=200, seed=1)
+    results = measure(predictions, options)
+    assert set(first) == set(results) - {"loss"}
+    for name in ("top1_acc", "mean_class_accuracy", "mean_average_precision"):
+        assert first[name].low < results[name] < first[name].high
+
+
+def test_the_interval_of_an_accuracy_is_that_of_the_binomial_distribution():
+    predictions = made()
+    p = measure(predictions, Eval())["top1_acc"]
+    interval = bootstrap(predictions, Eval(), resamples=4000, seed=0)["top1_acc"]
+    half = 1.96 * np.sqrt(p * (1 - p) / 600)
+    assert (interval.low, interval.high) == pytest.approx((p - half, p + half), abs=0.004)
+
+
+def test_draws_without_any_label_are_left_out():
+    labels = np.zeros((3, 2), np.float32)
+    labels[0, 0] = 1
+    predictions = Predictions(np.arange(3), labels, np.eye(3, 2), 0.1, 1)
+    options = Eval(metrics=["mean_average_precision"])
+    interval = bootstrap(predictions, options, resamples=100, seed=0)["mean_average_precision"]
+    assert (interval.low, interval.high) == (1.0, 1.0)
+
+
+def test_the_report_says_how_the_intervals_came_about(tmp_path):
+    options = Eval(view_reduction="max_prob")
+    kept = saved(tmp_path / "v.npz", made(videos=20), Eval())
+    results, intervals = rescore_into(tmp_path / "out", kept, options, source=tmp_path / "v.npz", resamples=50)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["metrics"] == results
+    assert results["loss"] == 0.75
+    assert report["bootstrap"] == {"confidence": 0.95, "resamples": 50, "seed": 0, "of": "videos"}
+    assert report["intervals"]["top1_acc"] == {"low": intervals["top1_acc"].low, "high": intervals["top1_acc"].high}
+    assert (report["view_reduction"], report["rescored_from"]) == ("max_prob", str(tmp_path / "v.npz"))
+    assert "vidéo 5.mp4" in (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8")
+
+
+def test_metrics_of_the_other_task_are_refused(tmp_path):
+    kept = saved(tmp_path / "v.npz", made(multi_label=True), Eval())
+    with pytest.raises(UserError, match=r"eval\.metrics: top_k_accuracy asks for one label"):
+        rescore(kept, Eval(metrics=["top_k_accuracy"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(None, "no such file.*eval.save_view_logits=true"), (b"", "damaged"), (b"PK\x03\x04abc", "damaged"),
+     (b"epochs: 3", "is no view_logits.npz of vexp, or it is damaged$")],
+)  # fmt: skip
+def test_what_is_no_such_file_is_said(tmp_path, content, text):
+    path = tmp_path / "v.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=text):
+        load_view_logits(path)
+
+
+def test_a_file_that_lacks_a_part_is_said(tmp_path):
+    np.savez(tmp_path / "v.npz", logits=np.zeros(3))
+    with pytest.raises(UserError, match="is no view_logits"):
+        load_view_logits(tmp_path / "v.npz")
