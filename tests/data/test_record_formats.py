@@ -30,9 +30,9 @@ def refused(tmp_path, name, text, **options):
 # ---- tables ----
 
 TABLE = """path,label,start,end,group,total_frames,note
-a.mp4,run,1.5,4,g1,,x
+a.mp4,run,1.5,4,,,x
 "my, b.mp4",hop,,,g2,,
-c.mp4,run,,2,,7,
+c.mp4,run,,2,g1,7,
 """
 
 
@@ -42,7 +42,7 @@ def test_a_table(tmp_path):
     assert annotation.classes == ["hop", "run"]  # names, by the alphabet
     assert rows(annotation) == [("a.mp4", 1), ("my, b.mp4", 0), ("c.mp4", 1)]
     assert [annotation.segment(i) for i in range(3)] == [(1.5, 4.0), None, (0.0, 2.0)]
-    assert [annotation.group(i) for i in range(3)] == ["g1", "g2", ""]
+    assert [annotation.group(i) for i in range(3)] == ["", "g2", "g1"]
     assert [annotation.frames(i) for i in range(3)] == [None, None, (0, 7)]
     tabs = listed(tmp_path, "train.tsv", TABLE.replace('"my, b.mp4"', "my; b.mp4").replace(",", "\t"))
     assert rows(tabs) == [("a.mp4", 1), ("my; b.mp4", 0), ("c.mp4", 1)]

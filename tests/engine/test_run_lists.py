@@ -13,6 +13,7 @@ import torch
 from vexp import checkpoint, compose, train
 from vexp.data.options import Motion
 from vexp.engine.experiment import make_dataset, set_up
+from vexp.engine.loop import training_order
 from vexp.errors import UserError
 
 WORDS = [
@@ -73,6 +74,13 @@ def test_every_split_is_chosen_through_the_engine(videos: Path) -> None:
         dataset = make_dataset(config, split)
         assert dataset is not None
         assert [dataset.source.name(i) for i in range(len(dataset))] == ["0.mp4", "6.mp4", "10.mp4"]
+
+
+def test_the_balance_reaches_the_order_of_training(videos: Path) -> None:
+    words = [f"data.train.ann_file={videos}/all.csv", "data.val.from_split=train", "data.train.class_balance=1.0"]
+    exp = set_up(compose([*WORDS, *words]))
+    drawn = [exp.train_set.source.labels[index] for batch in training_order(exp, 0, 3) for _, index, *_ in batch]
+    assert sorted(drawn) == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_several_labels_cannot_be_balanced(videos: Path, tmp_path: Path) -> None:
