@@ -15,6 +15,7 @@ import pytest
 from encode import numbered_frame, patch_box, plain_decode, read_number, remux, write_video
 
 from vexp.data.decode import VideoReader
+from vexp.data.video_file import Recent
 from vexp.errors import UserError
 
 OPEN_GOP = {"x264_params": "open-gop=1:keyint=12:scenecut=0:b-adapt=0", "b_frames": 3}
@@ -102,7 +103,10 @@ def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_seeks_only_where_timestamps_can_be_trusted(name: str, video: Callable[[str], Path]) -> None:
+def test_seeks_only_where_timestamps_can_be_trusted(
+    name: str, video: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vexp.data.decode.RECENT", Recent())  # as in a process that has not seen the file
     _, numbers, seeks = VIDEOS[name]
     with VideoReader(video(name)) as reader:
         count = reader.num_frames
