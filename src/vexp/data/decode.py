@@ -1,4 +1,4 @@
-"""Frames of a video file by number: the one reader that every video sample goes through.
+"""Frames of a video file by number: PyAV's reader, by which all others are judged.
 
 It is PyAV, that is FFmpeg's libraries. Importing this module imports it: do so where a video is opened.
 
@@ -15,37 +15,26 @@ Colour and rotation. As `vexp.data.picture` says: the stream's own colour matrix
 from __future__ import annotations
 
 import math
-import os
-import stat
 from collections.abc import Container, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from vexp.data.packet_index import PacketIndex, demuxer_of, scan_packets
+from vexp.data.container import MENDING, READ_ERRORS, describe, file_status, open_stream, reason_of, unreadable
+from vexp.data.packet_index import PacketIndex
 from vexp.data.picture import display_matrix, to_rgb, upright
-from vexp.data.video_file import RECENT, VideoFile, identify
+from vexp.data.video_file import RECENT, identify
 from vexp.errors import UserError
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
-
-MENDING = "Fetch or encode the file again, or take it out of the annotation."
-
-STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
-"""FFmpeg's option of every decoder: look for what the standard does not allow, and give up the frame that has it."""
-
-READ_ERRORS = (av.FFmpegError, OSError, ValueError)
 
 
 class VideoReader:
@@ -54,8 +43,9 @@ class VideoReader:
     >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
     ...     frames = reader.frames([0, 4, 8])  # uint8 (3, H, W, 3) RGB
 
-    Opening reads the packets of the whole file without decoding, unless this process has opened it before. MP4, MOV, Matroska and WebM with trustworthy times are
-    then read by seeking; any other file is decoded from its first frame on and counted, and once more for `num_frames`.
+    Opening reads the packets of the whole file without decoding, unless this process has opened it before. MP4, MOV,
+    Matroska and WebM with trustworthy times are then read by seeking; any other file is decoded from its first frame on
+    and counted, and the first time once more for `num_frames`.
     Decoding is single-threaded: the data loader's workers are the parallelism.
 
     Raises `UserError` for what is not a whole, readable video: missing, empty, truncated, another kind of file.
@@ -69,15 +59,15 @@ class VideoReader:
         """Frames that the decoder has delivered so far: divided by the frames used, the price of random access."""
         self._reformatter = VideoReformatter()
         self._fault = ""  # why the last run ended before its last frame
-        status = _status(self.path)
-        self._container, self._stream = _open(self.path, strict)
+        status = file_status(self.path)
+        self._container, self._stream = open_stream(self.path, strict)
         self._identity = identify(self.path, status, strict=strict)
         known = RECENT.recall(self._identity)
         try:
-            self.file = known or _describe(self._container, self._stream)
+            self.file = known or describe(self._container, self._stream)
         except READ_ERRORS as error:
             self.close()
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
         self._index = self.file.index
         RECENT.keep(self._identity, self.file)
 
@@ -126,9 +116,7 @@ class VideoReader:
         `indices` may repeat and be in any order; each distinct frame is decoded and converted once.
         Raises `UserError` for a number outside 0..num_frames-1 and for a frame that cannot be decoded right.
         """
-        asked = np.asarray(indices)
-        if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-            raise ValueError(f"frame indices must be a flat list of whole numbers, got {indices!r}")
+        asked = flat_numbers(indices)
         if not asked.size:
             return np.empty((0, *self._frame_size(), 3), np.uint8)
         distinct, rows = np.unique(asked, return_inverse=True)
@@ -140,7 +128,7 @@ class VideoReader:
             try:
                 picture = upright(to_rgb(frame, self._reformatter), display_matrix(frame))
             except av.FFmpegError as error:
-                raise self._undecodable(number, _reason(error)) from error
+                raise self._undecodable(number, reason_of(error)) from error
             if out is None:
                 out = np.empty((len(numbers), *picture.shape), np.uint8)
             elif picture.shape != out.shape[1:]:
@@ -191,7 +179,8 @@ class VideoReader:
 
     def _by_counting(self, numbers: list[int]) -> Iterator[VideoFrame]:
         """Every frame of `numbers` (ascending), each recognised by its place since the first frame of the file."""
-        done, times = 0, []
+        done = 0
+        times: list[float] = []
         for frame, fault in self._from_the_start():
             if len(times) == numbers[done]:
                 if fault:
@@ -211,12 +200,12 @@ class VideoReader:
     def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
         """What `_decode` gives for the whole stream of the file opened anew, at least one frame: no seek is trusted."""
         self.close()
-        self._container, self._stream = _open(self.path, self.strict)
+        self._container, self._stream = open_stream(self.path, self.strict)
         frame = None
         for frame, fault in self._decode():
             yield frame, fault
         if frame is None:
-            raise _unreadable(self.path, ValueError("the decoder delivers not one frame"))
+            raise unreadable(self.path, ValueError("the decoder delivers not one frame"))
 
     def _decode(self, only: Container[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
@@ -229,7 +218,7 @@ class VideoReader:
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                fault = f"the stream is damaged at or before it: {_reason(error)}"
+                fault = f"the stream is damaged at or before it: {reason_of(error)}"
                 continue
             for frame in frames:
                 self.decoded += 1
@@ -243,7 +232,7 @@ class VideoReader:
         try:
             yield from self._container.demux(self._stream)
         except av.FFmpegError as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
 
     def _frame_size(self) -> tuple[int, int]:
         if self.file.size is None:
@@ -265,6 +254,14 @@ class VideoReader:
         return UserError(f"{self.path}: frame {number} cannot be decoded ({decoder}): {reason}. {MENDING}")
 
 
+def flat_numbers(indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """Frame numbers as an array (n,). Raises ValueError for anything else."""
+    asked = np.asarray(indices)
+    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
+        raise ValueError(f"frame indices must be a flat list of whole numbers, got {indices!r}")
+    return asked
+
+
 def out_of_range(path: Path, number: int, num_frames: int) -> UserError:
     """The error of every reader for a frame number that the video does not have."""
     return UserError(
@@ -273,67 +270,6 @@ def out_of_range(path: Path, number: int, num_frames: int) -> UserError:
     )
 
 
-def _status(path: Path) -> os.stat_result:
-    """Raises `UserError` for what is no file that could hold a video."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
-            raise ValueError("not a file" if not stat.S_ISDIR(status.st_mode) else "a folder, not a video file")
-        if not status.st_size:
-            raise ValueError("the file is empty")
-    except READ_ERRORS as error:
-        raise _unreadable(path, error) from error
-    return status
-
-
-def _open(path: Path, strict: bool) -> tuple[InputContainer, VideoStream]:
-    """The file and its video stream, ready for single-threaded decoding. Raises `UserError`."""
-    try:
-        container = _open_container(path)
-    except READ_ERRORS as error:
-        raise _unreadable(path, error) from error
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    # `tty` draws a text file as pictures; a stream that no decoder knows has no codec context.
-    if not streams or streams[0].codec_context is None or container.format.name == "tty":
-        container.close()
-        raise _unreadable(path, ValueError("it holds no video stream that PyAV can decode"))
-    streams[0].thread_type = "NONE"
-    streams[0].thread_count = 1
-    if strict:
-        streams[0].codec_context.options = STRICT
-    return container, streams[0]
-
-
-def _describe(container: InputContainer, stream: VideoStream) -> VideoFile:
-    """Reads the packets of the whole file. Raises one of `READ_ERRORS`."""
-    rate = stream.average_rate or stream.guessed_rate
-    return VideoFile(
-        demuxer=demuxer_of(container),
-        stream=stream.index,
-        video_streams=[other.index for other in container.streams.video],
-        time_base=stream.time_base or Fraction(0),
-        start=stream.start_time or 0,
-        fps=float(rate) if rate else None,
-        index=scan_packets(container, stream),
-    )
-
-
 def _time(frame: VideoFrame) -> float:
     """Seconds, NaN where the frame has no time."""
     return frame.time if frame.time is not None else math.nan
-
-
-def _open_container(path: Path) -> InputContainer:
-    name = f"file:{path}"  # without it a colon in the name would be read as a protocol
-    try:
-        return av.open(name)
-    except UnicodeDecodeError:  # a title in another encoding than UTF-8
-        return av.open(name, metadata_errors="replace")
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: cannot be read as a video: {_reason(error)}. {MENDING}")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

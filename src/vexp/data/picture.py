@@ -37,6 +37,12 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     return a, b, c, d
 
 
+def turns(matrix: tuple[int, int, int, int] | None) -> bool:
+    """Whether `upright` changes a picture."""
+    a, b, c, d = matrix or (1, 0, 0, 1)
+    return a == d == 0 or (b == c == 0 and (a < 0 or d < 0))
+
+
 def upright(picture: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
     """`picture`, uint8 (H, W, ...), turned and mirrored as a display matrix says; a view.
 

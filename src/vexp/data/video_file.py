@@ -57,7 +57,7 @@ class VideoFile:
         if self.counted is None:
             return None
         if self.demuxer not in UNCHANGING_RATE and (np.diff(self.counted, prepend=-np.inf) > 0).all():
-            return self.counted - self.counted[0]
+            return np.asarray(self.counted - self.counted[0])
         return np.arange(len(self.counted)) / self.fps if self.fps else None
 
     @property
