@@ -25,7 +25,7 @@ They are also the ones in which the codec's error detection can be turned on."""
 
 _PACKAGES = {  # backend: (module, how it is installed)
     "av": ("av", "pip install av"),
-    "decord": ("decord", "pip install decord  (not on ARM, nor for Python above 3.12)"),
+    "decord": ("decord", "pip install decord  (x86 only)"),
     "torchcodec": ("torchcodec", "pip install torchcodec  (and FFmpeg's libraries: apt-get install ffmpeg)"),
     "opencv": ("cv2", "pip install opencv-python-headless"),
     "simplejpeg": ("simplejpeg", "pip install simplejpeg"),
