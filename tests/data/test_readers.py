@@ -7,15 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 from encode import numbered_frame, patch_box, read_number, write_video
 from videos import TURNED, VIDEOS
 
+from vexp.data.annotation import Annotation
 from vexp.data.decode import VideoReader
 from vexp.data.readers import VIDEO_BACKENDS, open_video
 from vexp.data.readers.foreign import ForeignReader
+from vexp.data.source import VideoSource
 from vexp.errors import UserError
 
 NOT_IN_FFMPEG_4 = "cannot be opened by decord: .*cannot find video stream"
@@ -120,8 +123,6 @@ def test_the_table_of_refusals_is_whole() -> None:
 
 @foreign
 def test_stream_that_is_chosen(backend: str, tmp_path: Path) -> None:
-    import av
-
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as output:
         streams = [output.add_stream("libx264", rate=25) for _ in range(2)]
@@ -181,8 +182,6 @@ def test_times(backend: str, video: Callable[[str], Path]) -> None:
 
 @foreign
 def test_damage_is_named(backend: str, tmp_path: Path) -> None:
-    import av
-
     path = write_video(tmp_path / "v.mp4", size=(160, 96), b_frames=0, x264_params="scenecut=0")  # key frames 0, 12 ...
     with av.open(str(path)) as container:
         packet = list(container.demux(video=0))[30]
@@ -249,6 +248,19 @@ def test_a_picture_of_another_shape(video: Callable[[str], Path], monkeypatch: p
         reader.frames([3])
 
 
+@each
+def test_segments_of_a_file(backend: str, video: Callable[[str], Path]) -> None:
+    """A sample that is a part of a file, in seconds: its frames are numbered from its start."""
+    path = video("h264_gop12")
+    rows = Annotation.pack([path.name] * 2, [0, 0], ["a"], str(path.parent))
+    rows.segments = np.array([[0.4, 1.2], [2.0, np.nan]])  # frames 10..29, 50..59
+    source = VideoSource(rows, backend=backend)
+    for index, numbers in ((0, range(10, 30)), (1, range(50, 60))):
+        with source.open(index) as reader:
+            assert reader.num_frames == len(numbers)
+            assert [read_number(frame) for frame in reader.frames(range(len(numbers)))] == list(numbers)
+
+
 def test_not_installed(monkeypatch: pytest.MonkeyPatch, video: Callable[[str], Path]) -> None:
     monkeypatch.setattr("vexp.data.readers.find_spec", lambda name: None)
     for backend, command in (("decord", "pip install decord"), ("opencv", "pip install opencv-python-headless")):
@@ -281,6 +293,57 @@ def test_small_and_odd_sizes(size: tuple[int, int], backend: str, tmp_path: Path
         return
     with open_video(path, backend) as reader:
         np.testing.assert_allclose(reader.frames([2, 0]).astype(int), truth[[2, 0]], atol=1)
+
+
+def _no_frames(folder: Path) -> Path:
+    with av.open(str(folder / "v.mp4"), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
+        output.start_encoding()
+    return folder / "v.mp4"
+
+
+def _written(name: str, content: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return make
+
+
+def _cut(folder: Path) -> Path:
+    path = write_video(folder / "v.mkv")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+# what is wrong: (how it is made, a word of the reason)
+UNREADABLE: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda folder: folder / "none.mp4", "No such file"),
+    "folder": (lambda folder: folder, "a folder"),
+    "empty": (_written("v.mp4", b""), "empty"),
+    "text": (_written("v.mp4", b"hello, world\n" * 500), "Invalid data"),
+    "noise": (_written("v.avi", np.random.default_rng(0).bytes(9000)), "Invalid data"),
+    "truncated": (_cut, "truncated"),
+    "no frames": (_no_frames, "not one frame|no video stream|Invalid"),
+}
+
+
+@each
+@pytest.mark.parametrize("fault", UNREADABLE)
+def test_unreadable(fault: str, backend: str, tmp_path: Path) -> None:
+    make, reason = UNREADABLE[fault]
+    path = make(tmp_path)
+    with pytest.raises(UserError, match=reason) as caught, open_video(path, backend) as reader:
+        reader.frames([0])
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@each
+def test_one_frame(backend: str, video: Callable[[str], Path]) -> None:
+    with open_video(video("h264_one_frame"), backend) as reader:
+        assert reader.num_frames == 1
+        assert [read_number(frame) for frame in reader.frames([0, 0])] == [0, 0]
 
 
 @each
