@@ -23,7 +23,7 @@ FILES = sorted(conf_dir().rglob("*.yaml"))
 #: What an option needs beside itself.
 LISTS = ["data.train.ann_file=a.txt", "data.val.ann_file=b.txt"]
 NEEDED = {
-    **{("data", name): LISTS for name in ("video_list", "kinetics", "ucf101", "hmdb51")},
+    **{("data", name): LISTS for name in ("video_list", "raw_frames", "kinetics", "ucf101", "hmdb51")},
     ("data", "something_something"): [*LISTS, "~pipeline.train.flip"],  # left and right differ in meaning
     ("data", "folder"): ["data.root=videos"],
 }

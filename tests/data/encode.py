@@ -114,6 +114,32 @@ def remux(
     return target
 
 
+def pack_b_frames(path: Path, frames: int = 60) -> Path:
+    """MPEG-4 in AVI as DivX and Xvid wrote it: a packet holds a P-frame and the B-frame shown before it, the next one
+    a "not coded" P-frame in its place (ISO/IEC 14496-2, 6.2.5), so that there are as many packets as frames."""
+    whole = write_video(path.with_name("whole.avi"), codec="mpeg4", frames=frames, b_frames=1, gop=12, b_strategy="0")
+    with av.open(str(whole)) as reader, av.open(str(path), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        coded = [bytes(packet) for packet in reader.demux(stream) if packet.size]
+        kinds = [data[data.index(b"\0\0\1\xb6") + 4] >> 6 for data in coded]  # vop_coding_type: 0 I, 1 P, 2 B
+        packets: list[bytes] = []
+        for data, kind in zip(coded, kinds, strict=True):
+            if kind == 2:
+                packets[-1] += data
+            packets.append(data if kind != 2 else b"\0\0\1\xb6" + bytes([0b01010000, 0b01001111]))
+        marker = b"\0\0\1\xb2DivX503b1393p\0"  # the "p" says so
+        packets[0] = packets[0].replace(b"\0\0\1\xb6", marker + b"\0\0\1\xb6", 1)
+        for number, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 25), copy
+            packet.is_keyframe = kinds[number] == 0
+            writer.mux(packet)
+    whole.unlink()
+    return path
+
+
 def patch_box(path: Path, box: bytes, offset: int, content: bytes) -> Path:
     """Overwrite bytes of an MP4 at `offset` from the four letters of the box's type (ISO/IEC 14496-12)."""
     data = bytearray(path.read_bytes())

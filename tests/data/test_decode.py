@@ -3,83 +3,19 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
-from encode import numbered_frame, patch_box, plain_decode, read_number, remux, write_video
+from encode import numbered_frame, patch_box, plain_decode, read_number, write_video
+from videos import IRREGULAR, VIDEOS
 
 from vexp.data.decode import VideoReader
+from vexp.data.video_file import Recent
 from vexp.errors import UserError
-
-OPEN_GOP = {"x264_params": "open-gop=1:keyint=12:scenecut=0:b-adapt=0", "b_frames": 3}
-HEVC = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=4:b-adapt=0:"
-IRREGULAR = sorted(random.Random(0).sample(range(200), 60))  # presentation times of a variable frame rate
-
-
-def _cut(source: str, target: str, first_packet: int = 0, shift: int = 0, **video: Any) -> Callable[[Path], Path]:
-    return lambda folder: remux(
-        write_video(folder / source, **video), folder / target, first_packet=first_packet, shift=shift
-    )
-
-
-def _video(name: str, **video: Any) -> Callable[[Path], Path]:
-    return lambda folder: write_video(folder / name, **video)
-
-
-# name: (how it is made, the numbers of the frames it shows, whether its frames are found by seeking)
-VIDEOS: dict[str, tuple[Callable[[Path], Path], range, bool]] = {
-    "h264_gop1": (_video("v.mp4", gop=1, b_frames=0), range(60), True),
-    "h264_gop3": (_video("v.mp4", gop=3, b_frames=1, x264_params="b-adapt=0:scenecut=0"), range(60), True),
-    "h264_gop12": (_video("v.mp4"), range(60), True),
-    "h264_gop250": (_video("v.mp4", gop=250, b_frames=3, frames=260, x264_params="scenecut=0"), range(260), True),
-    "h264_no_b_frames": (_video("v.mp4", b_frames=0), range(60), True),
-    "h264_open_gop": (_video("v.mp4", **OPEN_GOP), range(60), True),
-    "h264_open_gop_mkv": (_video("v.mkv", **OPEN_GOP), range(60), True),
-    # Intra refresh: the "key frames" are P-frames from which the picture is whole only some frames later.
-    "h264_intra_refresh": (_video("v.mp4", b_frames=0, x264_params="intra-refresh=1:keyint=12"), range(60), True),
-    "h264_variable_rate": (_video("v.mp4", times=IRREGULAR), range(60), True),
-    "h264_10_bit": (_video("v.mp4", pix_fmt="yuv420p10le"), range(60), True),
-    "h264_odd_size": (_video("v.mkv", size=(81, 49), pix_fmt="yuv444p"), range(60), True),
-    "h264_mkv": (_video("v.mkv"), range(60), True),
-    "h264_one_frame": (_video("v.mp4", frames=1), range(1), True),
-    "hevc": (_video("v.mp4", codec="libx265", x265_params=HEVC + "open-gop=0"), range(60), True),
-    "hevc_open_gop": (_video("v.mp4", codec="libx265", x265_params=HEVC + "open-gop=1"), range(60), True),
-    # Leading pictures that are decodable from the key frame alone: the decoder delivers them before it.
-    "hevc_radl": (_video("v.mp4", codec="libx265", x265_params=HEVC + "open-gop=0:radl=2"), range(60), True),
-    "vp9": (_video("v.webm", codec="libvpx-vp9", b_frames=0, deadline="realtime", cpu_used="8"), range(60), True),
-    "av1": (_video("v.mp4", codec="libsvtav1", b_frames=0, size=(160, 96), preset="10", crf="20"), range(60), True),
-    "mjpeg_mov": (_video("v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0), range(60), True),
-    # An edit list that hides 5 frames, in the first GOP; that hides 14, with a key frame and leading pictures.
-    "edit_list": (_cut("v.mp4", "cut.mp4", shift=-5), range(5, 60), True),
-    "edit_list_open_gop": (_cut("v.mp4", "cut.mp4", shift=-14, **OPEN_GOP), range(14, 60), True),
-    "starts_later": (_cut("v.mp4", "cut.mp4", shift=3), range(60), True),
-    # The first packets are not decodable without the key frame before them: the decoder delivers from number 12 on.
-    "no_key_frame_first": (_cut("v.mp4", "cut.mkv", first_packet=5), range(12, 60), False),
-    "vp8": (_video("v.webm", codec="libvpx", b_frames=0, deadline="realtime", auto_alt_ref="0"), range(60), False),
-    "mpeg4_avi": (_video("v.avi", codec="mpeg4"), range(60), False),
-    "mpeg4_mp4": (_video("v.mp4", codec="mpeg4"), range(60), False),
-    "mpeg2_ts": (_video("v.ts", codec="mpeg2video"), range(60), False),
-    "h264_ts": (_video("v.ts"), range(60), False),
-    "h264_ts_mid_gop": (_cut("v.ts", "cut.ts", first_packet=5), range(12, 60), False),
-}
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def make(name: str) -> Path:
-        if name not in made:
-            made[name] = VIDEOS[name][0](tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return make
 
 
 @pytest.mark.parametrize("name", VIDEOS)
@@ -102,7 +38,10 @@ def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_seeks_only_where_timestamps_can_be_trusted(name: str, video: Callable[[str], Path]) -> None:
+def test_seeks_only_where_timestamps_can_be_trusted(
+    name: str, video: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vexp.data.decode.RECENT", Recent())  # as in a process that has not seen the file
     _, numbers, seeks = VIDEOS[name]
     with VideoReader(video(name)) as reader:
         count = reader.num_frames

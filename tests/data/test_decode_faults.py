@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -175,3 +177,47 @@ def test_title_that_is_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Caf.", b"Caf\xe9"))  # Latin-1
     with VideoReader(path) as reader:
         assert reader.num_frames == 60
+
+
+def test_strict_finds_damage_that_is_else_passed_over(tmp_path: Path) -> None:
+    """A flipped bit in a JPEG's coded data: most decode to something, and only the codec's own checks can tell."""
+    path = write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0, frames=1, size=(160, 96))
+    truth, sound = plain_decode(path), path.read_bytes()
+    with av.open(str(path)) as container:
+        packet = next(container.demux(video=0))
+        assert packet.pos is not None
+        start, size = packet.pos, packet.size
+    verdicts: dict[bool, list[str]] = {False: [], True: []}
+    for place in range(start + size // 2, start + size, 29):
+        flipped = bytearray(sound)
+        flipped[place] ^= 16
+        path.write_bytes(flipped)
+        for strict, found in verdicts.items():
+            with VideoReader(path, strict=strict) as reader:
+                try:
+                    same = np.array_equal(reader.frames([0]), truth)
+                    found.append("right" if same else "different")
+                except UserError:
+                    found.append("error")
+    assert verdicts[True].count("error") > verdicts[False].count("error")
+    assert all(strict in (loose, "error") for loose, strict in zip(*verdicts.values(), strict=True))
+
+
+def test_strict_reads_what_is_sound(tmp_path: Path) -> None:
+    for number, video in enumerate(({}, {"codec": "libx265", "x265_params": "log-level=none"}, {"codec": "mpeg4"})):
+        path = write_video(tmp_path / f"{number}.mp4", **video)
+        with VideoReader(path, strict=True) as reader:
+            np.testing.assert_array_equal(reader.frames(range(60)), plain_decode(path))
+
+
+@pytest.mark.slow
+def test_flipped_bits_never_hang_or_crash() -> None:
+    script = Path(__file__).parents[2] / "scripts/measure_damage.py"
+    words = [sys.executable, str(script), "--flips", "40", "--seed", "1", "--backends", "av,av strict,opencv,decord"]
+    table = subprocess.run(words, capture_output=True, text=True, timeout=900, check=True).stdout.splitlines()[2:]
+    assert len(table) >= 5 * 3
+    for line in table:
+        _, codec, backend, error, right, different, hang, crash, _ = (cell.strip() for cell in line.split("|"))
+        assert int(error) + int(right) + int(different) == 40, line
+        assert (hang, crash) == ("0", "0"), line
+        assert int(error) > 0 or codec == "vp9", (codec, backend)

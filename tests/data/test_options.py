@@ -338,3 +338,30 @@ def test_no_flip_table_without_a_map():
 def test_maps_that_are_no_mirroring_are_refused(mapping, text):
     with pytest.raises(UserError, match=text):
         flip_table(CLASSES, mapping)
+
+
+# ---- decoding ----
+
+
+@pytest.mark.parametrize("name", ["exact_colour", "strict"])
+def test_backends_that_hand_over_their_own_pixels(name, lists):
+    for backend in ("auto", "av"):
+        data = VideoList(decoding_backend=backend, **{name: True}, **lists)
+        assert data.source("train").backend == backend
+    for backend in ("decord", "torchcodec", "opencv"):
+        with pytest.raises(ValueError, match=f"^{name}=true and decoding_backend={backend}: .* to av"):
+            VideoList(decoding_backend=backend, **{name: True}, **lists)
+
+
+def test_the_source_decodes_as_the_options_say(lists):
+    source = VideoList(strict=True, **lists).source("train")
+    assert (source.backend, source.strict) == ("auto", True)
+    assert source.take(np.array([2, 0])).strict  # also a part of it
+    assert VideoList(decoding_backend="opencv", **lists).source("val").backend == "opencv"
+
+
+def test_a_backend_that_is_not_installed_is_named_before_anything_slow(lists, monkeypatch):
+    monkeypatch.setattr("vexp.data.readers.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"data\.decoding_backend=decord: decord is not installed: pip install decord"):
+        VideoList(decoding_backend="decord", **lists).check_files()
+    VideoList(**lists).check_files()

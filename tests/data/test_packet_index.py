@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from encode import write_video
 
 from vexp.data.packet_index import PacketIndex, scan_packets
 
 # Frames shown at 0, 10, ..., 190; key frames at 0, 60 (with leading pictures before it), 120.
-INDEX = PacketIndex(pts=list(range(0, 200, 10)), keys=[0, 60, 120], reorder_depth=2)
+INDEX = PacketIndex(pts=np.arange(0, 200, 10), keys=np.array([0, 60, 120]), reorder_depth=2)
 
 
 @pytest.mark.parametrize(

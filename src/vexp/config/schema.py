@@ -130,13 +130,14 @@ def options() -> dict[str, dict[str, type[Any]]]:
     """The classes of all options: group -> option -> dataclass. YAML files of the same name choose them."""
     from vexp.data import geometry, sampling, segments
     from vexp.data.options import Folder, Motion, VideoList
+    from vexp.data.raw_frames import RawFrames
     from vexp.model import zoo_options as zoo
     from vexp.model.options import Tiny3d, TorchvisionVideo
     from vexp.optim import lr_policy, optimizer_more
     from vexp.optim.optimizer import SGD, Adam, AdamW
 
     return {
-        "data": {"motion": Motion, "video_list": VideoList, "folder": Folder},
+        "data": {"motion": Motion, "video_list": VideoList, "raw_frames": RawFrames, "folder": Folder},
         "transform": {
             "sample_frames": sampling.SampleFrames,
             "dense_sample_frames": sampling.DenseSampleFrames,

@@ -1,4 +1,4 @@
-"""Frames of a video file by number: the one reader that every video sample goes through.
+"""Frames of a video file by number: PyAV's reader, by which all others are judged.
 
 It is PyAV, that is FFmpeg's libraries. Importing this module imports it: do so where a video is opened.
 
@@ -14,7 +14,7 @@ Colour and rotation. As `vexp.data.picture` says: the stream's own colour matrix
 
 from __future__ import annotations
 
-import stat
+import math
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,23 +22,19 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from vexp.data.packet_index import PacketIndex, scan_packets
-from vexp.data.picture import to_rgb, upright
+from vexp.data.container import MENDING, READ_ERRORS, describe, file_status, open_stream, reason_of, unreadable
+from vexp.data.packet_index import PacketIndex
+from vexp.data.picture import display_matrix, to_rgb, upright
+from vexp.data.video_file import RECENT, identify
 from vexp.errors import UserError
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
-
-MENDING = "Fetch or encode the file again, or take it out of the annotation."
-
-READ_ERRORS = (av.FFmpegError, OSError, ValueError)
 
 
 class VideoReader:
@@ -47,27 +43,33 @@ class VideoReader:
     >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
     ...     frames = reader.frames([0, 4, 8])  # uint8 (3, H, W, 3) RGB
 
-    Opening reads the packets of the whole file without decoding. MP4, MOV, Matroska and WebM with trustworthy times are
-    then read by seeking; any other file is decoded from its first frame on and counted, and once more for `num_frames`.
+    Opening reads the packets of the whole file without decoding, unless this process has opened it before. MP4, MOV,
+    Matroska and WebM with trustworthy times are then read by seeking; any other file is decoded from its first frame on
+    and counted, and the first time once more for `num_frames`.
     Decoding is single-threaded: the data loader's workers are the parallelism.
 
     Raises `UserError` for what is not a whole, readable video: missing, empty, truncated, another kind of file.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, strict: bool = False) -> None:
+        """`strict`: the codec's own error detection is on. It notices more damage, and refuses what it notices."""
         self.path = Path(path)
+        self.strict = strict
         self.decoded = 0
         """Frames that the decoder has delivered so far: divided by the frames used, the price of random access."""
         self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None  # height, width
-        self._counted: int | None = None
         self._fault = ""  # why the last run ended before its last frame
-        self._container, self._stream = _open(self.path)
+        status = file_status(self.path)
+        self._container, self._stream = open_stream(self.path, strict)
+        self._identity = identify(self.path, status, strict=strict)
+        known = RECENT.recall(self._identity)
         try:
-            self._index: PacketIndex | None = scan_packets(self._container, self._stream)
+            self.file = known or describe(self._container, self._stream)
         except READ_ERRORS as error:
             self.close()
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
+        self._index = self.file.index
+        RECENT.keep(self._identity, self.file)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -83,17 +85,20 @@ class VideoReader:
     @property
     def num_frames(self) -> int:
         """Exact number of frames, never the header's claim; decodes the whole file once where it has to be counted."""
-        if self._index is not None:
-            return len(self._index.pts)
-        if self._counted is None:
-            self._counted = sum(1 for _ in self._from_the_start())
-        return self._counted
+        if self.file.num_frames is None:
+            self._keep_count([_time(frame) for frame, _ in self._from_the_start()])
+        assert self.file.num_frames is not None
+        return self.file.num_frames
 
     @property
     def fps(self) -> float | None:
         """Average frames a second as the container gives it; None where it does not."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return float(rate) if rate else None
+        return self.file.fps
+
+    @property
+    def times(self) -> NDArray[np.float64] | None:
+        """Seconds at which each frame is shown, from the first: float64 (num_frames,); None: the file does not say."""
+        return self.file.times if self.num_frames else None
 
     @property
     def height(self) -> int:
@@ -111,25 +116,26 @@ class VideoReader:
         `indices` may repeat and be in any order; each distinct frame is decoded and converted once.
         Raises `UserError` for a number outside 0..num_frames-1 and for a frame that cannot be decoded right.
         """
-        asked = np.asarray(indices)
-        if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-            raise ValueError(f"frame indices must be a flat list of whole numbers, got {indices!r}")
+        asked = flat_numbers(indices)
         if not asked.size:
             return np.empty((0, *self._frame_size(), 3), np.uint8)
         distinct, rows = np.unique(asked, return_inverse=True)
         numbers: list[int] = distinct.tolist()
         self._check_range(numbers)
-        pictures: list[NDArray[np.uint8]] = []
+        out: NDArray[np.uint8] | None = None
         delivered = self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
-        for number, frame in zip(numbers, delivered, strict=True):
+        for place, (number, frame) in enumerate(zip(numbers, delivered, strict=True)):
             try:
-                pictures.append(upright(to_rgb(frame, self._reformatter), frame))
+                picture = upright(to_rgb(frame, self._reformatter), display_matrix(frame))
             except av.FFmpegError as error:
-                raise self._undecodable(number, _reason(error)) from error
-            if pictures[-1].shape != pictures[0].shape:
+                raise self._undecodable(number, reason_of(error)) from error
+            if out is None:
+                out = np.empty((len(numbers), *picture.shape), np.uint8)
+            elif picture.shape != out.shape[1:]:
                 raise self._undecodable(number, "its size differs from the frames before it")
-        self._size = pictures[0].shape[:2]
-        return np.stack([pictures[row] for row in rows])
+            out[place] = picture
+        assert out is not None
+        return out if len(rows) == len(numbers) and (rows[1:] > rows[:-1]).all() else out[rows]
 
     def _by_seeking(self, index: PacketIndex, numbers: list[int]) -> Iterator[VideoFrame]:
         """Every frame of `numbers` (ascending), each recognised by its presentation time."""
@@ -149,7 +155,7 @@ class VideoReader:
 
     def _run(self, index: PacketIndex, start: int, numbers: list[int]) -> Iterator[VideoFrame]:
         """Frames of `numbers` in order, decoded straight on from key frame `start`, up to the first that is not had."""
-        key, times, done = index.keys[start], [index.pts[number] for number in numbers], 0
+        key, times, done = int(index.keys[start]), index.pts[numbers].tolist(), 0
         self._fault = "the decoder does not deliver it"
         try:
             self._container.seek(key, stream=self._stream)
@@ -173,28 +179,33 @@ class VideoReader:
 
     def _by_counting(self, numbers: list[int]) -> Iterator[VideoFrame]:
         """Every frame of `numbers` (ascending), each recognised by its place since the first frame of the file."""
-        done = count = 0
+        done = 0
+        times: list[float] = []
         for frame, fault in self._from_the_start():
-            if count == numbers[done]:
+            if len(times) == numbers[done]:
                 if fault:
-                    raise self._undecodable(count, fault)
+                    raise self._undecodable(numbers[done], fault)
                 yield frame
                 done += 1
                 if done == len(numbers):
                     return
-            count += 1
-        self._counted = count
+            times.append(_time(frame))
+        self._keep_count(times)
         self._check_range(numbers)
+
+    def _keep_count(self, times: list[float]) -> None:
+        self.file.counted = np.array(times)
+        RECENT.keep(self._identity, self.file)
 
     def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
         """What `_decode` gives for the whole stream of the file opened anew, at least one frame: no seek is trusted."""
         self.close()
-        self._container, self._stream = _open(self.path)
+        self._container, self._stream = open_stream(self.path, self.strict)
         frame = None
         for frame, fault in self._decode():
             yield frame, fault
         if frame is None:
-            raise _unreadable(self.path, ValueError("the decoder delivers not one frame"))
+            raise unreadable(self.path, ValueError("the decoder delivers not one frame"))
 
     def _decode(self, only: Container[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
@@ -207,7 +218,7 @@ class VideoReader:
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                fault = f"the stream is damaged at or before it: {_reason(error)}"
+                fault = f"the stream is damaged at or before it: {reason_of(error)}"
                 continue
             for frame in frames:
                 self.decoded += 1
@@ -221,62 +232,44 @@ class VideoReader:
         try:
             yield from self._container.demux(self._stream)
         except av.FFmpegError as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
 
     def _frame_size(self) -> tuple[int, int]:
-        if self._size is None:
+        if self.file.size is None:
             index = self._index
             frame = next(self._from_the_start())[0] if index is None else next(self._by_seeking(index, [0]))
-            height, width = upright(np.empty((frame.height, frame.width), np.uint8), frame).shape
-            self._size = height, width
-        return self._size
+            self.file.display_matrix = display_matrix(frame)
+            height, width = upright(np.empty((frame.height, frame.width), np.uint8), self.file.display_matrix).shape
+            self.file.size = height, width
+        return self.file.size
 
     def _check_range(self, numbers: list[int]) -> None:
-        count = self._counted if self._index is None else len(self._index.pts)
+        count = self.file.num_frames  # None: counting tells
         outside = [number for number in numbers if number < 0 or (count is not None and number >= count)]
         if outside:
-            raise UserError(
-                f"{self.path}: frame index {outside[0]} is outside 0..{self.num_frames - 1}: the video has "
-                f"{self.num_frames} frames. Correct the annotation, or draw indices below `num_frames`."
-            )
+            raise out_of_range(self.path, outside[0], self.num_frames)
 
     def _undecodable(self, number: int, reason: str) -> UserError:
         decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
         return UserError(f"{self.path}: frame {number} cannot be decoded ({decoder}): {reason}. {MENDING}")
 
 
-def _open(path: Path) -> tuple[InputContainer, VideoStream]:
-    """The file and its video stream, ready for single-threaded decoding. Raises `UserError`."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
-            raise ValueError("not a file" if not stat.S_ISDIR(status.st_mode) else "a folder, not a video file")
-        if not status.st_size:
-            raise ValueError("the file is empty")
-        container = _open_container(path)
-    except READ_ERRORS as error:
-        raise _unreadable(path, error) from error
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    # `tty` draws a text file as pictures; a stream that no decoder knows has no codec context.
-    if not streams or streams[0].codec_context is None or container.format.name == "tty":
-        container.close()
-        raise _unreadable(path, ValueError("it holds no video stream that PyAV can decode"))
-    streams[0].thread_type = "NONE"
-    streams[0].thread_count = 1
-    return container, streams[0]
+def flat_numbers(indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """Frame numbers as an array (n,). Raises ValueError for anything else."""
+    asked = np.asarray(indices)
+    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
+        raise ValueError(f"frame indices must be a flat list of whole numbers, got {indices!r}")
+    return asked
 
 
-def _open_container(path: Path) -> InputContainer:
-    name = f"file:{path}"  # without it a colon in the name would be read as a protocol
-    try:
-        return av.open(name)
-    except UnicodeDecodeError:  # a title in another encoding than UTF-8
-        return av.open(name, metadata_errors="replace")
+def out_of_range(path: Path, number: int, num_frames: int) -> UserError:
+    """The error of every reader for a frame number that the video does not have."""
+    return UserError(
+        f"{path}: frame index {number} is outside 0..{num_frames - 1}: the video has {num_frames} frames. Correct the "
+        "annotation, or draw indices below `num_frames`."
+    )
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: cannot be read as a video: {_reason(error)}. {MENDING}")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _time(frame: VideoFrame) -> float:
+    """Seconds, NaN where the frame has no time."""
+    return frame.time if frame.time is not None else math.nan

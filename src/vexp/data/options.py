@@ -13,6 +13,7 @@ from vexp.data.annotation import Annotation
 from vexp.data.class_names import read_classes
 from vexp.data.folders import read_folder
 from vexp.data.list_formats import FORMATS, find_lists, read_list
+from vexp.data.readers import OWN_COLOUR, VIDEO_BACKENDS, check_installed
 from vexp.data.source import Source, VideoSource
 from vexp.errors import UserError
 from vexp.fields import Checked, option
@@ -88,7 +89,13 @@ class Data(Checked, ABC):
     num_workers: int | None = option(
         None, "processes that make samples (0: none); null: one a core, at most 8. Never changes a result", ge=0
     )
-    decoding_backend: str = option("auto", "what decodes videos", choices=("auto", "av"))
+    decoding_backend: str = option(
+        "auto",
+        "what decodes; auto: av, the fastest. All give the same frames, or refuse a file",
+        choices=VIDEO_BACKENDS,
+    )
+    exact_colour: bool = option(False, "only backends whose pixels are equal to the bit: auto, av (at no cost)")
+    strict: bool = option(False, "the codec looks for damage that it would pass over (auto, av); finds more, not all")
     on_error: str = option("fail", "what a sample that cannot be read does: end the run", choices=("fail",))
     default_epochs: int = option(30, "length of training unless epochs or max_steps is set", unit="epochs", ge=1)
     classes: str | None = option(None, "file with one class name a line")
@@ -99,6 +106,24 @@ class Data(Checked, ABC):
     val: Split = field(default_factory=Split)
     test: Split = field(default_factory=Split)
 
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        self.check_decoding()
+
+    def check_decoding(self) -> None:
+        """Whether the backend can do what is asked of it.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        if self.decoding_backend not in OWN_COLOUR:
+            for name, asked in (("exact_colour", self.exact_colour), ("strict", self.strict)):
+                if asked:
+                    raise ValueError(
+                        f"{name}=true and decoding_backend={self.decoding_backend}: it hands over the pixels that its "
+                        "own FFmpeg made; set decoding_backend to av (or auto)"
+                    )
+
     def split(self, name: str) -> Split:
         """The options of a split by its name."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
@@ -107,8 +132,9 @@ class Data(Checked, ABC):
         """Look whether the lists and folders that ``source`` reads are there, before anything slow begins.
 
         Raises:
-            UserError: one is not.
+            UserError: one is not; or the package of the decoding backend is not installed.
         """
+        check_installed(self.decoding_backend)
 
     def prepare(self) -> None:
         """Make what the option makes by itself; after it the samples of every ``source`` can be read."""
@@ -120,6 +146,10 @@ class Data(Checked, ABC):
         Raises:
             UserError: a list or folder that cannot be read, or a bad line in it.
         """
+
+    def videos(self, rows: Annotation) -> VideoSource:
+        """The source of video files, decoded as the options say."""
+        return VideoSource(rows, backend=self.decoding_backend, strict=self.strict)
 
     def samples(self, split: str) -> Source | None:
         """The samples that ``split`` trains or evaluates on: ``source``, less what is held out, and of that what its
@@ -148,13 +178,14 @@ class ListData(Data, ABC):
     verify_files: bool = option(False, "look for every listed file before training, and name all that are missing")
 
     def __post_init__(self) -> None:
-        Checked.__post_init__(self)
+        Data.__post_init__(self)
         for name in ("train", "val"):
             options = self.split(name)
             if options.ann_file is None and options.from_split is None and options.hold_out is None:
                 raise ValueError(f"{name}.ann_file=null: name the list file of the {name} split")
 
     def check_files(self) -> None:
+        Data.check_files(self)
         missing = []
         for name in SPLITS:
             ann_file = self.split(name).ann_file
@@ -192,7 +223,7 @@ class VideoList(ListData):
         rows = self.annotation(split)
         if rows is not None and rows.format.startswith("frames"):
             raise UserError(f"{rows.origin}: this data option reads video files, not folders of frames")
-        return VideoSource(rows) if rows is not None else None
+        return self.videos(rows) if rows is not None else None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -202,7 +233,7 @@ class Folder(Data):
     root: str | None = option(None, "folder that holds train/, val/ and maybe test/; or name each by data_prefix")
 
     def __post_init__(self) -> None:
-        Checked.__post_init__(self)
+        Data.__post_init__(self)
         if self.root is None and self.train.data_prefix is None:
             raise ValueError("root=null: name the folder that holds train/ and val/")
         val = self.val
@@ -210,6 +241,7 @@ class Folder(Data):
             raise ValueError("val.data_prefix=null: name the folder of the val split, or root for both")
 
     def check_files(self) -> None:
+        Data.check_files(self)
         missing = []
         for name in SPLITS:
             folder = self._folder(name) if self.split(name).from_split is None else None
@@ -225,7 +257,7 @@ class Folder(Data):
         names = read_classes(_path(self.classes)) if self.classes else None
         if names is None and split != "train" and train is not None:
             names = read_folder(train, None).classes  # one numbering for all
-        return VideoSource(read_folder(folder, names))
+        return self.videos(read_folder(folder, names))
 
     def _folder(self, split: str) -> Path | None:
         options = self.split(split)
@@ -261,7 +293,7 @@ class Motion(Data):
         clips = motion.listing(split, self.train_clips if split == "train" else self.val_clips)
         names, labels = [path for path, _, _ in clips], [label for _, label, _ in clips]
         folder = motion.folder_of(self._cache(), **self._size())
-        return VideoSource(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
+        return self.videos(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
 
     def _cache(self) -> Path:
         return _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")

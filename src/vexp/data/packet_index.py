@@ -6,15 +6,19 @@ frames say where decoding may start. Every other file has to be decoded from its
 
 from __future__ import annotations
 
-import bisect
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 INDEXED_FORMATS = ("mov", "matroska")
@@ -28,17 +32,23 @@ B-frames and their placeholders); others have not been tested here, and are coun
 SIZED_FORMATS = (*INDEXED_FORMATS, "avi")
 """Containers that say how long they are; a transport stream may be cut anywhere."""
 
+IDR_SLICE = 5
+"""The NAL unit type of an IDR picture in H.264: nothing after it is predicted from what came before."""
+
 SHORTFALL_S = 0.5
 """A stream that ends more than these seconds before the time in its header has lost its tail."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PacketIndex:
-    """Presentation times in units of the stream's time base, ascending."""
+    """Presentation times in units of the stream's time base: int64, ascending."""
 
-    pts: list[int]  # of every frame that the decoder delivers
-    keys: list[int]  # of every key frame, also of those hidden by an edit list
+    pts: NDArray[np.int64]  # of every frame that the decoder delivers
+    keys: NDArray[np.int64]  # of every key frame, also of those hidden by an edit list
     reorder_depth: int  # frames that the decoder holds back to show them later than they are stored
+    hides_frames: bool = False  # an edit list: some packets are decoded for the sake of others and never shown
+    has_leading: bool = False  # open GOPs: frames stored after a key frame, shown before it
+    keys_restart: bool = True  # prediction starts afresh at every key frame (in H.264: it is an IDR picture)
 
     def key_number(self, frame: int) -> int:
         """Number of the last key frame shown at or before `frame`.
@@ -46,7 +56,7 @@ class PacketIndex:
         Leading pictures (open GOP: stored after a key frame, shown before it, predicted from the GOP before) so belong
         to the earlier key frame, the one that they can be decoded from.
         """
-        return bisect.bisect_right(self.keys, self.pts[frame]) - 1
+        return int(np.searchsorted(self.keys, self.pts[frame], side="right")) - 1
 
     def run_length(self, frames: Sequence[int]) -> int:
         """How many of `frames` (ascending) to decode in one go, until a seek to the next one's key frame is cheaper.
@@ -56,34 +66,48 @@ class PacketIndex:
         """
         for length, (here, there) in enumerate(pairwise(frames), start=1):
             key = self.key_number(there)
-            in_vain = bisect.bisect_left(self.pts, self.keys[key]) - here - 1
+            in_vain = int(np.searchsorted(self.pts, self.keys[key])) - here - 1
             if key != self.key_number(here) and in_vain > self.reorder_depth:
                 return length
         return len(frames)
 
 
-class _Packet(NamedTuple):
-    """What is kept of a packet, its data being let go."""
+class _Packets:
+    """What is kept of the packets of a stream, their data being let go: 9 bytes each."""
 
-    pts: int | None
-    duration: int
-    has_data: bool
-    is_key: bool
-    is_hidden: bool  # decoded for the sake of others, never delivered: it lies before the start of an edit list
-    is_cut: bool
+    def __init__(self) -> None:
+        self.pts = array("q")
+        self.is_key, self.is_hidden = bytearray(), bytearray()
+        self.end = 0  # of the last frame, in units of the time base
+        self.cut = False  # the file ends within a packet: the demuxers of these containers flag it
+        self.complete = True  # each has a presentation time and data
+        self.keys_restart = True
+
+    def add(self, packet: Packet[VideoStream], restarts: Callable[[Packet[VideoStream]], bool]) -> None:
+        self.cut |= packet.is_corrupt
+        if packet.pts is None or not packet.size:
+            self.complete = False
+            return
+        self.pts.append(packet.pts)
+        self.is_key.append(packet.is_keyframe)
+        # Decoded for the sake of others, never delivered: it lies before the start of an edit list.
+        self.is_hidden.append(packet.is_discard)
+        self.end = max(self.end, packet.pts + (packet.duration or 0))
+        if packet.is_keyframe and self.keys_restart:
+            self.keys_restart = restarts(packet)
 
 
 def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex | None:
     """Read every packet of `stream`, about 4 us each; None where its frames can only be had by counting.
 
+    The file passes through a small buffer: memory does not grow with its size.
     Raises ValueError with the reason where the file ends before its header says, av.FFmpegError where it is unreadable.
     """
-    packets = [
-        _Packet(p.pts, p.duration or 0, p.size > 0, p.is_keyframe, p.is_discard, p.is_corrupt)
-        for p in container.demux(stream)
-        if p.pts is not None or p.dts is not None  # not PyAV's last, which tells a decoder to deliver what it holds
-    ]
-    demuxer = container.format.name.split(",")[0]
+    packets, restarts = _Packets(), _restart_test(stream)
+    for packet in container.demux(stream):
+        if packet.pts is not None or packet.dts is not None:  # not PyAV's last: a decoder then delivers what it holds
+            packets.add(packet, restarts)
+    demuxer = demuxer_of(container)
     if demuxer in SIZED_FORMATS:
         _check_length(stream, demuxer, packets)
     if demuxer in INDEXED_FORMATS and stream.codec_context.codec.canonical_name in INDEXED_CODECS:
@@ -91,27 +115,65 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex 
     return None
 
 
-def _index(packets: Sequence[_Packet]) -> PacketIndex | None:
+def demuxer_of(container: InputContainer) -> str:
+    """First name of the container format: "mov", "matroska", "avi", "mpegts" ..."""
+    return container.format.name.split(",")[0]
+
+
+def _index(packets: _Packets) -> PacketIndex | None:
     """None where it is not sure that a plain decode delivers all these packets' frames, in the order of their times."""
-    pts = [packet.pts for packet in packets if packet.pts is not None and packet.has_data]
-    if not pts or len(set(pts)) < len(packets):
-        return None  # times missing, or given twice: also an edit list that repeats or reorders parts
-    keys = sorted(time for time, packet in zip(pts, packets, strict=True) if packet.is_key)
-    shown = sorted(time for time, packet in zip(pts, packets, strict=True) if not packet.is_hidden)
-    if not keys or not shown or packets[0].pts != keys[0] or shown[0] < keys[0]:
+    if not packets.complete or not packets.pts:
+        return None
+    pts = np.frombuffer(packets.pts, np.int64)
+    order = np.argsort(pts, kind="stable")
+    ascending = pts[order]
+    if (ascending[1:] == ascending[:-1]).any():
+        return None  # also an edit list that repeats or reorders parts
+    is_key, is_hidden = np.frombuffer(packets.is_key, np.bool_), np.frombuffer(packets.is_hidden, np.bool_)
+    keys, shown = np.sort(pts[is_key]), ascending[~is_hidden[order]]
+    if not len(keys) or not len(shown) or pts[0] != keys[0] or shown[0] < keys[0]:
         return None  # the decoder drops what it cannot predict: only decoding tells which frame it delivers first
-    rank = {time: place for place, time in enumerate(sorted(pts))}
-    return PacketIndex(shown, keys, max(place - rank[time] for place, time in enumerate(pts)))
+    newest_key = np.maximum.accumulate(np.where(is_key, pts, pts[0]))
+    return PacketIndex(
+        pts=shown,
+        keys=keys,
+        reorder_depth=int((order - np.arange(len(pts))).max()),
+        hides_frames=bool(is_hidden.any()),
+        has_leading=bool((pts < newest_key).any()),
+        keys_restart=packets.keys_restart,
+    )
 
 
-def _check_length(stream: VideoStream, demuxer: str, packets: Sequence[_Packet]) -> None:
-    if any(packet.is_cut for packet in packets):  # these demuxers flag the packet in which the file ends
+def _restart_test(stream: VideoStream) -> Callable[[Packet[VideoStream]], bool]:
+    """Whether a key packet is one from which every later frame decodes right; a container may call others so.
+
+    In H.264 that is an IDR picture: a recovery point, or a table of key frames that is missing, is none.
+    """
+    header = stream.codec_context.extradata or b""
+    if stream.codec_context.codec.canonical_name != "h264" or header[:1] != b"\x01":  # ISO/IEC 14496-15, 5.3.3.1
+        return lambda packet: True
+    length_size = (header[4] & 3) + 1
+    return lambda packet: _first_slice(memoryview(packet), length_size) == IDR_SLICE
+
+
+def _first_slice(packet: memoryview, length_size: int) -> int | None:
+    """Type of the first NAL unit that holds part of a picture; each unit follows its length (ISO/IEC 14496-10, 7.4)."""
+    place = 0
+    while place + length_size < len(packet):
+        kind = packet[place + length_size] & 31
+        if 1 <= kind <= IDR_SLICE:
+            return kind
+        place += length_size + int.from_bytes(packet[place : place + length_size], "big")
+    return None
+
+
+def _check_length(stream: VideoStream, demuxer: str, packets: _Packets) -> None:
+    if packets.cut:
         raise ValueError("the file is truncated: it ends in the middle of a frame")
     promised = _promised_end(stream, demuxer)
-    ends = [packet.pts + packet.duration for packet in packets if packet.pts is not None]
-    if promised is None or not ends or not stream.time_base:
+    if promised is None or not packets.pts or not stream.time_base:
         return
-    end = float(max(ends) * stream.time_base)
+    end = float(packets.end * stream.time_base)
     if end < promised - SHORTFALL_S:
         raise ValueError(f"the file is truncated: its header promises {promised:.2f} s, its frames end at {end:.2f} s")
 

@@ -27,17 +27,31 @@ def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8
     return cast("NDArray[np.uint8]", reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
 
 
-def upright(picture: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
-    """`picture`, uint8 (H, W, ...), turned and mirrored as the frame's display matrix says; a view.
+def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
+    """How the frame is meant to be turned: (a, b, c, d) of ``upright``; None: as it is."""
+    side_data: Any = frame.side_data  # a mapping by name; PyAV's stubs know one of its keys
+    matrix = side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def turns(matrix: tuple[int, int, int, int] | None) -> bool:
+    """Whether `upright` changes a picture."""
+    a, b, c, d = matrix or (1, 0, 0, 1)
+    return a == d == 0 or (b == c == 0 and (a < 0 or d < 0))
+
+
+def upright(picture: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
+    """`picture`, uint8 (H, W, ...), turned and mirrored as a display matrix says; a view.
 
     The matrix (a, b, u, c, d, v, x, y, w) shows column p, row q at column ap + cq + x, row bp + dq + y
     (ISO/IEC 14496-12, 6.2.2).
     """
-    side_data: Any = frame.side_data  # a mapping by name; PyAV's stubs know one of its keys
-    matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return picture
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    a, b, c, d = matrix
     if a == d == 0 and b and c:  # columns become rows
         picture, a, d = picture.swapaxes(0, 1), c, b
     elif b or c:

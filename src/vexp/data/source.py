@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, cast
@@ -76,8 +78,8 @@ class ArrayReader:
         pass
 
 
-class VideoSource:
-    """Video files named by an annotation, or the segments of them that it names."""
+class ListedSource(ABC):
+    """Base of the sources whose samples an annotation names."""
 
     def __init__(self, annotation: Annotation) -> None:
         self.annotation = annotation
@@ -93,15 +95,37 @@ class VideoSource:
     def name(self, index: int) -> str:
         return self.annotation.name(index)
 
-    def take(self, rows: NDArray[np.int64]) -> VideoSource:
-        return VideoSource(self.annotation.take(rows))
+    @abstractmethod
+    def open(self, index: int) -> AbstractContextManager[Reader]: ...
+
+    def take(self, rows: NDArray[np.int64]) -> ListedSource:
+        taken = copy.copy(self)
+        ListedSource.__init__(taken, self.annotation.take(rows))
+        return taken
+
+
+class VideoSource(ListedSource):
+    """Video files named by an annotation, or the segments of them that it names."""
+
+    def __init__(self, annotation: Annotation, *, backend: str = "auto", strict: bool = False) -> None:
+        """``backend``, ``strict``: as in ``vexp.data.readers.open_video``."""
+        ListedSource.__init__(self, annotation)
+        self.backend = backend
+        self.strict = strict
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
-        from vexp.data.decode import VideoReader  # PyAV and its FFmpeg are loaded by the worker that decodes
+        from vexp.data.readers import open_video  # a decoder is loaded by the worker that decodes
 
-        path, segment = self.annotation.path(index), self.annotation.segment(index)
-        reader = cast("AbstractContextManager[Reader]", VideoReader(path))
-        return reader if segment is None else _segment(path, reader, *segment)
+        path = self.annotation.path(index)
+        reader = cast("AbstractContextManager[Reader]", open_video(path, self.backend, strict=self.strict))
+        return segment_of(path, reader, self.annotation.segment(index))
+
+
+def segment_of(
+    path: str, opened: AbstractContextManager[Reader], segment: tuple[float, float] | None
+) -> AbstractContextManager[Reader]:
+    """An opened video, or the part of it that ``segment`` (start, end in seconds) names."""
+    return opened if segment is None else _segment(path, opened, *segment)
 
 
 @contextmanager
