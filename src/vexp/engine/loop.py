@@ -84,10 +84,12 @@ def set_learning_rates(
     optimizer: torch.optim.Optimizer, policy: LrPolicy, step: int, steps_per_epoch: int, total_steps: int
 ) -> None:
     """Write the rate of optimizer step ``step`` (0-based) into every group."""
+    rates: dict[float, float] = {}  # groups share few base rates
     for group in optimizer.param_groups:
-        group["lr"] = policy.lr_at(
-            group["initial_lr"], step=step, steps_per_epoch=steps_per_epoch, total_steps=total_steps
-        )
+        base = group["initial_lr"]
+        if base not in rates:
+            rates[base] = policy.lr_at(base, step=step, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+        group["lr"] = rates[base]
 
 
 def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
