@@ -116,13 +116,29 @@ def test_a_changed_rate_takes_effect_on_resume_and_is_said(straight: Path, tmp_p
 
 
 def test_batches_and_accumulation_are_interchangeable(tmp_path: Path, tiny: list[str]) -> None:
-    """4 samples at once, or 2 x 2, without batch norm: the same updates, the ragged tail (10 = 4 + 4 + 2) too."""
-    words = [*tiny, "model.norm=group", "optimizer=sgd", "optimizer.lr=0.01", "data.train.indices=10"]
-    run(tmp_path / "whole", [*words, "data.batch_size=4"])
-    run(tmp_path / "parts", [*words, "data.batch_size=2", "grad.accumulate=2", "data.eval_batch_size=4"])
+    """8 samples at once, or 4 x 2, without batch norm: the same updates, the ragged tail (11 = 8 + 2 + 1) too."""
+    words = [*tiny, "model.norm=group", "optimizer=sgd", "optimizer.lr=0.01", "data.train.indices=11"]
+    run(tmp_path / "whole", [*words, "data.batch_size=8"])
+    run(tmp_path / "parts", [*words, "data.batch_size=2", "grad.accumulate=4", "data.eval_batch_size=8"])
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     for key in whole:
         torch.testing.assert_close(whole[key], parts[key], rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_scale_survives_a_resume(tmp_path: Path, tiny: list[str]) -> None:
+    """fp16 with a scale that grows and falls: the original's scaler began anew at 65536."""
+    words = [*tiny, "amp=fp16", "optimizer=sgd", "optimizer.lr=0.01", "max_steps=3", "epochs=null", "eval=never",
+             "data.train.indices=4", "checkpoint.interval=1", "checkpoint.max_keep_ckpts=-1"]  # fmt: skip
+    run(tmp_path / "straight", words)
+    state = checkpoint.load(tmp_path / "straight" / "checkpoints" / "epoch_1.pth")
+    assert state["scaler"]["_growth_tracker"] + state["skipped"] == 1  # one step was taken or left out
+    run(tmp_path / "again", [*words, f"resume={tmp_path}/straight/checkpoints/epoch_1.pth"])
+    first, second = (checkpoint.load(tmp_path / name / "checkpoints" / "last.pth") for name in ("straight", "again"))
+    assert first["scaler"] == second["scaler"]
+    assert_same_weights(tmp_path / "straight", tmp_path / "again")
+    assert [r["loss_scale"] for r in records(tmp_path / "straight")][1:] == [
+        r["loss_scale"] for r in records(tmp_path / "again")
+    ]
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -123,6 +123,18 @@ def test_windows_of_accumulation_end_with_the_epoch() -> None:
     assert [float(loss) for loss in losses] == pytest.approx([2, 4, 6, 8])
 
 
+def test_the_text_s_example_of_clipping() -> None:
+    """grad_clip=dict(max_norm=40, norm_type=2): a gradient of (96, 0.5) is shortened to 40, one of (24, 0.5) is not."""
+    exp = experiment(grad=Grad(clip=Clip(max_norm=40, norm_type=2)), num_samples=2)
+    state = new_state(exp, Weighted())
+    (first,) = take_steps(exp, state, [96.0])
+    assert float(first["grad_norm"]) == pytest.approx(math.hypot(96, 0.5))
+    moved = torch.tensor([1.0, 2.0]) - state.model.w.detach()  # lr 0.01
+    assert float(moved.norm()) == pytest.approx(0.4, rel=1e-5)
+    (second,) = take_steps(exp, new_state(exp, Weighted()), [24.0])
+    assert float(second["grad_norm"]) == pytest.approx(math.hypot(24, 0.5))
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("amp", [Amp(), Amp(dtype="fp16")])
 def test_a_step_that_is_not_finite_is_left_out_and_counted(bad: float, amp: Amp) -> None:
