@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from vexp import checkpoint, compose, evaluate, train
-from vexp.data import source
 from vexp.data.dataset import Batch
 from vexp.engine.experiment import set_up
 from vexp.engine.run import new_state
@@ -241,7 +240,6 @@ def test_a_training_step_with_several_labels_a_video(tiny: list[str]) -> None:
     torch.testing.assert_close(values["loss"], expected.detach())
 
 
-@pytest.mark.skipif(not hasattr(source, "is_multi_label"), reason="needs lists with several labels a video")
 def test_a_run_with_several_labels_a_video(
     tmp_path: Path, motion_cache: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from vexp.errors import UserError
 from vexp.evaluation.options import Eval
-from vexp.evaluation.task import check_labels, check_loss, class_counts, is_multi_label
+from vexp.evaluation.task import check_labels, check_loss, class_counts
 
 MAP = ["mean_average_precision", "mmit_mean_average_precision"]
 
@@ -36,9 +36,6 @@ def several(*rows):
 def test_counts_of_the_classes():
     assert class_counts(single([0, 2, 2, 0, 2])).tolist() == [2, 0, 3, 0]
     assert class_counts(several([0, 2], [], [2, 3])).tolist() == [1, 0, 2, 1]
-    assert not is_multi_label(single([0]))
-    assert not is_multi_label(Source(np.array([0]), multi_label=False))
-    assert is_multi_label(several([0]))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from vexp.config.schema import Config
 from vexp.data.loader import InOrder, batches_of, make_loader
+from vexp.data.source import is_multi_label
 from vexp.engine.experiment import make_dataset, pick_device, with_class_weights
 from vexp.engine.protocol import evaluation_protocol, views_text
 from vexp.engine.seed import set_global_switches
@@ -16,7 +17,7 @@ from vexp.errors import UserError
 from vexp.evaluation.evaluate import Evaluator
 from vexp.evaluation.predictions import measure
 from vexp.evaluation.report import write_report
-from vexp.evaluation.task import check_labels, check_loss, is_multi_label
+from vexp.evaluation.task import check_labels, check_loss
 from vexp.model import build_model
 from vexp.model.weights import load_exactly
 

@@ -10,9 +10,9 @@ from torch import nn
 from vexp.config.schema import Config
 from vexp.data.dataset import ClipDataset, flip_table
 from vexp.data.loader import StepPlan
-from vexp.data.source import Source
+from vexp.data.source import Source, is_multi_label
 from vexp.errors import UserError
-from vexp.evaluation.task import check_labels, check_loss, class_counts, is_multi_label
+from vexp.evaluation.task import check_labels, check_loss, class_counts
 from vexp.model.loss import Loss
 
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.data.source import Source
+from vexp.data.source import Source, is_multi_label
 from vexp.errors import UserError
 from vexp.evaluation.options import SINGLE_LABEL, Eval
-
-
-def is_multi_label(source: Source) -> bool:
-    """Whether a video of the source may have several labels, or none."""
-    return bool(getattr(source, "multi_label", False))
 
 
 def class_counts(source: Source) -> NDArray[np.int64]:
