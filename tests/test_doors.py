@@ -101,37 +101,40 @@ def test_one_file_and_one_that_is_no_video(
 
 
 @pytest.mark.parametrize(
-    ("num_frames", "length", "stride", "windows"),
+    ("duration", "length", "stride", "wanted"),
     [
         (10, 4, 3, [(0, 4), (3, 7), (6, 10)]),  # fits
         (10, 4, 4, [(0, 4), (4, 8), (6, 10)]),  # the last one ends with the video
         (4, 4, 4, [(0, 4)]),
         (3, 4, 4, [(0, 3)]),  # shorter than a window
-        (9, 3, 3, [(0, 3), (3, 6), (6, 9)]),
+        (0.9, 0.3, 0.3, [(0, 0.3), (0.3, 0.6), (0.6, 0.9)]),  # rounding makes no fourth
     ],
 )
-def test_windows(num_frames: int, length: int, stride: int, windows: list[tuple[int, int]]) -> None:
-    assert footage.window_frames(num_frames, length, stride) == windows
+def test_windows(duration: float, length: float, stride: float, wanted: list[tuple[float, float]]) -> None:
+    found = footage.windows(duration, length, stride)
+    assert np.allclose(found, wanted)
 
 
 def test_a_window_is_seen_as_a_video_of_its_own(run: Path, videos: Path, tmp_path: Path) -> None:
     video = next(videos.rglob("*.mp4"))
-    door("predict", f"run={run}", f"input={video}", f"out={tmp_path}", "window=0.5", "stride=0.25")
+    door("predict", f"run={run}", f"input={video}", f"out={tmp_path}", "window=0.5", "stride=0.25", "topk=8")
     (found,) = json.loads((tmp_path / "predictions.json").read_text())["videos"]
-    windows = footage.windows_of(video, video.name, window=0.5, stride=0.25)
-    assert [w["start"] for w in found["windows"]] == [pytest.approx(w.start / w.fps, abs=1e-3) for w in windows]
-    assert len(windows) > 2
-    source = footage.Footage(windows, ["a"])
-    with source.open(1) as reader, footage.Footage([footage.Piece(video, "whole")], ["a"]).open(0) as whole:
-        assert reader.num_frames == windows[1].stop - windows[1].start
-        assert (reader.width, reader.height) == (whole.width, whole.height)
-        assert np.array_equal(reader.frames([0, 1]), whole.frames([windows[1].start, windows[1].start + 1]))
+    pieces = footage.cut(video, video.name, window=0.5, stride=0.25)
+    times = [(window["start"], window["end"]) for window in found["windows"]]
+    assert len(pieces) > 2
+    assert np.allclose(times, [piece.window for piece in pieces], atol=1e-3)
+    data = compose([]).data
+    source = footage.Footage([footage.Piece(video, "whole"), *pieces], ["a"], data)
+    with source.open(0) as whole, source.open(2) as reader:
+        first = round(0.25 * whole.fps)  # type: ignore[attr-defined]
+        assert 0 < reader.num_frames < whole.num_frames
+        assert np.array_equal(reader.frames([0, 1]), whole.frames([first, first + 1]))
     mean: dict[str, float] = {}
     for window in found["windows"]:
         for one in window["top"]:
-            mean[one["class"]] = mean.get(one["class"], 0) + one["score"] / len(windows)
-    assert found["top"][0]["score"] == pytest.approx(max(mean.values()), abs=1e-6)
-    assert len(rows(tmp_path / "predictions.csv")) == 1 + len(windows)
+            mean[one["class"]] = mean.get(one["class"], 0) + one["score"] / len(pieces)
+    assert {one["class"]: one["score"] for one in found["top"]} == pytest.approx(mean, abs=1e-6)
+    assert len(rows(tmp_path / "predictions.csv")) == 1 + len(pieces)
 
 
 def test_features_are_what_the_classifier_sees(run: Path, videos: Path, tmp_path: Path) -> None:

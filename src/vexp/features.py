@@ -50,7 +50,7 @@ def _main() -> None:
             trained, pieces, lambda frames: trained.views(frames, forward).mean(1).numpy(), split=options.split
         )
         for answer in found:
-            times = [f"{second:.3f}" for second in answer.piece.seconds or ()] or ["", ""]
+            times = [f"{second:.3f}" for second in answer.piece.window or ()] or ["", ""]
             writer.writerow(["" if answer.values is None else len(rows), answer.piece.name, *times, answer.error])
             if answer.values is not None:
                 rows.append(answer.values)

@@ -77,7 +77,7 @@ def summarise(found: Sequence[Answer], classes: Sequence[str], topk: int) -> lis
             video["top"] = ranked(np.mean(scored, axis=0), classes, topk)
         else:
             video["error"] = answers[0].error
-        if answers[0].piece.seconds is not None:
+        if answers[0].piece.window is not None:
             video["windows"] = [_window(answer, classes, topk) for answer in answers]
         result.append(video)
     return result
@@ -92,8 +92,8 @@ def ranked(scores: Any, classes: Sequence[str], topk: int) -> list[dict[str, Any
 
 
 def _window(answer: Answer, classes: Sequence[str], topk: int) -> dict[str, Any]:
-    seconds = answer.piece.seconds or (0.0, 0.0)
-    times = {"start": round(seconds[0], 3), "end": round(seconds[1], 3)}
+    start, end = answer.piece.window or (0.0, 0.0)
+    times = {"start": round(start, 3), "end": round(end, 3)}
     if answer.values is None:
         return {**times, "error": answer.error}
     return {**times, "top": ranked(answer.values, classes, topk)}

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vexp.data.folders import VIDEO_SUFFIXES
-from vexp.data.source import Reader
+from vexp.data.options import Data
+from vexp.data.readers import VIDEO_BACKENDS, open_video
+from vexp.data.source import Reader, segment_of
 from vexp.errors import UserError
+
+_ROUNDING = 1e-6  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A video, or the frames ``start`` to ``stop`` (exclusive) of one; ``fps`` is known of windows."""
+    """A video, or the part of it that ``window`` (start, end in seconds) names."""
 
     path: Path
     name: str
-    start: int = 0
-    stop: int | None = None
-    fps: float | None = None
-
-    @property
-    def seconds(self) -> tuple[float, float] | None:
-        """(begin, end) of a window in the video; None for a whole video."""
-        if self.stop is None or self.fps is None:
-            return None
-        return self.start / self.fps, self.stop / self.fps
+    window: tuple[float, float] | None = None
 
     def __str__(self) -> str:
-        return self.name if self.seconds is None else f"{self.name} {self.seconds[0]:.1f}-{self.seconds[1]:.1f} s"
+        return self.name if self.window is None else f"{self.name} {self.window[0]:.1f}-{self.window[1]:.1f} s"
 
 
 def find_videos(named: Path) -> list[tuple[Path, str]]:
@@ -57,39 +53,27 @@ def find_videos(named: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def window_frames(num_frames: int, length: int, stride: int) -> list[tuple[int, int]]:
-    """(start, stop) of windows of ``length`` frames, ``stride`` apart; the last one ends with the video.
+def windows(duration: float, length: float, stride: float) -> list[tuple[float, float]]:
+    """(start, end) of windows of ``length``, ``stride`` apart; the last one ends with the video.
 
     A video that is not longer than a window is one window.
     """
-    last = max(0, num_frames - length)
-    starts = [*range(0, last, stride), last]
-    return [(start, min(start + length, num_frames)) for start in starts]
-
-
-def windows_of(path: Path, name: str, *, window: float, stride: float) -> list[Piece]:
-    """The windows of a video; ``window`` and ``stride`` in seconds.
-
-    Raises:
-        UserError: it cannot be read, or does not say how many frames make a second.
-    """
-    from vexp.data.decode import VideoReader
-
-    with VideoReader(path) as reader:
-        fps, num_frames = reader.fps, reader.num_frames
-    if fps is None:
-        raise UserError(f"{path}: gives no frame rate, so that window={window:g} seconds cannot be cut from it")
-    length, step = max(1, round(window * fps)), max(1, round(stride * fps))
-    return [Piece(path, name, start, stop, fps) for start, stop in window_frames(num_frames, length, step)]
+    last = max(0.0, duration - length)
+    starts = [*np.arange(0.0, last - _ROUNDING, stride).tolist(), last]
+    return [(start, min(start + length, duration)) for start in starts]
 
 
 class Footage:
-    """Pieces of video as a source of samples. Their labels are 0 and mean nothing."""
+    """Pieces of video as a source of samples, decoded as the data options of a run say. Their labels are 0 and mean
+    nothing."""
 
-    def __init__(self, pieces: Sequence[Piece], classes: Sequence[str]) -> None:
+    def __init__(self, pieces: Sequence[Piece], classes: Sequence[str], data: Data) -> None:
         self.pieces = list(pieces)
         self.classes = list(classes)
         self.labels: NDArray[np.int64] = np.zeros(len(self.pieces), np.int64)
+        # A run on folders of frames names what decodes images; its videos are then read by what reads all of them.
+        self._backend = data.decoding_backend if data.decoding_backend in VIDEO_BACKENDS else "auto"
+        self._strict = data.strict
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -97,30 +81,28 @@ class Footage:
     def name(self, index: int) -> str:
         return str(self.pieces[index])
 
-    @contextmanager
-    def open(self, index: int) -> Iterator[Reader]:
+    def open(self, index: int) -> AbstractContextManager[Reader]:
         """The piece as if it were a whole video."""
-        from vexp.data.decode import VideoReader
-
         piece = self.pieces[index]
-        with VideoReader(piece.path) as reader:
-            yield reader if piece.stop is None else _Window(reader, piece.start, piece.stop)
+        opened = open_video(piece.path, self._backend, strict=self._strict)
+        return segment_of(str(piece.path), cast("AbstractContextManager[Reader]", opened), piece.window)
 
 
-class _Window:
-    """Frames ``start`` to ``stop`` of a reader, counted from 0."""
+def cut(path: Path, name: str, *, window: float, stride: float) -> list[Piece]:
+    """The windows of a video; ``window`` and ``stride`` in seconds.
 
-    def __init__(self, reader: Reader, start: int, stop: int) -> None:
-        self._reader, self._start = reader, start
-        self.num_frames = stop - start
+    Raises:
+        UserError: it cannot be read, or says nothing about time.
+    """
+    with open_video(path) as reader:
+        fps, times = reader.fps, reader.times
+        if times is None and not fps:
+            raise UserError(f"{path}: does not say its frame rate, so window={window:g} seconds cannot be cut from it")
+        duration = reader.num_frames / fps if times is None and fps else _end(times, fps)
+    return [Piece(path, name, found) for found in windows(duration, window, stride)]
 
-    @property
-    def width(self) -> int:
-        return self._reader.width
 
-    @property
-    def height(self) -> int:
-        return self._reader.height
-
-    def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
-        return self._reader.frames(np.asarray(indices) + self._start)
+def _end(times: NDArray[np.float64] | None, fps: float | None) -> float:
+    """When the last frame has been shown; a lone one for a moment."""
+    assert times is not None
+    return float(times[-1]) + (1 / fps if fps else _ROUNDING * 2)

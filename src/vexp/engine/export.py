@@ -168,6 +168,7 @@ def _compare(
 def _contract(trained: Trained, done: Exported, part: Path, form: str, split: str) -> dict[str, Any]:
     config, norm = trained.config, trained.config.img_norm
     batch: int | str = "any" if done.dynamic else 1
+    multi_label = bool(getattr(config.loss, "multi_label", False))
     return {
         "file": done.path.name,
         "format": form,
@@ -188,7 +189,8 @@ def _contract(trained: Trained, done: Exported, part: Path, form: str, split: st
             "name": OUTPUT,
             "dtype": "float32",
             "shape": [batch, len(trained.classes)],
-            "meaning": "logits; softmax over the last axis gives probabilities",
+            "meaning": f"logits; {'a sigmoid of each' if multi_label else 'softmax over the last axis'} gives "
+            "probabilities",
         },
         "batch_is_fixed_because": done.why_fixed or None,
         "preprocessing": {

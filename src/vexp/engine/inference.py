@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vexp.config.schema import Config
 from vexp.data.dataset import Batch, ClipDataset, Failure
-from vexp.data.footage import Footage, Piece, find_videos, windows_of
+from vexp.data.footage import Footage, Piece, cut, find_videos
 from vexp.data.loader import InOrder, make_loader
 from vexp.engine.experiment import pick_device
 from vexp.engine.seed import set_global_switches
@@ -91,7 +91,7 @@ def pieces_of(named: Path, *, window: float | None, stride: float | None) -> tup
             pieces.append(Piece(path, name))
             continue
         try:
-            pieces += windows_of(path, name, window=window, stride=stride or window)
+            pieces += cut(path, name, window=window, stride=stride or window)
         except UserError as error:
             faults.append((name, str(error)))
     return pieces, faults
@@ -124,7 +124,7 @@ def answers(
         show: keep frames of so many pieces for pictures.
     """
     config = trained.config
-    source = Footage(pieces, trained.classes)
+    source = Footage(pieces, trained.classes, config.data)
     dataset = ClipDataset(source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy)
     # One video a batch: their pictures may differ in size, and one that fails must not take others with it.
     workers = config.data.num_workers if len(pieces) > 1 else 0
