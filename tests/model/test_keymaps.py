@@ -18,6 +18,7 @@ from vexp.model import build_model
 from vexp.model import zoo_options as zoo
 from vexp.model.catalogue import CATALOGUE
 from vexp.model.keymaps import RULES, inflate, rename_rules, renamed
+from vexp.model.weights import load_checkpoint
 
 #: Recorded from mmaction2 0.24.1; its "doc" says what the fields are.
 NETS: dict[str, dict[str, Any]] = json.loads(
@@ -72,6 +73,29 @@ def test_a_net_gives_the_logits_of_mmaction2(name: str) -> None:
     expected = torch.tensor(recorded["logits"]).flatten()
     assert (logits[: len(expected)] - expected).abs().max() < 1e-4 * expected.abs().max()
     assert logits.norm().item() == pytest.approx(recorded["logits_norm"], rel=1e-4)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])  # as it is, and saved from DataParallel
+def test_a_file_of_mmaction2_loads_whole(prefix: str, tmp_path: Path) -> None:
+    theirs = {prefix + key: filled(key, shape) for key, shape in NETS["x3d_m"]["keys"].items()}
+    torch.save({"meta": {}, "state_dict": theirs}, tmp_path / "x3d.pth")
+    net = build_model("x3d_m", 400)
+    load_checkpoint(net, tmp_path / "x3d.pth", strict=True, tell=lambda _: None)
+    assert torch.equal(net.state_dict()["head.fc1.weight"], theirs[f"{prefix}cls_head.fc1.weight"])
+    assert torch.equal(
+        net.state_dict()["backbone.layer4.6.conv2.se.fc2.bias"],
+        theirs[f"{prefix}backbone.layer4.6.se_module.fc2.bias"],
+    )
+
+
+def test_image_weights_load_into_a_video_net(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    image = resnet18()
+    torch.save(image.state_dict(), tmp_path / "resnet18.pth")
+    net = zoo.Tsm(backbone="resnet18").build(5)
+    load_checkpoint(net, tmp_path / "resnet18.pth", min_match=0.98, tell=lambda _: None)
+    assert torch.equal(net.state_dict()["backbone.layer4.1.conv2.weight"], image.layer4[1].conv2.weight)
 
 
 def test_six_of_them_have_logits() -> None:
