@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.data.folders import VIDEO_SUFFIXES
-from vexp.data.source import Reader
+from vexp.data.source import Reader, frame_times
 from vexp.errors import UserError
 
 
@@ -121,6 +121,16 @@ class _Window:
     @property
     def height(self) -> int:
         return self._reader.height
+
+    @property
+    def fps(self) -> float | None:
+        return self._reader.fps
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        times = frame_times(self._reader)
+        within: NDArray[np.float64] = times[self._start : self._start + self.num_frames] - times[self._start]
+        return within
 
     def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         return self._reader.frames(np.asarray(indices) + self._start)
