@@ -101,7 +101,7 @@ def frame_times(reader: Reader) -> NDArray[np.float64]:
         return times
     if not reader.fps:
         raise ValueError(
-            "its frame rate is not known, so it cannot be sampled by time: give the rate of its data set, or set "
+            "its frame rate is not known, so it cannot be sampled by time: give it (data.fps of raw frames), or set "
             "target_fps and clip_seconds to null"
         )
     return np.arange(reader.num_frames) / reader.fps
