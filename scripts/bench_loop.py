@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import vexp
-from vexp.data.dataset import Batch
+from vexp.data.batch import Batch
 from vexp.engine import loop, run
 from vexp.engine.experiment import Experiment, set_up
 from vexp.engine.outputs import Outputs
@@ -84,7 +84,7 @@ def main() -> None:
     exp = set_up(config)
     generator = torch.Generator().manual_seed(0)
     batches = [
-        Batch(
+        Batch.of_views(
             torch.randint(256, (4, 1, frames, side, side, 3), dtype=torch.uint8, generator=generator),
             torch.randint(8, (4,), generator=generator),
             torch.arange(4),

@@ -210,7 +210,12 @@ def test_converted_weights_are_evaluated_as_a_run_is(
     door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
     assert "82 of 82 tensors fit" in capsys.readouterr().out
     written = checkpoint.load(tmp_path / "out.pth")
-    assert written["config"]["img_norm"] == {"mean": [1, 2, 3], "std": [4, 5, 6], "to_bgr": True}
+    assert written["config"]["img_norm"] == {
+        "mean": [1, 2, 3],
+        "std": [4, 5, 6],
+        "to_bgr": True,
+        "adjust_magnitude": False,
+    }
     assert written["classes"] == list(names)
     video = next(videos.rglob("*.mp4"))
     door("predict", f"run={tmp_path}/out.pth", f"input={video}", f"out={tmp_path}/predicted", "topk=1")

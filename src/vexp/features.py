@@ -47,7 +47,7 @@ def _main() -> None:
         writer = csv.writer(file)
         writer.writerow(["row", "path", "start", "end", "error"])
         found = answers(
-            trained, pieces, lambda frames: trained.views(frames, forward).mean(1).numpy(), split=options.split
+            trained, pieces, lambda batch: trained.views(batch, forward).mean(1).numpy(), split=options.split
         )
         for answer in found:
             times = [f"{second:.3f}" for second in answer.piece.window or ()] or ["", ""]

@@ -261,7 +261,9 @@ def test_planned_and_rendered_equals_step_by_step(before, resize, after, channel
             return
         eager = step.apply(eager, eager_rng)
     rendered = render_views(frames, views)
-    np.testing.assert_array_equal(rendered, eager.reshape(rendered.shape))
+    turned_first = channels == 2 and any(isinstance(step, Flip | TenCrop) for step in before)
+    difference = np.abs(rendered.astype(int) - eager.reshape(rendered.shape))
+    assert difference.max(initial=0) <= turned_first  # 255 - x of flow, then rounded, or the other way round
     assert lazy_rng.bit_generator.state == eager_rng.bit_generator.state
 
 
@@ -315,6 +317,8 @@ def test_a_second_resize_samples_the_fractional_box_once(x, y, width, height, mi
     # 1 grey level: OpenCV 4 computes such samples with 1/32 pixel, OpenCV 5 exactly.
     if mirrored:
         view, expected = view.flipped(), expected[:, ::-1]
+        if channels == 2:  # optical flow: what moved right moves left
+            expected = np.stack([255 - expected[..., 0], expected[..., 1]], axis=-1)
     assert np.abs(render(frames, view)[0] - expected).max() <= 1
 
 

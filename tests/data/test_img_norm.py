@@ -83,8 +83,10 @@ def test_memory_order(to_bgr):
     ("values", "text"),
     [
         ({"std": [1.0, 0.0, 1.0]}, r"std=\[1.0,0.0,1.0\]: must be > 0"),
-        ({"mean": [1.0]}, r"mean=\[1.0\]: needs exactly 3 values, got 1"),
-        ({"std": [1.0, 1.0]}, "needs exactly 3 values, got 2"),
+        ({"mean": [1.0]}, r"mean=\[1.0\]: needs 3 values \(RGB\) or 2 \(flow: x, y\), got 1"),
+        ({"std": [1.0, 1.0]}, r"std=\[1.0,1.0\] must have as many values"),
+        ({"mean": [1.0, 1.0], "std": [1.0, 1.0], "to_bgr": True}, "to_bgr=true: optical flow has no colours"),
+        ({"adjust_magnitude": True}, "adjust_magnitude=true: is for optical flow"),
     ],
 )
 def test_what_cannot_work_is_refused(values, text):

@@ -195,9 +195,9 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index():
         return ClipDataset(MemorySource(), random_steps(), seed=seed, lazy=True)[epoch, index].frames
 
     reference = sample(1, 2, 3)
-    assert torch.equal(reference, sample(1, 2, 3))
+    np.testing.assert_array_equal(reference, sample(1, 2, 3))
     for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
-        assert not torch.equal(reference, sample(*other)), other
+        assert not np.array_equal(reference, sample(*other)), other
 
 
 @pytest.mark.parametrize(("flip_ratio", "labels"), [(1.0, [1, 0, 2]), (0.0, [0, 1, 2])])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vexp import checkpoint, compose, evaluate, train
-from vexp.data.dataset import Batch
+from vexp.data.batch import Batch
 from vexp.engine.experiment import set_up
 from vexp.engine.run import new_state
 from vexp.engine.step import train_step
@@ -235,7 +235,7 @@ def test_a_training_step_with_several_labels_a_video(tiny: list[str]) -> None:
     labels = (torch.rand(4, 8, generator=generator) < 0.3).float()
     logits = model(config.img_norm.apply(frames.flatten(0, 1))).view(4, 2, 8)
     expected = sum(exp.criterion(logits[:, view], labels) for view in range(2)) / 2
-    values = train_step(exp, state, iter([Batch(frames, labels, torch.arange(4))]), [4], print)
+    values = train_step(exp, state, iter([Batch.of_views(frames, labels, torch.arange(4))]), [4], print)
     assert {name for name in values if not name.startswith("time/")} == {"loss"}
     torch.testing.assert_close(values["loss"], expected.detach())
 

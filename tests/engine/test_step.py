@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from vexp.data.batch import Batch
 from vexp.data.blending import Blending
-from vexp.data.dataset import Batch
 from vexp.data.loader import StepPlan
 from vexp.engine.state import TrainState
 from vexp.engine.step import train_step
@@ -45,7 +45,7 @@ class Weighted(nn.Module):
 def experiment(*, grad: Grad, amp: Amp | None = None, num_samples: int = 7) -> Any:
     config = SimpleNamespace(
         grad=grad, amp=amp or Amp(), blending=Blending(), backend=Backend(),
-        img_norm=SimpleNamespace(apply=lambda frames, channels_last: frames[:, 0, 0, 0, 0].float()),
+        img_norm=SimpleNamespace(net_input=lambda batch, channels_last: batch.frames[:, 0, 0, 0, 0, 0].float()),
     )  # fmt: skip
     plan = StepPlan(num_samples, 1, grad.accumulate, drop_last=False)
     return SimpleNamespace(
@@ -60,7 +60,7 @@ def new_state(exp: Any, model: nn.Module) -> TrainState:
 
 
 def clip_of(k: float) -> Batch:
-    return Batch(torch.full((1, 1, 1, 1, 1, 3), k), torch.zeros(1, dtype=torch.int64), torch.zeros(1))
+    return Batch.of_views(torch.full((1, 1, 1, 1, 1, 3), k), torch.zeros(1, dtype=torch.int64), torch.zeros(1))
 
 
 def take_steps(exp: Any, state: TrainState, ks: list[float]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from vexp.data.dataset import Batch
+from vexp.data.batch import Batch
 from vexp.data.img_norm import ImgNorm
 from vexp.errors import UserError
 from vexp.evaluation.evaluate import Evaluator
@@ -45,7 +45,7 @@ def in_batches(frames, labels, size):
     for start in range(0, len(labels), size):
         part = slice(start, start + size)
         ids = torch.arange(len(labels))[part] + 100
-        yield Batch(torch.from_numpy(frames[part]), torch.from_numpy(labels[part]), ids)
+        yield Batch.of_views(torch.from_numpy(frames[part]), torch.from_numpy(labels[part]), ids)
 
 
 def evaluator(*, criterion=None, img_norm=PLAIN, amp=None, said=None, **options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -66,7 +67,8 @@ class _Walk:
         """A plain node with ``_target_`` as a node of its class; None after a complaint."""
         values = {key: node._get_node(key) for key in node if key != "_target_"}
         try:
-            cls = option_class(node["_target_"], self.plugins)
+            # Nothing is filled in for a pipeline step: all arguments of a transform are the user's.
+            cls = option_class(node["_target_"], self.plugins, filled_in=not path.startswith("pipeline."))
             names = [field.name for field in dataclasses.fields(cls)]
             strangers = [key for key in values if key not in names]
             self.complaints += [unknown_key(_join(path, key), cls.__name__, names, self.origins) for key in strangers]
@@ -146,4 +148,8 @@ def to_plain(value: Any, *, targets: bool = False) -> Any:
 
 def _target(value: Any) -> str:
     found = value.target if isinstance(value, Built) else type(value)
-    return f"{found.__module__}.{found.__qualname__}"
+    module = found.__module__
+    public = module.partition("._")[0]  # torchvision.transforms.v2._color.ColorJitter is exported one level up
+    if getattr(sys.modules.get(public), found.__qualname__, None) is found:
+        module = public
+    return f"{module}.{found.__qualname__}"

@@ -32,12 +32,12 @@ class Built(Checked):
         return self.target(*args, **kwargs, **configured)
 
 
-def option_class(target: str, plugins: Sequence[str]) -> type[Any]:
+def option_class(target: str, plugins: Sequence[str], *, filled_in: bool = True) -> type[Any]:
     """The dataclass that holds the options of ``_target_: target``.
 
-    A dataclass is taken as it is. Of any other class or function the annotated arguments become the fields, without
-    the leading ones that have no default: vexp fills those in when it builds (``num_classes`` of a model, ``params`` of
-    an optimizer).
+    A dataclass is taken as it is. Of any other class or function the annotated arguments become the fields. With
+    ``filled_in`` the leading ones that have no default are left out: vexp fills those in when it builds
+    (``num_classes`` of a model, ``params`` of an optimizer).
 
     Raises:
         UserError: a package that is not allowed, or a name that cannot be imported.
@@ -55,7 +55,7 @@ def option_class(target: str, plugins: Sequence[str]) -> type[Any]:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             continue
         if parameter.default is parameter.empty:
-            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not fields:
+            if filled_in and parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not fields:
                 continue
             default: Any = MISSING
         else:

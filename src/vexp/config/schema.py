@@ -128,7 +128,7 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 
 def options() -> dict[str, dict[str, type[Any]]]:
     """The classes of all options: group -> option -> dataclass. YAML files of the same name choose them."""
-    from vexp.data import geometry, sampling, segments
+    from vexp.data import geometry, photometric, sampling, segments
     from vexp.data.options import Folder, Motion, VideoList
     from vexp.data.raw_frames import RawFrames
     from vexp.model import zoo_options as zoo
@@ -142,6 +142,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "sample_frames": sampling.SampleFrames,
             "dense_sample_frames": sampling.DenseSampleFrames,
             "segment_frames": segments.SegmentFrames,
+            "untrimmed_sample_frames": sampling.UntrimmedSampleFrames,
             "resize": geometry.Resize,
             "random_rescale": geometry.RandomRescale,
             "random_short_side_scale": geometry.RandomRescale,
@@ -152,6 +153,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "ten_crop": geometry.TenCrop,
             "multi_scale_crop": geometry.MultiScaleCrop,
             "flip": geometry.Flip,
+            "color_jitter": photometric.ColorJitter,
         },
         "model": {
             "tiny3d": Tiny3d,

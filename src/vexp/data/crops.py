@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vexp.data.view import Size, SpatialTransform, View, shared_size
+from vexp.data.step import SpatialTransform
+from vexp.data.view import Size, View, shared_size
 from vexp.fields import option, show
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
+from vexp.data.batch import Failure, Sample
+from vexp.data.photometric import runnable
 from vexp.data.pipeline import make_clips
 from vexp.data.source import Source, is_multi_label
 from vexp.errors import UserError
@@ -18,28 +19,7 @@ from vexp.errors import UserError
 Key = tuple[int, int] | tuple[int, int, int]
 
 
-class Batch(NamedTuple):
-    """Samples on their way to the device.
-
-    ``frames``: uint8 (N, V, T, H, W, 3) RGB; ``labels``: int64 (N,), or where a sample may have several labels float32
-    (N, classes) of 0 and 1; ``ids``: int64 (N,), numbers of the samples in
-    their source. A single sample has no N.
-    """
-
-    frames: torch.Tensor
-    labels: torch.Tensor
-    ids: torch.Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A sample that could not be made. It travels as a value: an exception would arrive as a worker's traceback."""
-
-    id: int
-    message: str
-
-
-class ClipDataset(Dataset["Batch | Failure"]):
+class ClipDataset(Dataset["Sample | Failure"]):
     """Samples of a source, asked for by ``Key``.
 
     The generator of a sample is a function of (seed, epoch, index, times before): the same for any number of workers,
@@ -58,7 +38,7 @@ class ClipDataset(Dataset["Batch | Failure"]):
         """
         self.source = source
         self.multi_label = is_multi_label(source)
-        self.steps = dict(steps)
+        self.steps = runnable(dict(steps))
         self.seed = seed
         self.lazy = lazy
         self.flip_labels = flip_labels
@@ -66,7 +46,7 @@ class ClipDataset(Dataset["Batch | Failure"]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: Key) -> Batch | Failure:
+    def __getitem__(self, key: Key) -> Sample | Failure:
         epoch, index, *before = key
         rng = np.random.default_rng([self.seed, epoch, index, *before])  # the first time, 0, is as if it were not there
         try:
@@ -75,10 +55,9 @@ class ClipDataset(Dataset["Batch | Failure"]):
         except ValueError as error:  # also a UserError: a file that cannot be read, a frame smaller than its crop
             name = self.source.name(index)
             return Failure(index, str(error) if name in str(error) else f"{name}: {error}")
-        label = self._label(index, mirrored=bool(clips.mirrored.any()))
-        return Batch(torch.from_numpy(np.ascontiguousarray(clips.frames)), label, torch.tensor(index))
+        return Sample(clips, self._labels(index, mirrored=bool(clips.mirrored.any())), index)
 
-    def _label(self, index: int, *, mirrored: bool) -> torch.Tensor:
+    def _labels(self, index: int, *, mirrored: bool) -> torch.Tensor:
         """int64 (), or float32 (classes,) where a sample may have several."""
         labels = np.atleast_1d(np.asarray(self.source.labels[index], np.int64))
         if self.flip_labels is not None and mirrored:
@@ -88,28 +67,6 @@ class ClipDataset(Dataset["Batch | Failure"]):
         several = torch.zeros(len(self.source.classes))
         several[torch.from_numpy(labels)] = 1.0
         return several
-
-
-def collate(samples: Sequence[Batch | Failure]) -> Batch | Failure:
-    """Samples of one shape to a batch (in shared memory where this is a worker); the first failure if there is one."""
-    whole: list[Batch] = []
-    for sample in samples:
-        if isinstance(sample, Failure):
-            return sample
-        whole.append(sample)
-        if sample.frames.shape != whole[0].frames.shape:
-            return _unlike(whole[0], sample)
-    batch: Batch = default_collate(whole)
-    return batch
-
-
-def _unlike(first: Batch, other: Batch) -> Failure:
-    shapes = [" x ".join(map(str, sample.frames.shape)) for sample in (first, other)]
-    return Failure(
-        int(other.ids),
-        f"samples {int(first.ids)} and {int(other.ids)} cannot share a batch, their views x frames x height x width x "
-        f"channels are {shapes[0]} and {shapes[1]}: end the pipeline with a crop to one size, or set batch_size=1",
-    )
 
 
 def flip_table(classes: list[str], flip_label_map: Mapping[str, str]) -> np.ndarray | None:

@@ -5,8 +5,8 @@
         views = step.plan(views, rng)
     clip = render(frames, views[0])
 
-``step.apply(frames, rng)`` does one step at once. The public names are gathered here; views and the resample live in
-``vexp.data.view``, the crops in ``vexp.data.crops``.
+``step.apply(frames, rng)`` does one step at once. The public names are gathered here; views live in
+``vexp.data.view``, the resample in ``vexp.data.render``, the crops in ``vexp.data.crops``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from vexp.data.crops import (
     TenCrop,
     ThreeCrop,
 )
-from vexp.data.view import INTERPOLATIONS, Size, SpatialTransform, View, render, render_views, shared_size
+from vexp.data.render import render, render_views
+from vexp.data.step import SpatialTransform
+from vexp.data.view import INTERPOLATIONS, Size, View, shared_size
 from vexp.fields import Checked, option, show
 
 __all__ = [

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vexp.fields import Checked, option
+from vexp.errors import UserError
+from vexp.fields import Checked, option, show
 
 if TYPE_CHECKING:
     import torch
+
+    from vexp.data.batch import Batch
+
+
+def _per_channel(value: Any) -> str | None:
+    return None if len(value) in (2, 3) else f"needs 3 values (RGB) or 2 (flow: x, y), got {len(value)}"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -17,32 +24,69 @@ class ImgNorm(Checked):
     """``x = (x - mean) / std`` for every pixel, shared by train, val and test.
 
     Decoders deliver RGB. ``to_bgr`` swaps the channels first, so that ``mean`` and ``std`` are then in BGR order (as
-    in mmaction2). The defaults are mmaction2's Kinetics-400 values: ImageNet's in grey levels 0..255.
+    in mmaction2). The defaults are mmaction2's Kinetics-400 values: ImageNet's in grey levels 0..255. Optical flow has
+    two values, for x and y (``img_norm=flow``); resizing a clip does not change the lengths that its pixels stand for,
+    ``adjust_magnitude`` does: x times new width / old width, y times new height / old height, after ``std``.
     """
 
-    mean: list[float] = option([123.675, 116.28, 103.53], "subtracted from each channel", unit="grey levels", length=3)
-    std: list[float] = option([58.395, 57.12, 57.375], "divides each channel", unit="grey levels", length=3, gt=0)
+    mean: list[float] = option(
+        [123.675, 116.28, 103.53], "subtracted from each channel", unit="grey levels", check=_per_channel
+    )
+    std: list[float] = option(
+        [58.395, 57.12, 57.375], "divides each channel", unit="grey levels", gt=0, check=_per_channel
+    )
     to_bgr: bool = option(False, "swap RGB to BGR before mean and std (for nets trained on BGR)")
+    adjust_magnitude: bool = option(False, "scale optical flow by how much its clip was resized")
 
-    def apply(self, frames: torch.Tensor, *, channels_last: bool = False) -> torch.Tensor:
-        """uint8 (N, T, H, W, 3) RGB -> float32 (N, 3, T, H, W), on the device of ``frames``.
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean={show(self.mean)}: std={show(self.std)} must have as many values, one a channel")
+        if self.to_bgr and len(self.mean) != 3:
+            raise ValueError("to_bgr=true: optical flow has no colours to swap; set it to false")
+        if self.adjust_magnitude and len(self.mean) != 2:
+            raise ValueError("adjust_magnitude=true: is for optical flow (2 values of mean and std), these are colours")
+
+    def net_input(
+        self, batch: Batch, start: int = 0, stop: int | None = None, *, channels_last: bool = False
+    ) -> torch.Tensor:
+        """Views ``start`` to ``stop`` of the N * V of a batch as a net takes them: float32 (n, C, T, H, W)."""
+        stop = len(batch) * batch.views if stop is None else stop
+        magnification = batch.magnification[start:stop] if batch.magnification is not None else None
+        return self.apply(batch.build(start, stop), magnification, channels_last=channels_last)
+
+    def apply(
+        self, frames: torch.Tensor, magnification: torch.Tensor | None = None, *, channels_last: bool = False
+    ) -> torch.Tensor:
+        """uint8 (N, T, H, W, C) RGB or flow -> float32 (N, C, T, H, W), on the device of ``frames``.
 
         With ``channels_last`` the memory order stays as it is (channels_last_3d); otherwise it becomes contiguous.
+        ``magnification``: of flow, float32 (N, 2), x and y.
+
+        Raises:
+            UserError: the frames have another number of channels than ``mean``.
         """
+        if frames.shape[-1] != len(self.mean):
+            raise UserError(
+                f"img_norm.mean={show(self.mean)}: the frames have {frames.shape[-1]} channels; "
+                "img_norm=flow is for optical flow, the other options are for RGB"
+            )
         if self.to_bgr:
             frames = frames.flip(-1)
         frames = frames.permute(0, 4, 1, 2, 3)
         if not channels_last:
             frames = frames.contiguous()  # while a value is one byte
         mean, scale = _constants(tuple(self.mean), tuple(self.std), frames.device)
-        return (frames.float() - mean).mul_(scale)
+        if self.adjust_magnitude and magnification is not None:
+            scale = scale * magnification.view(-1, 2, 1, 1, 1)
+        return (frames - mean).mul_(scale)  # converted on the way through the subtraction: uint8 is read once
 
 
 @lru_cache
 def _constants(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and 1 / std on the device, (1, 3, 1, 1, 1): sent there once, as each sending waits for the device."""
+    """Mean and 1 / std on the device, (1, C, 1, 1, 1): sent there once, as each sending waits for the device."""
     import torch
 
     shape = (1, -1, 1, 1, 1)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vexp.data.balance import BalancedOrder, occurrence
-from vexp.data.dataset import Batch, ClipDataset, Failure, Key, collate
+from vexp.data.batch import Batch, Collate, Failure
+from vexp.data.dataset import ClipDataset, Key
 from vexp.errors import UserError
 
 
@@ -114,22 +117,28 @@ def make_loader(
     num_workers: int | None,
     device: torch.device,
     persistent: bool,
+    mp_context: str | None = None,
 ) -> DataLoader[Batch | Failure]:
     """A DataLoader whose workers make uint8 samples in shared memory.
 
-    ``persistent`` keeps the workers for the next pass. The loader draws from a generator of its own, so that starting
+    ``persistent`` keeps the workers for the next pass; ``mp_context`` is how they are started, "fork", "spawn",
+    "forkserver" or None for fork where there is one. The loader draws from a generator of its own, so that starting
     one never moves the random numbers of the model.
     """
     workers = available_workers() if num_workers is None else num_workers
+    if mp_context is None and "fork" in multiprocessing.get_all_start_methods():
+        mp_context = "fork"  # a spawned worker imports torch again: seconds, and half a gigabyte
+    samples: Dataset[Any] = dataset  # torch takes what a data set gives for what its loader gives
     return DataLoader(
-        dataset,
+        samples,
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=persistent and workers > 0,
-        collate_fn=collate,
+        collate_fn=Collate(),
         worker_init_fn=_start_worker,
         generator=torch.Generator().manual_seed(0),
+        multiprocessing_context=mp_context if workers > 0 else None,
     )
 
 

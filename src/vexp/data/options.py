@@ -89,6 +89,9 @@ class Data(Checked, ABC):
     num_workers: int | None = option(
         None, "processes that make samples (0: none); null: one a core, at most 8. Never changes a result", ge=0
     )
+    mp_context: str | None = option(
+        None, "how those processes start; null: fork, where there is one", choices=("fork", "spawn", "forkserver")
+    )
     decoding_backend: str = option(
         "auto",
         "what decodes; auto: av, the fastest. All give the same frames, or refuse a file",

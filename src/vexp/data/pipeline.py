@@ -6,35 +6,26 @@ Steps are told apart by their verb, so a step of one's own is a dataclass with o
 
     indices(num_frames, rng) -> int64 (clips, clip_len)             which frames (the first step, and only it)
     plan(views, rng) -> views                                       which part of the frame, at what size
-    apply(frames, rng) -> uint8 (T, H, W, 3)                        anything else on the pixels of a view
+    apply(frames, rng) -> uint8 (T, H, W, 3)                        anything else on the pixels (photometric)
+    build() -> transform                                            a photometric transform of torchvision v2
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.data.source import Reader
-from vexp.data.view import View, render_views
+from vexp.data.photometric import check_built
+from vexp.data.render import Window, render_views, render_windows
+from vexp.data.source import Reader, frame_times
+from vexp.data.step import PixelStep
+from vexp.data.view import Frames, View
+from vexp.data.view_plan import ViewPlan
 from vexp.fields import Checked, option
-
-if TYPE_CHECKING:
-    from vexp.data.sampling import Sampler
-
-
-class GeometryStep(Protocol):
-    def plan(self, views: list[View], rng: np.random.Generator) -> list[View]: ...
-
-
-class PixelStep(Protocol):
-    def apply(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]: ...
-
-
-Step = GeometryStep | PixelStep
 
 
 @dataclass(kw_only=True, slots=True)
@@ -54,7 +45,9 @@ class Pipeline(Checked):
                 if samples != (position == 0):
                     why = "only the first step samples frames" if samples else "the first step must sample frames"
                     raise ValueError(f"{split}.{name}: {why} (SampleFrames ...); steps: {', '.join(steps)}")
-                if not (samples or hasattr(step, "plan") or hasattr(step, "apply")):
+                if hasattr(step, "build"):
+                    check_built(step, f"{split}.{name}")
+                elif not (samples or hasattr(step, "plan") or hasattr(step, "apply")):
                     raise ValueError(f"{split}.{name}: {type(step).__name__} has no plan and no apply: it is no step")
 
     def of(self, split: str) -> dict[str, Any]:
@@ -65,56 +58,104 @@ class Pipeline(Checked):
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """What a pipeline makes of a video.
+    """What a pipeline makes of a video: V views, V = crops x clips in crop-major order (as mmaction2's).
 
-    ``frames``: uint8 (V, T, H, W, 3) RGB, V = crops x clips in crop-major order (as mmaction2's); ``mirrored``: whether
-    each view shows the scene mirrored, bool (V,).
+    Attributes:
+        pictures: uint8 (K, F, H, W, C), every distinct frame of the sample in every picture that its crops need.
+        rows: int64 (clips, clip_len), which of the F distinct frames each frame of each clip is.
+        plan: how the views come out of both.
+        mirrored: whether each view shows the scene mirrored, bool (V,).
+        magnification: output pixels a source pixel along x and y, float32 (V, 2): for the length of optical flow.
     """
 
-    frames: NDArray[np.uint8]
+    pictures: Frames
+    rows: NDArray[np.int64]
+    plan: ViewPlan
     mirrored: NDArray[np.bool_]
+    magnification: NDArray[np.float32]
+
+    @property
+    def frames(self) -> Frames:
+        """The views themselves: uint8 (V, T, H, W, C)."""
+        import torch
+
+        out = torch.empty((self.plan.views, *self.plan.view_shape), dtype=torch.uint8)
+        pixels = torch.from_numpy(np.ascontiguousarray(self.pictures)).view(-1)
+        self.plan.build(pixels, torch.from_numpy(self.rows).view(-1), out)
+        views: Frames = out.numpy()
+        return views
 
 
 def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generator, *, lazy: bool) -> Clips:
     """Run the steps of one split on one video.
 
-    Frames that several clips share are decoded and resampled once. A run of geometry steps is planned on sizes alone
-    and rendered once (``lazy``), or rendered after each step; both draw the same random numbers.
+    Frames that several clips share are decoded and resampled once, pixels that several crops share are kept once. A run
+    of geometry steps is planned on sizes alone and rendered once (``lazy``), or rendered after each step; both draw the
+    same random numbers. Every other step treats all frames of all crops alike, with one draw.
     """
     sampler, *rest = steps.values()
-    numbers = cast("Sampler", sampler).indices(reader.num_frames, rng)  # (clips, clip_len)
+    if getattr(sampler, "rate", None) is None:
+        numbers = sampler.indices(reader.num_frames, rng)  # (clips, clip_len)
+    else:
+        numbers = sampler.indices(reader.num_frames, rng, frame_times(reader))
     distinct, where = np.unique(numbers, return_inverse=True)
-    crops = _Crops([reader.frames(distinct)], [False])
+    crops = _Crops([reader.frames(distinct)], [False], [(1.0, 1.0)])
     views = crops.whole()
-    for step in cast(Sequence[Step], rest):
+    for step in rest:
         if hasattr(step, "plan"):
             views = step.plan(views, rng)
             if lazy:
                 continue
         crops = crops.rendered(views)
         if not hasattr(step, "plan"):
-            crops = _Crops([step.apply(frames, rng) for frames in crops.frames], crops.mirrored)
+            crops = crops.applied(step, rng)
         views = crops.whole()
-    crops = crops.rendered(views)
+    pictures, windows = crops.pictures(views)
+    mirrored, magnification = crops.seen(views)
     clips, clip_len = numbers.shape
-    stacked = [frames[where.reshape(-1)].reshape(clips, clip_len, *frames.shape[1:]) for frames in crops.frames]
-    return Clips(np.concatenate(stacked), np.repeat(np.asarray(crops.mirrored, np.bool_), clips))
+    rows, each = where.reshape(clips, clip_len), np.repeat(np.arange(len(views)), clips)
+    plan = ViewPlan.of(pictures.shape, windows, views[0].size, rows)
+    return Clips(pictures, rows, plan, mirrored[each], magnification[each])
 
 
 @dataclass(frozen=True, slots=True)
 class _Crops:
-    """The crops rendered so far, each with the distinct frames of the sample: uint8 (T, H, W, 3)."""
+    """The crops rendered so far, each with the distinct frames of the sample: uint8 (F, H, W, C), all of one shape."""
 
-    frames: list[NDArray[np.uint8]]
+    frames: Sequence[Frames]
     mirrored: list[bool]
+    magnification: list[tuple[float, float]]
 
     def whole(self) -> list[View]:
         return [View.whole(frames.shape[2], frames.shape[1]) for frames in self.frames]
 
     def rendered(self, views: Sequence[View]) -> _Crops:
         """``views`` of these crops: as many in a row of the first crop as of the second, and so on."""
+        parts = [render_views(frames, seen) for frames, seen in zip(self.frames, self._by_crop(views), strict=True)]
+        mirrored, magnification = self.seen(views)
+        return _Crops([crop for part in parts for crop in part], mirrored.tolist(), magnification.tolist())
+
+    def applied(self, step: PixelStep, rng: np.random.Generator) -> _Crops:
+        """A pixel step done once on the frames of all crops in a row."""
+        frames = step.apply(np.concatenate(self.frames) if len(self.frames) > 1 else self.frames[0], rng)
+        return _Crops(np.split(frames, len(self.frames)), self.mirrored, self.magnification)
+
+    def pictures(self, views: Sequence[View]) -> tuple[Frames, list[Window]]:
+        """The pixels of ``views``, those that they share once: uint8 (K, F, H, W, C), and a window of them a view."""
+        if len(self.frames) == 1:
+            return render_windows(self.frames[0], views)
+        made = np.concatenate(
+            [render_views(f, seen) for f, seen in zip(self.frames, self._by_crop(views), strict=True)]
+        )
+        return made, [Window(index, 0, 0) for index in range(len(made))]
+
+    def seen(self, views: Sequence[View]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Whether each of ``views`` is mirrored, (crops,), and its magnification, (crops, 2), since the source."""
         each = len(views) // len(self.frames)
-        frames: list[NDArray[np.uint8]] = []
-        for i, source in enumerate(self.frames):
-            frames.extend(render_views(source, views[i * each : (i + 1) * each]))
-        return _Crops(frames, [self.mirrored[i // each] != view.mirrored for i, view in enumerate(views)])
+        mirrored = [self.mirrored[i // each] != view.mirrored for i, view in enumerate(views)]
+        factors = np.repeat(self.magnification, each, axis=0) * [view.magnification for view in views]
+        return np.array(mirrored, np.bool_), factors.astype(np.float32)
+
+    def _by_crop(self, views: Sequence[View]) -> list[Sequence[View]]:
+        each = len(views) // len(self.frames)
+        return [views[i * each : (i + 1) * each] for i in range(len(self.frames))]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vexp.data.sampling import Indices, SampleFrames, Sampler
+from vexp.data.sampling import SampleFrames, Sampler
+from vexp.data.timeline import Indices
 from vexp.fields import option
 
 

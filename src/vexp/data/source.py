@@ -17,7 +17,11 @@ from vexp.errors import UserError
 
 
 class Reader(Protocol):
-    """An opened video. ``width`` and ``height`` are those of the frames it delivers."""
+    """An opened video. ``width`` and ``height`` are those of the frames it delivers.
+
+    A reader that knows when each frame is shown also has ``times``, float64 (num_frames,) seconds or None: the frames
+    of a video without it are taken to be evenly ``1 / fps`` apart.
+    """
 
     @property
     def num_frames(self) -> int: ...
@@ -25,9 +29,16 @@ class Reader(Protocol):
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
+    @property
+    def fps(self) -> float | None:
+        """Average frames a second; None where nobody knows."""
+        ...
 
     def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The frames of 0-based numbers, in that order: uint8 (len(indices), height, width, 3) RGB."""
+        """The frames of 0-based numbers, in that order: uint8 (len(indices), height, width, C).
+
+        C is 3 for RGB, 2 for optical flow (x, y).
+        """
         ...
 
 
@@ -59,12 +70,13 @@ class Source(Protocol):
 
 
 class ArrayReader:
-    """A reader of frames that are in memory: uint8 (T, H, W, 3) RGB."""
+    """A reader of frames that are in memory: uint8 (T, H, W, 3) RGB, or (T, H, W, 2) optical flow."""
 
-    def __init__(self, frames: NDArray[np.uint8]) -> None:
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
-            raise UserError(f"frames must be uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
+    def __init__(self, frames: NDArray[np.uint8], fps: float | None = None) -> None:
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] not in (2, 3):
+            raise UserError(f"frames must be uint8 (T, H, W, 3 or 2), got {frames.dtype} {frames.shape}")
         self._frames = frames
+        self.fps = fps
         self.num_frames, self.height, self.width, _ = frames.shape
 
     def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -76,6 +88,23 @@ class ArrayReader:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def frame_times(reader: Reader) -> NDArray[np.float64]:
+    """Seconds at which each frame of a video is shown: float64 (num_frames,), ascending from the first.
+
+    Raises:
+        ValueError: neither times nor a frame rate are known.
+    """
+    times: NDArray[np.float64] | None = getattr(reader, "times", None)
+    if times is not None:
+        return times
+    if not reader.fps:
+        raise ValueError(
+            "its frame rate is not known, so it cannot be sampled by time: give it (data.fps of raw frames), or set "
+            "target_fps and clip_seconds to null"
+        )
+    return np.arange(reader.num_frames) / reader.fps
 
 
 class ListedSource(ABC):

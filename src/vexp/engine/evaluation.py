@@ -69,7 +69,10 @@ def evaluate_checkpoint(
     load_exactly(model, state, str(path))
     model = config.backend.prepare(model, device)
     batches = InOrder(len(dataset), config.data.eval_batch_size or config.data.batch_size)
-    loader = make_loader(dataset, batches, num_workers=config.data.num_workers, device=device, persistent=False)
+    loader = make_loader(
+        dataset, batches, num_workers=config.data.num_workers, mp_context=config.data.mp_context, device=device,
+        persistent=False,
+    )  # fmt: skip
     evaluator = Evaluator(
         criterion=config.loss.build().to(device), img_norm=config.img_norm, amp=config.amp, options=config.eval,
         device=device, say=say, channels_last=config.backend.channels_last_on(device),

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vexp.config.schema import Config
-from vexp.data.dataset import Batch, ClipDataset, Failure
+from vexp.data.batch import Batch, Failure
+from vexp.data.dataset import ClipDataset
 from vexp.data.footage import Footage, Piece, cut, find_videos
 from vexp.data.loader import InOrder, make_loader
 from vexp.engine.experiment import pick_device
@@ -40,24 +41,23 @@ class Trained:
     step: int
     epoch: int
 
-    def views(self, frames: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
-        """uint8 (N, V, T, H, W, 3) RGB -> ``forward`` of every view, float32 (N, V, ...) on the CPU."""
-        flat = frames.flatten(0, 1)
+    def views(self, batch: Batch, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        """``forward`` of each of the N * V views of a batch, float32 (N, V, ...) on the CPU."""
+        batch, total = batch.to(self.device), len(batch) * batch.views
+        most, channels_last = self.config.eval.max_views_per_forward, self.config.backend.channels_last_on(self.device)
         parts = []
         with torch.no_grad():
-            for part in torch.split(flat, self.config.eval.max_views_per_forward or len(flat)):
+            for start in range(0, total, most or total):
+                stop = min(start + (most or total), total)
+                clips = self.config.img_norm.net_input(batch, start, stop, channels_last=channels_last)
                 with self.config.amp.autocast(self.device):
-                    clips = self.config.img_norm.apply(
-                        part.to(self.device, non_blocking=True),
-                        channels_last=self.config.backend.channels_last_on(self.device),
-                    )
                     parts.append(forward(clips).float().cpu())
         joined = torch.cat(parts)
-        return joined.view(*frames.shape[:2], *joined.shape[1:])
+        return joined.view(len(batch), batch.views, *joined.shape[1:])
 
-    def scores(self, frames: Tensor) -> NDArray[np.float64]:
-        """uint8 (N, V, T, H, W, 3) RGB -> float64 (N, classes), as evaluation scores these views."""
-        logits = self.views(frames, self.model).numpy()
+    def scores(self, batch: Batch) -> NDArray[np.float64]:
+        """A batch -> float64 (N, classes), as evaluation scores its views."""
+        logits = self.views(batch, self.model).numpy()
         multi_label = bool(getattr(self.config.loss, "multi_label", False))
         return reduce_views(logits, self.config.eval.view_reduction, multi_label=multi_label)
 
@@ -111,7 +111,7 @@ class Answer:
 def answers(
     trained: Trained,
     pieces: Sequence[Piece],
-    values: Callable[[Tensor], Values],
+    values: Callable[[Batch], Values],
     *,
     split: str,
     show: int = 0,
@@ -119,7 +119,7 @@ def answers(
     """``values`` of the views of each piece, in order. A video that cannot be read is an answer with an error.
 
     Args:
-        values: uint8 (1, V, T, H, W, 3) -> float (1, D).
+        values: of a batch of one -> float (1, D).
         split: whose steps of the pipeline: val or test.
         show: keep frames of so many pieces for pictures.
     """
@@ -128,17 +128,20 @@ def answers(
     dataset = ClipDataset(source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy)
     # One video a batch: their pictures may differ in size, and one that fails must not take others with it.
     workers = config.data.num_workers if len(pieces) > 1 else 0
-    loader = make_loader(dataset, InOrder(len(pieces), 1), num_workers=workers, device=trained.device, persistent=False)
+    loader = make_loader(
+        dataset, InOrder(len(pieces), 1), num_workers=workers, mp_context=config.data.mp_context, device=trained.device,
+        persistent=False,
+    )  # fmt: skip
     for number, (piece, item) in enumerate(zip(pieces, loader, strict=True)):
         if isinstance(item, Failure):
             yield Answer(piece, error=item.message)
         else:
-            yield Answer(piece, values(item.frames)[0], _shown(item) if number < show else None)
+            yield Answer(piece, values(item)[0], _shown(item) if number < show else None)
 
 
 def _shown(batch: Batch) -> NDArray[np.uint8]:
     """Some frames of the middle view."""
     view = batch.frames[0, batch.frames.shape[1] // 2].numpy()
     chosen = np.linspace(0, len(view) - 1, min(_SHOWN_FRAMES, len(view))).round().astype(int)
-    frames: NDArray[np.uint8] = view[chosen].copy()  # a worker's tensor holds an open file
+    frames: NDArray[np.uint8] = view[chosen].copy()  # a view of the batch would keep all of it
     return frames

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vexp.data.balance import BalancedOrder
-from vexp.data.dataset import Batch
+from vexp.data.batch import Batch
 from vexp.data.loader import TrainingOrder, batches_of, make_loader
 from vexp.engine.experiment import Experiment
 from vexp.engine.outputs import Outputs
@@ -64,8 +64,11 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
 def training_batches(exp: Experiment, first_step: int) -> Iterator[Batch]:
     """The batches from optimizer step ``first_step`` on, to the end of the run."""
     order = training_order(exp, first_step, exp.total_steps)
-    workers = exp.config.data.num_workers
-    loader = make_loader(exp.train_set, order, num_workers=workers, device=exp.device, persistent=False)
+    data = exp.config.data
+    loader = make_loader(
+        exp.train_set, order, num_workers=data.num_workers, mp_context=data.mp_context, device=exp.device,
+        persistent=False,
+    )  # fmt: skip
     return batches_of(loader)
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from vexp import checkpoint
 from vexp.config.load import to_plain
-from vexp.data.dataset import Batch, Failure
+from vexp.data.batch import Batch, Failure
 from vexp.data.loader import InOrder, batches_of, make_loader
 from vexp.engine.experiment import Experiment
 from vexp.engine.protocol import evaluation_protocol, views_text
@@ -108,8 +108,9 @@ class Outputs:
         if self._val_loader is None:
             order = InOrder(len(val_set), config.data.eval_batch_size or config.data.batch_size)
             self._val_loader = make_loader(
-                val_set, order, num_workers=config.data.num_workers, device=exp.device, persistent=True
-            )
+                val_set, order, num_workers=config.data.num_workers, mp_context=config.data.mp_context,
+                device=exp.device, persistent=True,
+            )  # fmt: skip
         batches, name = batches_of(self._val_loader), val_set.source.name
         return self.evaluator.predict(state.evaluated_model(), batches, name=name)
 

@@ -9,15 +9,18 @@ from vexp.config.load import to_plain
 from vexp.config.schema import Config
 
 
-def clips_per_video(config: Config, split: str) -> int:
-    """Clips that the split's sampler takes of a video."""
+def clips_per_video(config: Config, split: str) -> int | None:
+    """Clips that the split's sampler takes of a video; None where that depends on its length."""
     sampler = next(iter(config.pipeline.of(split).values()))
-    return int(getattr(sampler, "clips", 1))
+    clips: int | None = getattr(sampler, "clips", 1)
+    return clips
 
 
 def views_text(config: Config, split: str, views: int) -> str:
     """``10 clips x 3 crops``, of so many views a video."""
     clips = clips_per_video(config, split)
+    if clips is None:
+        return f"{views} views, as many as the video is long"
     crops = views // clips
     return f"{clips} clip{'s' * (clips != 1)} x {crops} crop{'s' * (crops != 1)}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vexp.data.dataset import Batch
+from vexp.data.batch import Batch
 from vexp.engine.experiment import Experiment
 from vexp.engine.state import TrainState
 from vexp.optim.grad import without_gradient
@@ -50,10 +50,10 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
-        frames = batch.frames.flatten(0, 1).to(device, non_blocking=True)  # uint8 (N*V, T, H, W, 3)
-        frames = config.img_norm.apply(frames, channels_last=channels_last)  # float (N*V, 3, T, H, W)
-        labels = batch.labels.to(device, non_blocking=True)
-        if (views := batch.frames.shape[1]) > 1:
+        batch = batch.to(device)
+        frames = config.img_norm.net_input(batch, channels_last=channels_last)  # float (N*V, C, T, H, W)
+        labels, views = batch.labels, batch.views
+        if views > 1:
             labels = labels.repeat_interleave(views, dim=0)
         frames, targets = config.blending.apply(frames, labels, len(exp.classes))
         with config.amp.autocast(device):

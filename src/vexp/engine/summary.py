@@ -105,7 +105,8 @@ def _val_text(exp: Experiment) -> str:
     if exp.val_set is None:
         return "no validation"
     clips = clips_per_video(exp.config, "val")
-    return f"{len(exp.val_set)} validation videos ({clips} clip{'s' * (clips != 1)} each)"
+    each = "clips over their length" if clips is None else f"{clips} clip{'s' * (clips != 1)} each"
+    return f"{len(exp.val_set)} validation videos ({each})"
 
 
 def conclude(exp: Experiment, state: TrainState, out: Outputs, ended: str, seconds: float) -> dict[str, Any]:

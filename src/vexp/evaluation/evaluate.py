@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vexp.data.dataset import Batch
+from vexp.data.batch import Batch
 from vexp.data.img_norm import ImgNorm
 from vexp.errors import UserError
 from vexp.evaluation.options import Eval
@@ -62,11 +62,11 @@ class Evaluator:
         try:
             with torch.no_grad():
                 for batch in batches:
-                    views = batch.frames.shape[1]
-                    logits = self._logits(model, batch.frames).cpu()
+                    views = batch.views
+                    logits = self._logits(model, batch.to(self.device)).cpu()
                     self._refuse_not_finite(logits, batch, name)
-                    ids.append(batch.ids.clone())  # a worker's tensor holds an open file: thousands are too many
-                    labels.append(batch.labels.clone())
+                    ids.append(batch.ids)
+                    labels.append(batch.labels)
                     mean_logits.append(logits.mean(1))
                     multi_label = batch.labels.ndim == 2
                     scores.append(reduce_views(logits.numpy(), self.options.view_reduction, multi_label=multi_label))
@@ -83,23 +83,27 @@ class Evaluator:
             np.concatenate(view_logits) if view_logits else None,
         )  # fmt: skip
 
-    def _logits(self, model: nn.Module, frames: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, V, T, H, W, 3) -> logits float32 (N, V, classes), in forward passes that fit into the memory."""
-        flat = frames.flatten(0, 1)
-        tried = min(self.max_views or len(flat), len(flat))
+    def _logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """A batch on the device -> logits float32 (N, V, classes), in forward passes that fit into the memory.
+
+        Views are built as they are needed: those of a whole test batch may not fit either.
+        """
+        total = len(batch) * batch.views
+        tried = min(self.max_views or total, total)
         limit, done, parts = tried, 0, []
-        while done < len(flat):
-            part = flat[done : done + limit]
-            logits = self._forward(model, part)
+        while done < total:
+            stop = min(done + limit, total)
+            logits = self._forward(model, batch, done, stop)
             if logits is not None:
                 parts.append(logits)
-                done += len(part)
-            elif len(part) > 1:
-                limit = len(part) // 2
+                done = stop
+            elif stop - done > 1:
+                limit = (stop - done) // 2
             else:
                 raise UserError(
-                    f"evaluation: a single view of {' x '.join(map(str, part.shape[1:4]))} (frames x height x width) "
-                    f"does not fit into the memory of {self.device}; take a smaller crop, fewer frames or amp=bf16"
+                    f"evaluation: a single view of {' x '.join(map(str, batch.plans[0].view_shape[:3]))} (frames x "
+                    f"height x width) does not fit into the memory of {self.device}; take a smaller crop, fewer frames "
+                    "or amp=bf16"
                 )
         if limit < tried:
             self.max_views = limit
@@ -107,12 +111,12 @@ class Evaluator:
                 f"evaluation: {tried} views in one forward pass do not fit into the memory of {self.device}; "
                 f"{limit} from here on (eval.max_views_per_forward={limit} saves the attempt)"
             )
-        return torch.cat(parts).view(*frames.shape[:2], -1)
+        return torch.cat(parts).view(len(batch), batch.views, -1)
 
-    def _forward(self, model: nn.Module, views: torch.Tensor) -> torch.Tensor | None:
-        """uint8 (n, T, H, W, 3) -> logits float32 (n, classes); None where the memory does not suffice."""
+    def _forward(self, model: nn.Module, batch: Batch, start: int, stop: int) -> torch.Tensor | None:
+        """Views ``start`` to ``stop`` -> logits float32 (n, classes); None where the memory does not suffice."""
         try:
-            clips = self.img_norm.apply(views.to(self.device, non_blocking=True), channels_last=self.channels_last)
+            clips = self.img_norm.net_input(batch, start, stop, channels_last=self.channels_last)
             with self.amp.autocast(self.device):
                 logits: torch.Tensor = model(clips)
             return logits.float()
