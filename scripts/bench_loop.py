@@ -40,11 +40,12 @@ class Smallest(nn.Module):
         return logits
 
 
-def bare(model: nn.Module, batches: list[Batch], steps: int, mean: torch.Tensor, std: torch.Tensor) -> None:
-    """The loop of a tutorial."""
+def bare(model: nn.Module, batches: list[Batch], steps: int, mean: torch.Tensor, std: torch.Tensor) -> float:
+    """The loop of a tutorial; its CPU seconds."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=True)  # as vexp's
     criterion = nn.CrossEntropyLoss()
     model.train()
+    begin = time.process_time()
     for step in range(steps):
         batch = batches[step % len(batches)]
         frames = batch.frames.flatten(0, 1).permute(0, 4, 1, 2, 3).contiguous()
@@ -55,16 +56,20 @@ def bare(model: nn.Module, batches: list[Batch], steps: int, mean: torch.Tensor,
         optimizer.step()
         if (step + 1) % 50 == 0:
             print(f"step {step + 1} loss {loss.item():.3f}")
+    return time.process_time() - begin
 
 
-def whole(exp: Experiment, model: nn.Module, batches: list[Batch], folder: Path) -> None:
-    """vexp's loop, with its log lines and metrics.jsonl."""
+def whole(exp: Experiment, model: nn.Module, batches: list[Batch], folder: Path) -> float:
+    """vexp's loop, with its log lines and metrics.jsonl; its CPU seconds."""
     state = run.new_state(exp, model)
     endless = (batches[step % len(batches)] for step in range(exp.total_steps))
     with RunLog(folder / "log.txt") as log, mock.patch.object(loop, "training_batches", return_value=endless):
         out = Outputs(exp, folder, log, first_step=1)
+        begin = time.process_time()
         loop.train(exp, state, out)
+        seconds = time.process_time() - begin
         out.close()
+    return seconds
 
 
 def main() -> None:
@@ -97,13 +102,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(args.rounds + 1):
             for name in ("bare", "vexp") if round_ % 2 else ("vexp", "bare"):
-                begin = time.process_time()
                 if name == "bare":
-                    bare(model, batches, steps, mean, std)
+                    seconds = bare(model, batches, steps, mean, std)
                 else:
-                    whole(exp, model, batches, Path(folder))
+                    seconds = whole(exp, model, batches, Path(folder))
                 if round_ > 0:  # the first warms up
-                    times[name].append((time.process_time() - begin) / steps)
+                    times[name].append(seconds / steps)
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"{args.model}, {steps} steps a round, {args.rounds} rounds, torch {torch.__version__}, one thread")
     for name, median in medians.items():

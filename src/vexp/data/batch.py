@@ -100,6 +100,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``; from pinned memory without waiting for it."""
+        if self.pixels.device == device:
+            return self
         return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
