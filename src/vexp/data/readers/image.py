@@ -86,7 +86,7 @@ def _opencv() -> Decode:
 
     def decode(content: bytes, grey: bool) -> NDArray[np.uint8]:
         if content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
-            raise ValueError("it is cut off")  # OpenCV would paint the missing part grey
+            raise ValueError("it is cut off")  # OpenCV 4 would paint the missing part grey
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), luma if grey else colour) if content else None
         if picture is None:
             raise ValueError("it is no image, or a damaged one")
