@@ -145,6 +145,17 @@ def test_a_damaged_image_is_named(fault: str, backend: str, tmp_path: Path) -> N
             reader.frames([0, 1, 2])
 
 
+@pytest.mark.filterwarnings("default")  # PyTurboJPEG warns where others raise
+@pytest.mark.parametrize("backend", ["auto", "simplejpeg", "turbojpeg"], indirect=True)
+def test_damage_within_a_jpeg(backend: str, folder: Path) -> None:
+    content = (folder / "img_00002.jpg").read_bytes()
+    scan = content.rfind(b"\xff\xda")
+    damaged = content[: scan + 200] + b"\xff" * 40 + content[scan + 240 :]
+    for bad in (damaged, content[:-300]):
+        with pytest.raises((ValueError, OSError, UserWarning), match=r"JPEG|marker"):
+            image_decoder(backend)(bad, False)
+
+
 def test_an_opencv_that_paints_what_is_missing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """OpenCV 4 does, 5 says so itself."""
     content = (folder / "img_00002.jpg").read_bytes()
