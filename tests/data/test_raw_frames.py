@@ -145,6 +145,27 @@ def test_a_damaged_image_is_named(fault: str, backend: str, tmp_path: Path) -> N
             reader.frames([0, 1, 2])
 
 
+@pytest.mark.filterwarnings("default")  # PyTurboJPEG warns where others raise
+@pytest.mark.parametrize("backend", ["auto", "simplejpeg", "turbojpeg"], indirect=True)
+def test_damage_within_a_jpeg(backend: str, folder: Path) -> None:
+    content = (folder / "img_00002.jpg").read_bytes()
+    scan = content.rfind(b"\xff\xda")
+    damaged = content[: scan + 200] + b"\xff" * 40 + content[scan + 240 :]
+    for bad in (damaged, content[:-300]):
+        with pytest.raises((ValueError, OSError, UserWarning), match=r"JPEG|marker"):
+            image_decoder(backend)(bad, False)
+
+
+def test_an_opencv_that_paints_what_is_missing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """OpenCV 4 does, 5 says so itself."""
+    content = (folder / "img_00002.jpg").read_bytes()
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: np.zeros((48, 80, 3), np.uint8))
+    assert image_decoder("opencv")(content, False).shape == (48, 80, 3)
+    for length in (len(content) // 2, len(content) - 2):
+        with pytest.raises(ValueError, match="cut off"):
+            image_decoder("opencv")(content[:length], False)
+
+
 def test_a_missing_file_is_no_neighbour(tmp_path: Path) -> None:
     write_frames(tmp_path / "clip", 5)
     (tmp_path / "clip" / "img_00003.jpg").unlink()

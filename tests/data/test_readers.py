@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 from encode import numbered_frame, patch_box, read_number, write_video
 from videos import TURNED, VIDEOS
 
@@ -141,6 +143,34 @@ def test_stream_that_is_chosen(backend: str, tmp_path: Path) -> None:
         return
     with open_video(path, backend) as reader:
         assert reader.frames([2, 0]).shape == (2, 48, 80, 3)
+
+
+@foreign
+def test_cover_art_is_no_video(backend: str, tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as output:
+        art = output.add_stream("mjpeg", rate=25)
+        art.width, art.height, art.pix_fmt = 160, 96, "yuvj420p"
+        art.disposition = Disposition.attached_pic
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
+        output.mux(art.encode(av.VideoFrame(160, 96, "yuvj420p")))
+        output.mux(art.encode(None))
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    with VideoReader(path) as reader:
+        assert reader.frames([0]).shape == (1, 48, 80, 3)
+    if backend == "decord":
+        with pytest.raises(UserError, match="several video streams"):
+            open_video(path, backend)
+        return
+    with open_video(path, backend) as reader:
+        assert [read_number(frame) for frame in reader.frames([2, 0])] == [2, 0]
+        art_first = dataclasses.replace(reader.file, stream=1, video_streams=[0, 1])
+        assert bool(reader._refusal(art_first)) == (backend == "opencv")
 
 
 @each

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -68,11 +69,13 @@ def _turbojpeg() -> Decode:
         else:
             cure = "PyTurboJPEG finds no libturbojpeg: apt-get install libturbojpeg0 (macOS: brew install jpeg-turbo)"
         raise UserError(f"data.decoding_backend=turbojpeg: {cure}; or set it to simplejpeg") from error
-    colour, luma, strict = turbojpeg.TJPF_RGB, turbojpeg.TJPF_GRAY, turbojpeg.TJFLAG_STOPONWARNING
+    colour, luma = turbojpeg.TJPF_RGB, turbojpeg.TJPF_GRAY
 
     def decode(content: bytes, grey: bool) -> NDArray[np.uint8]:
         _check_is_jpeg(content)
-        picture: NDArray[np.uint8] = decoder.decode(content, pixel_format=luma if grey else colour, flags=strict)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a file that is cut off it only warns
+            picture: NDArray[np.uint8] = decoder.decode(content, pixel_format=luma if grey else colour)
         return picture[..., 0] if grey else picture
 
     return decode
@@ -86,7 +89,7 @@ def _opencv() -> Decode:
 
     def decode(content: bytes, grey: bool) -> NDArray[np.uint8]:
         if content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
-            raise ValueError("it is cut off")  # OpenCV would paint the missing part grey
+            raise ValueError("it is cut off")  # OpenCV 4 would paint the missing part grey
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), luma if grey else colour) if content else None
         if picture is None:
             raise ValueError("it is no image, or a damaged one")
