@@ -41,6 +41,14 @@ class StepPlan:
         whole, rest = divmod(self.num_samples, self.samples_per_step)
         return whole + (rest > 0 and not self.drop_last)
 
+    def summary(self) -> dict[str, int]:
+        """What gives a step its place in the training: with the same numbers step n sees the same samples."""
+        return {
+            "num_samples": self.num_samples,
+            "samples_per_step": self.samples_per_step,
+            "steps_per_epoch": self.steps_per_epoch,
+        }
+
     def batch_sizes(self, step: int) -> list[int]:
         """Sizes of the batches of a step (0-based, any epoch)."""
         start = step % self.steps_per_epoch * self.samples_per_step

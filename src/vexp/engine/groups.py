@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from vexp.atomic import write_text
 from vexp.engine.experiment import Experiment
-from vexp.engine.run_dir import write_atomic
 from vexp.errors import UserError
 from vexp.optim.group_report import group_csv, group_lines, group_rows
 from vexp.optim.lr_policy import Fixed
@@ -43,6 +43,6 @@ def show_groups(exp: Experiment, optimizer: torch.optim.Optimizer, model: nn.Mod
     log.say(f"parameter groups: {first}" if not others else f"parameter groups: {len(optimizer.param_groups)}")
     for line in [first, *others] if others else []:
         log.say(f"  {line}")
-    write_atomic(folder / "param_groups.csv", group_csv(rows))
+    write_text(folder / "param_groups.csv", group_csv(rows))
     if isinstance(option, Rprop) and not isinstance(exp.config.lr_policy, Fixed):
         log.say("warning: optimizer=rprop: takes the size of its first step from lr and no other; lr=fixed says so")

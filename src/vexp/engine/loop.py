@@ -11,6 +11,7 @@ from vexp.data.balance import BalancedOrder
 from vexp.data.batch import Batch
 from vexp.data.loader import TrainingOrder, batches_of, make_loader
 from vexp.engine.experiment import Experiment
+from vexp.engine.forensics import dump_not_finite
 from vexp.engine.outputs import Outputs
 from vexp.engine.preemption import StopRequest
 from vexp.engine.state import TrainState
@@ -40,23 +41,24 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
             state.meter.add(state.step, sum(sizes), values)
             out.advance()
             if state.nonfinite > config.grad.max_nonfinite_steps:
-                stop_if_not_finite(exp, state)
+                stop_if_not_finite(exp, state, out)
 
             last = state.step == exp.total_steps
             if config.log.due(state.step, plan.steps_per_epoch):
-                stop_if_not_finite(exp, state)
+                stop_if_not_finite(exp, state, out)
                 out.log_training(state)
             best = False
             if evaluate_due.due(state.step, plan.steps_per_epoch) or (last and config.eval.at_end):
-                stop_if_not_finite(exp, state)
+                stop_if_not_finite(exp, state, out)
                 best = out.evaluate(state)
             periodic = save_due.due(state.step, plan.steps_per_epoch) or (
                 config.checkpoint.save_last and (last or state.stalled)
             )
             if periodic or best or stop.requested is not None:
-                stop_if_not_finite(exp, state)
+                stop_if_not_finite(exp, state, out)
                 out.save(state, best=best, periodic=periodic or stop.requested is not None)
-    stop_if_not_finite(exp, state)
+        out.finish_saving()  # while a signal still finds its handler
+    stop_if_not_finite(exp, state, out)
     ended = state.step == exp.total_steps or state.stalled
     return "done" if ended or stop.requested is None else stop.requested
 
@@ -95,11 +97,11 @@ def set_learning_rates(
         group["lr"] = rates[base]
 
 
-def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
+def stop_if_not_finite(exp: Experiment, state: TrainState, out: Outputs) -> None:
     """Before anything is measured or saved: a NaN would be in every weight by now.
 
     Raises:
-        UserError: with the step, its samples and its learning rate.
+        UserError: with the step, its samples, its learning rate and the file that holds the rest.
     """
     spent = state.nonfinite > exp.config.grad.max_nonfinite_steps
     step = state.step if spent else state.meter.first_not_finite("loss")
@@ -107,10 +109,10 @@ def stop_if_not_finite(exp: Experiment, state: TrainState) -> None:
         return
     keys = [key for batch in training_order(exp, step - 1, step) for key in batch]
     names = [exp.train_set.source.name(index) for _, index, *_ in keys]
+    path = dump_not_finite(exp, state, step, [index for _, index, *_ in keys], out.folder)
     rates = rates_text(learning_rates(state.optimizer))
     raise UserError(
         f"the loss or gradient of step {step} is not finite (learning rate now {rates}, loss scale "
-        f"{state.scaler.get_scale():g}); nothing was saved after it. Lower optimizer.lr, clip gradients "
-        f"(grad=clip) or look at its samples: "
-        f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+        f"{state.scaler.get_scale():g}); nothing was saved after it, the last steps are in {path}. Lower optimizer.lr, "
+        f"clip gradients (grad=clip) or look at its samples: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
     )

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
+import torch
 from torch.utils.data import DataLoader
 
 from vexp import checkpoint
+from vexp.atomic import write_text
 from vexp.config.load import to_plain
 from vexp.data.batch import Batch, Failure
-from vexp.data.loader import InOrder, batches_of, make_loader
+from vexp.data.loader import InOrder, available_workers, batches_of, make_loader
 from vexp.engine.experiment import Experiment
 from vexp.engine.protocol import evaluation_protocol, views_text
-from vexp.engine.run_dir import write_atomic
+from vexp.engine.run_dir import checkpoint_folder
 from vexp.engine.state import TrainState
+from vexp.errors import UserError
 from vexp.evaluation.evaluate import Evaluator
 from vexp.evaluation.predictions import Predictions, measure
 from vexp.evaluation.report import write_report
 from vexp.optim.group_report import learning_rates
+from vexp.tracking.board import Board
 from vexp.tracking.console import RunLog, result_line, train_line
 from vexp.tracking.curves import draw_curves
-from vexp.tracking.sinks import JsonLines, Record, Sink, TensorBoard, read_records
+from vexp.tracking.input_bound import WaitingShare, verdict
+from vexp.tracking.sinks import PLACE, Record, read_records
+
+_HINT_AFTER = 3  # log lines: the first tells of the workers' start
 
 
 class Outputs:
@@ -34,25 +43,42 @@ class Outputs:
         self.exp = exp
         self.folder = folder
         self.log = log
-        self.checkpoints = checkpoint_folder(exp, folder)
-        self.results: dict[str, float] = {}  # of the latest evaluation
+        self.checkpoints = checkpoint_folder(exp.config, folder)
+        self.results = last_results(read_records(folder / "metrics.jsonl"))
+        self.waiting = WaitingShare()
         self.evaluator = Evaluator(
             criterion=exp.criterion, img_norm=exp.config.img_norm, amp=exp.config.amp, options=exp.config.eval,
             device=exp.device, say=log.say, channels_last=exp.config.backend.channels_last_on(exp.device),
         )  # fmt: skip
         self._val_loader: DataLoader[Batch | Failure] | None = None
-        self._sinks: list[Sink] = [JsonLines(folder / "metrics.jsonl")]
-        if exp.config.log.tensorboard:
-            self._sinks.append(TensorBoard(folder / "tensorboard", first_step))
+        self._config = to_plain(exp.config, targets=True)
+        self._board = Board(folder, exp.config.log, log.say, first_step=first_step, config=self._config)
+        self._snapshot = checkpoint.Snapshot()
+        self._saving = checkpoint.Background()
 
-    def close(self) -> None:
+    def __enter__(self) -> Outputs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._val_loader = None  # its workers end
-        for sink in self._sinks:
-            sink.close()
+        if isinstance(error, KeyboardInterrupt):  # the second Ctrl-C: at once
+            self._board.leave()
+            return  # a checkpoint that is being written stays a temporary file
+        try:
+            self._saving.join()
+        except UserError as failed:
+            if error is None:
+                raise
+            self.log.say(f"warning: {failed}")
+        finally:
+            self._board.close()
 
     @contextmanager
     def progress(self, done: int) -> Iterator[None]:
-        self.log.start_progress(done, self.exp.total_steps)
+        if self.exp.config.log.progress:
+            self.log.start_progress(done, self.exp.total_steps)
         try:
             yield
         finally:
@@ -60,10 +86,6 @@ class Outputs:
 
     def advance(self) -> None:
         self.log.advance(steps=1)
-
-    def write(self, record: Record) -> None:
-        for sink in self._sinks:
-            sink.write(record)
 
     def log_training(self, state: TrainState) -> None:
         """The averages since the last line, to every sink."""
@@ -74,10 +96,19 @@ class Outputs:
         if state.scaler.is_enabled():
             record |= {"loss_scale": state.scaler.get_scale(), "skipped_steps": state.skipped}
         record["time/clips_per_s"] = rate
-        self.write(record)
+        record |= memory_used(self.exp.device)
+        self._board.write(record)
         left = (self.exp.total_steps - state.step) * means["time/step"]
         line = train_line(record, epochs=self.exp.epochs, total_steps=self.exp.total_steps, seconds_left=left)
         self.log.say(line)
+        self.waiting.add(means["time/data"], means["time/step"])
+        if self.waiting.lines == _HINT_AFTER and (hint := self.input_verdict()):
+            self.log.say(hint)
+
+    def input_verdict(self) -> str:
+        """Whether training waits for its data and what would help; "" if it does not."""
+        workers, cores = self.exp.config.data.num_workers, available_workers()
+        return verdict(self.waiting.share, workers=cores if workers is None else workers, cores=cores)
 
     def evaluate(self, state: TrainState) -> bool:
         """Measure the validation split; whether it is the best result so far, whose report is then written."""
@@ -90,7 +121,7 @@ class Outputs:
         epoch = self.exp.epoch(state.step)
         record: Record = {"mode": "val", "step": state.step, "epoch": epoch, **results}
         record["time/eval"] = time.perf_counter() - start
-        self.write(record)
+        self._board.write(record)
         self.results = results
         best = state.best is not None and state.best.offer(results, state.step, epoch)
         what = f"({len(predictions.labels)} videos, {self._views(predictions)}){' best so far' if best else ''}"
@@ -131,23 +162,52 @@ class Outputs:
         )  # fmt: skip
 
     def save(self, state: TrainState, *, best: bool, periodic: bool) -> None:
-        """Write the checkpoint of this moment, under each of the names that it earned."""
+        """Write the checkpoint of this moment, under each of the names that it earned.
+
+        With checkpoint.background training goes on as soon as the state has been copied in memory.
+
+        Raises:
+            UserError: this one, or the one that was being written, cannot be written.
+        """
         options, exp = self.exp.config.checkpoint, self.exp
-        content = state.state_dict(resumable=options.save_optimizer)
-        content |= {
+        self._saving.join()  # before the copy that it is writing changes
+        content = state.state_dict(resumable=options.save_optimizer) | {
             "epoch": exp.epoch(state.step),
+            "plan": exp.plan.summary(),
             "classes": exp.classes,
-            "config": to_plain(exp.config, targets=True),
+            "config": self._config,
         }
-        path = self.checkpoints / (options.name(state.step, exp.plan.steps_per_epoch) if periodic else checkpoint.BEST)
-        checkpoint.save(path, content)
-        if periodic:
-            checkpoint.link(path, checkpoint.LAST)
-            if best:
-                checkpoint.link(path, checkpoint.BEST)
-            checkpoint.prune(self.checkpoints, options.max_keep_ckpts)
-        if best and state.best is not None:
-            write_atomic(self.checkpoints / "best.json", json.dumps(state.best.record()) + "\n")
+        names = [options.name(state.step, exp.plan.steps_per_epoch), checkpoint.LAST] if periodic else []
+        names += [checkpoint.BEST] if best else []
+
+        score = _best_text(state)
+
+        def write() -> None:
+            self._board.sync()  # what the checkpoint counts on is on the disk before it
+            checkpoint.save(self.checkpoints / names[0], content, also=names[1:], keep=options.max_keep_ckpts)
+            self._write_best(score)
+
+        if options.background:
+            content = self._snapshot.take(content)
+            self._saving.start(write)
+        else:
+            write()
+
+    def mend(self, state: TrainState) -> None:
+        """After a resume: a kill may have come between best.pth and best.json."""
+        self._write_best(_best_text(state))
+
+    def _write_best(self, text: str | None) -> None:
+        if text is not None and (self.checkpoints / checkpoint.BEST).exists():
+            write_text(self.checkpoints / "best.json", text)
+
+    def finish_saving(self) -> None:
+        """Wait until the last checkpoint is on the disk.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        self._saving.join()
 
     def draw(self) -> None:
         """curves.png, of the whole run, what came before a resume included."""
@@ -156,7 +216,24 @@ class Outputs:
             draw_curves(self.folder / "curves.png", records, title=str(self.exp.config.run_name))
 
 
-def checkpoint_folder(exp: Experiment, folder: Path) -> Path:
-    """``checkpoints/`` of the run folder, or below ``checkpoint.out_dir`` under the run folder's name."""
-    out_dir = exp.config.checkpoint.out_dir
-    return folder / "checkpoints" if out_dir is None else Path(out_dir).expanduser().absolute() / folder.name
+def last_results(records: Sequence[Record]) -> dict[str, float]:
+    """The results of the latest evaluation; none before the first."""
+    last = next((record for record in reversed(records) if record["mode"] == "val"), {})
+    return {name: value for name, value in last.items() if name not in PLACE and not name.startswith("time/")}
+
+
+def _best_text(state: TrainState) -> str | None:
+    return None if state.best is None or state.best.score is None else json.dumps(state.best.record()) + "\n"
+
+
+def memory_used(device: torch.device) -> dict[str, float]:
+    """The most memory that this process has held so far, and that its tensors have on a GPU, in MB."""
+    used = {}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+        used["time/peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    if device.type == "cuda":
+        used["time/peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+    return used

@@ -10,13 +10,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from vexp.atomic import write_text
+from vexp.config.schema import Config
 from vexp.errors import UserError
 
 _PACKAGES = ("vexp", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "hydra-core", "omegaconf")
@@ -54,10 +57,16 @@ def job_name(overrides: Sequence[str]) -> str:
     return name
 
 
+def checkpoint_folder(config: Config, folder: Path) -> Path:
+    """``checkpoints/`` of the run folder, or below ``checkpoint.out_dir`` under the run folder's name."""
+    out_dir = config.checkpoint.out_dir
+    return folder / "checkpoints" if out_dir is None else Path(out_dir).expanduser().absolute() / folder.name
+
+
 def write_settings(folder: Path, config: dict[str, Any], overrides: Sequence[str]) -> None:
     """config.yaml (resolved, enough to run again), overrides.yaml, env.json (versions, git state, command)."""
-    write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    write_atomic(folder / "overrides.yaml", yaml.safe_dump(list(overrides), allow_unicode=True))
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_text(folder / "overrides.yaml", yaml.safe_dump(list(overrides), allow_unicode=True))
     environment = {
         "command": [sys.executable, *sys.argv],
         "cwd": os.getcwd(),
@@ -68,14 +77,37 @@ def write_settings(folder: Path, config: dict[str, Any], overrides: Sequence[str
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _git_state(),
     }
-    write_atomic(folder / "env.json", json.dumps(environment, indent=2) + "\n")
+    write_text(folder / "env.json", json.dumps(environment, indent=2) + "\n")
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """The folder belongs to this process until the block is left, or the process ends in whatever way.
+
+    Raises:
+        UserError: another process holds it: two runs would write the same files.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    # A lock of the process, not of the handle: worker processes, which may outlive a killed run, do not inherit it.
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{folder}: another process is writing to it ({file.read().strip()}); end it first"
+            ) from None
+        except OSError:  # a file system without locks
+            yield
+            return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
 
 
 def _version(package: str) -> str | None:

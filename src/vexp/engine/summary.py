@@ -125,6 +125,8 @@ def conclude(exp: Experiment, state: TrainState, out: Outputs, ended: str, secon
         say(f"best {best.metric} {best.score:.4f} after epoch {best.epoch} (step {best.step})")
     if state.stalled and state.best is not None:
         say(f"ended early: no better {state.best.metric} in {state.best.waited} evaluations (eval.patience)")
+    if hint := out.input_verdict():
+        say(hint)
     result["seconds"] = round(seconds, 1)
     say(f"{result['status']} in {seconds:.0f} s; in {out.folder}:")
     for name, what in (

@@ -9,17 +9,21 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vexp.tracking.sinks import Record
+from vexp.tracking.sinks import PLACE, Record
 
 _FIRST = ("loss", "top1_acc")
 
 
 class RunLog:
-    """Lines to the terminal and to log.txt; with ``progress`` a live bar where the output is a terminal."""
+    """Lines to the terminal and to log.txt; with ``start_progress`` a live bar where the output is a terminal.
+
+    A log.txt that cannot be written is said once; it never ends a run.
+    """
 
     def __init__(self, path: Path) -> None:
         self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # text as it is
-        self._file = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        self._file = path.open("ab", buffering=0)
+        self._broken = False
         self._progress: Progress | None = None
 
     def say(self, text: str) -> None:
@@ -28,11 +32,17 @@ class RunLog:
             print(stamped, flush=True)  # rich takes a millisecond for it
         else:
             self.console.print(stamped)
-        self._file.write(stamped + "\n")
+        self.note(stamped)
 
     def note(self, text: str) -> None:
         """To log.txt alone."""
-        self._file.write(text.rstrip() + "\n")
+        if self._broken:
+            return
+        try:
+            self._file.write((text.rstrip() + "\n").encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self._broken = True
+            self.console.print(f"warning: {self._file.name} cannot be written, its lines end here: {error.strerror}")
 
     def __enter__(self) -> RunLog:
         return self
@@ -97,7 +107,7 @@ def result_line(record: Record, *, what: str) -> str:
 
 
 def _values(record: Record, leave_out: tuple[str, ...] = ()) -> str:
-    names = [name for name in record if name not in ("mode", "step", "epoch", *leave_out) and "/" not in name]
+    names = [name for name in record if name not in (*PLACE, *leave_out) and "/" not in name]
     names.sort(key=lambda name: name not in _FIRST)
     return " ".join(f"{name} {_short(record[name])}" for name in names)
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+
+Row = tuple[int, int, dict[str, float | torch.Tensor]]  # (step, samples, values)
+_HISTORY = 50  # steps
 
 
 class Meter:
@@ -18,11 +23,14 @@ class Meter:
     def __init__(self, window: int, *, reset: bool) -> None:
         self.window = window
         self.reset = reset
-        self._rows: list[tuple[int, int, dict[str, float | torch.Tensor]]] = []  # (step, samples, values)
+        self._rows: list[Row] = []
+        self._history: deque[Row] = deque(maxlen=_HISTORY)  # the same rows, and those that have left the window
 
     def add(self, step: int, samples: int, values: dict[str, float | torch.Tensor]) -> None:
         """Values of optimizer step ``step`` (1-based); a tensor is a scalar without a graph and stays on its device."""
-        self._rows.append((step, samples, values))
+        row = (step, samples, values)
+        self._rows.append(row)
+        self._history.append(row)
         del self._rows[: -self.window]
 
     def restart(self) -> None:
@@ -30,7 +38,7 @@ class Meter:
 
     def mean(self) -> dict[str, float]:
         """The weighted mean of each value; a value that only some steps have is averaged over those."""
-        self._fetch()
+        _fetch(self._rows)
         sums: dict[str, float] = {}
         weights: dict[str, int] = {}
         for _, samples, values in self._rows:
@@ -43,32 +51,38 @@ class Meter:
 
     def samples_per(self, name: str) -> float:
         """Samples of the window divided by the sum of a value: samples a second, of a time."""
-        self._fetch()
+        _fetch(self._rows)
         total = sum(float(values[name]) for _, _, values in self._rows)
         return sum(samples for _, samples, _ in self._rows) / total
 
     def first_not_finite(self, name: str) -> int | None:
         """The earliest step in the window whose value is NaN or infinite; a step without the value is passed over."""
-        self._fetch()
+        _fetch(self._rows)
         return next((step for step, _, values in self._rows if not math.isfinite(float(values.get(name, 0)))), None)
 
-    def _fetch(self) -> None:
-        """Bring all tensors to the CPU in one copy."""
-        waiting = [
-            (values, name, value)
-            for _, _, values in self._rows
-            for name, value in values.items()
-            if isinstance(value, torch.Tensor)
-        ]
-        if not waiting:
-            return
-        fetched = torch.stack([value for _, _, value in waiting]).tolist()
-        for (values, name, _), number in zip(waiting, fetched, strict=True):
-            values[name] = number
+    def history(self) -> list[tuple[int, int, dict[str, float]]]:
+        """(step, samples, values) of the last 50 steps of this process, whatever the window; oldest first."""
+        _fetch(self._history)
+        return [(step, samples, {k: float(v) for k, v in values.items()}) for step, samples, values in self._history]
 
     def state_dict(self) -> dict[str, Any]:
-        self._fetch()
+        _fetch(self._rows)
         return {"rows": [[step, samples, dict(values)] for step, samples, values in self._rows]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._rows = [(step, samples, dict(values)) for step, samples, values in state["rows"]]
+
+
+def _fetch(rows: Iterable[Row]) -> None:
+    """Bring all tensors of the rows to the CPU, in one copy, and leave numbers in their place."""
+    waiting = [
+        (values, name, value)
+        for _, _, values in rows
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor)
+    ]
+    if not waiting:
+        return
+    fetched = torch.stack([value for _, _, value in waiting]).tolist()
+    for (values, name, _), number in zip(waiting, fetched, strict=True):
+        values[name] = number

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vexp.fields import Checked, option
+
+
+@dataclass(kw_only=True, slots=True)
+class Wandb(Checked):
+    """Weights & Biases. Needs ``pip install 'vexp[wandb]'``; an account only where the mode is online."""
+
+    mode: str | None = option(
+        None,
+        "offline: into RUN/wandb, for wandb sync; online; auto: online where an account's key is found; null: none",
+        choices=("auto", "online", "offline"),
+    )
+    project: str = option("vexp", "where the run is filed")
+    entity: str | None = option(None, "team or user; null: the account's own")
+    group: str | None = option(None, "runs that belong together")
+    tags: list[str] = option([], "words to find the run by")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -15,7 +30,10 @@ class Log(Checked):
     by_epoch: bool = option(True, "count the steps within each epoch; false: over the whole run")
     ignore_last: bool = option(True, "leave out the line of an epoch's last steps if they are fewer than interval")
     reset_flag: bool = option(False, "average only what came since the last line; false: the last interval steps")
+    progress: bool = option(True, "a live line with the time left, where the output is a terminal")
     tensorboard: bool = option(False, "write event files, too: tensorboard --logdir RUN")
+    csv: bool = option(False, "write metrics.csv, too, for a spreadsheet")
+    wandb: Wandb = field(default_factory=Wandb)
 
     def due(self, step: int, steps_per_epoch: int) -> bool:
         """Whether a line is written after ``step`` completed optimizer steps."""

@@ -1,16 +1,23 @@
 """Where the numbers go. One record a log line or evaluation; every sink gets the same one.
 
 A record is a flat dict: ``mode`` ("train", "val"), ``step`` (completed optimizer steps), ``epoch`` (1-based), then the
-values under their public names. Timings are under ``time/``, so that two runs can be compared without them.
+values under their public names. What depends on the machine rather than on the experiment, timings and memory, is
+under ``time/``, so that two runs can be compared without it.
 """
 
 from __future__ import annotations
 
+import csv
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
+from vexp.atomic import whole, write_text
+
 Record = dict[str, Any]
+PLACE = ("mode", "step", "epoch")  # where a record belongs; its other names are values
 
 
 class Sink(Protocol):
@@ -19,17 +26,59 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+def values_of(record: Record) -> dict[str, Any]:
+    """The values of a record as loggers with one name space want them: ``val/top1_acc``."""
+    return {f"{record['mode']}/{name}": value for name, value in record.items() if name not in PLACE}
+
+
 class JsonLines:
     """metrics.jsonl: a record a line, numbers in full precision."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8", buffering=1)  # a line is on disk when it is written
+        self._file = path.open("ab", buffering=0)  # nothing waits in this process: a kill loses no line
 
     def write(self, record: Record) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        line = (json.dumps(record) + "\n").encode()
+        if self._file.write(line) != len(line):  # the disk took a part; a resumed run cuts it off
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+
+    def sync(self) -> None:
+        """To the disk, so that a power failure cannot take what a checkpoint counts on."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
+
+
+class Csv:
+    """metrics.csv: a record a row, a column a name; what a record does not have is empty.
+
+    A name that comes up later adds a column. A resumed run writes the file anew, from the ``earlier`` records.
+    """
+
+    def __init__(self, path: Path, earlier: list[Record]) -> None:
+        self._path = path
+        self._columns = list(PLACE)
+        self._rewrite(earlier)
+
+    def write(self, record: Record) -> None:
+        if not record.keys() <= set(self._columns):
+            with self._path.open(encoding="utf-8", newline="") as file:
+                self._rewrite([*csv.DictReader(file), record])
+            return
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(record)
+
+    def close(self) -> None:
+        """Nothing is open between two rows."""
+
+    def _rewrite(self, records: list[Record]) -> None:
+        names = dict.fromkeys(name for record in records for name in record)
+        self._columns += [name for name in names if name not in self._columns]
+        with whole(self._path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(records)
 
 
 class TensorBoard:
@@ -42,9 +91,8 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def write(self, record: Record) -> None:
-        for name, value in record.items():
-            if name not in ("mode", "step", "epoch"):
-                self._writer.add_scalar(f"{record['mode']}/{name}", value, record["step"])
+        for name, value in values_of(record).items():
+            self._writer.add_scalar(name, value, record["step"])
 
     def close(self) -> None:
         self._writer.close()
@@ -52,8 +100,10 @@ class TensorBoard:
 
 def read_records(path: Path) -> list[Record]:
     """The records of a metrics.jsonl; a line that a kill cut off is left out."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    records: list[Record] = []
+    if not path.exists():
+        return records
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:
@@ -68,6 +118,4 @@ def cut_after(path: Path, step: int, *, evaluated_again: bool = False) -> None:
         return
     last_evaluation = step - 1 if evaluated_again else step
     kept = [r for r in read_records(path) if r["step"] <= (last_evaluation if r["mode"] == "val" else step)]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -1,5 +1,7 @@
 """Checkpoints: whole or not at all, read without trust, the right ones kept, the newest readable one found."""
 
+import hashlib
+import json
 import os
 import pickle
 import stat
@@ -9,8 +11,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from vexp import checkpoint
-from vexp.checkpoint import Checkpoint, find, link, load, prunable, prune, save
+from vexp.checkpoint import Checkpoint, complete, find, load, prunable, prune, save
 from vexp.errors import UserError
 
 
@@ -28,7 +29,7 @@ def files(folder):
 def test_what_is_saved_is_loaded_by_us_and_by_plain_torch(tmp_path):
     path = tmp_path / "new" / "folder" / "a.pth"
     save(path, state(7))
-    assert files(path.parent) == ["a.pth"]
+    assert files(path.parent) == ["a.pth", "manifest.json"]
     for content in (load(path), torch.load(path, weights_only=True)):
         weight = content["model"].pop("weight")
         assert torch.equal(weight, state()["model"]["weight"])
@@ -58,7 +59,7 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     if seen is UserError:
         assert "last.pth: the checkpoint cannot be written" in str(caught.value)
     assert load(path)["step"] == 1
-    assert files(tmp_path) == ["last.pth"]
+    assert files(tmp_path) == ["last.pth", "manifest.json"]
 
 
 def test_a_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path):
@@ -68,9 +69,8 @@ def test_a_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a folder cannot be synced there")
-@pytest.mark.parametrize("write", [lambda b: save(b, state(2)), lambda b: link(b.with_name("a.pth"), b.name)])
-def test_the_content_is_on_the_disk_before_the_name_points_to_it(tmp_path, monkeypatch, write):
-    save(tmp_path / "a.pth", state(1))
+def test_the_content_is_on_the_disk_before_the_name_points_to_it(tmp_path, monkeypatch):
+    """And the manifest knows a file before it takes its name, and forgets the old one only afterwards."""
     path, done = type(tmp_path), []
     fsync, replace = os.fsync, path.replace
 
@@ -79,13 +79,14 @@ def test_the_content_is_on_the_disk_before_the_name_points_to_it(tmp_path, monke
         fsync(handle)
 
     def noted_replace(source, target):
-        done.append("rename")
+        done.append(target.name)
         return replace(source, target)
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(path, "replace", noted_replace)
-    write(tmp_path / "b.pth")
-    assert done == ["file", "rename", "folder"]
+    save(tmp_path / "b.pth", state(2), also=["last.pth"])
+    names = ["manifest.json", "b.pth", "last.pth", "manifest.json"]
+    assert done == [event for name in names for event in ("file", name, "folder")]
 
 
 def test_equal_states_make_equal_files(tmp_path):
@@ -95,18 +96,16 @@ def test_equal_states_make_equal_files(tmp_path):
 
 
 @pytest.mark.parametrize("hard_links", [True, False])
-def test_link_gives_a_second_name_that_outlives_the_first(tmp_path, monkeypatch, hard_links):
+def test_a_second_name_outlives_the_first(tmp_path, monkeypatch, hard_links):
     def refuse(*_):
         raise OSError("not supported")
 
     if not hard_links:
         monkeypatch.setattr(type(tmp_path), "hardlink_to", refuse)
-    save(tmp_path / "epoch_1.pth", state(1))
-    save(tmp_path / "epoch_2.pth", state(2))
-    link(tmp_path / "epoch_1.pth", "last.pth")
-    link(tmp_path / "epoch_2.pth", "last.pth")  # replaces
-    link(tmp_path / "epoch_2.pth", "last.pth")  # again: two names of one file already
-    assert files(tmp_path) == ["epoch_1.pth", "epoch_2.pth", "last.pth"]
+    save(tmp_path / "epoch_1.pth", state(1), also=["last.pth"])
+    save(tmp_path / "epoch_2.pth", state(2), also=["last.pth"])  # replaces
+    save(tmp_path / "epoch_2.pth", state(2), also=["last.pth"])  # again
+    assert files(tmp_path) == ["epoch_1.pth", "epoch_2.pth", "last.pth", "manifest.json"]
     assert os.path.samefile(tmp_path / "epoch_2.pth", tmp_path / "last.pth") == hard_links
     (tmp_path / "epoch_2.pth").unlink()
     assert load(tmp_path / "last.pth")["step"] == 2
@@ -114,8 +113,7 @@ def test_link_gives_a_second_name_that_outlives_the_first(tmp_path, monkeypatch,
 
 
 def test_saving_anew_does_not_change_what_a_link_names(tmp_path):
-    save(tmp_path / "epoch_1.pth", state(1))
-    link(tmp_path / "epoch_1.pth", "best.pth")
+    save(tmp_path / "epoch_1.pth", state(1), also=["best.pth"])
     save(tmp_path / "epoch_1.pth", state(2))
     assert load(tmp_path / "best.pth")["step"] == 1
 
@@ -125,7 +123,7 @@ def test_what_a_killed_process_left_is_not_written_through(tmp_path):
     (tmp_path / f".last.pth.{os.getpid()}.tmp").hardlink_to(tmp_path / "best.pth")  # same process number, killed
     save(tmp_path / "last.pth", state(2))
     assert (load(tmp_path / "best.pth")["step"], load(tmp_path / "last.pth")["step"]) == (1, 2)
-    assert files(tmp_path) == ["best.pth", "last.pth"]
+    assert files(tmp_path) == ["best.pth", "last.pth", "manifest.json"]
 
 
 # ---- read without trust ----
@@ -195,7 +193,7 @@ def write_tensor(path):
         (write_text, "is no checkpoint, it begins with 'epoch loss"),
         (write_html, "is no checkpoint, it begins with '<!DOCTYPE html>"),
         (write_lfs_pointer, "is no checkpoint, it begins with 'version https://git-lfs"),
-        (write_truncated, "or it is damaged"),
+        (write_truncated, "is damaged"),
         (write_foreign_archive, "is no checkpoint that"),
         (write_malicious, "refused, it holds more than tensors and plain containers: .*mkdir"),
         (write_malicious_pickle, "refused, it holds more than tensors and plain containers: .*mkdir"),
@@ -252,7 +250,7 @@ def test_load_puts_tensors_on_the_cpu(tmp_path, monkeypatch):
         ("epoch_1 epoch_2 epoch_3", 1, "epoch_1 epoch_2"),
         ("epoch_9 epoch_10 epoch_11", 2, "epoch_9"),  # numbers, not letters
         ("step_100 step_20", 1, "step_20"),
-        ("epoch_1 epoch_2 step_30 step_40", 1, "epoch_1 step_30"),  # each unit for itself
+        ("epoch_1 epoch_2 step_30 step_40", 1, "epoch_1 epoch_2 step_30"),  # one limit for both
         ("best last epoch_1", 1, ""),
         ("best last", 1, ""),
         ("my_epoch_1 epoch_x epoch_1.bak epoch_1 epoch_2", 1, "epoch_1"),  # nobody else's files
@@ -263,14 +261,22 @@ def test_prunable(names, keep, gone):
     assert prunable([f"{name}.pth" for name in names.split()], keep) == [f"{name}.pth" for name in gone.split()]
 
 
-def test_prune_keeps_what_best_and_last_name(tmp_path):
-    for epoch in (1, 2, 3):
+def test_the_newest_is_what_was_written_last(tmp_path):
+    """A run resumed from epoch 2 keeps its new epoch 3, not the epochs 8 and 9 of the course it left."""
+    for epoch in (8, 9, 3):
         save(tmp_path / f"epoch_{epoch}.pth", state(epoch))
-    link(tmp_path / "epoch_1.pth", checkpoint.BEST)
-    link(tmp_path / "epoch_3.pth", checkpoint.LAST)
+    save(tmp_path / "step_61.pth", state(61))  # stopped by a signal
+    (tmp_path / "epoch_99.pth").write_bytes(b"not in the manifest: older than all that are")
+    prune(tmp_path, 2)
+    assert files(tmp_path) == ["epoch_3.pth", "manifest.json", "step_61.pth"]
+
+
+def test_prune_keeps_what_best_and_last_name(tmp_path):
+    for epoch, also in ((1, ["best.pth"]), (2, []), (3, ["last.pth"])):
+        save(tmp_path / f"epoch_{epoch}.pth", state(epoch), also=also)
     (tmp_path / "best.json").write_text("{}")
     prune(tmp_path, 1)
-    assert files(tmp_path) == ["best.json", "best.pth", "epoch_3.pth", "last.pth"]
+    assert files(tmp_path) == ["best.json", "best.pth", "epoch_3.pth", "last.pth", "manifest.json"]
     assert (load(tmp_path / "best.pth")["step"], load(tmp_path / "last.pth")["step"]) == (1, 3)
 
 
@@ -279,27 +285,132 @@ def aged(path, step, seconds):
     os.utime(path, (seconds, seconds))
 
 
-def test_find_takes_the_last_then_the_youngest_that_can_be_read(tmp_path):
+def test_find_takes_what_was_written_last_whatever_the_clock_says(tmp_path):
     assert find(tmp_path) is None
     assert find(tmp_path / "nowhere") is None
-    aged(tmp_path / "epoch_2.pth", 2, 200)
     aged(tmp_path / "epoch_10.pth", 10, 1000)
-    aged(tmp_path / "best.pth", 2, 200)
-    assert find(tmp_path) == tmp_path / "epoch_10.pth"
+    aged(tmp_path / "epoch_2.pth", 2, 200)  # resumed from epoch 1 since
+    assert find(tmp_path) == tmp_path / "epoch_2.pth"
+
+
+def test_find_without_a_manifest_takes_the_last_then_the_youngest(tmp_path):
+    aged(tmp_path / "epoch_10.pth", 10, 1000)
+    aged(tmp_path / "epoch_2.pth", 2, 200)
     aged(tmp_path / "last.pth", 10, 100)  # copied from elsewhere: its time says nothing
+    (tmp_path / "manifest.json").unlink()
     assert find(tmp_path) == tmp_path / "last.pth"
     write_truncated(tmp_path / "last.pth")
+    (tmp_path / "manifest.json").unlink()
     assert find(tmp_path) == tmp_path / "epoch_10.pth"
-    write_html(tmp_path / "epoch_10.pth")
-    os.utime(tmp_path / "epoch_10.pth", (1000, 1000))
-    passed_over = []
-    assert load(find(tmp_path, on_damage=passed_over.append))["step"] == 2
-    assert [text.split(": ")[:2] for text in passed_over] == [
-        ["passed over", str(tmp_path / name)] for name in ("last.pth", "epoch_10.pth")
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (flip, "its checksum is another"),  # one bit: torch.load may not notice
+        (lambda path: path.write_bytes(path.read_bytes()[:-200]), r"it has \d+ bytes, \d+ were written"),
+        (lambda path: path.write_bytes(b""), "it has 0 bytes"),
+        (lambda path: path.write_bytes(bytes(path.stat().st_size)), "its checksum is another"),  # a lost block
+    ],
+)
+def test_a_damaged_newest_file_is_named_and_the_previous_one_used(tmp_path, damage, why):
+    save(tmp_path / "epoch_1.pth", state(1))
+    save(tmp_path / "epoch_2.pth", state(2), also=["last.pth"])  # one file of two names
+    damage(tmp_path / "last.pth")
+    told = []
+    assert find(tmp_path, on_damage=told.append) == tmp_path / "epoch_1.pth"
+    assert [text.split(": ")[:2] for text in told] == [
+        ["passed over", str(tmp_path / name)] for name in ("last.pth", "epoch_2.pth")
     ]
-    for name in ("epoch_2.pth", "best.pth"):
-        write_empty(tmp_path / name)
-    assert find(tmp_path) is None
+    with pytest.raises(UserError, match=why):
+        load(tmp_path / "epoch_2.pth")
+
+
+def test_where_all_are_damaged_nothing_is_overwritten_by_a_fresh_start(tmp_path):
+    save(tmp_path / "epoch_1.pth", state(1), also=["last.pth"])
+    flip(tmp_path / "last.pth")
+    with pytest.raises(UserError, match=r"none of its checkpoints can be read \(last.pth, epoch_1.pth\)"):
+        find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: text.replace('"step": 2', '"step": 3'),
+        lambda text: text.replace('"sha256": "', '"sha256": "0'),
+        lambda text: '{"sha256": "", "files": [{"name": "a"}]}',
+        lambda text: "\x00" * len(text),
+    ],
+)
+def test_a_damaged_manifest_is_named_and_condemns_no_checkpoint(tmp_path, damage):
+    save(tmp_path / "epoch_1.pth", state(1))
+    save(tmp_path / "epoch_2.pth", state(2), also=["last.pth"])
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(damage(manifest.read_text()))
+    told = []
+    assert find(tmp_path, on_damage=told.append) == tmp_path / "last.pth"
+    (text,) = told
+    assert text.startswith(f"{manifest}: is damaged")
+    assert load(tmp_path / "last.pth")["step"] == 2
+    save(tmp_path / "epoch_3.pth", state(3))  # begins it anew
+    assert find(tmp_path, on_damage=pytest.fail) == tmp_path / "epoch_3.pth"
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it runs that a kill would not let run."""
+
+
+@pytest.mark.parametrize("survived", range(12))
+def test_killed_between_any_two_steps_of_a_save_a_whole_file_is_found(tmp_path, monkeypatch, survived):
+    """The old one or the new one, under whatever name, and no file is called damaged."""
+    path, done = type(tmp_path), []
+    save(tmp_path / "step_1.pth", state(1), also=["last.pth", "best.pth"])
+    replace = path.replace
+
+    def dying_replace(source, target):
+        if len(done) * 2 == survived:
+            raise Killed
+        done.append(target.name)
+        replace(source, target)
+        if len(done) * 2 - 1 == survived:
+            raise Killed
+        return target
+
+    with monkeypatch.context() as patch:
+        patch.setattr(path, "replace", dying_replace)
+        with suppress(Killed):
+            save(tmp_path / "step_2.pth", state(2), also=["last.pth", "best.pth"])
+    found = find(tmp_path, on_damage=pytest.fail)
+    assert load(found)["step"] == (2 if "step_2.pth" in done else 1)
+    for name in ("last.pth", "best.pth"):
+        assert load(tmp_path / name)["step"] == (2 if name in done else 1)
+    complete(found, keep=1)  # a resumed run: what the save had begun is finished, or as if it had not begun
+    after = 2 if "step_2.pth" in done else 1
+    assert {load(tmp_path / f"{name}.pth")["step"] for name in (f"step_{after}", "last", "best")} == {after}
+    assert files(tmp_path) == ["best.pth", "last.pth", "manifest.json", f"step_{after}.pth"]
+    save(tmp_path / "step_3.pth", state(3), also=["last.pth"])
+    assert load(find(tmp_path, on_damage=pytest.fail))["step"] == 3
+    rows = json.loads((tmp_path / "manifest.json").read_text())["files"]
+    assert [row["step"] for row in rows if row["name"] in ("step_3.pth", "last.pth")] == [3, 3]  # settled
+
+
+def test_the_manifest_says_what_was_written(tmp_path):
+    save(tmp_path / "epoch_1.pth", state(20), also=["last.pth"])
+    content = (tmp_path / "epoch_1.pth").read_bytes()
+    rows = json.loads((tmp_path / "manifest.json").read_text())["files"]
+    digest = hashlib.sha256(content).hexdigest()
+    assert rows == [
+        {"name": name, "sha256": digest, "step": 20, "size": len(content)} for name in ("epoch_1.pth", "last.pth")
+    ]
 
 
 # ---- the options ----

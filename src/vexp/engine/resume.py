@@ -1,0 +1,119 @@
+"""Going on where a run stopped: from which checkpoint, what has changed since, and what cannot go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vexp import checkpoint
+from vexp.config.load import to_plain
+from vexp.engine.experiment import Experiment
+from vexp.engine.run_dir import checkpoint_folder
+from vexp.engine.state import TrainState
+from vexp.errors import UserError
+from vexp.fields import show
+from vexp.tracking.console import RunLog
+
+#: Settings that say where and from what a run goes on, not what it is; the optimizer's are told by group.
+_TOLD_ELSEWHERE = ("resume", "init_from", "out_root", "run_name", "sweep", "plugins", "optimizer")
+
+
+def resumed_from(exp: Experiment, folder: Path, log: RunLog) -> Path | None:
+    """The checkpoint that the run goes on from; None for a fresh start, also where resume=auto finds nothing.
+
+    Raises:
+        UserError: there are checkpoints, but none that can be read.
+    """
+    config = exp.config
+    if config.resume is None:
+        return None
+    if config.resume != "auto":
+        return checkpoint.locate(config.resume, on_damage=log.say)
+    for place in dict.fromkeys([checkpoint_folder(config, folder), folder / "checkpoints"]):  # out_dir may be new
+        found = checkpoint.find(place, on_damage=log.say)
+        if found is not None:
+            checkpoint.complete(found, keep=config.checkpoint.max_keep_ckpts)
+            return found
+    log.say("resume=auto: no checkpoint here yet, starting fresh")
+    return None
+
+
+def resume(exp: Experiment, state: TrainState, found: Path, log: RunLog) -> None:
+    """Take over a checkpoint and say what has changed since.
+
+    Raises:
+        UserError: it cannot be read, is of another net, data or optimizer, or of the run's end.
+    """
+    config, saved = exp.config, checkpoint.load(found)
+    _check_same_moment(exp, saved, str(found))
+    settings = [f"optimizer.{change}" for change in state.load_state_dict(saved, str(found))]
+    settings += changes(saved.get("config", {}), to_plain(config, targets=True))
+    log.say(f"resumed from {found} after step {state.step} (epoch {exp.epoch(state.step)})")
+    for change in settings:
+        log.say(f"changed since: {change}")
+    if state.step == exp.total_steps and config.resume == "auto":
+        log.say("its training is complete: what is left is to write the results")
+    elif state.step >= exp.total_steps:
+        raise UserError(
+            f"{found}: was saved after step {state.step}, the run ends at {exp.total_steps}: nothing is left; "
+            "raise epochs or max_steps"
+        )
+    elif state.stalled and state.best is not None:
+        raise UserError(
+            f"{found}: its run ended early, {state.best.metric} had not improved in {state.best.waited} evaluations; "
+            "raise eval.patience to go on"
+        )
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Settings that differ, ``optimizer.lr 0.1 -> 0.05``; of an option that was exchanged only its class."""
+    return list(_differences(old, new, ""))
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[str]:
+    targets = [side.get("_target_") for side in (old, new)]
+    if targets[0] != targets[1]:
+        names = [str(target).rpartition(".")[2] for target in targets]
+        yield f"{path} {names[0]} -> {names[1]}"
+        return
+    for key in dict.fromkeys([*old, *new]):
+        before, now = old.get(key), new.get(key)
+        name = f"{path}.{key}" if path else key
+        if before == now or name in _TOLD_ELSEWHERE:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from _differences(before, now, name)
+        elif isinstance(before, dict) or isinstance(now, dict):
+            yield f"{name} {'added' if before is None else 'left out' if now is None else 'exchanged'}"
+        else:
+            yield f"{name} {show(before)} -> {show(now)}"
+
+
+def _check_same_moment(exp: Experiment, saved: dict[str, Any], source: str) -> None:
+    """A checkpoint's step must mean the same place in the same order of samples.
+
+    Raises:
+        UserError: it does not, or the classes are others.
+    """
+    classes = saved.get("classes", exp.classes)
+    if classes != exp.classes:
+        raise UserError(
+            f"{source}: was trained on {len(classes)} classes ({', '.join(classes[:3])} ...), the data now has "
+            f"{len(exp.classes)} ({', '.join(exp.classes[:3])} ...); init_from starts a new run from its weights"
+        )
+    if "plan" not in saved:
+        return
+    plan, step = exp.plan.summary(), int(saved["step"])
+    differing = ", ".join(f"{name} {old} -> {plan[name]}" for name, old in saved["plan"].items() if old != plan[name])
+    if saved["plan"]["steps_per_epoch"] != plan["steps_per_epoch"]:
+        raise UserError(
+            f"{source}: the steps of an epoch are others now ({differing}), so step {step} would be another moment of "
+            "the training; put that back, or start a new run from its weights with init_from"
+        )
+    if differing and step % plan["steps_per_epoch"]:
+        raise UserError(
+            f"{source}: was saved within an epoch, after step {step} of {plan['steps_per_epoch']} an epoch, and the "
+            f"samples of a step are others now ({differing}): some would be seen twice and some never; put that back, "
+            "go on from the checkpoint of an epoch's end, or start a new run from its weights with init_from"
+        )

@@ -1,0 +1,93 @@
+"""Stopping well: a signal, a checkpoint of that step, an exit status to requeue on, and going on as if nothing was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vexp import checkpoint, compose, train
+from vexp.engine.outputs import Outputs
+from vexp.engine.preemption import StopRequest
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_noted_and_the_handlers_of_before_are_put_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert stop.requested is None
+        signal.raise_signal(number)
+        assert stop.requested == number.name
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not() -> None:
+    """Schedulers repeat SIGTERM; only a person at the keyboard means it."""
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGUSR1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert stop.requested == "SIGTERM"
+
+
+def signal_after(monkeypatch: pytest.MonkeyPatch, steps: int, *numbers: signal.Signals) -> None:
+    """This process gets the signals in the middle of training."""
+    real, done = Outputs.advance, []
+
+    def advance(self: Outputs) -> None:
+        real(self)
+        done.append(1)
+        if len(done) == steps:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Outputs, "advance", advance)
+
+
+def test_stopped_by_a_signal_and_resumed_by_the_scheduler(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint of the very step, exit status 75; resumed, the same weights and lines as without the signal."""
+    words = [*tiny, "model.dropout=0.2", "checkpoint.interval=-1"]
+    train.run(compose(words), tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        signal_after(patch, 3, signal.SIGTERM)
+        patch.setattr(sys, "argv", ["train", *words, f"out_root={tmp_path}", "run_name=stopped"])
+        with pytest.raises(SystemExit) as left:
+            train.main()
+    assert left.value.code == 75
+    (folder,) = (tmp_path / "stopped").iterdir()
+    assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
+    assert checkpoint.load(folder / "checkpoints" / "step_3.pth")["step"] == 3
+    monkeypatch.setattr(sys, "argv", ["train", "--resume", str(folder)])
+    train.main()
+    assert lines(folder) == lines(tmp_path / "straight")
+    a, b = (checkpoint.load(run / "checkpoints" / "last.pth") for run in (folder, tmp_path / "straight"))
+    assert all(torch.equal(a["model"][key], b["model"][key]) for key in b["model"])
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_checkpoint(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there before is whole; what was being written is not there."""
+    words = [*tiny, "checkpoint.by_epoch=false"]
+    signal_after(monkeypatch, 3, signal.SIGINT, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(compose(words), tmp_path)
+    assert checkpoint.load(tmp_path / "checkpoints" / "last.pth")["step"] in (1, 2)  # 2 was under way
+    assert json.loads((tmp_path / "result.json").read_text())["error"].startswith("KeyboardInterrupt")

@@ -1,0 +1,19 @@
+"""A short form of scripts/crash_harness.py: one fault of every kind, each followed by a resume."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "crash_harness.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the harness forks, and reads /proc")
+def test_whatever_happens_to_a_run_the_resumed_one_ends_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--faults", "14", "--each-kind"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].split()[:3] == ["all", "14", "14"]

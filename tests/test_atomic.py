@@ -1,0 +1,54 @@
+"""Small files written whole or not at all, leftovers of killed processes, and what a full disk has to say."""
+
+import errno
+import os
+import re
+
+import pytest
+
+from vexp.atomic import in_bytes, remove_leftovers, whole, why_not_written, write_text
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+
+    def write_half():
+        with whole(path) as temporary:
+            temporary.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_the_leftovers_of_killed_processes_go_and_nobody_elses_files(tmp_path):
+    names = [".last.pth.123.tmp", ".manifest.json.9.tmp", "last.pth", ".hidden.tmp", "notes.tmp", ".a.b.tmp"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    assert remove_leftovers(tmp_path) == [".last.pth.123.tmp", ".manifest.json.9.tmp"]
+    assert sorted(os.listdir(tmp_path)) == sorted(names[2:])
+    assert remove_leftovers(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, r"No space left on device \(ENOSPC\); .* are free on its disk$"),
+        (errno.EDQUOT, r"\(EDQUOT\); .* but a quota or limit"),
+        (errno.EFBIG, r"\(EFBIG\); .* but a quota or limit"),
+        (errno.EROFS, r"Read-only file system \(EROFS\)"),
+    ],
+)
+def test_why_not_written(tmp_path, number, said):
+    text = why_not_written(tmp_path / "not" / "there", OSError(number, os.strerror(number)))
+    assert re.search(said, text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB"), (3e15, "3e+03 TB")]
+)
+def test_in_bytes(count, text):
+    assert in_bytes(count) == text
