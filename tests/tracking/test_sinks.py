@@ -87,7 +87,7 @@ def test_cut_after_of_a_new_run(tmp_path):
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_tensorboard_reads_the_same_numbers(tmp_path, resumed):
+def test_tensorboard_reads_the_same_numbers(tmp_path, monkeypatch, resumed):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     records = RECORDS[:4]
@@ -97,6 +97,7 @@ def test_tensorboard_reads_the_same_numbers(tmp_path, resumed):
         for record in part:
             sink.write(record)
         sink.close()
+        monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)  # event files are read in the order of their seconds
     events = EventAccumulator(str(tmp_path / "events"))
     events.Reload()
     expected = {}
