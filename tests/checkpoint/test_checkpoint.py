@@ -361,7 +361,9 @@ def test_a_damaged_manifest_is_named_and_condemns_no_checkpoint(tmp_path, damage
     (text,) = told
     assert text.startswith(f"{manifest}: is damaged")
     assert load(tmp_path / "last.pth")["step"] == 2
-    save(tmp_path / "epoch_3.pth", state(3))  # begins it anew
+    complete(tmp_path / "last.pth")  # a resumed run begins it anew
+    assert find(tmp_path, on_damage=pytest.fail) == tmp_path / "last.pth"
+    save(tmp_path / "epoch_3.pth", state(3))
     assert find(tmp_path, on_damage=pytest.fail) == tmp_path / "epoch_3.pth"
 
 

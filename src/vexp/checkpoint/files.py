@@ -54,13 +54,12 @@ def complete(path: Path, *, keep: int = -1) -> None:
         UserError: as ``save``.
     """
     row, manifest = check(path), _manifest_to_extend(path.parent)
-    if row is None:
-        return
-    rows = [other for other in manifest.rows if other.sha256 == row.sha256 and other == manifest.of(other.name)[0]]
+    digest = row.sha256 if row is not None else None  # None: the manifest is damaged, or does not know the file
+    rows = [other for other in manifest.rows if other.sha256 == digest and other == manifest.of(other.name)[0]]
     with _told(path):
         for other in rows:
             there = path.with_name(other.name)
-            if not there.is_file() or _digest(there) != row.sha256:
+            if not there.is_file() or _digest(there) != digest:
                 _link(path, other.name)
         prune(path.parent, keep)
         manifest.settle(row for row in rows if path.with_name(row.name).exists())
