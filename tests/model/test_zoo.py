@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vexp import compose
-from vexp.engine.experiment import make_dataset
+from vexp.data.motion import ensure_motion
 from vexp.model import build_model, c3d, factorised, inflated, x3d
 from vexp.model import zoo_options as zoo
 from vexp.model.blocks import NonLocal
@@ -43,6 +44,10 @@ SMALL = {
     "mvit_v1_b": (8, 64, 64),
     "mvit_v2_s": (8, 64, 64),
 }
+#: The last block of MViTv2 is read at the class token alone, which has no position and is not pooled.
+OUT_OF_REACH = {
+    "mvit_v2_s": [f"blocks.15.attn.{part}" for part in ("rel_pos_h", "rel_pos_w", "rel_pos_t", "pool_q.pool.weight")]
+}
 #: A member of each kind that trains in a second.
 CHEAP: dict[str, tuple[Model, tuple[int, int, int]]] = {
     "tsn": (zoo.Tsn(backbone="resnet18"), (2, 32, 32)),
@@ -68,8 +73,8 @@ def test_the_stages_have_the_documented_shapes(name: str) -> None:
     assert measured == documented
 
 
-def one_step(net: nn.Module, clips: Tensor) -> None:
-    """Forward, backward: a finite loss and a gradient for every parameter.
+def unreached(net: nn.Module, clips: Tensor) -> list[str]:
+    """Forward, backward: a finite loss; the parameters without a gradient.
 
     What starts at exactly 0 so that a block starts as its shortcut would block gradients: it is moved first.
     """
@@ -80,33 +85,29 @@ def one_step(net: nn.Module, clips: Tensor) -> None:
     loss = F.cross_entropy(net(clips), torch.arange(len(clips)))
     loss.backward()
     assert loss.isfinite()
-    without = [
-        n for n, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
-    ]
-    assert without == []
+    return [n for n, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
 
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_training_step_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     option, size = CHEAP[name]
-    one_step(option.build(4).train(), torch.randn(2, 3, *size))
+    assert unreached(option.build(4).train(), torch.randn(2, 3, *size)) == []
 
 
-def eight_clips(size: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+def eight_clips(size: tuple[int, int, int], folder: Path) -> tuple[Tensor, Tensor]:
     """One H.264 clip of each class of the embedded set: float (8, 3, T, H, W), int64 (8,)."""
-    frames, height, width = size
-    config = compose([
-        "data.train_clips=1", "data.val_clips=1", "data.num_workers=0", "pipeline.train=${pipeline.val}",
-        f"pipeline.val.sample.clip_len={frames}", f"pipeline.val.sample.frame_interval={max(1, 32 // frames)}",
-        f"pipeline.val.resize.scale=[{width},{height}]", "pipeline.val.resize.keep_ratio=false",
-        "~pipeline.val.crop",
-    ])  # fmt: skip
-    dataset = make_dataset(config, "train")
-    assert dataset is not None
-    samples = [dataset[0, i] for i in range(8)]
-    clips = torch.stack([sample.frames[0] for sample in samples])  # uint8 (8, T, H, W, 3)
-    return clips.permute(0, 4, 1, 2, 3).float() / 127.5 - 1, torch.stack([sample.labels for sample in samples])
+    import av
+
+    motion = ensure_motion(folder, seed=0, train_clips=1, val_clips=1)
+    clips, labels = [], []
+    for line in (motion / "train.txt").read_text().splitlines():
+        path, label = line.split()
+        with av.open(str(motion / path)) as container:
+            frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        clips.append(torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1)
+        labels.append(int(label))
+    return F.interpolate(torch.stack(clips), size), torch.tensor(labels)
 
 
 def small_net(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int, int]]:
@@ -134,15 +135,15 @@ def small_net(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int, i
 def test_a_training_step_of_every_net_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     net, size = small_net(name, 4)
-    one_step(net.train(), torch.randn(2, 3, *size))
+    assert unreached(net.train(), torch.randn(2, 3, *size)) == OUT_OF_REACH.get(name, [])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_every_net_learns_eight_clips_by_heart(name: str) -> None:
+def test_every_net_learns_eight_clips_by_heart(name: str, motion_cache: Path) -> None:
     torch.manual_seed(0)
     net, size = small_net(name, 8)
-    clips, labels = eight_clips(size)
+    clips, labels = eight_clips(size, motion_cache)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4 if name != "c3d" else 1e-4)
     for _ in range(60):
         logits = net(clips)

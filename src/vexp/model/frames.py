@@ -117,7 +117,7 @@ def _image_net(name: str) -> tuple[nn.Module, int]:
     options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     net: nn.Module = models.get_model(name, **options)
     linear = [path for path, part in net.named_modules() if isinstance(part, nn.Linear)]
-    if not linear or name.startswith("squeezenet"):
+    if not linear:
         raise UserError(f"model.backbone={name}: its classifier is no linear layer, so it cannot be replaced")
     parent, _, last = linear[-1].rpartition(".")
     place = net.get_submodule(parent)
