@@ -115,6 +115,11 @@ def test_a_changed_rate_takes_effect_on_resume_and_is_said(straight: Path, tmp_p
     assert "changed since: optimizer.lr 0.1 -> 0.01" in (tmp_path / "log.txt").read_text()
 
 
+def test_optical_flow_is_refused_by_a_net_of_three_channels(tmp_path: Path, tiny: list[str]) -> None:
+    with pytest.raises(UserError, match=r"Tiny3d takes frames of 3 channels, img_norm\.mean has 2 values"):
+        run(tmp_path, [*tiny, "img_norm=flow"])
+
+
 def test_batches_and_accumulation_are_interchangeable(tmp_path: Path, tiny: list[str]) -> None:
     """8 samples at once, or 4 x 2, without batch norm: the same updates, the ragged tail (11 = 8 + 2 + 1) too."""
     words = [*tiny, "model.norm=group", "optimizer=sgd", "optimizer.lr=0.01", "data.train.indices=11"]

@@ -52,6 +52,12 @@ def set_up(config: Config, *, prepare: bool = True) -> Experiment:
     Raises:
         UserError: a list or folder that cannot be read, a device that is not there, a schedule that cannot work.
     """
+    channels = getattr(config.model, "channels", None)
+    if channels is not None and channels != len(config.img_norm.mean):
+        raise UserError(
+            f"model: {type(config.model).__name__} takes frames of {channels} channels, img_norm.mean has "
+            f"{len(config.img_norm.mean)} values; optical flow needs a net of one's own (plugins=) with channels = 2"
+        )
     device = pick_device(config.device)
     if prepare:
         config.data.prepare()

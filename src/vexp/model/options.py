@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.errors import UserError
 from vexp.fields import Checked, option
@@ -22,7 +22,10 @@ def _multiple_of_eight(value: int) -> str | None:
 
 @dataclass(kw_only=True, slots=True)
 class Model(Checked, ABC):
-    """What every option has: an option of one's own is a subclass with ``net``."""
+    """What every option has: an option of one's own is a subclass with ``net``; ``channels``: of the frames it takes,
+    2 for optical flow."""
+
+    channels: ClassVar[int] = 3
 
     init: Any = option(
         None, "values to begin with, by layer: {type: Normal, std: 0.01, layer: Linear}, or a list", check=check_init
