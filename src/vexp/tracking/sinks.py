@@ -11,6 +11,7 @@ import csv
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,6 +89,9 @@ class TensorBoard:
     def __init__(self, folder: Path, first_step: int = 1) -> None:
         from torch.utils.tensorboard import SummaryWriter  # seconds to import: only where it is asked for
 
+        stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+        if stamps:  # files are read in order of their second: a run that is resumed within it would come first
+            time.sleep(min(1.0, max(0.0, max(stamps) + 1 - time.time())))
         self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def write(self, record: Record) -> None:
