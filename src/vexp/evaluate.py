@@ -63,7 +63,7 @@ def _evaluate(path: Path, split: str, folder: Path, words: list[str]) -> None:
         console.print(f"split={split}: data.{split} is not set, so these are the videos of {done.split}")
     if split == "test" and done.pipeline != split:
         console.print(f"split={split}: pipeline.{split} is not set, so these are the steps of {done.pipeline}")
-    table = Table("metric", "value", title=f"{path.name}, {done.videos} videos of {done.split}, {done.views}")
+    table = Table("metric", "value", title=f"{path.name}, {done.videos} of {done.split}, {done.views}")
     for name, value in done.results.items():
         table.add_row(name, f"{value:.6g}")
     console.print(table)

@@ -38,6 +38,8 @@ class Failure:
 
     id: int
     message: str
+    epoch: int = 0
+    hung: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,20 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from vexp.data.bad_samples import Replaced
 from vexp.data.batch import Failure, Sample
 from vexp.data.photometric import runnable
 from vexp.data.pipeline import make_clips
 from vexp.data.source import Source, is_multi_label
+from vexp.data.watchdog import Watch
 from vexp.errors import UserError
 
 #: (epoch, index), and how often the index came before in the epoch where an order repeats some
 Key = tuple[int, int] | tuple[int, int, int]
+_MOST_DRAWS = 16  # in the place of one bad sample
 
 
-class ClipDataset(Dataset["Sample | Failure"]):
+class ClipDataset(Dataset["Sample | Failure | Replaced"]):
     """Samples of a source, asked for by ``Key``.
 
     The generator of a sample is a function of (seed, epoch, index, times before): the same for any number of workers,
@@ -27,7 +30,14 @@ class ClipDataset(Dataset["Sample | Failure"]):
     """
 
     def __init__(
-        self, source: Source, steps: Mapping[str, Any], *, seed: int, lazy: bool, flip_labels: np.ndarray | None = None
+        self,
+        source: Source,
+        steps: Mapping[str, Any],
+        *,
+        seed: int,
+        lazy: bool,
+        flip_labels: np.ndarray | None = None,
+        on_bad: str = "fail",
     ) -> None:
         """Args:
         source: the videos.
@@ -35,6 +45,8 @@ class ClipDataset(Dataset["Sample | Failure"]):
         seed: of the run.
         lazy: compose the geometry into one resample.
         flip_labels: int64 (classes,), the class that each becomes when mirrored; None: the same.
+        on_bad: what a sample that cannot be made is: "fail" (a ``Failure``), or within a ``Replaced`` another one
+            ("replace") or none ("leave_out").
         """
         self.source = source
         self.multi_label = is_multi_label(source)
@@ -42,19 +54,51 @@ class ClipDataset(Dataset["Sample | Failure"]):
         self.seed = seed
         self.lazy = lazy
         self.flip_labels = flip_labels
+        self.on_bad = on_bad
+        self.hung: dict[int, str] = {}  # samples that are not to be tried again, with the reason
+        self.watch: Watch | None = None
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: Key) -> Sample | Failure:
+    def __getitem__(self, key: Key) -> Sample | Failure | Replaced:
         epoch, index, *before = key
         rng = np.random.default_rng([self.seed, epoch, index, *before])  # the first time, 0, is as if it were not there
+        made = self._make(epoch, index, rng)
+        if not isinstance(made, Failure) or self.on_bad == "fail":
+            return made
+        return self._replacement(key, made) if self.on_bad == "replace" else Replaced(None, (made,))
+
+    def _replacement(self, key: Key, failure: Failure) -> Replaced | Failure:
+        """Another sample for the place of one that cannot be made: a function of the seed and that place alone."""
+        bad = [failure]
+        for draw in range(_MOST_DRAWS):
+            rng = np.random.default_rng(np.random.SeedSequence([self.seed, *key], spawn_key=(1, draw)))
+            made = self._make(failure.epoch, int(rng.integers(len(self))), rng)
+            if not isinstance(made, Failure):
+                return Replaced(made, tuple(bad))
+            bad.append(made)
+        return Failure(
+            failure.id,
+            f"{failure.message}; and none of {_MOST_DRAWS} samples drawn in its place can be made, the last: "
+            f"{bad[-1].message}",
+            failure.epoch,
+        )
+
+    def _make(self, epoch: int, index: int, rng: np.random.Generator) -> Sample | Failure:
+        if index in self.hung:
+            return Failure(index, self.hung[index], epoch, hung=True)
+        if self.watch is not None:
+            self.watch.begin(epoch, index)
         try:
             with self.source.open(index) as reader:
                 clips = make_clips(reader, self.steps, rng, lazy=self.lazy)
         except ValueError as error:  # also a UserError: a file that cannot be read, a frame smaller than its crop
             name = self.source.name(index)
-            return Failure(index, str(error) if name in str(error) else f"{name}: {error}")
+            return Failure(index, str(error) if name in str(error) else f"{name}: {error}", epoch)
+        finally:
+            if self.watch is not None:
+                self.watch.end()
         return Sample(clips, self._labels(index, mirrored=bool(clips.mirrored.any())), index)
 
     def _labels(self, index: int, *, mirrored: bool) -> torch.Tensor:

@@ -13,10 +13,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from vexp.data.bad_samples import BadSamples, Skipped, Tolerant
 from vexp.data.balance import BalancedOrder, occurrence
 from vexp.data.batch import Batch, Collate, Failure
 from vexp.data.dataset import ClipDataset, Key
+from vexp.data.watchdog import Late, Watch, watched
 from vexp.errors import UserError
+
+#: what a loader gives
+Item = Batch | Failure | Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +131,19 @@ def make_loader(
     device: torch.device,
     persistent: bool,
     mp_context: str | None = None,
-) -> DataLoader[Batch | Failure]:
+    sample_timeout: float | None = None,
+) -> DataLoader[Item]:
     """A DataLoader whose workers make uint8 samples in shared memory.
 
     ``persistent`` keeps the workers for the next pass; ``mp_context`` is how they are started, "fork", "spawn",
-    "forkserver" or None for fork where there is one. The loader draws from a generator of its own, so that starting
-    one never moves the random numbers of the model.
+    "forkserver" or None for fork where there is one; ``sample_timeout`` (seconds) is for ``batches_of``, and needs
+    workers. The loader draws from a generator of its own, so that starting one never moves the random numbers of the
+    model.
     """
     workers = available_workers() if num_workers is None else num_workers
     if mp_context is None and "fork" in multiprocessing.get_all_start_methods():
         mp_context = "fork"  # a spawned worker imports torch again: seconds, and half a gigabyte
+    dataset.watch = Watch(workers, sample_timeout) if sample_timeout is not None and workers > 0 else None
     samples: Dataset[Any] = dataset  # torch takes what a data set gives for what its loader gives
     return DataLoader(
         samples,
@@ -143,23 +151,47 @@ def make_loader(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=persistent and workers > 0,
-        collate_fn=Collate(),
+        collate_fn=Collate() if dataset.on_bad == "fail" else Tolerant(Collate()),
+        timeout=dataset.watch.look_every() if dataset.watch is not None else 0,
         worker_init_fn=_start_worker,
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context=mp_context if workers > 0 else None,
     )
 
 
-def batches_of(loader: Iterable[Batch | Failure]) -> Iterator[Batch]:
-    """The batches of a loader.
+def batches_of(loader: Iterable[Item], bad: BadSamples | None = None) -> Iterator[Batch]:
+    """The batches of a loader; ``bad`` is told of the samples that it goes on without.
 
     Raises:
-        UserError: a sample that could not be made, with the name of its video.
+        UserError: a sample that could not be made, or not in time, with the name of its video; or too many of them.
     """
-    for batch in loader:
-        if isinstance(batch, Failure):
-            raise UserError(batch.message)
-        yield batch
+    for item in _in_time(loader, bad):
+        if isinstance(item, Failure):
+            raise UserError(item.message)
+        if isinstance(item, Skipped):
+            assert bad is not None  # a data set that goes on without samples needs somebody who counts them
+            for failure in item.bad:
+                bad.add(failure)
+            if item.batch is not None:
+                yield item.batch
+        else:
+            yield item
+
+
+def _in_time(loader: Iterable[Item], bad: BadSamples | None) -> Iterator[Item]:
+    dataset = getattr(loader, "dataset", None)
+    if not isinstance(loader, DataLoader) or not isinstance(dataset, ClipDataset) or dataset.watch is None:
+        return iter(loader)
+    limit = dataset.watch.limit
+
+    def on_hang(late: Late) -> None:
+        text = f"is not made within data.sample_timeout={limit:g} seconds, the worker that was at it has been killed"
+        failure = Failure(late.index, f"{dataset.source.name(late.index)}: {text}", late.epoch, hung=True)
+        if bad is None:
+            raise UserError(failure.message)
+        bad.hang(failure)
+
+    return watched(loader, dataset.watch, on_hang)
 
 
 def available_workers() -> int:

@@ -99,7 +99,13 @@ class Data(Checked, ABC):
     )
     exact_colour: bool = option(False, "only backends whose pixels are equal to the bit: auto, av (at no cost)")
     strict: bool = option(False, "the codec looks for damage that it would pass over (auto, av); finds more, not all")
-    on_error: str = option("fail", "what a sample that cannot be read does: end the run", choices=("fail",))
+    on_error: str = option(
+        "fail", "a sample that cannot be read ends the run, or is replaced and noted", choices=("fail", "skip")
+    )
+    max_bad_fraction: float = option(0.05, "part of a split that on_error=skip goes on without", ge=0, le=1)
+    sample_timeout: float | None = option(
+        300.0, "a worker that is longer at a sample is killed (null: never)", unit="seconds", gt=0
+    )
     default_epochs: int = option(30, "length of training unless epochs or max_steps is set", unit="epochs", ge=1)
     classes: str | None = option(None, "file with one class name a line")
     directional: bool = option(False, "left and right differ in meaning: mirroring is refused")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vexp.config.schema import Config
+from vexp.data.bad_samples import BadSamples
 from vexp.data.loader import InOrder, batches_of, make_loader
 from vexp.data.source import is_multi_label
 from vexp.engine.experiment import make_dataset, pick_device, with_class_weights
@@ -24,10 +25,10 @@ from vexp.model.weights import load_exactly
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """``results`` by public name; ``split`` and ``pipeline`` that were used; where the report is."""
+    """``results`` by public name; of which ``videos``; the ``split`` and ``pipeline`` used; where the report is."""
 
     results: dict[str, float]
-    videos: int
+    videos: str
     views: str
     split: str
     pipeline: str
@@ -71,13 +72,15 @@ def evaluate_checkpoint(
     batches = InOrder(len(dataset), config.data.eval_batch_size or config.data.batch_size)
     loader = make_loader(
         dataset, batches, num_workers=config.data.num_workers, mp_context=config.data.mp_context, device=device,
-        persistent=False,
+        persistent=False, sample_timeout=config.data.sample_timeout,
     )  # fmt: skip
+    bad = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction, path=None, say=say)
     evaluator = Evaluator(
         criterion=config.loss.build().to(device), img_norm=config.img_norm, amp=config.amp, options=config.eval,
         device=device, say=say, channels_last=config.backend.channels_last_on(device),
     )  # fmt: skip
-    predictions = evaluator.predict(model, batches_of(loader), name=source.name)
+    predictions = evaluator.predict(model, batches_of(loader, bad), name=source.name)
+    predictions = replace(predictions, unscored=bad.unscored(predictions.ids.tolist()))
     results = measure(predictions, config.eval)
     views = views_text(config, pipeline, predictions.views)
     protocol = evaluation_protocol(
@@ -87,7 +90,7 @@ def evaluate_checkpoint(
         folder, predictions, results,
         classes=source.classes, name=source.name, protocol=protocol, options=config.eval,
     )  # fmt: skip
-    return Evaluated(results, len(dataset), views, split, pipeline, folder)
+    return Evaluated(results, predictions.counted, views, split, pipeline, folder)
 
 
 def _same_classes(trained: list[str], found: list[str], path: Path) -> None:

@@ -110,7 +110,11 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
         raise UserError(f"data.{split}: holds no sample")
     flip_labels = flip_table(source.classes, config.data.flip_label_map)
     steps = config.pipeline.of(pipeline or split)
-    return ClipDataset(source, steps, seed=config.seed, lazy=config.pipeline.lazy, flip_labels=flip_labels)
+    skips, trains = config.data.on_error == "skip", (pipeline or split) == "train"
+    return ClipDataset(
+        source, steps, seed=config.seed, lazy=config.pipeline.lazy, flip_labels=flip_labels,
+        on_bad="fail" if not skips else "replace" if trains else "leave_out",
+    )  # fmt: skip
 
 
 def pick_device(name: str) -> torch.device:

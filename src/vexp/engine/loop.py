@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from vexp.data.bad_samples import BadSamples
 from vexp.data.balance import BalancedOrder
 from vexp.data.batch import Batch
 from vexp.data.loader import TrainingOrder, batches_of, make_loader
@@ -30,7 +31,7 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
     if config.eval.before_training(state.step, plan.steps_per_epoch) and out.evaluate(state):
         out.save(state, best=True, periodic=False)
     with StopRequest() as stop, out.progress(state.step):
-        batches = training_batches(exp, state.step)
+        batches = training_batches(exp, state.step, out.bad_samples(exp.train_set, "train"))
         while state.step < exp.total_steps and stop.requested is None and not state.stalled:
             if config.log.by_epoch and state.step % plan.steps_per_epoch == 0:
                 state.meter.restart()
@@ -63,15 +64,14 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
     return "done" if ended or stop.requested is None else stop.requested
 
 
-def training_batches(exp: Experiment, first_step: int) -> Iterator[Batch]:
+def training_batches(exp: Experiment, first_step: int, bad: BadSamples) -> Iterator[Batch]:
     """The batches from optimizer step ``first_step`` on, to the end of the run."""
-    order = training_order(exp, first_step, exp.total_steps)
-    data = exp.config.data
+    order, data = training_order(exp, first_step, exp.total_steps), exp.config.data
     loader = make_loader(
         exp.train_set, order, num_workers=data.num_workers, mp_context=data.mp_context, device=exp.device,
-        persistent=False,
+        persistent=False, sample_timeout=data.sample_timeout,
     )  # fmt: skip
-    return batches_of(loader)
+    return batches_of(loader, bad)
 
 
 def training_order(exp: Experiment, first_step: int, total_steps: int) -> TrainingOrder:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -16,8 +17,9 @@ from torch.utils.data import DataLoader
 from vexp import checkpoint
 from vexp.atomic import write_text
 from vexp.config.load import to_plain
-from vexp.data.batch import Batch, Failure
-from vexp.data.loader import InOrder, available_workers, batches_of, make_loader
+from vexp.data.bad_samples import FILE_NAME, BadSamples
+from vexp.data.dataset import ClipDataset
+from vexp.data.loader import InOrder, Item, available_workers, batches_of, make_loader
 from vexp.engine.experiment import Experiment
 from vexp.engine.protocol import evaluation_protocol, views_text
 from vexp.engine.run_dir import checkpoint_folder
@@ -50,7 +52,8 @@ class Outputs:
             criterion=exp.criterion, img_norm=exp.config.img_norm, amp=exp.config.amp, options=exp.config.eval,
             device=exp.device, say=log.say, channels_last=exp.config.backend.channels_last_on(exp.device),
         )  # fmt: skip
-        self._val_loader: DataLoader[Batch | Failure] | None = None
+        self._val_loader: DataLoader[Item] | None = None
+        self._val_bad: BadSamples | None = None
         self._config = to_plain(exp.config, targets=True)
         self._board = Board(folder, exp.config.log, log.say, first_step=first_step, config=self._config)
         self._snapshot = checkpoint.Snapshot()
@@ -124,9 +127,12 @@ class Outputs:
         self._board.write(record)
         self.results = results
         best = state.best is not None and state.best.offer(results, state.step, epoch)
-        what = f"({len(predictions.labels)} videos, {self._views(predictions)}){' best so far' if best else ''}"
+        what = f"({predictions.counted}, {self._views(predictions)}){' best so far' if best else ''}"
         self.log.advance("training")
         self.log.say(result_line(record, what=what))
+        if predictions.unscored:
+            names = [self.exp.val_set.source.name(index) for index in predictions.unscored]
+            self.log.say(f"not scored, as they cannot be read ({FILE_NAME}): {', '.join(names)}")
         if best or state.best is None:
             name = checkpoint.BEST if best else checkpoint.LAST
             self._report(predictions, results, state, name)
@@ -140,10 +146,17 @@ class Outputs:
             order = InOrder(len(val_set), config.data.eval_batch_size or config.data.batch_size)
             self._val_loader = make_loader(
                 val_set, order, num_workers=config.data.num_workers, mp_context=config.data.mp_context,
-                device=exp.device, persistent=True,
+                device=exp.device, persistent=True, sample_timeout=config.data.sample_timeout,
             )  # fmt: skip
-        batches, name = batches_of(self._val_loader), val_set.source.name
-        return self.evaluator.predict(state.evaluated_model(), batches, name=name)
+        self._val_bad = self._val_bad or self.bad_samples(val_set, "val")
+        batches, name = batches_of(self._val_loader, self._val_bad), val_set.source.name
+        predictions = self.evaluator.predict(state.evaluated_model(), batches, name=name)
+        return replace(predictions, unscored=self._val_bad.unscored(predictions.ids.tolist()))
+
+    def bad_samples(self, dataset: ClipDataset, split: str) -> BadSamples:
+        """Who counts the samples of a split that cannot be made, and writes them into the run folder."""
+        fraction = self.exp.config.data.max_bad_fraction
+        return BadSamples(dataset, split=split, max_fraction=fraction, path=self.folder / FILE_NAME, say=self.log.say)
 
     def _views(self, predictions: Predictions) -> str:
         return views_text(self.exp.config, "val", predictions.views)

@@ -54,7 +54,8 @@ class Evaluator:
         more.
 
         Raises:
-            UserError: logits that are not finite, with the ``name`` of the video; a view that does not fit into memory.
+            UserError: logits that are not finite, with the ``name`` of the video; a view that does not fit into memory;
+                nothing to score.
         """
         modes = {module: module.training for module in model.modules()}
         model.eval()
@@ -72,6 +73,8 @@ class Evaluator:
                     scores.append(reduce_views(logits.numpy(), self.options.view_reduction, multi_label=multi_label))
                     if self.options.save_view_logits:
                         view_logits.append(logits.numpy())
+                if not labels:
+                    raise UserError("evaluation: not one video of the split can be read")
                 all_labels = torch.cat(labels)
                 loss = self.criterion.to("cpu")(torch.cat(mean_logits), all_labels)
         finally:

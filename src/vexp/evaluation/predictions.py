@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ Ints = NDArray[np.int64]
 class Predictions:
     """``ids`` int64 (n,) of the samples in their source, ``labels`` int64 (n,) or multi-hot float32 (n, classes),
     ``scores`` float64 (n, classes): probabilities (with max_prob not summing to 1), ``loss`` of the view-averaged
-    logits, ``views`` a video, ``view_logits`` float32 (n, views, classes) where they are kept."""
+    logits, ``views`` a video, ``view_logits`` float32 (n, views, classes) where they are kept,
+    ``unscored``: the ids of the split's other videos, which cannot be read, with the reasons."""
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64] | NDArray[np.float32]
@@ -33,10 +34,17 @@ class Predictions:
     loss: float
     views: int
     view_logits: NDArray[np.float32] | None = None
+    unscored: dict[int, str] = field(default_factory=dict)
 
     @property
     def multi_label(self) -> bool:
         return self.labels.ndim == 2
+
+    @property
+    def counted(self) -> str:
+        """Of how many videos every result is: ``8 videos``, or ``7 of 8 videos``."""
+        n, rest = len(self.labels), len(self.unscored)
+        return f"{n} of {n + rest} videos" if rest else f"{n} videos"
 
 
 def measure(predictions: Predictions, options: Eval) -> dict[str, float]:

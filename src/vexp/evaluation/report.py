@@ -43,6 +43,7 @@ def write_report(
         options: of the evaluation; they go with the logits.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    protocol = protocol | _unscored(predictions, name)
     _write_predictions(folder / "predictions.csv", predictions, classes, name)
     report = {"metrics": results, "videos": len(predictions.labels), **protocol}
     if predictions.multi_label:
@@ -60,6 +61,14 @@ def write_report(
         )
 
 
+def _unscored(predictions: Predictions, name: Callable[[int], str]) -> dict[str, Any]:
+    """The videos that no result speaks of, and how many there are in all; nothing where all are scored."""
+    if not predictions.unscored:
+        return {}
+    rows = [{"id": i, "path": name(i), "error": error} for i, error in predictions.unscored.items()]
+    return {"videos_of_split": len(predictions.labels) + len(rows), "unscored": rows}
+
+
 def _title(results: dict[str, float], protocol: dict[str, Any]) -> str:
     first, value = next(iter(results.items()))
     return f"{first} {value:.4f}, {protocol['split']}, {protocol['views']}"
@@ -68,7 +77,8 @@ def _title(results: dict[str, float], protocol: dict[str, Any]) -> str:
 def _write_predictions(
     path: Path, predictions: Predictions, classes: Sequence[str], name: Callable[[int], str]
 ) -> None:
-    """``correct`` says whether the class with the highest score is the label, or one of them."""
+    """``correct`` says whether the class with the highest score is the label, or one of them. Last come the videos that
+    are not scored, with empty cells."""
     top = np.argsort(-predictions.scores, axis=1, kind="stable")[:, :_TOP]
     with _open(path) as file:
         writer = csv.writer(file)
@@ -80,6 +90,7 @@ def _write_predictions(
             named = [cell for c in ranked for cell in (classes[c], f"{scores[c]:.6g}")]
             truth = ";".join(classes[c] for c in own)
             writer.writerow([i, name(int(i)), truth, classes[ranked[0]], int(ranked[0] in own), *named])
+        writer.writerows([i, name(i), "", "unscored", *[""] * (1 + len(ranks))] for i in predictions.unscored)
 
 
 def _write_classes(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:

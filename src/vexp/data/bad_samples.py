@@ -1,0 +1,179 @@
+"""Samples that cannot be made, where ``data.on_error=skip`` lets a run go on without them.
+
+A worker puts another sample in the place of a bad one (training) or leaves its place empty (evaluation), and tells the
+main process, which alone counts, writes ``bad_samples.jsonl`` and ends the run when there are too many.
+
+The rule of ``data.max_bad_fraction``: a run ends as soon as more than this fraction of the samples of a split is known
+to be bad, each counted once however often it is met. It depends on neither the order of the samples nor on restarts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vexp.data.batch import Failure
+from vexp.errors import UserError
+
+if TYPE_CHECKING:
+    from vexp.data.batch import Batch
+    from vexp.data.dataset import ClipDataset
+
+FILE_NAME = "bad_samples.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a data set gives for a bad sample: another ``sample`` (None: nothing, its place stays empty), and all that
+    were found ``bad`` on the way."""
+
+    sample: Any
+    bad: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A batch and the samples that were ``bad``; None where nothing is left of it."""
+
+    batch: Batch | None
+    bad: tuple[Failure, ...]
+
+    def pin_memory(self) -> Skipped:
+        """As torch's DataLoader asks for."""
+        return Skipped(None if self.batch is None else self.batch.pin_memory(), self.bad)
+
+
+class Tolerant:
+    """A collate function that also takes ``Replaced``: its batch then arrives within a ``Skipped``."""
+
+    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        bad = [failure for sample in samples if isinstance(sample, Replaced) for failure in sample.bad]
+        if not bad:
+            return self.collate(samples)
+        made = [sample.sample if isinstance(sample, Replaced) else sample for sample in samples]
+        whole = [sample for sample in made if sample is not None]
+        batch = self.collate(whole) if whole else None
+        return batch if isinstance(batch, Failure) else Skipped(batch, tuple(bad))
+
+
+class BadSamples:
+    """The bad samples of one split of a run: counted, named, written down, held against the budget.
+
+    A line of the file says split, epoch (0-based; 0 in evaluation), id, path, backend, error, whether the sample hung,
+    and how many epochs have met it (``count``). A kill and a resume write no line twice. Samples that hung are not
+    tried again by a run that finds the file; delete their line to have them tried.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        *,
+        split: str,
+        max_fraction: float,
+        path: Path | None,
+        say: Callable[[str], None],
+    ) -> None:
+        """Args:
+        dataset: whose samples they are; it is told of those that hung.
+        split: its name, for messages.
+        max_fraction: ``data.max_bad_fraction``.
+        path: of the ledger; None: nothing is written.
+        say: told of every bad sample, once.
+        """
+        self.dataset = dataset
+        self.split = split
+        self.max_fraction = max_fraction
+        self.path = path
+        self.say = say
+        self.errors: dict[int, str] = {}  # of each bad sample
+        self._met: dict[int, set[int]] = {}  # its epochs
+        for row in _read(path, split) if path is not None else ():
+            if row["id"] < len(dataset) and dataset.source.name(row["id"]) == row["path"]:  # else of another list
+                self.errors.setdefault(row["id"], row["error"])
+                self._met.setdefault(row["id"], set()).add(row["epoch"])
+                if row["hung"]:
+                    dataset.hung[row["id"]] = row["error"]
+
+    @property
+    def tolerated(self) -> bool:
+        """Whether a run may go on without a sample (``data.on_error=skip``)."""
+        return self.dataset.on_bad != "fail"
+
+    @property
+    def allowed(self) -> int:
+        """Bad samples that the budget leaves room for."""
+        return int(self.max_fraction * len(self.dataset))
+
+    def add(self, failure: Failure) -> None:
+        """Write down that a sample could not be made.
+
+        Raises:
+            UserError: the budget is spent.
+        """
+        epochs = self._met.setdefault(failure.id, set())
+        if failure.epoch not in epochs:
+            epochs.add(failure.epoch)
+            self._append(failure, len(epochs))
+        if failure.id in self.errors:
+            return
+        self.errors[failure.id] = failure.message
+        if not self.tolerated:
+            return
+        what = "another sample takes its place" if self.dataset.on_bad == "replace" else "it is not scored"
+        found = f"{len(self.errors)} bad of {len(self.dataset)} samples, {self.allowed} allowed"
+        self.say(f"warning: data.{self.split}: {failure.message}; {what} ({found})")
+        if len(self.errors) > self.allowed:
+            raise UserError(
+                f"data.max_bad_fraction={self.max_fraction:g}: {found} in data.{self.split}, the last: "
+                f"{failure.message}. " + (f"All are in {self.path}; " if self.path is not None else "") + "mend them, "
+                "take them out of the list, or allow for more"
+            )
+
+    def hang(self, failure: Failure) -> None:
+        """A sample hung and its worker has been ended; it will not be tried again.
+
+        Raises:
+            UserError: the run must not go on without it (``data.on_error=fail``).
+        """
+        self.dataset.hung[failure.id] = failure.message
+        if not self.tolerated:
+            self.add(failure)
+            raise UserError(f"{failure.message}. Take it out of the list, or go on without it by data.on_error=skip")
+
+    def unscored(self, scored: Iterable[int]) -> dict[int, str]:
+        """The samples of an evaluation that are not among the ``scored``, by id, with their errors."""
+        missing = set(range(len(self.dataset))).difference(scored)
+        return {index: self.errors.get(index, "") for index in sorted(missing)}
+
+    def _append(self, failure: Failure, count: int) -> None:
+        if self.path is None:
+            return
+        source = self.dataset.source
+        row = {
+            "split": self.split, "epoch": failure.epoch, "id": failure.id, "path": source.name(failure.id),
+            "backend": getattr(source, "backend", ""), "error": failure.message, "hung": failure.hung, "count": count,
+        }  # fmt: skip
+        # One write at the end of the file: whole or, on a full disk, a part that the next run cuts off.
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            os.write(handle, (json.dumps(row) + "\n").encode())
+        finally:
+            os.close(handle)
+
+
+def _read(path: Path, split: str) -> list[dict[str, Any]]:
+    """The rows of a ledger, of one split. Half a line that a full disk has left at its end is cut off."""
+    if not path.exists():
+        return []
+    whole, _, half = path.read_bytes().rpartition(b"\n")
+    if half:
+        os.truncate(path, len(whole) + 1 if whole else 0)
+    rows: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
+    return [row for row in rows if row["split"] == split]

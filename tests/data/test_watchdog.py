@@ -1,0 +1,124 @@
+"""A decoder that hangs: named, killed, gone on without where that is wanted."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from noise import NoiseSource, content, dataset_of
+
+from vexp.data.bad_samples import BadSamples
+from vexp.data.loader import InOrder, StepPlan, TrainingOrder, batches_of, make_loader
+from vexp.data.source import ArrayReader
+from vexp.errors import UserError
+
+CPU = torch.device("cpu")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
+]
+
+
+class HangingSource(NoiseSource):
+    """Its sample 5 is never made."""
+
+    hanging = True
+
+    @contextmanager
+    def open(self, index):
+        if index == 5 and self.hanging:
+            time.sleep(1000)
+        yield ArrayReader(np.random.RandomState(index).randint(0, 256, (10, 16, 20, 3), np.uint8))
+
+
+def hanging(on_bad):
+    dataset = dataset_of([], on_bad)
+    dataset.source = HangingSource([])
+    return dataset
+
+
+def watch(dataset, order, workers, path=None, persistent=False):
+    loader = make_loader(
+        dataset, order, num_workers=workers, device=CPU, persistent=persistent, sample_timeout=0.5
+    )  # fmt: skip
+    bad = BadSamples(dataset, split="train", max_fraction=1.0, path=path, say=lambda _: None)
+    return loader, bad
+
+
+def order(first_step=0):
+    return TrainingOrder(StepPlan(9, 2, 1, False), seed=5, shuffle=True, first_step=first_step, total_steps=8)
+
+
+def test_training_goes_on_with_the_next_sample(tmp_path):
+    """The same bytes as where the sample is known to be bad from the start; a later epoch does not wait again."""
+    path = tmp_path / "bad_samples.jsonl"
+    dataset = hanging("replace")
+    loader, bad = watch(dataset, order(), 2, path)
+    begin = time.monotonic()
+    seen = [content(batch) for batch in batches_of(loader, bad)]
+    assert time.monotonic() - begin < 30
+    known = hanging("replace")
+    known.hung = dict(dataset.hung)
+    loader, bad = watch(known, order(), 0)
+    assert seen == [content(batch) for batch in batches_of(loader, bad)]
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["id"], row["hung"], row["count"]) for row in rows] == [(5, True, 1), (5, True, 2)]
+    assert "video 5.mp4: is not made within data.sample_timeout=0.5 seconds" in rows[0]["error"]
+    assert not multiprocessing.active_children()
+
+
+def test_evaluation_goes_on_without_it_and_its_next_pass_is_whole():
+    dataset = hanging("leave_out")
+    loader, bad = watch(dataset, InOrder(9, 2), 1, persistent=True)
+    for _ in range(2):
+        ids = [batch.ids.tolist() for batch in batches_of(loader, bad)]
+        assert ids == [[0, 1], [2, 3], [4], [6, 7], [8]]
+    assert list(bad.unscored(i for batch in ids for i in batch)) == [5]
+
+
+def test_with_fail_the_run_ends_with_the_name_and_a_ledger(tmp_path):
+    path = tmp_path / "bad_samples.jsonl"
+    loader, bad = watch(hanging("fail"), InOrder(9, 2), 1, path)
+    with pytest.raises(UserError, match=r"^video 5.mp4: is not made within data.sample_timeout=0.5 .*on_error=skip$"):
+        list(batches_of(loader, bad))
+    assert json.loads(path.read_text())["hung"] is True
+    assert not multiprocessing.active_children()
+
+
+def test_slow_samples_are_waited_for():
+    """Each within the limit, a batch of them beyond it."""
+    dataset = hanging("fail")
+    dataset.source.hanging = False
+    plain = dataset.source.open
+
+    @contextmanager
+    def slowly(index):
+        time.sleep(0.2)
+        with plain(index) as reader:
+            yield reader
+
+    dataset.source.open = slowly
+    loader, bad = watch(dataset, InOrder(9, 9), 1)
+    assert [batch.ids.tolist() for batch in batches_of(loader, bad)] == [list(range(9))]
+
+
+def test_a_worker_that_dies_by_itself_is_still_noticed():
+    dataset = hanging("replace")
+
+    @contextmanager
+    def crash(index):
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield None
+
+    dataset.source.open = crash
+    loader, bad = watch(dataset, order(), 1)
+    with pytest.raises(RuntimeError, match="is killed by signal: Killed|exited unexpectedly"):
+        list(batches_of(loader, bad))
