@@ -120,5 +120,5 @@ def test_a_worker_that_dies_by_itself_is_still_noticed():
 
     dataset.source.open = crash
     loader, bad = watch(dataset, order(), 1)
-    with pytest.raises(RuntimeError, match="is killed by signal: Killed|exited unexpectedly"):
+    with pytest.raises(RuntimeError, match=r"is killed by signal: Killed|exited unexpectedly"):
         list(batches_of(loader, bad))

@@ -91,7 +91,7 @@ def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
             log.say(f"removed {place / name}, which a killed run had begun to write")
     exp = set_up(config)
     resumed = resumed_from(exp, folder, log)
-    model = starting_model(config, exp.classes, log, fresh=resumed is None)
+    model = starting_model(config, exp.classes, log.say, fresh=resumed is None)
     model = config.backend.prepare(model, exp.device)
     state = new_state(exp, model)
     if resumed is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -10,10 +10,9 @@ from vexp.config.schema import Config
 from vexp.model import build_model
 from vexp.model.weights_options import Weights
 from vexp.model.weights_report import LoadReport
-from vexp.tracking.console import RunLog
 
 
-def starting_model(config: Config, classes: Sequence[str], log: RunLog, *, fresh: bool) -> nn.Module:
+def starting_model(config: Config, classes: Sequence[str], say: Callable[[str], None], *, fresh: bool) -> nn.Module:
     """The net, with ``model.init``, ``model.weights`` and ``init_from`` done and reported when the start is ``fresh``.
 
     Raises:
@@ -21,10 +20,10 @@ def starting_model(config: Config, classes: Sequence[str], log: RunLog, *, fresh
     """
 
     def tell(what: LoadReport | str) -> None:
-        log.say(str(what))
+        say(str(what))
         if isinstance(what, LoadReport):
             for warning in conflicts(what, config, classes):
-                log.say(f"warning: weights from {what.source}: {warning}")
+                say(f"warning: weights from {what.source}: {warning}")
 
     model = build_model(config.model, len(classes), pretrained=fresh, tell=tell)
     if fresh and config.init_from is not None:
