@@ -82,7 +82,7 @@ def test_the_ledger_is_the_same_after_a_kill(tmp_path):
     rows = [json.loads(line) for line in straight.read_text().splitlines()]
     assert {(row["id"], row["path"]) for row in rows} == {(2, "video 2.mp4"), (7, "video 7.mp4")}
     assert [row["count"] for row in rows if row["id"] == 2] == [1, 2, 3]  # an epoch each
-    first = {"split": "train", "backend": "memory", "hung": False, "epoch": 0}
+    first = {"split": "train", "backend": "memory", "deadly": False, "epoch": 0}
     assert rows[0] == rows[0] | first
     assert rows[0]["error"] == f"{rows[0]['path']}: truncated"
 
@@ -108,20 +108,20 @@ def test_the_budget_counts_each_sample_once_and_outlives_a_restart(tmp_path):
 
 def test_a_ledger_of_another_list_says_nothing(tmp_path):
     path = tmp_path / "bad.jsonl"
-    row = {"split": "train", "epoch": 0, "id": 3, "path": "other.mp4", "error": "hangs", "hung": True}
+    row = {"split": "train", "epoch": 0, "id": 3, "path": "other.mp4", "error": "hangs", "deadly": True}
     path.write_text(json.dumps(row) + "\n")
     dataset = dataset_of([], "replace")
     assert counter(dataset, path).errors == {}
-    assert dataset.hung == {}
+    assert dataset.deadly == {}
 
 
-def test_what_hung_before_a_restart_is_not_tried_again(tmp_path):
+def test_what_was_deadly_before_a_restart_is_not_tried_again(tmp_path):
     path = tmp_path / "bad.jsonl"
     first = dataset_of([], "replace")
     bad = counter(first, path)
-    bad.hang(Failure(3, "video 3.mp4: hangs", hung=True))
-    bad.add(Failure(3, "video 3.mp4: hangs", hung=True))
+    bad.lose(Failure(3, "video 3.mp4: hangs", deadly=True))
+    bad.add(Failure(3, "video 3.mp4: hangs", deadly=True))
     later = dataset_of([], "replace")
     counter(later, path)
-    assert later.hung == {3: "video 3.mp4: hangs"}
-    assert later[0, 3].bad == (Failure(3, "video 3.mp4: hangs", 0, hung=True),)
+    assert later.deadly == {3: "video 3.mp4: hangs"}
+    assert later[0, 3].bad == (Failure(3, "video 3.mp4: hangs", 0, deadly=True),)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 import time
 from contextlib import contextmanager
 
@@ -63,11 +65,11 @@ def test_training_goes_on_with_the_next_sample(tmp_path):
     seen = [content(batch) for batch in batches_of(loader, bad)]
     assert time.monotonic() - begin < 30
     known = hanging("replace")
-    known.hung = dict(dataset.hung)
+    known.deadly = dict(dataset.deadly)
     loader, bad = watch(known, order(), 0)
     assert seen == [content(batch) for batch in batches_of(loader, bad)]
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(row["id"], row["hung"], row["count"]) for row in rows] == [(5, True, 1), (5, True, 2)]
+    assert [(row["id"], row["deadly"], row["count"]) for row in rows] == [(5, True, 1), (5, True, 2)]
     assert "video 5.mp4: is not made within data.sample_timeout=0.5 seconds" in rows[0]["error"]
     assert not multiprocessing.active_children()
 
@@ -86,7 +88,7 @@ def test_with_fail_the_run_ends_with_the_name_and_a_ledger(tmp_path):
     loader, bad = watch(hanging("fail"), InOrder(9, 2), 1, path)
     with pytest.raises(UserError, match=r"^video 5.mp4: is not made within data.sample_timeout=0.5 .*on_error=skip$"):
         list(batches_of(loader, bad))
-    assert json.loads(path.read_text())["hung"] is True
+    assert json.loads(path.read_text())["deadly"] is True
     assert not multiprocessing.active_children()
 
 
@@ -107,18 +109,43 @@ def test_slow_samples_are_waited_for():
     assert [batch.ids.tolist() for batch in batches_of(loader, bad)] == [list(range(9))]
 
 
-def test_a_worker_that_dies_by_itself_is_still_noticed():
-    dataset = hanging("replace")
+def dying(number, on_bad):
+    """Sample 5 ends its worker by a signal."""
+    dataset = hanging(on_bad)
+    dataset.source.hanging = False
+    plain = dataset.source.open
 
     @contextmanager
     def crash(index):
-        import os
-        import signal
-
-        os.kill(os.getpid(), signal.SIGKILL)
-        yield None
+        if index == 5:
+            os.kill(os.getpid(), number)
+        with plain(index) as reader:
+            yield reader
 
     dataset.source.open = crash
-    loader, bad = watch(dataset, order(), 1)
+    return dataset
+
+
+def test_a_decoder_that_crashes_is_gone_on_without(tmp_path):
+    path = tmp_path / "bad_samples.jsonl"
+    loader, bad = watch(dying(signal.SIGSEGV, "leave_out"), InOrder(9, 2), 2, path)
+    assert [batch.ids.tolist() for batch in batches_of(loader, bad)] == [[0, 1], [2, 3], [4], [6, 7], [8]]
+    assert (
+        "the decoder crashes on it, the worker that was at it died of SIGSEGV" in json.loads(path.read_text())["error"]
+    )
+
+
+def test_a_decoder_that_crashes_is_named():
+    loader, bad = watch(dying(signal.SIGABRT, "fail"), InOrder(9, 2), 1)
+    with pytest.raises(
+        UserError, match=r"^video 5.mp4: the decoder crashes on it, .* SIGABRT. Take it out of the list"
+    ):
+        list(batches_of(loader, bad))
+
+
+@pytest.mark.parametrize("on_bad", ["fail", "replace"])
+def test_memory_that_is_short_is_no_fault_of_a_sample(on_bad):
+    loader, bad = watch(dying(signal.SIGKILL, on_bad), order(), 1)
     with pytest.raises(RuntimeError, match=r"is killed by signal: Killed|exited unexpectedly"):
         list(batches_of(loader, bad))
+    assert bad.errors == {}

@@ -66,9 +66,10 @@ class Tolerant:
 class BadSamples:
     """The bad samples of one split of a run: counted, named, written down, held against the budget.
 
-    A line of the file says split, epoch (0-based; 0 in evaluation), id, path, backend, error, whether the sample hung,
-    and how many epochs have met it (``count``). A kill and a resume write no line twice. Samples that hung are not
-    tried again by a run that finds the file; delete their line to have them tried.
+    A line of the file says split, epoch (0-based; 0 in evaluation), id, path, backend, error, whether the sample was
+    ``deadly`` (it hung or crashed its worker), and how many epochs have met it (``count``). A kill and a resume write
+    no line twice. Deadly samples are not tried again by a run that finds the file; delete their lines to have them
+    tried.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class BadSamples:
         say: Callable[[str], None],
     ) -> None:
         """Args:
-        dataset: whose samples they are; it is told of those that hung.
+        dataset: whose samples they are; it is told of those that are deadly.
         split: its name, for messages.
         max_fraction: ``data.max_bad_fraction``.
         path: of the ledger; None: nothing is written.
@@ -98,8 +99,8 @@ class BadSamples:
             if row["id"] < len(dataset) and dataset.source.name(row["id"]) == row["path"]:  # else of another list
                 self.errors.setdefault(row["id"], row["error"])
                 self._met.setdefault(row["id"], set()).add(row["epoch"])
-                if row["hung"]:
-                    dataset.hung[row["id"]] = row["error"]
+                if row["deadly"]:
+                    dataset.deadly[row["id"]] = row["error"]
 
     @property
     def tolerated(self) -> bool:
@@ -136,13 +137,13 @@ class BadSamples:
                 "take them out of the list, or allow for more"
             )
 
-    def hang(self, failure: Failure) -> None:
-        """A sample hung and its worker has been ended; it will not be tried again.
+    def lose(self, failure: Failure) -> None:
+        """A sample has ended its worker; it will not be tried again.
 
         Raises:
             UserError: the run must not go on without it (``data.on_error=fail``).
         """
-        self.dataset.hung[failure.id] = failure.message
+        self.dataset.deadly[failure.id] = failure.message
         if not self.tolerated:
             self.add(failure)
             raise UserError(f"{failure.message}. Take it out of the list, or go on without it by data.on_error=skip")
@@ -158,7 +159,8 @@ class BadSamples:
         source = self.dataset.source
         row = {
             "split": self.split, "epoch": failure.epoch, "id": failure.id, "path": source.name(failure.id),
-            "backend": getattr(source, "backend", ""), "error": failure.message, "hung": failure.hung, "count": count,
+            "backend": getattr(source, "backend", ""), "error": failure.message,
+            "deadly": failure.deadly, "count": count,
         }  # fmt: skip
         # One write at the end of the file: whole or, on a full disk, a part that the next run cuts off.
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

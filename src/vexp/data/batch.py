@@ -34,12 +34,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A sample that could not be made. It travels as a value: an exception would arrive as a worker's traceback."""
+    """A sample that could not be made. It travels as a value: an exception would arrive as a worker's traceback.
+
+    ``deadly``: it ended the worker that was at it, so nobody tries it again.
+    """
 
     id: int
     message: str
     epoch: int = 0
-    hung: bool = False
+    deadly: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class ClipDataset(Dataset["Sample | Failure | Replaced"]):
         self.lazy = lazy
         self.flip_labels = flip_labels
         self.on_bad = on_bad
-        self.hung: dict[int, str] = {}  # samples that are not to be tried again, with the reason
+        self.deadly: dict[int, str] = {}  # samples that are not tried again, with the reason
         self.watch: Watch | None = None
 
     def __len__(self) -> int:
@@ -86,8 +86,8 @@ class ClipDataset(Dataset["Sample | Failure | Replaced"]):
         )
 
     def _make(self, epoch: int, index: int, rng: np.random.Generator) -> Sample | Failure:
-        if index in self.hung:
-            return Failure(index, self.hung[index], epoch, hung=True)
+        if index in self.deadly:
+            return Failure(index, self.deadly[index], epoch, deadly=True)
         if self.watch is not None:
             self.watch.begin(epoch, index)
         try:

@@ -17,7 +17,7 @@ from vexp.data.bad_samples import BadSamples, Skipped, Tolerant
 from vexp.data.balance import BalancedOrder, occurrence
 from vexp.data.batch import Batch, Collate, Failure
 from vexp.data.dataset import ClipDataset, Key
-from vexp.data.watchdog import Late, Watch, watched
+from vexp.data.watchdog import AtWork, Watch, watched
 from vexp.errors import UserError
 
 #: what a loader gives
@@ -184,14 +184,16 @@ def _in_time(loader: Iterable[Item], bad: BadSamples | None) -> Iterator[Item]:
         return iter(loader)
     limit = dataset.watch.limit
 
-    def on_hang(late: Late) -> None:
+    def on_loss(sample: AtWork) -> None:
         text = f"is not made within data.sample_timeout={limit:g} seconds, the worker that was at it has been killed"
-        failure = Failure(late.index, f"{dataset.source.name(late.index)}: {text}", late.epoch, hung=True)
+        if sample.crash:
+            text = f"the decoder crashes on it, the worker that was at it died of {sample.crash}"
+        failure = Failure(sample.index, f"{dataset.source.name(sample.index)}: {text}", sample.epoch, deadly=True)
         if bad is None:
             raise UserError(failure.message)
-        bad.hang(failure)
+        bad.lose(failure)
 
-    return watched(loader, dataset.watch, on_hang)
+    return watched(loader, dataset.watch, on_loss)
 
 
 def available_workers() -> int:

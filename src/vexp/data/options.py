@@ -104,7 +104,7 @@ class Data(Checked, ABC):
     )
     max_bad_fraction: float = option(0.05, "part of a split that on_error=skip goes on without", ge=0, le=1)
     sample_timeout: float | None = option(
-        300.0, "a worker that is longer at a sample is killed (null: never)", unit="seconds", gt=0
+        300.0, "a worker that is longer at a sample hangs and is killed (null: never)", unit="seconds", gt=0
     )
     default_epochs: int = option(30, "length of training unless epochs or max_steps is set", unit="epochs", ge=1)
     classes: str | None = option(None, "file with one class name a line")

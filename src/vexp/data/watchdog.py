@@ -1,4 +1,4 @@
-"""A sample that is never made (a decoder that hangs on a damaged file, a file server that does not answer).
+"""Samples that end their worker: a decoder that hangs on a damaged file, a file server that does not answer, a crash.
 
 Each worker writes down what it is at and since when, in memory that it shares with the main process. Where that waits
 for a batch, it looks: a worker that has been at one sample for longer than ``data.sample_timeout`` is killed. Only the
@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -23,16 +23,19 @@ from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 _LOOK = 5.0  # seconds between two looks, at most
 _PID, _SINCE, _EPOCH, _INDEX = range(4)
+#: What a decoder that writes where it must not dies of. (Of SIGKILL and SIGBUS a worker dies where memory is short.)
+_CRASHES = [getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
-    """A sample that has taken so many ``seconds``, in worker process ``pid``."""
+class AtWork:
+    """A sample that worker process ``pid`` has been making for so many ``seconds``; ``crash``: what that died of."""
 
     pid: int
     seconds: float
     epoch: int
     index: int
+    crash: str = ""
 
 
 class Watch:
@@ -58,29 +61,39 @@ class Watch:
         if info is not None:
             self._cells[info.id, _SINCE] = 0
 
-    def at_work(self) -> list[Late]:
+    def at_work(self) -> list[AtWork]:
         """The samples that are being made."""
         now = time.monotonic()
         return [
-            Late(int(cell[_PID]), now - cell[_SINCE], int(cell[_EPOCH]), int(cell[_INDEX]))
+            AtWork(int(cell[_PID]), now - cell[_SINCE], int(cell[_EPOCH]), int(cell[_INDEX]))
             for cell in self._cells.tolist()
             if cell[_SINCE]
         ]
 
-    def overdue(self) -> list[Late]:
-        return [late for late in self.at_work() if late.seconds > self.limit]
+    def overdue(self) -> list[AtWork]:
+        return [sample for sample in self.at_work() if sample.seconds > self.limit]
+
+    def crashed(self, workers: list[Any]) -> list[AtWork]:
+        """The samples whose worker (a process) has died in them, and of nothing else."""
+        died = {
+            process.pid: signal.Signals(-process.exitcode).name
+            for process in workers
+            if not process.is_alive() and -process.exitcode in _CRASHES
+        }
+        return [replace(sample, crash=died[sample.pid]) for sample in self.at_work() if sample.pid in died]
 
     def look_every(self) -> float:
         """Seconds: the ``timeout`` of a DataLoader that is watched."""
         return min(_LOOK, self.limit / 2)
 
-    def end_workers(self, iterator: Any, overdue: list[Late]) -> None:
-        """Kill the workers that are overdue, and see that no other of the same loader outlives it."""
+    def end_workers(self, iterator: Any, lost: list[AtWork]) -> None:
+        """Kill the workers that are ``lost``, and see that no other of the same loader outlives it."""
         pids = {int(pid) for pid in self._cells[:, _PID].tolist()}
-        for late in overdue:
-            with suppress(RuntimeError, ProcessLookupError):  # torch's handler speaks up when a worker is killed
-                os.kill(late.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-                time.sleep(1.0)
+        for sample in lost:
+            if not sample.crash:
+                with suppress(RuntimeError, ProcessLookupError):  # torch's handler speaks up when a worker is killed
+                    os.kill(sample.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+                    time.sleep(1.0)
         with suppress(RuntimeError):
             iterator._shutdown_workers()  # waits a few seconds for each; what its destructor does
         for process in multiprocessing.active_children():
@@ -100,36 +113,43 @@ class Rest(Sampler[Any]):
         return islice(iter(self.batches), self.done, None)
 
 
-def watched(loader: DataLoader[Any], watch: Watch, on_hang: Callable[[Late], None]) -> Iterator[Any]:
-    """What a loader gives, also past samples that hang: those are told to ``on_hang``, which marks them in the data set
-    so that they are not begun again, or raises."""
+def watched(loader: DataLoader[Any], watch: Watch, on_loss: Callable[[AtWork], None]) -> Iterator[Any]:
+    """What a loader gives, also past samples that end their worker: those are told to ``on_loss``, which marks them in
+    the data set so that they are not begun again, or raises."""
     done, part = 0, loader
     while True:
         iterator = iter(part)
-        overdue: list[Late] = []
-        while not overdue:
-            asked = time.monotonic()
-            item = None
-            while item is None and not overdue:
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    return
-                except RuntimeError as error:
-                    if "timed out" not in str(error):
-                        raise
-                    overdue = watch.overdue()
-                    if not watch.at_work() and time.monotonic() - asked > watch.limit:
-                        raise  # nobody is making what is waited for
-            if item is not None:
+        lost: list[AtWork] = []
+        while not lost:
+            try:
+                item, lost = _next(iterator, watch)
+            except StopIteration:
+                return
+            if not lost:
                 done += 1
                 yield item
-        watch.end_workers(iterator, overdue)
+        watch.end_workers(iterator, lost)
         del iterator
         loader._iterator = None  # persistent workers are gone: the next pass starts new ones
-        for late in overdue:
-            on_hang(late)
+        for sample in lost:
+            on_loss(sample)
         part = _rest(loader, done)
+
+
+def _next(iterator: Any, watch: Watch) -> tuple[Any, list[AtWork]]:
+    """The next item of a loader, or the samples that it will never come past."""
+    asked = time.monotonic()
+    while True:
+        try:
+            return next(iterator), []
+        except RuntimeError as error:
+            timed_out = "timed out" in str(error)
+            lost = watch.overdue() if timed_out else watch.crashed(iterator._workers)
+            if lost:
+                return None, lost
+            stuck = not watch.at_work() and time.monotonic() - asked > watch.limit
+            if not timed_out or stuck:  # stuck: nobody is making what is waited for
+                raise
 
 
 def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
