@@ -89,17 +89,23 @@ class Watch:
     def end_workers(self, iterator: Any, lost: list[AtWork]) -> None:
         """Kill the workers that are ``lost``, and see that no other of the same loader outlives it."""
         pids = {int(pid) for pid in self._cells[:, _PID].tolist()}
-        for sample in lost:
-            if not sample.crash:
-                with suppress(RuntimeError, ProcessLookupError):  # torch's handler speaks up when a worker is killed
-                    os.kill(sample.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-                    time.sleep(1.0)
+        for process in iterator._workers:
+            if process.pid in {sample.pid for sample in lost}:
+                _kill(process)
         with suppress(RuntimeError):
             iterator._shutdown_workers()  # waits a few seconds for each; what its destructor does
         for process in multiprocessing.active_children():
             if process.pid in pids:
                 process.kill()
         self._cells.zero_()
+
+
+def _kill(process: Any) -> None:
+    """Kill a worker and wait until it is gone, so that torch's handler of SIGCHLD, which raises, is done with it."""
+    while process.is_alive():
+        with suppress(RuntimeError):
+            process.kill()
+            process.join(0.1)
 
 
 class Rest(Sampler[Any]):
@@ -142,14 +148,29 @@ def _next(iterator: Any, watch: Watch) -> tuple[Any, list[AtWork]]:
     while True:
         try:
             return next(iterator), []
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:  # a dying worker may also break off in the middle of a word
             timed_out = "timed out" in str(error)
-            lost = watch.overdue() if timed_out else watch.crashed(iterator._workers)
+            lost = watch.overdue() if timed_out else _crashed(iterator._workers, watch)
             if lost:
                 return None, lost
+            died = next((worker for worker in iterator._workers if worker.exitcode), None)
+            if died is not None and not isinstance(error, RuntimeError):  # in torch's words
+                name = signal.strsignal(-died.exitcode) if died.exitcode < 0 else f"exit status {died.exitcode}"
+                raise RuntimeError(f"DataLoader worker (pid {died.pid}) is killed by signal: {name}") from error
             stuck = not watch.at_work() and time.monotonic() - asked > watch.limit
             if not timed_out or stuck:  # stuck: nobody is making what is waited for
                 raise
+
+
+def _crashed(workers: list[Any], watch: Watch) -> list[AtWork]:
+    """The samples that have crashed a worker. Its end shows in its pipes some time before the process is gone."""
+    for _ in range(20):
+        with suppress(RuntimeError):  # torch's handler speaks up when it is
+            lost = watch.crashed(workers)
+            if lost or not all(process.is_alive() for process in workers):
+                return lost
+            time.sleep(0.05)
+    return []
 
 
 def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
