@@ -103,7 +103,10 @@ def many(path: Path, count: int) -> list[Path]:
     folder = path.with_name(f"{path.name}.names")
     folder.mkdir(exist_ok=True)
     names = [folder / f"{number:05}{path.suffix}" for number in range(count)]
+    beside = path.with_name(f"{path.name}.index")  # what vexp saves with a proxy
     for name in names:
         if not name.is_symlink():
             name.symlink_to(path)
+            if beside.exists():
+                name.with_name(f"{name.name}.index").symlink_to(beside)
     return names

@@ -63,6 +63,11 @@ class Encoding:
     short_side: int = 256
 
     @property
+    def saves_index(self) -> bool:
+        """Whether reading gains by it: where the file is large and little of it is wanted."""
+        return self.codec == "mjpeg"
+
+    @property
     def options(self) -> dict[str, str]:
         if self.codec == "mjpeg":
             lambda_per_quantiser = 118  # FF_QP2LAMBDA
@@ -83,6 +88,7 @@ def encode(source: Path, target: Path, encoding: Encoding) -> int:
         UserError: the video, or a frame of it, cannot be decoded; or frames were lost on the way.
     """
     from vexp.data.decode import VideoReader
+    from vexp.data.saved_index import index_path, save_index
 
     with VideoReader(source) as reader:
         num_frames, times = reader.num_frames, reader.times
@@ -90,14 +96,19 @@ def encode(source: Path, target: Path, encoding: Encoding) -> int:
         raise UserError(f"{source}: does not say when its frames are shown")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
+    index_part = index_path(part)
     try:
         _write(part, _upright_frames(source, encoding), np.round(times * TICKS).astype(np.int64), encoding)
         with VideoReader(part) as reader:
             if reader.num_frames != num_frames:
                 raise UserError(f"{source}: has {num_frames} frames, its proxy {reader.num_frames}: not kept")
+            if encoding.saves_index:
+                save_index(part, reader.file, index_part)
+                index_part.replace(index_path(target))  # before the proxy: it says itself what it is the index of
         part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        for left in (part, index_part):
+            left.unlink(missing_ok=True)
     return num_frames
 
 
