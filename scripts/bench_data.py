@@ -23,6 +23,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,8 @@ def main() -> None:
     console = Console(stderr=True)
     results = []
     for case in chosen:
+        if args.quick:
+            case = replace(case, per_round=min(case.per_round, 4 * args.batch_size))
         paths = Paths(
             case, names=512, batch_size=args.batch_size, workers=args.workers, device=torch.device(args.device)
         )
