@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from vexp.data.container import MENDING, READ_ERRORS, describe, file_status, open_stream, reason_of, unreadable
 from vexp.data.packet_index import PacketIndex
 from vexp.data.picture import display_matrix, to_rgb, upright
+from vexp.data.saved_index import saved_index
 from vexp.data.video_file import RECENT, identify
 from vexp.errors import UserError
 
@@ -43,7 +44,8 @@ class VideoReader:
     >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
     ...     frames = reader.frames([0, 4, 8])  # uint8 (3, H, W, 3) RGB
 
-    Opening reads the packets of the whole file without decoding, unless this process has opened it before. MP4, MOV,
+    Opening reads the packets of the whole file without decoding, unless this process has opened it before or a proxy's
+    index lies beside it. MP4, MOV,
     Matroska and WebM with trustworthy times are then read by seeking; any other file is decoded from its first frame on
     and counted, and the first time once more for `num_frames`.
     Decoding is single-threaded: the data loader's workers are the parallelism.
@@ -62,7 +64,7 @@ class VideoReader:
         status = file_status(self.path)
         self._container, self._stream = open_stream(self.path, strict)
         self._identity = identify(self.path, status, strict=strict)
-        known = RECENT.recall(self._identity)
+        known = RECENT.recall(self._identity) or saved_index(self.path, status)
         try:
             self.file = known or describe(self._container, self._stream)
         except READ_ERRORS as error:
