@@ -108,13 +108,10 @@ def _class_count(config: Config, file: WeightFile) -> int:
     Raises:
         ConfigError: the file has no such tensor.
     """
-    import torch
-
-    from vexp.model import build_model
+    from vexp.model.skeleton import skeleton
     from vexp.model.weights import adapt
 
-    with torch.device("meta"):
-        three, five = (build_model(config.model, count, pretrained=False) for count in (3, 5))
+    three, five = (skeleton(config.model, count) for count in (3, 5))
     adapt(three, file)
     wider = five.state_dict()
     for key, tensor in three.state_dict().items():

@@ -35,13 +35,15 @@ frozen    -             -        3       1,816  stem.0.weight, stem.1.weight ...
 
 def test_the_table():
     model = net()
-    rows = group_rows(built(model, norm_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}}), model)
+    rows = group_rows(built(model, norm_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}}).param_groups, model)
     assert group_lines(rows) == TABLE.strip().splitlines()
 
 
 def test_the_file_has_every_name():
     model = net()
-    rows = list(csv.DictReader(io.StringIO(group_csv(group_rows(built(model, norm_decay_mult=0.0), model)))))
+    rows = list(
+        csv.DictReader(io.StringIO(group_csv(group_rows(built(model, norm_decay_mult=0.0).param_groups, model))))
+    )
     assert [(row["group"], row["lr"], row["weight_decay"]) for row in rows] == [
         ("base", "0.1", "0.0001"), ("norm", "0.1", "0.0"), ("frozen", "", ""),
     ]  # fmt: skip
@@ -52,10 +54,10 @@ def test_the_file_has_every_name():
 
 def test_one_group_is_one_line():
     model = nn.Linear(3, 2)
-    assert group_lines(group_rows(built(model), model)) == [
+    assert group_lines(group_rows(built(model).param_groups, model)) == [
         "lr 0.1, weight decay 0.0001 for all 2 tensors, 8 parameters"
     ]
-    rows = group_rows(build_optimizer(Rprop(), model, samples_per_step=1), model)
+    rows = group_rows(build_optimizer(Rprop(), model, samples_per_step=1).param_groups, model)
     assert group_lines(rows) == ["lr 0.01, weight decay - for all 2 tensors, 8 parameters"]
 
 
@@ -63,7 +65,7 @@ def test_fifty_groups_stay_readable():
     model = nn.ModuleDict({"net": nn.Sequential(*(nn.Linear(2, 2) for _ in range(50)))})
     keys = {f"net.{i}.": {"lr_mult": 2 + i / 100} for i in range(50)}
     optimizer = built(model, custom_keys=keys)
-    lines = group_lines(group_rows(optimizer, model))
+    lines = group_lines(group_rows(optimizer.param_groups, model))
     assert len(optimizer.param_groups) == 50
     assert len(lines) == 18
     assert lines[9] == "... 34 more groups in param_groups.csv ..."

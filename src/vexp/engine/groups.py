@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from vexp.optim.group_report import group_csv, group_lines, group_rows
 from vexp.optim.lr_policy import Fixed
 from vexp.optim.optimizer import Optimizer
 from vexp.optim.optimizer_more import Rprop
-from vexp.optim.param_groups import build_optimizer
+from vexp.optim.param_groups import build_optimizer, option_groups
 from vexp.tracking.console import RunLog
 
 
@@ -30,6 +31,21 @@ def make_optimizer(exp: Experiment, model: nn.Module) -> torch.optim.Optimizer:
         raise UserError(f"optimizer.{error}") from None
 
 
+def planned_groups(exp: Experiment, model: nn.Module) -> list[dict[str, Any]]:
+    """The parameter groups of ``make_optimizer``, without the optimizer where that can be.
+
+    Raises:
+        UserError: as ``make_optimizer``.
+    """
+    option, samples = exp.config.optimizer, exp.plan.samples_per_step
+    if not isinstance(option, Optimizer):
+        return make_optimizer(exp, model).param_groups
+    try:
+        return option_groups(option, model, samples_per_step=samples)
+    except ValueError as error:
+        raise UserError(f"optimizer.{error}") from None
+
+
 def show_groups(exp: Experiment, optimizer: torch.optim.Optimizer, model: nn.Module, folder: Path, log: RunLog) -> None:
     """Which parameters are trained at which rate: to the log, and whole to param_groups.csv."""
     option, samples = exp.config.optimizer, exp.plan.samples_per_step
@@ -38,7 +54,7 @@ def show_groups(exp: Experiment, optimizer: torch.optim.Optimizer, model: nn.Mod
             f"optimizer.lr: {option.lr:.4g} for {option.base_batch_size} samples a step (optimizer.base_batch_size), "
             f"{option.scaled_lr(samples):.4g} for the {samples} of this run"
         )
-    rows = group_rows(optimizer, model)
+    rows = group_rows(optimizer.param_groups, model)
     first, *others = group_lines(rows)
     log.say(f"parameter groups: {first}" if not others else f"parameter groups: {len(optimizer.param_groups)}")
     for line in [first, *others] if others else []:

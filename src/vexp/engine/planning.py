@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from vexp.config.schema import Config
 from vexp.engine.experiment import Experiment, set_up
-from vexp.engine.groups import make_optimizer
+from vexp.engine.groups import planned_groups
 from vexp.engine.summary import all_warnings
-from vexp.model import build_model
+from vexp.model.skeleton import skeleton
 from vexp.optim.group_report import GroupRow, group_rows
 
 
@@ -55,19 +53,18 @@ def plan_run(config: Config) -> RunPlan:
     """
     exp = set_up(config, prepare=False)
     warnings = all_warnings(exp)
-    with torch.device("meta"):
-        model = build_model(config.model, len(exp.classes), pretrained=False)
-    optimizer = make_optimizer(exp, model)
-    groups = group_rows(optimizer, model)
+    model = skeleton(config.model, len(exp.classes))
+    param_groups = planned_groups(exp, model)
     by_rate: dict[float, list[str]] = {}
-    for group in optimizer.param_groups:
+    for group in param_groups:
         by_rate.setdefault(group["initial_lr"], []).append(group["name"])
     curves = [Curve(tuple(names), rate) for rate, names in by_rate.items()]
     per_epoch, total = exp.plan.steps_per_epoch, exp.total_steps
     evaluate, save = config.eval.every(), config.checkpoint.every()
     has_val = exp.val_set is not None
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     return RunPlan(
-        exp, type(model).__name__, sum(parameter.numel() for parameter in model.parameters()), groups, curves,
+        exp, type(model).__name__, parameters, group_rows(param_groups, model), curves,
         timeline=config.lr_policy.timeline(per_epoch, total),
         evaluations=[
             step for step in range(1, total + 1)

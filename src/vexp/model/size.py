@@ -24,9 +24,9 @@ def measure(option: ModelOption, clip: Sequence[int], num_classes: int) -> Size:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.device("meta"):
-        net = option.build(num_classes).eval()
-        clips = torch.empty(1, *clip)
+    from vexp.model.skeleton import skeleton
+
+    net, clips = skeleton(option, num_classes).eval(), torch.empty(1, *clip, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(clips)
     return Size(sum(parameter.numel() for parameter in net.parameters()), counter.get_total_flops() // 2)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,14 +23,14 @@ class GroupRow:
     names: list[str]
 
 
-def group_rows(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[GroupRow]:
-    """The groups, and a last row of the frozen parameters if there are any."""
+def group_rows(groups: Sequence[dict[str, Any]], model: nn.Module) -> list[GroupRow]:
+    """The groups of an optimizer, and a last row of the frozen parameters if there are any."""
     rows = [
         GroupRow(
             group["name"], group["initial_lr"], group.get("weight_decay"),
             sum(parameter.numel() for parameter in group["params"]), group["param_names"],
         )
-        for group in optimizer.param_groups
+        for group in groups
     ]  # fmt: skip
     frozen = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
     if frozen:

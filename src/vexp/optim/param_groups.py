@@ -76,6 +76,13 @@ def param_groups(
     return list(groups.values())
 
 
+def option_groups(option: Optimizer, model: nn.Module, *, samples_per_step: int) -> list[dict[str, Any]]:
+    """The ``param_groups`` of an ``optimizer`` option, without the optimizer: torch takes seconds to make its first."""
+    weight_decay = getattr(option, "weight_decay", None)
+    lr = option.scaled_lr(samples_per_step)
+    return param_groups(model, lr=lr, weight_decay=weight_decay, paramwise=option.paramwise)
+
+
 def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> torch.optim.Optimizer:
     """The torch optimizer of an ``optimizer`` option over the trainable parameters of ``model``.
 
@@ -85,10 +92,8 @@ def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> 
         ValueError: see ``param_groups``; ``fused=true`` where torch cannot.
     """
     if isinstance(option, Optimizer):
-        lr = option.scaled_lr(samples_per_step)
-        weight_decay = getattr(option, "weight_decay", None)
-        groups = param_groups(model, lr=lr, weight_decay=weight_decay, paramwise=option.paramwise)
-        return replace(option, lr=lr).build(groups)
+        groups = option_groups(option, model, samples_per_step=samples_per_step)
+        return replace(option, lr=option.scaled_lr(samples_per_step)).build(groups)
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer: torch.optim.Optimizer = option.build([p for p in model.parameters() if p.requires_grad])
     several = len(optimizer.param_groups) > 1
