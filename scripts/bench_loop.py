@@ -63,13 +63,14 @@ def whole(exp: Experiment, model: nn.Module, batches: list[Batch], folder: Path)
     """vexp's loop, with its log lines and metrics.jsonl; its CPU seconds."""
     state = run.new_state(exp, model)
     endless = (batches[step % len(batches)] for step in range(exp.total_steps))
-    with RunLog(folder / "log.txt") as log, mock.patch.object(loop, "training_batches", return_value=endless):
-        out = Outputs(exp, folder, log, first_step=1)
+    with (
+        RunLog(folder / "log.txt") as log,
+        mock.patch.object(loop, "training_batches", return_value=endless),
+        Outputs(exp, folder, log, first_step=1) as out,
+    ):
         begin = time.process_time()
         loop.train(exp, state, out)
-        seconds = time.process_time() - begin
-        out.close()
-    return seconds
+        return time.process_time() - begin
 
 
 def main() -> None:
