@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -125,6 +126,23 @@ def test_a_worker_that_the_oom_killer_ends(tmp_path: Path, tiny: list[str], monk
     assert "memory was used up" in str(told)
     assert "is intact; go on with: python -m vexp.train --resume" in str(told)
     assert checkpoint.find(tmp_path / "run" / "checkpoints", on_damage=pytest.fail) is not None
+
+
+def test_after_a_fault_in_a_worker_the_process_can_end(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error's own frames held the loader, whose workers ignore the first SIGTERM: it waited for them for ever."""
+
+    def no_memory(self: VideoSource, index: int) -> object:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(VideoSource, "open", no_memory)
+    told = run(tmp_path, [*tiny, "data.num_workers=2"])
+    assert "/dev/shm is too small" in str(told)
+    assert told.__traceback__ is not None  # still held, as by whoever prints it
+    assert multiprocessing.active_children() == []
 
 
 def test_a_gpu_without_memory(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
