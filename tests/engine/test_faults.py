@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import multiprocessing
 import os
@@ -16,12 +17,18 @@ import torch
 
 from vexp import checkpoint, compose, train
 from vexp.checkpoint.files import _Hashing
+from vexp.config.schema import Config
 from vexp.data.source import VideoSource
 from vexp.engine.faults import explain
 from vexp.engine.run_dir import hold
 from vexp.errors import UserError
 
 SAVED = "step_2.pth"
+
+
+@functools.cache
+def config() -> Config:
+    return compose(["data.batch_size=4"])
 
 
 def killed(pid: int, name: str) -> RuntimeError:
@@ -59,7 +66,7 @@ def killed(pid: int, name: str) -> RuntimeError:
     ],
 )  # fmt: skip
 def test_a_fault_of_the_machine_is_one_paragraph(tmp_path: Path, error: Exception, said: list[str]) -> None:
-    told = explain(error, compose(["data.batch_size=4"]), tmp_path)
+    told = explain(error, config(), tmp_path)
     assert told is not None
     for part in said:
         assert part.format(folder=tmp_path) in str(told)
@@ -69,7 +76,7 @@ def test_a_fault_of_the_machine_is_one_paragraph(tmp_path: Path, error: Exceptio
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), KeyError("x"), OSError(errno.ENOENT, "gone", "/x")])
 def test_a_fault_of_ours_stays_what_it_is(tmp_path: Path, error: Exception) -> None:
-    assert explain(error, compose([]), tmp_path) is None
+    assert explain(error, config(), tmp_path) is None
 
 
 def run(folder: Path, words: list[str]) -> UserError:
