@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,12 +17,18 @@ import torch
 
 from vexp import checkpoint, compose, train
 from vexp.checkpoint.files import _Hashing
+from vexp.config.schema import Config
 from vexp.data.source import VideoSource
 from vexp.engine.faults import explain
 from vexp.engine.run_dir import hold
 from vexp.errors import UserError
 
 SAVED = "step_2.pth"
+
+
+@functools.cache
+def config() -> Config:
+    return compose(["data.batch_size=4"])
 
 
 def killed(pid: int, name: str) -> RuntimeError:
@@ -58,7 +66,7 @@ def killed(pid: int, name: str) -> RuntimeError:
     ],
 )  # fmt: skip
 def test_a_fault_of_the_machine_is_one_paragraph(tmp_path: Path, error: Exception, said: list[str]) -> None:
-    told = explain(error, compose(["data.batch_size=4"]), tmp_path)
+    told = explain(error, config(), tmp_path)
     assert told is not None
     for part in said:
         assert part.format(folder=tmp_path) in str(told)
@@ -68,7 +76,7 @@ def test_a_fault_of_the_machine_is_one_paragraph(tmp_path: Path, error: Exceptio
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), KeyError("x"), OSError(errno.ENOENT, "gone", "/x")])
 def test_a_fault_of_ours_stays_what_it_is(tmp_path: Path, error: Exception) -> None:
-    assert explain(error, compose([]), tmp_path) is None
+    assert explain(error, config(), tmp_path) is None
 
 
 def run(folder: Path, words: list[str]) -> UserError:
@@ -125,6 +133,23 @@ def test_a_worker_that_the_oom_killer_ends(tmp_path: Path, tiny: list[str], monk
     assert "memory was used up" in str(told)
     assert "is intact; go on with: python -m vexp.train --resume" in str(told)
     assert checkpoint.find(tmp_path / "run" / "checkpoints", on_damage=pytest.fail) is not None
+
+
+def test_after_a_fault_in_a_worker_the_process_can_end(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error's own frames held the loader, whose workers ignore the first SIGTERM: it waited for them for ever."""
+
+    def no_memory(self: VideoSource, index: int) -> object:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(VideoSource, "open", no_memory)
+    told = run(tmp_path, [*tiny, "data.num_workers=2"])
+    assert "/dev/shm is too small" in str(told)
+    assert told.__traceback__ is not None  # still held, as by whoever prints it
+    assert multiprocessing.active_children() == []
 
 
 def test_a_gpu_without_memory(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What has changed since a checkpoint is said in full; what cannot work is refused."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from vexp.engine.resume import changes
 from vexp.errors import UserError
 
 
+@functools.cache
 def plain(*words: str) -> dict[str, Any]:
     result: dict[str, Any] = to_plain(compose(list(words)), targets=True)
     return result

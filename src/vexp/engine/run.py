@@ -65,20 +65,26 @@ def _recorded(config: Config, folder: Path, log: RunLog, overrides: Sequence[str
     result: dict[str, Any] = {"status": "failed", "overrides": list(overrides)}
     try:
         result |= _run(config, folder, log)
-    except UserError as error:
-        result["error"] = str(error)
-        raise
     except BaseException as error:
-        told = explain(error, config, folder)
+        told = error if isinstance(error, UserError) else explain(error, config, folder)
         result["error"] = str(told) if told is not None else f"{type(error).__name__}: {error}"
-        log.note(traceback.format_exc())
-        if told is None:
+        if told is not error:
+            log.note(traceback.format_exc())
+        _let_go(error)
+        if told is None or told is error:
             raise
         raise told from error
     finally:
         with suppress(OSError):  # of a full disk: what ended the run is told all the same
             write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what the frames of an error hold: the loaders among it, whose workers would keep the process from ending."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
