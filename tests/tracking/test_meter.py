@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vexp.tracking.meter import Meter
+from vexp.tracking.meter import Meter, TopOne
 from vexp.tracking.options import Log
 
 
@@ -159,3 +159,14 @@ def test_a_state_is_a_copy():
 def test_when_a_line_is_due_in_three_epochs_of_seven_steps(interval, by_epoch, ignore_last, steps):
     log = Log(interval=interval, by_epoch=by_epoch, ignore_last=ignore_last)
     assert [step for step in range(1, 22) if log.due(step, 7)] == steps
+
+
+def test_top_one_is_counted_over_the_batches_of_each_step():
+    """Steps of batches of 2 and 1 clips, then of 1: 2 of 3 right, then none; ties go to the lower class."""
+    meter = Meter(10, reset=False)
+    logits = [torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.5, 0.5]])]
+    first = TopOne(logits, [torch.tensor([0, 0]), torch.tensor([0])])
+    meter.add(1, 3, {"top1_acc": first})
+    meter.add(2, 1, {"top1_acc": TopOne([torch.tensor([[0.0, 1.0]])], [torch.tensor([0])])})
+    assert [values for _, _, values in meter.history()] == [{"top1_acc": 2 / 3}, {"top1_acc": 0.0}]
+    assert meter.mean() == {"top1_acc": 0.5}

@@ -12,8 +12,9 @@ from vexp.data.batch import Batch
 from vexp.engine.experiment import Experiment
 from vexp.engine.state import TrainState
 from vexp.optim.grad import without_gradient
+from vexp.tracking.meter import TopOne
 
-Values = dict[str, Any]  # name -> float, or a scalar tensor still on the device
+Values = dict[str, Any]  # what Meter.add takes: floats, and what is still on the device
 
 
 def train_step(
@@ -45,7 +46,7 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
     config, device = exp.config, exp.device
     channels_last = config.backend.channels_last_on(device)
     samples = sum(sizes)
-    waited, losses, hits = 0.0, [], []
+    waited, losses, top1 = 0.0, [], TopOne()
     for size in sizes:
         asked = time.perf_counter()
         batch = next(batches)
@@ -64,8 +65,9 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         state.scaler.scale(loss).backward()
         losses.append(loss.detach())
         if labels.ndim == 1:  # of several labels a video none is the right one
-            hits.append((logits.detach().argmax(1) == labels).sum() / (samples * views))
-    accuracy = {"top1_acc": _total(hits)} if hits else {}
+            top1.logits.append(logits.detach())
+            top1.labels.append(labels)
+    accuracy = {"top1_acc": top1} if top1.labels else {}
     return {"loss": _total(losses), **accuracy, "time/data": waited}
 
 
