@@ -81,3 +81,10 @@ def test_a_net_of_any_size_takes_no_memory() -> None:
 )  # fmt: skip
 def test_sketch(values: list[float], lines: list[str]) -> None:
     assert sketch(values, height=4) == lines
+
+
+def test_no_file_is_written_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["plan", "epochs=1"])
+    plan.main()
+    assert list(tmp_path.iterdir()) == []

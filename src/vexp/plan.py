@@ -1,11 +1,11 @@
-"""``python -m vexp.plan [overrides] [png=FILE] [out=FILE.csv]``: what a run would do, without doing it.
+"""``python -m vexp.plan [overrides] [png=FILE.png] [out=FILE.csv]``: what a run would do, without doing it.
 
 python -m vexp.plan optimizer=sgd lr=cosine_restart
-python -m vexp.plan experiment=r3d_18 lr.warmup=linear lr.warmup_iters=500 out=lr.csv
+python -m vexp.plan experiment=r3d_18 lr.warmup=linear lr.warmup_iters=500 png=lr.png out=lr.csv
 
 Takes the words of vexp.train. Prints the effective batch, the steps, the parameter groups, the learning rate with its
-turns, when is evaluated and saved, and every warning; draws the learning rate to plan.png (``png=`` names another file)
-and writes it, step by step and for every group, to ``out=``.
+turns, when is evaluated and saved, and every warning. ``png=`` draws the learning rate of every group, ``out=`` writes
+it step by step; without them no file is written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    options, words = take_options(sys.argv[1:], {"png": "plan.png", "out": None})
+    options, words = take_options(sys.argv[1:], {"png": None, "out": None})
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return
@@ -45,8 +45,9 @@ def _main() -> None:
         print("\n".join(sketch([plan.lr(curve, step) for step in _sampled(plan.exp.total_steps)])))
     print("\n".join(line for line in lines if line.startswith("warning: ")))
     try:
-        draw(plan, _file(options["png"]))
-        print(f"drawn in {options['png']}")
+        if options["png"] is not None:
+            draw(plan, _file(options["png"]))
+            print(f"drawn in {options['png']}")
         if options["out"] is not None:
             write_csv(plan, _file(options["out"]))
             print(f"every step in {options['out']}")
