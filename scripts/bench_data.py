@@ -2,10 +2,12 @@
 
     python scripts/bench_data.py                          every case, some ten minutes
     python scripts/bench_data.py --only "340x256 raw"     the cases whose names hold these words
+    python scripts/bench_data.py --footage VIDEO          on one's own frames instead of a generated scene
     python scripts/bench_data.py --quick                  does it run; its figures mean nothing
 
-(a) is decord or JPEG frames, OpenCV steps frame by frame, float32 Normalize, NCTHW, default collate
-(scripts/bench_data_peer.py). (b) is vexp: lists, ClipDataset, one resample, uint8 batch; then `img_norm` on the device.
+(a) is decord or JPEG frames, OpenCV steps frame by frame, float32 Normalize, NCTHW, default collate, as documented
+(scripts/bench_data_peer.py), or mmaction2 0.24.1 itself (scripts/bench_data_mmaction2.py). (b) is vexp: lists,
+ClipDataset, one resample, uint8 batch; then `img_norm` on the device.
 Both draw the same random numbers and end with the same float32 NCTHW tensor on the device. Rounds take turns between
 (a) and (b); the table gives medians over the rounds, ratios are medians of the ratios of the rounds.
 
@@ -64,15 +66,15 @@ def testing() -> dict[str, Any]:
     }
 
 
-def cases_of(size: Size, folder: Path, frames: int) -> list[Case]:
+def cases_of(size: Size, folder: Path, frames: int, footage: Path | None) -> list[Case]:
     """The rows of one frame size. `target`: the ratios that were reached by a prototype."""
     name, small = f"{size[0]}x{size[1]}", size == SIZES[0]
 
     def video(gop: int) -> Callable[[], Path]:
-        return lambda: media.video(folder, size, gop, frames)
+        return lambda: media.video(folder, size, gop, frames, footage)
 
     def raw() -> Path:
-        return media.raw_frames(folder, size, frames)
+        return media.raw_frames(folder, size, frames, footage)
 
     def proxy(encoding: str) -> Callable[[], Path]:
         return lambda: made_proxy(video(250)(), encoding)
@@ -168,6 +170,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="of the loaders")
     parser.add_argument("--device", default="cpu", help="that both paths end on")
     parser.add_argument("--media", type=Path, help="folder that keeps the media; a temporary one, kept between runs")
+    parser.add_argument("--footage", type=Path, help="a video whose frames take the place of the generated scene")
+    parser.add_argument("--mmaction2", help="an interpreter that has it: (a) is mmaction2 itself")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
     parser.add_argument("--quick", action="store_true", help="one round of small, short media")
@@ -177,7 +181,9 @@ def main() -> None:
     folder = args.media or Path(tempfile.gettempdir()) / "vexp_bench_data"
     folder.mkdir(parents=True, exist_ok=True)
     sizes, frames = (SIZES, 300) if not args.quick else (SIZES[:1], 80)
-    chosen = [case for size in sizes for case in cases_of(size, folder, frames) if hold(case.name, args.only)]
+    chosen = [
+        case for size in sizes for case in cases_of(size, folder, frames, args.footage) if hold(case.name, args.only)
+    ]
     if not chosen:
         parser.error(f"--only {args.only!r}: no case has such a name")
     console = Console(stderr=True)
@@ -186,16 +192,18 @@ def main() -> None:
         if args.quick:
             case = replace(case, per_round=min(case.per_round, 4 * args.batch_size))
         paths = Paths(
-            case, names=512, batch_size=args.batch_size, workers=args.workers, device=torch.device(args.device)
-        )
+            case, names=512, batch_size=args.batch_size, workers=args.workers, device=torch.device(args.device),
+            mmaction2=args.mmaction2,
+        )  # fmt: skip
         paths.turn(WARM_UP)  # files in the page cache, libraries loaded
         turns = track(range(1 if args.quick else args.rounds), case.name, console=console, transient=True)
         found = summary([paths.turn(number) for number in turns]) | paths.decoded_per_used(8)
+        paths.peer.close()
         console.print(f"{case.name}: {found['ratio']:.2f} (wall {found['ratio_wall']:.2f})")
         results.append((case, found))
-    title = (
-        f"{args.rounds} rounds, one thread, {args.workers} workers, {processor()}, Python {platform.python_version()}"
-    )
+    measured = "mmaction2 itself" if args.mmaction2 else "the documented path"
+    machine = f"{processor()}, Python {platform.python_version()}"
+    title = f"(a) {measured}; {args.rounds} rounds, one thread, {args.workers} workers, {machine}"
     report(results, title, args.markdown)
     if args.json is not None:
         rows = [{"case": case.name, "target": case.target} | found for case, found in results]

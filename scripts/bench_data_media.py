@@ -1,4 +1,5 @@
-"""Media for scripts/bench_data.py: a textured scene that moves, as video files and as folders of JPEG images."""
+"""Media for scripts/bench_data.py, as video files and as folders of JPEG images: a textured scene that moves, or
+footage of one's own."""
 
 from __future__ import annotations
 
@@ -62,14 +63,33 @@ class Scene:
         return grainy
 
 
-def video(folder: Path, size: tuple[int, int], gop: int, frames: int) -> Path:
-    """The scene as H.264 in MP4 with x264's defaults; made once."""
+class Footage:
+    """The frames of a video file, shown forward and backward by turns until there are enough, at another size."""
+
+    def __init__(self, path: Path, width: int, height: int) -> None:
+        import av
+
+        with av.open(str(path)) as source:
+            self._frames = [
+                frame.reformat(width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
+                for frame in source.decode(video=0)
+            ]
+
+    def frame(self, number: int) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3) RGB."""
+        there_and_back = number % max(1, 2 * len(self._frames) - 2)
+        return self._frames[min(there_and_back, 2 * len(self._frames) - 2 - there_and_back)]
+
+
+def video(folder: Path, size: tuple[int, int], gop: int, frames: int, footage: Path | None) -> Path:
+    """The scene, or the footage, as H.264 in MP4 with x264's defaults; made once."""
     import av
 
-    path = folder / f"{size[0]}x{size[1]}_gop{gop}_{frames}.mp4"
+    path = folder / f"{footage.stem if footage else 'scene'}_{size[0]}x{size[1]}_gop{gop}_{frames}.mp4"
     if path.exists():
         return path
-    scene, part = Scene(*size, frames), path.with_suffix(f".{os.getpid()}.part")
+    scene = Footage(footage, *size) if footage else Scene(*size, frames)
+    part = path.with_suffix(f".{os.getpid()}.part")
     with av.open(str(part), "w", format="mp4") as output:
         stream: Any = output.add_stream("libx264", rate=FRAME_RATE, options={"crf": "23"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
@@ -83,22 +103,37 @@ def video(folder: Path, size: tuple[int, int], gop: int, frames: int) -> Path:
     return path
 
 
-def raw_frames(folder: Path, size: tuple[int, int], frames: int) -> Path:
+def raw_frames(folder: Path, size: tuple[int, int], frames: int, footage: Path | None) -> Path:
     """The frames of the video with GOP 250 as a folder of JPEG images, img_00001.jpg ...; made once."""
     import av
     import simplejpeg
 
-    path = folder / f"{size[0]}x{size[1]}_{frames}_frames"
+    original = video(folder, size, 250, frames, footage)
+    path = folder / f"{original.stem}_{frames}_frames"
     if path.exists():
         return path
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.mkdir()
-    with av.open(str(video(folder, size, 250, frames))) as source:
+    with av.open(str(original)) as source:
         for number, frame in enumerate(source.decode(video=0), start=1):
             content = simplejpeg.encode_jpeg(frame.to_ndarray(format="rgb24"), JPEG_QUALITY, colorsubsampling="420")
             (part / f"img_{number:05}.jpg").write_bytes(content)
     part.replace(path)
     return path
+
+
+def frames_and_size(path: Path) -> tuple[int, tuple[int, int]]:
+    """Number of frames, (width, height), of a video or of a folder of JPEG images."""
+    import cv2
+
+    if path.is_dir():
+        names = sorted(path.glob("img_*.jpg"))
+        height, width = cv2.imread(str(names[0])).shape[:2]
+        return len(names), (width, height)
+    from vexp.data.decode import VideoReader
+
+    with VideoReader(path) as reader:
+        return reader.num_frames, (reader.width, reader.height)
 
 
 def many(path: Path, count: int) -> list[Path]:

@@ -1,4 +1,5 @@
-"""The eager path that scripts/bench_data.py measures against, written from the documentation of mmaction2 0.24:
+"""The eager path that scripts/bench_data.py measures against, written from the documentation of mmaction2 0.24 for the
+libraries of today (scripts/bench_data_mmaction2.py is mmaction2 itself, with those of its time):
 
     DecordInit, DecordDecode  or  RawFrameDecode        every frame whole, in the order of the sample
     Resize, RandomResizedCrop, Resize, Flip             OpenCV, each step on each frame
@@ -13,14 +14,15 @@ same sample and can be compared pixel by pixel.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from bench_data_timing import Figures, emptied, one_thread, timed
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vexp.data.geometry import View
 
@@ -28,42 +30,43 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SHORT_SIDE = 256
 
 Frame = NDArray[np.uint8]
+Drawn = dict[str, Any]
+"""A sample without its pixels: path, frames (numbers, flat), clips, clip_len, total_frames, first (number of the first
+file), box (x, y, width, height) after the resize to the short side, mirrored."""
 
 
-def decord_frames(path: Path) -> tuple[int, Any]:
-    """(number of frames, the opened reader) of a video, read into memory first."""
+def decord_frames(path: Path) -> Any:
+    """Reads frames by their numbers from a video, which is read into memory first."""
     import decord
 
     container = decord.VideoReader(io.BytesIO(path.read_bytes()), num_threads=1)
-    return len(container), lambda numbers: list(container.get_batch(numbers.reshape(-1)).asnumpy())
+    return lambda numbers: list(container.get_batch(numbers).asnumpy())
 
 
-def jpeg_frames(folder: Path) -> tuple[int, Any]:
+def jpeg_frames(folder: Path) -> Any:
     """The same of a folder of images; a repeated frame is decoded once. The JPEG library is the one that vexp uses."""
     import simplejpeg
 
-    def frames(numbers: NDArray[np.int64]) -> list[Frame]:
+    def frames(numbers: Sequence[int]) -> list[Frame]:
         known: dict[int, Frame] = {}
-        for number in numbers.reshape(-1).tolist():
+        for number in numbers:
             if number not in known:
                 content = (folder / f"img_{number + 1:05}.jpg").read_bytes()
                 known[number] = simplejpeg.decode_jpeg(content, "RGB")
-        return [known[number].copy() for number in numbers.reshape(-1).tolist()]
+        return [known[number].copy() for number in numbers]
 
-    return int(folder.resolve().name.split("_")[-2]), frames
+    return frames
 
 
-def spatial(frames: list[Frame], steps: Mapping[str, Any], rng: np.random.Generator) -> list[Frame]:
+def spatial(frames: list[Frame], steps: Mapping[str, Any], sample: Drawn) -> list[Frame]:
     """The steps after sampling, one after the other, on every frame."""
     frames = _resize_short_side(frames)
     height, width = frames[0].shape[:2]
     if "three_crop" in steps:
-        views = steps["three_crop"].plan([View.whole(width, height)], rng)
-        return [crop for view in views for crop in _crop(frames, view)]
-    (view,) = steps["crop"].plan([View.whole(width, height)], rng)
-    size = tuple(steps["resize"].scale)
-    frames = [_resize(frame, size) for frame in _crop(frames, view)]
-    if steps["flip"].plan([View.whole(*size)], rng)[0].mirrored:
+        views = steps["three_crop"].plan([View.whole(width, height)], np.random.default_rng(0))  # nothing is random
+        return [crop for view in views for crop in _crop(frames, [round(edge) for edge in view.box])]
+    frames = [_resize(frame, tuple(steps["resize"].scale)) for frame in _crop(frames, sample["box"])]
+    if sample["mirrored"]:
         _mirror(frames)
     return frames
 
@@ -87,18 +90,79 @@ def formatted(frames: NDArray[np.float32], clip_len: int) -> torch.Tensor:
     return torch.from_numpy(clips.transpose(0, 4, 1, 2, 3))
 
 
+def drawn(path: Path, num_frames: int, size: tuple[int, int], steps: Mapping[str, Any], key: Sequence[int]) -> Drawn:
+    """What is random in a sample, as vexp draws it; ``size``: (width, height) of the frames."""
+    rng = np.random.default_rng([0, *key])
+    numbers = steps["sample"].indices(num_frames, rng)
+    found = {
+        "path": str(path), "frames": numbers.reshape(-1).tolist(), "clips": len(numbers), "clip_len": numbers.shape[1],
+        "total_frames": num_frames, "first": int(path.is_dir()), "box": None, "mirrored": False,
+    }  # fmt: skip
+    if "crop" in steps:
+        (view,) = steps["crop"].plan([View.whole(*_short_side(*size))], rng)
+        (mirrored,) = steps["flip"].plan([View.whole(*steps["resize"].scale)], rng)
+        found |= {"box": [round(edge) for edge in view.box], "mirrored": mirrored.mirrored}
+    return found
+
+
 class EagerDataset(Dataset[Any]):
-    """Samples of files or folders; keys as in `vexp.data.dataset.ClipDataset`."""
+    """Samples that are drawn already."""
 
-    def __init__(self, paths: Sequence[Path], steps: Mapping[str, Any], *, raw: bool) -> None:
-        self.paths, self.steps, self.open = list(paths), dict(steps), jpeg_frames if raw else decord_frames
+    def __init__(self, groups: Sequence[Sequence[Drawn]], steps: Mapping[str, Any], *, raw: bool) -> None:
+        self.samples, self.steps, self.open = [each for group in groups for each in group], steps, _opener(raw)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
-        rng = np.random.default_rng([0, *key])
-        num_frames, read = self.open(self.paths[key[1]])
-        numbers = self.steps["sample"].indices(num_frames, rng)
-        frames = spatial(read(numbers), self.steps, rng)
-        return formatted(normalised(frames), numbers.shape[1]), 0
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
+        sample = self.samples[number]
+        frames = spatial(self.open(Path(sample["path"]))(sample["frames"]), self.steps, sample)
+        return formatted(normalised(frames), sample["clip_len"]), 0
+
+
+class Eager:
+    """The path, with the verbs of ``bench_data_mmaction2.Mmaction2``."""
+
+    def __init__(self, steps: Mapping[str, Any], *, raw: bool, workers: int) -> None:
+        self.steps, self.raw, self.workers = dict(steps), raw, workers
+
+    def samples(self, drawn: Sequence[Drawn]) -> tuple[torch.Tensor, Figures]:
+        """A batch, float32 (N, views, 3, T, H, W), and the seconds a sample that it took."""
+        dataset = EagerDataset([drawn], self.steps, raw=self.raw)
+        return _seconds(len(drawn), lambda: default_collate([dataset[at] for at in range(len(drawn))])[0])
+
+    def spatial(self, drawn: Sequence[Drawn]) -> tuple[torch.Tensor, Figures]:
+        """The same from the decoded frames on."""
+        decoded = [_opener(self.raw)(Path(sample["path"]))(sample["frames"]) for sample in drawn]
+
+        def batch() -> torch.Tensor:
+            pairs = zip(decoded, drawn, strict=True)
+            made = [normalised(spatial(frames, self.steps, sample)) for frames, sample in pairs]
+            stacked: torch.Tensor = default_collate([formatted(clip, drawn[0]["clip_len"]) for clip in made])
+            return stacked
+
+        return _seconds(len(drawn), batch)
+
+    def loader(self, groups: Sequence[Sequence[Drawn]]) -> Figures:
+        """Seconds a clip, through a loader with worker processes."""
+        loader: Any = DataLoader(
+            EagerDataset(groups, self.steps, raw=self.raw), batch_size=len(groups[0]), num_workers=self.workers,
+            multiprocessing_context="fork", worker_init_fn=one_thread,
+        )  # fmt: skip
+        cpu, wall = emptied(loader, list(groups))
+        return {"cpu": cpu, "wall": wall}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _seconds(count: int, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Figures]:
+    batch, cpu, wall = timed(work)
+    return batch, {"cpu": cpu / count, "wall": wall / count}
+
+
+def _opener(raw: bool) -> Callable[[Path], Any]:
+    return jpeg_frames if raw else decord_frames
 
 
 def _resize(frame: Frame, size: tuple[int, ...]) -> Frame:
@@ -110,13 +174,16 @@ def _resize(frame: Frame, size: tuple[int, ...]) -> Frame:
 
 def _resize_short_side(frames: list[Frame]) -> list[Frame]:
     height, width = frames[0].shape[:2]
+    return [_resize(frame, _short_side(width, height)) for frame in frames]
+
+
+def _short_side(width: int, height: int) -> tuple[int, int]:
     factor = SHORT_SIDE / min(height, width)
-    size = int(width * factor + 0.5), int(height * factor + 0.5)
-    return [_resize(frame, size) for frame in frames]
+    return int(width * factor + 0.5), int(height * factor + 0.5)
 
 
-def _crop(frames: list[Frame], view: View) -> list[Frame]:
-    left, top, width, height = (round(edge) for edge in view.box)
+def _crop(frames: list[Frame], box: Sequence[int]) -> list[Frame]:
+    left, top, width, height = box
     return [frame[top : top + height, left : left + width] for frame in frames]
 
 
