@@ -66,6 +66,8 @@ class ImgNorm(Checked):
         Raises:
             UserError: the frames have another number of channels than ``mean``.
         """
+        import torch
+
         if frames.shape[-1] != len(self.mean):
             raise UserError(
                 f"img_norm.mean={show(self.mean)}: the frames have {frames.shape[-1]} channels; "
@@ -73,13 +75,12 @@ class ImgNorm(Checked):
             )
         if self.to_bgr:
             frames = frames.flip(-1)
-        frames = frames.permute(0, 4, 1, 2, 3)
-        if not channels_last:
-            frames = frames.contiguous()  # while a value is one byte
+        layout = torch.preserve_format if channels_last else torch.contiguous_format
+        values = frames.permute(0, 4, 1, 2, 3).to(torch.float32, memory_format=layout)
         mean, scale = _constants(tuple(self.mean), tuple(self.std), frames.device)
         if self.adjust_magnitude and magnification is not None:
             scale = scale * magnification.view(-1, 2, 1, 1, 1)
-        return (frames - mean).mul_(scale)  # converted on the way through the subtraction: uint8 is read once
+        return values.sub_(mean).mul_(scale)
 
 
 @lru_cache
