@@ -48,11 +48,13 @@ def _main() -> None:
     config.backend.compile = False  # what is exported is the net itself
     trained = open_trained(config, path, content)
     done = export(trained, out or run_folder(path) / "export" / f"model{FORMATS[form]}", form=form, split=split)
-    batch = "any" if done.dynamic else "1"
+    batch = "any" if done.parity.dynamic else "1"
     print(f"{done.path}: clips float32 ({batch}, {', '.join(map(str, done.shape))}) -> {len(trained.classes)} logits")
-    if not done.dynamic:
-        print(f"  one clip at a time: {done.why_fixed}")
-    print(f"  run and compared: largest difference {done.difference:.2g}, largest logit {done.largest:.3g}")
+    if not done.parity.dynamic:
+        print(f"  one clip at a time: {done.parity.why_fixed}")
+    print(
+        f"  run and compared: largest difference {done.parity.difference:.2g}, largest logit {done.parity.largest:.3g}"
+    )
     print(f"  {done.path.name}.json says how clips are made and what the classes are")
 
 

@@ -26,6 +26,8 @@ NEEDED = {
     **{("data", name): LISTS for name in ("video_list", "raw_frames", "kinetics", "ucf101", "hmdb51")},
     ("data", "something_something"): [*LISTS, "~pipeline.train.flip"],  # left and right differ in meaning
     ("data", "folder"): ["data.root=videos"],
+    # Its ten crops mirror, which changes the classes of data=motion.
+    ("experiment", "tsn_k400"): ["data=folder", "data.root=videos"],
     ("transform", "torchvision"): ["pipeline.train.added._target_=torchvision.transforms.v2.RandomGrayscale"],
 }
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_nets import small_net
 from torch import Tensor, nn
 
 from vexp.data.motion import ensure_motion
@@ -31,19 +31,6 @@ DOCUMENTED = {
     "x3d_m": x3d.x3d,
 }
 
-#: name -> clip (T, H, W) on which a CPU trains the net in a minute; (4, 64, 64) where nothing is said
-SMALL = {
-    "slowfast_r50": (16, 64, 64),
-    "i3d_r50": (16, 64, 64),
-    "i3d_nl_r50": (16, 64, 64),  # less leaves its non-local blocks a single position to look at
-    "c3d": (16, 112, 112),  # its only input
-    "r2plus1d_r34": (8, 64, 64),
-    "ircsn_r50": (16, 64, 64),
-    "ipcsn_r152": (16, 64, 64),
-    "s3d": (16, 224, 224),  # averages over 7 x 7 in the end
-    "mvit_v1_b": (8, 64, 64),
-    "mvit_v2_s": (8, 64, 64),
-}
 #: The last block of MViTv2 is read at the class token alone, which has no position and is not pooled.
 OUT_OF_REACH = {
     "mvit_v2_s": [f"blocks.15.attn.{part}" for part in ("rel_pos_h", "rel_pos_w", "rel_pos_t", "pool_q.pool.weight")]
@@ -108,26 +95,6 @@ def eight_clips(size: tuple[int, int, int], folder: Path) -> tuple[Tensor, Tenso
         clips.append(torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1)
         labels.append(int(label))
     return F.interpolate(torch.stack(clips), size), torch.tensor(labels)
-
-
-def small_net(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The net without its random parts, and a small clip for it; transformers for 224 pixels are made for fewer."""
-    from torchvision.models.video import mvit
-    from torchvision.ops import StochasticDepth
-
-    size = SMALL.get(name, (4, 64, 64))
-    if name.startswith("mvit"):  # its makers say 224 themselves
-        make, ours = mvit._mvit, {"spatial_size": size[1:], "temporal_size": size[0]}
-        with mock.patch.object(mvit, "_mvit", lambda **theirs: make(**theirs | ours)):
-            net = CATALOGUE[name].option().build(num_classes)
-    elif name == "timesformer_divst":
-        net = zoo.TimeSformer(num_frames=size[0], img_size=size[1], drop_path=0).build(num_classes)
-    else:
-        net = CATALOGUE[name].option().build(num_classes)
-    for part in net.modules():
-        if isinstance(part, nn.Dropout | StochasticDepth):
-            part.p = 0.0
-    return net, size
 
 
 @pytest.mark.slow

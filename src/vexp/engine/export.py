@@ -33,12 +33,10 @@ _BATCHES = (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Parity:
     """``difference``: the largest between the exported and the own logits; ``largest``: of the own ones;
     ``dynamic``: whether the batch may have any size, ``why_fixed`` where not."""
 
-    path: Path
-    shape: list[int]
     difference: float
     largest: float
     why_fixed: str
@@ -46,6 +44,15 @@ class Exported:
     @property
     def dynamic(self) -> bool:
         return not self.why_fixed
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """``shape``: of one clip, [C, T, H, W]."""
+
+    path: Path
+    shape: list[int]
+    parity: Parity
 
 
 def export(trained: Trained, path: Path, *, form: str, split: str) -> Exported:
@@ -64,26 +71,34 @@ def export(trained: Trained, path: Path, *, form: str, split: str) -> Exported:
     absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if absent:
         raise UserError(f"format={form}: needs {', '.join(absent)}; pip install 'vexp[export]'")
-    model = trained.model.to("cpu").eval()
     shape = input_shape(trained.config, split)
-    write, run = (_write_onnx, _run_onnx) if form == "onnx" else (_write_torch, _run_torch)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        why_fixed = _write_somehow(write, model, shape, part)
-        difference, largest = _compare(model, run(part), shape, batches=(1,) if why_fixed else _BATCHES)
-        done = Exported(path, shape, difference, largest, why_fixed)
-        if not difference <= _TOLERANCE * largest:
-            raise UserError(
-                f"{path}: the exported file gives other logits than the net: they differ by up to {difference:.3g}, "
-                f"the largest is {largest:.3g}; it is not kept"
-            )
+        done = Exported(path, shape, write_net(trained.model.to("cpu").eval(), shape, part, form=form))
         contract = json.dumps(_contract(trained, done, part, form, split), indent=2, ensure_ascii=False)
         path.with_name(path.name + ".json").write_text(contract + "\n", encoding="utf-8")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return done
+
+
+def write_net(model: nn.Module, shape: list[int], path: Path, *, form: str) -> Parity:
+    """Write a net, in eval mode on the CPU, for clips of ``shape``, [C, T, H, W]; the file has then been run.
+
+    Raises:
+        UserError: the net cannot be exported, with torch's reason; the file gives other logits.
+    """
+    write, run = (_write_onnx, _run_onnx) if form == "onnx" else (_write_torch, _run_torch)
+    why_fixed = _write_somehow(write, model, shape, path)
+    difference, largest = _compare(model, run(path), shape, batches=(1,) if why_fixed else _BATCHES)
+    if not difference <= _TOLERANCE * largest:
+        raise UserError(
+            f"{type(model).__name__}: the exported file gives other logits than the net: they differ by up to "
+            f"{difference:.3g}, the largest is {largest:.3g}; it is not kept"
+        )
+    return Parity(difference, largest, why_fixed)
 
 
 def input_shape(config: Config, split: str) -> list[int]:
@@ -167,7 +182,7 @@ def _compare(
 
 def _contract(trained: Trained, done: Exported, part: Path, form: str, split: str) -> dict[str, Any]:
     config, norm = trained.config, trained.config.img_norm
-    batch: int | str = "any" if done.dynamic else 1
+    batch: int | str = "any" if done.parity.dynamic else 1
     multi_label = bool(getattr(config.loss, "multi_label", False))
     return {
         "file": done.path.name,
@@ -192,14 +207,18 @@ def _contract(trained: Trained, done: Exported, part: Path, form: str, split: st
             "meaning": f"logits; {'a sigmoid of each' if multi_label else 'softmax over the last axis'} gives "
             "probabilities",
         },
-        "batch_is_fixed_because": done.why_fixed or None,
+        "batch_is_fixed_because": done.parity.why_fixed or None,
         "preprocessing": {
             "split": split,
             "steps": to_plain(config, targets=True)["pipeline"][split if getattr(config.pipeline, split) else "val"],
             "view_reduction": config.eval.view_reduction,
         },
         "classes": trained.classes,
-        "parity": {"largest_difference": done.difference, "largest_logit": done.largest, "tolerance": _TOLERANCE},
+        "parity": {
+            "largest_difference": done.parity.difference,
+            "largest_logit": done.parity.largest,
+            "tolerance": _TOLERANCE,
+        },
     }
 
 

@@ -65,7 +65,7 @@ class Optimizer(Checked):
 
     def scaled_lr(self, samples_per_step: int) -> float:
         """The base learning rate of a run whose optimizer steps see so many samples."""
-        return self.lr if self.base_batch_size is None else self.lr * samples_per_step / self.base_batch_size
+        return self.lr if self.base_batch_size is None else self.lr * (samples_per_step / self.base_batch_size)
 
     def build(self, params: Iterable[Any]) -> torch.optim.Optimizer:
         """The torch optimizer over parameters or groups of them (dicts with ``params``).

@@ -1,0 +1,66 @@
+"""The recipes of conf/experiment: each composes, and says what its source says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vexp.config.compose import compose
+from vexp.config.paths import conf_dir
+from vexp.data.pipeline import make_clips
+from vexp.data.source import ArrayReader
+
+NAMES = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+
+#: Name -> epochs, learning rate at the batch of the source, that batch, (views, frames, height, width) of the test.
+PUBLISHED = {
+    "tsn_k400": (100, 0.01, 8 * 32, (10, 25, 224, 224)),
+    "tsm_k400": (50, 0.01, 8 * 8, (1, 8, 224, 224)),
+    "tsm_sthv2": (50, 0.0075, 8 * 6, (6, 8, 256, 256)),
+    "tsm_ucf101": (25, 0.0015, 8 * 12, (1, 8, 224, 224)),
+    "slowonly_k400": (256, 0.1, 8 * 8, (30, 4, 256, 256)),
+    "slowfast_k400": (256, 0.1, 8 * 8, (30, 32, 256, 256)),
+    "r2plus1d_k400": (180, 0.1, 8 * 8, (30, 8, 256, 256)),
+    "x3d_m_k400": (300, 0.1, 8 * 16, (30, 16, 256, 256)),
+    "mvit_b_k400": (200, 1.6e-3, 512, (5, 16, 224, 224)),
+}
+
+
+def test_every_recipe_of_the_table_is_there() -> None:
+    assert set(NAMES) == set(PUBLISHED) | {"r3d_18", "finetune"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_says_what_its_source_says(name: str) -> None:
+    config = compose([f"experiment={name}", "data=folder", "data.root=videos"])
+    epochs, rate, batch, (views, *view) = PUBLISHED[name]
+    assert config.epochs == epochs
+    assert config.optimizer.scaled_lr(batch) == rate
+    reader = ArrayReader(np.zeros((100, 256, 340, 3), np.uint8))
+    clips = make_clips(reader, config.pipeline.of("test"), np.random.default_rng(0), lazy=True)
+    assert clips.plan.views == views
+    assert list(clips.plan.view_shape) == [*view, 3]
+    text = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
+    assert "configs/" in text  # the file that it was taken from
+    assert f"experiment={name} data=" in text
+
+
+def test_something_something_is_not_mirrored() -> None:
+    assert "flip" not in compose(["experiment=tsm_sthv2"]).pipeline.train
+    assert "flip" in compose(["experiment=tsm_k400"]).pipeline.train
+
+
+def test_the_warm_up_of_x3d_starts_at_a_tenth_and_ends_with_the_cosine() -> None:
+    policy = compose(["experiment=x3d_m_k400"]).lr_policy
+    at = [policy.lr_at(0.1, step=step, steps_per_epoch=10, total_steps=3000) for step in (0, 350, 1500)]
+    np.testing.assert_allclose(at, [0.01, 0.05 * (1 + np.cos(np.pi * 350 / 3000)), 0.05], rtol=1e-3)
+
+
+def test_the_fine_tuning_recipe_has_the_mean_and_std_of_its_weights() -> None:
+    config = compose(["experiment=finetune"])
+    mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # torchvision's R3D_18_Weights
+    np.testing.assert_allclose(config.img_norm.mean, [255 * value for value in mean], atol=0.01)
+    np.testing.assert_allclose(config.img_norm.std, [255 * value for value in std], atol=0.01)
+    assert Path(str(config.model.weights.path)).name == config.model.name
