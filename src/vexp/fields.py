@@ -26,6 +26,8 @@ def option(
     doc: str = "",
     *,
     unit: str = "",
+    accepts: str = "",
+    see: Sequence[str] = (),
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
@@ -40,6 +42,8 @@ def option(
         default: the one place where the default is written; leave it out for a value that must be given.
         doc: what the value does, in one sentence.
         unit: of the value ("epochs", "pixels", "frames" ...); empty where it has none.
+        accepts: the types, where the annotation is Any ("int or list of int").
+        see: dotted keys of other groups that matter together with this one. Those that ``doc`` names need no entry.
         ge, gt, le, lt: bounds; for a list they hold for every entry.
         choices: the allowed words.
         length: the exact number of entries of a list.
@@ -48,6 +52,8 @@ def option(
     metadata = {
         "doc": doc,
         "unit": unit,
+        "accepts": accepts,
+        "see": tuple(see),
         "bounds": {
             name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None
         },

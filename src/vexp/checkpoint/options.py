@@ -16,11 +16,13 @@ def _positive_or_unlimited(value: int) -> str | None:
 class Checkpoint(Checked):
     """The ``checkpoint`` group (mmcv's ``checkpoint_config``). The best one (eval.save_best) is kept beside these."""
 
-    interval: int = option(-1, "epochs (steps) between checkpoints; -1: never")
-    by_epoch: bool = option(True, "count epochs; false: optimizer steps")
+    interval: int = option(-1, "from one checkpoint to the next; -1: never", unit="epochs (steps)")
+    by_epoch: bool = option(True, "interval counts epochs; false: optimizer steps", see=("checkpoint.interval",))
     save_optimizer: bool = option(True, "keep what resuming needs; false: weights only, which cannot be resumed")
     out_dir: str | None = option(None, "where checkpoints go; null: checkpoints/ of the run folder")
-    max_keep_ckpts: int = option(-1, "newest periodic checkpoints kept; -1: all", check=_positive_or_unlimited)
+    max_keep_ckpts: int = option(
+        -1, "newest periodic checkpoints kept; -1: all", unit="checkpoints", check=_positive_or_unlimited
+    )
     save_last: bool = option(True, "write one after the last step whatever the interval")
     background: bool = option(
         True, "write from a copy in memory while training goes on; false: training waits, the copy is saved"

@@ -36,7 +36,7 @@ def _device(value: str) -> str | None:
 class Dist(Checked):
     """The ``dist`` group: the processes of one run."""
 
-    nproc: int = option(1, "processes that share one run", ge=1, check=_one_process)
+    nproc: int = option(1, "processes that share one run", unit="processes", ge=1, check=_one_process)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,17 +68,21 @@ class Config(Checked):
     dist: Dist = field(default_factory=Dist)
     sweep: Sweep = field(default_factory=Sweep)
 
-    epochs: int | None = option(None, "length of training; null: data.default_epochs, unless max_steps is set", ge=1)
+    epochs: int | None = option(
+        None, "length of training; null: data.default_epochs, unless max_steps is set", unit="epochs", ge=1
+    )
     max_steps: int | None = option(None, "length of training in optimizer steps, instead of epochs", unit="steps", ge=1)
-    seed: int = option(0, "of weights, order, frames and crops: the same seed gives the same run", ge=0)
-    deterministic: bool = option(False, "only algorithms that repeat to the bit, or an error where there is none")
+    seed: int = option(0, "seed of weights, order, frames and crops: the same seed gives the same run", ge=0)
+    deterministic: bool = option(
+        False, "only algorithms that repeat to the bit, or an error where there is none; not with cudnn_benchmark"
+    )
     cudnn_benchmark: bool = option(
         False, "let cuDNN time its convolutions and take the fastest (may differ from run to run)"
     )
     diff_rank_seed: bool = option(False, "each process seeds its model's random numbers differently (dropout)")
-    device: str = option("auto", "auto (a GPU if there is one), cpu, cuda, cuda:N", check=_device)
+    device: str = option("auto", "where the net runs: auto (a GPU if there is one), cpu, cuda, cuda:N", check=_device)
     run_name: str | None = option(None, "folder of the run below out_root; null: the experiment's name, or the data's")
-    out_root: str = option("runs", "where run folders are made")
+    out_root: str = option("runs", "folder in which run folders are made")
     resume: str | None = option(
         None, "go on from a checkpoint: auto (the newest of this run folder), a file or a run folder"
     )

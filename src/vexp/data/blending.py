@@ -20,7 +20,9 @@ class Blending(Checked):
     """
 
     mixup_alpha: float | None = option(None, "mixup's share is drawn from Beta(alpha, alpha); null: no mixup", gt=0)
-    cutmix_alpha: float | None = option(None, "the same of CutMix, whose share is the area; null: no CutMix", gt=0)
+    cutmix_alpha: float | None = option(
+        None, "CutMix's share, which is an area, is drawn from Beta(alpha, alpha); null: no CutMix", gt=0
+    )
     probability: float = option(1.0, "share of the batches that are mixed", ge=0, le=1)
 
     def apply(self, frames: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,6 +17,8 @@ from vexp.data.step import SpatialTransform
 from vexp.data.view import Size, View, shared_size
 from vexp.fields import option, show
 
+_SIZE = "int or list of 2 int"
+
 
 def _size_rule(value: Any) -> str | None:
     sides = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
@@ -101,7 +103,7 @@ class RandomResizedCrop(SpatialTransform):
 class RandomCrop(SpatialTransform):
     """A crop of fixed size at a uniform place, one place for the whole clip."""
 
-    size: Any = option(doc="size of the crop: an int or [width,height]", unit="pixels", check=_size_rule)
+    size: Any = option(doc="size of the crop: an int or [width,height]", unit="pixels", accepts=_SIZE, check=_size_rule)
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
@@ -114,7 +116,9 @@ class RandomCrop(SpatialTransform):
 class CenterCrop(SpatialTransform):
     """The centre of the frame; with an odd margin the larger half is right and below."""
 
-    crop_size: Any = option(doc="size of the crop: an int or [width,height]", unit="pixels", check=_size_rule)
+    crop_size: Any = option(
+        doc="size of the crop: an int or [width,height]", unit="pixels", accepts=_SIZE, check=_size_rule
+    )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
@@ -130,7 +134,9 @@ class ThreeCrop(SpatialTransform):
     leaves the last column (row) out, as in mmaction2.
     """
 
-    crop_size: Any = option(doc="size of each crop: an int or [width,height]", unit="pixels", check=_size_rule)
+    crop_size: Any = option(
+        doc="size of each crop: an int or [width,height]", unit="pixels", accepts=_SIZE, check=_size_rule
+    )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
@@ -155,7 +161,9 @@ class TenCrop(SpatialTransform):
 
     mirrors: ClassVar[str] = "some views"
 
-    crop_size: Any = option(doc="size of each crop: an int or [width,height]", unit="pixels", check=_size_rule)
+    crop_size: Any = option(
+        doc="size of each crop: an int or [width,height]", unit="pixels", accepts=_SIZE, check=_size_rule
+    )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
@@ -175,12 +183,15 @@ class MultiScaleCrop(SpatialTransform):
     input_size: Any = option(
         doc="input size of the model: an int or [width,height]; sides that nearly have it snap to it",
         unit="pixels",
+        accepts=_SIZE,
         check=_size_rule,
     )
     scales: list[float] = option([1.0], "sides as shares of the frame's short side", gt=0, le=1, check=_scales_rule)
-    max_wh_scale_gap: int = option(1, "how far apart in the list the scales of width and height may be", ge=0)
+    max_wh_scale_gap: int = option(1, "how far apart in the list of scales those of width and height may be", ge=0)
     random_crop: bool = option(False, "place the crop anywhere instead of on a grid point")
-    num_fixed_crops: int = option(5, "grid points without random_crop: 5 or 13", check=_fixed_crops_rule)
+    num_fixed_crops: int = option(
+        5, "places of the crop without random_crop: 5 or 13", unit="places", check=_fixed_crops_rule
+    )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)

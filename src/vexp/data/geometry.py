@@ -77,8 +77,13 @@ class Resize(SpatialTransform):
     Kept ratios round both sides as ``int(side * factor + 0.5)``.
     """
 
-    scale: Any = option(doc="[width,height], [-1,short_side] or a factor such as 0.5", unit="pixels", check=_scale_rule)
-    keep_ratio: bool = option(True, "keep width / height")
+    scale: Any = option(
+        doc="new size: [width,height], [-1,short_side] or a factor such as 0.5",
+        unit="pixels",
+        accepts="list of 2 int, or float",
+        check=_scale_rule,
+    )
+    keep_ratio: bool = option(True, "keep width / height, so that scale is a limit; false: exactly scale")
     interpolation: str = option("bilinear", "how pixels are interpolated", choices=INTERPOLATIONS)
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ def _choice_of_samples(value: Any) -> str | None:
 class Split(Checked):
     """Where one split's samples are listed, and which of them are taken."""
 
-    ann_file: str | None = option(None, "list file of the split")
+    ann_file: str | None = option(None, "file that lists the samples of the split")
     data_prefix: str | None = option(None, "folder that paths of the list are relative to; null: the list's own folder")
     from_split: str | None = option(
         None, "take the samples of this split instead, as its own options choose them", choices=SPLITS
@@ -48,9 +48,11 @@ class Split(Checked):
     indices: Any = option(
         None,
         "only these samples: n = the first n, -n = the last n, 0.1 = a tenth of every class by split_seed, a list",
+        unit="samples",
+        accepts="int, float or list of int, or null",
         check=_choice_of_samples,
     )
-    per_class: int | None = option(None, "at most so many of each class, the first", unit="samples", ge=1)
+    per_class: int | None = option(None, "at most so many samples of each class, the first", unit="samples", ge=1)
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
@@ -63,6 +65,8 @@ class Split(Checked):
 
 @dataclass(kw_only=True, slots=True)
 class TrainSplit(Split):
+    """The training split: how its samples are ordered and drawn, too."""
+
     shuffle: bool = option(True, "a new random order every epoch (a function of seed and epoch)")
     class_balance: float = option(
         0.0,
@@ -84,13 +88,26 @@ class TrainSplit(Split):
 class Data(Checked, ABC):
     """Base of every data option. One's own data set subclasses it and defines ``source``."""
 
-    batch_size: int = option(8, "samples in a batch on each device", unit="samples", ge=1)
-    eval_batch_size: int | None = option(None, "the same for evaluation; null: batch_size", unit="samples", ge=1)
+    batch_size: int = option(
+        8,
+        "samples in a batch on each device",
+        unit="samples",
+        ge=1,
+        see=("grad.accumulate", "optimizer.base_batch_size"),
+    )
+    eval_batch_size: int | None = option(
+        None, "samples in a batch of evaluation; null: batch_size", unit="samples", ge=1
+    )
     num_workers: int | None = option(
-        None, "processes that make samples (0: none); null: one a core, at most 8. Never changes a result", ge=0
+        None,
+        "processes that make samples (0: none); null: one a core, at most 8. Never changes a result",
+        unit="processes",
+        ge=0,
     )
     mp_context: str | None = option(
-        None, "how those processes start; null: fork, where there is one", choices=("fork", "spawn", "forkserver")
+        None,
+        "how the processes of num_workers start; null: fork, where there is one",
+        choices=("fork", "spawn", "forkserver"),
     )
     decoding_backend: str = option(
         "auto",
@@ -106,11 +123,19 @@ class Data(Checked, ABC):
     sample_timeout: float | None = option(
         300.0, "a worker that is longer at a sample hangs and is killed (null: never)", unit="seconds", gt=0
     )
-    default_epochs: int = option(30, "length of training unless epochs or max_steps is set", unit="epochs", ge=1)
-    classes: str | None = option(None, "file with one class name a line")
-    directional: bool = option(False, "left and right differ in meaning: mirroring is refused")
-    flip_label_map: dict[str, str] = option({}, "what a class becomes when mirrored, by name: {left: right}")
-    split_seed: int = option(0, "of hold_out and of a fraction in indices; apart from seed, so that runs compare", ge=0)
+    default_epochs: int = option(
+        30, "length of training unless epochs or max_steps is set", unit="epochs", ge=1, see=("epochs", "max_steps")
+    )
+    classes: str | None = option(
+        None, "file with one class name a line, in the order of the labels; null: from the lists or folders"
+    )
+    directional: bool = option(
+        False, "left and right differ in meaning: steps that mirror are refused; or give flip_label_map"
+    )
+    flip_label_map: dict[str, str] = option({}, "what a class becomes when a clip is mirrored, by name: {left: right}")
+    split_seed: int = option(
+        0, "seed of hold_out and of a fraction in indices; apart from the run's seed, so that runs compare", ge=0
+    )
     train: TrainSplit = field(default_factory=TrainSplit)
     val: Split = field(default_factory=Split)
     test: Split = field(default_factory=Split)
@@ -177,9 +202,11 @@ class ListData(Data, ABC):
     """Base of the data options whose splits are list files."""
 
     format: str = option(
-        "auto", "of the lists; auto: recognised from the file, and said in the log", choices=("auto", *FORMATS)
+        "auto", "format of the lists; auto: recognised from the file, and said in the log", choices=("auto", *FORMATS)
     )
-    separator: str | None = option(None, "of path and label or of columns; null: the format's own (blank, comma, tab)")
+    separator: str | None = option(
+        None, "what stands between path and label or between columns; null: as format has it (blank, comma, tab)"
+    )
     multi_label: bool | None = option(None, "a sample may have several labels; null: if one of the training list has")
     file_name: str | None = option(
         None, "file of a sample, from the row's columns: '{label}/{youtube_id}.mp4'; null: as the data set is published"
@@ -284,10 +311,10 @@ class Folder(Data):
 class Motion(Data):
     """The embedded set: eight classes that differ only in motion, made on first use as real H.264 files."""
 
-    cache_dir: str | None = option(None, "where it is made; null: $VEXP_CACHE or ~/.cache/vexp")
-    motion_seed: int = option(0, "another number is another set", ge=0)
-    train_clips: int = option(60, "training clips a class", ge=1)
-    val_clips: int = option(16, "validation clips a class", ge=1)
+    cache_dir: str | None = option(None, "folder in which the set is made; null: $VEXP_CACHE or ~/.cache/vexp")
+    motion_seed: int = option(0, "seed of the videos: another number is another set", ge=0)
+    train_clips: int = option(60, "training clips of each class", unit="clips", ge=1)
+    val_clips: int = option(16, "validation clips of each class", unit="clips", ge=1)
 
     def prepare(self) -> None:
         from vexp.data import motion

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: ITU-R 601 luma, the grey of torchvision and of OpenCV.
 _GREY = np.array([0.2989, 0.587, 0.114])
+_FACTOR = "float or list of 2 float"
 
 
 def _range_rule(low: float, high: float) -> Callable[[Any], str | None]:
@@ -56,10 +57,27 @@ class ColorJitter(Checked):
     the work was shared out, and whose hue turns 1.4 times as far as it says.
     """
 
-    brightness: Any = option(0.5, "factor on every channel", check=_range_rule(0, np.inf))
-    contrast: Any = option(0.5, "factor on the distance from the frame's mean grey", check=_range_rule(0, np.inf))
-    saturation: Any = option(0.5, "factor on the distance from the pixel's own grey", check=_range_rule(0, np.inf))
-    hue: Any = option(0.1, "turn of the colour circle, as a share of it (at most 0.5)", check=_range_rule(-0.5, 0.5))
+    brightness: Any = option(
+        0.5, "range of a factor on every channel; x: from 1-x to 1+x", accepts=_FACTOR, check=_range_rule(0, np.inf)
+    )
+    contrast: Any = option(
+        0.5,
+        "range of a factor on the distance from the frame's mean grey; x: from 1-x to 1+x",
+        accepts=_FACTOR,
+        check=_range_rule(0, np.inf),
+    )
+    saturation: Any = option(
+        0.5,
+        "range of a factor on the distance from the pixel's own grey; x: from 1-x to 1+x",
+        accepts=_FACTOR,
+        check=_range_rule(0, np.inf),
+    )
+    hue: Any = option(
+        0.1,
+        "range of a turn of the colour circle, as a share of it (at most 0.5); x: from -x to x",
+        accepts=_FACTOR,
+        check=_range_rule(-0.5, 0.5),
+    )
 
     def apply(self, frames: Frames, rng: np.random.Generator) -> Frames:
         """uint8 (T, H, W, 3) RGB -> the same, every frame changed alike.

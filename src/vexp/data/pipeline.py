@@ -13,7 +13,7 @@ Steps are told apart by their verb, so a step of one's own is a dataclass with o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,9 @@ class Pipeline(Checked):
     """The ``pipeline`` group: the steps of each split, by name and in order."""
 
     lazy: bool = option(True, "geometry is composed into one resample; false: every step resamples in turn")
-    train: dict[str, Any] = field(default_factory=dict)
-    val: dict[str, Any] = field(default_factory=dict)
-    test: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = option({}, "steps of the training samples, by name and in order")
+    val: dict[str, Any] = option({}, "steps of the validation samples, by name and in order")
+    test: dict[str, Any] = option({}, "steps of the test samples, by name and in order; empty: those of pipeline.val")
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

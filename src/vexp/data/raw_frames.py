@@ -25,7 +25,11 @@ class RawFrames(ListData):
     """
 
     decoding_backend: str = option("auto", "what decodes the images; all give the same pixels", choices=FRAME_BACKENDS)
-    modality: str = option("RGB", "a coloured image a frame, or a pair of grey ones (x, y)", choices=tuple(TEMPLATES))
+    modality: str = option(
+        "RGB",
+        "what a frame is: a coloured image, or a pair of grey ones, the x and y of optical flow",
+        choices=tuple(TEMPLATES),
+    )
     filename_tmpl: str | None = option(
         None, "file of a frame by its number; null: img_{:05}.jpg, for Flow (x or y first) flow_{}_{:05d}.jpg"
     )
@@ -33,7 +37,9 @@ class RawFrames(ListData):
     with_offset: bool = option(
         False, "lines are 'folder offset total_frames label': a part of a folder, from offset on"
     )
-    fps: float | None = option(None, "rate that frames were extracted at; needed to sample by time", unit="1/s", gt=0)
+    fps: float | None = option(
+        None, "rate that frames were extracted at; needed to sample by time", unit="frames a second", gt=0
+    )
 
     def __post_init__(self) -> None:
         ListData.__post_init__(self)

@@ -52,7 +52,7 @@ class _FixedLengthClips(Sampler):
 
     clip_len: int = option(doc="frames of each clip", unit="frames", ge=1)
     frame_interval: int = option(1, "distance between neighbouring frames of a clip", unit="frames", ge=1)
-    num_clips: int = option(1, "clips of each video", unit="clips", ge=1)
+    num_clips: int = option(1, "clips taken of each video", unit="clips", ge=1)
     temporal_jitter: bool = option(False, "move every frame forward by 0..frame_interval-1 frames, each on its own")
     out_of_bound_opt: str = option(
         "loop",
@@ -64,7 +64,10 @@ class _FixedLengthClips(Sampler):
         None, "count in frames of this rate instead of the video's own; null: the video's", unit="frames a second", gt=0
     )
     clip_seconds: float | None = option(
-        None, "the time that a clip spans; sets target_fps to clip_len * frame_interval / clip_seconds", unit="s", gt=0
+        None,
+        "the time that a clip spans; sets target_fps to clip_len * frame_interval / clip_seconds",
+        unit="seconds",
+        gt=0,
     )
 
     def __post_init__(self) -> None:

@@ -38,22 +38,38 @@ class Eval(Checked):
     """Evaluation during training (mmaction2's ``evaluation``)."""
 
     start: int | None = option(
-        None, "first epoch (step) that is evaluated; also evaluates before training from there", ge=0
+        None,
+        "first epoch (step) that is evaluated; a run that begins there or later evaluates before training",
+        unit="epochs (steps)",
+        ge=0,
     )
-    interval: int = option(1, "epochs (steps) between evaluations; -1: never")
-    by_epoch: bool = option(True, "count epochs; false: optimizer steps")
+    interval: int = option(
+        1, "from one evaluation to the next, counted from start; -1: never", unit="epochs (steps)", see=("eval.start",)
+    )
+    by_epoch: bool = option(True, "start and interval count epochs; false: optimizer steps")
     at_end: bool = option(True, "evaluate after the last step whatever the interval")
-    save_best: str | None = option("auto", "metric whose best checkpoint is kept; auto: the first result; null: none")
-    rule: str | None = option(None, "which score is better; null: by the metric's name", choices=("greater", "less"))
+    save_best: str | None = option(
+        "auto",
+        "metric whose best checkpoint is kept; auto: the first result; null: none",
+        see=("eval.metrics", "eval.rule"),
+    )
+    rule: str | None = option(
+        None, "which score of save_best is better; null: by the metric's name", choices=("greater", "less")
+    )
     patience: int | None = option(
-        None, "end the run after so many evaluations without a better score of save_best; null: never", ge=1
+        None,
+        "end the run after so many evaluations without a better score of save_best; null: never",
+        unit="evaluations",
+        ge=1,
     )
     metrics: list[str] = option(
         ["top_k_accuracy", "mean_class_accuracy"], "what is measured beside the loss", choices=tuple(METRICS)
     )
-    topk: Any = option([1, 5], "the k of top_k_accuracy, one or a list", check=_topk_rule)
+    topk: Any = option([1, 5], "the k of top_k_accuracy, one or a list", accepts="int or list of int", check=_topk_rule)
     view_reduction: str = option(
-        "mean_prob", "how the views of a video become one score", choices=("mean_prob", "mean_logit", "max_prob")
+        "mean_prob",
+        "how the views of a video (clips x crops of pipeline.val) become one score",
+        choices=("mean_prob", "mean_logit", "max_prob"),
     )
     max_views_per_forward: int | None = option(
         None,

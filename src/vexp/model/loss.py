@@ -38,7 +38,7 @@ class Loss(Checked, ABC):
 
     class_weights: Any = option(
         None, "weight of each class: a list, auto (inverse frequency in the training list, mean 1), or null (equal)",
-        check=_weights_rule,
+        accepts="list of float, auto, or null", check=_weights_rule,
     )  # fmt: skip
 
     def weights(self, class_counts: Sequence[int]) -> list[float] | None:
@@ -90,7 +90,12 @@ class Bce(Loss):
 
     multi_label: ClassVar[bool] = True
 
-    pos_weight: Any = option(None, "how much a positive counts more than a negative, by class", check=_list_rule)
+    pos_weight: Any = option(
+        None,
+        "how much more a positive counts than a negative, a number for each class; null: as much",
+        accepts="list of float, or null",
+        check=_list_rule,
+    )
 
     def weights(self, class_counts: Sequence[int]) -> list[float] | None:
         check_length("pos_weight", self.pos_weight, len(class_counts))

@@ -28,7 +28,10 @@ class Model(Checked, ABC):
     channels: ClassVar[int] = 3
 
     init: Any = option(
-        None, "values to begin with, by layer: {type: Normal, std: 0.01, layer: Linear}, or a list", check=check_init
+        None,
+        "values to begin with, by layer: {type: Normal, std: 0.01, layer: Linear}, or a list",
+        accepts="dict or list of dict, or null",
+        check=check_init,
     )
     weights: Weights = field(default_factory=Weights)
     freeze: list[str] = option(

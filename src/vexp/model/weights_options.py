@@ -29,9 +29,11 @@ class Weights(Checked):
     """Weights that a run starts from (``vexp.model.weights.load_checkpoint``); resuming does not read them again."""
 
     path: str | None = option(
-        None, "a file, a run folder, https://...#sha256=..., torchvision://NAME[:WEIGHTS]; null: none"
+        None, "what to load: a file, a run folder, https://...#sha256=..., torchvision://NAME[:WEIGHTS]; null: none"
     )
-    prefix: str | None = option(None, "take only the keys below it, without it")
+    prefix: str | None = option(
+        None, "load only the tensors whose names begin with it, under what is left of their names"
+    )
     rename: list[str] = option(
         [], "rules 'PATTERN -> REPLACEMENT', regular expressions for keys, in order", check=_rule
     )

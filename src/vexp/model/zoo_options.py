@@ -19,7 +19,9 @@ def _depth(allowed: tuple[int, ...]) -> int:
     def check(value: int) -> str | None:
         return None if value in allowed else f"must be one of {', '.join(map(str, allowed))}"
 
-    default: int = option(allowed[-1] if allowed == (18, 34) else 50, "layers of the ResNet", check=check)
+    default: int = option(
+        allowed[-1] if allowed == (18, 34) else 50, "layers of the ResNet", unit="layers", check=check
+    )
     return default
 
 
@@ -205,9 +207,9 @@ class Csn(Family):
 class X3d(Family):
     """A mobile-style net (``vexp.model.x3d``). S and M are one net at two inputs."""
 
-    width_factor: float = option(1.0, "gamma_w: of all channels", gt=0)
-    depth_factor: float = option(2.2, "gamma_d: of the blocks of each stage", gt=0)
-    bottleneck_factor: float = option(2.25, "gamma_b: channels within a block over channels between blocks", gt=0)
+    width_factor: float = option(1.0, "X3D's gamma_w: factor on all channels", gt=0)
+    depth_factor: float = option(2.2, "X3D's gamma_d: factor on the blocks of each stage", gt=0)
+    bottleneck_factor: float = option(2.25, "X3D's gamma_b: channels within a block over channels between blocks", gt=0)
     zero_init_residual: bool = _zero_init(True)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
@@ -222,12 +224,12 @@ class X3d(Family):
 class TimeSformer(Family):
     """A vision transformer with attention along time, then across the frame (``vexp.model.timesformer``)."""
 
-    num_frames: int = option(8, "of every clip", unit="frames", ge=1)
+    num_frames: int = option(8, "frames of every clip, as the sampler takes them", unit="frames", ge=1)
     img_size: int = option(224, "side of the frames, a multiple of patch_size", unit="pixels", ge=1)
     patch_size: int = option(16, "side of the patches that become tokens", unit="pixels", ge=1)
-    width: int = option(768, "features of a token", ge=1)
-    depth: int = option(12, "blocks", ge=1)
-    heads: int = option(12, "attention heads, a divisor of width", ge=1)
+    width: int = option(768, "features of a token", unit="features", ge=1)
+    depth: int = option(12, "attention blocks, one after the other", unit="blocks", ge=1)
+    heads: int = option(12, "attention heads of a block, a divisor of width", unit="heads", ge=1)
     drop_path: float = option(0.1, "probability of skipping a branch of the last block, less before", ge=0, lt=1)
     dropout: float = _dropout(0.0)
     init_std: float = _init_std(0.02)

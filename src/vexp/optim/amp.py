@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 class Amp(Checked):
     """Automatic mixed precision (torch.amp): weights stay float32, convolutions and products run in ``dtype``."""
 
-    dtype: str = option("fp32", "precision of the arithmetic", choices=("fp32", "bf16", "fp16"))
-    loss_scale: float | None = option(None, "fixed scale of the fp16 loss; null: dynamic", gt=0)
+    dtype: str = option(
+        "fp32", "precision of the forward pass; weights and optimizer stay float32", choices=("fp32", "bf16", "fp16")
+    )
+    loss_scale: float | None = option(None, "fixed factor on the loss with dtype=fp16; null: dynamic", gt=0)
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

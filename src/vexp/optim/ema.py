@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Ema(Checked):
     """Exponential moving average of weights and buffers (Polyak and Juditsky 1992; torch.optim.swa_utils)."""
 
-    decay: float | None = option(None, "share of the average kept at each step; null: no average", gt=0, lt=1)
+    decay: float | None = option(None, "share of the average kept at each optimizer step; null: no average", gt=0, lt=1)
 
     def build(self, model: nn.Module) -> AveragedModel | None:
         """The averaged copy of ``model``; ``update_parameters(model)`` after each optimizer step moves it on."""

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Clip(Checked):
-    max_norm: float | None = option(None, "longest gradient; null: not clipped, inf: only measured", gt=0)
-    norm_type: float = option(2.0, "p of the p-norm (inf: the largest entry)", gt=0)
+    """Shortening of gradients before each optimizer step: of their norm, of single entries."""
+
+    max_norm: float | None = option(
+        None, "a gradient longer than this is shortened to it; null: not clipped, inf: only measured", gt=0
+    )
+    norm_type: float = option(2.0, "p of the p-norm that max_norm limits (inf: the largest entry)", gt=0)
     max_value: float | None = option(None, "largest entry of a gradient, either sign; null: not clipped", gt=0)
 
 
@@ -24,7 +28,9 @@ class Grad(Checked):
     """Clipping and accumulation (mmcv's ``optimizer_config``)."""
 
     clip: Clip = field(default_factory=Clip)
-    accumulate: int = option(1, "batches whose gradients make one optimizer step", unit="batches", ge=1)
+    accumulate: int = option(
+        1, "batches whose gradients make one optimizer step", unit="batches", ge=1, see=("data.batch_size",)
+    )
     detect_anomalous_params: bool = option(False, "name the parameters that got no gradient")
     max_nonfinite_steps: int = option(
         0, "steps whose loss or gradient is not finite that a run leaves out and survives", unit="steps", ge=0

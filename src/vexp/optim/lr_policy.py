@@ -63,9 +63,13 @@ class Step(LrPolicy):
     """
 
     step: Any = option(
-        None, "drop at each entry of a list, or every so many; null: at 0.4 and 0.8 of the run", check=_step_rule
+        None,
+        "drop at each entry of a list, or every so many; null: at 0.4 and 0.8 of the run",
+        unit="epochs (steps)",
+        accepts="int or list of int, or null",
+        check=_step_rule,
     )
-    gamma: float = option(0.1, "factor of one drop", gt=0, le=1)
+    gamma: float = option(0.1, "factor on the learning rate at each drop", gt=0, le=1)
     min_lr: float | None = option(None, "no drop goes below this rate; null: no floor", ge=0, check=finite)
 
     def regular_lr(self, base_lr: float, t: int, total: float) -> float:
@@ -122,7 +126,7 @@ class CosineRestart(AnnealingPolicy):
     """
 
     periods: list[int] | None = option(
-        None, "lengths of the cycles, in epochs (steps); null: the run divided 1 : 2 : 3", ge=1
+        None, "lengths of the cycles; null: the run divided 1 : 2 : 3", unit="epochs (steps)", ge=1
     )
     restart_weights: list[float] | None = option(
         None, "weight of each cycle; null: 1 each, or 1, 1, 0.5 without periods", ge=0, check=finite
@@ -193,7 +197,7 @@ class Exp(LrPolicy):
     """lr = base * gamma ** t."""
 
     # 0.9: the example of PyTorch's ExponentialLR documentation
-    gamma: float = option(0.9, "factor from one epoch (step) to the next", gt=0, le=1)
+    gamma: float = option(0.9, "factor on the learning rate from one epoch (step) to the next", gt=0, le=1)
 
     def regular_lr(self, base_lr: float, t: int, total: float) -> float:
         return base_lr * math.pow(self.gamma, t)

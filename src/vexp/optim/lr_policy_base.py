@@ -53,9 +53,17 @@ class LrPolicy(Checked, ABC):
     The rules and the numbers are those of mmcv 1.7's LrUpdaterHooks.
     """
 
-    by_epoch: bool = option(True, "the rate changes between epochs; false: at every optimizer step")
-    warmup: str | None = option(None, "shape of the warm-up; null: none", choices=("constant", "linear", "exp"))
-    warmup_iters: int = option(0, "length of the warm-up in steps, or in epochs with warmup_by_epoch", ge=0)
+    by_epoch: bool = option(
+        True, "the rate changes between epochs; false: at every optimizer step", see=("epochs", "max_steps")
+    )
+    warmup: str | None = option(
+        None,
+        "shape of the warm-up, which warmup_iters and warmup_ratio describe; null: none",
+        choices=("constant", "linear", "exp"),
+    )
+    warmup_iters: int = option(
+        0, "length of the warm-up in steps, or in epochs with warmup_by_epoch", unit="steps (epochs)", ge=0
+    )
     warmup_ratio: float = option(0.1, "factor on the learning rate at the start of the warm-up", gt=0, le=1)
     warmup_by_epoch: bool = option(False, "warmup_iters counts epochs; the warm-up still moves at every step")
 
@@ -181,7 +189,9 @@ class AnnealingPolicy(LrPolicy, ABC):
     ``min_lr_ratio`` keeps the groups' ratios. With neither the floor is 0.
     """
 
-    min_lr: float | None = option(None, "learning rate at the end, the same for every group", ge=0, check=finite)
+    min_lr: float | None = option(
+        None, "learning rate at the end, the same for every group; or give min_lr_ratio", ge=0, check=finite
+    )
     min_lr_ratio: float | None = option(None, "learning rate at the end as a share of the base rate", ge=0, le=1)
 
     def __post_init__(self) -> None:

@@ -35,11 +35,12 @@ class Cyclic(LrPolicy):
     target_ratio: Any = option(
         [10.0, 1e-4],
         "highest and lowest rate in multiples of base; one number: the highest, with 1e-5 of it as the lowest",
+        accepts="float or list of 2 float",
         check=_ratio_rule,
     )
-    cyclic_times: int = option(1, "number of cycles in the run", ge=1)
+    cyclic_times: int = option(1, "number of cycles in the run", unit="cycles", ge=1)
     step_ratio_up: float = option(0.4, "share of a cycle (0..1) that goes up", ge=0, lt=1)
-    anneal_strategy: str = option("cos", "shape of both ways", choices=("cos", "linear"))
+    anneal_strategy: str = option("cos", "shape of the way up and of the way down", choices=("cos", "linear"))
     gamma: float = option(1.0, "factor on the height of the peak from one cycle to the next", gt=0, le=1)
 
     def regular_lr(self, base_lr: float, t: int, total: float) -> float:
@@ -92,12 +93,16 @@ class OneCycle(LrPolicy):
     max_lr: float | None = option(
         None, "peak of every group, whatever its base rate; null: each group's base rate", gt=0, check=_peak_rule
     )
-    total_steps: int | None = option(None, "length of the cycle in steps, at least the run's; null: the run's", ge=1)
+    total_steps: int | None = option(
+        None, "length of the cycle, at least the run's; null: the run's", unit="steps", ge=1
+    )
     pct_start: float = option(0.3, "share of the cycle (0..1) that goes up", ge=0, le=1)
-    anneal_strategy: str = option("cos", "shape of every phase", choices=("cos", "linear"))
-    div_factor: float = option(25.0, "peak / first rate", ge=1, check=finite)
-    final_div_factor: float = option(1e4, "first rate / last rate", gt=0, check=finite)
-    three_phase: bool = option(False, "down to the first rate as fast as up, then on to the last rate")
+    anneal_strategy: str = option("cos", "shape of the way up and of the ways down", choices=("cos", "linear"))
+    div_factor: float = option(25.0, "the peak divided by this is the first rate", ge=1, check=finite)
+    final_div_factor: float = option(1e4, "the first rate divided by this is the last rate", gt=0, check=finite)
+    three_phase: bool = option(
+        False, "go down to the first rate as fast as up, then on to the last rate; false: straight to the last rate"
+    )
 
     def regular_lr(self, base_lr: float, t: int, total: float) -> float:
         steps = self.total_steps or int(total)

@@ -16,7 +16,7 @@ from vexp.optim.paramwise import Paramwise
 if TYPE_CHECKING:
     import torch
 
-LR_DOC = "base learning rate, which the lr_policy scales"
+LR_DOC = "base learning rate: the lr_policy moves it, optimizer.base_batch_size scales it with the batch"
 FUSED_DOC = "one kernel for all parameters; null: where torch has it for their device, unless foreach is set"
 
 #: Classes of torch.optim that no option stands for, and why.
@@ -52,7 +52,7 @@ class Optimizer(Checked):
     paramwise: Paramwise = field(
         default_factory=Paramwise, metadata={"doc": "other learning rates and weight decays for parts of the net"}
     )
-    maximize: bool = option(False, "climb instead of descend")
+    maximize: bool = option(False, "climb the loss instead of descending it")
     foreach: bool | None = option(None, "one call for a list of parameters; null: as torch does, on a GPU")
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ class SGD(Optimizer):
 
     lr: float = option(0.1, LR_DOC, ge=0)
     momentum: float = option(0.9, "share of the last update that is kept", ge=0)
-    dampening: float = option(0.0, "takes away from the gradient's share")
+    dampening: float = option(0.0, "what the gradient loses when it joins the momentum: it counts 1 - dampening")
     weight_decay: float = option(1e-4, "L2 penalty, added to the gradient", ge=0)
     nesterov: bool = option(False, "look ahead along the momentum (needs momentum > 0, dampening 0)")
     fused: bool | None = option(None, FUSED_DOC)
@@ -127,10 +127,12 @@ class Adam(Optimizer):
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     lr: float = option(1e-3, LR_DOC, ge=0)
-    betas: list[float] = option([0.9, 0.999], "decay rates of the two running means", length=2, ge=0, lt=1)
-    eps: float = option(1e-8, "added to the denominator", ge=0)
+    betas: list[float] = option(
+        [0.9, 0.999], "decay rates of the running means of the gradient and of its square", length=2, ge=0, lt=1
+    )
+    eps: float = option(1e-8, "added to the denominator, so that it is never 0", ge=0)
     weight_decay: float = option(0.0, "L2 penalty, added to the gradient", ge=0)
-    amsgrad: bool = option(False, "use the maximum of the second moment so far")
+    amsgrad: bool = option(False, "divide by the largest second moment so far instead of the present one")
     fused: bool | None = option(None, FUSED_DOC)
 
 
@@ -142,8 +144,10 @@ class AdamW(Optimizer):
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     lr: float = option(1e-3, LR_DOC, ge=0)
-    betas: list[float] = option([0.9, 0.999], "decay rates of the two running means", length=2, ge=0, lt=1)
-    eps: float = option(1e-8, "added to the denominator", ge=0)
+    betas: list[float] = option(
+        [0.9, 0.999], "decay rates of the running means of the gradient and of its square", length=2, ge=0, lt=1
+    )
+    eps: float = option(1e-8, "added to the denominator, so that it is never 0", ge=0)
     weight_decay: float = option(1e-2, "shrinks the weights by lr x weight_decay each step", ge=0)
-    amsgrad: bool = option(False, "use the maximum of the second moment so far")
+    amsgrad: bool = option(False, "divide by the largest second moment so far instead of the present one")
     fused: bool | None = option(None, FUSED_DOC)

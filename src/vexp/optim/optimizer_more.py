@@ -56,7 +56,7 @@ class Adagrad(Optimizer):
     lr_decay: float = option(0.0, "rate after n steps is lr / (1 + n lr_decay)", ge=0)
     weight_decay: float = option(0.0, _L2, ge=0)
     initial_accumulator_value: float = option(0.0, "sum of squares before the first step", ge=0)
-    eps: float = option(1e-10, "added to the denominator", ge=0)
+    eps: float = option(1e-10, "added to the denominator, so that it is never 0", ge=0)
     fused: bool | None = option(None, FUSED_DOC)
 
 
@@ -68,7 +68,7 @@ class Adamax(Optimizer):
 
     lr: float = option(2e-3, LR_DOC, ge=0)
     betas: list[float] = option([0.9, 0.999], "decay rates of mean and maximum", length=2, ge=0, lt=1)
-    eps: float = option(1e-8, "added to the denominator", ge=0)
+    eps: float = option(1e-8, "added to the denominator, so that it is never 0", ge=0)
     weight_decay: float = option(0.0, _L2, ge=0)
 
 
@@ -80,8 +80,8 @@ class ASGD(Optimizer):
     torch_name: ClassVar[str] = "ASGD"
 
     lr: float = option(1e-2, LR_DOC, ge=0)
-    lambd: float = option(1e-4, "decay term", ge=0)
-    alpha: float = option(0.75, "power of the rate's fall", ge=0)
+    lambd: float = option(1e-4, "how fast the weights decay and the rate falls, per step", ge=0)
+    alpha: float = option(0.75, "exponent of the fall of the learning rate", ge=0)
     t0: float = option(1e6, "step at which averaging begins", unit="steps", ge=0)
     weight_decay: float = option(0.0, _L2, ge=0)
 
@@ -93,9 +93,11 @@ class NAdam(Optimizer):
     torch_name: ClassVar[str] = "NAdam"
 
     lr: float = option(2e-3, LR_DOC, ge=0)
-    betas: list[float] = option([0.9, 0.999], "decay rates of the two running means", length=2, ge=0, lt=1)
-    eps: float = option(1e-8, "added to the denominator", ge=0)
-    weight_decay: float = option(0.0, "weight decay", ge=0)
+    betas: list[float] = option(
+        [0.9, 0.999], "decay rates of the running means of the gradient and of its square", length=2, ge=0, lt=1
+    )
+    eps: float = option(1e-8, "added to the denominator, so that it is never 0", ge=0)
+    weight_decay: float = option(0.0, "L2 penalty, added to the gradient unless decoupled_weight_decay", ge=0)
     momentum_decay: float = option(4e-3, "how fast the momentum rises to betas[0]", ge=0)
     decoupled_weight_decay: bool = option(False, _DECOUPLED)
 
@@ -107,9 +109,11 @@ class RAdam(Optimizer):
     torch_name: ClassVar[str] = "RAdam"
 
     lr: float = option(1e-3, LR_DOC, ge=0)
-    betas: list[float] = option([0.9, 0.999], "decay rates of the two running means", length=2, ge=0, lt=1)
-    eps: float = option(1e-8, "added to the denominator", ge=0)
-    weight_decay: float = option(0.0, "weight decay", ge=0)
+    betas: list[float] = option(
+        [0.9, 0.999], "decay rates of the running means of the gradient and of its square", length=2, ge=0, lt=1
+    )
+    eps: float = option(1e-8, "added to the denominator, so that it is never 0", ge=0)
+    weight_decay: float = option(0.0, "L2 penalty, added to the gradient unless decoupled_weight_decay", ge=0)
     decoupled_weight_decay: bool = option(False, _DECOUPLED)
 
 
@@ -121,10 +125,10 @@ class RMSprop(Optimizer):
 
     lr: float = option(1e-2, LR_DOC, ge=0)
     alpha: float = option(0.99, "decay rate of the mean square", ge=0)
-    eps: float = option(1e-8, "added to the denominator", ge=0)
+    eps: float = option(1e-8, "added to the denominator, so that it is never 0", ge=0)
     weight_decay: float = option(0.0, _L2, ge=0)
     momentum: float = option(0.0, "share of the last update that is kept", ge=0)
-    centered: bool = option(False, "by the variance instead of the mean square")
+    centered: bool = option(False, "divide by the running variance of the gradient instead of its mean square")
 
 
 def _etas_rule(etas: Any) -> str | None:
@@ -143,5 +147,12 @@ class Rprop(Optimizer):
     torch_name: ClassVar[str] = "Rprop"
 
     lr: float = option(1e-2, "size of the first step; an lr_policy has no effect on later ones", ge=0)
-    etas: list[float] = option([0.5, 1.2], "factors on a step whose sign flips, stays", length=2, check=_etas_rule)
-    step_sizes: list[float] = option([1e-6, 50.0], "smallest and largest step", length=2, check=_step_sizes_rule)
+    etas: list[float] = option(
+        [0.5, 1.2],
+        "factors on the size of a step: where the gradient's sign flips, where it stays",
+        length=2,
+        check=_etas_rule,
+    )
+    step_sizes: list[float] = option(
+        [1e-6, 50.0], "smallest and largest size of a step", length=2, check=_step_sizes_rule
+    )

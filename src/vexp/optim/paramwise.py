@@ -37,8 +37,8 @@ BASE = Share("base", 1.0, 1.0)
 class Multipliers(Checked):
     """What a key of ``custom_keys`` does to the parameters that it names."""
 
-    lr_mult: float = option(1.0, "learning rate in multiples of the base rate", ge=0, check=finite)
-    decay_mult: float = option(1.0, "weight decay in multiples of the optimizer's", ge=0, check=finite)
+    lr_mult: float = option(1.0, "factor on the learning rate of these parameters", ge=0, check=finite)
+    decay_mult: float = option(1.0, "factor on the weight decay of these parameters", ge=0, check=finite)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -63,11 +63,15 @@ class Paramwise(Checked):
     """
 
     rule: str = option("default", "default: the multipliers below; tsm: TSM's recipe", choices=("default", "tsm"))
-    custom_keys: dict[str, Any] = option({}, "part of a parameter's name -> its lr_mult and decay_mult")
-    bias_lr_mult: float = option(1.0, "of biases outside norm layers", ge=0, check=finite)
-    bias_decay_mult: float = option(1.0, "of biases outside norm and depth-wise layers", ge=0, check=finite)
-    norm_decay_mult: float = option(1.0, "of norm layers", ge=0, check=finite)
-    dwconv_decay_mult: float = option(1.0, "of depth-wise convolutions", ge=0, check=finite)
+    custom_keys: dict[str, Any] = option(
+        {}, "part of a parameter's name -> its lr_mult and decay_mult", see=("optimizer.lr",)
+    )
+    bias_lr_mult: float = option(1.0, "factor on the learning rate of biases outside norm layers", ge=0, check=finite)
+    bias_decay_mult: float = option(
+        1.0, "factor on the weight decay of biases outside norm and depth-wise layers", ge=0, check=finite
+    )
+    norm_decay_mult: float = option(1.0, "factor on the weight decay of norm layers", ge=0, check=finite)
+    dwconv_decay_mult: float = option(1.0, "factor on the weight decay of depth-wise convolutions", ge=0, check=finite)
     layer_decay: float | None = option(None, "rate of a transformer's block in multiples of the next one's", gt=0, le=1)
     bypass_duplicate: bool = option(
         False, "where a shared parameter has several names with different multipliers the first name counts"

@@ -16,9 +16,9 @@ class Wandb(Checked):
         "offline: into RUN/wandb, for wandb sync; online; auto: online where an account's key is found; null: none",
         choices=("auto", "online", "offline"),
     )
-    project: str = option("vexp", "where the run is filed")
-    entity: str | None = option(None, "team or user; null: the account's own")
-    group: str | None = option(None, "runs that belong together")
+    project: str = option("vexp", "Weights & Biases project that the run is filed under")
+    entity: str | None = option(None, "team or user that the run is filed under; null: the account's own")
+    group: str | None = option(None, "name shared by runs that belong together")
     tags: list[str] = option([], "words to find the run by")
 
 
@@ -26,7 +26,7 @@ class Wandb(Checked):
 class Log(Checked):
     """Logging during training (mmcv's ``log_config``). The text log and metrics.jsonl are always written."""
 
-    interval: int = option(10, "optimizer steps between log lines", unit="steps", ge=1)
+    interval: int = option(10, "optimizer steps from one log line to the next", unit="steps", ge=1)
     by_epoch: bool = option(True, "count the steps within each epoch; false: over the whole run")
     ignore_last: bool = option(True, "leave out the line of an epoch's last steps if they are fewer than interval")
     reset_flag: bool = option(False, "average only what came since the last line; false: the last interval steps")
