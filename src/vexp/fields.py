@@ -39,7 +39,8 @@ def option(
     """A dataclass field with its documentation and rule.
 
     Args:
-        default: the one place where the default is written; leave it out for a value that must be given.
+        default: the one place where the default is written; leave it out for a value that must be given. A dataclass
+            stands for an instance of it with its own defaults.
         doc: what the value does, in one sentence.
         unit: of the value ("epochs", "pixels", "frames" ...); empty where it has none.
         accepts: the types, where the annotation is Any ("int or list of int").
@@ -61,6 +62,8 @@ def option(
         "length": length,
         "check": check,
     }
+    if dataclasses.is_dataclass(default) and isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=metadata)
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

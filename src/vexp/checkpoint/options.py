@@ -17,7 +17,7 @@ class Checkpoint(Checked):
     """The ``checkpoint`` group (mmcv's ``checkpoint_config``). The best one (eval.save_best) is kept beside these."""
 
     interval: int = option(-1, "from one checkpoint to the next; -1: never", unit="epochs (steps)")
-    by_epoch: bool = option(True, "interval counts epochs; false: optimizer steps", see=("checkpoint.interval",))
+    by_epoch: bool = option(True, "interval counts epochs; false: optimizer steps")
     save_optimizer: bool = option(True, "keep what resuming needs; false: weights only, which cannot be resumed")
     out_dir: str | None = option(None, "where checkpoints go; null: checkpoints/ of the run folder")
     max_keep_ckpts: int = option(

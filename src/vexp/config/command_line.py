@@ -158,6 +158,8 @@ def report_faults(door: Callable[[], Any]) -> None:
         if text is None:
             raise
         _leave(text)
+    except BrokenPipeError:  # the reader has seen enough: | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("vexp: interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -10,17 +10,26 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from vexp.config.command_line import as_typed, group_options, normalize, search_folders, search_path_words
 from vexp.config.load import load
 from vexp.config.messages import ConfigError, explain
-from vexp.config.origin import Origins
+from vexp.config.origin import Origins, composed_files
 from vexp.config.paths import conf_dir
 from vexp.config.schema import Config
 from vexp.config.store import register
+
+#: Keys that ``typed`` gives a value where none is written, and where it comes from.
+FILLED_IN = {
+    "run_name": "the name of the experiment, else of the data option",
+    "epochs": "data.default_epochs",
+    "sweep.name": "no sweep: a single run",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,17 @@ def compose(
     Raises:
         ConfigError: (a ValueError) the message that the command line would print.
     """
+    return _composed(overrides, saved, config_dirs, trace=False)[0]
+
+
+def trace(overrides: Sequence[str] = (), *, saved: Saved | None = None) -> tuple[Config, Origins]:
+    """``compose``, and where every value was written, in the order in which the files were merged."""
+    return _composed(overrides, saved, (), trace=True)
+
+
+def _composed(
+    overrides: Sequence[str], saved: Saved | None, config_dirs: Sequence[str | Path], *, trace: bool
+) -> tuple[Config, Origins]:
     register()
     words = normalize(overrides)
     if config_dirs:
@@ -56,6 +76,10 @@ def compose(
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = hydra.compose(name, overrides=words, return_hydra_config=True)
+            if trace and saved is None:
+                merged = GlobalHydra.instance().config_loader().compute_defaults_list(name, words, RunMode.RUN).defaults
+                named = [(str(item.config_path), item.package or "") for item in merged]
+                origins.files = composed_files(named, origins.folders)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         text = explain(error, origins)
         if text is None:
@@ -63,7 +87,7 @@ def compose(
         raise ConfigError(text) from error
     with open_dict(composed):
         settings = composed.pop("hydra")
-    return typed(composed, settings.runtime.choices, origins)
+    return typed(composed, settings.runtime.choices, origins), origins
 
 
 def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins, *, sweep: bool = False) -> Config:

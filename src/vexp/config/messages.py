@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from vexp.config.keys import all_keys, key_paths
 from vexp.config.origin import Origins, locate, shown, word_key
-from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.config.schema import options
 from vexp.errors import UserError
 from vexp.optim.optimizer import why_not_offered
 
@@ -67,7 +67,7 @@ def explain_value(
     if "is not Optional" in text or "not supported for a non optional" in text.lower():
         return f"{key}=null: null is not allowed here{where}"
     if "is not a subclass of" in text or "Invalid type assigned" in text:
-        keys = ", ".join(name for name, _ in _keys_of(key)) or "none"
+        keys = ", ".join(path.rpartition(".")[2] for path in key_paths() if path.rpartition(".")[0] == key) or "none"
         return f"{key}: holds several values and cannot be one itself{where}\n  keys: {keys}"
     if match := re.match(r"Interpolation key '(.*)' not found", text):
         return f"{key}: ${{{match[1]}}} refers to a key that does not exist{where}"
@@ -79,7 +79,7 @@ def missing(key: str, origins: Origins) -> str:
     group = options().get(key)
     if group is not None:
         return f"{key}: an option must be chosen, {key}=...{origins.of(key)}\n  options: {', '.join(group)}"
-    doc = next((doc for name, doc in _keys_of(key.rpartition(".")[0]) if name == key.rpartition(".")[2]), "")
+    doc = next((known.doc for known in all_keys() if known.path == key), "")
     return (
         f"{key}: a value must be given, {key}=..." + (f" ({doc})" if doc else "") + origins.of(key.rpartition(".")[0])
     )
@@ -88,7 +88,7 @@ def missing(key: str, origins: Origins) -> str:
 def unknown_key(key: str, owner: str, names: Sequence[str], origins: Origins, where: str | None = None) -> str:
     """A key that nobody reads, with the nearest that somebody does."""
     word = key.rpartition(".")[2]
-    elsewhere = [path for path in all_keys() if path.rpartition(".")[2] == word and path != key]
+    elsewhere = [path for path in key_paths() if path.rpartition(".")[2] == word and path != key]
     near_miss = near(word, names, prefix=key[: -len(word)])
     hint = f"; did you mean {' or '.join(elsewhere[:3])}?" if elsewhere else near_miss
     holder = f"{owner} has no {word!r}" if owner else f"there is no {word!r}"
@@ -99,34 +99,6 @@ def near(word: str, names: Iterable[str], *, prefix: str = "") -> str:
     """``; did you mean X?`` for the closest name, or nothing."""
     close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
     return f"; did you mean {prefix}{close[0]}?" if close else ""
-
-
-def all_keys() -> list[str]:
-    """Every dotted key of every option."""
-    return sorted(set(_walk(Config, "")))
-
-
-def _walk(cls: type[Any], path: str) -> Iterator[str]:
-    hints = get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        key = f"{path}.{field.name}" if path else field.name
-        yield key
-        parts = options()[key].values() if key in OPEN_GROUPS else [hints[field.name]]
-        for part in parts:
-            if dataclasses.is_dataclass(part) and isinstance(part, type):
-                yield from _walk(part, key)
-
-
-def _keys_of(path: str) -> list[tuple[str, str]]:
-    """(name, doc) of the fields below ``path``, over all options of an open group."""
-    classes: list[type[Any]] = [Config]
-    for part in path.split(".") if path else ():
-        found: list[type[Any]] = []
-        for cls in classes:
-            hint = get_type_hints(cls).get(part)
-            found += options()[part].values() if cls is Config and part in OPEN_GROUPS else [hint] if hint else []
-        classes = [cls for cls in found if dataclasses.is_dataclass(cls)]
-    return [(field.name, field.metadata.get("doc", "")) for cls in classes for field in dataclasses.fields(cls)]
 
 
 def _unknown_option(error: MissingConfigException, origins: Origins) -> str:
@@ -168,7 +140,7 @@ def _bad_grammar(error: OverrideParseException) -> str:
     why = next((line for line in (error.message or "").splitlines() if line and not line.startswith(noise)), "")
     word = str(error.override).removeprefix("++")
     if "=" not in word:
-        close = difflib.get_close_matches(word, all_keys(), n=1, cutoff=0.6)
+        close = difflib.get_close_matches(word, key_paths(), n=1, cutoff=0.6)
         return f"{word}: not key=value (command line)" + (f"; did you mean {close[0]}=...?" if close else "")
     return (
         (
@@ -194,5 +166,5 @@ def wrong_group_value(key: str, value: str, names: Iterable[str]) -> str:
 
 
 __all__ = [
-    "ConfigError", "all_keys", "explain", "explain_value", "missing", "near", "unknown_key", "wrong_group_value",
+    "ConfigError", "explain", "explain_value", "missing", "near", "unknown_key", "wrong_group_value",
 ]  # fmt: skip

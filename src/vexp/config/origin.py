@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,17 +19,28 @@ def word_key(word: str) -> str:
     return match["key"] if match else word
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value as it stands (``1e-4``, ``[4, 8]``) and where: ``FILE:LINE`` or ``command line``."""
+
+    text: str
+    where: str
+
+
 @dataclass(slots=True)
 class Origins:
     """The words and files that one config was composed from, weakest first.
 
-    ``choices``: group -> chosen option, as Hydra reports them; ``folders``: where options are looked for.
+    ``choices``: group -> chosen option, as Hydra reports them; ``folders``: where options are looked for; ``files``:
+    (file, package of its content) in the order of composition, where that was asked for (``vexp.explain``), otherwise
+    told from ``choices``.
     """
 
     words: Sequence[str] = ()
     choices: Mapping[str, str | None] = field(default_factory=dict)
     folders: Sequence[Path] = ()
     saved: Path | None = None  # config.yaml of a run that is repeated
+    files: Sequence[tuple[Path, str]] = ()
 
     def of(self, key: str) -> str:
         """`` (command line)`` or `` (file:line)``; empty where only a default can have set it."""
@@ -42,16 +53,43 @@ class Origins:
                 return f" ({shown(path)}:{line})"
         return ""
 
+    def settings(self, key: str) -> list[Setting]:
+        """Every place that sets ``key``, weakest first: each overrides those before it."""
+        found = []
+        for path, package in self._files():
+            placed = _place_of(path, key, package)
+            if placed is not None:
+                found.append(Setting(placed[1], f"{shown(path)}:{placed[0]}"))
+        for word in self.words:
+            named, _, text = word.partition("=")
+            if word_key(word) not in self.choices and _holds(word_key(word), key):
+                found.append(Setting(text if not named.startswith("~") else "left out", f"command line: {word}"))
+        return found
+
+    def chosen(self, group: str) -> list[Setting]:
+        """Every place that chooses the option of a group, weakest first."""
+        choice = re.compile(rf"^\s*- (?:override )?/?{re.escape(group)}\s*:\s*(?P<option>\S+)")
+        found = []
+        for path in dict.fromkeys(path for path, _ in self._files()):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if match := choice.match(line):
+                    found.append(Setting(match["option"], f"{shown(path)}:{number}"))
+        for word in self.words:
+            if word_key(word) == group and "=" in word:
+                found.append(Setting(word.partition("=")[2], f"command line: {word}"))
+        return found
+
     def word(self, key: str) -> str | None:
         """The last word that sets ``key`` or something that holds it."""
         for word in reversed(self.words):
-            named = word_key(word)
-            if key == named or key.startswith((named + ".", named + "[")):
+            if _holds(word_key(word), key):
                 return word
         return None
 
-    def _files(self) -> list[tuple[Path, str]]:
+    def _files(self) -> Sequence[tuple[Path, str]]:
         """(file, package) of the options in use, weakest first."""
+        if self.files:
+            return self.files
         found = [(folder / "train.yaml", "") for folder in self.folders[:1]]
         if self.saved is not None:
             return [(self.saved, "")]
@@ -63,6 +101,16 @@ class Origins:
                     found.append((path, _package(path, package or group.replace("/", "."))))
         late = {"experiment": 1, "debug": 2}  # composed last, in this order, and so the strongest
         return sorted(found, key=lambda entry: late.get(entry[0].parent.name, 0))
+
+
+def composed_files(defaults: Iterable[tuple[str, str]], folders: Sequence[Path]) -> list[tuple[Path, str]]:
+    """The files of a defaults list of (name of a config, package), where they are files of ``folders``."""
+    places = [(folder / f"{name}.yaml", package) for name, package in defaults for folder in folders]
+    return [(path, package) for path, package in places if path.is_file()]
+
+
+def _holds(named: str, key: str) -> bool:
+    return key == named or key.startswith((named + ".", named + "["))
 
 
 def locate(folders: Sequence[Path], config_name: str, key: str) -> str:
@@ -85,12 +133,19 @@ def _package(path: Path, default: str) -> str:
 
 def _line_of(path: Path, key: str, package: str) -> int | None:
     """The line on which ``key`` stands in a file whose content belongs to ``package``."""
+    placed = _place_of(path, key, package)
+    return None if placed is None else placed[0]
+
+
+def _place_of(path: Path, key: str, package: str) -> tuple[int, str] | None:
+    """The line on which ``key`` stands in a file whose content belongs to ``package``, and its value as it stands."""
     if package:
         if not key.startswith(package + "."):
             return None
         key = key[len(package) + 1 :]
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text)
     except (OSError, yaml.YAMLError):
         return None
     line: int | None = None
@@ -101,7 +156,9 @@ def _line_of(path: Path, key: str, package: str) -> int | None:
         if entry is None:
             return None
         line, node = entry[0].start_mark.line + 1, entry[1]
-    return line
+    if line is None or node is None:
+        return None
+    return line, " ".join(text[node.start_mark.index : node.end_mark.index].split())
 
 
 def _first_mention(path: Path, key: str) -> int | None:

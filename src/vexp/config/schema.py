@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from vexp.checkpoint import Checkpoint
@@ -50,23 +50,29 @@ class Sweep(Checked):
 class Config(Checked):
     """One experiment."""
 
-    data: Data = option(REQUIRED)
-    pipeline: Pipeline = field(default_factory=Pipeline)
-    img_norm: ImgNorm = field(default_factory=ImgNorm)
-    blending: Blending = field(default_factory=Blending)
-    model: ModelOption = option(REQUIRED)
-    backend: Backend = field(default_factory=Backend)
-    loss: Loss = option(REQUIRED)
-    optimizer: Optimizer = option(REQUIRED)
-    lr_policy: LrPolicy = option(REQUIRED)
-    grad: Grad = field(default_factory=Grad)
-    amp: Amp = field(default_factory=Amp)
-    ema: Ema = field(default_factory=Ema)
-    eval: Eval = field(default_factory=Eval)
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    log: Log = field(default_factory=Log)
-    dist: Dist = field(default_factory=Dist)
-    sweep: Sweep = field(default_factory=Sweep)
+    data: Data = option(REQUIRED, "which videos, in which splits, in batches of what size")
+    pipeline: Pipeline = option(Pipeline, "the steps that make samples of videos, for each split")
+    img_norm: ImgNorm = option(
+        ImgNorm, "what is done to pixel values before the net: (x - mean) / std, for every split"
+    )
+    blending: Blending = option(
+        Blending, "clips of a training batch mixed with each other, their labels in the same shares"
+    )
+    model: ModelOption = option(REQUIRED, "the net, and the weights it starts from")
+    backend: Backend = option(
+        Backend, "memory layout, compilation, reduced precision of float32 and threads: speed, not results"
+    )
+    loss: Loss = option(REQUIRED, "what training makes small")
+    optimizer: Optimizer = option(REQUIRED, "how a gradient changes the weights: base rate, momentum, weight decay")
+    lr_policy: LrPolicy = option(REQUIRED, "how the learning rate moves during training")
+    grad: Grad = option(Grad, "what is done to gradients before a step: accumulated, clipped, looked at")
+    amp: Amp = option(Amp, "automatic mixed precision: the dtype of convolutions and products")
+    ema: Ema = option(Ema, "a running average of the weights, evaluated and saved beside them")
+    eval: Eval = option(Eval, "when the model is evaluated, by what, and which result is the best")
+    checkpoint: Checkpoint = option(Checkpoint, "when checkpoints are written, where, and how many are kept")
+    log: Log = option(Log, "how often training speaks, and to whom")
+    dist: Dist = option(Dist, "the processes of one run")
+    sweep: Sweep = option(Sweep, "the jobs of one multirun (-m)")
 
     epochs: int | None = option(
         None, "length of training; null: data.default_epochs, unless max_steps is set", unit="epochs", ge=1

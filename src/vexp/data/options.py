@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,9 @@ class Data(Checked, ABC):
     split_seed: int = option(
         0, "seed of hold_out and of a fraction in indices; apart from the run's seed, so that runs compare", ge=0
     )
-    train: TrainSplit = field(default_factory=TrainSplit)
-    val: Split = field(default_factory=Split)
-    test: Split = field(default_factory=Split)
+    train: TrainSplit = option(TrainSplit, "the samples that are trained on, and their order")
+    val: Split = option(Split, "the samples of every evaluation during training")
+    test: Split = option(Split, "the samples of python -m vexp.evaluate split=test")
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

@@ -9,8 +9,9 @@ from torch import nn
 
 from vexp.config.schema import Config
 from vexp.data.dataset import ClipDataset, flip_table
-from vexp.data.loader import StepPlan
 from vexp.data.source import Source, is_multi_label
+from vexp.data.step_plan import StepPlan
+from vexp.engine.calendar import Calendar, step_plan, total_steps
 from vexp.errors import UserError
 from vexp.evaluation.task import check_labels, check_loss, class_counts
 from vexp.model.loss import Loss
@@ -34,9 +35,13 @@ class Experiment:
         return self.train_set.source.classes
 
     @property
+    def calendar(self) -> Calendar:
+        return Calendar(self.config, self.plan, self.total_steps, self.val_set is not None)
+
+    @property
     def epochs(self) -> int:
         """Epochs begun by the last step."""
-        return -(-self.total_steps // self.plan.steps_per_epoch)
+        return self.calendar.epochs
 
     def epoch(self, step: int) -> int:
         """The epoch (1-based) that optimizer step ``step`` (1-based) belongs to; 0 before training."""
@@ -70,14 +75,12 @@ def set_up(config: Config, *, prepare: bool = True) -> Experiment:
             "the training list have several; set it to 0"
         )
     val_set = make_dataset(config, "val")
-    train = config.data.train
-    plan = StepPlan(len(train_set), config.data.batch_size, config.grad.accumulate, train.drop_last)
+    plan = step_plan(config, len(train_set))
     if plan.steps_per_epoch == 0:
         raise UserError(
             f"data.train.drop_last=true: {len(train_set)} samples do not fill one step of {plan.samples_per_step}; "
             "lower data.batch_size or grad.accumulate"
         )
-    total_steps = config.max_steps or (config.epochs or 0) * plan.steps_per_epoch
     config, warnings = with_class_weights(config, train_set.source), []
     if val_set is not None:
         classes, multi_label = len(train_set.source.classes), is_multi_label(train_set.source)
@@ -85,7 +88,7 @@ def set_up(config: Config, *, prepare: bool = True) -> Experiment:
     elif config.eval.patience is not None:
         warnings = [f"eval.patience={config.eval.patience}: there is no validation, the run will not end early"]
     criterion = config.loss.build().to(device)
-    return Experiment(config, device, train_set, val_set, plan, total_steps, criterion, warnings)
+    return Experiment(config, device, train_set, val_set, plan, total_steps(config, plan), criterion, warnings)
 
 
 def with_class_weights(config: Config, train: Source) -> Config:

@@ -59,21 +59,11 @@ def plan_run(config: Config) -> RunPlan:
     for group in param_groups:
         by_rate.setdefault(group["initial_lr"], []).append(group["name"])
     curves = [Curve(tuple(names), rate) for rate, names in by_rate.items()]
-    per_epoch, total = exp.plan.steps_per_epoch, exp.total_steps
-    evaluate, save = config.eval.every(), config.checkpoint.every()
-    has_val = exp.val_set is not None
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return RunPlan(
         exp, type(model).__name__, parameters, group_rows(param_groups, model), curves,
-        timeline=config.lr_policy.timeline(per_epoch, total),
-        evaluations=[
-            step for step in range(1, total + 1)
-            if has_val and (evaluate.due(step, per_epoch) or (step == total and config.eval.at_end))
-        ],
-        checkpoints=[
-            step for step in range(1, total + 1)
-            if save.due(step, per_epoch) or (step == total and config.checkpoint.save_last)
-        ],
+        timeline=config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps),
+        evaluations=exp.calendar.evaluations(), checkpoints=exp.calendar.checkpoints(),
         warnings=warnings,
     )  # fmt: skip
 
@@ -98,9 +88,8 @@ def describe(plan: RunPlan) -> list[str]:
     for step, what in plan.timeline:
         rates = ", ".join(f"{plan.lr(curve, step):.4g}" for curve in plan.curves[:4])
         lines.append(f"  step {step + 1} (epoch {exp.epoch(step + 1)}): {what}, lr {rates}")
-    per_epoch = exp.plan.steps_per_epoch
-    lines.append(f"evaluations: {_when(plan.evaluations, per_epoch)}")
-    lines.append(f"checkpoints: {_when(plan.checkpoints, per_epoch)}")
+    lines.append(f"evaluations: {exp.calendar.in_words(plan.evaluations)}")
+    lines.append(f"checkpoints: {exp.calendar.in_words(plan.checkpoints)}")
     return lines + [f"warning: {warning}" for warning in plan.warnings]
 
 
@@ -158,14 +147,3 @@ def draw(plan: RunPlan, path: Path) -> None:
 
 def _names(groups: tuple[str, ...]) -> str:
     return ", ".join(groups[:3]) + (f" and {len(groups) - 3} more groups" if len(groups) > 3 else "")
-
-
-def _when(steps: list[int], per_epoch: int) -> str:
-    """``12: after epochs 1, 2, 3 ... 12``, or after steps where they fall inside of epochs."""
-    if not steps:
-        return "none"
-    whole = all(step % per_epoch == 0 for step in steps)
-    numbers = [step // per_epoch if whole else step for step in steps]
-    shown = [str(number) for number in (numbers if len(numbers) <= 8 else [*numbers[:4], "...", *numbers[-2:]])]
-    unit = ("epoch" if whole else "step") + "s" * (len(steps) > 1)
-    return f"{len(steps)}: after {unit} {', '.join(shown).replace(', ...,', ' ...')}"

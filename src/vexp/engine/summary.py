@@ -60,7 +60,7 @@ def all_warnings(exp: Experiment) -> list[str]:
         *(f"lr_policy: {warning}" for warning in curve),
         *exp.warnings,
         *split_warnings(exp),
-        *schedule_warnings(exp),
+        *exp.calendar.warnings(),
         *([f"amp={config.amp.dtype}: {slow}"] if slow is not None else []),
     ]
 
@@ -79,26 +79,6 @@ def _weights_text(weights: list[float], classes: list[str]) -> str:
     shown = pairs if len(pairs) <= 8 else [*pairs[:3], *pairs[-3:]]
     of = "" if shown == pairs else f" (the 3 lowest and highest of {len(pairs)})"
     return f"class weights {', '.join(f'{name} {weight:.3g}' for weight, name in shown)}{of}"
-
-
-def schedule_warnings(exp: Experiment) -> list[str]:
-    """What will not happen in this run although it is asked for."""
-    config, plan = exp.config, exp.plan
-    warnings = []
-    if config.log.by_epoch and config.log.ignore_last and plan.steps_per_epoch < config.log.interval:
-        warnings.append(
-            f"log.interval={config.log.interval}: an epoch has {plan.steps_per_epoch} steps, so no training line is "
-            "written; log.by_epoch=false counts on over epochs"
-        )
-    for key, by_epoch, wanted in (
-        ("eval.start", config.eval.by_epoch, config.eval.start),
-        ("eval.interval", config.eval.by_epoch, config.eval.interval),
-        ("checkpoint.interval", config.checkpoint.by_epoch, config.checkpoint.interval),
-    ):
-        length, unit = (exp.total_steps // plan.steps_per_epoch, "epochs") if by_epoch else (exp.total_steps, "steps")
-        if wanted is not None and wanted > length:
-            warnings.append(f"{key}={wanted}: the run ends after {length} {unit}, before it comes due")
-    return warnings
 
 
 def _val_text(exp: Experiment) -> str:

@@ -44,7 +44,9 @@ class Eval(Checked):
         ge=0,
     )
     interval: int = option(
-        1, "from one evaluation to the next, counted from start; -1: never", unit="epochs (steps)", see=("eval.start",)
+        1,
+        "from one evaluation to the next, counted from start; -1: never",
+        unit="epochs (steps)",
     )
     by_epoch: bool = option(True, "start and interval count epochs; false: optimizer steps")
     at_end: bool = option(True, "evaluate after the last step whatever the interval")

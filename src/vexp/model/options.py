@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.errors import UserError
@@ -33,7 +33,9 @@ class Model(Checked, ABC):
         accepts="dict or list of dict, or null",
         check=check_init,
     )
-    weights: Weights = field(default_factory=Weights)
+    weights: Weights = option(
+        Weights, "weights that a run starts from; resuming does not read them again", see=("init_from",)
+    )
     freeze: list[str] = option(
         [], "modules or parameters that are not trained, by dotted path; * and [12] as in file names (layer[12])"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vexp.fields import Checked, option
@@ -27,7 +27,7 @@ class Clip(Checked):
 class Grad(Checked):
     """Clipping and accumulation (mmcv's ``optimizer_config``)."""
 
-    clip: Clip = field(default_factory=Clip)
+    clip: Clip = option(Clip, "limits of the gradient before each optimizer step: of its norm, of single entries")
     accumulate: int = option(
         1, "batches whose gradients make one optimizer step", unit="batches", ge=1, see=("data.batch_size",)
     )

@@ -141,17 +141,18 @@ class LrPolicy(Checked, ABC):
         total = total_steps / steps_per_epoch if self.by_epoch else float(total_steps)
         unit = steps_per_epoch if self.by_epoch else 1
         events = [(t * unit, what) for t, what in self.landmarks(total)]
-        if (length := self._warmup_steps(steps_per_epoch)) > 0:
+        if (length := self.warmup_steps(steps_per_epoch)) > 0:
             events.append((length, f"warm-up ({self.warmup}) ends"))
         return sorted(event for event in events if event[0] < total_steps)
 
-    def _warmup_steps(self, steps_per_epoch: int) -> int:
+    def warmup_steps(self, steps_per_epoch: int) -> int:
+        """Length of the warm-up in optimizer steps; 0 without one."""
         if self.warmup is None:
             return 0
         return self.warmup_iters * (steps_per_epoch if self.warmup_by_epoch else 1)
 
     def _warmup_factor(self, step: int, steps_per_epoch: int) -> float:
-        length = self._warmup_steps(steps_per_epoch)
+        length = self.warmup_steps(steps_per_epoch)
         if step >= length:
             return 1.0
         left = 1 - step / length
@@ -164,7 +165,7 @@ class LrPolicy(Checked, ABC):
     def _check_warmup(self, steps_per_epoch: int, total_steps: int) -> list[str]:
         if self.warmup is None and self.warmup_iters > 0:
             return [f"warmup_iters={self.warmup_iters}: no effect, as warmup=null; choose constant, linear or exp"]
-        length = self._warmup_steps(steps_per_epoch)
+        length = self.warmup_steps(steps_per_epoch)
         if length < total_steps:
             return []
         return [

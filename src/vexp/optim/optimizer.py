@@ -7,7 +7,7 @@ says why. Not offered: ``capturable`` (for CUDA graphs) and ``differentiable`` (
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.fields import Checked, option
@@ -49,9 +49,7 @@ class Optimizer(Checked):
         unit="samples",
         ge=1,
     )
-    paramwise: Paramwise = field(
-        default_factory=Paramwise, metadata={"doc": "other learning rates and weight decays for parts of the net"}
-    )
+    paramwise: Paramwise = option(Paramwise, "other learning rates and weight decays for parts of the net")
     maximize: bool = option(False, "climb the loss instead of descending it")
     foreach: bool | None = option(None, "one call for a list of parameters; null: as torch does, on a GPU")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vexp.fields import Checked, option
 
@@ -26,14 +26,16 @@ class Wandb(Checked):
 class Log(Checked):
     """Logging during training (mmcv's ``log_config``). The text log and metrics.jsonl are always written."""
 
-    interval: int = option(10, "optimizer steps from one log line to the next", unit="steps", ge=1)
+    interval: int = option(
+        10, "optimizer steps from one log line to the next", unit="steps", see=("log.by_epoch", "log.ignore_last"), ge=1
+    )
     by_epoch: bool = option(True, "count the steps within each epoch; false: over the whole run")
     ignore_last: bool = option(True, "leave out the line of an epoch's last steps if they are fewer than interval")
     reset_flag: bool = option(False, "average only what came since the last line; false: the last interval steps")
     progress: bool = option(True, "a live line with the time left, where the output is a terminal")
     tensorboard: bool = option(False, "write event files, too: tensorboard --logdir RUN")
     csv: bool = option(False, "write metrics.csv, too, for a spreadsheet")
-    wandb: Wandb = field(default_factory=Wandb)
+    wandb: Wandb = option(Wandb, "Weights & Biases: needs pip install 'vexp[wandb]'")
 
     def due(self, step: int, steps_per_epoch: int) -> bool:
         """Whether a line is written after ``step`` completed optimizer steps."""

@@ -1,0 +1,222 @@
+"""Every key of the configuration, with what its dataclass says of it: text, type, unit, rule, default, origin."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Container, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+from vexp.config.plugin import Built
+from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.fields import REQUIRED, show
+
+#: The unit of what ``by_epoch`` of the same group makes epochs or optimizer steps.
+EPOCHS_OR_STEPS = "epochs (steps)"
+
+_TYPES = {int: "int", float: "float", str: "text", bool: "true or false", Any: "any"}
+_BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_NAME_IN_TEXT = re.compile(r"[A-Za-z]\w*(?:\.\w+)+|[A-Za-z]\w*_\w+")  # what cannot be plain English
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A field of a config dataclass by its dotted path; ``owner`` is the class it was reached through."""
+
+    path: str
+    owner: type[Any]
+    field: dataclasses.Field[Any]
+
+    @property
+    def name(self) -> str:
+        return self.field.name
+
+    @property
+    def hint(self) -> Any:
+        return _hints(cast(Hashable, self.owner)).get(self.name, Any)
+
+    @property
+    def holds_keys(self) -> bool:
+        """Whether it is a group or a part of one, and no value itself."""
+        return dataclasses.is_dataclass(self.hint)
+
+    @property
+    def doc(self) -> str:
+        """What it does, in a sentence."""
+        text: str = self.field.metadata.get("doc", "")
+        if not text and issubclass(self.owner, Built):
+            text = f"argument of {self.owner.target.__module__}.{self.owner.__name__}"
+        return text
+
+    @property
+    def unit(self) -> str:
+        """``none`` where the value has no unit."""
+        return self.field.metadata.get("unit") or "none"
+
+    @property
+    def type_text(self) -> str:
+        """``int or null``, ``list of 2 float``."""
+        return self.field.metadata.get("accepts") or _type_text(self.hint, self.field.metadata.get("length"))
+
+    @property
+    def range_text(self) -> str:
+        """``> 0 and <= 1``, ``constant, linear, exp``; empty where every value of the type goes."""
+        choices: tuple[str, ...] = self.field.metadata.get("choices", ())
+        bounds: dict[str, float] = self.field.metadata.get("bounds", {})
+        return ", ".join(choices) or " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in bounds.items())
+
+    @property
+    def default(self) -> Any:
+        """``REQUIRED`` where a value must be given."""
+        if self.field.default_factory is not dataclasses.MISSING:
+            return self.field.default_factory()
+        return REQUIRED if self.field.default is dataclasses.MISSING else self.field.default
+
+    @property
+    def default_text(self) -> str:
+        return "must be given" if self.default == REQUIRED else written_as(self.default)
+
+    @property
+    def declared_in(self) -> type[Any]:
+        """The class, of ``owner`` and its bases, that writes the field."""
+        return next((cls for cls in self.owner.__mro__ if self.name in inspect.get_annotations(cls)), self.owner)
+
+    def source(self) -> tuple[Path, int] | None:
+        """The file and line where text, rule and default are written; None for a class without a file."""
+        cls = self.declared_in
+        target = cls.target if issubclass(cls, Built) else cls
+        try:
+            path = Path(inspect.getsourcefile(target) or "")
+            if target is not cls:
+                return path, inspect.getsourcelines(target)[1]
+        except (TypeError, OSError):
+            return None
+        line = _field_lines(path).get((cls.__name__, self.name))
+        return (path, line) if line is not None else None
+
+    def mentions(self) -> list[str]:
+        """Names of other keys: those of ``see``, those in its text, and the one that chooses between two units."""
+        named = [*self.field.metadata.get("see", ()), *_NAME_IN_TEXT.findall(self.doc)]
+        return [*named, "by_epoch"] if self.unit == EPOCHS_OR_STEPS else named
+
+
+def related(keys: Sequence[Key]) -> dict[str, list[str]]:
+    """Which keys matter together: those that a key names, by full path, and those that name it."""
+    known = {key.path: key for key in keys}
+    found: dict[str, list[str]] = {path: [] for path in known}
+    for key in keys:
+        for word in key.mentions():
+            target = _resolved(word, key.path, known)
+            if target is not None and target != key.path:
+                found[key.path].append(target)
+                found[target].append(key.path)
+    return {path: list(dict.fromkeys(others)) for path, others in found.items()}
+
+
+def _resolved(word: str, path: str, known: Container[str]) -> str | None:
+    """The key that ``word`` means in the text of ``path``: a sibling, one further out, or a full path."""
+    holder = path
+    while holder:
+        holder = holder.rpartition(".")[0]
+        candidate = f"{holder}.{word}" if holder else word
+        if candidate in known:
+            return candidate
+    return None
+
+
+def summary(cls: type[Any]) -> str:
+    """The first sentence of a class's docstring, without its markup."""
+    text = inspect.getdoc(cls) or ""
+    if text.startswith(cls.__name__ + "("):  # made by @dataclass, says nothing
+        return ""
+    first = " ".join(text.split("\n\n")[0].split()).replace("``", "")
+    return re.split(r"(?<=[.:])\s+(?=[A-Z])", first)[0].rstrip(":.") if first else ""
+
+
+def keys_of(cls: type[Any], path: str = "") -> Iterator[Key]:
+    """The keys below a class, groups within it before what they hold; an open group is not entered."""
+    for field in dataclasses.fields(cls):
+        key = Key(f"{path}.{field.name}" if path else field.name, cls, field)
+        yield key
+        if key.path not in OPEN_GROUPS and key.holds_keys:
+            yield from keys_of(key.hint, key.path)
+
+
+@functools.cache
+def all_keys() -> tuple[Key, ...]:
+    """The keys of the root and of every option of every group; an argument of a pipeline step as ``transform.NAME``."""
+    roots = [*keys_of(Config)]
+    return (*roots, *(key for group, classes in options().items() for cls in classes.values()
+                      for key in keys_of(cls, group)))  # fmt: skip
+
+
+@functools.cache
+def key_paths() -> tuple[str, ...]:
+    """The dotted keys of every option, as the command line takes them, in the alphabet's order."""
+    return tuple(sorted({key.path for key in all_keys() if not key.path.startswith("transform.")}))
+
+
+def config_keys(value: Any, path: str = "") -> Iterator[tuple[Key, Any]]:
+    """The keys of a composed configuration and their values, parts before what they hold; a pipeline's steps are
+    entered."""
+    for field in dataclasses.fields(value):
+        key = Key(f"{path}.{field.name}" if path else field.name, type(value), field)
+        here = getattr(value, field.name)
+        yield key, here
+        for name, part in parts_of(here).items():
+            yield from config_keys(part, f"{key.path}.{name}" if name else key.path)
+
+
+def parts_of(value: Any) -> dict[str, Any]:
+    """The dataclasses that a value holds, by name; the value itself, if it is one, by ""."""
+    if dataclasses.is_dataclass(value):
+        return {"": value}
+    return (
+        {name: part for name, part in value.items() if dataclasses.is_dataclass(part)}
+        if isinstance(value, dict)
+        else {}
+    )
+
+
+def written_as(value: Any) -> str:
+    """A value as YAML and the command line take it: ``null``, ``[1,2]``, ``{left: right}``, ``1e-05``."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {written_as(item)}" for key, item in value.items()) + "}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return written_as({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    return show(value)
+
+
+def _type_text(hint: Any, length: int | None) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        parts = [_type_text(part, length) for part in get_args(hint) if part is not NoneType]
+        return ", ".join(parts) + (" or null" if NoneType in get_args(hint) else "")
+    if get_origin(hint) is list:
+        return f"list of {f'{length} ' if length else ''}{_type_text(get_args(hint)[0], None)}"
+    if get_origin(hint) is dict:
+        return f"dict of {_type_text(get_args(hint)[1], None)}"
+    return _TYPES.get(hint) or str(getattr(hint, "__name__", hint))
+
+
+@functools.cache
+def _hints(cls: Hashable) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+@functools.cache
+def _field_lines(path: Path) -> dict[tuple[str, str], int]:
+    """Lines of the annotated names in the classes of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        (cls.name, item.target.id): item.lineno
+        for cls in tree.body
+        if isinstance(cls, ast.ClassDef)
+        for item in cls.body
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    }
