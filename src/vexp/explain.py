@@ -173,7 +173,7 @@ class _Page:
     def table(self, rows: list[tuple[str, str]]) -> None:
         """Two columns; a label that repeats is said once."""
         grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="cyan")
+        grid.add_column(style="cyan", overflow="fold")
         grid.add_column(overflow="fold")
         said = ""
         for label, text in rows:

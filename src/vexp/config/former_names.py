@@ -6,6 +6,7 @@ Keys of the table are names of our fields: a path of the configuration, or ``Cla
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -78,7 +79,7 @@ FORMER_NAMES: dict[str, Names] = {
     "pipeline.train": Names("train_pipeline, data.train.pipeline", f"train_pipeline, {_LOADER}.dataset.pipeline"),
     "pipeline.val": Names("val_pipeline, data.val.pipeline", "val_pipeline, val_dataloader.dataset.pipeline"),
     "pipeline.test": Names("test_pipeline, data.test.pipeline", "test_pipeline, test_dataloader.dataset.pipeline"),
-    "img_norm": Names("img_norm_cfg, Normalize", "data_preprocessor, ActionDataPreprocessor"),
+    "img_norm": Names("img_norm_cfg, Normalize", "data_preprocessor, ActionDataPreprocessor, DataPreprocessor"),
     "img_norm.mean": Names("img_norm_cfg.mean", "data_preprocessor.mean", "DATA.MEAN"),
     "img_norm.std": Names("img_norm_cfg.std", "data_preprocessor.std", "DATA.STD"),
     "img_norm.to_bgr": Names(
@@ -273,11 +274,14 @@ def _step_names(name: str) -> list[str]:
     return [name, *([_ALSO_CALLED[name]] if name in _ALSO_CALLED else [])]
 
 
-def all_names(key: Key) -> list[str]:
-    """Every name of ``former_names`` by itself, in lower case, without leading dashes and what stands in brackets."""
-    return [plain(name) for names in former_names(key) if names for name in re.split(r",\s+(?![^\[]*\])", names)]
+@functools.cache
+def all_names(key: Key) -> tuple[str, ...]:
+    """Every name of ``former_names`` by itself, as ``plain`` writes it, and the classes that stand in brackets."""
+    listed = [name for names in former_names(key) if names for name in re.split(r",\s+(?![^\[]*\])", names)]
+    classes = [name for text in listed for part in re.findall(r"\[([^\]]*)\]", text) for name in part.split(", ")]
+    return tuple(plain(name) for name in (*listed, *classes))
 
 
 def plain(name: str) -> str:
-    """A name as ``all_names`` gives it."""
+    """A name in lower case, without leading dashes and without what stands in brackets."""
     return re.sub(r"\[[^\]]*\]", "", name).lstrip("-").replace("-", "_").lower()

@@ -44,7 +44,7 @@ class Key:
     @property
     def holds_keys(self) -> bool:
         """Whether it is a group or a part of one, and no value itself."""
-        return dataclasses.is_dataclass(self.hint)
+        return self.path in OPEN_GROUPS or dataclasses.is_dataclass(self.hint)
 
     @property
     def doc(self) -> str:
@@ -72,6 +72,11 @@ class Key:
         return ", ".join(choices) or " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in bounds.items())
 
     @property
+    def required(self) -> bool:
+        """Whether a value must be given: there is no default."""
+        return bool(self.default == REQUIRED)
+
+    @property
     def default(self) -> Any:
         """``REQUIRED`` where a value must be given."""
         if self.field.default_factory is not dataclasses.MISSING:
@@ -80,7 +85,7 @@ class Key:
 
     @property
     def default_text(self) -> str:
-        return "must be given" if self.default == REQUIRED else written_as(self.default)
+        return "must be given" if self.required else written_as(self.default)
 
     @property
     def declared_in(self) -> type[Any]:

@@ -15,7 +15,6 @@ from vexp.config.keys import Key, all_keys, config_keys, key_paths, parts_of, wr
 from vexp.config.messages import ConfigError
 from vexp.config.origin import Origins, Setting, shown
 from vexp.config.schema import Config, options
-from vexp.fields import REQUIRED
 
 Entry = tuple[Key, Any]
 
@@ -58,6 +57,7 @@ def find(name: str, config: Config) -> Found:
         lambda key: key.path.endswith(f".{path}"),
         lambda key: wanted in all_names(key),
         lambda key: any(known.endswith(f".{wanted}") for known in all_names(key)),
+        lambda key: any(known.startswith(f"{wanted}.") for known in all_names(key)),
     ):
         if found := _matching(matches, entries):
             return found
@@ -73,7 +73,7 @@ def history(key: Key, value: Any, origins: Origins) -> list[Setting]:
     """Everything that set a key, the strongest first; the last is the default of its dataclass, where it has one."""
     source = key.source()
     where = f"default, {shown(source[0])}:{source[1]}" if source is not None else "default"
-    default = [] if key.default == REQUIRED else [Setting(key.default_text, where)]
+    default = [] if key.required else [Setting(key.default_text, where)]
     found = default + origins.settings(key.path)
     if key.path in FILLED_IN and found[-1].text != written_as(value):
         found.append(Setting(written_as(value), FILLED_IN[key.path]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -144,8 +145,7 @@ def _place_of(path: Path, key: str, package: str) -> tuple[int, str] | None:
             return None
         key = key[len(package) + 1 :]
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text)
+        text, node = _parsed(path, path.stat().st_mtime_ns)
     except (OSError, yaml.YAMLError):
         return None
     line: int | None = None
@@ -159,6 +159,13 @@ def _place_of(path: Path, key: str, package: str) -> tuple[int, str] | None:
     if line is None or node is None:
         return None
     return line, " ".join(text[node.start_mark.index : node.end_mark.index].split())
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(path: Path, modified: int) -> tuple[str, yaml.Node | None]:
+    """The text of a file and its YAML, read anew when the file has been ``modified``."""
+    text = path.read_text(encoding="utf-8")
+    return text, yaml.compose(text)
 
 
 def _first_mention(path: Path, key: str) -> int | None:

@@ -120,7 +120,7 @@ def _rate(config: Config, path: str) -> list[str]:
 
     lines, events = [], policy.timeline(when.per_epoch, when.total_steps)
     if length := policy.warmup_steps(when.per_epoch):
-        events = [(step, what) for step, what in events if step != length]
+        events = [event for event in events if not event[1].startswith("warm-up")]
         lines.append(
             f"warms up ({policy.warmup}) from {lr_at(0)} to {lr_at(length)} over {_count(length, 'step')} = "
             f"{length / when.per_epoch:.3g} epochs"

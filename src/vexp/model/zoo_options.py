@@ -190,7 +190,7 @@ class Csn(Family):
     depth: int = _depth(BOTTLENECKS)
     interaction: str = option(
         "reduced",
-        "of channels: reduced (ir-CSN), or preserved (ip-CSN) by a 1x1x1 convolution before the depthwise one",
+        "how channels meet: reduced (ir-CSN), or preserved (ip-CSN) by a 1x1x1 convolution before the depthwise one",
         choices=("reduced", "preserved"),
     )
     zero_init_residual: bool = _zero_init(False)

@@ -1,0 +1,42 @@
+"""docs/reference.md and the pages below it say what the sources say today."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from vexp.config.keys import all_keys
+from vexp.config.paths import conf_dir
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "write_reference.py"
+DOCS = SCRIPT.parents[1] / "docs"
+
+
+def made() -> dict[Path, str]:
+    spec = importlib.util.spec_from_file_location("write_reference", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pages: dict[Path, str] = module.pages()
+    return pages
+
+
+def test_the_pages_are_current_and_whole() -> None:
+    pages = made()
+    stale = [path.name for path, text in pages.items() if not path.is_file() or path.read_text() != text]
+    assert stale == [], "run: python scripts/write_reference.py"
+    assert {path.name for path in (DOCS / "reference").iterdir()} == {
+        p.name for p in pages if p.parent.name == "reference"
+    }
+    whole = "".join(pages.values())
+    assert [key.path for key in all_keys() if not key.holds_keys and f"| `{key.path}` |" not in whole] == []
+    options = [f"`{path.parent.name}={path.stem}`" for path in conf_dir().glob("*/*.yaml")]
+    assert [option for option in options if option not in whole] == []
+
+
+def test_its_links_lead_somewhere() -> None:
+    for page in (DOCS / "reference.md", *(DOCS / "reference").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).is_file(), f"{page.name}: {target}"

@@ -1,0 +1,124 @@
+"""``python -m vexp.explain``: what a person reads, of a key, a group, a whole config."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vexp import explain
+from vexp.config.compose import trace
+from vexp.config.keys import config_keys, parts_of
+from vexp.config.load import to_plain
+from vexp.config.origin import Origins
+from vexp.config.schema import Config
+
+WORDS = ["experiment=r3d_18", "lr.warmup_iters=24", "lr.warmup_by_epoch=false", "~pipeline.train.flip"]
+
+
+@pytest.fixture(scope="module")
+def traced() -> tuple[Config, Origins]:
+    return trace(WORDS)
+
+
+@pytest.fixture
+def asked(traced: tuple[Config, Origins], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """What the command prints for names, of one config composed once."""
+    monkeypatch.setattr(explain, "trace", lambda words, saved: traced)
+    monkeypatch.chdir(Path(__file__).parents[1])
+
+    def ask(*names: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["explain", *names])
+        explain.main()
+        return capsys.readouterr().out
+
+    return ask
+
+
+def test_a_key(asked: Any) -> None:
+    text = asked("lr_config.warmup_iters")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for line in (
+        "lr_policy.warmup_iters = 24",
+        "length of the warm-up in steps, or in epochs with warmup_by_epoch",
+        "type int",
+        "unit steps (epochs)",
+        "range >= 0",
+        "set by 24 command line: lr_policy.warmup_iters=24",
+        "instead of 10 conf/experiment/r3d_18.yaml:12",
+        "in this run warms up (linear) from 0.001 to 0.01 over 24 steps = 0.4 epochs",
+        "formerly lr_config.warmup_iters (mmaction2 0.x)",
+        "SOLVER.WARMUP_EPOCHS (SlowFast)",
+        "see also lr_policy.warmup=linear",
+        "lr_policy.warmup_by_epoch=false",
+    ):
+        assert line in lines, text
+    assert any(line.startswith("0 default, src/vexp/optim/lr_policy_base.py:") for line in lines)
+    assert not any(line.endswith(" ") for line in text.splitlines())
+
+
+def test_a_group_its_option_and_its_keys(asked: Any) -> None:
+    text = asked("eval")
+    assert "eval = every_epoch (Eval)" in text
+    assert "chosen by    every_epoch  conf/train.yaml:" in text
+    assert "evaluations: 45: after epochs 1, 2, 3, 4 ... 44, 45" in text
+    assert "eval.save_best = auto" in text
+    assert "optimizer.lr = 0.01" in asked("optimizer")
+    assert "<- conf/experiment/r3d_18.yaml:11" in asked("optimizer")  # of a value that is no default
+
+
+def test_what_is_no_key_of_this_run(asked: Any) -> None:
+    assert asked("pipeline.train.flip").strip() == (
+        "pipeline.train.flip: left out of this run (command line: ~pipeline.train.flip)"
+    )
+    text = asked("lr_policy.power")
+    assert "lr_policy.power (no key of this run)" in text
+    assert "lr_policy=poly" in text
+    assert "lr_policy=inv" in text
+    assert asked("FormatShape").startswith("FormatShape: no key; clips are laid out on the device")
+    assert asked("num_clips").startswith("pipeline.train.sample.num_clips = 1")  # three of them, each in full
+
+
+def test_the_whole_config_is_yaml_with_origins(asked: Any, traced: tuple[Config, Origins]) -> None:
+    config, _ = traced
+    text = asked()
+    assert yaml.safe_load(text) == to_plain(config)
+    lines = {line.split("#")[0].strip(): line for line in text.splitlines()}
+    assert lines["lr: 0.01"].endswith("  # conf/experiment/r3d_18.yaml:11")
+    assert lines["warmup_iters: 24"].endswith("  # command line: lr_policy.warmup_iters=24")
+    assert lines["optimizer:"].endswith("  # sgd, conf/experiment/r3d_18.yaml:8")
+    leaves = [key for key, value in config_keys(config) if not parts_of(value)]
+    assert sum("# " in line for line in text.splitlines()) >= len(leaves)  # every value has an origin
+
+
+def test_a_mistake_ends_without_a_traceback(asked: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        asked("warmup_itres")
+    assert "did you mean lr_policy.warmup_iters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_terminal_loses_nothing(width: int, asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain, "_UNCUT", width)
+    text = asked("eval.metrics", "eval")
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "mean_class_accuracy" in "".join(text.split())
+
+
+@pytest.mark.slow
+def test_a_run_that_has_been_made(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vexp import compose, train
+
+    train.run(compose([*tiny, "max_steps=1", "epochs=null"]), tmp_path / "run")
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["explain", "max_steps", f"run={tmp_path / 'run'}"])
+    explain.main()
+    said = capsys.readouterr().out
+    assert "max_steps = 1" in said
+    assert "run/config.yaml:" in said
