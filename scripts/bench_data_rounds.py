@@ -23,8 +23,9 @@ from vexp.data.decode import VideoReader
 from vexp.data.geometry import View, render_views
 from vexp.data.img_norm import ImgNorm
 from vexp.data.loader import make_loader
-from vexp.data.options import Split, TrainSplit, VideoList
+from vexp.data.options import VideoList
 from vexp.data.raw_frames import RawFrames
+from vexp.data.split_options import Split, TrainSplit
 
 NORM = ImgNorm()
 

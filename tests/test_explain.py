@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,12 @@ from vexp.config.load import to_plain
 from vexp.config.origin import Origins
 from vexp.config.schema import Config
 
-WORDS = ["experiment=r3d_18", "lr.warmup_iters=24", "lr.warmup_by_epoch=false", "~pipeline.train.flip"]
+WORDS = [
+    "experiment=r3d_18",
+    "lr.warmup_iters=24",
+    "lr.warmup_by_epoch=false",
+    "~pipeline.train.flip",
+]  # README's, and a step less
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +45,14 @@ def asked(traced: tuple[Config, Origins], monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_a_key(asked: Any) -> None:
+    """The example of the README to the letter, but for the line that the default stands on."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    example = (
+        readme.partition("$ python -m vexp.explain lr_config.warmup_iters")[2].partition("```")[0].split("\n", 1)[1]
+    )
     text = asked("lr_config.warmup_iters")
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    for line in (
-        "lr_policy.warmup_iters = 24",
-        "length of the warm-up in steps, or in epochs with warmup_by_epoch",
-        "type int",
-        "unit steps (epochs)",
-        "range >= 0",
-        "set by 24 command line: lr_policy.warmup_iters=24",
-        "instead of 10 conf/experiment/r3d_18.yaml:12",
-        "in this run warms up (linear) from 0.001 to 0.01 over 24 steps = 0.4 epochs",
-        "formerly lr_config.warmup_iters (mmaction2 0.x)",
-        "SOLVER.WARMUP_EPOCHS (SlowFast)",
-        "see also lr_policy.warmup=linear",
-        "lr_policy.warmup_by_epoch=false",
-    ):
-        assert line in lines, text
-    assert any(line.startswith("0 default, src/vexp/optim/lr_policy_base.py:") for line in lines)
+    lines = r"(?<=\.py:)\d+"
+    assert re.sub(lines, "N", text).strip() == re.sub(lines, "N", example).strip()
     assert not any(line.endswith(" ") for line in text.splitlines())
 
 

@@ -23,7 +23,7 @@ from vexp.config.compose import Saved, compose
 from vexp.config.load import to_plain
 from vexp.config.messages import ConfigError, near
 from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
-from vexp.data.options import SPLITS
+from vexp.data.split_options import SPLITS
 from vexp.engine.threads import let_waiting_threads_sleep
 
 _OPTIONS = {"run": None, "rescore": None, "split": "val", "checkpoint": None, "out": None, "resamples": "1000"}

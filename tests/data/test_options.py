@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vexp.data.dataset import flip_table
-from vexp.data.options import Data, Folder, Motion, Split, TrainSplit, VideoList
+from vexp.data.options import Data, Folder, Motion, VideoList
+from vexp.data.split_options import Split, TrainSplit
 from vexp.errors import UserError
 
 

@@ -13,12 +13,12 @@ import pytest
 from encode import numbered_frame, read_number, write_video
 
 from vexp.data.dataset import ClipDataset
-from vexp.data.options import Split, TrainSplit
 from vexp.data.raw_frames import RawFrames
 from vexp.data.readers import FRAME_BACKENDS, open_video
 from vexp.data.readers.image import image_decoder
 from vexp.data.readers.raw_frames import RawFrameReader
 from vexp.data.sampling import SampleFrames
+from vexp.data.split_options import Split, TrainSplit
 from vexp.errors import UserError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/decode.json").read_text(encoding="utf-8"))
