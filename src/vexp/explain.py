@@ -113,7 +113,11 @@ class _Page:
         name = type(node).__name__
         option = self.origins.choices.get(found.group)
         title = f"{found.group} = {option} ({name})" if option else f"{found.group}: {name}"
-        self.heading(title if dataclasses.is_dataclass(node) else found.group, summary(type(node)))
+        text = next((key.doc for key, _ in self.entries if key.path == found.group), "")
+        if dataclasses.is_dataclass(node):
+            self.heading(title, summary(type(node)) or text)
+        else:
+            self.heading(found.group, text)
         rows = [("chosen by", f"{s.text}  {s.where}") for s in self.origins.chosen(found.group)[::-1]]
         rows += [("in this run", line) for line in self.effects(found.group)]
         rows += [row for key, _ in self.entries if key.path == found.group for row in _formerly(key)]
@@ -168,7 +172,8 @@ class _Page:
 
     def heading(self, title: str, doc: str) -> None:
         self.say(Text(title, "bold"))
-        self.say(f"  {doc}")
+        if doc:
+            self.say(f"  {doc}")
 
     def table(self, rows: list[tuple[str, str]]) -> None:
         """Two columns; a label that repeats is said once."""
@@ -179,7 +184,8 @@ class _Page:
         for label, text in rows:
             grid.add_row(f"  {label if label != said else ''}", text)
             said = label
-        self.say(grid)
+        if rows:
+            self.say(grid)
         self.say("")
 
     def say(self, what: Table | Text | str) -> None:

@@ -27,15 +27,19 @@ from vexp.data.view import Frames, View
 from vexp.data.view_plan import ViewPlan
 from vexp.fields import Checked, option
 
+_STEPS = "dict of steps by name"
+
 
 @dataclass(kw_only=True, slots=True)
 class Pipeline(Checked):
     """The ``pipeline`` group: the steps of each split, by name and in order."""
 
     lazy: bool = option(True, "geometry is composed into one resample; false: every step resamples in turn")
-    train: dict[str, Any] = option({}, "steps of the training samples, by name and in order")
-    val: dict[str, Any] = option({}, "steps of the validation samples, by name and in order")
-    test: dict[str, Any] = option({}, "steps of the test samples, by name and in order; empty: those of pipeline.val")
+    train: dict[str, Any] = option({}, "steps of the training samples, by name and in order", accepts=_STEPS)
+    val: dict[str, Any] = option({}, "steps of the validation samples, by name and in order", accepts=_STEPS)
+    test: dict[str, Any] = option(
+        {}, "steps of the test samples, by name and in order; empty: those of pipeline.val", accepts=_STEPS
+    )
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

@@ -64,7 +64,10 @@ class Paramwise(Checked):
 
     rule: str = option("default", "default: the multipliers below; tsm: TSM's recipe", choices=("default", "tsm"))
     custom_keys: dict[str, Any] = option(
-        {}, "part of a parameter's name -> its lr_mult and decay_mult", see=("optimizer.lr",)
+        {},
+        "part of a parameter's name -> its lr_mult and decay_mult",
+        accepts="dict of {lr_mult, decay_mult} by name",
+        see=("optimizer.lr",),
     )
     bias_lr_mult: float = option(1.0, "factor on the learning rate of biases outside norm layers", ge=0, check=finite)
     bias_decay_mult: float = option(
