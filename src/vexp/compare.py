@@ -19,12 +19,20 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from vexp.atomic import whole, write_text
-from vexp.comparison.compare import compare
+from vexp.comparison.compare import Comparison, compare
 from vexp.comparison.curves import draw
 from vexp.comparison.options import Compare
 from vexp.comparison.page import page
 from vexp.comparison.runs import find_runs, read_runs
-from vexp.comparison.tables import console_tables, explanation, markdown, runs_csv, settings_csv, states
+from vexp.comparison.tables import (
+    console_tables,
+    effect_statements,
+    explanation,
+    markdown,
+    runs_csv,
+    settings_csv,
+    states,
+)
 from vexp.comparison.verdict import verdict
 from vexp.config.command_line import report_faults, take_options
 from vexp.config.messages import ConfigError, explain_value, near
@@ -33,6 +41,7 @@ from vexp.errors import UserError
 
 FOLDER = "comparison"
 _NOTES_SHOWN = 12
+_WIDTH = 132  # characters: on a narrower terminal lines wrap, but none is cut
 
 
 def main() -> None:
@@ -52,16 +61,7 @@ def _main() -> None:
         raise UserError("\n".join(faults))
     made = compare(runs, options, faults)
 
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    console.print(f"{states(made)}; {explanation(made)}\n")
-    for table in console_tables(made):
-        console.print(table)
-        console.print()
-    for note in made.notes[:_NOTES_SHOWN]:
-        console.print(f"note: {note}")
-    if len(made.notes) > _NOTES_SHOWN:
-        console.print(f"note: {len(made.notes) - _NOTES_SHOWN} more in comparison.md")
-    console.print("\n".join(verdict(made)))
+    _print(made)
     try:
         for name, text in (
             *(("index.html", page(made, out)), ("comparison.md", markdown(made))),
@@ -72,7 +72,22 @@ def _main() -> None:
             draw(temporary, made)
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be written: {error.strerror}; set out=FOLDER") from None
-    console.print(f"written: {out / 'index.html'}, and comparison.md, runs.csv, settings.csv, curves.png beside it")
+    print(f"written: {out / 'index.html'}, and comparison.md, runs.csv, settings.csv, curves.png beside it")
+
+
+def _print(made: Comparison) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = max(console.width, _WIDTH)
+    print(f"{states(made)}; {explanation(made)}; * the best\n")
+    for table in console_tables(made):
+        console.print(table)
+        print()
+    print("\n".join(effect_statements(made)))
+    for note in made.notes[:_NOTES_SHOWN]:
+        print(f"note: {note}")
+    if len(made.notes) > _NOTES_SHOWN:
+        print(f"note: {len(made.notes) - _NOTES_SHOWN} more in comparison.md")
+    print("\n".join(verdict(made)))
 
 
 def _take(words: Sequence[str]) -> tuple[Compare, list[Path]]:

@@ -63,7 +63,9 @@ def make_run(
         else:
             config["optimizer"]["lr"] = float(value)
     if scores is None:
-        scores = [score * (1 - 0.8 * math.exp(-1.6 * (e + 1) * 4 / epochs)) + rng.normal(0, 0.006) for e in range(epochs)]
+        scores = [
+            score * (1 - 0.8 * math.exp(-1.6 * (e + 1) * 4 / epochs)) + rng.normal(0, 0.006) for e in range(epochs)
+        ]
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(list(words)))
@@ -88,11 +90,15 @@ def _records(config: dict[str, Any], scores: list[float], per_epoch: int, rng: n
         if step % per_epoch == 0:
             top1 = scores[epoch - 1]
             values = {"top1_acc": top1, "top5_acc": (1 + top1) / 2, "mean_class_accuracy": top1 * 0.98}
-            records.append({"mode": "val", "step": step, "epoch": epoch} | values | {"loss": 2.2 - 2 * top1, "time/eval": 1.0})
+            records.append(
+                {"mode": "val", "step": step, "epoch": epoch} | values | {"loss": 2.2 - 2 * top1, "time/eval": 1.0}
+            )
     return records
 
 
-def _write_result(folder: Path, records: list[Any], best: Any, status: str | None, error: str, words: list[str]) -> None:
+def _write_result(
+    folder: Path, records: list[Any], best: Any, status: str | None, error: str, words: list[str]
+) -> None:
     if status is None:
         return
     result: dict[str, Any] = {"status": status, "overrides": words}
@@ -101,7 +107,9 @@ def _write_result(folder: Path, records: list[Any], best: Any, status: str | Non
     if status == "done":
         last = [record for record in records if record["mode"] == "val"][-1]
         result["step"] = records[-1]["step"]
-        result["metrics"] = {f"val/{k}": v for k, v in last.items() if "/" not in k and k not in ("mode", "step", "epoch")}
+        result["metrics"] = {
+            f"val/{k}": v for k, v in last.items() if "/" not in k and k not in ("mode", "step", "epoch")
+        }
         result["best"] = {"metric": "top1_acc", "score": best["top1_acc"], "step": best["step"], "epoch": best["epoch"]}
         result["seconds"] = 131.0
     (folder / "result.json").write_text(json.dumps(result, indent=2))
@@ -115,12 +123,18 @@ def _write_report(folder: Path, best: Any, classes: Sequence[str], unscored: int
     predicted = [label if rng.random() < accuracy else (label ^ 1) % n for label in labels]
     report: dict[str, Any] = {"metrics": {}, "videos": videos, "split": "val", "step": best["step"]}
     if unscored:
-        report |= {"videos_of_split": 40, "unscored": [{"id": i, "path": "x", "error": "cut off"} for i in range(unscored)]}
+        report |= {
+            "videos_of_split": 40,
+            "unscored": [{"id": i, "path": "x", "error": "cut off"} for i in range(unscored)],
+        }
     (folder / "report.json").write_text(json.dumps(report))
     with (folder / "per_class.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["class", "videos"], *([name, labels.count(i)] for i, name in enumerate(classes))])
     with (folder / "predictions.csv").open("w", newline="") as file:
-        rows = [[i, f"val/{i}.mp4", classes[a], classes[b], int(a == b)] for i, (a, b) in enumerate(zip(labels, predicted, strict=True))]
+        rows = [
+            [i, f"val/{i}.mp4", classes[a], classes[b], int(a == b)]
+            for i, (a, b) in enumerate(zip(labels, predicted, strict=True))
+        ]
         csv.writer(file).writerows([["id", "path", "label", "predicted", "correct"], *rows])
 
 

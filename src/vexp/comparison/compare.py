@@ -48,8 +48,8 @@ class Comparison:
     """Everything that the tables and the page show. Lists over runs are in the order of ``runs``.
 
     ``metrics``: the one that is compared first; ``greater``: whether more of a metric is better, None where its name
-    does not tell; ``columns``: all differences, ``shown``: those to show; ``best``: of each metric the runs that hold it;
-    ``effects``: of each metric, the largest first; ``noise``: pooled std over seeds.
+    does not tell; ``columns``: all differences, ``shown``: those to show; ``best``: of each metric the runs that hold
+    it; ``effects``: of each metric, the largest first; ``noise``: pooled std over seeds.
     """
 
     options: Compare
@@ -93,7 +93,7 @@ def compare(runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) ->
         if not any(below(other, (key,)) for other in known) and all(key not in run.words for run in runs):
             raise UserError(f"{key}: no run has this key (over, keys)")
     metric = _metric(runs, options.metric)
-    greater = {metric: _greater(metric, options.rule)}
+    greater: dict[str, bool | None] = {metric: _greater(metric, options.rule)}
     scores = [_score(run, metric, greater[metric] is not False, options.at) for run in runs]
     metrics = list(dict.fromkeys([metric, *(name for score in scores for name in (*score.values, *score.absent))]))
     greater |= {name: greater_by_name(name) for name in metrics[1:]}
@@ -109,7 +109,7 @@ def compare(runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) ->
     ranked = [i for i, run in enumerate(runs) if run.status == DONE and not flagged[i]]
     made = Comparison(
         options=options, runs=list(runs), columns=differing,
-        shown=[c for c in differing if not options.keys or below(c.key, options.keys) or c.key in options.over],
+        shown=_shown(differing, options),
         metrics=metrics, greater=greater, scores=scores, flags=flagged, settings=settings,
         best={name: _best(ranked, scores, name, greater[name]) for name in metrics},
         effects={}, noise={}, notes=list(notes),
@@ -122,6 +122,12 @@ def compare(runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) ->
     made.settings.sort(key=lambda setting: _rank(setting, metric, greater[metric]))
     made.notes += _notes(made)
     return made
+
+
+def _shown(differing: Sequence[Column], options: Compare) -> list[Column]:
+    """The columns that were asked for, those of repetitions last."""
+    asked = [c for c in differing if not options.keys or below(c.key, options.keys) or c.key in options.over]
+    return sorted(asked, key=lambda column: column.key in options.over)
 
 
 def _metric(runs: Sequence[Run], wanted: str) -> str:
@@ -205,7 +211,9 @@ def _settings(
     return settings
 
 
-def _rank(setting: Setting, metric: str, greater: bool | None) -> tuple[bool, bool, float, list[tuple[int, float, str]]]:
+def _rank(
+    setting: Setting, metric: str, greater: bool | None
+) -> tuple[bool, bool, float, list[tuple[int, float, str]]]:
     mean = setting.stats[metric].mean if metric in setting.stats else 0.0
     order = [in_order(value) for value in setting.values]
     return (metric not in setting.stats, not setting.comparable, -mean if greater else mean, order)

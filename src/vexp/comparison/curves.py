@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's colours, told apart with any kind of colour vision; without their yellow, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
+COLOURS_ON_DARK = ("#4C9BE8", "#EC7D45", "#2FB98F", "#E094C0", "#EBB04A", "#8FD3F7", "#AD9AE0")
 
 
 def thin(series: Series, most: int) -> Series:
@@ -22,15 +23,15 @@ def thin(series: Series, most: int) -> Series:
     n = len(series.steps)
     if n <= most:
         return series
-    kept = {0, n - 1}
-    finite = np.where(np.isfinite(series.values), series.values, np.nan)
-    for stretch in np.array_split(np.arange(1, n - 1), (most - 2) // 2):
-        values = finite[stretch]
-        if np.isnan(values).all():
-            kept.add(int(stretch[0]))
-        else:
-            kept |= {int(stretch[np.nanargmin(values)]), int(stretch[np.nanargmax(values)])}
-    chosen = sorted(kept)
+    stretches = (most - 2) // 2
+    width = -(-(n - 2) // stretches)
+    inner = np.full(stretches * width, np.nan)
+    inner[: n - 2] = series.values[1:-1]
+    inner = inner.reshape(stretches, width)
+    lowest = np.where(np.isfinite(inner), inner, np.inf).argmin(axis=1)
+    highest = np.where(np.isfinite(inner), inner, -np.inf).argmax(axis=1)
+    first = np.arange(stretches) * width + 1
+    chosen = np.unique(np.concatenate([[0], first + lowest, first + highest, [n - 1]]).clip(max=n - 1))
     return Series(series.steps[chosen], series.values[chosen])
 
 

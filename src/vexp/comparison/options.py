@@ -12,9 +12,7 @@ class Compare(Checked):
     """How runs are compared."""
 
     metric: str = option("auto", "val/top1_acc, train/loss ...; auto: what most runs kept their best checkpoint by")
-    rule: str | None = option(
-        None, "which value is better; null: by the metric's name", choices=("greater", "less")
-    )
+    rule: str | None = option(None, "which value is better; null: by the metric's name", choices=("greater", "less"))
     at: str = option(
         "best", "the evaluation of a run that counts: the best by the metric, or the last", choices=("best", "last")
     )

@@ -26,7 +26,10 @@ function filter() {
   const words = byId("filter").value.split(/\s+/).filter(Boolean).map(fits);
   state.shown = data.runs.flatMap((run, i) => (words.every((word) => word(run)) ? [i] : []));
   byId("count").textContent = `${state.shown.length} of ${data.runs.length} runs`;
-  showRuns(); showCharts();
+}
+
+function showAll() {
+  showSettings(); showEffects(); showRuns(); showCharts(); showConfig(); showConfusion();
 }
 
 function tools() {
@@ -50,7 +53,7 @@ function theme() {
   const apply = () => {
     document.documentElement.dataset.theme = chosen === "auto" ? (system.matches ? "dark" : "light") : chosen;
     byId("theme").textContent = `theme: ${chosen}`;
-    for (const chart of charts) chart.paint();
+    showAll();
   };
   byId("theme").addEventListener("click", () => { chosen = names[(names.indexOf(chosen) + 1) % 3]; apply(); });
   system.addEventListener("change", apply);
@@ -68,13 +71,13 @@ function begin() {
     part("#notes ul").append(...data.notes.map((note) => make("li", {}, note)));
   }
   byId("metric").append(...data.metrics.map((metric, m) => make("option", { value: m }, metric.name)));
-  byId("metric").addEventListener("change", (event) => { state.metric = Number(event.target.value); state.sort = null; showSettings(); showEffects(); showRuns(); showCharts(); });
-  byId("filter").addEventListener("input", filter);
+  byId("metric").addEventListener("change", (event) => { state.metric = Number(event.target.value); state.sort = null; showAll(); });
+  byId("filter").addEventListener("input", () => { filter(); showRuns(); showCharts(); });
   byId("clear").addEventListener("click", () => choose([...state.chosen], false));
   part("#settings .more").addEventListener("click", () => { state.all = !state.all; showSettings(); });
   addEventListener("resize", () => { for (const chart of charts) chart.paint(); });
   addEventListener("scroll", () => tip(""), { passive: true });
-  theme(); tools(); showSettings(); showEffects(); filter(); showConfig(); showConfusion();
+  tools(); filter(); theme();
 }
 
 begin();

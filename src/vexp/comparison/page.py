@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vexp.comparison.compare import Comparison
-from vexp.comparison.curves import COLOURS, names_of_curves, thin
+from vexp.comparison.curves import COLOURS, COLOURS_ON_DARK, names_of_curves, thin
 from vexp.comparison.runs import Run
 from vexp.comparison.statistics import Effect, Summary
 from vexp.comparison.tables import explanation, states
@@ -55,7 +55,7 @@ def content(made: Comparison, folder: Path) -> dict[str, Any]:
         "verdict": verdict(made),
         "explanation": explanation(made),
         "notes": made.notes,
-        "colours": COLOURS,
+        "colours": {"light": COLOURS, "dark": COLOURS_ON_DARK},
         "metrics": [{"name": m, "greater": made.greater[m], "best": sorted(made.best[m])} for m in made.metrics],
         "columns": [{"key": column.key, "over": column.key in over} for column in made.shown],
         "runs": [_run(made, i, folder) | {"setting": setting_of[i]} for i in range(len(made.runs))],
@@ -99,10 +99,14 @@ def _stats(stats: Summary | None) -> dict[str, Any] | None:
 
 
 def _effect(effect: Effect) -> dict[str, Any]:
-    levels = [{name: getattr(level, name) for name in ("value", "runs", "cells", "mean", "matched")} for level in effect.levels]
-    return {"key": effect.key, "levels": levels, "spread": effect.spread, "balanced": effect.balanced} | {
-        "statement": effect.statement
-    }
+    levels = [
+        {name: getattr(level, name) for name in ("value", "runs", "cells", "mean", "matched")}
+        for level in effect.levels
+    ]
+    return {
+        "key": effect.key, "levels": levels, "spread": effect.spread, "balanced": effect.balanced,
+        "crossed": effect.crossed, "statement": effect.statement,
+    }  # fmt: skip
 
 
 def _configs(runs: Iterable[Run]) -> dict[str, Any]:
@@ -150,9 +154,10 @@ def _confusion(made: Comparison) -> dict[str, Any] | None:
     run = made.runs[best]
     number = {name: place for place, name in enumerate(run.classes)}
     counts: dict[tuple[int, int], int] = {}
-    with suppress(OSError, UnicodeDecodeError, csv.Error, KeyError), (run.folder / "eval" / "predictions.csv").open(
-        encoding="utf-8", errors="surrogateescape", newline=""
-    ) as file:
+    with (
+        suppress(OSError, UnicodeDecodeError, csv.Error, KeyError),
+        (run.folder / "eval" / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         for row in csv.DictReader(file):
             if row["label"] in number and row["predicted"] in number:  # not of several labels, not unscored
                 cell = (number[row["label"]], number[row["predicted"]])

@@ -47,7 +47,8 @@ function duration(seconds) {
 // `sgd, step, seed 0`: what tells a run apart, for tips and headers.
 function label(i) {
   const values = data.columns.map((column, c) => [column, data.runs[i].values[c]]).filter(([, value]) => value !== null);
-  return values.map(([column, value]) => (column.over ? `${column.key} ${value}` : value)).join(", ") || data.runs[i].name;
+  const bare = (value) => /^([-\d.]|null$|true$|false$|\[)/.test(value); // says nothing without its key
+  return values.map(([column, value]) => (bare(value) ? `${column.key.split(".").at(-1)} ${value}` : value)).join(", ") || data.runs[i].name;
 }
 
 // The settings from the best on, by the metric that is shown.
@@ -63,10 +64,10 @@ function ranked() {
 function styles() {
   const kept = new Set([...state.chosen].map((i) => data.runs[i].setting));
   const shown = new Set(state.shown.map((i) => data.runs[i].setting));
-  const order = ranked().filter((s) => (kept.size ? kept.has(s) : shown.has(s))).slice(0, kept.size ? 28 : data.colours.length);
+  const colours = data.colours[document.documentElement.dataset.theme], n = colours.length;
+  const order = ranked().filter((s) => (kept.size ? kept.has(s) : shown.has(s))).slice(0, kept.size ? 4 * n : n);
   const dashes = [[], [7, 3], [2, 3], [9, 3, 2, 3]];
-  const n = data.colours.length;
-  return new Map(order.map((s, k) => [s, { colour: data.colours[k % n], dash: dashes[Math.floor(k / n) % 4] }]));
+  return new Map(order.map((s, k) => [s, { colour: colours[k % n], dash: dashes[Math.floor(k / n) % 4] }]));
 }
 
 function swatch(style) {

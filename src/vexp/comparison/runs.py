@@ -36,9 +36,9 @@ class Series:
 class Run:
     """One run folder.
 
-    ``config``: dotted key -> value as the command line writes it; ``words``: the overrides that were typed, key -> value;
-    ``status``: done, interrupted, failed or unfinished, and ``why`` where it is not done;
-    ``series``: ``val/top1_acc`` ... over the steps; ``report``: eval/report.json; ``classes``: their names, of the report;
+    ``config``: dotted key -> value as the command line writes it; ``words``: the overrides that were typed, the same
+    way; ``status``: done, interrupted, failed or unfinished, and ``why`` where it is not done; ``series``:
+    ``val/top1_acc`` ... over the steps; ``report``: eval/report.json; ``classes``: the names of its classes;
     ``steps_per_epoch``: None where no record tells; ``notes``: what else is to be known.
     """
 
@@ -110,7 +110,9 @@ def read_run(folder: Path, name: str) -> Run:
         raise yaml.YAMLError("it holds no mapping")
     run = Run(folder=folder, name=name, config=flatten(config), words=_words(folder / "overrides.yaml"))
     damaged: list[int] = []
-    records = [r for r in read_records(folder / "metrics.jsonl", damaged) if isinstance(r, dict) and r.keys() >= {*PLACE}]
+    records = [
+        r for r in read_records(folder / "metrics.jsonl", damaged) if isinstance(r, dict) and r.keys() >= {*PLACE}
+    ]
     if damaged:
         run.notes.append(f"metrics.jsonl: line {', '.join(map(str, damaged))} cannot be read (torn) and is left out")
     run.series = _series(records)

@@ -58,6 +58,11 @@ class Effect:
     absent: int  # runs without the key
 
     @property
+    def crossed(self) -> bool:
+        """Whether every value has the same cells, if not the same numbers of runs in them."""
+        return all(level.cells == self.common for level in self.levels)
+
+    @property
     def spread(self) -> float | None:
         """The largest difference between two values of the key, in the cells that all have."""
         matched = [level.matched for level in self.levels if level.matched is not None]
@@ -70,15 +75,20 @@ class Effect:
         if self.balanced:
             first = self.levels[0]
             return f"balanced: {first.runs} runs in {first.cells} cell{'s' * (first.cells != 1)} each{left_out}"
-        counts = ", ".join(f"{level.value} {level.runs} in {level.cells}" for level in self.levels[:6])
+        if self.crossed:
+            runs = ", ".join(f"{level.value} {level.runs}" for level in self.levels[:6])
+            runs += " ..." if len(self.levels) > 6 else ""
+            cells = "one cell" if self.common == 1 else f"the same {self.common} cells"
+            return f"{cells} with unequal numbers of runs ({runs}); matched means count each cell once{left_out}"
+        counts = ", ".join(f"{level.value} {level.cells}" for level in self.levels[:6])
         counts += " ..." if len(self.levels) > 6 else ""
         if not self.common:
             return (
-                f"unbalanced: no combination of the other keys has every value (runs in cells: {counts}), so these "
-                f"means mix this key with others{left_out}"
+                f"unbalanced: no combination of the other keys has every value (cells: {counts}), so these means mix "
+                f"this key with others{left_out}"
             )
-        cells = "1 cell that has" if self.common == 1 else f"{self.common} cells that have"
-        return f"unbalanced: runs in cells: {counts}; the matched means are over the {cells} every value{left_out}"
+        shared = "1 cell that has" if self.common == 1 else f"{self.common} cells that have"
+        return f"unbalanced (cells: {counts}): matched means are over the {shared} every value{left_out}"
 
 
 def effect(key: str, values: Sequence[str | None], cells: Sequence[Hashable], scores: Sequence[float]) -> Effect | None:

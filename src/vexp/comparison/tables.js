@@ -19,8 +19,8 @@ function showSettings() {
   const others = data.metrics.map((_, k) => k).filter((k) => k !== m);
   const head = make("tr", {}, header(make("span", { class: "dim" }, "choose")), header("#"), ...keys.map((key) => header(key)), header("runs", { class: "number" }),
     header(data.metrics[m].name, { class: "number" }), header(axis, { title: `${data.metrics[m].name} of each run; the bar is mean ± std` }),
-    ...others.map((k) => header(data.metrics[k].name, { class: "number" })), header(""));
-  const rows = shown.map((s, place) => settingRow(s, order.indexOf(s), look.get(s), x, others, place));
+    ...others.map((k) => header(data.metrics[k].name, { class: "number" })));
+  const rows = shown.map((s, place) => settingRow(s, place, look.get(s), x, others));
   part("#settings table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
   const more = part("#settings .more");
   more.hidden = order.length <= 15;
@@ -36,11 +36,10 @@ function settingRow(s, rank, style, x, others) {
   return make("tr", { class: `${all ? "chosen" : ""} ${setting.comparable ? "" : "out"}` },
     make("td", {}, box, " ", swatch(style)), make("td", { class: "dim" }, String(rank + 1)),
     ...setting.values.map((value) => make("td", { class: "value", title: value ?? "this setting does not have the key" }, value ?? ABSENT)),
-    make("td", { class: "number" }, `${setting.used.length} of ${setting.runs.length}`),
+    make("td", { class: "number" }, remarks ? make("span", { class: "badge warn" }, remarks) : "", ` ${setting.used.length} of ${setting.runs.length}`),
     make("td", { class: `number${leads ? " best" : ""}` }, spread(stats)),
     make("td", {}, strip(setting, stats, style, x)),
-    ...others.map((k) => make("td", { class: "number dim" }, spread(setting.stats[k]))),
-    make("td", {}, remarks ? make("span", { class: "badge warn" }, remarks) : ""));
+    ...others.map((k) => make("td", { class: "number dim" }, spread(setting.stats[k]))));
 }
 
 function strip(setting, stats, style, x) {
@@ -51,9 +50,12 @@ function strip(setting, stats, style, x) {
     plot.append(draw("line", { x1: x(stats.mean - half), x2: x(stats.mean + half), y1: 11, y2: 11, stroke: colour, "stroke-width": 7, "stroke-opacity": 0.28, "stroke-linecap": "round" }),
       draw("line", { x1: x(stats.mean), x2: x(stats.mean), y1: 3, y2: 19, stroke: "var(--ink)", "stroke-width": 2 }));
   }
-  for (const i of setting.used) {
-    const value = data.runs[i].scores[state.metric];
-    if (value !== null) plot.append(draw("circle", { cx: x(value), cy: 11, r: 3.6, fill: colour, stroke: "var(--card)", "data-tip": `${label(i)}\n${data.metrics[state.metric].name} ${number(value)}` }));
+  const scored = setting.used.map((i) => [i, data.runs[i].scores[state.metric]]).filter(([, value]) => value !== null).sort((a, b) => a[1] - b[1]);
+  let before = -99, lane = 0;
+  for (const [i, value] of scored) { // dots that would hide each other go above and below the line
+    lane = x(value) - before < 7 ? (lane + 1) % 3 : 0;
+    before = x(value);
+    plot.append(draw("circle", { cx: x(value), cy: [11, 6, 16][lane], r: 3.6, fill: colour, stroke: "var(--card)", "data-tip": `${label(i)}\n${data.metrics[state.metric].name} ${number(value)}` }));
   }
   return plot;
 }
@@ -72,7 +74,7 @@ function effectCard(effect) {
   const body = effect.levels.length > 8 && numeric.length === effect.levels.length ? scatter(effect.key) : levelTable(effect);
   const size = effect.spread === null ? "" : `largest difference ${number(effect.spread)}`;
   return make("div", { class: "card" }, make("h3", {}, effect.key, make("small", {}, size)), body,
-    make("p", { class: effect.balanced ? "" : "warn" }, effect.statement));
+    make("p", { class: effect.crossed ? "" : "warn" }, effect.statement));
 }
 
 function levelTable(effect) {

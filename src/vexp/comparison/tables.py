@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from vexp.comparison.compare import Comparison
 from vexp.comparison.runs import DONE
@@ -28,21 +28,16 @@ def explanation(made: Comparison) -> str:
     which = f"best evaluation by {made.metric}" if made.options.at == "best" else "last evaluation"
     return (
         f"values of each run's {which}; mean ± sample standard deviation over {', '.join(made.options.over)}; "
-        "only finished runs are averaged; * the best"
+        "only finished runs are averaged"
     )
 
 
 def console_tables(made: Comparison) -> list[Table]:
-    """What differs and what was reached: settings, runs, effects."""
+    """What differs and what was reached: settings, runs, effects. Nothing is cut: long texts fold."""
     tables = []
-    for title, header, rows in (
-        ("settings", *_settings(made)),
-        ("runs", *_runs(made)),
-        (f"effect of each key on {made.metric}", *_effects(made)),
-    ):
-        if not rows:
-            continue
-        table = Table(*header, title=title, title_justify="left", title_style="bold", box=None)
+    for title, (header, rows) in _tables(made).items():
+        columns = (Column(name, overflow="fold") for name in header)
+        table = Table(*columns, title=title, title_justify="left", title_style="bold", box=None)
         for row in rows[:_SHOWN]:
             table.add_row(*row)
         if len(rows) > _SHOWN:
@@ -54,17 +49,12 @@ def console_tables(made: Comparison) -> list[Table]:
 def markdown(made: Comparison) -> str:
     """comparison.md."""
     parts = [f"# {states(made)}", " ".join(verdict(made)), explanation(made)]
-    for title, (header, rows) in (
-        ("Settings", _settings(made)),
-        ("Runs", _runs(made)),
-        (f"Effect of each key on {made.metric}", _effects(made)),
-    ):
-        if rows:
-            more = [f"{len(rows) - _SHOWN} more in runs.csv"] if title == "Runs" and len(rows) > _SHOWN else []
-            shown = rows[:_SHOWN] if title == "Runs" else rows
-            lines = [header, ["---"] * len(header), *shown]
-            table = "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
-            parts += [f"## {title}", table, *more]
+    for title, (header, rows) in _tables(made).items():
+        more = [f"{len(rows) - _SHOWN} more in the CSV files"] if len(rows) > _SHOWN else []
+        lines = [header, ["---"] * len(header), *rows[:_SHOWN]]
+        table = "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+        parts += [f"## {title}", table, *more]
+    parts.append("\n".join(f"- {_cell(line)}" for line in effect_statements(made)))
     if made.notes:
         parts += ["## Notes", "\n".join(f"- {_cell(note)}" for note in made.notes)]
     return "\n\n".join(parts) + "\n"
@@ -79,11 +69,11 @@ def runs_csv(made: Comparison) -> str:
     for i, run in enumerate(made.runs):
         score = made.scores[i]
         why = [f"{name}: {reason}" for name, reason in score.absent.items()]
-        remarks = [run.why] if run.why else []
+        remarks = [*([run.why] if run.why else []), *made.flags[i], *run.notes, *why]
         writer.writerow([
             run.name, run.status, *(_known(column.values[i]) for column in made.columns), _known(score.step),
             *(repr(score.values[name]) if name in score.values else "" for name in made.metrics),
-            _known(run.seconds), str(not made.flags[i]).lower(), "; ".join([*remarks, *made.flags[i], *run.notes, *why]),
+            _known(run.seconds), str(not made.flags[i]).lower(), "; ".join(remarks),
             run.folder,
         ])  # fmt: skip
     return text.getvalue()
@@ -105,6 +95,18 @@ def settings_csv(made: Comparison) -> str:
         values = [_known(value) for value in setting.values]
         writer.writerow([*values, len(setting.runs), *numbers, comparable, ", ".join(setting.left_out)])
     return text.getvalue()
+
+
+def effect_statements(made: Comparison) -> list[str]:
+    """How far the means of each key can be trusted."""
+    return [f"{found.key}: {found.statement}" for found in made.effects[made.metric]]
+
+
+def _tables(made: Comparison) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Title -> (header, rows) of the tables that have any."""
+    effects = (["key", "value", "mean", "matched mean", "runs", "cells"], list(_levels(made)))
+    tables = {"Settings": _settings(made), "Runs": _runs(made), f"Effect of each key on {made.metric}": effects}
+    return {title: (header, rows) for title, (header, rows) in tables.items() if rows}
 
 
 def _known(value: object) -> object:
@@ -142,30 +144,28 @@ def _runs(made: Comparison) -> tuple[list[str], list[list[str]]]:
             for name in made.metrics
         ]
         remarks = [*([run.status] if run.status != DONE else []), *(["not comparable"] if made.flags[i] else [])]
-        rows.append([*cells, *numbers, str(_known(score.step)), ", ".join(remarks), *([] if made.shown else [run.name])])
+        rows.append(
+            [*cells, *numbers, str(_known(score.step)), ", ".join(remarks), *([] if made.shown else [run.name])]
+        )
     keys = [column.key for column in made.shown]
     return [*keys, *made.metrics, "step", "state", *([] if made.shown else ["run"])], rows
 
 
 def _order(made: Comparison) -> list[int]:
-    """Runs by the metric, those without one last."""
+    """Runs by the metric; then those that are not finished or not comparable, and those without a value."""
     sign = -1.0 if made.greater[made.metric] else 1.0
 
-    def place(i: int) -> tuple[bool, float]:
+    def place(i: int) -> tuple[bool, bool, float]:
         value = made.scores[i].values.get(made.metric)
-        return (value is None, sign * value if value is not None else 0.0)
+        apart = made.runs[i].status != DONE or bool(made.flags[i])
+        return (value is None, apart, sign * value if value is not None else 0.0)
 
     return sorted(range(len(made.runs)), key=place)
 
 
-def _effects(made: Comparison) -> tuple[list[str], list[list[str]]]:
-    return ["key", "value", "mean", "matched mean", "runs", "how far it holds"], list(_levels(made))
-
-
-def _levels(made: Comparison) -> Iterator[Sequence[str]]:
+def _levels(made: Comparison) -> Iterator[list[str]]:
     for found in made.effects[made.metric]:
         for number, level in enumerate(found.levels):
-            first = number == 0
             matched = value_text(level.matched) if level.matched is not None else ABSENT
-            statement = found.statement if first else ""
-            yield [found.key if first else "", level.value, value_text(level.mean), matched, str(level.runs), statement]
+            counts = [str(level.runs), str(level.cells)]
+            yield [found.key if number == 0 else "", level.value, value_text(level.mean), matched, *counts]

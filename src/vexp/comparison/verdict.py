@@ -15,21 +15,22 @@ def verdict(made: Comparison) -> list[str]:
     if not ranked:
         return [f"No finished run has a finite {metric} yet."]
     best, stats = ranked[0], ranked[0].stats[metric]
-    runs = "run" if stats.n == 1 else "runs"
-    lines = [f"Best {metric} ({'highest' if greater else 'lowest'}): {spread_text(stats)} of {stats.n} {runs}"]
+    runs = f"{stats.n} run{'s' * (stats.n != 1)}, {'higher' if greater else 'lower'} is better"
     if len(ranked) == 1:
-        return lines
-    lines[0] += f", {made.name_of(best)}"
+        return [f"{metric} {spread_text(stats)} ({runs})"]
+    lines = [f"{made.name_of(best)} leads with {metric} {spread_text(stats)} ({runs})"]
     second = ranked[1].stats[metric]
     ahead = abs(stats.mean - second.mean)
-    next_one = f"The next, {made.name_of(ranked[1])}, is {value_text(ahead)} behind"
+    if ahead == 0:
+        return [*lines, f"{made.name_of(ranked[1])} reaches the same."]
+    next_one = f"The next, {made.name_of(ranked[1])}, is {ahead:.2g} behind"
     error = _error_of_difference(stats, second)
     if error is None:
         lines.append(f"{next_one}; one run each does not tell how much of that is luck: repeat them with more seeds.")
     elif error == 0:
         lines.append(f"{next_one}.")
     elif ahead <= 2 * error:
-        lines.append(f"{next_one}, within two standard errors of the difference ({value_text(error)} each): undecided.")
+        lines.append(f"{next_one}, within two standard errors of the difference ({error:.2g} each): undecided.")
     else:
         lines.append(f"{next_one}, {ahead / error:.1f} standard errors of the difference.")
     return lines
