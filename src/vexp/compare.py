@@ -100,7 +100,7 @@ def _take(words: Sequence[str]) -> tuple[Compare, list[Path]]:
             raise ConfigError(f"{word}: there is no option {key!r} and no such folder{near(key, names)}")
     if not rest:
         raise ConfigError("name run folders or a folder that holds them, python -m vexp.compare RUN_OR_SWEEP ...")
-    given = [word for word in words if word not in rest]
+    given = [_as_list(word) for word in words if word not in rest]
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Compare), OmegaConf.from_dotlist(given))
         options = OmegaConf.to_object(merged)
@@ -110,6 +110,12 @@ def _take(words: Sequence[str]) -> tuple[Compare, list[Path]]:
         raise ConfigError(f"{error} (command line)") from None
     assert isinstance(options, Compare)
     return options, [Path(word).expanduser() for word in rest]
+
+
+def _as_list(word: str) -> str:
+    """``over=seed,data.split_seed`` without brackets, too."""
+    key, _, value = word.partition("=")
+    return f"{key}=[{value}]" if key in ("over", "keys") and not value.startswith("[") else word
 
 
 def _out(options: Compare, places: Sequence[Path]) -> Path:

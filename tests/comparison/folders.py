@@ -26,8 +26,21 @@ VERSIONS = {"vexp": "0.1.0", "torch": "2.15.0"}
 
 
 @cache
-def _plain(words: tuple[str, ...]) -> dict[str, Any]:
-    return to_plain(compose(list(words)), targets=True)
+def _plain(word: str | None = None) -> dict[str, Any]:
+    return to_plain(compose([word] if word else []), targets=True)
+
+
+def _config(words: Sequence[str]) -> dict[str, Any]:
+    """As composing all words gives it; options are composed once, values put in."""
+    config = copy.deepcopy(_plain())
+    for word in words:
+        key, _, value = word.partition("=")
+        *path, last = key.split(".")
+        node = config
+        for name in path:
+            node = node[name]
+        node[last] = copy.deepcopy(_plain(word)[key]) if isinstance(node[last], dict) else yaml.safe_load(value)
+    return config
 
 
 def make_run(
@@ -48,20 +61,13 @@ def make_run(
     """One run folder.
 
     Args:
-        words: overrides; those of seed and optimizer.lr are put into a config that is composed once.
+        words: overrides.
         score: top1_acc that the run comes near to; ``scores``: of each evaluation, in place of it.
         status: of result.json; None: it has none.
         unscored: of the 40 validation videos.
     """
     rng = np.random.default_rng(seed + 7919 * sum(map(ord, "".join(words))))
-    late = [word for word in words if word.startswith(("seed=", "optimizer.lr="))]
-    config = copy.deepcopy(_plain(tuple(word for word in words if word not in late)))
-    for word in late:
-        key, _, value = word.partition("=")
-        if key == "seed":
-            config["seed"] = int(value)
-        else:
-            config["optimizer"]["lr"] = float(value)
+    config = _config(words)
     if scores is None:
         scores = [
             score * (1 - 0.8 * math.exp(-1.6 * (e + 1) * 4 / epochs)) + rng.normal(0, 0.006) for e in range(epochs)

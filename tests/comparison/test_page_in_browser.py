@@ -21,7 +21,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install vexp[dev])")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (pip install vexp[dev])"
+    )
     path = next(filter(None, map(shutil.which, NAMES)), None)
     with playwright.sync_playwright() as driver:
         if path is None and not Path(driver.chromium.executable_path).exists():
@@ -56,7 +58,9 @@ def opened(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def column(page: Any, head: str) -> list[str]:
     """The texts of a column of the table of runs, from the top."""
     heads = [text.strip() for text in page.locator("#runs thead th").all_inner_texts()]
-    return [text.strip() for text in page.locator(f"#runs tbody td:nth-child({heads.index(head) + 1})").all_inner_texts()]
+    return [
+        text.strip() for text in page.locator(f"#runs tbody td:nth-child({heads.index(head) + 1})").all_inner_texts()
+    ]
 
 
 def numbers(texts: list[str]) -> list[float]:

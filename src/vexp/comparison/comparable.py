@@ -54,7 +54,11 @@ def _commonest(protocols: Sequence[dict[str, str]]) -> dict[str, str]:
 def _difference(name: str, value: str, common: str) -> str:
     if name == "classes":
         ours, most = value.partition(" (")[0], common.partition(" (")[0]
-        return f"{ours}, most runs have {most}" if ours != most else f"{ours} with other names or another order"
+        return (
+            f"{ours}, most runs have {most.removesuffix(' classes')}"
+            if ours != most
+            else f"{ours} with other names or another order"
+        )
     return f"{value}, in most runs {common}" if name == "videos" else f"{name}={value}, in most runs {common}"
 
 

@@ -25,9 +25,9 @@ def thin(series: Series, most: int) -> Series:
         return series
     stretches = (most - 2) // 2
     width = -(-(n - 2) // stretches)
-    inner = np.full(stretches * width, np.nan)
-    inner[: n - 2] = series.values[1:-1]
-    inner = inner.reshape(stretches, width)
+    padded = np.full(stretches * width, np.nan)
+    padded[: n - 2] = series.values[1:-1]
+    inner = padded.reshape(stretches, width)
     lowest = np.where(np.isfinite(inner), inner, np.inf).argmin(axis=1)
     highest = np.where(np.isfinite(inner), inner, -np.inf).argmax(axis=1)
     first = np.arange(stretches) * width + 1

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vexp.fields import Checked, option
+
+
+def _keys_rule(value: Any) -> str | None:
+    return None if all(isinstance(key, str) for key in value) else "must be keys, as in [seed,data.split_seed]"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -16,6 +21,10 @@ class Compare(Checked):
     at: str = option(
         "best", "the evaluation of a run that counts: the best by the metric, or the last", choices=("best", "last")
     )
-    over: list[str] = option(["seed"], "keys whose values repeat one setting: mean and std are over them")
-    keys: list[str] = option([], "keys that are shown, and whose effects are worked out; empty: all that differ")
+    over: list[str] = option(
+        ["seed"], "keys whose values repeat one setting: mean and std are over them", check=_keys_rule
+    )
+    keys: list[str] = option(
+        [], "keys that are shown, and whose effects are worked out; empty: all that differ", check=_keys_rule
+    )
     out: str | None = option(None, "folder of the files; null: comparison/ below the one folder that is named")

@@ -26,7 +26,7 @@ from vexp.comparison.verdict import verdict
 
 _PARTS = ("page.css", "parts.js", "charts.js", "tables.js", "page.js")
 _POINTS = 240_000  # of all curves together: about 2 MB
-_MOST_POINTS, _FEWEST_POINTS = 400, 40  # of one curve
+_MOST_POINTS, _FEWEST_POINTS = 600, 40  # of one curve
 
 
 def page(made: Comparison, folder: Path) -> str:
@@ -43,7 +43,7 @@ def _part(name: str) -> str:
 
 def as_json(value: Any) -> str:
     """JSON that can stand in a script element: no text in it can end the element or begin a comment."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def content(made: Comparison, folder: Path) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def content(made: Comparison, folder: Path) -> dict[str, Any]:
 
 def _run(made: Comparison, i: int, folder: Path) -> dict[str, Any]:
     run, score = made.runs[i], made.scores[i]
-    href = quote(Path(os.path.relpath(run.folder, folder)).as_posix()) + "/"
+    href = quote(os.fsencode(Path(os.path.relpath(run.folder, folder)).as_posix())) + "/"
     return {
         "name": run.name,
         "href": href,

@@ -93,10 +93,17 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
     for folder in folders:
         try:
-            runs.append(read_run(folder, str(folder.relative_to(parent))))
+            runs.append(read_run(folder, printable(folder.relative_to(parent))))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            faults.append(f"{folder}: left out, its config.yaml cannot be read: {' '.join(str(error).split())}")
+            faults.append(
+                f"{printable(folder)}: left out, its config.yaml cannot be read: {' '.join(str(error).split())}"
+            )
     return runs, faults
+
+
+def printable(path: Path) -> str:
+    """A name that is not UTF-8 with question marks in it."""
+    return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
 def read_run(folder: Path, name: str) -> Run:

@@ -71,10 +71,11 @@ class Effect:
     @property
     def statement(self) -> str:
         """How far the means can be trusted."""
-        left_out = f"; {self.absent} runs do not have this key" if self.absent else ""
+        left_out = f"; {_runs(self.absent)} without this key {'is' if self.absent == 1 else 'are'} left out"
+        left_out = left_out if self.absent else ""
         if self.balanced:
             first = self.levels[0]
-            return f"balanced: {first.runs} runs in {first.cells} cell{'s' * (first.cells != 1)} each{left_out}"
+            return f"balanced: {_runs(first.runs)} in {first.cells} cell{'s' * (first.cells != 1)} each{left_out}"
         if self.crossed:
             runs = ", ".join(f"{level.value} {level.runs}" for level in self.levels[:6])
             runs += " ..." if len(self.levels) > 6 else ""
@@ -89,6 +90,10 @@ class Effect:
             )
         shared = "1 cell that has" if self.common == 1 else f"{self.common} cells that have"
         return f"unbalanced (cells: {counts}): matched means are over the {shared} every value{left_out}"
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
 
 
 def effect(key: str, values: Sequence[str | None], cells: Sequence[Hashable], scores: Sequence[float]) -> Effect | None:

@@ -14,8 +14,8 @@ function showSettings() {
   const keys = data.columns.filter((column) => !column.over).map((column) => column.key);
   const scored = data.runs.flatMap((run) => (run.scores[m] === null ? [] : [run.scores[m]]));
   const [low, high] = interval(shown.flatMap((s) => data.settings[s].used.map((i) => data.runs[i].scores[m])).filter((v) => v !== null).concat(scored.length ? [] : [0]));
-  const x = (v) => 6 + ((v - low) / (high - low)) * 248;
-  const axis = draw("svg", { width: 260, height: 16 }, ...ticks(low, high, 3).map((v) => draw("text", { x: x(v), y: 12, "text-anchor": "middle" }, short(v))));
+  const x = (v) => 6 + ((v - low) / (high - low)) * 198;
+  const axis = draw("svg", { width: 210, height: 16 }, ...ticks(low, high, 3).map((v) => draw("text", { x: x(v), y: 12, "text-anchor": "middle" }, short(v))));
   const others = data.metrics.map((_, k) => k).filter((k) => k !== m);
   const head = make("tr", {}, header(make("span", { class: "dim" }, "choose")), header("#"), ...keys.map((key) => header(key)), header("runs", { class: "number" }),
     header(data.metrics[m].name, { class: "number" }), header(axis, { title: `${data.metrics[m].name} of each run; the bar is mean ± std` }),
@@ -43,8 +43,8 @@ function settingRow(s, rank, style, x, others) {
 }
 
 function strip(setting, stats, style, x) {
-  const colour = style ? style.colour : "var(--grey)", plot = draw("svg", { width: 260, height: 22, role: "img", "aria-label": spread(stats) });
-  plot.append(draw("line", { x1: 0, x2: 260, y1: 11, y2: 11, stroke: "var(--faint)" }));
+  const colour = style ? style.colour : "var(--grey)", plot = draw("svg", { width: 210, height: 22, role: "img", "aria-label": spread(stats) });
+  plot.append(draw("line", { x1: 0, x2: 210, y1: 11, y2: 11, stroke: "var(--faint)" }));
   if (stats) {
     const half = stats.std ?? 0;
     plot.append(draw("line", { x1: x(stats.mean - half), x2: x(stats.mean + half), y1: 11, y2: 11, stroke: colour, "stroke-width": 7, "stroke-opacity": 0.28, "stroke-linecap": "round" }),
@@ -65,7 +65,7 @@ function showEffects() {
   part("#effects").hidden = !effects.length;
   part("#effects > .quiet").textContent = noise === null
     ? "No setting was repeated, so what is luck cannot be told: repeat some with other seeds."
-    : `Luck: runs of one setting differ by ${number(noise)} (pooled standard deviation). A difference far below that is none.`;
+    : `Runs of one setting differ by ${number(noise)} (pooled standard deviation over repetitions): so much is luck between two single runs.`;
   part("#effects .cards").replaceChildren(...effects.map(effectCard));
 }
 
@@ -164,7 +164,7 @@ function showConfig() {
   part("#config h2 small").textContent = state.chosen.size > most ? `the first ${most} of ${state.chosen.size} chosen runs` : state.chosen.size ? "of the chosen runs" : "of the two settings that lead; choose runs above for others";
   const of = new Map(varying.map((key, k) => [key, runs.map((i) => values[rows[i][k]])]));
   const differing = varying.filter((key) => new Set(of.get(key)).size > 1);
-  const keys = state.everyKey ? [...Object.keys(common), ...varying].sort() : differing;
+  const keys = (state.everyKey ? [...Object.keys(common), ...varying] : differing).sort();
   const body = keys.map((key) => {
     const cells = of.get(key) ?? runs.map(() => common[key]);
     return make("tr", {}, make("th", { scope: "row" }, key), ...cells.map((value) => make("td", { class: `value${value !== cells[0] ? " differs" : ""}${value === null ? " dim" : ""}`, title: value ?? "not in this config" }, value ?? ABSENT)));

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rich.table import Column, Table
 
 from vexp.comparison.compare import Comparison
-from vexp.comparison.runs import DONE
+from vexp.comparison.runs import DONE, printable
 from vexp.comparison.verdict import spread_text, value_text, verdict
 
 _SHOWN = 20  # rows on a terminal and in the Markdown of a table of runs; runs.csv has all
@@ -74,7 +74,7 @@ def runs_csv(made: Comparison) -> str:
             run.name, run.status, *(_known(column.values[i]) for column in made.columns), _known(score.step),
             *(repr(score.values[name]) if name in score.values else "" for name in made.metrics),
             _known(run.seconds), str(not made.flags[i]).lower(), "; ".join(remarks),
-            run.folder,
+            printable(run.folder),
         ])  # fmt: skip
     return text.getvalue()
 

@@ -30,7 +30,7 @@ def verdict(made: Comparison) -> list[str]:
     elif error == 0:
         lines.append(f"{next_one}.")
     elif ahead <= 2 * error:
-        lines.append(f"{next_one}, within two standard errors of the difference ({error:.2g} each): undecided.")
+        lines.append(f"{next_one}, within two standard errors (2 x {error:.2g}) of the difference: undecided.")
     else:
         lines.append(f"{next_one}, {ahead / error:.1f} standard errors of the difference.")
     return lines
