@@ -86,6 +86,18 @@ def test_nothing_to_find(tmp_path):
         find_runs([tmp_path])
 
 
+def test_a_job_that_failed_before_it_began_is_named(tmp_path):
+    make_run(tmp_path / "s" / "good", WORDS)
+    bad = tmp_path / "s" / "bad"
+    bad.mkdir()
+    (bad / "result.json").write_text(
+        json.dumps({"status": "failed", "error": "UserError: lr=3: no such option\n  options"})
+    )
+    runs, faults = read_runs(find_runs([tmp_path / "s"]))
+    assert [run.name for run in runs] == ["good"]
+    assert faults == [f"{bad}: left out, it failed before it began: UserError: lr=3: no such option"]
+
+
 @pytest.mark.parametrize("content", [b"a: [1", b"- 1", b"\xff\xfe\x00", b""])
 def test_a_config_that_cannot_be_read_is_named(tmp_path, content):
     bad = make_run(tmp_path / "s" / "bad", WORDS)

@@ -63,8 +63,9 @@ class Run:
 
 
 def find_runs(places: Sequence[Path]) -> list[Path]:
-    """The run folders among and below ``places``, each once, by name. A run folder holds a config.yaml; what lies below
-    one (a logger's copies) and hidden folders (Hydra's) are not looked at.
+    """The run folders among and below ``places``, each once, by name. A run folder holds a config.yaml, or at least the
+    result.json of a job that failed at once; what lies below one (a logger's copies) and hidden folders (Hydra's) are
+    not looked at.
 
     Raises:
         UserError: a place is no folder, or none holds a run.
@@ -81,7 +82,7 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
 
 def _below(place: Path) -> Iterator[Path]:
     for folder, inner, files in os.walk(place):
-        if "config.yaml" in files:
+        if {"config.yaml", "result.json"} & set(files):
             yield Path(folder)
             inner.clear()
         inner[:] = [name for name in inner if not name.startswith(".")]
@@ -92,6 +93,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     runs, faults = [], []
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
     for folder in folders:
+        if not (folder / "config.yaml").exists():
+            why = str(_json(folder / "result.json").get("error", "it has no config.yaml")).splitlines()[0]
+            faults.append(f"{printable(folder)}: left out, it failed before it began: {why}")
+            continue
         try:
             runs.append(read_run(folder, printable(folder.relative_to(parent))))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
