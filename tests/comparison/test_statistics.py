@@ -91,6 +91,14 @@ def test_runs_without_the_key_are_counted_and_left_out():
     assert effect("momentum", ["0.9", None], ["a", "a"], [1.0, 2.0]) is None  # nothing to compare
 
 
+def test_a_random_search_has_no_means():
+    rates = [str(rate) for rate in np.geomspace(1e-4, 1e-1, 20)]
+    found = effect("optimizer.lr", rates, ["a"] * 20, list(range(20)))
+    assert found.scattered
+    assert found.statement == "20 values, most of them in one run: no means, a dot a run in index.html"
+    assert not effect("optimizer.lr", rates * 2, ["a"] * 40, list(range(40))).scattered
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), FLOATS), min_size=2, max_size=20))
 def test_matched_means_are_means_of_cell_means(rows):
     found = effect("key", [a for a, _, _ in rows], [b for _, b, _ in rows], [v for _, _, v in rows])

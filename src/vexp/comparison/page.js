@@ -67,7 +67,7 @@ function begin() {
   document.title = `vexp: ${data.title}`;
   if (data.notes.length) {
     byId("notes").hidden = false;
-    part("#notes summary").textContent = `${data.notes.length} note${data.notes.length === 1 ? "" : "s"} on what these numbers leave out`;
+    part("#notes summary").textContent = `${data.notes.length} note${data.notes.length === 1 ? "" : "s"} on what stands behind these numbers`;
     part("#notes ul").append(...data.notes.map((note) => make("li", {}, note)));
   }
   byId("metric").append(...data.metrics.map((metric, m) => make("option", { value: m }, metric.name)));

@@ -105,7 +105,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
     ]
     return {
         "key": effect.key, "levels": levels, "spread": effect.spread, "balanced": effect.balanced,
-        "crossed": effect.crossed, "statement": effect.statement,
+        "crossed": effect.crossed, "scattered": effect.scattered, "statement": effect.statement,
     }  # fmt: skip
 
 

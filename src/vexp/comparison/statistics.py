@@ -58,6 +58,11 @@ class Effect:
     absent: int  # runs without the key
 
     @property
+    def scattered(self) -> bool:
+        """Whether most of many values occur in one run, as a random search has them: a mean of each tells nothing."""
+        return len(self.levels) > 8 and sum(level.runs for level in self.levels) < 2 * len(self.levels)
+
+    @property
     def crossed(self) -> bool:
         """Whether every value has the same cells, if not the same numbers of runs in them."""
         return all(level.cells == self.common for level in self.levels)
@@ -73,6 +78,8 @@ class Effect:
         """How far the means can be trusted."""
         left_out = f"; {_runs(self.absent)} without this key {'is' if self.absent == 1 else 'are'} left out"
         left_out = left_out if self.absent else ""
+        if self.scattered:
+            return f"{len(self.levels)} values, most of them in one run: no means, a dot a run in index.html{left_out}"
         if self.balanced:
             first = self.levels[0]
             return f"balanced: {_runs(first.runs)} in {first.cells} cell{'s' * (first.cells != 1)} each{left_out}"

@@ -70,11 +70,11 @@ function showEffects() {
 }
 
 function effectCard(effect) {
-  const numeric = effect.levels.filter((level) => level.value.trim() !== "" && Number.isFinite(Number(level.value)));
-  const body = effect.levels.length > 8 && numeric.length === effect.levels.length ? scatter(effect.key) : levelTable(effect);
+  const numeric = effect.levels.every((level) => level.value.trim() !== "" && Number.isFinite(Number(level.value)));
+  const body = effect.scattered && numeric ? scatter(effect.key) : levelTable(effect);
   const size = effect.spread === null ? "" : `largest difference ${number(effect.spread)}`;
   return make("div", { class: "card" }, make("h3", {}, effect.key, make("small", {}, size)), body,
-    make("p", { class: effect.crossed ? "" : "warn" }, effect.statement));
+    make("p", { class: effect.crossed || effect.scattered ? "" : "warn" }, effect.statement));
 }
 
 function levelTable(effect) {

@@ -165,7 +165,7 @@ def _order(made: Comparison) -> list[int]:
 
 def _levels(made: Comparison) -> Iterator[list[str]]:
     for found in made.effects[made.metric]:
-        for number, level in enumerate(found.levels):
+        for number, level in enumerate([] if found.scattered else found.levels):
             matched = value_text(level.matched) if level.matched is not None else ABSENT
             counts = [str(level.runs), str(level.cells)]
             yield [found.key if number == 0 else "", level.value, value_text(level.mean), matched, *counts]
