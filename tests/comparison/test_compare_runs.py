@@ -189,7 +189,7 @@ LEADS = "optimizer=adamw leads with val/top1_acc"
         (
             {"sgd": [0.5], "adamw": [0.75]},
             f"{LEADS} 0.7500 (1 run,",
-            "next, optimizer=sgd, is 0.25 behind; one run each",
+            "next, optimizer=sgd, is 0.25 behind; how much of that is luck is not",
         ),
         # 0.2 / sqrt(2 * 0.1^2 / 3) = 2.45
         ({"sgd": [0.4, 0.5, 0.6], "adamw": [0.6, 0.7, 0.8]}, f"{LEADS} 0.7000 ± 0.1000", "behind, 2.4 standard errors"),

@@ -26,7 +26,7 @@ def verdict(made: Comparison) -> list[str]:
     next_one = f"The next, {made.name_of(ranked[1])}, is {ahead:.2g} behind"
     error = _error_of_difference(stats, second)
     if error is None:
-        lines.append(f"{next_one}; one run each does not tell how much of that is luck: repeat them with more seeds.")
+        lines.append(f"{next_one}; how much of that is luck is not known: repeat both with more seeds.")
     elif error == 0:
         lines.append(f"{next_one}.")
     elif ahead <= 2 * error:
