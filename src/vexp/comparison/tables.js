@@ -65,7 +65,7 @@ function showEffects() {
   part("#effects").hidden = !effects.length;
   part("#effects > .quiet").textContent = noise === null
     ? "No setting was repeated, so what is luck cannot be told: repeat some with other seeds."
-    : `Runs of one setting differ by ${number(noise)} (pooled standard deviation over repetitions): so much is luck between two single runs.`;
+    : `Runs of one setting differ by ${number(noise)} (pooled standard deviation over repetitions): differences of that size between single runs are luck.`;
   part("#effects .cards").replaceChildren(...effects.map(effectCard));
 }
 
