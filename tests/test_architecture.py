@@ -11,7 +11,19 @@ import vexp
 
 SRC = Path(vexp.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
-LEAVES = {"data", "model", "optim", "evaluation", "tracking", "checkpoint", "schedule", "fields", "errors", "atomic"}
+LEAVES = {
+    "data",
+    "model",
+    "optim",
+    "evaluation",
+    "tracking",
+    "checkpoint",
+    "comparison",
+    "schedule",
+    "fields",
+    "errors",
+    "atomic",
+}
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
 LONGEST = 320  # lines
 

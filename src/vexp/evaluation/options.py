@@ -26,6 +26,16 @@ _GREATER = ("acc", "top", "precision", "map", "auc", "recall", "f1")
 _LESS = ("loss", "error")
 
 
+def greater_by_name(metric: str) -> bool | None:
+    """Whether a larger value of ``metric`` is better, by the words of its name; None where they do not tell."""
+    words = re.split(r"[^a-z0-9]+", metric.lower())
+    if any(word.startswith(_LESS) for word in words):
+        return False
+    if any(word.startswith(_GREATER) or word.endswith("accuracy") for word in words):
+        return True
+    return None
+
+
 def _topk_rule(value: Any) -> str | None:
     numbers = value if isinstance(value, list) else [value]
     if not numbers or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in numbers):
@@ -130,9 +140,7 @@ class Eval(Checked):
         metric = self.best_metric()
         if self.rule is not None or metric is None:
             return self.rule != "less"
-        words = re.split(r"[^a-z0-9]+", metric.lower())
-        if any(word.startswith(_LESS) for word in words):
-            return False
-        if any(word.startswith(_GREATER) or word.endswith("accuracy") for word in words):
-            return True
-        raise ValueError(f"save_best={metric}: say eval.rule=greater or eval.rule=less, the name does not tell")
+        greater = greater_by_name(metric)
+        if greater is None:
+            raise ValueError(f"save_best={metric}: say eval.rule=greater or eval.rule=less, the name does not tell")
+        return greater

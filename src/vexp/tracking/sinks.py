@@ -102,16 +102,18 @@ class TensorBoard:
         self._writer.close()
 
 
-def read_records(path: Path) -> list[Record]:
-    """The records of a metrics.jsonl; a line that a kill cut off is left out."""
+def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
+    """The records of a metrics.jsonl; a line that a kill cut off is left out, its number (from 1) put into
+    ``damaged``."""
     records: list[Record] = []
     if not path.exists():
         return records
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:
-            continue
+            if damaged is not None:
+                damaged.append(number)
     return records
 
 

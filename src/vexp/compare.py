@@ -1,0 +1,129 @@
+"""``python -m vexp.compare RUN_OR_SWEEP ... [metric=val/top1_acc] [out=FOLDER]``: runs side by side.
+
+python -m vexp.compare runs/sweeps/which_policy
+python -m vexp.compare runs/a runs/b metric=val/loss at=last keys=[optimizer]
+
+Takes run folders, and folders that hold them at any depth. Prints what differs in the configs, mean ± std over seeds
+and the effect of each key; writes index.html (one page, no server), curves.png, comparison.md, runs.csv, settings.csv.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from vexp.atomic import whole, write_text
+from vexp.comparison.compare import Comparison, compare
+from vexp.comparison.curves import draw
+from vexp.comparison.options import Compare
+from vexp.comparison.page import page
+from vexp.comparison.runs import find_runs, read_runs
+from vexp.comparison.tables import (
+    console_tables,
+    effect_statements,
+    explanation,
+    markdown,
+    runs_csv,
+    settings_csv,
+    states,
+)
+from vexp.comparison.verdict import verdict
+from vexp.config.command_line import report_faults, take_options
+from vexp.config.messages import ConfigError, explain_value, near
+from vexp.config.origin import Origins
+from vexp.errors import UserError
+
+FOLDER = "comparison"
+_NOTES_SHOWN = 12
+_WIDTH = 132  # characters: on a narrower terminal lines wrap, but none is cut
+
+
+def main() -> None:
+    """The command line."""
+    report_faults(_main)
+
+
+def _main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        fields = [(f.name, f.metadata["doc"]) for f in dataclasses.fields(Compare)]
+        print(__doc__, *(f"  {name:8} {doc}" for name, doc in fields), sep="\n")
+        return
+    options, places = _take(sys.argv[1:])
+    out = _out(options, places)
+    runs, faults = read_runs(find_runs(places))
+    if not runs:
+        raise UserError("\n".join(faults))
+    made = compare(runs, options, faults)
+
+    _print(made)
+    try:
+        for name, text in (
+            *(("index.html", page(made, out)), ("comparison.md", markdown(made))),
+            *(("runs.csv", runs_csv(made)), ("settings.csv", settings_csv(made))),
+        ):
+            write_text(out / name, text)
+        with whole(out / "curves.png") as temporary:
+            draw(temporary, made)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written: {error.strerror}; set out=FOLDER") from None
+    print(f"written: {out / 'index.html'}, and comparison.md, runs.csv, settings.csv, curves.png beside it")
+
+
+def _print(made: Comparison) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = max(console.width, _WIDTH)
+    print(f"{states(made)}; {explanation(made)}; * the best\n")
+    for table in console_tables(made):
+        console.print(table)
+        print()
+    print("\n".join(effect_statements(made)))
+    for note in made.notes[:_NOTES_SHOWN]:
+        print(f"note: {note}")
+    if len(made.notes) > _NOTES_SHOWN:
+        print(f"note: {len(made.notes) - _NOTES_SHOWN} more in comparison.md")
+    print("\n".join(verdict(made)))
+
+
+def _take(words: Sequence[str]) -> tuple[Compare, list[Path]]:
+    """(options, folders): what is no ``option=value`` is a folder, which may well have a "=" in its name."""
+    names = [field.name for field in dataclasses.fields(Compare)]
+    _, rest = take_options(words, dict.fromkeys(names))
+    for word in rest:
+        key = word.partition("=")[0]
+        if "=" in word and not Path(word).exists() and "/" not in key:
+            raise ConfigError(f"{word}: there is no option {key!r} and no such folder{near(key, names)}")
+    if not rest:
+        raise ConfigError("name run folders or a folder that holds them, python -m vexp.compare RUN_OR_SWEEP ...")
+    given = [_as_list(word) for word in words if word not in rest]
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Compare), OmegaConf.from_dotlist(given))
+        options = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain_value(error, Origins(words=given, folders=[]))) from None
+    except ValueError as error:
+        raise ConfigError(f"{error} (command line)") from None
+    assert isinstance(options, Compare)
+    return options, [Path(word).expanduser() for word in rest]
+
+
+def _as_list(word: str) -> str:
+    """``over=seed,data.split_seed`` without brackets, too."""
+    key, _, value = word.partition("=")
+    return f"{key}=[{value}]" if key in ("over", "keys") and not value.startswith("[") else word
+
+
+def _out(options: Compare, places: Sequence[Path]) -> Path:
+    if options.out is not None:
+        return Path(options.out).expanduser().absolute()
+    only = places[0] if len(places) == 1 and not (places[0] / "config.yaml").exists() else Path()
+    return only.absolute() / FOLDER
+
+
+if __name__ == "__main__":
+    main()
