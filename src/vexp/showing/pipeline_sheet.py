@@ -1,0 +1,209 @@
+"""The sheet of ``show pipeline``: a row a stage, its facts beside its frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vexp.data.img_norm import ImgNorm
+from vexp.data.render import FLOW_CHANNELS
+from vexp.data.view import View
+from vexp.showing.colours import as_levels, as_rgb, flow_wheel
+from vexp.showing.material import some
+from vexp.showing.sheet import GREY, INK, PALE, WARNING, Picture, Sheet, colour_of, fitted
+from vexp.showing.stages import STRIP, Stage, Stages
+
+WIDTH, MARGIN, FACTS = 1400, 24, 330
+TILE, GAP = 106, 8
+_LEFT = MARGIN + FACTS + 20  # of the crops on the video's frame
+_FRAMES = _LEFT + TILE + GAP  # of the strips
+
+
+def draw_stages(
+    stages: Stages, path: Path, *, img_norm: ImgNorm, pathways: Mapping[str, int], warnings: Sequence[str]
+) -> None:
+    """Write the sheet.
+
+    Args:
+        stages: of one sample.
+        path: a .png file.
+        img_norm: of the run.
+        pathways: of a net with several, every so-manieth frame that each sees.
+        warnings: to be said at the top.
+    """
+    pipeline_sheet(stages, img_norm=img_norm, pathways=pathways, warnings=warnings).save(path)
+
+
+def pipeline_sheet(
+    stages: Stages, *, img_norm: ImgNorm, pathways: Mapping[str, int], warnings: Sequence[str]
+) -> Sheet:
+    sheet, video = Sheet(WIDTH), stages.video
+    y = header(
+        sheet, f"pipeline.{stages.split.title}",
+        f"sample {stages.index} · {video.name} · {stages.label}", warnings, WIDTH - 2 * MARGIN,
+    )  # fmt: skip
+    channels = stages.final.shape[-1]
+    is_flow = channels == FLOW_CHANNELS
+    if is_flow:
+        sheet.picture(WIDTH - MARGIN - 56, MARGIN, flow_wheel(56))
+    order = "x, y of optical flow" if is_flow else "RGB"
+    frames = as_rgb(stages.frames)
+    facts = [video.text(), f"decoded to uint8, {order}, 0..255"]
+    captions = [video.at(place) for place in stages.places]
+    y = _row(sheet, y, "video", "", facts, frames, captions)
+    y = _timeline(sheet, y, stages)
+    chosen = some(stages.numbers.shape[1], STRIP)
+    captions = [video.at(int(stages.numbers[0, place])) for place in chosen]
+    before: Stage | None = None
+    for stage in stages.steps:
+        picture, notes = None, []
+        if before is not None:
+            if stage.crops != before.crops:
+                picture = as_rgb(stages.frames[len(stages.frames) // 2])
+            if np.array_equal(stage.strip, before.strip):
+                notes = ["leaves this sample as it was"]
+        y = _stage_row(sheet, y, stage, f"pipeline.{stages.split.name}.", order, captions, picture, notes)
+        before = stage
+    mean, most = stages.difference
+    apart = f"differs from them by {mean:.2g} grey levels on average, {most} at most" if most else "the same to the bit"
+    y = _stage_row(sheet, y, stages.final, "", order, captions, None, [f"held against the steps above: {apart}"])
+    y = _net_row(sheet, y, stages, img_norm, captions)
+    for name, stride in pathways.items():
+        numbers = list(range(0, stages.net.shape[1], stride))
+        y = _pathway_row(sheet, y, stages, name, stride, numbers)
+    return sheet
+
+
+def header(sheet: Sheet, title: str, under: str, warnings: Sequence[str], width: float) -> float:
+    """Title, a line under it, warnings; where to go on."""
+    sheet.text(MARGIN, MARGIN - 8, title, width=width - 80, size=15, bold=True)
+    sheet.text(MARGIN, MARGIN + 20, under, width=width - 80, size=10, colour=GREY)
+    y = MARGIN + 44.0
+    for warning in warnings:
+        y += sheet.paragraph(MARGIN, y, f"warning: {warning}", width=width - 80, size=10, colour=WARNING, bold=True)
+    return y + 10
+
+
+def _stage_row(
+    sheet: Sheet, y: float, stage: Stage, key: str, order: str, captions: Sequence[str], source: Picture | None,
+    notes: Sequence[str] = (),
+) -> float:  # fmt: skip
+    views, length, height, width, channels = stage.shape
+    facts = [
+        (f"{views} views of " if views > 1 else "") + f"uint8 ({length}, {height}, {width}, {channels})  T H W C",
+        f"{order} · {stage.low}..{stage.high} · {size_text(math.prod(stage.shape))}",
+        *notes,
+    ]
+    top = y
+    y = _row(sheet, y, f"{key}{stage.name}", stage.does, facts, as_rgb(stage.strip), captions, source, stage.crops)
+    if len(stage.views):
+        x, row, side = float(_FRAMES), y - 6, 64
+        text = f"the middle frame of each of the {views} views" + (
+            ", a colour a crop:" if len(stage.crops) > 1 else ":"
+        )
+        sheet.text(x, row, text, width=600, size=8, colour=GREY)
+        row += 20
+        for number, frame in enumerate(as_rgb(stage.views)):
+            tile = fitted(frame, side, side)
+            if x + tile.shape[1] > WIDTH - MARGIN:
+                x, row = float(_FRAMES), row + tile.shape[0] + 7
+            each = views // len(stage.crops)
+            sheet.picture(x, row, tile, colour=colour_of(number // each) if len(stage.crops) > 1 else None)
+            x, y = x + tile.shape[1] + 6, row + tile.shape[0] + 14
+    return max(y, top)
+
+
+def _row(
+    sheet: Sheet, y: float, name: str, does: str, facts: Sequence[str], frames: NDArray[np.uint8],
+    captions: Sequence[str], source: Picture | None = None, crops: Sequence[View] = (),
+) -> float:  # fmt: skip
+    """Facts on the left, frames on the right, before them the video's frame with the crops on it."""
+    sheet.rule((MARGIN, y), (WIDTH - MARGIN, y))
+    top = y = y + 10
+    y += sheet.paragraph(MARGIN, y, name, width=FACTS, size=11, bold=True)
+    if does:
+        y += sheet.paragraph(MARGIN, y, does, width=FACTS, size=8.5, colour=INK)
+    for fact in facts:
+        y += sheet.paragraph(MARGIN, y, fact, width=FACTS, size=8.5, colour=GREY)
+    x, bottom = float(_LEFT), y
+    if source is not None:
+        low = on_frame(sheet, x, top, source, crops, TILE, TILE)
+        sheet.text(x, low + 2, "on the video's frame", width=TILE, size=7.5, colour=GREY)
+        bottom = max(bottom, low + 18)
+    for frame, caption in zip(frames, captions, strict=True):
+        x += TILE + GAP
+        tile = fitted(frame, TILE, TILE)
+        sheet.picture(x, top, tile)
+        sheet.text(x, top + tile.shape[0] + 2, caption, width=TILE, size=7.5, colour=GREY)
+        bottom = max(bottom, top + tile.shape[0] + 18)
+    return bottom + 12
+
+
+def on_frame(
+    sheet: Sheet, x: float, y: float, frame: Picture, crops: Sequence[View], width: int, height: int
+) -> float:
+    """A frame of the video with the boxes of crops on it; mirrored ones are dashed. The lower edge."""
+    tile = fitted(frame, width, height)
+    sheet.picture(x, y, (tile * 0.72 + 255 * 0.28).astype(np.uint8))
+    factor_y, factor_x = tile.shape[0] / frame.shape[0], tile.shape[1] / frame.shape[1]
+    for number, crop in enumerate(crops):
+        left, top, wide, high = crop.box
+        sheet.box(
+            x + left * factor_x + 1, y + top * factor_y + 1, wide * factor_x - 2, high * factor_y - 2,
+            colour=colour_of(number), line=2.5, dashed=crop.mirrored,
+        )  # fmt: skip
+    return y + tile.shape[0]
+
+
+def _timeline(sheet: Sheet, y: float, stages: Stages) -> float:
+    """Where in the video the clips lie, below its frames."""
+    room, clips = WIDTH - MARGIN - _FRAMES, stages.numbers[:10]
+    scale = room / stages.video.num_frames
+    sheet.box(_FRAMES, y, room, 7 * len(clips) + 4, colour=PALE, fill=True)
+    for number, clip in enumerate(clips):
+        sheet.ticks((_FRAMES + (clip + 0.5) * scale).tolist(), y + 3 + 7 * number, 5, colour=colour_of(number))
+    sheet.text(MARGIN, y - 2, "where the clips lie in it", width=FACTS, size=8.5, colour=GREY)
+    return y + 7 * len(clips) + 18
+
+
+def _net_row(sheet: Sheet, y: float, stages: Stages, img_norm: ImgNorm, captions: Sequence[str]) -> float:
+    net = stages.net
+    low, high = float(net.min()), float(net.max())
+    names = "xy" if len(net) == FLOW_CHANNELS else "BGR" if img_norm.to_bgr else "RGB"
+    facts = [
+        f"{'each of ' + str(stages.views) + ' views: ' if stages.views > 1 else ''}float32 {net.shape}  C T H W",
+        *(
+            f"channel {number} {name}: {plane.min():.2f}..{plane.max():.2f}, mean {plane.mean():.2f}, "
+            f"std {plane.std():.2f}"
+            for number, (name, plane) in enumerate(zip(names, net, strict=False))
+        ),
+        f"{size_text(net.nbytes * stages.views)} · drawn: {low:.2f} black, {high:.2f} full, channel 0 as red",
+    ]
+    chosen = some(net.shape[1], STRIP)
+    does = f"mean {_numbers(img_norm.mean)}, std {_numbers(img_norm.std)}" + (", to_bgr" * img_norm.to_bgr)
+    return _row(sheet, y, "img_norm: the net's input", does, facts, as_levels(net, low, high)[chosen], captions)
+
+
+def _pathway_row(sheet: Sheet, y: float, stages: Stages, name: str, stride: int, numbers: Sequence[int]) -> float:
+    chosen = [numbers[place] for place in some(len(numbers), STRIP)]
+    net = stages.net
+    frames = as_levels(net, float(net.min()), float(net.max()))[chosen]
+    clip = stages.numbers[0]
+    facts = [f"{len(numbers)} of {net.shape[1]} frames, " + (f"every {stride}th" if stride > 1 else "all")]
+    captions = [stages.video.at(int(clip[number])) for number in chosen]
+    return _row(sheet, y, f"{name} pathway", "", facts, frames, captions)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in values) + "]"
+
+
+def size_text(num_bytes: int) -> str:
+    """``295 kB``."""
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
+
+
