@@ -11,7 +11,10 @@ import vexp
 
 SRC = Path(vexp.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
-LEAVES = {"data", "model", "optim", "evaluation", "tracking", "checkpoint", "schedule", "fields", "errors", "atomic"}
+LEAVES = {
+    "data", "model", "optim", "evaluation", "tracking", "checkpoint", "showing", "diagnosis",
+    "schedule", "fields", "errors", "atomic",
+}  # fmt: skip
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
 LONGEST = 320  # lines
 

@@ -80,7 +80,7 @@ class View:
         return replace(self, mirrored=not self.mirrored)
 
     def within(self, outer: View) -> View:
-        """This view of what ``outer`` shows, as a view of the source of ``outer``: where it lies, not how it is made."""
+        """This view of what ``outer`` shows as a view of the source of ``outer``: where it lies, not how it is made."""
         return View(outer._source_box(*self.box), self.size, self.mirrored != outer.mirrored, self.interpolation)
 
     def _source_box(self, x: float, y: float, width: float, height: float) -> Box:

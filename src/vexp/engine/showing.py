@@ -37,7 +37,7 @@ class Showing:
         UserError: the data cannot be read.
         """
         exp = set_up(config, for_net=False)
-        return cls(exp, _splits(exp), [*exp.warnings, *_weights_warnings(config)])
+        return cls(exp, _splits(exp), _weights_warnings(config))
 
     def split(self, name: str) -> Split:
         """Raises:
@@ -106,9 +106,10 @@ def _first_batch(exp: Experiment, split: Split, say: Callable[[str], None]) -> t
     if split.name == "train":
         keys = next(iter(training_order(exp, 0, 1)))
         return next(training_batches(exp, 0, bad, steps=1)), keys
-    order = InOrder(len(dataset), data.eval_batch_size or data.batch_size)
+    size = data.eval_batch_size or data.batch_size
+    order = InOrder(min(size, len(dataset)), size)
     loader = make_loader(
-        dataset, [next(iter(order))], num_workers=min(1, data.num_workers or 0), mp_context=data.mp_context,
+        dataset, order, num_workers=0 if data.num_workers == 0 else 1, mp_context=data.mp_context,
         device=exp.device, persistent=False, sample_timeout=data.sample_timeout,
     )  # fmt: skip
     return next(batches_of(loader, bad)), next(iter(order))

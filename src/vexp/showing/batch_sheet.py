@@ -69,7 +69,8 @@ def _column(sheet: Sheet, x: float, y: float, width: float, shown: Shown) -> flo
 def _sample(sheet: Sheet, x: float, y: float, width: float, sample: Crop, shown: Shown) -> float:
     words = sample.label + (" · mirrored" if sample.crops[0].mirrored else "")
     label = sheet.text(x, y, words, width=width * 0.6, size=10, bold=True)
-    sheet.text(x + label + 10, y + 2, sample.name[-60:], width=width - label - 10, size=8, colour=GREY)
+    rest = width - label - 10
+    sheet.text(x + label + 10, y + 2, sample.name, width=rest, size=8, colour=GREY, keep_end=True)
     y, count = y + 20, len(sample.frames)
     left = int(width - frames_of(round(WIDTH / width)) * (TILE + GAP) - 8)
     low = on_frame(sheet, x, y, as_rgb(sample.source), sample.crops, left, 2 * TILE + GAP)
@@ -87,7 +88,7 @@ def _draws(sheet: Sheet, y: float, draws: Draws) -> float:
     sheet.rule((MARGIN, y), (WIDTH - MARGIN, y))
     title = sheet.text(MARGIN, y + 8, f"{len(draws.crops)} draws of one training sample", width=600, size=13, bold=True)
     sheet.text(
-        MARGIN + title + 12, y + 12, f"{draws.name[-60:]} · the frame of each colour shows what its box cuts out",
+        MARGIN + title + 12, y + 12, f"{draws.name} · the frame of each colour shows what its box cuts out",
         width=WIDTH - 2 * MARGIN - title - 12, size=9, colour=GREY,
     )  # fmt: skip
     y += 38

@@ -72,12 +72,10 @@ class Blended:
 
     frames: list[Frames]
     labels: list[str]
-    note: str = ""
+    note: str
 
 
-def look(
-    split: Split, batch: Batch, keys: Sequence[Key], img_norm: ImgNorm, *, count: int, frames: int
-) -> Shown:
+def look(split: Split, batch: Batch, keys: Sequence[Key], img_norm: ImgNorm, *, count: int, frames: int) -> Shown:
     """``count`` samples of a batch, ``frames`` of each; ``keys`` are those that its samples were asked for by."""
     views, classes = batch.views, split.dataset.source.classes
     net = torch.cat([img_norm.net_input(batch, start, start + 1) for start in range(0, len(batch) * views, views)])
@@ -117,15 +115,14 @@ def blended(split: Split, batch: Batch, img_norm: ImgNorm, blending: Blending, *
     views, classes = batch.views, split.dataset.source.classes
     net = img_norm.net_input(batch)
     labels = batch.labels.repeat_interleave(views, dim=0) if views > 1 else batch.labels
-    tried = 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for tried in range(1, _TRIES + 1):
+        for _ in range(_TRIES):
             mixed, shares = blending.apply(net, labels, len(classes))
             if mixed is not net:
                 break
-    frames = img_norm.undo(mixed[:: views, :, mixed.shape[2] // 2, None], None)[:count, 0]
-    note = "" if tried == 1 else f"batch {tried} of this blending: probability {blending.probability:g}"
+    frames = img_norm.undo(mixed[::views, :, mixed.shape[2] // 2, None], None)[:count, 0]
+    note = "every batch" if blending.probability == 1 else f"{blending.probability:.0%} of the batches, as this one"
     return Blended(
         list(frames.numpy()), [label_text(share, classes) for share in shares[:: views][:count]], note
     )  # fmt: skip
@@ -135,8 +132,9 @@ def warnings(shown: Sequence[Shown]) -> list[str]:
     """Where normalised values are not what nets are made for."""
     found = []
     for one in shown:
-        mean, least, most = max(map(abs, one.mean)), min(one.std), max(one.std)
-        if mean > _FAR_MEAN or least < _SMALL_STD or most > _LARGE_STD:
+        mean, most = max(map(abs, one.mean)), max(one.std)
+        small = len(one.std) == 3 and min(one.std) < _SMALL_STD  # flow is mostly still, and small at best
+        if mean > _FAR_MEAN or most > _LARGE_STD or small:
             found.append(
                 f"{one.split.name}: after img_norm the channels have mean {_list(one.mean)} and standard deviation "
                 f"{_list(one.std)}; nets expect about 0 and 1: img_norm.mean and std count in grey levels 0..255"

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from vexp.data.render import FLOW_CHANNELS
 from vexp.showing.sheet import Picture
 
+_NO_NOISE = 16.0  # grey levels: shorter motion stays pale
+
 
 def as_rgb(frames: NDArray[np.uint8]) -> Picture:
     """uint8 (..., 3) as it is; optical flow (..., 2) by ``flow_colours``."""
@@ -18,17 +20,18 @@ def flow_colours(flow: NDArray[np.uint8]) -> Picture:
     """uint8 (..., 2) x, y around 128 -> RGB: the direction as hue, the length as depth, white where nothing moves.
 
     The wheel of Baker et al. 2011 in HSV: right is red, down is green-yellow, left is cyan, up is violet. The deepest
-    colour is the longest motion among these frames.
+    colour is the longest motion among these frames, or 16 grey levels where none is as long.
     """
     import cv2
 
     motion = flow.astype(np.float32) - 128
     length = np.hypot(motion[..., 0], motion[..., 1])
-    longest = max(1.0, float(length.max()))
+    longest = max(_NO_NOISE, float(length.max()))
     angle = np.degrees(np.arctan2(motion[..., 1], motion[..., 0])) % 360
     hsv = np.stack([angle, length / longest, np.ones_like(length)], axis=-1).astype(np.float32)
     flat = cv2.cvtColor(hsv.reshape(-1, hsv.shape[-2], 3), cv2.COLOR_HSV2RGB)
-    return np.rint(flat.reshape(hsv.shape) * 255).astype(np.uint8)
+    painted: Picture = np.rint(flat.reshape(hsv.shape) * 255).astype(np.uint8)
+    return painted
 
 
 def flow_wheel(size: int) -> Picture:
@@ -46,7 +49,7 @@ def as_levels(values: NDArray[np.float32], low: float, high: float) -> Picture:
     Two channels are painted beside each other in grey.
     """
     levels = np.clip((values - low) * (255 / max(high - low, 1e-12)), 0, 255)
-    pictures = np.rint(levels).astype(np.uint8).transpose(1, 2, 3, 0)  # (T, H, W, C)
+    pictures: Picture = np.rint(levels).astype(np.uint8).transpose(1, 2, 3, 0)  # (T, H, W, C)
     if pictures.shape[-1] == 3:
         return pictures
     grey = np.concatenate([pictures[..., channel] for channel in range(pictures.shape[-1])], axis=2)

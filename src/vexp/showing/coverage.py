@@ -1,4 +1,4 @@
-"""``show sampling``: which frames of a split's videos are taken, in several draws, and how much of the video they span."""
+"""``show sampling``: which frames of a split's videos are taken, and how much of a video they span."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """A split: ``shown`` videos (the shortest, a middle one, the longest of those probed), figures of all ``probed``."""
+    """A split: the videos ``shown`` (from the shortest to the longest), figures of all that were ``probed``."""
 
     split: Split
     sampler: str
@@ -146,36 +146,44 @@ def _spacing(draws: Sequence[NDArray[np.int64]]) -> float:
 
 def warnings(coverages: Sequence[Coverage]) -> list[str]:
     """What is likely a mistake: clips that see little, repeat frames, or differ in time from split to split."""
-    found = []
+    found: dict[str, list[str]] = {}  # text: the splits that it is true of
     for one in coverages:
-        name, shares = one.split.name, [share for _, share, _ in one.probed]
-        middle = statistics.median(shares)
-        if middle < _LITTLE and one.gap is not None:
-            found.append(
-                f"{name}: the clips of a draw span {middle:.1%} of the median video; a larger "
-                f"pipeline.{name}.{next(iter(one.split.dataset.steps))}.frame_interval, more clips or clip_seconds "
-                "would see more"
-            )
-        if short := [video.name for video, _, _ in one.probed if _repeats(one, video)]:
-            found.append(
-                f"{name}: {len(short)} of {len(one.probed)} videos looked at are shorter than a clip, whose frames "
-                f"then repeat ({short[0]})"
-            )
-        rates = [video.fps for video, _, _ in one.probed if video.fps]
-        if rates and not one.timed and max(rates) > _APART * min(rates):
-            found.append(
-                f"{name}: videos of {min(rates):.4g} to {max(rates):.4g} fps, so equal clips span different times; "
-                "clip_seconds or target_fps of the sampler counts in seconds"
-            )
-        found += [f"{name}: cannot be read: {text}" for text in one.unreadable[:3]]
+        for text in _of_split(one):
+            found.setdefault(text, []).append(one.split.name)
+    said = [f"{', '.join(names)}: {text}" for text, names in found.items()]
     train, *others = coverages
     for other in others:
         pair = f"train and {other.split.name}"
         if not train.timed and train.rate and other.rate and not 1 / _APART < other.rate / train.rate < _APART:
-            found.append(f"{pair}: the videos have {train.rate:.4g} and {other.rate:.4g} fps in the median")
+            said.append(
+                f"{pair}: the median video has {train.rate:.4g} and {other.rate:.4g} fps, equal clips span other times"
+            )
         elif train.gap and other.gap and not 1 / _APART < other.gap / train.gap < _APART:
-            found.append(f"{pair}: neighbouring frames lie {train.gap:.3g} s and {other.gap:.3g} s apart")
-    return found
+            said.append(f"{pair}: neighbouring frames lie {train.gap:.3g} s and {other.gap:.3g} s apart")
+    return said
+
+
+def _of_split(one: Coverage) -> list[str]:
+    found = []
+    middle = statistics.median(share for _, share, _ in one.probed)
+    sampler = next(iter(one.split.dataset.steps))
+    if middle < _LITTLE and one.gap is not None:
+        found.append(
+            f"a draw spans {middle:.1%} of the median video; a larger frame_interval of the step {sampler}, its "
+            "clip_seconds or more clips would see more"
+        )
+    if short := [video.name for video, _, _ in one.probed if _repeats(one, video)]:
+        found.append(
+            f"{len(short)} of {len(one.probed)} videos looked at are shorter than a clip, their frames repeat "
+            f"({short[0]})"
+        )
+    rates = [video.fps for video, _, _ in one.probed if video.fps]
+    if rates and not one.timed and max(rates) > _APART * min(rates):
+        found.append(
+            f"videos of {min(rates):.4g} to {max(rates):.4g} fps, equal clips span different times; clip_seconds or "
+            f"target_fps of the step {sampler} counts in seconds"
+        )
+    return found + [f"cannot be read: {text}" for text in one.unreadable[:3]]
 
 
 def _repeats(one: Coverage, video: Video) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.atomic import in_bytes
 from vexp.data.img_norm import ImgNorm
 from vexp.data.render import FLOW_CHANNELS
 from vexp.data.view import View
@@ -17,8 +18,8 @@ from vexp.showing.material import some
 from vexp.showing.sheet import GREY, INK, PALE, WARNING, Picture, Sheet, colour_of, fitted
 from vexp.showing.stages import STRIP, Stage, Stages
 
-WIDTH, MARGIN, FACTS = 1400, 24, 330
-TILE, GAP = 106, 8
+WIDTH, MARGIN, FACTS = 1400, 24, 320
+TILE, GAP = 104, 7
 _LEFT = MARGIN + FACTS + 20  # of the crops on the video's frame
 _FRAMES = _LEFT + TILE + GAP  # of the strips
 
@@ -38,9 +39,7 @@ def draw_stages(
     pipeline_sheet(stages, img_norm=img_norm, pathways=pathways, warnings=warnings).save(path)
 
 
-def pipeline_sheet(
-    stages: Stages, *, img_norm: ImgNorm, pathways: Mapping[str, int], warnings: Sequence[str]
-) -> Sheet:
+def pipeline_sheet(stages: Stages, *, img_norm: ImgNorm, pathways: Mapping[str, int], warnings: Sequence[str]) -> Sheet:
     sheet, video = Sheet(WIDTH), stages.video
     y = header(
         sheet, f"pipeline.{stages.split.title}",
@@ -58,12 +57,12 @@ def pipeline_sheet(
     y = _timeline(sheet, y, stages)
     chosen = some(stages.numbers.shape[1], STRIP)
     captions = [video.at(int(stages.numbers[0, place])) for place in chosen]
-    before: Stage | None = None
+    before, whole = None, as_rgb(stages.steps[0].strip)[0]
     for stage in stages.steps:
-        picture, notes = None, []
+        picture, notes = None, list[str]()
         if before is not None:
             if stage.crops != before.crops:
-                picture = as_rgb(stages.frames[len(stages.frames) // 2])
+                picture = whole
             if np.array_equal(stage.strip, before.strip):
                 notes = ["leaves this sample as it was"]
         y = _stage_row(sheet, y, stage, f"pipeline.{stages.split.name}.", order, captions, picture, notes)
@@ -95,7 +94,7 @@ def _stage_row(
     views, length, height, width, channels = stage.shape
     facts = [
         (f"{views} views of " if views > 1 else "") + f"uint8 ({length}, {height}, {width}, {channels})  T H W C",
-        f"{order} · {stage.low}..{stage.high} · {size_text(math.prod(stage.shape))}",
+        f"{order} · {stage.low}..{stage.high} · {in_bytes(math.prod(stage.shape))}",
         *notes,
     ]
     top = y
@@ -143,9 +142,7 @@ def _row(
     return bottom + 12
 
 
-def on_frame(
-    sheet: Sheet, x: float, y: float, frame: Picture, crops: Sequence[View], width: int, height: int
-) -> float:
+def on_frame(sheet: Sheet, x: float, y: float, frame: Picture, crops: Sequence[View], width: int, height: int) -> float:
     """A frame of the video with the boxes of crops on it; mirrored ones are dashed. The lower edge."""
     tile = fitted(frame, width, height)
     sheet.picture(x, y, (tile * 0.72 + 255 * 0.28).astype(np.uint8))
@@ -156,7 +153,7 @@ def on_frame(
             x + left * factor_x + 1, y + top * factor_y + 1, wide * factor_x - 2, high * factor_y - 2,
             colour=colour_of(number), line=2.5, dashed=crop.mirrored,
         )  # fmt: skip
-    return y + tile.shape[0]
+    return y + int(tile.shape[0])
 
 
 def _timeline(sheet: Sheet, y: float, stages: Stages) -> float:
@@ -173,7 +170,9 @@ def _timeline(sheet: Sheet, y: float, stages: Stages) -> float:
 def _net_row(sheet: Sheet, y: float, stages: Stages, img_norm: ImgNorm, captions: Sequence[str]) -> float:
     net = stages.net
     low, high = float(net.min()), float(net.max())
-    names = "xy" if len(net) == FLOW_CHANNELS else "BGR" if img_norm.to_bgr else "RGB"
+    is_flow = len(net) == FLOW_CHANNELS
+    drawn = "x beside y" if is_flow else "channels as red, green, blue"
+    names = "xy" if is_flow else "BGR" if img_norm.to_bgr else "RGB"
     facts = [
         f"{'each of ' + str(stages.views) + ' views: ' if stages.views > 1 else ''}float32 {net.shape}  C T H W",
         *(
@@ -181,7 +180,7 @@ def _net_row(sheet: Sheet, y: float, stages: Stages, img_norm: ImgNorm, captions
             f"std {plane.std():.2f}"
             for number, (name, plane) in enumerate(zip(names, net, strict=False))
         ),
-        f"{size_text(net.nbytes * stages.views)} · drawn: {low:.2f} black, {high:.2f} full, channel 0 as red",
+        f"{in_bytes(net.nbytes * stages.views)} · drawn: {low:.2f} black, {high:.2f} full; {drawn}",
     ]
     chosen = some(net.shape[1], STRIP)
     does = f"mean {_numbers(img_norm.mean)}, std {_numbers(img_norm.std)}" + (", to_bgr" * img_norm.to_bgr)
@@ -193,17 +192,10 @@ def _pathway_row(sheet: Sheet, y: float, stages: Stages, name: str, stride: int,
     net = stages.net
     frames = as_levels(net, float(net.min()), float(net.max()))[chosen]
     clip = stages.numbers[0]
-    facts = [f"{len(numbers)} of {net.shape[1]} frames, " + (f"every {stride}th" if stride > 1 else "all")]
+    facts = [f"{len(numbers)} of {net.shape[1]} frames, " + (f"one in {stride}" if stride > 1 else "all")]
     captions = [stages.video.at(int(clip[number])) for number in chosen]
     return _row(sheet, y, f"{name} pathway", "", facts, frames, captions)
 
 
 def _numbers(values: Sequence[float]) -> str:
     return "[" + ", ".join(f"{value:g}" for value in values) + "]"
-
-
-def size_text(num_bytes: int) -> str:
-    """``295 kB``."""
-    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
-
-

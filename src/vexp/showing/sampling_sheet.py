@@ -46,12 +46,19 @@ def _video(sheet: Sheet, y: float, sampled: Sampled, *, train: bool) -> float:
     lanes = [(number, draw, clip) for number, draw in enumerate(sampled.draws) for clip in range(len(draw))]
     high = 12 if len(lanes) <= 12 else 7
     top = y
-    sheet.text(MARGIN, y, video.name[-60:], width=_NAMES, size=9.5, bold=True)
+    sheet.text(MARGIN, y, video.name, width=_NAMES, size=9.5, bold=True, keep_end=True)
     y += 17
     y += sheet.paragraph(MARGIN, y, video.text(), width=_NAMES, size=8.5, colour=GREY)
     clips, length = sampled.draws[0].shape
-    y += sheet.paragraph(MARGIN, y, f"{clips} clip{'s' * (clips != 1)} of {length} frame{'s' * (length != 1)}"
-                         + (f" · {len(sampled.draws)} draws" if train else ""), width=_NAMES, size=8.5, colour=GREY)
+    y += sheet.paragraph(
+        MARGIN,
+        y,
+        f"{clips} clip{'s' * (clips != 1)} of {length} frame{'s' * (length != 1)}"
+        + (f" · {len(sampled.draws)} draws" if train else ""),
+        width=_NAMES,
+        size=8.5,
+        colour=GREY,
+    )
     shown = lanes[:_MOST_LANES]
     _ruler(sheet, top, video)
     row = top + 16
@@ -66,7 +73,7 @@ def _video(sheet: Sheet, y: float, sampled: Sampled, *, train: bool) -> float:
         if high > 8 and clip == 0:
             text = f"{share(draw, video.num_frames):.0%}"
             sheet.text(_LEFT + _ROOM + 8, lane - 1, text, width=60, size=8, colour=GREY)
-    row += high * len(shown) + 8
+    row = max(row + high * len(shown) + 8, y + 2)
     if len(shown) < len(lanes):
         sheet.text(_LEFT, row, f"and {len(lanes) - len(shown)} more", width=_ROOM, size=8, colour=GREY)
         row += 16

@@ -17,7 +17,7 @@ Point = tuple[float, float]
 
 INK, GREY, FAINT, PALE = "#1b1f24", "#6a737d", "#c9ced4", "#f3f4f6"
 WARNING = "#b3261e"
-#: Of clips, crops and draws: first those that the colour-blind tell apart too (Okabe & Ito 2008, less yellow and black).
+#: Of clips, crops and draws: first those that the colour-blind tell apart too (Okabe & Ito 2008).
 COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9",
     "#7a5195", "#8c564b", "#7f7f7f", "#b5bd00", "#17becf", "#f95d6a",
@@ -56,7 +56,7 @@ class Sheet:
         self.bottom = 0.0  # of what is lowest so far
         self._figure = Figure(figsize=(width / _DPI, 1), dpi=_DPI)
         canvas = FigureCanvasAgg(self._figure)
-        self._measure: Any = canvas.get_renderer()
+        self._measure: Any = canvas.get_renderer()  # type: ignore[no-untyped-call]
         self._axes: Any = self._figure.add_axes((0, 0, 1, 1))
         self._axes.set_axis_off()
         self._pasted: list[tuple[int, int, Picture]] = []
@@ -72,10 +72,13 @@ class Sheet:
 
     def text(
         self, x: float, y: float, words: str, *, width: float, size: float = 9, colour: str = INK, bold: bool = False,
-        align: str = "left",
+        align: str = "left", keep_end: bool = False,
     ) -> float:  # fmt: skip
-        """One line whose top is at ``y``, cut with "…" where it is longer than ``width``; how wide it came out."""
-        words = self._cut(words, width, size, bold)
+        """One line whose top is at ``y``, cut with "…" where it is longer than ``width``; how wide it came out.
+
+        ``keep_end``: what is cut is the beginning, as of a path.
+        """
+        words = self._cut(words[::-1], width, size, bold)[::-1] if keep_end else self._cut(words, width, size, bold)
         length = self._length(words, size, bold)
         x += {"left": 0.0, "center": (width - length) / 2, "right": width - length}[align]
         self._set(x, y, words, size, colour, bold)
