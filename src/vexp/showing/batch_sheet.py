@@ -9,7 +9,7 @@ from vexp.data.img_norm import ImgNorm
 from vexp.data.render import FLOW_CHANNELS
 from vexp.showing.batches import Blended, Crop, Draws, Shown
 from vexp.showing.colours import as_levels, as_rgb, flow_wheel
-from vexp.showing.pipeline_sheet import header, on_frame
+from vexp.showing.pipeline_sheet import WHEEL, header, on_frame
 from vexp.showing.sheet import GREY, Sheet, colour_of, fitted
 
 WIDTH, MARGIN, BETWEEN = 1500, 24, 30
@@ -36,7 +36,7 @@ def batch_sheet(
     )
     top = header(sheet, "batch", under, warnings, WIDTH - 2 * MARGIN)
     if is_flow:
-        sheet.picture(WIDTH - MARGIN - 56, MARGIN, flow_wheel(56))
+        sheet.picture(WIDTH - MARGIN - WHEEL, 12, flow_wheel(WHEEL))
     width = (WIDTH - 2 * MARGIN - BETWEEN * (len(shown) - 1)) / len(shown)
     bottom = top
     for column, one in enumerate(shown):
@@ -67,7 +67,7 @@ def _column(sheet: Sheet, x: float, y: float, width: float, shown: Shown) -> flo
 
 
 def _sample(sheet: Sheet, x: float, y: float, width: float, sample: Crop, shown: Shown) -> float:
-    words = sample.label + (" · mirrored" if sample.crops[0].mirrored else "")
+    words = ("mirrored · " if any(crop.mirrored for crop in sample.crops) else "") + sample.label
     label = sheet.text(x, y, words, width=width * 0.6, size=10, bold=True)
     rest = width - label - 10
     sheet.text(x + label + 10, y + 2, sample.name, width=rest, size=8, colour=GREY, keep_end=True)

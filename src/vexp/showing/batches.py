@@ -79,11 +79,13 @@ def look(split: Split, batch: Batch, keys: Sequence[Key], img_norm: ImgNorm, *, 
     """``count`` samples of a batch, ``frames`` of each; ``keys`` are those that its samples were asked for by."""
     views, classes = batch.views, split.dataset.source.classes
     net = torch.cat([img_norm.net_input(batch, start, start + 1) for start in range(0, len(batch) * views, views)])
-    by_id = {key[1]: key for key in keys}
     samples = []
     for number in range(min(count, len(batch))):
         index = int(batch.ids[number])
-        middle, crops = _on_video(split.dataset, by_id.get(index, (0, index)))
+        # One that stands for a sample that cannot be made was asked for by another key: its crop is not known.
+        key = next((key for key in keys[number:] if key[1] == index), None)
+        middle, crops = _on_video(split.dataset, key or (0, index))
+        crops = crops if key is not None else ()
         chosen = some(net.shape[2], frames)
         magnification = None if batch.magnification is None else batch.magnification[number * views, None]
         pictures = img_norm.undo(net[number, None], magnification)[0, chosen]
@@ -130,16 +132,19 @@ def blended(split: Split, batch: Batch, img_norm: ImgNorm, blending: Blending, *
 
 def warnings(shown: Sequence[Shown]) -> list[str]:
     """Where normalised values are not what nets are made for."""
-    found = []
-    for one in shown:
-        mean, most = max(map(abs, one.mean)), max(one.std)
-        small = len(one.std) == 3 and min(one.std) < _SMALL_STD  # flow is mostly still, and small at best
-        if mean > _FAR_MEAN or most > _LARGE_STD or small:
-            found.append(
-                f"{one.split.name}: after img_norm the channels have mean {_list(one.mean)} and standard deviation "
-                f"{_list(one.std)}; nets expect about 0 and 1: img_norm.mean and std count in grey levels 0..255"
-            )
-    return found
+    odd = [one for one in shown if _is_odd(one)]
+    if not odd:
+        return []
+    return [
+        f"{', '.join(one.split.name for one in odd)}: after img_norm the channels have mean {_list(odd[0].mean)} and "
+        f"standard deviation {_list(odd[0].std)}; nets expect about 0 and 1: img_norm.mean and std count in grey "
+        "levels 0..255"
+    ]
+
+
+def _is_odd(shown: Shown) -> bool:
+    small = len(shown.std) == 3 and min(shown.std) < _SMALL_STD  # flow is mostly still, and small at best
+    return max(map(abs, shown.mean)) > _FAR_MEAN or max(shown.std) > _LARGE_STD or small
 
 
 def _list(values: Sequence[float]) -> str:

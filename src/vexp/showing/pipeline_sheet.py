@@ -19,7 +19,8 @@ from vexp.showing.sheet import GREY, INK, PALE, WARNING, Picture, Sheet, colour_
 from vexp.showing.stages import STRIP, Stage, Stages
 
 WIDTH, MARGIN, FACTS = 1400, 24, 320
-TILE, GAP = 104, 7
+TILE, GAP, WHEEL = 104, 7, 50
+_SMALL = 64  # of a frame of one of many views
 _LEFT = MARGIN + FACTS + 20  # of the crops on the video's frame
 _FRAMES = _LEFT + TILE + GAP  # of the strips
 
@@ -48,7 +49,7 @@ def pipeline_sheet(stages: Stages, *, img_norm: ImgNorm, pathways: Mapping[str, 
     channels = stages.final.shape[-1]
     is_flow = channels == FLOW_CHANNELS
     if is_flow:
-        sheet.picture(WIDTH - MARGIN - 56, MARGIN, flow_wheel(56))
+        sheet.picture(WIDTH - MARGIN - WHEEL, 12, flow_wheel(WHEEL))
     order = "x, y of optical flow" if is_flow else "RGB"
     frames = as_rgb(stages.frames)
     facts = [video.text(), f"decoded to uint8, {order}, 0..255"]
@@ -97,23 +98,25 @@ def _stage_row(
         f"{order} · {stage.low}..{stage.high} · {in_bytes(math.prod(stage.shape))}",
         *notes,
     ]
-    top = y
-    y = _row(sheet, y, f"{key}{stage.name}", stage.does, facts, as_rgb(stage.strip), captions, source, stage.crops)
-    if len(stage.views):
-        x, row, side = float(_FRAMES), y - 6, 64
-        text = f"the middle frame of each of the {views} views" + (
-            ", a colour a crop:" if len(stage.crops) > 1 else ":"
-        )
-        sheet.text(x, row, text, width=600, size=8, colour=GREY)
-        row += 20
-        for number, frame in enumerate(as_rgb(stage.views)):
-            tile = fitted(frame, side, side)
-            if x + tile.shape[1] > WIDTH - MARGIN:
-                x, row = float(_FRAMES), row + tile.shape[0] + 7
-            each = views // len(stage.crops)
-            sheet.picture(x, row, tile, colour=colour_of(number // each) if len(stage.crops) > 1 else None)
-            x, y = x + tile.shape[1] + 6, row + tile.shape[0] + 14
-    return max(y, top)
+    name = f"{key}{stage.name}"
+    y = _row(sheet, y, name, stage.does, facts, as_rgb(stage.strip), captions, source, stage.crops)
+    return _views(sheet, y - 6, stage) if len(stage.views) else y
+
+
+def _views(sheet: Sheet, y: float, stage: Stage) -> float:
+    """The views of a sample, a line or more for each crop."""
+    views, crops = stage.shape[0], len(stage.crops)
+    text = f"the middle frame of each of the {views} views" + (", a colour a crop:" if crops > 1 else ":")
+    sheet.text(_FRAMES, y, text, width=600, size=8, colour=GREY)
+    x, y, below = float(_FRAMES), y + 20, y
+    for number, frame in enumerate(as_rgb(stage.views)):
+        tile = fitted(frame, _SMALL, _SMALL)
+        crop, clip = divmod(number, views // crops)
+        if x + tile.shape[1] > WIDTH - MARGIN or (clip == 0 and number and views // crops > 2):
+            x, y = float(_FRAMES), below
+        sheet.picture(x, y, tile, colour=colour_of(crop) if crops > 1 else None)
+        x, below = x + tile.shape[1] + 7, y + tile.shape[0] + 7
+    return below + 9
 
 
 def _row(

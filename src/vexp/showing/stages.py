@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,10 +95,12 @@ def collect(split: Split, index: int, img_norm: ImgNorm, *, epoch: int = 0) -> S
     batch = Collate()([sample])
     assert isinstance(batch, Batch)
     video, frames, places = _video(dataset, index)
+    does = "one resample of all geometry" if dataset.lazy else "as the last step"
+    final = replace(Stage.of("batch", does, sample), views=stages[-1].views[:0])  # shown once
     return Stages(
         split, index, label_text(sample.labels, dataset.source.classes), video, frames, places, sample.clips.numbers,
-        stages, Stage.of("batch", "one resample of all geometry" if dataset.lazy else "as the last step", sample),
-        (float(apart.mean()), int(apart.max())), img_norm.net_input(batch, 0, 1)[0].numpy(), sample.clips.plan.views,
+        stages, final, (float(apart.mean()), int(apart.max())), img_norm.net_input(batch, 0, 1)[0].numpy(),
+        sample.clips.plan.views,
     )  # fmt: skip
 
 
