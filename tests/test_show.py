@@ -22,10 +22,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     show.main()
 
 
-@pytest.mark.parametrize(
-    "subject",
-    ["sampling", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pipeline", "batch"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["pipeline", "sampling", "batch"])
 def test_a_picture_of_the_embedded_set(
     subject: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
