@@ -17,10 +17,10 @@ from vexp.errors import UserError
 from vexp.model.weights import open_weights
 from vexp.model.weights_source import locate
 from vexp.showing import batches, coverage, stages
-from vexp.showing.batch_sheet import draw_batches, frames_of
+from vexp.showing.batch_sheet import batch_sheet, frames_of
 from vexp.showing.material import Split
-from vexp.showing.pipeline_sheet import draw_stages
-from vexp.showing.sampling_sheet import draw_sampling
+from vexp.showing.pipeline_sheet import pipeline_sheet
+from vexp.showing.sampling_sheet import sampling_sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ def show_pipeline(showing: Showing, path: Path, *, split: str, index: int) -> li
         raise UserError(f"sample={index}: data.{split} has samples 0..{len(chosen.dataset) - 1} (command line)")
     found = stages.collect(chosen, index, config.img_norm)
     pathways: Mapping[str, int] = getattr(config.model, "pathways", {})
-    draw_stages(found, path, img_norm=config.img_norm, pathways=pathways, warnings=showing.warnings)
+    sheet = pipeline_sheet(found, img_norm=config.img_norm, pathways=pathways, warnings=showing.warnings)
+    sheet.save(path)
     return showing.warnings
 
 
@@ -64,7 +65,7 @@ def show_sampling(showing: Showing, path: Path, *, draws: int, videos: int) -> l
     """Draw which frames are taken of the videos of every split; what is worth a warning."""
     coverages = [coverage.collect(split, draws=draws, videos=videos) for split in showing.splits]
     warnings = [*showing.warnings, *coverage.warnings(coverages)]
-    draw_sampling(coverages, path, warnings=warnings)
+    sampling_sheet(coverages, warnings=warnings).save(path)
     return warnings
 
 
@@ -81,7 +82,7 @@ def show_batch(showing: Showing, path: Path, *, samples: int, draws: int, say: C
             if config.blending.mixes:
                 blends = batches.blended(split, batch, config.img_norm, config.blending, seed=config.seed, count=8)
     warnings = [*showing.warnings, *batches.warnings(shown)]
-    draw_batches(shown, several, blends, path, img_norm=config.img_norm, warnings=warnings)
+    batch_sheet(shown, several, blends, img_norm=config.img_norm, warnings=warnings).save(path)
     return warnings
 
 

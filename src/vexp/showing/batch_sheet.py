@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vexp.data.img_norm import ImgNorm
 from vexp.data.render import FLOW_CHANNELS
 from vexp.showing.batches import Blended, Crop, Draws, Shown
-from vexp.showing.colours import as_levels, as_rgb, flow_wheel
-from vexp.showing.pipeline_sheet import WHEEL, header, on_frame
+from vexp.showing.colours import as_levels, as_rgb
+from vexp.showing.parts import MARGIN, header, on_frame
 from vexp.showing.sheet import GREY, Sheet, colour_of, fitted
 
-WIDTH, MARGIN, BETWEEN = 1500, 24, 30
+WIDTH, BETWEEN = 1500, 30
 TILE, GAP = 100, 5
-
-
-def draw_batches(
-    shown: Sequence[Shown], draws: Draws, blends: Blended | None, path: Path, *, img_norm: ImgNorm,
-    warnings: Sequence[str],
-) -> None:  # fmt: skip
-    """Write the sheet (.png)."""
-    batch_sheet(shown, draws, blends, img_norm=img_norm, warnings=warnings).save(path)
 
 
 def batch_sheet(
     shown: Sequence[Shown], draws: Draws, blends: Blended | None, *, img_norm: ImgNorm, warnings: Sequence[str]
 ) -> Sheet:
+    """The sheet of a batch of each split, of draws of one sample, and of the blended training batch if there is one."""
     sheet = Sheet(WIDTH)
     is_flow = len(img_norm.mean) == FLOW_CHANNELS
     given = "channels x and y" if is_flow else "channels 0, 1, 2 (B, G, R)" if img_norm.to_bgr else "channels R, G, B"
@@ -34,9 +26,7 @@ def batch_sheet(
         "left: a frame of the video and the crop of it (dashed: mirrored); upper line: de-normalised; lower line: as "
         f"the net gets it, {given}" + ("" if is_flow else " painted red, green, blue")
     )
-    top = header(sheet, "batch", under, warnings, WIDTH - 2 * MARGIN)
-    if is_flow:
-        sheet.picture(WIDTH - MARGIN - WHEEL, 12, flow_wheel(WHEEL))
+    top = header(sheet, "batch", under, warnings, is_flow=is_flow)
     width = (WIDTH - 2 * MARGIN - BETWEEN * (len(shown) - 1)) / len(shown)
     bottom = top
     for column, one in enumerate(shown):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,43 +12,34 @@ from vexp.atomic import in_bytes
 from vexp.data.img_norm import ImgNorm
 from vexp.data.render import FLOW_CHANNELS
 from vexp.data.view import View
-from vexp.showing.colours import as_levels, as_rgb, flow_wheel
+from vexp.showing.colours import as_levels, as_rgb
 from vexp.showing.material import some
-from vexp.showing.sheet import GREY, INK, PALE, WARNING, Picture, Sheet, colour_of, fitted
+from vexp.showing.parts import MARGIN, header, on_frame
+from vexp.showing.sheet import GREY, INK, PALE, Picture, Sheet, colour_of, fitted
 from vexp.showing.stages import STRIP, Stage, Stages
 
-WIDTH, MARGIN, FACTS = 1400, 24, 320
-TILE, GAP, WHEEL = 104, 7, 50
+WIDTH, FACTS = 1400, 320
+TILE, GAP = 104, 7
 _SMALL = 64  # of a frame of one of many views
 _LEFT = MARGIN + FACTS + 20  # of the crops on the video's frame
 _FRAMES = _LEFT + TILE + GAP  # of the strips
 
 
-def draw_stages(
-    stages: Stages, path: Path, *, img_norm: ImgNorm, pathways: Mapping[str, int], warnings: Sequence[str]
-) -> None:
-    """Write the sheet.
+def pipeline_sheet(stages: Stages, *, img_norm: ImgNorm, pathways: Mapping[str, int], warnings: Sequence[str]) -> Sheet:
+    """The sheet of one sample.
 
     Args:
-        stages: of one sample.
-        path: a .png file.
+        stages: of the sample.
         img_norm: of the run.
         pathways: of a net with several, every so-manieth frame that each sees.
         warnings: to be said at the top.
     """
-    pipeline_sheet(stages, img_norm=img_norm, pathways=pathways, warnings=warnings).save(path)
-
-
-def pipeline_sheet(stages: Stages, *, img_norm: ImgNorm, pathways: Mapping[str, int], warnings: Sequence[str]) -> Sheet:
     sheet, video = Sheet(WIDTH), stages.video
+    is_flow = stages.final.shape[-1] == FLOW_CHANNELS
     y = header(
         sheet, f"pipeline.{stages.split.title}",
-        f"sample {stages.index} · {video.name} · {stages.label}", warnings, WIDTH - 2 * MARGIN,
+        f"sample {stages.index} · {video.name} · {stages.label}", warnings, is_flow=is_flow,
     )  # fmt: skip
-    channels = stages.final.shape[-1]
-    is_flow = channels == FLOW_CHANNELS
-    if is_flow:
-        sheet.picture(WIDTH - MARGIN - WHEEL, 12, flow_wheel(WHEEL))
     order = "x, y of optical flow" if is_flow else "RGB"
     frames = as_rgb(stages.frames)
     facts = [video.text(), f"decoded to uint8, {order}, 0..255"]
@@ -76,16 +66,6 @@ def pipeline_sheet(stages: Stages, *, img_norm: ImgNorm, pathways: Mapping[str, 
         numbers = list(range(0, stages.net.shape[1], stride))
         y = _pathway_row(sheet, y, stages, name, stride, numbers)
     return sheet
-
-
-def header(sheet: Sheet, title: str, under: str, warnings: Sequence[str], width: float) -> float:
-    """Title, a line under it, warnings; where to go on."""
-    sheet.text(MARGIN, MARGIN - 8, title, width=width - 80, size=15, bold=True)
-    sheet.text(MARGIN, MARGIN + 20, under, width=width - 80, size=10, colour=GREY)
-    y = MARGIN + 44.0
-    for warning in warnings:
-        y += sheet.paragraph(MARGIN, y, f"warning: {warning}", width=width - 80, size=10, colour=WARNING, bold=True)
-    return y + 10
 
 
 def _stage_row(
@@ -145,20 +125,6 @@ def _row(
     return bottom + 12
 
 
-def on_frame(sheet: Sheet, x: float, y: float, frame: Picture, crops: Sequence[View], width: int, height: int) -> float:
-    """A frame of the video with the boxes of crops on it; mirrored ones are dashed. The lower edge."""
-    tile = fitted(frame, width, height)
-    sheet.picture(x, y, (tile * 0.72 + 255 * 0.28).astype(np.uint8))
-    factor_y, factor_x = tile.shape[0] / frame.shape[0], tile.shape[1] / frame.shape[1]
-    for number, crop in enumerate(crops):
-        left, top, wide, high = crop.box
-        sheet.box(
-            x + left * factor_x + 1, y + top * factor_y + 1, wide * factor_x - 2, high * factor_y - 2,
-            colour=colour_of(number), line=2.5, dashed=crop.mirrored,
-        )  # fmt: skip
-    return y + int(tile.shape[0])
-
-
 def _timeline(sheet: Sheet, y: float, stages: Stages) -> float:
     """Where in the video the clips lie, below its frames."""
     room, clips = WIDTH - MARGIN - _FRAMES, stages.numbers[:10]
@@ -181,7 +147,7 @@ def _net_row(sheet: Sheet, y: float, stages: Stages, img_norm: ImgNorm, captions
         *(
             f"channel {number} {name}: {plane.min():.2f}..{plane.max():.2f}, mean {plane.mean():.2f}, "
             f"std {plane.std():.2f}"
-            for number, (name, plane) in enumerate(zip(names, net, strict=False))
+            for number, (name, plane) in enumerate(zip(names, net, strict=True))
         ),
         f"{in_bytes(net.nbytes * stages.views)} · drawn: {low:.2f} black, {high:.2f} full; {drawn}",
     ]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from vexp.showing.colours import as_rgb
 from vexp.showing.coverage import Coverage, Sampled, share
 from vexp.showing.material import Video
-from vexp.showing.pipeline_sheet import header
+from vexp.showing.parts import MARGIN, header
 from vexp.showing.sheet import FAINT, GREY, PALE, Sheet, colour_of, fitted
 
-WIDTH, MARGIN = 1400, 24
+WIDTH = 1400
 _NAMES = 270  # pixels for what stands left of a bar
 _LEFT = MARGIN + _NAMES + 16
 _ROOM = WIDTH - MARGIN - _LEFT - 70
@@ -19,15 +19,11 @@ _MOST_LANES = 30
 _THUMB = 82
 
 
-def draw_sampling(coverages: Sequence[Coverage], path: Path, *, warnings: Sequence[str]) -> None:
-    """Write the sheet (.png)."""
-    sampling_sheet(coverages, warnings=warnings).save(path)
-
-
 def sampling_sheet(coverages: Sequence[Coverage], *, warnings: Sequence[str]) -> Sheet:
+    """The sheet of the splits, below each other so that they can be compared."""
     sheet = Sheet(WIDTH)
     under = "every bar is a whole video; a line of ticks is a clip, its ticks are the frames that the net sees"
-    y = header(sheet, "sampling", under, warnings, WIDTH - 2 * MARGIN)
+    y = header(sheet, "sampling", under, warnings)
     for coverage in coverages:
         sheet.rule((MARGIN, y), (WIDTH - MARGIN, y))
         y += 10
@@ -50,15 +46,9 @@ def _video(sheet: Sheet, y: float, sampled: Sampled, *, train: bool) -> float:
     y += 17
     y += sheet.paragraph(MARGIN, y, video.text(), width=_NAMES, size=8.5, colour=GREY)
     clips, length = sampled.draws[0].shape
-    y += sheet.paragraph(
-        MARGIN,
-        y,
-        f"{clips} clip{'s' * (clips != 1)} of {length} frame{'s' * (length != 1)}"
-        + (f" · {len(sampled.draws)} draws" if train else ""),
-        width=_NAMES,
-        size=8.5,
-        colour=GREY,
-    )
+    taken = f"{clips} clip{'s' * (clips != 1)} of {length} frame{'s' * (length != 1)}"
+    taken += f" · {len(sampled.draws)} draws" * train
+    y += sheet.paragraph(MARGIN, y, taken, width=_NAMES, size=8.5, colour=GREY)
     shown = lanes[:_MOST_LANES]
     _ruler(sheet, top, video)
     row = top + 16
@@ -97,13 +87,10 @@ def _ruler(sheet: Sheet, y: float, video: Video) -> None:
     for number in range(count + 1):
         x = _LEFT + _ROOM * number * step / whole
         sheet.rule((x, y + 11), (x, y + 16), colour=FAINT)
-        if x + 30 <= _LEFT + _ROOM + 30:
-            sheet.text(x - 25, y - 4, f"{number * step:g}{unit}", width=50, size=7.5, colour=GREY, align="center")
+        sheet.text(x - 25, y - 4, f"{number * step:g}{unit}", width=50, size=7.5, colour=GREY, align="center")
 
 
 def _nice(value: float) -> float:
     """1, 2 or 5 times a power of ten, at least ``value``."""
-    import math
-
     power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))
