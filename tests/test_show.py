@@ -15,6 +15,7 @@ from vexp.data.bad_samples import BadSamples
 from vexp.engine.loop import training_batches
 from vexp.engine.showing import Showing, _first_batch
 from vexp.model.skeleton import skeleton
+from vexp.model.zoo_options import SlowFast
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -69,7 +70,7 @@ def test_weights_that_were_normalised_otherwise_are_named(tiny: list[str], tmp_p
 
 
 def test_the_pathways_are_those_of_the_net() -> None:
-    option = compose(["model=slowfast_r50", "model.alpha=4"]).model
+    option = SlowFast(depth=50, alpha=4)
     (net,) = [part for part in skeleton(option, 3).modules() if hasattr(part, "slow_stride")]
     assert option.pathways == {"slow": net.slow_stride, "fast": net.fast_stride} == {"slow": 8, "fast": 2}
 
@@ -81,10 +82,15 @@ REFUSED = [
     (["pipeline", "sample=x"], "sample=x: must be a number from 0"),
     (["batch", "draws=99"], "draws=99: must be a number from 1 to 12"),
     (["sampling", "out=x.jpg"], "out=x.jpg: must end in .png"),
-    (["sampling", "optimizer=sdg"], "no option 'sdg' in group optimizer"),
     (["pipeline", "split=test"], "split=test: the data have train, val"),
-    (["pipeline", "sample=16"], "sample=16: data.train has samples 0..15"),
-    (["sampling", "out=/proc/nowhere/x.png"], "/proc/nowhere/x.png: cannot be written"),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            (["sampling", "optimizer=sdg"], "no option 'sdg' in group optimizer"),
+            (["pipeline", "sample=16"], "sample=16: data.train has samples 0..15"),
+            (["sampling", "out=/proc/nowhere/x.png"], "/proc/nowhere/x.png: cannot be written"),
+        )
+    ),
 ]
 
 
