@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vexp.config.schema import Config
@@ -36,7 +36,7 @@ class Showing:
         """Raises:
         UserError: the data cannot be read.
         """
-        exp = set_up(config, for_net=False)
+        exp = set_up(replace(config, device="cpu"), for_net=False)  # no GPU is taken to look at pictures
         return cls(exp, _splits(exp), _weights_warnings(config))
 
     def split(self, name: str) -> Split:
