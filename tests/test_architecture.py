@@ -12,18 +12,10 @@ import vexp
 SRC = Path(vexp.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LEAVES = {
-    "data",
-    "model",
-    "optim",
-    "evaluation",
-    "tracking",
-    "checkpoint",
+    "data", "model", "optim", "evaluation", "tracking", "checkpoint", "showing", "diagnosis",
     "comparison",
-    "schedule",
-    "fields",
-    "errors",
-    "atomic",
-}
+    "schedule", "fields", "errors", "atomic",
+}  # fmt: skip
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
 LONGEST = 320  # lines
 

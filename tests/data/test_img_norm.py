@@ -92,3 +92,19 @@ def test_memory_order(to_bgr):
 def test_what_cannot_work_is_refused(values, text):
     with pytest.raises(ValueError, match=text):
         ImgNorm(**values)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ImgNorm(),
+        ImgNorm(to_bgr=True, mean=[104.0, 117.0, 128.0], std=[1.0, 2.0, 3.0]),  # swapped back after mean and std
+        ImgNorm(mean=[128.0, 128.0], std=[128.0, 128.0], adjust_magnitude=True),  # flow, made longer by a resize
+    ],
+)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_what_was_normalised_can_be_undone(options, channels_last):
+    frames = torch.from_numpy(all_grey_levels()[..., : len(options.mean)].copy())
+    magnification = torch.tensor([[2.0, 0.5], [1.0, 3.0]]) if len(options.mean) == 2 else None
+    net = options.apply(frames, magnification, channels_last=channels_last)
+    assert torch.equal(options.undo(net, magnification), frames)

@@ -102,7 +102,7 @@ def test_a_failed_call_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest
     def fail(path: Path, frames: np.ndarray) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(motion, "_write_mp4", fail)
+    monkeypatch.setattr(motion, "write_mp4", fail)
     with pytest.raises(OSError, match="disk full"):
         ensure_motion(tmp_path, seed=0, **SMALL)
     assert [*tmp_path.iterdir()] == []

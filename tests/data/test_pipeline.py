@@ -16,6 +16,7 @@ from vexp.data.geometry import (
     ThreeCrop,
 )
 from vexp.data.pipeline import Pipeline, make_clips
+from vexp.data.render import render
 from vexp.data.sampling import DenseSampleFrames, SampleFrames
 
 SAMPLE = SampleFrames(clip_len=2)
@@ -210,3 +211,32 @@ def test_a_pixel_step_sees_what_the_steps_before_it_made(lazy):
 def test_a_step_that_cannot_be_done_on_these_frames_says_so():
     with pytest.raises(ValueError, match=r"RandomCrop: size=20 cuts 20x20 .* frames are 18x12 at this step"):
         run(SAMPLE, RandomCrop(size=20))
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [],
+        [RandomCrop(size=8), Flip(flip_ratio=1.0)],
+        [Flip(flip_ratio=1.0), RandomCrop(size=8), Flip(flip_ratio=1.0), CenterCrop(crop_size=[6, 4])],
+        [Resize(scale=[36, 24]), ThreeCrop(crop_size=24), Flip(flip_ratio=1.0)],
+        [Resize(scale=[9, 6]), Brighten(most=2), CenterCrop(crop_size=4)],  # a pixel step in between
+    ],
+)
+def test_numbers_and_crops_say_where_the_pixels_come_from(steps, lazy):
+    """Cut out of the video's frames, resampled and mirrored as they say, the pixels of the sample come out."""
+    named = {"sample": SampleFrames(clip_len=3, frame_interval=2, num_clips=2)} | {
+        str(place): step for place, step in enumerate(steps)
+    }
+    made = make_clips(FakeReader(), named, np.random.default_rng(3), lazy=lazy)
+    assert made.numbers.shape == (2, 3)
+    views = made.frames
+    for crop, view in enumerate(made.crops):
+        for clip, numbers in enumerate(made.numbers):
+            seen = render(VIDEO[numbers], view)
+            if any(isinstance(step, Brighten) for step in steps):
+                seen = seen // 2 + 1
+            apart = np.abs(views[crop * 2 + clip].astype(int) - seen)
+            # resized before the cut, or the box sampled: a crop's edge pixels mix with other neighbours
+            assert np.median(apart) <= (1 if any(isinstance(step, Resize) for step in steps) else 0)

@@ -25,6 +25,11 @@ class Blending(Checked):
     )
     probability: float = option(1.0, "share of the batches that are mixed", ge=0, le=1)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether any batch is mixed."""
+        return (self.mixup_alpha is not None or self.cutmix_alpha is not None) and self.probability > 0
+
     def apply(self, frames: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
         """float (N, C, T, H, W) and int64 (N,) or float (N, classes) -> mixed clips, float (N, classes).
 

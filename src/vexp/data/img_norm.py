@@ -82,6 +82,14 @@ class ImgNorm(Checked):
             scale = scale * magnification.view(-1, 2, 1, 1, 1)
         return values.sub_(mean).mul_(scale)
 
+    def undo(self, values: torch.Tensor, magnification: torch.Tensor | None = None) -> torch.Tensor:
+        """What ``apply`` made as frames again: float (N, C, T, H, W) -> uint8 (N, T, H, W, C) RGB or flow, rounded."""
+        mean, scale = _constants(tuple(self.mean), tuple(self.std), values.device)
+        if self.adjust_magnitude and magnification is not None:
+            scale = scale * magnification.view(-1, 2, 1, 1, 1)
+        frames = (values.float() / scale + mean).round_().clamp_(0, 255).byte().permute(0, 2, 3, 4, 1)
+        return frames.flip(-1) if self.to_bgr else frames
+
 
 @lru_cache
 def _constants(

@@ -205,7 +205,7 @@ def _make(folder: Path, seed: int, clips: dict[str, int], progress: Callable[[in
     (folder / "README.md").write_text(_README.format(seed=seed, **clips), encoding="utf-8")
 
     def make_clip(split: str, label: int, number: int, path: str) -> None:
-        _write_mp4(folder / path, render_clip(seed, split, label, number))
+        write_mp4(folder / path, render_clip(seed, split, label, number))
 
     _each(jobs, make_clip, progress)
 
@@ -237,7 +237,7 @@ def _each(
         cv2.setNumThreads(opencv_threads)
 
 
-def _write_mp4(path: Path, frames: Array) -> None:
+def write_mp4(path: Path, frames: Array) -> None:
     """Encode uint8 (T, H, W, 3) RGB frames as H.264, yuv420p, a key frame every 12 frames or earlier."""
     import av
 

@@ -68,15 +68,26 @@ class Clips:
         pictures: uint8 (K, F, H, W, C), every distinct frame of the sample in every picture that its crops need.
         rows: int64 (clips, clip_len), which of the F distinct frames each frame of each clip is.
         plan: how the views come out of both.
-        mirrored: whether each view shows the scene mirrored, bool (V,).
-        magnification: output pixels a source pixel along x and y, float32 (V, 2): for the length of optical flow.
+        numbers: int64 (clips, clip_len), which frame of the video each frame of each clip is.
+        crops: which part of the video's frames each crop shows; the steps in between are not in it.
     """
 
     pictures: Frames
     rows: NDArray[np.int64]
     plan: ViewPlan
-    mirrored: NDArray[np.bool_]
-    magnification: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+    crops: tuple[View, ...]
+
+    @property
+    def mirrored(self) -> NDArray[np.bool_]:
+        """Whether each view shows the scene mirrored, (V,)."""
+        return np.repeat([crop.mirrored for crop in self.crops], self.plan.clips)
+
+    @property
+    def magnification(self) -> NDArray[np.float32]:
+        """Output pixels a source pixel along x and y, (V, 2): for the length of optical flow."""
+        factors = np.array([crop.magnification for crop in self.crops], np.float32)
+        return np.repeat(factors, self.plan.clips, axis=0)
 
     @property
     def frames(self) -> Frames:
@@ -98,12 +109,10 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
     same random numbers. Every other step treats all frames of all crops alike, with one draw.
     """
     sampler, *rest = steps.values()
-    if getattr(sampler, "rate", None) is None:
-        numbers = sampler.indices(reader.num_frames, rng)  # (clips, clip_len)
-    else:
-        numbers = sampler.indices(reader.num_frames, rng, frame_times(reader))
+    numbers = sampled_frames(reader, sampler, rng)
     distinct, where = np.unique(numbers, return_inverse=True)
-    crops = _Crops([reader.frames(distinct)], [False], [(1.0, 1.0)])
+    frames = reader.frames(distinct)
+    crops = _Crops([frames], [View.whole(frames.shape[2], frames.shape[1])])
     views = crops.whole()
     for step in rest:
         if hasattr(step, "plan"):
@@ -115,11 +124,18 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
             crops = crops.applied(step, rng)
         views = crops.whole()
     pictures, windows = crops.pictures(views)
-    mirrored, magnification = crops.seen(views)
-    clips, clip_len = numbers.shape
-    rows, each = where.reshape(clips, clip_len), np.repeat(np.arange(len(views)), clips)
+    rows = where.reshape(numbers.shape)
     plan = ViewPlan.of(pictures.shape, windows, views[0].size, rows)
-    return Clips(pictures, rows, plan, mirrored[each], magnification[each])
+    return Clips(pictures, rows, plan, numbers, tuple(crops.seen(views)))
+
+
+def sampled_frames(reader: Reader, sampler: Any, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The frame numbers that the first step of a pipeline takes of a video: (clips, clip_len)."""
+    if getattr(sampler, "rate", None) is None:
+        numbers: NDArray[np.int64] = sampler.indices(reader.num_frames, rng)
+    else:
+        numbers = sampler.indices(reader.num_frames, rng, frame_times(reader))
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +143,7 @@ class _Crops:
     """The crops rendered so far, each with the distinct frames of the sample: uint8 (F, H, W, C), all of one shape."""
 
     frames: Sequence[Frames]
-    mirrored: list[bool]
-    magnification: list[tuple[float, float]]
+    shown: list[View]  # what each shows of the video's frames
 
     def whole(self) -> list[View]:
         return [View.whole(frames.shape[2], frames.shape[1]) for frames in self.frames]
@@ -136,13 +151,12 @@ class _Crops:
     def rendered(self, views: Sequence[View]) -> _Crops:
         """``views`` of these crops: as many in a row of the first crop as of the second, and so on."""
         parts = [render_views(frames, seen) for frames, seen in zip(self.frames, self._by_crop(views), strict=True)]
-        mirrored, magnification = self.seen(views)
-        return _Crops([crop for part in parts for crop in part], mirrored.tolist(), magnification.tolist())
+        return _Crops([crop for part in parts for crop in part], self.seen(views))
 
     def applied(self, step: PixelStep, rng: np.random.Generator) -> _Crops:
         """A pixel step done once on the frames of all crops in a row."""
         frames = step.apply(np.concatenate(self.frames) if len(self.frames) > 1 else self.frames[0], rng)
-        return _Crops(np.split(frames, len(self.frames)), self.mirrored, self.magnification)
+        return _Crops(np.split(frames, len(self.frames)), self.shown)
 
     def pictures(self, views: Sequence[View]) -> tuple[Frames, list[Window]]:
         """The pixels of ``views``, those that they share once: uint8 (K, F, H, W, C), and a window of them a view."""
@@ -153,12 +167,10 @@ class _Crops:
         )
         return made, [Window(index, 0, 0) for index in range(len(made))]
 
-    def seen(self, views: Sequence[View]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Whether each of ``views`` is mirrored, (crops,), and its magnification, (crops, 2), since the source."""
+    def seen(self, views: Sequence[View]) -> list[View]:
+        """``views`` of these crops as views of the video's frames."""
         each = len(views) // len(self.frames)
-        mirrored = [self.mirrored[i // each] != view.mirrored for i, view in enumerate(views)]
-        factors = np.repeat(self.magnification, each, axis=0) * [view.magnification for view in views]
-        return np.array(mirrored, np.bool_), factors.astype(np.float32)
+        return [view.within(self.shown[i // each]) for i, view in enumerate(views)]
 
     def _by_crop(self, views: Sequence[View]) -> list[Sequence[View]]:
         each = len(views) // len(self.frames)

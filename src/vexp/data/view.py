@@ -70,23 +70,32 @@ class View:
                 f"a crop of {width}x{height} (w x h) at ({x}, {y}) does not lie inside a view of "
                 f"{out_width}x{out_height}"
             )
+        _, _, box_width, box_height = self.box
+        resized = (box_width, box_height) != self.size
+        cut_from = self.cut_from or (self if resized else None)
+        return replace(self, box=self._source_box(x, y, width, height), size=(width, height), cut_from=cut_from)
+
+    def flipped(self) -> View:
+        """This view's output with left and right swapped."""
+        return replace(self, mirrored=not self.mirrored)
+
+    def within(self, outer: View) -> View:
+        """This view of what ``outer`` shows as a view of the source of ``outer``: where it lies, not how it is made."""
+        return View(outer._source_box(*self.box), self.size, self.mirrored != outer.mirrored, self.interpolation)
+
+    def _source_box(self, x: float, y: float, width: float, height: float) -> Box:
+        """A part of the output, in output pixels, as a part of the source."""
+        out_width, out_height = self.size
         if self.mirrored:
             x = out_width - x - width
         left, top, box_width, box_height = self.box
         # Multiplied before divided: what can be a whole number is one.
-        box = (
+        return (
             left + x * box_width / out_width,
             top + y * box_height / out_height,
             width * box_width / out_width,
             height * box_height / out_height,
         )
-        resized = (box_width, box_height) != self.size
-        cut_from = self.cut_from or (self if resized else None)
-        return replace(self, box=box, size=(width, height), cut_from=cut_from)
-
-    def flipped(self) -> View:
-        """This view's output with left and right swapped."""
-        return replace(self, mirrored=not self.mirrored)
 
 
 def shared_size(views: Sequence[View]) -> Size:

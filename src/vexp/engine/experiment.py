@@ -48,17 +48,18 @@ class Experiment:
         return -(-step // self.plan.steps_per_epoch)
 
 
-def set_up(config: Config, *, prepare: bool = True) -> Experiment:
+def set_up(config: Config, *, prepare: bool = True, for_net: bool = True) -> Experiment:
     """Read the lists and choose the device.
 
     Args:
         prepare: make what data options make by themselves; without it no sample can be read.
+        for_net: the data must fit the net; without it they can be looked at.
 
     Raises:
         UserError: a list or folder that cannot be read, a device that is not there, a schedule that cannot work.
     """
     channels = getattr(config.model, "channels", None)
-    if channels is not None and channels != len(config.img_norm.mean):
+    if for_net and channels is not None and channels != len(config.img_norm.mean):
         raise UserError(
             f"model: {type(config.model).__name__} takes frames of {channels} channels, img_norm.mean has "
             f"{len(config.img_norm.mean)} values; optical flow needs a net of one's own (plugins=) with channels = 2"

@@ -64,9 +64,10 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
     return "done" if ended or stop.requested is None else stop.requested
 
 
-def training_batches(exp: Experiment, first_step: int, bad: BadSamples) -> Iterator[Batch]:
-    """The batches from optimizer step ``first_step`` on, to the end of the run."""
-    order, data = training_order(exp, first_step, exp.total_steps), exp.config.data
+def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps: int | None = None) -> Iterator[Batch]:
+    """The batches of ``steps`` optimizer steps from ``first_step`` on; None: to the end of the run."""
+    last = exp.total_steps if steps is None else first_step + steps
+    order, data = training_order(exp, first_step, last), exp.config.data
     loader = make_loader(
         exp.train_set, order, num_workers=data.num_workers, mp_context=data.mp_context, device=exp.device,
         persistent=False, sample_timeout=data.sample_timeout,

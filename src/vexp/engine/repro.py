@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from vexp.config.schema import Config
 from vexp.data.bad_samples import BadSamples
 from vexp.data.batch import Batch
-from vexp.data.loader import available_workers, batches_of, make_loader
+from vexp.data.loader import available_workers
 from vexp.engine.experiment import Experiment, set_up
-from vexp.engine.loop import set_learning_rates, training_order
+from vexp.engine.loop import set_learning_rates, training_batches
 from vexp.engine.run import new_state
 from vexp.engine.seed import set_global_switches
 from vexp.engine.starting_weights import starting_model
@@ -179,13 +179,9 @@ def _rank(name: str) -> int:
 
 
 def _batches(exp: Experiment, steps: int, say: Say) -> Iterator[Batch]:
-    data = exp.config.data
-    loader = make_loader(
-        exp.train_set, training_order(exp, 0, steps), num_workers=data.num_workers, mp_context=data.mp_context,
-        device=exp.device, persistent=False, sample_timeout=data.sample_timeout,
-    )  # fmt: skip
-    bad = BadSamples(exp.train_set, split="train", max_fraction=data.max_bad_fraction, path=None, say=say)
-    return batches_of(loader, bad)
+    fraction = exp.config.data.max_bad_fraction
+    bad = BadSamples(exp.train_set, split="train", max_fraction=fraction, path=None, say=say)
+    return training_batches(exp, 0, bad, steps=steps)
 
 
 def _noted(batches: Iterator[Batch], exp: Experiment, made: Trace) -> Iterator[Batch]:

@@ -128,6 +128,11 @@ class SlowFast(Family):
         if 64 % self.beta_inverse:
             raise ValueError(f"beta_inverse={self.beta_inverse}: must divide the 64 channels of the slow path's stem")
 
+    @property
+    def pathways(self) -> dict[str, int]:
+        """Each path sees every so-manieth frame of a clip."""
+        return {"slow": self.slow_stride, "fast": self.slow_stride // self.alpha}
+
     def net(self, num_classes: int) -> nn.Module:
         from vexp.model.inflated import slow_fast
 

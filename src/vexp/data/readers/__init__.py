@@ -23,7 +23,7 @@ OWN_COLOUR = ("auto", "av")
 """Video backends whose frames vexp converts to RGB itself: the others hand over what their own FFmpeg made of them.
 They are also the ones in which the codec's error detection can be turned on."""
 
-_PACKAGES = {  # backend: (module, how it is installed)
+PACKAGES = {  # backend: (module, how it is installed)
     "av": ("av", "pip install av"),
     "decord": ("decord", "pip install decord  (x86 only)"),
     "torchcodec": ("torchcodec", "pip install torchcodec  (and FFmpeg's libraries: apt-get install ffmpeg)"),
@@ -42,7 +42,7 @@ def check_installed(backend: str) -> None:
     """
     if backend == "auto":
         return
-    module, command = _PACKAGES[backend]
+    module, command = PACKAGES[backend]
     if find_spec(module) is None:
         raise UserError(f"data.decoding_backend={backend}: {module} is not installed: {command}")
 
