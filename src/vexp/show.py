@@ -19,7 +19,7 @@ from pathlib import Path
 from vexp.config.command_line import report_faults, take_options
 from vexp.config.compose import compose
 from vexp.config.messages import ConfigError, near
-from vexp.data.options import SPLITS
+from vexp.data.split_options import SPLITS
 from vexp.engine.threads import let_waiting_threads_sleep
 from vexp.errors import UserError
 
