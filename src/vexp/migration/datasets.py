@@ -1,0 +1,239 @@
+"""The data: which data set class of mmaction2 is which ``data=`` here, its splits and their loaders."""
+
+from __future__ import annotations
+
+from vexp.data.raw_frames import TEMPLATES
+from vexp.errors import UserError
+from vexp.migration.backbones import OTHER_TASKS
+from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, apply, follow
+from vexp.migration.nodes import Items, Node, Table, Unreadable, plain
+
+#: Class of mmaction2 -> option here.
+DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list"}
+#: Classes that hold another: how it is named in them.
+WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
+SPLITS = ("train", "val", "test")
+
+
+def _prefix(draft: Draft, node: Node, prefix: str) -> None:
+    """``data_prefix``: text in 0.x, a dict by kind of file in 1.x."""
+    if isinstance(node, Table):
+        for key, leaf in node.items.items():
+            if key in ("video", "img", "imgs"):
+                apply(draft, _prefix, leaf, prefix)
+            else:
+                draft.refuse(leaf, f"there are videos and images here, no {key}")
+        return
+    if plain(node) in ("", None):
+        draft.drop(node, "paths of the list are whole; null here means the list's own folder")
+        return
+    draft.carry(node, f"{prefix}data_prefix", plain(node))
+
+
+def _ann_file(draft: Draft, node: Node, prefix: str) -> None:
+    try:
+        value = plain(node)
+    except Unreadable:
+        draft.needed.append(f"{prefix}ann_file")
+        raise
+    if not isinstance(value, str):
+        raise ValueError("one list a split here; put the lists into one file")
+    draft.carry(node, f"{prefix}ann_file", value)
+
+
+def _template(draft: Draft, node: Node, prefix: str) -> None:
+    template = plain(node)
+    if draft.choices["data"] != "raw_frames":
+        draft.drop(node, "of raw frames; these are videos")
+    elif template in TEMPLATES.values():
+        draft.same(node, "the template of data.modality")
+    else:
+        draft.carry(node, "data.filename_tmpl", template)
+
+
+def _of_frames(key: str) -> Rule:
+    def rule(draft: Draft, node: Node, prefix: str) -> None:
+        if draft.choices["data"] == "raw_frames":
+            draft.carry(node, f"data.{key}", plain(node))
+        else:
+            draft.drop(node, "of raw frames; these are videos")
+
+    return rule
+
+
+def _balance(draft: Draft, node: Node, prefix: str) -> None:
+    if not plain(node):
+        draft.same(node, "samples are drawn as they are listed")
+        return
+    power = draft.config_word("data", "train", "power") or 0
+    draft.carry(node, "data.train.class_balance", 1 - float(power), "1 - power")
+
+
+#: Keys of a data set -> here, below ``data.SPLIT.``.
+_SPLIT: dict[str, Rule] = {
+    "type": lambda draft, node, prefix: None,  # the caller's
+    "pipeline": lambda draft, node, prefix: None,  # the caller's
+    "ann_file": _ann_file,
+    "data_prefix": _prefix,
+    "data_root": _prefix,
+    "filename_tmpl": _template,
+    "start_index": _of_frames("start_index"),
+    "modality": lambda draft, node, prefix: _modality(draft, node),
+    "with_offset": _of_frames("with_offset"),
+    "multi_class": lambda draft, node, prefix: _multi_class(draft, node),
+    "num_classes": Drop("counted in the training list, or the lines of data.classes"),
+    "test_mode": Drop("said by the split"),
+    "indices": To("indices"),
+    "delimiter": lambda draft, node, prefix: draft.carry(node, "data.separator", plain(node)),
+    "sample_by_class": _balance,
+    "power": Drop("counted into data.train.class_balance"),
+    "dynamic_length": No("clips have one length"),
+    "lazy_init": Drop("lists are read when they are needed"),
+    "serialize_data": Drop("lists are held in shared arrays anyway"),
+    "max_refetch": Drop("data.on_error says what happens to a damaged video"),
+    "metainfo": No("give class names in data.classes"),
+    "filter_cfg": No("filter the list"),
+}
+
+
+def _modality(draft: Draft, node: Node) -> None:
+    modality = plain(node)
+    if modality not in TEMPLATES:
+        raise ValueError(f"there are {', '.join(TEMPLATES)} here")
+    if modality == "RGB" or draft.choices["data"] == "raw_frames":
+        _of_frames("modality")(draft, node, "")
+    else:
+        raise ValueError("optical flow is read from raw frames: data=raw_frames data.modality=Flow")
+    if modality == "Flow":
+        draft.trap(node, (
+            "optical flow: the nets here take three channels; before it trains, name one of your own with channels = 2 "
+            "(plugins=[...] model=...)"
+        ))  # fmt: skip
+
+
+def _multi_class(draft: Draft, node: Node) -> None:
+    if plain(node):
+        draft.carry(node, "data.multi_label", True)
+    else:
+        draft.same(node, "one label a video")
+
+
+def choose_data(draft: Draft, train: Node | None) -> None:
+    """The option of group data, by the training split's class.
+
+    Raises:
+        UserError: the data of another task, or a class that is not here.
+    """
+    inner = unwrapped(train)
+    if inner is None:
+        where = train.where if train is not None else draft.config.where
+        raise UserError(f"{where}: no training data set with a type; only recognition configs can be imported")
+    kind, name = inner.items["type"], inner.word("type")
+    if name in OTHER_TASKS:
+        raise UserError(f"{kind.where}: {name} is for {OTHER_TASKS[name]}; only recognition of videos can be imported")
+    if name not in DATASETS:
+        raise UserError(
+            f"{kind.where}: {name or 'this'} is no data set of vexp ({', '.join(DATASETS)} are read); bring one of "
+            "your own, README 'Your own code'"
+        )
+    draft.choose("data", DATASETS[name])
+
+
+def unwrapped(node: Node | None) -> Table | None:
+    """The data set with files, within whatever repeats or balances it."""
+    while isinstance(node, Table) and node.word("type") in WRAPPERS:
+        node = node.get("dataset")
+    return node if isinstance(node, Table) and node.word("type") else None
+
+
+def convert_split(draft: Draft, node: Node | None, split: str) -> None:
+    """One data set, without its pipeline."""
+    if isinstance(node, Items):
+        draft.refuse(node, "several data sets a split: put their lists into one file")
+        draft.needed += [f"data.{split}.ann_file"] if split != "test" else []
+        return
+    if not isinstance(node, Table):
+        return
+    if node.word("type") in WRAPPERS:
+        _convert_wrapper(draft, node, split)
+        return
+    kind = node.items.get("type")
+    if kind is not None and DATASETS.get(node.word("type")) == draft.choices["data"]:
+        draft.record(kind, "carried", f"data={draft.choices['data']}")
+    elif kind is not None:
+        draft.refuse(kind, f"one kind of data for all splits: data={draft.choices['data']}")
+    follow(draft, node, _SPLIT, f"data.{split}.")
+
+
+def _convert_wrapper(draft: Draft, node: Table, split: str) -> None:
+    kind = node.word("type")
+    rules: dict[str, Rule] = {
+        "times": _times,
+        "oversample_thr": No("data.train.class_balance=0.5 draws rare classes more often, in an epoch of equal length"),
+    }
+    if kind == "RepeatDataset":
+        draft.drop(node.items["type"], "its epochs are counted, see times")
+    else:
+        draft.refuse(node.items["type"], "see data.train.class_balance; several lists: put them into one file")
+    follow(draft, node, rules)
+    convert_split(draft, node.get("dataset"), split)
+
+
+def _times(draft: Draft, node: Node, prefix: str) -> None:
+    times = plain(node)
+    draft.repeats = int(times)
+    draft.record(node, "changed", "epochs", (
+        f"no set is repeated here: everything that counts epochs is taken {times} times"
+    ))  # fmt: skip
+
+
+def _workers(draft: Draft, node: Node, prefix: str) -> None:
+    draft.carry(node, "data.num_workers", plain(node))
+
+
+def _sampler(draft: Draft, node: Node, prefix: str) -> None:
+    if not isinstance(node, Table):
+        raise ValueError("is no dict; see data.train.shuffle")
+    follow(draft, node, {
+        "type": Same("DefaultSampler", "samples are drawn in an order of their own each epoch, data.train.shuffle"),
+        "shuffle": To("shuffle") if prefix == "data.train." else Same(False, "evaluation keeps the list's order"),
+        "seed": No("seed is for everything"), "round_up": Drop("one process a run"),
+    }, prefix)  # fmt: skip
+
+
+def loader_rules(split: str) -> dict[str, Rule]:
+    """Keys of a data loader, by both generations' names."""
+    train = split == "train"
+    size: Rule = To("data.batch_size") if train else To("data.eval_batch_size")
+    if split == "test":
+        size = _test_batch
+    workers: Rule = _workers if train else Drop("data.num_workers is for all splits")
+    return {
+        "videos_per_gpu": size, "batch_size": size, "workers_per_gpu": workers, "num_workers": workers,
+        "shuffle": To("data.train.shuffle") if train else Same(False, "evaluation keeps the list's order"),
+        "drop_last": To("data.train.drop_last") if train else Same(False, "every video is evaluated"),
+        "persistent_workers": Drop("workers live as long as the run"),
+        "pin_memory": Drop("batches lie in shared memory"), "prefetch_factor": Drop("workers are always ahead"),
+        "sampler": lambda draft, node, prefix: _sampler(draft, node, f"data.{split}."),
+        "collate_fn": _collate,
+        "multiprocessing_context": To("data.mp_context"),
+        "dataset": lambda draft, node, prefix: None,  # the caller's
+    }  # fmt: skip
+
+
+def _test_batch(draft: Draft, node: Node, prefix: str) -> None:
+    if draft.values.get("data.eval_batch_size") is None:
+        draft.carry(node, "data.eval_batch_size", plain(node))
+    elif draft.values["data.eval_batch_size"].value == plain(node):
+        draft.record(node, "carried", "data.eval_batch_size")
+    else:
+        draft.drop(node, "val and test have one batch size; many views go through the net in parts that fit by itself")
+
+
+def _collate(draft: Draft, node: Node, prefix: str) -> None:
+    name = node.word("type") if isinstance(node, Table) else str(plain(node))
+    if name in ("pseudo_collate", "default_collate"):
+        draft.drop(node, "views are put into one array")
+    else:
+        raise ValueError("repeated augmentation is not built; raise data.batch_size")
+

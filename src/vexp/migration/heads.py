@@ -1,0 +1,130 @@
+"""The ``cls_head`` of a model: loss, labels, how views become one score; and clips that are mixed."""
+
+from __future__ import annotations
+
+from vexp.migration.backbones import NOT_OURS, Family
+from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, apply, follow
+from vexp.migration.nodes import Items, Node, Table, plain
+
+def convert_head(draft: Draft, head: Table, family: Family | None) -> None:
+    usual = family.head if family is not None else {}
+    own = draft.options("model", draft.choices["model"])
+    rules: dict[str, Rule] = {
+        "type": Drop("the net's own classifier"),
+        "num_classes": Drop("counted in the training list, or the lines of data.classes"),
+        "in_channels": Drop("the net's own"),
+        "spatial_type": Drop("the net's own"),
+        "consensus": Drop("logits of frames are averaged"),
+        "num_segments": Drop("the frames of the clip, pipeline.*.sample"),
+        "is_shift": Drop("the net's own"),
+        "temporal_pool": Same(False),
+        "fc1_bias": Same(False),
+        "loss_cls": _loss,
+        "multi_class": _multi_class,
+        "label_smooth_eps": _label_smoothing,
+        "average_clips": _average_clips,
+        "topk": Drop("of training batches top-1 is shown; eval.topk is for evaluation"),
+        "init_cfg": No("set model.init"),
+    }
+    names = {"dropout_ratio": "dropout", "init_std": "init_std"}
+    for theirs, here in names.items():
+        if here in own:
+            rules[theirs] = To(here, implied=usual[here]) if here in usual else To(here)
+        else:
+            rules[theirs] = NOT_OURS
+    follow(draft, head, rules, "model.", owner=f"{head.word('type')}'s ")
+
+
+def _loss(draft: Draft, node: Node, prefix: str) -> None:
+    if not isinstance(node, Table):
+        raise ValueError("names no loss; set loss=")
+    kind, name = node.items.get("type"), node.word("type")
+    options = {"CrossEntropyLoss": "cross_entropy", "BCELossWithLogits": "bce"}
+    if kind is None or name not in options:
+        raise ValueError(f"{name or 'a loss without type'}: there are cross_entropy and bce here; set loss=")
+    draft.choose("loss", options[name], kind)
+    rules: dict[str, Rule] = {
+        "loss_weight": Same(
+            1.0, "losses here weigh {0}: multiply optimizer.lr by it, divide weight_decay and grad.clip.max_norm"
+        ),
+        "class_weight": To("class_weights", lambda value: None if value is None else list(value)),
+    }
+    follow(draft, node, rules, "loss.")
+
+
+def _multi_class(draft: Draft, node: Node, prefix: str) -> None:
+    if plain(node):
+        draft.carry(node, "data.multi_label", True)
+    else:
+        draft.same(node, "one label a video")
+
+
+def _label_smoothing(draft: Draft, node: Node, prefix: str) -> None:
+    share = plain(node)
+    if not share:
+        draft.same(node, "none")
+    elif draft.generation == 0 and not draft.config_word("model", "cls_head", "multi_class"):
+        draft.trap(node, "label_smooth_eps has no effect in mmaction2 0.x without multi_class=True; left out here")
+        draft.refuse(node, f"has no effect in 0.x with one label a video; loss.label_smoothing={share} has")
+    elif draft.choices.get("loss") == "bce":
+        raise ValueError("loss=bce smooths no labels; leave it out")
+    else:
+        draft.carry(node, "loss.label_smoothing", share)
+
+
+_REDUCTIONS = {"prob": "mean_prob", "score": "mean_logit"}
+
+
+def _average_clips(draft: Draft, node: Node, prefix: str) -> None:
+    how = plain(node)
+    if how is None:
+        draft.same(node, "views are averaged all the same: eval.view_reduction")
+    elif how not in _REDUCTIONS:
+        raise ValueError(f"there are prob and score; eval.view_reduction is {draft.default('eval.view_reduction')}")
+    elif draft.choices["model"] == "tsn_r50":
+        draft.change(
+            node, "eval.view_reduction", "mean_logit",
+            f"TSN's head averages the logits of all frames and crops before {how} could count",
+        )  # fmt: skip
+    else:
+        draft.carry(node, "eval.view_reduction", _REDUCTIONS[how])
+
+
+def convert_test_cfg(draft: Draft, node: Node) -> None:
+    """How views become one score (0.x)."""
+    if not isinstance(node, Table):
+        draft.drop(node, "nothing in it")
+        return
+    follow(draft, node, {
+        "average_clips": _average_clips,
+        "max_testing_views": To("eval.max_views_per_forward"),
+        "feature_extraction": No("python -m vexp.features run=RUN input=VIDEOS gives features"),
+        "fcn_test": No("not built: test with crops (transform=three_crop)"),
+    })  # fmt: skip
+
+
+#: Classes that mix clips -> the alpha here.
+_BLENDINGS = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
+
+
+def convert_blending(draft: Draft, table: Table) -> None:
+    """``blending`` of 0.x's model.train_cfg and of 1.x's data_preprocessor."""
+    kind = table.word("type")
+    several = table.get("augments")
+    if kind == "RandomBatchAugment" and isinstance(several, Items | Table):
+        draft.drop(table.items["type"], "each batch takes one of those that are set")
+        for inner in several.items if isinstance(several, Items) else [several]:
+            if isinstance(inner, Table):
+                convert_blending(draft, inner)
+        if (probs := table.get("probs")) is not None:
+            apply(draft, No("each batch is mixed, by either of the two as often; see blending.probability"), probs)
+        return
+    if kind not in _BLENDINGS:
+        draft.refuse(table, "there are mixup and CutMix here (blending=mixup_cutmix)")
+        return
+    follow(draft, table, {
+        "type": Drop("its alpha is set"),
+        "num_classes": Drop("counted in the training list"),
+        "alpha": To(_BLENDINGS[kind], float, implied=0.2 if kind == "MixupBlending" and draft.generation == 0 else 1.0),
+        "smoothing": No("set loss.label_smoothing", off=(None, 0, 0.0)),
+    }, "blending.", owner=f"{kind}'s ")  # fmt: skip

@@ -1,0 +1,86 @@
+"""The nets: the ``model`` of a config, backbone and head."""
+
+from __future__ import annotations
+
+from vexp.errors import UserError
+from vexp.migration.backbones import BACKBONES, Family, weights
+from vexp.migration.draft import Draft, Drop, No, Rule, apply, follow
+from vexp.migration.heads import convert_blending, convert_head, convert_test_cfg
+from vexp.migration.nodes import Node, Table, plain
+
+#: Prefixes of image nets of other libraries, of which torchvision's are here.
+_TORCHVISION_PREFIX = "torchvision."
+#: Parts of parameter names there -> here, the longest first.
+PARAMETER_NAMES = (("cls_head.fc_cls", "head.fc"), ("fc_cls", "head.fc"), ("cls_head", "head"))
+def convert_model(draft: Draft, model: Table, chosen: str | None) -> Family | None:
+    """The ``model`` of a config.
+
+    Args:
+        chosen: the option that the user wants instead, ``model=NAME``; None: as the backbone says.
+
+    Raises:
+        UserError: a backbone that is not here and nothing chosen instead.
+    """
+    backbone = model.get("backbone")
+    if not isinstance(backbone, Table) or not backbone.word("type"):
+        raise UserError(f"{model.where}: model has no backbone with a type; only recognition models can be imported")
+    name = backbone.word("type")
+    kind = backbone.items["type"]
+    family = BACKBONES.get(name)
+    if chosen is not None:
+        draft.choose("model", chosen)
+        draft.refuse(backbone, f"model={chosen} was asked for instead")
+        family = None
+    elif name.startswith(_TORCHVISION_PREFIX):
+        family = Family("tsn_r50", {"pretrained": _named_weights(name)}, {"dropout": 0.4, "init_std": 0.01}, True)
+        draft.choose("model", family.option)
+        draft.carry(kind, "model.backbone", name.removeprefix(_TORCHVISION_PREFIX))
+    elif family is None:
+        raise UserError(
+            f"{kind.where}: {name} is not among vexp's nets (python -m vexp.models lists them); name one to take "
+            "instead, python -m vexp.import_mmaction CONFIG.py model=NAME, or one of your own (plugins=)"
+        )
+    else:
+        draft.choose("model", family.option, kind, family.says)
+        for key, value in family.values.items():
+            draft.imply(f"model.{key}", value, f"mmaction2's {name}")
+    if family is not None:
+        follow(draft, backbone, family.rules, "model.", owner=f"{name}'s ")
+    head = model.get("cls_head")
+    if isinstance(head, Table):
+        convert_head(draft, head, family)
+    elif family is not None and head is None:
+        draft.traps.append((model.where, "model has no cls_head: the net here has its usual one"))
+    for key, node in model.items.items():
+        if key in _MODEL:
+            apply(draft, _MODEL[key], node)
+    return family
+
+
+def _named_weights(name: str) -> Rule:
+    def rule(draft: Draft, node: Node, prefix: str) -> None:
+        if plain(node) is True:
+            draft.carry(node, "model.weights.path", f"torchvision://{name.removeprefix(_TORCHVISION_PREFIX)}")
+        else:
+            weights(draft, node, prefix)
+
+    return rule
+
+
+_MODEL: dict[str, Rule] = {
+    "type": Drop("model= says which net"),
+    "neck": No("vexp's nets have none"),
+    "train_cfg": lambda draft, node, prefix: _convert_train_cfg(draft, node),
+    "test_cfg": lambda draft, node, prefix: convert_test_cfg(draft, node),
+    "data_preprocessor": lambda draft, node, prefix: None,  # read by vexp.migration.pipelines
+}
+
+
+def _convert_train_cfg(draft: Draft, node: Node) -> None:
+    blending = node.get("blending") if isinstance(node, Table) else None
+    if isinstance(blending, Table):
+        convert_blending(draft, blending)
+    elif not isinstance(node, Table) or not node.items:
+        draft.drop(node, "nothing in it")
+    if isinstance(node, Table) and "aux_info" in node.items:
+        draft.drop(node.items["aux_info"], "no net here asks for it")
