@@ -1,4 +1,4 @@
-"""``python -m vexp.plan [overrides] [png=FILE.png] [out=FILE.csv]``: what a run would do, without doing it.
+"""``python -m vexp.plan [--config-dir FOLDER] [overrides] [png=FILE.png] [out=FILE.csv]``: what a run would do, without doing it.
 
 python -m vexp.plan optimizer=sgd lr=cosine_restart
 python -m vexp.plan experiment=r3d_18 lr.warmup=linear lr.warmup_iters=500 png=lr.png out=lr.csv
@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import flag_dirs, report_faults, split_flags, take_options
 from vexp.config.compose import compose
 from vexp.engine.threads import let_waiting_threads_sleep
 from vexp.errors import UserError
@@ -25,11 +25,12 @@ def main() -> None:
 
 
 def _main() -> None:
-    options, words = take_options(sys.argv[1:], {"png": None, "out": None})
-    if {"-h", "--help"} & set(words):
+    flags, words = split_flags(sys.argv[1:])
+    options, words = take_options(words, {"png": None, "out": None})
+    if {"-h", "--help"} & set(flags):
         print(__doc__)
         return
-    config = compose(words)
+    config = compose(words, config_dirs=flag_dirs(flags))
     config.data.check_files()
     let_waiting_threads_sleep()
     from vexp.engine.planning import describe, draw, plan_run, sketch, write_csv

@@ -96,18 +96,19 @@ def _check_choice(key: str, value: str, values: Sequence[str]) -> None:
 
 def group_options(group: str) -> list[str]:
     """Names of a group's options, the user's own folders included; empty where there is no such group."""
-    folders = (conf_dir(), *environment_dirs(), *_flag_dirs(sys.argv[1:]))
+    folders = (conf_dir(), *environment_dirs(), *flag_dirs(sys.argv[1:]))
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 def groups_text() -> str:
     """Every group and its options, a group a line, the user's own folders included."""
-    folders = (conf_dir(), *environment_dirs(), *_flag_dirs(sys.argv[1:]))
+    folders = (conf_dir(), *environment_dirs(), *flag_dirs(sys.argv[1:]))
     groups = sorted({path.parent.name for folder in folders for path in folder.glob("*/*.yaml")})
     return "\n".join(f"  {group}={'|'.join(group_options(group))}" for group in groups)
 
 
-def _flag_dirs(argv: Sequence[str]) -> list[Path]:
+def flag_dirs(argv: Sequence[str]) -> list[Path]:
+    """The folders that ``--config-dir`` names."""
     return [Path(value) for flag, value in itertools.pairwise(argv) if flag in ("--config-dir", "-cd")]
 
 
@@ -123,7 +124,7 @@ def search_folders(flags: Sequence[str], words: Sequence[str]) -> list[Path]:
     """Where options are looked for, the shipped folder first."""
     named = [word for word in words if word_key(word) == "hydra.searchpath"]
     listed = re.findall(r"file://([^'\",\]]+)", "".join(named))
-    return [conf_dir(), *environment_dirs(), *_flag_dirs(flags), *map(Path, listed)]
+    return [conf_dir(), *environment_dirs(), *flag_dirs(flags), *map(Path, listed)]
 
 
 def take_options(words: Sequence[str], names: Mapping[str, str | None]) -> tuple[dict[str, str | None], list[str]]:

@@ -130,6 +130,7 @@ _UNUSED_BY_FRAME_UNIFORM = {
     "keep_tail_frames": False,
     "target_fps": None,
     "clip_seconds": None,
+    "test_positions": "centres",
 }
 
 
@@ -142,6 +143,9 @@ class SampleFrames(_FixedLengthClips):
     L: every clip starts at 0 and ``out_of_bound_opt`` fills it.
 
     Test mode: segment centres ``floor(i * (n-L+1)/C + (n-L+1)/C / 2)``, the 10-clip protocol with num_clips=10.
+    ``test_positions=ends`` (mmaction2 1.x, PySlowFast): the first clip starts at 0, the last ends with the video, the
+    others are evenly spread between, ``round(i * (n-s)/(C-1))`` with s = (clip_len - 1) * frame_interval + 1; a single
+    clip lies in the middle.
 
     Different from mmaction2, which never draws the last ``(n-L+1) mod C`` starts in training: here segments differ in
     length by at most one start and cover all of 0..n-L, so for C > 1 the start of clip i may lie up to
@@ -160,12 +164,19 @@ class SampleFrames(_FixedLengthClips):
     keep_tail_frames: bool = option(
         False, "training segments of equal real length ((n-L+1)/C) instead of whole starts: every start equally likely"
     )
+    test_positions: str = option(
+        "centres",
+        "in test mode clips lie at the centres of equal segments, or from the video's one end to the other",
+        choices=("centres", "ends"),
+    )
     frame_uniform: bool = option(
         False, "one clip over the whole video: a frame from each of clip_len equal segments (Something-Something)"
     )
 
     def __post_init__(self) -> None:
         _FixedLengthClips.__post_init__(self)
+        if self.test_positions == "ends" and self.twice_sample:
+            raise ValueError("twice_sample=true: adds the segments' first frames, test_positions=ends has no segments")
         if not self.frame_uniform:
             return
         for name, unused in _UNUSED_BY_FRAME_UNIFORM.items():
@@ -190,12 +201,18 @@ class SampleFrames(_FixedLengthClips):
         return rng.integers(edges[:-1], edges[1:], endpoint=True)[None]
 
     def _starts(self, line: Timeline, rng: np.random.Generator) -> Moments:
-        legal = line.legal_starts(self.clip_len * self.frame_interval)  # frames 0..legal-1
+        ends = self.test_mode and self.test_positions == "ends"
+        span = (self.clip_len - 1) * self.frame_interval + 1 if ends else self.clip_len * self.frame_interval
+        legal = line.legal_starts(span)  # frames 0..legal-1
         if legal < 1:
             return np.zeros(self.clips)
-        return line.times[self._centred_starts(legal) if self.test_mode else self._random_starts(line, legal, rng)]
+        return line.times[self._fixed_starts(legal) if self.test_mode else self._random_starts(line, legal, rng)]
 
-    def _centred_starts(self, legal: int) -> Indices:
+    def _fixed_starts(self, legal: int) -> Indices:
+        if self.test_positions == "ends":
+            last, gaps = legal - 1, self.num_clips - 1
+            # As written there: the distance first, halves to the even number.
+            return np.round(np.arange(self.num_clips) * (last / gaps) if gaps else [last // 2]).astype(np.int64)
         length = legal / self.num_clips
         # In this order of float64 operations: published test results depend on where it rounds.
         first = np.arange(self.num_clips) * length

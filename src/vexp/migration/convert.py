@@ -178,7 +178,11 @@ def _count_in_steps(draft: Draft) -> None:
     keys += ["lr_policy.step", "lr_policy.periods", "lr_policy.total_steps"] if not by_epoch["lr_policy"] else []
     keys += ["lr_policy.warmup_iters"] if not _of(draft, "lr_policy.warmup_by_epoch", False) else []
     count = int(accumulate.value)
-    _rescale(draft, keys, lambda n: math.ceil(n / count), f"counted in updates, of {count} batches each")
+    why = f"counted in updates, of {count} batches each"
+    _rescale(draft, keys, lambda n: math.ceil(n / count), why)
+    powers = {"exp": lambda gamma: gamma**count, "inv": lambda gamma: gamma * count}
+    if not by_epoch["lr_policy"] and draft.choices["lr_policy"] in powers:
+        _rescale(draft, ["lr_policy.gamma"], powers[draft.choices["lr_policy"]], why)
 
 
 def _count_repeats(draft: Draft) -> None:
@@ -199,7 +203,7 @@ def _of(draft: Draft, key: str, otherwise: Any) -> Any:
     return otherwise if given is None else given.value
 
 
-def _rescale(draft: Draft, keys: list[str], count: Callable[[int], int], why: str) -> None:
+def _rescale(draft: Draft, keys: list[str], count: Callable[[Any], Any], why: str) -> None:
     for key in keys:
         given = draft.values.get(key)
         if given is None or given.value in (None, -1):

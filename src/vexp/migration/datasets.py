@@ -204,9 +204,11 @@ def _sampler(draft: Draft, node: Node, prefix: str) -> None:
 def loader_rules(split: str) -> dict[str, Rule]:
     """Keys of a data loader, by both generations' names."""
     train = split == "train"
-    size: Rule = To("data.batch_size") if train else To("data.eval_batch_size")
-    if split == "test":
-        size = _test_batch
+    sizes: dict[str, Rule] = {
+        "train": To("data.batch_size"), "val": To("data.eval_batch_size"),
+        "test": Drop("data.eval_batch_size; many views go through the net in parts that fit by themselves"),
+    }  # fmt: skip
+    size = sizes[split]
     workers: Rule = _workers if train else Drop("data.num_workers is for all splits")
     return {
         "videos_per_gpu": size, "batch_size": size, "workers_per_gpu": workers, "num_workers": workers,
@@ -219,15 +221,6 @@ def loader_rules(split: str) -> dict[str, Rule]:
         "multiprocessing_context": To("data.mp_context"),
         "dataset": lambda draft, node, prefix: None,  # the caller's
     }  # fmt: skip
-
-
-def _test_batch(draft: Draft, node: Node, prefix: str) -> None:
-    if draft.values.get("data.eval_batch_size") is None:
-        draft.carry(node, "data.eval_batch_size", plain(node))
-    elif draft.values["data.eval_batch_size"].value == plain(node):
-        draft.record(node, "carried", "data.eval_batch_size")
-    else:
-        draft.drop(node, "val and test have one batch size; many views go through the net in parts that fit by itself")
 
 
 def _collate(draft: Draft, node: Node, prefix: str) -> None:

@@ -81,11 +81,8 @@ def _average_clips(draft: Draft, node: Node, prefix: str) -> None:
         draft.same(node, "views are averaged all the same: eval.view_reduction")
     elif how not in _REDUCTIONS:
         raise ValueError(f"there are prob and score; eval.view_reduction is {draft.default('eval.view_reduction')}")
-    elif draft.choices["model"] == "tsn_r50":
-        draft.change(
-            node, "eval.view_reduction", "mean_logit",
-            f"TSN's head averages the logits of all frames and crops before {how} could count",
-        )  # fmt: skip
+    elif draft.choices["model"] == "tsn_r50" and how == "prob":
+        draft.record(node, "changed", "eval.view_reduction", "TSN's head averages logits before probabilities could be")
     else:
         draft.carry(node, "eval.view_reduction", _REDUCTIONS[how])
 

@@ -10,8 +10,6 @@ from vexp.migration.nodes import Node, Table, plain
 
 #: Prefixes of image nets of other libraries, of which torchvision's are here.
 _TORCHVISION_PREFIX = "torchvision."
-#: Parts of parameter names there -> here, the longest first.
-PARAMETER_NAMES = (("cls_head.fc_cls", "head.fc"), ("fc_cls", "head.fc"), ("cls_head", "head"))
 def convert_model(draft: Draft, model: Table, chosen: str | None) -> Family | None:
     """The ``model`` of a config.
 
@@ -44,6 +42,8 @@ def convert_model(draft: Draft, model: Table, chosen: str | None) -> Family | No
         draft.choose("model", family.option, kind, family.says)
         for key, value in family.values.items():
             draft.imply(f"model.{key}", value, f"mmaction2's {name}")
+    if draft.choices["model"] == "tsn_r50":
+        draft.imply("eval.view_reduction", "mean_logit", "TSN's head averages the logits of all frames and crops")
     if family is not None:
         follow(draft, backbone, family.rules, "model.", owner=f"{name}'s ")
     head = model.get("cls_head")

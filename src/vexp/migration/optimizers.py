@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from vexp.migration.draft import Draft, Drop, No, Rule, To, apply, follow
-from vexp.migration.models import PARAMETER_NAMES
 from vexp.migration.nodes import Node, Table, plain
 
 #: Class -> option here. Arguments have torch's names in both.
@@ -20,6 +20,8 @@ _TORCH_DEFAULTS: dict[str, dict[str, Any]] = {
     "AdamW": {"lr": 1e-3},
 }
 _CONSTRUCTORS = {"DefaultOptimizerConstructor": "default", "DefaultOptimWrapperConstructor": "default"}
+#: Parts of parameter names there (a regular expression) -> here.
+PARAMETER_NAMES = ((r"(\bcls_head\.)?\bfc_cls\b", "head.fc"), (r"\bcls_head\b", "head"))
 _TSM = ("TSMOptimizerConstructor", "TSMOptimWrapperConstructor")
 
 
@@ -84,7 +86,7 @@ def _custom_keys(draft: Draft, node: Node, prefix: str) -> None:
             continue
         name = key
         for theirs, ours in PARAMETER_NAMES:
-            name = name.replace(theirs, ours) if ours not in name else name
+            name = re.sub(theirs, ours, name)
         for word, leaf in given.items.items() if isinstance(given, Table) else ():
             if word in ("lr_mult", "decay_mult"):
                 draft.carry(leaf, f"{prefix}custom_keys.{name}.{word}", float(plain(leaf)))
