@@ -16,6 +16,12 @@ LEAVES = {
     "comparison",
     "schedule", "fields", "errors", "atomic",
 }  # fmt: skip
+    "migration",
+    "schedule",
+    "fields",
+    "errors",
+    "atomic",
+}
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
 LONGEST = 320  # lines
 

@@ -31,11 +31,12 @@ def option_values(group: str, option: str = "") -> Any:
     path = folder / f"{option}.yaml"
     written = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
     named = [entry for entry in written.pop("defaults", []) if isinstance(entry, str) and entry.startswith(_PREFIX)]
+    cls: type[Any] | None
     if named:
         cls = options()[group][named[0].partition("@")[0].rpartition("/")[2]]
     else:
-        cls = get_type_hints(Config)[group]
-    defaults = {field.name: _default(field) for field in dataclasses.fields(cls)}
+        cls = get_type_hints(Config).get(group)  # none for an option that names its class itself, by _target_
+    defaults = {field.name: _default(field) for field in dataclasses.fields(cls)} if cls is not None else {}
     return _merged({name: value for name, value in defaults.items() if value is not ...}, written)
 
 

@@ -63,10 +63,13 @@ def _bn_frozen(draft: Draft, node: Node, prefix: str) -> None:
 def _non_local_mode(draft: Draft, node: Node, prefix: str) -> None:
     if not isinstance(node, Table):
         raise ValueError("names no mode of the non-local blocks; set model.non_local")
+    scale: Rule = Same(False, implied=True)
+    if node.word("mode") == "dot_product":
+        scale = Drop("dot_product has no scale")
     follow(
         draft, node, {
             "mode": To("non_local", implied="embedded_gaussian"), "sub_sample": Same(True),
-            "use_scale": Drop("dot_product has no scale") if node.word("mode") == "dot_product" else Same(False, implied=True),
+            "use_scale": scale,
             "norm_cfg": Drop(_LAYERS),
         }, prefix,
     )  # fmt: skip
@@ -82,7 +85,9 @@ _COMMON: dict[str, Rule] = {
     "conv_cfg": Drop(_LAYERS),
     "act_cfg": Drop(_LAYERS),
     "init_cfg": No("set model.weights.path (Pretrained) or model.init"),
-    "with_cp": Drop("activations are kept: the same numbers, more memory; lower data.batch_size, raise grad.accumulate"),
+    "with_cp": Drop(
+        "activations are kept: the same numbers, more memory; lower data.batch_size, raise grad.accumulate"
+    ),
     "num_stages": Same(4),
     "style": Same("pytorch"),
     "dilations": Same((1, 1, 1, 1)),

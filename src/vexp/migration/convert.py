@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vexp.errors import UserError
-from vexp.migration import runtime
+from vexp.migration import hooks, runtime
 from vexp.migration.backbones import OTHER_TASKS, Family
 from vexp.migration.datasets import choose_data, convert_split, loader_rules, unwrapped
 from vexp.migration.draft import Draft, Value, follow
@@ -96,9 +96,9 @@ def _convert_0x(draft: Draft, model: str | None) -> None:
     convert_optimizer_config(draft, config.get("optimizer_config"))
     convert_fp16(draft, config.get("fp16"))
     convert_lr_config(draft, config.get("lr_config"))
-    runtime.convert_evaluation(draft, config.get("evaluation"))
-    runtime.convert_checkpoint(draft, config.get("checkpoint_config"))
-    runtime.convert_log(draft, config.get("log_config"))
+    hooks.convert_evaluation(draft, config.get("evaluation"))
+    hooks.convert_checkpoint(draft, config.get("checkpoint_config"))
+    hooks.convert_log(draft, config.get("log_config"))
 
 
 def _convert_1x(draft: Draft, model: str | None) -> None:
@@ -118,10 +118,10 @@ def _convert_1x(draft: Draft, model: str | None) -> None:
     length = draft.config_word("train_cfg", "max_epochs") or draft.config_word("train_cfg", "max_iters")
     convert_schedulers(draft, config.get("param_scheduler"), length)
     for key in ("val_evaluator", "test_evaluator"):
-        runtime.convert_evaluator(draft, config.get(key))
-    runtime.convert_hooks(draft, config.get("default_hooks"))
-    runtime.convert_custom_hooks(draft, config.get("custom_hooks"))
-    runtime.convert_visualizer(draft, config.get("visualizer"))
+        hooks.convert_evaluator(draft, config.get(key))
+    hooks.convert_hooks(draft, config.get("default_hooks"))
+    hooks.convert_custom_hooks(draft, config.get("custom_hooks"))
+    hooks.convert_visualizer(draft, config.get("visualizer"))
     convert_lr_scaling(draft, config.get("auto_scale_lr"))
 
 

@@ -6,7 +6,7 @@ from vexp.data.raw_frames import TEMPLATES
 from vexp.errors import UserError
 from vexp.migration.backbones import OTHER_TASKS
 from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, apply, follow
-from vexp.migration.nodes import Items, Node, Table, Unreadable, plain
+from vexp.migration.nodes import Items, Node, Table, UnreadableError, plain
 
 #: Class of mmaction2 -> option here.
 DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list"}
@@ -33,7 +33,7 @@ def _prefix(draft: Draft, node: Node, prefix: str) -> None:
 def _ann_file(draft: Draft, node: Node, prefix: str) -> None:
     try:
         value = plain(node)
-    except Unreadable:
+    except UnreadableError:
         draft.needed.append(f"{prefix}ann_file")
         raise
     if not isinstance(value, str):
@@ -229,4 +229,3 @@ def _collate(draft: Draft, node: Node, prefix: str) -> None:
         draft.drop(node, "views are put into one array")
     else:
         raise ValueError("repeated augmentation is not built; raise data.batch_size")
-

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vexp.fields import show
-from vexp.migration.nodes import Leaf, Node, Table, Unreadable, Where, leaves, plain
+from vexp.migration.nodes import Leaf, Node, Table, UnreadableError, Where, leaves, plain
 
 #: What can become of a leaf, most urgent first: what is said of one that is used in several places.
 STATUSES = {
@@ -32,7 +32,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value of the experiment. ``node``: what says so; None: a default of mmaction2 that differs from the one here."""
+    """A value of the experiment. ``node``: what says so; None: mmaction2 does so without being told."""
 
     value: Any
     node: Node | None
@@ -267,7 +267,7 @@ def apply(draft: Draft, rule: Rule, node: Node, prefix: str = "") -> None:
     """One rule, its refusals recorded."""
     try:
         rule(draft, node, prefix)
-    except (Unreadable, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (UnreadableError, ValueError, TypeError, AttributeError, LookupError) as error:
         text = str(error) if isinstance(error, ValueError) else "is not what mmaction2 takes here; left out"
         draft.refuse(node, text)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vexp.migration.nodes import Items, Leaf, Node, Table, Unreadable, Where, fork, plain
+from vexp.migration.nodes import Items, Leaf, Node, Table, UnreadableError, Where, fork, plain
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -47,12 +47,12 @@ def of_value(value: Any, where: Where, parts: list[Leaf]) -> Leaf:
     """A computed value as a leaf.
 
     Raises:
-        Unreadable: it is none that a config may hold.
+        UnreadableError: it is none that a config may hold.
     """
     entries = value if isinstance(value, list | tuple) else [value]
     nested = [inner for entry in entries for inner in (entry if isinstance(entry, list | tuple) else [entry])]
     if not all(is_scalar(entry) or isinstance(entry, list | tuple) for entry in nested):
-        raise Unreadable("not a value of a config")
+        raise UnreadableError("not a value of a config")
     return Leaf(value, where, parts=parts)
 
 
@@ -69,7 +69,7 @@ class Evaluator:
         """The expression as a tree; what cannot be evaluated as a leaf that says so."""
         try:
             return self._node(expression)
-        except (Unreadable, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+        except (UnreadableError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             text = ast.unparse(expression)
             shown = text if len(text) <= 60 else text[:57] + "..."
             return Leaf(text, self.place(expression), unread=f"only running the file would tell what {shown} is")
@@ -114,7 +114,7 @@ class Evaluator:
             return self.names[name]
         if name in self.symbols:
             return Leaf(self.symbols[name].rpartition(".")[2], where)
-        raise Unreadable(f"{name} is not assigned before")
+        raise UnreadableError(f"{name} is not assigned before")
 
     def _table(self, pairs: Any, where: Where) -> Table:
         items: dict[str, Node] = {}
@@ -128,7 +128,7 @@ class Evaluator:
     def _as_table(self, expression: ast.expr) -> Table:
         node = self._node(expression)
         if not isinstance(node, Table):
-            raise Unreadable("not a dict")
+            raise UnreadableError("not a dict")
         return node
 
     def _sequence(self, entries: list[ast.expr], is_tuple: bool, where: Where) -> Node:
@@ -154,7 +154,8 @@ class Evaluator:
         if isinstance(owner, Table):
             return owner.items[str(key)]
         if isinstance(owner, Items):
-            return owner.items[key]
+            entry: Node = owner.items[key]
+            return entry
         return of_value(plain(owner)[key], where, _parts(owner))
 
     def _attribute(self, expression: ast.expr, owner: ast.expr, attr: str, where: Where) -> Node:
@@ -191,7 +192,8 @@ class Evaluator:
                 return "".join(str(self._compute(piece, parts)) for piece in pieces)
             case ast.FormattedValue(value=inner, format_spec=spec, conversion=conversion):
                 text = read(inner)
-                shown = {115: str, 114: repr, 97: ascii}.get(conversion, lambda value: value)(text)
+                convert: Callable[[Any], Any] | None = {115: str, 114: repr, 97: ascii}.get(conversion)
+                shown = text if convert is None else convert(text)
                 return format(shown, _check_widths("" if spec is None else str(self._compute(spec, parts))))
             case ast.Constant(value=value):
                 return value
@@ -203,20 +205,20 @@ class Evaluator:
                 return next(first, values[-1])
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return _COMPARE[type(op)](read(left), read(right))
+            case ast.Call(func=func, args=args, keywords=[]) if ast.unparse(func) in _FUNCTIONS:
+                return _bounded(_FUNCTIONS[ast.unparse(func)], *map(read, args))
             case ast.Call(func=ast.Attribute(value=owner, attr=attr), args=args, keywords=words) if (
                 attr in _TEXT_METHODS and isinstance(text := self._text(owner, parts), str)
             ):
                 keywords = {word.arg: read(word.value) for word in words if word.arg}
                 _check_widths(text)
                 return getattr(text, attr)(*map(read, args), **keywords)
-            case ast.Call(func=func, args=args, keywords=[]) if ast.unparse(func) in _FUNCTIONS:
-                return _bounded(_FUNCTIONS[ast.unparse(func)], *map(read, args))
-        raise Unreadable("no constant expression")
+        raise UnreadableError("no constant expression")
 
     def _text(self, expression: ast.expr, parts: list[Leaf]) -> Any:
         try:
             node = self._node(expression)
-        except (Unreadable, LookupError):
+        except (UnreadableError, LookupError):
             return None
         parts.extend(_parts(node))
         return plain(node)
@@ -225,7 +227,7 @@ class Evaluator:
 def _check_widths(text: str) -> str:
     """A format, if it asks for no more characters than a config has use for."""
     if re.search(r"\d{5}", text) and ("{" in text or text.strip("<>^=+- #,_.eEfFgGnsdxXob%").isdecimal()):
-        raise Unreadable("too long")
+        raise UnreadableError("too long")
     return text
 
 
@@ -234,11 +236,11 @@ def _bounded(operate: Callable[..., Any], *values: Any) -> Any:
     numbers = [value for value in values if isinstance(value, int | float)]
     lengths = [len(value) for value in values if isinstance(value, str | list | tuple)]
     if operate is operator.pow and any(abs(number) > 1000 for number in numbers):
-        raise Unreadable("too large")
+        raise UnreadableError("too large")
     if lengths and operate is operator.mul and max(lengths) * max(numbers, default=0) > _LARGEST:
-        raise Unreadable("too long")
+        raise UnreadableError("too long")
     if operate is _FUNCTIONS["range"] and any(abs(number) > _LARGEST for number in numbers):
-        raise Unreadable("too long")
+        raise UnreadableError("too long")
     return operate(*values)
 
 
@@ -251,7 +253,7 @@ def _entries(node: Node) -> list[Node]:
         return list(node.items)
     if isinstance(node, Leaf) and isinstance(node.value, list | tuple):
         return [Leaf(entry, node.where, parts=[node]) for entry in node.value]
-    raise Unreadable("not a list")
+    raise UnreadableError("not a list")
 
 
 #: A file's own names for ``'{{ fileDirname }}'`` and the like.

@@ -6,6 +6,7 @@ from vexp.migration.backbones import NOT_OURS, Family
 from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, apply, follow
 from vexp.migration.nodes import Items, Node, Table, plain
 
+
 def convert_head(draft: Draft, head: Table, family: Family | None) -> None:
     usual = family.head if family is not None else {}
     own = draft.options("model", draft.choices["model"])

@@ -10,6 +10,8 @@ from vexp.migration.nodes import Node, Table, plain
 
 #: Prefixes of image nets of other libraries, of which torchvision's are here.
 _TORCHVISION_PREFIX = "torchvision."
+
+
 def convert_model(draft: Draft, model: Table, chosen: str | None) -> Family | None:
     """The ``model`` of a config.
 

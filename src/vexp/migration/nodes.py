@@ -19,7 +19,7 @@ class Where:
         return f"{self.file}:{self.line}"
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """A value that only running the file would tell."""
 
 
@@ -90,14 +90,14 @@ def plain(node: Node) -> Any:
     """The tree as dicts, lists and scalars.
 
     Raises:
-        Unreadable: a part of it is not known.
+        UnreadableError: a part of it is not known.
     """
     if isinstance(node, Table):
         return {key: plain(child) for key, child in node.items.items()}
     if isinstance(node, Items):
         return [plain(child) for child in node.items]
     if node.unread:
-        raise Unreadable(node.unread)
+        raise UnreadableError(node.unread)
     return node.value
 
 

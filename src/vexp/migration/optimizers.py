@@ -137,6 +137,8 @@ def convert_optimizer_config(draft: Draft, node: Node | None) -> None:
         draft.trap(node, "optimizer_config=None trains nothing in mmaction2; here it is an optimizer like any other")
         draft.refuse(node, "trains nothing in mmaction2; parameters are updated here")
         return
+    if not node.items:
+        draft.same(node, "no clipping")
     kind = node.word("type")
     follow(draft, node, {
         "type": Drop("grad.accumulate and amp say it"),
@@ -221,4 +223,3 @@ def convert_lr_scaling(draft: Draft, node: Node | None) -> None:
         draft.drop(base, f"enable is False; optimizer.base_batch_size={plain(base)} scales the rate to your batch")
     if enabled is not None:
         draft.same(enabled, "optimizer.base_batch_size is set" if on else "the rate is not scaled")
-

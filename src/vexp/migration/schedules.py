@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vexp.migration.draft import Draft, Drop, Rule, Same, To, as_lists, follow
-from vexp.migration.nodes import Items, Node, Table, Unreadable, plain
+from vexp.migration.nodes import Items, Node, Table, UnreadableError, plain
 
 _WARMUP: dict[str, Rule] = {
     "warmup": To("warmup"), "warmup_iters": To("warmup_iters"), "warmup_ratio": To("warmup_ratio"),
@@ -73,7 +73,9 @@ def convert_lr_config(draft: Draft, node: Node | None) -> None:
         draft.refuse(node, f"there is no policy {name or 'without a name'} here, the rate stays constant; choose lr=")
         return
     if name == name.lower() and name not in ("fixed", "step", "exp", "poly", "inv", "cyclic"):
-        draft.trap(policy, f"mmcv would not find policy={name!r}, which it takes for {name.title()}; read as {known[0]}")
+        draft.trap(
+            policy, f"mmcv would not find policy={name!r}, which it takes for {name.title()}; read as {known[0]}"
+        )
     draft.choose("lr_policy", known[0], policy)
     follow(draft, node, known[1], "lr_policy.", owner=f"{name}'s ")
     if known[0] == "cosine_restart":
@@ -117,7 +119,7 @@ def convert_schedulers(draft: Draft, node: Node | None, length: int | None) -> N
     found = [_Scheduler(entry, entry.word("type")) for entry in entries if isinstance(entry, Table)]
     try:
         main = _convert_chain(draft, found, length)
-    except (Unreadable, ValueError, TypeError) as error:
+    except (UnreadableError, ValueError, TypeError) as error:
         draft.choose("lr_policy", "fixed")
         for scheduler in found:
             draft.refuse(scheduler.table, f"{error}; the rate stays constant: choose lr=")
@@ -129,10 +131,10 @@ def convert_schedulers(draft: Draft, node: Node | None, length: int | None) -> N
 
 
 def _convert_chain(draft: Draft, chain: list[_Scheduler], length: int | None) -> _Scheduler | None:
-    warmups = [s for s in chain if s.kind in ("LinearLR", "ConstantLR") and s.begin == 0 and s.end < (length or _END)]
+    warmups = [s for s in chain if _is_warmup(s, length)]
     mains = [s for s in chain if s not in warmups and s.kind in _MAIN]
     lines = [s for s in chain if s not in warmups and s.kind == "LinearLR"]
-    main = (mains or lines or [None])[0]
+    main = next(iter([*mains, *lines]), None)
     for other in chain:
         if other is not main and other not in warmups[:1]:
             draft.refuse(other.table, "one policy with one warm-up: this scheduler is not part of it")
@@ -144,6 +146,14 @@ def _convert_chain(draft: Draft, chain: list[_Scheduler], length: int | None) ->
     if warmup is not None:
         _convert_warmup(draft, warmup)
     return main
+
+
+def _is_warmup(scheduler: _Scheduler, length: int | None) -> bool:
+    """Whether a scheduler rises to the full rate at the beginning of the run."""
+    if scheduler.kind not in ("LinearLR", "ConstantLR") or scheduler.begin or scheduler.end == _END:
+        return False
+    in_steps_of_epochs = not scheduler.number("by_epoch", True)  # the run's length may be in epochs: not comparable
+    return scheduler.number("end_factor", 1.0) == 1.0 and (in_steps_of_epochs or scheduler.end < (length or _END))
 
 
 def _convert_warmup(draft: Draft, warmup: _Scheduler) -> None:
@@ -275,4 +285,3 @@ def _cosine(draft: Draft, main: _Scheduler, warmup: _Scheduler | None, length: i
         note = f"the half wave of {wave} ends with the run here, after {length - begin}"
         rules["T_max"] = lambda draft, node, prefix: draft.record(node, "changed", "", note)
     return rules
-

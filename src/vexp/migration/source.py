@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vexp.errors import UserError
 from vexp.migration.evaluate import Evaluator, of_value, substituted
-from vexp.migration.nodes import Items, Leaf, Node, Table, Unreadable, Where, fork, leaves, plain
+from vexp.migration.nodes import Items, Leaf, Node, Table, UnreadableError, Where, fork, leaves, plain
 
 #: Python's own names that a config may hold and that mean nothing in it.
 _DELETE = "_delete_"
@@ -128,7 +128,7 @@ class _File:
     def _statement(self, statement: ast.stmt) -> None:
         try:
             self._carry_out(statement)
-        except (Unreadable, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (UnreadableError, LookupError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, UserError):
                 raise
             text = ast.unparse(statement)
@@ -154,9 +154,9 @@ class _File:
             case ast.ImportFrom(level=0, module=module, names=names):
                 for alias in names:
                     self.evaluator.symbols[alias.asname or alias.name] = f"{module}.{alias.name}"
-            case ast.With(items=[ast.withitem(context_expr=ast.Call(func=func))], body=body) if (
-                ast.unparse(func).endswith("read_base")
-            ):
+            case ast.With(items=[ast.withitem(context_expr=ast.Call(func=func))], body=body) if ast.unparse(
+                func
+            ).endswith("read_base"):
                 for inner in body:
                     self._import_base(inner)
             case ast.Expr(value=ast.Constant()) | ast.Pass():
@@ -170,7 +170,7 @@ class _File:
                 for target in targets:
                     self._remove(target, statement)
             case _:
-                raise Unreadable("no assignment")
+                raise UnreadableError("no assignment")
 
     def _assign(self, target: ast.expr, node: Node) -> None:
         match target:
@@ -187,7 +187,7 @@ class _File:
                 for inner, entry in zip(targets, entries, strict=True):
                     self._assign(inner, entry)
             case _:
-                raise Unreadable("no name")
+                raise UnreadableError("no name")
 
     def _put(self, owner: Node, key: object, node: Node, path: str) -> None:
         if isinstance(owner, Table):
@@ -196,7 +196,7 @@ class _File:
             self.source.replaced.append((path, owner.items[key], node.where))
             owner.items[key] = node
         else:
-            raise Unreadable("nothing that can be assigned to")
+            raise UnreadableError("nothing that can be assigned to")
 
     def _replace(self, items: dict[str, Node], key: str, node: Node, path: str) -> None:
         if key in items:
@@ -210,7 +210,7 @@ class _File:
             named = {word.arg: self.evaluator.node(word.value) for word in words if word.arg}
             for table in [*given, Table(named, owner.where)]:
                 if not isinstance(table, Table):
-                    raise Unreadable("not a dict")
+                    raise UnreadableError("not a dict")
                 for key, node in table.items.items():
                     self._replace(owner.items, key, node, f"{path}.{key}")
         elif isinstance(owner, Table) and name == "pop":
@@ -226,7 +226,7 @@ class _File:
             removed = owner.items.pop(*(plain(node) for node in given))
             self.source.replaced.append((path, removed, owner.where))
         else:
-            raise Unreadable("no such method of a config")
+            raise UnreadableError("no such method of a config")
 
     def _remove(self, target: ast.expr, statement: ast.stmt) -> None:
         where = Where(self.path, statement.lineno)
@@ -235,11 +235,11 @@ class _File:
         elif isinstance(target, ast.Subscript):
             owner = self.evaluator._node(target.value)
             if not isinstance(owner, Table):
-                raise Unreadable("not a dict")
+                raise UnreadableError("not a dict")
             removed = owner.items.pop(str(self.evaluator.value(target.slice)))
             self.source.replaced.append((ast.unparse(target), removed, where))
         else:
-            raise Unreadable("no name")
+            raise UnreadableError("no name")
 
     def _import_base(self, statement: ast.stmt) -> None:
         """``from .._base_.default_runtime import *`` within ``with read_base():`` (1.x)."""

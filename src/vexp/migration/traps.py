@@ -115,18 +115,23 @@ def _sampling(draft: Draft) -> None:
                 if split == "train"
                 else "no test_mode: the frames are random, so the score differs from run to run"
             )
-            _at(draft, next((k for k in draft.values if k.startswith(f"{key}.")), key), f"{split}: {what}")
+            _at(draft, _said(draft, key), f"{split}: {what}")
     lengths = {split: _length(draft, split) for split in draft.steps}
     for split in ("val", "test"):
-        if lengths.get(split) and lengths.get("train") and lengths[split] != lengths["train"]:
+        seen, trained = lengths.get(split), lengths.get("train")
+        if seen is not None and trained is not None and seen != trained:
             if draft.choices["model"].startswith("tsn"):
                 continue  # its logits are means over any number of frames
-            name = next(iter(draft.steps[split]))
-            key = next(k for k in draft.values if k.startswith(f"pipeline.{split}.{name}."))
-            _at(draft, key, (
-                f"{split} samples {lengths[split][0]} frames, {lengths[split][1]} apart, training "
-                f"{lengths['train'][0]} frames, {lengths['train'][1]} apart: the net sees another speed or length"
+            _at(draft, _said(draft, f"pipeline.{split}.{next(iter(draft.steps[split]))}"), (
+                f"{split} samples {seen[0]} frames, {seen[1]} apart, training {trained[0]} frames, {trained[1]} apart: "
+                "the net sees another speed or length"
             ))  # fmt: skip
+
+
+def _said(draft: Draft, step: str) -> str:
+    """The first value of a step that the source gives."""
+    given = (key for key, value in draft.values.items() if key.startswith(f"{step}.") and value.node is not None)
+    return next(given, step)
 
 
 def _length(draft: Draft, split: str) -> tuple[int, int] | None:
@@ -175,4 +180,3 @@ def _batch(draft: Draft, path: Path) -> None:
             f"lr={show(rate)}: {why} {base} samples a step, a step here has {here}; optimizer.base_batch_size={base} "
             "scales the rate (Goyal et al. 2017)"
         ))  # fmt: skip
-
