@@ -3,9 +3,9 @@
 python -m vexp.plan optimizer=sgd lr=cosine_restart
 python -m vexp.plan experiment=r3d_18 lr.warmup=linear lr.warmup_iters=500 png=lr.png out=lr.csv
 
-Takes the words of vexp.train, and does nothing. Prints the effective batch, the steps, the parameter groups, the learning rate with its
-turns, when is evaluated and saved, and every warning. ``png=`` draws the learning rate of every group, ``out=`` writes
-it step by step; without them no file is written.
+Takes the words of vexp.train, and does nothing of it. Prints the effective batch, the steps, the parameter groups, the
+learning rate with its turns, when is evaluated and saved, and every warning. ``png=`` draws the learning rate of every
+group, ``out=`` writes it step by step; without them no file is written.
 """
 
 from __future__ import annotations

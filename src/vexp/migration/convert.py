@@ -149,6 +149,7 @@ def _splits(draft: Draft, sets: dict[str, Node | None], family: Family | None) -
         if split == "test" and (steps is None or steps is _pipeline(sets["val"])):
             continue  # as val, here as there
         convert_pipeline(draft, steps, split, frames=frames)
+    _without_mirrored_views(draft)
     if unwrapped(sets["val"]) is None and sets["val"] is None:
         draft.imply("data.val.from_split", "train", "the config has no validation data; eval=never")
         draft.steps["val"] = draft.steps["train"]
@@ -156,6 +157,19 @@ def _splits(draft: Draft, sets: dict[str, Node | None], family: Family | None) -
         for key, given in list(draft.values.items()):
             if key.startswith("pipeline.train."):
                 draft.values[key.replace("train", "val", 1)] = Value(given.value, None, "as in training")
+
+
+def _without_mirrored_views(draft: Draft) -> None:
+    """TenCrop's mirrored views of a class with a direction show another class: the centre instead."""
+    if "data.flip_label_map" not in draft.values:
+        return
+    for split, steps in draft.steps.items():
+        for name, option in steps.items():
+            size = draft.values.get(f"pipeline.{split}.{name}.crop_size")
+            if option == "ten_crop" and size is not None and size.node is not None:
+                steps[name] = "center_crop"
+                why = "half of TenCrop's views are mirrored, with the label of another class; the centre instead"
+                draft.record(size.node, "changed", f"pipeline.{split}.{name}.crop_size", why)
 
 
 def _pipeline(node: Node | None) -> Node | None:

@@ -192,8 +192,7 @@ class Evaluator:
                 return "".join(str(self._compute(piece, parts)) for piece in pieces)
             case ast.FormattedValue(value=inner, format_spec=spec, conversion=conversion):
                 text = read(inner)
-                convert: Callable[[Any], Any] | None = {115: str, 114: repr, 97: ascii}.get(conversion)
-                shown = text if convert is None else convert(text)
+                shown = {115: str(text), 114: repr(text), 97: ascii(text)}.get(conversion, text)
                 return format(shown, _check_widths("" if spec is None else str(self._compute(spec, parts))))
             case ast.Constant(value=value):
                 return value

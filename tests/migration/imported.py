@@ -1,0 +1,77 @@
+"""What the tests of this room share: configs from text, and what was made of them as vexp's own objects."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vexp.config.option_values import option_values
+from vexp.config.schema import options
+from vexp.migration.convert import convert
+from vexp.migration.draft import Draft
+from vexp.migration.source import Source, read_config
+
+CONFIGS = Path(__file__).parents[1] / "golden" / "mmaction_configs"
+ALL = sorted(path for path in CONFIGS.glob("v?/**/*.py") if path.parent.name != "_base_")
+
+#: A whole config of 0.x and of 1.x; a test adds the lines that it is about.
+SMALL_0 = """
+model = dict(
+    type='Recognizer3D',
+    backbone=dict(type='ResNet3dSlowOnly', depth=50),
+    cls_head=dict(type='I3DHead', num_classes=5, in_channels=2048))
+pipeline = [dict(type='SampleFrames', clip_len=4, frame_interval=2)]
+data = dict(
+    train=dict(type='VideoDataset', ann_file='a.txt', pipeline=pipeline),
+    val=dict(type='VideoDataset', ann_file='b.txt', pipeline=pipeline))
+optimizer = dict(type='SGD', lr=0.1)
+total_epochs = 10
+"""
+SMALL_1 = """
+model = dict(
+    type='Recognizer3D',
+    backbone=dict(type='ResNet3dSlowOnly', depth=50),
+    cls_head=dict(type='I3DHead', num_classes=5, in_channels=2048))
+pipeline = [dict(type='SampleFrames', clip_len=4, frame_interval=2)]
+train_dataloader = dict(dataset=dict(type='VideoDataset', ann_file='a.txt', pipeline=pipeline))
+val_dataloader = dict(dataset=dict(type='VideoDataset', ann_file='b.txt', pipeline=pipeline))
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
+"""
+
+
+def read(path: Path, text: str) -> Source:
+    """A config of this text."""
+    path.write_text(text, encoding="utf-8")
+    return read_config(path)
+
+
+def drafted(source: Source) -> Draft:
+    """What is made of a config, without what is the default anyway, before vexp itself has looked at it."""
+    draft = convert(source, option_values)
+    draft.settle()
+    return draft
+
+
+@cache
+def golden(path: Path) -> tuple[Source, Draft]:
+    """A config of the folder and what is made of it, for tests that only look."""
+    source = read_config(path)
+    return source, drafted(source)
+
+
+def below(draft: Draft, prefix: str) -> dict[str, Any]:
+    """The values below a key, by their own names."""
+    return {key[len(prefix) :]: given.value for key, given in draft.values.items() if key.startswith(prefix)}
+
+
+def lr_policy(draft: Draft) -> Any:
+    """The learning-rate policy of a draft."""
+    return options()["lr_policy"][draft.choices["lr_policy"]](**below(draft, "lr_policy."))
+
+
+def sampler(draft: Draft, split: str) -> Any:
+    """The sampler of a split."""
+    name, option = next(iter(draft.steps[split].items()))
+    return options()["transform"][option](**below(draft, f"pipeline.{split}.{name}."))
