@@ -81,6 +81,26 @@ def test_a_short_video_gives_the_promised_number_of_clips(num_frames):
     np.testing.assert_array_equal(sampler.indices(num_frames, rng()), expected)
 
 
+@pytest.mark.parametrize(
+    ("num_clips", "num_frames", "starts"),
+    [
+        (3, 100, [0, 46, 93]),  # 93 = 100 - 7, the last start: the span is 7 frames, not 8; 46.5 is rounded to even
+        (2, 8, [0, 1]),
+        (4, 7, [0, 0, 0, 0]),  # one start
+        (3, 5, [0, 0, 0]),  # shorter than the span
+        (1, 100, [46]),
+        (10, 250, [0, 27, 54, 81, 108, 135, 162, 189, 216, 243]),
+    ],
+)
+def test_clips_from_end_to_end(num_clips, num_frames, starts):
+    """mmaction2 1.x, PySlowFast."""
+    sampler = SampleFrames(clip_len=4, frame_interval=2, num_clips=num_clips, test_mode=True, test_positions="ends")
+    expected = (np.array(starts)[:, None] + np.arange(4) * 2) % num_frames
+    np.testing.assert_array_equal(sampler.indices(num_frames, rng()), expected)
+    with pytest.raises(ValueError, match="test_positions=ends has no segments"):
+        SampleFrames(clip_len=4, twice_sample=True, test_positions="ends")
+
+
 def test_test_mode_draws_no_random_numbers():
     generator = rng()
     before = generator.bit_generator.state

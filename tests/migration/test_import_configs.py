@@ -187,6 +187,7 @@ SAID = [
     ("v0/r2plus1d", "amp.loss_scale", 512.0),
     ("v0/r2plus1d", "optimizer.momentum", 0.0),  # torch's, without being told
     ("v0/r2plus1d", "grad.detect_anomalous_params", True),
+    ("v0/r2plus1d", "data.val.data_prefix", "."),  # '' there; null here would be the list's own folder
     ("v0/ircsn", "model.freeze", ["backbone.*.bn"]),
     ("v0/tsn_r50_320p", "data.modality", "Flow"),
     ("v0/tsn_r50_320p", "img_norm.adjust_magnitude", True),
@@ -326,6 +327,22 @@ def test_what_vexp_refuses_is_taken_out_and_said(tmp_path: Path) -> None:
 def test_a_net_of_the_users_choice(tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", SMALL_0.replace("ResNet3dSlowOnly", "TANet"))
     assert imported(source, "tsn_r50").choices["model"] == "tsn_r50"
+
+
+def test_weights_by_both_their_names(tmp_path: Path) -> None:
+    """init_cfg is where 1.x names them; load_from comes later and takes their place, here they would be refused."""
+    named = "init_cfg=dict(type='Pretrained', checkpoint='a.pth', prefix='backbone.')"
+    config = SMALL_1.replace("depth=50", f"depth=50, {named}")
+    values = below(drafted(read(tmp_path / "config.py", config)), "model.weights.")
+    assert values == {"path": "a.pth", "prefix": "backbone"}
+    draft = imported(read(tmp_path / "config.py", f"{config}\nload_from = 'b.pth'\n"))
+    assert draft.values["init_from"].value == "b.pth"
+    assert "model.weights.path" not in draft.values
+
+
+def test_several_lists_are_asked_for(tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", SMALL_0.replace("'a.txt'", "['a.txt', 'c.txt']"))
+    assert imported(source).needed == ["data.train.ann_file"]
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------

@@ -23,6 +23,16 @@ def weights(draft: Draft, node: Node, prefix: str) -> None:
         raise ValueError("names no weights; set model.weights.path")
 
 
+def _init_cfg(draft: Draft, node: Node, prefix: str) -> None:
+    if not isinstance(node, Table) or node.word("type") != "Pretrained":
+        draft.refuse(node, "set model.init, whose rules are the same")
+        return
+    follow(draft, node, {
+        "type": Drop("model.weights.path"), "checkpoint": weights,
+        "prefix": To("weights.prefix", lambda name: str(name).rstrip(".") or None),
+    }, "model.")  # fmt: skip
+
+
 def weights_name(named: str) -> str:
     """Weights as vexp names them.
 
@@ -84,7 +94,7 @@ _COMMON: dict[str, Rule] = {
     "norm_cfg": Drop(_LAYERS),
     "conv_cfg": Drop(_LAYERS),
     "act_cfg": Drop(_LAYERS),
-    "init_cfg": No("set model.weights.path (Pretrained) or model.init"),
+    "init_cfg": _init_cfg,
     "with_cp": Drop(
         "activations are kept: the same numbers, more memory; lower data.batch_size, raise grad.accumulate"
     ),

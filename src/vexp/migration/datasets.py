@@ -15,6 +15,9 @@ WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
 SPLITS = ("train", "val", "test")
 
 
+_FROM_HERE = "the list's paths begin in the folder of the command; null here is the list's own folder"
+
+
 def _prefix(draft: Draft, node: Node, prefix: str) -> None:
     """``data_prefix``: text in 0.x, a dict by kind of file in 1.x."""
     if isinstance(node, Table):
@@ -25,7 +28,7 @@ def _prefix(draft: Draft, node: Node, prefix: str) -> None:
                 draft.refuse(leaf, f"there are videos and images here, no {key}")
         return
     if plain(node) in ("", None):
-        draft.drop(node, "paths of the list are whole; null here means the list's own folder")
+        draft.carry(node, f"{prefix}data_prefix", ".", _FROM_HERE)
         return
     draft.carry(node, f"{prefix}data_prefix", plain(node))
 
@@ -37,6 +40,7 @@ def _ann_file(draft: Draft, node: Node, prefix: str) -> None:
         draft.needed.append(f"{prefix}ann_file")
         raise
     if not isinstance(value, str):
+        draft.needed.append(f"{prefix}ann_file")
         raise ValueError("one list a split here; put the lists into one file")
     draft.carry(node, f"{prefix}ann_file", value)
 
@@ -80,7 +84,7 @@ _SPLIT: dict[str, Rule] = {
     "start_index": _of_frames("start_index"),
     "modality": lambda draft, node, prefix: _modality(draft, node),
     "with_offset": _of_frames("with_offset"),
-    "multi_class": lambda draft, node, prefix: _multi_class(draft, node),
+    "multi_class": lambda draft, node, prefix: multi_class(draft, node, prefix),
     "num_classes": Drop("counted in the training list, or the lines of data.classes"),
     "test_mode": Drop("said by the split"),
     "indices": To("indices"),
@@ -111,7 +115,8 @@ def _modality(draft: Draft, node: Node) -> None:
         ))  # fmt: skip
 
 
-def _multi_class(draft: Draft, node: Node) -> None:
+def multi_class(draft: Draft, node: Node, prefix: str) -> None:
+    """``multi_class`` of a data set or of a head."""
     if plain(node):
         draft.carry(node, "data.multi_label", True)
     else:
@@ -163,6 +168,8 @@ def convert_split(draft: Draft, node: Node | None, split: str) -> None:
     elif kind is not None:
         draft.refuse(kind, f"one kind of data for all splits: data={draft.choices['data']}")
     follow(draft, node, _SPLIT, f"data.{split}.")
+    if not any(key in node.items for key in ("data_prefix", "data_root")):
+        draft.imply(f"data.{split}.data_prefix", ".", _FROM_HERE)
 
 
 def _convert_wrapper(draft: Draft, node: Table, split: str) -> None:

@@ -69,7 +69,7 @@ class Evaluator:
         """The expression as a tree; what cannot be evaluated as a leaf that says so."""
         try:
             return self._node(expression)
-        except (UnreadableError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+        except (UnreadableError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
             text = ast.unparse(expression)
             shown = text if len(text) <= 60 else text[:57] + "..."
             return Leaf(text, self.place(expression), unread=f"only running the file would tell what {shown} is")

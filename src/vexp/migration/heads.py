@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vexp.migration.backbones import NOT_OURS, Family
+from vexp.migration.datasets import multi_class
 from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, apply, follow
 from vexp.migration.nodes import Items, Node, Table, plain
 
@@ -21,7 +22,7 @@ def convert_head(draft: Draft, head: Table, family: Family | None) -> None:
         "temporal_pool": Same(False),
         "fc1_bias": Same(False),
         "loss_cls": _loss,
-        "multi_class": _multi_class,
+        "multi_class": multi_class,
         "label_smooth_eps": _label_smoothing,
         "average_clips": _average_clips,
         "topk": Drop("of training batches top-1 is shown; eval.topk is for evaluation"),
@@ -51,13 +52,6 @@ def _loss(draft: Draft, node: Node, prefix: str) -> None:
         "class_weight": To("class_weights", lambda value: None if value is None else list(value)),
     }
     follow(draft, node, rules, "loss.")
-
-
-def _multi_class(draft: Draft, node: Node, prefix: str) -> None:
-    if plain(node):
-        draft.carry(node, "data.multi_label", True)
-    else:
-        draft.same(node, "one label a video")
 
 
 def _label_smoothing(draft: Draft, node: Node, prefix: str) -> None:

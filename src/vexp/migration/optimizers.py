@@ -94,10 +94,20 @@ def _custom_keys(draft: Draft, node: Node, prefix: str) -> None:
                 draft.refuse(leaf, "a key takes lr_mult and decay_mult")
 
 
+def _bias_decay(draft: Draft, node: Node, prefix: str) -> None:
+    factor = float(plain(node))
+    norms = draft.config_word("optim_wrapper", "paramwise_cfg", "norm_decay_mult")
+    if draft.generation == 1 and factor != norms:
+        why = "in 1.x it counts for the biases of norm layers, too; here norm_decay_mult does"
+        draft.change(node, f"{prefix}bias_decay_mult", factor, why)
+    else:
+        draft.carry(node, f"{prefix}bias_decay_mult", factor)
+
+
 _GROUPS: dict[str, Rule] = {
     "custom_keys": _custom_keys,
     "bias_lr_mult": To("bias_lr_mult", float),
-    "bias_decay_mult": To("bias_decay_mult", float),
+    "bias_decay_mult": lambda draft, node, prefix: _bias_decay(draft, node, prefix),
     "norm_decay_mult": To("norm_decay_mult", float),
     "dwconv_decay_mult": To("dwconv_decay_mult", float),
     "dcn_offset_lr_mult": No("no net here has deformable convolutions", off=(None, 1, 1.0)),

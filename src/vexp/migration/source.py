@@ -128,7 +128,7 @@ class _File:
     def _statement(self, statement: ast.stmt) -> None:
         try:
             self._carry_out(statement)
-        except (UnreadableError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (UnreadableError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             if isinstance(error, UserError):
                 raise
             text = ast.unparse(statement)

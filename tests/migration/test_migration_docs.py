@@ -1,0 +1,43 @@
+"""docs/migrate_mmaction2.md: its tables are those of the code, its commands are those that work."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vexp.migration.backbones import BACKBONES
+from vexp.migration.datasets import DATASETS
+from vexp.migration.draft import STATUSES
+from vexp.migration.optimizers import OPTIMIZERS
+from vexp.migration.pipelines import NO_STEPS, STEPS
+from vexp.migration.schedules import POLICIES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "migrate_mmaction2.md").read_text()
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Nets", {name: family.option for name, family in BACKBONES.items()}),
+        ("Data", DATASETS),
+        ("Steps", {name: step.option for name, step in STEPS.items()}),
+        ("Optimizers", OPTIMIZERS),
+    ],
+)
+def test_a_table_is_the_codes(title: str, expected: dict[str, str]) -> None:
+    assert dict(re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", section(title), re.MULTILINE)) == expected
+
+
+def test_policies_statuses_and_no_steps() -> None:
+    policies = re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", section("Learning rate"), re.MULTILINE)
+    assert {name.lower(): option for name, option in policies} == {name: known[0] for name, known in POLICIES.items()}
+    assert re.findall(r"^\| ([a-z][^|]+) \|", section("What the report says"), re.MULTILINE) == [
+        STATUSES[name] for name in ("carried", "changed", "default", "unsupported", "needless", "part", "replaced")
+    ]
+    assert set(re.findall(r"`(\w+)`", section("Steps").partition("No steps:")[2])) == set(NO_STEPS)
