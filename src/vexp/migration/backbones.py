@@ -23,7 +23,8 @@ def weights(draft: Draft, node: Node, prefix: str) -> None:
         raise ValueError("names no weights; set model.weights.path")
 
 
-def _init_cfg(draft: Draft, node: Node, prefix: str) -> None:
+def init_cfg(draft: Draft, node: Node, prefix: str) -> None:
+    """``init_cfg`` of a backbone or of the whole model."""
     if not isinstance(node, Table) or node.word("type") != "Pretrained":
         draft.refuse(node, "set model.init, whose rules are the same")
         return
@@ -94,7 +95,7 @@ _COMMON: dict[str, Rule] = {
     "norm_cfg": Drop(_LAYERS),
     "conv_cfg": Drop(_LAYERS),
     "act_cfg": Drop(_LAYERS),
-    "init_cfg": _init_cfg,
+    "init_cfg": init_cfg,
     "with_cp": Drop(
         "activations are kept: the same numbers, more memory; lower data.batch_size, raise grad.accumulate"
     ),
@@ -228,7 +229,8 @@ BACKBONES: dict[str, Family] = {
         "tsm_r50",
         {**_RESNET2D, "num_segments": Drop("the frames of the clip, pipeline.*.sample"), "is_shift": Same(True),
          "non_local": Same((0, 0, 0, 0)), "shift_div": To("shift_div", implied=8), "shift_place": Same("blockres"),
-         "temporal_pool": Same(False), "pretrained2d": Drop("seen from the weights")},
+         "temporal_pool": Same(False), "non_local_cfg": No("not in image nets"),
+         "pretrained2d": Drop("seen from the weights")},
         {"dropout": 0.8, "init_std": 0.001}, frames=True,
     ),
     "MobileNetV2": Family(

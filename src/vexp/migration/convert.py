@@ -56,7 +56,7 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
     (_convert_1x if draft.generation else _convert_0x)(draft, model)
     runtime.convert_root(draft, _READ[draft.generation])
     if "init_from" in draft.values:
-        draft.withdraw("model.weights.path", "load_from comes later in mmaction2 and takes its place")
+        draft.withdraw("model.weights.path", "load_from comes later and takes its place", "needless")
     _count_in_steps(draft)
     _count_repeats(draft)
     find_traps(draft, source.path)

@@ -153,8 +153,8 @@ class Draft:
                     if outcome.status == "carried" and not others and not _chooses(outcome):
                         outcome.status = "default"
 
-    def withdraw(self, key: str, why: str) -> bool:
-        """Take a value back that vexp refuses; whether there was one."""
+    def withdraw(self, key: str, why: str, status: str = "unsupported") -> bool:
+        """Take a value back, because vexp refuses it or another one counts; whether there was one."""
         given = self.values.pop(key, None)
         if given is None:
             return False
@@ -162,7 +162,8 @@ class Draft:
             for _, leaf in leaves(given.node):
                 outcome = self.outcomes[id(leaf)]
                 outcome.targets = [target for target in outcome.targets if target != key]
-            self.record(given.node, "unsupported", "", why)
+                outcome.status = status if not outcome.targets else outcome.status
+            self.record(given.node, status, "", why)
         return True
 
 

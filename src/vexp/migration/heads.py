@@ -12,7 +12,7 @@ def convert_head(draft: Draft, head: Table, family: Family | None) -> None:
     usual = family.head if family is not None else {}
     own = draft.options("model", draft.choices["model"])
     rules: dict[str, Rule] = {
-        "type": Drop("the net's own classifier"),
+        "type": _usual,
         "num_classes": Drop("counted in the training list, or the lines of data.classes"),
         "in_channels": Drop("the net's own"),
         "spatial_type": Drop("the net's own"),
@@ -35,6 +35,18 @@ def convert_head(draft: Draft, head: Table, family: Family | None) -> None:
         else:
             rules[theirs] = NOT_OURS
     follow(draft, head, rules, "model.", owner=f"{head.word('type')}'s ")
+
+
+#: Heads whose place the net's own classifier takes.
+HEADS = ("TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "X3DHead", "TimeSformerHead", "MViTHead")
+
+
+def _usual(draft: Draft, node: Node, prefix: str) -> None:
+    if plain(node) in HEADS:
+        draft.drop(node, "the net's own classifier")
+        return
+    draft.trap(node, f"{plain(node)} is not built: the net here ends in its usual classifier, which is another model")
+    draft.refuse(node, "not built; the net's usual classifier is not the same, take another net with model=NAME")
 
 
 def _loss(draft: Draft, node: Node, prefix: str) -> None:

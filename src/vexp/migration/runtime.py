@@ -32,7 +32,7 @@ def _resume(draft: Draft, node: Node, prefix: str) -> None:
 
 def _workflow(draft: Draft, node: Node, prefix: str) -> None:
     steps = [list(step) for step in as_lists(plain(node))]
-    if steps == [["train", 1]]:
+    if all(kind == "train" for kind, _ in steps):
         draft.same(node, "trains, and evaluates as eval says")
     else:
         draft.refuse(node, "validation within the workflow gives the loss of val: eval does so, with eval.interval")

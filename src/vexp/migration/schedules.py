@@ -204,18 +204,18 @@ def _convert_main(draft: Draft, main: _Scheduler, warmup: _Scheduler | None, len
     done: tuple[str, ...] = ()
     match kind:
         case "MultiStepLR":
-            _whole_run(draft, main, stop)
+            done = _whole_run(draft, main, stop)
             draft.choose("lr_policy", "step", table.items["type"])
             milestones = [main.begin + int(stone) for stone in main.number("milestones", [])]
             draft.carry(table.items["milestones"], "lr_policy.step", milestones)
             unit |= {"gamma": To("gamma"), "begin": Drop("counted into the milestones")}
-            done = ("milestones",)
+            done = (*done, "milestones")
         case "StepLR":
-            _whole_run(draft, main, stop)
+            done = _whole_run(draft, main, stop)
             draft.choose("lr_policy", "step", table.items["type"])
             unit |= {"step_size": To("step"), "gamma": To("gamma")}
         case "ExponentialLR":
-            _whole_run(draft, main, stop)
+            done = _whole_run(draft, main, stop)
             draft.choose("lr_policy", "exp", table.items["type"])
             unit |= {"gamma": To("gamma")}
         case "CosineAnnealingLR":
@@ -251,10 +251,13 @@ def _cycle_steps(draft: Draft, node: Node, prefix: str) -> None:
     draft.drop(node, "the length of the run")
 
 
-def _whole_run(draft: Draft, main: _Scheduler, stop: int | None) -> None:
+def _whole_run(draft: Draft, main: _Scheduler, stop: int | None) -> tuple[str, ...]:
+    """Refuse an end before that of the run; the arguments that are done with."""
     end = main.table.get("end")
-    if end is not None and stop is None:
-        draft.refuse(end, "the policy here goes on to the end of the run")
+    if end is None or stop is not None:
+        return ()
+    draft.refuse(end, "the policy here goes on to the end of the run")
+    return ("end",)
 
 
 def _cosine(draft: Draft, main: _Scheduler, warmup: _Scheduler | None, length: int | None) -> dict[str, Rule]:
