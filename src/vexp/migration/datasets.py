@@ -5,14 +5,13 @@ from __future__ import annotations
 from vexp.data.raw_frames import TEMPLATES
 from vexp.errors import UserError
 from vexp.migration.backbones import OTHER_TASKS
-from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, apply, follow
+from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, apply, elsewhere, follow
 from vexp.migration.nodes import Items, Node, Table, UnreadableError, plain
 
 #: Class of mmaction2 -> option here.
 DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list"}
 #: Classes that hold another: how it is named in them.
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
-SPLITS = ("train", "val", "test")
 
 
 _FROM_HERE = "the list's paths begin in the folder of the command; null here is the list's own folder"
@@ -75,8 +74,8 @@ def _balance(draft: Draft, node: Node, prefix: str) -> None:
 
 #: Keys of a data set -> here, below ``data.SPLIT.``.
 _SPLIT: dict[str, Rule] = {
-    "type": lambda draft, node, prefix: None,  # the caller's
-    "pipeline": lambda draft, node, prefix: None,  # the caller's
+    "type": elsewhere,  # the caller's
+    "pipeline": elsewhere,  # the caller's
     "ann_file": _ann_file,
     "data_prefix": _prefix,
     "data_root": _prefix,
@@ -226,7 +225,7 @@ def loader_rules(split: str) -> dict[str, Rule]:
         "sampler": lambda draft, node, prefix: _sampler(draft, node, f"data.{split}."),
         "collate_fn": _collate,
         "multiprocessing_context": To("data.mp_context"),
-        "dataset": lambda draft, node, prefix: None,  # the caller's
+        "dataset": elsewhere,  # the caller's
     }  # fmt: skip
 
 

@@ -243,6 +243,10 @@ class No:
             draft.refuse(node, self.why)
 
 
+def elsewhere(draft: Draft, node: Node, prefix: str) -> None:
+    """The rule of a key that another part of the import reads."""
+
+
 def follow(draft: Draft, table: Table, rules: Mapping[str, Rule], prefix: str = "", *, owner: str = "") -> None:
     """Apply the rule of every key, then what mmaction2 does where a key is not there.
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, as_lists, follow
+from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, as_lists, elsewhere, follow
 from vexp.migration.nodes import Items, Node, Table, plain
 
 ONE_PROCESS = Drop("one process a run")
-
-
-def _nothing(draft: Draft, node: Node, prefix: str) -> None:
-    """Read elsewhere."""
 
 
 # --- evaluation ------------------------------------------------------------------------------------------------------
@@ -142,7 +138,7 @@ def _sink(draft: Draft, hook: Node) -> None:
                 draft.drop(node, "event files lie in the run folder")
     elif _SINKS.get(kind) == "wandb":
         draft.carry(hook.items["type"], "log.wandb.mode", "auto")
-        rules: dict[str, Rule] = {"type": _nothing, "interval": Same(10, "one log.interval for all loggers")}
+        rules: dict[str, Rule] = {"type": elsewhere, "interval": Same(10, "one log.interval for all loggers")}
         follow(draft, hook, {**rules, "init_kwargs": _wandb, "save_dir": Drop("the run folder")})
     else:
         draft.refuse(hook, "there are text, jsonl, tensorboard, csv and wandb here; see group log")
@@ -195,7 +191,7 @@ def convert_custom_hooks(draft: Draft, node: Node | None) -> None:
         if kind == "EMAHook" and isinstance(hook, Table):
             draft.choose("ema", "average", hook.items["type"])
             follow(draft, hook, {
-                "type": _nothing, "momentum": To("decay", lambda momentum: 1 - momentum, implied=0.0002),
+                "type": elsewhere, "momentum": To("decay", lambda momentum: 1 - momentum, implied=0.0002),
                 "priority": Drop("averaged after each step"),
             }, "ema.", owner="EMAHook's ")  # fmt: skip
             if "momentum" not in hook.items:

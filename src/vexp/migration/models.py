@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vexp.errors import UserError
 from vexp.migration.backbones import BACKBONES, Family, init_cfg, weights
-from vexp.migration.draft import Draft, Drop, No, Rule, apply, follow
+from vexp.migration.draft import Draft, Drop, No, Rule, apply, elsewhere, follow
 from vexp.migration.heads import convert_blending, convert_head, convert_test_cfg
 from vexp.migration.nodes import Node, Table, plain
 
@@ -75,7 +75,7 @@ _MODEL: dict[str, Rule] = {
     "init_cfg": init_cfg,
     "train_cfg": lambda draft, node, prefix: _convert_train_cfg(draft, node),
     "test_cfg": lambda draft, node, prefix: convert_test_cfg(draft, node),
-    "data_preprocessor": lambda draft, node, prefix: None,  # read by vexp.migration.pipelines
+    "data_preprocessor": elsewhere,  # read by vexp.migration.pipelines
 }
 
 

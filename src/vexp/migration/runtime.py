@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vexp.migration.backbones import weights_name
-from vexp.migration.draft import Draft, Drop, No, Rule, To, apply, as_lists, follow
+from vexp.migration.draft import Draft, Drop, No, Rule, To, apply, as_lists, elsewhere, follow
 from vexp.migration.hooks import ONE_PROCESS
 from vexp.migration.nodes import Node, Table, plain
-
-
-def _nothing(draft: Draft, node: Node, prefix: str) -> None:
-    """Read elsewhere."""
 
 
 def _weights(draft: Draft, node: Node, prefix: str) -> None:
@@ -92,7 +88,7 @@ def _val_begin(draft: Draft, node: Node, prefix: str) -> None:
 
 #: Root keys of both generations that have a rule of their own; those with more to them are in vexp.migration.convert.
 ROOT: dict[str, Rule] = {
-    "total_epochs": To("epochs"), "max_epochs": _nothing, "runner": _runner, "train_cfg": _runner,
+    "total_epochs": To("epochs"), "max_epochs": elsewhere, "runner": _runner, "train_cfg": _runner,
     "val_cfg": Drop("eval"), "test_cfg": Drop("python -m vexp.evaluate"),
     "load_from": _weights, "resume_from": _resume, "resume": _resume, "auto_resume": No("resume=auto goes on"),
     "workflow": _workflow, "work_dir": lambda draft, node, prefix: _work_dir(draft, node),
