@@ -238,7 +238,7 @@ FORMER_NAMES: dict[str, Names] = {
 }  # fmt: skip
 
 #: Arguments of steps that mmaction2 does not have.
-_OURS = {"target_fps", "clip_seconds", "frame_uniform"}
+_OURS = {"target_fps", "clip_seconds", "frame_uniform", "test_positions"}
 #: Steps of mmaction2 that have our name and arguments. RandomRescale is PyTorchVideo's RandomShortSideScale.
 _STEPS = {
     "SampleFrames", "DenseSampleFrames", "UntrimmedSampleFrames", "Resize", "RandomRescale", "RandomResizedCrop",
