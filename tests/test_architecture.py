@@ -13,15 +13,9 @@ SRC = Path(vexp.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LEAVES = {
     "data", "model", "optim", "evaluation", "tracking", "checkpoint", "showing", "diagnosis",
-    "comparison",
+    "comparison", "migration",
     "schedule", "fields", "errors", "atomic",
 }  # fmt: skip
-    "migration",
-    "schedule",
-    "fields",
-    "errors",
-    "atomic",
-}
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
 LONGEST = 320  # lines
 
