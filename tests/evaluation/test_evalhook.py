@@ -58,8 +58,32 @@ def test_bug_by_epoch_never_evaluated_a_run_that_is_counted_in_steps():
 
 
 def scored(case):
-    """Whether the scores that the hook compared were recorded (else they are of another metric, a constant)."""
+    """Whether the scores that the hook compared were recorded (else they are of another metric)."""
     return case["values"] and case["kw"].get("save_best", "auto") in ("auto", case["metric"])
+
+
+@pytest.mark.parametrize("rule", [None, "less"])
+def test_a_score_that_stays_the_same_is_the_best_once(rule):
+    """Recorded with save_best=top5_acc, whose score was 1 at every evaluation: strict improvement."""
+    (case,) = [case for case in CASES if case["kw"] == {"save_best": "top5_acc", "rule": rule}]
+    best = Best("top5_acc", Eval(save_best="top5_acc", rule=rule).greater_is_better())
+    better = [best.offer({"top5_acc": 1.0, "top1_acc": value}, i, i) for i, value in enumerate(case["values"])]
+    assert [best.score] * len(case["best"]) == case["best"]
+    assert better == [True] + [False] * 6
+
+
+def test_without_save_best_no_score_is_the_best():
+    (case,) = [case for case in CASES if case["kw"] == {"save_best": None, "rule": "greater"}]
+    assert case["best"] == [None] * 7
+    assert Eval(save_best=None, rule="greater").best_metric() is None
+
+
+def test_what_the_hook_refused_while_running_is_refused_beforehand():
+    """Recorded: interval=0 and a metric without a rule at the start, a metric that is not measured after an epoch."""
+    with pytest.raises(ValueError, match="interval=0"):
+        Eval(interval=0)
+    with pytest.raises(ValueError, match=r"save_best=nothing_acc.*top1_acc"):
+        Eval(save_best="nothing_acc")
 
 
 @pytest.mark.parametrize(
