@@ -108,7 +108,9 @@ def test_an_extra_that_is_not_installed(
     word: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
 
+    Plugins.instance()  # has stored what is installed by now
     store = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in ("joblib.yaml", "submitit_slurm.yaml"):
         monkeypatch.delitem(store, name, raising=False)
