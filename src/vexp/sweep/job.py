@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def run_job(config: Config, words: Sequence[str], folder: Path, run: Run) -> flo
     cell = Cell(list(words), folder.name, folder, config)
     stop_file = folder.parent / STOP_FILE
     if stop_file.exists():
+        with suppress(OSError):
+            folder.rmdir()  # empty, and Hydra's: nothing began here
         return math.nan
     _end_with_the_launcher()
     result: dict[str, Any] = {}
