@@ -1,31 +1,77 @@
-"""Every line of every example of a sweep composes, for the first value of each swept key."""
+"""Every line of every example of a sweep composes, with every value of each swept key; the small ones are run."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shlex
+import subprocess
+import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.types import IntervalSweep
 
 from vexp import compose
-from vexp.config.command_line import split_flags
+from vexp.config.command_line import normalize, split_flags
+from vexp.sweep.words import Words, values
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "multirun_examples").glob("*.sh"))
+#: Settings under which a laptop's example takes seconds.
+SMALL = [
+    "data.train_clips=1", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1",
+    "log=text", "device=cpu",
+]  # fmt: skip
+
+
+def commands(script: Path) -> list[list[str]]:
+    lines = script.read_text().splitlines()
+    return [shlex.split(line) for line in lines if line and not line.startswith("#")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_line_composes(script: Path) -> None:
-    lines = script.read_text().splitlines()
-    assert lines[1].startswith("# ")
-    assert "?" in lines[1], "an example opens with the question that it answers"
-    commands = [shlex.split(line) for line in lines if line and not line.startswith("#")]
-    assert commands
-    for command in commands:
+    comment = [line for line in script.read_text().splitlines() if line.startswith("# ")]
+    assert "?" in comment[0], "an example opens with the question that it answers"
+    assert any(word in " ".join(comment) for word in ("minute", "not for a laptop")), "and says how long it takes"
+    *sweeps, last = commands(script)
+    assert sweeps
+    for command in sweeps:
         assert command[:3] == ["python", "-m", "vexp.train"]
-        flags, words = split_flags(command[3:])
-        assert "-m" in flags
-        for word in words:
-            key, _, values = word.partition("=")
-            swept = [str(i) for i in range(5)] if values == "range(5)" else values.split(",")
-            for value in swept:
-                compose([f"{key}={value}"])
+        assert command[-1] == "$@"  # more words may be given
+        flags, words = split_flags(command[3:-1])
+        assert flags == ["-m"]
+        assert f"sweep.name={script.stem}" in words
+        read = Words.parse(normalize(words), loader=None)
+        axes = []
+        for override in read.swept:
+            found = override.value()
+            interval = isinstance(found, IntervalSweep)
+            ends = [f"{override.get_key_element()}={end}" for end in (found.start, found.end)] if interval else []
+            axis = ends or values(override)
+            axes.append([axis[0], axis[-1]] if re.search(r"=[-+.\de]+$", axis[0]) else axis)  # of numbers the ends
+        for cell in zip_longest(*axes):  # each value once, beside the first ones of the others
+            compose([*read.fixed, *(word or axis[0] for word, axis in zip(cell, axes, strict=True))])
+    assert last == ["python", "-m", "vexp.compare", f"runs/sweeps/{script.stem}"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["lr_policy_x_optimizer", "lr_range", "optuna_search", "precision", "sampling", "seeds"]
+)
+def test_an_example_runs(name: str, tmp_path: Path) -> None:
+    if name == "optuna_search":
+        pytest.importorskip("optuna")
+    script = next(script for script in SCRIPTS if script.stem == name)
+    more = ["hydra.sweeper.n_trials=3"] if name == "optuna_search" else []
+    more += ["grad.max_nonfinite_steps=9"] if name == "precision" else []  # half precision of CPUs is not to be trusted
+    text = script.read_text().replace("python ", f"{sys.executable} ")
+    if importlib.util.find_spec("vexp.compare") is None:
+        text = "\n".join(line for line in text.splitlines() if "vexp.compare" not in line)
+    done = subprocess.run(
+        ["bash", "-e", "-c", text, name, *SMALL, *more], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    folder = tmp_path / "runs" / "sweeps" / name
+    assert len(list(folder.glob("*/result.json"))) == {"optuna_search": 3, "precision": 3, "seeds": 5}.get(name, 6)

@@ -16,7 +16,7 @@ from vexp import checkpoint, compose, train
 from vexp.engine.outputs import Outputs
 from vexp.engine.preemption import StopRequest
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -27,6 +27,17 @@ def test_a_signal_is_noted_and_the_handlers_of_before_are_put_back(number: signa
         signal.raise_signal(number)
         assert stop.requested == number.name
     assert signal.getsignal(number) == before
+
+
+def test_a_request_that_came_before_counts() -> None:
+    """A sweep's process is told to stop while a job is still being set up."""
+    with StopRequest() as outer:
+        signal.raise_signal(signal.SIGTERM)
+        with StopRequest() as inner:
+            assert inner.requested == "SIGTERM"
+        assert outer.requested == "SIGTERM"
+    with StopRequest() as fresh:
+        assert fresh.requested is None
 
 
 def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not() -> None:

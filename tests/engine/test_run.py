@@ -223,34 +223,6 @@ def test_evaluation_before_training_measures_the_weights_it_is_filed_under(strai
     assert_same_weights(tmp_path, straight)
 
 
-def test_sweep_runs_every_job_and_names_the_failed(
-    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = ["-m", *tiny, "epochs=1", "sweep.name=s", "lr=step,cosine", "data.train.indices=8,[99]"]
-    monkeypatch.setattr(sys, "argv", ["train", *words])
-    with pytest.raises(SystemExit) as left:
-        train.main()
-    assert left.value.code == 1
-    folders = sorted((tmp_path / "runs" / "sweeps" / "s").glob("*/result.json"))
-    status = [json.loads(path.read_text())["status"] for path in folders]
-    assert sorted(status) == ["done", "done", "failed", "failed"]
-    assert "2 jobs failed" in capsys.readouterr().err
-
-
-def test_a_job_of_a_sweep_equals_the_job_alone(
-    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No seed, switch or handler leaks from the jobs before."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train", "-m", *tiny, "sweep.name=s", "model.dropout=0.3", "seed=1,0"])
-    train.main()
-    run(tmp_path / "alone", [*tiny, "model.dropout=0.3", "seed=0"])
-    jobs = [path.parent for path in (tmp_path / "runs" / "sweeps" / "s").glob("*/result.json")]
-    (swept,) = (job for job in jobs if "seed=0" in json.loads((job / "result.json").read_text())["overrides"])
-    assert records(swept) == records(tmp_path / "alone")
-
-
 def test_an_evaluation_that_is_made_again_is_written_once(straight: Path, tmp_path: Path) -> None:
     """Going on in place with eval.start reached: the epoch is measured before training, and stands once."""
     run(tmp_path, [*STRAIGHT, "max_steps=3", "epochs=null", "lr=fixed"])

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from hydra.errors import HydraException
@@ -103,7 +103,9 @@ def group_options(group: str) -> list[str]:
 def groups_text() -> str:
     """Every group and its options, a group a line, the user's own folders included."""
     folders = (conf_dir(), *environment_dirs(), *flag_dirs(sys.argv[1:]))
-    groups = sorted({path.parent.name for folder in folders for path in folder.glob("*/*.yaml")})
+    groups = sorted(
+        {path.parent.relative_to(folder).as_posix() for folder in folders for path in folder.rglob("*/*.yaml")}
+    )
     return "\n".join(f"  {group}={'|'.join(group_options(group))}" for group in groups)
 
 
@@ -152,13 +154,13 @@ def report_faults(door: Callable[[], Any]) -> None:
     try:
         door()
     except UserError as error:
-        _leave(str(error))
+        leave(str(error))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         flags, words = split_flags(sys.argv[1:])
         text = explain(error, Origins(words=as_typed(words), folders=search_folders(flags, words)))
         if text is None:
             raise
-        _leave(text)
+        leave(text)
     except BrokenPipeError:  # the reader has seen enough: | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
@@ -168,6 +170,7 @@ def report_faults(door: Callable[[], Any]) -> None:
         del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _leave(message: str) -> None:
+def leave(message: str) -> NoReturn:
+    """End the command with a message and exit status 2."""
     print(f"vexp: error: {message}", file=sys.stderr)
     raise SystemExit(2)

@@ -90,7 +90,7 @@ def _composed(
     return typed(composed, settings.runtime.choices, origins), origins
 
 
-def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins, *, sweep: bool = False) -> Config:
+def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins, *, sweep: str | None = None) -> Config:
     """``load``, plus what only the command and the chosen options tell: the run's name, its length, its sweep."""
     origins.choices = {str(group): option for group, option in choices.items()}
     config = load(composed, origins)
@@ -98,8 +98,7 @@ def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins, *,
         config.run_name = origins.choices.get("experiment") or origins.choices.get("data") or "run"
     if config.epochs is None and config.max_steps is None:
         config.epochs = config.data.default_epochs
-    if not sweep:
-        config.sweep.name = None
+    config.sweep.name = sweep
     return config
 
 
@@ -114,7 +113,7 @@ def store_saved(saved: Saved, words: Sequence[str]) -> list[str]:
     for word in words:
         key, equals, _ = word.partition("=")
         group, at, _ = key.partition("@")
-        if not (equals and group_options(group)):
+        if not (equals and group_options(group)) or group.startswith("hydra/"):
             adapted.append(word)
         elif at or group == "experiment":
             raise ConfigError(f"{word}: cannot be chosen for a saved run (command line); start a new run with it")

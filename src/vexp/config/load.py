@@ -13,7 +13,6 @@ from vexp.config.messages import ConfigError, explain_value, missing, unknown_ke
 from vexp.config.origin import Origins
 from vexp.config.plugin import Built, option_class
 from vexp.config.schema import OPEN_GROUPS, Config
-from vexp.config.store import root_schema
 from vexp.errors import UserError
 
 _VERBS = {"data": "source", "model": "build", "loss": "build", "optimizer": "build", "lr_policy": "lr_at"}
@@ -91,7 +90,7 @@ class _Walk:
             if key not in names:  # '+optimizer.lrr=1' adds a key that nobody would read
                 self.complaints.append(unknown_key(_join(path, key), cls.__name__, names, self.origins))
         values = {name: self.value(node[name], _join(path, name)) for name in names if name in node}
-        if cls is root_schema():
+        if not path:  # the root: what OmegaConf knows it by is made anew in every process
             cls = Config
             self.check_groups(values)
         if len(self.complaints) > before:

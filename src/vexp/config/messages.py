@@ -20,6 +20,9 @@ from vexp.optim.optimizer import why_not_offered
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
+#: Options of hydra/launcher and hydra/sweeper that come with an extra.
+_EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "optuna": "optuna"}
+
 
 class ConfigError(UserError):
     """A mistake in the configuration, worded for the user."""
@@ -113,6 +116,8 @@ def _unknown_option(error: MissingConfigException, origins: Origins) -> str:
         where = locate(origins.folders, asked[1], group)
     elif not word:
         where = _asked_by_a_choice(origins, group, name)
+    if group.startswith("hydra/") and name in _EXTRAS:
+        return extra_needed(group, name)
     if not available:
         return f"no group {group}{where}"
     refusal = why_not_offered(name) if group == "optimizer" else None
@@ -160,11 +165,16 @@ def _bad_yaml(error: yaml.YAMLError) -> str:
     return f"{shown(Path(mark.name))}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}"
 
 
+def extra_needed(group: str, option: str) -> str:
+    """``hydra/launcher=joblib`` where the package that does it is not installed."""
+    return f"{group}={option}: needs a package that is not installed: pip install 'vexp[{_EXTRAS[option]}]'"
+
+
 def wrong_group_value(key: str, value: str, names: Iterable[str]) -> str:
     """``optimizer=null``, ``optimizer=3``: a group takes the name of one of its options."""
     return f"{key}={value}: {key} takes the name of an option (command line)\n  options: {', '.join(names)}"
 
 
 __all__ = [
-    "ConfigError", "explain", "explain_value", "missing", "near", "unknown_key", "wrong_group_value",
+    "ConfigError", "explain", "explain_value", "extra_needed", "missing", "near", "unknown_key", "wrong_group_value",
 ]  # fmt: skip

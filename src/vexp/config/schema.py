@@ -43,7 +43,18 @@ class Dist(Checked):
 class Sweep(Checked):
     """The ``sweep`` group: the jobs of one multirun (``-m``)."""
 
-    name: str | None = option(None, "folder of the sweep below out_root/sweeps; null in a single run")
+    name: str | None = option(
+        None, "folder of the sweep below out_root/sweeps; null: the swept keys, as in lr_policy_x_optimizer"
+    )
+    objective: str | None = option(
+        None, "what its jobs are ranked by and a search improves, val/top1_acc; null: the metric of eval.save_best"
+    )
+    changed: str = option(
+        "refuse",
+        "a job whose folder was made with other settings: an error that names them, begun anew, or what is there kept",
+        choices=("refuse", "rerun", "keep"),
+    )
+    fail_fast: bool = option(False, "begin no further job after one has failed")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -116,6 +127,9 @@ class Config(Checked):
         for split in ("train", "val"):
             if not self.pipeline.of(split):
                 raise ValueError(f"pipeline.{split}: holds no step; choose an option, pipeline=...")
+        given = [f"val/{name}" for name in self.eval.results()]
+        if self.sweep.objective not in (None, *given):
+            raise ValueError(f"sweep.objective={self.sweep.objective}: the evaluation gives {', '.join(given)}")
         self._check_mirroring()
 
     def _check_mirroring(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 
 from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.config.search import SearchOptions
 
 
 @functools.cache
@@ -36,3 +37,4 @@ def register() -> None:
     for group, classes in options().items():
         for name, cls in classes.items():
             store.store(group=f"schema/{group}", name=name, node=cls, provider="vexp")
+    store.store(group="schema/hydra/sweeper", name="optuna", node=SearchOptions, provider="vexp")

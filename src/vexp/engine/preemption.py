@@ -1,4 +1,4 @@
-"""Stopping well: the first SIGINT, SIGTERM or SIGUSR1 asks for a checkpoint after this step, a second Ctrl-C leaves."""
+"""Stopping well: the first signal asks for a checkpoint after this step, a second Ctrl-C leaves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+#: Exit status after a signal, with a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later".
+EXIT_INTERRUPTED = 75
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 class StopRequest:
-    """A context in which the signals set ``requested`` to their name; the handlers of before are put back after it."""
+    """A context in which the signals set ``requested`` to their name; the handlers of before are put back after it.
+
+    Within another one it begins with what that one was asked for.
+    """
 
     def __init__(self) -> None:
         self.requested: str | None = None
@@ -20,6 +25,9 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses handlers
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        outer = next((getattr(handler, "__self__", None) for handler in self._before.values()), None)
+        if isinstance(outer, StopRequest):
+            self.requested = outer.requested
         return self
 
     def __exit__(

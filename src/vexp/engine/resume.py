@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vexp import checkpoint
+from vexp.config.differences import changes
 from vexp.config.load import to_plain
 from vexp.engine.experiment import Experiment
 from vexp.engine.run_dir import checkpoint_folder
 from vexp.engine.state import TrainState
 from vexp.errors import UserError
-from vexp.fields import show
 from vexp.tracking.console import RunLog
 
 #: Settings that say where and from what a run goes on, not what it is; the optimizer's are told by group.
-_TOLD_ELSEWHERE = ("resume", "init_from", "out_root", "run_name", "sweep", "plugins", "optimizer")
+TOLD_ELSEWHERE = ("resume", "init_from", "out_root", "run_name", "sweep", "plugins", "optimizer")
 
 
 def resumed_from(exp: Experiment, folder: Path, log: RunLog) -> Path | None:
@@ -48,7 +47,7 @@ def resume(exp: Experiment, state: TrainState, found: Path, log: RunLog) -> None
     config, saved = exp.config, checkpoint.load(found)
     _check_same_moment(exp, saved, str(found))
     settings = [f"optimizer.{change}" for change in state.load_state_dict(saved, str(found))]
-    settings += changes(saved.get("config", {}), to_plain(config, targets=True))
+    settings += changes(saved.get("config", {}), to_plain(config, targets=True), leave_out=TOLD_ELSEWHERE)
     log.say(f"resumed from {found} after step {state.step} (epoch {exp.epoch(state.step)})")
     for change in settings:
         log.say(f"changed since: {change}")
@@ -64,30 +63,6 @@ def resume(exp: Experiment, state: TrainState, found: Path, log: RunLog) -> None
             f"{found}: its run ended early, {state.best.metric} had not improved in {state.best.waited} evaluations; "
             "raise eval.patience to go on"
         )
-
-
-def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Settings that differ, ``optimizer.lr 0.1 -> 0.05``; of an option that was exchanged only its class."""
-    return list(_differences(old, new, ""))
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[str]:
-    targets = [side.get("_target_") for side in (old, new)]
-    if targets[0] != targets[1]:
-        names = [str(target).rpartition(".")[2] for target in targets]
-        yield f"{path} {names[0]} -> {names[1]}"
-        return
-    for key in dict.fromkeys([*old, *new]):
-        before, now = old.get(key), new.get(key)
-        name = f"{path}.{key}" if path else key
-        if before == now or name in _TOLD_ELSEWHERE:
-            continue
-        if isinstance(before, dict) and isinstance(now, dict):
-            yield from _differences(before, now, name)
-        elif isinstance(before, dict) or isinstance(now, dict):
-            yield f"{name} {'added' if before is None else 'left out' if now is None else 'exchanged'}"
-        else:
-            yield f"{name} {show(before)} -> {show(now)}"
 
 
 def _check_same_moment(exp: Experiment, saved: dict[str, Any], source: str) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
@@ -23,7 +21,6 @@ from vexp.config.schema import Config
 from vexp.errors import UserError
 
 _PACKAGES = ("vexp", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "hydra-core", "omegaconf")
-_LONGEST_NAME = 80
 
 
 def make_run_dir(parent: Path, name: str | None = None) -> Path:
@@ -45,16 +42,6 @@ def make_run_dir(parent: Path, name: str | None = None) -> Path:
             raise UserError(f"{folder}: the run folder cannot be made: {error.strerror}; set out_root=FOLDER") from None
         return folder
     raise UserError(f"{parent / wanted}: a thousand runs have this name; set run_name or out_root")
-
-
-def job_name(overrides: Sequence[str]) -> str:
-    """The folder name of a sweep's job: its overrides in order of their keys, in safe characters, of bounded length."""
-    words = sorted(word.lstrip("+") for word in overrides if not word.lstrip("+~").startswith(("hydra", "sweep.")))
-    name = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", "_".join(words)) or "default"
-    if len(name) > _LONGEST_NAME:
-        digest = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]
-        name = f"{name[: _LONGEST_NAME - 9]}-{digest}"
-    return name
 
 
 def checkpoint_folder(config: Config, folder: Path) -> Path:
@@ -108,6 +95,17 @@ def hold(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another process holds the folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with hold(folder):
+            return False
+    except UserError:
+        return True
 
 
 def _version(package: str) -> str | None:

@@ -98,6 +98,7 @@ def conclude(exp: Experiment, state: TrainState, out: Outputs, ended: str, secon
     }
     say = out.log.say
     if ended != "done":
+        result["stopped_by"] = ended
         say(f"stopped by {ended} after step {state.step}; go on with: python -m vexp.train --resume {out.folder}")
     if state.best is not None and state.best.score is not None:
         best = state.best

@@ -135,10 +135,14 @@ class Eval(Checked):
             )
         return self.save_best
 
-    def greater_is_better(self) -> bool:
-        """Whether a larger score of ``best_metric`` is better: ``rule``, else by the words of its name."""
-        metric = self.best_metric()
-        if self.rule is not None or metric is None:
+    def greater_is_better(self, metric: str | None = None) -> bool:
+        """Whether a larger score of ``metric`` (``best_metric`` without one) is better.
+
+        For ``best_metric`` it is ``rule`` that says so, else, and for others, the words of the name.
+        """
+        best = self.best_metric()
+        metric = metric or best
+        if metric is None or (metric == best and self.rule is not None):
             return self.rule != "less"
         greater = greater_by_name(metric)
         if greater is None:

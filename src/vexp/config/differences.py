@@ -1,0 +1,37 @@
+"""What differs between two saved configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vexp.fields import show
+
+
+def changes(old: dict[str, Any], new: dict[str, Any], *, leave_out: Sequence[str] = ()) -> list[str]:
+    """Settings that differ, ``optimizer.lr 0.1 -> 0.05``; of an option that was exchanged only its class.
+
+    Args:
+        old, new: as ``vexp.config.load.to_plain`` makes them.
+        leave_out: keys, with all below them, that do not count.
+    """
+    return list(_differences(old, new, "", leave_out))
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], path: str, leave_out: Sequence[str]) -> Iterator[str]:
+    targets = [side.get("_target_") for side in (old, new)]
+    if targets[0] != targets[1]:
+        names = [str(target).rpartition(".")[2] for target in targets]
+        yield f"{path} {names[0]} -> {names[1]}"
+        return
+    for key in dict.fromkeys([*old, *new]):
+        before, now = old.get(key), new.get(key)
+        name = f"{path}.{key}" if path else key
+        if before == now or name in leave_out:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from _differences(before, now, name, leave_out)
+        elif isinstance(before, dict) or isinstance(now, dict):
+            yield f"{name} {'added' if before is None else 'left out' if now is None else 'exchanged'}"
+        else:
+            yield f"{name} {show(before)} -> {show(now)}"

@@ -1,0 +1,30 @@
+"""The files that a run will read: asked for before torch is imported and a run folder made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vexp.config.origin import Origins
+from vexp.config.schema import Config
+from vexp.errors import UserError
+from vexp.model.weights_source import check as check_source
+
+
+def check_inputs(config: Config, origins: Origins) -> None:
+    """All of them are there.
+
+    Raises:
+        UserError: names those that are not, and the word or line that asks for them.
+    """
+    try:
+        config.data.check_files()
+        if config.resume not in (None, "auto") and not Path(str(config.resume)).expanduser().exists():
+            raise UserError(f"resume={config.resume}: no such checkpoint or run folder")
+        if config.resume is None:  # a run that goes on does not read them again
+            own = getattr(getattr(config.model, "weights", None), "path", None)
+            for key, named in (("init_from", config.init_from), ("model.weights.path", own)):
+                if named is not None:
+                    check_source(key, named)
+    except UserError as error:
+        lines = [f"{line}{origins.of(line.partition('=')[0])}" for line in str(error).splitlines()]
+        raise UserError("\n".join(lines)) from None

@@ -1,0 +1,179 @@
+"""A sweep as the sweepers see it: cells are composed and checked, launched where something is left, and reported."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from vexp.config.command_line import as_typed, search_folders, split_flags
+from vexp.config.compose import typed
+from vexp.config.inputs import check_inputs
+from vexp.config.origin import Origins
+from vexp.engine.preemption import StopRequest
+from vexp.engine.run_dir import hold
+from vexp.errors import UserError
+from vexp.sweep.cell import CHANGED, DONE, FAILED, HALF_DONE, NEW, RUNNING, Cell
+from vexp.sweep.job import LAUNCHER_VARIABLE, STOP_FILE, changed_text
+from vexp.sweep.table import show
+from vexp.sweep.words import Words, job_name, label
+
+
+class Invocation:
+    """``cells``: the jobs of the sweep so far, by folder; ``stopped``: what keeps further ones from beginning."""
+
+    def __init__(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.loader = hydra_context.config_loader
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        flags, words = split_flags(sys.argv[1:])
+        self.config_folders = search_folders(flags, words)
+        self.cells: dict[Path, Cell] = {}
+        self.stopped: str | None = None
+
+    def read(self, words: Sequence[str]) -> Words:
+        """The words of the sweep, after which it has a name and a folder."""
+        self.words = Words.parse(words, self.loader)
+        if self.config.sweep.name is None:
+            self.config.sweep.name = self.words.name()
+        self.folder = Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
+        with open_dict(self.config):
+            self.config.hydra.sweep.dir = str(self.folder)
+        return self.words
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """The sweep's folder is this process's own within the block.
+
+        Raises:
+            UserError: another one sweeps there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with hold(self.folder):
+            (self.folder / STOP_FILE).unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                (self.folder / STOP_FILE).unlink(missing_ok=True)
+
+    def locate(self, words: Sequence[str]) -> tuple[str, Path]:
+        """The label and the folder of a job: the one that its words have, though other keys were swept then."""
+        name = job_name(words, self.words.keys)
+        return label(words, self.words.keys), next(self.folder.glob(f"*-{name[-8:]}"), self.folder / name)
+
+    def compose(self, words: list[str]) -> Cell:
+        """A cell, composed and checked as its job will be, and what there is to be done about it.
+
+        Raises:
+            UserError: its config is wrong, or a file that it needs is not there.
+        """
+        shown, folder = self.locate(words)
+        composed = self.loader.load_sweep_config(self.config, self.job_words(words, folder))
+        with open_dict(composed):
+            settings = composed.pop("hydra")
+        origins = Origins(words=as_typed(words), folders=self.config_folders)
+        try:
+            config = typed(composed, settings.runtime.choices, origins, sweep=self.folder.name)
+            check_inputs(config, origins)
+        except UserError as error:
+            raise UserError(f"{error}\n  in the job {shown}") from None
+        cell = Cell(words, shown, folder, config)
+        cell.look()
+        return cell
+
+    def compose_all(self, grid: Iterable[list[str]]) -> list[Cell]:
+        """All cells of a grid before the first one runs; those with a word that no other had come first.
+
+        Raises:
+            UserError: of the first that is wrong.
+        """
+        seen: set[str] = set()
+        cells = list(grid)
+        fresh = []
+        for words in cells:
+            fresh.append(not seen.issuperset(words))
+            seen.update(words)
+        order = sorted(range(len(cells)), key=lambda number: not fresh[number])
+        composed = {number: self.compose(cells[number]) for number in order}
+        return [composed[number] for number in range(len(cells))]
+
+    def job_words(self, words: Sequence[str], folder: Path) -> list[str]:
+        """The overrides of a job with the folder that it is to use."""
+        named = {"hydra.sweep.dir": str(folder.parent), "hydra.sweep.subdir": folder.name}
+        return [*words, *(f"{key}='{value.translate(_ESCAPED)}'" for key, value in named.items())]
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Launch those of the cells with something left to do, and wait for them."""
+        for cell in cells:
+            self.cells[cell.folder] = cell
+            if cell.state == CHANGED and cell.config.sweep.changed == "refuse":
+                print(f"vexp: error: {changed_text(cell)}", file=sys.stderr)
+        left = list({cell.folder: cell for cell in cells if _is_to_run(cell)}.values())  # a search may repeat itself
+        if not left:
+            return
+        stop = _Forwarding(self.folder / STOP_FILE)
+        os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
+        with stop:
+            try:
+                self.launcher.launch(
+                    [self.job_words(cell.words, cell.folder) for cell in left],
+                    initial_job_idx=len(self.cells) - len(cells),
+                )
+            except Exception as error:  # of the launcher itself: a process that was killed, no Slurm
+                if not stop.requested:
+                    print(f"vexp: the launcher ended: {type(error).__name__}: {error}", file=sys.stderr)
+            finally:
+                del os.environ[LAUNCHER_VARIABLE]
+        for cell in cells:
+            cell.ran = _is_to_run(cell)
+        if (self.folder / STOP_FILE).exists():
+            self.stopped = (self.folder / STOP_FILE).read_text()
+
+    def announce(self, cells: Sequence[Cell]) -> None:
+        """What an invocation finds and will do, in a line."""
+        counts = {state: sum(cell.state == state for cell in cells) for state in _SAID}
+        found = ", ".join(f"{count} {_SAID[state]}" for state, count in counts.items() if count)
+        print(f"sweep {self.folder}: {len(cells)} jobs: {found}", flush=True)
+
+    def conclude(self) -> int:
+        """The table of all jobs; the exit status: 0, 1 where a job failed, 75 where some wait for the next one."""
+        return show(list(self.cells.values()), self.folder, stopped=self.stopped)
+
+
+_SAID = {
+    DONE: "done before",
+    HALF_DONE: "to go on with",
+    FAILED: "to try again",
+    CHANGED: "made with other settings",
+    RUNNING: "running elsewhere",
+    NEW: "new",
+}
+_ESCAPED = str.maketrans({"'": "\\'", "\\": "\\\\"})
+
+
+def _is_to_run(cell: Cell) -> bool:
+    return cell.state in (NEW, HALF_DONE, FAILED) or (cell.state == CHANGED and cell.config.sweep.changed == "rerun")
+
+
+class _Forwarding(StopRequest):
+    """The launching process's own: no further job begins, and those in its child processes are asked to stop, too."""
+
+    def __init__(self, stop_file: Path) -> None:
+        StopRequest.__init__(self)
+        self._stop_file = stop_file
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        StopRequest._note(self, number, frame)
+        self._stop_file.write_text(signal.Signals(number).name)
+        for child in multiprocessing.active_children():
+            with suppress(OSError):
+                os.kill(child.pid or 0, signal.SIGTERM)

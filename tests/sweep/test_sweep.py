@@ -1,0 +1,126 @@
+"""Small sweeps in this process: what is run, skipped, refused and said."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from sweeps import SHORT, jobs, result
+
+from vexp import train
+from vexp.config.command_line import groups_text
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+
+def sweep(*words: str) -> int:
+    """The exit status of ``python -m vexp.train -m WORDS``."""
+    sys.argv = ["train", "-m", *SHORT, "max_steps=1", "epochs=null", "sweep.name=s", *words]
+    try:
+        train.main()
+    except SystemExit as left:
+        return int(str(left.code))
+    return 0
+
+
+def test_jobs_are_run_once_and_failures_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("lr=step", "data.train.indices=4,[99]") == 1
+    said = capsys.readouterr()
+    assert [result(job)["status"] for job in jobs(tmp_path)] == ["failed", "done"]
+    assert said.err.count("vexp: error: data.train.indices: 99 is outside 0..7") == 1
+    assert "failed: data.train.indices=[99]: data.train.indices: 99" in said.err
+    assert "2 jobs: 1 done, 1 failed; in runs/sweeps/s" in said.out
+    times = [(job / "config.yaml").stat().st_mtime_ns for job in jobs(tmp_path)]
+    # in another order, one of them twice, a new one; and none begins after the first that fails
+    assert sweep("lr=step", "data.train.indices=[99],4,[99],[98]", "sweep.fail_fast=true") == 1
+    said = capsys.readouterr()
+    assert "3 jobs: 1 done before, 1 to try again, 1 new" in said.out
+    assert said.err.count("vexp: error:") == 1
+    assert "stopped by sweep.fail_fast" in said.out
+    again = [(job / "config.yaml").stat().st_mtime_ns for job in jobs(tmp_path)]
+    assert [now == then for now, then in zip(again, times, strict=True)] == [False, True]
+    assert sweep("lr=step,step", "data.train.indices=4") == 0  # swept now, and not then: the same folder
+    assert "1 jobs: 1 done before" in capsys.readouterr().out
+    assert len(jobs(tmp_path)) == 2
+    left = [path.name for path in (tmp_path / "runs" / "sweeps" / "s").iterdir()]
+    assert sorted(left) == [".lock", *(job.name for job in jobs(tmp_path))]  # nothing but the jobs
+
+
+@pytest.mark.slow
+def test_other_settings_are_an_error_with_three_ways_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("seed=0,1") == 0
+    job = jobs(tmp_path)[0]
+    saved = yaml.safe_load((job / "config.yaml").read_text())
+    saved["optimizer"]["lr"] = 0.5
+    (job / "config.yaml").write_text(yaml.safe_dump(saved))
+    capsys.readouterr()
+    assert sweep("seed=0,1") == 1
+    said = capsys.readouterr()
+    assert "was run with other settings: optimizer.lr 0.5 -> 0.003. Take another folder (sweep.name=NEW)" in said.err
+    assert "2 jobs: 1 done before, 1 made with other settings" in said.out
+    assert "1 changed" in said.out
+    assert sweep("seed=0,1", "sweep.changed=keep") == 0
+    assert "2 jobs: 2 done before" in capsys.readouterr().out
+    assert sweep("seed=0,1", "sweep.changed=rerun") == 0
+    assert (tmp_path / "runs" / "sweeps" / "s" / ".replaced" / f"{job.name}.1" / "result.json").exists()
+    assert sweep("seed=0,1") == 0
+    assert "2 jobs: 2 done before" in capsys.readouterr().out
+
+
+#: words -> what is said, before a folder is made and a job begun
+REFUSED = [
+    (["lr=step,cosine", "optimizer=sgd,sdg"], "no option 'sdg' in group optimizer"),
+    (["seed=0,1", "optimizer=sgd,adamw", "optimizer.momentum=0.9"], "AdamW has no 'momentum'"),
+    (["seed=0,1", "optimizer.lr=interval(0,1)"], "a grid needs values, a,b,c or range(...); a search takes it"),
+    (["seed=0,1", "init_from=nowhere.pth"], "nowhere.pth"),
+    (["hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.n_trails=9"], "did you mean hydra.sweeper.n_trials?"),
+    (["hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be >= 1"),
+    (["hydra/sweeper=optuna"], "no key has values to choose from"),
+    (["hydra/sweeper=optuna", "seed=0,-1"], "seed=-1: must be >= 0"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_what_cannot_work_is_said_before_the_first_job(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "optuna" in words[0] and importlib.util.find_spec("optuna") is None:
+        pytest.skip("optuna is not installed")
+    assert sweep(*words) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("vexp: error: ")
+    assert message in said.err
+    assert not list(tmp_path.rglob("*.*"))
+
+
+@pytest.mark.parametrize(
+    ("word", "extra"),
+    [("hydra/launcher=parallel", "joblib"), ("hydra/launcher=slurm", "slurm"), ("hydra/sweeper=optuna", "optuna")],
+)
+def test_an_extra_that_is_not_installed(
+    word: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # has stored what is installed by now
+    store = ConfigStore.instance().repo["hydra"]["launcher"]
+    for name in ("joblib.yaml", "submitit_slurm.yaml"):
+        monkeypatch.delitem(store, name, raising=False)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert sweep(word, "seed=0,1") == 2
+    option = {"joblib": "hydra/launcher=joblib", "slurm": "hydra/launcher=submitit_slurm"}.get(extra, word)
+    expected = f"vexp: error: {option}: needs a package that is not installed: pip install 'vexp[{extra}]'\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_help_lists_launchers_and_sweepers() -> None:
+    assert "  hydra/launcher=parallel|slurm" in groups_text()
+    assert "  hydra/sweeper=grid|optuna" in groups_text()

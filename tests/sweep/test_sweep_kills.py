@@ -1,0 +1,141 @@
+"""A grid of 24 jobs that is killed, and one of whose jobs cannot succeed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from sweeps import GRID, SHORT, ended, half_done, jobs, kill_when, records, result, start, sweep
+
+from vexp import checkpoint
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def unkilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unkilled")
+    status, output = sweep(folder, GRID)
+    assert (status, len(ended(folder))) == (0, 24), output
+    return folder
+
+
+@pytest.mark.parametrize("launcher", ["basic", "parallel"])
+def test_killed_three_times(unkilled: Path, tmp_path: Path, launcher: str) -> None:
+    """Every job ends exactly once, as if nothing had been."""
+    words = [*GRID, f"hydra/launcher={launcher}"]
+    before: dict[str, int] = {}
+    for kill in range(3):
+        if launcher == "parallel":
+            pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+        process, enough = start(tmp_path, words), 4 + 6 * kill
+        kill_when(process, lambda enough=enough: len(ended(tmp_path)) >= enough and bool(half_done(tmp_path)))
+        time.sleep(1)  # the orphans of a launcher end by themselves
+        done, half = ended(tmp_path), half_done(tmp_path)
+        assert half
+        assert len(done) < 24
+        assert done.items() >= before.items()  # what had ended was not run again
+        before = done
+    assert start(tmp_path, words).wait(timeout=600) == 0
+    output = (tmp_path / "output.txt").read_text()
+    assert f"{len(before)} done before" in output
+    assert "to go on with" in output
+    after = ended(tmp_path)
+    assert len(after) == 24
+    assert after.items() >= before.items()
+    for one, other in zip(jobs(unkilled), jobs(tmp_path), strict=True):
+        assert one.name == other.name
+        assert records(one) == records(other)
+        same = ("status", "step", "metrics", "best", "overrides")
+        assert [result(one)[key] for key in same] == [result(other)[key] for key in same]
+        states = [checkpoint.load(job / "checkpoints" / "last.pth")["model"] for job in (one, other)]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_one_job_fails(unkilled: Path, tmp_path: Path) -> None:
+    """It is said at once and in the table, the other 23 finish, and only that one is tried again."""
+    chosen = jobs(unkilled)[7].name
+    broken = tmp_path / "runs" / "sweeps" / "s" / chosen
+    broken.mkdir(parents=True)
+    (broken / "checkpoints").touch()  # a file where a folder must be
+    status, output = sweep(tmp_path, GRID)
+    assert status == 1
+    assert (len(ended(tmp_path)), result(broken)["status"]) == (23, "failed")
+    assert f"job {chosen} failed\nvexp: error: " in output
+    assert "24 jobs: 23 done, 1 failed" in output
+    row = next(line for line in output.splitlines() if " failed " in f"{line} " and "optimizer=" in line)
+    assert all(
+        word in row for word in result(broken)["overrides"] if word.startswith(("lr_policy", "optimizer", "seed"))
+    )
+    before = ended(tmp_path)
+    (broken / "checkpoints").unlink()
+    status, output = sweep(tmp_path, GRID)
+    assert (status, "24 jobs: 23 done before, 1 to try again" in output) == (0, True), output
+    after = ended(tmp_path)
+    assert after.items() >= before.items()
+    assert len(after) == 24
+    assert records(broken) == records(jobs(unkilled)[7])
+
+
+@pytest.mark.parametrize("launcher", ["basic", "parallel"])
+def test_asked_to_stop(tmp_path: Path, launcher: str) -> None:
+    """SIGTERM to the sweep alone: its running jobs save a checkpoint, 75, and the same command goes on."""
+    words = ["seed=range(4)", "sweep.name=s", "epochs=40", "checkpoint.interval=-1", f"hydra/launcher={launcher}"]
+    process = start(tmp_path, words)
+    until = time.monotonic() + 120
+    while not any((job / "metrics.jsonl").exists() and len(records(job)) > 4 for job in jobs(tmp_path)):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    output = (tmp_path / "output.txt").read_text()
+    assert "stopped by SIGTERM; the same command goes on with the rest" in output
+    found = [result(job).get("status") for job in jobs(tmp_path)]
+    assert set(found) == {"interrupted"}
+    assert len(found) == {"basic": 1, "parallel": 2}[launcher]
+    assert all((job / "checkpoints" / "last.pth").exists() or result(job)["step"] == 0 for job in jobs(tmp_path))
+    assert not (tmp_path / "runs" / "sweeps" / "s" / ".stop").exists()
+
+
+def test_the_third_job_of_a_sweep_equals_the_job_alone(tmp_path: Path) -> None:
+    """No seed, switch, thread count or handler leaks from the jobs before."""
+    fixed = ["model.dropout=0.3", "backend.tf32=all"]
+    status, output = sweep(tmp_path, ["deterministic=true,false", "backend.threads=2,1", "sweep.name=s", *fixed])
+    assert status == 0, output
+    swept = {"deterministic=False", "backend.threads=2"}  # the third
+    third = next(job for job in jobs(tmp_path) if swept <= {*result(job)["overrides"]})
+    alone = ["deterministic=false", "backend.threads=2", *fixed, "run_name=alone"]
+    subprocess.run([sys.executable, "-m", "vexp.train", *SHORT, *alone], cwd=tmp_path, check=True, capture_output=True)
+    (single,) = (tmp_path / "runs" / "alone").iterdir()
+    assert records(third) == records(single)
+
+
+def test_preempted_under_submitit(tmp_path: Path) -> None:
+    """The signal of Slurm's time limit: a checkpoint of that step, queued again, gone on with in the same folder."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    words = ["seed=0,1", "sweep.name=s", "epochs=12", "checkpoint.interval=-1", "hydra/launcher=submitit_local"]
+    process = start(tmp_path, words)
+    until = time.monotonic() + 120
+    while not (
+        jobs(tmp_path) and all((job / "metrics.jsonl").exists() and len(records(job)) > 4 for job in jobs(tmp_path))
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    job = jobs(tmp_path)[0]
+    holder = int((job / ".lock").read_text().split()[1])
+    os.kill(holder, signal.SIGUSR2)
+    assert process.wait(timeout=200) == 0
+    assert [result(job)["status"] for job in jobs(tmp_path)] == ["done", "done"]
+    log = (job / "log.txt").read_text()
+    assert "stopped by SIGUSR2 after step" in log
+    assert "resumed from" in log
+    steps = [record["step"] for record in records(job) if record["mode"] == "train"]
+    assert steps == list(range(1, 25))
+    assert json.loads((job / "result.json").read_text())["step"] == 24
