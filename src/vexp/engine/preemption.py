@@ -4,18 +4,52 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
+
+from vexp.data.batch import Batch
+from vexp.engine.distributed import ALONE, Processes
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
-class StopRequest:
-    """A context in which the signals set ``requested`` to their name; the handlers of before are put back after it."""
+class Stopped(Exception):  # noqa: N818  # not an error
+    """A signal ended what was under way; the state is as it was before."""
 
-    def __init__(self) -> None:
+
+class StopRequest:
+    """A context in which the signals are noted; the handlers of before are put back after it.
+
+    ``requested`` is the signal that a run ends for. It changes in ``check`` alone, where all processes of the run
+    decide together: they stop at the same moment, whichever of them was told.
+    """
+
+    def __init__(self, processes: Processes = ALONE) -> None:
         self.requested: str | None = None
+        self._processes = processes
+        self._noted = 0
         self._before: dict[int, Any] = {}
+
+    def check(self) -> bool:
+        """Whether any process has been told to stop. All must ask alike."""
+        (number,) = self._processes.largest(self._noted)
+        if number and self.requested is None:
+            self.requested = signal.Signals(number).name
+        return self.requested is not None
+
+    def between(self, batches: Iterator[Batch], rounds: int) -> Iterator[Batch]:
+        """``batches``; before each of ``rounds``, as many as the process with the most batches has, all ``check``.
+
+        Raises:
+            Stopped: they are to stop.
+        """
+        for _ in range(rounds):
+            if self.check():
+                raise Stopped
+            batch = next(batches, None)
+            if batch is not None:  # this process has one less, or none of its samples can be read
+                yield batch
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses handlers
@@ -29,6 +63,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested is not None and number == signal.SIGINT:
+        if self._noted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = self.requested or signal.Signals(number).name  # the first is what ended the run
+        self._noted = self._noted or number  # the first is what ended the run
