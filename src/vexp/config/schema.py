@@ -36,8 +36,10 @@ class Dist(Checked):
     """
 
     nproc: int = option(
-        1, "processes that share one run, started on this machine; torchrun's own count where it is used",
-        unit="processes", ge=1,
+        1,
+        "processes that share one run, started on this machine; torchrun's own count where it is used",
+        unit="processes",
+        ge=1,
     )
     backend: str | None = option(
         None, "what carries the gradients; null: nccl on GPUs, gloo on the CPU", choices=("nccl", "gloo")

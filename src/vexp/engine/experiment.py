@@ -50,9 +50,7 @@ class Experiment:
         return -(-step // self.plan.steps_per_epoch)
 
 
-def set_up(
-    config: Config, processes: Processes = ALONE, *, prepare: bool = True, for_net: bool = True
-) -> Experiment:
+def set_up(config: Config, processes: Processes = ALONE, *, prepare: bool = True, for_net: bool = True) -> Experiment:
     """Read the lists and choose the device.
 
     Args:
