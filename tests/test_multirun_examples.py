@@ -38,8 +38,13 @@ def test_every_line_composes(script: Path) -> None:
     *sweeps, last = commands(script)
     assert sweeps
     for command in sweeps:
-        assert command[:3] == ["python", "-m", "vexp.train"]
         assert command[-1] == "$@"  # more words may be given
+        if command[0] == "torchrun":  # one run of many processes
+            assert command[command.index("-m") + 1] == "vexp.train"
+            compose(command[command.index("-m") + 2 : -1])
+            assert last == ["python", "-m", "vexp.compare", "runs/two_machines"]
+            return
+        assert command[:3] == ["python", "-m", "vexp.train"]
         flags, words = split_flags(command[3:-1])
         assert flags == ["-m"]
         assert f"sweep.name={script.stem}" in words

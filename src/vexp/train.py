@@ -44,9 +44,9 @@ from vexp.sweep.job import run_job
 
 
 def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Train with ``cfg`` into ``out_dir``; what ``result.json`` holds (see ``vexp.engine.run.run``)."""
+    """Train with ``cfg`` into ``out_dir``; what ``result.json`` holds (see ``vexp.engine.launch.run``)."""
     let_waiting_threads_sleep()
-    from vexp.engine.run import run as run_experiment  # torch is imported once the config is known to be good
+    from vexp.engine.launch import run as run_experiment  # torch is imported once the config is known to be good
 
     return run_experiment(cfg, out_dir, overrides=overrides)
 

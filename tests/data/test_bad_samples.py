@@ -29,6 +29,29 @@ def trained(bad, workers, first_step=0, path=None):
     return [content(batch) for batch in batches_of(loader, counter(dataset, path))]
 
 
+def test_several_processes_count_what_all_have_found(tmp_path):
+    """The same in each, in the same order, and written once."""
+    waiting = []
+    made = [
+        BadSamples(
+            dataset_of((), "replace"), split="train", max_fraction=0.2,
+            path=tmp_path / "bad.jsonl", say=lambda _: None, exchange=lambda _: waiting, writes=rank == 0,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    waiting[:] = [[Failure(3, "third", 0)], [Failure(1, "first", 0, deadly=True), Failure(3, "third", 0)]]
+    for rank, bad in enumerate(made):
+        for failure in waiting[rank]:
+            bad.add(failure)
+        assert bad.errors == {}
+    for bad in made:
+        with pytest.raises(UserError, match=r"2 bad of 9 samples, 1 allowed.*the last: first"):
+            bad.settle()
+        assert bad.errors == {3: "third", 1: "first"}
+        assert bad.dataset.deadly == {1: "first"}
+    assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == 2
+
+
 @workers_warn
 def test_the_replacement_depends_on_nothing_but_its_place():
     """Any number of workers, from any step on: the same bytes, in batches of the same sizes."""

@@ -47,6 +47,42 @@ def test_step_plan(samples, batch, accumulate, drop_last, sizes):
         assert [plan.batch_sizes(epoch * len(sizes) + step) for step in range(len(sizes))] == sizes
 
 
+@given(
+    st.integers(1, 40), st.integers(1, 5), st.integers(1, 3), st.booleans(), st.integers(1, 5), st.integers(0, 2**32)
+)
+@settings(deadline=None, max_examples=60)
+def test_the_parts_of_the_processes_are_the_batches_of_one(samples, batch, accumulate, drop_last, processes, seed):
+    """Of each batch, end to end, its samples in order; who has no part gets one that must not count."""
+    plan = StepPlan(samples, batch, accumulate, drop_last, processes)
+    alone = StepPlan(samples, batch * processes, accumulate, drop_last)
+    assert plan.summary() == alone.summary()
+    total = 2 * plan.steps_per_epoch
+    whole = list(TrainingOrder(alone, seed=seed, shuffle=True, first_step=0, total_steps=total))
+    assert list(TrainingOrder(plan, seed=seed, shuffle=True, first_step=0, total_steps=total)) == whole
+    of_rank = [
+        list(TrainingOrder(plan, seed=seed, shuffle=True, first_step=0, total_steps=total, rank=rank))
+        for rank in range(processes)
+    ]
+    for keys, *parts in zip(whole, *of_rank, strict=True):
+        own = [plan.own(len(keys), rank) for rank in range(processes)]
+        assert max(own) - min(own) <= 1
+        assert [key for part, n in zip(parts, own, strict=True) for key in part[:n]] == keys
+        assert all(
+            len(part) == max(n, 1) <= batch and set(part) <= set(keys) for part, n in zip(parts, own, strict=True)
+        )
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 5))
+@settings(deadline=None, max_examples=60)
+def test_evaluation_deals_out_the_batches_of_one_process(samples, batch, processes):
+    """Each sample once, in the same batches whatever the number of processes."""
+    whole = list(InOrder(samples, batch))
+    parts = [InOrder(samples, batch, rank=rank, processes=processes) for rank in range(processes)]
+    dealt = [list(part) for part in parts]
+    assert sorted(keys for part in dealt for keys in part) == whole
+    assert {part.rounds for part in parts} == {max(len(part) for part in dealt)}
+
+
 # ---- the order of training ----
 
 

@@ -15,6 +15,7 @@ import torch
 from vexp import checkpoint, compose, train
 from vexp.engine.outputs import Outputs
 from vexp.engine.preemption import StopRequest
+from vexp.evaluation.evaluate import Evaluator
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
 
@@ -23,8 +24,10 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
 def test_a_signal_is_noted_and_the_handlers_of_before_are_put_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with StopRequest() as stop:
-        assert stop.requested is None
+        assert not stop.check()
         signal.raise_signal(number)
+        assert stop.requested is None  # until all processes of the run have been asked
+        assert stop.check()
         assert stop.requested == number.name
     assert signal.getsignal(number) == before
 
@@ -48,6 +51,7 @@ def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not() -> None:
         signal.raise_signal(signal.SIGUSR1)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+        assert stop.check()
         assert stop.requested == "SIGTERM"
 
 
@@ -85,6 +89,36 @@ def test_stopped_by_a_signal_and_resumed_by_the_scheduler(
     assert lines(folder) == lines(tmp_path / "straight")
     a, b = (checkpoint.load(run / "checkpoints" / "last.pth") for run in (folder, tmp_path / "straight"))
     assert all(torch.equal(a["model"][key], b["model"][key]) for key in b["model"])
+
+
+def test_a_signal_does_not_wait_for_the_end_of_an_evaluation(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between two batches of the evaluation before training, then of the last one: each comes first when the
+    run goes on, and its end is that of a run left alone."""
+    words = [*tiny, "epochs=1", "eval.start=0"]
+    train.run(compose(words), tmp_path / "straight")
+    real, folder = Evaluator._logits, tmp_path / "stopped"
+    for wanted, step in ((1, 0), (3, 4)):  # batches of the evaluation: two of step 0, two of step 4
+        seen = []
+
+        def logits(self: Evaluator, *args: Any, wanted: int = wanted, seen: list[int] = seen) -> torch.Tensor:
+            seen.append(1)
+            if len(seen) == wanted:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Evaluator, "_logits", logits)
+            result = train.run(compose([*words, *(["resume=auto"] if step else [])]), folder)
+        assert (result["status"], result["step"]) == ("interrupted", step)
+        assert len(seen) == wanted  # not one batch more
+        assert checkpoint.load(folder / "checkpoints" / "last.pth")["unmeasured"]
+    assert train.run(compose([*words, "resume=auto", "eval.start=null"]), folder)["status"] == "done"
+    assert lines(folder) == lines(tmp_path / "straight")
+    a, b = (checkpoint.load(run / "checkpoints" / "best.pth") for run in (folder, tmp_path / "straight"))
+    assert all(torch.equal(a["model"][key], b["model"][key]) for key in b["model"])
+    assert a["best"] == b["best"]
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from torch import nn
 from vexp.data.batch import Batch
 from vexp.data.blending import Blending
 from vexp.data.loader import StepPlan
+from vexp.engine.distributed import ALONE
 from vexp.engine.state import TrainState
 from vexp.engine.step import train_step
 from vexp.evaluation.best import Best
@@ -49,7 +50,12 @@ def experiment(*, grad: Grad, amp: Amp | None = None, num_samples: int = 7) -> A
     )  # fmt: skip
     plan = StepPlan(num_samples, 1, grad.accumulate, drop_last=False)
     return SimpleNamespace(
-        config=config, device=CPU, plan=plan, classes=["one"], criterion=lambda logits, _: logits.mean()
+        config=config,
+        device=CPU,
+        plan=plan,
+        classes=["one"],
+        criterion=lambda logits, _: logits.mean(),
+        processes=ALONE,
     )
 
 

@@ -59,6 +59,22 @@ def run(model, batches, **settings):
     return evaluator(**settings).predict(model, batches, name="video {}".format)
 
 
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_parts_of_several_processes_make_the_predictions_of_one(processes):
+    """Batches dealt out in turn, one process perhaps without any; to the bit, the loss and the kept logits included."""
+    frames, labels = video_set()
+    net, batches = Net(), list(in_batches(frames, labels, 2))
+    one = run(net, batches, save_view_logits=True)
+    several = evaluator(save_view_logits=True)
+    parts = [several.score(net, batches[rank::processes], name=str) for rank in range(processes)]
+    made = several.predictions(parts)
+    for name in ("ids", "labels", "scores", "view_logits"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(one, name))
+    assert (made.loss, made.views) == (one.loss, one.views)
+    with pytest.raises(AssertionError, match="scored twice"):
+        several.predictions([*parts, parts[0]])
+
+
 def softmax(logits):
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)

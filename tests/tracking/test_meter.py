@@ -9,6 +9,28 @@ from vexp.tracking.meter import Meter, TopOne
 from vexp.tracking.options import Log
 
 
+def test_values_of_several_processes_are_averaged_once():
+    """When they are first asked for; what a checkpoint holds are the means already."""
+    asked = []
+
+    def mean(numbers):  # the other process has 2 more of everything
+        asked.append(list(numbers))
+        return [number + 1 for number in numbers]
+
+    meter = Meter(3, reset=False, over_processes=mean)
+    meter.add(1, 4, {"loss": torch.tensor(1.0)})
+    meter.add(2, 4, {"loss": torch.tensor(3.0)})
+    assert meter.first_not_finite("loss") is None
+    assert meter.mean() == {"loss": 3.0}
+    meter.add(3, 4, {"loss": torch.tensor(math.nan)})
+    assert meter.first_not_finite("loss") == 3  # wherever it came up
+    assert [len(numbers) for numbers in asked] == [2, 1]
+    resumed = Meter(3, reset=False, over_processes=mean)
+    resumed.load_state_dict(meter.state_dict())
+    assert resumed.first_not_finite("loss") == 3
+    assert len(asked) == 2
+
+
 def fed(window, rows, *, reset=False):
     """A meter that saw (samples, value of "loss") from step 1 on."""
     meter = Meter(window, reset=reset)

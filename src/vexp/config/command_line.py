@@ -1,4 +1,4 @@
-"""The words after ``python -m vexp.train``: one second name (lr), and what goes wrong, said in two lines."""
+"""The words after ``python -m vexp.train``: second names (lr, nproc), and what goes wrong, said in two lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vexp.config.schema import OPEN_GROUPS
 from vexp.errors import UserError
 
 #: Second names of keys, on the command line only: saved overrides and YAML use the first.
-ALIASES = {"lr": "lr_policy"}
+ALIASES = {"lr": "lr_policy", "nproc": "dist.nproc"}
 
 _OVERRIDE = re.compile(r"^(?P<sign>~|\+{1,2})?(?P<key>[A-Za-z_][\w/]*)(?P<rest>(?:[.=@].*)?)$", re.DOTALL)
 #: Keys below an open group. Hydra must take them even where the YAML of a class of the user's own does not list them;
@@ -66,7 +66,7 @@ def normalize(words: Sequence[str]) -> list[str]:
         key, rest = match["key"], match["rest"]
         values = rest[1:].split(",") if rest.startswith("=") else []
         if key in ALIASES:
-            if values and all(_NUMBER.match(value) for value in values):
+            if key == "lr" and values and all(_NUMBER.match(value) for value in values):
                 raise ConfigError(
                     f"{word}: {key} chooses the learning-rate policy (command line); "
                     f"the rate itself is optimizer.lr{rest}\n  options: {', '.join(group_options(ALIASES[key]))}"

@@ -23,10 +23,6 @@ from vexp.optim.optimizer import Optimizer
 from vexp.tracking.options import Log
 
 
-def _one_process(value: int) -> str | None:
-    return None if value == 1 else "one process a run for now: training on several devices is not built yet"
-
-
 def _device(value: str) -> str | None:
     known = value in ("auto", "cpu", "cuda") or (value.startswith("cuda:") and value[5:].isdecimal())
     return None if known else "must be auto, cpu, cuda or cuda:N"
@@ -34,9 +30,28 @@ def _device(value: str) -> str | None:
 
 @dataclass(kw_only=True, slots=True)
 class Dist(Checked):
-    """The ``dist`` group: the processes of one run."""
+    """The ``dist`` group: the processes of one run, one a GPU (or several on the CPU).
 
-    nproc: int = option(1, "processes that share one run", unit="processes", ge=1, check=_one_process)
+    Each takes ``data.batch_size`` samples at a time, so that a step has nproc times as many.
+    """
+
+    nproc: int = option(
+        1,
+        "processes that share one run, started on this machine; torchrun's own count where it is used",
+        unit="processes",
+        ge=1,
+    )
+    backend: str | None = option(
+        None, "what carries the gradients; null: nccl on GPUs, gloo on the CPU", choices=("nccl", "gloo")
+    )
+    timeout: float = option(
+        1800.0, "longest wait for the other processes, at the start and later", unit="seconds", gt=0
+    )
+    grace: float = option(
+        30.0, "time that processes get after a signal or another's end before they are killed", unit="seconds", gt=0
+    )
+    sync_bn: bool = option(False, "batch norm over the samples of all processes (GPUs only), not of each its own")
+    find_unused_parameters: bool = option(False, "for a net that does not use all of its parameters in every step")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -96,7 +111,9 @@ class Config(Checked):
     cudnn_benchmark: bool = option(
         False, "let cuDNN time its convolutions and take the fastest (may differ from run to run)"
     )
-    diff_rank_seed: bool = option(False, "each process seeds its model's random numbers differently (dropout)")
+    diff_rank_seed: bool = option(
+        False, "each process draws its own dropout and blending, not all the same; samples never depend on processes"
+    )
     device: str = option("auto", "where the net runs: auto (a GPU if there is one), cpu, cuda, cuda:N", check=_device)
     run_name: str | None = option(None, "folder of the run below out_root; null: the experiment's name, or the data's")
     out_root: str = option("runs", "folder in which run folders are made")
@@ -124,6 +141,16 @@ class Config(Checked):
             raise ValueError("resume and init_from are both set: resume continues a run, init_from starts a new one")
         if self.init_from is not None and getattr(getattr(self.model, "weights", None), "path", None) is not None:
             raise ValueError("init_from and model.weights.path are both set: give the weights to start from once")
+        if self.dist.nproc > 1 and self.backend.compile and self.backend.compile_mode != "default":
+            raise ValueError(
+                f"backend.compile_mode={self.backend.compile_mode}: captures CUDA graphs, which cannot hold the "
+                f"exchange of gradients of dist.nproc={self.dist.nproc} processes; take backend.compile_mode=default"
+            )
+        if self.dist.nproc > 1 and self.device.startswith("cuda:"):
+            raise ValueError(
+                f"device={self.device}: is one GPU, dist.nproc={self.dist.nproc} processes take one each; device=cuda, "
+                "and CUDA_VISIBLE_DEVICES chooses among them"
+            )
         for split in ("train", "val"):
             if not self.pipeline.of(split):
                 raise ValueError(f"pipeline.{split}: holds no step; choose an option, pipeline=...")

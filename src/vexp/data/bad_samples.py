@@ -70,6 +70,9 @@ class BadSamples:
     ``deadly`` (it hung or crashed its worker), and how many epochs have met it (``count``). A kill and a resume write
     no line twice. Deadly samples are not tried again by a run that finds the file; delete their lines to have them
     tried.
+
+    Where several processes share a run, all count what all have found, in the same order, so that they agree on the end
+    of the run: in ``settle``, which they call together.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class BadSamples:
         max_fraction: float,
         path: Path | None,
         say: Callable[[str], None],
+        exchange: Callable[[list[Failure]], list[list[Failure]]] | None = None,
+        writes: bool = True,
     ) -> None:
         """Args:
         dataset: whose samples they are; it is told of those that are deadly.
@@ -87,12 +92,17 @@ class BadSamples:
         max_fraction: ``data.max_bad_fraction``.
         path: of the ledger; None: nothing is written.
         say: told of every bad sample, once.
+        exchange: gives every process the lists of all; None: there is one process.
+        writes: into the ledger, as one process does.
         """
         self.dataset = dataset
         self.split = split
         self.max_fraction = max_fraction
         self.path = path
         self.say = say
+        self._exchange = exchange if self.tolerated else None  # else the first one ends the run
+        self._writes = writes
+        self._found: list[Failure] = []  # since the last ``settle``
         self.errors: dict[int, str] = {}  # of each bad sample
         self._met: dict[int, set[int]] = {}  # its epochs
         for row in _read(path, split) if path is not None else ():
@@ -113,11 +123,31 @@ class BadSamples:
         return int(self.max_fraction * len(self.dataset))
 
     def add(self, failure: Failure) -> None:
-        """Write down that a sample could not be made.
+        """Write down that a sample could not be made, at once or where there are several processes in ``settle``.
 
         Raises:
             UserError: the budget is spent.
         """
+        if self._exchange is None:
+            self._count(failure)
+        else:
+            self._found.append(failure)
+
+    def settle(self) -> None:
+        """Count what all processes have found by now.
+
+        Raises:
+            UserError: the budget is spent.
+        """
+        if self._exchange is None:
+            return
+        found, self._found = self._found, []
+        for failure in (failure for part in self._exchange(found) for failure in part):
+            if failure.deadly:
+                self.dataset.deadly[failure.id] = failure.message
+            self._count(failure)
+
+    def _count(self, failure: Failure) -> None:
         epochs = self._met.setdefault(failure.id, set())
         if failure.epoch not in epochs:
             epochs.add(failure.epoch)
@@ -154,7 +184,7 @@ class BadSamples:
         return {index: self.errors.get(index, "") for index in sorted(missing)}
 
     def _append(self, failure: Failure, count: int) -> None:
-        if self.path is None:
+        if self.path is None or not self._writes:
             return
         source = self.dataset.source
         row = {

@@ -29,6 +29,9 @@ class TrainingOrder(Sampler[list[Key]]):
 
     Resuming in the middle of an epoch is starting at another ``first_step``: nothing is read again. A key is
     (epoch, index); with ``balanced``, where an index may come again within an epoch, (epoch, index, times before).
+
+    With ``rank`` they are that process's parts of the batches. A process without a part gets the batch's last sample,
+    which must not count: it takes part in the exchange of gradients all the same.
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class TrainingOrder(Sampler[list[Key]]):
         first_step: int,
         total_steps: int,
         balanced: BalancedOrder | None = None,
+        rank: int | None = None,
     ) -> None:
         self.plan = plan
+        self.rank = rank
         self.balanced = balanced
         self.seed = seed
         self.shuffle = shuffle
@@ -66,23 +71,41 @@ class TrainingOrder(Sampler[list[Key]]):
                 before = occurrence(order) if self.balanced is not None else before
             position = step % self.plan.steps_per_epoch * self.plan.samples_per_step
             for size in self.plan.batch_sizes(step):
-                part = slice(position, position + size)
+                part = self._part(position, size)
                 if self.balanced is None:
                     yield [(epoch, int(index)) for index in order[part]]
                 else:
                     yield [(epoch, int(index), int(n)) for index, n in zip(order[part], before[part], strict=True)]
                 position += size
 
+    def _part(self, position: int, size: int) -> slice:
+        if self.rank is None:
+            return slice(position, position + size)
+        part = self.plan.part(size, self.rank)
+        start = min(part.start, size - 1)
+        return slice(position + start, position + max(part.stop, start + 1))
+
 
 class InOrder(Sampler[list[Key]]):
-    """Every sample once, in the order of its source, for evaluation."""
+    """Every sample once, in the order of its source, for evaluation.
 
-    def __init__(self, num_samples: int, batch_size: int) -> None:
+    The batches are dealt out to the ``processes`` in turn: none is made longer to even them out, and each is the same
+    whatever their number.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, *, rank: int = 0, processes: int = 1) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
+        self.rank = rank
+        self.processes = processes
+
+    @property
+    def rounds(self) -> int:
+        """Batches of the process that has the most."""
+        return -(-self.num_samples // (self.batch_size * self.processes))
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for start in range(0, self.num_samples, self.batch_size):
+        for start in range(self.rank * self.batch_size, self.num_samples, self.batch_size * self.processes):
             yield [(0, index) for index in range(start, min(start + self.batch_size, self.num_samples))]
 
 
@@ -160,9 +183,9 @@ def _in_time(loader: Iterable[Item], bad: BadSamples | None) -> Iterator[Item]:
 
 
 def available_workers() -> int:
-    """One worker a core that this process may use, at most 8."""
+    """One worker a core that this process may use, at most 8. Processes that torchrun has started share the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
+    return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
 def _start_worker(_: int) -> None:

@@ -11,7 +11,8 @@ from vexp.data.step_plan import StepPlan
 
 def step_plan(config: Config, num_samples: int) -> StepPlan:
     """How an epoch of so many training samples divides into steps."""
-    return StepPlan(num_samples, config.data.batch_size, config.grad.accumulate, config.data.train.drop_last)
+    data = config.data
+    return StepPlan(num_samples, data.batch_size, config.grad.accumulate, data.train.drop_last, config.dist.nproc)
 
 
 def total_steps(config: Config, plan: StepPlan) -> int:

@@ -12,6 +12,7 @@ from vexp.data.dataset import ClipDataset, flip_table
 from vexp.data.source import Source, is_multi_label
 from vexp.data.step_plan import StepPlan
 from vexp.engine.calendar import Calendar, step_plan, total_steps
+from vexp.engine.distributed import ALONE, Processes
 from vexp.errors import UserError
 from vexp.evaluation.task import check_labels, check_loss, class_counts
 from vexp.model.loss import Loss
@@ -29,6 +30,7 @@ class Experiment:
     total_steps: int
     criterion: nn.Module
     warnings: list[str] = field(default_factory=list)
+    processes: Processes = field(default_factory=Processes)
 
     @property
     def classes(self) -> list[str]:
@@ -48,10 +50,12 @@ class Experiment:
         return -(-step // self.plan.steps_per_epoch)
 
 
-def set_up(config: Config, *, prepare: bool = True, for_net: bool = True) -> Experiment:
+def set_up(config: Config, processes: Processes = ALONE, *, prepare: bool = True, for_net: bool = True) -> Experiment:
     """Read the lists and choose the device.
 
     Args:
+        config: its ``dist.nproc`` processes share each step.
+        processes: this one among them; ``ALONE`` where nothing is trained.
         prepare: make what data options make by themselves; without it no sample can be read.
         for_net: the data must fit the net; without it they can be looked at.
 
@@ -64,9 +68,10 @@ def set_up(config: Config, *, prepare: bool = True, for_net: bool = True) -> Exp
             f"model: {type(config.model).__name__} takes frames of {channels} channels, img_norm.mean has "
             f"{len(config.img_norm.mean)} values; optical flow needs a net of one's own (plugins=) with channels = 2"
         )
-    device = pick_device(config.device)
+    device = pick_device(config.device, processes)
     if prepare:
-        config.data.prepare()
+        with processes.one_first():
+            config.data.prepare()
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")
@@ -89,7 +94,9 @@ def set_up(config: Config, *, prepare: bool = True, for_net: bool = True) -> Exp
     elif config.eval.patience is not None:
         warnings = [f"eval.patience={config.eval.patience}: there is no validation, the run will not end early"]
     criterion = config.loss.build().to(device)
-    return Experiment(config, device, train_set, val_set, plan, total_steps(config, plan), criterion, warnings)
+    return Experiment(
+        config, device, train_set, val_set, plan, total_steps(config, plan), criterion, warnings, processes
+    )
 
 
 def with_class_weights(config: Config, train: Source) -> Config:
@@ -121,16 +128,23 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
     )  # fmt: skip
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the first GPU, or the CPU where there is none.
+def pick_device(name: str, processes: Processes = ALONE) -> torch.device:
+    """``auto`` is the first GPU, or the CPU where there is none; of several processes each takes a GPU of its own.
 
     Raises:
         UserError: a GPU that is not there.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not processes.alone and (name == "cuda" or (name == "auto" and count)):
+        if processes.local_rank >= count:
+            raise UserError(
+                f"device={name}: each process takes a GPU of its own, torch finds {count} on this machine, and process "
+                f"{processes.local_rank + 1} has none; lower nproc, or device=cpu"
+            )
+        return torch.device("cuda", processes.local_rank)
+    if name == "auto":
+        return torch.device("cuda" if count else "cpu")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= count:
         raise UserError(f"device={name}: torch finds {count} CUDA devices; use device=cpu or device=auto")
     return device

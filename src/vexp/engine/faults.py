@@ -11,6 +11,7 @@ import torch
 from vexp.atomic import free_space, why_not_written
 from vexp.checkpoint.manifest import Manifest
 from vexp.config.schema import Config
+from vexp.engine.distributed import lost_another
 from vexp.engine.run_dir import checkpoint_folder
 from vexp.errors import UserError
 
@@ -53,6 +54,16 @@ def _explain(error: BaseException, config: Config, folder: Path) -> str | None:
         )
     if not isinstance(error, RuntimeError | OSError):
         return None
+    if lost_another(error):
+        return (
+            "another process of the run has ended without a word, and this one cannot go on alone: as a rule it was "
+            "killed because the memory of its machine was used up (dmesg tells)"
+        )
+    if "Expected to have finished reduction" in str(error):  # torch's DistributedDataParallel
+        return (
+            "some parameters of the net got no gradient, and the processes wait for them: grad.detect_anomalous_params="
+            "true with nproc=1 names them, dist.find_unused_parameters=true goes on without them"
+        )
     killed = _WORKER.search(str(error))
     if killed is not None and killed[2] != "Bus error":
         return _worker_text(killed[1], killed[2], config)

@@ -45,7 +45,8 @@ def dump_not_finite(exp: Experiment, state: TrainState, step: int, samples: Sequ
         "last_steps": [{"step": number, "samples": size, **values} for number, size, values in state.meter.history()],
     }
     path = folder / NAME
-    write_text(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+    if exp.processes.first:
+        write_text(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
     return path
 
 

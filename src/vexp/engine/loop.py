@@ -20,6 +20,7 @@ from vexp.engine.step import train_step
 from vexp.errors import UserError
 from vexp.optim.group_report import learning_rates
 from vexp.optim.lr_policy import LrPolicy
+from vexp.schedule import Every
 from vexp.tracking.console import rates_text
 
 
@@ -28,10 +29,15 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
     config, plan = exp.config, exp.plan
     evaluate_due, save_due = config.eval.every(), config.checkpoint.every()
     state.model.train()
-    if config.eval.before_training(state.step, plan.steps_per_epoch) and out.evaluate(state):
-        out.save(state, best=True, periodic=False)
-    with StopRequest() as stop, out.progress(state.step):
-        batches = training_batches(exp, state.step, out.bad_samples(exp.train_set, "train"))
+    with StopRequest(exp.processes) as stop, out.progress(state.step):
+        if state.unmeasured:
+            evaluate_and_save(exp, state, out, stop, save_due, evaluate=True)
+        elif config.eval.before_training(state.step, plan.steps_per_epoch):
+            best = out.evaluate(state, stop)
+            if best or stop.requested is not None:
+                out.save(state, best=best, periodic=stop.requested is not None)
+        bad = out.bad_samples(exp.train_set, "train")
+        batches = training_batches(exp, state.step, bad)
         while state.step < exp.total_steps and stop.requested is None and not state.stalled:
             if config.log.by_epoch and state.step % plan.steps_per_epoch == 0:
                 state.meter.restart()
@@ -41,33 +47,41 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
             state.step += 1
             state.meter.add(state.step, sum(sizes), values)
             out.advance()
+            bad.settle()
             if state.nonfinite > config.grad.max_nonfinite_steps:
                 stop_if_not_finite(exp, state, out)
 
-            last = state.step == exp.total_steps
             if config.log.due(state.step, plan.steps_per_epoch):
                 stop_if_not_finite(exp, state, out)
                 out.log_training(state)
-            best = False
-            if evaluate_due.due(state.step, plan.steps_per_epoch) or (last and config.eval.at_end):
-                stop_if_not_finite(exp, state, out)
-                best = out.evaluate(state)
-            periodic = save_due.due(state.step, plan.steps_per_epoch) or (
-                config.checkpoint.save_last and (last or state.stalled)
-            )
-            if periodic or best or stop.requested is not None:
-                stop_if_not_finite(exp, state, out)
-                out.save(state, best=best, periodic=periodic or stop.requested is not None)
+            last = state.step == exp.total_steps
+            evaluate = evaluate_due.due(state.step, plan.steps_per_epoch) or (last and config.eval.at_end)
+            evaluate_and_save(exp, state, out, stop, save_due, evaluate=evaluate)
         out.finish_saving()  # while a signal still finds its handler
     stop_if_not_finite(exp, state, out)
-    ended = state.step == exp.total_steps or state.stalled
+    ended = (state.step == exp.total_steps or state.stalled) and not state.unmeasured
     return "done" if ended or stop.requested is None else stop.requested
 
 
+def evaluate_and_save(
+    exp: Experiment, state: TrainState, out: Outputs, stop: StopRequest, save_due: Every, *, evaluate: bool
+) -> None:
+    """What follows a step: the evaluation, and the checkpoint that is due, or has been earned, or ends the run."""
+    best = False
+    if evaluate:
+        stop_if_not_finite(exp, state, out)
+        best = out.evaluate(state, stop)
+    ends = state.step == exp.total_steps or state.stalled
+    due = save_due.due(state.step, exp.plan.steps_per_epoch) or (exp.config.checkpoint.save_last and ends)
+    if stop.check() or due or best:
+        stop_if_not_finite(exp, state, out)
+        out.save(state, best=best, periodic=due or stop.requested is not None)
+
+
 def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps: int | None = None) -> Iterator[Batch]:
-    """The batches of ``steps`` optimizer steps from ``first_step`` on; None: to the end of the run."""
+    """This process's batches of ``steps`` optimizer steps from ``first_step`` on; None: to the end of the run."""
     last = exp.total_steps if steps is None else first_step + steps
-    order, data = training_order(exp, first_step, last), exp.config.data
+    order, data = training_order(exp, first_step, last, rank=exp.processes.rank), exp.config.data
     loader = make_loader(
         exp.train_set, order, num_workers=data.num_workers, mp_context=data.mp_context, device=exp.device,
         persistent=False, sample_timeout=data.sample_timeout,
@@ -75,15 +89,17 @@ def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps
     return batches_of(loader, bad)
 
 
-def training_order(exp: Experiment, first_step: int, total_steps: int) -> TrainingOrder:
-    """Which samples the optimizer steps from ``first_step`` to before ``total_steps`` (0-based) see."""
+def training_order(exp: Experiment, first_step: int, total_steps: int, *, rank: int | None = None) -> TrainingOrder:
+    """Which samples the optimizer steps from ``first_step`` to before ``total_steps`` (0-based) see; with ``rank`` that
+    process's part of them."""
     options, seed, balanced = exp.config.data.train, exp.config.seed, None
     if options.class_balance:
         labels = np.asarray(exp.train_set.source.labels)
         balanced = BalancedOrder(labels, len(exp.classes), seed=seed, balance=options.class_balance)
     return TrainingOrder(
-        exp.plan, seed=seed, shuffle=options.shuffle, balanced=balanced, first_step=first_step, total_steps=total_steps
-    )
+        exp.plan, seed=seed, shuffle=options.shuffle, balanced=balanced, first_step=first_step, total_steps=total_steps,
+        rank=rank,
+    )  # fmt: skip
 
 
 def set_learning_rates(

@@ -21,6 +21,7 @@ from vexp.data.bad_samples import FILE_NAME, BadSamples
 from vexp.data.dataset import ClipDataset
 from vexp.data.loader import InOrder, Item, available_workers, batches_of, make_loader
 from vexp.engine.experiment import Experiment
+from vexp.engine.preemption import Stopped, StopRequest
 from vexp.engine.protocol import evaluation_protocol, views_text
 from vexp.engine.run_dir import checkpoint_folder
 from vexp.engine.state import TrainState
@@ -39,7 +40,10 @@ _HINT_AFTER = 3  # log lines: the first tells of the workers' start
 
 
 class Outputs:
-    """The files of one run folder and the lines on the terminal. Holds no state that a resumed run would need."""
+    """The files of one run folder and the lines on the terminal. Holds no state that a resumed run would need.
+
+    Of several processes the first writes and speaks; the others take part in what takes all of them.
+    """
 
     def __init__(self, exp: Experiment, folder: Path, log: RunLog, *, first_step: int) -> None:
         self.exp = exp
@@ -55,7 +59,9 @@ class Outputs:
         self._val_loader: DataLoader[Item] | None = None
         self._val_bad: BadSamples | None = None
         self._config = to_plain(exp.config, targets=True)
-        self._board = Board(folder, exp.config.log, log.say, first_step=first_step, config=self._config)
+        self._board = Board(
+            folder if exp.processes.first else None, exp.config.log, log.say, first_step=first_step, config=self._config
+        )
         self._snapshot = checkpoint.Snapshot()
         self._saving = checkpoint.Background()
 
@@ -113,50 +119,81 @@ class Outputs:
         workers, cores = self.exp.config.data.num_workers, available_workers()
         return verdict(self.waiting.share, workers=cores if workers is None else workers, cores=cores)
 
-    def evaluate(self, state: TrainState) -> bool:
-        """Measure the validation split; whether it is the best result so far, whose report is then written."""
-        if self.exp.val_set is None:
+    def evaluate(self, state: TrainState, stop: StopRequest) -> bool:
+        """Measure the validation split; whether it is the best result so far, whose report is then written.
+
+        A signal ends it between two batches: nothing is measured then, and ``state.unmeasured`` says so.
+        """
+        state.unmeasured = self.exp.val_set is not None
+        if not state.unmeasured:
             return False
         start = time.perf_counter()
         self.log.advance("evaluating")
-        predictions = self._predict(state)
-        results = measure(predictions, self.exp.config.eval)
-        epoch = self.exp.epoch(state.step)
-        record: Record = {"mode": "val", "step": state.step, "epoch": epoch, **results}
-        record["time/eval"] = time.perf_counter() - start
-        self._board.write(record)
+        try:
+            predictions = self._predict(state, stop)
+        except Stopped:
+            self.log.say("the evaluation is cut short; the run goes on with it")
+            return False
+        state.unmeasured = False
+        results = measure(predictions, self.exp.config.eval) if predictions is not None else {}
+        results = self.exp.processes.of_first(results)
         self.results = results
+        epoch = self.exp.epoch(state.step)
         best = state.best is not None and state.best.offer(results, state.step, epoch)
-        what = f"({predictions.counted}, {self._views(predictions)}){' best so far' if best else ''}"
         self.log.advance("training")
-        self.log.say(result_line(record, what=what))
-        if predictions.unscored:
-            names = [self.exp.val_set.source.name(index) for index in predictions.unscored]
-            self.log.say(f"not scored, as they cannot be read ({FILE_NAME}): {', '.join(names)}")
-        if best or state.best is None:
-            name = checkpoint.BEST if best else checkpoint.LAST
-            self._report(predictions, results, state, name)
+        if predictions is not None:
+            record: Record = {"mode": "val", "step": state.step, "epoch": epoch, **results}
+            record["time/eval"] = time.perf_counter() - start
+            self._board.write(record)
+            self._say_results(record, predictions, best=best)
+            if best or state.best is None:
+                self._report(predictions, results, state, checkpoint.BEST if best else checkpoint.LAST)
         return best
 
-    def _predict(self, state: TrainState) -> Predictions:
+    def _say_results(self, record: Record, predictions: Predictions, *, best: bool) -> None:
+        what = f"({predictions.counted}, {self._views(predictions)}){' best so far' if best else ''}"
+        self.log.say(result_line(record, what=what))
+        if predictions.unscored and self.exp.val_set is not None:
+            names = [self.exp.val_set.source.name(index) for index in predictions.unscored]
+            self.log.say(f"not scored, as they cannot be read ({FILE_NAME}): {', '.join(names)}")
+
+    def _predict(self, state: TrainState, stop: StopRequest) -> Predictions | None:
+        """The predictions of all processes; None in those that have handed theirs over to the first.
+
+        Raises:
+            Stopped: by a signal.
+        """
         exp, val_set = self.exp, self.exp.val_set
         assert val_set is not None
-        config = exp.config
+        config, processes = exp.config, exp.processes
+        order = InOrder(
+            len(val_set), config.data.eval_batch_size or config.data.batch_size,
+            rank=processes.rank, processes=processes.size,
+        )  # fmt: skip
         if self._val_loader is None:
-            order = InOrder(len(val_set), config.data.eval_batch_size or config.data.batch_size)
             self._val_loader = make_loader(
                 val_set, order, num_workers=config.data.num_workers, mp_context=config.data.mp_context,
                 device=exp.device, persistent=True, sample_timeout=config.data.sample_timeout,
             )  # fmt: skip
-        self._val_bad = self._val_bad or self.bad_samples(val_set, "val")
-        batches, name = batches_of(self._val_loader, self._val_bad), val_set.source.name
-        predictions = self.evaluator.predict(state.evaluated_model(), batches, name=name)
-        return replace(predictions, unscored=self._val_bad.unscored(predictions.ids.tolist()))
+        bad = self._val_bad = self._val_bad or self.bad_samples(val_set, "val")
+        batches, name = stop.between(batches_of(self._val_loader, bad), order.rounds), val_set.source.name
+        scored = self.evaluator.score(state.evaluated_model(), batches, name=name)
+        bad.settle()
+        parts = processes.gather(scored)
+        if not processes.first:
+            return None
+        predictions = self.evaluator.predictions(parts)
+        unscored = bad.unscored(predictions.ids.tolist())
+        assert unscored.keys() <= bad.errors.keys(), "a video that can be read was not scored"
+        return replace(predictions, unscored=unscored)
 
     def bad_samples(self, dataset: ClipDataset, split: str) -> BadSamples:
         """Who counts the samples of a split that cannot be made, and writes them into the run folder."""
-        fraction = self.exp.config.data.max_bad_fraction
-        return BadSamples(dataset, split=split, max_fraction=fraction, path=self.folder / FILE_NAME, say=self.log.say)
+        fraction, processes = self.exp.config.data.max_bad_fraction, self.exp.processes
+        return BadSamples(
+            dataset, split=split, max_fraction=fraction, path=self.folder / FILE_NAME, say=self.log.say,
+            exchange=None if processes.alone else processes.exchange, writes=processes.first,
+        )  # fmt: skip
 
     def _views(self, predictions: Predictions) -> str:
         return views_text(self.exp.config, "val", predictions.views)
@@ -175,7 +212,7 @@ class Outputs:
         )  # fmt: skip
 
     def save(self, state: TrainState, *, best: bool, periodic: bool) -> None:
-        """Write the checkpoint of this moment, under each of the names that it earned.
+        """Write the checkpoint of this moment, under each of the names that it earned. All processes must ask together.
 
         With checkpoint.background training goes on as soon as the state has been copied in memory.
 
@@ -190,6 +227,8 @@ class Outputs:
             "classes": exp.classes,
             "config": self._config,
         }
+        if not exp.processes.first:
+            return
         names = [options.name(state.step, exp.plan.steps_per_epoch), checkpoint.LAST] if periodic else []
         names += [checkpoint.BEST] if best else []
 

@@ -86,6 +86,8 @@ def check_repeats(config: Config, steps: int, say: Say) -> ReproReport:
     Raises:
         UserError: what any run would refuse; deterministic=true and an operation that cannot be.
     """
+    if config.dist.nproc > 1:
+        raise UserError(f"dist.nproc={config.dist.nproc}: the steps of one process are compared here; set nproc=1")
     nondeterministic = nondeterministic_operations(config)
     if config.deterministic and nondeterministic:
         raise UserError(

@@ -10,6 +10,7 @@ from vexp.config.differences import changes
 from vexp.config.load import to_plain
 from vexp.engine.experiment import Experiment
 from vexp.engine.run_dir import checkpoint_folder
+from vexp.engine.seed import seed_generators
 from vexp.engine.state import TrainState
 from vexp.errors import UserError
 from vexp.tracking.console import RunLog
@@ -48,10 +49,20 @@ def resume(exp: Experiment, state: TrainState, found: Path, log: RunLog) -> None
     _check_same_moment(exp, saved, str(found))
     settings = [f"optimizer.{change}" for change in state.load_state_dict(saved, str(found))]
     settings += changes(saved.get("config", {}), to_plain(config, targets=True), leave_out=TOLD_ELSEWHERE)
+    before, rank = len(saved["rng"]), exp.processes.rank
+    if config.diff_rank_seed and rank >= before:  # it was not there, and draws as it does from its start
+        seed_generators(config.seed + rank)
     log.say(f"resumed from {found} after step {state.step} (epoch {exp.epoch(state.step)})")
     for change in settings:
         log.say(f"changed since: {change}")
-    if state.step == exp.total_steps and config.resume == "auto":
+    if before != exp.processes.size:
+        log.say(
+            f"{before} processes before, {exp.processes.size} now: the same samples in every step, but sums are taken "
+            "in another order (the last bits), and dropout, blending, batch norm without dist.sync_bn see other parts"
+        )
+    if state.unmeasured:
+        log.say("its last evaluation was cut short and comes first")
+    elif state.step == exp.total_steps and config.resume == "auto":
         log.say("its training is complete: what is left is to write the results")
     elif state.step >= exp.total_steps:
         raise UserError(
@@ -80,15 +91,19 @@ def _check_same_moment(exp: Experiment, saved: dict[str, Any], source: str) -> N
     if "plan" not in saved:
         return
     plan, step = exp.plan.summary(), int(saved["step"])
+    processes, per_process = len(saved.get("rng", [0])), ""
+    if processes != exp.processes.size:
+        per_process = f" (it had {processes} processes, now {exp.processes.size}: data.batch_size is of each)"
     differing = ", ".join(f"{name} {old} -> {plan[name]}" for name, old in saved["plan"].items() if old != plan[name])
     if saved["plan"]["steps_per_epoch"] != plan["steps_per_epoch"]:
         raise UserError(
             f"{source}: the steps of an epoch are others now ({differing}), so step {step} would be another moment of "
-            "the training; put that back, or start a new run from its weights with init_from"
+            f"the training; put that back{per_process}, or start a new run from its weights with init_from"
         )
     if differing and step % plan["steps_per_epoch"]:
         raise UserError(
             f"{source}: was saved within an epoch, after step {step} of {plan['steps_per_epoch']} an epoch, and the "
-            f"samples of a step are others now ({differing}): some would be seen twice and some never; put that back, "
-            "go on from the checkpoint of an epoch's end, or start a new run from its weights with init_from"
+            f"samples of a step are others now ({differing}): some would be seen twice and some never; put that back"
+            f"{per_process}, go on from the checkpoint of an epoch's end, or start a new run from its weights with "
+            "init_from"
         )

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from vexp.atomic import remove_leftovers, write_text
 from vexp.config.load import to_plain
 from vexp.config.schema import Config
-from vexp.engine.experiment import Experiment, set_up
+from vexp.engine.distributed import (
+    Processes,
+    join,
+    lost_another,
+    parallel,
+    this_process,
+    with_sync_bn,
+)
+from vexp.engine.experiment import Experiment, pick_device, set_up
 from vexp.engine.faults import explain
 from vexp.engine.groups import make_optimizer, show_groups
 from vexp.engine.loop import train
 from vexp.engine.outputs import Outputs
 from vexp.engine.resume import resume, resumed_from
 from vexp.engine.run_dir import checkpoint_folder, hold, write_settings
-from vexp.engine.seed import set_global_switches
+from vexp.engine.seed import seed_generators, set_global_switches
 from vexp.engine.starting_weights import starting_model
 from vexp.engine.state import TrainState
 from vexp.engine.summary import conclude, introduce
@@ -44,7 +56,25 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
     Raises:
         UserError: anything that the user can mend; ``result.json`` then says "failed" and why.
     """
-    folder = Path(out_dir).absolute()
+    folder, processes = Path(out_dir).absolute(), this_process()
+    if not processes.alone:
+        config = replace(config, dist=replace(config.dist, nproc=processes.size))  # as config.yaml is to repeat it
+        processes = join(config.dist, pick_device(config.device, processes))
+    try:
+        result = _in_folder(config, folder, processes, overrides)
+    except Exception as error:
+        if not processes.alone and not processes.first_to_fail(f"process {processes.rank}: {error}"):
+            raise SystemExit(1) from error  # the first that failed tells the user
+        raise
+    processes.barrier()  # the first has written all
+    return result
+
+
+def _in_folder(config: Config, folder: Path, processes: Processes, overrides: Sequence[str]) -> dict[str, Any]:
+    """The run in its folder, which belongs to the process that writes."""
+    if not processes.first:
+        with RunLog(None) as log:
+            return _recorded(config, folder, log, processes, overrides)
     if config.resume is None and (folder / "metrics.jsonl").exists():
         raise UserError(f"{folder}: holds a run already; go on with it (resume=auto) or take another folder")
     try:
@@ -52,7 +82,7 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
         with hold(folder):
             write_settings(folder, to_plain(config, targets=True), overrides)
             with RunLog(folder / "log.txt") as log:
-                return _recorded(config, folder, log, overrides)
+                return _recorded(config, folder, log, processes, overrides)
     except OSError as error:  # the folder itself cannot be written
         told = explain(error, config, folder)
         if told is None:
@@ -60,13 +90,16 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
         raise told from error
 
 
-def _recorded(config: Config, folder: Path, log: RunLog, overrides: Sequence[str]) -> dict[str, Any]:
+def _recorded(
+    config: Config, folder: Path, log: RunLog, processes: Processes, overrides: Sequence[str]
+) -> dict[str, Any]:
     """The run with its end in ``result.json``, however it ends."""
     result: dict[str, Any] = {"status": "failed", "overrides": list(overrides)}
     try:
-        result |= _run(config, folder, log)
+        result |= _run(config, folder, log, processes)
     except BaseException as error:
-        told = error if isinstance(error, UserError) else explain(error, config, folder)
+        words = processes.why_lost() if lost_another(error) else None
+        told = error if isinstance(error, UserError) else UserError(words) if words else explain(error, config, folder)
         result["error"] = str(told) if told is not None else f"{type(error).__name__}: {error}"
         if told is not error:
             log.note(traceback.format_exc())
@@ -75,8 +108,9 @@ def _recorded(config: Config, folder: Path, log: RunLog, overrides: Sequence[str
             raise
         raise told from error
     finally:
-        with suppress(OSError):  # of a full disk: what ended the run is told all the same
-            write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+        if processes.first:
+            with suppress(OSError):  # of a full disk: what ended the run is told all the same
+                write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -87,42 +121,58 @@ def _let_go(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _run(config: Config, folder: Path, log: RunLog) -> dict[str, Any]:
+def _run(config: Config, folder: Path, log: RunLog, processes: Processes) -> dict[str, Any]:
     begin = time.perf_counter()
     set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
     config.backend.set_switches()
     log.say(f"run folder {folder}")
-    for place in (folder, checkpoint_folder(config, folder)):
-        for name in remove_leftovers(place):
-            log.say(f"removed {place / name}, which a killed run had begun to write")
-    exp = set_up(config)
-    resumed = resumed_from(exp, folder, log)
-    model = starting_model(config, exp.classes, log.say, fresh=resumed is None)
-    model = config.backend.prepare(model, exp.device)
+    if not processes.alone:
+        ids = processes.gather(f"{os.getpid()} on {platform.node()}")
+        log.say(f"processes: {', '.join(ids)}")
+    if processes.first:
+        for place in (folder, checkpoint_folder(config, folder)):
+            for name in remove_leftovers(place):
+                log.say(f"removed {place / name}, which a killed run had begun to write")
+    exp = set_up(config, processes)
+    if exp.device.type == "cuda":
+        torch.cuda.set_device(exp.device.index or 0)  # the generator of this GPU is the one that a checkpoint holds
+    resumed = processes.of_first(resumed_from(exp, folder, log) if processes.first else None)
+    with processes.one_first():
+        model = starting_model(config, exp.classes, log.say, fresh=resumed is None)
+    model = config.backend.prepare(with_sync_bn(model, config.dist, processes, exp.device), exp.device)
+    if config.diff_rank_seed and processes.rank:
+        seed_generators(config.seed + processes.rank)
     state = new_state(exp, model)
     if resumed is not None:
         resume(exp, state, resumed, log)
     introduce(exp, model, log)
-    show_groups(exp, state.optimizer, model, folder, log)
-    again = config.eval.before_training(state.step, exp.plan.steps_per_epoch)
-    cut_after(folder / "metrics.jsonl", state.step, evaluated_again=again)
+    if processes.first:
+        show_groups(exp, state.optimizer, model, folder, log)
+        again = state.unmeasured or config.eval.before_training(state.step, exp.plan.steps_per_epoch)
+        cut_after(folder / "metrics.jsonl", state.step, evaluated_again=again)
     with Outputs(exp, folder, log, first_step=state.step + 1) as out:
-        out.mend(state)
+        if processes.first:
+            out.mend(state)
         ended = train(exp, state, out)
-    out.draw()
+    if processes.first:
+        out.draw()
     return conclude(exp, state, out, ended, time.perf_counter() - begin)
 
 
 def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     """The state at step 0."""
-    config = exp.config
+    config, processes = exp.config, exp.processes
     return TrainState(
         model=model,
         optimizer=make_optimizer(exp, model),
         scaler=config.amp.scaler(exp.device),
         ema=config.ema.build(model),
-        meter=Meter(config.log.interval, reset=config.log.reset_flag),
+        meter=Meter(
+            config.log.interval, reset=config.log.reset_flag, over_processes=None if processes.alone else processes.mean
+        ),
         best=_best(exp),
+        processes=processes,
+        parallel=None if processes.alone else parallel(model, config.dist, exp.device),
     )
 
 

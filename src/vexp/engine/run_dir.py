@@ -26,11 +26,18 @@ _PACKAGES = ("vexp", "torch", "torchvision", "numpy", "av", "opencv-python-headl
 def make_run_dir(parent: Path, name: str | None = None) -> Path:
     """A new folder below ``parent``, called ``name`` or by the time; with a number behind it where that is taken.
 
-    ``mkdir`` itself decides who owns a name, so two runs that start in the same second get a folder each.
+    ``mkdir`` itself decides who owns a name, so two runs that start in the same second get a folder each. Processes
+    that torchrun has started get one together.
 
     Raises:
         UserError: the folder cannot be made.
     """
+    from vexp.engine.distributed import made_by_first
+
+    return made_by_first(lambda: _make_run_dir(parent, name))
+
+
+def _make_run_dir(parent: Path, name: str | None) -> Path:
     wanted = name or time.strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1, 1000):
         folder = parent / (wanted if attempt == 1 else f"{wanted}-{attempt}")

@@ -18,9 +18,7 @@ def set_global_switches(*, seed: int, deterministic: bool, cudnn_benchmark: bool
 
     Samples do not depend on these generators (see ``vexp.data.dataset``); initial weights and dropout do.
     """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)  # every CUDA device, too
+    seed_generators(seed)
     torch.backends.cudnn.benchmark = cudnn_benchmark
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
@@ -28,8 +26,15 @@ def set_global_switches(*, seed: int, deterministic: bool, cudnn_benchmark: bool
     torch.use_deterministic_algorithms(deterministic)
 
 
+def seed_generators(seed: int) -> None:
+    """Python's, NumPy's and torch's."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)  # every CUDA device, too
+
+
 def rng_state() -> dict[str, Any]:
-    """The state of all global generators, as tensors and plain values."""
+    """The state of all global generators, as tensors and plain values. Of GPUs that of the one in use."""
     numpy_state = np.random.get_state(legacy=False)
     return {
         "python": random.getstate(),
@@ -40,12 +45,12 @@ def rng_state() -> dict[str, Any]:
             "gauss": float(numpy_state["gauss"]),
         },
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put the generators back. A state of other CUDA devices than these is left out."""
+    """Put the generators back. A state of a GPU is left out where there is none."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     saved = state["numpy"]
@@ -58,5 +63,5 @@ def set_rng_state(state: dict[str, Any]) -> None:
         }
     )
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state(state["cuda"][0])

@@ -105,7 +105,7 @@ def _first_batch(exp: Experiment, split: Split, say: Callable[[str], None]) -> t
     data, dataset = exp.config.data, split.dataset
     bad = BadSamples(dataset, split=split.name, max_fraction=1.0, path=None, say=say)
     if split.name == "train":
-        keys = next(iter(training_order(exp, 0, 1)))
+        keys = next(iter(training_order(exp, 0, 1, rank=exp.processes.rank)))
         return next(training_batches(exp, 0, bad, steps=1)), keys
     size = data.eval_batch_size or data.batch_size
     order = InOrder(min(size, len(dataset)), size)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from vexp.engine.distributed import ALONE, Processes
 from vexp.engine.seed import rng_state, set_rng_state
 from vexp.errors import UserError
 from vexp.evaluation.best import Best
@@ -20,7 +21,8 @@ _MOST_CHANGES = 8  # lines about settings that changed since a checkpoint
 @dataclass(slots=True)
 class TrainState:
     """``step`` counts completed optimizer steps and is the only clock. Of these had no update: ``skipped``, as fp16
-    overflowed, and ``nonfinite``, as loss or gradient was not finite. ``without_gradient`` has been named already."""
+    overflowed, and ``nonfinite``, as loss or gradient was not finite. ``without_gradient`` has been named already.
+    ``unmeasured``: the evaluation that is due after ``step`` was cut short, and comes first when the run goes on."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -31,7 +33,15 @@ class TrainState:
     step: int = 0
     skipped: int = 0
     nonfinite: int = 0
+    unmeasured: bool = False
     without_gradient: set[str] = field(default_factory=set)
+    processes: Processes = ALONE
+    parallel: nn.Module | None = None
+
+    @property
+    def trained(self) -> nn.Module:
+        """What training calls: ``model``, or the wrapper that exchanges its gradients between ``processes``."""
+        return self.model if self.parallel is None else self.parallel
 
     def evaluated_model(self) -> nn.Module:
         """The weights that are evaluated: the average where there is one."""
@@ -43,7 +53,7 @@ class TrainState:
         return self.best is not None and self.best.exhausted
 
     def state_dict(self, *, resumable: bool) -> dict[str, Any]:
-        """Tensors and plain containers. Without ``resumable``: weights only."""
+        """Tensors and plain containers. Without ``resumable``: weights only. All processes must ask together."""
         state: dict[str, Any] = {"step": self.step, "model": self.model.state_dict()}
         if self.ema is not None:
             state["ema"] = self.ema.state_dict()
@@ -57,7 +67,8 @@ class TrainState:
                 "meter": self.meter.state_dict(),
                 "skipped": self.skipped,
                 "nonfinite": self.nonfinite,
-                "rng": rng_state(),
+                "unmeasured": self.unmeasured,
+                "rng": self.processes.gather(rng_state()),  # by rank
             }
         return state
 
@@ -96,7 +107,9 @@ class TrainState:
         if self.best is not None and "best" in state:
             self.best.load_state_dict(state["best"])
         self.step, self.skipped, self.nonfinite = state["step"], state["skipped"], state["nonfinite"]
-        set_rng_state(state["rng"])
+        self.unmeasured = state.get("unmeasured", False)
+        rng, rank = state["rng"], self.processes.rank
+        set_rng_state(rng[rank] if rank < len(rng) else rng[0])
         return changes
 
     def _saved_groups(self, state: dict[str, Any], source: str) -> list[dict[str, Any]]:

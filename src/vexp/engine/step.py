@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ Values = dict[str, Any]  # what Meter.add takes: floats, and what is still on th
 def train_step(
     exp: Experiment, state: TrainState, batches: Iterator[Batch], sizes: Sequence[int], say: Callable[[str], None]
 ) -> Values:
-    """Take one step over batches of ``sizes``; what is logged of it. ``state.step`` is the caller's to move on."""
+    """Take one step over batches of ``sizes``, of all processes together; what is logged of it. ``state.step`` is the
+    caller's to move on."""
     begin = time.perf_counter()
     grad, optimizer = exp.config.grad, state.optimizer
     guarded = grad.max_nonfinite_steps > 0
@@ -32,7 +34,7 @@ def train_step(
     grad_norm = grad.clip_(optimizer)
     if grad_norm is not None:
         values["grad_norm"] = grad_norm
-    if guarded and not _finite(state, values):
+    if guarded and not _finite(exp, state, values):
         values = _leave_out(exp, state, values, buffers, say)
     else:
         update_weights(exp, state)
@@ -42,12 +44,18 @@ def train_step(
 
 
 def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[Batch], sizes: Sequence[int]) -> Values:
-    """Forward and backward over the batches of a step; the gradients are those of the mean over all its samples."""
-    config, device = exp.config, exp.device
+    """Forward and backward over the batches of a step; the gradients are those of the mean over all its samples.
+
+    Of several processes each has a part of every batch. Their gradients are averaged, hence the weight of its loss: its
+    share of the step's samples times the number of processes, 1 where all have as many.
+    """
+    config, device, processes = exp.config, exp.device, exp.processes
     channels_last = config.backend.channels_last_on(device)
-    samples = sum(sizes)
+    samples, seen = sum(sizes), 0
     waited, losses, top1 = 0.0, [], TopOne()
-    for size in sizes:
+    for number, size in enumerate(sizes, 1):
+        own = exp.plan.own(size, processes.rank)  # 0: its one sample must not count
+        seen += own
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
@@ -57,18 +65,27 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         if views > 1:
             labels = labels.repeat_interleave(views, dim=0)
         frames, targets = config.blending.apply(frames, labels, len(exp.classes))
-        with config.amp.autocast(device):
-            logits = state.model(frames)
-            loss = exp.criterion(logits, targets)
-        if size != samples:
-            loss = loss * (size / samples)  # also where the last batch is smaller
-        state.scaler.scale(loss).backward()
+        with _exchange(state, last=number == len(sizes)):
+            with config.amp.autocast(device):
+                logits = state.trained(frames)
+                loss = exp.criterion(logits, targets)
+            if own * processes.size != samples:
+                loss = loss * (own * processes.size / samples)  # also where the last batch is smaller
+            state.scaler.scale(loss).backward()
         losses.append(loss.detach())
-        if labels.ndim == 1:  # of several labels a video none is the right one
+        if labels.ndim == 1 and own:  # of several labels a video none is the right one
             top1.logits.append(logits.detach())
             top1.labels.append(labels)
-    accuracy = {"top1_acc": top1} if top1.labels else {}
+    top1.weight = seen * processes.size / samples
+    accuracy = {"top1_acc": top1 if top1.labels else 0.0} if labels.ndim == 1 else {}
     return {"loss": _total(losses), **accuracy, "time/data": waited}
+
+
+def _exchange(state: TrainState, *, last: bool) -> AbstractContextManager[Any]:
+    """The gradients of a step go to the other processes once, with its last batch."""
+    if state.parallel is None or last:
+        return nullcontext()
+    return state.parallel.no_sync()  # type: ignore[no-any-return, operator]
 
 
 def update_weights(exp: Experiment, state: TrainState) -> None:
@@ -80,18 +97,21 @@ def update_weights(exp: Experiment, state: TrainState) -> None:
     state.skipped += scaler.get_scale() < before  # an overflow: the step was left out and the scale lowered
     if loss_scale is not None:
         scaler.update(loss_scale)
+    exp.processes.share_running_statistics(state.model)
     if state.ema is not None:
         state.ema.update_parameters(state.model)
 
 
-def _finite(state: TrainState, values: Values) -> bool:
-    """Whether the step may be taken. An fp16 gradient that overflows is the scaler's business, its loss is not."""
+def _finite(exp: Experiment, state: TrainState, values: Values) -> bool:
+    """Whether the step may be taken, in every process. An fp16 gradient that overflows is the scaler's business, its
+    loss is not."""
     checked = [values["loss"]]
     if not state.scaler.is_enabled():
         gradients = [p.grad for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = values.get("grad_norm")
         checked += [norm] if norm is not None else torch._foreach_norm(gradients, float("inf"))
-    return bool(torch.stack([value.detach().float() for value in checked]).isfinite().all())
+    finite = bool(torch.stack([value.detach().float() for value in checked]).isfinite().all())
+    return exp.processes.largest(not finite) == [0]
 
 
 def _leave_out(

@@ -32,9 +32,11 @@ def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
         f"{config.amp.dtype} on {exp.device}"
     )
     size = min(plan.samples_per_step, len(exp.train_set))
-    accumulated = f" ({config.data.batch_size} x {config.grad.accumulate})" if config.grad.accumulate > 1 else ""
+    accumulated = f" x {config.grad.accumulate}" * (config.grad.accumulate > 1)
+    shared = f" x {plan.processes} processes" * (plan.processes > 1)
+    factors = f" ({config.data.batch_size}{accumulated}{shared})" if accumulated or shared else ""
     log.say(
-        f"steps: {exp.total_steps} of {size} samples{accumulated}, {plan.steps_per_epoch} an epoch; "
+        f"steps: {exp.total_steps} of {size} samples{factors}, {plan.steps_per_epoch} an epoch; "
         f"{type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}, seed {config.seed}"
     )
     weights = getattr(config.loss, "class_weights", None)

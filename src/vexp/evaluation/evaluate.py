@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from vexp.data.batch import Batch
@@ -15,6 +17,18 @@ from vexp.evaluation.options import Eval
 from vexp.evaluation.predictions import Predictions
 from vexp.evaluation.views import reduce_views
 from vexp.optim.amp import Amp
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a net said about some videos of a split: ``Predictions`` in parts that go together. A list entry a batch."""
+
+    ids: list[torch.Tensor]
+    labels: list[torch.Tensor]
+    scores: list[NDArray[np.float64]]
+    mean_logits: list[torch.Tensor]
+    view_logits: list[NDArray[np.float32]]
+    views: int
 
 
 class Evaluator:
@@ -46,44 +60,70 @@ class Evaluator:
         self.max_views = options.max_views_per_forward
 
     def predict(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> Predictions:
+        """``score`` and ``predictions`` in one, for a process of its own."""
+        return self.predictions([self.score(model, batches, name=name)])
+
+    def score(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> Scored:
         """Run ``model`` in eval mode over ``batches``. Every module is left in the mode it was in.
 
         Scores, and what is measured on them, do not depend on how videos are batched and views divided into forward
         passes, as far as the net's logits do not. (A library may choose another algorithm for another batch size, and
-        move the last bits of a logit: 1e-5 of it.) The loss is taken of all videos at once, so that no batch counts
-        more.
+        move the last bits of a logit: 1e-5 of it.)
 
         Raises:
-            UserError: logits that are not finite, with the ``name`` of the video; a view that does not fit into memory;
-                nothing to score.
+            UserError: logits that are not finite, with the ``name`` of the video; a view that does not fit into memory.
         """
         modes = {module: module.training for module in model.modules()}
         model.eval()
-        ids, labels, scores, mean_logits, view_logits, views = [], [], [], [], [], 0
+        done, views = Scored([], [], [], [], [], 0), 0
         try:
             with torch.no_grad():
                 for batch in batches:
                     views = batch.views
                     logits = self._logits(model, batch.to(self.device)).cpu()
                     self._refuse_not_finite(logits, batch, name)
-                    ids.append(batch.ids)
-                    labels.append(batch.labels)
-                    mean_logits.append(logits.mean(1))
+                    done.ids.append(batch.ids)
+                    done.labels.append(batch.labels)
+                    done.mean_logits.append(logits.mean(1))
                     multi_label = batch.labels.ndim == 2
-                    scores.append(reduce_views(logits.numpy(), self.options.view_reduction, multi_label=multi_label))
+                    done.scores.append(
+                        reduce_views(logits.numpy(), self.options.view_reduction, multi_label=multi_label)
+                    )
                     if self.options.save_view_logits:
-                        view_logits.append(logits.numpy())
-                if not labels:
-                    raise UserError("evaluation: not one video of the split can be read")
-                all_labels = torch.cat(labels)
-                loss = self.criterion.to("cpu")(torch.cat(mean_logits), all_labels)
+                        done.view_logits.append(logits.numpy())
         finally:
-            self.criterion.to(self.device)
             for module, training in modes.items():
                 module.training = training
+        return replace(done, views=views)
+
+    def predictions(self, parts: Sequence[Scored]) -> Predictions:
+        """Of several processes' parts, by the number of the video: as if one had scored them all.
+
+        The loss is taken of all videos at once, so that no batch counts more.
+
+        Raises:
+            UserError: nothing to score.
+        """
+        ids = [batch for part in parts for batch in part.ids]
+        if not ids:
+            raise UserError("evaluation: not one video of the split can be read")
+        all_ids = torch.cat(ids)
+        order = torch.argsort(all_ids)
+        assert bool((all_ids[order].diff() > 0).all()), "a video was scored twice"
+        labels = torch.cat([batch for part in parts for batch in part.labels])[order]
+        mean_logits = torch.cat([batch for part in parts for batch in part.mean_logits])[order]
+        try:
+            with torch.no_grad():
+                loss = self.criterion.to("cpu")(mean_logits, labels)
+        finally:
+            self.criterion.to(self.device)
+        by_id = order.numpy()
+        view_logits = [batch for part in parts for batch in part.view_logits]
         return Predictions(
-            torch.cat(ids).numpy(), all_labels.numpy(), np.concatenate(scores), float(loss), views,
-            np.concatenate(view_logits) if view_logits else None,
+            all_ids[order].numpy(), labels.numpy(),
+            np.concatenate([batch for part in parts for batch in part.scores])[by_id],
+            float(loss), max(part.views for part in parts),
+            np.concatenate(view_logits)[by_id] if view_logits else None,
         )  # fmt: skip
 
     def _logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:

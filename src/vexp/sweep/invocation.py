@@ -129,7 +129,7 @@ class Invocation:
                     initial_job_idx=len(self.cells) - len(cells),
                 )
             except Exception as error:  # of the launcher itself: a process that was killed, no Slurm
-                if not stop.requested:
+                if not stop.noted:
                     print(f"vexp: the launcher ended: {type(error).__name__}: {error}", file=sys.stderr)
             finally:
                 del os.environ[LAUNCHER_VARIABLE]

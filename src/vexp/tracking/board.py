@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,21 @@ class Board:
     """Gives every record to every sink."""
 
     def __init__(
-        self, folder: Path, options: Log, say: Callable[[str], None], *, first_step: int, config: dict[str, Any]
+        self, folder: Path | None, options: Log, say: Callable[[str], None], *, first_step: int, config: dict[str, Any]
     ) -> None:
         """Args:
-        folder: of the run; its metrics.jsonl has been cut to what came before ``first_step``.
+        folder: of the run; its metrics.jsonl has been cut to what came before ``first_step``. None: every record is
+            dropped, as another process writes them.
         options: which sinks there are.
         say: tells the user of a sink that failed.
         first_step: the first that this process trains.
         config: the whole configuration in plain containers, for sinks that show it.
         """
         self._say = say
-        self._record = JsonLines(folder / "metrics.jsonl")
+        self._record = JsonLines(Path(os.devnull) if folder is None else folder / "metrics.jsonl")
         self._views: dict[str, Sink] = {}
+        if folder is None:
+            return
         earlier = read_records(folder / "metrics.jsonl")
         if options.tensorboard:
             self._open("tensorboard", lambda: TensorBoard(folder / "tensorboard", first_step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -17,16 +18,20 @@ _FIRST = ("loss", "top1_acc")
 class RunLog:
     """Lines to the terminal and to log.txt; with ``start_progress`` a live bar where the output is a terminal.
 
-    A log.txt that cannot be written is said once; it never ends a run.
+    A log.txt that cannot be written is said once; it never ends a run. Without a path nothing is said at all: of
+    several processes that share a run one speaks.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        self._silent = path is None
         self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # text as it is
-        self._file = path.open("ab", buffering=0)
+        self._file = (path or Path(os.devnull)).open("ab", buffering=0)
         self._broken = False
         self._progress: Progress | None = None
 
     def say(self, text: str) -> None:
+        if self._silent:
+            return
         stamped = f"{time.strftime('%H:%M:%S')} {text}"
         if self._progress is None:
             print(stamped, flush=True)  # rich takes a millisecond for it
@@ -55,7 +60,7 @@ class RunLog:
 
     def start_progress(self, done: int, total: int) -> None:
         """A live line with the steps done and the time left; nothing where the output is no terminal."""
-        if not self.console.is_terminal:
+        if self._silent or not self.console.is_terminal:
             return
         columns = (
             TextColumn("{task.description}"),
