@@ -266,7 +266,6 @@ TRAPS = [
     ("v0/lr_one_cycle", 3, "optimizer_config=None trains nothing"),
     ("v0/timesformer", 30, "custom_keys '.backbone.cls_token' fits no parameter"),
     ("v0/x3d", None, "test samples 16 frames, 5 apart, training 8 frames, 8 apart"),
-    ("v0/tsn_r50_320p", None, "optical flow: the nets here take three channels"),
 ]
 
 

@@ -65,8 +65,8 @@ def set_up(config: Config, processes: Processes = ALONE, *, prepare: bool = True
     channels = getattr(config.model, "channels", None)
     if for_net and channels is not None and channels != len(config.img_norm.mean):
         raise UserError(
-            f"model: {type(config.model).__name__} takes frames of {channels} channels, img_norm.mean has "
-            f"{len(config.img_norm.mean)} values; optical flow needs a net of one's own (plugins=) with channels = 2"
+            f"model.channels={channels}: img_norm.mean has {len(config.img_norm.mean)} values; RGB needs "
+            "model.channels=3 and three values (img_norm=kinetics), optical flow needs 2 and img_norm=flow"
         )
     device = pick_device(config.device, processes)
     if prepare:

@@ -102,14 +102,14 @@ def write_net(model: nn.Module, shape: list[int], path: Path, *, form: str) -> P
 
 
 def input_shape(config: Config, split: str) -> list[int]:
-    """[3, T, H, W] of a clip that the pipeline makes.
+    """[C, T, H, W] of a clip that the pipeline makes.
 
     Raises:
         UserError: it depends on the video.
     """
     shapes = set()
     for height, width in _FRAME_SIZES:
-        reader = ArrayReader(np.zeros((2, height, width, 3), np.uint8))
+        reader = ArrayReader(np.zeros((2, height, width, len(config.img_norm.mean)), np.uint8))
         clips = make_clips(reader, config.pipeline.of(split), np.random.default_rng(0), lazy=config.pipeline.lazy)
         shapes.add(clips.frames.shape[1:])
     if len(shapes) > 1:

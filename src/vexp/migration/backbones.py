@@ -91,7 +91,7 @@ _COMMON: dict[str, Rule] = {
     "norm_eval": To("norm_eval"),
     "partial_bn": To("partial_bn"),
     "frozen_stages": _frozen,
-    "in_channels": Same(3, "nets here take RGB; one for optical flow is your own (plugins=) with channels = 2"),
+    "in_channels": Same(3, "mmaction2 stacks the flow of several frames as an image; here each has its x and y alone"),
     "norm_cfg": Drop(_LAYERS),
     "conv_cfg": Drop(_LAYERS),
     "act_cfg": Drop(_LAYERS),

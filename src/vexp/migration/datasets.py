@@ -108,10 +108,7 @@ def _modality(draft: Draft, node: Node) -> None:
     else:
         raise ValueError("optical flow is read from raw frames: data=raw_frames data.modality=Flow")
     if modality == "Flow":
-        draft.trap(node, (
-            "optical flow: the nets here take three channels; before it trains, name one of your own with channels = 2 "
-            "(plugins=[...] model=...)"
-        ))  # fmt: skip
+        draft.imply("model.channels", 2, "optical flow: x and y")
 
 
 def multi_class(draft: Draft, node: Node, prefix: str) -> None:

@@ -155,6 +155,6 @@ def inflate(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Ten
         given = state.get(name)
         if given is not None and given.ndim == 4 and wanted.ndim == 5:
             frames = wanted.shape[2]
-            if given.shape == (*wanted.shape[:2], *wanted.shape[3:]):
+            if (given.shape[0], *given.shape[2:]) == (wanted.shape[0], *wanted.shape[3:]):
                 state[name] = given.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
     return state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from vexp.errors import UserError
 from vexp.fields import Checked, option
@@ -22,11 +22,11 @@ def _multiple_of_eight(value: int) -> str | None:
 
 @dataclass(kw_only=True, slots=True)
 class Model(Checked, ABC):
-    """What every option has: an option of one's own is a subclass with ``net``; ``channels``: of the frames it takes,
-    2 for optical flow."""
+    """What every option has: an option of one's own is a subclass with ``net``."""
 
-    channels: ClassVar[int] = 3
-
+    channels: int = option(
+        3, "values of each pixel that the net takes: 3 for RGB, 2 for optical flow (x, y)", ge=2, le=3
+    )
     init: Any = option(
         None,
         "values to begin with, by layer: {type: Normal, std: 0.01, layer: Linear}, or a list",
@@ -51,10 +51,10 @@ class Model(Checked, ABC):
 
     @abstractmethod
     def net(self, num_classes: int) -> nn.Module:
-        """The untrained net, its classifier as wide as the data has classes."""
+        """The untrained net for RGB frames, its classifier as wide as the data has classes."""
 
     def build(self, num_classes: int, *, pretrained: bool = True, tell: Callable[[Any], object] = print) -> nn.Module:
-        """The net that a run starts from: ``net``, then ``init``, then ``weights``, then what is frozen.
+        """The net that a run starts from: ``net`` for its ``channels``, ``init``, ``weights``, then what is frozen.
 
         Args:
             num_classes: width of the classifier.
@@ -65,15 +65,24 @@ class Model(Checked, ABC):
             UserError: weights that do not fit, a part to be frozen that is not there, or nothing left to train.
         """
         from vexp.model.freeze import freeze
+        from vexp.model.stem import RGB, take_channels
 
         net = self.net(num_classes)
-        net.__dict__["adapt_weights"] = self.adapt  # for load_checkpoint, which is given the net alone
+        if self.channels != RGB:
+            take_channels(net, self.channels)
+        net.__dict__["adapt_weights"] = self._adapted  # for load_checkpoint, which is given the net alone
         if pretrained and self.init is not None:
             initialize(net, self.init, tell=tell)
         if pretrained and self.weights.path is not None:
             self.weights.load(net, self.weights.path, tell)
         freeze(net, self.freeze, norm_eval=self.norm_eval, partial_bn=self.partial_bn)
         return net
+
+    def _adapted(self, tensors: Mapping[str, Tensor], net: nn.Module) -> Mapping[str, Tensor]:
+        from vexp.model.stem import RGB, averaged_over_rgb
+
+        adapted = self.adapt(tensors, net)
+        return adapted if self.channels == RGB else averaged_over_rgb(adapted, net)
 
 
 @dataclass(kw_only=True, slots=True)
