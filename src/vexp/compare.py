@@ -34,7 +34,7 @@ from vexp.comparison.tables import (
     states,
 )
 from vexp.comparison.verdict import verdict
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import asks_for_help, run_door, take_options
 from vexp.config.messages import ConfigError, explain_value, near
 from vexp.config.origin import Origins
 from vexp.errors import UserError
@@ -46,11 +46,11 @@ _WIDTH = 132  # characters: on a narrower terminal lines wrap, but none is cut
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main)
 
 
 def _main() -> None:
-    if {"-h", "--help"} & set(sys.argv[1:]):
+    if asks_for_help():
         fields = [(f.name, f.metadata["doc"]) for f in dataclasses.fields(Compare)]
         print(__doc__, *(f"  {name:8} {doc}" for name, doc in fields), sep="\n")
         return

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import run_door, take_options
 from vexp.config.compose import compose
 from vexp.config.load import to_plain
 from vexp.config.messages import ConfigError
@@ -27,14 +27,11 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
     argv = sys.argv[1:]
-    if {"-h", "--help"} & set(argv):
-        print(__doc__)
-        return
     if len(argv) < 2:
         raise ConfigError("name what to convert and the file to write: python -m vexp.convert IN OUT [model=...]")
     source, out, *rest = argv

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import run_door, take_options
 from vexp.config.compose import Saved, compose
 from vexp.config.load import to_plain
 from vexp.config.messages import ConfigError, near
@@ -31,14 +31,11 @@ _OPTIONS = {"run": None, "rescore": None, "split": "val", "checkpoint": None, "o
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
     options, words = take_options(sys.argv[1:], _OPTIONS)
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return
     split = options["split"] or "val"
     if split not in SPLITS:
         raise ConfigError(f"split={split}: must be one of {', '.join(SPLITS)} (command line){near(split, SPLITS)}")

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import run_door, take_options
 from vexp.config.compose import Saved, read_saved, trace
 from vexp.config.former_names import PROGRAMS, former_names
 from vexp.config.keys import Key, config_keys, parts_of, related, summary, written_as
@@ -40,14 +40,11 @@ _UNCUT = 10_000  # characters a line where the output is no terminal
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
     options, words = take_options(sys.argv[1:], {"run": None})
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return
     names = [word for word in words if "=" not in word and not word.startswith("~")]
     config, origins = trace([word for word in words if word not in names], saved=_saved(options["run"]))
     page = _Page(config, origins)

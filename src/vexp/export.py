@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import run_door, take_options
 from vexp.config.messages import ConfigError, near
 from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
 from vexp.engine.threads import let_waiting_threads_sleep
@@ -20,13 +20,10 @@ _ALLOWED = {"format": ("onnx", "torch"), "split": ("val", "test")}
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return
     names = {"run": None, "format": "onnx", "out": None, "checkpoint": None, "split": "val"}
     options, words = take_options(sys.argv[1:], names)
     if options["run"] is None:

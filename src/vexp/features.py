@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import sys
 
-from vexp.config.command_line import report_faults
+from vexp.config.command_line import run_door
 from vexp.config.door_options import input_options
 from vexp.config.messages import ConfigError
 from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
@@ -19,13 +19,10 @@ from vexp.engine.threads import let_waiting_threads_sleep
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return
     options, words = input_options("features", sys.argv[1:])
     path = checkpoint_of(options.run, options.checkpoint)
     let_waiting_threads_sleep()

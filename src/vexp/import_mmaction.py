@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from vexp import atomic
-from vexp.config.command_line import group_options, report_faults, take_options
+from vexp.config.command_line import group_options, run_door, take_options
 from vexp.config.compose import compose
 from vexp.config.messages import ConfigError, near
 from vexp.config.option_values import option_values
@@ -32,14 +32,11 @@ from vexp.migration.source import Source, read_config
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
     argv = sys.argv[1:]
-    if {"-h", "--help"} & set(argv):
-        print(__doc__)
-        return
     options, words = take_options(argv, {"out": "my_conf", "name": None, "model": None})
     if len(words) != 1:
         raise ConfigError("name one config: python -m vexp.import_mmaction CONFIG.py [out=FOLDER] [name=NAME]")

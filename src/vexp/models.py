@@ -13,7 +13,7 @@ from functools import cache
 from rich.console import Console
 from rich.table import Table
 
-from vexp.config.command_line import report_faults
+from vexp.config.command_line import run_door
 from vexp.config.messages import ConfigError, near
 from vexp.model.catalogue import CATALOGUE, Clip
 from vexp.model.size import Size, measure
@@ -24,14 +24,11 @@ Measure = Callable[[str, Clip], Size]
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
     words = sys.argv[1:]
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return
     for word in words:
         if word not in CATALOGUE:
             raise ConfigError(f"{word}: no such net (command line){near(word, list(CATALOGUE))}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vexp.config.command_line import flag_dirs, report_faults, split_flags, take_options
+from vexp.config.command_line import flag_dirs, run_door, split_flags, take_options
 from vexp.config.compose import compose
 from vexp.engine.threads import let_waiting_threads_sleep
 from vexp.errors import UserError
@@ -21,15 +21,12 @@ from vexp.errors import UserError
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
     flags, words = split_flags(sys.argv[1:])
     options, words = take_options(words, {"png": None, "out": None})
-    if {"-h", "--help"} & set(flags):
-        print(__doc__)
-        return
     config = compose(words, config_dirs=flag_dirs(flags))
     config.data.check_files()
     let_waiting_threads_sleep()

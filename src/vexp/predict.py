@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import run_door, take_options
 from vexp.config.door_options import InputOptions, input_options
 from vexp.config.messages import ConfigError
 from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
@@ -32,13 +32,10 @@ _ROWS_SHOWN = 20  # of the contact sheet and the terminal
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return
     own, words = take_options(sys.argv[1:], {"topk": "5"})
     options, words = input_options("predict", words)
     if not str(own["topk"]).isdecimal() or own["topk"] == "0":

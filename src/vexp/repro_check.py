@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import run_door, take_options
 from vexp.config.compose import compose
 from vexp.config.messages import ConfigError
 from vexp.engine.threads import let_waiting_threads_sleep
@@ -21,14 +21,11 @@ from vexp.engine.threads import let_waiting_threads_sleep
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
     options, words = take_options(sys.argv[1:], {"steps": "5"})
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return
     steps = str(options["steps"])
     if not steps.isdecimal() or int(steps) < 1:
         raise ConfigError(f"steps={steps}: must be a number >= 1 (command line)")

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from vexp.config.command_line import report_faults, take_options
+from vexp.config.command_line import run_door, take_options
 from vexp.config.compose import compose
 from vexp.config.messages import ConfigError, near
 from vexp.data.split_options import SPLITS
@@ -34,11 +34,11 @@ _MOST = {"draws": 12, "videos": 12, "samples": 16}
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main, __doc__)
 
 
 def _main() -> None:
-    if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv[1:]):
+    if not sys.argv[1:]:
         print(__doc__)
         return
     subject, *words = sys.argv[1:]

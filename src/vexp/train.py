@@ -22,10 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from vexp.config.command_line import (
     as_typed,
+    asks_for_help,
     groups_text,
     leave,
     normalize,
-    report_faults,
+    run_door,
     search_folders,
     search_path_words,
     split_flags,
@@ -53,7 +54,7 @@ def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> d
 
 def main() -> None:
     """The command line."""
-    report_faults(_main)
+    run_door(_main)
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class _Door:
 
 
 def _main() -> None:
-    if {"-h", "--help"} & set(sys.argv[1:]):
+    if asks_for_help():
         print(__doc__)
         print(
             f"Groups and their options; any value below a group can be set, too (--cfg job shows all):\n{groups_text()}"

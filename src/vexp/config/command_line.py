@@ -142,11 +142,14 @@ def take_options(words: Sequence[str], names: Mapping[str, str | None]) -> tuple
     return own, rest
 
 
-def report_faults(door: Callable[[], Any]) -> None:
+def run_door(door: Callable[[], Any], about: str | None = None) -> None:
     """Run a door: what a user can mend is said in a few lines with exit status 2, without a traceback.
 
-    With HYDRA_FULL_ERROR=1 the exceptions come through.
+    With HYDRA_FULL_ERROR=1 the exceptions come through. With ``about``, ``--help`` prints it instead.
     """
+    if about is not None and asks_for_help():
+        print(about)
+        return
     if os.environ.get("HYDRA_FULL_ERROR") in ("1", "true"):
         door()
         return
@@ -168,6 +171,11 @@ def report_faults(door: Callable[[], Any]) -> None:
         raise SystemExit(130) from None
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
+
+
+def asks_for_help() -> bool:
+    """Whether -h or --help is on the command line."""
+    return bool({"-h", "--help"} & set(sys.argv[1:]))
 
 
 def leave(message: str) -> NoReturn:
