@@ -74,7 +74,7 @@ def main() -> int:
     begin = time.perf_counter()
     with workplace(options.folder) as place:
         reference = Reference.make(place / "reference")
-        print(f"reference: {len(reference.digests)} steps in {reference.seconds:.1f} s", flush=True)
+        print(f"reference: {len(reference.digests) // 2} steps in {reference.seconds:.1f} s", flush=True)
         for number in range(options.faults):
             name = kinds[number % len(kinds)]
             trial = Trial(place / f"run_{number:03}", reference, random.Random(f"{options.seed} {number}"))

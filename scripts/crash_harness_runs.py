@@ -90,20 +90,25 @@ class Child:
 
 
 def note_what_is_loaded(folder: Path) -> None:
-    """In the child: write (step, digest) of each checkpoint that training starts from into a file beside the run."""
+    """In the child: write (step, measured, digest) of each checkpoint that is loaded into a file beside the run."""
     load = checkpoint.load
 
     def noting(path: Path) -> dict[str, Any]:
         state = load(path)
         with folder.with_suffix(".loaded").open("a") as file:
-            file.write(json.dumps([state["step"], digest(state)]) + "\n")
+            measured = not state["unmeasured"]
+            file.write(json.dumps([state["step"], measured, digest(state, measured=measured)]) + "\n")
         return state
 
     checkpoint.load = noting
 
 
-def digest(state: dict[str, Any]) -> str:
-    """Of all of a checkpoint that decides how training goes on; not of its config and not of timings."""
+def digest(state: dict[str, Any], *, measured: bool = True) -> str:
+    """Of all of a checkpoint that decides how training goes on; not of its config and not of timings.
+
+    Without ``measured`` nor of what its evaluation found: a signal cut that short, and it is made again.
+    """
+    left_out = {"config"} if measured else {"config", "best", "unmeasured"}
     sha = hashlib.sha256()
 
     def walk(value: Any) -> None:
@@ -121,7 +126,7 @@ def digest(state: dict[str, Any]) -> str:
         else:
             sha.update(repr(value).encode())
 
-    walk({key: value for key, value in state.items() if key != "config"})
+    walk({key: value for key, value in state.items() if key not in left_out})
     return sha.hexdigest()
 
 
@@ -136,7 +141,7 @@ class Reference:
 
     folder: Path
     seconds: float
-    digests: dict[int, str]  # by step
+    digests: set[tuple[int, bool, str]]  # step, measured, digest
 
     @staticmethod
     def make(folder: Path) -> Reference:
@@ -146,7 +151,8 @@ class Reference:
             assert code == DONE, part.with_suffix(".out").read_text()
             seconds = time.perf_counter() - begin
         states = [checkpoint.load(path) for path in (folder / "checkpoints").glob("step_*.pth")]
-        return Reference(folder, seconds, {state["step"]: digest(state) for state in states})
+        digests = {(s["step"], measured, digest(s, measured=measured)) for s in states for measured in (True, False)}
+        return Reference(folder, seconds, digests)
 
     def differences(self, folder: Path, *, manifest_lost: bool) -> list[str]:
         """What is not as in the undisturbed run."""
@@ -162,9 +168,9 @@ class Reference:
             found.append("metrics.jsonl differs")
         loaded = folder.with_suffix(".loaded")
         for line in loaded.read_text().splitlines() if loaded.exists() else ():
-            step, seen = json.loads(line)
-            if self.digests.get(step) != seen:
-                found.append(f"a checkpoint of step {step} was loaded that is not that of the reference")
+            seen = tuple(json.loads(line))
+            if seen not in self.digests:
+                found.append(f"a checkpoint of step {seen[0]} was loaded that is not that of the reference")
         found += [f"left behind: {path.name}" for path in folder.rglob(".*.tmp")]
         manifest = Manifest.read(places[0])
         for path in places[0].glob("*.pth"):
