@@ -55,7 +55,7 @@ def _launched(config: Config, folder: Path, overrides: list[str]) -> dict[str, A
             "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": folder.name,
             "logs_specs": DefaultLogsSpecs(log_dir=logs),
             # Ctrl-C reaches the processes from the terminal; one more from the agent would mean "at once"
-            "signals_to_handle": "SIGTERM,SIGHUP,SIGUSR1", "shutdown_timeout": round(config.dist.grace),
+            "signals_to_handle": "SIGTERM,SIGHUP,SIGUSR1,SIGUSR2", "shutdown_timeout": round(config.dist.grace),
         }  # fmt: skip
         known = {field.name for field in fields(LaunchConfig)}  # the last two are newer than torch 2.6
         launch = elastic_launch(LaunchConfig(**{k: v for k, v in settings.items() if k in known}), _rank)  # type: ignore[arg-type]
