@@ -16,11 +16,13 @@ from vexp.diagnosis.finding import MISSING, OK, WARNING, Finding
 _LEAST_PYTHON = (3, 10)
 #: Of the dependencies, those that only one backend needs.
 _OF_A_BACKEND = ("decord", "pyturbojpeg", "pillow", "simplejpeg")
-#: Hydra's plugins for sweeps, which are no dependency: what each is for.
-_PLUGINS = {
-    "hydra-joblib-launcher": "sweeps with several jobs at a time (hydra/launcher=joblib)",
-    "hydra-submitit-launcher": "sweeps on Slurm (hydra/launcher=submitit_slurm)",
-    "hydra-optuna-sweeper": "searching sweeps (hydra/sweeper=optuna)",
+#: Extras of vexp that only some commands need: what each is for.
+_EXTRAS = {
+    "wandb": "log=wandb",
+    "export": "python -m vexp.export format=onnx",
+    "joblib": "sweeps with several jobs at a time (hydra/launcher=parallel)",
+    "slurm": "sweeps on Slurm (hydra/launcher=slurm)",
+    "optuna": "searching sweeps (hydra/sweeper=optuna)",
 }
 
 
@@ -56,11 +58,10 @@ def extras() -> list[Finding]:
         stated = metadata.requires("vexp") or []
     except metadata.PackageNotFoundError:
         stated = []
-    for extra in ("wandb", "export"):
+    for extra, what in _EXTRAS.items():
         names = [_name(text) for text in stated if f"extra == '{extra}'" in text.replace('"', "'")]
-        what = {"wandb": "log=wandb", "export": "python -m vexp.export format=onnx"}[extra]
         found.append(_optional(extra, names, what, f"pip install 'vexp[{extra}]'"))
-    return found + [_optional(name, [name], what, f"pip install {name}") for name, what in _PLUGINS.items()]
+    return found
 
 
 def git() -> list[Finding]:
