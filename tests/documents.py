@@ -1,8 +1,8 @@
 """What a Markdown page promises: its fenced blocks, and the commands in them and in its text.
 
-Conventions of README.md and docs/: ``RUN`` stands for a run folder; a ``bash`` block is typed line by line, and where its
-first line is ``# needs: ...`` it is composed but not run by a test; a ``console`` block is a command after ``$`` and what
-it prints (``...``: left out); a ``python`` or ``yaml`` block that begins with ``# some/path.py`` is that file, and any
+Conventions of README.md and docs/: ``RUN`` stands for a run folder. A ``bash`` block is typed line by line; where its
+first line is ``# needs: ...`` it is composed and no test runs it. A ``console`` block is a command after ``$`` and what
+it prints (``...``: left out). A ``python`` or ``yaml`` block that begins with ``# some/path.py`` is that file; any
 other ``python`` block is run, in the order of the page.
 """
 
@@ -14,17 +14,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 
 from vexp import compose
-from vexp.config.command_line import split_flags
+from vexp.config.command_line import ALIASES, group_options, split_flags
 from vexp.config.schema import Config
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "reference" not in page.relative_to(ROOT / "docs").parts[0])
+#: The pages that are written by hand.
+PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in (page.stem, page.parent.name)]
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# (\S+/\S+\.\w+)\n")
 
@@ -45,8 +48,10 @@ DOORS = {
     "doctor": set(),
     "models": set(),
 }
-_PLAIN_WORDS = ("explain", "show", "convert", "compare", "import_mmaction", "models")  # that take words without "="
-_OTHER_PROGRAMS = ("pip", "git", "cd", "mkdir", "cp", "ls", "tensorboard", "sbatch", "mkdocs", "pytest", "docker", "bash", "unzip")
+#: Doors that take words without "=".
+PLAIN_WORDS = ("explain", "show", "convert", "compare", "import_mmaction", "models")
+_NO_CONFIG = ("compare", "import_mmaction", "models", "doctor")  # doors that compose nothing
+_OTHER_PROGRAMS = ("pip", "git", "cd", "mkdir", "source", "tensorboard", "sbatch", "mkdocs", "pytest", "docker", "bash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +94,17 @@ def blocks(page: Path) -> tuple[Block, ...]:
 def inline_commands(page: Path) -> list[str]:
     """The commands within a page's text and tables."""
     prose = _FENCE.sub("", page.read_text())
-    return [found.replace("\\|", "|") for found in re.findall(r"`(python -m vexp\.[^`]+)`", prose)]
+    return [" ".join(found.split()) for found in re.findall(r"`(python -m vexp\.[^`]+)`", prose)]
+
+
+def typed_commands(page: Path, *, runs: bool) -> list[str]:
+    """The commands of the blocks that a test can run, or of those that none can."""
+    return [command for block in blocks(page) if (block.needs is None) is runs for command, _ in block.sessions()]
 
 
 def commands(page: Path) -> list[str]:
-    """Every command of a page, once."""
-    typed = [command for block in blocks(page) for command, _ in block.sessions()]
-    return list(dict.fromkeys([*typed, *inline_commands(page)]))
+    """Every command of a page."""
+    return [*typed_commands(page, runs=True), *typed_commands(page, runs=False), *inline_commands(page)]
 
 
 def write_files(page: Path, folder: Path) -> None:
@@ -107,9 +116,13 @@ def write_files(page: Path, folder: Path) -> None:
             path.write_text(block.text)
 
 
-def check_command(command: str) -> None:
-    """Raises where a command of a page names what is not there, or does not compose."""
-    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S*", word)]
+def check_command(command: str, *, composes: bool = True) -> None:
+    """Raises where a command of a page names a program, door, file, flag or option that is not there.
+
+    Args:
+        composes: whether its config is composed, too (a quarter of a second).
+    """
+    words = [word for word in shlex.split(command) if "..." not in word]
     program = words[0]
     if program == "torchrun":
         words = ["python", *words[words.index("-m") :]]
@@ -124,10 +137,12 @@ def check_command(command: str) -> None:
     if words[1] != "-m":
         _check_script(command, words[1:])
         return
+    if not words[2].startswith("vexp."):
+        return
     door = words[2].removeprefix("vexp.")
     assert door in DOORS, f"{command}: no door {door}"
     import_module(f"vexp.{door}")
-    _check_words(door, words[3:])
+    _check_words(door, words[3:], composes)
 
 
 def _check_script(command: str, words: Sequence[str]) -> None:
@@ -138,29 +153,40 @@ def _check_script(command: str, words: Sequence[str]) -> None:
         assert f'"{flag.partition("=")[0]}"' in text, f"{command}: {words[0]} has no {flag}"
 
 
-def _check_words(door: str, words: Sequence[str]) -> None:
+def _check_words(door: str, words: Sequence[str], composes: bool) -> None:
     flags, rest = split_flags(words)
-    folders = [value for flag, value in zip(flags, flags[1:], strict=False) if flag == "--config-dir"]
-    for key in [word.partition("=")[0] for word in rest if "=" in word] if door in ("compare", "import_mmaction") else []:
-        assert key in DOORS[door], f"{door} takes no {key}="
-    if door in ("compare", "import_mmaction", "models", "doctor"):
-        return
-    overrides = [word for word in rest if "=" in word or word.startswith("~")]
-    overrides = [word for word in overrides if word.partition("=")[0] not in DOORS[door]]
-    assert door in _PLAIN_WORDS or len(overrides) == len(rest) - sum(
-        word.partition("=")[0] in DOORS[door] for word in rest
-    ), f"{door}: {rest}"
-    for job in _jobs(overrides) if "-m" in flags else [overrides]:
-        compose_once(tuple(word for word in job if "RUN" not in word and not word.startswith("nproc=")), tuple(folders))
+    folders = tuple(value for flag, value in pairwise(flags) if flag == "--config-dir")
+    own = [word for word in rest if word.partition("=")[0] in DOORS[door]]
+    plain = [word for word in rest if "=" not in word and word[0] != "~"]
+    assert not plain or door in PLAIN_WORDS or "--rerun" in flags or "--resume" in flags, plain
+    overrides = [word for word in rest if word not in (*own, *plain) and "RUN" not in word]
+    if door in _NO_CONFIG:
+        assert overrides == [], f"{door} takes no {overrides}"
+    for group, _, value in (word.partition("=") for word in overrides):
+        known = group_options(ALIASES.get(group, group)) if not folders else []
+        assert not known or set(value.split(",")) <= set(known), f"{group} has no option {value}"
+    for job in (_jobs(overrides) if "-m" in flags else [overrides]) if composes else []:
+        compose_once(tuple(word for word in job if not word.startswith("nproc=")), folders)
 
 
 def _jobs(words: Sequence[str]) -> Iterator[list[str]]:
     """The first and the last job of a sweep."""
     swept = OverridesParser.create().parse_overrides([word for word in words if not word.startswith("hydra")])
     for end in (0, -1):
-        yield [f"{word.key_or_group}={_values(word)[end]}" if word.is_sweep_override() else word.input_line for word in swept]
+        yield [
+            f"{word.key_or_group}={_values(word)[end]}" if word.is_sweep_override() else str(word.input_line)
+            for word in swept
+        ]
+
+
+def _values(word: Override) -> list[str]:
+    """The values of ``a=1,2``, ``a=range(3)``; the ends of ``a=interval(1,2)``."""
+    value = word.value()
+    return (
+        [str(value.start), str(value.end)] if isinstance(value, IntervalSweep) else list(word.sweep_string_iterator())
+    )
 
 
 @cache
-def compose_once(words: tuple[str, ...], folders: tuple[str, ...] = ()) -> Config:
+def compose_once(words: tuple[str, ...], folders: tuple[str, ...]) -> Config:
     return compose(words, config_dirs=folders)
