@@ -163,7 +163,7 @@ def _check_words(door: str, words: Sequence[str], composes: bool) -> None:
     if door in _NO_CONFIG:
         assert overrides == [], f"{door} takes no {overrides}"
     for group, _, value in (word.partition("=") for word in overrides):
-        known = group_options(ALIASES.get(group, group)) if not folders else []
+        known = [] if composes or folders else group_options(ALIASES.get(group, group))
         assert not known or set(value.split(",")) <= set(known), f"{group} has no option {value}"
     for job in (_jobs(overrides) if "-m" in flags else [overrides]) if composes else []:
         compose_once(tuple(word for word in job if not word.startswith("nproc=")), folders)
