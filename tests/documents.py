@@ -31,6 +31,8 @@ PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "reference" n
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# (\S+/\S+\.\w+)\n")
 
+_PLACEHOLDER = re.compile(r"\b(RUN|NAME|IN|OUT)\b")
+
 #: The words that a door takes for itself; every other word is one of vexp.train's.
 DOORS = {
     "train": set(),
@@ -159,7 +161,7 @@ def _check_words(door: str, words: Sequence[str], composes: bool) -> None:
     own = [word for word in rest if word.partition("=")[0] in DOORS[door]]
     plain = [word for word in rest if "=" not in word and word[0] != "~"]
     assert not plain or door in PLAIN_WORDS or "--rerun" in flags or "--resume" in flags, plain
-    overrides = [word for word in rest if word not in (*own, *plain) and "RUN" not in word]
+    overrides = [word for word in rest if word not in (*own, *plain) and not _PLACEHOLDER.search(word)]
     if door in _NO_CONFIG:
         assert overrides == [], f"{door} takes no {overrides}"
     for group, _, value in (word.partition("=") for word in overrides):

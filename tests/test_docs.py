@@ -29,12 +29,13 @@ RUN = list(dict.fromkeys(command for page in PAGES for command in typed_commands
 #: command -> how vexp.train refuses it, as a page shows it
 REFUSED = {
     command: said
-    for page in PAGES
+    for page in (README, *PAGES)
     for block in blocks(page)
     for command, said in block.sessions()
     if said and said[0].startswith("vexp: error: ") and "vexp.train" in command
 }
 NOT_RUN = [command for command in dict.fromkeys(c for page in PAGES for c in commands(page)) if command not in RUN]
+MOTION = ("data.train_clips=1", "data.val_clips=1")  # a video of each class of the embedded set
 WITH_PYTHON = [page for page in PAGES if any(block.language == "python" and not block.file for block in blocks(page))]
 
 
@@ -158,7 +159,7 @@ def folder(tmp_path: Path, motion_cache: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)
 def test_a_page_is_typed_as_it_stands(page: Path, folder: Path) -> None:
     write_files(page, folder)
     for block in blocks(page):
@@ -198,8 +199,10 @@ def typed(command: str, folder: Path) -> str:
     words = shlex.split(command)
     if words[0] not in ("python", "bash"):
         return ""
-    if words[:3] == ["python", "-m", "vexp.train"] and not {"--rerun", "--resume", "--cfg"} & set(words):
+    if words[2:3] == ["vexp.train"] and not {"--rerun", "--resume", "--cfg"} & set(words):
         words += few_samples(command)
+    elif words[2:3] in (["vexp.show"], ["vexp.repro_check"]) and "data=" not in command:
+        words += MOTION
     ran = subprocess.run(
         [sys.executable, *words[1:]] if words[0] == "python" else words,
         cwd=folder, env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},

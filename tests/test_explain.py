@@ -22,7 +22,7 @@ WORDS = [
     "lr.warmup_iters=24",
     "lr.warmup_by_epoch=false",
     "~pipeline.train.flip",
-]  # README's, and a step less
+]  # the page's, and a step less
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,9 @@ def asked(traced: tuple[Config, Origins], monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_a_key(asked: Any) -> None:
-    """The example of the README to the letter, but for the line that the default stands on."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    example = (
-        readme.partition("$ python -m vexp.explain lr_config.warmup_iters")[2].partition("```")[0].split("\n", 1)[1]
-    )
+    """The example of docs/howto/debug_a_run.md to the letter, but for the line that the default stands on."""
+    page = (Path(__file__).parents[1] / "docs" / "howto" / "debug_a_run.md").read_text()
+    example = page.partition("$ python -m vexp.explain lr_config.warmup_iters")[2].partition("```")[0].split("\n", 1)[1]
     text = asked("lr_config.warmup_iters")
     lines = r"(?<=\.py:)\d+"
     assert re.sub(lines, "N", text).strip() == re.sub(lines, "N", example).strip()

@@ -135,7 +135,7 @@ def choose_data(draft: Draft, train: Node | None) -> None:
     if name not in DATASETS:
         raise UserError(
             f"{kind.where}: {name or 'this'} is no data set of vexp ({', '.join(DATASETS)} are read); bring one of "
-            "your own, README 'Your own code'"
+            "your own, docs/howto/own_code.md"
         )
     draft.choose("data", DATASETS[name])
 
