@@ -208,7 +208,7 @@ def typed(command: str, folder: Path) -> str:
         cwd=folder, env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True, text=True,
     )  # fmt: skip
-    printed = ran.stdout + ran.stderr
+    printed = (ran.stdout + ran.stderr).replace(f"{ROOT}/", "")  # as where a reader is, in the clone
     assert ran.returncode == 0 or "vexp: error" in printed, f"{command}\n{printed}"
     assert "Traceback" not in printed, f"{command}\n{printed}"
     return printed
