@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
+
+from documents import ROOT, load_script
 
 from vexp.config.keys import all_keys
 from vexp.config.paths import conf_dir
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "write_reference.py"
-DOCS = SCRIPT.parents[1] / "docs"
+DOCS = ROOT / "docs"
 
 
 def made() -> dict[Path, str]:
-    spec = importlib.util.spec_from_file_location("write_reference", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    pages: dict[Path, str] = module.pages()
+    pages: dict[Path, str] = load_script("write_reference").pages()
     return pages
 
 

@@ -1,0 +1,15 @@
+"""The drawings of docs/ show what vexp does today."""
+
+from __future__ import annotations
+
+from documents import load_script
+from PIL import Image
+
+
+def test_the_drawings_are_current_and_small() -> None:
+    drawings = load_script("draw_docs")
+    for name, drawing in drawings.DRAWINGS.items():
+        path = drawings.IMAGES / f"{name}.png"
+        with Image.open(path) as picture:
+            assert picture.info["Description"] == drawing.checksum(), f"{name}: run python scripts/draw_docs.py"
+        assert path.stat().st_size < 100_000
