@@ -9,8 +9,9 @@
 
 All work on the videos below VIDEOS, or on those that the lists of --train, --val and --test name, in any format that
 vexp reads; without lists, VIDEOS/CLASS/* or VIDEOS/train/CLASS/* give the classes. Run a command again after a stop: it
-goes on, and what is done is not done again. Nothing half appears under its name. Exit status: 0 all is well, 1 something
-was found or failed (and is named), 2 it could not be done as asked, 130 stopped.
+goes on, and what is done is not done again. Nothing half appears under its name.
+
+Exit status: 0 all is well, 1 something was found or failed (and is named), 2 it cannot be done as asked, 130 stopped.
 """
 
 from __future__ import annotations

@@ -73,11 +73,8 @@ def check(args: argparse.Namespace, console: Console) -> int:
     listed = set(collection.names)
     unlisted = [name for name in videos_below(args.source) if name not in listed] if _lists_of(args) else []
     found = report(collection, facts, indexed, unlisted)
-    what = {
-        "videos": str(args.source),
-        "decoded": args.decode,
-        "lists": {k: str(v) for k, v in _lists_of(args).items()},
-    }
+    lists = {split: str(path) for split, path in _lists_of(args).items()}
+    what = {"videos": str(args.source), "lists": lists, "decoded": args.decode}
     write_text(args.target, json.dumps({**what, **asdict(found)}, indent=1) + "\n")
     journal.finish()
     _show_report(found, args, console)
@@ -87,13 +84,16 @@ def check(args: argparse.Namespace, console: Console) -> int:
 def lists(args: argparse.Namespace, console: Console) -> int:
     collection = _collection(args)
     splits, shares = dict(collection.splits), dict(args.hold_out)
+    for split in (*splits, *shares):
+        if (args.target / list_files.list_name(split, args.to)).absolute() in _lists_of(args).values():
+            raise UserError(f"{args.target}: the new lists would replace those they are made of; name another folder")
     if not splits:
         raise UserError(f"{args.source}: its folders are no classes (VIDEOS/CLASS/*); name a list with --train")
     for split in shares:
-        if split in splits or "train" not in splits:
-            raise UserError(
-                f"--hold-out {split}: " + (f"there is a {split} split" if split in splits else "needs --train")
-            )
+        if "train" not in splits:
+            raise UserError(f"--hold-out {split}: takes samples of the training split: name its list with --train")
+        if split in splits:
+            raise UserError(f"--hold-out {split}: there is a {split} split already")
     facts = read_index(args.index) if args.index else {}
     for split, rows in splits.items():
         rows = _present(split, rows, args, facts, console)
@@ -244,12 +244,12 @@ def _write_lists(
     splits = {split: rows for split, rows in splits.items() if len(rows)}
     if not splits:
         return
-    paths = list_files.write_lists(folder, splits, kind)
+    written = list_files.write_lists(folder, splits, kind)
     command = ["python -m vexp.train", words]
-    for split, path in zip(splits, paths, strict=True):
+    for split, path in zip(splits, written, strict=False):
         command.append(f"data.{split}.ann_file={path} data.{split}.data_prefix={prefix}")
-    if (folder / list_files.CLASSES).exists():
-        command.append(f"data.classes={folder / list_files.CLASSES}")
+    if len(written) > len(splits):
+        command.append(f"data.classes={written[-1]}")
     if "val" not in splits:
         command.append("data.val.hold_out=0.1")
     _say(console, " \\\n  ".join(command))
@@ -318,7 +318,8 @@ def _show_report(found: Report, args: argparse.Namespace, console: Console) -> N
         _say(console, f"{kind}: {len(sentences)} ({KINDS[kind]})")
         for sentence in sentences[: SHOWN if kind not in NO_FAULT else 1]:
             _say(console, f"  {sentence}")
-    _say(console, f"{'nothing is wrong' if not found.faults else f'{found.faults} findings'}; all of it: {args.target}")
+    verdict = f"{found.faults} finding{'s' * (found.faults > 1)}" if found.faults else "nothing is wrong"
+    _say(console, f"{verdict}; all of it: {args.target}")
 
 
 def _counted(counts: Mapping[str, int], most: int = 4) -> str:

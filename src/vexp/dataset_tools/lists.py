@@ -24,18 +24,24 @@ CLASSES = "classes.txt"
 
 
 def write_lists(folder: Path, splits: Mapping[str, Annotation], kind: str) -> list[Path]:
-    """``train.csv`` and so on, and ``classes.txt`` where classes have names; the lists that were written.
+    """``train.csv`` and so on, a list a split, then ``classes.txt`` where classes have names: what was written.
 
     Raises:
         UserError: rows that this kind of list cannot say; nothing is written then.
     """
-    texts = {folder / f"{split}{KINDS[kind]}": _WRITERS[kind](rows) for split, rows in splits.items()}
+    texts = {folder / list_name(split, kind): _WRITERS[kind](rows) for split, rows in splits.items()}
     for path, text in texts.items():
         write_text(path, text)
     names = next(iter(splits.values())).classes
     if not _are_numbers(names):
         write_text(folder / CLASSES, "".join(f"{name}\n" for name in names))
+        return [*texts, folder / CLASSES]
     return list(texts)
+
+
+def list_name(split: str, kind: str) -> str:
+    """Of its file."""
+    return f"{split}{KINDS[kind]}"
 
 
 def class_names(rows: Annotation) -> list[str] | None:
@@ -54,7 +60,9 @@ def _table(rows: Annotation) -> str:
     columns = ["path", "label"]
     columns += ["start", "end"] if rows.segments is not None else []
     columns += ["group"] if rows.groups is not None else []
-    columns += ["offset", "total_frames"] if rows.frame_ranges is not None else []
+    if rows.frame_ranges is not None:
+        columns += ["offset"] if (rows.frame_ranges[:, 0] > 0).any() else []
+        columns.append("total_frames")
     text, names = io.StringIO(), class_names(rows)
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
