@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,8 @@ def find_jobs(collection: Collection, target: Path, conversion: Conversion) -> l
     """
     if target == collection.root:
         raise UserError(f"{target}: what is made of the videos needs a folder of its own")
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target}: is a file; name a folder for what is made of the videos")
     found: dict[Path, Job] = {}
     for name in collection.names:
         job = Job(collection.root / name, target / conversion.target_name(name))
@@ -79,19 +82,24 @@ def check_settings(target: Path, conversion: Conversion, *, write: bool) -> None
     Raises:
         UserError: what is in the folder was made with other settings.
     """
-    record, settings = target / RECORD, {"made_by": type(conversion).__name__, **asdict(conversion)}  # type: ignore[call-overload]
-    if record.exists():
-        try:
-            before = json.loads(record.read_text(encoding="utf-8"))
-            changed = [f"{key} {before.get(key)} -> {value}" for key, value in settings.items() if before[key] != value]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{record}: is no record of the settings of this tool ({error!r})") from error
-        if changed:
-            raise UserError(
-                f"{target}: holds what was made with other settings ({', '.join(changed)}); name another folder"
-            )
-    elif write:
-        write_text(record, json.dumps(settings, indent=1) + "\n")
+    record, settings = target / RECORD, _settings(conversion)
+    if not record.exists():
+        if write:
+            write_text(record, json.dumps(settings, indent=1) + "\n")
+        return
+    try:
+        before = json.loads(record.read_text(encoding="utf-8"))
+        changed = [f"{key} {before.get(key)} -> {value}" for key, value in settings.items() if before.get(key) != value]
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{record}: is no record of the settings of this tool ({error!r})") from error
+    if changed:
+        raise UserError(
+            f"{target}: holds what was made with other settings ({', '.join(changed)}); name another folder"
+        )
+
+
+def _settings(conversion: Conversion) -> dict[str, Any]:
+    return {"made_by": type(conversion).__name__, **asdict(conversion)}  # type: ignore[call-overload]  # all are dataclasses
 
 
 def convert(jobs: list[Job], conversion: Conversion, workers: int) -> Iterator[Outcome[Job, int]]:
@@ -110,15 +118,12 @@ def converted(rows: Annotation, target: Path, conversion: Conversion) -> tuple[A
     kept, names, totals, left_out = [], [], [], []
     for row in range(len(rows)):
         name = conversion.target_name(rows.name(row))
-        total = None
         if (target / name).exists():
-            total = conversion.total_frames(target / name)
-        if not (target / name).exists():
+            kept.append(row)
+            names.append(name)
+            totals.append(conversion.total_frames(target / name))
+        else:
             left_out.append(rows.name(row))
-            continue
-        kept.append(row)
-        names.append(name)
-        totals.append(total)
     taken = replace(rows.take(kept), names=Texts.pack(names), prefix=str(target))
     if any(total is not None for total in totals):
         taken.frame_ranges = np.array([(0, total or 0) for total in totals], np.int32)
