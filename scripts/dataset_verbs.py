@@ -207,7 +207,7 @@ def _facts(
         found = inspect_all(collection.names, inspect, journal, known, args.workers)
         for fact in _followed(found, len(collection.names), args.verb, console):
             facts[fact.path] = fact
-            if fact.fault:
+            if fact.fault and args.verb == "index":  # check reports it at the end
                 _say(console, f"{fact.fault}: {fact.error}")
     return facts, journal
 

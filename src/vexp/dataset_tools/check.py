@@ -19,7 +19,7 @@ from vexp.dataset_tools.facts import DAMAGED, MISSING, UNREADABLE, Facts
 
 #: what may be found -> what it means, in the order of the report
 KINDS = {
-    MISSING: "listed, but not there",
+    MISSING: "listed or in the index, but not there",
     UNREADABLE: "cannot be opened and read as what it is meant to be",
     DAMAGED: "opens, but a frame cannot be decoded",
     "changed": "another content than the index has",
@@ -32,7 +32,7 @@ KINDS = {
     "leak_by_content": "one content under two names in two splits",
     "leak_by_group": "one group in two splits",
     "class_without_samples": "a class that training never sees, or evaluation never asks for",
-    "not_listed": "a video below the folder that no list names (no fault)",
+    "not_listed": "a video below the folder that no list names; no fault",
 }
 NO_FAULT = ("not_listed",)
 
@@ -65,7 +65,7 @@ def report(
         if fact.fault:
             found[fact.fault].append(fact.error or fact.path)
     if indexed is not None:
-        for kind, sentence in _against(indexed, facts):
+        for kind, sentence in _against(indexed, facts, set(unlisted)):
             found[kind].append(sentence)
     splits = collection.splits
     for split, rows in splits.items():
@@ -89,7 +89,9 @@ def report(
     return Report({kind: sentences for kind, sentences in found.items() if sentences}, counts, _summary(facts))
 
 
-def _against(indexed: Mapping[str, Facts], facts: Mapping[str, Facts]) -> Iterator[tuple[str, str]]:
+def _against(
+    indexed: Mapping[str, Facts], facts: Mapping[str, Facts], unlisted: set[str]
+) -> Iterator[tuple[str, str]]:
     for name, now in facts.items():
         before = indexed.get(name)
         if now.fault == MISSING:
@@ -101,9 +103,9 @@ def _against(indexed: Mapping[str, Facts], facts: Mapping[str, Facts]) -> Iterat
                 "changed",
                 f"{name}: {before.bytes} bytes, sha256 {before.sha256[:12]}; now {now.bytes}, {now.sha256[:12]}",
             )
-    for name in indexed.keys() - facts.keys():
+    for name in sorted(indexed.keys() - facts.keys() - unlisted):
         if indexed[name].fault != MISSING:
-            yield MISSING, f"{name}: in the index, not here any more, or in no list"
+            yield MISSING, f"{name}: in the index, and not here any more"
 
 
 def _row_key(rows: Annotation, row: int) -> tuple[Any, ...]:
