@@ -82,7 +82,8 @@ def _flow_run(args: argparse.Namespace, console: Console) -> int:
     check_template(args.filename_tmpl, flow=True)
     flow_method(args.method)
     conversion = ExtractFlow(**_of_frames(args), method=args.method, bound=args.bound)
-    return verbs.convert(args, conversion, f"data=raw_frames data.modality=Flow{_changed(conversion)}", console)
+    words = f"data=raw_frames data.modality=Flow{_changed(conversion)} img_norm=flow model.channels=2"
+    return verbs.convert(args, conversion, words, console)
 
 
 def _of_frames(args: argparse.Namespace) -> dict[str, object]:

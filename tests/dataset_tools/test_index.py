@@ -50,6 +50,16 @@ def test_a_fault_is_a_fact(encode: ModuleType, tmp_path: Path) -> None:
     assert "hurt.mp4: frame" in Inspect(tmp_path, decode=True)("hurt.mp4").error
 
 
+def test_a_frame_that_counting_passes_over_is_damage(encode: ModuleType, tmp_path: Path) -> None:
+    """An AVI is counted without a frame that cannot be decoded: every other frame is right, the file is not."""
+    content = encode.write_video(tmp_path / "v.avi", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0).read_bytes()
+    middle = content.index(b"\xff\xd8\xff", len(content) // 2)  # where a JPEG begins
+    (tmp_path / "v.avi").write_bytes(content[:middle] + bytes(300) + content[middle + 300 :])
+    found = Inspect(tmp_path, decode=True)("v.avi")
+    assert (found.frames, found.fault) == (59, "damaged")
+    assert "a part of the stream cannot be decoded" in found.error
+
+
 def test_facts_of_a_folder_of_frames(tmp_path: Path) -> None:
     import simplejpeg
 

@@ -91,7 +91,6 @@ def test_flow_as_training_reads_it(encode: ModuleType, tmp_path: Path, run: Run)
     assert listed == ["path,label,total_frames", "left/v,left,5", "right/v,right,5"]
     assert "data=raw_frames data.modality=Flow" in said
     words = [word for word in said.split("python -m vexp.train")[1].split() if word.startswith("data")]
-    words[-1] = "data.val.hold_out=0.5"
     source = vexp.compose([*words, "img_norm=flow"]).data.source("train")
     for row, dx in ((0, -2), (1, 2)):
         with source.open(row) as reader:

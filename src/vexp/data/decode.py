@@ -59,6 +59,8 @@ class VideoReader:
         self.strict = strict
         self.decoded = 0
         """Frames that the decoder has delivered so far: divided by the frames used, the price of random access."""
+        self.given_up = ""
+        """Why the decoder gave up a packet; frames that have to be counted are then counted without those in it."""
         self._reformatter = VideoReformatter()
         self._fault = ""  # why the last run ended before its last frame
         status = file_status(self.path)
@@ -250,6 +252,7 @@ class VideoReader:
                 frames = packet.decode()
             except av.FFmpegError as error:
                 fault = f"the stream is damaged at or before it: {reason_of(error)}"
+                self.given_up = reason_of(error)
                 continue
             for frame in frames:
                 self.decoded += 1

@@ -89,9 +89,7 @@ def report(
     return Report({kind: sentences for kind, sentences in found.items() if sentences}, counts, _summary(facts))
 
 
-def _against(
-    indexed: Mapping[str, Facts], facts: Mapping[str, Facts], unlisted: set[str]
-) -> Iterator[tuple[str, str]]:
+def _against(indexed: Mapping[str, Facts], facts: Mapping[str, Facts], unlisted: set[str]) -> Iterator[tuple[str, str]]:
     for name, now in facts.items():
         before = indexed.get(name)
         if now.fault == MISSING:

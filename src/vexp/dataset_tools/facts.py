@@ -127,6 +127,8 @@ def _describe_video(facts: Facts, path: Path, decode: bool) -> None:
         with VideoReader(path, strict=True) as reader:
             for _ in reader.sound_frames():
                 pass
+            if reader.given_up:
+                raise UserError(f"{path}: a part of the stream cannot be decoded: {reader.given_up}")
         facts.fault = ""
 
 
