@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from vexp.data.decode import VideoReader
 from vexp.dataset_tools import facts as facts_module
 from vexp.dataset_tools.facts import Facts, FolderOfFrames, Inspect
 from vexp.dataset_tools.index import read_index, write_index
@@ -58,6 +59,25 @@ def test_a_frame_that_counting_passes_over_is_damage(encode: ModuleType, tmp_pat
     found = Inspect(tmp_path, decode=True)("v.avi")
     assert (found.frames, found.fault) == (59, "damaged")
     assert "a part of the stream cannot be decoded" in found.error
+
+
+def test_decoding_is_strict(encode: ModuleType, tmp_path: Path) -> None:
+    """Some flipped bits of a JPEG's data are found by the codec's own checks alone."""
+    path = encode.write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0, frames=1)
+    sound = path.read_bytes()
+    start = sound.index(b"\xff\xda")  # of the coded data
+    found = {"": 0, "damaged": 0, "unreadable": 0}
+    for place in range(start + 40, start + 400, 9):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 16]) + sound[place + 1 :])
+        with VideoReader(path) as loose:
+            try:
+                delivered = len(list(loose.sound_frames())) == 1
+            except UserError:
+                delivered = False
+        if delivered:
+            found[Inspect(tmp_path, decode=True)("v.mov").fault] += 1
+    assert found["damaged"] > 0
+    assert found["unreadable"] == 0
 
 
 def test_facts_of_a_folder_of_frames(tmp_path: Path) -> None:

@@ -91,6 +91,10 @@ def test_copies_are_one_group() -> None:
     assert groups[3] == groups[4] not in ("", groups[0])
     assert groups[5] == ""
     assert grouped_by_content(rows, {}) is rows
+    names = ["p", "q", "r", "s"]  # a group that is joined twice: x to y by content X, x to z by content Y
+    rows = replace(Annotation.pack(names, [0] * 4, ["x"]), groups=Texts.pack(["y", "x", "z", "x"]))
+    copies = {name: Facts(path=name, sha256=sha) for name, sha in zip(names, "XXYY", strict=True)}
+    assert len(set(grouped_by_content(rows, copies).groups or ())) == 1
 
 
 def test_held_out_is_what_training_would_hold_out() -> None:
