@@ -66,18 +66,14 @@ def test_decoding_is_strict(encode: ModuleType, tmp_path: Path) -> None:
     path = encode.write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0, frames=1)
     sound = path.read_bytes()
     start = sound.index(b"\xff\xda")  # of the coded data
-    found = {"": 0, "damaged": 0, "unreadable": 0}
-    for place in range(start + 40, start + 400, 9):
+    found = {"": 0, "damaged": 0}
+    for place in range(start + 40, sound.index(b"\xff\xd9", start), 9):
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 16]) + sound[place + 1 :])
         with VideoReader(path) as loose:
-            try:
-                delivered = len(list(loose.sound_frames())) == 1
-            except UserError:
-                delivered = False
-        if delivered:
-            found[Inspect(tmp_path, decode=True)("v.mov").fault] += 1
+            delivered = sum(1 for _ in loose.sound_frames())
+        assert delivered == 1  # it is passed over
+        found[Inspect(tmp_path, decode=True)("v.mov").fault] += 1
     assert found["damaged"] > 0
-    assert found["unreadable"] == 0
 
 
 def test_facts_of_a_folder_of_frames(tmp_path: Path) -> None:
