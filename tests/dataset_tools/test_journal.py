@@ -44,5 +44,5 @@ def test_wherever_it_is_cut(tmp_path: Path, cut: int) -> None:
 
 def test_no_folder_no_journal(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written or read"):
+    with pytest.raises(UserError, match="cannot be written: "):
         Journal(tmp_path / "file/index.csv", {})

@@ -87,12 +87,19 @@ def read_index(path: Path) -> dict[str, Facts]:
     check_suffix(path)
     try:
         text = path.read_text(encoding="utf-8")
-        records = json.loads(text) if path.suffix.lower() == ".json" else list(csv.DictReader(io.StringIO(text)))
+        records = json.loads(text) if path.suffix.lower() == ".json" else _table(text)
         return {record["path"]: Facts(**{name: _value(name, record[name]) for name in COLUMNS}) for record in records}
     except FileNotFoundError:
         raise UserError(f"{path}: no such index; make it with: scripts/dataset.py index VIDEOS {path}") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: is no index of this tool, or a damaged one ({error!r}); make it anew") from error
+
+
+def _table(text: str) -> list[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(text))
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise ValueError("its header is another")
+    return list(reader)
 
 
 def _value(name: str, cell: Any) -> Any:

@@ -39,8 +39,10 @@ class Journal:
                 self.known = [json.loads(line) for line in whole[len(head) :].splitlines()]
             else:
                 self._write(head)
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"{self.path}: cannot be written or read: {error}; remove it to begin anew") from error
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.path}: is damaged ({error}); remove it to begin anew") from error
 
     def __enter__(self) -> Journal:
         return self
