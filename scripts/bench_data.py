@@ -33,13 +33,13 @@ import bench_data_media as media
 import cv2
 import torch
 from bench_data_rounds import Case, Figures, Paths
-from prepare_videos import ENCODINGS, encode
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from vexp.data.geometry import Flip, RandomResizedCrop, Resize, ThreeCrop
 from vexp.data.sampling import SampleFrames
+from vexp.dataset_tools.proxies import ENCODINGS, encode
 
 Size = tuple[int, int]
 WARM_UP = 999
@@ -113,7 +113,7 @@ def cases_of(size: Size, folder: Path, frames: int, footage: Path | None) -> lis
 
 
 def made_proxy(original: Path, encoding: str) -> Path:
-    """The proxy that scripts/prepare_videos.py makes of a video; made once."""
+    """The proxy that scripts/dataset.py rescale makes of a video; made once."""
     path = original.with_name(f"{original.stem}_{encoding}").with_suffix(ENCODINGS[encoding].suffix)
     if not path.exists():
         encode(original, path, ENCODINGS[encoding])

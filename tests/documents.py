@@ -155,7 +155,7 @@ def _check_script(command: str, words: Sequence[str]) -> None:
     assert script.is_file(), f"{command}: no file {words[0]}"
     text = script.read_text()
     for flag in [word for word in words[1 : words.index("--") if "--" in words else None] if word.startswith("--")]:
-        assert f'"{flag.partition("=")[0]}"' in text, f"{command}: {words[0]} has no {flag}"
+        assert f'"{flag.partition("=")[0]}"' in text or 'f"--{' in text, f"{command}: {words[0]} has no {flag}"
 
 
 def _check_words(door: str, words: Sequence[str], composes: bool) -> None:

@@ -13,7 +13,7 @@ SRC = Path(vexp.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LEAVES = {
     "data", "model", "optim", "evaluation", "tracking", "checkpoint", "showing", "diagnosis",
-    "comparison", "migration",
+    "comparison", "migration", "dataset_tools",
     "schedule", "fields", "errors", "atomic",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}

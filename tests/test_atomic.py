@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from vexp.atomic import in_bytes, remove_leftovers, whole, why_not_written, write_text
+from vexp.atomic import in_bytes, remove_leftovers, whole, whole_folder, why_not_written, write_text
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -31,6 +31,28 @@ def test_the_leftovers_of_killed_processes_go_and_nobody_elses_files(tmp_path):
     assert remove_leftovers(tmp_path) == [".last.pth.123.tmp", ".manifest.json.9.tmp"]
     assert sorted(os.listdir(tmp_path)) == sorted(names[2:])
     assert remove_leftovers(tmp_path / "nowhere") == []
+    (tmp_path / ".frames.7.tmp").mkdir()
+    (tmp_path / ".frames.7.tmp" / "1.jpg").write_text("")
+    assert remove_leftovers(tmp_path) == [".frames.7.tmp"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    path = tmp_path / "a" / "frames"
+
+    def write(name, fails=False):
+        with whole_folder(path) as temporary:
+            (temporary / name).write_text("")
+            assert not (path / name).exists()
+            if fails:
+                raise KeyboardInterrupt
+
+    write("1.jpg")
+    with pytest.raises(KeyboardInterrupt):
+        write("2.jpg", fails=True)
+    assert os.listdir(path) == ["1.jpg"]
+    write("3.jpg")  # takes the place of what was there
+    assert os.listdir(path) == ["3.jpg"]
+    assert os.listdir(tmp_path / "a") == ["frames"]
 
 
 @pytest.mark.parametrize(

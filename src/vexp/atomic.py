@@ -37,6 +37,25 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its place when the block ends well, and is removed otherwise.
+
+    A kill leaves no half folder under ``path``. What was there is removed first: it may then be missing. Files are not
+    forced to the disk, there may be thousands.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all.
 
@@ -48,12 +67,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> list[str]:
-    """Delete the temporary files of killed processes; their names. Only for a folder that nobody else writes to."""
+    """Delete what ``whole`` and ``whole_folder`` of killed processes left; the names. Only for a folder that nobody
+    else writes to."""
     removed = []
     for path in folder.glob(".*.tmp"):
         if _LEFTOVER.match(path.name):
             with suppress(OSError):
-                path.unlink()
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
                 removed.append(path.name)
     return sorted(removed)
 

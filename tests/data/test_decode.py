@@ -35,6 +35,7 @@ def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Pa
         for size in (2, 5, 16):  # unsorted, with repeats
             indices = rng.integers(0, count, size)
             np.testing.assert_array_equal(reader.frames(indices), truth[indices])
+        np.testing.assert_array_equal(np.stack(list(reader.pictures())), truth)
 
 
 @pytest.mark.parametrize("name", VIDEOS)

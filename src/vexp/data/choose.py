@@ -5,7 +5,7 @@ Everything here is a function of the source and its arguments: the same for ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,19 +39,31 @@ def _own(data: Data, split: str) -> Source | None:
     train = data.source("train")
     if train is None:
         raise UserError(f"data.{next(iter(held))}.hold_out: there are no training samples to take them from")
-    rest = np.arange(len(train))
-    for name, share in held.items():
+    return subset(train, hold_out(train, held, seed=data.split_seed)[split])
+
+
+def hold_out(
+    train: Source, shares: Mapping[str, float], *, seed: int, option: str = "data.{}.hold_out={}"
+) -> dict[str, Rows]:
+    """Rows of ``train`` for each split that takes a share of them, and under "train" those that are left.
+
+    ``option``: how a split and its share were asked for, for messages.
+
+    Raises:
+        UserError: nothing is left for one of them.
+    """
+    rest, parts = np.arange(len(train)), {}
+    for name, share in shares.items():
         of_rest = min(share * len(train) / len(rest), 1.0)
-        part = fraction(train, of_rest, seed=data.split_seed, rows=rest, spare_single=True)
+        part = fraction(train, of_rest, seed=seed, rows=rest, spare_single=True)
         rest = np.setdiff1d(rest, part)
         if not len(part) or not len(rest):
             raise UserError(
-                f"data.{name}.hold_out={share}: leaves no sample for {'train' if len(part) else name}: of the "
+                f"{option.format(name, share)}: leaves no sample for {'train' if len(part) else name}: of the "
                 f"{len(train)} training samples, groups stay whole and each class keeps one"
             )
-        if split == name:
-            return subset(train, part)
-    return subset(train, rest)
+        parts[name] = part
+    return {"train": rest, **parts}
 
 
 def _chosen(data: Data, source: Source | None, split: str) -> Source | None:

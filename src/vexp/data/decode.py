@@ -59,6 +59,8 @@ class VideoReader:
         self.strict = strict
         self.decoded = 0
         """Frames that the decoder has delivered so far: divided by the frames used, the price of random access."""
+        self.given_up = ""
+        """Why the decoder gave up a packet; frames that have to be counted are then counted without those in it."""
         self._reformatter = VideoReformatter()
         self._fault = ""  # why the last run ended before its last frame
         status = file_status(self.path)
@@ -98,6 +100,11 @@ class VideoReader:
         return self.file.fps
 
     @property
+    def codec(self) -> str:
+        """Name of the decoder: "h264", "vp9", "mpeg4" ..."""
+        return self._stream.codec_context.name
+
+    @property
     def times(self) -> NDArray[np.float64] | None:
         """Seconds at which each frame is shown, from the first: float64 (num_frames,); None: the file does not say."""
         return self.file.times if self.num_frames else None
@@ -127,10 +134,7 @@ class VideoReader:
         out: NDArray[np.uint8] | None = None
         delivered = self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
         for place, (number, frame) in enumerate(zip(numbers, delivered, strict=True)):
-            try:
-                picture = upright(to_rgb(frame, self._reformatter), display_matrix(frame))
-            except av.FFmpegError as error:
-                raise self._undecodable(number, reason_of(error)) from error
+            picture = self._picture(number, frame)
             if out is None:
                 out = np.empty((len(numbers), *picture.shape), np.uint8)
             elif picture.shape != out.shape[1:]:
@@ -138,6 +142,33 @@ class VideoReader:
             out[place] = picture
         assert out is not None
         return out if len(rows) == len(numbers) and (rows[1:] > rows[:-1]).all() else out[rows]
+
+    def sound_frames(self) -> Iterator[VideoFrame]:
+        """Every frame in order as the codec has it, neither converted nor turned; decodes the file once, in order.
+
+        Raises `UserError` at the first frame that is damaged, and at the end where frames are missing.
+        """
+        times: list[float] = []
+        for frame, fault in self._from_the_start():
+            if fault:
+                raise self._undecodable(len(times), fault)
+            yield frame
+            times.append(_time(frame))
+        if self._index is None:
+            self._keep_count(times)
+        elif len(times) != self.num_frames:
+            raise UserError(f"{self.path}: {len(times)} frames can be decoded of {self.num_frames}. {MENDING}")
+
+    def pictures(self) -> Iterator[NDArray[np.uint8]]:
+        """Every frame in order, uint8 (H, W, 3) RGB: what `frames` gives for it. Raises as `sound_frames`."""
+        for number, frame in enumerate(self.sound_frames()):
+            yield self._picture(number, frame)
+
+    def _picture(self, number: int, frame: VideoFrame) -> NDArray[np.uint8]:
+        try:
+            return upright(to_rgb(frame, self._reformatter), display_matrix(frame))
+        except av.FFmpegError as error:
+            raise self._undecodable(number, reason_of(error)) from error
 
     def _by_seeking(self, index: PacketIndex, numbers: list[int]) -> Iterator[VideoFrame]:
         """Every frame of `numbers` (ascending), each recognised by its presentation time."""
@@ -221,6 +252,7 @@ class VideoReader:
                 frames = packet.decode()
             except av.FFmpegError as error:
                 fault = f"the stream is damaged at or before it: {reason_of(error)}"
+                self.given_up = reason_of(error)
                 continue
             for frame in frames:
                 self.decoded += 1

@@ -1,9 +1,10 @@
-"""scripts/prepare_videos.py: proxies show the same frames at the same times, and no run leaves half of one."""
+"""Proxies show the same frames at the same times, and no run leaves half of one."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,24 +12,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from vexp.data.decode import VideoReader
+from vexp.dataset_tools.forecast import milliseconds_a_clip
+from vexp.dataset_tools.proxies import ENCODINGS
+from vexp.dataset_tools.proxies import encode as encode_proxy
 
-
-@pytest.fixture
-def prepare(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import prepare_videos
-
-    return prepare_videos
-
-
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The videos of the tests of decoding: frames carry their numbers."""
-    monkeypatch.syspath_prepend(ROOT / "tests/data")
-    import encode
-
-    return encode
+SCRIPT = Path(__file__).parents[2] / "scripts/dataset.py"
+Run = Callable[..., tuple[int, str]]
 
 
 @pytest.mark.parametrize("encoding", ["h264", "mjpeg"])
@@ -42,14 +32,12 @@ def encode(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ],
 )
 def test_frame_n_is_frame_n(
-    prepare: ModuleType, encode: ModuleType, tmp_path: Path, name: str, options: dict[str, object], encoding: str
+    encode: ModuleType, tmp_path: Path, name: str, options: dict[str, object], encoding: str
 ) -> None:
-    from vexp.data.decode import VideoReader
-
     original = encode.write_video(tmp_path / name, frames=40, size=(160, 96), **options)
-    kind = replace(prepare.ENCODINGS[encoding], short_side=48)
-    proxy = tmp_path / prepare.proxy_name(f"proxies/{name}", kind)
-    assert prepare.encode(original, proxy, kind) == 40
+    kind = replace(ENCODINGS[encoding], short_side=48)
+    proxy = tmp_path / kind.target_name(f"proxies/{name}")
+    assert encode_proxy(original, proxy, kind) == 40
     with VideoReader(original) as before, VideoReader(proxy) as after:
         frames, asked = after.frames(range(40)), np.arange(0, 32, 4)
         assert frames.shape == (40, 48, 80, 3)
@@ -62,25 +50,15 @@ def test_frame_n_is_frame_n(
     assert [path.name for path in proxy.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_proxies_stand_upright_and_small_videos_keep_their_size(
-    prepare: ModuleType, encode: ModuleType, tmp_path: Path
-) -> None:
-    from vexp.data.decode import VideoReader
-
+def test_proxies_stand_upright_and_small_videos_keep_their_size(encode: ModuleType, tmp_path: Path) -> None:
     original = encode.set_display_matrix(encode.write_video(tmp_path / "turned.mp4", frames=5), 0, 1, -1, 0)
-    prepare.encode(original, tmp_path / "proxy.mp4", prepare.ENCODINGS["h264"])
+    encode_proxy(original, tmp_path / "proxy.mp4", ENCODINGS["h264"])
     with VideoReader(original) as before, VideoReader(tmp_path / "proxy.mp4") as after:
         assert after.frames([4]).shape == before.frames([4]).shape == (1, 80, 48, 3)
         assert np.abs(before.frames([4]).astype(int) - after.frames([4])).mean() < 4
 
 
-def test_one_run_and_the_next(
-    prepare: ModuleType,
-    encode: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_one_run_and_the_next(encode: ModuleType, tmp_path: Path, run: Run) -> None:
     """Forecast, folders, a list, a video that fails; a second run makes only what is missing; settings do not mix."""
     videos, proxies, listed = tmp_path / "videos", tmp_path / "proxies", tmp_path / "train.txt"
     (videos / "a b").mkdir(parents=True)
@@ -88,32 +66,48 @@ def test_one_run_and_the_next(
     whole = encode.write_video(videos / "two.mp4", frames=20).read_bytes()
     (videos / "broken.mp4").write_bytes(whole[: len(whole) // 2])
     listed.write_text("a b/one.avi 3\ntwo.mp4 1\nbroken.mp4 0\n")
-
-    script = [str(ROOT / "scripts/prepare_videos.py"), str(videos), str(proxies), "--list", str(listed), "--workers=1"]
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *script, *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-    monkeypatch.setattr(sys, "argv", [*script, "--dry-run"])
-    assert prepare.main() == 0
-    said = capsys.readouterr().out
-    assert "3 videos" in said
+    words = ("rescale", videos, proxies, "--train", listed)
+    status, said = run(*words, "--dry-run")
+    assert status == 0
+    assert "3 videos, from a measured sample" in said
     assert "times as fast" in said
     assert not proxies.exists()
-    first = run("--sample", "0")
-    assert first.returncode == 1, first.stderr
+    assert run(*words, "--sample", "0")[0] == 1
     names = sorted(str(path.relative_to(proxies)) for path in proxies.rglob("*") if path.is_file())
-    assert names == ["a b/one.mp4", "failures.txt", "lists/train.txt", "prepared.json", "two.mp4"]
-    assert (proxies / "lists/train.txt").read_text() == "a b/one.mp4 3\ntwo.mp4 1\nbroken.mp4 0\n"
+    assert names == [".lock", "a b/one.mp4", "failures.txt", "lists/train.csv", "prepared.json", "two.mp4"]
+    assert (proxies / "lists/train.csv").read_text() == "path,label\na b/one.mp4,3\ntwo.mp4,1\n"
     assert (proxies / "failures.txt").read_text().startswith(str(videos / "broken.mp4"))
     made = (proxies / "two.mp4").stat().st_mtime_ns
     (videos / "broken.mp4").write_bytes(whole)
-    second = run("--sample", "0")
-    assert second.returncode == 0, second.stderr
-    assert "3 videos, 2 of them are done" in second.stdout
+    status, said = run(*words)
+    assert status == 0
+    assert "3 videos, 2 of them are done" in said
+    assert " times\nreading a clip of 16x4 takes " in said  # space, then speed
     assert (proxies / "two.mp4").stat().st_mtime_ns == made
+    assert "broken.mp4,0" in (proxies / "lists/train.csv").read_text()
     assert not (proxies / "failures.txt").exists()
-    monkeypatch.setattr(sys, "argv", [*script, "--encoding", "mjpeg"])
-    assert prepare.main() == 2
-    assert "other settings" in capsys.readouterr().err
+    status, said = run(*words, "--encoding", "mjpeg")
+    assert (status, "other settings" in said) == (2, True)
+
+
+@pytest.mark.slow
+def test_processes(encode: ModuleType, tmp_path: Path) -> None:
+    """As typed: the workers are processes that import the script anew."""
+    videos = _folder(tmp_path / "videos")
+    for number in range(5):
+        encode.write_video(videos / f"{number}.mp4")
+    command = [sys.executable, SCRIPT, "rescale", videos, tmp_path / "proxies", "--workers", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((tmp_path / "proxies").glob("*.mp4"))) == 5
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_reading_is_measured_on_a_file_that_is_new_to_the_reader(encode: ModuleType, tmp_path: Path) -> None:
+    original = encode.write_video(tmp_path / "v.mp4", frames=80)
+    assert milliseconds_a_clip(original, _folder(tmp_path / "links"), draws=1) > 0
+    assert not list((tmp_path / "links").iterdir())
