@@ -132,9 +132,7 @@ def check_command(command: str, *, composes: bool = True) -> None:
     if program == "torchrun":
         words = ["python", *words[words.index("-m") :]]
         program = "python"
-    if program.startswith("vexp-"):
-        words = ["python", "-m", f"vexp.{program.removeprefix('vexp-').replace('-', '_')}", *words[1:]]
-    elif program != "python":
+    if program != "python":
         assert program in _OTHER_PROGRAMS, f"{command}: {program} is no program that the pages use"
         for word in words[1:]:
             assert not word.startswith("multirun_examples/") or (ROOT / word).is_file(), f"{command}: no file {word}"
@@ -187,9 +185,9 @@ def _jobs(words: Sequence[str]) -> Iterator[list[str]]:
 def _values(word: Override) -> list[str]:
     """The values of ``a=1,2``, ``a=range(3)``; the ends of ``a=interval(1,2)``."""
     value = word.value()
-    return (
-        [str(value.start), str(value.end)] if isinstance(value, IntervalSweep) else list(word.sweep_string_iterator())
-    )
+    if isinstance(value, IntervalSweep):
+        return [str(value.start), str(value.end)]
+    return list(word.sweep_string_iterator())
 
 
 @cache
