@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from vexp.comparison.compare import Comparison
 from vexp.comparison.curves import COLOURS, COLOURS_ON_DARK, names_of_curves, thin
+from vexp.comparison.differences import BOOKKEEPING, below
 from vexp.comparison.runs import Run
 from vexp.comparison.statistics import Effect, Summary
 from vexp.comparison.tables import explanation, states
@@ -110,14 +111,16 @@ def _effect(effect: Effect) -> dict[str, Any]:
 
 
 def _configs(runs: Iterable[Run]) -> dict[str, Any]:
-    """What all runs share once, and of the rest a list of values and for each run their numbers in it."""
+    """What all runs share once, and of the rest a list of values and for each run their numbers in it; ``aside``: keys
+    that say where a run writes, shown among all keys alone."""
     runs = list(runs)
     keys = list(dict.fromkeys(key for run in runs for key in run.config))
     varying = [key for key in keys if len({run.config.get(key) for run in runs}) > 1]
     common = {key: runs[0].config[key] for key in keys if key not in set(varying)}
     numbers: dict[str | None, int] = {None: 0}
     rows = [[numbers.setdefault(run.config.get(key), len(numbers)) for key in varying] for run in runs]
-    return {"common": common, "varying": varying, "values": list(numbers), "rows": rows}
+    aside = [key for key in varying if below(key, BOOKKEEPING)]
+    return {"common": common, "varying": varying, "aside": aside, "values": list(numbers), "rows": rows}
 
 
 def _curves(made: Comparison) -> dict[str, Any]:

@@ -158,12 +158,12 @@ function showRuns() {
 const focusHead = (key) => [...document.querySelectorAll("#runs th button")].find((button) => button.dataset.key === key)?.focus();
 
 function showConfig() {
-  const most = 10, { common, varying, values, rows } = data.config;
+  const most = 10, { common, varying, aside, values, rows } = data.config;
   const leaders = ranked().slice(0, 2).map((s) => data.settings[s].runs[0]);
   const runs = (state.chosen.size ? [...state.chosen] : leaders).slice(0, most);
   part("#config h2 small").textContent = state.chosen.size > most ? `the first ${most} of ${state.chosen.size} chosen runs` : state.chosen.size ? "of the chosen runs" : "of the two settings that lead; choose runs above for others";
   const of = new Map(varying.map((key, k) => [key, runs.map((i) => values[rows[i][k]])]));
-  const differing = varying.filter((key) => new Set(of.get(key)).size > 1);
+  const differing = varying.filter((key) => !aside.includes(key) && new Set(of.get(key)).size > 1);
   const keys = (state.everyKey ? [...Object.keys(common), ...varying] : differing).sort();
   const body = keys.map((key) => {
     const cells = of.get(key) ?? runs.map(() => common[key]);
