@@ -15,7 +15,7 @@ from vexp.config.schema import Config
 
 WORDS = [
     "experiment=r3d_18", "debug=step", "lr=step", "lr.step=[4,8]", "lr_policy.warmup_iters=3", "optimizer.lr=3e-2",
-    "optimizer.paramwise.custom_keys.head.lr_mult=10", "~pipeline.train.flip", "data.classes='a b.txt'",
+    "optimizer.paramwise.custom_keys.head.lr_mult=10", "~pipeline.train.flip", "data.classes='a b.txt'", "sweep=by_time",
 ]  # fmt: skip
 
 

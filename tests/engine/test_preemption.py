@@ -37,10 +37,11 @@ def test_a_request_that_came_before_counts() -> None:
     with StopRequest() as outer:
         signal.raise_signal(signal.SIGTERM)
         with StopRequest() as inner:
+            assert inner.check()
             assert inner.requested == "SIGTERM"
-        assert outer.requested == "SIGTERM"
+        assert outer.noted == "SIGTERM"
     with StopRequest() as fresh:
-        assert fresh.requested is None
+        assert not fresh.check()
 
 
 def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not() -> None:
