@@ -47,7 +47,7 @@ def test_damage_spoils_the_rest_of_its_gop(share: float, byte: bytes, tmp_path: 
             ):
                 reader.frames([0, frame])
         with pytest.raises(UserError, match="frame 30 cannot be decoded"):
-            list(reader.pictures())
+            list(reader.sound_pictures())
 
 
 def test_frame_that_is_not_delivered_has_no_stand_in(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_damage_when_counting(tmp_path: Path) -> None:
     with VideoReader(path) as reader:
         assert reader.num_frames == len(truth) == 59
         np.testing.assert_array_equal(reader.frames([29, 30, 58]), truth[[29, 30, 58]])  # every frame is a key frame
-        np.testing.assert_array_equal(np.stack(list(reader.pictures())), truth)
+        np.testing.assert_array_equal(np.stack(list(reader.sound_pictures())), truth)
         assert reader.given_up
     with VideoReader(write_video(tmp_path / "sound.avi", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0)) as reader:
         assert len(list(reader.sound_frames())) == 60

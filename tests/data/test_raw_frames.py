@@ -113,7 +113,7 @@ def test_start_index_and_offset(tmp_path: Path) -> None:
     with RawFrameReader(tmp_path, "f{:03}.jpg", first=4, total=5) as reader:
         assert [read_number(frame) for frame in reader.frames([0, 4])] == [4, 8]
         for outside in (5, -1):  # 5 exists, but is no part of the sample
-            with pytest.raises(UserError, match=rf"{outside} is outside 0\.\.4: the annotation gives .* 5 frames"):
+            with pytest.raises(UserError, match=rf"{outside} is outside 0\.\.4: the video has 5 frames"):
                 reader.frames([0, outside])
 
 

@@ -56,10 +56,10 @@ def test_reader_knows_from_the_index_what_the_packets_say(video: Path, monkeypat
         lambda content: content[:-8],  # a time is missing
         lambda content: content[:40],  # cut off in the header
         lambda content: b"",
-        lambda content: content.replace(b'"version": 1', b'"version": 9'),
+        lambda content: content.replace(b'"version": 2', b'"version": 9'),
         lambda content: content.replace(b'"frames": 30', b'"frames": 31'),
         lambda content: b"[1]" + content[content.index(b"\n") :],
-        lambda content: content.replace(b'"reorder_depth"', b'"reorder"'),
+        lambda content: content.replace(b'"has_leading"', b'"leads"'),
     ],
 )
 def test_damaged_index_is_passed_over(video: Path, change: object, monkeypatch: pytest.MonkeyPatch) -> None:

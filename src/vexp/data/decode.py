@@ -15,7 +15,7 @@ Colour and rotation. As `vexp.data.picture` says: the stream's own colour matrix
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vexp.data.container import MENDING, READ_ERRORS, describe, file_status, open_stream, reason_of, unreadable
+from vexp.data.film import Picture, check_range, frames_in_order
 from vexp.data.packet_index import PacketIndex
 from vexp.data.picture import display_matrix, to_rgb, upright
 from vexp.data.saved_index import saved_index
@@ -52,6 +53,8 @@ class VideoReader:
 
     Raises `UserError` for what is not a whole, readable video: missing, empty, truncated, another kind of file.
     """
+
+    channels = 3
 
     def __init__(self, path: str | Path, *, strict: bool = False) -> None:
         """`strict`: the codec's own error detection is on. It notices more damage, and refuses what it notices."""
@@ -125,23 +128,20 @@ class VideoReader:
         `indices` may repeat and be in any order; each distinct frame is decoded and converted once.
         Raises `UserError` for a number outside 0..num_frames-1 and for a frame that cannot be decoded right.
         """
-        asked = flat_numbers(indices)
-        if not asked.size:
-            return np.empty((0, *self._frame_size(), 3), np.uint8)
-        distinct, rows = np.unique(asked, return_inverse=True)
-        numbers: list[int] = distinct.tolist()
-        self._check_range(numbers)
-        out: NDArray[np.uint8] | None = None
+        return frames_in_order(self, indices)
+
+    def pictures(self, numbers: Sequence[int]) -> Iterator[Picture]:
+        """The same for ascending, distinct `numbers`, one after the other as they are decoded: uint8 (H, W, 3) each."""
+        if self.file.num_frames is not None:  # otherwise counting tells
+            check_range(self.path, numbers, self.num_frames)
         delivered = self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
-        for place, (number, frame) in enumerate(zip(numbers, delivered, strict=True)):
+        size = None
+        for number, frame in zip(numbers, delivered, strict=True):
             picture = self._picture(number, frame)
-            if out is None:
-                out = np.empty((len(numbers), *picture.shape), np.uint8)
-            elif picture.shape != out.shape[1:]:
+            size = size or picture.shape
+            if picture.shape != size:
                 raise self._undecodable(number, "its size differs from the frames before it")
-            out[place] = picture
-        assert out is not None
-        return out if len(rows) == len(numbers) and (rows[1:] > rows[:-1]).all() else out[rows]
+            yield picture
 
     def sound_frames(self) -> Iterator[VideoFrame]:
         """Every frame in order as the codec has it, neither converted nor turned; decodes the file once, in order.
@@ -159,36 +159,36 @@ class VideoReader:
         elif len(times) != self.num_frames:
             raise UserError(f"{self.path}: {len(times)} frames can be decoded of {self.num_frames}. {MENDING}")
 
-    def pictures(self) -> Iterator[NDArray[np.uint8]]:
+    def sound_pictures(self) -> Iterator[Picture]:
         """Every frame in order, uint8 (H, W, 3) RGB: what `frames` gives for it. Raises as `sound_frames`."""
         for number, frame in enumerate(self.sound_frames()):
             yield self._picture(number, frame)
 
-    def _picture(self, number: int, frame: VideoFrame) -> NDArray[np.uint8]:
+    def _picture(self, number: int, frame: VideoFrame) -> Picture:
         try:
             return upright(to_rgb(frame, self._reformatter), display_matrix(frame))
         except av.FFmpegError as error:
             raise self._undecodable(number, reason_of(error)) from error
 
-    def _by_seeking(self, index: PacketIndex, numbers: list[int]) -> Iterator[VideoFrame]:
+    def _by_seeking(self, index: PacketIndex, numbers: Sequence[int]) -> Iterator[VideoFrame]:
         """Every frame of `numbers` (ascending), each recognised by its presentation time."""
         done = 0
-        while done < len(numbers):
-            run = numbers[done : done + index.run_length(numbers[done:])]
-            key, before = index.key_number(numbers[done]), done
-            # Its own key frame first; one GOP earlier, or the start, for a key frame from which it was not delivered.
-            for start in dict.fromkeys((key, max(key - 1, 0), 0)):
-                for frame in self._run(index, start, run):
-                    yield frame
-                    done += 1
-                if done > before:
-                    break
-            else:
-                raise self._undecodable(numbers[done], self._fault)
+        for end in index.run_ends(numbers):
+            while done < end:
+                key, before = index.key_number(numbers[done]), done
+                # Its own key frame first; one GOP earlier, or the start, for one from which it was not delivered.
+                for start in dict.fromkeys((key, max(key - 1, 0), 0)):
+                    for frame in self._run(index, start, numbers[done:end]):
+                        yield frame
+                        done += 1
+                    if done > before:
+                        break
+                else:
+                    raise self._undecodable(numbers[done], self._fault)
 
-    def _run(self, index: PacketIndex, start: int, numbers: list[int]) -> Iterator[VideoFrame]:
+    def _run(self, index: PacketIndex, start: int, numbers: Sequence[int]) -> Iterator[VideoFrame]:
         """Frames of `numbers` in order, decoded straight on from key frame `start`, up to the first that is not had."""
-        key, times, done = int(index.keys[start]), index.pts[numbers].tolist(), 0
+        key, times, done = int(index.keys[start]), index.pts[list(numbers)].tolist(), 0
         self._fault = "the decoder does not deliver it"
         try:
             self._container.seek(key, stream=self._stream)
@@ -210,7 +210,7 @@ class VideoReader:
                 if done == len(times):
                     return
 
-    def _by_counting(self, numbers: list[int]) -> Iterator[VideoFrame]:
+    def _by_counting(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
         """Every frame of `numbers` (ascending), each recognised by its place since the first frame of the file."""
         done = 0
         times: list[float] = []
@@ -224,7 +224,7 @@ class VideoReader:
                     return
             times.append(_time(frame))
         self._keep_count(times)
-        self._check_range(numbers)
+        check_range(self.path, numbers, self.num_frames)
 
     def _keep_count(self, times: list[float]) -> None:
         self.file.counted = np.array(times)
@@ -240,16 +240,22 @@ class VideoReader:
         if frame is None:
             raise unreadable(self.path, ValueError("the decoder delivers not one frame"))
 
-    def _decode(self, only: Container[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
+    def _decode(self, only: Collection[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
 
-        `only`: presentation times of the wanted frames; others that no frame is predicted from are not decoded.
+        `only`: presentation times of the wanted frames; others that no frame is predicted from are not decoded, and
+        none that is stored after the last of them.
         """
         decoder, fault = self._stream.codec_context, ""
+        missing = len(only) if only is not None else math.inf
         for packet in self._packets():
-            decoder.skip_frame = "DEFAULT" if only is None or packet.pts in only else "NONREF"
+            wanted = only is None or packet.pts in only
+            decoder.skip_frame = "DEFAULT" if wanted else "NONREF"
             try:
                 frames = packet.decode()
+                missing -= wanted
+                if not missing:
+                    frames += decoder.decode(None)  # what it holds back: the seek after it starts the decoder anew
             except av.FFmpegError as error:
                 fault = f"the stream is damaged at or before it: {reason_of(error)}"
                 self.given_up = reason_of(error)
@@ -261,6 +267,8 @@ class VideoReader:
                 elif frame.key_frame:
                     fault = ""  # damage ends where prediction starts afresh
                 yield frame, fault
+            if not missing:
+                return
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         try:
@@ -277,31 +285,9 @@ class VideoReader:
             self.file.size = height, width
         return self.file.size
 
-    def _check_range(self, numbers: list[int]) -> None:
-        count = self.file.num_frames  # None: counting tells
-        outside = [number for number in numbers if number < 0 or (count is not None and number >= count)]
-        if outside:
-            raise out_of_range(self.path, outside[0], self.num_frames)
-
     def _undecodable(self, number: int, reason: str) -> UserError:
         decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
         return UserError(f"{self.path}: frame {number} cannot be decoded ({decoder}): {reason}. {MENDING}")
-
-
-def flat_numbers(indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
-    """Frame numbers as an array (n,). Raises ValueError for anything else."""
-    asked = np.asarray(indices)
-    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-        raise ValueError(f"frame indices must be a flat list of whole numbers, got {indices!r}")
-    return asked
-
-
-def out_of_range(path: Path, number: int, num_frames: int) -> UserError:
-    """The error of every reader for a frame number that the video does not have."""
-    return UserError(
-        f"{path}: frame index {number} is outside 0..{num_frames - 1}: the video has {num_frames} frames. Correct the "
-        "annotation, or draw indices below `num_frames`."
-    )
 
 
 def _time(frame: VideoFrame) -> float:

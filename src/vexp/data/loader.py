@@ -19,6 +19,7 @@ from vexp.data.dataset import ClipDataset, Key
 from vexp.data.step_plan import StepPlan
 from vexp.data.watchdog import AtWork, Watch, watched
 from vexp.errors import UserError
+from vexp.memory import keep_freed_memory
 
 #: what a loader gives
 Item = Batch | Failure | Skipped
@@ -196,6 +197,7 @@ def _start_worker(_: int) -> None:
     """
     import cv2
 
+    keep_freed_memory()
     cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for cores
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):

@@ -9,7 +9,7 @@ Rotation. The display matrix (phones) is applied, as players do: quarter turns a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
     """A decoded frame as uint8 (H, W, 3) RGB, not yet upright: the one place where colour is converted.
 
+    A view of swscale's own rows, which are longer than a picture is wide: nothing is copied.
     On one thread: by default PyAV (from version 17) starts a pool with a thread for every core, anew for every frame.
     """
-    return cast("NDArray[np.uint8]", reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
+    plane: Any = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
+    rows: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.data.film import Film
 from vexp.data.photometric import check_built
 from vexp.data.render import Window, render_views, render_windows
-from vexp.data.source import Reader, frame_times
+from vexp.data.source import Reader, film_of, frame_times
 from vexp.data.step import PixelStep
 from vexp.data.view import Frames, View
 from vexp.data.view_plan import ViewPlan
@@ -111,7 +112,7 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
     sampler, *rest = steps.values()
     numbers = sampled_frames(reader, sampler, rng)
     distinct, where = np.unique(numbers, return_inverse=True)
-    frames = reader.frames(distinct)
+    frames = film_of(reader, distinct)
     crops = _Crops([frames], [View.whole(frames.shape[2], frames.shape[1])])
     views = crops.whole()
     for step in rest:
@@ -119,9 +120,9 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
             views = step.plan(views, rng)
             if lazy:
                 continue
-        crops = crops.rendered(views)
-        if not hasattr(step, "plan"):
-            crops = crops.applied(step, rng)
+            crops = crops.rendered(views)
+        else:
+            crops = crops.applied(step, views, rng)
         views = crops.whole()
     pictures, windows = crops.pictures(views)
     rows = where.reshape(numbers.shape)
@@ -140,9 +141,12 @@ def sampled_frames(reader: Reader, sampler: Any, rng: np.random.Generator) -> ND
 
 @dataclass(frozen=True, slots=True)
 class _Crops:
-    """The crops rendered so far, each with the distinct frames of the sample: uint8 (F, H, W, C), all of one shape."""
+    """The crops rendered so far, each with the distinct frames of the sample: uint8 (F, H, W, C), all of one shape.
 
-    frames: Sequence[Frames]
+    Before the first rendering there is one, and it may be a ``Film``: nothing but a rendering goes through it.
+    """
+
+    frames: Sequence[Film | Frames]
     shown: list[View]  # what each shows of the video's frames
 
     def whole(self) -> list[View]:
@@ -150,21 +154,19 @@ class _Crops:
 
     def rendered(self, views: Sequence[View]) -> _Crops:
         """``views`` of these crops: as many in a row of the first crop as of the second, and so on."""
-        parts = [render_views(frames, seen) for frames, seen in zip(self.frames, self._by_crop(views), strict=True)]
-        return _Crops([crop for part in parts for crop in part], self.seen(views))
+        return _Crops(self._render(views), self.seen(views))
 
-    def applied(self, step: PixelStep, rng: np.random.Generator) -> _Crops:
-        """A pixel step done once on the frames of all crops in a row."""
-        frames = step.apply(np.concatenate(self.frames) if len(self.frames) > 1 else self.frames[0], rng)
-        return _Crops(np.split(frames, len(self.frames)), self.shown)
+    def applied(self, step: PixelStep, views: Sequence[View], rng: np.random.Generator) -> _Crops:
+        """``views`` of these crops, and a pixel step done once on the frames of all of them in a row."""
+        crops = self._render(views)
+        frames = step.apply(np.concatenate(crops) if len(crops) > 1 else crops[0], rng)
+        return _Crops(np.split(frames, len(crops)), self.seen(views))
 
     def pictures(self, views: Sequence[View]) -> tuple[Frames, list[Window]]:
         """The pixels of ``views``, those that they share once: uint8 (K, F, H, W, C), and a window of them a view."""
         if len(self.frames) == 1:
             return render_windows(self.frames[0], views)
-        made = np.concatenate(
-            [render_views(f, seen) for f, seen in zip(self.frames, self._by_crop(views), strict=True)]
-        )
+        made = np.stack(self._render(views))
         return made, [Window(index, 0, 0) for index in range(len(made))]
 
     def seen(self, views: Sequence[View]) -> list[View]:
@@ -172,6 +174,7 @@ class _Crops:
         each = len(views) // len(self.frames)
         return [view.within(self.shown[i // each]) for i, view in enumerate(views)]
 
-    def _by_crop(self, views: Sequence[View]) -> list[Sequence[View]]:
+    def _render(self, views: Sequence[View]) -> list[Frames]:
         each = len(views) // len(self.frames)
-        return [views[i * each : (i + 1) * each] for i in range(len(self.frames))]
+        parts = [render_views(film, views[i * each : (i + 1) * each]) for i, film in enumerate(self.frames)]
+        return [crop for part in parts for crop in part]

@@ -7,13 +7,17 @@ channels are optical flow, x and y: mirroring a clip also reverses the x of its 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from vexp.data.film import Film, Picture
 from vexp.data.view import Box, Frames, Size, View, shared_size
+
+Artist = Callable[[Picture, int], None]
+"""Draws what it is to show of frame (H, W, C) number n."""
 
 #: Boxes of resized views are products and quotients of floats: this close to a whole pixel, they are one.
 _PIXEL_TOLERANCE = 1e-6
@@ -21,7 +25,7 @@ _PIXEL_TOLERANCE = 1e-6
 FLOW_CHANNELS = 2
 
 
-def render(frames: Frames, view: View) -> Frames:
+def render(frames: Frames | Film, view: View) -> Frames:
     """One resample of uint8 (T, H, W, C), C = 1 to 4: a new contiguous uint8 array (T, h, w, C).
 
     Crops and flips around at most one resize give bit for bit what slicing, ``cv2.resize`` and ``cv2.flip`` give one
@@ -35,24 +39,34 @@ def render(frames: Frames, view: View) -> Frames:
     return rendered
 
 
-def render_views(frames: Frames, views: Sequence[View]) -> Frames:
-    """``render`` of several views of equal size: (V, T, h, w, C). Crops of one resized view share its resample."""
-    if frames.dtype != np.uint8 or frames.ndim != 4:
-        raise ValueError(f"frames must be uint8 (T, H, W, C), got {frames.dtype} {frames.shape}")
-    num_frames, height, width, channels = frames.shape
+def render_views(frames: Frames | Film, views: Sequence[View]) -> Frames:
+    """``render`` of several views of equal size: (V, T, h, w, C). Crops of one resized view share its resample.
+
+    Frame by frame, so that each is read from memory once, whatever is made of it.
+    """
+    num_frames, height, width, channels = _checked_shape(frames)
     out_width, out_height = shared_size(views)
     out = np.empty((len(views), num_frames, out_height, out_width, channels), dtype=np.uint8)
     shared: dict[tuple[Box, Size, str], list[tuple[View, Frames]]] = {}
+    artists: list[Artist] = []
     for view, target in zip(views, out, strict=True):
         _check_inside(view.box, width, height)
         resized = view.cut_from or view
         if all(_is_whole(edge) for edge in resized.box):
             shared.setdefault((resized.box, resized.size, view.interpolation), []).append((view, target))
         else:
-            _sample(frames, view, target)
-    for (box, size, interpolation), cuts in shared.items():
-        _resize_and_cut(frames, box, size, interpolation, cuts)
+            artists.append(_sampler(view, target))
+    artists += [_resizer(*resample, cuts) for resample, cuts in shared.items()]
+    for number, frame in zip(range(num_frames), frames, strict=True):
+        for draw in artists:
+            draw(frame, number)
     return out
+
+
+def _checked_shape(frames: Frames | Film) -> tuple[int, ...]:
+    if len(frames.shape) != 4 or (isinstance(frames, np.ndarray) and frames.dtype != np.uint8):
+        raise ValueError(f"frames must be uint8 (T, H, W, C), got {getattr(frames, 'dtype', '')} {frames.shape}")
+    return frames.shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,7 @@ class Window:
     mirrored: bool = False
 
 
-def render_windows(frames: Frames, views: Sequence[View]) -> tuple[Frames, list[Window]]:
+def render_windows(frames: Frames | Film, views: Sequence[View]) -> tuple[Frames, list[Window]]:
     """The pixels of several views of equal size, each pixel once: pictures (K, T, h', w', C) and a window a view.
 
     Views that are cut from one resample share a picture, the smallest that holds them all, where that is the smaller
@@ -103,50 +117,54 @@ def _root(view: View, frame: Size) -> View:
     return View.whole(*frame) if (view.box[2], view.box[3]) == view.size else replace(view, mirrored=False)
 
 
-def _resize_and_cut(
-    frames: Frames, box: Box, size: Size, interpolation: str, cuts: Sequence[tuple[View, Frames]]
-) -> None:
-    """Resize a box on whole pixels once a frame and write every view cut from it into its target (T, h, w, C)."""
+def _resizer(box: Box, size: Size, interpolation: str, cuts: Sequence[tuple[View, Frames]]) -> Artist:
+    """Resizes a box on whole pixels once a frame and writes every view cut from it into its target (T, h, w, C)."""
     import cv2
 
     left, top, width, height = (round(edge) for edge in box)
-    source = frames[:, top : top + height, left : left + width]
     windows = [(*_offset(view, box, size), view.mirrored, target) for view, target in cuts]
     flag = _cv2_flag(interpolation)
     # One view that shows all of it: resized straight into place.
     in_place = cuts[0][1] if len(cuts) == 1 and cuts[0][0].size == size and not cuts[0][0].mirrored else None
-    resized = np.empty((size[1], size[0], frames.shape[3]), dtype=np.uint8)
-    for index, frame in enumerate(source):
-        if size == (width, height):
-            resized = frame
-        elif in_place is not None:
-            cv2.resize(frame, size, dst=in_place[index], interpolation=flag)
-            continue
-        else:
-            cv2.resize(frame, size, dst=resized, interpolation=flag)
+    resized = np.empty((size[1], size[0], cuts[0][1].shape[3]), dtype=np.uint8)
+
+    def draw(frame: Picture, number: int) -> None:
+        part = frame[top : top + height, left : left + width]
+        if in_place is not None and size != (width, height):
+            cv2.resize(part, size, dst=in_place[number], interpolation=flag)
+            return
+        if size != (width, height):
+            cv2.resize(part, size, dst=resized, interpolation=flag)
+            part = resized
         for x, y, mirrored, target in windows:
-            _write(resized[y : y + target.shape[1], x : x + target.shape[2]], mirrored, target[index])
+            _write(part[y : y + target.shape[1], x : x + target.shape[2]], mirrored, target[number])
+
+    return draw
 
 
-def _sample(frames: Frames, view: View, target: Frames) -> None:
-    """Sample a fractional box about pixel centres into ``target`` (T, h, w, C)."""
+def _sampler(view: View, target: Frames) -> Artist:
+    """Samples a fractional box about pixel centres into ``target`` (T, h, w, C)."""
     import cv2
 
     x, y, width, height = view.box
     # Only the pixels that are looked at, and one more on each side; the frame's own border is repeated beyond that.
     left, top = max(0, math.floor(x) - 1), max(0, math.floor(y) - 1)
-    source = frames[:, top : math.ceil(y + height) + 1, left : math.ceil(x + width) + 1]
+    right, bottom = math.ceil(x + width) + 1, math.ceil(y + height) + 1
     step_x, step_y = width / view.size[0], height / view.size[1]
     # Output pixel centre i + 0.5 looks at x + step * (i + 0.5); OpenCV counts from the first pixel's centre.
     to_source = np.array([[step_x, 0, x - left + step_x / 2 - 0.5], [0, step_y, y - top + step_y / 2 - 0.5]])
     flags = _cv2_flag(view.interpolation) | cv2.WARP_INVERSE_MAP
     # Measured with OpenCV 5: a 4-channel warp is 2.3 times as fast as a 3-channel one, the conversions included.
-    padded = frames.shape[3] == 3
-    for index, frame in enumerate(source):
-        warped: Any = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA) if padded else frame
+    padded = target.shape[3] == 3
+
+    def draw(frame: Picture, number: int) -> None:
+        part = frame[top:bottom, left:right]
+        warped: Any = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA) if padded else part
         warped = cv2.warpAffine(warped, to_source, view.size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         warped = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB) if padded else warped.reshape(target.shape[1:])
-        _write(warped, view.mirrored, target[index])
+        _write(warped, view.mirrored, target[number])
+
+    return draw
 
 
 def _write(part: Frames, mirrored: bool, target: Frames) -> None:

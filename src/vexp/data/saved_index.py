@@ -21,7 +21,7 @@ import numpy as np
 from vexp.data.packet_index import PacketIndex
 from vexp.data.video_file import VideoFile
 
-VERSION = 1
+VERSION = 2
 PROBE = 4096
 """Bytes at each end of a video by which, with its size, its index knows it: copying keeps them, not a file's time."""
 

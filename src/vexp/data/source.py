@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.data.annotation import Annotation
+from vexp.data.film import Film, Picture
 from vexp.data.packed import LabelSets, Texts
 from vexp.errors import UserError
 
@@ -20,7 +21,8 @@ class Reader(Protocol):
     """An opened video. ``width`` and ``height`` are those of the frames it delivers.
 
     A reader that knows when each frame is shown also has ``times``, float64 (num_frames,) seconds or None: the frames
-    of a video without it are taken to be evenly ``1 / fps`` apart.
+    of a video without it are taken to be evenly ``1 / fps`` apart. One that decodes has ``pictures``, as
+    ``vexp.data.film.PictureReader``: its frames are then used one by one as they come.
     """
 
     @property
@@ -105,6 +107,12 @@ def frame_times(reader: Reader) -> NDArray[np.float64]:
             "target_fps and clip_seconds to null"
         )
     return np.arange(reader.num_frames) / reader.fps
+
+
+def film_of(reader: Reader, numbers: NDArray[np.int64]) -> Film | NDArray[np.uint8]:
+    """The frames ``numbers`` (n,), ascending and distinct: (n, H, W, C), one after the other where the reader can."""
+    pictures: Callable[[Sequence[int]], Iterator[Picture]] | None = getattr(reader, "pictures", None)
+    return reader.frames(numbers) if pictures is None else Film.of(pictures(numbers.tolist()), len(numbers))
 
 
 class ListedSource(ABC):
@@ -196,10 +204,18 @@ class SegmentReader:
         return self._reader.height
 
     def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self._reader.frames(self._numbers(indices))
+
+    def pictures(self, numbers: Sequence[int]) -> Iterator[Picture]:
+        """The frames ``numbers`` (ascending, distinct), one after the other."""
+        return iter(film_of(self._reader, self._numbers(numbers)))
+
+    def _numbers(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those frames' numbers in the whole video."""
         numbers = np.asarray(indices, np.int64)
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < self.num_frames:
             raise UserError(f"frames {numbers.min()}..{numbers.max()} are not all in 0..{self.num_frames - 1}")
-        return self._reader.frames(numbers + self._first)
+        return numbers + self._first
 
 
 class Subset:

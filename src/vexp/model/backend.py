@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vexp.fields import Checked, option
+from vexp.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ class Backend(Checked):
         """The process-wide ones, in both directions: jobs of a sweep may share a process."""
         import torch
 
+        keep_freed_memory()
         default_threads = _default_threads()
         torch.set_num_threads(default_threads if self.threads is None else self.threads)
         torch.set_float32_matmul_precision("high" if self.tf32 == "all" else "highest")

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.data.decode import VideoReader, flat_numbers, out_of_range
+from vexp.data.decode import VideoReader
+from vexp.data.film import Picture, check_range, frames_in_order
 from vexp.data.video_file import VideoFile
 from vexp.errors import UserError
 
@@ -29,6 +30,7 @@ class ForeignReader(ABC):
     """
 
     backend: ClassVar[str]
+    channels = 3
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -65,20 +67,17 @@ class ForeignReader(ABC):
 
         Raises `UserError` for a number outside 0..num_frames-1 and for a frame that the backend does not deliver.
         """
-        distinct, rows = np.unique(flat_numbers(indices), return_inverse=True)
-        out = np.empty((len(distinct), self.height, self.width, 3), np.uint8)
-        if not len(distinct):
-            return out
-        numbers: list[int] = distinct.tolist()
-        outside = [number for number in numbers if not 0 <= number < self.num_frames]
-        if outside:
-            raise out_of_range(self.path, outside[0], self.num_frames)
-        done = 0
+        return frames_in_order(self, indices)
+
+    def pictures(self, numbers: Sequence[int]) -> Iterator[Picture]:
+        """The same for ascending, distinct ``numbers``, one after the other: uint8 (height, width, 3) each."""
+        check_range(self.path, numbers, self.num_frames)
+        size, done = (self.height, self.width, self.channels), 0
         try:
-            for picture in self._deliver(numbers):
-                if picture.shape != out.shape[1:]:
-                    raise self.failure(numbers[done], f"it has the shape {picture.shape}, not {out.shape[1:]}")
-                out[done] = picture
+            for picture in self._deliver(list(numbers)):
+                if picture.shape != size:
+                    raise self.failure(numbers[done], f"it has the shape {picture.shape}, not {size}")
+                yield picture
                 done += 1
         except UserError:
             raise
@@ -86,7 +85,6 @@ class ForeignReader(ABC):
             raise self.failure(numbers[done], _short(error)) from error
         if done < len(numbers):
             raise self.failure(numbers[done], "it is not delivered")
-        return out[rows]
 
     def failure(self, number: int, reason: str) -> UserError:
         """The error for a frame that is not delivered, or not as it should be."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.data.film import Picture, check_range, frames_in_order
 from vexp.data.readers.image import image_decoder
 from vexp.errors import UserError
 
@@ -59,42 +60,39 @@ class RawFrameReader:
         """Pixels. Asked before ``frames``, it costs the reading of the first frame."""
         return self._frame_size()[1]
 
+    @property
+    def channels(self) -> int:
+        return 2 if self.flow else 3
+
     def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """The frames of these 0-based numbers, in this order: uint8 (len(indices), H, W, 3) RGB, or (..., 2) x, y flow.
 
         Raises ``UserError`` for a number outside 0..num_frames-1, and for a file that is missing or damaged.
         """
-        distinct, rows = np.unique(np.asarray(indices, np.int64), return_inverse=True)
-        for number in distinct.tolist():
-            if not 0 <= number < self.num_frames:
-                raise UserError(
-                    f"{self.folder}: frame index {number} is outside 0..{self.num_frames - 1}: the annotation gives "
-                    f"this folder {self.num_frames} frames"
-                )
-        out: NDArray[np.uint8] | None = None
-        for place, number in enumerate(distinct.tolist()):
-            for channel, axis in enumerate(FLOW_AXES if self.flow else ("",)):
-                path = self._path(number, axis)
-                picture = self._read(path, number)
-                if out is None:
-                    out = np.empty((len(distinct), *picture.shape[:2], 2 if self.flow else 3), np.uint8)
-                    self._size = picture.shape[0], picture.shape[1]
-                if picture.shape[:2] != out.shape[1:3]:
-                    raise UserError(
-                        f"{path}: is {picture.shape[1]}x{picture.shape[0]}, but other images of its folder are "
-                        f"{out.shape[2]}x{out.shape[1]}: extract the folder again"
-                    )
-                if self.flow:
-                    out[place, ..., channel] = picture
-                else:
-                    out[place] = picture
-        if out is None:
-            return np.empty((0, *self._frame_size(), 2 if self.flow else 3), np.uint8)
-        return out if len(rows) == len(distinct) and (rows[1:] > rows[:-1]).all() else out[rows]
+        return frames_in_order(self, indices)
+
+    def pictures(self, numbers: Sequence[int]) -> Iterator[Picture]:
+        """The same for ascending, distinct ``numbers``, one after the other: uint8 (H, W, 3 or 2) each."""
+        check_range(self.folder, numbers, self.num_frames)
+        for number in numbers:
+            planes = [self._image(number, axis) for axis in (FLOW_AXES if self.flow else ("",))]
+            yield np.stack(planes, axis=-1) if self.flow else planes[0]
+
+    def _image(self, number: int, axis: str) -> NDArray[np.uint8]:
+        """One file, (H, W, 3), or (H, W) of flow; as large as those before it."""
+        path = self._path(number, axis)
+        image = self._read(path, number)
+        height, width = image.shape[:2]
+        self._size = self._size or (height, width)
+        if self._size != (height, width):
+            raise UserError(
+                f"{path}: is {width}x{height}, but other images of its folder are {self._size[1]}x{self._size[0]}: "
+                "extract the folder again"
+            )
+        return image
 
     def _path(self, number: int, axis: str) -> Path:
-        name = self.filename_tmpl.format(*([axis] if axis else []), self.first + number)
-        return self.folder / name
+        return self.folder / self.filename_tmpl.format(*([axis] if axis else []), self.first + number)
 
     def _read(self, path: Path, number: int) -> NDArray[np.uint8]:
         try:
@@ -130,8 +128,8 @@ class RawFrameReader:
         count = _files_in_a_row(str(self.folder), changed, self.filename_tmpl, self.first, self.flow)
         if not count:
             raise UserError(
-                f"{self._path(0, 'x' if self.flow else '')}: no such file, so the folder holds no frame; correct "
-                "filename_tmpl or start_index"
+                f"{self._path(0, FLOW_AXES[0] if self.flow else '')}: no such file, so the folder holds no frame; "
+                "correct filename_tmpl or start_index"
             )
         return count
 

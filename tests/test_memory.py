@@ -1,0 +1,35 @@
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# Twenty blocks of 16 MB, each written to and let go: their pages, and how many the process had to ask for.
+PROGRAM = """
+import resource
+import numpy as np
+from vexp.memory import keep_freed_memory
+
+keep_freed_memory()
+def work():
+    np.ones(4_000_000, np.float32)
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the options are those of glibc's malloc")
+@pytest.mark.parametrize(
+    ("environment", "kept"),
+    [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}, False)],  # the user's own
+)
+def test_freed_memory_is_used_again(environment, kept):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=clean | environment, capture_output=True, text=True, check=True
+    )
+    assert (int(done.stdout) < 100) is kept
