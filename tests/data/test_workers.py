@@ -136,7 +136,9 @@ def test_the_memory_of_workers_is_flat(motion_cache):
     """20,000 samples of real video through one worker that stays: resident memory within 5 % after a warm-up."""
     from vexp.data.options import Motion
 
-    source = Motion(train_clips=2, val_clips=1).source("train")
+    data = Motion(train_clips=2, val_clips=1)
+    data.prepare()
+    source = data.source("train")
     steps = {"sample": SampleFrames(clip_len=8), "crop": RandomResizedCrop(), "jitter": ColorJitter(hue=0),
              "resize": Resize(scale=[32, 32], keep_ratio=False), "flip": Flip()}  # fmt: skip
     plan = StepPlan(len(source), 16, 1, False)

@@ -35,6 +35,7 @@ class RawFrameReader:
         fps: frames a second, where known.
         """
         self.folder = Path(folder)
+        self._prefix = os.path.join(folder, "")
         self.filename_tmpl = filename_tmpl
         self.first = first
         self.flow = flow
@@ -91,12 +92,13 @@ class RawFrameReader:
             )
         return image
 
-    def _path(self, number: int, axis: str) -> Path:
-        return self.folder / self.filename_tmpl.format(*([axis] if axis else []), self.first + number)
+    def _path(self, number: int, axis: str) -> str:
+        return self._prefix + self.filename_tmpl.format(*([axis] if axis else []), self.first + number)
 
-    def _read(self, path: Path, number: int) -> NDArray[np.uint8]:
+    def _read(self, path: str, number: int) -> NDArray[np.uint8]:
         try:
-            content = path.read_bytes()
+            with open(path, "rb", buffering=0) as file:
+                content = file.read()
         except FileNotFoundError:
             raise self._missing(path, number) from None
         except OSError as error:
@@ -111,7 +113,7 @@ class RawFrameReader:
                 "it out of the annotation."
             ) from error
 
-    def _missing(self, path: Path, number: int) -> UserError:
+    def _missing(self, path: str, number: int) -> UserError:
         if not self.folder.is_dir():
             return UserError(f"{self.folder}: no such folder of raw frames; correct data_prefix or the annotation")
         return UserError(
