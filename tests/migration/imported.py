@@ -78,6 +78,12 @@ def lr_policy(draft: Draft) -> Any:
     return options()["lr_policy"][draft.choices["lr_policy"]](**arguments)
 
 
+def rates(policy: Any, *, base: float, epochs: int, iters: int) -> list[float]:
+    """The rate of every step of a run of ``iters`` steps an epoch."""
+    total = epochs * iters
+    return [policy.lr_at(base, step=step, steps_per_epoch=iters, total_steps=total) for step in range(total)]
+
+
 def sampler(draft: Draft, split: str) -> Any:
     """The sampler of a split."""
     name, option = next(iter(draft.steps[split].items()))

@@ -92,6 +92,8 @@ def convert_schedulers(draft: Draft, node: Node | None) -> None:
                 scheduler.table, f"{scheduler.kind}: only the learning rate is scheduled, by {', '.join(PHASES)}"
             )
     try:
+        for scheduler in known:
+            plain(scheduler.table)  # of half a schedule nothing is made
         _convert(draft, known)
     except (UnreadableError, ValueError, TypeError) as error:
         draft.choose("lr_policy", "fixed")

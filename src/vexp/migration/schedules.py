@@ -48,6 +48,8 @@ POLICIES: dict[str, tuple[str, dict[str, Rule]]] = {
     }),
 }  # fmt: skip
 
+_ARGUMENTS = {key for _, rules in POLICIES.values() for key in rules}
+
 
 def convert_lr_config(draft: Draft, node: Node | None) -> None:
     """``lr_config`` of 0.x."""
@@ -68,5 +70,8 @@ def convert_lr_config(draft: Draft, node: Node | None) -> None:
         )
     draft.choose("lr_policy", known[0], policy)
     follow(draft, node, known[1], "lr_policy.", owner=f"{name}'s ")
+    for key in set(node.items) & _ARGUMENTS - set(known[1]):
+        draft.trap(node.items[key], f"{key} is another policy's, left by a base: mmcv stops with an error over it")
+        draft.drop(node.items[key], f"{name} has no {key}")
     if known[0] == "cosine_restart":
         draft.imply("lr_policy.restart_floor", "fixed", "mmcv's weights leave the floor where it is")

@@ -195,7 +195,10 @@ class Chain(WarmedPolicy):
         True, "phases count epochs and move between them; false: optimizer steps", see=("epochs", "max_steps")
     )
     phases: dict[str, Any] = option(
-        {}, "name of a phase -> its shape, begin, end and the arguments of its shape", accepts="dict of Phase by name"
+        {},
+        "name of a phase -> its shape, begin, end and the arguments of its shape",
+        accepts="dict of Phase by name",
+        entries=Phase,
     )
 
     def __post_init__(self) -> None:
