@@ -129,11 +129,11 @@ CHAINS: list[tuple[str, WarmedPolicy]] = [
         ),
     ),
     (
-        "cosine to 10, then poly",
+        "cosine to 10, poly from 15",
         Chain(
             phases={
                 "first": {"shape": "cosine", "end": 10, "min_lr": 0.05},
-                "last": {"shape": "poly", "begin": 15},
+                "last": {"shape": "poly", "begin": 15, "min_lr": 0.005},
             }
         ),
     ),
