@@ -302,7 +302,19 @@ REFUSED = [
     (SMALL_0.replace("VideoDataset", "MyDataset"), r"config.py:8: MyDataset is no data set of vexp"),
     (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), r"config.py:4: TANet is not among vexp's nets .* model=NAME"),
     (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the training data set has no pipeline"),
-    (SMALL_1.replace("train_dataloader = ", "other = "), "config.py:1: the config has no train_dataloader"),
+    (SMALL_1.replace("train_dataloader = ", "other = "), "config.py:1: the config has no train_dataloader.*testing"),
+    (SMALL_0.replace("    train=dict", "    other=dict"), "config.py:1: no training data, a config for testing alone"),
+    (
+        SMALL_0.replace("train=dict(", "train=[dict(").replace("pipeline=pipeline),", "pipeline=pipeline)],", 1),
+        "config.py:8: several training data sets; leave one",
+    ),
+    (
+        SMALL_1.replace(
+            "dataset=dict(type='VideoDataset', ann_file='a.txt', pipeline=pipeline)",
+            "dataset=dict(type='ConcatDataset', datasets=[dict(type='VideoDataset')])",
+        ),
+        "config.py:7: several training data sets",
+    ),
 ]
 
 

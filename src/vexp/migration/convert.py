@@ -109,7 +109,10 @@ def _convert_1x(draft: Draft, model: str | None) -> None:
     loaders = {split: config.get(f"{split}_dataloader") for split in ("train", "val", "test")}
     sets = {split: loader.get("dataset") if isinstance(loader, Table) else None for split, loader in loaders.items()}
     if sets["train"] is None:
-        raise UserError(f"{config.where}: the config has no train_dataloader = dict(dataset=...); name the data in it")
+        raise UserError(
+            f"{config.where}: the config has no train_dataloader = dict(dataset=...): for testing alone? "
+            "import the one that trained the net"
+        )
     choose_data(draft, sets["train"])
     family = _net(draft, model)
     convert_preprocessor(draft, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
