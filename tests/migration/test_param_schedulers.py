@@ -225,10 +225,17 @@ def test_what_is_said_of_the_rest(text: str, policy: str, note: str, tmp_path: P
 
 def test_phases_count_updates_and_single_passes(tmp_path: Path) -> None:
     """Under accumulation and RepeatDataset, as other times of the policy do."""
-    schedulers = "param_scheduler = [dict(type='LinearLR', by_epoch=False, end=9), dict(type='PolyLR', begin=2, end=8)]"
+    schedulers = """param_scheduler = [
+        dict(type='LinearLR', by_epoch=False, end=9), dict(type='PolyLR', begin=2, end=8),
+        dict(type='ExponentialLR', gamma=0.5, begin=8, convert_to_iter_based=True)]"""
     wrapped = SMALL_1.replace("optim_wrapper = dict(", "optim_wrapper = dict(accumulative_counts=4, ")
     times = below(drafted(read(tmp_path / "config.py", f"{wrapped}\n{schedulers}\n")), "lr_policy.phases.")
-    assert (times["warmup.end"], times["poly.begin"], times["poly.end"]) == (3, 2, 8)
+    assert (times["warmup.end"], times["poly.begin"], times["poly.end"], times["exp.gamma"]) == (3, 2, 8, 0.5**4)
     repeated = "train_dataloader['dataset'] = dict(type='RepeatDataset', times=3, dataset=train_dataloader['dataset'])"
     times = below(drafted(read(tmp_path / "config.py", f"{SMALL_1}\n{schedulers}\n{repeated}\n")), "lr_policy.phases.")
-    assert (times["warmup.end"], times["poly.begin"], times["poly.end"]) == (9, 6, 24)  # the warm-up counts steps
+    assert (times["warmup.end"], times["poly.end"], times["exp.begin"], times["exp.gamma"]) == (
+        9,
+        24,
+        24,
+        0.5,
+    )  # the warm-up counts steps

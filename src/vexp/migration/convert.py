@@ -203,6 +203,7 @@ def _count_in_steps(draft: Draft) -> None:
     powers = {"exp": lambda gamma: gamma**count, "inv": lambda gamma: gamma * count}
     if not by_epoch["lr_policy"] and draft.choices["lr_policy"] in powers:
         _rescale(draft, ["lr_policy.gamma"], powers[draft.choices["lr_policy"]], why)
+    _rescale(draft, _gammas_of_every_step(draft), powers["exp"], why)
 
 
 def _count_repeats(draft: Draft) -> None:
@@ -224,6 +225,14 @@ def _times_of_phases(draft: Draft, *, by_epoch: bool) -> list[str]:
     held = (key.rpartition(".") for key in draft.values if key.startswith("lr_policy.phases."))
     times = (phase for phase in held if phase[2] in ("begin", "end", "step", "period"))
     return ["".join(time) for time in times if _of(draft, f"{time[0]}.by_epoch", True) == by_epoch]
+
+
+def _gammas_of_every_step(draft: Draft) -> list[str]:
+    """The factors of a chain's phases that multiply at every step."""
+    shapes = [key for key, given in draft.values.items() if key.endswith(".shape") and given.value == "exp"]
+    phases = [key.removesuffix(".shape") for key in shapes if key.startswith("lr_policy.phases.")]
+    moving = [p for p in phases if _of(draft, f"{p}.every_step", False) or not _of(draft, f"{p}.by_epoch", True)]
+    return [f"{phase}.gamma" for phase in moving]
 
 
 def _of(draft: Draft, key: str, otherwise: Any) -> Any:
