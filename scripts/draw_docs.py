@@ -30,6 +30,7 @@ from vexp.data.geometry import (
 from vexp.data.sampling import DenseSampleFrames, SampleFrames, Sampler
 from vexp.data.segments import SegmentFrames
 from vexp.optim.lr_policy import (
+    Chain,
     Cosine,
     CosineRestart,
     Cyclic,
@@ -38,10 +39,10 @@ from vexp.optim.lr_policy import (
     FlatCosine,
     Inv,
     Linear,
-    LrPolicy,
     OneCycle,
     Poly,
     Step,
+    WarmedPolicy,
 )
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ SHORT = [
     (f"out_of_bound_opt={option}", SampleFrames(clip_len=16, frame_interval=4, out_of_bound_opt=option))
     for option in ("loop", "repeat_last")
 ]
-POLICIES: list[tuple[str, LrPolicy]] = [
+POLICIES: list[tuple[str, WarmedPolicy]] = [
     ("fixed", Fixed()),
     ("step", Step()),
     ("exp", Exp()),
@@ -105,12 +106,37 @@ POLICIES: list[tuple[str, LrPolicy]] = [
     ("one_cycle", OneCycle()),
     ("cyclic, target_ratio=[10,1e-4]", Cyclic(target_ratio=[10, 1e-4])),
 ]
-WARMUPS: list[tuple[str, LrPolicy]] = [
+WARMUPS: list[tuple[str, WarmedPolicy]] = [
     (
         f"warmup={kind}",
         Cosine(by_epoch=False, warmup=kind, warmup_iters=5, warmup_ratio=0.1, warmup_by_epoch=True),
     )
     for kind in ("constant", "linear", "exp")
+]
+#: Chains: a warm-up in epochs under drops, one phase after the other, two phases that overlap.
+CHAINS: list[tuple[str, WarmedPolicy]] = [
+    (
+        "linear to 5, step at 12, 24",
+        Chain(phases={"warmup": {"shape": "linear", "end": 5}, "drops": {"shape": "step", "step": [12, 24]}}),
+    ),
+    (
+        "linear to 5, cosine from 5",
+        Chain(
+            phases={
+                "warmup": {"shape": "linear", "end": 5, "every_step": True},
+                "cosine": {"shape": "cosine", "begin": 5, "every_step": True, "min_lr_ratio": 0.1},
+            }
+        ),
+    ),
+    (
+        "cosine to 10, poly from 15",
+        Chain(
+            phases={
+                "first": {"shape": "cosine", "end": 10, "min_lr": 0.05},
+                "last": {"shape": "poly", "begin": 15, "min_lr": 0.005},
+            }
+        ),
+    ),
 ]
 #: Crops of a frame of 340x256: title, the steps before and the crop itself, how many draws.
 CROPS: list[tuple[str, Sequence[SpatialTransform], int]] = [
@@ -200,7 +226,7 @@ def _draw_short(numbers: dict[str, list[int]]) -> Figure:
     return figure
 
 
-def _rates(policies: Sequence[tuple[str, LrPolicy]], epochs: int = EPOCHS) -> dict[str, list[float]]:
+def _rates(policies: Sequence[tuple[str, WarmedPolicy]], epochs: int = EPOCHS) -> dict[str, list[float]]:
     total = epochs * STEPS_PER_EPOCH
     return {
         title: [
@@ -280,6 +306,7 @@ DRAWINGS: dict[str, Drawing] = {
     "sampling_short": Drawing(_short, _draw_short),
     "lr_policies": Drawing(lambda: _rates(POLICIES), _draw_rates),
     "lr_warmup": Drawing(lambda: _rates(WARMUPS), _draw_rates),
+    "lr_chain": Drawing(lambda: _rates(CHAINS), _draw_rates),
     "crops": Drawing(_crops, _draw_crops),
 }
 

@@ -35,6 +35,7 @@ def option(
     choices: Sequence[str] = (),
     length: int | None = None,
     check: Callable[[Any], str | None] | None = None,
+    entries: type[Any] | None = None,
 ) -> Any:
     """A dataclass field with its documentation and rule.
 
@@ -49,6 +50,7 @@ def option(
         choices: the allowed words.
         length: the exact number of entries of a list.
         check: gives the broken rule as text, or None when the value is fine.
+        entries: the dataclass of the entries of a dict, by names that the user chooses.
     """
     metadata = {
         "doc": doc,
@@ -61,6 +63,7 @@ def option(
         "choices": tuple(choices),
         "length": length,
         "check": check,
+        "entries": entries,
     }
     if dataclasses.is_dataclass(default) and isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)

@@ -68,7 +68,20 @@ def below(draft: Draft, prefix: str) -> dict[str, Any]:
 
 def lr_policy(draft: Draft) -> Any:
     """The learning-rate policy of a draft."""
-    return options()["lr_policy"][draft.choices["lr_policy"]](**below(draft, "lr_policy."))
+    arguments: dict[str, Any] = {}
+    for path, value in below(draft, "lr_policy.").items():
+        *above, name = path.split(".")  # phases.warmup.end
+        held = arguments
+        for part in above:
+            held = held.setdefault(part, {})
+        held[name] = value
+    return options()["lr_policy"][draft.choices["lr_policy"]](**arguments)
+
+
+def rates(policy: Any, *, base: float, epochs: int, iters: int) -> list[float]:
+    """The rate of every step of a run of ``iters`` steps an epoch."""
+    total = epochs * iters
+    return [policy.lr_at(base, step=step, steps_per_epoch=iters, total_steps=total) for step in range(total)]
 
 
 def sampler(draft: Draft, split: str) -> Any:

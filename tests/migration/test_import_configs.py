@@ -215,7 +215,7 @@ SAID = [
     ("v1/ipcsn", "grad.clip.max_value", 0.5),
     ("v1/mvit", "blending.mixup_alpha", 0.8),
     ("v1/mvit", "blending.cutmix_alpha", 1.0),
-    ("v1/mvit", "lr_policy.start_percent", 0.15),
+    ("v1/mvit", "lr_policy.phases.cosine.begin", 30),
     ("v1/mvit", "optimizer.base_batch_size", 256),
     ("v1/slowonly_imagenet", "ema.decay", 0.9995),
     ("v1/slowonly_imagenet", "pipeline.train.sample.target_fps", 30),
@@ -302,7 +302,19 @@ REFUSED = [
     (SMALL_0.replace("VideoDataset", "MyDataset"), r"config.py:8: MyDataset is no data set of vexp"),
     (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), r"config.py:4: TANet is not among vexp's nets .* model=NAME"),
     (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the training data set has no pipeline"),
-    (SMALL_1.replace("train_dataloader = ", "other = "), "config.py:1: the config has no train_dataloader"),
+    (SMALL_1.replace("train_dataloader = ", "other = "), "config.py:1: the config has no train_dataloader.*testing"),
+    (SMALL_0.replace("    train=dict", "    other=dict"), "config.py:1: no training data, a config for testing alone"),
+    (
+        SMALL_0.replace("train=dict(", "train=[dict(").replace("pipeline=pipeline),", "pipeline=pipeline)],", 1),
+        "config.py:8: several training data sets; leave one",
+    ),
+    (
+        SMALL_1.replace(
+            "dataset=dict(type='VideoDataset', ann_file='a.txt', pipeline=pipeline)",
+            "dataset=dict(type='ConcatDataset', datasets=[dict(type='VideoDataset')])",
+        ),
+        "config.py:7: several training data sets",
+    ),
 ]
 
 
@@ -351,7 +363,7 @@ def test_tables_name_what_there_is() -> None:
     """Every option, key and class that the tables name exists."""
     for name, option in OPTIMIZERS.items():
         assert options()["optimizer"][option].torch_name == name
-    assert {option for option, _ in POLICIES.values()} == set(options()["lr_policy"])
+    assert {option for option, _ in POLICIES.values()} == set(options()["lr_policy"]) - {"chain"}
     for option, rules in POLICIES.values():
         fields = {field.name for field in dataclasses.fields(options()["lr_policy"][option])}
         assert {rule.key for rule in rules.values()} <= fields

@@ -11,6 +11,7 @@ from vexp.migration.backbones import BACKBONES
 from vexp.migration.datasets import DATASETS
 from vexp.migration.draft import STATUSES
 from vexp.migration.optimizers import OPTIMIZERS
+from vexp.migration.param_schedulers import PHASES
 from vexp.migration.pipelines import NO_STEPS, STEPS
 from vexp.migration.schedules import POLICIES
 
@@ -35,7 +36,9 @@ def test_a_table_is_the_codes(title: str, expected: dict[str, str]) -> None:
 
 
 def test_policies_statuses_and_no_steps() -> None:
-    policies = re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", section("Learning rate"), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", section("Learning rate"), re.MULTILINE)
+    policies, shapes = rows[: len(POLICIES)], rows[len(POLICIES) :]
+    assert dict(shapes) == {name: shape for name, (shape, _) in PHASES.items()}
     assert {name.lower(): option for name, option in policies} == {name: known[0] for name, known in POLICIES.items()}
     assert re.findall(r"^\| ([a-z][^|]+) \|", section("What the report says"), re.MULTILINE) == [
         STATUSES[name] for name in ("carried", "changed", "default", "unsupported", "needless", "part", "replaced")

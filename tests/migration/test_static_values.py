@@ -171,6 +171,22 @@ def test_read_base(tmp_path: Path) -> None:
     assert plain(source.config) == {"a": {"x": 1, "y": 2}, "c": 2}
 
 
+def test_update_of_a_base_goes_key_by_key(tmp_path: Path) -> None:
+    """As mmengine 0.10.7 was seen to read these two files; a dict of the file's own is Python's."""
+    (tmp_path / "base.py").write_text("model = dict(type='A', backbone=dict(depth=50, stem=dict(a=1, b=2)))\n")
+    source = read(tmp_path / "config.py", (
+        "with read_base():\n    from .base import *\n"
+        "own = dict(x=dict(a=1))\n"
+        "own.update(dict(x=dict(b=2)))\n"
+        "model.update(dict(backbone=dict(stem=dict(b=3), more=dict(c=1))))\n"
+        "model['backbone'].update(stem=dict(d=4))\n"
+    ))  # fmt: skip
+    assert plain(source.config) == {
+        "model": {"type": "A", "backbone": {"depth": 50, "stem": {"a": 1, "b": 3, "d": 4}, "more": {"c": 1}}},
+        "own": {"x": {"b": 2}},
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

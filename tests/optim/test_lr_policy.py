@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from vexp.optim.lr_policy import (
+    Chain,
     Cosine,
     CosineRestart,
     Cyclic,
@@ -23,7 +24,7 @@ from vexp.optim.lr_policy import (
     Step,
 )
 
-POLICIES = [Fixed, Step, Cosine, CosineRestart, Exp, Poly, Inv, Linear, FlatCosine, Cyclic, OneCycle]
+POLICIES = [Fixed, Step, Cosine, CosineRestart, Exp, Poly, Inv, Linear, FlatCosine, Cyclic, OneCycle, Chain]
 
 
 def rates(policy, *, base=0.1, epochs=6, iters=4, steps=None):
@@ -123,6 +124,23 @@ floors = st.one_of(st.just({}), rate.map(lambda x: {"min_lr": x}), st.floats(0, 
 gamma = st.floats(1e-3, 1)
 anneal = st.sampled_from(["cos", "linear"])
 restarts = st.lists(st.tuples(st.integers(1, 20), st.floats(0, 3)), min_size=1, max_size=4)
+when = st.fixed_dictionaries(
+    {"by_epoch": st.none() | st.booleans(), "every_step": st.booleans(), "begin": st.integers(0, 5)},
+    optional={"end": st.integers(6, 50)},
+)
+phases = st.one_of(
+    *(
+        st.builds(lambda time, own, shape=shape: {**time, **own, "shape": shape}, when, own)
+        for shape, own in {
+            "linear": st.fixed_dictionaries({"start_factor": gamma, "end_factor": st.floats(0, 1)}),
+            "constant": st.fixed_dictionaries({"start_factor": gamma}),
+            "step": st.fixed_dictionaries({"step": st.integers(1, 40), "gamma": gamma}),
+            "exp": st.fixed_dictionaries({"gamma": gamma}),
+            "poly": st.builds(lambda power, floor: {"power": power, **floor}, positive, floors),
+            "cosine": st.builds(lambda period, floor: {"period": period, **floor}, st.floats(1, 40), floors),
+        }.items()
+    )
+)
 ARGUMENTS = {
     Fixed: st.just({}),
     Step: st.fixed_dictionaries(
@@ -168,6 +186,7 @@ ARGUMENTS = {
             "three_phase": st.booleans(),
         }
     ),
+    Chain: st.fixed_dictionaries({"phases": st.dictionaries(st.sampled_from("abc"), phases)}),
 }
 warmups = st.fixed_dictionaries(
     {

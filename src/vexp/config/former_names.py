@@ -172,6 +172,18 @@ FORMER_NAMES: dict[str, Names] = {
         )
         for name in names
     },
+    "lr_policy.phases": Names("", _SCHEDULER),
+    **{
+        f"lr_policy.phases.NAME.{name}": Names("", f"{_SCHEDULER}{former}")
+        for name, former in (
+            ("shape", ".type"), ("begin", ".begin"), ("end", ".end"), ("by_epoch", ".by_epoch"),
+            ("every_step", ".convert_to_iter_based"), ("start_factor", "[LinearLR].start_factor, [ConstantLR].factor"),
+            ("end_factor", "[LinearLR].end_factor"), ("step", "[MultiStepLR].milestones, [StepLR].step_size"),
+            ("gamma", "[MultiStepLR, StepLR, ExponentialLR].gamma"), ("power", "[PolyLR].power"),
+            ("period", "[CosineAnnealingLR].T_max"), ("min_lr", "[CosineAnnealingLR, PolyLR].eta_min"),
+            ("min_lr_ratio", "[CosineAnnealingLR].eta_min_ratio"),
+        )
+    },
     "lr_policy.anneal_strategy": Names("lr_config.anneal_strategy", f"{_SCHEDULER}[OneCycleLR].anneal_strategy"),
     # gradients, precision, average
     "grad": Names("optimizer_config", _OPTIM),

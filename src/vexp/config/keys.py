@@ -145,12 +145,17 @@ def summary(cls: type[Any]) -> str:
 
 
 def keys_of(cls: type[Any], path: str = "") -> Iterator[Key]:
-    """The keys below a class, groups within it before what they hold; an open group is not entered."""
+    """The keys below a class, groups within it before what they hold; an open group is not entered.
+
+    An entry of a dict, whose name the user chooses, is called NAME.
+    """
     for field in dataclasses.fields(cls):
         key = Key(f"{path}.{field.name}" if path else field.name, cls, field)
         yield key
         if key.path not in OPEN_GROUPS and key.holds_keys:
             yield from keys_of(key.hint, key.path)
+        elif (entries := field.metadata.get("entries")) is not None:
+            yield from keys_of(entries, f"{key.path}.NAME")
 
 
 @functools.cache

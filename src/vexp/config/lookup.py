@@ -11,7 +11,7 @@ from typing import Any
 from vexp.config.command_line import ALIASES
 from vexp.config.compose import FILLED_IN
 from vexp.config.former_names import ELSEWHERE, all_names, plain
-from vexp.config.keys import Key, all_keys, config_keys, key_paths, parts_of, written_as
+from vexp.config.keys import Key, all_keys, config_keys, key_paths, keys_of, parts_of, written_as
 from vexp.config.messages import ConfigError
 from vexp.config.origin import Origins, Setting, shown
 from vexp.config.schema import Config, options
@@ -86,7 +86,7 @@ def options_with(key: Key) -> list[str]:
         f"{group}={name}"
         for group, classes in options().items()
         for name, cls in classes.items()
-        if issubclass(cls, key.declared_in) and key.path.startswith(f"{group}.")
+        if any((known.path, known.declared_in) == (key.path, key.declared_in) for known in keys_of(cls, group))
     ]
 
 

@@ -18,7 +18,7 @@ from vexp.model.loss import Bce, CrossEntropy, Loss
 from vexp.optim.amp import Amp
 from vexp.optim.ema import Ema
 from vexp.optim.grad import Grad
-from vexp.optim.lr_policy import LrPolicy
+from vexp.optim.lr_policy import WarmedPolicy
 from vexp.optim.optimizer import Optimizer
 from vexp.tracking.options import Log
 
@@ -90,7 +90,7 @@ class Config(Checked):
     )
     loss: Loss = option(REQUIRED, "what training makes small")
     optimizer: Optimizer = option(REQUIRED, "how a gradient changes the weights: base rate, momentum, weight decay")
-    lr_policy: LrPolicy = option(REQUIRED, "how the learning rate moves during training")
+    lr_policy: WarmedPolicy = option(REQUIRED, "how the learning rate moves during training")
     grad: Grad = option(Grad, "what is done to gradients before a step: accumulated, clipped, looked at")
     amp: Amp = option(Amp, "automatic mixed precision: the dtype of convolutions and products")
     ema: Ema = option(Ema, "a running average of the weights, evaluated and saved beside them")
@@ -247,5 +247,6 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "flat_cosine": lr_policy.FlatCosine,
             "cyclic": lr_policy.Cyclic,
             "one_cycle": lr_policy.OneCycle,
+            "chain": lr_policy.Chain,
         },
     }

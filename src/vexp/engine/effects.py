@@ -21,7 +21,7 @@ from vexp.engine.protocol import clips_per_video
 from vexp.errors import UserError
 from vexp.evaluation.task import class_counts
 from vexp.model.loss import Loss
-from vexp.optim.lr_policy import LrPolicy
+from vexp.optim.lr_policy import WarmedPolicy
 from vexp.optim.optimizer import Optimizer
 
 #: The video of the examples: frames, frames a second, width and height.
@@ -125,7 +125,7 @@ def _rate(config: Config, path: str) -> list[str]:
             f"warms up ({policy.warmup}) from {lr_at(0)} to {lr_at(length)} over {_count(length, 'step')} = "
             f"{length / when.per_epoch:.3g} epochs"
         )
-    elif ".warmup" in path:
+    elif path.startswith("lr_policy.warmup"):
         lines.append("no warm-up: warmup is null")
     lines.append(f"lr {lr_at(0)} at the first step, {lr_at(when.total_steps - 1)} at the last ({when.total_steps})")
     lines += [
@@ -138,7 +138,7 @@ def _rate(config: Config, path: str) -> list[str]:
     return lines + _complaints(policy, when)
 
 
-def _complaints(policy: LrPolicy, when: Calendar) -> list[str]:
+def _complaints(policy: WarmedPolicy, when: Calendar) -> list[str]:
     try:
         return [f"warning: {text}" for text in policy.check(when.per_epoch, when.total_steps)]
     except ValueError as error:

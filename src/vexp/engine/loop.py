@@ -19,7 +19,7 @@ from vexp.engine.state import TrainState
 from vexp.engine.step import train_step
 from vexp.errors import UserError
 from vexp.optim.group_report import learning_rates
-from vexp.optim.lr_policy import LrPolicy
+from vexp.optim.lr_policy import WarmedPolicy
 from vexp.schedule import Every
 from vexp.tracking.console import rates_text
 
@@ -103,7 +103,7 @@ def training_order(exp: Experiment, first_step: int, total_steps: int, *, rank: 
 
 
 def set_learning_rates(
-    optimizer: torch.optim.Optimizer, policy: LrPolicy, step: int, steps_per_epoch: int, total_steps: int
+    optimizer: torch.optim.Optimizer, policy: WarmedPolicy, step: int, steps_per_epoch: int, total_steps: int
 ) -> None:
     """Write the rate of optimizer step ``step`` (0-based) into every group."""
     rates: dict[float, float] = {}  # groups share few base rates

@@ -21,8 +21,9 @@ from vexp.migration.optimizers import (
     convert_optimizer_config,
     convert_wrapper,
 )
+from vexp.migration.param_schedulers import convert_schedulers
 from vexp.migration.pipelines import convert_pipeline, convert_preprocessor
-from vexp.migration.schedules import convert_lr_config, convert_schedulers
+from vexp.migration.schedules import convert_lr_config
 from vexp.migration.source import Source
 from vexp.migration.traps import find_traps
 
@@ -108,7 +109,10 @@ def _convert_1x(draft: Draft, model: str | None) -> None:
     loaders = {split: config.get(f"{split}_dataloader") for split in ("train", "val", "test")}
     sets = {split: loader.get("dataset") if isinstance(loader, Table) else None for split, loader in loaders.items()}
     if sets["train"] is None:
-        raise UserError(f"{config.where}: the config has no train_dataloader = dict(dataset=...); name the data in it")
+        raise UserError(
+            f"{config.where}: the config has no train_dataloader = dict(dataset=...): for testing alone? "
+            "import the one that trained the net"
+        )
     choose_data(draft, sets["train"])
     family = _net(draft, model)
     convert_preprocessor(draft, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
@@ -117,8 +121,7 @@ def _convert_1x(draft: Draft, model: str | None) -> None:
             follow(draft, loader, loader_rules(split))
     _splits(draft, sets, family)
     convert_wrapper(draft, config.get("optim_wrapper"))
-    length = draft.config_word("train_cfg", "max_epochs") or draft.config_word("train_cfg", "max_iters")
-    convert_schedulers(draft, config.get("param_scheduler"), length)
+    convert_schedulers(draft, config.get("param_scheduler"))
     for key in ("val_evaluator", "test_evaluator"):
         hooks.convert_evaluator(draft, config.get(key))
     hooks.convert_hooks(draft, config.get("default_hooks"))
@@ -193,12 +196,14 @@ def _count_in_steps(draft: Draft) -> None:
     keys += ["checkpoint.interval"] if not by_epoch["checkpoint"] else []
     keys += ["lr_policy.step", "lr_policy.periods", "lr_policy.total_steps"] if not by_epoch["lr_policy"] else []
     keys += ["lr_policy.warmup_iters"] if not _of(draft, "lr_policy.warmup_by_epoch", False) else []
+    keys += _times_of_phases(draft, by_epoch=False)
     count = int(accumulate.value)
     why = f"counted in updates, of {count} batches each"
     _rescale(draft, keys, lambda n: math.ceil(n / count), why)
     powers = {"exp": lambda gamma: gamma**count, "inv": lambda gamma: gamma * count}
     if not by_epoch["lr_policy"] and draft.choices["lr_policy"] in powers:
         _rescale(draft, ["lr_policy.gamma"], powers[draft.choices["lr_policy"]], why)
+    _rescale(draft, _gammas_of_every_step(draft), powers["exp"], why)
 
 
 def _count_repeats(draft: Draft) -> None:
@@ -210,8 +215,24 @@ def _count_repeats(draft: Draft) -> None:
     keys += ["checkpoint.interval"] if _of(draft, "checkpoint.by_epoch", True) else []
     keys += ["lr_policy.step", "lr_policy.periods"] if _of(draft, "lr_policy.by_epoch", True) else []
     keys += ["lr_policy.warmup_iters"] if _of(draft, "lr_policy.warmup_by_epoch", False) else []
+    keys += _times_of_phases(draft, by_epoch=True)
     draft.imply("eval.interval", 1, "mmaction2's default")
     _rescale(draft, keys, lambda n: n * draft.repeats, f"epochs of one pass each, {draft.repeats} times as many")
+
+
+def _times_of_phases(draft: Draft, *, by_epoch: bool) -> list[str]:
+    """The keys of a chain's phases that count epochs, or those that count steps."""
+    held = (key.rpartition(".") for key in draft.values if key.startswith("lr_policy.phases."))
+    times = (phase for phase in held if phase[2] in ("begin", "end", "step", "period"))
+    return ["".join(time) for time in times if _of(draft, f"{time[0]}.by_epoch", True) == by_epoch]
+
+
+def _gammas_of_every_step(draft: Draft) -> list[str]:
+    """The factors of a chain's phases that multiply at every step."""
+    shapes = [key for key, given in draft.values.items() if key.endswith(".shape") and given.value == "exp"]
+    phases = [key.removesuffix(".shape") for key in shapes if key.startswith("lr_policy.phases.")]
+    moving = [p for p in phases if _of(draft, f"{p}.every_step", False) or not _of(draft, f"{p}.by_epoch", True)]
+    return [f"{phase}.gamma" for phase in moving]
 
 
 def _of(draft: Draft, key: str, otherwise: Any) -> Any:

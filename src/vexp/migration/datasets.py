@@ -128,6 +128,12 @@ def choose_data(draft: Draft, train: Node | None) -> None:
     inner = unwrapped(train)
     if inner is None:
         where = train.where if train is not None else draft.config.where
+        if train is None:
+            raise UserError(
+                f"{where}: no training data, a config for testing alone; import the one that trained the net"
+            )
+        if isinstance(train, Items) or (isinstance(train, Table) and "datasets" in train.items):
+            raise UserError(f"{where}: several training data sets; leave one, with the lines of all in its ann_file")
         raise UserError(f"{where}: no training data set with a type; only recognition configs can be imported")
     kind, name = inner.items["type"], inner.word("type")
     if name in OTHER_TASKS:

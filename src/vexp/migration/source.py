@@ -211,8 +211,7 @@ class _File:
             for table in [*given, Table(named, owner.where)]:
                 if not isinstance(table, Table):
                     raise UnreadableError("not a dict")
-                for key, node in table.items.items():
-                    self._replace(owner.items, key, node, f"{path}.{key}")
+                self._update(owner, table, path, deep=owner.where.file != self.path)
         elif isinstance(owner, Table) and name == "pop":
             removed = owner.items.pop(str(plain(given[0])))
             self.source.replaced.append((f"{path}.{plain(given[0])}", removed, given[0].where))
@@ -227,6 +226,15 @@ class _File:
             self.source.replaced.append((path, removed, owner.where))
         else:
             raise UnreadableError("no such method of a config")
+
+    def _update(self, owner: Table, given: Table, path: str, *, deep: bool) -> None:
+        """A dict that comes from a base is mmengine's ConfigDict, whose update() is ``deep``: it goes key by key."""
+        for key, node in given.items.items():
+            below = owner.items.get(key)
+            if deep and isinstance(below, Table) and isinstance(node, Table):
+                self._update(below, node, f"{path}.{key}", deep=True)
+            else:
+                self._replace(owner.items, key, node, f"{path}.{key}")
 
     def _remove(self, target: ast.expr, statement: ast.stmt) -> None:
         where = Where(self.path, statement.lineno)

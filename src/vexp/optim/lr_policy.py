@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 from vexp.fields import option, show
-from vexp.optim.lr_policy_base import AnnealingPolicy, LrPolicy, cosine_anneal, finite, linear_anneal
+from vexp.optim.lr_policy_base import (
+    AnnealingPolicy,
+    LrPolicy,
+    WarmedPolicy,
+    cosine_anneal,
+    finite,
+    linear_anneal,
+    step_rule,
+)
+from vexp.optim.lr_policy_chain import Chain, Phase
 from vexp.optim.lr_policy_cycle import Cyclic, OneCycle
 
 __all__ = [
+    "Chain",
     "Cosine",
     "CosineRestart",
     "Cyclic",
@@ -27,8 +37,10 @@ __all__ = [
     "Linear",
     "LrPolicy",
     "OneCycle",
+    "Phase",
     "Poly",
     "Step",
+    "WarmedPolicy",
 ]
 
 
@@ -41,17 +53,6 @@ class Fixed(LrPolicy):
 
     def check_curve(self, total: float) -> list[str]:
         return []
-
-
-def _step_rule(step: Any) -> str | None:
-    entries = step if isinstance(step, list | tuple) else [step]
-    if any(isinstance(entry, bool) or not isinstance(entry, int) for entry in entries):
-        return "must be a whole number (a drop every so many epochs or steps) or a list of them (a drop at each)"
-    if any(entry < 1 for entry in entries):
-        return "must be >= 1"
-    if any(later <= earlier for earlier, later in pairwise(entries)):
-        return "must be in rising order, each entry once"
-    return None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,7 +68,7 @@ class Step(LrPolicy):
         "drop at each entry of a list, or every so many; null: at 0.4 and 0.8 of the run",
         unit="epochs (steps)",
         accepts="int or list of int, or null",
-        check=_step_rule,
+        check=step_rule,
     )
     gamma: float = option(0.1, "factor on the learning rate at each drop", gt=0, le=1)
     min_lr: float | None = option(None, "no drop goes below this rate; null: no floor", ge=0, check=finite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from vexp.fields import Checked, option, show
@@ -27,20 +28,24 @@ def linear_anneal(start: float, end: float, progress: float) -> float:
     return start * (1 - progress) + end * progress
 
 
+def step_rule(step: Any) -> str | None:
+    """Rule of drops: every so many epochs (steps), or a list of them."""
+    entries = step if isinstance(step, list | tuple) else [step]
+    if any(isinstance(entry, bool) or not isinstance(entry, int) for entry in entries):
+        return "must be a whole number (a drop every so many epochs or steps) or a list of them (a drop at each)"
+    if any(entry < 1 for entry in entries):
+        return "must be >= 1"
+    if any(later <= earlier for earlier, later in pairwise(entries)):
+        return "must be in rising order, each entry once"
+    return None
+
+
 @dataclass(kw_only=True, slots=True)
-class LrPolicy(Checked, ABC):
+class WarmedPolicy(Checked, ABC):
     """The learning rate as a pure function of the base rate, the step and the run's length: nothing to step or save.
 
-    A policy of your own is a subclass with one method; clock, warm-up and checks come from here::
-
-        @dataclass(kw_only=True, slots=True)
-        class InverseRoot(LrPolicy):
-            def regular_lr(self, base_lr: float, t: int, total: float) -> float:
-                return base_lr / math.sqrt(1 + t)
-
-    With ``by_epoch`` the rate moves only between epochs (a staircase); otherwise at every optimizer step. The warm-up
-    always moves by step: for the first W steps it multiplies the regular rate (which goes on underneath, nothing is
-    shifted) by a factor f(i) with r = ``warmup_ratio``, and from step W on the regular rate is used as it is.
+    The warm-up moves by step: for the first W steps it multiplies the regular rate (which goes on underneath, nothing
+    is shifted) by a factor f(i) with r = ``warmup_ratio``, and from step W on the regular rate is used as it is.
 
     ======== ===================
     warmup   f(i), 0 <= i < W
@@ -50,7 +55,8 @@ class LrPolicy(Checked, ABC):
     exp      r ** (1 - i/W)
     ======== ===================
 
-    The rules and the numbers are those of mmcv 1.7's LrUpdaterHooks.
+    The rules and the numbers are those of mmcv 1.7's LrUpdaterHooks. ``LrPolicy`` is the base of a policy that is one
+    curve over the whole run.
     """
 
     by_epoch: bool = option(
@@ -75,27 +81,16 @@ class LrPolicy(Checked, ABC):
             )
 
     @abstractmethod
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
-        """The rate without warm-up.
+    def regular_at(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """The rate without warm-up; arguments as of ``lr_at``, ``step`` at most ``total_steps``."""
 
-        Args:
-            base_lr: rate of the parameter group, as the optimizer's config gives it.
-            t: epochs (by_epoch) or optimizer steps completed, 0 at the first step of the run; at most ``total``.
-            total: length of the run in the same unit. In epochs it need not be whole: 2.5 with ``max_steps`` in the
-                middle of the third epoch.
-        """
+    @abstractmethod
+    def check_run(self, steps_per_epoch: int, total_steps: int) -> list[str]:
+        """Warnings about the regular rate over a run; ValueError if it cannot work."""
 
-    def check_curve(self, total: float) -> list[str]:
-        """Warnings about the regular rate over a run of ``total`` epochs or steps; ValueError if it cannot work.
-
-        Says where a staircase has only one stair. A policy with more to say overrides it.
-        """
-        if self.by_epoch and total <= 1:
-            return [
-                f"by_epoch=true: the rate changes only between epochs and this run has {_length(total, 'epochs')}, "
-                "so it stays the same; by_epoch=false follows the curve step by step"
-            ]
-        return []
+    @abstractmethod
+    def turns(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
+        """Where the regular rate turns, for people to read: (optimizer step, what begins there)."""
 
     def check(self, steps_per_epoch: int, total_steps: int) -> list[str]:
         """Compares the policy with the length of a run, before it starts.
@@ -109,8 +104,7 @@ class LrPolicy(Checked, ABC):
         for name, value in (("steps_per_epoch", steps_per_epoch), ("total_steps", total_steps)):
             if value < 1:
                 raise ValueError(f"{name}={value}: a learning-rate policy needs a run of at least 1 step")
-        total = total_steps / steps_per_epoch if self.by_epoch else float(total_steps)
-        return self._check_warmup(steps_per_epoch, total_steps) + self.check_curve(total)
+        return self._check_warmup(steps_per_epoch, total_steps) + self.check_run(steps_per_epoch, total_steps)
 
     def lr_at(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
         """Learning rate that one optimizer step uses.
@@ -122,27 +116,16 @@ class LrPolicy(Checked, ABC):
             steps_per_epoch: optimizer steps in one epoch.
             total_steps: optimizer steps in the whole run.
         """
-        done = min(step, total_steps)
-        if self.by_epoch:
-            regular = self.regular_lr(base_lr, done // steps_per_epoch, total_steps / steps_per_epoch)
-        else:
-            regular = self.regular_lr(base_lr, done, total_steps)
+        regular = self.regular_at(
+            base_lr, step=min(step, total_steps), steps_per_epoch=steps_per_epoch, total_steps=total_steps
+        )
         return regular * self._warmup_factor(step, steps_per_epoch)
 
-    def landmarks(self, total: float) -> list[tuple[int, str]]:
-        """Where the regular curve turns over a run of ``total`` epochs or steps: (epoch or step, what begins there).
-
-        For people to read; a policy with drops, restarts or phases overrides it.
-        """
-        return []
-
     def timeline(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
-        """``landmarks`` and the end of the warm-up by optimizer step (0-based), those of this run alone, in order."""
-        total = total_steps / steps_per_epoch if self.by_epoch else float(total_steps)
-        unit = steps_per_epoch if self.by_epoch else 1
-        events = [(t * unit, what) for t, what in self.landmarks(total)]
+        """``turns`` and the end of the warm-up by optimizer step (0-based), those of this run alone, in order."""
+        events = self.turns(steps_per_epoch, total_steps)
         if (length := self.warmup_steps(steps_per_epoch)) > 0:
-            events.append((length, f"warm-up ({self.warmup}) ends"))
+            events = [*events, (length, f"warm-up ({self.warmup}) ends")]
         return sorted(event for event in events if event[0] < total_steps)
 
     def warmup_steps(self, steps_per_epoch: int) -> int:
@@ -173,13 +156,72 @@ class LrPolicy(Checked, ABC):
             f"{_length(total_steps, 'steps')}, so the learning rate never reaches its regular value"
         ]
 
-    def _span(self, total: float) -> str:
-        return _length(total, "epochs" if self.by_epoch else "steps")
-
 
 def _length(count: float, unit: str) -> str:
     number = f"{count:.0f}" if count == int(count) else f"{count:.2f}"
     return f"{number} {unit.removesuffix('s') if count == 1 else unit}"
+
+
+@dataclass(kw_only=True, slots=True)
+class LrPolicy(WarmedPolicy, ABC):
+    """A policy that is one curve over the run, before its warm-up.
+
+    A policy of your own is a subclass with one method; clock, warm-up and checks come from here::
+
+        @dataclass(kw_only=True, slots=True)
+        class InverseRoot(LrPolicy):
+            def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+                return base_lr / math.sqrt(1 + t)
+
+    With ``by_epoch`` the rate moves only between epochs (a staircase); otherwise at every optimizer step.
+    """
+
+    @abstractmethod
+    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+        """The rate without warm-up.
+
+        Args:
+            base_lr: rate of the parameter group, as the optimizer's config gives it.
+            t: epochs (by_epoch) or optimizer steps completed, 0 at the first step of the run; at most ``total``.
+            total: length of the run in the same unit. In epochs it need not be whole: 2.5 with ``max_steps`` in the
+                middle of the third epoch.
+        """
+
+    def check_curve(self, total: float) -> list[str]:
+        """Warnings about the regular rate over a run of ``total`` epochs or steps; ValueError if it cannot work.
+
+        Says where a staircase has only one stair. A policy with more to say overrides it.
+        """
+        if self.by_epoch and total <= 1:
+            return [
+                f"by_epoch=true: the rate changes only between epochs and this run has {_length(total, 'epochs')}, "
+                "so it stays the same; by_epoch=false follows the curve step by step"
+            ]
+        return []
+
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        """Where the regular curve turns over a run of ``total`` epochs or steps: (epoch or step, what begins there).
+
+        For people to read; a policy with drops, restarts or phases overrides it.
+        """
+        return []
+
+    def regular_at(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        done = step // steps_per_epoch if self.by_epoch else step
+        return self.regular_lr(base_lr, done, self._total(steps_per_epoch, total_steps))
+
+    def check_run(self, steps_per_epoch: int, total_steps: int) -> list[str]:
+        return self.check_curve(self._total(steps_per_epoch, total_steps))
+
+    def turns(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
+        unit = steps_per_epoch if self.by_epoch else 1
+        return [(t * unit, what) for t, what in self.landmarks(self._total(steps_per_epoch, total_steps))]
+
+    def _total(self, steps_per_epoch: int, total_steps: int) -> float:
+        return total_steps / steps_per_epoch if self.by_epoch else float(total_steps)
+
+    def _span(self, total: float) -> str:
+        return _length(total, "epochs" if self.by_epoch else "steps")
 
 
 @dataclass(kw_only=True, slots=True)
