@@ -46,7 +46,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_the_four_files(tmp_path):
+def test_the_four_files(tmp_path, rendered):
     folder = report(tmp_path / "new" / "eval")
     assert sorted(path.name for path in folder.iterdir()) == [
         "confusion.png", "per_class.csv", "predictions.csv", "report.json",

@@ -63,7 +63,7 @@ MANY = [record for step in range(1, 400) for record in ([train(step), val(step)]
         "metrics",
     ],
 )
-def test_a_picture_of_what_there_is(tmp_path, monkeypatch, records, lines):
+def test_a_picture_of_what_there_is(tmp_path, monkeypatch, rendered, records, lines):
     drawn = []
     real = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self) or real(self, path))
