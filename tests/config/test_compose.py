@@ -64,9 +64,9 @@ def added_step(name: str) -> list[str]:
     if name not in options()["transform"]:
         return [f"+transform@pipeline.train.added={name}", *NEEDED[("transform", name)]]
     step = options()["transform"][name]
-    key = "sample" if hasattr(step, "indices") else "added"
+    key, sign = ("sample", "") if hasattr(step, "indices") else ("added", "+")
     given = {"scale_range": "[256,320]", "input_size": "64", "size": "64", "scale": "[-1,64]", "crop_size": "64"}
-    words = [f"{'' if key == 'sample' else '+'}transform@pipeline.train.{key}={name}", "data=folder", "data.root=videos"]
+    words = [f"{sign}transform@pipeline.train.{key}={name}", "data=folder", "data.root=videos"]
     words += [f"pipeline.train.{key}.{f.name}={given[f.name]}" for f in dataclasses.fields(step) if f.name in given]
     if name == "segment_frames":
         words.append("pipeline=segments_8_224")  # other pipelines give their sampler a clip_len
