@@ -39,9 +39,7 @@ class Schema(ConfigSource):
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         found: list[str] = []
         for name in sorted(self._below(config_path)):
-            path = f"{config_path}/{name}".lstrip("/")
-            # a config is listed with the ending of a file, which Hydra takes off
-            self._list_add_result(found, path, name if self.is_group(path) else f"{name}.yaml", results_filter)
+            self._list_add_result(found, f"{config_path}/{name}".lstrip("/"), name, results_filter)
         return found
 
     def _below(self, group: str) -> set[str]:
