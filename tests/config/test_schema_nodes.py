@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from hydra.core.object_type import ObjectType
-from hydra_plugins.vexp_schema import Schema
 from omegaconf import OmegaConf
 
+from hydra_plugins.vexp_schema import Schema
 from vexp.config.schema import options
 from vexp.config.search import SearchOptions
 
