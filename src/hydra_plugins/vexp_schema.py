@@ -6,6 +6,8 @@ composes; here a class becomes a config when it is asked for.
 
 from __future__ import annotations
 
+import sys
+
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
@@ -51,7 +53,8 @@ class Schema(ConfigSource):
 
 
 class FindSchema(SearchPathPlugin):
-    """Puts the schema on Hydra's search path, behind the folders of YAML."""
+    """Puts the schema on Hydra's search path, behind the folders of YAML; not on that of other programs."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        search_path.append(provider="vexp", path=f"{Schema.scheme()}://")
+        if "vexp.config" in sys.modules:  # Hydra asks the plugins of every package that is installed
+            search_path.append(provider="vexp", path=f"{Schema.scheme()}://")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
 
-from hydra_plugins.vexp_schema import Schema
+from hydra_plugins.vexp_schema import FindSchema, Schema
 from vexp.config.schema import options
 from vexp.config.search import SearchOptions
 
@@ -41,3 +44,12 @@ def test_groups_and_configs(path: str, groups: list[str], configs: list[str]) ->
 def test_what_is_done_to_a_node_is_not_seen_in_the_next() -> None:
     SOURCE.load_config("schema").config.seed = 7
     assert SOURCE.load_config("schema").config.seed == 0
+
+
+def test_other_programs_have_it_not_on_their_search_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = ConfigSearchPathImpl(), ConfigSearchPathImpl()
+    FindSchema().manipulate_search_path(ours)
+    monkeypatch.delitem(sys.modules, "vexp.config")
+    FindSchema().manipulate_search_path(theirs)
+    assert [entry.path for entry in ours.get_path()] == ["vexp://"]
+    assert theirs.get_path() == []

@@ -46,7 +46,8 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_the_four_files(tmp_path, rendered):
+@pytest.mark.usefixtures("rendered")
+def test_the_four_files(tmp_path):
     folder = report(tmp_path / "new" / "eval")
     assert sorted(path.name for path in folder.iterdir()) == [
         "confusion.png", "per_class.csv", "predictions.csv", "report.json",
