@@ -1,4 +1,4 @@
-"""What the commands of dataset.py do and print; the work itself is in ``vexp.dataset_tools``."""
+"""What the commands of dataset.py do; the work itself is in ``vexp.dataset_tools``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
+from dataset_output import followed, say, say_files, say_reading, show_forecast, show_report
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from vexp.atomic import in_bytes, write_text
@@ -24,24 +22,16 @@ from vexp.data.class_names import read_classes
 from vexp.data.raw_frames import TEMPLATES
 from vexp.data.source import VideoSource
 from vexp.dataset_tools import lists as list_files
-from vexp.dataset_tools.check import KINDS, NO_FAULT, Report, report
+from vexp.dataset_tools.check import report
 from vexp.dataset_tools.collection import Collection, collect, videos_below
 from vexp.dataset_tools.conversion import Conversion, Job, check_settings, converted, find_jobs
 from vexp.dataset_tools.conversion import convert as run_conversion
 from vexp.dataset_tools.facts import MISSING, Facts, FolderOfFrames, Inspect
-from vexp.dataset_tools.forecast import Forecast, forecast, reading_times, size_of
+from vexp.dataset_tools.forecast import forecast, reading_times, size_of
 from vexp.dataset_tools.index import check_suffix, inspect_all, read_index, write_index
 from vexp.dataset_tools.journal import Journal
 from vexp.dataset_tools.taken_apart import check_template
 from vexp.errors import UserError
-
-Item = TypeVar("Item")
-
-SHOWN = 3
-"""Findings of a kind that are printed; the report has all."""
-
-WORTH_IT = 1.2
-"""Reading must become this many times as fast for proxies to be called worth it."""
 
 FEW = 10
 """Without --dry-run a sample is measured first only of so many times as many videos."""
@@ -52,13 +42,13 @@ def index(args: argparse.Namespace, console: Console) -> int:
     collection = _collection(args)
     known = read_index(args.target) if args.target.exists() and not args.decode else {}
     if args.dry_run:
-        return _say_files(collection, console)
+        return say_files(collection, console)
     facts, journal = _facts(args, collection, known, console)
     write_index(args.target, facts.values())
     journal.finish()
     faults = sum(bool(fact.fault) for fact in facts.values())
     said = f"; {faults} with a fault, in the column error" if faults else ""
-    _say(console, f"{args.target}: {len(facts)} files{said}")
+    say(console, f"{args.target}: {len(facts)} files{said}")
     return 1 if faults else 0
 
 
@@ -68,7 +58,7 @@ def check(args: argparse.Namespace, console: Console) -> int:
     indexed = read_index(args.index) if args.index else None
     collection = _collection(args)
     if args.dry_run:
-        return _say_files(collection, console)
+        return say_files(collection, console)
     facts, journal = _facts(args, collection, {}, console)
     listed = set(collection.names)
     unlisted = [name for name in videos_below(args.source) if name not in listed] if _lists_of(args) else []
@@ -77,7 +67,7 @@ def check(args: argparse.Namespace, console: Console) -> int:
     what = {"videos": str(args.source), "lists": lists, "decoded": args.decode}
     write_text(args.target, json.dumps({**what, **asdict(found)}, indent=1) + "\n")
     journal.finish()
-    _show_report(found, args, console)
+    show_report(found, args, console)
     return 1 if found.faults else 0
 
 
@@ -114,7 +104,7 @@ def lists(args: argparse.Namespace, console: Console) -> int:
         if (shared := shared_groups(VideoSource(splits[a]), VideoSource(splits[b])))
     ]
     for sentence in leaks:
-        _say(console, sentence)
+        say(console, sentence)
     if args.dry_run:
         return 1 if leaks else 0
     _write_lists(args.target, args.source, splits, args.to, "data=video_list", console)
@@ -127,10 +117,10 @@ def convert(args: argparse.Namespace, conversion: Conversion, words: str, consol
     jobs = find_jobs(collection, args.target, conversion)
     check_settings(args.target, conversion, write=False)
     left = [job for job in jobs if not conversion.is_done(job)]
-    _say(console, f"{len(jobs)} videos, {len(jobs) - len(left)} of them are done")
+    say(console, f"{len(jobs)} videos, {len(jobs) - len(left)} of them are done")
     if left and args.sample and (args.dry_run or len(left) >= FEW * args.sample):
         with tempfile.TemporaryDirectory(prefix="vexp_sample_") as folder:
-            _show_forecast(forecast(left, args.sample, conversion, Path(folder)), len(left), args.workers, console)
+            show_forecast(forecast(left, args.sample, conversion, Path(folder)), len(left), args.workers, console)
     if args.dry_run:
         return 0
     from vexp.engine.run_dir import hold
@@ -144,13 +134,13 @@ def convert(args: argparse.Namespace, conversion: Conversion, words: str, consol
             splits[split], left_out = converted(rows, args.target, conversion)
             absent += len(left_out)
         if absent:
-            _say(console, f"{absent} rows are left out of the lists: their videos failed")
+            say(console, f"{absent} rows are left out of the lists: their videos failed")
         _write_lists(args.target / "lists", args.target, splits, args.to, words, console)
         failures = args.target / "failures.txt"
         failures.unlink(missing_ok=True)
         if failed:
             write_text(failures, "\n".join(failed) + "\n")
-            _say(console, f"{len(failed)} failed, see {failures}")
+            say(console, f"{len(failed)} failed, see {failures}")
     return 1 if failed else 0
 
 
@@ -158,15 +148,15 @@ def _convert(left: list[Job], conversion: Conversion, args: argparse.Namespace, 
     """The errors."""
     began, failed, made = time.perf_counter(), [], []
     outcomes = run_conversion(left, conversion, args.workers)
-    for outcome in _followed(outcomes, len(left), args.verb, console):
+    for outcome in followed(outcomes, len(left), args.verb, console):
         if outcome.error:
             failed.append(outcome.error)
-            _say(console, f"failed: {outcome.error}")
+            say(console, f"failed: {outcome.error}")
         else:
             made.append(outcome.job)
     if made:
         before, after = sum(size_of(job.source) for job in made), sum(size_of(job.target) for job in made)
-        _say(
+        say(
             console,
             f"made {len(made)} in {time.perf_counter() - began:.0f} s: {in_bytes(before)} of videos became "
             f"{in_bytes(after)}, {after / before:.2f} times",
@@ -174,7 +164,7 @@ def _convert(left: list[Job], conversion: Conversion, args: argparse.Namespace, 
     if args.sample and made and made[0].target.is_file():
         with tempfile.TemporaryDirectory(prefix="vexp_sample_") as folder:
             few = [made[i] for i in np.unique(np.linspace(0, len(made) - 1, args.sample).astype(int))]
-            _say_reading(reading_times([(job.source, job.target) for job in few], Path(folder)), console)
+            say_reading(reading_times([(job.source, job.target) for job in few], Path(folder)), console)
     return failed
 
 
@@ -205,10 +195,10 @@ def _facts(
     facts = {}
     with Journal(args.target, settings) as journal:
         found = inspect_all(collection.names, inspect, journal, known, args.workers)
-        for fact in _followed(found, len(collection.names), args.verb, console):
+        for fact in followed(found, len(collection.names), args.verb, console):
             facts[fact.path] = fact
             if fact.fault and args.verb == "index":  # check reports it at the end
-                _say(console, f"{fact.fault}: {fact.error}")
+                say(console, f"{fact.fault}: {fact.error}")
     return facts, journal
 
 
@@ -232,7 +222,7 @@ def _present(
         )
     for what, which in (("missing", missing), ("faulty", faulty)):
         if which:
-            _say(console, f"{split}: {len(which)} {what} left out, the first is {rows.name(which[0])}")
+            say(console, f"{split}: {len(which)} {what} left out, the first is {rows.name(which[0])}")
     if not there:
         raise UserError(f"{split}: no sample is left")
     return rows.take(there) if len(there) < len(rows) else rows
@@ -252,76 +242,4 @@ def _write_lists(
         command.append(f"data.classes={written[-1]}")
     if "val" not in splits:
         command.append("data.val.hold_out=0.1")
-    _say(console, " \\\n  ".join(command))
-
-
-def _followed(items: Iterator[Item], total: int, title: str, console: Console) -> Iterator[Item]:
-    """With a bar. A stop in the middle closes the iterator, and so ends its processes, before anything else happens."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with closing(items), Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=total)
-        for item in items:
-            yield item
-            progress.advance(task)
-
-
-def _say(console: Console, sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-
-
-def _say_files(collection: Collection, console: Console) -> int:
-    paths = [collection.root / name for name in collection.names]
-    total = sum(size_of(path) for path in paths if path.exists())
-    splits = ", ".join(f"{split} {len(rows)}" for split, rows in collection.splits.items())
-    _say(console, f"{len(paths)} files, {in_bytes(total)} to be read" + (f"; samples: {splits}" if splits else ""))
-    return 0
-
-
-def _say_reading(reading: tuple[float, float], console: Console) -> None:
-    before, after = reading
-    gain = f"{before / after:.1f} times as fast"
-    _say(console, f"reading a clip of 16x4 takes {after:.1f} ms of CPU instead of {before:.1f}: {gain}")
-    if before / after < WORTH_IT:
-        _say(console, "that is little: these videos hardly need proxies of this kind")
-
-
-def _show_forecast(found: Forecast, jobs: int, workers: int, console: Console) -> None:
-    hours = found.seconds / max(1, workers) / 3600
-    lasts = f"{hours:.2f} h" if hours > 0.1 else f"{hours * 3600:.0f} s"
-    factor = found.bytes_after / found.bytes_before
-    _say(
-        console,
-        f"{jobs} videos, from a measured sample: {in_bytes(found.bytes_before)} become {in_bytes(found.bytes_after)}, "
-        f"{factor:.2f} times; in {lasts} with {workers} processes",
-    )
-    if found.reading is not None:
-        _say_reading(found.reading, console)
-
-
-def _show_report(found: Report, args: argparse.Namespace, console: Console) -> None:
-    table = Table("split", "samples", "classes", "smallest", "largest")
-    for split, counts in found.class_counts.items():
-        ordered = sorted((count, name) for name, count in counts.items())
-        ends = [f"{name} {count}" for count, name in (ordered[0], ordered[-1])]
-        table.add_row(split, str(sum(counts.values())), str(len(counts)), *ends)
-    if found.class_counts:
-        console.print(table)
-    summary = found.summary
-    _say(console, f"{summary['files']} files, {in_bytes(summary['bytes'])}" + ("" if args.decode else "; not decoded"))
-    for name in ("frames", "fps", "duration", "longest_gop"):
-        if name in summary:
-            least, median, most = summary[name]
-            _say(console, f"  {name:<12} {least:g} .. {median:g} .. {most:g}")
-    for name in ("sizes", "codecs"):
-        _say(console, f"  {name:<12} {_counted(summary[name])}")
-    for kind, sentences in found.findings.items():
-        _say(console, f"{kind}: {len(sentences)} ({KINDS[kind]})")
-        for sentence in sentences[: SHOWN if kind not in NO_FAULT else 1]:
-            _say(console, f"  {sentence}")
-    verdict = f"{found.faults} finding{'s' * (found.faults > 1)}" if found.faults else "nothing is wrong"
-    _say(console, f"{verdict}; all of it: {args.target}")
-
-
-def _counted(counts: Mapping[str, int], most: int = 4) -> str:
-    shown = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:most])
-    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
+    say(console, " \\\n  ".join(command))

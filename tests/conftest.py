@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 os.environ["OMP_NUM_THREADS"] = (
     "1"  # before torch: on a busy machine threads that wait for each other cost seconds a step
@@ -26,6 +29,31 @@ def motion_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.environ.pop("VEXP_CONFIG_PATH", None)
     os.environ.pop("HYDRA_FULL_ERROR", None)
     return folder
+
+
+#: What renders a picture.
+_render = Figure.savefig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pictures_of_runs_are_not_rendered() -> Iterator[None]:
+    """A short run would spend half of its time on two pictures. They are drawn up to the last step, the pixels."""
+
+    def savefig(figure: Figure, path: Any, **options: Any) -> None:
+        if str(path).endswith(("curves.png", "confusion.png")):
+            Path(path).write_bytes(b"not rendered")
+        else:
+            _render(figure, path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test that looks at the pictures of a run."""
+    monkeypatch.setattr(Figure, "savefig", _render)
 
 
 @pytest.fixture

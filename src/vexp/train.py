@@ -37,7 +37,6 @@ from vexp.config.messages import ConfigError
 from vexp.config.origin import Origins
 from vexp.config.paths import conf_dir
 from vexp.config.schema import Config
-from vexp.config.store import register
 from vexp.engine.preemption import EXIT_INTERRUPTED
 from vexp.engine.threads import let_waiting_threads_sleep
 from vexp.errors import UserError
@@ -99,7 +98,6 @@ def _main() -> None:
         )
         print("  +transform@pipeline.train.NAME=OPTION adds a step to a pipeline, ~pipeline.train.NAME leaves one out")
         return
-    register()
     saved, resume_in, argv = _take_saved(sys.argv[1:])
     flags, words = split_flags(argv)
     words = normalize(words)

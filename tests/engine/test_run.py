@@ -85,9 +85,12 @@ def test_the_number_of_workers_changes_nothing(straight: Path, tmp_path: Path, w
     assert_same_weights(tmp_path, straight)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_another_seed_is_another_run(straight: Path, tmp_path: Path) -> None:
     run(tmp_path, [*STRAIGHT, "seed=1"])
     assert records(tmp_path) != records(straight)
+    for picture in ("curves.png", "eval/confusion.png"):  # of a run that draws them to the end
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])

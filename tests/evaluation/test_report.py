@@ -46,6 +46,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_four_files(tmp_path):
     folder = report(tmp_path / "new" / "eval")
     assert sorted(path.name for path in folder.iterdir()) == [

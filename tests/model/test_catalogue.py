@@ -15,7 +15,13 @@ from vexp.model.catalogue import CATALOGUE, TORCHVISION
 from vexp.model.size import measure
 
 OPTIONS = Path(__file__).parents[2] / "conf" / "model"
-PUBLISHED = [name for name, net in CATALOGUE.items() if net.published is not None]
+#: The smaller nets of their families are measured in the default lane.
+LARGE = ("swin3d_s", "swin3d_b", "x3d_l")
+PUBLISHED = [
+    pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+    for name, net in CATALOGUE.items()
+    if net.published is not None
+]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

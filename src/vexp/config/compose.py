@@ -22,7 +22,6 @@ from vexp.config.messages import ConfigError, explain
 from vexp.config.origin import Origins, composed_files
 from vexp.config.paths import conf_dir
 from vexp.config.schema import Config
-from vexp.config.store import register
 
 #: Keys that ``typed`` gives a value where none is written, and where it comes from.
 FILLED_IN = {
@@ -64,7 +63,6 @@ def trace(overrides: Sequence[str] = (), *, saved: Saved | None = None) -> tuple
 def _composed(
     overrides: Sequence[str], saved: Saved | None, config_dirs: Sequence[str | Path], *, trace: bool
 ) -> tuple[Config, Origins]:
-    register()
     words = normalize(overrides)
     if config_dirs:
         words.append("hydra.searchpath=[" + ",".join(f"'file://{Path(d).absolute()}'" for d in config_dirs) + "]")
