@@ -165,8 +165,10 @@ class VideoReader:
             yield self._picture(number, frame)
 
     def _picture(self, number: int, frame: VideoFrame) -> Picture:
+        if self.file.size is None:
+            self._measure(frame)
         try:
-            return upright(to_rgb(frame, self._reformatter), display_matrix(frame))
+            return upright(to_rgb(frame, self._reformatter), self.file.display_matrix)
         except av.FFmpegError as error:
             raise self._undecodable(number, reason_of(error)) from error
 
@@ -279,11 +281,15 @@ class VideoReader:
     def _frame_size(self) -> tuple[int, int]:
         if self.file.size is None:
             index = self._index
-            frame = next(self._from_the_start())[0] if index is None else next(self._by_seeking(index, [0]))
-            self.file.display_matrix = display_matrix(frame)
-            height, width = upright(np.empty((frame.height, frame.width), np.uint8), self.file.display_matrix).shape
-            self.file.size = height, width
+            self._measure(next(self._from_the_start())[0] if index is None else next(self._by_seeking(index, [0])))
+        assert self.file.size is not None
         return self.file.size
+
+    def _measure(self, frame: VideoFrame) -> None:
+        """Once a file: PyAV 18 keeps some bytes for ever whenever it is asked for the side data of a frame."""
+        self.file.display_matrix = display_matrix(frame)
+        height, width = upright(np.empty((frame.height, frame.width), np.uint8), self.file.display_matrix).shape
+        self.file.size = height, width
 
     def _undecodable(self, number: int, reason: str) -> UserError:
         decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
