@@ -5,6 +5,7 @@ Legend: (a) the eager path, (b) vexp; times are seconds a sample.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,11 @@ from vexp.data.img_norm import ImgNorm
 from vexp.data.loader import make_loader
 from vexp.data.options import VideoList
 from vexp.data.raw_frames import RawFrames
+from vexp.data.readers.image import image_decoder
 from vexp.data.split_options import Split, TrainSplit
 
 NORM = ImgNorm()
+JPEG = image_decoder("auto")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +42,7 @@ class Case:
     original: Callable[[], Path]  # what (a) reads, made when it is asked for
     proxy: Callable[[], Path] | None = None  # what (b) reads, where that is something else
     target: float | None = None  # least ratio that issue or documentation promise
-    per_round: int = 2  # samples
+    per_round: int = 6  # samples
     kind: str = "video"  # or "raw": a folder of images
     measure: str = "samples"  # or "spatial": after decoding, "loader": with worker processes
 
@@ -53,10 +56,10 @@ class Paths:
         self.case, self.names, self.batch_size, self.workers, self.device = case, names, batch_size, workers, device
         original, raw = case.original(), case.kind == "raw"
         self.file = case.proxy() if case.proxy else original
-        self.originals = media.many(original, names)
+        self.originals, self.files = media.many(original, names), media.many(self.file, names)
         self.num_frames, self.size = media.frames_and_size(original)
         frames = f" {self.num_frames}" if raw else ""
-        rows = [f"{name.relative_to(self.file.parent)}{frames} 0\n" for name in media.many(self.file, names)]
+        rows = [f"{name.relative_to(self.file.parent)}{frames} 0\n" for name in self.files]
         listed = self.file.with_name(f"{self.file.name}.txt")
         listed.write_text("".join(rows))
         splits = {"train": TrainSplit(ann_file=str(listed), data_prefix=str(self.file.parent))}
@@ -79,6 +82,21 @@ class Paths:
         keys = [(number, (number * count + sample) % self.names) for sample in range(count)]
         measure = {"samples": _samples, "spatial": _spatial, "loader": _loader}[self.case.measure]
         return measure(self, keys, bool(number % 2))
+
+    def decoder_alone(self, keys: list[Key]) -> float:
+        """CPU seconds a sample of the codec's library on the frames that (b) has to decode, nothing made of them."""
+
+        def decode(key: Key) -> None:
+            rng = np.random.default_rng([0, *key])
+            numbers = np.unique(self.case.steps["sample"].indices(self.num_frames, rng)).tolist()
+            if self.case.kind == "raw":
+                for number in numbers:
+                    JPEG((self.files[key[1]] / f"img_{number + 1:05}.jpg").read_bytes(), False)
+            else:
+                with VideoReader(self.files[key[1]]) as reader:
+                    deque(reader.codec_frames(numbers), maxlen=0)
+
+        return timed(lambda: [decode(key) for key in keys])[1] / len(keys)
 
     def decoded_per_used(self, draws: int) -> Figures:
         """Frames that pass through the decoder for each one used: (b) as counted, (a) if it does as well as can be,
@@ -124,7 +142,7 @@ def _samples(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
         found = {"b": cpu, "b_norm": cpu + norm, "b_wall": wall, "b_bytes": batch.pixels.nbytes}
         return {name: value / len(keys) for name, value in found.items()}
 
-    found = _in_turn(eager, own, own_first)
+    found = _in_turn(eager, own, own_first) | {"b_decoder": paths.decoder_alone(keys)}
     difference = (made["a"].view_as(made["b"]) - made["b"]).abs_()
     return found | {"grey_levels": float(difference.mean()) * float(np.mean(peer.STD))}
 

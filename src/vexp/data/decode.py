@@ -132,16 +132,19 @@ class VideoReader:
 
     def pictures(self, numbers: Sequence[int]) -> Iterator[Picture]:
         """The same for ascending, distinct `numbers`, one after the other as they are decoded: uint8 (H, W, 3) each."""
-        if self.file.num_frames is not None:  # otherwise counting tells
-            check_range(self.path, numbers, self.num_frames)
-        delivered = self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
         size = None
-        for number, frame in zip(numbers, delivered, strict=True):
+        for number, frame in zip(numbers, self.codec_frames(numbers), strict=True):
             picture = self._picture(number, frame)
             size = size or picture.shape
             if picture.shape != size:
                 raise self._undecodable(number, "its size differs from the frames before it")
             yield picture
+
+    def codec_frames(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
+        """The same as the codec has them, neither converted nor turned."""
+        if self.file.num_frames is not None:  # otherwise counting tells
+            check_range(self.path, numbers, self.num_frames)
+        yield from self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
 
     def sound_frames(self) -> Iterator[VideoFrame]:
         """Every frame in order as the codec has it, neither converted nor turned; decodes the file once, in order.
