@@ -2,6 +2,7 @@
 
     python scripts/bench_step.py --models mvit_v1_b,r3d_18,tsm_r50 --markdown table.md      on a GPU
     python scripts/bench_step.py --models tiny3d,r3d_18                                     on a laptop, tiny sizes
+    python scripts/bench_step.py --models r3d_18 --freed-memory both       what `vexp.memory` is worth on this machine
 
 A step is forward, loss, backward and SGD's update of one batch that is already on the device. Every combination runs in
 a process of its own, so that its peak memory is its own; rounds over all combinations take turns. Precisions:
@@ -88,7 +89,9 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 def in_own_process(case: dict[str, Any]) -> dict[str, Any]:
     """The figures of a case, or why there are none."""
     command = [sys.executable, __file__, "--case", json.dumps(case)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    # Any option of malloc in the environment, also this one that changes nothing, makes vexp leave malloc alone.
+    malloc = {} if case["freed_memory"] == "kept" else {"MALLOC_PERTURB_": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | malloc)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}"])[-1]
         return {"error": last[:100]}
@@ -102,6 +105,7 @@ def main() -> None:
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
     parser.add_argument("--layouts", default="contiguous,channels_last")
     parser.add_argument("--compile", default="no", choices=("no", "yes", "both"))
+    parser.add_argument("--freed-memory", default="kept", choices=("kept", "returned", "both"))
     parser.add_argument("--clip", help="frames x side of a clip, 16x224")
     parser.add_argument("--batch", type=int, help="clips in a batch")
     parser.add_argument("--steps", type=int, default=10)
@@ -125,11 +129,12 @@ def main() -> None:
         {
             "model": model, "precision": precision, "channels_last": layout == "channels_last", "compile": compiled,
             "clip": (frames, side), "batch": args.batch or batch, "steps": args.steps, "warmup": args.warmup,
-            "device": device,
+            "device": device, "freed_memory": freed,
         }
-        for model, compiled, layout, precision in itertools.product(
+        for model, compiled, layout, precision, freed in itertools.product(
             args.models.split(","), {"no": [False], "yes": [True], "both": [False, True]}[args.compile],
             args.layouts.split(","), args.precisions.split(","),
+            ["kept", "returned"] if args.freed_memory == "both" else [args.freed_memory],
         )
         if device == "cuda" or precision != "tf32"
     ]  # fmt: skip
@@ -152,7 +157,17 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def report(results: list[dict[str, Any]], markdown: Path | None) -> None:
     """A table on the terminal, and as Markdown where a file is named; ratios against fp32 of the same model."""
-    headers = ["model", "precision", "layout", "compiled", "ms a step", "time / fp32", "MB", "memory / fp32"]
+    headers = [
+        "model",
+        "precision",
+        "layout",
+        "compiled",
+        "freed memory",
+        "ms a step",
+        "time / fp32",
+        "MB",
+        "memory / fp32",
+    ]
     base = {
         result["model"]: result
         for result in reversed(results)
@@ -161,7 +176,7 @@ def report(results: list[dict[str, Any]], markdown: Path | None) -> None:
     rows = []
     for result in results:
         row = [result["model"], result["precision"], "channels_last" if result["channels_last"] else "contiguous"]
-        row += ["yes" if result["compile"] else "no"]
+        row += ["yes" if result["compile"] else "no", result["freed_memory"]]
         first = base.get(result["model"], {})
         if "error" in result:
             row += [result["error"], "", "", ""]

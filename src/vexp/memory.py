@@ -17,10 +17,9 @@ OLD_LIMIT = 32 << 20
 def keep_freed_memory() -> None:
     """Let this process, and those that it forks, use freed memory again instead of returning it to the system.
 
-    By default glibc maps each tensor above some megabytes anew and cuts off the free end of the heap: every step and
-    every clip then touches fresh pages, which the system has to clear and map one by one. Measured in a virtual
-    machine: the training of ``r3d_tiny`` on two cores takes 67 s instead of 125, a clip of 16 JPEG frames 7 ms
-    instead of 9.
+    By default glibc maps large blocks one by one and cuts off the free end of the heap: clips and steps then begin with
+    fresh pages, which the system has to clear and map. Measured on two cores: a clip of 16 JPEG frames takes 6.8 ms
+    instead of 10.9, a training step of a net on the CPU up to a sixth less (``scripts/bench_step.py --freed-memory``).
 
     Nothing is done where there is no glibc, and where the environment sets malloc's options itself (mallopt(3)).
     """
