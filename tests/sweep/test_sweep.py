@@ -100,6 +100,19 @@ def test_what_cannot_work_is_said_before_the_first_job(
     assert not list(tmp_path.rglob("*.*"))
 
 
+def test_torchrun_starts_no_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert sweep("seed=0,1") == 2
+    assert "torchrun has started 2 processes" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.*"))
+    monkeypatch.delenv("RANK")  # a scheduler's own variable means nothing alone
+    assert sweep("seed=0,1", "optimizer=sdg") == 2
+    assert "no option 'sdg'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("word", "extra"),
     [("hydra/launcher=parallel", "joblib"), ("hydra/launcher=slurm", "slurm"), ("hydra/sweeper=optuna", "optuna")],

@@ -32,6 +32,7 @@ class Invocation:
     """``cells``: the jobs of the sweep so far, by folder; ``stopped``: what keeps further ones from beginning."""
 
     def __init__(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        _check_alone()
         self.loader = hydra_context.config_loader
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
@@ -158,6 +159,23 @@ _SAID = {
     NEW: "new",
 }
 _ESCAPED = str.maketrans({"'": "\\'", "\\": "\\\\"})
+
+
+def _check_alone() -> None:
+    """One process reads a sweep and starts its jobs.
+
+    Raises:
+        UserError: torchrun has started several.
+    """
+    if "WORLD_SIZE" in os.environ:
+        from vexp.engine.distributed import this_process  # brings torch with it
+
+        size = this_process().size
+        if size > 1:
+            raise UserError(
+                f"-m: torchrun has started {size} processes, and each would run the sweep; let the sweep start those "
+                f"of each job: python -m vexp.train -m nproc={size} ..."
+            )
 
 
 def _is_to_run(cell: Cell) -> bool:
