@@ -211,3 +211,19 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+HELD = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_workers import batches_of, train_loader
+held = batches_of(train_loader(2))  # as torch.compile keeps what its frames have seen
+next(held)
+"""
+
+
+def test_a_process_ends_though_somebody_keeps_its_loader(tmp_path):
+    script = tmp_path / "held.py"
+    script.write_text(HELD.format(folder=str(Path(__file__).parent)))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -165,10 +167,36 @@ def batches_of(loader: Iterable[Item], bad: BadSamples | None = None) -> Iterato
             yield item
 
 
+_passes: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The iterators of loaders in use, with the workers that they have."""
+
+
+def _dismiss_workers() -> None:
+    """Before the process ends: it waits for workers that nobody has told, and they are deaf to its SIGTERM.
+
+    As a rule they end with their iterator, but what keeps frames (torch.compile) keeps that, too.
+    """
+    for iterator in list(_passes):
+        if not iterator._shutdown:
+            iterator._workers_done_event.set()
+            for queue in iterator._index_queues:
+                queue.put(None)
+
+
+multiprocessing.util.Finalize(None, _dismiss_workers, exitpriority=100)  # before multiprocessing ends its children
+
+
+def _begun(loader: Iterable[Item]) -> Iterator[Item]:
+    iterator = iter(loader)
+    if hasattr(iterator, "_index_queues"):
+        _passes.add(iterator)
+    return iterator
+
+
 def _in_time(loader: Iterable[Item], bad: BadSamples | None) -> Iterator[Item]:
     dataset = getattr(loader, "dataset", None)
     if not isinstance(loader, DataLoader) or not isinstance(dataset, ClipDataset) or dataset.watch is None:
-        return iter(loader)
+        return _begun(loader)
     limit = dataset.watch.limit
 
     def on_loss(sample: AtWork) -> None:
@@ -180,7 +208,7 @@ def _in_time(loader: Iterable[Item], bad: BadSamples | None) -> Iterator[Item]:
             raise UserError(failure.message)
         bad.lose(failure)
 
-    return watched(loader, dataset.watch, on_loss)
+    return watched(loader, dataset.watch, on_loss, _begun)
 
 
 def available_workers() -> int:

@@ -119,12 +119,17 @@ class Rest(Sampler[Any]):
         return islice(iter(self.batches), self.done, None)
 
 
-def watched(loader: DataLoader[Any], watch: Watch, on_loss: Callable[[AtWork], None]) -> Iterator[Any]:
+def watched(
+    loader: DataLoader[Any],
+    watch: Watch,
+    on_loss: Callable[[AtWork], None],
+    begin: Callable[[DataLoader[Any]], Iterator[Any]] = iter,
+) -> Iterator[Any]:
     """What a loader gives, also past samples that end their worker: those are told to ``on_loss``, which marks them in
-    the data set so that they are not begun again, or raises."""
+    the data set so that they are not begun again, or raises. ``begin`` starts a pass."""
     done, part = 0, loader
     while True:
-        iterator = iter(part)
+        iterator = begin(part)
         lost: list[AtWork] = []
         while not lost:
             try:
