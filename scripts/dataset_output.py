@@ -88,7 +88,8 @@ def show_report(found: Report, args: argparse.Namespace, console: Console) -> No
         say(console, f"{kind}: {len(sentences)} ({KINDS[kind]})")
         for sentence in sentences[: SHOWN if kind not in NO_FAULT else 1]:
             say(console, f"  {sentence}")
-    verdict = f"{found.faults} finding{'s' * (found.faults > 1)}" if found.faults else "nothing is wrong"
+    sound = "nothing is wrong" if args.decode else "nothing found; damaged frames show only with --decode"
+    verdict = f"{found.faults} finding{'s' * (found.faults > 1)}" if found.faults else sound
     say(console, f"{verdict}; all of it: {args.target}")
 
 

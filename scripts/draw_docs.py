@@ -29,21 +29,7 @@ from vexp.data.geometry import (
 )
 from vexp.data.sampling import DenseSampleFrames, SampleFrames, Sampler
 from vexp.data.segments import SegmentFrames
-from vexp.optim.lr_policy import (
-    Chain,
-    Cosine,
-    CosineRestart,
-    Cyclic,
-    Exp,
-    Fixed,
-    FlatCosine,
-    Inv,
-    Linear,
-    OneCycle,
-    Poly,
-    Step,
-    WarmedPolicy,
-)
+from vexp.optim import lr_policy as lr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,36 +78,36 @@ SHORT = [
     (f"out_of_bound_opt={option}", SampleFrames(clip_len=16, frame_interval=4, out_of_bound_opt=option))
     for option in ("loop", "repeat_last")
 ]
-POLICIES: list[tuple[str, WarmedPolicy]] = [
-    ("fixed", Fixed()),
-    ("step", Step()),
-    ("exp", Exp()),
-    ("inv", Inv(gamma=0.2)),
-    ("poly, power=0.9", Poly(power=0.9)),
-    ("linear", Linear()),
-    ("cosine", Cosine()),
-    ("cosine, by_epoch=false", Cosine(by_epoch=False)),
-    ("flat_cosine", FlatCosine(by_epoch=False)),
-    ("cosine_restart, min_lr_ratio=0.1", CosineRestart(by_epoch=False, min_lr_ratio=0.1)),
-    ("one_cycle", OneCycle()),
-    ("cyclic, target_ratio=[10,1e-4]", Cyclic(target_ratio=[10, 1e-4])),
+POLICIES: list[tuple[str, lr.WarmedPolicy]] = [
+    ("fixed", lr.Fixed()),
+    ("step", lr.Step()),
+    ("exp", lr.Exp()),
+    ("inv", lr.Inv(gamma=0.2)),
+    ("poly, power=0.9", lr.Poly(power=0.9)),
+    ("linear", lr.Linear()),
+    ("cosine", lr.Cosine()),
+    ("cosine, by_epoch=false", lr.Cosine(by_epoch=False)),
+    ("flat_cosine", lr.FlatCosine(by_epoch=False)),
+    ("cosine_restart, min_lr_ratio=0.1", lr.CosineRestart(by_epoch=False, min_lr_ratio=0.1)),
+    ("one_cycle", lr.OneCycle()),
+    ("cyclic, target_ratio=[10,1e-4]", lr.Cyclic(target_ratio=[10, 1e-4])),
 ]
-WARMUPS: list[tuple[str, WarmedPolicy]] = [
+WARMUPS: list[tuple[str, lr.WarmedPolicy]] = [
     (
         f"warmup={kind}",
-        Cosine(by_epoch=False, warmup=kind, warmup_iters=5, warmup_ratio=0.1, warmup_by_epoch=True),
+        lr.Cosine(by_epoch=False, warmup=kind, warmup_iters=5, warmup_ratio=0.1, warmup_by_epoch=True),
     )
     for kind in ("constant", "linear", "exp")
 ]
 #: Chains: a warm-up in epochs under drops, one phase after the other, two phases that overlap.
-CHAINS: list[tuple[str, WarmedPolicy]] = [
+CHAINS: list[tuple[str, lr.WarmedPolicy]] = [
     (
         "linear to 5, step at 12, 24",
-        Chain(phases={"warmup": {"shape": "linear", "end": 5}, "drops": {"shape": "step", "step": [12, 24]}}),
+        lr.Chain(phases={"warmup": {"shape": "linear", "end": 5}, "drops": {"shape": "step", "step": [12, 24]}}),
     ),
     (
         "linear to 5, cosine from 5",
-        Chain(
+        lr.Chain(
             phases={
                 "warmup": {"shape": "linear", "end": 5, "every_step": True},
                 "cosine": {"shape": "cosine", "begin": 5, "every_step": True, "min_lr_ratio": 0.1},
@@ -130,7 +116,7 @@ CHAINS: list[tuple[str, WarmedPolicy]] = [
     ),
     (
         "cosine to 10, poly from 15",
-        Chain(
+        lr.Chain(
             phases={
                 "first": {"shape": "cosine", "end": 10, "min_lr": 0.05},
                 "last": {"shape": "poly", "begin": 15, "min_lr": 0.005},
@@ -226,7 +212,7 @@ def _draw_short(numbers: dict[str, list[int]]) -> Figure:
     return figure
 
 
-def _rates(policies: Sequence[tuple[str, WarmedPolicy]], epochs: int = EPOCHS) -> dict[str, list[float]]:
+def _rates(policies: Sequence[tuple[str, lr.WarmedPolicy]], epochs: int = EPOCHS) -> dict[str, list[float]]:
     total = epochs * STEPS_PER_EPOCH
     return {
         title: [

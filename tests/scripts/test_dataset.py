@@ -52,6 +52,30 @@ def progress(target: Path) -> int:
     return sum(name.endswith(".mp4") or name == ".frames.json" for _, files in walked for name in files)
 
 
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [([], "nothing found; damaged frames show only with --decode"), (["--decode"], "nothing is wrong")],
+)
+def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, tmp_path: Path) -> None:
+    sys.path.append(str(ROOT / "tests/data"))
+    from encode import write_video
+
+    (tmp_path / "videos" / "a").mkdir(parents=True)
+    write_video(tmp_path / "videos" / "a" / "0.mp4", frames=5)
+    command = [
+        sys.executable,
+        SCRIPT,
+        "check",
+        str(tmp_path / "videos"),
+        str(tmp_path / "x.json"),
+        "--workers",
+        "0",
+        *words,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert f"{verdict}; all of it: " in " ".join((done.stdout + done.stderr).split())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize(
