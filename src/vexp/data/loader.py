@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data._utils import signal_handling
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from vexp.data.bad_samples import BadSamples, Skipped, Tolerant
 from vexp.data.balance import BalancedOrder, occurrence
@@ -125,14 +127,14 @@ def make_loader(
     """A DataLoader whose workers make uint8 samples in shared memory.
 
     ``persistent`` keeps the workers for the next pass; ``mp_context`` is how they are started, "fork", "spawn",
-    "forkserver" or None for fork where there is one; ``sample_timeout`` (seconds) is for ``batches_of``, and needs
-    workers. The loader draws from a generator of its own, so that starting one never moves the random numbers of the
-    model.
+    "forkserver" or None for fork where there is one; ``sample_timeout`` (seconds, None: any) is for ``batches_of``, and
+    needs workers. The loader draws from a generator of its own, so that starting one never moves the random numbers of
+    the model.
     """
     workers = available_workers() if num_workers is None else num_workers
     if mp_context is None and "fork" in multiprocessing.get_all_start_methods():
         mp_context = "fork"  # a spawned worker imports torch again: seconds, and half a gigabyte
-    dataset.watch = Watch(workers, sample_timeout) if sample_timeout is not None and workers > 0 else None
+    dataset.watch = Watch(workers, sample_timeout) if workers > 0 else None
     samples: Dataset[Any] = dataset  # torch takes what a data set gives for what its loader gives
     return DataLoader(
         samples,
@@ -188,8 +190,11 @@ multiprocessing.util.Finalize(None, _dismiss_workers, exitpriority=100)  # befor
 
 def _begun(loader: Iterable[Item]) -> Iterator[Item]:
     iterator = iter(loader)
-    if hasattr(iterator, "_index_queues"):
+    if isinstance(iterator, _MultiProcessingDataLoaderIter):
         _passes.add(iterator)
+        if iterator._worker_pids_set:  # by torch's handler of SIGCHLD, which is to leave them to the watch
+            signal_handling._remove_worker_pids(id(iterator))  # type: ignore[attr-defined]
+            iterator._worker_pids_set = False
     return iterator
 
 

@@ -4,16 +4,19 @@ Each worker writes down what it is at and since when, in memory that it shares w
 for a batch, it looks: a worker that has been at one sample for longer than ``data.sample_timeout`` is killed. Only the
 kernel can end it (a decoder in C hears no signal), and a DataLoader does not survive it, so the rest of the order goes
 to a new one.
+
+That a worker has ended is noticed there, too, and nowhere else: torch would raise it from a signal handler, in the
+middle of whatever the process is at (it writes a checkpoint, it closes a socket).
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -21,7 +24,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 
-_LOOK = 5.0  # seconds between two looks, at most
+_LOOK = 1.0  # seconds between two looks, at most
 _PID, _SINCE, _EPOCH, _INDEX = range(4)
 #: What a decoder that writes where it must not dies of. (Of SIGKILL and SIGBUS a worker dies where memory is short.)
 _CRASHES = [getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL") if hasattr(signal, name)]
@@ -41,9 +44,9 @@ class AtWork:
 class Watch:
     """What every worker of a loader is at."""
 
-    def __init__(self, workers: int, limit: float) -> None:
-        """``limit``: seconds that a sample may take."""
-        self.limit = limit
+    def __init__(self, workers: int, limit: float | None) -> None:
+        """``limit``: seconds that a sample may take; None: any."""
+        self.limit = math.inf if limit is None else limit
         self._cells = torch.zeros(workers, 4, dtype=torch.float64)
         self._cells.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -73,12 +76,10 @@ class Watch:
     def overdue(self) -> list[AtWork]:
         return [sample for sample in self.at_work() if sample.seconds > self.limit]
 
-    def crashed(self, workers: list[Any]) -> list[AtWork]:
-        """The samples whose worker (a process) has died in them, and of nothing else."""
+    def crashed(self, ended: list[Any]) -> list[AtWork]:
+        """The samples in which a worker of these ``ended`` processes has died, and of nothing else."""
         died = {
-            process.pid: signal.Signals(-process.exitcode).name
-            for process in workers
-            if not process.is_alive() and -process.exitcode in _CRASHES
+            process.pid: signal.Signals(-process.exitcode).name for process in ended if -process.exitcode in _CRASHES
         }
         return [replace(sample, crash=died[sample.pid]) for sample in self.at_work() if sample.pid in died]
 
@@ -91,21 +92,12 @@ class Watch:
         pids = {int(pid) for pid in self._cells[:, _PID].tolist()}
         for process in iterator._workers:
             if process.pid in {sample.pid for sample in lost}:
-                _kill(process)
-        with suppress(RuntimeError):
-            iterator._shutdown_workers()  # waits a few seconds for each; what its destructor does
+                process.kill()
+        iterator._shutdown_workers()  # waits a few seconds for each; what its destructor does
         for process in multiprocessing.active_children():
             if process.pid in pids:
                 process.kill()
         self._cells.zero_()
-
-
-def _kill(process: Any) -> None:
-    """Kill a worker and wait until it is gone, so that torch's handler of SIGCHLD, which raises, is done with it."""
-    while process.is_alive():
-        with suppress(RuntimeError):
-            process.kill()
-            process.join(0.1)
 
 
 class Rest(Sampler[Any]):
@@ -155,27 +147,32 @@ def _next(iterator: Any, watch: Watch) -> tuple[Any, list[AtWork]]:
             return next(iterator), []
         except (RuntimeError, OSError, EOFError) as error:  # a dying worker may also break off in the middle of a word
             timed_out = "timed out" in str(error)
-            lost = watch.overdue() if timed_out else _crashed(iterator._workers, watch)
+            ended = [] if timed_out else _ended(iterator._workers)
+            lost = watch.overdue() if timed_out else watch.crashed(ended)
             if lost:
                 return None, lost
-            died = next((worker for worker in iterator._workers if worker.exitcode), None)
-            if died is not None and not isinstance(error, RuntimeError):  # in torch's words
-                name = signal.strsignal(-died.exitcode) if died.exitcode < 0 else f"exit status {died.exitcode}"
-                raise RuntimeError(f"DataLoader worker (pid {died.pid}) is killed by signal: {name}") from error
+            if ended:
+                raise RuntimeError(_end_of(ended[0])) from error
             stuck = not watch.at_work() and time.monotonic() - asked > watch.limit
             if not timed_out or stuck:  # stuck: nobody is making what is waited for
                 raise
 
 
-def _crashed(workers: list[Any], watch: Watch) -> list[AtWork]:
-    """The samples that have crashed a worker. Its end shows in its pipes some time before the process is gone."""
+def _ended(workers: list[Any]) -> list[Any]:
+    """The workers that have ended and should not have. It shows in their pipes some time before they are gone."""
     for _ in range(20):
-        with suppress(RuntimeError):  # torch's handler speaks up when it is
-            lost = watch.crashed(workers)
-            if lost or not all(process.is_alive() for process in workers):
-                return lost
-            time.sleep(0.05)
+        ended = [process for process in workers if process.exitcode]
+        if ended:
+            return ended
+        time.sleep(0.05)
     return []
+
+
+def _end_of(process: Any) -> str:
+    """In torch's words."""
+    code = process.exitcode
+    how = f"is killed by signal: {signal.strsignal(-code)}" if code < 0 else f"exited with status {code}"
+    return f"DataLoader worker (pid {process.pid}) {how}"
 
 
 def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
