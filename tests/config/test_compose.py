@@ -30,6 +30,7 @@ NEEDED = {
     ("data", "folder"): ["data.root=videos"],
     # Its ten crops mirror, which changes the classes of data=motion.
     ("experiment", "tsn_k400"): ["data=folder", "data.root=videos"],
+    ("experiment", "tsn_flow_k400"): LISTS,
     ("transform", "torchvision"): ["pipeline.train.added._target_=torchvision.transforms.v2.RandomGrayscale"],
 }
 

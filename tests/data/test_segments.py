@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -25,14 +27,28 @@ def test_test_mode_takes_the_middle_of_each_part(num_frames: int, segments: int,
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 8, 20, 300])
-@pytest.mark.parametrize("settings", [{}, {"test_mode": True}, {"test_mode": True, "twice_sample": True}])
-def test_they_are_the_one_frame_clips_of_sample_frames_in_one(num_frames: int, settings: dict[str, bool]) -> None:
-    sampler = SegmentFrames(segments=8, **settings)
-    single = SampleFrames(clip_len=1, num_clips=8, **settings)
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"test_mode": True},
+        {"test_mode": True, "twice_sample": True},
+        {"test_mode": True, "test_positions": "ends"},
+    ],
+)
+def test_they_are_the_clips_of_sample_frames_in_one(num_frames: int, length: int, settings: dict[str, Any]) -> None:
+    sampler = SegmentFrames(segments=8, segment_len=length, **settings)
+    parts = SampleFrames(clip_len=length, num_clips=8, **settings)
     clips = sampler.indices(num_frames, np.random.default_rng(1))
-    assert clips.shape == (sampler.clips, 8)
-    assert np.array_equal(clips.reshape(-1, 1), single.indices(num_frames, np.random.default_rng(1)))
-    assert (np.diff(clips, axis=1) >= 0).all()
+    assert clips.shape == (sampler.clips, 8 * length)
+    assert np.array_equal(clips.reshape(-1, length), parts.indices(num_frames, np.random.default_rng(1)))
+    assert (np.diff(clips[:, ::length], axis=1) >= 0).all()
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    with pytest.raises(ValueError, match="test_positions=ends has no segments"):
+        SegmentFrames(segments=8, test_mode=True, twice_sample=True, test_positions="ends")
 
 
 def test_training_draws_from_every_part() -> None:

@@ -190,6 +190,10 @@ SAID = [
     ("v0/r2plus1d", "data.val.data_prefix", "."),  # '' there; null here would be the list's own folder
     ("v0/ircsn", "model.freeze", ["backbone.*.bn"]),
     ("v0/tsn_r50_320p", "data.modality", "Flow"),
+    ("v0/tsn_r50_320p", "model.channels", 2),
+    ("v0/tsn_r50_320p", "model.stacked", 5),
+    ("v0/tsn_r50_320p", "pipeline.train.sample.segments", 3),
+    ("v0/tsn_r50_320p", "pipeline.train.sample.segment_len", 5),
     ("v0/tsn_r50_320p", "img_norm.adjust_magnitude", True),
     ("v0/tsn_r101", "data.multi_label", True),
     ("v0/tsn_r101", "eval.metrics", ["mmit_mean_average_precision"]),

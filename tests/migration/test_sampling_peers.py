@@ -109,6 +109,22 @@ def test_the_clips_of_an_image_net_are_the_frames_of_one_clip(
         np.testing.assert_array_equal(step.indices(frames, NONE), np.array(expected, int))
 
 
+@pytest.mark.parametrize("generation", [0, 1])
+def test_stacks_of_neighbours_of_an_image_net(generation: int, tmp_path: Path) -> None:
+    """TSN's optical flow: 0.x takes them at the centres of the segments, 1.x from one end to the other."""
+    net = IMAGE_NET.replace("type='ResNetTSM', depth=50, shift_div=8", "type='ResNet', depth=50")
+    net = net.replace("type='TSMHead', num_classes=5, in_channels=2048, is_shift=True", "type='TSNHead', num_classes=5")
+    step = imported(
+        tmp_path, (SMALL_0, SMALL_1)[generation] + net, "SampleFrames", clip_len=5, num_clips=3, test_mode=True
+    )
+    for frames in LENGTHS:
+        legal = max(frames - 4, 0)
+        centres = np.floor(np.arange(3) * (legal / 3) + legal / 6)
+        starts = np.round(np.arange(3) * (max(legal - 1, 0) / 2)) if generation else centres
+        expected = (starts[:, None] + np.arange(5)).astype(int) % frames
+        np.testing.assert_array_equal(step.indices(frames, NONE), expected.reshape(1, 15))
+
+
 def test_dense_windows_of_an_image_net(tmp_path: Path) -> None:
     """Eight clips of a frame, an eighth of the window apart, are one clip of eight frames at that distance."""
     step = imported(tmp_path, SMALL_0 + IMAGE_NET, "DenseSampleFrames", clip_len=1, num_clips=8, test_mode=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vexp.errors import UserError
 from vexp.model.frames import FrameNet, ShiftedConv2d, frame_net, temporal_shift
 
 
@@ -43,6 +44,31 @@ def test_the_shift_is_the_one_of_the_definition(clips: int, frames: int, channel
     kept = x.clone()
     assert torch.equal(temporal_shift(x, frames, shift_div), shifted_by_indexing(x, frames, shift_div))
     assert torch.equal(x, kept)  # the shortcut reads it, too
+
+
+class Seen(nn.Module):
+    """A backbone that keeps what it is given, and answers with the mean of each image."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.images = images
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+
+def test_stacked_frames_are_one_image_frame_by_frame() -> None:
+    """x1, y1, x2, y2 ... as mmaction2's FormatShape NCHW_Flow lays optical flow."""
+    number = torch.arange(12.0).view(1, 6, 2).transpose(1, 2)  # frame t has x = 2t, y = 2t + 1
+    clips = torch.cat([number, number + 100])[..., None, None].expand(2, 2, 6, 4, 5)
+    stacked = FrameNet(Seen(), nn.Identity(), stacked=3)
+    logits = stacked(clips)
+    assert stacked.backbone.images[..., 3, 4].tolist() == [
+        [0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11], [100, 101, 102, 103, 104, 105], [106, 107, 108, 109, 110, 111],
+    ]  # fmt: skip
+    assert logits.tolist() == [[5.5], [105.5]]  # the mean of both images
+
+
+def test_a_frame_too_many_for_the_stacks() -> None:
+    with pytest.raises(UserError, match=r"clip of 8 frames: model.stacked=5 .* set the sampler's segment_len to it"):
+        FrameNet(Seen(), nn.Identity(), stacked=5)(torch.zeros(1, 2, 8, 4, 4))
 
 
 def test_the_shift_keeps_the_memory_format() -> None:

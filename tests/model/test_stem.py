@@ -66,6 +66,21 @@ def test_image_weights_are_inflated_and_averaged(tmp_path) -> None:
     torch.testing.assert_close(stem.weight[:, 0, -1], expected[:, 0])
 
 
+def test_image_weights_are_averaged_for_a_stack_of_flow(tmp_path) -> None:
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    image = resnet18()
+    torch.save(image.state_dict(), tmp_path / "image.pth")
+    option = zoo.Tsn(channels=2, stacked=5, backbone="resnet18")
+    assert option.build(3).backbone.conv1.weight.shape == (64, 10, 7, 7)
+    option.weights.path = str(tmp_path / "image.pth")
+    net = option.build(3, tell=lambda _: None)
+    mean = image.conv1.weight.detach().mean(1)
+    assert all(torch.equal(net.backbone.conv1.weight[:, channel], mean) for channel in range(10))
+    assert net.eval()(torch.randn(2, 2, 15, 32, 32)).shape == (2, 3)
+
+
 def test_rgb_nets_are_left_alone() -> None:
     net = Tiny3d().build(3)
     tensors = copy.deepcopy(net.state_dict())

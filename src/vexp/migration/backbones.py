@@ -86,12 +86,29 @@ def _non_local_mode(draft: Draft, node: Node, prefix: str) -> None:
     )  # fmt: skip
 
 
+def _in_channels(draft: Draft, node: Node, prefix: str) -> None:
+    if plain(node) != draft.channels:
+        raise ValueError(f"a pixel of the data has {draft.channels} values, and model.stacked is for TSN alone")
+    draft.same(node, "model.channels")
+
+
+def _stacked(draft: Draft, node: Node, prefix: str) -> None:
+    """mmaction2 lays the flow of several frames one behind another: 2 * clip_len channels."""
+    frames, over = divmod(plain(node), draft.channels)
+    if over or not frames:
+        raise ValueError(f"is no multiple of the {draft.channels} values that a pixel of the data has")
+    if frames == 1:
+        draft.same(node, "model.channels")
+    else:
+        draft.carry(node, f"{prefix}stacked", frames, "frames that are one image; in_channels is theirs together")
+
+
 _COMMON: dict[str, Rule] = {
     "pretrained": weights,
     "norm_eval": To("norm_eval"),
     "partial_bn": To("partial_bn"),
     "frozen_stages": _frozen,
-    "in_channels": Same(3, "mmaction2 stacks the flow of several frames as an image; here each has its x and y alone"),
+    "in_channels": _in_channels,
     "norm_cfg": Drop(_LAYERS),
     "conv_cfg": Drop(_LAYERS),
     "act_cfg": Drop(_LAYERS),
@@ -109,6 +126,7 @@ _COMMON: dict[str, Rule] = {
     "advprop": No("not built"),
 }
 _RESNET2D: dict[str, Rule] = {**_COMMON, "depth": _image_net, "torchvision_pretrain": Drop("seen from the weights")}
+_STACKING = {"in_channels": _stacked}
 _RESNET3D: dict[str, Rule] = {
     **_COMMON,
     "depth": To("depth"),
@@ -224,7 +242,7 @@ class Family:
 
 #: Class of mmaction2's backbone -> the net here.
 BACKBONES: dict[str, Family] = {
-    "ResNet": Family("tsn_r50", _RESNET2D, {"dropout": 0.4, "init_std": 0.01}, frames=True),
+    "ResNet": Family("tsn_r50", {**_RESNET2D, **_STACKING}, {"dropout": 0.4, "init_std": 0.01}, frames=True),
     "ResNetTSM": Family(
         "tsm_r50",
         {**_RESNET2D, "num_segments": Drop("the frames of the clip, pipeline.*.sample"), "is_shift": Same(True),

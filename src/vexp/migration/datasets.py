@@ -108,7 +108,7 @@ def _modality(draft: Draft, node: Node) -> None:
     else:
         raise ValueError("optical flow is read from raw frames: data=raw_frames data.modality=Flow")
     if modality == "Flow":
-        draft.imply("model.channels", 2, "optical flow: x and y")
+        draft.imply("model.channels", draft.channels, "optical flow: x and y")
 
 
 def multi_class(draft: Draft, node: Node, prefix: str) -> None:
@@ -144,6 +144,7 @@ def choose_data(draft: Draft, train: Node | None) -> None:
             "your own, docs/howto/own_code.md"
         )
     draft.choose("data", DATASETS[name])
+    draft.channels = 2 if inner.word("modality") == "Flow" else 3
 
 
 def unwrapped(node: Node | None) -> Table | None:

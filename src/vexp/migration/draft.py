@@ -52,6 +52,7 @@ class Draft:
         implied: what mmaction2 does without being told and vexp does not, as lines for the report.
         traps: (where, what) of a source that does not do what it seems to say.
         repeats: how often mmaction2's epoch goes through the training set (RepeatDataset).
+        channels: values of a pixel; 2 where the data are optical flow.
         needed: keys that the user must give, since the source's value cannot be read.
     """
 
@@ -65,6 +66,7 @@ class Draft:
     traps: list[tuple[Where, str]] = field(default_factory=list)
     needed: list[str] = field(default_factory=list)
     repeats: int = 1
+    channels: int = 3
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
     def config_word(self, *path: str) -> Any:

@@ -202,25 +202,28 @@ def _sampling(
 ) -> tuple[str, dict[str, Rule], dict[str, Any]]:
     """(option, rules, further values) of the sampler."""
     length, test = _number(table, "clip_len", 1), _number(table, "test_mode", False)
-    option = STEPS[kind].option
+    option, values = STEPS[kind].option, dict[str, Any]()
     if kind == "UniformSample":
         return option, rules, {"frame_uniform": True}
-    if frames and length == 1 and kind == "SampleFrames":
-        one_frame = "a clip of one frame has none"
-        return "segment_frames", {
-            "clip_len": Drop("the frames of mmaction2's clips are those of one clip here"),
+    ends = kind == "SampleFrames" and draft.generation == 1 and bool(test) and length > 1
+    neighbours = draft.choices["model"] == "tsn_r50" and _number(table, "frame_interval", 1) == 1
+    if frames and kind == "SampleFrames" and (length == 1 or neighbours):
+        apart = "there is nothing between neighbours"
+        option, rules = "segment_frames", {
+            "clip_len": To("segment_len", note="the frames of mmaction2's clips are those of one clip here"),
             "num_clips": To("segments", implied=1), "test_mode": To("test_mode"), "twice_sample": To("twice_sample"),
-            "frame_interval": Drop(one_frame), "out_of_bound_opt": Drop("a single frame lies within the video"),
-            "temporal_jitter": No("single frames are not moved; leave it out") if _moves(table) else Drop(one_frame),
+            "frame_interval": Drop(apart), "out_of_bound_opt": Same("loop", "a video of fewer frames is looped"),
+            "temporal_jitter": No("single frames are not moved; leave it out") if _moves(table) else Drop(apart),
             "keep_tail_frames": Drop("every frame can be drawn anyway"), "start_index": _CLIPS["start_index"],
-        }, {}  # fmt: skip
+        }  # fmt: skip
+        if length == 1:
+            rules["out_of_bound_opt"] = Drop("a single frame lies within the video")
     if frames and length == 1 and kind == "DenseSampleFrames":
         clips, window = _number(table, "num_clips", 1), _number(table, "sample_range", 64)
         why = Drop("the frames of mmaction2's clips are those of one clip here")
         rules = {**rules, "clip_len": why, "frame_interval": why, "num_clips": To("clip_len")}
         return option, rules, {"frame_interval": window // clips}
-    values: dict[str, Any] = {}
-    if kind == "SampleFrames" and draft.generation == 1 and test and length > 1:
+    if ends:
         values["test_positions"] = "ends"
         if _number(table, "twice_sample", False):
             draft.trap(table.items["twice_sample"], (
@@ -257,9 +260,21 @@ def _no_step(draft: Draft, kind: str, table: Table) -> None:
             draft.drop(node, NO_STEPS[kind])
 
 
+def _of_a_pixel(key: str) -> Rule:
+    """Once for each value of a pixel; 1.x writes those of stacked frames one behind another."""
+
+    def rule(draft: Draft, node: Node, prefix: str) -> None:
+        numbers = [float(number) for number in as_lists(plain(node))]
+        first = numbers[: draft.channels]
+        repeated = first * (len(numbers) // draft.channels) == numbers
+        draft.carry(node, f"{prefix}{key}", first if repeated else numbers)
+
+    return rule
+
+
 _NORM: dict[str, Rule] = {
-    "mean": To("mean", lambda value: [float(number) for number in as_lists(value)]),
-    "std": To("std", lambda value: [float(number) for number in as_lists(value)]),
+    "mean": _of_a_pixel("mean"),
+    "std": _of_a_pixel("std"),
     "to_bgr": To("to_bgr"),
     "adjust_magnitude": To("adjust_magnitude"),
 }

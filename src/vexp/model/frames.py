@@ -17,6 +17,9 @@ class FrameNet(nn.Module):
     TSN: Wang et al., "Temporal Segment Networks", ECCV 2016. TSM: Lin et al., "TSM: Temporal Shift Module for
     Efficient Video Understanding", ICCV 2019 (section 4: bi-directional shift on the residual branch).
 
+    With ``stacked`` = S so many neighbouring frames are one image, their channels one behind another: TSN's nets of
+    optical flow see x1, y1, x2, y2 ... of five frames. T below is then T / S, and the images have 3 * S channels.
+
     =========== ====================================================
     input       (N, 3, T, H, W), any T
     frames      (N * T, 3, H, W)
@@ -27,24 +30,38 @@ class FrameNet(nn.Module):
     Args:
         backbone: (M, 3, H, W) to features (M, C).
         head: features to logits.
+        stacked: frames of an image.
     """
 
-    def __init__(self, backbone: nn.Module, head: Head) -> None:
+    def __init__(self, backbone: nn.Module, head: Head, *, stacked: int = 1) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.stacked = stacked
         self._shifted = [part for part in backbone.modules() if isinstance(part, ShiftedConv2d)]
 
     def forward(self, clips: Tensor) -> Tensor:
-        n, _, frames = clips.shape[:3]
+        n, channels, frames, height, width = clips.shape
+        if frames % self.stacked:
+            raise UserError(
+                f"a clip of {frames} frames: model.stacked={self.stacked} makes one image of so many, and none may be "
+                "left over; set the sampler's segment_len to it"
+            )
         for conv in self._shifted:
             conv.frames = frames
-        logits: Tensor = self.head(self.backbone(clips.transpose(1, 2).flatten(0, 1)))
-        return logits.reshape(n, frames, -1).mean(dim=1)
+        images = clips.transpose(1, 2).reshape(-1, self.stacked * channels, height, width)
+        logits: Tensor = self.head(self.backbone(images))
+        return logits.reshape(n, frames // self.stacked, -1).mean(dim=1)
 
 
 def frame_net(
-    num_classes: int, *, backbone: str, dropout: float, init_std: float, shift_div: int | None = None
+    num_classes: int,
+    *,
+    backbone: str,
+    dropout: float,
+    init_std: float,
+    stacked: int = 1,
+    shift_div: int | None = None,
 ) -> FrameNet:
     """TSN over a torchvision image net of any name, or, with ``shift_div``, TSM.
 
@@ -54,7 +71,7 @@ def frame_net(
     net, channels = _image_net(backbone)
     if shift_div is not None:
         _insert_shifts(net, backbone, shift_div)
-    return FrameNet(net, Head(channels, num_classes, dropout=dropout, init_std=init_std))
+    return FrameNet(net, Head(channels, num_classes, dropout=dropout, init_std=init_std), stacked=stacked)
 
 
 def temporal_shift(x: Tensor, frames: int, shift_div: int) -> Tensor:

@@ -49,6 +49,11 @@ class Model(Checked, ABC):
         """
         return tensors
 
+    @property
+    def image_channels(self) -> int:
+        """Values of a pixel as the first convolution takes them."""
+        return self.channels
+
     @abstractmethod
     def net(self, num_classes: int) -> nn.Module:
         """The untrained net for RGB frames, its classifier as wide as the data has classes."""
@@ -68,8 +73,8 @@ class Model(Checked, ABC):
         from vexp.model.stem import RGB, take_channels
 
         net = self.net(num_classes)
-        if self.channels != RGB:
-            take_channels(net, self.channels)
+        if self.image_channels != RGB:
+            take_channels(net, self.image_channels)
         net.__dict__["adapt_weights"] = self._adapted  # for load_checkpoint, which is given the net alone
         if pretrained and self.init is not None:
             initialize(net, self.init, tell=tell)
@@ -82,7 +87,7 @@ class Model(Checked, ABC):
         from vexp.model.stem import RGB, averaged_over_rgb
 
         adapted = self.adapt(tensors, net)
-        return adapted if self.channels == RGB else averaged_over_rgb(adapted, net)
+        return adapted if self.image_channels == RGB else averaged_over_rgb(adapted, net)
 
 
 @dataclass(kw_only=True, slots=True)

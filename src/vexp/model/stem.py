@@ -14,7 +14,8 @@ RGB = 3
 def take_channels(net: nn.Module, channels: int) -> None:
     """Make every convolution of ``net`` that sees the clip itself take ``channels`` instead of RGB.
 
-    Its first values are those that the net gives to red, green: their distribution is that of the net's own recipe.
+    Its first values are those that the net gives to red, green, blue, red ...: their distribution is that of the net's
+    own recipe.
     """
     for name, part in list(net.named_modules()):
         if isinstance(part, nn.Conv2d | nn.Conv3d) and part.in_channels == RGB and part.groups == 1:
@@ -24,7 +25,7 @@ def take_channels(net: nn.Module, channels: int) -> None:
                 bias=part.bias is not None, padding_mode=part.padding_mode,
             )  # fmt: skip
             with torch.no_grad():
-                other.weight.copy_(part.weight[:, :channels])
+                other.weight.copy_(part.weight[:, [channel % RGB for channel in range(channels)]])
                 if part.bias is not None and other.bias is not None:
                     other.bias.copy_(part.bias)
             net.set_submodule(name, other)

@@ -64,6 +64,10 @@ class Tsn(Family):
     """A torchvision image net on every frame, logits averaged (``vexp.model.frames``)."""
 
     backbone: str = option("resnet50", "torchvision's name of an image net (resnet18, mobilenet_v2, convnext_tiny ...)")
+    stacked: int = option(
+        1, "neighbouring frames that are one image, channel by channel; TSN's optical flow: 5", unit="frames", ge=1,
+        see=("pipeline.train.sample.segment_len",),
+    )  # fmt: skip
     dropout: float = _dropout(0.4)
     init_std: float = _init_std(0.01)
 
@@ -71,6 +75,10 @@ class Tsn(Family):
         from vexp.model.frames import frame_net
 
         return frame_net(num_classes, **self.architecture())
+
+    @property
+    def image_channels(self) -> int:
+        return self.channels * self.stacked
 
 
 @dataclass(kw_only=True, slots=True)
