@@ -14,6 +14,7 @@ from vexp.migration.draft import Draft, Value, follow
 from vexp.migration.heads import convert_test_cfg
 from vexp.migration.models import convert_model
 from vexp.migration.nodes import Node, Table, leaves
+from vexp.migration.norms import convert_preprocessor
 from vexp.migration.optimizers import (
     convert_fp16,
     convert_lr_scaling,
@@ -22,7 +23,7 @@ from vexp.migration.optimizers import (
     convert_wrapper,
 )
 from vexp.migration.param_schedulers import convert_schedulers
-from vexp.migration.pipelines import convert_pipeline, convert_preprocessor
+from vexp.migration.pipelines import convert_pipeline
 from vexp.migration.schedules import convert_lr_config
 from vexp.migration.source import Source
 from vexp.migration.traps import find_traps
