@@ -87,7 +87,7 @@ def cases_of(size: Size, folder: Path, frames: int, footage: Path | None) -> lis
         found += [
             Case(name=f"{name} video 16x4 GOP {gop}", steps=clip, original=video(gop), target=target),
             Case(name=f"{name} video 32x2 GOP {gop}", steps=training(32, 2), original=video(gop)),
-            Case(name=f"{name} test GOP {gop}", steps=testing(), original=video(gop), per_round=2, target=9.0),
+            Case(name=f"{name} test GOP {gop}", steps=testing(), original=video(gop), per_round=1, target=9.0),
         ]
     found += [
         Case(name=f"{name} GOP 250, (b) H.264 proxy", steps=clip, original=video(250), proxy=proxy("h264")),

@@ -58,7 +58,7 @@ class Mmaction2:
 
     def _ask(self, what: str, drawn: list[dict[str, Any]]) -> tuple[torch.Tensor, Figures]:
         found = self._answer(what, drawn)
-        return torch.load(self._pixels, weights_only=True), found
+        return torch.load(self._pixels, weights_only=True, mmap=True), found
 
     def _answer(self, what: str, drawn: Any) -> Figures:
         assert self._process.stdin is not None
