@@ -5,9 +5,10 @@
     python scripts/bench_data.py --footage VIDEO          on one's own frames instead of a generated scene
     python scripts/bench_data.py --quick                  does it run; its figures mean nothing
 
-(a) is decord or JPEG frames, OpenCV steps frame by frame, float32 Normalize, NCTHW, default collate, as documented
-(scripts/bench_data_peer.py), or mmaction2 0.24.1 itself (scripts/bench_data_mmaction2.py). (b) is vexp: lists,
-ClipDataset, one resample, uint8 batch; then `img_norm` on the device.
+(a) is decord or JPEG frames (with the library that (b) has, or with OpenCV, the default), OpenCV steps frame by frame,
+float32 Normalize, NCTHW, default collate, as documented (scripts/bench_data_peer.py), or mmaction2 0.24.1 itself
+(scripts/bench_data_mmaction2.py). (b) is vexp: lists, ClipDataset, one resample, uint8 batch; then `img_norm` on the
+device.
 Both draw the same random numbers and end with the same float32 NCTHW tensor on the device. Rounds take turns between
 (a) and (b); the table gives medians over the rounds, ratios are medians of the ratios of the rounds.
 
@@ -95,6 +96,7 @@ def cases_of(size: Size, folder: Path, frames: int, footage: Path | None) -> lis
             name=f"{name} GOP 250, (b) MJPEG proxy", steps=clip, original=video(250), proxy=proxy("mjpeg"), target=8.0
         ),
         Case(name=f"{name} raw frames 16x4", steps=clip, original=raw, kind="raw", per_round=8, target=2.7),
+        Case(name=f"{name} raw frames 16x4, OpenCV", steps=clip, original=raw, kind="raw", jpeg="cv2", per_round=8),
     ]
     if small:
         found += [
@@ -104,7 +106,11 @@ def cases_of(size: Size, folder: Path, frames: int, footage: Path | None) -> lis
             ),
             Case(
                 name=f"{name} raw frames 16x4, loader", steps=clip, original=raw, kind="raw", measure="loader",
-                per_round=512, target=4.0,
+                per_round=512,
+            ),
+            Case(
+                name=f"{name} raw frames 16x4, OpenCV, loader", steps=clip, original=raw, kind="raw", jpeg="cv2",
+                measure="loader", per_round=512, target=4.0,
             ),
             Case(
                 name=f"{name} video 16x4 GOP 250, loader", steps=clip, original=video(250), measure="loader",

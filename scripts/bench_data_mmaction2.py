@@ -31,10 +31,11 @@ MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 class Mmaction2:
     """mmaction2's pipeline, seen from the benchmark's process."""
 
-    def __init__(self, python: str, *, raw: bool, testing: bool, workers: int) -> None:
+    def __init__(self, python: str, *, reader: str, testing: bool, workers: int) -> None:
+        """``reader``: "decord", or for folders of images a ``decoding_backend`` of RawFrameDecode."""
         self._pixels = Path(tempfile.mkstemp(suffix=".pt")[1])
         self._process = subprocess.Popen(
-            [python, __file__, json.dumps({"raw": raw, "testing": testing, "workers": workers})],
+            [python, __file__, json.dumps({"reader": reader, "testing": testing, "workers": workers})],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -83,9 +84,9 @@ class Drawn(Dataset[Any]):
         return self.make(_results(self.samples[number]))
 
 
-def answer_questions(questions: Any, answers: Any, *, raw: bool, testing: bool, workers: int) -> None:
+def answer_questions(questions: Any, answers: Any, *, reader: str, testing: bool, workers: int) -> None:
     """Until there are no more."""
-    decoding, rest = _steps(raw, testing)
+    decoding, rest = _steps(reader, testing)
     from mmaction.datasets.pipelines import Compose
 
     whole, decode, spatial = Compose([*decoding, *rest]), Compose(decoding), Compose(rest)
@@ -119,7 +120,7 @@ def _results(sample: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _steps(raw: bool, testing: bool) -> tuple[list[Any], list[Any]]:
+def _steps(reader: str, testing: bool) -> tuple[list[Any], list[Any]]:
     """(decoding, what follows) as the published configs of mmaction2 write them; what is random has been drawn."""
     from mmaction.datasets.builder import PIPELINES
     from mmaction.datasets.pipelines import Flip, RandomResizedCrop
@@ -138,9 +139,9 @@ def _steps(raw: bool, testing: bool) -> tuple[list[Any], list[Any]]:
             return super().__call__(results)
 
     decoding = (
-        [{"type": "RawFrameDecode", "decoding_backend": "turbojpeg"}]
-        if raw
-        else [{"type": "DecordInit"}, {"type": "DecordDecode"}]
+        [{"type": "DecordInit"}, {"type": "DecordDecode"}]
+        if reader == "decord"
+        else [{"type": "RawFrameDecode", "decoding_backend": reader}]
     )
     views = (
         [{"type": "ThreeCrop", "crop_size": 256}]

@@ -43,19 +43,38 @@ def decord_frames(path: Path) -> Any:
     return lambda numbers: list(container.get_batch(numbers).asnumpy())
 
 
-def jpeg_frames(folder: Path) -> Any:
-    """The same of a folder of images; a repeated frame is decoded once. The JPEG library is the one that vexp uses."""
-    import simplejpeg
+def jpeg_frames(folder: Path, decode: Callable[[bytes], Frame]) -> Any:
+    """The same of a folder of images; a repeated frame is decoded once."""
 
     def frames(numbers: Sequence[int]) -> list[Frame]:
         known: dict[int, Frame] = {}
         for number in numbers:
             if number not in known:
-                content = (folder / f"img_{number + 1:05}.jpg").read_bytes()
-                known[number] = simplejpeg.decode_jpeg(content, "RGB")
+                known[number] = decode((folder / f"img_{number + 1:05}.jpg").read_bytes())
         return [known[number].copy() for number in numbers]
 
     return frames
+
+
+def _with_simplejpeg(content: bytes) -> Frame:
+    import simplejpeg
+
+    image: Frame = simplejpeg.decode_jpeg(content, "RGB")
+    return image
+
+
+def _with_opencv(content: bytes) -> Frame:
+    import cv2
+
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+#: What reads the frames: of videos; of images with the library that vexp uses, and with mmaction2's default.
+READERS: dict[str, Callable[[Path], Any]] = {
+    "decord": decord_frames,
+    "turbojpeg": lambda folder: jpeg_frames(folder, _with_simplejpeg),
+    "cv2": lambda folder: jpeg_frames(folder, _with_opencv),
+}
 
 
 def spatial(frames: list[Frame], steps: Mapping[str, Any], sample: Drawn) -> list[Frame]:
@@ -108,8 +127,8 @@ def drawn(path: Path, num_frames: int, size: tuple[int, int], steps: Mapping[str
 class EagerDataset(Dataset[Any]):
     """Samples that are drawn already."""
 
-    def __init__(self, groups: Sequence[Sequence[Drawn]], steps: Mapping[str, Any], *, raw: bool) -> None:
-        self.samples, self.steps, self.open = [each for group in groups for each in group], steps, _opener(raw)
+    def __init__(self, groups: Sequence[Sequence[Drawn]], steps: Mapping[str, Any], reader: str) -> None:
+        self.samples, self.steps, self.open = [each for group in groups for each in group], steps, READERS[reader]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -123,17 +142,18 @@ class EagerDataset(Dataset[Any]):
 class Eager:
     """The path, with the verbs of ``bench_data_mmaction2.Mmaction2``."""
 
-    def __init__(self, steps: Mapping[str, Any], *, raw: bool, workers: int) -> None:
-        self.steps, self.raw, self.workers = dict(steps), raw, workers
+    def __init__(self, steps: Mapping[str, Any], *, reader: str, workers: int) -> None:
+        """``reader``: one of ``READERS``."""
+        self.steps, self.reader, self.workers = dict(steps), reader, workers
 
     def samples(self, drawn: Sequence[Drawn]) -> tuple[torch.Tensor, Figures]:
         """A batch, float32 (N, views, 3, T, H, W), and the seconds a sample that it took."""
-        dataset = EagerDataset([drawn], self.steps, raw=self.raw)
+        dataset = EagerDataset([drawn], self.steps, self.reader)
         return _seconds(len(drawn), lambda: default_collate([dataset[at] for at in range(len(drawn))])[0])
 
     def spatial(self, drawn: Sequence[Drawn]) -> tuple[torch.Tensor, Figures]:
         """The same from the decoded frames on."""
-        decoded = [_opener(self.raw)(Path(sample["path"]))(sample["frames"]) for sample in drawn]
+        decoded = [READERS[self.reader](Path(sample["path"]))(sample["frames"]) for sample in drawn]
 
         def batch() -> torch.Tensor:
             pairs = zip(decoded, drawn, strict=True)
@@ -146,7 +166,7 @@ class Eager:
     def loader(self, groups: Sequence[Sequence[Drawn]]) -> Figures:
         """Seconds a clip, through a loader with worker processes."""
         loader: Any = DataLoader(
-            EagerDataset(groups, self.steps, raw=self.raw), batch_size=len(groups[0]), num_workers=self.workers,
+            EagerDataset(groups, self.steps, self.reader), batch_size=len(groups[0]), num_workers=self.workers,
             multiprocessing_context="fork", worker_init_fn=one_thread,
         )  # fmt: skip
         cpu, wall = emptied(loader, list(groups))
@@ -159,10 +179,6 @@ class Eager:
 def _seconds(count: int, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Figures]:
     batch, cpu, wall = timed(work)
     return batch, {"cpu": cpu / count, "wall": wall / count}
-
-
-def _opener(raw: bool) -> Callable[[Path], Any]:
-    return jpeg_frames if raw else decord_frames
 
 
 def _resize(frame: Frame, size: tuple[int, ...]) -> Frame:

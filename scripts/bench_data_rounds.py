@@ -44,6 +44,7 @@ class Case:
     target: float | None = None  # least ratio that issue or documentation promise
     per_round: int = 6  # samples
     kind: str = "video"  # or "raw": a folder of images
+    jpeg: str = "turbojpeg"  # what (a) reads them with: the library of (b); or "cv2", its default
     measure: str = "samples"  # or "spatial": after decoding, "loader": with worker processes
 
 
@@ -68,10 +69,11 @@ class Paths:
         assert source is not None
         self.own = ClipDataset(source, case.steps, seed=0, lazy=True)
         self.peer: peer.Eager | Mmaction2
+        reader = case.jpeg if raw else "decord"
         if mmaction2 is None:
-            self.peer = peer.Eager(case.steps, raw=raw, workers=workers)
+            self.peer = peer.Eager(case.steps, reader=reader, workers=workers)
         else:
-            self.peer = Mmaction2(mmaction2, raw=raw, testing="crop" not in case.steps, workers=workers)
+            self.peer = Mmaction2(mmaction2, reader=reader, testing="crop" not in case.steps, workers=workers)
 
     def drawn(self, key: Key) -> peer.Drawn:
         return peer.drawn(self.originals[key[1]], self.num_frames, self.size, self.case.steps, key)
@@ -151,7 +153,7 @@ def _samples(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
 def _spatial(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
     """What a worker does after decoding: (a) up to the float32 batch, (b) up to the uint8 views."""
     drawn = [paths.drawn(key) for key in keys]
-    frames = [np.stack(peer.jpeg_frames(Path(sample["path"]))(sample["frames"])) for sample in drawn]
+    frames = [np.stack(peer.READERS["turbojpeg"](Path(sample["path"]))(sample["frames"])) for sample in drawn]
     made: dict[str, Any] = {}
 
     def eager() -> Figures:

@@ -26,7 +26,7 @@ def test_quick_run_of_every_case(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), *map(str, words)]
     subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     cases = {case["case"]: case for case in json.loads((tmp_path / "all.json").read_text())["cases"]}
-    assert len(cases) == 12
+    assert len(cases) == 14
     assert all(case["ratio"] > 0 and case["ratio_wall"] > 0 for case in cases.values())
     for name, case in cases.items():
         if "proxy" not in name and "loader" not in name:
