@@ -240,6 +240,7 @@ FORMER_NAMES: dict[str, Names] = {
     "SampleFrames.target_fps": Names(slowfast="DATA.TARGET_FPS"),
     "SampleFrames.frame_uniform": Names("UniformSampleFrames", "UniformSample", "DATA.USE_OFFSET_SAMPLING"),
     "SegmentFrames.segments": Names("SampleFrames.num_clips", "SampleFrames.num_clips"),
+    "SegmentFrames.segment_len": Names("SampleFrames.clip_len", "SampleFrames.clip_len"),
     "RandomRescale.scale_range": Names(slowfast="DATA.TRAIN_JITTER_SCALES"),
     "RandomResizedCrop.area_range": Names(slowfast="DATA.TRAIN_JITTER_SCALES_RELATIVE"),
     "RandomResizedCrop.aspect_ratio_range": Names(slowfast="DATA.TRAIN_JITTER_ASPECT_RELATIVE"),

@@ -66,7 +66,7 @@ class Tsn(Family):
     backbone: str = option("resnet50", "torchvision's name of an image net (resnet18, mobilenet_v2, convnext_tiny ...)")
     stacked: int = option(
         1, "neighbouring frames that are one image, channel by channel; TSN's optical flow: 5", unit="frames", ge=1,
-        see=("pipeline.train.sample.segment_len",),
+        see=("transform.segment_len",),
     )  # fmt: skip
     dropout: float = _dropout(0.4)
     init_std: float = _init_std(0.01)
