@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vexp.migration.draft import Draft, Drop, No, Rule, Same, To, follow
 from vexp.migration.nodes import Node, Table, plain
+from vexp.migration.weights import init_cfg, weights
 
 _LAYERS = "the net here is built with its own; nothing to say"
-
-
-def weights(draft: Draft, node: Node, prefix: str) -> None:
-    value = plain(node)
-    if value in (None, False):
-        draft.same(node, "no weights")
-    elif isinstance(value, str):
-        draft.carry(node, "model.weights.path", weights_name(value))
-    else:
-        raise ValueError("names no weights; set model.weights.path")
-
-
-def init_cfg(draft: Draft, node: Node, prefix: str) -> None:
-    """``init_cfg`` of a backbone or of the whole model."""
-    if not isinstance(node, Table) or node.word("type") != "Pretrained":
-        draft.refuse(node, "set model.init, whose rules are the same")
-        return
-    follow(draft, node, {
-        "type": Drop("model.weights.path"), "checkpoint": weights,
-        "prefix": To("weights.prefix", lambda name: str(name).rstrip(".") or None),
-    }, "model.")  # fmt: skip
-
-
-def weights_name(named: str) -> str:
-    """Weights as vexp names them.
-
-    Raises:
-        ValueError: it does not read such names.
-    """
-    if named.startswith("modelzoo://"):
-        return f"torchvision://{named.partition('://')[2]}"
-    if re.match(r"(open-mmlab|openmmlab|mmcls|jhu|timm)://", named):
-        raise ValueError(
-            f"{named} is a name of OpenMMLab's own list; set model.weights.path to the file's address or its path"
-        )
-    if named.startswith("http://"):
-        raise ValueError(f"{named}: only https is read; set model.weights.path to an https address or a file")
-    return named
 
 
 def _image_net(draft: Draft, node: Node, prefix: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from vexp.errors import UserError
-from vexp.migration.backbones import BACKBONES, Family, init_cfg, weights
+from vexp.migration.backbones import BACKBONES, Family
 from vexp.migration.draft import Draft, Drop, No, Rule, apply, elsewhere, follow
 from vexp.migration.heads import convert_blending, convert_head, convert_test_cfg
 from vexp.migration.nodes import Node, Table, plain
+from vexp.migration.weights import init_cfg, weights
 
 #: Prefixes of image nets of other libraries, of which torchvision's are here.
 _TORCHVISION_PREFIX = "torchvision."

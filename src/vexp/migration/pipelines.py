@@ -54,7 +54,7 @@ _CLIPS: dict[str, Rule] = {
 }
 _RESIZED: dict[str, Rule] = {"interpolation": To("interpolation"), "lazy": _ALWAYS_LAZY}
 
-#: Class of mmaction2 (0.x or 1.x) -> the step here. Sampling of 2D nets is in ``_frames_of_a_clip``.
+#: Class of mmaction2 (0.x or 1.x) -> the step here. Of 2D nets: ``_sampling``.
 STEPS: dict[str, Step] = {
     "SampleFrames": Step("sample", "sample_frames", {
         **_CLIPS, "twice_sample": To("twice_sample"), "keep_tail_frames": To("keep_tail_frames"),

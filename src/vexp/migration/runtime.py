@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vexp.migration.backbones import weights_name
 from vexp.migration.draft import Draft, Drop, No, Rule, To, apply, as_lists, elsewhere, follow
 from vexp.migration.hooks import ONE_PROCESS
 from vexp.migration.nodes import Node, Table, plain
+from vexp.migration.weights import weights_name
 
 
 def _weights(draft: Draft, node: Node, prefix: str) -> None:
