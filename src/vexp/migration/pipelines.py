@@ -103,6 +103,7 @@ _PHOTOMETRIC = (
 )  # fmt: skip
 _TORCHVISION_PATH = "torchvision.transforms.v2."
 
+_ONE_CLIP = "the frames of mmaction2's clips are those of one clip here"
 _DECODED = "data.decoding_backend chooses what decodes; auto gives the same frames"
 _BATCHED = "samples are put together as the net takes them"
 #: Classes that are no step here, and why.
@@ -202,36 +203,40 @@ def _sampling(
     draft: Draft, kind: str, table: Table, rules: dict[str, Rule], frames: bool
 ) -> tuple[str, dict[str, Rule], dict[str, Any]]:
     """(option, rules, further values) of the sampler."""
-    length, test = _number(table, "clip_len", 1), _number(table, "test_mode", False)
-    option, values = STEPS[kind].option, dict[str, Any]()
+    length, option = _number(table, "clip_len", 1), STEPS[kind].option
     if kind == "UniformSample":
         return option, rules, {"frame_uniform": True}
-    ends = kind == "SampleFrames" and draft.generation == 1 and bool(test) and length > 1
-    neighbours = draft.choices["model"] == "tsn_r50" and _number(table, "frame_interval", 1) == 1
-    if frames and kind == "SampleFrames" and (length == 1 or neighbours):
-        apart = "there is nothing between neighbours"
-        option, rules = "segment_frames", {
-            "clip_len": To("segment_len", note="the frames of mmaction2's clips are those of one clip here"),
-            "num_clips": To("segments", implied=1), "test_mode": To("test_mode"), "twice_sample": To("twice_sample"),
-            "frame_interval": Drop(apart), "out_of_bound_opt": Same("loop", "a video of fewer frames is looped"),
-            "temporal_jitter": No("single frames are not moved; leave it out") if _moves(table) else Drop(apart),
-            "keep_tail_frames": Drop("every frame can be drawn anyway"), "start_index": _CLIPS["start_index"],
-        }  # fmt: skip
-        if length == 1:
-            rules["out_of_bound_opt"] = Drop("a single frame lies within the video")
     if frames and length == 1 and kind == "DenseSampleFrames":
         clips, window = _number(table, "num_clips", 1), _number(table, "sample_range", 64)
-        why = Drop("the frames of mmaction2's clips are those of one clip here")
+        why = Drop(_ONE_CLIP)
         rules = {**rules, "clip_len": why, "frame_interval": why, "num_clips": To("clip_len")}
         return option, rules, {"frame_interval": window // clips}
-    if ends:
-        values["test_positions"] = "ends"
-        if _number(table, "twice_sample", False):
-            draft.trap(table.items["twice_sample"], (
-                "mmaction2 1.x spaces the clips of twice_sample past the end of the video; left out here"
-            ))  # fmt: skip
-            rules = {**rules, "twice_sample": No("its clips run past the end of the video in mmaction2 1.x")}
-    return option, rules, values
+    if kind != "SampleFrames":
+        return option, rules, {}
+    neighbours = draft.choices["model"] == "tsn_r50" and _number(table, "frame_interval", 1) == 1
+    if frames and (length == 1 or neighbours):
+        option, rules = "segment_frames", _parts_of_a_clip(table, length)
+    if not (draft.generation == 1 and length > 1 and _number(table, "test_mode", False)):
+        return option, rules, {}
+    if _number(table, "twice_sample", False):
+        draft.trap(table.items["twice_sample"], (
+            "mmaction2 1.x spaces the clips of twice_sample past the end of the video; left out here"
+        ))  # fmt: skip
+        rules = {**rules, "twice_sample": No("its clips run past the end of the video in mmaction2 1.x")}
+    return option, rules, {"test_positions": "ends"}
+
+
+def _parts_of_a_clip(table: Table, length: int) -> dict[str, Rule]:
+    """Of ``SampleFrames``, where its clips of ``length`` frames are the parts of one clip here."""
+    apart = "there is nothing between neighbours"
+    short = Same("loop", "a video of fewer frames is looped") if length > 1 else Drop("a frame lies within the video")
+    return {
+        "clip_len": To("segment_len", note=_ONE_CLIP), "num_clips": To("segments", implied=1),
+        "test_mode": To("test_mode"), "twice_sample": To("twice_sample"), "out_of_bound_opt": short,
+        "frame_interval": Drop(apart),
+        "temporal_jitter": No("single frames are not moved; leave it out") if _moves(table) else Drop(apart),
+        "keep_tail_frames": Drop("every frame can be drawn anyway"), "start_index": _CLIPS["start_index"],
+    }  # fmt: skip
 
 
 def _moves(table: Table) -> bool:
