@@ -62,6 +62,14 @@ def test_the_replacement_depends_on_nothing_but_its_place():
     assert trained([2, 7], 1, first_step=4) == straight[4:]
 
 
+def test_a_file_that_the_system_does_not_give_is_a_bad_sample():
+    """A source of one's own lets through what Python raises: no traceback of a worker, and on_error=skip holds."""
+    dataset = dataset_of([], "leave_out")
+    dataset.source.open = lambda index: open(f"nowhere/{index}.npy", "rb")  # noqa: SIM115
+    (failure,) = dataset[0, 2].bad
+    assert failure.message == "video 2.mp4: [Errno 2] No such file or directory: 'nowhere/2.npy'"
+
+
 def test_good_samples_are_what_they_were():
     """A bad file changes its own places and no other."""
     pairs = zip(trained([], 0), trained([4], 0), strict=True)

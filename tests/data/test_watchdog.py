@@ -109,6 +109,23 @@ def test_slow_samples_are_waited_for():
     assert [batch.ids.tolist() for batch in batches_of(loader, bad)] == [list(range(9))]
 
 
+def test_what_a_sample_says_of_time_is_not_taken_for_a_look_at_the_watch():
+    """Else its whole batch would be passed over, and nobody told."""
+    dataset = hanging("fail")
+    dataset.source.hanging = False
+    plain = dataset.source.open
+
+    def open_over_a_network(index):
+        if index == 5:
+            raise RuntimeError("the server timed out")
+        return plain(index)
+
+    dataset.source.open = open_over_a_network
+    loader, bad = watch(dataset, InOrder(9, 2), 1)
+    with pytest.raises(RuntimeError, match="the server timed out"):
+        list(batches_of(loader, bad))
+
+
 def dying(number, on_bad, may_die=lambda: None):
     """Sample 5 ends its worker by a signal."""
     dataset = hanging(on_bad)

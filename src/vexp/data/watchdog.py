@@ -146,7 +146,7 @@ def _next(iterator: Any, watch: Watch) -> tuple[Any, list[AtWork]]:
         try:
             return next(iterator), []
         except (RuntimeError, OSError, EOFError) as error:  # a dying worker may also break off in the middle of a word
-            timed_out = "timed out" in str(error)
+            timed_out = str(error).startswith("DataLoader timed out")  # torch's own, not what a worker's sample says
             ended = [] if timed_out else _ended(iterator._workers)
             lost = watch.overdue() if timed_out else watch.crashed(ended)
             if lost:
