@@ -117,6 +117,16 @@ def test_what_shares_nothing_is_sent_view_by_view():
     assert render_windows(noise(1, 8, 40), far)[0].shape == (2, 1, 8, 4, 3)
 
 
+def test_a_view_between_pixels_is_no_cut():
+    """As large as its part of the frame, it is a resample all the same: cut, it would lie half a pixel beside itself."""
+    steps = [Resize(scale=[-1, 128]), ThreeCrop(crop_size=128), Resize(scale=[64, 64], keep_ratio=False)]
+    frames, views = noise(2, 64, 85), plan(steps, 85, 64)
+    assert [view.box for view in views] == [(x, 0, 64, 64) for x in (0, 21, 10.5)]
+    pictures, windows = render_windows(frames, views)
+    np.testing.assert_array_equal(pictures, render_views(frames, views))
+    assert windows == [Window(i, 0, 0) for i in range(3)]
+
+
 def test_pictures_that_are_the_views_already_are_known():
     one = [[0, 1], [2, 3]]
     pictures = noise(4, 6, 8)[None]

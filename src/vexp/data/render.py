@@ -114,7 +114,9 @@ def _root(view: View, frame: Size) -> View:
     """The resample that a view is cut from, unmirrored; the frame itself where there is no resample."""
     if view.cut_from is not None:
         return replace(view.cut_from, mirrored=False)
-    return View.whole(*frame) if (view.box[2], view.box[3]) == view.size else replace(view, mirrored=False)
+    x, y, width, height = view.box
+    cut = (width, height) == view.size and _is_whole(x) and _is_whole(y)  # else between pixels: a resample, too
+    return View.whole(*frame) if cut else replace(view, mirrored=False)
 
 
 def _resizer(box: Box, size: Size, interpolation: str, cuts: Sequence[tuple[View, Frames]]) -> Artist:
