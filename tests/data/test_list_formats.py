@@ -185,6 +185,7 @@ def test_numbers_that_can_mean_several_things_are_not_guessed(tmp_path, text):
         ("my videos/a.mp4,0\nb.mp4,1\n", None),  # PATH_LABEL_SEPARATOR ","
         ("my videos/a.mp4|0\nb.mp4|1\n", "|"),
         ("my videos/a.mp4 , 0\nb.mp4 , 1\n", ","),
+        ("my videos/a.mp4::0\nb.mp4::1\n", "::"),  # no separator of columns, so no table
     ],
 )
 def test_slowfasts_list(tmp_path, text, separator):

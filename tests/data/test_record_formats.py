@@ -166,6 +166,20 @@ def test_kinetics_files_may_be_named_otherwise(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["{youtube_id", "{}.mp4", "{youtube_id:d}.mp4", "{youtube_id.x}.mp4"])
+def test_a_file_name_that_cannot_be_filled_in(tmp_path, name):
+    (line,) = refused(tmp_path, "train.csv", KINETICS.format("train"), file_name=name)
+    assert line.startswith(f"data.file_name={name}: cannot be filled in: ")
+
+
+def test_a_separator_of_columns_is_one_character(tmp_path):
+    """Blanks around it do not count; the csv module would end in a TypeError."""
+    spaced = listed(tmp_path, "train.csv", "path, label\na.mp4, run\n", separator=", ")
+    assert (spaced.format, rows(spaced)) == ("csv", [("a.mp4", 0)])
+    (line,) = refused(tmp_path, "train.csv", "path::label\na.mp4::run\n", separator="::", format="csv")
+    assert line.startswith("data.separator=::: the columns of a table")
+
+
 def test_bad_rows_of_kinetics(tmp_path):
     text = KINETICS.format("train") + "run,abc,x,10,train\n,abc,0,10,train\n"
     assert refused(tmp_path, "train.csv", text) == [

@@ -118,7 +118,7 @@ def test_what_shares_nothing_is_sent_view_by_view():
 
 
 def test_a_view_between_pixels_is_no_cut():
-    """As large as its part of the frame, it is a resample all the same: cut, it would lie half a pixel beside itself."""
+    """As large as its part of the frame, it is a resample: cut, it would lie half a pixel off."""
     steps = [Resize(scale=[-1, 128]), ThreeCrop(crop_size=128), Resize(scale=[64, 64], keep_ratio=False)]
     frames, views = noise(2, 64, 85), plan(steps, 85, 64)
     assert [view.box for view in views] == [(x, 0, 64, 64) for x in (0, 21, 10.5)]

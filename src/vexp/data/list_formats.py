@@ -133,7 +133,8 @@ def detect(path: Path, separator: str | None = None) -> str:
     if len(head) == _HEAD:
         lines.pop()  # cut in two
     if lines and path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        table = columns_of(next(csv.reader(lines[:1], delimiter=separator_of(path, lines[0], separator))))
+        delimiter = separator_of(path, lines[0], separator)
+        table = columns_of(next(csv.reader(lines[:1], delimiter=delimiter))) if delimiter is not None else None
         if table is not None:
             return table
     if path.suffix.lower() == ".csv" or separator is not None:

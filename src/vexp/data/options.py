@@ -140,7 +140,9 @@ class ListData(Data, ABC):
         "auto", "format of the lists; auto: recognised from the file, and said in the log", choices=("auto", *FORMATS)
     )
     separator: str | None = option(
-        None, "what stands between path and label or between columns; null: as format has it (blank, comma, tab)"
+        None,
+        "what stands between path and label or between columns; null: as format has it (blank, comma, tab)",
+        check=lambda value: None if value else "must not be empty; null: as format has it",
     )
     multi_label: bool | None = option(None, "a sample may have several labels; null: if one of the training list has")
     file_name: str | None = option(

@@ -43,10 +43,11 @@ def columns_of(header: Sequence[str]) -> str | None:
     return "csv" if {"path", "label"} <= meanings else None
 
 
-def separator_of(path: Path, header: str, given: str | None) -> str:
-    """What stands between the columns of a table."""
+def separator_of(path: Path, header: str, given: str | None) -> str | None:
+    """The character between the columns of a table; None where ``given`` is longer: only lists of lines have that."""
     if given is not None:
-        return given
+        character = given.strip(" ") or " "  # blanks around a cell do not count
+        return character if len(character) == 1 else None
     return "\t" if path.suffix.lower() == ".tsv" else max(",\t;", key=header.count)
 
 
@@ -76,6 +77,8 @@ def add_table(rows: Rows, path: Path, kind: str, split: str, separator: str | No
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = file.readline()
     delimiter = separator_of(path, first, separator)
+    if delimiter is None:
+        raise UserError(f"data.separator={separator}: the columns of a table ({path}) are separated by one character")
     lines = _table_lines(rows, path, delimiter)
     header = [name.strip().lower() for name in next(lines, (0, []))[1]]
     if kind == "kinetics" and not set(header) >= _KINETICS:
@@ -121,13 +124,21 @@ def _add_kinetics(rows: Rows, line: int, values: Mapping[str, str], file_name: s
     """The files of Kinetics are cut already, ``ID_000010_000020.mp4``: the times are part of the name, no segment."""
     try:
         times = {key: int(float(values[key])) for key in ("time_start", "time_end")}
-        name = (file_name or "{youtube_id}_{time_start:06d}_{time_end:06d}.mp4").format_map({**values, **times})
-    except ValueError:
+    except (ValueError, OverflowError):
         rows.bad(line, f"time_start {values['time_start']!r}, time_end {values['time_end']!r} are not both numbers")
+    else:
+        template = file_name or "{youtube_id}_{time_start:06d}_{time_end:06d}.mp4"
+        rows.add(line, _filled(template, {**values, **times}), [values["label"]])
+
+
+def _filled(file_name: str, values: Mapping[str, Any]) -> str:
+    """The name of a row's file."""
+    try:
+        return file_name.format_map(values)
     except KeyError as error:
         raise UserError(f"data.file_name={file_name}: {error} is no column; columns: {', '.join(values)}") from None
-    else:
-        rows.add(line, name, [values["label"]])
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"data.file_name={file_name}: cannot be filled in: {error}") from None
 
 
 # ---- JSON ----
@@ -156,11 +167,7 @@ def _add_something(rows: Rows, line: int, record: Mapping[str, Any], file_name: 
         rows.bad(line, f"the record has no {missing!r}; test lists come without labels")
         return
     label = str(record["template"]).replace("[", "").replace("]", "")
-    try:
-        name = (file_name or "{id}.webm").format_map(record)
-    except KeyError as error:
-        raise UserError(f"data.file_name={file_name}: {error} is no key; keys: {', '.join(record)}") from None
-    rows.add(line, name, [label])
+    rows.add(line, _filled(file_name or "{id}.webm", record), [label])
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
