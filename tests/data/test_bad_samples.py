@@ -156,3 +156,47 @@ def test_what_was_deadly_before_a_restart_is_not_tried_again(tmp_path):
     counter(later, path)
     assert later.deadly == {3: "video 3.mp4: hangs"}
     assert later[0, 3].bad == (Failure(3, "video 3.mp4: hangs", 0, deadly=True),)
+
+
+ROW = '{"split": "train", "epoch": 0, "id": 1, "path": "video 1.mp4", "error": "hangs", "deadly": true, "count": 1}'
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (f"{ROW}\n", f"{ROW}\n"),
+        (f"\n{ROW}", f"\n{ROW}\n"),  # an editor left a blank line and ended no last one
+        (f"{ROW}\n{ROW[:30]}", f"{ROW}\n"),  # a full disk took half a line
+    ],
+)
+def test_a_ledger_that_was_edited_or_cut_off_is_read(tmp_path, text, kept):
+    path = tmp_path / "bad_samples.jsonl"
+    path.write_text(text)
+    dataset = dataset_of([], "replace")
+    counter(dataset, path)
+    assert dataset.deadly == {1: "hangs"}
+    assert path.read_text() == kept
+
+
+@pytest.mark.parametrize("line", ["half a row", '{"split": "train"}', "3"])
+def test_a_line_that_is_no_row_is_named(tmp_path, line):
+    path = tmp_path / "bad_samples.jsonl"
+    path.write_text(f"{ROW}\n{line}\n")
+    with pytest.raises(UserError, match=r"bad_samples.jsonl:2: is no row of bad samples; delete the line"):
+        counter(dataset_of([], "replace"), path)
+
+
+def test_half_a_line_on_a_full_disk_ends_the_run(tmp_path):
+    """Another line behind it would make one that nobody can read."""
+    resource = pytest.importorskip("resource")
+    path, (soft, hard) = tmp_path / "bad_samples.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    bad = counter(dataset_of([], "replace"), path)
+    bad.add(Failure(3, "video 3.mp4: truncated"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, hard))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            bad.add(Failure(4, "video 4.mp4: truncated"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    counter(dataset_of([], "replace"), path)
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [3]

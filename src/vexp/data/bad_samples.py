@@ -9,6 +9,7 @@ to be bad, each counted once however often it is met. It depends on neither the 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -192,20 +193,43 @@ class BadSamples:
             "backend": getattr(source, "backend", ""), "error": failure.message,
             "deadly": failure.deadly, "count": count,
         }  # fmt: skip
-        # One write at the end of the file: whole or, on a full disk, a part that the next run cuts off.
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(handle, (json.dumps(row) + "\n").encode())
-        finally:
-            os.close(handle)
+        line = (json.dumps(row) + "\n").encode()
+        with self.path.open("ab", buffering=0) as file:  # one write
+            if file.write(line) != len(line):  # a full disk took a part, which the next run cuts off
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
 
 def _read(path: Path, split: str) -> list[dict[str, Any]]:
-    """The rows of a ledger, of one split. Half a line that a full disk has left at its end is cut off."""
+    """The rows of a ledger, of one split. Half a line that a full disk has left at its end is cut off.
+
+    Raises:
+        UserError: a line that is no row, as an editor may leave one.
+    """
     if not path.exists():
         return []
-    whole, _, half = path.read_bytes().rpartition(b"\n")
-    if half:
-        os.truncate(path, len(whole) + 1 if whole else 0)
-    rows: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
-    return [row for row in rows if row["split"] == split]
+    *lines, last = path.read_bytes().split(b"\n")
+    if last and _row(last) is None:
+        os.truncate(path, path.stat().st_size - len(last))
+    elif last:  # an editor that ends no last line
+        with path.open("ab") as file:
+            file.write(b"\n")
+        lines.append(last)
+    rows = []
+    for number, line in enumerate(lines, 1):
+        row = _row(line) if line.strip() else {"split": None}
+        if row is None:
+            raise UserError(
+                f"{path}:{number}: is no row of bad samples; delete the line, or the file to forget them all"
+            )
+        if row["split"] == split:
+            rows.append(row)
+    return rows
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """What `_append` wrote; None for anything else."""
+    try:
+        row = json.loads(line)
+        return {key: row[key] for key in ("split", "epoch", "id", "path", "error", "deadly")}
+    except (ValueError, KeyError, TypeError):
+        return None
