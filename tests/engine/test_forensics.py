@@ -32,3 +32,18 @@ def test_what_is_written_down_when_the_loss_is_not_finite(tmp_path: Path, tiny: 
     assert found["not_finite_now"]
     assert set(found["weight_norms"]) >= {name for name in found["not_finite_now"] if "running" not in name}
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_the_steps_that_an_epoch_leaves_unlogged_are_looked_at_before_they_are_forgotten(
+    tmp_path: Path, tiny: list[str]
+) -> None:
+    """Step 4 ends the epoch and no line: without a look the first step of the next epoch would be blamed."""
+    words = [
+        *tiny, "epochs=2", "log.interval=3", "log.by_epoch=true", "eval=never", "checkpoint=never",
+        "optimizer=sgd", "optimizer.lr=1e30", "lr=fixed",
+        "lr_policy.warmup=constant", "lr_policy.warmup_iters=2", "lr_policy.warmup_ratio=1e-34",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="of step 4 is not finite"):
+        train.run(compose(words), tmp_path)
+    found = json.loads((tmp_path / "nonfinite.json").read_text())
+    assert (found["step"], found["epoch"], found["noticed_after_step"]) == (4, 1, 4)

@@ -40,6 +40,7 @@ def train(exp: Experiment, state: TrainState, out: Outputs) -> str:
         batches = training_batches(exp, state.step, bad)
         while state.step < exp.total_steps and stop.requested is None and not state.stalled:
             if config.log.by_epoch and state.step % plan.steps_per_epoch == 0:
+                stop_if_not_finite(exp, state, out)  # what ignore_last leaves out is forgotten now
                 state.meter.restart()
             set_learning_rates(state.optimizer, config.lr_policy, state.step, plan.steps_per_epoch, exp.total_steps)
             sizes = plan.batch_sizes(state.step)
