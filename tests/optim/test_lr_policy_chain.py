@@ -125,6 +125,10 @@ def test_a_run_that_ends_within_an_epoch():
         ({"shape": "linear", "every_step": 1}, "phases.phase0.every_step=1: must be true or false"),
         ({"shape": "linear", "begin": 5, "end": 5}, "phases.phase0.end=5: must be after begin=5"),
         ({"shape": "linear", "end": 2.5}, "phases.phase0.end=2.5: must be whole, or every_step=true"),
+        (
+            {"shape": "linear", "by_epoch": False, "every_step": True, "end": 2.5},
+            "phases.phase0.end=2.5: must be whole, the phase counts steps",
+        ),
         ({"shape": "linear", "gamma": 0.5}, "phases.phase0.gamma=0.5: no effect, as shape=linear has none"),
         ({"shape": "step"}, "phases.phase0.step=null: shape=step needs it"),
         ({"shape": "step", "step": [4, 2]}, r"phases.phase0.step=\[4,2\]: must be in rising order"),

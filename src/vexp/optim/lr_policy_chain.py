@@ -204,6 +204,11 @@ class Chain(WarmedPolicy):
     def __post_init__(self) -> None:
         WarmedPolicy.__post_init__(self)
         self.phases = {name: _phase(name, given) for name, given in self.phases.items()}
+        for name, phase in self.phases.items():
+            for times in ("begin", "end"):
+                value = getattr(phase, times)
+                if value is not None and value != int(value) and not self._counts_epochs(phase):
+                    raise ValueError(f"phases.{name}.{times}={show(value)}: must be whole, the phase counts steps")
 
     def regular_at(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
         moves = [self._move(phase, steps_per_epoch, total_steps) for phase in self.phases.values()]
