@@ -109,6 +109,14 @@ def test_slow_samples_are_waited_for():
     assert [batch.ids.tolist() for batch in batches_of(loader, bad)] == [list(range(9))]
 
 
+def test_without_a_limit_a_loader_waits_for_any_sample():
+    """Also one that nobody watches, as a notebook's: torch would end it at the first look."""
+    dataset = hanging("fail")
+    dataset.source.open = lambda index: time.sleep(1.2) or NoiseSource.open(dataset.source, index)
+    loader = make_loader(dataset, InOrder(1, 1), num_workers=1, device=CPU, persistent=False)
+    assert [batch.ids.tolist() for batch in loader] == [[0]]
+
+
 def test_what_a_sample_says_of_time_is_not_taken_for_a_look_at_the_watch():
     """Else its whole batch would be passed over, and nobody told."""
     dataset = hanging("fail")

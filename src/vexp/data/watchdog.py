@@ -84,8 +84,9 @@ class Watch:
         return [replace(sample, crash=died[sample.pid]) for sample in self.at_work() if sample.pid in died]
 
     def look_every(self) -> float:
-        """Seconds: the ``timeout`` of a DataLoader that is watched."""
-        return min(_LOOK, self.limit / 2)
+        """Seconds: the ``timeout`` of a DataLoader that is watched; 0, which is none, where a sample may take any time:
+        torch itself sees that a worker has ended."""
+        return 0 if math.isinf(self.limit) else min(_LOOK, self.limit / 2)
 
     def end_workers(self, iterator: Any, lost: list[AtWork]) -> None:
         """Kill the workers that are ``lost``, and see that no other of the same loader outlives it."""

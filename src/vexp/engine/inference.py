@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vexp.config.schema import Config
-from vexp.data.batch import Batch, Failure
+from vexp.data.bad_samples import BadSamples
+from vexp.data.batch import Batch
 from vexp.data.dataset import ClipDataset
 from vexp.data.footage import Footage, Piece, cut, find_videos
-from vexp.data.loader import InOrder, make_loader
+from vexp.data.loader import InOrder, batches_of, make_loader
 from vexp.engine.experiment import pick_device
 from vexp.engine.seed import set_global_switches
 from vexp.errors import UserError
@@ -116,7 +117,8 @@ def answers(
     split: str,
     show: int = 0,
 ) -> Iterator[Answer]:
-    """``values`` of the views of each piece, in order. A video that cannot be read is an answer with an error.
+    """``values`` of the views of each piece, in order. A video that cannot be read, or that hangs or crashes the worker
+    that is at it, is an answer with an error.
 
     Args:
         values: of a batch of one -> float (1, D).
@@ -125,18 +127,23 @@ def answers(
     """
     config = trained.config
     source = Footage(pieces, trained.classes, config.data)
-    dataset = ClipDataset(source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy)
+    dataset = ClipDataset(
+        source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy, on_bad="leave_out"
+    )
+    bad = BadSamples(dataset, split=split, max_fraction=1.0, path=None, say=lambda _: None)
     # One video a batch: their pictures may differ in size, and one that fails must not take others with it.
     workers = config.data.num_workers if len(pieces) > 1 else 0
     loader = make_loader(
         dataset, InOrder(len(pieces), 1), num_workers=workers, mp_context=config.data.mp_context, device=trained.device,
-        persistent=False,
+        persistent=False, sample_timeout=config.data.sample_timeout,
     )  # fmt: skip
-    for number, (piece, item) in enumerate(zip(pieces, loader, strict=True)):
-        if isinstance(item, Failure):
-            yield Answer(piece, error=item.message)
-        else:
-            yield Answer(piece, values(item)[0], _shown(item) if number < show else None)
+    told = 0
+    for batch in batches_of(loader, bad):
+        number = int(batch.ids[0])
+        yield from (Answer(pieces[failed], error=bad.errors[failed]) for failed in range(told, number))
+        yield Answer(pieces[number], values(batch)[0], _shown(batch) if number < show else None)
+        told = number + 1
+    yield from (Answer(pieces[failed], error=bad.errors[failed]) for failed in range(told, len(pieces)))
 
 
 def _shown(batch: Batch) -> NDArray[np.uint8]:
