@@ -16,6 +16,7 @@ from typing import Any
 from vexp.atomic import whole, why_not_written
 from vexp.checkpoint.manifest import Manifest, Row
 from vexp.checkpoint.retain import prune
+from vexp.checksum import sha256
 from vexp.errors import UserError
 
 _BEGINNINGS = (b"PK", b"\x80")  # torch's zip archive; a pickle, its format before 1.6
@@ -59,7 +60,7 @@ def complete(path: Path, *, keep: int = -1) -> None:
     with _told(path):
         for other in rows:
             there = path.with_name(other.name)
-            if not there.is_file() or _digest(there) != digest:
+            if not there.is_file() or sha256(there) != digest:
                 _link(path, other.name)
         prune(path.parent, keep)
         manifest.settle(row for row in rows if path.with_name(row.name).exists())
@@ -112,7 +113,7 @@ def check(path: Path) -> Row | None:
         return None
     try:
         size = path.stat().st_size
-        digest = _digest(path) if any(row.size == size for row in rows) else ""
+        digest = sha256(path) if any(row.size == size for row in rows) else ""
     except OSError as error:
         raise UserError(f"{path}: the checkpoint cannot be read: {error.strerror}") from None
     for row in rows:
@@ -178,14 +179,6 @@ def _link(source: Path, name: str) -> None:
             temporary.hardlink_to(source)
         except OSError:
             shutil.copyfile(source, temporary)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @contextmanager

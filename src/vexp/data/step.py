@@ -1,7 +1,4 @@
-"""The kinds of steps that a pipeline is made of, told apart by their verb.
-
-A step of one's own is a dataclass with one of these verbs; ``vexp.data.sampling.Sampler`` has the third, ``indices``.
-"""
+"""What a step does to the pixels or the geometry of a clip; ``vexp.data.pipeline`` tells steps apart by their verb."""
 
 from __future__ import annotations
 
@@ -14,12 +11,6 @@ import numpy as np
 from vexp.data.render import render_views
 from vexp.data.view import Frames, View
 from vexp.fields import Checked
-
-
-class GeometryStep(Protocol):
-    def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
-        """Which part of the frame is seen, at what size."""
-        ...
 
 
 class PixelStep(Protocol):

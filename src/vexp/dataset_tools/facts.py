@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vexp.checksum import sha256
 from vexp.errors import UserError
 
 if TYPE_CHECKING:
     from vexp.data.decode import VideoReader
 
-_BLOCK = 1 << 20  # bytes read at a time
 
 MISSING, UNREADABLE, DAMAGED = "missing", "unreadable", "damaged"
 
@@ -97,16 +96,6 @@ def identify(root: Path, name: str) -> Facts:
         return Facts(path=name, fault=MISSING, error=f"{path}: {error.strerror}")
     newest = max((status.st_mtime_ns for status in found), default=0)
     return Facts(path=name, bytes=sum(status.st_size for status in found), modified_ns=newest)
-
-
-def sha256(*paths: Path) -> str:
-    """Of the contents one after the other, as ``sha256sum`` prints it."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _describe_video(facts: Facts, path: Path, decode: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import logging
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import vexp
+from vexp.checksum import sha256
 from vexp.config.load import to_plain
 from vexp.config.schema import Config
 from vexp.data.pipeline import make_clips
@@ -187,7 +187,7 @@ def _contract(trained: Trained, done: Exported, part: Path, form: str, split: st
     return {
         "file": done.path.name,
         "format": form,
-        "sha256": hashlib.sha256(part.read_bytes()).hexdigest(),
+        "sha256": sha256(part),
         "made_by": {"vexp": vexp.__version__, "torch": torch.__version__},
         "checkpoint": {"path": str(trained.path), "step": trained.step, "epoch": trained.epoch},
         "input": {

@@ -156,7 +156,7 @@ def _run(config: Config, folder: Path, log: RunLog, processes: Processes) -> dic
         ended = train(exp, state, out)
     if processes.first:
         out.draw()
-    return conclude(exp, state, out, ended, time.perf_counter() - begin)
+    return conclude(state, out, ended, time.perf_counter() - begin)
 
 
 def new_state(exp: Experiment, model: nn.Module) -> TrainState:

@@ -91,7 +91,7 @@ def _val_text(exp: Experiment) -> str:
     return f"{len(exp.val_set)} validation videos ({each})"
 
 
-def conclude(exp: Experiment, state: TrainState, out: Outputs, ended: str, seconds: float) -> dict[str, Any]:
+def conclude(state: TrainState, out: Outputs, ended: str, seconds: float) -> dict[str, Any]:
     """Say where everything is; the result of the run."""
     result: dict[str, Any] = {
         "status": "done" if ended == "done" else "interrupted",

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.atomic import write_text
 from vexp.evaluation.metrics import average_precision, class_accuracy, confusion_matrix, without_label
 from vexp.evaluation.options import Eval
 from vexp.evaluation.predictions import Predictions
@@ -53,7 +54,7 @@ def write_report(
         matrix = confusion_matrix(predictions.scores, predictions.labels)
         _write_classes(folder / "per_class.csv", matrix, classes)
         draw_confusion(folder / "confusion.png", matrix, classes, title=_title(results, protocol))
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
     (folder / FILE_NAME).unlink(missing_ok=True)  # that of an earlier evaluation would not belong to this report
     if predictions.view_logits is not None:
         save_view_logits(

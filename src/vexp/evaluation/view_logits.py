@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.atomic import whole
 from vexp.errors import UserError
 from vexp.evaluation.options import Eval
 from vexp.evaluation.predictions import Predictions
@@ -46,8 +47,7 @@ def save_view_logits(
 ) -> None:
     """Write the file whole or not at all; ``predictions`` hold view logits."""
     assert predictions.view_logits is not None
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with whole(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             logits=predictions.view_logits,
@@ -59,7 +59,6 @@ def save_view_logits(
             protocol=np.array(json.dumps(protocol)),
             options=np.array(json.dumps(asdict(options))),
         )
-    temporary.replace(path)
 
 
 def load_view_logits(path: Path) -> ViewLogits:

@@ -15,6 +15,7 @@ from urllib.error import URLError
 from urllib.parse import unquote, urlparse
 
 from vexp import checkpoint
+from vexp.checksum import sha256
 from vexp.errors import UserError
 from vexp.model.weights_metadata import Metadata, of_torchvision
 
@@ -155,12 +156,3 @@ def _stated_checksum(url: str, fragment: str, name: str) -> str | None:
         return match[1].lower()
     match = _HASHED_NAME.search(name)
     return match[1] if match else None
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content, 64 digits."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
