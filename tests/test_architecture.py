@@ -14,7 +14,7 @@ FILES = sorted(SRC.rglob("*.py"))
 LEAVES = {
     "data", "model", "optim", "evaluation", "tracking", "checkpoint", "showing", "diagnosis",
     "comparison", "migration", "dataset_tools",
-    "schedule", "fields", "errors", "atomic", "memory",
+    "schedule", "fields", "errors", "atomic", "checksum", "memory",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
 LONGEST = 320  # lines

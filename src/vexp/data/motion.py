@@ -26,8 +26,6 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 CLASSES = ("left", "right", "up", "down", "clockwise", "counter_clockwise", "grow", "shrink")
-#: class index -> class index of the clip mirrored left to right; classes that are not named keep theirs
-FLIP_LABEL_MAP = {0: 1, 1: 0, 4: 5, 5: 4}
 
 FRAMES = 32
 WIDTH, HEIGHT = 128, 96  # pixels
