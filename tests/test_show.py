@@ -12,8 +12,11 @@ from PIL import Image
 
 from vexp import compose, show
 from vexp.data.bad_samples import BadSamples
+from vexp.data.batch import Failure
+from vexp.data.dataset import ClipDataset
 from vexp.engine.loop import training_batches
 from vexp.engine.showing import Showing, _first_batch
+from vexp.errors import UserError
 from vexp.model.skeleton import skeleton
 from vexp.model.zoo_options import SlowFast
 
@@ -48,6 +51,13 @@ def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
     assert np.array_equal(batch.frames, first.frames)
     assert batch.ids.tolist() == [index for _, index in keys]
     assert _first_batch(showing.exp, val, print)[0].ids.tolist() == [0, 1, 2, 3]
+
+
+def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    showing = Showing.of(compose([*tiny, "data.on_error=skip"]))
+    monkeypatch.setattr(ClipDataset, "_make", lambda _, epoch, index, rng: Failure(index, "damaged", epoch))
+    with pytest.raises(UserError, match=r"data.val: not one of its first 4 samples can be read"):
+        _first_batch(showing.exp, showing.split("val"), lambda _: None)
 
 
 def test_the_splits_are_those_of_training_and_evaluation(tiny: list[str]) -> None:

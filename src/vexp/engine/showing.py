@@ -113,7 +113,10 @@ def _first_batch(exp: Experiment, split: Split, say: Callable[[str], None]) -> t
         dataset, order, num_workers=0 if data.num_workers == 0 else 1, mp_context=data.mp_context,
         device=exp.device, persistent=False, sample_timeout=data.sample_timeout,
     )  # fmt: skip
-    return next(batches_of(loader, bad)), next(iter(order))
+    batch = next(batches_of(loader, bad), None)
+    if batch is None:
+        raise UserError(f"data.{split.name}: not one of its first {order.num_samples} samples can be read")
+    return batch, next(iter(order))
 
 
 def _weights_warnings(config: Config) -> list[str]:
