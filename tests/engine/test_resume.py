@@ -81,7 +81,9 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_b
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 4
     newest.write_bytes(content)
-    (tmp_path / "checkpoints" / ".last.pth.77.tmp").write_bytes(b"half")
+    (tmp_path / "eval").mkdir(exist_ok=True)
+    for name in ("checkpoints/.last.pth.77.tmp", "eval/.view_logits.npz.77.tmp"):
+        (tmp_path / name).write_bytes(b"half")
     train.run(compose([*words, "max_steps=4", "resume=auto"]), tmp_path)
     log = (tmp_path / "log.txt").read_text()
     assert f"passed over: {newest}: is damaged" in log

@@ -130,7 +130,7 @@ def _run(config: Config, folder: Path, log: RunLog, processes: Processes) -> dic
         ids = processes.gather(f"{os.getpid()} on {platform.node()}")
         log.say(f"processes: {', '.join(ids)}")
     if processes.first:
-        for place in (folder, checkpoint_folder(config, folder)):
+        for place in (folder, folder / "eval", checkpoint_folder(config, folder)):
             for name in remove_leftovers(place):
                 log.say(f"removed {place / name}, which a killed run had begun to write")
     exp = set_up(config, processes)

@@ -18,7 +18,7 @@ class FrameNet(nn.Module):
     Efficient Video Understanding", ICCV 2019 (section 4: bi-directional shift on the residual branch).
 
     With ``stacked`` = S so many neighbouring frames are one image, their channels one behind another: TSN's nets of
-    optical flow see x1, y1, x2, y2 ... of five frames. T below is then T / S, and the images have 3 * S channels.
+    optical flow see x1, y1, x2, y2 ... of five frames. T below is then T / S, and an image has S times the channels.
 
     =========== ====================================================
     input       (N, 3, T, H, W), any T
