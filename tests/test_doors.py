@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from vexp import checkpoint, compose, train
+from vexp.config.trained import checkpoint_of
 from vexp.data import footage
 from vexp.engine import export as exporting
 from vexp.engine.inference import open_trained
@@ -268,6 +269,18 @@ def test_what_cannot_work_is_said_in_a_line(
     expected, _, hint = message.partition(" .*")
     assert expected in error
     assert hint in error
+
+
+def test_the_last_checkpoint_is_never_taken_for_a_lost_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "last.pth").touch()
+    assert checkpoint_of(tmp_path, None) == folder / "last.pth"
+    (folder / "best.json").touch()
+    assert "best.pth is gone; checkpoint=last takes the last" in refusal(
+        capsys, "predict", f"run={tmp_path}", "input=x"
+    )
+    assert checkpoint_of(tmp_path, "last") == folder / "last.pth"
 
 
 @pytest.mark.parametrize("name", ["predict", "features", "export", "convert"])

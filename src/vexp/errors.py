@@ -7,3 +7,7 @@ class UserError(ValueError):
     The doors (``python -m vexp.train`` ...) print it without a traceback and exit with status 2; from Python it is an
     ordinary ``ValueError``. A fault of vexp itself must never be raised as one.
     """
+
+
+class MissingInput(UserError):
+    """A list, file or folder that a config names is not there."""

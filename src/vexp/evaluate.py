@@ -20,11 +20,13 @@ from rich.table import Table
 
 from vexp.config.command_line import run_door, take_options
 from vexp.config.compose import Saved, compose
+from vexp.config.inputs import started_elsewhere
 from vexp.config.load import to_plain
 from vexp.config.messages import ConfigError, near
 from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
 from vexp.data.split_options import SPLITS
 from vexp.engine.threads import let_waiting_threads_sleep
+from vexp.errors import MissingInput, UserError
 
 _OPTIONS = {"run": None, "rescore": None, "split": "val", "checkpoint": None, "out": None, "resamples": "1000"}
 
@@ -55,7 +57,10 @@ def _evaluate(path: Path, split: str, folder: Path, words: list[str]) -> None:
 
     config, state = open_checkpoint(path, words)
     console = _console()
-    done = evaluate_checkpoint(config, path, state, split=split, folder=folder, say=console.print)
+    try:
+        done = evaluate_checkpoint(config, path, state, split=split, folder=folder, say=console.print)
+    except MissingInput as error:
+        raise UserError("\n".join([str(error), *started_elsewhere(run_folder(path))])) from None
     if done.split != split:
         console.print(f"split={split}: data.{split} is not set, so these are the videos of {done.split}")
     if split == "test" and done.pipeline != split:

@@ -55,6 +55,9 @@ TABLE = [
     # a missing value
     (["~optimizer"], "optimizer: an option must be chosen, optimizer=... (command line)", "adamw"),
     (["data=video_list"], "data.train.ann_file=null: name the list file of the train split", None),
+    (["data=video_list", "data.train.ann_file=a.txt"], "data.val.ann_file=null: name the list file of the val split; or train without validation: eval=never", None),
+    (["data=folder", "data.train.data_prefix=a"], "data.val.data_prefix=null: name the folder of the val split, or root for both; or train without validation: eval=never", None),
+    (["data=video_list", "data.train.ann_file=no.txt", "eval=never"], "data.train.ann_file=no.txt: no such file (command line)", None),
     (["data=folder"], "data.root=null: name the folder that holds train/ and val/", None),
     (["data=folder", "data.root=nowhere"], "data.train: no folder", "data.val: no folder"),
     (["data=video_list", "data.train.ann_file=no.txt", "data.val.ann_file=no.txt"], "data.train.ann_file=no.txt: no such file (command line)", "data.val.ann_file=no.txt: no such file (command line)"),
@@ -62,7 +65,10 @@ TABLE = [
     (["resume=no"], "resume=no: no such checkpoint or run folder (command line)", None),
     # what cannot be read
     ([*MINE, "experiment=bad_yaml"], "my_conf/experiment/bad_yaml.yaml:3:7: not valid YAML: mapping values are not allowed here", None),
-    (["optimizer.lr=1=2"], "optimizer.lr=1=2: cannot be read as key=value, mismatched input '=' expecting <EOF> (command line)", "quotes"),
+    (["optimizer.lr=1=2"], "optimizer.lr=1=2: cannot be read as key=value at '=' (command line)", "quotes"),
+    (["epochs=1,"], "epochs=1,: cannot be read as key=value at its end (command line)", "quotes"),
+    (["run_name=it's"], "run_name=it's: cannot be read as key=value (command line)", "quotes"),
+    (["optimizer.lr=1,2"], "optimizer.lr=1,2: is several values (command line)", "python -m vexp.train -m optimizer.lr=1,2; a list: 'optimizer.lr=[1,2]'"),
     (["epoch"], "epoch: not key=value (command line); did you mean epochs=...?", None),
     (["seed=${nope.x}"], "seed: ${nope.x} refers to a key that does not exist (command line)", None),
     # code of one's own

@@ -20,6 +20,7 @@ from vexp.evaluation.options import Eval
 from vexp.model.loss import CrossEntropy
 from vexp.optim.ema import Ema
 from vexp.optim.lr_policy import Cosine, CosineRestart, Fixed, LrPolicy, Step
+from vexp.tracking.options import Log
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,9 @@ def config() -> Config:
         ("eval.interval", {"eval": Eval(start=3, interval=2, at_end=False)}, ["evaluations: 6: after epochs 3, 5, 7, 9, 11, 13"]),
         ("eval.start", {"eval": Eval(start=0, interval=7)}, ["evaluations: 2: after epochs 7, 14", "evaluates before training, too"]),
         ("eval.interval", {"eval": Eval(interval=20, at_end=False)}, ["evaluations: none", "warning: eval.interval=20: the run ends after 14 epochs, before it comes due"]),
+        ("log.interval", {"log": Log(interval=70)}, ["training lines: none", "warning: log.interval=70: an epoch has 60 steps, so no training line is written; log.by_epoch=false counts on over epochs"]),
+        ("log.interval", {"log": Log(interval=1000, by_epoch=False)}, ["training lines: none", "warning: log.interval=1000: the run has 840 steps, so no training line is written; choose a smaller one"]),
+        ("log.interval", {"log": Log(interval=1000, by_epoch=False, ignore_last=False)}, ["training lines: 14: after epochs 1, 2, 3, 4 ... 13, 14"]),
         ("eval.by_epoch", {"eval": Eval(by_epoch=False, interval=400)}, ["evaluations: 3: after steps 400, 800, 840"]),
         ("eval.save_best", {"eval": Eval(save_best="loss", patience=3)}, ["best.pth: the lowest val/loss; 3 evaluations without a better one end the run"]),
         ("checkpoint.max_keep_ckpts", {"checkpoint": Checkpoint(interval=5, max_keep_ckpts=1)}, ["checkpoints: 3: after epochs 5, 10, 14", "kept in the end: epoch_14.pth"]),

@@ -74,5 +74,7 @@ def test_the_grid() -> None:
     assert read.grid() == [["c=9", f"a={a}", f"b={b}"] for a in (1, 2) for b in (0, 1)]
     assert len(words("a=1,1,2").grid()) == 2
     assert words("~x", "a=1").grid() == [["~x", "a=1"]]
+    assert words("a=7", "b=1", "++a=1,2").grid() == [["b=1", "++a=1"], ["b=1", "++a=2"]]  # the last word for a key
+    assert words("a=1,2", "a=7").grid() == [["a=7"]]
     with pytest.raises(UserError, match="a grid needs values"):
         words("a=interval(0,1)").grid()

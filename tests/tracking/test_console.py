@@ -66,10 +66,12 @@ def test_result_line():
         "mode": "val", "step": 60, "epoch": 3, "top5_acc": 1.0, "top1_acc": 0.875, "mean_class_accuracy": 0.8512345,
         "loss": 0.41, "time/eval": 2.149,
     }  # fmt: skip
-    assert result_line(record, what="(128 videos, 1 clip x 1 crop) best so far") == (
-        "val after epoch 3 (128 videos, 1 clip x 1 crop) best so far: "
-        "top1_acc 0.875 loss 0.41 top5_acc 1 mean_class_accuracy 0.8512 | 2.1 s"
+    what, values = (
+        "(128 videos, 1 clip x 1 crop) best so far",
+        "top1_acc 0.875 loss 0.41 top5_acc 1 mean_class_accuracy 0.8512 | 2.1 s",
     )
+    assert result_line(record, within=False, what=what) == f"val after epoch 3 {what}: {values}"
+    assert result_line(record, within=True, what=what) == f"val after step 60, in epoch 3 {what}: {values}"
 
 
 # ---- where they go ----

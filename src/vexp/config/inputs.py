@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from vexp.config.origin import Origins
 from vexp.config.schema import Config
-from vexp.errors import UserError
+from vexp.errors import MissingInput, UserError
 from vexp.model.weights_source import check as check_source
 
 
@@ -27,4 +28,17 @@ def check_inputs(config: Config, origins: Origins) -> None:
                     check_source(key, named)
     except UserError as error:
         lines = [f"{line}{origins.of(line.partition('=')[0])}" for line in str(error).splitlines()]
+        if isinstance(error, MissingInput) and origins.saved is not None:
+            lines += started_elsewhere(origins.saved.parent)
         raise UserError("\n".join(lines)) from None
+
+
+def started_elsewhere(run: Path) -> list[str]:
+    """A line of help where the relative paths of a run's config meant another folder than they do here."""
+    try:
+        folder = json.loads((run / "env.json").read_text(encoding="utf-8"))["cwd"]
+    except (OSError, ValueError, KeyError):
+        return []
+    if Path(folder) == Path.cwd():
+        return []
+    return [f"  the run was started in {folder}, where its relative paths begin: do this there, or name them anew"]

@@ -41,6 +41,12 @@ def explain(error: BaseException, origins: Origins) -> str | None:
         return _bad_grammar(error)
     if inner is not None:
         return explain_value(inner, origins, file=re.match(r"In '([^']+)'", str(error)))
+    if several := re.match(r"Ambiguous value for argument '(?:\+\+)?(([^=]*)=(.*))'", str(error)):
+        word, key, values = several.groups()
+        return (
+            f"{word}: is several values (command line)\n  a sweep over them: python -m vexp.train -m {word}; "
+            f"a list: '{key}=[{values}]'; a text with commas: '{key}=\"{values}\"'"
+        )
     if isinstance(error, HydraException):
         return " ".join(str(error).split()) + (f" ({error.__cause__})" if error.__cause__ else "")
     return None
@@ -143,14 +149,16 @@ def _asked_by_a_choice(origins: Origins, group: str, name: str) -> str:
 def _bad_grammar(error: OverrideParseException) -> str:
     noise = ("See", "Error parsing")
     why = next((line for line in (error.message or "").splitlines() if line and not line.startswith(noise)), "")
+    found = re.match(r"(?:mismatched|extraneous) input ('.*?')(?: expecting|$)|token recognition error at: (.*)", why)
+    where = f" at {found[1] or found[2]}".replace("'<EOF>'", "its end") if found else ""  # the rest names grammar rules
     word = str(error.override).removeprefix("++")
     if "=" not in word:
         close = difflib.get_close_matches(word, key_paths(), n=1, cutoff=0.6)
         return f"{word}: not key=value (command line)" + (f"; did you mean {close[0]}=...?" if close else "")
     return (
         (
-            f"{word}: cannot be read as key=value, {why} (command line)\n"
-            "  a value with one of = , : [ ] {{ }} $ or a space needs quotes inside the shell's: 'key=\"a=b\"'"
+            f"{word}: cannot be read as key=value{where} (command line)\n"
+            "  a value with one of = , : [ ] {{ }} $ ' or a space needs quotes inside the shell's: 'key=\"a=b\"'"
         )
         .replace("{{", "{")
         .replace("}}", "}")

@@ -41,6 +41,10 @@ def checkpoint_of(run: Path, wanted: str | None) -> Path:
         return Path(wanted).expanduser().absolute()
     folder = run / "checkpoints"
     names = [f"{wanted}.pth", wanted] if wanted is not None else ["best.pth", "last.pth"]
+    if wanted is None and (folder / "best.json").is_file() and not (folder / "best.pth").is_file():
+        raise ConfigError(
+            f"run={run}: its best checkpoint, checkpoints/best.pth is gone; checkpoint=last takes the last"
+        )
     for name in names:
         if (folder / name).is_file():
             return folder / name

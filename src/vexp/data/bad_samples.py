@@ -164,7 +164,9 @@ class BadSamples:
         if len(self.errors) > self.allowed:
             raise UserError(
                 f"data.max_bad_fraction={self.max_fraction:g}: {found} in data.{self.split}, the last: "
-                f"{failure.message}. " + (f"All are in {self.path}; " if self.path is not None else "") + "mend them, "
+                f"{failure.message.rstrip('.')}. "
+                + (f"All are in {self.path}; " if self.path is not None else "")
+                + "mend them, "
                 "take them out of the list, or allow for more"
             )
 

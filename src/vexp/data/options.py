@@ -15,7 +15,7 @@ from vexp.data.list_formats import FORMATS, find_lists, read_list
 from vexp.data.readers import OWN_COLOUR, VIDEO_BACKENDS, check_installed
 from vexp.data.source import Source, VideoSource
 from vexp.data.split_options import SPLITS, Split, TrainSplit
-from vexp.errors import UserError
+from vexp.errors import MissingInput, UserError
 from vexp.fields import Checked, option
 
 
@@ -108,6 +108,10 @@ class Data(Checked, ABC):
     def prepare(self) -> None:
         """Make what the option makes by itself; after it the samples of every ``source`` can be read."""
 
+    def not_named(self, split: str) -> str | None:
+        """Of a split whose samples no key names, that key and what it must say; None where one does."""
+        return None
+
     @abstractmethod
     def source(self, split: str) -> Source | None:
         """All samples that ``split`` ("train", "val", "test") lists; None where it lists none.
@@ -152,10 +156,14 @@ class ListData(Data, ABC):
 
     def __post_init__(self) -> None:
         Data.__post_init__(self)
-        for name in ("train", "val"):
-            options = self.split(name)
-            if options.ann_file is None and options.from_split is None and options.hold_out is None:
-                raise ValueError(f"{name}.ann_file=null: name the list file of the {name} split")
+        if problem := self.not_named("train"):
+            raise ValueError(problem)
+
+    def not_named(self, split: str) -> str | None:
+        options = self.split(split)
+        if options.ann_file is None and options.from_split is None and options.hold_out is None:
+            return f"{split}.ann_file=null: name the list file of the {split} split"
+        return None
 
     def check_files(self) -> None:
         Data.check_files(self)
@@ -167,7 +175,7 @@ class ListData(Data, ABC):
         if self.classes is not None and not _path(self.classes).is_file():
             missing.append(f"data.classes={self.classes}: no such file")
         if missing:
-            raise UserError("\n".join(missing))
+            raise MissingInput("\n".join(missing))
 
     def annotation(self, split: str) -> Annotation | None:
         """The rows of a split's list; classes are numbered as in the training list, or as ``classes`` says."""
@@ -209,9 +217,12 @@ class Folder(Data):
         Data.__post_init__(self)
         if self.root is None and self.train.data_prefix is None:
             raise ValueError("root=null: name the folder that holds train/ and val/")
-        val = self.val
-        if self.root is None and val.data_prefix is None and val.from_split is None and val.hold_out is None:
-            raise ValueError("val.data_prefix=null: name the folder of the val split, or root for both")
+
+    def not_named(self, split: str) -> str | None:
+        options = self.split(split)
+        if self.root or options.data_prefix or options.from_split or options.hold_out:
+            return None
+        return f"{split}.data_prefix=null: name the folder of the {split} split, or root for both"
 
     def check_files(self) -> None:
         Data.check_files(self)
@@ -221,7 +232,7 @@ class Folder(Data):
             if folder is not None and not folder.is_dir():
                 missing.append(f"data.{name}: no folder {folder}; it must hold a folder of videos for each class")
         if missing:
-            raise UserError("\n".join(missing))
+            raise MissingInput("\n".join(missing))
 
     def source(self, split: str) -> Source | None:
         folder, train = self._folder(split), self._folder("train")

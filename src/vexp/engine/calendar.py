@@ -57,11 +57,12 @@ class Calendar:
     def warnings(self) -> list[str]:
         """What will not happen in this run although it is asked for."""
         config, found = self.config, []
-        if config.log.by_epoch and config.log.ignore_last and self.per_epoch < config.log.interval:
-            found.append(
-                f"log.interval={config.log.interval}: an epoch has {self.per_epoch} steps, so no training line is "
-                "written; log.by_epoch=false counts on over epochs"
-            )
+        log, counted = config.log, min(self.per_epoch, self.total_steps) if config.log.by_epoch else self.total_steps
+        if not any(log.due(step, self.per_epoch) for step in range(1, counted + 1)):
+            what, mending = f"the run has {counted} steps", "choose a smaller one"
+            if log.interval <= self.total_steps:
+                what, mending = f"an epoch has {counted} steps", "log.by_epoch=false counts on over epochs"
+            found.append(f"log.interval={log.interval}: {what}, so no training line is written; {mending}")
         for key, by_epoch, wanted in (
             ("eval.start", config.eval.by_epoch, config.eval.start),
             ("eval.interval", config.eval.by_epoch, config.eval.interval),

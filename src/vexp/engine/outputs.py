@@ -152,7 +152,8 @@ class Outputs:
 
     def _say_results(self, record: Record, predictions: Predictions, *, best: bool) -> None:
         what = f"({predictions.counted}, {self._views(predictions)}){' best so far' if best else ''}"
-        self.log.say(result_line(record, what=what))
+        within = record["step"] % self.exp.plan.steps_per_epoch != 0
+        self.log.say(result_line(record, within=within, what=what))
         if predictions.unscored and self.exp.val_set is not None:
             names = [self.exp.val_set.source.name(index) for index in predictions.unscored]
             self.log.say(f"not scored, as they cannot be read ({FILE_NAME}): {', '.join(names)}")

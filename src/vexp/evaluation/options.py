@@ -104,6 +104,11 @@ class Eval(Checked):
         if self.patience is not None and self.save_best is None:
             raise ValueError(f"patience={self.patience}: needs the metric that is to improve, save_best is null")
 
+    @property
+    def happens(self) -> bool:
+        """Whether there is anything to evaluate in a run that is long enough."""
+        return self.interval != -1 or self.at_end or self.start is not None
+
     def every(self) -> Every:
         return Every(self.interval, self.by_epoch, self.start)
 

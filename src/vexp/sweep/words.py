@@ -30,8 +30,12 @@ class Words:
 
     @classmethod
     def parse(cls, words: Sequence[str], loader: Any) -> Words:
-        """Read overrides with Hydra's grammar; ``loader`` lists the options of ``glob(...)``."""
+        """Read overrides with Hydra's grammar; ``loader`` lists the options of ``glob(...)``. Of several words for a
+        key that one of them sweeps, the last counts, as on every command line."""
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+        last = {word_key(override.get_key_element()): override for override in overrides}
+        swept = {word_key(override.get_key_element()) for override in overrides if override.is_sweep_override()}
+        overrides = [o for o in overrides if (key := word_key(o.get_key_element())) not in swept or o is last[key]]
         fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
         return cls(fixed, [override for override in overrides if override.is_sweep_override()])
 

@@ -106,9 +106,11 @@ def rates_text(record: Record) -> str:
     return _short(record["lr"]) + several
 
 
-def result_line(record: Record, *, what: str) -> str:
-    """``val after epoch 3 (128 videos, 1 clip x 1 crop): top1_acc 0.875 loss 0.4 ... | 2.1 s``"""
-    return f"{record['mode']} after epoch {record['epoch']:g} {what}: {_values(record)} | {record['time/eval']:.1f} s"
+def result_line(record: Record, *, within: bool, what: str) -> str:
+    """``val after epoch 3 (128 videos, 1 clip x 1 crop): top1_acc 0.875 loss 0.4 ... | 2.1 s``; ``within`` an epoch
+    that goes on ``val after step 70, in epoch 3 (...``."""
+    when = f"step {record['step']}, in epoch {record['epoch']}" if within else f"epoch {record['epoch']}"
+    return f"{record['mode']} after {when} {what}: {_values(record)} | {record['time/eval']:.1f} s"
 
 
 def _values(record: Record, leave_out: tuple[str, ...] = ()) -> str:
