@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from vexp.atomic import in_bytes, remove_leftovers, whole, whole_folder, why_not_written, write_text
+from vexp.atomic import in_bytes, make_folder, remove_leftovers, whole, whole_folder, why_not_written, write_text
+from vexp.errors import UserError
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -34,6 +35,17 @@ def test_the_leftovers_of_killed_processes_go_and_nobody_elses_files(tmp_path):
     (tmp_path / ".frames.7.tmp").mkdir()
     (tmp_path / ".frames.7.tmp" / "1.jpg").write_text("")
     assert remove_leftovers(tmp_path) == [".frames.7.tmp"]
+
+
+def test_a_folder_that_takes_no_files_is_refused_by_name(tmp_path, monkeypatch):
+    make_folder(tmp_path / "a" / "b", "set out=FOLDER")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/x: files cannot be written there: Not a directory; set out=FOLDER"):
+        make_folder(tmp_path / "file" / "x", "set out=FOLDER")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # a test that root runs meets no permission
+    with pytest.raises(UserError, match=r"a: files cannot be written there: Permission denied; set out=FOLDER"):
+        make_folder(tmp_path / "a", "set out=FOLDER")
 
 
 def test_a_folder_appears_whole(tmp_path):

@@ -241,6 +241,10 @@ def test_converting_without_a_net_keeps_the_names(tmp_path: Path) -> None:
 REFUSED: list[tuple[list[str], str]] = [
     (["predict"], "run: name a run folder or a checkpoint, python -m vexp.predict run=RUN input=VIDEO"),
     (["predict", "run={run}"], "input: name a video or a folder of videos"),
+    (["predict", "run={run}", "input={video}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
+    (["features", "run={run}", "input={video}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
+    (["evaluate", "run={run}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
+    (["export", "run={run}", "format=torch", "out=/dev/null/x/net.pt2"], "/dev/null/x: files cannot be written there"),
     (["predict", "run={run}", "input=nowhere"], "nowhere: no such file or folder"),
     (["predict", "run={run}", "input={empty}"], "holds no video"),
     (["predict", "run=nowhere", "input=x"], "no such run folder or checkpoint"),
@@ -261,9 +265,9 @@ REFUSED: list[tuple[list[str], str]] = [
 
 @pytest.mark.parametrize(("words", "message"), REFUSED)
 def test_what_cannot_work_is_said_in_a_line(
-    words: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, *rest = [word.format(run=run, empty=tmp_path) for word in words]
+    name, *rest = [word.format(run=run, empty=tmp_path, video=videos) for word in words]
     error = refusal(capsys, name, *rest)
     assert error.startswith("vexp: error: ")
     expected, _, hint = message.partition(" .*")

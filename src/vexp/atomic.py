@@ -10,7 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from vexp.errors import UserError
+
 _LEFTOVER = re.compile(r"^\..+\.\d+\.tmp$")  # as ``whole`` names them
+
+
+def make_folder(path: Path, mending: str) -> None:
+    """A folder that is there and takes files, before what they will hold is paid for.
+
+    Raises:
+        UserError: it cannot be made or written, and ``mending``.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"{path}: files cannot be written there: {error.strerror}; {mending}") from None
 
 
 @contextmanager

@@ -9,5 +9,5 @@ class UserError(ValueError):
     """
 
 
-class MissingInput(UserError):
+class MissingInputError(UserError):
     """A list, file or folder that a config names is not there."""

@@ -26,7 +26,7 @@ from vexp.config.messages import ConfigError, near
 from vexp.config.trained import checkpoint_of, open_checkpoint, run_folder
 from vexp.data.split_options import SPLITS
 from vexp.engine.threads import let_waiting_threads_sleep
-from vexp.errors import MissingInput, UserError
+from vexp.errors import MissingInputError, UserError
 
 _OPTIONS = {"run": None, "rescore": None, "split": "val", "checkpoint": None, "out": None, "resamples": "1000"}
 
@@ -59,7 +59,7 @@ def _evaluate(path: Path, split: str, folder: Path, words: list[str]) -> None:
     console = _console()
     try:
         done = evaluate_checkpoint(config, path, state, split=split, folder=folder, say=console.print)
-    except MissingInput as error:
+    except MissingInputError as error:
         raise UserError("\n".join([str(error), *started_elsewhere(run_folder(path))])) from None
     if done.split != split:
         console.print(f"split={split}: data.{split} is not set, so these are the videos of {done.split}")

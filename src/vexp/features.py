@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import sys
 
+from vexp.atomic import make_folder
 from vexp.config.command_line import run_door
 from vexp.config.door_options import input_options
 from vexp.config.messages import ConfigError
@@ -39,7 +40,7 @@ def _main() -> None:
     forward = features(trained.model, len(trained.classes))
     rows: list[NDArray[np.float32]] = []
     folder = options.out or run_folder(path) / "features"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "set out=FOLDER")
     with (folder / "index.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "path", "start", "end", "error"])
@@ -58,7 +59,7 @@ def _main() -> None:
     failed = len(pieces) + len(faults) - len(rows)
     print(
         f"features.npy: {len(rows)} x {len(rows[0])}, index.csv in {folder}"
-        + (f"; {failed} not read" if failed else "")
+        + (f"; {failed} not read, which index.csv names" if failed else "")
     )
 
 

@@ -51,7 +51,7 @@ def _main() -> None:
         "python -m vexp.train", f"--config-dir {out}", f"experiment={name}", *(f"{key}=..." for key in draft.needed)
     ])  # fmt: skip
     folder = out / "experiment"
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder, "set out=FOLDER")
     atomic.write_text(folder / f"{name}.yaml", experiment_yaml(draft, source))
     atomic.write_text(folder / f"{name}.md", markdown(draft, source, command))
     print("\n".join(console(draft, source)))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from vexp.atomic import make_folder
 from vexp.config.command_line import run_door, take_options
 from vexp.config.door_options import InputOptions, input_options
 from vexp.config.messages import ConfigError
@@ -46,10 +47,10 @@ def _main() -> None:
 
     config, content = open_checkpoint(path, words)
     pieces, faults = pieces_of(options.input, window=options.window, stride=options.stride)
+    folder = options.out or run_folder(path) / "predict"
+    make_folder(folder, "set out=FOLDER")
     trained = open_trained(config, path, content)
     found = list(answers(trained, pieces, trained.scores, split=options.split, show=_ROWS_SHOWN))
-    folder = options.out or run_folder(path) / "predict"
-    folder.mkdir(parents=True, exist_ok=True)
     videos = summarise(found, trained.classes, int(str(own["topk"])))
     videos += [{"path": name, "error": why} for name, why in faults]
     write_predictions(folder, videos, trained, options)

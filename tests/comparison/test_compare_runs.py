@@ -9,6 +9,7 @@ from folders import CLASSES, make_run
 from vexp.comparison.compare import compare
 from vexp.comparison.options import Compare
 from vexp.comparison.runs import find_runs, read_runs
+from vexp.comparison.tables import console_tables, explanation, runs_csv
 from vexp.comparison.verdict import value_text, verdict
 
 
@@ -215,3 +216,26 @@ def test_nothing_finished(tmp_path):
 )
 def test_numbers_are_written_to_be_read(value, text):
     assert value_text(value) == text
+
+
+def test_many_keys_are_told_by_what_is_not_usual(tmp_path):
+    """Seven keys that differ, each in a run of its own: nobody reads that in columns."""
+    keys = [
+        "epochs",
+        "data.batch_size",
+        "grad.accumulate",
+        "grad.max_nonfinite_steps",
+        "eval.topk",
+        "model.width",
+        "optimizer.lr",
+    ]
+    for i in range(8):
+        words = [f"{key}={9 if place == i else 3}" for place, key in enumerate(keys)]
+        make_run(tmp_path / f"run{i}", words, score=0.1 * i)
+    made = compared(tmp_path)
+    named = [made.name_of(s) for s in made.settings]
+    assert sorted(named) == sorted(["the usual values", *(f"{key}=9" for key in keys)])
+    header = [str(column.header) for column in console_tables(made)[0].columns]
+    assert header[:2] == ["other than usual", "val/top1_acc"]
+    assert "the usual values: epochs=3, data.batch_size=3, " in explanation(made)
+    assert runs_csv(made).startswith("run,status,epochs,data.batch_size,")  # the file has all

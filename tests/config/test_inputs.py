@@ -28,7 +28,7 @@ def test_a_run_that_is_repeated_elsewhere_is_told_where_its_paths_begin(
     check_inputs(config, origins)
     assert started_elsewhere(run) == []
     monkeypatch.chdir(run)
-    with pytest.raises(UserError, match="(?s)train.txt: no such file.*was started in .*/started, where its relative"):
+    with pytest.raises(UserError, match=r"(?s)train\.txt: no such file.*was started in .*/started, where its relative"):
         check_inputs(config, origins)
     (run / "env.json").unlink()
     assert started_elsewhere(run) == []  # a folder without it

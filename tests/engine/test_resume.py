@@ -71,6 +71,20 @@ def test_what_cannot_go_on_is_refused(stopped: Path, tmp_path: Path, step: int, 
         train.run(compose([*WORDS, *words, f"resume={stopped}/checkpoints/step_{step}.pth"]), tmp_path)
 
 
+def test_a_refused_resume_leaves_the_run_as_it_was(stopped: Path, tmp_path: Path) -> None:
+    """The next one, with other words, must meet the run and not the words that were refused."""
+    run = shutil.copytree(stopped, tmp_path / "run")
+    files = {name: (run / name).read_bytes() for name in ("config.yaml", "overrides.yaml", "env.json", "result.json")}
+    words = [*WORDS, "epochs=3", "optimizer=sgd", "resume=auto"]
+    with pytest.raises(UserError, match="was trained with AdamW"):
+        train.run(compose(words), run, overrides=words)
+    assert {name: (run / name).read_bytes() for name in files} == files
+    words = [*WORDS, "max_steps=9", "epochs=null", "resume=auto"]
+    assert train.run(compose(words), run, overrides=words)["step"] == 9  # and one that is taken is written
+    assert "max_steps: 9" in (run / "config.yaml").read_text()
+    assert json.loads((run / "result.json").read_text())["step"] == 9
+
+
 def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
     stopped: Path, tmp_path: Path
 ) -> None:

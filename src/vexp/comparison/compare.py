@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,8 @@ from vexp.comparison.runs import DONE, Run, Series
 from vexp.comparison.statistics import Effect, Summary, effect, in_order, pooled_std, summary
 from vexp.errors import UserError
 from vexp.evaluation.options import greater_by_name
+
+_SIDE_BY_SIDE = 6  # keys that a name or a table spells out
 
 
 @dataclass(slots=True)
@@ -48,14 +50,16 @@ class Comparison:
     """Everything that the tables and the page show. Lists over runs are in the order of ``runs``.
 
     ``metrics``: the one that is compared first; ``greater``: whether more of a metric is better, None where its name
-    does not tell; ``columns``: all differences, ``shown``: those to show; ``best``: of each metric the runs that hold
-    it; ``effects``: of each metric, the largest first; ``noise``: pooled std over seeds.
+    does not tell; ``columns``: all differences, ``shown``: those to show; ``usual``: of each of these the value that
+    most runs have; ``best``: of each metric the runs that hold it; ``effects``: of each metric, the largest first;
+    ``noise``: pooled std over seeds.
     """
 
     options: Compare
     runs: list[Run]
     columns: list[Column]
     shown: list[Column]
+    usual: dict[str, str | None]
     metrics: list[str]
     greater: dict[str, bool | None]
     scores: list[Score]
@@ -76,10 +80,21 @@ class Comparison:
         values = dict(zip(keys, setting.values, strict=True))
         return {column.key: values[column.key] for column in self.shown if column.key in values}
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more keys differ than anybody reads side by side: what is usual is then said once for all."""
+        return len(self.shown) > _SIDE_BY_SIDE
+
     def name_of(self, setting: Setting) -> str:
         """``optimizer=sgd lr_policy=step``."""
-        shown = self.shown_of(setting).items()
-        return " ".join(f"{key}={value}" for key, value in shown if value is not None) or "the one setting"
+        return self.in_words(self.shown_of(setting))
+
+    def in_words(self, values: Mapping[str, str | None]) -> str:
+        """Shown key -> value on a line; where these are ``crowded``, those that are not the usual ones."""
+        if not values:
+            return "the one setting"
+        said = [f"{k}={v}" for k, v in values.items() if v is not None and not (self.crowded and v == self.usual[k])]
+        return " ".join(said) or "the usual values"
 
 
 def compare(runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) -> Comparison:
@@ -110,6 +125,7 @@ def compare(runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) ->
     made = Comparison(
         options=options, runs=list(runs), columns=differing,
         shown=_shown(differing, options),
+        usual={column.key: Counter(column.values).most_common(1)[0][0] for column in differing},
         metrics=metrics, greater=greater, scores=scores, flags=flagged, settings=settings,
         best={name: _best(ranked, scores, name, greater[name]) for name in metrics},
         effects={}, noise={}, notes=list(notes),

@@ -24,11 +24,12 @@ def states(made: Comparison) -> str:
 
 
 def explanation(made: Comparison) -> str:
-    """Which values the tables hold."""
+    """Which values the tables hold, and what their rows do not say."""
+    usual = ", ".join(f"{column.key}={made.usual[column.key]}" for column in made.shown) if made.crowded else ""
     which = f"best evaluation by {made.metric}" if made.options.at == "best" else "last evaluation"
     return (
         f"values of each run's {which}; mean ± sample standard deviation over {', '.join(made.options.over)}; "
-        "only finished runs are averaged"
+        "only finished runs are averaged" + (f"; the usual values: {usual}" if usual else "")
     )
 
 
@@ -121,11 +122,11 @@ def _settings(made: Comparison) -> tuple[list[str], list[list[str]]]:
     """Empty where every setting has one run, which the table of runs shows as well."""
     if all(len(setting.runs) == 1 for setting in made.settings):
         return [], []
-    keys = [column.key for column in made.shown if column.key not in made.options.over]
+    keys = _heads(made, [column.key for column in made.shown if column.key not in made.options.over])
     leader = next((s for s in made.settings if s.comparable and made.metric in s.stats), None)
     rows = []
     for setting in made.settings:
-        cells = [value or ABSENT for value in made.shown_of(setting).values()]
+        cells = _values(made, made.shown_of(setting))
         stats = [setting.stats.get(name) for name in made.metrics]
         numbers = [spread_text(found) if found is not None else ABSENT for found in stats]
         numbers[0] += "*" * (setting is leader)
@@ -138,7 +139,7 @@ def _runs(made: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for i in _order(made):
         run, score = made.runs[i], made.scores[i]
-        cells = [column.values[i] or ABSENT for column in made.shown]
+        cells = _values(made, {column.key: column.values[i] for column in made.shown})
         numbers = [
             value_text(score.values[name]) + "*" * (i in made.best[name]) if name in score.values else ABSENT
             for name in made.metrics
@@ -147,8 +148,16 @@ def _runs(made: Comparison) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [*cells, *numbers, str(_known(score.step)), ", ".join(remarks), *([] if made.shown else [run.name])]
         )
-    keys = [column.key for column in made.shown]
+    keys = _heads(made, [column.key for column in made.shown])
     return [*keys, *made.metrics, "step", "state", *([] if made.shown else ["run"])], rows
+
+
+def _heads(made: Comparison, keys: list[str]) -> list[str]:
+    return ["other than usual"] if made.crowded else keys
+
+
+def _values(made: Comparison, values: dict[str, str | None]) -> list[str]:
+    return [made.in_words(values)] if made.crowded else [value or ABSENT for value in values.values()]
 
 
 def _order(made: Comparison) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vexp.config.origin import Origins
 from vexp.config.schema import Config
-from vexp.errors import MissingInput, UserError
+from vexp.errors import MissingInputError, UserError
 from vexp.model.weights_source import check as check_source
 
 
@@ -28,7 +28,7 @@ def check_inputs(config: Config, origins: Origins) -> None:
                     check_source(key, named)
     except UserError as error:
         lines = [f"{line}{origins.of(line.partition('=')[0])}" for line in str(error).splitlines()]
-        if isinstance(error, MissingInput) and origins.saved is not None:
+        if isinstance(error, MissingInputError) and origins.saved is not None:
             lines += started_elsewhere(origins.saved.parent)
         raise UserError("\n".join(lines)) from None
 

@@ -151,8 +151,7 @@ class Config(Checked):
                 f"device={self.device}: is one GPU, dist.nproc={self.dist.nproc} processes take one each; device=cuda, "
                 "and CUDA_VISIBLE_DEVICES chooses among them"
             )
-        not_named = getattr(self.data, "not_named", None)  # a data option of one's own may lack it
-        if self.eval.happens and not_named is not None and (problem := not_named("val")):
+        if self.eval.happens and (problem := self.data.not_named("val")):
             raise ValueError(f"data.{problem}; or train without validation: eval=never")
         for split in ("train", "val"):
             if not self.pipeline.of(split):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from vexp.data.rows import Problems
-from vexp.errors import MissingInput, UserError
+from vexp.errors import MissingInputError, UserError
 
 
 def read_classes(path: Path) -> list[str]:
@@ -29,7 +29,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # with or without the mark that Windows' editors put first
     except FileNotFoundError:
-        raise MissingInput(f"{path}: no such file (class names)") from None
+        raise MissingInputError(f"{path}: no such file (class names)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as class names: {error}") from None
 

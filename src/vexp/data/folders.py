@@ -10,7 +10,7 @@ import numpy as np
 
 from vexp.data.annotation import Annotation
 from vexp.data.packed import TextPacker
-from vexp.errors import MissingInput, UserError
+from vexp.errors import MissingInputError, UserError
 
 #: What a folder is searched for. Anything else PyAV may open, but a folder also holds lists, images and notes.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"})
@@ -26,7 +26,7 @@ def read_folder(root: Path, classes: Sequence[str] | None) -> Annotation:
         UserError: it is no such folder.
     """
     if not root.is_dir():
-        raise MissingInput(f"{root}: no such folder; it must hold one folder of videos a class")
+        raise MissingInputError(f"{root}: no such folder; it must hold one folder of videos a class")
     found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not found:
         raise UserError(f"{root}: holds no folder; put the videos of each class into a folder named after it")

@@ -18,7 +18,7 @@ from vexp.data.class_names import read_classes
 from vexp.data.folders import is_video
 from vexp.data.record_formats import TABLES, add_records, add_table, columns_of, separator_of
 from vexp.data.rows import Rows
-from vexp.errors import MissingInput, UserError
+from vexp.errors import MissingInputError, UserError
 
 #: format -> what it is, in words; the keys are the values of ``data.format``
 FORMATS = {
@@ -85,7 +85,7 @@ def read_list(
     """
     files = find_lists(path)
     if not files:
-        raise MissingInput(f"{path}: no such file (annotation list)")
+        raise MissingInputError(f"{path}: no such file (annotation list)")
     kind = detect(files[0], separator) if format == "auto" else format
     if len(files) > 1 and kind != "hmdb51":
         raise UserError(f"{path}: {len(files)} files match; only HMDB-51's split has a file for each class")

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from vexp.atomic import make_folder
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 CLASSES = ("left", "right", "up", "down", "clockwise", "counter_clockwise", "grow", "shrink")
@@ -81,8 +83,9 @@ def ensure_motion(
     folder = folder_of(root, seed=seed, train_clips=train_clips, val_clips=val_clips)
     if folder.is_dir():
         return folder
+    make_folder(root, "set data.cache_dir=FOLDER or VEXP_CACHE")
     unfinished = root / f".{folder.name}.{uuid.uuid4().hex}"
-    unfinished.mkdir(parents=True)
+    unfinished.mkdir()
     try:
         _make(unfinished, seed, {"train": train_clips, "val": val_clips}, progress)
         unfinished.rename(folder)

@@ -15,7 +15,7 @@ from vexp.data.list_formats import FORMATS, find_lists, read_list
 from vexp.data.readers import OWN_COLOUR, VIDEO_BACKENDS, check_installed
 from vexp.data.source import Source, VideoSource
 from vexp.data.split_options import SPLITS, Split, TrainSplit
-from vexp.errors import MissingInput, UserError
+from vexp.errors import MissingInputError, UserError
 from vexp.fields import Checked, option
 
 
@@ -175,7 +175,7 @@ class ListData(Data, ABC):
         if self.classes is not None and not _path(self.classes).is_file():
             missing.append(f"data.classes={self.classes}: no such file")
         if missing:
-            raise MissingInput("\n".join(missing))
+            raise MissingInputError("\n".join(missing))
 
     def annotation(self, split: str) -> Annotation | None:
         """The rows of a split's list; classes are numbered as in the training list, or as ``classes`` says."""
@@ -232,7 +232,7 @@ class Folder(Data):
             if folder is not None and not folder.is_dir():
                 missing.append(f"data.{name}: no folder {folder}; it must hold a folder of videos for each class")
         if missing:
-            raise MissingInput("\n".join(missing))
+            raise MissingInputError("\n".join(missing))
 
     def source(self, split: str) -> Source | None:
         folder, train = self._folder(split), self._folder("train")

@@ -70,7 +70,8 @@ class Calendar:
         ):
             length, unit = (self.total_steps // self.per_epoch, "epochs") if by_epoch else (self.total_steps, "steps")
             if wanted is not None and wanted > length:
-                found.append(f"{key}={wanted}: the run ends after {length} {unit}, before it comes due")
+                after = f"{length} {unit if length != 1 else unit[:-1]}"
+                found.append(f"{key}={wanted}: the run ends after {after}, before it comes due")
         return found
 
     def in_words(self, steps: Sequence[int]) -> str:

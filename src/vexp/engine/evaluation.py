@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vexp.atomic import make_folder
 from vexp.config.schema import Config
 from vexp.data.bad_samples import BadSamples
 from vexp.data.loader import InOrder, batches_of, make_loader
@@ -55,7 +56,8 @@ def evaluate_checkpoint(
     if dataset is None and split == "test":
         split, dataset = "val", make_dataset(config, "val", pipeline=pipeline)
     if dataset is None:
-        raise UserError(f"split={split}: the data has no such split")
+        problem = config.data.not_named(split)
+        raise UserError(f"split={split}: the data has no such split" + (f"; data.{problem}" if problem else ""))
     source = dataset.source
     _same_classes(state["classes"], source.classes, path)
     if getattr(config.loss, "class_weights", None) == "auto":  # asked for anew: a checkpoint holds numbers
@@ -66,6 +68,7 @@ def evaluate_checkpoint(
         config.eval, source, len(source.classes), split=split, multi_label=is_multi_label(source)
     ):
         say(f"warning: {warning}")
+    make_folder(folder, "set out=FOLDER")
     model = build_model(config.model, len(source.classes), pretrained=False)
     load_exactly(model, state, str(path))
     model = config.backend.prepare(model, device)

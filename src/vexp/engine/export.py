@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import vexp
+from vexp.atomic import make_folder
 from vexp.checksum import sha256
 from vexp.config.load import to_plain
 from vexp.config.schema import Config
@@ -72,7 +73,7 @@ def export(trained: Trained, path: Path, *, form: str, split: str) -> Exported:
     if absent:
         raise UserError(f"format={form}: needs {', '.join(absent)}; pip install 'vexp[export]'")
     shape = input_shape(trained.config, split)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "set out=FILE")
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         done = Exported(path, shape, write_net(trained.model.to("cpu").eval(), shape, part, form=form))

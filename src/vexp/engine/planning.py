@@ -79,7 +79,8 @@ def describe(plan: RunPlan) -> list[str]:
         f"model: {plan.net}, {plan.parameters:,} parameters",
         f"effective batch: {world * batch * accumulate} samples = {world} process{'es' * (world != 1)} x batch {batch} "
         f"x accumulate {accumulate}",
-        f"length: {exp.total_steps} optimizer steps, {exp.plan.steps_per_epoch} an epoch, {exp.epochs} epochs",
+        f"length: {exp.total_steps} optimizer steps, {exp.plan.steps_per_epoch} an epoch, "
+        f"{exp.epochs} epoch{'s' * (exp.epochs != 1)}",
         f"optimizer {type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}",
     ]
     for curve in plan.curves:

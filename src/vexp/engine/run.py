@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vexp.atomic import remove_leftovers, write_text
+from vexp.atomic import make_folder, remove_leftovers, write_text
 from vexp.config.load import to_plain
 from vexp.config.schema import Config
 from vexp.engine.distributed import (
@@ -80,7 +80,10 @@ def _in_folder(config: Config, folder: Path, processes: Processes, overrides: Se
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder):
-            write_settings(folder, to_plain(config, targets=True), overrides)
+            if config.checkpoint.out_dir is not None:
+                make_folder(checkpoint_folder(config, folder), "set checkpoint.out_dir=FOLDER")
+            if config.resume is None or not (folder / "config.yaml").exists():
+                write_settings(folder, to_plain(config, targets=True), overrides)
             with RunLog(folder / "log.txt") as log:
                 return _recorded(config, folder, log, processes, overrides)
     except OSError as error:  # the folder itself cannot be written
@@ -93,10 +96,19 @@ def _in_folder(config: Config, folder: Path, processes: Processes, overrides: Se
 def _recorded(
     config: Config, folder: Path, log: RunLog, processes: Processes, overrides: Sequence[str]
 ) -> dict[str, Any]:
-    """The run with its end in ``result.json``, however it ends."""
+    """The run with its end in ``result.json``, however it ends.
+
+    One that goes on writes its settings only when its checkpoint has taken them: words that do not fit leave the folder
+    as it was, to be resumed with others.
+    """
     result: dict[str, Any] = {"status": "failed", "overrides": list(overrides)}
+    begin, untouched = time.perf_counter(), config.resume is not None and _has_ended_well(folder)
     try:
-        result |= _run(config, folder, log, processes)
+        exp, state = _ready(config, folder, log, processes)
+        if processes.first and config.resume is not None:
+            write_settings(folder, to_plain(config, targets=True), overrides)
+        untouched = False
+        result |= _run(exp, state, folder, log, begin)
     except BaseException as error:
         words = processes.why_lost() if lost_another(error) else None
         told = error if isinstance(error, UserError) else UserError(words) if words else explain(error, config, folder)
@@ -108,10 +120,17 @@ def _recorded(
             raise
         raise told from error
     finally:
-        if processes.first:
+        if processes.first and not untouched:
             with suppress(OSError):  # of a full disk: what ended the run is told all the same
                 write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
+
+
+def _has_ended_well(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"] != "failed"
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _let_go(error: BaseException | None) -> None:
@@ -121,8 +140,8 @@ def _let_go(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _run(config: Config, folder: Path, log: RunLog, processes: Processes) -> dict[str, Any]:
-    begin = time.perf_counter()
+def _ready(config: Config, folder: Path, log: RunLog, processes: Processes) -> tuple[Experiment, TrainState]:
+    """All that a run needs before its first step, or the next after a checkpoint."""
     set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
     config.backend.set_switches()
     log.say(f"run folder {folder}")
@@ -145,9 +164,14 @@ def _run(config: Config, folder: Path, log: RunLog, processes: Processes) -> dic
     state = new_state(exp, model)
     if resumed is not None:
         resume(exp, state, resumed, log)
-    introduce(exp, model, log)
+    return exp, state
+
+
+def _run(exp: Experiment, state: TrainState, folder: Path, log: RunLog, begin: float) -> dict[str, Any]:
+    config, processes = exp.config, exp.processes
+    introduce(exp, state.model, log)
     if processes.first:
-        show_groups(exp, state.optimizer, model, folder, log)
+        show_groups(exp, state.optimizer, state.model, folder, log)
         again = state.unmeasured or config.eval.before_training(state.step, exp.plan.steps_per_epoch)
         cut_after(folder / "metrics.jsonl", state.step, evaluated_again=again)
     with Outputs(exp, folder, log, first_step=state.step + 1) as out:

@@ -98,7 +98,7 @@ def _report(cell: Cell, error: Exception) -> None:
     text = f"vexp: error: {error}" if isinstance(error, UserError) else traceback.format_exc()
     print(f"job {cell.folder.name} failed\n{text}", file=sys.stderr, flush=True)
     if cell.state not in (CHANGED, RUNNING) and "error" not in cell.result():
-        text = f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         write_text(
             cell.folder / "result.json",
             json.dumps({"status": FAILED, "overrides": cell.words, "error": text}, indent=2) + "\n",
