@@ -14,6 +14,7 @@ from vexp import checkpoint, compose, train
 from vexp.data.options import Motion
 from vexp.engine.experiment import make_dataset, set_up
 from vexp.engine.loop import training_order
+from vexp.engine.summary import never_seen
 from vexp.errors import UserError
 
 WORDS = [
@@ -89,3 +90,10 @@ def test_several_labels_cannot_be_balanced(videos: Path, tmp_path: Path) -> None
     words = [f"data.train.ann_file={path}", "data.val.from_split=train", "data.train.class_balance=0.5"]
     with pytest.raises(UserError, match=r"data\.train\.class_balance=0\.5: balances samples of one label each"):
         set_up(compose([*WORDS, *words]))
+
+
+def test_labels_that_begin_with_one_are_noticed(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "from_one.txt").write_text(f"{videos}/0.mp4 1\n{videos}/1.mp4 2\n")
+    words = [*WORDS, f"data.train.ann_file={tmp_path}/from_one.txt", "eval=never"]
+    assert never_seen(set_up(compose(words))) == ["data.train: has no sample of 1 of 3 classes: 0"]
+    assert never_seen(set_up(compose([*words, "data.train.indices=1"]))) == []  # asked for

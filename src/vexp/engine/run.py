@@ -128,7 +128,7 @@ def _recorded(
 
 def _has_ended_well(folder: Path) -> bool:
     try:
-        return json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"] != "failed"
+        return bool(json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"] != "failed")
     except (OSError, ValueError, KeyError):
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from vexp.data.choose import leak_warning, shared_groups
@@ -12,7 +13,10 @@ from vexp.engine.outputs import Outputs
 from vexp.engine.protocol import clips_per_video
 from vexp.engine.state import TrainState
 from vexp.errors import UserError
+from vexp.evaluation.task import class_counts
 from vexp.tracking.console import RunLog
+
+_NAMED = 5  # classes in a warning
 
 
 def introduce(exp: Experiment, model: nn.Module, log: RunLog) -> None:
@@ -61,10 +65,21 @@ def all_warnings(exp: Experiment) -> list[str]:
     return [
         *(f"lr_policy: {warning}" for warning in curve),
         *exp.warnings,
+        *never_seen(exp),
         *split_warnings(exp),
         *exp.calendar.warnings(),
         *([f"amp={config.amp.dtype}: {slow}"] if slow is not None else []),
     ]
+
+
+def never_seen(exp: Experiment) -> list[str]:
+    """Classes without a training sample, unless the user has chosen few samples: labels from 1 on leave class 0 so."""
+    options, classes = exp.config.data.train, exp.classes
+    if options.indices is not None:
+        return []
+    absent = [classes[label] for label in np.flatnonzero(class_counts(exp.train_set.source) == 0)]
+    named = ", ".join(absent[:_NAMED]) + (" ..." if len(absent) > _NAMED else "")
+    return [f"data.train: has no sample of {len(absent)} of {len(classes)} classes: {named}"] if absent else []
 
 
 def split_warnings(exp: Experiment) -> list[str]:
