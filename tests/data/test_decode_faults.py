@@ -161,6 +161,7 @@ def test_unreadable(fault: str, tmp_path: Path) -> None:
         VideoReader(path)
     assert str(caught.value).startswith(f"{path}: cannot be read as a video: ")
     assert "take it out of the annotation" in str(caught.value)
+    assert ("data_prefix" in str(caught.value)) == (fault == "missing")  # as a rule all of them are
     assert time.monotonic() - start < 5
 
 

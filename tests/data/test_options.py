@@ -95,6 +95,13 @@ def test_a_split_that_takes_anothers_samples_needs_no_list(lists):
     assert data.source("val") is None
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_cannot_take_its_own_samples(lists, split):
+    lists[split] = (TrainSplit if split == "train" else Split)(from_split=split)
+    with pytest.raises(ValueError, match=rf"^{split}\.from_split={split}: takes the samples of another split"):
+        VideoList(**lists)
+
+
 def test_a_list_that_is_not_there_is_found_early(lists, tmp_path):
     lists["val"].ann_file = str(tmp_path / "none.txt")
     with pytest.raises(UserError, match=r"data\.val\.ann_file=.*none\.txt: no such file"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 MENDING = "Fetch or encode the file again, or take it out of the annotation."
+MENDING_ABSENT = "Fetch it, say where the list's paths begin (data_prefix), or take it out of the annotation."
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 """FFmpeg's option of every decoder: look for what the standard does not allow, and give up the frame that has it."""
@@ -84,7 +85,8 @@ def _container(path: Path) -> InputContainer:
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: cannot be read as a video: {reason_of(error)}. {MENDING}")
+    mending = MENDING_ABSENT if isinstance(error, FileNotFoundError) else MENDING
+    return UserError(f"{path}: cannot be read as a video: {reason_of(error)}. {mending}")
 
 
 def reason_of(error: Exception) -> str:

@@ -77,6 +77,9 @@ class Data(Checked, ABC):
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
+        for name in SPLITS:
+            if self.split(name).from_split == name:
+                raise ValueError(f"{name}.from_split={name}: takes the samples of another split; set it to null")
         self.check_decoding()
 
     def check_decoding(self) -> None:
