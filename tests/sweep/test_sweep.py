@@ -37,14 +37,14 @@ def test_jobs_are_run_once_and_failures_named(tmp_path: Path, capsys: pytest.Cap
     assert said.err.count("vexp: error: data.train.indices: 99 is outside 0..7") == 1
     assert "failed: data.train.indices=[99]: data.train.indices: 99" in said.err
     assert "2 jobs: 1 done, 1 failed; in runs/sweeps/s" in said.out
-    times = [(job / "config.yaml").stat().st_mtime_ns for job in jobs(tmp_path)]
+    times = [(job / "result.json").stat().st_mtime_ns for job in jobs(tmp_path)]
     # in another order, one of them twice, a new one; and none begins after the first that fails
     assert sweep("lr=step", "data.train.indices=[99],4,[99],[98]", "sweep.fail_fast=true") == 1
     said = capsys.readouterr()
     assert "3 jobs: 1 done before, 1 to try again, 1 new" in said.out
     assert said.err.count("vexp: error:") == 1
     assert "stopped by sweep.fail_fast" in said.out
-    again = [(job / "config.yaml").stat().st_mtime_ns for job in jobs(tmp_path)]
+    again = [(job / "result.json").stat().st_mtime_ns for job in jobs(tmp_path)]
     assert [now == then for now, then in zip(again, times, strict=True)] == [False, True]
     assert sweep("lr=step,step", "data.train.indices=4") == 0  # swept now, and not then: the same folder
     assert "1 jobs: 1 done before" in capsys.readouterr().out
