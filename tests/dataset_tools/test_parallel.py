@@ -52,6 +52,16 @@ def test_a_crash_is_the_fault_of_one_job() -> None:
     assert outcomes["bad"].error == "bad: no good"
 
 
+def is_deaf(job: str) -> bool:
+    """To SIGINT, as this process was started: nothing of its own does it."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_ctrl_c_never_reaches_a_worker_not_even_one_that_begins() -> None:
+    assert [outcome.result for outcome in run_jobs(["a"], is_deaf, workers=1)] == [True]
+    assert not is_deaf("here")
+
+
 def write_slowly(path: str) -> None:
     with whole(Path(path)) as part:
         part.write_text("half")

@@ -15,10 +15,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
+from multiprocessing.resource_tracker import ensure_running
 from typing import Generic, TypeVar
 
 from vexp.errors import UserError
@@ -78,7 +79,8 @@ class _Worker(Generic[Job, Result]):
     def __init__(self, context: SpawnContext, work: Callable[[Job], Result]) -> None:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        self.process.start()
+        with _without_ctrl_c():
+            self.process.start()
         theirs.close()  # so that its end is seen here as the end of the pipe
         self.job: Job | None = None
 
@@ -105,6 +107,21 @@ class _Worker(Generic[Job, Result]):
             self.process.kill()
             self.process.join()
         self.pipe.close()
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block, and never reaches a process that is started within: it reaches the whole
+    group, and a worker that is still importing would end in a traceback of its own."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    ensure_running()  # with the first process it would start, and hear Ctrl-C again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _from_workers(jobs: Iterator[Job], work: Callable[[Job], Result], workers: int) -> Iterator[Outcome[Job, Result]]:
@@ -140,7 +157,7 @@ def _from_workers(jobs: Iterator[Job], work: Callable[[Job], Result], workers: i
 
 def _serve(pipe: Connection, work: Callable[[Job], Result]) -> None:
     """In the worker: until the pipe ends, or the parent does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide on, on Windows, too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # unwinds, so that unfinished files are removed
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):
