@@ -36,6 +36,7 @@ from vexp.comparison.tables import (
 from vexp.comparison.verdict import verdict
 from vexp.config.command_line import asks_for_help, run_door, take_options
 from vexp.config.messages import ConfigError, explain_value, near
+from vexp.config.option_types import with_words
 from vexp.config.origin import Origins
 from vexp.errors import UserError
 
@@ -56,7 +57,7 @@ def _main() -> None:
         return
     options, places = _take(sys.argv[1:])
     out = _out(options, places)
-    runs, faults = read_runs(find_runs(places))
+    runs, faults = read_runs(find_runs(places), with_words)
     if not runs:
         raise UserError("\n".join(faults))
     made = compare(runs, options, faults)

@@ -94,7 +94,7 @@ def _on_net(
     names = classes or [str(number) for number in range(count)]
     return {
         "step": 0, "epoch": 0, "model": model.state_dict(), "classes": names,
-        "config": to_plain(config, targets=True),
+        "config": to_plain(config, types=True),
     }  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def _rescore(named: Path, split: str, out: Path | None, resamples: str, words: l
         raise ConfigError(f"{strangers[0]}: rescore only takes words of the eval group (command line)")
     path = report_folder(named / "checkpoints" / "_", split) / FILE_NAME if named.is_dir() else named
     saved = load_view_logits(path)
-    values = to_plain(compose(), targets=True) | {"eval": saved.options}
+    values = to_plain(compose(), types=True) | {"eval": saved.options}
     config = compose(words, saved=Saved(values, path))
     folder = out or path.parent / "rescored"
     results, intervals = rescore_into(folder, saved, config.eval, source=path, resamples=int(resamples))

@@ -27,7 +27,7 @@ VERSIONS = {"vexp": "0.1.0", "torch": "2.15.0"}
 
 @cache
 def _plain(word: str | None = None) -> dict[str, Any]:
-    return to_plain(compose([word] if word else []), targets=True)
+    return to_plain(compose([word] if word else []), types=True)
 
 
 def _config(words: Sequence[str]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def test_the_fixture_is_what_vexp_writes():
     from folders import _config
 
     words = ["optimizer=sgd", "lr_policy=step", "seed=3", "optimizer.lr=0.01"]
-    assert flatten(_config(words)) == flatten(to_plain(compose(words), targets=True))
+    assert flatten(_config(words)) == flatten(to_plain(compose(words), types=True))
 
 
 def test_everything_is_written_and_said(sweep, written, run_door):

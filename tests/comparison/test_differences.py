@@ -7,9 +7,11 @@ import pytest
 from vexp.comparison.differences import columns
 from vexp.comparison.runs import Run, flatten
 
-ADAMW = {"_target_": "vexp.AdamW", "lr": 0.003, "betas": [0.9, 0.999]}
+ADAMW = {"type": "adamw", "lr": 0.003, "betas": [0.9, 0.999]}
 LONG = {"clip_len": 32, "size": 64}
-SGD = {"_target_": "vexp.SGD", "lr": 0.1, "momentum": 0.9}
+SGD = {"type": "sgd", "lr": 0.1, "momentum": 0.9}
+
+MINE = {"_target_": "mine.SGD", "lr": 0.1, "type": "a"}
 
 
 def run(words="", **config):
@@ -33,10 +35,13 @@ def run(words="", **config):
             [run("optimizer=sgd", optimizer=SGD), run("optimizer=adamw")],
             {"optimizer": ("sgd", "adamw")},
         ),
-        # typed in one run only: the other has the name of its class
-        ([run("optimizer=sgd", optimizer=SGD), run()], {"optimizer": ("sgd", "AdamW")}),
+        # typed in one run only
+        ([run("optimizer=sgd", optimizer=SGD), run()], {"optimizer": ("sgd", "adamw")}),
         # typed nowhere, as after --rerun
-        ([run(optimizer=SGD), run()], {"optimizer": ("SGD", "AdamW")}),
+        ([run(optimizer=SGD), run()], {"optimizer": ("sgd", "adamw")}),
+        # a class of the user's own has its name
+        ([run(optimizer=MINE), run()], {"optimizer": ("SGD", "adamw")}),
+        ([run(optimizer=MINE), run(optimizer=MINE | {"type": "b"})], {"optimizer.type": ("a", "b")}),
         # the default typed in one run and not in the other: no difference
         ([run("optimizer=adamw"), run()], {}),
         # ... and beside a third, the untyped one has the word of its class
@@ -56,7 +61,7 @@ def run(words="", **config):
         # a value that only some options have
         (
             [run(optimizer=SGD), run(optimizer=SGD | {"momentum": 0.5}), run()],
-            {"optimizer": ("SGD", "SGD", "AdamW"), "optimizer.momentum": ("0.9", "0.5", None)},
+            {"optimizer": ("sgd", "sgd", "adamw"), "optimizer.momentum": ("0.9", "0.5", None)},
         ),
         # an option without a class, told by its values where it was not typed
         (
@@ -72,8 +77,8 @@ def run(words="", **config):
         ([run("optimizer=adamw"), run("optimizer=adamw", epochs=3)], {"epochs": ("2", "3")}),
         # a step that one pipeline has not
         (
-            [run(pipeline={"size": 8, "flip": {"_target_": "vexp.Flip", "ratio": 0.5}}), run(pipeline={"size": 8})],
-            {"pipeline.flip": ("Flip", None)},
+            [run(pipeline={"size": 8, "flip": {"type": "flip", "ratio": 0.5}}), run(pipeline={"size": 8})],
+            {"pipeline.flip": ("flip", None)},
         ),
         # lists are values
         ([run(step=[8, 11]), run(step=[4])], {"step": ("[8,11]", "[4]")}),

@@ -116,7 +116,7 @@ def test_chosen_runs_are_set_side_by_side(opened: Any, tmp_path: Path) -> None:
         box.check()
     assert page.locator("#config thead th").count() == 1 + 2
     keys = page.locator("#config tbody th").all_inner_texts()
-    assert {"optimizer._target_", "optimizer.lr"} <= set(keys)
+    assert {"optimizer.type", "optimizer.lr"} <= set(keys)
     assert "data.batch_size" not in keys
     page.locator("#config input").check()
     assert "data.batch_size" in page.locator("#config tbody th").all_inner_texts()

@@ -14,7 +14,7 @@ WORDS = ["optimizer=sgd", "seed=3"]
 def test_a_finished_run(tmp_path):
     run = read_run(make_run(tmp_path / "a", WORDS, scores=[0.25, 0.75, 0.5]), "a")
     assert (run.status, run.why, run.notes, run.version) == ("done", "", [], "0.1.0")
-    assert (run.config["optimizer._target_"], run.config["seed"]) == ("vexp.optim.optimizer.SGD", "3")
+    assert (run.config["optimizer.type"], run.config["seed"]) == ("sgd", "3")
     assert run.words == {"optimizer": "sgd", "seed": "3"}
     top1 = run.series["val/top1_acc"]
     assert (top1.steps.tolist(), top1.values.tolist()) == ([10, 20, 30], [0.25, 0.75, 0.5])

@@ -72,9 +72,9 @@ TABLE = [
     (["epoch"], "epoch: not key=value (command line); did you mean epochs=...?", None),
     (["seed=${nope.x}"], "seed: ${nope.x} refers to a key that does not exist (command line)", None),
     # code of one's own
-    ([*MINE, "model=not_allowed"], "model: _target_=somewhere.Net: a config may build from vexp, torch.optim, torchvision; to allow your own package say plugins=[somewhere] (command line)", None),
+    ([*MINE, "model=not_allowed"], "model: _target_=somewhere.Net: a config may build from torch.optim, torchvision; to allow your own package say plugins=[somewhere] (command line)", None),
     ([*MINE, "model=not_allowed", "plugins=[somewhere]"], "model: _target_=somewhere.Net: there is no module somewhere", None),
-    ([*MINE, "model=no_class"], "model: cannot be used as model, it names no class: add _target_: PACKAGE.CLASS (command line)", None),
+    ([*MINE, "model=no_class"], "model: cannot be used as model, it names no class: add type: OPTION, or _target_: PACKAGE.CLASS (command line)", None),
     # runs
     (["--rerun", "nowhere"], "--rerun nowhere: is no run folder, it holds no config.yaml", None),
     (["--resume"], "--resume: name a run folder, --resume RUN", None),

@@ -17,7 +17,7 @@ from vexp.errors import UserError
 
 @functools.cache
 def plain(*words: str) -> dict[str, Any]:
-    result: dict[str, Any] = to_plain(compose(list(words)), targets=True)
+    result: dict[str, Any] = to_plain(compose(list(words)), types=True)
     return result
 
 
@@ -27,7 +27,7 @@ def plain(*words: str) -> dict[str, Any]:
         ([], [], []),
         ([], ["optimizer.lr=0.5"], []),  # said by parameter group
         (["data.batch_size=4"], ["seed=3", "data.batch_size=8"], ["data.batch_size 4 -> 8", "seed 0 -> 3"]),
-        ([], ["lr=step", "lr.step=[3]"], ["lr_policy Cosine -> Step"]),  # not each of its values
+        ([], ["lr=step", "lr.step=[3]"], ["lr_policy cosine -> step"]),  # not each of its values
         ([], ["eval.metrics=[top_k_accuracy]"], [
             "eval.metrics [top_k_accuracy,mean_class_accuracy] -> [top_k_accuracy]"
         ]),

@@ -32,7 +32,7 @@ def other(config: Config, **settings: object) -> Config:
 def left(folder: Path, config: Config, status: str | None = None, *, checkpoint: bool = False) -> Cell:
     """The folder of a run that came so far."""
     folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump(to_plain(config, targets=True)))
+    (folder / "config.yaml").write_text(yaml.safe_dump(to_plain(config, types=True)))
     if status is not None:
         (folder / "result.json").write_text(json.dumps({"status": status, "metrics": {"val/top1_acc": 0.5}}))
     if checkpoint:

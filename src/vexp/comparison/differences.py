@@ -15,6 +15,9 @@ from vexp.comparison.runs import Run
 #: Keys, with all below them, that say where a run writes and not what it computes.
 BOOKKEEPING = ("out_root", "run_name", "resume", "sweep", "log", "checkpoint.out_dir", "data.cache_dir", "hydra")
 
+#: Keys by which a config names the option of a group: ``type`` one of vexp; next to ``_target_`` it is an argument.
+_OPTION_KEYS = ("_target_", "type")
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -65,7 +68,7 @@ def _differs(column: Column) -> bool:
 
 def _options(runs: Sequence[Run], leaves: Sequence[Column], typed: Sequence[str], groups: set[str]) -> list[Column]:
     """A column for every node of which runs have different options: those that were typed, and other classes."""
-    classes = [leaf.key.removesuffix("._target_") for leaf in leaves if leaf.key.endswith("._target_")]
+    classes = [leaf.key.rpartition(".")[0] for leaf in leaves if leaf.key.rpartition(".")[2] in _OPTION_KEYS]
     made = []
     for node in dict.fromkeys([*typed, *classes]):
         if node not in groups:  # experiment, debug
@@ -78,7 +81,7 @@ def _options(runs: Sequence[Run], leaves: Sequence[Column], typed: Sequence[str]
 def _names(runs: Sequence[Run], node: str) -> list[str | None]:
     """The option of every run: the word that was typed, or that another run with the same class or values typed."""
     parts = [{key: value for key, value in run.config.items() if below(key, (node,))} for run in runs]
-    targets = [part.get(f"{node}._target_") for part in parts]
+    targets = [part.get(f"{node}._target_") or part.get(f"{node}.type") for part in parts]
     words = [run.words.get(node) for run in runs]
     by_class = _word_of_each(targets, words)
     by_values = _word_of_each([str(part) for part in parts], words)

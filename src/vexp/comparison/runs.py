@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from vexp.tracking.sinks import PLACE, Record, read_records
 
 DONE = "done"
 _NO_RESULT = "no result.json: it is still running, or was killed"
+Config = dict[str, Any]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML has libyaml
 
 
@@ -88,8 +89,10 @@ def _below(place: Path) -> Iterator[Path]:
         inner[:] = [name for name in inner if not name.startswith(".")]
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """(the runs, why others could not be read)."""
+def read_runs(
+    folders: Sequence[Path], adapted: Callable[[Config], Config] = lambda config: config
+) -> tuple[list[Run], list[str]]:
+    """(the runs, why others could not be read). ``adapted`` rewrites configs that earlier versions have saved."""
     runs, faults = [], []
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
     for folder in folders:
@@ -98,7 +101,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
             faults.append(f"{printable(folder)}: left out, it failed before it began: {why}")
             continue
         try:
-            runs.append(read_run(folder, printable(folder.relative_to(parent))))
+            runs.append(read_run(folder, printable(folder.relative_to(parent)), adapted))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             faults.append(
                 f"{printable(folder)}: left out, its config.yaml cannot be read: {' '.join(str(error).split())}"
@@ -111,7 +114,7 @@ def printable(path: Path) -> str:
     return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
-def read_run(folder: Path, name: str) -> Run:
+def read_run(folder: Path, name: str, adapted: Callable[[Config], Config] = lambda config: config) -> Run:
     """One run folder; only its config.yaml has to be whole.
 
     Raises:
@@ -120,7 +123,7 @@ def read_run(folder: Path, name: str) -> Run:
     config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _Loader)
     if not isinstance(config, dict):
         raise yaml.YAMLError("it holds no mapping")
-    run = Run(folder=folder, name=name, config=flatten(config), words=_words(folder / "overrides.yaml"))
+    run = Run(folder=folder, name=name, config=flatten(adapted(config)), words=_words(folder / "overrides.yaml"))
     damaged: list[int] = []
     records = [
         r for r in read_records(folder / "metrics.jsonl", damaged) if isinstance(r, dict) and r.keys() >= {*PLACE}

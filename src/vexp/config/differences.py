@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vexp.config.option_types import TARGET, TYPE, group_at, with_words
 from vexp.fields import show
 
 
 def changes(old: dict[str, Any], new: dict[str, Any], *, leave_out: Sequence[str] = ()) -> list[str]:
-    """Settings that differ, ``optimizer.lr 0.1 -> 0.05``; of an option that was exchanged only its class.
+    """Settings that differ, ``optimizer.lr 0.1 -> 0.05``; of an option that was exchanged only its name.
 
     Args:
-        old, new: as ``vexp.config.load.to_plain`` makes them.
+        old, new: as ``vexp.config.load.to_plain`` makes them, or as an earlier version did.
         leave_out: keys, with all below them, that do not count.
     """
-    return list(_differences(old, new, "", leave_out))
+    return list(_differences(with_words(old), with_words(new), "", leave_out))
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], path: str, leave_out: Sequence[str]) -> Iterator[str]:
-    targets = [side.get("_target_") for side in (old, new)]
-    if targets[0] != targets[1]:
-        names = [str(target).rpartition(".")[2] for target in targets]
-        yield f"{path} {names[0]} -> {names[1]}"
-        return
+    if group_at(path) is not None:
+        names = [str(side.get(TARGET) or side.get(TYPE)) for side in (old, new)]
+        if names[0] != names[1]:
+            yield f"{path} {names[0].rpartition('.')[2]} -> {names[1].rpartition('.')[2]}"
+            return
     for key in dict.fromkeys([*old, *new]):
         before, now = old.get(key), new.get(key)
         name = f"{path}.{key}" if path else key

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vexp.config.messages import ConfigError, explain_value, missing, unknown_key
+from vexp.config.option_types import TARGET, TYPE, class_of_target, class_of_word, group_at, is_built_in, word_of
 from vexp.config.origin import Origins
 from vexp.config.plugin import Built, option_class
 from vexp.config.schema import OPEN_GROUPS, Config
@@ -54,7 +55,7 @@ class _Walk:
             return node
         cls = OmegaConf.get_type(node)
         if not dataclasses.is_dataclass(cls):
-            if "_target_" not in node:
+            if _names_option(node, path) is None:
                 return {str(key): self.value(node[key], _join(path, key)) for key in node}
             typed = self.typed(node, path)
             if typed is None:
@@ -63,11 +64,10 @@ class _Walk:
         return self.instance(cast(type[Any], cls), node, path)
 
     def typed(self, node: DictConfig, path: str) -> DictConfig | None:
-        """A plain node with ``_target_`` as a node of its class; None after a complaint."""
-        values = {key: node._get_node(key) for key in node if key != "_target_"}
+        """A plain node that names its option as a node of the option's class; None after a complaint."""
+        values = {key: node._get_node(key) for key in node if key != _names_option(node, path)}
         try:
-            # Nothing is filled in for a pipeline step: all arguments of a transform are the user's.
-            cls = option_class(node["_target_"], self.plugins, filled_in=not path.startswith("pipeline."))
+            cls = self.named_class(node, path)
             names = [field.name for field in dataclasses.fields(cls)]
             strangers = [key for key in values if key not in names]
             self.complaints += [unknown_key(_join(path, key), cls.__name__, names, self.origins) for key in strangers]
@@ -81,6 +81,21 @@ class _Walk:
         absent = sorted(OmegaConf.missing_keys(typed))
         self.complaints += [missing(_join(path, key), self.origins) for key in absent]
         return None if absent else cast(DictConfig, typed)
+
+    def named_class(self, node: DictConfig, path: str) -> type[Any]:
+        """The class that a plain node names by ``type`` or ``_target_``.
+
+        Raises:
+            UserError: there is no such class, or none that a config may build from.
+        """
+        group = group_at(path)
+        if TARGET not in node:
+            return class_of_word(cast(str, group), str(node[TYPE]))
+        target = str(node[TARGET])
+        if is_built_in(target):
+            return class_of_target(group, target)
+        # Nothing is filled in for a pipeline step: all arguments of a transform are the user's.
+        return option_class(target, self.plugins, filled_in=not path.startswith("pipeline."))
 
     def instance(self, cls: type[Any], node: DictConfig, path: str) -> Any:
         """An instance of ``cls``; None after a complaint, its own or one of its parts'."""
@@ -109,7 +124,7 @@ class _Walk:
         for group in OPEN_GROUPS:
             value = values[group]
             if value is not None and not hasattr(value, _VERBS[group]):
-                kind = "it names no class: add _target_: PACKAGE.CLASS"
+                kind = "it names no class: add type: OPTION, or _target_: PACKAGE.CLASS"
                 if not isinstance(value, dict):
                     kind = f"{type(value).__name__} has no {_VERBS[group]}()"
                 self.complaints.append(f"{group}: cannot be used as {group}, {kind}{self.origins.of(group)}")
@@ -119,30 +134,41 @@ def _join(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def to_plain(value: Any, *, targets: bool = False) -> Any:
+def _names_option(node: DictConfig, path: str) -> str | None:
+    """The key by which a plain node names its option. Next to ``_target_``, ``type`` is an argument like any other."""
+    if TARGET in node:
+        return TARGET
+    return TYPE if TYPE in node and group_at(path) is not None else None
+
+
+def to_plain(value: Any, *, types: bool = False) -> Any:
     """Dataclasses to dicts and lists, for YAML, JSON and checkpoints.
 
-    ``targets`` names the class of every option of an open group and of every pipeline step as ``_target_``, so that
-    ``load`` can read the file back.
+    ``types`` adds to every option of an open group and every pipeline step of a ``Config`` its name, ``type: sgd`` or
+    ``_target_: PACKAGE.CLASS``, so that ``load`` can read the file back.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {
-            field.name: to_plain(getattr(value, field.name), targets=targets) for field in dataclasses.fields(value)
-        }
-        if targets and isinstance(value, Config):
+        plain = {field.name: to_plain(getattr(value, field.name), types=types) for field in dataclasses.fields(value)}
+        if types and isinstance(value, Config):
             for group in OPEN_GROUPS:
-                plain[group] = {"_target_": _target(getattr(value, group)), **plain[group]}
+                plain[group] = _option_name(getattr(value, group), group) | plain[group]
             for split in ("train", "val", "test"):
                 steps = getattr(value.pipeline, split)
                 plain["pipeline"][split] = {
-                    name: {"_target_": _target(step), **plain["pipeline"][split][name]} for name, step in steps.items()
+                    name: _option_name(step, "transform") | plain["pipeline"][split][name]
+                    for name, step in steps.items()
                 }
         return plain
     if isinstance(value, dict):
-        return {key: to_plain(item, targets=targets) for key, item in value.items()}
+        return {key: to_plain(item, types=types) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_plain(item, targets=targets) for item in value]
+        return [to_plain(item, types=types) for item in value]
     return value
+
+
+def _option_name(value: Any, group: str) -> dict[str, str]:
+    word = word_of(group, type(value))
+    return {TYPE: word} if word is not None else {TARGET: _target(value)}
 
 
 def _target(value: Any) -> str:

@@ -17,8 +17,8 @@ from vexp.errors import UserError
 from vexp.fields import Checked
 from vexp.optim.optimizer import why_not_offered
 
-#: What any config may build from; ``plugins`` adds the user's packages.
-ALLOWED = ("vexp", "torch.optim", "torchvision")
+#: What any config may build from, besides the options of vexp; ``plugins`` adds the user's packages.
+ALLOWED = ("torch.optim", "torchvision")
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

@@ -211,7 +211,7 @@ def _contract(trained: Trained, done: Exported, part: Path, form: str, split: st
         "batch_is_fixed_because": done.parity.why_fixed or None,
         "preprocessing": {
             "split": split,
-            "steps": to_plain(config, targets=True)["pipeline"][split if getattr(config.pipeline, split) else "val"],
+            "steps": to_plain(config, types=True)["pipeline"][split if getattr(config.pipeline, split) else "val"],
             "view_reduction": config.eval.view_reduction,
         },
         "classes": trained.classes,

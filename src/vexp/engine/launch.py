@@ -60,7 +60,7 @@ def _launched(config: Config, folder: Path, overrides: list[str]) -> dict[str, A
         known = {field.name for field in fields(LaunchConfig)}  # the last two are newer than torch 2.6
         launch = elastic_launch(LaunchConfig(**{k: v for k, v in settings.items() if k in known}), _rank)  # type: ignore[arg-type]
         try:
-            return dict(launch(to_plain(config, targets=True), str(folder), overrides)[0])
+            return dict(launch(to_plain(config, types=True), str(folder), overrides)[0])
         except ChildFailedError as error:
             ended, why = error, _failure(error, Path(logs), folder)
         except (SignalException, KeyboardInterrupt) as error:

@@ -58,7 +58,7 @@ class Outputs:
         )  # fmt: skip
         self._val_loader: DataLoader[Item] | None = None
         self._val_bad: BadSamples | None = None
-        self._config = to_plain(exp.config, targets=True)
+        self._config = to_plain(exp.config, types=True)
         self._board = Board(
             folder if exp.processes.first else None, exp.config.log, log.say, first_step=first_step, config=self._config
         )

@@ -36,7 +36,7 @@ def evaluation_protocol(
         "split": split,
         "views": views,
         "view_reduction": config.eval.view_reduction,
-        "pipeline": {"split": pipeline, "steps": to_plain(config, targets=True)["pipeline"][pipeline]},
+        "pipeline": {"split": pipeline, "steps": to_plain(config, types=True)["pipeline"][pipeline]},
         "img_norm": to_plain(config.img_norm),
         "checkpoint": str(checkpoint),
         "step": step,

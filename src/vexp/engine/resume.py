@@ -48,7 +48,7 @@ def resume(exp: Experiment, state: TrainState, found: Path, log: RunLog) -> None
     config, saved = exp.config, checkpoint.load(found)
     _check_same_moment(exp, saved, str(found))
     settings = [f"optimizer.{change}" for change in state.load_state_dict(saved, str(found))]
-    settings += changes(saved.get("config", {}), to_plain(config, targets=True), leave_out=TOLD_ELSEWHERE)
+    settings += changes(saved.get("config", {}), to_plain(config, types=True), leave_out=TOLD_ELSEWHERE)
     before, rank = len(saved["rng"]), exp.processes.rank
     if config.diff_rank_seed and rank >= before:  # it was not there, and draws as it does from its start
         seed_generators(config.seed + rank)

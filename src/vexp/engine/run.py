@@ -83,7 +83,7 @@ def _in_folder(config: Config, folder: Path, processes: Processes, overrides: Se
             if config.checkpoint.out_dir is not None:
                 make_folder(checkpoint_folder(config, folder), "set checkpoint.out_dir=FOLDER")
             if config.resume is None or not (folder / "config.yaml").exists():
-                write_settings(folder, to_plain(config, targets=True), overrides)
+                write_settings(folder, to_plain(config, types=True), overrides)
             with RunLog(folder / "log.txt") as log:
                 return _recorded(config, folder, log, processes, overrides)
     except OSError as error:  # the folder itself cannot be written
@@ -106,7 +106,7 @@ def _recorded(
     try:
         exp, state = _ready(config, folder, log, processes)
         if processes.first and config.resume is not None:
-            write_settings(folder, to_plain(config, targets=True), overrides)
+            write_settings(folder, to_plain(config, types=True), overrides)
         untouched = False
         result |= _run(exp, state, folder, log, begin)
     except BaseException as error:

@@ -38,7 +38,7 @@ class Cell:
         self.differences = []
         self.state = self._state()
         if self.state in (DONE, HALF_DONE, FAILED) and self.config.sweep.changed != "keep" and self._counts():
-            now = to_plain(self.config, targets=True)
+            now = to_plain(self.config, types=True)
             self.differences = changes(_saved(self.folder), now, leave_out=_NOT_OF_THE_RESULT)
             if self.differences:
                 self.state = CHANGED

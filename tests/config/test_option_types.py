@@ -1,0 +1,206 @@
+"""Files name a built-in option by its word, and files of vexp 0.1.0, which name its class, are read for ever."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import sys
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vexp.comparison.differences import columns
+from vexp.comparison.runs import read_runs
+from vexp.config.compose import Saved, compose
+from vexp.config.differences import changes
+from vexp.config.load import to_plain
+from vexp.config.option_types import TARGET, TYPE, group_at, with_words
+from vexp.config.paths import conf_dir
+from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.data.geometry import RandomRescale
+from vexp.data.split_options import TrainSplit
+from vexp.optim.lr_policy import Chain
+
+#: What an option needs beside its defaults.
+GIVEN: dict[str, dict[str, Any]] = {
+    "folder": {"root": "videos"},
+    **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
+    "torchvision": {"name": "r3d_18"},
+    "chain": {"phases": {"rise": {"shape": "linear", "end": 2.0}, "fall": {"shape": "cosine", "begin": 2.0}}},
+    "sample_frames": {"clip_len": 8}, "dense_sample_frames": {"clip_len": 8}, "segment_frames": {"segments": 8},
+    "resize": {"scale": [64, 64]}, "multi_scale_crop": {"input_size": 64}, "random_crop": {"size": 64},
+    **{word: {"scale_range": [256, 320]} for word in ("random_rescale", "random_short_side_scale")},
+    **{word: {"crop_size": 64} for word in ("center_crop", "three_crop", "ten_crop")},
+}  # fmt: skip
+SPLITS = ("train", "val", "test")
+
+
+def rows() -> list[dict[str, str]]:
+    """Few choices of an option per group in which every option of every group occurs."""
+    columns = [[(group, word) for word in words] for group, words in options().items()]
+    return [dict(pair for pair in row if pair is not None) for row in zip_longest(*columns)]
+
+
+def made(choices: dict[str, str]) -> Config:
+    """A config with these options."""
+    instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
+    step, config = instances.pop("transform", None), compose(["data=folder", "data.root=videos", "eval=never"])
+    if step is not None:
+        before = {} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"]}
+        config = replace(config, pipeline=replace(config.pipeline, train={**before, "added": step}))
+    return replace(config, **instances)
+
+
+def written(config: Config) -> str:
+    return yaml.safe_dump(to_plain(config, types=True), sort_keys=False)
+
+
+def read(text: str) -> Config:
+    return compose(saved=Saved(yaml.safe_load(text), Path("config.yaml")))
+
+
+def named(values: dict[str, Any]) -> dict[str, Any]:
+    """Path of every option in a saved config -> the node that names it."""
+    steps = {f"pipeline.{split}.{name}": node for split in SPLITS for name, node in values["pipeline"][split].items()}
+    return {group: values[group] for group in OPEN_GROUPS} | steps
+
+
+def as_before(values: dict[str, Any]) -> dict[str, Any]:
+    """A saved config as vexp 0.1.0 wrote it, from modules that have since been moved."""
+    old = copy.deepcopy(values)
+    for path, node in named(old).items():
+        cls = options()[str(group_at(path))][node.pop(TYPE)]
+        node[TARGET] = f"vexp.moved.away.{cls.__name__}"
+    return old
+
+
+@pytest.mark.parametrize("choices", rows(), ids=lambda row: " ".join(row.values()))
+def test_a_saved_config_names_options_by_word(choices: dict[str, str]) -> None:
+    config = made(choices)
+    text = written(config)
+    assert "vexp." not in text
+    assert TARGET not in text
+    values = yaml.safe_load(text)
+    for group, word in choices.items():
+        node = values["pipeline"]["train"]["added"] if group == "transform" else values[group]
+        assert options()[group][node[TYPE]] is options()[group][word]
+    assert read(text) == config
+    assert read(yaml.safe_dump(as_before(values), sort_keys=False)) == config
+    assert with_words(as_before(values)) == values
+    assert changes(as_before(values), values) == []
+
+
+def test_the_key_is_free() -> None:
+    """No option has a field of that name, and no two options of a group have classes of one name."""
+    for group, words in options().items():
+        classes = set(words.values())
+        assert len({cls.__name__ for cls in classes}) == len(classes), group
+        assert not [cls for cls in classes if TYPE in {field.name for field in dataclasses.fields(cls)}]
+
+
+def test_the_first_word_of_a_class_is_written_and_every_word_is_read() -> None:
+    values = to_plain(made({"transform": "random_short_side_scale"}), types=True)
+    added = values["pipeline"]["train"]["added"]
+    assert added[TYPE] == "random_rescale"
+    added[TYPE] = "random_short_side_scale"
+    assert isinstance(read(yaml.safe_dump(values, sort_keys=False)).pipeline.train["added"], RandomRescale)
+
+
+OLD = """
+data: {_target_: vexp.data.options.Folder, root: videos}
+pipeline:
+  train:
+    sample: {_target_: vexp.data.sampling.SampleFrames, clip_len: 8}
+    rescale: {_target_: vexp.data.geometry.RandomRescale, scale_range: [256, 320]}
+    grey: {_target_: torchvision.transforms.v2.RandomGrayscale, p: 0.5}
+  val:
+    sample: {_target_: vexp.data.segments.SegmentFrames, segments: 8}
+model: {_target_: vexp.model.zoo_options.Tsm}
+loss: {_target_: vexp.model.loss.CrossEntropy}
+optimizer: {_target_: vexp.optim.optimizer.SGD, lr: 0.05}
+lr_policy:
+  _target_: vexp.optim.lr_policy_chain.Chain
+  phases: {rise: {shape: linear, end: 2.0}, fall: {shape: cosine, begin: 2.0}}
+epochs: 2
+"""
+
+
+def test_a_run_of_0_1_0_is_read() -> None:
+    config = read(OLD)
+    assert [type(getattr(config, group)).__name__ for group in OPEN_GROUPS] == [
+        "Folder", "Tsm", "CrossEntropy", "SGD", "Chain",
+    ]  # fmt: skip
+    assert isinstance(config.lr_policy, Chain)
+    assert (config.optimizer.lr, config.lr_policy.phases["rise"].shape) == (0.05, "linear")
+    now = to_plain(config, types=True)
+    assert [next(iter(node.values())) for node in named(now).values()] == [
+        "folder", "tsm", "cross_entropy", "sgd", "chain",
+        "sample_frames", "random_rescale", "torchvision.transforms.v2.RandomGrayscale", "segment_frames",
+    ]  # fmt: skip
+    assert written(read(written(config))) == written(config)
+
+
+def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
+    now = to_plain(compose(["optimizer=sgd"]), types=True)
+    for name, values in (("new", now), ("old", as_before(now)), ("other", as_before(now) | {"seed": 1})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    runs, faults = read_runs(sorted(tmp_path.iterdir()), with_words)
+    assert faults == []
+    assert [(column.key, column.values) for column in columns(runs)] == [("seed", ("0", "0", "1"))]
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({TYPE: "sdg"}, r"optimizer: type=sdg: must be one of sgd, adam, .*; did you mean sgd\?"),
+        ({TYPE: ["sgd"]}, r"optimizer: type=\['sgd'\]: must be one of sgd, "),
+        ({TARGET: "vexp.optim.optimizer.Sgdd"}, "=vexp.optim.optimizer.Sgdd: vexp has no optimizer of that name"),
+        ({TARGET: "vexp.model.loss.Bce"}, "_target_=vexp.model.loss.Bce: vexp has no optimizer of that name"),
+        ({TARGET: "vexp.optim.ema.Ema"}, "of that name; type: takes sgd, adam, "),
+        ({TARGET: None}, "optimizer: _target_=None: a config may build from torch.optim, torchvision"),
+        ({TYPE: "sgd", "lrr": 1}, "optimizer.lrr: SGD has no 'lrr'"),
+    ],
+)  # fmt: skip
+def test_an_option_that_does_not_exist_is_named(node: dict[str, Any], message: str) -> None:
+    values = to_plain(compose(), types=True) | {"optimizer": node}
+    with pytest.raises(ValueError, match=message) as refused:
+        compose(saved=Saved(values, Path("config.yaml")))
+    assert "module" not in str(refused.value)
+
+
+def test_options_of_ones_own_may_name_ours(tmp_path: Path) -> None:
+    (tmp_path / "optimizer").mkdir()
+    for node in ("type: sgd", "_target_: vexp.once.upon.a.time.SGD"):
+        (tmp_path / "optimizer" / "mine.yaml").write_text(f"{node}\nlr: 0.3\n")
+        config = compose(["optimizer=mine"], config_dirs=[tmp_path])
+        assert config.optimizer == options()["optimizer"]["sgd"](lr=0.3)
+
+
+def test_classes_of_plugins_keep_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the same name as ours, one with an argument called type."""
+    (tmp_path / "typed_plugins.py").write_text(
+        "from dataclasses import dataclass\nfrom vexp.optim.optimizer import SGD as Ours\n"
+        "@dataclass(kw_only=True, slots=True)\nclass SGD(Ours):\n    type: str = 'plain'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: typed_plugins.SGD\ntype: sgd\n")
+    config = compose(["optimizer=mine", "plugins=[typed_plugins]"], config_dirs=[tmp_path])
+    values = to_plain(config, types=True)
+    assert (values["optimizer"][TARGET], values["optimizer"][TYPE]) == ("typed_plugins.SGD", "sgd")
+    assert compose(["plugins=[typed_plugins]"], saved=Saved(values, tmp_path)).optimizer == config.optimizer
+    assert with_words(values) == values
+    ours = to_plain(compose(["optimizer=sgd"]), types=True)
+    assert changes(values, ours, leave_out=["plugins"]) == ["optimizer SGD -> sgd"]
+    changed = values | {"optimizer": values["optimizer"] | {TYPE: "other"}}
+    assert changes(values, changed) == ["optimizer.type sgd -> other"]
+    sys.modules.pop("typed_plugins")
+
+
+def test_no_shipped_option_names_a_class_of_vexp() -> None:
+    assert not [path for path in conf_dir().rglob("*.yaml") if f"{TARGET}: vexp." in path.read_text(encoding="utf-8")]
