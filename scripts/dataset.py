@@ -27,12 +27,12 @@ from typing import Any
 import dataset_verbs as verbs
 from rich.console import Console
 
-from vexp.data.list_formats import FORMATS
-from vexp.data.split_options import SPLITS
-from vexp.dataset_tools.lists import KINDS
-from vexp.dataset_tools.proxies import ENCODINGS
-from vexp.dataset_tools.taken_apart import FLOW_METHODS, ExtractFlow, ExtractFrames, check_template, flow_method
-from vexp.errors import UserError
+from vexp.core.errors import UserError
+from vexp.data.annotations.list_files import FORMATS
+from vexp.data.sources.splits import SPLITS
+from vexp.tools.dataset.extract_frames import FLOW_METHODS, ExtractFlow, ExtractFrames, check_template, flow_method
+from vexp.tools.dataset.lists import KINDS
+from vexp.tools.dataset.reencode import ENCODINGS
 
 Commands = Any
 """What argparse gives for the commands of a parser; its type has no public name."""

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vexp.atomic import in_bytes
-from vexp.dataset_tools.check import KINDS, NO_FAULT, Report
-from vexp.dataset_tools.collection import Collection
-from vexp.dataset_tools.forecast import Forecast, size_of
+from vexp.core.files import format_bytes
+from vexp.tools.dataset.check import KINDS, NO_FAULT, Report
+from vexp.tools.dataset.estimate import Estimate, size_of
+from vexp.tools.dataset.video_collection import Collection
 
 Item = TypeVar("Item")
 
@@ -43,7 +43,7 @@ def say_files(collection: Collection, console: Console) -> int:
     paths = [collection.root / name for name in collection.names]
     total = sum(size_of(path) for path in paths if path.exists())
     splits = ", ".join(f"{split} {len(rows)}" for split, rows in collection.splits.items())
-    say(console, f"{len(paths)} files, {in_bytes(total)} to be read" + (f"; samples: {splits}" if splits else ""))
+    say(console, f"{len(paths)} files, {format_bytes(total)} to be read" + (f"; samples: {splits}" if splits else ""))
     return 0
 
 
@@ -55,13 +55,13 @@ def say_reading(reading: tuple[float, float], console: Console) -> None:
         say(console, "that is little: these videos hardly need proxies of this kind")
 
 
-def show_forecast(found: Forecast, jobs: int, workers: int, console: Console) -> None:
+def show_forecast(found: Estimate, jobs: int, workers: int, console: Console) -> None:
     hours = found.seconds / max(1, workers) / 3600
     lasts = f"{hours:.2f} h" if hours > 0.1 else f"{hours * 3600:.0f} s"
     factor = found.bytes_after / found.bytes_before
     say(
         console,
-        f"{jobs} videos, from a measured sample: {in_bytes(found.bytes_before)} become {in_bytes(found.bytes_after)}, "
+        f"{jobs} videos, from a measured sample: {format_bytes(found.bytes_before)} become {format_bytes(found.bytes_after)}, "
         f"{factor:.2f} times; in {lasts} with {workers} processes",
     )
     if found.reading is not None:
@@ -77,7 +77,10 @@ def show_report(found: Report, args: argparse.Namespace, console: Console) -> No
     if found.class_counts:
         console.print(table)
     summary = found.summary
-    say(console, f"{summary['files']} files, {in_bytes(summary['bytes'])}" + ("" if args.decode else "; not decoded"))
+    say(
+        console,
+        f"{summary['files']} files, {format_bytes(summary['bytes'])}" + ("" if args.decode else "; not decoded"),
+    )
     for name in ("frames", "fps", "duration", "longest_gop"):
         if name in summary:
             least, median, most = summary[name]

@@ -1,4 +1,4 @@
-"""What the commands of dataset.py do; the work itself is in ``vexp.dataset_tools``."""
+"""What the commands of dataset.py do; the work itself is in ``vexp.tools.dataset``."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from dataset_output import followed, say, say_files, say_reading, show_forecast,
 from rich.console import Console
 from rich.table import Table
 
-from vexp.atomic import in_bytes, write_text
-from vexp.data.annotation import Annotation
-from vexp.data.choose import leak_warning, shared_groups
-from vexp.data.class_names import read_classes
-from vexp.data.raw_frames import TEMPLATES
-from vexp.data.source import VideoSource
-from vexp.dataset_tools import lists as list_files
-from vexp.dataset_tools.check import report
-from vexp.dataset_tools.collection import Collection, collect, videos_below
-from vexp.dataset_tools.conversion import Conversion, Job, check_settings, converted, find_jobs
-from vexp.dataset_tools.conversion import convert as run_conversion
-from vexp.dataset_tools.facts import MISSING, Facts, FolderOfFrames, Inspect
-from vexp.dataset_tools.forecast import forecast, reading_times, size_of
-from vexp.dataset_tools.index import check_suffix, inspect_all, read_index, write_index
-from vexp.dataset_tools.journal import Journal
-from vexp.dataset_tools.taken_apart import check_template
-from vexp.errors import UserError
+from vexp.core.errors import UserError
+from vexp.core.files import format_bytes, write_text
+from vexp.data.annotations.annotation import Annotation
+from vexp.data.annotations.class_names import read_classes
+from vexp.data.sources.base import VideoSource
+from vexp.data.sources.raw_frames import TEMPLATES
+from vexp.data.sources.subsets import leak_warning, shared_groups
+from vexp.tools.dataset import lists as list_files
+from vexp.tools.dataset.check import report
+from vexp.tools.dataset.conversion import Conversion, Job, check_settings, converted, find_jobs
+from vexp.tools.dataset.conversion import convert as run_conversion
+from vexp.tools.dataset.estimate import estimate, reading_times, size_of
+from vexp.tools.dataset.extract_frames import check_template
+from vexp.tools.dataset.file_info import MISSING, FileInfo, FolderOfFrames, Inspect
+from vexp.tools.dataset.index import check_suffix, inspect_all, read_index, write_index
+from vexp.tools.dataset.journal import Journal
+from vexp.tools.dataset.video_collection import Collection, collect, videos_below
 
 FEW = 10
 """Without --dry-run a sample is measured first only of so many times as many videos."""
@@ -120,13 +120,13 @@ def convert(args: argparse.Namespace, conversion: Conversion, words: str, consol
     say(console, f"{len(jobs)} videos, {len(jobs) - len(left)} of them are done")
     if left and args.sample and (args.dry_run or len(left) >= FEW * args.sample):
         with tempfile.TemporaryDirectory(prefix="vexp_sample_") as folder:
-            show_forecast(forecast(left, args.sample, conversion, Path(folder)), len(left), args.workers, console)
+            show_forecast(estimate(left, args.sample, conversion, Path(folder)), len(left), args.workers, console)
     if args.dry_run:
         return 0
-    from vexp.engine.run_dir import hold
+    from vexp.experiment.run_dir import lock_run_dir
 
     args.target.mkdir(parents=True, exist_ok=True)
-    with hold(args.target):
+    with lock_run_dir(args.target):
         check_settings(args.target, conversion, write=True)
         failed = _convert(left, conversion, args, console)
         splits, absent = {}, 0
@@ -158,8 +158,8 @@ def _convert(left: list[Job], conversion: Conversion, args: argparse.Namespace, 
         before, after = sum(size_of(job.source) for job in made), sum(size_of(job.target) for job in made)
         say(
             console,
-            f"made {len(made)} in {time.perf_counter() - began:.0f} s: {in_bytes(before)} of videos became "
-            f"{in_bytes(after)}, {after / before:.2f} times",
+            f"made {len(made)} in {time.perf_counter() - began:.0f} s: {format_bytes(before)} of videos became "
+            f"{format_bytes(after)}, {after / before:.2f} times",
         )
     if args.sample and made and made[0].target.is_file():
         with tempfile.TemporaryDirectory(prefix="vexp_sample_") as folder:
@@ -185,8 +185,8 @@ def _collection(args: argparse.Namespace, leave_out: Path | None = None) -> Coll
 
 
 def _facts(
-    args: argparse.Namespace, collection: Collection, known: Mapping[str, Facts], console: Console
-) -> tuple[dict[str, Facts], Journal]:
+    args: argparse.Namespace, collection: Collection, known: Mapping[str, FileInfo], console: Console
+) -> tuple[dict[str, FileInfo], Journal]:
     """Of each name; the journal is the caller's to finish when they are written down."""
     template = args.filename_tmpl or TEMPLATES["Flow" if args.flow else "RGB"]
     check_template(template, flow=args.flow)
@@ -203,7 +203,7 @@ def _facts(
 
 
 def _present(
-    split: str, rows: Annotation, args: argparse.Namespace, facts: Mapping[str, Facts], console: Console
+    split: str, rows: Annotation, args: argparse.Namespace, facts: Mapping[str, FileInfo], console: Console
 ) -> Annotation:
     """The rows whose file is there and, where an index says it, sound."""
     there, faulty, missing = [], [], []

@@ -90,9 +90,9 @@ def test_the_walk_sees_what_it_should(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "SRC", tmp_path)
     (tmp_path / "data").mkdir()
     path = tmp_path / "data" / "new.py"
-    for text in ("from ..engine import loop", "from vexp import engine", "def f():\n    import vexp.engine.loop"):
+    for text in ("from ..engine import loop", "from vexp import engine", "def f():\n    import vexp.training.loop"):
         path.write_text(text)
-        assert any(module.startswith("vexp.engine") for module in imports(path)), text
+        assert any(module.startswith("vexp.training") for module in imports(path)), text
     assert floor(path) == "leaf"
 
 

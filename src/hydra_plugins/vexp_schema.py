@@ -25,7 +25,7 @@ class Schema(ConfigSource):
         return True
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from vexp.config.schema_nodes import node
+        from vexp.config.structured import node
 
         name = config_path.removesuffix(".yaml")
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node(name), header={"package": None})
@@ -34,7 +34,7 @@ class Schema(ConfigSource):
         return bool(self._below(config_path))
 
     def is_config(self, config_path: str) -> bool:
-        from vexp.config.schema_nodes import classes
+        from vexp.config.structured import classes
 
         return config_path.removesuffix(".yaml") in classes()
 
@@ -46,7 +46,7 @@ class Schema(ConfigSource):
 
     def _below(self, group: str) -> set[str]:
         """The first parts of the names within ``group``."""
-        from vexp.config.schema_nodes import classes
+        from vexp.config.structured import classes
 
         prefix = f"{group.strip('/')}/".lstrip("/")
         return {name.removeprefix(prefix).partition("/")[0] for name in classes() if name.startswith(prefix)}

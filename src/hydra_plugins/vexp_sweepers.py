@@ -17,9 +17,9 @@ class Grid(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from vexp.sweep.invocation import Invocation
+        from vexp.sweep.runner import SweepRunner
 
-        self.jobs = Invocation(hydra_context, task_function, config)
+        self.jobs = SweepRunner(hydra_context, task_function, config)
 
     def words(self, arguments: list[str]) -> list[str]:
         return [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
@@ -35,11 +35,11 @@ class Search(Grid):
 
     def __init__(self, params: dict[str, str] | None = None, **options: Any) -> None:
         Grid.__init__(self, params)
-        # of vexp.config.search.SearchOptions, which checks them
+        # of vexp.config.sweep.SearchOptions, which checks them
         self.options = options
 
     def sweep(self, arguments: list[str]) -> None:
-        from vexp.sweep.search import search
+        from vexp.sweep.optuna import search
 
         leave(search(self.jobs, self.words(arguments), self.options))
 

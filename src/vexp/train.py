@@ -20,47 +20,47 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vexp.config.command_line import (
+from vexp.config.compose import SavedConfig, read_saved_config, register_saved_config, to_config
+from vexp.config.errors import ConfigError
+from vexp.config.overrides import (
     as_typed,
-    asks_for_help,
+    config_search_dirs,
+    exit_with_error,
     groups_text,
-    leave,
+    help_requested,
     normalize,
-    run_door,
-    search_folders,
-    search_path_words,
+    run_command,
+    search_path_override,
     split_flags,
 )
-from vexp.config.compose import Saved, read_saved, store_saved, typed
-from vexp.config.inputs import check_inputs
-from vexp.config.messages import ConfigError
-from vexp.config.origin import Origins
-from vexp.config.paths import conf_dir
+from vexp.config.preflight import check_inputs
+from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
-from vexp.engine.preemption import EXIT_INTERRUPTED
-from vexp.engine.threads import let_waiting_threads_sleep
-from vexp.errors import UserError
-from vexp.sweep.job import run_job
+from vexp.config.search_path import conf_dir
+from vexp.core.errors import UserError
+from vexp.runtime.signals import EXIT_INTERRUPTED
+from vexp.runtime.threads import set_passive_omp_wait
+from vexp.sweep.run_job import run_job
 
 
 def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Train with ``cfg`` into ``out_dir``; what ``result.json`` holds (see ``vexp.engine.launch.run``)."""
-    let_waiting_threads_sleep()
-    from vexp.engine.launch import run as run_experiment  # torch is imported once the config is known to be good
+    """Train with ``cfg`` into ``out_dir``; what ``result.json`` holds (see ``vexp.training.launch.run``)."""
+    set_passive_omp_wait()
+    from vexp.training.launch import run as run_experiment  # torch is imported once the config is known to be good
 
     return run_experiment(cfg, out_dir, overrides=overrides)
 
 
 def main() -> None:
     """The command line."""
-    run_door(_main)
+    run_command(_main)
 
 
 @dataclass(slots=True)
 class _Door:
     """What the command line says beside the config, and what became of the run."""
 
-    origins: Origins
+    origins: Provenance
     resume_in: Path | None = None
     status: str = ""
 
@@ -71,27 +71,27 @@ class _Door:
         self.origins.words = words
         if settings.mode == RunMode.MULTIRUN:
             sweep = Path(settings.sweep.dir).absolute()
-            config = typed(composed, settings.runtime.choices, self.origins, sweep=sweep.name)
+            config = to_config(composed, settings.runtime.choices, self.origins, sweep=sweep.name)
             return run_job(config, words, Path(settings.runtime.output_dir), run)
         try:  # a fault is said here: Hydra would put lines of its own around it
-            config = typed(composed, settings.runtime.choices, self.origins)
+            config = to_config(composed, settings.runtime.choices, self.origins)
             check_inputs(config, self.origins)
             self.status = run(config, self.folder(config), overrides=words)["status"]
         except UserError as error:
-            leave(str(error))
+            exit_with_error(str(error))
         except Exception:
             traceback.print_exc()
             raise SystemExit(1) from None
         return None
 
     def folder(self, config: Config) -> Path:
-        from vexp.engine.run_dir import make_run_dir
+        from vexp.experiment.run_dir import make_run_dir
 
         return self.resume_in or make_run_dir(Path(config.out_root).expanduser().absolute() / str(config.run_name))
 
 
 def _main() -> None:
-    if asks_for_help():
+    if help_requested():
         print(__doc__)
         print(
             f"Groups and their options; any value below a group can be set, too (--cfg job shows all):\n{groups_text()}"
@@ -101,20 +101,20 @@ def _main() -> None:
     saved, resume_in, argv = _take_saved(sys.argv[1:])
     flags, words = split_flags(argv)
     words = normalize(words)
-    folders = search_folders(flags, words)
-    door = _Door(Origins(words=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in)
+    folders = config_search_dirs(flags, words)
+    door = _Door(Provenance(words=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in)
     name = "train"
     if saved is not None:
-        name, words = "rerun", store_saved(saved, words)
+        name, words = "rerun", register_saved_config(saved, words)
         if resume_in is not None and not any(word.startswith("resume=") for word in words):
             words.append("resume=auto")
-    sys.argv[1:] = [*flags, *words, *search_path_words(words)]
+    sys.argv[1:] = [*flags, *words, *search_path_override(words)]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(door.job)()
     if door.status == "interrupted":
         raise SystemExit(EXIT_INTERRUPTED)
 
 
-def _take_saved(argv: Sequence[str]) -> tuple[Saved | None, Path | None, list[str]]:
+def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, list[str]]:
     """(config to start from, folder to go on in, the other words) of ``--rerun RUN`` or ``--resume RUN``."""
     rest = list(argv)
     for flag in ("--rerun", "--resume"):
@@ -126,7 +126,7 @@ def _take_saved(argv: Sequence[str]) -> tuple[Saved | None, Path | None, list[st
             if not (folder / "config.yaml").is_file():
                 raise ConfigError(f"{flag} {rest[at + 1]}: is no run folder, it holds no config.yaml")
             del rest[at : at + 2]
-            return read_saved(folder / "config.yaml"), folder if flag == "--resume" else None, rest
+            return read_saved_config(folder / "config.yaml"), folder if flag == "--resume" else None, rest
     return None, None, rest
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vexp.checkpoint import Checkpoint, complete, find, load, prunable, prune, save
-from vexp.errors import UserError
+from vexp.core.errors import UserError
 
 
 def state(step=0):

@@ -1,13 +1,13 @@
 """Which files are there when, held against mmcv's CheckpointHook as recorded, and the differences on purpose."""
 
 import json
-from pathlib import Path
 
 import pytest
+from support.paths import GOLDEN_DIR
 
 from vexp.checkpoint import Checkpoint, prunable
 
-CASES = json.loads((Path(__file__).parents[1] / "golden" / "checkpointhook.json").read_text())["cases"]
+CASES = json.loads((GOLDEN_DIR / "checkpointhook.json").read_text())["cases"]
 
 
 def ours(case, words):

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from vexp import compose
-from vexp.config.load import to_plain
-from vexp.config.paths import conf_dir
+from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config, options
-from vexp.data.geometry import CenterCrop, ThreeCrop
+from vexp.config.search_path import conf_dir
+from vexp.data.transforms.resize import CenterCrop, ThreeCrop
 from vexp.optim.lr_policy import Cosine, CosineRestart
 
 GROUPS = sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
@@ -113,7 +113,7 @@ def test_yaml_never_restates_a_default(path: Path) -> None:
         if not (f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
     }
     values = yaml.safe_load(path.read_text()) or {}
-    restated = {key: value for key, value in values.items() if key in defaults and to_plain(defaults[key]) == value}
+    restated = {key: value for key, value in values.items() if key in defaults and to_dict(defaults[key]) == value}
     assert not restated, f"{path} restates {restated}"
 
 

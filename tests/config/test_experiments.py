@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vexp.config.compose import compose
-from vexp.config.paths import conf_dir
-from vexp.data.pipeline import make_clips
-from vexp.data.source import ArrayReader
+from vexp.config.search_path import conf_dir
+from vexp.data.sources.base import ArrayReader
+from vexp.data.transforms.pipeline import make_clips
 
 NAMES = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 import yaml
 
-from vexp.comparison.differences import columns
-from vexp.comparison.runs import read_runs
-from vexp.config.compose import Saved, compose
-from vexp.config.differences import changes
-from vexp.config.load import to_plain
+from vexp.config.compose import SavedConfig, compose
+from vexp.config.diff import diff_configs
+from vexp.config.instantiate import to_dict
 from vexp.config.option_types import TARGET, TYPE, group_at, with_words
-from vexp.config.paths import conf_dir
 from vexp.config.schema import OPEN_GROUPS, Config, options
-from vexp.data.geometry import RandomRescale
-from vexp.data.split_options import TrainSplit
+from vexp.config.search_path import conf_dir
+from vexp.data.sources.splits import TrainSplit
+from vexp.data.transforms.resize import RandomRescale
 from vexp.optim.lr_policy import Chain
+from vexp.tools.compare.columns import columns
+from vexp.tools.compare.runs import read_runs
 
 #: What an option needs beside its defaults.
 GIVEN: dict[str, dict[str, Any]] = {
@@ -56,11 +56,11 @@ def made(choices: dict[str, str]) -> Config:
 
 
 def written(config: Config) -> str:
-    return yaml.safe_dump(to_plain(config, types=True), sort_keys=False)
+    return yaml.safe_dump(to_dict(config, types=True), sort_keys=False)
 
 
 def read(text: str) -> Config:
-    return compose(saved=Saved(yaml.safe_load(text), Path("config.yaml")))
+    return compose(saved=SavedConfig(yaml.safe_load(text), Path("config.yaml")))
 
 
 def named(values: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_a_saved_config_names_options_by_word(choices: dict[str, str]) -> None:
     assert read(text) == config
     assert read(yaml.safe_dump(as_before(values), sort_keys=False)) == config
     assert with_words(as_before(values)) == values
-    assert changes(as_before(values), values) == []
+    assert diff_configs(as_before(values), values) == []
 
 
 def test_the_key_is_free() -> None:
@@ -103,7 +103,7 @@ def test_the_key_is_free() -> None:
 
 
 def test_the_first_word_of_a_class_is_written_and_every_word_is_read() -> None:
-    values = to_plain(made({"transform": "random_short_side_scale"}), types=True)
+    values = to_dict(made({"transform": "random_short_side_scale"}), types=True)
     added = values["pipeline"]["train"]["added"]
     assert added[TYPE] == "random_rescale"
     added[TYPE] = "random_short_side_scale"
@@ -111,19 +111,19 @@ def test_the_first_word_of_a_class_is_written_and_every_word_is_read() -> None:
 
 
 OLD = """
-data: {_target_: vexp.data.options.Folder, root: videos}
+data: {_target_: vexp.data.sources.config.Folder, root: videos}
 pipeline:
   train:
-    sample: {_target_: vexp.data.sampling.SampleFrames, clip_len: 8}
-    rescale: {_target_: vexp.data.geometry.RandomRescale, scale_range: [256, 320]}
+    sample: {_target_: vexp.data.transforms.frame_sampling.SampleFrames, clip_len: 8}
+    rescale: {_target_: vexp.data.transforms.resize.RandomRescale, scale_range: [256, 320]}
     grey: {_target_: torchvision.transforms.v2.RandomGrayscale, p: 0.5}
   val:
-    sample: {_target_: vexp.data.segments.SegmentFrames, segments: 8}
-model: {_target_: vexp.model.zoo_options.Tsm}
+    sample: {_target_: vexp.data.transforms.segment_sampling.SegmentFrames, segments: 8}
+model: {_target_: vexp.model.zoo.Tsm}
 loss: {_target_: vexp.model.loss.CrossEntropy}
-optimizer: {_target_: vexp.optim.optimizer.SGD, lr: 0.05}
+optimizer: {_target_: vexp.optim.optimizers.SGD, lr: 0.05}
 lr_policy:
-  _target_: vexp.optim.lr_policy_chain.Chain
+  _target_: vexp.optim.lr_policy.chain.Chain
   phases: {rise: {shape: linear, end: 2.0}, fall: {shape: cosine, begin: 2.0}}
 epochs: 2
 """
@@ -136,7 +136,7 @@ def test_a_run_of_0_1_0_is_read() -> None:
     ]  # fmt: skip
     assert isinstance(config.lr_policy, Chain)
     assert (config.optimizer.lr, config.lr_policy.phases["rise"].shape) == (0.05, "linear")
-    now = to_plain(config, types=True)
+    now = to_dict(config, types=True)
     assert [next(iter(node.values())) for node in named(now).values()] == [
         "folder", "tsm", "cross_entropy", "sgd", "chain",
         "sample_frames", "random_rescale", "torchvision.transforms.v2.RandomGrayscale", "segment_frames",
@@ -145,7 +145,7 @@ def test_a_run_of_0_1_0_is_read() -> None:
 
 
 def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
-    now = to_plain(compose(["optimizer=sgd"]), types=True)
+    now = to_dict(compose(["optimizer=sgd"]), types=True)
     for name, values in (("new", now), ("old", as_before(now)), ("other", as_before(now) | {"seed": 1})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
@@ -159,7 +159,7 @@ def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
     [
         ({TYPE: "sdg"}, r"optimizer: type=sdg: must be one of sgd, adam, .*; did you mean sgd\?"),
         ({TYPE: ["sgd"]}, r"optimizer: type=\['sgd'\]: must be one of sgd, "),
-        ({TARGET: "vexp.optim.optimizer.Sgdd"}, "=vexp.optim.optimizer.Sgdd: vexp has no optimizer of that name"),
+        ({TARGET: "vexp.optim.optimizers.Sgdd"}, "=vexp.optim.optimizers.Sgdd: vexp has no optimizer of that name"),
         ({TARGET: "vexp.model.loss.Bce"}, "_target_=vexp.model.loss.Bce: vexp has no optimizer of that name"),
         ({TARGET: "vexp.optim.ema.Ema"}, "of that name; type: takes sgd, adam, "),
         ({TARGET: None}, "optimizer: _target_=None: a config may build from torch.optim, torchvision"),
@@ -167,9 +167,9 @@ def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_an_option_that_does_not_exist_is_named(node: dict[str, Any], message: str) -> None:
-    values = to_plain(compose(), types=True) | {"optimizer": node}
+    values = to_dict(compose(), types=True) | {"optimizer": node}
     with pytest.raises(ValueError, match=message) as refused:
-        compose(saved=Saved(values, Path("config.yaml")))
+        compose(saved=SavedConfig(values, Path("config.yaml")))
     assert "module" not in str(refused.value)
 
 
@@ -184,21 +184,21 @@ def test_options_of_ones_own_may_name_ours(tmp_path: Path) -> None:
 def test_classes_of_plugins_keep_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the same name as ours, one with an argument called type."""
     (tmp_path / "typed_plugins.py").write_text(
-        "from dataclasses import dataclass\nfrom vexp.optim.optimizer import SGD as Ours\n"
+        "from dataclasses import dataclass\nfrom vexp.optim.optimizers import SGD as Ours\n"
         "@dataclass(kw_only=True, slots=True)\nclass SGD(Ours):\n    type: str = 'plain'\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "mine.yaml").write_text("_target_: typed_plugins.SGD\ntype: sgd\n")
     config = compose(["optimizer=mine", "plugins=[typed_plugins]"], config_dirs=[tmp_path])
-    values = to_plain(config, types=True)
+    values = to_dict(config, types=True)
     assert (values["optimizer"][TARGET], values["optimizer"][TYPE]) == ("typed_plugins.SGD", "sgd")
-    assert compose(["plugins=[typed_plugins]"], saved=Saved(values, tmp_path)).optimizer == config.optimizer
+    assert compose(["plugins=[typed_plugins]"], saved=SavedConfig(values, tmp_path)).optimizer == config.optimizer
     assert with_words(values) == values
-    ours = to_plain(compose(["optimizer=sgd"]), types=True)
-    assert changes(values, ours, leave_out=["plugins"]) == ["optimizer SGD -> sgd"]
+    ours = to_dict(compose(["optimizer=sgd"]), types=True)
+    assert diff_configs(values, ours, leave_out=["plugins"]) == ["optimizer SGD -> sgd"]
     changed = values | {"optimizer": values["optimizer"] | {TYPE: "other"}}
-    assert changes(values, changed) == ["optimizer.type sgd -> other"]
+    assert diff_configs(values, changed) == ["optimizer.type sgd -> other"]
     sys.modules.pop("typed_plugins")
 
 

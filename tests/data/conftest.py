@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import videos
+from support import videos
 
 
 @pytest.fixture(scope="session")

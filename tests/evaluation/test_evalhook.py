@@ -1,14 +1,14 @@
 """When a run evaluates and which score is its best, against what mmcv's EvalHook was recorded to do."""
 
 import json
-from pathlib import Path
 
 import pytest
+from support.paths import GOLDEN_DIR
 
-from vexp.evaluation.best import Best
-from vexp.evaluation.options import METRICS, Eval
+from vexp.evaluation.best_score import Best
+from vexp.evaluation.config import METRICS, Eval
 
-CASES = json.loads((Path(__file__).parents[1] / "golden" / "evalhook.json").read_text())["cases"]
+CASES = json.loads((GOLDEN_DIR / "evalhook.json").read_text())["cases"]
 SCHEDULES = [case for case in CASES if case["tag"].startswith("schedule")]
 
 
@@ -67,7 +67,7 @@ def test_a_score_that_stays_the_same_is_the_best_once(rule):
     """Recorded with save_best=top5_acc, whose score was 1 at every evaluation: strict improvement."""
     (case,) = [case for case in CASES if case["kw"] == {"save_best": "top5_acc", "rule": rule}]
     best = Best("top5_acc", Eval(save_best="top5_acc", rule=rule).greater_is_better())
-    better = [best.offer({"top5_acc": 1.0, "top1_acc": value}, i, i) for i, value in enumerate(case["values"])]
+    better = [best.update({"top5_acc": 1.0, "top1_acc": value}, i, i) for i, value in enumerate(case["values"])]
     assert [best.score] * len(case["best"]) == case["best"]
     assert better == [True] + [False] * 6
 
@@ -99,7 +99,7 @@ def test_the_best_score(case, monkeypatch):
         options.rule = "greater"
     best = Best(metric, options.greater_is_better())
     for i, (value, theirs) in enumerate(zip(case["values"], case["best"], strict=True)):
-        best.offer({metric: float(value)}, i, i)
+        best.update({metric: float(value)}, i, i)
         if case["tag"] == "best loss reaching exactly zero is never saved" and i >= 2:
             assert best.score == 0.0  # differs on purpose
         else:

@@ -1,28 +1,28 @@
 """Metrics: tables, mmaction2's recorded results, torchmetrics and scikit-learn on random scores, ties and NaN."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.paths import GOLDEN_DIR
 
 from vexp.evaluation.metrics import (
     average_precision,
     class_accuracy,
     confusion_matrix,
+    count_unlabeled,
     expected_calibration_error,
     label_ranks,
     mean_average_precision,
     mean_class_accuracy,
     mmit_mean_average_precision,
     top_k_accuracy,
-    without_label,
 )
 
-FILE = json.loads((Path(__file__).parents[1] / "golden" / "metrics.json").read_text())
+FILE = json.loads((GOLDEN_DIR / "metrics.json").read_text())
 GOLDEN, MULTI_LABEL = FILE["cases"], FILE["multi_label"]
 
 
@@ -254,10 +254,10 @@ def test_multi_label_results_are_those_of_mmaction2(case):
     assert mean_average_precision(scores, labels) == pytest.approx(case["mean_average_precision"], rel=1e-12)
     ours = mmit_mean_average_precision(scores, labels)
     if case["mmit_mean_average_precision"] is not None:
-        assert without_label(labels) == 0
+        assert count_unlabeled(labels) == 0
         assert ours == pytest.approx(case["mmit_mean_average_precision"], rel=1e-12)
     else:  # differs on purpose, see below
-        assert without_label(labels) > 0
+        assert count_unlabeled(labels) > 0
         assert 0 < ours <= 1
 
 
@@ -267,7 +267,7 @@ def test_bug_a_sample_without_a_label_made_mmit_map_nan():
     labels[:, 0] = 1
     labels[[3, 7]] = 0
     kept = labels.any(axis=1)
-    assert without_label(labels) == 2 == (~kept).sum()
+    assert count_unlabeled(labels) == 2 == (~kept).sum()
     assert mmit_mean_average_precision(scores, labels) == mmit_mean_average_precision(scores[kept], labels[kept])
 
 

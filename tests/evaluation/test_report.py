@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from vexp.evaluation.options import Eval
+from vexp.evaluation.config import Eval
 from vexp.evaluation.predictions import Predictions
 from vexp.evaluation.report import draw_confusion, write_report
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from vexp.errors import UserError
-from vexp.evaluation.options import Eval
+from vexp.core.errors import UserError
+from vexp.evaluation.config import Eval
 from vexp.evaluation.predictions import Predictions, measure
 from vexp.evaluation.rescore import bootstrap, rescore, rescore_into
 from vexp.evaluation.view_logits import load_view_logits, save_view_logits
-from vexp.evaluation.views import reduce_views
+from vexp.evaluation.view_reduction import reduce_views
 
 ALL = ["top_k_accuracy", "mean_class_accuracy", "expected_calibration_error", "mean_average_precision"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from vexp.errors import UserError
+from vexp.core.errors import UserError
+from vexp.model.config import Tiny3d
 from vexp.model.freeze import freeze
-from vexp.model.options import Tiny3d
 
 
 def norm_modes(net):

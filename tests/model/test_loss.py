@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vexp import compose
-from vexp.errors import UserError
+from vexp.core.errors import UserError
 from vexp.model.loss import Bce, CrossEntropy
 
 RANDOM = torch.Generator().manual_seed(0)

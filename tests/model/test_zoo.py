@@ -9,25 +9,26 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import small_net
+from support.small_models import small_net
 from torch import Tensor, nn
 
-from vexp.data.motion import ensure_motion
-from vexp.model import build_model, c3d, factorised, inflated, x3d
-from vexp.model import zoo_options as zoo
-from vexp.model.blocks import NonLocal
-from vexp.model.catalogue import CATALOGUE
-from vexp.model.options import Model
-from vexp.model.resnet3d import ResNet3d
+from vexp.data.sources.motion import ensure_motion
+from vexp.model import build_model
+from vexp.model import zoo as zoo
+from vexp.model.architectures import c3d, r2plus1d_csn, slowfast_i3d, x3d
+from vexp.model.architectures.blocks import NonLocal
+from vexp.model.architectures.resnet3d import ResNet3d
+from vexp.model.config import Model
+from vexp.model.registry import REGISTRY
 
 DOCUMENTED = {
-    "slowonly_r50": inflated.slow_only,
-    "i3d_r50": inflated.i3d,
-    "slowfast_r50": inflated.slow_fast,
+    "slowonly_r50": slowfast_i3d.slow_only,
+    "i3d_r50": slowfast_i3d.i3d,
+    "slowfast_r50": slowfast_i3d.slow_fast,
     "c3d": c3d.c3d,
-    "r2plus1d_r34": factorised.r2plus1d,
-    "ircsn_r50": factorised.csn,
-    "ipcsn_r152": factorised.csn,
+    "r2plus1d_r34": r2plus1d_csn.r2plus1d,
+    "ircsn_r50": r2plus1d_csn.csn,
+    "ipcsn_r152": r2plus1d_csn.csn,
     "x3d_m": x3d.x3d,
 }
 
@@ -98,7 +99,7 @@ def eight_clips(size: tuple[int, int, int], folder: Path) -> tuple[Tensor, Tenso
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_a_training_step_of_every_net_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     net, size = small_net(name, 4)
@@ -106,7 +107,7 @@ def test_a_training_step_of_every_net_reaches_every_parameter(name: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_every_net_learns_eight_clips_by_heart(name: str, motion_cache: Path) -> None:
     torch.manual_seed(0)
     net, size = small_net(name, 8)

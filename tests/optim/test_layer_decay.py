@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from vexp.model.tiny3d import Tiny3d
+from vexp.model.architectures.tiny3d import Tiny3d
 from vexp.optim.layer_decay import layer_numbers
 from vexp.optim.param_groups import param_groups
 from vexp.optim.paramwise import Paramwise

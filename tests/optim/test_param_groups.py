@@ -2,18 +2,18 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from support.paths import GOLDEN_DIR
 from torch import nn
 
 from vexp import compose
-from vexp.optim.optimizer import SGD
+from vexp.optim.optimizers import SGD
 from vexp.optim.param_groups import build_optimizer, param_groups
 from vexp.optim.paramwise import Paramwise
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "optim_groups.json").read_text())
+GOLDEN = json.loads((GOLDEN_DIR / "optim_groups.json").read_text())
 CASES = {case["name"]: case for case in GOLDEN["cases"]}
 
 

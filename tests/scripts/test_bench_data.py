@@ -1,4 +1,4 @@
-"""scripts/bench_data.py runs, both paths make the same pixels, and its figures are complete."""
+"""scripts/bench/bench_data.py runs, both paths make the same pixels, and its figures are complete."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts/bench_data.py"
+SCRIPT = ROOT / "scripts/bench/bench_data.py"
 
 
 @pytest.mark.slow

@@ -1,12 +1,12 @@
-"""A short form of scripts/crash_harness.py: one fault of every kind, each followed by a resume."""
+"""A short form of scripts/harness/crash_harness.py: one fault of every kind, each followed by a resume."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "crash_harness.py"
+SCRIPT = ROOT / "scripts" / "crash_harness.py"
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from documents import load_script
 from PIL import Image
+from support.documents import load_script
 
 
 def test_the_drawings_are_current_and_small() -> None:
@@ -11,5 +11,5 @@ def test_the_drawings_are_current_and_small() -> None:
     for name, drawing in drawings.DRAWINGS.items():
         path = drawings.IMAGES / f"{name}.png"
         with Image.open(path) as picture:
-            assert picture.info["Description"] == drawing.checksum(), f"{name}: run python scripts/draw_docs.py"
+            assert picture.info["Description"] == drawing.checksum(), f"{name}: run python scripts/docs/draw_docs.py"
         assert path.stat().st_size < 100_000

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from documents import ROOT, load_script
+from support.documents import ROOT, load_script
 
 from vexp.config.keys import all_keys
-from vexp.config.paths import conf_dir
+from vexp.config.search_path import conf_dir
 
 DOCS = ROOT / "docs"
 
@@ -21,7 +21,7 @@ def made() -> dict[Path, str]:
 def test_the_pages_are_current_and_whole() -> None:
     pages = made()
     stale = [path.name for path, text in pages.items() if not path.is_file() or path.read_text() != text]
-    assert stale == [], "run: python scripts/write_reference.py"
+    assert stale == [], "run: python scripts/docs/write_reference.py"
     assert {path.name for path in (DOCS / "reference").iterdir()} == {
         p.name for p in pages if p.parent.name == "reference"
     }

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "write_sbatch.py"
+SCRIPT = ROOT / "scripts" / "write_sbatch.py"
 
 
 def write(*words: str) -> subprocess.CompletedProcess[str]:

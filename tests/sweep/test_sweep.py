@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sweeps import SHORT, jobs, result
+from support.sweeps import SHORT, jobs, result
 
 from vexp import train
-from vexp.config.command_line import groups_text
+from vexp.config.overrides import groups_text
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sweeps import GRID, SHORT, ended, half_done, jobs, kill_when, records, result, start, sweep
+from support.sweeps import GRID, SHORT, ended, half_done, jobs, kill_when, records, result, start, sweep
 
 from vexp import checkpoint
 

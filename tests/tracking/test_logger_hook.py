@@ -1,15 +1,15 @@
 """When a line is written and what it averages, held against mmcv's LoggerHook as recorded; differences on purpose."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from support.paths import GOLDEN_DIR
 
+from vexp.tracking.config import Log
 from vexp.tracking.meter import Meter
-from vexp.tracking.options import Log
 
-CASES = json.loads((Path(__file__).parents[1] / "golden" / "loggerhook.json").read_text())["cases"]
+CASES = json.loads((GOLDEN_DIR / "loggerhook.json").read_text())["cases"]
 
 
 def ours(case):

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from vexp import compose, train
-from vexp.engine.outputs import Outputs
-from vexp.tracking.sinks import read_records
+from vexp.tracking.backends import read_records
+from vexp.training.recorder import Recorder
 
 wandb = pytest.importorskip("wandb")
 
@@ -28,9 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "epochs=2", "device=cpu", "log=all", "log.interval=2", "checkpoint.interval=-1", "optimizer.lr=1e-6",
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("runs") / "all"
-    real, done = Outputs.advance, []
+    real, done = Recorder.advance, []
 
-    def advance(self: Outputs) -> None:
+    def advance(self: Recorder) -> None:
         real(self)
         done.append(1)
         if len(done) == 3:
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID"):
             patch.delenv(name, raising=False)
-        patch.setattr(Outputs, "advance", advance)
+        patch.setattr(Recorder, "advance", advance)
         train.run(compose(words), folder, overrides=words)
         train.run(compose([*words, "resume=auto"]), folder, overrides=words)
         yield folder

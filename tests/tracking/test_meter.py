@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from vexp.tracking.meter import Meter, TopOne
-from vexp.tracking.options import Log
+from vexp.tracking.config import Log
+from vexp.tracking.meter import DeferredTop1, Meter
 
 
 def test_values_of_several_processes_are_averaged_once():
@@ -187,8 +187,8 @@ def test_top_one_is_counted_over_the_batches_of_each_step():
     """Steps of batches of 2 and 1 clips, then of 1: 2 of 3 right, then none; ties go to the lower class."""
     meter = Meter(10, reset=False)
     logits = [torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.5, 0.5]])]
-    first = TopOne(logits, [torch.tensor([0, 0]), torch.tensor([0])])
+    first = DeferredTop1(logits, [torch.tensor([0, 0]), torch.tensor([0])])
     meter.add(1, 3, {"top1_acc": first})
-    meter.add(2, 1, {"top1_acc": TopOne([torch.tensor([[0.0, 1.0]])], [torch.tensor([0])])})
+    meter.add(2, 1, {"top1_acc": DeferredTop1([torch.tensor([[0.0, 1.0]])], [torch.tensor([0])])})
     assert [values for _, _, values in meter.history()] == [{"top1_acc": 2 / 3}, {"top1_acc": 0.0}]
     assert meter.mean() == {"top1_acc": 0.5}

@@ -4,11 +4,11 @@ A file holds tensors and plain containers only, so that ``torch.load(weights_onl
 ``manifest.json`` beside the files holds their checksums.
 """
 
-from vexp.checkpoint.background import Background, Snapshot
-from vexp.checkpoint.files import complete, load, looks_right, save
-from vexp.checkpoint.folder import find, locate
-from vexp.checkpoint.options import Checkpoint
-from vexp.checkpoint.retain import BEST, LAST, prunable, prune
+from vexp.checkpoint.async_save import Background, Snapshot
+from vexp.checkpoint.config import Checkpoint
+from vexp.checkpoint.discovery import find, locate
+from vexp.checkpoint.file import complete, load, looks_right, save
+from vexp.checkpoint.retention import BEST, LAST, prunable, prune
 
 __all__ = [
     "BEST", "LAST", "Background", "Checkpoint", "Snapshot",

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vexp.atomic import write_text
-from vexp.errors import UserError
+from vexp.core.errors import UserError
+from vexp.core.files import write_text
 
 NAME = "manifest.json"
 

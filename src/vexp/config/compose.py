@@ -16,12 +16,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from vexp.config.command_line import as_typed, group_options, normalize, search_folders, search_path_words
-from vexp.config.load import load
-from vexp.config.messages import ConfigError, explain
-from vexp.config.origin import Origins, composed_files
-from vexp.config.paths import conf_dir
+from vexp.config.errors import ConfigError, to_config_error
+from vexp.config.instantiate import load
+from vexp.config.overrides import as_typed, config_search_dirs, group_options, normalize, search_path_override
+from vexp.config.provenance import Provenance, composed_files
 from vexp.config.schema import Config
+from vexp.config.search_path import conf_dir
 
 #: Keys that ``typed`` gives a value where none is written, and where it comes from.
 FILLED_IN = {
@@ -32,7 +32,7 @@ FILLED_IN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedConfig:
     """The configuration of an earlier run: its values, and the file they came from."""
 
     values: dict[str, Any]
@@ -40,7 +40,7 @@ class Saved:
 
 
 def compose(
-    overrides: Sequence[str] = (), *, saved: Saved | None = None, config_dirs: Sequence[str | Path] = ()
+    overrides: Sequence[str] = (), *, saved: SavedConfig | None = None, config_dirs: Sequence[str | Path] = ()
 ) -> Config:
     """The typed configuration that ``python -m vexp.train OVERRIDES`` would run with.
 
@@ -55,22 +55,26 @@ def compose(
     return _composed(overrides, saved, config_dirs, trace=False)[0]
 
 
-def trace(overrides: Sequence[str] = (), *, saved: Saved | None = None) -> tuple[Config, Origins]:
+def compose_with_provenance(
+    overrides: Sequence[str] = (), *, saved: SavedConfig | None = None
+) -> tuple[Config, Provenance]:
     """``compose``, and where every value was written, in the order in which the files were merged."""
     return _composed(overrides, saved, (), trace=True)
 
 
 def _composed(
-    overrides: Sequence[str], saved: Saved | None, config_dirs: Sequence[str | Path], *, trace: bool
-) -> tuple[Config, Origins]:
+    overrides: Sequence[str], saved: SavedConfig | None, config_dirs: Sequence[str | Path], *, trace: bool
+) -> tuple[Config, Provenance]:
     words = normalize(overrides)
     if config_dirs:
         words.append("hydra.searchpath=[" + ",".join(f"'file://{Path(d).absolute()}'" for d in config_dirs) + "]")
-    words += search_path_words(words)
+    words += search_path_override(words)
     name = "train"
     if saved is not None:
-        words, name = store_saved(saved, words), "rerun"
-    origins = Origins(words=as_typed(words), folders=search_folders((), words), saved=saved.path if saved else None)
+        words, name = register_saved_config(saved, words), "rerun"
+    origins = Provenance(
+        words=as_typed(words), folders=config_search_dirs((), words), saved=saved.path if saved else None
+    )
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = hydra.compose(name, overrides=words, return_hydra_config=True)
@@ -79,16 +83,18 @@ def _composed(
                 named = [(str(item.config_path), item.package or "") for item in merged]
                 origins.files = composed_files(named, origins.folders)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        text = explain(error, origins)
+        text = to_config_error(error, origins)
         if text is None:
             raise
         raise ConfigError(text) from error
     with open_dict(composed):
         settings = composed.pop("hydra")
-    return typed(composed, settings.runtime.choices, origins), origins
+    return to_config(composed, settings.runtime.choices, origins), origins
 
 
-def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins, *, sweep: str | None = None) -> Config:
+def to_config(
+    composed: DictConfig, choices: Mapping[Any, Any], origins: Provenance, *, sweep: str | None = None
+) -> Config:
     """``load``, plus what only the command and the chosen options tell: the run's name, its length, its sweep."""
     origins.choices = {str(group): option for group, option in choices.items()}
     config = load(composed, origins)
@@ -100,7 +106,7 @@ def typed(composed: DictConfig, choices: Mapping[Any, Any], origins: Origins, *,
     return config
 
 
-def store_saved(saved: Saved, words: Sequence[str]) -> list[str]:
+def register_saved_config(saved: SavedConfig, words: Sequence[str]) -> list[str]:
     """Give a run's values to Hydra as ``saved_run``; the overrides that go with it.
 
     A group that the words choose anew replaces the saved one. The saved ``plugins`` do not count: what may be imported
@@ -122,14 +128,14 @@ def store_saved(saved: Saved, words: Sequence[str]) -> list[str]:
     return adapted
 
 
-def read_saved(path: Path) -> Saved:
+def read_saved_config(path: Path) -> SavedConfig:
     """A run's ``config.yaml``."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); is {path.parent} a run folder?") from None
     except yaml.YAMLError as error:
-        raise ConfigError(explain(error, Origins()) or f"{path}: not valid YAML") from None
+        raise ConfigError(to_config_error(error, Provenance()) or f"{path}: not valid YAML") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: is no saved configuration of a run")
-    return Saved(values, path)
+    return SavedConfig(values, path)

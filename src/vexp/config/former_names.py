@@ -292,9 +292,9 @@ def all_names(key: Key) -> tuple[str, ...]:
     """Every name of ``former_names`` by itself, as ``plain`` writes it, and the classes that stand in brackets."""
     listed = [name for names in former_names(key) if names for name in re.split(r",\s+(?![^\[]*\])", names)]
     classes = [name for text in listed for part in re.findall(r"\[([^\]]*)\]", text) for name in part.split(", ")]
-    return tuple(plain(name) for name in (*listed, *classes))
+    return tuple(strip_prefix(name) for name in (*listed, *classes))
 
 
-def plain(name: str) -> str:
+def strip_prefix(name: str) -> str:
     """A name in lower case, without leading dashes and without what stands in brackets."""
     return re.sub(r"\[[^\]]*\]", "", name).lstrip("-").replace("-", "_").lower()

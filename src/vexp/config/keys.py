@@ -13,9 +13,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
-from vexp.config.plugin import Built
+from vexp.config.plugins import CallableOption
 from vexp.config.schema import OPEN_GROUPS, Config, options
-from vexp.fields import REQUIRED, show
+from vexp.core.fields import REQUIRED, format_value
 
 #: The unit of what ``by_epoch`` of the same group makes epochs or optimizer steps.
 EPOCHS_OR_STEPS = "epochs (steps)"
@@ -50,7 +50,7 @@ class Key:
     def doc(self) -> str:
         """What it does, in a sentence."""
         text: str = self.field.metadata.get("doc", "")
-        if not text and issubclass(self.owner, Built):
+        if not text and issubclass(self.owner, CallableOption):
             text = f"argument of {self.owner.target.__module__}.{self.owner.__name__}"
         return text
 
@@ -85,7 +85,7 @@ class Key:
 
     @property
     def default_text(self) -> str:
-        return "must be given" if self.required else written_as(self.default)
+        return "must be given" if self.required else to_yaml_text(self.default)
 
     @property
     def declared_in(self) -> type[Any]:
@@ -95,7 +95,7 @@ class Key:
     def source(self) -> tuple[Path, int] | None:
         """The file and line where text, rule and default are written; None for a class without a file."""
         cls = self.declared_in
-        target = cls.target if issubclass(cls, Built) else cls
+        target = cls.target if issubclass(cls, CallableOption) else cls
         try:
             path = Path(inspect.getsourcefile(target) or "")
             if target is not cls:
@@ -194,13 +194,13 @@ def parts_of(value: Any) -> dict[str, Any]:
     )
 
 
-def written_as(value: Any) -> str:
+def to_yaml_text(value: Any) -> str:
     """A value as YAML and the command line take it: ``null``, ``[1,2]``, ``{left: right}``, ``1e-05``."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {written_as(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {to_yaml_text(item)}" for key, item in value.items()) + "}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return written_as({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-    return show(value)
+        return to_yaml_text({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    return format_value(value)
 
 
 def _type_text(hint: Any, length: int | None) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from vexp.config.messages import near
+from vexp.config.errors import near
 from vexp.config.schema import OPEN_GROUPS, options
-from vexp.errors import UserError
+from vexp.core.errors import UserError
 
 #: The key that holds the word. No option may have a field of this name.
 TYPE = "type"

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from vexp.checkpoint import Checkpoint
-from vexp.data.blending import Blending
-from vexp.data.img_norm import ImgNorm
-from vexp.data.options import Data
-from vexp.data.pipeline import Pipeline
-from vexp.evaluation.options import Eval
-from vexp.fields import REQUIRED, Checked, option
+from vexp.core.fields import REQUIRED, ValidatedConfig, option
+from vexp.data.batch.mixup import Blending
+from vexp.data.batch.normalize import ImgNorm
+from vexp.data.sources.config import Data
+from vexp.data.transforms.pipeline import Pipeline
+from vexp.evaluation.config import Eval
 from vexp.model import ModelOption
-from vexp.model.backend import Backend
 from vexp.model.loss import Bce, CrossEntropy, Loss
-from vexp.optim.amp import Amp
 from vexp.optim.ema import Ema
-from vexp.optim.grad import Grad
+from vexp.optim.gradients import Grad
 from vexp.optim.lr_policy import WarmedPolicy
-from vexp.optim.optimizer import Optimizer
-from vexp.tracking.options import Log
+from vexp.optim.optimizers import Optimizer
+from vexp.runtime.amp import Amp
+from vexp.runtime.backend import Backend
+from vexp.tracking.config import Log
 
 
 def _device(value: str) -> str | None:
@@ -29,7 +29,7 @@ def _device(value: str) -> str | None:
 
 
 @dataclass(kw_only=True, slots=True)
-class Dist(Checked):
+class Dist(ValidatedConfig):
     """The ``dist`` group: the processes of one run, one a GPU (or several on the CPU).
 
     Each takes ``data.batch_size`` samples at a time, so that a step has nproc times as many.
@@ -55,7 +55,7 @@ class Dist(Checked):
 
 
 @dataclass(kw_only=True, slots=True)
-class Sweep(Checked):
+class Sweep(ValidatedConfig):
     """The ``sweep`` group: the jobs of one multirun (``-m``)."""
 
     name: str | None = option(
@@ -73,7 +73,7 @@ class Sweep(Checked):
 
 
 @dataclass(kw_only=True, slots=True)
-class Config(Checked):
+class Config(ValidatedConfig):
     """One experiment."""
 
     data: Data = option(REQUIRED, "which videos, in which splits, in batches of what size")
@@ -126,7 +126,7 @@ class Config(Checked):
     plugins: list[str] = option([], "packages of one's own that the config may build from")
 
     def __post_init__(self) -> None:
-        Checked.__post_init__(self)
+        ValidatedConfig.__post_init__(self)
         if self.epochs is not None and self.max_steps is not None:
             raise ValueError(
                 f"epochs={self.epochs} and max_steps={self.max_steps}: only one can be the length of training; "
@@ -151,7 +151,7 @@ class Config(Checked):
                 f"device={self.device}: is one GPU, dist.nproc={self.dist.nproc} processes take one each; device=cuda, "
                 "and CUDA_VISIBLE_DEVICES chooses among them"
             )
-        if self.eval.happens and (problem := self.data.not_named("val")):
+        if self.eval.happens and (problem := self.data.missing_split_reason("val")):
             raise ValueError(f"data.{problem}; or train without validation: eval=never")
         for split in ("train", "val"):
             if not self.pipeline.of(split):
@@ -181,32 +181,32 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 
 def options() -> dict[str, dict[str, type[Any]]]:
     """The classes of all options: group -> option -> dataclass. YAML files of the same name choose them."""
-    from vexp.data import geometry, photometric, sampling, segments
-    from vexp.data.options import Folder, Motion, VideoList
-    from vexp.data.raw_frames import RawFrames
-    from vexp.model import zoo_options as zoo
-    from vexp.model.options import Tiny3d, TorchvisionVideo
-    from vexp.optim import lr_policy, optimizer_more
-    from vexp.optim.optimizer import SGD, Adam, AdamW
+    from vexp.data.sources.config import Folder, Motion, VideoList
+    from vexp.data.sources.raw_frames import RawFrames
+    from vexp.data.transforms import color, frame_sampling, resize, segment_sampling
+    from vexp.model import zoo as zoo
+    from vexp.model.config import Tiny3d, TorchvisionVideo
+    from vexp.optim import lr_policy, optimizers_extra
+    from vexp.optim.optimizers import SGD, Adam, AdamW
 
     return {
         "data": {"motion": Motion, "video_list": VideoList, "raw_frames": RawFrames, "folder": Folder},
         "transform": {
-            "sample_frames": sampling.SampleFrames,
-            "dense_sample_frames": sampling.DenseSampleFrames,
-            "segment_frames": segments.SegmentFrames,
-            "untrimmed_sample_frames": sampling.UntrimmedSampleFrames,
-            "resize": geometry.Resize,
-            "random_rescale": geometry.RandomRescale,
-            "random_short_side_scale": geometry.RandomRescale,
-            "random_resized_crop": geometry.RandomResizedCrop,
-            "random_crop": geometry.RandomCrop,
-            "center_crop": geometry.CenterCrop,
-            "three_crop": geometry.ThreeCrop,
-            "ten_crop": geometry.TenCrop,
-            "multi_scale_crop": geometry.MultiScaleCrop,
-            "flip": geometry.Flip,
-            "color_jitter": photometric.ColorJitter,
+            "sample_frames": frame_sampling.SampleFrames,
+            "dense_sample_frames": frame_sampling.DenseSampleFrames,
+            "segment_frames": segment_sampling.SegmentFrames,
+            "untrimmed_sample_frames": frame_sampling.UntrimmedSampleFrames,
+            "resize": resize.Resize,
+            "random_rescale": resize.RandomRescale,
+            "random_short_side_scale": resize.RandomRescale,
+            "random_resized_crop": resize.RandomResizedCrop,
+            "random_crop": resize.RandomCrop,
+            "center_crop": resize.CenterCrop,
+            "three_crop": resize.ThreeCrop,
+            "ten_crop": resize.TenCrop,
+            "multi_scale_crop": resize.MultiScaleCrop,
+            "flip": resize.Flip,
+            "color_jitter": color.ColorJitter,
         },
         "model": {
             "tiny3d": Tiny3d,
@@ -227,15 +227,15 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "sgd": SGD,
             "adam": Adam,
             "adamw": AdamW,
-            "adadelta": optimizer_more.Adadelta,
-            "adafactor": optimizer_more.Adafactor,
-            "adagrad": optimizer_more.Adagrad,
-            "adamax": optimizer_more.Adamax,
-            "asgd": optimizer_more.ASGD,
-            "nadam": optimizer_more.NAdam,
-            "radam": optimizer_more.RAdam,
-            "rmsprop": optimizer_more.RMSprop,
-            "rprop": optimizer_more.Rprop,
+            "adadelta": optimizers_extra.Adadelta,
+            "adafactor": optimizers_extra.Adafactor,
+            "adagrad": optimizers_extra.Adagrad,
+            "adamax": optimizers_extra.Adamax,
+            "asgd": optimizers_extra.ASGD,
+            "nadam": optimizers_extra.NAdam,
+            "radam": optimizers_extra.RAdam,
+            "rmsprop": optimizers_extra.RMSprop,
+            "rprop": optimizers_extra.Rprop,
         },
         "lr_policy": {
             "fixed": lr_policy.Fixed,

@@ -133,7 +133,7 @@ def mmit_mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     return _mean_of_defined(np.array([_average_precision(*row) for row in zip(values, truth, strict=True)]))
 
 
-def without_label(labels: ArrayLike) -> int:
+def count_unlabeled(labels: ArrayLike) -> int:
     """How many samples of multi-hot labels (n, classes) have no class; 0 for labels (n,)."""
     truth = np.asarray(labels)
     return int((truth.sum(axis=1) == 0).sum()) if truth.ndim == 2 else 0

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.errors import UserError
+from vexp.core.errors import UserError
+from vexp.evaluation.config import Eval
 from vexp.evaluation.metrics import (
     balanced_accuracy,
     calibration_error,
@@ -16,7 +17,6 @@ from vexp.evaluation.metrics import (
     mean_average_precision,
     mmit_mean_average_precision,
 )
-from vexp.evaluation.options import Eval
 
 Ints = NDArray[np.int64]
 
@@ -55,13 +55,13 @@ def measure(predictions: Predictions, options: Eval) -> dict[str, float]:
     """
     try:
         everything = np.arange(len(predictions.labels))
-        results = {name: result(everything) for name, result in resampled(predictions, options).items()}
+        results = {name: result(everything) for name, result in bootstrap_metrics(predictions, options).items()}
     except ValueError as error:
         raise UserError(f"evaluation: {error}") from error
     return results | {"loss": predictions.loss}
 
 
-def resampled(predictions: Predictions, options: Eval) -> dict[str, Callable[[Ints], float]]:
+def bootstrap_metrics(predictions: Predictions, options: Eval) -> dict[str, Callable[[Ints], float]]:
     """Each result but the loss, as a function of the videos that it is measured on (int64 (m,), repeats allowed).
 
     What does not depend on the choice (the rank of each label ...) is computed once, so that a thousand choices are

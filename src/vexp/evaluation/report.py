@@ -11,9 +11,9 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.atomic import write_text
-from vexp.evaluation.metrics import average_precision, class_accuracy, confusion_matrix, without_label
-from vexp.evaluation.options import Eval
+from vexp.core.files import write_text
+from vexp.evaluation.config import Eval
+from vexp.evaluation.metrics import average_precision, class_accuracy, confusion_matrix, count_unlabeled
 from vexp.evaluation.predictions import Predictions
 from vexp.evaluation.view_logits import FILE_NAME, save_view_logits
 
@@ -48,7 +48,7 @@ def write_report(
     _write_predictions(folder / "predictions.csv", predictions, classes, name)
     report = {"metrics": results, "videos": len(predictions.labels), **protocol}
     if predictions.multi_label:
-        report["videos_without_label"] = without_label(predictions.labels)
+        report["videos_without_label"] = count_unlabeled(predictions.labels)
         _write_multi_label_classes(folder / "per_class.csv", predictions, classes)
     else:
         matrix = confusion_matrix(predictions.scores, predictions.labels)

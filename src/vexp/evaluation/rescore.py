@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vexp.errors import UserError
-from vexp.evaluation.options import SINGLE_LABEL, Eval
-from vexp.evaluation.predictions import Predictions, measure, resampled
+from vexp.core.errors import UserError
+from vexp.evaluation.config import SINGLE_LABEL, Eval
+from vexp.evaluation.predictions import Predictions, bootstrap_metrics, measure
 from vexp.evaluation.report import write_report
 from vexp.evaluation.view_logits import ViewLogits
-from vexp.evaluation.views import reduce_views
+from vexp.evaluation.view_reduction import reduce_views
 
 _AT_A_TIME = 256  # videos reduced in one go, in float64
 CONFIDENCE = 0.95
@@ -49,7 +49,7 @@ def bootstrap(predictions: Predictions, options: Eval, *, resamples: int, seed: 
     """
     rng = np.random.default_rng(seed)
     count = len(predictions.labels)
-    made = resampled(predictions, options)
+    made = bootstrap_metrics(predictions, options)
     values: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(resamples):
         chosen = rng.integers(0, count, count)

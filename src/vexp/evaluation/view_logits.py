@@ -12,9 +12,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.atomic import whole
-from vexp.errors import UserError
-from vexp.evaluation.options import Eval
+from vexp.core.errors import UserError
+from vexp.core.files import atomic_write
+from vexp.evaluation.config import Eval
 from vexp.evaluation.predictions import Predictions
 
 _FIELDS = ("logits", "ids", "labels", "loss", "classes", "names", "protocol", "options")
@@ -47,7 +47,7 @@ def save_view_logits(
 ) -> None:
     """Write the file whole or not at all; ``predictions`` hold view logits."""
     assert predictions.view_logits is not None
-    with whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             logits=predictions.view_logits,
@@ -68,7 +68,7 @@ def load_view_logits(path: Path) -> ViewLogits:
             values = {name: file[name] for name in _FIELDS}
     except FileNotFoundError:
         raise UserError(
-            f"{path}: no such file; python -m vexp.evaluate run=RUN eval.save_view_logits=true writes it"
+            f"{path}: no such file; python -m vexp.cli.evaluate run=RUN eval.save_view_logits=true writes it"
         ) from None
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         raise UserError(f"{path}: is no view_logits.npz of vexp, or it is damaged") from None  # NumPy advises pickle

@@ -25,7 +25,7 @@ def build_model(
     """A net from float (N, C, T, H, W) to logits (N, num_classes).
 
     Args:
-        name_or_config: a name of ``vexp.model.catalogue`` (``"tiny3d"``, ``"tsm_r50"``, ``"r3d_18"`` ...), or an
+        name_or_config: a name of ``vexp.model.registry`` (``"tiny3d"``, ``"tsm_r50"``, ``"r3d_18"`` ...), or an
             option's dataclass.
         num_classes: width of the classifier.
         pretrained: false leaves out ``model.init`` and ``model.weights``: a checkpoint is about to set the values.
@@ -34,8 +34,8 @@ def build_model(
     Raises:
         ValueError: an unknown name.
     """
-    from vexp.model.catalogue import named_option
-    from vexp.model.options import Model
+    from vexp.model.config import Model
+    from vexp.model.registry import named_option
 
     option = named_option(name_or_config) if isinstance(name_or_config, str) else name_or_config
     if isinstance(option, Model):

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from vexp.errors import UserError
+from vexp.core.errors import UserError
 from vexp.model.layers import is_batch_norm, is_norm, near_paths
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vexp.errors import UserError
-from vexp.fields import Checked, option
+from vexp.core.errors import UserError
+from vexp.core.fields import ValidatedConfig, option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +31,7 @@ def _is_weight(number: Any) -> bool:
 
 
 @dataclass(kw_only=True, slots=True)
-class Loss(Checked, ABC):
+class Loss(ValidatedConfig, ABC):
     """What every option has: an option of one's own that needs class weights is a subclass with ``build``."""
 
     multi_label: ClassVar[bool]  # whether it takes multi-hot labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vexp.fields import Checked, option
+from vexp.core.fields import ValidatedConfig, option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True, slots=True)
-class Ema(Checked):
+class Ema(ValidatedConfig):
     """Exponential moving average of weights and buffers (Polyak and Juditsky 1992; torch.optim.swa_utils)."""
 
     decay: float | None = option(None, "share of the average kept at each optimizer step; null: no average", gt=0, lt=1)

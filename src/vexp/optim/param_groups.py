@@ -11,8 +11,8 @@ from torch import nn
 
 from vexp.model.layers import is_depthwise, is_norm, near_paths
 from vexp.optim.layer_decay import layer_numbers
-from vexp.optim.optimizer import Optimizer
-from vexp.optim.paramwise import BASE, Paramwise, Share
+from vexp.optim.optimizers import Optimizer
+from vexp.optim.paramwise import BASE, ParamMultipliers, Paramwise
 
 _MOST_RULES = 3  # that a group's name tells
 
@@ -60,7 +60,7 @@ def param_groups(
     _refuse_unused_keys(paramwise, model)
     shares = _shares(places, _rule(paramwise, model, places), bypass_duplicate=paramwise.bypass_duplicate)
     groups: dict[tuple[float, float | None], dict[str, Any]] = {}
-    reasons: dict[tuple[float, float | None], list[Share]] = {}
+    reasons: dict[tuple[float, float | None], list[ParamMultipliers]] = {}
     for place, share in shares:
         rate = lr * share.lr_mult
         decay = None if weight_decay is None else weight_decay * share.decay_mult
@@ -112,12 +112,12 @@ def _places(model: nn.Module) -> Iterator[_Place]:
                 yield _Place(path, leaf, module, parameter)
 
 
-def _rule(paramwise: Paramwise, model: nn.Module, places: list[_Place]) -> Callable[[_Place], Share]:
+def _rule(paramwise: Paramwise, model: nn.Module, places: list[_Place]) -> Callable[[_Place], ParamMultipliers]:
     if paramwise.rule == "tsm":
         return _tsm_rule(places, fc_lr5=paramwise.fc_lr5 is not False)
     numbers, last = ({}, 0) if paramwise.layer_decay is None else layer_numbers(model)
 
-    def share(place: _Place) -> Share:
+    def share(place: _Place) -> ParamMultipliers:
         # mmcv's form of the name, ".scale" for a parameter of the net itself, so that its keys find what they found
         named = f"{place.path}.{place.leaf}"
         share = paramwise.share(named, norm=is_norm(place.module), depthwise=is_depthwise(place.module))
@@ -127,33 +127,33 @@ def _rule(paramwise: Paramwise, model: nn.Module, places: list[_Place]) -> Calla
         assert paramwise.layer_decay is not None
         scale = paramwise.layer_decay ** (last - number)
         rule = BASE.rule if share.multipliers == BASE.multipliers else share.rule
-        return Share(rule, share.lr_mult * scale, share.decay_mult, layer=f"layer_{number}")
+        return ParamMultipliers(rule, share.lr_mult * scale, share.decay_mult, layer=f"layer_{number}")
 
     return share
 
 
-def _tsm_rule(places: list[_Place], *, fc_lr5: bool) -> Callable[[_Place], Share]:
+def _tsm_rule(places: list[_Place], *, fc_lr5: bool) -> Callable[[_Place], ParamMultipliers]:
     """TSM's recipe. The classifier is a layer, so that one without bias makes no other layer's bias ten times as fast;
     layers of any kind have a place in it, and so have parameters of a module's own."""
     layers = [place.module for place in places if isinstance(place.module, nn.Linear | nn.modules.conv._ConvNd)]
     classifier = layers[-1] if layers and fc_lr5 else None
 
-    def share(place: _Place) -> Share:
+    def share(place: _Place) -> ParamMultipliers:
         bias = place.leaf == "bias"
         if is_norm(place.module):
-            return Share("norm", 1.0, 0.0)
+            return ParamMultipliers("norm", 1.0, 0.0)
         if place.module is classifier:
-            return Share("classifier_bias", 10.0, 0.0) if bias else Share("classifier", 5.0, 1.0)
-        return Share("bias", 2.0, 0.0) if bias else BASE
+            return ParamMultipliers("classifier_bias", 10.0, 0.0) if bias else ParamMultipliers("classifier", 5.0, 1.0)
+        return ParamMultipliers("bias", 2.0, 0.0) if bias else BASE
 
     return share
 
 
 def _shares(
-    places: list[_Place], rule: Callable[[_Place], Share], *, bypass_duplicate: bool
-) -> list[tuple[_Place, Share]]:
+    places: list[_Place], rule: Callable[[_Place], ParamMultipliers], *, bypass_duplicate: bool
+) -> list[tuple[_Place, ParamMultipliers]]:
     """Every parameter once, under its first name."""
-    found: dict[int, tuple[_Place, Share]] = {}
+    found: dict[int, tuple[_Place, ParamMultipliers]] = {}
     for place in places:
         share = rule(place)
         first, before = found.setdefault(id(place.parameter), (place, share))
@@ -180,7 +180,7 @@ def _refuse_unused_keys(paramwise: Paramwise, model: nn.Module) -> None:
             )
 
 
-def _group_name(shares: list[Share]) -> str:
+def _group_name(shares: list[ParamMultipliers]) -> str:
     """``base``, ``norm+bias``, ``layer_3``, ``layer_3.norm+bias``."""
     if any(share.multipliers == BASE.multipliers for share in shares):
         return BASE.rule

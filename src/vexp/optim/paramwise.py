@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from vexp.fields import Checked, option, show
-from vexp.optim.lr_policy_base import finite
+from vexp.core.fields import ValidatedConfig, format_value, option
+from vexp.optim.lr_policy.base import finite
 
 
-class Share(NamedTuple):
+class ParamMultipliers(NamedTuple):
     """What a parameter gets of the base rate and the weight decay, and why.
 
     ``rule``: the one that says so, "base" where none does; ``layer``: of a transformer under ``layer_decay``.
@@ -30,11 +30,11 @@ class Share(NamedTuple):
         return self.lr_mult, self.decay_mult
 
 
-BASE = Share("base", 1.0, 1.0)
+BASE = ParamMultipliers("base", 1.0, 1.0)
 
 
 @dataclass(kw_only=True, slots=True)
-class Multipliers(Checked):
+class Multipliers(ValidatedConfig):
     """What a key of ``custom_keys`` does to the parameters that it names."""
 
     lr_mult: float = option(1.0, "factor on the learning rate of these parameters", ge=0, check=finite)
@@ -42,7 +42,7 @@ class Multipliers(Checked):
 
 
 @dataclass(kw_only=True, slots=True)
-class Paramwise(Checked):
+class Paramwise(ValidatedConfig):
     """Multiples of the base learning rate and weight decay, by a parameter's name and kind (mmcv's paramwise_cfg).
 
     ``custom_keys`` goes first: of the keys that are part of a parameter's dotted name the longest wins (of equally long
@@ -82,14 +82,14 @@ class Paramwise(Checked):
     fc_lr5: bool | None = option(None, "with rule=tsm: 5 and 10 x rate for the classifier; null: true")
 
     def __post_init__(self) -> None:
-        Checked.__post_init__(self)
+        ValidatedConfig.__post_init__(self)
         self.custom_keys = dict(_by_key(self.custom_keys, ""))
         if self.rule == "tsm":
             given = next((name for name in _DEFAULT_RULE if getattr(self, name) not in ({}, 1.0, None)), None)
             if given is not None:
                 raise ValueError(f"{given}: rule=tsm sets every multiplier itself; leave out one of them")
         elif self.fc_lr5 is not None:
-            raise ValueError(f"fc_lr5={show(self.fc_lr5)}: belongs to TSM's recipe, which rule=tsm chooses")
+            raise ValueError(f"fc_lr5={format_value(self.fc_lr5)}: belongs to TSM's recipe, which rule=tsm chooses")
 
     def refuse_decay(self, optimizer: str) -> None:
         """
@@ -107,7 +107,7 @@ class Paramwise(Checked):
         fitting = [key for key in self.custom_keys if key in name]
         return min(fitting, key=lambda key: (-len(key), key), default=None)
 
-    def share(self, name: str, *, norm: bool, depthwise: bool) -> Share:
+    def share(self, name: str, *, norm: bool, depthwise: bool) -> ParamMultipliers:
         """Multiples for one parameter under ``rule=default``, without ``layer_decay``.
 
         Args:
@@ -117,14 +117,14 @@ class Paramwise(Checked):
         key = self.key_of(name)
         if key is not None:
             given = self.custom_keys[key]
-            return Share(key, given.lr_mult, given.decay_mult)
+            return ParamMultipliers(key, given.lr_mult, given.decay_mult)
         bias = name.rpartition(".")[2] == "bias"
         if norm:
-            return Share("norm", 1.0, self.norm_decay_mult)
+            return ParamMultipliers("norm", 1.0, self.norm_decay_mult)
         lr_mult = self.bias_lr_mult if bias else 1.0
         if depthwise:
-            return Share("dwconv_bias" if bias else "dwconv", lr_mult, self.dwconv_decay_mult)
-        return Share("bias", lr_mult, self.bias_decay_mult) if bias else BASE
+            return ParamMultipliers("dwconv_bias" if bias else "dwconv", lr_mult, self.dwconv_decay_mult)
+        return ParamMultipliers("bias", lr_mult, self.bias_decay_mult) if bias else BASE
 
 
 def _by_key(given: dict[str, Any], above: str) -> Iterator[tuple[str, Multipliers]]:
@@ -139,11 +139,13 @@ def _by_key(given: dict[str, Any], above: str) -> Iterator[tuple[str, Multiplier
             yield key, value
             continue
         if not isinstance(value, dict) or not key:
-            raise ValueError(f"custom_keys.{key}={show(value)}: a key takes lr_mult and decay_mult, {key}.lr_mult=0.1")
+            raise ValueError(
+                f"custom_keys.{key}={format_value(value)}: a key takes lr_mult and decay_mult, {key}.lr_mult=0.1"
+            )
         numbers = {name: value[name] for name in ("lr_mult", "decay_mult") if name in value}
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int | float):
-                raise ValueError(f"custom_keys.{key}.{name}={show(number)}: must be a number")
+                raise ValueError(f"custom_keys.{key}.{name}={format_value(number)}: must be a number")
         if numbers or not value:
             try:
                 yield key, Multipliers(**{name: float(number) for name, number in numbers.items()})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vexp.sweep.invocation import Invocation
+from vexp.sweep.runner import SweepRunner
 
 
-def sweep(jobs: Invocation, words: Sequence[str]) -> int:
+def sweep(jobs: SweepRunner, words: Sequence[str]) -> int:
     """Run what is left of the grid; the exit status of the sweep."""
     grid = jobs.read(words).grid()
     cells = jobs.compose_all(grid)

@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vexp.tracking.sinks import PLACE, Record
+from vexp.tracking.backends import INDEX_FIELDS, Record
 
 _FIRST = ("loss", "top1_acc")
 
@@ -114,7 +114,7 @@ def result_line(record: Record, *, within: bool, what: str) -> str:
 
 
 def _values(record: Record, leave_out: tuple[str, ...] = ()) -> str:
-    names = [name for name in record if name not in (*PLACE, *leave_out) and "/" not in name]
+    names = [name for name in record if name not in (*INDEX_FIELDS, *leave_out) and "/" not in name]
     names.sort(key=lambda name: name not in _FIRST)
     return " ".join(f"{name} {_short(record[name])}" for name in names)
 

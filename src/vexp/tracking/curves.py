@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vexp.tracking.sinks import Record
+from vexp.tracking.backends import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ _HISTORY = 50  # steps
 
 
 @dataclass(slots=True)
-class TopOne:
+class DeferredTop1:
     """The share of clips whose highest logit is their label, counted when a line is logged: counting it at once would
     be a tenth of a small net's step. ``logits``: (n, classes) and ``labels``: int64 (n,) of each batch, on the device.
     ``weight``: of this process's clips among those of all, 1 where it has as many as the others.
@@ -26,7 +26,7 @@ class TopOne:
     weight: float = 1.0
 
 
-Value = float | torch.Tensor | TopOne
+Value = float | torch.Tensor | DeferredTop1
 Row = tuple[int, int, dict[str, Any]]  # (step, samples, Value by name)
 
 
@@ -118,7 +118,7 @@ def _fetch(rows: Iterable[Row]) -> None:
         fetched = torch.stack([value for _, _, value in scalars]).tolist()
         for (values, name, _), number in zip(scalars, fetched, strict=True):
             values[name] = number
-    counts = _waiting(rows, TopOne)
+    counts = _waiting(rows, DeferredTop1)
     if counts:
         logits = torch.cat([part for _, _, value in counts for part in value.logits])
         labels = torch.cat([part for _, _, value in counts for part in value.labels])

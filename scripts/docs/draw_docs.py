@@ -1,0 +1,310 @@
+"""Draws docs/images/*.png of the explanation pages from vexp's own samplers, crops and learning-rate policies.
+
+    python scripts/docs/draw_docs.py          draws all anew; a test fails while a drawing shows other numbers than vexp's
+
+Each carries a checksum of the numbers that it shows, in its metadata (``Description``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, Sampler
+from vexp.data.transforms.resize import (
+    CenterCrop,
+    MultiScaleCrop,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+    SpatialTransform,
+    TenCrop,
+    ThreeCrop,
+    View,
+)
+from vexp.data.transforms.segment_sampling import SegmentFrames
+from vexp.optim import lr_policy as lr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+FRAMES = 300  # of the sampled video: 10 s at 30 fps
+EPOCHS, STEPS_PER_EPOCH, BASE_LR = 30, 20, 0.1
+SOURCE = (340, 256)  # width and height of the cropped frame
+INK, PALE = "#37474f", "#cfd8dc"
+COLOURS = ("#1565c0", "#c62828", "#2e7d32", "#ef6c00", "#6a1b9a", "#00838f", "#ad1457", "#4e342e", "#558b2f", "#283593")
+
+#: Samplers in training: title, policy.
+TRAIN: list[tuple[str, Sampler]] = [
+    ("SampleFrames 16x4x1: one clip of 64 frames, anywhere", SampleFrames(clip_len=16, frame_interval=4)),
+    ("SampleFrames 1x1x8: a frame of each eighth (TSN)", SampleFrames(clip_len=1, num_clips=8)),
+    ("SampleFrames 8x4x4: a clip of each quarter", SampleFrames(clip_len=8, frame_interval=4, num_clips=4)),
+    (
+        "DenseSampleFrames 1x1x8: eight frames of one window of 64 (TSM, dense)",
+        DenseSampleFrames(clip_len=1, num_clips=8),
+    ),
+    ("SegmentFrames 8: one clip of 8 frames spread over the video", SegmentFrames(segments=8)),
+]
+#: The same in test mode: title, policy, clips drawn on one line.
+TEST: list[tuple[str, Sampler, int]] = [
+    ("SampleFrames 16x4x1: the middle", SampleFrames(clip_len=16, frame_interval=4, test_mode=True), 1),
+    (
+        "SampleFrames 16x4x10: ten clips spread over the video",
+        SampleFrames(clip_len=16, frame_interval=4, num_clips=10, test_mode=True),
+        1,
+    ),
+    (
+        "SampleFrames 1x1x8, twice_sample: eight centres, then eight first frames (TSM)",
+        SampleFrames(clip_len=1, num_clips=8, twice_sample=True, test_mode=True),
+        8,
+    ),
+    (
+        "DenseSampleFrames 1x1x8: ten windows, eight frames of each",
+        DenseSampleFrames(clip_len=1, num_clips=8, test_mode=True),
+        8,
+    ),
+    ("SegmentFrames 8: the middles of the eighths", SegmentFrames(segments=8, test_mode=True), 1),
+]
+#: Videos of 40 frames, shorter than the 64 of a clip 16x4.
+SHORT = [
+    (f"out_of_bound_opt={option}", SampleFrames(clip_len=16, frame_interval=4, out_of_bound_opt=option))
+    for option in ("loop", "repeat_last")
+]
+POLICIES: list[tuple[str, lr.WarmedPolicy]] = [
+    ("fixed", lr.Fixed()),
+    ("step", lr.Step()),
+    ("exp", lr.Exp()),
+    ("inv", lr.Inv(gamma=0.2)),
+    ("poly, power=0.9", lr.Poly(power=0.9)),
+    ("linear", lr.Linear()),
+    ("cosine", lr.Cosine()),
+    ("cosine, by_epoch=false", lr.Cosine(by_epoch=False)),
+    ("flat_cosine", lr.FlatCosine(by_epoch=False)),
+    ("cosine_restart, min_lr_ratio=0.1", lr.CosineRestart(by_epoch=False, min_lr_ratio=0.1)),
+    ("one_cycle", lr.OneCycle()),
+    ("cyclic, target_ratio=[10,1e-4]", lr.Cyclic(target_ratio=[10, 1e-4])),
+]
+WARMUPS: list[tuple[str, lr.WarmedPolicy]] = [
+    (
+        f"warmup={kind}",
+        lr.Cosine(by_epoch=False, warmup=kind, warmup_iters=5, warmup_ratio=0.1, warmup_by_epoch=True),
+    )
+    for kind in ("constant", "linear", "exp")
+]
+#: Chains: a warm-up in epochs under drops, one phase after the other, two phases that overlap.
+CHAINS: list[tuple[str, lr.WarmedPolicy]] = [
+    (
+        "linear to 5, step at 12, 24",
+        lr.Chain(phases={"warmup": {"shape": "linear", "end": 5}, "drops": {"shape": "step", "step": [12, 24]}}),
+    ),
+    (
+        "linear to 5, cosine from 5",
+        lr.Chain(
+            phases={
+                "warmup": {"shape": "linear", "end": 5, "every_step": True},
+                "cosine": {"shape": "cosine", "begin": 5, "every_step": True, "min_lr_ratio": 0.1},
+            }
+        ),
+    ),
+    (
+        "cosine to 10, poly from 15",
+        lr.Chain(
+            phases={
+                "first": {"shape": "cosine", "end": 10, "min_lr": 0.05},
+                "last": {"shape": "poly", "begin": 15, "min_lr": 0.005},
+            }
+        ),
+    ),
+]
+#: Crops of a frame of 340x256: title, the steps before and the crop itself, how many draws.
+CROPS: list[tuple[str, Sequence[SpatialTransform], int]] = [
+    ("RandomResizedCrop\narea_range=[0.08,1.0]", [RandomResizedCrop()], 6),
+    ("RandomCrop\nsize=224", [RandomCrop(size=224)], 6),
+    ("MultiScaleCrop\nscales=[1,.875,.75,.66]", [MultiScaleCrop(input_size=224, scales=[1.0, 0.875, 0.75, 0.66])], 6),
+    ("CenterCrop\ncrop_size=224", [Resize(scale=[-1, 256]), CenterCrop(crop_size=224)], 1),
+    ("ThreeCrop\ncrop_size=256: left, right, middle", [Resize(scale=[-1, 256]), ThreeCrop(crop_size=256)], 1),
+    (
+        "TenCrop\ncrop_size=224: these five, then mirrored",
+        [Resize(scale=[-1, 256]), TenCrop(crop_size=224)],
+        1,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """``numbers()``: what is shown, from vexp; ``draw(numbers)``: the picture of it."""
+
+    numbers: Callable[[], Any]
+    draw: Callable[[Any], Figure]
+
+    def checksum(self) -> str:
+        """Of the numbers, to six digits."""
+        return hashlib.sha256(json.dumps(_rounded(self.numbers())).encode()).hexdigest()[:16]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _train_samples() -> dict[str, Any]:
+    """Frame numbers: title -> draws x clips x clip_len."""
+    return {
+        title: [sampler.indices(FRAMES, np.random.default_rng(draw)).tolist() for draw in range(4)]
+        for title, sampler in TRAIN
+    }
+
+
+def _test_samples() -> dict[str, Any]:
+    """Frame numbers: title -> rows x clips x clip_len."""
+    shown = {}
+    for title, sampler, clips_a_row in TEST:
+        clips = sampler.indices(FRAMES, np.random.default_rng(0)).tolist()
+        shown[title] = [clips[first : first + clips_a_row] for first in range(0, len(clips), clips_a_row)]
+    return shown
+
+
+def _draw_samples(numbers: dict[str, Any]) -> Figure:
+    """A panel a sampler, a time line a row of clips; a colour a clip, a mark a frame."""
+    rows = [len(lines) for lines in numbers.values()]
+    figure = _figure(9, 0.3 + sum(0.62 + 0.16 * count for count in rows))
+    panels = figure.subplots(len(numbers), 1, sharex=True, height_ratios=[3 + count for count in rows])
+    for panel, (title, lines) in zip(panels, numbers.items(), strict=True):
+        for y, clips in enumerate(lines):
+            panel.plot([0, FRAMES - 1], [y, y], color=PALE, linewidth=1, zorder=0)
+            for clip, colour in zip(clips, COLOURS, strict=False):
+                panel.plot(clip, [y] * len(clip), "|", color=colour, markersize=8, markeredgewidth=2)
+        panel.set_title(title, loc="left", fontsize=10, color=INK)
+        panel.set(yticks=[], xlim=(-2, FRAMES + 1), ylim=(len(lines) - 0.4, -0.6))
+        panel.spines["left"].set_visible(False)
+        _bare(panel)
+    panels[-1].set_xlabel(f"frame of a video of {FRAMES}")
+    return figure
+
+
+def _short() -> dict[str, list[int]]:
+    return {title: sampler.indices(40, np.random.default_rng(0))[0].tolist() for title, sampler in SHORT}
+
+
+def _draw_short(numbers: dict[str, list[int]]) -> Figure:
+    figure = _figure(9, 2.4)
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, (title, frames) in zip(panels, numbers.items(), strict=True):
+        panel.axhspan(40, 64, color=PALE, alpha=0.5)
+        panel.plot(frames, "o", color=COLOURS[0], markersize=5)
+        panel.set_title(title, fontsize=10, color=INK)
+        panel.set(xlabel="place in the clip", ylim=(-3, 64))
+        _bare(panel)
+    panels[0].set_ylabel("frame of a video of 40")
+    panels[0].text(0, 50, "no such frames", color=INK, fontsize=9)
+    return figure
+
+
+def _rates(policies: Sequence[tuple[str, lr.WarmedPolicy]], epochs: int = EPOCHS) -> dict[str, list[float]]:
+    total = epochs * STEPS_PER_EPOCH
+    return {
+        title: [
+            policy.lr_at(BASE_LR, step=step, steps_per_epoch=STEPS_PER_EPOCH, total_steps=total)
+            for step in range(total)
+        ]
+        for title, policy in policies
+    }
+
+
+def _draw_rates(numbers: dict[str, list[float]]) -> Figure:
+    columns = 3
+    rows = -(-len(numbers) // columns)
+    figure = _figure(10, 0.3 + 1.85 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flat
+    for panel, (title, rates) in zip(panels, numbers.items(), strict=True):
+        epochs = np.arange(len(rates)) / STEPS_PER_EPOCH
+        panel.axhline(BASE_LR, color=PALE, linewidth=1)
+        panel.step(epochs, rates, where="post", color=COLOURS[0], linewidth=1.6)
+        panel.set_title(title, fontsize=10, color=INK)
+        panel.set_ylim(0, 1.08 * max(*rates, BASE_LR))
+        _bare(panel)
+    figure.supxlabel("epoch", fontsize=10, color=INK)
+    figure.supylabel("learning rate, base 0.1", fontsize=10, color=INK)
+    return figure
+
+
+def _crops() -> dict[str, Any]:
+    """Boxes (x, y, width, height, mirrored) in a frame of 340x256: title -> boxes."""
+    shown: dict[str, Any] = {}
+    for title, steps, draws in CROPS:
+        boxes = []
+        for draw in range(draws):
+            rng = np.random.default_rng(draw)
+            views = [View.whole(*SOURCE)]
+            for step in steps:
+                views = step.plan(views, rng)
+            boxes += [[*view.box, view.mirrored] for view in views]
+        shown[title] = boxes
+    return shown
+
+
+def _draw_crops(numbers: dict[str, Any]) -> Figure:
+    from matplotlib.patches import Rectangle
+
+    figure = _figure(10, 5.4)
+    for panel, (title, boxes) in zip(figure.subplots(2, 3).flat, numbers.items(), strict=True):
+        panel.add_patch(Rectangle((0, 0), *SOURCE, facecolor="#eceff1", edgecolor=INK))
+        for (x, y, width, height, mirrored), colour in zip(boxes, COLOURS, strict=False):
+            if not mirrored:  # of TenCrop: each lies on its twin
+                panel.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=1.8))
+        panel.set_title(title, fontsize=10, color=INK)
+        panel.set(xlim=(-6, SOURCE[0] + 6), ylim=(SOURCE[1] + 6, -6), aspect="equal")
+        panel.axis("off")
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _bare(panel: Axes) -> None:
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.tick_params(labelsize=8, colors=INK)
+    panel.xaxis.label.set(color=INK, fontsize=9)
+    panel.yaxis.label.set(color=INK, fontsize=9)
+
+
+DRAWINGS: dict[str, Drawing] = {
+    "sampling_train": Drawing(_train_samples, _draw_samples),
+    "sampling_test": Drawing(_test_samples, _draw_samples),
+    "sampling_short": Drawing(_short, _draw_short),
+    "lr_policies": Drawing(lambda: _rates(POLICIES), _draw_rates),
+    "lr_warmup": Drawing(lambda: _rates(WARMUPS), _draw_rates),
+    "lr_chain": Drawing(lambda: _rates(CHAINS), _draw_rates),
+    "crops": Drawing(_crops, _draw_crops),
+}
+
+
+def main() -> None:
+    """Draws all of them."""
+    for name, drawing in DRAWINGS.items():
+        path = IMAGES / f"{name}.png"
+        figure = drawing.draw(drawing.numbers())
+        figure.savefig(path, metadata={"Description": drawing.checksum()})
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

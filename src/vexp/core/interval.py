@@ -1,0 +1,33 @@
+"""When something is due: the one answer for evaluation, checkpoints and whatever else recurs during training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vexp.core.fields import ValidatedConfig, option
+
+
+def _interval_rule(interval: int) -> str | None:
+    return None if interval == -1 or interval >= 1 else "must be >= 1, or -1 for never"
+
+
+@dataclass(slots=True)
+class Interval(ValidatedConfig):
+    """Due at every ``interval``-th epoch or optimizer step, counted from ``start`` where one is given.
+
+    ``Interval(2, True)`` is due after epochs 2, 4, 6 ...; ``Interval(2, True, 3)`` after epochs 3, 5, 7 ...; if ``by_epoch``
+    false the numbers are optimizer steps. The rules are those of mmcv's EvalHook and CheckpointHook. The last step of a
+    run is not special here: whoever wants it (``eval.at_end``, ``checkpoint.save_last``) adds it.
+    """
+
+    interval: int = option(doc="epochs (steps) from one time to the next; -1: never", check=_interval_rule)
+    by_epoch: bool = option(doc="count epochs, due only at an epoch's end; false: count optimizer steps")
+    start: int | None = option(None, "first epoch (step) that can be due; null: the first multiple of interval", ge=0)
+
+    def due(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether it is due after ``step`` completed optimizer steps (1 after the first step; never due at 0)."""
+        if self.interval == -1 or step < 1 or (self.by_epoch and step % steps_per_epoch != 0):
+            return False
+        count = step // steps_per_epoch if self.by_epoch else step
+        start = self.start or 0  # without a start the multiples of interval count: the same as from 0
+        return count >= start and (count - start) % self.interval == 0

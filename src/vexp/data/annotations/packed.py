@@ -1,0 +1,143 @@
+"""Packed sequences: a million strings or label sets in two arrays each, with no Python object per entry.
+
+What a worker process only reads stays shared with the process that forked it. A list of strings does not: counting the
+references to each string writes to its memory page, so every worker ends up with a copy of the list.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROWS_AT_A_TIME = 65536  # bounds what `gather` needs beside its result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedStrings(Sequence[str]):
+    """Strings in one UTF-8 buffer: ``data`` uint8 (bytes,), ``ends`` int64 (n,) the end of each in it.
+
+    File names that are no UTF-8 come back as they were (surrogateescape, as in ``os.fsdecode``).
+    """
+
+    data: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def pack(cls, texts: Iterable[str]) -> PackedStrings:
+        packer = TextPacker()
+        for text in texts:
+            packer.add(text)
+        return packer.finish()
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedStrings: ...
+    def __getitem__(self, index: int | slice) -> str | PackedStrings:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        return self.raw(index).decode("utf-8", "surrogateescape")
+
+    def raw(self, index: int) -> bytes:
+        start, end = span(self.ends, index)
+        return self.data[start:end].tobytes()
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> PackedStrings:
+        """Some of them, in the given order."""
+        return PackedStrings(*gather(self.data, self.ends, rows))
+
+    def digests(self, seed: int = 0) -> NDArray[np.uint64]:
+        """A 64-bit number for each string, the same for the same string; uint64 (n,)."""
+        return np.fromiter((digest(self.raw(i), seed) for i in range(len(self))), np.uint64, len(self))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedLabels(Sequence[NDArray[np.int32]]):
+    """The labels of samples that have several each: ``values`` int32 (m,), ``ends`` int64 (n,)."""
+
+    values: NDArray[np.int32]
+    ends: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.int32]: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedLabels: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.int32] | PackedLabels:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        start, end = span(self.ends, index)
+        return self.values[start:end]
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> PackedLabels:
+        return PackedLabels(*gather(self.values, self.ends, rows))
+
+
+class TextPacker:
+    """``PackedStrings`` under construction, in buffers that grow."""
+
+    def __init__(self, empty: int = 0) -> None:
+        """``empty``: so many empty strings come first."""
+        self._data = bytearray()
+        self._ends = array("q", [0]) * empty
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def add(self, text: str) -> None:
+        self._data += text.encode("utf-8", "surrogateescape")
+        self._ends.append(len(self._data))
+
+    def finish(self) -> PackedStrings:
+        """The strings, without a copy; the packer takes no more."""
+        return PackedStrings(np.frombuffer(self._data, np.uint8), np.frombuffer(self._ends, np.int64))
+
+
+def digest(text: bytes, seed: int = 0) -> int:
+    """64 bits of BLAKE2, keyed by ``seed``: the same on every machine, unlike ``hash``."""
+    return int.from_bytes(blake2b(text, digest_size=8, key=seed.to_bytes(8, "little")).digest(), "little")
+
+
+def span(ends: NDArray[np.int64], index: int) -> tuple[int, int]:
+    """Where entry ``index`` begins and ends.
+
+    Raises:
+        IndexError: there is no such entry (so that a packed sequence can be iterated over).
+    """
+    if not -len(ends) <= index < len(ends):
+        raise IndexError(f"{index} is outside 0..{len(ends) - 1}")
+    index %= len(ends)
+    return (int(ends[index - 1]) if index else 0), int(ends[index])
+
+
+def gather(
+    data: NDArray[Any], ends: NDArray[np.int64], rows: NDArray[np.integer[Any]]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The entries of ``rows`` one after the other, and their ends."""
+    starts = ends - np.diff(ends, prepend=0)
+    lengths = (ends - starts)[rows]
+    new_ends = np.cumsum(lengths, dtype=np.int64)
+    out = np.empty(int(new_ends[-1]) if len(rows) else 0, data.dtype)
+    for part in _parts(len(rows)):
+        size, end = lengths[part], new_ends[part]
+        shift = starts[rows[part]] - (end - size)  # from a place in out to the place in data
+        first = int(end[0] - size[0])
+        places = np.arange(first, int(end[-1])) + np.repeat(shift, size)
+        out[first : int(end[-1])] = data[places]
+    return out, new_ends
+
+
+def _parts(count: int) -> Iterator[slice]:
+    for start in range(0, count, _ROWS_AT_A_TIME):
+        yield slice(start, min(start + _ROWS_AT_A_TIME, count))

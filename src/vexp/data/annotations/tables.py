@@ -1,0 +1,271 @@
+"""Lists whose rows have named values: JSON records and tables with a header."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vexp.core.errors import UserError
+from vexp.data.annotations.builder import AnnotationBuilder
+
+TABLES = ("csv", "kinetics")
+
+#: value of a row -> the names that columns and keys have for it, mmaction2's among them
+NAMES = {
+    "path": ("path", "filename", "frame_dir", "video", "video_path", "file"),
+    "label": ("label", "labels", "label_name", "class", "class_name"),
+    "start": ("start", "start_time", "time_start"),
+    "end": ("end", "end_time", "time_end"),
+    "group": ("group",),
+    "offset": ("offset",),
+    "total_frames": ("total_frames", "num_frames"),
+    "split": ("split", "subset"),
+}
+_MEANING = {name: meaning for meaning, names in NAMES.items() for name in names}
+_KINETICS = {"label", "youtube_id", "time_start", "time_end"}
+_OUR_SPLIT = {
+    "train": "train", "training": "train", "val": "val", "validate": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_CHUNK = 1 << 16  # characters of JSON read at a time
+
+
+def columns_of(header: Sequence[str]) -> str | None:
+    """The format of a table with this header; None where it is none of a table that we know."""
+    names = {name.strip().lower() for name in header}
+    if names >= _KINETICS:
+        return "kinetics"
+    meanings = {_MEANING.get(name) for name in names}
+    return "csv" if {"path", "label"} <= meanings else None
+
+
+def separator_of(path: Path, header: str, given: str | None) -> str | None:
+    """The character between the columns of a table; None where ``given`` is longer: only lists of lines have that."""
+    if given is not None:
+        character = given.strip(" ") or " "  # blanks around a cell do not count
+        return character if len(character) == 1 else None
+    return "\t" if path.suffix.lower() == ".tsv" else max(",\t;", key=header.count)
+
+
+class _SplitFilter:
+    """Rows of other splits, in a list that holds several: they are left out.
+
+    A list whose rows all name one split is taken whole: Kinetics' validate.csv may well serve as the test list.
+    """
+
+    def __init__(self, path: Path, split: str, words: Iterator[str]) -> None:
+        self.split = split
+        self.found = {word.strip().lower() for word in words}
+        unknown = sorted(word for word in self.found if word not in _OUR_SPLIT)
+        if len(self.found) > 1 and unknown:
+            raise UserError(f"{path}: split {unknown[0]!r} is none of {', '.join(sorted(_OUR_SPLIT))}")
+        self.mixed = len({_OUR_SPLIT.get(word, "") for word in self.found}) > 1
+
+    def wants(self, word: str) -> bool:
+        return not self.mixed or _OUR_SPLIT[word.strip().lower()] == self.split
+
+
+# ---- tables ----
+
+
+def add_table(
+    rows: AnnotationBuilder, path: Path, kind: str, split: str, separator: str | None, file_name: str | None
+) -> None:
+    """A table whose first line names its columns (``NAMES``; others are not looked at), or Kinetics'."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        first = file.readline()
+    delimiter = separator_of(path, first, separator)
+    if delimiter is None:
+        raise UserError(f"data.separator={separator}: the columns of a table ({path}) are separated by one character")
+    lines = _table_lines(rows, path, delimiter)
+    header = [name.strip().lower() for name in next(lines, (0, []))[1]]
+    if kind == "kinetics" and not set(header) >= _KINETICS:
+        raise UserError(f"{path}:1: the header of Kinetics' tables is label,youtube_id,time_start,time_end,split")
+    names = header if kind == "kinetics" else [_MEANING.get(name, "") for name in header]
+    for needed in ("path", "label"):
+        if kind == "csv" and needed not in names:
+            raise UserError(f"{path}:1: no column {needed!r} in the header {delimiter.join(header)!r}")
+    doubled = sorted({name for name in names if name and names.count(name) > 1})
+    if doubled:
+        raise UserError(f"{path}:1: two columns give the {doubled[0]}: {', '.join(NAMES.get(doubled[0], doubled))}")
+    kept = None
+    if "split" in names:
+        at = names.index("split")
+        again = _table_lines(AnnotationBuilder(path), path, delimiter)
+        next(again)
+        kept = _SplitFilter(path, split, (row[at] for _, row in again if len(row) == len(header)))
+    for line, row in lines:
+        if len(row) != len(header):
+            rows.bad(line, f"has {len(row)} columns, the header has {len(header)}")
+            continue
+        values = dict(zip(names, map(str.strip, row), strict=True))
+        if kept is not None and not kept.wants(values["split"]):
+            continue
+        if kind == "kinetics":
+            _add_kinetics(rows, line, values, file_name)
+        else:
+            _add_values(rows, line, values)
+
+
+def _table_lines(rows: AnnotationBuilder, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            for row in reader:
+                if row and any(cell.strip() for cell in row):
+                    yield reader.line_num, row
+        except csv.Error as error:
+            rows.bad(reader.line_num, f"is no row of a table: {error}")
+
+
+def _add_kinetics(rows: AnnotationBuilder, line: int, values: Mapping[str, str], file_name: str | None) -> None:
+    """The files of Kinetics are cut already, ``ID_000010_000020.mp4``: the times are part of the name, no segment."""
+    try:
+        times = {key: int(float(values[key])) for key in ("time_start", "time_end")}
+    except (ValueError, OverflowError):
+        rows.bad(line, f"time_start {values['time_start']!r}, time_end {values['time_end']!r} are not both numbers")
+    else:
+        template = file_name or "{youtube_id}_{time_start:06d}_{time_end:06d}.mp4"
+        rows.add(line, _filled(template, {**values, **times}), [values["label"]])
+
+
+def _filled(file_name: str, values: Mapping[str, Any]) -> str:
+    """The name of a row's file."""
+    try:
+        return file_name.format_map(values)
+    except KeyError as error:
+        raise UserError(f"data.file_name={file_name}: {error} is no column; columns: {', '.join(values)}") from None
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"data.file_name={file_name}: cannot be filled in: {error}") from None
+
+
+# ---- JSON ----
+
+
+def add_records(rows: AnnotationBuilder, path: Path, kind: str, split: str, file_name: str | None) -> None:
+    """A JSON list of records, or a record a line; keys as in ``NAMES``, or Something-Something's."""
+    kept = None
+    if kind == "json":
+        words = (str(record["split"]) for _, record in _records(path) if isinstance(record, dict) and "split" in record)
+        kept = _SplitFilter(path, split, words)
+    for line, record in _records(path):
+        if not isinstance(record, dict):
+            rows.bad(line, f"{json.dumps(record)[:60]} is no record {{...}}")
+        elif kind == "something_something":
+            _add_something(rows, line, record, file_name)
+        elif kept is None or "split" not in record or kept.wants(str(record["split"])):
+            values = {_MEANING[key]: value for key, value in record.items() if key in _MEANING}
+            _add_values(rows, line, values)
+
+
+def _add_something(rows: AnnotationBuilder, line: int, record: Mapping[str, Any], file_name: str | None) -> None:
+    """``template`` without its brackets is the class; the test list has none."""
+    if "id" not in record or "template" not in record:
+        missing = "id" if "id" not in record else "template"
+        rows.bad(line, f"the record has no {missing!r}; test lists come without labels")
+        return
+    label = str(record["template"]).replace("[", "").replace("]", "")
+    rows.add(line, _filled(file_name or "{id}.webm", record), [label])
+
+
+def _records(path: Path) -> Iterator[tuple[int, Any]]:
+    """Line number and content of each record, decoded one by one: the list never lies in memory as a whole."""
+    decoder = json.JSONDecoder()
+    with open(path, encoding="utf-8-sig") as file:
+        text, at, line, ended = "", 0, 1, False
+        while True:
+            start = at
+            while at < len(text) and text[at] in " \t\r\n,[]":
+                at += 1
+            line += text.count("\n", start, at)
+            if at < len(text):
+                try:
+                    record, end = decoder.raw_decode(text, at)
+                except json.JSONDecodeError as error:
+                    if ended:
+                        where = line + text.count("\n", at, error.pos)
+                        raise UserError(f"{path}:{where}: is no JSON: {error.msg}") from None
+                else:
+                    yield line, record
+                    line += text.count("\n", at, end)
+                    at = end
+                    continue
+            elif ended:
+                return
+            more = file.read(max(_CHUNK, len(text) - at))  # a record longer than a chunk: twice as much each time
+            text, at, ended = text[at:] + more, 0, not more
+
+
+# ---- values of a row ----
+
+
+def _add_values(rows: AnnotationBuilder, line: int, values: Mapping[str, Any]) -> None:
+    """A row of named values, text from a table or typed from JSON."""
+    name = values.get("path")
+    if not isinstance(name, str) or not name:
+        rows.bad(line, f"has no path (any of {', '.join(NAMES['path'])})")
+        return
+    try:
+        labels = _labels(values.get("label"))
+        segment, frames = _segment(values), _frames(values)
+    except ValueError as error:
+        rows.bad(line, str(error))
+        return
+    rows.add(line, name, labels, group=str(values.get("group") or ""), segment=segment, frames=frames)
+
+
+def _labels(given: Any) -> list[str]:
+    """Several are a JSON list, or stand between semicolons in a table."""
+    if isinstance(given, str):
+        return [part.strip() for part in given.split(";")] if given else []
+    found = given if isinstance(given, list) else [] if given is None else [given]
+    for label in found:
+        if isinstance(label, bool) or not isinstance(label, int | str):
+            raise ValueError(f"the label {label!r} is neither a whole number nor a name")
+    return [str(label) for label in found]
+
+
+def _segment(values: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Start and end in seconds; NaN for one that is not given."""
+    start, end = (_seconds(key, values.get(key)) for key in ("start", "end"))
+    if math.isnan(start) and math.isnan(end):
+        return None
+    if end <= (0 if math.isnan(start) else start):
+        raise ValueError(f"the segment ends at {end:g} s, before it begins")
+    return start, end
+
+
+def _seconds(key: str, given: Any) -> float:
+    if given is None or given == "":
+        return math.nan
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{key} {given!r} is not a time in seconds")
+    return seconds
+
+
+def _frames(values: Mapping[str, Any]) -> tuple[int, int] | None:
+    offset, total = (_whole(key, values.get(key)) for key in ("offset", "total_frames"))
+    if total is None:
+        if offset is not None:
+            raise ValueError("offset is given without total_frames")
+        return None
+    if total < 1:
+        raise ValueError(f"total_frames {total} is not a whole number from 1")
+    return offset or 0, total
+
+
+def _whole(key: str, given: Any) -> int | None:
+    if given is None or given == "":
+        return None
+    text = str(given)
+    if not text.isdecimal() or len(text) > 9:
+        raise ValueError(f"{key} {given!r} is not a whole number from 0")
+    return int(text)

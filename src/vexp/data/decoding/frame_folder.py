@@ -1,0 +1,152 @@
+"""Frames of a video that are stored as an image each in a folder, or optical flow as a pair of grey images each."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vexp.core.errors import UserError
+from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
+from vexp.data.decoding.images import image_decoder
+
+FLOW_AXES = ("x", "y")
+
+
+class RawFrameReader:
+    """Reads frames of one folder; frame 0 is the file with number ``first``."""
+
+    def __init__(
+        self, folder: str | Path, filename_tmpl: str, *, first: int = 1, total: int | None = None, flow: bool = False,
+        backend: str = "auto", fps: float | None = None,
+    ) -> None:  # fmt: skip
+        """Args:
+        folder: that holds the images.
+        filename_tmpl: name of a file by ``str.format``: of the number, or for flow of "x" or "y" and the number.
+        first: number of the first file.
+        total: number of frames; None: as many as follow one another in the folder.
+        flow: two grey images a frame instead of a coloured one.
+        backend: one of ``vexp.data.decoding.FRAME_BACKENDS``.
+        fps: frames a second, where known.
+        """
+        self.folder = Path(folder)
+        self._prefix = os.path.join(folder, "")
+        self.filename_tmpl = filename_tmpl
+        self.first = first
+        self.flow = flow
+        self.backend = backend
+        self.fps = fps
+        self._decode = image_decoder(backend)
+        self._size: tuple[int, int] | None = None  # height, width
+        self.num_frames = total if total is not None else self._count()
+
+    def __enter__(self) -> RawFrameReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def height(self) -> int:
+        """Pixels. Asked before ``frames``, it costs the reading of the first frame."""
+        return self._frame_size()[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels. Asked before ``frames``, it costs the reading of the first frame."""
+        return self._frame_size()[1]
+
+    @property
+    def channels(self) -> int:
+        return 2 if self.flow else 3
+
+    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """The frames of these 0-based numbers, in this order: uint8 (len(indices), H, W, 3) RGB, or (..., 2) x, y flow.
+
+        Raises ``UserError`` for a number outside 0..num_frames-1, and for a file that is missing or damaged.
+        """
+        return frames_in_order(self, indices)
+
+    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
+        """The same for ascending, distinct ``numbers``, one after the other: uint8 (H, W, 3 or 2) each."""
+        check_range(self.folder, numbers, self.num_frames)
+        for number in numbers:
+            planes = [self._image(number, axis) for axis in (FLOW_AXES if self.flow else ("",))]
+            yield np.stack(planes, axis=-1) if self.flow else planes[0]
+
+    def _image(self, number: int, axis: str) -> NDArray[np.uint8]:
+        """One file, (H, W, 3), or (H, W) of flow; as large as those before it."""
+        path = self._path(number, axis)
+        image = self._read(path, number)
+        height, width = image.shape[:2]
+        self._size = self._size or (height, width)
+        if self._size != (height, width):
+            raise UserError(
+                f"{path}: is {width}x{height}, but other images of its folder are {self._size[1]}x{self._size[0]}: "
+                "extract the folder again"
+            )
+        return image
+
+    def _path(self, number: int, axis: str) -> str:
+        return self._prefix + self.filename_tmpl.format(*([axis] if axis else []), self.first + number)
+
+    def _read(self, path: str, number: int) -> NDArray[np.uint8]:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                content = file.read()
+        except FileNotFoundError:
+            raise self._missing(path, number) from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
+            return self._decode(content, self.flow)
+        except Exception as error:  # whatever a third party's binding throws
+            reason = " ".join(str(error).split()) or type(error).__name__
+            what = reason if content else "the file is empty"
+            raise UserError(
+                f"{path}: frame {number} cannot be decoded ({self.backend}): {what}. Extract the folder again, or take "
+                "it out of the annotation."
+            ) from error
+
+    def _missing(self, path: str, number: int) -> UserError:
+        if not self.folder.is_dir():
+            return UserError(f"{self.folder}: no such folder of raw frames; correct data_prefix or the annotation")
+        return UserError(
+            f"{path}: no such file: frame {number} of {self.num_frames} ({self.first} + {number}). The folder holds "
+            f"{len(os.listdir(self.folder))} files; correct filename_tmpl, start_index or the number in the annotation"
+        )
+
+    def _count(self) -> int:
+        """Files in a row from the first number on."""
+        try:
+            changed = self.folder.stat().st_mtime_ns
+        except OSError as error:
+            raise UserError(f"{self.folder}: no folder of raw frames: {error.strerror}") from None
+        count = _files_in_a_row(str(self.folder), changed, self.filename_tmpl, self.first, self.flow)
+        if not count:
+            raise UserError(
+                f"{self._path(0, FLOW_AXES[0] if self.flow else '')}: no such file, so the folder holds no frame; "
+                "correct filename_tmpl or start_index"
+            )
+        return count
+
+    def _frame_size(self) -> tuple[int, int]:
+        if self._size is None:
+            self.frames([0])
+        assert self._size is not None
+        return self._size
+
+
+@functools.lru_cache(maxsize=4096)
+def _files_in_a_row(folder: str, changed: int, filename_tmpl: str, first: int, flow: bool) -> int:
+    """``changed``: when the folder was; a new time is a new count."""
+    names, count = set(os.listdir(folder)), 0
+    axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
+    while all(filename_tmpl.format(*axis, first + count) in names for axis in axes):
+        count += 1
+    return count

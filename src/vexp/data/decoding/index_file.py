@@ -1,0 +1,78 @@
+"""The packet index of a video in a small file beside it, so that opening does not read the whole video.
+
+Measured on a 10 s MJPEG proxy of 340x256 (5 MB, page cache warm): opening takes 0.5 ms of CPU instead of 4.6, a fifth
+of a sample; from a disk it also saves reading 5 MB for the sake of 16 frames. Other files hardly gain, and have none.
+
+Layout: a line of JSON, then the presentation times of all frames and of the key frames, int64 little-endian.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vexp.data.decoding.packet_index import PacketIndex
+from vexp.data.decoding.video_info import VideoInfo
+
+VERSION = 2
+PROBE = 4096
+"""Bytes at each end of a video by which, with its size, its index knows it: copying keeps them, not a file's time."""
+
+_FLAGS = tuple(field.name for field in fields(PacketIndex) if field.name not in ("pts", "keys"))
+
+
+def index_path(video: Path) -> Path:
+    """Where the index of a video is looked for."""
+    return video.with_name(f"{video.name}.index")
+
+
+def save_index(video: Path, file: VideoInfo, path: Path) -> None:
+    """Write what is known of `video` to `path`; `file` must have an index."""
+    assert file.index is not None
+    index = file.index
+    header = {
+        "version": VERSION, "size": video.stat().st_size, "check": _checksum(video), "demuxer": file.demuxer,
+        "stream": file.stream, "video_streams": file.video_streams, "start": file.start, "fps": file.fps,
+        "time_base": [file.time_base.numerator, file.time_base.denominator], "frames": len(index.pts),
+        "keys": len(index.keys), "flags": {name: getattr(index, name) for name in _FLAGS},
+    }  # fmt: skip
+    times = np.concatenate([index.pts, index.keys]).astype("<i8")
+    path.write_bytes(json.dumps(header).encode() + b"\n" + times.tobytes())
+
+
+def saved_index(video: Path, status: os.stat_result) -> VideoInfo | None:
+    """What was saved of this very file; None where nothing was, or it was saved of another content."""
+    try:
+        content = index_path(video).read_bytes()
+    except OSError:
+        return None
+    line, _, times = content.partition(b"\n")
+    try:
+        header: dict[str, Any] = json.loads(line)
+        frames, keys = int(header["frames"]), int(header["keys"])
+        if header["version"] != VERSION or header["size"] != status.st_size or len(times) != 8 * (frames + keys):
+            return None
+        if header["check"] != _checksum(video):
+            return None
+        values = np.frombuffer(times, "<i8").astype(np.int64)
+        return VideoInfo(
+            demuxer=header["demuxer"], stream=header["stream"], video_streams=header["video_streams"],
+            time_base=Fraction(*header["time_base"]), start=header["start"], fps=header["fps"],
+            index=PacketIndex(pts=values[:frames], keys=values[frames:], **header["flags"]),
+        )  # fmt: skip
+    except (ValueError, TypeError, KeyError, OSError):
+        return None  # damaged: the video itself says it all
+
+
+def _checksum(video: Path) -> int:
+    with video.open("rb") as content:
+        start = content.read(PROBE)
+        content.seek(-min(PROBE, os.fstat(content.fileno()).st_size), os.SEEK_END)
+        return zlib.crc32(content.read(PROBE), zlib.crc32(start))

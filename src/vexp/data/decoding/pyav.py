@@ -1,0 +1,314 @@
+"""Frames of a video file by number: PyAV's reader, by which all others are judged.
+
+It is PyAV, that is FFmpeg's libraries. Importing this module imports it: do so where a video is opened.
+
+What frame n is. The n-th frame, counted from 0, that a plain decode of the whole, sound stream delivers. No other is
+ever given in its place: a frame that cannot be had is a `UserError`.
+
+Which stream. The first video stream that is not an attached picture (cover art), as OpenCV and `ffprobe -select_streams
+v:0` take it. FFmpeg's "best stream", which decord and torchcodec take, weighs bit rates and what was decoded while
+probing, so it may change with FFmpeg's version; the first one is a property of the file.
+
+Colour and rotation. As `vexp.data.decoding.color` says: the stream's own colour matrix, turned upright as players do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from vexp.core.errors import UserError
+from vexp.data.decoding.color import apply_display_matrix, display_matrix, to_rgb
+from vexp.data.decoding.container import (
+    HINT_REENCODE,
+    READ_ERRORS,
+    describe,
+    file_status,
+    open_stream,
+    reason_of,
+    unreadable,
+)
+from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
+from vexp.data.decoding.index_file import saved_index
+from vexp.data.decoding.packet_index import PacketIndex
+from vexp.data.decoding.video_info import RECENT, identify
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+
+class VideoReader:
+    """Reads frames of one file. Open it in the process that decodes, never before a fork; close it after the sample.
+
+    >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
+    ...     frames = reader.frames([0, 4, 8])  # uint8 (3, H, W, 3) RGB
+
+    Opening reads the packets of the whole file without decoding, unless this process has opened it before or a proxy's
+    index lies beside it. MP4, MOV,
+    Matroska and WebM with trustworthy times are then read by seeking; any other file is decoded from its first frame on
+    and counted, and the first time once more for `num_frames`.
+    Decoding is single-threaded: the data loader's workers are the parallelism.
+
+    Raises `UserError` for what is not a whole, readable video: missing, empty, truncated, another kind of file.
+    """
+
+    channels = 3
+
+    def __init__(self, path: str | Path, *, strict: bool = False) -> None:
+        """`strict`: the codec's own error detection is on. It notices more damage, and refuses what it notices."""
+        self.path = Path(path)
+        self.strict = strict
+        self.decoded = 0
+        """Frames that the decoder has delivered so far: divided by the frames used, the price of random access."""
+        self.given_up = ""
+        """Why the decoder gave up a packet; frames that have to be counted are then counted without those in it."""
+        self._reformatter = VideoReformatter()
+        self._fault = ""  # why the last run ended before its last frame
+        status = file_status(self.path)
+        self._container, self._stream = open_stream(self.path, strict)
+        self._identity = identify(self.path, status, strict=strict)
+        known = RECENT.get(self._identity) or saved_index(self.path, status)
+        try:
+            self.file = known or describe(self._container, self._stream)
+        except READ_ERRORS as error:
+            self.close()
+            raise unreadable(self.path, error) from error
+        self._index = self.file.index
+        RECENT.keep(self._identity, self.file)
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def num_frames(self) -> int:
+        """Exact number of frames, never the header's claim; decodes the whole file once where it has to be counted."""
+        if self.file.num_frames is None:
+            self._keep_count([_time(frame) for frame, _ in self._from_the_start()])
+        assert self.file.num_frames is not None
+        return self.file.num_frames
+
+    @property
+    def fps(self) -> float | None:
+        """Average frames a second as the container gives it; None where it does not."""
+        return self.file.fps
+
+    @property
+    def codec(self) -> str:
+        """Name of the decoder: "h264", "vp9", "mpeg4" ..."""
+        return self._stream.codec_context.name
+
+    @property
+    def times(self) -> NDArray[np.float64] | None:
+        """Seconds at which each frame is shown, from the first: float64 (num_frames,); None: the file does not say."""
+        return self.file.times if self.num_frames else None
+
+    @property
+    def height(self) -> int:
+        """Pixels, as delivered (after rotation). Asked before `frames`, it costs the decoding of the first frame."""
+        return self._frame_size()[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels, as delivered (after rotation). Asked before `frames`, it costs the decoding of the first frame."""
+        return self._frame_size()[1]
+
+    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """The frames of these numbers, in this order: uint8 (len(indices), H, W, 3) RGB 0..255.
+
+        `indices` may repeat and be in any order; each distinct frame is decoded and converted once.
+        Raises `UserError` for a number outside 0..num_frames-1 and for a frame that cannot be decoded right.
+        """
+        return frames_in_order(self, indices)
+
+    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
+        """The same for ascending, distinct `numbers`, one after the other as they are decoded: uint8 (H, W, 3) each."""
+        size = None
+        for number, frame in zip(numbers, self.codec_frames(numbers), strict=True):
+            picture = self._picture(number, frame)
+            size = size or picture.shape
+            if picture.shape != size:
+                raise self._undecodable(number, "its size differs from the frames before it")
+            yield picture
+
+    def codec_frames(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
+        """The same as the codec has them, neither converted nor turned."""
+        if self.file.num_frames is not None:  # otherwise counting tells
+            check_range(self.path, numbers, self.num_frames)
+        yield from self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
+
+    def sound_frames(self) -> Iterator[VideoFrame]:
+        """Every frame in order as the codec has it, neither converted nor turned; decodes the file once, in order.
+
+        Raises `UserError` at the first frame that is damaged, and at the end where frames are missing.
+        """
+        times: list[float] = []
+        for frame, fault in self._from_the_start():
+            if fault:
+                raise self._undecodable(len(times), fault)
+            yield frame
+            times.append(_time(frame))
+        if self._index is None:
+            self._keep_count(times)
+        elif len(times) != self.num_frames:
+            raise UserError(f"{self.path}: {len(times)} frames can be decoded of {self.num_frames}. {HINT_REENCODE}")
+
+    def sound_pictures(self) -> Iterator[Frame]:
+        """Every frame in order, uint8 (H, W, 3) RGB: what `frames` gives for it. Raises as `sound_frames`."""
+        for number, frame in enumerate(self.sound_frames()):
+            yield self._picture(number, frame)
+
+    def _picture(self, number: int, frame: VideoFrame) -> Frame:
+        if self.file.size is None:
+            self._measure(frame)
+        try:
+            return apply_display_matrix(to_rgb(frame, self._reformatter), self.file.display_matrix)
+        except av.FFmpegError as error:
+            raise self._undecodable(number, reason_of(error)) from error
+
+    def _by_seeking(self, index: PacketIndex, numbers: Sequence[int]) -> Iterator[VideoFrame]:
+        """Every frame of `numbers` (ascending), each recognised by its presentation time."""
+        done = 0
+        for end in index.run_ends(numbers):
+            while done < end:
+                key, before = index.key_number(numbers[done]), done
+                # Its own key frame first; one GOP earlier, or the start, for one from which it was not delivered.
+                for start in dict.fromkeys((key, max(key - 1, 0), 0)):
+                    for frame in self._run(index, start, numbers[done:end]):
+                        yield frame
+                        done += 1
+                    if done > before:
+                        break
+                else:
+                    raise self._undecodable(numbers[done], self._fault)
+
+    def _run(self, index: PacketIndex, start: int, numbers: Sequence[int]) -> Iterator[VideoFrame]:
+        """Frames of `numbers` in order, decoded straight on from key frame `start`, up to the first that is not had."""
+        key, times, done = int(index.keys[start]), index.pts[list(numbers)].tolist(), 0
+        self._fault = "the decoder does not deliver it"
+        try:
+            self._container.seek(key, stream=self._stream)
+        except av.FFmpegError:
+            return
+        clean = start == 0  # from the first key frame on is how a plain decode goes
+        for frame, fault in self._decode(only=frozenset(times)):
+            if frame.pts is None or frame.pts < key:
+                continue  # leading pictures: they may be predicted from the GOP that was skipped
+            if not clean and (frame.pts != key or not frame.key_frame):
+                return  # the seek went too far, or it is intra refresh: frames that look right need not be
+            clean = True
+            if frame.pts >= times[done]:
+                if frame.pts > times[done] or fault:
+                    self._fault = fault or self._fault
+                    return
+                yield frame
+                done += 1
+                if done == len(times):
+                    return
+
+    def _by_counting(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
+        """Every frame of `numbers` (ascending), each recognised by its place since the first frame of the file."""
+        done = 0
+        times: list[float] = []
+        for frame, fault in self._from_the_start():
+            if len(times) == numbers[done]:
+                if fault:
+                    raise self._undecodable(numbers[done], fault)
+                yield frame
+                done += 1
+                if done == len(numbers):
+                    return
+            times.append(_time(frame))
+        self._keep_count(times)
+        check_range(self.path, numbers, self.num_frames)
+
+    def _keep_count(self, times: list[float]) -> None:
+        self.file.counted = np.array(times)
+        RECENT.keep(self._identity, self.file)
+
+    def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
+        """What `_decode` gives for the whole stream of the file opened anew, at least one frame: no seek is trusted."""
+        self.close()
+        self._container, self._stream = open_stream(self.path, self.strict)
+        frame = None
+        for frame, fault in self._decode():
+            yield frame, fault
+        if frame is None:
+            raise unreadable(self.path, ValueError("the decoder delivers not one frame"))
+
+    def _decode(self, only: Collection[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
+        """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
+
+        `only`: presentation times of the wanted frames; others that no frame is predicted from are not decoded, and
+        none that is stored after the last of them.
+        """
+        decoder, fault = self._stream.codec_context, ""
+        missing = len(only) if only is not None else math.inf
+        for packet in self._packets():
+            wanted = only is None or packet.pts in only
+            decoder.skip_frame = "DEFAULT" if wanted else "NONREF"
+            try:
+                frames = packet.decode()
+                missing -= wanted
+                if not missing:
+                    frames += decoder.decode(None)  # what it holds back: the seek after it starts the decoder anew
+            except av.FFmpegError as error:
+                fault = f"the stream is damaged at or before it: {reason_of(error)}"
+                self.given_up = reason_of(error)
+                continue
+            for frame in frames:
+                self.decoded += 1
+                if frame.is_corrupt:
+                    fault = "the decoder marks it, or one it is predicted from, as damaged"
+                elif frame.key_frame:
+                    fault = ""  # damage ends where prediction starts afresh
+                yield frame, fault
+            if not missing:
+                return
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        try:
+            yield from self._container.demux(self._stream)
+        except av.FFmpegError as error:
+            raise unreadable(self.path, error) from error
+
+    def _frame_size(self) -> tuple[int, int]:
+        if self.file.size is None:
+            index = self._index
+            self._measure(next(self._from_the_start())[0] if index is None else next(self._by_seeking(index, [0])))
+        assert self.file.size is not None
+        return self.file.size
+
+    def _measure(self, frame: VideoFrame) -> None:
+        """Once a file: PyAV 18 keeps some bytes for ever whenever it is asked for the side data of a frame."""
+        self.file.display_matrix = display_matrix(frame)
+        height, width = apply_display_matrix(
+            np.empty((frame.height, frame.width), np.uint8), self.file.display_matrix
+        ).shape
+        self.file.size = height, width
+
+    def _undecodable(self, number: int, reason: str) -> UserError:
+        decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
+        return UserError(f"{self.path}: frame {number} cannot be decoded ({decoder}): {reason}. {HINT_REENCODE}")
+
+
+def _time(frame: VideoFrame) -> float:
+    """Seconds, NaN where the frame has no time."""
+    return frame.time if frame.time is not None else math.nan

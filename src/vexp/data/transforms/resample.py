@@ -1,0 +1,205 @@
+"""From planned views to pixels: one resample a view, or one for all the views that are cut from it.
+
+Legend as in ``vexp.data.transforms.view``: V views, T frames, sizes are (width, height), arrays (T, H, W, C) uint8. Frames of two
+channels are optical flow, x and y: mirroring a clip also reverses the x of its motion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vexp.data.decoding.frame_stream import Frame, FrameStream
+from vexp.data.transforms.view import Box, Frames, Size, View, shared_size
+
+FrameWriter = Callable[[Frame, int], None]
+"""Draws what it is to show of frame (H, W, C) number n."""
+
+#: Boxes of resized views are products and quotients of floats: this close to a whole pixel, they are one.
+_PIXEL_TOLERANCE = 1e-6
+#: Channels of optical flow, x and y, grey level 128 = no motion.
+FLOW_CHANNELS = 2
+
+
+def render(frames: Frames | FrameStream, view: View) -> Frames:
+    """One resample of uint8 (T, H, W, C), C = 1 to 4: a new contiguous uint8 array (T, h, w, C).
+
+    Crops and flips around at most one resize give bit for bit what slicing, ``cv2.resize`` and ``cv2.flip`` give one
+    after the other (save a flip before a nearest resize: mirroring comes last here). Where a second resize follows a
+    crop, the fractional box is sampled once: bilinear about pixel centres, the frame's border repeated.
+
+    Raises:
+        ValueError: frames are not uint8 (T, H, W, C), or the view's box does not lie inside them.
+    """
+    rendered: Frames = render_views(frames, [view])[0]
+    return rendered
+
+
+def render_views(frames: Frames | FrameStream, views: Sequence[View]) -> Frames:
+    """``render`` of several views of equal size: (V, T, h, w, C). Crops of one resized view share its resample.
+
+    Frame by frame, so that each is read from memory once, whatever is made of it.
+    """
+    num_frames, height, width, channels = _checked_shape(frames)
+    out_width, out_height = shared_size(views)
+    out = np.empty((len(views), num_frames, out_height, out_width, channels), dtype=np.uint8)
+    shared: dict[tuple[Box, Size, str], list[tuple[View, Frames]]] = {}
+    artists: list[FrameWriter] = []
+    for view, target in zip(views, out, strict=True):
+        _check_inside(view.box, width, height)
+        resized = view.cut_from or view
+        if all(_is_whole(edge) for edge in resized.box):
+            shared.setdefault((resized.box, resized.size, view.interpolation), []).append((view, target))
+        else:
+            artists.append(_sampler(view, target))
+    artists += [_resizer(*resample, cuts) for resample, cuts in shared.items()]
+    for number, frame in zip(range(num_frames), frames, strict=True):
+        for draw in artists:
+            draw(frame, number)
+    return out
+
+
+def _checked_shape(frames: Frames | FrameStream) -> tuple[int, ...]:
+    if len(frames.shape) != 4 or (isinstance(frames, np.ndarray) and frames.dtype != np.uint8):
+        raise ValueError(f"frames must be uint8 (T, H, W, C), got {getattr(frames, 'dtype', '')} {frames.shape}")
+    return frames.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A view as a part of a rendered picture: its upper left pixel there, and whether it is mirrored after the cut."""
+
+    picture: int
+    x: int
+    y: int
+    mirrored: bool = False
+
+
+def render_windows(frames: Frames | FrameStream, views: Sequence[View]) -> tuple[Frames, list[Window]]:
+    """The pixels of several views of equal size, each pixel once: pictures (K, T, h', w', C) and a window a view.
+
+    Views that are cut from one resample share a picture, the smallest that holds them all, where that is the smaller
+    thing to keep: 3 crops of 256x256 out of 340x256 are 44 % of their pixels. Otherwise every view is its own picture.
+    """
+    cut = _shared_picture(views, (frames.shape[2], frames.shape[1]))
+    if cut is None:
+        return render_views(frames, views), [Window(index, 0, 0) for index in range(len(views))]
+    picture, windows = cut
+    return render_views(frames, [picture]), windows
+
+
+def _shared_picture(views: Sequence[View], frame: Size) -> tuple[View, list[Window]] | None:
+    """The view that holds all of ``views``, and where in it each lies; None where there is none or it saves nothing."""
+    width, height = shared_size(views)
+    roots = {_root(view, frame) for view in views}
+    if len(views) == 1 or len(roots) != 1:
+        return None
+    root = roots.pop()
+    if not all(_is_whole(edge) for edge in root.box):
+        return None
+    corners = [_offset(view, root.box, root.size) for view in views]
+    left, top = min(x for x, _ in corners), min(y for _, y in corners)
+    right, bottom = max(x for x, _ in corners) + width, max(y for _, y in corners) + height
+    if (right - left) * (bottom - top) >= len(views) * width * height:
+        return None
+    windows = [Window(0, x - left, y - top, view.mirrored) for (x, y), view in zip(corners, views, strict=True)]
+    return root.cropped(left, top, right - left, bottom - top), windows
+
+
+def _root(view: View, frame: Size) -> View:
+    """The resample that a view is cut from, unmirrored; the frame itself where there is no resample."""
+    if view.cut_from is not None:
+        return replace(view.cut_from, mirrored=False)
+    x, y, width, height = view.box
+    cut = (width, height) == view.size and _is_whole(x) and _is_whole(y)  # else between pixels: a resample, too
+    return View.whole(*frame) if cut else replace(view, mirrored=False)
+
+
+def _resizer(box: Box, size: Size, interpolation: str, cuts: Sequence[tuple[View, Frames]]) -> FrameWriter:
+    """Resizes a box on whole pixels once a frame and writes every view cut from it into its target (T, h, w, C)."""
+    import cv2
+
+    left, top, width, height = (round(edge) for edge in box)
+    windows = [(*_offset(view, box, size), view.mirrored, target) for view, target in cuts]
+    flag = _cv2_flag(interpolation)
+    # One view that shows all of it: resized straight into place.
+    in_place = cuts[0][1] if len(cuts) == 1 and cuts[0][0].size == size and not cuts[0][0].mirrored else None
+    resized = np.empty((size[1], size[0], cuts[0][1].shape[3]), dtype=np.uint8)
+
+    def draw(frame: Frame, number: int) -> None:
+        part = frame[top : top + height, left : left + width]
+        if in_place is not None and size != (width, height):
+            cv2.resize(part, size, dst=in_place[number], interpolation=flag)
+            return
+        if size != (width, height):
+            cv2.resize(part, size, dst=resized, interpolation=flag)
+            part = resized
+        for x, y, mirrored, target in windows:
+            _write(part[y : y + target.shape[1], x : x + target.shape[2]], mirrored, target[number])
+
+    return draw
+
+
+def _sampler(view: View, target: Frames) -> FrameWriter:
+    """Samples a fractional box about pixel centres into ``target`` (T, h, w, C)."""
+    import cv2
+
+    x, y, width, height = view.box
+    # Only the pixels that are looked at, and one more on each side; the frame's own border is repeated beyond that.
+    left, top = max(0, math.floor(x) - 1), max(0, math.floor(y) - 1)
+    right, bottom = math.ceil(x + width) + 1, math.ceil(y + height) + 1
+    step_x, step_y = width / view.size[0], height / view.size[1]
+    # Output pixel centre i + 0.5 looks at x + step * (i + 0.5); OpenCV counts from the first pixel's centre.
+    to_source = np.array([[step_x, 0, x - left + step_x / 2 - 0.5], [0, step_y, y - top + step_y / 2 - 0.5]])
+    flags = _cv2_flag(view.interpolation) | cv2.WARP_INVERSE_MAP
+    # Measured with OpenCV 5: a 4-channel warp is 2.3 times as fast as a 3-channel one, the conversions included.
+    padded = target.shape[3] == 3
+
+    def draw(frame: Frame, number: int) -> None:
+        part = frame[top:bottom, left:right]
+        warped: Any = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA) if padded else part
+        warped = cv2.warpAffine(warped, to_source, view.size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB) if padded else warped.reshape(target.shape[1:])
+        _write(warped, view.mirrored, target[number])
+
+    return draw
+
+
+def _write(part: Frames, mirrored: bool, target: Frames) -> None:
+    import cv2
+
+    if mirrored:
+        cv2.flip(part, 1, dst=target)
+        if target.shape[-1] == FLOW_CHANNELS:
+            target[..., 0] = 255 - target[..., 0]
+    else:
+        target[:] = part
+
+
+def _offset(view: View, box: Box, size: Size) -> tuple[int, int]:
+    """Where, in a resize of ``box`` to ``size``, the unmirrored view begins: (x, y) in output pixels."""
+    return round((view.box[0] - box[0]) * size[0] / box[2]), round((view.box[1] - box[1]) * size[1] / box[3])
+
+
+def _check_inside(box: Box, frame_width: int, frame_height: int) -> None:
+    x, y, width, height = box
+    right, bottom = frame_width + _PIXEL_TOLERANCE, frame_height + _PIXEL_TOLERANCE
+    if min(x, y) < -_PIXEL_TOLERANCE or x + width > right or y + height > bottom:
+        raise ValueError(
+            f"a view of the box x={x:g} y={y:g} {width:g}x{height:g} (w x h) does not lie inside frames of "
+            f"{frame_width}x{frame_height}: plan it for frames of this size"
+        )
+
+
+def _is_whole(value: float) -> bool:
+    return abs(value - round(value)) < _PIXEL_TOLERANCE
+
+
+def _cv2_flag(interpolation: str) -> int:
+    import cv2
+
+    return int(cv2.INTER_NEAREST if interpolation == "nearest" else cv2.INTER_LINEAR)

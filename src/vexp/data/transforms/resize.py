@@ -1,0 +1,141 @@
+"""Spatial transforms of a clip: resizes, crops and flips that are planned first and rendered with one resample.
+
+    views = [View.whole(width, height)]
+    for step in steps:
+        views = step.plan(views, rng)
+    clip = render(frames, views[0])
+
+``step.apply(frames, rng)`` does one step at once. The public names are gathered here; views live in
+``vexp.data.transforms.view``, the resample in ``vexp.data.transforms.resample``, the crops in ``vexp.data.transforms.crops``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vexp.core.fields import ValidatedConfig, format_value, option
+from vexp.data.transforms.base import SpatialTransform
+from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
+from vexp.data.transforms.resample import render, render_views
+from vexp.data.transforms.view import INTERPOLATIONS, Size, View, shared_size
+
+__all__ = [
+    "CenterCrop",
+    "Flip",
+    "MultiScaleCrop",
+    "RandomCrop",
+    "RandomRescale",
+    "RandomResizedCrop",
+    "Resize",
+    "SpatialTransform",
+    "TenCrop",
+    "ThreeCrop",
+    "View",
+    "render",
+    "render_views",
+]
+
+
+def _scale_rule(value: Any) -> str | None:
+    if isinstance(value, float):
+        return None if math.isfinite(value) and value > 0 else "must be a positive factor"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (
+            f"is ambiguous: write [-1,{value}] for a short side of {value} pixels, [{value},{value}] for a size, "
+            f"{value}.0 for a factor"
+        )
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(side) is int for side in value):
+        if all(side >= 1 or side == -1 for side in value) and max(value) >= 1:
+            return None
+        return "needs sides of at least 1 pixel; one of them may be -1 (the other is then the short side)"
+    return "must be [width,height] in whole pixels, [-1,short_side], or a factor such as 0.5"
+
+
+def _rescaled(frame: Size, factor: float) -> Size:
+    """Both sides times a factor, halves rounded up (as mmcv does), never below 1 pixel."""
+    return max(1, int(frame[0] * factor + 0.5)), max(1, int(frame[1] * factor + 0.5))
+
+
+@dataclass(kw_only=True, slots=True)
+class Resize(SpatialTransform):
+    """Resize to a fixed scale (mmaction2 0.24.1), bilinear without antialias.
+
+    ``scale``: [-1, s] or [s, -1]: the short side becomes s. [a, b]: the largest size that keeps the aspect ratio within
+    long side max(a, b) and short side min(a, b); with keep_ratio=false exactly a wide and b high. A float: a factor.
+    Kept ratios round both sides as ``int(side * factor + 0.5)``.
+    """
+
+    scale: Any = option(
+        doc="new size: [width,height], [-1,short_side] or a factor such as 0.5",
+        unit="pixels",
+        accepts="list of 2 int, or float",
+        check=_scale_rule,
+    )
+    keep_ratio: bool = option(True, "keep width / height, so that scale is a limit; false: exactly scale")
+    interpolation: str = option("bilinear", "how pixels are interpolated", choices=INTERPOLATIONS)
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        if not self.keep_ratio and (isinstance(self.scale, float) or min(self.scale) < 1):
+            raise ValueError(
+                f"scale={format_value(self.scale)}: keep_ratio=false needs the full size as [width,height]; "
+                "or leave keep_ratio=true"
+            )
+
+    def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
+        width, height = self._size(shared_size(views))
+        return [view.resized(width, height, self.interpolation) for view in views]
+
+    def _size(self, frame: Size) -> Size:
+        if not self.keep_ratio:
+            return self.scale[0], self.scale[1]
+        if isinstance(self.scale, float):
+            return _rescaled(frame, self.scale)
+        long_side, short_side = max(self.scale), min(self.scale)
+        if short_side == -1:
+            return _rescaled(frame, long_side / min(frame))
+        return _rescaled(frame, min(long_side / max(frame), short_side / min(frame)))
+
+
+@dataclass(kw_only=True, slots=True)
+class RandomRescale(SpatialTransform):
+    """Resize the short side to a uniform random length, keeping the aspect ratio (VGG's scale jitter, arXiv:1409.1556).
+
+    Also known as RandomShortSideScale (PyTorchVideo). Both ends of the range can be drawn.
+    """
+
+    scale_range: list[int] = option(
+        doc="[shortest,longest] short side, both included",
+        unit="pixels",
+        ge=1,
+        length=2,
+        check=lambda value: None if value[0] <= value[1] else "must be [shortest,longest]",
+    )
+    interpolation: str = option("bilinear", "how pixels are interpolated", choices=INTERPOLATIONS)
+
+    def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
+        frame = shared_size(views)
+        short_side = int(rng.integers(self.scale_range[0], self.scale_range[1], endpoint=True))
+        width, height = _rescaled(frame, short_side / min(frame))
+        return [view.resized(width, height, self.interpolation) for view in views]
+
+
+@dataclass(kw_only=True, slots=True)
+class Flip(SpatialTransform):
+    """Mirror a whole clip left-right with probability ``flip_ratio``; ``View.mirrored`` says whether it happened.
+
+    Swapping the labels of actions that have a direction is the data set's matter (``flip_label_map``).
+    """
+
+    mirrors: ClassVar[str] = "clip"
+
+    flip_ratio: float = option(0.5, "probability of mirroring a clip", ge=0, le=1)
+    direction: str = option("horizontal", "the axis that is reversed", choices=("horizontal",))
+
+    def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
+        return [view.flipped() for view in views] if rng.random() < self.flip_ratio else list(views)

@@ -1,0 +1,94 @@
+"""ResNets whose 3D convolutions are taken apart: R(2+1)D (space, then time) and CSN (channels, then space and time)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from vexp.model.architectures.blocks import Head, Triple, classifier, conv2plus1d, conv3d, conv_norm_act
+from vexp.model.architectures.resnet3d import STAGES, Residual, ResNet3d, bottleneck
+
+#: Batch norm's epsilon of both families' released weights (R(2+1)D's norms within a convolution keep the usual 1e-5).
+EPS = 1e-3
+
+
+def r2plus1d(
+    num_classes: int, *, depth: int, zero_init_residual: bool, dropout: float, init_std: float
+) -> nn.Sequential:
+    """R(2+1)D (Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018).
+
+    Basic blocks, every convolution taken apart (``conv2plus1d``); with the max pooling behind the stem that the paper
+    leaves out and mmaction2 has, for inputs twice as large.
+
+    ======== ======================
+    input    (N, 3, 8, 224, 224)
+    conv1    (N, 64, 8, 112, 112)
+    pool1    (N, 64, 8, 56, 56)
+    layer1   (N, 64, 8, 56, 56)
+    layer2   (N, 128, 4, 28, 28)
+    layer3   (N, 256, 2, 14, 14)
+    layer4   (N, 512, 1, 7, 7)
+    ======== ======================
+    """
+    norm = partial(conv_norm_act, eps=EPS)
+
+    def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
+        out = 64 * 2**stage
+        downsample = None
+        if stride != (1, 1, 1) or in_channels != out:
+            downsample = norm(conv2plus1d(in_channels, out, (1, 1, 1), stride), out, act=False)
+        return Residual(
+            norm(conv2plus1d(in_channels, out, (3, 3, 3), stride), out),
+            norm(conv2plus1d(out, out, (3, 3, 3)), out, act=False),
+            out_channels=out,
+            downsample=downsample,
+        )
+
+    trunk = ResNet3d(
+        norm(conv2plus1d(3, 64, (3, 7, 7), (1, 2, 2)), 64),
+        make_block,
+        STAGES[depth],
+        temporal_strides=(1, 2, 2, 2),
+        zero_init_residual=zero_init_residual,
+    )
+    return classifier(trunk, Head(trunk.stage_channels[-1], num_classes, dropout=dropout, init_std=init_std))
+
+
+def csn(
+    num_classes: int, *, depth: int, interaction: str, zero_init_residual: bool, dropout: float, init_std: float
+) -> nn.Sequential:
+    """CSN (Tran et al., "Video Classification with Channel-Separated Convolutional Networks", ICCV 2019, table 1).
+
+    The bottleneck's 3 x 3 x 3 convolution is depthwise. ``interaction``: ``reduced`` (ir-CSN) leaves it at that,
+    ``preserved`` (ip-CSN) puts a 1 x 1 x 1 convolution with batch norm and no ReLU in front of it.
+
+    ======== ========================
+    input    (N, 3, 32, 224, 224)
+    conv1    (N, 64, 32, 112, 112)
+    pool1    (N, 64, 32, 56, 56)
+    layer1   (N, 256, 32, 56, 56)
+    layer2   (N, 512, 16, 28, 28)
+    layer3   (N, 1024, 8, 14, 14)
+    layer4   (N, 2048, 4, 7, 7)
+    ======== ========================
+    """
+    norm: Callable[..., nn.Sequential] = partial(conv_norm_act, eps=EPS)
+
+    def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
+        mid = 64 * 2**stage
+        depthwise = norm(conv3d(mid, mid, (3, 3, 3), stride, groups=mid), mid)
+        conv2 = nn.Sequential(depthwise)
+        if interaction == "preserved":
+            conv2.insert(0, norm(conv3d(mid, mid, (1, 1, 1)), mid, act=False))
+        return bottleneck(in_channels, mid, 4 * mid, stride, conv2, eps=EPS)
+
+    trunk = ResNet3d(
+        norm(conv3d(3, 64, (3, 7, 7), (1, 2, 2)), 64),
+        make_block,
+        STAGES[depth],
+        temporal_strides=(1, 2, 2, 2),
+        zero_init_residual=zero_init_residual,
+    )
+    return classifier(trunk, Head(trunk.stage_channels[-1], num_classes, dropout=dropout, init_std=init_std))

@@ -1,0 +1,184 @@
+"""2D bottleneck ResNets with time added: SlowOnly, SlowFast, I3D with and without non-local blocks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vexp.core.errors import UserError
+from vexp.model.architectures.blocks import Head, classifier, pooled
+from vexp.model.architectures.resnet3d import ResNet3d, inflated_resnet
+
+#: Inflated blocks of the four stages: only the last two (Feichtenhofer et al. 2019, table 1, Slow pathway).
+SLOW = ((0,), (0,), (1,), (1,))
+FAST = ((1,), (1,), (1,), (1,))
+#: Every second block from the second stage on, as in the released I3D ResNets (Wang et al. 2018, section 4.1).
+EVERY_SECOND = ((1,), (1, 0), (1, 0), (0, 1))
+#: Behind every second block of the two middle stages: five in a ResNet-50 (Wang et al. 2018, section 4.2).
+FIVE_NON_LOCAL = ((), (0, 1), (0, 1), ())
+
+
+def slow_only(
+    num_classes: int, *, depth: int, zero_init_residual: bool, dropout: float, init_std: float
+) -> nn.Sequential:
+    """The Slow pathway alone (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, table 1).
+
+    Time is never shortened: 8 frames stay 8.
+
+    ======== =======================
+    input    (N, 3, 8, 224, 224)
+    conv1    (N, 64, 8, 112, 112)
+    pool1    (N, 64, 8, 56, 56)
+    layer1   (N, 256, 8, 56, 56)
+    layer2   (N, 512, 8, 28, 28)
+    layer3   (N, 1024, 8, 14, 14)
+    layer4   (N, 2048, 8, 7, 7)
+    ======== =======================
+    """
+    trunk = inflated_resnet(depth, SLOW, stem_length=1, zero_init_residual=zero_init_residual)
+    return classifier(trunk, Head(trunk.stage_channels[-1], num_classes, dropout=dropout, init_std=init_std))
+
+
+def i3d(
+    num_classes: int, *, depth: int, non_local: str | None, zero_init_residual: bool, dropout: float, init_std: float
+) -> nn.Sequential:
+    """Inflated 3D ResNet (Carreira & Zisserman, CVPR 2017; as a ResNet: Wang et al., "Non-local Neural Networks").
+
+    Three halvings of time, in the stem, behind it and behind the first stage: 32 frames become 4.
+
+    ======== =======================
+    input    (N, 3, 32, 224, 224)
+    conv1    (N, 64, 16, 112, 112)
+    pool1    (N, 64, 8, 56, 56)
+    layer1   (N, 256, 8, 56, 56)
+    pool2    (N, 256, 4, 56, 56)
+    layer2   (N, 512, 4, 28, 28)
+    layer3   (N, 1024, 4, 14, 14)
+    layer4   (N, 2048, 4, 7, 7)
+    ======== =======================
+    """
+    trunk = inflated_resnet(
+        depth,
+        EVERY_SECOND,
+        stem_length=5,
+        stem_stride=2,
+        pool_stride=2,
+        pool2=True,
+        non_local=non_local,
+        non_local_places=((), (), (), ()) if non_local is None else FIVE_NON_LOCAL,
+        zero_init_residual=zero_init_residual,
+    )
+    return classifier(trunk, Head(trunk.stage_channels[-1], num_classes, dropout=dropout, init_std=init_std))
+
+
+class SlowFastBackbone(nn.Module):
+    """Two paths over the same clip; the fast one's features join the slow one's in front of every stage.
+
+    Args:
+        depth: of both paths.
+        alpha: the fast path sees ``alpha`` times as many frames.
+        beta_inverse: the fast path has 1/``beta_inverse`` of the channels.
+        slow_stride: the slow path sees every ``slow_stride``-th frame (tau counted in frames of the clip).
+        fusion_kernel: length in time of the lateral convolutions, whose stride is ``alpha``.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        alpha: int,
+        beta_inverse: int,
+        slow_stride: int,
+        fusion_kernel: int,
+        zero_init_residual: bool,
+    ) -> None:
+        super().__init__()
+        self.slow_stride, self.fast_stride = slow_stride, slow_stride // alpha
+        width = 64 // beta_inverse
+        lateral = [width, 4 * width, 8 * width, 16 * width]  # channels of the fast path in front of each stage
+        self.slow_path = inflated_resnet(
+            depth,
+            SLOW,
+            stem_length=1,
+            fused=[2 * channels for channels in lateral],
+            zero_init_residual=zero_init_residual,
+        )
+        self.fast_path: ResNet3d = inflated_resnet(
+            depth, FAST, stem_length=5, base_channels=width, zero_init_residual=zero_init_residual
+        )
+        self.laterals = nn.ModuleList(
+            nn.Conv3d(
+                channels,
+                2 * channels,
+                (fusion_kernel, 1, 1),
+                (alpha, 1, 1),
+                (fusion_kernel // 2, 0, 0),
+                bias=False,
+            )
+            for channels in lateral
+        )
+        for conv in self.laterals:
+            assert isinstance(conv, nn.Conv3d)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        self.channels = self.slow_path.stage_channels[-1] + self.fast_path.stage_channels[-1]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        frames = clips.shape[2]
+        if frames % self.slow_stride:
+            raise UserError(
+                f"a clip of {frames} frames: SlowFast needs a multiple of {self.slow_stride} (slow_stride), so that "
+                "both paths end together; set the sampler's clip_len, or model.slow_stride"
+            )
+        slow, fast = clips[:, :, :: self.slow_stride], clips[:, :, :: self.fast_stride]
+        slow = self.slow_path.pool1(self.slow_path.conv1(slow))
+        fast = self.fast_path.pool1(self.fast_path.conv1(fast))
+        for number, lateral in enumerate(self.laterals, start=1):
+            slow = self.slow_path.stage(number, torch.cat((slow, lateral(fast)), dim=1))
+            fast = self.fast_path.stage(number, fast)
+        return torch.cat((pooled(fast), pooled(slow)), dim=1)  # the order of mmaction2's classifier
+
+
+def slow_fast(
+    num_classes: int,
+    *,
+    depth: int,
+    alpha: int,
+    beta_inverse: int,
+    slow_stride: int,
+    fusion_kernel: int,
+    zero_init_residual: bool,
+    dropout: float,
+    init_std: float,
+) -> nn.Sequential:
+    """A path of few frames and many channels beside one of many frames and few channels.
+
+    Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, table 1. A clip of 32 frames with
+    alpha 8, beta 1/8 and slow_stride 8 (``4 x 16`` there, at a frame interval of 2 in the data):
+
+    ================= ======================
+    input             (N, 3, 32, 224, 224)
+    slow_path.conv1   (N, 64, 4, 112, 112)
+    slow_path.pool1   (N, 64, 4, 56, 56)
+    slow_path.layer1  (N, 256, 4, 56, 56)
+    slow_path.layer2  (N, 512, 4, 28, 28)
+    slow_path.layer3  (N, 1024, 4, 14, 14)
+    slow_path.layer4  (N, 2048, 4, 7, 7)
+    fast_path.conv1   (N, 8, 32, 112, 112)
+    fast_path.pool1   (N, 8, 32, 56, 56)
+    fast_path.layer1  (N, 32, 32, 56, 56)
+    fast_path.layer2  (N, 64, 32, 28, 28)
+    fast_path.layer3  (N, 128, 32, 14, 14)
+    fast_path.layer4  (N, 256, 32, 7, 7)
+    laterals.0        (N, 16, 4, 56, 56)
+    laterals.3        (N, 256, 4, 14, 14)
+    ================= ======================
+    """
+    backbone = SlowFastBackbone(
+        depth,
+        alpha=alpha,
+        beta_inverse=beta_inverse,
+        slow_stride=slow_stride,
+        fusion_kernel=fusion_kernel,
+        zero_init_residual=zero_init_residual,
+    )
+    return classifier(backbone, Head(backbone.channels, num_classes, dropout=dropout, init_std=init_std))

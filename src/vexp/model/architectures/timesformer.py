@@ -1,0 +1,176 @@
+"""TimeSformer: a vision transformer whose blocks look along time, then across the frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vexp.core.errors import UserError
+from vexp.model.architectures.blocks import Head, classifier
+
+EPS = 1e-6  # of the layer norms, as ViT's
+
+
+class TimeSformerBackbone(nn.Module):
+    """float (N, 3, T, H, W) to the class token (N, C); see ``timesformer``."""
+
+    def __init__(
+        self, *, num_frames: int, img_size: int, patch_size: int, width: int, depth: int, heads: int, drop_path: float
+    ) -> None:
+        super().__init__()
+        patches = (img_size // patch_size) ** 2
+        self.num_frames, self.img_size = num_frames, img_size
+        self.patch_embed = nn.Conv2d(3, width, patch_size, patch_size)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, patches + 1, width))
+        self.time_embed = nn.Parameter(torch.zeros(1, num_frames, width))
+        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
+        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in rates)
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        for weights in (self.cls_token, self.pos_embed):
+            nn.init.trunc_normal_(weights, std=0.02)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        n, _, frames, height, width = clips.shape
+        if (frames, height, width) != (self.num_frames, self.img_size, self.img_size):
+            raise UserError(
+                f"clips of {frames} frames of {width}x{height}: this TimeSformer's position embeddings are for "
+                f"{self.num_frames} frames of {self.img_size}x{self.img_size}; set model.num_frames and "
+                "model.img_size, or the sampler's clip_len and the crop's size"
+            )
+        x = self.patch_embed(clips.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)  # (N*T, P, C)
+        x = (x + self.pos_embed[:, 1:]).unflatten(0, (n, frames)).transpose(1, 2)  # (N, P, T, C)
+        x = x + self.time_embed
+        token = (self.cls_token + self.pos_embed[:, :1]).expand(n, -1, -1)  # (N, 1, C)
+        for block in self.blocks:
+            token, x = block(token, x)
+        features: Tensor = self.norm(token)[:, 0]
+        return features
+
+
+class Block(nn.Module):
+    """Attention along time, attention across the frame, MLP, each beside a shortcut.
+
+    The class token takes no part in the attention along time; across the frame every frame has its own copy, and the
+    copies are averaged (section 3.3 of the paper).
+
+    Args:
+        drop_path: probability with which a clip skips a branch in training (Huang et al., ECCV 2016).
+    """
+
+    def __init__(self, width: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.temporal = TemporalAttention(width, heads)
+        self.spatial = Attention(width, heads)
+        self.mlp = Mlp(width, 4 * width)
+        self.drop_path = drop_path
+
+    def forward(self, token: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``token`` (N, 1, C) and ``x`` (N, P patches, T frames, C) to the same shapes."""
+        frames = x.shape[2]
+        x = x + self._keep(self.temporal(x.flatten(0, 1)).reshape(x.shape))
+
+        copies = token.unsqueeze(1).expand(-1, frames, -1, -1)  # (N, T, 1, C)
+        within = torch.cat((copies, x.transpose(1, 2)), dim=2)  # (N, T, 1 + P, C)
+        y = self._keep(self.spatial(within.flatten(0, 1)).reshape(within.shape))
+        token = token + y[:, :, :1].mean(dim=1)
+        x = x + y[:, :, 1:].transpose(1, 2)
+
+        tokens = torch.cat((token, x.flatten(1, 2)), dim=1)  # (N, 1 + P * T, C)
+        tokens = tokens + self._keep(self.mlp(tokens))
+        return tokens[:, :1], tokens[:, 1:].reshape(x.shape)
+
+    def _keep(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        kept = torch.rand(branch.shape[0], *[1] * (branch.ndim - 1), device=branch.device) >= self.drop_path
+        return branch * kept / (1 - self.drop_path)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention behind a layer norm: (M, L, C) to the same shape."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.qkv, self.proj = _linear(width, 3 * width), _linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        queries, keys, values = (  # each (M, heads, L, C/heads)
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=2)
+        )
+        y = F.scaled_dot_product_attention(queries, keys, values)
+        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
+        return out
+
+
+class TemporalAttention(Attention):
+    """Attention along time, then a linear layer that starts at 0: an image net's weights start as an image net."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.fc = nn.Linear(width, width)
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc(super().forward(x))
+        return y
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between, behind a layer norm: (M, L, C) to the same shape."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.fc1, self.fc2 = _linear(width, hidden), _linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
+        return y
+
+
+def _linear(in_features: int, out_features: int) -> nn.Linear:
+    layer = nn.Linear(in_features, out_features)
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def timesformer(
+    num_classes: int,
+    *,
+    num_frames: int,
+    img_size: int,
+    patch_size: int,
+    width: int,
+    depth: int,
+    heads: int,
+    drop_path: float,
+    dropout: float,
+    init_std: float,
+) -> nn.Sequential:
+    """TimeSformer with divided space-time attention ("T+S").
+
+    Bertasius et al., "Is Space-Time Attention All You Need for Video Understanding?", ICML 2021, section 3.
+
+    =========== ============================================================
+    input       (N, 3, 8, 224, 224)
+    patches     (N, 196, 8, 768), a token for 16 x 16 pixels of every frame
+    class token (N, 1, 768)
+    blocks      the same shapes, twelve times
+    =========== ============================================================
+    """
+    backbone = TimeSformerBackbone(
+        num_frames=num_frames,
+        img_size=img_size,
+        patch_size=patch_size,
+        width=width,
+        depth=depth,
+        heads=heads,
+        drop_path=drop_path,
+    )
+    return classifier(backbone, Head(width, num_classes, dropout=dropout, init_std=init_std))

@@ -1,0 +1,110 @@
+"""X3D: a small mobile-style net, expanded along one axis at a time."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from vexp.model.architectures.blocks import (
+    Head,
+    SqueezeExcite,
+    Triple,
+    classifier,
+    conv3d,
+    conv_norm_act,
+    init_convolutions,
+    pooled,
+)
+from vexp.model.architectures.resnet3d import Residual, ResNet3d, bottleneck
+
+STEM_CHANNELS = 24
+STAGE_CHANNELS = (24, 48, 96, 192)
+BLOCKS = (1, 2, 5, 3)  # of X2D, before gamma_d
+HIDDEN = 2048  # features in front of the classifier
+
+
+def x3d(
+    num_classes: int,
+    *,
+    width_factor: float,
+    depth_factor: float,
+    bottleneck_factor: float,
+    zero_init_residual: bool,
+    dropout: float,
+    init_std: float,
+) -> nn.Sequential:
+    """X3D (Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020, table 1).
+
+    Inverted bottlenecks around a depthwise 3 x 3 x 3 convolution, every second one with squeeze and excitation, then
+    Swish. Time is never shortened. X3D-M (width 1, depth 2.2, bottleneck 2.25: 3, 5, 11 and 7 blocks):
+
+    ======== ========================
+    input    (N, 3, 16, 224, 224)
+    conv1    (N, 24, 16, 112, 112)
+    layer1   (N, 24, 16, 56, 56)
+    layer2   (N, 48, 16, 28, 28)
+    layer3   (N, 96, 16, 14, 14)
+    layer4   (N, 192, 16, 7, 7)
+    ======== ========================
+
+    Args:
+        width_factor: gamma_w, of all channels; ``depth_factor``: gamma_d, of the blocks of a stage;
+            ``bottleneck_factor``: gamma_b, of the channels within a block.
+    """
+    stem_channels = _round_channels(STEM_CHANNELS * width_factor)
+    widths = [_round_channels(channels * width_factor) for channels in STAGE_CHANNELS]
+    hidden = [int(channels * bottleneck_factor) for channels in widths]
+
+    def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
+        mid = hidden[stage]
+        parts: OrderedDict[str, nn.Module] = OrderedDict(
+            conv=conv3d(mid, mid, (3, 3, 3), stride, groups=mid), bn=nn.BatchNorm3d(mid)
+        )
+        if place % 2 == 0:
+            parts["se"] = SqueezeExcite(mid, _round_channels(mid / 16))
+        parts["swish"] = nn.SiLU(inplace=True)
+        return bottleneck(in_channels, mid, widths[stage], stride, nn.Sequential(parts))
+
+    trunk = ResNet3d(
+        _stem(stem_channels),
+        make_block,
+        [math.ceil(depth_factor * count) for count in BLOCKS],
+        stem_channels=stem_channels,
+        spatial_strides=(2, 2, 2, 2),
+        pool_stride=None,
+        zero_init_residual=zero_init_residual,
+    )
+    head = X3dHead(widths[-1], hidden[-1], num_classes, dropout=dropout, init_std=init_std)
+    return classifier(trunk, head)
+
+
+class X3dHead(Head):
+    """Two layers wider than the trunk around the average, then the classifier: (N, C, T, H, W) to (N, num_classes)."""
+
+    def __init__(self, channels: int, mid: int, num_classes: int, *, dropout: float, init_std: float) -> None:
+        super().__init__(HIDDEN, num_classes, dropout=dropout, init_std=init_std)
+        self.conv5 = conv_norm_act(conv3d(channels, mid, (1, 1, 1)), mid)
+        self.fc1 = nn.Linear(mid, HIDDEN, bias=False)
+        init_convolutions(self.conv5)
+        nn.init.normal_(self.fc1.weight, std=init_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.fc1(pooled(self.conv5(x))).relu())
+
+
+def _stem(channels: int) -> nn.Sequential:
+    """A 1 x 3 x 3 convolution, then a depthwise 5 x 1 x 1 one."""
+    return nn.Sequential(
+        OrderedDict(
+            s=conv3d(3, channels, (1, 3, 3), (1, 2, 2)),
+            t=conv_norm_act(conv3d(channels, channels, (5, 1, 1), groups=channels), channels),
+        )
+    )
+
+
+def _round_channels(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, and never below nine tenths of what was asked for."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,0 +1,138 @@
+"""Policies whose rate rises and falls at every step: cyclic and one-cycle. Imported from ``vexp.optim.lr_policy``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from vexp.core.fields import option
+from vexp.optim.lr_policy.base import LrPolicy, cosine_anneal, finite, linear_anneal
+
+_ANNEAL = {"cos": cosine_anneal, "linear": linear_anneal}
+
+
+def _no_epochs(by_epoch: bool) -> str | None:
+    return "must be false: the cycle moves at every optimizer step" if by_epoch else None
+
+
+def _ratio_rule(ratio: Any) -> str | None:
+    numbers = ratio if isinstance(ratio, list | tuple) else [ratio, 0.0]
+    if len(numbers) != 2 or any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
+        return "must be two numbers [highest, lowest] in multiples of the base rate, or the highest alone"
+    return finite(numbers) or (None if min(numbers) >= 0 else "must be >= 0")
+
+
+@dataclass(kw_only=True, slots=True)
+class Cyclic(LrPolicy):
+    """From base up to base * highest, down to base * lowest, over again ``cyclic_times`` times (Smith 2017).
+
+    A cycle lasts T // ``cyclic_times`` steps (at least 1), of which int(``step_ratio_up`` * length) go up; the steps
+    left over at the end begin one more cycle. In cycle k the peak's distance from base is multiplied by gamma ** k.
+    """
+
+    by_epoch: bool = option(False, "must be false: the rate changes at every optimizer step", check=_no_epochs)
+    target_ratio: Any = option(
+        [10.0, 1e-4],
+        "highest and lowest rate in multiples of base; one number: the highest, with 1e-5 of it as the lowest",
+        accepts="float or list of 2 float",
+        check=_ratio_rule,
+    )
+    cyclic_times: int = option(1, "number of cycles in the run", unit="cycles", ge=1)
+    step_ratio_up: float = option(0.4, "share of a cycle (0..1) that goes up", ge=0, lt=1)
+    anneal_strategy: str = option("cos", "shape of the way up and of the way down", choices=("cos", "linear"))
+    gamma: float = option(1.0, "factor on the height of the peak from one cycle to the next", gt=0, le=1)
+
+    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+        length, up = self._cycle(total)
+        cycle, position = divmod(t, length)
+        several = isinstance(self.target_ratio, list | tuple)
+        highest, lowest = self.target_ratio if several else (self.target_ratio, self.target_ratio / 1e5)
+        peak = base_lr * (1 + math.pow(self.gamma, cycle) * (highest - 1))
+        anneal = _ANNEAL[self.anneal_strategy]
+        if position < up:
+            return anneal(base_lr, peak, position / up)
+        return anneal(peak, base_lr * lowest, (position - up) / (length - up))
+
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        length, up = self._cycle(total)
+        starts = range(0, int(total), length)
+        return [(start, "cycle begins") for start in starts[1:]] + [(start + up, "peak") for start in starts]
+
+    def _cycle(self, total: float) -> tuple[int, int]:
+        """Steps of a cycle, and how many of them go up."""
+        length = max(1, int(total) // self.cyclic_times)
+        return length, int(self.step_ratio_up * length)
+
+    def check_curve(self, total: float) -> list[str]:
+        if self.cyclic_times <= total:
+            return []
+        return [
+            f"cyclic_times={self.cyclic_times}: the run has only {self._span(total)}, so each is a cycle of its own"
+        ]
+
+
+def _peak_rule(max_lr: Any) -> str | None:
+    if isinstance(max_lr, list | tuple):
+        return (
+            "must be one number; for a peak of its own in each group leave it null: the peak is the group's base rate"
+        )
+    return finite(max_lr)
+
+
+@dataclass(kw_only=True, slots=True)
+class OneCycle(LrPolicy):
+    """From first = peak / ``div_factor`` up to the peak, down to first / ``final_div_factor`` (Smith and Topin 2019).
+
+    With n steps in the cycle the peak is at step ``pct_start`` * n - 1 and the end at step n - 1. ``three_phase`` comes
+    down to the first rate in as many steps as it went up, and to the end in the rest. The rate equals that of torch's
+    OneCycleLR; momentum stays as it is. mmcv's list of ``max_lr`` is ``max_lr`` null with the groups' own base rates.
+    """
+
+    by_epoch: bool = option(False, "must be false: the rate changes at every optimizer step", check=_no_epochs)
+    max_lr: float | None = option(
+        None, "peak of every group, whatever its base rate; null: each group's base rate", gt=0, check=_peak_rule
+    )
+    total_steps: int | None = option(
+        None, "length of the cycle, at least the run's; null: the run's", unit="steps", ge=1
+    )
+    pct_start: float = option(0.3, "share of the cycle (0..1) that goes up", ge=0, le=1)
+    anneal_strategy: str = option("cos", "shape of the way up and of the ways down", choices=("cos", "linear"))
+    div_factor: float = option(25.0, "the peak divided by this is the first rate", ge=1, check=finite)
+    final_div_factor: float = option(1e4, "the first rate divided by this is the last rate", gt=0, check=finite)
+    three_phase: bool = option(
+        False, "go down to the first rate as fast as up, then on to the last rate; false: straight to the last rate"
+    )
+
+    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+        steps = self.total_steps or int(total)
+        position = min(t, steps - 1)
+        peak = base_lr if self.max_lr is None else self.max_lr
+        first = peak / self.div_factor
+        last = first / self.final_div_factor
+        up_end = self.pct_start * steps - 1
+        phases = [(up_end, first, peak), (steps - 1, peak, last)]  # (last step of the phase, rate from, rate to)
+        if self.three_phase:
+            phases[1:] = [(2 * up_end, peak, first), (steps - 1, first, last)]
+        begin = 0.0
+        for end, rate_from, rate_to in phases[:-1]:
+            if position <= end:
+                return self._anneal(rate_from, rate_to, position - begin, end - begin)
+            begin = end
+        end, rate_from, rate_to = phases[-1]
+        return self._anneal(rate_from, rate_to, position - begin, end - begin)
+
+    def landmarks(self, total: float) -> list[tuple[int, str]]:
+        return [(max(0, round(self.pct_start * (self.total_steps or total) - 1)), "peak")]
+
+    def _anneal(self, rate_from: float, rate_to: float, done: float, length: float) -> float:
+        return _ANNEAL[self.anneal_strategy](rate_from, rate_to, done / length if length > 0 else 1.0)
+
+    def check_curve(self, total: float) -> list[str]:
+        if self.total_steps is None or self.total_steps == total:
+            return []
+        if self.total_steps < total:
+            raise ValueError(
+                f"total_steps={self.total_steps}: shorter than the run of {self._span(total)}; null: the run's length"
+            )
+        return [f"total_steps={self.total_steps}: the run ends after {self._span(total)}, before the cycle does"]

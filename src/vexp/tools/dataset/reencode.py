@@ -1,0 +1,152 @@
+"""Smaller copies of videos that are faster to read at random: proxies for training.
+
+Frame n of a proxy shows frame n of its original, at the same time; sound is left out, frames stand upright, none is
+enlarged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from vexp.core.errors import UserError
+from vexp.core.files import atomic_write
+from vexp.tools.dataset.conversion import Conversion, Job
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.stream import VideoStream
+
+TICKS = 90_000
+"""Units a second of the times in a proxy, as in MPEG; Matroska keeps milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale(Conversion):
+    """How proxies are encoded. ``quality``: x264's crf, or the quantiser of MJPEG; lower is better and larger."""
+
+    suffix: str
+    container: str
+    codec: str
+    pix_fmt: str
+    quality: int
+    gop: int
+    short_side: int = 256
+
+    @property
+    def saves_index(self) -> bool:
+        """Whether reading gains by it: where the file is large and little of it is wanted."""
+        return self.codec == "mjpeg"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The encoder's."""
+        if self.codec == "mjpeg":
+            lambda_per_quantiser = 118  # FF_QP2LAMBDA
+            return {"flags": "+qscale", "global_quality": str(self.quality * lambda_per_quantiser)}
+        return {"crf": str(self.quality), "preset": "medium"}
+
+    def target_name(self, name: str) -> str:
+        return str(Path(name).with_suffix(self.suffix))
+
+    def is_done(self, job: Job) -> bool:
+        try:
+            return job.target.stat().st_mtime_ns >= job.source.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+
+    def __call__(self, job: Job) -> int:
+        return encode(job.source, job.target, self)
+
+
+ENCODINGS = {
+    "h264": Rescale(".mp4", "mp4", "libx264", "yuv420p", quality=20, gop=12),
+    "mjpeg": Rescale(".mkv", "matroska", "mjpeg", "yuvj420p", quality=3, gop=1),
+}
+
+
+def encode(source: Path, target: Path, encoding: Rescale) -> int:
+    """Write the proxy of one video, whole or not at all; number of its frames.
+
+    Raises:
+        UserError: the video, or a frame of it, cannot be decoded; or frames were lost on the way.
+    """
+    from vexp.data.decoding.index_file import index_path, save_index
+    from vexp.data.decoding.pyav import VideoReader
+
+    with VideoReader(source) as reader:
+        num_frames, times = reader.num_frames, reader.times
+        if times is None:
+            raise UserError(f"{source}: does not say when its frames are shown")
+        with atomic_write(target) as part:
+            ticks = np.round(times * TICKS).astype(np.int64)
+            _write(part, _fitted(reader.sound_frames(), encoding), ticks, encoding)
+            with VideoReader(part) as proxy:
+                if proxy.num_frames != num_frames:
+                    raise UserError(f"{source}: has {num_frames} frames, its proxy {proxy.num_frames}: not kept")
+                if encoding.saves_index:
+                    with atomic_write(
+                        index_path(target)
+                    ) as index_part:  # in place before the proxy: it says what it is of
+                        save_index(part, proxy.file, index_part)
+    return num_frames
+
+
+def _fitted(frames: Iterable[VideoFrame], encoding: Rescale) -> Iterator[VideoFrame]:
+    """In the size and pixel format of the proxy, upright."""
+    import av
+    from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+    from vexp.data.decoding.color import apply_display_matrix, display_matrix, is_rotated, to_rgb
+
+    reformatter = VideoReformatter()
+    jpeg = (
+        {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.JPEG} if encoding.codec == "mjpeg" else {}
+    )
+    for frame in frames:
+        matrix, whole_frame = display_matrix(frame), frame
+        if is_rotated(matrix):
+            picture = np.ascontiguousarray(apply_display_matrix(to_rgb(frame, reformatter), matrix))
+            whole_frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        width, height = even_size(whole_frame.width, whole_frame.height, encoding.short_side)
+        yield reformatter.reformat(
+            whole_frame, width, height, encoding.pix_fmt, interpolation="AREA", threads=1, **jpeg
+        )
+
+
+def even_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """(width, height) with this short side; even, as chroma at half the size needs; never enlarged."""
+    factor = min(1.0, short_side / min(width, height)) if short_side else 1.0
+    return max(2, 2 * round(width * factor / 2)), max(2, 2 * round(height * factor / 2))
+
+
+def _write(path: Path, frames: Iterable[VideoFrame], ticks: Any, encoding: Rescale) -> None:
+    import av
+
+    size: tuple[int, int] | None = None
+    stream: VideoStream | None = None
+    with av.open(f"file:{path}", "w", format=encoding.container) as output:
+        for number, frame in enumerate(frames):
+            if stream is None:
+                size = frame.width, frame.height
+                stream = cast("VideoStream", output.add_stream(encoding.codec, options=encoding.options))
+                stream.width, stream.height, stream.pix_fmt = *size, encoding.pix_fmt
+                coder = stream.codec_context
+                coder.gop_size, coder.thread_count, coder.time_base = encoding.gop, 1, Fraction(1, TICKS)
+                seconds = (ticks[-1] - ticks[0]) / TICKS
+                rate = (len(ticks) - 1) / seconds if seconds > 0 else 25
+                coder.framerate = Fraction(rate).limit_denominator(1001)
+                coder.color_range, coder.colorspace = frame.color_range, frame.colorspace
+            if (frame.width, frame.height) != size:
+                raise UserError(f"its frame {number} has another size than its first")
+            if number >= len(ticks):
+                raise UserError(f"more than the {len(ticks)} frames that its index says can be decoded")
+            frame.pts, frame.time_base, frame.pict_type = int(ticks[number]), Fraction(1, TICKS), 0
+            output.mux(stream.encode(frame))
+        if stream is not None:
+            output.mux(stream.encode(None))

@@ -1,0 +1,301 @@
+"""What a value does in one run, in numbers: epochs that are evaluated, rates, seconds of video, sizes of clips.
+
+Each line comes from the function that the run itself asks. Torch-free: lists of samples are read, no sample is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vexp.checkpoint.retention import prunable
+from vexp.config.schema import Config
+from vexp.core.errors import UserError
+from vexp.data.transforms.frame_sampling import Sampler
+from vexp.data.transforms.view import View
+from vexp.evaluation.label_checks import class_counts
+from vexp.experiment.protocol import clips_per_video
+from vexp.experiment.schedule import Schedule, step_plan, total_steps
+from vexp.model.loss import Loss
+from vexp.optim.lr_policy import WarmedPolicy
+from vexp.optim.optimizers import Optimizer
+
+#: The video of the examples: frames, frames a second, width and height.
+VIDEO_FRAMES, VIDEO_RATE, VIDEO_SIZE = 300, 30, (340, 256)
+_EVENTS = 8  # of a learning-rate policy that are told one by one
+
+
+def key_effects(config: Config, path: str) -> list[str]:
+    """Lines about the key ``path``, or about all keys below it; none where a value does nothing that numbers show.
+
+    Raises:
+        UserError: a list of samples that has to be read cannot be.
+    """
+    told = [line for prefix, tell in _DESCRIBERS.items() if _touches(path, prefix) for line in tell(config, path)]
+    return list(dict.fromkeys(told))
+
+
+def schedule_of(config: Config) -> Schedule:
+    """The run's calendar, by the number of its samples.
+
+    Raises:
+        UserError: there are no training samples, or their list cannot be read.
+    """
+    train = config.data.samples("train")
+    plan = step_plan(config, len(train) if train is not None else 0)
+    if plan.steps_per_epoch == 0:
+        raise UserError(f"data.train: {plan.num_samples} samples make no step of {plan.samples_per_step}")
+    return Schedule(config, plan, total_steps(config, plan), config.data.samples("val") is not None)
+
+
+def base_lr(config: Config, samples_per_step: int) -> float:
+    """The rate that the policy moves, before the multipliers of parameter groups."""
+    optimizer = config.optimizer
+    return optimizer.scaled_lr(samples_per_step) if isinstance(optimizer, Optimizer) else float(optimizer.lr)
+
+
+def _touches(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + ".") or prefix.startswith(path + ".")
+
+
+def _length(config: Config, _: str) -> list[str]:
+    when = schedule_of(config)
+    plan, epochs = when.plan, when.total_steps / when.per_epoch
+    return [
+        f"{when.total_steps} optimizer steps = {epochs:g} epochs of {_count(when.per_epoch, 'step')}; "
+        f"{plan.num_samples} training samples in steps of {min(plan.samples_per_step, plan.num_samples)}"
+    ]
+
+
+def _evaluations(config: Config, _: str) -> list[str]:
+    when = schedule_of(config)
+    if not when.validates:
+        return ["evaluates never: there is no validation split"]
+    first = ["evaluates before training, too"] if config.eval.before_training(0, when.per_epoch) else []
+    return [f"evaluations: {when.in_words(when.evaluations())}", *first, *_warnings(when, "eval.")]
+
+
+def _best(config: Config, _: str) -> list[str]:
+    metric = config.eval.best_metric()
+    if metric is None:
+        return ["no best checkpoint is kept"]
+    patience = config.eval.patience
+    stop = f"; {_count(patience, 'evaluation')} without a better one end the run" if patience else ""
+    return [f"best.pth: the {'highest' if config.eval.greater_is_better() else 'lowest'} val/{metric}{stop}"]
+
+
+def _results(config: Config, _: str) -> list[str]:
+    return [f"results: {', '.join('val/' + name for name in config.eval.results())}"]
+
+
+def _checkpoints(config: Config, _: str) -> list[str]:
+    when = schedule_of(config)
+    written = [config.checkpoint.name(step, when.per_epoch) for step in when.checkpoints()]
+    lines = [f"checkpoints: {when.in_words(when.checkpoints())}"]
+    if gone := prunable(written, config.checkpoint.max_keep_ckpts, written):
+        lines.append(f"kept in the end: {', '.join(name for name in written if name not in gone)}")
+    return [*lines, *_warnings(when, "checkpoint.")]
+
+
+def _log_lines(config: Config, _: str) -> list[str]:
+    when = schedule_of(config)
+    return [f"training lines: {when.in_words(when.log_lines())}", *_warnings(when, "log.")]
+
+
+def _warnings(when: Schedule, group: str) -> list[str]:
+    return [f"warning: {warning}" for warning in when.warnings() if warning.startswith(group)]
+
+
+def _rate(config: Config, path: str) -> list[str]:
+    when, policy = schedule_of(config), config.lr_policy
+    base = base_lr(config, when.plan.samples_per_step)
+
+    def lr_at(step: int) -> str:
+        rate = policy.lr_at(base, step=step, steps_per_epoch=when.per_epoch, total_steps=when.total_steps)
+        return f"{rate:.4g}"
+
+    lines, events = [], policy.timeline(when.per_epoch, when.total_steps)
+    if length := policy.warmup_steps(when.per_epoch):
+        events = [event for event in events if not event[1].startswith("warm-up")]
+        lines.append(
+            f"warms up ({policy.warmup}) from {lr_at(0)} to {lr_at(length)} over {_count(length, 'step')} = "
+            f"{length / when.per_epoch:.3g} epochs"
+        )
+    elif path.startswith("lr_policy.warmup"):
+        lines.append("no warm-up: warmup is null")
+    lines.append(f"lr {lr_at(0)} at the first step, {lr_at(when.total_steps - 1)} at the last ({when.total_steps})")
+    lines += [
+        f"{what}: lr {lr_at(max(0, step - 1))} -> {lr_at(step)} at step {step + 1}, after "
+        f"{step / when.per_epoch:.3g} epochs"
+        for step, what in events[:_EVENTS]
+    ]
+    if len(events) > _EVENTS:
+        lines.append(f"and {len(events) - _EVENTS} more: python -m vexp.cli.plan draws them")
+    return lines + _complaints(policy, when)
+
+
+def _complaints(policy: WarmedPolicy, when: Schedule) -> list[str]:
+    try:
+        return [f"warning: {text}" for text in policy.check(when.per_epoch, when.total_steps)]
+    except ValueError as error:
+        return [f"the run will be refused: {error}"]
+
+
+def _scaled(config: Config, _: str) -> list[str]:
+    option, when = config.optimizer, schedule_of(config)
+    scaled = base_lr(config, when.plan.samples_per_step)
+    size = getattr(option, "base_batch_size", None)
+    if size is None:
+        return [f"base rate {scaled:g} for steps of {when.plan.samples_per_step} samples: not scaled"]
+    return [f"base rate {scaled:g}: {option.lr:g} for {size} samples a step, scaled to {when.plan.samples_per_step}"]
+
+
+def _samples(config: Config, path: str) -> list[str]:
+    lines = []
+    for split in ("train", "val", "test"):
+        if _touches(path, f"data.{split}"):
+            source = config.data.samples(split)
+            counts = class_counts(source) if source is not None else np.zeros(0)
+            lines.append(
+                f"{split}: no samples"
+                if source is None
+                else f"{split}: {len(source)} samples of {len(counts)} "
+                f"classes, {counts.min():g} to {counts.max():g} each"
+            )
+    return lines
+
+
+def _class_weights(config: Config, _: str) -> list[str]:
+    train = config.data.samples("train")
+    if not isinstance(config.loss, Loss) or train is None or config.loss.class_weights is None:
+        return []
+    weights = config.loss.weights(class_counts(train).tolist()) or []
+    return [f"weights of {len(weights)} classes: {min(weights):.3g} to {max(weights):.3g}"]
+
+
+def _average(config: Config, _: str) -> list[str]:
+    decay = config.ema.decay
+    if decay is None:
+        return ["no average: decay is null"]
+    steps = math.log(0.5) / math.log(decay)
+    return [f"a step counts half as much {steps:.3g} steps later = {steps / schedule_of(config).per_epoch:.3g} epochs"]
+
+
+def _pixels(config: Config, _: str) -> list[str]:
+    norm = config.img_norm
+    ends = [[(value - m) / s for m, s in zip(norm.mean, norm.std, strict=True)] for value in (0, 255)]
+    black, white = ("[" + ", ".join(f"{x:.3f}" for x in end) + "]" for end in ends)
+    order = "x, y" if len(norm.mean) == 2 else "BGR" if norm.to_bgr else "RGB"
+    return [f"grey level 0 becomes {black}, 255 becomes {white} ({order})"]
+
+
+def _folder(config: Config, _: str) -> list[str]:
+    return [f"run folder: {Path(config.out_root) / str(config.run_name)}/<time stamp>"]
+
+
+def _mirrored(config: Config, _: str) -> list[str]:
+    return [f"a mirrored clip of {a} is labelled {b}, and the reverse" for a, b in config.data.flip_label_map.items()]
+
+
+def _pipeline(config: Config, path: str) -> list[str]:
+    """Of one step, or of a whole split where the path names no step."""
+    lines = []
+    for split in ("train", "val", "test"):
+        for name, step in config.pipeline.of(split).items():
+            if not _touches(path, f"pipeline.{split}.{name}"):
+                continue
+            whole = path in ("pipeline", f"pipeline.{split}")
+            told = _frames(step) if isinstance(step, Sampler) else _views(config, split, name)
+            lines += [f"{split}.{name}: {line}" if whole else line for line in told]
+        if path in ("pipeline", f"pipeline.{split}"):
+            width, height = (views := _views_after(config, split, None, 0))[0].size
+            clips = clips_per_video(config, split)
+            count = "clips over the whole length" if clips is None else _count(clips, "clip")
+            lines.append(f"{split}: {count} x {_count(len(views), 'crop')} of {width}x{height} a video")
+    return lines
+
+
+def _frames(step: Any) -> list[str]:
+    """Which frames a sampler takes of the example's video."""
+    lines = []
+    if hasattr(step, "frame_interval"):
+        span, rate = step.clip_len * step.frame_interval, step.rate
+        rates = [rate] if rate is not None else [25, VIDEO_RATE]
+        seconds = ", ".join(f"{span / per_second:.3g} s at {per_second:g} a second" for per_second in rates)
+        lines.append(f"a clip spans {_count(span, 'frame')}: {seconds}")
+    times = (np.arange(VIDEO_FRAMES) / VIDEO_RATE,) if getattr(step, "rate", None) is not None else ()
+    draws = [step.indices(VIDEO_FRAMES, np.random.default_rng(seed), *times) for seed in range(4)]
+    fixed = all(np.array_equal(draws[0], other) for other in draws[1:])
+    numbers = draws[0]
+    lines.append(
+        f"of a video of {VIDEO_FRAMES} frames{'' if fixed else ', for example'}: frames {_few(numbers[0])}"
+        + (f"; {len(numbers)} clips, from frames {_few(numbers[:, 0])}" if len(numbers) > 1 else "")
+    )
+    return lines
+
+
+def _views(config: Config, split: str, name: str) -> list[str]:
+    """What a geometry step makes of a frame of the example's size."""
+    if not hasattr(config.pipeline.of(split)[name], "plan"):
+        return []
+    before, after = _views_after(config, split, name, 0, before=True), _views_after(config, split, name, 0)
+    fixed = all(_views_after(config, split, name, seed) == after for seed in range(1, 6))
+    size = "{}x{}".format(*VIDEO_SIZE)
+    mirrored = sum(view.mirrored for view in after)
+    return [
+        f"of a video of {size}{'' if fixed else ', for example'}: {_sizes(before)} -> {_sizes(after)}"
+        + (f", {mirrored} mirrored" if mirrored else "")
+    ]
+
+
+def _views_after(config: Config, split: str, last: str | None, seed: int, *, before: bool = False) -> list[View]:
+    """The views of the example's frame after the step ``last`` (None: after all), or before it."""
+    views, rng = [View.whole(*VIDEO_SIZE)], np.random.default_rng(seed)
+    for name, step in config.pipeline.of(split).items():
+        if before and name == last:
+            break
+        views = step.plan(views, rng) if hasattr(step, "plan") else views
+        if name == last:
+            break
+    return views
+
+
+def _sizes(views: Sequence[View]) -> str:
+    width, height = views[0].size
+    return f"{width}x{height}" if len(views) == 1 else f"{len(views)} views of {width}x{height}"
+
+
+def _few(numbers: Sequence[int] | np.ndarray) -> str:
+    texts = [str(int(number)) for number in numbers]
+    return ", ".join(texts if len(texts) <= 10 else [*texts[:4], "...", *texts[-2:]])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+#: Keys, or groups of keys, and what tells their effect. A key is told by every entry that holds it or lies below it.
+_DESCRIBERS: dict[str, Callable[[Config, str], list[str]]] = {
+    **dict.fromkeys(("epochs", "max_steps", "data.default_epochs", "data.batch_size", "grad.accumulate"), _length),
+    **dict.fromkeys(("data.train", "data.val", "data.test"), _samples),
+    "data.flip_label_map": _mirrored,
+    "pipeline": _pipeline,
+    "img_norm": _pixels,
+    "loss.class_weights": _class_weights,
+    **dict.fromkeys(("optimizer.lr", "optimizer.base_batch_size"), _scaled),
+    "lr_policy": _rate,
+    "ema": _average,
+    **dict.fromkeys(("eval.start", "eval.interval", "eval.by_epoch", "eval.at_end"), _evaluations),
+    **dict.fromkeys(("eval.save_best", "eval.rule", "eval.patience"), _best),
+    **dict.fromkeys(("eval.metrics", "eval.topk"), _results),
+    **dict.fromkeys(
+        ("checkpoint.interval", "checkpoint.by_epoch", "checkpoint.max_keep_ckpts", "checkpoint.save_last"),
+        _checkpoints,
+    ),
+    **dict.fromkeys(("log.interval", "log.by_epoch", "log.ignore_last"), _log_lines),
+    **dict.fromkeys(("run_name", "out_root"), _folder),
+}

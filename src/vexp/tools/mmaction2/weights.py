@@ -1,0 +1,46 @@
+"""The weights that a config starts from: where they are named, and under which name vexp reads them."""
+
+from __future__ import annotations
+
+import re
+
+from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, apply_rules
+from vexp.tools.mmaction2.tree import MappingNode, Node, plain
+
+
+def weights(draft: ConversionResult, node: Node, prefix: str) -> None:
+    value = plain(node)
+    if value in (None, False):
+        draft.same(node, "no weights")
+    elif isinstance(value, str):
+        draft.carry(node, "model.weights.path", weights_name(value))
+    else:
+        raise ValueError("names no weights; set model.weights.path")
+
+
+def init_cfg(draft: ConversionResult, node: Node, prefix: str) -> None:
+    """``init_cfg`` of a backbone or of the whole model."""
+    if not isinstance(node, MappingNode) or node.word("type") != "Pretrained":
+        draft.refuse(node, "set model.init, whose rules are the same")
+        return
+    apply_rules(draft, node, {
+        "type": Ignore("model.weights.path"), "checkpoint": weights,
+        "prefix": Map("weights.prefix", lambda name: str(name).rstrip(".") or None),
+    }, "model.")  # fmt: skip
+
+
+def weights_name(named: str) -> str:
+    """Weights as vexp names them.
+
+    Raises:
+        ValueError: it does not read such names.
+    """
+    if named.startswith("modelzoo://"):
+        return f"torchvision://{named.partition('://')[2]}"
+    if re.match(r"(open-mmlab|openmmlab|mmcls|jhu|timm)://", named):
+        raise ValueError(
+            f"{named} is a name of OpenMMLab's own list; set model.weights.path to the file's address or its path"
+        )
+    if named.startswith("http://"):
+        raise ValueError(f"{named}: only https is read; set model.weights.path to an https address or a file")
+    return named

@@ -1,0 +1,150 @@
+"""What a run will do, before it does anything: steps, learning rates, evaluations, checkpoints, warnings."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vexp.config.schema import Config
+from vexp.experiment.optimizer import planned_groups
+from vexp.experiment.setup import Experiment, build_experiment
+from vexp.model.meta import meta_model
+from vexp.optim.param_group_table import GroupRow, group_rows
+from vexp.training.summary import all_warnings
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The learning rate of all parameter groups that share a base rate."""
+
+    groups: tuple[str, ...]
+    base_lr: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """``evaluations`` and ``checkpoints`` are numbers of completed steps; ``timeline`` has 0-based steps."""
+
+    exp: Experiment
+    net: str
+    parameters: int
+    groups: list[GroupRow]
+    curves: list[Curve]
+    timeline: list[tuple[int, str]]
+    evaluations: list[int]
+    checkpoints: list[int]
+    warnings: list[str]
+
+    def lr(self, curve: Curve, step: int) -> float:
+        """The rate that optimizer step ``step`` (0-based) uses."""
+        plan, policy = self.exp.plan, self.exp.config.lr_policy
+        return policy.lr_at(
+            curve.base_lr, step=step, steps_per_epoch=plan.steps_per_epoch, total_steps=self.exp.total_steps
+        )
+
+
+def build_plan(config: Config) -> RunPlan:
+    """Read the lists, build the net without memory (on torch's meta device), ask every schedule; no data, no GPU.
+
+    Raises:
+        UserError: what would end the run before its first step.
+    """
+    exp = build_experiment(config, prepare=False)
+    warnings = all_warnings(exp)
+    model = meta_model(config.model, len(exp.classes))
+    param_groups = planned_groups(exp, model)
+    by_rate: dict[float, list[str]] = {}
+    for group in param_groups:
+        by_rate.setdefault(group["initial_lr"], []).append(group["name"])
+    curves = [Curve(tuple(names), rate) for rate, names in by_rate.items()]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return RunPlan(
+        exp, type(model).__name__, parameters, group_rows(param_groups, model), curves,
+        timeline=config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps),
+        evaluations=exp.calendar.evaluations(), checkpoints=exp.calendar.checkpoints(),
+        warnings=warnings,
+    )  # fmt: skip
+
+
+def describe(plan: RunPlan) -> list[str]:
+    """The plan in words, a line each."""
+    exp, config = plan.exp, plan.exp.config
+    world, batch, accumulate = config.dist.nproc, config.data.batch_size, config.grad.accumulate
+    lines = [
+        f"data: {len(exp.train_set)} training samples"
+        + (f", {len(exp.val_set)} of validation" if exp.val_set is not None else ", no validation")
+        + f"; {len(exp.classes)} classes",
+        f"model: {plan.net}, {plan.parameters:,} parameters",
+        f"effective batch: {world * batch * accumulate} samples = {world} process{'es' * (world != 1)} x batch {batch} "
+        f"x accumulate {accumulate}",
+        f"length: {exp.total_steps} optimizer steps, {exp.plan.steps_per_epoch} an epoch, "
+        f"{exp.epochs} epoch{'s' * (exp.epochs != 1)}",
+        f"optimizer {type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}",
+    ]
+    for curve in plan.curves:
+        first, last = plan.lr(curve, 0), plan.lr(curve, exp.total_steps - 1)
+        lines.append(f"lr of {_names(curve.groups)}: first step {first:.4g}, last step {last:.4g}")
+    for step, what in plan.timeline:
+        rates = ", ".join(f"{plan.lr(curve, step):.4g}" for curve in plan.curves[:4])
+        lines.append(f"  step {step + 1} (epoch {exp.epoch(step + 1)}): {what}, lr {rates}")
+    lines.append(f"evaluations: {exp.calendar.in_words(plan.evaluations)}")
+    lines.append(f"checkpoints: {exp.calendar.in_words(plan.checkpoints)}")
+    return lines + [f"warning: {warning}" for warning in plan.warnings]
+
+
+def ascii_lr_curve(values: Sequence[float], *, width: int = 72, height: int = 8) -> list[str]:
+    """A curve in block characters, lines of text from the top down; each column shows one value of its stretch."""
+    columns = min(width, len(values))
+    shown = [values[round(i * (len(values) - 1) / max(1, columns - 1))] for i in range(columns)]
+    top = max(shown) or 1.0
+    eighths = [round(value / top * height * 8) for value in shown]
+    lines = []
+    for row in range(height - 1, -1, -1):
+        blocks = "".join(" ▁▂▃▄▅▆▇█"[min(8, max(0, eighth - row * 8))] for eighth in eighths)
+        label = f"{top * (row + 1) / height:8.2g}" if row in (height - 1, height // 2 - 1) else " " * 8
+        lines.append(f"{label} │{blocks.rstrip()}")
+    return [*lines, " " * 9 + "└" + "─" * columns]
+
+
+def write_csv(plan: RunPlan, path: Path) -> None:
+    """``step`` (1-based), ``epoch`` and the rate of every group in each."""
+    names = [name for curve in plan.curves for name in curve.groups]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "epoch", *(f"lr/{name}" for name in names)])
+        for step in range(plan.exp.total_steps):
+            rates = [plan.lr(curve, step) for curve in plan.curves for _ in curve.groups]
+            writer.writerow([step + 1, plan.exp.epoch(step + 1), *rates])
+
+
+def draw(plan: RunPlan, path: Path) -> None:
+    """The learning rate of every distinct group over the run as PNG, with the timeline and the evaluations."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+    exp, total, per_epoch = plan.exp, plan.exp.total_steps, plan.exp.plan.steps_per_epoch
+    steps = sorted({round(i * (total - 1) / 1999) for i in range(2000)} | {step for step, _ in plan.timeline})
+    figure = Figure(figsize=(9, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for curve in plan.curves:
+        axes.plot([step + 1 for step in steps], [plan.lr(curve, step) for step in steps], label=_names(curve.groups))
+    for step, what in plan.timeline[:12]:
+        axes.axvline(step + 1, color="0.7", linewidth=0.8, zorder=0)
+        axes.annotate(
+            what, (step + 1, 0), xycoords=axes.get_xaxis_transform(), xytext=(-3, 6), textcoords="offset points",
+            rotation=90, fontsize=8, ha="right",
+        )  # fmt: skip
+    if 0 < len(plan.evaluations) <= 200:
+        axes.plot(plan.evaluations, [0] * len(plan.evaluations), "k|", clip_on=False, label="evaluation")
+    axes.set(xlabel=f"optimizer step ({per_epoch} an epoch)", ylabel="learning rate", xlim=(0, total), ylim=(0, None))
+    axes.set_title(f"{type(exp.config.lr_policy).__name__}, {exp.epochs} epochs", loc="left")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="upper right")
+    figure.savefig(path)
+
+
+def _names(groups: tuple[str, ...]) -> str:
+    return ", ".join(groups[:3]) + (f" and {len(groups) - 3} more groups" if len(groups) > 3 else "")

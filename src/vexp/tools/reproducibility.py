@@ -1,0 +1,228 @@
+"""Whether a config repeats: the same first steps taken again, held against each other tensor by tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vexp.config.schema import Config
+from vexp.core.errors import UserError
+from vexp.data.batch.batch import Batch
+from vexp.data.loading.bad_samples import BadSamples
+from vexp.data.loading.dataloader import available_workers
+from vexp.experiment.initial_weights import build_model_with_weights
+from vexp.experiment.setup import Experiment, build_experiment
+from vexp.runtime.seed import set_global_switches
+from vexp.training.loop import set_learning_rates, training_batches
+from vexp.training.run import new_state
+from vexp.training.state import TrainState
+from vexp.training.step import train_step
+
+Say = Callable[[str], None]
+
+_NO_DETERMINISTIC = re.compile(r"^(.+?) does not have a deterministic implementation")
+_CUBLAS = re.compile(r"CuBLAS|CUBLAS_WORKSPACE_CONFIG")
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a few steps were made of: for each step, in the order of the computation, a name and the digest of its bits
+    (samples, loss, gradients, weights, buffers); ``losses`` in numbers."""
+
+    steps: list[dict[str, str]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first that two traces do not share: ``what`` at ``step`` (1-based), and how many more of that step."""
+
+    step: int
+    what: str
+    also: int
+    losses: tuple[float, float]
+
+    def __str__(self) -> str:
+        more = f" ({self.also} more tensors of this step differ)" if self.also else ""
+        return f"first differs at step {self.step}: {self.what}{more}; loss {self.losses[0]!r} and {self.losses[1]!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """One comparison with the first run; ``how`` it was repeated."""
+
+    how: str
+    difference: Difference | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReproducibilityReport:
+    """``tensors``: how many were compared in a step; ``nondeterministic``: operations of the net that torch knows to
+    have no deterministic implementation on this device, by name."""
+
+    device: str
+    steps: int
+    tensors: int
+    repetitions: list[Repetition]
+    nondeterministic: list[str]
+
+    @property
+    def equal(self) -> bool:
+        return all(repetition.difference is None for repetition in self.repetitions)
+
+
+def check_repeats(config: Config, steps: int, say: Say) -> ReproducibilityReport:
+    """Take ``steps`` optimizer steps three times from fresh states in this process, the third time with another number
+    of workers, and compare everything bit by bit.
+
+    Raises:
+        UserError: what any run would refuse; deterministic=true and an operation that cannot be.
+    """
+    if config.dist.nproc > 1:
+        raise UserError(f"dist.nproc={config.dist.nproc}: the steps of one process are compared here; set nproc=1")
+    nondeterministic = nondeterministic_operations(config)
+    if config.deterministic and nondeterministic:
+        raise UserError(
+            f"deterministic=true: on this device there is no deterministic implementation of "
+            f"{', '.join(nondeterministic)}, which this net uses: a run would end at its first step. Take another net "
+            "or layer, or deterministic=false"
+        )
+    workers = available_workers() if config.data.num_workers is None else config.data.num_workers
+    other = 0 if workers else 1
+    first, exp = trace(config, steps, say)
+    again, _ = trace(config, steps, _silent)
+    elsewhere, _ = trace(_with_workers(config, other), steps, _silent)
+    return ReproducibilityReport(
+        device=str(exp.device),
+        steps=len(first.steps),
+        tensors=len(first.steps[0]),
+        repetitions=[
+            Repetition(f"again ({_counted(workers)})", first_difference(first, again)),
+            Repetition(f"with {_counted(other)}", first_difference(first, elsewhere)),
+        ],
+        nondeterministic=nondeterministic,
+    )
+
+
+def trace(config: Config, steps: int, say: Say, *, warn_only: bool = False) -> tuple[Trace, Experiment]:
+    """The first ``steps`` optimizer steps of a fresh run; fewer where the run is shorter.
+
+    Args:
+        warn_only: operations without a deterministic implementation give a Python warning.
+    """
+    set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
+    config.backend.set_switches()
+    if warn_only:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    exp = build_experiment(config)
+    model = config.backend.prepare(build_model_with_weights(config, exp.classes, say, fresh=True), exp.device)
+    state, made = new_state(exp, model), Trace()
+    steps = min(steps, exp.total_steps)
+    batches = _noted(_batches(exp, steps, say), exp, made)
+    state.model.train()
+    with _gradients_noted(state, made):
+        for step in range(steps):
+            made.steps.append({})
+            set_learning_rates(state.optimizer, config.lr_policy, step, exp.plan.steps_per_epoch, exp.total_steps)
+            values = train_step(exp, state, batches, exp.plan.batch_sizes(step), say)
+            state.step += 1
+            made.losses.append(float(values.get("loss", torch.nan)))
+            made.steps[-1]["loss"] = made.losses[-1].hex()
+            made.steps[-1] |= {f"weight {name}": digest(value) for name, value in model.named_parameters()}
+            made.steps[-1] |= {f"buffer {name}": digest(value) for name, value in model.named_buffers()}
+    return made, exp
+
+
+def first_difference(one: Trace, other: Trace) -> Difference | None:
+    """The first step at which two traces differ, and in what first: samples, loss, gradients, weights, buffers."""
+    for step, (a, b) in enumerate(zip(one.steps, other.steps, strict=True)):
+        different = sorted((name for name in a | b if a.get(name) != b.get(name)), key=_rank)
+        if different:
+            losses = (one.losses[step], other.losses[step])
+            return Difference(step + 1, different[0], len(different) - 1, losses)
+    return None
+
+
+def nondeterministic_operations(config: Config) -> list[str]:
+    """The operations of one training step that torch has no deterministic implementation of on this device, by torch's
+    own account (``torch.use_deterministic_algorithms``), by name."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trace(_with_workers(replace(config, deterministic=False), 0), 1, _silent, warn_only=True)
+    finally:
+        torch.use_deterministic_algorithms(config.deterministic)
+    names = []
+    for text in (str(warning.message) for warning in caught):
+        if match := _NO_DETERMINISTIC.match(text):
+            names.append(match[1])
+        elif _CUBLAS.search(text):
+            names.append("matrix products of cuBLAS (deterministic=true gives it a fixed workspace)")
+    return list(dict.fromkeys(names))
+
+
+def digest(tensor: Tensor) -> str:
+    """Of the bits of a tensor, its shape and type."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    kind = f"{tuple(tensor.shape)} {tensor.dtype} ".encode()
+    return hashlib.blake2b(kind + flat.view(torch.uint8).numpy().tobytes(), digest_size=12).hexdigest()
+
+
+def _rank(name: str) -> int:
+    return ("sample", "loss", "gradient", "weight", "buffer").index(name.partition(" ")[0])
+
+
+def _batches(exp: Experiment, steps: int, say: Say) -> Iterator[Batch]:
+    fraction = exp.config.data.max_bad_fraction
+    bad = BadSamples(exp.train_set, split="train", max_fraction=fraction, path=None, say=say)
+    return training_batches(exp, 0, bad, steps=steps)
+
+
+def _noted(batches: Iterator[Batch], exp: Experiment, made: Trace) -> Iterator[Batch]:
+    """The batches, each sample noted under its place in the step and its name."""
+    for batch in batches:
+        noted = made.steps[-1]
+        for frames, label, index in zip(batch.frames, batch.labels, batch.ids.tolist(), strict=True):
+            place = sum(name.startswith("sample ") for name in noted)
+            noted[f"sample {place} ({exp.train_set.source.name(index)})"] = digest(frames) + digest(label)
+        yield batch
+
+
+@contextmanager
+def _gradients_noted(state: TrainState, made: Trace) -> Iterator[None]:
+    """As the optimizer gets them: unscaled and clipped."""
+
+    def note(*_: Any) -> None:
+        gradients = {f"gradient of {name}": p.grad for name, p in _parameters(state.model) if p.grad is not None}
+        made.steps[-1] |= {name: digest(gradient) for name, gradient in gradients.items()}
+
+    handle = state.optimizer.register_step_pre_hook(note)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """From the last layer to the first, as the gradients are computed."""
+    return list(model.named_parameters())[::-1]
+
+
+def _with_workers(config: Config, workers: int) -> Config:
+    return replace(config, data=replace(config.data, num_workers=workers))
+
+
+def _counted(workers: int) -> str:
+    return f"{workers or 'no'} worker{'s' * (workers != 1)}"
+
+
+def _silent(_: str) -> None:
+    pass

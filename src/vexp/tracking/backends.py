@@ -1,0 +1,127 @@
+"""Where the numbers go. One record a log line or evaluation; every sink gets the same one.
+
+A record is a flat dict: ``mode`` ("train", "val"), ``step`` (completed optimizer steps), ``epoch`` (1-based), then the
+values under their public names. What depends on the machine rather than on the experiment, timings and memory, is
+under ``time/``, so that two runs can be compared without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from vexp.core.files import atomic_write, write_text
+
+Record = dict[str, Any]
+INDEX_FIELDS = ("mode", "step", "epoch")  # where a record belongs; its other names are values
+
+
+class LoggerBackend(Protocol):
+    def write(self, record: Record) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def values_of(record: Record) -> dict[str, Any]:
+    """The values of a record as loggers with one name space want them: ``val/top1_acc``."""
+    return {f"{record['mode']}/{name}": value for name, value in record.items() if name not in INDEX_FIELDS}
+
+
+class JsonLines:
+    """metrics.jsonl: a record a line, numbers in full precision."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)  # nothing waits in this process: a kill loses no line
+
+    def write(self, record: Record) -> None:
+        line = (json.dumps(record) + "\n").encode()
+        if self._file.write(line) != len(line):  # the disk took a part; a resumed run cuts it off
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+
+    def sync(self) -> None:
+        """To the disk, so that a power failure cannot take what a checkpoint counts on."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Csv:
+    """metrics.csv: a record a row, a column a name; what a record does not have is empty.
+
+    A name that comes up later adds a column. A resumed run writes the file anew, from the ``earlier`` records.
+    """
+
+    def __init__(self, path: Path, earlier: list[Record]) -> None:
+        self._path = path
+        self._columns = list(INDEX_FIELDS)
+        self._rewrite(earlier)
+
+    def write(self, record: Record) -> None:
+        if not record.keys() <= set(self._columns):
+            with self._path.open(encoding="utf-8", newline="") as file:
+                self._rewrite([*csv.DictReader(file), record])
+            return
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(record)
+
+    def close(self) -> None:
+        """Nothing is open between two rows."""
+
+    def _rewrite(self, records: list[Record]) -> None:
+        names = dict.fromkeys(name for record in records for name in record)
+        self._columns += [name for name in names if name not in self._columns]
+        with atomic_write(self._path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(records)
+
+
+class TensorBoard:
+    """Event files: each value as MODE/NAME over the step; what an earlier part of the run wrote from ``first_step`` on
+    is hidden, because a resumed run writes it again."""
+
+    def __init__(self, folder: Path, first_step: int = 1) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # seconds to import: only where it is asked for
+
+        stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+        if stamps:  # files are read in order of their second: a run that is resumed within it would come first
+            time.sleep(min(1.0, max(0.0, max(stamps) + 1 - time.time())))
+        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+
+    def write(self, record: Record) -> None:
+        for name, value in values_of(record).items():
+            self._writer.add_scalar(name, value, record["step"])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
+    """The records of a metrics.jsonl; a line that a kill cut off is left out, its number (from 1) put into
+    ``damaged``."""
+    records: list[Record] = []
+    if not path.exists():
+        return records
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            if damaged is not None:
+                damaged.append(number)
+    return records
+
+
+def truncate_after_step(path: Path, step: int, *, evaluated_again: bool = False) -> None:
+    """Leave out the records that a run resumed after ``step`` writes again: all later ones, and the evaluation of
+    ``step`` itself where it begins with one."""
+    if not path.exists():
+        return
+    last_evaluation = step - 1 if evaluated_again else step
+    kept = [r for r in read_records(path) if r["step"] <= (last_evaluation if r["mode"] == "val" else step)]
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -1,0 +1,318 @@
+"""convert, predict, features, export: from a trained run to files, as the command line makes them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vexp import checkpoint, compose, train
+from vexp.data.sources import unlabeled
+from vexp.inference import export as exporting
+from vexp.inference.checkpoint import find_checkpoint
+from vexp.inference.predictor import load_predictor
+from vexp.model import build_model
+
+
+def door(name: str, *words: str) -> None:
+    """What ``python -m vexp.NAME WORDS`` does."""
+    sys.argv = [name, *words]
+    import_module(f"vexp.{name}").main()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], name: str, *words: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        door(name, *words)
+    assert left.value.code == 2
+    return capsys.readouterr().err.strip()
+
+
+@pytest.fixture(autouse=True)
+def _argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, whose validation pipeline sees three clips of a video."""
+    folder = tmp_path_factory.mktemp("run")
+    words = [
+        "data.train_clips=1", "data.val_clips=2", "data.batch_size=8", "data.num_workers=0", "model.width=8",
+        "max_steps=2", "log=text", "device=cpu", "pipeline.val.sample.num_clips=3",
+    ]  # fmt: skip
+    train.run(compose(words), folder, overrides=words)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videos(run: Path, motion_cache: Path) -> Path:
+    """The folder of the validation videos of ``run``."""
+    return (
+        next(path.parent for path in motion_cache.rglob("val.txt") if len(path.read_text().splitlines()) == 16) / "val"
+    )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_predictions_are_evaluations_scores(run: Path, videos: Path, tmp_path: Path) -> None:
+    door("predict", f"run={run}", f"input={videos}", f"out={tmp_path}", "topk=5", "data.num_workers=0")
+    evaluated = {Path(row["path"]).name: row for row in rows(run / "eval" / "predictions.csv")}
+    predicted = rows(tmp_path / "predictions.csv")
+    assert len(predicted) == len(evaluated) == 16
+    for row in predicted:
+        same = evaluated[Path(row["path"]).name]
+        for rank in range(1, 6):
+            assert row[f"class_{rank}"] == same[f"class_{rank}"]
+            assert float(row[f"score_{rank}"]) == pytest.approx(float(same[f"score_{rank}"]), abs=2e-6)
+    about = json.loads((tmp_path / "predictions.json").read_text())
+    best = json.loads((run / "checkpoints" / "best.json").read_text())
+    assert (about["step"], about["pipeline"], len(about["videos"])) == (best["step"], "val", 16)
+    assert (tmp_path / "contact_sheet.png").stat().st_size > 10_000
+
+
+def test_one_file_and_one_that_is_no_video(
+    run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that cannot be read does not take the others with it."""
+    good = next(videos.rglob("*.mp4"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(good.read_bytes())
+    (tmp_path / "in" / "b.mp4").write_bytes(b"no video")
+    (tmp_path / "in" / "._c.mp4").write_bytes(b"what macOS leaves")
+    (tmp_path / "in" / "notes.txt").write_text("no video either")
+    door("predict", f"run={run}", f"input={tmp_path}/in", f"out={tmp_path}/out", "data.num_workers=0")
+    found = rows(tmp_path / "out" / "predictions.csv")
+    assert [(row["path"], bool(row["class_1"]), bool(row["error"])) for row in found] == [
+        ("a.mp4", True, False), ("b.mp4", False, True),
+    ]  # fmt: skip
+    assert "not read" in capsys.readouterr().out
+    error = refusal(capsys, "predict", f"run={run}", f"input={tmp_path}/in/b.mp4", f"out={tmp_path}/out")
+    assert "no video could be read" in error
+
+
+@pytest.mark.parametrize(
+    ("duration", "length", "stride", "wanted"),
+    [
+        (10, 4, 3, [(0, 4), (3, 7), (6, 10)]),  # fits
+        (10, 4, 4, [(0, 4), (4, 8), (6, 10)]),  # the last one ends with the video
+        (4, 4, 4, [(0, 4)]),
+        (3, 4, 4, [(0, 3)]),  # shorter than a window
+        (0.9, 0.3, 0.3, [(0, 0.3), (0.3, 0.6), (0.6, 0.9)]),  # rounding makes no fourth
+    ],
+)
+def test_windows(duration: float, length: float, stride: float, wanted: list[tuple[float, float]]) -> None:
+    found = unlabeled.windows(duration, length, stride)
+    assert np.allclose(found, wanted)
+
+
+def test_a_window_is_seen_as_a_video_of_its_own(run: Path, videos: Path, tmp_path: Path) -> None:
+    video = next(videos.rglob("*.mp4"))
+    door("predict", f"run={run}", f"input={video}", f"out={tmp_path}", "window=0.5", "stride=0.25", "topk=8")
+    (found,) = json.loads((tmp_path / "predictions.json").read_text())["videos"]
+    pieces = unlabeled.split_into_windows(video, video.name, window=0.5, stride=0.25)
+    times = [(window["start"], window["end"]) for window in found["windows"]]
+    assert len(pieces) > 2
+    assert np.allclose(times, [piece.window for piece in pieces], atol=1e-3)
+    data = compose([]).data
+    source = unlabeled.UnlabeledVideos([unlabeled.VideoWindow(video, "whole"), *pieces], ["a"], data)
+    with source.open(0) as whole, source.open(2) as reader:
+        first = round(0.25 * whole.fps)  # type: ignore[attr-defined]
+        assert 0 < reader.num_frames < whole.num_frames
+        assert np.array_equal(reader.frames([0, 1]), whole.frames([first, first + 1]))
+    mean: dict[str, float] = {}
+    for window in found["windows"]:
+        for one in window["top"]:
+            mean[one["class"]] = mean.get(one["class"], 0) + one["score"] / len(pieces)
+    assert {one["class"]: one["score"] for one in found["top"]} == pytest.approx(mean, abs=1e-6)
+    assert len(rows(tmp_path / "predictions.csv")) == 1 + len(pieces)
+
+
+def test_features_are_what_the_classifier_sees(run: Path, videos: Path, tmp_path: Path) -> None:
+    """The classifier over the features gives the mean logits of a video."""
+    door("features", f"run={run}", f"input={videos}", f"out={tmp_path}", "data.num_workers=0")
+    features, index = np.load(tmp_path / "features.npy"), rows(tmp_path / "index.csv")
+    assert (features.shape, features.dtype) == ((16, 32), np.float32)
+    assert [row["row"] for row in index] == [str(number) for number in range(16)]
+    door("predict", f"run={run}", f"input={videos}", f"out={tmp_path}", "topk=1", "eval.view_reduction=mean_logit")
+    state = checkpoint.load(run / "checkpoints" / "best.pth")["model"]
+    logits = torch.from_numpy(features) @ state["head.weight"].T + state["head.bias"]
+    scores = logits.softmax(1).amax(1).tolist()
+    assert scores == pytest.approx([float(row["score_1"]) for row in rows(tmp_path / "predictions.csv")], abs=2e-6)
+
+
+def test_features_of_windows_and_of_what_cannot_be_read(run: Path, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(next(videos.rglob("*.mp4")).read_bytes())
+    (tmp_path / "in" / "b.mp4").write_bytes(b"no video")
+    door("features", f"run={run}", f"input={tmp_path}/in", f"out={tmp_path}", "window=0.5", "data.num_workers=0")
+    index = rows(tmp_path / "index.csv")
+    assert (index[0]["row"], index[0]["start"], index[0]["end"]) == ("0", "0.000", "0.500")
+    assert (index[-1]["path"], index[-1]["row"], bool(index[-1]["error"])) == ("b.mp4", "", True)
+    assert len(np.load(tmp_path / "features.npy")) == len(index) - 1
+
+
+@pytest.mark.parametrize("form", ["torch", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_an_exported_file_gives_the_same_logits(form: str, run: Path, tmp_path: Path) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    file = tmp_path / f"model{exporting.FORMATS[form]}"
+    door("export", f"run={run}", f"format={form}", f"out={file}")
+    contract = json.loads((tmp_path / f"{file.name}.json").read_text())
+    assert contract["input"]["shape"] == ["any", 3, 8, 64, 64]
+    assert contract["input"]["mean"] == [123.675, 116.28, 103.53]
+    assert contract["preprocessing"]["steps"]["sample"]["num_clips"] == 3
+    assert len(contract["classes"]) == 8
+    state = checkpoint.load(run / "checkpoints" / "best.pth")
+    trained = load_predictor(compose(["model.width=8", "device=cpu"]), file, state)
+    clips = torch.randn(2, 3, 8, 64, 64)
+    runner = exporting._run_onnx(file) if form == "onnx" else exporting._run_torch(file)
+    with torch.no_grad():
+        torch.testing.assert_close(runner(clips), trained.model(clips), rtol=1e-4, atol=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, f"{file.name}.json"]
+
+
+def test_an_export_that_gives_other_logits_is_not_kept(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exporting, "_run_torch", lambda path: lambda clips: torch.ones(len(clips), 8))
+    error = refusal(capsys, "export", f"run={run}", "format=torch", f"out={tmp_path}/m.pt2")
+    assert "the exported file gives other logits than the net" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_input_size_that_depends_on_the_video_cannot_be_exported(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(capsys, "export", f"run={run}", "format=torch", "~pipeline.val.crop")
+    assert "the size of a clip depends on the video" in error
+
+
+def test_converted_weights_are_evaluated_as_a_run_is(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of another program, laid on its net: number of classes, mean and std come from the file."""
+    torch.manual_seed(0)
+    norm = "img_norm_cfg = dict(mean=[1, 2, 3], std=[4, 5, 6], to_bgr=True)"
+    names = ("a", "b", "c", "d", "e", "f", "g")
+    content = {"state_dict": build_model("tiny3d", 7).state_dict(), "meta": {"config": norm, "CLASSES": names}}
+    torch.save(content, tmp_path / "in.pth")
+    door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
+    assert "82 of 82 tensors fit" in capsys.readouterr().out
+    written = checkpoint.load(tmp_path / "out.pth")
+    assert written["config"]["img_norm"] == {
+        "mean": [1, 2, 3],
+        "std": [4, 5, 6],
+        "to_bgr": True,
+        "adjust_magnitude": False,
+    }
+    assert written["classes"] == list(names)
+    video = next(videos.rglob("*.mp4"))
+    door("predict", f"run={tmp_path}/out.pth", f"input={video}", f"out={tmp_path}/predicted", "topk=1")
+    assert rows(tmp_path / "predicted" / "predictions.csv")[0]["class_1"] in names
+
+
+def test_the_class_count_is_read_off_the_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(build_model("tiny3d", 7).state_dict(), tmp_path / "in.pth")
+    door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
+    assert checkpoint.load(tmp_path / "out.pth")["classes"] == [str(number) for number in range(7)]
+    door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/five.pth", "model=tiny3d", "num_classes=5")
+    assert "head.weight (7 x 96 in the file, 5 x 96 here)" in capsys.readouterr().out
+
+
+def test_converting_without_a_net_keeps_the_names(tmp_path: Path) -> None:
+    torch.save({"model_state": {"s1.weight": torch.ones(2)}}, tmp_path / "in.pth")
+    door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth")
+    assert list(checkpoint.load(tmp_path / "out.pth")["model"]) == ["s1.weight"]
+
+
+#: words -> what the message says
+REFUSED: list[tuple[list[str], str]] = [
+    (["predict"], "run: name a run folder or a checkpoint, python -m vexp.cli.predict run=RUN input=VIDEO"),
+    (["predict", "run={run}"], "input: name a video or a folder of videos"),
+    (["predict", "run={run}", "input={video}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
+    (["features", "run={run}", "input={video}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
+    (["evaluate", "run={run}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
+    (["export", "run={run}", "format=torch", "out=/dev/null/x/net.pt2"], "/dev/null/x: files cannot be written there"),
+    (["predict", "run={run}", "input=nowhere"], "nowhere: no such file or folder"),
+    (["predict", "run={run}", "input={empty}"], "holds no video"),
+    (["predict", "run=nowhere", "input=x"], "no such run folder or checkpoint"),
+    (["predict", "run={run}", "input=x", "topk=0"], "topk=0: must be a number >= 1"),
+    (["predict", "run={run}", "input=x", "window=-1"], "window=-1: must be a number of seconds > 0"),
+    (["predict", "run={run}", "input=x", "stride=1"], "stride: says how far apart windows are"),
+    (["features", "run={run}", "input=x", "split=tset"], "split=tset: must be one of val, test .*did you mean test?"),
+    (["export", "run={run}", "format=onx"], "format=onx: must be one of onnx, torch .*did you mean onnx?"),
+    (["export"], "run: name a run folder"),
+    (["convert", "x"], "name what to convert and the file to write"),
+    (["convert", "x.pth", "out.pth"], "IN=x.pth: no such checkpoint or run folder"),
+    (["convert", "open-mmlab://a", "out.pth"], "names of OpenMMLab's list are not known here"),
+    (["convert", "{run}", "out"], "the file to write must end in .pth"),
+    (["convert", "{run}", "out.pth", "pipeline=clip_16x4_112"], "goes with model="),
+    (["convert", "{run}", "out.pth", "model=r3d_18"], "is of another net"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_what_cannot_work_is_said_in_a_line(
+    words: list[str], message: str, run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *rest = [word.format(run=run, empty=tmp_path, video=videos) for word in words]
+    error = refusal(capsys, name, *rest)
+    assert error.startswith("vexp: error: ")
+    expected, _, hint = message.partition(" .*")
+    assert expected in error
+    assert hint in error
+
+
+def test_the_last_checkpoint_is_never_taken_for_a_lost_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "last.pth").touch()
+    assert find_checkpoint(tmp_path, None) == folder / "last.pth"
+    (folder / "best.json").touch()
+    assert "best.pth is gone; checkpoint=last takes the last" in refusal(
+        capsys, "predict", f"run={tmp_path}", "input=x"
+    )
+    assert find_checkpoint(tmp_path, "last") == folder / "last.pth"
+
+
+@pytest.mark.parametrize("name", ["predict", "features", "export", "convert"])
+def test_a_door_refuses_before_torch(name: str) -> None:
+    code = f"import sys, vexp.{name} as door; sys.argv = ['x', 'y']\ntry: door.main()\nexcept SystemExit: pass\n"
+    code += "print(sorted({'torch', 'cv2', 'av', 'matplotlib'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_classifier_of_other_kinds_of_net() -> None:
+    """A convolution over positions (S3D), a linear layer on every frame (TSN): the mean is what logits come from."""
+    from torch import nn
+
+    from vexp.core.errors import UserError
+    from vexp.model.features import features
+
+    class Frames(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3, 5)
+
+        def forward(self, clips: torch.Tensor) -> Any:  # the mean colour of each frame, folded into the batch
+            frames = clips.mean((3, 4)).transpose(1, 2).flatten(0, 1)
+            return self.head(frames).unflatten(0, (len(clips), -1)).mean(1)
+
+    clips = torch.randn(2, 3, 4, 8, 8)
+    torch.testing.assert_close(features(Frames(), 5)(clips), clips.mean((2, 3, 4)))
+    torch.testing.assert_close(features(nn.Sequential(nn.Conv3d(3, 5, 1)), 5)(clips), clips.mean((2, 3, 4)))
+    with pytest.raises(UserError, match="has no linear layer or convolution with 6 outputs"):
+        features(Frames(), 6)

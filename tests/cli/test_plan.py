@@ -1,0 +1,91 @@
+"""``python -m vexp.cli.plan``: what it promises is what a run then does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vexp import compose, train
+from vexp.cli import plan
+from vexp.tools.plan import ascii_lr_curve, build_plan
+
+WORDS = [
+    "optimizer=sgd", "lr=step", "lr.step=[1]", "lr.warmup=linear", "lr.warmup_iters=2", "grad.accumulate=2",
+    "data.batch_size=3", "optimizer.paramwise.custom_keys.head.lr_mult=10", "eval.interval=2", "checkpoint.interval=1",
+]  # fmt: skip
+
+
+def planned(words: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[dict[str, str]]:
+    monkeypatch.setattr(sys, "argv", ["plan", *words, f"png={folder}/lr.png", f"out={folder}/lr.csv"])
+    plan.main()
+    with (folder / "lr.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_plan_is_what_the_run_does(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """16 samples in steps of 6 for two epochs: every rate, every evaluation, every checkpoint, the parameter groups."""
+    words = [*tiny, *WORDS, "checkpoint.max_keep_ckpts=-1"]
+    rows = planned(words, monkeypatch, tmp_path)
+    said = capsys.readouterr().out
+    run = tmp_path / "run"
+    train.run(compose(words), run)
+    records: list[dict[str, Any]] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    trained = [(r["step"], r["epoch"], r["lr/base"], r["lr/head"]) for r in records if r["mode"] == "train"]
+    assert [(int(r["step"]), int(r["epoch"]), float(r["lr/base"]), float(r["lr/head"])) for r in rows] == trained
+    whole = build_plan(compose(words))
+    assert whole.evaluations == [r["step"] for r in records if r["mode"] == "val"]
+    saved = {f"epoch_{step // whole.exp.plan.steps_per_epoch}.pth" for step in whole.checkpoints}
+    assert saved == {path.name for path in (run / "checkpoints").glob("epoch_*.pth")}
+    assert (tmp_path / "lr.png").stat().st_size > 5_000
+    for line in (
+        "effective batch: 6 samples = 1 process x batch 3 x accumulate 2",
+        "length: 6 optimizer steps, 3 an epoch, 2 epochs",
+        "  step 3 (epoch 1): warm-up (linear) ends, lr 0.1, 1",
+        "  step 4 (epoch 2): drop x 0.1, lr 0.01, 0.1",
+        "evaluations: 1: after epoch 2",
+        "checkpoints: 2: after epochs 1, 2",
+    ):
+        assert line in said
+    table = (run / "param_groups.csv").read_text().splitlines()
+    assert len(table) == 1 + len(whole.groups)
+
+
+def test_nothing_is_made_and_warnings_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    planned([f"data.cache_dir={cache}", "lr=step", "lr.step=[400]"], monkeypatch, tmp_path)
+    assert not cache.exists()  # neither videos
+    assert {path.name for path in tmp_path.iterdir()} == {"lr.png", "lr.csv"}  # nor a run folder
+    assert "warning: lr_policy: step=[400]: the run ends after" in capsys.readouterr().out
+
+
+def test_a_net_of_any_size_takes_no_memory() -> None:
+    whole = build_plan(compose(["model=mvit_v2_s", "epochs=1"]))
+    assert whole.parameters > 30_000_000
+    assert sum(row.parameters for row in whole.groups) == whole.parameters
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ([1.0, 0.5, 0.0], ["       1 │█", "         │█", "     0.5 │██", "         │██", "         └───"]),
+        ([0.0, 0.0], ["       1 │", "         │", "     0.5 │", "         │", "         └──"]),  # all 0
+    ],
+)  # fmt: skip
+def test_sketch(values: list[float], lines: list[str]) -> None:
+    assert ascii_lr_curve(values, height=4) == lines
+
+
+def test_no_file_is_written_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["plan", "epochs=1"])
+    plan.main()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,124 @@
+"""``python -m vexp.cli.repro_check``: nets that repeat, and nets that are made not to."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vexp.cli import repro_check
+
+SHORT = ["data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "steps=2", "device=cpu", "epochs=2"]
+NETS = """
+import dataclasses
+import itertools
+
+import torch
+from torch import nn
+
+CALLS = itertools.count()
+
+
+class Net(nn.Module):
+    def __init__(self, classes, fault):
+        super().__init__()
+        self.stem, self.head, self.fault = nn.Linear(3, 4), nn.Linear(4, classes), fault
+
+    def forward(self, clips):
+        x = self.stem(clips.mean((2, 3, 4)))
+        if self.fault == "noise":  # of something that no seed governs
+            x = x + next(CALLS) * 1e-3
+        if self.fault == "late":
+            x = x + (next(CALLS) == 4) * 1e-3  # one step to look for operations, 2, 2: the second step of the second
+        if self.fault == "backward" and x.requires_grad:
+            x.register_hook(lambda gradient: gradient + next(CALLS) * 1e-3)
+        if self.fault == "put":
+            x = x + torch.zeros(4).put_(torch.tensor([0]), torch.ones(1))
+        return self.head(x)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Faulty:
+    fault: str = ""
+
+    def build(self, num_classes):
+        return Net(num_classes, self.fault)
+"""
+
+
+@pytest.fixture
+def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """The door with a net of one's own: (exit status, what it printed)."""
+    (tmp_path / "repro_nets.py").write_text(NETS)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "faulty.yaml").write_text("_target_: repro_nets.Faulty\nfault: ''\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("VEXP_CONFIG_PATH", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "repro_nets", raising=False)
+
+    def call(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["repro_check", *SHORT, *words])
+        try:
+            repro_check.main()
+        except SystemExit as left:
+            return int(left.code or 0)
+        finally:
+            assert not torch.are_deterministic_algorithms_enabled() or "deterministic=true" in words
+            torch.use_deterministic_algorithms(False)
+        return 0
+
+    return call
+
+
+def faulty(fault: str) -> list[str]:
+    return ["plugins=[repro_nets]", "model=faulty", f"model.fault={fault}"]
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
+]
+
+
+def test_a_net_that_repeats(door, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    """Dropout, augmentation and workers included."""
+    assert door("data.num_workers=1", "model.dropout=0.5", "model.width=8") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("2 steps on cpu, ")
+    assert said[1:4] == [
+        "  again (1 worker): equal to the bit",
+        "  with no workers: equal to the bit",
+        "operations without a deterministic implementation: none",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        ("noise", "first differs at step 1: loss"),
+        ("late", "first differs at step 2: loss"),
+        ("backward", "first differs at step 1: gradient of stem.bias"),
+    ],
+)
+def test_a_net_that_does_not(door, capsys: pytest.CaptureFixture[str], fault: str, what: str) -> None:  # type: ignore[no-untyped-def]
+    assert door("data.num_workers=0", *faulty(fault)) == 1
+    assert re.search(
+        rf"  again \(no workers\): {what} \(\d+ more tensors of this step differ\); loss ", capsys.readouterr().out
+    )
+
+
+def test_operations_without_a_deterministic_implementation_are_named(door, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    assert door("data.num_workers=0", *faulty("put")) == 0
+    assert "operations without a deterministic implementation: put_" in capsys.readouterr().out
+    assert door("data.num_workers=0", "deterministic=true", *faulty("put")) == 2
+    assert "deterministic=true: on this device there is no deterministic implementation of put_" in (
+        capsys.readouterr().err
+    )
+
+
+def test_steps_must_be_a_number(door, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    assert door("steps=none") == 2
+    assert "steps=none: must be a number >= 1" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""``python -m vexp.cli.show``: pictures of the run's own data, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vexp import compose
+from vexp.cli import show
+from vexp.core.errors import UserError
+from vexp.data.batch.batch import Failure
+from vexp.data.loading.bad_samples import BadSamples
+from vexp.data.loading.dataset import ClipDataset
+from vexp.model.meta import meta_model
+from vexp.model.zoo import SlowFast
+from vexp.tools.visualize.show import Showing, _first_batch
+from vexp.training.loop import training_batches
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["show", *words])
+    show.main()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["pipeline", "sampling", "batch"])
+def test_a_picture_of_the_embedded_set(
+    subject: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown(monkeypatch, subject, *tiny, "blending=mixup_cutmix")
+    path = tmp_path / f"show_{subject}.png"
+    assert capsys.readouterr().out == f"drawn in {path}\n"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]  # and no run folder
+    with Image.open(path) as picture:
+        assert picture.width == (1500 if subject == "batch" else 1400)
+        assert picture.height > 800
+        assert np.asarray(picture.convert("L")).std() > 20
+
+
+def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
+    showing = Showing.of(compose(tiny))
+    train, val = showing.splits
+    batch, keys = _first_batch(showing.exp, train, print)
+    bad = BadSamples(train.dataset, split="train", max_fraction=0, path=None, say=print)
+    first = next(training_batches(showing.exp, 0, bad))
+    assert np.array_equal(batch.frames, first.frames)
+    assert batch.ids.tolist() == [index for _, index in keys]
+    assert _first_batch(showing.exp, val, print)[0].ids.tolist() == [0, 1, 2, 3]
+
+
+def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    showing = Showing.of(compose([*tiny, "data.on_error=skip"]))
+    monkeypatch.setattr(ClipDataset, "_make", lambda _, epoch, index, rng: Failure(index, "damaged", epoch))
+    with pytest.raises(UserError, match=r"data.val: not one of its first 4 samples can be read"):
+        _first_batch(showing.exp, showing.split("val"), lambda _: None)
+
+
+def test_the_splits_are_those_of_training_and_evaluation(tiny: list[str]) -> None:
+    """Without data of its own "test" takes the videos of "val", through steps of its own where there are some."""
+    names = [(split.name, split.note) for split in Showing.of(compose([*tiny, "pipeline=clip_16x4_112"])).splits]
+    assert names == [("train", ""), ("val", ""), ("test", "videos of val")]
+    taken = Showing.of(compose([*tiny, "data.test.from_split=train"])).splits[-1]
+    assert (taken.name, taken.note, len(taken.dataset)) == ("test", "steps of val", 16)
+
+
+def test_weights_that_were_normalised_otherwise_are_named(tiny: list[str], tmp_path: Path) -> None:
+    import torch
+
+    norm = "img_norm_cfg = dict(mean=[104, 117, 128], std=[58.395, 57.12, 57.375], to_bgr=True)"
+    torch.save({"state_dict": {"head.weight": torch.ones(2)}, "meta": {"config": norm}}, tmp_path / "w.pth")
+    warnings = Showing.of(compose([*tiny, f"init_from={tmp_path}/w.pth"])).warnings
+    assert [warning.partition(": they were trained ")[2][:20] for warning in warnings] == [
+        "on BGR: img_norm.to_", "with img_norm.mean=[",
+    ]  # fmt: skip
+
+
+def test_the_pathways_are_those_of_the_net() -> None:
+    option = SlowFast(depth=50, alpha=4)
+    (net,) = [part for part in meta_model(option, 3).modules() if hasattr(part, "slow_stride")]
+    assert option.pathways == {"slow": net.slow_stride, "fast": net.fast_stride} == {"slow": 8, "fast": 2}
+
+
+#: words -> what the message says
+REFUSED = [
+    (["smapling"], "smapling: one of pipeline, sampling, batch comes first; did you mean sampling?"),
+    (["pipeline", "split=tset"], "split=tset: must be one of train, val, test (command line); did you mean test?"),
+    (["pipeline", "sample=x"], "sample=x: must be a number from 0"),
+    (["batch", "draws=99"], "draws=99: must be a number from 1 to 12"),
+    (["sampling", "out=x.jpg"], "out=x.jpg: must end in .png"),
+    (["pipeline", "split=test"], "split=test: the data have train, val"),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            (["sampling", "optimizer=sdg"], "no option 'sdg' in group optimizer"),
+            (["pipeline", "sample=16"], "sample=16: data.train has samples 0..15"),
+            (["sampling", "out=/proc/nowhere/x.png"], "/proc/nowhere/x.png: cannot be written"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_what_cannot_be_shown(
+    words: list[str], message: str, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        shown(monkeypatch, *words, *tiny)
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_wrong_word_is_refused_before_torch() -> None:
+    code = "import sys, vexp.cli.show as door; sys.argv = ['x', 'batch', 'optimizer=sdg']\ntry: door.main()\n"
+    code += "except SystemExit: print(sorted({'torch', 'cv2', 'matplotlib'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

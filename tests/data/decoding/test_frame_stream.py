@@ -1,0 +1,71 @@
+"""Frames one at a time are the frames all at once."""
+
+import numpy as np
+import pytest
+
+from vexp.core.errors import UserError
+from vexp.data.decoding.frame_stream import FrameStream, check_range, frames_in_order
+from vexp.data.sources.base import ArrayReader, SegmentReader, film_of
+from vexp.data.transforms.resample import render_views
+from vexp.data.transforms.view import View
+
+VIDEO = np.random.default_rng(0).integers(0, 256, (9, 12, 16, 3), dtype=np.uint8)
+
+
+class OneByOne(ArrayReader):
+    """A reader that notes which frames have been asked for; each lies in the same memory as the one before."""
+
+    channels = 3
+
+    def __init__(self, video):
+        ArrayReader.__init__(self, video, fps=10)
+        self.video, self.asked = video, []
+        self.memory = np.empty(video.shape[1:], np.uint8)
+
+    def pictures(self, numbers):
+        for number in numbers:
+            self.asked.append(number)
+            self.memory[...] = self.video[number]
+            yield self.memory
+
+
+@pytest.mark.parametrize("indices", [[0], [3, 5, 8], [5, 3, 3, 8, 0], []])
+def test_in_any_order_each_decoded_once(indices):
+    reader = OneByOne(VIDEO)
+    np.testing.assert_array_equal(frames_in_order(reader, indices), VIDEO[np.array(indices, int)])
+    assert reader.asked == sorted(set(indices))
+
+
+@pytest.mark.parametrize("indices", [[[1, 2]], [0.5], "12"])
+def test_what_is_no_list_of_numbers(indices):
+    with pytest.raises(ValueError, match="flat list of whole numbers"):
+        frames_in_order(OneByOne(VIDEO), indices)
+
+
+def test_a_film_is_rendered_as_the_array_is_and_never_held():
+    whole = View.whole(16, 12)
+    views = [whole.cropped(2, 1, 8, 8).resized(6, 6), whole.resized(32, 24).cropped(3, 3, 6, 6).flipped()]
+    numbers = np.array([0, 4, 7])
+    film = film_of(OneByOne(VIDEO), numbers)
+    assert film.shape == (3, 12, 16, 3)
+    np.testing.assert_array_equal(render_views(film, views), render_views(VIDEO[numbers], views))
+
+
+def test_a_film_that_is_too_short_is_no_clip():
+    with pytest.raises(ValueError, match="shorter"):
+        render_views(FrameStream.of(iter(VIDEO[:2]), 3), [View.whole(16, 12)])
+
+
+@pytest.mark.parametrize("reader", [OneByOne(VIDEO), ArrayReader(VIDEO, fps=10)], ids=["film", "array"])
+def test_a_segment_hands_on_either(reader):
+    segment = SegmentReader("v", reader, 0.3, 0.7)
+    assert segment.num_frames == 4
+    shown = [picture.copy() for picture in film_of(segment, np.array([0, 2, 3]))]
+    np.testing.assert_array_equal(shown, VIDEO[[3, 5, 6]])
+    with pytest.raises(UserError, match=r"not all in 0\.\.3"):
+        film_of(segment, np.array([4]))
+
+
+def test_the_number_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"v\.mp4: frame index 9 is outside 0\.\.8: the video has 9 frames"):
+        check_range(tmp_path / "v.mp4", [3, 9], 9)

@@ -1,0 +1,164 @@
+"""Every video is written here; what a plain decode from the first packet on delivers is the truth in each test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from support.encode import numbered_frame, patch_box, plain_decode, read_number, write_video
+from support.videos import IRREGULAR, VIDEOS
+
+from vexp.core.errors import UserError
+from vexp.data.decoding.pyav import VideoReader
+from vexp.data.decoding.video_info import VideoInfoCache
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Path]) -> None:
+    _, numbers, _ = VIDEOS[name]
+    truth = plain_decode(video(name))
+    assert [read_number(frame) for frame in truth] == list(numbers)  # the test's own footing
+    count, rng = len(truth), np.random.default_rng(0)
+    with VideoReader(video(name)) as reader:
+        assert reader.num_frames == count
+        assert (reader.height, reader.width) == truth.shape[1:3]
+        whole = reader.frames(range(count))
+        assert whole.dtype == np.uint8
+        np.testing.assert_array_equal(whole, truth)
+        for frame in rng.permutation(count)[:60]:  # alone, in random order: each from its own key frame
+            np.testing.assert_array_equal(reader.frames([frame]), truth[[frame]])
+        for size in (2, 5, 16):  # unsorted, with repeats
+            indices = rng.integers(0, count, size)
+            np.testing.assert_array_equal(reader.frames(indices), truth[indices])
+        np.testing.assert_array_equal(np.stack(list(reader.sound_pictures())), truth)
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_seeks_only_where_timestamps_can_be_trusted(
+    name: str, video: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "vexp.data.decoding.pyav.RECENT", VideoInfoCache()
+    )  # as in a process that has not seen the file
+    _, numbers, seeks = VIDEOS[name]
+    with VideoReader(video(name)) as reader:
+        count = reader.num_frames
+        assert reader.decoded == (0 if seeks else count)  # counted by decoding, or read off the packets
+        before = reader.decoded
+        reader.frames([count - 1])
+        if not seeks:
+            assert reader.decoded - before == len(numbers)  # from the first frame on
+
+
+# (video, indices, most frames that may be decoded for them)
+DECODED = [
+    ("h264_gop12", [30], 12),  # its own GOP at the worst
+    ("h264_gop12", [1, 30, 55], 36),  # three distant GOPs
+    ("h264_gop1", range(0, 60, 4), 15),  # every frame a key frame: none is decoded in vain
+    ("h264_no_b_frames", [0, 59, 0, 59, 59], 24),  # repeats cost nothing
+    ("h264_gop250", [40], 31),  # 30 of 40 frames before it are references: B-frames that nothing needs are discarded
+    ("h264_gop250", [10, 251], 20),  # the next GOP, but far ahead: a seek
+    ("h264_gop250", [11], 6),  # nothing that is stored after it
+    ("hevc_radl", [12], 1),  # not even the leading pictures of a key frame
+    ("mpeg4_avi", [10], 11),  # counting stops at the last wanted frame
+]
+
+
+@pytest.mark.parametrize(("name", "indices", "most"), DECODED)
+def test_decodes_few_frames(name: str, indices: list[int], most: int, video: Callable[[str], Path]) -> None:
+    with VideoReader(video(name)) as reader:
+        reader.frames(indices)
+        assert len(set(indices)) <= reader.decoded <= most
+
+
+def test_every_packet_called_a_key_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4")
+    truth = plain_decode(path)
+    patch_box(path, b"stss", 0, b"free")  # an MP4 without its table of key frames: every sample counts as one
+    with VideoReader(path) as reader:
+        for frame in (59, 5, 30, 31):
+            np.testing.assert_array_equal(reader.frames([frame]), truth[[frame]])
+
+
+def test_empty_sample_is_no_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0)
+    patch_box(path, b"stsz", 16 + 4 * 20, bytes(4))  # size of sample 20; the next one then begins where it did
+    with VideoReader(path) as reader:
+        assert reader.num_frames == 59
+        assert [read_number(frame) for frame in reader.frames([58, 0])] == [58, 0]
+
+
+def test_joined_transport_streams(tmp_path: Path) -> None:
+    first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())  # the presentation times start again
+    with VideoReader(joined) as reader:
+        assert reader.num_frames == 30
+        assert [read_number(frame) for frame in reader.frames([29, 3, 23])] == [9, 3, 3]
+
+
+def test_size_change_is_refused(tmp_path: Path) -> None:
+    first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10, size=(160, 96))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    with VideoReader(joined) as reader:
+        assert reader.frames([3, 4]).shape == (2, 48, 80, 3)
+        with pytest.raises(UserError, match=r"joined.ts: frame 25 .*its size differs"):
+            reader.frames([3, 25])
+
+
+def test_rate_and_size(video: Callable[[str], Path]) -> None:
+    with VideoReader(video("h264_mkv")) as reader:
+        assert (reader.fps, reader.width, reader.height) == (25, 80, 48)
+    with VideoReader(video("h264_variable_rate")) as reader:
+        assert reader.fps == pytest.approx(25 * 60 / (IRREGULAR[-1] - IRREGULAR[0] + 1), rel=0.05)
+
+
+def test_first_of_two_video_streams(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as output:
+        streams = [output.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream, size in zip(streams, [(80, 48), (160, 96)], strict=True):  # the larger one is FFmpeg's "best"
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for stream in streams:
+            for number in range(3):
+                frame = av.VideoFrame.from_ndarray(numbered_frame(number, stream.width, stream.height), format="rgb24")
+                frame.pts = number
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+    with VideoReader(path) as reader:
+        assert (reader.width, reader.height, reader.num_frames) == (80, 48, 3)
+
+
+def test_index_outside(video: Callable[[str], Path]) -> None:
+    for name in ("h264_gop12", "mpeg4_avi"):
+        for indices in ([60], [3, 60, 4], [-1], [1000]):
+            with VideoReader(video(name)) as reader, pytest.raises(UserError, match=r"outside 0\.\.59.* 60 frames"):
+                reader.frames(indices)  # also before num_frames was asked
+
+
+@pytest.mark.parametrize("indices", [3, [[0, 1]], [0.5], [True], ["0"]])
+def test_indices_of_another_type(indices: object, video: Callable[[str], Path]) -> None:
+    with VideoReader(video("h264_gop12")) as reader, pytest.raises(ValueError, match="flat list of whole numbers"):
+        reader.frames(indices)  # type: ignore[arg-type]
+
+
+def test_no_indices(video: Callable[[str], Path]) -> None:
+    with VideoReader(video("h264_gop12")) as reader:
+        assert reader.frames([]).shape == (0, 48, 80, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_starts_no_threads(video: Callable[[str], Path]) -> None:
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    with VideoReader(video("h264_gop12")) as reader:
+        before = threads()
+        reader.frames(range(10))
+        assert threads() == before

@@ -1,0 +1,378 @@
+"""The data options: what each split's source is, one numbering of classes for all of them, what is refused."""
+
+import numpy as np
+import pytest
+
+from vexp.core.errors import UserError
+from vexp.data.loading.dataset import flip_table
+from vexp.data.sources.config import Data, Folder, Motion, VideoList
+from vexp.data.sources.splits import Split, TrainSplit
+
+
+def write_list(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def names(source):
+    return [source.name(i) for i in range(len(source))]
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """A training list with classes 0..2 and a validation list that holds only class 1."""
+    train = write_list(tmp_path / "train.txt", "a.mp4 0\nb.mp4 1\nc.mp4 2\n")
+    val = write_list(tmp_path / "val.txt", "v.mp4 1\nw.mp4 1\n")
+    return {"train": TrainSplit(ann_file=train), "val": Split(ann_file=val)}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """``train`` with three classes, ``val`` with two of them."""
+    for name in ("train/hop/1.mp4", "train/hop/2.mp4", "train/run/1.mp4", "train/sit/1.mp4", "val/sit/9.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path
+
+
+# ---- lists ----
+
+
+def test_the_sources_of_lists(lists, tmp_path):
+    data = VideoList(**lists)
+    data.check_files()
+    train, val = data.source("train"), data.source("val")
+    assert (names(train), train.labels.tolist()) == (["a.mp4", "b.mp4", "c.mp4"], [0, 1, 2])
+    assert (names(val), val.labels.tolist()) == (["v.mp4", "w.mp4"], [1, 1])
+    assert train.annotation.path(0) == str(tmp_path / "a.mp4")  # the list's own folder
+    assert data.source("test") is None
+
+
+def test_all_splits_share_the_class_numbers_of_the_training_list(lists, tmp_path):
+    assert VideoList(**lists).source("val").classes == ["0", "1", "2"]  # not ["0", "1"], which val alone would give
+    lists["val"].ann_file = write_list(tmp_path / "val.txt", "v.mp4 3\n")
+    with pytest.raises(UserError, match=r"val\.txt:1: label 3, but there are 3 classes"):
+        VideoList(**lists).source("val")
+
+
+def test_a_file_of_class_names_holds_for_all_splits(lists, tmp_path):
+    classes = write_list(tmp_path / "classes.txt", "hop\nrun\nsit\nspin\n")
+    data = VideoList(classes=classes, **lists)
+    assert data.source("train").classes == data.source("val").classes == ["hop", "run", "sit", "spin"]
+    with pytest.raises(UserError, match=r"train\.txt:3: label 2, but there are 2 classes"):
+        VideoList(classes=write_list(tmp_path / "two.txt", "hop\nrun\n"), **lists).source("train")
+
+
+def test_a_prefix_of_a_split(lists, tmp_path):
+    lists["val"].data_prefix = str(tmp_path / "videos")
+    data = VideoList(**lists)
+    assert data.source("val").annotation.path(0) == str(tmp_path / "videos" / "v.mp4")
+    assert data.source("train").annotation.path(0) == str(tmp_path / "a.mp4")
+
+
+def test_paths_may_begin_with_the_home_folder(lists, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lists["train"].ann_file = "~/train.txt"
+    lists["train"].data_prefix = "~/videos"
+    assert VideoList(**lists).source("train").annotation.path(0) == str(tmp_path / "videos" / "a.mp4")
+
+
+def test_a_list_that_is_not_named(lists):
+    lists["val"].ann_file = None  # refused by the config of a run that evaluates
+    data = VideoList(**lists)
+    assert (data.source("val"), data.missing_split_reason("train")) == (None, None)
+    assert data.missing_split_reason("val") == "val.ann_file=null: name the list file of the val split"
+    lists["train"].ann_file = None
+    with pytest.raises(ValueError, match=r"^train\.ann_file=null: name the list file of the train split"):
+        VideoList(**lists)
+
+
+def test_a_split_that_takes_anothers_samples_needs_no_list(lists):
+    lists["val"] = Split(from_split="train")  # the engine asks for the source of "train" then
+    data = VideoList(**lists)
+    data.check_files()
+    assert data.source("val") is None
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_cannot_take_its_own_samples(lists, split):
+    lists[split] = (TrainSplit if split == "train" else Split)(from_split=split)
+    with pytest.raises(ValueError, match=rf"^{split}\.from_split={split}: takes the samples of another split"):
+        VideoList(**lists)
+
+
+def test_a_list_that_is_not_there_is_found_early(lists, tmp_path):
+    lists["val"].ann_file = str(tmp_path / "none.txt")
+    with pytest.raises(UserError, match=r"data\.val\.ann_file=.*none\.txt: no such file"):
+        VideoList(**lists).check_files()
+
+
+# ---- folders ----
+
+
+def test_the_sources_of_folders(folders):
+    data = Folder(root=str(folders))
+    data.check_files()
+    train, val = data.source("train"), data.source("val")
+    assert names(train) == ["hop/1.mp4", "run/1.mp4", "sit/1.mp4", "hop/2.mp4"]
+    assert (train.classes, train.labels.tolist()) == (["hop", "run", "sit"], [0, 1, 2, 0])
+    assert (val.classes, val.labels.tolist()) == (["hop", "run", "sit"], [2])  # numbered as in train
+    assert data.source("test") is None  # optional
+
+
+def test_folders_may_be_named_one_by_one(folders):
+    by_hand = Folder(
+        train=TrainSplit(data_prefix=str(folders / "train")),
+        val=Split(data_prefix=str(folders / "val")),
+        test=Split(data_prefix=str(folders / "val")),
+    )
+    by_root = Folder(root=str(folders))
+    assert [names(by_hand.source(split)) for split in ("train", "val")] == [
+        names(by_root.source(split)) for split in ("train", "val")
+    ]
+    assert by_hand.source("test").labels.tolist() == [2]
+
+
+def test_a_class_that_training_does_not_know_is_refused(folders):
+    (folders / "val" / "spin").mkdir()
+    with pytest.raises(UserError, match="val: folders spin are not among the 3 classes"):
+        Folder(root=str(folders)).source("val")
+
+
+def test_a_root_that_is_not_named_or_not_there(folders):
+    with pytest.raises(ValueError, match=r"^root=null: name the folder that holds train/ and val/"):
+        Folder()
+    with pytest.raises(UserError, match=r"data\.train: no folder .*none/train; it must hold a folder of videos"):
+        Folder(root=str(folders / "none")).check_files()
+
+
+# ---- the embedded set ----
+
+
+def test_the_embedded_set_is_listed_without_being_made(tmp_path):
+    data = Motion(cache_dir=str(tmp_path), train_clips=1, val_clips=1)
+    assert data.source("test") is None
+    train = data.source("train")
+    assert list(tmp_path.iterdir()) == []
+    data.prepare()
+    (folder,) = tmp_path.iterdir()
+    assert [f"{train.name(i)} {train.labels[i]}" for i in range(8)] == (folder / "train.txt").read_text().splitlines()
+    assert train.classes == (folder / "classes.txt").read_text().splitlines()
+    with train.open(3) as reader:
+        assert reader.num_frames == 32
+
+
+# ---- for all ----
+
+
+@pytest.mark.parametrize(
+    ("split", "indices", "expected"),
+    [
+        ("train", 2, ["a.mp4", "b.mp4"]),
+        ("train", -1, ["c.mp4"]),
+        ("train", [2, 0], ["c.mp4", "a.mp4"]),
+        ("val", 1, ["v.mp4"]),
+    ],
+)
+def test_indices_choose_samples_of_their_split_only(lists, split, indices, expected):
+    lists[split].indices = indices
+    data = VideoList(**lists)
+    assert names(data.samples(split)) == expected
+    assert data.samples(split).classes == ["0", "1", "2"]  # the classes are those of the whole list
+    other = "val" if split == "train" else "train"
+    assert len(data.samples(other)) == {"train": 3, "val": 2}[other]
+
+
+def test_indices_outside_name_the_key(lists):
+    lists["val"].indices = [5]
+    with pytest.raises(UserError, match=r"data\.val\.indices: 5 is outside 0\.\.1"):
+        VideoList(**lists).samples("val")
+
+
+@pytest.mark.parametrize("indices", [0, [], [1, "2"], "4", 2.0, 1.0, 0.0, -0.5, [0.5], True, [True], [[1]]])
+def test_indices_that_name_no_samples_are_refused(indices):
+    with pytest.raises(ValueError, match=r"^indices=.*: must be a number of samples \(not 0"):
+        Split(indices=indices)
+
+
+@pytest.mark.parametrize("indices", [None, 1, -3, 0.25, [0], [0, -1, 5]])
+def test_indices_that_name_samples(indices):
+    assert Split(indices=indices).indices == indices
+
+
+# ---- what a split takes ----
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Forty videos of four groups and two classes, and a validation list that shares one of the groups."""
+    rows = "".join(f"{i}.mp4,{i % 2},g{i // 10}\n" for i in range(40))
+    train = write_list(tmp_path / "train.csv", "path,label,group\n" + rows)
+    val = write_list(tmp_path / "val.csv", "path,label,group\nx.mp4,0,g3\ny.mp4,1,h\n")
+    return {"train": TrainSplit(ann_file=train), "val": Split(ann_file=val)}
+
+
+def test_what_is_held_out_is_not_trained_on_and_divides_no_group(table):
+    data = VideoList(train=table["train"], val=Split(hold_out=0.25), test=Split(hold_out=0.25))
+    data.check_files()
+    taken = {split: names(data.samples(split)) for split in ("train", "val", "test")}
+    assert {split: len(found) for split, found in taken.items()} == {"train": 20, "val": 10, "test": 10}
+    everything = [name for found in taken.values() for name in found]
+    assert sorted(everything, key=lambda name: int(name[:-4])) == [f"{i}.mp4" for i in range(40)]
+    groups = {split: set(data.samples(split).groups) for split in taken}
+    assert not groups["train"] & groups["val"] | groups["train"] & groups["test"] | groups["val"] & groups["test"]
+    assert data.samples("val").classes == ["0", "1"]
+    other = VideoList(train=table["train"], val=Split(hold_out=0.25), split_seed=3)
+    assert {*other.samples("val").groups} != groups["val"]  # another seed, another group
+    assert names(VideoList(train=table["train"], val=Split(hold_out=0.25)).samples("val")) == taken["val"]
+
+
+def test_indices_count_within_what_holding_out_leaves(table):
+    table["train"].indices = 3
+    data = VideoList(train=table["train"], val=Split(hold_out=0.25, per_class=2))
+    assert len(data.samples("train")) == 3
+    assert data.samples("val").labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_folder_may_be_divided_too(folders):
+    data = Folder(train=TrainSplit(data_prefix=str(folders / "train")), val=Split(hold_out=0.5))
+    data.check_files()
+    assert (len(data.samples("train")), len(data.samples("val"))) == (3, 1)  # classes of one video keep it
+    assert names(data.samples("val"))[0].startswith("hop/")
+    by_root = Folder(root=str(folders), val=Split(hold_out=0.5))
+    assert names(by_root.samples("val")) == names(data.samples("val"))
+
+
+def test_holding_out_that_leaves_nothing_is_refused(table, lists):
+    with pytest.raises(UserError, match=r"data\.val\.hold_out=0\.01: leaves no sample for val: of the 40 training"):
+        VideoList(train=table["train"], val=Split(hold_out=0.01)).samples("val")
+    with pytest.raises(UserError, match=r"data\.val\.hold_out=0\.5: leaves no sample for val: of the 3 training"):
+        VideoList(train=lists["train"], val=Split(hold_out=0.5)).samples("train")  # one video a class
+
+
+@pytest.mark.parametrize("other", [{"ann_file": "x"}, {"data_prefix": "x"}, {"from_split": "train"}])
+def test_a_held_out_split_has_no_list_of_its_own(other):
+    with pytest.raises(ValueError, match=r"^hold_out=0\.1: takes its samples from the training split"):
+        Split(hold_out=0.1, **other)
+    with pytest.raises(ValueError, match=r"^hold_out=0\.1: is for val and test"):
+        TrainSplit(hold_out=0.1)
+
+
+def test_a_split_taken_from_another_is_chosen_from_once_more(table):
+    table["train"].indices = 8
+    data = VideoList(train=table["train"], val=Split(from_split="train"), test=Split(from_split="train", indices=-2))
+    assert names(data.samples("val")) == names(data.samples("train")) == [f"{i}.mp4" for i in range(8)]
+    assert names(data.samples("test")) == ["6.mp4", "7.mp4"]
+
+
+def test_a_fraction_and_a_number_a_class(table):
+    table["train"].indices, table["val"].per_class = 0.5, 1
+    data = VideoList(**table)
+    assert len(data.samples("train")) == 20
+    assert len(set(data.samples("train").groups)) == 2  # whole groups
+    assert len(data.samples("val")) == 2
+
+
+def test_balance_needs_random_draws():
+    with pytest.raises(ValueError, match=r"^class_balance=0\.5: draws at random, so it needs shuffle=true"):
+        TrainSplit(class_balance=0.5, shuffle=False)
+
+
+def test_several_labels_in_training_hold_for_all_splits(tmp_path):
+    train = write_list(tmp_path / "train.txt", "a.mp4 0 1\nb.mp4 1\n")
+    val = write_list(tmp_path / "val.txt", "c.mp4 1\n")
+    data = VideoList(train=TrainSplit(ann_file=train), val=Split(ann_file=val))
+    assert data.source("val").multi_label
+    classes = write_list(tmp_path / "classes.txt", "x\ny\n")
+    data = VideoList(train=TrainSplit(ann_file=train), val=Split(ann_file=val), classes=classes)
+    assert (data.source("val").multi_label, data.source("val").classes) == (True, ["x", "y"])
+
+
+def test_all_lists_that_are_not_there_are_named(tmp_path):
+    data = VideoList(train=TrainSplit(ann_file="no.txt"), val=Split(ann_file="*_test_split1.txt"), classes="none.txt")
+    with pytest.raises(UserError) as caught:
+        data.check_files()
+    assert str(caught.value).splitlines() == [
+        "data.train.ann_file=no.txt: no such file",
+        "data.val.ann_file=*_test_split1.txt: no such file",
+        "data.classes=none.txt: no such file",
+    ]
+
+
+def test_a_list_of_frames_is_not_a_list_of_videos(tmp_path):
+    frames = write_list(tmp_path / "train.txt", "dir 12 0\n")
+    data = VideoList(train=TrainSplit(ann_file=frames), val=Split(from_split="train"))
+    with pytest.raises(UserError, match=r"train\.txt: text list of raw frames.*this data option reads video files"):
+        data.source("train")
+
+
+def test_a_data_set_of_ones_own_defines_source():
+    with pytest.raises(TypeError, match="source"):
+        Data()
+
+
+# ---- labels of mirrored clips ----
+
+CLASSES = ["left", "right", "up", "down"]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "table"),
+    [
+        ({"left": "right"}, [1, 0, 2, 3]),  # one direction is enough
+        ({"left": "right", "right": "left"}, [1, 0, 2, 3]),
+        ({"left": "right", "down": "up"}, [1, 0, 3, 2]),
+        ({"up": "up"}, [0, 1, 2, 3]),  # its own mirror image
+    ],
+)
+def test_flip_table(mapping, table):
+    found = flip_table(CLASSES, mapping)
+    assert found.tolist() == table
+    assert found.dtype == np.int64
+    assert found[found].tolist() == [0, 1, 2, 3]  # mirrored twice is not mirrored
+
+
+def test_no_flip_table_without_a_map():
+    assert flip_table(CLASSES, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("mapping", "text"),
+    [
+        ({"left": "rihgt"}, "data.flip_label_map: 'rihgt' is no class; classes: left, right, up, down"),
+        ({"lfet": "right"}, "'lfet' is no class"),
+        ({"left": "right", "up": "right"}, "left mirrors to right, but right to up"),
+        ({"left": "right", "right": "up"}, "left mirrors to right, but right to up"),
+    ],
+)
+def test_maps_that_are_no_mirroring_are_refused(mapping, text):
+    with pytest.raises(UserError, match=text):
+        flip_table(CLASSES, mapping)
+
+
+# ---- decoding ----
+
+
+@pytest.mark.parametrize("name", ["exact_color", "strict"])
+def test_backends_that_hand_over_their_own_pixels(name, lists):
+    for backend in ("auto", "av"):
+        data = VideoList(decoding_backend=backend, **{name: True}, **lists)
+        assert data.source("train").backend == backend
+    for backend in ("decord", "torchcodec", "opencv"):
+        with pytest.raises(ValueError, match=f"^{name}=true and decoding_backend={backend}: .* to av"):
+            VideoList(decoding_backend=backend, **{name: True}, **lists)
+
+
+def test_the_source_decodes_as_the_options_say(lists):
+    source = VideoList(strict=True, **lists).source("train")
+    assert (source.backend, source.strict) == ("auto", True)
+    assert source.take(np.array([2, 0])).strict  # also a part of it
+    assert VideoList(decoding_backend="opencv", **lists).source("val").backend == "opencv"
+
+
+def test_a_backend_that_is_not_installed_is_named_before_anything_slow(lists, monkeypatch):
+    monkeypatch.setattr("vexp.data.decoding.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"data\.decoding_backend=decord: decord is not installed: pip install decord"):
+        VideoList(decoding_backend="decord", **lists).check_files()
+    VideoList(**lists).check_files()

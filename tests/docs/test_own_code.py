@@ -1,0 +1,72 @@
+"""docs/howto/own_code.md is run: its net, data set and transform train as they stand, and get vexp's own messages."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.documents import ROOT, blocks, typed_commands, write_files
+
+from vexp import compose, train
+
+PAGE = ROOT / "docs" / "howto" / "own_code.md"
+COMMANDS = [command for command in typed_commands(PAGE, runs=True) if "plugins=" in command]
+
+
+@pytest.fixture
+def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of the page's examples, and a few .npy clips."""
+    write_files(PAGE, tmp_path)
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in ("dark", "bright"):
+            folder = tmp_path / "clips" / split / label
+            folder.mkdir(parents=True)
+            for number in range(2):
+                np.save(folder / f"{number}.npy", rng.integers(0, 256, (20, 72, 80, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for module in [name for name in sys.modules if name == "mine" or name.startswith("mine.")]:
+        del sys.modules[module]
+
+
+def test_the_examples_are_found() -> None:
+    assert {block.file for block in blocks(PAGE)} - {None} == {
+        "mine/nets.py", "mine/data.py", "mine/steps.py",
+        "my_conf/model/frame_net.yaml", "my_conf/data/npy_clips.yaml", "my_conf/transform/random_grey.yaml",
+    }  # fmt: skip
+    assert len(COMMANDS) == 3
+
+
+def test_the_examples_train_together(own_code: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run with the net, the data set and the step; tests/test_docs.py types each command as it stands."""
+    words = list(dict.fromkeys(word for command in COMMANDS for word in shlex.split(command)[3:]))
+    words += [w for w in tiny if not w.startswith(("model.", "data.", "epochs"))]
+    monkeypatch.setattr(sys, "argv", ["train", *words, "data.batch_size=4", "data.num_workers=1", "max_steps=2"])
+    train.main()
+    (folder,) = (own_code / "runs").glob("*/*")
+    assert (folder / "checkpoints" / "last.pth").is_file()
+    saved = (folder / "config.yaml").read_text()
+    assert all(line in saved for line in ("width: 16", "folder: clips", "probability: 0.5"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=frame_net", "model.width=wide"], "model.width=wide: must be a whole number"),
+        (["model=frame_net", "model.widht=3"], "model.widht: FrameNet has no 'widht'.*did you mean model.width?"),
+        (["data=npy_clips"], "data.folder: a value must be given"),
+        (["data=npy_clips", "data.folder=x", "data.batch_size=0"], "data.batch_size=0: must be >= 1"),
+        (
+            ["+transform@pipeline.train.grey=random_grey", "pipeline.train.grey.probability=2"],
+            "pipeline.train.grey.probability=2.0: must be <= 1",
+        ),
+    ],
+)
+def test_ones_own_code_gets_the_same_messages(own_code: Path, words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compose(["plugins=[mine]", *words], config_dirs=[own_code / "my_conf"])

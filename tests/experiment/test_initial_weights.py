@@ -1,0 +1,61 @@
+"""What a run starts from: said in its log, read once, and not needed again to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vexp import checkpoint, compose, train
+from vexp.core.errors import UserError
+from vexp.model import build_model
+
+WORDS = ["data.train_clips=1", "data.val_clips=1", "data.num_workers=0", "log=text", "device=cpu", "eval=never"]
+
+
+def weight_file(path: Path) -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    state = build_model("tiny3d", 5).state_dict()
+    norm = "img_norm_cfg = dict(mean=[104, 117, 128], std=[1, 1, 1], to_bgr=True)"
+    torch.save({"state_dict": state, "meta": {"config": norm}}, path)
+    return state
+
+
+@pytest.mark.parametrize("key", ["init_from", "model.weights.path"])
+def test_a_run_starts_from_weights_and_goes_on_without_their_file(key: str, tmp_path: Path) -> None:
+    state = weight_file(tmp_path / "w.pth")
+    words = [*WORDS, f"{key}={tmp_path}/w.pth", "optimizer.lr=0", "optimizer.weight_decay=0", "ema=average"]
+    train.run(compose([*words, "max_steps=1"]), tmp_path / "run")
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "80 of 82 tensors fit" in log
+    assert "re-initialised    2  head.weight (5 x 96 in the file, 8 x 96 here)" in log
+    assert f"warning: weights from {tmp_path}/w.pth: they were trained on BGR: img_norm.to_bgr=true" in log
+    saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pth")
+    assert torch.equal(saved["model"]["stem.0.weight"], state["stem.0.weight"])
+    assert torch.equal(saved["ema"]["module.stem.0.weight"], state["stem.0.weight"])  # the average starts there, too
+    (tmp_path / "w.pth").unlink()
+    result = train.run(compose([*words, "max_steps=2", "resume=auto"]), tmp_path / "run")
+    assert (result["status"], result["step"]) == ("done", 2)
+
+
+def test_model_init_is_said_and_done(tmp_path: Path) -> None:
+    words = [*WORDS, "model.init={type:Constant,val:0,bias:3,layer:Linear}", "optimizer.lr=0", "max_steps=1"]
+    train.run(compose(words), tmp_path)
+    assert "init: Constant on 1 layers (Linear): head" in (tmp_path / "log.txt").read_text()
+    saved = checkpoint.load(tmp_path / "checkpoints" / "last.pth")["model"]
+    assert (saved["head.bias"].tolist(), saved["head.weight"].any().item()) == ([3.0] * 8, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["init_from=a.pth", "model.weights.path=b.pth"], "give the weights to start from once"),
+        (["init_from=a.pth", "resume=b.pth"], "resume and init_from are both set"),
+        (["model.weights.min_match=2"], "model.weights.min_match=2.0: must be <= 1"),
+        (["model.weights.rename=[backbone]"], "must be 'PATTERN -> REPLACEMENT'"),
+    ],
+)
+def test_settings_that_contradict(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        compose(words)

@@ -1,0 +1,56 @@
+"""A net at work on videos without labels: what becomes of those that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vexp import compose
+from vexp.core.errors import UserError
+from vexp.data.sources.base import ArrayReader
+from vexp.data.sources.unlabeled import UnlabeledVideos, VideoWindow
+from vexp.inference.predictor import predict_videos
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork"),
+]
+
+
+def opened(footage: UnlabeledVideos, index: int) -> ArrayReader:
+    """Video 0 takes more than a second, 1 is damaged, 2 is fine, 3 crashes its worker, 4 hangs."""
+    if index in (0, 4):
+        time.sleep((1.2, 0, 0, 0, 1000)[index])
+    if index == 1:
+        raise UserError(f"{footage.name(1)}: truncated")
+    if index == 3:
+        os.abort()
+    return ArrayReader(np.full((40, 96, 128, 3), index, np.uint8), fps=16.0)
+
+
+@pytest.mark.slow
+def test_a_video_that_cannot_be_read_is_an_answer_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UnlabeledVideos, "open", opened)
+    trained: Any = SimpleNamespace(
+        config=compose(["data.num_workers=1", "data.sample_timeout=3"]), classes=["a"], device=torch.device("cpu")
+    )
+    pieces = [VideoWindow(Path(f"{name}.mp4"), f"{name}.mp4") for name in "abcde"]
+    found = list(predict_videos(trained, pieces, lambda batch: batch.ids.numpy()[:, None] + 0.5, split="val"))
+    assert [answer.piece for answer in found] == pieces
+    assert [None if answer.values is None else answer.values.tolist() for answer in found] == [
+        [0.5], None, [2.5], None, None,
+    ]  # fmt: skip
+    assert [answer.error for answer in found] == [
+        "",
+        "b.mp4: truncated",
+        "",
+        "d.mp4: the decoder crashes on it, the worker that was at it died of SIGABRT",
+        "e.mp4: is not made within data.sample_timeout=3 seconds, the worker that was at it has been killed",
+    ]

@@ -1,0 +1,90 @@
+"""The named nets: sizes against published ones, and one definition of each in Python and in YAML."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from support.paths import ROOT
+
+from vexp import compose
+from vexp.config.schema import options
+from vexp.model import build_model
+from vexp.model import zoo as zoo
+from vexp.model.flops import measure
+from vexp.model.registry import REGISTRY, TORCHVISION
+
+OPTIONS = ROOT / "conf" / "model"
+#: The smaller nets of their families are measured in the default lane.
+LARGE = ("swin3d_s", "swin3d_b", "x3d_l")
+PUBLISHED = [
+    pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+    for name, net in REGISTRY.items()
+    if net.published is not None
+]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_net_is_as_large_as_published(name: str) -> None:
+    """Parameters within 1 %, multiply-accumulates within 3 %, on the meta device."""
+    net = REGISTRY[name]
+    assert net.published is not None
+    parameters, macs = net.published.differences(measure(net.option(), net.published_clip, net.published.classes))
+    assert abs(parameters) < 0.01, f"{parameters:+.2%} parameters"
+    assert abs(macs) < 0.03, f"{macs:+.2%} multiply-accumulates"
+
+
+def test_torchvisions_numbers_are_those_it_ships() -> None:
+    from torchvision.models import get_model_weights
+
+    checked = 0
+    for name, net in REGISTRY.items():
+        if net.published is not None and net.published.source == TORCHVISION:
+            meta = get_model_weights(name).DEFAULT.meta
+            assert net.published.gmacs == pytest.approx(meta["_ops"], abs=1e-3), name
+            assert net.published.parameters == pytest.approx(meta["num_params"] / 1e6, abs=1e-3), name
+            checked += 1
+    assert checked == 9
+
+
+def test_every_name_of_the_plan_is_there() -> None:
+    assert set(REGISTRY) == {
+        "tiny3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s",
+        "swin3d_b", "tsn_r50", "tsm_r50", "slowonly_r50", "slowfast_r50", "i3d_r50", "i3d_nl_r50", "c3d",
+        "r2plus1d_r34", "ircsn_r50", "ipcsn_r152", "x3d_s", "x3d_m", "x3d_l", "timesformer_divst",
+    }  # fmt: skip
+    assert {path.stem for path in OPTIONS.glob("*.yaml")} == set(REGISTRY)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_option_of_a_name_says_the_same_as_the_catalogue(name: str) -> None:
+    """Read without Hydra, which takes a third of a second for each."""
+    content = yaml.safe_load((OPTIONS / f"{name}.yaml").read_text())
+    schema = content.pop("defaults")[0].removeprefix("/schema/model/").removesuffix("@_here_")
+    assert options()["model"][schema](**content) == REGISTRY[name].option()
+
+
+def test_an_option_composes() -> None:
+    option = compose(["model=ipcsn_r152", "model.dropout=0.1"]).model
+    assert option == zoo.Csn(depth=152, interaction="preserved", dropout=0.1)
+
+
+def test_an_unknown_name_is_refused_with_near_ones() -> None:
+    with pytest.raises(ValueError, match=r"model=tsm_r5O: no such net; did you mean .*tsm_r50"):
+        build_model("tsm_r5O", 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=slowonly_r50", "model.depth=34"], "model.depth=34: must be one of 50, 101, 152"),
+        (["model=slowfast_r50", "model.alpha=3"], "slow_stride=8, alpha=3: .* must be a whole number"),
+        (["model=slowfast_r50", "model.fusion_kernel=4"], "fusion_kernel=4: must be odd"),
+        (["model=slowfast_r50", "model.beta_inverse=7"], "beta_inverse=7: must divide"),
+        (["model=i3d_r50", "model.non_local=gauss"], "must be one of embedded_gaussian, dot_product, gaussian"),
+        (["model=timesformer_divst", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
+        (["model=timesformer_divst", "model.heads=7"], "width=768: must be a multiple of heads=7"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_torch(words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compose(words)

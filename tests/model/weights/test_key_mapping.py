@@ -1,0 +1,197 @@
+"""Other people's names for our tensors: all of mmaction2's key lists, its logits, image weights made 3D."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.paths import GOLDEN_DIR
+from torch import Tensor, nn
+
+from vexp.model import build_model
+from vexp.model import zoo as zoo
+from vexp.model.registry import REGISTRY
+from vexp.model.weights.key_mapping import RULES, inflate, rename_rules, renamed
+from vexp.model.weights.load import load_checkpoint
+
+#: Recorded from mmaction2 0.24.1; its "doc" says what the fields are.
+NETS: dict[str, dict[str, Any]] = json.loads(gzip.decompress((GOLDEN_DIR / "mmaction2_models.json.gz").read_bytes()))[
+    "nets"
+]
+WITH_LOGITS = [name for name, net in NETS.items() if "logits" in net]
+CHEAP = ("x3d_m", "tsn_r50")
+
+
+def classes(name: str) -> int:
+    return [shape for key, shape in NETS[name]["keys"].items() if key.startswith("cls_head.")][-1][0]
+
+
+def filled(key: str, shape: list[int]) -> Tensor:
+    """A tensor that depends on its name and shape alone: the recipe of the recorded logits."""
+    rng = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
+    if key.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
+        values = rng.uniform(0.5, 1.5, shape)
+    elif len(shape) <= 1:
+        values = rng.standard_normal(shape) * 0.1
+    else:
+        values = rng.standard_normal(shape) * math.sqrt(1 / math.prod(shape[1:]))
+    return torch.tensor(values, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_checkpoint_of_mmaction2_has_every_tensor_and_no_other(name: str) -> None:
+    recorded = NETS[name]
+    with torch.device("meta"):
+        net = build_model(name, classes(name))
+        theirs = renamed({key: torch.empty(shape) for key, shape in recorded["keys"].items()}, rename_rules(name))
+    assert {k: v.shape for k, v in theirs.items()} == {k: v.shape for k, v in net.state_dict().items()}
+    assert sum(parameter.numel() for parameter in net.parameters()) == recorded["parameters"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in CHEAP else pytest.mark.slow) for name in WITH_LOGITS]
+)
+def test_a_net_gives_the_logits_of_mmaction2(name: str) -> None:
+    recorded = NETS[name]
+    with torch.device("meta"):
+        net = build_model(name, classes(name)).eval()
+    theirs = {key: filled(key, shape) for key, shape in recorded["keys"].items()}
+    net.load_state_dict(renamed(theirs, rename_rules(name)), assign=True)
+    clips = torch.tensor(np.random.RandomState(0).standard_normal(recorded["input"]), dtype=torch.float32)
+    if clips.ndim == 4:  # 2D nets: (T, C, H, W)
+        clips = clips.transpose(0, 1).unsqueeze(0)
+    with torch.no_grad():
+        logits = net(clips)[0]
+    expected = torch.tensor(recorded["logits"]).flatten()
+    assert (logits[: len(expected)] - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert logits.norm().item() == pytest.approx(recorded["logits_norm"], rel=1e-4)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])  # as it is, and saved from DataParallel
+def test_a_file_of_mmaction2_loads_whole(prefix: str, tmp_path: Path) -> None:
+    theirs = {prefix + key: filled(key, shape) for key, shape in NETS["x3d_m"]["keys"].items()}
+    torch.save({"meta": {}, "state_dict": theirs}, tmp_path / "x3d.pth")
+    net = build_model("x3d_m", 400)
+    load_checkpoint(net, tmp_path / "x3d.pth", strict=True, tell=lambda _: None)
+    assert torch.equal(net.state_dict()["head.fc1.weight"], theirs[f"{prefix}cls_head.fc1.weight"])
+    assert torch.equal(
+        net.state_dict()["backbone.layer4.6.conv2.se.fc2.bias"],
+        theirs[f"{prefix}backbone.layer4.6.se_module.fc2.bias"],
+    )
+
+
+def test_image_weights_load_into_a_video_net(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    image = resnet18()
+    torch.save(image.state_dict(), tmp_path / "resnet18.pth")
+    net = zoo.Tsm(backbone="resnet18").build(5)
+    load_checkpoint(net, tmp_path / "resnet18.pth", min_match=0.98, tell=lambda _: None)
+    assert torch.equal(net.state_dict()["backbone.layer4.1.conv2.weight"], image.layer4[1].conv2.weight)
+
+
+def test_six_of_them_have_logits() -> None:
+    assert (len(NETS), len(WITH_LOGITS)) == (12, 6)
+
+
+@pytest.mark.parametrize("name", [name for name, net in REGISTRY.items() if isinstance(net.option(), zoo.Family)])
+def test_our_own_names_stay(name: str) -> None:
+    with torch.device("meta"):
+        keys = build_model(name, 3).state_dict()
+    assert renamed(keys, rename_rules(name)).keys() == keys.keys()
+
+
+def test_every_family_has_rules_and_others_have_none() -> None:
+    families = {type(net.option()) for net in REGISTRY.values()}
+    assert {family for family in families if issubclass(family, zoo.Family)} == set(RULES)
+    assert rename_rules("r3d_18") == ()
+    assert rename_rules(zoo.Tsm(backbone="resnet18")) == rename_rules("tsm_r50")
+
+
+def test_two_keys_that_become_one_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"key cls_head\.fc_cls\.bias: becomes head\.fc\.bias, which another key"):
+        renamed({"head.fc.bias": torch.zeros(1), "cls_head.fc_cls.bias": torch.zeros(1)}, rename_rules("c3d"))
+
+
+def image_state(name: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model
+
+    with torch.device("meta"):
+        state: dict[str, Tensor] = get_model(name).state_dict()
+    return state
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("tsn_r50", "resnet50"),
+        ("tsm_r50", "resnet50"),
+        ("slowonly_r50", "resnet50"),
+        ("i3d_r50", "resnet50"),
+        ("timesformer_divst", "vit_b_16"),
+    ],
+)
+def test_image_weights_fill_the_backbone(name: str, image: str) -> None:
+    """All of it but what an image net has not: the rest of their keys is their classifier, the rest of ours time."""
+    with torch.device("meta"):
+        net = build_model(name, 7)
+        given = REGISTRY[name].option().adapt(image_state(image), net)
+    ours = {key: tensor.shape for key, tensor in net.state_dict().items()}
+    assert {key for key in given if key in ours and given[key].shape != ours[key]} == set()
+    assert {key.split(".")[-2] for key in given.keys() - ours.keys()} <= {"fc", "head"}
+    time = {"backbone.time_embed"} | {key for key in ours if ".temporal.fc." in key}
+    assert {key for key in ours.keys() - given.keys() if not key.startswith("head.")} - time == set()
+
+
+@pytest.mark.parametrize("image", ["mobilenet_v2", "convnext_tiny", "swin_t"])
+def test_any_image_net_fills_tsn(image: str) -> None:
+    option = zoo.Tsn(backbone=image)
+    with torch.device("meta"):
+        net = option.build(7)
+    given, ours = renamed(image_state(image), rename_rules(option)), net.state_dict()
+    assert ours.keys() - given.keys() == {"head.fc.weight", "head.fc.bias"}
+    assert len(given.keys() - ours.keys()) == 2  # their classifier
+
+
+def test_an_inflated_stem_sees_in_a_static_clip_what_the_image_net_sees() -> None:
+    torch.manual_seed(0)
+    image = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+    with torch.device("meta"):
+        net = build_model("i3d_r50", 3)
+    weight = inflate({"backbone.conv1.conv.weight": image.weight.detach()}, net)["backbone.conv1.conv.weight"]
+    assert weight.shape == (64, 3, 5, 7, 7)
+    frame = torch.randn(1, 3, 32, 32)
+    clip = frame.unsqueeze(2).repeat(1, 1, 9, 1, 1)
+    inner = nn.functional.conv3d(clip, weight, stride=(1, 2, 2), padding=(0, 3, 3))  # no zeros beyond the clip's ends
+    torch.testing.assert_close(inner, image(frame).unsqueeze(2).expand_as(inner), atol=1e-5, rtol=1e-5)
+
+
+def test_timesformer_starts_as_the_image_transformer() -> None:
+    """On a static clip, with its weights: attention along time adds nothing yet, but its weights are copies."""
+    from torchvision.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    image = VisionTransformer(
+        image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=128, num_classes=5
+    ).eval()
+    option = zoo.TimeSformer(num_frames=3, img_size=32, width=32, depth=2, heads=2)
+    video = option.build(5).eval()
+    given = inflate(renamed(image.state_dict(), rename_rules(option)), video)
+    assert torch.equal(
+        given["backbone.blocks.1.temporal.qkv.weight"], image.encoder.layers[1].self_attention.in_proj_weight
+    )
+    given |= {"head.fc.weight": torch.randn(5, 32), "head.fc.bias": torch.randn(5)}
+    left = video.load_state_dict(given, strict=False)
+    assert all(".temporal.fc." in key or key == "backbone.time_embed" for key in left.missing_keys)
+    image.heads.head.weight.data, image.heads.head.bias.data = given["head.fc.weight"], given["head.fc.bias"]
+    frame = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(video(frame.unsqueeze(2).repeat(1, 1, 3, 1, 1)), image(frame), atol=1e-5, rtol=1e-5)

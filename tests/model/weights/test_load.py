@@ -1,0 +1,316 @@
+"""Weights from every kind of file: what each gave, and that a refusal leaves the net as it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vexp import checkpoint
+from vexp.core.errors import UserError
+from vexp.model import build_model
+from vexp.model.config import Tiny3d
+from vexp.model.weights.config import Weights
+from vexp.model.weights.load import (
+    load_checkpoint,
+    load_exactly,
+    load_state_dict,
+    read_checkpoint,
+    read_checkpoint_with_prefix,
+    renamed,
+)
+
+State = dict[str, Any]
+
+
+class Net(nn.Module):
+    """The net of the recorded mmcv runs: a backbone of convolution and batch norm, a linear head."""
+
+    def __init__(self, classes: int = 3, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.backbone = nn.ModuleDict({"conv": nn.Conv2d(3, 4, 3), "bn": nn.BatchNorm2d(4)})
+        self.head = nn.Linear(4, classes)
+
+
+class Runs:
+    """A pickle of it would run code when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def other(classes: int = 3) -> State:
+    """Values that a fresh ``RegisteredModel()`` does not have."""
+    return Net(classes, seed=1).state_dict()
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def vexp_checkpoint() -> State:
+    trained, averaged = other(), Net(3, seed=2).state_dict()
+    return {"model": trained, "ema": {"n_averaged": torch.tensor(3), **prefixed("module.", averaged)}, "classes": ["a"]}
+
+
+def numpy_meta() -> State:
+    """What mmcv leaves in ``meta``: the best score as a NumPy number."""
+    best = {"best_score": np.float64(0.25), "epoch": np.int64(4), "half": np.float32(0.5), "ok": np.bool_(True)}
+    return {"meta": {"hook_msgs": best, "CLASSES": ("a", "b", "c")}, "state_dict": other()}
+
+
+#: name -> (content, tensors that fit of the 8 that count, kind)
+READ: dict[str, tuple[Callable[[], State], int, str]] = {
+    "bare": (other, 8, "plain"),
+    "DataParallel": (lambda: prefixed("module.", other()), 8, "plain"),
+    "DataParallel, compiled": (lambda: {"model": prefixed("module._orig_mod.", other())}, 8, "plain"),
+    "{'state_dict': ...}": (lambda: {"state_dict": other(), "epoch": 3}, 8, "plain"),
+    "{'model': ...}": (lambda: {"model": other(), "args": {"lr": 0.1}}, 8, "plain"),
+    "PySlowFast": (lambda: {"model_state": other(), "epoch": 3, "cfg": "TRAIN: ..."}, 8, "slowfast"),
+    "mmaction2": (numpy_meta, 8, "mmaction2"),
+    "Lightning": (
+        lambda: {"state_dict": prefixed("model.", other()), "pytorch-lightning_version": "2.5"}, 8, "lightning",
+    ),
+    "a teacher beside it": (lambda: prefixed("student.", other()) | {"teacher.x": torch.ones(2)}, 8, "plain"),
+    "another class count": (lambda: other(5), 6, "plain"),
+    "no head": (lambda: {k: v for k, v in other().items() if not k.startswith("head")}, 6, "plain"),
+    "no counters of batch norm": (lambda: {k: v for k, v in other().items() if "num_batches" not in k}, 8, "plain"),
+    "head as a 1 x 1 convolution": (
+        lambda: other() | {"head.weight": other()["head.weight"][..., None, None]}, 8, "plain",
+    ),
+    "half precision": (lambda: {key: value.half() for key, value in other().items()}, 8, "plain"),
+    "vexp": (vexp_checkpoint, 8, "vexp"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ)
+def test_files_that_load(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, fits, kind = READ[name]
+    torch.save(content(), tmp_path / "w.pth")
+    net, fresh = Net(), Net().state_dict()
+    report = load_checkpoint(net, tmp_path / "w.pth")
+    assert (len(report.matched) + len(report.reshaped), report.kind) == (fits, kind)
+    assert f"{fits} of 8 tensors fit" in capsys.readouterr().out
+    wanted = Net(3, seed=2).state_dict() if name == "vexp" else other()
+    for key, value in net.state_dict().items():
+        source = fresh if key in report.reinitialised else wanted
+        tolerance = 1e-3 if name == "half precision" else 0.0
+        torch.testing.assert_close(value, source[key], rtol=tolerance, atol=tolerance)
+
+
+def broken_zip(path: Path) -> None:
+    torch.save(other(), path)
+    path.write_bytes(path.read_bytes()[:-900])
+
+
+#: name -> (how the file is made, what the message says)
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "state dict of another net": (
+        lambda p: torch.save(build_model("tiny3d", 3).state_dict(), p),
+        r"is of another net: 1 of 8 tensors fit, \d+ of its own have no place",
+    ),
+    "truncated": (broken_zip, "can read, or it is damaged"),
+    "empty": (lambda p: p.write_bytes(b""), "is an empty file"),
+    "HTML error page": (lambda p: p.write_text("<!DOCTYPE html><title>404"), "is no checkpoint, it begins with '<!DOC"),
+    "another kind of archive": (lambda p: p.write_bytes(b"PK\x03\x04nothing"), "is no checkpoint that torch.load"),
+    "a video": (lambda p: p.write_bytes(b"\0\0\0 ftypisom"), "is no checkpoint, it begins with"),
+    "a lone tensor": (lambda p: torch.save(torch.ones(3), p), "holds a Tensor, not a checkpoint"),
+    "no tensors": (lambda p: torch.save({"epoch": 3, "meta": {}}, p), "holds no weights; its keys are epoch, meta"),
+    "malicious pickle": (lambda p: torch.save({"x": Runs(p.parent / "ran")}, p), "refused, it holds more than .*mkdir"),
+    "whole module pickled": (lambda p: torch.save(Net(), p), "refused, it holds more than tensors"),
+    "a NumPy array": (lambda p: torch.save({"x": np.ones(3)}, p), "refused, it holds more than .*_reconstruct"),
+    "missing": (lambda p: None, "no such checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_files_that_are_refused(name: str, tmp_path: Path) -> None:
+    make, message = REFUSED[name]
+    make(tmp_path / "w.pth")
+    net = Net()
+    with pytest.raises(UserError, match=message):
+        load_checkpoint(net, tmp_path / "w.pth")
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), Net().state_dict().values(), strict=True))
+    assert not (tmp_path / "ran").exists()
+
+
+#: name -> (content, keyword arguments, what the message says)
+STRICT: dict[str, tuple[Callable[[], State], dict[str, Any], str]] = {
+    "missing head": (
+        lambda: {k: v for k, v in other().items() if "head" not in k},
+        {"strict": True},
+        "not in the file",
+    ),
+    "unexpected key": (lambda: other() | {"extra": torch.ones(1)}, {"strict": True}, "1 of its own have no place"),
+    "other classes": (lambda: other(5), {"strict": True}, "head.weight .5 x 4 in the file, 3 x 4 here"),
+    "too little": (lambda: other(5), {"min_match": 0.8}, "at least min_match=0.8"),
+    "nothing, though nothing is asked": (lambda: {"a": torch.ones(1)}, {"min_match": 0.0}, "0 of 8"),
+    "no share": (other, {"min_match": 50}, "min_match=50: must be a share"),
+}
+
+
+@pytest.mark.parametrize("name", STRICT)
+def test_a_refused_load_writes_nothing(name: str) -> None:
+    """mmcv's strict load copies what fits and then raises."""
+    content, how, message = STRICT[name]
+    net = Net()
+    with pytest.raises(UserError, match=message):
+        load_state_dict(net, content(), **how)
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), Net().state_dict().values(), strict=True))
+
+
+def test_report_names_what_became_of_every_tensor(tmp_path: Path) -> None:
+    torch.save(other(5) | {"extra.a": torch.ones(1), "extra.b": torch.ones(1)}, tmp_path / "w.pth")
+    told: list[Any] = []
+    report = load_checkpoint(Net(), tmp_path / "w.pth", tell=told.append)
+    assert told == [report]
+    assert str(report).splitlines() == [
+        f"weights from {tmp_path}/w.pth (a state dict): 6 of 8 tensors fit",
+        "  matched           6  backbone.conv.weight, backbone.conv.bias, backbone.bn.weight ...",
+        "  reshaped          0",
+        "  re-initialised    2  head.weight (5 x 4 in the file, 3 x 4 here), head.bias (5 in the file, 3 here)",
+        "  ignored           2  extra.a, extra.b",
+    ]
+    assert report.fit.heads == ["head.weight", "head.bias"]
+    assert report.share == 6 / 8
+
+
+def test_random_layers_beside_the_classifier_are_warned_of() -> None:
+    """A deeper net of the same names: most fits, and what does not is no classifier."""
+    partly = {key: value for key, value in other().items() if "bn" not in key}
+    report = load_state_dict(Net(), partly, min_match=0.4)
+    assert "4 tensors beside the classifier" in str(report)
+    assert "backbone.bn.weight" in report.warnings()[0]
+
+
+def test_a_net_in_data_parallel_is_loaded() -> None:
+    net = nn.DataParallel(Net())
+    load_state_dict(net, other())
+    assert torch.equal(net.module.head.weight, other()["head.weight"])
+
+
+def test_prefix(tmp_path: Path) -> None:
+    torch.save({"state_dict": prefixed("module.", other())}, tmp_path / "w.pth")
+    for prefix in ("backbone", "backbone."):
+        below = read_checkpoint_with_prefix(prefix, tmp_path / "w.pth")
+        assert sorted(below) == [
+            "bn.bias", "bn.num_batches_tracked", "bn.running_mean", "bn.running_var", "bn.weight", "conv.bias",
+            "conv.weight",
+        ]  # fmt: skip
+    net = Net()
+    load_checkpoint(net.backbone, tmp_path / "w.pth", prefix="backbone")
+    assert torch.equal(net.backbone["conv"].weight, other()["backbone.conv.weight"])
+    with pytest.raises(UserError, match=r"prefix=bakbone: no key of .* begins with 'bakbone.'; .* backbone, head"):
+        read_checkpoint_with_prefix("bakbone", tmp_path / "w.pth")
+
+
+def test_a_backbone_alone_finds_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(Net(seed=1).backbone.state_dict(), tmp_path / "w.pth")
+    assert load_checkpoint(Net(), tmp_path / "w.pth").reinitialised == ["head.weight", "head.bias"]
+    assert "prefix 'backbone.' put before every key" in capsys.readouterr().out
+
+
+def test_two_prefixes_that_fit_as_well_are_no_answer(tmp_path: Path) -> None:
+    torch.save(prefixed("student.", other()) | prefixed("teacher.", other()), tmp_path / "w.pth")
+    with pytest.raises(UserError, match="0 of 8 tensors fit"):
+        load_checkpoint(Net(), tmp_path / "w.pth")
+    assert len(load_checkpoint(Net(), tmp_path / "w.pth", prefix="teacher").matched) == 8
+
+
+def test_rename() -> None:
+    tensors = {"a.x": torch.ones(1), "b.x": torch.zeros(1)}
+    assert list(renamed(tensors, [("^a", "c"), (r"^c\.x", "d")], "f")) == ["d", "b.x"]
+    for rules, message in (
+        ([("^z", "y")], "rename '.z': changes no key of f; they are a.x, b.x"),
+        ([("^[ab]", "c")], "makes a.x and b.x both c.x"),
+        ([("(", "c")], "is no regular expression"),
+    ):
+        with pytest.raises(UserError, match=message):
+            renamed(tensors, rules, "f")
+
+
+def test_rename_in_a_config() -> None:
+    assert Weights(rename=[r"^backbone\. -> ", "a->b"]).rules() == [(r"^backbone\.", ""), ("a", "b")]
+    with pytest.raises(ValueError, match="must be 'PATTERN -> REPLACEMENT'"):
+        Weights(rename=["backbone"])
+
+
+def test_reading_gives_the_content_as_it_is(tmp_path: Path) -> None:
+    torch.save(numpy_meta(), tmp_path / "w.pth")
+    content = read_checkpoint(tmp_path / "w.pth")
+    assert list(content) == ["meta", "state_dict"]
+    read = content["meta"]["hook_msgs"]
+    assert read == {"best_score": 0.25, "epoch": 4, "half": 0.5, "ok": True}
+    assert [type(value) for value in read.values()] == [float, int, float, bool]
+
+
+def test_the_stand_ins_for_numpy_last_no_longer_than_the_reading(tmp_path: Path) -> None:
+    torch.save(numpy_meta(), tmp_path / "w.pth")
+    read_checkpoint(tmp_path / "w.pth")
+    with pytest.raises(UserError, match="refused"):
+        checkpoint.load(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("dtype", ["O", "U3", "V8"])
+def test_a_numpy_scalar_that_is_no_number_is_refused(dtype: str, tmp_path: Path) -> None:
+    value = np.array([("abc")], dtype="U3")[0] if dtype == "U3" else np.zeros(1, dtype)[0]
+    torch.save({"x": Scalar(dtype, value)}, tmp_path / "w.pth")
+    with pytest.raises(UserError):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+class Scalar:
+    """Pickles as a NumPy scalar of any type."""
+
+    def __init__(self, dtype: str, value: Any) -> None:
+        self.dtype, self.value = dtype, value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.array([1.0])[0].__reduce__()[0], (np.dtype(self.dtype), b"\0" * 8)
+
+
+def test_exact_loading_is_of_the_same_net_or_not_at_all() -> None:
+    net = Net()
+    load_exactly(net, vexp_checkpoint(), "x.pth")
+    assert torch.equal(net.head.weight, Net(3, seed=2).head.weight)
+    with pytest.raises(UserError, match=r"x.pth: is of another net"):
+        load_exactly(Net(5), vexp_checkpoint(), "x.pth")
+
+
+def test_a_model_option_starts_from_its_weights(tmp_path: Path) -> None:
+    """net, then init, then weights; without ``pretrained`` neither, so that a checkpoint's run needs no other file."""
+    trained = build_model("tiny3d", 4)
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
+    option = Tiny3d(
+        weights=Weights(path=str(tmp_path / "w.pth")), init={"type": "Constant", "val": 7, "layer": "Linear"}
+    )
+    told: list[Any] = []
+    net = build_model(option, 8, tell=told.append)
+    assert torch.equal(net.stem[0].weight, trained.stem[0].weight)  # type: ignore[index, union-attr]
+    assert (net.head.weight == 7).all()  # type: ignore[union-attr]
+    assert [str(line).split()[0] for line in told] == ["init:", "weights"]
+    (tmp_path / "w.pth").unlink()
+    assert not (build_model(option, 8, pretrained=False, tell=told.append).head.weight == 7).any()  # type: ignore[union-attr]
+
+
+def test_a_net_reads_other_programs_names_for_its_tensors(tmp_path: Path) -> None:
+    class Known(Tiny3d):
+        def adapt(self, tensors: Mapping[str, torch.Tensor], net: nn.Module) -> dict[str, torch.Tensor]:
+            return {key.replace("backbone.", "").replace("cls_head.fc.", "head."): t for key, t in tensors.items()}
+
+    trained = build_model("tiny3d", 4).state_dict()
+    theirs = {"cls_head.fc." + k[5:] if k.startswith("head.") else f"backbone.{k}": v for k, v in trained.items()}
+    torch.save({"state_dict": theirs, "meta": {}}, tmp_path / "w.pth")
+    report = load_checkpoint(build_model(Known(), 4), tmp_path / "w.pth")
+    assert (len(report.matched), report.ignored, report.kind) == (82, [], "mmaction2")
+    assert "98 keys in this net's names" in str(report)

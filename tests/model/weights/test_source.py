@@ -1,0 +1,229 @@
+"""Where weights come from: addresses, checksums, the cache, names of torchvision's, and what they say of themselves."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torchvision.models
+
+from vexp import compose
+from vexp.core.errors import UserError
+from vexp.experiment.initial_weights import conflicts
+from vexp.model import build_model
+from vexp.model.weights.load import load_checkpoint, read_checkpoint
+from vexp.model.weights.metadata import of_mmaction2
+from vexp.model.weights.source import check, locate
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    asked: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
+    """(folder that is served, its address), with an empty torch.hub folder."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    folder = tmp_path / "www"
+    folder.mkdir()
+    Quiet.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield folder, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def put(path: Path, seed: int = 0) -> str:
+    """Weights of tiny3d in a file; its checksum."""
+    torch.manual_seed(seed)
+    torch.save(build_model("tiny3d", 4).state_dict(), path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_address_with_its_checksum(server: tuple[Path, str]) -> None:
+    folder, address = server
+    digits = put(folder / "w.pth")
+    for stated in (digits, digits[:8], digits[:8].upper()):
+        assert len(load_checkpoint(build_model("tiny3d", 4), f"{address}/w.pth#sha256={stated}").matched) == 82
+    assert Quiet.asked == ["/w.pth"]  # the others came from the cache
+
+
+def test_a_wrong_checksum_is_refused_and_not_kept(server: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = server
+    put(folder / "w.pth")
+    for _ in range(2):
+        with pytest.raises(UserError, match="does not have the checksum 00000000; it is not used"):
+            read_checkpoint(f"{address}/w.pth#sha256=00000000")
+    assert not list((tmp_path / "hub" / "checkpoints").iterdir())
+
+
+def test_a_damaged_copy_in_the_cache_is_fetched_again(server: tuple[Path, str]) -> None:
+    folder, address = server
+    digits = put(folder / "w.pth")
+    cached = locate(f"{address}/w.pth#sha256={digits}").path
+    cached.write_bytes(cached.read_bytes()[:1000])
+    assert locate(f"{address}/w.pth#sha256={digits}").path == cached
+    assert hashlib.sha256(cached.read_bytes()).hexdigest() == digits
+
+
+def test_two_addresses_with_one_file_name_are_two_files(server: tuple[Path, str]) -> None:
+    """torch.hub keeps them by name: the second address would get the first one's weights."""
+    folder, address = server
+    (folder / "a").mkdir()
+    (folder / "b").mkdir()
+    put(folder / "a" / "w.pth", seed=0)
+    put(folder / "b" / "w.pth", seed=1)
+    first, second = (read_checkpoint(f"{address}/{name}/w.pth") for name in "ab")
+    assert not torch.equal(first["head.weight"], second["head.weight"])
+
+
+def test_without_a_checksum_the_report_tells_it(server: tuple[Path, str]) -> None:
+    folder, address = server
+    digits = put(folder / "w.pth")
+    report = load_checkpoint(build_model("tiny3d", 4), f"{address}/w.pth")
+    assert f"append #sha256={digits}" in str(report)
+
+
+def test_a_page_in_place_of_weights_is_not_kept(server: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = server
+    (folder / "w.pth").write_text("<!DOCTYPE html>please log in")
+    with pytest.raises(UserError, match="is no weight file"):
+        read_checkpoint(f"{address}/w.pth")
+    assert not list((tmp_path / "hub" / "checkpoints").iterdir())
+    with pytest.raises(UserError, match=r"cannot be downloaded: .*[Nn]ot found; download it elsewhere"):
+        read_checkpoint(f"{address}/none.pth")
+
+
+def test_the_checksum_in_a_file_name_is_checked(server: tuple[Path, str]) -> None:
+    """As torch.hub and OpenMMLab name their files."""
+    folder, address = server
+    digits = put(folder / "w.pth")
+    (folder / "w.pth").rename(folder / f"tsn_20200614-{digits[:8]}.pth")
+    assert "checksum" in locate(f"{address}/tsn_20200614-{digits[:8]}.pth").notes[0]
+    put(folder / "tsn-01234567.pth")
+    with pytest.raises(UserError, match="checksum 01234567"):
+        locate(f"{address}/tsn-01234567.pth")
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("http://example.org/w.pth", "anybody on the way can change what comes over http; use https"),
+        ("open-mmlab://resnet50_caffe", "names of OpenMMLab's list are not known here; give the address"),
+        ("modelzoo://resnet50", "write torchvision://resnet50"),
+        ("s3://bucket/w.pth", "s3:// is not read; weights are named by"),
+        ("nowhere/w.pth", "no such checkpoint or run folder"),
+    ],
+)
+def test_names_that_are_refused_before_anything_is_read(named: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"init_from={named}: {message}"):
+        check("init_from", named)
+    with pytest.raises(UserError, match=message):
+        locate(named)
+
+
+def test_checksum_words(server: tuple[Path, str]) -> None:
+    with pytest.raises(UserError, match="only sha256=DIGITS is understood"):
+        locate(f"{server[1]}/w.pth#md5=00")
+
+
+@pytest.fixture
+def published(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """tiny3d's weights stand for those of torchvision's r3d_18, with the metadata of the real ones."""
+    folder, address = server
+    digits = put(folder / "w.pth")
+    (folder / "w.pth").rename(folder / f"r3d_18-{digits[:8]}.pth")
+    real: Any = torchvision.models.get_model_weights("r3d_18")["KINETICS400_V1"]
+
+    class Published(enum.Enum):
+        KINETICS400_V1 = SimpleNamespace(url=f"{address}/r3d_18-{digits[:8]}.pth")
+
+        url = property(lambda self: self.value.url)
+        meta = property(lambda self: real.meta)
+        transforms = property(lambda self: real.transforms)
+
+    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda name: Published)
+    return "torchvision://r3d_18"
+
+
+@pytest.mark.parametrize("which", ["", ":KINETICS400_V1"])
+def test_torchvision(published: str, which: str) -> None:
+    report = load_checkpoint(build_model("tiny3d", 4), published + which)
+    assert report.kind == "torchvision"
+    assert report.metadata.classes is not None
+    assert (len(report.metadata.classes), report.metadata.input_size) == (400, [112, 112])
+    assert report.metadata.mean == [110.201, 100.64, 95.995]  # (0.43216, 0.394666, 0.37645) * 255
+
+
+def test_a_set_that_torchvision_does_not_have(published: str) -> None:
+    with pytest.raises(UserError, match="published weights of r3d_18: KINETICS400_V1"):
+        locate(f"{published}:V9")
+
+
+def test_a_net_that_torchvision_does_not_have() -> None:
+    with pytest.raises(UserError, match=r"torchvision has no 'r3d_81'; did you mean r3d_18\?"):
+        locate("torchvision://r3d_81")
+
+
+def test_what_conflicts_with_the_run_is_named(published: str) -> None:
+    report = load_checkpoint(build_model("tiny3d", 4), published)
+    (mean, std) = conflicts(report, compose([]), ["a"] * 4)
+    assert "trained with img_norm.mean=[110.201,100.64,95.995], this run has [123.675,116.28,103.53]" in mean
+    assert "img_norm.std=[58.148,56.47,55.332]" in std
+    norm = ["img_norm.mean=[110.2,100.6,96]", "img_norm.std=[58.1,56.5,55.3]"]
+    assert conflicts(report, compose(norm), ["a"] * 4) == []
+    assert "trained on RGB: img_norm.to_bgr=false" in conflicts(report, compose([*norm, "img_norm.to_bgr=true"]), [])[0]
+
+
+CONFIG_0X = """
+model = dict(type='Recognizer2D', backbone=dict(type='ResNet', depth=50))
+img_norm_cfg = dict(mean=[104, 117, 128], std=[1, 1, 1], to_bgr=True)
+train_pipeline = [dict(type='Normalize', **img_norm_cfg)]
+"""
+CONFIG_1X = """
+model = dict(data_preprocessor=dict(type='ActionDataPreprocessor', mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375], format_shape='NCHW'), type='Recognizer2D')
+"""
+
+
+def test_mmaction2_says_how_it_normalised() -> None:
+    """The text of its config is parsed, never run."""
+    old = of_mmaction2({"config": CONFIG_0X, "CLASSES": ("a", "b")})
+    assert (old.mean, old.std, old.to_bgr, old.classes) == ([104, 117, 128], [1, 1, 1], True, ["a", "b"])
+    new = of_mmaction2({"cfg": CONFIG_1X, "dataset_meta": {"classes": ["a", "b"]}})
+    assert (new.mean, new.to_bgr, new.classes) == ([123.675, 116.28, 103.53], False, ["a", "b"])
+    assert of_mmaction2({"config": "import os; (", "CLASSES": None}).mean is None
+
+
+def test_classes_in_another_order_are_named() -> None:
+    """The classifier was taken over, and its columns mean something else."""
+    report = load_checkpoint_of(["left", "right"])
+    assert conflicts(report, compose([]), ["left", "right"]) == []
+    (said,) = conflicts(report, compose([]), ["right", "left"])
+    assert "class 0: left there, right here" in said
+
+
+def load_checkpoint_of(classes: list[str]) -> Any:
+    from vexp.model.weights.load import LoadReport, fit
+    from vexp.model.weights.metadata import Metadata
+
+    net = build_model("tiny3d", len(classes))
+    return LoadReport("w.pth", "vexp", fit(net, net.state_dict()), Metadata(classes=classes), [])

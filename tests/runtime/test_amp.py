@@ -1,0 +1,68 @@
+"""The precision of forward and backward: what runs in which dtype, when the loss is scaled."""
+
+import pytest
+import torch
+
+from vexp.runtime.amp import Amp
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "product", "scaled"),
+    [
+        ("fp32", torch.float32, False),
+        ("bf16", torch.bfloat16, False),  # as wide a range as fp32: nothing underflows
+        ("fp16", torch.float16, True),
+    ],
+)
+def test_dtype_of_a_product_and_whether_the_loss_is_scaled(dtype, product, scaled):
+    amp = Amp(dtype=dtype)
+    a = torch.ones(4, 4)
+    with amp.autocast(CPU):
+        assert (a @ a).dtype == product
+    assert (a @ a).dtype == torch.float32  # outside of it
+    scaler = amp.scaler(CPU)
+    assert scaler.is_enabled() == scaled
+    assert float(scaler.scale(torch.tensor(2.0))) == (2.0 * 2**16 if scaled else 2.0)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_disabled_scaler_steps_as_if_it_were_not_there(dtype):
+    parameter = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = torch.optim.SGD([parameter], lr=0.5)
+    scaler = Amp(dtype=dtype).scaler(CPU)
+    scaler.scale(parameter.sum()).backward()
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    assert parameter.tolist() == [0.5]
+    assert (scaler.get_scale(), scaler.state_dict()) == (1.0, {})
+
+
+def test_a_fixed_scale():
+    scaler = Amp(dtype="fp16", loss_scale=512.0).scaler(CPU)
+    assert scaler.get_scale() == 512.0
+    parameter = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = torch.optim.SGD([parameter], lr=0.5)
+    scaler.scale((parameter * float("inf")).sum()).backward()  # an overflow: the step is left out
+    scaler.step(optimizer)
+    scaler.update()
+    assert parameter.tolist() == [1.0]
+    assert scaler.get_scale() == 256.0
+    scaler.update(512.0)  # as the loop does: the scale stays
+    assert scaler.get_scale() == 512.0
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"dtype": "bf16", "loss_scale": 512.0}, "loss_scale=512.0: only fp16 scales the loss, dtype is bf16"),
+        ({"loss_scale": 1.0}, "loss_scale=1.0: only fp16 scales the loss, dtype is fp32"),
+        ({"dtype": "fp16", "loss_scale": 0.0}, "loss_scale=0.0: must be > 0"),
+        ({"dtype": "float16"}, "dtype=float16: must be one of fp32, bf16, fp16"),
+    ],
+)
+def test_what_means_nothing_is_refused(values, text):
+    with pytest.raises(ValueError, match=text):
+        Amp(**values)

@@ -1,0 +1,80 @@
+"""The names of sweeps and jobs, and what is a job of its own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from vexp.core.errors import UserError
+from vexp.sweep.overrides import SweepOverrides, digest, job_name, label
+
+
+def words(*typed: str) -> SweepOverrides:
+    return SweepOverrides.parse(typed, loader=None)
+
+
+def test_a_job_is_called_by_what_is_swept() -> None:
+    fixed = [f"data.train.ann_file=/a/very/long/path/{'x' * 200}.txt", "epochs=3"]
+    read = words(*fixed, "lr_policy=step,cosine", "++optimizer.lr=0.1,0.01")
+    names = [job_name(cell, read.keys) for cell in read.grid()]
+    assert [name[:-9] for name in names] == [
+        "lr_policy=step_lr=0.1", "lr_policy=step_lr=0.01", "lr_policy=cosine_lr=0.1", "lr_policy=cosine_lr=0.01",
+    ]  # fmt: skip
+    assert len({name[-8:] for name in names}) == 4
+    assert label(read.grid()[0], read.keys) == "lr_policy=step optimizer.lr=0.1"
+
+
+@pytest.mark.parametrize(
+    ("typed", "readable"),
+    [
+        ("a.lr=1,2", "lr=1"),
+        ("a.lr=1 b.lr=1,2", "lr=1"),  # the fixed one is none of its names
+        ("a.lr=1,2 b.lr=3,4", "a.lr=1_b.lr=3"),  # whose lr?
+        ("data.train.indices=[1],[2]", "indices=-1-"),
+        ("x='a b/c:d',e", "x=-a-b-c-d-"),
+        (f"x={'y' * 300},z", "x=" + "y" * 98),  # bounded
+        ("transform@pipeline.train.crop=center_crop,flip", "crop=center_crop"),
+    ],
+)
+def test_names_are_safe_and_bounded(typed: str, readable: str) -> None:
+    read = words(*re.findall(r"(?:'[^']*'|\S)+", typed))
+    name = job_name(read.grid()[0], read.keys)
+    assert name[:-9] == readable
+    assert re.fullmatch(r"[A-Za-z0-9._=,+-]+-[0-9a-f]{8}", name)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (["a=1", "b=2"], ["b=2", "a=1"], True),  # in whichever order
+        (["++optimizer.lr=1"], ["optimizer.lr=1"], True),  # as typed
+        (["a=1"], ["a=1", "sweep.name=x", "sweep.fail_fast=true", "out_root=/x", "hydra.launcher.n_jobs=2"], True),
+        (["a=1"], ["a=2"], False),
+        (["a=1"], ["a=1", "b=2"], False),
+        (["flip=1"], ["~flip"], False),
+    ],
+)
+def test_what_makes_it_another_job(one: list[str], other: list[str], same: bool) -> None:
+    assert (digest(one) == digest(other)) is same
+
+
+def test_a_sweep_without_a_name_is_called_by_its_keys() -> None:
+    name = words("optimizer=sgd,adamw", "lr_policy=step,cosine").name()
+    assert name == "lr_policy_x_optimizer"
+    assert words("lr_policy=step,cosine,exp", "optimizer=sgd,adamw").name() == name  # a larger grid: the same sweep
+    fixed = words("lr_policy=step,cosine", "optimizer=sgd,adamw", "epochs=3").name()
+    assert re.fullmatch(r"lr_policy_x_optimizer-[0-9a-f]{8}", fixed)
+    assert fixed != words("lr_policy=step,cosine", "optimizer=sgd,adamw", "epochs=4").name()
+    assert words("epochs=3").name().startswith("one_job-")
+
+
+def test_the_grid() -> None:
+    read = words("c=9", "a=1,2", "b=range(2)")
+    assert read.grid() == [["c=9", f"a={a}", f"b={b}"] for a in (1, 2) for b in (0, 1)]
+    assert len(words("a=1,1,2").grid()) == 2
+    assert words("~x", "a=1").grid() == [["~x", "a=1"]]
+    assert words("a=7", "b=1", "++a=1,2").grid() == [["b=1", "++a=1"], ["b=1", "++a=2"]]  # the last word for a key
+    assert words("a=1,2", "a=7").grid() == [["a=7"]]
+    with pytest.raises(UserError, match="a grid needs values"):
+        words("a=interval(0,1)").grid()

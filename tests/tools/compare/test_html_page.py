@@ -1,0 +1,148 @@
+"""index.html as a reader's browser shows it: headless Chromium, where one is installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.run_folders import make_run, make_sweep
+
+from vexp.cli import compare
+
+pytestmark = pytest.mark.slow
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (pip install vexp[dev])"
+    )
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    with playwright.sync_playwright() as driver:
+        if path is None and not Path(driver.chromium.executable_path).exists():
+            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Compares the runs of a folder and opens the page; at the end nothing has been complained of or fetched."""
+    said: list[str] = []
+    asked: list[str] = []
+
+    def open_page(folder: Path, *words: str, scheme: str = "light") -> Any:
+        monkeypatch.setattr(sys, "argv", ["compare", str(folder), f"out={tmp_path / 'out'}", *words])
+        compare.main()
+        page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "out" / "index.html").as_uri())
+        page.wait_for_selector("#runs tbody tr")
+        return page
+
+    yield open_page
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def column(page: Any, head: str) -> list[str]:
+    """The texts of a column of the table of runs, from the top."""
+    heads = [text.strip() for text in page.locator("#runs thead th").all_inner_texts()]
+    return [
+        text.strip() for text in page.locator(f"#runs tbody td:nth-child({heads.index(head) + 1})").all_inner_texts()
+    ]
+
+
+def numbers(texts: list[str]) -> list[float]:
+    return [float(text) for text in texts if text != "–"]
+
+
+def test_the_page_of_a_sweep(opened: Any, tmp_path: Path) -> None:
+    page = opened(make_sweep(tmp_path / "sweep"))
+    assert len(column(page, "folder")) == 24
+    scores = numbers(column(page, "val/top1_acc"))
+    assert scores == sorted(scores, reverse=True)  # the best first
+    page.get_by_role("button", name="val/loss", exact=True).last.click()
+    losses = numbers(column(page, "val/loss"))
+    assert losses == sorted(losses)  # less is better: the best first, too
+    page.keyboard.press("Enter")  # the header kept the focus
+    assert numbers(column(page, "val/loss")) == losses[::-1]
+    assert {"failed", "interrupted", "unfinished"} <= set(column(page, "state"))
+    href = page.locator("#runs tbody a").first.get_attribute("href")
+    assert (tmp_path / "out" / href).resolve().parent == tmp_path / "sweep"
+    page.fill("#filter", "sgd lr_policy=cosine val/top1_acc>0")
+    assert len(column(page, "folder")) == 4
+    assert page.inner_text("#count") == "4 of 24 runs"
+    assert set(column(page, "lr_policy")) == {"cosine"}
+
+
+def test_hover_and_arrow_keys_show_values(opened: Any, tmp_path: Path) -> None:
+    page = opened(make_sweep(tmp_path / "sweep"))
+    chart = page.locator(".chart canvas").first
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.97, box["y"] + box["height"] * 0.2)
+    tip = page.inner_text("#tip")
+    assert re.search(r"(sgd|adamw), \w+, seed \d\nval/top1_acc 0\.\d+ at step 40, epoch 4", tip), tip
+    page.mouse.move(5, 5)
+    assert page.locator("#tip").is_hidden()
+    chart.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    assert "at step 30, epoch 3" in page.inner_text("#tip")
+    page.keyboard.press("Enter")  # chooses the run
+    assert page.inner_text("#clear") == "1 chosen: clear"
+    page.locator("#settings circle").last.hover(force=True)  # whichever of the dots there is on top
+    assert re.search(r"val/top1_acc 0\.\d{4}", page.inner_text("#tip"))
+    page.locator("#confusion rect[data-tip]").first.hover()
+    assert re.search(r"left recognised\n\d of 5 videos, \d+ %", page.inner_text("#tip"))
+
+
+def test_chosen_runs_are_set_side_by_side(opened: Any, tmp_path: Path) -> None:
+    page = opened(make_sweep(tmp_path / "sweep"), scheme="dark")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.fill("#filter", "seed=1 step")
+    for box in page.locator("#runs tbody input").all():
+        box.check()
+    assert page.locator("#config thead th").count() == 1 + 2
+    keys = page.locator("#config tbody th").all_inner_texts()
+    assert {"optimizer.type", "optimizer.lr"} <= set(keys)
+    assert "data.batch_size" not in keys
+    page.locator("#config input").check()
+    assert "data.batch_size" in page.locator("#config tbody th").all_inner_texts()
+    page.select_option("#metric", label="val/loss")
+    assert "val/loss" in page.inner_text("#settings thead")
+    page.click("#theme")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+def test_names_cannot_break_the_page(opened: Any, tmp_path: Path) -> None:
+    evil = "</script><script>console.error('broken out')</script><img src=x onerror=console.error(1)>&amp; é\u2028"
+    words = ["optimizer=sgd", "lr_policy=step"]
+    for seed in (0, 1):
+        make_run(tmp_path / "sweep" / f"a <b> #{seed}?", [*words, f"seed={seed}"], classes=[evil, "b"], error=evil)
+    page = opened(tmp_path / "sweep")
+    assert len(column(page, "folder")) == 2
+    assert evil[:9] in page.locator("#confusion").inner_text()
+    href = page.locator("#runs tbody a").first.evaluate("link => decodeURIComponent(link.href)")
+    assert href.rstrip("/").rpartition("/")[2].startswith("a <b> #")
+
+
+def test_five_hundred_runs(opened: Any, tmp_path: Path) -> None:
+    page = opened(make_sweep(tmp_path / "sweep", runs=500))
+    assert len(column(page, "folder")) == 500
+    assert page.locator("#settings tbody tr").count() == 15
+    page.click("#settings .more")
+    assert page.locator("#settings tbody tr").count() == 30
+    assert (tmp_path / "out" / "index.html").stat().st_size < 4e6
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].domComplete") < 20_000  # ms, on a busy machine

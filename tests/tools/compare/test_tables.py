@@ -1,0 +1,232 @@
+"""What python -m vexp.cli.compare prints and writes."""
+
+import contextlib
+import csv
+import html.parser
+import io
+import json
+import math
+import os
+import sys
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from support.run_folders import make_run, make_sweep
+
+from vexp import compose
+from vexp.cli import compare as door
+from vexp.config.instantiate import to_dict
+from vexp.tools.compare.curves import thin
+from vexp.tools.compare.html_page import as_json, content, page
+from vexp.tools.compare.runs import Series, flatten, read_runs
+
+FILES = ["comparison.md", "curves.png", "index.html", "runs.csv", "settings.csv"]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    return make_sweep(tmp_path_factory.mktemp("sweeps") / "sweep")
+
+
+@pytest.fixture
+def run_door(monkeypatch, capsys):
+    """The door, without its picture, which takes longest."""
+
+    def called(*words):
+        monkeypatch.setattr(sys, "argv", ["compare", *map(str, words)])
+        monkeypatch.setattr(door, "draw", lambda path, made: path.touch())
+        door.main()
+        return capsys.readouterr().out
+
+    return called
+
+
+@pytest.fixture(scope="module")
+def written(sweep):
+    """(the folder of the files, what was printed) of one comparison with everything."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr(sys, "argv", ["compare", str(sweep)])
+        door.main()
+    return sweep / "comparison", said.getvalue()
+
+
+def data_of(path):
+    """The numbers in a page, as its scripts get them."""
+
+    class Reader(html.parser.HTMLParser):
+        scripts: list[tuple[str, str]] = []  # noqa: RUF012
+        inside = None
+
+        def handle_starttag(self, tag, attrs):
+            if tag == "script":
+                self.inside = dict(attrs).get("type", "script")
+
+        def handle_data(self, text):
+            if self.inside:
+                self.scripts = [*self.scripts, (self.inside, text)]
+                self.inside = None
+
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert [kind for kind, _ in reader.scripts] == ["application/json", "script"]
+    return json.loads(reader.scripts[0][1])
+
+
+def test_the_fixture_is_what_vexp_writes():
+    """The folders of these tests have the config that composing their words gives."""
+    from folders import _config
+
+    words = ["optimizer=sgd", "lr_policy=step", "seed=3", "optimizer.lr=0.01"]
+    assert flatten(_config(words)) == flatten(to_dict(compose(words), types=True))
+
+
+def test_everything_is_written_and_said(sweep, written, run_door):
+    folder, said = written
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert said.startswith("24 runs: 21 done, 1 interrupted, 1 unfinished, 1 failed; ")
+    assert "leads with val/top1_acc" in said
+    assert "4 more in the files" in said
+    assert f"written: {folder / 'index.html'}" in said
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert said.count("in no mean") == 3
+    markdown = (folder / "comparison.md").read_text()
+    assert [line for line in markdown.splitlines() if line.startswith("#")] == [
+        "# 24 runs: 21 done, 1 interrupted, 1 unfinished, 1 failed", "## Settings", "## Runs",
+        "## Effect of each key on val/top1_acc", "## Notes",
+    ]  # fmt: skip
+    tables = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("|")]
+    assert all(line.count("|") == table[0].count("|") for table in tables for line in table)
+    again = run_door(sweep)  # its own files are no runs
+    assert again == said
+
+
+def test_the_csv_files_hold_every_run_in_full_precision(written):
+    folder, _ = written
+    with (folder / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24
+    assert {row["status"] for row in rows} == {"done", "failed", "interrupted", "unfinished"}
+    assert next(row for row in rows if row["status"] == "failed")["remarks"] == "loss is not finite at step 12"
+    done = [
+        float(r["val/top1_acc"])
+        for r in rows
+        if (r["optimizer"], r["lr_policy"], r["status"]) == ("sgd", "step", "done")
+    ]
+    with (folder / "settings.csv").open(newline="") as file:
+        (stats,) = [row for row in csv.DictReader(file) if (row["optimizer"], row["lr_policy"]) == ("sgd", "step")]
+    assert int(stats["val/top1_acc n"]) == len(done) == 4
+    np.testing.assert_allclose(float(stats["val/top1_acc mean"]), np.mean(done), rtol=1e-14)
+    np.testing.assert_allclose(float(stats["val/top1_acc std"]), np.std(done, ddof=1), rtol=1e-12)
+
+
+def test_the_page_holds_the_same_numbers(sweep, written):
+    folder, _ = written
+    data = data_of(folder / "index.html")
+    with (folder / "runs.csv").open(newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    assert {run["name"] for run in data["runs"]} == rows.keys()
+    names = [metric["name"] for metric in data["metrics"]]
+    for run in data["runs"]:
+        assert run["scores"] == [float(rows[run["name"]][name]) for name in names]
+        assert (folder / unquote(run["href"])).resolve() == sweep / run["name"]
+    config = data["config"]
+    for row, run in zip(config["rows"], read_runs([sweep / run["name"] for run in data["runs"]])[0], strict=True):
+        own = {key: config["values"][number] for key, number in zip(config["varying"], row, strict=True)}
+        assert config["common"] | {k: v for k, v in own.items() if v is not None} == run.config
+    assert sum(count for _, _, count in data["confusion"]["cells"]) == 40
+    curves, top1 = data["curves"], data["curves"]["names"].index("val/top1_acc")
+    steps, values = curves["runs"][0][top1]
+    assert (curves["steps"][steps], len(values)) == ([10, 20, 30, 40], 4)
+
+
+def test_a_page_asks_for_nothing(written):
+    text = (written[0] / "index.html").read_text().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
+    assert "/* " not in text  # every part has been put in
+    assert not any(word in text for word in ("http:", "https:", "src=", "@import", "fetch("))
+    assert "default-src 'none'" in text
+
+
+@pytest.mark.parametrize("evil", ["</script><script>alert(1)", "<!-- <script>", "]]>", "\u2028", '"\\', "\ud800"])
+def test_no_text_ends_the_element_it_stands_in(evil):
+    text = as_json({"name": evil})
+    assert "<" not in text
+    assert json.loads(text) == {"name": evil}
+
+
+def test_numbers_that_json_has_not(tmp_path):
+    """A NaN would make the page unreadable: it is null, with the reason beside it."""
+    make_run(tmp_path / "s" / "a", ["seed=0"], scores=[math.nan, math.nan])
+    make_run(tmp_path / "s" / "b", ["seed=1"], scores=[0.5, math.inf])
+    runs, _ = read_runs([tmp_path / "s" / "a", tmp_path / "s" / "b"])
+    made = door.compare(runs, door.Compare())
+    text = page(made, tmp_path)
+    assert "NaN" not in text.partition("application/json")[2].partition("</script>")[0]
+    run = content(made, tmp_path)["runs"][0]
+    assert (run["scores"][0], run["absent"][0]) == (None, "nan at step 20")
+
+
+@pytest.mark.parametrize(("n", "most"), [(1, 40), (40, 40), (41, 40), (1000, 40), (1003, 67), (57, 56)])
+def test_thinned_curves_keep_their_ends_and_spikes(n, most):
+    rng = np.random.default_rng(n)
+    values = rng.normal(size=n)
+    values[rng.integers(0, n, n // 10)] = math.nan
+    if n > 2:
+        values[n // 2], values[n // 3] = 99, -99
+    found = thin(Series(np.arange(n) * 3 + 1, values), most)
+    assert len(found.steps) == len(found.values) <= most
+    assert (found.steps[0], found.steps[-1]) == (1, (n - 1) * 3 + 1)
+    np.testing.assert_array_equal(found.values, values[(found.steps - 1) // 3])
+    assert (np.diff(found.steps) > 0).all()
+    if n > 2:
+        assert {99.0, -99.0} <= set(found.values.tolist())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "name run folders or a folder that holds them, python -m vexp.cli.compare RUN_OR_SWEEP ..."),
+        (["nowhere"], "nowhere: no such folder; name run folders, or a folder that holds them"),
+        (["metrc=val/loss"], "metrc=val/loss: there is no option 'metrc' and no such folder; did you mean metric?"),
+        (["SWEEP", "rule=up"], "rule=up: must be one of greater, less (command line)"),
+        (["SWEEP", "at=first"], "at=first: must be one of best, last (command line)"),
+        (["SWEEP", "metric=acc"], "metric=acc: no run has recorded it; recorded: train/lr, train/loss, "),
+        (["SWEEP", "keys=optimizr"], "optimizr: no run has this key (over, keys)"),
+        (["SWEEP", "over=[[1]]"], "over=[[1]]: must be keys, as in [seed,data.split_seed] (command line)"),
+    ],
+)
+def test_mistakes_are_told(sweep, run_door, capsys, words, message):
+    with pytest.raises(SystemExit) as left:
+        run_door(*(sweep if word == "SWEEP" else word for word in words))
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith(f"vexp: error: {message}")
+
+
+def test_a_folder_may_be_called_like_an_override(tmp_path, run_door, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        make_run(tmp_path / f"seed={seed}", [f"seed={seed}"])
+    assert run_door("seed=0", "seed=1").startswith("2 runs: 2 done")
+    assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == FILES
+
+
+def test_a_name_that_is_not_utf8(tmp_path, run_door):
+    folder = tmp_path / os.fsdecode(b"s\xff")
+    for seed in (0, 1):
+        make_run(folder / os.fsdecode(b"\xe9-%d" % seed), [f"seed={seed}"])
+    assert "2 runs: 2 done" in run_door(folder, f"out={tmp_path / 'out'}")
+    runs = data_of(tmp_path / "out" / "index.html")["runs"]
+    assert [run["name"] for run in runs] == ["?-0", "?-1"]
+    assert runs[0]["href"] == "../s%FF/%E9-0/"
+
+
+def test_a_folder_that_cannot_be_written(sweep, run_door, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        run_door(sweep, f"out={tmp_path / 'file' / 'x'}")
+    assert "cannot be written: Not a directory; set out=FOLDER" in capsys.readouterr().err
+
+
+def test_help_names_every_option(run_door):
+    said = run_door("--help")
+    assert all(f"  {name}" in said for name in ("metric", "rule", "at", "over", "keys", "out"))

@@ -1,0 +1,53 @@
+"""A small collection of videos whose frames carry their numbers, and the command line in this process."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support import encode as encoder
+from support.paths import ROOT
+
+sys.path.append(str(ROOT / "scripts"))
+
+import dataset
+
+
+@pytest.fixture(scope="session")
+def encode() -> ModuleType:
+    """The videos of the tests of decoding."""
+    return encoder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """run/a_g1.mp4 (20 frames), run/b_g1.mp4 (21), run/c_g2.avi (22), jump/d_g3.mp4 (23), jump/e_g4.mp4 (24)."""
+    folder = tmp_path_factory.mktemp("made")
+    for number, name in enumerate(["run/a_g1.mp4", "run/b_g1.mp4", "run/c_g2.avi", "jump/d_g3.mp4", "jump/e_g4.mp4"]):
+        (folder / name).parent.mkdir(exist_ok=True)
+        coding = {"codec": "mpeg4", "b_frames": 0} if name.endswith("avi") else {}
+        encoder.write_video(folder / name, frames=20 + number, **coding)
+    return folder
+
+
+@pytest.fixture
+def videos(made: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil."""
+    return Path(shutil.copytree(made, tmp_path / "videos"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """``scripts/dataset.py`` in this process: exit status, and what it printed."""
+
+    def call(verb: str, *words: object, workers: int = 0) -> tuple[int, str]:
+        of_workers = [] if verb == "lists" else ["--workers", str(workers)]
+        status = dataset.main([verb, *map(str, words), *of_workers])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return call

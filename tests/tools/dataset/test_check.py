@@ -1,0 +1,139 @@
+"""check: every kind of fault is put into a data set on purpose, and is found; a sound one is called sound."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vexp.tools.dataset.check import KINDS, NO_FAULT
+
+Run = Callable[..., tuple[int, str]]
+Check = Callable[..., tuple[int, dict[str, list[str]]]]
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> dict[str, Path]:
+    rows = {
+        "train": "run/a_g1.mp4,run,,,1\nrun/b_g1.mp4,run,,,1\njump/d_g3.mp4,jump,0,0.5,3\n",
+        "val": "run/c_g2.avi,run,,,2\njump/e_g4.mp4,jump,,,4\n",
+    }
+    for split, lines in rows.items():
+        (tmp_path / f"{split}.csv").write_text("path,label,start,end,group\n" + lines)
+    return {split: tmp_path / f"{split}.csv" for split in rows}
+
+
+@pytest.fixture
+def check(run: Run, videos: Path, lists: dict[str, Path], tmp_path: Path) -> Check:
+    def call(*words: object) -> tuple[int, dict[str, list[str]]]:
+        of_lists = [word for split, path in lists.items() for word in (f"--{split}", path)]
+        status, _ = run("check", videos, tmp_path / "report.json", *of_lists, *words)
+        return status, json.loads((tmp_path / "report.json").read_text())["findings"]
+
+    return call
+
+
+def test_a_sound_set(check: Check, tmp_path: Path, run: Run, videos: Path) -> None:
+    assert check("--decode") == (0, {})
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["class_counts"] == {"train": {"jump": 1, "run": 2}, "val": {"jump": 1, "run": 1}}
+    assert report["summary"]["frames"] == [20, 22, 24]
+    assert report["summary"]["files"] == 5
+    assert run("index", videos, tmp_path / "i.csv")[0] == 0
+    assert check("--index", tmp_path / "i.csv") == (0, {})
+
+
+def append(path: Path, line: str) -> None:
+    path.write_text(path.read_text() + line + "\n")
+
+
+def copy(videos: Path, name: str, to: str) -> str:
+    shutil.copy(videos / name, videos / to)
+    return to
+
+
+def spoil(path: Path) -> None:
+    """Flip one bit in the middle of the pictures: what no decoder need notice."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"mdat") + 2000] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoils", "sentence"),
+    [
+        ("missing", lambda v, t, w: (v / "run/a_g1.mp4").unlink(), "run/a_g1.mp4: No such file"),
+        ("unreadable", lambda v, t, w: (v / "run/a_g1.mp4").write_text("x"), "run/a_g1.mp4: cannot be read"),
+        ("changed", lambda v, t, w: spoil(v / "jump/e_g4.mp4"), "jump/e_g4.mp4: "),
+        ("out_of_range", lambda v, t, w: append(t, "jump/d_g3.mp4,jump,7,8,3"), "begins at 7 s, the video has 0.92 s"),
+        ("listed_twice", lambda v, t, w: append(t, "run/a_g1.mp4,run,,,1"), "train: run/a_g1.mp4 (2 times)"),
+        ("duplicates", lambda v, t, w: copy(v, "run/a_g1.mp4", "run/b_g1.mp4"), "train: run/a_g1.mp4 = run/b_g1.mp4"),
+        ("labels_conflict", lambda v, t, w: append(t, "run/a_g1.mp4,jump,,,1"), "run/a_g1.mp4 is jump and run"),
+        ("leak_by_file", lambda v, t, w: append(w, "run/a_g1.mp4,run,,,"), "train, val: run/a_g1.mp4"),
+        (
+            "leak_by_content",
+            lambda v, t, w: copy(v, "run/a_g1.mp4", "jump/e_g4.mp4"),
+            "train, val: run/a_g1.mp4 = jump/e_g4.mp4",
+        ),
+        ("leak_by_group", lambda v, t, w: append(t, "run/x.mp4,run,,,4"), "train, val: 4"),
+        ("class_without_samples", lambda v, t, w: append(t, "run/x.mp4,sit,,,"), "val: no sample of sit"),
+        ("not_listed", lambda v, t, w: copy(v, "run/c_g2.avi", "run/more.avi"), "run/more.avi"),
+        ("not_in_index", lambda v, t, w: append(t, copy(v, "run/c_g2.avi", "run/x.avi") + ",run,,,"), "run/x.avi"),
+    ],
+)  # fmt: skip
+def test_what_is_found(
+    kind: str,
+    spoils: Callable[[Path, Path, Path], object],
+    sentence: str,
+    check: Check,
+    run: Run,
+    videos: Path,
+    lists: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    run("index", videos, tmp_path / "i.csv")
+    spoils(videos, lists["train"], lists["val"])
+    status, found = check("--index", tmp_path / "i.csv")
+    assert status == (kind not in NO_FAULT)
+    assert len(found[kind]) == 1
+    assert sentence in found[kind][0]
+
+
+def test_every_kind_is_tried() -> None:
+    (marks,) = (mark for mark in test_what_is_found.pytestmark if mark.name == "parametrize")
+    assert {case[0] for case in marks.args[1]} == set(KINDS) - {"damaged"}  # that one: test_index.py
+
+
+def test_a_stop_goes_on(videos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check looks at every file anew, but not after a stop."""
+    from vexp.tools.dataset import file_info as facts_module
+
+    looked: list[str] = []
+    describe = facts_module._describe_video
+
+    def counted(facts: facts_module.FileInfo, path: Path, decode: bool) -> None:
+        looked.append(path.name)
+        if looked == ["d_g3.mp4", "e_g4.mp4"]:
+            raise KeyboardInterrupt
+        describe(facts, path, decode)
+
+    monkeypatch.setattr(facts_module, "_describe_video", counted)
+    assert run("check", videos, tmp_path / "r.json")[0] == 130
+    assert run("check", videos, tmp_path / "r.json")[0] == 0
+    assert looked == ["d_g3.mp4", "e_g4.mp4", "e_g4.mp4", "a_g1.mp4", "b_g1.mp4", "c_g2.avi"]
+    assert run("check", videos, tmp_path / "r.json")[0] == 0
+    assert len(looked) == 11
+
+
+def test_folders_of_frames(videos: Path, tmp_path: Path, run: Run) -> None:
+    frames = tmp_path / "frames"
+    assert run("frames", videos, frames)[0] == 0
+    words = ("check", frames, tmp_path / "r.json", "--train", frames / "lists/train.csv", "--decode")
+    assert run(*words)[0] == 0
+    (frames / "run/a_g1/img_00020.jpg").unlink()
+    status, said = run(*words)
+    assert status == 1
+    assert "train: run/a_g1: the list says 20 frames, there are 19" in said

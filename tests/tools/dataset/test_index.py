@@ -1,0 +1,158 @@
+"""The index: exact facts, taken over while a file stays the same, as CSV and as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from vexp.core.errors import UserError
+from vexp.data.decoding.pyav import VideoReader
+from vexp.tools.dataset import file_info as facts_module
+from vexp.tools.dataset.file_info import FileInfo, FolderOfFrames, Inspect
+from vexp.tools.dataset.index import read_index, write_index
+
+Run = Callable[..., tuple[int, str]]
+
+
+def test_facts_of_a_video(encode: ModuleType, tmp_path: Path) -> None:
+    turned = encode.set_display_matrix(encode.write_video(tmp_path / "v.mp4", frames=30, gop=12), 0, 1, -1, 0)
+    found = Inspect(tmp_path, decode=True)("v.mp4")
+    assert (found.frames, found.fps, found.duration) == (30, 25.0, 1.2)
+    assert (found.width, found.height) == (48, 80)  # upright
+    assert (found.keyframes, found.longest_gop) == (3, 12)  # 0, 12, 24
+    assert (found.codec, found.container, found.fault, found.error) == ("h264", "mov", "", "")
+    assert found.sha256 == hashlib.sha256(turned.read_bytes()).hexdigest()
+    assert found.bytes == turned.stat().st_size
+
+
+def test_facts_of_a_file_that_has_to_be_counted(made: Path) -> None:
+    found = Inspect(made)("run/c_g2.avi")
+    assert (found.frames, found.fps, found.duration, found.container) == (22, 25.0, 0.88, "avi")
+    assert (found.keyframes, found.longest_gop) == (2, 12)
+
+
+def test_a_fault_is_a_fact(encode: ModuleType, tmp_path: Path) -> None:
+    whole = bytearray(encode.write_video(tmp_path / "v.mp4", frames=60).read_bytes())
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "note.mp4").write_text("no video")
+    middle = whole.index(b"mdat") + (len(whole) - whole.index(b"mdat")) // 2
+    whole[middle : middle + 200] = bytes(200)
+    (tmp_path / "hurt.mp4").write_bytes(whole)
+    fault = {name: Inspect(tmp_path, decode=True)(name).fault for name in ("cut.mp4", "note.mp4", "hurt.mp4", "no.mp4")}
+    assert fault == {"cut.mp4": "unreadable", "note.mp4": "unreadable", "hurt.mp4": "damaged", "no.mp4": "missing"}
+    assert Inspect(tmp_path)("hurt.mp4").fault == ""  # only decoding tells
+    assert "hurt.mp4: frame" in Inspect(tmp_path, decode=True)("hurt.mp4").error
+
+
+def test_a_frame_that_counting_passes_over_is_damage(encode: ModuleType, tmp_path: Path) -> None:
+    """An AVI is counted without a frame that cannot be decoded: every other frame is right, the file is not."""
+    content = encode.write_video(tmp_path / "v.avi", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0).read_bytes()
+    middle = content.index(b"\xff\xd8\xff", len(content) // 2)  # where a JPEG begins
+    (tmp_path / "v.avi").write_bytes(content[:middle] + bytes(300) + content[middle + 300 :])
+    found = Inspect(tmp_path, decode=True)("v.avi")
+    assert (found.frames, found.fault) == (59, "damaged")
+    assert "a part of the stream cannot be decoded" in found.error
+
+
+def test_decoding_is_strict(encode: ModuleType, tmp_path: Path) -> None:
+    """Some flipped bits of a JPEG's data are found by the codec's own checks alone."""
+    path = encode.write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0, frames=1)
+    sound = path.read_bytes()
+    start = sound.index(b"\xff\xda")  # of the coded data
+    found = {"": 0, "damaged": 0}
+    for place in range(start + 40, sound.index(b"\xff\xd9", start), 9):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 16]) + sound[place + 1 :])
+        with VideoReader(path) as loose:
+            delivered = sum(1 for _ in loose.sound_frames())
+        assert delivered == 1  # it is passed over
+        found[Inspect(tmp_path, decode=True)("v.mov").fault] += 1
+    assert found["damaged"] > 0
+
+
+def test_facts_of_a_folder_of_frames(tmp_path: Path) -> None:
+    import simplejpeg
+
+    for number in range(3):
+        picture = simplejpeg.encode_jpeg(np.full((24, 32, 3), 40 * number, np.uint8))
+        (tmp_path / f"frame_{number}.jpg").write_bytes(picture)
+    inspect = Inspect(tmp_path.parent, decode=True, frames=FolderOfFrames("frame_{}.jpg", 0))
+    found = inspect(tmp_path.name)
+    assert (found.frames, found.width, found.height, found.codec, found.fault) == (3, 32, 24, "jpg", "")
+    (tmp_path / "frame_1.jpg").write_bytes(picture[:-40])
+    hurt = inspect(tmp_path.name)
+    assert (hurt.fault, hurt.sha256 != found.sha256) == ("damaged", True)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    rows = [
+        FileInfo(path="b, 2.mp4", frames=3, fps=29.97, sha256="ab"),
+        FileInfo(path="a", fault="missing", error='"x", y'),
+    ]
+    for name in ("i.csv", "i.json"):
+        write_index(tmp_path / name, rows)
+        assert list(read_index(tmp_path / name).items()) == [("a", rows[1]), ("b, 2.mp4", rows[0])]
+
+
+@pytest.mark.parametrize("content", ["", "path,frames\na,1\n", "[1]", '[{"path": "a"}]', "\0\0"])
+def test_another_file_is_no_index(tmp_path: Path, content: str) -> None:
+    (tmp_path / "i.json").write_text(content)
+    with pytest.raises(UserError, match="is no index of this tool"):
+        read_index(tmp_path / "i.json")
+    (tmp_path / "i.csv").write_text(content)
+    with pytest.raises(UserError, match="is no index of this tool"):
+        read_index(tmp_path / "i.csv")
+    with pytest.raises(UserError, match=r"named \.csv or \.json"):
+        read_index(tmp_path / "i.txt")
+
+
+def test_an_index_is_brought_up_to_date(
+    videos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is new or changed is looked at; a second run, and one after a kill, look at what is left."""
+    looked: list[str] = []
+    describe = facts_module._describe_video
+
+    def counted(facts: FileInfo, path: Path, decode: bool) -> None:
+        looked.append(path.name)
+        if killed and len(looked) == 3:
+            raise KeyboardInterrupt
+        describe(facts, path, decode)
+
+    monkeypatch.setattr(facts_module, "_describe_video", counted)
+    target, killed = tmp_path / "out/index.csv", True
+    status, said = run("index", videos, target)
+    assert (status, len(looked), target.exists()) == (130, 3, False)
+    assert said.endswith("stopped; run it again to go on\n")
+    looked, killed = [], False
+    assert run("index", videos, target)[0] == 0
+    assert len(looked) == 3  # the two before the kill are known
+    assert list(read_index(target)) == sorted(str(path.relative_to(videos)) for path in videos.rglob("*_g?.*"))
+    assert os.listdir(target.parent) == ["index.csv"]
+    looked = []
+    (videos / "run/a_g1.mp4").write_bytes((videos / "run/b_g1.mp4").read_bytes())
+    (videos / "jump/e_g4.mp4").unlink()
+    assert run("index", videos, target)[0] == 0
+    assert looked == ["a_g1.mp4"]
+    found = read_index(target)
+    assert len(found) == 4
+    assert found["run/a_g1.mp4"].sha256 == found["run/b_g1.mp4"].sha256
+    assert run("index", videos, target, "--dry-run")[1].startswith("4 files, ")
+
+
+def test_json_of_a_list(videos: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "train.txt").write_text("run/a_g1.mp4 0\nrun/gone.mp4 1\n")
+    status, said = run("index", videos, tmp_path / "i.json", "--train", tmp_path / "train.txt")
+    assert status == 1
+    assert "2 files; 1 with a fault, in the column error" in said
+    records = json.loads((tmp_path / "i.json").read_text())
+    assert [(record["path"], record["fault"]) for record in records] == [
+        ("run/a_g1.mp4", ""),
+        ("run/gone.mp4", "missing"),
+    ]

@@ -1,0 +1,114 @@
+"""Proxies show the same frames at the same times, and no run leaves half of one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from support.paths import ROOT
+
+from vexp.data.decoding.pyav import VideoReader
+from vexp.tools.dataset.estimate import milliseconds_a_clip
+from vexp.tools.dataset.reencode import ENCODINGS
+from vexp.tools.dataset.reencode import encode as encode_proxy
+
+SCRIPT = ROOT / "scripts/dataset.py"
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.mark.parametrize("encoding", ["h264", "mjpeg"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("long_gop.mp4", {"gop": 250}),
+        ("variable.mkv", {"times": [n + n // 7 + 3 for n in range(40)]}),  # variable frame rate, later than 0
+        ("packed.avi", {"codec": "mpeg4", "b_frames": 0}),  # no times in the file
+        ("ten_bit.mp4", {"pix_fmt": "yuv420p10le"}),
+    ],
+)
+def test_frame_n_is_frame_n(
+    encode: ModuleType, tmp_path: Path, name: str, options: dict[str, object], encoding: str
+) -> None:
+    original = encode.write_video(tmp_path / name, frames=40, size=(160, 96), **options)
+    kind = replace(ENCODINGS[encoding], short_side=48)
+    proxy = tmp_path / kind.target_name(f"proxies/{name}")
+    assert encode_proxy(original, proxy, kind) == 40
+    with VideoReader(original) as before, VideoReader(proxy) as after:
+        frames, asked = after.frames(range(40)), np.arange(0, 32, 4)
+        assert frames.shape == (40, 48, 80, 3)
+        assert [encode.read_number(frame) for frame in frames] == list(range(40))
+        assert np.abs(before.frames(range(40)).mean((1, 2)) - frames.mean((1, 2))).max() < 2  # colours, per frame
+        np.testing.assert_allclose(after.times, before.times, atol=1.01e-3)  # Matroska counts milliseconds
+    with VideoReader(proxy) as reader:
+        reader.frames(asked)
+        assert reader.decoded == len(asked) if encoding == "mjpeg" else reader.decoded < 40
+    assert [path.name for path in proxy.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_proxies_stand_upright_and_small_videos_keep_their_size(encode: ModuleType, tmp_path: Path) -> None:
+    original = encode.set_display_matrix(encode.write_video(tmp_path / "turned.mp4", frames=5), 0, 1, -1, 0)
+    encode_proxy(original, tmp_path / "proxy.mp4", ENCODINGS["h264"])
+    with VideoReader(original) as before, VideoReader(tmp_path / "proxy.mp4") as after:
+        assert after.frames([4]).shape == before.frames([4]).shape == (1, 80, 48, 3)
+        assert np.abs(before.frames([4]).astype(int) - after.frames([4])).mean() < 4
+
+
+def test_one_run_and_the_next(encode: ModuleType, tmp_path: Path, run: Run) -> None:
+    """Forecast, folders, a list, a video that fails; a second run makes only what is missing; settings do not mix."""
+    videos, proxies, listed = tmp_path / "videos", tmp_path / "proxies", tmp_path / "train.txt"
+    (videos / "a b").mkdir(parents=True)
+    encode.write_video(videos / "a b/one.avi", frames=20, codec="mpeg4", b_frames=0)
+    whole = encode.write_video(videos / "two.mp4", frames=20).read_bytes()
+    (videos / "broken.mp4").write_bytes(whole[: len(whole) // 2])
+    listed.write_text("a b/one.avi 3\ntwo.mp4 1\nbroken.mp4 0\n")
+    words = ("rescale", videos, proxies, "--train", listed)
+    status, said = run(*words, "--dry-run")
+    assert status == 0
+    assert "3 videos, from a measured sample" in said
+    assert "times as fast" in said
+    assert not proxies.exists()
+    assert run(*words, "--sample", "0")[0] == 1
+    names = sorted(str(path.relative_to(proxies)) for path in proxies.rglob("*") if path.is_file())
+    assert names == [".lock", "a b/one.mp4", "failures.txt", "lists/train.csv", "prepared.json", "two.mp4"]
+    assert (proxies / "lists/train.csv").read_text() == "path,label\na b/one.mp4,3\ntwo.mp4,1\n"
+    assert (proxies / "failures.txt").read_text().startswith(str(videos / "broken.mp4"))
+    made = (proxies / "two.mp4").stat().st_mtime_ns
+    (videos / "broken.mp4").write_bytes(whole)
+    status, said = run(*words)
+    assert status == 0
+    assert "3 videos, 2 of them are done" in said
+    assert " times\nreading a clip of 16x4 takes " in said  # space, then speed
+    assert (proxies / "two.mp4").stat().st_mtime_ns == made
+    assert "broken.mp4,0" in (proxies / "lists/train.csv").read_text()
+    assert not (proxies / "failures.txt").exists()
+    status, said = run(*words, "--encoding", "mjpeg")
+    assert (status, "other settings" in said) == (2, True)
+
+
+@pytest.mark.slow
+def test_processes(encode: ModuleType, tmp_path: Path) -> None:
+    """As typed: the workers are processes that import the script anew."""
+    videos = _folder(tmp_path / "videos")
+    for number in range(5):
+        encode.write_video(videos / f"{number}.mp4")
+    command = [sys.executable, SCRIPT, "rescale", videos, tmp_path / "proxies", "--workers", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((tmp_path / "proxies").glob("*.mp4"))) == 5
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_reading_is_measured_on_a_file_that_is_new_to_the_reader(encode: ModuleType, tmp_path: Path) -> None:
+    original = encode.write_video(tmp_path / "v.mp4", frames=80)
+    assert milliseconds_a_clip(original, _folder(tmp_path / "links"), draws=1) > 0
+    assert not list((tmp_path / "links").iterdir())

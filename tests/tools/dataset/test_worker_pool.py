@@ -1,0 +1,113 @@
+"""Jobs in processes: a crash is one job's, a stop leaves nothing behind, a full disk stops all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vexp.core.errors import UserError
+from vexp.core.files import atomic_write
+from vexp.tools.dataset.worker_pool import run_jobs
+
+
+def work(job: str) -> str:
+    if job == "bad":
+        raise UserError("no good")
+    if job == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job == "full":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return job.upper()
+
+
+def test_in_this_process() -> None:
+    outcomes = list(run_jobs(["a", "bad", "b"], work, 0))
+    assert [(each.job, each.result, each.error) for each in outcomes] == [
+        ("a", "A", ""),
+        ("bad", None, "bad: no good"),  # a message that does not name the job gets its name
+        ("b", "B", ""),
+    ]
+
+
+def test_a_full_disk_ends_all() -> None:
+    done = []
+    with pytest.raises(UserError, match="No space left on device; make room and run it again to go on"):
+        done += [each.job for each in run_jobs(["a", "full", "b"], work, 0)]
+    assert list(run_jobs([], work, 3)) == []
+
+
+@pytest.mark.slow
+def test_a_crash_is_the_fault_of_one_job() -> None:
+    jobs = [f"j{number}" for number in range(8)]
+    outcomes = {each.job: each for each in run_jobs([*jobs[:4], "crash", *jobs[4:], "crash", "bad"], work, 2)}
+    assert [outcomes[job].result for job in jobs] == [job.upper() for job in jobs]
+    assert outcomes["crash"].error == "crash: the process that worked on it died (SIGKILL)"
+    assert outcomes["bad"].error == "bad: no good"
+
+
+def is_deaf(job: str) -> bool:
+    """To SIGINT, as this process was started: nothing of its own does it."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_ctrl_c_never_reaches_a_worker_not_even_one_that_begins() -> None:
+    assert [outcome.result for outcome in run_jobs(["a"], is_deaf, workers=1)] == [True]
+    assert not is_deaf("here")
+
+
+def write_slowly(path: str) -> None:
+    with atomic_write(Path(path)) as part:
+        part.write_text("half")
+        time.sleep(60)
+
+
+PARENT = """
+import sys
+from contextlib import closing
+sys.path.append({folder!r})
+from test_parallel import write_slowly
+from vexp.dataset_tools.parallel import run_jobs
+if __name__ == "__main__":
+    with closing(run_jobs({jobs!r}, write_slowly, 2)) as outcomes:
+        list(outcomes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C removes what is half written; a kill cannot, but the workers end all the same."""
+    jobs = [str(tmp_path / name) for name in "abc"]
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(folder=str(Path(__file__).parent), jobs=jobs))
+    parent = subprocess.Popen([sys.executable, script], start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.tmp"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    group = parent.pid
+    if how == signal.SIGINT:
+        os.killpg(group, how)  # as the terminal does: to the workers, too
+    else:
+        parent.kill()
+    parent.wait(30)
+    while _alive(group):
+        assert time.monotonic() < deadline, "a worker is left"
+        time.sleep(0.05)
+    assert not any(Path(job).exists() for job in jobs)
+    assert how == signal.SIGKILL or not list(tmp_path.glob("*.tmp"))
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

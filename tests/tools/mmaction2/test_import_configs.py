@@ -1,0 +1,393 @@
+"""Every config of tests/golden/mmaction_configs: nothing is lost, everything composes, and the traps are named."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.imported import ALL, CONFIGS, SMALL_0, SMALL_1, below, drafted, golden, lr_policy, read
+
+from vexp import compose
+from vexp.cli.import_mmaction import imported
+from vexp.config.defaults import defaults_of
+from vexp.config.schema import options
+from vexp.core.errors import UserError
+from vexp.tools.mmaction2.backbones import BACKBONES
+from vexp.tools.mmaction2.config_file import read_config
+from vexp.tools.mmaction2.lr_config import POLICIES
+from vexp.tools.mmaction2.optimizers import OPTIMIZERS
+from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
+from vexp.tools.mmaction2.report import experiment_yaml, report_lines
+from vexp.tools.mmaction2.rules import STATUSES, ConversionResult
+
+NAMES = [str(path.relative_to(CONFIGS)) for path in ALL]
+
+
+def named(part: str) -> Path:
+    (path,) = (path for path, name in zip(ALL, NAMES, strict=True) if part in name)
+    return path
+
+
+def test_there_are_enough() -> None:
+    assert len(ALL) >= 35
+    models = {golden(path)[1].choices["model"] for path in ALL}
+    assert models == {
+        "tsn_r50", "tsm_r50", "i3d_r50", "slowonly_r50", "slowfast_r50", "r2plus1d_r34", "ircsn_r50", "x3d_m",
+        "timesformer_divst", "c3d", "mvit_v2_s", "swin3d_t",
+    }  # fmt: skip
+    assert {golden(path)[1].choices["lr_policy"] for path in ALL} == set(options()["lr_policy"])
+
+
+@pytest.mark.parametrize("path", ALL, ids=NAMES)
+def test_every_leaf_of_the_source_is_in_the_report_once(path: Path) -> None:
+    source, draft = golden(path)
+    lines = report_lines(draft, source)
+    assert len(lines) == len(list(source.lines()))
+    assert {line.status for line in lines} <= set(STATUSES)
+    leaves = [id(leaf) for _, leaf in source.lines()]
+    assert max(Counter(leaves).values()) == 1
+    assert set(leaves) == set(draft.outcomes)
+    # counted another way, from the files' syntax alone: every key with a constant has its line
+    said = {
+        (line.where.file.resolve(), line.where.line, re.findall(r"\w+", line.path)[-1]) for line in lines if line.path
+    }
+    for file in {line.where.file.resolve() for line in lines}:
+        missing = {(file, line, key) for line, key in constants(file)} - said
+        assert not missing
+
+
+def constants(file: Path) -> Iterator[tuple[int, str]]:
+    """(line, key) of every constant that a file gives to a key of a dict or to a name."""
+    for statement in ast.parse(file.read_text()).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            if isinstance(statement.value, ast.Constant) and statement.targets[0].id != "_base_":
+                yield statement.value.lineno, statement.targets[0].id
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+                    for word in node.keywords:
+                        if isinstance(word.value, ast.Constant) and word.arg is not None:
+                            yield word.value.lineno, word.arg
+
+
+@pytest.mark.parametrize("path", ALL, ids=NAMES)
+def test_no_default_is_written(path: Path) -> None:
+    """And what is carried over says where to."""
+    source, draft = golden(path)
+    for key, given in draft.values.items():
+        assert draft.default(key) != given.value or isinstance(given.value, bool) != isinstance(
+            draft.default(key), bool
+        )
+    for line in report_lines(draft, source):
+        if line.status == "carried":
+            assert line.targets
+
+
+FEW = ["v1/slowfast"]
+
+
+def composed(path: Path, tmp_path: Path) -> tuple[Any, ConversionResult]:
+    source = read_config(path)
+    draft = imported(source)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(experiment_yaml(draft, source), encoding="utf-8")
+    words = ["experiment=mine", *(f"{key}=given.txt" for key in draft.needed)]
+    return compose(words, config_dirs=[tmp_path]), draft
+
+
+@pytest.mark.parametrize("part", FEW)
+def test_a_few_compose(part: str, tmp_path: Path) -> None:
+    check_composed(*composed(named(part), tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ALL, ids=NAMES)
+def test_all_compose(path: Path, tmp_path: Path) -> None:
+    check_composed(*composed(path, tmp_path))
+
+
+def check_composed(config: Any, draft: ConversionResult) -> None:
+    """What the draft says is what vexp would run with."""
+    assert config.run_name
+    assert config.lr_policy == lr_policy(draft)
+    for split in ("train", "val"):
+        assert list(config.pipeline.of(split)) == list(draft.steps[split])
+    for key, given in draft.values.items():
+        found: Any = config
+        if key.startswith("optimizer.paramwise.custom_keys"):
+            continue  # read by Paramwise: dotted names become one key
+        for part in key.split("."):
+            found = found[part] if isinstance(found, dict) else getattr(found, part, getattr(found, "arguments", {}))
+        if not key.endswith("_target_") and not dataclasses.is_dataclass(found) and "grayscale" not in key:
+            assert found == given.value, key
+
+
+def test_tsn_as_a_person_would_write_it(tmp_path: Path) -> None:
+    """The whole experiment of one config, as a table."""
+    source = read_config(named("v0/tsn_r50_1x1x3"))
+    draft = imported(source)
+    assert draft.choices == {
+        "data": "raw_frames", "model": "tsn_r50", "loss": "cross_entropy", "optimizer": "sgd", "lr_policy": "step",
+        "checkpoint": "all", "log": "text",
+    }  # fmt: skip
+    assert draft.steps == {
+        "train": {"sample": "segment_frames", "resize": "resize", "crop": "multi_scale_crop", "resize_2": "resize",
+                  "flip": "flip"},
+        "val": {"sample": "segment_frames", "resize": "resize", "crop": "center_crop"},
+        "test": {"sample": "segment_frames", "resize": "resize", "crop": "ten_crop"},
+    }  # fmt: skip
+    assert below(draft, "") == {
+        "epochs": 100, "run_name": "tsn_r50_1x1x3_100e_kinetics400_rgb", "out_root": "./work_dirs",
+        "data.batch_size": 32, "data.num_workers": 2,
+        "data.train.ann_file": "data/kinetics400/kinetics400_train_list_rawframes.txt",
+        "data.val.ann_file": "data/kinetics400/kinetics400_val_list_rawframes.txt",
+        "data.test.ann_file": "data/kinetics400/kinetics400_val_list_rawframes.txt",
+        "data.train.data_prefix": "data/kinetics400/rawframes_train",
+        "data.val.data_prefix": "data/kinetics400/rawframes_val",
+        "data.test.data_prefix": "data/kinetics400/rawframes_val",
+        "pipeline.train.sample.segments": 3, "pipeline.train.resize.scale": [-1, 256],
+        "pipeline.train.crop.input_size": 224, "pipeline.train.crop.scales": [1, 0.875, 0.75, 0.66],
+        "pipeline.train.resize_2.scale": [224, 224], "pipeline.train.resize_2.keep_ratio": False,
+        "pipeline.val.sample.segments": 3, "pipeline.val.sample.test_mode": True,
+        "pipeline.val.resize.scale": [-1, 256], "pipeline.val.crop.crop_size": 224,
+        "pipeline.test.sample.segments": 25, "pipeline.test.sample.test_mode": True,
+        "pipeline.test.resize.scale": [-1, 256], "pipeline.test.crop.crop_size": 224,
+        "model.weights.path": "torchvision://resnet50", "optimizer.lr": 0.01, "lr_policy.step": [40, 80],
+        "grad.clip.max_norm": 40.0, "eval.view_reduction": "mean_logit", "eval.interval": 5, "log.interval": 20,
+        "log.by_epoch": True,
+    }  # fmt: skip
+
+
+SAID = [
+    # (config, key here, value): one place for each of the many small rules
+    ("v0/tsm_r50_1x1x8", "data.decoding_backend", "turbojpeg"),
+    ("v0/tsm_r50_1x1x8", "data.filename_tmpl", "{:05}.jpg"),
+    ("v0/tsm_r50_1x1x8", "optimizer.paramwise.rule", "tsm"),
+    ("v0/tsm_r50_1x1x8", "pipeline.test.sample.twice_sample", True),
+    ("v0/tsm_r50_dense", "optimizer.paramwise.bias_lr_mult", 2.0),
+    ("v0/i3d_nl", "model.non_local", "dot_product"),
+    ("v0/i3d_nl", "data.train.drop_last", True),
+    ("v0/i3d_nl", "eval.max_views_per_forward", 10),
+    ("v0/i3d_nl", "checkpoint.interval", 4),
+    ("v0/i3d_nl", "eval.topk", [1, 3]),
+    ("v0/i3d_nl", "log.tensorboard", True),
+    ("v0/slowonly_r50_4x16", "data.train.class_balance", 0.5),
+    ("v0/slowonly_r50_4x16", "model.freeze", ["backbone.conv1", "backbone.layer1", "backbone.layer2"]),
+    ("v0/slowonly_r50_4x16", "optimizer.paramwise.custom_keys.head.fc.decay_mult", 0.0),
+    ("v0/slowonly_r50_4x16", "grad.accumulate", 4),
+    ("v0/slowonly_r50_4x16", "img_norm.to_bgr", True),
+    ("v0/slowonly_r50_4x16", "eval.view_reduction", "mean_logit"),
+    ("v0/slowfast", "data.start_index", 0),
+    ("v0/slowfast", "log.wandb.project", "slowfast"),
+    ("v0/r2plus1d", "amp.loss_scale", 512.0),
+    ("v0/r2plus1d", "optimizer.momentum", 0.0),  # torch's, without being told
+    ("v0/r2plus1d", "grad.detect_anomalous_params", True),
+    ("v0/r2plus1d", "data.val.data_prefix", "."),  # '' there; null here would be the list's own folder
+    ("v0/ircsn", "model.freeze", ["backbone.*.bn"]),
+    ("v0/tsn_r50_320p", "data.modality", "Flow"),
+    ("v0/tsn_r50_320p", "model.channels", 2),
+    ("v0/tsn_r50_320p", "model.stacked", 5),
+    ("v0/tsn_r50_320p", "pipeline.train.sample.segments", 3),
+    ("v0/tsn_r50_320p", "pipeline.train.sample.segment_len", 5),
+    ("v0/tsn_r50_320p", "img_norm.adjust_magnitude", True),
+    ("v0/tsn_r101", "data.multi_label", True),
+    ("v0/tsn_r101", "eval.metrics", ["mmit_mean_average_precision"]),
+    ("v0/tsn_dense161", "model.backbone", "densenet161"),
+    ("v0/tsn_dense161", "model.weights.path", "torchvision://densenet161"),
+    ("v0/tsn_dense161", "pipeline.train.rescale.scale_range", [256, 320]),
+    ("v0/tsn_dense161", "data.flip_label_map", {"4": "5", "86": "87"}),
+    ("v0/tsn_dense161", "max_steps", 20000),
+    ("v0/tsm_mobilenetv2", "model.backbone", "mobilenet_v2"),
+    ("v0/tsm_mobilenetv2", "data.train.data_prefix", "data/frames"),
+    ("v0/lr_one_cycle", "lr_policy.max_lr", 0.05),
+    ("v1/slowfast", "model.fusion_kernel", 7),
+    ("v1/slowfast", "model.slow_stride", 4),
+    ("v1/slowfast", "pipeline.test.sample.test_positions", "ends"),
+    ("v1/slowfast", "checkpoint.max_keep_ckpts", 3),
+    ("v1/tsn", "eval.save_best", "top1_acc"),
+    ("v1/tsm", "optimizer.base_batch_size", 128),
+    ("v1/tsm", "loss.label_smoothing", 0.1),
+    ("v1/tsm", "seed", 7),
+    ("v1/tsm", "deterministic", True),
+    ("v1/timesformer", "eval.start", 6),  # val_begin 4 at an interval of 3: epochs 6, 9, 12, 15
+    ("v1/ipcsn", "model.interaction", "preserved"),
+    ("v1/ipcsn", "grad.clip.max_value", 0.5),
+    ("v1/mvit", "blending.mixup_alpha", 0.8),
+    ("v1/mvit", "blending.cutmix_alpha", 1.0),
+    ("v1/mvit", "lr_policy.phases.cosine.begin", 30),
+    ("v1/mvit", "optimizer.base_batch_size", 256),
+    ("v1/slowonly_imagenet", "ema.decay", 0.9995),
+    ("v1/slowonly_imagenet", "pipeline.train.sample.target_fps", 30),
+    ("v1/swin", "pipeline.train.sample.frame_uniform", True),
+    ("v1/swin", "eval.save_best", "mean_class_accuracy"),
+    ("v1/i3d", "img_norm.to_bgr", True),
+    ("v1/new", "data.batch_size", 16),
+    ("v1/new", "lr_policy.step", [40, 80]),  # counted from begin=10
+]
+
+
+@pytest.mark.parametrize(("part", "key", "value"), SAID, ids=[f"{part}-{key}" for part, key, _ in SAID])
+def test_a_value(part: str, key: str, value: Any) -> None:
+    assert golden(named(part))[1].values[key].value == value
+
+
+CHOSEN = [
+    ("v1/slowonly_imagenet", "amp", "bf16"),
+    ("v1/mvit", "amp", "fp16"),
+    ("v0/i3d_nl", "amp", "fp16"),
+    ("v0/tsm_mobilenetv2", "amp", "fp16"),
+    ("v0/tsn_r101", "loss", "bce"),
+    ("v0/tsn_r101", "eval", "multi_label"),
+    ("v0/lr_unknown", "optimizer", "rmsprop"),
+    ("v1/slowonly_imagenet", "ema", "average"),
+]
+
+
+@pytest.mark.parametrize(("part", "group", "option"), CHOSEN)
+def test_a_choice(part: str, group: str, option: str) -> None:
+    assert golden(named(part))[1].choices[group] == option
+
+
+TRAPS = [
+    ("v0/tsm_r50_1x1x8", 61, "cudnn_benchmark beside a seed"),
+    ("v0/tsm_r50_1x1x8", 59, "milestones .60. lie past the end of 50 epochs"),
+    ("v0/tsm_r50_1x1x8", 30, "mirrors clips of a set whose classes tell left from right"),
+    ("v0/tsm_r50_1x1x8", 56, "64 samples a step, a step here has 8"),
+    ("v1/tsm", None, "cudnn_benchmark beside deterministic"),
+    ("v1/tsn", None, "auto_scale_lr says 256 samples a step, a step here has 32"),
+    ("v1/i3d", None, "to_rgb=True swaps the channels of frames that are RGB already"),
+    ("v0/c3d", None, "looks like BGR and the net is given RGB"),
+    ("v0/slowonly_r50_4x16", None, "trains on in eval mode to the end of the epoch"),
+    ("v0/slowonly_r50_4x16", None, "mmcv files each under the epoch"),
+    ("v0/slowonly_r50_4x16", None, "label_smooth_eps has no effect in mmaction2 0.x"),
+    ("v0/tsn_dense161", None, "a rate by epoch on the iteration runner never moves"),
+    ("v0/lr_cosine_restart_short", 3, "periods cover 60 of 100 epochs"),
+    ("v0/lr_one_cycle", 3, "optimizer_config=None trains nothing"),
+    ("v0/timesformer", 30, "custom_keys '.backbone.cls_token' fits no parameter"),
+    ("v0/x3d", None, "test samples 16 frames, 5 apart, training 8 frames, 8 apart"),
+]
+
+
+@pytest.mark.parametrize(("part", "line", "text"), TRAPS, ids=[f"{part}-{text[:30]}" for part, _, text in TRAPS])
+def test_a_trap(part: str, line: int | None, text: str) -> None:
+    found = [where for where, what in golden(named(part))[1].traps if re.search(text, what)]
+    assert len(found) == 1
+    assert line is None or found[0].line == line
+
+
+def test_no_trap_where_there_is_none(tmp_path: Path) -> None:
+    more = "val = [dict(type='SampleFrames', clip_len=4, frame_interval=2, test_mode=True)]\n"
+    more += "data['val']['pipeline'] = val\ndata['videos_per_gpu'] = 8\noptimizer = dict(type='SGD')\n"
+    assert drafted(read(tmp_path / "config.py", SMALL_0 + more)).traps == []
+
+
+def test_random_frames_in_validation_are_a_trap(tmp_path: Path) -> None:
+    traps = [what for _, what in drafted(read(tmp_path / "config.py", SMALL_0)).traps]
+    assert any(what.startswith("val: no test_mode: the frames are random") for what in traps)
+    test = "pipeline[0]['test_mode'] = True\n"
+    traps = [what for _, what in drafted(read(tmp_path / "config.py", SMALL_0 + test)).traps]
+    assert any(what.startswith("train: test_mode=True in training") for what in traps)
+
+
+REFUSED = [
+    ("optimizer = 1\n", r"config.py:1: no config of mmaction2: it assigns no model"),
+    ("model = dict(type='FasterRCNN')\n", "config.py:1: FasterRCNN is for detection; only recognition of videos"),
+    ("\nmodel = dict(\n    type='BMN')\n", "config.py:3: BMN is for temporal localisation"),
+    ("model = dict(type='RecognizerGCN')\n", "config.py:1: RecognizerGCN is for skeletons"),
+    ("model = dict(type='YOLO')\n", "config.py:1: YOLO is no recognition model of mmaction2"),
+    ("model = dict(a=1)\n", "config.py:1: a model without type is no recognition model"),
+    ("model = dict(type='Recognizer3D')\n", "config.py:1: the config has no data"),
+    (SMALL_0.replace("VideoDataset", "AVADataset"), r"config.py:8: AVADataset is for detection"),
+    (SMALL_0.replace("VideoDataset", "MyDataset"), r"config.py:8: MyDataset is no data set of vexp"),
+    (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), r"config.py:4: TANet is not among vexp's nets .* model=NAME"),
+    (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the training data set has no pipeline"),
+    (SMALL_1.replace("train_dataloader = ", "other = "), "config.py:1: the config has no train_dataloader.*testing"),
+    (SMALL_0.replace("    train=dict", "    other=dict"), "config.py:1: no training data, a config for testing alone"),
+    (
+        SMALL_0.replace("train=dict(", "train=[dict(").replace("pipeline=pipeline),", "pipeline=pipeline)],", 1),
+        "config.py:8: several training data sets; leave one",
+    ),
+    (
+        SMALL_1.replace(
+            "dataset=dict(type='VideoDataset', ann_file='a.txt', pipeline=pipeline)",
+            "dataset=dict(type='ConcatDataset', datasets=[dict(type='VideoDataset')])",
+        ),
+        "config.py:7: several training data sets",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_refused_in_one_sentence(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as said:
+        drafted(read(tmp_path / "config.py", text))
+    assert "\n" not in str(said.value)
+
+
+def test_what_vexp_refuses_is_taken_out_and_said(tmp_path: Path) -> None:
+    """A growing rate, which mmcv takes: vexp's own rule says so, the rest stands."""
+    source = read(tmp_path / "config.py", f"{SMALL_0}\nlr_config = dict(policy='exp', gamma=1.5)\n")
+    draft = imported(source)
+    (line,) = (line for line in report_lines(draft, source) if line.path == "lr_config.gamma")
+    assert (line.status, line.note) == ("unsupported", "lr_policy.gamma=1.5: must be <= 1")
+    assert "lr_policy.gamma" not in draft.values
+    assert draft.choices["lr_policy"] == "exp"
+
+
+def test_a_net_of_the_users_choice(tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", SMALL_0.replace("ResNet3dSlowOnly", "TANet"))
+    assert imported(source, "tsn_r50").choices["model"] == "tsn_r50"
+
+
+def test_weights_by_both_their_names(tmp_path: Path) -> None:
+    """init_cfg is where 1.x names them; load_from comes later and takes their place, here they would be refused."""
+    named = "init_cfg=dict(type='Pretrained', checkpoint='a.pth', prefix='backbone.')"
+    config = SMALL_1.replace("depth=50", f"depth=50, {named}")
+    values = below(drafted(read(tmp_path / "config.py", config)), "model.weights.")
+    assert values == {"path": "a.pth", "prefix": "backbone"}
+    draft = imported(read(tmp_path / "config.py", f"{config}\nload_from = 'b.pth'\n"))
+    assert draft.values["init_from"].value == "b.pth"
+    assert "model.weights.path" not in draft.values
+
+
+def test_several_lists_are_asked_for(tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", SMALL_0.replace("'a.txt'", "['a.txt', 'c.txt']"))
+    assert imported(source).needed == ["data.train.ann_file"]
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def test_tables_name_what_there_is() -> None:
+    """Every option, key and class that the tables name exists."""
+    for name, option in OPTIMIZERS.items():
+        assert options()["optimizer"][option].torch_name == name
+    assert {option for option, _ in POLICIES.values()} == set(options()["lr_policy"]) - {"chain"}
+    for option, rules in POLICIES.values():
+        fields = {field.name for field in dataclasses.fields(options()["lr_policy"][option])}
+        assert {rule.key for rule in rules.values()} <= fields
+    for step in STEPS.values():
+        fields = {field.name for field in dataclasses.fields(options()["transform"][step.option])}
+        assert {getattr(rule, "key", "clip_len" if "clip_len" in fields else next(iter(fields))) for rule in
+                step.rules.values()} <= fields  # fmt: skip
+    for family in BACKBONES.values():
+        known = defaults_of("model", family.option)
+        named = {rule.key for rule in family.rules.values() if hasattr(rule, "key")} | set(family.values)
+        assert named <= set(known), family.option
+    assert not set(STEPS) & set(NO_STEPS)
+
+
+def test_option_values_are_those_of_a_composed_config() -> None:
+    from vexp.config.instantiate import to_dict
+
+    config = to_dict(compose([]))
+    for group in ("optimizer", "lr_policy", "grad", "amp", "ema", "eval", "checkpoint", "log", "img_norm", "blending"):
+        assert defaults_of(group) == config[group], group
+    assert defaults_of("optimizer", "adamw")["lr"] == 0.003  # of the YAML file, not of the class
+    assert defaults_of("checkpoint", "all") == {**defaults_of("checkpoint"), "max_keep_ckpts": -1}
+    assert defaults_of("seed") == 0

@@ -1,0 +1,90 @@
+"""The learning rate of an imported config of 0.x, step by step, against rates that mmcv was recorded to use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.imported import SMALL_0, below, drafted, lr_policy, rates, read
+from support.paths import GOLDEN_DIR
+
+from vexp.tools.mmaction2.tree import leaves
+
+GOLDEN = json.loads((GOLDEN_DIR / "lr_policies.json").read_text())
+
+#: Our policies by mmcv's names.
+MMCV = {
+    "Fixed": "fixed", "Step": "step", "Cosine": "CosineAnnealing", "CosineRestart": "CosineRestart", "Exp": "exp",
+    "Poly": "poly", "Inv": "inv", "Linear": "LinearAnnealing", "FlatCosine": "FlatCosineAnnealing",
+    "Cyclic": "cyclic", "OneCycle": "OneCycle",
+}  # fmt: skip
+
+
+def recorded() -> list[Any]:
+    """The recorded cases that a config can say; those whose peak was a list are the groups' own base rates here."""
+    cases = [c for c in GOLDEN["cases"] if c["policy"] != "OneCycle" or c["args"].get("max_lr") is not None]
+    return [pytest.param(case, id=f"{i}-{case['policy']}") for i, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize("case", recorded())
+def test_rates_equal_mmcv(case: dict[str, Any], tmp_path: Path) -> None:
+    given = {key: value for key, value in case["args"].items() if key != "restart_floor"}
+    text = ", ".join(f"{key}={value!r}" for key, value in given.items())
+    config = f"{SMALL_0}\ntotal_epochs = {case['epochs']}\nlr_config = dict(policy={MMCV[case['policy']]!r}, {text})\n"
+    draft = drafted(read(tmp_path / "config.py", config))
+    policy = lr_policy(draft)
+    begin = case.get("start_epoch", 0) * case["iters"]
+    for base, expected in zip(case["base"], case["lrs"], strict=True):
+        got = rates(policy, base=base, epochs=case["epochs"], iters=case["iters"])[begin:]
+        assert got == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+def test_every_policy_was_recorded() -> None:
+    assert {case.values[0]["policy"] for case in recorded()} == set(MMCV)
+
+
+def test_what_no_policy_says_is_refused_and_constant(tmp_path: Path) -> None:
+    for text in ("lr_config = dict(policy='TIN', min_lr=0)", "lr_config = None"):
+        assert drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n")).choices["lr_policy"] == "fixed"
+
+
+def test_what_a_base_left_of_another_policy_is_a_trap(tmp_path: Path) -> None:
+    """Seven published configs lay a cosine over a base's steps."""
+    text = "lr_config = dict(policy='CosineAnnealing', step=[4, 8], min_lr=0, by_epoch=False)"
+    draft = drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n"))
+    assert (draft.choices["lr_policy"], below(draft, "lr_policy.")) == ("cosine", {"by_epoch": False, "min_lr": 0})
+    assert [what for _, what in draft.traps if what.startswith("step is another policy's")]
+    assert "unsupported" not in {draft.outcomes[id(leaf)].status for _, leaf in leaves(draft.config.items["lr_config"])}
+
+
+def test_counts_of_batches_become_counts_of_steps(tmp_path: Path) -> None:
+    """mmcv's iterations are batches: under accumulation a step is several."""
+    more = """
+optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4)
+lr_config = dict(policy='exp', gamma=0.9, by_epoch=False, warmup='linear', warmup_iters=10)
+evaluation = dict(interval=8, by_epoch=False)
+checkpoint_config = dict(interval=2)
+"""
+    draft = drafted(read(tmp_path / "config.py", SMALL_0 + more))
+    assert below(draft, "lr_policy.") == {
+        "gamma": pytest.approx(0.9**4), "by_epoch": False, "warmup": "linear", "warmup_iters": 3,
+    }  # fmt: skip
+    assert (draft.values["eval.interval"].value, draft.values["checkpoint.interval"].value) == (2, 2)
+
+
+def test_a_repeated_set_takes_as_many_more_epochs(tmp_path: Path) -> None:
+    more = """
+data['train'] = dict(type='RepeatDataset', times=3, dataset=data['train'])
+lr_config = dict(policy='step', step=[4, 8], warmup='linear', warmup_iters=2, warmup_by_epoch=True)
+checkpoint_config = dict(interval=2)
+"""
+    draft = drafted(read(tmp_path / "config.py", SMALL_0 + more))
+    assert draft.values["epochs"].value == 30
+    assert below(draft, "lr_policy.")["step"] == [12, 24]
+    assert (draft.values["eval.interval"].value, draft.values["checkpoint.interval"].value) == (3, 6)
+    # one epoch of mmcv is 3 * 4 steps here: the rate falls at the same ones
+    policy = lr_policy(draft)
+    got = rates(policy, base=1.0, epochs=30, iters=4)
+    assert [step for step in range(24, 120) if got[step] < got[step - 1]] == [4 * 12, 8 * 12]

@@ -1,0 +1,46 @@
+"""docs/migrate_mmaction2.md: its tables are those of the code, its commands are those that work."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.paths import ROOT
+
+from vexp.tools.mmaction2.backbones import BACKBONES
+from vexp.tools.mmaction2.datasets import DATASETS
+from vexp.tools.mmaction2.lr_config import POLICIES
+from vexp.tools.mmaction2.optimizers import OPTIMIZERS
+from vexp.tools.mmaction2.param_schedulers import PHASES
+from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
+from vexp.tools.mmaction2.rules import STATUSES
+
+PAGE = (ROOT / "docs" / "migrate_mmaction2.md").read_text()
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Nets", {name: family.option for name, family in BACKBONES.items()}),
+        ("Data", DATASETS),
+        ("Steps", {name: step.option for name, step in STEPS.items()}),
+        ("Optimizers", OPTIMIZERS),
+    ],
+)
+def test_a_table_is_the_codes(title: str, expected: dict[str, str]) -> None:
+    assert dict(re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", section(title), re.MULTILINE)) == expected
+
+
+def test_policies_statuses_and_no_steps() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", section("Learning rate"), re.MULTILINE)
+    policies, shapes = rows[: len(POLICIES)], rows[len(POLICIES) :]
+    assert dict(shapes) == {name: shape for name, (shape, _) in PHASES.items()}
+    assert {name.lower(): option for name, option in policies} == {name: known[0] for name, known in POLICIES.items()}
+    assert re.findall(r"^\| ([a-z][^|]+) \|", section("What the report says"), re.MULTILINE) == [
+        STATUSES[name] for name in ("carried", "changed", "default", "unsupported", "needless", "part", "replaced")
+    ]
+    assert set(re.findall(r"`(\w+)`", section("Steps").partition("No steps:")[2])) == set(NO_STEPS)

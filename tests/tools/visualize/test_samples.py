@@ -1,0 +1,69 @@
+"""Words about samples, and which of many are taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vexp.data.sources.base import ArrayReader
+from vexp.data.transforms.color import runnable
+from vexp.data.transforms.frame_sampling import SampleFrames
+from vexp.data.transforms.resize import Flip, Resize
+from vexp.tools.visualize.samples import Video, evenly_spaced, label_text, step_text
+
+CLASSES = ["left", "right", "up"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        (torch.tensor(2), "up"),
+        (torch.tensor([1.0, 0.0, 1.0]), "left, up"),  # several labels
+        (torch.tensor([0.0, 0.0, 0.0]), "no class"),
+        (torch.tensor([0.25, 0.75, 0.0]), "0.75 right + 0.25 left"),  # blended, the larger share first
+        (torch.tensor([1.0, 0.5, 0.0]), "1.00 left + 0.50 right"),  # blended, one class in both
+    ],
+)
+def test_labels(labels: torch.Tensor, text: str) -> None:
+    assert label_text(labels, CLASSES) == text
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        (SampleFrames(clip_len=8), "SampleFrames(clip_len=8)"),  # a default is not said
+        (Resize(scale=[-1, 64]), "Resize(scale=[-1,64])"),
+        (Flip(), "Flip()"),
+    ],
+)
+def test_steps(step: object, text: str) -> None:
+    assert step_text(step) == text
+
+
+def test_a_transform_of_torchvision_says_its_arguments() -> None:
+    from torchvision.transforms import v2
+
+    class Option:
+        def build(self) -> v2.GaussianBlur:
+            return v2.GaussianBlur(3)
+
+    (step,) = runnable({"blur": Option()}).values()
+    assert step_text(step).startswith("GaussianBlur(kernel_size=(3, 3)")
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "chosen"),
+    [(3, 8, [0, 1, 2]), (9, 3, [0, 4, 8]), (1, 1, [0]), (9, 1, [4]), (32, 8, [0, 4, 9, 13, 18, 22, 27, 31])],
+)
+def test_some(count: int, most: int, chosen: list[int]) -> None:
+    assert evenly_spaced(count, most) == chosen
+
+
+def test_a_video_says_its_length_in_frames_and_seconds() -> None:
+    frames = np.zeros((30, 4, 6, 3), np.uint8)
+    known, unknown = Video.of("v", ArrayReader(frames, fps=15.0)), Video.of("v", ArrayReader(frames))
+    assert known.text() == "30 frames of 6x4 · 2.0 s at 15 fps"
+    assert known.at(15) == "15 · 1.00 s"
+    assert unknown.text() == "30 frames of 6x4 · fps not known"
+    assert unknown.at(15) == "15"

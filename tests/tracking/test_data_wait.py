@@ -1,0 +1,32 @@
+"""The verdict on waiting for data, in words."""
+
+import pytest
+
+from vexp.tracking.data_wait import DataWaitMeter, verdict
+
+
+@pytest.mark.parametrize(
+    ("share", "workers", "said"),
+    [
+        (0.1, 2, ""),  # not worth a word
+        (0.43, 2, "waiting for data 43% of the time: raise data.num_workers (2 now, 8 cores are there)"),
+        (0.5, 0, "waiting for data 50% of the time: data.num_workers=0 makes samples between the steps"),
+        (0.9, 8, "waiting for data 90% of the time: all 8 cores make samples, so each must cost less"),
+        (0.9, 16, "waiting for data 90% of the time: all 8 cores make samples"),
+    ],
+)
+def test_verdict(share, workers, said):
+    text = verdict(share, workers=workers, cores=8)
+    assert text.startswith(said)
+    assert bool(text) == bool(said)
+
+
+def test_the_first_line_is_left_out_where_there_are_others():
+    """The workers were starting."""
+    waiting = DataWaitMeter()
+    assert waiting.share == 0
+    waiting.add(9.0, 10.0)
+    assert waiting.share == 0.9
+    waiting.add(0.1, 1.0)
+    waiting.add(0.3, 1.0)
+    assert waiting.share == pytest.approx(0.2)

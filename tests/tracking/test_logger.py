@@ -1,0 +1,126 @@
+"""All sinks of a run: the same numbers everywhere, and none of them but metrics.jsonl can end a run."""
+
+import csv
+import errno
+import json
+import sys
+
+import pytest
+
+from vexp.tracking.backends import Csv, JsonLines, TensorBoard, read_records, truncate_after_step
+from vexp.tracking.config import Log
+from vexp.tracking.logger import MetricLogger
+
+RECORDS = [
+    {"mode": "train", "step": 2, "epoch": 1, "lr": 1e-6, "loss": 1 / 3, "time/step": 0.1},
+    {"mode": "val", "step": 3, "epoch": 1, "top1_acc": 0.125, "loss": 2.0794415416798357, "time/eval": 0.5},
+    {"mode": "train", "step": 4, "epoch": 2, "lr": 1e-6, "lr/1": 1e-7, "loss": 0.3, "grad_norm": 4.5, "time/step": 0.1},
+]
+
+
+def board(folder, said, first_step=1, **options):
+    return MetricLogger(folder, Log(**options), said.append, first_step=first_step, config={})
+
+
+def test_every_sink_gets_the_same_record(tmp_path):
+    """The originals' second logger saw an emptied buffer, or fired whenever the first did."""
+    said = []
+    sinks = board(tmp_path, said, tensorboard=True, csv=True)
+    for record in RECORDS:
+        sinks.write(record)
+    sinks.close()
+    assert read_records(tmp_path / "metrics.jsonl") == RECORDS
+    assert table(tmp_path) == RECORDS
+    assert events(tmp_path) == flat(RECORDS)
+    assert said == []
+
+
+def table(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{k: v if k == "mode" else json.loads(v) for k, v in row.items()} for row in rows]
+
+
+def events(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder / "tensorboard"))
+    found.Reload()
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in sorted(found.Tags()["scalars"])}
+
+
+def flat(records):
+    tags = {}
+    for record in records:
+        for name, value in record.items():
+            if name not in ("mode", "step", "epoch"):
+                point = (record["step"], pytest.approx(value, rel=1e-7))  # event files hold single precision
+                tags.setdefault(f"{record['mode']}/{name}", []).append(point)
+    return dict(sorted(tags.items()))
+
+
+def test_a_resumed_run_writes_its_table_anew(tmp_path):
+    for part, first_step in ((RECORDS, 1), (RECORDS[2:], 4)):
+        truncate_after_step(tmp_path / "metrics.jsonl", first_step - 1)
+        sinks = board(tmp_path, [], first_step, csv=True, tensorboard=True)
+        for record in part:
+            sinks.write(record)
+        sinks.close()
+    assert table(tmp_path) == RECORDS
+    assert events(tmp_path) == flat(RECORDS)
+
+
+@pytest.mark.parametrize(("sink", "method"), [(Csv, "write"), (TensorBoard, "write"), (TensorBoard, "close")])
+def test_a_logger_that_fails_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch, sink, method):
+    def fail(*_):
+        raise RuntimeError("server is away\nand more")
+
+    said = []
+    sinks = board(tmp_path, said, csv=True, tensorboard=True)
+    monkeypatch.setattr(sink, method, fail)
+    for record in RECORDS:
+        sinks.write(record)
+    sinks.close()
+    name = sink.__name__.lower()
+    assert said == [
+        f"warning: log.{name} is left out from here on, it failed (RuntimeError: server is away); the run goes on, "
+        "metrics.jsonl holds every number"
+    ]
+    assert read_records(tmp_path / "metrics.jsonl") == RECORDS
+
+
+def test_a_logger_that_is_not_installed_is_said_and_the_run_goes_on(tmp_path, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else real(name, *a))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    said = []
+    board(tmp_path, said, wandb=Log().wandb.__class__(mode="offline")).close()
+    assert len(said) == 1
+    assert "wandb is not installed: pip install 'vexp[wandb]'" in said[0]
+
+
+def test_metrics_that_cannot_be_written_do_end_a_run(tmp_path, monkeypatch):
+    """And half a line is an error, not a success."""
+    sinks = board(tmp_path, [])
+
+    class Full:
+        name = "metrics.jsonl"
+
+        def write(self, line):
+            return len(line) // 2
+
+    sinks.close()
+    monkeypatch.setattr(sinks._record, "_file", Full())
+    with pytest.raises(OSError, match="No space left") as error:
+        sinks.write(RECORDS[0])
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_a_small_rate_is_not_rounded_to_zero(tmp_path):
+    """The originals' JSON log kept five decimals."""
+    sink = JsonLines(tmp_path / "metrics.jsonl")
+    sink.write(RECORDS[0])
+    sink.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["lr"] == 1e-6

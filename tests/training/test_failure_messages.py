@@ -1,0 +1,196 @@
+"""What the machine does to a run: one clear paragraph each, what, where, what to do, and an intact last checkpoint."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vexp import checkpoint, compose, train
+from vexp.checkpoint.file import _Hashing
+from vexp.config.schema import Config
+from vexp.core.errors import UserError
+from vexp.data.sources.base import VideoSource
+from vexp.experiment.run_dir import lock_run_dir
+from vexp.training.failure_messages import describe_failure
+
+SAVED = "step_2.pth"
+
+
+@functools.cache
+def config() -> Config:
+    return compose(["data.batch_size=4"])
+
+
+def killed(pid: int, name: str) -> RuntimeError:
+    """In torch's words."""
+    text = f"DataLoader worker (pid {pid}) is killed by signal: {name}. "
+    if name == "Bus error":
+        text += "It is possible that dataloader's workers are out of shared memory. Please try to raise your shared "
+    return RuntimeError(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x/metrics.jsonl"), [
+            "/data/x/metrics.jsonl: cannot be written: No space left on device (ENOSPC)", "are free on its disk",
+            "make room",
+        ]),
+        (OSError(errno.EROFS, "Read-only file system"), ["{folder}: cannot be written: Read-only file system (EROFS)"]),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), ["/root/x: cannot be written: Permission den"]),
+        (killed(7, "Killed"), ["a data worker (process 7) was ended", "SIGKILL", "memory was used up", "num_workers"]),
+        (killed(7, "Segmentation fault"), ["(process 7)", "Segmentation fault", "decoder that crashed"]),
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), ["(process 7, 8)", "without a word"]),
+        (killed(7, "Bus error"), ["/dev/shm is too small", "--shm-size=8g", "data.num_workers=0"]),
+        (RuntimeError("unable to open shared memory object </torch_12_3> in read-write mode: No space left (28)"), [
+            "/dev/shm is too small",
+        ]),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of ..."), [
+            "the GPU's memory is used up, there is no room for 2.50 GiB more", "data.batch_size=4",
+            "grad.accumulate=2", "amp=bf16",
+        ]),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"), [
+            "the machine's memory is used up", "data.num_workers",
+        ]),
+        (MemoryError(), ["the machine's memory is used up (MemoryError)"]),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_machine_is_one_paragraph(tmp_path: Path, error: Exception, said: list[str]) -> None:
+    told = describe_failure(error, config(), tmp_path)
+    assert told is not None
+    for part in said:
+        assert part.format(folder=tmp_path) in str(told)
+    assert str(told).endswith(". No checkpoint had been written yet")
+    assert "\n" not in str(told)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), KeyError("x"), OSError(errno.ENOENT, "gone", "/x")])
+def test_a_fault_of_ours_stays_what_it_is(tmp_path: Path, error: Exception) -> None:
+    assert describe_failure(error, config(), tmp_path) is None
+
+
+def run(folder: Path, words: list[str]) -> UserError:
+    """A run that fails; its message."""
+    with pytest.raises(UserError) as caught:
+        train.run(compose(words), folder)
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["status"], result["error"]) == ("failed", str(caught.value))
+    return caught.value
+
+
+def assert_step_2_is_intact(folder: Path, message: str) -> None:
+    found = checkpoint.find(folder / "checkpoints", on_damage=pytest.fail)
+    assert found is not None
+    assert checkpoint.load(found)["step"] == 2
+    assert "earlier checkpoints are intact" in message.lower() or "The last checkpoint (step 2) is intact" in message
+    assert not list(folder.rglob(".*.tmp"))
+
+
+def test_a_full_disk(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fills up while the third checkpoint is being written in the background, and stays full."""
+    opened = []
+    real = _Hashing.write
+
+    def write(self: _Hashing, data: bytes) -> int:
+        opened.append(self) if self not in opened else None
+        if len(opened) < 3:
+            return real(self, data)
+        self.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise self.error
+
+    monkeypatch.setattr(_Hashing, "write", write)
+    told = run(tmp_path, [*tiny, "checkpoint.by_epoch=false"])
+    assert "step_3.pth: the checkpoint cannot be written: No space left on device (ENOSPC)" in str(told)
+    assert_step_2_is_intact(tmp_path, str(told))
+
+
+def test_a_worker_that_the_oom_killer_ends(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = VideoSource.open
+    main_process = os.getpid()
+    counter = tmp_path / "opened"
+
+    def open_or_die(self: VideoSource, index: int) -> object:
+        with counter.open("a") as file:
+            file.write("x")
+        if os.getpid() != main_process and counter.stat().st_size > 16:  # in the second epoch
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, index)
+
+    monkeypatch.setattr(VideoSource, "open", open_or_die)
+    words = [*tiny, "data.num_workers=1", "eval=never", "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1"]
+    told = run(tmp_path / "run", words)
+    assert "a data worker (process " in str(told)
+    assert "memory was used up" in str(told)
+    assert "is intact; go on with: python -m vexp.train --resume" in str(told)
+    assert checkpoint.find(tmp_path / "run" / "checkpoints", on_damage=pytest.fail) is not None
+
+
+def test_after_a_fault_in_a_worker_the_process_can_end(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error's own frames held the loader, whose workers ignore the first SIGTERM: it waited for them for ever."""
+
+    def no_memory(self: VideoSource, index: int) -> object:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(VideoSource, "open", no_memory)
+    told = run(tmp_path, [*tiny, "data.num_workers=2"])
+    assert "/dev/shm is too small" in str(told)
+    assert told.__traceback__ is not None  # still held, as by whoever prints it
+    assert multiprocessing.active_children() == []
+
+
+def test_a_gpu_without_memory(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from vexp.model.architectures.tiny3d import Tiny3d
+
+    real, calls = Tiny3d.forward, []
+
+    def forward(self: Tiny3d, clips: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return real(self, clips)
+
+    monkeypatch.setattr(Tiny3d, "forward", forward)
+    told = run(tmp_path, [*tiny, "checkpoint.by_epoch=false"])
+    assert "there is no room for 1.00 GiB more" in str(told)
+    assert_step_2_is_intact(tmp_path, str(told))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, tiny: list[str]) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written: Not a directory"):
+        train.run(compose(tiny), tmp_path / "taken" / "run")
+
+
+def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> None:
+    """A requeued job and the one that has not ended yet: two runs in one folder would mix their files."""
+    text = (
+        "import sys; from vexp.experiment.run_dir import hold; from pathlib import Path\n"
+        "with hold(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", text, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(UserError, match=f"another process is writing to it .process {other.pid} on "),
+            lock_run_dir(tmp_path),
+        ):
+            pass
+        other.kill()
+    with lock_run_dir(tmp_path):  # a killed process holds nothing
+        pass

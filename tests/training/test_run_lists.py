@@ -1,0 +1,101 @@
+"""Runs on lists: groups, held-out splits, balance and several formats, from the words to the log."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vexp import checkpoint, compose, train
+from vexp.core.errors import UserError
+from vexp.data.sources.config import Motion
+from vexp.experiment.setup import build_experiment, make_dataset
+from vexp.training.loop import training_order
+from vexp.training.summary import classes_without_samples
+
+WORDS = [
+    "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1", "log=text",
+    "log.interval=1", "device=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small videos in a table: three classes of six, four and two, with groups."""
+    folder = tmp_path_factory.mktemp("videos")
+    motion = Motion(train_clips=2, val_clips=1)
+    motion.prepare()
+    made = motion.source("train")
+    assert made is not None
+    rows = ["path,label,group"]
+    for i in range(12):
+        shutil.copy(made.annotation.path(i), folder / f"{i}.mp4")
+        rows.append(f"{i}.mp4,{'aaaaaabbbbcc'[i]},g{i // 2}")
+    (folder / "all.csv").write_text("\n".join(rows) + "\n")
+    (folder / "val.csv").write_text("path,label,group\n0.mp4,a,g0\n4.mp4,b,x\n")
+    return folder
+
+
+def run(folder: Path, words: list[str]) -> dict[str, Any]:
+    return train.run(compose([*WORDS, *words]), folder, overrides=words)
+
+
+def test_a_balanced_run_on_a_held_out_split_resumes_to_the_bit(videos: Path, tmp_path: Path) -> None:
+    words = [
+        f"data.train.ann_file={videos}/all.csv", "data.val.hold_out=0.2", "data.train.class_balance=1.0",
+        "checkpoint.interval=1", "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1",
+    ]  # fmt: skip
+    run(tmp_path / "straight", words)
+    log = (tmp_path / "straight" / "log.txt").read_text()
+    assert "data: 10 training videos, 2 validation videos" in log
+    assert f"data.train: {videos}/all.csv: table with a header (detected)" in log
+    assert "share" not in log
+    middle = tmp_path / "straight" / "checkpoints" / "step_1.pth"  # in the middle of the epoch
+    run(tmp_path / "resumed", [*words, f"resume={middle}"])
+    ends = [checkpoint.load(tmp_path / name / "checkpoints" / "last.pth")["model"] for name in ("straight", "resumed")]
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+def test_a_group_on_both_sides_is_named_in_the_log(videos: Path, tmp_path: Path) -> None:
+    lists = [f"data.train.ann_file={videos}/all.csv", f"data.val.ann_file={videos}/val.csv"]
+    run(tmp_path / "run", [*lists, "max_steps=1", "epochs=null"])
+    warning = "warning: data: train and val share 1 group (g0): val flatters the net"
+    assert warning in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_every_split_is_chosen_through_the_engine(videos: Path) -> None:
+    config = compose(
+        [*WORDS, f"data.train.ann_file={videos}/all.csv", "data.val.from_split=train", "data.train.per_class=1"]
+    )
+    for split in ("train", "val"):
+        dataset = make_dataset(config, split)
+        assert dataset is not None
+        assert [dataset.source.name(i) for i in range(len(dataset))] == ["0.mp4", "6.mp4", "10.mp4"]
+
+
+def test_the_balance_reaches_the_order_of_training(videos: Path) -> None:
+    words = [f"data.train.ann_file={videos}/all.csv", "data.val.from_split=train", "data.train.class_balance=1.0"]
+    exp = build_experiment(compose([*WORDS, *words]))
+    drawn = [exp.train_set.source.labels[index] for batch in training_order(exp, 0, 3) for _, index, *_ in batch]
+    assert sorted(drawn) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_several_labels_cannot_be_balanced(videos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "several.json"
+    path.write_text(json.dumps([{"path": str(videos / "0.mp4"), "label": ["a", "b"]}]))
+    words = [f"data.train.ann_file={path}", "data.val.from_split=train", "data.train.class_balance=0.5"]
+    with pytest.raises(UserError, match=r"data\.train\.class_balance=0\.5: balances samples of one label each"):
+        build_experiment(compose([*WORDS, *words]))
+
+
+def test_labels_that_begin_with_one_are_noticed(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "from_one.txt").write_text(f"{videos}/0.mp4 1\n{videos}/1.mp4 2\n")
+    words = [*WORDS, f"data.train.ann_file={tmp_path}/from_one.txt", "eval=never"]
+    assert classes_without_samples(build_experiment(compose(words))) == [
+        "data.train: has no sample of 1 of 3 classes: 0"
+    ]
+    assert classes_without_samples(build_experiment(compose([*words, "data.train.indices=1"]))) == []  # asked for

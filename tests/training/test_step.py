@@ -1,0 +1,184 @@
+"""One optimizer step by hand: the arithmetic of mmcv's optimizer hooks, accumulation, steps that are left out."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from support.paths import GOLDEN_DIR
+from torch import nn
+
+from vexp.data.batch.batch import Batch
+from vexp.data.batch.mixup import Blending
+from vexp.data.loading.dataloader import StepPlan
+from vexp.evaluation.best_score import Best
+from vexp.optim.gradients import Clip, Grad
+from vexp.runtime.amp import Amp
+from vexp.runtime.backend import Backend
+from vexp.runtime.distributed import SINGLE_PROCESS
+from vexp.tracking.meter import Meter
+from vexp.training.state import TrainState
+from vexp.training.step import train_step
+
+GOLDEN = json.loads((GOLDEN_DIR / "optimizerhook.json").read_text())
+CPU = torch.device("cpu")
+
+
+class Weighted(nn.Module):
+    """Logits of one class: w . [k, 0.5] for a clip whose pixels are k; a running maximum of k as batch norm has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([1.0, 2.0]))
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.register_buffer("largest", torch.zeros(()))
+
+    def forward(self, k: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            self.largest.copy_(torch.maximum(self.largest, k.max()))
+        return (self.w * torch.stack([k, torch.full_like(k, 0.5)], 1)).sum(1, keepdim=True)
+
+
+def experiment(*, grad: Grad, amp: Amp | None = None, num_samples: int = 7) -> Any:
+    config = SimpleNamespace(
+        grad=grad, amp=amp or Amp(), blending=Blending(), backend=Backend(),
+        img_norm=SimpleNamespace(net_input=lambda batch, channels_last: batch.frames[:, 0, 0, 0, 0, 0].float()),
+    )  # fmt: skip
+    plan = StepPlan(num_samples, 1, grad.accumulate, drop_last=False)
+    return SimpleNamespace(
+        config=config,
+        device=CPU,
+        plan=plan,
+        classes=["one"],
+        criterion=lambda logits, _: logits.mean(),
+        processes=SINGLE_PROCESS,
+    )
+
+
+def new_state(exp: Any, model: nn.Module) -> TrainState:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    scaler = exp.config.amp.scaler(CPU)
+    return TrainState(model, optimizer, scaler, None, Meter(10, reset=False), Best("top1_acc", True))
+
+
+def clip_of(k: float) -> Batch:
+    return Batch.of_views(torch.full((1, 1, 1, 1, 1, 3), k), torch.zeros(1, dtype=torch.int64), torch.zeros(1))
+
+
+def take_steps(exp: Any, state: TrainState, ks: list[float]) -> list[dict[str, Any]]:
+    """Steps over clips of value ``ks``; the values of each."""
+    batches = (clip_of(k) for k in ks)
+    values = []
+    while state.step * exp.plan.samples_per_step < len(ks):
+        values.append(train_step(exp, state, batches, exp.plan.batch_sizes(state.step), lines.append))
+        state.step += 1
+    return values
+
+
+lines: list[str] = []  # what was said
+
+
+@pytest.fixture(autouse=True)
+def _silence() -> None:
+    lines.clear()
+
+
+OPTIONS = {
+    "plain": Grad(),
+    "clip 1": Grad(clip=Clip(max_norm=1)),
+    "clip l1": Grad(clip=Clip(max_norm=1, norm_type=1)),
+    "cumulative 2": Grad(accumulate=2),  # the seventh batch makes a step of its own, with its own mean
+    "cumulative 10 > total": Grad(accumulate=10),
+}
+ON_PURPOSE = {
+    "cumulative 3 over 2 epochs of 4: windows cross the epoch": "ours end with the epoch, all epochs are alike",
+    "cumulative 0": "an AssertionError there; a sentence here (test_grad)",
+}
+
+
+def test_every_recorded_case_is_promised_or_listed() -> None:
+    assert {case["tag"] for case in GOLDEN["cases"]} == {*OPTIONS, *ON_PURPOSE}
+
+
+@pytest.mark.parametrize("tag", OPTIONS)
+def test_the_recorded_trace(tag: str) -> None:
+    case = next(case for case in GOLDEN["cases"] if case["tag"] == tag)
+    exp = experiment(grad=OPTIONS[tag])
+    state = new_state(exp, Weighted())
+    ks = [float(k) for k in range(1, case["iters"] + 1)]
+    values = take_steps(exp, state, ks)
+    assert state.model.w.tolist() == pytest.approx(case["trace"][-1]["w"], rel=1e-6)  # type: ignore[union-attr, operator]
+    norms = [float(value["grad_norm"]) for value in values if "grad_norm" in value]
+    assert norms == pytest.approx(case["trace"][-1]["grad_norms"], rel=1e-6)
+
+
+def test_windows_of_accumulation_end_with_the_epoch() -> None:
+    """Two epochs of 4 batches, 3 a step: steps over 1 2 3, 4, 5 6 7, 8."""
+    exp = experiment(grad=Grad(accumulate=3), num_samples=4)
+    state = new_state(exp, Weighted())
+    batches = (clip_of(float(k)) for k in range(1, 9))
+    losses = []
+    for step in range(4):
+        before = state.model.w.detach().clone()
+        values = train_step(exp, state, batches, exp.plan.batch_sizes(step), lines.append)
+        losses.append((values["loss"] - before[1] * 0.5) / before[0])
+    assert [float(loss) for loss in losses] == pytest.approx([2, 4, 6, 8])
+
+
+def test_the_text_s_example_of_clipping() -> None:
+    """grad_clip=dict(max_norm=40, norm_type=2): a gradient of (96, 0.5) is shortened to 40, one of (24, 0.5) is not."""
+    exp = experiment(grad=Grad(clip=Clip(max_norm=40, norm_type=2)), num_samples=2)
+    state = new_state(exp, Weighted())
+    (first,) = take_steps(exp, state, [96.0])
+    assert float(first["grad_norm"]) == pytest.approx(math.hypot(96, 0.5))
+    moved = torch.tensor([1.0, 2.0]) - state.model.w.detach()  # lr 0.01
+    assert float(moved.norm()) == pytest.approx(0.4, rel=1e-5)
+    (second,) = take_steps(exp, new_state(exp, Weighted()), [24.0])
+    assert float(second["grad_norm"]) == pytest.approx(math.hypot(24, 0.5))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("amp", [Amp(), Amp(dtype="fp16")])
+def test_a_step_that_is_not_finite_is_left_out_and_counted(bad: float, amp: Amp) -> None:
+    exp = experiment(grad=Grad(max_nonfinite_steps=1), amp=amp, num_samples=3)
+    state = new_state(exp, Weighted())
+    first, second, third = take_steps(exp, state, [1.0, bad, 3.0])
+    without = new_state(exp, Weighted())
+    take_steps(exp, without, [1.0, 3.0])
+    assert torch.equal(state.model.w, without.model.w)  # as if it had not been: weights, momentum and buffers
+    assert float(state.model.largest) == 3.0
+    assert state.nonfinite == 1
+    assert set(second) == {"time/data", "time/step"}  # its numbers would spoil the averages
+    assert {"loss", "top1_acc"} <= set(first) & set(third)
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: step 2 is left out, not finite: loss ")
+    assert lines[0].endswith("(1 of 1 allowed)")
+
+
+def test_beyond_the_budget_the_numbers_stay_as_evidence() -> None:
+    exp = experiment(grad=Grad(max_nonfinite_steps=1), num_samples=2)
+    state = new_state(exp, Weighted())
+    _, second = take_steps(exp, state, [math.nan, math.nan])
+    assert state.nonfinite == 2
+    assert math.isnan(float(second["loss"]))
+    assert state.model.w.tolist() == [1.0, 2.0]
+
+
+def test_an_overflow_of_fp16_is_skipped_without_touching_the_budget() -> None:
+    exp = experiment(grad=Grad(max_nonfinite_steps=1), amp=Amp(dtype="fp16"), num_samples=2)
+    state = new_state(exp, Weighted())
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=3e38)  # 2 x 3e38 is beyond float32
+    take_steps(exp, state, [2.0])
+    assert (state.skipped, state.nonfinite) == (1, 0)
+    assert state.model.w.tolist() == [1.0, 2.0]
+    assert state.scaler.get_scale() == pytest.approx(1.5e38)
+
+
+def test_parameters_without_a_gradient_are_named_once() -> None:
+    exp = experiment(grad=Grad(detect_anomalous_params=True))
+    take_steps(exp, new_state(exp, Weighted()), [1.0, 2.0, 3.0])
+    assert lines == ["warning: step 1 gave 1 parameters no gradient: unused"]
