@@ -21,7 +21,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vexp.config.compose import SavedConfig, read_saved_config, register_saved_config, to_config
-from vexp.config.errors import ConfigError
 from vexp.config.overrides import (
     as_typed,
     config_search_dirs,
@@ -37,7 +36,7 @@ from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.runtime.signals import EXIT_INTERRUPTED
 from vexp.runtime.threads import set_passive_omp_wait
 from vexp.sweep.run_job import run_job

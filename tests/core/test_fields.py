@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 import pytest
 from omegaconf import OmegaConf
 
-from vexp.core.fields import ValidatedConfig, broken_rule, format_value, option
+from vexp.core.errors import format_value
+from vexp.core.fields import ValidatedConfig, broken_rule, option
 
 
 def rule(value, **rules):

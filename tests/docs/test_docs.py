@@ -19,7 +19,7 @@ import pytest
 from support.documents import PAGES, README, ROOT, blocks, check_command, commands, typed_commands, write_files
 
 from vexp.cli import import_mmaction
-from vexp.config.errors import ConfigError
+from vexp.core.errors import ConfigError
 from vexp.data.sources import motion
 
 MMACTION = ROOT / "tests" / "golden" / "mmaction_configs" / "v0"

@@ -15,7 +15,7 @@ import torch
 
 from vexp import checkpoint, compose, train
 from vexp.checkpoint import Checkpoint, prunable
-from vexp.config.errors import ConfigError
+from vexp.core.errors import ConfigError
 from vexp.data.loading.dataloader import StepPlan, TrainSampler
 from vexp.evaluation import metrics
 from vexp.evaluation.best_score import Best

@@ -18,11 +18,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from vexp.config.errors import ConfigError, explain_value, near
+from vexp.config.errors import explain_value, near
 from vexp.config.option_types import with_words
 from vexp.config.overrides import help_requested, parse_command_options, run_command
 from vexp.config.provenance import Provenance
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_write, write_text
 from vexp.tools.compare.comparison import Comparison, compare
 from vexp.tools.compare.conclusion import verdict

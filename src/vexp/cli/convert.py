@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vexp.config.compose import compose
-from vexp.config.errors import ConfigError
 from vexp.config.instantiate import to_dict
 from vexp.config.overrides import parse_command_options, run_command
+from vexp.core.errors import ConfigError
 from vexp.model.weights.source import check
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from vexp.config.compose import SavedConfig, compose
-from vexp.config.errors import ConfigError, near
+from vexp.config.errors import near
 from vexp.config.instantiate import to_dict
 from vexp.config.overrides import parse_command_options, run_command
 from vexp.config.preflight import working_directory_hint
-from vexp.core.errors import MissingInputError, UserError
+from vexp.core.errors import ConfigError, MissingInputError, UserError
 from vexp.data.sources.splits import SPLITS
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
 from vexp.runtime.threads import set_passive_omp_wait

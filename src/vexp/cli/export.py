@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vexp.config.errors import ConfigError, near
+from vexp.config.errors import near
 from vexp.config.overrides import parse_command_options, run_command
+from vexp.core.errors import ConfigError
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
 from vexp.runtime.threads import set_passive_omp_wait
 

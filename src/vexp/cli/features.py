@@ -11,8 +11,8 @@ import csv
 import sys
 
 from vexp.cli.input_options import input_options
-from vexp.config.errors import ConfigError
 from vexp.config.overrides import run_command
+from vexp.core.errors import ConfigError
 from vexp.core.files import ensure_writable_dir
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
 from vexp.runtime.threads import set_passive_omp_wait

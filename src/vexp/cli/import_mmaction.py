@@ -20,10 +20,10 @@ from pathlib import Path
 
 from vexp.config.compose import compose
 from vexp.config.defaults import defaults_of
-from vexp.config.errors import ConfigError, near
+from vexp.config.errors import near
 from vexp.config.overrides import group_options, parse_command_options, run_command
 from vexp.core import files
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.config_file import Source, read_config
 from vexp.tools.mmaction2.convert import convert
 from vexp.tools.mmaction2.report import console, experiment_yaml, markdown

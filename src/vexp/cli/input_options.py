@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vexp.config.errors import ConfigError, near
+from vexp.config.errors import near
 from vexp.config.overrides import parse_command_options
+from vexp.core.errors import ConfigError
 
 _SPLITS = ("val", "test")
 

@@ -13,8 +13,9 @@ from functools import cache
 from rich.console import Console
 from rich.table import Table
 
-from vexp.config.errors import ConfigError, near
+from vexp.config.errors import near
 from vexp.config.overrides import run_command
+from vexp.core.errors import ConfigError
 from vexp.model.flops import ModelSize, measure
 from vexp.model.registry import REGISTRY, Clip
 

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from vexp.cli.input_options import InputOptions, input_options
-from vexp.config.errors import ConfigError
 from vexp.config.overrides import parse_command_options, run_command
+from vexp.core.errors import ConfigError
 from vexp.core.files import ensure_writable_dir
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
 from vexp.runtime.threads import set_passive_omp_wait

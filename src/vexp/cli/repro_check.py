@@ -14,8 +14,8 @@ from __future__ import annotations
 import sys
 
 from vexp.config.compose import compose
-from vexp.config.errors import ConfigError
 from vexp.config.overrides import parse_command_options, run_command
+from vexp.core.errors import ConfigError
 from vexp.runtime.threads import set_passive_omp_wait
 
 

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vexp.config.compose import compose
-from vexp.config.errors import ConfigError, near
+from vexp.config.errors import near
 from vexp.config.overrides import parse_command_options, run_command
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.splits import SPLITS
 from vexp.runtime.threads import set_passive_omp_wait
 

@@ -16,12 +16,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from vexp.config.errors import ConfigError, to_config_error
+from vexp.config.errors import to_config_error
 from vexp.config.instantiate import load
 from vexp.config.overrides import as_typed, config_search_dirs, group_options, normalize, search_path_override
 from vexp.config.provenance import Provenance, composed_files
 from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
+from vexp.core.errors import ConfigError
 
 #: Keys that ``typed`` gives a value where none is written, and where it comes from.
 FILLED_IN = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vexp.config.option_types import TARGET, TYPE, group_at, with_words
-from vexp.core.fields import format_value
+from vexp.core.errors import format_value
 
 
 def diff_configs(old: dict[str, Any], new: dict[str, Any], *, leave_out: Sequence[str] = ()) -> list[str]:

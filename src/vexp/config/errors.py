@@ -15,17 +15,13 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vexp.config.keys import all_keys, key_paths
 from vexp.config.provenance import Provenance, display_path, locate, word_key
 from vexp.config.schema import options
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError
 from vexp.optim.optimizers import unsupported_reason
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 #: Options of hydra/launcher and hydra/sweeper that come with an extra.
 _EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "optuna": "optuna"}
-
-
-class ConfigError(UserError):
-    """A mistake in the configuration, worded for the user."""
 
 
 def to_config_error(error: BaseException, origins: Provenance) -> str | None:

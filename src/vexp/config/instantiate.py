@@ -9,12 +9,12 @@ from typing import Any, cast
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vexp.config.errors import ConfigError, explain_value, missing, unknown_key
+from vexp.config.errors import explain_value, missing, unknown_key
 from vexp.config.option_types import TARGET, TYPE, class_of_target, class_of_word, group_at, is_built_in, word_of
 from vexp.config.plugins import CallableOption, option_class
 from vexp.config.provenance import Provenance
 from vexp.config.schema import OPEN_GROUPS, Config
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 
 REQUIRED_METHODS = {"data": "source", "model": "build", "loss": "build", "optimizer": "build", "lr_policy": "lr_at"}
 

@@ -15,7 +15,8 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from vexp.config.plugins import CallableOption
 from vexp.config.schema import OPEN_GROUPS, Config, options
-from vexp.core.fields import REQUIRED, format_value
+from vexp.core.errors import format_value
+from vexp.core.fields import REQUIRED
 
 #: The unit of what ``by_epoch`` of the same group makes epochs or optimizer steps.
 EPOCHS_OR_STEPS = "epochs (steps)"

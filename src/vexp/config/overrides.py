@@ -14,11 +14,11 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from vexp.config.errors import ConfigError, to_config_error, wrong_group_value
+from vexp.config.errors import to_config_error, wrong_group_value
 from vexp.config.provenance import Provenance, word_key
 from vexp.config.schema import OPEN_GROUPS
 from vexp.config.search_path import conf_dir, environment_dirs
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 
 #: Second names of keys, on the command line only: saved overrides and YAML use the first.
 ALIASES = {"lr": "lr_policy", "nproc": "dist.nproc"}

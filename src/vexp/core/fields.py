@@ -17,6 +17,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vexp.core.errors import ConfigError
+
 #: OmegaConf's mark of a value that must be given (spelt out: leaves do not import omegaconf).
 REQUIRED = "???"
 
@@ -116,15 +118,4 @@ class ValidatedConfig:
             value = getattr(self, field.name)
             rule = broken_rule(value, field.metadata)
             if rule is not None:
-                raise ValueError(f"{field.name}={format_value(value)}: {rule}")
-
-
-def format_value(value: Any) -> str:
-    """A value as the command line writes it (``null``, ``true``, ``[1,2]``)."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(format_value(item) for item in value) + "]"
-    return str(value)
+                raise ConfigError(rule, key=field.name, value=value)

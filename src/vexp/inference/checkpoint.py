@@ -8,8 +8,8 @@ from typing import Any
 
 from vexp import checkpoint
 from vexp.config.compose import SavedConfig, compose
-from vexp.config.errors import ConfigError
 from vexp.config.schema import Config
+from vexp.core.errors import ConfigError
 
 
 def open_checkpoint(path: Path, words: Sequence[str]) -> tuple[Config, dict[str, Any]]:

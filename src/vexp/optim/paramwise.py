@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from vexp.core.fields import ValidatedConfig, format_value, option
+from vexp.core.errors import format_value
+from vexp.core.fields import ValidatedConfig, option
 from vexp.optim.lr_policy.base import finite
 
 

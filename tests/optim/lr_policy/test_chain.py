@@ -6,8 +6,8 @@ import math
 import pytest
 
 from vexp.config.compose import compose
-from vexp.config.errors import ConfigError
 from vexp.config.instantiate import to_dict
+from vexp.core.errors import ConfigError
 from vexp.optim.lr_policy import Chain, Fixed, Phase, Step
 
 

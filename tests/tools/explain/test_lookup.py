@@ -6,10 +6,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from vexp.config.compose import FILLED_IN, compose_with_provenance
-from vexp.config.errors import ConfigError
 from vexp.config.keys import config_keys, parts_of, to_yaml_text
 from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
+from vexp.core.errors import ConfigError
 from vexp.tools.explain.lookup import find, history, options_with
 
 WORDS = [

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from vexp.core.errors import UserError
-from vexp.core.fields import ValidatedConfig, format_value, option
+from vexp.core.errors import UserError, format_value
+from vexp.core.fields import ValidatedConfig, option
 
 if TYPE_CHECKING:
     import torch

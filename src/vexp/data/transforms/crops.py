@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vexp.core.fields import format_value, option
+from vexp.core.errors import format_value
+from vexp.core.fields import option
 from vexp.data.transforms.base import SpatialTransform
 from vexp.data.transforms.view import Size, View, shared_size
 

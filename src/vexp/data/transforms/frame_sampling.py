@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vexp.core.fields import ValidatedConfig, format_value, option
+from vexp.core.errors import format_value
+from vexp.core.fields import ValidatedConfig, option
 from vexp.data.transforms.timeline import FrameTimes, Indices, Timeline
 
 

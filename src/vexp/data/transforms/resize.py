@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vexp.core.fields import ValidatedConfig, format_value, option
+from vexp.core.errors import format_value
+from vexp.core.fields import ValidatedConfig, option
 from vexp.data.transforms.base import SpatialTransform
 from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.resample import render, render_views

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from vexp.core.fields import format_value, option
+from vexp.core.errors import format_value
+from vexp.core.fields import option
 from vexp.optim.lr_policy.base import (
     AnnealingPolicy,
     LrPolicy,

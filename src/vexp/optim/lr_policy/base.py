@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from vexp.core.fields import ValidatedConfig, format_value, option
+from vexp.core.errors import format_value
+from vexp.core.fields import ValidatedConfig, option
 
 
 def finite(value: Any) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.fields import ValidatedConfig, format_value, option
+from vexp.core.errors import format_value
+from vexp.core.fields import ValidatedConfig, option
 from vexp.optim.lr_policy.base import WarmedPolicy, finite, step_rule
 
 #: Shapes of a phase and the arguments that each has of its own.

@@ -15,8 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from vexp.core.errors import UserError
-from vexp.core.fields import format_value
+from vexp.core.errors import UserError, format_value
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
 
 DONE = "done"

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vexp.config.compose import FILLED_IN
-from vexp.config.errors import ConfigError
 from vexp.config.former_names import ELSEWHERE, all_names, strip_prefix
 from vexp.config.keys import Key, all_keys, config_keys, key_paths, keys_of, parts_of, to_yaml_text
 from vexp.config.overrides import ALIASES
 from vexp.config.provenance import ConfigEntry, Provenance, display_path
 from vexp.config.schema import Config, options
+from vexp.core.errors import ConfigError
 
 Entry = tuple[Key, Any]
 

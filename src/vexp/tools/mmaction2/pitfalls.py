@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vexp.core.fields import format_value
+from vexp.core.errors import format_value
 from vexp.tools.mmaction2.rules import ConversionResult
 from vexp.tools.mmaction2.tree import Node, ScalarNode
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from vexp.core.fields import format_value
+from vexp.core.errors import format_value
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.rules import STATUSES, ConversionResult
 from vexp.tools.mmaction2.tree import ScalarNode, Where

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vexp.core.fields import format_value
+from vexp.core.errors import format_value
 from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, UnreadableError, Where, leaves, plain
 
 #: What can become of a leaf, most urgent first: what is said of one that is used in several places.

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.errors import UserError
-from vexp.core.fields import format_value
+from vexp.core.errors import UserError, format_value
 from vexp.data.batch.batch import Failure, Sample
 from vexp.data.loading.bad_samples import ReplacedSample
 from vexp.data.loading.dataset import ClipDataset, Key
