@@ -93,7 +93,7 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
         try:
             with self.source.open(index) as reader:
                 clips = make_clips(reader, self.steps, rng, lazy=self.lazy)
-        except (ValueError, OSError) as error:  # also a UserError: a file that cannot be read, a crop that does not fit
+        except (UserError, OSError) as error:
             name = self.source.name(index)
             return Failure(index, str(error) if name in str(error) else f"{name}: {error}", epoch)
         finally:
