@@ -203,7 +203,7 @@ def main(words: Sequence[str]) -> int:
                     write_recording(path, take_fingerprint(media), execute(name, folder, media, more))
                 else:
                     allowed, difference = check(name, folder, media, more)
-                    told = allowed.name if difference is None else f"DIFFERENT ({allowed.name}): {difference}"
+                    told = allowed.name if difference is None else f"DIFFERENT: {difference} (allowed: {allowed.name})"
             failed |= difference is not None
             print(f"{name:22} {time.perf_counter() - begin:5.1f} s  {told}", flush=True)
     return int(failed)

@@ -21,7 +21,7 @@ def test_run_equals_recording(name: str, media: Path, tmp_path: Path, capsys: py
     if allowed != EXACT:
         with capsys.disabled():
             print(f"\ngolden run {name}: {allowed.name}")
-    assert difference is None, f"{difference} ({allowed.name})"
+    assert difference is None, f"{difference} (allowed: {allowed.name})"
 
 
 def test_every_recording_has_a_run() -> None:
