@@ -18,5 +18,5 @@ def run_command(name: str, *words: object) -> str:
     output = StringIO()
     argv = [f"vexp.{name}", *map(str, words)]
     with mock.patch.object(sys, "argv", argv), redirect_stdout(output):
-        import_module(f"vexp.{name}").main()
+        import_module("vexp.train" if name == "train" else f"vexp.cli.{name}").main()
     return output.getvalue()
