@@ -2,4 +2,4 @@
 # Which learning rate? Six short runs over two and a half decades, about five minutes on two cores.
 # With more seeds (add 'seed=range(3)') the best one is not a matter of luck.
 python -m vexp.train -m sweep.name=lr_range optimizer.lr=1e-4,3e-4,1e-3,3e-3,1e-2,3e-2 epochs=5 "$@"
-python -m vexp.cli.compare runs/sweeps/lr_range
+vexp compare runs/sweeps/lr_range

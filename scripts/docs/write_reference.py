@@ -2,7 +2,7 @@
 
     python scripts/docs/write_reference.py          writes the pages anew; a test fails while one is out of date
 
-Text, type, unit, range, default and former names of a key are what ``python -m vexp.cli.explain`` prints; what an option is
+Text, type, unit, range, default and former names of a key are what ``vexp explain`` prints; what an option is
 for is the comment at the head of its YAML file.
 """
 
@@ -23,7 +23,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 WRITTEN = "Written by `python scripts/docs/write_reference.py`; do not edit it."
 HEAD = f"""# Reference: every group, option and key
 
-{WRITTEN} `python -m vexp.cli.explain KEY` says the same of one key, and what set it and what it does in your run.
+{WRITTEN} `vexp explain KEY` says the same of one key, and what set it and what it does in your run.
 
 A group takes the name of one of its options, `optimizer=sgd`; a value is set by its dotted key, `optimizer.lr=0.1`.
 `lr` is short for `lr_policy`. A unit "epochs (steps)" is epochs, or optimizer steps where `by_epoch` of the group is

@@ -239,7 +239,7 @@ def test_converting_without_a_net_keeps_the_names(tmp_path: Path) -> None:
 
 #: words -> what the message says
 REFUSED: list[tuple[list[str], str]] = [
-    (["predict"], "run: name a run folder or a checkpoint, python -m vexp.cli.predict run=RUN input=VIDEO"),
+    (["predict"], "run: name a run folder or a checkpoint, vexp predict run=RUN input=VIDEO"),
     (["predict", "run={run}"], "input: name a video or a folder of videos"),
     (["predict", "run={run}", "input={video}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
     (["features", "run={run}", "input={video}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),

@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.doctor``: the report, its exit status, and that nothing brings it down."""
+"""``vexp doctor``: the report, its exit status, and that nothing brings it down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.explain``: what a person reads, of a key, a group, a whole config."""
+"""``vexp explain``: what a person reads, of a key, a group, a whole config."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_key(asked: Any) -> None:
     """The example of docs/howto/debug_a_run.md to the letter, but for the line that the default stands on."""
     page = (ROOT / "docs" / "howto" / "debug_a_run.md").read_text()
     example = (
-        page.partition("$ python -m vexp.cli.explain lr_config.warmup_iters")[2].partition("```")[0].split("\n", 1)[1]
+        page.partition("$ vexp explain lr_config.warmup_iters")[2].partition("```")[0].split("\n", 1)[1]
     )
     text = asked("lr_config.warmup_iters")
     lines = r"(?<=\.py:)\d+"

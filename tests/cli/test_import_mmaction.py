@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.import_mmaction``: what a person types, and that the command it prints works."""
+"""``vexp import``: what a person types, and that the command it prints works."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     (tmp_path / "bad.py").write_text("model = dict(\n")
     (tmp_path / "other.py").write_text("x = 1\n")
     for words, message in (
-        ((), "vexp: error: name one config: python -m vexp.cli.import_mmaction CONFIG.py [out=FOLDER] [name=NAME]"),
+        ((), "vexp: error: name one config: vexp import CONFIG.py [out=FOLDER] [name=NAME]"),
         (("gone.py",), "vexp: error: gone.py: cannot be read: No such file or directory"),
         (("bad.py",), "vexp: error: bad.py:1: not Python: '(' was never closed"),
         (("other.py",), "vexp: error: other.py:1: no config of mmaction2: it assigns no model = dict(type=...)"),
@@ -99,4 +99,4 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     typed(monkeypatch, "--help")
-    assert "python -m vexp.cli.plan --config-dir FOLDER experiment=NAME" in capsys.readouterr().out
+    assert "vexp plan --config-dir FOLDER experiment=NAME" in capsys.readouterr().out

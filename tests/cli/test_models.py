@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.models``."""
+"""``vexp models``."""
 
 from __future__ import annotations
 

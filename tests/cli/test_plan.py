@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.plan``: what it promises is what a run then does."""
+"""``vexp plan``: what it promises is what a run then does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.repro_check``: nets that repeat, and nets that are made not to."""
+"""``vexp repro-check``: nets that repeat, and nets that are made not to."""
 
 from __future__ import annotations
 

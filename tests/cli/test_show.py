@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.show``: pictures of the run's own data, and what it refuses."""
+"""``vexp show``: pictures of the run's own data, and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""scripts/bench/bench_data.py runs, both paths make the same pixels, and its figures are complete."""
+"""scripts/bench/data.py runs, both paths make the same pixels, and its figures are complete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 
-SCRIPT = ROOT / "scripts/bench/bench_data.py"
+SCRIPT = ROOT / "scripts/bench/data.py"
 
 
 @pytest.mark.slow

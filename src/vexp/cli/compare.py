@@ -1,7 +1,7 @@
-"""``python -m vexp.cli.compare RUN_OR_SWEEP ... [metric=val/top1_acc] [out=FOLDER]``: runs side by side.
+"""``vexp compare RUN_OR_SWEEP ... [metric=val/top1_acc] [out=FOLDER]``: runs side by side.
 
-python -m vexp.cli.compare runs/sweeps/which_policy
-python -m vexp.cli.compare runs/a runs/b metric=val/loss at=last keys=[optimizer]
+vexp compare runs/sweeps/which_policy
+vexp compare runs/a runs/b metric=val/loss at=last keys=[optimizer]
 
 Takes run folders, and folders that hold them at any depth. Prints what differs in the configs, mean ± std over seeds
 and the effect of each key; writes index.html (one page, no server), curves.png, comparison.md, runs.csv, settings.csv.
@@ -100,7 +100,7 @@ def _take(words: Sequence[str]) -> tuple[Compare, list[Path]]:
         if "=" in word and not Path(word).exists() and "/" not in key:
             raise ConfigError(f"{word}: there is no option {key!r} and no such folder{near(key, names)}")
     if not rest:
-        raise ConfigError("name run folders or a folder that holds them, python -m vexp.cli.compare RUN_OR_SWEEP ...")
+        raise ConfigError("name run folders or a folder that holds them, vexp compare RUN_OR_SWEEP ...")
     given = [_as_list(word) for word in words if word not in rest]
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Compare), OmegaConf.from_dotlist(given))

@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.convert IN OUT [num_classes=N] [classes=FILE] [model=... and other words of vexp.train]``.
+"""``vexp convert IN OUT [num_classes=N] [classes=FILE] [model=... and other words of vexp.train]``.
 
 Makes a vexp checkpoint of weights from anywhere: a file of mmaction2, PySlowFast, torchvision or Lightning,
 ``https://...#sha256=...``, ``torchvision://NAME``, a vexp run. Without ``model=`` it holds the tensors under their own
@@ -33,14 +33,14 @@ def main() -> None:
 def _main() -> None:
     argv = sys.argv[1:]
     if len(argv) < 2:
-        raise ConfigError("name what to convert and the file to write: python -m vexp.cli.convert IN OUT [model=...]")
+        raise ConfigError("name what to convert and the file to write: vexp convert IN OUT [model=...]")
     source, out, *rest = argv
     options, words = parse_command_options(rest, {"num_classes": None, "classes": None})
     given = options["num_classes"]
     if given is not None and (not given.isdecimal() or given == "0"):
         raise ConfigError(f"num_classes={given}: must be a number >= 1 (command line)")
     if not out.endswith((".pth", ".pt")):
-        raise ConfigError(f"{out}: the file to write must end in .pth (python -m vexp.cli.convert IN OUT)")
+        raise ConfigError(f"{out}: the file to write must end in .pth (vexp convert IN OUT)")
     check("IN", source)
     on_net = any(word.startswith(("model=", "experiment=")) for word in words)
     if words and not on_net:

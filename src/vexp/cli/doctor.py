@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.doctor [--json] [--quick]``: what this machine has, what it lacks, and how fast it is.
+"""``vexp doctor [--json] [--quick]``: what this machine has, what it lacks, and how fast it is.
 
 Each line says ok, warning or missing, and below it the one command that would mend it. ``--quick`` leaves out the
 benchmark, ``--json`` prints the same for programs. Exit status 1: vexp could not train here.

@@ -1,10 +1,10 @@
-"""``python -m vexp.cli.evaluate run=RUN [split=val|test] [checkpoint=best|last|FILE] [out=FOLDER] [overrides]``.
+"""``vexp evaluate run=RUN [split=val|test] [checkpoint=best|last|FILE] [out=FOLDER] [overrides]``.
 
 Measures a checkpoint of a run (``run=`` may also be the checkpoint file itself) exactly as its training did, and
 writes predictions.csv, per_class.csv, confusion.png and report.json. Further words override the run's own config,
 which the checkpoint carries: ``data.num_workers=8``, ``eval.view_reduction=mean_logit`` ...
 
-``python -m vexp.cli.evaluate rescore=RUN_OR_FILE [split=] [out=FOLDER] [resamples=1000] [eval.view_reduction=...]``
+``vexp evaluate rescore=RUN_OR_FILE [split=] [out=FOLDER] [resamples=1000] [eval.view_reduction=...]``
 
 Scores view_logits.npz (``eval.save_view_logits=true`` writes it) again, without net, data or GPU: another way to
 reduce the views, other metrics, and 95 % bootstrap intervals over the videos.
@@ -46,7 +46,7 @@ def _main() -> None:
         _rescore(Path(options["rescore"]).expanduser().absolute(), split, out, str(options["resamples"]), words)
         return
     if options["run"] is None:
-        raise ConfigError("run: name a run folder or a checkpoint, python -m vexp.cli.evaluate run=RUN")
+        raise ConfigError("run: name a run folder or a checkpoint, vexp evaluate run=RUN")
     path = find_checkpoint(Path(options["run"]).expanduser().absolute(), options["checkpoint"])
     _evaluate(path, split, out or report_folder(path, split), words)
 

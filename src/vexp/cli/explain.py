@@ -1,11 +1,11 @@
-"""``python -m vexp.cli.explain [KEY ...] [overrides]``: what a value is, what set it, and what it does in this run.
+"""``vexp explain [KEY ...] [overrides]``: what a value is, what set it, and what it does in this run.
 
-python -m vexp.cli.explain lr_policy.warmup_iters lr.warmup=linear lr.warmup_iters=500
-python -m vexp.cli.explain eval                             a group: its option and all its keys
-python -m vexp.cli.explain lr_config.warmup_iters           by its name in mmaction2 0.x or 1.x, in SlowFast, or in short
-python -m vexp.cli.explain pipeline.train.crop.area_range   a step's argument
-python -m vexp.cli.explain experiment=r3d_18                every value of the run and where it was written, as YAML
-python -m vexp.cli.explain eval.interval run=RUN            of a run that has been made
+vexp explain lr_policy.warmup_iters lr.warmup=linear lr.warmup_iters=500
+vexp explain eval                             a group: its option and all its keys
+vexp explain lr_config.warmup_iters           by its name in mmaction2 0.x or 1.x, in SlowFast, or in short
+vexp explain pipeline.train.crop.area_range   a step's argument
+vexp explain experiment=r3d_18                every value of the run and where it was written, as YAML
+vexp explain eval.interval run=RUN            of a run that has been made
 
 Takes the words of vexp.train. Nothing is trained, decoded or written; lists of samples are read for the numbers.
 """

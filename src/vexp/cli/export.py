@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.export run=RUN [format=onnx|torch] [out=FILE] [checkpoint=best|last|FILE] [split=val|test]``.
+"""``vexp export run=RUN [format=onnx|torch] [out=FILE] [checkpoint=best|last|FILE] [split=val|test]``.
 
 Writes the net of a run (``run=`` may also be a checkpoint file) as one file for other programs, and beside it
 FILE.json: what goes in (name, shape, layout, colour order, mean, std, which frames), what comes out, the classes. The
@@ -28,7 +28,7 @@ def _main() -> None:
     names = {"run": None, "format": "onnx", "out": None, "checkpoint": None, "split": "val"}
     options, words = parse_command_options(sys.argv[1:], names)
     if options["run"] is None:
-        raise ConfigError("run: name a run folder or a checkpoint, python -m vexp.cli.export run=RUN")
+        raise ConfigError("run: name a run folder or a checkpoint, vexp export run=RUN")
     for key, allowed in _ALLOWED.items():
         if options[key] not in allowed:
             value = str(options[key])

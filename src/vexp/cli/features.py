@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.features run=RUN input=FILE|FOLDER [window=SECONDS stride=SECONDS] [overrides]``.
+"""``vexp features run=RUN input=FILE|FOLDER [window=SECONDS stride=SECONDS] [overrides]``.
 
 What a trained net sees in videos that have no labels: the input of its classifier, averaged over the views of a video
 (or of each window of it). Writes features.npy, float32 (rows, D), and index.csv, which names the row of every video,

@@ -1,14 +1,14 @@
-"""``python -m vexp.cli.import_mmaction CONFIG.py [out=FOLDER] [name=NAME] [model=OPTION]``.
+"""``vexp import CONFIG.py [out=FOLDER] [name=NAME] [model=OPTION]``.
 
 Reads a config of a recognition model of mmaction2 0.x or 1.x, with the files that it builds on, and never runs any of
 them. Writes FOLDER/experiment/NAME.yaml (FOLDER: my_conf, NAME: the config's own), which does what the config says, and
 NAME.md beside it, which says of every value of the source what became of it: carried over, equal to the default,
 not supported and what to do, and the traps that the source holds. Then
 
-python -m vexp.cli.plan --config-dir FOLDER experiment=NAME
+vexp plan --config-dir FOLDER experiment=NAME
 python -m vexp.train --config-dir FOLDER experiment=NAME
 
-``model=``: the net to take where vexp has none of the source's (python -m vexp.cli.models lists those that it has).
+``model=``: the net to take where vexp has none of the source's (vexp models lists those that it has).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _main() -> None:
     argv = sys.argv[1:]
     options, words = parse_command_options(argv, {"out": "my_conf", "name": None, "model": None})
     if len(words) != 1:
-        raise ConfigError("name one config: python -m vexp.cli.import_mmaction CONFIG.py [out=FOLDER] [name=NAME]")
+        raise ConfigError("name one config: vexp import CONFIG.py [out=FOLDER] [name=NAME]")
     path, out = Path(words[0]).expanduser(), Path(str(options["out"])).expanduser()
     if options["model"] is not None and options["model"] not in group_options("model"):
         known = group_options("model")

@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.models [NAME ...]``: the nets that ``model=NAME`` takes, how large they are, and who measured what.
+"""``vexp models [NAME ...]``: the nets that ``model=NAME`` takes, how large they are, and who measured what.
 
 GFLOPs are multiply-accumulates of one clip in 10^9, as papers count them: of convolutions, linear layers and
 attention; norms, activations and poolings are free. Nothing is computed for them, so that the list takes seconds.

@@ -1,7 +1,7 @@
-"""``python -m vexp.cli.plan [--config-dir FOLDER] [overrides] [png=FILE.png] [out=FILE.csv]``: what a run would do.
+"""``vexp plan [--config-dir FOLDER] [overrides] [png=FILE.png] [out=FILE.csv]``: what a run would do.
 
-python -m vexp.cli.plan optimizer=sgd lr=cosine_restart
-python -m vexp.cli.plan experiment=r3d_18 lr.warmup=linear lr.warmup_iters=500 png=lr.png out=lr.csv
+vexp plan optimizer=sgd lr=cosine_restart
+vexp plan experiment=r3d_18 lr.warmup=linear lr.warmup_iters=500 png=lr.png out=lr.csv
 
 Takes the words of vexp.train, and does nothing of it. Prints the effective batch, the steps, the parameter groups, the
 learning rate with its turns, when is evaluated and saved, and every warning. ``png=`` draws the learning rate of every

@@ -1,4 +1,4 @@
-"""``python -m vexp.cli.predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS stride=SECONDS] [overrides]``.
+"""``vexp predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS stride=SECONDS] [overrides]``.
 
 Scores videos that have no labels with a trained net (``run=`` may also be a checkpoint file), each seen as evaluation
 sees it. ``split=test`` takes the test steps of the pipeline (more views) in place of those of val, ``checkpoint=``

@@ -1,7 +1,7 @@
-"""``python -m vexp.cli.repro_check [overrides] [steps=5]``: does this config repeat, bit by bit?
+"""``vexp repro-check [overrides] [steps=5]``: does this config repeat, bit by bit?
 
-python -m vexp.cli.repro_check experiment=r3d_18 steps=10
-python -m vexp.cli.repro_check model=slowfast_r50 deterministic=true
+vexp repro-check experiment=r3d_18 steps=10
+vexp repro-check model=slowfast_r50 deterministic=true
 
 Takes the words of vexp.train. Runs the first steps three times in this process, the third time with another number of
 workers, and compares every sample, loss, gradient, weight and buffer: says "equal", or the first step and tensor that

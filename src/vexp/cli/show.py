@@ -1,10 +1,10 @@
-"""``python -m vexp.cli.show pipeline|sampling|batch [overrides] [out=FILE.png]``: pictures of what the net really gets.
+"""``vexp show pipeline|sampling|batch [overrides] [out=FILE.png]``: pictures of what the net really gets.
 
-python -m vexp.cli.show pipeline data=folder data.root=videos       a sample after every step, up to the net's input
+vexp show pipeline data=folder data.root=videos       a sample after every step, up to the net's input
     split=val sample=12                                         of which split, and which of its samples
-python -m vexp.cli.show sampling pipeline=clip_16x4_112             which frames of the videos, on a time line
+vexp show sampling pipeline=clip_16x4_112             which frames of the videos, on a time line
     draws=6 videos=3                                            epochs of training, videos of each split
-python -m vexp.cli.show batch blending=mixup                        the loader's first batches, train beside val beside test
+vexp show batch blending=mixup                        the loader's first batches, train beside val beside test
     samples=4 draws=8                                           of each batch; of one sample
 
 Takes the words of vexp.train, and reads the videos as a run would. Prints where the picture is and what looks wrong.

@@ -19,7 +19,7 @@ def configure_malloc() -> None:
 
     By default glibc maps large blocks one by one and cuts off the free end of the heap: clips and steps then begin with
     fresh pages, which the system has to clear and map. Measured on two cores: a clip of 16 JPEG frames takes 6.8 ms
-    instead of 10.9, a training step of a net on the CPU up to a sixth less (``scripts/bench/bench_step.py --freed-memory``).
+    instead of 10.9, a training step of a net on the CPU up to a sixth less (``scripts/bench/step.py --freed-memory``).
 
     Nothing is done where there is no glibc, and where the environment sets malloc's options itself (mallopt(3)).
     """

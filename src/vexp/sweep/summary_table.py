@@ -32,7 +32,7 @@ def show(cells: Sequence[Job], folder: Path, *, stopped: str | None) -> int:
             print(f"failed: {cell.label}: {_first_line(cell)}", file=sys.stderr)
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     print(f"{len(rows)} jobs: {counts}; in {display_path(folder)}")
-    print(f"compare them: python -m vexp.cli.compare {display_path(folder)}", flush=True)
+    print(f"compare them: vexp compare {display_path(folder)}", flush=True)
     if stopped:
         print(f"stopped by {stopped}; the same command goes on with the rest")
     if (stopped and stopped != FAIL_FAST) or {RUNNING, INTERRUPTED} & {*states}:

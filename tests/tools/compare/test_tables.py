@@ -1,4 +1,4 @@
-"""What python -m vexp.cli.compare prints and writes."""
+"""What vexp compare prints and writes."""
 
 import contextlib
 import csv
@@ -185,7 +185,7 @@ def test_thinned_curves_keep_their_ends_and_spikes(n, most):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "name run folders or a folder that holds them, python -m vexp.cli.compare RUN_OR_SWEEP ..."),
+        ([], "name run folders or a folder that holds them, vexp compare RUN_OR_SWEEP ..."),
         (["nowhere"], "nowhere: no such folder; name run folders, or a folder that holds them"),
         (["metrc=val/loss"], "metrc=val/loss: there is no option 'metrc' and no such folder; did you mean metric?"),
         (["SWEEP", "rule=up"], "rule=up: must be one of greater, less (command line)"),

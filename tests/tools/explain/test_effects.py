@@ -65,7 +65,7 @@ def test_what_a_value_does(path: str, changed: dict[str, object], lines: list[st
         (Step(step=[2, 3]), "lr_policy.gamma", "drop x 0.1: lr 0.001 -> 0.0001 at step 181, after 3 epochs"),
         (Step(step=[2, 30]), "lr_policy", "warning: step=[2,30]: the run ends after 14 epochs, so no drop happens at [30]"),
         (CosineRestart(periods=[5]), "lr_policy.periods", "the run will be refused: periods=[5]: they cover 5 epochs of a run of 14 epochs; lengthen or add periods, or leave them null to divide the run 1 : 2 : 3"),
-        (Step(step=1), "lr_policy.step", "and 5 more: python -m vexp.cli.plan draws them"),
+        (Step(step=1), "lr_policy.step", "and 5 more: vexp plan draws them"),
         (Fixed(), "lr_policy", "lr 0.01 at the first step, 0.01 at the last (840)"),
     ],
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """Time and memory of one training step: model x precision x memory layout x compilation.
 
-    python scripts/bench/bench_step.py --models mvit_v1_b,r3d_18,tsm_r50 --markdown table.md      on a GPU
-    python scripts/bench/bench_step.py --models tiny3d,r3d_18                                     on a laptop, tiny sizes
-    python scripts/bench/bench_step.py --models r3d_18 --freed-memory both       what `vexp.core.malloc` is worth on this machine
+    python scripts/bench/step.py --models mvit_v1_b,r3d_18,tsm_r50 --markdown table.md      on a GPU
+    python scripts/bench/step.py --models tiny3d,r3d_18                                     on a laptop, tiny sizes
+    python scripts/bench/step.py --models r3d_18 --freed-memory both       what `vexp.core.malloc` is worth on this machine
 
 A step is forward, loss, backward and SGD's update of one batch that is already on the device. Every combination runs in
 a process of its own, so that its peak memory is its own; rounds over all combinations take turns. Precisions:

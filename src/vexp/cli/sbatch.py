@@ -1,7 +1,7 @@
 """Write a Slurm batch script that trains one run with torchrun, on the GPUs of one or several machines.
 
-python scripts/write_sbatch.py train.sbatch --nodes 2 --gpus-per-node 8 --time 12:00:00 -- experiment=r3d_18 data=...
-python scripts/write_sbatch.py --dry-run --gpus-per-node 4 -- experiment=r3d_18         prints it
+vexp sbatch train.sbatch --nodes 2 --gpus-per-node 8 --time 12:00:00 -- experiment=r3d_18 data=...
+vexp sbatch --dry-run --gpus-per-node 4 -- experiment=r3d_18         prints it
 
 Some time before its limit, and when it is preempted, the job is told: it saves a checkpoint, is queued again and goes
 on in the same run folder, as the same run of Weights & Biases. For many small jobs take a sweep with
@@ -20,7 +20,7 @@ from pathlib import Path
 _SCRIPT = """\
 #!/usr/bin/env bash
 {directives}
-# Written by scripts/write_sbatch.py. Submit with: sbatch {file}
+# Written by vexp sbatch. Submit with: sbatch {file}
 set -uo pipefail
 {setup}
 run={out_root}/{name}-$SLURM_JOB_ID  # the id stays the same when the job is queued again

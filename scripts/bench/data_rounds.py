@@ -1,4 +1,4 @@
-"""The measuring of scripts/bench/bench_data.py: a case, and one turn of both of its paths.
+"""The measuring of scripts/bench/data.py: a case, and one turn of both of its paths.
 
 Legend: (a) the eager path, (b) vexp; times are seconds a sample.
 """
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bench_data_media as media
-import bench_data_peer as peer
+import data_media as media
+import data_peer as peer
 import numpy as np
 import torch
-from bench_data_mmaction2 import Mmaction2
-from bench_data_timing import Figures, emptied, timed
+from data_mmaction2 import Mmaction2
+from data_timing import Figures, emptied, timed
 
 from vexp.data.batch.batch import Batch, Collate
 from vexp.data.batch.normalize import ImgNorm

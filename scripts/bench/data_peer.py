@@ -1,5 +1,5 @@
-"""The eager path that scripts/bench/bench_data.py measures against, written from the documentation of mmaction2 0.24 for the
-libraries of today (scripts/bench/bench_data_mmaction2.py is mmaction2 itself, with those of its time):
+"""The eager path that scripts/bench/data.py measures against, written from the documentation of mmaction2 0.24 for the
+libraries of today (scripts/bench/data_mmaction2.py is mmaction2 itself, with those of its time):
 
     DecordInit, DecordDecode  or  RawFrameDecode        every frame whole, in the order of the sample
     Resize, RandomResizedCrop, Resize, Flip             OpenCV, each step on each frame
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_data_timing import Figures, emptied, one_thread, timed
+from data_timing import Figures, emptied, one_thread, timed
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -140,7 +140,7 @@ class EagerDataset(Dataset[Any]):
 
 
 class Eager:
-    """The path, with the verbs of ``bench_data_mmaction2.Mmaction2``."""
+    """The path, with the verbs of ``data_mmaction2.Mmaction2``."""
 
     def __init__(self, steps: Mapping[str, Any], *, reader: str, workers: int) -> None:
         """``reader``: one of ``READERS``."""

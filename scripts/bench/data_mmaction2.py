@@ -1,10 +1,10 @@
-"""The peer of scripts/bench/bench_data.py that is mmaction2 0.24.1 itself, in an interpreter of its own.
+"""The peer of scripts/bench/data.py that is mmaction2 0.24.1 itself, in an interpreter of its own.
 
     python3.11 -m venv peer
     peer/bin/pip install "setuptools<70" wheel "numpy<2" opencv-contrib-python==4.8.1.78 decord "PyTurboJPEG<2" torch \
         torchvision
     peer/bin/pip install --no-build-isolation mmcv==1.7.0 mmaction2==0.24.1
-    python scripts/bench/bench_data.py --mmaction2 peer/bin/python
+    python scripts/bench/data.py --mmaction2 peer/bin/python
 
 `Mmaction2` starts that interpreter on this file and speaks with it in lines of JSON: a question has the samples as they
 were drawn (frames, box, mirrored or not), the answer has seconds, and the pixels lie in a file. What is timed is timed
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_data_timing import Figures, emptied, one_thread, timed
+from data_timing import Figures, emptied, one_thread, timed
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]

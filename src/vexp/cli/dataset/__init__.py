@@ -1,11 +1,11 @@
 """A folder of videos made into a data set that can be trusted: look at it, check it, convert it, list it.
 
-    python scripts/dataset.py index   VIDEOS index.csv        frames, fps, sizes, key frames, checksums of every file
-    python scripts/dataset.py check   VIDEOS report.json      what is missing, damaged, double, in two splits at once
-    python scripts/dataset.py lists   VIDEOS LISTS            lists for training, divided without leaks
-    python scripts/dataset.py rescale VIDEOS PROXIES          smaller copies that are faster to read at random
-    python scripts/dataset.py frames  VIDEOS FRAMES           every frame a JPEG, for data=raw_frames
-    python scripts/dataset.py flow    VIDEOS FLOW             optical flow, for data=raw_frames data.modality=Flow
+    vexp dataset index   VIDEOS index.csv        frames, fps, sizes, key frames, checksums of every file
+    vexp dataset check   VIDEOS report.json      what is missing, damaged, double, in two splits at once
+    vexp dataset lists   VIDEOS LISTS            lists for training, divided without leaks
+    vexp dataset rescale VIDEOS PROXIES          smaller copies that are faster to read at random
+    vexp dataset frames  VIDEOS FRAMES           every frame a JPEG, for data=raw_frames
+    vexp dataset flow    VIDEOS FLOW             optical flow, for data=raw_frames data.modality=Flow
 
 All work on the videos below VIDEOS, or on those that the lists of --train, --val and --test name, in any format that
 vexp reads; without lists, VIDEOS/CLASS/* or VIDEOS/train/CLASS/* give the classes. Run a command again after a stop: it
@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dataset_verbs as verbs
+from vexp.cli.dataset import commands as verbs
 from rich.console import Console
 
 from vexp.core.errors import UserError

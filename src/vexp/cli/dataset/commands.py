@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from dataset_output import followed, say, say_files, say_reading, show_forecast, show_report
+from vexp.cli.dataset.output import followed, say, say_files, say_reading, show_forecast, show_report
 from rich.console import Console
 from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Clocks of scripts/bench/bench_data.py. Needs nothing but torch, so that another interpreter can use it, too."""
+"""Clocks of scripts/bench/data.py. Needs nothing but torch, so that another interpreter can use it, too."""
 
 from __future__ import annotations
 

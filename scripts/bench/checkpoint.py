@@ -1,7 +1,7 @@
 """How long a save keeps training from going on: written by the training process, or from a copy in the background.
 
-python scripts/bench/bench_checkpoint.py                    a net of 100 MB of weights with AdamW, on the CPU
-python scripts/bench/bench_checkpoint.py --mb 400 --device cuda --folder /disk/to/measure
+python scripts/bench/checkpoint.py                    a net of 100 MB of weights with AdamW, on the CPU
+python scripts/bench/checkpoint.py --mb 400 --device cuda --folder /disk/to/measure
 
 A loop of fixed work saves every ``--every`` steps. The stall of a save is what the saving call takes, the waiting for
 the save before included; the loss is what the whole loop takes longer than without saving, so that work which the

@@ -1,7 +1,7 @@
 """What vexp's training loop costs a step: the same net, batches and optimizer through a bare PyTorch loop and vexp's.
 
-    python scripts/bench/bench_loop.py                    a net so small that the loop is what is measured
-    python scripts/bench/bench_loop.py --model r3d_18     a net of the size that people train
+    python scripts/bench/loop.py                    a net so small that the loop is what is measured
+    python scripts/bench/loop.py --model r3d_18     a net of the size that people train
 
 Rounds of both loops take turns, so that what else the machine does meets both; a figure is the median over rounds. The
 bare loop is the fifteen lines of a PyTorch tutorial, without accuracy, timings, log or schedule. Times are CPU seconds

@@ -1,4 +1,4 @@
-"""Media for scripts/bench/bench_data.py, as video files and as folders of JPEG images: a textured scene that moves, or
+"""Media for scripts/bench/data.py, as video files and as folders of JPEG images: a textured scene that moves, or
 footage of one's own."""
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The data path against the eager one of mmaction2: CPU time, clips a second, frames decoded, bytes sent.
 
-    python scripts/bench/bench_data.py                          every case, some ten minutes
-    python scripts/bench/bench_data.py --only "340x256 raw"     the cases whose names hold these words
-    python scripts/bench/bench_data.py --footage VIDEO          on one's own frames instead of a generated scene
-    python scripts/bench/bench_data.py --quick                  does it run; its figures mean nothing
+    python scripts/bench/data.py                          every case, some ten minutes
+    python scripts/bench/data.py --only "340x256 raw"     the cases whose names hold these words
+    python scripts/bench/data.py --footage VIDEO          on one's own frames instead of a generated scene
+    python scripts/bench/data.py --quick                  does it run; its figures mean nothing
 
 (a) is decord or JPEG frames (with the library that (b) has, or with OpenCV, the default), OpenCV steps frame by frame,
-float32 Normalize, NCTHW, default collate, as documented (scripts/bench/bench_data_peer.py), or mmaction2 0.24.1 itself
-(scripts/bench/bench_data_mmaction2.py). (b) is vexp: lists, ClipDataset, one resample, uint8 batch; then `img_norm` on the
+float32 Normalize, NCTHW, default collate, as documented (scripts/bench/data_peer.py), or mmaction2 0.24.1 itself
+(scripts/bench/data_mmaction2.py). (b) is vexp: lists, ClipDataset, one resample, uint8 batch; then `img_norm` on the
 device.
 Both draw the same random numbers and end with the same float32 NCTHW tensor on the device. Rounds take turns between
 (a) and (b); the table gives medians over the rounds, ratios are medians of the ratios of the rounds.
@@ -31,10 +31,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import bench_data_media as media
+import data_media as media
 import cv2
 import torch
-from bench_data_rounds import Case, Figures, Paths
+from data_rounds import Case, Figures, Paths
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
