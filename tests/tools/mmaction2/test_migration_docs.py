@@ -1,4 +1,4 @@
-"""docs/migrate_mmaction2.md: its tables are those of the code, its commands are those that work."""
+"""docs/howto/migrate_mmaction2.md: its tables are those of the code, its commands are those that work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vexp.tools.mmaction2.param_schedulers import PHASES
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
 from vexp.tools.mmaction2.rules import STATUSES
 
-PAGE = (ROOT / "docs" / "migrate_mmaction2.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "migrate_mmaction2.md").read_text()
 
 
 def section(title: str) -> str:
