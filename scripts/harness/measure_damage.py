@@ -1,4 +1,4 @@
-"""What each video backend makes of damaged files: counts for docs/decoding.md.
+"""What each video backend makes of damaged files: counts for docs/explanation/decoding.md.
 
     python scripts/harness/measure_damage.py [--flips 200] [--seed 0] [--codecs h264,hevc,mpeg4,mjpeg] [--backends av,opencv]
 

@@ -1,4 +1,4 @@
-"""docs/datasets.md: its commands are run as they stand, on such a folder as it speaks of."""
+"""docs/howto/datasets.md: its commands are run as they stand, on such a folder as it speaks of."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ sys.path.append(str(ROOT / "scripts"))
 
 import dataset
 
-PAGE = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/howto/datasets.md").read_text(encoding="utf-8")
 BLOCKS = [text.replace("\\\n", " ").splitlines() for text in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)]
 COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block if line.strip()]
 OF_PUBLISHED_SETS = ("ucf101", "hmdb51", "k400", "something")

@@ -2,7 +2,7 @@
 
 In the slow lane each page is a session in a folder of its own: its commands are typed one after the other, with few
 samples, and what a ``console`` block says is compared with what is printed. (tests/scripts/test_datasets_page.py runs
-docs/datasets.md, on the folder that it speaks of.)
+docs/howto/datasets.md, on the folder that it speaks of.)
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_examples_are_found() -> None:
     assert {block.file for block in blocks(PAGE)} - {None} == {
-        "mine/nets.py", "mine/data.py", "mine/steps.py",
-        "my_conf/model/frame_net.yaml", "my_conf/data/npy_clips.yaml", "my_conf/transform/random_grey.yaml",
+        "mine/models.py", "mine/data.py", "mine/transforms.py",
+        "my_conf/model/frame_net.yaml", "my_conf/data/npy_clips.yaml", "my_conf/transform/random_gray.yaml",
     }  # fmt: skip
     assert len(COMMANDS) == 3
 
@@ -62,8 +62,8 @@ def test_the_examples_train_together(own_code: Path, tiny: list[str], monkeypatc
         (["data=npy_clips"], "data.folder: a value must be given"),
         (["data=npy_clips", "data.folder=x", "data.batch_size=0"], "data.batch_size=0: must be >= 1"),
         (
-            ["+transform@pipeline.train.grey=random_grey", "pipeline.train.grey.probability=2"],
-            "pipeline.train.grey.probability=2.0: must be <= 1",
+            ["+transform@pipeline.train.gray=random_gray", "pipeline.train.gray.probability=2"],
+            "pipeline.train.gray.probability=2.0: must be <= 1",
         ),
     ],
 )

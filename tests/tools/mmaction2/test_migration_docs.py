@@ -1,4 +1,4 @@
-"""docs/migrate_mmaction2.md: its tables are those of the code, its commands are those that work."""
+"""docs/howto/migrate_mmaction2.md: its tables are those of the code, its commands are those that work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vexp.tools.mmaction2.param_schedulers import PHASES
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
 from vexp.tools.mmaction2.rules import STATUSES
 
-PAGE = (ROOT / "docs" / "migrate_mmaction2.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "migrate_mmaction2.md").read_text()
 
 
 def section(title: str) -> str:
@@ -25,9 +25,9 @@ def section(title: str) -> str:
 @pytest.mark.parametrize(
     ("title", "expected"),
     [
-        ("Nets", {name: family.option for name, family in BACKBONES.items()}),
+        ("Models", {name: family.option for name, family in BACKBONES.items()}),
         ("Data", DATASETS),
-        ("Steps", {name: step.option for name, step in STEPS.items()}),
+        ("Transforms", {name: step.option for name, step in STEPS.items()}),
         ("Optimizers", OPTIMIZERS),
     ],
 )
@@ -40,7 +40,7 @@ def test_policies_statuses_and_no_steps() -> None:
     policies, shapes = rows[: len(POLICIES)], rows[len(POLICIES) :]
     assert dict(shapes) == {name: shape for name, (shape, _) in PHASES.items()}
     assert {name.lower(): option for name, option in policies} == {name: known[0] for name, known in POLICIES.items()}
-    assert re.findall(r"^\| ([a-z][^|]+) \|", section("What the report says"), re.MULTILINE) == [
+    assert re.findall(r"^\| ([a-z][^|]+) \|", section("Contents of the report"), re.MULTILINE) == [
         STATUSES[name] for name in ("carried", "changed", "default", "unsupported", "needless", "part", "replaced")
     ]
-    assert set(re.findall(r"`(\w+)`", section("Steps").partition("No steps:")[2])) == set(NO_STEPS)
+    assert set(re.findall(r"`(\w+)`", section("Transforms").partition("not transforms in vexp:")[2])) == set(NO_STEPS)
