@@ -15,7 +15,7 @@ from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
 
 FINE = CheckResult("torch", OK, "2.15.0", needed=True)
 OPTIONAL = CheckResult("decord", MISSING, "not installed", "pip install decord")
-SLOW = CheckResult("verdict", WARNING, "the loader is the bottleneck", "more cores")
+SLOW = CheckResult("conclusion", WARNING, "the loader is the bottleneck", "more cores")
 FATAL = CheckResult("av", MISSING, "not installed", "pip install av", needed=True)
 
 
@@ -55,8 +55,8 @@ def test_the_report_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         "                  -> pip install decord",
         "",
         "speed",
-        "  warning verdict  the loader is the bottleneck",
-        "                   -> more cores",
+        "  warning conclusion  the loader is the bottleneck",
+        "                      -> more cores",
         "",
         "vexp can train here; the loader is the bottleneck",
     ]
@@ -96,7 +96,7 @@ def test_a_word_it_does_not_know(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 def examined(*words: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else "import sys\n"
-    code += "from vexp import doctor; sys.argv = ['doctor', *sys.argv[1:]]; doctor.main()"
+    code += "from vexp.cli import doctor; sys.argv = ['doctor', *sys.argv[1:]]; doctor.main()"
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
 
 
@@ -109,7 +109,7 @@ def test_this_machine() -> None:
     found = {check["name"]: check for check in report["checks"]}
     assert found["decoding"]["values"]["clips_per_second"] > 0
     assert found["data.decoding_backend=av"]["status"] == OK
-    assert found["verdict"]["text"]
+    assert found["conclusion"]["text"]
 
 
 @pytest.mark.slow

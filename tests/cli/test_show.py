@@ -18,7 +18,7 @@ from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataset import ClipDataset
 from vexp.model.meta import meta_model
 from vexp.model.zoo import SlowFast
-from vexp.tools.visualize.show import Showing, _first_batch
+from vexp.tools.visualize.show import RunData, _first_batch
 from vexp.training.loop import training_batches
 
 
@@ -44,28 +44,28 @@ def test_a_picture_of_the_embedded_set(
 
 
 def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
-    showing = Showing.of(compose(tiny))
+    showing = RunData.from_config(compose(tiny))
     train, val = showing.splits
-    batch, keys = _first_batch(showing.exp, train, print)
+    batch, keys = _first_batch(showing.exp, train)
     bad = BadSamples(train.dataset, split="train", max_fraction=0, path=None, say=print)
     first = next(training_batches(showing.exp, 0, bad))
     assert np.array_equal(batch.frames, first.frames)
     assert batch.ids.tolist() == [index for _, index in keys]
-    assert _first_batch(showing.exp, val, print)[0].ids.tolist() == [0, 1, 2, 3]
+    assert _first_batch(showing.exp, val)[0].ids.tolist() == [0, 1, 2, 3]
 
 
 def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    showing = Showing.of(compose([*tiny, "data.on_error=skip"]))
+    showing = RunData.from_config(compose([*tiny, "data.on_error=skip"]))
     monkeypatch.setattr(ClipDataset, "_make", lambda _, epoch, index, rng: Failure(index, "damaged", epoch))
-    with pytest.raises(UserError, match=r"data.val: not one of its first 4 samples can be read"):
-        _first_batch(showing.exp, showing.split("val"), lambda _: None)
+    with pytest.raises(UserError, match=r"data.val: none of the first 4 samples can be read"):
+        _first_batch(showing.exp, showing.split("val"))
 
 
 def test_the_splits_are_those_of_training_and_evaluation(tiny: list[str]) -> None:
     """Without data of its own "test" takes the videos of "val", through steps of its own where there are some."""
-    names = [(split.name, split.note) for split in Showing.of(compose([*tiny, "pipeline=clip_16x4_112"])).splits]
+    names = [(split.name, split.note) for split in RunData.from_config(compose([*tiny, "pipeline=clip_16x4_112"])).splits]
     assert names == [("train", ""), ("val", ""), ("test", "videos of val")]
-    taken = Showing.of(compose([*tiny, "data.test.from_split=train"])).splits[-1]
+    taken = RunData.from_config(compose([*tiny, "data.test.from_split=train"])).splits[-1]
     assert (taken.name, taken.note, len(taken.dataset)) == ("test", "steps of val", 16)
 
 
@@ -74,7 +74,7 @@ def test_weights_that_were_normalised_otherwise_are_named(tiny: list[str], tmp_p
 
     norm = "img_norm_cfg = dict(mean=[104, 117, 128], std=[58.395, 57.12, 57.375], to_bgr=True)"
     torch.save({"state_dict": {"head.weight": torch.ones(2)}, "meta": {"config": norm}}, tmp_path / "w.pth")
-    warnings = Showing.of(compose([*tiny, f"init_from={tmp_path}/w.pth"])).warnings
+    warnings = RunData.from_config(compose([*tiny, f"init_from={tmp_path}/w.pth"])).warnings
     assert [warning.partition(": they were trained ")[2][:20] for warning in warnings] == [
         "on BGR: img_norm.to_", "with img_norm.mean=[",
     ]  # fmt: skip
@@ -93,12 +93,12 @@ REFUSED = [
     (["pipeline", "sample=x"], "sample=x: must be a number from 0"),
     (["batch", "draws=99"], "draws=99: must be a number from 1 to 12"),
     (["sampling", "out=x.jpg"], "out=x.jpg: must end in .png"),
-    (["pipeline", "split=test"], "split=test: the data have train, val"),
+    (["pipeline", "split=test"], "split=test: must be one of the splits of the data: train, val"),
     *(
         pytest.param(*case, marks=pytest.mark.slow)
         for case in (
             (["sampling", "optimizer=sdg"], "no option 'sdg' in group optimizer"),
-            (["pipeline", "sample=16"], "sample=16: data.train has samples 0..15"),
+            (["pipeline", "sample=16"], "sample=16: must be one of the samples 0..15 of data.train"),
             (["sampling", "out=/proc/nowhere/x.png"], "/proc/nowhere/x.png: cannot be written"),
         )
     ),

@@ -16,7 +16,7 @@ from vexp import __version__
 from vexp.runtime.threads import set_passive_omp_wait
 from vexp.tools.doctor import codecs, packages, system
 from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
-from vexp.tools.doctor.subprocess_check import guarded, in_process
+from vexp.tools.doctor.subprocess_check import run_check, run_in_subprocess
 
 SCHEMA = 1
 _COLOURS = {OK: 32, WARNING: 33, MISSING: 31}  # of a terminal: green, yellow, red
@@ -49,12 +49,12 @@ def examine(*, benchmark: bool) -> Report:
         # Other processes, two at a time, while this one looks at what needs none of them.
         with ThreadPoolExecutor(2) as pool:
             torch = pool.submit(
-                in_process, "torch", "devices", "torch_and_devices", fix=_TORCH, needed=True
+                run_in_subprocess, "torch", "devices", "torch_and_devices", fix=_TORCH, needed=True
             )  # fmt: skip
-            decoding = in_process("PyAV", "codecs", "codecs", folder, fix=codecs.REPAIR, needed=True)
+            decoding = run_in_subprocess("PyAV", "codecs", "codecs", folder, fix=codecs.REINSTALL_PYAV, needed=True)
             tried = [
                 pool.submit(
-                    in_process, name, "codecs", check, name, folder, fix=codecs.fix_of(name), needed=name == "av"
+                    run_in_subprocess, name, "codecs", check, name, folder, fix=codecs.install_command(name), needed=name == "av"
                 )
                 for check, name in codecs.backends()
             ]
@@ -62,34 +62,34 @@ def examine(*, benchmark: bool) -> Report:
                 "software": [
                     finding
                     for check in (packages.python, packages.packages, packages.git)
-                    for finding in guarded(check.__name__, check)
+                    for finding in run_check(check.__name__, check)
                 ],
                 "machine": [
                     finding
                     for check in (
                         system.cores, system.memory, system.shared_memory, system.open_files, system.disk
                     )
-                    for finding in guarded(check.__name__, check)
+                    for finding in run_check(check.__name__, check)
                 ],
                 "devices": torch.result(),
                 "video and images": [*decoding, *(finding for one in tried for finding in one.result())],
-                "extras": guarded("extras", packages.extras),
+                "extras": run_check("extras", packages.extras),
             }  # fmt: skip
         if benchmark:
-            report["speed"] = in_process("benchmark", "benchmark", "benchmark", folder, needed=True)
+            report["speed"] = run_in_subprocess("benchmark", "benchmark", "benchmark", folder, needed=True)
     return report
 
 
 def can_train(report: Report) -> bool:
-    return not any(finding.stops for findings in report.values() for finding in findings)
+    return not any(finding.prevents_training for findings in report.values() for finding in findings)
 
 
 def summary(report: Report) -> str:
     """The last line: whether training can begin."""
-    stops = [finding.name for findings in report.values() for finding in findings if finding.stops]
+    stops = [finding.name for findings in report.values() for finding in findings if finding.prevents_training]
     if stops:
         return f"vexp cannot train here: {', '.join(stops)}"
-    verdict = next((one.text for one in report.get("speed", []) if one.name == "verdict"), "")
+    verdict = next((one.text for one in report.get("speed", []) if one.name == "conclusion"), "")
     return "vexp can train here" + (f"; {verdict}" if verdict else "")
 
 
@@ -111,7 +111,7 @@ def as_text(report: Report, *, colour: bool = False) -> str:
 
 def as_json(report: Report) -> dict[str, Any]:
     """The same for programs: ``checks`` is a list of findings, each with its ``group``."""
-    checks = [{"group": group} | finding.plain() for group, findings in report.items() for finding in findings]
+    checks = [{"group": group} | finding.to_dict() for group, findings in report.items() for finding in findings]
     return {
         "schema": SCHEMA,
         "vexp": __version__,

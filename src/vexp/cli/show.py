@@ -55,9 +55,9 @@ def _main() -> None:
     config = compose(words)
     config.data.check_files()
     set_passive_omp_wait()
-    from vexp.tools.visualize.show import Showing, show_batch, show_pipeline, show_sampling
+    from vexp.tools.visualize.show import RunData, show_batch, show_pipeline, show_sampling
 
-    showing = Showing.of(config)
+    showing = RunData.from_config(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if subject == "pipeline":
@@ -65,7 +65,7 @@ def _main() -> None:
         elif subject == "sampling":
             warnings = show_sampling(showing, path, **numbers)
         else:
-            warnings = show_batch(showing, path, **numbers, say=print)
+            warnings = show_batch(showing, path, **numbers)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     for warning in warnings:

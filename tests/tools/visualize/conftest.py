@@ -1,4 +1,4 @@
-"""Splits whose videos are in memory."""
+"""Splits with videos in memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from vexp.tools.visualize.samples import Split
 
 
 class Videos:
-    """Videos of noise, one a (number of frames, frame rate), of 24x16 pixels."""
+    """Videos of noise with 24x16 pixels, given as (number of frames, frame rate)."""
 
-    classes = ("a", "a class whose name is longer than what any picture has room for")
+    classes = ("a", "a class whose name is longer than any image is wide")
 
     def __init__(self, videos: list[tuple[int, float | None]], channels: int = 3) -> None:
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What is drawn of a batch is what the net gets, and the crop drawn on the video's frame is the one that was cut."""
+"""The data of ``vexp show batch`` equal the model's input, and the drawn crop is the one that was applied."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from support.overlaps import overlapping_texts
 
 from vexp.data.batch.batch import Batch, Collate
 from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.resize import Flip, RandomCrop
-from vexp.tools.visualize.batch_data import Shown, blended, look, several_draws, warnings
+from vexp.tools.visualize.batch_data import BatchSummary, batch_warnings, blend_batch, collect_draws, summarize_batch
 from vexp.tools.visualize.batch_sheet import batch_sheet
-from vexp.tools.visualize.samples import Split, draw
+from vexp.tools.visualize.samples import Split, load_sample
 
 STEPS = [SampleFrames(clip_len=4), RandomCrop(size=8), Flip()]
 KEYS = [(5, 1), (5, 0), (5, 2)]
@@ -23,46 +24,46 @@ Make = Callable[..., Split]
 
 
 def batch_of(split: Split) -> Batch:
-    batch = Collate()([draw(split.dataset, key) for key in KEYS])
+    batch = Collate()([load_sample(split.dataset, key) for key in KEYS])
     assert isinstance(batch, Batch)
     return batch
 
 
 @pytest.mark.parametrize("to_bgr", [False, True])
-def test_a_batch_as_the_net_gets_it_and_undone(split: Make, to_bgr: bool) -> None:
+def test_summarize_batch_matches_model_input(split: Make, to_bgr: bool) -> None:
     one, norm = split("train", STEPS, [(30, 10.0)] * 3), ImgNorm(to_bgr=to_bgr)
     batch = batch_of(one)
-    shown = look(one, batch, KEYS, norm, count=2, frames=4)
+    shown = summarize_batch(one, batch, KEYS, norm, count=2, frames=4)
     net = norm.prepare_input(batch)
     assert (shown.low, shown.high) == (net.min(), net.max())
     for sample, values, (_, index) in zip(shown.samples, net, KEYS, strict=False):
-        assert np.array_equal(sample.net, values.numpy())
+        assert np.array_equal(sample.model_input, values.numpy())
         assert sample.name == one.dataset.source.name(index)
         x, y, width, height = (round(edge) for edge in sample.crops[0].box)
         cut = sample.source[y : y + height, x : x + width]  # of the clip's frame number 2
         assert np.array_equal(cut[:, ::-1] if sample.crops[0].mirrored else cut, sample.frames[2])
 
 
-def test_a_sample_in_the_place_of_another_has_no_crop(split: Make) -> None:
+def test_summarize_batch_omits_crops_of_replacement(split: Make) -> None:
     one = split("train", STEPS, [(30, 10.0)] * 3)
-    shown = look(one, batch_of(one), [(5, 1), (5, 9), (5, 2)], ImgNorm(), count=3, frames=1)
+    shown = summarize_batch(one, batch_of(one), [(5, 1), (5, 9), (5, 2)], ImgNorm(), count=3, frames=1)
     assert [len(sample.crops) for sample in shown.samples] == [1, 0, 1]
 
 
-def test_draws_are_those_of_the_epochs(split: Make) -> None:
+def test_collect_draws_matches_epochs(split: Make) -> None:
     one = split("train", STEPS, [(30, 10.0)] * 3)
-    draws = several_draws(one, 1, count=3)
+    draws = collect_draws(one, 1, count=3)
     for epoch in range(3):
         clips = one.dataset[epoch, 1].clips
         assert np.array_equal(draws.frames[epoch], clips.frames[0, 2])
         assert draws.crops[epoch] == clips.crops[0]
 
 
-def test_blends_are_those_of_training(split: Make) -> None:
+def test_blend_batch_matches_training(split: Make) -> None:
     one, mix = split("train", STEPS, [(30, 10.0)] * 3), Blending(mixup_alpha=1.0)
     batch = batch_of(one)
     before = torch.random.get_rng_state()
-    found = blended(one, batch, ImgNorm(), mix, seed=3, count=2)
+    found = blend_batch(one, batch, ImgNorm(), mix, seed=3, count=2)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(3)
     mixed, _ = mix.apply(ImgNorm().prepare_input(batch), batch.labels, 2)
@@ -80,15 +81,17 @@ def test_blends_are_those_of_training(split: Make) -> None:
         ([0.0, 0.0], [0.02, 0.01], False),  # flow of a still scene
     ],
 )
-def test_normalised_values_that_no_net_expects(split: Make, mean: list[float], std: list[float], warned: bool) -> None:
+def test_batch_warnings_for_unusual_normalization(
+    split: Make, mean: list[float], std: list[float], warned: bool
+) -> None:
     one = split("train", STEPS, [(30, 10.0)])
-    assert bool(warnings([Shown(one, 1, (1,), [], 0.0, 1.0, mean, std)])) == warned
+    assert bool(batch_warnings([BatchSummary(one, 1, (1,), [], 0.0, 1.0, mean, std)])) == warned
 
 
-def test_no_label_lies_on_another(split: Make) -> None:
+def test_batch_sheet_texts_do_not_overlap(split: Make) -> None:
     one = split("train", STEPS, [(30, 10.0)] * 3)
     batch, norm = batch_of(one), ImgNorm()
-    shown = [look(one, batch, KEYS, norm, count=3, frames=3) for _ in range(3)]
-    blends = blended(one, batch, norm, Blending(cutmix_alpha=1.0), seed=0, count=3)
-    sheet = batch_sheet(shown, several_draws(one, 0, count=12), blends, img_norm=norm, warnings=[])
-    assert sheet.overlaps() == []
+    shown = [summarize_batch(one, batch, KEYS, norm, count=3, frames=3) for _ in range(3)]
+    blends = blend_batch(one, batch, norm, Blending(cutmix_alpha=1.0), seed=0, count=3)
+    canvas = batch_sheet(shown, collect_draws(one, 0, count=12), blends, img_norm=norm, warnings=[])
+    assert overlapping_texts(canvas) == []

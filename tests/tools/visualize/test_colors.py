@@ -1,15 +1,15 @@
-"""Flow by its direction, net inputs by their channels."""
+"""Optical flow and model input as RGB images."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from vexp.tools.visualize.colors import as_levels, as_rgb, flow_colours, flow_wheel
+from vexp.tools.visualize.colors import flow_to_rgb, flow_wheel, input_to_rgb, to_rgb_image
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "colour"),
+    ("x", "y", "color"),
     [
         (228, 128, (255, 0, 0)),  # to the right: red
         (28, 128, (0, 255, 255)),  # to the left: its opposite
@@ -18,32 +18,32 @@ from vexp.tools.visualize.colors import as_levels, as_rgb, flow_colours, flow_wh
         (128, 128, (255, 255, 255)),  # still
     ],
 )
-def test_the_direction_of_flow_is_a_hue(x: int, y: int, colour: tuple[int, int, int]) -> None:
+def test_flow_to_rgb_direction_is_hue(x: int, y: int, color: tuple[int, int, int]) -> None:
     flow = np.array([[[[x, y], [228, 128]]]], np.uint8)  # beside a motion of length 100
-    np.testing.assert_allclose(flow_colours(flow)[0, 0, 0], colour, atol=1)
+    np.testing.assert_allclose(flow_to_rgb(flow)[0, 0, 0], color, atol=1)
 
 
-def test_noise_of_a_still_scene_stays_pale() -> None:
-    assert flow_colours(np.array([[[129, 128]]], np.uint8)).min() > 230
+def test_flow_to_rgb_short_motion_is_pale() -> None:
+    assert flow_to_rgb(np.array([[[129, 128]]], np.uint8)).min() > 230
 
 
-def test_pictures_are_left_alone_and_the_wheel_is_round() -> None:
+def test_to_rgb_image_keeps_rgb_and_wheel_is_round() -> None:
     frames = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
-    assert as_rgb(frames) is frames
+    assert to_rgb_image(frames) is frames
     wheel = flow_wheel(21)
     assert wheel[0, 0].tolist() == wheel[10, 10].tolist() == [255, 255, 255]
     np.testing.assert_allclose(wheel[10, 20], [255, 0, 0], atol=2)
 
 
-def test_channel_0_is_red_whatever_it_means() -> None:
-    """The lowest value black, the highest full: BGR shows its colours swapped."""
+def test_input_to_rgb_keeps_channel_order() -> None:
+    """The lowest value becomes 0, the highest 255; the colors of BGR are swapped."""
     net = np.array([-2.0, 0.5, 3.0], np.float32).reshape(3, 1, 1, 1)
-    assert as_levels(net, -2.0, 3.0)[0, 0, 0].tolist() == [0, 128, 255]
+    assert input_to_rgb(net, -2.0, 3.0)[0, 0, 0].tolist() == [0, 128, 255]
 
 
-def test_two_channels_are_shown_side_by_side() -> None:
+def test_input_to_rgb_two_channels_side_by_side() -> None:
     net = np.stack([np.zeros((1, 2, 3)), np.ones((1, 2, 3))]).astype(np.float32)
-    picture = as_levels(net, 0.0, 1.0)
+    picture = input_to_rgb(net, 0.0, 1.0)
     assert picture.shape == (1, 2, 6, 3)
     assert (picture[..., :3, :] == 0).all()
     assert (picture[..., 3:, :] == 255).all()

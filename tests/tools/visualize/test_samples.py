@@ -1,4 +1,4 @@
-"""Words about samples, and which of many are taken."""
+"""Descriptions of samples, and evenly spaced indices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vexp.data.sources.base import ArrayReader
 from vexp.data.transforms.color import runnable
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.resize import Flip, Resize
-from vexp.tools.visualize.samples import Video, evenly_spaced, label_text, step_text
+from vexp.tools.visualize.samples import Video, evenly_spaced, format_label, format_step
 
 CLASSES = ["left", "right", "up"]
 
@@ -25,23 +25,23 @@ CLASSES = ["left", "right", "up"]
         (torch.tensor([1.0, 0.5, 0.0]), "1.00 left + 0.50 right"),  # blended, one class in both
     ],
 )
-def test_labels(labels: torch.Tensor, text: str) -> None:
-    assert label_text(labels, CLASSES) == text
+def test_format_label(labels: torch.Tensor, text: str) -> None:
+    assert format_label(labels, CLASSES) == text
 
 
 @pytest.mark.parametrize(
     ("step", "text"),
     [
-        (SampleFrames(clip_len=8), "SampleFrames(clip_len=8)"),  # a default is not said
+        (SampleFrames(clip_len=8), "SampleFrames(clip_len=8)"),  # a default is not warnings_of
         (Resize(scale=[-1, 64]), "Resize(scale=[-1,64])"),
         (Flip(), "Flip()"),
     ],
 )
-def test_steps(step: object, text: str) -> None:
-    assert step_text(step) == text
+def test_format_step(step: object, text: str) -> None:
+    assert format_step(step) == text
 
 
-def test_a_transform_of_torchvision_says_its_arguments() -> None:
+def test_format_step_of_torchvision_transform() -> None:
     from torchvision.transforms import v2
 
     class Option:
@@ -49,21 +49,21 @@ def test_a_transform_of_torchvision_says_its_arguments() -> None:
             return v2.GaussianBlur(3)
 
     (step,) = runnable({"blur": Option()}).values()
-    assert step_text(step).startswith("GaussianBlur(kernel_size=(3, 3)")
+    assert format_step(step).startswith("GaussianBlur(kernel_size=(3, 3)")
 
 
 @pytest.mark.parametrize(
     ("count", "most", "chosen"),
     [(3, 8, [0, 1, 2]), (9, 3, [0, 4, 8]), (1, 1, [0]), (9, 1, [4]), (32, 8, [0, 4, 9, 13, 18, 22, 27, 31])],
 )
-def test_some(count: int, most: int, chosen: list[int]) -> None:
+def test_evenly_spaced(count: int, most: int, chosen: list[int]) -> None:
     assert evenly_spaced(count, most) == chosen
 
 
-def test_a_video_says_its_length_in_frames_and_seconds() -> None:
+def test_video_describe_with_and_without_times() -> None:
     frames = np.zeros((30, 4, 6, 3), np.uint8)
-    known, unknown = Video.of("v", ArrayReader(frames, fps=15.0)), Video.of("v", ArrayReader(frames))
-    assert known.text() == "30 frames of 6x4 · 2.0 s at 15 fps"
-    assert known.at(15) == "15 · 1.00 s"
-    assert unknown.text() == "30 frames of 6x4 · fps not known"
-    assert unknown.at(15) == "15"
+    known, unknown = Video.from_reader("v", ArrayReader(frames, fps=15.0)), Video.from_reader("v", ArrayReader(frames))
+    assert known.describe() == "30 frames of 6x4 · 2.0 s at 15 fps"
+    assert known.frame_label(15) == "15 · 1.00 s"
+    assert unknown.describe() == "30 frames of 6x4 · unknown fps"
+    assert unknown.frame_label(15) == "15"

@@ -1,4 +1,4 @@
-"""A few seconds of what training does: workers that make clips, steps of nets. Runs in a process of its own."""
+"""A short benchmark of training: clips per second of the data loader and seconds per training step of two models."""
 
 from __future__ import annotations
 
@@ -8,72 +8,67 @@ from pathlib import Path
 from typing import Any
 
 from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
-from vexp.tools.doctor.codecs import FRAMES, SIZE, video_of
+from vexp.tools.doctor.codecs import FRAMES, SIZE, sample_video
 
 BATCH = 8
-_CLIP, _INTERVAL, _SIDE = 16, 4, 112
-_SECONDS = {"loader": 1.5, "tiny3d": 0.7, "r3d_18": 1.2}  # of measuring, after the first batch or step
+_CLIP_LEN, _FRAME_INTERVAL, _SIDE = 16, 4, 112
+_SECONDS = {"loader": 1.5, "tiny3d": 0.7, "r3d_18": 1.2}  # of measurement, after the first batch or step
 
 
 def benchmark(folder: Path) -> list[CheckResult]:
-    """Clips a second of the loader, seconds of a step, and which of them training would wait for."""
+    """Measure the data loader and training steps, and compare them."""
     import torch
 
-    if not video_of(folder).exists():
-        return [CheckResult("decoding", MISSING, "no video could be made to measure with", needed=True)]
+    from vexp.data.loading.dataloader import available_workers
+
+    if not sample_video(folder).exists():
+        return [CheckResult("decoding", MISSING, "not measured because no test video was written", needed=True)]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    where = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
-    workers = _cores()
-    made = clips_per_second(folder, min(2, workers))
+    device_name = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
+    cores = available_workers()
+    workers = min(2, cores)
+    clips = clips_per_second(folder, workers)
     tiny = _step_seconds("tiny3d", BATCH, (8, 64), device)
-    batch = BATCH if device.type == "cuda" else 1  # on a CPU eight clips take longer than anybody waits for
-    step = _step_seconds("r3d_18", batch, (_CLIP, _SIDE), device) * BATCH / batch
-    told = "" if batch == BATCH else f" ({BATCH} times one of a clip)"
-    clip = f"{_CLIP}x{_SIDE}x{_SIDE}"
-    found = [
-        CheckResult(
-            "decoding", OK,
-            f"{min(2, workers)} worker{'s' * (workers > 1)} make {made:.0f} clips/s of {clip} from {SIZE[0]}x{SIZE[1]} "
-            "H.264",
-            needed=True, values={"clips_per_second": made, "workers": min(2, workers)},
-        ),
-        CheckResult(
-            "tiny3d", OK, f"a step of {BATCH} clips of 8x64x64 takes {_time(tiny)} on {where}", needed=True,
-            values={"seconds": tiny},
-        ),
-        CheckResult("r3d_18", OK, f"a step of {BATCH} clips of {clip} takes {_time(step)} on {where}{told}",
-                values={"seconds": step}),
-    ]  # fmt: skip
-    return [*found, verdict(made / min(2, workers), min(8, workers), BATCH / step, on_cpu=device.type == "cpu")]
+    batch = BATCH if device.type == "cuda" else 1  # eight clips take too long on a CPU
+    step = _step_seconds("r3d_18", batch, (_CLIP_LEN, _SIDE), device) * BATCH / batch
+    note = "" if batch == BATCH else f" (extrapolated from a step of {batch} clip)"
+    shape = f"{_CLIP_LEN}x{_SIDE}x{_SIDE}"
+    decoding = f"{_plural(workers, 'worker')} decode {clips:.0f} clips/s of {shape} from {SIZE[0]}x{SIZE[1]} H.264"
+    values = {"clips_per_second": clips, "workers": workers}
+    tiny_text = f"a step of {BATCH} clips of 8x64x64 takes {_format_time(tiny)} on {device_name}"
+    text = f"a step of {BATCH} clips of {shape} takes {_format_time(step)} on {device_name}{note}"
+    return [
+        CheckResult("decoding", OK, decoding, needed=True, values=values),
+        CheckResult("tiny3d", OK, tiny_text, needed=True, values={"seconds": tiny}),
+        CheckResult("r3d_18", OK, text, values={"seconds": step}),
+        conclusion(clips / workers, min(8, cores), BATCH / step, on_cpu=device.type == "cpu"),
+    ]
 
 
-def verdict(each: float, workers: int, taken: float, *, on_cpu: bool) -> CheckResult:
-    """Who waits for whom, in words.
+def conclusion(clips_per_worker: float, workers: int, model_clips: float, *, on_cpu: bool) -> CheckResult:
+    """State whether the data loader or the model limits the speed of training.
 
     Args:
-        each: clips a second of a worker.
-        workers: that a run would start.
-        taken: clips a second that r3d_18 takes.
-        on_cpu: the workers and the net share the cores.
+        clips_per_worker: Clips per second of one worker.
+        workers: Number of workers that a run starts.
+        model_clips: Clips per second that r3d_18 trains on.
+        on_cpu: Whether the workers and the model share the cores.
     """
-    made = each * workers
-    values = {"made_per_second": made, "taken_per_second": taken}
-    pair = f"{workers} worker{'s' * (workers > 1)} make about {made:.0f} clips/s, r3d_18 takes {taken:.3g}"
-    if made >= taken:
-        text = f"the loader keeps up: {pair}"
+    loader_clips = clips_per_worker * workers
+    values = {"made_per_second": loader_clips, "taken_per_second": model_clips}
+    speeds = f"{_plural(workers, 'worker')} decode about {loader_clips:.0f} clips/s, r3d_18 needs {model_clips:.3g}"
+    if loader_clips >= model_clips:
+        text = f"the data loader is fast enough: {speeds}"
         if on_cpu:
-            text += "; the net is what costs here: a GPU, or a small net (model=tiny3d)"
-        return CheckResult("verdict", OK, text, values=values)
-    needed = math.ceil(taken / each)
-    return CheckResult(
-        "verdict", WARNING, f"the loader is the bottleneck: {pair}, {needed} workers would keep up",
-        "python scripts/prepare_videos.py (proxies that read faster), more cores, or data.num_workers where cores are "
-        "free", values=values,
-    )  # fmt: skip
+            text += "; the model is the bottleneck: use a GPU or a small model (model=tiny3d)"
+        return CheckResult("conclusion", OK, text, values=values)
+    text = f"the data loader is the bottleneck: {speeds}, {math.ceil(model_clips / clips_per_worker)} workers would do"
+    fix = "vexp dataset rescale or vexp dataset frames, more cores, or a higher data.num_workers if cores are free"
+    return CheckResult("conclusion", WARNING, text, fix, values=values)
 
 
 def clips_per_second(folder: Path, workers: int) -> float:
-    """Of the real loader with the steps of pipeline=clip_16x4_112, the start of its workers not counted."""
+    """Measure the data loader with the steps of pipeline=clip_16x4_112, without the start of its workers."""
     import torch
 
     from vexp.data.annotations.annotation import Annotation
@@ -84,31 +79,29 @@ def clips_per_second(folder: Path, workers: int) -> float:
     from vexp.data.transforms.resize import Flip, RandomResizedCrop, Resize
 
     steps = {
-        "sample": SampleFrames(clip_len=_CLIP, frame_interval=_INTERVAL),
+        "sample": SampleFrames(clip_len=_CLIP_LEN, frame_interval=_FRAME_INTERVAL),
         "crop": RandomResizedCrop(),
         "resize": Resize(scale=[_SIDE, _SIDE], keep_ratio=False),
         "flip": Flip(),
     }
-    assert FRAMES >= _CLIP * _INTERVAL
+    assert FRAMES >= _CLIP_LEN * _FRAME_INTERVAL
     count = 4096
-    source = VideoSource(Annotation.pack([str(video_of(folder))] * count, [0] * count, ["made"]))
-    loader = make_loader(
-        ClipDataset(source, steps, seed=0, lazy=True), SequentialSampler(count, BATCH), num_workers=workers,
-        device=torch.device("cpu"), persistent=False,
-    )  # fmt: skip
+    source = VideoSource(Annotation.pack([str(sample_video(folder))] * count, [0] * count, ["test"]))
+    dataset, sampler = ClipDataset(source, steps, seed=0, lazy=True), SequentialSampler(count, BATCH)
+    loader = make_loader(dataset, sampler, num_workers=workers, device=torch.device("cpu"), persistent=False)
     batches = iterate_batches(loader)
     for _ in range(workers + 1):
         next(batches)
-    begin, done = time.perf_counter(), 0
+    start, clips = time.perf_counter(), 0
     for batch in batches:
-        done += len(batch)
-        if time.perf_counter() - begin > _SECONDS["loader"]:
+        clips += len(batch)
+        if time.perf_counter() - start > _SECONDS["loader"]:
             break
-    return done / (time.perf_counter() - begin)
+    return clips / (time.perf_counter() - start)
 
 
 def _step_seconds(name: str, batch: int, clip: tuple[int, int], device: Any) -> float:
-    """The fastest of some steps: forward, loss, backward, SGD; float32 (a GPU: with TF32)."""
+    """Return the time of the fastest step: forward, loss, backward, SGD; in float32 (with TF32 on a GPU)."""
     import torch
 
     from vexp.model import build_model
@@ -133,11 +126,9 @@ def _step_seconds(name: str, batch: int, clip: tuple[int, int], device: Any) -> 
     return fastest
 
 
-def _cores() -> int:
-    from vexp.data.loading.dataloader import available_workers
-
-    return available_workers()
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""One line of the report."""
+"""The result of one check: one line of the report."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ OK, WARNING, MISSING = "ok", "warning", "missing"
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was found about one thing.
+    """The result of one check.
 
     Attributes:
-        name: of the thing.
-        status: ok, warning (works, but) or missing (cannot be used).
-        text: in words.
-        fix: the one command or setting that would mend it; empty where there is none.
-        needed: vexp cannot train while it is missing.
-        values: the same in numbers, for ``--json``.
+        name: Name of the checked item.
+        status: ``ok``, ``warning`` (usable with restrictions) or ``missing`` (unusable).
+        text: Description of the result.
+        fix: The command or setting that fixes the problem; empty if there is none.
+        needed: Whether training is impossible while the item is missing.
+        values: The measured values, for ``--json``.
     """
 
     name: str
@@ -29,16 +29,15 @@ class CheckResult:
     values: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def stops(self) -> bool:
-        """Whether vexp cannot train for it."""
+    def prevents_training(self) -> bool:
         return self.needed and self.status == MISSING
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def problem(name: str, error: BaseException | str, *, fix: str = "", needed: bool = False) -> CheckResult:
-    """Something that failed, in the first line of its own words."""
+def failure(name: str, error: BaseException | str, *, fix: str = "", needed: bool = False) -> CheckResult:
+    """Return the result of a check that failed, described by the first line of its error message."""
     text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
-    first = next((line for line in text.splitlines() if line.strip()), text)
-    return CheckResult(name, MISSING, first[:200], fix, needed)
+    first_line = next((line for line in text.splitlines() if line.strip()), text)
+    return CheckResult(name, MISSING, first_line[:200], fix, needed)

@@ -1,4 +1,4 @@
-"""Codecs and decoders. Imports compiled packages: runs in processes of its own, one a package."""
+"""Codecs and decoding backends. Imports compiled packages, so each check runs in its own subprocess."""
 
 from __future__ import annotations
 
@@ -8,125 +8,129 @@ from typing import Any
 
 from vexp.core.errors import UserError
 from vexp.data.decoding import FRAME_BACKENDS, PACKAGES, VIDEO_BACKENDS, check_installed, open_video
-from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult, problem
+from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult, failure
 
 CODECS = ("h264", "hevc", "vp9", "av1", "mjpeg", "mpeg4")
-SIZE, FRAMES = (340, 256), 96  # of the video that is made: width and height, frames
-_VIDEO, _PICTURE = "video.mp4", "picture.jpg"
-REPAIR = "pip install --force-reinstall av"
+SIZE, FRAMES = (340, 256), 96  # width, height and length of the test video
+REINSTALL_PYAV = "pip install --force-reinstall av"
+_VIDEO, _IMAGE = "video.mp4", "image.jpg"
 _DISTRIBUTIONS = {"opencv": "opencv-python-headless", "turbojpeg": "PyTurboJPEG"}
 
 
 def codecs(folder: Path) -> list[CheckResult]:
-    """What PyAV decodes; makes the video and the picture that the decoders are tried on."""
+    """List what PyAV decodes, and write the test video and image for the backends."""
     import av
 
-    known = [name for name in CODECS if _decodes(name)]
-    absent = [name for name in CODECS if name not in known]
+    available = [name for name in CODECS if _can_decode(name)]
+    absent = [name for name in CODECS if name not in available]
     version = ".".join(map(str, av.library_versions["libavcodec"]))
-    text = f"{', '.join(known)} (PyAV {av.__version__}, libavcodec {version})"
-    found = [CheckResult("codecs", OK, f"decodes {text}", values={"decodes": known})]
+    text = f"decodes {', '.join(available)} (PyAV {av.__version__}, libavcodec {version})"
+    results = [CheckResult("codecs", OK, text, values={"decodes": available})]
     if absent:
-        missing = f"not in this PyAV: {', '.join(absent)}"
-        found.append(CheckResult("more codecs", MISSING, missing, REPAIR, "h264" in absent, {"missing": absent}))
-    for name, what, make in (
-        ("H.264 encoder", "writes the embedded set", _make_video),
-        ("JPEG encoder", "makes a picture to try decoders on", _make_picture),
+        text = f"not in this PyAV: {', '.join(absent)}"
+        results.append(CheckResult("more codecs", MISSING, text, REINSTALL_PYAV, "h264" in absent, {"missing": absent}))
+    for name, purpose, write in (
+        ("H.264 encoder", "writes the embedded dataset", _write_video),
+        ("JPEG encoder", "writes a test image for the frame decoders", _write_image),
     ):
         try:
-            make(folder)
-            found.append(CheckResult(name, OK, what))
-        except Exception as error:  # whatever is broken: the decoders are looked at all the same
-            found.append(problem(name, error, fix=REPAIR))
-    return found
+            write(folder)
+            results.append(CheckResult(name, OK, purpose))
+        except Exception as error:  # a broken encoder does not prevent the checks of the decoders
+            results.append(failure(name, error, fix=REINSTALL_PYAV))
+    return results
 
 
-def _decodes(name: str) -> bool:
+def _can_decode(name: str) -> bool:
     import av
 
     try:
         av.codec.Codec(name, "r")
-    except Exception:  # of several kinds, from release to release
+    except Exception:  # the type depends on the release of PyAV
         return False
     return True
 
 
-def _make_video(folder: Path) -> None:
-    """A moving texture as H.264."""
+def _write_video(folder: Path) -> None:
+    """Encode a moving texture."""
     import numpy as np
 
     from vexp.data.sources.motion import write_mp4
 
     texture = _texture()
-    moved = [np.roll(texture, (2 * t, 3 * t), (0, 1))[: SIZE[1], : SIZE[0]] for t in range(FRAMES)]
-    write_mp4(folder / _VIDEO, np.stack(moved))
+    frames = [np.roll(texture, (2 * t, 3 * t), (0, 1))[: SIZE[1], : SIZE[0]] for t in range(FRAMES)]
+    write_mp4(sample_video(folder), np.stack(frames))
 
 
-def _make_picture(folder: Path) -> None:
-    """A JPEG."""
+def _write_image(folder: Path) -> None:
     import av
 
-    picture = av.VideoFrame.from_ndarray(_texture()[: SIZE[1], : SIZE[0]].copy(), format="rgb24")
-    with av.open(str(folder / _PICTURE), "w", format="mjpeg") as file:
+    frame = av.VideoFrame.from_ndarray(_texture()[: SIZE[1], : SIZE[0]].copy(), format="rgb24")
+    with av.open(str(folder / _IMAGE), "w", format="mjpeg") as file:
         stream = file.add_stream("mjpeg", rate=1)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuvj420p"
-        file.mux(stream.encode(picture.reformat(format="yuvj420p")))
+        file.mux(stream.encode(frame.reformat(format="yuvj420p")))
         file.mux(stream.encode())
 
 
 def _texture() -> Any:
-    """Squares of random colours, somewhat larger than a frame: uint8 (H, W, 3)."""
+    """Return squares of random colors, slightly larger than a frame: uint8 (H, W, 3)."""
     import numpy as np
 
     squares = np.random.default_rng(0).integers(40, 216, (SIZE[1] // 8 + 1, SIZE[0] // 8 + 1, 3), np.uint8)
     return np.kron(squares, np.ones((8, 8, 1), np.uint8))
 
 
-def video_of(folder: Path) -> Path:
-    """The video that ``codecs`` has made there."""
+def sample_video(folder: Path) -> Path:
+    """Return the path of the test video that ``codecs`` writes."""
     return folder / _VIDEO
 
 
 def video_backend(name: str, folder: Path) -> list[CheckResult]:
-    """Whether it is installed, and decodes."""
-    label, needed = f"data.decoding_backend={name}", name == "av"
-    fix = PACKAGES[name][1]
+    """Check that a video backend is installed and decodes the test video."""
+    label, needed, fix = f"data.decoding_backend={name}", name == "av", install_command(name)
     try:
         check_installed(name)
     except UserError:
         return [CheckResult(label, MISSING, "not installed", fix, needed)]
-    if not video_of(folder).exists():
-        return [CheckResult(label, WARNING, "installed; no video could be made to try it on", needed=needed)]
+    if not sample_video(folder).exists():
+        return [CheckResult(label, WARNING, "installed; not tested because no test video was written", needed=needed)]
     try:
-        with open_video(video_of(folder), name) as reader:
+        with open_video(sample_video(folder), name) as reader:
             shape = reader.frames([0, FRAMES // 2]).shape
-    except UserError as error:
+    except (UserError, OSError) as error:
         return [CheckResult(label, MISSING, str(error).partition(": ")[2] or str(error), fix, needed)]
     if shape != (2, SIZE[1], SIZE[0], 3):
-        return [problem(label, f"gives frames of shape {shape}", fix=fix, needed=needed)]
+        return [failure(label, f"decodes frames of shape {shape}", fix=fix, needed=needed)]
     return [CheckResult(label, OK, f"{_version(name)} decodes", needed=needed)]
 
 
 def image_backend(name: str, folder: Path) -> list[CheckResult]:
-    """The same of a decoder of raw frames."""
+    """Check that a decoder of raw frames is installed and decodes the test image."""
     from vexp.data.decoding.images import image_decoder
 
-    label, fix = f"raw frames, {name}", PACKAGES[name][1]
+    label = f"raw frames, {name}"
     try:
         decode = image_decoder(name)
     except UserError as error:
-        return [CheckResult(label, MISSING, str(error).partition(": ")[2], fix)]
-    picture = folder / _PICTURE
-    if not picture.exists():
-        return [CheckResult(label, WARNING, "installed; no picture could be made to try it on")]
-    shape = decode(picture.read_bytes(), False).shape
-    return [CheckResult(label, OK, f"{_version(name)} decodes") if shape[2] == 3 else problem(label, f"shape {shape}")]
+        return [CheckResult(label, MISSING, str(error).partition(": ")[2], install_command(name))]
+    image = folder / _IMAGE
+    if not image.exists():
+        return [CheckResult(label, WARNING, "installed; not tested because no test image was written")]
+    shape = decode(image.read_bytes(), False).shape
+    if shape[2] != 3:
+        return [failure(label, f"decodes frames of shape {shape}")]
+    return [CheckResult(label, OK, f"{_version(name)} decodes")]
 
 
 def backends() -> list[tuple[str, str]]:
-    """("video_backend", "av") ...: all that there are."""
+    """Return the check and the name of every backend: ("video_backend", "av"), ..."""
     videos = [("video_backend", name) for name in VIDEO_BACKENDS if name != "auto"]
     return videos + [("image_backend", name) for name in FRAME_BACKENDS if name != "auto"]
+
+
+def install_command(backend: str) -> str:
+    return PACKAGES[backend][1]
 
 
 def _version(backend: str) -> str:
@@ -135,8 +139,3 @@ def _version(backend: str) -> str:
         return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:
         return package
-
-
-def fix_of(backend: str) -> str:
-    """The command that installs it."""
-    return PACKAGES[backend][1]

@@ -1,4 +1,4 @@
-"""torch and what it computes on. Imports torch: runs in a process of its own."""
+"""torch and the devices that it can use. Imports torch, so it runs in a subprocess."""
 
 from __future__ import annotations
 
@@ -7,54 +7,48 @@ import subprocess
 
 from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
 
+REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
+
 
 def torch_and_devices() -> list[CheckResult]:
     import torch
     import torchvision
 
-    version = CheckResult(
-        "torch", OK, f"{torch.__version__} with torchvision {torchvision.__version__}",
-        values={"threads": torch.get_num_threads()},
-    )  # fmt: skip
-    return [version, *_cuda()]
+    text = f"{torch.__version__} with torchvision {torchvision.__version__}"
+    return [CheckResult("torch", OK, text, values={"threads": torch.get_num_threads()}), *_cuda()]
 
 
 def _cuda() -> list[CheckResult]:
     import torch
 
-    built, driver = torch.version.cuda, _driver()
+    built, driver = torch.version.cuda, _driver_version()
     if torch.cuda.is_available():
-        found = []
-        for number in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(number)
-            found.append(CheckResult(
-                f"cuda:{number}", OK,
-                f"{properties.name}, {properties.total_memory / 1e9:.0f} GB, compute capability "
-                f"{properties.major}.{properties.minor}; CUDA {built}, cuDNN {_cudnn()}, driver "
-                f"{driver}",
-                values={"name": properties.name, "memory": properties.total_memory},
-            ))  # fmt: skip
-        return found
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        return [
+            _gpu(index, f"CUDA {built}, cuDNN {cudnn}, driver {driver}") for index in range(torch.cuda.device_count())
+        ]
     if driver is None:
-        return [CheckResult("cuda", WARNING, f"no GPU here: nets run on the CPU (torch is built for CUDA {built})")]
-    index = "pip install --force-reinstall torch torchvision"
+        return [CheckResult("cuda", WARNING, f"no GPU: models run on the CPU (torch is built for CUDA {built})")]
     if built is None:
-        return [CheckResult("cuda", MISSING, f"driver {driver}, but this torch is built without CUDA", index)]
-    return [CheckResult("cuda", MISSING, f"torch (CUDA {built}) cannot use driver {driver}: too old?", index)]
+        return [CheckResult("cuda", MISSING, f"driver {driver}, but torch is built without CUDA", REINSTALL_TORCH)]
+    text = f"torch (CUDA {built}) cannot use driver {driver}, which may be too old"
+    return [CheckResult("cuda", MISSING, text, REINSTALL_TORCH)]
 
 
-def _cudnn() -> int | None:
+def _gpu(index: int, software: str) -> CheckResult:
     import torch
 
-    version: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return version
+    gpu = torch.cuda.get_device_properties(index)
+    memory = f"{gpu.total_memory / 1e9:.0f} GB"
+    text = f"{gpu.name}, {memory}, compute capability {gpu.major}.{gpu.minor}; {software}"
+    return CheckResult(f"cuda:{index}", OK, text, values={"name": gpu.name, "memory": gpu.total_memory})
 
 
-def _driver() -> str | None:
-    """The version of NVIDIA's driver; None where there is none."""
+def _driver_version() -> str | None:
+    """Return the version of the NVIDIA driver; None if there is none."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
-    words = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
-    return said.stdout.splitlines()[0].strip() if said.returncode == 0 and said.stdout.strip() else None
+    command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return process.stdout.splitlines()[0].strip() if process.returncode == 0 and process.stdout.strip() else None

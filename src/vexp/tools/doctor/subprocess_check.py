@@ -1,6 +1,6 @@
-"""Checks in processes of their own: what crashes, hangs or prints there is one line here.
+"""Checks that cannot bring the report down: exceptions, crashes and hangs become a result.
 
-``python -m vexp.tools.doctor.subprocess_check MODULE FUNCTION [ARGUMENT ...]`` is what such a process runs.
+The subprocess of a check runs ``python -m vexp.tools.doctor.subprocess_check MODULE FUNCTION [ARGUMENT ...]``.
 """
 
 from __future__ import annotations
@@ -11,57 +11,58 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vexp.tools.doctor.check_result import CheckResult, problem
+from vexp.tools.doctor.check_result import CheckResult, failure
 
-_MARK = "vexp-findings:"
-_LIMIT = 120  # seconds; a busy machine takes 20 for the benchmark
+_MARKER = "vexp-check-results:"  # distinguishes the results from what a package prints
+_TIMEOUT = 120  # seconds; a busy machine needs 20 for the benchmark
 
 
-def guarded(name: str, check: Any, *arguments: Any, fix: str = "", needed: bool = False) -> list[CheckResult]:
-    """The findings of a check; where it fails one that says how, under ``name``."""
+def run_check(
+    name: str, check: Callable[..., list[CheckResult]], *arguments: Any, fix: str = "", needed: bool = False
+) -> list[CheckResult]:
+    """Return the results of a check, or one failure called ``name`` if it raises."""
     try:
-        findings: list[CheckResult] = check(*arguments)
+        return check(*arguments)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # also a SystemExit: whatever is broken, the report goes on
-        return [problem(name, error, fix=fix, needed=needed)]
-    return findings
+    except BaseException as error:  # includes SystemExit: the report continues whatever is broken
+        return [failure(name, error, fix=fix, needed=needed)]
 
 
-def in_process(
+def run_in_subprocess(
     name: str, module: str, function: str, *arguments: Path | str, fix: str = "", needed: bool = False
 ) -> list[CheckResult]:
-    """The findings of ``vexp.tools.doctor.MODULE.FUNCTION(*arguments)``, from a process of its own."""
-    words = [sys.executable, "-m", "vexp.tools.doctor.subprocess_check", module, function, *map(str, arguments)]
+    """Return the results of ``vexp.tools.doctor.MODULE.FUNCTION(*arguments)``, run in a subprocess."""
+    command = [sys.executable, "-m", "vexp.tools.doctor.subprocess_check", module, function, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=_LIMIT, check=False, env=environment
+        process = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False, env=environment
         )
     except subprocess.TimeoutExpired:
-        return [problem(name, f"hangs: no answer within {_LIMIT} seconds", fix=fix, needed=needed)]
+        return [failure(name, f"the check hangs: no result within {_TIMEOUT} seconds", fix=fix, needed=needed)]
     except OSError as error:
-        return [problem(name, error, fix=fix, needed=needed)]
-    for line in reversed(done.stdout.splitlines()):
-        if line.startswith(_MARK):
-            rows = json.loads(line.removeprefix(_MARK))
-            if isinstance(rows, str):
-                return [problem(name, rows, fix=fix, needed=needed)]
-            return [CheckResult(**row) for row in rows]
-    return [problem(name, _ended(done), fix=fix, needed=needed)]
+        return [failure(name, error, fix=fix, needed=needed)]
+    for line in reversed(process.stdout.splitlines()):
+        if line.startswith(_MARKER):
+            results = json.loads(line.removeprefix(_MARKER))
+            if isinstance(results, str):
+                return [failure(name, results, fix=fix, needed=needed)]
+            return [CheckResult(**result) for result in results]
+    return [failure(name, _exit_message(process), fix=fix, needed=needed)]
 
 
-def _ended(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode < 0:
-        try:
-            return f"crashes when it is imported or used: {signal.Signals(-done.returncode).name}"
-        except ValueError:
-            return f"crashes when it is imported or used: signal {-done.returncode}"
-    last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-    return f"ends with status {done.returncode}: {last}"
+def _exit_message(process: subprocess.CompletedProcess[str]) -> str:
+    if process.returncode < 0:
+        numbers = {member.value: member.name for member in signal.Signals}
+        number = -process.returncode
+        return f"the package crashes when it is imported or used: {numbers.get(number, f'signal {number}')}"
+    last_line = (process.stderr.strip().splitlines() or ["no error message"])[-1]
+    return f"the check exits with status {process.returncode}: {last_line}"
 
 
 def _main() -> None:
@@ -69,11 +70,11 @@ def _main() -> None:
     try:
         check = getattr(importlib.import_module(f"vexp.tools.doctor.{module}"), function)
         paths = [Path(text) if os.sep in text else text for text in arguments]
-        answer: Any = [finding.plain() for finding in check(*paths)]
-    except BaseException as error:  # as above
-        answer = f"{type(error).__name__}: {error}"
-    print(f"\n{_MARK}{json.dumps(answer)}", flush=True)
-    os._exit(0)  # what a broken library does when it is taken down says nothing
+        results: Any = [result.to_dict() for result in check(*paths)]
+    except BaseException as error:  # includes SystemExit
+        results = f"{type(error).__name__}: {error}"
+    print(f"\n{_MARKER}{json.dumps(results)}", flush=True)
+    os._exit(0)  # a broken library can crash in its exit handlers
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Contact sheets of what a net gets: collected from the real data path, drawn as one picture each."""
+"""``vexp show``: images of what a model receives, collected from the data pipeline of a run."""

@@ -1,4 +1,4 @@
-"""``show batch``: what the real loader gives, as the net gets it, beside the frames of the videos it was cut from."""
+"""Data of ``vexp show batch``: batches of the data loader as the model receives them, and their source frames."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.transforms.view import Frames, View
-from vexp.tools.visualize.samples import Split, draw, evenly_spaced, label_text
+from vexp.tools.visualize.samples import Split, evenly_spaced, format_label, load_sample
 
-_TRIES = 16  # batches of a blending that mixes only some
-_FAR_MEAN, _SMALL_STD, _LARGE_STD = 4.0, 0.1, 10.0
+_MAX_TRIES = 16  # to get a mixed batch from a blending that mixes only some
+_MAX_MEAN, _MIN_STD, _MAX_STD = 4.0, 0.1, 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class BatchSample:
     """A sample of a batch.
 
     Attributes:
-        name, label: of the video, and what the batch says it is.
-        source: a frame of the video, uint8 (H, W, C), and what its crops show of it.
-        net: some frames of the first view as the net gets them, float32 (C, k, H, W).
-        frames: the same de-normalised, uint8 (k, H, W, C).
-        views: of the sample.
+        name, label: Name of the video, and its label in the batch.
+        source: A frame of the video, uint8 (H, W, C).
+        crops: The part of ``source`` that each crop shows.
+        model_input: Some frames of the first view as the model receives them, float32 (C, k, H, W).
+        frames: The same frames denormalized, uint8 (k, H, W, C).
+        views: Number of views.
     """
 
     name: str
     label: str
     source: Frames
     crops: tuple[View, ...]
-    net: NDArray[np.float32]
+    model_input: NDArray[np.float32]
     frames: Frames
     views: int
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A batch of a split: of all its values ``low``, ``high``, and of each channel mean and standard deviation."""
+class BatchSummary:
+    """A batch of a split: some of its samples, the range of its values, and mean and std of each channel."""
 
     split: Split
     size: int
     shape: tuple[int, ...]
-    samples: list[Crop]
+    samples: list[BatchSample]
     low: float
     high: float
     mean: list[float]
@@ -56,8 +57,8 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
-    """One sample in several epochs: a frame of the video, what each draw shows of it, and a frame of each draw."""
+class SampleDraws:
+    """One sample in several epochs: a frame of the video, and crop, frame and label of each epoch."""
 
     name: str
     source: Frames
@@ -67,93 +68,106 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True)
-class Blended:
-    """A blended batch: a frame of each sample, uint8 (H, W, C), de-normalised, with its shares of classes."""
+class BlendedBatch:
+    """A blended batch: one denormalized frame of each sample, uint8 (H, W, C), with its label weights."""
 
     frames: list[Frames]
     labels: list[str]
     note: str
 
 
-def look(split: Split, batch: Batch, keys: Sequence[Key], img_norm: ImgNorm, *, count: int, frames: int) -> Shown:
-    """``count`` samples of a batch, ``frames`` of each; ``keys`` are those that its samples were asked for by."""
+def summarize_batch(
+    split: Split, batch: Batch, keys: Sequence[Key], img_norm: ImgNorm, *, count: int, frames: int
+) -> BatchSummary:
+    """Summarize a batch by ``count`` of its samples and ``frames`` frames of each; ``keys`` are those of its samples."""
     views, classes = batch.views, split.dataset.source.classes
-    net = torch.cat([img_norm.prepare_input(batch, start, start + 1) for start in range(0, len(batch) * views, views)])
+    starts = range(0, len(batch) * views, views)
+    inputs = torch.cat([img_norm.prepare_input(batch, start, start + 1) for start in starts])
     samples = []
-    for number in range(min(count, len(batch))):
-        index = int(batch.ids[number])
-        # One that stands for a sample that cannot be made was asked for by another key: its crop is not known.
-        key = next((key for key in keys[number:] if key[1] == index), None)
-        middle, crops = _on_video(split.dataset, key or (0, index))
-        crops = crops if key is not None else ()
-        chosen = evenly_spaced(net.shape[2], frames)
-        magnification = None if batch.scale is None else batch.scale[number * views, None]
-        pictures = img_norm.undo(net[number, None], magnification)[0, chosen]
-        samples.append(Crop(
-            split.dataset.source.name(index), label_text(batch.labels[number], classes), middle, crops,
-            net[number, :, chosen].numpy(), pictures.numpy(), views,
-        ))  # fmt: skip
-    means, stds = net.mean((0, 2, 3, 4)), net.std((0, 2, 3, 4))
-    shape = (len(batch) * views, *net.shape[1:])
-    return Shown(
-        split, len(batch), shape, samples, float(net.min()), float(net.max()), means.tolist(), stds.tolist()
-    )  # fmt: skip
+    for position in range(min(count, len(batch))):
+        index = int(batch.ids[position])
+        # A sample that replaces an unreadable one was drawn with another key, so its crops are unknown.
+        key = next((key for key in keys[position:] if key[1] == index), None)
+        source, crops = _source_frame(split.dataset, key or (0, index))
+        chosen = evenly_spaced(inputs.shape[2], frames)
+        scale = None if batch.scale is None else batch.scale[position * views, None]
+        samples.append(
+            BatchSample(
+                name=split.dataset.source.name(index),
+                label=format_label(batch.labels[position], classes),
+                source=source,
+                crops=crops if key is not None else (),
+                model_input=inputs[position, :, chosen].numpy(),
+                frames=img_norm.undo(inputs[position, None], scale)[0, chosen].numpy(),
+                views=views,
+            )
+        )
+    return BatchSummary(
+        split=split,
+        size=len(batch),
+        shape=(len(batch) * views, *inputs.shape[1:]),
+        samples=samples,
+        low=float(inputs.min()),
+        high=float(inputs.max()),
+        mean=inputs.mean((0, 2, 3, 4)).tolist(),
+        std=inputs.std((0, 2, 3, 4)).tolist(),
+    )
 
 
-def several_draws(split: Split, index: int, *, count: int) -> Draws:
-    """Sample ``index`` as ``count`` epochs of training see it, the middle frame of its first view."""
+def collect_draws(split: Split, index: int, *, count: int) -> SampleDraws:
+    """Return the middle frame of a sample's first view in each of ``count`` epochs."""
     dataset = split.dataset
-    samples = [draw(dataset, (epoch, index)) for epoch in range(count)]
-    source, _ = _on_video(dataset, (0, index))
-    return Draws(
-        dataset.source.name(index), source, [sample.clips.crops[0] for sample in samples],
-        [sample.clips.frames[0, sample.clips.plan.clip_len // 2] for sample in samples],
-        [label_text(sample.labels, dataset.source.classes) for sample in samples],
-    )  # fmt: skip
+    samples = [load_sample(dataset, (epoch, index)) for epoch in range(count)]
+    source, _ = _source_frame(dataset, (0, index))
+    return SampleDraws(
+        name=dataset.source.name(index),
+        source=source,
+        crops=[sample.clips.crops[0] for sample in samples],
+        frames=[sample.clips.frames[0, sample.clips.plan.clip_len // 2] for sample in samples],
+        labels=[format_label(sample.labels, dataset.source.classes) for sample in samples],
+    )
 
 
-def blended(split: Split, batch: Batch, img_norm: ImgNorm, blending: Blending, *, seed: int, count: int) -> Blended:
-    """The batch after ``blending``, of which some batches are left as they are: the first that is not."""
+def blend_batch(
+    split: Split, batch: Batch, img_norm: ImgNorm, blending: Blending, *, seed: int, count: int
+) -> BlendedBatch:
+    """Return the first ``count`` samples of the batch after ``blending``, repeated until it mixes the batch."""
     views, classes = batch.views, split.dataset.source.classes
-    net = img_norm.prepare_input(batch)
+    inputs = img_norm.prepare_input(batch)
     labels = batch.labels.repeat_interleave(views, dim=0) if views > 1 else batch.labels
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for _ in range(_TRIES):
-            mixed, shares = blending.apply(net, labels, len(classes))
-            if mixed is not net:
+        for _ in range(_MAX_TRIES):
+            mixed, weights = blending.apply(inputs, labels, len(classes))
+            if mixed is not inputs:
                 break
     frames = img_norm.undo(mixed[::views, :, mixed.shape[2] // 2, None], None)[:count, 0]
-    note = "every batch" if blending.probability == 1 else f"{blending.probability:.0%} of the batches, as this one"
-    return Blended(
-        list(frames.numpy()), [label_text(share, classes) for share in shares[:: views][:count]], note
-    )  # fmt: skip
+    note = (
+        "applied to every batch" if blending.probability == 1 else f"applied to {blending.probability:.0%} of batches"
+    )
+    return BlendedBatch(list(frames.numpy()), [format_label(one, classes) for one in weights[::views][:count]], note)
 
 
-def warnings(shown: Sequence[Shown]) -> list[str]:
-    """Where normalised values are not what nets are made for."""
-    odd = [one for one in shown if _is_odd(one)]
-    if not odd:
+def batch_warnings(batches: Sequence[BatchSummary]) -> list[str]:
+    """Return a warning for batches whose values are far from mean 0 and standard deviation 1."""
+    unusual = [batch for batch in batches if _is_unusual(batch)]
+    if not unusual:
         return []
+    mean, std = (", ".join(f"{value:.2g}" for value in values) for values in (unusual[0].mean, unusual[0].std))
     return [
-        f"{', '.join(one.split.name for one in odd)}: after img_norm the channels have mean {_list(odd[0].mean)} and "
-        f"standard deviation {_list(odd[0].std)}; nets expect about 0 and 1: img_norm.mean and std count in grey "
-        "levels 0..255"
+        f"{', '.join(batch.split.name for batch in unusual)}: after img_norm the channels have mean {mean} and standard "
+        f"deviation {std}; models expect about 0 and 1: img_norm.mean and img_norm.std are in grey levels (0..255)"
     ]
 
 
-def _is_odd(shown: Shown) -> bool:
-    small = len(shown.std) == 3 and min(shown.std) < _SMALL_STD  # flow is mostly still, and small at best
-    return max(map(abs, shown.mean)) > _FAR_MEAN or max(shown.std) > _LARGE_STD or small
+def _is_unusual(batch: BatchSummary) -> bool:
+    is_small = len(batch.std) == 3 and min(batch.std) < _MIN_STD  # optical flow may well be small
+    return max(map(abs, batch.mean)) > _MAX_MEAN or max(batch.std) > _MAX_STD or is_small
 
 
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.2g}" for value in values)
-
-
-def _on_video(dataset: ClipDataset, key: Key) -> tuple[Frames, tuple[View, ...]]:
-    """The frame in the middle of a sample's first clip, and what its crops show of it."""
-    clips = draw(dataset, key).clips
+def _source_frame(dataset: ClipDataset, key: Key) -> tuple[Frames, tuple[View, ...]]:
+    """Return the middle frame of a sample's first clip, before its crops, and the crops."""
+    clips = load_sample(dataset, key).clips
     number = int(clips.numbers[0, clips.numbers.shape[1] // 2])
     with dataset.source.open(key[1]) as reader:
         return reader.frames([number])[0], clips.crops

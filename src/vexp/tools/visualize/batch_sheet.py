@@ -1,4 +1,4 @@
-"""The sheet of ``show batch``: train, val and test beside each other, then several draws of one sample, then blends."""
+"""The sheet of ``vexp show batch``: one column per split, several draws of one sample, and a blended batch."""
 
 from __future__ import annotations
 
@@ -6,105 +6,102 @@ from collections.abc import Sequence
 
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.transforms.resample import FLOW_CHANNELS
-from vexp.tools.visualize.batch_data import Blended, Crop, Draws, Shown
-from vexp.tools.visualize.canvas import GREY, Canvas, colour_of, fitted
-from vexp.tools.visualize.colors import as_levels, as_rgb
-from vexp.tools.visualize.layout import MARGIN, header, on_frame
+from vexp.tools.visualize.batch_data import BatchSample, BatchSummary, BlendedBatch, SampleDraws
+from vexp.tools.visualize.canvas import CAPTION, HEADING, NAME, NOTE, SMALL, Canvas, fit_image, indexed_color
+from vexp.tools.visualize.colors import input_to_rgb, to_rgb_image
+from vexp.tools.visualize.layout import MARGIN, draw_crops, draw_header
 
-WIDTH, BETWEEN = 1500, 30
+WIDTH, COLUMN_GAP = 1500, 30
 TILE, GAP = 100, 5
 
 
 def batch_sheet(
-    shown: Sequence[Shown], draws: Draws, blends: Blended | None, *, img_norm: ImgNorm, warnings: Sequence[str]
+    batches: Sequence[BatchSummary],
+    draws: SampleDraws,
+    blended: BlendedBatch | None,
+    *,
+    img_norm: ImgNorm,
+    warnings: Sequence[str],
 ) -> Canvas:
-    """The sheet of a batch of each split, of draws of one sample, and of the blended training batch if there is one."""
-    sheet = Canvas(WIDTH)
+    """Draw a batch of each split, several draws of one sample, and a blended training batch if there is one."""
+    canvas = Canvas(WIDTH)
     is_flow = len(img_norm.mean) == FLOW_CHANNELS
-    given = "channels x and y" if is_flow else "channels 0, 1, 2 (B, G, R)" if img_norm.to_bgr else "channels R, G, B"
-    under = (
-        "left: a frame of the video and the crop of it (dashed: mirrored); upper line: de-normalised; lower line: as "
-        f"the net gets it, {given}" + ("" if is_flow else " painted red, green, blue")
+    order = "channels x and y" if is_flow else "channels 0, 1, 2 (B, G, R)" if img_norm.to_bgr else "channels R, G, B"
+    subtitle = (
+        "left: a frame of the video and its crop (dashed: mirrored); upper row: denormalized; lower row: model input, "
+        f"{order}" + ("" if is_flow else " as red, green, blue")
     )
-    top = header(sheet, "batch", under, warnings, is_flow=is_flow)
-    width = (WIDTH - 2 * MARGIN - BETWEEN * (len(shown) - 1)) / len(shown)
-    bottom = top
-    for column, one in enumerate(shown):
-        bottom = max(bottom, _column(sheet, MARGIN + column * (width + BETWEEN), top, width, one))
-    y = _draws(sheet, bottom + 4, draws)
-    if blends is not None:
-        _blends(sheet, y, blends)
-    return sheet
+    top = draw_header(canvas, "batch", subtitle, warnings, is_flow=is_flow)
+    width = (WIDTH - 2 * MARGIN - COLUMN_GAP * (len(batches) - 1)) / len(batches)
+    lefts = [MARGIN + column * (width + COLUMN_GAP) for column in range(len(batches))]
+    bottom = max(_column(canvas, left, top, width, batch) for left, batch in zip(lefts, batches, strict=True))
+    y = _draws(canvas, bottom + 4, draws)
+    if blended is not None:
+        _blended(canvas, y, blended)
+    return canvas
 
 
-def frames_of(columns: int) -> int:
-    """How many frames of a clip have room beside each other."""
+def frames_per_sample(columns: int) -> int:
+    """Return how many frames of a clip fit into a column."""
     return {1: 8, 2: 5}.get(columns, 3)
 
 
-def _column(sheet: Canvas, x: float, y: float, width: float, shown: Shown) -> float:
-    sheet.rule((x, y), (x + width, y))
-    y += 8
-    sheet.text(x, y, shown.split.title, width=width, size=13, bold=True)
-    y += 24
-    views = shown.samples[0].views
-    text = f"{shown.size} samples" + (f" x {views} views" if views > 1 else "")
-    values = f"{shown.low:.2f}..{shown.high:.2f}, mean {_mean(shown.mean)}, std {_mean(shown.std)}"
-    y += sheet.paragraph(x, y, f"{text} · float32 {shown.shape}\n{values}", width=width, size=8.5, colour=GREY) + 8
-    for sample in shown.samples:
-        y = _sample(sheet, x, y, width, sample, shown)
+def _column(canvas: Canvas, x: float, y: float, width: float, batch: BatchSummary) -> float:
+    canvas.line((x, y), (x + width, y))
+    canvas.text(x, y + 8, batch.split.title, width, HEADING)
+    views = batch.samples[0].views
+    size = f"{batch.size} samples" + (f" x {views} views" if views > 1 else "")
+    mean, std = ("/".join(f"{value:.2f}" for value in values) for values in (batch.mean, batch.std))
+    statistics = f"{batch.low:.2f}..{batch.high:.2f}, mean {mean}, std {std}"
+    y += 32
+    y += canvas.paragraph(x, y, f"{size} · float32 {batch.shape}\n{statistics}", width, SMALL) + 8
+    for sample in batch.samples:
+        y = _sample(canvas, x, y, width, sample, batch)
     return y
 
 
-def _sample(sheet: Canvas, x: float, y: float, width: float, sample: Crop, shown: Shown) -> float:
-    words = ("mirrored · " if any(crop.mirrored for crop in sample.crops) else "") + sample.label
-    label = sheet.text(x, y, words, width=width * 0.6, size=10, bold=True)
-    rest = width - label - 10
-    sheet.text(x + label + 10, y + 2, sample.name, width=rest, size=8, colour=GREY, keep_end=True)
-    y, count = y + 20, len(sample.frames)
-    left = int(width - frames_of(round(WIDTH / width)) * (TILE + GAP) - 8)
-    low = on_frame(sheet, x, y, as_rgb(sample.source), sample.crops, left, 2 * TILE + GAP)
-    bottom = y
-    for line in (as_rgb(sample.frames), as_levels(sample.net, shown.low, shown.high)):
-        top = bottom
-        for number in range(count):
-            picture = fitted(line[number], TILE, TILE)
-            sheet.picture(x + left + 8 + number * (TILE + GAP), top, picture)
-            bottom = max(bottom, top + picture.shape[0] + GAP)
-    return max(bottom, low) + 12
+def _sample(canvas: Canvas, x: float, y: float, width: float, sample: BatchSample, batch: BatchSummary) -> float:
+    mirrored = "mirrored · " if any(crop.mirrored for crop in sample.crops) else ""
+    label = canvas.text(x, y, mirrored + sample.label, width * 0.6, NAME)
+    canvas.text(x + label + 10, y + 2, sample.name, width - label - 10, SMALL, keep_end=True)
+    y += 20
+    left = int(width - frames_per_sample(round(WIDTH / width)) * (TILE + GAP) - 8)
+    frame_bottom = draw_crops(canvas, (x, y), to_rgb_image(sample.source), sample.crops, (left, 2 * TILE + GAP))
+    for row in (to_rgb_image(sample.frames), input_to_rgb(sample.model_input, batch.low, batch.high)):
+        tiles = [fit_image(frame, TILE, TILE) for frame in row]
+        for index, tile in enumerate(tiles):
+            canvas.image(x + left + 8 + index * (TILE + GAP), y, tile)
+        y += max(tile.shape[0] for tile in tiles) + GAP
+    return max(y, frame_bottom) + 12
 
 
-def _draws(sheet: Canvas, y: float, draws: Draws) -> float:
-    sheet.rule((MARGIN, y), (WIDTH - MARGIN, y))
-    title = sheet.text(MARGIN, y + 8, f"{len(draws.crops)} draws of one training sample", width=600, size=13, bold=True)
-    sheet.text(
-        MARGIN + title + 12, y + 12, f"{draws.name} · the frame of each colour shows what its box cuts out",
-        width=WIDTH - 2 * MARGIN - title - 12, size=9, colour=GREY,
-    )  # fmt: skip
+def _section(canvas: Canvas, y: float, title: str, note: str) -> None:
+    canvas.line((MARGIN, y), (WIDTH - MARGIN, y))
+    left = MARGIN + canvas.text(MARGIN, y + 8, title, 600, HEADING) + 12
+    canvas.text(left, y + 12, note, WIDTH - MARGIN - left, NOTE)
+
+
+def _draws(canvas: Canvas, y: float, draws: SampleDraws) -> float:
+    note = f"{draws.name} · each color marks a crop and the frame that it produces"
+    _section(canvas, y, f"{len(draws.crops)} draws of one training sample", note)
     y += 38
-    bottom = on_frame(sheet, MARGIN, y, as_rgb(draws.source), draws.crops, 250, 2 * TILE)
+    bottom = draw_crops(canvas, (MARGIN, y), to_rgb_image(draws.source), draws.crops, (250, 2 * TILE))
     x = MARGIN + 250 + 24.0
     side = min(128, int((WIDTH - MARGIN - x) / len(draws.frames)) - 12)
-    for number, (frame, crop, label) in enumerate(zip(draws.frames, draws.crops, draws.labels, strict=True)):
-        tile = fitted(as_rgb(frame), side, side)
-        sheet.picture(x, y, tile, colour=colour_of(number))
-        words = f"{number + 1}: {label}" + (" · mirrored" if crop.mirrored else "")
-        height = sheet.paragraph(x, y + tile.shape[0] + 4, words, width=side, size=8, colour=GREY)
-        bottom = max(bottom, y + tile.shape[0] + 4 + height)
+    for index, (frame, crop, label) in enumerate(zip(draws.frames, draws.crops, draws.labels, strict=True)):
+        tile = fit_image(to_rgb_image(frame), side, side)
+        canvas.image(x, y, tile, color=indexed_color(index))
+        caption_y = y + tile.shape[0] + 4
+        text = f"{index + 1}: {label}" + (" · mirrored" if crop.mirrored else "")
+        bottom = max(bottom, caption_y + canvas.paragraph(x, caption_y, text, side, CAPTION))
         x += side + 12
     return bottom + 16
 
 
-def _blends(sheet: Canvas, y: float, blends: Blended) -> None:
-    sheet.rule((MARGIN, y), (WIDTH - MARGIN, y))
-    title = sheet.text(MARGIN, y + 8, "the training batch blended", width=600, size=13, bold=True)
-    sheet.text(MARGIN + title + 12, y + 12, blends.note, width=600, size=9, colour=GREY)
-    side = min(160, (WIDTH - 2 * MARGIN) // len(blends.frames) - 12)
-    for number, (frame, label) in enumerate(zip(blends.frames, blends.labels, strict=True)):
-        x, tile = MARGIN + number * (side + 12), fitted(as_rgb(frame), side, side)
-        sheet.picture(x, y + 38, tile)
-        sheet.paragraph(x, y + 42 + tile.shape[0], label.replace(" + ", "\n"), width=side, size=8.5, colour=GREY)
-
-
-def _mean(values: Sequence[float]) -> str:
-    return "/".join(f"{value:.2f}" for value in values)
+def _blended(canvas: Canvas, y: float, blended: BlendedBatch) -> None:
+    _section(canvas, y, "blended training batch", blended.note)
+    side = min(160, (WIDTH - 2 * MARGIN) // len(blended.frames) - 12)
+    for index, (frame, label) in enumerate(zip(blended.frames, blended.labels, strict=True)):
+        x, tile = MARGIN + index * (side + 12), fit_image(to_rgb_image(frame), side, side)
+        canvas.image(x, y + 38, tile)
+        canvas.paragraph(x, y + 42 + tile.shape[0], label.replace(" + ", "\n"), side, SMALL)

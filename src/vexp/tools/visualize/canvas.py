@@ -1,188 +1,179 @@
-"""A picture laid out in pixels, from its upper left corner: frames are pasted, words are measured before they are set.
+"""An image that is laid out in pixels from its upper left corner: images, measured text, boxes and lines.
 
-Every text is given the width that it has; what is longer is wrapped or cut, so that no label runs into another.
+Every text has a maximum width. Longer text is wrapped or truncated, so that no label covers another.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-Picture = NDArray[np.uint8]
+from vexp.core.files import atomic_write
+
+RGBImage = NDArray[np.uint8]  # (H, W, 3)
 Point = tuple[float, float]
 
-INK, GREY, FAINT, PALE = "#1b1f24", "#6a737d", "#c9ced4", "#f3f4f6"
-WARNING = "#b3261e"
-#: Of clips, crops and draws: first those that the colour-blind tell apart too (Okabe & Ito 2008).
-COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9",
-    "#7a5195", "#8c564b", "#7f7f7f", "#b5bd00", "#17becf", "#f95d6a",
-)  # fmt: skip
-_DPI = 100
+INK, GREY, FAINT, PALE, RED = "#1b1f24", "#6a737d", "#c9ced4", "#f3f4f6", "#b3261e"
+#: Colors of clips, crops and draws. Color-blind people can distinguish the first six (Okabe & Ito 2008).
+COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7a5195", "#8c564b", "#7f7f7f", "#b5bd00", "#17becf", "#f95d6a"]
+_DASH, _DASH_GAP = 6, 4
+_BOTTOM_MARGIN = 16
 
 
-def colour_of(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]
+@dataclass(frozen=True, slots=True)
+class TextStyle:
+    """Font size in pixels, color and weight of a text."""
+
+    size: float
+    color: str = INK
+    bold: bool = False
+
+    @property
+    def line_height(self) -> float:
+        return self.size * 1.25
 
 
-def fitted(pixels: Picture, width: int, height: int) -> Picture:
-    """uint8 (H, W, 3) in its own proportions at the largest size within ``width`` x ``height``.
+TITLE, HEADING, NAME = TextStyle(21, bold=True), TextStyle(18, bold=True), TextStyle(14, bold=True)
+BODY, NOTE, SMALL, CAPTION = TextStyle(14), TextStyle(13, GREY), TextStyle(12, GREY), TextStyle(10.5, GREY)
 
-    Small frames are enlarged by whole numbers, so that their pixels stay visible.
+
+def indexed_color(index: int) -> str:
+    return COLORS[index % len(COLORS)]
+
+
+def fit_image(image: RGBImage, width: int, height: int) -> RGBImage:
+    """Resize to the largest size within ``width`` x ``height``, keeping the aspect ratio.
+
+    Small images are enlarged by whole factors, so that their pixels stay visible.
     """
     import cv2
 
-    rows, columns = pixels.shape[:2]
+    rows, columns = image.shape[:2]
     factor = min(width / columns, height / rows)
     if factor > 2:
         factor = int(factor)
     size = (max(1, round(columns * factor)), max(1, round(rows * factor)))
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST if factor == int(factor) else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size, interpolation=way), np.uint8)
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST if factor == int(factor) else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=method), np.uint8)
 
 
 class Canvas:
-    """``width`` pixels wide, as high as what is put on it."""
+    """An image with a fixed width in pixels and the height of its content.
+
+    Attributes:
+        bottom: Lower edge of the content.
+        texts: Every text with its box (left, top, right, bottom).
+    """
 
     def __init__(self, width: int) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure  # not pyplot: no global state, no display
-
         self.width = width
-        self.bottom = 0.0  # of what is lowest so far
-        self._figure = Figure(figsize=(width / _DPI, 1), dpi=_DPI)
-        canvas = FigureCanvasAgg(self._figure)
-        self._measure: Any = canvas.get_renderer()  # type: ignore[no-untyped-call]
-        self._axes: Any = self._figure.add_axes((0, 0, 1, 1))
-        self._axes.set_axis_off()
-        self._pasted: list[tuple[int, int, Picture]] = []
-        self._words: list[tuple[Point, tuple[float, float]]] = []
+        self.bottom = 0.0
+        self.texts: list[tuple[str, tuple[float, float, float, float]]] = []
+        self._image = Image.new("RGB", (width, 1024), "white")
+        self._draw = ImageDraw.Draw(self._image)
 
-    def picture(self, x: float, y: float, pixels: Picture, *, colour: str | None = None) -> None:
-        """Paste uint8 (H, W, 3) RGB as it is; ``colour``: with a frame around it."""
-        height, width = pixels.shape[:2]
-        self._pasted.append((round(x), round(y), pixels))
-        self._reach(y + height)
-        if colour is not None:
-            self.box(round(x) - 1.5, round(y) - 1.5, width + 3, height + 3, colour=colour, line=2.5)
+    def image(self, x: float, y: float, image: RGBImage, *, color: str | None = None) -> None:
+        """Paste an image without resizing; with ``color``, draw a frame around it."""
+        height, width = image.shape[:2]
+        self._extend(y + height)
+        self._image.paste(Image.fromarray(np.ascontiguousarray(image)), (round(x), round(y)))
+        if color is not None:
+            self.box(round(x) - 2, round(y) - 2, width + 4, height + 4, color=color, line=2)
 
     def text(
-        self, x: float, y: float, words: str, *, width: float, size: float = 9, colour: str = INK, bold: bool = False,
-        align: str = "left", keep_end: bool = False,
+        self, x: float, y: float, text: str, width: float, style: TextStyle = NOTE, *, align: str = "left",
+        keep_end: bool = False,
     ) -> float:  # fmt: skip
-        """One line whose top is at ``y``, cut with "…" where it is longer than ``width``; how wide it came out.
-
-        ``keep_end``: what is cut is the beginning, as of a path.
-        """
-        words = self._cut(words[::-1], width, size, bold)[::-1] if keep_end else self._cut(words, width, size, bold)
-        length = self._length(words, size, bold)
+        """Draw one line, truncated to ``width`` (at its beginning with ``keep_end``), and return its width."""
+        text = _truncate(text, width, style, keep_end=keep_end)
+        length = _text_width(text, style)
         x += {"left": 0.0, "center": (width - length) / 2, "right": width - length}[align]
-        self._set(x, y, words, size, colour, bold)
+        self._write(x, y, text, style)
         return length
 
-    def paragraph(
-        self, x: float, y: float, words: str, *, width: float, size: float = 9, colour: str = INK, bold: bool = False
-    ) -> float:
-        """Lines of words; the height that they took."""
+    def paragraph(self, x: float, y: float, text: str, width: float, style: TextStyle = NOTE) -> float:
+        """Draw wrapped text and return its height."""
         top = y
-        for line in words.split("\n"):
-            rest = line.split(" ")
-            while rest:
+        for line in text.split("\n"):
+            words = line.split(" ")
+            while words:
                 count = 1
-                while count < len(rest) and self._length(" ".join(rest[: count + 1]), size, bold) <= width:
+                while count < len(words) and _text_width(" ".join(words[: count + 1]), style) <= width:
                     count += 1
-                self._set(x, y, self._cut(" ".join(rest[:count]), width, size, bold), size, colour, bold)
-                rest, y = rest[count:], y + self.line(size)
+                self._write(x, y, _truncate(" ".join(words[:count]), width, style), style)
+                words, y = words[count:], y + style.line_height
         return y - top
 
-    @staticmethod
-    def line(size: float) -> float:
-        """Height of a line of text in pixels."""
-        return size * _DPI / 72 * 1.25
-
     def box(
-        self, x: float, y: float, width: float, height: float, *, colour: str, fill: bool = False, line: float = 1,
+        self, x: float, y: float, width: float, height: float, *, color: str, fill: bool = False, line: int = 1,
         dashed: bool = False,
     ) -> None:  # fmt: skip
-        from matplotlib.patches import Rectangle
+        self._extend(y + height)
+        right, bottom = max(x, x + width - 1), max(y, y + height - 1)
+        if not dashed:
+            self._draw.rectangle((x, y, right, bottom), fill=color if fill else None, outline=color, width=line)
+            return
+        for dash in np.arange(x, right, _DASH + _DASH_GAP).tolist():
+            for edge in (y, bottom):
+                self._draw.line((dash, edge, min(dash + _DASH, right), edge), color, line)
+        for dash in np.arange(y, bottom, _DASH + _DASH_GAP).tolist():
+            for edge in (x, right):
+                self._draw.line((edge, dash, edge, min(dash + _DASH, bottom)), color, line)
 
-        style = {"facecolor": colour, "edgecolor": "none"} if fill else {"fill": False, "edgecolor": colour}
-        patch = Rectangle(
-            (x, y), width, height, linewidth=line * 72 / _DPI, linestyle="--" if dashed else "-", **style
-        )  # fmt: skip
-        self._axes.add_patch(patch)
-        self._reach(y + height)
+    def line(self, start: Point, end: Point, *, color: str = FAINT) -> None:
+        self._extend(max(start[1], end[1]))
+        self._draw.line((*start, *end), color)
 
-    def rule(self, start: Point, end: Point, *, colour: str = FAINT, line: float = 1) -> None:
-        """A straight line."""
-        self._axes.plot(*zip(start, end, strict=True), color=colour, linewidth=line * 72 / _DPI, solid_capstyle="butt")
-        self._reach(max(start[1], end[1]))
-
-    def ticks(self, xs: Sequence[float], y: float, height: float, *, colour: str) -> None:
-        """Upright marks, all of one height."""
-        self._axes.vlines(xs, y, y + height, color=colour, linewidth=1.6 * 72 / _DPI)
-        self._reach(y + height)
+    def ticks(self, xs: Sequence[float], y: float, height: float, *, color: str) -> None:
+        """Draw vertical marks of equal height."""
+        self._extend(y + height)
+        for x in xs:
+            self._draw.line((x, y, x, y + height), color, 2)
 
     def save(self, path: Path) -> None:
-        """Write the picture (.png)."""
-        height = round(self.bottom) + 16
-        canvas = np.full((height, self.width, 3), 255, np.uint8)
-        for x, y, pixels in self._pasted:
-            part = canvas[y : y + pixels.shape[0], x : x + pixels.shape[1]]
-            part[...] = pixels[: part.shape[0], : part.shape[1]]
-        self._figure.set_size_inches(self.width / _DPI, height / _DPI)
-        self._axes.set(xlim=(0, self.width), ylim=(height, 0))
-        self._axes.imshow(canvas, extent=(0, self.width, height, 0), interpolation="nearest", aspect="auto", zorder=-1)
-        self._figure.savefig(path, dpi=_DPI, pil_kwargs={"optimize": True})
+        """Write the image as PNG."""
+        with atomic_write(path) as temporary:
+            size = (0, 0, self.width, round(self.bottom) + _BOTTOM_MARGIN)
+            self._image.crop(size).save(temporary, format="PNG", optimize=True)
 
-    def overlaps(self) -> list[tuple[str, str]]:
-        """Texts that lie on each other or leave the sheet: what a drawing must never have."""
-        found = []
-        boxes = [(words, *place) for words, place in self._placed()]
-        for number, (words, left, top, right, bottom) in enumerate(boxes):
-            if left < -1 or right > self.width + 1:
-                found.append((words, "the edge"))
-            for other, left2, top2, right2, bottom2 in boxes[:number]:
-                if min(right, right2) - max(left, left2) > 1 and min(bottom, bottom2) - max(top, top2) > 1:
-                    found.append((other, words))
-        return found
-
-    def _placed(self) -> list[tuple[str, tuple[float, float, float, float]]]:
-        return [
-            (artist.get_text(), (x, y, x + width, y + height))
-            for artist, ((x, y), (width, height)) in zip(self._axes.texts, self._words, strict=True)
-        ]
-
-    def _set(self, x: float, y: float, words: str, size: float, colour: str, bold: bool) -> None:
-        if not words:
+    def _write(self, x: float, y: float, text: str, style: TextStyle) -> None:
+        if not text:
             return
-        ascent = size * _DPI / 72
-        self._axes.text(
-            x, y + ascent, words, fontsize=size, color=colour, weight="bold" if bold else "normal", va="baseline",
-            parse_math=False,
-        )  # fmt: skip
-        self._words.append(((x, y), (self._length(words, size, bold), ascent)))
-        self._reach(y + self.line(size))
+        self._extend(y + style.line_height)
+        self._draw.text((x, y + style.size), text, fill=style.color, font=_font(style), anchor="ls")
+        self.texts.append((text, (x, y, x + _text_width(text, style), y + style.size)))
 
-    def _length(self, words: str, size: float, bold: bool) -> float:
-        from matplotlib.font_manager import FontProperties
-
-        font = FontProperties(size=size, weight="bold" if bold else "normal")
-        width: float = self._measure.get_text_width_height_descent(words, font, False)[0]
-        return width
-
-    def _cut(self, words: str, width: float, size: float, bold: bool) -> str:
-        if self._length(words, size, bold) <= width:
-            return words
-        low, high = 0, len(words)
-        while low < high:  # the longest beginning that fits
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if self._length(words[:middle] + "…", size, bold) <= width else (low, middle - 1)
-        return words[:low].rstrip() + "…"
-
-    def _reach(self, y: float) -> None:
+    def _extend(self, y: float) -> None:
+        """Enlarge the image so that it reaches at least to ``y``."""
         self.bottom = max(self.bottom, y)
+        if y + _BOTTOM_MARGIN > self._image.height:
+            image = Image.new("RGB", (self.width, 2 * math.ceil(y)), "white")
+            image.paste(self._image)
+            self._image, self._draw = image, ImageDraw.Draw(image)
+
+
+@functools.cache
+def _font(style: TextStyle) -> ImageFont.FreeTypeFont:
+    import matplotlib  # for its font
+
+    name = "DejaVuSans-Bold.ttf" if style.bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), style.size)
+
+
+def _text_width(text: str, style: TextStyle) -> float:
+    return _font(style).getlength(text)
+
+
+def _truncate(text: str, width: float, style: TextStyle, *, keep_end: bool = False) -> str:
+    if _text_width(text, style) <= width:
+        return text
+    while text and _text_width(text + "…", style) > width:
+        text = text[1:] if keep_end else text[:-1]
+    return f"…{text.lstrip()}" if keep_end else f"{text.rstrip()}…"

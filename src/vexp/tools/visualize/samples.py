@@ -1,4 +1,4 @@
-"""What a sheet is drawn from: samples of a split, made by the data set that training or evaluation asks."""
+"""Samples of a split, made by the dataset that training or evaluation uses, and their description as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from vexp.data.transforms.color import TensorStep
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Samples as a run takes them: ``name`` train, val or test; ``note`` where videos or steps are another split's."""
+    """A split of a run.
+
+    Attributes:
+        name: ``train``, ``val`` or ``test``.
+        dataset: Its dataset, as training or evaluation builds it.
+        note: Which parts are those of another split; empty if none.
+    """
 
     name: str
     dataset: ClipDataset
@@ -33,7 +39,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """``times``: seconds at which each frame is shown, (num_frames,); None where nobody knows."""
+    """Properties of a video; ``times`` holds the time of each frame in seconds, or None if unknown."""
 
     name: str
     num_frames: int
@@ -42,16 +48,16 @@ class Video:
     times: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, name: str, reader: Reader) -> Video:
+    def from_reader(cls, name: str, reader: Reader) -> Video:
         try:
             times = frame_times(reader) - frame_times(reader)[0]
-        except ValueError:
+        except (UserError, ValueError):
             times = None
         return cls(name, reader.num_frames, reader.width, reader.height, times)
 
     @property
     def period(self) -> float | None:
-        """Mean seconds a frame."""
+        """Mean time between two frames in seconds."""
         if self.times is None or self.num_frames < 2 or self.times[-1] <= 0:
             return None
         return float(self.times[-1]) / (self.num_frames - 1)
@@ -64,63 +70,63 @@ class Video:
     def seconds(self) -> float | None:
         return self.num_frames * self.period if self.period else None
 
-    def text(self) -> str:
-        """``280 frames of 340x256 · 9.3 s at 29.97 fps``."""
+    def describe(self) -> str:
+        """Return a description such as ``280 frames of 340x256 · 9.3 s at 29.97 fps``."""
         length = f"{self.num_frames} frame{'s' * (self.num_frames != 1)} of {self.width}x{self.height}"
-        return f"{length} · {self.seconds:.1f} s at {self.fps:.4g} fps" if self.fps else f"{length} · fps not known"
+        return f"{length} · {self.seconds:.1f} s at {self.fps:.4g} fps" if self.fps else f"{length} · unknown fps"
 
-    def at(self, number: int) -> str:
-        """A frame by its number and, where known, its time."""
-        return f"{number}" if self.times is None else f"{number} · {self.times[number]:.2f} s"
+    def frame_label(self, index: int) -> str:
+        """Return the index of a frame and, if known, its time."""
+        return f"{index}" if self.times is None else f"{index} · {self.times[index]:.2f} s"
 
 
-def draw(dataset: ClipDataset, key: Key) -> Sample:
-    """The sample of a key, in this process.
+def load_sample(dataset: ClipDataset, key: Key) -> Sample:
+    """Load one sample in this process.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: If the sample cannot be read.
     """
-    made = dataset[key]
-    if isinstance(made, ReplacedSample):
-        made = made.bad[0]
-    if isinstance(made, Failure):
-        raise UserError(made.message)
-    return made
+    sample = dataset[key]
+    if isinstance(sample, ReplacedSample):
+        sample = sample.bad[0]
+    if isinstance(sample, Failure):
+        raise UserError(sample.message)
+    return sample
 
 
-def label_text(labels: Any, classes: Sequence[str]) -> str:
-    """The class of an int64 label or the classes of a float32 (classes,): blended ones with their shares."""
+def format_label(labels: Any, classes: Sequence[str]) -> str:
+    """Format an int64 label or float32 (classes,) label weights; weights other than 0 and 1 are printed."""
     if labels.ndim == 0:
         return classes[int(labels)]
-    found = [(float(share), name) for share, name in zip(labels, classes, strict=True) if share > 0]
-    if all(share == 1 for share, _ in found):
-        return ", ".join(name for _, name in found) or "no class"
-    return " + ".join(f"{share:.2f} {name}" for share, name in sorted(found, reverse=True))
+    weights = [(float(weight), name) for weight, name in zip(labels, classes, strict=True) if weight > 0]
+    if all(weight == 1 for weight, _ in weights):
+        return ", ".join(name for _, name in weights) or "no class"
+    return " + ".join(f"{weight:.2f} {name}" for weight, name in sorted(weights, reverse=True))
 
 
-def step_text(step: Any) -> str:
-    """The class of a step and the arguments that are not its defaults."""
+def format_step(step: Any) -> str:
+    """Format a pipeline step as its class with the arguments that differ from their defaults."""
     if isinstance(step, TensorStep):
         return f"{step.transform}".replace("\n", " ")
     if not dataclasses.is_dataclass(step):
         return type(step).__name__
-    said = []
+    arguments = []
     for field in dataclasses.fields(step):
         value = getattr(step, field.name)
-        made = field.default_factory
-        default = made() if made is not dataclasses.MISSING else field.default
+        factory = field.default_factory
+        default = factory() if factory is not dataclasses.MISSING else field.default
         if value != default:
-            said.append(f"{field.name}={format_value(value)}")
-    return f"{type(step).__name__}({', '.join(said)})"
+            arguments.append(f"{field.name}={format_value(value)}")
+    return f"{type(step).__name__}({', '.join(arguments)})"
 
 
 def truncate_pipeline(dataset: ClipDataset, steps: Mapping[str, Any]) -> ClipDataset:
-    """The same samples through the first steps only, one after the other as documented; the same random numbers."""
+    """Return a dataset that applies only ``steps``, one after the other, with the same random numbers."""
     return ClipDataset(dataset.source, steps, seed=dataset.seed, lazy=False, flip_labels=dataset.flip_labels)
 
 
-def evenly_spaced(count: int, most: int) -> list[int]:
-    """At most ``most`` of 0..count-1, evenly spread, first and last among them."""
-    if most == 1 and count > 1:
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """Return at most ``limit`` evenly spaced indices of 0..count-1, including the first and the last."""
+    if limit == 1 and count > 1:
         return [count // 2]
-    return sorted({round(float(place)) for place in np.linspace(0, count - 1, min(count, most))})
+    return sorted({round(float(index)) for index in np.linspace(0, count - 1, min(count, limit))})

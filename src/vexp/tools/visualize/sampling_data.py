@@ -1,4 +1,4 @@
-"""``show sampling``: which frames of a split's videos are taken, and how much of a video they span."""
+"""Data of ``vexp show sampling``: the frames that are sampled from a split's videos, and the part that they cover."""
 
 from __future__ import annotations
 
@@ -14,184 +14,187 @@ from numpy.typing import NDArray
 from vexp.core.errors import UserError
 from vexp.data.transforms.pipeline import sampled_frames
 from vexp.data.transforms.view import Frames
-from vexp.tools.visualize.samples import Split, Video, evenly_spaced, step_text
+from vexp.tools.visualize.samples import Split, Video, evenly_spaced, format_step
 
-PROBED = 24  # videos of a split that the figures are of
-THUMBS = 8
-_LITTLE = 0.1  # share of the median video below which a warning is due
-_APART = 1.1  # ratio of frame rates that is no rounding
+MAX_VIDEOS = 24  # videos per split that the statistics are computed from
+THUMBNAILS = 8
+_MIN_COVERAGE = 0.1  # of the median video
+_MAX_RATIO = 1.1  # between frame rates that count as equal
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """A video and the frames taken of it: ``draws``, each int64 (clips, clip_len); ``thumbs`` of the first clip."""
+class SampledVideo:
+    """A video and the frames sampled from it: ``draws``, each int64 (clips, clip_len); thumbnails of the first clip."""
 
     video: Video
     draws: list[NDArray[np.int64]]
-    thumbs: Frames
-    thumb_places: list[int]
+    thumbnails: Frames
+    thumbnail_indices: list[int]
 
-    @property
-    def share(self) -> float:
-        """Of the video, from the first to the last frame of each clip of a draw, overlaps once; mean over draws."""
-        return statistics.fmean(share(draw, self.video.num_frames) for draw in self.draws)
 
-    @property
-    def spacing(self) -> float:
-        """Median distance of neighbouring frames of a clip, in frames."""
-        return _spacing(self.draws)
+@dataclass(frozen=True, slots=True)
+class VideoCoverage:
+    """Statistics of one video: the fraction that a draw covers and the distance of neighboring frames, in frames."""
+
+    video: Video
+    fraction: float
+    spacing: float
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """A split: the videos ``shown`` (from the shortest to the longest), figures of all that were ``probed``."""
+    """Sampling of a split.
+
+    Attributes:
+        split: The split.
+        sampler: Description of its sampling step.
+        timed: Whether the sampler counts in seconds rather than in frames.
+        shown: Some videos, from the shortest to the longest.
+        videos: Statistics of all videos that were read.
+        unreadable: Errors of the videos that could not be read.
+    """
 
     split: Split
     sampler: str
     timed: bool
-    shown: list[Sampled]
-    probed: list[tuple[Video, float, float]]  # video, share, spacing in frames
+    shown: list[SampledVideo]
+    videos: list[VideoCoverage]
     unreadable: list[str]
 
-    def lines(self) -> list[str]:
-        """In words."""
-        videos = [video for video, _, _ in self.probed]
-        shares = [share for _, share, _ in self.probed]
-        text = f"a draw spans {statistics.median(shares):.0%} of the median video"
-        if len(shares) > 1:
-            text += f" ({_range(shares, '.0%')} of {len(shares)} looked at)"
-        seconds = [video.seconds for video in videos if video.seconds is not None]
+    def describe(self) -> list[str]:
+        fractions = [one.fraction for one in self.videos]
+        text = f"a draw covers {statistics.median(fractions):.0%} of the median video"
+        if len(fractions) > 1:
+            text += f" ({_range(fractions, '.0%')} of {len(fractions)} videos)"
         lines = [text]
-        if seconds:
-            rates = [video.fps for video in videos if video.fps]
-            lines.append(f"videos of {_range(seconds, '.3g')} s at {_range(rates, '.4g')} fps")
+        if seconds := [one.video.seconds for one in self.videos if one.video.seconds is not None]:
+            lines.append(f"videos of {_range(seconds, '.3g')} s at {_range(self.frame_rates, '.4g')} fps")
         if (gap := self.gap) is not None:
-            lines.append(f"neighbouring frames {gap:.3g} s apart")
+            lines.append(f"neighboring frames {gap:.3g} s apart")
         return lines
 
     @property
     def gap(self) -> float | None:
-        """Median seconds between neighbouring frames of a clip; None where it is not known or clips are of one."""
-        gaps = [spacing * video.period for video, _, spacing in self.probed if video.period is not None and spacing > 0]
+        """Median time between neighboring frames of a clip in seconds; None if unknown or for clips of one frame."""
+        gaps = [one.spacing * one.video.period for one in self.videos if one.video.period and one.spacing > 0]
         return statistics.median(gaps) if gaps else None
 
     @property
-    def rate(self) -> float | None:
-        """Median frames a second of the videos."""
-        rates = [video.fps for video, _, _ in self.probed if video.fps]
-        return statistics.median(rates) if rates else None
+    def frame_rates(self) -> list[float]:
+        return [one.video.fps for one in self.videos if one.video.fps]
+
+    @property
+    def median_fps(self) -> float | None:
+        return statistics.median(self.frame_rates) if self.frame_rates else None
 
 
-def collect(split: Split, *, draws: int, videos: int) -> Coverage:
-    """Open some videos of a split and ask the sampler, with the numbers that training or evaluation would draw.
+def collect_coverage(split: Split, *, draws: int, videos: int) -> Coverage:
+    """Sample frames of some videos of a split with the random numbers of training or evaluation.
 
     Args:
-        split: the samples.
-        draws: epochs of training to draw for; evaluation is the same every time.
-        videos: to be shown.
+        split: The split.
+        draws: Number of training epochs to sample for; evaluation samples the same frames every time.
+        videos: Number of videos to show.
 
     Raises:
-        UserError: none of them can be read.
+        UserError: If none of the videos can be read.
     """
     dataset = split.dataset
     sampler, epochs = next(iter(dataset.steps.values())), range(draws if split.name == "train" else 1)
-    found: list[tuple[int, Video, list[NDArray[np.int64]]]] = []
+    sampled: list[tuple[int, Video, list[NDArray[np.int64]]]] = []
     unreadable = []
-    for index in evenly_spaced(len(dataset), PROBED):
+    for index in evenly_spaced(len(dataset), MAX_VIDEOS):
         name = dataset.source.name(index)
+        generators = [np.random.default_rng([dataset.seed, epoch, index]) for epoch in epochs]
         try:
             with dataset.source.open(index) as reader:
-                drawn = [
-                    sampled_frames(reader, sampler, np.random.default_rng([dataset.seed, epoch, index]))
-                    for epoch in epochs
-                ]
-                found.append((index, Video.of(name, reader), drawn))
-        except ValueError as error:
+                numbers = [sampled_frames(reader, sampler, rng) for rng in generators]
+                sampled.append((index, Video.from_reader(name, reader), numbers))
+        except (UserError, OSError) as error:
             unreadable.append(str(error) if name in str(error) else f"{name}: {error}")
-    if not found:
-        raise UserError(f"data.{split.name}: none of the videos looked at can be read, the first: {unreadable[0]}")
-    by_length = sorted(found, key=lambda one: one[1].seconds or one[1].num_frames)
+    if not sampled:
+        raise UserError(f"data.{split.name}: none of {len(unreadable)} videos can be read; the first: {unreadable[0]}")
+    by_length = sorted(sampled, key=lambda one: one[1].seconds or one[1].num_frames)
     shown = []
-    for index, video, drawn in (by_length[place] for place in evenly_spaced(len(by_length), videos)):
-        places = [int(drawn[0][0, place]) for place in evenly_spaced(drawn[0].shape[1], THUMBS)]
-        with suppress(UserError), dataset.source.open(index) as reader:
-            shown.append(Sampled(video, drawn, reader.frames(places), places))
-    figures = [
-        (video, statistics.fmean(share(draw, video.num_frames) for draw in drawn), _spacing(drawn))
-        for _, video, drawn in found
-    ]
+    for index, video, numbers in (by_length[position] for position in evenly_spaced(len(by_length), videos)):
+        indices = [int(numbers[0][0, position]) for position in evenly_spaced(numbers[0].shape[1], THUMBNAILS)]
+        with suppress(UserError, OSError), dataset.source.open(index) as reader:
+            shown.append(SampledVideo(video, numbers, reader.frames(indices), indices))
+    coverages = [_coverage(video, numbers) for _, video, numbers in sampled]
     timed = getattr(sampler, "rate", None) is not None
-    return Coverage(split, step_text(sampler), timed, shown, figures, unreadable)
+    return Coverage(split, format_step(sampler), timed, shown, coverages, unreadable)
 
 
-def share(numbers: NDArray[np.int64], num_frames: int) -> float:
-    """Of a video, what lies between the first and the last frame of any clip (clips, clip_len), both included."""
+def covered_fraction(numbers: NDArray[np.int64], num_frames: int) -> float:
+    """Return the fraction of a video between the first and the last frame, inclusive, of any clip (clips, clip_len)."""
     covered = np.zeros(num_frames, np.bool_)
     for clip in numbers:
         covered[clip.min() : clip.max() + 1] = True
     return float(covered.mean())
 
 
+def _coverage(video: Video, draws: Sequence[NDArray[np.int64]]) -> VideoCoverage:
+    fraction = statistics.fmean(covered_fraction(draw, video.num_frames) for draw in draws)
+    steps = np.concatenate([np.diff(draw, axis=1).reshape(-1) for draw in draws])
+    return VideoCoverage(video, fraction, float(np.median(np.abs(steps))) if steps.size else 0.0)
+
+
 def _range(values: Sequence[float], form: str) -> str:
-    """``2 to 10``, or the one value."""
+    """Format as ``2 to 10``, or as one value if all are equal."""
     low, high = f"{min(values):{form}}", f"{max(values):{form}}"
     return low if low == high else f"{low} to {high}"
 
 
-def _spacing(draws: Sequence[NDArray[np.int64]]) -> float:
-    """Median distance of neighbouring frames of a clip; 0 for clips of one frame."""
-    steps = np.concatenate([np.diff(draw, axis=1).reshape(-1) for draw in draws])
-    return float(np.median(np.abs(steps))) if steps.size else 0.0
-
-
-def warnings(coverages: Sequence[Coverage]) -> list[str]:
-    """What is likely a mistake: clips that see little, repeat frames, or differ in time from split to split."""
-    found: dict[str, list[str]] = {}  # text: the splits that it is true of
-    for one in coverages:
-        for text in _of_split(one):
-            found.setdefault(text, []).append(one.split.name)
-    said = [f"{', '.join(names)}: {text}" for text, names in found.items()]
+def sampling_warnings(coverages: Sequence[Coverage]) -> list[str]:
+    """Return likely mistakes: clips that cover little, repeat frames, or differ in time between splits."""
+    splits: dict[str, list[str]] = {}  # by warning
+    for coverage in coverages:
+        for text in _split_warnings(coverage):
+            splits.setdefault(text, []).append(coverage.split.name)
+    warnings = [f"{', '.join(names)}: {text}" for text, names in splits.items()]
     train, *others = coverages
     for other in others:
         pair = f"train and {other.split.name}"
-        if not train.timed and train.rate and other.rate and not 1 / _APART < other.rate / train.rate < _APART:
-            said.append(
-                f"{pair}: the median video has {train.rate:.4g} and {other.rate:.4g} fps, equal clips span other times"
-            )
-        elif train.gap and other.gap and not 1 / _APART < other.gap / train.gap < _APART:
-            said.append(f"{pair}: neighbouring frames lie {train.gap:.3g} s and {other.gap:.3g} s apart")
-    return said
+        if not train.timed and _differ(train.median_fps, other.median_fps):
+            rates = f"{train.median_fps:.4g} and {other.median_fps:.4g} fps"
+            warnings.append(f"{pair}: the median video has {rates}, so clips of equal length cover different times")
+        elif _differ(train.gap, other.gap):
+            warnings.append(f"{pair}: neighboring frames are {train.gap:.3g} s and {other.gap:.3g} s apart")
+    return warnings
 
 
-def _of_split(one: Coverage) -> list[str]:
-    found = []
-    middle = statistics.median(share for _, share, _ in one.probed)
-    sampler = next(iter(one.split.dataset.steps))
-    if middle < _LITTLE and one.gap is not None:
-        found.append(
-            f"a draw spans {middle:.1%} of the median video; a larger frame_interval of the step {sampler}, its "
-            "clip_seconds or more clips would see more"
+def _differ(first: float | None, second: float | None) -> bool:
+    return bool(first and second) and not 1 / _MAX_RATIO < second / first < _MAX_RATIO  # type: ignore[operator]
+
+
+def _split_warnings(coverage: Coverage) -> list[str]:
+    warnings = []
+    median = statistics.median(one.fraction for one in coverage.videos)
+    step = next(iter(coverage.split.dataset.steps))
+    if median < _MIN_COVERAGE and coverage.gap is not None:
+        warnings.append(
+            f"a draw covers {median:.1%} of the median video; a larger frame_interval of the step {step}, its "
+            "clip_seconds or more clips cover more"
         )
-    if short := [video.name for video, _, _ in one.probed if _repeats(one, video)]:
-        found.append(
-            f"{len(short)} of {len(one.probed)} videos looked at are shorter than a clip, their frames repeat "
-            f"({short[0]})"
+    if short := [one.video.name for one in coverage.videos if _repeats_frames(coverage, one.video)]:
+        warnings.append(
+            f"{len(short)} of {len(coverage.videos)} videos are shorter than a clip, so their frames repeat ({short[0]})"
         )
-    rates = [video.fps for video, _, _ in one.probed if video.fps]
-    if rates and not one.timed and max(rates) > _APART * min(rates):
-        found.append(
-            f"videos of {min(rates):.4g} to {max(rates):.4g} fps, equal clips span different times; clip_seconds or "
-            f"target_fps of the step {sampler} counts in seconds"
+    rates = coverage.frame_rates
+    if rates and not coverage.timed and max(rates) > _MAX_RATIO * min(rates):
+        warnings.append(
+            f"the videos have {min(rates):.4g} to {max(rates):.4g} fps, so clips of equal length cover different times; "
+            f"set clip_seconds or target_fps of the step {step} to sample by time"
         )
-    return found + [f"cannot be read: {text}" for text in one.unreadable[:3]]
+    return warnings + [f"cannot be read: {text}" for text in coverage.unreadable[:3]]
 
 
-def _repeats(one: Coverage, video: Video) -> bool:
-    """Whether the clips of a video must show a frame twice: its sampler's span is longer than it."""
-    sampler: Any = next(iter(one.split.dataset.steps.values()))
+def _repeats_frames(coverage: Coverage, video: Video) -> bool:
+    """Return whether a clip is longer than the video, so that it contains a frame twice."""
+    sampler: Any = next(iter(coverage.split.dataset.steps.values()))
     length, interval = getattr(sampler, "clip_len", None), getattr(sampler, "frame_interval", None)
     if length is None or interval is None or getattr(sampler, "frame_uniform", False):
         return False
     rate = getattr(sampler, "rate", None)
-    have = video.num_frames if rate is None else (video.seconds or 0) * rate
-    return bool(length * interval > have + 1)
+    available = video.num_frames if rate is None else (video.seconds or 0) * rate
+    return bool(length * interval > available + 1)

@@ -1,96 +1,115 @@
-"""The sheet of ``show sampling``: videos as bars as long as they last, the frames of every clip as ticks on them."""
+"""The sheet of ``vexp show sampling``: videos as bars of their length, the frames of every clip as ticks on them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from vexp.tools.visualize.canvas import FAINT, GREY, PALE, Canvas, colour_of, fitted
-from vexp.tools.visualize.colors import as_rgb
-from vexp.tools.visualize.layout import MARGIN, header
+from vexp.tools.visualize.canvas import (
+    BODY,
+    CAPTION,
+    FAINT,
+    HEADING,
+    NAME,
+    NOTE,
+    PALE,
+    SMALL,
+    Canvas,
+    fit_image,
+    indexed_color,
+)
+from vexp.tools.visualize.colors import to_rgb_image
+from vexp.tools.visualize.layout import MARGIN, draw_header
 from vexp.tools.visualize.samples import Video
-from vexp.tools.visualize.sampling_data import Coverage, Sampled, share
+from vexp.tools.visualize.sampling_data import THUMBNAILS, Coverage, SampledVideo, covered_fraction
 
 WIDTH = 1400
-_NAMES = 270  # pixels for what stands left of a bar
-_LEFT = MARGIN + _NAMES + 16
-_ROOM = WIDTH - MARGIN - _LEFT - 70
-_MOST_LANES = 30
-_THUMB = 82
+_NAME_WIDTH = 270
+_LEFT = MARGIN + _NAME_WIDTH + 16  # of the bars
+_BAR_WIDTH = WIDTH - MARGIN - _LEFT - 70
+_MAX_LANES = 30
+_THUMBNAIL_HEIGHT = 82
 
 
 def sampling_sheet(coverages: Sequence[Coverage], *, warnings: Sequence[str]) -> Canvas:
-    """The sheet of the splits, below each other so that they can be compared."""
-    sheet = Canvas(WIDTH)
-    under = "every bar is a whole video; a line of ticks is a clip, its ticks are the frames that the net sees"
-    y = header(sheet, "sampling", under, warnings)
+    """Draw the splits below each other."""
+    canvas = Canvas(WIDTH)
+    subtitle = "each bar is a video, each row of ticks a clip, and each tick a frame that the model receives"
+    y = draw_header(canvas, "sampling", subtitle, warnings)
     for coverage in coverages:
-        sheet.rule((MARGIN, y), (WIDTH - MARGIN, y))
-        y += 10
-        width = sheet.text(MARGIN, y, coverage.split.title, width=WIDTH / 2, size=13, bold=True)
-        x = MARGIN + width + 18
-        sheet.text(x, y + 5, coverage.sampler, width=WIDTH - MARGIN - x, size=9, colour=GREY)
-        y += 26
-        y += sheet.paragraph(MARGIN, y, " · ".join(coverage.lines()), width=WIDTH - 2 * MARGIN, size=10) + 8
+        canvas.line((MARGIN, y), (WIDTH - MARGIN, y))
+        x = MARGIN + canvas.text(MARGIN, y + 10, coverage.split.title, WIDTH / 2, HEADING) + 18
+        canvas.text(x, y + 15, coverage.sampler, WIDTH - MARGIN - x, NOTE)
+        y += 36
+        y += canvas.paragraph(MARGIN, y, " · ".join(coverage.describe()), WIDTH - 2 * MARGIN, BODY) + 8
         for sampled in coverage.shown:
-            y = _video(sheet, y, sampled, train=coverage.split.name == "train")
-    return sheet
+            y = _video(canvas, y, sampled, is_train=coverage.split.name == "train")
+    return canvas
 
 
-def _video(sheet: Canvas, y: float, sampled: Sampled, *, train: bool) -> float:
+def _video(canvas: Canvas, top: float, sampled: SampledVideo, *, is_train: bool) -> float:
     video = sampled.video
-    lanes = [(number, draw, clip) for number, draw in enumerate(sampled.draws) for clip in range(len(draw))]
-    high = 12 if len(lanes) <= 12 else 7
-    top = y
-    sheet.text(MARGIN, y, video.name, width=_NAMES, size=9.5, bold=True, keep_end=True)
-    y += 17
-    y += sheet.paragraph(MARGIN, y, video.text(), width=_NAMES, size=8.5, colour=GREY)
+    canvas.text(MARGIN, top, video.name, _NAME_WIDTH, NAME, keep_end=True)
+    y = top + 17
+    y += canvas.paragraph(MARGIN, y, video.describe(), _NAME_WIDTH, SMALL)
     clips, length = sampled.draws[0].shape
-    taken = f"{clips} clip{'s' * (clips != 1)} of {length} frame{'s' * (length != 1)}"
-    taken += f" · {len(sampled.draws)} draws" * train
-    y += sheet.paragraph(MARGIN, y, taken, width=_NAMES, size=8.5, colour=GREY)
-    shown = lanes[:_MOST_LANES]
-    _ruler(sheet, top, video)
-    row = top + 16
-    sheet.box(_LEFT, row, _ROOM, high * len(shown) + 4, colour=PALE, fill=True)
-    scale = _ROOM / max(1, video.num_frames)
-    for place, (number, draw, clip) in enumerate(shown):
-        lane = row + 3 + high * place
-        colour = colour_of(clip if len(draw) > 1 or not train else number)
+    text = f"{clips} clip{'s' * (clips != 1)} of {length} frame{'s' * (length != 1)}"
+    text += f" · {len(sampled.draws)} draws" * is_train
+    y += canvas.paragraph(MARGIN, y, text, _NAME_WIDTH, SMALL)
+    _ruler(canvas, top, video)
+    y = max(_lanes(canvas, top + 16, sampled, is_train=is_train), y + 2)
+    return _thumbnails(canvas, y, sampled) + 14
+
+
+def _lanes(canvas: Canvas, y: float, sampled: SampledVideo, *, is_train: bool) -> float:
+    """Draw a row of ticks for each clip of each draw; return the y position below them."""
+    num_frames = sampled.video.num_frames
+    lanes = [(index, draw, clip) for index, draw in enumerate(sampled.draws) for clip in range(len(draw))]
+    shown = lanes[:_MAX_LANES]
+    height = 12 if len(lanes) <= 12 else 7
+    canvas.box(_LEFT, y, _BAR_WIDTH, height * len(shown) + 4, color=PALE, fill=True)
+    scale = _BAR_WIDTH / max(1, num_frames)
+    for lane, (index, draw, clip) in enumerate(shown):
+        lane_y = y + 3 + height * lane
+        color = indexed_color(clip if len(draw) > 1 or not is_train else index)
         xs = [_LEFT + (frame + 0.5) * scale for frame in draw[clip].tolist()]
-        sheet.rule((min(xs), lane + high / 2 - 1), (max(xs) + 0.1, lane + high / 2 - 1), colour=colour, line=1)
-        sheet.ticks(xs, lane, high - 2, colour=colour)
-        if high > 8 and clip == 0:
-            text = f"{share(draw, video.num_frames):.0%}"
-            sheet.text(_LEFT + _ROOM + 8, lane - 1, text, width=60, size=8, colour=GREY)
-    row = max(row + high * len(shown) + 8, y + 2)
+        middle = lane_y + height / 2 - 1
+        canvas.line((min(xs), middle), (max(xs), middle), color=color)
+        canvas.ticks(xs, lane_y, height - 2, color=color)
+        if height > 8 and clip == 0:
+            fraction = f"{covered_fraction(draw, num_frames):.0%}"
+            canvas.text(_LEFT + _BAR_WIDTH + 8, lane_y - 1, fraction, 60, CAPTION)
+    y += height * len(shown) + 8
     if len(shown) < len(lanes):
-        sheet.text(_LEFT, row, f"and {len(lanes) - len(shown)} more", width=_ROOM, size=8, colour=GREY)
-        row += 16
-    sheet.text(MARGIN, row, "frames of the first clip", width=_NAMES, size=8.5, colour=GREY, align="right")
-    x = float(_LEFT)
-    for frame, place in zip(as_rgb(sampled.thumbs), sampled.thumb_places, strict=True):
-        tile = fitted(frame, _ROOM // 8 - 8, _THUMB)
-        sheet.picture(x, row, tile)
-        sheet.text(x, row + tile.shape[0] + 1, video.at(place), width=_ROOM / 8 - 8, size=7.5, colour=GREY)
-        y = max(y, row + tile.shape[0] + 16)
-        x += _ROOM / 8
-    return y + 14
+        canvas.text(_LEFT, y, f"and {len(lanes) - len(shown)} more", _BAR_WIDTH, CAPTION)
+        y += 16
+    return y
 
 
-def _ruler(sheet: Canvas, y: float, video: Video) -> None:
-    """Seconds over the bar, or frame numbers where no time is known."""
-    whole = video.seconds if video.seconds is not None else float(video.num_frames)
+def _thumbnails(canvas: Canvas, y: float, sampled: SampledVideo) -> float:
+    canvas.text(MARGIN, y, "frames of the first clip", _NAME_WIDTH, SMALL, align="right")
+    bottom, column = y, _BAR_WIDTH // THUMBNAILS
+    for index, frame in enumerate(to_rgb_image(sampled.thumbnails)):
+        tile = fit_image(frame, column - 8, _THUMBNAIL_HEIGHT)
+        x, label = _LEFT + index * column, sampled.video.frame_label(sampled.thumbnail_indices[index])
+        canvas.image(x, y, tile)
+        canvas.text(x, y + tile.shape[0] + 1, label, column - 8, CAPTION)
+        bottom = max(bottom, y + tile.shape[0] + 16)
+    return bottom
+
+
+def _ruler(canvas: Canvas, y: float, video: Video) -> None:
+    """Draw an axis in seconds, or in frames if the times are unknown."""
+    length = video.seconds if video.seconds is not None else float(video.num_frames)
     unit = " s" if video.seconds is not None else ""
-    step = _nice(whole / 8)
-    count = int(whole / step + 1e-9)
-    for number in range(count + 1):
-        x = _LEFT + _ROOM * number * step / whole
-        sheet.rule((x, y + 11), (x, y + 16), colour=FAINT)
-        sheet.text(x - 25, y - 4, f"{number * step:g}{unit}", width=50, size=7.5, colour=GREY, align="center")
+    step = _round_up(length / 8)
+    for index in range(int(length / step + 1e-9) + 1):
+        x = _LEFT + _BAR_WIDTH * index * step / length
+        canvas.line((x, y + 11), (x, y + 16), color=FAINT)
+        canvas.text(x - 25, y - 4, f"{index * step:g}{unit}", 50, CAPTION, align="center")
 
 
-def _nice(value: float) -> float:
-    """1, 2 or 5 times a power of ten, at least ``value``."""
+def _round_up(value: float) -> float:
+    """Return the smallest 1, 2 or 5 times a power of ten that is not below ``value``."""
     power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))

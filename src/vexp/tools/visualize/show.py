@@ -1,13 +1,14 @@
-"""From a ``Config`` to what ``python -m vexp.cli.show`` draws: the same data sets, order and batches that a run has."""
+"""The sheets of ``vexp show``, drawn from the datasets, order and batches that a run with the same config has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vexp.config.schema import Config
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.data.batch.batch import Batch
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataloader import SequentialSampler, iterate_batches, make_loader
@@ -15,79 +16,90 @@ from vexp.data.loading.dataset import Key
 from vexp.experiment.setup import Experiment, build_experiment, make_dataset
 from vexp.model.weights.load import open_weights
 from vexp.model.weights.source import locate
-from vexp.tools.visualize import batch_data, pipeline_data, sampling_data
-from vexp.tools.visualize.batch_sheet import batch_sheet, frames_of
+from vexp.tools.visualize.batch_data import batch_warnings, blend_batch, collect_draws, summarize_batch
+from vexp.tools.visualize.batch_sheet import batch_sheet, frames_per_sample
+from vexp.tools.visualize.pipeline_data import collect_stages
 from vexp.tools.visualize.pipeline_sheet import pipeline_sheet
 from vexp.tools.visualize.samples import Split
+from vexp.tools.visualize.sampling_data import collect_coverage, sampling_warnings
 from vexp.tools.visualize.sampling_sheet import sampling_sheet
 from vexp.training.loop import training_batches, training_order
 
+logger = logging.getLogger(__name__)
+
+_ORIGIN = "command line"
+
 
 @dataclass(frozen=True, slots=True)
-class Showing:
-    """The three splits of a run; ``warnings`` of what can be known without looking at pixels."""
+class RunData:
+    """The splits of a run, and warnings that do not depend on the videos."""
 
     exp: Experiment
     splits: list[Split]
     warnings: list[str]
 
     @classmethod
-    def of(cls, config: Config) -> Showing:
-        """Raises:
-        UserError: the data cannot be read.
+    def from_config(cls, config: Config) -> RunData:
+        """Build the datasets of a run.
+
+        Raises:
+            UserError: If the data cannot be read.
         """
-        exp = build_experiment(replace(config, device="cpu"), for_net=False)  # no GPU is taken to look at pictures
+        exp = build_experiment(replace(config, device="cpu"), for_net=False)  # no GPU is needed
         return cls(exp, _splits(exp), _weights_warnings(config))
 
     def split(self, name: str) -> Split:
-        """Raises:
-        UserError: the data have no such split.
+        """Return a split by its name.
+
+        Raises:
+            ConfigError: If there is no such split.
         """
         for split in self.splits:
             if split.name == name:
                 return split
-        raise UserError(f"split={name}: the data have {', '.join(split.name for split in self.splits)} (command line)")
+        names = ", ".join(split.name for split in self.splits)
+        raise ConfigError(f"must be one of the splits of the data: {names}", key="split", value=name, origin=_ORIGIN)
 
 
-def show_pipeline(showing: Showing, path: Path, *, split: str, index: int) -> list[str]:
-    """Draw the stages of a sample; what is worth a warning."""
-    config, chosen = showing.exp.config, showing.split(split)
+def show_pipeline(data: RunData, path: Path, *, split: str, index: int) -> list[str]:
+    """Draw the stages of a sample and return the warnings."""
+    config, chosen = data.exp.config, data.split(split)
     if not 0 <= index < len(chosen.dataset):
-        raise UserError(f"sample={index}: data.{split} has samples 0..{len(chosen.dataset) - 1} (command line)")
-    found = pipeline_data.collect(chosen, index, config.img_norm)
+        rule = f"must be one of the samples 0..{len(chosen.dataset) - 1} of data.{split}"
+        raise ConfigError(rule, key="sample", value=index, origin=_ORIGIN)
+    stages = collect_stages(chosen, index, config.img_norm)
     pathways: Mapping[str, int] = getattr(config.model, "pathways", {})
-    sheet = pipeline_sheet(found, img_norm=config.img_norm, pathways=pathways, warnings=showing.warnings)
+    sheet = pipeline_sheet(stages, img_norm=config.img_norm, pathways=pathways, warnings=data.warnings)
     sheet.save(path)
-    return showing.warnings
+    return data.warnings
 
 
-def show_sampling(showing: Showing, path: Path, *, draws: int, videos: int) -> list[str]:
-    """Draw which frames are taken of the videos of every split; what is worth a warning."""
-    coverages = [sampling_data.collect(split, draws=draws, videos=videos) for split in showing.splits]
-    warnings = [*showing.warnings, *sampling_data.warnings(coverages)]
+def show_sampling(data: RunData, path: Path, *, draws: int, videos: int) -> list[str]:
+    """Draw the sampled frames of every split and return the warnings."""
+    coverages = [collect_coverage(split, draws=draws, videos=videos) for split in data.splits]
+    warnings = [*data.warnings, *sampling_warnings(coverages)]
     sampling_sheet(coverages, warnings=warnings).save(path)
     return warnings
 
 
-def show_batch(showing: Showing, path: Path, *, samples: int, draws: int, say: Callable[[str], None]) -> list[str]:
-    """Draw the first batch of every split as the loader gives it; what is worth a warning."""
-    config, shown = showing.exp.config, []
-    blends = None
-    for split in showing.splits:
-        batch, keys = _first_batch(showing.exp, split, say)
-        frames = frames_of(len(showing.splits))
-        shown.append(batch_data.look(split, batch, keys, config.img_norm, count=samples, frames=frames))
+def show_batch(data: RunData, path: Path, *, samples: int, draws: int) -> list[str]:
+    """Draw the first batch of every split and return the warnings."""
+    config, batches, blended = data.exp.config, [], None
+    for split in data.splits:
+        batch, keys = _first_batch(data.exp, split)
+        frames = frames_per_sample(len(data.splits))
+        batches.append(summarize_batch(split, batch, keys, config.img_norm, count=samples, frames=frames))
         if split.name == "train":
-            several = batch_data.several_draws(split, int(batch.ids[0]), count=draws)
+            sample_draws = collect_draws(split, int(batch.ids[0]), count=draws)
             if config.blending.mixes:
-                blends = batch_data.blended(split, batch, config.img_norm, config.blending, seed=config.seed, count=8)
-    warnings = [*showing.warnings, *batch_data.warnings(shown)]
-    batch_sheet(shown, several, blends, img_norm=config.img_norm, warnings=warnings).save(path)
+                blended = blend_batch(split, batch, config.img_norm, config.blending, seed=config.seed, count=8)
+    warnings = [*data.warnings, *batch_warnings(batches)]
+    batch_sheet(batches, sample_draws, blended, img_norm=config.img_norm, warnings=warnings).save(path)
     return warnings
 
 
 def _splits(exp: Experiment) -> list[Split]:
-    """As training, its evaluation and ``vexp.cli.evaluate split=test`` take them."""
+    """Build the splits as training, its evaluation and ``vexp evaluate split=test`` use them."""
     splits = [Split("train", exp.train_set)]
     if exp.val_set is not None:
         splits.append(Split("val", exp.val_set))
@@ -95,41 +107,46 @@ def _splits(exp: Experiment) -> list[Split]:
     if test is not None:
         splits.append(Split("test", test, "" if exp.config.pipeline.test else "steps of val"))
     elif exp.val_set is not None and exp.config.pipeline.test:
-        seen = make_dataset(exp.config, "val", pipeline="test")
-        assert seen is not None
-        splits.append(Split("test", seen, "videos of val"))
+        val_set = make_dataset(exp.config, "val", pipeline="test")
+        assert val_set is not None
+        splits.append(Split("test", val_set, "videos of val"))
     return splits
 
 
-def _first_batch(exp: Experiment, split: Split, say: Callable[[str], None]) -> tuple[Batch, list[Key]]:
+def _first_batch(exp: Experiment, split: Split) -> tuple[Batch, list[Key]]:
     data, dataset = exp.config.data, split.dataset
-    bad = BadSamples(dataset, split=split.name, max_fraction=1.0, path=None, say=say)
+    bad = BadSamples(dataset, split=split.name, max_fraction=1.0, path=None, say=logger.warning)
     if split.name == "train":
         keys = next(iter(training_order(exp, 0, 1, rank=exp.processes.rank)))
         return next(training_batches(exp, 0, bad, steps=1)), keys
     size = data.eval_batch_size or data.batch_size
     order = SequentialSampler(min(size, len(dataset)), size)
     loader = make_loader(
-        dataset, order, num_workers=0 if data.num_workers == 0 else 1, mp_context=data.mp_context,
-        device=exp.device, persistent=False, sample_timeout=data.sample_timeout,
-    )  # fmt: skip
+        dataset,
+        order,
+        num_workers=0 if data.num_workers == 0 else 1,
+        mp_context=data.mp_context,
+        device=exp.device,
+        persistent=False,
+        sample_timeout=data.sample_timeout,
+    )
     batch = next(iterate_batches(loader, bad), None)
     if batch is None:
-        raise UserError(f"data.{split.name}: not one of its first {order.num_samples} samples can be read")
+        raise UserError(f"data.{split.name}: none of the first {order.num_samples} samples can be read")
     return batch, next(iter(order))
 
 
 def _weights_warnings(config: Config) -> list[str]:
-    """Where ``img_norm`` is not what the weights of the run were trained with."""
-    named = config.init_from or getattr(getattr(config.model, "weights", None), "path", None)
-    if named is None:
+    """Compare ``img_norm`` with the normalization that the weights of the run were trained with."""
+    path = config.init_from or getattr(getattr(config.model, "weights", None), "path", None)
+    if path is None:
         return []
     try:
-        metadata = open_weights(locate(named), named).metadata
+        metadata = open_weights(locate(path), path).metadata
     except UserError as error:
-        return [f"the weights could not be asked how they were normalised: {error}"]
+        return [f"the normalization of the weights is unknown: {error}"]
     norm = config.img_norm
     return [
-        f"weights from {named}: {conflict}"
+        f"weights from {path}: {conflict}"
         for conflict in metadata.conflicts(mean=norm.mean, std=norm.std, to_bgr=norm.to_bgr)
     ]
