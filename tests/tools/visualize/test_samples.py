@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.color import runnable
+from vexp.data.transforms.color import build_transforms
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.resize import Flip, Resize
 from vexp.tools.visualize.samples import Video, evenly_spaced, label_text, step_text
@@ -48,7 +48,7 @@ def test_a_transform_of_torchvision_says_its_arguments() -> None:
         def build(self) -> v2.GaussianBlur:
             return v2.GaussianBlur(3)
 
-    (step,) = runnable({"blur": Option()}).values()
+    (step,) = build_transforms({"blur": Option()}).values()
     assert step_text(step).startswith("GaussianBlur(kernel_size=(3, 3)")
 
 
