@@ -1,4 +1,4 @@
-"""Parts of a net that do not learn: no gradient, and norm layers that keep their running statistics."""
+"""Parts of a model that do not learn: no gradient, and norm layers that keep their running statistics."""
 
 import copy
 import pickle
@@ -13,8 +13,8 @@ from vexp.model.config import Tiny3d
 from vexp.model.freeze import freeze
 
 
-def norm_modes(net):
-    return {name: layer.training for name, layer in net.named_modules() if isinstance(layer, nn.BatchNorm3d)}
+def norm_modes(model):
+    return {name: layer.training for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm3d)}
 
 
 def build(**values):
@@ -35,28 +35,28 @@ def build(**values):
     ],
 )
 def test_patterns(patterns, frozen):
-    net = build(freeze=patterns)
-    found = {name.partition(".")[0] for name, p in net.named_parameters() if not p.requires_grad}
+    model = build(freeze=patterns)
+    found = {name.partition(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
     assert found == frozen
     if patterns == ["head.bias"]:
-        assert net.head.weight.requires_grad
+        assert model.head.weight.requires_grad
     if patterns == ["stem"]:
-        assert not any(p.requires_grad for p in net.stem.parameters())
+        assert not any(p.requires_grad for p in model.stem.parameters())
 
 
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"freeze": ["stam"]}, r"model.freeze: no parameter of Tiny3d is in 'stam'; did you mean stem or"),
-        ({"freeze": ["stem", "ste"]}, r"is in 'ste'; did you mean stem or"),  # a path, not a beginning of one
-        ({"freeze": ["stem.2"]}, "no parameter of Tiny3d is in 'stem.2'"),  # a module without parameters
-        ({"freeze": ["backbone"]}, "is in 'backbone'; its parts are stem, stage1, stage2, stage3, head"),
-        ({"freeze": ["*"]}, "all parameters of Tiny3d are frozen, nothing is left to train"),
-        ({"norm": "group", "norm_eval": True}, "norm_eval=true: Tiny3d has no norm layer that differs in eval mode"),
-        ({"norm": "group", "partial_bn": True}, "partial_bn=true: keeps all .* Tiny3d has 0"),
+        ({"freeze": ["stam"]}, r"model.freeze: no parameter of Tiny3d matches 'stam'; did you mean stem or"),
+        ({"freeze": ["stem", "ste"]}, r"matches 'ste'; did you mean stem or"),  # a path, not a beginning of one
+        ({"freeze": ["stem.2"]}, "no parameter of Tiny3d matches 'stem.2'"),  # a module without parameters
+        ({"freeze": ["backbone"]}, "matches 'backbone'; its submodules are stem, stage1, stage2, stage3, head"),
+        ({"freeze": ["*"]}, "freezes all parameters of Tiny3d"),
+        ({"norm": "group", "norm_eval": True}, "norm_eval=true: Tiny3d has no norm layer"),
+        ({"norm": "group", "partial_bn": True}, "partial_bn=true: needs .* Tiny3d has 0"),
     ],
 )
-def test_mistakes(values, text):
+def test_freeze_invalid_option_raises(values, text):
     with pytest.raises(UserError, match=text):
         build(**values)
 
@@ -73,9 +73,9 @@ def test_mistakes(values, text):
 )
 def test_frozen_norm_layers_stay_in_eval_mode(values, training):
     """Before training, after an evaluation, in the copy that an average of the weights makes, in a pickled copy."""
-    net = build(**values)
-    averaged = AveragedModel(net, use_buffers=True)
-    for model in (net, copy.deepcopy(net), averaged.module, pickle.loads(pickle.dumps(net))):
+    model = build(**values)
+    averaged = AveragedModel(model, use_buffers=True)
+    for model in (model, copy.deepcopy(model), averaged.module, pickle.loads(pickle.dumps(model))):
         for _ in range(2):
             found = {name.partition(".")[0] for name, mode in norm_modes(model).items() if mode}
             assert found == training
@@ -87,19 +87,19 @@ def test_frozen_norm_layers_stay_in_eval_mode(values, training):
     averaged.train()
     assert {name.partition(".")[0] for name, mode in norm_modes(averaged.module).items() if mode} == training
     averaged.module.eval()
-    assert norm_modes(net) == norm_modes(net.train())  # a copy's mode is its own
+    assert norm_modes(model) == norm_modes(model.train())  # a copy's mode is its own
 
 
 def test_partial_bn_freezes_all_but_the_first():
-    net = build(partial_bn=True)
-    trained = {name for name, layer in net.named_modules() if is_trained_norm(layer)}
+    model = build(partial_bn=True)
+    trained = {name for name, layer in model.named_modules() if is_trained_norm(layer)}
     assert trained == {"stem.1"}
-    assert net.stage1.first[0].weight.requires_grad
+    assert model.stage1.first[0].weight.requires_grad
 
 
 def test_norm_eval_trains_weight_and_bias():
-    net = build(norm_eval=True)
-    assert all(parameter.requires_grad for parameter in net.parameters())
+    model = build(norm_eval=True)
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def is_trained_norm(layer):
@@ -107,33 +107,33 @@ def is_trained_norm(layer):
 
 
 def test_what_is_frozen_does_not_move():
-    net = build(freeze=["stem", "stage1"])
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
-    net.eval()
-    net.train()  # as after an evaluation
+    model = build(freeze=["stem", "stage1"])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    model.eval()
+    model.train()  # as after an evaluation
     for _ in range(2):
-        net(torch.randn(2, 3, 4, 32, 32)).square().mean().backward()
+        model(torch.randn(2, 3, 4, 32, 32)).square().mean().backward()
         optimizer.step()
-    assert all(p.grad is None for p in net.stem.parameters())
-    moved = {name.partition(".")[0] for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert all(p.grad is None for p in model.stem.parameters())
+    moved = {name.partition(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"stage2", "stage3", "head"}
 
 
 def test_norm_layers_without_weights_of_their_own():
     """They are frozen with the part that holds them, not because they have no weight that learns."""
-    net = nn.Sequential(
+    model = nn.Sequential(
         nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4, affine=False)),
         nn.Sequential(nn.Conv3d(4, 4, 1), nn.BatchNorm3d(4, affine=False)),
     )
-    freeze(net, ["0"], norm_eval=False, partial_bn=False)
-    net.train()
-    assert norm_modes(net) == {"0.1": False, "1.1": True}
+    freeze(model, ["0"], norm_eval=False, partial_bn=False)
+    model.train()
+    assert norm_modes(model) == {"0.1": False, "1.1": True}
 
 
 def test_norm_layers_that_the_net_froze_itself_stay_in_eval_mode_too():
-    net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4).requires_grad_(False))
-    freeze(net, [], norm_eval=False, partial_bn=False)
-    assert norm_modes(net.train()) == {"1": False}
-    net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # replaces the layer
-    assert not net.train()[1].training
+    model = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4).requires_grad_(False))
+    freeze(model, [], norm_eval=False, partial_bn=False)
+    assert norm_modes(model.train()) == {"1": False}
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # replaces the layer
+    assert not model.train()[1].training

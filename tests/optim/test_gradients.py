@@ -58,10 +58,10 @@ def test_clip_value(clip, norm, clipped):
 
 
 def test_without_gradient_names_what_backward_did_not_reach():
-    net = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 2), "left": torch.nn.Linear(2, 2, bias=False)})
-    net["used"].bias.requires_grad_(False)  # frozen: not expected to have one
-    net["used"](torch.ones(1, 2)).sum().backward()
-    assert params_without_grad(net) == ["left.weight"]
+    model = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 2), "left": torch.nn.Linear(2, 2, bias=False)})
+    model["used"].bias.requires_grad_(False)  # frozen: not expected to have one
+    model["used"](torch.ones(1, 2)).sum().backward()
+    assert params_without_grad(model) == ["left.weight"]
 
 
 def test_off_by_default():

@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from vexp.model.architectures.tiny3d import Tiny3d
-from vexp.optim.layer_decay import layer_numbers
+from vexp.optim.layer_decay import layer_indices
 from vexp.optim.param_groups import param_groups
 from vexp.optim.paramwise import Paramwise
 
@@ -48,28 +48,28 @@ def video_net(name):
     ],
 )
 def test_layers_of_video_transformers(name, blocks, layers):
-    net = video_net(name)
-    numbers, last = layer_numbers(net)
+    model = video_net(name)
+    numbers, last = layer_indices(model)
     assert last == blocks + 1
-    assert numbers.keys() == dict(net.named_parameters()).keys()
+    assert numbers.keys() == dict(model.named_parameters()).keys()
     assert {key: numbers[key] for key in layers} == layers
     assert set(numbers.values()) == set(range(last + 1))
 
 
 @pytest.mark.parametrize("net", [Tiny3d(5, width=8, norm="batch", dropout=0.0), nn.MultiheadAttention(8, 2)])
-def test_other_nets_have_none(net):
-    with pytest.raises(ValueError, match=f"layer_decay: {type(net).__name__} is no transformer"):
-        layer_numbers(net)
+def test_other_nets_have_none(model):
+    with pytest.raises(ValueError, match=f"layer_decay: {type(model).__name__} is no transformer"):
+        layer_indices(model)
 
 
 def transformer():
     """A parameter of its own, three blocks, a head."""
-    net = nn.Module()
-    net.class_token = nn.Parameter(torch.zeros(1, 1, 8))
-    net.blocks = nn.ModuleList(nn.TransformerEncoderLayer(8, 2, 16) for _ in range(3))
-    net.norm = nn.LayerNorm(8)
-    net.head = nn.Linear(8, 5)
-    return net
+    model = nn.Module()
+    model.class_token = nn.Parameter(torch.zeros(1, 1, 8))
+    model.blocks = nn.ModuleList(nn.TransformerEncoderLayer(8, 2, 16) for _ in range(3))
+    model.norm = nn.LayerNorm(8)
+    model.head = nn.Linear(8, 5)
+    return model
 
 
 def test_rates_fall_towards_the_input():

@@ -14,7 +14,7 @@ from vexp.optim.param_groups import build_optimizer
 from vexp.optim.paramwise import Paramwise
 
 
-def net():
+def model():
     made = Tiny3d(5, width=8, norm="batch", dropout=0.0)
     made.stem.requires_grad_(False)
     return made
@@ -34,13 +34,13 @@ frozen    -             -        3       1,816  stem.0.weight, stem.1.weight ...
 
 
 def test_the_table():
-    model = net()
+    model = model()
     rows = group_rows(built(model, norm_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}}).param_groups, model)
     assert group_lines(rows) == TABLE.strip().splitlines()
 
 
 def test_the_file_has_every_name():
-    model = net()
+    model = model()
     rows = list(
         csv.DictReader(io.StringIO(group_csv(group_rows(built(model, norm_decay_mult=0.0).param_groups, model))))
     )
@@ -63,18 +63,18 @@ def test_one_group_is_one_line():
 
 def test_fifty_groups_stay_readable():
     model = nn.ModuleDict({"net": nn.Sequential(*(nn.Linear(2, 2) for _ in range(50)))})
-    keys = {f"net.{i}.": {"lr_mult": 2 + i / 100} for i in range(50)}
+    keys = {f"model.{i}.": {"lr_mult": 2 + i / 100} for i in range(50)}
     optimizer = built(model, custom_keys=keys)
     lines = group_lines(group_rows(optimizer.param_groups, model))
     assert len(optimizer.param_groups) == 50
     assert len(lines) == 18
     assert lines[9] == "... 34 more groups in param_groups.csv ..."
-    assert [line.split()[0] for line in (lines[8], lines[10], lines[-1])] == ["net.7.", "net.42.", "net.49."]
+    assert [line.split()[0] for line in (lines[8], lines[10], lines[-1])] == ["model.7.", "model.42.", "model.49."]
     assert len(learning_rates(optimizer)) == 51
 
 
 def test_rates_of_a_record():
-    model = net()
+    model = model()
     assert learning_rates(built(model)) == {"lr": 0.1}
     assert learning_rates(built(model, norm_decay_mult=0.0)) == {"lr": 0.1}  # two groups, one rate
     optimizer = built(model, custom_keys={"stage1": {"lr_mult": 0.5}})

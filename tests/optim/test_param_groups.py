@@ -18,15 +18,15 @@ CASES = {case["name"]: case for case in GOLDEN["cases"]}
 
 
 def named_net(**parts):
-    net = nn.Module()
+    model = nn.Module()
     for name, part in parts.items():
-        net.add_module(name, part)
-    return net
+        model.add_module(name, part)
+    return model
 
 
 def toy():
-    """One layer of every kind that has a rule, a parameter of the net itself, a frozen layer."""
-    net = named_net(
+    """One layer of every kind that has a rule, a parameter of the model itself, a frozen layer."""
+    model = named_net(
         backbone=named_net(
             conv1=nn.Conv3d(3, 4, 3),
             bn1=nn.BatchNorm3d(4),
@@ -42,8 +42,8 @@ def toy():
         attn=nn.MultiheadAttention(8, 2),
         cls_head=named_net(fc_cls=nn.Linear(8, 5)),
     )
-    net.scale = nn.Parameter(torch.ones(1))
-    return net
+    model.scale = nn.Parameter(torch.ones(1))
+    return model
 
 
 def tsm_toy(*, head_bias=True):
@@ -60,18 +60,18 @@ def tsm_toy(*, head_bias=True):
 
 
 def from_names(names):
-    """A net with these parameters: layers called bn are batch norms, fc_cls is linear, all others are convolutions."""
-    net = nn.Module()
+    """A model with these parameters: layers called bn are batch norms, fc_cls is linear, all others are convolutions."""
+    model = nn.Module()
     for name in names:
         *path, layer, _ = name.split(".")
-        parent = net
+        parent = model
         for part in path:
             if part not in dict(parent.named_children()):
                 parent.add_module(part, nn.Module())
             parent = parent.get_submodule(part)
         made = nn.BatchNorm2d(1) if layer == "bn" else nn.Linear(1, 1)
         parent.add_module(layer, made if layer in ("bn", "fc_cls") else nn.Conv2d(1, 1, 1, bias=False))
-    return net
+    return model
 
 
 def net_of(model):
@@ -79,10 +79,10 @@ def net_of(model):
         return tsm_toy()
     if model.startswith("ResNet"):
         return from_names(GOLDEN["names"][model])
-    net = toy()
+    model = toy()
     if "aux_head" in model:
-        net.add_module("aux_head", named_net(fc=net.cls_head.fc_cls))
-    return net
+        model.add_module("aux_head", named_net(fc=model.cls_head.fc_cls))
+    return model
 
 
 def groups_of(case):
@@ -92,8 +92,8 @@ def groups_of(case):
     built = compose([f"optimizer={case['type'].lower()}"]).optimizer
     given = {name: case[name] for name in ("lr", "weight_decay") if case[name] is not None}
     built = replace(built, **given, paramwise=Paramwise(**settings))
-    net = net_of(case["model"])
-    return param_groups(net, lr=built.lr, weight_decay=built.weight_decay, paramwise=built.paramwise)
+    model = net_of(case["model"])
+    return param_groups(model, lr=built.lr, weight_decay=built.weight_decay, paramwise=built.paramwise)
 
 
 def by_name(groups):
@@ -113,7 +113,7 @@ DIFFERENT = {
 REFUSED_HERE = {
     # nothing would have come of the setting, silently
     "custom_keys unmatched": "paramwise.custom_keys.nothing_like_this: is part of no parameter's name in Module",
-    # AdamW's case has two keys that fit nothing in this net
+    # AdamW's case has two keys that fit nothing in this model
     "AdamW": "paramwise.custom_keys.absolute_pos_embed: is part of no parameter's name",
 }
 #: Cases in which mmcv raises and vexp does not.
@@ -221,12 +221,12 @@ def test_equal_groups_are_merged_and_named_by_their_rules(settings, names):
     ],
 )
 def test_every_trainable_parameter_is_in_exactly_one_group(settings):
-    net = toy()
-    net.add_module("aux_head", named_net(fc=net.cls_head.fc_cls))
-    groups = param_groups(net, lr=0.1, weight_decay=0.01, paramwise=Paramwise(**settings))
+    model = toy()
+    model.add_module("aux_head", named_net(fc=model.cls_head.fc_cls))
+    groups = param_groups(model, lr=0.1, weight_decay=0.01, paramwise=Paramwise(**settings))
     found = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(found) == sorted({id(parameter) for parameter in net.parameters() if parameter.requires_grad})
-    named = dict(net.named_parameters())
+    assert sorted(found) == sorted({id(parameter) for parameter in model.parameters() if parameter.requires_grad})
+    named = dict(model.named_parameters())
     assert all(
         named[name] is parameter
         for group in groups
@@ -252,13 +252,13 @@ def test_keys_of_frozen_parts_and_of_parameters_of_the_net_itself():
 
 
 def test_a_shared_parameter_with_two_multipliers():
-    net = toy()
-    net.add_module("aux_head", named_net(fc=net.cls_head.fc_cls))
+    model = toy()
+    model.add_module("aux_head", named_net(fc=model.cls_head.fc_cls))
     keys = {"aux_head": {"lr_mult": 10.0}}
     with pytest.raises(ValueError, match=r"cls_head.fc_cls.weight and aux_head.fc.weight are one parameter"):
-        param_groups(net, lr=1.0, weight_decay=0.0, paramwise=Paramwise(custom_keys=keys))
+        param_groups(model, lr=1.0, weight_decay=0.0, paramwise=Paramwise(custom_keys=keys))
     found = by_name(
-        param_groups(net, lr=1.0, weight_decay=0.0, paramwise=Paramwise(custom_keys=keys, bypass_duplicate=True))
+        param_groups(model, lr=1.0, weight_decay=0.0, paramwise=Paramwise(custom_keys=keys, bypass_duplicate=True))
     )
     assert found["cls_head.fc_cls.weight"] == (1.0, 0.0)
     assert "aux_head.fc.weight" not in found

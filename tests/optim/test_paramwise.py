@@ -1,4 +1,4 @@
-"""The rules of paramwise, without a net."""
+"""The rules of paramwise, without a model."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from vexp.optim.paramwise import BASE, Multipliers, Paramwise
         (["conv1", "backbone", "backbone.conv1"], "backbone.conv1.weight", "backbone.conv1"),  # the longest
         (["zz", "aa"], "aa.zz.weight", "aa"),  # equally long: the alphabet's first
         (["bias"], "attn.in_proj_bias", "bias"),  # any part of the name
-        ([".scale"], ".scale", ".scale"),  # a parameter of the net itself
+        ([".scale"], ".scale", ".scale"),  # a parameter of the model itself
         ([".scale"], "head.scale", ".scale"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every net of the catalogue at the smallest input that a CPU runs it on in a moment."""
+"""Every model of the catalogue at the smallest input that a CPU runs it on in a moment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from unittest import mock
 
 from torch import nn
 
-from vexp.model import zoo as zoo
+from vexp.model import zoo
 from vexp.model.registry import REGISTRY
 
-#: name -> clip (T, H, W) on which a CPU trains the net in a minute; (4, 64, 64) where nothing is said
+#: name -> clip (T, H, W) on which a CPU trains the model in a minute; (4, 64, 64) where nothing is said
 SMALL = {
     "slowfast_r50": (16, 64, 64),
     "i3d_r50": (16, 64, 64),
@@ -25,7 +25,7 @@ SMALL = {
 
 
 def small_net(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The net without its random parts, and a small clip for it; transformers for 224 pixels are made for fewer."""
+    """The model without its random parts, and a small clip for it; transformers for 224 pixels are made for fewer."""
     from torchvision.models.video import mvit
     from torchvision.ops import StochasticDepth
 
@@ -33,12 +33,12 @@ def small_net(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int, i
     if name.startswith("mvit"):  # its makers say 224 themselves
         make, ours = mvit._mvit, {"spatial_size": size[1:], "temporal_size": size[0]}
         with mock.patch.object(mvit, "_mvit", lambda **theirs: make(**theirs | ours)):
-            net = REGISTRY[name].option().build(num_classes)
+            model = REGISTRY[name].option().build(num_classes)
     elif name == "timesformer_divst":
-        net = zoo.TimeSformer(num_frames=size[0], img_size=size[1], drop_path=0).build(num_classes)
+        model = zoo.TimeSformer(num_frames=size[0], img_size=size[1], drop_path=0).build(num_classes)
     else:
-        net = REGISTRY[name].option().build(num_classes)
-    for part in net.modules():
+        model = REGISTRY[name].option().build(num_classes)
+    for part in model.modules():
         if isinstance(part, nn.Dropout | StochasticDepth):
             part.p = 0.0
-    return net, size
+    return model, size

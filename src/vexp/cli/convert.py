@@ -83,8 +83,8 @@ def _on_net(
     if classes is not None and len(classes) != count:
         raise ConfigError(f"num_classes={count}: but {len(classes)} class names are known; give classes=FILE")
     model = build_model(config.model, count, pretrained=False)
-    way = getattr(config.model, "weights", None)
-    (way if isinstance(way, Weights) else Weights()).load(model, source, print)
+    weights = getattr(config.model, "weights", None)
+    (weights if isinstance(weights, Weights) else Weights()).load(model, source)
     known = file.metadata
     if not any(word.startswith("img_norm") for word in words) and known.mean is not None and known.std is not None:
         config.img_norm.mean, config.img_norm.std = known.mean, known.std

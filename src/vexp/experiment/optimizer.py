@@ -15,7 +15,7 @@ from vexp.optim.lr_policy import Fixed
 from vexp.optim.optimizers import Optimizer
 from vexp.optim.optimizers_extra import Rprop
 from vexp.optim.param_group_table import group_csv, group_lines, group_rows
-from vexp.optim.param_groups import build_optimizer, option_groups
+from vexp.optim.param_groups import build_optimizer, groups_of_option
 from vexp.tracking.console import RunLog
 
 
@@ -41,7 +41,7 @@ def planned_groups(exp: Experiment, model: nn.Module) -> list[dict[str, Any]]:
     if not isinstance(option, Optimizer):
         return make_optimizer(exp, model).param_groups
     try:
-        return option_groups(option, model, samples_per_step=samples)
+        return groups_of_option(option, model, samples_per_step=samples)
     except ValueError as error:
         raise UserError(f"optimizer.{error}") from None
 

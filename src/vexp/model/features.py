@@ -1,4 +1,4 @@
-"""A net's classifier: its last layer that is as wide as there are classes, and the features that go into it."""
+"""Finding a model's classifier, and extracting the features that it receives."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def classifier_of(model: nn.Module, num_classes: int) -> tuple[str, nn.Module]:
-    """(name, layer) of the last linear layer or convolution with ``num_classes`` outputs.
+    """Return the name and module of the last linear layer or convolution with ``num_classes`` outputs.
 
     Raises:
-        UserError: the net has none.
+        UserError: If the model has no such layer.
     """
-    found = [
+    candidates = [
         (name, layer)
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear | _CONVOLUTIONS[0] | _CONVOLUTIONS[1] | _CONVOLUTIONS[2])
         and layer.weight.shape[0] == num_classes
     ]
-    if not found:
-        raise UserError(f"{type(model).__name__}: has no linear layer or convolution with {num_classes} outputs")
-    return found[-1]
+    if not candidates:
+        raise UserError(f"{type(model).__name__} has no linear layer or convolution with {num_classes} outputs")
+    return candidates[-1]
 
 
 def features(model: nn.Module, num_classes: int) -> Callable[[Tensor], Tensor]:
-    """A function of clips, float (N, C, T, H, W), to what the classifier sees of each, float (N, D).
+    """Return a function that maps clips, float (N, C, T, H, W), to the input of the classifier, float (N, D).
 
-    A classifier that is applied to several positions or frames of a clip (a convolution, TSN's frames) gives their
-    mean, which is what its averaged logits are a linear function of.
+    If the classifier is applied to several positions or frames of a clip (a convolution, the frames of TSN), the
+    features are averaged over them. The averaged logits are a linear function of this average.
     """
     _, classifier = classifier_of(model, num_classes)
-    seen: list[Tensor] = []
+    inputs: list[Tensor] = []
 
     def forward(clips: Tensor) -> Tensor:
-        seen.clear()
-        handle = classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        inputs.clear()
+        handle = classifier.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         try:
             model(clips)
         finally:
             handle.remove()
-        value = seen[-1]
+        value = inputs[-1]
         if isinstance(classifier, _CONVOLUTIONS):
             value = value.flatten(2).mean(2)  # (N, D, positions)
         if len(value) % len(clips):
             raise UserError(
-                f"{type(model).__name__}: mixes clips before its classifier, a clip has no features of its own"
+                f"{type(model).__name__} mixes the clips of a batch before its classifier, so there are no features per clip"
             )
         return value.reshape(len(clips), -1, value.shape[-1]).mean(1)
 

@@ -1,4 +1,4 @@
-"""How large a net is: parameters, and multiply-accumulates of one clip, without running it."""
+"""Size of a model: parameters and multiply-accumulate operations for one clip, computed on the meta device."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """``macs``: multiply-accumulates of convolutions, linear layers, attention; norms and activations are free."""
+    """Size of a model.
+
+    Attributes:
+        parameters: Number of parameters.
+        macs: Multiply-accumulate operations of convolutions, linear layers and attention; norms and activations are not
+            counted.
+    """
 
     parameters: int
     macs: int
 
 
 def measure(option: ModelOption, clip: Sequence[int], num_classes: int) -> ModelSize:
-    """The size of a net on a clip (C, T, H, W), on the meta device: no weights are made, nothing is computed."""
+    """Return the size of a model for one clip of shape (C, T, H, W) without allocating or computing anything."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from vexp.model.meta import meta_model
 
-    net, clips = meta_model(option, num_classes).eval(), torch.empty(1, *clip, device="meta")
+    model, clips = meta_model(option, num_classes).eval(), torch.empty(1, *clip, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(clips)
-    return ModelSize(sum(parameter.numel() for parameter in net.parameters()), counter.get_total_flops() // 2)
+        model(clips)
+    return ModelSize(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2)

@@ -1,4 +1,4 @@
-"""Parts of a net that do not learn: frozen parameters, and norm layers that stay in eval mode."""
+"""Freezing: parameters without gradients, and norm layers that stay in eval mode during training."""
 
 from __future__ import annotations
 
@@ -7,81 +7,101 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError
 from vexp.model.layers import is_batch_norm, is_norm, near_paths
 
 
-def freeze(net: nn.Module, patterns: Sequence[str], *, norm_eval: bool, partial_bn: bool) -> None:
-    """Take parameters out of training, in place. Only once the net has all of its parts.
+def freeze(model: nn.Module, patterns: Sequence[str], *, norm_eval: bool, partial_bn: bool) -> None:
+    """Exclude parameters of ``model`` from training, in place. Call it once the model is complete.
 
-    Frozen parameters have no gradient. Norm layers all of whose parameters are frozen, here or by the net itself, stay
-    in eval mode whenever the net is put in train mode: they use their running statistics and do not update them.
+    Frozen parameters do not require gradients. Norm layers whose parameters are all frozen, here or by the model itself,
+    stay in eval mode during training: they use their running statistics and do not update them.
 
     Args:
-        patterns: dotted paths of modules (with all they hold) or parameters; ``*``, ``?``, ``[12]`` as in file names.
-        norm_eval: every norm layer stays in eval mode; its weight and bias are trained all the same (mmaction2).
-        partial_bn: all batch norm layers but the first are frozen (TSN, Wang et al. 2016).
+        model: The model to change.
+        patterns: Dotted paths of modules (with everything below them) or parameters; ``*``, ``?`` and ``[12]`` match as
+            in file names.
+        norm_eval: Keep every norm layer in eval mode; its weight and bias are still trained (mmaction2).
+        partial_bn: Freeze all batch norm layers except the first (TSN, Wang et al. 2016).
 
     Raises:
-        UserError: a pattern that fits nothing, nothing left to train, no batch norm for ``norm_eval``, ``partial_bn``.
+        ConfigError: If a pattern matches nothing, nothing is left to train, or the model has no batch norm for
+            ``norm_eval`` or ``partial_bn``.
     """
-    for pattern in patterns:
-        fitting = [p for name, p in net.named_parameters(remove_duplicate=False) if _fits(name, pattern)]
-        if not fitting:
-            raise UserError(f"model.freeze: no parameter of {_name(net)} is in {pattern!r}{near_paths(pattern, net)}")
-        for parameter in fitting:
-            parameter.requires_grad_(False)
-    batch_norms = [layer for layer in net.modules() if is_batch_norm(layer)]
-    if norm_eval and not any(getattr(layer, "track_running_stats", False) for layer in net.modules() if is_norm(layer)):
-        raise UserError(f"model.norm_eval=true: {_name(net)} has no norm layer that differs in eval mode (batch norm)")
+    name = type(model).__name__
+    _freeze_matching(model, patterns)
+    batch_norms = [layer for layer in model.modules() if is_batch_norm(layer)]
+    if norm_eval and not any(
+        getattr(layer, "track_running_stats", False) for layer in model.modules() if is_norm(layer)
+    ):
+        raise ConfigError(f"{name} has no norm layer with running statistics", key="model.norm_eval", value=True)
     if partial_bn:
         if len(batch_norms) < 2:
-            raise UserError(
-                f"model.partial_bn=true: keeps all batch norm layers but the first as they are, {_name(net)} has "
-                f"{len(batch_norms)}"
+            raise ConfigError(
+                f"needs a model with at least 2 batch norm layers, {name} has {len(batch_norms)}",
+                key="model.partial_bn",
+                value=True,
             )
         for layer in batch_norms[1:]:
             layer.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in net.parameters()):
-        raise UserError(f"model.freeze: all parameters of {_name(net)} are frozen, nothing is left to train")
-    still = [
-        name
-        for name, layer in net.named_modules()
-        if is_norm(layer) and (norm_eval or _frozen(name, layer, patterns) or (partial_bn and layer in batch_norms[1:]))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"freezes all parameters of {name}, so nothing is left to train", key="model.freeze")
+    paths = [
+        path
+        for path, layer in model.named_modules()
+        if is_norm(layer)
+        and (norm_eval or _is_frozen(path, layer, patterns) or (partial_bn and layer in batch_norms[1:]))
     ]
-    if still:
-        net.train = _Train(net, still)  # type: ignore[method-assign]
-        net.train(net.training)
+    if paths:
+        keep_in_eval_mode(model, paths)
 
 
-def _fits(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+def keep_in_eval_mode(model: nn.Module, paths: Sequence[str]) -> None:
+    """Override ``model.train`` on this instance, so that the modules at ``paths`` stay in eval mode.
+
+    The override is an instance attribute: ``model.train(mode)`` calls the method of the class and then puts the modules
+    back in eval mode. It is not part of the state dict and is copied with the model.
+    """
+    model.train = _TrainMode(model, paths)  # type: ignore[method-assign]
+    model.train(model.training)
 
 
-def _frozen(name: str, layer: nn.Module, patterns: Sequence[str]) -> bool:
-    parameters = list(layer.parameters())
-    if not parameters:  # no weight and bias that could say so
-        return any(_fits(name, pattern) for pattern in patterns)
-    return not any(parameter.requires_grad for parameter in parameters)
+class _TrainMode:
+    """A replacement for ``model.train`` that keeps some modules in eval mode.
 
-
-def _name(net: nn.Module) -> str:
-    return type(net).__name__
-
-
-class _Train:
-    """``train`` of one net: some of its layers stay in eval mode.
-
-    They are known by path, so that a copy of the net (its moving average) and a net whose batch norm layers were
-    replaced (by synchronised ones) do the same.
+    Modules are identified by path, so that it still applies to a copy of the model (its moving average) and after batch
+    norm layers were replaced by synchronized ones.
     """
 
-    def __init__(self, net: nn.Module, still: Sequence[str]) -> None:
-        self.net = net
-        self.still = still
+    def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
+        self.model = model
+        self.paths = paths
 
     def __call__(self, mode: bool = True) -> nn.Module:
-        type(self.net).train(self.net, mode)
-        for path in self.still:
-            self.net.get_submodule(path).eval()
-        return self.net
+        type(self.model).train(self.model, mode)
+        for path in self.paths:
+            self.model.get_submodule(path).eval()
+        return self.model
+
+
+def _freeze_matching(model: nn.Module, patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        matching = [p for path, p in model.named_parameters(remove_duplicate=False) if _matches(path, pattern)]
+        if not matching:
+            hint = near_paths(pattern, model)
+            raise ConfigError(
+                f"no parameter of {type(model).__name__} matches {pattern!r}", key="model.freeze", hint=hint
+            )
+        for parameter in matching:
+            parameter.requires_grad_(False)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
+
+
+def _is_frozen(path: str, layer: nn.Module, patterns: Sequence[str]) -> bool:
+    parameters = list(layer.parameters())
+    if not parameters:  # a norm layer without weight and bias is frozen if a pattern names it
+        return any(_matches(path, pattern) for pattern in patterns)
+    return not any(parameter.requires_grad for parameter in parameters)

@@ -1,4 +1,4 @@
-"""A net without memory: its names, shapes and classes of layers, for plans and tables."""
+"""Models on the meta device: parameter names, shapes and layer types without memory or computation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from vexp.model import ModelOption, build_model
 
 
 def meta_model(option: str | ModelOption, num_classes: int) -> nn.Module:
-    """The net of an option on torch's meta device, frozen where the option says so; its values do not exist."""
+    """Build the model of an option on the meta device, with frozen parameters but without values."""
     with torch.device("meta"), SkipRandomInit():
         return build_model(option, num_classes, pretrained=False)
 
 
 class SkipRandomInit(TorchFunctionMode):
-    """Leaves out random initial values. Torch draws "meta" numbers in Python and imports its compiler for the first of
-    them: three seconds for nothing."""
+    """Skip random initialization, for which torch imports its compiler on the meta device (about three seconds)."""
 
     def __torch_function__(
         self,
@@ -31,5 +30,5 @@ class SkipRandomInit(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if getattr(func, "__name__", "") in ("normal_", "uniform_"):
-            return args[0] if args else kwargs["tensor"]  # of torch.Tensor, and of torch.nn.init, by keyword
+            return args[0] if args else kwargs["tensor"]  # called as a method of torch.Tensor, or by torch.nn.init with keywords
         return func(*args, **kwargs)

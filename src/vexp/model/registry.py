@@ -1,4 +1,4 @@
-"""The nets that have a name: what they are, what input they are made for, what others measured of them."""
+"""The named models: their options, the input they are trained on, and their published size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vexp.model import zoo as zoo
+from vexp.core.errors import ConfigError
+from vexp.model import zoo
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 from vexp.model.flops import ModelSize
 
@@ -21,11 +22,17 @@ TORCHVISION = "torchvision weights"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """Parameters in millions and multiply-accumulates in 10^9 (what papers call GFLOPs) of one clip.
+    """The published size of a model for one clip.
 
-    ``side``: of the frames they were measured on, where that is not the side of ``RegisteredModel.clip``. mmaction2's are of the
-    256 pixels that its 3D nets are tested on (its tables name the 224 they are trained on), and count norms, too: half
-    a per cent to one per cent more than here.
+    mmaction2's numbers for 3D models are for the 256 pixels of its test pipelines (its tables name the 224 of training)
+    and include norm layers, which adds 0.5 % to 1 %.
+
+    Attributes:
+        parameters: Parameters in millions.
+        gmacs: Multiply-accumulate operations in 10^9, called GFLOPs in papers.
+        source: Where the numbers were published.
+        side: Height and width of the frames in pixels, if different from ``RegisteredModel.clip``.
+        classes: Number of classes.
     """
 
     parameters: float
@@ -35,16 +42,20 @@ class Published:
     classes: int = 400
 
     def differences(self, ours: ModelSize) -> tuple[float, float]:
-        """Our parameters and multiply-accumulates over the published ones, less 1."""
+        """Return the relative differences of the parameters and of the multiply-accumulates to the published ones."""
         return ours.parameters / 1e6 / self.parameters - 1, ours.macs / 1e9 / self.gmacs - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegisteredModel:
-    """One named net.
+    """A named model.
 
-    ``clip``: the input it is trained on, (C, T, H, W). ``option`` makes its settings, as conf/model/NAME.yaml has them.
-    ``weights``: where trained weights for it come from.
+    Attributes:
+        option: Builds its option, equal to conf/model/NAME.yaml.
+        clip: The input it is trained on, (C, T, H, W).
+        paper: The paper that introduced it.
+        weights: Sources of pretrained weights.
+        published: Its published size, if any.
     """
 
     option: Callable[[], Model]
@@ -55,7 +66,7 @@ class RegisteredModel:
 
     @property
     def published_clip(self) -> Clip:
-        """The input that the published numbers are of."""
+        """The input (C, T, H, W) of the published numbers."""
         channels, frames, height, width = self.clip
         if self.published is not None and self.published.side is not None:
             height = width = self.published.side
@@ -179,13 +190,13 @@ REGISTRY: dict[str, RegisteredModel] = {
 
 
 def named_option(name: str) -> Model:
-    """The settings of a named net.
+    """Return the option of a named model.
 
     Raises:
-        ValueError: no net has that name.
+        ConfigError: If there is no model of that name.
     """
     if name not in REGISTRY:
         near = difflib.get_close_matches(name, REGISTRY, n=3)
-        meant = f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(REGISTRY)}"
-        raise ValueError(f"model={name}: no such net{meant}")
+        hint = f"; did you mean {', '.join(near)}?" if near else f"; the models are {', '.join(REGISTRY)}"
+        raise ConfigError("is not a known model", key="model", value=name, hint=hint)
     return REGISTRY[name].option()

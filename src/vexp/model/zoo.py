@@ -1,13 +1,16 @@
-"""Options of the ``model`` group for the published video nets, one class a family. Defaults: the released nets."""
+"""Options of the ``model`` group for published video models, one class per family. The defaults are the released models."""
 
 from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.model.config import Model
+from vexp.model.weights import key_mapping
+from vexp.model.weights.key_mapping import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,23 +23,23 @@ def _depth(allowed: tuple[int, ...]) -> int:
         return None if value in allowed else f"must be one of {', '.join(map(str, allowed))}"
 
     default: int = option(
-        allowed[-1] if allowed == (18, 34) else 50, "layers of the ResNet", unit="layers", check=check
+        allowed[-1] if allowed == (18, 34) else 50, "Depth of the ResNet.", unit="layers", check=check
     )
     return default
 
 
 def _dropout(default: float) -> float:
-    value: float = option(default, "probability of dropping a feature before the classifier", ge=0, lt=1)
+    value: float = option(default, "Dropout probability before the classifier.", ge=0, lt=1)
     return value
 
 
 def _init_std(default: float) -> float:
-    value: float = option(default, "standard deviation of the classifier's first weights", gt=0)
+    value: float = option(default, "Standard deviation of the initial weights of the classifier.", gt=0)
     return value
 
 
 def _zero_init(default: bool) -> bool:
-    value: bool = option(default, "start every residual block as its shortcut (Goyal et al. 2017)")
+    value: bool = option(default, "Initialize the last norm of every residual block to zero (Goyal et al. 2017).")
     return value
 
 
@@ -45,36 +48,45 @@ BOTTLENECKS = (50, 101, 152)
 
 @dataclass(kw_only=True, slots=True)
 class Family(Model, ABC):
-    """Base of the options below, whose fields are the arguments of a function that makes the net."""
+    """Base class of the options whose fields are the arguments of a function that builds the model.
 
-    def architecture(self) -> dict[str, Any]:
-        """The fields that a family adds to ``Model``."""
+    Attributes:
+        key_rules: Rules that rename the keys of other programs' checkpoints (``vexp.model.weights.key_mapping``).
+    """
+
+    key_rules: ClassVar[Rules] = ()
+
+    def architecture_args(self) -> dict[str, Any]:
+        """Return the fields that the family adds to those of ``Model``."""
         common = {field.name for field in fields(Model)}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
 
-    def adapt(self, tensors: Mapping[str, Tensor], net: nn.Module) -> Mapping[str, Tensor]:
-        """mmaction2's checkpoints and torchvision's image weights in the names and shapes of ``net``."""
-        from vexp.model.weights.key_mapping import inflate, rename_rules, renamed
-
-        return inflate(renamed(tensors, rename_rules(self)), net)
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert mmaction2 checkpoints and torchvision image weights to the keys and shapes of ``model``."""
+        return key_mapping.inflate(key_mapping.rename_keys(tensors, self.key_rules), model)
 
 
 @dataclass(kw_only=True, slots=True)
 class Tsn(Family):
-    """A torchvision image net on every frame, logits averaged (``vexp.model.architectures.tsn_tsm``)."""
+    """TSN: a torchvision image model applied to every frame, with averaged logits (``vexp.model.architectures.tsn_tsm``)."""
 
-    backbone: str = option("resnet50", "torchvision's name of an image net (resnet18, mobilenet_v2, convnext_tiny ...)")
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.MMACTION2_TO_TORCHVISION_RESNET, *key_mapping.IMAGE_BACKBONE)
+
+    backbone: str = option("resnet50", "Name of a torchvision image model (resnet18, mobilenet_v2, convnext_tiny, ...).")
     stacked: int = option(
-        1, "neighbouring frames that are one image, channel by channel; TSN's optical flow: 5", unit="frames", ge=1,
+        1,
+        "Consecutive frames concatenated along the channels of one input image; 5 for TSN with optical flow.",
+        unit="frames",
+        ge=1,
         see=("transform.segment_len",),
-    )  # fmt: skip
+    )
     dropout: float = _dropout(0.4)
     init_std: float = _init_std(0.01)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.tsn_tsm import frame_model
 
-        return frame_model(num_classes, **self.architecture())
+        return frame_model(num_classes, **self.architecture_args())
 
     @property
     def image_channels(self) -> int:
@@ -83,43 +95,49 @@ class Tsn(Family):
 
 @dataclass(kw_only=True, slots=True)
 class Tsm(Family):
-    """TSN whose frames exchange channels in every residual branch (``vexp.model.architectures.tsn_tsm``)."""
+    """TSM: TSN with temporal shifts in the residual branches (``vexp.model.architectures.tsn_tsm``)."""
 
-    backbone: str = option("resnet50", "torchvision's name of an image net with residual branches (resnet, regnet ...)")
-    shift_div: int = option(8, "one channel in so many comes from the next frame, one from the last", ge=2)
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.MMACTION2_TO_TORCHVISION_RESNET, *key_mapping.IMAGE_BACKBONE)
+
+    backbone: str = option("resnet50", "Name of a torchvision image model with residual branches (resnet, regnet, ...).")
+    shift_div: int = option(8, "Divisor of the channels: 1/shift_div of them are shifted forward in time and as many backward.", ge=2)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.001)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.tsn_tsm import frame_model
 
-        return frame_model(num_classes, **self.architecture())
+        return frame_model(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class SlowOnly(Family):
-    """The Slow pathway of SlowFast alone (``vexp.model.architectures.slowfast_i3d``)."""
+    """The Slow pathway of SlowFast (``vexp.model.architectures.slowfast_i3d``)."""
+
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET)
 
     depth: int = _depth(BOTTLENECKS)
     zero_init_residual: bool = _zero_init(True)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.slowfast_i3d import slow_only
 
-        return slow_only(num_classes, **self.architecture())
+        return slow_only(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class SlowFast(Family):
-    """A path of few and one of many frames (``vexp.model.architectures.slowfast_i3d``)."""
+    """SlowFast: a slow and a fast pathway (``vexp.model.architectures.slowfast_i3d``)."""
+
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.LATERALS)
 
     depth: int = _depth(BOTTLENECKS)
-    alpha: int = option(8, "the fast path sees so many times as many frames as the slow one", ge=1)
-    beta_inverse: int = option(8, "the slow path has so many times as many channels as the fast one", ge=1, le=64)
-    slow_stride: int = option(8, "the slow path sees every so-manieth frame of the clip", unit="frames", ge=1)
-    fusion_kernel: int = option(5, "length in time of the lateral convolutions", unit="frames", ge=1)
+    alpha: int = option(8, "Ratio of the frames of the fast pathway to those of the slow pathway.", ge=1)
+    beta_inverse: int = option(8, "Ratio of the channels of the slow pathway to those of the fast pathway.", ge=1, le=64)
+    slow_stride: int = option(8, "Temporal stride of the slow pathway within the clip.", unit="frames", ge=1)
+    fusion_kernel: int = option(5, "Temporal kernel size of the lateral convolutions.", unit="frames", ge=1)
     zero_init_residual: bool = _zero_init(True)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
@@ -127,134 +145,148 @@ class SlowFast(Family):
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.slow_stride % self.alpha:
-            raise ValueError(
-                f"slow_stride={self.slow_stride}, alpha={self.alpha}: the fast path sees every slow_stride/alpha-th "
-                "frame, which must be a whole number"
+            raise ConfigError(
+                f"must be a multiple of alpha={self.alpha}, since the fast pathway has the stride slow_stride / alpha",
+                key="slow_stride",
+                value=self.slow_stride,
             )
         if self.fusion_kernel % 2 == 0:
-            raise ValueError(f"fusion_kernel={self.fusion_kernel}: must be odd, so that it has a middle frame")
+            raise ConfigError("must be odd", key="fusion_kernel", value=self.fusion_kernel)
         if 64 % self.beta_inverse:
-            raise ValueError(f"beta_inverse={self.beta_inverse}: must divide the 64 channels of the slow path's stem")
+            raise ConfigError(
+                "must divide the 64 channels of the slow pathway's stem", key="beta_inverse", value=self.beta_inverse
+            )
 
     @property
     def pathways(self) -> dict[str, int]:
-        """Each path sees every so-manieth frame of a clip."""
+        """Temporal stride of each pathway within the clip."""
         return {"slow": self.slow_stride, "fast": self.slow_stride // self.alpha}
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.slowfast_i3d import slow_fast
 
-        return slow_fast(num_classes, **self.architecture())
+        return slow_fast(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class I3d(Family):
-    """An inflated ResNet, with non-local blocks if asked for (``vexp.model.architectures.slowfast_i3d``)."""
+    """I3D: an inflated ResNet with optional non-local blocks (``vexp.model.architectures.slowfast_i3d``)."""
+
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET, *key_mapping.NON_LOCAL)
 
     depth: int = _depth(BOTTLENECKS)
     non_local: str | None = option(
         None,
-        "non-local blocks in the two middle stages (five of them at depth 50), by how they compare positions; "
-        "null for none",
+        "Pairwise function of the non-local blocks in the two middle stages (five blocks at depth 50); null for none.",
         choices=("embedded_gaussian", "dot_product", "gaussian"),
     )
     zero_init_residual: bool = _zero_init(False)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.slowfast_i3d import i3d
 
-        return i3d(num_classes, **self.architecture())
+        return i3d(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class C3d(Family):
-    """Eight 3 x 3 x 3 convolutions, for 16 frames of 112x112 (``vexp.model.architectures.c3d``)."""
+    """C3D: eight 3x3x3 convolutions, for 16 frames of 112x112 pixels (``vexp.model.architectures.c3d``)."""
+
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.C3D)
 
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.c3d import c3d
 
-        return c3d(num_classes, **self.architecture())
+        return c3d(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class R2plus1d(Family):
-    """A ResNet with convolutions in space, then in time (``vexp.model.architectures.r2plus1d_csn``)."""
+    """R(2+1)D: a ResNet with spatial, then temporal convolutions (``vexp.model.architectures.r2plus1d_csn``)."""
+
+    key_rules: ClassVar[Rules] = key_mapping.CLASSIFIER
 
     depth: int = _depth((18, 34))
     zero_init_residual: bool = _zero_init(False)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.r2plus1d_csn import r2plus1d
 
-        return r2plus1d(num_classes, **self.architecture())
+        return r2plus1d(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class Csn(Family):
-    """A channel-separated ResNet (``vexp.model.architectures.r2plus1d_csn``)."""
+    """CSN: a channel-separated ResNet (``vexp.model.architectures.r2plus1d_csn``)."""
+
+    key_rules: ClassVar[Rules] = key_mapping.CLASSIFIER
 
     depth: int = _depth(BOTTLENECKS)
     interaction: str = option(
         "reduced",
-        "how channels meet: reduced (ir-CSN), or preserved (ip-CSN) by a 1x1x1 convolution before the depthwise one",
+        "Interaction between channels: reduced (ir-CSN), or preserved (ip-CSN) by a 1x1x1 before the depthwise convolution.",
         choices=("reduced", "preserved"),
     )
     zero_init_residual: bool = _zero_init(False)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.r2plus1d_csn import csn
 
-        return csn(num_classes, **self.architecture())
+        return csn(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class X3d(Family):
-    """A mobile-style net (``vexp.model.architectures.x3d``). S and M are one net at two inputs."""
+    """X3D: a mobile-style model (``vexp.model.architectures.x3d``). S and M differ in the input size only."""
 
-    width_factor: float = option(1.0, "X3D's gamma_w: factor on all channels", gt=0)
-    depth_factor: float = option(2.2, "X3D's gamma_d: factor on the blocks of each stage", gt=0)
-    bottleneck_factor: float = option(2.25, "X3D's gamma_b: channels within a block over channels between blocks", gt=0)
+    key_rules: ClassVar[Rules] = key_mapping.X3D
+
+    width_factor: float = option(1.0, "gamma_w of X3D: factor on the channels.", gt=0)
+    depth_factor: float = option(2.2, "gamma_d of X3D: factor on the blocks of each stage.", gt=0)
+    bottleneck_factor: float = option(2.25, "gamma_b of X3D: ratio of the inner to the outer channels of a block.", gt=0)
     zero_init_residual: bool = _zero_init(True)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.x3d import x3d
 
-        return x3d(num_classes, **self.architecture())
+        return x3d(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class TimeSformer(Family):
-    """A vision transformer with attention along time, then across the frame (``vexp.model.architectures.timesformer``)."""
+    """TimeSformer: a vision transformer with divided space-time attention (``vexp.model.architectures.timesformer``)."""
 
-    num_frames: int = option(8, "frames of every clip, as the sampler takes them", unit="frames", ge=1)
-    img_size: int = option(224, "side of the frames, a multiple of patch_size", unit="pixels", ge=1)
-    patch_size: int = option(16, "side of the patches that become tokens", unit="pixels", ge=1)
-    width: int = option(768, "features of a token", unit="features", ge=1)
-    depth: int = option(12, "attention blocks, one after the other", unit="blocks", ge=1)
-    heads: int = option(12, "attention heads of a block, a divisor of width", unit="heads", ge=1)
-    drop_path: float = option(0.1, "probability of skipping a branch of the last block, less before", ge=0, lt=1)
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TIMESFORMER, *key_mapping.VIT)
+
+    num_frames: int = option(8, "Frames of each clip, as sampled.", unit="frames", ge=1)
+    img_size: int = option(224, "Height and width of the frames, a multiple of patch_size.", unit="pixels", ge=1)
+    patch_size: int = option(16, "Height and width of the patches.", unit="pixels", ge=1)
+    width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
+    depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
+    heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
+    drop_path: float = option(0.1, "Stochastic depth rate of the last block, decreasing linearly toward the first.", ge=0, lt=1)
     dropout: float = _dropout(0.0)
     init_std: float = _init_std(0.02)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.img_size % self.patch_size:
-            raise ValueError(f"img_size={self.img_size}: must be a multiple of patch_size={self.patch_size}")
+            raise ConfigError(f"must be a multiple of patch_size={self.patch_size}", key="img_size", value=self.img_size)
         if self.width % self.heads:
-            raise ValueError(f"width={self.width}: must be a multiple of heads={self.heads}")
+            raise ConfigError(f"must be a multiple of heads={self.heads}", key="width", value=self.width)
 
-    def net(self, num_classes: int) -> nn.Module:
+    def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures.timesformer import timesformer
 
-        return timesformer(num_classes, **self.architecture())
+        return timesformer(num_classes, **self.architecture_args())

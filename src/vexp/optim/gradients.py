@@ -41,7 +41,7 @@ class Grad(ValidatedConfig):
 
         Returns:
             A scalar on the device; None where ``max_norm`` is null, as a norm costs more than the rest of a small
-            net's step (``max_norm=inf`` asks for it alone).
+            model's step (``max_norm=inf`` asks for it alone).
         """
         if self.clip.max_norm is None and self.clip.max_value is None:
             return None

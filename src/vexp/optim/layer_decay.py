@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def layer_numbers(model: nn.Module) -> tuple[dict[str, int], int]:
+def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
     """The layer of every parameter, by name, and the number of the last layer.
 
     Layer 0 is what is registered before the first block (patches, positions, class token), layer i the i-th block with
@@ -13,7 +13,7 @@ def layer_numbers(model: nn.Module) -> tuple[dict[str, int], int]:
     the last block (norm, head).
 
     Raises:
-        ValueError: the net has no blocks with attention.
+        ValueError: the model has no blocks with attention.
     """
     blocks = _attention_blocks(model)
     if len(blocks) < 2:

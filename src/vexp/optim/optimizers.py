@@ -20,18 +20,18 @@ LR_DOC = "base learning rate: the lr_policy moves it, optimizer.base_batch_size 
 FUSED_DOC = "one kernel for all parameters; null: where torch has it for their device, unless foreach is set"
 
 #: Classes of torch.optim that no option stands for, and why.
-NOT_OFFERED = {
+UNSUPPORTED = {
     "LBFGS": "it measures the loss of the same batch several times a step, through a closure; a training step here "
     "computes one gradient",
-    "SparseAdam": "it takes sparse gradients only, and those of a net are dense; adam is its dense form",
-    "Muon": "it takes matrices only, and a video net also has convolutions, biases and norm layers",
+    "SparseAdam": "it takes sparse gradients only, and those of a model are dense; adam is its dense form",
+    "Muon": "it takes matrices only, and a video model also has convolutions, biases and norm layers",
 }
 
 
 def unsupported_reason(name: str) -> str | None:
     """Why there is no option for a class of torch.optim, by its name in any spelling (``lbfgs``, ``sparse_adam``)."""
     plain = name.replace("_", "").lower()
-    return next((why for torch_name, why in NOT_OFFERED.items() if torch_name.lower() == plain), None)
+    return next((why for torch_name, why in UNSUPPORTED.items() if torch_name.lower() == plain), None)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,7 +49,7 @@ class Optimizer(ValidatedConfig):
         unit="samples",
         ge=1,
     )
-    paramwise: Paramwise = option(Paramwise, "other learning rates and weight decays for parts of the net")
+    paramwise: Paramwise = option(Paramwise, "other learning rates and weight decays for parts of the model")
     maximize: bool = option(False, "climb the loss instead of descending it")
     foreach: bool | None = option(None, "one call for a list of parameters; null: as torch does, on a GPU")
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from vexp.model.layers import is_depthwise, is_norm, near_paths
-from vexp.optim.layer_decay import layer_numbers
+from vexp.optim.layer_decay import layer_indices
 from vexp.optim.optimizers import Optimizer
 from vexp.optim.paramwise import BASE, ParamMultipliers, Paramwise
 
@@ -21,7 +21,7 @@ _MOST_RULES = 3  # that a group's name tells
 class _Place:
     """A trainable parameter under one of its names."""
 
-    path: str  # of the module that holds it, "" for the net itself
+    path: str  # of the module that holds it, "" for the model itself
     leaf: str
     module: nn.Module
     parameter: nn.Parameter
@@ -76,7 +76,7 @@ def param_groups(
     return list(groups.values())
 
 
-def option_groups(option: Optimizer, model: nn.Module, *, samples_per_step: int) -> list[dict[str, Any]]:
+def groups_of_option(option: Optimizer, model: nn.Module, *, samples_per_step: int) -> list[dict[str, Any]]:
     """The ``param_groups`` of an ``optimizer`` option, without the optimizer: torch takes seconds to make its first."""
     weight_decay = getattr(option, "weight_decay", None)
     lr = option.scaled_lr(samples_per_step)
@@ -92,7 +92,7 @@ def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> 
         ValueError: see ``param_groups``; ``fused=true`` where torch cannot.
     """
     if isinstance(option, Optimizer):
-        groups = option_groups(option, model, samples_per_step=samples_per_step)
+        groups = groups_of_option(option, model, samples_per_step=samples_per_step)
         return replace(option, lr=option.scaled_lr(samples_per_step)).build(groups)
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer: torch.optim.Optimizer = option.build([p for p in model.parameters() if p.requires_grad])
@@ -115,10 +115,10 @@ def _places(model: nn.Module) -> Iterator[_Place]:
 def _rule(paramwise: Paramwise, model: nn.Module, places: list[_Place]) -> Callable[[_Place], ParamMultipliers]:
     if paramwise.rule == "tsm":
         return _tsm_rule(places, fc_lr5=paramwise.fc_lr5 is not False)
-    numbers, last = ({}, 0) if paramwise.layer_decay is None else layer_numbers(model)
+    numbers, last = ({}, 0) if paramwise.layer_decay is None else layer_indices(model)
 
     def share(place: _Place) -> ParamMultipliers:
-        # mmcv's form of the name, ".scale" for a parameter of the net itself, so that its keys find what they found
+        # mmcv's form of the name, ".scale" for a parameter of the model itself, so that its keys find what they found
         named = f"{place.path}.{place.leaf}"
         share = paramwise.share(named, norm=is_norm(place.module), depthwise=is_depthwise(place.module))
         number = numbers.get(place.name, last)
@@ -166,7 +166,7 @@ def _shares(
 
 
 def _refuse_unused_keys(paramwise: Paramwise, model: nn.Module) -> None:
-    """Frozen parameters count: a key may stay while parts of the net are frozen and thawed."""
+    """Frozen parameters count: a key may stay while parts of the model are frozen and thawed."""
     names = [
         f"{path}.{leaf}"
         for path, module in model.named_modules(remove_duplicate=False)

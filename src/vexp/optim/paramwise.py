@@ -1,4 +1,4 @@
-"""``optimizer.paramwise``: other learning rates and weight decays for parts of the net. ``param_groups`` applies it.
+"""``optimizer.paramwise``: other learning rates and weight decays for parts of the model. ``param_groups`` applies it.
 
 The rules are those of mmcv 1.7's DefaultOptimizerConstructor and mmaction2 0.24's TSMOptimizerConstructor, their faults
 mended; the layer-wise decay is that of BEiT (Bao et al. 2022).
@@ -54,7 +54,7 @@ class Paramwise(ValidatedConfig):
     * any other parameter called ``bias``: ``bias_decay_mult``;
     * ``bias_lr_mult`` for parameters called ``bias`` outside norm layers.
 
-    ``layer_decay`` multiplies the rates of all these: in a net of n attention blocks, block i (from 1) and what follows
+    ``layer_decay`` multiplies the rates of all these: in a model of n attention blocks, block i (from 1) and what follows
     it before the next one gets layer_decay ** (n + 1 - i), what comes before the first block layer_decay ** (n + 1),
     the last norm and the head 1. Blocks are the modules with attention in an ``nn.ModuleList`` or ``nn.Sequential``.
 
@@ -112,7 +112,7 @@ class Paramwise(ValidatedConfig):
         """Multiples for one parameter under ``rule=default``, without ``layer_decay``.
 
         Args:
-            name: its dotted name; mmcv's form for a parameter of the net itself begins with a dot.
+            name: its dotted name; mmcv's form for a parameter of the model itself begins with a dot.
             norm, depthwise: the kind of the layer that holds it.
         """
         key = self.key_of(name)

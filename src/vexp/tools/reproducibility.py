@@ -123,7 +123,7 @@ def trace(config: Config, steps: int, say: Say, *, warn_only: bool = False) -> t
     if warn_only:
         torch.use_deterministic_algorithms(True, warn_only=True)
     exp = build_experiment(config)
-    model = config.backend.prepare(build_model_with_weights(config, exp.classes, say, fresh=True), exp.device)
+    model = config.backend.prepare(build_model_with_weights(config, exp.classes, fresh=True), exp.device)
     state, made = new_state(exp, model), Trace()
     steps = min(steps, exp.total_steps)
     batches = _noted(_batches(exp, steps, say), exp, made)

@@ -161,7 +161,7 @@ def _ready(config: Config, folder: Path, log: RunLog, processes: World) -> tuple
         torch.cuda.set_device(exp.device.index or 0)  # the generator of this GPU is the one that a checkpoint holds
     resumed = processes.broadcast_object(resumed_from(exp, folder, log) if processes.first else None)
     with processes.local_main_process_first():
-        model = build_model_with_weights(config, exp.classes, log.say, fresh=resumed is None)
+        model = build_model_with_weights(config, exp.classes, fresh=resumed is None)
     model = config.backend.prepare(convert_sync_batchnorm(model, config.dist, processes, exp.device), exp.device)
     if config.diff_rank_seed and processes.rank:
         seed_generators(config.seed + processes.rank)

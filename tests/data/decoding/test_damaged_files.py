@@ -48,7 +48,7 @@ def test_damage_spoils_the_rest_of_its_gop(share: float, byte: bytes, tmp_path: 
             ):
                 reader.frames([0, frame])
         with pytest.raises(UserError, match="frame 30 cannot be decoded"):
-            list(reader.sound_pictures())
+            list(reader.iter_valid_rgb_frames())
 
 
 def test_frame_that_is_not_delivered_has_no_stand_in(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_frame_that_is_not_delivered_has_no_stand_in(tmp_path: Path) -> None:
             with pytest.raises(UserError, match=f"frame {missing} cannot be decoded .*does not deliver it"):
                 reader.frames(indices)
         with pytest.raises(UserError, match="59 frames can be decoded of 60"):
-            list(reader.sound_frames())
+            list(reader.iter_valid_frames())
 
 
 def test_damage_when_counting(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_damage_when_counting(tmp_path: Path) -> None:
     with VideoReader(path) as reader:
         assert reader.num_frames == len(truth) == 59
         np.testing.assert_array_equal(reader.frames([29, 30, 58]), truth[[29, 30, 58]])  # every frame is a key frame
-        np.testing.assert_array_equal(np.stack(list(reader.sound_pictures())), truth)
-        assert reader.given_up
+        np.testing.assert_array_equal(np.stack(list(reader.iter_valid_rgb_frames())), truth)
+        assert reader.decode_error
     with VideoReader(write_video(tmp_path / "sound.avi", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0)) as reader:
-        assert len(list(reader.sound_frames())) == 60
-        assert not reader.given_up
+        assert len(list(reader.iter_valid_frames())) == 60
+        assert not reader.decode_error
 
 
 def _head(share: float, name: str, **video: Any) -> Callable[[Path], Path]:

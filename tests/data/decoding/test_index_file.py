@@ -9,7 +9,7 @@ import pytest
 from support.encode import write_video
 
 from vexp.data.decoding import pyav
-from vexp.data.decoding.index_file import index_path, save_index, saved_index
+from vexp.data.decoding.index_file import index_path, save_index, load_index
 from vexp.data.decoding.pyav import VideoReader
 from vexp.data.decoding.video_info import VideoInfo
 
@@ -74,11 +74,11 @@ def test_damaged_index_is_passed_over(video: Path, change: object, monkeypatch: 
 
 
 def test_index_of_other_content_is_passed_over(video: Path) -> None:
-    assert saved_index(video, video.stat()) is not None
+    assert load_index(video, video.stat()) is not None
     content = bytearray(video.read_bytes())
     content[-1] ^= 1
     video.write_bytes(content)
-    assert saved_index(video, video.stat()) is None
+    assert load_index(video, video.stat()) is None
     write_video(video, codec="mjpeg", pix_fmt="yuvj420p", gop=1, b_frames=0, frames=20)
     with VideoReader(video) as reader:
         assert reader.num_frames == 20

@@ -35,7 +35,7 @@ def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Pa
         for size in (2, 5, 16):  # unsorted, with repeats
             indices = rng.integers(0, count, size)
             np.testing.assert_array_equal(reader.frames(indices), truth[indices])
-        np.testing.assert_array_equal(np.stack(list(reader.sound_pictures())), truth)
+        np.testing.assert_array_equal(np.stack(list(reader.iter_valid_rgb_frames())), truth)
 
 
 @pytest.mark.parametrize("name", VIDEOS)
@@ -43,7 +43,7 @@ def test_seeks_only_where_timestamps_can_be_trusted(
     name: str, video: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "vexp.data.decoding.pyav.RECENT", VideoInfoCache()
+        "vexp.data.decoding.pyav.VIDEO_INFO_CACHE", VideoInfoCache()
     )  # as in a process that has not seen the file
     _, numbers, seeks = VIDEOS[name]
     with VideoReader(video(name)) as reader:

@@ -22,7 +22,7 @@ from vexp.data.decoding.video_info import VideoInfo, VideoInfoCache, identify
 @pytest.fixture(autouse=True)
 def recent(monkeypatch: pytest.MonkeyPatch) -> VideoInfoCache:
     fresh = VideoInfoCache()
-    monkeypatch.setattr("vexp.data.decoding.pyav.RECENT", fresh)
+    monkeypatch.setattr("vexp.data.decoding.pyav.VIDEO_INFO_CACHE", fresh)
     return fresh
 
 

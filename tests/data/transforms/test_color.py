@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional
 
 import vexp
 from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.color import INSTEAD, PHOTOMETRIC, ColorJitter, TensorStep, check_built, runnable
+from vexp.data.transforms.color import REPLACEMENTS, PHOTOMETRIC, ColorJitter, TensorTransform, check_torchvision_transform, build_transforms
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import Pipeline, make_clips
 from vexp.data.transforms.resize import CenterCrop, Flip, RandomResizedCrop, Resize, ThreeCrop
@@ -81,14 +81,14 @@ def test_the_order_of_the_changes_is_drawn_for_each_sample():
 def test_all_frames_of_all_crops_are_changed_alike():
     flat = np.full((6, 8, 16, 3), (90, 120, 150), np.uint8)
     steps = {"a": SampleFrames(clip_len=2, num_clips=3), "b": ThreeCrop(crop_size=8), "c": ColorJitter()}
-    for steps_run in (steps, steps | {"c": TensorStep(v2.ColorJitter(0.5, 0.5, 0.5, 0.1))}):
+    for steps_run in (steps, steps | {"c": TensorTransform(v2.ColorJitter(0.5, 0.5, 0.5, 0.1))}):
         made = make_clips(ArrayReader(flat), steps_run, rng(1), lazy=True).frames
         assert made.shape[0] == 9
         assert len(np.unique(made.reshape(-1, 3), axis=0)) == 1
         assert made[0, 0, 0, 0].tolist() != [90, 120, 150]
 
 
-@pytest.mark.parametrize("step", [ColorJitter(), TensorStep(v2.RandomPhotometricDistort(p=0.5))])
+@pytest.mark.parametrize("step", [ColorJitter(), TensorTransform(v2.RandomPhotometricDistort(p=0.5))])
 def test_lazy_and_eager_see_the_same_colours(step):
     steps = {"a": SampleFrames(clip_len=2), "b": RandomResizedCrop(), "c": Resize(scale=[8, 8], keep_ratio=False),
              "d": Flip(), "e": step}  # fmt: skip
@@ -125,7 +125,7 @@ ARGUMENTS = {
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding")  # JPEG is to move to torchcodec
 @pytest.mark.parametrize("name", PHOTOMETRIC)
 def test_every_photometric_transform_of_v2_works_on_clips(name):
-    step = TensorStep(getattr(v2, name)(**ARGUMENTS.get(name, {})))
+    step = TensorTransform(getattr(v2, name)(**ARGUMENTS.get(name, {})))
     state = torch.get_rng_state()
     made = step.apply(FRAMES, rng(2))
     assert (made.shape, made.dtype) == (FRAMES.shape, np.uint8)
@@ -134,7 +134,7 @@ def test_every_photometric_transform_of_v2_works_on_clips(name):
 
 
 def test_its_numbers_come_from_the_sample():
-    step = TensorStep(v2.ColorJitter(brightness=0.5))
+    step = TensorTransform(v2.ColorJitter(brightness=0.5))
     made = {step.apply(FRAMES, rng(seed)).tobytes() for seed in range(8)}
     assert len(made) == 8
     torch.manual_seed(1)
@@ -144,8 +144,8 @@ def test_its_numbers_come_from_the_sample():
 
 
 def test_the_two_lists_name_what_torchvision_has():
-    assert [name for name in (*PHOTOMETRIC, *INSTEAD) if not hasattr(v2, name)] == []
-    assert set(PHOTOMETRIC) & set(INSTEAD) == set()
+    assert [name for name in (*PHOTOMETRIC, *REPLACEMENTS) if not hasattr(v2, name)] == []
+    assert set(PHOTOMETRIC) & set(REPLACEMENTS) == set()
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_the_two_lists_name_what_torchvision_has():
 )
 def test_a_transform_that_changes_type_or_shape_is_refused(transform, text):
     with pytest.raises(ValueError, match=text):
-        TensorStep(transform).apply(FRAMES, rng())
+        TensorTransform(transform).apply(FRAMES, rng())
 
 
-@pytest.mark.parametrize("step", [ColorJitter(), TensorStep(v2.RandomInvert())])
+@pytest.mark.parametrize("step", [ColorJitter(), TensorTransform(v2.RandomInvert())])
 def test_flow_has_no_colours(step):
     with pytest.raises(ValueError, match="changes colours, but the frames have 2 channels"):
         step.apply(FRAMES[..., :2], rng())
@@ -176,7 +176,7 @@ V2 = "pipeline.train.extra._target_=torchvision.transforms.v2."
 def test_it_is_chosen_on_the_command_line():
     config = composed(V2 + "GaussianBlur", "+pipeline.train.extra.kernel_size=3", "pipeline.val={}",
                       "transform@pipeline.val.sample=sample_frames", "pipeline.val.sample.clip_len=2")  # fmt: skip
-    built = runnable(config.pipeline.train)["extra"]
+    built = build_transforms(config.pipeline.train)["extra"]
     assert isinstance(built.transform, v2.GaussianBlur)
     assert built.transform.kernel_size == (3, 3)
 
@@ -211,8 +211,8 @@ def test_a_transform_of_ones_own_is_taken():
         def build(self):
             return Own()
 
-    check_built(Option(), "train.own")
+    check_torchvision_transform(Option(), "train.own")
     steps = Pipeline(train={"sample": SampleFrames(clip_len=2), "own": Option(), "crop": CenterCrop(crop_size=4)}).train
-    made = make_clips(ArrayReader(255 - FRAMES), runnable(steps), rng(), lazy=True).frames
+    made = make_clips(ArrayReader(255 - FRAMES), build_transforms(steps), rng(), lazy=True).frames
     plain = {name: step for name, step in steps.items() if name != "own"}
     np.testing.assert_array_equal(made, make_clips(ArrayReader(FRAMES), plain, rng(), lazy=True).frames)

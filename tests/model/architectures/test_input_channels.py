@@ -1,4 +1,4 @@
-"""Nets for optical flow: the first convolution, and RGB weights in it."""
+"""Models for optical flow: the first convolution, and RGB weights in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from support.small_models import small_net
 from torch import nn
 
-from vexp.model import zoo as zoo
+from vexp.model import zoo
 from vexp.model.architectures.input_channels import average_rgb_weights, replace_input_channels
 from vexp.model.config import Tiny3d
 from vexp.model.registry import REGISTRY
@@ -19,13 +19,13 @@ from vexp.model.weights.load import load_checkpoint
 @pytest.mark.parametrize("name", ["tiny3d", "tsm_r50", "slowfast_r50", "x3d_s"])
 def test_a_net_takes_flow(name: str) -> None:
     with torch.device("meta"):
-        net = REGISTRY[name].option().net(5)
-        before = {part: tensor.shape for part, tensor in net.state_dict().items()}
-        replace_input_channels(net, 2)
-        after = {part: tensor.shape for part, tensor in net.state_dict().items()}
+        model = REGISTRY[name].option().build_architecture(5)
+        before = {part: tensor.shape for part, tensor in model.state_dict().items()}
+        replace_input_channels(model, 2)
+        after = {part: tensor.shape for part, tensor in model.state_dict().items()}
         changed = [part for part in before if before[part] != after[part]]
         _, frames, _, _ = REGISTRY[name].clip
-        assert net(torch.empty(1, 2, frames, 64, 64)).shape == (1, 5)
+        assert model(torch.empty(1, 2, frames, 64, 64)).shape == (1, 5)
     assert before.keys() == after.keys()
     assert len(changed) == (2 if name == "slowfast_r50" else 1)  # a stem for each path
     assert all(after[part][1] == 2 for part in changed)
@@ -34,20 +34,20 @@ def test_a_net_takes_flow(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_net_takes_flow(name: str) -> None:
-    net, size = small_net(name, 4)
-    replace_input_channels(net, 2)
-    assert net.eval()(torch.randn(1, 2, *size)).shape == (1, 4)
+    model, size = small_net(name, 4)
+    replace_input_channels(model, 2)
+    assert model.eval()(torch.randn(1, 2, *size)).shape == (1, 4)
 
 
 def test_rgb_weights_are_averaged_for_flow(tmp_path) -> None:
-    """Of a grey clip the stem makes two thirds of what the RGB net's makes: two channels of three."""
+    """Of a grey clip the stem makes two thirds of what the RGB model's makes: two channels of three."""
     torch.manual_seed(0)
     rgb = Tiny3d().build(3).eval()
     torch.save(rgb.state_dict(), tmp_path / "rgb.pth")
     flow = Tiny3d(channels=2).build(3).eval()
     load_checkpoint(flow, tmp_path / "rgb.pth", strict=True)
     clip = torch.randn(1, 1, 4, 16, 16)
-    stems = [next(part for part in net.modules() if isinstance(part, nn.Conv3d)) for net in (rgb, flow)]
+    stems = [next(part for part in model.modules() if isinstance(part, nn.Conv3d)) for model in (rgb, flow)]
     seen = [stem(clip.expand(-1, stem.in_channels, -1, -1, -1)) for stem in stems]
     torch.testing.assert_close(seen[1], seen[0] * 2 / 3)
 
@@ -60,7 +60,7 @@ def test_image_weights_are_inflated_and_averaged(tmp_path) -> None:
     torch.save(image.state_dict(), tmp_path / "image.pth")
     option = zoo.I3d(channels=2)
     option.weights.path = str(tmp_path / "image.pth")
-    stem = next(part for part in option.build(3, tell=lambda _: None).modules() if isinstance(part, nn.Conv3d))
+    stem = next(part for part in option.build(3).modules() if isinstance(part, nn.Conv3d))
     expected = image.conv1.weight.detach().mean(1, keepdim=True) / stem.weight.shape[2]
     torch.testing.assert_close(stem.weight[:, 1, 0], expected[:, 0])
     torch.testing.assert_close(stem.weight[:, 0, -1], expected[:, 0])
@@ -75,13 +75,13 @@ def test_image_weights_are_averaged_for_a_stack_of_flow(tmp_path) -> None:
     option = zoo.Tsn(channels=2, stacked=5, backbone="resnet18")
     assert option.build(3).backbone.conv1.weight.shape == (64, 10, 7, 7)
     option.weights.path = str(tmp_path / "image.pth")
-    net = option.build(3, tell=lambda _: None)
+    model = option.build(3)
     mean = image.conv1.weight.detach().mean(1)
-    assert all(torch.equal(net.backbone.conv1.weight[:, channel], mean) for channel in range(10))
-    assert net.eval()(torch.randn(2, 2, 15, 32, 32)).shape == (2, 3)
+    assert all(torch.equal(model.backbone.conv1.weight[:, channel], mean) for channel in range(10))
+    assert model.eval()(torch.randn(2, 2, 15, 32, 32)).shape == (2, 3)
 
 
 def test_rgb_nets_are_left_alone() -> None:
-    net = Tiny3d().build(3)
-    tensors = copy.deepcopy(net.state_dict())
-    assert all(torch.equal(tensor, tensors[name]) for name, tensor in average_rgb_weights(tensors, net).items())
+    model = Tiny3d().build(3)
+    tensors = copy.deepcopy(model.state_dict())
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in average_rgb_weights(tensors, model).items())

@@ -1,4 +1,4 @@
-"""The small (2+1)D net: sizes, gradients, and what its options promise."""
+"""The small (2+1)D model: sizes, gradients, and what its options promise."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vexp.model.architectures.tiny3d import Tiny3d
 NORMS = ("batch", "group")
 
 
-def net(norm: str = "batch", *, dropout: float = 0.0) -> Tiny3d:
+def tiny3d(norm: str = "batch", *, dropout: float = 0.0) -> Tiny3d:
     torch.manual_seed(0)
     return Tiny3d(8, width=24, norm=norm, dropout=dropout)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_quarter_of_a_million_parameters(norm: str) -> None:
-    assert 200_000 < sum(parameter.numel() for parameter in net(norm).parameters()) < 350_000
+    assert 200_000 < sum(parameter.numel() for parameter in tiny3d(norm).parameters()) < 350_000
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -32,7 +32,7 @@ def test_a_quarter_of_a_million_parameters(norm: str) -> None:
     ],
 )
 def test_any_clip_gives_logits(norm: str, frames: int, height: int, width: int) -> None:
-    model = net(norm)
+    model = tiny3d(norm)
     clip = torch.randn(1, 3, frames, height, width)
     for mode in (True, False):  # in training, too: batch norm needs more than one value a channel
         logits = model.train(mode)(clip)
@@ -42,7 +42,7 @@ def test_any_clip_gives_logits(norm: str, frames: int, height: int, width: int) 
 
 
 def test_stages_have_the_documented_shapes() -> None:
-    model, shapes = net(), []
+    model, shapes = tiny3d(), []
     for stage in (model.stem, model.stage1, model.stage2, model.stage3):
         stage.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape)))
     model(torch.randn(2, 3, 8, 64, 64))
@@ -51,7 +51,7 @@ def test_stages_have_the_documented_shapes() -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_parameter_gets_a_gradient(norm: str) -> None:
-    model = net(norm)
+    model = tiny3d(norm)
     logits = model(torch.randn(4, 3, 8, 32, 32))
     torch.nn.functional.cross_entropy(logits, torch.arange(4)).backward()
     silent = [
@@ -61,7 +61,7 @@ def test_every_parameter_gets_a_gradient(norm: str) -> None:
 
 
 def test_frame_order_matters() -> None:
-    model = net().eval()
+    model = tiny3d().eval()
     clip = torch.randn(2, 3, 8, 64, 64)
     assert not torch.allclose(model(clip), model(clip.flip(2)), atol=1e-3)
 
@@ -69,19 +69,19 @@ def test_frame_order_matters() -> None:
 def test_group_norm_looks_at_one_clip_alone_and_batch_norm_does_not() -> None:
     clips = torch.randn(4, 3, 4, 32, 32)
     for norm, alone in (("group", True), ("batch", False)):
-        model = net(norm).train()
+        model = tiny3d(norm).train()
         same = torch.allclose(model(clips)[:1], model(clips[:1]), atol=1e-4)
         assert same is alone
 
 
 def test_memory_layout_of_the_input_changes_nothing() -> None:
-    model = net().eval()
+    model = tiny3d().eval()
     clips = torch.randn(2, 3, 4, 32, 32)
     torch.testing.assert_close(model(clips), model(clips.contiguous(memory_format=torch.channels_last_3d)))
 
 
 def test_dropout_acts_in_training_only() -> None:
-    model, clips = net("group", dropout=0.5), torch.randn(2, 3, 4, 32, 32)
+    model, clips = tiny3d("group", dropout=0.5), torch.randn(2, 3, 4, 32, 32)
     model.train()
     assert not torch.equal(model(clips), model(clips))
     model.eval()

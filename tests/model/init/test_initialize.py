@@ -11,7 +11,7 @@ from torch import nn
 
 from vexp import compose
 from vexp.core.errors import UserError
-from vexp.model.init.initialize import check_init, initialize
+from vexp.model.init import check_init, initialize
 
 SET = -9.0  # what every parameter was before
 
@@ -30,7 +30,7 @@ def changed(init_cfg: Any) -> dict[str, float]:
     """First value of every parameter that is no longer what it was."""
     torch.manual_seed(3)
     block = Block()
-    initialize(block, init_cfg, tell=lambda _: None)
+    initialize(block, init_cfg)
     firsts = {name: parameter.flatten()[0].item() for name, parameter in block.named_parameters()}
     return {name: value for name, value in firsts.items() if value != SET}
 
@@ -78,7 +78,7 @@ TABLE: list[tuple[str, Any, dict[str, float]]] = [
 
 
 @pytest.mark.parametrize(("init_cfg", "wanted"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_values(init_cfg: Any, wanted: dict[str, float]) -> None:
+def test_initialize_equals_mmcv(init_cfg: Any, wanted: dict[str, float]) -> None:
     assert check_init(init_cfg) is None
     assert changed(init_cfg) == pytest.approx(wanted)
 
@@ -86,7 +86,7 @@ def test_values(init_cfg: Any, wanted: dict[str, float]) -> None:
 def weights_of(init_cfg: dict[str, Any], size: int = 400) -> torch.Tensor:
     torch.manual_seed(0)
     layer = nn.Linear(size, size // 2)
-    initialize(layer, init_cfg | {"layer": "Linear"}, tell=lambda _: None)
+    initialize(layer, init_cfg | {"layer": "Linear"})
     assert not layer.bias.any()
     return layer.weight.detach()
 
@@ -107,7 +107,7 @@ SPREAD: list[tuple[dict[str, Any], float, float]] = [
 
 
 @pytest.mark.parametrize(("init_cfg", "std", "largest"), SPREAD)
-def test_spread(init_cfg: dict[str, Any], std: float, largest: float) -> None:
+def test_initialize_distribution_has_expected_spread(init_cfg: dict[str, Any], std: float, largest: float) -> None:
     weight = weights_of(init_cfg)
     assert weight.std(correction=0).item() == pytest.approx(std, rel=0.02)
     assert weight.abs().max().item() <= largest
@@ -116,21 +116,21 @@ def test_spread(init_cfg: dict[str, Any], std: float, largest: float) -> None:
 @pytest.mark.parametrize(
     ("init_cfg", "message"),
     [
-        ({"type": "Nrmal", "layer": "Linear"}, "type=Nrmal: is no initialisation; did you mean Normal?"),
-        ({"layer": "Linear"}, "type=None: is no initialisation"),
-        ({"type": "Normal", "sdt": 1, "layer": "Linear"}, "Normal: has no 'sdt'; did you mean std?"),
-        ({"type": "Constant", "layer": "Linear"}, "Constant: val must be given"),
+        ({"type": "Nrmal", "layer": "Linear"}, "type=Nrmal: unknown initialization; did you mean Normal?"),
+        ({"layer": "Linear"}, "type=None: unknown initialization"),
+        ({"type": "Normal", "sdt": 1, "layer": "Linear"}, "Normal: unknown argument 'sdt'; did you mean std?"),
+        ({"type": "Constant", "layer": "Linear"}, "Constant: the argument val is missing"),
         ({"type": "Constant", "val": 1, "bias": "x", "layer": "Linear"}, "Constant: bias=x: must be a number"),
         ({"type": "Kaiming", "mode": "fan", "layer": "Linear"}, "mode=fan: must be one of fan_in, fan_out"),
         ({"type": "Normal"}, "Normal: has no effect without layer"),
-        ({"type": "Normal", "override": {"type": "Normal"}}, "name the part of the net"),
-        ({"type": "Normal", "override": {"name": "sub", "std": 3}}, "override sub: give a type with std"),
-        ({"type": "Pretrained", "checkpoint": "w.pth", "layer": "Linear"}, "takes no layer"),
+        ({"type": "Normal", "override": {"type": "Normal"}}, "must have the name of a submodule"),
+        ({"type": "Normal", "override": {"name": "sub", "std": 3}}, "override sub: std need a type"),
+        ({"type": "Pretrained", "checkpoint": "w.pth", "layer": "Linear"}, "layer and override are not allowed"),
         ("Normal", "must be a rule"),
         ([3], "must be a rule"),
     ],
 )
-def test_what_no_net_can_mend_is_refused_with_the_config(init_cfg: Any, message: str) -> None:
+def test_check_init_invalid_rule_returns_reason(init_cfg: Any, message: str) -> None:
     assert message in (check_init(init_cfg) or "")
     with pytest.raises(UserError, match=message.split("=")[0].split("'")[0].replace("?", "")):
         initialize(Block(), init_cfg)
@@ -139,15 +139,15 @@ def test_what_no_net_can_mend_is_refused_with_the_config(init_cfg: Any, message:
 @pytest.mark.parametrize(
     ("init_cfg", "message"),
     [
-        ({"type": "Normal", "layer": "Liner"}, "layer=Liner: the net has none; did you mean Linear?"),
-        ({"type": "Normal", "layer": ["Linear", "Conv1d"]}, "layer=Conv1d: the net has none"),
+        ({"type": "Normal", "layer": "Liner"}, "layer=Liner: the model has no such layer; did you mean Linear?"),
+        ({"type": "Normal", "layer": ["Linear", "Conv1d"]}, "layer=Conv1d: the model has no such layer"),
         ({"type": "Normal", "layer": "Block"}, "layer=Block: has no weight and no bias"),
-        ({"type": "Xavier", "layer": "_BatchNorm"}, "BatchNorm2d bn has a weight of one dimension"),
-        ({"type": "Normal", "layer": "Linear", "override": {"name": "subb"}}, "override subb: is no part of the net"),
+        ({"type": "Xavier", "layer": "_BatchNorm"}, "the weight of BatchNorm2d bn has one dimension"),
+        ({"type": "Normal", "layer": "Linear", "override": {"name": "subb"}}, "override subb: the model has no such submodule"),
     ],
 )
-def test_a_rule_without_effect_is_refused_before_anything_changes(init_cfg: Any, message: str) -> None:
-    """mmcv initialises nothing and says nothing."""
+def test_initialize_rule_without_effect_changes_nothing(init_cfg: Any, message: str) -> None:
+    """mmcv silently initializes nothing."""
     block = Block()
     with pytest.raises(UserError) as refused:
         initialize(block, [{"type": "Constant", "val": 1, "layer": "Linear"}, init_cfg])
@@ -155,17 +155,19 @@ def test_a_rule_without_effect_is_refused_before_anything_changes(init_cfg: Any,
     assert all((parameter == SET).all() for parameter in block.parameters())
 
 
-def test_pretrained(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_initialize_pretrained_loads_prefix(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(5)
     torch.save({"state_dict": {f"m.{k}": v + 1 for k, v in Block().state_dict().items()}}, tmp_path / "w.pth")
     block = Block()
-    initialize(block, {"type": "Pretrained", "checkpoint": str(tmp_path / "w.pth"), "prefix": "m"})
+    with caplog.at_level("INFO", "vexp"):
+        (report,) = initialize(block, {"type": "Pretrained", "checkpoint": str(tmp_path / "w.pth"), "prefix": "m"})
     assert (block.lin.weight == SET + 1).all()
-    assert "13 of 13 tensors fit" in capsys.readouterr().out
+    assert report.match.matching == 13
+    assert "13 of 13 tensors match" in caplog.text
 
 
-def test_on_the_command_line() -> None:
+def test_compose_checks_init() -> None:
     config = compose(["model.init={type:Normal,std:0.01,layer:Linear}"])
     assert config.model.init == {"type": "Normal", "std": 0.01, "layer": "Linear"}  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match=r"model.init=.*type=Nrmal: is no initialisation; did you mean Normal\?"):
+    with pytest.raises(ValueError, match=r"model.init=.*type=Nrmal: unknown initialization; did you mean Normal\?"):
         compose(["model.init={type:Nrmal,layer:Linear}"])

@@ -15,18 +15,22 @@ import torch
 from support.paths import GOLDEN_DIR
 from torch import Tensor, nn
 
-from vexp.model import build_model
-from vexp.model import zoo as zoo
+from vexp.model import build_model, zoo
 from vexp.model.registry import REGISTRY
-from vexp.model.weights.key_mapping import RULES, inflate, rename_rules, renamed
+from vexp.model.weights.key_mapping import Rules, inflate, rename_keys
 from vexp.model.weights.load import load_checkpoint
 
 #: Recorded from mmaction2 0.24.1; its "doc" says what the fields are.
 NETS: dict[str, dict[str, Any]] = json.loads(gzip.decompress((GOLDEN_DIR / "mmaction2_models.json.gz").read_bytes()))[
     "nets"
 ]
-WITH_LOGITS = [name for name, net in NETS.items() if "logits" in net]
+WITH_LOGITS = [name for name, model in NETS.items() if "logits" in model]
 CHEAP = ("x3d_m", "tsn_r50")
+
+
+def key_rules(model: str | zoo.Family) -> Rules:
+    option = REGISTRY[model].option() if isinstance(model, str) else model
+    return getattr(option, "key_rules", ())
 
 
 def classes(name: str) -> int:
@@ -48,43 +52,43 @@ def filled(key: str, shape: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_checkpoint_of_mmaction2_has_every_tensor_and_no_other(name: str) -> None:
+def test_rename_keys_mmaction2_checkpoint_matches_every_tensor(name: str) -> None:
     recorded = NETS[name]
     with torch.device("meta"):
-        net = build_model(name, classes(name))
-        theirs = renamed({key: torch.empty(shape) for key, shape in recorded["keys"].items()}, rename_rules(name))
-    assert {k: v.shape for k, v in theirs.items()} == {k: v.shape for k, v in net.state_dict().items()}
-    assert sum(parameter.numel() for parameter in net.parameters()) == recorded["parameters"]
+        model = build_model(name, classes(name))
+        theirs = rename_keys({key: torch.empty(shape) for key, shape in recorded["keys"].items()}, key_rules(name))
+    assert {k: v.shape for k, v in theirs.items()} == {k: v.shape for k, v in model.state_dict().items()}
+    assert sum(parameter.numel() for parameter in model.parameters()) == recorded["parameters"]
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in CHEAP else pytest.mark.slow) for name in WITH_LOGITS]
 )
-def test_a_net_gives_the_logits_of_mmaction2(name: str) -> None:
+def test_model_with_mmaction2_weights_equals_recorded_logits(name: str) -> None:
     recorded = NETS[name]
     with torch.device("meta"):
-        net = build_model(name, classes(name)).eval()
+        model = build_model(name, classes(name)).eval()
     theirs = {key: filled(key, shape) for key, shape in recorded["keys"].items()}
-    net.load_state_dict(renamed(theirs, rename_rules(name)), assign=True)
+    model.load_state_dict(rename_keys(theirs, key_rules(name)), assign=True)
     clips = torch.tensor(np.random.RandomState(0).standard_normal(recorded["input"]), dtype=torch.float32)
-    if clips.ndim == 4:  # 2D nets: (T, C, H, W)
+    if clips.ndim == 4:  # 2D models: (T, C, H, W)
         clips = clips.transpose(0, 1).unsqueeze(0)
     with torch.no_grad():
-        logits = net(clips)[0]
+        logits = model(clips)[0]
     expected = torch.tensor(recorded["logits"]).flatten()
     assert (logits[: len(expected)] - expected).abs().max() < 1e-4 * expected.abs().max()
     assert logits.norm().item() == pytest.approx(recorded["logits_norm"], rel=1e-4)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])  # as it is, and saved from DataParallel
-def test_a_file_of_mmaction2_loads_whole(prefix: str, tmp_path: Path) -> None:
+def test_load_checkpoint_mmaction2_file_matches_strictly(prefix: str, tmp_path: Path) -> None:
     theirs = {prefix + key: filled(key, shape) for key, shape in NETS["x3d_m"]["keys"].items()}
     torch.save({"meta": {}, "state_dict": theirs}, tmp_path / "x3d.pth")
-    net = build_model("x3d_m", 400)
-    load_checkpoint(net, tmp_path / "x3d.pth", strict=True, tell=lambda _: None)
-    assert torch.equal(net.state_dict()["head.fc1.weight"], theirs[f"{prefix}cls_head.fc1.weight"])
+    model = build_model("x3d_m", 400)
+    load_checkpoint(model, tmp_path / "x3d.pth", strict=True)
+    assert torch.equal(model.state_dict()["head.fc1.weight"], theirs[f"{prefix}cls_head.fc1.weight"])
     assert torch.equal(
-        net.state_dict()["backbone.layer4.6.conv2.se.fc2.bias"],
+        model.state_dict()["backbone.layer4.6.conv2.se.fc2.bias"],
         theirs[f"{prefix}backbone.layer4.6.se_module.fc2.bias"],
     )
 
@@ -94,32 +98,32 @@ def test_image_weights_load_into_a_video_net(tmp_path: Path) -> None:
 
     image = resnet18()
     torch.save(image.state_dict(), tmp_path / "resnet18.pth")
-    net = zoo.Tsm(backbone="resnet18").build(5)
-    load_checkpoint(net, tmp_path / "resnet18.pth", min_match=0.98, tell=lambda _: None)
-    assert torch.equal(net.state_dict()["backbone.layer4.1.conv2.weight"], image.layer4[1].conv2.weight)
+    model = zoo.Tsm(backbone="resnet18").build(5)
+    load_checkpoint(model, tmp_path / "resnet18.pth", min_match=0.98)
+    assert torch.equal(model.state_dict()["backbone.layer4.1.conv2.weight"], image.layer4[1].conv2.weight)
 
 
 def test_six_of_them_have_logits() -> None:
     assert (len(NETS), len(WITH_LOGITS)) == (12, 6)
 
 
-@pytest.mark.parametrize("name", [name for name, net in REGISTRY.items() if isinstance(net.option(), zoo.Family)])
+@pytest.mark.parametrize("name", [name for name, model in REGISTRY.items() if isinstance(model.option(), zoo.Family)])
 def test_our_own_names_stay(name: str) -> None:
     with torch.device("meta"):
         keys = build_model(name, 3).state_dict()
-    assert renamed(keys, rename_rules(name)).keys() == keys.keys()
+    assert rename_keys(keys, key_rules(name)).keys() == keys.keys()
 
 
 def test_every_family_has_rules_and_others_have_none() -> None:
-    families = {type(net.option()) for net in REGISTRY.values()}
+    families = {type(model.option()) for model in REGISTRY.values()}
     assert {family for family in families if issubclass(family, zoo.Family)} == set(RULES)
-    assert rename_rules("r3d_18") == ()
-    assert rename_rules(zoo.Tsm(backbone="resnet18")) == rename_rules("tsm_r50")
+    assert key_rules("r3d_18") == ()
+    assert key_rules(zoo.Tsm(backbone="resnet18")) == key_rules("tsm_r50")
 
 
 def test_two_keys_that_become_one_are_refused() -> None:
     with pytest.raises(ValueError, match=r"key cls_head\.fc_cls\.bias: becomes head\.fc\.bias, which another key"):
-        renamed({"head.fc.bias": torch.zeros(1), "cls_head.fc_cls.bias": torch.zeros(1)}, rename_rules("c3d"))
+        rename_keys({"head.fc.bias": torch.zeros(1), "cls_head.fc_cls.bias": torch.zeros(1)}, key_rules("c3d"))
 
 
 def image_state(name: str) -> dict[str, Tensor]:
@@ -141,11 +145,11 @@ def image_state(name: str) -> dict[str, Tensor]:
     ],
 )
 def test_image_weights_fill_the_backbone(name: str, image: str) -> None:
-    """All of it but what an image net has not: the rest of their keys is their classifier, the rest of ours time."""
+    """All of it but what an image model has not: the rest of their keys is their classifier, the rest of ours time."""
     with torch.device("meta"):
-        net = build_model(name, 7)
-        given = REGISTRY[name].option().adapt(image_state(image), net)
-    ours = {key: tensor.shape for key, tensor in net.state_dict().items()}
+        model = build_model(name, 7)
+        given = REGISTRY[name].option().adapt(image_state(image), model)
+    ours = {key: tensor.shape for key, tensor in model.state_dict().items()}
     assert {key for key in given if key in ours and given[key].shape != ours[key]} == set()
     assert {key.split(".")[-2] for key in given.keys() - ours.keys()} <= {"fc", "head"}
     time = {"backbone.time_embed"} | {key for key in ours if ".temporal.fc." in key}
@@ -156,8 +160,8 @@ def test_image_weights_fill_the_backbone(name: str, image: str) -> None:
 def test_any_image_net_fills_tsn(image: str) -> None:
     option = zoo.Tsn(backbone=image)
     with torch.device("meta"):
-        net = option.build(7)
-    given, ours = renamed(image_state(image), rename_rules(option)), net.state_dict()
+        model = option.build(7)
+    given, ours = rename_keys(image_state(image), key_rules(option)), model.state_dict()
     assert ours.keys() - given.keys() == {"head.fc.weight", "head.fc.bias"}
     assert len(given.keys() - ours.keys()) == 2  # their classifier
 
@@ -166,8 +170,8 @@ def test_an_inflated_stem_sees_in_a_static_clip_what_the_image_net_sees() -> Non
     torch.manual_seed(0)
     image = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
     with torch.device("meta"):
-        net = build_model("i3d_r50", 3)
-    weight = inflate({"backbone.conv1.conv.weight": image.weight.detach()}, net)["backbone.conv1.conv.weight"]
+        model = build_model("i3d_r50", 3)
+    weight = inflate({"backbone.conv1.conv.weight": image.weight.detach()}, model)["backbone.conv1.conv.weight"]
     assert weight.shape == (64, 3, 5, 7, 7)
     frame = torch.randn(1, 3, 32, 32)
     clip = frame.unsqueeze(2).repeat(1, 1, 9, 1, 1)
@@ -185,7 +189,7 @@ def test_timesformer_starts_as_the_image_transformer() -> None:
     ).eval()
     option = zoo.TimeSformer(num_frames=3, img_size=32, width=32, depth=2, heads=2)
     video = option.build(5).eval()
-    given = inflate(renamed(image.state_dict(), rename_rules(option)), video)
+    given = inflate(rename_keys(image.state_dict(), key_rules(option)), video)
     assert torch.equal(
         given["backbone.blocks.1.temporal.qkv.weight"], image.encoder.layers[1].self_attention.in_proj_weight
     )

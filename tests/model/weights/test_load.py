@@ -1,4 +1,4 @@
-"""Weights from every kind of file: what each gave, and that a refusal leaves the net as it was."""
+"""Weights from every kind of file: what each gave, and that a refusal leaves the model as it was."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from vexp.model import build_model
 from vexp.model.config import Tiny3d
 from vexp.model.weights.config import Weights
 from vexp.model.weights.load import (
+    _rename,
     load_checkpoint,
     load_exactly,
     load_state_dict,
     read_checkpoint,
     read_checkpoint_with_prefix,
-    renamed,
 )
 
 State = dict[str, Any]
 
 
 class Net(nn.Module):
-    """The net of the recorded mmcv runs: a backbone of convolution and batch norm, a linear head."""
+    """The model of the recorded mmcv runs: a backbone of convolution and batch norm, a linear head."""
 
     def __init__(self, classes: int = 3, seed: int = 0) -> None:
         super().__init__()
@@ -97,13 +97,13 @@ READ: dict[str, tuple[Callable[[], State], int, str]] = {
 def test_files_that_load(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content, fits, kind = READ[name]
     torch.save(content(), tmp_path / "w.pth")
-    net, fresh = Net(), Net().state_dict()
-    report = load_checkpoint(net, tmp_path / "w.pth")
+    model, fresh = Net(), Net().state_dict()
+    report = load_checkpoint(model, tmp_path / "w.pth")
     assert (len(report.matched) + len(report.reshaped), report.kind) == (fits, kind)
-    assert f"{fits} of 8 tensors fit" in capsys.readouterr().out
+    assert f"{fits} of 8 tensors match" in capsys.readouterr().out
     wanted = Net(3, seed=2).state_dict() if name == "vexp" else other()
-    for key, value in net.state_dict().items():
-        source = fresh if key in report.reinitialised else wanted
+    for key, value in model.state_dict().items():
+        source = fresh if key in report.reinitialized else wanted
         tolerance = 1e-3 if name == "half precision" else 0.0
         torch.testing.assert_close(value, source[key], rtol=tolerance, atol=tolerance)
 
@@ -115,9 +115,9 @@ def broken_zip(path: Path) -> None:
 
 #: name -> (how the file is made, what the message says)
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "state dict of another net": (
+    "state dict of another model": (
         lambda p: torch.save(build_model("tiny3d", 3).state_dict(), p),
-        r"is of another net: 1 of 8 tensors fit, \d+ of its own have no place",
+        r"does not belong to this model: 1 of 8 tensors match, \d+ tensors of the file are not in the model",
     ),
     "truncated": (broken_zip, "can read, or it is damaged"),
     "empty": (lambda p: p.write_bytes(b""), "is an empty file"),
@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another kind of archive": (lambda p: p.write_bytes(b"PK\x03\x04nothing"), "is no checkpoint that torch.load"),
     "a video": (lambda p: p.write_bytes(b"\0\0\0 ftypisom"), "is no checkpoint, it begins with"),
     "a lone tensor": (lambda p: torch.save(torch.ones(3), p), "holds a Tensor, not a checkpoint"),
-    "no tensors": (lambda p: torch.save({"epoch": 3, "meta": {}}, p), "holds no weights; its keys are epoch, meta"),
+    "no tensors": (lambda p: torch.save({"epoch": 3, "meta": {}}, p), "contains no weights; its keys are epoch, meta"),
     "malicious pickle": (lambda p: torch.save({"x": Runs(p.parent / "ran")}, p), "refused, it holds more than .*mkdir"),
     "whole module pickled": (lambda p: torch.save(Net(), p), "refused, it holds more than tensors"),
     "a NumPy array": (lambda p: torch.save({"x": np.ones(3)}, p), "refused, it holds more than .*_reconstruct"),
@@ -137,10 +137,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_files_that_are_refused(name: str, tmp_path: Path) -> None:
     make, message = REFUSED[name]
     make(tmp_path / "w.pth")
-    net = Net()
+    model = Net()
     with pytest.raises(UserError, match=message):
-        load_checkpoint(net, tmp_path / "w.pth")
-    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), Net().state_dict().values(), strict=True))
+        load_checkpoint(model, tmp_path / "w.pth")
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), Net().state_dict().values(), strict=True))
     assert not (tmp_path / "ran").exists()
 
 
@@ -151,52 +151,50 @@ STRICT: dict[str, tuple[Callable[[], State], dict[str, Any], str]] = {
         {"strict": True},
         "not in the file",
     ),
-    "unexpected key": (lambda: other() | {"extra": torch.ones(1)}, {"strict": True}, "1 of its own have no place"),
+    "unexpected key": (lambda: other() | {"extra": torch.ones(1)}, {"strict": True}, "1 tensors of the file are not in the model"),
     "other classes": (lambda: other(5), {"strict": True}, "head.weight .5 x 4 in the file, 3 x 4 here"),
     "too little": (lambda: other(5), {"min_match": 0.8}, "at least min_match=0.8"),
     "nothing, though nothing is asked": (lambda: {"a": torch.ones(1)}, {"min_match": 0.0}, "0 of 8"),
-    "no share": (other, {"min_match": 50}, "min_match=50: must be a share"),
+    "no share": (other, {"min_match": 50}, "min_match=50: must be a fraction"),
 }
 
 
 @pytest.mark.parametrize("name", STRICT)
-def test_a_refused_load_writes_nothing(name: str) -> None:
+def test_load_state_dict_refused_leaves_model_unchanged(name: str) -> None:
     """mmcv's strict load copies what fits and then raises."""
     content, how, message = STRICT[name]
-    net = Net()
+    model = Net()
     with pytest.raises(UserError, match=message):
-        load_state_dict(net, content(), **how)
-    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), Net().state_dict().values(), strict=True))
+        load_state_dict(model, content(), **how)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), Net().state_dict().values(), strict=True))
 
 
-def test_report_names_what_became_of_every_tensor(tmp_path: Path) -> None:
+def test_load_report_lists_every_tensor(tmp_path: Path) -> None:
     torch.save(other(5) | {"extra.a": torch.ones(1), "extra.b": torch.ones(1)}, tmp_path / "w.pth")
-    told: list[Any] = []
-    report = load_checkpoint(Net(), tmp_path / "w.pth", tell=told.append)
-    assert told == [report]
+    report = load_checkpoint(Net(), tmp_path / "w.pth")
     assert str(report).splitlines() == [
-        f"weights from {tmp_path}/w.pth (a state dict): 6 of 8 tensors fit",
+        f"weights from {tmp_path}/w.pth (a state dict): 6 of 8 tensors match",
         "  matched           6  backbone.conv.weight, backbone.conv.bias, backbone.bn.weight ...",
         "  reshaped          0",
-        "  re-initialised    2  head.weight (5 x 4 in the file, 3 x 4 here), head.bias (5 in the file, 3 here)",
+        "  re-initialized    2  head.weight (5 x 4 in the file, 3 x 4 here), head.bias (5 in the file, 3 here)",
         "  ignored           2  extra.a, extra.b",
     ]
-    assert report.fit.heads == ["head.weight", "head.bias"]
+    assert report.match.heads == ["head.weight", "head.bias"]
     assert report.share == 6 / 8
 
 
-def test_random_layers_beside_the_classifier_are_warned_of() -> None:
-    """A deeper net of the same names: most fits, and what does not is no classifier."""
+def test_load_report_warns_of_missing_layers() -> None:
+    """A deeper model of the same names: most fits, and what does not is no classifier."""
     partly = {key: value for key, value in other().items() if "bn" not in key}
     report = load_state_dict(Net(), partly, min_match=0.4)
-    assert "4 tensors beside the classifier" in str(report)
+    assert "4 tensors outside the classifier" in report.warnings()[0]
     assert "backbone.bn.weight" in report.warnings()[0]
 
 
-def test_a_net_in_data_parallel_is_loaded() -> None:
-    net = nn.DataParallel(Net())
-    load_state_dict(net, other())
-    assert torch.equal(net.module.head.weight, other()["head.weight"])
+def test_load_state_dict_data_parallel_loads_module() -> None:
+    model = nn.DataParallel(Net())
+    load_state_dict(model, other())
+    assert torch.equal(model.module.head.weight, other()["head.weight"])
 
 
 def test_prefix(tmp_path: Path) -> None:
@@ -207,40 +205,41 @@ def test_prefix(tmp_path: Path) -> None:
             "bn.bias", "bn.num_batches_tracked", "bn.running_mean", "bn.running_var", "bn.weight", "conv.bias",
             "conv.weight",
         ]  # fmt: skip
-    net = Net()
-    load_checkpoint(net.backbone, tmp_path / "w.pth", prefix="backbone")
-    assert torch.equal(net.backbone["conv"].weight, other()["backbone.conv.weight"])
-    with pytest.raises(UserError, match=r"prefix=bakbone: no key of .* begins with 'bakbone.'; .* backbone, head"):
+    model = Net()
+    load_checkpoint(model.backbone, tmp_path / "w.pth", prefix="backbone")
+    assert torch.equal(model.backbone["conv"].weight, other()["backbone.conv.weight"])
+    with pytest.raises(UserError, match=r"prefix=bakbone: no key of .* starts with 'bakbone.'; .* backbone, head"):
         read_checkpoint_with_prefix("bakbone", tmp_path / "w.pth")
 
 
-def test_a_backbone_alone_finds_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_checkpoint_backbone_only_adds_prefix(tmp_path: Path) -> None:
     torch.save(Net(seed=1).backbone.state_dict(), tmp_path / "w.pth")
-    assert load_checkpoint(Net(), tmp_path / "w.pth").reinitialised == ["head.weight", "head.bias"]
-    assert "prefix 'backbone.' put before every key" in capsys.readouterr().out
+    report = load_checkpoint(Net(), tmp_path / "w.pth")
+    assert report.reinitialized == ["head.weight", "head.bias"]
+    assert "prefix 'backbone.' added to every key" in str(report)
 
 
-def test_two_prefixes_that_fit_as_well_are_no_answer(tmp_path: Path) -> None:
+def test_load_checkpoint_ambiguous_prefix_is_refused(tmp_path: Path) -> None:
     torch.save(prefixed("student.", other()) | prefixed("teacher.", other()), tmp_path / "w.pth")
-    with pytest.raises(UserError, match="0 of 8 tensors fit"):
+    with pytest.raises(UserError, match="0 of 8 tensors match"):
         load_checkpoint(Net(), tmp_path / "w.pth")
     assert len(load_checkpoint(Net(), tmp_path / "w.pth", prefix="teacher").matched) == 8
 
 
 def test_rename() -> None:
     tensors = {"a.x": torch.ones(1), "b.x": torch.zeros(1)}
-    assert list(renamed(tensors, [("^a", "c"), (r"^c\.x", "d")], "f")) == ["d", "b.x"]
+    assert list(_rename(tensors, [("^a", "c"), (r"^c\.x", "d")], "f")) == ["d", "b.x"]
     for rules, message in (
-        ([("^z", "y")], "rename '.z': changes no key of f; they are a.x, b.x"),
-        ([("^[ab]", "c")], "makes a.x and b.x both c.x"),
-        ([("(", "c")], "is no regular expression"),
+        ([("^z", "y")], "rename '.z': matches no key of f; the keys are a.x, b.x"),
+        ([("^[ab]", "c")], "renames both a.x and b.x to c.x"),
+        ([("(", "c")], "not a valid regular expression"),
     ):
         with pytest.raises(UserError, match=message):
-            renamed(tensors, rules, "f")
+            _rename(tensors, rules, "f")
 
 
 def test_rename_in_a_config() -> None:
-    assert Weights(rename=[r"^backbone\. -> ", "a->b"]).rules() == [(r"^backbone\.", ""), ("a", "b")]
+    assert Weights(rename=[r"^backbone\. -> ", "a->b"]).rename_pairs() == [(r"^backbone\.", ""), ("a", "b")]
     with pytest.raises(ValueError, match="must be 'PATTERN -> REPLACEMENT'"):
         Weights(rename=["backbone"])
 
@@ -280,32 +279,32 @@ class Scalar:
 
 
 def test_exact_loading_is_of_the_same_net_or_not_at_all() -> None:
-    net = Net()
-    load_exactly(net, vexp_checkpoint(), "x.pth")
-    assert torch.equal(net.head.weight, Net(3, seed=2).head.weight)
-    with pytest.raises(UserError, match=r"x.pth: is of another net"):
+    model = Net()
+    load_exactly(model, vexp_checkpoint(), "x.pth")
+    assert torch.equal(model.head.weight, Net(3, seed=2).head.weight)
+    with pytest.raises(UserError, match=r"x.pth: does not belong to this model"):
         load_exactly(Net(5), vexp_checkpoint(), "x.pth")
 
 
-def test_a_model_option_starts_from_its_weights(tmp_path: Path) -> None:
-    """net, then init, then weights; without ``pretrained`` neither, so that a checkpoint's run needs no other file."""
+def test_build_applies_init_then_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """model, then init, then weights; without ``pretrained`` neither, so that a checkpoint's run needs no other file."""
     trained = build_model("tiny3d", 4)
     torch.save(trained.state_dict(), tmp_path / "w.pth")
     option = Tiny3d(
         weights=Weights(path=str(tmp_path / "w.pth")), init={"type": "Constant", "val": 7, "layer": "Linear"}
     )
-    told: list[Any] = []
-    net = build_model(option, 8, tell=told.append)
-    assert torch.equal(net.stem[0].weight, trained.stem[0].weight)  # type: ignore[index, union-attr]
-    assert (net.head.weight == 7).all()  # type: ignore[union-attr]
-    assert [str(line).split()[0] for line in told] == ["init:", "weights"]
+    with caplog.at_level("INFO", "vexp"):
+        model = build_model(option, 8)
+    assert torch.equal(model.stem[0].weight, trained.stem[0].weight)  # type: ignore[index, union-attr]
+    assert (model.head.weight == 7).all()  # type: ignore[union-attr]
+    assert [message.split()[0] for message in caplog.messages] == ["init:", "weights"]
     (tmp_path / "w.pth").unlink()
-    assert not (build_model(option, 8, pretrained=False, tell=told.append).head.weight == 7).any()  # type: ignore[union-attr]
+    assert not (build_model(option, 8, pretrained=False).head.weight == 7).any()  # type: ignore[union-attr]
 
 
-def test_a_net_reads_other_programs_names_for_its_tensors(tmp_path: Path) -> None:
+def test_load_checkpoint_applies_adapt(tmp_path: Path) -> None:
     class Known(Tiny3d):
-        def adapt(self, tensors: Mapping[str, torch.Tensor], net: nn.Module) -> dict[str, torch.Tensor]:
+        def adapt(self, tensors: Mapping[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
             return {key.replace("backbone.", "").replace("cls_head.fc.", "head."): t for key, t in tensors.items()}
 
     trained = build_model("tiny3d", 4).state_dict()
@@ -313,4 +312,4 @@ def test_a_net_reads_other_programs_names_for_its_tensors(tmp_path: Path) -> Non
     torch.save({"state_dict": theirs, "meta": {}}, tmp_path / "w.pth")
     report = load_checkpoint(build_model(Known(), 4), tmp_path / "w.pth")
     assert (len(report.matched), report.ignored, report.kind) == (82, [], "mmaction2")
-    assert "98 keys in this net's names" in str(report)
+    assert "98 keys renamed for this model" in str(report)

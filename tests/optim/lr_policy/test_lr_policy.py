@@ -278,7 +278,7 @@ def test_after_the_run_the_last_value_is_kept():
 
 @dataclass(kw_only=True, slots=True)
 class InverseRoot(LrPolicy):
-    def regular_lr(self, base_lr, t, total):
+    def curve_lr(self, base_lr, t, total):
         return base_lr / math.sqrt(1 + t)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.color import runnable
+from vexp.data.transforms.color import build_transforms
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.resize import Flip, Resize
 from vexp.tools.visualize.samples import Video, evenly_spaced, format_label, format_step
@@ -48,7 +48,7 @@ def test_format_step_of_torchvision_transform() -> None:
         def build(self) -> v2.GaussianBlur:
             return v2.GaussianBlur(3)
 
-    (step,) = runnable({"blur": Option()}).values()
+    (step,) = build_transforms({"blur": Option()}).values()
     assert format_step(step).startswith("GaussianBlur(kernel_size=(3, 3)")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VIDEO_BACKENDS = ("auto", "av", "decord", "torchcodec", "opencv")
 FRAME_BACKENDS = ("auto", "simplejpeg", "turbojpeg", "opencv", "pillow")
 
-OWN_COLOUR = ("auto", "av")
+OWN_COLOR = ("auto", "av")
 """Video backends whose frames vexp converts to RGB itself: the others hand over what their own FFmpeg made of them.
 They are also the ones in which the codec's error detection can be turned on."""
 
@@ -61,7 +61,7 @@ def open_video(path: str | Path, backend: str = "auto", *, strict: bool = False)
     if backend not in VIDEO_BACKENDS:
         raise ValueError(f"decoding_backend={backend}: must be one of {', '.join(VIDEO_BACKENDS)}")
     check_installed(backend)
-    if backend in OWN_COLOUR:
+    if backend in OWN_COLOR:
         from vexp.data.decoding.pyav import VideoReader
 
         return VideoReader(path, strict=strict)

@@ -28,7 +28,7 @@ class DecordReader(ThirdPartyReader):
 
     backend = "decord"
 
-    def _refusal(self, file: VideoInfo) -> str:
+    def _unsupported_reason(self, file: VideoInfo) -> str:
         if len(file.video_streams) > 1:
             return "cannot be told which of several video streams to read"
         if is_rotated(file.display_matrix):

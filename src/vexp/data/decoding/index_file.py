@@ -47,7 +47,7 @@ def save_index(video: Path, file: VideoInfo, path: Path) -> None:
     path.write_bytes(json.dumps(header).encode() + b"\n" + times.tobytes())
 
 
-def saved_index(video: Path, status: os.stat_result) -> VideoInfo | None:
+def load_index(video: Path, status: os.stat_result) -> VideoInfo | None:
     """What was saved of this very file; None where nothing was, or it was saved of another content."""
     try:
         content = index_path(video).read_bytes()

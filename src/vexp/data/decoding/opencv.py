@@ -23,7 +23,7 @@ class OpencvReader(ThirdPartyReader):
 
     backend = "opencv"
 
-    def _refusal(self, file: VideoInfo) -> str:
+    def _unsupported_reason(self, file: VideoInfo) -> str:
         if file.stream != file.video_streams[0]:
             return "takes the first stream, and that is cover art"
         return ""

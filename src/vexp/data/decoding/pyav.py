@@ -37,9 +37,9 @@ from vexp.data.decoding.container import (
     unreadable,
 )
 from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
-from vexp.data.decoding.index_file import saved_index
+from vexp.data.decoding.index_file import load_index
 from vexp.data.decoding.packet_index import PacketIndex
-from vexp.data.decoding.video_info import RECENT, identify
+from vexp.data.decoding.video_info import VIDEO_INFO_CACHE, identify
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -70,21 +70,21 @@ class VideoReader:
         self.strict = strict
         self.decoded = 0
         """Frames that the decoder has delivered so far: divided by the frames used, the price of random access."""
-        self.given_up = ""
+        self.decode_error = ""
         """Why the decoder gave up a packet; frames that have to be counted are then counted without those in it."""
         self._reformatter = VideoReformatter()
         self._fault = ""  # why the last run ended before its last frame
         status = file_status(self.path)
         self._container, self._stream = open_stream(self.path, strict)
         self._identity = identify(self.path, status, strict=strict)
-        known = RECENT.get(self._identity) or saved_index(self.path, status)
+        known = VIDEO_INFO_CACHE.get(self._identity) or load_index(self.path, status)
         try:
             self.file = known or describe(self._container, self._stream)
         except READ_ERRORS as error:
             self.close()
             raise unreadable(self.path, error) from error
         self._index = self.file.index
-        RECENT.keep(self._identity, self.file)
+        VIDEO_INFO_CACHE.put(self._identity, self.file)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -154,7 +154,7 @@ class VideoReader:
             check_range(self.path, numbers, self.num_frames)
         yield from self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
 
-    def sound_frames(self) -> Iterator[VideoFrame]:
+    def iter_valid_frames(self) -> Iterator[VideoFrame]:
         """Every frame in order as the codec has it, neither converted nor turned; decodes the file once, in order.
 
         Raises `UserError` at the first frame that is damaged, and at the end where frames are missing.
@@ -170,9 +170,9 @@ class VideoReader:
         elif len(times) != self.num_frames:
             raise UserError(f"{self.path}: {len(times)} frames can be decoded of {self.num_frames}. {HINT_REENCODE}")
 
-    def sound_pictures(self) -> Iterator[Frame]:
-        """Every frame in order, uint8 (H, W, 3) RGB: what `frames` gives for it. Raises as `sound_frames`."""
-        for number, frame in enumerate(self.sound_frames()):
+    def iter_valid_rgb_frames(self) -> Iterator[Frame]:
+        """Every frame in order, uint8 (H, W, 3) RGB: what `frames` gives for it. Raises as `iter_valid_frames`."""
+        for number, frame in enumerate(self.iter_valid_frames()):
             yield self._picture(number, frame)
 
     def _picture(self, number: int, frame: VideoFrame) -> Frame:
@@ -241,7 +241,7 @@ class VideoReader:
 
     def _keep_count(self, times: list[float]) -> None:
         self.file.counted = np.array(times)
-        RECENT.keep(self._identity, self.file)
+        VIDEO_INFO_CACHE.put(self._identity, self.file)
 
     def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
         """What `_decode` gives for the whole stream of the file opened anew, at least one frame: no seek is trusted."""
@@ -271,7 +271,7 @@ class VideoReader:
                     frames += decoder.decode(None)  # what it holds back: the seek after it starts the decoder anew
             except av.FFmpegError as error:
                 fault = f"the stream is damaged at or before it: {reason_of(error)}"
-                self.given_up = reason_of(error)
+                self.decode_error = reason_of(error)
                 continue
             for frame in frames:
                 self.decoded += 1

@@ -26,7 +26,7 @@ from vexp.data.decoding.video_info import VideoInfo
 class ThirdPartyReader(ABC):
     """Base of the backends. The same door as ``VideoReader``: ``num_frames, fps, times, width, height, frames``.
 
-    A backend says what it cannot read right (``_refusal``), opens the file (``_open``), and delivers (``_deliver``).
+    A backend says what it cannot read right (``_unsupported_reason``), opens the file (``_open``), and delivers (``_deliver``).
     """
 
     backend: ClassVar[str]
@@ -39,7 +39,7 @@ class ThirdPartyReader(ABC):
             self.height, self.width = reader.height, reader.width
             self.file: VideoInfo = reader.file
         self.fps = self.file.fps
-        reason = self._refusal(self.file)
+        reason = self._unsupported_reason(self.file)
         if reason:
             raise UserError(f"{self.path}: {self.backend} {reason}. Set data.decoding_backend=av for this data set.")
         try:
@@ -94,7 +94,7 @@ class ThirdPartyReader(ABC):
         )
 
     @abstractmethod
-    def _refusal(self, file: VideoInfo) -> str:
+    def _unsupported_reason(self, file: VideoInfo) -> str:
         """Why the backend's frames of such a file would not be the right ones; "" where they are."""
 
     @abstractmethod

@@ -24,7 +24,7 @@ class TorchcodecReader(ThirdPartyReader):
 
     backend = "torchcodec"
 
-    def _refusal(self, file: VideoInfo) -> str:
+    def _unsupported_reason(self, file: VideoInfo) -> str:
         if file.index is None:
             return "seeks by presentation time, and those of this file cannot be trusted"
         if not file.index.keys_restart:

@@ -92,7 +92,7 @@ class VideoInfoCache:
             self._memory -= self._files.popitem(last=False)[1][1]
 
 
-RECENT = VideoInfoCache()
+VIDEO_INFO_CACHE = VideoInfoCache()
 
 
 def identify(path: Path, status: os.stat_result, *, strict: bool) -> Identity:

@@ -14,7 +14,7 @@ from vexp.data.batch.batch import Failure, Sample
 from vexp.data.loading.bad_samples import ReplacedSample
 from vexp.data.loading.watchdog import WorkerMonitor
 from vexp.data.sources.base import Source, is_multi_label
-from vexp.data.transforms.color import runnable
+from vexp.data.transforms.color import build_transforms
 from vexp.data.transforms.pipeline import make_clips
 
 #: (epoch, index), and how often the index came before in the epoch where an order repeats some
@@ -50,7 +50,7 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
         """
         self.source = source
         self.multi_label = is_multi_label(source)
-        self.steps = runnable(dict(steps))
+        self.steps = build_transforms(dict(steps))
         self.seed = seed
         self.lazy = lazy
         self.flip_labels = flip_labels

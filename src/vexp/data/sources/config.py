@@ -14,7 +14,7 @@ from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.class_names import read_classes
 from vexp.data.annotations.folders import read_folder
 from vexp.data.annotations.list_files import FORMATS, find_lists, read_list
-from vexp.data.decoding import OWN_COLOUR, VIDEO_BACKENDS, check_installed
+from vexp.data.decoding import OWN_COLOR, VIDEO_BACKENDS, check_installed
 from vexp.data.sources.base import Source, VideoSource
 from vexp.data.sources.splits import SPLITS, Split, TrainSplit
 
@@ -88,7 +88,7 @@ class Data(ValidatedConfig, ABC):
         Raises:
             ValueError: it cannot.
         """
-        if self.decoding_backend not in OWN_COLOUR:
+        if self.decoding_backend not in OWN_COLOR:
             for name, asked in (("exact_color", self.exact_color), ("strict", self.strict)):
                 if asked:
                     raise ValueError(

@@ -157,7 +157,7 @@ PHOTOMETRIC = (
     "RandomInvert", "RandomPhotometricDistort", "RandomPosterize", "RandomSolarize",
 )  # fmt: skip
 #: What to take instead of those that move pixels.
-INSTEAD = {
+REPLACEMENTS = {
     "CenterCrop": "transform=center_crop",
     "FiveCrop": "transform=ten_crop",
     "RandomCrop": "transform=random_crop",
@@ -176,7 +176,7 @@ INSTEAD = {
 
 
 @dataclass(frozen=True, slots=True)
-class TensorStep:
+class TensorTransform:
     """A transform of torchvision's kind, ``uint8 tensor (T, 3, H, W) -> the same``, as a step.
 
     It draws from torch's global generator, which is seeded from the sample's own for the call and then put back: its
@@ -208,7 +208,7 @@ class TensorStep:
         return changed
 
 
-def check_built(step: Any, where: str) -> None:
+def check_torchvision_transform(step: Any, where: str) -> None:
     """Refuse a transform that cannot be a photometric step; ``where`` is its key.
 
     Raises:
@@ -217,7 +217,7 @@ def check_built(step: Any, where: str) -> None:
     target = getattr(step, "target", type(step))
     name, module = target.__name__, target.__module__
     if module.startswith("torchvision.") and (name not in PHOTOMETRIC or not module.startswith(_V2)):
-        instead = INSTEAD.get(name)
+        instead = REPLACEMENTS.get(name)
         other = f"take {instead}" if instead else f"torchvision.transforms.v2 has {', '.join(PHOTOMETRIC)}"
         raise ValueError(f"{where}: {module.partition('._')[0]}.{name} is no photometric transform of v2; {other}")
     try:
@@ -226,6 +226,6 @@ def check_built(step: Any, where: str) -> None:
         raise ValueError(f"{where}: {name} refuses its arguments: {error}") from error
 
 
-def runnable(steps: dict[str, Any]) -> dict[str, Any]:
+def build_transforms(steps: dict[str, Any]) -> dict[str, Any]:
     """The steps with every transform that has to be built built."""
-    return {name: TensorStep(step.build()) if hasattr(step, "build") else step for name, step in steps.items()}
+    return {name: TensorTransform(step.build()) if hasattr(step, "build") else step for name, step in steps.items()}

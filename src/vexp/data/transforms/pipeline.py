@@ -23,7 +23,7 @@ from vexp.core.fields import ValidatedConfig, option
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.sources.base import Reader, film_of, frame_times
 from vexp.data.transforms.base import FrameTransform
-from vexp.data.transforms.color import check_built
+from vexp.data.transforms.color import check_torchvision_transform
 from vexp.data.transforms.resample import Window, render_views, render_windows
 from vexp.data.transforms.view import Frames, View
 from vexp.data.transforms.view_layout import ViewLayout
@@ -51,7 +51,7 @@ class Pipeline(ValidatedConfig):
                     why = "only the first step samples frames" if samples else "the first step must sample frames"
                     raise ValueError(f"{split}.{name}: {why} (SampleFrames ...); steps: {', '.join(steps)}")
                 if hasattr(step, "build"):
-                    check_built(step, f"{split}.{name}")
+                    check_torchvision_transform(step, f"{split}.{name}")
                 elif not (samples or hasattr(step, "plan") or hasattr(step, "apply")):
                     raise ValueError(f"{split}.{name}: {type(step).__name__} has no plan and no apply: it is no step")
 

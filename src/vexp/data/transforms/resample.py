@@ -48,17 +48,17 @@ def render_views(frames: Frames | FrameStream, views: Sequence[View]) -> Frames:
     out_width, out_height = shared_size(views)
     out = np.empty((len(views), num_frames, out_height, out_width, channels), dtype=np.uint8)
     shared: dict[tuple[Box, Size, str], list[tuple[View, Frames]]] = {}
-    artists: list[FrameWriter] = []
+    writers: list[FrameWriter] = []
     for view, target in zip(views, out, strict=True):
         _check_inside(view.box, width, height)
         resized = view.cut_from or view
         if all(_is_whole(edge) for edge in resized.box):
             shared.setdefault((resized.box, resized.size, view.interpolation), []).append((view, target))
         else:
-            artists.append(_sampler(view, target))
-    artists += [_resizer(*resample, cuts) for resample, cuts in shared.items()]
+            writers.append(_sampler(view, target))
+    writers += [_resizer(*resample, cuts) for resample, cuts in shared.items()]
     for number, frame in zip(range(num_frames), frames, strict=True):
-        for draw in artists:
+        for draw in writers:
             draw(frame, number)
     return out
 

@@ -15,7 +15,7 @@ from vexp.data.transforms.timeline import Indices
 class SegmentFrames(Sampler):
     """A frame of each of ``segments`` equal parts of the video, together one clip (TSN, arXiv:1608.00859).
 
-    The frames are those of ``SampleFrames`` with clip_len=segment_len and num_clips=segments, which a net would see one
+    The frames are those of ``SampleFrames`` with clip_len=segment_len and num_clips=segments, which a model would see one
     by one: there they are clips, here they are the frames of one clip. What mmaction2's 2D recognizers do with
     ``clip_len=1, num_clips=8``, and for stacks of optical flow with ``clip_len=5, num_clips=3``.
 
@@ -24,7 +24,7 @@ class SegmentFrames(Sampler):
 
     segments: int = option(doc="parts of the video that frames are taken of", unit="parts", ge=1)
     segment_len: int = option(
-        1, "neighbouring frames of each part; TSN's nets of optical flow take 5", unit="frames", ge=1,
+        1, "neighbouring frames of each part; TSN's models of optical flow take 5", unit="frames", ge=1,
         see=("model.stacked",),
     )  # fmt: skip
     test_mode: bool = option(False, "the frames in the middle of the parts instead of random ones")

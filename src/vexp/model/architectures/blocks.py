@@ -1,4 +1,4 @@
-"""What several 3D nets are built from. Shapes are (N, C, T, H, W); kernels and strides are (time, height, width)."""
+"""Building blocks of the 3D models. Shapes are (N, C, T, H, W); kernels and strides are (time, height, width)."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ def conv3d(
     groups: int = 1,
     bias: bool = False,
 ) -> nn.Conv3d:
-    """A 3D convolution padded so that only its stride changes the size."""
+    """Build a 3D convolution with padding kernel // 2, so that only the stride changes the size."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=bias)
 
 
 def conv_norm_act(conv: nn.Module, channels: int, *, eps: float = 1e-5, act: bool = True) -> nn.Sequential:
-    """``conv``, batch norm of its ``channels``, ReLU; parts are named ``conv``, ``bn``, ``relu``."""
-    parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, bn=nn.BatchNorm3d(channels, eps=eps))
+    """Build ``conv``, batch norm and ReLU as a sequence of modules named ``conv``, ``bn`` and ``relu``."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, bn=nn.BatchNorm3d(channels, eps=eps))
     if act:
-        parts["relu"] = nn.ReLU(inplace=True)
-    return nn.Sequential(parts)
+        layers["relu"] = nn.ReLU(inplace=True)
+    return nn.Sequential(layers)
 
 
 def conv2plus1d(in_channels: int, out_channels: int, kernel: Triple, stride: Triple = (1, 1, 1)) -> nn.Sequential:
-    """A 3D convolution taken apart into a spatial and a temporal one (Tran et al., CVPR 2018, section 3.5).
+    """Build a 3D convolution factorized into a spatial and a temporal one (Tran et al., CVPR 2018, section 3.5).
 
-    The width between the two gives a t x d x d kernel as many weights as the 3D convolution had:
-    ``floor(t * d^2 * in * out / (d^2 * in + t * out))``. As in the released nets t is 3 there for kernels of any
-    length, so that the shortcuts' 1 x 1 x 1 convolutions are taken apart, too.
+    The channels between the two preserve the number of weights of a t x d x d kernel:
+    ``floor(t * d^2 * in * out / (d^2 * in + t * out))``. As in the released models, t is 3 in this formula for kernels of
+    any length, including the 1x1x1 convolutions of the shortcuts.
     """
     length, height, width = kernel
     area, t = height * width, 3
-    between = t * area * in_channels * out_channels // (area * in_channels + t * out_channels)
+    mid_channels = t * area * in_channels * out_channels // (area * in_channels + t * out_channels)
     return nn.Sequential(
         OrderedDict(
-            conv_s=conv3d(in_channels, between, (1, height, width), (1, *stride[1:])),
-            bn_s=nn.BatchNorm3d(between),
+            conv_s=conv3d(in_channels, mid_channels, (1, height, width), (1, *stride[1:])),
+            bn_s=nn.BatchNorm3d(mid_channels),
             relu=nn.ReLU(inplace=True),
-            conv_t=conv3d(between, out_channels, (length, 1, 1), (stride[0], 1, 1)),
+            conv_t=conv3d(mid_channels, out_channels, (length, 1, 1), (stride[0], 1, 1)),
         )
     )
 
 
 class SqueezeExcite(nn.Module):
-    """Scales every channel by a gate computed from all channels' means (Hu et al., CVPR 2018)."""
+    """Squeeze-and-excitation: scales every channel by a gate computed from the channel means (Hu et al., CVPR 2018)."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -65,14 +65,15 @@ class SqueezeExcite(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """Adds to every position what it finds at all others (Wang et al., "Non-local Neural Networks", CVPR 2018).
+    """A non-local block with a shortcut (Wang et al., "Non-local Neural Networks", CVPR 2018).
 
-    ``y_i = W(sum_j f(x_i, x_j) g(x_j))``, the sum over the T x H/2 x W/2 positions left by a max pooling.
+    ``y_i = W(sum_j f(x_i, x_j) g(x_j))``, where the sum is over the T x H/2 x W/2 positions after a max pooling.
 
     Args:
-        channels: of input and output; the block works on half as many.
-        mode: f is ``embedded_gaussian`` softmax(theta(x_i) . phi(x_j)), ``dot_product`` theta(x_i) . phi(x_j) divided
-            by the number of positions, or ``gaussian`` softmax(x_i . x_j), which has no theta and no phi.
+        channels: Channels of input and output; the block uses half as many internally.
+        mode: Pairwise function f: ``embedded_gaussian`` is softmax(theta(x_i) . phi(x_j)), ``dot_product`` is
+            theta(x_i) . phi(x_j) divided by the number of positions, ``gaussian`` is softmax(x_i . x_j) without theta
+            and phi.
     """
 
     def __init__(self, channels: int, mode: str) -> None:
@@ -96,18 +97,19 @@ class NonLocal(nn.Module):
         y: Tensor = self.out(values.transpose(1, 2).unflatten(2, x.shape[2:]))
         return x + y
 
-    def silence(self) -> None:
-        """Start as the identity, so that it can be put into a trained net."""
+    def zero_init_last_bn(self) -> None:
+        """Zero-initialize the last batch norm, so that the block starts as the identity."""
         nn.init.zeros_(self.out.bn.weight)  # type: ignore[union-attr, arg-type]
 
 
 class Head(nn.Module):
-    """Averages over time and space, drops features, classifies: (N, C, ...) to (N, num_classes).
+    """Global average pooling, dropout and a linear classifier: (N, C, ...) to (N, num_classes).
 
     Args:
-        channels: C.
-        dropout: probability with which an averaged feature is dropped in training.
-        init_std: standard deviation of the classifier's first weights (normal, bias 0).
+        channels: Number of input channels C.
+        num_classes: Number of outputs.
+        dropout: Dropout probability of the pooled features.
+        init_std: Standard deviation of the classifier's initial weights (normal distribution; the bias is 0).
     """
 
     def __init__(self, channels: int, num_classes: int, *, dropout: float, init_std: float) -> None:
@@ -118,24 +120,24 @@ class Head(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.fc(self.dropout(pooled(x) if x.ndim > 2 else x))
+        logits: Tensor = self.fc(self.dropout(global_average_pool(x) if x.ndim > 2 else x))
         return logits
 
 
 def init_convolutions(module: nn.Module) -> None:
-    """He initialisation by fan out, as the ResNets (He et al., ICCV 2015); biases 0."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv3d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+    """Apply Kaiming initialization with fan-out to all 3D convolutions (He et al., ICCV 2015); biases are set to 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv3d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def classifier(backbone: nn.Module, head: nn.Module) -> nn.Sequential:
-    """A net of a ``backbone`` and a ``head``: float (N, 3, T, H, W) to logits (N, num_classes)."""
+    """Combine a backbone and a head into a model: float (N, 3, T, H, W) to logits (N, num_classes)."""
     return nn.Sequential(OrderedDict(backbone=backbone, head=head))
 
 
-def pooled(features: Tensor) -> Tensor:
-    """(N, C, T, H, W) averaged to (N, C)."""
+def global_average_pool(features: Tensor) -> Tensor:
+    """Average (N, C, T, H, W) over time and space to (N, C)."""
     return features.flatten(2).mean(2)

@@ -1,4 +1,4 @@
-"""C3D: eight 3 x 3 x 3 convolutions and three fully connected layers."""
+"""C3D: eight 3x3x3 convolutions and three fully connected layers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from vexp.core.errors import UserError
 from vexp.model.architectures.blocks import Head, classifier, conv3d, init_convolutions
 
 FEATURES = 4096
-#: name -> channels; a max pooling stands behind every group of the same number
+#: Channels of each convolution; a max pooling follows each group with the same number.
 CONVS = {"1a": 64, "2a": 128, "3a": 256, "3b": 256, "4a": 512, "4b": 512, "5a": 512, "5b": 512}
 
 
 class C3dBackbone(nn.Module):
-    """float (N, 3, 16, 112, 112) to (N, 4096); see ``c3d``."""
+    """Backbone of ``c3d``: float (N, 3, 16, 112, 112) to (N, 4096)."""
 
     def __init__(self, dropout: float) -> None:
         super().__init__()
@@ -34,8 +34,8 @@ class C3dBackbone(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         if clips.shape[2:] != (16, 112, 112):
             raise UserError(
-                f"clips of {clips.shape[2]} frames of {clips.shape[4]}x{clips.shape[3]}: C3D's first fully connected "
-                "layer is made for 16 frames of 112x112; set the sampler's clip_len and the crop's size"
+                f"C3D requires clips of 16 frames of 112x112 pixels, got {clips.shape[2]} frames of "
+                f"{clips.shape[4]}x{clips.shape[3]}; set the clip_len of the sampler and the size of the crop"
             )
         x = clips
         for group in "12345":
@@ -48,7 +48,7 @@ class C3dBackbone(nn.Module):
 
 
 def c3d(num_classes: int, *, dropout: float, init_std: float) -> nn.Sequential:
-    """C3D (Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015, figure 3).
+    """Build C3D (Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015, figure 3).
 
     ======== ========================
     input    (N, 3, 16, 112, 112)

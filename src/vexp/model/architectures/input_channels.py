@@ -1,4 +1,4 @@
-"""Nets for optical flow: a net's first convolutions, made for another number of channels than RGB's."""
+"""Adapting models to inputs that are not RGB, such as optical flow."""
 
 from __future__ import annotations
 
@@ -11,37 +11,43 @@ from torch import Tensor, nn
 RGB = 3
 
 
-def replace_input_channels(net: nn.Module, channels: int) -> None:
-    """Make every convolution of ``net`` that sees the clip itself take ``channels`` instead of RGB.
+def replace_input_channels(model: nn.Module, channels: int) -> None:
+    """Replace every convolution of ``model`` with RGB input by one with ``channels`` input channels.
 
-    Its first values are those that the net gives to red, green, blue, red ...: their distribution is that of the net's
-    own recipe.
+    The new weights are those of the channels red, green, blue, red, ..., so that their distribution is that of the
+    model's own initialization.
     """
-    for name, part in list(net.named_modules()):
-        if isinstance(part, nn.Conv2d | nn.Conv3d) and part.in_channels == RGB and part.groups == 1:
-            make: Any = type(part)
-            other = make(
-                channels, part.out_channels, part.kernel_size, part.stride, part.padding, part.dilation,
-                bias=part.bias is not None, padding_mode=part.padding_mode,
-            )  # fmt: skip
+    for name, conv in list(model.named_modules()):
+        if isinstance(conv, nn.Conv2d | nn.Conv3d) and conv.in_channels == RGB and conv.groups == 1:
+            conv_class: Any = type(conv)
+            replacement = conv_class(
+                channels,
+                conv.out_channels,
+                conv.kernel_size,
+                conv.stride,
+                conv.padding,
+                conv.dilation,
+                bias=conv.bias is not None,
+                padding_mode=conv.padding_mode,
+            )
             with torch.no_grad():
-                other.weight.copy_(part.weight[:, [channel % RGB for channel in range(channels)]])
-                if part.bias is not None and other.bias is not None:
-                    other.bias.copy_(part.bias)
-            net.set_submodule(name, other)
+                replacement.weight.copy_(conv.weight[:, [channel % RGB for channel in range(channels)]])
+                if conv.bias is not None and replacement.bias is not None:
+                    replacement.bias.copy_(conv.bias)
+            model.set_submodule(name, replacement)
 
 
-def average_rgb_weights(tensors: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """RGB kernels for a net that takes other channels: their mean over RGB, for each channel.
+def average_rgb_weights(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Convert RGB kernels for a model with other input channels: each channel gets the mean over RGB.
 
-    The cross-modality pre-training of TSN (Wang et al., ECCV 2016, section 3.2). All else is passed on.
+    This is the cross-modality pre-training of TSN (Wang et al., ECCV 2016, section 3.2). Other tensors are unchanged.
     """
     state = dict(tensors)
-    for name, wanted in net.state_dict().items():
-        given = state.get(name)
-        if given is None or given.ndim < 2 or given.shape[1] != RGB or wanted.ndim != given.ndim:
+    for name, target in model.state_dict().items():
+        source = state.get(name)
+        if source is None or source.ndim < 2 or source.shape[1] != RGB or target.ndim != source.ndim:
             continue
-        if wanted.shape[1] != RGB and wanted.shape[2:] == given.shape[2:]:
-            repeats = [1, wanted.shape[1], *[1] * (given.ndim - 2)]
-            state[name] = given.mean(dim=1, keepdim=True).repeat(repeats)
+        if target.shape[1] != RGB and target.shape[2:] == source.shape[2:]:
+            repeats = [1, target.shape[1], *[1] * (source.ndim - 2)]
+            state[name] = source.mean(dim=1, keepdim=True).repeat(repeats)
     return state

@@ -1,4 +1,4 @@
-"""ResNets whose 3D convolutions are taken apart: R(2+1)D (space, then time) and CSN (channels, then space and time)."""
+"""ResNets with factorized 3D convolutions: R(2+1)D (space and time) and CSN (channels and space-time)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import nn
 from vexp.model.architectures.blocks import Head, Triple, classifier, conv2plus1d, conv3d, conv_norm_act
 from vexp.model.architectures.resnet3d import STAGES, Residual, ResNet3d, bottleneck
 
-#: Batch norm's epsilon of both families' released weights (R(2+1)D's norms within a convolution keep the usual 1e-5).
+#: Batch norm's epsilon of the released weights (the norms within a (2+1)D convolution use the default 1e-5).
 EPS = 1e-3
 
 
 def r2plus1d(
     num_classes: int, *, depth: int, zero_init_residual: bool, dropout: float, init_std: float
 ) -> nn.Sequential:
-    """R(2+1)D (Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018).
+    """Build R(2+1)D (Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018).
 
-    Basic blocks, every convolution taken apart (``conv2plus1d``); with the max pooling behind the stem that the paper
-    leaves out and mmaction2 has, for inputs twice as large.
+    Basic blocks with factorized convolutions (``conv2plus1d``). As in mmaction2, and unlike in the paper, a max pooling
+    follows the stem, for inputs twice as large.
 
     ======== ======================
     input    (N, 3, 8, 224, 224)
@@ -59,10 +59,10 @@ def r2plus1d(
 def csn(
     num_classes: int, *, depth: int, interaction: str, zero_init_residual: bool, dropout: float, init_std: float
 ) -> nn.Sequential:
-    """CSN (Tran et al., "Video Classification with Channel-Separated Convolutional Networks", ICCV 2019, table 1).
+    """Build CSN (Tran et al., "Video Classification with Channel-Separated Convolutional Networks", ICCV 2019, table 1).
 
-    The bottleneck's 3 x 3 x 3 convolution is depthwise. ``interaction``: ``reduced`` (ir-CSN) leaves it at that,
-    ``preserved`` (ip-CSN) puts a 1 x 1 x 1 convolution with batch norm and no ReLU in front of it.
+    The 3x3x3 convolution of the bottleneck is depthwise. With ``interaction="preserved"`` (ip-CSN) a 1x1x1 convolution with
+    batch norm and without ReLU precedes it; ``"reduced"`` (ir-CSN) has none.
 
     ======== ========================
     input    (N, 3, 32, 224, 224)

@@ -1,4 +1,4 @@
-"""The 3D residual trunk that SlowOnly, SlowFast, I3D, CSN, R(2+1)D and X3D share."""
+"""The 3D ResNet backbone shared by SlowOnly, SlowFast, I3D, CSN, R(2+1)D and X3D."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import Tensor, nn
 
 from vexp.model.architectures.blocks import NonLocal, Triple, conv3d, conv_norm_act, init_convolutions
 
-#: depth -> blocks of the four stages (He et al., CVPR 2016); 18 and 34 are basic blocks, the others bottlenecks
+#: Blocks of the four stages by depth (He et al., CVPR 2016): basic blocks for 18 and 34, bottlenecks otherwise.
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
-#: Makes a block of stage 0..3 at a place 0.. in it: (stage, place, in_channels, stride) -> block.
+#: Builds block number ``place`` of a stage, both counted from 0: (stage, place, in_channels, stride) -> block.
 MakeBlock = Callable[[int, int, int, Triple], "Residual"]
 
 
 class Residual(nn.Module):
-    """Convolutions named ``conv1``, ``conv2`` ... beside a shortcut, then ReLU.
+    """A residual block: convolutions named ``conv1``, ``conv2``, ... plus a shortcut, followed by ReLU.
 
     Args:
-        convs: the branch, in order; the last ends without ReLU.
-        out_channels: of the branch.
-        downsample: the shortcut; None passes the input on.
-        non_local: a non-local block behind the ReLU.
+        convs: The convolutions in order; the last one has no ReLU.
+        out_channels: Output channels.
+        downsample: The shortcut; None for the identity.
+        non_local: A non-local block after the ReLU.
     """
 
     def __init__(
@@ -61,11 +61,17 @@ def bottleneck(
     eps: float = 1e-5,
     non_local: str | None = None,
 ) -> Residual:
-    """1 x 1 x 1 convolution, ``conv2`` (which has the stride), 1 x 1 x 1 convolution.
+    """Build a bottleneck block: a 1x1x1 convolution, ``conv2`` with the stride, and a 1x1x1 convolution.
 
     Args:
-        conv1_length: 3 makes the first one 3 x 1 x 1: the "inflated" bottleneck of I3D and SlowFast.
-        non_local: the ``mode`` of a non-local block at the end; None for none.
+        in_channels: Input channels.
+        mid: Channels of ``conv2``.
+        out: Output channels.
+        stride: Stride of ``conv2`` and of the shortcut.
+        conv2: The middle convolution.
+        conv1_length: Temporal kernel size of the first convolution; 3 for the inflated blocks of I3D and SlowFast.
+        eps: Epsilon of the batch norms.
+        non_local: The ``mode`` of a non-local block at the end; None for none.
     """
     downsample = None
     if in_channels != out or stride != (1, 1, 1):
@@ -81,18 +87,19 @@ def bottleneck(
 
 
 class ResNet3d(nn.Module):
-    """A stem ``conv1``, a max pooling, four stages ``layer1`` .. ``layer4`` of residual blocks.
+    """A stem ``conv1``, a max pooling, and four stages ``layer1`` to ``layer4`` of residual blocks.
 
     Args:
-        stem: first convolution.
-        make_block: makes a block (``MakeBlock``).
-        blocks: how many of them a stage has.
-        stem_channels: of the stem.
-        temporal_strides: of the stages' first blocks; their spatial strides are ``spatial_strides``.
-        pool_stride: of the 1 x 3 x 3 max pooling behind the stem; None for no pooling.
-        pool2: halve the frames behind ``layer1`` by a 2 x 1 x 1 max pooling.
-        fused: channels that are concatenated to the input of each stage (SlowFast's lateral connections).
-        zero_init_residual: start every block as its shortcut (the last batch norm's weight is 0: Goyal et al. 2017).
+        stem: The first convolution.
+        make_block: Builds a block (``MakeBlock``).
+        blocks: Number of blocks of each stage.
+        stem_channels: Output channels of the stem.
+        temporal_strides: Temporal stride of the first block of each stage.
+        spatial_strides: Spatial stride of the first block of each stage.
+        pool_stride: Stride of the 1x3x3 max pooling after the stem; None for no pooling.
+        pool2: Whether a 2x1x1 max pooling after ``layer1`` halves the number of frames.
+        fused: Channels concatenated to the input of each stage (the lateral connections of SlowFast).
+        zero_init_residual: Zero-initialize the last batch norm of every block (Goyal et al. 2017).
     """
 
     def __init__(
@@ -129,21 +136,21 @@ class ResNet3d(nn.Module):
         init_convolutions(self)
         for module in self.modules():
             if isinstance(module, NonLocal):
-                module.silence()
+                module.zero_init_last_bn()
             elif isinstance(module, Residual) and zero_init_residual:
                 nn.init.zeros_(getattr(module, module.names[-1]).bn.weight)
 
-    def stage(self, number: int, x: Tensor) -> Tensor:
-        """Run one stage, 1 to 4."""
-        y: Tensor = getattr(self, f"layer{number}")(x)
-        if number == 1:
+    def stage(self, stage: int, x: Tensor) -> Tensor:
+        """Run one stage, counted from 1."""
+        y: Tensor = getattr(self, f"layer{stage}")(x)
+        if stage == 1:
             y = self.pool2(y)
         return y
 
     def forward(self, clips: Tensor) -> Tensor:
         x: Tensor = self.pool1(self.conv1(clips))
-        for number in range(1, len(self.stage_channels) + 1):
-            x = self.stage(number, x)
+        for stage in range(1, len(self.stage_channels) + 1):
+            x = self.stage(stage, x)
         return x
 
 
@@ -161,16 +168,21 @@ def inflated_resnet(
     non_local_places: Sequence[Sequence[int]] = ((), (), (), ()),
     zero_init_residual: bool = False,
 ) -> ResNet3d:
-    """A 2D bottleneck ResNet with time added (I3D, SlowOnly, the paths of SlowFast).
+    """Build an inflated 2D bottleneck ResNet (I3D, SlowOnly, the pathways of SlowFast).
 
     Args:
         depth: 50, 101 or 152.
-        inflate: for every stage a pattern of 0 and 1, repeated over its blocks: 1 makes a block's first convolution
-            3 x 1 x 1 where 0 leaves it 1 x 1 x 1.
-        stem_length: frames of the stem's kernel, ``stem_stride`` its stride in time, ``pool_stride`` the
-            pooling's.
-        base_channels: of the stem; the stages have 4, 8, 16 and 32 times as many.
-        non_local: mode of the non-local blocks; ``non_local_places`` the same kind of pattern as ``inflate``.
+        inflate: For each stage a pattern of 0 and 1, repeated over its blocks; 1 makes the first convolution of a block
+            3x1x1 instead of 1x1x1.
+        stem_length: Temporal kernel size of the stem.
+        stem_stride: Temporal stride of the stem.
+        pool_stride: Temporal stride of the pooling after the stem.
+        pool2: See ``ResNet3d``.
+        base_channels: Channels of the stem; the stages have 4, 8, 16 and 32 times as many.
+        fused: See ``ResNet3d``.
+        non_local: Mode of the non-local blocks; None for none.
+        non_local_places: Where non-local blocks are added, as patterns like ``inflate``.
+        zero_init_residual: See ``ResNet3d``.
     """
 
     def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:

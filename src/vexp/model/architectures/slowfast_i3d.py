@@ -1,4 +1,4 @@
-"""2D bottleneck ResNets with time added: SlowOnly, SlowFast, I3D with and without non-local blocks."""
+"""Inflated bottleneck ResNets: SlowOnly, SlowFast, and I3D with and without non-local blocks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
-from vexp.model.architectures.blocks import Head, classifier, pooled
+from vexp.model.architectures.blocks import Head, classifier, global_average_pool
 from vexp.model.architectures.resnet3d import ResNet3d, inflated_resnet
 
-#: Inflated blocks of the four stages: only the last two (Feichtenhofer et al. 2019, table 1, Slow pathway).
+#: Stages with inflated blocks (Feichtenhofer et al. 2019, table 1).
 SLOW = ((0,), (0,), (1,), (1,))
 FAST = ((1,), (1,), (1,), (1,))
-#: Every second block from the second stage on, as in the released I3D ResNets (Wang et al. 2018, section 4.1).
+#: Inflates every second block from the second stage on, as the released I3D ResNets (Wang et al. 2018, section 4.1).
 EVERY_SECOND = ((1,), (1, 0), (1, 0), (0, 1))
-#: Behind every second block of the two middle stages: five in a ResNet-50 (Wang et al. 2018, section 4.2).
+#: After every second block of the two middle stages: five in a ResNet-50 (Wang et al. 2018, section 4.2).
 FIVE_NON_LOCAL = ((), (0, 1), (0, 1), ())
 
 
 def slow_only(
     num_classes: int, *, depth: int, zero_init_residual: bool, dropout: float, init_std: float
 ) -> nn.Sequential:
-    """The Slow pathway alone (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, table 1).
+    """Build the Slow pathway alone (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, table 1).
 
-    Time is never shortened: 8 frames stay 8.
+    There is no temporal downsampling.
 
     ======== =======================
     input    (N, 3, 8, 224, 224)
@@ -42,9 +42,9 @@ def slow_only(
 def i3d(
     num_classes: int, *, depth: int, non_local: str | None, zero_init_residual: bool, dropout: float, init_std: float
 ) -> nn.Sequential:
-    """Inflated 3D ResNet (Carreira & Zisserman, CVPR 2017; as a ResNet: Wang et al., "Non-local Neural Networks").
+    """Build an inflated 3D ResNet (Carreira & Zisserman, CVPR 2017; as a ResNet: Wang et al., "Non-local Neural Networks").
 
-    Three halvings of time, in the stem, behind it and behind the first stage: 32 frames become 4.
+    The stem, the pooling after it and the pooling after the first stage each halve the number of frames.
 
     ======== =======================
     input    (N, 3, 32, 224, 224)
@@ -72,14 +72,15 @@ def i3d(
 
 
 class SlowFastBackbone(nn.Module):
-    """Two paths over the same clip; the fast one's features join the slow one's in front of every stage.
+    """Two pathways over the same clip, with lateral connections from the fast to the slow one before every stage.
 
     Args:
-        depth: of both paths.
-        alpha: the fast path sees ``alpha`` times as many frames.
-        beta_inverse: the fast path has 1/``beta_inverse`` of the channels.
-        slow_stride: the slow path sees every ``slow_stride``-th frame (tau counted in frames of the clip).
-        fusion_kernel: length in time of the lateral convolutions, whose stride is ``alpha``.
+        depth: Depth of both pathways.
+        alpha: Ratio of the frames of the fast pathway to those of the slow pathway.
+        beta_inverse: Ratio of the channels of the slow pathway to those of the fast pathway.
+        slow_stride: Temporal stride of the slow pathway within the clip (tau).
+        fusion_kernel: Temporal kernel size of the lateral convolutions, whose stride is ``alpha``.
+        zero_init_residual: See ``ResNet3d``.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class SlowFastBackbone(nn.Module):
         super().__init__()
         self.slow_stride, self.fast_stride = slow_stride, slow_stride // alpha
         width = 64 // beta_inverse
-        lateral = [width, 4 * width, 8 * width, 16 * width]  # channels of the fast path in front of each stage
+        lateral = [width, 4 * width, 8 * width, 16 * width]  # channels of the fast pathway before each stage
         self.slow_path = inflated_resnet(
             depth,
             SLOW,
@@ -126,16 +127,16 @@ class SlowFastBackbone(nn.Module):
         frames = clips.shape[2]
         if frames % self.slow_stride:
             raise UserError(
-                f"a clip of {frames} frames: SlowFast needs a multiple of {self.slow_stride} (slow_stride), so that "
-                "both paths end together; set the sampler's clip_len, or model.slow_stride"
+                f"SlowFast requires clips of a multiple of {self.slow_stride} frames (model.slow_stride), got {frames}; "
+                "change the clip_len of the sampler or model.slow_stride"
             )
         slow, fast = clips[:, :, :: self.slow_stride], clips[:, :, :: self.fast_stride]
         slow = self.slow_path.pool1(self.slow_path.conv1(slow))
         fast = self.fast_path.pool1(self.fast_path.conv1(fast))
-        for number, lateral in enumerate(self.laterals, start=1):
-            slow = self.slow_path.stage(number, torch.cat((slow, lateral(fast)), dim=1))
-            fast = self.fast_path.stage(number, fast)
-        return torch.cat((pooled(fast), pooled(slow)), dim=1)  # the order of mmaction2's classifier
+        for stage, lateral in enumerate(self.laterals, start=1):
+            slow = self.slow_path.stage(stage, torch.cat((slow, lateral(fast)), dim=1))
+            fast = self.fast_path.stage(stage, fast)
+        return torch.cat((global_average_pool(fast), global_average_pool(slow)), dim=1)  # in mmaction2's order
 
 
 def slow_fast(
@@ -150,7 +151,7 @@ def slow_fast(
     dropout: float,
     init_std: float,
 ) -> nn.Sequential:
-    """A path of few frames and many channels beside one of many frames and few channels.
+    """Build SlowFast: a pathway of few frames and many channels, and one of many frames and few channels.
 
     Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, table 1. A clip of 32 frames with
     alpha 8, beta 1/8 and slow_stride 8 (``4 x 16`` there, at a frame interval of 2 in the data):

@@ -1,4 +1,4 @@
-"""TimeSformer: a vision transformer whose blocks look along time, then across the frame."""
+"""TimeSformer: a vision transformer with divided space-time attention."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from vexp.core.errors import UserError
 from vexp.model.architectures.blocks import Head, classifier
 
-EPS = 1e-6  # of the layer norms, as ViT's
+EPS = 1e-6  # epsilon of the layer norms, as in ViT
 
 
 class TimeSformerBackbone(nn.Module):
-    """float (N, 3, T, H, W) to the class token (N, C); see ``timesformer``."""
+    """Backbone of ``timesformer``: float (N, 3, T, H, W) to the class token (N, C)."""
 
     def __init__(
         self, *, num_frames: int, img_size: int, patch_size: int, width: int, depth: int, heads: int, drop_path: float
@@ -35,9 +35,9 @@ class TimeSformerBackbone(nn.Module):
         n, _, frames, height, width = clips.shape
         if (frames, height, width) != (self.num_frames, self.img_size, self.img_size):
             raise UserError(
-                f"clips of {frames} frames of {width}x{height}: this TimeSformer's position embeddings are for "
-                f"{self.num_frames} frames of {self.img_size}x{self.img_size}; set model.num_frames and "
-                "model.img_size, or the sampler's clip_len and the crop's size"
+                f"TimeSformer requires clips of {self.num_frames} frames of {self.img_size}x{self.img_size} pixels, got "
+                f"{frames} frames of {width}x{height}; set model.num_frames and model.img_size, or the clip_len of the "
+                "sampler and the size of the crop"
             )
         x = self.patch_embed(clips.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)  # (N*T, P, C)
         x = (x + self.pos_embed[:, 1:]).unflatten(0, (n, frames)).transpose(1, 2)  # (N, P, T, C)
@@ -50,13 +50,15 @@ class TimeSformerBackbone(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention along time, attention across the frame, MLP, each beside a shortcut.
+    """Temporal attention, spatial attention and MLP, each with a shortcut.
 
-    The class token takes no part in the attention along time; across the frame every frame has its own copy, and the
+    The temporal attention excludes the class token. In the spatial attention every frame has its own copy of it, and the
     copies are averaged (section 3.3 of the paper).
 
     Args:
-        drop_path: probability with which a clip skips a branch in training (Huang et al., ECCV 2016).
+        width: Embedding dimension C.
+        heads: Number of attention heads.
+        drop_path: Stochastic depth rate: probability of skipping a branch per clip (Huang et al., ECCV 2016).
     """
 
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
@@ -67,21 +69,21 @@ class Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, token: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``token`` (N, 1, C) and ``x`` (N, P patches, T frames, C) to the same shapes."""
+        """Map ``token`` (N, 1, C) and ``x`` (N, P patches, T frames, C) to the same shapes."""
         frames = x.shape[2]
-        x = x + self._keep(self.temporal(x.flatten(0, 1)).reshape(x.shape))
+        x = x + self._drop_path(self.temporal(x.flatten(0, 1)).reshape(x.shape))
 
         copies = token.unsqueeze(1).expand(-1, frames, -1, -1)  # (N, T, 1, C)
         within = torch.cat((copies, x.transpose(1, 2)), dim=2)  # (N, T, 1 + P, C)
-        y = self._keep(self.spatial(within.flatten(0, 1)).reshape(within.shape))
+        y = self._drop_path(self.spatial(within.flatten(0, 1)).reshape(within.shape))
         token = token + y[:, :, :1].mean(dim=1)
         x = x + y[:, :, 1:].transpose(1, 2)
 
         tokens = torch.cat((token, x.flatten(1, 2)), dim=1)  # (N, 1 + P * T, C)
-        tokens = tokens + self._keep(self.mlp(tokens))
+        tokens = tokens + self._drop_path(self.mlp(tokens))
         return tokens[:, :1], tokens[:, 1:].reshape(x.shape)
 
-    def _keep(self, branch: Tensor) -> Tensor:
+    def _drop_path(self, branch: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:
             return branch
         kept = torch.rand(branch.shape[0], *[1] * (branch.ndim - 1), device=branch.device) >= self.drop_path
@@ -89,7 +91,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention behind a layer norm: (M, L, C) to the same shape."""
+    """Layer norm and multi-head self-attention: (M, L, C) to the same shape."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -107,7 +109,7 @@ class Attention(nn.Module):
 
 
 class TemporalAttention(Attention):
-    """Attention along time, then a linear layer that starts at 0: an image net's weights start as an image net."""
+    """Temporal attention and a zero-initialized linear layer, so that image weights initially ignore time."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__(width, heads)
@@ -121,7 +123,7 @@ class TemporalAttention(Attention):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between, behind a layer norm: (M, L, C) to the same shape."""
+    """Layer norm and two linear layers with GELU in between: (M, L, C) to the same shape."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -153,7 +155,7 @@ def timesformer(
     dropout: float,
     init_std: float,
 ) -> nn.Sequential:
-    """TimeSformer with divided space-time attention ("T+S").
+    """Build TimeSformer with divided space-time attention ("T+S").
 
     Bertasius et al., "Is Space-Time Attention All You Need for Video Understanding?", ICML 2021, section 3.
 

@@ -1,4 +1,4 @@
-"""X3D: a small mobile-style net, expanded along one axis at a time."""
+"""X3D: an efficient video model obtained by expanding a small 2D architecture along one axis at a time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vexp.model.architectures.blocks import (
     conv3d,
     conv_norm_act,
     init_convolutions,
-    pooled,
+    global_average_pool,
 )
 from vexp.model.architectures.resnet3d import Residual, ResNet3d, bottleneck
 
 STEM_CHANNELS = 24
 STAGE_CHANNELS = (24, 48, 96, 192)
-BLOCKS = (1, 2, 5, 3)  # of X2D, before gamma_d
-HIDDEN = 2048  # features in front of the classifier
+BLOCKS = (1, 2, 5, 3)  # of each stage of X2D, before applying gamma_d
+HIDDEN = 2048  # channels before the classifier
 
 
 def x3d(
@@ -37,8 +37,8 @@ def x3d(
 ) -> nn.Sequential:
     """X3D (Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020, table 1).
 
-    Inverted bottlenecks around a depthwise 3 x 3 x 3 convolution, every second one with squeeze and excitation, then
-    Swish. Time is never shortened. X3D-M (width 1, depth 2.2, bottleneck 2.25: 3, 5, 11 and 7 blocks):
+    Inverted bottlenecks with a depthwise 3x3x3 convolution, squeeze-and-excitation in every second block, and Swish.
+    There is no temporal downsampling. X3D-M (width 1, depth 2.2, bottleneck 2.25: 3, 5, 11 and 7 blocks):
 
     ======== ========================
     input    (N, 3, 16, 224, 224)
@@ -50,8 +50,13 @@ def x3d(
     ======== ========================
 
     Args:
-        width_factor: gamma_w, of all channels; ``depth_factor``: gamma_d, of the blocks of a stage;
-            ``bottleneck_factor``: gamma_b, of the channels within a block.
+        num_classes: Number of outputs.
+        width_factor: gamma_w, a factor on all channels.
+        depth_factor: gamma_d, a factor on the blocks of each stage.
+        bottleneck_factor: gamma_b, a factor on the inner channels of a block.
+        zero_init_residual: See ``ResNet3d``.
+        dropout: Dropout probability before the classifier.
+        init_std: Standard deviation of the classifier's initial weights.
     """
     stem_channels = _round_channels(STEM_CHANNELS * width_factor)
     widths = [_round_channels(channels * width_factor) for channels in STAGE_CHANNELS]
@@ -59,13 +64,13 @@ def x3d(
 
     def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
         mid = hidden[stage]
-        parts: OrderedDict[str, nn.Module] = OrderedDict(
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
             conv=conv3d(mid, mid, (3, 3, 3), stride, groups=mid), bn=nn.BatchNorm3d(mid)
         )
         if place % 2 == 0:
-            parts["se"] = SqueezeExcite(mid, _round_channels(mid / 16))
-        parts["swish"] = nn.SiLU(inplace=True)
-        return bottleneck(in_channels, mid, widths[stage], stride, nn.Sequential(parts))
+            layers["se"] = SqueezeExcite(mid, _round_channels(mid / 16))
+        layers["swish"] = nn.SiLU(inplace=True)
+        return bottleneck(in_channels, mid, widths[stage], stride, nn.Sequential(layers))
 
     trunk = ResNet3d(
         _stem(stem_channels),
@@ -81,7 +86,7 @@ def x3d(
 
 
 class X3dHead(Head):
-    """Two layers wider than the trunk around the average, then the classifier: (N, C, T, H, W) to (N, num_classes)."""
+    """Convolution, average pooling, a hidden layer and the classifier: (N, C, T, H, W) to (N, num_classes)."""
 
     def __init__(self, channels: int, mid: int, num_classes: int, *, dropout: float, init_std: float) -> None:
         super().__init__(HIDDEN, num_classes, dropout=dropout, init_std=init_std)
@@ -91,11 +96,11 @@ class X3dHead(Head):
         nn.init.normal_(self.fc1.weight, std=init_std)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.fc1(pooled(self.conv5(x))).relu())
+        return super().forward(self.fc1(global_average_pool(self.conv5(x))).relu())
 
 
 def _stem(channels: int) -> nn.Sequential:
-    """A 1 x 3 x 3 convolution, then a depthwise 5 x 1 x 1 one."""
+    """Build the stem: a 1x3x3 convolution and a depthwise 5x1x1 convolution."""
     return nn.Sequential(
         OrderedDict(
             s=conv3d(3, channels, (1, 3, 3), (1, 2, 2)),
@@ -105,6 +110,6 @@ def _stem(channels: int) -> nn.Sequential:
 
 
 def _round_channels(channels: float) -> int:
-    """The nearest multiple of 8, at least 8, and never below nine tenths of what was asked for."""
+    """Round to the nearest multiple of 8, at least 8 and at least 90 % of ``channels``."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,4 +1,4 @@
-"""The rules of ``init_cfg``: one class a ``type``, with the arguments and defaults of mmcv 1.7."""
+"""The rules of ``init_cfg``: one class for each ``type``, with the arguments and defaults of mmcv 1.7."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ def _number(value: Any) -> str | None:
 
 @dataclass(kw_only=True, slots=True)
 class Rule(ValidatedConfig):
-    """Values of a layer: its weight as the subclass says, its bias a number."""
+    """Base class of the rules: the subclass fills the weight, the bias is set to a constant."""
 
-    bias: float = option(0.0, "value of every bias", check=_number)
+    bias: float = option(0.0, "Value of the biases.", check=_number)
     bias_prob: float | None = option(
-        None, "instead: the bias of a sigmoid that starts at this probability", gt=0, lt=1, check=_number
+        None, "Initial probability of a sigmoid output, from which the bias is computed; replaces bias.", gt=0, lt=1, check=_number
     )
 
     def fill(self, weight: Tensor) -> None:
-        """Set a weight in place."""
+        """Fill a weight in place."""
         raise NotImplementedError
 
     def bias_value(self) -> float:
+        """Return the initial value of the biases."""
         return self.bias if self.bias_prob is None else -math.log((1 - self.bias_prob) / self.bias_prob)
 
 
 @dataclass(kw_only=True, slots=True)
 class Constant(Rule):
-    val: float = option(doc="value of every weight", check=_number)
+    val: float = option(doc="Value of the weights.", check=_number)
 
     def fill(self, weight: Tensor) -> None:
         from torch.nn import init
@@ -47,8 +48,8 @@ class Constant(Rule):
 
 @dataclass(kw_only=True, slots=True)
 class Normal(Rule):
-    mean: float = option(0.0, "centre of the distribution", check=_number)
-    std: float = option(1.0, "its standard deviation", ge=0, check=_number)
+    mean: float = option(0.0, "Mean of the normal distribution.", check=_number)
+    std: float = option(1.0, "Standard deviation of the normal distribution.", ge=0, check=_number)
 
     def fill(self, weight: Tensor) -> None:
         from torch.nn import init
@@ -58,8 +59,8 @@ class Normal(Rule):
 
 @dataclass(kw_only=True, slots=True)
 class TruncNormal(Normal):
-    a: float = option(-2.0, "least value, not counted in standard deviations", check=_number)
-    b: float = option(2.0, "largest value, not counted in standard deviations", check=_number)
+    a: float = option(-2.0, "Lower bound, as an absolute value.", check=_number)
+    b: float = option(2.0, "Upper bound, as an absolute value.", check=_number)
 
     def fill(self, weight: Tensor) -> None:
         from torch.nn import init
@@ -69,8 +70,8 @@ class TruncNormal(Normal):
 
 @dataclass(kw_only=True, slots=True)
 class Uniform(Rule):
-    a: float = option(0.0, "least value", check=_number)
-    b: float = option(1.0, "largest value", check=_number)
+    a: float = option(0.0, "Lower bound.", check=_number)
+    b: float = option(1.0, "Upper bound.", check=_number)
 
     def fill(self, weight: Tensor) -> None:
         from torch.nn import init
@@ -80,10 +81,10 @@ class Uniform(Rule):
 
 @dataclass(kw_only=True, slots=True)
 class Xavier(Rule):
-    """Glorot and Bengio, AISTATS 2010."""
+    """Xavier initialization (Glorot and Bengio, AISTATS 2010)."""
 
-    gain: float = option(1.0, "factor of the spread", gt=0, check=_number)
-    distribution: str = option("normal", "what is drawn from", choices=_DISTRIBUTIONS)
+    gain: float = option(1.0, "Scaling factor.", gt=0, check=_number)
+    distribution: str = option("normal", "Distribution of the values.", choices=_DISTRIBUTIONS)
 
     def fill(self, weight: Tensor) -> None:
         from torch.nn import init
@@ -94,12 +95,12 @@ class Xavier(Rule):
 
 @dataclass(kw_only=True, slots=True)
 class Kaiming(Rule):
-    """He et al., ICCV 2015."""
+    """Kaiming initialization (He et al., ICCV 2015)."""
 
-    a: float = option(0.0, "negative slope of the leaky ReLU", check=_number)
-    mode: str = option("fan_out", "which fan keeps its variance", choices=("fan_in", "fan_out"))
-    nonlinearity: str = option("relu", "what follows the layer", choices=("relu", "leaky_relu"))
-    distribution: str = option("normal", "what is drawn from", choices=_DISTRIBUTIONS)
+    a: float = option(0.0, "Negative slope of the leaky ReLU.", check=_number)
+    mode: str = option("fan_out", "Whether to preserve the variance of the forward (fan_in) or the backward pass (fan_out).", choices=("fan_in", "fan_out"))
+    nonlinearity: str = option("relu", "Nonlinearity after the layer.", choices=("relu", "leaky_relu"))
+    distribution: str = option("normal", "Distribution of the values.", choices=_DISTRIBUTIONS)
 
     def fill(self, weight: Tensor) -> None:
         from torch.nn import init
@@ -110,7 +111,7 @@ class Kaiming(Rule):
 
 @dataclass(kw_only=True, slots=True)
 class Caffe2Xavier(Rule):
-    """Caffe2's XavierFill: uniform with the variance 1 / fan_in, that is Kaiming with a = 1 of a leaky ReLU."""
+    """Caffe2's XavierFill: uniform with variance 1 / fan_in, equal to Kaiming with a leaky ReLU of slope 1."""
 
     def fill(self, weight: Tensor) -> None:
         from torch.nn import init
@@ -120,10 +121,10 @@ class Caffe2Xavier(Rule):
 
 @dataclass(kw_only=True, slots=True)
 class Pretrained(ValidatedConfig):
-    """All values from a weight file (``vexp.model.weights.load.load_checkpoint``)."""
+    """Load all values from a checkpoint (``vexp.model.weights.load_checkpoint``)."""
 
-    checkpoint: str = option(doc="a file, a run folder, https://..., torchvision://NAME")
-    prefix: str | None = option(None, "take only the keys below it, without it")
+    checkpoint: str = option(doc="File, run folder, https://... or torchvision://NAME.")
+    prefix: str | None = option(None, "Prefix of the keys to load; it is removed from them.")
 
 
 RULES: dict[str, type[Rule] | type[Pretrained]] = {

@@ -1,11 +1,10 @@
-"""``model.weights``: what a net starts from."""
+"""``model.weights``: the pretrained weights that a model starts from."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vexp.core.fields import ValidatedConfig, option
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 _ARROW = re.compile(r"\s*->\s*")
 
 
-def _rule(rules: list[str]) -> str | None:
+def _check_rename(rules: list[str]) -> str | None:
     for rule in rules:
         if len(_ARROW.split(rule)) != 2:
             return f"{rule!r} must be 'PATTERN -> REPLACEMENT', as in '^backbone\\. -> '"
@@ -26,32 +25,32 @@ def _rule(rules: list[str]) -> str | None:
 
 @dataclass(kw_only=True, slots=True)
 class Weights(ValidatedConfig):
-    """Weights that a run starts from (``vexp.model.weights.load.load_checkpoint``); resuming does not read them again."""
+    """Pretrained weights that a run starts from (``vexp.model.weights.load_checkpoint``); ignored when resuming."""
 
     path: str | None = option(
-        None, "what to load: a file, a run folder, https://...#sha256=..., torchvision://NAME[:WEIGHTS]; null: none"
+        None, "File, run folder, https://...#sha256=... or torchvision://NAME[:WEIGHTS] to load; null for none."
     )
     prefix: str | None = option(
-        None, "load only the tensors whose names begin with it, under what is left of their names"
+        None, "Prefix of the keys to load; it is removed and tensors with other keys are ignored."
     )
     rename: list[str] = option(
-        [], "rules 'PATTERN -> REPLACEMENT', regular expressions for keys, in order", check=_rule
+        [], "Rules 'PATTERN -> REPLACEMENT' with regular expressions, applied to the keys in order.", check=_check_rename
     )
-    min_match: float = option(0.5, "least share of the net's tensors that must fit, or the run is refused", ge=0, le=1)
-    strict: bool = option(False, "refuse unless every key and shape of both sides matches")
+    min_match: float = option(0.5, "Smallest fraction of the model's tensors that must match.", ge=0, le=1)
+    strict: bool = option(False, "Require every key and shape of the file and of the model to match.")
 
-    def load(self, net: nn.Module, path: str, tell: Callable[[LoadReport], Any]) -> None:
-        """Load ``path`` into ``net`` in the way that the other options say.
+    def load(self, model: nn.Module, path: str) -> LoadReport:
+        """Load ``path`` into ``model`` with these options and log a report.
 
         Raises:
-            UserError: see ``vexp.model.weights.load.load_checkpoint``.
+            UserError: See ``vexp.model.weights.load_checkpoint``.
         """
         from vexp.model.weights.load import load_checkpoint
 
-        load_checkpoint(
-            net, path, prefix=self.prefix, rename=self.rules(), min_match=self.min_match, strict=self.strict, tell=tell
+        return load_checkpoint(
+            model, path, prefix=self.prefix, rename=self.rename_pairs(), min_match=self.min_match, strict=self.strict
         )
 
-    def rules(self) -> list[tuple[str, str]]:
-        """``rename`` as pairs."""
+    def rename_pairs(self) -> list[tuple[str, str]]:
+        """Return ``rename`` as (pattern, replacement) pairs."""
         return [(pattern, replacement) for pattern, replacement in map(_ARROW.split, self.rename)]

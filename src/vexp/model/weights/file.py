@@ -1,4 +1,4 @@
-"""What is in a weight file: the state dict behind the wrapping of the program that wrote it."""
+"""Reading a weight file and finding the state dict in it, whichever program wrote it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from vexp import checkpoint
 from vexp.core.errors import UserError
 from vexp.model.weights.metadata import Metadata, of_mmaction2, of_vexp
 
-#: Where programs keep the state dict: mmcv, Lightning and many; PySlowFast; the references of torchvision; DeepSpeed.
-_WRAPPINGS = ("state_dict", "model_state", "model_state_dict", "model", "net", "module")
+#: Keys of the state dict: mmcv, Lightning and others; PySlowFast; torchvision's references; DeepSpeed.
+_STATE_DICT_KEYS = ("state_dict", "model_state", "model_state_dict", "model", "net", "module")
 _COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile
 
 
 @dataclass(slots=True)
 class WeightFile:
-    """``tensors`` by key as the file has them, but for the marks of DataParallel and torch.compile; ``kind``: who wrote
-    it: vexp, mmaction2, lightning, slowfast or plain."""
+    """The content of a weight file.
+
+    Attributes:
+        tensors: Tensors by key, without the prefixes of DataParallel and torch.compile.
+        kind: The program that wrote the file: vexp, mmaction2, lightning, slowfast, or plain if unknown.
+        metadata: What the file states about its weights.
+        notes: How the file was obtained and read, for the report.
+    """
 
     tensors: dict[str, Tensor]
     kind: str
@@ -33,24 +39,25 @@ class WeightFile:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A file's content, on the CPU, read with ``weights_only=True``.
+    """Read a file onto the CPU with ``weights_only=True``.
 
-    NumPy's numbers, which mmcv leaves in ``meta`` (the best score, say), become Python's: stand-ins that can build
-    nothing else take the place of NumPy's constructors while the file is read.
+    NumPy scalars, which mmcv stores in ``meta`` (such as the best score), are converted to Python numbers: while the file
+    is read, NumPy's constructors are replaced by functions that cannot build anything else.
 
     Raises:
-        UserError: no such file, not a checkpoint, damaged, or holding more than tensors, containers and numbers.
+        UserError: If the file is missing, damaged, not a checkpoint, or contains more than tensors, containers and
+            numbers.
     """
-    stand_ins: list[Any] = [
+    replacements: list[Any] = [
         (_DType, "numpy.dtype"),
-        *((_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+        *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     ]
-    with torch.serialization.safe_globals(stand_ins):
+    with torch.serialization.safe_globals(replacements):
         return checkpoint.load(path)
 
 
 class _DType:
-    """Stands for ``numpy.dtype`` while a file is read: a letter, and a byte order."""
+    """Replaces ``numpy.dtype`` while a file is read: a type code and a byte order."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.code = str(code)
@@ -60,8 +67,8 @@ class _DType:
         self.order = str(state[1])
 
 
-def _number(dtype: _DType, data: bytes | str) -> Any:
-    """Stands for ``numpy.core.multiarray.scalar``: a plain Python number."""
+def _scalar(dtype: _DType, data: bytes | str) -> Any:
+    """Replaces ``numpy.core.multiarray.scalar``: returns a Python number."""
     kind = np.dtype(dtype.code)
     if kind.kind not in "biuf":
         raise ValueError(f"a NumPy scalar of type {dtype.code}")
@@ -70,10 +77,10 @@ def _number(dtype: _DType, data: bytes | str) -> Any:
 
 
 def unwrap(content: Mapping[str, Any], source: str) -> WeightFile:
-    """The state dict of a file's content; of a vexp checkpoint the averaged weights (EMA) where it has them.
+    """Find the state dict in the content of a file; for vexp checkpoints, the averaged weights (EMA) if present.
 
     Raises:
-        UserError: there is none.
+        UserError: If there is no state dict.
     """
     kind, metadata = "plain", Metadata()
     notes: list[str] = []
@@ -82,29 +89,29 @@ def unwrap(content: Mapping[str, Any], source: str) -> WeightFile:
         if "ema" in content:
             notes.append("the averaged weights (EMA)")
             averaged = content["ema"]
-            found = {key[len("module.") :]: value for key, value in averaged.items() if key.startswith("module.")}
+            state = {key[len("module.") :]: value for key, value in averaged.items() if key.startswith("module.")}
         else:
-            found = dict(content["model"])
+            state = dict(content["model"])
     else:
-        wrapping = next((name for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), None)
-        found = dict(content[wrapping]) if wrapping is not None else dict(content)
+        wrapper = next((name for name in _STATE_DICT_KEYS if isinstance(content.get(name), Mapping)), None)
+        state = dict(content[wrapper]) if wrapper is not None else dict(content)
         meta = content.get("meta")
         if "pytorch-lightning_version" in content:
             kind = "lightning"
-        elif wrapping == "model_state":
+        elif wrapper == "model_state":
             kind = "slowfast"
         elif isinstance(meta, Mapping):
             metadata = of_mmaction2(meta)
-            if any(key.removeprefix("module.").startswith("backbone.") for key in found):
+            if any(key.removeprefix("module.").startswith("backbone.") for key in state):
                 kind = "mmaction2"
-    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise UserError(f"{source}: holds no weights; its keys are {', '.join(map(str, list(found)[:8])) or 'none'}")
-    return WeightFile(_unmarked(tensors), kind, metadata, notes)
+        raise UserError(f"{source}: contains no weights; its keys are {', '.join(map(str, list(state)[:8])) or 'none'}")
+    return WeightFile(_strip_prefixes(tensors), kind, metadata, notes)
 
 
-def _unmarked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys without the ``module.`` of DataParallel and the ``_orig_mod.`` of torch.compile."""
+def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Strip the ``module.`` of DataParallel and the ``_orig_mod.`` of torch.compile from the keys."""
     tensors = {_COMPILED.sub(r"\1", key): value for key, value in tensors.items()}
     while all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}

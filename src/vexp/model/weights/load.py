@@ -1,46 +1,63 @@
-"""Weights into a net, from anywhere, with a report of what fits: nothing is written unless enough does.
+"""Loading of pretrained weights into a model, with a report of every tensor.
 
-The five verbs of mmcv and mmaction2: ``read_checkpoint`` (there ``_load_checkpoint``), ``read_checkpoint_with_prefix``,
-``load_checkpoint``, ``load_state_dict``; the fifth, ``initialize``, is in ``vexp.model.init.initialize``. Other than there, a file
-in which nothing fits is refused, a strict load that fails leaves the net as it was, and other shapes are named.
+The functions correspond to those of mmcv: ``read_checkpoint`` (``_load_checkpoint``), ``read_checkpoint_with_prefix``,
+``load_checkpoint`` and ``load_state_dict``; ``initialize`` is in ``vexp.model.init``. Unlike in mmcv, a file that does not
+match is an error, a failed strict load leaves the model unchanged, and mismatched shapes are reported.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.model.weights.file import WeightFile, read, unwrap
-from vexp.model.weights.matching import MatchResult, best_prefix, match_tensors
+from vexp.model.weights.matching import best_prefix, match_tensors
 from vexp.model.weights.report import LoadReport
 from vexp.model.weights.source import Located, locate
 
+logger = logging.getLogger(__name__)
+
 Rename = Sequence[tuple[str, str]]
+WeightAdapter = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
+
+#: Attribute of a module that holds its ``WeightAdapter``. It is not part of the state dict and is copied with the module.
+_ADAPTER = "_vexp_weight_adapter"
+
+
+def set_weight_adapter(module: nn.Module, adapter: WeightAdapter) -> None:
+    """Attach the function that converts other programs' weights for ``module``; ``load_checkpoint`` applies it."""
+    setattr(module, _ADAPTER, adapter)
+
+
+def get_weight_adapter(module: nn.Module) -> WeightAdapter | None:
+    """Return the function set by ``set_weight_adapter``, or None."""
+    return cast("WeightAdapter | None", getattr(module, _ADAPTER, None))
 
 
 def read_checkpoint(filename: str | Path) -> dict[str, Any]:
-    """The content of a weight file, as it is, on the CPU.
+    """Read a checkpoint file onto the CPU without changing its content.
 
     Args:
-        filename: a file, a run folder, ``https://...#sha256=...``, ``torchvision://NAME`` or
+        filename: A file, a run folder, ``https://...#sha256=...``, ``torchvision://NAME`` or
             ``torchvision://NAME:WEIGHTS``.
 
     Raises:
-        UserError: it is not there, is damaged, fails its checksum, or holds code.
+        UserError: If the file is missing, damaged, does not match its checksum, or contains code.
     """
     return read(locate(filename).path)
 
 
 def read_checkpoint_with_prefix(prefix: str, filename: str | Path) -> dict[str, Tensor]:
-    """The tensors below ``prefix`` (``backbone``: ``backbone.conv1.weight`` ...), without it.
+    """Read the tensors whose keys start with ``prefix`` (``backbone`` for ``backbone.conv1.weight``), which is removed.
 
     Raises:
-        UserError: as ``read_checkpoint``; or no key begins with the prefix.
+        UserError: As for ``read_checkpoint``, or if no key starts with the prefix.
     """
     return _below(prefix, unwrap(read_checkpoint(filename), str(filename)).tensors, str(filename))
 
@@ -51,25 +68,24 @@ def load_state_dict(
     *,
     min_match: float = 0.5,
     strict: bool = False,
-    tell: Callable[[LoadReport], object] = print,
 ) -> LoadReport:
-    """Copy the tensors that fit into ``module``; all checks are made before the first is copied.
+    """Copy the matching tensors into ``module`` after all checks have passed, and log a report.
 
-    A tensor whose key is there in the same shape is matched; in a shape that differs by sides of 1 (a linear layer
-    stored as a 1 x 1 x 1 convolution) it is reshaped. What else ``module`` has keeps its values: "re-initialised".
+    A tensor matches if the module has its key with the same shape. If the shapes differ only in dimensions of size 1
+    (a linear layer stored as a 1x1x1 convolution), it is reshaped. The other tensors of the module keep their values
+    and are reported as re-initialized.
 
     Args:
-        module: DataParallel and DistributedDataParallel may be wrapped around it.
-        state_dict: tensors by key.
-        min_match: least share of the module's tensors that must fit, 0..1; counters of batch norm are not counted.
-        strict: refuse unless every key of both sides matches in its shape.
-        tell: is given the report.
+        module: The module, possibly wrapped in DataParallel or DistributedDataParallel.
+        state_dict: Tensors by key.
+        min_match: Smallest fraction of the module's tensors that must match, not counting the counters of batch norm.
+        strict: Whether every key and shape of both sides must match.
 
     Raises:
-        UserError: too little fits; ``module`` is untouched.
+        UserError: If too few tensors match; the module is then unchanged.
     """
     file = WeightFile({str(k): v for k, v in state_dict.items() if isinstance(v, Tensor)}, "plain")
-    return _load(_unwrapped(module), file, "state dict", min_match, strict, tell)
+    return _load(_unwrapped(module), file, "state dict", min_match, strict)
 
 
 def load_checkpoint(
@@ -80,44 +96,43 @@ def load_checkpoint(
     rename: Rename = (),
     min_match: float = 0.5,
     strict: bool = False,
-    tell: Callable[[LoadReport], object] = print,
 ) -> LoadReport:
-    """Load weights from anywhere (see ``read_checkpoint``) as ``load_state_dict`` does.
+    """Load a checkpoint file (see ``read_checkpoint``) as ``load_state_dict`` does.
 
-    The state dict is found behind the wrapping of vexp (averaged weights where there are), mmaction2, Lightning,
-    PySlowFast, torchvision's references; the marks of DataParallel and torch.compile are taken off, and a net of
-    ``build_model`` reads the names that other programs have for its tensors. Where not one key
-    fits, but many do without (or below) a prefix, that prefix is taken off (or put on) and the report says so.
+    The state dict is found in files of vexp (averaged weights if present), mmaction2, Lightning, PySlowFast and
+    torchvision's references. ``module.`` and ``_orig_mod.`` prefixes are stripped. For a model built by ``build_model``,
+    the keys that other programs use for its tensors are converted. If no key matches but many would without (or with)
+    a prefix, the prefix is removed (or added) and reported.
 
     Args:
-        model: any net.
-        filename: see ``read_checkpoint``.
-        prefix: take only the keys below it, without it.
-        rename: (pattern, replacement) pairs, regular expressions applied to every key in turn.
-        min_match, strict, tell: see ``load_state_dict``.
+        model: Any model.
+        filename: See ``read_checkpoint``.
+        prefix: Prefix of the keys to load; it is removed.
+        rename: (pattern, replacement) pairs of regular expressions, applied to every key in turn.
+        min_match, strict: See ``load_state_dict``.
 
     Raises:
-        UserError: as ``read_checkpoint`` and ``load_state_dict``; a prefix or pattern that no key has; two keys that
-            become one.
+        UserError: As for ``read_checkpoint`` and ``load_state_dict``, or if no key has the prefix or matches a pattern,
+            or two keys become equal.
     """
     located = locate(filename)
     file = open_weights(located, filename)
     module, source = _unwrapped(model), str(filename)
     if prefix is not None:
         file.tensors = _below(prefix, file.tensors, source)
-        file.notes.append(f"keys below {prefix}")
-    file.tensors = renamed(file.tensors, rename, source)
-    own, as_read = module.state_dict().keys(), file.tensors
+        file.notes.append(f"keys starting with {prefix}")
+    file.tensors = _rename(file.tensors, rename, source)
+    keys, tensors = module.state_dict().keys(), file.tensors
     adapt(module, file)
-    if prefix is None and not file.tensors.keys() & own:
-        file.tensors = as_read
+    if prefix is None and not file.tensors.keys() & keys:
+        file.tensors = tensors
         _find_prefix(module, file)
-    return _load(module, file, source, min_match, strict, tell)
+    return _load(module, file, source, min_match, strict)
 
 
-def open_weights(located: Located, named: str | Path) -> WeightFile:
-    """The state dict of a located file, with what file and source know about it."""
-    file = unwrap(read(located.path), str(named))
+def open_weights(located: Located, source: str | Path) -> WeightFile:
+    """Read the state dict and the metadata of a located file; ``source`` is its name in messages."""
+    file = unwrap(read(located.path), str(source))
     if located.metadata is not None:
         file.metadata, file.kind = located.metadata, "torchvision"
     file.notes[:0] = located.notes
@@ -125,44 +140,45 @@ def open_weights(located: Located, named: str | Path) -> WeightFile:
 
 
 def adapt(module: nn.Module, file: WeightFile) -> None:
-    """Put another program's names for the tensors of a net that knows them (``Model.adapt``) into its own."""
-    known = getattr(module, "adapt_weights", None)
-    if known is None or file.kind == "vexp":
+    """Convert another program's tensors in ``file`` with the module's weight adapter, if it has one."""
+    adapter = get_weight_adapter(module)
+    if adapter is None or file.kind == "vexp":
         return
-    tensors = dict(known(file.tensors, module))
-    strangers = len(file.tensors.keys() - tensors.keys())
-    if strangers:
-        file.notes.append(f"{strangers} keys in this net's names")
+    tensors = dict(adapter(file.tensors, module))
+    renamed = len(file.tensors.keys() - tensors.keys())
+    if renamed:
+        file.notes.append(f"{renamed} keys renamed for this model")
     file.tensors = tensors
 
 
 def load_exactly(module: nn.Module, content: Mapping[str, Any], source: str) -> None:
-    """The weights of a vexp checkpoint's content (averaged where it has them) into the net that it was saved from.
+    """Load the content of a vexp checkpoint (averaged weights if present) into the model it was saved from.
 
     Raises:
-        UserError: a key or a shape differs; nothing is loaded then.
+        UserError: If a key or a shape differs; the model is then unchanged.
     """
-    _load(module, unwrap(content, source), source, 1.0, True, lambda _: None)
+    file = unwrap(content, source)
+    _copy(module, _match(module, file, source, 1.0, True))
 
 
-def renamed(tensors: Mapping[str, Tensor], rename: Rename, source: str) -> dict[str, Tensor]:
-    """``tensors`` under the keys that the rules make.
+def _rename(tensors: Mapping[str, Tensor], rename: Rename, source: str) -> dict[str, Tensor]:
+    """Return the tensors under the keys given by the rules.
 
     Raises:
-        UserError: a rule that changes no key, is no regular expression, or makes two keys one.
+        UserError: If a rule changes no key, is not a regular expression, or makes two keys equal.
     """
     result = dict(tensors)
     for pattern, replacement in rename:
         try:
             keys = {key: re.sub(pattern, replacement, key) for key in result}
         except (re.error, IndexError) as error:
-            raise UserError(f"rename {pattern!r} -> {replacement!r}: is no regular expression: {error}") from None
+            raise UserError(f"rename {pattern!r} -> {replacement!r}: not a valid regular expression: {error}") from None
         if all(old == new for old, new in keys.items()):
-            raise UserError(f"rename {pattern!r}: changes no key of {source}; they are {_some(result)}")
+            raise UserError(f"rename {pattern!r}: matches no key of {source}; the keys are {_first_keys(result)}")
         before: dict[str, str] = {}
         for old, new in keys.items():
             if new in before:
-                raise UserError(f"rename {pattern!r} -> {replacement!r}: makes {before[new]} and {old} both {new}")
+                raise UserError(f"rename {pattern!r} -> {replacement!r}: renames both {before[new]} and {old} to {new}")
             before[new] = old
         result = {new: result[old] for new, old in before.items()}
     return result
@@ -173,55 +189,60 @@ def _below(prefix: str, tensors: Mapping[str, Tensor], source: str) -> dict[str,
     below = {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
     if not below:
         tops = ", ".join(sorted({key.partition(".")[0] for key in tensors})[:8])
-        raise UserError(f"prefix={prefix}: no key of {source} begins with {start!r}; they begin with {tops}")
+        raise UserError(f"prefix={prefix}: no key of {source} starts with {start!r}; the keys start with {tops}")
     return below
 
 
 def _find_prefix(module: nn.Module, file: WeightFile) -> None:
-    """Take off or put on the one prefix with which most fits, where nothing fits without."""
-    found = best_prefix(module, file.tensors)
-    if found is None:
+    """Remove or add the prefix with which most tensors match, if none matches without."""
+    prefix = best_prefix(module, file.tensors)
+    if prefix is None:
         return
-    if found.startswith("+"):
-        file.tensors = {f"{found[1:]}{key}": value for key, value in file.tensors.items()}
-        file.notes.append(f"prefix {found[1:]!r} put before every key: without it none fits")
+    if prefix.startswith("+"):
+        file.tensors = {f"{prefix[1:]}{key}": value for key, value in file.tensors.items()}
+        file.notes.append(f"prefix {prefix[1:]!r} added to every key")
     else:
-        file.tensors = {k.removeprefix(found): v for k, v in file.tensors.items() if k.startswith(found)}
-        file.notes.append(f"prefix {found!r} taken off: with it no key fits")
+        file.tensors = {k.removeprefix(prefix): v for k, v in file.tensors.items() if k.startswith(prefix)}
+        file.notes.append(f"prefix {prefix!r} removed from the keys")
 
 
-def _load(
-    module: nn.Module,
-    file: WeightFile,
-    source: str,
-    min_match: float,
-    strict: bool,
-    tell: Callable[[LoadReport], object],
-) -> LoadReport:
-    if not 0 <= min_match <= 1:
-        raise UserError(f"min_match={min_match}: must be a share from 0 to 1")
-    found = match_tensors(module, file.tensors)
-    report = LoadReport(source, file.kind, found, file.metadata, file.notes)
-    if strict and (found.reinitialised or found.ignored or found.reshaped):
-        raise UserError(f"{_refusal(report, found)}\n  strict: every key and shape of both sides must match")
-    if not found.tensors or found.share < min_match:
-        raise UserError(
-            f"{_refusal(report, found)}\n  at least min_match={min_match:g} of its tensors must fit; nothing was loaded"
-        )
-    module.load_state_dict(found.tensors, strict=False)
-    tell(report)
+def _load(module: nn.Module, file: WeightFile, source: str, min_match: float, strict: bool) -> LoadReport:
+    report = _match(module, file, source, min_match, strict)
+    _copy(module, report)
+    logger.info("%s", report)
+    for warning in report.warnings():
+        logger.warning(f"weights from {source}: {warning}")
     return report
 
 
-def _refusal(report: LoadReport, found: MatchResult) -> str:
+def _match(module: nn.Module, file: WeightFile, source: str, min_match: float, strict: bool) -> LoadReport:
+    if not 0 <= min_match <= 1:
+        raise UserError(f"min_match={min_match}: must be a fraction from 0 to 1")
+    match = match_tensors(module, file.tensors)
+    report = LoadReport(source, file.kind, match, file.metadata, file.notes)
+    if strict and (match.reinitialized or match.ignored or match.reshaped):
+        raise UserError(f"{_mismatch(report)}\n  strict=true requires every key and shape of both sides to match")
+    if not match.tensors or match.share < min_match:
+        raise UserError(
+            f"{_mismatch(report)}\n  at least min_match={min_match:g} of the model's tensors must match; nothing was loaded"
+        )
+    return report
+
+
+def _copy(module: nn.Module, report: LoadReport) -> None:
+    module.load_state_dict(report.match.tensors, strict=False)
+
+
+def _mismatch(report: LoadReport) -> str:
+    match = report.match
     return (
-        f"{report.source}: is of another net: {found.fitting} of {found.counted} tensors fit, {len(found.ignored)} of "
-        f"its own have no place\n{report.details()}"
+        f"{report.source}: does not belong to this model: {match.matching} of {match.counted} tensors match, "
+        f"{len(match.ignored)} tensors of the file are not in the model\n{report.details()}"
     )
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The net inside DataParallel, DistributedDataParallel and torch.compile."""
+    """Return the module inside DataParallel, DistributedDataParallel and torch.compile."""
     while True:
         inner = getattr(model, "_orig_mod", None) or (
             model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else None
@@ -231,6 +252,6 @@ def _unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def _some(keys: Mapping[str, object]) -> str:
+def _first_keys(keys: Mapping[str, object]) -> str:
     first = list(keys)[:4]
     return ", ".join(first) + (" ..." if len(keys) > len(first) else "")

@@ -1,4 +1,4 @@
-"""What became of every tensor when weights were loaded."""
+"""The report of a load: what was done with every tensor."""
 
 from __future__ import annotations
 
@@ -7,71 +7,78 @@ from dataclasses import dataclass
 from vexp.model.weights.matching import MatchResult
 from vexp.model.weights.metadata import Metadata
 
-_NAMED = 3  # keys named of each kind
+_MAX_KEYS = 3  # keys listed of each kind
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """``str()`` of it is what is printed. ``kind``: whose file it is; ``notes``: how it was come by and read."""
+    """The result of loading weights; ``str()`` formats it for the log.
+
+    Attributes:
+        source: The file name or URL as given.
+        kind: The program that wrote the file: vexp, mmaction2, lightning, slowfast, torchvision, or plain if unknown.
+        match: How its tensors match those of the model.
+        metadata: What the file states about the training of the weights.
+        notes: How the file was obtained and read.
+    """
 
     source: str
     kind: str
-    fit: MatchResult
+    match: MatchResult
     metadata: Metadata
     notes: list[str]
 
     @property
     def matched(self) -> list[str]:
-        """Keys loaded as they are."""
-        return self.fit.matched
+        """Keys loaded with equal shapes."""
+        return self.match.matched
 
     @property
     def reshaped(self) -> list[str]:
-        """Keys loaded in another form of the same shape."""
-        return list(self.fit.reshaped)
+        """Keys loaded after a reshape."""
+        return list(self.match.reshaped)
 
     @property
-    def reinitialised(self) -> list[str]:
-        """Keys of the net that keep the values they had: of another shape in the file, or not in it."""
-        return list(self.fit.reinitialised)
+    def reinitialized(self) -> list[str]:
+        """Keys of the model that keep their values: not in the file, or with another shape."""
+        return list(self.match.reinitialized)
 
     @property
     def ignored(self) -> list[str]:
-        """Keys of the file that have no place in the net."""
-        return self.fit.ignored
+        """Keys of the file that are not in the model."""
+        return self.match.ignored
 
     @property
     def share(self) -> float:
-        """Of the net's tensors that were loaded, 0..1."""
-        return self.fit.share
+        """Fraction of the model's tensors that were loaded."""
+        return self.match.share
 
     def warnings(self) -> list[str]:
-        """What is likely not meant: layers beside the classifier that keep random values."""
-        random = [key for key in self.reinitialised if key not in self.fit.heads]
-        if not random:
+        """Return warnings about probable mistakes: layers other than the classifier that keep their values."""
+        missing = [key for key in self.reinitialized if key not in self.match.heads]
+        if not missing:
             return []
         return [
-            f"{len(random)} tensors beside the classifier are not in the file and keep their values: {_some(random)}"
+            f"{len(missing)} tensors outside the classifier are not in the file and keep their values: {_first_keys(missing)}"
         ]
 
     def details(self) -> str:
-        """A line a kind, with the count and the first names."""
+        """Format one line for each kind of result, with the count and the first keys."""
         rows = (
             ("matched", self.matched),
-            ("reshaped", [f"{key} ({why})" for key, why in self.fit.reshaped.items()]),
-            ("re-initialised", [f"{key} ({why})" for key, why in self.fit.reinitialised.items()]),
+            ("reshaped", [f"{key} ({reason})" for key, reason in self.match.reshaped.items()]),
+            ("re-initialized", [f"{key} ({reason})" for key, reason in self.match.reinitialized.items()]),
             ("ignored", self.ignored),
         )
-        return "\n".join(f"  {name:14} {len(keys):4}  {_some(keys)}".rstrip() for name, keys in rows)
+        return "\n".join(f"  {name:14} {len(keys):4}  {_first_keys(keys)}".rstrip() for name, keys in rows)
 
     def __str__(self) -> str:
         notes = "; ".join([f"a {self.kind} file" if self.kind != "plain" else "a state dict", *self.notes])
-        lines = [f"weights from {self.source} ({notes}): {self.fit.fitting} of {self.fit.counted} tensors fit"]
+        lines = [f"weights from {self.source} ({notes}): {self.match.matching} of {self.match.counted} tensors match"]
         lines.append(self.details())
         lines += [f"  {line}" for line in self.metadata.lines()]
-        lines += [f"  warning: {warning}" for warning in self.warnings()]
         return "\n".join(lines)
 
 
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:_NAMED]) + (" ..." if len(keys) > _NAMED else "")
+def _first_keys(keys: list[str]) -> str:
+    return ", ".join(keys[:_MAX_KEYS]) + (" ..." if len(keys) > _MAX_KEYS else "")

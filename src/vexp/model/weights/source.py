@@ -1,6 +1,6 @@
-"""Where weights come from: a path, an address or a name of torchvision's, to a file on this machine.
+"""Locating weights: from a path, a URL or a torchvision name to a local file.
 
-Torch-free at import, so that a name that cannot work is refused before torch is imported.
+Does not import torch, so that an invalid name is rejected before torch is imported.
 """
 
 from __future__ import annotations
@@ -16,71 +16,77 @@ from urllib.parse import unquote, urlparse
 
 from vexp import checkpoint
 from vexp.core.checksum import sha256
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.model.weights.metadata import Metadata, of_torchvision
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _HASHED_NAME = re.compile(r"[-_]([0-9a-f]{8,64})\.[a-z]+$")  # torch.hub's and OpenMMLab's: resnet50-0676ba61.pth
 _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{8,64})$")
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-#: Schemes of mmcv and others that stand for a list or a store of their own.
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+#: URL schemes that mmcv resolves with its own list of models.
 _OPENMMLAB = ("open-mmlab", "openmmlab", "mmcls", "jhu")
 _FORMS = "a file, a run folder, https://..., torchvision://NAME or torchvision://NAME:WEIGHTS"
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A file on this machine; ``metadata`` where its source knows more than the file; ``notes`` are for the report."""
+    """A local weight file.
+
+    Attributes:
+        path: The file.
+        metadata: Metadata of the source, which replaces that of the file; None to read it from the file.
+        notes: How the file was obtained, for the report.
+    """
 
     path: Path
     metadata: Metadata | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def check(key: str, named: str) -> None:
-    """Refuse what cannot be had, without network and without torch; ``key`` is the option that names it.
+def check(key: str, source: str) -> None:
+    """Check the value of the option ``key`` without network access.
 
     Raises:
-        UserError: no such file, or a scheme that vexp does not read.
+        ConfigError: If the file does not exist or the URL scheme is not supported.
     """
-    fault = _fault(named)
-    if fault is not None:
-        raise UserError(f"{key}={named}: {fault}")
+    problem = _problem(source)
+    if problem is not None:
+        raise ConfigError(problem, key=key, value=source)
 
 
-def _fault(named: str) -> str | None:
-    scheme = _scheme(named)
+def _problem(source: str) -> str | None:
+    scheme = _scheme(source)
     if scheme in ("https", "torchvision"):
         return None
     if scheme is None:
-        return None if Path(named).expanduser().exists() else "no such checkpoint or run folder"
+        return None if Path(source).expanduser().exists() else "no such checkpoint or run folder"
     if scheme == "http":
-        mine = urlparse(named).hostname in _THIS_MACHINE
-        return None if mine else "anybody on the way can change what comes over http; use https"
+        is_local = urlparse(source).hostname in _LOCAL_HOSTS
+        return None if is_local else "downloads over http can be tampered with; use https"
     if scheme in _OPENMMLAB:
         return (
-            "names of OpenMMLab's list are not known here; give the address behind the name "
-            "(https://download.openmmlab.com/...pth, the last eight digits of which are checked) or the downloaded file"
+            "OpenMMLab's model names are not supported; give the URL of the file (https://download.openmmlab.com/...pth, "
+            "whose checksum is the end of its name) or the downloaded file"
         )
     if scheme == "modelzoo":
-        return f"write torchvision://{named.partition('://')[2]}"
-    return f"{scheme}:// is not read; weights are named by {_FORMS}"
+        return f"write torchvision://{source.partition('://')[2]}"
+    return f"the scheme {scheme}:// is not supported; give {_FORMS}"
 
 
-def locate(named: str | Path) -> Located:
-    """The file that is meant, downloaded where it has to be.
+def locate(source: str | Path) -> Located:
+    """Return the local file of ``source``, downloading it if necessary.
 
-    A run folder stands for its last checkpoint. Downloads are kept in torch.hub's folder (``$TORCH_HOME/hub``) and
-    verified whenever they are used: by ``#sha256=DIGITS`` (8 or more) after the address, or by the digits that
-    torch.hub and OpenMMLab put at the end of a file name.
+    For a run folder, it is the last checkpoint. Downloads are cached in torch.hub's folder (``$TORCH_HOME/hub``) and
+    verified on every use, with the ``#sha256=DIGITS`` (at least 8) after the URL, or with the digits that torch.hub and
+    OpenMMLab append to file names.
 
     Raises:
-        UserError: it is not there, cannot be downloaded, or is not what its checksum says.
+        UserError: If the file does not exist, cannot be downloaded, or does not match its checksum.
     """
-    text = str(named)
-    fault = _fault(text)
-    if fault is not None:
-        raise UserError(f"{text}: {fault}")
+    text = str(source)
+    problem = _problem(text)
+    if problem is not None:
+        raise UserError(f"{text}: {problem}")
     scheme = _scheme(text)
     if scheme == "torchvision":
         return _torchvision(text)
@@ -90,69 +96,72 @@ def locate(named: str | Path) -> Located:
     return Located(checkpoint.locate(text))
 
 
-def _scheme(named: str) -> str | None:
-    match = _SCHEME.match(named)
+def _scheme(source: str) -> str | None:
+    match = _SCHEME.match(source)
     return match[1].lower() if match else None
 
 
-def _torchvision(named: str) -> Located:
-    """``torchvision://resnet50`` is the first set published, as in mmcv and torchvision's ``pretrained=True``."""
+def _torchvision(source: str) -> Located:
+    """Locate torchvision weights; without a name, the first set published, as in mmcv and ``pretrained=True``."""
     from torchvision.models import get_model_weights, list_models
 
-    name, _, wanted = named.partition("://")[2].partition(":")
+    model, _, weights = source.partition("://")[2].partition(":")
     try:
-        published = get_model_weights(name)
+        published = get_model_weights(model)
     except ValueError:
-        close = difflib.get_close_matches(name, list_models(), n=1)
+        close = difflib.get_close_matches(model, list_models(), n=1)
         raise UserError(
-            f"{named}: torchvision has no {name!r}" + (f"; did you mean {close[0]}?" if close else "")
+            f"{source}: torchvision has no model {model!r}" + (f"; did you mean {close[0]}?" if close else "")
         ) from None
     names = list(published.__members__)
-    if not names or (wanted and wanted not in names):
-        raise UserError(f"{named}: published weights of {name}: {', '.join(names) or 'none'}")
-    member: Any = published[wanted] if wanted else next(iter(published))
+    if not names or (weights and weights not in names):
+        raise UserError(f"{source}: the published weights of {model} are {', '.join(names) or 'none'}")
+    member: Any = published[weights] if weights else next(iter(published))
     path, notes = download(member.url)
     others = f" (of {', '.join(names)})" if len(names) > 1 else ""
-    return Located(path, of_torchvision(member), [f"torchvision's {name}:{member.name}{others}", *notes])
+    return Located(path, of_torchvision(member), [f"torchvision's {model}:{member.name}{others}", *notes])
 
 
 def download(url: str) -> tuple[Path, list[str]]:
-    """The file behind an address, from the cache where it is there and sound; what a report should say of it.
+    """Download a file, unless it is cached and valid.
+
+    Returns:
+        The local file, and notes for the report.
 
     Raises:
-        UserError: it cannot be had, or is not what its checksum says.
+        UserError: If the download fails or does not match its checksum.
     """
     import torch
 
     address, _, fragment = url.partition("#")
     name = Path(unquote(urlparse(address).path)).name or "weights"
-    stated = _stated_checksum(url, fragment, name)
+    checksum = _stated_checksum(url, fragment, name)
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    # Two addresses may end in the same name: only one that carries its checksum is a name to share with torch.hub.
-    own = name if _HASHED_NAME.search(name) else f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
-    path = cache / own
-    if not (path.is_file() and (stated is None or sha256(path).startswith(stated))):
+    # Two URLs may end in the same name, so only a name with a checksum is shared with torch.hub.
+    cached = name if _HASHED_NAME.search(name) else f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
+    path = cache / cached
+    if not (path.is_file() and (checksum is None or sha256(path).startswith(checksum))):
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(address, str(path), hash_prefix=stated)
-        except RuntimeError:  # torch.hub's word for a wrong checksum; nothing was kept
-            raise UserError(f"{url}: what arrived does not have the checksum {stated}; it is not used") from None
+            torch.hub.download_url_to_file(address, str(path), hash_prefix=checksum)
+        except RuntimeError:  # torch.hub raises it for a wrong checksum, and keeps nothing
+            raise UserError(f"{url}: the downloaded file does not match the checksum {checksum} and was deleted") from None
         except (URLError, OSError, ValueError) as error:
-            why = getattr(error, "reason", None) or error
-            raise UserError(f"{url}: cannot be downloaded: {why}; download it elsewhere and give the file") from None
-    if stated is None:
+            reason = getattr(error, "reason", None) or error
+            raise UserError(f"{url}: the download failed: {reason}; download it manually and give the file") from None
+    if checksum is None:
         if not checkpoint.looks_right(path):
-            path.unlink()  # an error page must not be found in the cache the next time
-            raise UserError(f"{url}: what arrived is no weight file (a web page?); it is not kept")
-        return path, [f"unverified download; to pin it, append #sha256={sha256(path)}"]
-    return path, [f"checksum {stated[:8]} holds"]
+            path.unlink()  # otherwise the cache would return an error page the next time
+            raise UserError(f"{url}: the downloaded file is not a checkpoint (perhaps an HTML page) and was deleted")
+        return path, [f"unverified download; append #sha256={sha256(path)} to verify it"]
+    return path, [f"checksum {checksum[:8]} verified"]
 
 
 def _stated_checksum(url: str, fragment: str, name: str) -> str | None:
     if fragment:
         match = _SHA256.match(fragment)
         if match is None:
-            raise UserError(f"{url}: after # only sha256=DIGITS is understood, 8 to 64 of them")
+            raise UserError(f"{url}: the part after # must be sha256=DIGITS with 8 to 64 digits")
         return match[1].lower()
     match = _HASHED_NAME.search(name)
     return match[1] if match else None

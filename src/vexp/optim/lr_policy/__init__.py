@@ -49,7 +49,7 @@ __all__ = [
 class Fixed(LrPolicy):
     """lr = base: constant, apart from a warm-up."""
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return base_lr
 
     def check_curve(self, total: float) -> list[str]:
@@ -74,7 +74,7 @@ class Step(LrPolicy):
     gamma: float = option(0.1, "factor on the learning rate at each drop", gt=0, le=1)
     min_lr: float | None = option(None, "no drop goes below this rate; null: no floor", ge=0, check=finite)
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         if self.step is None:
             drops = sum(5 * t >= tenths * total for tenths in (2, 4))  # 0.4 and 0.8, exact in whole numbers
         elif isinstance(self.step, int):
@@ -84,7 +84,7 @@ class Step(LrPolicy):
         lr = base_lr * math.pow(self.gamma, drops)
         return lr if self.min_lr is None else max(lr, self.min_lr)
 
-    def landmarks(self, total: float) -> list[tuple[int, str]]:
+    def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         if self.step is None:
             milestones = [math.ceil(total * tenths / 5) for tenths in (2, 4)]
         elif isinstance(self.step, int):
@@ -109,7 +109,7 @@ class Step(LrPolicy):
 class Cosine(AnnealingPolicy):
     """lr = floor + (base - floor) (1 + cos(pi p)) / 2: half a cosine wave (Loshchilov and Hutter 2017)."""
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return cosine_anneal(base_lr, self.floor(base_lr), t / total)
 
 
@@ -150,7 +150,7 @@ class CosineRestart(AnnealingPolicy):
                 f"periods={format_value(self.periods)}" + (" (1 : 2 : 3)" if self.periods is None else "")
             )
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         weight, progress = self._cycle(t, total)
         floor = self.floor(base_lr)
         if self.restart_floor == "fixed":
@@ -161,7 +161,7 @@ class CosineRestart(AnnealingPolicy):
             floor = floor if self.min_lr is not None else weight * floor
         return cosine_anneal(peak, floor, progress)
 
-    def landmarks(self, total: float) -> list[tuple[int, str]]:
+    def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         ends = [int(end) for end in self._ends(total)[:-1]]
         return [(end, f"restart at weight {self._cycle(end, total)[0]:g}") for end in ends if 0 < end < total]
 
@@ -203,7 +203,7 @@ class Exp(LrPolicy):
     # 0.9: the example of PyTorch's ExponentialLR documentation
     gamma: float = option(0.9, "factor on the learning rate from one epoch (step) to the next", gt=0, le=1)
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return base_lr * math.pow(self.gamma, t)
 
 
@@ -217,7 +217,7 @@ class Poly(LrPolicy):
     power: float = option(1.0, "exponent of the decay; 1: a straight line", gt=0, check=finite)
     min_lr: float = option(0.0, "learning rate at the end, the same for every group", ge=0, check=finite)
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return self.min_lr + (base_lr - self.min_lr) * math.pow(1 - t / total, self.power)
 
 
@@ -230,7 +230,7 @@ class Inv(LrPolicy):
     )
     power: float = option(1.0, "exponent of the decay", ge=0, check=finite)
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return base_lr * math.pow(1 + self.gamma * t, -self.power)
 
 
@@ -238,7 +238,7 @@ class Inv(LrPolicy):
 class Linear(AnnealingPolicy):
     """lr = base + (floor - base) p: a straight line from base to the floor."""
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return linear_anneal(base_lr, self.floor(base_lr), t / total)
 
 
@@ -257,11 +257,11 @@ class FlatCosine(AnnealingPolicy):
             f"{self._span(total)}, so the rate never moves"
         ]
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         start = round(total * self.start_percent)
         if t <= start:
             return base_lr
         return cosine_anneal(base_lr, self.floor(base_lr), (t - start) / (total - start))
 
-    def landmarks(self, total: float) -> list[tuple[int, str]]:
+    def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         return [(round(total * self.start_percent), "cosine begins")]

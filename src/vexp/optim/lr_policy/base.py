@@ -82,7 +82,7 @@ class WarmedPolicy(ValidatedConfig, ABC):
             )
 
     @abstractmethod
-    def regular_at(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
+    def lr_without_warmup(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
         """The rate without warm-up; arguments as of ``lr_at``, ``step`` at most ``total_steps``."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class WarmedPolicy(ValidatedConfig, ABC):
         """Warnings about the regular rate over a run; ValueError if it cannot work."""
 
     @abstractmethod
-    def turns(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
+    def milestones(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
         """Where the regular rate turns, for people to read: (optimizer step, what begins there)."""
 
     def check(self, steps_per_epoch: int, total_steps: int) -> list[str]:
@@ -117,14 +117,14 @@ class WarmedPolicy(ValidatedConfig, ABC):
             steps_per_epoch: optimizer steps in one epoch.
             total_steps: optimizer steps in the whole run.
         """
-        regular = self.regular_at(
+        regular = self.lr_without_warmup(
             base_lr, step=min(step, total_steps), steps_per_epoch=steps_per_epoch, total_steps=total_steps
         )
         return regular * self._warmup_factor(step, steps_per_epoch)
 
     def timeline(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
-        """``turns`` and the end of the warm-up by optimizer step (0-based), those of this run alone, in order."""
-        events = self.turns(steps_per_epoch, total_steps)
+        """``milestones`` and the end of the warm-up by optimizer step (0-based), those of this run alone, in order."""
+        events = self.milestones(steps_per_epoch, total_steps)
         if (length := self.warmup_steps(steps_per_epoch)) > 0:
             events = [*events, (length, f"warm-up ({self.warmup}) ends")]
         return sorted(event for event in events if event[0] < total_steps)
@@ -171,14 +171,14 @@ class LrPolicy(WarmedPolicy, ABC):
 
         @dataclass(kw_only=True, slots=True)
         class InverseRoot(LrPolicy):
-            def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+            def curve_lr(self, base_lr: float, t: int, total: float) -> float:
                 return base_lr / math.sqrt(1 + t)
 
     With ``by_epoch`` the rate moves only between epochs (a staircase); otherwise at every optimizer step.
     """
 
     @abstractmethod
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         """The rate without warm-up.
 
         Args:
@@ -200,23 +200,23 @@ class LrPolicy(WarmedPolicy, ABC):
             ]
         return []
 
-    def landmarks(self, total: float) -> list[tuple[int, str]]:
+    def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         """Where the regular curve turns over a run of ``total`` epochs or steps: (epoch or step, what begins there).
 
         For people to read; a policy with drops, restarts or phases overrides it.
         """
         return []
 
-    def regular_at(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
+    def lr_without_warmup(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
         done = step // steps_per_epoch if self.by_epoch else step
-        return self.regular_lr(base_lr, done, self._total(steps_per_epoch, total_steps))
+        return self.curve_lr(base_lr, done, self._total(steps_per_epoch, total_steps))
 
     def check_run(self, steps_per_epoch: int, total_steps: int) -> list[str]:
         return self.check_curve(self._total(steps_per_epoch, total_steps))
 
-    def turns(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
+    def milestones(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
         unit = steps_per_epoch if self.by_epoch else 1
-        return [(t * unit, what) for t, what in self.landmarks(self._total(steps_per_epoch, total_steps))]
+        return [(t * unit, what) for t, what in self.curve_milestones(self._total(steps_per_epoch, total_steps))]
 
     def _total(self, steps_per_epoch: int, total_steps: int) -> float:
         return total_steps / steps_per_epoch if self.by_epoch else float(total_steps)

@@ -217,7 +217,7 @@ class Chain(WarmedPolicy):
                         f"phases.{name}.{times}={format_value(value)}: must be whole, the phase counts steps"
                     )
 
-    def regular_at(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
+    def lr_without_warmup(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
         moves = [self._move(phase, steps_per_epoch, total_steps) for phase in self.phases.values()]
         staircases = [self._counts_epochs(phase) and not phase.every_step for phase in self.phases.values()]
         ordered = [move for late in (False, True) for move, flag in zip(moves, staircases, strict=True) if flag == late]
@@ -237,7 +237,7 @@ class Chain(WarmedPolicy):
                 )
         return warnings
 
-    def turns(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
+    def milestones(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
         found = []
         for name, phase in self.phases.items():
             move = self._move(phase, steps_per_epoch, total_steps)

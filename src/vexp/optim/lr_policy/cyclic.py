@@ -43,7 +43,7 @@ class Cyclic(LrPolicy):
     anneal_strategy: str = option("cos", "shape of the way up and of the way down", choices=("cos", "linear"))
     gamma: float = option(1.0, "factor on the height of the peak from one cycle to the next", gt=0, le=1)
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         length, up = self._cycle(total)
         cycle, position = divmod(t, length)
         several = isinstance(self.target_ratio, list | tuple)
@@ -54,7 +54,7 @@ class Cyclic(LrPolicy):
             return anneal(base_lr, peak, position / up)
         return anneal(peak, base_lr * lowest, (position - up) / (length - up))
 
-    def landmarks(self, total: float) -> list[tuple[int, str]]:
+    def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         length, up = self._cycle(total)
         starts = range(0, int(total), length)
         return [(start, "cycle begins") for start in starts[1:]] + [(start + up, "peak") for start in starts]
@@ -104,7 +104,7 @@ class OneCycle(LrPolicy):
         False, "go down to the first rate as fast as up, then on to the last rate; false: straight to the last rate"
     )
 
-    def regular_lr(self, base_lr: float, t: int, total: float) -> float:
+    def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         steps = self.total_steps or int(total)
         position = min(t, steps - 1)
         peak = base_lr if self.max_lr is None else self.max_lr
@@ -122,7 +122,7 @@ class OneCycle(LrPolicy):
         end, rate_from, rate_to = phases[-1]
         return self._anneal(rate_from, rate_to, position - begin, end - begin)
 
-    def landmarks(self, total: float) -> list[tuple[int, str]]:
+    def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         return [(max(0, round(self.pct_start * (self.total_steps or total) - 1)), "peak")]
 
     def _anneal(self, rate_from: float, rate_to: float, done: float, length: float) -> float:

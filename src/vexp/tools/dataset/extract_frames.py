@@ -81,7 +81,7 @@ class FrameExtraction(Conversion):
 
         cv2.setNumThreads(1)  # the processes are the parallelism
         shape = None
-        for number, picture in enumerate(reader.sound_pictures()):
+        for number, picture in enumerate(reader.iter_valid_rgb_frames()):
             if picture.shape != (shape or picture.shape):
                 raise UserError(f"{reader.path}: its frame {number} has another size than its first")
             shape = picture.shape

@@ -114,10 +114,10 @@ def _describe_video(facts: FileInfo, path: Path, decode: bool) -> None:
     if decode:
         facts.fault = DAMAGED  # if it is left by an error
         with VideoReader(path, strict=True) as reader:
-            for _ in reader.sound_frames():
+            for _ in reader.iter_valid_frames():
                 pass
-            if reader.given_up:
-                raise UserError(f"{path}: a part of the stream cannot be decoded: {reader.given_up}")
+            if reader.decode_error:
+                raise UserError(f"{path}: a part of the stream cannot be decoded: {reader.decode_error}")
         facts.fault = ""
 
 

@@ -85,7 +85,7 @@ def encode(source: Path, target: Path, encoding: Rescale) -> int:
             raise UserError(f"{source}: does not say when its frames are shown")
         with atomic_write(target) as part:
             ticks = np.round(times * TICKS).astype(np.int64)
-            _write(part, _fitted(reader.sound_frames(), encoding), ticks, encoding)
+            _write(part, _fitted(reader.iter_valid_frames(), encoding), ticks, encoding)
             with VideoReader(part) as proxy:
                 if proxy.num_frames != num_frames:
                     raise UserError(f"{source}: has {num_frames} frames, its proxy {proxy.num_frames}: not kept")

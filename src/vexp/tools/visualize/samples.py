@@ -15,7 +15,7 @@ from vexp.data.batch.batch import Failure, Sample
 from vexp.data.loading.bad_samples import ReplacedSample
 from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.sources.base import Reader, frame_times
-from vexp.data.transforms.color import TensorStep
+from vexp.data.transforms.color import TensorTransform
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def format_label(labels: Any, classes: Sequence[str]) -> str:
 
 def format_step(step: Any) -> str:
     """Format a pipeline step as its class with the arguments that differ from their defaults."""
-    if isinstance(step, TensorStep):
+    if isinstance(step, TensorTransform):
         return f"{step.transform}".replace("\n", " ")
     if not dataclasses.is_dataclass(step):
         return type(step).__name__
