@@ -31,8 +31,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import data_media as media
 import cv2
+import data_media as media
 import torch
 from data_rounds import Case, Figures, Paths
 from rich.console import Console

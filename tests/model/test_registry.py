@@ -8,8 +8,7 @@ from support.paths import ROOT
 
 from vexp import compose
 from vexp.config.schema import options
-from vexp.model import build_model
-from vexp.model import zoo
+from vexp.model import build_model, zoo
 from vexp.model.flops import measure
 from vexp.model.registry import REGISTRY, TORCHVISION
 

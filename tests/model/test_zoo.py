@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from support.small_models import small_net
 from torch import Tensor, nn
 
-from vexp.data.sources.motion import ensure_motion
 from vexp.core.errors import UserError
-from vexp.model import build_model
-from vexp.model import zoo
+from vexp.data.sources.motion import ensure_motion
+from vexp.model import build_model, zoo
 from vexp.model.architectures import c3d, r2plus1d_csn, slowfast_i3d, x3d
 from vexp.model.architectures.blocks import NonLocal
 from vexp.model.architectures.resnet3d import ResNet3d

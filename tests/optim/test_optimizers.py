@@ -8,7 +8,7 @@ import torch
 
 from vexp import compose
 from vexp.config.schema import options
-from vexp.optim.optimizers import UNSUPPORTED, SGD, Adam, AdamW
+from vexp.optim.optimizers import SGD, UNSUPPORTED, Adam, AdamW
 from vexp.optim.optimizers_extra import Adafactor, Adagrad, NAdam, Rprop
 from vexp.optim.paramwise import Multipliers, Paramwise
 

@@ -9,7 +9,7 @@ import pytest
 from support.encode import write_video
 
 from vexp.data.decoding import pyav
-from vexp.data.decoding.index_file import index_path, save_index, load_index
+from vexp.data.decoding.index_file import index_path, load_index, save_index
 from vexp.data.decoding.pyav import VideoReader
 from vexp.data.decoding.video_info import VideoInfo
 

@@ -8,7 +8,14 @@ from torchvision.transforms.v2 import functional
 
 import vexp
 from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.color import REPLACEMENTS, PHOTOMETRIC, ColorJitter, TensorTransform, check_torchvision_transform, build_transforms
+from vexp.data.transforms.color import (
+    PHOTOMETRIC,
+    REPLACEMENTS,
+    ColorJitter,
+    TensorTransform,
+    build_transforms,
+    check_torchvision_transform,
+)
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import Pipeline, make_clips
 from vexp.data.transforms.resize import CenterCrop, Flip, RandomResizedCrop, Resize, ThreeCrop

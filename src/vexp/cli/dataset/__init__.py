@@ -24,9 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vexp.cli.dataset import commands as verbs
 from rich.console import Console
 
+from vexp.cli.dataset import commands as verbs
 from vexp.core.errors import UserError
 from vexp.data.annotations.list_files import FORMATS
 from vexp.data.sources.splits import SPLITS

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from vexp.cli.dataset.output import followed, say, say_files, say_reading, show_forecast, show_report
 from rich.console import Console
 from rich.table import Table
 
+from vexp.cli.dataset.output import followed, say, say_files, say_reading, show_forecast, show_report
 from vexp.core.errors import UserError
 from vexp.core.files import format_bytes, write_text
 from vexp.data.annotations.annotation import Annotation

@@ -14,8 +14,8 @@ from vexp.model.architectures.blocks import (
     classifier,
     conv3d,
     conv_norm_act,
-    init_convolutions,
     global_average_pool,
+    init_convolutions,
 )
 from vexp.model.architectures.resnet3d import Residual, ResNet3d, bottleneck
 
