@@ -30,8 +30,8 @@ FLOORS = {
 }  # fmt: skip
 #: Folders of data may import each other, without circles.
 DATA = {"annotations", "sources", "decoding", "transforms", "batch", "loading"}
-#: Files of the root that the folders may not be kept from importing, as (folder, file).
-ENTRY_POINTS = {("cli", "train")}
+#: The one exception, as (folder, what it imports): cli/train.py is the command of the user's entry point train.py.
+EXCEPTIONS = {("cli", "train")}
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
 
 
@@ -64,14 +64,17 @@ def imported_names(path, *, type_checking=True):
 
 
 def file_of(name):
-    """The file of vexp that an imported name means, a module or a name in a module; None if it is not of vexp."""
+    """The file of vexp that an imported name means, a module or a name in a module.
+
+    None for other packages, and for names of ``vexp`` itself (``__version__``), which every import of a part executes.
+    """
     parts = name.split(".")
     if parts[0] != "vexp":
         return None
-    for end in range(len(parts), 0, -1):
+    for end in range(len(parts), 1, -1):
         place = SRC.joinpath(*parts[1:end])
         for path in (place.with_suffix(".py"), place / "__init__.py"):
-            if path.is_file() and path != SRC.with_suffix(".py"):
+            if path.is_file():
                 return path
     return None
 
@@ -102,7 +105,7 @@ def test_folder_imports_only_from_floors_below(folder):
         for target in imports(path)
         if folder_of(target) != folder
         and FLOORS[folder_of(target)] >= FLOORS[folder]
-        and (folder, folder_of(target)) not in ENTRY_POINTS
+        and (folder, folder_of(target)) not in EXCEPTIONS
         and FLOORS[folder] < FLOORS["train"]
     }
     assert wrong == set()
