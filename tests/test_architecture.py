@@ -1,8 +1,10 @@
-"""The floors of the house: who may import whom, what is imported when, how long a file may be."""
+"""Architecture: floors of folders, import circles, lazy imports."""
 
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,89 +13,146 @@ import vexp
 
 SRC = Path(vexp.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
-LEAVES = {
-    "data", "model", "optim", "evaluation", "tracking", "checkpoint", "showing", "diagnosis",
-    "comparison", "migration", "dataset_tools",
-    "schedule", "fields", "errors", "atomic", "checksum", "memory",
+
+#: Folder, or file of the package's root, -> floor. A folder imports only from floors below its own.
+FLOORS = {
+    "core": 1,
+    "data": 2, "checkpoint": 2, "tracking": 2,
+    "model": 3,
+    "optim": 4, "runtime": 4,
+    "evaluation": 5,
+    "config": 6,
+    "experiment": 7,
+    "training": 8, "inference": 8, "sweep": 8,
+    "tools": 9,
+    "cli": 10,
+    "__init__": 11, "__main__": 11, "train": 11,
 }  # fmt: skip
+#: Folders of data may import each other, without circles.
+DATA = {"annotations", "sources", "decoding", "transforms", "batch", "loading"}
+#: The one exception, as (folder, what it imports): cli/train.py is the command of the user's entry point train.py.
+EXCEPTIONS = {("cli", "train")}
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
-LONGEST = 320  # lines
 
 
-def room(path):
-    """``data`` for vexp/data/loader.py, ``train`` for vexp/train.py, "" for the package's face."""
-    first = path.relative_to(SRC).parts[0].removesuffix(".py")
-    return "" if first == "__init__" else first
+def folder_of(path):
+    """``data`` for vexp/data/loading/dataset.py, ``train`` for vexp/train.py."""
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
 
 
-def floor(path):
-    if room(path) in LEAVES:
-        return "leaf"
-    return room(path) if room(path) in ("engine", "config", "sweep", "") else "door"
+def imported_names(path, *, type_checking=True):
+    """Yield the full name of every import in a file, also within functions; relative ones resolved.
 
-
-def imports(path):
-    """Every module that a file imports anywhere, also within functions and for type checkers, by its full name."""
+    Args:
+        path: The file.
+        type_checking: Include imports under ``if TYPE_CHECKING``.
+    """
     package = ["vexp", *path.relative_to(SRC).parent.parts]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    nodes = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not type_checking:
+            nodes += node.orelse
+            continue
+        nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield module
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def names(paths):
-    return {str(path.relative_to(SRC)) for path in paths}
+def file_of(name):
+    """The file of vexp that an imported name means, a module or a name in a module.
+
+    None for other packages, and for names of ``vexp`` itself (``__version__``), which every import of a part executes.
+    """
+    parts = name.split(".")
+    if parts[0] != "vexp":
+        return None
+    for end in range(len(parts), 1, -1):
+        place = SRC.joinpath(*parts[1:end])
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
 
 
-DOORS = {room(path) for path in FILES if floor(path) == "door"}
+@cache
+def imports(path, *, type_checking=True):
+    """The other files of vexp that a file imports."""
+    files = {file_of(name) for name in imported_names(path, type_checking=type_checking)}
+    return files - {None, path}
 
 
-def test_the_rooms_are_those_of_the_plan():
-    assert {room(path) for path in FILES} >= LEAVES | {"engine", "config", "train", "evaluate"}
-    assert all(
-        (SRC / f"{door}.py").is_file() for door in DOORS
-    )  # a door is a file, a new folder is a leaf to be listed
+def relative(path):
+    return str(path.relative_to(SRC))
 
 
-#: floor -> rooms that nothing on it may import
-FORBIDDEN = {
-    "leaf": {"engine", "config", "sweep", *DOORS},
-    "engine": {"sweep", *DOORS},
-    "config": {"engine", "sweep", *DOORS},
-    "sweep": DOORS,
-}
+def test_every_folder_has_a_floor():
+    folders = {folder_of(path) for path in FILES}
+    assert folders == set(FLOORS)
+    assert {path.relative_to(SRC).parts[1] for path in FILES if folder_of(path) == "data"} == DATA | {"__init__.py"}
 
 
-@pytest.mark.parametrize("where", FORBIDDEN)
-def test_imports_run_one_way(where):
+@pytest.mark.parametrize("folder", FLOORS)
+def test_folder_imports_only_from_floors_below(folder):
     wrong = {
-        f"{path.relative_to(SRC)} imports {module}"
+        f"{relative(path)} imports {relative(target)}"
         for path in FILES
-        if floor(path) == where
-        for module in imports(path)
-        if module.startswith("vexp.") and module.split(".")[1] in FORBIDDEN[where]
+        if folder_of(path) == folder
+        for target in imports(path)
+        if folder_of(target) != folder
+        and FLOORS[folder_of(target)] >= FLOORS[folder]
+        and (folder, folder_of(target)) not in EXCEPTIONS
+        and FLOORS[folder] < FLOORS["train"]
     }
     assert wrong == set()
 
 
-def test_only_config_sweep_and_the_doors_know_hydra():
-    knows = {path for path in FILES if {"hydra", "omegaconf"} & {module.split(".")[0] for module in imports(path)}}
-    assert names(path for path in knows if floor(path) not in ("config", "sweep", "door")) == set()
+def test_only_main_imports_cli_and_only_cli_imports_tools():
+    pairs = {(folder_of(path), folder_of(target)) for path in FILES for target in imports(path)}
+    assert {importer for importer, target in pairs if target == "cli"} <= {"cli", "__main__"}
+    assert {importer for importer, target in pairs if target == "tools"} <= {"tools", "cli"}
 
 
-def test_the_walk_sees_what_it_should(tmp_path, monkeypatch):
-    """The three ways to import something forbidden are seen."""
+def test_files_import_each_other_without_circles():
+    graph = {path: imports(path, type_checking=False) for path in FILES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail("imports in a circle: " + " <- ".join(map(relative, error.args[1])), pytrace=False)
+
+
+def test_only_config_sweep_cli_and_train_import_hydra():
+    users = {
+        folder_of(path)
+        for path in FILES
+        if {"hydra", "omegaconf"} & {name.split(".")[0] for name in imported_names(path)}
+    }
+    assert users <= {"config", "sweep", "cli", "train"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from ..training import loop",
+        "from vexp.training import loop",
+        "from vexp import training",
+        "import vexp.training.loop",
+        "def f():\n    import vexp.training.loop",
+        "if TYPE_CHECKING:\n    from vexp.training.loop import train",
+    ],
+)
+def test_imports_finds_every_kind_of_import(text, tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "SRC", tmp_path)
-    (tmp_path / "data").mkdir()
+    for name in ("data/new.py", "training/__init__.py", "training/loop.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text if name == "data/new.py" else "")
     path = tmp_path / "data" / "new.py"
-    for text in ("from ..engine import loop", "from vexp import engine", "def f():\n    import vexp.training.loop"):
-        path.write_text(text)
-        assert any(module.startswith("vexp.training") for module in imports(path)), text
-    assert floor(path) == "leaf"
+    assert {folder_of(target) for target in imports(path)} == {"training"}
+    assert bool(imports(path, type_checking=False)) is ("TYPE_CHECKING" not in text)
 
 
 IMPORTED = f"""
@@ -108,17 +167,12 @@ try:
     vexp.compose(["optimizer=sdg"])
 except ValueError:
     print(heavy())
-import vexp.train, vexp.evaluate
+import vexp.train, vexp.cli.evaluate
 print(heavy())
 """
 
 
-def test_a_config_is_composed_without_torch():
-    """So that a mistyped word is answered at once: importing it, composing, refusing, and the doors themselves."""
+def test_compose_and_commands_do_not_import_torch():
+    """An invalid override is refused at once: importing, composing, refusing, and importing the commands."""
     done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=False)
     assert (done.stderr, done.stdout.split("\n")) == ("", ["[]", "[]", "[]", "[]", ""])
-
-
-def test_no_file_is_longer_than_a_person_reads():
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
-    assert names(path for path, lines in lengths.items() if lines > LONGEST) == set()

@@ -21,6 +21,7 @@ from crash_harness_runs import DONE, INTERRUPTED, REFUSED, REQUEUE, WORDS, Child
 from vexp import checkpoint
 from vexp.checkpoint import file as checkpoint_files
 from vexp.checkpoint.manifest import Manifest
+from vexp.core.errors import UserError
 
 KEEP_TWO = ["checkpoint.max_keep_ckpts=2"]
 
@@ -45,7 +46,7 @@ def at_event(count: int, strike: Callable[[], None]) -> Prepare:
 
             return wrapper
 
-        hashing = checkpoint_files._Hashing
+        hashing = checkpoint_files._HashingFile
         hashing.write = counted(hashing.write, halves=True)  # type: ignore[method-assign]
         os.fsync = counted(os.fsync)
         for name in ("replace", "hardlink_to", "unlink"):
@@ -115,7 +116,7 @@ class Trial:
     def written(self) -> list[str]:
         try:
             manifest = Manifest.read(self.folder / "checkpoints")
-        except ValueError:
+        except UserError:
             return []
         return [name for name in manifest.names() if name.startswith("step_")]
 

@@ -174,7 +174,7 @@ class Reference:
         found += [f"left behind: {path.name}" for path in folder.rglob(".*.tmp")]
         manifest = Manifest.read(places[0])
         for path in places[0].glob("*.pth"):
-            known = checkpoint_files.check(path) is not None and len(manifest.of(path.name)) == 1
+            known = checkpoint_files.check(path) is not None and len(manifest.entries_of(path.name)) == 1
             if not known and not manifest_lost:
                 found.append(f"manifest.json does not know {path.name}")
         if json.loads((folder / "result.json").read_text())["status"] != "done":

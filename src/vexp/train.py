@@ -67,7 +67,7 @@ class _Door:
         """One run, or one of a sweep, whose objective is given."""
         settings = HydraConfig.get()
         words = as_typed(cast(list[str], OmegaConf.to_container(settings.overrides.task, resolve=False)))
-        self.origins.words = words
+        self.origins.overrides = words
         if settings.mode == RunMode.MULTIRUN:
             sweep = Path(settings.sweep.dir).absolute()
             config = to_config(composed, settings.runtime.choices, self.origins, sweep=sweep.name)
@@ -101,7 +101,7 @@ def _main() -> None:
     flags, words = split_flags(argv)
     words = normalize(words)
     folders = config_search_dirs(flags, words)
-    door = _Door(Provenance(words=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in)
+    door = _Door(Provenance(overrides=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in)
     name = "train"
     if saved is not None:
         name, words = "rerun", register_saved_config(saved, words)

@@ -97,7 +97,7 @@ REFUSED = [
     *(
         pytest.param(*case, marks=pytest.mark.slow)
         for case in (
-            (["sampling", "optimizer=sdg"], "no option 'sdg' in group optimizer"),
+            (["sampling", "optimizer=sdg"], "optimizer=sdg: no such option"),
             (["pipeline", "sample=16"], "sample=16: must be one of the samples 0..15 of data.train"),
             (["sampling", "out=/proc/nowhere/x.png"], "/proc/nowhere/x.png: cannot be written"),
         )

@@ -64,7 +64,7 @@ def test_what_a_field_says(path: str, owner: str, type_text: str, range_text: st
 def test_the_source_is_the_line_of_the_field() -> None:
     """Of the class that writes it, be that a base or an override of it."""
     for path, owner, declared in (
-        ("lr_policy.warmup_iters", "Cosine", "lr_policy_base.py"),
+        ("lr_policy.warmup_iters", "Cosine", "base.py"),
         ("optimizer.lr", "SGD", "optimizer.py"),
         ("data.decoding_backend", "RawFrames", "raw_frames.py"),
     ):

@@ -1,4 +1,4 @@
-"""Files name a built-in option by its word, and files of vexp 0.1.0, which name its class, are read for ever."""
+"""Files name a built-in option by its name; files of vexp 0.1.0, which name its class, are still read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 from vexp.config.compose import SavedConfig, compose
 from vexp.config.diff import diff_configs
 from vexp.config.instantiate import to_dict
-from vexp.config.option_types import TARGET, TYPE, group_at, with_words
+from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
 from vexp.data.sources.splits import TrainSplit
@@ -90,7 +90,7 @@ def test_a_saved_config_names_options_by_word(choices: dict[str, str]) -> None:
         assert options()[group][node[TYPE]] is options()[group][word]
     assert read(text) == config
     assert read(yaml.safe_dump(as_before(values), sort_keys=False)) == config
-    assert with_words(as_before(values)) == values
+    assert upgrade_saved(as_before(values)) == values
     assert diff_configs(as_before(values), values) == []
 
 
@@ -149,7 +149,7 @@ def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
     for name, values in (("new", now), ("old", as_before(now)), ("other", as_before(now) | {"seed": 1})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    runs, faults = read_runs(sorted(tmp_path.iterdir()), with_words)
+    runs, faults = read_runs(sorted(tmp_path.iterdir()), upgrade_saved)
     assert faults == []
     assert [(column.key, column.values) for column in columns(runs)] == [("seed", ("0", "0", "1"))]
 
@@ -157,12 +157,12 @@ def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({TYPE: "sdg"}, r"optimizer: type=sdg: must be one of sgd, adam, .*; did you mean sgd\?"),
-        ({TYPE: ["sgd"]}, r"optimizer: type=\['sgd'\]: must be one of sgd, "),
+        ({TYPE: "sdg"}, r"optimizer.type=sdg: must be one of sgd, adam, .*; did you mean sgd\?"),
+        ({TYPE: ["sgd"]}, r"optimizer.type=\['sgd'\]: must be one of sgd, "),
         ({TARGET: "vexp.optim.optimizers.Sgdd"}, "=vexp.optim.optimizers.Sgdd: vexp has no optimizer of that name"),
         ({TARGET: "vexp.model.loss.Bce"}, "_target_=vexp.model.loss.Bce: vexp has no optimizer of that name"),
         ({TARGET: "vexp.optim.ema.Ema"}, "of that name; type: takes sgd, adam, "),
-        ({TARGET: None}, "optimizer: _target_=None: a config may build from torch.optim, torchvision"),
+        ({TARGET: None}, "optimizer._target_=None: a config may instantiate classes of torch.optim, torchvision"),
         ({TYPE: "sgd", "lrr": 1}, "optimizer.lrr: SGD has no 'lrr'"),
     ],
 )  # fmt: skip
@@ -194,7 +194,7 @@ def test_classes_of_plugins_keep_their_path(tmp_path: Path, monkeypatch: pytest.
     values = to_dict(config, types=True)
     assert (values["optimizer"][TARGET], values["optimizer"][TYPE]) == ("typed_plugins.SGD", "sgd")
     assert compose(["plugins=[typed_plugins]"], saved=SavedConfig(values, tmp_path)).optimizer == config.optimizer
-    assert with_words(values) == values
+    assert upgrade_saved(values) == values
     ours = to_dict(compose(["optimizer=sgd"]), types=True)
     assert diff_configs(values, ours, leave_out=["plugins"]) == ["optimizer SGD -> sgd"]
     changed = values | {"optimizer": values["optimizer"] | {TYPE: "other"}}

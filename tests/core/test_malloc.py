@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-# Twenty blocks of 16 MB, each written to and let go: their pages, and how many the process had to ask for.
+# Twenty blocks of 16 MB, each written to and freed; prints the number of page faults.
 PROGRAM = """
 import resource
 import numpy as np
-from vexp.memory import keep_freed_memory
+from vexp.core.malloc import configure_malloc
 
-keep_freed_memory()
+configure_malloc()
 def work():
     np.ones(4_000_000, np.float32)
 work()
@@ -27,7 +27,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     ("environment", "kept"),
     [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}, False)],  # the user's own
 )
-def test_freed_memory_is_used_again(environment, kept):
+def test_configure_malloc_reuses_freed_memory_unless_environment_is_set(environment, kept):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=clean | environment, capture_output=True, text=True, check=True

@@ -14,7 +14,8 @@ import yaml
 
 from vexp import compose
 from vexp.config.instantiate import to_dict
-from vexp.config.schema import Config, Sweep
+from vexp.config.schema import Config
+from vexp.config.sweep import Sweep
 from vexp.evaluation.config import Eval
 from vexp.sweep.job_state import Job, Objective
 

@@ -11,7 +11,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from support.sweeps import ended, half_done, jobs, kill_when, records, start, sweep
 
-from vexp.config.schema import Config, Sweep
+from vexp.config.schema import Config
+from vexp.config.sweep import Sweep
 from vexp.sweep import optuna as searching
 from vexp.sweep.job_state import DONE, Job, Objective
 from vexp.sweep.overrides import SweepOverrides

@@ -1,4 +1,4 @@
-"""Saving while training goes on: the state is copied in memory, a thread writes the copy."""
+"""Save in the background: the state is copied in memory and a thread writes the copy."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 
 class Snapshot:
-    """Copies of a state in memory of their own, into buffers that are used again by the next copy.
+    """Copies a state to buffers on the CPU, which the next copy reuses.
 
-    Tensors go to the CPU, those of a GPU into pinned memory: the copy runs at the speed of the bus.
+    Tensors of a GPU are copied to pinned memory, so that the copy runs at the speed of the bus.
     """
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[Any, ...], Any] = {}
 
     def take(self, state: Any) -> Any:
-        """A copy of nested dicts, lists and tuples of tensors and plain values. The one before becomes invalid."""
+        """Copy nested dicts, lists and tuples of tensors and plain values. The previous copy becomes invalid."""
         import torch
 
-        copied: dict[Any, Any] = {}  # tensors that are one stay one: tied weights
+        copied: dict[Any, Any] = {}  # a tensor that occurs twice is copied once: tied weights
         devices: set[Any] = set()
 
         def walk(value: Any, path: tuple[Any, ...]) -> Any:
@@ -33,7 +33,7 @@ class Snapshot:
                     copied[key] = self._copy(value, path)
                 return copied[key]
             if isinstance(value, dict):
-                new = copy.copy(value)  # keeps what a state dict carries beside its items, its _metadata
+                new = copy.copy(value)  # a plain dict would lose the _metadata attribute of a state dict
                 for name, item in value.items():
                     new[name] = walk(item, (*path, name))
                 return new
@@ -43,7 +43,7 @@ class Snapshot:
 
         new = walk(state, ())
         for device in devices:
-            torch.cuda.synchronize(device)  # the copies have arrived
+            torch.cuda.synchronize(device)  # wait until the asynchronous copies are complete
         return new
 
     def _copy(self, tensor: Any, path: tuple[Any, ...]) -> Any:
@@ -57,20 +57,20 @@ class Snapshot:
 
 
 class Background:
-    """One job at a time, in a thread. What goes wrong in it is raised by the next ``join``: no failure gets lost."""
+    """Runs one job at a time in a thread; an exception of the job is raised by the next ``join`` or ``start``."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def start(self, job: Callable[[], None]) -> None:
-        """Begin a job once the one before is done.
+        """Start a job as soon as the previous one has ended.
 
         Raises:
-            Exception: of the job before.
+            Exception: If the previous job has raised it.
         """
         self.join()
-        # A daemon: a second Ctrl-C leaves without waiting for it; what it has begun is a temporary file then.
+        # A daemon, so that a second Ctrl-C ends the process at once; an unfinished write is only a temporary file.
         self._thread = threading.Thread(target=self._run, args=(job,), name="checkpoint", daemon=True)
         self._thread.start()
 
@@ -78,7 +78,7 @@ class Background:
         """Wait for the job.
 
         Raises:
-            Exception: that ended it.
+            Exception: If the job has raised it.
         """
         if self._thread is not None:
             self._thread.join()

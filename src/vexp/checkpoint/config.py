@@ -14,18 +14,21 @@ def _positive_or_unlimited(value: int) -> str | None:
 
 @dataclass(kw_only=True, slots=True)
 class Checkpoint(ValidatedConfig):
-    """The ``checkpoint`` group (mmcv's ``checkpoint_config``). The best one (eval.save_best) is kept beside these."""
+    """The ``checkpoint`` group (mmcv's ``checkpoint_config``). The best checkpoint (eval.save_best) is kept in addition."""
 
-    interval: int = option(-1, "from one checkpoint to the next; -1: never", unit="epochs (steps)")
-    by_epoch: bool = option(True, "interval counts epochs; false: optimizer steps")
-    save_optimizer: bool = option(True, "keep what resuming needs; false: weights only, which cannot be resumed")
-    out_dir: str | None = option(None, "where checkpoints go; null: checkpoints/ of the run folder")
+    interval: int = option(-1, "Interval between checkpoints; -1: never.", unit="epochs (steps)")
+    by_epoch: bool = option(True, "Count the interval in epochs; false: in optimizer steps.")
+    save_optimizer: bool = option(True, "Save the optimizer state, which resuming needs; false: weights only.")
+    out_dir: str | None = option(None, "Folder of the checkpoints; null: checkpoints/ of the run folder.")
     max_keep_ckpts: int = option(
-        -1, "newest periodic checkpoints kept; -1: all", unit="checkpoints", check=_positive_or_unlimited
+        -1,
+        "Number of periodic checkpoints kept, the newest; -1: all.",
+        unit="checkpoints",
+        check=_positive_or_unlimited,
     )
-    save_last: bool = option(True, "write one after the last step whatever the interval")
+    save_last: bool = option(True, "Write one after the last step, whatever the interval.")
     background: bool = option(
-        True, "write from a copy in memory while training goes on; false: training waits, the copy is saved"
+        True, "Write from a copy in memory while training continues; false: training waits, which needs no copy."
     )
 
     def __post_init__(self) -> None:
@@ -33,10 +36,11 @@ class Checkpoint(ValidatedConfig):
         self.every()
 
     def every(self) -> Interval:
+        """The interval of periodic checkpoints."""
         return Interval(self.interval, self.by_epoch)
 
     def name(self, step: int, steps_per_epoch: int) -> str:
-        """``epoch_3.pth`` where ``step`` ends an epoch and epochs are counted, else ``step_60.pth``."""
+        """File name: ``epoch_3.pth`` if epochs are counted and ``step`` ends one, else ``step_60.pth``."""
         if self.by_epoch and step % steps_per_epoch == 0:
             return f"epoch_{step // steps_per_epoch}.pth"
         return f"step_{step}.pth"

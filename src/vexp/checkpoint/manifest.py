@@ -1,4 +1,4 @@
-"""manifest.json: what each checkpoint of a folder was when it was written, in order of writing."""
+"""manifest.json: name, checksum, step and size of the checkpoints of a folder, in order of writing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ NAME = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A file as it was written: ``sha256`` of its content, ``size`` in bytes, ``step`` of its training state."""
+class ManifestEntry:
+    """A checkpoint as it was written: ``sha256`` of its content, ``size`` in bytes, ``step`` of its training state."""
 
     name: str
     sha256: str
@@ -25,61 +25,62 @@ class Row:
 
 
 class Manifest:
-    """The rows of a folder, oldest first.
+    """The entries of a folder, oldest first.
 
-    A row stands here before its file takes its name, and the row of the file that it replaces goes only afterwards: at
-    every moment, also one at which the process is killed, the file under a name is one that the manifest knows. Hence
-    a name may have several rows.
+    An entry is added before its file is renamed to its name, and the entry of the replaced file is removed only
+    afterwards: whenever the process is killed, the manifest lists the file that has the name. A name may therefore have
+    several entries.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, folder: Path, entries: Sequence[ManifestEntry] = ()) -> None:
         self.folder = folder
-        self.rows = list(rows)
+        self.entries = list(entries)
 
     @staticmethod
     def read(folder: Path) -> Manifest:
-        """The manifest of a folder; an empty one where there is none.
+        """Read the manifest of a folder; an empty one if there is no file.
 
         Raises:
-            UserError: it is damaged.
+            UserError: If it is damaged.
         """
         path = folder / NAME
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            rows = [Row(**row) for row in content["files"]]
+            entries = [ManifestEntry(**entry) for entry in content["files"]]
         except FileNotFoundError:
             return Manifest(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: is damaged ({type(error).__name__})") from None
-        if content["sha256"] != _digest(rows):
-            raise UserError(f"{path}: is damaged (its own checksum is another)")
-        return Manifest(folder, rows)
+        if content["sha256"] != _digest(entries):
+            raise UserError(f"{path}: is damaged (its own checksum does not match)")
+        return Manifest(folder, entries)
 
-    def announce(self, rows: Iterable[Row]) -> None:
-        """Add the rows of files that are about to take their names."""
-        self.rows += rows
+    def announce(self, entries: Iterable[ManifestEntry]) -> None:
+        """Add the entries of files that are about to be renamed to their names."""
+        self.entries += entries
         self._write()
 
-    def settle(self, written: Iterable[Row]) -> None:
-        """Keep only these rows of the names that have been written, and no row of a file that is gone."""
+    def commit(self, written: Iterable[ManifestEntry]) -> None:
+        """Replace all entries of the written names by these, and remove the entries of files that no longer exist."""
         new = list(written)
-        names = {row.name for row in new}
-        self.rows = [row for row in self.rows if row.name not in names and (self.folder / row.name).exists()] + new
+        names = {entry.name for entry in new}
+        kept = [entry for entry in self.entries if entry.name not in names and (self.folder / entry.name).exists()]
+        self.entries = kept + new
         self._write()
 
-    def of(self, name: str) -> list[Row]:
-        """The rows of a name, newest first."""
-        return [row for row in reversed(self.rows) if row.name == name]
+    def entries_of(self, name: str) -> list[ManifestEntry]:
+        """Return the entries of a name, newest first."""
+        return [entry for entry in reversed(self.entries) if entry.name == name]
 
     def names(self) -> list[str]:
-        """The names in order of their latest writing, oldest first."""
-        return list(dict.fromkeys(row.name for row in reversed(self.rows)))[::-1]
+        """Return the names in order of their latest writing, oldest first."""
+        return list(dict.fromkeys(entry.name for entry in reversed(self.entries)))[::-1]
 
     def _write(self) -> None:
-        content = {"sha256": _digest(self.rows), "files": [asdict(row) for row in self.rows]}
+        content = {"sha256": _digest(self.entries), "files": [asdict(entry) for entry in self.entries]}
         write_text(self.folder / NAME, json.dumps(content, indent=1) + "\n")
 
 
-def _digest(rows: Sequence[Row]) -> str:
-    """Of the rows themselves: a bit that flips in the manifest must not condemn a good checkpoint."""
-    return hashlib.sha256(json.dumps([asdict(row) for row in rows], sort_keys=True).encode()).hexdigest()
+def _digest(entries: Sequence[ManifestEntry]) -> str:
+    """Checksum of the entries: a flipped bit in the manifest must not make an intact checkpoint count as damaged."""
+    return hashlib.sha256(json.dumps([asdict(entry) for entry in entries], sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The names of a folder's checkpoints, and which of them are kept."""
+"""Names of checkpoints, and which of them are kept."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _PERIODIC = re.compile(r"^(?P<unit>epoch|step)_(?P<count>\d+)\.pth$")
 
 
 def prunable(names: Iterable[str], keep: int, written: Sequence[str] = ()) -> list[str]:
-    """The periodic checkpoints beyond the ``keep`` newest, oldest first; none with ``keep`` -1.
+    """Return the periodic checkpoints beyond the ``keep`` newest, oldest first; none with ``keep`` -1.
 
     Args:
-        names: of all files of the folder.
-        keep: how many stay, whether they count epochs or steps.
-        written: names in order of their writing; a file that is not among them is older than those that are.
+        names: Names of all files of the folder.
+        keep: Number of checkpoints that are kept, counted in epochs and in steps together.
+        written: Names in order of writing; files not among them count as older.
     """
-    found = [(match["unit"], int(match["count"]), name) for name in names if (match := _PERIODIC.match(name))]
+    periodic = [(match["unit"], int(match["count"]), name) for name in names if (match := _PERIODIC.match(name))]
     order = {name: position for position, name in enumerate(written)}
-    found.sort(key=lambda file: (order.get(file[2], -1), *file))
-    return [name for *_, name in found[:-keep]] if keep > 0 else []
+    periodic.sort(key=lambda file: (order.get(file[2], -1), *file))
+    return [name for *_, name in periodic[:-keep]] if keep > 0 else []
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete the periodic checkpoints beyond ``keep``; best and last keep their content under their own names."""
+    """Delete the periodic checkpoints beyond the ``keep`` newest; best.pth and last.pth are never deleted."""
     if keep < 0:
         return
     for name in prunable((path.name for path in folder.iterdir()), keep, _order_of_writing(folder)):

@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from vexp.config.errors import explain_value, near
-from vexp.config.option_types import with_words
+from vexp.config.errors import near, value_error
+from vexp.config.option_types import upgrade_saved
 from vexp.config.overrides import help_requested, parse_command_options, run_command
 from vexp.config.provenance import Provenance
 from vexp.core.errors import ConfigError, UserError
@@ -57,7 +57,7 @@ def _main() -> None:
         return
     options, places = _take(sys.argv[1:])
     out = _out(options, places)
-    runs, faults = read_runs(find_runs(places), with_words)
+    runs, faults = read_runs(find_runs(places), upgrade_saved)
     if not runs:
         raise UserError("\n".join(faults))
     made = compare(runs, options, faults)
@@ -106,7 +106,7 @@ def _take(words: Sequence[str]) -> tuple[Compare, list[Path]]:
         merged = OmegaConf.merge(OmegaConf.structured(Compare), OmegaConf.from_dotlist(given))
         options = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ConfigError(explain_value(error, Provenance(words=given, folders=[]))) from None
+        raise value_error(error, Provenance(overrides=given)) from None
     except ValueError as error:
         raise ConfigError(f"{error} (command line)") from None
     assert isinstance(options, Compare)

@@ -72,7 +72,7 @@ class _Page:
 
     def explain(self, name: str) -> None:
         """One name of the command line."""
-        removed = self.origins.word(name) or ""
+        removed = self.origins.override(name) or ""
         if removed.startswith("~"):
             self.say(f"{name}: left out of this run (command line: {removed})")
             return

@@ -1,4 +1,4 @@
-"""From words to a ``Config``, without the command line: for notebooks, tests and every door but ``train``."""
+"""Compose a ``Config`` from overrides without a command line: for notebooks, tests and all commands but ``train``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from vexp.config.errors import to_config_error
-from vexp.config.instantiate import load
+from vexp.config.instantiate import instantiate
+from vexp.config.option_types import upgrade_saved
 from vexp.config.overrides import as_typed, config_search_dirs, group_options, normalize, search_path_override
-from vexp.config.provenance import Provenance, composed_files
+from vexp.config.provenance import COMMAND_LINE, Provenance, composed_files
 from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
 from vexp.core.errors import ConfigError
 
-#: Keys that ``typed`` gives a value where none is written, and where it comes from.
+#: Keys that ``to_config`` gives a value if none is written, and the source of that value.
 FILLED_IN = {
     "run_name": "the name of the experiment, else of the data option",
     "epochs": "data.default_epochs",
@@ -43,15 +44,15 @@ class SavedConfig:
 def compose(
     overrides: Sequence[str] = (), *, saved: SavedConfig | None = None, config_dirs: Sequence[str | Path] = ()
 ) -> Config:
-    """The typed configuration that ``python -m vexp.train OVERRIDES`` would run with.
+    """Return the typed configuration that ``vexp train OVERRIDES`` would run with.
 
     Args:
-        overrides: words of the command line, ``lr=cosine`` among them.
-        saved: an earlier run's values to start from, instead of the shipped defaults.
-        config_dirs: folders with options of one's own.
+        overrides: As on the command line, for example ``["lr=cosine", "epochs=3"]``.
+        saved: Values of an earlier run to start from, instead of the shipped defaults.
+        config_dirs: Folders with custom options.
 
     Raises:
-        ConfigError: (a ValueError) the message that the command line would print.
+        ConfigError: (a ValueError) If the configuration is invalid, with the message that the command line would print.
     """
     return _composed(overrides, saved, config_dirs, trace=False)[0]
 
@@ -59,84 +60,105 @@ def compose(
 def compose_with_provenance(
     overrides: Sequence[str] = (), *, saved: SavedConfig | None = None
 ) -> tuple[Config, Provenance]:
-    """``compose``, and where every value was written, in the order in which the files were merged."""
+    """Compose as ``compose`` does; also return where every value was written, in the order of merging."""
     return _composed(overrides, saved, (), trace=True)
 
 
 def _composed(
     overrides: Sequence[str], saved: SavedConfig | None, config_dirs: Sequence[str | Path], *, trace: bool
 ) -> tuple[Config, Provenance]:
-    words = normalize(overrides)
+    normalized = normalize(overrides)
     if config_dirs:
-        words.append("hydra.searchpath=[" + ",".join(f"'file://{Path(d).absolute()}'" for d in config_dirs) + "]")
-    words += search_path_override(words)
+        dirs = ",".join(f"'file://{Path(folder).absolute()}'" for folder in config_dirs)
+        normalized.append(f"hydra.searchpath=[{dirs}]")
+    folders = config_search_dirs((), normalized)
+    normalized += search_path_override(normalized)
     name = "train"
     if saved is not None:
-        words, name = register_saved_config(saved, words), "rerun"
-    origins = Provenance(
-        words=as_typed(words), folders=config_search_dirs((), words), saved=saved.path if saved else None
-    )
+        normalized, name = register_saved_config(saved, normalized), "rerun"
+    provenance = Provenance(overrides=as_typed(normalized), folders=folders, saved=saved.path if saved else None)
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            composed = hydra.compose(name, overrides=words, return_hydra_config=True)
+            composed = hydra.compose(name, overrides=normalized, return_hydra_config=True)
             if trace and saved is None:
-                merged = GlobalHydra.instance().config_loader().compute_defaults_list(name, words, RunMode.RUN).defaults
-                named = [(str(item.config_path), item.package or "") for item in merged]
-                origins.files = composed_files(named, origins.folders)
+                loader = GlobalHydra.instance().config_loader()
+                defaults = loader.compute_defaults_list(name, normalized, RunMode.RUN).defaults
+                files = [(str(item.config_path), item.package or "") for item in defaults]
+                provenance.files = composed_files(files, folders)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        text = to_config_error(error, origins)
-        if text is None:
+        config_error = to_config_error(error, provenance)
+        if config_error is None:
             raise
-        raise ConfigError(text) from error
+        raise config_error from error
     with open_dict(composed):
-        settings = composed.pop("hydra")
-    return to_config(composed, settings.runtime.choices, origins), origins
+        hydra_config = composed.pop("hydra")
+    return to_config(composed, hydra_config.runtime.choices, provenance), provenance
 
 
 def to_config(
-    composed: DictConfig, choices: Mapping[Any, Any], origins: Provenance, *, sweep: str | None = None
+    composed: DictConfig, choices: Mapping[Any, Any], provenance: Provenance, *, sweep: str | None = None
 ) -> Config:
-    """``load``, plus what only the command and the chosen options tell: the run's name, its length, its sweep."""
-    origins.choices = {str(group): option for group, option in choices.items()}
-    config = load(composed, origins)
+    """Instantiate a composed config and fill in what depends on the chosen options: the run's name and its length.
+
+    Args:
+        composed: The config without Hydra's own node.
+        choices: Group -> chosen option; recorded in ``provenance``.
+        provenance: Where the values were written.
+        sweep: Name of the sweep that the run is a job of.
+
+    Raises:
+        ConfigError: If the configuration is invalid.
+    """
+    provenance.choices = {str(group): option for group, option in choices.items()}
+    config = instantiate(composed, provenance)
     if config.run_name is None:
-        config.run_name = origins.choices.get("experiment") or origins.choices.get("data") or "run"
+        config.run_name = provenance.choices.get("experiment") or provenance.choices.get("data") or "run"
     if config.epochs is None and config.max_steps is None:
         config.epochs = config.data.default_epochs
     config.sweep.name = sweep
     return config
 
 
-def register_saved_config(saved: SavedConfig, words: Sequence[str]) -> list[str]:
-    """Give a run's values to Hydra as ``saved_run``; the overrides that go with it.
+def register_saved_config(saved: SavedConfig, overrides: Sequence[str]) -> list[str]:
+    """Register a run's values with Hydra as ``saved_run``; return the overrides adapted to it.
 
-    A group that the words choose anew replaces the saved one. The saved ``plugins`` do not count: what may be imported
-    is said on the command line or in the user's own folders, never by a file that came with a run.
+    A group that an override chooses replaces the saved one. The saved ``plugins`` are dropped: what may be imported is
+    decided on the command line or in the user's own folders, never by a file that came with a run.
+
+    Raises:
+        ConfigError: If an override chooses what a saved run has no place for.
     """
-    values = saved.values | {"plugins": []}
+    values = upgrade_saved(saved.values) | {"plugins": []}
     adapted = []
-    for word in words:
-        key, equals, _ = word.partition("=")
+    for override in overrides:
+        key, equals, value = override.partition("=")
         group, at, _ = key.partition("@")
         if not (equals and group_options(group)) or group.startswith("hydra/"):
-            adapted.append(word)
+            adapted.append(override)
         elif at or group == "experiment":
-            raise ConfigError(f"{word}: cannot be chosen for a saved run (command line); start a new run with it")
+            raise ConfigError(
+                "cannot be chosen for a saved run", key=key, value=value, origin=COMMAND_LINE,
+                hint="; start a new run with it",
+            )  # fmt: skip
         else:
             values.pop(group, None)
-            adapted.append(f"+{word}")
+            adapted.append(f"+{override}")
     ConfigStore.instance().store(name="saved_run", node=OmegaConf.create(values), provider="vexp")
     return adapted
 
 
 def read_saved_config(path: Path) -> SavedConfig:
-    """A run's ``config.yaml``."""
+    """Read a run's ``config.yaml``.
+
+    Raises:
+        ConfigError: If the file cannot be read or is no saved configuration.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); is {path.parent} a run folder?") from None
     except yaml.YAMLError as error:
-        raise ConfigError(to_config_error(error, Provenance()) or f"{path}: not valid YAML") from None
+        raise to_config_error(error, Provenance()) or ConfigError(f"{path}: not valid YAML") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: is no saved configuration of a run")
+        raise ConfigError(f"{path}: is not the saved configuration of a run")
     return SavedConfig(values, path)

@@ -1,4 +1,4 @@
-"""What an option says before anything is set: the defaults of its class and its YAML file, without composing."""
+"""Default values of options, from their classes and YAML files, without composing a config."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _PREFIX = "/schema/"
 
 @cache
 def defaults_of(group: str, option: str = "") -> Any:
-    """The values of ``GROUP=OPTION`` as dicts, lists and scalars; those that must be given are left out.
+    """Return the values of ``GROUP=OPTION`` as dicts, lists and scalars, without those that must be given.
 
     Args:
-        group: of the shipped ``conf/``, or a root key (``seed``), whose default is given.
-        option: empty for the one that ``train.yaml`` chooses.
+        group: A group of the shipped ``conf/``, or a root key (``seed``), whose default is returned.
+        option: Name of the option; empty for the one that ``train.yaml`` chooses.
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
     folder = conf_dir() / group
@@ -30,12 +30,12 @@ def defaults_of(group: str, option: str = "") -> Any:
     option = option or _chosen(group)
     path = folder / f"{option}.yaml"
     written = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-    named = [entry for entry in written.pop("defaults", []) if isinstance(entry, str) and entry.startswith(_PREFIX)]
+    schemas = [entry for entry in written.pop("defaults", []) if isinstance(entry, str) and entry.startswith(_PREFIX)]
     cls: type[Any] | None
-    if named:
-        cls = options()[group][named[0].partition("@")[0].rpartition("/")[2]]
+    if schemas:
+        cls = options()[group][schemas[0].partition("@")[0].rpartition("/")[2]]
     else:
-        cls = get_type_hints(Config).get(group)  # none for an option that names its class itself, by _target_
+        cls = get_type_hints(Config).get(group)  # none for an option that names its class by _target_
     defaults = {field.name: _default(field) for field in dataclasses.fields(cls)} if cls is not None else {}
     return _merged({name: value for name, value in defaults.items() if value is not ...}, written)
 
@@ -55,6 +55,6 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     result = dict(below)
     for key, value in above.items():
-        held = result.get(key)
-        result[key] = _merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+        default = result.get(key)
+        result[key] = _merged(default, value) if isinstance(default, dict) and isinstance(value, dict) else value
     return result

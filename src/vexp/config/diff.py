@@ -1,22 +1,23 @@
-"""What differs between two saved configurations."""
+"""List the differences between two saved configurations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vexp.config.option_types import TARGET, TYPE, group_at, with_words
+from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
 from vexp.core.errors import format_value
 
 
 def diff_configs(old: dict[str, Any], new: dict[str, Any], *, leave_out: Sequence[str] = ()) -> list[str]:
-    """Settings that differ, ``optimizer.lr 0.1 -> 0.05``; of an option that was exchanged only its name.
+    """Return the values that differ as ``optimizer.lr 0.1 -> 0.05``; of an exchanged option only its name.
 
     Args:
-        old, new: as ``vexp.config.instantiate.to_plain`` makes them, or as an earlier version did.
-        leave_out: keys, with all below them, that do not count.
+        old: A configuration as ``to_dict(config, types=True)`` of this or an earlier version returned it.
+        new: The configuration to compare it with, of the same form.
+        leave_out: Keys that are not compared, nor is anything below them.
     """
-    return list(_differences(with_words(old), with_words(new), "", leave_out))
+    return list(_differences(upgrade_saved(old), upgrade_saved(new), "", leave_out))
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], path: str, leave_out: Sequence[str]) -> Iterator[str]:

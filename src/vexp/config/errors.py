@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and YAML complain of, said again for the person who typed it."""
+"""Convert errors of Hydra, OmegaConf and YAML to ``ConfigError``: key, value, rule, origin and a suggestion."""
 
 from __future__ import annotations
 
@@ -7,178 +7,200 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from vexp.config.keys import all_keys, key_paths
-from vexp.config.provenance import Provenance, display_path, locate, word_key
+from vexp.config.provenance import COMMAND_LINE, Provenance, display_path, locate, override_key
 from vexp.config.schema import options
-from vexp.core.errors import ConfigError
+from vexp.core.errors import UNSET, ConfigError
 from vexp.optim.optimizers import unsupported_reason
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
-#: Options of hydra/launcher and hydra/sweeper that come with an extra.
+#: Options of hydra/launcher and hydra/sweeper that come with an extra of the same package -> the extra.
 _EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "optuna": "optuna"}
 
 
-def to_config_error(error: BaseException, origins: Provenance) -> str | None:
-    """A failed composition in words; None for an error that is not about the configuration."""
-    # Hydra chains with 'from' for overrides but only by context for YAML files
+def to_config_error(error: BaseException, provenance: Provenance) -> ConfigError | None:
+    """Convert the error of a failed composition; return None if it is not about the configuration."""
+    # Hydra chains with 'from' for overrides, but only by context for YAML files.
     chain = (error, error.__cause__, error.__context__)
     inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
     if isinstance(error, yaml.YAMLError):
-        return _bad_yaml(error)
+        return _yaml_error(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        return _unknown_option(error, origins)
+        return _unknown_option(error, provenance)
     if isinstance(error, OverrideParseException):
-        return _bad_grammar(error)
+        return _grammar_error(error)
     if inner is not None:
-        return explain_value(inner, origins, file=re.match(r"In '([^']+)'", str(error)))
+        return value_error(inner, provenance, file=re.match(r"In '([^']+)'", str(error)))
     if several := re.match(r"Ambiguous value for argument '(?:\+\+)?(([^=]*)=(.*))'", str(error)):
-        word, key, values = several.groups()
-        return (
-            f"{word}: is several values (command line)\n  a sweep over them: python -m vexp.train -m {word}; "
-            f"a list: '{key}=[{values}]'; a text with commas: '{key}=\"{values}\"'"
-        )
+        override, key, values = several.groups()
+        return ConfigError(
+            "several values given to a single run", key=key, value=values, origin=COMMAND_LINE,
+            hint=f"\n  a sweep over them: vexp train -m {override}; a list: '{key}=[{values}]'; "
+            f"a text with commas: '{key}=\"{values}\"'",
+        )  # fmt: skip
     if isinstance(error, HydraException):
-        return " ".join(str(error).split()) + (f" ({error.__cause__})" if error.__cause__ else "")
+        return ConfigError(" ".join(str(error).split()) + (f" ({error.__cause__})" if error.__cause__ else ""))
     return None
 
 
-def explain_value(
-    error: OmegaConfBaseException, origins: Provenance, prefix: str = "", file: re.Match[str] | None = None
-) -> str:
-    """A value that its key does not take, or a key that its class does not have.
+def value_error(
+    error: OmegaConfBaseException, provenance: Provenance, prefix: str = "", file: re.Match[str] | None = None
+) -> ConfigError:
+    """Convert an error of OmegaConf: a value of a wrong type, or a key that its class does not have.
 
-    ``prefix``: path of the node that was merged by itself; ``file``: the config file that Hydra was merging.
+    Args:
+        error: The error.
+        provenance: Where the values of the config were written.
+        prefix: Path of the node that was merged by itself.
+        file: Names the config file that Hydra was merging.
     """
     text = str(error.msg or error).splitlines()[0]
-    named = re.search(r"full_key: (\S+)", str(error))  # interpolation errors leave .full_key unset
-    key = ".".join(part for part in (prefix, str(error.full_key or (named[1] if named else ""))) if part)
-    where = locate(origins.folders, file[1], key) if file and file[1] != "train" else origins.of(key)
+    full_key = re.search(r"full_key: (\S+)", str(error))  # interpolation errors leave .full_key unset
+    key = ".".join(part for part in (prefix, str(error.full_key or (full_key[1] if full_key else ""))) if part)
+    origin = locate(provenance.folders, file[1], key) if file and file[1] != "train" else provenance.describe(key)
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and not text.startswith("Interpolation"):
         owner = error.object_type
         if dataclasses.is_dataclass(owner):
             names = [field.name for field in dataclasses.fields(owner)]
-            return unknown_key(key, getattr(owner, "__name__", ""), names, origins, where)
-        return unknown_key(key, "", [str(k) for k in getattr(error, "parent_node", None) or ()], origins, where)
+            return unknown_key(key, getattr(owner, "__name__", ""), names, origin)
+        return unknown_key(key, "", [str(k) for k in getattr(error, "parent_node", None) or ()], origin)
+    rule, value, hint = _broken_rule(error, text, key)
+    return ConfigError(rule, key=key, value=value, origin=origin, hint=hint)
+
+
+def _broken_rule(error: OmegaConfBaseException, text: str, key: str) -> tuple[str, Any, str]:
+    """(rule, value, hint) of an error of OmegaConf about the value of ``key``."""
     if match := re.match(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text, re.DOTALL):
-        return f"{key}={match[1]}: must be {_KINDS.get(match[2], match[2])}{where}"
+        return f"must be {_KINDS.get(match[2], match[2])}", match[1], ""
     if match := re.match(r"Value '(.*)' is not a valid bool", text, re.DOTALL):
-        return f"{key}={match[1]}: must be true or false{where}"
+        return "must be true or false", match[1], ""
     if "is not Optional" in text or "not supported for a non optional" in text.lower():
-        return f"{key}=null: null is not allowed here{where}"
+        return "null is not allowed here", None, ""
     if "is not a subclass of" in text or "Invalid type assigned" in text:
         keys = ", ".join(path.rpartition(".")[2] for path in key_paths() if path.rpartition(".")[0] == key) or "none"
-        return f"{key}: holds several values and cannot be one itself{where}\n  keys: {keys}"
+        return "is a group of keys and takes no single value", UNSET, f"\n  keys: {keys}"
     if match := re.match(r"Interpolation key '(.*)' not found", text):
-        return f"{key}: ${{{match[1]}}} refers to a key that does not exist{where}"
-    return f"{key}: {text}{where}" if key else text
+        return f"${{{match[1]}}} refers to a key that does not exist", UNSET, ""
+    return text, UNSET, ""
 
 
-def missing(key: str, origins: Provenance) -> str:
-    """A value that must be given."""
+def missing_value(key: str, provenance: Provenance) -> ConfigError:
+    """The error of a key without a default that was not given a value."""
     group = options().get(key)
     if group is not None:
-        return f"{key}: an option must be chosen, {key}=...{origins.of(key)}\n  options: {', '.join(group)}"
+        return ConfigError(
+            f"an option must be chosen, {key}=...", key=key, origin=provenance.describe(key),
+            hint=f"\n  options: {', '.join(group)}",
+        )  # fmt: skip
     doc = next((known.doc for known in all_keys() if known.path == key), "")
-    return (
-        f"{key}: a value must be given, {key}=..." + (f" ({doc})" if doc else "") + origins.of(key.rpartition(".")[0])
-    )
+    rule = f"a value must be given, {key}=..." + (f" ({doc.rstrip('.')})" if doc else "")
+    return ConfigError(rule, key=key, origin=provenance.describe(key.rpartition(".")[0]))
 
 
-def unknown_key(key: str, owner: str, names: Sequence[str], origins: Provenance, where: str | None = None) -> str:
-    """A key that nobody reads, with the nearest that somebody does."""
-    word = key.rpartition(".")[2]
-    elsewhere = [path for path in key_paths() if path.rpartition(".")[2] == word and path != key]
-    near_miss = near(word, names, prefix=key[: -len(word)])
-    hint = f"; did you mean {' or '.join(elsewhere[:3])}?" if elsewhere else near_miss
-    holder = f"{owner} has no {word!r}" if owner else f"there is no {word!r}"
-    return f"{key}: {holder}{origins.of(key) if where is None else where}{hint}\n  keys: {', '.join(sorted(names))}"
+def unknown_key(key: str, owner: str, names: Sequence[str], origin: str) -> ConfigError:
+    """The error of a key that does not exist, with the nearest that does.
+
+    Args:
+        key: The dotted key.
+        owner: Name of the class that has no such field; empty for a plain node.
+        names: The keys that exist at that place.
+        origin: Where the key was written.
+    """
+    name = key.rpartition(".")[2]
+    elsewhere = [path for path in key_paths() if path.rpartition(".")[2] == name and path != key]
+    hint = f"; did you mean {' or '.join(elsewhere[:3])}?" if elsewhere else near(name, names, key[: -len(name)])
+    rule = f"{owner} has no {name!r}" if owner else f"there is no {name!r}"
+    return ConfigError(rule, key=key, origin=origin, hint=f"{hint}\n  keys: {', '.join(sorted(names))}")
 
 
-def near(word: str, names: Iterable[str], *, prefix: str = "") -> str:
-    """``; did you mean X?`` for the closest name, or nothing."""
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+def near(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """``; did you mean X?`` for the closest of ``names``, or an empty text."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
     return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
-def _unknown_option(error: MissingConfigException, origins: Provenance) -> str:
+def _unknown_option(error: MissingConfigException, provenance: Provenance) -> ConfigError:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if not group:
-        return f"no config named {name} in {', '.join(map(str, origins.folders))}"
+        return ConfigError(f"no config named {name} in {', '.join(map(str, provenance.folders))}")
     available = sorted(option for option in error.options or [] if not option.startswith("_"))
-    word = next((w for w in origins.words if word_key(w).partition("@")[0] == group and name in w), None)
-    asked = re.match(r"In '([^']+)'", str(error))
-    where = f" (command line: {word})" if word else ""
-    if not word and asked and asked[1] != "train":
-        where = locate(origins.folders, asked[1], group)
-    elif not word:
-        where = _asked_by_a_choice(origins, group, name)
+    override = next(
+        (text for text in provenance.overrides if override_key(text).partition("@")[0] == group and name in text), None
+    )
+    file = re.match(r"In '([^']+)'", str(error))
+    if override:
+        origin = COMMAND_LINE if override.lstrip("+") == f"{group}={name}" else f"{COMMAND_LINE}: {override}"
+    elif file and file[1] != "train":
+        origin = locate(provenance.folders, file[1], group)
+    else:
+        origin = _origin_of_choice(provenance, group, name)
     if group.startswith("hydra/") and name in _EXTRAS:
         return extra_needed(group, name)
     if not available:
-        return f"no group {group}{where}"
-    refusal = unsupported_reason(name) if group == "optimizer" else None
-    if refusal is not None:
-        return f"{group}={name}: cannot train here: {refusal}{where}\n  options: {', '.join(available)}"
-    return f"no option {name!r} in group {group}{where}{near(name, available)}\n  options: {', '.join(available)}"
+        return ConfigError("there is no such group of options", key=group, value=name, origin=origin)
+    listed = f"\n  options: {', '.join(available)}"
+    reason = unsupported_reason(name) if group == "optimizer" else None
+    if reason is not None:
+        return ConfigError(f"cannot train here: {reason}", key=group, value=name, origin=origin, hint=listed)
+    return ConfigError("no such option", key=group, value=name, origin=origin, hint=near(name, available) + listed)
 
 
-def _asked_by_a_choice(origins: Provenance, group: str, name: str) -> str:
-    """The line in the file of a chosen option (an experiment, say) that asks for ``GROUP: NAME``."""
-    wanted = re.compile(rf"\b{re.escape(group)}(@\S+)?\s*:\s*{re.escape(name)}\b")
-    for word in origins.words:
-        choice, equals, option = word.lstrip("+").partition("=")
-        for folder in origins.folders:
+def _origin_of_choice(provenance: Provenance, group: str, name: str) -> str:
+    """The line in the file of a chosen option (an experiment, say) that chooses ``GROUP: NAME``."""
+    pattern = re.compile(rf"\b{re.escape(group)}(@\S+)?\s*:\s*{re.escape(name)}\b")
+    for override in provenance.overrides:
+        choice, equals, option = override.lstrip("+").partition("=")
+        for folder in provenance.folders:
             path = folder / choice / f"{option}.yaml"
             if equals and path.is_file():
                 for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-                    if wanted.search(line):
-                        return f" ({display_path(path)}:{number})"
+                    if pattern.search(line):
+                        return f"{display_path(path)}:{number}"
     return ""
 
 
-def _bad_grammar(error: OverrideParseException) -> str:
+def _grammar_error(error: OverrideParseException) -> ConfigError:
     noise = ("See", "Error parsing")
-    why = next((line for line in (error.message or "").splitlines() if line and not line.startswith(noise)), "")
-    found = re.match(r"(?:mismatched|extraneous) input ('.*?')(?: expecting|$)|token recognition error at: (.*)", why)
-    where = f" at {found[1] or found[2]}".replace("'<EOF>'", "its end") if found else ""  # the rest names grammar rules
-    word = str(error.override).removeprefix("++")
-    if "=" not in word:
-        close = difflib.get_close_matches(word, key_paths(), n=1, cutoff=0.6)
-        return f"{word}: not key=value (command line)" + (f"; did you mean {close[0]}=...?" if close else "")
-    return (
-        (
-            f"{word}: cannot be read as key=value{where} (command line)\n"
-            "  a value with one of = , : [ ] {{ }} $ ' or a space needs quotes inside the shell's: 'key=\"a=b\"'"
-        )
-        .replace("{{", "{")
-        .replace("}}", "}")
+    reason = next((line for line in (error.message or "").splitlines() if line and not line.startswith(noise)), "")
+    found = re.match(
+        r"(?:mismatched|extraneous) input ('.*?')(?: expecting|$)|token recognition error at: (.*)", reason
     )
+    place = f" at {found[1] or found[2]}".replace("'<EOF>'", "its end") if found else ""  # the rest names grammar rules
+    key, equals, value = str(error.override).removeprefix("++").partition("=")
+    if not equals:
+        close = difflib.get_close_matches(key, key_paths(), n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]}=...?" if close else ""
+        return ConfigError("not key=value", key=key, origin=COMMAND_LINE, hint=hint)
+    return ConfigError(
+        f"cannot be read as key=value{place}", key=key, value=value, origin=COMMAND_LINE,
+        hint="\n  a value with one of = , : [ ] { } $ ' or a space needs quotes inside the shell's: 'key=\"a=b\"'",
+    )  # fmt: skip
 
 
-def _bad_yaml(error: yaml.YAMLError) -> str:
+def _yaml_error(error: yaml.YAMLError) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    rule = f"not valid YAML: {getattr(error, 'problem', None) or error}"
     if mark is None:
-        return f"not valid YAML: {problem}"
-    return f"{display_path(Path(mark.name))}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}"
+        return ConfigError(rule)
+    return ConfigError(rule, key=f"{display_path(Path(mark.name))}:{mark.line + 1}:{mark.column + 1}")
 
 
-def extra_needed(group: str, option: str) -> str:
-    """``hydra/launcher=joblib`` where the package that does it is not installed."""
-    return f"{group}={option}: needs a package that is not installed: pip install 'vexp[{_EXTRAS[option]}]'"
+def extra_needed(group: str, option: str) -> ConfigError:
+    """The error of an option, such as ``hydra/launcher=joblib``, whose package is not installed."""
+    rule = f"needs a package that is not installed: pip install 'vexp[{_EXTRAS[option]}]'"
+    return ConfigError(rule, key=group, value=option)
 
 
-def wrong_group_value(key: str, value: str, names: Iterable[str]) -> str:
-    """``optimizer=null``, ``optimizer=3``: a group takes the name of one of its options."""
-    return f"{key}={value}: {key} takes the name of an option (command line)\n  options: {', '.join(names)}"
-
-
-__all__ = [
-    "ConfigError", "explain_value", "extra_needed", "missing", "near", "to_config_error", "unknown_key", "wrong_group_value",
-]  # fmt: skip
+def not_an_option(group: str, value: str, names: Iterable[str]) -> ConfigError:
+    """The error of ``optimizer=null`` or ``optimizer=3``: a group takes the name of one of its options."""
+    return ConfigError(
+        f"{group} takes the name of an option", key=group, value=value, origin=COMMAND_LINE,
+        hint=f"\n  options: {', '.join(names)}",
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The one border: a composed DictConfig comes in, plain typed dataclasses go out, and every check has been made."""
+"""Turn a composed DictConfig into plain typed dataclasses; nothing past here depends on OmegaConf."""
 
 from __future__ import annotations
 
@@ -9,53 +9,52 @@ from typing import Any, cast
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vexp.config.errors import explain_value, missing, unknown_key
-from vexp.config.option_types import TARGET, TYPE, class_of_target, class_of_word, group_at, is_built_in, word_of
+from vexp.config.errors import missing_value, unknown_key, value_error
+from vexp.config.option_types import TARGET, TYPE, class_of_name, class_of_target, group_at, is_built_in, option_name
 from vexp.config.plugins import CallableOption, option_class
 from vexp.config.provenance import Provenance
 from vexp.config.schema import OPEN_GROUPS, Config
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError, raise_all
 
+#: The method that the class of an option must have to serve its group.
 REQUIRED_METHODS = {"data": "source", "model": "build", "loss": "build", "optimizer": "build", "lr_policy": "lr_at"}
 
 
-def load(composed: DictConfig, origins: Provenance) -> Config:
-    """The typed configuration.
+def instantiate(composed: DictConfig, provenance: Provenance) -> Config:
+    """Return the typed configuration, every value checked.
 
     Raises:
-        ConfigError: everything that is wrong, in one message: values that are missing, keys that no class has, rules of
-            fields and classes that do not hold.
+        ConfigError: If values are missing, keys are unknown, or a rule of a field or class is broken; with all such
+            errors in its ``errors``.
     """
     try:
-        absent = sorted(OmegaConf.missing_keys(composed))
-        if absent:
-            raise ConfigError("\n".join(missing(key, origins) for key in absent))
+        raise_all([missing_value(key, provenance) for key in sorted(OmegaConf.missing_keys(composed))])
         OmegaConf.resolve(composed)
     except OmegaConfBaseException as error:
-        raise ConfigError(explain_value(error, origins)) from None
-    walk = _Walk(origins, list(composed.get("plugins") or []))
+        raise value_error(error, provenance) from None
+    walk = _Walk(provenance, list(composed.get("plugins") or []))
     config = walk.value(composed, "")
-    if walk.complaints:
-        raise ConfigError("\n".join(walk.complaints))
+    raise_all(walk.errors)
     return cast(Config, config)
 
 
 class _Walk:
-    """Makes instances from the leaves up and gathers what each class complains of."""
+    """Makes instances from the leaves up and gathers their errors."""
 
-    def __init__(self, origins: Provenance, plugins: list[str]) -> None:
-        self.origins = origins
+    def __init__(self, provenance: Provenance, plugins: list[str]) -> None:
+        self.provenance = provenance
         self.plugins = plugins
-        self.complaints: list[str] = []
+        self.errors: list[ConfigError] = []
 
     def value(self, node: Any, path: str) -> Any:
+        """The plain value of a node; None after an error."""
         if isinstance(node, ListConfig):
             return [self.value(item, f"{path}[{i}]") for i, item in enumerate(node)]
         if not isinstance(node, DictConfig):
             return node
         cls = OmegaConf.get_type(node)
         if not dataclasses.is_dataclass(cls):
-            if _names_option(node, path) is None:
+            if _class_key(node, path) is None:
                 return {str(key): self.value(node[key], _join(path, key)) for key in node}
             typed = self.typed(node, path)
             if typed is None:
@@ -64,98 +63,113 @@ class _Walk:
         return self.instance(cast(type[Any], cls), node, path)
 
     def typed(self, node: DictConfig, path: str) -> DictConfig | None:
-        """A plain node that names its option as a node of the option's class; None after a complaint."""
-        values = {key: node._get_node(key) for key in node if key != _names_option(node, path)}
+        """Convert a plain node that names its option to a node of the option's class; None after an error."""
+        values = {key: node._get_node(key) for key in node if key != _class_key(node, path)}
         try:
             cls = self.named_class(node, path)
             names = [field.name for field in dataclasses.fields(cls)]
-            strangers = [key for key in values if key not in names]
-            self.complaints += [unknown_key(_join(path, key), cls.__name__, names, self.origins) for key in strangers]
-            typed = OmegaConf.merge(OmegaConf.structured(cls), {k: v for k, v in values.items() if k not in strangers})
-        except UserError as error:
-            self.complaints.append(f"{path}: {error}{self.origins.of(path)}")
+            self.check_keys(values, cls, path)
+            typed = OmegaConf.merge(OmegaConf.structured(cls), {k: v for k, v in values.items() if k in names})
+        except ConfigError as error:
+            self.add(error, path)
             return None
         except OmegaConfBaseException as error:
-            self.complaints.append(explain_value(error, self.origins, path))
+            self.errors.append(value_error(error, self.provenance, path))
             return None
         absent = sorted(OmegaConf.missing_keys(typed))
-        self.complaints += [missing(_join(path, key), self.origins) for key in absent]
+        self.errors += [missing_value(_join(path, key), self.provenance) for key in absent]
         return None if absent else cast(DictConfig, typed)
 
     def named_class(self, node: DictConfig, path: str) -> type[Any]:
         """The class that a plain node names by ``type`` or ``_target_``.
 
         Raises:
-            UserError: there is no such class, or none that a config may build from.
+            ConfigError: If there is no such class, or the config may not instantiate it.
         """
         group = group_at(path)
         if TARGET not in node:
-            return class_of_word(cast(str, group), str(node[TYPE]))
+            return class_of_name(cast(str, group), str(node[TYPE]))
         target = str(node[TARGET])
         if is_built_in(target):
             return class_of_target(group, target)
-        # Nothing is filled in for a pipeline step: all arguments of a transform are the user's.
-        return option_class(target, self.plugins, filled_in=not path.startswith("pipeline."))
+        # vexp passes no positional argument to a transform: all arguments are the user's.
+        return option_class(target, self.plugins, skip_positional=not path.startswith("pipeline."))
 
     def instance(self, cls: type[Any], node: DictConfig, path: str) -> Any:
-        """An instance of ``cls``; None after a complaint, its own or one of its parts'."""
-        before = len(self.complaints)
-        names = [field.name for field in dataclasses.fields(cls)]
-        for key in node:
-            if key not in names:  # '+optimizer.lrr=1' adds a key that nobody would read
-                self.complaints.append(unknown_key(_join(path, key), cls.__name__, names, self.origins))
-        values = {name: self.value(node[name], _join(path, name)) for name in names if name in node}
-        if not path:  # the root: what OmegaConf knows it by is made anew in every process
+        """Make an instance of ``cls``; None after an error of it or of a part of it."""
+        before = len(self.errors)
+        self.check_keys(node, cls, path)  # '+optimizer.lrr=1' adds a key that no class reads
+        values = {
+            field.name: self.value(node[field.name], _join(path, field.name))
+            for field in dataclasses.fields(cls)
+            if field.name in node
+        }
+        if not path:  # OmegaConf knows the root by a class of its own (vexp.config.structured)
             cls = Config
             self.check_groups(values)
-        if len(self.complaints) > before:
+        if len(self.errors) > before:
             return None
         try:
             return cls(**values)
-        except ValueError as error:  # a rule of the class, worded for the user; begins with the field's name
-            field = str(error).partition("=")[0].partition(":")[0]
-            key = _join(path, field) if field.partition(".")[0].partition("[")[0] in names else path
-            text = str(error) if not path else f"{path}.{error}" if key != path else f"{path}: {error}"
-            self.complaints.append(text + self.origins.of(key))
-            return None
+        except ConfigError as error:
+            self.add(error, path)
+        except ValueError as error:  # of a plugin's class
+            self.add(ConfigError(str(error)), path)
+        return None
+
+    def add(self, error: ConfigError, path: str) -> None:
+        """Record errors whose keys are relative to the node at ``path``, with the place where the key was written."""
+        for each in error.errors:
+            each.below(path)
+            each.origin = each.origin or self.provenance.describe(each.key)
+            self.errors.append(each)
+
+    def check_keys(self, keys: Any, cls: type[Any], path: str) -> None:
+        """Record an error for every key that is no field of ``cls``."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in (_join(path, key) for key in keys if key not in names):
+            self.errors.append(unknown_key(key, cls.__name__, names, self.provenance.describe(key)))
 
     def check_groups(self, values: dict[str, Any]) -> None:
-        """An open group takes any class, but it must be able to do the group's work."""
+        """Record an error for an open group whose value lacks the method that the group needs."""
         for group in OPEN_GROUPS:
-            value = values[group]
-            if value is not None and not hasattr(value, REQUIRED_METHODS[group]):
-                kind = "it names no class: add type: OPTION, or _target_: PACKAGE.CLASS"
-                if not isinstance(value, dict):
-                    kind = f"{type(value).__name__} has no {REQUIRED_METHODS[group]}()"
-                self.complaints.append(f"{group}: cannot be used as {group}, {kind}{self.origins.of(group)}")
+            value, method = values[group], REQUIRED_METHODS[group]
+            if value is None or hasattr(value, method):
+                continue
+            rule = f"cannot be used as {group}: {type(value).__name__} has no {method}()"
+            if isinstance(value, dict):
+                rule = "names no class: add type: OPTION, or _target_: PACKAGE.CLASS"
+            self.add(ConfigError(rule, key=group), "")
 
 
 def _join(path: str, key: Any) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _names_option(node: DictConfig, path: str) -> str | None:
-    """The key by which a plain node names its option. Next to ``_target_``, ``type`` is an argument like any other."""
+def _class_key(node: DictConfig, path: str) -> str | None:
+    """The key by which a plain node names its class; None if it names none. Beside ``_target_``, ``type`` is an argument."""
     if TARGET in node:
         return TARGET
     return TYPE if TYPE in node and group_at(path) is not None else None
 
 
 def to_dict(value: Any, *, types: bool = False) -> Any:
-    """Dataclasses to dicts and lists, for YAML, JSON and checkpoints.
+    """Convert dataclasses to dicts and lists, for YAML, JSON and checkpoints.
 
-    ``types`` adds to every option of an open group and every pipeline step of a ``Config`` its name, ``type: sgd`` or
-    ``_target_: PACKAGE.CLASS``, so that ``load`` can read the file back.
+    Args:
+        value: A dataclass, or a value that may hold some.
+        types: Name the class of every option of an open group and of every transform of a ``Config``, as ``type: sgd``
+            or ``_target_: PACKAGE.CLASS``, so that ``instantiate`` can read the result back.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain = {field.name: to_dict(getattr(value, field.name), types=types) for field in dataclasses.fields(value)}
         if types and isinstance(value, Config):
             for group in OPEN_GROUPS:
-                plain[group] = _option_name(getattr(value, group), group) | plain[group]
+                plain[group] = _class_entry(getattr(value, group), group) | plain[group]
             for split in ("train", "val", "test"):
                 steps = getattr(value.pipeline, split)
                 plain["pipeline"][split] = {
-                    name: _option_name(step, "transform") | plain["pipeline"][split][name]
+                    name: _class_entry(step, "transform") | plain["pipeline"][split][name]
                     for name, step in steps.items()
                 }
         return plain
@@ -166,15 +180,15 @@ def to_dict(value: Any, *, types: bool = False) -> Any:
     return value
 
 
-def _option_name(value: Any, group: str) -> dict[str, str]:
-    word = word_of(group, type(value))
-    return {TYPE: word} if word is not None else {TARGET: _target(value)}
+def _class_entry(value: Any, group: str) -> dict[str, str]:
+    name = option_name(group, type(value))
+    return {TYPE: name} if name is not None else {TARGET: _target(value)}
 
 
 def _target(value: Any) -> str:
-    found = value.target if isinstance(value, CallableOption) else type(value)
-    module = found.__module__
+    cls = value.target if isinstance(value, CallableOption) else type(value)
+    module = cls.__module__
     public = module.partition("._")[0]  # torchvision.transforms.v2._color.ColorJitter is exported one level up
-    if getattr(sys.modules.get(public), found.__qualname__, None) is found:
+    if getattr(sys.modules.get(public), cls.__qualname__, None) is cls:
         module = public
-    return f"{module}.{found.__qualname__}"
+    return f"{module}.{cls.__qualname__}"

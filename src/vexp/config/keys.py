@@ -1,4 +1,4 @@
-"""Every key of the configuration, with what its dataclass says of it: text, type, unit, rule, default, origin."""
+"""Every key of the configuration, with the text, type, unit, rule and default that its dataclass declares."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.core.errors import format_value
 from vexp.core.fields import REQUIRED
 
-#: The unit of what ``by_epoch`` of the same group makes epochs or optimizer steps.
+#: The unit of keys that ``by_epoch`` of the same group makes epochs or optimizer steps.
 EPOCHS_OR_STEPS = "epochs (steps)"
 
 _TYPES = {int: "int", float: "float", str: "text", bool: "true or false", Any: "any"}
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-_NAME_IN_TEXT = re.compile(r"[A-Za-z]\w*(?:\.\w+)+|[A-Za-z]\w*_\w+")  # what cannot be plain English
+_NAME_IN_TEXT = re.compile(r"[A-Za-z]\w*(?:\.\w+)+|[A-Za-z]\w*_\w+")  # names that cannot be plain English
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A field of a config dataclass by its dotted path; ``owner`` is the class it was reached through."""
+    """A field of a config dataclass at a dotted path; ``owner`` is the class it was reached through."""
 
     path: str
     owner: type[Any]
@@ -44,12 +44,12 @@ class Key:
 
     @property
     def holds_keys(self) -> bool:
-        """Whether it is a group or a part of one, and no value itself."""
+        """Whether it is a group or a part of one, rather than a value."""
         return self.path in OPEN_GROUPS or dataclasses.is_dataclass(self.hint)
 
     @property
     def doc(self) -> str:
-        """What it does, in a sentence."""
+        """Help text."""
         text: str = self.field.metadata.get("doc", "")
         if not text and issubclass(self.owner, CallableOption):
             text = f"argument of {self.owner.target.__module__}.{self.owner.__name__}"
@@ -57,29 +57,29 @@ class Key:
 
     @property
     def unit(self) -> str:
-        """``none`` where the value has no unit."""
+        """Unit of the value, or ``none``."""
         return self.field.metadata.get("unit") or "none"
 
     @property
     def type_text(self) -> str:
-        """``int or null``, ``list of 2 float``."""
+        """Accepted types: ``int or null``, ``list of 2 float``."""
         return self.field.metadata.get("accepts") or _type_text(self.hint, self.field.metadata.get("length"))
 
     @property
     def range_text(self) -> str:
-        """``> 0 and <= 1``, ``constant, linear, exp``; empty where every value of the type goes."""
+        """Allowed values: ``> 0 and <= 1``, ``constant, linear, exp``; empty if every value of the type is."""
         choices: tuple[str, ...] = self.field.metadata.get("choices", ())
         bounds: dict[str, float] = self.field.metadata.get("bounds", {})
         return ", ".join(choices) or " and ".join(f"{_BOUNDS[name]} {bound:g}" for name, bound in bounds.items())
 
     @property
     def required(self) -> bool:
-        """Whether a value must be given: there is no default."""
+        """Whether there is no default, so that a value must be given."""
         return bool(self.default == REQUIRED)
 
     @property
     def default(self) -> Any:
-        """``REQUIRED`` where a value must be given."""
+        """Default value; ``REQUIRED`` if there is none."""
         if self.field.default_factory is not dataclasses.MISSING:
             return self.field.default_factory()
         return REQUIRED if self.field.default is dataclasses.MISSING else self.field.default
@@ -90,11 +90,11 @@ class Key:
 
     @property
     def declared_in(self) -> type[Any]:
-        """The class, of ``owner`` and its bases, that writes the field."""
+        """The class, ``owner`` or a base of it, that declares the field."""
         return next((cls for cls in self.owner.__mro__ if self.name in inspect.get_annotations(cls)), self.owner)
 
     def source(self) -> tuple[Path, int] | None:
-        """The file and line where text, rule and default are written; None for a class without a file."""
+        """File and line of the declaration; None for a class without a file."""
         cls = self.declared_in
         target = cls.target if issubclass(cls, CallableOption) else cls
         try:
@@ -107,48 +107,47 @@ class Key:
         return (path, line) if line is not None else None
 
     def mentions(self) -> list[str]:
-        """Names of other keys: those of ``see``, those in its text, and the one that chooses between two units."""
-        named = [*self.field.metadata.get("see", ()), *_NAME_IN_TEXT.findall(self.doc)]
-        return [*named, "by_epoch"] if self.unit == EPOCHS_OR_STEPS else named
+        """Names of other keys: those of ``see``, those in its text, and ``by_epoch`` if that chooses its unit."""
+        names = [*self.field.metadata.get("see", ()), *_NAME_IN_TEXT.findall(self.doc)]
+        return [*names, "by_epoch"] if self.unit == EPOCHS_OR_STEPS else names
 
 
 def related(keys: Sequence[Key]) -> dict[str, list[str]]:
-    """Which keys matter together: those that a key names, by full path, and those that name it."""
-    known = {key.path: key for key in keys}
-    found: dict[str, list[str]] = {path: [] for path in known}
+    """Return path -> paths of related keys: those that the key's text names, and those whose text names it."""
+    paths: dict[str, list[str]] = {key.path: [] for key in keys}
     for key in keys:
-        for word in key.mentions():
-            target = _resolved(word, key.path, known)
+        for name in key.mentions():
+            target = _resolved(name, key.path, paths)
             if target is not None and target != key.path:
-                found[key.path].append(target)
-                found[target].append(key.path)
-    return {path: list(dict.fromkeys(others)) for path, others in found.items()}
+                paths[key.path].append(target)
+                paths[target].append(key.path)
+    return {path: list(dict.fromkeys(others)) for path, others in paths.items()}
 
 
-def _resolved(word: str, path: str, known: Container[str]) -> str | None:
-    """The key that ``word`` means in the text of ``path``: a sibling, one further out, or a full path."""
-    holder = path
-    while holder:
-        holder = holder.rpartition(".")[0]
-        candidate = f"{holder}.{word}" if holder else word
+def _resolved(name: str, path: str, known: Container[str]) -> str | None:
+    """The key that ``name`` means in the text of ``path``: a sibling, one further out, or a full path."""
+    parent = path
+    while parent:
+        parent = parent.rpartition(".")[0]
+        candidate = f"{parent}.{name}" if parent else name
         if candidate in known:
             return candidate
     return None
 
 
 def summary(cls: type[Any]) -> str:
-    """The first sentence of a class's docstring, without its markup."""
+    """Return the first sentence of a class's docstring, without markup."""
     text = inspect.getdoc(cls) or ""
-    if text.startswith(cls.__name__ + "("):  # made by @dataclass, says nothing
+    if text.startswith(cls.__name__ + "("):  # generated by @dataclass
         return ""
     first = " ".join(text.split("\n\n")[0].split()).replace("``", "")
     return re.split(r"(?<=[.:])\s+(?=[A-Z])", first)[0].rstrip(":.") if first else ""
 
 
 def keys_of(cls: type[Any], path: str = "") -> Iterator[Key]:
-    """The keys below a class, groups within it before what they hold; an open group is not entered.
+    """Yield the keys below a class, each group before its own keys; open groups are not entered.
 
-    An entry of a dict, whose name the user chooses, is called NAME.
+    An entry of a dict whose keys the user chooses is called NAME.
     """
     for field in dataclasses.fields(cls):
         key = Key(f"{path}.{field.name}" if path else field.name, cls, field)
@@ -161,7 +160,7 @@ def keys_of(cls: type[Any], path: str = "") -> Iterator[Key]:
 
 @functools.cache
 def all_keys() -> tuple[Key, ...]:
-    """The keys of the root and of every option of every group; an argument of a pipeline step as ``transform.NAME``."""
+    """Return the keys of the root and of all options; an argument of a transform is ``transform.NAME``."""
     roots = [*keys_of(Config)]
     return (*roots, *(key for group, classes in options().items() for cls in classes.values()
                       for key in keys_of(cls, group)))  # fmt: skip
@@ -169,23 +168,22 @@ def all_keys() -> tuple[Key, ...]:
 
 @functools.cache
 def key_paths() -> tuple[str, ...]:
-    """The dotted keys of every option, as the command line takes them, in the alphabet's order."""
+    """Return the dotted keys of all options, as on the command line, in alphabetical order."""
     return tuple(sorted({key.path for key in all_keys() if not key.path.startswith("transform.")}))
 
 
 def config_keys(value: Any, path: str = "") -> Iterator[tuple[Key, Any]]:
-    """The keys of a composed configuration and their values, parts before what they hold; a pipeline's steps are
-    entered."""
+    """Yield the keys and values of a composed configuration, each group before its own keys; transforms are entered."""
     for field in dataclasses.fields(value):
         key = Key(f"{path}.{field.name}" if path else field.name, type(value), field)
-        here = getattr(value, field.name)
-        yield key, here
-        for name, part in parts_of(here).items():
+        item = getattr(value, field.name)
+        yield key, item
+        for name, part in parts_of(item).items():
             yield from config_keys(part, f"{key.path}.{name}" if name else key.path)
 
 
 def parts_of(value: Any) -> dict[str, Any]:
-    """The dataclasses that a value holds, by name; the value itself, if it is one, by ""."""
+    """Return the dataclasses in a value by name; the value itself, if it is one, under ""."""
     if dataclasses.is_dataclass(value):
         return {"": value}
     return (
@@ -196,7 +194,7 @@ def parts_of(value: Any) -> dict[str, Any]:
 
 
 def to_yaml_text(value: Any) -> str:
-    """A value as YAML and the command line take it: ``null``, ``[1,2]``, ``{left: right}``, ``1e-05``."""
+    """Format a value as in YAML and on the command line: ``null``, ``[1,2]``, ``{left: right}``, ``1e-05``."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {to_yaml_text(item)}" for key, item in value.items()) + "}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -222,7 +220,7 @@ def _hints(cls: Hashable) -> dict[str, Any]:
 
 @functools.cache
 def _field_lines(path: Path) -> dict[tuple[str, str], int]:
-    """Lines of the annotated names in the classes of a file."""
+    """(Class, field) -> line of the field's annotation in a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {
         (cls.name, item.target.id): item.lineno

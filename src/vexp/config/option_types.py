@@ -1,6 +1,6 @@
-"""How a file names the option of an open group or of a pipeline step.
+"""How a file names the option of an open group or of a pipeline transform, and how old files are brought up to date.
 
-A built-in option is named by its word in ``options()``, ``type: sgd``: its class may move to another module without
+A built-in option is named by its name in ``options()``, ``type: sgd``: its class may move to another module without
 changing a file. ``_target_: PACKAGE.CLASS`` is for classes that are not part of vexp.
 """
 
@@ -10,25 +10,28 @@ from typing import Any
 
 from vexp.config.errors import near
 from vexp.config.schema import OPEN_GROUPS, options
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError
 
-#: The key that holds the word. No option may have a field of this name.
+#: The key that holds the name of an option. No option may have a field of this name.
 TYPE = "type"
 TARGET = "_target_"
 _BUILT_IN = "vexp."
 
+#: Keys of configurations saved by earlier versions -> their names today.
+RENAMED_KEYS = {"data.exact_colour": "data.exact_color"}
+
 
 def group_at(path: str) -> str | None:
-    """The group whose option stands at a dotted path of the configuration; None where none does."""
+    """The group whose option a dotted path of the configuration holds; None if it holds none."""
     parts = path.split(".")
     if parts[0] == "pipeline" and len(parts) == 3:  # pipeline.SPLIT.NAME
         return "transform"
     return path if path in OPEN_GROUPS else None
 
 
-def word_of(group: str, cls: type[Any]) -> str | None:
-    """The word of a class, the first where it has several; None where it is no built-in option of the group."""
-    return next((word for word, known in options()[group].items() if known is cls), None)
+def option_name(group: str, cls: type[Any]) -> str | None:
+    """The name of the option with this class, the first of several; None if the group has no built-in option of it."""
+    return next((name for name, known in options()[group].items() if known is cls), None)
 
 
 def is_built_in(target: str) -> bool:
@@ -36,50 +39,56 @@ def is_built_in(target: str) -> bool:
     return target.startswith(_BUILT_IN)
 
 
-def class_of_word(group: str, word: str) -> type[Any]:
-    """The class of ``type: word``.
+def class_of_name(group: str, name: str) -> type[Any]:
+    """The class of ``type: name``.
 
     Raises:
-        UserError: the group has no such option.
+        ConfigError: If the group has no such option.
     """
     known = options()[group]
-    if word not in known:
-        raise UserError(f"{TYPE}={word}: must be one of {', '.join(known)}{near(word, known)}")
-    return known[word]
+    if name not in known:
+        raise ConfigError(f"must be one of {', '.join(known)}", key=TYPE, value=name, hint=near(name, known))
+    return known[name]
 
 
 def class_of_target(group: str | None, target: str) -> type[Any]:
-    """The class of ``_target_: vexp.MODULE.CLASS``, found by the name of the class, wherever it is defined now.
+    """The class of ``_target_: vexp.MODULE.CLASS``, found by the name of the class, whatever its module is now.
 
     Args:
         group: None for a place within an option, where one of any group may stand.
+        target: The dotted path.
 
     Raises:
-        UserError: there is no such option.
+        ConfigError: If there is no such option.
     """
-    for name in options() if group is None else [group]:
-        word = _word_of_target(name, target)
-        if word is not None:
-            return options()[name][word]
-    known = f"; {TYPE}: takes {', '.join(options()[group])}" if group is not None else ""
-    raise UserError(f"{TARGET}={target}: vexp has no {group or 'option'} of that name{known}")
+    for candidate in options() if group is None else [group]:
+        name = _name_of_target(candidate, target)
+        if name is not None:
+            return options()[candidate][name]
+    hint = f"; {TYPE}: takes {', '.join(options()[group])}" if group is not None else ""
+    raise ConfigError(f"vexp has no {group or 'option'} of that name", key=TARGET, value=target, hint=hint)
 
 
-def _word_of_target(group: str, target: Any) -> str | None:
-    name = str(target).rpartition(".")[2]
-    words = (word for word, cls in options()[group].items() if cls.__name__ == name)
-    return next(words, None) if is_built_in(str(target)) else None
+def _name_of_target(group: str, target: Any) -> str | None:
+    cls_name = str(target).rpartition(".")[2]
+    names = (name for name, cls in options()[group].items() if cls.__name__ == cls_name)
+    return next(names, None) if is_built_in(str(target)) else None
 
 
-def with_words(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """The values of a saved configuration, with the built-in options that vexp 0.1.0 named by ``_target_`` named by
-    ``type``."""
-    found = {
-        key: with_words(value, f"{path}.{key}" if path else str(key)) if isinstance(value, dict) else value
-        for key, value in values.items()
-    }
+def upgrade_saved(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Convert the values of a saved configuration of any version to today's form.
+
+    Keys of ``RENAMED_KEYS`` get their new names; built-in options that vexp 0.1.0 named by ``_target_`` are named by
+    ``type``.
+    """
+    prefix = f"{path}." if path else ""
+    upgraded: dict[str, Any] = {}
+    for key, value in values.items():
+        full = f"{prefix}{key}"
+        new = RENAMED_KEYS[full][len(prefix) :] if full in RENAMED_KEYS else key
+        upgraded[new] = upgrade_saved(value, full) if isinstance(value, dict) else value
     group = group_at(path)
-    word = _word_of_target(group, found.get(TARGET)) if group is not None else None
-    if word is None:
-        return found
-    return {TYPE: word, **{key: value for key, value in found.items() if key != TARGET}}
+    name = _name_of_target(group, upgraded.get(TARGET)) if group is not None else None
+    if name is None:
+        return upgraded
+    return {TYPE: name, **{key: value for key, value in upgraded.items() if key != TARGET}}

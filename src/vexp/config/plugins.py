@@ -1,4 +1,4 @@
-"""Classes of the user's own (and of torch and torchvision) that a YAML option names by ``_target_``."""
+"""Custom classes, and those of torch and torchvision, that a YAML option names by ``_target_``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig
 from vexp.optim.optimizers import unsupported_reason
 
-#: What any config may build from, besides the options of vexp; ``plugins`` adds the user's packages.
+#: Packages whose classes any config may instantiate, besides the options of vexp; ``plugins`` adds the user's.
 ALLOWED = ("torch.optim", "torchvision")
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class CallableOption(ValidatedConfig):
-    """Base of the option classes made from a signature: ``build`` calls the target with the configured arguments."""
+    """Base of option classes generated from a signature: ``build`` calls the target with the configured arguments."""
 
     target: ClassVar[Any]
 
@@ -32,30 +32,34 @@ class CallableOption(ValidatedConfig):
         return self.target(*args, **kwargs, **configured)
 
 
-def option_class(target: str, plugins: Sequence[str], *, filled_in: bool = True) -> type[Any]:
-    """The dataclass that holds the options of ``_target_: target``.
+def option_class(target: str, plugins: Sequence[str], *, skip_positional: bool = True) -> type[Any]:
+    """Return the dataclass that holds the options of ``_target_: target``.
 
-    A dataclass is taken as it is. Of any other class or function the annotated arguments become the fields. With
-    ``filled_in`` the leading ones that have no default are left out: vexp fills those in when it builds
-    (``num_classes`` of a model, ``params`` of an optimizer).
+    A dataclass is returned unchanged. The annotated arguments of any other class or function become fields.
+
+    Args:
+        target: Dotted path of a class or function.
+        plugins: Packages of the user that may be imported.
+        skip_positional: Leave out the leading arguments without a default, which vexp passes itself when it builds
+            (``num_classes`` of a model, ``params`` of an optimizer).
 
     Raises:
-        UserError: a package that is not allowed, or a name that cannot be imported.
+        ConfigError: If the package is not allowed, or the name cannot be imported.
     """
-    refusal = unsupported_reason(target.rpartition(".")[2]) if target.startswith("torch.optim.") else None
-    if refusal is not None:
-        raise UserError(f"_target_={target}: cannot train here: {refusal}")
+    reason = unsupported_reason(target.rpartition(".")[2]) if target.startswith("torch.optim.") else None
+    if reason is not None:
+        raise _target_error(target, f"cannot train here: {reason}")
     found = _import(target, plugins)
     if dataclasses.is_dataclass(found) and isinstance(found, type):
         return found
     if not callable(found):
-        raise UserError(f"{target} is a {type(found).__name__}, not a class or function")
+        raise _target_error(target, f"is a {type(found).__name__}, not a class or function")
     fields: list[Any] = []
     for parameter in inspect.signature(found, eval_str=True).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             continue
         if parameter.default is parameter.empty:
-            if filled_in and parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not fields:
+            if skip_positional and parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not fields:
                 continue
             default: Any = MISSING
         else:
@@ -76,7 +80,7 @@ def _default(value: Any) -> Any:
 
 
 def _supported(hint: Any) -> Any:
-    """The annotation if OmegaConf can check it, else Any."""
+    """Return the annotation if OmegaConf can check it, else Any."""
     try:
         OmegaConf.structured(
             dataclasses.make_dataclass("Probe", [("probed", hint, dataclasses.field(default=MISSING))])
@@ -88,13 +92,13 @@ def _supported(hint: Any) -> Any:
 
 def _import(target: str, plugins: Sequence[str]) -> Any:
     if not any(target.startswith(package + ".") for package in (*ALLOWED, *plugins)):
-        package = target.partition(".")[0]
-        raise UserError(
-            f"_target_={target}: a config may build from {', '.join((*ALLOWED, *plugins))}; "
-            f"to allow your own package say plugins=[{package}]"
+        raise _target_error(
+            target,
+            f"a config may instantiate classes of {', '.join((*ALLOWED, *plugins))}",
+            f"; to allow your own package set plugins=[{target.partition('.')[0]}]",
         )
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # as python -m does: the console scripts find the same packages
+        sys.path.append(os.getcwd())  # as python -m does, so that the console script finds the same packages
     parts = target.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])
@@ -102,13 +106,15 @@ def _import(target: str, plugins: Sequence[str]) -> Any:
             found = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name is None or not (module_name + ".").startswith(error.name + "."):
-                raise UserError(f"_target_={target}: importing {module_name} fails: {error}") from None
+                raise _target_error(target, f"importing {module_name} fails: {error}") from None
             continue
         for part in parts[cut:]:
             if not hasattr(found, part):
-                raise UserError(f"_target_={target}: {found.__name__} has no {part!r}")
+                raise _target_error(target, f"{found.__name__} has no {part!r}")
             found = getattr(found, part)
         return found
-    raise UserError(
-        f"_target_={target}: there is no module {'.'.join(parts[:-1])} (looked in {os.getcwd()} and sys.path)"
-    )
+    raise _target_error(target, f"there is no module {'.'.join(parts[:-1])} (looked in {os.getcwd()} and sys.path)")
+
+
+def _target_error(target: str, rule: str, hint: str = "") -> ConfigError:
+    return ConfigError(rule, key="_target_", value=target, hint=hint)

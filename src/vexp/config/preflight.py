@@ -1,4 +1,4 @@
-"""The files that a run will read: asked for before torch is imported and a run folder made."""
+"""Check that the files a run will read exist, before torch is imported and a run folder is made."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from pathlib import Path
 
 from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
-from vexp.core.errors import MissingInputError, UserError
-from vexp.model.weights.source import check as check_source
+from vexp.core.errors import ConfigError, MissingInputError, raise_all
+from vexp.model.weights.source import check as check_weights
 
 
-def check_inputs(config: Config, origins: Provenance) -> None:
-    """All of them are there.
+def check_inputs(config: Config, provenance: Provenance) -> None:
+    """Check every file and folder that the config names.
 
     Raises:
-        UserError: names those that are not, and the word or line that asks for them.
+        ConfigError: If some are missing; each error names its key and where the key was written.
     """
     try:
         config.data.check_files()
         if config.resume not in (None, "auto") and not Path(str(config.resume)).expanduser().exists():
-            raise UserError(f"resume={config.resume}: no such checkpoint or run folder")
-        if config.resume is None:  # a run that goes on does not read them again
-            own = getattr(getattr(config.model, "weights", None), "path", None)
-            for key, named in (("init_from", config.init_from), ("model.weights.path", own)):
-                if named is not None:
-                    check_source(key, named)
-    except UserError as error:
-        lines = [f"{line}{origins.of(line.partition('=')[0])}" for line in str(error).splitlines()]
-        if isinstance(error, MissingInputError) and origins.saved is not None:
-            lines += working_directory_hint(origins.saved.parent)
-        raise UserError("\n".join(lines)) from None
+            raise ConfigError("no such checkpoint or run folder", key="resume", value=config.resume)
+        if config.resume is None:  # a resumed run does not read them again
+            weights = getattr(getattr(config.model, "weights", None), "path", None)
+            for key, path in (("init_from", config.init_from), ("model.weights.path", weights)):
+                if path is not None:
+                    check_weights(key, path)
+    except ConfigError as error:
+        for each in error.errors:
+            each.origin = each.origin or provenance.describe(each.key)
+        if isinstance(error.errors[0], MissingInputError) and provenance.saved is not None:
+            error.errors[-1].hint += "".join("\n" + line for line in working_directory_hint(provenance.saved.parent))
+        raise_all(error.errors)
 
 
 def working_directory_hint(run: Path) -> list[str]:
-    """A line of help where the relative paths of a run's config meant another folder than they do here."""
+    """A line of help if the run was started in another folder, which its relative paths then refer to; else none."""
     try:
         folder = json.loads((run / "env.json").read_text(encoding="utf-8"))["cwd"]
     except (OSError, ValueError, KeyError):
         return []
     if Path(folder) == Path.cwd():
         return []
-    return [f"  the run was started in {folder}, where its relative paths begin: do this there, or name them anew"]
+    return [f"  the run was started in {folder}, which its relative paths refer to: start there, or set the paths anew"]

@@ -1,4 +1,4 @@
-"""Where a value of the composed config was written: a word of the command line, or a line of a YAML file."""
+"""Where each value of the composed config was written: in an override, or on a line of a YAML file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from pathlib import Path
 
 import yaml
 
-_WORD = re.compile(r"^(?:~|\+{1,2})?(?P<key>[^=~+\s][^=]*?)(?:=.*)?$", re.DOTALL)
+_OVERRIDE = re.compile(r"^(?:~|\+{1,2})?(?P<key>[^=~+\s][^=]*?)(?:=.*)?$", re.DOTALL)
+#: The origin of a value that an override sets.
+COMMAND_LINE = "command line"
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 
 
-def word_key(word: str) -> str:
-    """The key of an override: ``optimizer.lr`` of ``++optimizer.lr=0.1``."""
-    match = _WORD.match(word)
-    return match["key"] if match else word
+def override_key(override: str) -> str:
+    """Return the key of an override: ``optimizer.lr`` of ``++optimizer.lr=0.1``."""
+    match = _OVERRIDE.match(override)
+    return match["key"] if match else override
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigEntry:
-    """A value as it stands (``1e-4``, ``[4, 8]``) and where: ``FILE:LINE`` or ``command line``."""
+    """A value as it is written (``1e-4``, ``[4, 8]``) and where: ``FILE:LINE`` or ``command line: OVERRIDE``."""
 
     text: str
     where: str
@@ -30,99 +32,101 @@ class ConfigEntry:
 
 @dataclass(slots=True)
 class Provenance:
-    """The words and files that one config was composed from, weakest first.
+    """The overrides and files that a config was composed from, weakest first.
 
-    ``choices``: group -> chosen option, as Hydra reports them; ``folders``: where options are looked for; ``files``:
-    (file, package of its content) in the order of composition, where that was asked for (``vexp.cli.explain``), otherwise
-    told from ``choices``.
+    Attributes:
+        overrides: As given on the command line.
+        choices: Group -> chosen option, as Hydra reports them.
+        folders: Where options are looked for, the shipped folder first.
+        saved: ``config.yaml`` of the run whose values are reused; None for a config composed of options.
+        files: (File, package of its content) in the order of composition, if it was traced (for ``vexp explain``);
+            otherwise it is derived from ``choices``.
     """
 
-    words: Sequence[str] = ()
+    overrides: Sequence[str] = ()
     choices: Mapping[str, str | None] = field(default_factory=dict)
     folders: Sequence[Path] = ()
-    saved: Path | None = None  # config.yaml of a run that is repeated
+    saved: Path | None = None
     files: Sequence[tuple[Path, str]] = ()
 
-    def of(self, key: str) -> str:
-        """`` (command line)`` or `` (file:line)``; empty where only a default can have set it."""
-        word = self.word(key)
-        if word is not None:
-            return " (command line)" if word_key(word) == key else f" (command line: {word})"
+    def describe(self, key: str) -> str:
+        """``command line`` or ``FILE:LINE``, where ``key`` was set last; empty if only a default can have set it."""
+        override = self.override(key)
+        if override is not None:
+            return COMMAND_LINE if override_key(override) == key else f"{COMMAND_LINE}: {override}"
         for path, package in reversed(self._files()):
             line = _line_of(path, key, package)
             if line is not None:
-                return f" ({display_path(path)}:{line})"
+                return f"{display_path(path)}:{line}"
         return ""
 
     def settings(self, key: str) -> list[ConfigEntry]:
-        """Every place that sets ``key``, weakest first: each overrides those before it."""
-        found = []
+        """List every place that sets ``key``, weakest first: each overrides those before it."""
+        entries = []
         for path, package in self._files():
-            placed = _place_of(path, key, package)
-            if placed is not None:
-                found.append(ConfigEntry(placed[1], f"{display_path(path)}:{placed[0]}"))
-        for word in self.words:
-            named, _, text = word.partition("=")
-            if word_key(word) not in self.choices and _holds(word_key(word), key):
-                found.append(ConfigEntry(text if not named.startswith("~") else "left out", f"command line: {word}"))
-        return found
+            entry = _entry_of(path, key, package)
+            if entry is not None:
+                entries.append(ConfigEntry(entry[1], f"{display_path(path)}:{entry[0]}"))
+        for override in self.overrides:
+            name, _, text = override.partition("=")
+            if override_key(override) not in self.choices and _holds(override_key(override), key):
+                text = "left out" if name.startswith("~") else text
+                entries.append(ConfigEntry(text, f"{COMMAND_LINE}: {override}"))
+        return entries
 
     def chosen(self, group: str) -> list[ConfigEntry]:
-        """Every place that chooses the option of a group, weakest first."""
+        """List every place that chooses the option of a group, weakest first."""
         choice = re.compile(rf"^\s*- (?:override )?/?{re.escape(group)}\s*:\s*(?P<option>\S+)")
-        found = []
+        entries = []
         for path in dict.fromkeys(path for path, _ in self._files()):
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 if match := choice.match(line):
-                    found.append(ConfigEntry(match["option"], f"{display_path(path)}:{number}"))
-        for word in self.words:
-            if word_key(word) == group and "=" in word:
-                found.append(ConfigEntry(word.partition("=")[2], f"command line: {word}"))
-        return found
+                    entries.append(ConfigEntry(match["option"], f"{display_path(path)}:{number}"))
+        for override in self.overrides:
+            if override_key(override) == group and "=" in override:
+                entries.append(ConfigEntry(override.partition("=")[2], f"{COMMAND_LINE}: {override}"))
+        return entries
 
-    def word(self, key: str) -> str | None:
-        """The last word that sets ``key`` or something that holds it."""
-        for word in reversed(self.words):
-            if _holds(word_key(word), key):
-                return word
-        return None
+    def override(self, key: str) -> str | None:
+        """Return the last override that sets ``key`` or a node that holds it."""
+        return next((text for text in reversed(self.overrides) if _holds(override_key(text), key)), None)
 
     def _files(self) -> Sequence[tuple[Path, str]]:
-        """(file, package) of the options in use, weakest first."""
+        """(File, package) of the options in use, weakest first."""
         if self.files:
             return self.files
-        found = [(folder / "train.yaml", "") for folder in self.folders[:1]]
         if self.saved is not None:
             return [(self.saved, "")]
+        files = [(folder / "train.yaml", "") for folder in self.folders[:1]]
         for choice, option in self.choices.items():
             group, _, package = choice.partition("@")
             for folder in self.folders:
                 path = folder / group / f"{option}.yaml"
                 if option is not None and path.is_file():
-                    found.append((path, _package(path, package or group.replace("/", "."))))
+                    files.append((path, _package(path, package or group.replace("/", "."))))
         late = {"experiment": 1, "debug": 2}  # composed last, in this order, and so the strongest
-        return sorted(found, key=lambda entry: late.get(entry[0].parent.name, 0))
+        return sorted(files, key=lambda entry: late.get(entry[0].parent.name, 0))
 
 
 def composed_files(defaults: Iterable[tuple[str, str]], folders: Sequence[Path]) -> list[tuple[Path, str]]:
-    """The files of a defaults list of (name of a config, package), where they are files of ``folders``."""
+    """Return (file, package) for every (config name, package) of a defaults list that is a file of ``folders``."""
     places = [(folder / f"{name}.yaml", package) for name, package in defaults for folder in folders]
     return [(path, package) for path, package in places if path.is_file()]
 
 
-def _holds(named: str, key: str) -> bool:
-    return key == named or key.startswith((named + ".", named + "["))
+def _holds(path: str, key: str) -> bool:
+    return key == path or key.startswith((path + ".", path + "["))
 
 
 def locate(folders: Sequence[Path], config_name: str, key: str) -> str:
-    """`` (file:line)`` of ``key`` in the config file that Hydra calls ``config_name``; at least the file."""
+    """``FILE:LINE`` of ``key`` in the config file that Hydra calls ``config_name``, or only the file."""
     for folder in folders:
         path = folder / f"{config_name}.yaml"
         if path.is_file():
             group = config_name.rpartition("/")[0].replace("/", ".")
             line = _line_of(path, key, _package(path, group)) or _first_mention(path, key)
-            return f" ({display_path(path)}:{line})" if line else f" ({display_path(path)})"
-    return f" (in {config_name})"
+            return f"{display_path(path)}:{line}" if line else display_path(path)
+    return f"in {config_name}"
 
 
 def _package(path: Path, default: str) -> str:
@@ -133,13 +137,13 @@ def _package(path: Path, default: str) -> str:
 
 
 def _line_of(path: Path, key: str, package: str) -> int | None:
-    """The line on which ``key`` stands in a file whose content belongs to ``package``."""
-    placed = _place_of(path, key, package)
-    return None if placed is None else placed[0]
+    """The line of ``key`` in a file whose content belongs to ``package``; None if it is not there."""
+    entry = _entry_of(path, key, package)
+    return None if entry is None else entry[0]
 
 
-def _place_of(path: Path, key: str, package: str) -> tuple[int, str] | None:
-    """The line on which ``key`` stands in a file whose content belongs to ``package``, and its value as it stands."""
+def _entry_of(path: Path, key: str, package: str) -> tuple[int, str] | None:
+    """(Line of ``key``, its value as written) in a file whose content belongs to ``package``; None if it is not there."""
     if package:
         if not key.startswith(package + "."):
             return None
@@ -163,7 +167,7 @@ def _place_of(path: Path, key: str, package: str) -> tuple[int, str] | None:
 
 @functools.lru_cache(maxsize=256)
 def _parsed(path: Path, modified: int) -> tuple[str, yaml.Node | None]:
-    """The text of a file and its YAML, read anew when the file has been ``modified``."""
+    """Read the text of a file and its YAML nodes; ``modified`` is its time of modification, a part of the cache's key."""
     text = path.read_text(encoding="utf-8")
     return text, yaml.compose(text)
 
@@ -175,7 +179,7 @@ def _first_mention(path: Path, key: str) -> int | None:
 
 
 def display_path(path: Path) -> str:
-    """A path as a person in the current folder would write it."""
+    """A path relative to the current folder, if it is below it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

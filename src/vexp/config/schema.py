@@ -1,4 +1,4 @@
-"""The whole configuration: what the groups and root keys are. Each group's own page is the file its class lives in."""
+"""The configuration of a run: its groups and root keys. The class of a group is defined beside what it configures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vexp.checkpoint import Checkpoint
+from vexp.config.sweep import Sweep
+from vexp.core.errors import ConfigError
 from vexp.core.fields import REQUIRED, ValidatedConfig, option
 from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
@@ -55,132 +57,132 @@ class Dist(ValidatedConfig):
 
 
 @dataclass(kw_only=True, slots=True)
-class Sweep(ValidatedConfig):
-    """The ``sweep`` group: the jobs of one multirun (``-m``)."""
-
-    name: str | None = option(
-        None, "folder of the sweep below out_root/sweeps; null: the swept keys, as in lr_policy_x_optimizer"
-    )
-    objective: str | None = option(
-        None, "what its jobs are ranked by and a search improves, val/top1_acc; null: the metric of eval.save_best"
-    )
-    changed: str = option(
-        "refuse",
-        "a job whose folder was made with other settings: an error that names them, begun anew, or what is there kept",
-        choices=("refuse", "rerun", "keep"),
-    )
-    fail_fast: bool = option(False, "begin no further job after one has failed")
-
-
-@dataclass(kw_only=True, slots=True)
 class Config(ValidatedConfig):
-    """One experiment."""
+    """The configuration of one run."""
 
-    data: Data = option(REQUIRED, "which videos, in which splits, in batches of what size")
-    pipeline: Pipeline = option(Pipeline, "the steps that make samples of videos, for each split")
-    img_norm: ImgNorm = option(
-        ImgNorm, "what is done to pixel values before the net: (x - mean) / std, for every split"
-    )
-    blending: Blending = option(
-        Blending, "clips of a training batch mixed with each other, their labels in the same shares"
-    )
-    model: ModelOption = option(REQUIRED, "the net, and the weights it starts from")
-    backend: Backend = option(
-        Backend, "memory layout, compilation, reduced precision of float32 and threads: speed, not results"
-    )
-    loss: Loss = option(REQUIRED, "what training makes small")
-    optimizer: Optimizer = option(REQUIRED, "how a gradient changes the weights: base rate, momentum, weight decay")
-    lr_policy: WarmedPolicy = option(REQUIRED, "how the learning rate moves during training")
-    grad: Grad = option(Grad, "what is done to gradients before a step: accumulated, clipped, looked at")
-    amp: Amp = option(Amp, "automatic mixed precision: the dtype of convolutions and products")
-    ema: Ema = option(Ema, "a running average of the weights, evaluated and saved beside them")
-    eval: Eval = option(Eval, "when the model is evaluated, by what, and which result is the best")
-    checkpoint: Checkpoint = option(Checkpoint, "when checkpoints are written, where, and how many are kept")
-    log: Log = option(Log, "how often training speaks, and to whom")
-    dist: Dist = option(Dist, "the processes of one run")
-    sweep: Sweep = option(Sweep, "the jobs of one multirun (-m)")
+    data: Data = option(REQUIRED, "Videos, their splits and labels, and the size of batches.")
+    pipeline: Pipeline = option(Pipeline, "Transforms that make samples of videos, for each split.")
+    img_norm: ImgNorm = option(ImgNorm, "Normalization of pixel values, (x - mean) / std, for every split.")
+    blending: Blending = option(Blending, "Mixup and CutMix of the clips and labels of a training batch.")
+    model: ModelOption = option(REQUIRED, "Model and its initial weights.")
+    backend: Backend = option(Backend, "Memory layout, compilation, float32 precision and threads: speed, not results.")
+    loss: Loss = option(REQUIRED, "Training loss.")
+    optimizer: Optimizer = option(REQUIRED, "Optimizer and its hyperparameters.")
+    lr_policy: WarmedPolicy = option(REQUIRED, "Learning-rate policy and its warm-up.")
+    grad: Grad = option(Grad, "Gradient accumulation, clipping and checks.")
+    amp: Amp = option(Amp, "Automatic mixed precision.")
+    ema: Ema = option(Ema, "Exponential moving average of the weights, evaluated and saved beside them.")
+    eval: Eval = option(Eval, "Evaluation: when, metrics, and the best score.")
+    checkpoint: Checkpoint = option(Checkpoint, "Checkpoints: when they are written, where, and how many are kept.")
+    log: Log = option(Log, "Logging interval and backends.")
+    dist: Dist = option(Dist, "Distributed training.")
+    sweep: Sweep = option(Sweep, "Jobs of one multirun (-m).")
 
     epochs: int | None = option(
-        None, "length of training; null: data.default_epochs, unless max_steps is set", unit="epochs", ge=1
+        None, "Length of training; null: data.default_epochs, unless max_steps is set.", unit="epochs", ge=1
     )
-    max_steps: int | None = option(None, "length of training in optimizer steps, instead of epochs", unit="steps", ge=1)
-    seed: int = option(0, "seed of weights, order, frames and crops: the same seed gives the same run", ge=0)
+    max_steps: int | None = option(
+        None, "Length of training in optimizer steps, instead of epochs.", unit="steps", ge=1
+    )
+    seed: int = option(0, "Seed of weights, sample order, frames and crops; the same seed gives the same run.", ge=0)
     deterministic: bool = option(
-        False, "only algorithms that repeat to the bit, or an error where there is none; not with cudnn_benchmark"
+        False,
+        "Use deterministic algorithms only; raise an error if an operation has none. Excludes cudnn_benchmark.",
     )
     cudnn_benchmark: bool = option(
-        False, "let cuDNN time its convolutions and take the fastest (may differ from run to run)"
+        False, "Let cuDNN time its convolution algorithms and use the fastest, which may differ from run to run."
     )
     diff_rank_seed: bool = option(
-        False, "each process draws its own dropout and blending, not all the same; samples never depend on processes"
+        False, "Give each process its own random dropout and blending; samples never depend on the process."
     )
-    device: str = option("auto", "where the net runs: auto (a GPU if there is one), cpu, cuda, cuda:N", check=_device)
-    run_name: str | None = option(None, "folder of the run below out_root; null: the experiment's name, or the data's")
-    out_root: str = option("runs", "folder in which run folders are made")
+    device: str = option(
+        "auto", "Device of the model: auto (a GPU if there is one), cpu, cuda or cuda:N.", check=_device
+    )
+    run_name: str | None = option(
+        None, "Folder of the run below out_root; null: the name of the experiment, else of the data option."
+    )
+    out_root: str = option("runs", "Folder in which run folders are made.")
     resume: str | None = option(
-        None, "go on from a checkpoint: auto (the newest of this run folder), a file or a run folder"
+        None, "Checkpoint to resume from: auto (the newest of this run folder), a file or a run folder."
     )
     init_from: str | None = option(
-        None, "start from these weights, as model.weights.path, for any net: a file, a run folder, an address"
+        None, "Initial weights (file, run folder or URL), as model.weights.path; works with any model."
     )
-    plugins: list[str] = option([], "packages of one's own that the config may build from")
+    plugins: list[str] = option([], "Python packages whose classes the config may instantiate.")
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
-        if self.epochs is not None and self.max_steps is not None:
-            raise ValueError(
-                f"epochs={self.epochs} and max_steps={self.max_steps}: only one can be the length of training; "
-                "set the other to null"
-            )
-        if self.deterministic and self.cudnn_benchmark:
-            raise ValueError(
-                "deterministic=true and cudnn_benchmark=true: benchmarking may choose another algorithm in the next "
-                "run, which is what deterministic rules out; set one of them to false"
-            )
-        if self.resume not in (None, "auto") and self.init_from is not None:
-            raise ValueError("resume and init_from are both set: resume continues a run, init_from starts a new one")
-        if self.init_from is not None and getattr(getattr(self.model, "weights", None), "path", None) is not None:
-            raise ValueError("init_from and model.weights.path are both set: give the weights to start from once")
-        if self.dist.nproc > 1 and self.backend.compile and self.backend.compile_mode != "default":
-            raise ValueError(
-                f"backend.compile_mode={self.backend.compile_mode}: captures CUDA graphs, which cannot hold the "
-                f"exchange of gradients of dist.nproc={self.dist.nproc} processes; take backend.compile_mode=default"
-            )
-        if self.dist.nproc > 1 and self.device.startswith("cuda:"):
-            raise ValueError(
-                f"device={self.device}: is one GPU, dist.nproc={self.dist.nproc} processes take one each; device=cuda, "
-                "and CUDA_VISIBLE_DEVICES chooses among them"
-            )
-        if self.eval.happens and (problem := self.data.missing_split_reason("val")):
-            raise ValueError(f"data.{problem}; or train without validation: eval=never")
+        self._check_exclusive_keys()
+        self._check_processes()
+        if self.eval.happens and (error := self.data.missing_split_error("val")):
+            error.hint += "; or train without validation: eval=never"
+            raise error.below("data")
         for split in ("train", "val"):
             if not self.pipeline.of(split):
-                raise ValueError(f"pipeline.{split}: holds no step; choose an option, pipeline=...")
-        given = [f"val/{name}" for name in self.eval.results()]
-        if self.sweep.objective not in (None, *given):
-            raise ValueError(f"sweep.objective={self.sweep.objective}: the evaluation gives {', '.join(given)}")
-        self._check_mirroring()
+                raise ConfigError("has no transform; choose an option, pipeline=...", key=f"pipeline.{split}")
+        self.sweep.check_objective(self.eval.results())
+        self._check_flips()
 
-    def _check_mirroring(self) -> None:
-        """A mirrored clip of "moving left" shows "moving right": its label must move with it, or it must not happen."""
+    def _check_exclusive_keys(self) -> None:
+        if self.epochs is not None and self.max_steps is not None:
+            raise ConfigError(
+                f"only one of epochs and max_steps={self.max_steps} can be the length of training; set the other to null",
+                key="epochs", value=self.epochs,
+            )  # fmt: skip
+        if self.deterministic and self.cudnn_benchmark:
+            raise ConfigError(
+                "cudnn_benchmark=true may choose another algorithm in the next run; set one of them to false",
+                key="deterministic", value=True,
+            )  # fmt: skip
+        if self.init_from is None:
+            return
+        if self.resume not in (None, "auto"):
+            raise ConfigError(
+                "init_from is set, too: resume continues a run, init_from starts a new one",
+                key="resume", value=self.resume,
+            )  # fmt: skip
+        if getattr(getattr(self.model, "weights", None), "path", None) is not None:
+            raise ConfigError(
+                "model.weights.path is set, too: give the initial weights once", key="init_from", value=self.init_from
+            )
+
+    def _check_processes(self) -> None:
+        nproc, backend = self.dist.nproc, self.backend
+        if nproc > 1 and backend.compile and backend.compile_mode != "default":
+            raise ConfigError(
+                f"captures CUDA graphs, which cannot hold the gradient all-reduce of dist.nproc={nproc} processes; "
+                "use backend.compile_mode=default",
+                key="backend.compile_mode", value=backend.compile_mode,
+            )  # fmt: skip
+        if nproc > 1 and self.device.startswith("cuda:"):
+            raise ConfigError(
+                f"is one GPU, but each of dist.nproc={nproc} processes needs its own; use device=cuda, and "
+                "CUDA_VISIBLE_DEVICES to choose among them",
+                key="device", value=self.device,
+            )  # fmt: skip
+
+    def _check_flips(self) -> None:
+        """A mirrored clip of "moving left" shows "moving right": its label must be mapped, or it must not be mirrored."""
         for split in ("train", "val", "test"):
-            for name, step in self.pipeline.of(split).items():
-                mirrors = getattr(step, "mirrors", "")
+            for name, transform in self.pipeline.of(split).items():
+                mirrors = getattr(transform, "mirrors", "")
                 key = f"pipeline.{split}.{name}"
                 if mirrors and self.data.directional:
-                    raise ValueError(f"data.directional=true: {key} mirrors clips; leave it out with ~{key}")
+                    raise ConfigError(
+                        f"{key} mirrors clips; leave it out with ~{key}", key="data.directional", value=True
+                    )
                 if mirrors == "some views" and self.data.flip_label_map:
-                    raise ValueError(
-                        f"{key}: mixes views that data.flip_label_map gives different labels; take another crop"
+                    raise ConfigError(
+                        "mixes views that data.flip_label_map gives different labels; use another crop", key=key
                     )
 
 
-#: Groups whose options are classes of their own. What OmegaConf checks is the chosen option's class.
+#: Groups each of whose options has its own class, which OmegaConf checks the values against.
 OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 
 
 def options() -> dict[str, dict[str, type[Any]]]:
-    """The classes of all options: group -> option -> dataclass. YAML files of the same name choose them."""
+    """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, VideoList
     from vexp.data.sources.raw_frames import RawFrames
     from vexp.data.transforms import color, frame_sampling, resize, segment_sampling

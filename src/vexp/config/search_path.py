@@ -1,16 +1,16 @@
-"""Where YAML is found: the shipped ``conf/`` and the user's own folders."""
+"""Folders of YAML configs: the shipped ``conf/`` and the user's own."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-#: Folders with config groups of one's own, separated as in PATH.
+#: Names folders with custom config groups, separated as in PATH.
 ENVIRONMENT_VARIABLE = "VEXP_CONFIG_PATH"
 
 
 def conf_dir() -> Path:
-    """The shipped YAML: ``conf/`` of a checkout, ``vexp/conf`` in an installed wheel."""
+    """Return the shipped folder: ``conf/`` of a checkout, ``vexp/conf`` of an installed wheel."""
     package = Path(__file__).resolve().parents[1]
     for candidate in (package / "conf", package.parents[1] / "conf"):
         if (candidate / "train.yaml").is_file():
@@ -19,7 +19,7 @@ def conf_dir() -> Path:
 
 
 def environment_dirs() -> list[Path]:
-    """The folders that the environment variable names."""
+    """Return the folders that the environment variable names."""
     return [
         Path(part).expanduser().absolute()
         for part in os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)

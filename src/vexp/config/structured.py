@@ -1,4 +1,4 @@
-"""The classes of the schema as OmegaConf nodes, under the names that YAML files ask for."""
+"""The classes of the schema as OmegaConf nodes, under the names that YAML files refer to."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from vexp.config.sweep import SearchOptions
 
 @functools.cache
 def classes() -> dict[str, type[Any]]:
-    """``schema`` is the root, ``schema/GROUP/OPTION`` an option."""
-    found = {f"schema/{group}/{name}": cls for group, named in options().items() for name, cls in named.items()}
-    return {"schema": _root(), "schema/hydra/sweeper/optuna": SearchOptions, **found}
+    """Return the classes by name: ``schema`` is the root, ``schema/GROUP/OPTION`` an option."""
+    of_options = {f"schema/{group}/{name}": cls for group, names in options().items() for name, cls in names.items()}
+    return {"schema": _root(), "schema/hydra/sweeper/optuna": SearchOptions, **of_options}
 
 
 def node(name: str) -> DictConfig:
-    """A node of one's own of the class called ``name``."""
+    """Return a new node of the class called ``name``."""
     return copy.deepcopy(_node(name))
 
 
 @functools.cache
 def _node(name: str) -> DictConfig:
-    made: DictConfig = OmegaConf.structured(classes()[name])
-    return made
+    structured: DictConfig = OmegaConf.structured(classes()[name])
+    return structured
 
 
 def _root() -> type[Any]:
-    """``Config`` as OmegaConf sees it: any class may stand in an open group, ours or the user's own.
+    """Return ``Config`` with fields of type Any for the open groups, whose options are built-in or custom classes.
 
-    What the chosen class allows is still checked, key by key, because its own schema comes with the option.
+    OmegaConf still checks every key of the chosen option, whose own schema comes with it.
     """
     hints = get_type_hints(Config)
     fields = [

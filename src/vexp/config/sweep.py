@@ -1,24 +1,59 @@
-"""The ``hydra/sweeper=optuna`` option: how values are searched for instead of combined."""
+"""The ``sweep`` group, and the ``hydra/sweeper=optuna`` option."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 
 
 @dataclass(kw_only=True, slots=True)
+class Sweep(ValidatedConfig):
+    """The ``sweep`` group: the jobs of one multirun (``-m``)."""
+
+    name: str | None = option(
+        None, "Folder of the sweep below out_root/sweeps; null: the swept keys, as in lr_policy_x_optimizer."
+    )
+    objective: str | None = option(
+        None, "Metric by which jobs are ranked and a search improves, val/top1_acc; null: that of eval.save_best."
+    )
+    changed: str = option(
+        "refuse",
+        "A job whose folder has other settings is refused with an error that lists them, rerun, or kept as it is.",
+        choices=("refuse", "rerun", "keep"),
+    )
+    fail_fast: bool = option(False, "Start no further job after one has failed.")
+
+    def check_objective(self, results: Sequence[str]) -> None:
+        """Check that ``objective`` is one of the ``results`` of an evaluation, named without their split.
+
+        Raises:
+            ConfigError: If it is not.
+        """
+        names = [f"val/{name}" for name in results]
+        if self.objective not in (None, *names):
+            raise ConfigError(
+                f"must be one of {', '.join(names)}, which the evaluation returns",
+                key="sweep.objective", value=self.objective,
+            )  # fmt: skip
+
+
+@dataclass(kw_only=True, slots=True)
 class SearchOptions(ValidatedConfig):
-    """A search by Optuna over the swept keys; what it improves is ``sweep.objective``."""
+    """A search by Optuna over the swept keys for the best ``sweep.objective``."""
 
     _target_: str = "hydra_plugins.vexp_sweepers.Search"
-    params: dict[str, str] = option({}, "what is searched, KEY: VALUES, where a YAML file says it")
-    n_trials: int = option(20, "trials of the study, those of earlier invocations among them", ge=1)
+    params: dict[str, str] = option({}, "Search space in YAML, KEY: VALUES; on the command line write KEY=VALUES.")
+    n_trials: int = option(20, "Trials of the study, including those of earlier invocations.", ge=1)
     n_jobs: int | None = option(
-        None, "trials proposed together, to run at the same time; null: as many as the launcher runs", ge=1
+        None, "Trials proposed at once, to run in parallel; null: as many as the launcher runs.", ge=1
     )
     sampler: str = option(
-        "tpe", "how values are proposed: by tree-structured Parzen estimators, or at random", choices=("tpe", "random")
+        "tpe", "Sampler: tpe (tree-structured Parzen estimator) or random.", choices=("tpe", "random")
     )
-    seed: int = option(0, "of the proposals", ge=0)
-    storage: str | None = option(None, "address of the study (sqlite:///FILE); null: optuna.db in the sweep's folder")
+    seed: int = option(0, "Seed of the sampler.", ge=0)
+    storage: str | None = option(
+        None, "URL of the study's storage (sqlite:///FILE); null: optuna.db in the sweep's folder."
+    )

@@ -1,4 +1,4 @@
-"""The checksum by which a file is known again."""
+"""Checksums of files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def sha256(*paths: Path) -> str:
-    """Of the files' contents one after the other, 64 digits, as ``sha256sum`` prints them.
+    """Return the SHA-256 of the concatenated files as 64 hex digits, as ``sha256sum`` prints it.
 
     Raises:
-        OSError: one cannot be read.
+        OSError: If a file cannot be read.
     """
     digest = hashlib.sha256()
     for path in paths:

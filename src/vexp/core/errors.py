@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __reduce__(self) -> str:  # pickled by name, so that it stays one object in other processes
+        return "UNSET"
+
+
 #: The value of a ``ConfigError`` that is not about one value.
-UNSET: Any = type("UNSET", (), {"__repr__": lambda self: "UNSET"})()
+UNSET: Any = _Unset()
 
 
 class UserError(Exception):
@@ -14,10 +24,6 @@ class UserError(Exception):
     Commands print it without a traceback and exit with status 2. It is not a ``ValueError``, so that code around a
     plugin can catch a plugin's own exceptions without hiding it.
     """
-
-
-class MissingInputError(UserError):
-    """A list, file or folder named in the config does not exist."""
 
 
 class ConfigError(UserError, ValueError):
@@ -32,12 +38,23 @@ class ConfigError(UserError, ValueError):
     """
 
     def __init__(self, rule: str, *, key: str = "", value: Any = UNSET, origin: str = "", hint: str = "") -> None:
-        super().__init__(rule, key, value, origin, hint)
+        super().__init__(rule)
         self.rule = rule
         self.key = key
         self.value = value
         self.origin = origin
         self.hint = hint
+
+    @property
+    def errors(self) -> Sequence[ConfigError]:
+        """The single errors: this one, or those that a ``CombinedConfigError`` gathers."""
+        return (self,)
+
+    def below(self, path: str) -> ConfigError:
+        """Prefix the key with ``path``, the place in the config of the dataclass that raised the error; return self."""
+        if path:
+            self.key = f"{path}.{self.key}" if self.key else path
+        return self
 
     def __str__(self) -> str:
         shown = self.key if self.value is UNSET else f"{self.key}={format_value(self.value)}"
@@ -45,6 +62,34 @@ class ConfigError(UserError, ValueError):
         if self.origin:
             message += f" ({self.origin})"
         return message + self.hint
+
+
+class CombinedConfigError(ConfigError):
+    """Several config errors, raised as one; the message has those of all."""
+
+    def __init__(self, errors: Iterable[ConfigError]) -> None:
+        self._errors = tuple(errors)
+        super().__init__("\n".join(map(str, self._errors)))
+
+    @property
+    def errors(self) -> Sequence[ConfigError]:
+        return self._errors
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._errors,)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self._errors))
+
+
+class MissingInputError(ConfigError):
+    """A list, file or folder named in the config does not exist."""
+
+
+def raise_all(errors: Sequence[ConfigError]) -> None:
+    """Raise the only error, or all as one ``CombinedConfigError``; return if there is none."""
+    if errors:
+        raise errors[0] if len(errors) == 1 else CombinedConfigError(errors)
 
 
 def format_value(value: Any) -> str:

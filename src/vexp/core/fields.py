@@ -3,11 +3,11 @@
 A policy (sampler, crop, learning-rate policy ...) declares every argument once::
 
     @dataclass(kw_only=True, slots=True)
-    class Flip(Checked):
-        flip_ratio: float = option(0.5, "probability of mirroring a clip", ge=0, le=1)
+    class Flip(ValidatedConfig):
+        flip_ratio: float = option(0.5, "Probability of mirroring a clip.", ge=0, le=1)
 
-The default, the text and the rule live on that line. ``ValidatedConfig`` applies the rules when an instance is made, whether
-from Python or from a composed config. Torch-free, so that a wrong value is refused before torch is imported.
+The default, the text and the rule stand on that line. ``ValidatedConfig`` applies the rules when an instance is made,
+from Python or from a composed config. Free of torch, so that an invalid value is refused before torch is imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from vexp.core.errors import ConfigError
 
-#: OmegaConf's mark of a value that must be given (spelt out: leaves do not import omegaconf).
+#: OmegaConf's mark of a value that must be given (spelled out here, because only config imports omegaconf).
 REQUIRED = "???"
 
 
@@ -39,20 +39,23 @@ def option(
     check: Callable[[Any], str | None] | None = None,
     entries: type[Any] | None = None,
 ) -> Any:
-    """A dataclass field with its documentation and rule.
+    """Declare a dataclass field with its documentation and rule.
 
     Args:
-        default: the one place where the default is written; leave it out for a value that must be given. A dataclass
-            stands for an instance of it with its own defaults.
-        doc: what the value does, in one sentence.
-        unit: of the value ("epochs", "pixels", "frames" ...); empty where it has none.
-        accepts: the types, where the annotation is Any ("int or list of int").
-        see: dotted keys of other groups that matter together with this one. Those that ``doc`` names need no entry.
-        ge, gt, le, lt: bounds; for a list they hold for every entry.
-        choices: the allowed words.
-        length: the exact number of entries of a list.
-        check: gives the broken rule as text, or None when the value is fine.
-        entries: the dataclass of the entries of a dict, by names that the user chooses.
+        default: The default; leave it out for a value that must be given. A dataclass means an instance of it with its
+            own defaults.
+        doc: Help text: a noun phrase ("Training loss.").
+        unit: Unit of the value ("epochs", "pixels", "frames" ...); empty if it has none.
+        accepts: The accepted types, if the annotation is Any ("int or list of int").
+        see: Related keys of other groups, dotted. Those that ``doc`` names need no entry.
+        ge: Lower bound, itself allowed; bounds hold for every entry of a list.
+        gt: Lower bound, itself not allowed.
+        le: Upper bound, itself allowed.
+        lt: Upper bound, itself not allowed.
+        choices: The allowed values.
+        length: The exact number of entries of a list.
+        check: Returns the broken rule as text, or None if the value is valid.
+        entries: The dataclass of a dict's values, whose keys the user chooses.
     """
     metadata = {
         "doc": doc,
@@ -83,7 +86,7 @@ _BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 
 
 def broken_rule(value: Any, metadata: Mapping[str, Any]) -> str | None:
-    """The rule of a field that ``value`` breaks, as text; None when it keeps them all, and for a ``None``."""
+    """Return the rule of a field that ``value`` breaks, as text; None if it breaks none, or is None itself."""
     if value is None:
         return None
     choices = metadata.get("choices")
@@ -107,10 +110,11 @@ def _items(value: Any) -> Sequence[Any]:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class ValidatedConfig:
-    """Base of every config dataclass: the rules of its fields hold in every instance (ValueError otherwise).
+    """Base of every config dataclass; an instance that breaks a rule of a field cannot be made (ConfigError).
 
-    A subclass with rules across fields defines ``__post_init__`` and calls ``ValidatedConfig.__post_init__(self)`` first
-    (zero-argument ``super()`` fails in slotted dataclasses before Python 3.14).
+    A subclass with rules across fields defines ``__post_init__``, calls ``ValidatedConfig.__post_init__(self)`` first
+    (zero-argument ``super()`` fails in slotted dataclasses before Python 3.14), and raises ``ConfigError`` with a key
+    relative to itself.
     """
 
     def __post_init__(self) -> None:

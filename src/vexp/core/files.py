@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and what a disk that does not take them has to say."""
+"""Atomic writes of files and directories, and messages for disks that cannot be written."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from pathlib import Path
 
 from vexp.core.errors import UserError
 
-_LEFTOVER = re.compile(r"^\..+\.\d+\.tmp$")  # as ``whole`` names them
+_LEFTOVER = re.compile(r"^\..+\.\d+\.tmp$")  # the names that atomic_write gives
 
 
-def ensure_writable_dir(path: Path, mending: str) -> None:
-    """A folder that is there and takes files, before what they will hold is paid for.
+def ensure_writable_dir(path: Path, hint: str) -> None:
+    """Make a folder and check that files can be written to it, before their content is computed.
 
     Raises:
-        UserError: it cannot be made or written, and ``mending``.
+        UserError: If it cannot be made or written; the message ends with ``hint``.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise UserError(f"{path}: files cannot be written there: {error.strerror}; {mending}") from None
+        raise UserError(f"{path}: files cannot be written there: {error.strerror}; {hint}") from None
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well, and is removed when it does not.
+    """Yield a temporary file beside ``path``; it is renamed to ``path`` if the block succeeds, and removed otherwise.
 
-    The content is on the disk before the name points to it, and the name before the block is left: neither a kill nor
-    a power failure leaves half a file under ``path``.
+    The file is fsynced before the rename, and the folder after it: neither a kill nor a power failure leaves a partial
+    file under ``path``.
 
     Raises:
-        OSError: it cannot be written; what was there before is intact.
+        OSError: If it cannot be written; the previous file is intact.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # what a killed process left may be a link to a checkpoint
+        temporary.unlink(missing_ok=True)  # a leftover of a killed process may be a hard link to a checkpoint
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     finally:
-        with suppress(OSError):  # it is there after a failure, and where path was a link to the same file already
+        with suppress(OSError):  # still there after a failure, and if path already was a hard link to it
             temporary.unlink()
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its place when the block ends well, and is removed otherwise.
+    """Yield a temporary folder beside ``path``; it replaces ``path`` if the block succeeds, and is removed otherwise.
 
-    A kill leaves no half folder under ``path``. What was there is removed first: it may then be missing. Files are not
-    forced to the disk, there may be thousands.
+    A kill leaves no partial folder under ``path``; the previous folder is removed just before the rename, so ``path`` may
+    be missing then. Files are not fsynced, because there may be thousands.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -73,18 +73,20 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all.
+    """Write a small text file atomically.
 
     Raises:
-        OSError: as ``whole``.
+        OSError: If it cannot be written.
     """
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def remove_temp_files(folder: Path) -> list[str]:
-    """Delete what ``whole`` and ``whole_folder`` of killed processes left; the names. Only for a folder that nobody
-    else writes to."""
+    """Delete the temporary files and folders that killed processes left; return their names.
+
+    Only for a folder that no other process writes to.
+    """
     removed = []
     for path in folder.glob(".*.tmp"):
         if _LEFTOVER.match(path.name):
@@ -98,22 +100,22 @@ def remove_temp_files(folder: Path) -> list[str]:
 
 
 def write_error_message(path: Path, error: OSError) -> str:
-    """``No space left on device (ENOSPC); 1.2 MB are free on its disk``."""
+    """Describe why a write failed: ``No space left on device (ENOSPC); 1.2 MB are free on its disk``."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     limit = ", but a quota or limit (ulimit -f) is reached" if error.errno in (errno.EDQUOT, errno.EFBIG) else ""
     return f"{error.strerror or error} ({name}); {free_space(path)}{limit}"
 
 
 def free_space(path: Path) -> str:
-    """``1.2 MB are free on its disk``, of the nearest folder that exists."""
+    """Describe the free space at ``path`` or the nearest folder above that exists: ``1.2 MB are free on its disk``."""
     for folder in (path, *path.parents):
         with suppress(OSError):
             return f"{format_bytes(shutil.disk_usage(folder).free)} are free on its disk"
-    return "its disk cannot be asked for its free space"
+    return "the free space of its disk is unknown"
 
 
 def format_bytes(count: float) -> str:
-    """``1.2 MB``, in powers of 1000 as disks are sold."""
+    """Format a number of bytes in powers of 1000: ``1.2 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

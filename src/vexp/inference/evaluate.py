@@ -56,8 +56,8 @@ def evaluate_checkpoint(
     if dataset is None and split == "test":
         split, dataset = "val", make_dataset(config, "val", pipeline=pipeline)
     if dataset is None:
-        problem = config.data.missing_split_reason(split)
-        raise UserError(f"split={split}: the data has no such split" + (f"; data.{problem}" if problem else ""))
+        error = config.data.missing_split_error(split)
+        raise UserError(f"split={split}: the data has no such split" + (f"; {error.below('data')}" if error else ""))
     source = dataset.source
     _same_classes(state["classes"], source.classes, path)
     if getattr(config.loss, "class_weights", None) == "auto":  # asked for anew: a checkpoint holds numbers

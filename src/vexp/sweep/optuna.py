@@ -34,7 +34,7 @@ def search(jobs: SweepRunner, words: Sequence[str], given: dict[str, Any]) -> in
     try:
         import optuna
     except ImportError:
-        raise UserError(extra_needed("hydra/sweeper", "optuna")) from None
+        raise extra_needed("hydra/sweeper", "optuna") from None
     try:
         options = SearchOptions(**given)
     except ValueError as error:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from vexp.config.overrides import as_typed
-from vexp.config.provenance import word_key
+from vexp.config.provenance import override_key
 from vexp.core.errors import UserError
 
 _LONGEST_NAME = 100  # of the readable part; file systems take 255 bytes
@@ -33,16 +33,16 @@ class SweepOverrides:
         """Read overrides with Hydra's grammar; ``loader`` lists the options of ``glob(...)``. Of several words for a
         key that one of them sweeps, the last counts, as on every command line."""
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
-        last = {word_key(override.get_key_element()): override for override in overrides}
-        swept = {word_key(override.get_key_element()) for override in overrides if override.is_sweep_override()}
-        overrides = [o for o in overrides if (key := word_key(o.get_key_element())) not in swept or o is last[key]]
+        last = {override_key(override.get_key_element()): override for override in overrides}
+        swept = {override_key(override.get_key_element()) for override in overrides if override.is_sweep_override()}
+        overrides = [o for o in overrides if (key := override_key(o.get_key_element())) not in swept or o is last[key]]
         fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
         return cls(fixed, [override for override in overrides if override.is_sweep_override()])
 
     @property
     def keys(self) -> list[str]:
         """The swept keys, as they are named in the config."""
-        return [word_key(override.get_key_element()) for override in self.swept]
+        return [override_key(override.get_key_element()) for override in self.swept]
 
     def grid(self) -> list[list[str]]:
         """The overrides of every cell, the last key changing fastest; a value given twice counts once.
@@ -78,7 +78,7 @@ def values(override: Override) -> list[str]:
 
 def label(words: Sequence[str], keys: Sequence[str]) -> str:
     """The words of a job that tell it from its neighbours, as they were typed."""
-    return " ".join(as_typed(word for word in words if word_key(word) in keys)) or "the only job"
+    return " ".join(as_typed(word for word in words if override_key(word) in keys)) or "the only job"
 
 
 def job_name(words: Sequence[str], keys: Sequence[str]) -> str:
@@ -86,8 +86,8 @@ def job_name(words: Sequence[str], keys: Sequence[str]) -> str:
 
     Safe characters, of bounded length; the digest alone tells jobs apart.
     """
-    swept = sorted(as_typed(word for word in words if word_key(word) in keys))
-    shown = [f"{_shortest(word_key(word), keys)}={word.partition('=')[2]}" for word in swept]
+    swept = sorted(as_typed(word for word in words if override_key(word) in keys))
+    shown = [f"{_shortest(override_key(word), keys)}={word.partition('=')[2]}" for word in swept]
     return (_safe("_".join(shown)) or "job") + f"-{digest(words)}"
 
 

@@ -81,7 +81,7 @@ class SweepRunner:
         composed = self.loader.load_sweep_config(self.config, self.job_words(words, folder))
         with open_dict(composed):
             settings = composed.pop("hydra")
-        origins = Provenance(words=as_typed(words), folders=self.config_folders)
+        origins = Provenance(overrides=as_typed(words), folders=self.config_folders)
         try:
             config = to_config(composed, settings.runtime.choices, origins, sweep=self.folder.name)
             check_inputs(config, origins)

@@ -102,7 +102,7 @@ def _first_line(error: BaseException) -> str:
 
 def _last_checkpoint(folder: Path, checkpoints: Path) -> str:
     try:
-        rows = [row for row in Manifest.read(checkpoints).rows if (checkpoints / row.name).exists()]
+        rows = [row for row in Manifest.read(checkpoints).entries if (checkpoints / row.name).exists()]
     except UserError:
         rows = []
     if not rows:

@@ -29,9 +29,9 @@ def resumed_from(exp: Experiment, folder: Path, log: RunLog) -> Path | None:
     if config.resume is None:
         return None
     if config.resume != "auto":
-        return checkpoint.locate(config.resume, on_damage=log.say)
+        return checkpoint.locate(config.resume)
     for place in dict.fromkeys([checkpoint_folder(config, folder), folder / "checkpoints"]):  # out_dir may be new
-        found = checkpoint.find(place, on_damage=log.say)
+        found = checkpoint.find(place)
         if found is not None:
             checkpoint.complete(found, keep=config.checkpoint.max_keep_ckpts)
             return found

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from vexp.core.errors import MissingInputError, UserError
+from vexp.core.errors import ConfigError, MissingInputError, UserError, raise_all
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.class_names import read_classes
@@ -111,8 +111,8 @@ class Data(ValidatedConfig, ABC):
     def prepare(self) -> None:
         """Make what the option makes by itself; after it the samples of every ``source`` can be read."""
 
-    def missing_split_reason(self, split: str) -> str | None:
-        """Of a split whose samples no key names, that key and what it must say; None where one does."""
+    def missing_split_error(self, split: str) -> ConfigError | None:
+        """The error of a split whose samples no key names; None if one does."""
         return None
 
     @abstractmethod
@@ -159,26 +159,25 @@ class ListData(Data, ABC):
 
     def __post_init__(self) -> None:
         Data.__post_init__(self)
-        if problem := self.missing_split_reason("train"):
-            raise ValueError(problem)
+        if error := self.missing_split_error("train"):
+            raise error
 
-    def missing_split_reason(self, split: str) -> str | None:
+    def missing_split_error(self, split: str) -> ConfigError | None:
         options = self.split(split)
         if options.ann_file is None and options.from_split is None and options.hold_out is None:
-            return f"{split}.ann_file=null: name the list file of the {split} split"
+            return ConfigError(f"name the list file of the {split} split", key=f"{split}.ann_file", value=None)
         return None
 
     def check_files(self) -> None:
         Data.check_files(self)
-        missing = []
+        missing: list[ConfigError] = []
         for name in SPLITS:
             ann_file = self.split(name).ann_file
             if ann_file is not None and not find_lists(_path(ann_file)):
-                missing.append(f"data.{name}.ann_file={ann_file}: no such file")
+                missing.append(MissingInputError("no such file", key=f"data.{name}.ann_file", value=ann_file))
         if self.classes is not None and not _path(self.classes).is_file():
-            missing.append(f"data.classes={self.classes}: no such file")
-        if missing:
-            raise MissingInputError("\n".join(missing))
+            missing.append(MissingInputError("no such file", key="data.classes", value=self.classes))
+        raise_all(missing)
 
     def annotation(self, split: str) -> Annotation | None:
         """The rows of a split's list; classes are numbered as in the training list, or as ``classes`` says."""
@@ -221,21 +220,22 @@ class Folder(Data):
         if self.root is None and self.train.data_prefix is None:
             raise ValueError("root=null: name the folder that holds train/ and val/")
 
-    def missing_split_reason(self, split: str) -> str | None:
+    def missing_split_error(self, split: str) -> ConfigError | None:
         options = self.split(split)
         if self.root or options.data_prefix or options.from_split or options.hold_out:
             return None
-        return f"{split}.data_prefix=null: name the folder of the {split} split, or root for both"
+        rule = f"name the folder of the {split} split, or root for both"
+        return ConfigError(rule, key=f"{split}.data_prefix", value=None)
 
     def check_files(self) -> None:
         Data.check_files(self)
-        missing = []
+        missing: list[ConfigError] = []
         for name in SPLITS:
             folder = self._folder(name) if self.split(name).from_split is None else None
             if folder is not None and not folder.is_dir():
-                missing.append(f"data.{name}: no folder {folder}; it must hold a folder of videos for each class")
-        if missing:
-            raise MissingInputError("\n".join(missing))
+                rule = f"no folder {folder}; it must hold a folder of videos for each class"
+                missing.append(MissingInputError(rule, key=f"data.{name}"))
+        raise_all(missing)
 
     def source(self, split: str) -> Source | None:
         folder, train = self._folder(split), self._folder("train")

@@ -150,7 +150,7 @@ def download(url: str) -> tuple[Path, list[str]]:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"{url}: the download failed: {reason}; download it manually and give the file") from None
     if checksum is None:
-        if not checkpoint.looks_right(path):
+        if not checkpoint.has_checkpoint_header(path):
             path.unlink()  # otherwise the cache would return an error page the next time
             raise UserError(f"{url}: the downloaded file is not a checkpoint (perhaps an HTML page) and was deleted")
         return path, [f"unverified download; append #sha256={sha256(path)} to verify it"]
