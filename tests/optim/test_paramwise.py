@@ -40,13 +40,13 @@ EVERY = Paramwise(bias_lr_mult=2.0, bias_decay_mult=0.5, norm_decay_mult=0.25, d
 )
 def test_multipliers_by_kind(name, kind, multipliers):
     kind = {"norm": False, "depthwise": False} | kind
-    assert EVERY.share(name, **kind).multipliers == multipliers
-    assert Paramwise().share(name, **kind).multipliers == BASE.multipliers
+    assert EVERY.multipliers_of(name, **kind).multipliers == multipliers
+    assert Paramwise().multipliers_of(name, **kind).multipliers == BASE.multipliers
 
 
 def test_a_custom_key_goes_before_every_other_rule():
     settings = Paramwise(bias_lr_mult=2.0, bias_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}})
-    assert settings.share("head.bias", norm=False, depthwise=False) == ("head", 10.0, 1.0, "")
+    assert settings.multipliers_of("head.bias", norm=False, depthwise=False) == ("head", 10.0, 1.0, "")
 
 
 def test_keys_as_dicts_in_dicts():

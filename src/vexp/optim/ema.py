@@ -1,4 +1,4 @@
-"""The ``ema`` group: a running average of the weights, evaluated and saved beside them."""
+"""The ``ema`` group: an exponential moving average of the weights, which is evaluated and saved with them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Ema(ValidatedConfig):
     """Exponential moving average of weights and buffers (Polyak and Juditsky 1992; torch.optim.swa_utils)."""
 
-    decay: float | None = option(None, "share of the average kept at each optimizer step; null: no average", gt=0, lt=1)
+    decay: float | None = option(None, "Decay of the average per optimizer step; null for no average.", gt=0, lt=1)
 
     def build(self, model: nn.Module) -> AveragedModel | None:
-        """The averaged copy of ``model``; ``update_parameters(model)`` after each optimizer step moves it on."""
+        """Build the averaged copy of ``model``; call its ``update_parameters(model)`` after each optimizer step."""
         if self.decay is None:
             return None
         from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn

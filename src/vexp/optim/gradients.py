@@ -1,4 +1,4 @@
-"""The ``grad`` group: what happens between ``backward`` and ``optimizer.step``."""
+"""The ``grad`` group: gradient clipping and accumulation."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Clip(ValidatedConfig):
-    """Shortening of gradients before each optimizer step: of their norm, of single entries."""
+    """Gradient clipping before each optimizer step, by norm and by value."""
 
     max_norm: float | None = option(
-        None, "a gradient longer than this is shortened to it; null: not clipped, inf: only measured", gt=0
+        None, "Maximum norm of the gradient; null for no clipping, inf to log the norm without clipping.", gt=0
     )
-    norm_type: float = option(2.0, "p of the p-norm that max_norm limits (inf: the largest entry)", gt=0)
-    max_value: float | None = option(None, "largest entry of a gradient, either sign; null: not clipped", gt=0)
+    norm_type: float = option(2.0, "p of the p-norm for max_norm (inf for the maximum norm).", gt=0)
+    max_value: float | None = option(None, "Maximum absolute value of the gradient entries; null for no clipping.", gt=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class Grad(ValidatedConfig):
     """Clipping and accumulation (mmcv's ``optimizer_config``)."""
 
-    clip: Clip = option(Clip, "limits of the gradient before each optimizer step: of its norm, of single entries")
+    clip: Clip = option(Clip, "Gradient clipping before each optimizer step.")
     accumulate: int = option(
-        1, "batches whose gradients make one optimizer step", unit="batches", ge=1, see=("data.batch_size",)
+        1, "Batches whose gradients are accumulated for one optimizer step.", unit="batches", ge=1, see=("data.batch_size",)
     )
-    detect_anomalous_params: bool = option(False, "name the parameters that got no gradient")
+    detect_anomalous_params: bool = option(False, "Report parameters without a gradient.")
     max_nonfinite_steps: int = option(
-        0, "steps whose loss or gradient is not finite that a run leaves out and survives", unit="steps", ge=0
+        0, "Maximum number of skipped steps with a non-finite loss or gradient; one more ends the run.", unit="steps", ge=0
     )
 
     def clip_(self, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:
-        """Clip the gradients of all groups in place, entries first; their norm before ``max_norm`` shortened them.
+        """Clip the gradients of all parameter groups in place, first by value, then by norm.
 
         Returns:
-            A scalar on the device; None where ``max_norm`` is null, as a norm costs more than the rest of a small
-            model's step (``max_norm=inf`` asks for it alone).
+            The norm before clipping by norm, a scalar tensor on the device. None if ``max_norm`` is null, since computing
+            the norm takes longer than the rest of a small model's step.
         """
         if self.clip.max_norm is None and self.clip.max_value is None:
             return None
@@ -56,5 +56,5 @@ class Grad(ValidatedConfig):
 
 
 def params_without_grad(model: nn.Module) -> list[str]:
-    """Names of the parameters that are to be trained and that backward did not reach."""
+    """Return the names of the trainable parameters without a gradient."""
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]

@@ -1,41 +1,43 @@
-"""The layers of a transformer, counted for layer-wise learning rates (``optimizer.paramwise.layer_decay``)."""
+"""Layer indices of a transformer, for layer-wise learning rates (``optimizer.paramwise.layer_decay``)."""
 
 from __future__ import annotations
 
 from torch import nn
 
+from vexp.core.errors import ConfigError
+
 
 def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
-    """The layer of every parameter, by name, and the number of the last layer.
+    """Return the layer index of every parameter by name, and the index of the last layer.
 
-    Layer 0 is what is registered before the first block (patches, positions, class token), layer i the i-th block with
-    what follows it before the next (a merging of patches), the last layer, one more than there are blocks, what follows
-    the last block (norm, head).
+    Layer 0 is everything registered before the first block (patch and position embeddings, class token). Layer i is the
+    i-th block and what follows it before the next one (patch merging). The last layer is what follows the last block
+    (norm, head).
 
     Raises:
-        ValueError: the model has no blocks with attention.
+        ConfigError: If the model has no blocks with attention.
     """
     blocks = _attention_blocks(model)
     if len(blocks) < 2:
-        raise ValueError(
-            f"paramwise.layer_decay: {type(model).__name__} is no transformer, it has no blocks with attention in an "
-            "nn.ModuleList or nn.Sequential; custom_keys can give its parts rates of their own"
+        raise ConfigError(
+            f"{type(model).__name__} has no blocks with attention in an nn.ModuleList or nn.Sequential; use custom_keys",
+            key="paramwise.layer_decay",
         )
     last = len(blocks) + 1
-    numbers: dict[str, int] = {}
-    begun = 0  # blocks begun so far, in the order of registration
+    indices: dict[str, int] = {}
+    begun = 0  # blocks begun so far, in registration order
     for path, module in model.named_modules(remove_duplicate=False):
         within = next((i for i, block in enumerate(blocks, 1) if path == block or path.startswith(f"{block}.")), None)
         begun = max(begun, within or 0)
         after_all = begun == len(blocks) and within is None
-        number = last if after_all else begun if within is None else within
+        index = last if after_all else begun if within is None else within
         for leaf, _ in module.named_parameters(recurse=False, remove_duplicate=False):
-            numbers[f"{path}.{leaf}" if path else leaf] = number
-    return numbers, last
+            indices[f"{path}.{leaf}" if path else leaf] = index
+    return indices, last
 
 
 def _attention_blocks(model: nn.Module) -> list[str]:
-    """Paths of the outermost modules that have attention and stand in a plain list or sequence of modules."""
+    """Return the paths of the outermost modules with attention that are direct children of a list or sequence."""
     blocks: list[str] = []
     for path, module in model.named_modules(remove_duplicate=False):
         parent = model.get_submodule(path.rpartition(".")[0])

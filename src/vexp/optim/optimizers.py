@@ -1,7 +1,7 @@
 """The ``optimizer`` group: torch's optimizers by their own names and arguments.
 
-Arguments and defaults are those of ``torch.optim``; where a default differs on purpose, tests/optim/test_optimizer.py
-says why. Not offered: ``capturable`` (for CUDA graphs) and ``differentiable`` (for gradients through a step).
+Arguments and defaults are those of ``torch.optim``; tests/optim/test_optimizers.py lists the intended differences. Not
+supported are ``capturable`` (for CUDA graphs) and ``differentiable`` (for gradients through a step).
 """
 
 from __future__ import annotations
@@ -10,48 +10,48 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.optim.paramwise import Paramwise
 
 if TYPE_CHECKING:
     import torch
 
-LR_DOC = "base learning rate: the lr_policy moves it, optimizer.base_batch_size scales it with the batch"
-FUSED_DOC = "one kernel for all parameters; null: where torch has it for their device, unless foreach is set"
+LR_DOC = "Base learning rate, changed by lr_policy and scaled by optimizer.base_batch_size."
+FUSED_DOC = "Use the fused kernel; null to use it if torch has one for the device and foreach is not set."
 
-#: Classes of torch.optim that no option stands for, and why.
+#: Classes of torch.optim without an option, with the reason.
 UNSUPPORTED = {
-    "LBFGS": "it measures the loss of the same batch several times a step, through a closure; a training step here "
-    "computes one gradient",
-    "SparseAdam": "it takes sparse gradients only, and those of a model are dense; adam is its dense form",
-    "Muon": "it takes matrices only, and a video model also has convolutions, biases and norm layers",
+    "LBFGS": "it evaluates the loss several times per step through a closure, while a training step computes one gradient",
+    "SparseAdam": "it requires sparse gradients, and those of video models are dense; adam is its dense form",
+    "Muon": "it supports matrices only, and video models also have convolutions, biases and norm layers",
 }
 
 
 def unsupported_reason(name: str) -> str | None:
-    """Why there is no option for a class of torch.optim, by its name in any spelling (``lbfgs``, ``sparse_adam``)."""
-    plain = name.replace("_", "").lower()
-    return next((why for torch_name, why in UNSUPPORTED.items() if torch_name.lower() == plain), None)
+    """Return why a class of torch.optim is not supported, by its name in any spelling (``lbfgs``, ``sparse_adam``)."""
+    normalized = name.replace("_", "").lower()
+    return next((reason for torch_name, reason in UNSUPPORTED.items() if torch_name.lower() == normalized), None)
 
 
 @dataclass(kw_only=True, slots=True)
 class Optimizer(ValidatedConfig):
-    """Base of the options. ``lr`` and ``weight_decay`` are what parameter groups and learning-rate policies scale."""
+    """Base class of the options. Parameter groups and learning-rate policies scale ``lr`` and ``weight_decay``."""
 
     torch_name: ClassVar[str]
-    fused_on: ClassVar[tuple[str, ...]] = ()  # device types whose parameters torch's fused kernel takes
+    fused_on: ClassVar[tuple[str, ...]] = ()  # device types with a fused kernel in torch
 
     lr: float = option(doc=LR_DOC, ge=0)
     base_batch_size: int | None = option(
         None,
-        "the lr is meant for this many samples a step and scaled to those of the run (batch x accumulate x processes), "
-        "Goyal et al. 2017; null: not scaled",
+        "Samples per step that lr is given for; lr is scaled linearly to those of the run (batch x accumulate x processes, "
+        "Goyal et al. 2017); null for no scaling.",
         unit="samples",
         ge=1,
     )
-    paramwise: Paramwise = option(Paramwise, "other learning rates and weight decays for parts of the model")
-    maximize: bool = option(False, "climb the loss instead of descending it")
-    foreach: bool | None = option(None, "one call for a list of parameters; null: as torch does, on a GPU")
+    paramwise: Paramwise = option(Paramwise, "Learning rates and weight decays of parts of the model.")
+    maximize: bool = option(False, "Maximize the loss instead of minimizing it.")
+    foreach: bool | None = option(None, "Use the multi-tensor implementation; null for torch's default (on GPUs).")
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
@@ -59,42 +59,44 @@ class Optimizer(ValidatedConfig):
         if "weight_decay" not in names:
             self.paramwise.refuse_decay(type(self).__name__)
         if "fused" in names and self.foreach and getattr(self, "fused", None):
-            raise ValueError("foreach=true and fused=true: torch can do one of them; set the other to null")
+            raise ConfigError("conflicts with fused=true; set one of them to null", key="foreach", value=True)
 
     def scaled_lr(self, samples_per_step: int) -> float:
-        """The base learning rate of a run whose optimizer steps see so many samples."""
+        """Return the base learning rate for this number of samples per optimizer step."""
         return self.lr if self.base_batch_size is None else self.lr * (samples_per_step / self.base_batch_size)
 
     def build(self, params: Iterable[Any]) -> torch.optim.Optimizer:
-        """The torch optimizer over parameters or groups of them (dicts with ``params``).
+        """Build the torch optimizer for parameters or parameter groups (dicts with ``params``).
 
         Raises:
-            ValueError: ``fused=true`` for parameters that torch has no fused kernel for.
+            ConfigError: If ``fused=true`` and torch has no fused kernel for the parameters.
         """
         import torch
 
         cls: type[torch.optim.Optimizer] = getattr(torch.optim, self.torch_name)
-        given = list(params)
+        params = list(params)
         arguments = {
             item.name: getattr(self, item.name)
             for item in fields(self)
             if item.name not in ("base_batch_size", "paramwise")
         }
         if "fused" in arguments:
-            arguments["fused"] = self._choose_fused(arguments["fused"], given)
-        return cls(given, **arguments)
+            arguments["fused"] = self._choose_fused(arguments["fused"], params)
+        return cls(params, **arguments)
 
-    def _choose_fused(self, wanted: bool | None, given: list[Any]) -> bool | None:
-        tensors = [p for item in given for p in (item["params"] if isinstance(item, dict) else [item])]
-        unfit = next((p for p in tensors if p.device.type not in self.fused_on or not p.is_floating_point()), None)
-        if wanted is None:
-            return (unfit is None and self.foreach is None) or None
-        if wanted and unfit is not None:
-            raise ValueError(
-                f"fused=true: torch has this kernel for floating-point parameters on {', '.join(self.fused_on)}, "
-                f"one is {unfit.dtype} on {unfit.device.type}; null chooses by itself"
+    def _choose_fused(self, fused: bool | None, params: list[Any]) -> bool | None:
+        tensors = [p for item in params for p in (item["params"] if isinstance(item, dict) else [item])]
+        unsupported = next((p for p in tensors if p.device.type not in self.fused_on or not p.is_floating_point()), None)
+        if fused is None:
+            return (unsupported is None and self.foreach is None) or None
+        if fused and unsupported is not None:
+            raise ConfigError(
+                f"torch has a fused kernel for floating-point parameters on {', '.join(self.fused_on)}, got "
+                f"{unsupported.dtype} on {unsupported.device.type}; null chooses automatically",
+                key="fused",
+                value=True,
             )
-        return wanted
+        return fused
 
 
 @dataclass(kw_only=True, slots=True)
@@ -105,32 +107,32 @@ class SGD(Optimizer):
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     lr: float = option(0.1, LR_DOC, ge=0)
-    momentum: float = option(0.9, "share of the last update that is kept", ge=0)
-    dampening: float = option(0.0, "what the gradient loses when it joins the momentum: it counts 1 - dampening")
-    weight_decay: float = option(1e-4, "L2 penalty, added to the gradient", ge=0)
-    nesterov: bool = option(False, "look ahead along the momentum (needs momentum > 0, dampening 0)")
+    momentum: float = option(0.9, "Momentum factor.", ge=0)
+    dampening: float = option(0.0, "Dampening of the momentum; the gradient is weighted by 1 - dampening.")
+    weight_decay: float = option(1e-4, "Weight decay as an L2 penalty added to the gradient.", ge=0)
+    nesterov: bool = option(False, "Use Nesterov momentum; requires momentum > 0 and dampening = 0.")
     fused: bool | None = option(None, FUSED_DOC)
 
     def __post_init__(self) -> None:
         Optimizer.__post_init__(self)
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
-            raise ValueError("nesterov=true: needs momentum > 0 and dampening=0")
+            raise ConfigError("requires momentum > 0 and dampening=0", key="nesterov", value=True)
 
 
 @dataclass(kw_only=True, slots=True)
 class Adam(Optimizer):
-    """Adam, Kingma and Ba 2015 (torch.optim.Adam): weight decay is added to the gradient; see adamw."""
+    """Adam, Kingma and Ba 2015 (torch.optim.Adam): weight decay is an L2 penalty; see also AdamW."""
 
     torch_name: ClassVar[str] = "Adam"
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     lr: float = option(1e-3, LR_DOC, ge=0)
     betas: list[float] = option(
-        [0.9, 0.999], "decay rates of the running means of the gradient and of its square", length=2, ge=0, lt=1
+        [0.9, 0.999], "Decay rates of the running averages of the gradient and its square.", length=2, ge=0, lt=1
     )
-    eps: float = option(1e-8, "added to the denominator, so that it is never 0", ge=0)
-    weight_decay: float = option(0.0, "L2 penalty, added to the gradient", ge=0)
-    amsgrad: bool = option(False, "divide by the largest second moment so far instead of the present one")
+    eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
+    weight_decay: float = option(0.0, "Weight decay as an L2 penalty added to the gradient.", ge=0)
+    amsgrad: bool = option(False, "Use the AMSGrad variant.")
     fused: bool | None = option(None, FUSED_DOC)
 
 
@@ -143,9 +145,9 @@ class AdamW(Optimizer):
 
     lr: float = option(1e-3, LR_DOC, ge=0)
     betas: list[float] = option(
-        [0.9, 0.999], "decay rates of the running means of the gradient and of its square", length=2, ge=0, lt=1
+        [0.9, 0.999], "Decay rates of the running averages of the gradient and its square.", length=2, ge=0, lt=1
     )
-    eps: float = option(1e-8, "added to the denominator, so that it is never 0", ge=0)
-    weight_decay: float = option(1e-2, "shrinks the weights by lr x weight_decay each step", ge=0)
-    amsgrad: bool = option(False, "divide by the largest second moment so far instead of the present one")
+    eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
+    weight_decay: float = option(1e-2, "Decoupled weight decay: the weights are multiplied by 1 - lr * weight_decay each step.", ge=0)
+    amsgrad: bool = option(False, "Use the AMSGrad variant.")
     fused: bool | None = option(None, FUSED_DOC)

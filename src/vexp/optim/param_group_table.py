@@ -1,4 +1,4 @@
-"""What the parameter groups of an optimizer are, for the log, for files and for the record of each step."""
+"""Tables of the parameter groups of an optimizer for the log and for files, and the learning rates to record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 @dataclass(slots=True)
 class GroupRow:
-    """One group, or what is frozen (without ``lr``). ``lr`` is the base rate, which the policy scales."""
+    """A row of the table: a group with its base learning rate, or the frozen parameters without one."""
 
     name: str
     lr: float | None
@@ -24,28 +24,33 @@ class GroupRow:
 
 
 def group_rows(groups: Sequence[dict[str, Any]], model: nn.Module) -> list[GroupRow]:
-    """The groups of an optimizer, and a last row of the frozen parameters if there are any."""
+    """Return one row for each group of an optimizer, and a last one for frozen parameters, if any."""
     rows = [
         GroupRow(
-            group["name"], group["initial_lr"], group.get("weight_decay"),
-            sum(parameter.numel() for parameter in group["params"]), group["param_names"],
+            group["name"],
+            group["initial_lr"],
+            group.get("weight_decay"),
+            sum(parameter.numel() for parameter in group["params"]),
+            group["param_names"],
         )
         for group in groups
-    ]  # fmt: skip
+    ]
     frozen = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
     if frozen:
         rows.append(GroupRow("frozen", None, None, sum(p.numel() for p in frozen.values()), list(frozen)))
     return rows
 
 
-def group_lines(rows: Sequence[GroupRow], *, most: int = 16) -> list[str]:
-    """The table as text: a heading and a line a group, those in the middle left out where there are more than ``most``;
-    of a single group one line."""
+def group_lines(rows: Sequence[GroupRow], *, max_rows: int = 16) -> list[str]:
+    """Format the table as a header and one line per group, omitting the middle if there are more than ``max_rows``.
+
+    A single group is formatted as one line without a header.
+    """
     cells = [("group", "lr", "weight decay", "tensors", "parameters", "first names")]
     for row in rows:
         first = ", ".join(row.names[:2]) + (" ..." if len(row.names) > 2 else "")
-        numbers = (_number(row.lr), _number(row.weight_decay), f"{len(row.names):,}", f"{row.parameters:,}")
-        cells.append((row.name, *numbers, first))
+        values = (_format(row.lr), _format(row.weight_decay), f"{len(row.names):,}", f"{row.parameters:,}")
+        cells.append((row.name, *values, first))
     if len(rows) == 1:
         _, lr, decay, tensors, parameters, _ = cells[1]
         return [f"lr {lr}, weight decay {decay} for all {tensors} tensors, {parameters} parameters"]
@@ -54,35 +59,35 @@ def group_lines(rows: Sequence[GroupRow], *, most: int = 16) -> list[str]:
         "  ".join([line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, 5)), line[5]])
         for line in cells
     ]
-    if len(lines) > most + 1:
-        half = most // 2
+    if len(lines) > max_rows + 1:
+        half = max_rows // 2
         lines[1 + half : -half] = [f"... {len(rows) - 2 * half} more groups in param_groups.csv ..."]
     return lines
 
 
 def group_csv(rows: Sequence[GroupRow]) -> str:
-    """The whole table, the last column the names of the parameters with spaces between them."""
+    """Format the whole table as CSV; the last column has the names of the parameters separated by spaces."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["group", "lr", "weight_decay", "tensors", "parameters", "names"])
     for row in rows:
-        numbers = ["" if number is None else number for number in (row.lr, row.weight_decay)]
-        writer.writerow([row.name, *numbers, len(row.names), row.parameters, " ".join(row.names)])
+        values = ["" if value is None else value for value in (row.lr, row.weight_decay)]
+        writer.writerow([row.name, *values, len(row.names), row.parameters, " ".join(row.names)])
     return text.getvalue()
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """The rates now, for the record of a step: ``lr``, and ``lr/GROUP`` for every group where they differ.
+    """Return the current rates to record: ``lr``, and ``lr/GROUP`` for every group if they differ.
 
-    ``lr`` is that of the group with the base rate; without one, of the first group.
+    ``lr`` is the rate of the group with the base rate, or of the first group if there is none.
     """
     groups = optimizer.param_groups
     base = next((group for group in groups if group.get("initial_lr") == optimizer.defaults["lr"]), groups[0])
     rates = {"lr": float(base["lr"])}
     if len({group.get("initial_lr") for group in groups}) > 1:
-        rates |= {f"lr/{group.get('name', number)}": float(group["lr"]) for number, group in enumerate(groups)}
+        rates |= {f"lr/{group.get('name', index)}": float(group["lr"]) for index, group in enumerate(groups)}
     return rates
 
 
-def _number(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"

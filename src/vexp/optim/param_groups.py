@@ -1,4 +1,4 @@
-"""Parameter groups: which parameter is trained at which rate and weight decay."""
+"""Parameter groups: the learning rate and weight decay of every parameter."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from vexp.core.errors import ConfigError
 from vexp.model.layers import is_depthwise, is_norm, near_paths
 from vexp.optim.layer_decay import layer_indices
 from vexp.optim.optimizers import Optimizer
 from vexp.optim.paramwise import BASE, ParamMultipliers, Paramwise
 
-_MOST_RULES = 3  # that a group's name tells
+_MAX_RULES = 3  # in the name of a group
 
 
 @dataclass(slots=True)
-class _Place:
+class _NamedParameter:
     """A trainable parameter under one of its names."""
 
-    path: str  # of the module that holds it, "" for the model itself
+    path: str  # of its module; "" for the model itself
     leaf: str
     module: nn.Module
     parameter: nn.Parameter
@@ -31,65 +32,68 @@ class _Place:
         return f"{self.path}.{self.leaf}" if self.path else self.leaf
 
 
+_Rule = Callable[[_NamedParameter], ParamMultipliers]
+
+
 def param_groups(
     model: nn.Module, *, lr: float, weight_decay: float | None, paramwise: Paramwise | None
 ) -> list[dict[str, Any]]:
-    """Groups for a torch optimizer: every trainable parameter in exactly one, those with equal settings in the same.
+    """Build parameter groups for a torch optimizer, one for all trainable parameters with equal settings.
 
     Args:
-        model: parameters with ``requires_grad`` are trained.
-        lr: base learning rate.
-        weight_decay: base weight decay; None for an optimizer that has none.
-        paramwise: multiples of both; None for one group of all.
+        model: The model; parameters with ``requires_grad`` are trained.
+        lr: Base learning rate.
+        weight_decay: Base weight decay; None if the optimizer has none.
+        paramwise: Multipliers of both; None for a single group.
 
     Returns:
-        In the order of each group's first parameter in ``model``: ``params``, ``param_names``, ``lr``, ``initial_lr``
-        (what a learning-rate policy scales), ``weight_decay`` (unless it is None) and ``name``: "base" for what no
-        rule changes, else the rules that made the group, "norm+bias".
+        The groups in the order of their first parameter in ``model``, each with ``params``, ``param_names``, ``lr``,
+        ``initial_lr`` (scaled by learning-rate policies), ``weight_decay`` (unless None) and ``name``: "base" if no rule
+        applies, else the names of the rules, such as "norm+bias".
 
     Raises:
-        ValueError: nothing to train, a key of ``custom_keys`` that is in no parameter's name, a shared parameter whose
-            names have different multipliers, no transformer for ``layer_decay``; begins with the option's name.
+        ConfigError: If nothing is left to train, a key of ``custom_keys`` matches no parameter, the names of a shared
+            parameter have different multipliers, or the model is not a transformer (``layer_decay``).
     """
     paramwise = Paramwise() if paramwise is None else paramwise
     if weight_decay is None:
         paramwise.refuse_decay("this optimizer")
-    places = list(_places(model))
-    if not places:
-        raise ValueError("every parameter is frozen, nothing is left to train")
+    parameters = list(_trainable_parameters(model))
+    if not parameters:
+        raise ConfigError("every parameter is frozen, so nothing is left to train")
     _refuse_unused_keys(paramwise, model)
-    shares = _shares(places, _rule(paramwise, model, places), bypass_duplicate=paramwise.bypass_duplicate)
+    rule = _make_rule(paramwise, model, parameters)
     groups: dict[tuple[float, float | None], dict[str, Any]] = {}
-    reasons: dict[tuple[float, float | None], list[ParamMultipliers]] = {}
-    for place, share in shares:
-        rate = lr * share.lr_mult
-        decay = None if weight_decay is None else weight_decay * share.decay_mult
+    members: dict[tuple[float, float | None], list[ParamMultipliers]] = {}
+    for named, multipliers in _assign(parameters, rule, bypass_duplicate=paramwise.bypass_duplicate):
+        rate = lr * multipliers.lr_mult
+        decay = None if weight_decay is None else weight_decay * multipliers.decay_mult
         settings = {"lr": rate, "initial_lr": rate} | ({} if decay is None else {"weight_decay": decay})
         group = groups.setdefault((rate, decay), {"params": [], "param_names": [], **settings})
-        group["params"].append(place.parameter)
-        group["param_names"].append(place.name)
-        reasons.setdefault((rate, decay), []).append(share)
+        group["params"].append(named.parameter)
+        group["param_names"].append(named.name)
+        members.setdefault((rate, decay), []).append(multipliers)
     names: list[str] = []
     for key, group in groups.items():
-        names.append(_unused_name(_group_name(reasons[key]), names))
+        names.append(_unused_name(_group_name(members[key]), names))
         group["name"] = names[-1]
     return list(groups.values())
 
 
 def groups_of_option(option: Optimizer, model: nn.Module, *, samples_per_step: int) -> list[dict[str, Any]]:
-    """The ``param_groups`` of an ``optimizer`` option, without the optimizer: torch takes seconds to make its first."""
+    """Build the parameter groups of an ``optimizer`` option without the optimizer, whose creation takes torch seconds."""
     weight_decay = getattr(option, "weight_decay", None)
     lr = option.scaled_lr(samples_per_step)
     return param_groups(model, lr=lr, weight_decay=weight_decay, paramwise=option.paramwise)
 
 
 def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> torch.optim.Optimizer:
-    """The torch optimizer of an ``optimizer`` option over the trainable parameters of ``model``.
+    """Build the torch optimizer of an ``optimizer`` option for the trainable parameters of ``model``.
 
-    An option of one's own that is no ``Optimizer`` gets the parameters, makes groups if it likes, and keeps its rates.
+    The option of a plugin that is not an ``Optimizer`` receives the parameters, may create groups, and keeps its rates.
 
     Raises:
-        ValueError: see ``param_groups``; ``fused=true`` where torch cannot.
+        ConfigError: As for ``param_groups``, or if ``fused=true`` is not supported.
     """
     if isinstance(option, Optimizer):
         groups = groups_of_option(option, model, samples_per_step=samples_per_step)
@@ -97,76 +101,82 @@ def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> 
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer: torch.optim.Optimizer = option.build([p for p in model.parameters() if p.requires_grad])
     several = len(optimizer.param_groups) > 1
-    for number, group in enumerate(optimizer.param_groups):
-        group.setdefault("name", f"group_{number}" if several else BASE.rule)
+    for index, group in enumerate(optimizer.param_groups):
+        group.setdefault("name", f"group_{index}" if several else BASE.rule)
         group["param_names"] = [names[id(parameter)] for parameter in group["params"]]
         group["initial_lr"] = group["lr"]
     return optimizer
 
 
-def _places(model: nn.Module) -> Iterator[_Place]:
-    """Module by module from the outside in, a module's own parameters before those of its children; under all names."""
+def _trainable_parameters(model: nn.Module) -> Iterator[_NamedParameter]:
+    """Yield the trainable parameters under all of their names, those of a module before those of its children."""
     for path, module in model.named_modules(remove_duplicate=False):
         for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             if parameter.requires_grad:
-                yield _Place(path, leaf, module, parameter)
+                yield _NamedParameter(path, leaf, module, parameter)
 
 
-def _rule(paramwise: Paramwise, model: nn.Module, places: list[_Place]) -> Callable[[_Place], ParamMultipliers]:
+def _make_rule(paramwise: Paramwise, model: nn.Module, parameters: list[_NamedParameter]) -> _Rule:
     if paramwise.rule == "tsm":
-        return _tsm_rule(places, fc_lr5=paramwise.fc_lr5 is not False)
-    numbers, last = ({}, 0) if paramwise.layer_decay is None else layer_indices(model)
+        return _tsm_rule(parameters, fc_lr5=paramwise.fc_lr5 is not False)
+    indices, last = ({}, 0) if paramwise.layer_decay is None else layer_indices(model)
 
-    def share(place: _Place) -> ParamMultipliers:
-        # mmcv's form of the name, ".scale" for a parameter of the model itself, so that its keys find what they found
-        named = f"{place.path}.{place.leaf}"
-        share = paramwise.share(named, norm=is_norm(place.module), depthwise=is_depthwise(place.module))
-        number = numbers.get(place.name, last)
-        if number == last:
-            return share
+    def rule(named: _NamedParameter) -> ParamMultipliers:
+        # As in mmcv, the name of a parameter of the model itself starts with a dot, so that its keys match the same names.
+        name = f"{named.path}.{named.leaf}"
+        multipliers = paramwise.multipliers_of(name, norm=is_norm(named.module), depthwise=is_depthwise(named.module))
+        index = indices.get(named.name, last)
+        if index == last:
+            return multipliers
         assert paramwise.layer_decay is not None
-        scale = paramwise.layer_decay ** (last - number)
-        rule = BASE.rule if share.multipliers == BASE.multipliers else share.rule
-        return ParamMultipliers(rule, share.lr_mult * scale, share.decay_mult, layer=f"layer_{number}")
+        scale = paramwise.layer_decay ** (last - index)
+        rule_name = BASE.rule if multipliers.multipliers == BASE.multipliers else multipliers.rule
+        return ParamMultipliers(
+            rule_name, multipliers.lr_mult * scale, multipliers.decay_mult, layer=f"layer_{index}"
+        )
 
-    return share
+    return rule
 
 
-def _tsm_rule(places: list[_Place], *, fc_lr5: bool) -> Callable[[_Place], ParamMultipliers]:
-    """TSM's recipe. The classifier is a layer, so that one without bias makes no other layer's bias ten times as fast;
-    layers of any kind have a place in it, and so have parameters of a module's own."""
-    layers = [place.module for place in places if isinstance(place.module, nn.Linear | nn.modules.conv._ConvNd)]
+def _tsm_rule(parameters: list[_NamedParameter], *, fc_lr5: bool) -> _Rule:
+    """Return the rule of TSM.
+
+    Unlike in mmaction2, the classifier is a layer, so that the bias of another layer is never scaled in its place if the
+    classifier has none, and parameters of all kinds of layers are supported.
+    """
+    layers = [named.module for named in parameters if isinstance(named.module, nn.Linear | nn.modules.conv._ConvNd)]
     classifier = layers[-1] if layers and fc_lr5 else None
 
-    def share(place: _Place) -> ParamMultipliers:
-        bias = place.leaf == "bias"
-        if is_norm(place.module):
+    def rule(named: _NamedParameter) -> ParamMultipliers:
+        bias = named.leaf == "bias"
+        if is_norm(named.module):
             return ParamMultipliers("norm", 1.0, 0.0)
-        if place.module is classifier:
+        if named.module is classifier:
             return ParamMultipliers("classifier_bias", 10.0, 0.0) if bias else ParamMultipliers("classifier", 5.0, 1.0)
         return ParamMultipliers("bias", 2.0, 0.0) if bias else BASE
 
-    return share
+    return rule
 
 
-def _shares(
-    places: list[_Place], rule: Callable[[_Place], ParamMultipliers], *, bypass_duplicate: bool
-) -> list[tuple[_Place, ParamMultipliers]]:
-    """Every parameter once, under its first name."""
-    found: dict[int, tuple[_Place, ParamMultipliers]] = {}
-    for place in places:
-        share = rule(place)
-        first, before = found.setdefault(id(place.parameter), (place, share))
-        if share.multipliers != before.multipliers and not bypass_duplicate:
-            raise ValueError(
-                f"paramwise: {first.name} and {place.name} are one parameter, with the multipliers of {before.rule} "
-                f"and {share.rule}; paramwise.bypass_duplicate=true takes those of the first name"
+def _assign(
+    parameters: list[_NamedParameter], rule: _Rule, *, bypass_duplicate: bool
+) -> list[tuple[_NamedParameter, ParamMultipliers]]:
+    """Return every parameter once, under its first name, with its multipliers."""
+    assigned: dict[int, tuple[_NamedParameter, ParamMultipliers]] = {}
+    for named in parameters:
+        multipliers = rule(named)
+        first, before = assigned.setdefault(id(named.parameter), (named, multipliers))
+        if multipliers.multipliers != before.multipliers and not bypass_duplicate:
+            raise ConfigError(
+                f"{first.name} and {named.name} are the same parameter, but have the multipliers of {before.rule} and "
+                f"{multipliers.rule}; set paramwise.bypass_duplicate=true to use those of the first name",
+                key="paramwise",
             )
-    return list(found.values())
+    return list(assigned.values())
 
 
 def _refuse_unused_keys(paramwise: Paramwise, model: nn.Module) -> None:
-    """Frozen parameters count: a key may stay while parts of the model are frozen and thawed."""
+    """Check that every custom key matches a parameter; frozen ones count, so that freezing needs no other change."""
     names = [
         f"{path}.{leaf}"
         for path, module in model.named_modules(remove_duplicate=False)
@@ -174,33 +184,34 @@ def _refuse_unused_keys(paramwise: Paramwise, model: nn.Module) -> None:
     ]
     for key in paramwise.custom_keys:
         if not any(key in name for name in names):
-            raise ValueError(
-                f"paramwise.custom_keys.{key}: is part of no parameter's name in {type(model).__name__}"
-                f"{near_paths(key, model)}"
+            raise ConfigError(
+                f"matches no parameter name of {type(model).__name__}",
+                key=f"paramwise.custom_keys.{key}",
+                hint=near_paths(key, model),
             )
 
 
-def _group_name(shares: list[ParamMultipliers]) -> str:
-    """``base``, ``norm+bias``, ``layer_3``, ``layer_3.norm+bias``."""
-    if any(share.multipliers == BASE.multipliers for share in shares):
+def _group_name(members: list[ParamMultipliers]) -> str:
+    """Return the name of a group: ``base``, ``norm+bias``, ``layer_3``, ``layer_3.norm+bias``."""
+    if any(member.multipliers == BASE.multipliers for member in members):
         return BASE.rule
-    layers = list(dict.fromkeys(share.layer for share in shares))
+    layers = list(dict.fromkeys(member.layer for member in members))
     if len(layers) > 1:
-        return _joined(layer or "base" for layer in layers)
-    rules = _joined(share.rule for share in shares)
+        return _join(layer or "base" for layer in layers)
+    rules = _join(member.rule for member in members)
     return ".".join(part for part in (layers[0], "" if layers[0] and rules == BASE.rule else rules) if part)
 
 
-def _joined(words: Iterable[str]) -> str:
-    different = list(dict.fromkeys(words))
-    more = len(different) - _MOST_RULES
-    return "+".join(different[:_MOST_RULES]) + (f"+{more}_more" if more > 0 else "")
+def _join(names: Iterable[str]) -> str:
+    different = list(dict.fromkeys(names))
+    more = len(different) - _MAX_RULES
+    return "+".join(different[:_MAX_RULES]) + (f"+{more}_more" if more > 0 else "")
 
 
 def _unused_name(name: str, taken: list[str]) -> str:
-    """Names tell groups apart in logs: where two come out alike (a key is called "norm"), the later gets a number."""
-    number, unused = 1, name
+    """Make a name unique with a numeric suffix, since logs identify groups by name."""
+    suffix, unused = 1, name
     while unused in taken:
-        number += 1
-        unused = f"{name}_{number}"
+        suffix += 1
+        unused = f"{name}_{suffix}"
     return unused

@@ -1,7 +1,7 @@
-"""``optimizer.paramwise``: other learning rates and weight decays for parts of the model. ``param_groups`` applies it.
+"""``optimizer.paramwise``: learning rates and weight decays of parts of the model, applied by ``param_groups``.
 
-The rules are those of mmcv 1.7's DefaultOptimizerConstructor and mmaction2 0.24's TSMOptimizerConstructor, their faults
-mended; the layer-wise decay is that of BEiT (Bao et al. 2022).
+The rules are those of mmcv 1.7's DefaultOptimizerConstructor and mmaction2 0.24's TSMOptimizerConstructor without their
+bugs; the layer-wise decay is that of BEiT (Bao et al. 2022).
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from vexp.core.errors import format_value
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.optim.lr_policy.base import finite
 
 
 class ParamMultipliers(NamedTuple):
-    """What a parameter gets of the base rate and the weight decay, and why.
+    """Multipliers of the base learning rate and weight decay of a parameter.
 
-    ``rule``: the one that says so, "base" where none does; ``layer``: of a transformer under ``layer_decay``.
+    Attributes:
+        rule: Name of the rule that sets them, "base" if none does.
+        lr_mult: Factor on the learning rate.
+        decay_mult: Factor on the weight decay.
+        layer: Layer of a transformer, with ``layer_decay``.
     """
 
     rule: str
@@ -36,51 +40,52 @@ BASE = ParamMultipliers("base", 1.0, 1.0)
 
 @dataclass(kw_only=True, slots=True)
 class Multipliers(ValidatedConfig):
-    """What a key of ``custom_keys`` does to the parameters that it names."""
+    """An entry of ``custom_keys``."""
 
-    lr_mult: float = option(1.0, "factor on the learning rate of these parameters", ge=0, check=finite)
-    decay_mult: float = option(1.0, "factor on the weight decay of these parameters", ge=0, check=finite)
+    lr_mult: float = option(1.0, "Factor on the learning rate of these parameters.", ge=0, check=finite)
+    decay_mult: float = option(1.0, "Factor on the weight decay of these parameters.", ge=0, check=finite)
 
 
 @dataclass(kw_only=True, slots=True)
 class Paramwise(ValidatedConfig):
-    """Multiples of the base learning rate and weight decay, by a parameter's name and kind (mmcv's paramwise_cfg).
+    """Multipliers of the base learning rate and weight decay by parameter name and layer type (mmcv's paramwise_cfg).
 
-    ``custom_keys`` goes first: of the keys that are part of a parameter's dotted name the longest wins (of equally long
-    ones the first in the alphabet), and no other multiplier counts for that parameter. For the others:
+    ``custom_keys`` has precedence: the longest key contained in a parameter's dotted name (of equally long ones, the
+    first in alphabetical order) sets both multipliers. For the other parameters:
 
     * norm layers (batch, instance, group, layer, RMS): ``norm_decay_mult`` for weight and bias;
-    * depth-wise convolutions (1D, 2D, 3D): ``dwconv_decay_mult`` for weight and bias;
-    * any other parameter called ``bias``: ``bias_decay_mult``;
-    * ``bias_lr_mult`` for parameters called ``bias`` outside norm layers.
+    * depthwise convolutions (1D, 2D, 3D): ``dwconv_decay_mult`` for weight and bias;
+    * any other parameter named ``bias``: ``bias_decay_mult``;
+    * parameters named ``bias`` outside norm layers: ``bias_lr_mult``.
 
-    ``layer_decay`` multiplies the rates of all these: in a model of n attention blocks, block i (from 1) and what follows
-    it before the next one gets layer_decay ** (n + 1 - i), what comes before the first block layer_decay ** (n + 1),
-    the last norm and the head 1. Blocks are the modules with attention in an ``nn.ModuleList`` or ``nn.Sequential``.
+    ``layer_decay`` additionally multiplies the learning rates. With n attention blocks, the factor is
+    layer_decay ** (n + 1 - i) for block i (from 1) and what follows it, layer_decay ** (n + 1) for what precedes the
+    first block, and 1 for the last norm and the head. Blocks are modules with attention in an ``nn.ModuleList`` or
+    ``nn.Sequential``.
 
-    ``rule=tsm`` is the recipe of TSM (Lin et al. 2019) instead of all these: weights 1 x rate, biases 2 x rate without
-    decay, norm layers without decay, and with ``fc_lr5`` the classifier (the last linear or convolution layer) 5 x
-    rate, its bias 10 x rate.
+    ``rule=tsm`` replaces these rules by the recipe of TSM (Lin et al. 2019): weights have 1 x lr, biases 2 x lr without
+    decay, norm layers no decay; with ``fc_lr5`` the classifier (the last linear or convolution layer) has 5 x lr and its
+    bias 10 x lr without decay.
     """
 
-    rule: str = option("default", "default: the multipliers below; tsm: TSM's recipe", choices=("default", "tsm"))
+    rule: str = option("default", "The multipliers below (default), or the recipe of TSM (tsm).", choices=("default", "tsm"))
     custom_keys: dict[str, Any] = option(
         {},
-        "part of a parameter's name -> its lr_mult and decay_mult",
+        "lr_mult and decay_mult of the parameters whose names contain the key.",
         accepts="dict of {lr_mult, decay_mult} by name",
         see=("optimizer.lr",),
     )
-    bias_lr_mult: float = option(1.0, "factor on the learning rate of biases outside norm layers", ge=0, check=finite)
+    bias_lr_mult: float = option(1.0, "Factor on the learning rate of biases outside norm layers.", ge=0, check=finite)
     bias_decay_mult: float = option(
-        1.0, "factor on the weight decay of biases outside norm and depth-wise layers", ge=0, check=finite
+        1.0, "Factor on the weight decay of biases outside norm and depthwise layers.", ge=0, check=finite
     )
-    norm_decay_mult: float = option(1.0, "factor on the weight decay of norm layers", ge=0, check=finite)
-    dwconv_decay_mult: float = option(1.0, "factor on the weight decay of depth-wise convolutions", ge=0, check=finite)
-    layer_decay: float | None = option(None, "rate of a transformer's block in multiples of the next one's", gt=0, le=1)
+    norm_decay_mult: float = option(1.0, "Factor on the weight decay of norm layers.", ge=0, check=finite)
+    dwconv_decay_mult: float = option(1.0, "Factor on the weight decay of depthwise convolutions.", ge=0, check=finite)
+    layer_decay: float | None = option(None, "Ratio of the learning rate of a transformer block to that of the next one.", gt=0, le=1)
     bypass_duplicate: bool = option(
-        False, "where a shared parameter has several names with different multipliers the first name counts"
+        False, "Use the first name of a shared parameter if its names have different multipliers; false: an error."
     )
-    fc_lr5: bool | None = option(None, "with rule=tsm: 5 and 10 x rate for the classifier; null: true")
+    fc_lr5: bool | None = option(None, "With rule=tsm: 5 and 10 x lr for the classifier; null for true.")
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
@@ -88,32 +93,34 @@ class Paramwise(ValidatedConfig):
         if self.rule == "tsm":
             given = next((name for name in _DEFAULT_RULE if getattr(self, name) not in ({}, 1.0, None)), None)
             if given is not None:
-                raise ValueError(f"{given}: rule=tsm sets every multiplier itself; leave out one of them")
+                raise ConfigError("conflicts with rule=tsm, which sets all multipliers; remove one of them", key=given)
         elif self.fc_lr5 is not None:
-            raise ValueError(f"fc_lr5={format_value(self.fc_lr5)}: belongs to TSM's recipe, which rule=tsm chooses")
+            raise ConfigError("has no effect without rule=tsm", key="fc_lr5", value=self.fc_lr5)
 
     def refuse_decay(self, optimizer: str) -> None:
-        """
+        """Check that no multiplier applies to a weight decay that the optimizer does not have.
+
         Raises:
-            ValueError: a weight decay is to be multiplied and the optimizer has none.
+            ConfigError: If one does.
         """
         keys = [f"custom_keys.{key}.decay_mult" for key, given in self.custom_keys.items() if given.decay_mult != 1]
         keys += [name for name in _DEFAULT_RULE if name.endswith("_decay_mult") and getattr(self, name) != 1]
         keys += ["rule=tsm"] * (self.rule == "tsm")
         if keys:
-            raise ValueError(f"paramwise.{keys[0]}: {optimizer} has no weight decay to multiply")
+            raise ConfigError(f"{optimizer} has no weight decay", key=f"paramwise.{keys[0]}")
 
     def key_of(self, name: str) -> str | None:
-        """The key that decides for a parameter, by its dotted name; None: no key is part of it."""
-        fitting = [key for key in self.custom_keys if key in name]
-        return min(fitting, key=lambda key: (-len(key), key), default=None)
+        """Return the key of ``custom_keys`` that applies to a parameter with this dotted name, or None."""
+        matching = [key for key in self.custom_keys if key in name]
+        return min(matching, key=lambda key: (-len(key), key), default=None)
 
-    def share(self, name: str, *, norm: bool, depthwise: bool) -> ParamMultipliers:
-        """Multiples for one parameter under ``rule=default``, without ``layer_decay``.
+    def multipliers_of(self, name: str, *, norm: bool, depthwise: bool) -> ParamMultipliers:
+        """Return the multipliers of a parameter with ``rule=default``, without ``layer_decay``.
 
         Args:
-            name: its dotted name; mmcv's form for a parameter of the model itself begins with a dot.
-            norm, depthwise: the kind of the layer that holds it.
+            name: Its dotted name; as in mmcv, the name of a parameter of the model itself starts with a dot.
+            norm: Whether it belongs to a norm layer.
+            depthwise: Whether it belongs to a depthwise convolution.
         """
         key = self.key_of(name)
         if key is not None:
@@ -128,30 +135,30 @@ class Paramwise(ValidatedConfig):
         return ParamMultipliers("bias", lr_mult, self.bias_decay_mult) if bias else BASE
 
 
-def _by_key(given: dict[str, Any], above: str) -> Iterator[tuple[str, Multipliers]]:
-    """The keys as they are meant: on the command line the dots of ``backbone.layer1.lr_mult`` make dicts in dicts.
+def _by_key(entries: dict[str, Any], parent: str) -> Iterator[tuple[str, Multipliers]]:
+    """Yield the entries by dotted key; on the command line, ``backbone.layer1.lr_mult`` creates nested dicts.
 
     Raises:
-        ValueError: a value that is not lr_mult or decay_mult, or breaks their rules.
+        ConfigError: If a value is not lr_mult or decay_mult, or is invalid.
     """
-    for part, value in given.items():
-        key = f"{above}.{part}" if above else str(part)
+    for part, value in entries.items():
+        key = f"{parent}.{part}" if parent else str(part)
         if isinstance(value, Multipliers):
             yield key, value
             continue
         if not isinstance(value, dict) or not key:
-            raise ValueError(
-                f"custom_keys.{key}={format_value(value)}: a key takes lr_mult and decay_mult, {key}.lr_mult=0.1"
+            raise ConfigError(
+                f"must have lr_mult and decay_mult, as in {key}.lr_mult=0.1", key=f"custom_keys.{key}", value=value
             )
         numbers = {name: value[name] for name in ("lr_mult", "decay_mult") if name in value}
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int | float):
-                raise ValueError(f"custom_keys.{key}.{name}={format_value(number)}: must be a number")
+                raise ConfigError("must be a number", key=f"custom_keys.{key}.{name}", value=number)
         if numbers or not value:
             try:
                 yield key, Multipliers(**{name: float(number) for name, number in numbers.items()})
-            except ValueError as error:
-                raise ValueError(f"custom_keys.{key}.{error}") from None
+            except ConfigError as error:
+                raise ConfigError(error.rule, key=f"custom_keys.{key}.{error.key}", value=error.value) from None
         yield from _by_key({name: inner for name, inner in value.items() if name not in numbers}, key)
 
 

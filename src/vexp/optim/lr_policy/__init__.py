@@ -1,8 +1,8 @@
-"""The ``lr_policy`` group: how the learning rate moves during training.
+"""The ``lr_policy`` group: the learning rate during training.
 
-Each policy is a function of the base rate, the step and the run's length; ``lr_policy_base`` holds what they share
-(``by_epoch``, warm-up). In the formulas t counts epochs (``by_epoch``) or optimizer steps from 0, T is the length of
-the run in the same unit, and p = t / T. Formulas and argument names are mmcv 1.7's.
+Each policy is a function of the base rate, the step and the length of the run; ``vexp.optim.lr_policy.base`` defines
+``by_epoch`` and the warm-up. In the formulas, t counts epochs (``by_epoch``) or optimizer steps from 0, T is the length
+of the run in the same unit, and p = t / T. Formulas and argument names are those of mmcv 1.7.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from vexp.core.errors import format_value
+from vexp.core.errors import ConfigError, format_value
 from vexp.core.fields import option
 from vexp.optim.lr_policy.base import (
     AnnealingPolicy,
@@ -60,23 +60,23 @@ class Fixed(LrPolicy):
 class Step(LrPolicy):
     """lr = max(base * gamma ** (number of drops up to t), min_lr).
 
-    ``step`` null drops at 0.4 T and 0.8 T, as mmaction2's recipes for TSN (40 and 80 of 100 epochs) and TSM (20 and 40
-    of 50) do. ``min_lr`` is the same for every group and lifts a group whose base rate is below it.
+    ``step=null`` drops at 0.4 T and 0.8 T, as in mmaction2's recipes for TSN (40 and 80 of 100 epochs) and TSM (20 and
+    40 of 50). ``min_lr`` applies to every group and raises a group with a lower base rate.
     """
 
     step: Any = option(
         None,
-        "drop at each entry of a list, or every so many; null: at 0.4 and 0.8 of the run",
+        "Milestones as a list, or the interval between drops; null for 0.4 and 0.8 of the run.",
         unit="epochs (steps)",
         accepts="int or list of int, or null",
         check=step_rule,
     )
-    gamma: float = option(0.1, "factor on the learning rate at each drop", gt=0, le=1)
-    min_lr: float | None = option(None, "no drop goes below this rate; null: no floor", ge=0, check=finite)
+    gamma: float = option(0.1, "Factor on the learning rate at each drop.", gt=0, le=1)
+    min_lr: float | None = option(None, "Lower bound of the learning rate; null for none.", ge=0, check=finite)
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         if self.step is None:
-            drops = sum(5 * t >= tenths * total for tenths in (2, 4))  # 0.4 and 0.8, exact in whole numbers
+            drops = sum(5 * t >= tenths * total for tenths in (2, 4))  # 0.4 and 0.8 in exact integer arithmetic
         elif isinstance(self.step, int):
             drops = t // self.step
         else:
@@ -101,7 +101,8 @@ class Step(LrPolicy):
         if not late:
             return []
         return [
-            f"step={format_value(self.step)}: the run ends after {self._span(total)}, so no drop happens at {format_value(late)}"
+            f"step={format_value(self.step)}: the run ends after {self._span(total)}, so there is no drop at "
+            f"{format_value(late)}"
         ]
 
 
@@ -115,46 +116,49 @@ class Cosine(AnnealingPolicy):
 
 @dataclass(kw_only=True, slots=True)
 class CosineRestart(AnnealingPolicy):
-    """Cosines one after the other, each from its weight times base down to a floor (SGDR, Loshchilov and Hutter 2017).
+    """Cosine annealing with restarts (SGDR, Loshchilov and Hutter 2017).
 
-    lr = floor_k + (peak_k - floor_k) (1 + cos(pi a)) / 2 in cycle k, with a the share of the cycle that is done and
+    lr = floor_k + (peak_k - floor_k) (1 + cos(pi a)) / 2 in cycle k, where a is the completed fraction of the cycle and
 
-    * ``restart_floor=scaled``: peak_k = w_k base, floor_k = w_k base ``min_lr_ratio``: weight 0.5 halves the cycle;
+    * ``restart_floor=scaled``: peak_k = w_k base, floor_k = w_k base ``min_lr_ratio``: a weight of 0.5 halves the cycle;
     * ``restart_floor=fixed`` (mmcv): floor_k = base ``min_lr_ratio`` and peak_k = floor_k + w_k (base - floor_k).
 
-    With ``min_lr`` the floor is that rate in every cycle, in both.
+    With ``min_lr`` the floor is that rate in every cycle in both cases.
 
-    ``periods`` null divides a run of any length 1 : 2 : 3 (5, 10, 15 of 30 epochs) with weights 1, 1, 0.5. Restarts
-    fall on whole epochs (steps), rounded up; a cycle that has no epoch of its own in a short run is left out, so that a
-    run of one epoch or one step uses the base rate.
+    ``periods=null`` divides the run 1 : 2 : 3 (5, 10 and 15 of 30 epochs) with weights 1, 1, 0.5. Restarts are rounded up
+    to whole epochs (steps). In a short run, cycles without an epoch of their own are skipped, so that a run of one epoch
+    or one step uses the base rate.
     """
 
     periods: list[int] | None = option(
-        None, "lengths of the cycles; null: the run divided 1 : 2 : 3", unit="epochs (steps)", ge=1
+        None, "Lengths of the cycles; null divides the run 1 : 2 : 3.", unit="epochs (steps)", ge=1
     )
     restart_weights: list[float] | None = option(
-        None, "weight of each cycle; null: 1 each, or 1, 1, 0.5 without periods", ge=0, check=finite
+        None, "Weight of each cycle; null for 1 each, or 1, 1, 0.5 without periods.", ge=0, check=finite
     )
     restart_floor: str = option(
-        "scaled", "scaled: the weight scales the floor too; fixed: as in mmcv", choices=("scaled", "fixed")
+        "scaled", "Whether the weight also scales the floor (scaled) or not, as in mmcv (fixed).", choices=("scaled", "fixed")
     )
 
     def __post_init__(self) -> None:
         AnnealingPolicy.__post_init__(self)
         if self.periods is not None and not self.periods:
-            raise ValueError("periods=[]: needs at least one period; null divides the run 1 : 2 : 3")
+            raise ConfigError(
+                "needs at least one period; null divides the run 1 : 2 : 3", key="periods", value=self.periods
+            )
         cycles = 3 if self.periods is None else len(self.periods)
         if self.restart_weights is not None and len(self.restart_weights) != cycles:
-            raise ValueError(
-                f"restart_weights={format_value(self.restart_weights)}: needs {cycles} values, one for each cycle of "
-                f"periods={format_value(self.periods)}" + (" (1 : 2 : 3)" if self.periods is None else "")
+            raise ConfigError(
+                f"needs {cycles} values, one for each cycle of periods={format_value(self.periods)}",
+                key="restart_weights",
+                value=self.restart_weights,
             )
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         weight, progress = self._cycle(t, total)
         floor = self.floor(base_lr)
         if self.restart_floor == "fixed":
-            # a group below min_lr and a weight above 1 would take the peak below 0
+            # the peak of a group below min_lr would be negative for a weight above 1
             peak = max(0.0, floor + weight * (base_lr - floor))
         else:
             peak = weight * base_lr
@@ -166,32 +170,33 @@ class CosineRestart(AnnealingPolicy):
         return [(end, f"restart at weight {self._cycle(end, total)[0]:g}") for end in ends if 0 < end < total]
 
     def _ends(self, total: float) -> list[float]:
-        """Where each cycle ends."""
+        """Return the end of each cycle."""
         if self.periods:
             return list(accumulate(self.periods))
         return [math.ceil(total / 6), math.ceil(total / 2), total]
 
     def _cycle(self, t: int, total: float) -> tuple[float, float]:
-        """Weight of the cycle that ``t`` falls into, and the share of it that is done."""
+        """Return the weight of the cycle at ``t`` and its completed fraction."""
         ends = self._ends(total)
         weights = self.restart_weights or ([1.0] * len(ends) if self.periods else [1.0, 1.0, 0.5])
         for start, end, weight in zip([0, *ends], ends, weights, strict=False):
             if t < end:
                 return weight, (t - start) / (end - start)
-        return weights[-1], 1.0  # the value at which the last cycle ends
+        return weights[-1], 1.0  # the end of the last cycle
 
     def check_curve(self, total: float) -> list[str]:
         warnings = LrPolicy.check_curve(self, total)
         covered = total if self.periods is None else sum(self.periods)
         if covered < total:
-            raise ValueError(
-                f"periods={format_value(self.periods)}: they cover {self._span(covered)} of a run of {self._span(total)}; "
-                "lengthen or add periods, or leave them null to divide the run 1 : 2 : 3"
+            raise ConfigError(
+                f"must cover the run of {self._span(total)}, got {self._span(covered)}; null divides the run 1 : 2 : 3",
+                key="periods",
+                value=self.periods,
             )
         if covered > total:
             warnings.append(
-                f"periods={format_value(self.periods)}: they last {self._span(covered)} and the run ends after "
-                f"{self._span(total)}, before the last of them does"
+                f"periods={format_value(self.periods)}: they last {self._span(covered)}, but the run ends after "
+                f"{self._span(total)}"
             )
         return warnings
 
@@ -200,8 +205,8 @@ class CosineRestart(AnnealingPolicy):
 class Exp(LrPolicy):
     """lr = base * gamma ** t."""
 
-    # 0.9: the example of PyTorch's ExponentialLR documentation
-    gamma: float = option(0.9, "factor on the learning rate from one epoch (step) to the next", gt=0, le=1)
+    # 0.9 is the value in the documentation of PyTorch's ExponentialLR
+    gamma: float = option(0.9, "Factor on the learning rate per epoch (step).", gt=0, le=1)
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return base_lr * math.pow(self.gamma, t)
@@ -211,11 +216,11 @@ class Exp(LrPolicy):
 class Poly(LrPolicy):
     """lr = min_lr + (base - min_lr) (1 - p) ** power (DeepLab, Chen et al. 2017).
 
-    ``min_lr`` is the same for every group: a group whose base rate is below it rises to it.
+    ``min_lr`` applies to every group, so a group with a lower base rate increases to it.
     """
 
-    power: float = option(1.0, "exponent of the decay; 1: a straight line", gt=0, check=finite)
-    min_lr: float = option(0.0, "learning rate at the end, the same for every group", ge=0, check=finite)
+    power: float = option(1.0, "Exponent of the decay; 1 is linear.", gt=0, check=finite)
+    min_lr: float = option(0.0, "Learning rate at the end, the same for every group.", ge=0, check=finite)
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return self.min_lr + (base_lr - self.min_lr) * math.pow(1 - t / total, self.power)
@@ -226,9 +231,9 @@ class Inv(LrPolicy):
     """lr = base * (1 + gamma t) ** -power (Caffe's ``inv``)."""
 
     gamma: float = option(
-        0.1, "speed of the decay: with power 1 the rate is halved at t = 1 / gamma", ge=0, check=finite
+        0.1, "Speed of the decay; with power=1 the rate is halved at t = 1 / gamma.", ge=0, check=finite
     )
-    power: float = option(1.0, "exponent of the decay", ge=0, check=finite)
+    power: float = option(1.0, "Exponent of the decay.", ge=0, check=finite)
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return base_lr * math.pow(1 + self.gamma * t, -self.power)
@@ -236,7 +241,7 @@ class Inv(LrPolicy):
 
 @dataclass(kw_only=True, slots=True)
 class Linear(AnnealingPolicy):
-    """lr = base + (floor - base) p: a straight line from base to the floor."""
+    """lr = base + (floor - base) p: linear decay from base to the floor."""
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         return linear_anneal(base_lr, self.floor(base_lr), t / total)
@@ -244,17 +249,17 @@ class Linear(AnnealingPolicy):
 
 @dataclass(kw_only=True, slots=True)
 class FlatCosine(AnnealingPolicy):
-    """lr = base until t = round(T start_percent), then one cosine to the floor over the rest of the run."""
+    """lr = base until t = round(T start_percent), then a cosine to the floor over the rest of the run."""
 
-    start_percent: float = option(0.75, "share of the run (0..1) at the base rate", ge=0, le=1)
+    start_percent: float = option(0.75, "Fraction of the run at the base rate.", ge=0, le=1)
 
     def check_curve(self, total: float) -> list[str]:
         start = round(total * self.start_percent)
-        if start < math.ceil(total) - 1:  # the last epoch (step) comes after the start of the cosine
+        if start < math.ceil(total) - 1:  # the last epoch (step) is after the start of the cosine
             return []
         return [
             f"start_percent={self.start_percent}: the cosine would begin after {self._span(start)} of a run of "
-            f"{self._span(total)}, so the rate never moves"
+            f"{self._span(total)}, so the rate is constant"
         ]
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:

@@ -1,4 +1,4 @@
-"""Phases that overlap or follow each other: the chain. Imported from ``vexp.optim.lr_policy``."""
+"""Chained schedules: phases that overlap or follow each other. Import ``Chain`` from ``vexp.optim.lr_policy``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.errors import format_value
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.optim.lr_policy.base import WarmedPolicy, finite, step_rule
 
-#: Shapes of a phase and the arguments that each has of its own.
+#: Shapes of a phase and their specific arguments.
 SHAPES: dict[str, tuple[str, ...]] = {
     "constant": ("start_factor", "end_factor"),
     "linear": ("start_factor", "end_factor"),
@@ -28,11 +28,10 @@ _TIMES = ("shape", "begin", "end", "by_epoch", "every_step")
 
 @dataclass(kw_only=True, slots=True)
 class Phase(ValidatedConfig):
-    """A part of a chain: it moves the rate of the moment from ``begin`` on, for the last time at ``end`` - 1.
+    """A phase of a chain, which changes the current rate from ``begin`` to ``end`` - 1.
 
-    Its epochs (steps) count k = 0, 1, ... n - 1 from ``begin``, and ``step`` and ``period`` with them. The share s(k)
-    is what it leaves of the rate that it found, above its floor; from one k to the next
-    the rate r becomes floor + (r - floor) s(k) / s(k - 1), with s(-1) = 1.
+    Its epochs (steps) are counted as k = 0, 1, ..., n - 1 from ``begin``; ``step`` and ``period`` use the same unit. With
+    the factor s(k) and s(-1) = 1, the rate r changes at each k to floor + (r - floor) s(k) / s(k - 1).
 
     ======== ============================================================== =====
     shape    s(k)                                                           floor
@@ -45,87 +44,88 @@ class Phase(ValidatedConfig):
     cosine   (1 + cos(pi k / period)) / 2                                   yes
     ======== ============================================================== =====
 
-    A cosine that goes on after its ``period`` rises again, to the group's base rate. The rules are those of mmengine
-    0.10's schedulers.
+    After its ``period`` a cosine increases again, up to the base rate of the group. The definitions are those of the
+    schedulers of mmengine 0.10.
     """
 
-    shape: str = option(doc="how the phase moves the rate", choices=tuple(SHAPES))
-    begin: float = option(0.0, "where the phase begins", unit="epochs (steps)", ge=0, check=finite)
+    shape: str = option(doc="Shape of the phase.", choices=tuple(SHAPES))
+    begin: float = option(0.0, "Begin of the phase.", unit="epochs (steps)", ge=0, check=finite)
     end: float | None = option(
-        None, "where the phase ends, itself not included; null: with the run", unit="epochs (steps)", gt=0, check=finite
+        None, "End of the phase, exclusive; null for the end of the run.", unit="epochs (steps)", gt=0, check=finite
     )
     by_epoch: bool | None = option(
-        None, "times of the phase count epochs; false: optimizer steps; null: as by_epoch of the chain"
+        None, "Count the phase in epochs; false: in optimizer steps; null: as by_epoch of the chain."
     )
-    every_step: bool = option(False, "moves at every optimizer step while its times count epochs")
-    start_factor: float = option(0.1, "constant, linear: factor on the rate at the beginning", gt=0, le=1)
-    end_factor: float = option(1.0, "constant, linear: factor on the rate in the last epoch (step)", ge=0, le=1)
+    every_step: bool = option(False, "Change the rate at every optimizer step although the phase is counted in epochs.")
+    start_factor: float = option(0.1, "constant, linear: factor on the rate at the begin.", gt=0, le=1)
+    end_factor: float = option(1.0, "constant, linear: factor on the rate in the last epoch (step).", ge=0, le=1)
     step: Any = option(
         None,
-        "step: drop at each entry of a list, or every so many, counted from begin",
+        "step: milestones as a list, or the interval between drops, counted from begin.",
         unit="epochs (steps)",
         accepts="int or list of int, or null",
         check=step_rule,
     )
-    gamma: float = option(0.1, "step, exp: factor on the rate at each drop, or each time", gt=0, le=1)
-    power: float = option(1.0, "poly: exponent of the decay; 1: a straight line", gt=0, check=finite)
+    gamma: float = option(0.1, "step, exp: factor on the rate at each drop, or at each epoch (step).", gt=0, le=1)
+    power: float = option(1.0, "poly: exponent of the decay; 1 is linear.", gt=0, check=finite)
     period: float | None = option(
-        None, "cosine: length of half a wave; null: the phase's", unit="epochs (steps)", gt=0, check=finite
+        None, "cosine: length of half a wave; null for the phase.", unit="epochs (steps)", gt=0, check=finite
     )
-    min_lr: float = option(0.0, "poly, cosine: rate that it falls to, the same for every group", ge=0, check=finite)
-    min_lr_ratio: float = option(0.0, "poly, cosine: rate that it falls to as a share of the base rate", ge=0, le=1)
+    min_lr: float = option(0.0, "poly, cosine: final rate, the same for every group.", ge=0, check=finite)
+    min_lr_ratio: float = option(0.0, "poly, cosine: final rate as a fraction of the base rate.", ge=0, le=1)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.end is not None and self.end <= self.begin:
-            raise ValueError(f"end={self.end:g}: must be after begin={self.begin:g}")
+            raise ConfigError(f"must be after begin={self.begin:g}", key="end", value=self.end)
         if self.shape == "step" and self.step is None:
-            raise ValueError("step=null: shape=step needs it, a drop every so many epochs (steps) or a list of drops")
+            raise ConfigError("shape=step needs an interval or a list of milestones", key="step", value=None)
         if self.min_lr and self.min_lr_ratio:
-            raise ValueError(f"min_lr={self.min_lr:g} and min_lr_ratio={self.min_lr_ratio:g}: give one of them")
+            raise ConfigError(f"conflicts with min_lr_ratio={self.min_lr_ratio:g}; give one of them", key="min_lr", value=self.min_lr)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in (*_TIMES, *SHAPES[self.shape]) and value != field.default:
-                raise ValueError(
-                    f"{field.name}={format_value(value)}: no effect, as shape={self.shape} has none; leave it out"
-                )
+                raise ConfigError(f"has no effect with shape={self.shape}; remove it", key=field.name, value=value)
             if field.name in ("begin", "end") and not self.every_step and value is not None and value != int(value):
-                raise ValueError(f"{field.name}={format_value(value)}: must be whole, or every_step=true (in epochs)")
+                raise ConfigError("must be an integer unless every_step=true", key=field.name, value=value)
 
 
-#: What a field's annotation takes, of a value that no OmegaConf has checked.
+#: Types by annotation, for values that OmegaConf does not check.
 _KINDS: dict[str, tuple[Any, str]] = {
     "str": (str, "text"), "bool": (bool, "true or false"), "float": (int | float, "a number"),
 }  # fmt: skip
 
 
 def _phase(name: str, given: Any) -> Phase:
-    """A phase from its arguments; a broken rule is said with its key."""
+    """Build a phase from its arguments; errors have the key of the argument.
+
+    Raises:
+        ConfigError: If an argument is unknown or invalid.
+    """
     if isinstance(given, Phase):
         return given
-    known = {field.name: str(field.type) for field in fields(Phase)}
+    key = f"phases.{name}"
+    types = {field.name: str(field.type) for field in fields(Phase)}
     if not isinstance(given, dict) or "shape" not in given:
-        raise ValueError(
-            f"phases.{name}={format_value(given)}: a phase takes shape ({', '.join(SHAPES)}), begin, end ..."
-        )
-    for word, value in given.items():
-        if word not in known:
-            raise ValueError(f"phases.{name}.{word}={format_value(value)}: a phase takes {', '.join(known)}")
-        kinds, text = _KINDS.get(known[word].partition(" ")[0], (object, ""))
-        fits = isinstance(value, kinds) and (text != "a number" or not isinstance(value, bool))
-        if not fits and not (value is None and "None" in known[word]):
-            raise ValueError(f"phases.{name}.{word}={format_value(value)}: must be {text}")
+        raise ConfigError(f"must have a shape ({', '.join(SHAPES)}), begin, end, ...", key=key, value=given)
+    for argument, value in given.items():
+        if argument not in types:
+            raise ConfigError(f"unknown argument; use {', '.join(types)}", key=f"{key}.{argument}", value=value)
+        kinds, text = _KINDS.get(types[argument].partition(" ")[0], (object, ""))
+        is_valid = isinstance(value, kinds) and (text != "a number" or not isinstance(value, bool))
+        if not is_valid and not (value is None and "None" in types[argument]):
+            raise ConfigError(f"must be {text}", key=f"{key}.{argument}", value=value)
     try:
         return Phase(**given)
-    except ValueError as error:
-        raise ValueError(f"phases.{name}.{error}") from None
+    except ConfigError as error:
+        raise ConfigError(error.rule, key=f"{key}.{error.key}", value=error.value) from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """A phase on the clock of optimizer steps: it moves at every ``every``-th from ``first`` to before ``stop``.
+    """A phase in optimizer steps: it changes the rate at every ``every``-th step from ``first`` to before ``stop``.
 
-    ``unit``: moves in one of the epochs (steps) that the phase counts.
+    ``unit`` is the number of changes per epoch (step) of the phase.
     """
 
     first: int
@@ -138,10 +138,10 @@ class _Move:
     gamma: float
     power: float
     period: float
-    floor: tuple[float, float]  # share of the base rate, rate
+    floor: tuple[float, float]  # as a fraction of the base rate, and as a rate
 
     def shares(self) -> list[float]:
-        """s(k) of all moves."""
+        """Return s(k) for all k."""
         k = np.arange(math.ceil((self.stop - self.first) / self.every))
         done = k / max(1, len(k) - 1)
         start, end = self.factors
@@ -166,9 +166,9 @@ class _Move:
 
 @lru_cache(maxsize=16)
 def _curve(moves: tuple[_Move, ...], total_steps: int) -> NDArray[np.float64]:
-    """(total_steps, 2): what is multiplied with the base rate of a group, and what is added to that.
+    """Return a factor on the base rate and an offset for every step, float64 (total_steps, 2).
 
-    Every move is a straight line of the rate, so that one walk over the run holds for all groups.
+    Every change of the rate is linear in the rate, so that the curve holds for all parameter groups.
     """
     walks = [(move, move.shares(), *move.floor) for move in moves if move.first < total_steps]
     factor, offset, curve = 1.0, 0.0, []
@@ -181,7 +181,7 @@ def _curve(moves: tuple[_Move, ...], total_steps: int) -> NDArray[np.float64]:
             if before:
                 factor = floor_ratio + (factor - floor_ratio) * (share / before)
                 offset = floor + (offset - floor) * (share / before)
-            else:  # a cosine on its floor rises again
+            else:  # a cosine at its floor increases again
                 factor += (1 - floor_ratio) * share
                 offset -= floor * share
         curve.append((factor, offset))
@@ -190,18 +190,18 @@ def _curve(moves: tuple[_Move, ...], total_steps: int) -> NDArray[np.float64]:
 
 @dataclass(kw_only=True, slots=True)
 class Chain(WarmedPolicy):
-    """Phases that each move the rate of the moment, over each other or one after the other, as in mmengine.
+    """Phases that each change the current rate, overlapping or in sequence, as in mmengine.
 
-    Where phases overlap their factors multiply; a phase leaves the rate where it ends, and the next goes on from there.
-    The rate begins at base. Where two move between the same steps, those that move at every step come first.
+    The rate starts at base. The factors of overlapping phases multiply, and a phase starts from the rate at the end of the
+    previous one. If two phases change the rate at the same step, the one that changes it at every step is applied first.
     """
 
     by_epoch: bool = option(
-        True, "phases count epochs and move between them; false: optimizer steps", see=("epochs", "max_steps")
+        True, "Count phases in epochs and change the rate between them; false: in optimizer steps.", see=("epochs", "max_steps")
     )
     phases: dict[str, Any] = option(
         {},
-        "name of a phase -> its shape, begin, end and the arguments of its shape",
+        "Phases by name, each with shape, begin, end and the arguments of its shape.",
         accepts="dict of Phase by name",
         entries=Phase,
     )
@@ -213,8 +213,8 @@ class Chain(WarmedPolicy):
             for times in ("begin", "end"):
                 value = getattr(phase, times)
                 if value is not None and value != int(value) and not self._counts_epochs(phase):
-                    raise ValueError(
-                        f"phases.{name}.{times}={format_value(value)}: must be whole, the phase counts steps"
+                    raise ConfigError(
+                        "must be an integer, since the phase is counted in steps", key=f"phases.{name}.{times}", value=value
                     )
 
     def lr_without_warmup(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
@@ -225,35 +225,35 @@ class Chain(WarmedPolicy):
         return max(0.0, float(base_lr * factor + offset))
 
     def check_run(self, steps_per_epoch: int, total_steps: int) -> list[str]:
-        warnings = [] if self.phases else ["phases={}: the rate stays at its base; add phases, or choose another lr="]
+        warnings = [] if self.phases else ["phases={}: the rate is constant; add phases, or choose another lr_policy"]
         for name, phase in self.phases.items():
             move = self._move(phase, steps_per_epoch, total_steps)
             if move.first >= total_steps:
-                warnings.append(f"phases.{name}: begins after the run, which has {total_steps} steps, has ended")
+                warnings.append(f"phases.{name}: begins after the end of the run, which has {total_steps} steps")
             elif len(move.shares()) == 1 and phase.shape in ("constant", "linear"):
                 warnings.append(
-                    f"phases.{name}: lasts for one epoch (step) and moves between them, so the rate gets "
-                    f"start_factor={phase.start_factor:g} and never end_factor; every_step=true moves within epochs"
+                    f"phases.{name}: lasts one epoch (step), so only start_factor={phase.start_factor:g} and not "
+                    "end_factor is used; set every_step=true to change the rate within epochs"
                 )
         return warnings
 
     def milestones(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
-        found = []
+        events = []
         for name, phase in self.phases.items():
             move = self._move(phase, steps_per_epoch, total_steps)
-            found += [(move.first, f"{name} begins")] if move.first else []
-            found += [(move.stop, f"{name} ends")] if phase.end is not None else []
+            events += [(move.first, f"{name} begins")] if move.first else []
+            events += [(move.stop, f"{name} ends")] if phase.end is not None else []
             if phase.shape == "step":
                 shares = move.shares()
                 drops = (k for k in range(1, len(shares)) if shares[k] != shares[k - 1])
-                found += [(move.first + k * move.every, f"drop x {phase.gamma:g}") for k in drops]
-        return found
+                events += [(move.first + k * move.every, f"drop x {phase.gamma:g}") for k in drops]
+        return events
 
     def _counts_epochs(self, phase: Phase) -> bool:
         return self.by_epoch if phase.by_epoch is None else phase.by_epoch
 
     def _move(self, phase: Phase, steps_per_epoch: int, total_steps: int) -> _Move:
-        length = steps_per_epoch if self._counts_epochs(phase) else 1  # of what the phase counts, in steps
+        length = steps_per_epoch if self._counts_epochs(phase) else 1  # of the unit of the phase, in steps
         every = 1 if phase.every_step else length
         return _Move(
             first=int(phase.begin * length),

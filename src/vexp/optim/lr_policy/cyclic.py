@@ -1,4 +1,4 @@
-"""Policies whose rate rises and falls at every step: cyclic and one-cycle. Imported from ``vexp.optim.lr_policy``."""
+"""Cyclic and one-cycle policies, which change the rate at every step. Import them from ``vexp.optim.lr_policy``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import option
 from vexp.optim.lr_policy.base import LrPolicy, cosine_anneal, finite, linear_anneal
 
@@ -13,35 +14,36 @@ _ANNEAL = {"cos": cosine_anneal, "linear": linear_anneal}
 
 
 def _no_epochs(by_epoch: bool) -> str | None:
-    return "must be false: the cycle moves at every optimizer step" if by_epoch else None
+    return "must be false, since the rate changes at every optimizer step" if by_epoch else None
 
 
 def _ratio_rule(ratio: Any) -> str | None:
-    numbers = ratio if isinstance(ratio, list | tuple) else [ratio, 0.0]
-    if len(numbers) != 2 or any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
-        return "must be two numbers [highest, lowest] in multiples of the base rate, or the highest alone"
-    return finite(numbers) or (None if min(numbers) >= 0 else "must be >= 0")
+    pair = ratio if isinstance(ratio, list | tuple) else [ratio, 0.0]
+    if len(pair) != 2 or any(isinstance(item, bool) or not isinstance(item, int | float) for item in pair):
+        return "must be [highest, lowest] in multiples of the base rate, or the highest alone"
+    return finite(pair) or (None if min(pair) >= 0 else "must be >= 0")
 
 
 @dataclass(kw_only=True, slots=True)
 class Cyclic(LrPolicy):
-    """From base up to base * highest, down to base * lowest, over again ``cyclic_times`` times (Smith 2017).
+    """``cyclic_times`` cycles from base up to base * highest and down to base * lowest (Smith 2017).
 
-    A cycle lasts T // ``cyclic_times`` steps (at least 1), of which int(``step_ratio_up`` * length) go up; the steps
-    left over at the end begin one more cycle. In cycle k the peak's distance from base is multiplied by gamma ** k.
+    A cycle lasts T // ``cyclic_times`` steps (at least 1), of which the first int(``step_ratio_up`` * length) increase
+    the rate; the remaining steps of the run start another cycle. In cycle k, the difference between the peak and the
+    base rate is multiplied by gamma ** k.
     """
 
-    by_epoch: bool = option(False, "must be false: the rate changes at every optimizer step", check=_no_epochs)
+    by_epoch: bool = option(False, "Must be false, since the rate changes at every optimizer step.", check=_no_epochs)
     target_ratio: Any = option(
         [10.0, 1e-4],
-        "highest and lowest rate in multiples of base; one number: the highest, with 1e-5 of it as the lowest",
+        "Highest and lowest rate in multiples of the base rate; a single number is the highest, and 1e-5 of it the lowest.",
         accepts="float or list of 2 float",
         check=_ratio_rule,
     )
-    cyclic_times: int = option(1, "number of cycles in the run", unit="cycles", ge=1)
-    step_ratio_up: float = option(0.4, "share of a cycle (0..1) that goes up", ge=0, lt=1)
-    anneal_strategy: str = option("cos", "shape of the way up and of the way down", choices=("cos", "linear"))
-    gamma: float = option(1.0, "factor on the height of the peak from one cycle to the next", gt=0, le=1)
+    cyclic_times: int = option(1, "Number of cycles in the run.", unit="cycles", ge=1)
+    step_ratio_up: float = option(0.4, "Fraction of a cycle with an increasing rate.", ge=0, lt=1)
+    anneal_strategy: str = option("cos", "Shape of the increase and the decrease.", choices=("cos", "linear"))
+    gamma: float = option(1.0, "Factor on the height of the peak per cycle.", gt=0, le=1)
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         length, up = self._cycle(total)
@@ -60,7 +62,7 @@ class Cyclic(LrPolicy):
         return [(start, "cycle begins") for start in starts[1:]] + [(start + up, "peak") for start in starts]
 
     def _cycle(self, total: float) -> tuple[int, int]:
-        """Steps of a cycle, and how many of them go up."""
+        """Return the steps of a cycle, and how many of them increase the rate."""
         length = max(1, int(total) // self.cyclic_times)
         return length, int(self.step_ratio_up * length)
 
@@ -68,40 +70,41 @@ class Cyclic(LrPolicy):
         if self.cyclic_times <= total:
             return []
         return [
-            f"cyclic_times={self.cyclic_times}: the run has only {self._span(total)}, so each is a cycle of its own"
+            f"cyclic_times={self.cyclic_times}: the run has only {self._span(total)}, so each of them is a cycle"
         ]
 
 
 def _peak_rule(max_lr: Any) -> str | None:
     if isinstance(max_lr, list | tuple):
         return (
-            "must be one number; for a peak of its own in each group leave it null: the peak is the group's base rate"
+            "must be one number; with null, the peak of each group is its base rate"
         )
     return finite(max_lr)
 
 
 @dataclass(kw_only=True, slots=True)
 class OneCycle(LrPolicy):
-    """From first = peak / ``div_factor`` up to the peak, down to first / ``final_div_factor`` (Smith and Topin 2019).
+    """From first = peak / ``div_factor`` to the peak and down to first / ``final_div_factor`` (Smith and Topin 2019).
 
-    With n steps in the cycle the peak is at step ``pct_start`` * n - 1 and the end at step n - 1. ``three_phase`` comes
-    down to the first rate in as many steps as it went up, and to the end in the rest. The rate equals that of torch's
-    OneCycleLR; momentum stays as it is. mmcv's list of ``max_lr`` is ``max_lr`` null with the groups' own base rates.
+    In a cycle of n steps, the peak is at step ``pct_start`` * n - 1 and the end at step n - 1. With ``three_phase`` the
+    rate decreases to the first rate in as many steps as it increased, and to the last rate in the remaining steps. The
+    rate equals that of torch's OneCycleLR; momentum is not changed. Instead of mmcv's list of ``max_lr``, set
+    ``max_lr=null`` and give the groups their own base rates.
     """
 
-    by_epoch: bool = option(False, "must be false: the rate changes at every optimizer step", check=_no_epochs)
+    by_epoch: bool = option(False, "Must be false, since the rate changes at every optimizer step.", check=_no_epochs)
     max_lr: float | None = option(
-        None, "peak of every group, whatever its base rate; null: each group's base rate", gt=0, check=_peak_rule
+        None, "Peak of every group; null for the base rate of each group.", gt=0, check=_peak_rule
     )
     total_steps: int | None = option(
-        None, "length of the cycle, at least the run's; null: the run's", unit="steps", ge=1
+        None, "Length of the cycle, at least that of the run; null for the run.", unit="steps", ge=1
     )
-    pct_start: float = option(0.3, "share of the cycle (0..1) that goes up", ge=0, le=1)
-    anneal_strategy: str = option("cos", "shape of the way up and of the ways down", choices=("cos", "linear"))
-    div_factor: float = option(25.0, "the peak divided by this is the first rate", ge=1, check=finite)
-    final_div_factor: float = option(1e4, "the first rate divided by this is the last rate", gt=0, check=finite)
+    pct_start: float = option(0.3, "Fraction of the cycle with an increasing rate.", ge=0, le=1)
+    anneal_strategy: str = option("cos", "Shape of the increase and the decreases.", choices=("cos", "linear"))
+    div_factor: float = option(25.0, "Ratio of the peak to the first rate.", ge=1, check=finite)
+    final_div_factor: float = option(1e4, "Ratio of the first rate to the last rate.", gt=0, check=finite)
     three_phase: bool = option(
-        False, "go down to the first rate as fast as up, then on to the last rate; false: straight to the last rate"
+        False, "Decrease symmetrically to the first rate, then to the last rate; false: directly to the last rate."
     )
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
@@ -132,7 +135,7 @@ class OneCycle(LrPolicy):
         if self.total_steps is None or self.total_steps == total:
             return []
         if self.total_steps < total:
-            raise ValueError(
-                f"total_steps={self.total_steps}: shorter than the run of {self._span(total)}; null: the run's length"
+            raise ConfigError(
+                f"must be at least the run of {self._span(total)}; null for the run", key="total_steps", value=self.total_steps
             )
-        return [f"total_steps={self.total_steps}: the run ends after {self._span(total)}, before the cycle does"]
+        return [f"total_steps={self.total_steps}: the run ends after {self._span(total)}, before the cycle"]
