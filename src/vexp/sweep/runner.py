@@ -130,7 +130,7 @@ class SweepRunner:
                     initial_job_idx=len(self.cells) - len(cells),
                 )
             except Exception as error:  # of the launcher itself: a process that was killed, no Slurm
-                if not stop.noted:
+                if not stop.received:
                     print(f"vexp: the launcher ended: {type(error).__name__}: {error}", file=sys.stderr)
             finally:
                 del os.environ[LAUNCHER_VARIABLE]

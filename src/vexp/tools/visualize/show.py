@@ -45,7 +45,7 @@ class RunData:
         Raises:
             UserError: If the data cannot be read.
         """
-        exp = build_experiment(replace(config, device="cpu"), for_net=False)  # no GPU is needed
+        exp = build_experiment(replace(config, device="cpu"), for_model=False)  # no GPU is needed
         return cls(exp, _splits(exp), _weights_warnings(config))
 
     def split(self, name: str) -> Split:
