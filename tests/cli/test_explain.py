@@ -50,9 +50,7 @@ def asked(
 def test_a_key(asked: Any) -> None:
     """The example of docs/howto/debug_a_run.md to the letter, but for the line that the default stands on."""
     page = (ROOT / "docs" / "howto" / "debug_a_run.md").read_text()
-    example = (
-        page.partition("$ vexp explain lr_config.warmup_iters")[2].partition("```")[0].split("\n", 1)[1]
-    )
+    example = page.partition("$ vexp explain lr_config.warmup_iters")[2].partition("```")[0].split("\n", 1)[1]
     text = asked("lr_config.warmup_iters")
     lines = r"(?<=\.py:)\d+"
     assert re.sub(lines, "N", text).strip() == re.sub(lines, "N", example).strip()

@@ -63,7 +63,9 @@ def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypat
 
 def test_the_splits_are_those_of_training_and_evaluation(tiny: list[str]) -> None:
     """Without data of its own "test" takes the videos of "val", through steps of its own where there are some."""
-    names = [(split.name, split.note) for split in RunData.from_config(compose([*tiny, "pipeline=clip_16x4_112"])).splits]
+    names = [
+        (split.name, split.note) for split in RunData.from_config(compose([*tiny, "pipeline=clip_16x4_112"])).splits
+    ]
     assert names == [("train", ""), ("val", ""), ("test", "videos of val")]
     taken = RunData.from_config(compose([*tiny, "data.test.from_split=train"])).splits[-1]
     assert (taken.name, taken.note, len(taken.dataset)) == ("test", "steps of val", 16)

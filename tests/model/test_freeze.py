@@ -116,7 +116,9 @@ def test_what_is_frozen_does_not_move():
         model(torch.randn(2, 3, 4, 32, 32)).square().mean().backward()
         optimizer.step()
     assert all(p.grad is None for p in model.stem.parameters())
-    moved = {name.partition(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    moved = {
+        name.partition(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert moved == {"stage2", "stage3", "head"}
 
 

@@ -27,7 +27,9 @@ def test_a_net_is_as_large_as_published(name: str) -> None:
     """Parameters within 1 %, multiply-accumulates within 3 %, on the meta device."""
     model = REGISTRY[name]
     assert model.published is not None
-    parameters, macs = model.published.differences(measure(model.option(), model.published_clip, model.published.classes))
+    parameters, macs = model.published.differences(
+        measure(model.option(), model.published_clip, model.published.classes)
+    )
     assert abs(parameters) < 0.01, f"{parameters:+.2%} parameters"
     assert abs(macs) < 0.03, f"{macs:+.2%} multiply-accumulates"
 

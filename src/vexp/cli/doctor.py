@@ -54,7 +54,14 @@ def examine(*, benchmark: bool) -> Report:
             decoding = run_in_subprocess("PyAV", "codecs", "codecs", folder, fix=codecs.REINSTALL_PYAV, needed=True)
             tried = [
                 pool.submit(
-                    run_in_subprocess, name, "codecs", check, name, folder, fix=codecs.install_command(name), needed=name == "av"
+                    run_in_subprocess,
+                    name,
+                    "codecs",
+                    check,
+                    name,
+                    folder,
+                    fix=codecs.install_command(name),
+                    needed=name == "av",
                 )
                 for check, name in codecs.backends()
             ]

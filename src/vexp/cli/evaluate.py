@@ -58,7 +58,7 @@ def _evaluate(path: Path, split: str, folder: Path, words: list[str]) -> None:
     config, state = open_checkpoint(path, words)
     console = _console()
     try:
-        done = evaluate_checkpoint(config, path, state, split=split, folder=folder, say=console.print)
+        done = evaluate_checkpoint(config, path, state, split=split, folder=folder)
     except MissingInputError as error:
         raise UserError("\n".join([str(error), *working_directory_hint(run_folder(path))])) from None
     if done.split != split:

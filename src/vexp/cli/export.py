@@ -49,7 +49,7 @@ def _main() -> None:
     batch = "any" if done.parity.dynamic else "1"
     print(f"{done.path}: clips float32 ({batch}, {', '.join(map(str, done.shape))}) -> {len(trained.classes)} logits")
     if not done.parity.dynamic:
-        print(f"  one clip at a time: {done.parity.why_fixed}")
+        print(f"  one clip at a time: {done.parity.fixed_batch_reason}")
     print(
         f"  run and compared: largest difference {done.parity.difference:.2g}, largest logit {done.parity.largest:.3g}"
     )

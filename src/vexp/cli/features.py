@@ -48,8 +48,8 @@ def _main() -> None:
             trained, pieces, lambda batch: trained.views(batch, forward).mean(1).numpy(), split=options.split
         )
         for answer in found:
-            times = [f"{second:.3f}" for second in answer.piece.window or ()] or ["", ""]
-            writer.writerow(["" if answer.values is None else len(rows), answer.piece.name, *times, answer.error])
+            times = [f"{second:.3f}" for second in answer.clip.window or ()] or ["", ""]
+            writer.writerow(["" if answer.values is None else len(rows), answer.clip.name, *times, answer.error])
             if answer.values is not None:
                 rows.append(answer.values)
         writer.writerows(["", name, "", "", why] for name, why in faults)

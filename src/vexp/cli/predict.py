@@ -66,7 +66,7 @@ def summarise(found: Sequence[Prediction], classes: Sequence[str], topk: int) ->
 
     videos: dict[str, list[Prediction]] = {}
     for answer in found:
-        videos.setdefault(answer.piece.name, []).append(answer)
+        videos.setdefault(answer.clip.name, []).append(answer)
     result: list[dict[str, Any]] = []
     for name, answers in videos.items():
         scored = [answer.values for answer in answers if answer.values is not None]
@@ -75,7 +75,7 @@ def summarise(found: Sequence[Prediction], classes: Sequence[str], topk: int) ->
             video["top"] = ranked(np.mean(scored, axis=0), classes, topk)
         else:
             video["error"] = answers[0].error
-        if answers[0].piece.window is not None:
+        if answers[0].clip.window is not None:
             video["windows"] = [_window(answer, classes, topk) for answer in answers]
         result.append(video)
     return result
@@ -90,7 +90,7 @@ def ranked(scores: Any, classes: Sequence[str], topk: int) -> list[dict[str, Any
 
 
 def _window(answer: Prediction, classes: Sequence[str], topk: int) -> dict[str, Any]:
-    start, end = answer.piece.window or (0.0, 0.0)
+    start, end = answer.clip.window or (0.0, 0.0)
     times = {"start": round(start, 3), "end": round(end, 3)}
     if answer.values is None:
         return {**times, "error": answer.error}
@@ -127,12 +127,12 @@ def _draw(folder: Path, found: Sequence[Prediction], trained: Predictor, topk: i
 
     rows = [
         Row(
-            str(answer.piece),
-            answer.shown,
+            str(answer.clip),
+            answer.frames,
             [(one["class"], one["score"]) for one in ranked(answer.values, trained.classes, min(topk, 5))],
         )
         for answer in found
-        if answer.values is not None and answer.shown is not None
+        if answer.values is not None and answer.frames is not None
     ]
     if rows:
         count = f", the first of {len(found)} rows" if len(found) > _ROWS_SHOWN else ""

@@ -22,38 +22,13 @@ from vexp.optim.lr_policy import WarmedPolicy
 from vexp.optim.optimizers import Optimizer
 from vexp.runtime.amp import Amp
 from vexp.runtime.backend import Backend
+from vexp.runtime.config import Dist
 from vexp.tracking.config import Log
 
 
 def _device(value: str) -> str | None:
     known = value in ("auto", "cpu", "cuda") or (value.startswith("cuda:") and value[5:].isdecimal())
     return None if known else "must be auto, cpu, cuda or cuda:N"
-
-
-@dataclass(kw_only=True, slots=True)
-class Dist(ValidatedConfig):
-    """The ``dist`` group: the processes of one run, one a GPU (or several on the CPU).
-
-    Each takes ``data.batch_size`` samples at a time, so that a step has nproc times as many.
-    """
-
-    nproc: int = option(
-        1,
-        "processes that share one run, started on this machine; torchrun's own count where it is used",
-        unit="processes",
-        ge=1,
-    )
-    backend: str | None = option(
-        None, "what carries the gradients; null: nccl on GPUs, gloo on the CPU", choices=("nccl", "gloo")
-    )
-    timeout: float = option(
-        1800.0, "longest wait for the other processes, at the start and later", unit="seconds", gt=0
-    )
-    grace: float = option(
-        30.0, "time that processes get after a signal or another's end before they are killed", unit="seconds", gt=0
-    )
-    sync_bn: bool = option(False, "batch norm over the samples of all processes (GPUs only), not of each its own")
-    find_unused_parameters: bool = option(False, "for a net that does not use all of its parameters in every step")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -20,15 +20,16 @@ class ConsoleFormatter(logging.Formatter):
 def log_to(handler: logging.Handler) -> Iterator[None]:
     """Send the records of vexp, from INFO on, to ``handler`` alone for the duration of the block."""
     logger = logging.getLogger("vexp")
-    before = logger.level, logger.propagate
+    before = logger.level, logger.propagate, logger.handlers[:]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.addHandler(handler)
+    logger.handlers[:] = [handler]  # a run within a command logs to its own handler only
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.level, logger.propagate = before
+        logger.handlers[:] = before[2]
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
         handler.close()
 
 

@@ -1,4 +1,4 @@
-"""The best score of a run so far, and how long ago that was."""
+"""The best score of a run so far, and the number of evaluations since."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError
 
 
 @dataclass(slots=True)
 class Best:
-    """Keeps the strictly best score: a tie keeps the earlier one, a NaN never wins, 0 is a score like any other.
+    """The strictly best score: a tie keeps the earlier one, NaN is never the best.
 
-    ``offered`` is the step of the latest evaluation, ``waited`` counts the evaluations since the best one: when it
-    reaches ``patience`` the run is at its end (``exhausted``).
+    Attributes:
+        offered: Step of the latest evaluation.
+        waited: Number of evaluations since the best one; training ends when it reaches ``patience``.
     """
 
     metric: str
@@ -28,35 +29,41 @@ class Best:
 
     @property
     def patience_exceeded(self) -> bool:
+        """Whether there were ``patience`` evaluations without improvement."""
         return self.patience is not None and self.waited >= self.patience
 
     def update(self, results: dict[str, float], step: int, epoch: int) -> bool:
-        """Whether these results are the best so far, which they then are.
+        """Record the results of an evaluation; return whether they are the best so far.
 
         Raises:
-            UserError: the metric is not among the results.
+            UserError: If the metric is not among the results.
         """
         if self.metric not in results:
-            raise UserError(f"eval.save_best={self.metric}: the evaluation gave {', '.join(results)}")
+            raise ConfigError(
+                f"is not a result of the evaluation, which are {', '.join(results)}",
+                key="eval.save_best",
+                value=self.metric,
+            )
         score = float(results[self.metric])
         better = self.score is None or (score > self.score if self.greater else score < self.score)
-        again = self.offered == step  # a resumed run may measure the weights of its checkpoint once more
+        repeated = self.offered == step  # a resumed run may evaluate the weights of its checkpoint once more
         self.offered = step
         if math.isnan(score) or not better:
-            self.waited += not again
+            self.waited += not repeated
             return False
         self.score, self.step, self.epoch, self.waited = score, step, epoch, 0
         return True
 
     def record(self) -> dict[str, Any]:
-        """What best.json and result.json say."""
+        """Return the content of best.json and of ``best`` in result.json."""
         return {"metric": self.metric, "score": self.score, "step": self.step, "epoch": self.epoch}
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint."""
         return self.record() | {"offered": self.offered, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a best score, unless it is of another metric."""
+        """Restore the state, unless it is of another metric."""
         if state["metric"] == self.metric:
             self.score, self.step, self.epoch = state["score"], state["step"], state["epoch"]
             self.offered, self.waited = state["offered"], state["waited"]

@@ -1,4 +1,4 @@
-"""The ``eval`` group: when a model is evaluated, by what, and which result is the best."""
+"""The ``eval`` group: when a model is evaluated, with which metrics, and which checkpoint is the best."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.core.interval import Interval
 
-#: Metric functions of ``eval.metrics`` and the results they give; ``{k}`` stands for each number of ``eval.topk``.
+#: Metric functions of ``eval.metrics`` and their results; ``{k}`` stands for each value of ``eval.topk``.
 METRICS: dict[str, tuple[str, ...]] = {
     "top_k_accuracy": ("top{k}_acc",),
     "mean_class_accuracy": ("mean_class_accuracy",),
@@ -17,17 +18,17 @@ METRICS: dict[str, tuple[str, ...]] = {
     "mmit_mean_average_precision": ("mmit_mean_average_precision",),
     "expected_calibration_error": ("expected_calibration_error",),
 }
-#: Those that ask which one class a video has.
+#: Metrics that need one label per video.
 SINGLE_LABEL = ("top_k_accuracy", "mean_class_accuracy", "expected_calibration_error")
-#: Metrics of mmaction2's other tasks, localisation and detection: known, and not built.
-_NOT_BUILT = ("AR@AN", "auc", "mAP@0.5IOU")
+#: Metrics of mmaction2's other tasks, localization and detection, which are not implemented yet.
+_NOT_IMPLEMENTED = ("AR@AN", "auc", "mAP@0.5IOU")
 _SHORT = {"mAP": "mean_average_precision", "mmit_mAP": "mmit_mean_average_precision"}
 _GREATER = ("acc", "top", "precision", "map", "auc", "recall", "f1")
 _LESS = ("loss", "error")
 
 
 def greater_by_name(metric: str) -> bool | None:
-    """Whether a larger value of ``metric`` is better, by the words of its name; None where they do not tell."""
+    """Return whether a larger value of ``metric`` is better, judged by its name; None if that is not clear."""
     words = re.split(r"[^a-z0-9]+", metric.lower())
     if any(word.startswith(_LESS) for word in words):
         return False
@@ -40,7 +41,7 @@ def _topk_rule(value: Any) -> str | None:
     numbers = value if isinstance(value, list) else [value]
     if not numbers or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in numbers):
         return "must be a number >= 1 or a list of such numbers"
-    return "names a number twice" if len(set(numbers)) < len(numbers) else None
+    return "must not contain a number twice" if len(set(numbers)) < len(numbers) else None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,82 +50,91 @@ class Eval(ValidatedConfig):
 
     start: int | None = option(
         None,
-        "first epoch (step) that is evaluated; a run that begins there or later evaluates before training",
+        "First epoch (step) to evaluate; a run that starts there or later evaluates before training.",
         unit="epochs (steps)",
         ge=0,
     )
     interval: int = option(
         1,
-        "from one evaluation to the next, counted from start; -1: never",
+        "Epochs (steps) between evaluations, counted from start; -1: never.",
         unit="epochs (steps)",
     )
-    by_epoch: bool = option(True, "start and interval count epochs; false: optimizer steps")
-    at_end: bool = option(True, "evaluate after the last step whatever the interval")
+    by_epoch: bool = option(True, "start and interval count epochs; false: optimizer steps.")
+    at_end: bool = option(True, "Evaluate after the last step whatever the interval.")
     save_best: str | None = option(
         "auto",
-        "metric whose best checkpoint is kept; auto: the first result; null: none",
+        "Metric whose best checkpoint is kept; auto: the first one; null: none.",
         see=("eval.metrics", "eval.rule"),
     )
     rule: str | None = option(
-        None, "which score of save_best is better; null: by the metric's name", choices=("greater", "less")
+        None, "Which score of save_best is better; null: inferred from the metric's name.", choices=("greater", "less")
     )
     patience: int | None = option(
         None,
-        "end the run after so many evaluations without a better score of save_best; null: never",
+        "Stop training after this many evaluations without improvement of save_best; null: never.",
         unit="evaluations",
         ge=1,
     )
     metrics: list[str] = option(
-        ["top_k_accuracy", "mean_class_accuracy"], "what is measured beside the loss", choices=tuple(METRICS)
+        ["top_k_accuracy", "mean_class_accuracy"], "Metrics to compute besides the loss.", choices=tuple(METRICS)
     )
-    topk: Any = option([1, 5], "the k of top_k_accuracy, one or a list", accepts="int or list of int", check=_topk_rule)
+    topk: Any = option(
+        [1, 5], "The k of top_k_accuracy, one or a list.", accepts="int or list of int", check=_topk_rule
+    )
     view_reduction: str = option(
         "mean_prob",
-        "how the views of a video (clips x crops of pipeline.val) become one score",
+        "How the views of a video (clips x crops of pipeline.val) are reduced to one score.",
         choices=("mean_prob", "mean_logit", "max_prob"),
     )
     max_views_per_forward: int | None = option(
         None,
-        "views in one forward pass; null: a whole batch (halved while memory is short)",
+        "Views in one forward pass; null: a whole batch (halved if memory runs out).",
         unit="views",
         ge=1,
     )
-    save_view_logits: bool = option(False, "keep eval/view_logits.npz, for python -m vexp.cli.evaluate rescore=RUN")
+    save_view_logits: bool = option(False, "Save eval/view_logits.npz for vexp evaluate rescore=RUN.")
 
     def __post_init__(self) -> None:
-        for key, words in (("metrics", self.metrics), ("save_best", [self.save_best])):
-            for word in words:
-                if word in _NOT_BUILT:
-                    raise ValueError(f"{key}={word}: {word} is not built yet; metrics: {', '.join(METRICS)}")
+        for key, names in (("metrics", self.metrics), ("save_best", [self.save_best])):
+            for name in names:
+                if name in _NOT_IMPLEMENTED:
+                    raise ConfigError(
+                        f"{name} is not implemented yet; metrics: {', '.join(METRICS)}", key=key, value=name
+                    )
         ValidatedConfig.__post_init__(self)
         self.topk = self.topk if isinstance(self.topk, list) else [self.topk]
         self.every()
         self.best_metric()
         self.greater_is_better()
         if self.patience is not None and self.save_best is None:
-            raise ValueError(f"patience={self.patience}: needs the metric that is to improve, save_best is null")
+            raise ConfigError("needs a metric to improve, but save_best is null", key="patience", value=self.patience)
 
     @property
     def happens(self) -> bool:
-        """Whether there is anything to evaluate in a run that is long enough."""
+        """Whether a run that is long enough evaluates at all."""
         return self.interval != -1 or self.at_end or self.start is not None
 
     def every(self) -> Interval:
+        """Return the interval of evaluations during training."""
         return Interval(self.interval, self.by_epoch, self.start)
 
     def before_training(self, step: int, steps_per_epoch: int) -> bool:
-        """Whether a run that begins after ``step`` steps evaluates first: ``start`` is set and has been reached."""
+        """Return whether a run that starts after ``step`` steps evaluates first: whether ``start`` is reached."""
         return self.start is not None and (step // steps_per_epoch if self.by_epoch else step) >= self.start
 
     def results(self) -> list[str]:
-        """Names of all results of one evaluation, in order."""
+        """Return the names of all results of an evaluation, in order."""
         return [*(name for metric in self.metrics for name in self._results_of(metric)), "loss"]
 
     def _results_of(self, metric: str) -> list[str]:
         return [pattern.format(k=k) for pattern in METRICS[metric] for k in (self.topk if "{k}" in pattern else (0,))]
 
     def best_metric(self) -> str | None:
-        """The result that ``save_best`` names."""
+        """Return the result that ``save_best`` refers to.
+
+        Raises:
+            ConfigError: If ``save_best`` is not a result of ``metrics``.
+        """
         if self.save_best is None:
             return None
         results = self.results()
@@ -134,16 +144,22 @@ class Eval(ValidatedConfig):
             meant = _SHORT.get(self.save_best, self.save_best)
             source = next((metric for metric in METRICS if meant in self._results_of(metric)), None)
             hint = f" (eval.metrics=[{source}] gives {meant})" if source and source not in self.metrics else ""
-            hint = hint or (f"; {meant} is meant?" if meant != self.save_best else "")
-            raise ValueError(
-                f"save_best={self.save_best}: is no result of eval.metrics; results: {', '.join(results)}{hint}"
+            hint = hint or (f"; did you mean {meant}?" if meant != self.save_best else "")
+            raise ConfigError(
+                f"is not a result of eval.metrics; results: {', '.join(results)}",
+                key="save_best",
+                value=self.save_best,
+                hint=hint,
             )
         return self.save_best
 
     def greater_is_better(self, metric: str | None = None) -> bool:
-        """Whether a larger score of ``metric`` (``best_metric`` without one) is better.
+        """Return whether a larger score of ``metric`` (default: ``best_metric``) is better.
 
-        For ``best_metric`` it is ``rule`` that says so, else, and for others, the words of the name.
+        ``rule`` decides for ``best_metric`` if it is set; otherwise the name of the metric does.
+
+        Raises:
+            ConfigError: If the name does not show which score is better.
         """
         best = self.best_metric()
         metric = metric or best
@@ -151,5 +167,9 @@ class Eval(ValidatedConfig):
             return self.rule != "less"
         greater = greater_by_name(metric)
         if greater is None:
-            raise ValueError(f"save_best={metric}: say eval.rule=greater or eval.rule=less, the name does not tell")
+            raise ConfigError(
+                "its name does not show which score is better; set eval.rule=greater or eval.rule=less",
+                key="save_best",
+                value=metric,
+            )
         return greater

@@ -1,4 +1,4 @@
-"""A net over a split: every video once, its views reduced to one row of scores."""
+"""Evaluation of a model on a split: one row of scores per video, and the loss."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from torch import nn
 
 from vexp.core.errors import UserError
 from vexp.data.batch.batch import Batch
-from vexp.data.batch.normalize import ImgNorm
 from vexp.evaluation.config import Eval
 from vexp.evaluation.predictions import Predictions
+from vexp.evaluation.view_forward import ViewForward
 from vexp.evaluation.view_reduction import reduce_views
-from vexp.runtime.amp import Amp
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorOutput:
-    """What a net said about some videos of a split: ``Predictions`` in parts that go together. A list entry a batch."""
+    """The outputs of a model for some videos of a split, with one list entry per batch (see ``Predictions``)."""
 
     ids: list[torch.Tensor]
     labels: list[torch.Tensor]
@@ -32,81 +31,65 @@ class EvaluatorOutput:
 
 
 class Evaluator:
-    """Runs nets over batches, all in the same way, and remembers how many views fit into the memory."""
+    """Compute the scores and the loss of a model."""
 
-    def __init__(
-        self,
-        *,
-        criterion: nn.Module,
-        img_norm: ImgNorm,
-        amp: Amp,
-        options: Eval,
-        device: torch.device,
-        say: Callable[[str], None],
-        channels_last: bool = False,
-    ) -> None:
-        """Args:
-        criterion: of logits and labels; on ``device``.
-        say: told when memory forces smaller forward passes.
-        channels_last: give the net its clips in this memory order.
+    def __init__(self, *, criterion: nn.Module, forward: ViewForward, options: Eval) -> None:
+        """Configure the evaluation.
+
+        Args:
+            criterion: Loss of logits and labels, on the device of the model.
+            forward: Forward pass over views.
+            options: The ``eval`` group.
         """
         self.criterion = criterion
-        self.img_norm = img_norm
-        self.amp = amp
+        self.forward = forward
         self.options = options
-        self.device = device
-        self.say = say
-        self.channels_last = channels_last
-        self.max_views = options.max_views_per_forward
 
     def predict(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> Predictions:
-        """``score`` and ``predictions`` in one, for a process of its own."""
+        """Return the predictions for all videos of ``batches``: ``score`` and ``predictions`` for a single process."""
         return self.predictions([self.score(model, batches, name=name)])
 
     def score(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> EvaluatorOutput:
-        """Run ``model`` in eval mode over ``batches``. Every module is left in the mode it was in.
+        """Run ``model`` in eval mode over ``batches``; every module is returned to its mode afterwards.
 
-        Scores, and what is measured on them, do not depend on how videos are batched and views divided into forward
-        passes, as far as the net's logits do not. (A library may choose another algorithm for another batch size, and
-        move the last bits of a logit: 1e-5 of it.)
+        As far as the model's logits do, scores and metrics do not depend on how videos are batched and views divided
+        into forward passes. (A library may choose another algorithm for another batch size, which changes the last
+        bits of a logit: by 1e-5 of it.)
 
         Raises:
-            UserError: logits that are not finite, with the ``name`` of the video; a view that does not fit into memory.
+            UserError: If logits are not finite, with the ``name`` of the video; if a view does not fit into memory.
         """
         modes = {module: module.training for module in model.modules()}
         model.eval()
-        done, views = EvaluatorOutput([], [], [], [], [], 0), 0
+        output, views = EvaluatorOutput([], [], [], [], [], 0), 0
         try:
-            with torch.no_grad():
-                for batch in batches:
-                    views = batch.views
-                    logits = self._logits(model, batch.to(self.device)).cpu()
-                    self._refuse_not_finite(logits, batch, name)
-                    done.ids.append(batch.ids)
-                    done.labels.append(batch.labels)
-                    done.mean_logits.append(logits.mean(1))
-                    multi_label = batch.labels.ndim == 2
-                    done.scores.append(
-                        reduce_views(logits.numpy(), self.options.view_reduction, multi_label=multi_label)
-                    )
-                    if self.options.save_view_logits:
-                        done.view_logits.append(logits.numpy())
+            for batch in batches:
+                views = batch.views
+                logits = self.forward(model, batch)
+                self._check_finite(logits, batch, name)
+                output.ids.append(batch.ids)
+                output.labels.append(batch.labels)
+                output.mean_logits.append(logits.mean(1))
+                multi_label = batch.labels.ndim == 2
+                output.scores.append(reduce_views(logits.numpy(), self.options.view_reduction, multi_label=multi_label))
+                if self.options.save_view_logits:
+                    output.view_logits.append(logits.numpy())
         finally:
             for module, training in modes.items():
                 module.training = training
-        return replace(done, views=views)
+        return replace(output, views=views)
 
     def predictions(self, parts: Sequence[EvaluatorOutput]) -> Predictions:
-        """Of several processes' parts, by the number of the video: as if one had scored them all.
+        """Merge the outputs of several processes, ordered by the id of the video, as if one had scored them all.
 
-        The loss is taken of all videos at once, so that no batch counts more.
+        The loss is computed over all videos at once, so that every video has the same weight.
 
         Raises:
-            UserError: nothing to score.
+            UserError: If there is no video.
         """
         ids = [batch for part in parts for batch in part.ids]
         if not ids:
-            raise UserError("evaluation: not one video of the split can be read")
+            raise UserError("evaluation: no video of the split can be read")
         all_ids = torch.cat(ids)
         order = torch.argsort(all_ids)
         assert bool((all_ids[order].diff() > 0).all()), "a video was scored twice"
@@ -116,65 +99,24 @@ class Evaluator:
             with torch.no_grad():
                 loss = self.criterion.to("cpu")(mean_logits, labels)
         finally:
-            self.criterion.to(self.device)
+            self.criterion.to(self.forward.device)
         by_id = order.numpy()
         view_logits = [batch for part in parts for batch in part.view_logits]
         return Predictions(
-            all_ids[order].numpy(), labels.numpy(),
-            np.concatenate([batch for part in parts for batch in part.scores])[by_id],
-            float(loss), max(part.views for part in parts),
-            np.concatenate(view_logits)[by_id] if view_logits else None,
-        )  # fmt: skip
+            ids=all_ids[order].numpy(),
+            labels=labels.numpy(),
+            scores=np.concatenate([batch for part in parts for batch in part.scores])[by_id],
+            loss=float(loss),
+            views=max(part.views for part in parts),
+            view_logits=np.concatenate(view_logits)[by_id] if view_logits else None,
+        )
 
-    def _logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """A batch on the device -> logits float32 (N, V, classes), in forward passes that fit into the memory.
-
-        Views are built as they are needed: those of a whole test batch may not fit either.
-        """
-        total = len(batch) * batch.views
-        tried = min(self.max_views or total, total)
-        limit, done, parts = tried, 0, []
-        while done < total:
-            stop = min(done + limit, total)
-            logits = self._forward(model, batch, done, stop)
-            if logits is not None:
-                parts.append(logits)
-                done = stop
-            elif stop - done > 1:
-                limit = (stop - done) // 2
-            else:
-                raise UserError(
-                    f"evaluation: a single view of {' x '.join(map(str, batch.plans[0].view_shape[:3]))} (frames x "
-                    f"height x width) does not fit into the memory of {self.device}; take a smaller crop, fewer frames "
-                    "or amp=bf16"
-                )
-        if limit < tried:
-            self.max_views = limit
-            self.say(
-                f"evaluation: {tried} views in one forward pass do not fit into the memory of {self.device}; "
-                f"{limit} from here on (eval.max_views_per_forward={limit} saves the attempt)"
-            )
-        return torch.cat(parts).view(len(batch), batch.views, -1)
-
-    def _forward(self, model: nn.Module, batch: Batch, start: int, stop: int) -> torch.Tensor | None:
-        """Views ``start`` to ``stop`` -> logits float32 (n, classes); None where the memory does not suffice."""
-        try:
-            clips = self.img_norm.prepare_input(batch, start, stop, channels_last=self.channels_last)
-            with self.amp.autocast(self.device):
-                logits: torch.Tensor = model(clips)
-            return logits.float()
-        except torch.OutOfMemoryError:
-            pass  # the error holds the activations: memory can be freed only once it is gone
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return None
-
-    def _refuse_not_finite(self, logits: torch.Tensor, batch: Batch, name: Callable[[int], str]) -> None:
+    def _check_finite(self, logits: torch.Tensor, batch: Batch, name: Callable[[int], str]) -> None:
         bad = batch.ids[~logits.isfinite().all(-1).all(-1)].tolist()
         if bad:
-            also = f" and {len(bad) - 1} more of its batch" if len(bad) > 1 else ""
-            fp16 = "fp16 has overflowed (take amp=bf16 or amp=fp32), or " if self.amp.dtype == "fp16" else ""
+            more = f" and {len(bad) - 1} more of its batch" if len(bad) > 1 else ""
+            fp16 = "fp16 overflowed (set amp=bf16 or amp=fp32), or " if self.forward.amp.dtype == "fp16" else ""
             raise UserError(
-                f"evaluation: the scores of {name(bad[0])}{also} are not finite: {fp16}the weights have diverged "
-                "(lower optimizer.lr, or grad=clip)"
+                f"evaluation: the scores of {name(bad[0])}{more} are not finite: {fp16}the weights have diverged "
+                "(lower optimizer.lr, or set grad=clip)"
             )

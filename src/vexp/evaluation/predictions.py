@@ -1,4 +1,4 @@
-"""What a net said about every video of a split, and the results that are measured on it. NumPy only."""
+"""The predictions of a model for a split, and the metrics computed from them. NumPy only."""
 
 from __future__ import annotations
 
@@ -23,10 +23,17 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """``ids`` int64 (n,) of the samples in their source, ``labels`` int64 (n,) or multi-hot float32 (n, classes),
-    ``scores`` float64 (n, classes): probabilities (with max_prob not summing to 1), ``loss`` of the view-averaged
-    logits, ``views`` a video, ``view_logits`` float32 (n, views, classes) where they are kept,
-    ``unscored``: the ids of the split's other videos, which cannot be read, with the reasons."""
+    """Predictions for n videos of a split.
+
+    Attributes:
+        ids: int64 (n,), indices of the samples in their source.
+        labels: int64 (n,), or multi-hot float32 (n, classes).
+        scores: float64 (n, classes), probabilities (which do not sum to 1 with max_prob).
+        loss: Loss of the view-averaged logits.
+        views: Number of views per video.
+        view_logits: float32 (n, views, classes), if they are kept.
+        unscored: Ids of the split's unreadable videos, with the errors.
+    """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64] | NDArray[np.float32]
@@ -38,52 +45,53 @@ class Predictions:
 
     @property
     def multi_label(self) -> bool:
+        """Whether a video may have several labels."""
         return self.labels.ndim == 2
 
     @property
     def counted(self) -> str:
-        """Of how many videos every result is: ``8 videos``, or ``7 of 8 videos``."""
+        """The number of videos as text: ``8 videos``, or ``7 of 8 videos``."""
         n, rest = len(self.labels), len(self.unscored)
         return f"{n} of {n + rest} videos" if rest else f"{n} videos"
 
 
 def measure(predictions: Predictions, options: Eval) -> dict[str, float]:
-    """The results that ``eval.metrics`` names, in that order, then the loss.
+    """Compute the metrics of ``eval.metrics``, in that order, then the loss.
 
     Raises:
-        UserError: a metric has no value: scores hold NaN, or no label is set.
+        UserError: If a metric is undefined: scores contain NaN, or no label is set.
     """
     try:
-        everything = np.arange(len(predictions.labels))
-        results = {name: result(everything) for name, result in bootstrap_metrics(predictions, options).items()}
+        all_videos = np.arange(len(predictions.labels))
+        results = {name: result(all_videos) for name, result in bootstrap_metrics(predictions, options).items()}
     except ValueError as error:
         raise UserError(f"evaluation: {error}") from error
     return results | {"loss": predictions.loss}
 
 
 def bootstrap_metrics(predictions: Predictions, options: Eval) -> dict[str, Callable[[Ints], float]]:
-    """Each result but the loss, as a function of the videos that it is measured on (int64 (m,), repeats allowed).
+    """Return each metric but the loss as a function of video indices (int64 (m,), repeats allowed).
 
-    What does not depend on the choice (the rank of each label ...) is computed once, so that a thousand choices are
-    affordable.
+    Everything that does not depend on the indices (the rank of each label ...) is computed once, so that a thousand
+    resamples are affordable.
     """
     scores, labels = predictions.scores, predictions.labels
-    made: dict[str, Callable[[Ints], float]] = {}
+    metrics: dict[str, Callable[[Ints], float]] = {}
     if not predictions.multi_label:
-        ranks, confidence, numbers = label_ranks(scores, labels), scores.max(axis=1), labels.astype(np.int64)
+        ranks, confidence, indices = label_ranks(scores, labels), scores.max(axis=1), labels.astype(np.int64)
 
     def top(k: int) -> Callable[[Ints], float]:
         return lambda chosen: float(np.mean(ranks[chosen] < k))
 
     for metric in options.metrics:
         if metric == "top_k_accuracy":
-            made |= {f"top{k}_acc": top(k) for k in options.topk}
+            metrics |= {f"top{k}_acc": top(k) for k in options.topk}
         elif metric == "mean_class_accuracy":
-            made[metric] = lambda chosen: balanced_accuracy(ranks[chosen] == 0, numbers[chosen])
+            metrics[metric] = lambda chosen: balanced_accuracy(ranks[chosen] == 0, indices[chosen])
         elif metric == "expected_calibration_error":
-            made[metric] = lambda chosen: calibration_error(confidence[chosen], ranks[chosen] == 0)
+            metrics[metric] = lambda chosen: calibration_error(confidence[chosen], ranks[chosen] == 0)
         elif metric == "mean_average_precision":
-            made[metric] = lambda chosen: mean_average_precision(scores[chosen], labels[chosen])
+            metrics[metric] = lambda chosen: mean_average_precision(scores[chosen], labels[chosen])
         else:
-            made[metric] = lambda chosen: mmit_mean_average_precision(scores[chosen], labels[chosen])
-    return made
+            metrics[metric] = lambda chosen: mmit_mean_average_precision(scores[chosen], labels[chosen])
+    return metrics

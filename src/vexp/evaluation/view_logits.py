@@ -1,4 +1,4 @@
-"""view_logits.npz: what the net said about every view, kept so that it can be scored again without net or data."""
+"""view_logits.npz: the logits of every view, so that they can be scored again without model or data."""
 
 from __future__ import annotations
 
@@ -23,8 +23,15 @@ FILE_NAME = "view_logits.npz"
 
 @dataclass(frozen=True, slots=True)
 class ViewLogits:
-    """``logits`` float32 (n, views, classes); ``ids``, ``labels`` and ``loss`` as in ``Predictions``; ``names`` of the
-    videos; ``protocol`` and ``options`` (the ``eval`` group) of the evaluation that made them."""
+    """The content of the file.
+
+    Attributes:
+        logits: float32 (n, views, classes).
+        ids: As in ``Predictions``, as ``labels`` and ``loss``.
+        names: Names of the videos.
+        protocol: Protocol of the evaluation that wrote the file.
+        options: Its ``eval`` group.
+    """
 
     logits: NDArray[np.float32]
     ids: NDArray[np.int64]
@@ -45,7 +52,7 @@ def save_view_logits(
     protocol: dict[str, Any],
     options: Eval,
 ) -> None:
-    """Write the file whole or not at all; ``predictions`` hold view logits."""
+    """Write the file atomically; ``predictions`` must contain view logits."""
     assert predictions.view_logits is not None
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(
@@ -62,16 +69,18 @@ def save_view_logits(
 
 
 def load_view_logits(path: Path) -> ViewLogits:
-    """Raises UserError where the file is not there, or is no such file."""
+    """Read the file.
+
+    Raises:
+        UserError: If the file does not exist or is not a view_logits.npz.
+    """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             values = {name: file[name] for name in _FIELDS}
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; python -m vexp.cli.evaluate run=RUN eval.save_view_logits=true writes it"
-        ) from None
+        raise UserError(f"{path}: no such file; vexp evaluate run=RUN eval.save_view_logits=true writes it") from None
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        raise UserError(f"{path}: is no view_logits.npz of vexp, or it is damaged") from None  # NumPy advises pickle
+        raise UserError(f"{path}: not a view_logits.npz of vexp, or damaged") from None  # NumPy suggests pickle
     return ViewLogits(
         logits=values["logits"],
         ids=values["ids"],

@@ -1,4 +1,4 @@
-"""The net at step 0: its random values, then what the config says it starts from."""
+"""The model at step 0: random initialization, then pretrained weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def build_model_with_weights(config: Config, classes: Sequence[str], *, fresh: bool) -> nn.Module:
-    """The net, with ``model.init``, ``model.weights`` and ``init_from`` done and reported when the start is ``fresh``.
+    """Build the model; with ``fresh`` also apply ``model.init``, ``model.weights`` and ``init_from``.
 
     Raises:
-        UserError: weights that are not there or do not fit.
+        UserError: If weights are missing or do not fit.
     """
 
     model = build_model(config.model, len(classes), pretrained=False)
@@ -37,14 +37,14 @@ def build_model_with_weights(config: Config, classes: Sequence[str], *, fresh: b
 
 
 def conflicts(report: LoadReport, config: Config, classes: Sequence[str]) -> list[str]:
-    """Where the weights' own account of themselves and the run disagree."""
+    """Return how the metadata of loaded weights contradict the config: normalization and class names."""
     norm = config.img_norm
-    found = report.metadata.conflicts(mean=norm.mean, std=norm.std, to_bgr=norm.to_bgr)
-    theirs = report.metadata.classes
-    if theirs is not None and len(theirs) == len(classes) and not report.match.heads and theirs != list(classes):
-        at = next(i for i, (a, b) in enumerate(zip(theirs, classes, strict=True)) if a != b)
-        found.append(
-            f"their classes are others or in another order (class {at}: {theirs[at]} there, {classes[at]} here), and "
-            "the classifier was taken over with them"
+    messages = report.metadata.conflicts(mean=norm.mean, std=norm.std, to_bgr=norm.to_bgr)
+    names = report.metadata.classes
+    if names is not None and len(names) == len(classes) and not report.match.heads and names != list(classes):
+        index = next(i for i, (a, b) in enumerate(zip(names, classes, strict=True)) if a != b)
+        messages.append(
+            f"the classifier was loaded, but its classes differ or are in another order (class {index} is "
+            f"{names[index]} in the file and {classes[index]} in the data)"
         )
-    return found
+    return messages

@@ -1,4 +1,4 @@
-"""The run folder: made once, by one process, holding all that is needed to explain and repeat the run."""
+"""The run folder: its creation, its lock, and the files that explain and repeat the run."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ _PACKAGES = ("vexp", "torch", "torchvision", "numpy", "av", "opencv-python-headl
 
 
 def make_run_dir(parent: Path, name: str | None = None) -> Path:
-    """A new folder below ``parent``, called ``name`` or by the time; with a number behind it where that is taken.
+    """Create a folder below ``parent``, named ``name`` or after the time, with a number appended if that exists.
 
-    ``mkdir`` itself decides who owns a name, so two runs that start in the same second get a folder each. Processes
-    that torchrun has started get one together.
+    ``mkdir`` is atomic, so two runs that start in the same second get different folders. All processes of a torchrun
+    get the same one.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: If the folder cannot be created.
     """
-    from vexp.runtime.distributed import create_on_main_process
+    from vexp.runtime.distributed import create_on_main_process  # imports torch
 
     return create_on_main_process(lambda: _make_run_dir(parent, name))
 
 
 def _make_run_dir(parent: Path, name: str | None) -> Path:
-    wanted = name or time.strftime("%Y-%m-%d_%H-%M-%S")
+    stem = name or time.strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1, 1000):
-        folder = parent / (wanted if attempt == 1 else f"{wanted}-{attempt}")
+        folder = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"{folder}: the run folder cannot be made: {error.strerror}; set out_root=FOLDER") from None
+            raise UserError(f"{folder}: cannot create the run folder: {error.strerror}; set out_root=FOLDER") from None
         return folder
-    raise UserError(f"{parent / wanted}: a thousand runs have this name; set run_name or out_root")
+    raise UserError(f"{parent / stem}: there are a thousand runs with this name; set run_name or out_root")
 
 
 def checkpoint_folder(config: Config, folder: Path) -> Path:
-    """``checkpoints/`` of the run folder, or below ``checkpoint.out_dir`` under the run folder's name."""
+    """Return ``checkpoints/`` in the run folder, or the folder of the run below ``checkpoint.out_dir``."""
     out_dir = config.checkpoint.out_dir
     return folder / "checkpoints" if out_dir is None else Path(out_dir).expanduser().absolute() / folder.name
 
 
 def write_settings(folder: Path, config: dict[str, Any], overrides: Sequence[str]) -> None:
-    """config.yaml (resolved, enough to run again), overrides.yaml, env.json (versions, git state, command)."""
+    """Write config.yaml (resolved), overrides.yaml and env.json (versions, git state, command)."""
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     write_text(folder / "overrides.yaml", yaml.safe_dump(list(overrides), allow_unicode=True))
     environment = {
@@ -76,26 +76,26 @@ def write_settings(folder: Path, config: dict[str, Any], overrides: Sequence[str
 
 @contextmanager
 def lock_run_dir(folder: Path) -> Iterator[None]:
-    """The folder belongs to this process until the block is left, or the process ends in whatever way.
+    """Lock the folder for this process until the block is left or the process ends.
 
     Raises:
-        UserError: another process holds it: two runs would write the same files.
+        UserError: If another process holds the lock: two runs would write the same files.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    # A lock of the process, not of the handle: worker processes, which may outlive a killed run, do not inherit it.
+    # POSIX locks belong to the process: data loading workers, which may outlive a killed run, do not inherit them.
     with (folder / ".lock").open("a+") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise UserError(
-                f"{folder}: another process is writing to it ({file.read().strip()}); end it first"
+                f"{folder}: is in use by another process ({file.read().strip()}); stop that process first"
             ) from None
-        except OSError:  # a file system without locks
+        except OSError:  # the file system does not support locks
             yield
             return
         file.truncate(0)
@@ -105,7 +105,7 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether another process holds the folder."""
+    """Return whether another process holds the lock of the folder."""
     if not (folder / ".lock").exists():
         return False
     try:
@@ -123,10 +123,10 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit and uncommitted changes of the folder the run was started in; None outside of a repository."""
+    """Return the commit and the uncommitted changes of the working directory; None outside of a repository."""
 
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10).stdout
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout
 
     try:
         return {"commit": git("rev-parse", "HEAD").strip(), "changed": git("status", "--porcelain").splitlines()}

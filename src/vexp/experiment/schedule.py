@@ -1,87 +1,138 @@
-"""When things happen in a run of known length. Torch-free: plan and explain say before a run what the loop will do."""
+"""When a run evaluates, saves and logs. Torch-free: ``vexp plan`` and ``vexp explain`` use the same predicates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vexp.config.schema import Config
+from vexp.core.interval import Interval
 from vexp.data.loading.step_plan import StepPlan
 
 
 def step_plan(config: Config, num_samples: int) -> StepPlan:
-    """How an epoch of so many training samples divides into steps."""
+    """Return how an epoch of ``num_samples`` training samples is divided into steps."""
     data = config.data
     return StepPlan(num_samples, data.batch_size, config.grad.accumulate, data.train.drop_last, config.dist.nproc)
 
 
 def total_steps(config: Config, plan: StepPlan) -> int:
-    """Optimizer steps of the whole run."""
+    """Return the number of optimizer steps of the whole run."""
     return config.max_steps or (config.epochs or 0) * plan.steps_per_epoch
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The steps at which a run evaluates, saves and logs. Steps count completed optimizer steps, from 1.
+def plural(count: int, noun: str) -> str:
+    """Format a count with its noun: ``1 step``, ``2 steps``, ``2 processes``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
-    ``validates``: whether there is a validation split.
+
+@dataclass(slots=True)
+class Schedule:
+    """The steps after which a run of known length evaluates, saves and logs.
+
+    A step is the number of completed optimizer steps: 1 after the first one.
+
+    Attributes:
+        validates: Whether there is a validation split.
     """
 
     config: Config
     plan: StepPlan
     total_steps: int
     validates: bool
+    _evaluation: Interval = field(init=False, repr=False)
+    _checkpoint: Interval = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._evaluation, self._checkpoint = self.config.eval.every(), self.config.checkpoint.every()
 
     @property
     def per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
         return self.plan.steps_per_epoch
 
     @property
     def epochs(self) -> int:
-        """Epochs begun by the last step."""
+        """Epochs started by the last step."""
         return -(-self.total_steps // self.per_epoch)
 
+    def evaluates_before(self, step: int) -> bool:
+        """Return whether a run that starts after ``step`` steps evaluates before it trains."""
+        return self.validates and self.config.eval.before_training(step, self.per_epoch)
+
+    def evaluates_after(self, step: int) -> bool:
+        """Return whether an evaluation follows ``step``."""
+        is_last = step == self.total_steps
+        is_due = self._evaluation.due(step, self.per_epoch) or (is_last and self.config.eval.at_end)
+        return self.validates and is_due
+
+    def saves_after(self, step: int, *, early_stopped: bool = False) -> bool:
+        """Return whether a periodic checkpoint, or that of the last step, follows ``step``.
+
+        Best checkpoints, and those of an interrupted run, are written in addition.
+        """
+        is_last = early_stopped or step == self.total_steps
+        return self._checkpoint.due(step, self.per_epoch) or (is_last and self.config.checkpoint.save_last)
+
+    def logs_after(self, step: int) -> bool:
+        """Return whether a log line follows ``step``."""
+        return self.config.log.due(step, self.per_epoch)
+
     def evaluations(self) -> list[int]:
-        every, at_end = self.config.eval.every(), self.config.eval.at_end
-        due = [s for s in self._steps() if every.due(s, self.per_epoch) or (s == self.total_steps and at_end)]
-        return due if self.validates else []
+        """Return the steps after which the run evaluates."""
+        return [step for step in self._steps() if self.evaluates_after(step)]
 
     def checkpoints(self) -> list[int]:
-        """Of the periodic ones and the last; the best is written beside them."""
-        every, last = self.config.checkpoint.every(), self.config.checkpoint.save_last
-        return [s for s in self._steps() if every.due(s, self.per_epoch) or (s == self.total_steps and last)]
+        """Return the steps after which a checkpoint is written; best checkpoints are not known in advance."""
+        return [step for step in self._steps() if self.saves_after(step)]
 
     def log_lines(self) -> list[int]:
-        return [s for s in self._steps() if self.config.log.due(s, self.per_epoch)]
+        """Return the steps after which a log line is written."""
+        return [step for step in self._steps() if self.logs_after(step)]
 
     def warnings(self) -> list[str]:
-        """What will not happen in this run although it is asked for."""
-        config, found = self.config, []
-        log, counted = config.log, min(self.per_epoch, self.total_steps) if config.log.by_epoch else self.total_steps
-        if not any(log.due(step, self.per_epoch) for step in range(1, counted + 1)):
-            what, mending = f"the run has {counted} steps", "choose a smaller one"
+        """Return warnings about settings that have no effect in a run of this length."""
+        config, warnings = self.config, []
+        log = config.log
+        counted = min(self.per_epoch, self.total_steps) if log.by_epoch else self.total_steps
+        if not any(self.logs_after(step) for step in range(1, counted + 1)):
+            reason, fix = f"the run has {plural(counted, 'step')}", "choose a smaller interval"
             if log.interval <= self.total_steps:
-                what, mending = f"an epoch has {counted} steps", "log.by_epoch=false counts on over epochs"
-            found.append(f"log.interval={log.interval}: {what}, so no training line is written; {mending}")
-        for key, by_epoch, wanted in (
+                reason, fix = f"an epoch has {plural(counted, 'step')}", "log.by_epoch=false counts across epochs"
+            warnings.append(f"log.interval={log.interval}: {reason}, so no training line is written; {fix}")
+        for key, by_epoch, value in (
             ("eval.start", config.eval.by_epoch, config.eval.start),
             ("eval.interval", config.eval.by_epoch, config.eval.interval),
             ("checkpoint.interval", config.checkpoint.by_epoch, config.checkpoint.interval),
         ):
-            length, unit = (self.total_steps // self.per_epoch, "epochs") if by_epoch else (self.total_steps, "steps")
-            if wanted is not None and wanted > length:
-                after = f"{length} {unit if length != 1 else unit[:-1]}"
-                found.append(f"{key}={wanted}: the run ends after {after}, before it comes due")
-        return found
+            length, unit = (self.total_steps // self.per_epoch, "epoch") if by_epoch else (self.total_steps, "step")
+            if value is not None and value > length:
+                warnings.append(f"{key}={value}: never reached, the run ends after {plural(length, unit)}")
+        return warnings
 
-    def in_words(self, steps: Sequence[int]) -> str:
-        """``12: after epochs 1, 2, 3 ... 12``, or after steps where they fall inside of epochs."""
+    def length_text(self) -> str:
+        """Describe the length of the run: ``8 optimizer steps = 2 epochs of 4 steps``."""
+        epochs = self.total_steps / self.per_epoch
+        unit = "epoch" if epochs == 1 else "epochs"
+        return f"{plural(self.total_steps, 'optimizer step')} = {epochs:g} {unit} of {plural(self.per_epoch, 'step')}"
+
+    def step_text(self) -> str:
+        """Describe the samples of a step: ``8 samples per step (batch 2 x accumulate 2 x 2 processes)``."""
+        plan = self.plan
+        samples = plural(min(plan.samples_per_step, plan.num_samples), "sample")
+        accumulated = f" x accumulate {plan.accumulate}" if plan.accumulate > 1 else ""
+        processes = f" x {plural(plan.processes, 'process')}" if plan.processes > 1 else ""
+        factors = f" (batch {plan.batch_size}{accumulated}{processes})" if accumulated or processes else ""
+        return f"{samples} per step{factors}"
+
+    def describe_steps(self, steps: Sequence[int]) -> str:
+        """Describe steps as ``12: after epochs 1, 2, 3 ... 12``, or by step if they are not all ends of epochs."""
         if not steps:
             return "none"
-        whole = all(step % self.per_epoch == 0 for step in steps)
-        numbers = [step // self.per_epoch if whole else step for step in steps]
+        by_epoch = all(step % self.per_epoch == 0 for step in steps)
+        numbers = [step // self.per_epoch if by_epoch else step for step in steps]
         shown = [str(number) for number in (numbers if len(numbers) <= 8 else [*numbers[:4], "...", *numbers[-2:]])]
-        unit = ("epoch" if whole else "step") + "s" * (len(steps) > 1)
+        unit = ("epoch" if by_epoch else "step") + "s" * (len(steps) > 1)
         return f"{len(steps)}: after {unit} {', '.join(shown).replace(', ...,', ' ...')}"
 
     def _steps(self) -> range:

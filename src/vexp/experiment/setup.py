@@ -1,4 +1,4 @@
-"""From a ``Config`` to the objects of a run: sets, net, loss, in the order in which the data flows."""
+"""From a ``Config`` to the objects of a run: device, datasets, loaders, schedule and loss."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Sampler
 
 from vexp.config.schema import Config
-from vexp.core.errors import UserError
-from vexp.data.loading.dataset import ClipDataset, flip_table
+from vexp.core.errors import ConfigError, UserError
+from vexp.data.loading.dataloader import Item, make_loader
+from vexp.data.loading.dataset import ClipDataset, Key, flip_table
 from vexp.data.loading.step_plan import StepPlan
 from vexp.data.sources.base import Source, is_multi_label
+from vexp.data.sources.config import Data
+from vexp.evaluation.evaluator import Evaluator
 from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
+from vexp.evaluation.view_forward import ViewForward
 from vexp.experiment.schedule import Schedule, step_plan, total_steps
 from vexp.model.loss import Loss
+from vexp.runtime.device import pick_device
 from vexp.runtime.distributed import SINGLE_PROCESS, World
+from vexp.runtime.seed import set_global_switches
 
 
 @dataclass(slots=True)
 class Experiment:
-    """What does not change during a run; ``warnings`` are for the user, before it begins."""
+    """Everything that does not change during a run; ``warnings`` are shown before it starts."""
 
     config: Config
     device: torch.device
@@ -30,82 +37,107 @@ class Experiment:
     total_steps: int
     criterion: nn.Module
     warnings: list[str] = field(default_factory=list)
-    processes: World = field(default_factory=World)
+    world: World = field(default_factory=World)
 
     @property
     def classes(self) -> list[str]:
+        """Class names of the training data."""
         return self.train_set.source.classes
 
     @property
-    def calendar(self) -> Schedule:
+    def schedule(self) -> Schedule:
+        """When the run evaluates, saves and logs."""
         return Schedule(self.config, self.plan, self.total_steps, self.val_set is not None)
 
     @property
     def epochs(self) -> int:
-        """Epochs begun by the last step."""
-        return self.calendar.epochs
+        """Epochs started by the last step."""
+        return self.schedule.epochs
 
     def epoch(self, step: int) -> int:
-        """The epoch (1-based) that optimizer step ``step`` (1-based) belongs to; 0 before training."""
+        """Return the epoch (1-based) of optimizer step ``step`` (1-based); 0 before training."""
         return -(-step // self.plan.steps_per_epoch)
 
 
+def apply_switches(config: Config) -> None:
+    """Seed the generators and set every process-wide switch of torch, in both directions."""
+    set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
+    config.backend.set_switches()
+
+
 def build_experiment(
-    config: Config, processes: World = SINGLE_PROCESS, *, prepare: bool = True, for_net: bool = True
+    config: Config, world: World = SINGLE_PROCESS, *, prepare: bool = True, for_model: bool = True
 ) -> Experiment:
-    """Read the lists and choose the device.
+    """Choose the device, read the annotations and build the datasets and the loss.
 
     Args:
-        config: its ``dist.nproc`` processes share each step.
-        processes: this one among them; ``ALONE`` where nothing is trained.
-        prepare: make what data options make by themselves; without it no sample can be read.
-        for_net: the data must fit the net; without it they can be looked at.
+        config: Config of the run.
+        world: The processes that share each step.
+        prepare: Whether to generate data (``data=motion``); without it no sample can be read.
+        for_model: Whether to check that the data fit the model.
 
     Raises:
-        UserError: a list or folder that cannot be read, a device that is not there, a schedule that cannot work.
+        UserError: If an annotation cannot be read, the device does not exist, or data, loss and model do not match.
     """
-    channels = getattr(config.model, "channels", None)
-    if for_net and channels is not None and channels != len(config.img_norm.mean):
-        raise UserError(
-            f"model.channels={channels}: img_norm.mean has {len(config.img_norm.mean)} values; RGB needs "
-            "model.channels=3 and three values (img_norm=kinetics), optical flow needs 2 and img_norm=flow"
-        )
-    device = pick_device(config.device, processes)
+    if for_model:
+        _check_channels(config)
+    device = pick_device(config.device, world)
     if prepare:
-        with processes.local_main_process_first():
+        with world.local_main_process_first():
             config.data.prepare()
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")
     if config.data.train.class_balance and train_set.multi_label:
-        raise UserError(
-            f"data.train.class_balance={config.data.train.class_balance}: balances samples of one label each, those of "
-            "the training list have several; set it to 0"
+        raise ConfigError(
+            "class balancing needs one label per sample, the training annotation has several; set it to 0",
+            key="data.train.class_balance",
+            value=config.data.train.class_balance,
         )
     val_set = make_dataset(config, "val")
     plan = step_plan(config, len(train_set))
     if plan.steps_per_epoch == 0:
-        raise UserError(
-            f"data.train.drop_last=true: {len(train_set)} samples do not fill one step of {plan.samples_per_step}; "
-            "lower data.batch_size or grad.accumulate"
+        raise ConfigError(
+            f"{len(train_set)} samples do not fill one step of {plan.samples_per_step}; lower data.batch_size or "
+            "grad.accumulate",
+            key="data.train.drop_last",
+            value=True,
         )
     config, warnings = with_class_weights(config, train_set.source), []
     if val_set is not None:
         classes, multi_label = len(train_set.source.classes), is_multi_label(train_set.source)
         warnings = check_labels(config.eval, val_set.source, classes, split="val", multi_label=multi_label)
     elif config.eval.patience is not None:
-        warnings = [f"eval.patience={config.eval.patience}: there is no validation, the run will not end early"]
-    criterion = config.loss.build().to(device)
+        warnings = [f"eval.patience={config.eval.patience}: has no effect, there is no validation split"]
     return Experiment(
-        config, device, train_set, val_set, plan, total_steps(config, plan), criterion, warnings, processes
+        config=config,
+        device=device,
+        train_set=train_set,
+        val_set=val_set,
+        plan=plan,
+        total_steps=total_steps(config, plan),
+        criterion=config.loss.build().to(device),
+        warnings=warnings,
+        world=world,
     )
 
 
+def _check_channels(config: Config) -> None:
+    channels = getattr(config.model, "channels", None)
+    if channels is not None and channels != len(config.img_norm.mean):
+        raise ConfigError(
+            f"img_norm.mean has {len(config.img_norm.mean)} values; RGB needs model.channels=3 and three values "
+            "(img_norm=kinetics), optical flow needs 2 and img_norm=flow",
+            key="model.channels",
+            value=channels,
+        )
+
+
 def with_class_weights(config: Config, train: Source) -> Config:
-    """The config with the weights of the classes in numbers, as they stand in every checkpoint.
+    """Return the config with ``loss.class_weights`` as numbers, as checkpoints save it.
 
     Raises:
-        UserError: the loss is for another kind of labels than the training list has, or for another number of classes.
+        UserError: If the loss does not fit the labels or the number of classes of the training annotation.
     """
     check_loss(train, getattr(config.loss, "multi_label", None))
     if not isinstance(config.loss, Loss):
@@ -115,38 +147,73 @@ def with_class_weights(config: Config, train: Source) -> Config:
 
 
 def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> ClipDataset | None:
-    """The samples of a split, through its own pipeline or another's; None where the split is not there."""
+    """Return the samples of a split; None if the split does not exist.
+
+    Args:
+        config: Config of the run.
+        split: train, val or test.
+        pipeline: Split whose pipeline is used; None: its own.
+
+    Raises:
+        UserError: If the split has no sample or its annotation cannot be read.
+    """
     source = config.data.samples(split)
     if source is None:
         return None
     if len(source) == 0:
         raise UserError(f"data.{split}: holds no sample")
-    flip_labels = flip_table(source.classes, config.data.flip_label_map)
-    steps = config.pipeline.of(pipeline or split)
     skips, trains = config.data.on_error == "skip", (pipeline or split) == "train"
     return ClipDataset(
-        source, steps, seed=config.seed, lazy=config.pipeline.lazy, flip_labels=flip_labels,
+        source,
+        config.pipeline.of(pipeline or split),
+        seed=config.seed,
+        lazy=config.pipeline.lazy,
+        flip_labels=flip_table(source.classes, config.data.flip_label_map),
         on_bad="fail" if not skips else "replace" if trains else "leave_out",
-    )  # fmt: skip
+    )
 
 
-def pick_device(name: str, processes: World = SINGLE_PROCESS) -> torch.device:
-    """``auto`` is the first GPU, or the CPU where there is none; of several processes each takes a GPU of its own.
+def data_loader(
+    dataset: ClipDataset,
+    sampler: Sampler[list[Key]],
+    data: Data,
+    device: torch.device,
+    *,
+    num_workers: int | None = None,
+    persistent: bool = False,
+) -> DataLoader[Item]:
+    """Return a loader with the settings of the ``data`` group.
 
-    Raises:
-        UserError: a GPU that is not there.
+    Args:
+        dataset: Samples to load.
+        sampler: Batches of keys.
+        data: The ``data`` group.
+        device: Device of the model.
+        num_workers: Overrides ``data.num_workers``.
+        persistent: Whether the workers stay for the next pass.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if not processes.alone and (name == "cuda" or (name == "auto" and count)):
-        if processes.local_rank >= count:
-            raise UserError(
-                f"device={name}: each process takes a GPU of its own, torch finds {count} on this machine, and process "
-                f"{processes.local_rank + 1} has none; lower nproc, or device=cpu"
-            )
-        return torch.device("cuda", processes.local_rank)
-    if name == "auto":
-        return torch.device("cuda" if count else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise UserError(f"device={name}: torch finds {count} CUDA devices; use device=cpu or device=auto")
-    return device
+    return make_loader(
+        dataset,
+        sampler,
+        num_workers=data.num_workers if num_workers is None else num_workers,
+        mp_context=data.mp_context,
+        device=device,
+        persistent=persistent,
+        sample_timeout=data.sample_timeout,
+    )
+
+
+def view_forward(config: Config, device: torch.device) -> ViewForward:
+    """Return the forward pass over views with the settings of the config."""
+    return ViewForward(
+        img_norm=config.img_norm,
+        amp=config.amp,
+        device=device,
+        channels_last=config.backend.channels_last_on(device),
+        max_views=config.eval.max_views_per_forward,
+    )
+
+
+def make_evaluator(config: Config, criterion: nn.Module, device: torch.device) -> Evaluator:
+    """Return the evaluator with the settings of the config."""
+    return Evaluator(criterion=criterion, forward=view_forward(config, device), options=config.eval)

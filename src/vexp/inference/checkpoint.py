@@ -1,4 +1,4 @@
-"""A trained net by the name of its run: the checkpoint that is meant, and the config that it carries."""
+"""The checkpoint of a run and the config saved in it."""
 
 from __future__ import annotations
 
@@ -12,46 +12,52 @@ from vexp.config.schema import Config
 from vexp.core.errors import ConfigError
 
 
-def open_checkpoint(path: Path, words: Sequence[str]) -> tuple[Config, dict[str, Any]]:
-    """(config, content) of a checkpoint of a run; ``words`` override the config that it was trained with.
+def open_checkpoint(path: Path, overrides: Sequence[str]) -> tuple[Config, dict[str, Any]]:
+    """Return (config, content) of a checkpoint; ``overrides`` change the config that it was trained with.
 
     Raises:
-        UserError: it cannot be read, or is no checkpoint of a run.
+        UserError: If it cannot be read, or is not a checkpoint of a run.
     """
     content = checkpoint.load(path)
     if not {"config", "model", "classes"} <= content.keys():
         raise ConfigError(
-            f"{path}: is no checkpoint of a vexp run (it holds {', '.join(list(content)[:5])}); "
-            "python -m vexp.cli.convert IN OUT model=... makes one of another program's weights"
+            f"{path}: not a checkpoint of a vexp run (it contains {', '.join(list(content)[:5])}); "
+            "vexp convert IN OUT model=... converts the weights of another program"
         )
-    return compose(words, saved=SavedConfig(content["config"], path)), content
+    return compose(overrides, saved=SavedConfig(content["config"], path)), content
 
 
-def find_checkpoint(run: Path, wanted: str | None) -> Path:
-    """The checkpoint file that is meant: a file itself; of a run folder the best, else the last.
+def find_checkpoint(run: Path, name: str | None) -> Path:
+    """Return a checkpoint file: ``run`` itself if it is a file, else the one called ``name`` in the run folder.
+
+    Without ``name`` it is the best checkpoint, or the last one if none is the best.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: If it does not exist.
     """
     if run.is_file():
         return run
     if not run.is_dir():
-        raise ConfigError(f"run={run}: no such run folder or checkpoint")
-    if wanted is not None and Path(wanted).expanduser().is_file():
-        return Path(wanted).expanduser().absolute()
+        raise ConfigError("no such run folder or checkpoint", key="run", value=run)
+    if name is not None and Path(name).expanduser().is_file():
+        return Path(name).expanduser().absolute()
     folder = run / "checkpoints"
-    names = [f"{wanted}.pth", wanted] if wanted is not None else ["best.pth", "last.pth"]
-    if wanted is None and (folder / "best.json").is_file() and not (folder / "best.pth").is_file():
+    file_names = [f"{name}.pth", name] if name is not None else ["best.pth", "last.pth"]
+    if name is None and (folder / "best.json").is_file() and not (folder / "best.pth").is_file():
         raise ConfigError(
-            f"run={run}: its best checkpoint, checkpoints/best.pth is gone; checkpoint=last takes the last"
+            "its best checkpoint, checkpoints/best.pth, is missing; checkpoint=last uses the last one",
+            key="run",
+            value=run,
         )
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    there = ", ".join(sorted(path.name for path in folder.glob("*.pth"))) or "none"
-    raise ConfigError(f"run={run}: has no checkpoint {wanted or 'best.pth or last.pth'}; there: {there}")
+    for file_name in file_names:
+        if (folder / file_name).is_file():
+            return folder / file_name
+    available = ", ".join(sorted(path.name for path in folder.glob("*.pth"))) or "none"
+    raise ConfigError(
+        f"has no checkpoint {name or 'best.pth or last.pth'}; available: {available}", key="run", value=run
+    )
 
 
 def run_folder(path: Path) -> Path:
-    """The run folder that holds a checkpoint; the checkpoint's own folder where there is none."""
+    """Return the run folder of a checkpoint; the checkpoint's own folder if it is not in one."""
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent

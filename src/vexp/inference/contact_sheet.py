@@ -1,4 +1,4 @@
-"""A picture of what a net saw and said: a row a video, some of its frames beside the best classes."""
+"""An image of predictions: one row per video, with some of its frames beside the classes with the highest scores."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-_BARS = 5  # classes of a row at most
-_LETTERS = 34  # of a class name; longer ones are cut
+_MAX_CLASSES = 5  # classes in a row
+_MAX_NAME_LENGTH = 34  # longer class names are truncated
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``frames``: uint8 (k, H, W, 3) RGB; ``top``: up to 5 (class, score), the best first."""
+    """One video.
+
+    Attributes:
+        title: Text above the row.
+        frames: uint8 (k, H, W, 3) RGB.
+        top: Up to 5 (class, score), the highest score first.
+    """
 
     title: str
     frames: NDArray[np.uint8]
@@ -23,17 +29,17 @@ class Row:
 
 
 def draw_contact_sheet(path: Path, rows: Sequence[Row], *, title: str) -> None:
-    """Write the picture; as wide as needed for the frames, a row as high as its bars.
+    """Draw the rows and write the image.
 
     Args:
-        path: a .png file.
-        rows: at least one.
-        title: above the first row.
+        path: A .png file.
+        rows: At least one row.
+        title: Text above the first row.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
-    strips = [np.concatenate([_framed(frame) for frame in row.frames], axis=1) for row in rows]
+    strips = [np.concatenate([_with_gap(frame) for frame in row.frames], axis=1) for row in rows]
     figure = Figure(figsize=(12, 0.5 + 1.55 * len(rows)), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 2, squeeze=False, width_ratios=[2.4, 1])
@@ -41,19 +47,19 @@ def draw_contact_sheet(path: Path, rows: Sequence[Row], *, title: str) -> None:
     for row, strip, (left, right) in zip(rows, strips, axes, strict=True):
         left.imshow(strip)
         left.set_axis_off()
-        left.set_title(row.title, loc="left", fontsize=9, parse_math=False)  # a $ is a dollar
-        places = _BARS - 1 - np.arange(len(row.top))
+        left.set_title(row.title, loc="left", fontsize=9, parse_math=False)  # a $ is not math
+        places = _MAX_CLASSES - 1 - np.arange(len(row.top))
         right.barh(places, [score for _, score in row.top], color=["#8ab6dc"] + ["#d6e4f0"] * (len(row.top) - 1))
         right.set_xlim(0, 1)
-        right.set_ylim(-0.6, _BARS - 0.4)
+        right.set_ylim(-0.6, _MAX_CLASSES - 0.4)
         right.set_axis_off()
         for place, (name, score) in zip(places, row.top, strict=True):
-            short = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
+            short = name if len(name) <= _MAX_NAME_LENGTH else name[: _MAX_NAME_LENGTH - 1] + "…"
             right.text(0.02, place, f"{score:.3f}  {short}", va="center", fontsize=9, parse_math=False)
     figure.savefig(path)
 
 
-def _framed(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """With a white gap to the next one."""
+def _with_gap(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Add a white gap on the right."""
     gap = max(1, frame.shape[1] // 40)
     return np.pad(frame, ((0, 0), (0, gap), (0, 0)), constant_values=255)

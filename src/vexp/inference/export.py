@@ -1,4 +1,4 @@
-"""A trained net as one file that other programs run, beside a contract of what goes in; checked by running it."""
+"""Export of a trained model to one file for other programs, with a JSON description; verified by running the file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,93 +21,101 @@ from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
-from vexp.core.files import ensure_writable_dir
+from vexp.core.files import ensure_writable_dir, write_text
 from vexp.data.sources.base import ArrayReader
 from vexp.data.transforms.pipeline import make_clips
 from vexp.inference.predictor import Predictor
 
 INPUT, OUTPUT = "clips", "logits"
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
-#: Largest difference between exported and own logits, of the largest own one: what reordered sums in float32 cost.
+#: Largest difference between exported and original logits relative to the largest one: float32 sums in another order.
 _TOLERANCE = 1e-3
-_FRAME_SIZES = ((256, 340), (340, 256))  # two shapes of video: a pipeline that gives one input size does so for both
+_FRAME_SIZES = ((256, 340), (340, 256))  # a pipeline with a fixed input size gives it for both video shapes
 _BATCHES = (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """``difference``: the largest between the exported and the own logits; ``largest``: of the own ones;
-    ``dynamic``: whether the batch may have any size, ``why_fixed`` where not."""
+    """Comparison of the exported with the original logits.
+
+    Attributes:
+        difference: Largest absolute difference.
+        largest: Largest absolute original logit.
+        fixed_batch_reason: Why the batch size is fixed to 1; empty if it is dynamic.
+    """
 
     difference: float
     largest: float
-    why_fixed: str
+    fixed_batch_reason: str
 
     @property
     def dynamic(self) -> bool:
-        return not self.why_fixed
+        """Whether the batch may have any size."""
+        return not self.fixed_batch_reason
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """``shape``: of one clip, [C, T, H, W]."""
+    """An exported file; ``shape`` is that of one clip, [C, T, H, W]."""
 
     path: Path
     shape: list[int]
     parity: Parity
 
 
-def export(trained: Predictor, path: Path, *, form: str, split: str) -> Exported:
-    """Write ``path`` and the contract ``path.json`` beside it, once the exported file gives the net's own logits.
+def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Exported:
+    """Write ``path`` and its description ``path.json``, if the exported file gives the model's logits.
 
     Args:
-        trained: the net; it is moved to the CPU.
-        path: of the file.
+        predictor: The model, which is moved to the CPU.
+        path: File to write.
         form: ``onnx`` or ``torch`` (torch.export).
-        split: whose steps of the pipeline tell the input's size: val or test.
+        split: Split whose pipeline defines the input size: val or test.
 
     Raises:
-        UserError: the net cannot be exported, with torch's reason; the file gives other logits; a package is missing.
+        UserError: If the model cannot be exported, if the logits differ, or if a package is missing.
     """
-    needed = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}[form]
-    absent = [name for name in needed if importlib.util.find_spec(name) is None]
-    if absent:
-        raise UserError(f"format={form}: needs {', '.join(absent)}; pip install 'vexp[export]'")
-    shape = input_shape(trained.config, split)
+    packages = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}[form]
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"format={form}: needs {', '.join(missing)}; pip install 'vexp[export]'")
+    shape = input_shape(predictor.config, split)
     ensure_writable_dir(path.parent, "set out=FILE")
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        done = Exported(path, shape, write_model(trained.model.to("cpu").eval(), shape, part, form=form))
-        contract = json.dumps(_contract(trained, done, part, form, split), indent=2, ensure_ascii=False)
-        path.with_name(path.name + ".json").write_text(contract + "\n", encoding="utf-8")
-        part.replace(path)
+        exported = Exported(path, shape, write_model(predictor.model.to("cpu").eval(), shape, temporary, form=form))
+        description = json.dumps(
+            _description(predictor, exported, temporary, form, split), indent=2, ensure_ascii=False
+        )
+        write_text(path.with_name(path.name + ".json"), description + "\n")
+        temporary.replace(path)
     finally:
-        part.unlink(missing_ok=True)
-    return done
+        temporary.unlink(missing_ok=True)
+    return exported
 
 
 def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) -> Parity:
-    """Write a net, in eval mode on the CPU, for clips of ``shape``, [C, T, H, W]; the file has then been run.
+    """Export a model in eval mode on the CPU for clips of ``shape``, [C, T, H, W], and compare the file's logits.
 
     Raises:
-        UserError: the net cannot be exported, with torch's reason; the file gives other logits.
+        UserError: If the model cannot be exported, or if the logits differ.
     """
     write, run = (_write_onnx, _run_onnx) if form == "onnx" else (_write_torch, _run_torch)
-    why_fixed = _export_with_fallback(write, model, shape, path)
-    difference, largest = _compare(model, run(path), shape, batches=(1,) if why_fixed else _BATCHES)
+    fixed_batch_reason = _export_with_fallback(write, model, shape, path)
+    difference, largest = _compare(model, run(path), shape, batches=(1,) if fixed_batch_reason else _BATCHES)
     if not difference <= _TOLERANCE * largest:
         raise UserError(
-            f"{type(model).__name__}: the exported file gives other logits than the net: they differ by up to "
-            f"{difference:.3g}, the largest is {largest:.3g}; it is not kept"
+            f"{type(model).__name__}: exported logits differ from the model's by up to {difference:.3g} (the largest is "
+            f"{largest:.3g}); the file was deleted"
         )
-    return Parity(difference, largest, why_fixed)
+    return Parity(difference, largest, fixed_batch_reason)
 
 
 def input_shape(config: Config, split: str) -> list[int]:
-    """[C, T, H, W] of a clip that the pipeline makes.
+    """Return [C, T, H, W] of a clip of the pipeline.
 
     Raises:
-        UserError: it depends on the video.
+        UserError: If it depends on the video.
     """
     shapes = set()
     for height, width in _FRAME_SIZES:
@@ -119,24 +128,24 @@ def input_shape(config: Config, split: str) -> list[int]:
     return [channels, frames, height, width]
 
 
-def _export_with_fallback(write: Callable[..., None], model: nn.Module, shape: list[int], part: Path) -> str:
-    """Export for batches of any size, or where that fails for one clip; why so, or nothing.
+def _export_with_fallback(write: Callable[..., None], model: nn.Module, shape: list[int], path: Path) -> str:
+    """Export for batches of any size, or for one clip if that fails; return why it failed, or "".
 
     Raises:
-        UserError: neither can be had.
+        UserError: If both fail.
     """
-    why = ""
-    for batch in (2, 1):  # torch.export takes a 1 for a constant
+    failure = ""
+    for batch in (2, 1):  # torch.export treats a size of 1 as a constant
         try:
             with torch.no_grad(), suppress_output():
-                write(model, torch.zeros(batch, *shape), part, dynamic=batch > 1)
-        except Exception as error:  # a net may fail to be traced in any way
+                write(model, torch.zeros(batch, *shape), path, dynamic=batch > 1)
+        except Exception as error:  # tracing a model can raise anything
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             if batch == 1:
                 raise UserError(f"{type(model).__name__}: cannot be exported: {reason.strip()[:300]}") from error
-            why = reason.strip()[:300]
+            failure = reason.strip()[:300]
         else:
-            return why
+            return failure
     raise AssertionError
 
 
@@ -149,9 +158,16 @@ def _write_torch(model: nn.Module, example: Tensor, path: Path, *, dynamic: bool
 def _write_onnx(model: nn.Module, example: Tensor, path: Path, *, dynamic: bool) -> None:
     shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
     torch.onnx.export(
-        model, (example,), path, input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=shapes, dynamo=True,
-        external_data=False, verbose=False,
-    )  # fmt: skip
+        model,
+        (example,),
+        path,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=shapes,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
 
 
 def _run_torch(path: Path) -> Callable[[Tensor], Tensor]:
@@ -169,33 +185,33 @@ def _run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 def _compare(
     model: nn.Module, run: Callable[[Tensor], Tensor], shape: list[int], *, batches: tuple[int, ...]
 ) -> tuple[float, float]:
-    """(largest difference, largest logit) of both on random clips."""
+    """Return (largest difference, largest logit) on random clips."""
     generator = torch.Generator().manual_seed(0)
     difference, largest = 0.0, 0.0
     with torch.no_grad(), suppress_output():
         for batch in batches:
             clips = torch.randn(batch, *shape, generator=generator)
-            own = model(clips)
-            difference = max(difference, (run(clips) - own).abs().max().item())
-            largest = max(largest, own.abs().max().item())
+            logits = model(clips)
+            difference = max(difference, (run(clips) - logits).abs().max().item())
+            largest = max(largest, logits.abs().max().item())
     return difference, largest
 
 
-def _contract(trained: Predictor, done: Exported, part: Path, form: str, split: str) -> dict[str, Any]:
-    config, norm = trained.config, trained.config.img_norm
-    batch: int | str = "any" if done.parity.dynamic else 1
+def _description(predictor: Predictor, exported: Exported, file: Path, form: str, split: str) -> dict[str, Any]:
+    config, norm = predictor.config, predictor.config.img_norm
+    batch: int | str = "any" if exported.parity.dynamic else 1
     multi_label = bool(getattr(config.loss, "multi_label", False))
     return {
-        "file": done.path.name,
+        "file": exported.path.name,
         "format": form,
-        "sha256": sha256(part),
+        "sha256": sha256(file),
         "made_by": {"vexp": vexp.__version__, "torch": torch.__version__},
-        "checkpoint": {"path": str(trained.path), "step": trained.step, "epoch": trained.epoch},
+        "checkpoint": {"path": str(predictor.path), "step": predictor.step, "epoch": predictor.epoch},
         "input": {
             "name": INPUT,
             "dtype": "float32",
             "layout": "N C T H W",
-            "shape": [batch, *done.shape],
+            "shape": [batch, *exported.shape],
             "colour_order": "BGR" if norm.to_bgr else "RGB",
             "normalise": "(pixel - mean) / std, pixels 0..255, channels in colour_order",
             "mean": norm.mean,
@@ -204,35 +220,33 @@ def _contract(trained: Predictor, done: Exported, part: Path, form: str, split: 
         "output": {
             "name": OUTPUT,
             "dtype": "float32",
-            "shape": [batch, len(trained.classes)],
+            "shape": [batch, len(predictor.classes)],
             "meaning": f"logits; {'a sigmoid of each' if multi_label else 'softmax over the last axis'} gives "
             "probabilities",
         },
-        "batch_is_fixed_because": done.parity.why_fixed or None,
+        "batch_is_fixed_because": exported.parity.fixed_batch_reason or None,
         "preprocessing": {
             "split": split,
             "steps": to_dict(config, types=True)["pipeline"][split if getattr(config.pipeline, split) else "val"],
             "view_reduction": config.eval.view_reduction,
         },
-        "classes": trained.classes,
+        "classes": predictor.classes,
         "parity": {
-            "largest_difference": done.parity.difference,
-            "largest_logit": done.parity.largest,
+            "largest_difference": exported.parity.difference,
+            "largest_logit": exported.parity.largest,
             "tolerance": _TOLERANCE,
         },
     }
 
 
-class suppress_output:  # noqa: N801
-    """Exporters talk of their own deprecations and of what they skip; what matters is whether the file is right."""
-
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
+@contextmanager
+def suppress_output() -> Iterator[None]:
+    """Suppress the deprecation warnings and log lines of exporters; the file itself is verified."""
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        self._disabled = logging.root.manager.disable
         logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self._disabled)
-        self._warnings.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)

@@ -1,4 +1,4 @@
-"""A trained net at work on videos without labels: the sampler, pipeline and reduction of views are evaluation's."""
+"""A trained model, and its predictions for videos without labels: same sampler, pipeline and views as in evaluation."""
 
 from __future__ import annotations
 
@@ -16,141 +16,159 @@ from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.data.batch.batch import Batch
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.dataloader import SequentialSampler, iterate_batches, make_loader
+from vexp.data.loading.dataloader import SequentialSampler, iterate_batches
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.sources.unlabeled import UnlabeledVideos, VideoWindow, find_videos, split_into_windows
+from vexp.evaluation.view_forward import ViewForward
 from vexp.evaluation.view_reduction import reduce_views
-from vexp.experiment.setup import pick_device
+from vexp.experiment.setup import apply_switches, data_loader, view_forward
 from vexp.model import build_model
 from vexp.model.weights.load import load_exactly
-from vexp.runtime.seed import set_global_switches
+from vexp.runtime.device import pick_device
 
 Values = NDArray[np.floating[Any]]
 
-_SHOWN_FRAMES = 6  # of a video in pictures
+_PREVIEW_FRAMES = 6  # frames of a video in images
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """A net with the weights of a checkpoint, in eval mode; ``path``: that checkpoint."""
+    """A model in eval mode with the weights of the checkpoint ``path``."""
 
     model: nn.Module
     config: Config
     classes: list[str]
     device: torch.device
+    forward: ViewForward
     path: Path
     step: int
     epoch: int
 
     def views(self, batch: Batch, forward: Callable[[Tensor], Tensor]) -> Tensor:
-        """``forward`` of each of the N * V views of a batch, float32 (N, V, ...) on the CPU."""
-        batch, total = batch.to(self.device), len(batch) * batch.views
-        most, channels_last = self.config.eval.max_views_per_forward, self.config.backend.channels_last_on(self.device)
-        parts = []
-        with torch.no_grad():
-            for start in range(0, total, most or total):
-                stop = min(start + (most or total), total)
-                clips = self.config.img_norm.prepare_input(batch, start, stop, channels_last=channels_last)
-                with self.config.amp.autocast(self.device):
-                    parts.append(forward(clips).float().cpu())
-        joined = torch.cat(parts)
-        return joined.view(len(batch), batch.views, *joined.shape[1:])
+        """Apply ``forward`` to each of the N * V views of a batch; float32 (N, V, ...) on the CPU."""
+        return self.forward(forward, batch)
 
     def scores(self, batch: Batch) -> NDArray[np.float64]:
-        """A batch -> float64 (N, classes), as evaluation scores its views."""
+        """Return the scores of a batch, float64 (N, classes), as in evaluation."""
         logits = self.views(batch, self.model).numpy()
         multi_label = bool(getattr(self.config.loss, "multi_label", False))
         return reduce_views(logits, self.config.eval.view_reduction, multi_label=multi_label)
 
 
 def load_predictor(config: Config, path: Path, content: dict[str, Any]) -> Predictor:
-    """The net of a checkpoint's content.
+    """Restore a trained model from the content of the checkpoint ``path``.
 
     Raises:
-        UserError: the weights are not those of the config's net.
+        UserError: If the weights do not belong to the config's model.
     """
-    set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
-    config.backend.set_switches()
+    apply_switches(config)
     device = pick_device(config.device)
     classes = list(content["classes"])
     model = build_model(config.model, len(classes), pretrained=False)
     load_exactly(model, content, str(path))
-    step, epoch = int(content.get("step", 0)), int(content.get("epoch", 0))
-    return Predictor(config.backend.prepare(model, device).eval(), config, classes, device, path, step, epoch)
+    return Predictor(
+        model=config.backend.prepare(model, device).eval(),
+        config=config,
+        classes=classes,
+        device=device,
+        forward=view_forward(config, device),
+        path=path,
+        step=int(content.get("step", 0)),
+        epoch=int(content.get("epoch", 0)),
+    )
 
 
 def list_clips(
-    named: Path, *, window: float | None, stride: float | None
+    path: Path, *, window: float | None, stride: float | None
 ) -> tuple[list[VideoWindow], list[tuple[str, str]]]:
-    """(videos or their windows, (name, reason) of each that cannot be cut into windows).
+    """List the videos of a file or folder, or their windows.
+
+    Args:
+        path: A video or a folder of videos.
+        window: Length of a window in seconds; None: whole videos.
+        stride: Seconds from one window to the next; None: ``window``.
+
+    Returns:
+        The videos or windows, and (name, error) of each video that cannot be split into windows.
 
     Raises:
-        UserError: there is no video.
+        UserError: If there is no video.
     """
-    pieces: list[VideoWindow] = []
-    faults = []
-    for path, name in find_videos(named):
+    clips: list[VideoWindow] = []
+    errors = []
+    for video, name in find_videos(path):
         if window is None:
-            pieces.append(VideoWindow(path, name))
+            clips.append(VideoWindow(video, name))
             continue
         try:
-            pieces += split_into_windows(path, name, window=window, stride=stride or window)
+            clips += split_into_windows(video, name, window=window, stride=stride or window)
         except UserError as error:
-            faults.append((name, str(error)))
-    return pieces, faults
+            errors.append((name, str(error)))
+    return clips, errors
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the net made of a piece: ``values`` float (D,), ``shown``: some frames that it saw, uint8 (k, H, W, 3);
-    or the ``error`` for which there are none."""
+    """The output for one video or window.
 
-    piece: VideoWindow
+    Attributes:
+        clip: The video or window.
+        values: float (D,); None if it cannot be read.
+        frames: Some frames of the model's input, uint8 (k, H, W, 3), if requested.
+        error: Why it cannot be read; empty if it can.
+    """
+
+    clip: VideoWindow
     values: Values | None = None
-    shown: NDArray[np.uint8] | None = None
+    frames: NDArray[np.uint8] | None = None
     error: str = ""
 
 
 def predict_videos(
-    trained: Predictor,
-    pieces: Sequence[VideoWindow],
-    values: Callable[[Batch], Values],
+    predictor: Predictor,
+    clips: Sequence[VideoWindow],
+    compute: Callable[[Batch], Values],
     *,
     split: str,
     show: int = 0,
 ) -> Iterator[Prediction]:
-    """``values`` of the views of each piece, in order. A video that cannot be read, or that hangs or crashes the worker
-    that is at it, is an answer with an error.
+    """Yield a prediction for each video or window, in order.
+
+    A video that cannot be read, or whose decoding hangs or crashes a worker, gives a prediction with an error.
 
     Args:
-        values: of a batch of one -> float (1, D).
-        split: whose steps of the pipeline: val or test.
-        show: keep frames of so many pieces for pictures.
+        predictor: The model.
+        clips: Videos or windows.
+        compute: Maps a batch of one to float (1, D).
+        split: Split whose pipeline is used: val or test.
+        show: Number of predictions that keep frames for images.
     """
-    config = trained.config
-    source = UnlabeledVideos(pieces, trained.classes, config.data)
+    config = predictor.config
+    source = UnlabeledVideos(clips, predictor.classes, config.data)
     dataset = ClipDataset(
         source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy, on_bad="leave_out"
     )
     bad = BadSamples(dataset, split=split, max_fraction=1.0, path=None, say=lambda _: None)
-    # One video a batch: their pictures may differ in size, and one that fails must not take others with it.
-    workers = config.data.num_workers if len(pieces) > 1 else 0
-    loader = make_loader(
-        dataset, SequentialSampler(len(pieces), 1), num_workers=workers, mp_context=config.data.mp_context, device=trained.device,
-        persistent=False, sample_timeout=config.data.sample_timeout,
-    )  # fmt: skip
-    told = 0
+    # Batches of one: videos may differ in size, and an unreadable one must not affect others.
+    loader = data_loader(
+        dataset,
+        SequentialSampler(len(clips), 1),
+        config.data,
+        predictor.device,
+        num_workers=None if len(clips) > 1 else 0,
+    )
+    done = 0
     for batch in iterate_batches(loader, bad):
-        number = int(batch.ids[0])
-        yield from (Prediction(pieces[failed], error=bad.errors[failed]) for failed in range(told, number))
-        yield Prediction(pieces[number], values(batch)[0], _shown(batch) if number < show else None)
-        told = number + 1
-    yield from (Prediction(pieces[failed], error=bad.errors[failed]) for failed in range(told, len(pieces)))
+        index = int(batch.ids[0])
+        yield from (Prediction(clips[failed], error=bad.errors[failed]) for failed in range(done, index))
+        yield Prediction(clips[index], compute(batch)[0], _preview_frames(batch) if index < show else None)
+        done = index + 1
+    yield from (Prediction(clips[failed], error=bad.errors[failed]) for failed in range(done, len(clips)))
 
 
-def _shown(batch: Batch) -> NDArray[np.uint8]:
-    """Some frames of the middle view."""
+def _preview_frames(batch: Batch) -> NDArray[np.uint8]:
+    """Return some frames of the middle view."""
     view = batch.frames[0, batch.frames.shape[1] // 2].numpy()
-    chosen = np.linspace(0, len(view) - 1, min(_SHOWN_FRAMES, len(view))).round().astype(int)
-    frames: NDArray[np.uint8] = view[chosen].copy()  # a view of the batch would keep all of it
+    indices = np.linspace(0, len(view) - 1, min(_PREVIEW_FRAMES, len(view))).round().astype(int)
+    frames: NDArray[np.uint8] = view[indices].copy()  # a view would keep the whole batch in memory
     return frames

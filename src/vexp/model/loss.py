@@ -84,7 +84,9 @@ class CrossEntropy(Loss):
 
     multi_label: ClassVar[bool] = False
 
-    label_smoothing: float = option(0.0, "Label smoothing: fraction of the target distributed over all classes.", ge=0, lt=1)
+    label_smoothing: float = option(
+        0.0, "Label smoothing: fraction of the target distributed over all classes.", ge=0, lt=1
+    )
 
     def build(self) -> nn.Module:
         import torch

@@ -30,5 +30,7 @@ class SkipRandomInit(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if getattr(func, "__name__", "") in ("normal_", "uniform_"):
-            return args[0] if args else kwargs["tensor"]  # called as a method of torch.Tensor, or by torch.nn.init with keywords
+            return (
+                args[0] if args else kwargs["tensor"]
+            )  # called as a method of torch.Tensor, or by torch.nn.init with keywords
         return func(*args, **kwargs)

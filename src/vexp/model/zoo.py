@@ -70,9 +70,15 @@ class Family(Model, ABC):
 class Tsn(Family):
     """TSN: a torchvision image model applied to every frame, with averaged logits (``vexp.model.architectures.tsn_tsm``)."""
 
-    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.MMACTION2_TO_TORCHVISION_RESNET, *key_mapping.IMAGE_BACKBONE)
+    key_rules: ClassVar[Rules] = (
+        *key_mapping.CLASSIFIER,
+        *key_mapping.MMACTION2_TO_TORCHVISION_RESNET,
+        *key_mapping.IMAGE_BACKBONE,
+    )
 
-    backbone: str = option("resnet50", "Name of a torchvision image model (resnet18, mobilenet_v2, convnext_tiny, ...).")
+    backbone: str = option(
+        "resnet50", "Name of a torchvision image model (resnet18, mobilenet_v2, convnext_tiny, ...)."
+    )
     stacked: int = option(
         1,
         "Consecutive frames concatenated along the channels of one input image; 5 for TSN with optical flow.",
@@ -97,10 +103,18 @@ class Tsn(Family):
 class Tsm(Family):
     """TSM: TSN with temporal shifts in the residual branches (``vexp.model.architectures.tsn_tsm``)."""
 
-    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.MMACTION2_TO_TORCHVISION_RESNET, *key_mapping.IMAGE_BACKBONE)
+    key_rules: ClassVar[Rules] = (
+        *key_mapping.CLASSIFIER,
+        *key_mapping.MMACTION2_TO_TORCHVISION_RESNET,
+        *key_mapping.IMAGE_BACKBONE,
+    )
 
-    backbone: str = option("resnet50", "Name of a torchvision image model with residual branches (resnet, regnet, ...).")
-    shift_div: int = option(8, "Divisor of the channels: 1/shift_div of them are shifted forward in time and as many backward.", ge=2)
+    backbone: str = option(
+        "resnet50", "Name of a torchvision image model with residual branches (resnet, regnet, ...)."
+    )
+    shift_div: int = option(
+        8, "Divisor of the channels: 1/shift_div of them are shifted forward in time and as many backward.", ge=2
+    )
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.001)
 
@@ -135,7 +149,9 @@ class SlowFast(Family):
 
     depth: int = _depth(BOTTLENECKS)
     alpha: int = option(8, "Ratio of the frames of the fast pathway to those of the slow pathway.", ge=1)
-    beta_inverse: int = option(8, "Ratio of the channels of the slow pathway to those of the fast pathway.", ge=1, le=64)
+    beta_inverse: int = option(
+        8, "Ratio of the channels of the slow pathway to those of the fast pathway.", ge=1, le=64
+    )
     slow_stride: int = option(8, "Temporal stride of the slow pathway within the clip.", unit="frames", ge=1)
     fusion_kernel: int = option(5, "Temporal kernel size of the lateral convolutions.", unit="frames", ge=1)
     zero_init_residual: bool = _zero_init(True)
@@ -252,7 +268,9 @@ class X3d(Family):
 
     width_factor: float = option(1.0, "gamma_w of X3D: factor on the channels.", gt=0)
     depth_factor: float = option(2.2, "gamma_d of X3D: factor on the blocks of each stage.", gt=0)
-    bottleneck_factor: float = option(2.25, "gamma_b of X3D: ratio of the inner to the outer channels of a block.", gt=0)
+    bottleneck_factor: float = option(
+        2.25, "gamma_b of X3D: ratio of the inner to the outer channels of a block.", gt=0
+    )
     zero_init_residual: bool = _zero_init(True)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
@@ -275,14 +293,18 @@ class TimeSformer(Family):
     width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
     depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
     heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
-    drop_path: float = option(0.1, "Stochastic depth rate of the last block, decreasing linearly toward the first.", ge=0, lt=1)
+    drop_path: float = option(
+        0.1, "Stochastic depth rate of the last block, decreasing linearly toward the first.", ge=0, lt=1
+    )
     dropout: float = _dropout(0.0)
     init_std: float = _init_std(0.02)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.img_size % self.patch_size:
-            raise ConfigError(f"must be a multiple of patch_size={self.patch_size}", key="img_size", value=self.img_size)
+            raise ConfigError(
+                f"must be a multiple of patch_size={self.patch_size}", key="img_size", value=self.img_size
+            )
         if self.width % self.heads:
             raise ConfigError(f"must be a multiple of heads={self.heads}", key="width", value=self.width)
 

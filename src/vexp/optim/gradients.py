@@ -20,7 +20,9 @@ class Clip(ValidatedConfig):
         None, "Maximum norm of the gradient; null for no clipping, inf to log the norm without clipping.", gt=0
     )
     norm_type: float = option(2.0, "p of the p-norm for max_norm (inf for the maximum norm).", gt=0)
-    max_value: float | None = option(None, "Maximum absolute value of the gradient entries; null for no clipping.", gt=0)
+    max_value: float | None = option(
+        None, "Maximum absolute value of the gradient entries; null for no clipping.", gt=0
+    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -29,11 +31,18 @@ class Grad(ValidatedConfig):
 
     clip: Clip = option(Clip, "Gradient clipping before each optimizer step.")
     accumulate: int = option(
-        1, "Batches whose gradients are accumulated for one optimizer step.", unit="batches", ge=1, see=("data.batch_size",)
+        1,
+        "Batches whose gradients are accumulated for one optimizer step.",
+        unit="batches",
+        ge=1,
+        see=("data.batch_size",),
     )
     detect_anomalous_params: bool = option(False, "Report parameters without a gradient.")
     max_nonfinite_steps: int = option(
-        0, "Maximum number of skipped steps with a non-finite loss or gradient; one more ends the run.", unit="steps", ge=0
+        0,
+        "Maximum number of skipped steps with a non-finite loss or gradient; one more ends the run.",
+        unit="steps",
+        ge=0,
     )
 
     def clip_(self, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:

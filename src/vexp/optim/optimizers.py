@@ -86,7 +86,9 @@ class Optimizer(ValidatedConfig):
 
     def _choose_fused(self, fused: bool | None, params: list[Any]) -> bool | None:
         tensors = [p for item in params for p in (item["params"] if isinstance(item, dict) else [item])]
-        unsupported = next((p for p in tensors if p.device.type not in self.fused_on or not p.is_floating_point()), None)
+        unsupported = next(
+            (p for p in tensors if p.device.type not in self.fused_on or not p.is_floating_point()), None
+        )
         if fused is None:
             return (unsupported is None and self.foreach is None) or None
         if fused and unsupported is not None:
@@ -148,6 +150,8 @@ class AdamW(Optimizer):
         [0.9, 0.999], "Decay rates of the running averages of the gradient and its square.", length=2, ge=0, lt=1
     )
     eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
-    weight_decay: float = option(1e-2, "Decoupled weight decay: the weights are multiplied by 1 - lr * weight_decay each step.", ge=0)
+    weight_decay: float = option(
+        1e-2, "Decoupled weight decay: the weights are multiplied by 1 - lr * weight_decay each step.", ge=0
+    )
     amsgrad: bool = option(False, "Use the AMSGrad variant.")
     fused: bool | None = option(None, FUSED_DOC)

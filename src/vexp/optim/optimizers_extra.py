@@ -45,7 +45,9 @@ class Adafactor(Optimizer):
         [None, 1e-3], "Lower bounds of the squared gradient and of the parameter scale.", length=2, check=_adafactor_eps
     )
     d: float = option(1.0, "Clipping threshold of the root mean square of an update.", ge=1)
-    weight_decay: float = option(0.0, "Decoupled weight decay: the weights are multiplied by 1 - lr * weight_decay each step.", ge=0)
+    weight_decay: float = option(
+        0.0, "Decoupled weight decay: the weights are multiplied by 1 - lr * weight_decay each step.", ge=0
+    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -70,7 +72,9 @@ class Adamax(Optimizer):
     torch_name: ClassVar[str] = "Adamax"
 
     lr: float = option(2e-3, LR_DOC, ge=0)
-    betas: list[float] = option([0.9, 0.999], "Decay rates of the running average and of the maximum.", length=2, ge=0, lt=1)
+    betas: list[float] = option(
+        [0.9, 0.999], "Decay rates of the running average and of the maximum.", length=2, ge=0, lt=1
+    )
     eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
     weight_decay: float = option(0.0, _L2, ge=0)
 
@@ -160,6 +164,4 @@ class Rprop(Optimizer):
         length=2,
         check=_etas_rule,
     )
-    step_sizes: list[float] = option(
-        [1e-6, 50.0], "Minimum and maximum step size.", length=2, check=_step_sizes_rule
-    )
+    step_sizes: list[float] = option([1e-6, 50.0], "Minimum and maximum step size.", length=2, check=_step_sizes_rule)

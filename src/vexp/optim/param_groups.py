@@ -131,9 +131,7 @@ def _make_rule(paramwise: Paramwise, model: nn.Module, parameters: list[_NamedPa
         assert paramwise.layer_decay is not None
         scale = paramwise.layer_decay ** (last - index)
         rule_name = BASE.rule if multipliers.multipliers == BASE.multipliers else multipliers.rule
-        return ParamMultipliers(
-            rule_name, multipliers.lr_mult * scale, multipliers.decay_mult, layer=f"layer_{index}"
-        )
+        return ParamMultipliers(rule_name, multipliers.lr_mult * scale, multipliers.decay_mult, layer=f"layer_{index}")
 
     return rule
 

@@ -68,7 +68,9 @@ class Paramwise(ValidatedConfig):
     bias 10 x lr without decay.
     """
 
-    rule: str = option("default", "The multipliers below (default), or the recipe of TSM (tsm).", choices=("default", "tsm"))
+    rule: str = option(
+        "default", "The multipliers below (default), or the recipe of TSM (tsm).", choices=("default", "tsm")
+    )
     custom_keys: dict[str, Any] = option(
         {},
         "lr_mult and decay_mult of the parameters whose names contain the key.",
@@ -81,7 +83,9 @@ class Paramwise(ValidatedConfig):
     )
     norm_decay_mult: float = option(1.0, "Factor on the weight decay of norm layers.", ge=0, check=finite)
     dwconv_decay_mult: float = option(1.0, "Factor on the weight decay of depthwise convolutions.", ge=0, check=finite)
-    layer_decay: float | None = option(None, "Ratio of the learning rate of a transformer block to that of the next one.", gt=0, le=1)
+    layer_decay: float | None = option(
+        None, "Ratio of the learning rate of a transformer block to that of the next one.", gt=0, le=1
+    )
     bypass_duplicate: bool = option(
         False, "Use the first name of a shared parameter if its names have different multipliers; false: an error."
     )

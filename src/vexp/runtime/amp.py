@@ -1,4 +1,4 @@
-"""The ``amp`` group: the precision of forward and backward."""
+"""The ``amp`` group: automatic mixed precision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 
 if TYPE_CHECKING:
@@ -14,20 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Amp(ValidatedConfig):
-    """Automatic mixed precision (torch.amp): weights stay float32, convolutions and products run in ``dtype``."""
+    """Automatic mixed precision (torch.amp): weights stay float32, convolutions and matrix products use ``dtype``."""
 
     dtype: str = option(
-        "fp32", "precision of the forward pass; weights and optimizer stay float32", choices=("fp32", "bf16", "fp16")
+        "fp32", "Precision of the forward pass; weights and optimizer stay float32.", choices=("fp32", "bf16", "fp16")
     )
-    loss_scale: float | None = option(None, "fixed factor on the loss with dtype=fp16; null: dynamic", gt=0)
+    loss_scale: float | None = option(None, "Constant loss scale for dtype=fp16; null: dynamic.", gt=0)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.loss_scale is not None and self.dtype != "fp16":
-            raise ValueError(f"loss_scale={self.loss_scale}: only fp16 scales the loss, dtype is {self.dtype}")
+            raise ConfigError(
+                f"only dtype=fp16 scales the loss, but dtype is {self.dtype}", key="loss_scale", value=self.loss_scale
+            )
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The context in which a forward pass runs."""
+        """Return the context manager of a forward pass."""
         import torch
 
         if self.dtype == "fp32":
@@ -35,7 +38,7 @@ class Amp(ValidatedConfig):
         return torch.autocast(device.type, torch.float16 if self.dtype == "fp16" else torch.bfloat16)
 
     def slow_on(self, device: torch.device) -> str | None:
-        """Why this precision is no faster on ``device``, where it is not; None where it is."""
+        """Return why this precision is not faster than float32 on ``device``; None if it is."""
         import torch
 
         if self.dtype == "fp32":
@@ -44,15 +47,15 @@ class Amp(ValidatedConfig):
             return "CPUs are usually much slower with it than with fp32"
         if device.type == "cuda":
             needed = (8, 0) if self.dtype == "bf16" else (7, 0)
-            found = torch.cuda.get_device_capability(device)
-            if found < needed:
+            capability = torch.cuda.get_device_capability(device)
+            if capability < needed:
                 name = torch.cuda.get_device_name(device)
-                return f"{name} has no fast units for it: compute capability {found}, they came with {needed}"
+                return f"{name} has no hardware support for it: compute capability {capability}, needs {needed}"
         return None
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
-        """Scales the fp16 loss so that small gradients survive; disabled (a no-op) for fp32 and bf16."""
+        """Return the gradient scaler, which keeps small fp16 gradients from underflow; disabled for fp32 and bf16."""
         import torch
 
-        # loss_scale goes to ``update`` too, which holds the scale where it is
+        # training passes a constant loss_scale to ``update``, too, which keeps the scale
         return torch.amp.GradScaler(device.type, init_scale=self.loss_scale or 2.0**16, enabled=self.dtype == "fp16")

@@ -1,4 +1,4 @@
-"""The ``backend`` group: how torch runs the net; not what is computed, but how fast and how exactly."""
+"""The ``backend`` group: memory layout, compilation, float32 precision and threads of torch."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Backend(ValidatedConfig):
-    """Memory layout, compilation, reduced precision of float32 and threads. Every switch is set on every run."""
+    """Memory layout, compilation, float32 precision and threads. Every switch is set on every run."""
 
     channels_last: bool | None = option(
-        None, "weights and clips in memory as (N, T, H, W, C) (channels_last_3d); null: on a GPU, where clips arrive so"
+        None, "Memory format channels_last_3d for weights and clips; null: on GPUs only."
     )
-    compile: bool = option(False, "compile the net (torch.compile): minutes at the first step, faster ones after it")
+    compile: bool = option(
+        False, "Compile the model (torch.compile): the first step takes minutes, later ones are faster."
+    )
     compile_mode: str = option(
-        "default", "torch.compile's mode", choices=("default", "reduce-overhead", "max-autotune")
+        "default", "Mode of torch.compile.", choices=("default", "reduce-overhead", "max-autotune")
     )
     tf32: str = option(
         "conv",
-        "float32 products on the tensor cores of an Ampere GPU or later, with 10 bits of mantissa: of convolutions "
-        "(torch's own default), of all, or of none",
+        "TensorFloat-32 (10 bits of mantissa) on GPUs from Ampere on: for convolutions (torch's default), for "
+        "convolutions and matrix products, or for none.",
         choices=("none", "conv", "all"),
     )
-    threads: int | None = option(None, "CPU threads of torch's kernels; null: torch's default", unit="threads", ge=1)
+    threads: int | None = option(None, "CPU threads of torch's kernels; null: torch's default.", unit="threads", ge=1)
 
     def set_switches(self) -> None:
-        """The process-wide ones, in both directions: jobs of a sweep may share a process."""
+        """Set the process-wide switches, in both directions: jobs of a sweep may share a process."""
         import torch
 
         configure_malloc()
@@ -44,15 +46,16 @@ class Backend(ValidatedConfig):
         torch.backends.cudnn.allow_tf32 = self.tf32 != "none"
 
     def channels_last_on(self, device: torch.device) -> bool:
+        """Return whether weights and clips use the channels-last memory format on ``device``."""
         return device.type != "cpu" if self.channels_last is None else self.channels_last
 
     def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """``model`` on its device in its memory layout, compiled where that is asked for; its state dict stays."""
+        """Move ``model`` to ``device`` and its memory format and compile it if requested; its state dict is unchanged."""
         import torch
 
         model.to(device)
         if self.channels_last_on(device):
-            layouts = {5: torch.channels_last_3d, 4: torch.channels_last}  # 4: a 2D net over frames
+            layouts = {5: torch.channels_last_3d, 4: torch.channels_last}  # 4: a 2D model applied to frames
             for parameter in model.parameters():
                 if (layout := layouts.get(parameter.ndim)) is not None:
                     parameter.data = parameter.data.contiguous(memory_format=layout)
@@ -63,7 +66,7 @@ class Backend(ValidatedConfig):
 
 @cache
 def _default_threads() -> int:
-    """What torch chose by itself: asked for before the first run of this process sets another number."""
+    """Return torch's own number of threads; cached before the first run of this process changes it."""
     import torch
 
     return torch.get_num_threads()

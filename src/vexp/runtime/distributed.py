@@ -1,8 +1,8 @@
-"""The processes that share one run, and what they tell each other. A run of one process asks nobody.
+"""The processes of one distributed run and their collective operations; all are no-ops in a run of one process.
 
-Who they are is said by the environment variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR ...);
-``vexp.training.launch`` starts them so, too. What all must decide alike goes over the CPU (gloo); gradients go where the
-net is.
+Rank and world size come from the environment variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR
+...); ``vexp.training.launch`` sets the same ones. Python objects and decisions are exchanged on the CPU (gloo),
+gradients on the device of the model.
 """
 
 from __future__ import annotations
@@ -25,79 +25,82 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from vexp.config.schema import Dist
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.model.layers import is_batch_norm
+from vexp.runtime.config import Dist
 
-_LOST = re.compile(r"\bgloo\b|nccl|connection (closed|reset)|store.*(timeout|timed out)|broken pipe", re.IGNORECASE)
-_WORDS_OF_OTHERS = 3.0  # seconds: how long a process that lost another waits to hear why
-_FAILURES, _FAILED = "vexp/failures", "vexp/failed"
-_paths = itertools.count()  # calls of made_by_first
+#: Messages of a lost connection in torch 2.4 to 2.9: torch has no exception class for it.
+_LOST_CONNECTION = re.compile(
+    r"\bgloo\b|nccl|connection (closed|reset)|store.*(timeout|timed out)|broken pipe", re.IGNORECASE
+)
+_FAILURE_WAIT = 3.0  # seconds that a process which lost a peer waits for the peer's failure message
+_FAILURE_COUNT_KEY, _FAILURE_KEY = "vexp/failures", "vexp/failed"
+_path_numbers = itertools.count()  # calls of create_on_main_process
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process among those of its run: its ``rank`` of ``size``, ``local_rank`` on its machine."""
+    """This process among the processes of its run: its ``rank``, and its ``local_rank`` on its machine."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     local_rank: int = 0
 
     @property
-    def first(self) -> bool:
-        """Whether it writes the run folder and talks to the user."""
+    def is_main_process(self) -> bool:
+        """Whether this process writes the run folder and the console output."""
         return self.rank == 0
 
     @property
-    def alone(self) -> bool:
-        return self.size == 1
+    def is_single_process(self) -> bool:
+        return self.world_size == 1
 
-    def largest(self, *numbers: int) -> list[int]:
-        """The largest of each number over all processes."""
-        if self.alone:
+    def all_reduce_max(self, *numbers: int) -> list[int]:
+        """Return the maximum of each number over all processes."""
+        if self.is_single_process:
             return list(numbers)
         tensor = torch.tensor(numbers)
         distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
         return tensor.tolist()
 
-    def mean(self, numbers: Sequence[float]) -> list[float]:
-        """The mean of each number over all processes."""
+    def all_reduce_mean(self, numbers: Sequence[float]) -> list[float]:
+        """Return the mean of each number over all processes."""
         tensor = torch.tensor(numbers, dtype=torch.float64)
         distributed.all_reduce(tensor)
-        return (tensor / self.size).tolist()
+        return (tensor / self.world_size).tolist()
 
-    def gather(self, value: Any) -> list[Any]:
-        """To the first process the values of all, by rank; to the others nothing."""
-        if self.alone:
+    def gather_object(self, value: Any) -> list[Any]:
+        """Return the values of all processes by rank; an empty list in all but the main process."""
+        if self.is_single_process:
             return [value]
-        values: list[Any] = [None] * self.size
-        distributed.gather_object(value, values if self.first else None)
-        return values if self.first else []
+        values: list[Any] = [None] * self.world_size
+        distributed.gather_object(value, values if self.is_main_process else None)
+        return values if self.is_main_process else []
 
     def all_gather_object(self, value: Any) -> list[Any]:
-        """To every process the values of all, by rank."""
-        if self.alone:
+        """Return the values of all processes by rank, in every process."""
+        if self.is_single_process:
             return [value]
-        values: list[Any] = [None] * self.size
+        values: list[Any] = [None] * self.world_size
         distributed.all_gather_object(values, value)
         return values
 
     def broadcast_object(self, value: Any) -> Any:
-        """What the first process has."""
-        if self.alone:
+        """Return the main process's value."""
+        if self.is_single_process:
             return value
         values = [value]
         distributed.broadcast_object_list(values)
         return values[0]
 
     def barrier(self) -> None:
-        """Wait until all are here."""
-        if not self.alone:
+        """Wait until all processes have called this."""
+        if not self.is_single_process:
             distributed.barrier()
 
     @contextmanager
     def local_main_process_first(self) -> Iterator[None]:
-        """One process of each machine goes ahead: what it makes (data, a download) the others find made."""
+        """Run the block in one process of each machine before the others, which then find its files and downloads."""
         if self.local_rank:
             self.barrier()
         yield
@@ -105,38 +108,38 @@ class World:
             self.barrier()
 
     def sync_batch_norm_stats(self, model: nn.Module) -> None:
-        """Give all batch norm layers the mean over the processes of their running means and variances.
+        """Replace the running means and variances of batch norm layers by their mean over the processes.
 
-        After every step, so that a run does not depend on when it is evaluated or saved. In float64: the mean of equal
-        numbers is that number.
+        It is done after every step, so that a run does not depend on when it is evaluated or saved; in float64, where
+        the mean of equal numbers is exactly that number.
         """
-        if self.alone:
+        if self.is_single_process:
             return
         layers = [layer for layer in model.modules() if is_batch_norm(layer)]
-        found = [getattr(layer, name, None) for layer in layers for name in ("running_mean", "running_var")]
-        statistics = [tensor for tensor in found if tensor is not None]
+        buffers = [getattr(layer, name, None) for layer in layers for name in ("running_mean", "running_var")]
+        statistics = [tensor for tensor in buffers if tensor is not None]
         if not statistics:
             return
         flat = torch.cat([tensor.double() for tensor in statistics])
         distributed.all_reduce(flat)
-        parts = torch.split(flat / self.size, [len(tensor) for tensor in statistics])
+        parts = torch.split(flat / self.world_size, [len(tensor) for tensor in statistics])
         torch._foreach_copy_(statistics, list(parts))
 
     def report_failure(self, text: str) -> bool:
-        """Say why this process ends; whether it is the first to say so, and hence the one to tell the user."""
-        with suppress(RuntimeError):  # the store is gone with the process that kept it
-            if _store().add(_FAILURES, 1) > 1:
+        """Publish why this process fails; return whether it is the first one, which shows its error to the user."""
+        with suppress(RuntimeError):  # the store is gone if the process that hosted it is
+            if _store().add(_FAILURE_COUNT_KEY, 1) > 1:
                 return False
-            _store().set(_FAILED, text)
+            _store().set(_FAILURE_KEY, text)
         return True
 
     def peer_failure_message(self) -> str | None:
-        """The words of the process whose end this one has met; None where it had none, as a killed one."""
-        deadline = time.monotonic() + _WORDS_OF_OTHERS
+        """Return the failure message of the terminated peer; None if it left none, as a killed process does."""
+        deadline = time.monotonic() + _FAILURE_WAIT
         with suppress(RuntimeError):
             while time.monotonic() < deadline:
-                if _store().check([_FAILED]):
-                    return str(_store().get(_FAILED).decode())
+                if _store().check([_FAILURE_KEY]):
+                    return str(_store().get(_FAILURE_KEY).decode())
                 time.sleep(0.1)
         return None
 
@@ -145,99 +148,122 @@ SINGLE_PROCESS = World()
 
 
 def world_from_environment() -> World:
-    """As the environment says; the only one where it says nothing."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if size == 1 or "RANK" not in os.environ:
+    """Read rank and world size from torchrun's environment variables; ``SINGLE_PROCESS`` without them."""
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    if world_size == 1 or "RANK" not in os.environ:
         return SINGLE_PROCESS
     rank = int(os.environ["RANK"])
-    return World(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
+    return World(rank, world_size, int(os.environ.get("LOCAL_RANK", rank)))
 
 
-def init_process_group(options: Dist, device: torch.device) -> World:
-    """Meet the other processes of the run.
+@contextmanager
+def process_group(options: Dist, world: World, pick_device: Callable[[], torch.device]) -> Iterator[None]:
+    """Connect the processes of a run for the block; the first one that fails reports its error to the others.
 
     Raises:
-        UserError: not all of them came in time.
+        UserError: If not all processes join before the timeout.
+        SystemExit: If the block fails here and has failed in another process before.
     """
-    processes = world_from_environment()
-    if processes.alone or distributed.is_initialized():
-        return processes
+    if not world.is_single_process:
+        init_process_group(options, world, pick_device())
+    try:
+        yield
+    except Exception as error:
+        if not world.is_single_process and not world.report_failure(f"process {world.rank}: {error}"):
+            raise SystemExit(1) from error
+        raise
+    world.barrier()  # the main process has written all files
+
+
+def init_process_group(options: Dist, world: World, device: torch.device) -> None:
+    """Connect this process with the others of its run.
+
+    Raises:
+        UserError: If not all processes join before the timeout.
+    """
+    if distributed.is_initialized():
+        return
     backend = options.backend or ("nccl" if device.type == "cuda" else "gloo")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    timeout = timedelta(seconds=options.timeout)
     try:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,
-            store=_store(), rank=processes.rank, world_size=processes.size, timeout=timeout,
-        )  # fmt: skip
+            store=_store(),
+            rank=world.rank,
+            world_size=world.world_size,
+            timeout=timedelta(seconds=options.timeout),
+        )
         atexit.register(destroy_process_group)
         distributed.barrier()
     except RuntimeError as error:
         first_line = str(error).partition("\n")[0]
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"the {processes.size} processes of the run have not met ({first_line}); does each machine run as many as "
-            f"it was told to, and reach {os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}? "
-            f"dist.timeout={options.timeout:g} seconds is how long they wait for each other"
+            f"the {world.world_size} processes of the run could not connect within dist.timeout={options.timeout:g} "
+            f"seconds ({first_line}); check that every machine starts its processes and can reach {address}"
         ) from error
-    return processes
 
 
 def destroy_process_group() -> None:
-    """Part from the others, when nothing more is to be run."""
+    """Disconnect from the other processes."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def create_on_main_process(make: Callable[[], Path]) -> Path:
-    """A path that one process makes and all of the run get; before they have met."""
-    processes = world_from_environment()
-    if processes.alone:
-        return make()
-    key = f"vexp/path/{next(_paths)}"  # jobs of a sweep may share the processes
-    if processes.first:
-        _store().set(key, str(make()))
+def create_on_main_process(create: Callable[[], Path]) -> Path:
+    """Call ``create`` in the main process and return its path in all; works before ``init_process_group``."""
+    world = world_from_environment()
+    if world.is_single_process:
+        return create()
+    key = f"vexp/path/{next(_path_numbers)}"  # jobs of a sweep may share the processes
+    if world.is_main_process:
+        _store().set(key, str(create()))
     return Path(_store().get(key).decode())
 
 
 def is_peer_failure(error: BaseException) -> bool:
-    """Whether an error is another process's end as seen from here."""
-    return isinstance(error, RuntimeError) and distributed.is_initialized() and bool(_LOST.search(str(error)))
+    """Return whether an error means that another process of the run has ended."""
+    return (
+        isinstance(error, RuntimeError) and distributed.is_initialized() and bool(_LOST_CONNECTION.search(str(error)))
+    )
 
 
 def wrap_ddp(model: nn.Module, options: Dist, device: torch.device) -> nn.Module:
-    """``model`` in a wrapper that averages its gradients over the processes while they are computed."""
+    """Wrap ``model`` so that its gradients are averaged over the processes during the backward pass."""
     wrapper: Any = nn.parallel.DistributedDataParallel
-    newer = "forward_sync_buffers" in inspect.signature(wrapper).parameters  # torch 2.15's name
-    # Of convolutions of 1 x 1 x 1, whose strides mean nothing.
+    newer = "forward_sync_buffers" in inspect.signature(wrapper).parameters  # the name from torch 2.15 on
+    # Convolutions of 1 x 1 x 1 cause it; the strides of their gradients have no meaning.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    made: nn.Module = wrapper(
+    wrapped: nn.Module = wrapper(
         model,
         device_ids=[device] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,
         find_unused_parameters=options.find_unused_parameters,
-        # share_running_statistics does better: no process's part of a batch is lost
+        # sync_batch_norm_stats uses the statistics of every process, where a broadcast keeps those of one.
         **{"forward_sync_buffers" if newer else "broadcast_buffers": False},
     )
-    return made
+    return wrapped
 
 
-def convert_sync_batchnorm(model: nn.Module, options: Dist, processes: World, device: torch.device) -> nn.Module:
-    """``model`` with batch norm over the batches of all processes, where ``dist.sync_bn`` asks for it.
+def convert_sync_batchnorm(model: nn.Module, options: Dist, world: World, device: torch.device) -> nn.Module:
+    """Replace batch norm by synchronized batch norm if ``dist.sync_bn`` is set.
 
     Raises:
-        UserError: there is no GPU: torch has it for GPUs alone.
+        ConfigError: If the device is the CPU: torch implements it for GPUs only.
     """
-    if not options.sync_bn or processes.alone:
+    if not options.sync_bn or world.is_single_process:
         return model
     if device.type == "cpu":
-        raise UserError("dist.sync_bn=true: torch has synchronised batch norm for GPUs alone; set it to false")
+        raise ConfigError(
+            "torch has synchronized batch norm for GPUs only; set it to false", key="dist.sync_bn", value=True
+        )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @cache
 def _store() -> Any:
-    """Where the processes leave words for each other. torchrun keeps it: it outlives any of them."""
+    """Return the rendezvous key-value store. torchrun hosts it, so it outlives every process of the run."""
     from torch.distributed.rendezvous import rendezvous
 
     return next(rendezvous("env://"))[0]

@@ -1,6 +1,7 @@
-"""Everything global that decides whether a run repeats: set on every run, in both directions.
+"""Random seeds and deterministic kernels.
 
-Jobs of a sweep may share a process: a switch that only some runs set would leak into the next.
+Every switch is set on every run, in both directions: jobs of a sweep may share a process, so a switch that only some
+runs set would leak into the next one.
 """
 
 from __future__ import annotations
@@ -14,27 +15,29 @@ import torch
 
 
 def set_global_switches(*, seed: int, deterministic: bool, cudnn_benchmark: bool) -> None:
-    """Seed Python, NumPy and torch; choose between fast and repeatable kernels.
+    """Seed Python, NumPy and torch; choose between fast and deterministic kernels.
 
-    Samples do not depend on these generators (see ``vexp.data.loading.dataset``); initial weights and dropout do.
+    Initial weights and dropout depend on these generators; samples do not (see ``vexp.data.loading.dataset``).
     """
     seed_generators(seed)
     torch.backends.cudnn.benchmark = cudnn_benchmark
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats only with a fixed workspace
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # cuBLAS is deterministic only with a fixed workspace
     torch.use_deterministic_algorithms(deterministic)
 
 
 def seed_generators(seed: int) -> None:
-    """Python's, NumPy's and torch's."""
+    """Seed the generators of Python, NumPy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)  # every CUDA device, too
+    torch.manual_seed(seed)  # also of every CUDA device
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of all global generators, as tensors and plain values. Of GPUs that of the one in use."""
+    """Return the state of all global generators as tensors and plain values; of GPUs only the current one's."""
     numpy_state = np.random.get_state(legacy=False)
     return {
         "python": random.getstate(),
@@ -50,7 +53,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put the generators back. A state of a GPU is left out where there is none."""
+    """Restore the state of the generators; the state of a GPU is ignored if there is none."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     saved = state["numpy"]

@@ -1,4 +1,4 @@
-"""Stopping well: the first signal asks for a checkpoint after this step, a second Ctrl-C leaves."""
+"""Graceful stop: the first signal requests a checkpoint after the current step, a second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -6,75 +6,83 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
-    from vexp.data.batch.batch import Batch
     from vexp.runtime.distributed import World
 
 #: Exit status after a signal, with a checkpoint: EX_TEMPFAIL of sysexits.h, "try again later".
 EXIT_INTERRUPTED = 75
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
+T = TypeVar("T")
+
 
 class Interrupted(Exception):  # noqa: N818  # not an error
-    """A signal ended what was under way; the state is as it was before."""
+    """A signal ended the current operation; the state is unchanged."""
 
 
 class SignalHandler:
-    """A context in which the signals are noted; the handlers of before are put back after it.
+    """Record signals within the context; the previous handlers are restored after it.
 
-    ``noted`` is the first signal that this process was sent; within another context it begins with that one's.
-    ``requested`` is the signal that a run ends for. It changes in ``check`` alone, where all processes of the run
-    decide together: they stop at the same moment, whichever of them was told.
+    Attributes:
+        requested: Name of the signal that ends the run; None while there is none. Only ``check`` changes it, in all
+            processes of the run at once, so that they stop at the same step whichever of them received the signal.
     """
 
-    def __init__(self, processes: World | None = None) -> None:
-        """``processes``: of the run; None: this one."""
+    #: The handler of the innermost context; signals that an outer one has received count for the inner one.
+    _innermost: ClassVar[SignalHandler | None] = None
+
+    def __init__(self, world: World | None = None) -> None:
+        """Create a handler for the processes of ``world``; for this process alone without it."""
         self.requested: str | None = None
-        self._processes = processes
-        self._number = 0  # of the signal noted
-        self._before: dict[int, Any] = {}
+        self._world = world
+        self._number = 0  # of the first signal received
+        self._previous: dict[int, Any] = {}
+        self._outer: SignalHandler | None = None
 
     @property
-    def noted(self) -> str | None:
+    def received(self) -> str | None:
+        """Name of the first signal that this process has received."""
         return signal.Signals(self._number).name if self._number else None
 
     def check(self) -> bool:
-        """Whether any process has been told to stop. All must ask alike."""
-        number = self._number if self._processes is None else self._processes.largest(self._number)[0]
+        """Return whether any process of the run has received a signal. All processes must call this together."""
+        number = self._number if self._world is None else self._world.all_reduce_max(self._number)[0]
         if number and self.requested is None:
             self.requested = signal.Signals(number).name
         return self.requested is not None
 
-    def between(self, batches: Iterator[Batch], rounds: int) -> Iterator[Batch]:
-        """``batches``; before each of ``rounds``, as many as the process with the most batches has, all ``check``.
+    def between(self, items: Iterator[T], rounds: int) -> Iterator[T]:
+        """Yield the items; ``check`` before each of ``rounds``, the item count of the process that has the most.
 
         Raises:
-            Stopped: they are to stop.
+            Interrupted: If a process has received a signal.
         """
         for _ in range(rounds):
             if self.check():
                 raise Interrupted
-            batch = next(batches, None)
-            if batch is not None:  # this process has one less, or none of its samples can be read
-                yield batch
+            item = next(items, None)
+            if item is not None:  # this process may have one item less
+                yield item
 
     def __enter__(self) -> SignalHandler:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses handlers
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        outer = next((getattr(handler, "__self__", None) for handler in self._before.values()), None)
-        if isinstance(outer, SignalHandler):
-            self._number = outer._number
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers in no other thread
+            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._outer, SignalHandler._innermost = SignalHandler._innermost, self
+            if self._outer is not None:
+                self._number = self._outer._number
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        if self._previous:
+            SignalHandler._innermost = self._outer
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._number and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._number = self._number or number  # the first is what ended the run
+        self._number = self._number or number  # the first signal is the reason for the stop

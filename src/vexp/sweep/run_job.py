@@ -64,7 +64,7 @@ def run_job(config: Config, words: Sequence[str], folder: Path, run: Run) -> flo
             raise UserError(str(error)) from None  # of a kind that passes between processes
         finally:
             _free_memory()
-            signalled = stop.noted or result.get("stopped_by")
+            signalled = stop.received or result.get("stopped_by")
             if signalled and not _under_a_scheduler():
                 stop_file.write_text(signalled)
     if result.get("stopped_by") == "SIGUSR2" and _under_a_scheduler():

@@ -130,7 +130,7 @@ class SweepRunner:
                     initial_job_idx=len(self.cells) - len(cells),
                 )
             except Exception as error:  # of the launcher itself: a process that was killed, no Slurm
-                if not stop.noted:
+                if not stop.received:
                     print(f"vexp: the launcher ended: {type(error).__name__}: {error}", file=sys.stderr)
             finally:
                 del os.environ[LAUNCHER_VARIABLE]
@@ -170,7 +170,7 @@ def _check_alone() -> None:
     if "WORLD_SIZE" in os.environ:
         from vexp.runtime.distributed import world_from_environment  # brings torch with it
 
-        size = world_from_environment().size
+        size = world_from_environment().world_size
         if size > 1:
             raise UserError(
                 f"-m: torchrun has started {size} processes, and each would run the sweep; let the sweep start those "

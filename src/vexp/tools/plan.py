@@ -63,7 +63,7 @@ def build_plan(config: Config) -> RunPlan:
     return RunPlan(
         exp, type(model).__name__, parameters, group_rows(param_groups, model), curves,
         timeline=config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps),
-        evaluations=exp.calendar.evaluations(), checkpoints=exp.calendar.checkpoints(),
+        evaluations=exp.schedule.evaluations(), checkpoints=exp.schedule.checkpoints(),
         warnings=warnings,
     )  # fmt: skip
 
@@ -89,8 +89,8 @@ def describe(plan: RunPlan) -> list[str]:
     for step, what in plan.timeline:
         rates = ", ".join(f"{plan.lr(curve, step):.4g}" for curve in plan.curves[:4])
         lines.append(f"  step {step + 1} (epoch {exp.epoch(step + 1)}): {what}, lr {rates}")
-    lines.append(f"evaluations: {exp.calendar.in_words(plan.evaluations)}")
-    lines.append(f"checkpoints: {exp.calendar.in_words(plan.checkpoints)}")
+    lines.append(f"evaluations: {exp.schedule.describe_steps(plan.evaluations)}")
+    lines.append(f"checkpoints: {exp.schedule.describe_steps(plan.checkpoints)}")
     return lines + [f"warning: {warning}" for warning in plan.warnings]
 
 

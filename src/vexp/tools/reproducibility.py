@@ -19,12 +19,11 @@ from vexp.data.batch.batch import Batch
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataloader import available_workers
 from vexp.experiment.initial_weights import build_model_with_weights
-from vexp.experiment.setup import Experiment, build_experiment
-from vexp.runtime.seed import set_global_switches
-from vexp.training.loop import set_learning_rates, training_batches
+from vexp.experiment.setup import Experiment, apply_switches, build_experiment
+from vexp.training.batches import training_batches
 from vexp.training.run import new_state
 from vexp.training.state import TrainState
-from vexp.training.step import train_step
+from vexp.training.step import set_learning_rates, train_step
 
 Say = Callable[[str], None]
 
@@ -118,8 +117,7 @@ def trace(config: Config, steps: int, say: Say, *, warn_only: bool = False) -> t
     Args:
         warn_only: operations without a deterministic implementation give a Python warning.
     """
-    set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
-    config.backend.set_switches()
+    apply_switches(config)
     if warn_only:
         torch.use_deterministic_algorithms(True, warn_only=True)
     exp = build_experiment(config)
@@ -131,8 +129,8 @@ def trace(config: Config, steps: int, say: Say, *, warn_only: bool = False) -> t
     with _gradients_noted(state, made):
         for step in range(steps):
             made.steps.append({})
-            set_learning_rates(state.optimizer, config.lr_policy, step, exp.plan.steps_per_epoch, exp.total_steps)
-            values = train_step(exp, state, batches, exp.plan.batch_sizes(step), say)
+            set_learning_rates(exp, state)
+            values = train_step(exp, state, batches)
             state.step += 1
             made.losses.append(float(values.get("loss", torch.nan)))
             made.steps[-1]["loss"] = made.losses[-1].hex()

@@ -1,8 +1,8 @@
-"""Where the numbers go. One record a log line or evaluation; every sink gets the same one.
+"""Logger backends. Each log line and each evaluation is one record, which every backend receives.
 
 A record is a flat dict: ``mode`` ("train", "val"), ``step`` (completed optimizer steps), ``epoch`` (1-based), then the
-values under their public names. What depends on the machine rather than on the experiment, timings and memory, is
-under ``time/``, so that two runs can be compared without it.
+values under their public names. Timings and memory, which depend on the machine, are under ``time/``, so that two runs
+can be compared without them.
 """
 
 from __future__ import annotations
@@ -18,33 +18,35 @@ from typing import Any, Protocol
 from vexp.core.files import atomic_write, write_text
 
 Record = dict[str, Any]
-INDEX_FIELDS = ("mode", "step", "epoch")  # where a record belongs; its other names are values
+INDEX_FIELDS = ("mode", "step", "epoch")  # all other names of a record are values
 
 
 class LoggerBackend(Protocol):
+    """Anything that records can be written to."""
+
     def write(self, record: Record) -> None: ...
 
     def close(self) -> None: ...
 
 
 def values_of(record: Record) -> dict[str, Any]:
-    """The values of a record as loggers with one name space want them: ``val/top1_acc``."""
+    """Return the values of a record with the mode as prefix of their names: ``val/top1_acc``."""
     return {f"{record['mode']}/{name}": value for name, value in record.items() if name not in INDEX_FIELDS}
 
 
 class JsonLines:
-    """metrics.jsonl: a record a line, numbers in full precision."""
+    """metrics.jsonl: one record per line, numbers in full precision."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)  # nothing waits in this process: a kill loses no line
+        self._file = path.open("ab", buffering=0)  # unbuffered: a killed process loses no line
 
     def write(self, record: Record) -> None:
         line = (json.dumps(record) + "\n").encode()
-        if self._file.write(line) != len(line):  # the disk took a part; a resumed run cuts it off
+        if self._file.write(line) != len(line):  # the disk is full; a resumed run cuts the part off
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
 
     def sync(self) -> None:
-        """To the disk, so that a power failure cannot take what a checkpoint counts on."""
+        """Flush to the disk, so that a power failure cannot remove records that a checkpoint builds on."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -52,9 +54,9 @@ class JsonLines:
 
 
 class Csv:
-    """metrics.csv: a record a row, a column a name; what a record does not have is empty.
+    """metrics.csv: one row per record, one column per name; missing values are empty.
 
-    A name that comes up later adds a column. A resumed run writes the file anew, from the ``earlier`` records.
+    A new name adds a column. A resumed run rewrites the file from the ``earlier`` records.
     """
 
     def __init__(self, path: Path, earlier: list[Record]) -> None:
@@ -71,7 +73,7 @@ class Csv:
             csv.DictWriter(file, self._columns).writerow(record)
 
     def close(self) -> None:
-        """Nothing is open between two rows."""
+        """Do nothing: the file is closed after every row."""
 
     def _rewrite(self, records: list[Record]) -> None:
         names = dict.fromkeys(name for record in records for name in record)
@@ -83,14 +85,16 @@ class Csv:
 
 
 class TensorBoard:
-    """Event files: each value as MODE/NAME over the step; what an earlier part of the run wrote from ``first_step`` on
-    is hidden, because a resumed run writes it again."""
+    """Event files: each value as MODE/NAME over the step.
+
+    Values of an earlier part of the run from ``first_step`` on are hidden, because a resumed run writes them again.
+    """
 
     def __init__(self, folder: Path, first_step: int = 1) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # seconds to import: only where it is asked for
+        from torch.utils.tensorboard import SummaryWriter  # its import takes seconds
 
         stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
-        if stamps:  # files are read in order of their second: a run that is resumed within it would come first
+        if stamps:  # TensorBoard orders files by the second in their name; a resume within that second would come first
             time.sleep(min(1.0, max(0.0, max(stamps) + 1 - time.time())))
         self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
@@ -103,8 +107,7 @@ class TensorBoard:
 
 
 def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
-    """The records of a metrics.jsonl; a line that a kill cut off is left out, its number (from 1) put into
-    ``damaged``."""
+    """Read the records of a metrics.jsonl; the number (from 1) of each truncated line is appended to ``damaged``."""
     records: list[Record] = []
     if not path.exists():
         return records
@@ -118,8 +121,8 @@ def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
 
 
 def truncate_after_step(path: Path, step: int, *, evaluated_again: bool = False) -> None:
-    """Leave out the records that a run resumed after ``step`` writes again: all later ones, and the evaluation of
-    ``step`` itself where it begins with one."""
+    """Remove the records that a run resumed after ``step`` writes again: all later ones, and with ``evaluated_again`` the
+    evaluation of ``step`` itself."""
     if not path.exists():
         return
     last_evaluation = step - 1 if evaluated_again else step

@@ -1,66 +1,79 @@
-"""What a person reads: lines on the terminal and in log.txt, and on a terminal a live line below them."""
+"""The text log of a run: log records on the terminal and in log.txt, and a progress bar on a terminal."""
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vexp.core.log import ConsoleFormatter, log_to
 from vexp.tracking.backends import INDEX_FIELDS, Record
 
 _FIRST = ("loss", "top1_acc")
 
 
-class RunLog:
-    """Lines to the terminal and to log.txt; with ``start_progress`` a live bar where the output is a terminal.
+class RunLog(logging.Handler):
+    """Log handler of a run: writes each record with a time stamp to the terminal and to log.txt.
 
-    A log.txt that cannot be written is said once; it never ends a run. Without a path nothing is said at all: of
-    several processes that share a run one speaks.
+    As a context manager it receives all records of the logger ``vexp``. With ``path=None`` it drops them: of the
+    processes of a run only the main one writes. An unwritable log.txt is reported once and does not end the run.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._silent = path is None
-        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # text as it is
+        super().__init__()
+        self.setFormatter(ConsoleFormatter())
+        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # text is printed unchanged
+        self._is_silent = path is None
         self._file = (path or Path(os.devnull)).open("ab", buffering=0)
-        self._broken = False
+        self._is_writable = True
         self._progress: Progress | None = None
+        self._attached = ExitStack()
 
-    def say(self, text: str) -> None:
-        if self._silent:
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record and append it to log.txt."""
+        if self._is_silent:
             return
-        stamped = f"{time.strftime('%H:%M:%S')} {text}"
+        line = f"{time.strftime('%H:%M:%S')} {self.format(record)}"
         if self._progress is None:
-            print(stamped, flush=True)  # rich takes a millisecond for it
+            print(line, flush=True)  # rich takes a millisecond for it
         else:
-            self.console.print(stamped)
-        self.note(stamped)
+            self.console.print(line)
+        self.write_to_file(line)
 
-    def note(self, text: str) -> None:
-        """To log.txt alone."""
-        if self._broken:
+    def write_to_file(self, text: str) -> None:
+        """Append text to log.txt only."""
+        if not self._is_writable:
             return
         try:
             self._file.write((text.rstrip() + "\n").encode("utf-8", "backslashreplace"))
         except OSError as error:
-            self._broken = True
-            self.console.print(f"warning: {self._file.name} cannot be written, its lines end here: {error.strerror}")
+            self._is_writable = False
+            self.console.print(f"warning: {self._file.name} cannot be written and ends here: {error.strerror}")
 
     def __enter__(self) -> RunLog:
+        self._attached.enter_context(log_to(self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._attached.close()
+
+    def close(self) -> None:
+        """Remove the progress bar and close log.txt."""
         self.stop_progress()
         self._file.close()
+        super().close()
 
     def start_progress(self, done: int, total: int) -> None:
-        """A live line with the steps done and the time left; nothing where the output is no terminal."""
-        if self._silent or not self.console.is_terminal:
+        """Show a progress bar with the completed steps and the time left, if the output is a terminal."""
+        if self._is_silent or not self.console.is_terminal:
             return
         columns = (
             TextColumn("{task.description}"),
@@ -74,7 +87,7 @@ class RunLog:
         self._progress.start()
 
     def advance(self, description: str | None = None, steps: int = 0) -> None:
-        """Move the live line on."""
+        """Advance the progress bar, or change its description."""
         if self._progress is not None:
             task = self._progress.task_ids[0]
             self._progress.update(task, advance=steps)
@@ -82,33 +95,40 @@ class RunLog:
                 self._progress.update(task, description=description)
 
     def stop_progress(self) -> None:
+        """Remove the progress bar."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
 
 def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: float) -> str:
-    """``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 3% waiting for data | 1:01
-    left``, on one line."""
+    """Format a training record, for example ``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step,
+    76 clips/s, 3% waiting for data | 1:01 left`` on one line."""
     values = _values(record, leave_out=("lr",))
     step, clips = _short(record["time/step"], 3), _short(record["time/clips_per_s"], 3)
-    waiting = record["time/data"] / record["time/step"]
+    wait = record["time/data"] / record["time/step"]
     return (
         f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps} | {values} | lr {rates_text(record)} | "
-        f"{step} s/step, {clips} clips/s, {waiting:.0%} waiting for data | {_duration(seconds_left)} left"
+        f"{step} s/step, {clips} clips/s, {wait:.0%} waiting for data | {_duration(seconds_left)} left"
     )
 
 
 def rates_text(record: Record) -> str:
-    """``0.09``; where parameter groups have rates of their own ``0.09 (0.003 to 0.18 in 26 groups)``."""
+    """Format the learning rate: ``0.09``, or ``0.09 (0.003 to 0.18 in 26 groups)`` if parameter groups differ."""
     groups = [value for name, value in record.items() if name.startswith("lr/")]
-    several = f" ({_short(min(groups))} to {_short(max(groups))} in {len(groups)} groups)" if groups else ""
-    return _short(record["lr"]) + several
+    spread = f" ({_short(min(groups))} to {_short(max(groups))} in {len(groups)} groups)" if groups else ""
+    return _short(record["lr"]) + spread
 
 
 def result_line(record: Record, *, within: bool, what: str) -> str:
-    """``val after epoch 3 (128 videos, 1 clip x 1 crop): top1_acc 0.875 loss 0.4 ... | 2.1 s``; ``within`` an epoch
-    that goes on ``val after step 70, in epoch 3 (...``."""
+    """Format an evaluation record, for example ``val after epoch 3 (128 videos, 1 clip x 1 crop): top1_acc 0.875 loss
+    0.4 | 2.1 s``.
+
+    Args:
+        record: Record of the evaluation.
+        within: Whether it took place within an epoch, which is then named after its step.
+        what: What was evaluated, in parentheses.
+    """
     when = f"step {record['step']}, in epoch {record['epoch']}" if within else f"epoch {record['epoch']}"
     return f"{record['mode']} after {when} {what}: {_values(record)} | {record['time/eval']:.1f} s"
 
@@ -120,7 +140,7 @@ def _values(record: Record, leave_out: tuple[str, ...] = ()) -> str:
 
 
 def _short(value: float, digits: int = 4) -> str:
-    """Significant digits, but no exponent for what is counted: 65536, not 6.554e+04."""
+    """Format with significant digits, but without an exponent for counts: 65536, not 6.554e+04."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 

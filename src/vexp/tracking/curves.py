@@ -1,4 +1,4 @@
-"""curves.png: loss, accuracy and learning rate over the steps of a run."""
+"""curves.png: loss, metrics and learning rate over the steps of a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vexp.tracking.backends import Record
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_NAMED = 6  # learning rates with a line each in the legend
+_MOST_NAMED = 6  # learning rates named in the legend
 
 
 def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
-    """Draw the records of a metrics.jsonl: a panel for the loss, the metrics, the learning rates."""
+    """Plot the records of a metrics.jsonl: one panel each for the loss, the metrics and the learning rates."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
@@ -42,7 +42,7 @@ def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
 
 
 def _rates(panel: Axes, train: Sequence[Record]) -> None:
-    """The base rate, and each other rate that parameter groups have: by name as long as a legend can be read."""
+    """Plot the base rate and the distinct rates of parameter groups, each with its name if there are few."""
     curves: dict[tuple[float | None, ...], str] = {}
     for name in dict.fromkeys(key for record in train for key in record if key == "lr" or key.startswith("lr/")):
         curves.setdefault(tuple(record.get(name) for record in train), name)
@@ -50,7 +50,7 @@ def _rates(panel: Axes, train: Sequence[Record]) -> None:
     others = [name for name in curves.values() if name != "lr"]
     many = len(others) > _MOST_NAMED
     for number, name in enumerate(others, 1):
-        label = name if not many else f"{len(others)} more" if number == 1 else "_"  # "_": not in the legend
+        label = name if not many else f"{len(others)} more" if number == 1 else "_"  # "_": no legend entry
         _curve(panel, train, name, label, "0.3" if many else f"C{number}", faint=many)
 
 
@@ -58,14 +58,16 @@ def _is_metric(name: str) -> bool:
     return name not in ("mode", "step", "epoch", "loss") and "/" not in name
 
 
-def _curve(panel: Axes, records: Sequence[Record], name: str, label: str, colour: str, *, faint: bool = False) -> None:
+def _curve(panel: Axes, records: Sequence[Record], name: str, label: str, color: str, *, faint: bool = False) -> None:
     points = [(record["step"], record[name]) for record in records if name in record]
     if points:
-        marker = "o" if records[0]["mode"] == "val" or len(points) == 1 else None  # a line of one point is invisible
+        marker = (
+            "o" if records[0]["mode"] == "val" or len(points) == 1 else None
+        )  # a line of one point would be invisible
         panel.plot(
             *zip(*points, strict=True),
             label=label,
-            color=colour,
+            color=color,
             marker=marker,
             ms=3,
             lw=1.4,

@@ -1,17 +1,17 @@
-"""Is training waiting for its data, and what would help? In words."""
+"""How long training waits for its data, and what would help."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_HINT_ABOVE = 0.25  # of the time: below it more workers gain little
+_HINT_ABOVE = 0.25  # share of the time; more workers gain little below it
 
 
 @dataclass(slots=True)
 class DataWaitMeter:
-    """Seconds of training steps and how much of them was spent waiting for data, over log lines.
+    """Share of the training time spent waiting for data, over log lines.
 
-    The first line is left out where there are others: the workers were starting.
+    The first line is ignored once there are others: the workers were starting.
     """
 
     lines: int = 0
@@ -19,7 +19,7 @@ class DataWaitMeter:
     total: float = 0.0
 
     def add(self, waited: float, total: float) -> None:
-        """Mean seconds a step of one log line."""
+        """Add the mean seconds per step of one log line."""
         if self.lines == 1:
             self.waited = self.total = 0.0
         self.lines += 1
@@ -28,25 +28,26 @@ class DataWaitMeter:
 
     @property
     def share(self) -> float:
+        """Share of the time, 0..1."""
         return self.waited / self.total if self.total else 0.0
 
 
-def verdict(share: float, *, workers: int, cores: int) -> str:
-    """What ``share`` of the time spent waiting for data means and what to do; "" where there is nothing to do.
+def data_wait_hint(share: float, *, workers: int, cores: int) -> str:
+    """Return a hint on how to reduce the time spent waiting for data; empty if there is nothing to do.
 
     Args:
-        share: 0..1.
-        workers: processes that make samples (0: the training process makes them itself).
-        cores: that this process may use.
+        share: Share of the time spent waiting for data, 0..1.
+        workers: Number of data loading workers (0: the training process makes the samples).
+        cores: Number of CPU cores that this process may use.
     """
     if share < _HINT_ABOVE:
         return ""
     begin = f"waiting for data {share:.0%} of the time: "
     if workers == 0:
-        return begin + "data.num_workers=0 makes samples between the steps; leave it to null (one worker a core)"
+        return begin + "data.num_workers=0 makes samples between the steps; set it to null (one worker per core)"
     if workers < cores:
-        return begin + f"raise data.num_workers ({workers} now, {cores} cores are there)"
+        return begin + f"raise data.num_workers ({workers} now, {cores} cores available)"
     return begin + (
-        f"all {cores} cores make samples, so each must cost less: store the videos smaller (short side near the "
-        "pipeline's) or with more key frames, take fewer or nearer frames, or more cores"
+        f"all {cores} cores make samples, so each sample must be cheaper: store the videos at a smaller size (short side "
+        "near the pipeline's) or with more key frames, sample fewer or closer frames, or use more cores"
     )

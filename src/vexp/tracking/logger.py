@@ -1,7 +1,8 @@
-"""All sinks of a run. metrics.jsonl is the record; the others are views of it, and none of them can end a run."""
+"""All logger backends of a run. metrics.jsonl is the record; the others are copies, whose failure never ends a run."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,26 +10,26 @@ from typing import Any
 
 from vexp.tracking.backends import Csv, JsonLines, LoggerBackend, Record, TensorBoard, read_records
 from vexp.tracking.config import Log
-from vexp.tracking.wandb import WandbSink
+from vexp.tracking.wandb import WandbBackend
+
+logger = logging.getLogger(__name__)
 
 
 class MetricLogger:
-    """Gives every record to every sink."""
+    """Write every record to every backend."""
 
-    def __init__(
-        self, folder: Path | None, options: Log, say: Callable[[str], None], *, first_step: int, config: dict[str, Any]
-    ) -> None:
-        """Args:
-        folder: of the run; its metrics.jsonl has been cut to what came before ``first_step``. None: every record is
-            dropped, as another process writes them.
-        options: which sinks there are.
-        say: tells the user of a sink that failed.
-        first_step: the first that this process trains.
-        config: the whole configuration in plain containers, for sinks that show it.
+    def __init__(self, folder: Path | None, options: Log, *, first_step: int, config: dict[str, Any]) -> None:
+        """Open the backends.
+
+        Args:
+            folder: Run folder, whose metrics.jsonl ends before ``first_step``. None: every record is dropped, as
+                another process writes them.
+            options: The ``log`` group.
+            first_step: First step that this process trains.
+            config: The whole config in plain containers, for backends that display it.
         """
-        self._say = say
         self._record = JsonLines(Path(os.devnull) if folder is None else folder / "metrics.jsonl")
-        self._views: dict[str, LoggerBackend] = {}
+        self._copies: dict[str, LoggerBackend] = {}
         if folder is None:
             return
         earlier = read_records(folder / "metrics.jsonl")
@@ -37,43 +38,46 @@ class MetricLogger:
         if options.csv:
             self._open("csv", lambda: Csv(folder / "metrics.csv", earlier))
         if options.wandb.mode is not None:
-            self._open("wandb", lambda: WandbSink(folder, options.wandb, config=config, say=say))
+            self._open("wandb", lambda: WandbBackend(folder, options.wandb, config=config))
 
     def write(self, record: Record) -> None:
-        """Raises:
-        OSError: metrics.jsonl cannot be written.
+        """Write a record.
+
+        Raises:
+            OSError: If metrics.jsonl cannot be written.
         """
         self._record.write(record)
-        for name, sink in list(self._views.items()):
-            self._guard(name, lambda sink=sink: sink.write(record))  # type: ignore[misc]
+        for name, backend in list(self._copies.items()):
+            self._guard(name, lambda backend=backend: backend.write(record))  # type: ignore[misc]
 
     def sync(self) -> None:
-        """All records so far are on the disk."""
+        """Flush metrics.jsonl to the disk."""
         self._record.sync()
 
-    def leave(self) -> None:
-        """Close what is this process's own, and wait for nobody."""
+    def abandon(self) -> None:
+        """Close metrics.jsonl only, without waiting for any other backend."""
         self._record.close()
 
     def close(self) -> None:
+        """Close all backends."""
         self._record.close()
-        for name, sink in list(self._views.items()):
-            self._guard(name, sink.close)
+        for name, backend in list(self._copies.items()):
+            self._guard(name, backend.close)
 
-    def _open(self, name: str, make: Callable[[], LoggerBackend]) -> None:
-        def keep() -> None:
-            self._views[name] = make()
+    def _open(self, name: str, create: Callable[[], LoggerBackend]) -> None:
+        def add() -> None:
+            self._copies[name] = create()
 
-        self._guard(name, keep)
+        self._guard(name, add)
 
     def _guard(self, name: str, action: Callable[[], None]) -> None:
-        """Leave a sink that fails out from then on: said once, and training goes on."""
+        """Run ``action``; drop the backend with a warning if it fails."""
         try:
             action()
-        except Exception as error:  # whatever a foreign library raises
-            self._views.pop(name, None)
-            what = next(iter(str(error).splitlines()), "")
-            self._say(
-                f"warning: log.{name} is left out from here on, it failed ({type(error).__name__}: {what}); the run "
-                "goes on, metrics.jsonl holds every number"
+        except Exception as error:  # third-party libraries raise anything
+            self._copies.pop(name, None)
+            reason = next(iter(str(error).splitlines()), "")
+            logger.warning(
+                f"log.{name} failed and is dropped from here on ({type(error).__name__}: {reason}); the run continues, "
+                "metrics.jsonl holds every number"
             )

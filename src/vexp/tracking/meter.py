@@ -1,4 +1,4 @@
-"""Averages over the last steps, kept on the device: one synchronisation a log line."""
+"""Running averages over the last steps, kept on the device: one synchronization per log line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ _HISTORY = 50  # steps
 
 @dataclass(slots=True)
 class DeferredTop1:
-    """The share of clips whose highest logit is their label, counted when a line is logged: counting it at once would
-    be a tenth of a small net's step. ``logits``: (n, classes) and ``labels``: int64 (n,) of each batch, on the device.
-    ``weight``: of this process's clips among those of all, 1 where it has as many as the others.
+    """Top-1 accuracy of a step that is computed when a line is logged: at once it would take a tenth of the step of a
+    small model.
+
+    Attributes:
+        logits: (n, classes) of each batch, on the device.
+        labels: int64 (n,) of each batch, on the device.
+        weight: Weight of this process's clips among those of all; 1 if every process has as many.
     """
 
     logits: list[torch.Tensor] = field(default_factory=list)
@@ -31,37 +35,38 @@ Row = tuple[int, int, dict[str, Any]]  # (step, samples, Value by name)
 
 
 class Meter:
-    """Values of the latest steps, each weighted by its number of samples.
+    """Average of values over the last steps, each step weighted by its number of samples.
 
-    ``window`` steps are averaged (mmcv's rule). The window restarts with ``restart`` (an epoch begins), and with every
-    ``mean`` where ``reset`` is set.
+    The window is ``window`` steps long (mmcv's rule). It restarts with ``restart`` (at the beginning of an epoch), and
+    with every ``mean`` if ``reset`` is set.
 
-    Where several processes share a run, ``over_processes`` takes numbers of this one and gives their means over all of
-    them. It is called once for each step's values, when they are first asked for: all must then ask alike.
+    In a run of several processes ``all_reduce_mean`` maps numbers of this process to their means over all processes.
+    It is called once for the values of each step, when they are first read: all processes must read them together.
     """
 
     def __init__(
-        self, window: int, *, reset: bool, over_processes: Callable[[list[float]], list[float]] | None = None
+        self, window: int, *, reset: bool, all_reduce_mean: Callable[[list[float]], list[float]] | None = None
     ) -> None:
         self.window = window
         self.reset = reset
-        self._over_processes = over_processes
-        self._shared = 0  # the last step whose values are means over the processes
+        self._all_reduce_mean = all_reduce_mean
+        self._reduced = 0  # the last step whose values are means over the processes
         self._rows: list[Row] = []
-        self._history: deque[Row] = deque(maxlen=_HISTORY)  # the same rows, and those that have left the window
+        self._history: deque[Row] = deque(maxlen=_HISTORY)  # also the rows that have left the window
 
     def add(self, step: int, samples: int, values: dict[str, Value]) -> None:
-        """Values of optimizer step ``step`` (1-based); a tensor is a scalar without a graph and stays on its device."""
+        """Add the values of optimizer step ``step`` (1-based); tensors are detached scalars and stay on their device."""
         row = (step, samples, values)
         self._rows.append(row)
         self._history.append(row)
         del self._rows[: -self.window]
 
     def restart(self) -> None:
+        """Begin a new window."""
         self._rows.clear()
 
     def mean(self) -> dict[str, float]:
-        """The weighted mean of each value; a value that only some steps have is averaged over those."""
+        """Return the weighted mean of each value over the steps that have it."""
         self._fetch(self._rows)
         sums: dict[str, float] = {}
         weights: dict[str, int] = {}
@@ -74,18 +79,18 @@ class Meter:
         return {name: total / weights[name] for name, total in sums.items()}
 
     def samples_per(self, name: str) -> float:
-        """Samples of the window divided by the sum of a value: samples a second, of a time."""
+        """Return the samples of the window divided by the sum of a value; for a time, samples per second."""
         self._fetch(self._rows)
         total = sum(float(values[name]) for _, _, values in self._rows)
         return sum(samples for _, samples, _ in self._rows) / total
 
     def first_not_finite(self, name: str) -> int | None:
-        """The earliest step in the window whose value is NaN or infinite; a step without the value is passed over."""
+        """Return the first step in the window whose value is NaN or infinite; steps without the value are ignored."""
         self._fetch(self._rows)
         return next((step for step, _, values in self._rows if not math.isfinite(float(values.get(name, 0)))), None)
 
     def history(self) -> list[tuple[int, int, dict[str, float]]]:
-        """(step, samples, values) of the last 50 steps of this process, whatever the window; oldest first."""
+        """Return (step, samples, values) of the last 50 steps of this process, oldest first, whatever the window."""
         self._fetch(self._history)
         return [(step, samples, {k: float(v) for k, v in values.items()}) for step, samples, values in self._history]
 
@@ -95,30 +100,30 @@ class Meter:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._rows = [(step, samples, dict(values)) for step, samples, values in state["rows"]]
-        self._shared = self._rows[-1][0] if self._rows else 0
+        self._reduced = self._rows[-1][0] if self._rows else 0
 
     def _fetch(self, rows: Iterable[Row]) -> None:
         rows = list(rows)
         _fetch(rows)
-        if self._over_processes is None:
+        if self._all_reduce_mean is None:
             return
-        new = [values for step, _, values in rows if step > self._shared]
-        if new:
-            means = iter(self._over_processes([float(value) for values in new for value in values.values()]))
-            for values in new:
+        pending = [values for step, _, values in rows if step > self._reduced]
+        if pending:
+            means = iter(self._all_reduce_mean([float(value) for values in pending for value in values.values()]))
+            for values in pending:
                 values.update({name: next(means) for name in values})
-            self._shared = rows[-1][0]
+            self._reduced = rows[-1][0]
 
 
 def _fetch(rows: Iterable[Row]) -> None:
-    """Bring what waits on the device to the CPU, in one copy of each kind, and leave numbers in its place."""
+    """Replace values on the device by numbers, with one copy to the CPU for each kind."""
     rows = list(rows)
-    scalars = _waiting(rows, torch.Tensor)
+    scalars = _on_device(rows, torch.Tensor)
     if scalars:
         fetched = torch.stack([value for _, _, value in scalars]).tolist()
         for (values, name, _), number in zip(scalars, fetched, strict=True):
             values[name] = number
-    counts = _waiting(rows, DeferredTop1)
+    counts = _on_device(rows, DeferredTop1)
     if counts:
         logits = torch.cat([part for _, _, value in counts for part in value.logits])
         labels = torch.cat([part for _, _, value in counts for part in value.labels])
@@ -128,5 +133,5 @@ def _fetch(rows: Iterable[Row]) -> None:
             values[name] = sum(islice(right, clips)) / clips * value.weight
 
 
-def _waiting(rows: list[Row], kind: type) -> list[tuple[dict[str, Any], str, Any]]:
+def _on_device(rows: list[Row], kind: type) -> list[tuple[dict[str, Any], str, Any]]:
     return [(values, name, value) for _, _, values in rows for name, value in values.items() if isinstance(value, kind)]

@@ -1,9 +1,12 @@
-"""What the machine does to a run, in one paragraph a user can act on: a full disk, a killed worker, no memory left."""
+"""Turn system failures (a full disk, a killed worker, no memory left) into messages that say what to do."""
 
 from __future__ import annotations
 
 import errno
 import re
+import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,54 +18,73 @@ from vexp.core.files import free_space, write_error_message
 from vexp.experiment.run_dir import checkpoint_folder
 from vexp.runtime.distributed import is_peer_failure
 
+#: Messages of torch 2.4 to 2.9, which has no exception classes for these failures.
 _WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: (\w[\w ]*)|exited)")
+_TRACEBACK_LINE = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 _SHARED_MEMORY = re.compile(r"shared memory|torch_shm|/torch_\d+", re.IGNORECASE)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR)
 
 
 def describe_failure(error: BaseException, config: Config, folder: Path) -> UserError | None:
-    """What happened, where, and what to do; None for a fault that is not of the machine.
+    """Return an error with the cause and what to do; None if ``error`` is not a system failure.
 
     Args:
-        error: that ended the run.
-        config: of the run.
-        folder: of the run.
+        error: Exception that ended the run.
+        config: Config of the run.
+        folder: Run folder.
     """
     text = _explain(error, config, folder)
-    return (
-        UserError(f"{text}. {_last_checkpoint(folder, checkpoint_folder(config, folder))}")
-        if text is not None
-        else None
-    )
+    if text is None:
+        return None
+    return UserError(f"{text}. {_last_checkpoint(folder, checkpoint_folder(config, folder))}")
+
+
+def plugin_location(error: BaseException, plugins: Sequence[str]) -> str | None:
+    """Return "package.module.function, line 5" of the innermost traceback line in a plugin's code; None without one.
+
+    The traceback text is searched, because that of a data loading worker arrives as text only.
+    """
+    modules = {
+        module.__file__: name
+        for name, module in list(sys.modules.items())
+        if getattr(module, "__file__", None) and any(name == root or name.startswith(f"{root}.") for root in plugins)
+    }
+    text = "".join(traceback.format_exception(error))
+    places = [
+        f"{modules[path]}.{function}, line {line}"
+        for path, line, function in _TRACEBACK_LINE.findall(text)
+        if path in modules
+    ]
+    return places[-1] if places else None
 
 
 def _explain(error: BaseException, config: Config, folder: Path) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         return (
             f"{_device_memory(error)}: a step of data.batch_size={config.data.batch_size} does not fit; lower "
-            "data.batch_size (grad.accumulate=2 keeps the samples of a step), take amp=bf16, or a smaller clip or net; "
-            "for evaluation alone data.eval_batch_size or eval.max_views_per_forward"
+            "data.batch_size (grad.accumulate=2 keeps the samples per step), set amp=bf16, or use a smaller clip or "
+            "model; for evaluation only, lower data.eval_batch_size or eval.max_views_per_forward"
         )
     if isinstance(error, OSError) and error.errno in _DISK:
         path = Path(str(error.filename)) if error.filename else folder
-        what = write_error_message(path if path.is_absolute() else folder, error)
-        return f"{path}: cannot be written: {what}; make room, or take another disk with out_root=FOLDER"
+        reason = write_error_message(path if path.is_absolute() else folder, error)
+        return f"{path}: cannot be written: {reason}; free some space, or use another disk with out_root=FOLDER"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return (
-            f"the machine's memory is used up ({_first_line(error)}); lower data.batch_size or data.num_workers, "
-            "each worker holds whole videos"
+            f"out of memory ({_first_line(error)}); lower data.batch_size or data.num_workers, as each worker holds whole "
+            "videos"
         )
     if not isinstance(error, RuntimeError | OSError):
         return None
     if is_peer_failure(error):
         return (
-            "another process of the run has ended without a word, and this one cannot go on alone: as a rule it was "
-            "killed because the memory of its machine was used up (dmesg tells)"
+            "another process of the run was terminated without a message, most likely by the out-of-memory killer; check "
+            "dmesg"
         )
-    if "Expected to have finished reduction" in str(error):  # torch's DistributedDataParallel
+    if "Expected to have finished reduction" in str(error):  # DistributedDataParallel of torch
         return (
-            "some parameters of the net got no gradient, and the processes wait for them: grad.detect_anomalous_params="
-            "true with nproc=1 names them, dist.find_unused_parameters=true goes on without them"
+            "some parameters of the model got no gradient, which DistributedDataParallel waits for; "
+            "grad.detect_anomalous_params=true with nproc=1 lists them, dist.find_unused_parameters=true allows it"
         )
     killed = _WORKER.search(str(error))
     if killed is not None and killed[2] != "Bus error":
@@ -70,30 +92,30 @@ def _explain(error: BaseException, config: Config, folder: Path) -> str | None:
     if killed is not None or _SHARED_MEMORY.search(str(error)):
         return (
             f"/dev/shm is too small for the batches of the workers ({free_space(Path('/dev/shm'))}); enlarge it "
-            "(docker run --shm-size=8g), lower data.num_workers or data.batch_size, or data.num_workers=0"
+            "(docker run --shm-size=8g), lower data.num_workers or data.batch_size, or set data.num_workers=0"
         )
     return None
 
 
 def _worker_text(pid: str, signal_name: str | None, config: Config) -> str:
     memory = (
-        f"the machine's or the job's memory was used up (dmesg tells); lower data.num_workers or data.batch_size="
-        f"{config.data.batch_size}, or ask for more memory"
+        f"the machine or the job ran out of memory (check dmesg); lower data.num_workers or data.batch_size="
+        f"{config.data.batch_size}, or request more memory"
     )
-    crash = "a decoder that crashed on a damaged video; data.num_workers=0 shows on which"
+    crash = "a decoder crashed on a damaged video; data.num_workers=0 shows which one"
     if signal_name == "Killed":
-        why = f"SIGKILL: as a rule {memory}"
+        reason = f"killed by SIGKILL: most likely {memory}"
     elif signal_name is None:
-        why = f"it left without a word: {memory}. Or {crash}"
+        reason = f"terminated without a message: {memory}. Or {crash}"
     else:
-        why = f"{signal_name}: as a rule {crash}"
-    return f"a data worker (process {pid}) was ended by the system, {why}"
+        reason = f"terminated by {signal_name}: most likely {crash}"
+    return f"a data loading worker (process {pid}) was {reason}"
 
 
 def _device_memory(error: BaseException) -> str:
     tried = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
-    wanted = f" for {tried[1]} more" if tried else ""
-    return f"the GPU's memory is used up, there is no room{wanted}"
+    requested = f" (an allocation of {tried[1]} failed)" if tried else ""
+    return f"the GPU is out of memory{requested}"
 
 
 def _first_line(error: BaseException) -> str:
@@ -106,5 +128,5 @@ def _last_checkpoint(folder: Path, checkpoints: Path) -> str:
     except UserError:
         rows = []
     if not rows:
-        return "No checkpoint had been written yet"
-    return f"The last checkpoint (step {rows[-1].step}) is intact; go on with: python -m vexp.train --resume {folder}"
+        return "No checkpoint has been written yet"
+    return f"The last checkpoint (step {rows[-1].step}) is intact; resume with: vexp train --resume {folder}"

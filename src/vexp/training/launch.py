@@ -1,4 +1,4 @@
-"""A run of ``dist.nproc`` processes on this machine: started, watched and ended by torch's elastic agent."""
+"""A run of ``dist.nproc`` processes on this machine, started and supervised by torch's elastic agent."""
 
 from __future__ import annotations
 
@@ -18,120 +18,139 @@ import torch
 from vexp.config.compose import SavedConfig, compose
 from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.runtime.distributed import destroy_process_group, world_from_environment
 from vexp.training.run import run as run_in_this_process
 
+_USER_ERROR = "user_error_{rank}.txt"  # message of a process that failed with a UserError
+
 
 def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """``vexp.training.run.run``, in ``dist.nproc`` processes; the result is that of the first.
+    """Run ``vexp.training.run.run`` in ``dist.nproc`` processes; return the result of the main process.
 
-    Where torchrun has started this process it is one of the run's, and no others are started.
+    Under torchrun this process is one of the run's, and no others are started.
 
     Raises:
-        UserError: of the process that failed first, or saying what killed it. All have ended then.
+        UserError: If a process fails with one, or is killed. All processes have ended then.
+        RuntimeError: If a process fails with another exception, with its traceback.
     """
-    here = world_from_environment()
-    if not here.alone and config.dist.nproc not in (1, here.size):
-        raise UserError(
-            f"dist.nproc={config.dist.nproc}: torchrun has started {here.size} processes; leave nproc out, or torchrun"
+    world = world_from_environment()
+    if not world.is_single_process and config.dist.nproc not in (1, world.world_size):
+        raise ConfigError(
+            f"torchrun has started {world.world_size} processes; omit nproc, or do not use torchrun",
+            key="dist.nproc",
+            value=config.dist.nproc,
         )
-    if config.dist.nproc == 1 or not here.alone:
+    if config.dist.nproc == 1 or not world.is_single_process:
         return run_in_this_process(config, out_dir, overrides=overrides)
-    return _launched(config, Path(out_dir).absolute(), list(overrides))
+    return _launch(config, Path(out_dir).absolute(), list(overrides))
 
 
-def _launched(config: Config, folder: Path, overrides: list[str]) -> dict[str, Any]:
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+def _launch(config: Config, folder: Path, overrides: list[str]) -> dict[str, Any]:
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import elastic_launch
 
-    earlier = _result(folder)
-    ended: BaseException
-    why: Exception
-    with tempfile.TemporaryDirectory(prefix="vexp-") as logs, _surroundings(config.dist.nproc):
-        settings = {
-            "min_nodes": 1, "max_nodes": 1, "nproc_per_node": config.dist.nproc, "max_restarts": 0,
-            "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": folder.name,
-            "logs_specs": DefaultLogsSpecs(log_dir=logs),
-            # Ctrl-C reaches the processes from the terminal; one more from the agent would mean "at once"
-            "signals_to_handle": "SIGTERM,SIGHUP,SIGUSR1,SIGUSR2", "shutdown_timeout": round(config.dist.grace),
-        }  # fmt: skip
-        known = {field.name for field in fields(LaunchConfig)}  # the last two are newer than torch 2.6
-        launch = elastic_launch(LaunchConfig(**{k: v for k, v in settings.items() if k in known}), _rank)  # type: ignore[arg-type]
+    earlier_result = _read_result(folder)
+    cause: BaseException
+    explained: Exception
+    with tempfile.TemporaryDirectory(prefix="vexp-") as logs, _launch_environment(config.dist.nproc):
+        launch = elastic_launch(_launch_config(config, folder, logs), _run_process)
         try:
-            return dict(launch(to_dict(config, types=True), str(folder), overrides)[0])
+            return dict(launch(to_dict(config, types=True), str(folder), overrides, logs)[0])
         except ChildFailedError as error:
-            ended, why = error, _failure(error, Path(logs), folder)
+            cause, explained = error, _failure(error, Path(logs), folder)
         except (SignalException, KeyboardInterrupt) as error:
-            ended, why = error, UserError(_too_late(error, config, folder))
-        result = _result(folder)
-        if result is not None and result != earlier and result["status"] == "interrupted":
+            cause, explained = error, UserError(_too_late_message(error, config, folder))
+        result = _read_result(folder)
+        if result is not None and result != earlier_result and result["status"] == "interrupted":
             return result
-        raise why from ended
+        raise explained from cause
 
 
-def _rank(plain: dict[str, Any], folder: str, overrides: list[str]) -> dict[str, Any]:
-    """What each process does. Its config is composed anew: classes made of plugins cannot be sent."""
-    config = compose(_plugin_words(plain), saved=SavedConfig(plain, Path(folder) / "config.yaml"))
-    config.sweep.name = plain["sweep"]["name"]
-    result = run_in_this_process(config, folder, overrides=overrides)
+def _launch_config(config: Config, folder: Path, logs: str) -> Any:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
+
+    settings = {
+        "min_nodes": 1,
+        "max_nodes": 1,
+        "nproc_per_node": config.dist.nproc,
+        "max_restarts": 0,
+        "rdzv_backend": "c10d",
+        "rdzv_endpoint": "localhost:0",
+        "run_id": folder.name,
+        "logs_specs": DefaultLogsSpecs(log_dir=logs),
+        # Without SIGINT: a terminal sends Ctrl-C to every process, and a second one from the agent means "at once".
+        "signals_to_handle": "SIGTERM,SIGHUP,SIGUSR1,SIGUSR2",
+        "shutdown_timeout": round(config.dist.grace),
+    }
+    supported = {field.name for field in fields(LaunchConfig)}  # torch 2.6 does not have the last two
+    return LaunchConfig(**{name: value for name, value in settings.items() if name in supported})  # type: ignore[arg-type]
+
+
+def _run_process(config_dict: dict[str, Any], folder: str, overrides: list[str], logs: str) -> dict[str, Any]:
+    """Run one process. The config is composed again: classes generated for plugins cannot be pickled."""
+    try:
+        plugins = [f"plugins=[{','.join(config_dict['plugins'])}]"] if config_dict["plugins"] else []
+        config = compose(plugins, saved=SavedConfig(config_dict, Path(folder) / "config.yaml"))
+        config.sweep.name = config_dict["sweep"]["name"]
+        result = run_in_this_process(config, folder, overrides=overrides)
+    except UserError as error:
+        path = Path(logs) / _USER_ERROR.format(rank=world_from_environment().rank)
+        path.write_text(str(error), encoding="utf-8", errors="surrogateescape")
+        raise SystemExit(1) from error
     destroy_process_group()
     if result["status"] == "interrupted":
-        raise SystemExit(1)  # the agent, told to end, takes no return value any more
+        raise SystemExit(1)  # an agent that is shutting down accepts no return value
     return result
 
 
-def _plugin_words(plain: dict[str, Any]) -> list[str]:
-    return [f"plugins=[{','.join(plain['plugins'])}]"] if plain["plugins"] else []
-
-
 @contextmanager
-def _surroundings(nproc: int) -> Iterator[None]:
-    """For the processes: the cores divided among them, the loopback network. For the user: not the agent's own log."""
-    disabled, before = logging.root.manager.disable, dict(os.environ)
+def _launch_environment(nproc: int) -> Iterator[None]:
+    """Divide the CPU cores among the processes, use the loopback network, and silence the agent's own log."""
+    disabled, environment = logging.root.manager.disable, dict(os.environ)
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // nproc)))
     if Path("/sys/class/net/lo").exists():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host name that does not resolve is no obstacle
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # works even if the host name does not resolve
     try:
         yield
     finally:
         logging.disable(disabled)
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update(environment)
 
 
 def _failure(error: Any, logs: Path, folder: Path) -> Exception:
-    """The error of the run: of a process that a signal has killed, else the words of the one that failed first."""
-    for rank, failed in error.failures.items():
-        if failed.exitcode < 0:
-            name = signal.Signals(-failed.exitcode).name
-            memory = ": as a rule the memory of the machine was used up (dmesg tells)" if name == "SIGKILL" else ""
+    """Return the exception of a process killed by a signal, else of the process that failed first."""
+    for rank, failure in error.failures.items():
+        if failure.exitcode < 0:
+            name = signal.Signals(-failure.exitcode).name
+            reason = ", most likely by the out-of-memory killer (check dmesg)" if name == "SIGKILL" else ""
             return UserError(
-                f"process {rank} of the run (pid {failed.pid}) was ended by {name}{memory}; the others have been "
-                f"ended. Go on from the last checkpoint with: python -m vexp.train --resume {folder}"
+                f"process {rank} of the run (pid {failure.pid}) was terminated by {name}{reason}; the other processes "
+                f"were stopped. Resume from the last checkpoint with: vexp train --resume {folder}"
             )
+    for path in sorted(logs.glob(_USER_ERROR.format(rank="*"))):
+        return UserError(path.read_text(encoding="utf-8", errors="surrogateescape"))
     for path in sorted(logs.rglob("error.json")):
-        said = json.loads(path.read_text(encoding="utf-8"))["message"]
-        kind, _, text = str(said["message"]).partition(": ")
-        if kind == "UserError":
-            return UserError(text)
-        return RuntimeError(f"process {path.parent.name} of the run failed\n{said['extraInfo']['py_callstack']}")
-    return RuntimeError(f"the processes of the run have ended without a word: {error}")
+        message = json.loads(path.read_text(encoding="utf-8"))["message"]
+        return RuntimeError(f"process {path.parent.name} of the run failed\n{message['extraInfo']['py_callstack']}")
+    return RuntimeError(f"the processes of the run ended without a message: {error}")
 
 
-def _result(folder: Path) -> dict[str, Any] | None:
+def _read_result(folder: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found
+    return result
 
 
-def _too_late(error: BaseException, config: Config, folder: Path) -> str:
+def _too_late_message(error: BaseException, config: Config, folder: Path) -> str:
     return (
-        f"stopped ({error or 'Ctrl-C'}) before its processes had written a checkpoint of that step: they have "
-        f"dist.grace={config.dist.grace:g} seconds for it. Go on from the last one with: "
-        f"python -m vexp.train --resume {folder}"
+        f"stopped ({error or 'Ctrl-C'}) before a checkpoint of the last step was written: the processes have "
+        f"dist.grace={config.dist.grace:g} seconds for it. Resume from the checkpoint before with: "
+        f"vexp train --resume {folder}"
     )

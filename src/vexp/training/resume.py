@@ -1,7 +1,8 @@
-"""Going on where a run stopped: from which checkpoint, what has changed since, and what cannot go on."""
+"""Resuming a run: which checkpoint, what has changed since, and whether it can continue."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,75 +13,78 @@ from vexp.core.errors import UserError
 from vexp.experiment.run_dir import checkpoint_folder
 from vexp.experiment.setup import Experiment
 from vexp.runtime.seed import seed_generators
-from vexp.tracking.console import RunLog
 from vexp.training.state import TrainState
 
-#: Settings that say where and from what a run goes on, not what it is; the optimizer's are told by group.
-TOLD_ELSEWHERE = ("resume", "init_from", "out_root", "run_name", "sweep", "plugins", "optimizer")
+logger = logging.getLogger(__name__)
+
+#: Keys that do not describe the training itself. The optimizer's are reported by parameter group.
+IGNORED_KEYS = ("resume", "init_from", "out_root", "run_name", "sweep", "plugins", "optimizer")
 
 
-def resumed_from(exp: Experiment, folder: Path, log: RunLog) -> Path | None:
-    """The checkpoint that the run goes on from; None for a fresh start, also where resume=auto finds nothing.
+def find_resume_checkpoint(exp: Experiment, folder: Path) -> Path | None:
+    """Return the checkpoint to resume from; None for a new run, or if resume=auto finds none.
 
     Raises:
-        UserError: there are checkpoints, but none that can be read.
+        UserError: If there are checkpoints but none can be read.
     """
     config = exp.config
     if config.resume is None:
         return None
     if config.resume != "auto":
         return checkpoint.locate(config.resume)
-    for place in dict.fromkeys([checkpoint_folder(config, folder), folder / "checkpoints"]):  # out_dir may be new
-        found = checkpoint.find(place)
-        if found is not None:
-            checkpoint.complete(found, keep=config.checkpoint.max_keep_ckpts)
-            return found
-    log.say("resume=auto: no checkpoint here yet, starting fresh")
+    # checkpoint.out_dir may have been added since the run was started
+    for place in dict.fromkeys([checkpoint_folder(config, folder), folder / "checkpoints"]):
+        path = checkpoint.find(place)
+        if path is not None:
+            checkpoint.complete(path, keep=config.checkpoint.max_keep_ckpts)
+            return path
+    logger.info("resume=auto: no checkpoint yet, starting a new run")
     return None
 
 
-def resume(exp: Experiment, state: TrainState, found: Path, log: RunLog) -> None:
-    """Take over a checkpoint and say what has changed since.
+def resume(exp: Experiment, state: TrainState, path: Path) -> None:
+    """Restore ``state`` from a checkpoint and log what has changed since.
 
     Raises:
-        UserError: it cannot be read, is of another net, data or optimizer, or of the run's end.
+        UserError: If the checkpoint cannot be read, belongs to another model, data or optimizer, or ends the run.
     """
-    config, saved = exp.config, checkpoint.load(found)
-    _check_same_moment(exp, saved, str(found))
-    settings = [f"optimizer.{change}" for change in state.load_state_dict(saved, str(found))]
-    settings += diff_configs(saved.get("config", {}), to_dict(config, types=True), leave_out=TOLD_ELSEWHERE)
-    before, rank = len(saved["rng"]), exp.processes.rank
-    if config.diff_rank_seed and rank >= before:  # it was not there, and draws as it does from its start
+    config, saved = exp.config, checkpoint.load(path)
+    _check_same_data(exp, saved, str(path))
+    changes = [f"optimizer.{change}" for change in state.load_state_dict(saved, str(path))]
+    changes += diff_configs(saved.get("config", {}), to_dict(config, types=True), leave_out=IGNORED_KEYS)
+    saved_world_size, rank = len(saved["rng"]), exp.world.rank
+    if config.diff_rank_seed and rank >= saved_world_size:  # a new process starts as in a new run
         seed_generators(config.seed + rank)
-    log.say(f"resumed from {found} after step {state.step} (epoch {exp.epoch(state.step)})")
-    for change in settings:
-        log.say(f"changed since: {change}")
-    if before != exp.processes.size:
-        log.say(
-            f"{before} processes before, {exp.processes.size} now: the same samples in every step, but sums are taken "
-            "in another order (the last bits), and dropout, blending, batch norm without dist.sync_bn see other parts"
+    logger.info(f"resumed from {path} after step {state.step} (epoch {exp.epoch(state.step)})")
+    for change in changes:
+        logger.info(f"changed since: {change}")
+    if saved_world_size != exp.world.world_size:
+        logger.info(
+            f"{saved_world_size} processes before, {exp.world.world_size} now: every step sees the same samples, but "
+            "sums are computed in another order (last bits), and dropout, blending and batch norm without dist.sync_bn "
+            "act on other parts of a batch"
         )
     if state.evaluation_pending:
-        log.say("its last evaluation was cut short and comes first")
+        logger.info("the interrupted evaluation is repeated first")
     elif state.step == exp.total_steps and config.resume == "auto":
-        log.say("its training is complete: what is left is to write the results")
+        logger.info("training is complete; only the results are written")
     elif state.step >= exp.total_steps:
         raise UserError(
-            f"{found}: was saved after step {state.step}, the run ends at {exp.total_steps}: nothing is left; "
-            "raise epochs or max_steps"
+            f"{path}: was saved after step {state.step}, and the run has {exp.total_steps} steps: nothing is left to "
+            "train; raise epochs or max_steps"
         )
     elif state.early_stopped and state.best is not None:
         raise UserError(
-            f"{found}: its run ended early, {state.best.metric} had not improved in {state.best.waited} evaluations; "
-            "raise eval.patience to go on"
+            f"{path}: the run stopped early, {state.best.metric} had not improved in {state.best.waited} evaluations; "
+            "raise eval.patience to continue"
         )
 
 
-def _check_same_moment(exp: Experiment, saved: dict[str, Any], source: str) -> None:
-    """A checkpoint's step must mean the same place in the same order of samples.
+def _check_same_data(exp: Experiment, saved: dict[str, Any], source: str) -> None:
+    """Check that the checkpoint's step means the same position in the same order of samples.
 
     Raises:
-        UserError: it does not, or the classes are others.
+        UserError: If it does not, or the classes differ.
     """
     classes = saved.get("classes", exp.classes)
     if classes != exp.classes:
@@ -91,19 +95,21 @@ def _check_same_moment(exp: Experiment, saved: dict[str, Any], source: str) -> N
     if "plan" not in saved:
         return
     plan, step = exp.plan.summary(), int(saved["step"])
-    processes, per_process = len(saved.get("rng", [0])), ""
-    if processes != exp.processes.size:
-        per_process = f" (it had {processes} processes, now {exp.processes.size}: data.batch_size is of each)"
+    saved_world_size, per_process = len(saved.get("rng", [0])), ""
+    if saved_world_size != exp.world.world_size:
+        per_process = (
+            f" (it had {saved_world_size} processes, now {exp.world.world_size}: data.batch_size is per process)"
+        )
     differing = ", ".join(f"{name} {old} -> {plan[name]}" for name, old in saved["plan"].items() if old != plan[name])
     if saved["plan"]["steps_per_epoch"] != plan["steps_per_epoch"]:
         raise UserError(
-            f"{source}: the steps of an epoch are others now ({differing}), so step {step} would be another moment of "
-            f"the training; put that back{per_process}, or start a new run from its weights with init_from"
+            f"{source}: the number of steps per epoch has changed ({differing}), so step {step} is another position in "
+            f"the training; restore these settings{per_process}, or start a new run from its weights with init_from"
         )
     if differing and step % plan["steps_per_epoch"]:
         raise UserError(
-            f"{source}: was saved within an epoch, after step {step} of {plan['steps_per_epoch']} an epoch, and the "
-            f"samples of a step are others now ({differing}): some would be seen twice and some never; put that back"
-            f"{per_process}, go on from the checkpoint of an epoch's end, or start a new run from its weights with "
-            "init_from"
+            f"{source}: was saved within an epoch, after step {step} of {plan['steps_per_epoch']} per epoch, and the "
+            f"samples of a step have changed ({differing}): some would be seen twice and some never; restore these "
+            f"settings{per_process}, resume from a checkpoint at the end of an epoch, or start a new run from its "
+            "weights with init_from"
         )

@@ -1,14 +1,15 @@
-"""One run, from a ``Config`` to a folder of results."""
+"""One training run, from a ``Config`` to a folder of results."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,61 +23,86 @@ from vexp.core.errors import UserError
 from vexp.core.files import ensure_writable_dir, remove_temp_files, write_text
 from vexp.evaluation.best_score import Best
 from vexp.experiment.initial_weights import build_model_with_weights
-from vexp.experiment.optimizer import make_optimizer, show_groups
+from vexp.experiment.optimizer import log_param_groups, make_optimizer
 from vexp.experiment.run_dir import checkpoint_folder, lock_run_dir, write_settings
-from vexp.experiment.setup import Experiment, build_experiment, pick_device
+from vexp.experiment.setup import Experiment, apply_switches, build_experiment
+from vexp.runtime.device import pick_device
 from vexp.runtime.distributed import (
     World,
     convert_sync_batchnorm,
-    init_process_group,
     is_peer_failure,
+    process_group,
     world_from_environment,
     wrap_ddp,
 )
-from vexp.runtime.seed import seed_generators, set_global_switches
+from vexp.runtime.seed import seed_generators
 from vexp.tracking.backends import truncate_after_step
 from vexp.tracking.console import RunLog
 from vexp.tracking.meter import Meter
-from vexp.training.failure_messages import describe_failure
+from vexp.training.failure_messages import describe_failure, plugin_location
 from vexp.training.loop import train
 from vexp.training.recorder import Recorder
-from vexp.training.resume import resume, resumed_from
+from vexp.training.resume import find_resume_checkpoint, resume
 from vexp.training.state import TrainState
 from vexp.training.summary import finish_run, log_run_header
 
+logger = logging.getLogger(__name__)
+
 
 def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Train, evaluate, save; what ``result.json`` holds: status, metrics (``val/top1_acc`` ...), best.
+    """Train, evaluate and save; return the content of ``result.json``: status, metrics (``val/top1_acc`` ...), best.
 
     Args:
-        config: from ``vexp.compose`` or the command line.
-        out_dir: the run folder; one that holds a run is continued with ``resume=auto``.
-        overrides: the words that made ``config``, to be kept beside it.
+        config: From ``vexp.compose`` or the command line.
+        out_dir: Run folder; with ``resume=auto`` the run in it is continued.
+        overrides: The overrides of ``config``, saved beside it.
 
     Raises:
-        UserError: anything that the user can mend; ``result.json`` then says "failed" and why.
+        UserError: If the user can fix it; ``result.json`` then has the status "failed" and the message.
     """
-    folder, processes = Path(out_dir).absolute(), world_from_environment()
-    if not processes.alone:
-        config = replace(config, dist=replace(config.dist, nproc=processes.size))  # as config.yaml is to repeat it
-        processes = init_process_group(config.dist, pick_device(config.device, processes))
-    try:
-        result = _in_folder(config, folder, processes, overrides)
-    except Exception as error:
-        if not processes.alone and not processes.report_failure(f"process {processes.rank}: {error}"):
-            raise SystemExit(1) from error  # the first that failed tells the user
-        raise
-    processes.barrier()  # the first has written all
-    return result
+    folder, world = Path(out_dir).absolute(), world_from_environment()
+    if not world.is_single_process:
+        config = replace(config, dist=replace(config.dist, nproc=world.world_size))  # --rerun starts as many
+    with (
+        process_group(config.dist, world, lambda: pick_device(config.device, world)),
+        run_folder(config, folder, world, overrides),
+        RunLog(folder / "log.txt" if world.is_main_process else None) as log,
+        ResultFile(config, folder, world, log, overrides) as result,
+    ):
+        exp, state = build_state(config, folder, world)
+        if world.is_main_process and config.resume is not None:
+            write_settings(folder, to_dict(config, types=True), overrides)
+        result.has_started = True
+        log_run_header(exp, state.model)
+        if world.is_main_process:
+            log_param_groups(exp, state.optimizer, state.model, folder)
+            evaluated_again = state.evaluation_pending or exp.schedule.evaluates_before(state.step)
+            truncate_after_step(folder / "metrics.jsonl", state.step, evaluated_again=evaluated_again)
+        with Recorder(exp, folder, log, first_step=state.step + 1) as recorder:
+            if world.is_main_process:
+                recorder.checkpoints.repair_best_record(state)
+            ended_by = train(exp, state, recorder)
+        if world.is_main_process:
+            recorder.draw_curves()
+        result.content |= finish_run(state, recorder, ended_by, time.perf_counter() - result.start)
+    return result.content
 
 
-def _in_folder(config: Config, folder: Path, processes: World, overrides: Sequence[str]) -> dict[str, Any]:
-    """The run in its folder, which belongs to the process that writes."""
-    if not processes.first:
-        with RunLog(None) as log:
-            return _recorded(config, folder, log, processes, overrides)
+@contextmanager
+def run_folder(config: Config, folder: Path, world: World, overrides: Sequence[str]) -> Iterator[None]:
+    """Create the run folder and lock it in the main process.
+
+    The settings of a resumed run are not written yet: overrides that do not fit its checkpoint must leave the folder
+    unchanged.
+
+    Raises:
+        UserError: If the folder contains another run, is in use, or cannot be written.
+    """
+    if not world.is_main_process:
+        yield
+        return
     if config.resume is None and (folder / "metrics.jsonl").exists():
-        raise UserError(f"{folder}: holds a run already; go on with it (resume=auto) or take another folder")
+        raise UserError(f"{folder}: contains a run already; continue it with resume=auto, or choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock_run_dir(folder):
@@ -84,53 +110,65 @@ def _in_folder(config: Config, folder: Path, processes: World, overrides: Sequen
                 ensure_writable_dir(checkpoint_folder(config, folder), "set checkpoint.out_dir=FOLDER")
             if config.resume is None or not (folder / "config.yaml").exists():
                 write_settings(folder, to_dict(config, types=True), overrides)
-            with RunLog(folder / "log.txt") as log:
-                return _recorded(config, folder, log, processes, overrides)
-    except OSError as error:  # the folder itself cannot be written
-        told = describe_failure(error, config, folder)
-        if told is None:
+            yield
+    except OSError as error:
+        explained = describe_failure(error, config, folder)
+        if explained is None:
             raise
-        raise told from error
+        raise explained from error
 
 
-def _recorded(config: Config, folder: Path, log: RunLog, processes: World, overrides: Sequence[str]) -> dict[str, Any]:
-    """The run with its end in ``result.json``, however it ends.
+class ResultFile:
+    """Context manager that writes ``result.json`` however the run ends, and turns system failures into messages.
 
-    One that goes on writes its settings only when its checkpoint has taken them: words that do not fit leave the folder
-    as it was, to be resumed with others.
+    Attributes:
+        content: The result; the status is "failed" until the run adds its own.
+        has_started: Whether training has started. A run that cannot be resumed keeps its earlier result until then.
     """
-    result: dict[str, Any] = {"status": "failed", "overrides": list(overrides)}
-    begin, untouched = time.perf_counter(), config.resume is not None and _has_ended_well(folder)
-    try:
-        exp, state = _ready(config, folder, log, processes)
-        if processes.first and config.resume is not None:
-            write_settings(folder, to_dict(config, types=True), overrides)
-        untouched = False
-        result |= _run(exp, state, folder, log, begin)
-    except BaseException as error:
-        words = processes.peer_failure_message() if is_peer_failure(error) else None
-        told = (
-            error
-            if isinstance(error, UserError)
-            else UserError(words)
-            if words
-            else describe_failure(error, config, folder)
-        )
-        result["error"] = str(told) if told is not None else f"{type(error).__name__}: {error}"
-        if told is not error:
-            log.note(traceback.format_exc())
+
+    def __init__(self, config: Config, folder: Path, world: World, log: RunLog, overrides: Sequence[str]) -> None:
+        self.content: dict[str, Any] = {"status": "failed", "overrides": list(overrides)}
+        self.has_started = False
+        self.start = time.perf_counter()
+        self._config = config
+        self._folder = folder
+        self._world = world
+        self._log = log
+        self._keeps_earlier = config.resume is not None and _has_succeeded(folder)
+
+    def __enter__(self) -> ResultFile:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is not None:
+                self._fail(error)
+        finally:
+            if self._world.is_main_process and (self.has_started or not self._keeps_earlier):
+                with suppress(OSError):  # a full disk must not hide the error that ended the run
+                    write_text(self._folder / "result.json", json.dumps(self.content, indent=2) + "\n")
+
+    def _fail(self, error: BaseException) -> None:
+        """Record the error; raise a message for the user in its place if there is one."""
+        explained = self._explain(error)
+        self.content["error"] = str(explained) if explained is not None else f"{type(error).__name__}: {error}"
+        if explained is not error:
+            self._log.write_to_file("".join(traceback.format_exception(error)))
+        if explained is None and (place := plugin_location(error, self._config.plugins)):
+            logger.error(f"raised by code of a plugin, not of vexp: {place}")
         _clear_traceback_frames(error)
-        if told is None or told is error:
-            raise
-        raise told from error
-    finally:
-        if processes.first and not untouched:
-            with suppress(OSError):  # of a full disk: what ended the run is told all the same
-                write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    return result
+        if explained is not None and explained is not error:
+            raise explained from error
+
+    def _explain(self, error: BaseException) -> UserError | None:
+        if isinstance(error, UserError):
+            return error
+        if is_peer_failure(error) and (message := self._world.peer_failure_message()):
+            return UserError(message)
+        return describe_failure(error, self._config, self._folder)
 
 
-def _has_ended_well(folder: Path) -> bool:
+def _has_succeeded(folder: Path) -> bool:
     try:
         return bool(json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"] != "failed")
     except (OSError, ValueError, KeyError):
@@ -138,69 +176,62 @@ def _has_ended_well(folder: Path) -> bool:
 
 
 def _clear_traceback_frames(error: BaseException | None) -> None:
-    """Free what the frames of an error hold: the loaders among it, whose workers would keep the process from ending."""
+    """Clear traceback frames so that data loaders in their variables are freed and their workers exit."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
 
-def _ready(config: Config, folder: Path, log: RunLog, processes: World) -> tuple[Experiment, TrainState]:
-    """All that a run needs before its first step, or the next after a checkpoint."""
-    set_global_switches(seed=config.seed, deterministic=config.deterministic, cudnn_benchmark=config.cudnn_benchmark)
-    config.backend.set_switches()
-    log.say(f"run folder {folder}")
-    if not processes.alone:
-        ids = processes.gather(f"{os.getpid()} on {platform.node()}")
-        log.say(f"processes: {', '.join(ids)}")
-    if processes.first:
-        for place in (folder, folder / "eval", checkpoint_folder(config, folder)):
-            for name in remove_temp_files(place):
-                log.say(f"removed {place / name}, which a killed run had begun to write")
-    exp = build_experiment(config, processes)
+def build_state(config: Config, folder: Path, world: World) -> tuple[Experiment, TrainState]:
+    """Build the experiment and its state, at step 0 or restored from a checkpoint.
+
+    Raises:
+        UserError: If the config, the data, the weights or the checkpoint do not fit each other.
+    """
+    apply_switches(config)
+    logger.info(f"run folder {folder}")
+    if not world.is_single_process:
+        processes = world.gather_object(f"{os.getpid()} on {platform.node()}")
+        logger.info(f"processes: {', '.join(processes)}")
+    if world.is_main_process:
+        _remove_temp_files(config, folder)
+    exp = build_experiment(config, world)
     if exp.device.type == "cuda":
-        torch.cuda.set_device(exp.device.index or 0)  # the generator of this GPU is the one that a checkpoint holds
-    resumed = processes.broadcast_object(resumed_from(exp, folder, log) if processes.first else None)
-    with processes.local_main_process_first():
-        model = build_model_with_weights(config, exp.classes, fresh=resumed is None)
-    model = config.backend.prepare(convert_sync_batchnorm(model, config.dist, processes, exp.device), exp.device)
-    if config.diff_rank_seed and processes.rank:
-        seed_generators(config.seed + processes.rank)
+        torch.cuda.set_device(exp.device.index or 0)  # checkpoints save the generator of the current GPU
+    path = world.broadcast_object(find_resume_checkpoint(exp, folder) if world.is_main_process else None)
+    with world.local_main_process_first():
+        model = build_model_with_weights(config, exp.classes, fresh=path is None)
+    model = config.backend.prepare(convert_sync_batchnorm(model, config.dist, world, exp.device), exp.device)
+    if config.diff_rank_seed and world.rank:
+        seed_generators(config.seed + world.rank)
     state = new_state(exp, model)
-    if resumed is not None:
-        resume(exp, state, resumed, log)
+    if path is not None:
+        resume(exp, state, path)
     return exp, state
 
 
-def _run(exp: Experiment, state: TrainState, folder: Path, log: RunLog, begin: float) -> dict[str, Any]:
-    config, processes = exp.config, exp.processes
-    log_run_header(exp, state.model, log)
-    if processes.first:
-        show_groups(exp, state.optimizer, state.model, folder, log)
-        again = state.evaluation_pending or config.eval.before_training(state.step, exp.plan.steps_per_epoch)
-        truncate_after_step(folder / "metrics.jsonl", state.step, evaluated_again=again)
-    with Recorder(exp, folder, log, first_step=state.step + 1) as out:
-        if processes.first:
-            out.mend(state)
-        ended = train(exp, state, out)
-    if processes.first:
-        out.draw()
-    return finish_run(state, out, ended, time.perf_counter() - begin)
+def _remove_temp_files(config: Config, folder: Path) -> None:
+    for parent in (folder, folder / "eval", checkpoint_folder(config, folder)):
+        for name in remove_temp_files(parent):
+            logger.info(f"removed {parent / name}, a temporary file of a killed run")
 
 
 def new_state(exp: Experiment, model: nn.Module) -> TrainState:
-    """The state at step 0."""
-    config, processes = exp.config, exp.processes
+    """Return the state at step 0."""
+    config, world = exp.config, exp.world
     return TrainState(
         model=model,
         optimizer=make_optimizer(exp, model),
         scaler=config.amp.scaler(exp.device),
         ema=config.ema.build(model),
         meter=Meter(
-            config.log.interval, reset=config.log.reset_flag, over_processes=None if processes.alone else processes.mean
+            config.log.interval,
+            reset=config.log.reset_flag,
+            all_reduce_mean=None if world.is_single_process else world.all_reduce_mean,
         ),
         best=_best(exp),
-        processes=processes,
-        parallel=None if processes.alone else wrap_ddp(model, config.dist, exp.device),
+        world=world,
+        parallel=None if world.is_single_process else wrap_ddp(model, config.dist, exp.device),
     )
 
 

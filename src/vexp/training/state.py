@@ -1,4 +1,4 @@
-"""All that a run is at one moment. What is not in here does not survive a restart."""
+"""Everything that must be saved to resume a run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from vexp.runtime.distributed import SINGLE_PROCESS, World
 from vexp.runtime.seed import rng_state, set_rng_state
 from vexp.tracking.meter import Meter
 
-_MOST_CHANGES = 8  # lines about settings that changed since a checkpoint
+_MAX_CHANGES = 8  # lines about changed settings of parameter groups
 
 
 @dataclass(slots=True)
 class TrainState:
-    """``step`` counts completed optimizer steps and is the only clock. Of these had no update: ``skipped``, as fp16
-    overflowed, and ``nonfinite``, as loss or gradient was not finite. ``without_gradient`` has been named already.
-    ``unmeasured``: the evaluation that is due after ``step`` was cut short, and comes first when the run goes on."""
+    """The state of a run.
+
+    Attributes:
+        step: Completed optimizer steps, the only clock of the run.
+        skipped: Steps without an update because fp16 gradients overflowed.
+        nonfinite: Steps without an update because the loss or a gradient was not finite.
+        evaluation_pending: The evaluation after ``step`` was interrupted and comes first when the run is resumed.
+        without_gradient: Parameters that have been reported to have no gradient.
+        parallel: DistributedDataParallel wrapper of ``model`` in a run of several processes.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -35,25 +42,25 @@ class TrainState:
     nonfinite: int = 0
     evaluation_pending: bool = False
     without_gradient: set[str] = field(default_factory=set)
-    processes: World = SINGLE_PROCESS
+    world: World = SINGLE_PROCESS
     parallel: nn.Module | None = None
 
     @property
     def trained(self) -> nn.Module:
-        """What training calls: ``model``, or the wrapper that exchanges its gradients between ``processes``."""
+        """The module that training calls: ``model``, or its wrapper that averages gradients over the processes."""
         return self.model if self.parallel is None else self.parallel
 
     def evaluated_model(self) -> nn.Module:
-        """The weights that are evaluated: the average where there is one."""
+        """Return the model that is evaluated: the moving average of the weights if there is one."""
         return self.model if self.ema is None else self.ema.module
 
     @property
     def early_stopped(self) -> bool:
-        """Whether the best score has not improved for ``eval.patience`` evaluations: the run ends early."""
+        """Whether the best score has not improved for ``eval.patience`` evaluations, which ends the run."""
         return self.best is not None and self.best.patience_exceeded
 
     def state_dict(self, *, resumable: bool) -> dict[str, Any]:
-        """Tensors and plain containers. Without ``resumable``: weights only. All processes must ask together."""
+        """Return tensors and plain containers, without ``resumable`` the weights only. All processes must call it."""
         state: dict[str, Any] = {"step": self.step, "model": self.model.state_dict()}
         if self.ema is not None:
             state["ema"] = self.ema.state_dict()
@@ -68,31 +75,31 @@ class TrainState:
                 "skipped": self.skipped,
                 "nonfinite": self.nonfinite,
                 "unmeasured": self.evaluation_pending,
-                "rng": self.processes.gather(rng_state()),  # by rank
+                "rng": self.world.gather_object(rng_state()),  # by rank
             }
         return state
 
     def load_state_dict(self, state: dict[str, Any], source: str) -> list[str]:
-        """Take over the state of a checkpoint; the optimizer's settings stay those of the config.
+        """Restore the state of a checkpoint; the optimizer's settings are those of the config.
 
         Returns:
-            The settings that the checkpoint was saved with and are different now, "lr 0.1 -> 0.05".
+            Settings of parameter groups that differ from the checkpoint's: "lr 0.1 -> 0.05".
 
         Raises:
-            UserError: it was saved without what resuming needs, or belongs to another net or optimizer.
+            UserError: If the checkpoint holds weights only, or belongs to another model or optimizer.
         """
         if "optimizer" not in state:
             raise UserError(
-                f"{source}: holds weights only (checkpoint.save_optimizer=false); use init_from to start from them"
+                f"{source}: contains weights only (checkpoint.save_optimizer=false); use init_from to start from them"
             )
         if (self.ema is not None) != ("ema" in state):
             raise UserError(
-                f"{source}: ema was {'on' if 'ema' in state else 'off'} in it; resume with the same ema setting"
+                f"{source}: was saved with ema {'on' if 'ema' in state else 'off'}; resume with the same ema setting"
             )
         saved = self._saved_groups(state, source)
         groups = self.optimizer.param_groups
         changes = setting_changes([_settings(group) for group in saved], [_settings(group) for group in groups])
-        # the settings of the config with the saved order of parameters: torch places its state by them
+        # torch assigns the saved state by the saved order of parameters; the settings are those of the config
         merged = [old | _settings(new) for old, new in zip(saved, groups, strict=True)]
         try:
             self.model.load_state_dict(state["model"])
@@ -108,38 +115,42 @@ class TrainState:
             self.best.load_state_dict(state["best"])
         self.step, self.skipped, self.nonfinite = state["step"], state["skipped"], state["nonfinite"]
         self.evaluation_pending = state.get("unmeasured", False)
-        rng, rank = state["rng"], self.processes.rank
+        rng, rank = state["rng"], self.world.rank
         set_rng_state(rng[rank] if rank < len(rng) else rng[0])
         return changes
 
     def _saved_groups(self, state: dict[str, Any], source: str) -> list[dict[str, Any]]:
-        """The parameter groups of a checkpoint, if its optimizer's state can go to the parameters it belongs to."""
+        """Return the parameter groups of a checkpoint after checking that they hold the same parameters.
+
+        Raises:
+            UserError: If they do not, or belong to another optimizer.
+        """
         saved, groups = state["optimizer"]["param_groups"], self.optimizer.param_groups
-        kind, wanted = state.get("optimizer_name"), type(self.optimizer).__name__
-        way = "resume with the settings that it was trained with, or start from its weights with init_from"
-        if kind not in (None, wanted):
-            raise UserError(f"{source}: was trained with {kind}, the config says {wanted}; {way}")
+        saved_name, name = state.get("optimizer_name"), type(self.optimizer).__name__
+        hint = "resume with the settings of the training, or start from its weights with init_from"
+        if saved_name not in (None, name):
+            raise UserError(f"{source}: was trained with {saved_name}, the config has {name}; {hint}")
         if len(saved) != len(groups):
             raise UserError(
-                f"{source}: was trained with {_named(saved)}, the config makes {_named(groups)} "
-                f"(optimizer.paramwise, model.freeze); {way}"
+                f"{source}: was trained with {_named(saved)}, the config has {_named(groups)} "
+                f"(optimizer.paramwise, model.freeze); {hint}"
             )
         for old, new in zip(saved, groups, strict=True):
-            ours = new["param_names"]
-            names = old.get("param_names", ours)
-            if names != ours:
-                different = ", ".join(sorted(set(names) ^ set(ours))[:3]) or "in another order"
+            names = new["param_names"]
+            saved_names = old.get("param_names", names)
+            if saved_names != names:
+                different = ", ".join(sorted(set(saved_names) ^ set(names))[:3]) or "in another order"
                 raise UserError(
-                    f"{source}: its parameter group {old['name']} holds other parameters than {new['name']} of the "
-                    f"config (optimizer.paramwise, model.freeze): {different}; {way}"
+                    f"{source}: its parameter group {old['name']} has other parameters than {new['name']} of the "
+                    f"config (optimizer.paramwise, model.freeze): {different}; {hint}"
                 )
         return list(saved)
 
 
 def setting_changes(saved: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> list[str]:
-    """Settings of parameter groups that are not what they were: ``lr 0.1 -> 0.05``, once where it holds for all.
+    """Describe changed settings of parameter groups: ``lr 0.1 -> 0.05``, once if the change is the same in all.
 
-    ``initial_lr`` is said as ``lr``: the rate of the moment comes from the policy at every step.
+    ``initial_lr`` is called ``lr``: the current rate is a function of the policy and the step.
     """
     changes: dict[str, list[str]] = {}
     for old, new in zip(saved, chosen, strict=True):
@@ -147,8 +158,8 @@ def setting_changes(saved: list[dict[str, Any]], chosen: list[dict[str, Any]]) -
             text = f"{'lr' if key == 'initial_lr' else key} {old.get(key)} -> {new[key]}"
             changes.setdefault(text, []).append(new["name"])
     lines = [text + (f" in {', '.join(names)}" if len(names) < len(chosen) else "") for text, names in changes.items()]
-    more = len(lines) - _MOST_CHANGES
-    return lines if more <= 0 else [*lines[:_MOST_CHANGES], f"... and {more} more changes, see param_groups.csv"]
+    more = len(lines) - _MAX_CHANGES
+    return lines if more <= 0 else [*lines[:_MAX_CHANGES], f"... and {more} more changes, see param_groups.csv"]
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,10 @@ def test_check_init_invalid_rule_returns_reason(init_cfg: Any, message: str) -> 
         ({"type": "Normal", "layer": ["Linear", "Conv1d"]}, "layer=Conv1d: the model has no such layer"),
         ({"type": "Normal", "layer": "Block"}, "layer=Block: has no weight and no bias"),
         ({"type": "Xavier", "layer": "_BatchNorm"}, "the weight of BatchNorm2d bn has one dimension"),
-        ({"type": "Normal", "layer": "Linear", "override": {"name": "subb"}}, "override subb: the model has no such submodule"),
+        (
+            {"type": "Normal", "layer": "Linear", "override": {"name": "subb"}},
+            "override subb: the model has no such submodule",
+        ),
     ],
 )
 def test_initialize_rule_without_effect_changes_nothing(init_cfg: Any, message: str) -> None:

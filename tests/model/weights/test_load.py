@@ -151,7 +151,11 @@ STRICT: dict[str, tuple[Callable[[], State], dict[str, Any], str]] = {
         {"strict": True},
         "not in the file",
     ),
-    "unexpected key": (lambda: other() | {"extra": torch.ones(1)}, {"strict": True}, "1 tensors of the file are not in the model"),
+    "unexpected key": (
+        lambda: other() | {"extra": torch.ones(1)},
+        {"strict": True},
+        "1 tensors of the file are not in the model",
+    ),
     "other classes": (lambda: other(5), {"strict": True}, "head.weight .5 x 4 in the file, 3 x 4 here"),
     "too little": (lambda: other(5), {"min_match": 0.8}, "at least min_match=0.8"),
     "nothing, though nothing is asked": (lambda: {"a": torch.ones(1)}, {"min_match": 0.0}, "0 of 8"),

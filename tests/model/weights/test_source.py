@@ -190,7 +190,10 @@ def test_what_conflicts_with_the_run_is_named(published: str) -> None:
     assert "img_norm.std=[58.148,56.47,55.332]" in std
     norm = ["img_norm.mean=[110.2,100.6,96]", "img_norm.std=[58.1,56.5,55.3]"]
     assert conflicts(report, compose(norm), ["a"] * 4) == []
-    assert "trained on RGB; set img_norm.to_bgr=false" in conflicts(report, compose([*norm, "img_norm.to_bgr=true"]), [])[0]
+    assert (
+        "trained on RGB; set img_norm.to_bgr=false"
+        in conflicts(report, compose([*norm, "img_norm.to_bgr=true"]), [])[0]
+    )
 
 
 CONFIG_0X = """

@@ -126,7 +126,9 @@ def _plan_rule(module: nn.Module, rule_cfg: Mapping[str, Any]) -> list[_Action]:
             actions.append(lambda submodule=submodule, override=override: _load_pretrained(submodule, override))  # type: ignore[misc]
             continue
         layers = [
-            (f"{name}.{path}".rstrip("."), layer) for path, layer in submodule.named_modules() if _weight_and_bias(layer)
+            (f"{name}.{path}".rstrip("."), layer)
+            for path, layer in submodule.named_modules()
+            if _weight_and_bias(layer)
         ]
         if not layers:
             raise UserError(f"override {name}: contains no layer with a weight or bias")

@@ -24,7 +24,11 @@ class Rule(ValidatedConfig):
 
     bias: float = option(0.0, "Value of the biases.", check=_number)
     bias_prob: float | None = option(
-        None, "Initial probability of a sigmoid output, from which the bias is computed; replaces bias.", gt=0, lt=1, check=_number
+        None,
+        "Initial probability of a sigmoid output, from which the bias is computed; replaces bias.",
+        gt=0,
+        lt=1,
+        check=_number,
     )
 
     def fill(self, weight: Tensor) -> None:
@@ -98,7 +102,11 @@ class Kaiming(Rule):
     """Kaiming initialization (He et al., ICCV 2015)."""
 
     a: float = option(0.0, "Negative slope of the leaky ReLU.", check=_number)
-    mode: str = option("fan_out", "Whether to preserve the variance of the forward (fan_in) or the backward pass (fan_out).", choices=("fan_in", "fan_out"))
+    mode: str = option(
+        "fan_out",
+        "Whether to preserve the variance of the forward (fan_in) or the backward pass (fan_out).",
+        choices=("fan_in", "fan_out"),
+    )
     nonlinearity: str = option("relu", "Nonlinearity after the layer.", choices=("relu", "leaky_relu"))
     distribution: str = option("normal", "Distribution of the values.", choices=_DISTRIBUTIONS)
 

@@ -34,7 +34,9 @@ class Weights(ValidatedConfig):
         None, "Prefix of the keys to load; it is removed and tensors with other keys are ignored."
     )
     rename: list[str] = option(
-        [], "Rules 'PATTERN -> REPLACEMENT' with regular expressions, applied to the keys in order.", check=_check_rename
+        [],
+        "Rules 'PATTERN -> REPLACEMENT' with regular expressions, applied to the keys in order.",
+        check=_check_rename,
     )
     min_match: float = option(0.5, "Smallest fraction of the model's tensors that must match.", ge=0, le=1)
     strict: bool = option(False, "Require every key and shape of the file and of the model to match.")

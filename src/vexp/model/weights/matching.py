@@ -67,7 +67,9 @@ def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResu
             result.tensors[key] = source.reshape(expected.shape)
             result.reshaped[key] = f"{_format_shape(source.shape)} in the file, {_format_shape(expected.shape)} here"
         else:
-            result.reinitialized[key] = f"{_format_shape(source.shape)} in the file, {_format_shape(expected.shape)} here"
+            result.reinitialized[key] = (
+                f"{_format_shape(source.shape)} in the file, {_format_shape(expected.shape)} here"
+            )
             if source.ndim == expected.ndim and source.shape[1:] == expected.shape[1:]:
                 result.heads.append(key)
                 class_counts.add((source.shape[0], expected.shape[0]))
@@ -89,7 +91,9 @@ def best_prefix(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
     source = {key: value.shape for key, value in tensors.items()}
     matches: Counter[str] = Counter()
     for prefix in _prefixes(source):
-        matches[prefix] = sum(target.get(key[len(prefix) :]) == s for key, s in source.items() if key.startswith(prefix))
+        matches[prefix] = sum(
+            target.get(key[len(prefix) :]) == s for key, s in source.items() if key.startswith(prefix)
+        )
     for prefix in _prefixes(target):
         matches[f"+{prefix}"] = sum(target.get(prefix + key) == shape for key, shape in source.items())
     best = matches.most_common(2)

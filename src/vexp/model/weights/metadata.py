@@ -36,7 +36,9 @@ class Metadata:
             conflicts.append(f"trained on {order}; set img_norm.to_bgr={_yaml(self.to_bgr)}")
         for name, trained, configured in (("mean", self.mean, mean), ("std", self.std, std)):
             if trained is not None and any(abs(a - b) > _TOLERANCE for a, b in zip(trained, configured, strict=True)):
-                conflicts.append(f"trained with img_norm.{name}={_yaml(trained)}, this run has {_yaml(list(configured))}")
+                conflicts.append(
+                    f"trained with img_norm.{name}={_yaml(trained)}, this run has {_yaml(list(configured))}"
+                )
         return conflicts
 
     def lines(self) -> list[str]:

@@ -145,7 +145,9 @@ def download(url: str) -> tuple[Path, list[str]]:
             cache.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, str(path), hash_prefix=checksum)
         except RuntimeError:  # torch.hub raises it for a wrong checksum, and keeps nothing
-            raise UserError(f"{url}: the downloaded file does not match the checksum {checksum} and was deleted") from None
+            raise UserError(
+                f"{url}: the downloaded file does not match the checksum {checksum} and was deleted"
+            ) from None
         except (URLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"{url}: the download failed: {reason}; download it manually and give the file") from None

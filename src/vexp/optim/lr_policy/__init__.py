@@ -137,7 +137,9 @@ class CosineRestart(AnnealingPolicy):
         None, "Weight of each cycle; null for 1 each, or 1, 1, 0.5 without periods.", ge=0, check=finite
     )
     restart_floor: str = option(
-        "scaled", "Whether the weight also scales the floor (scaled) or not, as in mmcv (fixed).", choices=("scaled", "fixed")
+        "scaled",
+        "Whether the weight also scales the floor (scaled) or not, as in mmcv (fixed).",
+        choices=("scaled", "fixed"),
     )
 
     def __post_init__(self) -> None:

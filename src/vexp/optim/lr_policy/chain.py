@@ -81,7 +81,9 @@ class Phase(ValidatedConfig):
         if self.shape == "step" and self.step is None:
             raise ConfigError("shape=step needs an interval or a list of milestones", key="step", value=None)
         if self.min_lr and self.min_lr_ratio:
-            raise ConfigError(f"conflicts with min_lr_ratio={self.min_lr_ratio:g}; give one of them", key="min_lr", value=self.min_lr)
+            raise ConfigError(
+                f"conflicts with min_lr_ratio={self.min_lr_ratio:g}; give one of them", key="min_lr", value=self.min_lr
+            )
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in (*_TIMES, *SHAPES[self.shape]) and value != field.default:
@@ -197,7 +199,9 @@ class Chain(WarmedPolicy):
     """
 
     by_epoch: bool = option(
-        True, "Count phases in epochs and change the rate between them; false: in optimizer steps.", see=("epochs", "max_steps")
+        True,
+        "Count phases in epochs and change the rate between them; false: in optimizer steps.",
+        see=("epochs", "max_steps"),
     )
     phases: dict[str, Any] = option(
         {},
@@ -214,7 +218,9 @@ class Chain(WarmedPolicy):
                 value = getattr(phase, times)
                 if value is not None and value != int(value) and not self._counts_epochs(phase):
                     raise ConfigError(
-                        "must be an integer, since the phase is counted in steps", key=f"phases.{name}.{times}", value=value
+                        "must be an integer, since the phase is counted in steps",
+                        key=f"phases.{name}.{times}",
+                        value=value,
                     )
 
     def lr_without_warmup(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:

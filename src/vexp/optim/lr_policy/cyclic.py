@@ -69,16 +69,12 @@ class Cyclic(LrPolicy):
     def check_curve(self, total: float) -> list[str]:
         if self.cyclic_times <= total:
             return []
-        return [
-            f"cyclic_times={self.cyclic_times}: the run has only {self._span(total)}, so each of them is a cycle"
-        ]
+        return [f"cyclic_times={self.cyclic_times}: the run has only {self._span(total)}, so each of them is a cycle"]
 
 
 def _peak_rule(max_lr: Any) -> str | None:
     if isinstance(max_lr, list | tuple):
-        return (
-            "must be one number; with null, the peak of each group is its base rate"
-        )
+        return "must be one number; with null, the peak of each group is its base rate"
     return finite(max_lr)
 
 
@@ -136,6 +132,8 @@ class OneCycle(LrPolicy):
             return []
         if self.total_steps < total:
             raise ConfigError(
-                f"must be at least the run of {self._span(total)}; null for the run", key="total_steps", value=self.total_steps
+                f"must be at least the run of {self._span(total)}; null for the run",
+                key="total_steps",
+                value=self.total_steps,
             )
         return [f"total_steps={self.total_steps}: the run ends after {self._span(total)}, before the cycle"]

@@ -76,7 +76,7 @@ def _evaluations(config: Config, _: str) -> list[str]:
     if not when.validates:
         return ["evaluates never: there is no validation split"]
     first = ["evaluates before training, too"] if config.eval.before_training(0, when.per_epoch) else []
-    return [f"evaluations: {when.in_words(when.evaluations())}", *first, *_warnings(when, "eval.")]
+    return [f"evaluations: {when.describe_steps(when.evaluations())}", *first, *_warnings(when, "eval.")]
 
 
 def _best(config: Config, _: str) -> list[str]:
@@ -95,7 +95,7 @@ def _results(config: Config, _: str) -> list[str]:
 def _checkpoints(config: Config, _: str) -> list[str]:
     when = schedule_of(config)
     written = [config.checkpoint.name(step, when.per_epoch) for step in when.checkpoints()]
-    lines = [f"checkpoints: {when.in_words(when.checkpoints())}"]
+    lines = [f"checkpoints: {when.describe_steps(when.checkpoints())}"]
     if gone := prunable(written, config.checkpoint.max_keep_ckpts, written):
         lines.append(f"kept in the end: {', '.join(name for name in written if name not in gone)}")
     return [*lines, *_warnings(when, "checkpoint.")]
@@ -103,7 +103,7 @@ def _checkpoints(config: Config, _: str) -> list[str]:
 
 def _log_lines(config: Config, _: str) -> list[str]:
     when = schedule_of(config)
-    return [f"training lines: {when.in_words(when.log_lines())}", *_warnings(when, "log.")]
+    return [f"training lines: {when.describe_steps(when.log_lines())}", *_warnings(when, "log.")]
 
 
 def _warnings(when: Schedule, group: str) -> list[str]:

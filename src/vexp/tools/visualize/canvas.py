@@ -22,7 +22,20 @@ Point = tuple[float, float]
 
 INK, GREY, FAINT, PALE, RED = "#1b1f24", "#6a737d", "#c9ced4", "#f3f4f6", "#b3261e"
 #: Colors of clips, crops and draws. Color-blind people can distinguish the first six (Okabe & Ito 2008).
-COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7a5195", "#8c564b", "#7f7f7f", "#b5bd00", "#17becf", "#f95d6a"]
+COLORS = [
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#d55e00",
+    "#56b4e9",
+    "#7a5195",
+    "#8c564b",
+    "#7f7f7f",
+    "#b5bd00",
+    "#17becf",
+    "#f95d6a",
+]
 _DASH, _DASH_GAP = 6, 4
 _BOTTOM_MARGIN = 16
 

@@ -23,7 +23,7 @@ from vexp.tools.visualize.pipeline_sheet import pipeline_sheet
 from vexp.tools.visualize.samples import Split
 from vexp.tools.visualize.sampling_data import collect_coverage, sampling_warnings
 from vexp.tools.visualize.sampling_sheet import sampling_sheet
-from vexp.training.loop import training_batches, training_order
+from vexp.training.batches import training_batches, training_order
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class RunData:
         Raises:
             UserError: If the data cannot be read.
         """
-        exp = build_experiment(replace(config, device="cpu"), for_net=False)  # no GPU is needed
+        exp = build_experiment(replace(config, device="cpu"), for_model=False)  # no GPU is needed
         return cls(exp, _splits(exp), _weights_warnings(config))
 
     def split(self, name: str) -> Split:
@@ -117,7 +117,7 @@ def _first_batch(exp: Experiment, split: Split) -> tuple[Batch, list[Key]]:
     data, dataset = exp.config.data, split.dataset
     bad = BadSamples(dataset, split=split.name, max_fraction=1.0, path=None, say=logger.warning)
     if split.name == "train":
-        keys = next(iter(training_order(exp, 0, 1, rank=exp.processes.rank)))
+        keys = next(iter(training_order(exp, 0, 1, rank=exp.world.rank)))
         return next(training_batches(exp, 0, bad, steps=1)), keys
     size = data.eval_batch_size or data.batch_size
     order = SequentialSampler(min(size, len(dataset)), size)

@@ -1,0 +1,99 @@
+"""The forward pass over the views of a batch, in parts that fit into memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vexp.core.errors import UserError
+from vexp.data.batch.batch import Batch
+from vexp.data.batch.normalize import ImgNorm
+from vexp.runtime.amp import Amp
+
+logger = logging.getLogger(__name__)
+
+
+class ViewForward:
+    """Run a model over the views of batches without gradients; remembers how many views fit into memory at once."""
+
+    def __init__(
+        self,
+        *,
+        img_norm: ImgNorm,
+        amp: Amp,
+        device: torch.device,
+        channels_last: bool = False,
+        max_views: int | None = None,
+    ) -> None:
+        """Configure the forward pass.
+
+        Args:
+            img_norm: Normalization of the frames.
+            amp: Precision of the forward pass.
+            device: Device of the model; batches are moved to it.
+            channels_last: Whether clips have the channels-last memory format.
+            max_views: Maximum number of views in one forward pass; None: a whole batch.
+        """
+        self.img_norm = img_norm
+        self.amp = amp
+        self.device = device
+        self.channels_last = channels_last
+        self.max_views = max_views
+
+    def __call__(self, forward: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+        """Apply ``forward`` to the N * V views of a batch.
+
+        Views are normalized as they are needed: those of a whole test batch may not fit into memory, either. If a
+        forward pass runs out of memory, the number of views is halved, for this and all later batches.
+
+        Args:
+            forward: Maps clips, float (n, C, T, H, W), to one row each, (n, ...).
+            batch: Batch on any device.
+
+        Returns:
+            float32 (N, V, ...) on the CPU.
+
+        Raises:
+            UserError: If a single view does not fit into memory.
+        """
+        batch, total = batch.to(self.device), len(batch) * batch.views
+        attempted = limit = min(self.max_views or total, total)
+        done, parts = 0, []
+        while done < total:
+            stop = min(done + limit, total)
+            rows = self._try_forward(forward, batch, done, stop)
+            if rows is not None:
+                parts.append(rows)
+                done = stop
+            elif stop - done > 1:
+                limit = (stop - done) // 2
+            else:
+                raise UserError(
+                    f"a single view of {' x '.join(map(str, batch.plans[0].view_shape[:3]))} (frames x height x width) "
+                    f"does not fit into the memory of {self.device}; use a smaller crop, fewer frames or amp=bf16"
+                )
+        if limit < attempted:
+            self.max_views = limit
+            logger.warning(
+                f"{attempted} views in one forward pass do not fit into the memory of {self.device}; using {limit} "
+                f"from here on (eval.max_views_per_forward={limit} avoids the attempt)"
+            )
+        joined = torch.cat(parts).cpu()
+        return joined.view(len(batch), batch.views, *joined.shape[1:])
+
+    def _try_forward(self, forward: Callable[[Tensor], Tensor], batch: Batch, start: int, stop: int) -> Tensor | None:
+        """Apply ``forward`` to views ``start`` to ``stop``; None if it runs out of memory."""
+        try:
+            with torch.no_grad():
+                clips = self.img_norm.prepare_input(batch, start, stop, channels_last=self.channels_last)
+                with self.amp.autocast(self.device):
+                    rows = forward(clips)
+                return rows.float()
+        except torch.OutOfMemoryError:
+            pass  # the exception refers to the activations: memory can be freed only after it is gone
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None

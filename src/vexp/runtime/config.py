@@ -1,0 +1,28 @@
+"""The ``dist`` group: distributed training. Torch-free, as the config is read before torch is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vexp.core.fields import ValidatedConfig, option
+
+
+@dataclass(kw_only=True, slots=True)
+class Dist(ValidatedConfig):
+    """Distributed training: one run in several processes, one per GPU (or several on the CPU).
+
+    Each process takes ``data.batch_size`` samples at a time, so a step has ``nproc`` times as many.
+    """
+
+    nproc: int = option(
+        1, "Processes that share one run on this machine; under torchrun its own count.", unit="processes", ge=1
+    )
+    backend: str | None = option(
+        None, "Communication backend of the gradients; null: nccl on GPUs, gloo on the CPU.", choices=("nccl", "gloo")
+    )
+    timeout: float = option(1800.0, "Longest wait for the other processes.", unit="seconds", gt=0)
+    grace: float = option(
+        30.0, "Time for processes to end after a signal or a failure before they are killed.", unit="seconds", gt=0
+    )
+    sync_bn: bool = option(False, "Batch norm over the samples of all processes (GPUs only).")
+    find_unused_parameters: bool = option(False, "For a model that does not use all of its parameters in every step.")

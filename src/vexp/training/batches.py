@@ -1,0 +1,44 @@
+"""The batches of training, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vexp.data.batch.batch import Batch
+from vexp.data.loading.bad_samples import BadSamples
+from vexp.data.loading.class_balance import BalancedOrder
+from vexp.data.loading.dataloader import TrainSampler, iterate_batches
+from vexp.experiment.setup import Experiment, data_loader
+
+
+def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps: int | None = None) -> Iterator[Batch]:
+    """Iterate over this process's batches from step ``first_step`` (0-based) on.
+
+    Args:
+        exp: The experiment.
+        first_step: Completed steps before the first batch.
+        bad: Counts the samples that cannot be read.
+        steps: Number of optimizer steps; None: to the end of the run.
+    """
+    last_step = exp.total_steps if steps is None else first_step + steps
+    sampler = training_order(exp, first_step, last_step, rank=exp.world.rank)
+    return iterate_batches(data_loader(exp.train_set, sampler, exp.config.data, exp.device), bad)
+
+
+def training_order(exp: Experiment, first_step: int, total_steps: int, *, rank: int | None = None) -> TrainSampler:
+    """Return the samples of steps ``first_step`` to ``total_steps`` - 1 (0-based); with ``rank`` that process's part."""
+    options, seed, balanced = exp.config.data.train, exp.config.seed, None
+    if options.class_balance:
+        labels = np.asarray(exp.train_set.source.labels)
+        balanced = BalancedOrder(labels, len(exp.classes), seed=seed, balance=options.class_balance)
+    return TrainSampler(
+        exp.plan,
+        seed=seed,
+        shuffle=options.shuffle,
+        balanced=balanced,
+        first_step=first_step,
+        total_steps=total_steps,
+        rank=rank,
+    )
