@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.sources.base import Source, is_multi_label
+from vexp.data.sources.base import Source
 from vexp.evaluation.config import SINGLE_LABEL, Eval
 
 
@@ -22,7 +22,7 @@ def check_loss(train: Source, loss_multi_label: bool | None) -> None:
     Raises:
         UserError: it wants labels of the other kind.
     """
-    if loss_multi_label is None or loss_multi_label == is_multi_label(train):
+    if loss_multi_label is None or loss_multi_label == train.multi_label:
         return
     if loss_multi_label:
         raise UserError("loss: is one of several labels a video, the training list has one; take loss=cross_entropy")
@@ -38,7 +38,7 @@ def check_labels(options: Eval, source: Source, classes: int, *, split: str, mul
     Raises:
         UserError: a label outside of the classes, labels of the other kind, a metric that they have no value of.
     """
-    if is_multi_label(source) != multi_label:
+    if source.multi_label != multi_label:
         kinds = {True: "several labels a video", False: "one label a video"}
         raise UserError(
             f"data.{split}: has {kinds[not multi_label]}, the training {kinds[multi_label]}; both must be of one kind"
@@ -69,7 +69,7 @@ def check_labels(options: Eval, source: Source, classes: int, *, split: str, mul
 def _labels(source: Source) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Every label of a source: the number of its video and of its class, int64 (labels,) each."""
     labels = source.labels
-    if not is_multi_label(source):
+    if not source.multi_label:
         return np.arange(len(source)), np.asarray(labels, np.int64)
     rows = [np.asarray(labels[i], np.int64) for i in range(len(source))]  # class numbers of each video
     return np.repeat(np.arange(len(rows)), [len(row) for row in rows]), np.concatenate(rows)

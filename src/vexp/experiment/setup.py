@@ -11,7 +11,8 @@ from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.data.loading.dataset import ClipDataset, flip_table
 from vexp.data.loading.step_plan import StepPlan
-from vexp.data.sources.base import Source, is_multi_label
+from vexp.data.sources.base import Source
+from vexp.data.sources.subsets import select_samples
 from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
 from vexp.experiment.schedule import Schedule, step_plan, total_steps
 from vexp.model.loss import Loss
@@ -77,7 +78,7 @@ def build_experiment(
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")
-    if config.data.train.class_balance and train_set.multi_label:
+    if config.data.train.class_balance and train_set.source.multi_label:
         raise UserError(
             f"data.train.class_balance={config.data.train.class_balance}: balances samples of one label each, those of "
             "the training list have several; set it to 0"
@@ -91,7 +92,7 @@ def build_experiment(
         )
     config, warnings = with_class_weights(config, train_set.source), []
     if val_set is not None:
-        classes, multi_label = len(train_set.source.classes), is_multi_label(train_set.source)
+        classes, multi_label = len(train_set.source.classes), train_set.source.multi_label
         warnings = check_labels(config.eval, val_set.source, classes, split="val", multi_label=multi_label)
     elif config.eval.patience is not None:
         warnings = [f"eval.patience={config.eval.patience}: there is no validation, the run will not end early"]
@@ -116,7 +117,7 @@ def with_class_weights(config: Config, train: Source) -> Config:
 
 def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> ClipDataset | None:
     """The samples of a split, through its own pipeline or another's; None where the split is not there."""
-    source = config.data.samples(split)
+    source = select_samples(config.data, split)
     if source is None:
         return None
     if len(source) == 0:

@@ -12,7 +12,6 @@ from vexp.core.errors import UserError
 from vexp.core.files import ensure_writable_dir
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataloader import SequentialSampler, iterate_batches, make_loader
-from vexp.data.sources.base import is_multi_label
 from vexp.evaluation.evaluator import Evaluator
 from vexp.evaluation.label_checks import check_labels, check_loss
 from vexp.evaluation.predictions import measure
@@ -65,7 +64,7 @@ def evaluate_checkpoint(
         config = with_class_weights(config, train_set.source if train_set is not None else source)
     check_loss(source, getattr(config.loss, "multi_label", None))
     for warning in check_labels(
-        config.eval, source, len(source.classes), split=split, multi_label=is_multi_label(source)
+        config.eval, source, len(source.classes), split=split, multi_label=source.multi_label
     ):
         say(f"warning: {warning}")
     ensure_writable_dir(folder, "set out=FOLDER")
@@ -73,11 +72,8 @@ def evaluate_checkpoint(
     load_exactly(model, state, str(path))
     model = config.backend.prepare(model, device)
     batches = SequentialSampler(len(dataset), config.data.eval_batch_size or config.data.batch_size)
-    loader = make_loader(
-        dataset, batches, num_workers=config.data.num_workers, mp_context=config.data.mp_context, device=device,
-        persistent=False, sample_timeout=config.data.sample_timeout,
-    )  # fmt: skip
-    bad = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction, path=None, say=say)
+    loader = make_loader(dataset, batches, config.data, device, persistent=False)
+    bad = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction)
     evaluator = Evaluator(
         criterion=config.loss.build().to(device), img_norm=config.img_norm, amp=config.amp, options=config.eval,
         device=device, say=say, channels_last=config.backend.channels_last_on(device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,13 +132,10 @@ def predict_videos(
     dataset = ClipDataset(
         source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy, on_bad="leave_out"
     )
-    bad = BadSamples(dataset, split=split, max_fraction=1.0, path=None, say=lambda _: None)
+    bad = BadSamples(dataset, split=split, max_fraction=1.0, warns=False)
     # One video a batch: their pictures may differ in size, and one that fails must not take others with it.
-    workers = config.data.num_workers if len(pieces) > 1 else 0
-    loader = make_loader(
-        dataset, SequentialSampler(len(pieces), 1), num_workers=workers, mp_context=config.data.mp_context, device=trained.device,
-        persistent=False, sample_timeout=config.data.sample_timeout,
-    )  # fmt: skip
+    data = config.data if len(pieces) > 1 else replace(config.data, num_workers=0)
+    loader = make_loader(dataset, SequentialSampler(len(pieces), 1), data, trained.device, persistent=False)
     told = 0
     for batch in iterate_batches(loader, bad):
         number = int(batch.ids[0])

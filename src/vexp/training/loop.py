@@ -48,7 +48,7 @@ def train(exp: Experiment, state: TrainState, out: Recorder) -> str:
             state.step += 1
             state.meter.add(state.step, sum(sizes), values)
             out.advance()
-            bad.settle()
+            bad.sync()
             if state.nonfinite > config.grad.max_nonfinite_steps:
                 check_finite(exp, state, out)
 
@@ -82,11 +82,8 @@ def evaluate_and_save(
 def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps: int | None = None) -> Iterator[Batch]:
     """This process's batches of ``steps`` optimizer steps from ``first_step`` on; None: to the end of the run."""
     last = exp.total_steps if steps is None else first_step + steps
-    order, data = training_order(exp, first_step, last, rank=exp.processes.rank), exp.config.data
-    loader = make_loader(
-        exp.train_set, order, num_workers=data.num_workers, mp_context=data.mp_context, device=exp.device,
-        persistent=False, sample_timeout=data.sample_timeout,
-    )  # fmt: skip
+    order = training_order(exp, first_step, last, rank=exp.processes.rank)
+    loader = make_loader(exp.train_set, order, exp.config.data, exp.device, persistent=False)
     return iterate_batches(loader, bad)
 
 

@@ -169,17 +169,14 @@ class Recorder:
         config, processes = exp.config, exp.processes
         order = SequentialSampler(
             len(val_set), config.data.eval_batch_size or config.data.batch_size,
-            rank=processes.rank, processes=processes.size,
+            rank=processes.rank, world_size=processes.size,
         )  # fmt: skip
         if self._val_loader is None:
-            self._val_loader = make_loader(
-                val_set, order, num_workers=config.data.num_workers, mp_context=config.data.mp_context,
-                device=exp.device, persistent=True, sample_timeout=config.data.sample_timeout,
-            )  # fmt: skip
+            self._val_loader = make_loader(val_set, order, config.data, exp.device, persistent=True)
         bad = self._val_bad = self._val_bad or self.bad_samples(val_set, "val")
         batches, name = stop.between(iterate_batches(self._val_loader, bad), order.rounds), val_set.source.name
         scored = self.evaluator.score(state.evaluated_model(), batches, name=name)
-        bad.settle()
+        bad.sync()
         parts = processes.gather(scored)
         if not processes.first:
             return None
@@ -191,10 +188,12 @@ class Recorder:
     def bad_samples(self, dataset: ClipDataset, split: str) -> BadSamples:
         """Who counts the samples of a split that cannot be made, and writes them into the run folder."""
         fraction, processes = self.exp.config.data.max_bad_fraction, self.exp.processes
-        return BadSamples(
-            dataset, split=split, max_fraction=fraction, path=self.folder / FILE_NAME, say=self.log.say,
-            exchange=None if processes.alone else processes.all_gather_object, writes=processes.first,
+        bad = BadSamples(
+            dataset, split=split, max_fraction=fraction, path=self.folder / FILE_NAME,
+            all_gather=None if processes.alone else processes.all_gather_object, writes=processes.first,
         )  # fmt: skip
+        bad.load()
+        return bad
 
     def _views(self, predictions: Predictions) -> str:
         return views_text(self.exp.config, "val", predictions.views)

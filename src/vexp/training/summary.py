@@ -28,7 +28,7 @@ def log_run_header(exp: Experiment, model: nn.Module, log: RunLog) -> None:
     names = ", ".join(exp.classes[:8]) + (" ..." if len(exp.classes) > 8 else "")
     log.say(f"data: {len(exp.train_set)} training videos, {_val_text(exp)}; {len(exp.classes)} classes: {names}")
     for split, dataset in (("train", exp.train_set), ("val", exp.val_set)):
-        origin = getattr(dataset.source, "origin", "") if dataset is not None else ""
+        origin = dataset.source.origin if dataset is not None else ""
         if origin:
             log.say(f"data.{split}: {origin}")
     log.say(
@@ -37,7 +37,7 @@ def log_run_header(exp: Experiment, model: nn.Module, log: RunLog) -> None:
     )
     size = min(plan.samples_per_step, len(exp.train_set))
     accumulated = f" x {config.grad.accumulate}" * (config.grad.accumulate > 1)
-    shared = f" x {plan.processes} processes" * (plan.processes > 1)
+    shared = f" x {plan.world_size} processes" * (plan.world_size > 1)
     factors = f" ({config.data.batch_size}{accumulated}{shared})" if accumulated or shared else ""
     log.say(
         f"steps: {exp.total_steps} of {size} samples{factors}, {plan.steps_per_epoch} an epoch; "
