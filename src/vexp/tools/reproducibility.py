@@ -127,7 +127,7 @@ def trace(config: Config, steps: int, say: Say, *, warn_only: bool = False) -> t
     batches = _noted(_batches(exp, steps, say), exp, made)
     state.model.train()
     with _gradients_noted(state, made):
-        for step in range(steps):
+        for _ in range(steps):
             made.steps.append({})
             set_learning_rates(exp, state)
             values = train_step(exp, state, batches)
@@ -180,7 +180,7 @@ def _rank(name: str) -> int:
 
 def _batches(exp: Experiment, steps: int, say: Say) -> Iterator[Batch]:
     fraction = exp.config.data.max_bad_fraction
-    bad = BadSamples(exp.train_set, split="train", max_fraction=fraction, path=None, say=say)
+    bad = BadSamples(exp.train_set, split="train", max_fraction=fraction)
     return training_batches(exp, 0, bad, steps=steps)
 
 

@@ -84,7 +84,7 @@ class VideoInfoCache:
         self._files.move_to_end(identity)
         return self._files[identity][0]
 
-    def keep(self, identity: Identity, file: VideoInfo) -> None:
+    def put(self, identity: Identity, file: VideoInfo) -> None:
         """Anew or, because more was found out, again."""
         self._memory += file.nbytes - self._files.pop(identity, (None, 0))[1]
         self._files[identity] = file, file.nbytes
