@@ -22,7 +22,7 @@ from vexp.config.search_path import conf_dir
 from vexp.data.sources.splits import TrainSplit
 from vexp.data.transforms.resize import RandomRescale
 from vexp.optim.lr_policy import Chain
-from vexp.tools.compare.columns import columns
+from vexp.tools.compare.columns import varying_keys
 from vexp.tools.compare.runs import read_runs
 
 #: What an option needs beside its defaults.
@@ -151,7 +151,7 @@ def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
         (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     runs, faults = read_runs(sorted(tmp_path.iterdir()), upgrade_saved)
     assert faults == []
-    assert [(column.key, column.values) for column in columns(runs)] == [("seed", ("0", "0", "1"))]
+    assert [(column.key, column.values) for column in varying_keys(runs)] == [("seed", ("0", "0", "1"))]
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from vexp.config.provenance import Provenance
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_write, write_text
 from vexp.tools.compare.comparison import Comparison, compare
-from vexp.tools.compare.conclusion import verdict
+from vexp.tools.compare.conclusion import conclusion
 from vexp.tools.compare.config import Compare
-from vexp.tools.compare.curves import draw
+from vexp.tools.compare.curves import plot_curves
 from vexp.tools.compare.html_page import page
 from vexp.tools.compare.runs import find_runs, read_runs
 from vexp.tools.compare.tables import (
@@ -37,7 +37,7 @@ from vexp.tools.compare.tables import (
     markdown,
     runs_csv,
     settings_csv,
-    states,
+    status_counts,
 )
 
 FOLDER = "comparison"
@@ -70,7 +70,7 @@ def _main() -> None:
         ):
             write_text(out / name, text)
         with atomic_write(out / "curves.png") as temporary:
-            draw(temporary, made)
+            plot_curves(temporary, made)
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be written: {error.strerror}; set out=FOLDER") from None
     print(f"written: {out / 'index.html'}, and comparison.md, runs.csv, settings.csv, curves.png beside it")
@@ -79,7 +79,7 @@ def _main() -> None:
 def _print(made: Comparison) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.width = max(console.width, _WIDTH)
-    print(f"{states(made)}; {explanation(made)}; * the best\n")
+    print(f"{status_counts(made)}; {explanation(made)}; * the best\n")
     for table in console_tables(made):
         console.print(table)
         print()
@@ -88,7 +88,7 @@ def _print(made: Comparison) -> None:
         print(f"note: {note}")
     if len(made.notes) > _NOTES_SHOWN:
         print(f"note: {len(made.notes) - _NOTES_SHOWN} more in comparison.md")
-    print("\n".join(verdict(made)))
+    print("\n".join(conclusion(made)))
 
 
 def _take(words: Sequence[str]) -> tuple[Compare, list[Path]]:

@@ -1,10 +1,10 @@
-"""In what configs differ, in as few columns as tell it."""
+"""The keys in which configs vary, in as few columns as possible."""
 
 from pathlib import Path
 
 import pytest
 
-from vexp.tools.compare.columns import columns
+from vexp.tools.compare.columns import varying_keys
 from vexp.tools.compare.runs import Run, flatten
 
 ADAMW = {"type": "adamw", "lr": 0.003, "betas": [0.9, 0.999]}
@@ -14,10 +14,10 @@ SGD = {"type": "sgd", "lr": 0.1, "momentum": 0.9}
 MINE = {"_target_": "mine.SGD", "lr": 0.1, "type": "a"}
 
 
-def run(words="", **config):
+def run(overrides="", **config):
     base = {"optimizer": ADAMW, "seed": 0, "epochs": 2, "out_root": "runs", "pipeline": {"clip_len": 8, "size": 64}}
-    typed = dict(word.split("=") for word in words.split())
-    return Run(Path("x"), "x", flatten(base | config), words=typed)
+    typed = dict(item.split("=") for item in overrides.split())
+    return Run(Path("x"), "x", flatten(base | config), overrides=typed)
 
 
 @pytest.mark.parametrize(
@@ -84,25 +84,25 @@ def run(words="", **config):
         ([run(step=[8, 11]), run(step=[4])], {"step": ("[8,11]", "[4]")}),
     ],
 )  # fmt: skip
-def test_what_differs(runs, expected):
-    found = {column.key: column.values for column in columns(runs)}
+def test_varying_keys(runs, expected):
+    found = {column.key: column.values for column in varying_keys(runs)}
     assert found == expected
 
 
-def test_equal_cells_mean_equal_configs():
-    """Whatever differs is told by some column, for every pair of many runs."""
+def test_varying_keys_equal_cells_mean_equal_configs():
+    """Every difference between two runs is visible in a column."""
     runs = [
         run(f"optimizer={name} seed={seed} optimizer.lr={lr}", optimizer=base | {"lr": lr}, seed=seed, epochs=seed % 2)
         for name, base in (("sgd", SGD), ("adamw", ADAMW))
         for lr in (0.1, 0.2)
         for seed in (0, 1, 2)
     ]
-    found = columns(runs)
+    found = varying_keys(runs)
     cells = {tuple(column.values[i] for column in found): str(r.config) for i, r in enumerate(runs)}
     assert len(cells) == len({str(r.config) for r in runs}) == len(runs)
-    assert [column.key for column in found] == ["optimizer", "seed", "optimizer.lr", "epochs"]  # the order typed first
+    assert [column.key for column in found] == ["optimizer", "seed", "optimizer.lr", "epochs"]  # overridden keys first
 
 
-def test_flat_configs_are_in_the_words_of_the_command_line():
+def test_flatten_formats_values_as_on_the_command_line():
     nested = {"a": {"b": None, "c": [1, 2]}, "d": True, "e": {}, "f": 1e-08}
     assert flatten(nested) == {"a.b": "null", "a.c": "[1,2]", "d": "true", "e": "{}", "f": "1e-08"}

@@ -1,4 +1,4 @@
-"""index.html as a reader's browser shows it: headless Chromium, where one is installed."""
+"""index.html in headless Chromium, if it is installed."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Compares the runs of a folder and opens the page; at the end nothing has been complained of or fetched."""
-    said: list[str] = []
+    """Compare the runs of a folder and open the page; check for console errors and requests at the end."""
+    output: list[str] = []
     asked: list[str] = []
 
     def open_page(folder: Path, *words: str, scheme: str = "light") -> Any:
         monkeypatch.setattr(sys, "argv", ["compare", str(folder), f"out={tmp_path / 'out'}", *words])
         compare.main()
         page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: output.append(message.text))
+        page.on("pageerror", lambda error: output.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto((tmp_path / "out" / "index.html").as_uri())
         page.wait_for_selector("#runs tbody tr")
         return page
 
     yield open_page
-    assert said == []
+    assert output == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
 def column(page: Any, head: str) -> list[str]:
-    """The texts of a column of the table of runs, from the top."""
+    """Return the texts of a column of the table of runs."""
     heads = [text.strip() for text in page.locator("#runs thead th").all_inner_texts()]
     return [
         text.strip() for text in page.locator(f"#runs tbody td:nth-child({heads.index(head) + 1})").all_inner_texts()
@@ -67,7 +67,7 @@ def numbers(texts: list[str]) -> list[float]:
     return [float(text) for text in texts if text != "–"]
 
 
-def test_the_page_of_a_sweep(opened: Any, tmp_path: Path) -> None:
+def test_page_of_sweep(opened: Any, tmp_path: Path) -> None:
     page = opened(make_sweep(tmp_path / "sweep"))
     assert len(column(page, "folder")) == 24
     scores = numbers(column(page, "val/top1_acc"))
@@ -86,7 +86,7 @@ def test_the_page_of_a_sweep(opened: Any, tmp_path: Path) -> None:
     assert set(column(page, "lr_policy")) == {"cosine"}
 
 
-def test_hover_and_arrow_keys_show_values(opened: Any, tmp_path: Path) -> None:
+def test_page_hover_and_arrow_keys_show_values(opened: Any, tmp_path: Path) -> None:
     page = opened(make_sweep(tmp_path / "sweep"))
     chart = page.locator(".chart canvas").first
     chart.scroll_into_view_if_needed()
@@ -101,14 +101,14 @@ def test_hover_and_arrow_keys_show_values(opened: Any, tmp_path: Path) -> None:
     page.keyboard.press("ArrowLeft")
     assert "at step 30, epoch 3" in page.inner_text("#tip")
     page.keyboard.press("Enter")  # chooses the run
-    assert page.inner_text("#clear") == "1 chosen: clear"
+    assert page.inner_text("#clear") == "1 selected: clear"
     page.locator("#settings circle").last.hover(force=True)  # whichever of the dots there is on top
     assert re.search(r"val/top1_acc 0\.\d{4}", page.inner_text("#tip"))
     page.locator("#confusion rect[data-tip]").first.hover()
     assert re.search(r"left recognised\n\d of 5 videos, \d+ %", page.inner_text("#tip"))
 
 
-def test_chosen_runs_are_set_side_by_side(opened: Any, tmp_path: Path) -> None:
+def test_page_shows_selected_runs(opened: Any, tmp_path: Path) -> None:
     page = opened(make_sweep(tmp_path / "sweep"), scheme="dark")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.fill("#filter", "seed=1 step")
@@ -126,7 +126,7 @@ def test_chosen_runs_are_set_side_by_side(opened: Any, tmp_path: Path) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
 
 
-def test_names_cannot_break_the_page(opened: Any, tmp_path: Path) -> None:
+def test_page_escapes_names(opened: Any, tmp_path: Path) -> None:
     evil = "</script><script>console.error('broken out')</script><img src=x onerror=console.error(1)>&amp; é\u2028"
     words = ["optimizer=sgd", "lr_policy=step"]
     for seed in (0, 1):
@@ -138,7 +138,7 @@ def test_names_cannot_break_the_page(opened: Any, tmp_path: Path) -> None:
     assert href.rstrip("/").rpartition("/")[2].startswith("a <b> #")
 
 
-def test_five_hundred_runs(opened: Any, tmp_path: Path) -> None:
+def test_page_with_500_runs(opened: Any, tmp_path: Path) -> None:
     page = opened(make_sweep(tmp_path / "sweep", runs=500))
     assert len(column(page, "folder")) == 500
     assert page.locator("#settings tbody tr").count() == 15

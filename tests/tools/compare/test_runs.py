@@ -1,4 +1,4 @@
-"""Run folders in every state that a sweep leaves them in."""
+"""Reading run folders in every state."""
 
 import json
 
@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from support.run_folders import CLASSES, make_run
 
+from vexp.core.errors import UserError
 from vexp.tools.compare.runs import find_runs, read_run, read_runs
 
 WORDS = ["optimizer=sgd", "seed=3"]
 
 
-def test_a_finished_run(tmp_path):
+def test_read_run_finished(tmp_path):
     run = read_run(make_run(tmp_path / "a", WORDS, scores=[0.25, 0.75, 0.5]), "a")
     assert (run.status, run.why, run.notes, run.version) == ("done", "", [], "0.1.0")
     assert (run.config["optimizer.type"], run.config["seed"]) == ("sgd", "3")
-    assert run.words == {"optimizer": "sgd", "seed": "3"}
+    assert run.overrides == {"optimizer": "sgd", "seed": "3"}
     top1 = run.series["val/top1_acc"]
     assert (top1.steps.tolist(), top1.values.tolist()) == ([10, 20, 30], [0.25, 0.75, 0.5])
     assert len(run.series["train/loss"].steps) == 30
@@ -27,36 +28,36 @@ def test_a_finished_run(tmp_path):
     ("changes", "status", "why"),
     [
         # a kill -9, or still at work
-        ({"status": None}, "unfinished", "no result.json: it is still running, or was killed after step 40"),
+        ({"status": None}, "unfinished", "no result.json: the run is still running or was killed after step 40"),
         # the first line of the error
         ({"status": "failed", "error": "no frames\nin a.mp4"}, "failed", "no frames"),
         # SIGTERM
         ({"status": "interrupted"}, "interrupted", "interrupted after step 40"),
     ],
 )
-def test_runs_that_did_not_finish(tmp_path, changes, status, why):
+def test_read_run_not_finished(tmp_path, changes, status, why):
     run = read_run(make_run(tmp_path / "a", WORDS, **changes), "a")
     assert (run.status, run.why) == (status, why)
 
 
-def test_a_finished_run_that_goes_on_is_not_finished(tmp_path):
+def test_read_run_continued_after_result_is_unfinished(tmp_path):
     folder = make_run(tmp_path / "a", WORDS)
     result = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(result | {"step": 30}))
     run = read_run(folder, "a")
-    assert (run.status, run.why) == ("unfinished", "result.json is of step 30, but it went on to step 40")
+    assert (run.status, run.why) == ("unfinished", "result.json is from step 30, but the run continued to step 40")
 
 
-def test_a_torn_line_is_named_and_left_out(tmp_path):
+def test_read_run_skips_incomplete_line(tmp_path):
     folder = make_run(tmp_path / "a", WORDS)
     text = (folder / "metrics.jsonl").read_text()
     (folder / "metrics.jsonl").write_text(text[:-20])
     run = read_run(folder, "a")
-    assert run.notes == ["metrics.jsonl: line 44 cannot be read (torn) and is left out"]
+    assert run.notes == ["metrics.jsonl: line 44 is incomplete and left out"]
     assert run.series["val/top1_acc"].steps.tolist() == [10, 20, 30]
 
 
-def test_strange_lines_and_files_are_survived(tmp_path):
+def test_read_run_with_invalid_files(tmp_path):
     folder = make_run(tmp_path / "a", WORDS, scores=[0.5, float("nan")])
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('17\n[]\n{"mode": "val"}\n{"mode": "val", "step": 20, "epoch": 2, "note": "text"}\n')
@@ -64,11 +65,11 @@ def test_strange_lines_and_files_are_survived(tmp_path):
         (folder / name).write_bytes(b"\xff[{")
     run = read_run(folder, "a")
     assert np.isnan(run.series["val/top1_acc"].values[1])
-    assert (run.status, run.report, run.words, run.version, run.classes) == ("unfinished", {}, {}, None, [])
+    assert (run.status, run.report, run.overrides, run.version, run.classes) == ("unfinished", {}, {}, None, [])
 
 
-def test_folders_are_found_at_any_depth_and_copies_are_not(tmp_path):
-    """Hydra keeps a config.yaml in .hydra, wandb one below the run."""
+def test_find_runs_at_any_depth_without_copies(tmp_path):
+    """Hydra saves a config.yaml in .hydra, wandb one in the run folder."""
     for name in ("s/b", "s/deep/er/a"):
         make_run(tmp_path / name, WORDS)
     for copy in ("s/.hydra", "s/b/wandb/files"):
@@ -79,14 +80,14 @@ def test_folders_are_found_at_any_depth_and_copies_are_not(tmp_path):
     assert [run.name for run in read_runs(found)[0]] == ["b", "deep/er/a"]
 
 
-def test_nothing_to_find(tmp_path):
-    with pytest.raises(ValueError, match="nowhere: no such folder"):
+def test_find_runs_without_runs_raises(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
         find_runs([tmp_path / "nowhere"])
-    with pytest.raises(ValueError, match="no run folder there"):
+    with pytest.raises(UserError, match="contains no run folder"):
         find_runs([tmp_path])
 
 
-def test_a_job_that_failed_before_it_began_is_named(tmp_path):
+def test_read_runs_reports_job_without_config(tmp_path):
     make_run(tmp_path / "s" / "good", WORDS)
     bad = tmp_path / "s" / "bad"
     bad.mkdir()
@@ -95,14 +96,14 @@ def test_a_job_that_failed_before_it_began_is_named(tmp_path):
     )
     runs, faults = read_runs(find_runs([tmp_path / "s"]))
     assert [run.name for run in runs] == ["good"]
-    assert faults == [f"{bad}: left out, it failed before it began: UserError: lr=3: no such option"]
+    assert faults == [f"{bad}: left out, because it failed at its start: UserError: lr=3: no such option"]
 
 
 @pytest.mark.parametrize("content", [b"a: [1", b"- 1", b"\xff\xfe\x00", b""])
-def test_a_config_that_cannot_be_read_is_named(tmp_path, content):
+def test_read_runs_reports_unreadable_config(tmp_path, content):
     bad = make_run(tmp_path / "s" / "bad", WORDS)
     (bad / "config.yaml").write_bytes(content)
     runs, faults = read_runs([make_run(tmp_path / "s" / "good", WORDS), bad])
     assert [run.name for run in runs] == ["good"]
     assert len(faults) == 1
-    assert faults[0].startswith(f"{bad}: left out, its config.yaml cannot be read: ")
+    assert faults[0].startswith(f"{bad}: left out, because its config.yaml cannot be read: ")

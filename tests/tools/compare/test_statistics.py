@@ -1,4 +1,4 @@
-"""Means and spreads against numpy, marginal effects against tables worked out by hand."""
+"""Means and standard deviations against NumPy, marginal effects against manual results."""
 
 import itertools
 import statistics as library
@@ -8,31 +8,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vexp.tools.compare.statistics import effect, in_order, pooled_std, summary
+from vexp.tools.compare.statistics import effect, pooled_std, sort_key, summary
 
 FLOATS = st.floats(-1e3, 1e3).map(lambda v: round(v, 6))
 
 
 @given(st.lists(FLOATS, min_size=2, max_size=12))
-def test_mean_and_sample_std(values):
+def test_summary_mean_and_std(values):
     found = summary(values)
     assert found.n == len(values)
     np.testing.assert_allclose(found.mean, np.mean(values), atol=1e-9)
     np.testing.assert_allclose(found.std, np.std(values, ddof=1), atol=1e-9)
 
 
-def test_one_value_has_no_spread_and_none_no_mean():
+def test_summary_of_few_values():
     assert (summary([0.5]).mean, summary([0.5]).std, summary([])) == (0.5, None, None)
 
 
 @given(st.lists(st.lists(FLOATS, min_size=2, max_size=6), min_size=2, max_size=5))
-def test_pooled_std_is_the_error_of_an_analysis_of_variance(groups):
+def test_pooled_std_matches_analysis_of_variance(groups):
     within = sum(np.sum((np.array(group) - np.mean(group)) ** 2) for group in groups)
     expected = np.sqrt(within / (sum(map(len, groups)) - len(groups)))
     np.testing.assert_allclose(pooled_std([*groups, [3.0]]), expected, atol=1e-6)  # one value tells of no spread
 
 
-def test_nothing_repeated():
+def test_pooled_std_without_repetitions():
     assert pooled_std([[1.0], [2.0]]) is None
 
 
@@ -46,7 +46,7 @@ def balanced():
     return [a for a, _, _ in rows], [b for _, b, _ in rows], [score for _, _, score in rows]
 
 
-def test_a_balanced_grid():
+def test_effect_of_balanced_grid():
     first, second, scores = balanced()
     found = effect("optimizer", first, second, scores)
     assert [(level.value, level.runs, level.cells, level.mean, level.matched) for level in found.levels] == [
@@ -59,7 +59,7 @@ def test_a_balanced_grid():
     assert [level.matched for level in other.levels] == [5.0, 7.0, 9.0]
 
 
-def test_a_lost_run_does_not_shift_the_matched_means():
+def test_effect_missing_run_keeps_matched_means():
     first, second, scores = ([v for k, v in enumerate(column) if k != 0] for column in balanced())  # sgd, x, -1
     scores[0] = 10.0  # what is left of that cell is at its mean
     found = effect("lr_policy", second, first, scores)
@@ -69,7 +69,7 @@ def test_a_lost_run_does_not_shift_the_matched_means():
     assert found.statement.startswith("the same 2 cells with unequal numbers of runs (x 3, y 4, z 4)")
 
 
-def test_a_lost_cell_is_left_out_of_every_value():
+def test_effect_missing_cell_is_excluded():
     first, second, scores = ([v for k, v in enumerate(column) if k not in (4, 5)] for column in balanced())  # sgd, z
     found = effect("optimizer", first, second, scores)
     assert (found.balanced, found.crossed, found.common) == (False, False, 2)
@@ -77,30 +77,30 @@ def test_a_lost_cell_is_left_out_of_every_value():
     assert "unbalanced (cells: adamw 3, sgd 2): matched means are over the 2 cells" in found.statement
 
 
-def test_keys_that_change_together_cannot_be_told_apart():
+def test_effect_of_confounded_keys():
     found = effect("lr", ["0.1", "0.1", "0.01"], ["sgd", "sgd", "adamw"], [1.0, 2.0, 3.0])
     assert (found.common, found.spread) == (0, None)
     assert [level.matched for level in found.levels] == [None, None]
-    assert "these means mix this key with others" in found.statement
+    assert "the means also depend on other keys" in found.statement
 
 
-def test_runs_without_the_key_are_counted_and_left_out():
+def test_effect_counts_runs_without_key():
     found = effect("momentum", ["0.9", None, "0.5"], ["a", "a", "a"], [1.0, 50.0, 2.0])
     assert [(level.value, level.mean) for level in found.levels] == [("0.5", 2.0), ("0.9", 1.0)]
     assert found.statement == "balanced: 1 run in 1 cell each; 1 run without this key is left out"
     assert effect("momentum", ["0.9", None], ["a", "a"], [1.0, 2.0]) is None  # nothing to compare
 
 
-def test_a_random_search_has_no_means():
+def test_effect_of_random_search_is_scattered():
     rates = [str(rate) for rate in np.geomspace(1e-4, 1e-1, 20)]
     found = effect("optimizer.lr", rates, ["a"] * 20, list(range(20)))
     assert found.scattered
-    assert found.statement == "20 values, most of them in one run: no means, a dot a run in index.html"
+    assert found.statement == "20 values, most of them in one run: see the scatter plot in index.html"
     assert not effect("optimizer.lr", rates * 2, ["a"] * 40, list(range(40))).scattered
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), FLOATS), min_size=2, max_size=20))
-def test_matched_means_are_means_of_cell_means(rows):
+def test_effect_matched_means_are_means_of_cell_means(rows):
     found = effect("key", [a for a, _, _ in rows], [b for _, b, _ in rows], [v for _, _, v in rows])
     values = {a for a, _, _ in rows}
     if len(values) < 2:
@@ -115,6 +115,6 @@ def test_matched_means_are_means_of_cell_means(rows):
             assert level.matched == pytest.approx(np.mean([np.mean(cells[level.value, b]) for b in common]))
 
 
-def test_values_are_ordered_as_a_reader_expects():
+def test_sort_key_order():
     values = ["step", "10", "0.5", None, "nan", "cosine", "1e-3", "2"]
-    assert sorted(values, key=in_order) == [None, "1e-3", "0.5", "2", "10", "cosine", "nan", "step"]
+    assert sorted(values, key=sort_key) == [None, "1e-3", "0.5", "2", "10", "cosine", "nan", "step"]

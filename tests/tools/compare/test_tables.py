@@ -1,4 +1,4 @@
-"""What vexp compare prints and writes."""
+"""Output and files of ``vexp compare``."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ import pytest
 from support.run_folders import make_run, make_sweep
 
 from vexp import compose
-from vexp.cli import compare as door
+from vexp.cli import compare as command
 from vexp.config.instantiate import to_dict
 from vexp.tools.compare.curves import thin
 from vexp.tools.compare.html_page import as_json, content, page
@@ -30,13 +30,13 @@ def sweep(tmp_path_factory):
 
 
 @pytest.fixture
-def run_door(monkeypatch, capsys):
-    """The door, without its picture, which takes longest."""
+def run_command(monkeypatch, capsys):
+    """The command without curves.png, which is the slowest part."""
 
     def called(*words):
         monkeypatch.setattr(sys, "argv", ["compare", *map(str, words)])
-        monkeypatch.setattr(door, "draw", lambda path, made: path.touch())
-        door.main()
+        monkeypatch.setattr(command, "plot_curves", lambda path, made: path.touch())
+        command.main()
         return capsys.readouterr().out
 
     return called
@@ -44,15 +44,15 @@ def run_door(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def written(sweep):
-    """(the folder of the files, what was printed) of one comparison with everything."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+    """Return the output folder and the printed text of one comparison."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as output:
         patch.setattr(sys, "argv", ["compare", str(sweep)])
-        door.main()
-    return sweep / "comparison", said.getvalue()
+        command.main()
+    return sweep / "comparison", output.getvalue()
 
 
 def data_of(path):
-    """The numbers in a page, as its scripts get them."""
+    """Return the data in a page."""
 
     class Reader(html.parser.HTMLParser):
         scripts: list[tuple[str, str]] = []  # noqa: RUF012
@@ -73,23 +73,23 @@ def data_of(path):
     return json.loads(reader.scripts[0][1])
 
 
-def test_the_fixture_is_what_vexp_writes():
-    """The folders of these tests have the config that composing their words gives."""
-    from folders import _config
+def test_fixture_matches_composed_config():
+    """The configs of the test folders equal the composed configs."""
+    from support.run_folders import _config
 
     words = ["optimizer=sgd", "lr_policy=step", "seed=3", "optimizer.lr=0.01"]
     assert flatten(_config(words)) == flatten(to_dict(compose(words), types=True))
 
 
-def test_everything_is_written_and_said(sweep, written, run_door):
-    folder, said = written
+def test_command_writes_files_and_prints_summary(sweep, written, run_command):
+    folder, output = written
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    assert said.startswith("24 runs: 21 done, 1 interrupted, 1 unfinished, 1 failed; ")
-    assert "leads with val/top1_acc" in said
-    assert "4 more in the files" in said
-    assert f"written: {folder / 'index.html'}" in said
+    assert output.startswith("24 runs: 21 done, 1 interrupted, 1 unfinished, 1 failed; ")
+    assert "leads with val/top1_acc" in output
+    assert "4 more in the files" in output
+    assert f"written: {folder / 'index.html'}" in output
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert said.count("in no mean") == 3
+    assert output.count("not in any mean") == 3
     markdown = (folder / "comparison.md").read_text()
     assert [line for line in markdown.splitlines() if line.startswith("#")] == [
         "# 24 runs: 21 done, 1 interrupted, 1 unfinished, 1 failed", "## Settings", "## Runs",
@@ -97,11 +97,11 @@ def test_everything_is_written_and_said(sweep, written, run_door):
     ]  # fmt: skip
     tables = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("|")]
     assert all(line.count("|") == table[0].count("|") for table in tables for line in table)
-    again = run_door(sweep)  # its own files are no runs
-    assert again == said
+    again = run_command(sweep)  # its own files are no runs
+    assert again == output
 
 
-def test_the_csv_files_hold_every_run_in_full_precision(written):
+def test_csv_files_contain_every_run(written):
     folder, _ = written
     with (folder / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -120,7 +120,7 @@ def test_the_csv_files_hold_every_run_in_full_precision(written):
     np.testing.assert_allclose(float(stats["val/top1_acc std"]), np.std(done, ddof=1), rtol=1e-12)
 
 
-def test_the_page_holds_the_same_numbers(sweep, written):
+def test_page_data_matches_csv(sweep, written):
     folder, _ = written
     data = data_of(folder / "index.html")
     with (folder / "runs.csv").open(newline="") as file:
@@ -140,7 +140,7 @@ def test_the_page_holds_the_same_numbers(sweep, written):
     assert (curves["steps"][steps], len(values)) == ([10, 20, 30, 40], 4)
 
 
-def test_a_page_asks_for_nothing(written):
+def test_page_needs_no_network(written):
     text = (written[0] / "index.html").read_text().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert "/* " not in text  # every part has been put in
     assert not any(word in text for word in ("http:", "https:", "src=", "@import", "fetch("))
@@ -148,33 +148,33 @@ def test_a_page_asks_for_nothing(written):
 
 
 @pytest.mark.parametrize("evil", ["</script><script>alert(1)", "<!-- <script>", "]]>", "\u2028", '"\\', "\ud800"])
-def test_no_text_ends_the_element_it_stands_in(evil):
+def test_as_json_is_safe_in_script(evil):
     text = as_json({"name": evil})
     assert "<" not in text
     assert json.loads(text) == {"name": evil}
 
 
-def test_numbers_that_json_has_not(tmp_path):
-    """A NaN would make the page unreadable: it is null, with the reason beside it."""
+def test_page_encodes_nan_as_null(tmp_path):
+    """A NaN is encoded as null with a reason, because JSON has no NaN."""
     make_run(tmp_path / "s" / "a", ["seed=0"], scores=[math.nan, math.nan])
     make_run(tmp_path / "s" / "b", ["seed=1"], scores=[0.5, math.inf])
     runs, _ = read_runs([tmp_path / "s" / "a", tmp_path / "s" / "b"])
-    made = door.compare(runs, door.Compare())
+    made = command.compare(runs, command.Compare())
     text = page(made, tmp_path)
     assert "NaN" not in text.partition("application/json")[2].partition("</script>")[0]
     run = content(made, tmp_path)["runs"][0]
     assert (run["scores"][0], run["absent"][0]) == (None, "nan at step 20")
 
 
-@pytest.mark.parametrize(("n", "most"), [(1, 40), (40, 40), (41, 40), (1000, 40), (1003, 67), (57, 56)])
-def test_thinned_curves_keep_their_ends_and_spikes(n, most):
+@pytest.mark.parametrize(("n", "limit"), [(1, 40), (40, 40), (41, 40), (1000, 40), (1003, 67), (57, 56)])
+def test_thin_keeps_ends_and_spikes(n, limit):
     rng = np.random.default_rng(n)
     values = rng.normal(size=n)
     values[rng.integers(0, n, n // 10)] = math.nan
     if n > 2:
         values[n // 2], values[n // 3] = 99, -99
-    found = thin(Series(np.arange(n) * 3 + 1, values), most)
-    assert len(found.steps) == len(found.values) <= most
+    found = thin(Series(np.arange(n) * 3 + 1, values), limit)
+    assert len(found.steps) == len(found.values) <= limit
     assert (found.steps[0], found.steps[-1]) == (1, (n - 1) * 3 + 1)
     np.testing.assert_array_equal(found.values, values[(found.steps - 1) // 3])
     assert (np.diff(found.steps) > 0).all()
@@ -186,47 +186,47 @@ def test_thinned_curves_keep_their_ends_and_spikes(n, most):
     ("words", "message"),
     [
         ([], "name run folders or a folder that holds them, vexp compare RUN_OR_SWEEP ..."),
-        (["nowhere"], "nowhere: no such folder; name run folders, or a folder that holds them"),
+        (["nowhere"], "nowhere: no such folder"),
         (["metrc=val/loss"], "metrc=val/loss: there is no option 'metrc' and no such folder; did you mean metric?"),
         (["SWEEP", "rule=up"], "rule=up: must be one of greater, less (command line)"),
         (["SWEEP", "at=first"], "at=first: must be one of best, last (command line)"),
-        (["SWEEP", "metric=acc"], "metric=acc: no run has recorded it; recorded: train/lr, train/loss, "),
+        (["SWEEP", "metric=acc"], "metric=acc: is not recorded by any run"),
         (["SWEEP", "keys=optimizr"], "optimizr: no run has this key (over, keys)"),
-        (["SWEEP", "over=[[1]]"], "over=[[1]]: must be keys, as in [seed,data.split_seed] (command line)"),
+        (["SWEEP", "over=[[1]]"], "over=[[1]]: must be a list of keys"),
     ],
 )
-def test_mistakes_are_told(sweep, run_door, capsys, words, message):
+def test_command_rejects(sweep, run_command, capsys, words, message):
     with pytest.raises(SystemExit) as left:
-        run_door(*(sweep if word == "SWEEP" else word for word in words))
+        run_command(*(sweep if word == "SWEEP" else word for word in words))
     assert left.value.code == 2
     assert capsys.readouterr().err.startswith(f"vexp: error: {message}")
 
 
-def test_a_folder_may_be_called_like_an_override(tmp_path, run_door, monkeypatch):
+def test_command_accepts_folder_named_like_override(tmp_path, run_command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in (0, 1):
         make_run(tmp_path / f"seed={seed}", [f"seed={seed}"])
-    assert run_door("seed=0", "seed=1").startswith("2 runs: 2 done")
+    assert run_command("seed=0", "seed=1").startswith("2 runs: 2 done")
     assert sorted(path.name for path in (tmp_path / "comparison").iterdir()) == FILES
 
 
-def test_a_name_that_is_not_utf8(tmp_path, run_door):
+def test_command_with_name_that_is_not_utf8(tmp_path, run_command):
     folder = tmp_path / os.fsdecode(b"s\xff")
     for seed in (0, 1):
         make_run(folder / os.fsdecode(b"\xe9-%d" % seed), [f"seed={seed}"])
-    assert "2 runs: 2 done" in run_door(folder, f"out={tmp_path / 'out'}")
+    assert "2 runs: 2 done" in run_command(folder, f"out={tmp_path / 'out'}")
     runs = data_of(tmp_path / "out" / "index.html")["runs"]
     assert [run["name"] for run in runs] == ["?-0", "?-1"]
     assert runs[0]["href"] == "../s%FF/%E9-0/"
 
 
-def test_a_folder_that_cannot_be_written(sweep, run_door, capsys, tmp_path):
+def test_command_reports_folder_not_writable(sweep, run_command, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit):
-        run_door(sweep, f"out={tmp_path / 'file' / 'x'}")
+        run_command(sweep, f"out={tmp_path / 'file' / 'x'}")
     assert "cannot be written: Not a directory; set out=FOLDER" in capsys.readouterr().err
 
 
-def test_help_names_every_option(run_door):
-    said = run_door("--help")
-    assert all(f"  {name}" in said for name in ("metric", "rule", "at", "over", "keys", "out"))
+def test_command_help_lists_options(run_command):
+    output = run_command("--help")
+    assert all(f"  {name}" in output for name in ("metric", "rule", "at", "over", "keys", "out"))

@@ -1,4 +1,4 @@
-"""A small collection of videos whose frames carry their numbers, and the command line in this process."""
+"""A small collection of videos with numbered frames, and ``vexp dataset`` in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import dataset
 
 @pytest.fixture(scope="session")
 def encode() -> ModuleType:
-    """The videos of the tests of decoding."""
+    """The encoder of the decoding tests."""
     return encoder
 
 
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def videos(made: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may spoil."""
+    """A copy of the collection that a test may change."""
     return Path(shutil.copytree(made, tmp_path / "videos"))
 
 
@@ -45,9 +45,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     """``scripts/dataset.py`` in this process: exit status, and what it printed."""
 
     def call(verb: str, *words: object, workers: int = 0) -> tuple[int, str]:
-        of_workers = [] if verb == "lists" else ["--workers", str(workers)]
-        status = dataset.main([verb, *map(str, words), *of_workers])
-        said = capsys.readouterr()
-        return status, said.out + said.err
+        worker_options = [] if verb == "lists" else ["--workers", str(workers)]
+        status = dataset.main([verb, *map(str, words), *worker_options])
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
 
     return call

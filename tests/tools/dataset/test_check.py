@@ -1,4 +1,4 @@
-"""check: every kind of fault is put into a data set on purpose, and is found; a sound one is called sound."""
+"""``vexp dataset check`` finds every kind of fault, and none in a valid dataset."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check(run: Run, videos: Path, lists: dict[str, Path], tmp_path: Path) -> Che
     return call
 
 
-def test_a_sound_set(check: Check, tmp_path: Path, run: Run, videos: Path) -> None:
+def test_check_of_valid_dataset_finds_nothing(check: Check, tmp_path: Path, run: Run, videos: Path) -> None:
     assert check("--decode") == (0, {})
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["class_counts"] == {"train": {"jump": 1, "run": 2}, "val": {"jump": 1, "run": 1}}
@@ -56,7 +56,7 @@ def copy(videos: Path, name: str, to: str) -> str:
 
 
 def spoil(path: Path) -> None:
-    """Flip one bit in the middle of the pictures: what no decoder need notice."""
+    """Flip one bit in the video data, which a decoder may not notice."""
     content = bytearray(path.read_bytes())
     content[content.index(b"mdat") + 2000] ^= 1
     path.write_bytes(content)
@@ -68,7 +68,7 @@ def spoil(path: Path) -> None:
         ("missing", lambda v, t, w: (v / "run/a_g1.mp4").unlink(), "run/a_g1.mp4: No such file"),
         ("unreadable", lambda v, t, w: (v / "run/a_g1.mp4").write_text("x"), "run/a_g1.mp4: cannot be read"),
         ("changed", lambda v, t, w: spoil(v / "jump/e_g4.mp4"), "jump/e_g4.mp4: "),
-        ("out_of_range", lambda v, t, w: append(t, "jump/d_g3.mp4,jump,7,8,3"), "begins at 7 s, the video has 0.92 s"),
+        ("out_of_range", lambda v, t, w: append(t, "jump/d_g3.mp4,jump,7,8,3"), "starts at 7 s, but the video is 0.92 s long"),
         ("listed_twice", lambda v, t, w: append(t, "run/a_g1.mp4,run,,,1"), "train: run/a_g1.mp4 (2 times)"),
         ("duplicates", lambda v, t, w: copy(v, "run/a_g1.mp4", "run/b_g1.mp4"), "train: run/a_g1.mp4 = run/b_g1.mp4"),
         ("labels_conflict", lambda v, t, w: append(t, "run/a_g1.mp4,jump,,,1"), "run/a_g1.mp4 is jump and run"),
@@ -84,7 +84,7 @@ def spoil(path: Path) -> None:
         ("not_in_index", lambda v, t, w: append(t, copy(v, "run/c_g2.avi", "run/x.avi") + ",run,,,"), "run/x.avi"),
     ],
 )  # fmt: skip
-def test_what_is_found(
+def test_check_finds_each_kind(
     kind: str,
     spoils: Callable[[Path, Path, Path], object],
     sentence: str,
@@ -102,25 +102,25 @@ def test_what_is_found(
     assert sentence in found[kind][0]
 
 
-def test_every_kind_is_tried() -> None:
-    (marks,) = (mark for mark in test_what_is_found.pytestmark if mark.name == "parametrize")
+def test_every_kind_has_a_case() -> None:
+    (marks,) = (mark for mark in test_check_finds_each_kind.pytestmark if mark.name == "parametrize")
     assert {case[0] for case in marks.args[1]} == set(KINDS) - {"damaged"}  # that one: test_index.py
 
 
-def test_a_stop_goes_on(videos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check looks at every file anew, but not after a stop."""
-    from vexp.tools.dataset import file_info as facts_module
+def test_check_resumes_after_interrupt(videos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check inspects every file, except after an interrupt."""
+    from vexp.tools.dataset import file_info as file_info
 
     looked: list[str] = []
-    describe = facts_module._describe_video
+    describe = file_info._describe_video
 
-    def counted(facts: facts_module.FileInfo, path: Path, decode: bool) -> None:
+    def counted(facts: file_info.FileInfo, path: Path, decode: bool) -> None:
         looked.append(path.name)
         if looked == ["d_g3.mp4", "e_g4.mp4"]:
             raise KeyboardInterrupt
         describe(facts, path, decode)
 
-    monkeypatch.setattr(facts_module, "_describe_video", counted)
+    monkeypatch.setattr(file_info, "_describe_video", counted)
     assert run("check", videos, tmp_path / "r.json")[0] == 130
     assert run("check", videos, tmp_path / "r.json")[0] == 0
     assert looked == ["d_g3.mp4", "e_g4.mp4", "e_g4.mp4", "a_g1.mp4", "b_g1.mp4", "c_g2.avi"]
@@ -128,12 +128,12 @@ def test_a_stop_goes_on(videos: Path, tmp_path: Path, run: Run, monkeypatch: pyt
     assert len(looked) == 11
 
 
-def test_folders_of_frames(videos: Path, tmp_path: Path, run: Run) -> None:
+def test_check_folders_of_frames(videos: Path, tmp_path: Path, run: Run) -> None:
     frames = tmp_path / "frames"
     assert run("frames", videos, frames)[0] == 0
     words = ("check", frames, tmp_path / "r.json", "--train", frames / "lists/train.csv", "--decode")
     assert run(*words)[0] == 0
     (frames / "run/a_g1/img_00020.jpg").unlink()
-    status, said = run(*words)
+    status, output = run(*words)
     assert status == 1
-    assert "train: run/a_g1: the list says 20 frames, there are 19" in said
+    assert "train: run/a_g1: the list says 20 frames, the video has 19" in output

@@ -1,4 +1,4 @@
-"""Frames and flow: data=raw_frames reads what the reader of videos gives, and the motion that is there."""
+"""Extracted frames equal the decoded video, and extracted flow its motion."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vexp.core.errors import UserError
 from vexp.data.decoding.frame_folder import RawFrameReader
 from vexp.data.decoding.pyav import VideoReader
 from vexp.tools.dataset.conversion import Job
-from vexp.tools.dataset.extract_frames import ExtractFlow, ExtractFrames, check_template, flow_method, quantised
+from vexp.tools.dataset.extract_frames import ExtractFlow, ExtractFrames, check_template, flow_method, quantize_flow
 
 Run = Callable[..., tuple[int, str]]
 
 
 @pytest.mark.parametrize("name", ["run/a_g1.mp4", "run/c_g2.avi"])
-def test_frame_n_is_frame_n(made: Path, encode: ModuleType, name: str, tmp_path: Path) -> None:
-    """Right number, right pixels but for what JPEG loses; a template and a first number of one's own."""
+def test_extracted_frames_match_video(made: Path, encode: ModuleType, name: str, tmp_path: Path) -> None:
+    """Frame numbers and pixels (up to JPEG compression) with a custom template and start index."""
     count = ExtractFrames(filename_tmpl="f{:03d}.jpeg", start_index=0)(Job(made / name, tmp_path / "out"))
     reader = RawFrameReader(tmp_path / "out", "f{:03d}.jpeg", first=0)
     frames = reader.frames(range(reader.num_frames))
@@ -35,7 +35,7 @@ def test_frame_n_is_frame_n(made: Path, encode: ModuleType, name: str, tmp_path:
     assert sorted(os.listdir(tmp_path / "out"))[:2] == [".frames.json", "f000.jpeg"]
 
 
-def test_turned_and_smaller(encode: ModuleType, tmp_path: Path) -> None:
+def test_extract_frames_rotates_and_resizes(encode: ModuleType, tmp_path: Path) -> None:
     video = encode.set_display_matrix(encode.write_video(tmp_path / "v.mp4", frames=3, size=(160, 96)), 0, 1, -1, 0)
     ExtractFrames(short_side=48)(Job(video, tmp_path / "small"))
     assert RawFrameReader(tmp_path / "small", "img_{:05}.jpg").frames([2]).shape == (1, 80, 48, 3)
@@ -44,7 +44,7 @@ def test_turned_and_smaller(encode: ModuleType, tmp_path: Path) -> None:
 
 
 def moving(count: int, dx: int, dy: int) -> list[np.ndarray]:
-    """A texture of 96x128 that travels dx to the right and dy down each frame."""
+    """Return frames of 96x128 with a texture that moves by (dx, dy) per frame."""
     import cv2
 
     texture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8), (0, 0), 3)
@@ -55,23 +55,23 @@ def moving(count: int, dx: int, dy: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("method", ["dis", "farneback"])
-def test_flow_is_the_motion_that_is_there(method: str) -> None:
-    """x to the right first, then y down; in pixels."""
+def test_flow_method_measures_motion(method: str) -> None:
+    """Channel 0 is x to the right, channel 1 is y down, in pixels."""
     before, after = moving(2, 3, -2)
     flow = flow_method(method)(before, after)
     assert (flow.shape, flow.dtype) == ((96, 128, 2), np.float32)
     np.testing.assert_allclose(np.median(flow, (0, 1)), (3, -2), atol=0.1)
 
 
-def test_flow_levels() -> None:
-    """As denseflow: -20 .. 20 pixels are 0 .. 255, what is beyond is cut off."""
+def test_quantize_flow_levels() -> None:
+    """As in denseflow, -20..20 pixels map to 0..255 and larger values are clipped."""
     pixels = np.array([-30, -20, -10, 0, 0.08, 10, 20, 99], np.float32)
-    assert quantised(pixels, 20).tolist() == [0, 0, 64, 128, 128, 191, 255, 255]  # 127.5 rounds to the even 128
-    assert quantised(np.float32([-5, 2.5]), 5).tolist() == [0, 191]
+    assert quantize_flow(pixels, 20).tolist() == [0, 0, 64, 128, 128, 191, 255, 255]  # 127.5 rounds to the even 128
+    assert quantize_flow(np.float32([-5, 2.5]), 5).tolist() == [0, 191]
 
 
-def test_flow_as_training_reads_it(encode: ModuleType, tmp_path: Path, run: Run) -> None:
-    """A video that moves, through the command line, the list, the config and data=raw_frames data.modality=Flow."""
+def test_flow_is_read_by_raw_frames(encode: ModuleType, tmp_path: Path, run: Run) -> None:
+    """From the command and its list to data=raw_frames data.modality=Flow."""
     import av
 
     videos = tmp_path / "videos"
@@ -85,12 +85,12 @@ def test_flow_as_training_reads_it(encode: ModuleType, tmp_path: Path, run: Run)
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
     flow = tmp_path / "flow"
-    status, said = run("flow", videos, flow)
+    status, output = run("flow", videos, flow)
     assert status == 0
     listed = (flow / "lists/train.csv").read_text().split()
     assert listed == ["path,label,total_frames", "left/v,left,5", "right/v,right,5"]
-    assert "data=raw_frames data.modality=Flow" in said
-    words = [word for word in said.split("python -m vexp.train")[1].split() if word.startswith("data")]
+    assert "data=raw_frames data.modality=Flow" in output
+    words = [word for word in output.split("python -m vexp.train")[1].split() if word.startswith("data")]
     source = vexp.compose([*words, "img_norm=flow"]).data.source("train")
     for row, dx in ((0, -2), (1, 2)):
         with source.open(row) as reader:
@@ -100,16 +100,16 @@ def test_flow_as_training_reads_it(encode: ModuleType, tmp_path: Path, run: Run)
         np.testing.assert_allclose(pixels, (dx, 1), atol=0.25)
 
 
-def test_a_run_and_the_next(videos: Path, tmp_path: Path, run: Run) -> None:
-    """A broken video is named and left out; a second run makes what is missing or has changed, and nothing else."""
+def test_frames_rerun_converts_only_changes(videos: Path, tmp_path: Path, run: Run) -> None:
+    """A damaged video is reported and left out; a second run converts only missing and changed videos."""
     whole = (videos / "run/a_g1.mp4").read_bytes()
     (videos / "run/a_g1.mp4").write_bytes(whole[: len(whole) // 2])
     frames = tmp_path / "frames"
     assert run("frames", videos, frames, "--dry-run")[0] == 0
     assert not frames.exists()
-    status, said = run("frames", videos, frames)
+    status, output = run("frames", videos, frames)
     assert status == 1
-    assert "1 rows are left out of the lists" in said
+    assert "1 rows are left out of the lists" in output
     assert (frames / "failures.txt").read_text().startswith(str(videos / "run/a_g1.mp4"))
     assert not (frames / "run/a_g1").exists()
     assert not list(frames.rglob("*.tmp"))
@@ -118,20 +118,20 @@ def test_a_run_and_the_next(videos: Path, tmp_path: Path, run: Run) -> None:
     (frames / "run/.b_g1.99999999.tmp").mkdir()  # of a killed process
     (videos / "run/a_g1.mp4").write_bytes(whole)
     os.utime(videos / "jump/d_g3.mp4", ns=(1, 1))
-    status, said = run("frames", videos, frames)
+    status, output = run("frames", videos, frames)
     assert status == 0
-    assert "5 videos, 3 of them are done" in said
-    assert "made 2 in" in said
+    assert "5 videos, 3 of them are done" in output
+    assert "made 2 in" in output
     assert stale.stat().st_mtime_ns == before
     assert not list(frames.rglob("*.tmp"))
     assert not (frames / "failures.txt").exists()
     rows = csv.DictReader((frames / "lists/train.csv").read_text().split())
     counts = {row["path"]: row["total_frames"] for row in rows}
     assert counts == {"jump/d_g3": "23", "jump/e_g4": "24", "run/a_g1": "20", "run/b_g1": "21", "run/c_g2": "22"}
-    status, said = run("frames", videos, frames, "--quality", 80)
-    assert (status, "other settings (quality 95 -> 80)" in said) == (2, True)
-    status, said = run("flow", videos, frames)
-    assert (status, "made_by ExtractFrames -> ExtractFlow" in said) == (2, True)
+    status, output = run("frames", videos, frames, "--quality", 80)
+    assert (status, "other settings (quality 95 -> 80)" in output) == (2, True)
+    status, output = run("flow", videos, frames)
+    assert (status, "made_by ExtractFrames -> ExtractFlow" in output) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_a_run_and_the_next(videos: Path, tmp_path: Path, run: Run) -> None:
         ("flow_{}.jpg", True, "two files the same name"),
     ],
 )
-def test_templates(template: str, flow: bool, why: str) -> None:
+def test_check_template_rejects(template: str, flow: bool, why: str) -> None:
     with pytest.raises(UserError, match=why):
         check_template(template, flow=flow)
 
 
-def test_one_frame_has_no_flow(encode: ModuleType, tmp_path: Path) -> None:
+def test_flow_of_one_frame_raises(encode: ModuleType, tmp_path: Path) -> None:
     video = encode.write_video(tmp_path / "one.mp4", frames=1)
-    with pytest.raises(UserError, match="has one frame; optical flow needs two"):
+    with pytest.raises(UserError, match="optical flow needs two"):
         ExtractFlow()(Job(video, tmp_path / "out"))
     assert os.listdir(tmp_path) == ["one.mp4"]

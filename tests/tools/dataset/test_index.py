@@ -1,4 +1,4 @@
-"""The index: exact facts, taken over while a file stays the same, as CSV and as JSON."""
+"""The index: exact properties, reused while a file does not change, as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pytest
 
 from vexp.core.errors import UserError
 from vexp.data.decoding.pyav import VideoReader
-from vexp.tools.dataset import file_info as facts_module
+from vexp.tools.dataset import file_info as file_info
 from vexp.tools.dataset.file_info import FileInfo, FolderOfFrames, Inspect
 from vexp.tools.dataset.index import read_index, write_index
 
 Run = Callable[..., tuple[int, str]]
 
 
-def test_facts_of_a_video(encode: ModuleType, tmp_path: Path) -> None:
+def test_inspect_video(encode: ModuleType, tmp_path: Path) -> None:
     turned = encode.set_display_matrix(encode.write_video(tmp_path / "v.mp4", frames=30, gop=12), 0, 1, -1, 0)
     found = Inspect(tmp_path, decode=True)("v.mp4")
     assert (found.frames, found.fps, found.duration) == (30, 25.0, 1.2)
@@ -32,13 +32,13 @@ def test_facts_of_a_video(encode: ModuleType, tmp_path: Path) -> None:
     assert found.bytes == turned.stat().st_size
 
 
-def test_facts_of_a_file_that_has_to_be_counted(made: Path) -> None:
+def test_inspect_file_without_frame_count(made: Path) -> None:
     found = Inspect(made)("run/c_g2.avi")
     assert (found.frames, found.fps, found.duration, found.container) == (22, 25.0, 0.88, "avi")
     assert (found.keyframes, found.longest_gop) == (2, 12)
 
 
-def test_a_fault_is_a_fact(encode: ModuleType, tmp_path: Path) -> None:
+def test_inspect_reports_faults(encode: ModuleType, tmp_path: Path) -> None:
     whole = bytearray(encode.write_video(tmp_path / "v.mp4", frames=60).read_bytes())
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "note.mp4").write_text("no video")
@@ -47,12 +47,12 @@ def test_a_fault_is_a_fact(encode: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "hurt.mp4").write_bytes(whole)
     fault = {name: Inspect(tmp_path, decode=True)(name).fault for name in ("cut.mp4", "note.mp4", "hurt.mp4", "no.mp4")}
     assert fault == {"cut.mp4": "unreadable", "note.mp4": "unreadable", "hurt.mp4": "damaged", "no.mp4": "missing"}
-    assert Inspect(tmp_path)("hurt.mp4").fault == ""  # only decoding tells
+    assert Inspect(tmp_path)("hurt.mp4").fault == ""  # only decoding finds it
     assert "hurt.mp4: frame" in Inspect(tmp_path, decode=True)("hurt.mp4").error
 
 
-def test_a_frame_that_counting_passes_over_is_damage(encode: ModuleType, tmp_path: Path) -> None:
-    """An AVI is counted without a frame that cannot be decoded: every other frame is right, the file is not."""
+def test_inspect_skipped_frame_is_damage(encode: ModuleType, tmp_path: Path) -> None:
+    """The frame count of an AVI omits an undecodable frame; the file is damaged all the same."""
     content = encode.write_video(tmp_path / "v.avi", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0).read_bytes()
     middle = content.index(b"\xff\xd8\xff", len(content) // 2)  # where a JPEG begins
     (tmp_path / "v.avi").write_bytes(content[:middle] + bytes(300) + content[middle + 300 :])
@@ -61,8 +61,8 @@ def test_a_frame_that_counting_passes_over_is_damage(encode: ModuleType, tmp_pat
     assert "a part of the stream cannot be decoded" in found.error
 
 
-def test_decoding_is_strict(encode: ModuleType, tmp_path: Path) -> None:
-    """Some flipped bits of a JPEG's data are found by the codec's own checks alone."""
+def test_inspect_decodes_strictly(encode: ModuleType, tmp_path: Path) -> None:
+    """Only the error detection of the codec finds some flipped bits of a JPEG."""
     path = encode.write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0, frames=1)
     sound = path.read_bytes()
     start = sound.index(b"\xff\xda")  # of the coded data
@@ -71,12 +71,12 @@ def test_decoding_is_strict(encode: ModuleType, tmp_path: Path) -> None:
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 16]) + sound[place + 1 :])
         with VideoReader(path) as loose:
             delivered = sum(1 for _ in loose.iter_valid_frames())
-        assert delivered == 1  # it is passed over
+        assert delivered == 1  # the damage is not detected
         found[Inspect(tmp_path, decode=True)("v.mov").fault] += 1
     assert found["damaged"] > 0
 
 
-def test_facts_of_a_folder_of_frames(tmp_path: Path) -> None:
+def test_inspect_folder_of_frames(tmp_path: Path) -> None:
     import simplejpeg
 
     for number in range(3):
@@ -90,7 +90,7 @@ def test_facts_of_a_folder_of_frames(tmp_path: Path) -> None:
     assert (hurt.fault, hurt.sha256 != found.sha256) == ("damaged", True)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_index_round_trip(tmp_path: Path) -> None:
     rows = [
         FileInfo(path="b, 2.mp4", frames=3, fps=29.97, sha256="ab"),
         FileInfo(path="a", fault="missing", error='"x", y'),
@@ -101,23 +101,23 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "path,frames\na,1\n", "[1]", '[{"path": "a"}]', "\0\0"])
-def test_another_file_is_no_index(tmp_path: Path, content: str) -> None:
+def test_read_index_rejects_other_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "i.json").write_text(content)
-    with pytest.raises(UserError, match="is no index of this tool"):
+    with pytest.raises(UserError, match="is not a valid index"):
         read_index(tmp_path / "i.json")
     (tmp_path / "i.csv").write_text(content)
-    with pytest.raises(UserError, match="is no index of this tool"):
+    with pytest.raises(UserError, match="is not a valid index"):
         read_index(tmp_path / "i.csv")
-    with pytest.raises(UserError, match=r"named \.csv or \.json"):
+    with pytest.raises(UserError, match=r"must be named"):
         read_index(tmp_path / "i.txt")
 
 
-def test_an_index_is_brought_up_to_date(
+def test_index_inspects_only_changed_files(
     videos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what is new or changed is looked at; a second run, and one after a kill, look at what is left."""
+    """Only new and changed files are inspected, also after an interrupt."""
     looked: list[str] = []
-    describe = facts_module._describe_video
+    describe = file_info._describe_video
 
     def counted(facts: FileInfo, path: Path, decode: bool) -> None:
         looked.append(path.name)
@@ -125,11 +125,11 @@ def test_an_index_is_brought_up_to_date(
             raise KeyboardInterrupt
         describe(facts, path, decode)
 
-    monkeypatch.setattr(facts_module, "_describe_video", counted)
+    monkeypatch.setattr(file_info, "_describe_video", counted)
     target, killed = tmp_path / "out/index.csv", True
-    status, said = run("index", videos, target)
+    status, output = run("index", videos, target)
     assert (status, len(looked), target.exists()) == (130, 3, False)
-    assert said.endswith("stopped; run it again to go on\n")
+    assert output.endswith("stopped; run it again to go on\n")
     looked, killed = [], False
     assert run("index", videos, target)[0] == 0
     assert len(looked) == 3  # the two before the kill are known
@@ -146,11 +146,11 @@ def test_an_index_is_brought_up_to_date(
     assert run("index", videos, target, "--dry-run")[1].startswith("4 files, ")
 
 
-def test_json_of_a_list(videos: Path, tmp_path: Path, run: Run) -> None:
+def test_index_of_list_as_json(videos: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "train.txt").write_text("run/a_g1.mp4 0\nrun/gone.mp4 1\n")
-    status, said = run("index", videos, tmp_path / "i.json", "--train", tmp_path / "train.txt")
+    status, output = run("index", videos, tmp_path / "i.json", "--train", tmp_path / "train.txt")
     assert status == 1
-    assert "2 files; 1 with a fault, in the column error" in said
+    assert "2 files; 1 with a fault, in the column error" in output
     records = json.loads((tmp_path / "i.json").read_text())
     assert [(record["path"], record["fault"]) for record in records] == [
         ("run/a_g1.mp4", ""),

@@ -1,4 +1,4 @@
-"""Records that a kill does not cost."""
+"""Records that survive a kill."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vexp.core.errors import UserError
 from vexp.tools.dataset.journal import Journal
 
 
-def test_records_survive_but_not_a_line_that_was_cut(tmp_path: Path) -> None:
+def test_journal_resumes_without_incomplete_line(tmp_path: Path) -> None:
     target, settings = tmp_path / "index.csv", {"decode": False}
     with Journal(target, settings) as journal:
         assert journal.known == []
@@ -31,7 +31,7 @@ def test_records_survive_but_not_a_line_that_was_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 30, 7))
-def test_wherever_it_is_cut(tmp_path: Path, cut: int) -> None:
+def test_journal_truncated_anywhere(tmp_path: Path, cut: int) -> None:
     with Journal(tmp_path / "x", {}) as journal:
         for number in range(3):
             journal.add({"n": number})
@@ -42,7 +42,7 @@ def test_wherever_it_is_cut(tmp_path: Path, cut: int) -> None:
         assert len(journal.known) < 3
 
 
-def test_no_folder_no_journal(tmp_path: Path) -> None:
+def test_journal_not_writable_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written: "):
         Journal(tmp_path / "file/index.csv", {})

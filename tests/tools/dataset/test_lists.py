@@ -1,4 +1,4 @@
-"""Lists: what is written is read back the same, by vexp's own readers; splits keep together what belongs together."""
+"""Lists survive a round trip, and splits keep groups together."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OFFSETS = replace(FRAMES, frame_ranges=np.array([(0, 30), (7, 41)], np.int32))
         (OFFSETS, "csv", "auto"), (OFFSETS, "mmaction2", "frames_with_offset"),
     ],
 )  # fmt: skip
-def test_written_and_read(rows: Annotation, kind: str, format: str, tmp_path: Path) -> None:
+def test_lists_round_trip(rows: Annotation, kind: str, format: str, tmp_path: Path) -> None:
     path, *classes = write_lists(tmp_path, {"train": rows}, kind)
     again = read_list(path, format=format, classes=read_classes(classes[0]) if classes else None)
     assert list(again.names) == list(rows.names)
@@ -60,30 +60,30 @@ def test_written_and_read(rows: Annotation, kind: str, format: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("rows", "kind", "why"),
     [
-        (SEGMENTS, "mmaction2", "which part of a video"),
-        (SEGMENTS, "slowfast", "which part of a video"),
-        (SPACED, "mmaction2", "'a b/1.mp4' has one"),
-        (FRAMES, "slowfast", "not of raw frames"),
-        (SEVERAL, "slowfast", "one label a video"),
+        (SEGMENTS, "mmaction2", "has no segments"),
+        (SEGMENTS, "slowfast", "has no segments"),
+        (SPACED, "mmaction2", "'a b/1.mp4' contains"),
+        (FRAMES, "slowfast", "has no raw frames"),
+        (SEVERAL, "slowfast", "one label per video"),
     ],
 )
-def test_what_a_list_cannot_say_is_refused(rows: Annotation, kind: str, why: str, tmp_path: Path) -> None:
+def test_write_lists_rejects_unrepresentable_rows(rows: Annotation, kind: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=why):
         write_lists(tmp_path, {"val": PLAIN, "train": rows}, kind)
     assert not list(tmp_path.iterdir())
 
 
-def test_groups_from_names() -> None:
+def test_grouped_by_name() -> None:
     names = ["v_Run_g08_c01.avi", "v_Run_g08_c02.avi", "v_Run_g09_c01.avi", "other.avi"]
     rows = Annotation.pack(names, [0] * 4, ["Run"])
     assert list(grouped_by_name(rows, re.compile(r"v_(.*_g\d+)")).groups or ()) == ["Run_g08", "Run_g08", "Run_g09", ""]
     assert list(grouped_by_name(rows, re.compile(r"g\d+")).groups or ()) == ["g08", "g08", "g09", ""]
-    with pytest.raises(UserError, match=r"matches no name, for example not 'v_Run_g08_c01\.avi'"):
+    with pytest.raises(UserError, match=r"matches no name, such as 'v_Run_g08_c01\.avi'"):
         grouped_by_name(rows, re.compile("x"))
 
 
-def test_copies_are_one_group() -> None:
-    """Chains, too: a copy joins the groups of both."""
+def test_grouped_by_content_merges_copies() -> None:
+    """A copy merges the groups of both files, also transitively."""
     names = ["a", "b", "c", "d", "e", "f"]
     rows = replace(Annotation.pack(names, [0] * 6, ["x"]), groups=PackedStrings.pack(["1", "1", "2", "", "", ""]))
     content = {"a": "A", "b": "B", "c": "B", "d": "D", "e": "D", "f": "F"}
@@ -99,8 +99,8 @@ def test_copies_are_one_group() -> None:
     assert len(set(grouped_by_content(rows, copies).groups or ())) == 1
 
 
-def test_held_out_is_what_training_would_hold_out() -> None:
-    """The same function, seed and shares as data.val.hold_out: no group is divided, no class is lost."""
+def test_held_out_matches_training() -> None:
+    """As data.val.hold_out: no group is divided, and no class is lost."""
     names = [f"c{label}/g{group}_{clip}.mp4" for label in range(3) for group in range(8) for clip in range(3)]
     rows = Annotation.pack(names, np.repeat(range(3), 24).tolist(), list("xyz"))
     rows = grouped_by_name(rows, re.compile(r"c\d/g\d"))
@@ -114,8 +114,8 @@ def test_held_out_is_what_training_would_hold_out() -> None:
         held_out(rows.take([0, 30]), {"val": 0.01}, seed=0)
 
 
-def test_from_a_folder_to_lists(videos: Path, tmp_path: Path, run: Run) -> None:
-    """A folder per class, an index, groups by name and by content: two copies end on one side."""
+def test_lists_from_folder(videos: Path, tmp_path: Path, run: Run) -> None:
+    """From a folder per class with groups by name and content; copies stay in one split."""
     shutil.copy(videos / "jump/d_g3.mp4", videos / "jump/f_g5.mp4")
     (videos / "run/broken_g9.mp4").write_text("x")
     run("index", videos, tmp_path / "i.csv")
@@ -124,10 +124,10 @@ def test_from_a_folder_to_lists(videos: Path, tmp_path: Path, run: Run) -> None:
     assert not (tmp_path / "lists").exists()
     assert run(*words, "--dry-run")[0] == 0
     assert not (tmp_path / "lists").exists()
-    status, said = run(*words)
+    status, output = run(*words)
     assert status == 0
-    assert "train: 1 faulty left out, the first is run/broken_g9.mp4" in said
-    assert f"data.train.ann_file={tmp_path / 'lists/train.csv'} data.train.data_prefix={videos}" in said
+    assert "train: 1 faulty left out, the first is run/broken_g9.mp4" in output
+    assert f"data.train.ann_file={tmp_path / 'lists/train.csv'} data.train.data_prefix={videos}" in output
     assert (tmp_path / "lists/classes.txt").read_text() == "jump\nrun\n"
     splits = {split: set(read_list(tmp_path / f"lists/{split}.csv").names) for split in ("train", "val")}
     assert not splits["train"] & splits["val"]
@@ -136,7 +136,7 @@ def test_from_a_folder_to_lists(videos: Path, tmp_path: Path, run: Run) -> None:
         assert any(pair <= names for names in splits.values()), splits
 
 
-def test_the_published_formats(tmp_path: Path, run: Run) -> None:
+def test_lists_from_published_formats(tmp_path: Path, run: Run) -> None:
     """UCF-101, HMDB-51, Kinetics and Something-Something, each to the same table; files that are not there left out."""
     videos = tmp_path / "videos"
     there = ["Run/v_Run_g01_c01.avi", "Run/v_Run_g02_c01.avi", "wave/x.avi", "abc_000010_000020.mp4", "7.webm"]
@@ -163,8 +163,8 @@ def test_the_published_formats(tmp_path: Path, run: Run) -> None:
     for name, table in expected.items():
         words = ("lists", videos, tmp_path / "out", "--train", tmp_path / name)
         if "split1" not in name:
-            status, said = run(*words)
-            assert (status, "--drop-missing leaves them out" in said) == (2, True), said
+            status, output = run(*words)
+            assert (status, "--drop-missing leaves them out" in output) == (2, True), output
         assert run(*words, "--drop-missing")[0] == 0
         assert (tmp_path / "out/train.csv").read_text() == table
 
@@ -173,7 +173,7 @@ def test_leaks_between_given_lists_are_said(tmp_path: Path, videos: Path, run: R
     for split in ("train", "val"):
         (tmp_path / f"{split}.csv").write_text("path,label,group\nrun/a_g1.mp4,run,g1\n")
     lists = ("--train", tmp_path / "train.csv", "--val", tmp_path / "val.csv")
-    status, said = run("lists", videos, tmp_path / "out", *lists)
-    assert (status, "train and val share 1 group (g1)" in said) == (1, True)
-    status, said = run("lists", videos, tmp_path, *lists)
-    assert (status, "would replace those they are made of" in said) == (2, True)
+    status, output = run("lists", videos, tmp_path / "out", *lists)
+    assert (status, "train and val share 1 group (g1)" in output) == (1, True)
+    status, output = run("lists", videos, tmp_path, *lists)
+    assert (status, "would replace those they are made of" in output) == (2, True)

@@ -1,4 +1,4 @@
-"""Proxies show the same frames at the same times, and no run leaves half of one."""
+"""Proxies have the frames and times of their originals and are written atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from support.paths import ROOT
 
 from vexp.data.decoding.pyav import VideoReader
-from vexp.tools.dataset.estimate import milliseconds_a_clip
+from vexp.tools.dataset.estimate import milliseconds_per_clip
 from vexp.tools.dataset.reencode import ENCODINGS
 from vexp.tools.dataset.reencode import encode as encode_proxy
 
@@ -32,7 +32,7 @@ Run = Callable[..., tuple[int, str]]
         ("ten_bit.mp4", {"pix_fmt": "yuv420p10le"}),
     ],
 )
-def test_frame_n_is_frame_n(
+def test_proxy_frames_match_video(
     encode: ModuleType, tmp_path: Path, name: str, options: dict[str, object], encoding: str
 ) -> None:
     original = encode.write_video(tmp_path / name, frames=40, size=(160, 96), **options)
@@ -43,7 +43,7 @@ def test_frame_n_is_frame_n(
         frames, asked = after.frames(range(40)), np.arange(0, 32, 4)
         assert frames.shape == (40, 48, 80, 3)
         assert [encode.read_number(frame) for frame in frames] == list(range(40))
-        assert np.abs(before.frames(range(40)).mean((1, 2)) - frames.mean((1, 2))).max() < 2  # colours, per frame
+        assert np.abs(before.frames(range(40)).mean((1, 2)) - frames.mean((1, 2))).max() < 2  # colors, per frame
         np.testing.assert_allclose(after.times, before.times, atol=1.01e-3)  # Matroska counts milliseconds
     with VideoReader(proxy) as reader:
         reader.frames(asked)
@@ -51,7 +51,7 @@ def test_frame_n_is_frame_n(
     assert [path.name for path in proxy.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_proxies_stand_upright_and_small_videos_keep_their_size(encode: ModuleType, tmp_path: Path) -> None:
+def test_proxy_is_upright_and_not_enlarged(encode: ModuleType, tmp_path: Path) -> None:
     original = encode.set_display_matrix(encode.write_video(tmp_path / "turned.mp4", frames=5), 0, 1, -1, 0)
     encode_proxy(original, tmp_path / "proxy.mp4", ENCODINGS["h264"])
     with VideoReader(original) as before, VideoReader(tmp_path / "proxy.mp4") as after:
@@ -59,8 +59,8 @@ def test_proxies_stand_upright_and_small_videos_keep_their_size(encode: ModuleTy
         assert np.abs(before.frames([4]).astype(int) - after.frames([4])).mean() < 4
 
 
-def test_one_run_and_the_next(encode: ModuleType, tmp_path: Path, run: Run) -> None:
-    """Forecast, folders, a list, a video that fails; a second run makes only what is missing; settings do not mix."""
+def test_rescale_rerun_converts_only_missing(encode: ModuleType, tmp_path: Path, run: Run) -> None:
+    """Estimate, folders, a list and a damaged video; a second run converts only missing videos."""
     videos, proxies, listed = tmp_path / "videos", tmp_path / "proxies", tmp_path / "train.txt"
     (videos / "a b").mkdir(parents=True)
     encode.write_video(videos / "a b/one.avi", frames=20, codec="mpeg4", b_frames=0)
@@ -68,10 +68,10 @@ def test_one_run_and_the_next(encode: ModuleType, tmp_path: Path, run: Run) -> N
     (videos / "broken.mp4").write_bytes(whole[: len(whole) // 2])
     listed.write_text("a b/one.avi 3\ntwo.mp4 1\nbroken.mp4 0\n")
     words = ("rescale", videos, proxies, "--train", listed)
-    status, said = run(*words, "--dry-run")
+    status, output = run(*words, "--dry-run")
     assert status == 0
-    assert "3 videos, from a measured sample" in said
-    assert "times as fast" in said
+    assert "3 videos, from a measured sample" in output
+    assert "times as fast" in output
     assert not proxies.exists()
     assert run(*words, "--sample", "0")[0] == 1
     names = sorted(str(path.relative_to(proxies)) for path in proxies.rglob("*") if path.is_file())
@@ -80,20 +80,20 @@ def test_one_run_and_the_next(encode: ModuleType, tmp_path: Path, run: Run) -> N
     assert (proxies / "failures.txt").read_text().startswith(str(videos / "broken.mp4"))
     made = (proxies / "two.mp4").stat().st_mtime_ns
     (videos / "broken.mp4").write_bytes(whole)
-    status, said = run(*words)
+    status, output = run(*words)
     assert status == 0
-    assert "3 videos, 2 of them are done" in said
-    assert " times\nreading a clip of 16x4 takes " in said  # space, then speed
+    assert "3 videos, 2 of them are done" in output
+    assert " times\nreading a clip of 16x4 takes " in output  # space, then speed
     assert (proxies / "two.mp4").stat().st_mtime_ns == made
     assert "broken.mp4,0" in (proxies / "lists/train.csv").read_text()
     assert not (proxies / "failures.txt").exists()
-    status, said = run(*words, "--encoding", "mjpeg")
-    assert (status, "other settings" in said) == (2, True)
+    status, output = run(*words, "--encoding", "mjpeg")
+    assert (status, "other settings" in output) == (2, True)
 
 
 @pytest.mark.slow
-def test_processes(encode: ModuleType, tmp_path: Path) -> None:
-    """As typed: the workers are processes that import the script anew."""
+def test_rescale_with_workers(encode: ModuleType, tmp_path: Path) -> None:
+    """Workers are processes that import the script again."""
     videos = _folder(tmp_path / "videos")
     for number in range(5):
         encode.write_video(videos / f"{number}.mp4")
@@ -108,7 +108,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def test_reading_is_measured_on_a_file_that_is_new_to_the_reader(encode: ModuleType, tmp_path: Path) -> None:
+def test_milliseconds_per_clip_removes_links(encode: ModuleType, tmp_path: Path) -> None:
     original = encode.write_video(tmp_path / "v.mp4", frames=80)
-    assert milliseconds_a_clip(original, _folder(tmp_path / "links"), draws=1) > 0
+    assert milliseconds_per_clip(original, _folder(tmp_path / "links"), draws=1) > 0
     assert not list((tmp_path / "links").iterdir())

@@ -1,4 +1,4 @@
-"""Which videos there are, and what is wrong in what was asked: every fault is one sentence and status 2."""
+"""Collecting videos, and error messages of invalid arguments with exit status 2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vexp.tools.dataset.video_collection import collect
 Run = Callable[..., tuple[int, str]]
 
 
-def test_folders_and_lists(made: Path, tmp_path: Path) -> None:
+def test_collect_from_folder_and_lists(made: Path, tmp_path: Path) -> None:
     whole = collect(made)
     assert whole.names == ["jump/d_g3.mp4", "jump/e_g4.mp4", "run/a_g1.mp4", "run/b_g1.mp4", "run/c_g2.avi"]
     assert {split: (len(rows), rows.classes) for split, rows in whole.splits.items()} == {"train": (5, ["jump", "run"])}
@@ -21,11 +21,11 @@ def test_folders_and_lists(made: Path, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text(f"run/../run/a_g1.mp4 1\n{made}/jump/d_g3.mp4 0\n")
     (tmp_path / "val.txt").write_text("run/a_g1.mp4 1\n")
     listed = collect(made, {"train": tmp_path / "train.txt", "val": tmp_path / "val.txt"})
-    assert listed.names == ["jump/d_g3.mp4", "run/a_g1.mp4"]  # one name a file, however it is written
+    assert listed.names == ["jump/d_g3.mp4", "run/a_g1.mp4"]  # names are normalized
     assert {split: len(rows) for split, rows in listed.splits.items()} == {"train": 2, "val": 1}
 
 
-def test_folders_of_splits(tmp_path: Path) -> None:
+def test_collect_from_split_folders(tmp_path: Path) -> None:
     for name in ("train/a/1.mp4", "train/b/2.mp4", "val/b/3.mp4", ".hidden/4.mp4", "train/a/._1.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
@@ -33,7 +33,7 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     assert found.names == ["train/a/1.mp4", "train/b/2.mp4", "val/b/3.mp4"]
     assert {split: (list(rows.names), rows.classes) for split, rows in found.splits.items()} == {
         "train": (["train/a/1.mp4", "train/b/2.mp4"], ["a", "b"]),
-        "val": (["val/b/3.mp4"], ["a", "b"]),  # one numbering for all
+        "val": (["val/b/3.mp4"], ["a", "b"]),  # all splits have the same classes
     }
 
 
@@ -41,15 +41,15 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     ("words", "why"),
     [
         (("index", "nowhere", "i.csv"), "nowhere: no such folder of videos"),
-        (("index", "empty", "i.csv"), "empty: holds no video"),
-        (("index", "made", "i.txt"), "named .csv or .json"),
+        (("index", "empty", "i.csv"), "empty: contains no video"),
+        (("index", "made", "i.txt"), "must be named .csv or .json"),
         (("check", "made", "r.csv"), "name it .json"),
         (("check", "made", "r.json", "--index", "gone.csv"), "gone.csv: no such index"),
         (("check", "made", "r.json", "--train", "gone.csv"), "gone.csv: no such file"),
-        (("check", "made", "r.json", "--train", "outside.txt"), "names ../x.mp4, which is not below"),
+        (("check", "made", "r.json", "--train", "outside.txt"), "names ../x.mp4, which is not in"),
         (("check", "made", "r.json", "--train", "bad.txt"), "bad.txt:1: 'a.mp4' is not 'path label'"),
-        (("rescale", "made", "made"), "needs a folder of its own"),
-        (("rescale", "twins", "out"), "both would become"),
+        (("rescale", "made", "made"), "need a folder of their own"),
+        (("rescale", "twins", "out"), "both would be converted to"),
         (("rescale", "made", "bad.txt"), "bad.txt: is a file"),
         (("lists", "made", "bad.txt/lists"), "bad.txt/lists: "),
         (("index", "made", "bad.txt/i.csv"), "i.csv"),
@@ -62,7 +62,7 @@ def test_folders_of_splits(tmp_path: Path) -> None:
         (("lists", "made", "out", "--classes", "bad.txt", "--train", "one.txt"), "label 1, but there are 1 classes"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(
+def test_invalid_arguments_are_reported(
     words: tuple[str, ...], why: str, made: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -74,9 +74,9 @@ def test_what_cannot_be_done_is_one_sentence(
     for name, text in (("outside.txt", "../x.mp4 0\n"), ("bad.txt", "a.mp4\n"), ("one.txt", "run/a_g1.mp4 1\n")):
         (tmp_path / name).write_text(text)
     before = sorted(path.name for path in tmp_path.iterdir())
-    status, said = run(*words)
+    status, output = run(*words)
     assert status == 2
-    assert why in said
+    assert why in output
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_done_is_one_sentence(
         ("index", "a", "b", "--workers", "x"),
     ],
 )  # fmt: skip
-def test_words_that_argparse_refuses(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_reported(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     import dataset
 
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""Jobs in processes: a crash is one job's, a stop leaves nothing behind, a full disk stops all."""
+"""Jobs in worker processes: crashes, interrupts and a full disk."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def work(job: str) -> str:
     return job.upper()
 
 
-def test_in_this_process() -> None:
+def test_run_jobs_without_workers() -> None:
     outcomes = list(run_jobs(["a", "bad", "b"], work, 0))
     assert [(each.job, each.result, each.error) for each in outcomes] == [
         ("a", "A", ""),
-        ("bad", None, "bad: no good"),  # a message that does not name the job gets its name
+        ("bad", None, "bad: no good"),  # the job is added to messages without it
         ("b", "B", ""),
     ]
 
 
-def test_a_full_disk_ends_all() -> None:
+def test_run_jobs_full_disk_raises() -> None:
     done = []
-    with pytest.raises(UserError, match="No space left on device; make room and run it again to go on"):
+    with pytest.raises(UserError, match="No space left on device; free disk space"):
         done += [each.job for each in run_jobs(["a", "full", "b"], work, 0)]
     assert list(run_jobs([], work, 3)) == []
 
 
 @pytest.mark.slow
-def test_a_crash_is_the_fault_of_one_job() -> None:
+def test_run_jobs_crash_fails_one_job() -> None:
     jobs = [f"j{number}" for number in range(8)]
     outcomes = {each.job: each for each in run_jobs([*jobs[:4], "crash", *jobs[4:], "crash", "bad"], work, 2)}
     assert [outcomes[job].result for job in jobs] == [job.upper() for job in jobs]
@@ -52,14 +52,14 @@ def test_a_crash_is_the_fault_of_one_job() -> None:
     assert outcomes["bad"].error == "bad: no good"
 
 
-def is_deaf(job: str) -> bool:
-    """To SIGINT, as this process was started: nothing of its own does it."""
+def ignores_sigint(job: str) -> bool:
+    """Return whether the process was started with SIGINT blocked."""
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_ctrl_c_never_reaches_a_worker_not_even_one_that_begins() -> None:
-    assert [outcome.result for outcome in run_jobs(["a"], is_deaf, workers=1)] == [True]
-    assert not is_deaf("here")
+def test_workers_ignore_ctrl_c_from_their_start() -> None:
+    assert [outcome.result for outcome in run_jobs(["a"], ignores_sigint, workers=1)] == [True]
+    assert not ignores_sigint("here")
 
 
 def write_slowly(path: str) -> None:
@@ -72,8 +72,8 @@ PARENT = """
 import sys
 from contextlib import closing
 sys.path.append({folder!r})
-from test_parallel import write_slowly
-from vexp.dataset_tools.parallel import run_jobs
+from test_worker_pool import write_slowly
+from vexp.tools.dataset.worker_pool import run_jobs
 if __name__ == "__main__":
     with closing(run_jobs({jobs!r}, write_slowly, 2)) as outcomes:
         list(outcomes)
@@ -82,8 +82,8 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C removes what is half written; a kill cannot, but the workers end all the same."""
+def test_workers_exit_with_their_parent(how: signal.Signals, tmp_path: Path) -> None:
+    """Workers exit after Ctrl-C, which also removes temporary files, and after a kill."""
     jobs = [str(tmp_path / name) for name in "abc"]
     script = tmp_path / "parent.py"
     script.write_text(PARENT.format(folder=str(Path(__file__).parent), jobs=jobs))
@@ -94,12 +94,12 @@ def test_no_worker_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> N
         time.sleep(0.05)
     group = parent.pid
     if how == signal.SIGINT:
-        os.killpg(group, how)  # as the terminal does: to the workers, too
+        os.killpg(group, how)  # the terminal also sends it to the workers
     else:
         parent.kill()
     parent.wait(30)
     while _alive(group):
-        assert time.monotonic() < deadline, "a worker is left"
+        assert time.monotonic() < deadline, "a worker is still running"
         time.sleep(0.05)
     assert not any(Path(job).exists() for job in jobs)
     assert how == signal.SIGKILL or not list(tmp_path.glob("*.tmp"))

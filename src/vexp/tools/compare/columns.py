@@ -1,8 +1,8 @@
-"""In what the configs of runs differ, in as few columns as tell it.
+"""The keys in which the configs of runs differ, in as few columns as possible.
 
-``optimizer=sgd,adamw`` changes a dozen values below ``optimizer``. Where these follow from the option, one column with
-its name says it; a value that differs beyond that (``optimizer.lr``) has its own column. So two runs with equal cells
-have equal configs, but for the keys of ``BOOKKEEPING``.
+``optimizer=sgd,adamw`` changes a dozen values below ``optimizer``. Values that follow from the option have no column of
+their own; others that differ (``optimizer.lr``) have one. Runs with equal cells therefore have equal configs, except
+for ``NON_RESULT_KEYS``.
 """
 
 from __future__ import annotations
@@ -12,48 +12,48 @@ from dataclasses import dataclass
 
 from vexp.tools.compare.runs import Run
 
-#: Keys, with all below them, that say where a run writes and not what it computes.
-BOOKKEEPING = ("out_root", "run_name", "resume", "sweep", "log", "checkpoint.out_dir", "data.cache_dir", "hydra")
+#: Keys, including all below them, that do not affect the results of a run.
+NON_RESULT_KEYS = ("out_root", "run_name", "resume", "sweep", "log", "checkpoint.out_dir", "data.cache_dir", "hydra")
 
-#: Keys by which a config names the option of a group: ``type`` one of vexp; next to ``_target_`` it is an argument.
+#: Keys that name the option of a group: ``type`` for one of vexp; next to ``_target_`` it is an argument.
 _OPTION_KEYS = ("_target_", "type")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One key and its value in every run; None where a run's config does not have it."""
+    """A key and its value in every run; None if a run's config does not have it."""
 
     key: str
     values: tuple[str | None, ...]
 
 
-def columns(runs: Sequence[Run]) -> list[Column]:
-    """What differs among ``runs``: first what was typed, in the order of the words, then the rest by key."""
-    known = _in_order(run.config for run in runs)
-    leaves = [Column(key, tuple(run.config.get(key) for run in runs)) for key in known]
-    leaves = [leaf for leaf in leaves if _differs(leaf) and not below(leaf.key, BOOKKEEPING)]
-    typed = [key for key in _in_order(run.words for run in runs) if not below(key, BOOKKEEPING)]
-    groups = {node for key in known for node in _nodes(key)}
-    options = _options(runs, leaves, [key for key in typed if key not in known], groups)
+def varying_keys(runs: Sequence[Run]) -> list[Column]:
+    """Return the keys that vary among ``runs``: overridden keys in their order, then the others by name."""
+    keys = _in_order(run.config for run in runs)
+    leaves = [Column(key, tuple(run.config.get(key) for run in runs)) for key in keys]
+    leaves = [leaf for leaf in leaves if _differs(leaf) and not below(leaf.key, NON_RESULT_KEYS)]
+    overridden = [key for key in _in_order(run.overrides for run in runs) if not below(key, NON_RESULT_KEYS)]
+    groups = {node for key in keys for node in _nodes(key)}
+    options = _options(runs, leaves, [key for key in overridden if key not in keys], groups)
 
     def follows(leaf: Column, option: Column) -> bool:
-        """Whether the value follows from the chosen option; an experiment or debug option reaches everywhere."""
+        """Return whether the value follows from the option; experiment and debug options can set any key."""
         inside = option.key not in groups or below(leaf.key, (option.key,))
         pairs = set(zip(option.values, leaf.values, strict=True))
-        return inside and leaf.key not in typed and len(pairs) == len(set(option.values))
+        return inside and leaf.key not in overridden and len(pairs) == len(set(option.values))
 
     kept = [leaf for leaf in leaves if not any(follows(leaf, option) for option in options)]
-    order = {key: place for place, key in enumerate(typed)}
+    order = {key: place for place, key in enumerate(overridden)}
     return sorted([*options, *kept], key=lambda column: (order.get(column.key, len(order)), column.key))
 
 
 def below(key: str, nodes: Iterable[str]) -> bool:
-    """Whether ``key`` is one of ``nodes`` or lies below one."""
+    """Return whether ``key`` is one of ``nodes`` or below one."""
     return any(key == node or key.startswith(f"{node}.") for node in nodes)
 
 
 def _nodes(key: str) -> list[str]:
-    """``a``, ``a.b`` of ``a.b.c``."""
+    """Return the nodes above a key: ``a`` and ``a.b`` for ``a.b.c``."""
     parts = key.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts))]
 
@@ -66,36 +66,38 @@ def _differs(column: Column) -> bool:
     return len(set(column.values)) > 1
 
 
-def _options(runs: Sequence[Run], leaves: Sequence[Column], typed: Sequence[str], groups: set[str]) -> list[Column]:
-    """A column for every node of which runs have different options: those that were typed, and other classes."""
+def _options(
+    runs: Sequence[Run], leaves: Sequence[Column], overridden: Sequence[str], groups: set[str]
+) -> list[Column]:
+    """Return a column for every node whose option varies, whether overridden or visible by its class."""
     classes = [leaf.key.rpartition(".")[0] for leaf in leaves if leaf.key.rpartition(".")[2] in _OPTION_KEYS]
-    made = []
-    for node in dict.fromkeys([*typed, *classes]):
+    options = []
+    for node in dict.fromkeys([*overridden, *classes]):
         if node not in groups:  # experiment, debug
-            made.append(Column(node, tuple(run.words.get(node) for run in runs)))
-        elif any(below(leaf.key, (node,)) for leaf in leaves):  # else: the same values under two names
-            made.append(Column(node, tuple(_names(runs, node))))
-    return [column for column in made if _differs(column)]
+            options.append(Column(node, tuple(run.overrides.get(node) for run in runs)))
+        elif any(below(leaf.key, (node,)) for leaf in leaves):  # otherwise two names of the same values
+            options.append(Column(node, tuple(_names(runs, node))))
+    return [column for column in options if _differs(column)]
 
 
 def _names(runs: Sequence[Run], node: str) -> list[str | None]:
-    """The option of every run: the word that was typed, or that another run with the same class or values typed."""
+    """Return the option of every run: its override, or that of another run with the same class or values."""
     parts = [{key: value for key, value in run.config.items() if below(key, (node,))} for run in runs]
     targets = [part.get(f"{node}._target_") or part.get(f"{node}.type") for part in parts]
-    words = [run.words.get(node) for run in runs]
-    by_class = _word_of_each(targets, words)
-    by_values = _word_of_each([str(part) for part in parts], words)
+    overrides = [run.overrides.get(node) for run in runs]
+    by_class = _unique_names(targets, overrides)
+    by_values = _unique_names([str(part) for part in parts], overrides)
     names: list[str | None] = []
-    for part, target, word in zip(parts, targets, words, strict=True):
-        name = word or by_class.get(target) or by_values.get(str(part))
+    for part, target, override in zip(parts, targets, overrides, strict=True):
+        name = override or by_class.get(target) or by_values.get(str(part))
         names.append((name or (target.rpartition(".")[2] if target else "default")) if part else None)
     return names
 
 
-def _word_of_each(marks: Sequence[str | None], words: Sequence[str | None]) -> dict[str | None, str]:
-    """mark -> the word that all runs with it typed, where it is one."""
-    found: dict[str | None, set[str]] = {}
-    for mark, word in zip(marks, words, strict=True):
-        if mark is not None and word is not None:
-            found.setdefault(mark, set()).add(word)
-    return {mark: next(iter(typed)) for mark, typed in found.items() if len(typed) == 1}
+def _unique_names(marks: Sequence[str | None], names: Sequence[str | None]) -> dict[str | None, str]:
+    """Map each mark to the name that the runs with it have, if it is unique."""
+    by_mark: dict[str | None, set[str]] = {}
+    for mark, name in zip(marks, names, strict=True):
+        if mark is not None and name is not None:
+            by_mark.setdefault(mark, set()).add(name)
+    return {mark: next(iter(used)) for mark, used in by_mark.items() if len(used) == 1}

@@ -1,4 +1,4 @@
-"""Runs side by side: what each scored, what a setting reaches over its seeds, what each key does."""
+"""Compare runs: the score of each run, the statistics of each setting over seeds, and the effect of each key."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.evaluation.config import greater_by_name
-from vexp.tools.compare.columns import Column, below, columns
+from vexp.tools.compare.columns import Column, below, varying_keys
 from vexp.tools.compare.comparability import flags, other_versions, protocol
 from vexp.tools.compare.config import Compare
 from vexp.tools.compare.runs import DONE, Run, Series
-from vexp.tools.compare.statistics import Effect, Summary, effect, in_order, pooled_std, summary
+from vexp.tools.compare.statistics import Effect, Summary, effect, pooled_std, sort_key, summary
 
-_SIDE_BY_SIDE = 6  # keys that a name or a table spells out
+_MAX_COLUMNS = 6  # more keys are abbreviated in names and tables
 
 
 @dataclass(slots=True)
 class Score:
-    """What one run is compared by: finite ``values`` of the record of ``step``, and for the others why not."""
+    """Score of one run: the finite ``values`` recorded at ``step``, and the reasons why others are ``absent``."""
 
     step: int | None = None
     values: dict[str, float] = field(default_factory=dict)
@@ -31,10 +31,15 @@ class Score:
 
 @dataclass(slots=True)
 class RunGroup:
-    """Runs that differ in nothing but ``over`` (seeds).
+    """A setting: runs that differ only in the keys ``over`` (seeds).
 
-    ``values``: of the setting's columns; ``runs``: all of them, ``used``: those that ``stats`` are of, by number;
-    ``left_out``: what became of the others; ``comparable``: measured on what most runs are measured on.
+    Attributes:
+        values: Values of the varying keys.
+        runs: Indices of all runs.
+        used: Indices of the runs in ``stats``.
+        left_out: Why the other runs are not used.
+        comparable: Whether the runs were measured on the same data as most runs.
+        stats: Statistics of each metric.
     """
 
     values: tuple[str | None, ...]
@@ -47,12 +52,23 @@ class RunGroup:
 
 @dataclass(slots=True)
 class Comparison:
-    """Everything that the tables and the page show. Lists over runs are in the order of ``runs``.
+    """The content of the tables and of the page. Lists over runs are in the order of ``runs``.
 
-    ``metrics``: the one that is compared first; ``greater``: whether more of a metric is better, None where its name
-    does not tell; ``columns``: all differences, ``shown``: those to show; ``usual``: of each of these the value that
-    most runs have; ``best``: of each metric the runs that hold it; ``effects``: of each metric, the largest first;
-    ``noise``: pooled std over seeds.
+    Attributes:
+        options: Options of the comparison.
+        runs: The runs.
+        columns: All varying keys.
+        shown: The varying keys to show.
+        usual: The most common value of each key.
+        metrics: Names of the metrics; the first one ranks the settings.
+        greater: Whether larger values of a metric are better; None if unknown.
+        scores: Score of each run.
+        flags: Reasons why each run is not comparable.
+        settings: The settings, best first.
+        best: Runs with the best value of each metric.
+        effects: Effects of the keys on each metric, largest first.
+        noise: Pooled standard deviation of each metric over seeds.
+        notes: Notes for the reader.
     """
 
     options: Compare
@@ -75,38 +91,38 @@ class Comparison:
         return self.metrics[0]
 
     def shown_of(self, setting: RunGroup) -> dict[str, str | None]:
-        """Shown key -> value."""
+        """Return the values of the shown keys of a setting."""
         keys = [column.key for column in self.columns if column.key not in self.options.over]
         values = dict(zip(keys, setting.values, strict=True))
         return {column.key: values[column.key] for column in self.shown if column.key in values}
 
     @property
     def crowded(self) -> bool:
-        """Whether more keys differ than anybody reads side by side: what is usual is then said once for all."""
-        return len(self.shown) > _SIDE_BY_SIDE
+        """Whether so many keys vary that only values other than the most common ones are shown."""
+        return len(self.shown) > _MAX_COLUMNS
 
     def name_of(self, setting: RunGroup) -> str:
-        """``optimizer=sgd lr_policy=step``."""
-        return self.in_words(self.shown_of(setting))
+        """Return the name of a setting, such as ``optimizer=sgd lr_policy=step``."""
+        return self.format_values(self.shown_of(setting))
 
-    def in_words(self, values: Mapping[str, str | None]) -> str:
-        """Shown key -> value on a line; where these are ``crowded``, those that are not the usual ones."""
+    def format_values(self, values: Mapping[str, str | None]) -> str:
+        """Format the values of the shown keys on one line; if ``crowded``, only values other than the most common."""
         if not values:
             return "the one setting"
-        said = [f"{k}={v}" for k, v in values.items() if v is not None and not (self.crowded and v == self.usual[k])]
-        return " ".join(said) or "the usual values"
+        parts = [f"{k}={v}" for k, v in values.items() if v is not None and not (self.crowded and v == self.usual[k])]
+        return " ".join(parts) or "the most common values"
 
 
 def compare(runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) -> Comparison:
-    """Compare ``runs``; ``notes`` are passed on before its own.
+    """Compare ``runs``; its notes are appended to ``notes``.
 
     Raises:
-        UserError: a metric or key that no run has, or a metric whose better side is not known.
+        ConfigError: If no run has a metric or key, or it is unknown which values of the metric are better.
     """
-    known = {key for run in runs for key in run.config}
+    keys = {key for run in runs for key in run.config}
     for key in [*options.over, *options.keys]:
-        if not any(below(other, (key,)) for other in known) and all(key not in run.words for run in runs):
-            raise UserError(f"{key}: no run has this key (over, keys)")
+        if not any(below(other, (key,)) for other in keys) and all(key not in run.overrides for run in runs):
+            raise ConfigError(f"{key}: no run has this key (over, keys)")
     metric = _metric(runs, options.metric)
     greater: dict[str, bool | None] = {metric: _greater(metric, options.rule)}
     scores = [_score(run, metric, greater[metric] is not False, options.at) for run in runs]
@@ -115,35 +131,45 @@ def compare(runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) ->
     for score, run in zip(scores, runs, strict=True):
         for name in metrics:
             if name not in score.values:
-                score.absent.setdefault(name, "not measured" if score.step is not None else _nothing(run, metric))
+                score.absent.setdefault(
+                    name, "not measured" if score.step is not None else _missing_reason(run, metric)
+                )
 
-    differing = columns(runs)
+    varying = varying_keys(runs)
     protocols = [protocol(run, options.over) for run in runs]
     flagged = flags(runs, protocols)
-    settings = _settings(runs, differing, options, scores, protocols, flagged, metrics)
+    settings = _settings(runs, varying, options, scores, protocols, flagged, metrics)
     ranked = [i for i, run in enumerate(runs) if run.status == DONE and not flagged[i]]
-    made = Comparison(
-        options=options, runs=list(runs), columns=differing,
-        shown=_shown(differing, options),
-        usual={column.key: Counter(column.values).most_common(1)[0][0] for column in differing},
-        metrics=metrics, greater=greater, scores=scores, flags=flagged, settings=settings,
+    comparison = Comparison(
+        options=options,
+        runs=list(runs),
+        columns=varying,
+        shown=_shown(varying, options),
+        usual={column.key: Counter(column.values).most_common(1)[0][0] for column in varying},
+        metrics=metrics,
+        greater=greater,
+        scores=scores,
+        flags=flagged,
+        settings=settings,
         best={name: _best(ranked, scores, name, greater[name]) for name in metrics},
-        effects={}, noise={}, notes=list(notes),
-    )  # fmt: skip
+        effects={},
+        noise={},
+        notes=list(notes),
+    )
     for name in metrics:
-        made.effects[name] = _effects(made, ranked, name)
-        made.noise[name] = pooled_std(
+        comparison.effects[name] = _effects(comparison, ranked, name)
+        comparison.noise[name] = pooled_std(
             [[scores[i].values[name] for i in s.used if name in scores[i].values] for s in settings if s.comparable]
         )
-    made.settings.sort(key=lambda setting: _rank(setting, metric, greater[metric]))
-    made.notes += _notes(made)
-    return made
+    comparison.settings.sort(key=lambda setting: _rank(setting, metric, greater[metric]))
+    comparison.notes += _notes(comparison)
+    return comparison
 
 
-def _shown(differing: Sequence[Column], options: Compare) -> list[Column]:
-    """The columns that were asked for, those of repetitions last."""
-    asked = [c for c in differing if not options.keys or below(c.key, options.keys) or c.key in options.over]
-    return sorted(asked, key=lambda column: column.key in options.over)
+def _shown(varying: Sequence[Column], options: Compare) -> list[Column]:
+    """Return the requested columns, those of repetitions last."""
+    requested = [c for c in varying if not options.keys or below(c.key, options.keys) or c.key in options.over]
+    return sorted(requested, key=lambda column: column.key in options.over)
 
 
 def _metric(runs: Sequence[Run], wanted: str) -> str:
@@ -154,21 +180,22 @@ def _metric(runs: Sequence[Run], wanted: str) -> str:
         if not (kept or first):
             raise UserError("no run has recorded a metric yet (metrics.jsonl)")
         return kept.most_common(1)[0][0] if kept else first[0]
-    found = next((name for name in (wanted, f"val/{wanted}") if name in names), None)
-    if found is None:
-        raise UserError(f"metric={wanted}: no run has recorded it; recorded: {', '.join(names) or 'nothing'}")
-    return found
+    recorded = next((name for name in (wanted, f"val/{wanted}") if name in names), None)
+    if recorded is None:
+        rule = f"is not recorded by any run; recorded metrics: {', '.join(names) or 'none'}"
+        raise ConfigError(rule, key="metric", value=wanted)
+    return recorded
 
 
 def _greater(metric: str, rule: str | None) -> bool:
     greater = greater_by_name(metric) if rule is None else rule == "greater"
     if greater is None:
-        raise UserError(f"metric={metric}: say rule=greater or rule=less, the name does not tell")
+        raise ConfigError("set rule=greater or rule=less", key="metric", value=metric)
     return greater
 
 
 def _score(run: Run, metric: str, greater: bool, at: str) -> Score:
-    """The values of one record: of equal scores the earlier, as best.pth is kept."""
+    """Return the values of one record; of equal scores the earlier, as for best.pth."""
     series = run.series.get(metric)
     if series is None:
         return Score()
@@ -195,17 +222,22 @@ def _at(series: Series, step: int) -> float | None:
     return float(series.values[where[-1]]) if len(where) else None
 
 
-def _nothing(run: Run, metric: str) -> str:
+def _missing_reason(run: Run, metric: str) -> str:
     return f"{metric} has not been recorded" + ("" if run.status == DONE else f": {run.status}")
 
 
 def _settings(
-    runs: Sequence[Run], differing: Sequence[Column], options: Compare, scores: Sequence[Score],
-    protocols: Sequence[dict[str, str]], flagged: Sequence[list[str]], metrics: Sequence[str],
-) -> list[RunGroup]:  # fmt: skip
+    runs: Sequence[Run],
+    varying: Sequence[Column],
+    options: Compare,
+    scores: Sequence[Score],
+    protocols: Sequence[dict[str, str]],
+    flagged: Sequence[list[str]],
+    metrics: Sequence[str],
+) -> list[RunGroup]:
     groups: dict[tuple[str | None, ...], list[int]] = {}
     for i in range(len(runs)):
-        groups.setdefault(tuple(c.values[i] for c in differing if c.key not in options.over), []).append(i)
+        groups.setdefault(tuple(c.values[i] for c in varying if c.key not in options.over), []).append(i)
     settings = []
     for values, members in groups.items():
         done = [i for i in members if runs[i].status == DONE]
@@ -218,12 +250,14 @@ def _settings(
         stats = {name: summary([scores[i].values[name] for i in used if name in scores[i].values]) for name in metrics}
         settings.append(
             RunGroup(
-                values=values, runs=members, used=used,
+                values=values,
+                runs=members,
+                used=used,
                 left_out=[f"{count} {what}" for what, count in left_out.items() if count],
                 comparable=bool(used) and not flagged[used[0]],
-                stats={name: found for name, found in stats.items() if found is not None},
+                stats={name: one for name, one in stats.items() if one is not None},
             )
-        )  # fmt: skip
+        )
     return settings
 
 
@@ -231,45 +265,45 @@ def _rank(
     setting: RunGroup, metric: str, greater: bool | None
 ) -> tuple[bool, bool, float, list[tuple[int, float, str]]]:
     mean = setting.stats[metric].mean if metric in setting.stats else 0.0
-    order = [in_order(value) for value in setting.values]
+    order = [sort_key(value) for value in setting.values]
     return (metric not in setting.stats, not setting.comparable, -mean if greater else mean, order)
 
 
 def _best(ranked: Sequence[int], scores: Sequence[Score], metric: str, greater: bool | None) -> set[int]:
-    found = {i: scores[i].values[metric] for i in ranked if metric in scores[i].values}
-    if not found or greater is None:
+    values = {i: scores[i].values[metric] for i in ranked if metric in scores[i].values}
+    if not values or greater is None:
         return set()
-    best = max(found.values()) if greater else min(found.values())
-    return {i for i, value in found.items() if value == best}
+    best = max(values.values()) if greater else min(values.values())
+    return {i for i, value in values.items() if value == best}
 
 
-def _effects(made: Comparison, ranked: Sequence[int], metric: str) -> list[Effect]:
-    """Values below a key (``optimizer.momentum`` below ``optimizer``) are averaged over with its cells."""
-    scored = [i for i in ranked if metric in made.scores[i].values]
-    factors = [column for column in made.columns if column.key not in made.options.over]
-    found = []
+def _effects(comparison: Comparison, ranked: Sequence[int], metric: str) -> list[Effect]:
+    """Return the effect of each key, averaged over the other keys, including those below it."""
+    scored = [i for i in ranked if metric in comparison.scores[i].values]
+    factors = [column for column in comparison.columns if column.key not in comparison.options.over]
+    effects = []
     for column in factors:
-        if column not in made.shown:
+        if column not in comparison.shown:
             continue
         others = [other for other in factors if not below(other.key, (column.key,))]
         cells = [tuple(other.values[i] for other in others) for i in scored]
-        scores = [made.scores[i].values[metric] for i in scored]
-        found.append(effect(column.key, [column.values[i] for i in scored], cells, scores))
-    return sorted((e for e in found if e is not None), key=lambda e: -(e.spread if e.spread is not None else -1.0))
+        scores = [comparison.scores[i].values[metric] for i in scored]
+        effects.append(effect(column.key, [column.values[i] for i in scored], cells, scores))
+    return sorted((e for e in effects if e is not None), key=lambda e: -(e.spread if e.spread is not None else -1.0))
 
 
-def _notes(made: Comparison) -> list[str]:
-    """What a reader must know before trusting a number."""
+def _notes(comparison: Comparison) -> list[str]:
+    """Return the notes that qualify the metrics."""
     notes = []
-    for i, (run, other) in enumerate(zip(made.runs, other_versions(made.runs), strict=True)):
+    for i, (run, other) in enumerate(zip(comparison.runs, other_versions(comparison.runs), strict=True)):
         run.notes += [other] if other else []
-        notes += [f"{run.name}: not comparable: {flag}" for flag in made.flags[i]]
+        notes += [f"{run.name}: not comparable: {flag}" for flag in comparison.flags[i]]
         notes += [f"{run.name}: {note}" for note in run.notes]
         if run.status != DONE:
-            notes.append(f"{run.name}: {run.status}, in no mean: {run.why}")
-        elif made.metric in made.scores[i].absent:
-            notes.append(f"{run.name}: in no mean: {made.scores[i].absent[made.metric]}")
-    hidden = [column.key for column in made.columns if column not in made.shown]
+            notes.append(f"{run.name}: {run.status}, not in any mean: {run.why}")
+        elif comparison.metric in comparison.scores[i].absent:
+            notes.append(f"{run.name}: not in any mean: {comparison.scores[i].absent[comparison.metric]}")
+    hidden = [column.key for column in comparison.columns if column not in comparison.shown]
     if hidden:
-        notes.append(f"keys= leaves out what differs, too: {', '.join(hidden)}; settings are told apart by it")
+        notes.append(f"keys= hides other keys that vary: {', '.join(hidden)}; they still distinguish settings")
     return notes

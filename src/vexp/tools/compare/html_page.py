@@ -1,7 +1,7 @@
-"""index.html: the comparison as one page that needs no server and no network.
+"""index.html: the comparison as one page that needs neither a server nor network access.
 
-page.html, its styles and scripts beside this file are put into each other, with the numbers as JSON between them. The
-charts are drawn by charts.js itself: a plotting library would add more to every page than the numbers of fifty runs.
+The styles, scripts and data (as JSON) are inserted into assets/page.html. charts.js draws the charts, because a
+plotting library would be larger than the data of fifty runs.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vexp.tools.compare.columns import BOOKKEEPING, below
+from vexp.tools.compare.columns import NON_RESULT_KEYS, below
 from vexp.tools.compare.comparison import Comparison
-from vexp.tools.compare.conclusion import verdict
-from vexp.tools.compare.curves import COLOURS, COLOURS_ON_DARK, names_of_curves, thin
+from vexp.tools.compare.conclusion import conclusion
+from vexp.tools.compare.curves import COLORS, COLORS_ON_DARK, curve_names, thin
 from vexp.tools.compare.runs import Run
 from vexp.tools.compare.statistics import Effect, Summary
-from vexp.tools.compare.tables import explanation, states
+from vexp.tools.compare.tables import explanation, status_counts
 
 _PARTS = ("page.css", "parts.js", "charts.js", "tables.js", "page.js")
-_POINTS = 240_000  # of all curves together: about 2 MB
-_MOST_POINTS, _FEWEST_POINTS = 600, 40  # of one curve
+_POINTS = 240_000  # of all curves together, about 2 MB
+_MAX_POINTS, _MIN_POINTS = 600, 40  # of one curve
 
 
-def page(made: Comparison, folder: Path) -> str:
-    """The whole page; its links to run folders are relative to ``folder``."""
+def page(comparison: Comparison, folder: Path) -> str:
+    """Return the page; its links to run folders are relative to ``folder``."""
     text = _part("page.html")
     for name in _PARTS:
         text = text.replace(f"/* {name} */", _part(name))
-    return text.replace("/* data */", as_json(content(made, folder)))
+    return text.replace("/* data */", as_json(content(comparison, folder)))
 
 
 def _part(name: str) -> str:
@@ -43,52 +43,59 @@ def _part(name: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """JSON that can stand in a script element: no text in it can end the element or begin a comment."""
+    """Encode as JSON that is safe in a script element: it can neither end the element nor start a comment."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def content(made: Comparison, folder: Path) -> dict[str, Any]:
-    """Everything that page.js shows."""
-    setting_of = {i: number for number, setting in enumerate(made.settings) for i in setting.runs}
-    over = made.options.over
+def content(comparison: Comparison, folder: Path) -> dict[str, Any]:
+    """Return the data of the page."""
+    setting_of = {i: number for number, setting in enumerate(comparison.settings) for i in setting.runs}
+    over = comparison.options.over
     return {
-        "title": states(made),
-        "verdict": verdict(made),
-        "explanation": explanation(made),
-        "notes": made.notes,
-        "colours": {"light": COLOURS, "dark": COLOURS_ON_DARK},
-        "metrics": [{"name": m, "greater": made.greater[m], "best": sorted(made.best[m])} for m in made.metrics],
-        "columns": [{"key": column.key, "over": column.key in over} for column in made.shown],
-        "runs": [_run(made, i, folder) | {"setting": setting_of[i]} for i in range(len(made.runs))],
+        "title": status_counts(comparison),
+        "conclusion": conclusion(comparison),
+        "explanation": explanation(comparison),
+        "notes": comparison.notes,
+        "colors": {"light": COLORS, "dark": COLORS_ON_DARK},
+        "metrics": [
+            {"name": m, "greater": comparison.greater[m], "best": sorted(comparison.best[m])}
+            for m in comparison.metrics
+        ],
+        "columns": [{"key": column.key, "over": column.key in over} for column in comparison.shown],
+        "runs": [_run(comparison, i, folder) | {"setting": setting_of[i]} for i in range(len(comparison.runs))],
         "settings": [
             {
-                "name": made.name_of(setting), "values": list(made.shown_of(setting).values()),
-                "runs": setting.runs, "used": setting.used, "leftOut": setting.left_out,
-                "comparable": setting.comparable, "stats": [_stats(setting.stats.get(m)) for m in made.metrics],
+                "name": comparison.name_of(setting),
+                "values": list(comparison.shown_of(setting).values()),
+                "runs": setting.runs,
+                "used": setting.used,
+                "leftOut": setting.left_out,
+                "comparable": setting.comparable,
+                "stats": [_stats(setting.stats.get(m)) for m in comparison.metrics],
             }
-            for setting in made.settings
+            for setting in comparison.settings
         ],
-        "effects": [[_effect(effect) for effect in made.effects[metric]] for metric in made.metrics],
-        "noise": [made.noise[metric] for metric in made.metrics],
-        "config": _configs(made.runs),
-        "curves": _curves(made),
-        "confusion": _confusion(made),
-    }  # fmt: skip
+        "effects": [[_effect(effect) for effect in comparison.effects[metric]] for metric in comparison.metrics],
+        "noise": [comparison.noise[metric] for metric in comparison.metrics],
+        "config": _configs(comparison.runs),
+        "curves": _curves(comparison),
+        "confusion": _confusion(comparison),
+    }
 
 
-def _run(made: Comparison, i: int, folder: Path) -> dict[str, Any]:
-    run, score = made.runs[i], made.scores[i]
+def _run(comparison: Comparison, i: int, folder: Path) -> dict[str, Any]:
+    run, score = comparison.runs[i], comparison.scores[i]
     href = quote(os.fsencode(Path(os.path.relpath(run.folder, folder)).as_posix())) + "/"
     return {
         "name": run.name,
         "href": href,
         "status": run.status,
         "why": run.why,
-        "flags": made.flags[i],
+        "flags": comparison.flags[i],
         "notes": run.notes,
-        "values": [column.values[i] for column in made.shown],
-        "scores": [score.values.get(name) for name in made.metrics],
-        "absent": [score.absent.get(name) for name in made.metrics],
+        "values": [column.values[i] for column in comparison.shown],
+        "scores": [score.values.get(name) for name in comparison.metrics],
+        "absent": [score.absent.get(name) for name in comparison.metrics],
         "step": score.step,
         "seconds": run.seconds,
         "stepsPerEpoch": run.steps_per_epoch,
@@ -104,74 +111,75 @@ def _effect(effect: Effect) -> dict[str, Any]:
         {name: getattr(level, name) for name in ("value", "runs", "cells", "mean", "matched")}
         for level in effect.levels
     ]
-    return {
-        "key": effect.key, "levels": levels, "spread": effect.spread, "balanced": effect.balanced,
-        "crossed": effect.crossed, "scattered": effect.scattered, "statement": effect.statement,
-    }  # fmt: skip
+    names = ("key", "spread", "balanced", "crossed", "scattered", "statement")
+    return {"levels": levels} | {name: getattr(effect, name) for name in names}
 
 
 def _configs(runs: Iterable[Run]) -> dict[str, Any]:
-    """What all runs share once, and of the rest a list of values and for each run their numbers in it; ``aside``: keys
-    that say where a run writes, shown among all keys alone."""
+    """Return the common values, and for the varying keys the distinct values and each run's indices into them.
+
+    ``aside`` holds the varying keys that do not affect results; they are shown only among all keys.
+    """
     runs = list(runs)
     keys = list(dict.fromkeys(key for run in runs for key in run.config))
     varying = [key for key in keys if len({run.config.get(key) for run in runs}) > 1]
     common = {key: runs[0].config[key] for key in keys if key not in set(varying)}
-    numbers: dict[str | None, int] = {None: 0}
-    rows = [[numbers.setdefault(run.config.get(key), len(numbers)) for key in varying] for run in runs]
-    aside = [key for key in varying if below(key, BOOKKEEPING)]
-    return {"common": common, "varying": varying, "aside": aside, "values": list(numbers), "rows": rows}
+    indices: dict[str | None, int] = {None: 0}
+    rows = [[indices.setdefault(run.config.get(key), len(indices)) for key in varying] for run in runs]
+    aside = [key for key in varying if below(key, NON_RESULT_KEYS)]
+    return {"common": common, "varying": varying, "aside": aside, "values": list(indices), "rows": rows}
 
 
-def _curves(made: Comparison) -> dict[str, Any]:
-    """``runs``: for each run and each of ``names`` the number of its steps in ``steps`` and its values, or null."""
-    names = names_of_curves(made)
-    most = min(_MOST_POINTS, max(_FEWEST_POINTS, _POINTS // max(1, len(made.runs) * len(names))))
+def _curves(comparison: Comparison) -> dict[str, Any]:
+    """Return the curves: for each run and name, the index of its steps in ``steps`` and its values, or null."""
+    names = curve_names(comparison)
+    limit = min(_MAX_POINTS, max(_MIN_POINTS, _POINTS // max(1, len(comparison.runs) * len(names))))
     steps: dict[tuple[int, ...], int] = {}
     rows, thinned = [], False
-    for run in made.runs:
+    for run in comparison.runs:
         row: list[Any] = []
         for name in names:
             series = run.series.get(name)
             if series is None:
                 row.append(None)
                 continue
-            points = thin(series, most)
+            points = thin(series, limit)
             thinned = thinned or len(points.steps) < len(series.steps)
-            number = steps.setdefault(tuple(points.steps.tolist()), len(steps))
-            row.append([number, [_short(value) for value in points.values.tolist()]])
+            index = steps.setdefault(tuple(points.steps.tolist()), len(steps))
+            row.append([index, [_rounded(value) for value in points.values.tolist()]])
         rows.append(row)
-    return {"names": names, "steps": [list(key) for key in steps], "runs": rows, "most": most if thinned else None}
+    return {"names": names, "steps": [list(key) for key in steps], "runs": rows, "limit": limit if thinned else None}
 
 
-def _short(value: float) -> float | None:
-    """Five significant digits are more than a screen shows."""
+def _rounded(value: float) -> float | None:
+    """Round to five significant digits, more than a screen can show."""
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
-def _confusion(made: Comparison) -> dict[str, Any] | None:
-    """Of the best run that has one: [label, predicted, videos] where there are any."""
-    best = next((i for i in sorted(made.best[made.metric]) if made.runs[i].classes), None)
+def _confusion(comparison: Comparison) -> dict[str, Any] | None:
+    """Return the nonzero cells [label, predicted, count] of the best run's confusion matrix."""
+    best = next((i for i in sorted(comparison.best[comparison.metric]) if comparison.runs[i].classes), None)
     if best is None:
         return None
-    run = made.runs[best]
-    number = {name: place for place, name in enumerate(run.classes)}
+    run = comparison.runs[best]
+    index = {name: position for position, name in enumerate(run.classes)}
     counts: dict[tuple[int, int], int] = {}
     with (
         suppress(OSError, UnicodeDecodeError, csv.Error, KeyError),
         (run.folder / "eval" / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         for row in csv.DictReader(file):
-            if row["label"] in number and row["predicted"] in number:  # not of several labels, not unscored
-                cell = (number[row["label"]], number[row["predicted"]])
+            if row["label"] in index and row["predicted"] in index:  # one label, and scored
+                cell = (index[row["label"]], index[row["predicted"]])
                 counts[cell] = counts.get(cell, 0) + 1
     if not counts:
         return None
     step = run.report.get("step")
-    same = step == made.scores[best].step
     return {
         "run": best,
         "classes": run.classes,
         "cells": [[label, predicted, count] for (label, predicted), count in sorted(counts.items())],
-        "note": "" if same else f"of the evaluation after step {step}, which eval.save_best chose",
+        "note": ""
+        if step == comparison.scores[best].step
+        else f"from the evaluation after step {step} (eval.save_best)",
     }

@@ -1,4 +1,4 @@
-"""Run folders as they are found, whatever state a run is in."""
+"""Read run folders, whatever state the runs are in."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from vexp.core.errors import UserError, format_value
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
 
 DONE = "done"
-_NO_RESULT = "no result.json: it is still running, or was killed"
+_NO_RESULT = "no result.json: the run is still running or was killed"
 Config = dict[str, Any]
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML has libyaml
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml, loading is ten times faster
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One value over a run: ``steps`` int64 (n,) completed optimizer steps, ``values`` float64 (n,)."""
+    """Values of a metric, float64 (n,), after ``steps`` optimizer steps, int64 (n,)."""
 
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -36,16 +36,27 @@ class Series:
 class Run:
     """One run folder.
 
-    ``config``: dotted key -> value as the command line writes it; ``words``: the overrides that were typed, the same
-    way; ``status``: done, interrupted, failed or unfinished, and ``why`` where it is not done; ``series``:
-    ``val/top1_acc`` ... over the steps; ``report``: eval/report.json; ``classes``: the names of its classes;
-    ``steps_per_epoch``: None where no record tells; ``notes``: what else is to be known.
+    Attributes:
+        folder: Path of the folder.
+        name: Name in tables.
+        config: Values by dotted key, formatted as on the command line.
+        overrides: Values of the overridden keys, formatted in the same way.
+        status: ``done``, ``interrupted``, ``failed`` or ``unfinished``.
+        why: Reason, if the status is not ``done``.
+        series: Metrics over steps by name, such as ``val/top1_acc``.
+        report: Content of eval/report.json.
+        classes: Class names.
+        best_metric: Metric of the best checkpoint.
+        steps_per_epoch: Steps per epoch; None if unknown.
+        seconds: Duration of the run.
+        version: Version of vexp.
+        notes: Notes for the reader.
     """
 
     folder: Path
     name: str
     config: dict[str, str]
-    words: dict[str, str] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)
     status: str = DONE
     why: str = ""
     series: dict[str, Series] = field(default_factory=dict)
@@ -63,21 +74,22 @@ class Run:
 
 
 def find_runs(places: Sequence[Path]) -> list[Path]:
-    """The run folders among and below ``places``, each once, by name. A run folder holds a config.yaml, or at least the
-    result.json of a job that failed at once; what lies below one (a logger's copies) and hidden folders (Hydra's) are
-    not looked at.
+    """Return the sorted run folders among and below ``places``.
+
+    A run folder contains a config.yaml, or the result.json of a job that failed at its start. Hidden folders and
+    folders inside a run folder are skipped.
 
     Raises:
-        UserError: a place is no folder, or none holds a run.
+        UserError: If a place is not a folder, or there is no run folder.
     """
-    found: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     for place in places:
         if not place.is_dir():
-            raise UserError(f"{place}: no such folder; name run folders, or a folder that holds them")
-        found |= dict.fromkeys(sorted(_below(place.resolve())))
-    if not found:
-        raise UserError(f"{', '.join(map(str, places))}: no run folder there (one holds a config.yaml)")
-    return list(found)
+            raise UserError(f"{place}: no such folder; specify run folders, or a folder that contains them")
+        folders |= dict.fromkeys(sorted(_below(place.resolve())))
+    if not folders:
+        raise UserError(f"{', '.join(map(str, places))}: contains no run folder (a folder with config.yaml)")
+    return list(folders)
 
 
 def _below(place: Path) -> Iterator[Path]:
@@ -91,46 +103,44 @@ def _below(place: Path) -> Iterator[Path]:
 def read_runs(
     folders: Sequence[Path], adapted: Callable[[Config], Config] = lambda config: config
 ) -> tuple[list[Run], list[str]]:
-    """(the runs, why others could not be read). ``adapted`` rewrites configs that earlier versions have saved."""
+    """Return the runs, and the errors of those that cannot be read; ``adapted`` updates configs of older versions."""
     runs, faults = [], []
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
     for folder in folders:
         if not (folder / "config.yaml").exists():
             why = str(_json(folder / "result.json").get("error", "it has no config.yaml")).splitlines()[0]
-            faults.append(f"{printable(folder)}: left out, it failed before it began: {why}")
+            faults.append(f"{printable(folder)}: left out, because it failed at its start: {why}")
             continue
         try:
             runs.append(read_run(folder, printable(folder.relative_to(parent)), adapted))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            faults.append(
-                f"{printable(folder)}: left out, its config.yaml cannot be read: {' '.join(str(error).split())}"
-            )
+            message = " ".join(str(error).split())
+            faults.append(f"{printable(folder)}: left out, because its config.yaml cannot be read: {message}")
     return runs, faults
 
 
 def printable(path: Path) -> str:
-    """A name that is not UTF-8 with question marks in it."""
+    """Return a path as text, with question marks for bytes that are not UTF-8."""
     return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
 def read_run(folder: Path, name: str, adapted: Callable[[Config], Config] = lambda config: config) -> Run:
-    """One run folder; only its config.yaml has to be whole.
+    """Read a run folder, of which only config.yaml must be intact.
 
     Raises:
-        OSError, UnicodeDecodeError, YAMLError: config.yaml cannot be read.
+        OSError, UnicodeDecodeError, YAMLError: If config.yaml cannot be read.
     """
     config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _Loader)
     if not isinstance(config, dict):
-        raise yaml.YAMLError("it holds no mapping")
-    run = Run(folder=folder, name=name, config=flatten(adapted(config)), words=_words(folder / "overrides.yaml"))
+        raise yaml.YAMLError("it is not a mapping")
+    run = Run(
+        folder=folder, name=name, config=flatten(adapted(config)), overrides=_overrides(folder / "overrides.yaml")
+    )
     damaged: list[int] = []
-    records = [
-        r
-        for r in read_records(folder / "metrics.jsonl", damaged)
-        if isinstance(r, dict) and r.keys() >= {*INDEX_FIELDS}
-    ]
+    records = read_records(folder / "metrics.jsonl", damaged)
+    records = [record for record in records if isinstance(record, dict) and record.keys() >= {*INDEX_FIELDS}]
     if damaged:
-        run.notes.append(f"metrics.jsonl: line {', '.join(map(str, damaged))} cannot be read (torn) and is left out")
+        run.notes.append(f"metrics.jsonl: line {', '.join(map(str, damaged))} is incomplete and left out")
     run.series = _series(records)
     run.steps_per_epoch = _steps_per_epoch(records)
     _read_result(run)
@@ -147,7 +157,10 @@ def _read_result(run: Run) -> None:
     if not result:
         run.why = f"{_NO_RESULT} after step {run.last_step}"
     elif isinstance(step, int) and run.last_step > step:
-        run.status, run.why = "unfinished", f"result.json is of step {step}, but it went on to step {run.last_step}"
+        run.status, run.why = (
+            "unfinished",
+            f"result.json is from step {step}, but the run continued to step {run.last_step}",
+        )
     elif run.status != DONE:
         run.why = str(result.get("error") or f"{run.status} after step {run.last_step}").splitlines()[0]
     best = result.get("best") or _json(run.folder / "checkpoints" / "best.json")
@@ -156,7 +169,7 @@ def _read_result(run: Run) -> None:
 
 
 def flatten(config: dict[str, Any], path: str = "") -> dict[str, str]:
-    """Dotted keys and their values in the words of the command line; lists are values."""
+    """Flatten to dotted keys with values formatted as on the command line; lists are values."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         where = f"{path}.{key}" if path else str(key)
@@ -167,34 +180,34 @@ def flatten(config: dict[str, Any], path: str = "") -> dict[str, str]:
     return flat
 
 
-def _words(path: Path) -> dict[str, str]:
-    """Typed key -> value; a removed node (``~pipeline.train.flip``) has the value "removed"."""
-    words: Any = None
+def _overrides(path: Path) -> dict[str, str]:
+    """Return the overridden keys and values; a removed node (``~pipeline.train.flip``) has the value "removed"."""
+    content: Any = None
     with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
-        words = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    typed = {}
-    for word in words if isinstance(words, list) else []:
-        key, _, value = str(word).partition("=")
-        typed[key.lstrip("+~").rpartition("@")[2]] = "removed" if key.startswith("~") else value
-    return typed
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    overrides = {}
+    for override in content if isinstance(content, list) else []:
+        key, _, value = str(override).partition("=")
+        overrides[key.lstrip("+~").rpartition("@")[2]] = "removed" if key.startswith("~") else value
+    return overrides
 
 
 def _series(records: list[Record]) -> dict[str, Series]:
-    """Timings and the rates of parameter groups, which have a "/" in their names, are left out."""
+    """Return the metrics without timings and rates of parameter groups, whose names contain a slash."""
     points: dict[str, list[tuple[int, float]]] = {}
     for record in records:
         for name, value in record.items():
             if name not in INDEX_FIELDS and "/" not in name and isinstance(value, int | float):
                 points.setdefault(f"{record['mode']}/{name}", []).append((record["step"], value))
-    made = {}
+    series = {}
     for name, pairs in points.items():
         steps, values = zip(*pairs, strict=True)
-        made[name] = Series(np.array(steps, np.int64), np.array(values, np.float64))
-    return made
+        series[name] = Series(np.array(steps, np.int64), np.array(values, np.float64))
+    return series
 
 
 def _steps_per_epoch(records: list[Record]) -> float | None:
-    """From the latest evaluation: most come at the end of an epoch."""
+    """Return the steps per epoch at the latest evaluation, which is usually at the end of an epoch."""
     ends = (r["step"] / r["epoch"] for r in reversed(records) if r["mode"] == "val" and r["epoch"])
     last = max((r["step"] / r["epoch"] for r in records if r["epoch"]), default=None)
     return next(ends, last)

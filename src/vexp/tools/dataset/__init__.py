@@ -1,5 +1,5 @@
-"""Work on whole collections of videos before training: index, check, convert, make lists.
+"""``vexp dataset``: index, check, convert and list whole collections of videos before training.
 
-``scripts/dataset.py`` is its command line. A job is one video. Jobs run in processes of their own (``parallel``), what
-is done is known again after a stop (``journal``, ``conversion``), files and folders appear whole or not at all.
+A job processes one video. Jobs run in worker processes (``worker_pool``). Interrupted work is resumed (``journal``,
+``conversion``), and files and folders are written atomically.
 """

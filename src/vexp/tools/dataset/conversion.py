@@ -1,4 +1,4 @@
-"""Every video of a collection made into something else below another folder: what is to do, what is done, its lists."""
+"""Convert every video of a collection into another folder: the jobs, their state, and the lists of the result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vexp.data.annotations.packed import PackedStrings
 from vexp.tools.dataset.video_collection import Collection
 from vexp.tools.dataset.worker_pool import Outcome, run_jobs
 
+#: File in the target folder with the settings of its conversion.
 RECORD = "prepared.json"
-"""In the target folder: the settings that everything in it was made with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One video, and the file or folder that is made of it."""
+    """A video, and the file or folder that it is converted to."""
 
     source: Path
     target: Path
@@ -34,53 +34,53 @@ class Job:
 
 
 class Conversion(ABC):
-    """What a video is made into: a dataclass of settings. Called with a job, it does it whole or not at all."""
+    """A kind of conversion: a dataclass of its settings. Calling it with a job converts one video atomically."""
 
     @abstractmethod
     def target_name(self, name: str) -> str:
-        """Of a video's name, that of what is made of it."""
+        """Return the name of the target of a video, given the video's name."""
 
     @abstractmethod
     def is_done(self, job: Job) -> bool:
-        """Whether the target is there, whole, and made of the source as it is now."""
+        """Return whether the target exists, is complete, and was made from the current source."""
 
     @abstractmethod
     def __call__(self, job: Job) -> int:
-        """Number of frames that were written.
+        """Convert a video and return the number of frames.
 
         Raises:
-            UserError: the video, or a frame of it, cannot be read.
+            UserError: If the video cannot be read.
         """
 
     def total_frames(self, target: Path) -> int | None:
-        """What a list must say of a target that is done; None: a video file says it itself."""
+        """Return the number of frames for the list; None if the target is a video file, which contains it."""
         return None
 
 
 def find_jobs(collection: Collection, target: Path, conversion: Conversion) -> list[Job]:
-    """One for every video.
+    """Return a job for every video.
 
     Raises:
-        UserError: two videos would be made into the same; or the target is the folder of the videos.
+        UserError: If two videos have the same target, or the target folder is that of the videos.
     """
     if target == collection.root:
-        raise UserError(f"{target}: what is made of the videos needs a folder of its own")
+        raise UserError(f"{target}: the converted videos need a folder of their own")
     if target.exists() and not target.is_dir():
-        raise UserError(f"{target}: is a file; name a folder for what is made of the videos")
-    found: dict[Path, Job] = {}
+        raise UserError(f"{target}: is a file, not a folder for the converted videos")
+    jobs: dict[Path, Job] = {}
     for name in collection.names:
         job = Job(collection.root / name, target / conversion.target_name(name))
-        other = found.setdefault(job.target, job)
+        other = jobs.setdefault(job.target, job)
         if other is not job:
-            raise UserError(f"{other.source} and {job.source}: both would become {job.target}; rename one")
-    return list(found.values())
+            raise UserError(f"{other.source} and {job.source}: both would be converted to {job.target}; rename one")
+    return list(jobs.values())
 
 
 def check_settings(target: Path, conversion: Conversion, *, write: bool) -> None:
-    """One folder holds what was made in one way: the first run writes down which.
+    """Check that the target folder was made with the same settings, and record them in a new folder.
 
     Raises:
-        UserError: what is in the folder was made with other settings.
+        UserError: If the settings differ.
     """
     record, settings = target / RECORD, _settings(conversion)
     if not record.exists():
@@ -91,22 +91,20 @@ def check_settings(target: Path, conversion: Conversion, *, write: bool) -> None
         before = json.loads(record.read_text(encoding="utf-8"))
         changed = [f"{key} {before.get(key)} -> {value}" for key, value in settings.items() if before.get(key) != value]
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{record}: is no record of the settings of this tool ({error!r})") from error
+        raise UserError(f"{record}: is not a settings file of vexp dataset ({error!r})") from error
     if changed:
-        raise UserError(
-            f"{target}: holds what was made with other settings ({', '.join(changed)}); name another folder"
-        )
+        raise UserError(f"{target}: was made with other settings ({', '.join(changed)}); use another folder")
 
 
 def _settings(conversion: Conversion) -> dict[str, Any]:
-    return {"made_by": type(conversion).__name__, **asdict(conversion)}  # type: ignore[call-overload]  # all are dataclasses
+    return {"made_by": type(conversion).__name__, **asdict(conversion)}  # type: ignore[call-overload]  # every subclass is a dataclass
 
 
 def convert(jobs: list[Job], conversion: Conversion, workers: int) -> Iterator[Outcome[Job, int]]:
-    """Do jobs; nobody else may be writing to their folders.
+    """Run jobs. No other process may write to their folders.
 
     Raises:
-        UserError: the disk takes no more.
+        UserError: If the disk is full.
     """
     for folder in {job.target.parent for job in jobs}:
         remove_temp_files(folder)
@@ -114,17 +112,17 @@ def convert(jobs: list[Job], conversion: Conversion, workers: int) -> Iterator[O
 
 
 def converted(rows: Annotation, target: Path, conversion: Conversion) -> tuple[Annotation, list[str]]:
-    """The list of what was made, and the names of rows whose video was not."""
-    kept, names, totals, left_out = [], [], [], []
+    """Return the list of the converted videos, and the names of the rows whose video is missing."""
+    rows_kept, names, totals, missing = [], [], [], []
     for row in range(len(rows)):
         name = conversion.target_name(rows.name(row))
         if (target / name).exists():
-            kept.append(row)
+            rows_kept.append(row)
             names.append(name)
             totals.append(conversion.total_frames(target / name))
         else:
-            left_out.append(rows.name(row))
-    taken = replace(rows.take(kept), names=PackedStrings.pack(names), prefix=str(target))
+            missing.append(rows.name(row))
+    taken = replace(rows.take(rows_kept), names=PackedStrings.pack(names), prefix=str(target))
     if any(total is not None for total in totals):
         taken.frame_ranges = np.array([(0, total or 0) for total in totals], np.int32)
-    return taken, left_out
+    return taken, missing

@@ -1,4 +1,4 @@
-"""Facts of one video file, or of one folder of raw frames: counts, sizes, a checksum, and what is wrong with it."""
+"""Properties of a video file or a folder of raw frames: counts, sizes, checksum and faults."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ MISSING, UNREADABLE, DAMAGED = "missing", "unreadable", "damaged"
 
 @dataclass(slots=True, kw_only=True)
 class FileInfo:
-    """Of one file; what could not be found out is None. A row of the index, in this order.
+    """Properties of one file, a row of the index; unknown properties are None.
 
-    ``frames`` is exact. ``fps`` is the container's average. ``duration`` is from the first frame's start to the last
-    one's end, in seconds. ``longest_gop``: most frames from key frame to key frame: what a random access may cost.
+    Attributes:
+        frames: Exact number of frames.
+        fps: Average frame rate of the container.
+        duration: Time from the start of the first frame to the end of the last, in seconds.
+        longest_gop: Largest number of frames between key frames, which limits the speed of random access.
     """
 
     path: str
     frames: int | None = None
     fps: float | None = None
     duration: float | None = None  # seconds
-    width: int | None = None  # pixels, as delivered, upright
+    width: int | None = None  # pixels, after rotation
     height: int | None = None
     keyframes: int | None = None
     longest_gop: int | None = None
@@ -40,18 +43,18 @@ class FileInfo:
     bytes: int = 0
     modified_ns: int = 0
     sha256: str = ""
-    fault: str = ""  # "", "missing", "unreadable", or "damaged": found by decoding every frame
-    error: str = ""  # in words
+    fault: str = ""  # "", "missing", "unreadable", or, after decoding every frame, "damaged"
+    error: str = ""  # message
 
     @property
     def identity(self) -> tuple[str, int, int]:
-        """While it stays the same, the file is taken to be: what is known of it is not found out again."""
+        """Path, size and time: a file is inspected again when they change."""
         return self.path, self.bytes, self.modified_ns
 
 
 @dataclass(frozen=True, slots=True)
 class FolderOfFrames:
-    """How the files of a folder of raw frames are named; as in ``data=raw_frames``."""
+    """File names in a folder of raw frames, as in ``data=raw_frames``."""
 
     filename_tmpl: str = "img_{:05}.jpg"
     start_index: int = 1
@@ -60,10 +63,12 @@ class FolderOfFrames:
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
-    """The job of looking at one file. Bad files are facts too: only what is no fault of the file is raised.
+    """Job that inspects one file. Faults of the file are part of the result and not raised.
 
-    ``decode``: decode every frame, with the codec's own error detection on. ``frames``: how a folder of raw frames,
-    where a name is that of a folder, names its files.
+    Attributes:
+        root: Folder that names are relative to.
+        decode: Decode every frame, with the error detection of the codec.
+        frames: File names of the folders of raw frames.
     """
 
     root: Path
@@ -71,54 +76,54 @@ class Inspect:
     frames: FolderOfFrames = FolderOfFrames()
 
     def __call__(self, name: str) -> FileInfo:
-        facts = identify(self.root, name)
-        if facts.fault:
-            return facts
+        info = identify(self.root, name)
+        if info.fault:
+            return info
         try:
             if (self.root / name).is_dir():
-                _describe_folder(facts, self.root / name, self.frames, self.decode)
+                _describe_folder(info, self.root / name, self.frames, self.decode)
             else:
-                _describe_video(facts, self.root / name, self.decode)
+                _describe_video(info, self.root / name, self.decode)
         except (UserError, OSError) as error:
-            if not facts.fault:
-                facts.fault = UNREADABLE
-            facts.error = " ".join(str(error).split())
-        return facts
+            if not info.fault:
+                info.fault = UNREADABLE
+            info.error = " ".join(str(error).split())
+        return info
 
 
 def identify(root: Path, name: str) -> FileInfo:
-    """Size and time of the file, or of the files of a folder together; or that it is missing."""
+    """Return total size and latest time of a file or of the files of a folder, or the fault that it is missing."""
     path = root / name
     try:
         files = [Path(entry) for entry in os.scandir(path)] if path.is_dir() else [path]
-        found = [file.stat() for file in files]
+        statuses = [file.stat() for file in files]
     except OSError as error:
         return FileInfo(path=name, fault=MISSING, error=f"{path}: {error.strerror}")
-    newest = max((status.st_mtime_ns for status in found), default=0)
-    return FileInfo(path=name, bytes=sum(status.st_size for status in found), modified_ns=newest)
+    newest = max((status.st_mtime_ns for status in statuses), default=0)
+    return FileInfo(path=name, bytes=sum(status.st_size for status in statuses), modified_ns=newest)
 
 
-def _describe_video(facts: FileInfo, path: Path, decode: bool) -> None:
+def _describe_video(info: FileInfo, path: Path, decode: bool) -> None:
     from vexp.data.decoding.pyav import VideoReader
 
-    facts.sha256 = sha256(path) if path.is_file() else ""
+    info.sha256 = sha256(path) if path.is_file() else ""
     with VideoReader(path) as reader:
-        facts.frames = reader.num_frames
-        facts.fps = round(reader.fps, 6) if reader.fps else None
-        facts.width, facts.height = reader.width, reader.height
-        facts.container, facts.codec = reader.file.demuxer, reader.codec
-        facts.duration = _duration(reader.times, reader.fps)
-        numbers = _key_numbers(reader, path)
-        facts.keyframes = len(numbers)
-        facts.longest_gop = int(np.diff([*numbers, facts.frames]).max()) if len(numbers) else None
+        info.frames = reader.num_frames
+        info.fps = round(reader.fps, 6) if reader.fps else None
+        info.width, info.height = reader.width, reader.height
+        info.container, info.codec = reader.file.demuxer, reader.codec
+        info.duration = _duration(reader.times, reader.fps)
+        key_frames = _key_frames(reader, path)
+        info.keyframes = len(key_frames)
+        info.longest_gop = int(np.diff([*key_frames, info.frames]).max()) if len(key_frames) else None
     if decode:
-        facts.fault = DAMAGED  # if it is left by an error
+        info.fault = DAMAGED  # until all frames have been decoded
         with VideoReader(path, strict=True) as reader:
             for _ in reader.iter_valid_frames():
                 pass
             if reader.decode_error:
                 raise UserError(f"{path}: a part of the stream cannot be decoded: {reader.decode_error}")
-        facts.fault = ""
+        info.fault = ""
 
 
 def _duration(times: Any, fps: float | None) -> float | None:
@@ -128,8 +133,8 @@ def _duration(times: Any, fps: float | None) -> float | None:
     return round(float(times[-1]) + last, 6)
 
 
-def _key_numbers(reader: VideoReader, path: Path) -> list[int]:
-    """Numbers of the key frames; in a file whose frames had to be counted, of the packets that claim to be."""
+def _key_frames(reader: VideoReader, path: Path) -> list[int]:
+    """Return the indices of the key frames; without a packet index, those of the packets flagged as key frames."""
     from vexp.data.decoding.container import open_stream
 
     index = reader.file.index
@@ -143,20 +148,20 @@ def _key_numbers(reader: VideoReader, path: Path) -> list[int]:
     return [number for number, is_key in enumerate(flags) if is_key]
 
 
-def _describe_folder(facts: FileInfo, path: Path, named: FolderOfFrames, decode: bool) -> None:
+def _describe_folder(info: FileInfo, path: Path, naming: FolderOfFrames, decode: bool) -> None:
     from vexp.data.decoding.frame_folder import FLOW_AXES, RawFrameReader
 
-    reader = RawFrameReader(path, named.filename_tmpl, first=named.start_index, flow=named.flow)
-    facts.frames = reader.num_frames
-    axes = [[axis] for axis in FLOW_AXES] if named.flow else [[]]
-    numbers = range(named.start_index, named.start_index + reader.num_frames)
-    facts.sha256 = sha256(*(path / named.filename_tmpl.format(*axis, number) for number in numbers for axis in axes))
-    facts.width, facts.height = reader.width, reader.height
-    facts.container, facts.codec = "folder", Path(named.filename_tmpl).suffix.lstrip(".")
+    reader = RawFrameReader(path, naming.filename_tmpl, first=naming.start_index, flow=naming.flow)
+    info.frames = reader.num_frames
+    axes = [[axis] for axis in FLOW_AXES] if naming.flow else [[]]
+    numbers = range(naming.start_index, naming.start_index + reader.num_frames)
+    info.sha256 = sha256(*(path / naming.filename_tmpl.format(*axis, number) for number in numbers for axis in axes))
+    info.width, info.height = reader.width, reader.height
+    info.container, info.codec = "folder", Path(naming.filename_tmpl).suffix.lstrip(".")
     if decode:
-        facts.fault = DAMAGED
+        info.fault = DAMAGED
         for number in range(reader.num_frames):
-            picture = reader.frames([number])
-            if picture.shape[1:3] != (facts.height, facts.width):
-                raise UserError(f"{path}: frame {number} is {picture.shape[2]}x{picture.shape[1]}, the first is not")
-        facts.fault = ""
+            height, width = reader.frames([number]).shape[1:3]
+            if (height, width) != (info.height, info.width):
+                raise UserError(f"{path}: frame {number} is {width}x{height}, unlike the first")
+        info.fault = ""

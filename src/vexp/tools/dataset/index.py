@@ -1,4 +1,4 @@
-"""The index of a collection: a table with a row of facts for each file, as CSV or JSON."""
+"""The index of a collection: a table of file properties as CSV or JSON."""
 
 from __future__ import annotations
 
@@ -27,47 +27,50 @@ SUFFIXES = (".csv", ".json")
 def inspect_all(
     names: list[str], inspect: Inspect, journal: Journal, known: Mapping[str, FileInfo], workers: int
 ) -> Iterator[FileInfo]:
-    """The facts of every file, those that are known already first; each is in the journal when it is given.
+    """Inspect files, except those in ``known`` or the journal whose size and time have not changed.
 
-    ``known``: by path; taken over where size and time of the file are still the same.
+    Yields:
+        The properties of each file, after they were written to the journal.
     """
-    before = {**known, **{record["path"]: FileInfo(**record) for record in journal.known}}
-    noted = {record["path"] for record in journal.known}
-    left = []
+    entries = {**known, **{record["path"]: FileInfo(**record) for record in journal.known}}
+    in_journal = {record["path"] for record in journal.known}
+    remaining = []
     for name in names:
-        facts = before.get(name)
-        if facts is not None and facts.fault != "missing" and facts.identity == identify(inspect.root, name).identity:
-            if name not in noted:
-                journal.add(asdict(facts))
-            yield facts
+        info = entries.get(name)
+        if info is not None and info.fault != "missing" and info.identity == identify(inspect.root, name).identity:
+            if name not in in_journal:
+                journal.add(asdict(info))
+            yield info
         else:
-            left.append(name)
-    outcomes: Iterator[Outcome[str, FileInfo]] = run_jobs(left, inspect, workers)
+            remaining.append(name)
+    outcomes: Iterator[Outcome[str, FileInfo]] = run_jobs(remaining, inspect, workers)
     for outcome in outcomes:
-        facts = outcome.result or _without_result(inspect.root, outcome)
-        journal.add(asdict(facts))
-        yield facts
+        info = outcome.result or _unreadable(inspect.root, outcome)
+        journal.add(asdict(info))
+        yield info
 
 
-def _without_result(root: Path, outcome: Outcome[str, FileInfo]) -> FileInfo:
-    """A file that killed the process that looked at it."""
-    facts = identify(root, outcome.job)
-    facts.fault, facts.error = facts.fault or UNREADABLE, facts.error or outcome.error
-    return facts
+def _unreadable(root: Path, outcome: Outcome[str, FileInfo]) -> FileInfo:
+    """Return the properties of a file whose worker died."""
+    info = identify(root, outcome.job)
+    info.fault, info.error = info.fault or UNREADABLE, info.error or outcome.error
+    return info
 
 
 def check_suffix(path: Path) -> None:
-    """Raises:
-    UserError: it is neither CSV nor JSON by its name.
+    """Check the suffix of an index file.
+
+    Raises:
+        UserError: If it is neither .csv nor .json.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: the index is a table, named .csv or .json")
+        raise UserError(f"{path}: an index must be named .csv or .json")
 
 
 def write_index(path: Path, rows: Iterable[FileInfo]) -> None:
-    """In alphabetical order of the paths; whole or not at all."""
+    """Write an index, sorted by path, atomically."""
     check_suffix(path)
-    records = [asdict(facts) for facts in sorted(rows, key=lambda facts: facts.path)]
+    records = [asdict(info) for info in sorted(rows, key=lambda info: info.path)]
     if path.suffix.lower() == ".json":
         write_text(path, "[\n" + ",\n".join(map(json.dumps, records)) + "\n]\n")
         return
@@ -79,10 +82,10 @@ def write_index(path: Path, rows: Iterable[FileInfo]) -> None:
 
 
 def read_index(path: Path) -> dict[str, FileInfo]:
-    """By path.
+    """Read an index and return its entries by path.
 
     Raises:
-        UserError: it is no index, or a damaged one.
+        UserError: If it does not exist or is not an index.
     """
     check_suffix(path)
     try:
@@ -92,15 +95,17 @@ def read_index(path: Path) -> dict[str, FileInfo]:
             record["path"]: FileInfo(**{name: _value(name, record[name]) for name in COLUMNS}) for record in records
         }
     except FileNotFoundError:
-        raise UserError(f"{path}: no such index; make it with: scripts/dataset.py index VIDEOS {path}") from None
+        raise UserError(f"{path}: no such index; create it with: vexp dataset index VIDEOS {path}") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: is no index of this tool, or a damaged one ({error!r}); make it anew") from error
+        raise UserError(
+            f"{path}: is not a valid index ({error!r}); create it again with: vexp dataset index"
+        ) from error
 
 
 def _table(text: str) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text))
     if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise ValueError("its header is another")
+        raise ValueError("unexpected header")
     return list(reader)
 
 

@@ -1,4 +1,4 @@
-"""What is known already of each file of a collection, kept while the work goes on: a kill costs the files in work."""
+"""Results of finished jobs, kept on disk so that an interrupted command can resume."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ from vexp.core.errors import UserError
 
 
 class Journal:
-    """Records appended to a file, a line of JSON each, until ``finish`` removes it.
+    """A file of JSON lines that grows by one record per job and is removed by ``finish``.
 
-    The first line says what the records were made with: those of other settings are not taken over. A last line that
-    a kill cut short is cut off.
+    The first line holds the settings; a journal with other settings is discarded, and so is an incomplete last line.
+
+    Attributes:
+        known: Records of the interrupted command.
     """
 
     def __init__(self, target: Path, settings: dict[str, Any]) -> None:
-        """``target``: the file that will be made from the records; the journal lies beside it.
+        """Open the journal beside ``target``, the file that the records will be written to.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: If it cannot be written or is damaged.
         """
         self.path = target.with_name(f".{target.name}.journal")
         self.known: list[dict[str, Any]] = []
-        head = json.dumps(settings).encode() + b"\n"
+        header = json.dumps(settings).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b")
             self._file.seek(0)
             content = self._file.read()
-            whole = content[: content.rfind(b"\n") + 1]
-            if not whole.startswith(head):
-                whole = b""
-            self._file.truncate(len(whole))
-            if whole:
-                self.known = [json.loads(line) for line in whole[len(head) :].splitlines()]
+            complete = content[: content.rfind(b"\n") + 1]
+            if not complete.startswith(header):
+                complete = b""
+            self._file.truncate(len(complete))
+            if complete:
+                self.known = [json.loads(line) for line in complete[len(header) :].splitlines()]
             else:
-                self._write(head)
+                self._write(header)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
         except json.JSONDecodeError as error:
-            raise UserError(f"{self.path}: is damaged ({error}); remove it to begin anew") from error
+            raise UserError(f"{self.path}: is damaged ({error}); remove it to start again") from error
 
     def __enter__(self) -> Journal:
         return self
@@ -53,11 +55,11 @@ class Journal:
         self._file.close()
 
     def add(self, record: dict[str, Any]) -> None:
-        """On the disk, as far as a kill of this process goes, when it returns."""
+        """Append a record; it survives if this process is killed."""
         self._write(json.dumps(record).encode() + b"\n")
 
     def finish(self) -> None:
-        """The target is written: nothing is to be taken over any more."""
+        """Remove the journal, once the target has been written."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 

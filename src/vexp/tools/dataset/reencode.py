@@ -1,7 +1,7 @@
-"""Smaller copies of videos that are faster to read at random: proxies for training.
+"""Re-encode videos as proxies: smaller copies with faster random access for training.
 
-Frame n of a proxy shows frame n of its original, at the same time; sound is left out, frames stand upright, none is
-enlarged.
+Frame n of a proxy shows frame n of its original at the same time. Audio is dropped, rotation is applied, and frames
+are never enlarged.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.stream import VideoStream
 
+#: Time units per second in a proxy, as in MPEG; Matroska stores milliseconds.
 TICKS = 90_000
-"""Units a second of the times in a proxy, as in MPEG; Matroska keeps milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rescale(Conversion):
-    """How proxies are encoded. ``quality``: x264's crf, or the quantiser of MJPEG; lower is better and larger."""
+    """Encoding of proxies; ``quality`` is the CRF of x264 or the quantizer of MJPEG, where lower is better."""
 
     suffix: str
     container: str
@@ -40,15 +40,15 @@ class Rescale(Conversion):
 
     @property
     def saves_index(self) -> bool:
-        """Whether reading gains by it: where the file is large and little of it is wanted."""
+        """Whether an index speeds up reading: for large files of which only few frames are read."""
         return self.codec == "mjpeg"
 
     @property
     def options(self) -> dict[str, str]:
-        """The encoder's."""
+        """Options of the encoder."""
         if self.codec == "mjpeg":
-            lambda_per_quantiser = 118  # FF_QP2LAMBDA
-            return {"flags": "+qscale", "global_quality": str(self.quality * lambda_per_quantiser)}
+            lambda_per_quantizer = 118  # FF_QP2LAMBDA
+            return {"flags": "+qscale", "global_quality": str(self.quality * lambda_per_quantizer)}
         return {"crf": str(self.quality), "preset": "medium"}
 
     def target_name(self, name: str) -> str:
@@ -71,10 +71,10 @@ ENCODINGS = {
 
 
 def encode(source: Path, target: Path, encoding: Rescale) -> int:
-    """Write the proxy of one video, whole or not at all; number of its frames.
+    """Write the proxy of one video atomically and return the number of frames.
 
     Raises:
-        UserError: the video, or a frame of it, cannot be decoded; or frames were lost on the way.
+        UserError: If a frame cannot be decoded, or the proxy has a different number of frames.
     """
     from vexp.data.decoding.index_file import index_path, save_index
     from vexp.data.decoding.pyav import VideoReader
@@ -82,45 +82,42 @@ def encode(source: Path, target: Path, encoding: Rescale) -> int:
     with VideoReader(source) as reader:
         num_frames, times = reader.num_frames, reader.times
         if times is None:
-            raise UserError(f"{source}: does not say when its frames are shown")
+            raise UserError(f"{source}: the times of its frames are unknown")
         with atomic_write(target) as part:
             ticks = np.round(times * TICKS).astype(np.int64)
-            _write(part, _fitted(reader.iter_valid_frames(), encoding), ticks, encoding)
+            _write(part, _convert_frames(reader.iter_valid_frames(), encoding), ticks, encoding)
             with VideoReader(part) as proxy:
                 if proxy.num_frames != num_frames:
-                    raise UserError(f"{source}: has {num_frames} frames, its proxy {proxy.num_frames}: not kept")
+                    raise UserError(
+                        f"{source}: has {num_frames} frames, but its proxy {proxy.num_frames}; the proxy was deleted"
+                    )
                 if encoding.saves_index:
-                    with atomic_write(
-                        index_path(target)
-                    ) as index_part:  # in place before the proxy: it says what it is of
+                    with atomic_write(index_path(target)) as index_part:  # replaced first: it identifies the proxy
                         save_index(part, proxy.file, index_part)
     return num_frames
 
 
-def _fitted(frames: Iterable[VideoFrame], encoding: Rescale) -> Iterator[VideoFrame]:
-    """In the size and pixel format of the proxy, upright."""
+def _convert_frames(frames: Iterable[VideoFrame], encoding: Rescale) -> Iterator[VideoFrame]:
+    """Convert frames to the size, orientation and pixel format of the proxy."""
     import av
     from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
     from vexp.data.decoding.color import apply_display_matrix, display_matrix, is_rotated, to_rgb
 
     reformatter = VideoReformatter()
-    jpeg = (
-        {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.JPEG} if encoding.codec == "mjpeg" else {}
-    )
+    is_jpeg = encoding.codec == "mjpeg"
+    color = {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.JPEG} if is_jpeg else {}
     for frame in frames:
-        matrix, whole_frame = display_matrix(frame), frame
+        matrix, upright = display_matrix(frame), frame
         if is_rotated(matrix):
-            picture = np.ascontiguousarray(apply_display_matrix(to_rgb(frame, reformatter), matrix))
-            whole_frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        width, height = even_size(whole_frame.width, whole_frame.height, encoding.short_side)
-        yield reformatter.reformat(
-            whole_frame, width, height, encoding.pix_fmt, interpolation="AREA", threads=1, **jpeg
-        )
+            rgb = np.ascontiguousarray(apply_display_matrix(to_rgb(frame, reformatter), matrix))
+            upright = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        width, height = even_size(upright.width, upright.height, encoding.short_side)
+        yield reformatter.reformat(upright, width, height, encoding.pix_fmt, interpolation="AREA", threads=1, **color)
 
 
 def even_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """(width, height) with this short side; even, as chroma at half the size needs; never enlarged."""
+    """Return (width, height) with this short side, even as chroma subsampling requires, and never enlarged."""
     factor = min(1.0, short_side / min(width, height)) if short_side else 1.0
     return max(2, 2 * round(width * factor / 2)), max(2, 2 * round(height * factor / 2))
 
@@ -143,9 +140,9 @@ def _write(path: Path, frames: Iterable[VideoFrame], ticks: Any, encoding: Resca
                 coder.framerate = Fraction(rate).limit_denominator(1001)
                 coder.color_range, coder.colorspace = frame.color_range, frame.colorspace
             if (frame.width, frame.height) != size:
-                raise UserError(f"its frame {number} has another size than its first")
+                raise UserError(f"frame {number} has a different size than the first")
             if number >= len(ticks):
-                raise UserError(f"more than the {len(ticks)} frames that its index says can be decoded")
+                raise UserError(f"more than the {len(ticks)} frames of its index can be decoded")
             frame.pts, frame.time_base, frame.pict_type = int(ticks[number]), Fraction(1, TICKS), 0
             output.mux(stream.encode(frame))
         if stream is not None:

@@ -1,4 +1,4 @@
-"""The videos that a tool works on: those below a folder, or those that lists name."""
+"""The videos of a collection: those in a folder, or those that lists name."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from vexp.data.sources.splits import SPLITS
 
 @dataclass(slots=True, eq=False)
 class Collection:
-    """Files below ``root``, each once: ``names``, relative to it, in alphabetical order.
+    """The videos of a collection.
 
-    ``splits``: what the lists say of them, or the folders of classes; none of a folder that has no classes. Of a list
-    of raw frames a name is that of a folder.
+    Attributes:
+        root: Folder that contains all files.
+        names: Sorted paths relative to ``root``; those of folders for a list of raw frames.
+        splits: Annotations from the lists or from the folders of classes; empty if there are neither.
     """
 
     root: Path
@@ -37,46 +39,53 @@ def collect(
     file_name: str | None = None,
     leave_out: Path | None = None,
 ) -> Collection:
-    """The videos that the list of each split names; without lists, all below ``root``.
+    """Return the videos that the lists name or, without lists, all videos in ``root``.
 
     Args:
-        root: what ``data_prefix`` is: the folder that names are relative to.
-        lists: by split ("train", "val", "test"), in any format of ``vexp.data.annotations.list_files``.
-        format, classes, file_name: as in ``read_list``; classes None: those of the first list, for all.
-        leave_out: a folder below root that is not looked into.
+        root: Folder that names are relative to (``data_prefix``).
+        lists: List files by split ("train", "val", "test"), in any format of ``vexp.data.annotations.list_files``.
+        format, classes, file_name: As in ``read_list``; by default all lists have the classes of the first.
+        leave_out: A folder in ``root`` to skip.
 
     Raises:
-        UserError: no such folder, a list with bad lines or names outside of root, no video at all.
+        UserError: If the folder does not exist, a list is invalid or names a file outside ``root``, or there is no
+            video.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder of videos")
     if not lists:
         names = videos_below(root, leave_out)
         if not names:
-            raise UserError(f"{root}: holds no video")
+            raise UserError(f"{root}: contains no video")
         return Collection(root, names, _splits_of_folders(root, classes))
     splits: dict[str, Annotation] = {}
     for split, path in lists.items():
+        multi_label = next((rows.multi_label for rows in splits.values()), None)
         rows = read_list(
-            path, format=format, prefix=str(root), split=split, classes=classes, file_name=file_name,
-            multi_label=next((known.multi_label for known in splits.values()), None),
-        )  # fmt: skip
-        classes = rows.classes  # one numbering for all
-        splits[split] = replace(rows, names=PackedStrings.pack(_below(root, name, path) for name in rows.names))
+            path,
+            format=format,
+            prefix=str(root),
+            split=split,
+            classes=classes,
+            file_name=file_name,
+            multi_label=multi_label,
+        )
+        classes = rows.classes  # all splits have the same classes
+        splits[split] = replace(rows, names=PackedStrings.pack(_relative_name(root, name, path) for name in rows.names))
     return Collection(root, sorted({name for rows in splits.values() for name in rows.names}), splits)
 
 
 def videos_below(root: Path, leave_out: Path | None = None) -> list[str]:
-    """Their names relative to root, in alphabetical order; hidden files and folders are not looked at."""
-    found = []
+    """Return the sorted paths, relative to ``root``, of all videos except in hidden files and folders."""
+    names = []
     for folder, inner, files in os.walk(root):
         inner[:] = [name for name in inner if not name.startswith(".") and Path(folder, name) != leave_out]
-        found += [os.path.relpath(os.path.join(folder, name), root) for name in files if is_video(name)]
-    return sorted(found)
+        names += [os.path.relpath(os.path.join(folder, name), root) for name in files if is_video(name)]
+    return sorted(names)
 
 
 def _splits_of_folders(root: Path, classes: Sequence[str] | None) -> dict[str, Annotation]:
-    """``root/train/CLASS/VIDEO`` and so on, or ``root/CLASS/VIDEO``; none where the folders are no classes."""
+    """Read ``root/SPLIT/CLASS/VIDEO`` or ``root/CLASS/VIDEO``; return nothing if the folders are not classes."""
     splits: dict[str, Annotation] = {}
     try:
         if not (root / "train").is_dir():
@@ -91,9 +100,9 @@ def _splits_of_folders(root: Path, classes: Sequence[str] | None) -> dict[str, A
     return splits
 
 
-def _below(root: Path, name: str, path: Path) -> str:
-    """The name relative to root: what is made of a file must not land beside it, or anywhere else."""
+def _relative_name(root: Path, name: str, path: Path) -> str:
+    """Normalize a name relative to ``root``, so that its target lies in the target folder."""
     inside = os.path.relpath(os.path.join(root, name), root)
     if inside == os.curdir or inside.startswith(os.pardir):
-        raise UserError(f"{path}: names {name}, which is not below {root}; name the folder that holds all videos")
+        raise UserError(f"{path}: names {name}, which is not in {root}; specify the folder that contains all videos")
     return inside

@@ -1,7 +1,7 @@
-"""Independent jobs in worker processes that end with the process that started them.
+"""Run independent jobs in worker processes that exit together with their parent.
 
-A pool of the standard library breaks as a whole when a codec crashes one of its processes, and its idle workers outlive
-a killed parent. Here a crash is the fault of the one job that caused it.
+The standard library's pools break when a codec crashes one of their processes, and their idle workers survive a killed
+parent. Here a crash fails only the job that caused it.
 """
 
 from __future__ import annotations
@@ -27,82 +27,82 @@ from vexp.core.errors import UserError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What every other job would meet too."""
-_GRACE_S = 5.0
-"""How long a worker may take to remove what it was writing, before it is killed."""
+#: Errors that every other job would raise, too.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+#: Time, in seconds, for a worker to remove its temporary files before it is killed.
+_GRACE_PERIOD = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Job, Result]):
-    """Of one job: its result, or ``error`` in words that name the job."""
+    """Outcome of one job: its result, or an error message that names the job; ``is_fatal`` if it affects all jobs."""
 
     job: Job
     result: Result | None = None
     error: str = ""
     seconds: float = 0.0
-    stops: bool = False
+    is_fatal: bool = False
 
 
 def run_jobs(jobs: Iterable[Job], work: Callable[[Job], Result], workers: int) -> Iterator[Outcome[Job, Result]]:
-    """The outcome of each job as it comes, in whatever order.
+    """Run jobs and yield their outcomes in the order of completion.
 
-    A job that raises, or whose process dies, is an outcome with an error. When the iterator is closed, by Ctrl-C too,
-    the workers are told to end, remove what is unfinished, and are waited for.
+    A job that raises, or whose process dies, has an outcome with an error. When the iterator is closed, also by
+    Ctrl-C, the workers are terminated and remove their temporary files.
 
     Args:
-        jobs: anything that pickles; ``str`` of one names it in messages. Drawn from as workers come free.
-        work: pickles, too.
-        workers: processes; 0: in this one.
+        jobs: Picklable jobs, taken as workers become free; ``str`` of a job names it in messages.
+        work: Picklable function of a job.
+        workers: Number of processes; 0 runs the jobs in this process.
 
     Raises:
-        UserError: the disk takes no more, so that no other job could succeed.
+        UserError: If the disk is full or read-only, so that no other job can succeed.
     """
     outcomes = (_attempt(work, job) for job in jobs) if workers == 0 else _from_workers(iter(jobs), work, workers)
     for outcome in outcomes:
-        if outcome.stops:
-            raise UserError(f"{outcome.error}; make room and run it again to go on")
+        if outcome.is_fatal:
+            raise UserError(f"{outcome.error}; free disk space and rerun the command to resume")
         yield outcome
 
 
 def _attempt(work: Callable[[Job], Result], job: Job) -> Outcome[Job, Result]:
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     try:
-        return Outcome(job, work(job), seconds=time.perf_counter() - began)
-    except Exception as error:  # whatever it is, the other jobs go on
+        return Outcome(job, work(job), seconds=time.perf_counter() - start_time)
+    except Exception as error:  # the other jobs continue
         message = " ".join(str(error).split()) or type(error).__name__
         message = message if str(job) in message else f"{job}: {message}"
-        return Outcome(job, error=message, stops=getattr(error, "errno", None) in _DISK_FAULTS)
+        return Outcome(job, error=message, is_fatal=getattr(error, "errno", None) in _DISK_ERRORS)
 
 
 class _Worker(Generic[Job, Result]):
     def __init__(self, context: SpawnContext, work: Callable[[Job], Result]) -> None:
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        with _without_ctrl_c():
+        self.pipe, worker_pipe = context.Pipe()
+        self.process = context.Process(target=_serve, args=(worker_pipe, work), daemon=True)
+        with _blocked_sigint():
             self.process.start()
-        theirs.close()  # so that its end is seen here as the end of the pipe
+        worker_pipe.close()  # so that the exit of the worker closes the pipe
         self.job: Job | None = None
 
-    def give(self, job: Job) -> None:
+    def assign(self, job: Job) -> None:
         self.job = job
-        with suppress(BrokenPipeError):  # it died while idle: seen when its outcome is fetched
+        with suppress(BrokenPipeError):  # the worker died while idle, which ``outcome`` reports
             self.pipe.send(job)
 
     def outcome(self) -> tuple[Outcome[Job, Result], bool]:
-        """Of the job it was given, and whether it lives to take another."""
+        """Receive the outcome of the assigned job, and whether the worker can run another."""
         assert self.job is not None
         try:
             return self.pipe.recv(), True
         except (EOFError, ConnectionError):
             self.process.join()
             code = self.process.exitcode or 0
-            why = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-            return Outcome(self.job, error=f"{self.job}: the process that worked on it died ({why})"), False
+            reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+            return Outcome(self.job, error=f"{self.job}: the process that worked on it died ({reason})"), False
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self.process.terminate()
-        self.process.join(_GRACE_S)
+        self.process.join(_GRACE_PERIOD)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -110,13 +110,15 @@ class _Worker(Generic[Job, Result]):
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Ctrl-C waits until the end of the block, and never reaches a process that is started within: it reaches the whole
-    group, and a worker that is still importing would end in a traceback of its own."""
+def _blocked_sigint() -> Iterator[None]:
+    """Delay Ctrl-C until the end of the block, and block it in the processes that are started within.
+
+    The terminal sends it to the whole process group, and a worker that is still importing would print a traceback.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    ensure_running()  # with the first process it would start, and hear Ctrl-C again
+    ensure_running()  # otherwise the first process starts it and unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -125,14 +127,14 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 def _from_workers(jobs: Iterator[Job], work: Callable[[Job], Result], workers: int) -> Iterator[Outcome[Job, Result]]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the libraries' locks as they happen to stand
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks in an arbitrary state
     pool: dict[object, _Worker[Job, Result]] = {}  # by pipe
 
     def start() -> None:
         for job in itertools.islice(jobs, 1):
             worker: _Worker[Job, Result] = _Worker(context, work)
             pool[worker.pipe] = worker
-            worker.give(job)
+            worker.assign(job)
 
     try:
         for _ in range(workers):
@@ -143,30 +145,30 @@ def _from_workers(jobs: Iterator[Job], work: Callable[[Job], Result], workers: i
                 outcome, alive = worker.outcome()
                 job = next(jobs, None) if alive else None
                 if job is not None:
-                    worker.give(job)
+                    worker.assign(job)
                 else:
-                    pool.pop(pipe).end()
-                    start()  # in the place of one that died; nothing where no job is left
+                    pool.pop(pipe).stop()
+                    start()  # replace a worker that died, if there are jobs left
                 yield outcome
     finally:
-        for worker in pool.values():  # all at once: they clean up side by side
+        for worker in pool.values():  # terminate all before waiting, so that they clean up in parallel
             worker.process.terminate()
         for worker in pool.values():
-            worker.end()
+            worker.stop()
 
 
 def _serve(pipe: Connection, work: Callable[[Job], Result]) -> None:
-    """In the worker: until the pipe ends, or the parent does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide on, on Windows, too
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # unwinds, so that unfinished files are removed
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Run jobs in a worker until the pipe is closed or the parent exits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C; needed on Windows
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # raises SystemExit, so that temporary files are removed
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):
         while True:
             pipe.send(_attempt(work, pipe.recv()))
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)  # the job is left as a kill would leave it
+    os._exit(1)  # without cleanup, as if it had been killed

@@ -1,11 +1,11 @@
-// Overlaid curves on canvas: 500 runs are sixty thousand points. One chart a series, all with the same highlighted run.
+// Overlaid curves, on canvas because 500 runs have 60,000 points. One chart per metric, with a common highlighted run.
 const EDGE = { left: 58, right: 12, top: 26, bottom: 30 };
 const charts = [];
 let hot = null; // the run under the pointer or the arrow keys
 
 function smoothed(values, weight) {
   if (!weight) return values;
-  let mean = 0, scale = 0; // an exponential mean without the pull of its start
+  let mean = 0, scale = 0; // exponential moving average with bias correction
   return values.map((v) => {
     if (v === null) return null;
     mean = weight * mean + (1 - weight) * v;
@@ -28,7 +28,7 @@ class Chart {
     this.back.addEventListener("blur", () => highlight(null));
   }
 
-  // The curves as pixels would want them: grey ones first, the leading setting last and so on top.
+  // The curves in drawing order: grey ones first, the best setting last.
   prepare() {
     const look = styles(), smooth = this.name.startsWith("train/") && !this.name.endsWith("/lr") ? state.smooth : 0;
     this.lines = [];
@@ -46,7 +46,7 @@ class Chart {
     this.range();
   }
 
-  // The axes hold every finite point; of values that run away, the loss of one bad run, the highest percent is cut.
+  // The axes include every finite point, except the highest 2 % if they are far above the others (a diverged run).
   range() {
     const usable = (v) => v !== null && (!state.log || v > 0);
     const values = this.lines.flatMap((line) => line.y.filter(usable)).sort((a, b) => a - b);
@@ -80,9 +80,9 @@ class Chart {
   paint() {
     this.prepare();
     const c = this.context(this.back), ink = getComputedStyle(document.documentElement);
-    const colour = (name) => ink.getPropertyValue(name).trim();
-    this.grey = colour("--grey");
-    this.axes(c, colour("--faint"), colour("--quiet"), colour("--ink"));
+    const color = (name) => ink.getPropertyValue(name).trim();
+    this.grey = color("--grey");
+    this.axes(c, color("--faint"), color("--quiet"), color("--ink"));
     c.save();
     c.beginPath();
     c.rect(EDGE.left, EDGE.top - 3, this.width - EDGE.left - EDGE.right + 3, this.height - EDGE.top - EDGE.bottom + 6);
@@ -114,13 +114,13 @@ class Chart {
     c.textAlign = "right";
     c.fillText(state.x, this.width - EDGE.right, this.height - 6);
     c.textAlign = "left";
-    c.fillText(this.cut ? "the highest 2 % of values lie above" : "", EDGE.left + 6, EDGE.top + 6);
+    c.fillText(this.cut ? "the highest 2 % of the values are not shown" : "", EDGE.left + 6, EDGE.top + 6);
     c.fillStyle = strong; c.font = "600 13px system-ui, sans-serif";
     c.fillText(this.name, 2, 9);
   }
 
   stroke(c, line, width) {
-    c.strokeStyle = c.fillStyle = line.style ? line.style.colour : this.grey;
+    c.strokeStyle = c.fillStyle = line.style ? line.style.color : this.grey;
     c.setLineDash(line.style ? line.style.dash : []);
     c.lineWidth = width;
     c.lineJoin = "round";
@@ -142,18 +142,18 @@ class Chart {
     c.beginPath(); c.arc(this.x(line, k), this.y(line.y[k]), radius, 0, 7); c.fill();
   }
 
-  // The highlighted run over the others.
+  // Draw the highlighted run above the others.
   light() {
     const c = this.context(this.front);
     const line = hot && this.lines.find((l) => l.run === hot.run);
     if (!line) return;
     const ink = getComputedStyle(document.documentElement);
-    const bold = { ...line, style: { colour: line.style ? line.style.colour : ink.getPropertyValue("--ink").trim(), dash: [] } };
+    const bold = { ...line, style: { color: line.style ? line.style.color : ink.getPropertyValue("--ink").trim(), dash: [] } };
     this.stroke(c, bold, 3);
     if (hot.chart === this && line.y[hot.k] !== null) this.dot(c, bold, hot.k, 5);
   }
 
-  // The nearest point; of two equally near ones that of a coloured line.
+  // The nearest point; of equally near ones, that of a colored line.
   point(event) {
     const box = this.back.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
     let best = null, least = 40 ** 2;
@@ -175,7 +175,7 @@ class Chart {
     if (event.key === "Escape") highlight(null);
     if (!step || !this.lines.length) return;
     event.preventDefault();
-    const order = [...this.lines].reverse(); // the best first
+    const order = [...this.lines].reverse(); // best first
     const at = hot ? Math.max(0, order.findIndex((line) => line.run === hot.run)) : 0;
     const line = order[Math.min(order.length - 1, Math.max(0, at + (hot ? step[0] : 0)))];
     const k = Math.min(line.y.length - 1, Math.max(0, hot?.chart === this ? hot.k + step[1] : line.y.length - 1));

@@ -1,17 +1,17 @@
-// What the reader does: metric, filter, choice, theme; and the first showing.
+// User interaction (metric, filter, selection, theme) and initialization.
 function choose(runs, on) {
   for (const i of runs) state.chosen[on ? "add" : "delete"](i);
   const clear = byId("clear");
   clear.hidden = !state.chosen.size;
-  clear.textContent = `${state.chosen.size} chosen: clear`;
-  const held = document.activeElement?.getAttribute("aria-label");
+  clear.textContent = `${state.chosen.size} selected: clear`;
+  const focused = document.activeElement?.getAttribute("aria-label");
   showSettings(); showRuns(); showCharts(); showConfig();
-  if (held) [...document.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === held)?.focus({ preventScroll: true });
+  if (focused) [...document.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === focused)?.focus({ preventScroll: true });
 }
 
-// `sgd lr=step top1_acc>0.9`: every word must fit; a key may be the end of one.
-function fits(word) {
-  const [, key, sign, wanted] = /^([\w./]+)(=|>|<)(.+)$/.exec(word) ?? [];
+// Predicate of one filter term, such as `sgd`, `lr=step` or `top1_acc>0.9`; a key may be abbreviated to its end.
+function predicate(term) {
+  const [, key, sign, wanted] = /^([\w./]+)(=|>|<)(.+)$/.exec(term) ?? [];
   const ends = (name) => name === key || name.endsWith(`.${key}`) || name.endsWith(`/${key}`) || name.startsWith(key);
   const c = data.columns.findIndex((column) => key && ends(column.key)), m = data.metrics.findIndex((metric) => key && ends(metric.name));
   const value = (run) => (c >= 0 ? run.values[c] : run.scores[m]);
@@ -19,12 +19,12 @@ function fits(word) {
     if (sign === "=") return (run) => String(value(run)).toLowerCase() === wanted.toLowerCase();
     return (run) => value(run) !== null && (sign === ">" ? Number(value(run)) > Number(wanted) : Number(value(run)) < Number(wanted));
   }
-  return (run) => [run.name, run.status, ...run.flags, ...run.values].join(" ").toLowerCase().includes(word.toLowerCase());
+  return (run) => [run.name, run.status, ...run.flags, ...run.values].join(" ").toLowerCase().includes(term.toLowerCase());
 }
 
 function filter() {
-  const words = byId("filter").value.split(/\s+/).filter(Boolean).map(fits);
-  state.shown = data.runs.flatMap((run, i) => (words.every((word) => word(run)) ? [i] : []));
+  const predicates = byId("filter").value.split(/\s+/).filter(Boolean).map(predicate);
+  state.shown = data.runs.flatMap((run, i) => (predicates.every((holds) => holds(run)) ? [i] : []));
   byId("count").textContent = `${state.shown.length} of ${data.runs.length} runs`;
 }
 
@@ -40,10 +40,10 @@ function tools() {
   } }, name));
   const pick = (options, set) => make("select", { onchange: (event) => { set(event.target.value); showCharts(); } }, ...options.map(([value, text]) => make("option", { value }, text)));
   part("#curves .tools").append(make("div", { class: "set", role: "group", "aria-label": "curves" }, ...toggles),
-    make("label", {}, "over ", pick([["step", "steps"], ["epoch", "epochs"]], (value) => { state.x = value; })),
-    make("label", {}, "smooth training ", pick([[0, "no"], [0.6, "some"], [0.9, "much"]], (value) => { state.smooth = Number(value); })),
+    make("label", {}, "x axis ", pick([["step", "steps"], ["epoch", "epochs"]], (value) => { state.x = value; })),
+    make("label", {}, "smoothing ", pick([[0, "off"], [0.6, "light"], [0.9, "strong"]], (value) => { state.smooth = Number(value); })),
     make("label", {}, make("input", { type: "checkbox", onchange: (event) => { state.log = event.target.checked; showCharts(); } }), "logarithmic"));
-  if (data.curves.most) part("#curves .tools").append(make("span", { class: "quiet" }, `long curves are thinned to ${data.curves.most} points, extremes kept`));
+  if (data.curves.limit) part("#curves .tools").append(make("span", { class: "quiet" }, `long curves are thinned to ${data.curves.limit} points, keeping extremes`));
   part("#config .tools").append(make("label", {}, make("input", { type: "checkbox", onchange: (event) => { state.everyKey = event.target.checked; showConfig(); } }), "all keys"));
 }
 
@@ -60,14 +60,14 @@ function theme() {
   apply();
 }
 
-function begin() {
+function init() {
   byId("title").textContent = data.title;
-  byId("verdict").append(...data.verdict.map((line) => make("span", {}, line)));
+  byId("conclusion").append(...data.conclusion.map((line) => make("span", {}, line)));
   byId("explanation").textContent = data.explanation;
   document.title = `vexp: ${data.title}`;
   if (data.notes.length) {
     byId("notes").hidden = false;
-    part("#notes summary").textContent = `${data.notes.length} note${data.notes.length === 1 ? "" : "s"} on what stands behind these numbers`;
+    part("#notes summary").textContent = `${data.notes.length} note${data.notes.length === 1 ? "" : "s"} about these results`;
     part("#notes ul").append(...data.notes.map((note) => make("li", {}, note)));
   }
   byId("metric").append(...data.metrics.map((metric, m) => make("option", { value: m }, metric.name)));
@@ -80,4 +80,4 @@ function begin() {
   tools(); filter(); theme();
 }
 
-begin();
+init();

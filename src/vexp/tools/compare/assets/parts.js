@@ -1,10 +1,10 @@
-// What all parts of the page share: the numbers, small makers of elements, texts of numbers, the tip.
+// Shared by all scripts: data, state, element constructors, number formatting, tooltip.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const part = (selector) => document.querySelector(selector);
 const ABSENT = "–";
 
-// What the reader has chosen. `metric`: number of a metric; `chosen`, `shown`: numbers of runs.
+// State of the page. `metric`: index of a metric; `chosen`, `shown`: indices of runs.
 const state = {
   metric: 0, chosen: new Set(), shown: data.runs.map((_, i) => i), sort: null, all: false,
   series: new Set(data.curves.names.slice(0, 4)), x: "step", log: false, smooth: 0, everyKey: false,
@@ -44,14 +44,14 @@ function duration(seconds) {
   return s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
 }
 
-// `sgd, step, seed 0`: what tells a run apart, for tips and headers.
+// Short name of a run, such as `sgd, step, seed 0`, for tooltips and headers.
 function label(i) {
   const values = data.columns.map((column, c) => [column, data.runs[i].values[c]]).filter(([, value]) => value !== null);
-  const bare = (value) => /^([-\d.]|null$|true$|false$|\[)/.test(value); // says nothing without its key
+  const bare = (value) => /^([-\d.]|null$|true$|false$|\[)/.test(value); // meaningless without its key
   return values.map(([column, value]) => (bare(value) ? `${column.key.split(".").at(-1)} ${value}` : value)).join(", ") || data.runs[i].name;
 }
 
-// The settings from the best on, by the metric that is shown.
+// Indices of the settings, best first by the selected metric.
 function ranked() {
   const { greater } = data.metrics[state.metric];
   const mean = (s) => data.settings[s].stats[state.metric]?.mean;
@@ -60,19 +60,19 @@ function ranked() {
   return order.sort((a, b) => worse(a) - worse(b) || ((mean(a) ?? 0) - (mean(b) ?? 0)) * (greater === false ? 1 : -1) || a - b);
 }
 
-// Colour and dashes of each setting that has some: those of the chosen runs, else those that lead.
+// Color and dashes of the settings of the selected runs, or else of the best settings.
 function styles() {
   const kept = new Set([...state.chosen].map((i) => data.runs[i].setting));
   const shown = new Set(state.shown.map((i) => data.runs[i].setting));
-  const colours = data.colours[document.documentElement.dataset.theme], n = colours.length;
+  const colors = data.colors[document.documentElement.dataset.theme], n = colors.length;
   const order = ranked().filter((s) => (kept.size ? kept.has(s) : shown.has(s))).slice(0, kept.size ? 4 * n : n);
   const dashes = [[], [7, 3], [2, 3], [9, 3, 2, 3]];
-  return new Map(order.map((s, k) => [s, { colour: colours[k % n], dash: dashes[Math.floor(k / n) % 4] }]));
+  return new Map(order.map((s, k) => [s, { color: colors[k % n], dash: dashes[Math.floor(k / n) % 4] }]));
 }
 
 function swatch(style) {
   const mark = make("span", { class: "swatch" });
-  if (style) mark.style.borderTopColor = style.colour;
+  if (style) mark.style.borderTopColor = style.color;
   if (style?.dash.length) mark.style.borderTopStyle = style.dash[0] > 3 ? "dashed" : "dotted";
   return mark;
 }
@@ -87,7 +87,7 @@ function tip(text, x, y) {
   box.style.top = `${y + 16 + height > innerHeight ? Math.max(4, y - height - 10) : y + 16}px`;
 }
 
-// A tip wherever the pointer is over something with data-tip.
+// Show a tooltip for elements with data-tip.
 document.addEventListener("pointermove", (event) => {
   const found = event.target.closest?.("[data-tip]");
   if (found) tip(found.dataset.tip, event.clientX, event.clientY);

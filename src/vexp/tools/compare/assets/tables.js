@@ -1,4 +1,4 @@
-// Settings with their runs as dots, effects, the sortable table of runs, configs side by side, the confusion matrix.
+// Tables of settings, effects, runs and configs, and the confusion matrix.
 function interval(values) {
   const low = Math.min(...values), high = Math.max(...values), room = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
   return [low - room, high + room];
@@ -17,7 +17,7 @@ function showSettings() {
   const x = (v) => 6 + ((v - low) / (high - low)) * 198;
   const axis = draw("svg", { width: 210, height: 16 }, ...ticks(low, high, 3).map((v) => draw("text", { x: x(v), y: 12, "text-anchor": "middle" }, short(v))));
   const others = data.metrics.map((_, k) => k).filter((k) => k !== m);
-  const head = make("tr", {}, header(make("span", { class: "dim" }, "choose")), header("#"), ...keys.map((key) => header(key)), header("runs", { class: "number" }),
+  const head = make("tr", {}, header(make("span", { class: "dim" }, "select")), header("#"), ...keys.map((key) => header(key)), header("runs", { class: "number" }),
     header(data.metrics[m].name, { class: "number" }), header(axis, { title: `${data.metrics[m].name} of each run; the bar is mean ± std` }),
     ...others.map((k) => header(data.metrics[k].name, { class: "number" })));
   const rows = shown.map((s, place) => settingRow(s, place, look.get(s), x, others));
@@ -43,19 +43,19 @@ function settingRow(s, rank, style, x, others) {
 }
 
 function strip(setting, stats, style, x) {
-  const colour = style ? style.colour : "var(--grey)", plot = draw("svg", { width: 210, height: 22, role: "img", "aria-label": spread(stats) });
+  const color = style ? style.color : "var(--grey)", plot = draw("svg", { width: 210, height: 22, role: "img", "aria-label": spread(stats) });
   plot.append(draw("line", { x1: 0, x2: 210, y1: 11, y2: 11, stroke: "var(--faint)" }));
   if (stats) {
     const half = stats.std ?? 0;
-    plot.append(draw("line", { x1: x(stats.mean - half), x2: x(stats.mean + half), y1: 11, y2: 11, stroke: colour, "stroke-width": 7, "stroke-opacity": 0.28, "stroke-linecap": "round" }),
+    plot.append(draw("line", { x1: x(stats.mean - half), x2: x(stats.mean + half), y1: 11, y2: 11, stroke: color, "stroke-width": 7, "stroke-opacity": 0.28, "stroke-linecap": "round" }),
       draw("line", { x1: x(stats.mean), x2: x(stats.mean), y1: 3, y2: 19, stroke: "var(--ink)", "stroke-width": 2 }));
   }
   const scored = setting.used.map((i) => [i, data.runs[i].scores[state.metric]]).filter(([, value]) => value !== null).sort((a, b) => a[1] - b[1]);
   let before = -99, lane = 0;
-  for (const [i, value] of scored) { // dots that would hide each other go above and below the line
+  for (const [i, value] of scored) { // place overlapping dots above and below the line
     lane = x(value) - before < 7 ? (lane + 1) % 3 : 0;
     before = x(value);
-    plot.append(draw("circle", { cx: x(value), cy: [11, 6, 16][lane], r: 3.6, fill: colour, stroke: "var(--card)", "data-tip": `${label(i)}\n${data.metrics[state.metric].name} ${number(value)}` }));
+    plot.append(draw("circle", { cx: x(value), cy: [11, 6, 16][lane], r: 3.6, fill: color, stroke: "var(--card)", "data-tip": `${label(i)}\n${data.metrics[state.metric].name} ${number(value)}` }));
   }
   return plot;
 }
@@ -64,8 +64,8 @@ function showEffects() {
   const effects = data.effects[state.metric], noise = data.noise[state.metric];
   part("#effects").hidden = !effects.length;
   part("#effects > .quiet").textContent = noise === null
-    ? "No setting was repeated, so what is luck cannot be told: repeat some with other seeds."
-    : `Runs of one setting differ by ${number(noise)} (pooled standard deviation over repetitions): differences of that size between single runs are luck.`;
+    ? "No setting was repeated, so the noise is unknown: run some settings with other seeds."
+    : `Runs of one setting differ by ${number(noise)} (pooled standard deviation over repetitions): differences of this size between single runs are noise.`;
   part("#effects .cards").replaceChildren(...effects.map(effectCard));
 }
 
@@ -95,7 +95,7 @@ function levelTable(effect) {
   return make("table", {}, make("tbody", {}, ...rows));
 }
 
-// A key with many numbers, of a random search: each run a dot.
+// Scatter plot of a key with many numeric values, as in a random search.
 function scatter(key) {
   const c = data.columns.findIndex((column) => column.key === key), m = state.metric;
   const points = data.runs.map((run, i) => [Number(run.values[c] ?? NaN), run.scores[m], i])
@@ -110,19 +110,19 @@ function scatter(key) {
   return plot;
 }
 
-// One entry a column of the table of runs: its header, the value to sort by, the cell.
+// Columns of the table of runs: header, sort value and cell.
 function runColumns() {
   const look = styles();
-  const box = (i) => make("input", { type: "checkbox", checked: state.chosen.has(i), "aria-label": `choose ${label(i)}`, onchange: () => choose([i], !state.chosen.has(i)) });
+  const box = (i) => make("input", { type: "checkbox", checked: state.chosen.has(i), "aria-label": `select ${label(i)}`, onchange: () => choose([i], !state.chosen.has(i)) });
   const text = (value) => (value === null ? null : Number.isFinite(Number(value)) && value.trim() !== "" ? Number(value) : value);
   return [
-    { key: "chosen", head: "choose", sort: (i) => (state.chosen.has(i) ? 0 : 1), cell: (i) => make("td", {}, box(i), " ", swatch(look.get(data.runs[i].setting))) },
+    { key: "chosen", head: "select", sort: (i) => (state.chosen.has(i) ? 0 : 1), cell: (i) => make("td", {}, box(i), " ", swatch(look.get(data.runs[i].setting))) },
     ...data.columns.map((column, c) => ({ key: column.key, head: column.key, sort: (i) => text(data.runs[i].values[c]),
-      cell: (i) => make("td", { class: "value", title: data.runs[i].values[c] ?? "this run's config does not have the key" }, data.runs[i].values[c] ?? ABSENT) })),
+      cell: (i) => make("td", { class: "value", title: data.runs[i].values[c] ?? "the config of this run does not have the key" }, data.runs[i].values[c] ?? ABSENT) })),
     ...data.metrics.map((metric, m) => ({ key: metric.name, head: metric.name, number: true, greater: metric.greater, sort: (i) => data.runs[i].scores[m],
       cell: (i) => make("td", { class: `number${metric.best.includes(i) ? " best" : ""}`, title: data.runs[i].absent[m] ?? String(data.runs[i].scores[m]) }, number(data.runs[i].scores[m])) })),
     { key: "step", head: "at step", number: true, sort: (i) => data.runs[i].step, cell: (i) => make("td", { class: "number dim" }, data.runs[i].step === null ? ABSENT : String(data.runs[i].step)) },
-    { key: "time", head: "time", number: true, sort: (i) => data.runs[i].seconds, cell: (i) => make("td", { class: "number dim", title: "of the process that ended the run" }, duration(data.runs[i].seconds)) },
+    { key: "time", head: "time", number: true, sort: (i) => data.runs[i].seconds, cell: (i) => make("td", { class: "number dim", title: "duration of the last process of the run" }, duration(data.runs[i].seconds)) },
     { key: "state", head: "state", sort: (i) => data.runs[i].status + data.runs[i].flags.length, cell: (i) => make("td", {}, ...badges(i)) },
     { key: "run", head: "folder", sort: (i) => data.runs[i].name, cell: (i) => make("td", { class: "name", title: data.runs[i].name }, make("a", { href: data.runs[i].href }, data.runs[i].name)) },
   ];
@@ -141,7 +141,7 @@ function showRuns() {
   const by = columns.find((column) => column.key === key);
   const order = [...state.shown].sort((a, b) => {
     const [u, v] = [by.sort(a), by.sort(b)];
-    if (u === null || v === null) return (u === null) - (v === null) || a - b; // what is absent comes last either way
+    if (u === null || v === null) return (u === null) - (v === null) || a - b; // missing values come last in both directions
     const less = typeof u === typeof v ? (u < v ? -1 : u > v ? 1 : 0) : typeof u === "number" ? -1 : 1;
     return (down ? -less : less) || a - b;
   });
@@ -158,10 +158,10 @@ function showRuns() {
 const focusHead = (key) => [...document.querySelectorAll("#runs th button")].find((button) => button.dataset.key === key)?.focus();
 
 function showConfig() {
-  const most = 10, { common, varying, aside, values, rows } = data.config;
+  const limit = 10, { common, varying, aside, values, rows } = data.config;
   const leaders = ranked().slice(0, 2).map((s) => data.settings[s].runs[0]);
-  const runs = (state.chosen.size ? [...state.chosen] : leaders).slice(0, most);
-  part("#config h2 small").textContent = state.chosen.size > most ? `the first ${most} of ${state.chosen.size} chosen runs` : state.chosen.size ? "of the chosen runs" : "of the two settings that lead; choose runs above for others";
+  const runs = (state.chosen.size ? [...state.chosen] : leaders).slice(0, limit);
+  part("#config h2 small").textContent = state.chosen.size > limit ? `the first ${limit} of ${state.chosen.size} selected runs` : state.chosen.size ? "of the selected runs" : "of the two best settings; select runs above for others";
   const of = new Map(varying.map((key, k) => [key, runs.map((i) => values[rows[i][k]])]));
   const differing = varying.filter((key) => !aside.includes(key) && new Set(of.get(key)).size > 1);
   const keys = (state.everyKey ? [...Object.keys(common), ...varying] : differing).sort();
@@ -176,20 +176,20 @@ function showConfig() {
 }
 
 function showConfusion() {
-  const found = data.confusion;
-  part("#confusion").hidden = !found;
-  part("nav a[href='#confusion']").hidden = !found;
-  if (!found) return;
-  const { classes, cells } = found, n = classes.length, size = Math.max(6, Math.min(46, Math.floor(620 / n)));
+  const confusion = data.confusion;
+  part("#confusion").hidden = !confusion;
+  part("nav a[href='#confusion']").hidden = !confusion;
+  if (!confusion) return;
+  const { classes, cells } = confusion, n = classes.length, size = Math.max(6, Math.min(46, Math.floor(620 / n)));
   const totals = new Array(n).fill(0);
   for (const [label, , count] of cells) totals[label] += count;
-  part("#confusion h2 small").textContent = `of the best run, ${label(found.run)}${found.note ? `; ${found.note}` : ""}; rows are labels, columns predictions`;
+  part("#confusion h2 small").textContent = `of the best run, ${label(confusion.run)}${confusion.note ? `; ${confusion.note}` : ""}; rows are labels, columns predictions`;
   const named = n <= 40, room = named ? Math.min(190, Math.max(...classes.map((name) => name.length)) * 6.4 + 14) : 24;
-  const plot = draw("svg", { width: room + n * size + 90, height: room + n * size + 8, role: "img", "aria-label": "confusion matrix; the pairs that are most often confused are listed beside it" });
+  const plot = draw("svg", { width: room + n * size + 90, height: room + n * size + 8, role: "img", "aria-label": "confusion matrix; the most frequent confusions are listed beside it" });
   plot.append(draw("rect", { x: room, y: room, width: n * size, height: n * size, fill: "var(--faint)" }));
   for (const [row, column, count] of cells) {
-    const share = count / totals[row], text = `${classes[row]} taken for ${classes[column]}`;
-    plot.append(draw("rect", { x: room + column * size, y: room + row * size, width: size - (size > 12), height: size - (size > 12), fill: row === column ? "var(--accent)" : "#D55E00", "fill-opacity": 0.12 + 0.88 * share, "data-tip": `${row === column ? `${classes[row]} recognised` : text}\n${count} of ${totals[row]} videos, ${(share * 100).toFixed(0)} %` }));
+    const share = count / totals[row], text = `${classes[row]} predicted as ${classes[column]}`;
+    plot.append(draw("rect", { x: room + column * size, y: room + row * size, width: size - (size > 12), height: size - (size > 12), fill: row === column ? "var(--accent)" : "#D55E00", "fill-opacity": 0.12 + 0.88 * share, "data-tip": `${row === column ? `${classes[row]} predicted correctly` : text}\n${count} of ${totals[row]} videos, ${(share * 100).toFixed(0)} %` }));
     if (size >= 18) plot.append(draw("text", { x: room + (column + 0.5) * size, y: room + (row + 0.5) * size + 4, "text-anchor": "middle", "pointer-events": "none", style: `fill: ${share > 0.55 ? "var(--card)" : "var(--ink)"}` }, String(count)));
   }
   const cut = (name) => (name.length > 27 ? `${name.slice(0, 26)}…` : name);
@@ -199,6 +199,6 @@ function showConfusion() {
   }
   const worst = cells.filter(([row, column]) => row !== column).sort((a, b) => b[2] - a[2] || b[2] / totals[b[0]] - a[2] / totals[a[0]]).slice(0, 12);
   const rows = worst.map(([row, column, count]) => make("tr", {}, make("td", { class: "value" }, classes[row]), make("td", { class: "value" }, classes[column]), make("td", { class: "number" }, `${count} of ${totals[row]}`)));
-  const list = make("table", {}, make("thead", {}, make("tr", {}, header("label"), header("taken for"), header("videos", { class: "number" }))), make("tbody", {}, ...rows));
-  part("#confusion .pair").replaceChildren(make("div", { class: "scroll" }, plot), worst.length ? list : make("p", {}, "No video was taken for another class."));
+  const list = make("table", {}, make("thead", {}, make("tr", {}, header("label"), header("predicted as"), header("videos", { class: "number" }))), make("tbody", {}, ...rows));
+  part("#confusion .pair").replaceChildren(make("div", { class: "scroll" }, plot), worst.length ? list : make("p", {}, "No video was classified incorrectly."));
 }
