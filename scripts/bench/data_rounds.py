@@ -22,10 +22,9 @@ from vexp.data.batch.batch import Batch, Collate
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.decoding.images import image_decoder
 from vexp.data.decoding.pyav import VideoReader
-from vexp.data.loading.dataloader import make_loader
+from vexp.data.loading.dataloader import WorkerOptions, make_loader
 from vexp.data.loading.dataset import ClipDataset, Key
-from vexp.data.sources.config import VideoList
-from vexp.data.sources.raw_frames import RawFrames
+from vexp.data.sources.config import RawFrames, VideoList
 from vexp.data.sources.splits import Split, TrainSplit
 from vexp.data.transforms.resize import View, render_views
 
@@ -195,7 +194,7 @@ def _loader(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
 
     def own() -> Figures:
         cpu = torch.device("cpu")
-        loader = make_loader(paths.own, groups, num_workers=paths.workers, device=cpu, persistent=False)
+        loader = make_loader(paths.own, groups, WorkerOptions(num_workers=paths.workers), cpu, persistent=False)
         return dict(zip(("b", "b_wall"), emptied(loader, groups), strict=True))
 
     found = _in_turn(eager, own, own_first)

@@ -13,9 +13,9 @@ from PIL import Image
 from vexp import compose
 from vexp.cli import show
 from vexp.core.errors import UserError
-from vexp.data.batch.batch import Failure
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataset import ClipDataset
+from vexp.data.loading.outcomes import Failure
 from vexp.model.meta import meta_model
 from vexp.model.zoo import SlowFast
 from vexp.tools.visualize.show import RunData, _first_batch
@@ -47,7 +47,7 @@ def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
     showing = RunData.from_config(compose(tiny))
     train, val = showing.splits
     batch, keys = _first_batch(showing.exp, train)
-    bad = BadSamples(train.dataset, split="train", max_fraction=0, path=None, say=print)
+    bad = BadSamples(train.dataset, split="train", max_fraction=0)
     first = next(training_batches(showing.exp, 0, bad))
     assert np.array_equal(batch.frames, first.frames)
     assert batch.ids.tolist() == [index for _, index in keys]
@@ -56,7 +56,7 @@ def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
 
 def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     showing = RunData.from_config(compose([*tiny, "data.on_error=skip"]))
-    monkeypatch.setattr(ClipDataset, "_make", lambda _, epoch, index, rng: Failure(index, "damaged", epoch))
+    monkeypatch.setattr(ClipDataset, "_load", lambda _, epoch, index, rng: Failure(index, "damaged", epoch))
     with pytest.raises(UserError, match=r"data.val: none of the first 4 samples can be read"):
         _first_batch(showing.exp, showing.split("val"))
 

@@ -66,7 +66,7 @@ def test_the_source_is_the_line_of_the_field() -> None:
     for path, owner, declared in (
         ("lr_policy.warmup_iters", "Cosine", "base.py"),
         ("optimizer.lr", "SGD", "optimizer.py"),
-        ("data.decoding_backend", "RawFrames", "raw_frames.py"),
+        ("data.decoding_backend", "RawFrames", "config.py"),
     ):
         source = by_path(path, owner).source()
         assert source is not None

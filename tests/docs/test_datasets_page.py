@@ -13,6 +13,7 @@ from support.paths import ROOT
 
 import vexp
 from vexp.data.sources import motion
+from vexp.data.sources.subsets import select_samples
 
 sys.path.append(str(ROOT / "scripts"))
 
@@ -60,7 +61,7 @@ def test_the_commands_run(tmp_path: Path, motion_cache: Path, monkeypatch: pytes
         else:
             data = vexp.compose(words[3:]).data
             for split in ("train", "val"):
-                source = data.samples(split)
+                source = select_samples(data, split)
                 assert source is not None
                 with source.open(0) as reader:
                     assert len(reader.frames([0]))

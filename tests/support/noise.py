@@ -1,4 +1,4 @@
-"""Videos of noise in memory, some of which cannot be read."""
+"""Random videos in memory, some of which cannot be read."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from vexp.core.errors import UserError
 from vexp.data.loading.dataset import ClipDataset
-from vexp.data.sources.base import ArrayReader
+from vexp.data.sources.base import ArrayReader, Source
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.resize import RandomResizedCrop, Resize
 
 
-class NoiseSource:
-    """``num`` videos of noise, of which those in ``bad`` cannot be read."""
+class NoiseSource(Source):
+    """``num`` random videos; those in ``bad`` cannot be read."""
 
     classes = ("a", "b")
     backend = "memory"

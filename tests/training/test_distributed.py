@@ -20,7 +20,7 @@ import torch
 
 from vexp import checkpoint, compose, train
 from vexp.core.errors import UserError
-from vexp.data.loading.dataloader import iterate_batches, make_loader
+from vexp.data.loading.dataloader import WorkerOptions, iterate_batches, make_loader
 from vexp.experiment.setup import build_experiment
 from vexp.runtime.distributed import World, world_from_environment
 from vexp.tracking.meter import Meter
@@ -79,7 +79,7 @@ def parts_of_step(step: int, *, nproc: int, batch_size: int) -> list[dict[str, A
         state = new_state(exp=replace(part, processes=World()), model=copy.deepcopy(model))
         order = training_order(exp, step, step + 1, rank=rank)
         batches = list(
-            iterate_batches(make_loader(exp.train_set, order, num_workers=0, device=exp.device, persistent=False))
+            iterate_batches(make_loader(exp.train_set, order, WorkerOptions(num_workers=0), exp.device, persistent=False))
         )
         values = accumulate_gradients(part, state, iter(batches), exp.plan.batch_sizes(step))
         meter = Meter(1, reset=False)

@@ -158,8 +158,7 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
-    from vexp.data.sources.config import Folder, Motion, VideoList
-    from vexp.data.sources.raw_frames import RawFrames
+    from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.transforms import color, frame_sampling, resize, segment_sampling
     from vexp.model import zoo as zoo
     from vexp.model.config import Tiny3d, TorchvisionVideo

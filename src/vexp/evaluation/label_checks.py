@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.sources.base import Source, is_multi_label
+from vexp.data.sources.base import Source
 from vexp.evaluation.config import SINGLE_LABEL, Eval
 
 
@@ -26,7 +26,7 @@ def check_loss(train: Source, loss_multi_label: bool | None) -> None:
     Raises:
         UserError: If the loss takes the other kind of labels.
     """
-    if loss_multi_label is None or loss_multi_label == is_multi_label(train):
+    if loss_multi_label is None or loss_multi_label == train.multi_label:
         return
     if loss_multi_label:
         raise UserError(
@@ -45,7 +45,7 @@ def check_labels(options: Eval, source: Source, classes: int, *, split: str, mul
         UserError: If a label is outside of the classes, if the labels are of the other kind, or if a metric is not
             defined for them.
     """
-    if is_multi_label(source) != multi_label:
+    if source.multi_label != multi_label:
         kinds = {True: "several labels per video", False: "one label per video"}
         raise UserError(
             f"data.{split} has {kinds[not multi_label]}, data.train has {kinds[multi_label]}; both must be of one kind"
@@ -76,7 +76,7 @@ def check_labels(options: Eval, source: Source, classes: int, *, split: str, mul
 def _labels(source: Source) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the video index and the class index of every label of a source, int64 (labels,) each."""
     labels = source.labels
-    if not is_multi_label(source):
+    if not source.multi_label:
         return np.arange(len(source)), np.asarray(labels, np.int64)
     rows = [np.asarray(labels[i], np.int64) for i in range(len(source))]  # class indices of each video
     return np.repeat(np.arange(len(rows)), [len(row) for row in rows]), np.concatenate(rows)

@@ -121,7 +121,7 @@ class Schedule:
         plan = self.plan
         samples = plural(min(plan.samples_per_step, plan.num_samples), "sample")
         accumulated = f" x accumulate {plan.accumulate}" if plan.accumulate > 1 else ""
-        processes = f" x {plural(plan.processes, 'process')}" if plan.processes > 1 else ""
+        processes = f" x {plural(plan.world_size, 'process')}" if plan.world_size > 1 else ""
         factors = f" (batch {plan.batch_size}{accumulated}{processes})" if accumulated or processes else ""
         return f"{samples} per step{factors}"
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Sampler
 
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
-from vexp.data.loading.dataloader import Item, make_loader
-from vexp.data.loading.dataset import ClipDataset, Key, flip_table
+from vexp.data.loading.dataset import ClipDataset, flip_table
 from vexp.data.loading.step_plan import StepPlan
-from vexp.data.sources.base import Source, is_multi_label
-from vexp.data.sources.config import Data
+from vexp.data.sources.base import Source
+from vexp.data.sources.subsets import select_samples
 from vexp.evaluation.evaluator import Evaluator
 from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
 from vexp.evaluation.view_forward import ViewForward
@@ -88,7 +86,7 @@ def build_experiment(
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")
-    if config.data.train.class_balance and train_set.multi_label:
+    if config.data.train.class_balance and train_set.source.multi_label:
         raise ConfigError(
             "class balancing needs one label per sample, the training annotation has several; set it to 0",
             key="data.train.class_balance",
@@ -105,7 +103,7 @@ def build_experiment(
         )
     config, warnings = with_class_weights(config, train_set.source), []
     if val_set is not None:
-        classes, multi_label = len(train_set.source.classes), is_multi_label(train_set.source)
+        classes, multi_label = len(train_set.source.classes), train_set.source.multi_label
         warnings = check_labels(config.eval, val_set.source, classes, split="val", multi_label=multi_label)
     elif config.eval.patience is not None:
         warnings = [f"eval.patience={config.eval.patience}: has no effect, there is no validation split"]
@@ -157,7 +155,7 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
     Raises:
         UserError: If the split has no sample or its annotation cannot be read.
     """
-    source = config.data.samples(split)
+    source = select_samples(config.data, split)
     if source is None:
         return None
     if len(source) == 0:
@@ -170,36 +168,6 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
         lazy=config.pipeline.lazy,
         flip_labels=flip_table(source.classes, config.data.flip_label_map),
         on_bad="fail" if not skips else "replace" if trains else "leave_out",
-    )
-
-
-def data_loader(
-    dataset: ClipDataset,
-    sampler: Sampler[list[Key]],
-    data: Data,
-    device: torch.device,
-    *,
-    num_workers: int | None = None,
-    persistent: bool = False,
-) -> DataLoader[Item]:
-    """Return a loader with the settings of the ``data`` group.
-
-    Args:
-        dataset: Samples to load.
-        sampler: Batches of keys.
-        data: The ``data`` group.
-        device: Device of the model.
-        num_workers: Overrides ``data.num_workers``.
-        persistent: Whether the workers stay for the next pass.
-    """
-    return make_loader(
-        dataset,
-        sampler,
-        num_workers=data.num_workers if num_workers is None else num_workers,
-        mp_context=data.mp_context,
-        device=device,
-        persistent=persistent,
-        sample_timeout=data.sample_timeout,
     )
 
 

@@ -11,14 +11,13 @@ from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import ensure_writable_dir
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.dataloader import SequentialSampler, iterate_batches
+from vexp.data.loading.dataloader import SequentialSampler, iterate_batches, make_loader
 from vexp.data.loading.dataset import ClipDataset
-from vexp.data.sources.base import is_multi_label
 from vexp.evaluation.label_checks import check_labels, check_loss
 from vexp.evaluation.predictions import Predictions, measure
 from vexp.evaluation.report import write_report
 from vexp.experiment.protocol import evaluation_protocol, views_text
-from vexp.experiment.setup import apply_switches, data_loader, make_dataset, make_evaluator, with_class_weights
+from vexp.experiment.setup import apply_switches, make_dataset, make_evaluator, with_class_weights
 from vexp.inference.predictor import Predictor, load_predictor
 from vexp.runtime.device import pick_device
 
@@ -73,7 +72,7 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
         train_set = make_dataset(config, "train")
         config = with_class_weights(config, train_set.source if train_set is not None else source)
     check_loss(source, getattr(config.loss, "multi_label", None))
-    multi_label = is_multi_label(source)
+    multi_label = source.multi_label
     for warning in check_labels(config.eval, source, len(source.classes), split=split, multi_label=multi_label):
         logger.warning(warning)
     ensure_writable_dir(folder, "set out=FOLDER")
@@ -115,15 +114,11 @@ def _choose_dataset(config: Config, split: str, pipeline: str) -> tuple[str, Cli
 def _predict(predictor: Predictor, dataset: ClipDataset, split: str) -> Predictions:
     config, device = predictor.config, predictor.device
     sampler = SequentialSampler(len(dataset), config.data.eval_batch_size or config.data.batch_size)
-    bad = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction, path=None, say=_log_bad_sample)
-    batches = iterate_batches(data_loader(dataset, sampler, config.data, device), bad)
+    bad = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction)
+    batches = iterate_batches(make_loader(dataset, sampler, config.data, device, persistent=False), bad)
     evaluator = make_evaluator(config, config.loss.build().to(device), device)
     predictions = evaluator.predict(predictor.model, batches, name=dataset.source.name)
     return replace(predictions, unscored=bad.unscored(predictions.ids.tolist()))
-
-
-def _log_bad_sample(text: str) -> None:
-    logger.warning(text.removeprefix("warning: "))
 
 
 def _check_same_classes(trained: list[str], classes: list[str], path: Path) -> None:

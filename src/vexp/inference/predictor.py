@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.data.batch.batch import Batch
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.dataloader import SequentialSampler, iterate_batches
+from vexp.data.loading.dataloader import SequentialSampler, iterate_batches, make_loader
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.sources.unlabeled import UnlabeledVideos, VideoWindow, find_videos, split_into_windows
 from vexp.evaluation.view_forward import ViewForward
 from vexp.evaluation.view_reduction import reduce_views
-from vexp.experiment.setup import apply_switches, data_loader, view_forward
+from vexp.experiment.setup import apply_switches, view_forward
 from vexp.model import build_model
 from vexp.model.weights.load import load_exactly
 from vexp.runtime.device import pick_device
@@ -148,15 +148,10 @@ def predict_videos(
     dataset = ClipDataset(
         source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy, on_bad="leave_out"
     )
-    bad = BadSamples(dataset, split=split, max_fraction=1.0, path=None, say=lambda _: None)
+    bad = BadSamples(dataset, split=split, max_fraction=1.0, warns=False)
     # Batches of one: videos may differ in size, and an unreadable one must not affect others.
-    loader = data_loader(
-        dataset,
-        SequentialSampler(len(clips), 1),
-        config.data,
-        predictor.device,
-        num_workers=None if len(clips) > 1 else 0,
-    )
+    data = config.data if len(clips) > 1 else replace(config.data, num_workers=0)
+    loader = make_loader(dataset, SequentialSampler(len(clips), 1), data, predictor.device, persistent=False)
     done = 0
     for batch in iterate_batches(loader, bad):
         index = int(batch.ids[0])

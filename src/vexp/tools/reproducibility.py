@@ -180,7 +180,7 @@ def _rank(name: str) -> int:
 
 def _batches(exp: Experiment, steps: int, say: Say) -> Iterator[Batch]:
     fraction = exp.config.data.max_bad_fraction
-    bad = BadSamples(exp.train_set, split="train", max_fraction=fraction, path=None, say=say)
+    bad = BadSamples(exp.train_set, split="train", max_fraction=fraction)
     return training_batches(exp, 0, bad, steps=steps)
 
 

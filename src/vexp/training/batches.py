@@ -9,8 +9,8 @@ import numpy as np
 from vexp.data.batch.batch import Batch
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.class_balance import BalancedOrder
-from vexp.data.loading.dataloader import TrainSampler, iterate_batches
-from vexp.experiment.setup import Experiment, data_loader
+from vexp.data.loading.dataloader import TrainSampler, iterate_batches, make_loader
+from vexp.experiment.setup import Experiment
 
 
 def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps: int | None = None) -> Iterator[Batch]:
@@ -24,7 +24,8 @@ def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps
     """
     last_step = exp.total_steps if steps is None else first_step + steps
     sampler = training_order(exp, first_step, last_step, rank=exp.world.rank)
-    return iterate_batches(data_loader(exp.train_set, sampler, exp.config.data, exp.device), bad)
+    loader = make_loader(exp.train_set, sampler, exp.config.data, exp.device, persistent=False)
+    return iterate_batches(loader, bad)
 
 
 def training_order(exp: Experiment, first_step: int, total_steps: int, *, rank: int | None = None) -> TrainSampler:

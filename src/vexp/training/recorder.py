@@ -74,15 +74,16 @@ class Recorder:
 
     def _bad_samples(self, dataset: ClipDataset, split: str) -> BadSamples:
         fraction, world = self.exp.config.data.max_bad_fraction, self.exp.world
-        return BadSamples(
+        bad = BadSamples(
             dataset,
             split=split,
             max_fraction=fraction,
             path=self.folder / FILE_NAME,
-            say=_log_bad_sample,
-            exchange=None if world.is_single_process else world.all_gather_object,
+            all_gather=None if world.is_single_process else world.all_gather_object,
             writes=world.is_main_process,
         )
+        bad.load()
+        return bad
 
     def __enter__(self) -> Recorder:
         return self
@@ -126,7 +127,7 @@ class Recorder:
             state.meter.restart()
         state.meter.add(step, sum(plan.batch_sizes(step - 1)), values)
         self.log.advance(steps=1)
-        self.train_bad_samples.settle()
+        self.train_bad_samples.sync()
         if state.nonfinite > self.exp.config.grad.max_nonfinite_steps:
             self._check_finite(state)
         if self.schedule.logs_after(step):
@@ -239,10 +240,6 @@ class Recorder:
         records = read_records(self.folder / "metrics.jsonl")
         if records and self.exp.config.log.plots:
             draw_curves(self.folder / "curves.png", records, title=str(self.exp.config.run_name))
-
-
-def _log_bad_sample(text: str) -> None:
-    logger.warning(text.removeprefix("warning: "))
 
 
 def last_results(records: Sequence[Record]) -> dict[str, float]:

@@ -35,7 +35,7 @@ def log_run_header(exp: Experiment, model: nn.Module) -> None:
     names = ", ".join(exp.classes[:8]) + (" ..." if len(exp.classes) > 8 else "")
     logger.info(f"data: {len(exp.train_set)} training videos, {_val_text(exp)}; {len(exp.classes)} classes: {names}")
     for split, dataset in (("train", exp.train_set), ("val", exp.val_set)):
-        origin = getattr(dataset.source, "origin", "") if dataset is not None else ""
+        origin = dataset.source.origin if dataset is not None else ""
         if origin:
             logger.info(f"data.{split}: {origin}")
     logger.info(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch.utils.data import DataLoader
-
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.dataloader import Item, SequentialSampler, iterate_batches
+from vexp.data.loading.dataloader import SampleLoader, SequentialSampler, iterate_batches, make_loader
 from vexp.data.loading.dataset import ClipDataset
 from vexp.evaluation.predictions import Predictions
-from vexp.experiment.setup import Experiment, data_loader, make_evaluator
+from vexp.experiment.setup import Experiment, make_evaluator
 from vexp.runtime.signals import SignalHandler
 from vexp.training.state import TrainState
 
@@ -34,9 +32,9 @@ class Validator:
             len(dataset),
             exp.config.data.eval_batch_size or exp.config.data.batch_size,
             rank=exp.world.rank,
-            processes=exp.world.world_size,
+            world_size=exp.world.world_size,
         )
-        self._loader: DataLoader[Item] | None = None
+        self._loader: SampleLoader | None = None
 
     def predict(self, state: TrainState, interrupt: SignalHandler) -> Predictions | None:
         """Return the predictions of all processes in the main process, None in the others.
@@ -45,12 +43,12 @@ class Validator:
             Interrupted: If a signal is received between two batches.
         """
         if self._loader is None:
-            self._loader = data_loader(
+            self._loader = make_loader(
                 self.dataset, self._sampler, self.exp.config.data, self.exp.device, persistent=True
             )
         batches = interrupt.between(iterate_batches(self._loader, self.bad_samples), self._sampler.rounds)
         output = self.evaluator.score(state.evaluated_model(), batches, name=self.dataset.source.name)
-        self.bad_samples.settle()
+        self.bad_samples.sync()
         parts = self.exp.world.gather_object(output)
         if not self.exp.world.is_main_process:
             return None

@@ -1,50 +1,50 @@
-"""Blocks of shared memory: used again once nobody looks at them, never before."""
+"""Shared memory blocks are reused when they are released, and not before."""
 
 import gc
 
 import torch
 
-from vexp.data.batch.shared_memory import MOST, SharedMemoryPool, received
+from vexp.data.batch.shared_memory import MAX_BLOCKS, SharedMemoryPool, received
 
 
-def test_a_block_is_used_again_when_nobody_looks_at_it():
-    slots = SharedMemoryPool()
-    block = slots.take(100)
+def test_pool_reuses_released_block():
+    pool = SharedMemoryPool()
+    block = pool.take(100)
     content = received(block, 100)
     content.fill_(5)
-    assert slots.take(100).data_ptr() != block.data_ptr()  # it is looked at
+    assert pool.take(100).data_ptr() != block.data_ptr()  # still referenced
     view = content.view(10, 10)[3:]
     del content
     gc.collect()
-    assert slots.take(100).data_ptr() != block.data_ptr()  # and so is a part of it
+    assert pool.take(100).data_ptr() != block.data_ptr()  # referenced by a view
     assert torch.all(view == 5)
     del view
     gc.collect()
-    assert slots.take(100).data_ptr() == block.data_ptr()
+    assert pool.take(100).data_ptr() == block.data_ptr()
 
 
-def test_a_smaller_content_fits_a_larger_block_and_a_larger_one_replaces_it():
-    slots = SharedMemoryPool()
-    block = slots.take(100)
-    received(block, 100)  # seen and gone
-    again = slots.take(30)
+def test_pool_reuses_larger_block_and_replaces_smaller_one():
+    pool = SharedMemoryPool()
+    block = pool.take(100)
+    received(block, 100)  # received and released
+    again = pool.take(30)
     assert again.data_ptr() == block.data_ptr()
     content = received(again, 30)
     assert len(content) == 30
     del content
     gc.collect()
-    larger = slots.take(5000)
+    larger = pool.take(5000)
     assert len(larger) > 5000
     received(larger, 5000)
-    assert slots.take(100).data_ptr() == larger.data_ptr()  # the small one made room
+    assert pool.take(100).data_ptr() == larger.data_ptr()  # it replaced the small one
 
 
-def test_a_main_process_that_keeps_everything_gets_fresh_blocks():
-    slots = SharedMemoryPool()
-    kept = [received(slots.take(64), 64).fill_(number) for number in range(3 * MOST)]
-    assert [int(content[0]) for content in kept] == list(range(3 * MOST))
-    assert len({content.data_ptr() for content in kept}) == 3 * MOST
+def test_pool_allocates_blocks_while_all_are_referenced():
+    pool = SharedMemoryPool()
+    kept = [received(pool.take(64), 64).fill_(number) for number in range(3 * MAX_BLOCKS)]
+    assert [int(content[0]) for content in kept] == list(range(3 * MAX_BLOCKS))
+    assert len({content.data_ptr() for content in kept}) == 3 * MAX_BLOCKS
 
 
-def test_blocks_are_shared_memory():
+def test_pool_blocks_are_shared():
     assert SharedMemoryPool().take(10).is_shared()

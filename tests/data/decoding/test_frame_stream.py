@@ -5,7 +5,7 @@ import pytest
 
 from vexp.core.errors import UserError
 from vexp.data.decoding.frame_stream import FrameStream, check_range, frames_in_order
-from vexp.data.sources.base import ArrayReader, SegmentReader, film_of
+from vexp.data.sources.base import ArrayReader, SegmentReader, read_frames
 from vexp.data.transforms.resample import render_views
 from vexp.data.transforms.view import View
 
@@ -46,7 +46,7 @@ def test_a_film_is_rendered_as_the_array_is_and_never_held():
     whole = View.whole(16, 12)
     views = [whole.cropped(2, 1, 8, 8).resized(6, 6), whole.resized(32, 24).cropped(3, 3, 6, 6).flipped()]
     numbers = np.array([0, 4, 7])
-    film = film_of(OneByOne(VIDEO), numbers)
+    film = read_frames(OneByOne(VIDEO), numbers)
     assert film.shape == (3, 12, 16, 3)
     np.testing.assert_array_equal(render_views(film, views), render_views(VIDEO[numbers], views))
 
@@ -60,10 +60,10 @@ def test_a_film_that_is_too_short_is_no_clip():
 def test_a_segment_hands_on_either(reader):
     segment = SegmentReader("v", reader, 0.3, 0.7)
     assert segment.num_frames == 4
-    shown = [picture.copy() for picture in film_of(segment, np.array([0, 2, 3]))]
+    shown = [picture.copy() for picture in read_frames(segment, np.array([0, 2, 3]))]
     np.testing.assert_array_equal(shown, VIDEO[[3, 5, 6]])
     with pytest.raises(UserError, match=r"not all in 0\.\.3"):
-        film_of(segment, np.array([4]))
+        read_frames(segment, np.array([4]))
 
 
 def test_the_number_that_does_not_exist_is_named(tmp_path):

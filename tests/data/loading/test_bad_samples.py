@@ -1,4 +1,4 @@
-"""``data.on_error=skip``: what takes a bad sample's place, who is told, when it is too much."""
+"""``data.on_error=skip``: replacement, warnings, the file of bad samples and the limit on their number."""
 
 from __future__ import annotations
 
@@ -9,33 +9,41 @@ import torch
 from support.noise import content, dataset_of
 
 from vexp.core.errors import UserError
-from vexp.data.batch.batch import Failure
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.dataloader import SequentialSampler, StepPlan, TrainSampler, iterate_batches, make_loader
+from vexp.data.loading.dataloader import (
+    SequentialSampler,
+    StepPlan,
+    TrainSampler,
+    WorkerOptions,
+    iterate_batches,
+    make_loader,
+)
+from vexp.data.loading.outcomes import Failure
 
 CPU = torch.device("cpu")
 workers_warn = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*multi-threaded, use of fork")
 
 
-def counter(dataset, path=None, fraction=1.0, said=None):
-    say = (lambda _: None) if said is None else said.append
-    return BadSamples(dataset, split="train", max_fraction=fraction, path=path, say=say)
+def counter(dataset, path=None, fraction=1.0):
+    bad = BadSamples(dataset, split="train", max_fraction=fraction, path=path)
+    bad.load()
+    return bad
 
 
 def trained(bad, workers, first_step=0, path=None):
     dataset = dataset_of(bad, "replace")
     order = TrainSampler(StepPlan(9, 4, 1, False), seed=5, shuffle=True, first_step=first_step, total_steps=9)
-    loader = make_loader(dataset, order, num_workers=workers, device=CPU, persistent=False)
+    loader = make_loader(dataset, order, WorkerOptions(num_workers=workers), CPU, persistent=False)
     return [content(batch) for batch in iterate_batches(loader, counter(dataset, path))]
 
 
-def test_several_processes_count_what_all_have_found(tmp_path):
-    """The same in each, in the same order, and written once."""
+def test_sync_counts_failures_of_all_processes_in_same_order(tmp_path):
+    """They are written by one process."""
     waiting = []
     made = [
         BadSamples(
             dataset_of((), "replace"), split="train", max_fraction=0.2,
-            path=tmp_path / "bad.jsonl", say=lambda _: None, exchange=lambda _: waiting, writes=rank == 0,
+            path=tmp_path / "bad.jsonl", all_gather=lambda _: waiting, writes=rank == 0,
         )
         for rank in range(2)
     ]  # fmt: skip
@@ -45,15 +53,15 @@ def test_several_processes_count_what_all_have_found(tmp_path):
             bad.add(failure)
         assert bad.errors == {}
     for bad in made:
-        with pytest.raises(UserError, match=r"2 bad of 9 samples, 1 allowed.*the last: first"):
-            bad.settle()
+        with pytest.raises(UserError, match=r"2 of 9 samples are bad, 1 are allowed.* first"):
+            bad.sync()
         assert bad.errors == {3: "third", 1: "first"}
         assert bad.dataset.fatal == {1: "first"}
     assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == 2
 
 
 @workers_warn
-def test_the_replacement_depends_on_nothing_but_its_place():
+def test_replacement_does_not_depend_on_workers_or_first_step():
     """Any number of workers, from any step on: the same bytes, in batches of the same sizes."""
     straight = trained([2, 7], 0)
     assert [len(ids) for _, _, ids in straight] == [4, 4, 1] * 3
@@ -62,7 +70,7 @@ def test_the_replacement_depends_on_nothing_but_its_place():
     assert trained([2, 7], 1, first_step=4) == straight[4:]
 
 
-def test_a_file_that_the_system_does_not_give_is_a_bad_sample():
+def test_dataset_os_error_of_source_is_bad_sample():
     """A source of one's own lets through what Python raises: no traceback of a worker, and on_error=skip holds."""
     dataset = dataset_of([], "leave_out")
     dataset.source.open = lambda index: open(f"nowhere/{index}.npy", "rb")  # noqa: SIM115
@@ -70,7 +78,7 @@ def test_a_file_that_the_system_does_not_give_is_a_bad_sample():
     assert failure.message == "video 2.mp4: [Errno 2] No such file or directory: 'nowhere/2.npy'"
 
 
-def test_good_samples_are_what_they_were():
+def test_replacement_does_not_change_other_samples():
     """A bad file changes its own places and no other."""
     pairs = zip(trained([], 0), trained([4], 0), strict=True)
     for (frames, labels, ids), (other_frames, other_labels, other_ids) in pairs:
@@ -79,7 +87,7 @@ def test_good_samples_are_what_they_were():
         assert [a for a in ids if a != 4] == [b for a, b in zip(ids, other_ids, strict=True) if a != 4]
 
 
-def test_the_place_of_a_bad_sample_goes_to_another_in_every_epoch():
+def test_replacement_differs_between_epochs():
     dataset = dataset_of([0], "replace", num=50)
     taken = {dataset[epoch, 0].sample.id for epoch in range(8)}
     assert len(taken) > 3
@@ -87,23 +95,23 @@ def test_the_place_of_a_bad_sample_goes_to_another_in_every_epoch():
     assert first.sample.id != again.sample.id
 
 
-def test_nothing_can_be_read_at_all():
-    with pytest.raises(UserError, match=r"video \d.mp4: truncated; and none of 16 samples drawn in its place"):
+def test_replacement_all_samples_bad_raises():
+    with pytest.raises(UserError, match=r"video \d.mp4: truncated; 16 samples drawn to replace it"):
         trained(range(9), 0)
 
 
 @workers_warn
 @pytest.mark.parametrize("workers", [0, 1])
-def test_evaluation_leaves_the_place_empty(workers):
+def test_evaluation_leaves_bad_samples_out(workers):
     dataset = dataset_of([1, 4, 5, 8], "leave_out")
-    loader = make_loader(dataset, SequentialSampler(9, 2), num_workers=workers, device=CPU, persistent=False)
+    loader = make_loader(dataset, SequentialSampler(9, 2), WorkerOptions(num_workers=workers), CPU, persistent=False)
     bad = counter(dataset)
     ids = [batch.ids.tolist() for batch in iterate_batches(loader, bad)]
     assert ids == [[0], [2, 3], [6, 7]]  # of the last two batches nothing and nothing is left
     assert bad.unscored(i for batch in ids for i in batch) == {i: f"video {i}.mp4: truncated" for i in (1, 4, 5, 8)}
 
 
-def test_the_ledger_is_the_same_after_a_kill(tmp_path):
+def test_bad_samples_file_after_kill_equals_uninterrupted_run(tmp_path):
     straight, broken = tmp_path / "straight.jsonl", tmp_path / "broken.jsonl"
     trained([2, 7], 0, path=straight)
     trained([2, 7], 0, path=broken)
@@ -118,26 +126,24 @@ def test_the_ledger_is_the_same_after_a_kill(tmp_path):
     assert rows[0]["error"] == f"{rows[0]['path']}: truncated"
 
 
-def test_the_budget_counts_each_sample_once_and_outlives_a_restart(tmp_path):
+def test_bad_samples_limit_counts_each_sample_once_across_restarts(tmp_path, caplog):
     """0.25 of 9 samples is 2: the third ends the run."""
-    path, said = tmp_path / "bad.jsonl", []
+    path = tmp_path / "bad.jsonl"
     dataset = dataset_of([], "replace")
-    bad = counter(dataset, path, 0.25, said)
+    bad = counter(dataset, path, 0.25)
     for epoch in range(5):
         bad.add(Failure(3, "video 3.mp4: truncated", epoch))
     bad.add(Failure(4, "video 4.mp4: truncated", 4))
-    assert said == [
-        "warning: data.train: video 3.mp4: truncated; another sample takes its place (1 bad of 9 samples, 2 allowed)",
-        "warning: data.train: video 4.mp4: truncated; another sample takes its place (2 bad of 9 samples, 2 allowed)",
-    ]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert [f"video {i}.mp4: truncated" in text for i, text in zip((3, 4), caplog.messages, strict=True)] == [True] * 2
+    assert "1 of 9 samples are bad, 2 are allowed" in caplog.messages[0]
     restarted = counter(dataset, path, 0.25)
     restarted.add(Failure(3, "video 3.mp4: truncated", 5))
-    text = r"data.max_bad_fraction=0.25: 3 bad of 9 samples, 2 allowed in data.train, the last: video 5.mp4: truncated"
-    with pytest.raises(UserError, match=text):
+    with pytest.raises(UserError, match=r"data.max_bad_fraction=0.25: 3 of 9 samples .* video 5.mp4: truncated"):
         restarted.add(Failure(5, "video 5.mp4: truncated", 5))
 
 
-def test_a_ledger_of_another_list_says_nothing(tmp_path):
+def test_load_ignores_rows_of_other_list(tmp_path):
     path = tmp_path / "bad.jsonl"
     row = {"split": "train", "epoch": 0, "id": 3, "path": "other.mp4", "error": "hangs", "deadly": True}
     path.write_text(json.dumps(row) + "\n")
@@ -146,11 +152,11 @@ def test_a_ledger_of_another_list_says_nothing(tmp_path):
     assert dataset.fatal == {}
 
 
-def test_what_was_deadly_before_a_restart_is_not_tried_again(tmp_path):
+def test_load_excludes_fatal_samples(tmp_path):
     path = tmp_path / "bad.jsonl"
     first = dataset_of([], "replace")
     bad = counter(first, path)
-    bad.lose(Failure(3, "video 3.mp4: hangs", fatal=True))
+    bad.mark_fatal(Failure(3, "video 3.mp4: hangs", fatal=True))
     bad.add(Failure(3, "video 3.mp4: hangs", fatal=True))
     later = dataset_of([], "replace")
     counter(later, path)
@@ -169,7 +175,7 @@ ROW = '{"split": "train", "epoch": 0, "id": 1, "path": "video 1.mp4", "error": "
         (f"{ROW}\n{ROW[:30]}", f"{ROW}\n"),  # a full disk took half a line
     ],
 )
-def test_a_ledger_that_was_edited_or_cut_off_is_read(tmp_path, text, kept):
+def test_load_reads_edited_or_truncated_file(tmp_path, text, kept):
     path = tmp_path / "bad_samples.jsonl"
     path.write_text(text)
     dataset = dataset_of([], "replace")
@@ -179,14 +185,14 @@ def test_a_ledger_that_was_edited_or_cut_off_is_read(tmp_path, text, kept):
 
 
 @pytest.mark.parametrize("line", ["half a row", '{"split": "train"}', "3"])
-def test_a_line_that_is_no_row_is_named(tmp_path, line):
+def test_load_invalid_line_raises(tmp_path, line):
     path = tmp_path / "bad_samples.jsonl"
     path.write_text(f"{ROW}\n{line}\n")
-    with pytest.raises(UserError, match=r"bad_samples.jsonl:2: is no row of bad samples; delete the line"):
+    with pytest.raises(UserError, match=r"bad_samples.jsonl:2: not a row"):
         counter(dataset_of([], "replace"), path)
 
 
-def test_half_a_line_on_a_full_disk_ends_the_run(tmp_path):
+def test_add_on_full_disk_raises(tmp_path):
     """Another line behind it would make one that nobody can read."""
     resource = pytest.importorskip("resource")
     path, (soft, hard) = tmp_path / "bad_samples.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""A decoder that hangs: named, killed, gone on without where that is wanted."""
+"""Samples that hang or crash a worker are reported, and skipped if on_error=skip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from support.noise import NoiseSource, content, dataset_of
 
 from vexp.core.errors import UserError
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.dataloader import SequentialSampler, StepPlan, TrainSampler, iterate_batches, make_loader
+from vexp.data.loading.dataloader import (
+    SequentialSampler,
+    StepPlan,
+    TrainSampler,
+    WorkerOptions,
+    iterate_batches,
+    make_loader,
+)
 from vexp.data.sources.base import ArrayReader
 
 CPU = torch.device("cpu")
@@ -27,7 +34,7 @@ pytestmark = [
 
 
 class HangingSource(NoiseSource):
-    """Its sample 5 is never made."""
+    """Loading its sample 5 never ends."""
 
     hanging = True
 
@@ -45,10 +52,9 @@ def hanging(on_bad):
 
 
 def watch(dataset, order, workers, path=None, persistent=False):
-    loader = make_loader(
-        dataset, order, num_workers=workers, device=CPU, persistent=persistent, sample_timeout=0.5
-    )  # fmt: skip
-    bad = BadSamples(dataset, split="train", max_fraction=1.0, path=path, say=lambda _: None)
+    options = WorkerOptions(num_workers=workers, sample_timeout=0.5)
+    loader = make_loader(dataset, order, options, CPU, persistent=persistent)
+    bad = BadSamples(dataset, split="train", max_fraction=1.0, path=path)
     return loader, bad
 
 
@@ -56,8 +62,8 @@ def order(first_step=0):
     return TrainSampler(StepPlan(9, 2, 1, False), seed=5, shuffle=True, first_step=first_step, total_steps=8)
 
 
-def test_training_goes_on_with_the_next_sample(tmp_path):
-    """The same bytes as where the sample is known to be bad from the start; a later epoch does not wait again."""
+def test_hanging_sample_training_replaces_it(tmp_path):
+    """The batches equal those of a data set in which the sample is marked as fatal from the start."""
     path = tmp_path / "bad_samples.jsonl"
     dataset = hanging("replace")
     loader, bad = watch(dataset, order(), 2, path)
@@ -65,16 +71,17 @@ def test_training_goes_on_with_the_next_sample(tmp_path):
     seen = [content(batch) for batch in iterate_batches(loader, bad)]
     assert time.monotonic() - begin < 30
     known = hanging("replace")
-    known.fatal = dict(dataset.fatal)
+    for index, message in dataset.fatal.items():
+        known.mark_fatal(index, message)
     loader, bad = watch(known, order(), 0)
     assert seen == [content(batch) for batch in iterate_batches(loader, bad)]
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(row["id"], row["deadly"], row["count"]) for row in rows] == [(5, True, 1), (5, True, 2)]
-    assert "video 5.mp4: is not made within data.sample_timeout=0.5 seconds" in rows[0]["error"]
+    assert "video 5.mp4: not loaded within data.sample_timeout=0.5 seconds" in rows[0]["error"]
     assert not multiprocessing.active_children()
 
 
-def test_evaluation_goes_on_without_it_and_its_next_pass_is_whole():
+def test_hanging_sample_evaluation_leaves_it_out_in_every_pass():
     dataset = hanging("leave_out")
     loader, bad = watch(dataset, SequentialSampler(9, 2), 1, persistent=True)
     for _ in range(2):
@@ -83,17 +90,17 @@ def test_evaluation_goes_on_without_it_and_its_next_pass_is_whole():
     assert list(bad.unscored(i for batch in ids for i in batch)) == [5]
 
 
-def test_with_fail_the_run_ends_with_the_name_and_a_ledger(tmp_path):
+def test_hanging_sample_on_error_fail_raises_and_is_recorded(tmp_path):
     path = tmp_path / "bad_samples.jsonl"
     loader, bad = watch(hanging("fail"), SequentialSampler(9, 2), 1, path)
-    with pytest.raises(UserError, match=r"^video 5.mp4: is not made within data.sample_timeout=0.5 .*on_error=skip$"):
+    with pytest.raises(UserError, match=r"^video 5.mp4: .*data.sample_timeout=0.5 .*on_error=skip$"):
         list(iterate_batches(loader, bad))
     assert json.loads(path.read_text())["deadly"] is True
     assert not multiprocessing.active_children()
 
 
-def test_slow_samples_are_waited_for():
-    """Each within the limit, a batch of them beyond it."""
+def test_slow_samples_within_timeout_are_loaded():
+    """Each sample is within the limit, the batch is not."""
     dataset = hanging("fail")
     dataset.source.hanging = False
     plain = dataset.source.open
@@ -109,16 +116,16 @@ def test_slow_samples_are_waited_for():
     assert [batch.ids.tolist() for batch in iterate_batches(loader, bad)] == [list(range(9))]
 
 
-def test_without_a_limit_a_loader_waits_for_any_sample():
-    """Also one that nobody watches, as a notebook's: torch would end it at the first look."""
+def test_loader_without_timeout_waits():
+    """Also when it is iterated directly, as in a notebook."""
     dataset = hanging("fail")
     dataset.source.open = lambda index: time.sleep(1.2) or NoiseSource.open(dataset.source, index)
-    loader = make_loader(dataset, SequentialSampler(1, 1), num_workers=1, device=CPU, persistent=False)
+    loader = make_loader(dataset, SequentialSampler(1, 1), WorkerOptions(num_workers=1), CPU, persistent=False)
     assert [batch.ids.tolist() for batch in loader] == [[0]]
 
 
-def test_what_a_sample_says_of_time_is_not_taken_for_a_look_at_the_watch():
-    """Else its whole batch would be passed over, and nobody told."""
+def test_sample_error_mentioning_timeout_is_raised():
+    """It must not be taken for the timeout of the DataLoader."""
     dataset = hanging("fail")
     dataset.source.hanging = False
     plain = dataset.source.open
@@ -135,7 +142,7 @@ def test_what_a_sample_says_of_time_is_not_taken_for_a_look_at_the_watch():
 
 
 def dying(number, on_bad, may_die=lambda: None):
-    """Sample 5 ends its worker by a signal."""
+    """Loading sample 5 kills its worker with a signal."""
     dataset = hanging(on_bad)
     dataset.source.hanging = False
     plain = dataset.source.open
@@ -152,25 +159,25 @@ def dying(number, on_bad, may_die=lambda: None):
     return dataset
 
 
-def test_a_decoder_that_crashes_is_gone_on_without(tmp_path):
+def test_crashing_sample_evaluation_leaves_it_out(tmp_path):
     path = tmp_path / "bad_samples.jsonl"
     loader, bad = watch(dying(signal.SIGSEGV, "leave_out"), SequentialSampler(9, 2), 2, path)
     assert [batch.ids.tolist() for batch in iterate_batches(loader, bad)] == [[0, 1], [2, 3], [4], [6, 7], [8]]
     assert (
-        "the decoder crashes on it, the worker that was at it died of SIGSEGV" in json.loads(path.read_text())["error"]
+        "died of SIGSEGV" in json.loads(path.read_text())["error"]
     )
 
 
-def test_a_decoder_that_crashes_is_named():
+def test_crashing_sample_on_error_fail_raises_its_name():
     loader, bad = watch(dying(signal.SIGABRT, "fail"), SequentialSampler(9, 2), 1)
     with pytest.raises(
-        UserError, match=r"^video 5.mp4: the decoder crashes on it, .* SIGABRT. Take it out of the list"
+        UserError, match=r"^video 5.mp4: .* died of SIGABRT"
     ):
         list(iterate_batches(loader, bad))
 
 
-def test_the_end_of_a_worker_shows_where_a_batch_is_waited_for_and_nowhere_else():
-    """torch raises it from its handler of SIGCHLD, also in the middle of a checkpoint that is being written."""
+def test_worker_exit_raises_only_while_waiting_for_a_batch():
+    """torch would raise from its SIGCHLD handler, possibly while a checkpoint is written."""
     has_a_batch = multiprocessing.get_context("fork").Event()
     loader, bad = watch(dying(signal.SIGKILL, "fail", has_a_batch.wait), SequentialSampler(9, 3), 1)
     batches = iterate_batches(loader, bad)
@@ -184,7 +191,7 @@ def test_the_end_of_a_worker_shows_where_a_batch_is_waited_for_and_nowhere_else(
 
 
 @pytest.mark.parametrize("on_bad", ["fail", "replace"])
-def test_memory_that_is_short_is_no_fault_of_a_sample(on_bad):
+def test_worker_killed_by_oom_is_not_a_bad_sample(on_bad):
     loader, bad = watch(dying(signal.SIGKILL, on_bad), order(), 1)
     with pytest.raises(RuntimeError, match="is killed by signal: Killed"):
         list(iterate_batches(loader, bad))

@@ -7,6 +7,7 @@ from vexp.core.errors import UserError
 from vexp.data.loading.dataset import flip_table
 from vexp.data.sources.config import Data, Folder, Motion, VideoList
 from vexp.data.sources.splits import Split, TrainSplit
+from vexp.data.sources.subsets import select_samples
 
 
 def write_list(path, text):
@@ -178,10 +179,10 @@ def test_the_embedded_set_is_listed_without_being_made(tmp_path):
 def test_indices_choose_samples_of_their_split_only(lists, split, indices, expected):
     lists[split].indices = indices
     data = VideoList(**lists)
-    assert names(data.samples(split)) == expected
-    assert data.samples(split).classes == ["0", "1", "2"]  # the classes are those of the whole list
+    assert names(select_samples(data, split)) == expected
+    assert select_samples(data, split).classes == ["0", "1", "2"]  # the classes are those of the whole list
     other = "val" if split == "train" else "train"
-    assert len(data.samples(other)) == {"train": 3, "val": 2}[other]
+    assert len(select_samples(data, other)) == {"train": 3, "val": 2}[other]
 
 
 def test_indices_outside_name_the_key(lists):
@@ -216,13 +217,13 @@ def table(tmp_path):
 def test_what_is_held_out_is_not_trained_on_and_divides_no_group(table):
     data = VideoList(train=table["train"], val=Split(hold_out=0.25), test=Split(hold_out=0.25))
     data.check_files()
-    taken = {split: names(data.samples(split)) for split in ("train", "val", "test")}
+    taken = {split: names(select_samples(data, split)) for split in ("train", "val", "test")}
     assert {split: len(found) for split, found in taken.items()} == {"train": 20, "val": 10, "test": 10}
     everything = [name for found in taken.values() for name in found]
     assert sorted(everything, key=lambda name: int(name[:-4])) == [f"{i}.mp4" for i in range(40)]
-    groups = {split: set(data.samples(split).groups) for split in taken}
+    groups = {split: set(select_samples(data, split).groups) for split in taken}
     assert not groups["train"] & groups["val"] | groups["train"] & groups["test"] | groups["val"] & groups["test"]
-    assert data.samples("val").classes == ["0", "1"]
+    assert select_samples(data, "val").classes == ["0", "1"]
     other = VideoList(train=table["train"], val=Split(hold_out=0.25), split_seed=3)
     assert {*other.samples("val").groups} != groups["val"]  # another seed, another group
     assert names(VideoList(train=table["train"], val=Split(hold_out=0.25)).samples("val")) == taken["val"]
@@ -231,17 +232,17 @@ def test_what_is_held_out_is_not_trained_on_and_divides_no_group(table):
 def test_indices_count_within_what_holding_out_leaves(table):
     table["train"].indices = 3
     data = VideoList(train=table["train"], val=Split(hold_out=0.25, per_class=2))
-    assert len(data.samples("train")) == 3
-    assert data.samples("val").labels.tolist() == [0, 1, 0, 1]
+    assert len(select_samples(data, "train")) == 3
+    assert select_samples(data, "val").labels.tolist() == [0, 1, 0, 1]
 
 
 def test_a_folder_may_be_divided_too(folders):
     data = Folder(train=TrainSplit(data_prefix=str(folders / "train")), val=Split(hold_out=0.5))
     data.check_files()
-    assert (len(data.samples("train")), len(data.samples("val"))) == (3, 1)  # classes of one video keep it
-    assert names(data.samples("val"))[0].startswith("hop/")
+    assert (len(select_samples(data, "train")), len(select_samples(data, "val"))) == (3, 1)  # classes of one video keep it
+    assert names(select_samples(data, "val"))[0].startswith("hop/")
     by_root = Folder(root=str(folders), val=Split(hold_out=0.5))
-    assert names(by_root.samples("val")) == names(data.samples("val"))
+    assert names(select_samples(by_root, "val")) == names(select_samples(data, "val"))
 
 
 def test_holding_out_that_leaves_nothing_is_refused(table, lists):
@@ -262,16 +263,16 @@ def test_a_held_out_split_has_no_list_of_its_own(other):
 def test_a_split_taken_from_another_is_chosen_from_once_more(table):
     table["train"].indices = 8
     data = VideoList(train=table["train"], val=Split(from_split="train"), test=Split(from_split="train", indices=-2))
-    assert names(data.samples("val")) == names(data.samples("train")) == [f"{i}.mp4" for i in range(8)]
-    assert names(data.samples("test")) == ["6.mp4", "7.mp4"]
+    assert names(select_samples(data, "val")) == names(select_samples(data, "train")) == [f"{i}.mp4" for i in range(8)]
+    assert names(select_samples(data, "test")) == ["6.mp4", "7.mp4"]
 
 
 def test_a_fraction_and_a_number_a_class(table):
     table["train"].indices, table["val"].per_class = 0.5, 1
     data = VideoList(**table)
-    assert len(data.samples("train")) == 20
-    assert len(set(data.samples("train").groups)) == 2  # whole groups
-    assert len(data.samples("val")) == 2
+    assert len(select_samples(data, "train")) == 20
+    assert len(set(select_samples(data, "train").groups)) == 2  # whole groups
+    assert len(select_samples(data, "val")) == 2
 
 
 def test_balance_needs_random_draws():

@@ -18,7 +18,7 @@ from vexp.data.decoding import FRAME_BACKENDS, open_video
 from vexp.data.decoding.frame_folder import RawFrameReader
 from vexp.data.decoding.images import image_decoder
 from vexp.data.loading.dataset import ClipDataset
-from vexp.data.sources.raw_frames import RawFrames
+from vexp.data.sources.config import RawFrames
 from vexp.data.sources.splits import Split, TrainSplit
 from vexp.data.transforms.frame_sampling import SampleFrames
 

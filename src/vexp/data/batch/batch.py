@@ -1,4 +1,4 @@
-"""Samples on their way from workers to the device: each distinct pixel once, in one block of bytes."""
+"""Batches of samples: each distinct pixel is stored once, and all of them in one block of bytes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import get_worker_info
 
+from vexp.core.errors import UserError
 from vexp.data.batch.shared_memory import SharedMemoryPool, received
 from vexp.data.transforms.pipeline import Clips
 from vexp.data.transforms.resample import FLOW_CHANNELS, Window
@@ -20,7 +21,13 @@ from vexp.data.transforms.view_layout import ViewLayout
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One video of a source: its clips, its class, its number. ``labels`` as in ``Batch``, without the N."""
+    """A loaded sample.
+
+    Attributes:
+        clips: Its clips.
+        labels: As in ``Batch``, without the N.
+        id: Its index in the source.
+    """
 
     clips: Clips
     labels: torch.Tensor
@@ -33,29 +40,16 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A sample that could not be made. It travels as a value: an exception would arrive as a worker's traceback.
-
-    ``deadly``: it ended the worker that was at it, so nobody tries it again.
-    """
-
-    id: int
-    message: str
-    epoch: int = 0
-    fatal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
-    """N samples of V views each, all views of one shape. One copy of ``pixels`` brings every frame to the device.
+    """N samples of V views each; all views have the same shape. Copying ``pixels`` moves every frame to the device.
 
     Attributes:
-        pixels: uint8 (bytes,), the pictures of all samples end to end; of different numbers and sizes if need be.
-        rows: int64, the samples' ``Clips.rows`` end to end.
-        plans: how each sample's views come out of both.
-        labels: int64 (N,), or where a sample may have several labels float32 (N, classes) of 0 and 1.
-        ids: int64 (N,), numbers of the samples in their source.
-        magnification: float32 (N * V, 2), by how much optical flow was resized; None for pictures.
+        pixels: uint8 (bytes,), the frames of all samples, concatenated; samples may differ in number and size of frames.
+        rows: int64, ``Clips.rows`` of the samples, concatenated.
+        plans: How the views of each sample are built from both.
+        labels: int64 (N,), or for multi-label data float32 (N, classes) of 0 and 1.
+        ids: int64 (N,), indices of the samples in their source.
+        scale: float32 (N * V, 2), factors in x and y by which optical flow was resized; None for RGB.
     """
 
     pixels: torch.Tensor
@@ -67,7 +61,7 @@ class Batch:
 
     @classmethod
     def of_views(cls, frames: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Batch:
-        """A batch of ready views, uint8 (N, V, T, H, W, C): for a loader of one's own."""
+        """Create a batch of finished views, uint8 (N, V, T, H, W, C), for use in a custom loader."""
         videos, views, length, height, width, channels = frames.shape
         plan = ViewLayout(
             shape=(1, views * length, height, width, channels), windows=(Window(0, 0, 0),), size=(width, height),
@@ -81,36 +75,36 @@ class Batch:
 
     @property
     def views(self) -> int:
-        """V, the views of each sample."""
+        """V, the number of views of each sample."""
         return self.plans[0].views
 
     @property
     def frames(self) -> torch.Tensor:
-        """The views: uint8 (N, V, T, H, W, C), where ``pixels`` lies."""
+        """The views: uint8 (N, V, T, H, W, C), on the device of ``pixels``."""
         return self.build(0, len(self) * self.views).view(len(self), self.views, *self.plans[0].view_shape)
 
     def build(self, start: int, stop: int) -> torch.Tensor:
-        """Views ``start`` to ``stop`` of the N * V, a sample's in a row: uint8 (stop - start, T, H, W, C)."""
-        shape, each = self.plans[0].view_shape, self.views
+        """Build views ``start`` to ``stop`` of the N * V (those of a sample are adjacent): uint8 (stop - start, T, H, W, C)."""
+        shape, views = self.plans[0].view_shape, self.views
         if all(plan.is_identity for plan in self.plans):
             return self.pixels.view(-1, *shape)[start:stop]
         out = self.pixels.new_empty((stop - start, *shape))
         pixels = torch.split(self.pixels, [plan.num_bytes for plan in self.plans])
         rows = torch.split(self.rows, [plan.clips * plan.clip_len for plan in self.plans])
-        for number in range(start // each, -(-stop // each)):
-            first, last = max(start, number * each), min(stop, (number + 1) * each)
+        for index in range(start // views, -(-stop // views)):
+            first, last = max(start, index * views), min(stop, (index + 1) * views)
             target = out[first - start : last - start]
-            self.plans[number].build(pixels[number], rows[number], target, first - number * each)
+            self.plans[index].build(pixels[index], rows[index], target, first - index * views)
         return out
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on ``device``; from pinned memory without waiting for it."""
+        """Return the batch on ``device``; the copy is asynchronous from pinned memory."""
         if self.pixels.device == device:
             return self
         return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """The batch in pinned memory, as torch's DataLoader asks for."""
+        """Return the batch in pinned memory; called by ``torch.utils.data.DataLoader``."""
         return self._moved(torch.Tensor.pin_memory)
 
     def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
@@ -125,40 +119,41 @@ class Batch:
 
 
 class Collate:
-    """Samples to a batch; the first failure if there is one. In a worker the pixels go into shared memory."""
+    """Collate samples into a batch. In a worker process, its pixels are written to shared memory."""
 
     def __init__(self) -> None:
-        self._slots = SharedMemoryPool()  # of this worker: each gets its own copy of this object
+        self._pool = SharedMemoryPool()  # each worker has its own copy of this object
 
-    def __call__(self, samples: Sequence[Sample | Failure]) -> Batch | SharedBatch | Failure:
-        whole: list[Sample] = []
+    def __call__(self, samples: Sequence[Sample]) -> Batch | SharedBatch:
+        """Collate ``samples``.
+
+        Raises:
+            UserError: If their views differ in number or shape.
+        """
         for sample in samples:
-            if isinstance(sample, Failure):
-                return sample
-            whole.append(sample)
-            if _views(sample) != _views(whole[0]):
-                return _shape_mismatch(whole[0], sample)
-        clips = [sample.clips for sample in whole]
+            if _view_shape(sample) != _view_shape(samples[0]):
+                raise _shape_mismatch(samples[0], sample)
+        clips = [sample.clips for sample in samples]
         num_bytes = sum(clip.pictures.size for clip in clips)
         in_worker = get_worker_info() is not None
-        block = self._slots.take(num_bytes) if in_worker else torch.empty(num_bytes, dtype=torch.uint8)
+        block = self._pool.take(num_bytes) if in_worker else torch.empty(num_bytes, dtype=torch.uint8)
         _copy_concatenated([clip.pictures for clip in clips], block.numpy())
         is_flow = clips[0].plan.shape[-1] == FLOW_CHANNELS
-        parcel = SharedBatch(
+        shared = SharedBatch(
             block=block,
             num_bytes=num_bytes,
             rows=np.concatenate([clip.rows.reshape(-1) for clip in clips]),
             plans=tuple(clip.plan for clip in clips),
-            labels=torch.stack([sample.labels for sample in whole]).numpy(),
-            ids=np.array([sample.id for sample in whole]),
+            labels=torch.stack([sample.labels for sample in samples]).numpy(),
+            ids=np.array([sample.id for sample in samples]),
             scale=np.concatenate([clip.scale for clip in clips]) if is_flow else None,
         )
-        return parcel if in_worker else parcel.opened(block)
+        return shared if in_worker else shared.to_batch(block)
 
 
 @dataclass(frozen=True, slots=True)
 class SharedBatch:
-    """A batch between two processes: one block of shared memory, the rest by value. It arrives as a ``Batch``."""
+    """A batch sent between processes: pixels in shared memory, the rest by value. It is unpickled as a ``Batch``."""
 
     block: torch.Tensor
     num_bytes: int
@@ -171,7 +166,8 @@ class SharedBatch:
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, tuple(getattr(self, field.name) for field in fields(self))
 
-    def opened(self, pixels: torch.Tensor) -> Batch:
+    def to_batch(self, pixels: torch.Tensor) -> Batch:
+        """Create the batch; ``pixels`` is the content of ``block``."""
         return Batch(
             pixels=pixels,
             rows=torch.from_numpy(self.rows),
@@ -183,26 +179,25 @@ class SharedBatch:
 
 
 def _rebuild(*content: Any) -> Batch:
-    parcel = SharedBatch(*content)
-    return parcel.opened(received(parcel.block, parcel.num_bytes))
+    shared = SharedBatch(*content)
+    return shared.to_batch(received(shared.block, shared.num_bytes))
 
 
-def _copy_concatenated(pictures: Sequence[Frames], target: NDArray[np.uint8]) -> None:
+def _copy_concatenated(arrays: Sequence[Frames], target: NDArray[np.uint8]) -> None:
     done = 0
-    for picture in pictures:
-        target[done : done + picture.size].reshape(picture.shape)[...] = picture
-        done += picture.size
+    for array in arrays:
+        target[done : done + array.size].reshape(array.shape)[...] = array
+        done += array.size
 
 
-def _views(sample: Sample) -> tuple[int, ...]:
-    """(V, T, H, W, C)."""
+def _view_shape(sample: Sample) -> tuple[int, ...]:
+    """Return the shape of all views of a sample, (V, T, H, W, C)."""
     return (sample.clips.plan.views, *sample.clips.plan.view_shape)
 
 
-def _shape_mismatch(first: Sample, other: Sample) -> Failure:
-    shapes = [" x ".join(map(str, _views(sample))) for sample in (first, other)]
-    return Failure(
-        other.id,
-        f"samples {first.id} and {other.id} cannot share a batch, their views x frames x height x width x "
-        f"channels are {shapes[0]} and {shapes[1]}: end the pipeline with a crop to one size, or set batch_size=1",
+def _shape_mismatch(first: Sample, other: Sample) -> UserError:
+    shapes = [" x ".join(map(str, _view_shape(sample))) for sample in (first, other)]
+    return UserError(
+        f"samples {first.id} and {other.id} cannot be in one batch: their views x frames x height x width x channels "
+        f"are {shapes[0]} and {shapes[1]}; end the pipeline with a crop to one size, or set batch_size=1"
     )

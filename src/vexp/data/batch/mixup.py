@@ -1,4 +1,4 @@
-"""The ``blending`` group: the clips of a training batch mixed with each other, their labels in the same shares."""
+"""The ``blending`` group: mixup and CutMix of the clips and labels of a training batch."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Blending(ValidatedConfig):
-    """Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), torchvision's, on the device.
+    """Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), torchvision's implementations, on the device.
 
-    Each clip is mixed with the one before it in the batch; one share and one box for the whole batch and all frames.
-    With both, each batch takes one of them, as in timm. The shares are drawn from torch's generator.
+    Each clip is mixed with the previous one of the batch; ratio and box are the same for the whole batch and all frames.
+    If both are enabled, each batch uses one of them, chosen at random as in timm. Random numbers come from torch's
+    global generator.
     """
 
-    mixup_alpha: float | None = option(None, "mixup's share is drawn from Beta(alpha, alpha); null: no mixup", gt=0)
+    mixup_alpha: float | None = option(None, "Mixup: the ratio is drawn from Beta(alpha, alpha); null: no mixup.", gt=0)
     cutmix_alpha: float | None = option(
-        None, "CutMix's share, which is an area, is drawn from Beta(alpha, alpha); null: no CutMix", gt=0
+        None, "CutMix: the area of the box is drawn from Beta(alpha, alpha); null: no CutMix.", gt=0
     )
-    probability: float = option(1.0, "share of the batches that are mixed", ge=0, le=1)
+    probability: float = option(1.0, "Probability that a batch is mixed.", ge=0, le=1)
 
     @property
     def mixes(self) -> bool:
-        """Whether any batch is mixed."""
+        """Whether batches are mixed at all."""
         return (self.mixup_alpha is not None or self.cutmix_alpha is not None) and self.probability > 0
 
     def apply(self, frames: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """float (N, C, T, H, W) and int64 (N,) or float (N, classes) -> mixed clips, float (N, classes).
+        """Mix a batch: float (N, C, T, H, W) and int64 (N,) or float (N, classes) -> clips, float (N, classes).
 
-        A batch that is not mixed comes back as it is, int64 labels included.
+        A batch that is not mixed is returned unchanged, with its int64 labels.
         """
         kinds = [kind for kind in ("MixUp", "CutMix") if self._alpha(kind) is not None]
         if not kinds:
@@ -47,8 +48,8 @@ class Blending(ValidatedConfig):
         kind = kinds[int(torch.randint(len(kinds), ()))]
         blend: Any = getattr(v2, kind)(alpha=self._alpha(kind), num_classes=num_classes)
         videos = tv_tensors.Video(frames.transpose(1, 2))  # (N, T, C, H, W)
-        mixed, shares = blend(videos, labels)
-        return mixed.as_subclass(torch.Tensor).transpose(1, 2), shares
+        mixed, targets = blend(videos, labels)
+        return mixed.as_subclass(torch.Tensor).transpose(1, 2), targets
 
     def _alpha(self, kind: str) -> float | None:
         return self.mixup_alpha if kind == "MixUp" else self.cutmix_alpha

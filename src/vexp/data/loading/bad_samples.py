@@ -1,79 +1,39 @@
-"""Samples that cannot be made, where ``data.on_error=skip`` lets a run go on without them.
+"""Bookkeeping of bad samples: the file ``bad_samples.jsonl``, warnings, and the limit ``data.max_bad_fraction``.
 
-A worker puts another sample in the place of a bad one (training) or leaves its place empty (evaluation), and tells the
-main process, which alone counts, writes ``bad_samples.jsonl`` and ends the run when there are too many.
+With ``data.on_error=skip``, a worker replaces a sample that cannot be loaded by another one (training) or leaves it out
+(evaluation) and reports it to the main process, which counts it, records it and ends the run if there are too many.
 
-The rule of ``data.max_bad_fraction``: a run ends as soon as more than this fraction of the samples of a split is known
-to be bad, each counted once however often it is met. It depends on neither the order of the samples nor on restarts.
+A run ends as soon as more than ``data.max_bad_fraction`` of the samples of a split are known to be bad. Each sample is
+counted once, so that the limit depends neither on the order of the samples nor on restarts.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vexp.core.errors import UserError
-from vexp.data.batch.batch import Failure
-
-if TYPE_CHECKING:
-    from vexp.data.batch.batch import Batch
-    from vexp.data.loading.dataset import ClipDataset
+from vexp.data.loading.dataset import ClipDataset
+from vexp.data.loading.outcomes import Failure
 
 FILE_NAME = "bad_samples.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class ReplacedSample:
-    """What a data set gives for a bad sample: another ``sample`` (None: nothing, its place stays empty), and all that
-    were found ``bad`` on the way."""
-
-    sample: Any
-    bad: tuple[Failure, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedSample:
-    """A batch and the samples that were ``bad``; None where nothing is left of it."""
-
-    batch: Batch | None
-    bad: tuple[Failure, ...]
-
-    def pin_memory(self) -> SkippedSample:
-        """As torch's DataLoader asks for."""
-        return SkippedSample(None if self.batch is None else self.batch.pin_memory(), self.bad)
-
-
-class SkipFailuresCollate:
-    """A collate function that also takes ``ReplacedSample``: its batch then arrives within a ``SkippedSample``."""
-
-    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, samples: Sequence[Any]) -> Any:
-        bad = [failure for sample in samples if isinstance(sample, ReplacedSample) for failure in sample.bad]
-        if not bad:
-            return self.collate(samples)
-        made = [sample.sample if isinstance(sample, ReplacedSample) else sample for sample in samples]
-        whole = [sample for sample in made if sample is not None]
-        batch = self.collate(whole) if whole else None
-        return batch if isinstance(batch, Failure) else SkippedSample(batch, tuple(bad))
+logger = logging.getLogger(__name__)
 
 
 class BadSamples:
-    """The bad samples of one split of a run: counted, named, written down, held against the budget.
+    """The bad samples of one split in a run.
 
-    A line of the file says split, epoch (0-based; 0 in evaluation), id, path, backend, error, whether the sample was
-    ``deadly`` (it hung or crashed its worker), and how many epochs have met it (``count``). A kill and a resume write
-    no line twice. Deadly samples are not tried again by a run that finds the file; delete their lines to have them
-    tried.
+    A row of the file contains the split, the epoch (0-based; 0 in evaluation), id, path, backend and error of a sample,
+    whether it hung or crashed its worker (``deadly``), and in how many epochs it has been met (``count``). Rows are not
+    repeated after a restart. Samples recorded as ``deadly`` are not loaded again; to retry one, delete its rows.
 
-    Where several processes share a run, all count what all have found, in the same order, so that they agree on the end
-    of the run: in ``settle``, which they call together.
+    In a distributed run, ``sync`` makes every process count the failures of all processes in the same order, so that
+    all of them end at the same step.
     """
 
     def __init__(
@@ -82,74 +42,103 @@ class BadSamples:
         *,
         split: str,
         max_fraction: float,
-        path: Path | None,
-        say: Callable[[str], None],
-        exchange: Callable[[list[Failure]], list[list[Failure]]] | None = None,
+        path: Path | None = None,
+        all_gather: Callable[[list[Failure]], list[list[Failure]]] | None = None,
         writes: bool = True,
+        warns: bool = True,
     ) -> None:
-        """Args:
-        dataset: whose samples they are; it is told of those that are deadly.
-        split: its name, for messages.
-        max_fraction: ``data.max_bad_fraction``.
-        path: of the ledger; None: nothing is written.
-        say: told of every bad sample, once.
-        exchange: gives every process the lists of all; None: there is one process.
-        writes: into the ledger, as one process does.
+        """Start without bad samples; see ``load``.
+
+        Args:
+            dataset: The data set; samples that hang or crash a worker are excluded from it (``mark_fatal``).
+            split: Name of the split.
+            max_fraction: Largest fraction of bad samples, ``data.max_bad_fraction``.
+            path: File of the rows; None: they are not recorded.
+            all_gather: Gathers the failures of all processes of the run; None: there is one process.
+            writes: Whether this process writes the file.
+            warns: Whether each bad sample is logged.
         """
         self.dataset = dataset
         self.split = split
         self.max_fraction = max_fraction
         self.path = path
-        self.say = say
-        self._exchange = exchange if self.tolerated else None  # else the first one ends the run
+        self.errors: dict[int, str] = {}  # by id of the sample
+        self._all_gather = all_gather if self.tolerated else None  # if not tolerated, the first failure ends the run
         self._writes = writes
-        self._found: list[Failure] = []  # since the last ``settle``
-        self.errors: dict[int, str] = {}  # of each bad sample
-        self._met: dict[int, set[int]] = {}  # its epochs
-        for row in _read(path, split) if path is not None else ():
-            if row["id"] < len(dataset) and dataset.source.name(row["id"]) == row["path"]:  # else of another list
-                self.errors.setdefault(row["id"], row["error"])
-                self._met.setdefault(row["id"], set()).add(row["epoch"])
-                if row["deadly"]:
-                    dataset.fatal[row["id"]] = row["error"]
+        self._warns = warns
+        self._pending: list[Failure] = []  # since the last sync
+        self._epochs: dict[int, set[int]] = {}  # in which a sample was met, by its id
+
+    def load(self) -> None:
+        """Read the rows written by an earlier part of the run and exclude the fatal samples among them.
+
+        Rows of samples that are no longer in the data set are ignored.
+
+        Raises:
+            UserError: If the file contains a line that is not a row.
+        """
+        for row in _read(self.path, self.split) if self.path is not None else ():
+            index = row["id"]
+            if index >= len(self.dataset) or self.dataset.source.name(index) != row["path"]:
+                continue
+            self.errors.setdefault(index, row["error"])
+            self._epochs.setdefault(index, set()).add(row["epoch"])
+            if row["deadly"]:
+                self.dataset.mark_fatal(index, row["error"])
 
     @property
     def tolerated(self) -> bool:
-        """Whether a run may go on without a sample (``data.on_error=skip``)."""
+        """Whether the run continues after a bad sample (``data.on_error=skip``)."""
         return self.dataset.on_bad != "fail"
 
     @property
     def allowed(self) -> int:
-        """Bad samples that the budget leaves room for."""
+        """The largest number of bad samples."""
         return int(self.max_fraction * len(self.dataset))
 
     def add(self, failure: Failure) -> None:
-        """Write down that a sample could not be made, at once or where there are several processes in ``settle``.
+        """Count a bad sample: immediately, or in a distributed run at the next ``sync``.
 
         Raises:
-            UserError: the budget is spent.
+            UserError: If there are more bad samples than allowed.
         """
-        if self._exchange is None:
+        if self._all_gather is None:
             self._count(failure)
         else:
-            self._found.append(failure)
+            self._pending.append(failure)
 
-    def settle(self) -> None:
-        """Count what all processes have found by now.
+    def sync(self) -> None:
+        """Count the failures that all processes have added since the last call; every process must call it.
 
         Raises:
-            UserError: the budget is spent.
+            UserError: If there are more bad samples than allowed.
         """
-        if self._exchange is None:
+        if self._all_gather is None:
             return
-        found, self._found = self._found, []
-        for failure in (failure for part in self._exchange(found) for failure in part):
+        pending, self._pending = self._pending, []
+        for failure in (failure for failures in self._all_gather(pending) for failure in failures):
             if failure.fatal:
-                self.dataset.fatal[failure.id] = failure.message
+                self.dataset.mark_fatal(failure.id, failure.message)
             self._count(failure)
 
+    def mark_fatal(self, failure: Failure) -> None:
+        """Exclude a sample that hung or crashed its worker from the data set.
+
+        Raises:
+            UserError: If bad samples are not tolerated (``data.on_error=fail``).
+        """
+        self.dataset.mark_fatal(failure.id, failure.message)
+        if not self.tolerated:
+            self.add(failure)
+            raise UserError(f"{failure.message}. Remove it from the annotation, or set data.on_error=skip")
+
+    def unscored(self, scored: Iterable[int]) -> dict[int, str]:
+        """Return the errors of the samples of an evaluation that are not among the ``scored`` ones, by id."""
+        missing = set(range(len(self.dataset))).difference(scored)
+        return {index: self.errors.get(index, "") for index in sorted(missing)}
+
     def _count(self, failure: Failure) -> None:
-        epochs = self._met.setdefault(failure.id, set())
+        epochs = self._epochs.setdefault(failure.id, set())
         if failure.epoch not in epochs:
             epochs.add(failure.epoch)
             self._append(failure, len(epochs))
@@ -158,78 +147,66 @@ class BadSamples:
         self.errors[failure.id] = failure.message
         if not self.tolerated:
             return
-        what = "another sample takes its place" if self.dataset.on_bad == "replace" else "it is not scored"
-        found = f"{len(self.errors)} bad of {len(self.dataset)} samples, {self.allowed} allowed"
-        self.say(f"warning: data.{self.split}: {failure.message}; {what} ({found})")
+        total = f"{len(self.errors)} of {len(self.dataset)} samples are bad, {self.allowed} are allowed"
+        if self._warns:
+            action = "it is replaced by another sample" if self.dataset.on_bad == "replace" else "it is not evaluated"
+            logger.warning("data.%s: %s; %s (%s)", self.split, failure.message, action, total)
         if len(self.errors) > self.allowed:
             raise UserError(
-                f"data.max_bad_fraction={self.max_fraction:g}: {found} in data.{self.split}, the last: "
+                f"data.max_bad_fraction={self.max_fraction:g}: {total} in data.{self.split}, the last one: "
                 f"{failure.message.rstrip('.')}. "
-                + (f"All are in {self.path}; " if self.path is not None else "")
-                + "mend them, "
-                "take them out of the list, or allow for more"
+                + (f"{self.path} lists all of them. " if self.path is not None else "")
+                + "Repair them, remove them from the annotation, or raise data.max_bad_fraction"
             )
-
-    def lose(self, failure: Failure) -> None:
-        """A sample has ended its worker; it will not be tried again.
-
-        Raises:
-            UserError: the run must not go on without it (``data.on_error=fail``).
-        """
-        self.dataset.fatal[failure.id] = failure.message
-        if not self.tolerated:
-            self.add(failure)
-            raise UserError(f"{failure.message}. Take it out of the list, or go on without it by data.on_error=skip")
-
-    def unscored(self, scored: Iterable[int]) -> dict[int, str]:
-        """The samples of an evaluation that are not among the ``scored``, by id, with their errors."""
-        missing = set(range(len(self.dataset))).difference(scored)
-        return {index: self.errors.get(index, "") for index in sorted(missing)}
 
     def _append(self, failure: Failure, count: int) -> None:
         if self.path is None or not self._writes:
             return
-        source = self.dataset.source
         row = {
-            "split": self.split, "epoch": failure.epoch, "id": failure.id, "path": source.name(failure.id),
-            "backend": getattr(source, "backend", ""), "error": failure.message,
-            "deadly": failure.fatal, "count": count,
-        }  # fmt: skip
+            "split": self.split,
+            "epoch": failure.epoch,
+            "id": failure.id,
+            "path": self.dataset.source.name(failure.id),
+            "backend": self.dataset.source.backend,
+            "error": failure.message,
+            "deadly": failure.fatal,
+            "count": count,
+        }
         line = (json.dumps(row) + "\n").encode()
-        with self.path.open("ab", buffering=0) as file:  # one write
-            if file.write(line) != len(line):  # a full disk took a part, which the next run cuts off
+        with self.path.open("ab", buffering=0) as file:  # a single write
+            if file.write(line) != len(line):  # the disk is full; the next run removes the partial line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
 
 def _read(path: Path, split: str) -> list[dict[str, Any]]:
-    """The rows of a ledger, of one split. Half a line that a full disk has left at its end is cut off.
+    """Read the rows of one split, after removing a partial line that a full disk has left at the end of the file.
 
     Raises:
-        UserError: a line that is no row, as an editor may leave one.
+        UserError: If a line is not a row, for example after the file was edited.
     """
     if not path.exists():
         return []
     *lines, last = path.read_bytes().split(b"\n")
-    if last and _row(last) is None:
+    if last and _parse_row(last) is None:
         os.truncate(path, path.stat().st_size - len(last))
-    elif last:  # an editor that ends no last line
+    elif last:  # an editor left out the final newline
         with path.open("ab") as file:
             file.write(b"\n")
         lines.append(last)
     rows = []
     for number, line in enumerate(lines, 1):
-        row = _row(line) if line.strip() else {"split": None}
+        if not line.strip():
+            continue
+        row = _parse_row(line)
         if row is None:
-            raise UserError(
-                f"{path}:{number}: is no row of bad samples; delete the line, or the file to forget them all"
-            )
+            raise UserError(f"{path}:{number}: not a row of bad samples; delete the line, or the whole file")
         if row["split"] == split:
             rows.append(row)
     return rows
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
-    """What `_append` wrote; None for anything else."""
+def _parse_row(line: bytes) -> dict[str, Any] | None:
+    """Parse a line written by ``BadSamples``; return None for any other line."""
     try:
         row = json.loads(line)
         return {key: row[key] for key in ("split", "epoch", "id", "path", "error", "deadly")}

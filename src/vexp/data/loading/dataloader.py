@@ -1,42 +1,44 @@
-"""Batches in a fixed order: which samples each optimizer step sees is a function of (seed, epoch), nothing else."""
+"""Samplers and data loaders: which samples an optimizer step sees is a function of the seed and the step alone."""
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import multiprocessing.util
 import os
 import signal
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torch.utils.data._utils import signal_handling
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from vexp.core.errors import UserError
 from vexp.core.malloc import configure_malloc
-from vexp.data.batch.batch import Batch, Collate, Failure
-from vexp.data.loading.bad_samples import BadSamples, SkipFailuresCollate, SkippedSample
+from vexp.data.batch.batch import Batch, Collate
+from vexp.data.loading import torch_internals
+from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.class_balance import BalancedOrder, occurrence
 from vexp.data.loading.dataset import ClipDataset, Key
+from vexp.data.loading.outcomes import Failure, SkipFailuresCollate, SkippedSample
 from vexp.data.loading.step_plan import StepPlan
-from vexp.data.loading.watchdog import InProgress, WorkerMonitor, watched
+from vexp.data.loading.watchdog import InProgress, WorkerMonitor, supervised
 
-#: what a loader gives
+#: An item of a loader.
 Item = Batch | Failure | SkippedSample
 
 
 class TrainSampler(Sampler[list[Key]]):
-    """Batches of keys from optimizer step ``first_step`` to ``total_steps``, across epochs without a stop.
+    """Batches of keys from optimizer step ``first_step`` to before ``total_steps``, across epochs.
 
-    Resuming in the middle of an epoch is starting at another ``first_step``: nothing is read again. A key is
-    (epoch, index); with ``balanced``, where an index may come again within an epoch, (epoch, index, times before).
+    A run that is resumed in the middle of an epoch starts at another ``first_step`` and reads nothing twice. A key is
+    (epoch, index); with ``balanced``, where an index may repeat within an epoch, (epoch, index, earlier occurrences).
 
-    With ``rank`` they are that process's parts of the batches. A process without a part gets the batch's last sample,
-    which must not count: it takes part in the exchange of gradients all the same.
+    With ``rank``, the batches are the part of one process. A process whose part is empty gets the last sample of the
+    batch, which must not be counted: it has to take part in the synchronization of gradients.
     """
 
     def __init__(
@@ -59,13 +61,13 @@ class TrainSampler(Sampler[list[Key]]):
         self.total_steps = total_steps
 
     def order(self, epoch: int) -> np.ndarray:
-        """Indices of an epoch, int64 (num_samples,)."""
+        """Return the sample indices of an epoch in their order, int64 (num_samples,)."""
         if not self.shuffle:
             return np.arange(self.plan.num_samples)
-        # The spawn key keeps it apart from the samples' generators: [seed, epoch] alone equals [seed, epoch, index 0].
+        # The spawn key separates it from the generators of samples: [seed, epoch] equals [seed, epoch, index 0].
         entropy = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
-        places = np.random.default_rng(entropy).permutation(self.plan.num_samples)
-        return places if self.balanced is None else self.balanced.draws(epoch)[places]
+        positions = np.random.default_rng(entropy).permutation(self.plan.num_samples)
+        return positions if self.balanced is None else self.balanced.draws(epoch)[positions]
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, order, before = -1, np.empty(0, np.int64), np.empty(0, np.int64)
@@ -92,75 +94,110 @@ class TrainSampler(Sampler[list[Key]]):
 
 
 class SequentialSampler(Sampler[list[Key]]):
-    """Every sample once, in the order of its source, for evaluation.
+    """Every sample once, in the order of the source, for evaluation.
 
-    The batches are dealt out to the ``processes`` in turn: none is made longer to even them out, and each is the same
-    whatever their number.
+    Batches are assigned to the ``world_size`` processes in turn. They are the same for any number of processes: no
+    batch is padded to give each process the same number.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, *, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, num_samples: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.rank = rank
-        self.processes = processes
+        self.world_size = world_size
 
     @property
     def rounds(self) -> int:
-        """Batches of the process that has the most."""
-        return -(-self.num_samples // (self.batch_size * self.processes))
+        """Number of batches of the process that has the most."""
+        return -(-self.num_samples // (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for start in range(self.rank * self.batch_size, self.num_samples, self.batch_size * self.processes):
+        for start in range(self.rank * self.batch_size, self.num_samples, self.batch_size * self.world_size):
             yield [(0, index) for index in range(start, min(start + self.batch_size, self.num_samples))]
+
+
+class LoaderConfig(Protocol):
+    """The options of ``make_loader``; every ``data`` option has them."""
+
+    num_workers: int | None
+    mp_context: str | None
+    sample_timeout: float | None
+
+
+@dataclass(kw_only=True, slots=True)
+class WorkerOptions:
+    """Options of ``make_loader`` for use without a config.
+
+    Attributes:
+        num_workers: Worker processes; None: one for each core, at most 8.
+        mp_context: Start method of the workers ("fork", "spawn", "forkserver"); None: fork where it is available.
+        sample_timeout: Seconds that a worker may spend on one sample; None: no limit.
+    """
+
+    num_workers: int | None = None
+    mp_context: str | None = None
+    sample_timeout: float | None = None
+
+
+class SampleLoader(DataLoader[Item]):
+    """A DataLoader and the monitor of its workers (None: it has no workers)."""
+
+    monitor: WorkerMonitor | None = None
 
 
 def make_loader(
     dataset: ClipDataset,
-    batches: Sampler[list[Key]],
-    *,
-    num_workers: int | None,
+    sampler: Iterable[list[Key]],
+    data_config: LoaderConfig,
     device: torch.device,
+    *,
     persistent: bool,
-    mp_context: str | None = None,
-    sample_timeout: float | None = None,
-) -> DataLoader[Item]:
-    """A DataLoader whose workers make uint8 samples in shared memory.
+) -> SampleLoader:
+    """Create a DataLoader whose workers load uint8 samples into shared memory; see ``iterate_batches``.
 
-    ``persistent`` keeps the workers for the next pass; ``mp_context`` is how they are started, "fork", "spawn",
-    "forkserver" or None for fork where there is one; ``sample_timeout`` (seconds, None: any) is for ``batches_of``, and
-    needs workers. The loader draws from a generator of its own, so that starting one never moves the random numbers of
-    the model.
+    The loader has its own random generator: starting its workers does not advance torch's global one.
+
+    Args:
+        dataset: The samples.
+        sampler: The keys of each batch.
+        data_config: Options of the workers, usually ``config.data``.
+        device: Device that the batches are moved to; batches for a GPU are pinned.
+        persistent: Keep the workers for the next pass over the sampler.
     """
-    workers = available_workers() if num_workers is None else num_workers
+    workers = available_workers() if data_config.num_workers is None else data_config.num_workers
+    mp_context = data_config.mp_context
     if mp_context is None and "fork" in multiprocessing.get_all_start_methods():
-        mp_context = "fork"  # a spawned worker imports torch again: seconds, and half a gigabyte
-    dataset.watch = WorkerMonitor(workers, sample_timeout) if workers > 0 else None
-    samples: Dataset[Any] = dataset  # torch takes what a data set gives for what its loader gives
-    return DataLoader(
+        mp_context = "fork"  # a spawned worker imports torch again: seconds, and half a gigabyte of memory
+    monitor = WorkerMonitor(workers, data_config.sample_timeout) if workers > 0 else None
+    samples: Dataset[Any] = dataset
+    loader = SampleLoader(
         samples,
-        batch_sampler=batches,
+        batch_sampler=sampler,
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=persistent and workers > 0,
-        collate_fn=Collate() if dataset.on_bad == "fail" else SkipFailuresCollate(Collate()),
-        timeout=dataset.watch.look_every() if dataset.watch is not None else 0,
-        worker_init_fn=_start_worker,
+        collate_fn=SkipFailuresCollate(Collate()),
+        timeout=monitor.poll_seconds() if monitor is not None else 0,
+        worker_init_fn=functools.partial(_start_worker, monitor),
         generator=torch.Generator().manual_seed(0),
         multiprocessing_context=mp_context if workers > 0 else None,
     )
+    loader.monitor = monitor
+    return loader
 
 
 def iterate_batches(loader: Iterable[Item], bad: BadSamples | None = None) -> Iterator[Batch]:
-    """The batches of a loader; ``bad`` is told of the samples that it goes on without.
+    """Iterate over the batches of a loader, adding the samples that were replaced or left out to ``bad``.
 
     Raises:
-        UserError: a sample that could not be made, or not in time, with the name of its video; or too many of them.
+        UserError: If a sample could not be loaded, or not in time, and was not replaced; or if there are too many.
+        PluginError: If code outside of vexp failed on a sample.
     """
     for item in _with_timeout(loader, bad):
         if isinstance(item, Failure):
             raise UserError(item.message)
         if isinstance(item, SkippedSample):
-            assert bad is not None  # a data set that goes on without samples needs somebody who counts them
+            assert bad is not None  # a data set that skips samples is iterated with a BadSamples
             for failure in item.bad:
                 bad.add(failure)
             if item.batch is not None:
@@ -169,69 +206,68 @@ def iterate_batches(loader: Iterable[Item], bad: BadSamples | None = None) -> It
             yield item
 
 
-_passes: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The iterators of loaders in use, with the workers that they have."""
+#: The iterators of loaders with workers that are in use.
+_iterators: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _stop_workers() -> None:
-    """Before the process ends: it waits for workers that nobody has told, and they are deaf to its SIGTERM.
+    """Ask all workers to exit before the process ends; it waits for them, and they ignore its first SIGTERM.
 
-    As a rule they end with their iterator, but what keeps frames (torch.compile) keeps that, too.
+    Workers usually exit when their iterator is freed, but a reference to it can survive (in torch.compile's caches).
     """
-    for iterator in list(_passes):
-        if not iterator._shutdown:
-            iterator._workers_done_event.set()
-            for queue in iterator._index_queues:
-                queue.put(None)
+    for iterator in list(_iterators):
+        torch_internals.ask_workers_to_exit(iterator)
 
 
-multiprocessing.util.Finalize(None, _stop_workers, exitpriority=100)  # before multiprocessing ends its children
+multiprocessing.util.Finalize(None, _stop_workers, exitpriority=100)  # before multiprocessing joins its children
 
 
 def _prefetched(loader: Iterable[Item]) -> Iterator[Item]:
+    """Start an iteration; the workers begin to load samples."""
     iterator = iter(loader)
-    if isinstance(iterator, _MultiProcessingDataLoaderIter):
-        _passes.add(iterator)
-        if iterator._worker_pids_set:  # by torch's handler of SIGCHLD, which is to leave them to the watch
-            signal_handling._remove_worker_pids(id(iterator))  # type: ignore[attr-defined]
-            iterator._worker_pids_set = False
+    if torch_internals.is_worker_iterator(iterator):
+        _iterators.add(iterator)
+        torch_internals.disable_exit_handler(iterator)  # the watchdog handles exits
     return iterator
 
 
 def _with_timeout(loader: Iterable[Item], bad: BadSamples | None) -> Iterator[Item]:
-    dataset = getattr(loader, "dataset", None)
-    if not isinstance(loader, DataLoader) or not isinstance(dataset, ClipDataset) or dataset.watch is None:
+    """Iterate over a loader; samples that hang or crash a worker are marked as fatal in ``bad``."""
+    if not isinstance(loader, SampleLoader) or loader.monitor is None:
         return _prefetched(loader)
-    limit = dataset.watch.limit
+    monitor, dataset = loader.monitor, loader.dataset
+    assert isinstance(dataset, ClipDataset)
 
     def on_loss(sample: InProgress) -> None:
-        text = f"is not made within data.sample_timeout={limit:g} seconds, the worker that was at it has been killed"
+        reason = f"not loaded within data.sample_timeout={monitor.limit:g} seconds, its worker was killed"
         if sample.crash:
-            text = f"the decoder crashes on it, the worker that was at it died of {sample.crash}"
-        failure = Failure(sample.index, f"{dataset.source.name(sample.index)}: {text}", sample.epoch, fatal=True)
+            reason = f"the decoder crashed, its worker died of {sample.crash}"
+        failure = Failure(sample.index, f"{dataset.source.name(sample.index)}: {reason}", sample.epoch, fatal=True)
         if bad is None:
             raise UserError(failure.message)
-        bad.lose(failure)
+        bad.mark_fatal(failure)
 
-    return watched(loader, dataset.watch, on_loss, _prefetched)
+    return supervised(loader, monitor, on_loss, _prefetched)
 
 
 def available_workers() -> int:
-    """One worker a core that this process may use, at most 8. Processes that torchrun has started share the cores."""
+    """Return the default number of workers: the cores available to this process, shared with its peers, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
-def _start_worker(_: int) -> None:
-    """In each new worker: one thread, and deaf to the signals that ask the run to stop.
+def _start_worker(monitor: WorkerMonitor | None, worker: int) -> None:
+    """Initialize a worker: use one thread and ignore the signals that ask the run to stop.
 
     A terminal and a scheduler signal the whole process group, but the main process needs its workers until it has
-    written its checkpoint; they end with it. A SIGTERM of its own (the second) ends a worker.
+    written its checkpoint; they exit with it. A second SIGTERM ends a worker.
     """
     import cv2
 
     configure_malloc()
-    cv2.setNumThreads(0)  # the workers are the parallelism; OpenCV's own threads would fight them for cores
+    if monitor is not None:
+        monitor.attach(worker)
+    cv2.setNumThreads(0)  # the workers already use all cores
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""One sample: a video of a source through the pipeline, with randomness that depends on nothing but its identity."""
+"""Map-style data set of samples whose random numbers depend on nothing but the seed and the sample's key."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from vexp.core.errors import UserError
-from vexp.data.batch.batch import Failure, Sample
-from vexp.data.loading.bad_samples import ReplacedSample
-from vexp.data.loading.watchdog import WorkerMonitor
-from vexp.data.sources.base import Source, is_multi_label
+from vexp.core.errors import ConfigError, UserError
+from vexp.data.batch.batch import Sample
+from vexp.data.loading.outcomes import Failure, ReplacedSample
+from vexp.data.loading.plugin_errors import plugin_error, raised_within
+from vexp.data.loading.watchdog import loading
+from vexp.data.sources.base import Source, complete_source
 from vexp.data.transforms.color import build_transforms
 from vexp.data.transforms.pipeline import make_clips
 
-#: (epoch, index), and how often the index came before in the epoch where an order repeats some
+#: (epoch, index), followed by the number of earlier occurrences in the epoch if a sampler repeats indices
 Key = tuple[int, int] | tuple[int, int, int]
-_MOST_DRAWS = 16  # in the place of one bad sample
+_MAX_REPLACEMENTS = 16  # tried for one bad sample
 
 
 class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
-    """Samples of a source, asked for by ``Key``.
+    """Samples of a source, indexed by ``Key``.
 
-    The generator of a sample is a function of (seed, epoch, index, times before): the same for any number of workers,
-    any order and after any restart.
+    The random generator of a sample is a function of (seed, epoch, index, earlier occurrences): the same for any number
+    of workers, in any order and after any restart.
+
+    A sample is bad if its video cannot be read or its frames do not fit a crop (``UserError``, or an ``OSError`` while
+    the file is read). Any other exception is an error in the code of a transform or data set: it is raised, as a
+    ``PluginError`` if that code is not part of vexp.
     """
 
     def __init__(
@@ -39,93 +44,112 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
         flip_labels: np.ndarray | None = None,
         on_bad: str = "fail",
     ) -> None:
-        """Args:
-        source: the videos.
-        steps: the pipeline's steps.
-        seed: of the run.
-        lazy: compose the geometry into one resample.
-        flip_labels: int64 (classes,), the class that each becomes when mirrored; None: the same.
-        on_bad: what a sample that cannot be made is: "fail" (a ``Failure``), or within a ``ReplacedSample`` another one
-            ("replace") or none ("leave_out").
+        """Create the data set.
+
+        Args:
+            source: The videos.
+            steps: The transforms of the pipeline by name.
+            seed: Seed of the run.
+            lazy: Compose the geometric transforms into one resampling.
+            flip_labels: int64 (classes,), the class that each class becomes when mirrored; None: the same.
+            on_bad: Outcome of a bad sample: "fail" (a ``Failure``), "replace" (a ``ReplacedSample`` with another
+                sample) or "leave_out" (a ``ReplacedSample`` without one).
         """
-        self.source = source
-        self.multi_label = is_multi_label(source)
+        self.source = complete_source(source)
         self.steps = build_transforms(dict(steps))
         self.seed = seed
         self.lazy = lazy
         self.flip_labels = flip_labels
         self.on_bad = on_bad
-        self.fatal: dict[int, str] = {}  # samples that are not tried again, with the reason
-        self.watch: WorkerMonitor | None = None
+        self.fatal: dict[int, str] = {}  # see mark_fatal
 
     def __len__(self) -> int:
         return len(self.source)
 
+    def mark_fatal(self, index: int, message: str) -> None:
+        """Treat a sample as bad, for the reason ``message``, without loading it again."""
+        self.fatal[index] = message
+
     def __getitem__(self, key: Key) -> Sample | Failure | ReplacedSample:
         epoch, index, *before = key
-        rng = np.random.default_rng([self.seed, epoch, index, *before])  # the first time, 0, is as if it were not there
-        made = self._make(epoch, index, rng)
-        if not isinstance(made, Failure) or self.on_bad == "fail":
-            return made
-        return self._replacement(key, made) if self.on_bad == "replace" else ReplacedSample(None, (made,))
+        rng = np.random.default_rng([self.seed, epoch, index, *before])  # a trailing 0 does not change the generator
+        outcome = self._load(epoch, index, rng)
+        if not isinstance(outcome, Failure) or self.on_bad == "fail":
+            return outcome
+        return self._replacement(key, outcome) if self.on_bad == "replace" else ReplacedSample(None, (outcome,))
 
     def _replacement(self, key: Key, failure: Failure) -> ReplacedSample | Failure:
-        """Another sample for the place of one that cannot be made: a function of the seed and that place alone."""
+        """Load another sample in place of a bad one; which one is a function of the seed and the key."""
         bad = [failure]
-        for draw in range(_MOST_DRAWS):
+        for draw in range(_MAX_REPLACEMENTS):
             rng = np.random.default_rng(np.random.SeedSequence([self.seed, *key], spawn_key=(1, draw)))
-            made = self._make(failure.epoch, int(rng.integers(len(self))), rng)
-            if not isinstance(made, Failure):
-                return ReplacedSample(made, tuple(bad))
-            bad.append(made)
+            outcome = self._load(failure.epoch, int(rng.integers(len(self))), rng)
+            if not isinstance(outcome, Failure):
+                return ReplacedSample(outcome, tuple(bad))
+            bad.append(outcome)
         return Failure(
             failure.id,
-            f"{failure.message}; and none of {_MOST_DRAWS} samples drawn in its place can be made, the last: "
+            f"{failure.message}; {_MAX_REPLACEMENTS} samples drawn to replace it cannot be read either, the last one: "
             f"{bad[-1].message}",
             failure.epoch,
         )
 
-    def _make(self, epoch: int, index: int, rng: np.random.Generator) -> Sample | Failure:
+    def _load(self, epoch: int, index: int, rng: np.random.Generator) -> Sample | Failure:
         if index in self.fatal:
             return Failure(index, self.fatal[index], epoch, fatal=True)
-        if self.watch is not None:
-            self.watch.begin(epoch, index)
         try:
-            with self.source.open(index) as reader:
+            with loading(epoch, index), self.source.open(index) as reader:
                 clips = make_clips(reader, self.steps, rng, lazy=self.lazy)
-        except (UserError, OSError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             name = self.source.name(index)
-            return Failure(index, str(error) if name in str(error) else f"{name}: {error}", epoch)
-        finally:
-            if self.watch is not None:
-                self.watch.end()
+            if isinstance(error, UserError) or (isinstance(error, OSError) and not self._in_transform(error)):
+                return Failure(index, str(error) if name in str(error) else f"{name}: {error}", epoch)
+            attributed = plugin_error(error, name)
+            if attributed is None:
+                raise
+            raise attributed from error
         return Sample(clips, self._labels(index, mirrored=bool(clips.mirrored.any())), index)
 
+    def _in_transform(self, error: OSError) -> bool:
+        """Return whether a transform failed on a file of its own, not on the video."""
+        return raised_within(error, self.steps.values())
+
     def _labels(self, index: int, *, mirrored: bool) -> torch.Tensor:
-        """int64 (), or float32 (classes,) where a sample may have several."""
+        """Return the label of a sample, int64 (), or its labels as float32 (classes,) of 0 and 1."""
         labels = np.atleast_1d(np.asarray(self.source.labels[index], np.int64))
         if self.flip_labels is not None and mirrored:
             labels = self.flip_labels[labels]
-        if not self.multi_label:
+        if not self.source.multi_label:
             return torch.tensor(int(labels[0]))
-        several = torch.zeros(len(self.source.classes))
-        several[torch.from_numpy(labels)] = 1.0
-        return several
+        targets = torch.zeros(len(self.source.classes))
+        targets[torch.from_numpy(labels)] = 1.0
+        return targets
 
 
 def flip_table(classes: list[str], flip_label_map: Mapping[str, str]) -> np.ndarray | None:
-    """``data.flip_label_map`` (by class name, one direction is enough) as int64 (classes,); None where it is empty.
+    """Convert ``data.flip_label_map`` to class indices.
+
+    Args:
+        classes: Names of all classes.
+        flip_label_map: Class names by the name of their mirror image; one direction is enough.
+
+    Returns:
+        int64 (classes,), the class that each class becomes when mirrored; None if the map is empty.
 
     Raises:
-        UserError: a name that is no class, or a class with two mirror images.
+        ConfigError: If a name is not a class, or a class has two mirror images.
     """
     if not flip_label_map:
         return None
     for name in (*flip_label_map, *flip_label_map.values()):
         if name not in classes:
-            raise UserError(f"data.flip_label_map: {name!r} is no class; classes: {', '.join(classes)}")
-    both = {right: left for left, right in flip_label_map.items()} | dict(flip_label_map)
+            raise ConfigError(f"{name!r} is not a class; classes: {', '.join(classes)}", key="data.flip_label_map")
+    mirrored = {right: left for left, right in flip_label_map.items()} | dict(flip_label_map)
     for left, right in flip_label_map.items():
-        if both[right] != left:
-            raise UserError(f"data.flip_label_map: {left} mirrors to {right}, but {right} to {both[right]}")
-    return np.array([classes.index(both.get(name, name)) for name in classes], np.int64)
+        if mirrored[right] != left:
+            raise ConfigError(
+                f"{left} is mirrored to {right}, but {right} to {mirrored[right]}", key="data.flip_label_map"
+            )
+    return np.array([classes.index(mirrored.get(name, name)) for name in classes], np.int64)

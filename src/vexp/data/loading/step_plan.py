@@ -1,4 +1,4 @@
-"""How samples divide into optimizer steps: numbers alone, so that a run's length is known before torch is."""
+"""Division of samples into optimizer steps; pure arithmetic, so that the length of a run is known without torch."""
 
 from __future__ import annotations
 
@@ -7,35 +7,37 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """How an epoch divides into optimizer steps, those into batches, and each batch among the processes of the run.
+    """Division of an epoch into optimizer steps, of steps into batches, and of batches among the processes of a run.
 
-    A step takes ``accumulate`` batches of ``processes`` times ``batch_size`` samples; an epoch's last step takes what
-    is left (with ``drop_last`` there is none unless it is whole), so that no step mixes two epochs. One process with
-    batches of 8 and two with batches of 4 hence see the same samples in every step.
+    A step consists of ``accumulate`` batches of ``world_size * batch_size`` samples. The last step of an epoch takes the
+    remaining samples (with ``drop_last``, an incomplete one is dropped), so that no step mixes two epochs. One process
+    with batches of 8 and two processes with batches of 4 therefore see the same samples in every step.
     """
 
     num_samples: int
     batch_size: int
     accumulate: int
     drop_last: bool
-    processes: int = 1
+    world_size: int = 1
 
     @property
     def samples_per_batch(self) -> int:
-        """Of all processes together."""
-        return self.batch_size * self.processes
+        """Samples in a batch, over all processes."""
+        return self.batch_size * self.world_size
 
     @property
     def samples_per_step(self) -> int:
+        """Samples in an optimizer step, over all processes."""
         return self.samples_per_batch * self.accumulate
 
     @property
     def steps_per_epoch(self) -> int:
-        whole, rest = divmod(self.num_samples, self.samples_per_step)
-        return whole + (rest > 0 and not self.drop_last)
+        """Optimizer steps in an epoch."""
+        complete, remaining = divmod(self.num_samples, self.samples_per_step)
+        return complete + (remaining > 0 and not self.drop_last)
 
     def summary(self) -> dict[str, int]:
-        """What gives a step its place in the training: with the same numbers step n sees the same samples."""
+        """Return the numbers that determine which samples an optimizer step sees; they are saved in checkpoints."""
         return {
             "num_samples": self.num_samples,
             "samples_per_step": self.samples_per_step,
@@ -43,20 +45,21 @@ class StepPlan:
         }
 
     def batch_sizes(self, step: int) -> list[int]:
-        """Sizes of the batches of a step (0-based, any epoch), of all processes together."""
+        """Return the sizes of the batches of an optimizer step (0-based, in any epoch), over all processes."""
         start = step % self.steps_per_epoch * self.samples_per_step
         size = min(self.samples_per_step, self.num_samples - start)
         return [min(self.samples_per_batch, size - done) for done in range(0, size, self.samples_per_batch)]
 
     def part(self, size: int, rank: int) -> slice:
-        """The samples of a batch of ``size`` that are process ``rank``'s: equal parts, the first ones a sample longer.
+        """Return the samples that process ``rank`` takes of a batch of ``size``.
 
-        Empty where there are more processes than samples.
+        The parts are equal, except that the first ones may be one sample longer; a part is empty if there are more
+        processes than samples.
         """
-        start, stop = (-(-size * number // self.processes) for number in (rank, rank + 1))
+        start, stop = (-(-size * index // self.world_size) for index in (rank, rank + 1))
         return slice(start, stop)
 
     def own(self, size: int, rank: int) -> int:
-        """The length of that part."""
+        """Return the length of the part of process ``rank``."""
         part = self.part(size, rank)
         return int(part.stop - part.start)

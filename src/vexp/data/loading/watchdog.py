@@ -1,12 +1,13 @@
-"""Samples that end their worker: a decoder that hangs on a damaged file, a file server that does not answer, a crash.
+"""Supervision of worker processes: samples that hang or crash a worker are identified and skipped.
 
-Each worker writes down what it is at and since when, in memory that it shares with the main process. Where that waits
-for a batch, it looks: a worker that has been at one sample for longer than ``data.sample_timeout`` is killed. Only the
-kernel can end it (a decoder in C hears no signal), and a DataLoader does not survive it, so the rest of the order goes
-to a new one.
+A decoder may hang on a damaged file, a file server may not answer, a decoder may crash. Each worker records the sample
+that it is loading, and since when, in memory shared with the main process. While the main process waits for a batch, it
+checks these records; a worker that has been loading one sample for longer than ``data.sample_timeout`` is killed. Only
+the kernel can end it, because a decoder written in C handles no signals. A DataLoader does not survive the loss of a
+worker, so the remaining batches are loaded by a new one.
 
-That a worker has ended is noticed there, too, and nowhere else: torch would raise it from a signal handler, in the
-middle of whatever the process is at (it writes a checkpoint, it closes a socket).
+The exit of a worker is also detected here and only here: torch would raise from a signal handler, in the middle of
+whatever the process is doing (writing a checkpoint, closing a socket).
 """
 
 from __future__ import annotations
@@ -16,23 +17,35 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Sampler
 
-_LOOK = 1.0  # seconds between two looks, at most
+from vexp.data.loading import torch_internals
+
+_POLL_SECONDS = 1.0  # longest time between two checks
 _PID, _SINCE, _EPOCH, _INDEX = range(4)
-#: What a decoder that writes where it must not dies of. (Of SIGKILL and SIGBUS a worker dies where memory is short.)
+#: Signals of a decoder's crash. Workers that die of SIGKILL or SIGBUS have run out of memory.
 _CRASHES = [getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """A sample that worker process ``pid`` has been making for so many ``seconds``; ``crash``: what that died of."""
+    """A sample that a worker is loading.
+
+    Attributes:
+        pid: Process id of the worker.
+        seconds: Time since it started loading the sample.
+        epoch: Epoch of the sample.
+        index: Index of the sample in its source.
+        crash: Name of the signal that ended the worker; empty if it is running.
+    """
 
     pid: int
     seconds: float
@@ -42,30 +55,26 @@ class InProgress:
 
 
 class WorkerMonitor:
-    """What every worker of a loader is at."""
+    """Record of the sample that each worker of a loader is loading, in shared memory."""
 
     def __init__(self, workers: int, limit: float | None) -> None:
-        """``limit``: seconds that a sample may take; None: any."""
+        """Create the record.
+
+        Args:
+            workers: Number of worker processes.
+            limit: Seconds that loading one sample may take; None: no limit.
+        """
         self.limit = math.inf if limit is None else limit
         self._cells = torch.zeros(workers, 4, dtype=torch.float64)
         self._cells.share_memory_()  # type: ignore[no-untyped-call]
 
-    def begin(self, epoch: int, index: int) -> None:
-        """In a worker: a sample is begun."""
-        info = get_worker_info()
-        if info is not None:
-            cell = self._cells[info.id]
-            cell[_PID], cell[_EPOCH], cell[_INDEX] = os.getpid(), epoch, index
-            cell[_SINCE] = time.monotonic()  # one clock for all processes of a machine
-
-    def end(self) -> None:
-        """In a worker: it is made, or has failed."""
-        info = get_worker_info()
-        if info is not None:
-            self._cells[info.id, _SINCE] = 0
+    def attach(self, worker: int) -> None:
+        """Record in this process, which is that worker, what ``loading`` is called with."""
+        global _own_cell  # a process is one worker
+        _own_cell = self._cells[worker]
 
     def in_progress(self) -> list[InProgress]:
-        """The samples that are being made."""
+        """Return the samples that are being loaded."""
         now = time.monotonic()
         return [
             InProgress(int(cell[_PID]), now - cell[_SINCE], int(cell[_EPOCH]), int(cell[_INDEX]))
@@ -74,35 +83,55 @@ class WorkerMonitor:
         ]
 
     def overdue(self) -> list[InProgress]:
+        """Return the samples that have been loading for longer than the limit."""
         return [sample for sample in self.in_progress() if sample.seconds > self.limit]
 
-    def crashed(self, ended: list[Any]) -> list[InProgress]:
-        """The samples in which a worker of these ``ended`` processes has died, and of nothing else."""
-        died = {
-            process.pid: signal.Signals(-process.exitcode).name for process in ended if -process.exitcode in _CRASHES
+    def crashed(self, exited: Sequence[BaseProcess]) -> list[InProgress]:
+        """Return the samples on which one of the ``exited`` workers crashed."""
+        signals = {
+            process.pid: signal.Signals(-process.exitcode).name
+            for process in exited
+            if process.exitcode is not None and -process.exitcode in _CRASHES
         }
-        return [replace(sample, crash=died[sample.pid]) for sample in self.in_progress() if sample.pid in died]
+        return [replace(sample, crash=signals[sample.pid]) for sample in self.in_progress() if sample.pid in signals]
 
-    def look_every(self) -> float:
-        """Seconds: the ``timeout`` of a DataLoader that is watched; 0, which is none, where a sample may take any time:
-        torch itself sees that a worker has ended."""
-        return 0 if math.isinf(self.limit) else min(_LOOK, self.limit / 2)
+    def poll_seconds(self) -> float:
+        """Return the ``timeout`` of the monitored DataLoader; 0 (none) without a limit: torch notices exits itself."""
+        return 0 if math.isinf(self.limit) else min(_POLL_SECONDS, self.limit / 2)
 
-    def end_workers(self, iterator: Any, lost: list[InProgress]) -> None:
-        """Kill the workers that are ``lost``, and see that no other of the same loader outlives it."""
+    def stop_workers(self, iterator: Any, lost: Sequence[InProgress]) -> None:
+        """Kill the workers of the ``lost`` samples, and make sure that all others of the same loader exit."""
         pids = {int(pid) for pid in self._cells[:, _PID].tolist()}
-        for process in iterator._workers:
+        for process in torch_internals.worker_processes(iterator):
             if process.pid in {sample.pid for sample in lost}:
                 process.kill()
-        iterator._shutdown_workers()  # waits a few seconds for each; what its destructor does
-        for process in multiprocessing.active_children():
-            if process.pid in pids:
-                process.kill()
+        torch_internals.shut_down(iterator)
+        for child in multiprocessing.active_children():
+            if child.pid in pids:
+                child.kill()
         self._cells.zero_()
 
 
+_own_cell: torch.Tensor | None = None  # the record of this process if it is a worker
+
+
+@contextmanager
+def loading(epoch: int, index: int) -> Iterator[None]:
+    """Record for the duration of the block that this process is loading a sample; does nothing outside of a worker."""
+    cell = _own_cell
+    if cell is None:
+        yield
+        return
+    cell[_PID], cell[_EPOCH], cell[_INDEX] = os.getpid(), epoch, index
+    cell[_SINCE] = time.monotonic()  # the same clock in all processes of a machine
+    try:
+        yield
+    finally:
+        cell[_SINCE] = 0
+
+
 class RemainingBatches(Sampler[Any]):
-    """The batches of an order after the first ``done``."""
+    """The batches of a sampler after the first ``done``."""
 
     def __init__(self, batches: Any, done: int) -> None:
         self.batches = batches
@@ -112,71 +141,78 @@ class RemainingBatches(Sampler[Any]):
         return islice(iter(self.batches), self.done, None)
 
 
-def watched(
+def supervised(
     loader: DataLoader[Any],
-    watch: WorkerMonitor,
+    monitor: WorkerMonitor,
     on_loss: Callable[[InProgress], None],
-    begin: Callable[[DataLoader[Any]], Iterator[Any]] = iter,
+    start: Callable[[DataLoader[Any]], Iterator[Any]] = iter,
 ) -> Iterator[Any]:
-    """What a loader gives, also past samples that end their worker: those are told to ``on_loss``, which marks them in
-    the data set so that they are not begun again, or raises. ``begin`` starts a pass."""
-    done, part = 0, loader
+    """Iterate over a loader, continuing after samples that end their worker.
+
+    Args:
+        loader: The loader; its workers record their samples in ``monitor``.
+        monitor: The record.
+        on_loss: Called with each sample that ended its worker; marks it in the data set so that it is not loaded again,
+            or raises.
+        start: Starts an iteration over a loader.
+    """
+    done, rest = 0, loader
     while True:
-        iterator = begin(part)
+        iterator = start(rest)
         lost: list[InProgress] = []
         while not lost:
             try:
-                item, lost = _next(iterator, watch)
+                item, lost = _next(iterator, monitor)
             except StopIteration:
                 return
             if not lost:
                 done += 1
                 yield item
-        watch.end_workers(iterator, lost)
+        monitor.stop_workers(iterator, lost)
         del iterator
-        loader._iterator = None  # persistent workers are gone: the next pass starts new ones
+        torch_internals.forget_iterator(loader)
         for sample in lost:
             on_loss(sample)
-        part = _rest(loader, done)
+        rest = _remaining(loader, done)
 
 
-def _next(iterator: Any, watch: WorkerMonitor) -> tuple[Any, list[InProgress]]:
-    """The next item of a loader, or the samples that it will never come past."""
-    asked = time.monotonic()
+def _next(iterator: Any, monitor: WorkerMonitor) -> tuple[Any, list[InProgress]]:
+    """Return the next item of a loader, or the samples that keep it from being loaded."""
+    start = time.monotonic()
     while True:
         try:
             return next(iterator), []
-        except (RuntimeError, OSError, EOFError) as error:  # a dying worker may also break off in the middle of a word
-            timed_out = str(error).startswith("DataLoader timed out")  # torch's own, not what a worker's sample says
-            ended = [] if timed_out else _ended(iterator._workers)
-            lost = watch.overdue() if timed_out else watch.crashed(ended)
+        except (RuntimeError, OSError, EOFError) as error:  # a worker may also die while it sends a batch
+            timed_out = str(error).startswith("DataLoader timed out")  # torch's own message, not that of a sample
+            exited = [] if timed_out else _exited(torch_internals.worker_processes(iterator))
+            lost = monitor.overdue() if timed_out else monitor.crashed(exited)
             if lost:
                 return None, lost
-            if ended:
-                raise RuntimeError(_end_of(ended[0])) from error
-            stuck = not watch.in_progress() and time.monotonic() - asked > watch.limit
-            if not timed_out or stuck:  # stuck: nobody is making what is waited for
+            if exited:
+                raise RuntimeError(_exit_message(exited[0])) from error
+            stuck = not monitor.in_progress() and time.monotonic() - start > monitor.limit
+            if not timed_out or stuck:  # stuck: no worker is loading anything
                 raise
 
 
-def _ended(workers: list[Any]) -> list[Any]:
-    """The workers that have ended and should not have. It shows in their pipes some time before they are gone."""
+def _exited(workers: Sequence[BaseProcess]) -> list[BaseProcess]:
+    """Return the workers that have failed. Their pipes close some time before their exit status is available."""
     for _ in range(20):
-        ended = [process for process in workers if process.exitcode]
-        if ended:
-            return ended
+        exited = [process for process in workers if process.exitcode]
+        if exited:
+            return exited
         time.sleep(0.05)
     return []
 
 
-def _end_of(process: Any) -> str:
-    """In torch's words."""
-    code = process.exitcode
+def _exit_message(process: BaseProcess) -> str:
+    """Describe the exit of a worker in the same words as torch."""
+    code = process.exitcode or 0
     how = f"is killed by signal: {signal.strsignal(-code)}" if code < 0 else f"exited with status {code}"
     return f"DataLoader worker (pid {process.pid}) {how}"
 
 
-def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
+def _remaining(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
     return DataLoader(
         loader.dataset,
         batch_sampler=RemainingBatches(loader.batch_sampler, done),

@@ -1,12 +1,12 @@
-"""Where a sample's frames come from: the door between a data set and the sampling, decoding and geometry after it."""
+"""Sources of samples: the interface between a data set and the sampling, decoding and geometry of its videos."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,105 +18,155 @@ from vexp.data.decoding.frame_stream import Frame, FrameStream
 
 
 class Reader(Protocol):
-    """An opened video. ``width`` and ``height`` are those of the frames it delivers.
-
-    A reader that knows when each frame is shown also has ``times``, float64 (num_frames,) seconds or None: the frames
-    of a video without it are taken to be evenly ``1 / fps`` apart. One that decodes has ``pictures``, as
-    ``vexp.data.decoding.frame_stream.PictureReader``: its frames are then used one by one as they come.
-    """
+    """An opened video. A reader may also be a ``TimedReader`` and a ``SequentialReader``."""
 
     @property
     def num_frames(self) -> int: ...
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Width of the frames that ``frames`` returns, in pixels."""
+        ...
+
     @property
     def height(self) -> int: ...
     @property
     def fps(self) -> float | None:
-        """Average frames a second; None where nobody knows."""
+        """Average number of frames per second; None if it is unknown."""
         ...
 
     def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The frames of 0-based numbers, in that order: uint8 (len(indices), height, width, C).
+        """Return the frames with these 0-based indices, in that order: uint8 (len(indices), height, width, C).
 
         C is 3 for RGB, 2 for optical flow (x, y).
         """
         ...
 
 
-class Source(Protocol):
-    """The samples of one split. A data set of one's own implements this (see ``vexp.data.sources.config.Data``).
-
-    It may have more: ``multi_label`` (True: ``labels[i]`` is an array of class numbers), ``groups`` (a string for each
-    sample, empty for none: what must stay on one side of a split), ``origin`` (where the samples come from, for the
-    log), ``take(rows)`` (a source of these samples only, where that is smaller than a ``Subset``).
-    """
+@runtime_checkable
+class TimedReader(Protocol):
+    """A reader that may know when each frame is shown. The frames of any other reader are ``1 / fps`` apart."""
 
     @property
-    def labels(self) -> Any:
-        """The class number of sample i at ``labels[i]``: an int array (n,), or ``PackedLabels``."""
+    def times(self) -> NDArray[np.float64] | None:
+        """Seconds, float64 (num_frames,), ascending; None if they are unknown."""
         ...
 
-    @property
-    def classes(self) -> list[str]: ...
 
+@runtime_checkable
+class SequentialReader(Protocol):
+    """A reader that yields frames as they are decoded, so that each is resized before the next is decoded."""
+
+    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
+        """Yield the frames with these indices (ascending, distinct), all of one size."""
+        ...
+
+
+class Source(ABC):
+    """The samples of one split. A custom data set returns one from ``vexp.data.sources.config.Data.source``.
+
+    A class that has the members without a default need not inherit from ``Source``; see ``complete_source``.
+
+    Attributes:
+        labels: Class index of sample i at ``labels[i]``: an integer array (n,), or ``PackedLabels``.
+        classes: Names of the classes.
+        multi_label: A sample may have several labels; ``labels[i]`` is then an array of class indices.
+        groups: A string for each sample (empty: no group); samples of one group stay in the same split. None: no groups.
+        origin: Where the samples are listed, for the log.
+        backend: Name of the decoding backend, for ``bad_samples.jsonl``.
+    """
+
+    labels: Any
+    classes: list[str]
+    multi_label: bool = False
+    groups: Sequence[str] | None = None
+    origin: str = ""
+    backend: str = ""
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def name(self, index: int) -> str:
-        """What a sample is called in reports and messages."""
-        ...
+        """Return the name of a sample, for reports and messages."""
+
+    @abstractmethod
+    def open(self, index: int) -> AbstractContextManager[Reader]:
+        """Open the video of a sample; called in the worker process that loads it."""
+
+    def take(self, rows: NDArray[np.int64]) -> Source:
+        """Return the samples with the indices ``rows``, in that order."""
+        return Subset(self, rows)
+
+
+_DEFAULTS = ("multi_label", "groups", "origin", "backend")
+
+
+def complete_source(source: Any) -> Source:
+    """Return ``source`` with the defaults of ``Source`` for the members that its class does not define."""
+    return source if isinstance(source, Source) else _CompletedSource(source)
+
+
+class _CompletedSource(Source):
+    """A source whose class does not inherit from ``Source``."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.labels, self.classes = source.labels, source.classes
+        for name in _DEFAULTS:
+            if hasattr(source, name):
+                setattr(self, name, getattr(source, name))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return str(self.source.name(index))
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
-        """Called in the worker that makes the sample; closed after it."""
-        ...
+        opened: AbstractContextManager[Reader] = self.source.open(index)
+        return opened
+
+    def take(self, rows: NDArray[np.int64]) -> Source:
+        return complete_source(self.source.take(rows)) if hasattr(self.source, "take") else Subset(self, rows)
 
 
-class ArrayReader:
-    """A reader of frames that are in memory: uint8 (T, H, W, 3) RGB, or (T, H, W, 2) optical flow."""
+class Subset(Source):
+    """Some samples of a source, in a given order."""
 
-    def __init__(self, frames: NDArray[np.uint8], fps: float | None = None) -> None:
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] not in (2, 3):
-            raise UserError(f"frames must be uint8 (T, H, W, 3 or 2), got {frames.dtype} {frames.shape}")
-        self._frames = frames
-        self.fps = fps
-        self.num_frames, self.height, self.width, _ = frames.shape
+    def __init__(self, source: Source, rows: NDArray[np.int64]) -> None:
+        """Select samples.
 
-    def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
-        wanted: NDArray[np.uint8] = self._frames[np.asarray(indices)]
-        return wanted
+        Args:
+            source: The source.
+            rows: int64 (n,), indices of the samples in it.
+        """
+        self.source = source
+        self.rows = rows
+        self.classes = source.classes
+        self.multi_label = source.multi_label
+        self.origin = source.origin
+        self.backend = source.backend
+        self.labels = _take(source.labels, rows)
+        self.groups = _take(source.groups, rows) if source.groups is not None else None
 
-    def __enter__(self) -> ArrayReader:
-        return self
+    def __len__(self) -> int:
+        return len(self.rows)
 
-    def __exit__(self, *_: object) -> None:
-        pass
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.rows[index]))
 
-
-def frame_times(reader: Reader) -> NDArray[np.float64]:
-    """Seconds at which each frame of a video is shown: float64 (num_frames,), ascending from the first.
-
-    Raises:
-        ValueError: neither times nor a frame rate are known.
-    """
-    times: NDArray[np.float64] | None = getattr(reader, "times", None)
-    if times is not None:
-        return times
-    if not reader.fps:
-        raise ValueError(
-            "its frame rate is not known, so it cannot be sampled by time: give it (data.fps of raw frames), or set "
-            "target_fps and clip_seconds to null"
-        )
-    return np.arange(reader.num_frames) / reader.fps
+    def open(self, index: int) -> AbstractContextManager[Reader]:
+        return self.source.open(int(self.rows[index]))
 
 
-def film_of(reader: Reader, numbers: NDArray[np.int64]) -> FrameStream | NDArray[np.uint8]:
-    """The frames ``numbers`` (n,), ascending and distinct: (n, H, W, C), one after the other where the reader can."""
-    pictures: Callable[[Sequence[int]], Iterator[Frame]] | None = getattr(reader, "pictures", None)
-    return reader.frames(numbers) if pictures is None else FrameStream.of(pictures(numbers.tolist()), len(numbers))
+def _take(values: Any, rows: NDArray[np.int64]) -> Any:
+    if isinstance(values, PackedStrings | PackedLabels):
+        return values.take(rows)
+    return values[rows] if isinstance(values, np.ndarray) else [values[int(row)] for row in rows]
 
 
-class ListedSource(ABC):
-    """Base of the sources whose samples an annotation names."""
+class ListedSource(Source):
+    """Base class of sources whose samples are listed in an annotation."""
 
     def __init__(self, annotation: Annotation) -> None:
         self.annotation = annotation
@@ -132,9 +182,6 @@ class ListedSource(ABC):
     def name(self, index: int) -> str:
         return self.annotation.name(index)
 
-    @abstractmethod
-    def open(self, index: int) -> AbstractContextManager[Reader]: ...
-
     def take(self, rows: NDArray[np.int64]) -> ListedSource:
         taken = copy.copy(self)
         ListedSource.__init__(taken, self.annotation.take(rows))
@@ -142,58 +189,103 @@ class ListedSource(ABC):
 
 
 class VideoSource(ListedSource):
-    """Video files named by an annotation, or the segments of them that it names."""
+    """Video files listed in an annotation, or segments of them."""
 
     def __init__(self, annotation: Annotation, *, backend: str = "auto", strict: bool = False) -> None:
-        """``backend``, ``strict``: as in ``vexp.data.decoding.open_video``."""
+        """Create the source; ``backend`` and ``strict`` are those of ``vexp.data.decoding.open_video``."""
         ListedSource.__init__(self, annotation)
         self.backend = backend
         self.strict = strict
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
-        from vexp.data.decoding import open_video  # a decoder is loaded by the worker that decodes
+        from vexp.data.decoding import open_video  # imports a decoder: only in the process that decodes
 
         path = self.annotation.path(index)
         reader = cast("AbstractContextManager[Reader]", open_video(path, self.backend, strict=self.strict))
-        return segment_of(path, reader, self.annotation.segment(index))
+        return open_segment(path, reader, self.annotation.segment(index))
 
 
-def segment_of(
-    path: str, opened: AbstractContextManager[Reader], segment: tuple[float, float] | None
+class ArrayReader:
+    """A reader of frames in memory: uint8 (T, H, W, 3) RGB, or (T, H, W, 2) optical flow."""
+
+    def __init__(self, frames: NDArray[np.uint8], fps: float | None = None) -> None:
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] not in (2, 3):
+            raise UserError(f"frames must be uint8 (T, H, W, 3 or 2), got {frames.dtype} {frames.shape}")
+        self._frames = frames
+        self.fps = fps
+        self.num_frames, self.height, self.width, _ = frames.shape
+
+    def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the frames with these indices, as ``Reader.frames``."""
+        selected: NDArray[np.uint8] = self._frames[np.asarray(indices)]
+        return selected
+
+    def __enter__(self) -> ArrayReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def frame_times(reader: Reader) -> NDArray[np.float64]:
+    """Return the time in seconds at which each frame is shown: float64 (num_frames,), ascending.
+
+    Raises:
+        UserError: If neither the times nor the frame rate are known.
+    """
+    if isinstance(reader, TimedReader) and reader.times is not None:
+        return reader.times
+    if not reader.fps:
+        raise UserError(
+            "the frame rate is unknown, so the video cannot be sampled by time; set it (data.fps of raw frames), or set "
+            "target_fps and clip_seconds to null"
+        )
+    return np.arange(reader.num_frames) / reader.fps
+
+
+def read_frames(reader: Reader, indices: NDArray[np.int64]) -> FrameStream | NDArray[np.uint8]:
+    """Read the frames with these indices (n,), ascending and distinct: (n, H, W, C), as a stream if possible."""
+    if isinstance(reader, SequentialReader):
+        return FrameStream.of(reader.pictures(indices.tolist()), len(indices))
+    return reader.frames(indices)
+
+
+def open_segment(
+    path: str, video: AbstractContextManager[Reader], segment: tuple[float, float] | None
 ) -> AbstractContextManager[Reader]:
-    """An opened video, or the part of it that ``segment`` (start, end in seconds) names."""
-    return opened if segment is None else _segment(path, opened, *segment)
+    """Restrict a video to ``segment``, (start, end) in seconds; None: return the whole video."""
+    return video if segment is None else _segment(path, video, *segment)
 
 
 @contextmanager
-def _segment(path: str, opened: AbstractContextManager[Reader], start: float, end: float) -> Iterator[Reader]:
-    with opened as reader:
+def _segment(path: str, video: AbstractContextManager[Reader], start: float, end: float) -> Iterator[Reader]:
+    with video as reader:
         yield SegmentReader(path, reader, start, end)
 
 
 class SegmentReader:
-    """A part of a video as if it were all of it: its frame 0 is the first at or after ``start``, its last one lies
-    before ``end``.
+    """Reader of the part of a video between ``start`` (inclusive) and ``end`` (exclusive), in seconds.
 
-    Frames lie where the file says (``times``); in a file that does not say, evenly, by its average rate.
+    The times of the frames are those of the file; if it has none, the frames are evenly spaced by its average rate.
     """
 
     def __init__(self, path: str, reader: Reader, start: float, end: float) -> None:
-        times: NDArray[np.float64] | None = getattr(reader, "times", None)
-        self.fps: float | None = getattr(reader, "fps", None)
-        if times is None and not self.fps:
-            raise UserError(f"{path}: does not say its frame rate, so its segment {start:g}..{end:g} s cannot be found")
-        if times is None:
-            times = np.arange(reader.num_frames) / float(self.fps or 0)
-        tolerance = 1e-6  # a border that is meant to be a frame's own time is not moved by rounding
-        first, stop = (int(place) for place in np.searchsorted(times, [start - tolerance, end - tolerance]))
+        self.fps = reader.fps
+        timed = isinstance(reader, TimedReader) and reader.times is not None
+        if not timed and not self.fps:
+            raise UserError(
+                f"{path}: the file has no frame rate, so its segment {start:g}..{end:g} s cannot be located"
+            )
+        times = frame_times(reader)
+        tolerance = 1e-6  # a boundary equal to the time of a frame is not moved by rounding
+        first, stop = (int(index) for index in np.searchsorted(times, [start - tolerance, end - tolerance]))
         if stop <= first:
             raise UserError(
-                f"{path}: no frame lies in its segment {start:g}..{end:g} s, the last is at {times[-1]:.2f} s"
+                f"{path}: no frame lies in its segment {start:g}..{end:g} s, the last frame is at {times[-1]:.2f} s"
             )
         self._reader, self._first = reader, first
         self.num_frames = stop - first
-        self.times = times[first:stop] - times[first]
+        self.times: NDArray[np.float64] = times[first:stop] - times[first]
 
     @property
     def width(self) -> int:
@@ -204,62 +296,16 @@ class SegmentReader:
         return self._reader.height
 
     def frames(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
-        return self._reader.frames(self._numbers(indices))
+        """Return the frames with these indices in the segment, as ``Reader.frames``."""
+        return self._reader.frames(self._in_video(indices))
 
     def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """The frames ``numbers`` (ascending, distinct), one after the other."""
-        return iter(film_of(self._reader, self._numbers(numbers)))
+        """Yield the frames with these indices (ascending, distinct)."""
+        return iter(read_frames(self._reader, self._in_video(numbers)))
 
-    def _numbers(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those frames' numbers in the whole video."""
-        numbers = np.asarray(indices, np.int64)
-        if numbers.size and not 0 <= numbers.min() <= numbers.max() < self.num_frames:
-            raise UserError(f"frames {numbers.min()}..{numbers.max()} are not all in 0..{self.num_frames - 1}")
-        return numbers + self._first
-
-
-class Subset:
-    """Some samples of a source, in an order of their own."""
-
-    def __init__(self, source: Source, rows: NDArray[np.int64]) -> None:
-        """``rows``: int64 (n,), numbers of the samples in ``source``."""
-        self.source = source
-        self.rows = rows
-        self.classes = source.classes
-        self.multi_label = is_multi_label(source)
-        self.origin: str = getattr(source, "origin", "")
-        self.labels = _taken(source.labels, rows)
-        groups = groups_of(source)
-        self.groups = _taken(groups, rows) if groups is not None else None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def name(self, index: int) -> str:
-        return self.source.name(int(self.rows[index]))
-
-    def open(self, index: int) -> AbstractContextManager[Reader]:
-        return self.source.open(int(self.rows[index]))
-
-
-def subset(source: Source, rows: NDArray[np.int64]) -> Source:
-    """The samples ``rows`` of a source, in that order: as the source itself takes them, or as a ``Subset``."""
-    take: Callable[[NDArray[np.int64]], Source] | None = getattr(source, "take", None)
-    return take(rows) if take is not None else Subset(source, rows)
-
-
-def _taken(values: Any, rows: NDArray[np.int64]) -> Any:
-    if isinstance(values, PackedStrings | PackedLabels):
-        return values.take(rows)
-    return values[rows] if isinstance(values, np.ndarray) else [values[int(row)] for row in rows]
-
-
-def is_multi_label(source: Source) -> bool:
-    """Whether its samples may have several labels."""
-    return bool(getattr(source, "multi_label", False))
-
-
-def groups_of(source: Source) -> Sequence[str] | None:
-    """A group for each sample, empty where it has none; None: the source has no groups."""
-    groups: Sequence[str] | None = getattr(source, "groups", None)
-    return groups
+    def _in_video(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Convert indices in the segment to indices in the video."""
+        array = np.asarray(indices, np.int64)
+        if array.size and not 0 <= array.min() <= array.max() < self.num_frames:
+            raise UserError(f"frame indices {array.min()}..{array.max()} are outside 0..{self.num_frames - 1}")
+        return array + self._first

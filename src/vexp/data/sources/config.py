@@ -1,9 +1,9 @@
-"""The ``data`` group: which videos, in which splits, in batches of what size."""
+"""The ``data`` group: the videos of each split, how they are decoded, batched and loaded."""
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,148 +14,157 @@ from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.class_names import read_classes
 from vexp.data.annotations.folders import read_folder
 from vexp.data.annotations.list_files import FORMATS, find_lists, read_list
-from vexp.data.decoding import OWN_COLOR, VIDEO_BACKENDS, check_installed
+from vexp.data.decoding import FRAME_BACKENDS, OWN_COLOR, VIDEO_BACKENDS, check_installed
 from vexp.data.sources.base import Source, VideoSource
+from vexp.data.sources.raw_frames import TEMPLATES, RawFrameSource
 from vexp.data.sources.splits import SPLITS, Split, TrainSplit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, slots=True)
 class Data(ValidatedConfig, ABC):
-    """Base of every data option. One's own data set subclasses it and defines ``source``."""
+    """Base class of the data options. A custom data set subclasses it and defines ``source``."""
 
     batch_size: int = option(
         8,
-        "samples in a batch on each device",
+        "Samples in a batch on each device.",
         unit="samples",
         ge=1,
         see=("grad.accumulate", "optimizer.base_batch_size"),
     )
     eval_batch_size: int | None = option(
-        None, "samples in a batch of evaluation; null: batch_size", unit="samples", ge=1
+        None, "Samples in an evaluation batch; null: batch_size.", unit="samples", ge=1
     )
     num_workers: int | None = option(
         None,
-        "processes that make samples (0: none); null: one a core, at most 8. Never changes a result",
+        "Worker processes that load samples (0: none); null: one for each core, at most 8. Does not change results.",
         unit="processes",
         ge=0,
     )
     mp_context: str | None = option(
         None,
-        "how the processes of num_workers start; null: fork, where there is one",
+        "Start method of the workers; null: fork where it is available.",
         choices=("fork", "spawn", "forkserver"),
     )
     decoding_backend: str = option(
         "auto",
-        "what decodes; auto: av, the fastest. All give the same frames, or refuse a file",
+        "Video decoder; auto: av, the fastest. All return the same frames or reject a file.",
         choices=VIDEO_BACKENDS,
     )
-    exact_color: bool = option(False, "only backends whose pixels are equal to the bit: auto, av (at no cost)")
-    strict: bool = option(False, "the codec looks for damage that it would pass over (auto, av); finds more, not all")
-    on_error: str = option(
-        "fail", "a sample that cannot be read ends the run, or is replaced and noted", choices=("fail", "skip")
+    exact_color: bool = option(False, "Allow only decoders whose pixels are equal to the bit: auto, av (at no cost).")
+    strict: bool = option(
+        False, "Make the codec report damage that it would otherwise conceal (auto, av); detects more, not all."
     )
-    max_bad_fraction: float = option(0.05, "part of a split that on_error=skip goes on without", ge=0, le=1)
+    on_error: str = option(
+        "fail",
+        "Whether a sample that cannot be read ends the run or is skipped and recorded.",
+        choices=("fail", "skip"),
+    )
+    max_bad_fraction: float = option(
+        0.05, "Maximum fraction of unreadable samples in a split before the run fails (on_error=skip).", ge=0, le=1
+    )
     sample_timeout: float | None = option(
-        300.0, "a worker that is longer at a sample hangs and is killed (null: never)", unit="seconds", gt=0
+        300.0, "Time after which a worker stuck on one sample is killed; null: never.", unit="seconds", gt=0
     )
     default_epochs: int = option(
-        30, "length of training unless epochs or max_steps is set", unit="epochs", ge=1, see=("epochs", "max_steps")
+        30, "Training length unless epochs or max_steps is set.", unit="epochs", ge=1, see=("epochs", "max_steps")
     )
     classes: str | None = option(
-        None, "file with one class name a line, in the order of the labels; null: from the lists or folders"
+        None, "File with one class name per line, in label order; null: from the lists or folders."
     )
     directional: bool = option(
-        False, "left and right differ in meaning: steps that mirror are refused; or give flip_label_map"
+        False, "Left and right differ in meaning: transforms that mirror are rejected unless flip_label_map is set."
     )
-    flip_label_map: dict[str, str] = option({}, "what a class becomes when a clip is mirrored, by name: {left: right}")
+    flip_label_map: dict[str, str] = option(
+        {}, "Class that each class becomes when a clip is mirrored, by name: {left: right}."
+    )
     split_seed: int = option(
-        0, "seed of hold_out and of a fraction in indices; apart from the run's seed, so that runs compare", ge=0
+        0, "Seed of hold_out and of a fraction in indices; independent of the run's seed, so that runs compare.", ge=0
     )
-    train: TrainSplit = option(TrainSplit, "the samples that are trained on, and their order")
-    val: Split = option(Split, "the samples of every evaluation during training")
-    test: Split = option(Split, "the samples of python -m vexp.cli.evaluate split=test")
+    train: TrainSplit = option(TrainSplit, "Training samples and their order.")
+    val: Split = option(Split, "Samples of the evaluations during training.")
+    test: Split = option(Split, "Samples of vexp evaluate split=test.")
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         for name in SPLITS:
             if self.split(name).from_split == name:
-                raise ValueError(f"{name}.from_split={name}: takes the samples of another split; set it to null")
+                raise ConfigError("must be another split, or null", key=f"{name}.from_split", value=name)
         self.check_decoding()
 
     def check_decoding(self) -> None:
-        """Whether the backend can do what is asked of it.
+        """Check that the decoding backend supports the other options.
 
         Raises:
-            ValueError: it cannot.
+            ConfigError: If it does not support ``exact_color`` or ``strict``.
         """
-        if self.decoding_backend not in OWN_COLOR:
-            for name, asked in (("exact_color", self.exact_color), ("strict", self.strict)):
-                if asked:
-                    raise ValueError(
-                        f"{name}=true and decoding_backend={self.decoding_backend}: it hands over the pixels that its "
-                        "own FFmpeg made; set decoding_backend to av (or auto)"
-                    )
+        if self.decoding_backend in OWN_COLOR:
+            return
+        for name, enabled in (("exact_color", self.exact_color), ("strict", self.strict)):
+            if enabled:
+                raise ConfigError(
+                    f"is not supported by decoding_backend={self.decoding_backend}, which converts frames with its own "
+                    "FFmpeg; set decoding_backend to av (or auto)",
+                    key=name,
+                    value=True,
+                )
 
     def split(self, name: str) -> Split:
-        """The options of a split by its name."""
+        """Return the options of a split by its name."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
     def check_files(self) -> None:
-        """Look whether the lists and folders that ``source`` reads are there, before anything slow begins.
+        """Check that the lists and folders that ``source`` reads exist, before anything slow begins.
 
         Raises:
-            UserError: one is not; or the package of the decoding backend is not installed.
+            MissingInputError: If a list or folder does not exist.
+            UserError: If the package of the decoding backend is not installed.
         """
         check_installed(self.decoding_backend)
 
     def prepare(self) -> None:
-        """Make what the option makes by itself; after it the samples of every ``source`` can be read."""
+        """Create the data that this option generates; called before ``source``."""
 
     def missing_split_error(self, split: str) -> ConfigError | None:
-        """The error of a split whose samples no key names; None if one does."""
+        """Return the error of a split without samples, with the key to set; None if the split has some."""
         return None
 
     @abstractmethod
     def source(self, split: str) -> Source | None:
-        """All samples that ``split`` ("train", "val", "test") lists; None where it lists none.
+        """Return all samples listed for ``split`` ("train", "val", "test"); None if there is no list.
+
+        ``vexp.data.sources.subsets.select_samples`` selects those that the split uses.
 
         Raises:
-            UserError: a list or folder that cannot be read, or a bad line in it.
+            UserError: If a list or folder cannot be read, or contains a bad line.
         """
 
-    def videos(self, rows: Annotation) -> VideoSource:
-        """The source of video files, decoded as the options say."""
+    def video_source(self, rows: Annotation) -> VideoSource:
+        """Return the source of listed video files, decoded with these options."""
         return VideoSource(rows, backend=self.decoding_backend, strict=self.strict)
-
-    def samples(self, split: str) -> Source | None:
-        """The samples that ``split`` trains or evaluates on: ``source``, less what is held out, and of that what its
-        ``indices`` and then its ``per_class`` choose; None where the split is not there.
-
-        Raises:
-            UserError: as ``source``; indices outside, or nothing left.
-        """
-        from vexp.data.sources import subsets
-
-        return subsets.samples(self, split)
 
 
 @dataclass(kw_only=True, slots=True)
 class ListData(Data, ABC):
-    """Base of the data options whose splits are list files."""
+    """Base class of the data options whose splits are list files."""
 
     format: str = option(
-        "auto", "format of the lists; auto: recognised from the file, and said in the log", choices=("auto", *FORMATS)
+        "auto", "Format of the lists; auto: detected from the file and logged.", choices=("auto", *FORMATS)
     )
     separator: str | None = option(
         None,
-        "what stands between path and label or between columns; null: as format has it (blank, comma, tab)",
-        check=lambda value: None if value else "must not be empty; null: as format has it",
+        "Separator of path and label or of columns; null: that of the format (blank, comma, tab).",
+        check=lambda value: None if value else "must not be empty; null: that of the format",
     )
-    multi_label: bool | None = option(None, "a sample may have several labels; null: if one of the training list has")
+    multi_label: bool | None = option(None, "Samples may have several labels; null: if one of the training list has.")
     file_name: str | None = option(
-        None, "file of a sample, from the row's columns: '{label}/{youtube_id}.mp4'; null: as the data set is published"
+        None,
+        "File name of a sample, from the columns of its row: '{label}/{youtube_id}.mp4'; null: that of the published data set.",
     )
-    verify_files: bool = option(False, "look for every listed file before training, and name all that are missing")
+    verify_files: bool = option(
+        False, "Check before training that every listed file exists, and report all that are missing."
+    )
 
     def __post_init__(self) -> None:
         Data.__post_init__(self)
@@ -165,7 +174,7 @@ class ListData(Data, ABC):
     def missing_split_error(self, split: str) -> ConfigError | None:
         options = self.split(split)
         if options.ann_file is None and options.from_split is None and options.hold_out is None:
-            return ConfigError(f"name the list file of the {split} split", key=f"{split}.ann_file", value=None)
+            return ConfigError(f"set it to the list file of the {split} split", key=f"{split}.ann_file", value=None)
         return None
 
     def check_files(self) -> None:
@@ -180,7 +189,7 @@ class ListData(Data, ABC):
         raise_all(missing)
 
     def annotation(self, split: str) -> Annotation | None:
-        """The rows of a split's list; classes are numbered as in the training list, or as ``classes`` says."""
+        """Read the list of a split; classes are numbered as in the training list, or in the file ``classes``."""
         if self.split(split).ann_file is None:
             return None
         names, multi_label = read_classes(_path(self.classes)) if self.classes else None, self.multi_label
@@ -192,39 +201,123 @@ class ListData(Data, ABC):
     def _read(self, split: str, classes: list[str] | None, multi_label: bool | None) -> Annotation:
         options = self.split(split)
         return read_list(
-            _path(str(options.ann_file)), format=self.format, split=split, classes=classes, multi_label=multi_label,
-            prefix=str(_path(options.data_prefix)) if options.data_prefix else "", separator=self.separator,
-            file_name=self.file_name, verify=self.verify_files,
-        )  # fmt: skip
+            _path(str(options.ann_file)),
+            format=self.format,
+            split=split,
+            classes=classes,
+            multi_label=multi_label,
+            prefix=str(_path(options.data_prefix)) if options.data_prefix else "",
+            separator=self.separator,
+            file_name=self.file_name,
+            verify=self.verify_files,
+        )
 
 
 @dataclass(kw_only=True, slots=True)
 class VideoList(ListData):
-    """Video files named by list files (mmaction2's VideoDataset)."""
+    """Video files listed in annotation files (mmaction2's VideoDataset)."""
 
     def source(self, split: str) -> Source | None:
         rows = self.annotation(split)
         if rows is not None and rows.format.startswith("frames"):
-            raise UserError(f"{rows.origin}: this data option reads video files, not folders of frames")
-        return self.videos(rows) if rows is not None else None
+            raise UserError(f"{rows.origin}: lists folders of frames; for these set data=raw_frames")
+        return self.video_source(rows) if rows is not None else None
+
+
+@dataclass(kw_only=True, slots=True)
+class RawFrames(ListData):
+    """Folders with one image per frame, RGB or optical flow (mmaction2's RawframeDataset).
+
+    The lines of a list are ``folder total_frames label`` or ``folder offset total_frames label``. Without a number of
+    frames (``folder label``), the images in each folder are counted.
+    """
+
+    decoding_backend: str = option("auto", "Image decoder; all return the same pixels.", choices=FRAME_BACKENDS)
+    modality: str = option(
+        "RGB",
+        "Content of a frame: an RGB image, or a pair of gray images, x and y of optical flow.",
+        choices=tuple(TEMPLATES),
+    )
+    filename_tmpl: str | None = option(
+        None, "File name of a frame by its number; null: img_{:05}.jpg, for Flow (x or y first) flow_{}_{:05d}.jpg."
+    )
+    start_index: int = option(1, "Number in the name of the first file of a folder.", ge=0)
+    with_offset: bool = option(
+        False, "Lines are 'folder offset total_frames label': part of a folder, starting at offset."
+    )
+    fps: float | None = option(
+        None, "Rate at which the frames were extracted; required to sample by time.", unit="frames per second", gt=0
+    )
+
+    def __post_init__(self) -> None:
+        ListData.__post_init__(self)
+        if self.with_offset:
+            if self.format not in ("auto", "frames_with_offset"):
+                raise ConfigError(
+                    "must be auto or frames_with_offset with with_offset=true", key="format", value=self.format
+                )
+            self.format = "frames_with_offset"
+        if not self._is_valid_template():
+            fields = (
+                "two fields in braces, for x or y and for" if self.modality == "Flow" else "one field in braces, for"
+            )
+            raise ConfigError(
+                f"needs {fields} the number, as in {TEMPLATES[self.modality]}",
+                key="filename_tmpl",
+                value=self.template,
+            )
+
+    def _is_valid_template(self) -> bool:
+        """Return whether each image gets its own file name."""
+        components = ["x", "y"] if self.modality == "Flow" else [""]
+        try:
+            names = {
+                self.template.format(*([component] if component else []), number)
+                for component in components
+                for number in (1, 2)
+            }
+        except (ValueError, IndexError, KeyError):
+            return False
+        return len(names) == 2 * len(components)
+
+    def check_decoding(self) -> None:
+        """Accept every backend: all of them return the same pixels and detect truncated files."""
+
+    @property
+    def template(self) -> str:
+        """``filename_tmpl``, or the default of the modality."""
+        return TEMPLATES[self.modality] if self.filename_tmpl is None else self.filename_tmpl
+
+    def source(self, split: str) -> Source | None:
+        rows = self.annotation(split)
+        if rows is None:
+            return None
+        return RawFrameSource(
+            rows,
+            template=self.template,
+            start_index=self.start_index,
+            flow=self.modality == "Flow",
+            backend=self.decoding_backend,
+            fps=self.fps,
+        )
 
 
 @dataclass(kw_only=True, slots=True)
 class Folder(Data):
-    """A folder per split with a folder per class in it: ``root/train/CLASS/*.mp4``, ``root/val/CLASS/*.mp4``."""
+    """One folder per split, with one folder per class: ``root/train/CLASS/*.mp4``, ``root/val/CLASS/*.mp4``."""
 
-    root: str | None = option(None, "folder that holds train/, val/ and maybe test/; or name each by data_prefix")
+    root: str | None = option(None, "Folder of train/, val/ and optionally test/; or set data_prefix of each split.")
 
     def __post_init__(self) -> None:
         Data.__post_init__(self)
         if self.root is None and self.train.data_prefix is None:
-            raise ValueError("root=null: name the folder that holds train/ and val/")
+            raise ConfigError("set it to the folder that contains train/ and val/", key="root", value=None)
 
     def missing_split_error(self, split: str) -> ConfigError | None:
         options = self.split(split)
         if self.root or options.data_prefix or options.from_split or options.hold_out:
             return None
-        rule = f"name the folder of the {split} split, or root for both"
+        rule = f"set it to the folder of the {split} split, or set root"
         return ConfigError(rule, key=f"{split}.data_prefix", value=None)
 
     def check_files(self) -> None:
@@ -233,7 +326,7 @@ class Folder(Data):
         for name in SPLITS:
             folder = self._folder(name) if self.split(name).from_split is None else None
             if folder is not None and not folder.is_dir():
-                rule = f"no folder {folder}; it must hold a folder of videos for each class"
+                rule = f"no folder {folder}; it must contain a folder of videos for each class"
                 missing.append(MissingInputError(rule, key=f"data.{name}"))
         raise_all(missing)
 
@@ -243,8 +336,8 @@ class Folder(Data):
             return None
         names = read_classes(_path(self.classes)) if self.classes else None
         if names is None and split != "train" and train is not None:
-            names = read_folder(train, None).classes  # one numbering for all
-        return self.videos(read_folder(folder, names))
+            names = read_folder(train, None).classes  # all splits are numbered as the training split
+        return self.video_source(read_folder(folder, names))
 
     def _folder(self, split: str) -> Path | None:
         options = self.split(split)
@@ -260,17 +353,17 @@ class Folder(Data):
 
 @dataclass(kw_only=True, slots=True)
 class Motion(Data):
-    """The embedded set: eight classes that differ only in motion, made on first use as real H.264 files."""
+    """The built-in data set: eight classes that differ only in motion, created as H.264 files on first use."""
 
-    cache_dir: str | None = option(None, "folder in which the set is made; null: $VEXP_CACHE or ~/.cache/vexp")
-    motion_seed: int = option(0, "seed of the videos: another number is another set", ge=0)
-    train_clips: int = option(60, "training clips of each class", unit="clips", ge=1)
-    val_clips: int = option(16, "validation clips of each class", unit="clips", ge=1)
+    cache_dir: str | None = option(None, "Folder in which the data set is created; null: $VEXP_CACHE or ~/.cache/vexp.")
+    motion_seed: int = option(0, "Seed of the videos.", ge=0)
+    train_clips: int = option(60, "Training clips per class.", unit="clips", ge=1)
+    val_clips: int = option(16, "Validation clips per class.", unit="clips", ge=1)
 
     def prepare(self) -> None:
         from vexp.data.sources import motion
 
-        motion.ensure_motion(self._cache(), **self._size(), progress=_say_first)
+        motion.ensure_motion(self._cache(), **self._size(), progress=_log_first)
 
     def source(self, split: str) -> Source | None:
         from vexp.data.sources import motion
@@ -280,7 +373,7 @@ class Motion(Data):
         clips = motion.listing(split, self.train_clips if split == "train" else self.val_clips)
         names, labels = [path for path, _, _ in clips], [label for _, label, _ in clips]
         folder = motion.folder_of(self._cache(), **self._size())
-        return self.videos(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
+        return self.video_source(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
 
     def _cache(self) -> Path:
         return _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
@@ -289,9 +382,9 @@ class Motion(Data):
         return {"seed": self.motion_seed, "train_clips": self.train_clips, "val_clips": self.val_clips}
 
 
-def _say_first(done: int, total: int) -> None:
+def _log_first(done: int, total: int) -> None:
     if done == 1:
-        print(f"making the {total} videos of the embedded set, once ...", file=sys.stderr, flush=True)
+        logger.info("creating the %d videos of the built-in data set, once ...", total)
 
 
 def _path(text: str) -> Path:

@@ -1,73 +1,88 @@
-"""Which samples of a source a split takes: numbers of rows, a fraction, so many a class, a part held out.
+"""Selection of the samples of a split: by index, by fraction, by class, or held out of another split.
 
-Everything here is a function of the source and its arguments: the same for every run, process and worker.
+Everything here is a function of the source and the arguments: the same in every run, process and worker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError
 from vexp.data.annotations.packed import PackedStrings, digest
-from vexp.data.sources.base import Source, groups_of, is_multi_label, subset
-
-if TYPE_CHECKING:
-    from vexp.data.sources.config import Data
+from vexp.data.sources.base import Source, complete_source
+from vexp.data.sources.config import Data
 
 Rows = NDArray[np.int64]
-_NAMED = 3  # groups named in a warning
+_NAMED_GROUPS = 3  # in a warning
 
 
-def samples(data: Data, split: str) -> Source | None:
-    """What ``data.samples`` promises."""
-    origin = data.split(split).from_split
-    if origin is None:
-        return _chosen(data, _own(data, split), split)
-    return _chosen(data, _chosen(data, _own(data, origin), origin), split)
+def select_samples(data: Data, split: str) -> Source | None:
+    """Return the samples that a split trains or evaluates on; None if the split has no samples.
+
+    They are those of ``data.source`` without the samples held out of training; of these, first ``indices`` and then
+    ``per_class`` of the split select some.
+
+    Raises:
+        UserError: If the samples cannot be listed, an index is out of range, or no sample remains.
+    """
+    from_split = data.split(split).from_split
+    if from_split is None:
+        return _restrict(data, _listed(data, split), split)
+    return _restrict(data, _restrict(data, _listed(data, from_split), from_split), split)
 
 
-def _own(data: Data, split: str) -> Source | None:
-    """What a split lists; of "train" what is left of it, and of a split that holds out its part of "train"."""
-    shares = {name: data.split(name).hold_out for name in ("val", "test")}
-    held = {name: share for name, share in shares.items() if share is not None}
-    if not held or (split != "train" and split not in held):
-        return data.source(split)
-    train = data.source("train")
+def _listed(data: Data, split: str) -> Source | None:
+    """Return the samples listed for a split, after samples have been held out of training."""
+    shares = {name: share for name in ("val", "test") if (share := data.split(name).hold_out) is not None}
+    if not shares or (split != "train" and split not in shares):
+        return _source(data, split)
+    train = _source(data, "train")
     if train is None:
-        raise UserError(f"data.{next(iter(held))}.hold_out: there are no training samples to take them from")
-    return subset(train, hold_out(train, held, seed=data.split_seed)[split])
+        raise ConfigError("there are no training samples to hold out", key=f"data.{next(iter(shares))}.hold_out")
+    return train.take(hold_out(train, shares, seed=data.split_seed)[split])
+
+
+def _source(data: Data, split: str) -> Source | None:
+    source = data.source(split)
+    return complete_source(source) if source is not None else None
 
 
 def hold_out(
     train: Source, shares: Mapping[str, float], *, seed: int, option: str = "data.{}.hold_out={}"
 ) -> dict[str, Rows]:
-    """Rows of ``train`` for each split that takes a share of them, and under "train" those that are left.
+    """Hold a share of the training samples out for each split in ``shares``.
 
-    ``option``: how a split and its share were asked for, for messages.
+    Args:
+        train: The training samples.
+        shares: Fraction of the samples by split.
+        seed: Seed of the selection.
+        option: Template of the option that set a split's share, for messages.
+
+    Returns:
+        The indices of each split's samples, and under "train" those of the remaining ones.
 
     Raises:
-        UserError: nothing is left for one of them.
+        UserError: If a split or training would have no sample.
     """
-    rest, parts = np.arange(len(train)), {}
+    remaining, parts = np.arange(len(train)), {}
     for name, share in shares.items():
-        of_rest = min(share * len(train) / len(rest), 1.0)
-        part = fraction(train, of_rest, seed=seed, rows=rest, spare_single=True)
-        rest = np.setdiff1d(rest, part)
-        if not len(part) or not len(rest):
-            raise UserError(
-                f"{option.format(name, share)}: leaves no sample for {'train' if len(part) else name}: of the "
-                f"{len(train)} training samples, groups stay whole and each class keeps one"
+        share_of_remaining = min(share * len(train) / len(remaining), 1.0)
+        part = fraction(train, share_of_remaining, seed=seed, rows=remaining, spare_single=True)
+        remaining = np.setdiff1d(remaining, part)
+        if not len(part) or not len(remaining):
+            raise ConfigError(
+                f"{option.format(name, share)}: no sample remains for {'train' if len(part) else name}; of the "
+                f"{len(train)} training samples, groups are not divided and each class keeps at least one"
             )
         parts[name] = part
-    return {"train": rest, **parts}
+    return {"train": remaining, **parts}
 
 
-def _chosen(data: Data, source: Source | None, split: str) -> Source | None:
-    """Of the source what ``indices`` and then ``per_class`` leave."""
+def _restrict(data: Data, source: Source | None, split: str) -> Source | None:
+    """Apply ``indices`` and then ``per_class`` of a split."""
     options = data.split(split)
     if source is None or (options.indices is None and options.per_class is None):
         return source
@@ -76,92 +91,101 @@ def _chosen(data: Data, source: Source | None, split: str) -> Source | None:
     if isinstance(options.indices, float):
         rows = fraction(source, options.indices, seed=data.split_seed)
         if not len(rows):
-            raise UserError(f"{key}={options.indices}: is less than one of the {len(source)} samples")
+            raise ConfigError(f"is less than one of the {len(source)} samples", key=key, value=options.indices)
     elif options.indices is not None:
         rows = select_rows(len(source), options.indices, key)
     if options.per_class is not None:
         rows = at_most_per_class(source, options.per_class, rows)
-    return subset(source, rows)
+    return source.take(rows)
 
 
 def select_rows(count: int, indices: int | Sequence[int], key: str) -> Rows:
-    """n = the first n, -n = the last n, a list = those, counted from the end where negative; int64 (chosen,).
+    """Select some of ``count`` rows, int64 (selected,).
+
+    Args:
+        count: Number of rows.
+        indices: n for the first n rows, -n for the last n, or a list of indices, negative ones counted from the end.
+        key: Config key of ``indices``, for messages.
 
     Raises:
-        UserError: a number outside, named by ``key``.
+        ConfigError: If an index is out of range.
     """
     if isinstance(indices, int):
         return np.arange(count)[:indices] if indices > 0 else np.arange(count)[indices:]
-    for i in indices:
-        if not -count <= i < count:
-            raise UserError(f"{key}: {i} is outside 0..{count - 1}, the samples of this split")
+    for index in indices:
+        if not -count <= index < count:
+            raise ConfigError(f"{index} is outside 0..{count - 1}, the samples of this split", key=key)
     return np.asarray(indices, np.int64) % count
 
 
 def fraction(source: Source, share: float, *, seed: int, rows: Rows | None = None, spare_single: bool = False) -> Rows:
-    """A share of the samples (of ``rows``), stratified by class: each class keeps its proportion, as far as whole
-    samples allow, and so does the whole. In the order of the source.
+    """Select a share of the samples, stratified by class, in the order of the source.
 
-    Samples of one group are taken together or not at all, and so are those of one video (its segments); what is
-    indivisible counts for the class of its first sample. Which are taken depends on ``seed`` and on names.
+    The proportion of every class, and of the whole, is kept as far as possible. Samples of one group are selected
+    together or not at all, and so are the segments of one video; such a unit counts for the class of its first sample.
+    The selection depends on ``seed`` and on the names of groups and videos.
 
     Args:
-        share: between 0 and 1.
-        spare_single: leave a class alone that has no second group or video.
+        source: The samples.
+        share: Fraction between 0 and 1.
+        seed: Seed of the selection.
+        rows: Indices of the samples to select from; None: all.
+        spare_single: Select nothing from a class that consists of one group or video.
     """
     rows = np.arange(len(source)) if rows is None else rows
     keys, first, unit = np.unique(_unit_keys(source, rows, seed), return_index=True, return_inverse=True)
     sizes = np.bincount(unit, minlength=len(keys))
     strata = np.array([_stratum(source, int(rows[i])) for i in first], np.int64)
     if spare_single:
-        _, of, counts = np.unique(strata, return_inverse=True, return_counts=True)
-        eligible = np.flatnonzero(counts[of] > 1)
+        _, stratum, counts = np.unique(strata, return_inverse=True, return_counts=True)
+        eligible = np.flatnonzero(counts[stratum] > 1)
     else:
         eligible = np.arange(len(keys))
-    chosen = np.zeros(len(keys), np.bool_)
-    seen = taken = 0
-    for i in eligible[np.argsort(strata[eligible], kind="stable")]:  # within a class by key, that is at random
+    selected = np.zeros(len(keys), np.bool_)
+    total = taken = 0
+    for i in eligible[np.argsort(strata[eligible], kind="stable")]:  # within a class in the (random) order of keys
         size = int(sizes[i])
-        seen += size
-        if taken + size / 2 <= share * seen:  # taking it comes nearer to the share than leaving it
-            chosen[i] = True
+        total += size
+        if taken + size / 2 <= share * total:  # closer to the share with this unit than without it
+            selected[i] = True
             taken += size
-    return rows[chosen[unit]]
+    return rows[selected[unit]]
 
 
 def at_most_per_class(source: Source, count: int, rows: Rows) -> Rows:
-    """The first ``count`` samples of every class; one with several labels stays if one of its classes needs it."""
-    have = [0] * len(source.classes)
-    kept = np.zeros(len(rows), np.bool_)
+    """Select the first ``count`` samples of each class; a multi-label sample is kept if one of its classes needs it."""
+    counts = [0] * len(source.classes)
+    selected = np.zeros(len(rows), np.bool_)
     for place, row in enumerate(rows):
         labels = np.atleast_1d(source.labels[int(row)]).tolist()
-        if any(have[label] < count for label in labels):
-            kept[place] = True
+        if any(counts[label] < count for label in labels):
+            selected[place] = True
             for label in labels:
-                have[label] += 1
-    return rows[kept]
+                counts[label] += 1
+    return rows[selected]
 
 
 def shared_groups(first: Source, second: Source) -> list[str]:
-    """Groups that occur in both, in alphabetical order."""
-    ours, theirs = groups_of(first), groups_of(second)
-    if ours is None or theirs is None:
+    """Return the groups that occur in both sources, in alphabetical order."""
+    if first.groups is None or second.groups is None:
         return []
-    known, numbers = _digests(ours), _digests(theirs)
-    both = np.flatnonzero(np.isin(numbers, known))
-    return sorted({theirs[int(i)] for i in both} - {""})
+    digests = _digests(second.groups)
+    shared = np.flatnonzero(np.isin(digests, _digests(first.groups)))
+    return sorted({second.groups[int(i)] for i in shared} - {""})
 
 
 def leak_warning(first: str, second: str, shared: Sequence[str]) -> str:
-    """The sentence for the run's log."""
-    named = ", ".join(shared[:_NAMED]) + (" ..." if len(shared) > _NAMED else "")
+    """Return the warning that two splits share groups."""
+    names = ", ".join(shared[:_NAMED_GROUPS]) + (" ..." if len(shared) > _NAMED_GROUPS else "")
     plural = "s" * (len(shared) > 1)
-    return f"data: {first} and {second} share {len(shared)} group{plural} ({named}): {second} flatters the net"
+    return (
+        f"data: {first} and {second} share {len(shared)} group{plural} ({names}); metrics on {second} will be too high"
+    )
 
 
 def _unit_keys(source: Source, rows: Rows, seed: int) -> NDArray[np.uint64]:
-    """A random number for what must not be divided: the group of each row, or its video; uint64 (rows,)."""
-    groups = groups_of(source)
+    """Return a random number for the group of each row, or for its video if it has no group: uint64 (rows,)."""
+    groups = source.groups
 
     def key(row: int) -> int:
         group = groups[row] if groups is not None else ""
@@ -172,7 +196,8 @@ def _unit_keys(source: Source, rows: Rows, seed: int) -> NDArray[np.uint64]:
 
 
 def _stratum(source: Source, row: int) -> int:
-    if not is_multi_label(source):
+    """Return the class by which a sample is stratified: the first of its labels, -1 without labels."""
+    if not source.multi_label:
         return int(source.labels[row])
     labels = source.labels[row]
     return int(labels[0]) if len(labels) else -1

@@ -1,4 +1,4 @@
-"""Videos without labels: files, folders of them, and windows of long ones."""
+"""Videos without labels: files, folders of files, and windows of long videos."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.data.annotations.folders import VIDEO_SUFFIXES
 from vexp.data.decoding import VIDEO_BACKENDS, open_video
-from vexp.data.sources.base import Reader, segment_of
+from vexp.data.sources.base import Reader, Source, open_segment
 from vexp.data.sources.config import Data
 
 _ROUNDING = 1e-6  # seconds
@@ -22,7 +22,7 @@ _ROUNDING = 1e-6  # seconds
 
 @dataclass(frozen=True, slots=True)
 class VideoWindow:
-    """A video, or the part of it that ``window`` (start, end in seconds) names."""
+    """A video, or the part of it within ``window`` (start, end in seconds)."""
 
     path: Path
     name: str
@@ -32,77 +32,78 @@ class VideoWindow:
         return self.name if self.window is None else f"{self.name} {self.window[0]:.1f}-{self.window[1]:.1f} s"
 
 
-def find_videos(named: Path) -> list[tuple[Path, str]]:
-    """(path, name) of a file, or of every video below a folder in alphabetical order.
+def find_videos(root: Path) -> list[tuple[Path, str]]:
+    """Return (path, name) of a file, or of every video below a folder in alphabetical order.
 
     Raises:
-        UserError: there is none.
+        ConfigError: If there is none.
     """
-    if named.is_file():
-        return [(named, named.name)]
-    if not named.is_dir():
-        raise UserError(f"input={named}: no such file or folder")
-    below = (path.relative_to(named) for path in sorted(named.rglob("*")) if path.is_file())
-    found = [
-        (named / path, str(path))
-        for path in below
+    if root.is_file():
+        return [(root, root.name)]
+    if not root.is_dir():
+        raise ConfigError("no such file or folder", key="input", value=root)
+    files = (path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file())
+    videos = [
+        (root / path, str(path))
+        for path in files
         if path.suffix.lower() in VIDEO_SUFFIXES and not any(part.startswith(".") for part in path.parts)
     ]
-    if not found:
-        raise UserError(f"input={named}: holds no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
-    return found
+    if not videos:
+        raise ConfigError(f"contains no video ({', '.join(sorted(VIDEO_SUFFIXES))})", key="input", value=root)
+    return videos
 
 
 def windows(duration: float, length: float, stride: float) -> list[tuple[float, float]]:
-    """(start, end) of windows of ``length``, ``stride`` apart; the last one ends with the video.
+    """Return (start, end) of windows of ``length`` with distance ``stride``, in seconds; the last ends with the video.
 
-    A video that is not longer than a window is one window.
+    A video that is not longer than ``length`` is one window.
     """
     last = max(0.0, duration - length)
     starts = [*np.arange(0.0, last - _ROUNDING, stride).tolist(), last]
     return [(start, min(start + length, duration)) for start in starts]
 
 
-class UnlabeledVideos:
-    """Pieces of video as a source of samples, decoded as the data options of a run say. Their labels are 0 and mean
-    nothing."""
+class UnlabeledVideos(Source):
+    """Videos or windows of videos as a source of samples, decoded with the data options of a run.
 
-    def __init__(self, pieces: Sequence[VideoWindow], classes: Sequence[str], data: Data) -> None:
-        self.pieces = list(pieces)
+    All labels are 0 and have no meaning.
+    """
+
+    def __init__(self, videos: Sequence[VideoWindow], classes: Sequence[str], data: Data) -> None:
+        self.videos = list(videos)
         self.classes = list(classes)
-        self.labels: NDArray[np.int64] = np.zeros(len(self.pieces), np.int64)
-        # A run on folders of frames names what decodes images; its videos are then read by what reads all of them.
-        self._backend = data.decoding_backend if data.decoding_backend in VIDEO_BACKENDS else "auto"
+        self.labels: NDArray[np.int64] = np.zeros(len(self.videos), np.int64)
+        # The backend of a run on folders of frames decodes images; for videos, use the default.
+        self.backend = data.decoding_backend if data.decoding_backend in VIDEO_BACKENDS else "auto"
         self._strict = data.strict
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.videos)
 
     def name(self, index: int) -> str:
-        return str(self.pieces[index])
+        return str(self.videos[index])
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
-        """The piece as if it were a whole video."""
-        piece = self.pieces[index]
-        opened = open_video(piece.path, self._backend, strict=self._strict)
-        return segment_of(str(piece.path), cast("AbstractContextManager[Reader]", opened), piece.window)
+        video = self.videos[index]
+        reader = cast("AbstractContextManager[Reader]", open_video(video.path, self.backend, strict=self._strict))
+        return open_segment(str(video.path), reader, video.window)
 
 
 def split_into_windows(path: Path, name: str, *, window: float, stride: float) -> list[VideoWindow]:
-    """The windows of a video; ``window`` and ``stride`` in seconds.
+    """Split a video into windows of ``window`` seconds with distance ``stride``.
 
     Raises:
-        UserError: it cannot be read, or says nothing about time.
+        UserError: If the video cannot be read or has no frame rate.
     """
     with open_video(path) as reader:
         fps, times = reader.fps, reader.times
         if times is None and not fps:
-            raise UserError(f"{path}: does not say its frame rate, so window={window:g} seconds cannot be cut from it")
-        duration = reader.num_frames / fps if times is None and fps else _end(times, fps)
-    return [VideoWindow(path, name, found) for found in windows(duration, window, stride)]
+            raise UserError(f"{path}: the file has no frame rate, so it cannot be split by window={window:g} seconds")
+        duration = reader.num_frames / fps if times is None and fps else _end_time(times, fps)
+    return [VideoWindow(path, name, part) for part in windows(duration, window, stride)]
 
 
-def _end(times: NDArray[np.float64] | None, fps: float | None) -> float:
-    """When the last frame has been shown; a lone one for a moment."""
+def _end_time(times: NDArray[np.float64] | None, fps: float | None) -> float:
+    """Return the end of the last frame in seconds; without a frame rate it is shown for an instant."""
     assert times is not None
     return float(times[-1]) + (1 / fps if fps else _ROUNDING * 2)

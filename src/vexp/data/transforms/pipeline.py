@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.decoding.frame_stream import FrameStream
-from vexp.data.sources.base import Reader, film_of, frame_times
+from vexp.data.sources.base import Reader, frame_times, read_frames
 from vexp.data.transforms.base import FrameTransform
 from vexp.data.transforms.color import check_torchvision_transform
 from vexp.data.transforms.resample import Window, render_views, render_windows
@@ -112,7 +112,7 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
     sampler, *rest = steps.values()
     numbers = sampled_frames(reader, sampler, rng)
     distinct, where = np.unique(numbers, return_inverse=True)
-    frames = film_of(reader, distinct)
+    frames = read_frames(reader, distinct)
     crops = _Crops([frames], [View.whole(frames.shape[2], frames.shape[1])])
     views = crops.whole()
     for step in rest:

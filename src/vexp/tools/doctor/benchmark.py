@@ -72,7 +72,7 @@ def clips_per_second(folder: Path, workers: int) -> float:
     import torch
 
     from vexp.data.annotations.annotation import Annotation
-    from vexp.data.loading.dataloader import SequentialSampler, iterate_batches, make_loader
+    from vexp.data.loading.dataloader import SequentialSampler, WorkerOptions, iterate_batches, make_loader
     from vexp.data.loading.dataset import ClipDataset
     from vexp.data.sources.base import VideoSource
     from vexp.data.transforms.frame_sampling import SampleFrames
@@ -88,7 +88,8 @@ def clips_per_second(folder: Path, workers: int) -> float:
     count = 4096
     source = VideoSource(Annotation.pack([str(sample_video(folder))] * count, [0] * count, ["test"]))
     dataset, sampler = ClipDataset(source, steps, seed=0, lazy=True), SequentialSampler(count, BATCH)
-    loader = make_loader(dataset, sampler, num_workers=workers, device=torch.device("cpu"), persistent=False)
+    options = WorkerOptions(num_workers=workers)
+    loader = make_loader(dataset, sampler, options, torch.device("cpu"), persistent=False)
     batches = iterate_batches(loader)
     for _ in range(workers + 1):
         next(batches)

@@ -15,6 +15,7 @@ import numpy as np
 from vexp.checkpoint.retention import prunable
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
+from vexp.data.sources.subsets import select_samples
 from vexp.data.transforms.frame_sampling import Sampler
 from vexp.data.transforms.view import View
 from vexp.evaluation.label_checks import class_counts
@@ -45,11 +46,11 @@ def schedule_of(config: Config) -> Schedule:
     Raises:
         UserError: there are no training samples, or their list cannot be read.
     """
-    train = config.data.samples("train")
+    train = select_samples(config.data, "train")
     plan = step_plan(config, len(train) if train is not None else 0)
     if plan.steps_per_epoch == 0:
         raise UserError(f"data.train: {plan.num_samples} samples make no step of {plan.samples_per_step}")
-    return Schedule(config, plan, total_steps(config, plan), config.data.samples("val") is not None)
+    return Schedule(config, plan, total_steps(config, plan), select_samples(config.data, "val") is not None)
 
 
 def base_lr(config: Config, samples_per_step: int) -> float:
@@ -158,7 +159,7 @@ def _samples(config: Config, path: str) -> list[str]:
     lines = []
     for split in ("train", "val", "test"):
         if _touches(path, f"data.{split}"):
-            source = config.data.samples(split)
+            source = select_samples(config.data, split)
             counts = class_counts(source) if source is not None else np.zeros(0)
             lines.append(
                 f"{split}: no samples"
@@ -170,7 +171,7 @@ def _samples(config: Config, path: str) -> list[str]:
 
 
 def _class_weights(config: Config, _: str) -> list[str]:
-    train = config.data.samples("train")
+    train = select_samples(config.data, "train")
     if not isinstance(config.loss, Loss) or train is None or config.loss.class_weights is None:
         return []
     weights = config.loss.weights(class_counts(train).tolist()) or []

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError, format_value
-from vexp.data.batch.batch import Failure, Sample
-from vexp.data.loading.bad_samples import ReplacedSample
+from vexp.data.batch.batch import Sample
 from vexp.data.loading.dataset import ClipDataset, Key
+from vexp.data.loading.outcomes import Failure, ReplacedSample
 from vexp.data.sources.base import Reader, frame_times
 from vexp.data.transforms.color import TensorTransform
 
@@ -51,7 +51,7 @@ class Video:
     def from_reader(cls, name: str, reader: Reader) -> Video:
         try:
             times = frame_times(reader) - frame_times(reader)[0]
-        except (UserError, ValueError):
+        except UserError:
             times = None
         return cls(name, reader.num_frames, reader.width, reader.height, times)
 

@@ -115,21 +115,14 @@ def _splits(exp: Experiment) -> list[Split]:
 
 def _first_batch(exp: Experiment, split: Split) -> tuple[Batch, list[Key]]:
     data, dataset = exp.config.data, split.dataset
-    bad = BadSamples(dataset, split=split.name, max_fraction=1.0, path=None, say=logger.warning)
+    bad = BadSamples(dataset, split=split.name, max_fraction=1.0)
     if split.name == "train":
         keys = next(iter(training_order(exp, 0, 1, rank=exp.world.rank)))
         return next(training_batches(exp, 0, bad, steps=1)), keys
     size = data.eval_batch_size or data.batch_size
     order = SequentialSampler(min(size, len(dataset)), size)
-    loader = make_loader(
-        dataset,
-        order,
-        num_workers=0 if data.num_workers == 0 else 1,
-        mp_context=data.mp_context,
-        device=exp.device,
-        persistent=False,
-        sample_timeout=data.sample_timeout,
-    )
+    one_worker = replace(data, num_workers=0 if data.num_workers == 0 else 1)
+    loader = make_loader(dataset, order, one_worker, exp.device, persistent=False)
     batch = next(iterate_batches(loader, bad), None)
     if batch is None:
         raise UserError(f"data.{split.name}: none of the first {order.num_samples} samples can be read")
