@@ -35,7 +35,7 @@ def test_class_names_that_cannot_number_classes_are_refused(tmp_path):
         f"{path}:5: repeats 'run' of line 1",
     ]
     path.write_text("\n\n")
-    with pytest.raises(UserError, match=r"holds no class name; write one a line"):
+    with pytest.raises(UserError, match=r"contains no class name"):
         read_classes(path)
     with pytest.raises(UserError, match=r"none\.txt: no such file \(class names\)"):
         read_classes(tmp_path / "none.txt")
@@ -58,13 +58,13 @@ def test_class_names_of_json(tmp_path, text, names):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{", "labels.json:1: is no JSON"),
-        ("[1, 2]", "must hold a list of class names"),
-        ('["a", "a"]', "holds the class 'a' twice"),
-        ('{"a": 0, "b": 2}', r"the numbers of its 2 classes must be 0\.\.1, each once"),
-        ('{"a": 0, "b": 0}', r"the numbers of its 2 classes must be 0\.\.1, each once"),
-        ('{"a": "first"}', "a class's value must be its number"),
-        ("[]", "holds no class name"),
+        ("{", "labels.json:1: invalid JSON"),
+        ("[1, 2]", "must contain a list of class names"),
+        ('["a", "a"]', "contains the class 'a' twice"),
+        ('{"a": 0, "b": 2}', r"the indices of the 2 classes must be 0\.\.1, each once"),
+        ('{"a": 0, "b": 0}', r"the indices of the 2 classes must be 0\.\.1, each once"),
+        ('{"a": "first"}', "the value of a class must be its index"),
+        ("[]", "contains no class name"),
     ],
 )
 def test_json_that_names_no_classes_is_refused(tmp_path, text, why):

@@ -48,9 +48,9 @@ def test_given_classes_number_the_folders(tmp_path):
 @pytest.mark.parametrize(
     ("names", "text"),
     [
-        ([], "no such folder; it must hold one folder of videos a class"),
-        (["video.mp4"], "holds no folder; put the videos of each class into a folder named after it"),
-        (["run/readme.txt"], r"its class folders hold no video \(\.avi, \.flv"),
+        ([], "no such folder; it must contain one folder"),
+        (["video.mp4"], "contains no folder; put the videos"),
+        (["run/readme.txt"], r"its class folders contain no video \(\.avi, \.flv"),
     ],
 )
 def test_a_folder_that_is_no_data_set(tmp_path, names, text):

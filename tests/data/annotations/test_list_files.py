@@ -45,7 +45,7 @@ def refused(tmp_path, text, **options):
 def test_a_list_of_videos(tmp_path, text, expected):
     annotation = listed(tmp_path, text)
     assert annotation.format == "videos"
-    assert annotation.origin == f"{tmp_path}/train.txt: text list of videos, 'path label' a line (detected)"
+    assert annotation.origin == f"{tmp_path}/train.txt: text list of videos, 'path label' per line (detected)"
     assert rows(annotation) == expected
     assert annotation.labels_packed.dtype == np.int32
     assert not annotation.multi_label
@@ -76,11 +76,11 @@ def test_all_bad_lines_are_named_in_one_message(tmp_path):
     text = "a.mp4 0\nb.mp4\nc.mp4 one\n\nd.mp4 -1\ne.mp4 2.0\nf.mp4 3\n g.mp4 2\nh.mp4 1700000000\n"
     assert refused(tmp_path, text, classes=["x", "y", "z"]) == [
         "train.txt:2: 'b.mp4' is not 'path label'",
-        "train.txt:3: the label 'one' is not a whole number from 0 to 999999",
-        "train.txt:5: the label '-1' is not a whole number from 0 to 999999",
-        "train.txt:6: the label '2.0' is not a whole number from 0 to 999999",
+        "train.txt:3: the label 'one' is not an integer from 0 to 999999",
+        "train.txt:5: the label '-1' is not an integer from 0 to 999999",
+        "train.txt:6: the label '2.0' is not an integer from 0 to 999999",
         "train.txt:7: label 3, but there are 3 classes (0..2)",
-        "train.txt:9: the label '1700000000' is not a whole number from 0 to 999999",  # as many classes, else
+        "train.txt:9: the label '1700000000' is not an integer from 0 to 999999",  # as many classes, else
     ]
 
 
@@ -88,17 +88,19 @@ def test_of_many_bad_lines_the_first_are_named_and_all_counted(tmp_path):
     lines = refused(tmp_path, "a.mp4\n" * 25)
     assert len(lines) == 21
     assert lines[19].startswith("train.txt:20:")
-    assert lines[20] == "... and 5 more, 25 in all"
+    assert lines[20] == "... and 5 more (25 in total)"
 
 
 def test_a_line_that_is_no_utf8_is_named(tmp_path):
     lines = refused(tmp_path, "a.mp4 0\ncafé.mp4 0\n", encoding="latin-1")
-    assert lines == ["train.txt:2: is no UTF-8 text (invalid continuation byte at byte 3); save the list as UTF-8"]
+    assert lines == ["train.txt:2: not UTF-8 (invalid continuation byte at byte 3); save the list as UTF-8"]
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_an_empty_list_is_refused(tmp_path, text):
-    assert refused(tmp_path, text) == ["train.txt: holds no video; expected: text list of videos, 'path label' a line"]
+    assert refused(tmp_path, text) == [
+        "train.txt: contains no video; expected: text list of videos, 'path label' per line"
+    ]
 
 
 def test_a_list_that_cannot_be_read(tmp_path):
@@ -158,21 +160,21 @@ def test_raw_frames_with_several_labels(tmp_path):
 def test_bad_lines_of_raw_frames(tmp_path):
     assert refused(tmp_path, "dir 3\ndir 0 1\ndir x 1\ndir 7 x\ndir 9999999999 0\n", format="frames") == [
         "train.txt:1: 'dir 3' is not 'folder total_frames label'",
-        "train.txt:2: total_frames '0' is not a whole number from 1",
-        "train.txt:3: total_frames 'x' is not a whole number from 1",
-        "train.txt:4: the label 'x' is not a whole number from 0 to 999999",
-        "train.txt:5: total_frames '9999999999' is not a whole number from 1",
+        "train.txt:2: total_frames '0' is not an integer >= 1",
+        "train.txt:3: total_frames 'x' is not an integer >= 1",
+        "train.txt:4: the label 'x' is not an integer from 0 to 999999",
+        "train.txt:5: total_frames '9999999999' is not an integer >= 1",
     ]
     assert refused(tmp_path, "dir 7 3\ndir -1 7 3\n", format="frames_with_offset") == [
         "train.txt:1: 'dir 7 3' is not 'folder offset total_frames label'",
-        "train.txt:2: offset '-1' is not a whole number from 0",
+        "train.txt:2: offset '-1' is not an integer >= 0",
     ]
 
 
 @pytest.mark.parametrize("text", ["dir 30 120 3\n", "dir 120 3\nother 7 3 1\n"])
 def test_numbers_that_can_mean_several_things_are_not_guessed(tmp_path, text):
     (line,) = refused(tmp_path, text)
-    assert "can be read in several ways; set data.format=frames_with_offset" in line
+    assert "are ambiguous; set data.format=frames_with_offset" in line
 
 
 # ---- SlowFast ----
@@ -217,7 +219,7 @@ def test_ucf101_without_its_class_list_or_under_another_name(tmp_path):
     train = listed(tmp_path, TRAINLIST, name="mine.txt", format="ucf101")
     assert (train.classes, train.labels_packed.tolist()) == (["ApplyEyeMakeup", "YoYo"], [0, 1])
     assert refused(tmp_path, "a.avi 1\nYoYo/v_YoYo_g01_c01.avi 1 2\n", format="ucf101") == [
-        "train.txt:1: 'a.avi 1' is not 'Class/v_Class_gNN_cNN.avi' with or without a number behind it",
+        "train.txt:1: 'a.avi 1' is not 'Class/v_Class_gNN_cNN.avi' with or without a number after it",
         "train.txt:2: 'YoYo/v_YoYo_g01_c01.avi 1 2' is not 'Class/v_Class_gNN_cNN.avi' with or without a number "
         "behind it",
     ]
@@ -245,15 +247,15 @@ def test_bad_lines_of_hmdb51_are_named_with_their_file(tmp_path):
     with pytest.raises(UserError) as caught:
         read_list(pattern)
     assert str(caught.value).splitlines() == [
-        f"{tmp_path}/wave_test_split1.txt:1: 'w1.avi 3' is not 'video.avi' with 0, 1 or 2 behind it",
-        f"{tmp_path}/wave_test_split1.txt:2: 'w2.avi' is not 'video.avi' with 0, 1 or 2 behind it",
+        f"{tmp_path}/wave_test_split1.txt:1: 'w1.avi 3' is not 'video.avi' followed by 0, 1 or 2",
+        f"{tmp_path}/wave_test_split1.txt:2: 'w2.avi' is not 'video.avi' followed by 0, 1 or 2",
     ]
 
 
 def test_a_pattern_is_for_hmdb51_only(tmp_path):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("v.mp4 0\n")
-    with pytest.raises(UserError, match=r"2 files match; only HMDB-51's split has a file for each class"):
+    with pytest.raises(UserError, match=r"2 files match; only a split of HMDB-51 has a file for each class"):
         read_list(tmp_path / "*.txt")
 
 

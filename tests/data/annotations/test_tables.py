@@ -101,10 +101,10 @@ def test_bad_rows_of_a_table(tmp_path):
         "train.csv:4: has no label",
         "train.csv:5: has 2 columns, the header has 5",
         "train.csv:6: start 'x' is not a time in seconds",
-        "train.csv:7: the segment ends at 2 s, before it begins",
+        "train.csv:7: the segment ends at 2 s, before it starts",
         "train.csv:8: start '-1' is not a time in seconds",
-        "train.csv:9: total_frames 0 is not a whole number from 1",
-        "train.csv:10: label 'rnu' is none of the 2 classes; did you mean 'run'?",
+        "train.csv:9: total_frames 0 is not an integer >= 1",
+        "train.csv:10: label 'rnu' is not one of the 2 classes; did you mean 'run'?",
         "train.csv:11: start 'inf' is not a time in seconds",
     ]
 
@@ -112,7 +112,7 @@ def test_bad_rows_of_a_table(tmp_path):
 def test_numbers_and_names_are_not_mixed_unawares(tmp_path):
     text = "path,label\na.mp4,0\nb.mp4,1a\nc.mp4,1\n"
     assert refused(tmp_path, "train.csv", text) == [
-        "train.csv:3: the label '1a' is no number, though others are; data.classes=FILE gives all names"
+        "train.csv:3: the label '1a' is not a number, but others are; set data.classes=FILE to use names"
     ]
 
 
@@ -121,7 +121,7 @@ def test_numbers_and_names_are_not_mixed_unawares(tmp_path):
     [
         ("path,name\na.mp4,0\n", "train.csv:1: no column 'label' in the header 'path,name'"),
         ("path,label,filename\na.mp4,0,b\n", "train.csv:1: two columns give the path: path, filename, frame_dir, "),
-        ("path,label\n", "train.csv: holds no video; expected: table with a header"),
+        ("path,label\n", "train.csv: contains no video; expected: table with a header"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, text, why):
@@ -139,7 +139,7 @@ def test_a_list_of_several_splits_gives_each_its_rows(tmp_path):
     one = "path,label,split\na.mp4,0,holdout\n"
     assert rows(listed(tmp_path, "val.csv", one, split="test")) == [("a.mp4", 0)]  # all of one split: all are wanted
     lines = refused(tmp_path, "all.csv", text + "e.mp4,0,extra\n")
-    assert lines[0].startswith(f"{'all.csv'}: split 'extra' is none of ")
+    assert lines[0].startswith(f"{'all.csv'}: split 'extra' is not one of ")
 
 
 # ---- Kinetics ----
@@ -162,14 +162,14 @@ def test_kinetics_files_may_be_named_otherwise(tmp_path):
     assert annotation.name(0) == "testing apple/-0OL_000007.mkv"
     lines = refused(tmp_path, "train.csv", KINETICS.format("train"), file_name="{id}.mp4")
     assert lines == [
-        "data.file_name={id}.mp4: 'id' is no column; columns: label, youtube_id, time_start, time_end, split"
+        "data.file_name={id}.mp4: 'id' is not a column; columns: label, youtube_id, time_start, time_end, split"
     ]
 
 
 @pytest.mark.parametrize("name", ["{youtube_id", "{}.mp4", "{youtube_id:d}.mp4", "{youtube_id.x}.mp4"])
 def test_a_file_name_that_cannot_be_filled_in(tmp_path, name):
     (line,) = refused(tmp_path, "train.csv", KINETICS.format("train"), file_name=name)
-    assert line.startswith(f"data.file_name={name}: cannot be filled in: ")
+    assert line.startswith(f"data.file_name={name}: is not a valid template: ")
 
 
 def test_a_separator_of_columns_is_one_character(tmp_path):
@@ -226,12 +226,12 @@ def test_bad_records_are_named_by_their_line(tmp_path):
     )
     assert refused(tmp_path, "x.json", text) == [
         "x.json:3: has no path (any of path, filename, frame_dir, video, video_path, file)",
-        'x.json:4: "x" is no record {...}',
-        "x.json:5: the label 1.5 is neither a whole number nor a name",
+        'x.json:4: "x" is not a record {...}',
+        "x.json:5: the label 1.5 is neither an integer nor a name",
         "x.json:7: has no label",
     ]
     assert refused(tmp_path, "x.json", '[\n{"path": "a", "label": 0},\n{"path" "b"}]')[0].startswith(
-        "x.json:3: is no JSON: Expecting ':'"
+        "x.json:3: invalid JSON: Expecting ':'"
     )
     assert refused(tmp_path, "x.json", '[{"path": "a", "label": 0}, {"path": "b", ')[0].startswith(
         "x.json:1: is no JSON"
@@ -275,6 +275,6 @@ def test_something_something(tmp_path):
 
 def test_something_somethings_test_list_has_no_labels(tmp_path):
     assert refused(tmp_path, "test.json", [{"id": "1"}, {"id": "2"}], format="something_something") == [
-        "test.json:1: the record has no 'template'; test lists come without labels",
-        "test.json:1: the record has no 'template'; test lists come without labels",
+        "test.json:1: the record has no 'template'; test lists have no labels",
+        "test.json:1: the record has no 'template'; test lists have no labels",
     ]

@@ -83,13 +83,13 @@ def test_memory_order(to_bgr):
     ("values", "text"),
     [
         ({"std": [1.0, 0.0, 1.0]}, r"std=\[1.0,0.0,1.0\]: must be > 0"),
-        ({"mean": [1.0]}, r"mean=\[1.0\]: needs 3 values \(RGB\) or 2 \(flow: x, y\), got 1"),
+        ({"mean": [1.0]}, r"mean=\[1.0\]: must have 3 values \(RGB\) or 2 \(flow: x, y\), got 1"),
         ({"std": [1.0, 1.0]}, r"std=\[1.0,1.0\] must have as many values"),
-        ({"mean": [1.0, 1.0], "std": [1.0, 1.0], "to_bgr": True}, "to_bgr=true: optical flow has no colours"),
+        ({"mean": [1.0, 1.0], "std": [1.0, 1.0], "to_bgr": True}, "to_bgr=true: optical flow has no colors"),
         ({"adjust_magnitude": True}, "adjust_magnitude=true: is for optical flow"),
     ],
 )
-def test_what_cannot_work_is_refused(values, text):
+def test_img_norm_rejects_invalid_values(values, text):
     with pytest.raises(ValueError, match=text):
         ImgNorm(**values)
 
@@ -105,6 +105,6 @@ def test_what_cannot_work_is_refused(values, text):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_what_was_normalised_can_be_undone(options, channels_last):
     frames = torch.from_numpy(all_grey_levels()[..., : len(options.mean)].copy())
-    magnification = torch.tensor([[2.0, 0.5], [1.0, 3.0]]) if len(options.mean) == 2 else None
-    net = options.apply(frames, magnification, channels_last=channels_last)
-    assert torch.equal(options.undo(net, magnification), frames)
+    scale = torch.tensor([[2.0, 0.5], [1.0, 3.0]]) if len(options.mean) == 2 else None
+    net = options.apply(frames, scale, channels_last=channels_last)
+    assert torch.equal(options.undo(net, scale), frames)

@@ -163,16 +163,12 @@ def test_crashing_sample_evaluation_leaves_it_out(tmp_path):
     path = tmp_path / "bad_samples.jsonl"
     loader, bad = watch(dying(signal.SIGSEGV, "leave_out"), SequentialSampler(9, 2), 2, path)
     assert [batch.ids.tolist() for batch in iterate_batches(loader, bad)] == [[0, 1], [2, 3], [4], [6, 7], [8]]
-    assert (
-        "died of SIGSEGV" in json.loads(path.read_text())["error"]
-    )
+    assert "died of SIGSEGV" in json.loads(path.read_text())["error"]
 
 
 def test_crashing_sample_on_error_fail_raises_its_name():
     loader, bad = watch(dying(signal.SIGABRT, "fail"), SequentialSampler(9, 2), 1)
-    with pytest.raises(
-        UserError, match=r"^video 5.mp4: .* died of SIGABRT"
-    ):
+    with pytest.raises(UserError, match=r"^video 5.mp4: .* died of SIGABRT"):
         list(iterate_batches(loader, bad))
 
 

@@ -117,7 +117,9 @@ def test_loader_kept_batches_are_not_overwritten(straight):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_persistent_workers_repeat_the_pass(workers):
     dataset = ClipDataset(NoiseSource(), TEST, seed=1, lazy=True)
-    loader = make_loader(dataset, SequentialSampler(SAMPLES, 4), WorkerOptions(num_workers=workers), CPU, persistent=True)
+    loader = make_loader(
+        dataset, SequentialSampler(SAMPLES, 4), WorkerOptions(num_workers=workers), CPU, persistent=True
+    )
     first, second = contents(loader), contents(loader)
     assert first == second
     expected = Collate()([dataset[0, index] for index in range(SAMPLES)]).frames.numpy()  # (N, 9, 4, 16, 16, 3)
@@ -129,7 +131,9 @@ def test_loader_persistent_workers_repeat_the_pass(workers):
 def test_loader_frame_smaller_than_crop_raises(workers, lazy):
     steps = {"sample": SampleFrames(clip_len=2), "crop": ThreeCrop(crop_size=18)}
     dataset = ClipDataset(NoiseSource(), steps, seed=1, lazy=lazy)
-    loader = make_loader(dataset, SequentialSampler(SAMPLES, 4), WorkerOptions(num_workers=workers), CPU, persistent=False)
+    loader = make_loader(
+        dataset, SequentialSampler(SAMPLES, 4), WorkerOptions(num_workers=workers), CPU, persistent=False
+    )
     with pytest.raises(UserError, match=r"noise 0: .*18x18.* 20x16"):
         contents(loader)
 

@@ -45,7 +45,7 @@ def test_video_source_segment_contains_its_frames(tmp_path: Path) -> None:
 def test_video_source_segment_beyond_end_raises(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=10)
     videos = source(path, (5.0, 6.0), (0.1, 0.3))
-    with pytest.raises(UserError, match=r"a\.mp4: no frame lies in its segment 5\.\.6 s, the last is at 0\.36 s"):
+    with pytest.raises(UserError, match=r"a\.mp4: no frame lies in its segment 5\.\.6 s, the last frame is at 0\.36 s"):
         videos.open(0).__enter__()
     with videos.open(1) as reader, pytest.raises(UserError, match=r"frame indices 0\.\.5 are outside 0\.\.4"):
         reader.frames(np.array([0, 5]))  # frame 5 of the segment would be frame 8 of the file

@@ -278,16 +278,16 @@ def test_a_sample_of_frames_and_of_flow(lists: dict[str, Any], flow: Path, tmp_p
         assert reader.frames([0]).shape == (1, 48, 80, 2)
 
 
-# option, value, what is said
+# options and message
 WRONG = [
-    ({"filename_tmpl": "img.jpg"}, "filename_tmpl=img.jpg: needs one place in braces, for the number"),
-    ({"filename_tmpl": "{}_{:05}.jpg"}, "needs one place in braces"),
-    ({"filename_tmpl": "img_{:05"}, "needs one place in braces"),
-    ({"filename_tmpl": "img_{n}.jpg"}, "needs one place in braces"),
-    ({"filename_tmpl": "img_{:05}.jpg", "modality": "Flow"}, "needs two places in braces, for x or y and for the"),
+    ({"filename_tmpl": "img.jpg"}, "filename_tmpl=img.jpg: needs one field in braces, for the number"),
+    ({"filename_tmpl": "{}_{:05}.jpg"}, "needs one field in braces"),
+    ({"filename_tmpl": "img_{:05"}, "needs one field in braces"),
+    ({"filename_tmpl": "img_{n}.jpg"}, "needs one field in braces"),
+    ({"filename_tmpl": "img_{:05}.jpg", "modality": "Flow"}, "needs two fields in braces, for x or y and for the"),
     ({"modality": "Depth"}, "modality=Depth: must be one of RGB, Flow"),
     ({"decoding_backend": "av"}, "decoding_backend=av: must be one of auto, simplejpeg"),
-    ({"with_offset": True, "format": "videos"}, "with_offset=true and format=videos"),
+    ({"with_offset": True, "format": "videos"}, "format=videos: "),
     ({"start_index": -1}, "start_index=-1: must be >= 0"),
 ]
 

@@ -1,4 +1,4 @@
-"""Which videos exist and what they show, in packed arrays: a million rows and no Python object for any of them.
+"""Videos and their labels in packed arrays, without a Python object for each row.
 
 ``vexp.data.annotations.list_files`` and ``vexp.data.annotations.folders`` read lists and folders into an ``Annotation``.
 """
@@ -18,13 +18,18 @@ from vexp.data.annotations.packed import PackedLabels, PackedStrings
 
 @dataclass(slots=True, eq=False)
 class Annotation:
-    """``len`` samples with a label each, or several (``multi_label``).
+    """Samples with one label each, or with several (``multi_label``).
 
-    ``labels_packed``: class numbers from 0, int32 (n,), or ``PackedLabels``; ``classes``: the name of each class;
-    ``prefix``: the folder that the names are relative to; ``groups``: what must stay on one side of a split;
-    ``segments``: float64 (n, 2) start and end in seconds, NaN where the list does not say; ``frame_ranges``: int32
-    (n, 2) offset and total of a folder of raw frames, -1 where the list does not say; ``format``: what the list was
-    read as; ``origin``: the same in words, for the log.
+    Attributes:
+        names: Path of each video, as written in the list.
+        labels_packed: Class indices from 0, int32 (n,), or ``PackedLabels``.
+        classes: Name of each class.
+        prefix: Folder that the names are relative to.
+        groups: Group of each sample; the samples of a group stay in the same split.
+        segments: float64 (n, 2), start and end in seconds; NaN if the list has none.
+        frame_ranges: int32 (n, 2), offset and number of raw frames; -1 if the list has none.
+        format: Format of the list.
+        origin: Path and description of the list, for the log.
     """
 
     names: PackedStrings
@@ -39,7 +44,7 @@ class Annotation:
 
     @classmethod
     def pack(cls, names: Sequence[str], labels: Sequence[int], classes: Sequence[str], prefix: str = "") -> Annotation:
-        """Of samples with one label each."""
+        """Create an annotation of samples with one label each."""
         return cls(PackedStrings.pack(names), np.asarray(labels, np.int32), list(classes), prefix)
 
     def __len__(self) -> int:
@@ -47,29 +52,29 @@ class Annotation:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a sample may have several labels, or none."""
+        """Whether a sample may have several labels or none."""
         return isinstance(self.labels_packed, PackedLabels)
 
     def name(self, index: int) -> str:
-        """The path as the list writes it: the sample's identity in reports."""
+        """Return the path as written in the list; it identifies the sample in reports."""
         return self.names[index]
 
     def path(self, index: int) -> str:
-        """Where the video, or the folder of its frames, lies."""
+        """Return the path of the video or of the folder of its frames."""
         return os.path.join(self.prefix, self.names[index])
 
     def labels(self, index: int) -> NDArray[np.int32]:
-        """Its class numbers; exactly one unless ``multi_label``."""
+        """Return the class indices of a sample; exactly one unless ``multi_label``."""
         if isinstance(self.labels_packed, PackedLabels):
             return self.labels_packed[index]
         return self.labels_packed[index : index + 1]
 
     def group(self, index: int) -> str:
-        """Its group, empty where the list names none."""
+        """Return the group of a sample; empty if it has none."""
         return self.groups[index] if self.groups is not None else ""
 
     def segment(self, index: int) -> tuple[float, float] | None:
-        """The part of the video that is meant, (start, end) in seconds (end infinite: to its end); None: all of it."""
+        """Return the segment of the video, (start, end) in seconds (end may be infinite); None: the whole video."""
         if self.segments is None:
             return None
         start, end = (float(seconds) for seconds in self.segments[index])
@@ -78,14 +83,14 @@ class Annotation:
         return (0.0 if np.isnan(start) else start), (float("inf") if np.isnan(end) else end)
 
     def frames(self, index: int) -> tuple[int, int] | None:
-        """Of a folder of raw frames: (offset, total); None where the list does not say how many."""
+        """Return (offset, number) of raw frames; None if the list has no number."""
         if self.frame_ranges is None or self.frame_ranges[index, 1] < 0:
             return None
-        offset, total = (int(number) for number in self.frame_ranges[index])
+        offset, total = (int(value) for value in self.frame_ranges[index])
         return max(offset, 0), total
 
     def take(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> Annotation:
-        """The annotation of some samples, in the given order; all classes, whoever is left."""
+        """Return the samples ``rows``, in that order; the classes do not change."""
         rows = np.asarray(rows, np.int64)
         packed = self.labels_packed
         return Annotation(

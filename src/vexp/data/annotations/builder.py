@@ -1,4 +1,4 @@
-"""The rows of a list while it is read: packed as they come, with every bad line gathered."""
+"""Construction of an annotation row by row, with all bad lines collected."""
 
 from __future__ import annotations
 
@@ -14,34 +14,39 @@ from vexp.core.errors import UserError
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import PackedLabels, TextPacker
 
-_SHOWN = 20  # bad lines named in one message
-_LABEL_DIGITS = 6  # without class names there are as many classes as the largest label says: a slip must not make 1e12
+_MAX_REPORTED = 20  # bad lines in one message
+_LABEL_DIGITS = 6  # without class names the largest label sets the number of classes; a typo must not make it 1e12
 
 
 class Problems:
-    """The bad lines of a file; the first are kept in words, the rest are counted."""
+    """The bad lines of a file: messages for the first ones, and their number."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
-        self.shown: list[str] = []
+        self.messages: list[str] = []
 
-    def add(self, line: int, why: str, path: Path | None = None) -> None:
+    def add(self, line: int, reason: str, path: Path | None = None) -> None:
+        """Add a bad line."""
         self.count += 1
-        if self.count <= _SHOWN:
-            self.shown.append(f"{path or self.path}:{line}: {why}")
+        if self.count <= _MAX_REPORTED:
+            self.messages.append(f"{path or self.path}:{line}: {reason}")
 
-    def refuse(self) -> None:
-        """Raises:
-        UserError: there are any.
+    def raise_any(self) -> None:
+        """Raise an error that lists the bad lines, if there are any.
+
+        Raises:
+            UserError: If there are bad lines.
         """
         if self.count:
-            more = self.count - len(self.shown)
-            raise UserError("\n".join(self.shown) + (f"\n... and {more} more, {self.count} in all" if more else ""))
+            more = self.count - len(self.messages)
+            raise UserError(
+                "\n".join(self.messages) + (f"\n... and {more} more ({self.count} in total)" if more else "")
+            )
 
 
 class AnnotationBuilder:
-    """Collects the rows of one list. Columns that no row has cost nothing."""
+    """Collects the rows of one list. Columns that are absent from all rows need no memory."""
 
     def __init__(
         self,
@@ -53,23 +58,25 @@ class AnnotationBuilder:
         multi_label: bool | None = None,
         verify: bool = False,
     ) -> None:
-        """Args:
-        path: the list, for messages.
-        prefix: folder that the names are relative to.
-        classes: names of all classes; None: they follow from the labels.
-        label_names: labels are names; False: numbers; None: names or numbers, whichever they all are.
-        multi_label: samples may have several labels; None: they may if one has.
-        verify: look whether each file is there.
+        """Start without rows.
+
+        Args:
+            path: Path of the list, for messages.
+            prefix: Folder that the names are relative to.
+            classes: Names of all classes; None: derived from the labels.
+            label_names: True: labels are names; False: labels are numbers; None: all of them are either.
+            multi_label: Samples may have several labels; None: if any sample has.
+            verify: Check that each file exists.
         """
         self.problems = Problems(path)
         self.path, self.prefix, self.verify = path, prefix, verify
         self.classes = list(classes) if classes is not None else None
         self.label_names = label_names
         self.multi_label = multi_label
-        self._numbers: dict[str, int] = {}  # of each label word met so far
-        self._first_lines: dict[str, int] = {}  # where names were met whose final number is not known yet
+        self._indices: dict[str, int] = {}  # class index by label
+        self._first_lines: dict[str, int] = {}  # by label, while the class indices are provisional
         if self.classes is not None and label_names is not False:
-            self._numbers = {name: number for number, name in enumerate(self.classes)}
+            self._indices = {name: index for index, name in enumerate(self.classes)}
         self._names = TextPacker()
         self._labels = array("i")
         self._label_ends: array[int] | None = None
@@ -80,8 +87,9 @@ class AnnotationBuilder:
     def __len__(self) -> int:
         return len(self._names)
 
-    def bad(self, line: int, why: str, path: Path | None = None) -> None:
-        self.problems.add(line, why, path)
+    def bad(self, line: int, reason: str, path: Path | None = None) -> None:
+        """Record a bad line."""
+        self.problems.add(line, reason, path)
 
     def add(
         self,
@@ -93,11 +101,11 @@ class AnnotationBuilder:
         segment: tuple[float, float] | None = None,
         frames: tuple[int, int] | None = None,
     ) -> None:
-        """A row; a bad one is remembered as a problem of its line."""
-        numbers = [self._number(line, word) for word in labels]
-        if len(labels) != 1 and not self._may_have(len(labels), line):
+        """Add a row; an invalid row is recorded as a bad line."""
+        indices = [self._class_index(line, label) for label in labels]
+        if len(labels) != 1 and not self._allows(len(labels), line):
             return
-        if -1 in numbers:
+        if -1 in indices:
             return
         if self.verify and not os.path.exists(os.path.join(self.prefix, name)):
             self.bad(line, f"no such file {os.path.join(self.prefix, name)}")
@@ -112,7 +120,7 @@ class AnnotationBuilder:
         if frames is not None and self._frames is None:
             self._frames = array("i", [-1]) * (2 * before)
         self._names.add(name)
-        self._labels.extend(numbers)
+        self._labels.extend(indices)
         if self._label_ends is not None:
             self._label_ends.append(len(self._labels))
         if self._groups is not None:
@@ -122,7 +130,7 @@ class AnnotationBuilder:
         if self._frames is not None:
             self._frames.extend(frames or (-1, -1))
 
-    def _may_have(self, count: int, line: int) -> bool:
+    def _allows(self, count: int, line: int) -> bool:
         if count == 0 and not self.multi_label:
             self.bad(line, "has no label")
         elif count > 1 and self.multi_label is False:
@@ -131,48 +139,49 @@ class AnnotationBuilder:
             return True
         return False
 
-    def _number(self, line: int, word: str) -> int:
-        """The number of a label; -1 for a bad one."""
-        known = self._numbers.get(word)
-        if known is not None:
-            return known
-        number = -1
-        if self.classes is None and self.label_names is not False:  # settled in finish
-            if not word:
+    def _class_index(self, line: int, label: str) -> int:
+        """Return the class index of a label; -1 for an invalid one."""
+        if label in self._indices:
+            return self._indices[label]
+        index = -1
+        if self.classes is None and self.label_names is not False:  # provisional; see finish
+            if not label:
                 self.bad(line, "has no label")
             else:
-                number = len(self._numbers)
-                self._first_lines[word] = line
-        elif self.label_names is True or (self.label_names is None and not word.isdecimal()):
-            near = difflib.get_close_matches(word, self.classes or (), 1) if self.problems.count < _SHOWN else []
+                index = len(self._indices)
+                self._first_lines[label] = line
+        elif self.label_names is True or (self.label_names is None and not label.isdecimal()):
+            near = (
+                difflib.get_close_matches(label, self.classes or (), 1) if self.problems.count < _MAX_REPORTED else []
+            )
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            self.bad(line, f"label {word!r} is none of the {len(self.classes or ())} classes{hint}")
-        elif not word.isdecimal() or len(word) > _LABEL_DIGITS:
-            self.bad(line, f"the label {word!r} is not a whole number from 0 to {10**_LABEL_DIGITS - 1}")
-        elif self.classes is not None and int(word) >= len(self.classes):
+            self.bad(line, f"label {label!r} is not one of the {len(self.classes or ())} classes{hint}")
+        elif not label.isdecimal() or len(label) > _LABEL_DIGITS:
+            self.bad(line, f"the label {label!r} is not an integer from 0 to {10**_LABEL_DIGITS - 1}")
+        elif self.classes is not None and int(label) >= len(self.classes):
             count = len(self.classes)
-            self.bad(line, f"label {word}, but there are {count} classes (0..{count - 1})")
+            self.bad(line, f"label {label}, but there are {count} classes (0..{count - 1})")
         else:
-            number = int(word)
-        if number >= 0:
-            self._numbers[word] = number
-        return number
+            index = int(label)
+        if index >= 0:
+            self._indices[label] = index
+        return index
 
-    def finish(self, *, format: str, what: str, hint: str) -> Annotation:
-        """The annotation.
+    def finish(self, *, format: str, description: str, hint: str) -> Annotation:
+        """Return the annotation.
 
         Args:
-            format, what: what the list was read as, by its name and in words.
-            hint: what to write into a list that is empty.
+            format, description: Name and description of the format of the list.
+            hint: Content that an empty list should have, for the message.
 
         Raises:
-            UserError: bad lines, or none at all.
+            UserError: If there are bad lines, or no rows.
         """
         labels = np.frombuffer(self._labels, np.int32) if self._labels else np.empty(0, np.int32)
-        classes = self._settle_classes(labels)
-        self.problems.refuse()
+        classes = self._final_classes(labels)
+        self.problems.raise_any()
         if not len(self):
-            raise UserError(f"{self.path}: holds no video; {hint}")
+            raise UserError(f"{self.path}: contains no video; {hint}")
         if self.multi_label and self._label_ends is None:
             self._label_ends = array("q", range(1, len(self) + 1))
         packed = PackedLabels(labels, np.frombuffer(self._label_ends, np.int64)) if self._label_ends else labels
@@ -185,31 +194,31 @@ class AnnotationBuilder:
             np.frombuffer(self._segments, np.float64).reshape(-1, 2) if self._segments is not None else None,
             np.frombuffer(self._frames, np.int32).reshape(-1, 2) if self._frames is not None else None,
             format,
-            f"{self.path}: {what}",
+            f"{self.path}: {description}",
         )
 
-    def _settle_classes(self, labels: np.ndarray) -> list[str]:
-        """The class names; names that were numbered as they came get the number of their place in the alphabet."""
+    def _final_classes(self, labels: np.ndarray) -> list[str]:
+        """Return the class names, after replacing provisional class indices: names are numbered in alphabetical order."""
         if self.classes is not None:
             return self.classes
-        words = list(self._numbers)
-        if self.label_names is not False and words:
-            numeric = [word.isdecimal() and len(word) <= _LABEL_DIGITS for word in words]
+        names = list(self._indices)
+        if self.label_names is not False and names:
+            numeric = [name.isdecimal() and len(name) <= _LABEL_DIGITS for name in names]
             if self.label_names is True or not any(numeric):
-                classes = sorted(words)
-                place = {name: number for number, name in enumerate(classes)}
-                final = [place[word] for word in words]
+                classes = sorted(names)
+                position = {name: index for index, name in enumerate(classes)}
+                final = [position[name] for name in names]
             elif all(numeric):
-                final = [int(word) for word in words]
+                final = [int(name) for name in names]
                 classes = []
             else:
-                for word in (word for word, is_number in zip(words, numeric, strict=True) if not is_number):
+                for name in (name for name, is_number in zip(names, numeric, strict=True) if not is_number):
                     self.bad(
-                        self._first_lines[word],
-                        f"the label {word!r} is no number, though others are; data.classes=FILE gives all names",
+                        self._first_lines[name],
+                        f"the label {name!r} is not a number, but others are; set data.classes=FILE to use names",
                     )
                 return []
             np.take(np.array(final, np.int32), labels.copy(), out=labels)
             if classes:
                 return classes
-        return [str(number) for number in range(int(labels.max()) + 1)] if len(labels) else []
+        return [str(index) for index in range(int(labels.max()) + 1)] if len(labels) else []

@@ -1,4 +1,4 @@
-"""The names of the classes, in the order of their numbers."""
+"""Reading of class names."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from vexp.data.annotations.builder import Problems
 
 
 def read_classes(path: Path) -> list[str]:
-    """Class names from a text file, one a line in the order of their numbers (as mmaction2's label maps), or each
-    behind its number as UCF-101's ``classInd.txt`` has them (``1 ApplyEyeMakeup``); or from JSON: a list of names, or
-    ``{name: number}`` as Something-Something's ``labels.json``.
+    """Read class names in the order of their indices.
+
+    A text file has one name per line (as mmaction2's label maps), or one number from 1 and name per line (as UCF-101's
+    ``classInd.txt``: ``1 ApplyEyeMakeup``). A JSON file has a list of names, or ``{name: index}`` (as
+    Something-Something's ``labels.json``).
 
     Raises:
-        UserError: the file cannot be read, or its names do not number classes.
+        UserError: If the file cannot be read, or a name is missing or repeated.
     """
     text = _read(path)
     names = _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(path, text)
     if not names:
-        raise UserError(f"{path}: holds no class name; write one a line")
+        raise UserError(f"{path}: contains no class name; write one per line")
     return names
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # with or without the mark that Windows' editors put first
+        return path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
     except FileNotFoundError:
         raise MissingInputError(f"{path}: no such file (class names)") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -47,26 +49,28 @@ def _from_lines(path: Path, text: str) -> list[str]:
             problems.add(line, "is empty")
         elif first.setdefault(name, line) != line:
             problems.add(line, f"repeats {name!r} of line {first[name]}")
-    problems.refuse()
+    problems.raise_any()
     return names
 
 
 def _from_json(path: Path, text: str) -> list[str]:
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: is no JSON: {error.msg}") from None
-    if isinstance(found, dict):
+        raise UserError(f"{path}:{error.lineno}: invalid JSON: {error.msg}") from None
+    if isinstance(content, dict):
         try:
-            numbers = {int(number): str(name) for name, number in found.items()}
+            names = {int(index): str(name) for name, index in content.items()}
         except (TypeError, ValueError):
-            raise UserError(f"{path}: a class's value must be its number, {{name: 0, name: 1 ...}}") from None
-        if sorted(numbers) != list(range(len(found))):
-            raise UserError(f"{path}: the numbers of its {len(found)} classes must be 0..{len(found) - 1}, each once")
-        return [numbers[number] for number in range(len(found))]
-    if not isinstance(found, list) or not all(isinstance(name, str) and name for name in found):
-        raise UserError(f"{path}: must hold a list of class names, or {{name: number}}")
-    if len(set(found)) < len(found):
-        repeated = next(name for i, name in enumerate(found) if name in found[:i])
-        raise UserError(f"{path}: holds the class {repeated!r} twice")
-    return found
+            raise UserError(f"{path}: the value of a class must be its index, {{name: 0, name: 1 ...}}") from None
+        if sorted(names) != list(range(len(content))):
+            raise UserError(
+                f"{path}: the indices of the {len(content)} classes must be 0..{len(content) - 1}, each once"
+            )
+        return [names[index] for index in range(len(content))]
+    if not isinstance(content, list) or not all(isinstance(name, str) and name for name in content):
+        raise UserError(f"{path}: must contain a list of class names, or {{name: index}}")
+    if len(set(content)) < len(content):
+        repeated = next(name for i, name in enumerate(content) if name in content[:i])
+        raise UserError(f"{path}: contains the class {repeated!r} twice")
+    return content

@@ -1,4 +1,4 @@
-"""A folder per class -> annotation."""
+"""Annotations of data sets with one folder of videos per class."""
 
 from __future__ import annotations
 
@@ -12,53 +12,55 @@ from vexp.core.errors import MissingInputError, UserError
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import TextPacker
 
-#: What a folder is searched for. Anything else PyAV may open, but a folder also holds lists, images and notes.
+#: Suffixes of the videos in a folder; PyAV can open other files, but a folder may also contain lists and images.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"})
 
 
 def read_folder(root: Path, classes: Sequence[str] | None) -> Annotation:
-    """A folder per class: ``root/CLASS/**/VIDEO``; classes are numbered in alphabetical order unless given.
+    """Read ``root/CLASS/**/VIDEO``; classes are numbered in alphabetical order unless ``classes`` is given.
 
-    Videos are listed class by class in turn (first of each class, second of each class ...), so that the first n
-    of them (``indices=n``) show all classes.
+    The first video of each class is followed by the second of each class, and so on, so that the first n samples
+    (``indices=n``) cover all classes.
 
     Raises:
-        UserError: it is no such folder.
+        UserError: If the folder does not exist, has no videos, or has a folder that is not one of ``classes``.
     """
     if not root.is_dir():
-        raise MissingInputError(f"{root}: no such folder; it must hold one folder of videos a class")
-    found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not found:
-        raise UserError(f"{root}: holds no folder; put the videos of each class into a folder named after it")
-    names = list(classes) if classes is not None else found
-    strangers = sorted(set(found) - set(names))
-    if strangers:
-        raise UserError(f"{root}: folders {', '.join(strangers)} are not among the {len(names)} classes")
+        raise MissingInputError(f"{root}: no such folder; it must contain one folder of videos per class")
+    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise UserError(f"{root}: contains no folder; put the videos of each class into a folder named after it")
+    names = list(classes) if classes is not None else folders
+    unknown = sorted(set(folders) - set(names))
+    if unknown:
+        raise UserError(f"{root}: folders {', '.join(unknown)} are not among the {len(names)} classes")
     packer, counts = TextPacker(), []
     for name in names:
-        videos = sorted(_videos(str(root), name))  # of one class only: packed before the next is looked at
+        videos = sorted(_videos(str(root), name))  # packed class by class
         counts.append(len(videos))
         for video in videos:
             packer.add(video)
     if not len(packer):
-        raise UserError(f"{root}: its class folders hold no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
+        raise UserError(f"{root}: its class folders contain no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
     labels = np.repeat(np.arange(len(names), dtype=np.int32), counts)
-    turns = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
-    listed = Annotation(packer.finish(), labels, names, str(root), format="folder", origin=f"{root}: a folder a class")
-    return listed.take(np.lexsort((labels, turns)))
+    ranks = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+    annotation = Annotation(
+        packer.finish(), labels, names, str(root), format="folder", origin=f"{root}: one folder per class"
+    )
+    return annotation.take(np.lexsort((labels, ranks)))
 
 
 def is_video(name: str) -> bool:
-    """Hidden files are left out: macOS puts one beside each file that it copies, ``._NAME.mp4``."""
+    """Return whether a file is a video by its name. Hidden files are not: macOS writes a ``._NAME.mp4`` with each copy."""
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not os.path.basename(name).startswith(".")
 
 
 def _videos(root: str, folder: str) -> Iterator[str]:
-    """Relative to ``root``."""
+    """Yield the videos of a folder and its subfolders, relative to ``root``."""
     try:
         entries = list(os.scandir(os.path.join(root, folder)))
     except FileNotFoundError:
-        return  # a given class without videos in this split
+        return  # a class without videos in this split
     for entry in entries:
         name = os.path.join(folder, entry.name)
         if entry.is_dir(follow_symlinks=False):

@@ -1,7 +1,7 @@
-"""List files -> annotation: which format a list has, and the formats that are text lines.
+"""Reading of list files: detection of the format, and the formats that consist of text lines.
 
-The formats are those of mmaction2, SlowFast, UCF-101, HMDB-51, Kinetics and Something-Something as they are published,
-and tables with a header. Every reader streams: a list of a million rows costs its packed rows, nothing beside.
+The formats are those in which mmaction2, SlowFast, UCF-101, HMDB-51, Kinetics and Something-Something are published, and
+tables with a header. Lists are read as a stream; only the packed rows are kept in memory.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from vexp.data.annotations.class_names import read_classes
 from vexp.data.annotations.folders import is_video
 from vexp.data.annotations.tables import TABLES, add_records, add_table, columns_of, separator_of
 
-#: format -> what it is, in words; the keys are the values of ``data.format``
+#: Descriptions of the formats; the keys are the values of ``data.format``.
 FORMATS = {
-    "videos": "text list of videos, 'path label' a line",
-    "frames": "text list of raw frames, 'folder total_frames label' a line",
-    "frames_with_offset": "text list of raw frames, 'folder offset total_frames label' a line",
-    "slowfast": "SlowFast's list, 'path label' a line",
+    "videos": "text list of videos, 'path label' per line",
+    "frames": "text list of raw frames, 'folder total_frames label' per line",
+    "frames_with_offset": "text list of raw frames, 'folder offset total_frames label' per line",
+    "slowfast": "SlowFast's list, 'path label' per line",
     "json": "JSON records",
     "csv": "table with a header",
     "kinetics": "Kinetics' table",
@@ -34,7 +34,7 @@ FORMATS = {
     "hmdb51": "HMDB-51's split files",
 }
 
-_HEAD = 1 << 16  # bytes that a format is recognised by
+_HEAD = 1 << 16  # bytes from which a format is detected
 _UCF101 = re.compile(r"(?:.*/)?(?P<label>[^/]+)/(?P<group>v_\w+_g\d+)_c\d+\.\w+$")
 _HMDB51 = re.compile(r"(?P<label>.+)_test_split[123]\.txt$")
 _LABEL_NAMES = {
@@ -48,11 +48,11 @@ _LABEL_NAMES = {
 
 
 def find_lists(ann_file: str | Path) -> list[Path]:
-    """The files that ``ann_file`` names: one, or all that a pattern matches (HMDB-51 has a file a class)."""
+    """Return the file ``ann_file``, or all files that match it as a pattern (HMDB-51 has one file per class)."""
     path = Path(ann_file)
     if path.is_file() or not glob.has_magic(str(path)):
         return [path] if path.is_file() else []
-    return sorted(Path(found) for found in glob.glob(str(path)))
+    return sorted(Path(match) for match in glob.glob(str(path)))
 
 
 def read_list(
@@ -67,34 +67,38 @@ def read_list(
     file_name: str | None = None,
     verify: bool = False,
 ) -> Annotation:
-    """The samples of a list.
+    """Read a list.
 
     Args:
-        path: the list file, or a pattern that HMDB-51's files of one split match.
-        format: a key of ``FORMATS``, or auto.
-        prefix: folder that the paths are relative to; empty: the folder of the list.
-        split: train, val or test: whose rows are wanted of a list that holds those of several.
-        classes: names of all classes; None: as the list has them, in alphabetical order, or numbers 0 to the largest.
-        multi_label: samples may have several labels; None: they may if one has.
-        separator: of path and label, or of columns; None: the format's own.
-        file_name: of a sample in formats that give ids, with the row's columns in braces; None: the format's own.
-        verify: look whether every file is there.
+        path: The list file, or a pattern that matches HMDB-51's files of one split.
+        format: A key of ``FORMATS``, or auto.
+        prefix: Folder that the paths are relative to; empty: the folder of the list.
+        split: train, val or test; selects rows in a list that contains several splits.
+        classes: Names of all classes; None: those in the list, in alphabetical order, or numbers up to the largest.
+        multi_label: Samples may have several labels; None: if any sample has.
+        separator: Separator of path and label, or of columns; None: that of the format.
+        file_name: File name in formats that contain ids, with columns of the row in braces; None: that of the format.
+        verify: Check that every file exists.
 
     Raises:
-        UserError: the list cannot be read, or has bad lines.
+        UserError: If the list cannot be read, or has bad lines.
     """
     files = find_lists(path)
     if not files:
         raise MissingInputError(f"{path}: no such file (annotation list)")
     kind = detect(files[0], separator) if format == "auto" else format
     if len(files) > 1 and kind != "hmdb51":
-        raise UserError(f"{path}: {len(files)} files match; only HMDB-51's split has a file for each class")
+        raise UserError(f"{path}: {len(files)} files match; only a split of HMDB-51 has a file for each class")
     if kind == "ucf101" and classes is None and (path.parent / "classInd.txt").is_file():
         classes = read_classes(path.parent / "classInd.txt")
     rows = AnnotationBuilder(
-        path, prefix=prefix or str(path.parent), classes=classes, label_names=_LABEL_NAMES.get(kind, False),
-        multi_label=multi_label, verify=verify,
-    )  # fmt: skip
+        path,
+        prefix=prefix or str(path.parent),
+        classes=classes,
+        label_names=_LABEL_NAMES.get(kind, False),
+        multi_label=multi_label,
+        verify=verify,
+    )
     try:
         if kind == "hmdb51":
             _add_hmdb51(rows, files, split)
@@ -106,15 +110,15 @@ def read_list(
             _LINES[kind](rows, path, separator)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as annotation list: {error}") from None
-    what = FORMATS[kind] + (" (detected)" if format == "auto" else "")
-    return rows.finish(format=kind, what=what, hint=f"expected: {FORMATS[kind]}")
+    description = FORMATS[kind] + (" (detected)" if format == "auto" else "")
+    return rows.finish(format=kind, description=description, hint=f"expected: {FORMATS[kind]}")
 
 
 def detect(path: Path, separator: str | None = None) -> str:
-    """The format of a list, from its name and its first lines.
+    """Detect the format of a list from its name and its first lines.
 
     Raises:
-        UserError: it could be several.
+        UserError: If several formats are possible.
     """
     if _HMDB51.search(path.name):
         return "hmdb51"
@@ -131,7 +135,7 @@ def detect(path: Path, separator: str | None = None) -> str:
         return "something_something" if '"template"' in record or '"placeholders"' in record else "json"
     lines = text.splitlines()
     if len(head) == _HEAD:
-        lines.pop()  # cut in two
+        lines.pop()  # incomplete
     if lines and path.suffix.lower() in (".csv", ".tsv", ".txt"):
         delimiter = separator_of(path, lines[0], separator)
         table = columns_of(next(csv.reader(lines[:1], delimiter=delimiter))) if delimiter is not None else None
@@ -143,7 +147,7 @@ def detect(path: Path, separator: str | None = None) -> str:
 
 
 def _kind_of_lines(path: Path, lines: Sequence[Sequence[str]]) -> str:
-    """By how many whole numbers stand behind the paths, which a video's suffix tells from folders."""
+    """Detect the format from the number of integers after each path, and from the suffixes of the paths."""
     videos, counts = 0, set()
     for words in lines:
         tail = len(words) - next((i for i, word in enumerate(reversed(words)) if not word.isdecimal()), len(words))
@@ -155,27 +159,27 @@ def _kind_of_lines(path: Path, lines: Sequence[Sequence[str]]) -> str:
     if counts == {2}:
         return "frames"
     raise UserError(
-        f"{path}: folders followed by {' or '.join(map(str, sorted(counts)))} numbers can be read in several ways; set "
+        f"{path}: folders followed by {' or '.join(map(str, sorted(counts)))} numbers are ambiguous; set "
         "data.format=frames_with_offset ('folder offset total_frames label'), frames ('folder total_frames label') or "
-        "videos, and data.multi_label=true where labels follow one another"
+        "videos, and data.multi_label=true if samples have several labels"
     )
 
 
 def _lines(rows: AnnotationBuilder, path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of every line that is not blank."""
+    """Yield the number and text of every line that is not blank."""
     with open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:
-                rows.bad(number, f"is no UTF-8 text ({error.reason} at byte {error.start}); save the list as UTF-8")
+                rows.bad(number, f"not UTF-8 ({error.reason} at byte {error.start}); save the list as UTF-8")
                 continue
             if line:
                 yield number, line
 
 
 def _add_videos(rows: AnnotationBuilder, path: Path, separator: str | None) -> None:
-    """``path label`` (the path may hold spaces, the label is the last word), or ``path label label ...``."""
+    """Read ``path label`` (the path may contain spaces), or ``path label label ...``."""
     for number, line in _lines(rows, path):
         name, *labels = line.rsplit(separator, 1)
         name = name.rstrip()
@@ -190,7 +194,7 @@ def _add_videos(rows: AnnotationBuilder, path: Path, separator: str | None) -> N
 
 
 def _add_slowfast(rows: AnnotationBuilder, path: Path, separator: str | None) -> None:
-    """``path label`` without a header; DATA.PATH_LABEL_SEPARATOR is a space there, many write a comma."""
+    """Read ``path label`` without a header; the separator is a space (SlowFast's default) or a comma."""
     if separator is None:
         with open(path, encoding="utf-8-sig", errors="replace") as file:
             first = file.readline()
@@ -199,7 +203,7 @@ def _add_slowfast(rows: AnnotationBuilder, path: Path, separator: str | None) ->
 
 
 def _add_frames(rows: AnnotationBuilder, path: Path, separator: str | None, *, with_offset: bool = False) -> None:
-    """``folder [offset] total_frames label [label ...]``; several labels only where ``multi_label`` says so."""
+    """Read ``folder [offset] total_frames label [label ...]``; several labels only with ``multi_label``."""
     count = 2 + with_offset
     for number, line in _lines(rows, path):
         if rows.multi_label:
@@ -212,9 +216,9 @@ def _add_frames(rows: AnnotationBuilder, path: Path, separator: str | None, *, w
             continue
         *where, total = words[: count - 1]
         if not total.isdecimal() or int(total) < 1 or len(total) > 9:
-            rows.bad(number, f"total_frames {total!r} is not a whole number from 1")
+            rows.bad(number, f"total_frames {total!r} is not an integer >= 1")
         elif where and (not where[0].isdecimal() or len(where[0]) > 9):
-            rows.bad(number, f"offset {where[0]!r} is not a whole number from 0")
+            rows.bad(number, f"offset {where[0]!r} is not an integer >= 0")
         else:
             rows.add(number, name, words[count - 1 :], frames=(int(where[0]) if where else 0, int(total)))
 
@@ -224,7 +228,7 @@ def _add_frames_with_offset(rows: AnnotationBuilder, path: Path, separator: str 
 
 
 def _split_numbers(line: str, separator: str | None) -> tuple[str, list[str]]:
-    """A path, and the whole numbers behind it."""
+    """Split a line into a path and the integers after it."""
     numbers: list[str] = []
     while True:
         head, *last = line.rsplit(separator, 1)
@@ -235,30 +239,33 @@ def _split_numbers(line: str, separator: str | None) -> tuple[str, list[str]]:
 
 
 def _add_ucf101(rows: AnnotationBuilder, path: Path, separator: str | None) -> None:
-    """``Class/v_Class_g08_c01.avi [number]``. The folder names the class (the number counts from 1, and test lists
-    have none); clips of a group are cut from one recording."""
+    """Read ``Class/v_Class_g08_c01.avi [number]``.
+
+    The folder is the class (the number counts from 1 and is absent from test lists); the clips of a group come from one
+    recording.
+    """
     for number, line in _lines(rows, path):
         name, *words = line.split()
-        found = _UCF101.match(name)
-        if found is None or len(words) > 1:
-            rows.bad(number, f"{line!r} is not 'Class/v_Class_gNN_cNN.avi' with or without a number behind it")
+        match = _UCF101.match(name)
+        if match is None or len(words) > 1:
+            rows.bad(number, f"{line!r} is not 'Class/v_Class_gNN_cNN.avi' with or without a number after it")
         else:
-            rows.add(number, name, [found["label"]], group=found["group"])
+            rows.add(number, name, [match["label"]], group=match["group"])
 
 
 def _add_hmdb51(rows: AnnotationBuilder, files: Sequence[Path], split: str) -> None:
-    """A file a class, ``video.avi 1`` (training), ``2`` (testing) or ``0`` (neither) a line."""
-    wanted = "1" if split == "train" else "2"
+    """Read one file per class, with lines ``video.avi 1`` (training), ``2`` (testing) or ``0`` (neither)."""
+    split_number = "1" if split == "train" else "2"
     for path in files:
-        found = _HMDB51.search(path.name)
-        if found is None:
-            raise UserError(f"{path}: is not called CLASS_test_splitN.txt, as HMDB-51's split files are")
+        match = _HMDB51.search(path.name)
+        if match is None:
+            raise UserError(f"{path}: is not named CLASS_test_splitN.txt like the split files of HMDB-51")
         for number, line in _lines(rows, path):
             name, *words = line.rsplit(maxsplit=1)
             if words not in (["0"], ["1"], ["2"]):
-                rows.bad(number, f"{line!r} is not 'video.avi' with 0, 1 or 2 behind it", path)
-            elif words == [wanted]:
-                rows.add(number, os.path.join(found["label"], name), [found["label"]])
+                rows.bad(number, f"{line!r} is not 'video.avi' followed by 0, 1 or 2", path)
+            elif words == [split_number]:
+                rows.add(number, os.path.join(match["label"], name), [match["label"]])
 
 
 _LINES = {

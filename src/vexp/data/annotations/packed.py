@@ -1,7 +1,7 @@
-"""Packed sequences: a million strings or label sets in two arrays each, with no Python object per entry.
+"""Packed sequences of strings or label sets: two arrays each, without a Python object per entry.
 
-What a worker process only reads stays shared with the process that forked it. A list of strings does not: counting the
-references to each string writes to its memory page, so every worker ends up with a copy of the list.
+Memory that is only read stays shared between a process and its forked workers. A list of strings does not: updating the
+reference count of a string writes to its memory page, so that every worker gets a copy of the list.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS_AT_A_TIME = 65536  # bounds what `gather` needs beside its result
+_ROWS_AT_A_TIME = 65536  # limits the temporary memory of gather
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedStrings(Sequence[str]):
-    """Strings in one UTF-8 buffer: ``data`` uint8 (bytes,), ``ends`` int64 (n,) the end of each in it.
+    """Strings in one UTF-8 buffer: ``data`` uint8 (bytes,) and ``ends`` int64 (n,), the end of each string.
 
-    File names that are no UTF-8 come back as they were (surrogateescape, as in ``os.fsdecode``).
+    File names that are not UTF-8 are preserved (surrogateescape, as in ``os.fsdecode``).
     """
 
     data: NDArray[np.uint8]
@@ -48,21 +48,22 @@ class PackedStrings(Sequence[str]):
         return self.raw(index).decode("utf-8", "surrogateescape")
 
     def raw(self, index: int) -> bytes:
+        """Return a string in UTF-8."""
         start, end = span(self.ends, index)
         return self.data[start:end].tobytes()
 
     def take(self, rows: NDArray[np.integer[Any]]) -> PackedStrings:
-        """Some of them, in the given order."""
+        """Return the entries ``rows``, in that order."""
         return PackedStrings(*gather(self.data, self.ends, rows))
 
     def digests(self, seed: int = 0) -> NDArray[np.uint64]:
-        """A 64-bit number for each string, the same for the same string; uint64 (n,)."""
+        """Return a 64-bit hash of each string, uint64 (n,)."""
         return np.fromiter((digest(self.raw(i), seed) for i in range(len(self))), np.uint64, len(self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedLabels(Sequence[NDArray[np.int32]]):
-    """The labels of samples that have several each: ``values`` int32 (m,), ``ends`` int64 (n,)."""
+    """The labels of multi-label samples: ``values`` int32 (m,) and ``ends`` int64 (n,), the end of each sample."""
 
     values: NDArray[np.int32]
     ends: NDArray[np.int64]
@@ -85,10 +86,10 @@ class PackedLabels(Sequence[NDArray[np.int32]]):
 
 
 class TextPacker:
-    """``PackedStrings`` under construction, in buffers that grow."""
+    """Builder of ``PackedStrings``."""
 
     def __init__(self, empty: int = 0) -> None:
-        """``empty``: so many empty strings come first."""
+        """Start with ``empty`` empty strings."""
         self._data = bytearray()
         self._ends = array("q", [0]) * empty
 
@@ -100,20 +101,20 @@ class TextPacker:
         self._ends.append(len(self._data))
 
     def finish(self) -> PackedStrings:
-        """The strings, without a copy; the packer takes no more."""
+        """Return the strings without copying them; nothing can be added afterwards."""
         return PackedStrings(np.frombuffer(self._data, np.uint8), np.frombuffer(self._ends, np.int64))
 
 
 def digest(text: bytes, seed: int = 0) -> int:
-    """64 bits of BLAKE2, keyed by ``seed``: the same on every machine, unlike ``hash``."""
+    """Return 64 bits of BLAKE2, keyed by ``seed``; unlike ``hash``, they are the same on every machine."""
     return int.from_bytes(blake2b(text, digest_size=8, key=seed.to_bytes(8, "little")).digest(), "little")
 
 
 def span(ends: NDArray[np.int64], index: int) -> tuple[int, int]:
-    """Where entry ``index`` begins and ends.
+    """Return the start and end of entry ``index``.
 
     Raises:
-        IndexError: there is no such entry (so that a packed sequence can be iterated over).
+        IndexError: If the index is out of range (which ends an iteration over a packed sequence).
     """
     if not -len(ends) <= index < len(ends):
         raise IndexError(f"{index} is outside 0..{len(ends) - 1}")
@@ -124,17 +125,17 @@ def span(ends: NDArray[np.int64], index: int) -> tuple[int, int]:
 def gather(
     data: NDArray[Any], ends: NDArray[np.int64], rows: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The entries of ``rows`` one after the other, and their ends."""
+    """Return the concatenated entries ``rows``, and their ends."""
     starts = ends - np.diff(ends, prepend=0)
     lengths = (ends - starts)[rows]
     new_ends = np.cumsum(lengths, dtype=np.int64)
     out = np.empty(int(new_ends[-1]) if len(rows) else 0, data.dtype)
     for part in _parts(len(rows)):
         size, end = lengths[part], new_ends[part]
-        shift = starts[rows[part]] - (end - size)  # from a place in out to the place in data
+        shift = starts[rows[part]] - (end - size)  # from a position in out to the position in data
         first = int(end[0] - size[0])
-        places = np.arange(first, int(end[-1])) + np.repeat(shift, size)
-        out[first : int(end[-1])] = data[places]
+        positions = np.arange(first, int(end[-1])) + np.repeat(shift, size)
+        out[first : int(end[-1])] = data[positions]
     return out, new_ends
 
 

@@ -1,4 +1,4 @@
-"""Lists whose rows have named values: JSON records and tables with a header."""
+"""Reading of lists whose rows have named values: JSON records and tables with a header."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vexp.data.annotations.builder import AnnotationBuilder
 
 TABLES = ("csv", "kinetics")
 
-#: value of a row -> the names that columns and keys have for it, mmaction2's among them
+#: Accepted names of the columns or keys for each value of a row, including mmaction2's.
 NAMES = {
     "path": ("path", "filename", "frame_dir", "video", "video_path", "file"),
     "label": ("label", "labels", "label_name", "class", "class_name"),
@@ -27,15 +27,15 @@ NAMES = {
 }
 _MEANING = {name: meaning for meaning, names in NAMES.items() for name in names}
 _KINETICS = {"label", "youtube_id", "time_start", "time_end"}
-_OUR_SPLIT = {
+_SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "validate": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-_CHUNK = 1 << 16  # characters of JSON read at a time
+_CHUNK = 1 << 16  # characters of JSON read at once
 
 
 def columns_of(header: Sequence[str]) -> str | None:
-    """The format of a table with this header; None where it is none of a table that we know."""
+    """Return the format of a table with this header; None if the header is unknown."""
     names = {name.strip().lower() for name in header}
     if names >= _KINETICS:
         return "kinetics"
@@ -43,30 +43,31 @@ def columns_of(header: Sequence[str]) -> str | None:
     return "csv" if {"path", "label"} <= meanings else None
 
 
-def separator_of(path: Path, header: str, given: str | None) -> str | None:
-    """The character between the columns of a table; None where ``given`` is longer: only lists of lines have that."""
-    if given is not None:
-        character = given.strip(" ") or " "  # blanks around a cell do not count
+def separator_of(path: Path, header: str, separator: str | None) -> str | None:
+    """Return the character between the columns of a table; None if ``separator`` is not a single character."""
+    if separator is not None:
+        character = separator.strip(" ") or " "  # spaces around a cell are ignored
         return character if len(character) == 1 else None
     return "\t" if path.suffix.lower() == ".tsv" else max(",\t;", key=header.count)
 
 
 class _SplitFilter:
-    """Rows of other splits, in a list that holds several: they are left out.
+    """Selection of the rows of one split in a list that contains several splits.
 
-    A list whose rows all name one split is taken whole: Kinetics' validate.csv may well serve as the test list.
+    If all rows name the same split, all of them are selected: Kinetics' validate.csv may be used as the test list.
     """
 
     def __init__(self, path: Path, split: str, words: Iterator[str]) -> None:
         self.split = split
-        self.found = {word.strip().lower() for word in words}
-        unknown = sorted(word for word in self.found if word not in _OUR_SPLIT)
-        if len(self.found) > 1 and unknown:
-            raise UserError(f"{path}: split {unknown[0]!r} is none of {', '.join(sorted(_OUR_SPLIT))}")
-        self.mixed = len({_OUR_SPLIT.get(word, "") for word in self.found}) > 1
+        names = {word.strip().lower() for word in words}
+        unknown = sorted(word for word in names if word not in _SPLIT_NAMES)
+        if len(names) > 1 and unknown:
+            raise UserError(f"{path}: split {unknown[0]!r} is not one of {', '.join(sorted(_SPLIT_NAMES))}")
+        self.mixed = len({_SPLIT_NAMES.get(word, "") for word in names}) > 1
 
-    def wants(self, word: str) -> bool:
-        return not self.mixed or _OUR_SPLIT[word.strip().lower()] == self.split
+    def selects(self, word: str) -> bool:
+        """Return whether a row of split ``word`` is selected."""
+        return not self.mixed or _SPLIT_NAMES[word.strip().lower()] == self.split
 
 
 # ---- tables ----
@@ -75,7 +76,7 @@ class _SplitFilter:
 def add_table(
     rows: AnnotationBuilder, path: Path, kind: str, split: str, separator: str | None, file_name: str | None
 ) -> None:
-    """A table whose first line names its columns (``NAMES``; others are not looked at), or Kinetics'."""
+    """Read a table whose header has the columns in ``NAMES`` (others are ignored), or those of Kinetics."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = file.readline()
     delimiter = separator_of(path, first, separator)
@@ -103,7 +104,7 @@ def add_table(
             rows.bad(line, f"has {len(row)} columns, the header has {len(header)}")
             continue
         values = dict(zip(names, map(str.strip, row), strict=True))
-        if kept is not None and not kept.wants(values["split"]):
+        if kept is not None and not kept.selects(values["split"]):
             continue
         if kind == "kinetics":
             _add_kinetics(rows, line, values, file_name)
@@ -134,46 +135,46 @@ def _add_kinetics(rows: AnnotationBuilder, line: int, values: Mapping[str, str],
 
 
 def _filled(file_name: str, values: Mapping[str, Any]) -> str:
-    """The name of a row's file."""
+    """Return the file name of a row."""
     try:
         return file_name.format_map(values)
     except KeyError as error:
-        raise UserError(f"data.file_name={file_name}: {error} is no column; columns: {', '.join(values)}") from None
+        raise UserError(f"data.file_name={file_name}: {error} is not a column; columns: {', '.join(values)}") from None
     except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"data.file_name={file_name}: cannot be filled in: {error}") from None
+        raise UserError(f"data.file_name={file_name}: is not a valid template: {error}") from None
 
 
 # ---- JSON ----
 
 
 def add_records(rows: AnnotationBuilder, path: Path, kind: str, split: str, file_name: str | None) -> None:
-    """A JSON list of records, or a record a line; keys as in ``NAMES``, or Something-Something's."""
+    """Read a JSON list of records, or one record per line, with keys in ``NAMES`` or those of Something-Something."""
     kept = None
     if kind == "json":
         words = (str(record["split"]) for _, record in _records(path) if isinstance(record, dict) and "split" in record)
         kept = _SplitFilter(path, split, words)
     for line, record in _records(path):
         if not isinstance(record, dict):
-            rows.bad(line, f"{json.dumps(record)[:60]} is no record {{...}}")
+            rows.bad(line, f"{json.dumps(record)[:60]} is not a record {{...}}")
         elif kind == "something_something":
             _add_something(rows, line, record, file_name)
-        elif kept is None or "split" not in record or kept.wants(str(record["split"])):
+        elif kept is None or "split" not in record or kept.selects(str(record["split"])):
             values = {_MEANING[key]: value for key, value in record.items() if key in _MEANING}
             _add_values(rows, line, values)
 
 
 def _add_something(rows: AnnotationBuilder, line: int, record: Mapping[str, Any], file_name: str | None) -> None:
-    """``template`` without its brackets is the class; the test list has none."""
+    """Add a record; ``template`` without brackets is the class. The test list has none."""
     if "id" not in record or "template" not in record:
         missing = "id" if "id" not in record else "template"
-        rows.bad(line, f"the record has no {missing!r}; test lists come without labels")
+        rows.bad(line, f"the record has no {missing!r}; test lists have no labels")
         return
     label = str(record["template"]).replace("[", "").replace("]", "")
     rows.add(line, _filled(file_name or "{id}.webm", record), [label])
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line number and content of each record, decoded one by one: the list never lies in memory as a whole."""
+    """Yield the line number and content of each record; only part of the file is in memory."""
     decoder = json.JSONDecoder()
     with open(path, encoding="utf-8-sig") as file:
         text, at, line, ended = "", 0, 1, False
@@ -188,7 +189,7 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
                 except json.JSONDecodeError as error:
                     if ended:
                         where = line + text.count("\n", at, error.pos)
-                        raise UserError(f"{path}:{where}: is no JSON: {error.msg}") from None
+                        raise UserError(f"{path}:{where}: invalid JSON: {error.msg}") from None
                 else:
                     yield line, record
                     line += text.count("\n", at, end)
@@ -196,7 +197,7 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
                     continue
             elif ended:
                 return
-            more = file.read(max(_CHUNK, len(text) - at))  # a record longer than a chunk: twice as much each time
+            more = file.read(max(_CHUNK, len(text) - at))  # doubled for a record longer than a chunk
             text, at, ended = text[at:] + more, 0, not more
 
 
@@ -204,7 +205,7 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _add_values(rows: AnnotationBuilder, line: int, values: Mapping[str, Any]) -> None:
-    """A row of named values, text from a table or typed from JSON."""
+    """Add a row of named values, text from a table or typed values from JSON."""
     name = values.get("path")
     if not isinstance(name, str) or not name:
         rows.bad(line, f"has no path (any of {', '.join(NAMES['path'])})")
@@ -218,54 +219,54 @@ def _add_values(rows: AnnotationBuilder, line: int, values: Mapping[str, Any]) -
     rows.add(line, name, labels, group=str(values.get("group") or ""), segment=segment, frames=frames)
 
 
-def _labels(given: Any) -> list[str]:
-    """Several are a JSON list, or stand between semicolons in a table."""
-    if isinstance(given, str):
-        return [part.strip() for part in given.split(";")] if given else []
-    found = given if isinstance(given, list) else [] if given is None else [given]
-    for label in found:
+def _labels(value: Any) -> list[str]:
+    """Parse labels: one, a JSON list, or several separated by semicolons in a table."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(";")] if value else []
+    labels = value if isinstance(value, list) else [] if value is None else [value]
+    for label in labels:
         if isinstance(label, bool) or not isinstance(label, int | str):
-            raise ValueError(f"the label {label!r} is neither a whole number nor a name")
-    return [str(label) for label in found]
+            raise ValueError(f"the label {label!r} is neither an integer nor a name")
+    return [str(label) for label in labels]
 
 
 def _segment(values: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Start and end in seconds; NaN for one that is not given."""
+    """Return start and end in seconds (NaN: not given); None if neither is given."""
     start, end = (_seconds(key, values.get(key)) for key in ("start", "end"))
     if math.isnan(start) and math.isnan(end):
         return None
     if end <= (0 if math.isnan(start) else start):
-        raise ValueError(f"the segment ends at {end:g} s, before it begins")
+        raise ValueError(f"the segment ends at {end:g} s, before it starts")
     return start, end
 
 
-def _seconds(key: str, given: Any) -> float:
-    if given is None or given == "":
+def _seconds(key: str, value: Any) -> float:
+    if value is None or value == "":
         return math.nan
     try:
-        seconds = float(given)
+        seconds = float(value)
     except (TypeError, ValueError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{key} {given!r} is not a time in seconds")
+        raise ValueError(f"{key} {value!r} is not a time in seconds")
     return seconds
 
 
 def _frames(values: Mapping[str, Any]) -> tuple[int, int] | None:
-    offset, total = (_whole(key, values.get(key)) for key in ("offset", "total_frames"))
+    offset, total = (_integer(key, values.get(key)) for key in ("offset", "total_frames"))
     if total is None:
         if offset is not None:
             raise ValueError("offset is given without total_frames")
         return None
     if total < 1:
-        raise ValueError(f"total_frames {total} is not a whole number from 1")
+        raise ValueError(f"total_frames {total} is not an integer >= 1")
     return offset or 0, total
 
 
-def _whole(key: str, given: Any) -> int | None:
-    if given is None or given == "":
+def _integer(key: str, value: Any) -> int | None:
+    if value is None or value == "":
         return None
-    text = str(given)
+    text = str(value)
     if not text.isdecimal() or len(text) > 9:
-        raise ValueError(f"{key} {given!r} is not a whole number from 0")
+        raise ValueError(f"{key} {value!r} is not an integer >= 0")
     return int(text)
