@@ -234,7 +234,7 @@ def test_bad_records_are_named_by_their_line(tmp_path):
         "x.json:3: invalid JSON: Expecting ':'"
     )
     assert refused(tmp_path, "x.json", '[{"path": "a", "label": 0}, {"path": "b", ')[0].startswith(
-        "x.json:1: is no JSON"
+        "x.json:1: invalid JSON"
     )
 
 
