@@ -115,8 +115,7 @@ def _predict(predictor: Predictor, dataset: ClipDataset, split: str) -> Predicti
     config, device = predictor.config, predictor.device
     sampler = SequentialSampler(len(dataset), config.data.eval_batch_size or config.data.batch_size)
     bad = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction)
-    loader = make_loader(dataset, sampler, config.data, device, persistent=False)
-    batches = iterate_batches(loader, bad)
+    batches = iterate_batches(make_loader(dataset, sampler, config.data, device, persistent=False), bad)
     evaluator = make_evaluator(config, config.loss.build().to(device), device)
     predictions = evaluator.predict(predictor.model, batches, name=dataset.source.name)
     return replace(predictions, unscored=bad.unscored(predictions.ids.tolist()))

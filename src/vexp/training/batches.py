@@ -24,7 +24,8 @@ def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps
     """
     last_step = exp.total_steps if steps is None else first_step + steps
     sampler = training_order(exp, first_step, last_step, rank=exp.world.rank)
-    return iterate_batches(make_loader(exp.train_set, sampler, exp.config.data, exp.device, persistent=False), bad)
+    loader = make_loader(exp.train_set, sampler, exp.config.data, exp.device, persistent=False)
+    return iterate_batches(loader, bad)
 
 
 def training_order(exp: Experiment, first_step: int, total_steps: int, *, rank: int | None = None) -> TrainSampler:

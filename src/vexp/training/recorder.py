@@ -74,7 +74,7 @@ class Recorder:
 
     def _bad_samples(self, dataset: ClipDataset, split: str) -> BadSamples:
         fraction, world = self.exp.config.data.max_bad_fraction, self.exp.world
-        bad_samples = BadSamples(
+        bad = BadSamples(
             dataset,
             split=split,
             max_fraction=fraction,
@@ -82,8 +82,8 @@ class Recorder:
             all_gather=None if world.is_single_process else world.all_gather_object,
             writes=world.is_main_process,
         )
-        bad_samples.load()
-        return bad_samples
+        bad.load()
+        return bad
 
     def __enter__(self) -> Recorder:
         return self

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch.utils.data import DataLoader
-
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.dataloader import Item, SequentialSampler, iterate_batches, make_loader
+from vexp.data.loading.dataloader import SampleLoader, SequentialSampler, iterate_batches, make_loader
 from vexp.data.loading.dataset import ClipDataset
 from vexp.evaluation.predictions import Predictions
 from vexp.experiment.setup import Experiment, make_evaluator
@@ -36,7 +34,7 @@ class Validator:
             rank=exp.world.rank,
             world_size=exp.world.world_size,
         )
-        self._loader: DataLoader[Item] | None = None
+        self._loader: SampleLoader | None = None
 
     def predict(self, state: TrainState, interrupt: SignalHandler) -> Predictions | None:
         """Return the predictions of all processes in the main process, None in the others.

@@ -221,7 +221,7 @@ def test_ucf101_without_its_class_list_or_under_another_name(tmp_path):
     assert refused(tmp_path, "a.avi 1\nYoYo/v_YoYo_g01_c01.avi 1 2\n", format="ucf101") == [
         "train.txt:1: 'a.avi 1' is not 'Class/v_Class_gNN_cNN.avi' with or without a number after it",
         "train.txt:2: 'YoYo/v_YoYo_g01_c01.avi 1 2' is not 'Class/v_Class_gNN_cNN.avi' with or without a number "
-        "behind it",
+        "after it",
     ]
 
 

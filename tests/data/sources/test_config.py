@@ -82,8 +82,8 @@ def test_paths_may_begin_with_the_home_folder(lists, tmp_path, monkeypatch):
 def test_a_list_that_is_not_named(lists):
     lists["val"].ann_file = None  # refused by the config of a run that evaluates
     data = VideoList(**lists)
-    assert (data.source("val"), data.missing_split_reason("train")) == (None, None)
-    assert data.missing_split_reason("val").startswith("val.ann_file=null: ")
+    assert (data.source("val"), data.missing_split_error("train")) == (None, None)
+    assert data.missing_split_error("val").key == "val.ann_file"
     lists["train"].ann_file = None
     with pytest.raises(ConfigError) as caught:
         VideoList(**lists)

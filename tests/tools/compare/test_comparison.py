@@ -208,7 +208,11 @@ LEADS = "optimizer=adamw leads with val/top1_acc"
         # 0.1 / sqrt(2 * 0.1^2 / 3) = 1.22
         ({"sgd": [0.5, 0.6, 0.7], "adamw": [0.6, 0.7, 0.8]}, LEADS, "within two standard errors (2 x 0.082) of the"),
         # a tie
-        ({"sgd": [0.5, 0.5], "adamw": [0.5, 0.5]}, "leads with val/top1_acc 0.5000 ± 0.0000", "reaches the same value."),
+        (
+            {"sgd": [0.5, 0.5], "adamw": [0.5, 0.5]},
+            "leads with val/top1_acc 0.5000 ± 0.0000",
+            "reaches the same value.",
+        ),
     ],
 )
 def test_conclusion(tmp_path, table, first, second):

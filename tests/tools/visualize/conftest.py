@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from vexp.data.loading.dataset import ClipDataset
-from vexp.data.sources.base import ArrayReader
+from vexp.data.sources.base import ArrayReader, Source
 from vexp.tools.visualize.samples import Split
 
 
-class Videos:
+class Videos(Source):
     """Videos of noise with 24x16 pixels, given as (number of frames, frame rate)."""
 
     classes = ("a", "a class whose name is longer than any image is wide")
