@@ -81,8 +81,9 @@ def test_paths_may_begin_with_the_home_folder(lists, tmp_path, monkeypatch):
 def test_a_list_that_is_not_named(lists):
     lists["val"].ann_file = None  # refused by the config of a run that evaluates
     data = VideoList(**lists)
-    assert (data.source("val"), data.missing_split_reason("train")) == (None, None)
-    assert data.missing_split_reason("val") == "val.ann_file=null: name the list file of the val split"
+    assert (data.source("val"), data.missing_split_error("train")) == (None, None)
+    error = data.missing_split_error("val")
+    assert (error.key, error.value) == ("val.ann_file", None)
     lists["train"].ann_file = None
     with pytest.raises(ValueError, match=r"^train\.ann_file=null: name the list file of the train split"):
         VideoList(**lists)
