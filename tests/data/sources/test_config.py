@@ -83,7 +83,8 @@ def test_a_list_that_is_not_named(lists):
     lists["val"].ann_file = None  # refused by the config of a run that evaluates
     data = VideoList(**lists)
     assert (data.source("val"), data.missing_split_error("train")) == (None, None)
-    assert data.missing_split_error("val").key == "val.ann_file"
+    error = data.missing_split_error("val")
+    assert (error.key, error.value) == ("val.ann_file", None)
     lists["train"].ann_file = None
     with pytest.raises(ConfigError) as caught:
         VideoList(**lists)
