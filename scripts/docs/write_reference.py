@@ -14,10 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from vexp.config.former_names import former_names
 from vexp.config.keys import Key, keys_of, summary
 from vexp.config.schema import Config, options
 from vexp.config.search_path import conf_dir
+from vexp.tools.explain.former_names import former_names
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WRITTEN = "Written by `python scripts/docs/write_reference.py`; do not edit it."

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vexp.config.former_names import FORMER_NAMES, Names, former_names
 from vexp.config.keys import Key, all_keys, config_keys, key_paths, parts_of, related
 from vexp.config.schema import options
+from vexp.tools.explain.former_names import FORMER_NAMES, Names, former_names
 
 LEAVES = [key for key in all_keys() if not key.holds_keys]
 COUNTED = re.compile(

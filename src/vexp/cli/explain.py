@@ -24,13 +24,13 @@ from rich.table import Table
 from rich.text import Text
 
 from vexp.config.compose import SavedConfig, compose_with_provenance, read_saved_config
-from vexp.config.former_names import PROGRAMS, former_names
 from vexp.config.keys import Key, config_keys, parts_of, related, summary, to_yaml_text
 from vexp.config.overrides import parse_command_options, run_command
 from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.tools.explain.effects import key_effects
+from vexp.tools.explain.former_names import PROGRAMS, former_names
 from vexp.tools.explain.lookup import Entry, Found, find, history, options_with
 
 _MOST = 3  # keys that are explained in full where a name means several

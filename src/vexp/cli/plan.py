@@ -34,14 +34,13 @@ def _main() -> None:
     from vexp.tools.plan import ascii_lr_curve, build_plan, describe, draw, write_csv
 
     plan = build_plan(config)
-    lines = describe(plan)
-    print("\n".join(line for line in lines if not line.startswith("warning: ")))
+    print("\n".join(describe(plan)))
     if len(plan.groups) > 1:
         print("\n".join(["parameter groups:", *(f"  {line}" for line in group_lines(plan.groups))]))
     for curve in plan.curves[:3]:
         print(f"\nlr of {', '.join(curve.groups[:3])}")
         print("\n".join(ascii_lr_curve([plan.lr(curve, step) for step in _sampled(plan.exp.total_steps)])))
-    print("\n".join(line for line in lines if line.startswith("warning: ")))
+    print("\n".join(f"warning: {warning}" for warning in plan.warnings))
     try:
         if options["png"] is not None:
             draw(plan, _file(options["png"]))

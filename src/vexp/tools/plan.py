@@ -1,4 +1,4 @@
-"""What a run will do, before it does anything: steps, learning rates, evaluations, checkpoints, warnings."""
+"""Plan a run without training: steps, learning rates, evaluations, checkpoints and warnings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vexp.training.summary import all_warnings
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The learning rate of all parameter groups that share a base rate."""
+    """The learning-rate curve of all parameter groups that share a base rate."""
 
     groups: tuple[str, ...]
     base_lr: float
@@ -25,10 +25,17 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """``evaluations`` and ``checkpoints`` are numbers of completed steps; ``timeline`` has 0-based steps."""
+    """The schedule of a run.
+
+    Attributes:
+        model_name: Class of the model.
+        timeline: (0-based step, event) of the learning-rate policy.
+        evaluations: Numbers of completed steps after which the run evaluates.
+        checkpoints: Numbers of completed steps after which a checkpoint is written.
+    """
 
     exp: Experiment
-    net: str
+    model_name: str
     parameters: int
     groups: list[GroupRow]
     curves: list[Curve]
@@ -38,7 +45,7 @@ class RunPlan:
     warnings: list[str]
 
     def lr(self, curve: Curve, step: int) -> float:
-        """The rate that optimizer step ``step`` (0-based) uses."""
+        """The learning rate of optimizer step ``step`` (0-based)."""
         plan, policy = self.exp.plan, self.exp.config.lr_policy
         return policy.lr_at(
             curve.base_lr, step=step, steps_per_epoch=plan.steps_per_epoch, total_steps=self.exp.total_steps
@@ -46,10 +53,10 @@ class RunPlan:
 
 
 def build_plan(config: Config) -> RunPlan:
-    """Read the lists, build the net without memory (on torch's meta device), ask every schedule; no data, no GPU.
+    """Plan a run from its annotation files and a model on torch's meta device; no video is read and no GPU is used.
 
     Raises:
-        UserError: what would end the run before its first step.
+        UserError: If the run would end with an error before its first step.
     """
     exp = build_experiment(config, prepare=False)
     warnings = all_warnings(exp)
@@ -69,14 +76,14 @@ def build_plan(config: Config) -> RunPlan:
 
 
 def describe(plan: RunPlan) -> list[str]:
-    """The plan in words, a line each."""
+    """Describe the plan in lines of text, without its warnings."""
     exp, config = plan.exp, plan.exp.config
     world, batch, accumulate = config.dist.nproc, config.data.batch_size, config.grad.accumulate
     lines = [
         f"data: {len(exp.train_set)} training samples"
         + (f", {len(exp.val_set)} of validation" if exp.val_set is not None else ", no validation")
         + f"; {len(exp.classes)} classes",
-        f"model: {plan.net}, {plan.parameters:,} parameters",
+        f"model: {plan.model_name}, {plan.parameters:,} parameters",
         f"effective batch: {world * batch * accumulate} samples = {world} process{'es' * (world != 1)} x batch {batch} "
         f"x accumulate {accumulate}",
         f"length: {exp.total_steps} optimizer steps, {exp.plan.steps_per_epoch} an epoch, "
@@ -91,11 +98,11 @@ def describe(plan: RunPlan) -> list[str]:
         lines.append(f"  step {step + 1} (epoch {exp.epoch(step + 1)}): {what}, lr {rates}")
     lines.append(f"evaluations: {exp.schedule.describe_steps(plan.evaluations)}")
     lines.append(f"checkpoints: {exp.schedule.describe_steps(plan.checkpoints)}")
-    return lines + [f"warning: {warning}" for warning in plan.warnings]
+    return lines
 
 
 def ascii_lr_curve(values: Sequence[float], *, width: int = 72, height: int = 8) -> list[str]:
-    """A curve in block characters, lines of text from the top down; each column shows one value of its stretch."""
+    """Draw a curve in block characters, as lines of text from the top down; each column shows one value."""
     columns = min(width, len(values))
     shown = [values[round(i * (len(values) - 1) / max(1, columns - 1))] for i in range(columns)]
     top = max(shown) or 1.0
@@ -109,7 +116,7 @@ def ascii_lr_curve(values: Sequence[float], *, width: int = 72, height: int = 8)
 
 
 def write_csv(plan: RunPlan, path: Path) -> None:
-    """``step`` (1-based), ``epoch`` and the rate of every group in each."""
+    """Write ``step`` (1-based), ``epoch`` and the learning rate of every parameter group to a CSV file."""
     names = [name for curve in plan.curves for name in curve.groups]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -120,7 +127,7 @@ def write_csv(plan: RunPlan, path: Path) -> None:
 
 
 def draw(plan: RunPlan, path: Path) -> None:
-    """The learning rate of every distinct group over the run as PNG, with the timeline and the evaluations."""
+    """Draw the learning-rate curves of the run as PNG, with the timeline and the evaluations."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 

@@ -1,4 +1,4 @@
-"""Whether a config repeats: the same first steps taken again, held against each other tensor by tensor."""
+"""Check that a config is reproducible: repeat its first steps and compare them tensor by tensor."""
 
 from __future__ import annotations
 
@@ -33,8 +33,12 @@ _CUBLAS = re.compile(r"CuBLAS|CUBLAS_WORKSPACE_CONFIG")
 
 @dataclass(slots=True)
 class Trace:
-    """What a few steps were made of: for each step, in the order of the computation, a name and the digest of its bits
-    (samples, loss, gradients, weights, buffers); ``losses`` in numbers."""
+    """Digests of everything that a few steps computed.
+
+    Attributes:
+        steps: For each step, in the order of computation: name of a sample, loss, gradient, weight or buffer -> digest.
+        losses: The loss of each step.
+    """
 
     steps: list[dict[str, str]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -42,7 +46,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first that two traces do not share: ``what`` at ``step`` (1-based), and how many more of that step."""
+    """The first difference of two traces: ``what`` at ``step`` (1-based), and how many more in that step (``also``)."""
 
     step: int
     what: str
@@ -56,7 +60,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """One comparison with the first run; ``how`` it was repeated."""
+    """A comparison with the first run; ``how`` describes the repetition."""
 
     how: str
     difference: Difference | None
@@ -64,8 +68,12 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True)
 class ReproducibilityReport:
-    """``tensors``: how many were compared in a step; ``nondeterministic``: operations of the net that torch knows to
-    have no deterministic implementation on this device, by name."""
+    """The result of ``check_repeats``.
+
+    Attributes:
+        tensors: Number of tensors that were compared in each step.
+        nondeterministic: Operations of the model for which torch has no deterministic implementation on this device.
+    """
 
     device: str
     steps: int
@@ -79,11 +87,10 @@ class ReproducibilityReport:
 
 
 def check_repeats(config: Config, steps: int, say: Say) -> ReproducibilityReport:
-    """Take ``steps`` optimizer steps three times from fresh states in this process, the third time with another number
-    of workers, and compare everything bit by bit.
+    """Run the first ``steps`` optimizer steps three times, the third time with another number of workers; compare bits.
 
     Raises:
-        UserError: what any run would refuse; deterministic=true and an operation that cannot be.
+        UserError: If the config cannot be run, or deterministic=true and an operation has no such implementation.
     """
     if config.dist.nproc > 1:
         raise UserError(f"dist.nproc={config.dist.nproc}: the steps of one process are compared here; set nproc=1")
@@ -91,8 +98,8 @@ def check_repeats(config: Config, steps: int, say: Say) -> ReproducibilityReport
     if config.deterministic and nondeterministic:
         raise UserError(
             f"deterministic=true: on this device there is no deterministic implementation of "
-            f"{', '.join(nondeterministic)}, which this net uses: a run would end at its first step. Take another net "
-            "or layer, or deterministic=false"
+            f"{', '.join(nondeterministic)}, which this model uses, so a run would end at its first step. Use "
+            "another model or layer, or deterministic=false"
         )
     workers = available_workers() if config.data.num_workers is None else config.data.num_workers
     other = 0 if workers else 1
@@ -140,7 +147,7 @@ def trace(config: Config, steps: int, say: Say, *, warn_only: bool = False) -> t
 
 
 def first_difference(one: Trace, other: Trace) -> Difference | None:
-    """The first step at which two traces differ, and in what first: samples, loss, gradients, weights, buffers."""
+    """Return the first difference of two traces, in the order samples, loss, gradients, weights, buffers."""
     for step, (a, b) in enumerate(zip(one.steps, other.steps, strict=True)):
         different = sorted((name for name in a | b if a.get(name) != b.get(name)), key=_rank)
         if different:
@@ -150,8 +157,10 @@ def first_difference(one: Trace, other: Trace) -> Difference | None:
 
 
 def nondeterministic_operations(config: Config) -> list[str]:
-    """The operations of one training step that torch has no deterministic implementation of on this device, by torch's
-    own account (``torch.use_deterministic_algorithms``), by name."""
+    """List the operations of a training step for which torch has no deterministic implementation on this device.
+
+    They are those of which ``torch.use_deterministic_algorithms`` warns.
+    """
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -168,7 +177,7 @@ def nondeterministic_operations(config: Config) -> list[str]:
 
 
 def digest(tensor: Tensor) -> str:
-    """Of the bits of a tensor, its shape and type."""
+    """Return a digest of a tensor's bits, shape and dtype."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     kind = f"{tuple(tensor.shape)} {tensor.dtype} ".encode()
     return hashlib.blake2b(kind + flat.view(torch.uint8).numpy().tobytes(), digest_size=12).hexdigest()
@@ -185,7 +194,7 @@ def _batches(exp: Experiment, steps: int, say: Say) -> Iterator[Batch]:
 
 
 def _noted(batches: Iterator[Batch], exp: Experiment, made: Trace) -> Iterator[Batch]:
-    """The batches, each sample noted under its place in the step and its name."""
+    """Yield the batches; record each sample under its position in the step and its name."""
     for batch in batches:
         noted = made.steps[-1]
         for frames, label, index in zip(batch.frames, batch.labels, batch.ids.tolist(), strict=True):
@@ -196,7 +205,7 @@ def _noted(batches: Iterator[Batch], exp: Experiment, made: Trace) -> Iterator[B
 
 @contextmanager
 def _gradients_noted(state: TrainState, made: Trace) -> Iterator[None]:
-    """As the optimizer gets them: unscaled and clipped."""
+    """Record the gradients that the optimizer receives: unscaled and clipped."""
 
     def note(*_: Any) -> None:
         gradients = {f"gradient of {name}": p.grad for name, p in _parameters(state.model) if p.grad is not None}
@@ -210,7 +219,7 @@ def _gradients_noted(state: TrainState, made: Trace) -> Iterator[None]:
 
 
 def _parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """From the last layer to the first, as the gradients are computed."""
+    """Return the parameters from the last layer to the first, as gradients are computed."""
     return list(model.named_parameters())[::-1]
 
 

@@ -1,6 +1,6 @@
-"""What a value does in one run, in numbers: epochs that are evaluated, rates, seconds of video, sizes of clips.
+"""Describe the effect of a key in a run, in numbers: evaluated epochs, learning rates, seconds of video, clip sizes.
 
-Each line comes from the function that the run itself asks. Torch-free: lists of samples are read, no sample is.
+Each line is computed by the functions that the run itself uses. Free of torch; annotation files are read, videos are not.
 """
 
 from __future__ import annotations
@@ -27,24 +27,26 @@ from vexp.optim.optimizers import Optimizer
 
 #: The video of the examples: frames, frames a second, width and height.
 VIDEO_FRAMES, VIDEO_RATE, VIDEO_SIZE = 300, 30, (340, 256)
-_EVENTS = 8  # of a learning-rate policy that are told one by one
+_EVENTS = 8  # of a learning-rate policy that are listed
 
 
 def key_effects(config: Config, path: str) -> list[str]:
-    """Lines about the key ``path``, or about all keys below it; none where a value does nothing that numbers show.
+    """Describe the effect of the key ``path``, or of all keys below it, in lines of text; empty if none is known.
 
     Raises:
-        UserError: a list of samples that has to be read cannot be.
+        UserError: If an annotation file cannot be read.
     """
-    told = [line for prefix, tell in _DESCRIBERS.items() if _touches(path, prefix) for line in tell(config, path)]
-    return list(dict.fromkeys(told))
+    lines = [
+        line for prefix, describe in _DESCRIBERS.items() if _touches(path, prefix) for line in describe(config, path)
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def schedule_of(config: Config) -> Schedule:
-    """The run's calendar, by the number of its samples.
+    """Return the run's schedule.
 
     Raises:
-        UserError: there are no training samples, or their list cannot be read.
+        UserError: If there are too few training samples for a step, or an annotation file cannot be read.
     """
     train = select_samples(config.data, "train")
     plan = step_plan(config, len(train) if train is not None else 0)
@@ -54,7 +56,7 @@ def schedule_of(config: Config) -> Schedule:
 
 
 def base_lr(config: Config, samples_per_step: int) -> float:
-    """The rate that the policy moves, before the multipliers of parameter groups."""
+    """Return the base learning rate, before the multipliers of parameter groups."""
     optimizer = config.optimizer
     return optimizer.scaled_lr(samples_per_step) if isinstance(optimizer, Optimizer) else float(optimizer.lr)
 
@@ -75,8 +77,8 @@ def _length(config: Config, _: str) -> list[str]:
 def _evaluations(config: Config, _: str) -> list[str]:
     when = schedule_of(config)
     if not when.validates:
-        return ["evaluates never: there is no validation split"]
-    first = ["evaluates before training, too"] if config.eval.before_training(0, when.per_epoch) else []
+        return ["no evaluations: there is no validation split"]
+    first = ["evaluates before training as well"] if config.eval.before_training(0, when.per_epoch) else []
     return [f"evaluations: {when.describe_steps(when.evaluations())}", *first, *_warnings(when, "eval.")]
 
 
@@ -85,7 +87,7 @@ def _best(config: Config, _: str) -> list[str]:
     if metric is None:
         return ["no best checkpoint is kept"]
     patience = config.eval.patience
-    stop = f"; {_count(patience, 'evaluation')} without a better one end the run" if patience else ""
+    stop = f"; {_count(patience, 'evaluation')} without improvement end the run" if patience else ""
     return [f"best.pth: the {'highest' if config.eval.greater_is_better() else 'lowest'} val/{metric}{stop}"]
 
 
@@ -135,7 +137,7 @@ def _rate(config: Config, path: str) -> list[str]:
         for step, what in events[:_EVENTS]
     ]
     if len(events) > _EVENTS:
-        lines.append(f"and {len(events) - _EVENTS} more: python -m vexp.cli.plan draws them")
+        lines.append(f"and {len(events) - _EVENTS} more: vexp plan draws them")
     return lines + _complaints(policy, when)
 
 
@@ -203,15 +205,15 @@ def _mirrored(config: Config, _: str) -> list[str]:
 
 
 def _pipeline(config: Config, path: str) -> list[str]:
-    """Of one step, or of a whole split where the path names no step."""
+    """Describe one transform, or a whole split if the path names no transform."""
     lines = []
     for split in ("train", "val", "test"):
         for name, step in config.pipeline.of(split).items():
             if not _touches(path, f"pipeline.{split}.{name}"):
                 continue
             whole = path in ("pipeline", f"pipeline.{split}")
-            told = _frames(step) if isinstance(step, Sampler) else _views(config, split, name)
-            lines += [f"{split}.{name}: {line}" if whole else line for line in told]
+            effects = _frames(step) if isinstance(step, Sampler) else _views(config, split, name)
+            lines += [f"{split}.{name}: {line}" if whole else line for line in effects]
         if path in ("pipeline", f"pipeline.{split}"):
             width, height = (views := _views_after(config, split, None, 0))[0].size
             clips = clips_per_video(config, split)
@@ -221,7 +223,7 @@ def _pipeline(config: Config, path: str) -> list[str]:
 
 
 def _frames(step: Any) -> list[str]:
-    """Which frames a sampler takes of the example's video."""
+    """Describe the frames that a sampler takes of the example video."""
     lines = []
     if hasattr(step, "frame_interval"):
         span, rate = step.clip_len * step.frame_interval, step.rate
@@ -240,7 +242,7 @@ def _frames(step: Any) -> list[str]:
 
 
 def _views(config: Config, split: str, name: str) -> list[str]:
-    """What a geometry step makes of a frame of the example's size."""
+    """Describe the views that a geometric transform makes of a frame of the example's size."""
     if not hasattr(config.pipeline.of(split)[name], "plan"):
         return []
     before, after = _views_after(config, split, name, 0, before=True), _views_after(config, split, name, 0)
@@ -254,7 +256,7 @@ def _views(config: Config, split: str, name: str) -> list[str]:
 
 
 def _views_after(config: Config, split: str, last: str | None, seed: int, *, before: bool = False) -> list[View]:
-    """The views of the example's frame after the step ``last`` (None: after all), or before it."""
+    """Return the views of the example's frame after the transform ``last`` (None: after all), or before it."""
     views, rng = [View.whole(*VIDEO_SIZE)], np.random.default_rng(seed)
     for name, step in config.pipeline.of(split).items():
         if before and name == last:
@@ -279,7 +281,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-#: Keys, or groups of keys, and what tells their effect. A key is told by every entry that holds it or lies below it.
+#: Key or group of keys -> function that describes its effect. Entries above and below a key apply to it.
 _DESCRIBERS: dict[str, Callable[[Config, str], list[str]]] = {
     **dict.fromkeys(("epochs", "max_steps", "data.default_epochs", "data.batch_size", "grad.accumulate"), _length),
     **dict.fromkeys(("data.train", "data.val", "data.test"), _samples),

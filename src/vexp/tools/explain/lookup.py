@@ -1,4 +1,4 @@
-"""From a name that somebody knows to the keys that it means, and from a key to everything that set it."""
+"""Find the keys that a name means, and list every place that set a key."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vexp.config.compose import FILLED_IN
-from vexp.config.former_names import ELSEWHERE, all_names, strip_prefix
 from vexp.config.keys import Key, all_keys, config_keys, key_paths, keys_of, parts_of, to_yaml_text
 from vexp.config.overrides import ALIASES
 from vexp.config.provenance import ConfigEntry, Provenance, display_path
 from vexp.config.schema import Config, options
 from vexp.core.errors import ConfigError
+from vexp.tools.explain.former_names import ELSEWHERE, all_names, strip_prefix
 
 Entry = tuple[Key, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a name means.
+    """The keys that a name means.
 
     Attributes:
-        entries: keys of this run, with their values.
-        group: the dotted path that holds all ``entries``, where the name means a group or a part of one.
-        unused: keys of options that this run has not chosen.
-        note: what there is to say where no key is meant.
+        entries: Keys of this run, with their values.
+        group: The dotted path that holds all ``entries``, if the name means a group or a part of one.
+        unused: Keys of options that this run has not chosen.
+        note: Explanation of a name that means no key.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -37,11 +37,15 @@ class Found:
 
 
 def find(name: str, config: Config) -> Found:
-    """The keys that ``name`` means: a path, ``lr`` for ``lr_policy``, the end of a path, ``Class`` or
-    ``Class.argument``, the name of an option, a name in mmaction2 or SlowFast.
+    """Find the keys that ``name`` means.
+
+    Args:
+        name: A dotted path, ``lr`` for ``lr_policy``, the end of a path, ``Class`` or ``Class.argument``, the name of an
+            option, or a name in mmaction2 or SlowFast.
+        config: The configuration of the run.
 
     Raises:
-        ConfigError: no key is called so, nor was; with the nearest names.
+        ConfigError: If no key has or had this name; the hint has the nearest names.
     """
     first, dot, rest = name.partition(".")
     path = ALIASES.get(first, first) + dot + rest
@@ -51,13 +55,13 @@ def find(name: str, config: Config) -> Found:
         return exact
     if found := _matching(lambda key: key.path == path, entries):
         return found
-    wanted = strip_prefix(name)
+    plain_name = strip_prefix(name)
     for matches in (
-        lambda key: wanted in (key.owner.__name__.lower(), f"{key.owner.__name__}.{key.name}".lower()),
+        lambda key: plain_name in (key.owner.__name__.lower(), f"{key.owner.__name__}.{key.name}".lower()),
         lambda key: key.path.endswith(f".{path}"),
-        lambda key: wanted in all_names(key),
-        lambda key: any(known.endswith(f".{wanted}") for known in all_names(key)),
-        lambda key: any(known.startswith(f"{wanted}.") for known in all_names(key)),
+        lambda key: plain_name in all_names(key),
+        lambda key: any(known.endswith(f".{plain_name}") for known in all_names(key)),
+        lambda key: any(known.startswith(f"{plain_name}.") for known in all_names(key)),
     ):
         if found := _matching(matches, entries):
             return found
@@ -66,22 +70,23 @@ def find(name: str, config: Config) -> Found:
             return Found(unused=[key for key in all_keys() if key.owner is classes[path]])
     if name in ELSEWHERE:
         return Found(note=ELSEWHERE[name])
-    raise ConfigError(f"{name}: no such key, and none was ever called so{_near(name, [key for key, _ in entries])}")
+    hint = _near(name, [key for key, _ in entries])
+    raise ConfigError("no such key, and no former name of one", key=name, hint=hint)
 
 
-def history(key: Key, value: Any, origins: Provenance) -> list[ConfigEntry]:
-    """Everything that set a key, the strongest first; the last is the default of its dataclass, where it has one."""
+def history(key: Key, value: Any, provenance: Provenance) -> list[ConfigEntry]:
+    """List every place that set a key, the strongest first; the last is the default of its dataclass, if it has one."""
     source = key.source()
     where = f"default, {display_path(source[0])}:{source[1]}" if source is not None else "default"
     default = [] if key.required else [ConfigEntry(key.default_text, where)]
-    found = default + origins.settings(key.path)
-    if key.path in FILLED_IN and found[-1].text != to_yaml_text(value):
-        found.append(ConfigEntry(to_yaml_text(value), FILLED_IN[key.path]))
-    return found[::-1]
+    entries = default + provenance.settings(key.path)
+    if key.path in FILLED_IN and entries[-1].text != to_yaml_text(value):
+        entries.append(ConfigEntry(to_yaml_text(value), FILLED_IN[key.path]))
+    return entries[::-1]
 
 
 def options_with(key: Key) -> list[str]:
-    """``lr_policy=step`` for every option that has this key."""
+    """Return ``GROUP=OPTION`` for every option that has this key."""
     return [
         f"{group}={name}"
         for group, classes in options().items()
@@ -91,7 +96,7 @@ def options_with(key: Key) -> list[str]:
 
 
 def _at(path: str, entries: Iterable[Entry]) -> Found | None:
-    """What stands at a dotted path of this run, be it a value, an entry of a list or a group."""
+    """The value, entry of a list or group at a dotted path of this run; None if there is none."""
     leaves = [(key, value) for key, value in entries if not parts_of(value)]
     below = [(key, value) for key, value in leaves if key.path.startswith(f"{path}.")]
     if below:
@@ -105,29 +110,29 @@ def _at(path: str, entries: Iterable[Entry]) -> Found | None:
 
 
 def _item(value: Any, path: str, rest: str) -> Any:
-    """The entry of a list or dict that ``[0]``, ``.0`` or ``.left`` names."""
+    """The entry of a list or dict at ``[0]``, ``.0`` or ``.left``."""
     for part in re.findall(r"[^.\[\]]+", rest):
         try:
             value = value[int(part)] if isinstance(value, list) else value[part]
         except (KeyError, IndexError, ValueError, TypeError):
-            raise ConfigError(f"{path}: there is no {part} in {to_yaml_text(value)}") from None
+            raise ConfigError(f"there is no {part} in {to_yaml_text(value)}", key=path) from None
     return value
 
 
 def _matching(matches: Callable[[Key], bool], entries: Iterable[Entry]) -> Found | None:
-    """Keys of this run; else keys of options that it does not use."""
-    here = [(key, value) for key, value in entries if matches(key)]
-    groups = [key.path for key, value in here if parts_of(value)]
+    """The keys of this run that match; otherwise those of options that it has not chosen."""
+    matching = [(key, value) for key, value in entries if matches(key)]
+    groups = [key.path for key, value in matching if parts_of(value)]
     if groups:
         return _at(groups[0], entries)
-    if here:
-        return Found(here)
+    if matching:
+        return Found(matching)
     unused = list({(key.path, key.declared_in): key for key in all_keys() if matches(key)}.values())
     return Found(unused=unused) if unused else None
 
 
 def _near(name: str, keys: Iterable[Key]) -> str:
-    """``; did you mean A or B?``: of our paths and last words, and of the former names, the closest."""
+    """``; did you mean A or B?`` for the closest keys, last parts of keys and former names."""
     known = {path: path for path in key_paths()}
     for key in (*all_keys(), *keys):
         known.setdefault(key.name, key.path)

@@ -1,7 +1,7 @@
-"""What a key is called in mmaction2 0.x, mmaction2 1.x and SlowFast: for people who look for the name they know.
+"""Names of keys in mmaction2 0.x, mmaction2 1.x and SlowFast.
 
-Keys of the table are names of our fields: a path of the configuration, or ``Class.field`` where a path would not tell
-(the steps of a pipeline). Steps have mmaction2's own class and argument names, in both of its versions.
+The table is indexed by the dotted path of a key, or by ``Class.field`` for the arguments of transforms. Transforms have
+the class and argument names of both versions of mmaction2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vexp.config.keys import Key
 
 
 class Names(NamedTuple):
-    """Empty where the program has nothing of the kind; several names are separated by commas."""
+    """Names in each program; empty if it has no such setting, several are separated by commas."""
 
     mmaction2_0x: str = ""
     mmaction2_1x: str = ""
@@ -90,7 +90,7 @@ FORMER_NAMES: dict[str, Names] = {
     "blending.mixup_alpha": Names("MixupBlending.alpha", "MixupBlending.alpha", "MIXUP.ALPHA"),
     "blending.cutmix_alpha": Names("CutmixBlending.alpha", "CutmixBlending.alpha", "MIXUP.CUTMIX_ALPHA"),
     "blending.probability": Names("", "", "MIXUP.PROB"),
-    # net, weights, loss
+    # model, weights, loss
     "model": Names("model", "model", "MODEL.MODEL_NAME"),
     "model.init": Names("init_cfg, initialize", "init_cfg, initialize"),
     "model.weights": Names("load_checkpoint, _load_checkpoint, load_state_dict", "load_checkpoint, load_state_dict"),
@@ -233,7 +233,7 @@ FORMER_NAMES: dict[str, Names] = {
         "log_config.hooks[TensorboardLoggerHook]", "vis_backends[TensorboardVisBackend]", "TENSORBOARD.ENABLE"
     ),
     "log.wandb": Names("log_config.hooks[WandbLoggerHook]", "vis_backends[WandbVisBackend]"),
-    # SlowFast's names of steps
+    # SlowFast's names of transforms
     "SampleFrames.clip_len": Names(slowfast="DATA.NUM_FRAMES"),
     "SampleFrames.frame_interval": Names(slowfast="DATA.SAMPLING_RATE"),
     "SampleFrames.num_clips": Names(slowfast="TEST.NUM_ENSEMBLE_VIEWS"),
@@ -250,32 +250,32 @@ FORMER_NAMES: dict[str, Names] = {
     "Flip.flip_ratio": Names(slowfast="DATA.RANDOM_FLIP"),
 }  # fmt: skip
 
-#: Arguments of steps that mmaction2 does not have.
+#: Arguments of transforms that mmaction2 does not have.
 _OURS = {"target_fps", "clip_seconds", "frame_uniform", "test_positions"}
-#: Steps of mmaction2 that have our name and arguments. RandomRescale is PyTorchVideo's RandomShortSideScale.
+#: Transforms of mmaction2 with the same name and arguments. RandomRescale is PyTorchVideo's RandomShortSideScale.
 _STEPS = {
     "SampleFrames", "DenseSampleFrames", "UntrimmedSampleFrames", "Resize", "RandomRescale", "RandomResizedCrop",
     "RandomCrop", "CenterCrop", "ThreeCrop", "TenCrop", "MultiScaleCrop", "Flip", "ColorJitter",
 }  # fmt: skip
 _ALSO_CALLED = {"RandomRescale": "RandomShortSideScale"}
 
-#: Names that stand for no key here, and what is done instead.
+#: Names without a key in vexp -> what vexp does instead.
 ELSEWHERE = {
-    "FormatShape": "clips are laid out on the device, always as float (N, C, T, H, W); nothing is to be set",
-    "format_shape": "clips are laid out on the device, always as float (N, C, T, H, W); nothing is to be set",
-    "Collect": "what a batch holds is fixed: clips and labels",
-    "ToTensor": "what a batch holds is fixed: clips and labels, tensors on the device",
-    "DecordInit": "data.decoding_backend=decord; opening and decoding are no steps of a pipeline",
-    "debug": "a group: debug=fast, debug=overfit, debug=step (python -m vexp.train debug=step)",
-    "experiment": "a group of whole settings: experiment=r3d_18",
-    "workflow": "training evaluates as the eval group says: explain eval",
+    "FormatShape": "clips are converted on the device, always to float (N, C, T, H, W); there is nothing to set",
+    "format_shape": "clips are converted on the device, always to float (N, C, T, H, W); there is nothing to set",
+    "Collect": "the content of a batch is fixed: clips and labels",
+    "ToTensor": "the content of a batch is fixed: clips and labels, tensors on the device",
+    "DecordInit": "data.decoding_backend=decord; opening and decoding are not transforms",
+    "debug": "a group: debug=fast, debug=overfit, debug=step (vexp train debug=step)",
+    "experiment": "a group of complete configurations: experiment=r3d_18",
+    "workflow": "the eval group schedules evaluations: vexp explain eval",
     "validate": "training evaluates unless eval=never",
-    "dist_params": "the dist group: explain dist",
+    "dist_params": "the dist group: vexp explain dist",
 }
 
 
 def former_names(key: Key) -> Names:
-    """What a key was called; empty names where it is new."""
+    """Return the former names of a key; empty names if it is new."""
     names = FORMER_NAMES.get(f"{key.owner.__name__}.{key.name}") or FORMER_NAMES.get(key.path) or Names()
     if key.owner.__name__ in _STEPS and key.name not in _OURS:
         step = ", ".join(f"{name}.{key.name}" for name in _step_names(key.owner.__name__))
@@ -289,12 +289,12 @@ def _step_names(name: str) -> list[str]:
 
 @functools.cache
 def all_names(key: Key) -> tuple[str, ...]:
-    """Every name of ``former_names`` by itself, as ``plain`` writes it, and the classes that stand in brackets."""
+    """Return each former name of a key, and the classes in brackets, in the form of ``strip_prefix``."""
     listed = [name for names in former_names(key) if names for name in re.split(r",\s+(?![^\[]*\])", names)]
     classes = [name for text in listed for part in re.findall(r"\[([^\]]*)\]", text) for name in part.split(", ")]
     return tuple(strip_prefix(name) for name in (*listed, *classes))
 
 
 def strip_prefix(name: str) -> str:
-    """A name in lower case, without leading dashes and without what stands in brackets."""
+    """Return a name in lower case, without leading dashes and without text in brackets."""
     return re.sub(r"\[[^\]]*\]", "", name).lstrip("-").replace("-", "_").lower()
