@@ -65,7 +65,7 @@ def test_the_source_is_the_line_of_the_field() -> None:
     """Of the class that writes it, be that a base or an override of it."""
     for path, owner, declared in (
         ("lr_policy.warmup_iters", "Cosine", "base.py"),
-        ("optimizer.lr", "SGD", "optimizer.py"),
+        ("optimizer.lr", "SGD", "optimizers.py"),
         ("data.decoding_backend", "RawFrames", "config.py"),
     ):
         source = by_path(path, owner).source()

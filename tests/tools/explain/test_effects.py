@@ -32,13 +32,13 @@ def config() -> Config:
     ("path", "changed", "lines"),
     [
         ("eval.interval", {"eval": Eval(start=3, interval=2, at_end=False)}, ["evaluations: 6: after epochs 3, 5, 7, 9, 11, 13"]),
-        ("eval.start", {"eval": Eval(start=0, interval=7)}, ["evaluations: 2: after epochs 7, 14", "evaluates before training, too"]),
+        ("eval.start", {"eval": Eval(start=0, interval=7)}, ["evaluations: 2: after epochs 7, 14", "evaluates before training as well"]),
         ("eval.interval", {"eval": Eval(interval=20, at_end=False)}, ["evaluations: none", "warning: eval.interval=20: the run ends after 14 epochs, before it comes due"]),
         ("log.interval", {"log": Log(interval=70)}, ["training lines: none", "warning: log.interval=70: an epoch has 60 steps, so no training line is written; log.by_epoch=false counts on over epochs"]),
         ("log.interval", {"log": Log(interval=1000, by_epoch=False)}, ["training lines: none", "warning: log.interval=1000: the run has 840 steps, so no training line is written; choose a smaller one"]),
         ("log.interval", {"log": Log(interval=1000, by_epoch=False, ignore_last=False)}, ["training lines: 14: after epochs 1, 2, 3, 4 ... 13, 14"]),
         ("eval.by_epoch", {"eval": Eval(by_epoch=False, interval=400)}, ["evaluations: 3: after steps 400, 800, 840"]),
-        ("eval.save_best", {"eval": Eval(save_best="loss", patience=3)}, ["best.pth: the lowest val/loss; 3 evaluations without a better one end the run"]),
+        ("eval.save_best", {"eval": Eval(save_best="loss", patience=3)}, ["best.pth: the lowest val/loss; 3 evaluations without improvement end the run"]),
         ("checkpoint.max_keep_ckpts", {"checkpoint": Checkpoint(interval=5, max_keep_ckpts=1)}, ["checkpoints: 3: after epochs 5, 10, 14", "kept in the end: epoch_14.pth"]),
         ("epochs", {}, ["840 optimizer steps = 14 epochs of 60 steps; 480 training samples in steps of 8"]),
         ("grad.accumulate", {"epochs": None, "max_steps": 90}, ["90 optimizer steps = 1.5 epochs of 60 steps; 480 training samples in steps of 8"]),
@@ -101,9 +101,9 @@ def test_what_cannot_be_read_is_said(config: Config) -> None:
 ASKED = """
 import sys
 from vexp import compose
-from vexp.engine.effects import effects
+from vexp.tools.explain.effects import key_effects
 config = compose([])
-assert [effects(config, path) for path in ("lr_policy", "pipeline", "data", "eval", "checkpoint", "log", "img_norm")]
+assert [key_effects(config, path) for path in ("lr_policy", "pipeline", "data", "eval", "checkpoint", "log", "img_norm")]
 print(sorted({"torch", "torchvision", "cv2", "av"} & sys.modules.keys()))
 """
 

@@ -152,29 +152,29 @@ def test_a_key_of_an_option_that_is_not_chosen(traced: tuple[Config, Provenance]
 
 def test_what_set_a_key_and_what_it_overrode(traced: tuple[Config, Provenance]) -> None:
     """Default, option, experiment, debug=step over debug=fast that it is built on, command line."""
-    config, origins = traced
+    config, provenance = traced
     steps = {
         key.path: [(setting.text, setting.where.rpartition("/")[2].partition(":")[0]) for setting in
-                   history(key, value, origins)]
+                   history(key, value, provenance)]
         for key, value in config_keys(config)
         if not parts_of(value)
     }  # fmt: skip
     assert steps["optimizer.lr"] == [
-        ("3e-2", "command line"), ("0.01", "r3d_18.yaml"), ("0.1", "optimizer.py"),
+        ("3e-2", "command line"), ("0.01", "r3d_18.yaml"), ("0.1", "optimizers.py"),
     ]  # fmt: skip
-    assert steps["data.batch_size"] == [("1", "step.yaml"), ("4", "fast.yaml"), ("8", "options.py")]
+    assert steps["data.batch_size"] == [("1", "step.yaml"), ("4", "fast.yaml"), ("8", "config.py")]
     assert steps["lr_policy.warmup_iters"][:2] == [("3", "command line"), ("10", "r3d_18.yaml")]
     assert steps["pipeline.test.sample.clip_len"] == [("16", "clip_16x4_112.yaml")]  # must be given: no default
-    filled = next(history(key, value, origins) for key, value in config_keys(config) if key.path == "sweep.name")
+    filled = next(history(key, value, provenance) for key, value in config_keys(config) if key.path == "sweep.name")
     assert (filled[0].text, filled[0].where) == ("null", FILLED_IN["sweep.name"])  # by_time.yaml says the time
-    assert [setting.text for setting in origins.chosen("lr_policy")] == ["cosine", "cosine", "step"]
+    assert [setting.text for setting in provenance.chosen("lr_policy")] == ["cosine", "cosine", "step"]
 
 
 def test_the_strongest_setting_is_the_value(traced: tuple[Config, Provenance]) -> None:
     """Of every key: so the order of files and words is the one in which they were merged, and none is missed."""
-    config, origins = traced
+    config, provenance = traced
     for key, value in config_keys(config):
         if not parts_of(value):
-            text = history(key, value, origins)[0].text
+            text = history(key, value, provenance)[0].text
             read = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
             assert read == {"value": value} or text == to_yaml_text(value), f"{key.path}: {text}"
