@@ -56,9 +56,9 @@ def test_layers_of_video_transformers(name, blocks, layers):
     assert set(numbers.values()) == set(range(last + 1))
 
 
-@pytest.mark.parametrize("net", [Tiny3d(5, width=8, norm="batch", dropout=0.0), nn.MultiheadAttention(8, 2)])
+@pytest.mark.parametrize("model", [Tiny3d(5, width=8, norm="batch", dropout=0.0), nn.MultiheadAttention(8, 2)])
 def test_other_nets_have_none(model):
-    with pytest.raises(ValueError, match=f"layer_decay: {type(model).__name__} is no transformer"):
+    with pytest.raises(ValueError, match=f"layer_decay: {type(model).__name__} has no blocks with attention"):
         layer_indices(model)
 
 

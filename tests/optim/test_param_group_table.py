@@ -14,7 +14,7 @@ from vexp.optim.param_groups import build_optimizer
 from vexp.optim.paramwise import Paramwise
 
 
-def model():
+def tiny_model():
     made = Tiny3d(5, width=8, norm="batch", dropout=0.0)
     made.stem.requires_grad_(False)
     return made
@@ -34,13 +34,13 @@ frozen    -             -        3       1,816  stem.0.weight, stem.1.weight ...
 
 
 def test_the_table():
-    model = model()
+    model = tiny_model()
     rows = group_rows(built(model, norm_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}}).param_groups, model)
     assert group_lines(rows) == TABLE.strip().splitlines()
 
 
 def test_the_file_has_every_name():
-    model = model()
+    model = tiny_model()
     rows = list(
         csv.DictReader(io.StringIO(group_csv(group_rows(built(model, norm_decay_mult=0.0).param_groups, model))))
     )
@@ -74,7 +74,7 @@ def test_fifty_groups_stay_readable():
 
 
 def test_rates_of_a_record():
-    model = model()
+    model = tiny_model()
     assert learning_rates(built(model)) == {"lr": 0.1}
     assert learning_rates(built(model, norm_decay_mult=0.0)) == {"lr": 0.1}  # two groups, one rate
     optimizer = built(model, custom_keys={"stage1": {"lr_mult": 0.5}})

@@ -10,7 +10,7 @@ from vexp.core.errors import UserError
 from vexp.model.architectures.tsn_tsm import FrameModel, ShiftedConv2d, frame_model, temporal_shift
 
 
-def model(backbone: str = "resnet18", shift_div: int | None = None) -> FrameModel:
+def tiny_tsn(backbone: str = "resnet18", shift_div: int | None = None) -> FrameModel:
     torch.manual_seed(0)
     return frame_model(5, backbone=backbone, dropout=0.5, init_std=0.01, shift_div=shift_div).eval()
 
@@ -86,7 +86,7 @@ def test_gradients_pass_the_shift() -> None:
 def test_tsn_on_one_frame_is_the_image_model() -> None:
     from torchvision.models import resnet18
 
-    video = model()
+    video = tiny_tsn()
     image = resnet18(num_classes=5).eval()
     image.load_state_dict(
         {**video.backbone.state_dict(), **{f"fc.{k}": v for k, v in video.head.fc.state_dict().items()}}
@@ -96,14 +96,14 @@ def test_tsn_on_one_frame_is_the_image_model() -> None:
 
 
 def test_tsn_averages_the_logits_of_its_frames_in_any_order() -> None:
-    video, clips = model(), torch.randn(2, 3, 4, 32, 32)
+    video, clips = tiny_tsn(), torch.randn(2, 3, 4, 32, 32)
     frame_by_frame = torch.stack([video(clips[:, :, t : t + 1]) for t in range(4)])
     torch.testing.assert_close(video(clips), frame_by_frame.mean(0))
     torch.testing.assert_close(video(clips), video(clips.flip(2)))
 
 
 def test_tsm_sees_the_order_of_the_frames_and_keeps_clips_apart() -> None:
-    video, clips = model(shift_div=8), torch.randn(2, 3, 4, 32, 32)
+    video, clips = tiny_tsn(shift_div=8), torch.randn(2, 3, 4, 32, 32)
     both = video(clips)
     assert not torch.allclose(both, video(clips.flip(2)), atol=1e-4)
     torch.testing.assert_close(both[1:], video(clips[1:]))
@@ -111,7 +111,7 @@ def test_tsm_sees_the_order_of_the_frames_and_keeps_clips_apart() -> None:
 
 
 def test_tsm_has_the_weights_of_tsn() -> None:
-    plain, shifted = model(), model(shift_div=8)
+    plain, shifted = tiny_tsn(), tiny_tsn(shift_div=8)
     shapes = [{k: v.shape for k, v in video.state_dict().items()} for video in (plain, shifted)]
     assert shapes[0] == shapes[1]
     shifted.load_state_dict(plain.state_dict())
@@ -136,20 +136,20 @@ def test_tsm_has_the_weights_of_tsn() -> None:
 )
 def test_tsm_shifts_every_residual_branch(backbone: str, shifts: int) -> None:
     with torch.device("meta"):
-        video = model(backbone, shift_div=8)
+        video = tiny_tsn(backbone, shift_div=8)
         assert video(torch.empty(2, 3, 3, 64, 64)).shape == (2, 5)
     assert sum(isinstance(part, ShiftedConv2d) for part in video.modules()) == shifts
 
 
 def test_tsm_shifts_a_regnet() -> None:
     """Apart: torchvision computes with tensors when it makes one, which the meta device cannot."""
-    video = model("regnet_y_400mf", shift_div=8)
+    video = tiny_tsn("regnet_y_400mf", shift_div=8)
     assert sum(isinstance(part, ShiftedConv2d) for part in video.modules()) == 16
 
 
 def test_tsm_refuses_a_net_without_residual_branches_that_it_knows() -> None:
     with torch.device("meta"), pytest.raises(UserError, match=r"model.backbone=vgg11: TSM supports .*model=tsn_r50"):
-        model("vgg11", shift_div=8)
+        tiny_tsn("vgg11", shift_div=8)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_tsm_refuses_a_net_without_residual_branches_that_it_knows() -> None:
 )
 def test_a_backbone_that_cannot_be_one_is_refused(backbone: str, message: str) -> None:
     with torch.device("meta"), pytest.raises(UserError, match=f"model.backbone={backbone}: {message}"):
-        model(backbone)
+        tiny_tsn(backbone)
 
 
 @pytest.mark.parametrize(
@@ -186,13 +186,13 @@ def test_a_backbone_that_cannot_be_one_is_refused(backbone: str, message: str) -
 )
 def test_tsn_takes_an_image_net_of_every_family(backbone: str, features: int, side: int) -> None:
     with torch.device("meta"):
-        video = model(backbone).train()  # in training, when some of them would answer with side exits
+        video = tiny_tsn(backbone).train()  # in training, when some of them would answer with side exits
         assert video(torch.empty(2, 3, 2, side, side)).shape == (2, 5)
     assert video.head.fc.in_features == features
 
 
 def test_the_image_nets_own_dropout_makes_way_for_the_heads() -> None:
     with torch.device("meta"):
-        video = model("mobilenet_v2")
+        video = tiny_tsn("mobilenet_v2")
     dropouts = [part.p for part in video.modules() if isinstance(part, nn.Dropout)]
     assert dropouts == [0.5]

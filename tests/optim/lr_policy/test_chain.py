@@ -115,24 +115,24 @@ def test_a_run_that_ends_within_an_epoch():
 @pytest.mark.parametrize(
     ("phase", "message"),
     [
-        ({}, "phases.phase0={}: a phase takes shape .constant, linear, step, exp, poly, cosine., begin, end"),
-        (0.1, "phases.phase0=0.1: a phase takes shape"),
+        ({}, "phases.phase0={}: must have a shape .constant, linear, step, exp, poly, cosine., begin, end"),
+        (0.1, "phases.phase0=0.1: must have a shape"),
         ({"shape": "inv"}, "phases.phase0.shape=inv: must be one of constant, linear"),
-        ({"shape": "linear", "until": 5}, "phases.phase0.until=5: a phase takes shape, begin, end, by_epoch"),
+        ({"shape": "linear", "until": 5}, "phases.phase0.until=5: unknown argument; use shape, begin, end, by_epoch"),
         ({"shape": "linear", "end": "late"}, "phases.phase0.end=late: must be a number"),
         ({"shape": "linear", "end": True}, "phases.phase0.end=true: must be a number"),
         ({"shape": "linear", "begin": None}, "phases.phase0.begin=null: must be a number"),
         ({"shape": "linear", "every_step": 1}, "phases.phase0.every_step=1: must be true or false"),
         ({"shape": "linear", "begin": 5, "end": 5}, "phases.phase0.end=5: must be after begin=5"),
-        ({"shape": "linear", "end": 2.5}, "phases.phase0.end=2.5: must be whole, or every_step=true"),
+        ({"shape": "linear", "end": 2.5}, "phases.phase0.end=2.5: must be an integer unless every_step=true"),
         (
             {"shape": "linear", "by_epoch": False, "every_step": True, "end": 2.5},
-            "phases.phase0.end=2.5: must be whole, the phase counts steps",
+            "phases.phase0.end=2.5: must be an integer, since the phase is counted in steps",
         ),
-        ({"shape": "linear", "gamma": 0.5}, "phases.phase0.gamma=0.5: no effect, as shape=linear has none"),
-        ({"shape": "step"}, "phases.phase0.step=null: shape=step needs it"),
-        ({"shape": "step", "step": [4, 2]}, r"phases.phase0.step=\[4,2\]: must be in rising order"),
-        ({"shape": "poly", "min_lr": 0.1, "min_lr_ratio": 0.1}, "min_lr=0.1 and min_lr_ratio=0.1: give one"),
+        ({"shape": "linear", "gamma": 0.5}, "phases.phase0.gamma=0.5: has no effect with shape=linear"),
+        ({"shape": "step"}, "phases.phase0.step=null: shape=step needs an interval"),
+        ({"shape": "step", "step": [4, 2]}, r"phases.phase0.step=\[4,2\]: must be strictly increasing"),
+        ({"shape": "poly", "min_lr": 0.1, "min_lr_ratio": 0.1}, "min_lr=0.1: conflicts with min_lr_ratio=0.1"),
         ({"shape": "poly", "min_lr": math.inf}, "phases.phase0.min_lr=inf: must be finite"),
     ],
 )
@@ -144,9 +144,9 @@ def test_refusals_name_the_key(phase, message):
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        (Chain(), "phases={}: the rate stays at its base"),
-        (chain({"shape": "exp", "begin": 6}), "phases.phase0: begins after the run, which has 24 steps, has ended"),
-        (chain({"shape": "linear", "end": 1}), "gets start_factor=0.1 and never end_factor; every_step=true"),
+        (Chain(), "phases={}: the rate is constant"),
+        (chain({"shape": "exp", "begin": 6}), "phases.phase0: begins after the end of the run, which has 24 steps"),
+        (chain({"shape": "linear", "end": 1}), "only start_factor=0.1 and not end_factor is used; set every_step=true"),
     ],
 )
 def test_warnings(policy, words):

@@ -1,4 +1,4 @@
-"""What a step does to the pixels or the geometry of a clip; ``vexp.data.transforms.pipeline`` tells steps apart by their verb."""
+"""Base classes of the transforms; ``vexp.data.transforms.pipeline`` distinguishes them by their methods."""
 
 from __future__ import annotations
 
@@ -14,36 +14,39 @@ from vexp.data.transforms.view import Frames, View
 
 
 class FrameTransform(Protocol):
+    """A transform of the pixels of a clip."""
+
     def apply(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """Anything else on the pixels: uint8 (T, H, W, C) -> uint8 (T, H', W', C), every frame treated alike."""
+        """Transform uint8 (T, H, W, C) to uint8 (T, H', W', C), with the same parameters for every frame."""
         ...
 
 
 @dataclass(kw_only=True, slots=True)
 class SpatialTransform(ValidatedConfig):
-    """Base of every step that crops, resizes or flips.
+    """Base class of the transforms that crop, resize or flip.
 
-    Random numbers come from the generator that is passed in, once for all views of a clip: what one frame or crop
-    undergoes, all do. The numbers drawn do not depend on whether a pipeline plans first or applies step by step.
+    Random numbers are drawn from the given generator once for all views of a clip, so that all frames and crops are
+    transformed alike. The draws do not depend on whether a pipeline is planned first or applied one transform at a time.
 
-    ``mirrors``: "clip" where a whole clip may come out mirrored, "some views" where only part of its views do. The
-    labels of classes with a direction depend on it.
+    Attributes:
+        mirrors: "clip" if whole clips may be mirrored, "some views" if only some of their views are, else "". It matters
+            for datasets whose classes have a direction.
     """
 
     mirrors: ClassVar[str] = ""
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
-        """Every view's successors, in order: the first view's first.
+        """Return the transformed views, in the order of the given ones.
 
         Raises:
-            ValueError: the step cannot be done on views of this size.
+            UserError: If the transform does not apply to views of this size.
         """
         raise NotImplementedError
 
     def apply(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """The step done at once: uint8 (T, H, W, C), or (V, T, H, W, C) as another step left it -> (V', T, h, w, C)."""
+        """Apply the transform to uint8 (T, H, W, C), or (V, T, H, W, C) after another one; returns (V', T, h, w, C)."""
         clips = frames if frames.ndim == 5 else frames[None]
         views = self.plan([View.whole(clips.shape[3], clips.shape[2])] * len(clips), rng)
-        each = len(views) // len(clips)
-        rendered = [render_views(clip, views[i * each : (i + 1) * each]) for i, clip in enumerate(clips)]
+        per_clip = len(views) // len(clips)
+        rendered = [render_views(clip, views[i * per_clip : (i + 1) * per_clip]) for i, clip in enumerate(clips)]
         return rendered[0] if len(rendered) == 1 else np.concatenate(rendered)

@@ -1,6 +1,6 @@
-"""Steps that change colours and leave every pixel where it is: ours, and those of torchvision.
+"""Photometric transforms: ``ColorJitter`` and those of torchvision.
 
-A clip is one scene under one light: whatever is drawn is drawn once for all frames of all crops of a sample.
+Random parameters are drawn once for all frames and crops of a sample.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.transforms.view import Frames
 
 if TYPE_CHECKING:
     import torch
 
-#: ITU-R 601 luma, the grey of torchvision and of OpenCV.
-_GREY = np.array([0.2989, 0.587, 0.114])
+#: ITU-R 601 luma, as in torchvision and OpenCV.
+_LUMA = np.array([0.2989, 0.587, 0.114])
 _FACTOR = "float or list of 2 float"
 
 
@@ -39,7 +40,7 @@ def _range_rule(low: float, high: float) -> Callable[[Any], str | None]:
 
 
 def _ends(value: Any, neutral: float, low: float) -> tuple[float, float]:
-    """The range that ``value`` says: itself, or ``neutral`` minus and plus it, not below ``low``."""
+    """Return the range of a parameter: ``value`` itself, or ``neutral`` plus and minus ``value``, at least ``low``."""
     if isinstance(value, list | tuple):
         return float(value[0]), float(value[1])
     return max(low, neutral - value), neutral + value
@@ -47,102 +48,102 @@ def _ends(value: Any, neutral: float, low: float) -> tuple[float, float]:
 
 @dataclass(kw_only=True, slots=True)
 class ColorJitter(ValidatedConfig):
-    """Random brightness, contrast, saturation and hue, one draw and one order for the whole sample.
+    """Randomly change brightness, contrast, saturation and hue, with one draw and one order for the whole sample.
 
-    Arguments as torchvision's, defaults as mmaction2's. A number b means a factor uniform in [max(0, 1-b), 1+b], for
-    hue a turn uniform in [-b, b] of the whole colour circle; a pair is the range itself. Every channel stays in 0..255.
+    The arguments are those of torchvision, the defaults those of mmaction2. A number b is a factor uniform in
+    [max(0, 1-b), 1+b], or for hue a shift uniform in [-b, b] of the color circle; a pair is the range itself.
 
-    Each of the four changes is torchvision's to one grey level, saturation to two (it cuts decimals off, this rounds),
-    at a fifth of the time. Different from mmaction2, which draws the order once a process, so that it depends on how
-    the work was shared out, and whose hue turns 1.4 times as far as it says.
+    Each change equals torchvision's within one gray level (two for saturation, which torchvision truncates and this
+    rounds) and takes a fifth of the time. mmaction2 draws the order once per process, so that it depends on the number of
+    workers, and shifts the hue 1.4 times too far.
     """
 
     brightness: Any = option(
-        0.5, "range of a factor on every channel; x: from 1-x to 1+x", accepts=_FACTOR, check=_range_rule(0, np.inf)
+        0.5, "Range of the factor on all channels; x is [1-x, 1+x].", accepts=_FACTOR, check=_range_rule(0, np.inf)
     )
     contrast: Any = option(
         0.5,
-        "range of a factor on the distance from the frame's mean grey; x: from 1-x to 1+x",
+        "Range of the factor on the difference to the mean gray level of the frame; x is [1-x, 1+x].",
         accepts=_FACTOR,
         check=_range_rule(0, np.inf),
     )
     saturation: Any = option(
         0.5,
-        "range of a factor on the distance from the pixel's own grey; x: from 1-x to 1+x",
+        "Range of the factor on the difference to the gray level of the pixel; x is [1-x, 1+x].",
         accepts=_FACTOR,
         check=_range_rule(0, np.inf),
     )
     hue: Any = option(
         0.1,
-        "range of a turn of the colour circle, as a share of it (at most 0.5); x: from -x to x",
+        "Range of the hue shift as a fraction of the color circle (at most 0.5); x is [-x, x].",
         accepts=_FACTOR,
         check=_range_rule(-0.5, 0.5),
     )
 
     def apply(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """uint8 (T, H, W, 3) RGB -> the same, every frame changed alike.
+        """Transform uint8 (T, H, W, 3) RGB to the same shape, with the same parameters for every frame.
 
         Raises:
-            ValueError: the frames have no three channels (optical flow has no colour).
+            UserError: If the frames do not have three channels (optical flow).
         """
         _check_rgb(frames, "ColorJitter")
         changes = (
-            (_brighten, _ends(self.brightness, 1, 0)),
-            (_stretch_contrast, _ends(self.contrast, 1, 0)),
-            (_saturate, _ends(self.saturation, 1, 0)),
-            (_turn_hue, _ends(self.hue, 0, -0.5)),
+            (_adjust_brightness, _ends(self.brightness, 1, 0)),
+            (_adjust_contrast, _ends(self.contrast, 1, 0)),
+            (_adjust_saturation, _ends(self.saturation, 1, 0)),
+            (_adjust_hue, _ends(self.hue, 0, -0.5)),
         )
         order = rng.permutation(len(changes))
         amounts = [rng.uniform(*ends) for _, ends in changes]
         for index in order:
             change, ends = changes[index]
-            if ends != ((0, 0) if change is _turn_hue else (1, 1)):
+            if ends != ((0, 0) if change is _adjust_hue else (1, 1)):
                 frames = change(frames, amounts[index])
         return frames
 
 
 def _check_rgb(frames: Frames, name: str) -> None:
     if frames.shape[-1] != 3:
-        raise ValueError(f"{name} changes colours, but the frames have {frames.shape[-1]} channels; take the step out")
+        raise UserError(f"{name} requires RGB frames, but they have {frames.shape[-1]} channels; remove the transform")
 
 
 def _levels(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    """What becomes of each of the 256 grey levels: rounded and kept in range."""
+    """Round a table of 256 gray levels and clip it to 0..255."""
     levels: npt.NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return levels
 
 
-def _brighten(frames: Frames, factor: float) -> Frames:
+def _adjust_brightness(frames: Frames, factor: float) -> Frames:
     brighter: Frames = _levels(np.arange(256) * factor)[frames]
     return brighter
 
 
-def _stretch_contrast(frames: Frames, factor: float) -> Frames:
+def _adjust_contrast(frames: Frames, factor: float) -> Frames:
     import cv2
 
     out = np.empty_like(frames)
     for frame, target in zip(frames, out, strict=True):
-        grey = float(np.dot(cv2.mean(frame)[:3], _GREY))
-        cv2.LUT(frame, _levels(np.arange(256) * factor + grey * (1 - factor)), dst=target)
+        gray = float(np.dot(cv2.mean(frame)[:3], _LUMA))
+        cv2.LUT(frame, _levels(np.arange(256) * factor + gray * (1 - factor)), dst=target)
     return out
 
 
-def _saturate(frames: Frames, factor: float) -> Frames:
+def _adjust_saturation(frames: Frames, factor: float) -> Frames:
     import cv2
 
-    mix = factor * np.eye(3) + (1 - factor) * _GREY
+    mix = factor * np.eye(3) + (1 - factor) * _LUMA
     out = np.empty_like(frames)
     for frame, target in zip(frames, out, strict=True):
         cv2.transform(frame, mix, dst=target)
     return out
 
 
-def _turn_hue(frames: Frames, turn: float) -> Frames:
+def _adjust_hue(frames: Frames, turn: float) -> Frames:
     import cv2
 
     out = np.empty_like(frames)
     for frame, target in zip(frames, out, strict=True):
-        # In float: OpenCV's 8-bit hue has steps of 1.4 degrees, which moves colours by up to 8 grey levels.
+        # float32, since OpenCV's 8-bit hue has steps of 1.4 degrees, an error of up to 8 gray levels
         hsv = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0] + turn * 360) % 360
         np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255, out=target, casting="unsafe")
@@ -150,13 +151,13 @@ def _turn_hue(frames: Frames, turn: float) -> Frames:
 
 
 _V2 = "torchvision.transforms.v2"
-#: Its transforms that leave every pixel where it is, whatever they draw.
+#: Transforms of torchvision that do not move pixels.
 PHOTOMETRIC = (
     "ColorJitter", "GaussianBlur", "GaussianNoise", "Grayscale", "Identity", "JPEG", "RGB", "RandomAdjustSharpness",
     "RandomAutocontrast", "RandomChannelPermutation", "RandomEqualize", "RandomErasing", "RandomGrayscale",
     "RandomInvert", "RandomPhotometricDistort", "RandomPosterize", "RandomSolarize",
 )  # fmt: skip
-#: What to take instead of those that move pixels.
+#: Replacements for transforms of torchvision that move pixels.
 REPLACEMENTS = {
     "CenterCrop": "transform=center_crop",
     "FiveCrop": "transform=ten_crop",
@@ -177,19 +178,20 @@ REPLACEMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class TensorTransform:
-    """A transform of torchvision's kind, ``uint8 tensor (T, 3, H, W) -> the same``, as a step.
+    """A transform of uint8 tensors (T, 3, H, W), as those of torchvision, applied to arrays.
 
-    It draws from torch's global generator, which is seeded from the sample's own for the call and then put back: its
-    numbers depend on (seed, epoch, sample) like all others, and move nobody else's.
+    During the call, torch's global generator is seeded from the generator of the sample and restored afterwards. The
+    draws therefore depend on (seed, epoch, sample) like all others, and do not affect other draws.
     """
 
     transform: Callable[[torch.Tensor], torch.Tensor]
 
     def apply(self, frames: Frames, rng: np.random.Generator) -> Frames:
-        """uint8 (T, H, W, 3) RGB -> the same shape.
+        """Transform uint8 (T, H, W, 3) RGB to the same shape.
 
         Raises:
-            ValueError: the transform gives another shape or type.
+            UserError: If the frames are not RGB.
+            ValueError: If the transform changes the shape or the dtype.
         """
         import torch
 
@@ -202,30 +204,33 @@ class TensorTransform:
         if after.dtype != torch.uint8 or after.shape != before.shape:
             raise ValueError(
                 f"{name} turns {before.dtype} {tuple(before.shape)} into {after.dtype} {tuple(after.shape)}: a "
-                "photometric step keeps type and shape"
+                "photometric transform must keep shape and dtype"
             )
         changed: Frames = after.permute(0, 2, 3, 1).contiguous().numpy()
         return changed
 
 
-def check_torchvision_transform(step: Any, where: str) -> None:
-    """Refuse a transform that cannot be a photometric step; ``where`` is its key.
+def check_torchvision_transform(option: Any, key: str) -> None:
+    """Check that the option of a transform is photometric and that the transform can be built; ``key`` is its key.
 
     Raises:
-        ValueError: it moves pixels, mixes samples or changes their type, or its arguments are wrong.
+        ConfigError: If it moves pixels, mixes samples or changes their dtype, or its arguments are invalid.
     """
-    target = getattr(step, "target", type(step))
+    target = getattr(option, "target", type(option))
     name, module = target.__name__, target.__module__
     if module.startswith("torchvision.") and (name not in PHOTOMETRIC or not module.startswith(_V2)):
-        instead = REPLACEMENTS.get(name)
-        other = f"take {instead}" if instead else f"torchvision.transforms.v2 has {', '.join(PHOTOMETRIC)}"
-        raise ValueError(f"{where}: {module.partition('._')[0]}.{name} is no photometric transform of v2; {other}")
+        replacement = REPLACEMENTS.get(name)
+        hint = f"use {replacement}" if replacement else f"torchvision.transforms.v2 has {', '.join(PHOTOMETRIC)}"
+        raise ConfigError(f"{module.partition('._')[0]}.{name} is not a photometric transform of v2; {hint}", key=key)
     try:
-        step.build()
+        option.build()
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {name} refuses its arguments: {error}") from error
+        raise ConfigError(f"invalid arguments of {name}: {error}", key=key) from error
 
 
-def build_transforms(steps: dict[str, Any]) -> dict[str, Any]:
-    """The steps with every transform that has to be built built."""
-    return {name: TensorTransform(step.build()) if hasattr(step, "build") else step for name, step in steps.items()}
+def build_transforms(options: dict[str, Any]) -> dict[str, Any]:
+    """Build the transforms of options with a ``build`` method; others are transforms already."""
+    return {
+        name: TensorTransform(option.build()) if hasattr(option, "build") else option
+        for name, option in options.items()
+    }

@@ -1,7 +1,8 @@
-"""Crops as pure policies: each plans views of a clip, in output pixels of the views it is given.
+"""Crops: pure functions that plan the views of a clip, in output pixels of the given views.
 
-Names, arguments and orders: mmaction2 0.24.1. Sizes are an int (square) or [width, height]. A crop never pads: frames
-smaller than the crop are refused. Random offsets include the last one (mmaction2's RandomCrop never draws it).
+Names, arguments and the order of crops are those of mmaction2 0.24.1. Sizes are an int (square) or [width, height]. Crops
+do not pad, so frames smaller than the crop are an error. Random offsets include the last one, which mmaction2's
+RandomCrop never draws.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vexp.core.errors import format_value
+from vexp.core.errors import UserError, format_value
 from vexp.core.fields import option
 from vexp.data.transforms.base import SpatialTransform
 from vexp.data.transforms.view import Size, View, shared_size
@@ -25,7 +26,7 @@ def _size_rule(value: Any) -> str | None:
     sides = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
     if all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides):
         return None
-    return "must be a whole number of pixels of at least 1, or two of them as [width,height]"
+    return "must be an integer >= 1 or [width,height]"
 
 
 def _range_rule(value: Sequence[float]) -> str | None:
@@ -44,21 +45,21 @@ def _as_size(value: Any) -> Size:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _fitting_size(step: SpatialTransform, name: str, frame: Size) -> Size:
-    """The crop size (width, height) that option ``name`` of a step asks for; ValueError where frames are smaller."""
-    value = getattr(step, name)
+def _crop_size(transform: SpatialTransform, name: str, frame: Size) -> Size:
+    """Return the crop size (width, height) of option ``name``; raise UserError if the frames are smaller."""
+    value = getattr(transform, name)
     width, height = _as_size(value)
     if width > frame[0] or height > frame[1]:
-        raise ValueError(
-            f"{type(step).__name__}: {name}={format_value(value)} cuts {width}x{height} (w x h), but the frames are "
-            f"{frame[0]}x{frame[1]} at this step; put a Resize before it, e.g. scale=[-1,{max(width, height)}], "
-            f"or choose a smaller {name}"
+        raise UserError(
+            f"{type(transform).__name__}: {name}={format_value(value)} is {width}x{height} pixels (w x h), but the frames "
+            f"are {frame[0]}x{frame[1]} at this transform; add a Resize before it, such as "
+            f"scale=[-1,{max(width, height)}], or choose a smaller {name}"
         )
     return width, height
 
 
 def _random_offset(frame: Size, crop: Size, rng: np.random.Generator) -> tuple[int, int]:
-    """A uniform (x, y) of a crop inside a frame, the last one included."""
+    """Draw a uniform offset (x, y) of a crop in a frame, including the last one."""
     return int(rng.integers(frame[0] - crop[0] + 1)), int(rng.integers(frame[1] - crop[1] + 1))
 
 
@@ -66,16 +67,17 @@ def _random_offset(frame: Size, crop: Size, rng: np.random.Generator) -> tuple[i
 class RandomResizedCrop(SpatialTransform):
     """A crop of random area and aspect ratio, the "Inception-style" crop (https://arxiv.org/abs/1409.4842).
 
-    Ten candidates: areas uniform in ``area_range``, aspect ratios log-uniform in ``aspect_ratio_range``; the first that
-    fits is placed uniformly. None fits: the centred square of the short side (torchvision clamps the ratio instead).
-    It does not resize, whatever its name says: put ``Resize`` with keep_ratio=false after it.
+    Ten candidates are drawn, with areas uniform in ``area_range`` and aspect ratios log-uniform in
+    ``aspect_ratio_range``. The first that fits is placed uniformly. If none fits, it is the centered square of the short
+    side (torchvision clamps the ratio instead). As in mmaction2, it does not resize: add ``Resize`` with
+    keep_ratio=false after it.
     """
 
     area_range: list[float] = option(
-        [0.08, 1.0], "smallest and largest area as a share of the frame's", gt=0, le=1, length=2, check=_range_rule
+        [0.08, 1.0], "Minimum and maximum area as a fraction of the frame.", gt=0, le=1, length=2, check=_range_rule
     )
     aspect_ratio_range: list[float] = option(
-        [3 / 4, 4 / 3], "smallest and largest width / height", gt=0, length=2, check=_range_rule
+        [3 / 4, 4 / 3], "Minimum and maximum aspect ratio, width / height.", gt=0, length=2, check=_range_rule
     )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
@@ -102,51 +104,53 @@ class RandomResizedCrop(SpatialTransform):
 
 @dataclass(kw_only=True, slots=True)
 class RandomCrop(SpatialTransform):
-    """A crop of fixed size at a uniform place, one place for the whole clip."""
+    """A crop of fixed size at a uniformly random position, which is the same for the whole clip."""
 
-    size: Any = option(doc="size of the crop: an int or [width,height]", unit="pixels", accepts=_SIZE, check=_size_rule)
+    size: Any = option(
+        doc="Size of the crop, an int or [width,height].", unit="pixels", accepts=_SIZE, check=_size_rule
+    )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
-        crop = _fitting_size(self, "size", frame)
+        crop = _crop_size(self, "size", frame)
         x, y = _random_offset(frame, crop, rng)
         return [view.cropped(x, y, *crop) for view in views]
 
 
 @dataclass(kw_only=True, slots=True)
 class CenterCrop(SpatialTransform):
-    """The centre of the frame; with an odd margin the larger half is right and below."""
+    """A centered crop; the larger half of an odd margin is on the right and at the bottom."""
 
     crop_size: Any = option(
-        doc="size of the crop: an int or [width,height]", unit="pixels", accepts=_SIZE, check=_size_rule
+        doc="Size of the crop, an int or [width,height].", unit="pixels", accepts=_SIZE, check=_size_rule
     )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
-        crop = _fitting_size(self, "crop_size", frame)
+        crop = _crop_size(self, "crop_size", frame)
         return [view.cropped((frame[0] - crop[0]) // 2, (frame[1] - crop[1]) // 2, *crop) for view in views]
 
 
 @dataclass(kw_only=True, slots=True)
 class ThreeCrop(SpatialTransform):
-    """Three crops along the long side: left, right, middle, or top, bottom, middle (in this order).
+    """Three crops along the long side in the order left, right, middle or top, bottom, middle.
 
-    The crop must be as high or as wide as the frame. The outer crops are twice ``margin // 2`` apart, so an odd margin
-    leaves the last column (row) out, as in mmaction2.
+    The crop must be as high or as wide as the frame. The outer crops are 2 * (margin // 2) apart, so an odd margin omits
+    the last column (row), as in mmaction2.
     """
 
     crop_size: Any = option(
-        doc="size of each crop: an int or [width,height]", unit="pixels", accepts=_SIZE, check=_size_rule
+        doc="Size of each crop, an int or [width,height].", unit="pixels", accepts=_SIZE, check=_size_rule
     )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
-        crop = _fitting_size(self, "crop_size", frame)
+        crop = _crop_size(self, "crop_size", frame)
         if crop[0] != frame[0] and crop[1] != frame[1]:
-            raise ValueError(
+            raise UserError(
                 f"ThreeCrop: crop_size={format_value(self.crop_size)} must be as wide or as high as the frames, which are "
-                f"{frame[0]}x{frame[1]} (w x h) at this step; put Resize with scale=[-1,{min(crop)}] before it, "
-                f"or set crop_size={min(frame)}"
+                f"{frame[0]}x{frame[1]} pixels (w x h) at this transform; add Resize with scale=[-1,{min(crop)}] before "
+                f"it, or set crop_size={min(frame)}"
             )
         step_x, step_y = (frame[0] - crop[0]) // 2, (frame[1] - crop[1]) // 2
         return [view.cropped(i * step_x, i * step_y, *crop) for view in views for i in (0, 2, 1)]
@@ -154,45 +158,45 @@ class ThreeCrop(SpatialTransform):
 
 @dataclass(kw_only=True, slots=True)
 class TenCrop(SpatialTransform):
-    """Four corners and the centre, each followed by its mirror image.
+    """Four corner crops and the center crop, each followed by its mirror image.
 
-    Order: upper left, upper right, lower left, lower right, centre. Corners lie on a grid of ``margin // 4``, so up to
-    three pixels are left out at the right and at the bottom, as in mmaction2.
+    The order is upper left, upper right, lower left, lower right, center. The corners are on a grid of ``margin // 4``, so
+    up to three pixels are omitted on the right and at the bottom, as in mmaction2.
     """
 
     mirrors: ClassVar[str] = "some views"
 
     crop_size: Any = option(
-        doc="size of each crop: an int or [width,height]", unit="pixels", accepts=_SIZE, check=_size_rule
+        doc="Size of each crop, an int or [width,height].", unit="pixels", accepts=_SIZE, check=_size_rule
     )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
-        crop = _fitting_size(self, "crop_size", frame)
-        crops = [view.cropped(x, y, *crop) for view in views for x, y in _grid(frame, crop, _CORNERS_AND_CENTRE)]
+        crop = _crop_size(self, "crop_size", frame)
+        crops = [view.cropped(x, y, *crop) for view in views for x, y in _grid(frame, crop, _CORNERS_AND_CENTER)]
         return [side for view in crops for side in (view, view.flipped())]
 
 
 @dataclass(kw_only=True, slots=True)
 class MultiScaleCrop(SpatialTransform):
-    """A crop whose sides are drawn from ``scales`` of the short side, TSN's augmentation (arXiv:1608.00859).
+    """A crop with sides drawn from ``scales`` of the short side, the augmentation of TSN (arXiv:1608.00859).
 
-    A side within 2 pixels of ``input_size`` becomes it, where the frame is large enough. The place is one of 5 (corners
-    and centre) or 13 grid points, or uniform with ``random_crop``. It does not resize: put ``Resize`` after it.
+    A side within 2 pixels of ``input_size`` is set to it if the frame is large enough. The position is one of 5 (corners
+    and center) or 13 grid points, or uniform with ``random_crop``. It does not resize: add ``Resize`` after it.
     """
 
     input_size: Any = option(
-        doc="input size of the model: an int or [width,height]; sides that nearly have it snap to it",
+        doc="Input size of the model, an int or [width,height]; nearly equal sides are set to it.",
         unit="pixels",
         accepts=_SIZE,
         check=_size_rule,
     )
-    scales: list[float] = option([1.0], "sides as shares of the frame's short side", gt=0, le=1, check=_scales_rule)
-    max_wh_scale_gap: int = option(1, "how far apart in the list of scales those of width and height may be", ge=0)
-    random_crop: bool = option(False, "place the crop anywhere instead of on a grid point")
-    num_fixed_crops: int = option(
-        5, "places of the crop without random_crop: 5 or 13", unit="places", check=_fixed_crops_rule
+    scales: list[float] = option(
+        [1.0], "Sides as fractions of the short side of the frame.", gt=0, le=1, check=_scales_rule
     )
+    max_wh_scale_gap: int = option(1, "Maximum distance between the scales of width and height in the list.", ge=0)
+    random_crop: bool = option(False, "Place the crop uniformly instead of on a grid point.")
+    num_fixed_crops: int = option(5, "Grid points for the crop: 5 or 13.", unit="positions", check=_fixed_crops_rule)
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
@@ -201,7 +205,7 @@ class MultiScaleCrop(SpatialTransform):
         if self.random_crop:
             x, y = _random_offset(frame, crop, rng)
         else:
-            points = _grid(frame, crop, _CORNERS_AND_CENTRE if self.num_fixed_crops == 5 else _THIRTEEN_POINTS)
+            points = _grid(frame, crop, _CORNERS_AND_CENTER if self.num_fixed_crops == 5 else _THIRTEEN_POINTS)
             x, y = points[rng.integers(len(points))]
         return [view.cropped(x, y, *crop) for view in views]
 
@@ -209,24 +213,24 @@ class MultiScaleCrop(SpatialTransform):
         sides = [max(1, int(min(frame) * scale)) for scale in self.scales]
         near = self.max_wh_scale_gap
         pairs = [(width, height) for i, height in enumerate(sides) for width in sides[max(0, i - near) : i + near + 1]]
-        wanted = _as_size(self.input_size)
-        return [(_snap(width, wanted[0], frame[0]), _snap(height, wanted[1], frame[1])) for width, height in pairs]
+        target = _as_size(self.input_size)
+        return [(_snap(width, target[0], frame[0]), _snap(height, target[1], frame[1])) for width, height in pairs]
 
 
-def _snap(side: int, wanted: int, limit: int) -> int:
-    return wanted if abs(side - wanted) <= 2 and wanted <= limit else side
+def _snap(side: int, target: int, limit: int) -> int:
+    return target if abs(side - target) <= 2 and target <= limit else side
 
 
-#: Grid points in quarters of the margin, (x, y).
-_CORNERS_AND_CENTRE = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2))
+#: Grid points (x, y) in quarters of the margin.
+_CORNERS_AND_CENTER = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2))
 _THIRTEEN_POINTS = (
-    *_CORNERS_AND_CENTRE,
-    *((0, 2), (4, 2), (2, 4), (2, 0)),  # middles of the sides
-    *((1, 1), (3, 1), (1, 3), (3, 3)),  # half way from the centre to the corners
+    *_CORNERS_AND_CENTER,
+    *((0, 2), (4, 2), (2, 4), (2, 0)),  # centers of the sides
+    *((1, 1), (3, 1), (1, 3), (3, 3)),  # halfway from the center to the corners
 )
 
 
 def _grid(frame: Size, crop: Size, points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Offsets (x, y) of a crop at grid points: whole quarters of the margin, rounded down first."""
+    """Return the offsets (x, y) of a crop at grid points, with quarters of the margin rounded down."""
     step_x, step_y = (frame[0] - crop[0]) // 4, (frame[1] - crop[1]) // 4
     return [(x * step_x, y * step_y) for x, y in points]

@@ -1,12 +1,12 @@
-"""A pipeline: the named steps that make a sample of a video.
+"""Pipelines: the named transforms that turn a video into a sample.
 
-    sampler: frame numbers ─► decoder: those frames ─► geometry: planned, then ONE resample a view ─► uint8 views
+    sampler: frame indices -> decoder: frames -> geometry: planned, then one resample per view -> uint8 views
 
-Steps are told apart by their verb, so a step of one's own is a dataclass with one of them:
+Transforms are distinguished by their method, so a custom transform is a dataclass with one of them:
 
-    indices(num_frames, rng) -> int64 (clips, clip_len)             which frames (the first step, and only it)
-    plan(views, rng) -> views                                       which part of the frame, at what size
-    apply(frames, rng) -> uint8 (T, H, W, 3)                        anything else on the pixels (photometric)
+    indices(num_frames, rng) -> int64 (clips, clip_len)             which frames (the first transform only)
+    plan(views, rng) -> views                                       which part of the frame, at which size
+    apply(frames, rng) -> uint8 (T, H, W, 3)                        other changes of the pixels (photometric)
     build() -> transform                                            a photometric transform of torchvision v2
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.sources.base import Reader, frame_times, read_frames
@@ -28,18 +29,18 @@ from vexp.data.transforms.resample import Window, render_views, render_windows
 from vexp.data.transforms.view import Frames, View
 from vexp.data.transforms.view_layout import ViewLayout
 
-_STEPS = "dict of steps by name"
+_ACCEPTS = "dict of transforms by name"
 
 
 @dataclass(kw_only=True, slots=True)
 class Pipeline(ValidatedConfig):
-    """The ``pipeline`` group: the steps of each split, by name and in order."""
+    """The ``pipeline`` group: the transforms of each split, by name and in order."""
 
-    lazy: bool = option(True, "geometry is composed into one resample; false: every step resamples in turn")
-    train: dict[str, Any] = option({}, "steps of the training samples, by name and in order", accepts=_STEPS)
-    val: dict[str, Any] = option({}, "steps of the validation samples, by name and in order", accepts=_STEPS)
+    lazy: bool = option(True, "Compose geometric transforms into one resample; false: resample after each transform.")
+    train: dict[str, Any] = option({}, "Transforms of the training samples, by name and in order.", accepts=_ACCEPTS)
+    val: dict[str, Any] = option({}, "Transforms of the validation samples, by name and in order.", accepts=_ACCEPTS)
     test: dict[str, Any] = option(
-        {}, "steps of the test samples, by name and in order; empty: those of pipeline.val", accepts=_STEPS
+        {}, "Transforms of the test samples, by name and in order; empty for those of pipeline.val.", accepts=_ACCEPTS
     )
 
     def __post_init__(self) -> None:
@@ -48,29 +49,34 @@ class Pipeline(ValidatedConfig):
             for position, (name, step) in enumerate(steps.items()):
                 samples = hasattr(step, "indices")
                 if samples != (position == 0):
-                    why = "only the first step samples frames" if samples else "the first step must sample frames"
-                    raise ValueError(f"{split}.{name}: {why} (SampleFrames ...); steps: {', '.join(steps)}")
+                    rule = (
+                        "only the first transform may be a sampler"
+                        if samples
+                        else "the first transform must be a sampler"
+                    )
+                    raise ConfigError(f"{rule} (such as SampleFrames), got {', '.join(steps)}", key=f"{split}.{name}")
                 if hasattr(step, "build"):
                     check_torchvision_transform(step, f"{split}.{name}")
                 elif not (samples or hasattr(step, "plan") or hasattr(step, "apply")):
-                    raise ValueError(f"{split}.{name}: {type(step).__name__} has no plan and no apply: it is no step")
+                    raise ConfigError(f"{type(step).__name__} has no plan and no apply method", key=f"{split}.{name}")
 
     def of(self, split: str) -> dict[str, Any]:
-        """The steps of a split; "test" falls back to "val"."""
+        """Return the transforms of a split; "test" falls back to "val"."""
         steps: dict[str, Any] = {"train": self.train, "val": self.val, "test": self.test or self.val}[split]
         return steps
 
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """What a pipeline makes of a video: V views, V = crops x clips in crop-major order (as mmaction2's).
+    """The output of a pipeline for one video: V views, V = crops x clips in crop-major order (as in mmaction2).
 
     Attributes:
-        pictures: uint8 (K, F, H, W, C), every distinct frame of the sample in every picture that its crops need.
-        rows: int64 (clips, clip_len), which of the F distinct frames each frame of each clip is.
-        plan: how the views come out of both.
-        numbers: int64 (clips, clip_len), which frame of the video each frame of each clip is.
-        crops: which part of the video's frames each crop shows; the steps in between are not in it.
+        pictures: The F distinct frames of the sample, in each of the K images that its crops are cut from, uint8
+            (K, F, H, W, C).
+        rows: Index into the distinct frames for each frame of each clip, int64 (clips, clip_len).
+        plan: How the views are built from both.
+        numbers: Index in the video of each frame of each clip, int64 (clips, clip_len).
+        crops: The part of the video's frames that each crop shows.
     """
 
     pictures: Frames
@@ -81,18 +87,18 @@ class Clips:
 
     @property
     def mirrored(self) -> NDArray[np.bool_]:
-        """Whether each view shows the scene mirrored, (V,)."""
+        """Whether each view is mirrored, bool (V,)."""
         return np.repeat([crop.mirrored for crop in self.crops], self.plan.clips)
 
     @property
     def scale(self) -> NDArray[np.float32]:
-        """Output pixels a source pixel along x and y, (V, 2): for the length of optical flow."""
+        """Output pixels per source pixel along x and y, float32 (V, 2), by which optical flow has to be scaled."""
         factors = np.array([crop.scale for crop in self.crops], np.float32)
         return np.repeat(factors, self.plan.clips, axis=0)
 
     @property
     def frames(self) -> Frames:
-        """The views themselves: uint8 (V, T, H, W, C)."""
+        """The views, uint8 (V, T, H, W, C)."""
         import torch
 
         out = torch.empty((self.plan.views, *self.plan.view_shape), dtype=torch.uint8)
@@ -103,11 +109,11 @@ class Clips:
 
 
 def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generator, *, lazy: bool) -> Clips:
-    """Run the steps of one split on one video.
+    """Apply the transforms of one split to one video.
 
-    Frames that several clips share are decoded and resampled once, pixels that several crops share are kept once. A run
-    of geometry steps is planned on sizes alone and rendered once (``lazy``), or rendered after each step; both draw the
-    same random numbers. Every other step treats all frames of all crops alike, with one draw.
+    Frames shared by several clips are decoded and resampled once, and pixels shared by several crops are stored once.
+    Consecutive geometric transforms are planned from the sizes and rendered once (``lazy``), or rendered one by one; both
+    draw the same random numbers. Every other transform is applied to all frames of all crops with one draw.
     """
     sampler, *rest = steps.values()
     numbers = sampled_frames(reader, sampler, rng)
@@ -131,7 +137,7 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
 
 
 def sampled_frames(reader: Reader, sampler: Any, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The frame numbers that the first step of a pipeline takes of a video: (clips, clip_len)."""
+    """Return the frame indices that the sampler of a pipeline draws for a video, int64 (clips, clip_len)."""
     if getattr(sampler, "rate", None) is None:
         numbers: NDArray[np.int64] = sampler.indices(reader.num_frames, rng)
     else:
@@ -141,40 +147,40 @@ def sampled_frames(reader: Reader, sampler: Any, rng: np.random.Generator) -> ND
 
 @dataclass(frozen=True, slots=True)
 class _Crops:
-    """The crops rendered so far, each with the distinct frames of the sample: uint8 (F, H, W, C), all of one shape.
+    """The crops rendered so far, each with the distinct frames of the sample, uint8 (F, H, W, C) of equal shape.
 
-    Before the first rendering there is one, and it may be a ``FrameStream``: nothing but a rendering goes through it.
+    Before the first rendering there is a single one, which may be a ``FrameStream``, since it is read once.
     """
 
     frames: Sequence[FrameStream | Frames]
-    shown: list[View]  # what each shows of the video's frames
+    shown: list[View]  # the part of the video's frames that each shows
 
     def whole(self) -> list[View]:
         return [View.whole(frames.shape[2], frames.shape[1]) for frames in self.frames]
 
     def rendered(self, views: Sequence[View]) -> _Crops:
-        """``views`` of these crops: as many in a row of the first crop as of the second, and so on."""
+        """Render ``views`` of these crops, with equally many consecutive views of each crop."""
         return _Crops(self._render(views), self.seen(views))
 
     def applied(self, step: FrameTransform, views: Sequence[View], rng: np.random.Generator) -> _Crops:
-        """``views`` of these crops, and a pixel step done once on the frames of all of them in a row."""
+        """Render ``views`` of these crops and apply a transform once to the concatenated frames of all of them."""
         crops = self._render(views)
         frames = step.apply(np.concatenate(crops) if len(crops) > 1 else crops[0], rng)
         return _Crops(np.split(frames, len(crops)), self.seen(views))
 
     def pictures(self, views: Sequence[View]) -> tuple[Frames, list[Window]]:
-        """The pixels of ``views``, those that they share once: uint8 (K, F, H, W, C), and a window of them a view."""
+        """Render ``views`` to images with shared pixels, uint8 (K, F, H, W, C), and return the window of each view."""
         if len(self.frames) == 1:
             return render_windows(self.frames[0], views)
-        made = np.stack(self._render(views))
-        return made, [Window(index, 0, 0) for index in range(len(made))]
+        images = np.stack(self._render(views))
+        return images, [Window(index, 0, 0) for index in range(len(images))]
 
     def seen(self, views: Sequence[View]) -> list[View]:
-        """``views`` of these crops as views of the video's frames."""
-        each = len(views) // len(self.frames)
-        return [view.within(self.shown[i // each]) for i, view in enumerate(views)]
+        """Convert ``views`` of these crops to views of the video's frames."""
+        per_crop = len(views) // len(self.frames)
+        return [view.within(self.shown[i // per_crop]) for i, view in enumerate(views)]
 
     def _render(self, views: Sequence[View]) -> list[Frames]:
-        each = len(views) // len(self.frames)
-        parts = [render_views(film, views[i * each : (i + 1) * each]) for i, film in enumerate(self.frames)]
+        per_crop = len(views) // len(self.frames)
+        parts = [render_views(frames, views[i * per_crop : (i + 1) * per_crop]) for i, frames in enumerate(self.frames)]
         return [crop for part in parts for crop in part]

@@ -1,12 +1,11 @@
-"""Spatial transforms of a clip: resizes, crops and flips that are planned first and rendered with one resample.
+"""Resizing and flipping. Spatial transforms are planned first and then rendered with a single resample::
 
     views = [View.whole(width, height)]
-    for step in steps:
-        views = step.plan(views, rng)
+    for transform in transforms:
+        views = transform.plan(views, rng)
     clip = render(frames, views[0])
 
-``step.apply(frames, rng)`` does one step at once. The public names are gathered here; views live in
-``vexp.data.transforms.view``, the resample in ``vexp.data.transforms.resample``, the crops in ``vexp.data.transforms.crops``.
+``transform.apply(frames, rng)`` applies a single transform to frames.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vexp.core.errors import format_value
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.transforms.base import SpatialTransform
 from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
@@ -53,40 +52,39 @@ def _scale_rule(value: Any) -> str | None:
     if isinstance(value, list | tuple) and len(value) == 2 and all(type(side) is int for side in value):
         if all(side >= 1 or side == -1 for side in value) and max(value) >= 1:
             return None
-        return "needs sides of at least 1 pixel; one of them may be -1 (the other is then the short side)"
-    return "must be [width,height] in whole pixels, [-1,short_side], or a factor such as 0.5"
+        return "must have sides >= 1; one of them may be -1, the other is then the short side"
+    return "must be [width,height] in integer pixels, [-1,short_side], or a factor such as 0.5"
 
 
 def _rescaled(frame: Size, factor: float) -> Size:
-    """Both sides times a factor, halves rounded up (as mmcv does), never below 1 pixel."""
+    """Multiply both sides by a factor, rounding half up (as mmcv) and to at least 1 pixel."""
     return max(1, int(frame[0] * factor + 0.5)), max(1, int(frame[1] * factor + 0.5))
 
 
 @dataclass(kw_only=True, slots=True)
 class Resize(SpatialTransform):
-    """Resize to a fixed scale (mmaction2 0.24.1), bilinear without antialias.
+    """Resize to a fixed scale (mmaction2 0.24.1), bilinear without antialiasing.
 
-    ``scale``: [-1, s] or [s, -1]: the short side becomes s. [a, b]: the largest size that keeps the aspect ratio within
-    long side max(a, b) and short side min(a, b); with keep_ratio=false exactly a wide and b high. A float: a factor.
-    Kept ratios round both sides as ``int(side * factor + 0.5)``.
+    ``scale`` is [-1, s] or [s, -1] for a short side of s pixels; [a, b] for the largest size with the same aspect ratio
+    within a long side of max(a, b) and a short side of min(a, b), or with keep_ratio=false for exactly a x b pixels; or a
+    float for a factor. With keep_ratio=true both sides are rounded as ``int(side * factor + 0.5)``.
     """
 
     scale: Any = option(
-        doc="new size: [width,height], [-1,short_side] or a factor such as 0.5",
+        doc="New size: [width,height], [-1,short_side] or a factor such as 0.5.",
         unit="pixels",
         accepts="list of 2 int, or float",
         check=_scale_rule,
     )
-    keep_ratio: bool = option(True, "keep width / height, so that scale is a limit; false: exactly scale")
-    interpolation: str = option("bilinear", "how pixels are interpolated", choices=INTERPOLATIONS)
+    keep_ratio: bool = option(
+        True, "Preserve the aspect ratio, so that scale is a limit; false: resize exactly to scale."
+    )
+    interpolation: str = option("bilinear", "Interpolation of pixels.", choices=INTERPOLATIONS)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if not self.keep_ratio and (isinstance(self.scale, float) or min(self.scale) < 1):
-            raise ValueError(
-                f"scale={format_value(self.scale)}: keep_ratio=false needs the full size as [width,height]; "
-                "or leave keep_ratio=true"
-            )
+            raise ConfigError("must be [width,height] with keep_ratio=false", key="scale", value=self.scale)
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         width, height = self._size(shared_size(views))
@@ -105,19 +103,19 @@ class Resize(SpatialTransform):
 
 @dataclass(kw_only=True, slots=True)
 class RandomRescale(SpatialTransform):
-    """Resize the short side to a uniform random length, keeping the aspect ratio (VGG's scale jitter, arXiv:1409.1556).
+    """Resize the short side to a uniformly random length, preserving the aspect ratio (scale jitter, arXiv:1409.1556).
 
-    Also known as RandomShortSideScale (PyTorchVideo). Both ends of the range can be drawn.
+    Also known as RandomShortSideScale (PyTorchVideo). Both ends of the range are included.
     """
 
     scale_range: list[int] = option(
-        doc="[shortest,longest] short side, both included",
+        doc="Minimum and maximum short side, inclusive.",
         unit="pixels",
         ge=1,
         length=2,
         check=lambda value: None if value[0] <= value[1] else "must be [shortest,longest]",
     )
-    interpolation: str = option("bilinear", "how pixels are interpolated", choices=INTERPOLATIONS)
+    interpolation: str = option("bilinear", "Interpolation of pixels.", choices=INTERPOLATIONS)
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)
@@ -128,15 +126,15 @@ class RandomRescale(SpatialTransform):
 
 @dataclass(kw_only=True, slots=True)
 class Flip(SpatialTransform):
-    """Mirror a whole clip left-right with probability ``flip_ratio``; ``View.mirrored`` says whether it happened.
+    """Mirror a whole clip horizontally with probability ``flip_ratio``; ``View.mirrored`` tells whether it was.
 
-    Swapping the labels of actions that have a direction is the data set's matter (``flip_label_map``).
+    For actions with a direction, the dataset maps the labels (``flip_label_map``).
     """
 
     mirrors: ClassVar[str] = "clip"
 
-    flip_ratio: float = option(0.5, "probability of mirroring a clip", ge=0, le=1)
-    direction: str = option("horizontal", "the axis that is reversed", choices=("horizontal",))
+    flip_ratio: float = option(0.5, "Probability of mirroring a clip.", ge=0, le=1)
+    direction: str = option("horizontal", "Axis of the flip.", choices=("horizontal",))
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         return [view.flipped() for view in views] if rng.random() < self.flip_ratio else list(views)

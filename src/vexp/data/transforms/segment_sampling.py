@@ -1,4 +1,4 @@
-"""One clip of frames spread over the whole video, as TSN and TSM take them."""
+"""Sampling of one clip over the whole video for TSN and TSM."""
 
 from __future__ import annotations
 
@@ -13,44 +13,47 @@ from vexp.data.transforms.timeline import Indices
 
 @dataclass(kw_only=True, slots=True)
 class SegmentFrames(Sampler):
-    """A frame of each of ``segments`` equal parts of the video, together one clip (TSN, arXiv:1608.00859).
+    """Sample one clip with ``segment_len`` frames from each of ``segments`` equal parts (TSN, arXiv:1608.00859).
 
-    The frames are those of ``SampleFrames`` with clip_len=segment_len and num_clips=segments, which a model would see one
-    by one: there they are clips, here they are the frames of one clip. What mmaction2's 2D recognizers do with
-    ``clip_len=1, num_clips=8``, and for stacks of optical flow with ``clip_len=5, num_clips=3``.
+    The frames are those of ``SampleFrames`` with clip_len=segment_len and num_clips=segments, concatenated to one clip.
+    This corresponds to ``clip_len=1, num_clips=8`` for the 2D recognizers of mmaction2, and to ``clip_len=5,
+    num_clips=3`` for stacked optical flow.
 
-    Training: a random frame of each part, or so many neighbours. Test mode: those in its middle.
+    In training, random frames of each segment are taken; in test mode, those in its middle.
     """
 
-    segments: int = option(doc="parts of the video that frames are taken of", unit="parts", ge=1)
+    segments: int = option(doc="Segments of the video.", unit="segments", ge=1)
     segment_len: int = option(
-        1, "neighbouring frames of each part; TSN's models of optical flow take 5", unit="frames", ge=1,
-        see=("model.stacked",),
-    )  # fmt: skip
-    test_mode: bool = option(False, "the frames in the middle of the parts instead of random ones")
+        1, "Consecutive frames per segment; 5 for TSN with optical flow.", unit="frames", ge=1, see=("model.stacked",)
+    )
+    test_mode: bool = option(False, "Take the middle frames of the segments instead of random ones.")
     twice_sample: bool = option(
-        False, "in test mode a second clip of the parts' first frames, as TSM's evaluation takes them"
+        False, "In test mode, add a second clip of the first frames of the segments, as in the evaluation of TSM."
     )
     test_positions: str = option(
-        "centres", "in test mode frames from the middle of the parts, or from the video's one end to the other",
+        "centres",
+        "In test mode, take frames from the centers of the segments (centres) or from one end of the video to the other.",
         choices=("centres", "ends"),
-    )  # fmt: skip
+    )
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
-        self._clips_of_a_part()
+        self._segment_sampler()
 
     @property
     def clips(self) -> int:
         return 2 if self.test_mode and self.twice_sample else 1
 
     def indices(self, num_frames: int, rng: np.random.Generator) -> Indices:
-        """Frame numbers in 0..num_frames-1: int64 (clips, segments * segment_len)."""
-        return self._clips_of_a_part().indices(num_frames, rng).reshape(self.clips, -1)
+        """Return frame indices in 0..num_frames-1, int64 (clips, segments * segment_len)."""
+        return self._segment_sampler().indices(num_frames, rng).reshape(self.clips, -1)
 
-    def _clips_of_a_part(self) -> SampleFrames:
-        """Raises ValueError for values that do not go together."""
+    def _segment_sampler(self) -> SampleFrames:
+        """Build the equivalent ``SampleFrames``, which also checks the arguments."""
         return SampleFrames(
-            clip_len=self.segment_len, num_clips=self.segments, test_mode=self.test_mode,
-            twice_sample=self.twice_sample, test_positions=self.test_positions,
-        )  # fmt: skip
+            clip_len=self.segment_len,
+            num_clips=self.segments,
+            test_mode=self.test_mode,
+            twice_sample=self.twice_sample,
+            test_positions=self.test_positions,
+        )
