@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 
 os.environ["OMP_NUM_THREADS"] = (
     "1"  # before torch: on a busy machine threads that wait for each other cost seconds a step
@@ -17,7 +14,7 @@ os.environ["OMP_NUM_THREADS"] = (
 #: Two epochs of 4 steps on 16 small clips, in this process.
 TINY = [
     "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=2",
-    "log=text", "log.interval=1", "device=cpu",
+    "log=text", "log.interval=1", "log.plots=false", "device=cpu",
 ]  # fmt: skip
 
 
@@ -29,31 +26,6 @@ def motion_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.environ.pop("VEXP_CONFIG_PATH", None)
     os.environ.pop("HYDRA_FULL_ERROR", None)
     return folder
-
-
-#: What renders a picture.
-_render = Figure.savefig
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _pictures_of_runs_are_not_rendered() -> Iterator[None]:
-    """A short run would spend half of its time on two pictures. They are drawn up to the last step, the pixels."""
-
-    def savefig(figure: Figure, path: Any, **options: Any) -> None:
-        if str(path).endswith(("curves.png", "confusion.png")):
-            Path(path).write_bytes(b"not rendered")
-        else:
-            _render(figure, path, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", savefig)
-        yield
-
-
-@pytest.fixture
-def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a test that looks at the pictures of a run."""
-    monkeypatch.setattr(Figure, "savefig", _render)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
-"""``python -m vexp.train [overrides]``: train a video classifier, or sweep over many with ``-m``.
+"""``python -m vexp.train [overrides]``: train a model for video understanding, or sweep over settings with ``-m``.
 
 python -m vexp.train optimizer=sgd lr=cosine_restart
 python -m vexp.train -m lr=step,cosine optimizer=sgd,adamw
 python -m vexp.train --rerun RUN [overrides]      repeat a run from its saved config, in a new folder
-python -m vexp.train --resume RUN [overrides]     go on with a run in its own folder
+python -m vexp.train --resume RUN [overrides]     resume a run in its own folder
 """
 
 from __future__ import annotations
@@ -43,39 +43,45 @@ from vexp.sweep.run_job import run_job
 
 
 def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Train with ``cfg`` into ``out_dir``; what ``result.json`` holds (see ``vexp.training.launch.run``)."""
+    """Train with ``cfg`` into ``out_dir``; return the content of ``result.json`` (see ``vexp.training.launch.run``)."""
     set_passive_omp_wait()
-    from vexp.training.launch import run as run_experiment  # torch is imported once the config is known to be good
+    from vexp.training.launch import run as run_experiment  # imports torch
 
     return run_experiment(cfg, out_dir, overrides=overrides)
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     run_command(_main)
 
 
 @dataclass(slots=True)
-class _Door:
-    """What the command line says beside the config, and what became of the run."""
+class _Command:
+    """The job that Hydra calls.
+
+    Attributes:
+        origins: Where each config value was set.
+        resume_in: Run folder of ``--resume``.
+        status: Status of the run, once it has ended.
+    """
 
     origins: Provenance
     resume_in: Path | None = None
     status: str = ""
 
     def job(self, composed: DictConfig) -> float | None:
-        """One run, or one of a sweep, whose objective is given."""
+        """Train one run, or one job of a sweep; return the objective of the latter."""
         settings = HydraConfig.get()
-        words = as_typed(cast(list[str], OmegaConf.to_container(settings.overrides.task, resolve=False)))
-        self.origins.overrides = words
+        overrides = as_typed(cast(list[str], OmegaConf.to_container(settings.overrides.task, resolve=False)))
+        self.origins.overrides = overrides
         if settings.mode == RunMode.MULTIRUN:
             sweep = Path(settings.sweep.dir).absolute()
             config = to_config(composed, settings.runtime.choices, self.origins, sweep=sweep.name)
-            return run_job(config, words, Path(settings.runtime.output_dir), run)
-        try:  # a fault is said here: Hydra would put lines of its own around it
+            return run_job(config, overrides, Path(settings.runtime.output_dir), run)
+        try:  # Hydra would add lines of its own to the error
             config = to_config(composed, settings.runtime.choices, self.origins)
             check_inputs(config, self.origins)
-            self.status = run(config, self.folder(config), overrides=words)["status"]
+            self.status = run(config, self.folder(config), overrides=overrides)["status"]
         except UserError as error:
             exit_with_error(str(error))
         except Exception:
@@ -84,6 +90,7 @@ class _Door:
         return None
 
     def folder(self, config: Config) -> Path:
+        """Return the folder to resume in, or create a new one."""
         from vexp.experiment.run_dir import make_run_dir
 
         return self.resume_in or make_run_dir(Path(config.out_root).expanduser().absolute() / str(config.run_name))
@@ -92,38 +99,38 @@ class _Door:
 def _main() -> None:
     if help_requested():
         print(__doc__)
-        print(
-            f"Groups and their options; any value below a group can be set, too (--cfg job shows all):\n{groups_text()}"
-        )
-        print("  +transform@pipeline.train.NAME=OPTION adds a step to a pipeline, ~pipeline.train.NAME leaves one out")
+        print(f"Groups and their options; any value below a group can be set (--cfg job shows all):\n{groups_text()}")
+        print("  +transform@pipeline.train.NAME=OPTION adds a step to a pipeline, ~pipeline.train.NAME removes one")
         return
     saved, resume_in, argv = _take_saved(sys.argv[1:])
-    flags, words = split_flags(argv)
-    words = normalize(words)
-    folders = config_search_dirs(flags, words)
-    door = _Door(Provenance(overrides=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in)
+    flags, overrides = split_flags(argv)
+    overrides = normalize(overrides)
+    folders = config_search_dirs(flags, overrides)
+    command = _Command(
+        Provenance(overrides=as_typed(overrides), folders=folders, saved=saved.path if saved else None), resume_in
+    )
     name = "train"
     if saved is not None:
-        name, words = "rerun", register_saved_config(saved, words)
-        if resume_in is not None and not any(word.startswith("resume=") for word in words):
-            words.append("resume=auto")
-    sys.argv[1:] = [*flags, *words, *search_path_override(words)]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(door.job)()
-    if door.status == "interrupted":
+        name, overrides = "rerun", register_saved_config(saved, overrides)
+        if resume_in is not None and not any(override.startswith("resume=") for override in overrides):
+            overrides.append("resume=auto")
+    sys.argv[1:] = [*flags, *overrides, *search_path_override(overrides)]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(command.job)()
+    if command.status == "interrupted":
         raise SystemExit(EXIT_INTERRUPTED)
 
 
 def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, list[str]]:
-    """(config to start from, folder to go on in, the other words) of ``--rerun RUN`` or ``--resume RUN``."""
+    """Return (saved config, folder to resume in, other arguments) of ``--rerun RUN`` or ``--resume RUN``."""
     rest = list(argv)
     for flag in ("--rerun", "--resume"):
         if flag in rest:
             at = rest.index(flag)
             if at + 1 == len(rest):
-                raise ConfigError(f"{flag}: name a run folder, {flag} RUN")
+                raise ConfigError(f"{flag}: needs a run folder, {flag} RUN")
             folder = Path(rest[at + 1]).expanduser().absolute()
             if not (folder / "config.yaml").is_file():
-                raise ConfigError(f"{flag} {rest[at + 1]}: is no run folder, it holds no config.yaml")
+                raise ConfigError(f"{flag} {rest[at + 1]}: not a run folder, it contains no config.yaml")
             del rest[at : at + 2]
             return read_saved_config(folder / "config.yaml"), folder if flag == "--resume" else None, rest
     return None, None, rest

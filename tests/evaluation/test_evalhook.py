@@ -112,7 +112,7 @@ def test_the_rule_of_names_that_mmcv_takes_by_a_part_of_a_word(monkeypatch):
         options = Eval()
         options.metrics, options.save_best = ["new"], name
         if greater is None:
-            with pytest.raises(ValueError, match=r"say eval\.rule"):
+            with pytest.raises(ValueError, match=r"set eval\.rule"):
                 options.greater_is_better()
         else:
             assert options.greater_is_better() == greater

@@ -11,6 +11,7 @@ from vexp.data.batch.normalize import ImgNorm
 from vexp.evaluation.config import Eval
 from vexp.evaluation.evaluator import Evaluator
 from vexp.evaluation.predictions import measure
+from vexp.evaluation.view_forward import ViewForward
 from vexp.evaluation.view_reduction import reduce_views
 from vexp.runtime.amp import Amp
 
@@ -48,25 +49,26 @@ def in_batches(frames, labels, size):
         yield Batch.of_views(torch.from_numpy(frames[part]), torch.from_numpy(labels[part]), ids)
 
 
-def evaluator(*, criterion=None, img_norm=PLAIN, amp=None, said=None, **options):
-    return Evaluator(
-        criterion=criterion or nn.CrossEntropyLoss(), img_norm=img_norm, amp=amp or Amp(), options=Eval(**options),
-        device=torch.device("cpu"), say=[].append if said is None else said.append,
-    )  # fmt: skip
+def evaluator(*, criterion=None, img_norm=PLAIN, amp=None, **options):
+    options = Eval(**options)
+    forward = ViewForward(
+        img_norm=img_norm, amp=amp or Amp(), device=torch.device("cpu"), max_views=options.max_views_per_forward
+    )
+    return Evaluator(criterion=criterion or nn.CrossEntropyLoss(), forward=forward, options=options)
 
 
 def run(model, batches, **settings):
     return evaluator(**settings).predict(model, batches, name="video {}".format)
 
 
-@pytest.mark.parametrize("processes", [2, 3, 5])
-def test_parts_of_several_processes_make_the_predictions_of_one(processes):
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_predictions_of_several_processes_equal_those_of_one(world_size):
     """Batches dealt out in turn, one process perhaps without any; to the bit, the loss and the kept logits included."""
     frames, labels = video_set()
     net, batches = Net(), list(in_batches(frames, labels, 2))
     one = run(net, batches, save_view_logits=True)
     several = evaluator(save_view_logits=True)
-    parts = [several.score(net, batches[rank::processes], name=str) for rank in range(processes)]
+    parts = [several.score(net, batches[rank::world_size], name=str) for rank in range(world_size)]
     made = several.predictions(parts)
     for name in ("ids", "labels", "scores", "view_logits"):
         np.testing.assert_array_equal(getattr(made, name), getattr(one, name))
@@ -278,11 +280,10 @@ class Hungry(Net):
         return super().forward(x)
 
 
-def test_out_of_memory_halves_the_views_once_and_says_so_once():
+def test_view_forward_halves_the_views_once_when_out_of_memory(caplog):
     frames, labels = video_set()
     whole = run(Net(), in_batches(frames, labels, 4))
-    said = []
-    halving = evaluator(said=said)
+    halving = evaluator()
     net = Hungry(fits=5)
     for _ in range(2):  # the second evaluation of the run begins with what fitted
         made = halving.predict(net, in_batches(frames, labels, 4), name=str)
@@ -291,10 +292,9 @@ def test_out_of_memory_halves_the_views_once_and_says_so_once():
     assert net.tried[:2] == [12, 6]
     assert set(net.tried[2:]) == {3}
     assert len(net.tried) == 2 + 2 * 7
-    assert said == [
-        "evaluation: 12 views in one forward pass do not fit into the memory of cpu; 3 from here on "
-        "(eval.max_views_per_forward=3 saves the attempt)"
-    ]
+    (message,) = caplog.messages
+    assert message.startswith("12 views in one forward pass do not fit")
+    assert "eval.max_views_per_forward=3" in message
 
 
 def test_a_single_view_that_does_not_fit_is_said():
@@ -317,7 +317,7 @@ def test_another_fault_of_the_net_is_not_taken_for_a_lack_of_memory():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(("dtype", "hint"), [("bf16", "not finite: the weights"), ("fp16", "fp16 has overflowed")])
+@pytest.mark.parametrize(("dtype", "hint"), [("bf16", "not finite: the weights"), ("fp16", "fp16 overflowed")])
 def test_bug_scores_that_are_not_finite_were_ranked(value, dtype, hint):
     class Diverged(Net):
         def forward(self, x):
@@ -333,7 +333,7 @@ def test_labels_without_a_positive_have_no_map():
     frames, _ = video_set()
     options = {"metrics": ["mean_average_precision"]}
     made = run(Net(), in_batches(frames, np.zeros((7, 4), np.float32), 4), criterion=nn.BCEWithLogitsLoss(), **options)
-    with pytest.raises(UserError, match="evaluation: labels: none is set in any sample"):
+    with pytest.raises(UserError, match="evaluation: labels: no sample has a label"):
         measure(made, Eval(**options))
 
 

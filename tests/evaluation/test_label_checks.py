@@ -45,8 +45,8 @@ def test_counts_of_the_classes():
         (several([0]), True, None),
         (single([0]), None, None),  # a loss of the user's own says nothing
         (several([0]), None, None),
-        (single([0]), True, "loss: is one of several labels.*take loss=cross_entropy"),
-        (several([0]), False, "loss: is one of a single label.*take loss=bce"),
+        (single([0]), True, "loss is multi-label.*use loss=cross_entropy"),
+        (several([0]), False, "loss is single-label.*use loss=bce"),
     ],
 )
 def test_the_loss_fits_the_labels(source, loss, text):
@@ -65,7 +65,7 @@ def test_the_loss_fits_the_labels(source, loss, text):
         ({"metrics": ["mean_class_accuracy"]}, single([0, 3]), False, []),
         ({"metrics": MAP}, single([0, 3]), False, []),  # one label is one class set
         ({"metrics": MAP}, several([0], [1, 2]), True, []),
-        ({"metrics": MAP}, several([0], [], []), True, ["leaves out 2 of 3 videos of val"]),
+        ({"metrics": MAP}, several([0], [], []), True, ["ignores 2 of 3 videos of val"]),
         ({"metrics": MAP[:1]}, several([0], [], []), True, []),
     ],
 )
@@ -78,14 +78,14 @@ def test_warnings(options, source, multi_label, warnings):
 @pytest.mark.parametrize(
     ("options", "source", "multi_label", "text"),
     [
-        ({}, single([0, 4, 1, 7]), False, r"data\.val: 1\.mp4 has label 4, but there are 4 classes in the training, "
-         r"0\.\.3 \(2 labels are outside\)"),
+        ({}, single([0, 4, 1, 7]), False, r"data\.val: 1\.mp4 has label 4, but the training data has 4 classes, "
+         r"0\.\.3 \(2 labels are out of range\)"),
         ({}, single([0, -1]), False, r"1\.mp4 has label -1"),
         ({"metrics": MAP}, several([0], [1, 9]), True, r"1\.mp4 has label 9"),
-        ({}, single([0]), True, "data.val: has one label a video, the training several labels a video"),
-        ({"metrics": MAP}, several([0]), False, "data.val: has several labels a video, the training one label"),
-        ({}, several([0]), True, "top_k_accuracy, mean_class_accuracy asks for one label.*take eval=multi_label"),
-        ({"metrics": [*MAP, "expected_calibration_error"]}, several([0]), True, "expected_calibration_error asks"),
+        ({}, single([0]), True, "data.val has one label per video, data.train has several labels per video"),
+        ({"metrics": MAP}, several([0]), False, "data.val has several labels per video, data.train has one label"),
+        ({}, several([0]), True, "top_k_accuracy, mean_class_accuracy needs one label.*use eval=multi_label"),
+        ({"metrics": [*MAP, "expected_calibration_error"]}, several([0]), True, "expected_calibration_error needs"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_refused(options, source, multi_label, text):

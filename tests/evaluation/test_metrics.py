@@ -104,10 +104,10 @@ def test_confusion_matrix_has_labels_in_rows():
 @pytest.mark.parametrize(
     ("scores", "labels", "text"),
     [
-        ([[0.1, np.nan], [0.1, 0.2], [np.nan, 1]], [0, 0, 0], "scores of 2 samples hold NaN, the first is sample 0"),
-        ([[0.1, 0.2], [0.3, np.nan]], [0, 0], "scores of 1 samples hold NaN, the first is sample 1"),
-        ([[0.1, 0.2]], [2], r"labels 2\.\.2: must be class numbers 0\.\.1"),
-        ([[0.1, 0.2]], [-1], r"labels -1\.\.-1: must be class numbers 0\.\.1"),
+        ([[0.1, np.nan], [0.1, 0.2], [np.nan, 1]], [0, 0, 0], "scores of 2 samples contain NaN, the first is sample 0"),
+        ([[0.1, 0.2], [0.3, np.nan]], [0, 0], "scores of 1 samples contain NaN, the first is sample 1"),
+        ([[0.1, 0.2]], [2], r"labels 2\.\.2: must be class indices 0\.\.1"),
+        ([[0.1, 0.2]], [-1], r"labels -1\.\.-1: must be class indices 0\.\.1"),
         ([[0.1, 0.2]], [0, 1], r"scores \(1, 2\) and labels \(2,\): must be \(n, classes\) and \(n,\)"),
         ([0.1, 0.2], [0, 1], "must be"),
         (np.zeros((0, 3)), [], "n > 0"),
@@ -219,11 +219,11 @@ def test_one_label_a_video_is_one_class_set():
 @pytest.mark.parametrize(
     ("scores", "labels", "text"),
     [
-        ([[0.1, NAN]], [[0, 1]], "scores of 1 samples hold NaN, the first is sample 0"),
+        ([[0.1, NAN]], [[0, 1]], "scores of 1 samples contain NaN, the first is sample 0"),
         ([[0.1, 0.2]], [[0, 2]], "multi-hot labels must be 0 or 1"),  # mmaction2 took 2 for a negative
         ([[0.1, 0.2]], [[0, 0.5]], "must be 0 or 1"),
         ([[0.1, 0.2]], [[0, 1, 0]], "must both be"),
-        ([[0.1, 0.2]], [[0, 0]], "none is set in any sample"),
+        ([[0.1, 0.2]], [[0, 0]], "no sample has a label"),
         (np.zeros((0, 2)), np.zeros((0, 2)), "n > 0"),
     ],
 )
@@ -273,7 +273,7 @@ def test_bug_a_sample_without_a_label_made_mmit_map_nan():
 
 def test_bug_a_nan_score_counted_as_the_highest():
     for metric in (top_k_accuracy, mean_class_accuracy, mean_average_precision, mmit_mean_average_precision):
-        with pytest.raises(ValueError, match="scores of 1 samples hold NaN, the first is sample 0"):
+        with pytest.raises(ValueError, match="scores of 1 samples contain NaN, the first is sample 0"):
             metric([[0.1, NAN, 0.2], [0.3, 0.2, 0.1]], [0, 0])
 
 
@@ -337,5 +337,5 @@ def test_calibration_is_that_of_torchmetrics(seed):
 
 
 def test_calibration_is_of_probabilities():
-    with pytest.raises(ValueError, match="calibration is measured on probabilities"):
+    with pytest.raises(ValueError, match="calibration error needs probabilities"):
         expected_calibration_error([[2.0, -1.0]], [0])

@@ -33,11 +33,15 @@ def png_size(path):
     return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
 
 
-def report(folder, *, scores=SCORES, labels=LABELS, classes=CLASSES, name=lambda i: f"videos/{i}.mp4", logits=None):
+def report(
+    folder, *, plots=False, scores=SCORES, labels=LABELS, classes=CLASSES, name=lambda i: f"videos/{i}.mp4", logits=None
+):
     predictions = Predictions(np.arange(len(labels)) + 10, np.array(labels), scores, 0.5, 6, logits)
     results = {"top1_acc": 0.6, "loss": 0.5}
     protocol = {"split": "val", "views": "2 clips x 3 crops", "checkpoint": "best.pth"}
-    write_report(folder, predictions, results, classes=classes, name=name, protocol=protocol, options=Eval())
+    write_report(
+        folder, predictions, results, classes=classes, name=name, protocol=protocol, options=Eval(), plots=plots
+    )
     return folder
 
 
@@ -46,9 +50,8 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.usefixtures("rendered")
 def test_the_four_files(tmp_path):
-    folder = report(tmp_path / "new" / "eval")
+    folder = report(tmp_path / "new" / "eval", plots=True)
     assert sorted(path.name for path in folder.iterdir()) == [
         "confusion.png", "per_class.csv", "predictions.csv", "report.json",
     ]  # fmt: skip

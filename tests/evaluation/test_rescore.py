@@ -89,14 +89,14 @@ def test_the_report_says_how_the_intervals_came_about(tmp_path):
 
 def test_metrics_of_the_other_task_are_refused(tmp_path):
     kept = saved(tmp_path / "v.npz", made(multi_label=True), Eval())
-    with pytest.raises(UserError, match=r"eval\.metrics: top_k_accuracy asks for one label"):
+    with pytest.raises(UserError, match=r"eval\.metrics: top_k_accuracy needs one label"):
         rescore(kept, Eval(metrics=["top_k_accuracy"]))
 
 
 @pytest.mark.parametrize(
     ("content", "text"),
     [(None, "no such file.*eval.save_view_logits=true"), (b"", "damaged"), (b"PK\x03\x04abc", "damaged"),
-     (b"epochs: 3", "is no view_logits.npz of vexp, or it is damaged$")],
+     (b"epochs: 3", "not a view_logits.npz of vexp, or damaged$")],
 )  # fmt: skip
 def test_what_is_no_such_file_is_said(tmp_path, content, text):
     path = tmp_path / "v.npz"
@@ -108,5 +108,5 @@ def test_what_is_no_such_file_is_said(tmp_path, content, text):
 
 def test_a_file_that_lacks_a_part_is_said(tmp_path):
     np.savez(tmp_path / "v.npz", logits=np.zeros(3))
-    with pytest.raises(UserError, match="is no view_logits"):
+    with pytest.raises(UserError, match="not a view_logits"):
         load_view_logits(tmp_path / "v.npz")

@@ -11,7 +11,15 @@ from vexp import checkpoint, compose, train
 from vexp.core.errors import UserError
 from vexp.model import build_model
 
-WORDS = ["data.train_clips=1", "data.val_clips=1", "data.num_workers=0", "log=text", "device=cpu", "eval=never"]
+WORDS = [
+    "data.train_clips=1",
+    "data.val_clips=1",
+    "data.num_workers=0",
+    "log=text",
+    "log.plots=false",
+    "device=cpu",
+    "eval=never",
+]
 
 
 def weight_file(path: Path) -> dict[str, torch.Tensor]:

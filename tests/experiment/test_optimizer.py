@@ -16,7 +16,7 @@ from vexp.training.state import setting_changes
 
 WORDS = [
     "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=2",
-    "log=text", "log.interval=1", "device=cpu", "checkpoint.interval=1", "checkpoint.max_keep_ckpts=-1",
+    "log=text", "log.plots=false", "log.interval=1", "device=cpu", "checkpoint.interval=1", "checkpoint.max_keep_ckpts=-1",
     "optimizer=sgd", "optimizer.lr=0.05", "lr=fixed", "optimizer.paramwise.custom_keys.stage3.lr_mult=0.5",
     "optimizer.paramwise.custom_keys.head.lr_mult=2", "optimizer.paramwise.norm_decay_mult=0", "model.freeze=[stem]",
 ]  # fmt: skip
@@ -97,23 +97,23 @@ def test_changed_rates_are_said_by_group(grouped: Path, tmp_path: Path) -> None:
         (
             "head.lr_mult",
             [],
-            r"was trained with 4 parameter groups \(base, norm, stage3, head\), the config makes 3 parameter groups "
+            r"was trained with 4 parameter groups \(base, norm, stage3, head\), the config has 3 parameter groups "
             r"\(base, norm, stage3\) .*init_from",
         ),
         (
             "model.freeze",
             [],
-            "its parameter group base holds other parameters than base of the config .*: stem.0.weight",
+            "its parameter group base has other parameters than base of the config .*: stem.0.weight",
         ),
         (
             "custom_keys.stage3",
             ["optimizer.paramwise.custom_keys.stage2.lr_mult=0.5"],
-            "its parameter group base holds other parameters than base of the config .*: stage2.first.0.weight",
+            "its parameter group base has other parameters than base of the config .*: stage2.first.0.weight",
         ),
         (
             "optimizer=sgd",
             ["optimizer=rmsprop"],
-            "was trained with SGD, the config says RMSprop; resume with the settings",
+            "was trained with SGD, the config has RMSprop; resume with the settings",
         ),
     ],
 )
@@ -149,15 +149,16 @@ def test_linear_scaling_is_said_and_done(tiny: list[str], tmp_path: Path) -> Non
          "optimizer.base_batch_size=64"],
     )  # fmt: skip
     assert records(tmp_path)[0]["lr"] == 0.05
-    assert "optimizer.lr: 0.4 for 64 samples a step (optimizer.base_batch_size), 0.05 for the 8 of this run" in log(
-        tmp_path
+    assert (
+        "optimizer.lr: 0.4 for 64 samples per step (optimizer.base_batch_size), scaled to 0.05 for the 8 of this run"
+        in log(tmp_path)
     )
     assert "parameter groups: lr 0.05, weight decay 0.0001 for all" in log(tmp_path)
 
 
 def test_a_policy_without_effect_is_said(tiny: list[str], tmp_path: Path) -> None:
     run(tmp_path, [*tiny, "epochs=1", "optimizer=rprop", "eval=never"])
-    assert "warning: optimizer=rprop: takes the size of its first step from lr and no other" in log(tmp_path)
+    assert "warning: optimizer=rprop uses lr for the size of its first step only" in log(tmp_path)
 
 
 def group(name: str, **settings: Any) -> dict[str, Any]:

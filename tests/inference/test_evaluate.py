@@ -50,7 +50,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("trained")
     words = [
         "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8",
-        "log=text", "device=cpu", "epochs=1", "ema=average", "loss.class_weights=auto", "data.train.indices=13",
+        "log=text", "log.plots=false", "device=cpu", "epochs=1", "ema=average", "loss.class_weights=auto", "data.train.indices=13",
         "eval.save_view_logits=true",
     ]  # fmt: skip
     run(folder, [*words, *VIEWS[request.param]])
@@ -187,14 +187,14 @@ def test_a_run_that_does_not_improve_ends_early(tmp_path: Path, tiny: list[str])
     words = [*tiny, *STALLED, "eval.patience=2", "checkpoint.max_keep_ckpts=-1"]
     result = run(tmp_path / "whole", words)
     assert (result["status"], result["step"]) == ("done", 3)
-    assert "ended early: no better top1_acc in 2 evaluations" in (tmp_path / "whole" / "log.txt").read_text()
+    assert "stopped early: no better top1_acc in 2 evaluations" in (tmp_path / "whole" / "log.txt").read_text()
     saved = sorted(path.name for path in (tmp_path / "whole" / "checkpoints").glob("*.pth"))
     assert saved == ["best.pth", "epoch_2.pth", "epoch_3.pth", "last.pth"]  # the end is saved, too
 
     resumed = [*words, f"resume={tmp_path}/whole/checkpoints/epoch_2.pth", "eval.start=1"]
     assert run(tmp_path / "resumed", resumed)["step"] == 3  # epoch 2, measured again, counts once
 
-    with pytest.raises(UserError, match=r"its run ended early.*raise eval\.patience"):
+    with pytest.raises(UserError, match=r"the run stopped early.*raise eval\.patience"):
         run(tmp_path / "again", [*words, f"resume={tmp_path}/whole/checkpoints/last.pth"])
     more = [*tiny, *STALLED, "eval.patience=3", f"resume={tmp_path}/whole/checkpoints/last.pth"]
     assert run(tmp_path / "more", more)["step"] == 4
@@ -206,7 +206,7 @@ def test_a_run_that_does_not_improve_ends_early(tmp_path: Path, tiny: list[str])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["loss=bce"], "loss: is one of several labels a video, the training list has one; take loss=cross_entropy"),
+        (["loss=bce"], "multi-label but the training annotation has one label per video; use loss=cross_entropy"),
         (["loss.class_weights=[1,2]"], "loss.class_weights: holds 2 numbers, the training list has 8 classes"),
     ],
 )
@@ -238,7 +238,7 @@ def test_a_training_step_with_several_labels_a_video(tiny: list[str]) -> None:
     labels = (torch.rand(4, 8, generator=generator) < 0.3).float()
     logits = model(config.img_norm.apply(frames.flatten(0, 1))).view(4, 2, 8)
     expected = sum(exp.criterion(logits[:, view], labels) for view in range(2)) / 2
-    values = train_step(exp, state, iter([Batch.of_views(frames, labels, torch.arange(4))]), [4], print)
+    values = train_step(exp, state, iter([Batch.of_views(frames, labels, torch.arange(4))]))
     assert {name for name in values if not name.startswith("time/")} == {"loss"}
     torch.testing.assert_close(values["loss"], expected.detach())
 
@@ -260,11 +260,9 @@ def test_a_run_with_several_labels_a_video(
         *(f"data.{split}.data_prefix={root}" for split in ("train", "val")),
     ]  # fmt: skip
     words = [*(w for w in tiny if "_clips" not in w), *data, "loss=bce", "loss.class_weights=auto"]
-    with pytest.raises(
-        UserError, match=r"top_k_accuracy, mean_class_accuracy asks for one label.*take eval=multi_label"
-    ):
+    with pytest.raises(UserError, match=r"top_k_accuracy, mean_class_accuracy needs one label.*use eval=multi_label"):
         run(tmp_path / "refused", words)
-    with pytest.raises(UserError, match="take loss=bce"):
+    with pytest.raises(UserError, match="use loss=bce"):
         run(tmp_path / "refused", [*(w for w in words if "loss" not in w), "eval=multi_label"])
 
     folder = tmp_path / "run"

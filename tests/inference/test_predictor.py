@@ -38,16 +38,16 @@ def opened(footage: UnlabeledVideos, index: int) -> ArrayReader:
 @pytest.mark.slow
 def test_a_video_that_cannot_be_read_is_an_answer_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UnlabeledVideos, "open", opened)
-    trained: Any = SimpleNamespace(
+    predictor: Any = SimpleNamespace(
         config=compose(["data.num_workers=1", "data.sample_timeout=3"]), classes=["a"], device=torch.device("cpu")
     )
-    pieces = [VideoWindow(Path(f"{name}.mp4"), f"{name}.mp4") for name in "abcde"]
-    found = list(predict_videos(trained, pieces, lambda batch: batch.ids.numpy()[:, None] + 0.5, split="val"))
-    assert [answer.piece for answer in found] == pieces
-    assert [None if answer.values is None else answer.values.tolist() for answer in found] == [
+    clips = [VideoWindow(Path(f"{name}.mp4"), f"{name}.mp4") for name in "abcde"]
+    found = list(predict_videos(predictor, clips, lambda batch: batch.ids.numpy()[:, None] + 0.5, split="val"))
+    assert [prediction.clip for prediction in found] == clips
+    assert [None if prediction.values is None else prediction.values.tolist() for prediction in found] == [
         [0.5], None, [2.5], None, None,
     ]  # fmt: skip
-    assert [answer.error for answer in found] == [
+    assert [prediction.error for prediction in found] == [
         "",
         "b.mp4: truncated",
         "",

@@ -57,8 +57,8 @@ def test_a_fixed_scale():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"dtype": "bf16", "loss_scale": 512.0}, "loss_scale=512.0: only fp16 scales the loss, dtype is bf16"),
-        ({"loss_scale": 1.0}, "loss_scale=1.0: only fp16 scales the loss, dtype is fp32"),
+        ({"dtype": "bf16", "loss_scale": 512.0}, "loss_scale=512.0: only dtype=fp16 scales"),
+        ({"loss_scale": 1.0}, "loss_scale=1.0: only dtype=fp16 scales"),
         ({"dtype": "fp16", "loss_scale": 0.0}, "loss_scale=0.0: must be > 0"),
         ({"dtype": "float16"}, "dtype=float16: must be one of fp32, bf16, fp16"),
     ],

@@ -1,4 +1,4 @@
-"""Stopping well: a signal, a checkpoint of that step, an exit status to requeue on, and going on as if nothing was."""
+"""Signals: a checkpoint of the current step, an exit status for requeueing, and a bit-exact resume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vexp import checkpoint, compose, train
-from vexp.evaluation.evaluator import Evaluator
+from vexp.evaluation.view_forward import ViewForward
 from vexp.runtime.signals import SignalHandler
 from vexp.training.recorder import Recorder
 
@@ -21,30 +21,30 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_noted_and_the_handlers_of_before_are_put_back(number: signal.Signals) -> None:
+def test_signal_is_recorded_and_previous_handlers_are_restored(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with SignalHandler() as stop:
         assert not stop.check()
         signal.raise_signal(number)
-        assert stop.requested is None  # until all processes of the run have been asked
+        assert stop.requested is None  # changes in check() only, in all processes at once
         assert stop.check()
         assert stop.requested == number.name
     assert signal.getsignal(number) == before
 
 
-def test_a_request_that_came_before_counts() -> None:
-    """A sweep's process is told to stop while a job is still being set up."""
+def test_inner_handler_starts_with_the_signal_of_the_outer_one() -> None:
+    """A sweep receives a signal while a job is still being set up."""
     with SignalHandler() as outer:
         signal.raise_signal(signal.SIGTERM)
         with SignalHandler() as inner:
             assert inner.check()
             assert inner.requested == "SIGTERM"
-        assert outer.noted == "SIGTERM"
+        assert outer.received == "SIGTERM"
     with SignalHandler() as fresh:
         assert not fresh.check()
 
 
-def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not() -> None:
+def test_second_sigint_raises_and_second_sigterm_does_not() -> None:
     """Schedulers repeat SIGTERM; only a person at the keyboard means it."""
     with SignalHandler() as stop:
         signal.raise_signal(signal.SIGTERM)
@@ -58,21 +58,19 @@ def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not() -> None:
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, steps: int, *numbers: signal.Signals) -> None:
     """This process gets the signals in the middle of training."""
-    real, done = Recorder.advance, []
+    real, done = Recorder.record, []
 
-    def advance(self: Recorder) -> None:
-        real(self)
+    def record(self: Recorder, *arguments: Any) -> None:
+        real(self, *arguments)
         done.append(1)
         if len(done) == steps:
             for number in numbers:
                 os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Recorder, "advance", advance)
+    monkeypatch.setattr(Recorder, "record", record)
 
 
-def test_stopped_by_a_signal_and_resumed_by_the_scheduler(
-    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_run_resumes_to_the_bit(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint of the very step, exit status 75; resumed, the same weights and lines as without the signal."""
     words = [*tiny, "model.dropout=0.2", "checkpoint.interval=-1"]
     train.run(compose(words), tmp_path / "straight")
@@ -92,25 +90,23 @@ def test_stopped_by_a_signal_and_resumed_by_the_scheduler(
     assert all(torch.equal(a["model"][key], b["model"][key]) for key in b["model"])
 
 
-def test_a_signal_does_not_wait_for_the_end_of_an_evaluation(
-    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signal_interrupts_an_evaluation(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped between two batches of the evaluation before training, then of the last one: each comes first when the
     run goes on, and its end is that of a run left alone."""
     words = [*tiny, "epochs=1", "eval.start=0"]
     train.run(compose(words), tmp_path / "straight")
-    real, folder = Evaluator._logits, tmp_path / "stopped"
+    real, folder = ViewForward.__call__, tmp_path / "stopped"
     for wanted, step in ((1, 0), (3, 4)):  # batches of the evaluation: two of step 0, two of step 4
         seen = []
 
-        def logits(self: Evaluator, *args: Any, wanted: int = wanted, seen: list[int] = seen) -> torch.Tensor:
+        def logits(self: ViewForward, *args: Any, wanted: int = wanted, seen: list[int] = seen) -> torch.Tensor:
             seen.append(1)
             if len(seen) == wanted:
                 os.kill(os.getpid(), signal.SIGTERM)
             return real(self, *args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Evaluator, "_logits", logits)
+            patch.setattr(ViewForward, "__call__", logits)
             result = train.run(compose([*words, *(["resume=auto"] if step else [])]), folder)
         assert (result["status"], result["step"]) == ("interrupted", step)
         assert len(seen) == wanted  # not one batch more
@@ -127,7 +123,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_checkpoint(
+def test_second_sigint_does_not_wait_for_the_checkpoint(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was there before is whole; what was being written is not there."""

@@ -1,13 +1,16 @@
-"""What a person reads: the lines with their units, on the terminal and in log.txt."""
+"""The text log: its lines with their units, on the terminal and in log.txt."""
 
 import io
+import logging
 import re
 
 import pytest
 from rich.console import Console
 
+from vexp.core.log import log_to_console
 from vexp.tracking.console import RunLog, result_line, train_line
 
+LOGGER = logging.getLogger("vexp.test")
 STAMP = r"\d\d:\d\d:\d\d "
 
 
@@ -93,11 +96,11 @@ def plain_environment(monkeypatch):
 
 
 @pytest.mark.usefixtures("plain_environment")
-def test_the_same_lines_on_the_terminal_and_in_the_file(tmp_path, capsys):
+def test_run_log_writes_the_same_lines_to_terminal_and_file(tmp_path, capsys):
     with RunLog(tmp_path / "log.txt") as log:
         for line in LINES:
-            log.say(line)
-        log.note("only in the file\n")
+            LOGGER.info(line)
+        log.write_to_file("only in the file\n")
         assert (tmp_path / "log.txt").read_text(encoding="utf-8").count("\n") == len(LINES) + 1  # written at once
     shown = capsys.readouterr().out
     for text in (shown, (tmp_path / "log.txt").read_text(encoding="utf-8").removesuffix("only in the file\n")):
@@ -107,24 +110,24 @@ def test_the_same_lines_on_the_terminal_and_in_the_file(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("plain_environment")
-def test_where_the_output_is_no_terminal_there_is_no_live_line(tmp_path, capsys):
+def test_progress_bar_needs_a_terminal(tmp_path, capsys):
     with RunLog(tmp_path / "log.txt") as log:
         log.start_progress(0, 10)
         log.advance(steps=1)
         log.advance("evaluating")
-        log.say("a line")
+        LOGGER.info("a line")
         log.stop_progress()
     shown = capsys.readouterr().out
     assert re.fullmatch(STAMP + "a line\n", shown)
 
 
-def test_on_a_terminal_a_live_line_stands_below_the_lines(tmp_path):
+def test_progress_bar_is_below_the_lines(tmp_path):
     screen = io.StringIO()
     with RunLog(tmp_path / "log.txt") as log:
         log.console = Console(file=screen, force_terminal=True, width=100, soft_wrap=True, highlight=False)
         log.start_progress(3, 10)
         log.advance(steps=2)
-        log.say("a line")
+        LOGGER.info("a line")
         log.advance("evaluating")
         log.stop_progress()
         log.stop_progress()  # once more does no harm
@@ -135,14 +138,37 @@ def test_on_a_terminal_a_live_line_stands_below_the_lines(tmp_path):
     assert "\x1b" not in (tmp_path / "log.txt").read_text()
 
 
-def test_a_resumed_run_goes_on_in_its_log(tmp_path):
+def test_run_log_appends(tmp_path):
     for text in ("first", "second"):
         with RunLog(tmp_path / "log.txt") as log:
-            log.note(text)
+            log.write_to_file(text)
     assert (tmp_path / "log.txt").read_text() == "first\nsecond\n"
 
 
-def test_a_file_name_that_is_not_utf8_does_not_end_the_run(tmp_path):
+def test_run_log_escapes_names_that_are_not_utf8(tmp_path):
     with RunLog(tmp_path / "log.txt") as log:
-        log.note("caf\udce9.mp4")
+        log.write_to_file("caf\udce9.mp4")
     assert (tmp_path / "log.txt").read_text() == "caf\\udce9.mp4\n"
+
+
+def test_run_log_prefixes_warnings_and_drops_records_outside_of_the_block(tmp_path, capsys):
+    with RunLog(tmp_path / "log.txt"):
+        LOGGER.warning("careful")
+        LOGGER.debug("details")
+    LOGGER.info("later")
+    assert re.fullmatch(STAMP + "warning: careful\n", (tmp_path / "log.txt").read_text())
+    assert re.fullmatch(STAMP + "warning: careful\n", capsys.readouterr().out)
+
+
+def test_run_log_replaces_the_handlers_of_a_command(tmp_path, capsys):
+    """A run within a command prints each line once."""
+    with log_to_console(), RunLog(tmp_path / "log.txt"):
+        LOGGER.info("a line")
+    assert capsys.readouterr().out.count("a line") == 1
+
+
+def test_run_log_without_a_path_is_silent(capsys):
+    """The processes of a run beside the main one."""
+    with RunLog(None):
+        LOGGER.warning("careful")
+    assert capsys.readouterr() == ("", "")

@@ -63,7 +63,6 @@ MANY = [record for step in range(1, 400) for record in ([train(step), val(step)]
         "metrics",
     ],
 )
-@pytest.mark.usefixtures("rendered")
 def test_a_picture_of_what_there_is(tmp_path, monkeypatch, records, lines):
     drawn = []
     real = Figure.savefig

@@ -1,22 +1,22 @@
-"""The verdict on waiting for data, in words."""
+"""The hint on the time spent waiting for data."""
 
 import pytest
 
-from vexp.tracking.data_wait import DataWaitMeter, verdict
+from vexp.tracking.data_wait import DataWaitMeter, data_wait_hint
 
 
 @pytest.mark.parametrize(
     ("share", "workers", "said"),
     [
         (0.1, 2, ""),  # not worth a word
-        (0.43, 2, "waiting for data 43% of the time: raise data.num_workers (2 now, 8 cores are there)"),
+        (0.43, 2, "waiting for data 43% of the time: raise data.num_workers (2 now, 8 cores available)"),
         (0.5, 0, "waiting for data 50% of the time: data.num_workers=0 makes samples between the steps"),
-        (0.9, 8, "waiting for data 90% of the time: all 8 cores make samples, so each must cost less"),
+        (0.9, 8, "waiting for data 90% of the time: all 8 cores make samples, so each sample must be cheaper"),
         (0.9, 16, "waiting for data 90% of the time: all 8 cores make samples"),
     ],
 )
-def test_verdict(share, workers, said):
-    text = verdict(share, workers=workers, cores=8)
+def test_data_wait_hint(share, workers, said):
+    text = data_wait_hint(share, workers=workers, cores=8)
     assert text.startswith(said)
     assert bool(text) == bool(said)
 

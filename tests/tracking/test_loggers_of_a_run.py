@@ -28,10 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "epochs=2", "device=cpu", "log=all", "log.interval=2", "checkpoint.interval=-1", "optimizer.lr=1e-6",
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("runs") / "all"
-    real, done = Recorder.advance, []
+    real, done = Recorder.record, []
 
-    def advance(self: Recorder) -> None:
-        real(self)
+    def record(self: Recorder, *arguments: Any) -> None:
+        real(self, *arguments)
         done.append(1)
         if len(done) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID"):
             patch.delenv(name, raising=False)
-        patch.setattr(Recorder, "advance", advance)
+        patch.setattr(Recorder, "record", record)
         train.run(compose(words), folder, overrides=words)
         train.run(compose([*words, "resume=auto"]), folder, overrides=words)
         yield folder

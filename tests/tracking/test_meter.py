@@ -17,7 +17,7 @@ def test_values_of_several_processes_are_averaged_once():
         asked.append(list(numbers))
         return [number + 1 for number in numbers]
 
-    meter = Meter(3, reset=False, over_processes=mean)
+    meter = Meter(3, reset=False, all_reduce_mean=mean)
     meter.add(1, 4, {"loss": torch.tensor(1.0)})
     meter.add(2, 4, {"loss": torch.tensor(3.0)})
     assert meter.first_not_finite("loss") is None
@@ -25,7 +25,7 @@ def test_values_of_several_processes_are_averaged_once():
     meter.add(3, 4, {"loss": torch.tensor(math.nan)})
     assert meter.first_not_finite("loss") == 3  # wherever it came up
     assert [len(numbers) for numbers in asked] == [2, 1]
-    resumed = Meter(3, reset=False, over_processes=mean)
+    resumed = Meter(3, reset=False, all_reduce_mean=mean)
     resumed.load_state_dict(meter.state_dict())
     assert resumed.first_not_finite("loss") == 3
     assert len(asked) == 2

@@ -19,7 +19,7 @@ from vexp.data.sources.motion import CLASSES, ensure_motion, listing
 
 WORDS = [
     "data=folder", "pipeline.train.sample.clip_len=4", "data.batch_size=3", "data.num_workers=0", "model.width=8",
-    "epochs=2", "log=text", "log.interval=1", "device=cpu", "data.max_bad_fraction=0.2", "checkpoint.interval=1",
+    "epochs=2", "log=text", "log.plots=false", "log.interval=1", "device=cpu", "data.max_bad_fraction=0.2", "checkpoint.interval=1",
     "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1",
 ]  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_what_is_said_and_written(straight: Path) -> None:
     assert "another sample takes its place (1 bad of 16 samples, 3 allowed)" in log
     assert "it is not scored (1 bad of 8 samples, 1 allowed)" in log
     assert "(7 of 8 videos, 1 clip x 1 crop)" in log
-    assert f"not scored, as they cannot be read (bad_samples.jsonl): {rows[1]['path']}" in log
+    assert f"not scored, unreadable (bad_samples.jsonl): {rows[1]['path']}" in log
 
 
 def test_the_report_names_what_is_not_scored(straight: Path) -> None:

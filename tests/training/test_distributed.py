@@ -24,8 +24,8 @@ from vexp.data.loading.dataloader import WorkerOptions, iterate_batches, make_lo
 from vexp.experiment.setup import build_experiment
 from vexp.runtime.distributed import World, world_from_environment
 from vexp.tracking.meter import Meter
+from vexp.training.batches import training_order
 from vexp.training.launch import _failure
-from vexp.training.loop import training_order
 from vexp.training.run import new_state
 from vexp.training.step import accumulate_gradients
 
@@ -33,7 +33,7 @@ from vexp.training.step import accumulate_gradients
 WORDS = [
     "data.train_clips=2", "data.val_clips=1", "data.num_workers=0", "data.train.indices=15", "data.eval_batch_size=3",
     "model.width=8", "model.norm=group", "optimizer=sgd", "optimizer.lr=0.01", "ema=average", "grad=clip",
-    "grad.accumulate=2", "epochs=2", "log=text", "log.interval=1", "device=cpu", "eval.start=0",
+    "grad.accumulate=2", "epochs=2", "log=text", "log.plots=false", "log.interval=1", "device=cpu", "eval.start=0",
     "checkpoint.interval=1", "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1",
 ]  # fmt: skip
 
@@ -75,15 +75,16 @@ def parts_of_step(step: int, *, nproc: int, batch_size: int) -> list[dict[str, A
     torch.manual_seed(0)
     model = exp.config.model.build(len(exp.classes))
     for rank in range(nproc):
-        part = replace(exp, processes=World(rank, nproc, rank))
-        state = new_state(exp=replace(part, processes=World()), model=copy.deepcopy(model))
+        part = replace(exp, world=World(rank, nproc, rank))
+        state = new_state(exp=replace(part, world=World()), model=copy.deepcopy(model))
         order = training_order(exp, step, step + 1, rank=rank)
         batches = list(
             iterate_batches(
                 make_loader(exp.train_set, order, WorkerOptions(num_workers=0), exp.device, persistent=False)
             )
         )
-        values = accumulate_gradients(part, state, iter(batches), exp.plan.batch_sizes(step))
+        state.step = step
+        values = accumulate_gradients(part, state, iter(batches))
         meter = Meter(1, reset=False)
         meter.add(1, 1, values)
         counted = [
@@ -124,16 +125,18 @@ def test_what_does_not_go_together_is_refused(words: list[str], told: str) -> No
 @pytest.mark.parametrize(
     ("exitcode", "said", "kind", "told"),
     [
-        (-9, None, UserError, r"process 1 of the run \(pid 77\) was ended by SIGKILL: as a rule the memory"),
-        (1, "UserError: data.train: holds no sample", UserError, "^data.train: holds no sample$"),
+        (-9, None, UserError, r"process 1 of the run \(pid 77\) was terminated by SIGKILL, most likely"),
+        (1, "data.train: holds no sample", UserError, "^data.train: holds no sample$"),
         (1, "KeyError: 'x'", RuntimeError, "(?s)process 1 of the run failed.*line 5"),  # a fault of ours: its traceback
-        (1, None, RuntimeError, "without a word"),
+        (1, None, RuntimeError, "without a message"),
     ],
 )
 def test_the_error_of_a_run_is_that_of_its_process(
     exitcode: int, said: str | None, kind: type[Exception], told: str, tmp_path: Path
 ) -> None:
-    if said is not None:
+    if kind is UserError and said is not None:
+        (tmp_path / "user_error_1.txt").write_text(said)
+    elif said is not None:
         (tmp_path / "1").mkdir()
         file = {"message": {"message": said, "extraInfo": {"py_callstack": "line 5"}}}
         (tmp_path / "1" / "error.json").write_text(json.dumps(file))
@@ -209,7 +212,7 @@ def test_two_processes_are_as_one_with_batches_twice_as_long(one: Path, two: Pat
     assert before == values(two, "val")[0]  # of the same weights: to the bit, the loss included
     assert (one / "eval" / "report.json").exists()
     assert sorted(path.name for path in one.rglob("*")) == sorted(path.name for path in two.rglob("*"))
-    assert re.search(r"steps: 4 of 8 samples \(2 x 2 x 2 processes\)", (two / "log.txt").read_text())
+    assert re.search(r"8 samples per step \(batch 2 x accumulate 2 x 2 processes\)", (two / "log.txt").read_text())
 
 
 @pytest.mark.slow
@@ -228,13 +231,13 @@ def test_resumed_by_two_then_one_then_two(one: Path, two: Path, tmp_path: Path) 
     process = start(["--resume", str(two), "nproc=1", "data.batch_size=2"])  # half of the samples a step
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 2
-    assert "it had 2 processes, now 1: data.batch_size is of each" in errors
+    assert "it had 2 processes, now 1: data.batch_size is per process" in errors
 
 
 #: Numbers drawn by each process (dropout) and its own batch norm.
 DRAWN = [
     "data.train_clips=2", "data.val_clips=1", "data.num_workers=0", "data.batch_size=2", "data.train.indices=15",
-    "model.width=8", "model.dropout=0.2", "diff_rank_seed=true", "nproc=2", "epochs=2", "log=text", "device=cpu",
+    "model.width=8", "model.dropout=0.2", "diff_rank_seed=true", "nproc=2", "epochs=2", "log=text", "log.plots=false", "device=cpu",
 ]  # fmt: skip
 
 
@@ -281,7 +284,7 @@ def test_a_killed_process_ends_all(rank: int, tmp_path: Path) -> None:
     assert time.monotonic() - begin < 20
     assert process.returncode == 2
     assert errors.count("\n") == 1, errors  # one paragraph
-    assert f"process {rank} of the run (pid {ids[rank]}) was ended by SIGKILL" in errors
+    assert f"process {rank} of the run (pid {ids[rank]}) was terminated by SIGKILL" in errors
     assert not any(Path(f"/proc/{pid}").exists() for pid in ids)
     found = checkpoint.find(folder / "checkpoints")
     assert found is not None
@@ -298,7 +301,7 @@ def test_what_one_process_cannot_do_ends_all_with_its_words(tmp_path: Path, moti
     (tmp_path / "list.txt").write_text("\n".join(rows) + "\n")
     words = [
         "data=video_list", f"data.train.ann_file={tmp_path}/list.txt", f"data.val.ann_file={tmp_path}/list.txt",
-        "data.num_workers=0", "data.batch_size=2", "epochs=2", "model.width=8", "log=text", "device=cpu", "nproc=2",
+        "data.num_workers=0", "data.batch_size=2", "epochs=2", "model.width=8", "log=text", "log.plots=false", "device=cpu", "nproc=2",
     ]  # fmt: skip
     process = start([*words, f"out_root={tmp_path}", "run_name=failed"])
     _, errors = process.communicate(timeout=120)

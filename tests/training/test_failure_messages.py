@@ -44,33 +44,33 @@ def killed(pid: int, name: str) -> RuntimeError:
     [
         (OSError(errno.ENOSPC, "No space left on device", "/data/x/metrics.jsonl"), [
             "/data/x/metrics.jsonl: cannot be written: No space left on device (ENOSPC)", "are free on its disk",
-            "make room",
+            "free some space",
         ]),
         (OSError(errno.EROFS, "Read-only file system"), ["{folder}: cannot be written: Read-only file system (EROFS)"]),
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), ["/root/x: cannot be written: Permission den"]),
-        (killed(7, "Killed"), ["a data worker (process 7) was ended", "SIGKILL", "memory was used up", "num_workers"]),
-        (killed(7, "Segmentation fault"), ["(process 7)", "Segmentation fault", "decoder that crashed"]),
-        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), ["(process 7, 8)", "without a word"]),
+        (killed(7, "Killed"), ["worker (process 7)", "SIGKILL", "ran out of memory", "num_workers"]),
+        (killed(7, "Segmentation fault"), ["(process 7)", "Segmentation fault", "decoder crashed"]),
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), ["(process 7, 8)", "without a message"]),
         (killed(7, "Bus error"), ["/dev/shm is too small", "--shm-size=8g", "data.num_workers=0"]),
         (RuntimeError("unable to open shared memory object </torch_12_3> in read-write mode: No space left (28)"), [
             "/dev/shm is too small",
         ]),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of ..."), [
-            "the GPU's memory is used up, there is no room for 2.50 GiB more", "data.batch_size=4",
+            "the GPU is out of memory (an allocation of 2.50 GiB failed)", "data.batch_size=4",
             "grad.accumulate=2", "amp=bf16",
         ]),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"), [
-            "the machine's memory is used up", "data.num_workers",
+            "out of memory", "data.num_workers",
         ]),
-        (MemoryError(), ["the machine's memory is used up (MemoryError)"]),
+        (MemoryError(), ["out of memory (MemoryError)"]),
     ],
 )  # fmt: skip
-def test_a_fault_of_the_machine_is_one_paragraph(tmp_path: Path, error: Exception, said: list[str]) -> None:
+def test_describe_failure_is_one_paragraph_with_the_cause(tmp_path: Path, error: Exception, said: list[str]) -> None:
     told = describe_failure(error, config(), tmp_path)
     assert told is not None
     for part in said:
         assert part.format(folder=tmp_path) in str(told)
-    assert str(told).endswith(". No checkpoint had been written yet")
+    assert str(told).endswith(". No checkpoint has been written yet")
     assert "\n" not in str(told)
 
 
@@ -129,9 +129,9 @@ def test_a_worker_that_the_oom_killer_ends(tmp_path: Path, tiny: list[str], monk
     monkeypatch.setattr(VideoSource, "open", open_or_die)
     words = [*tiny, "data.num_workers=1", "eval=never", "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1"]
     told = run(tmp_path / "run", words)
-    assert "a data worker (process " in str(told)
-    assert "memory was used up" in str(told)
-    assert "is intact; go on with: python -m vexp.train --resume" in str(told)
+    assert "worker (process " in str(told)
+    assert "ran out of memory" in str(told)
+    assert "is intact; resume with: vexp train --resume" in str(told)
     assert checkpoint.find(tmp_path / "run" / "checkpoints") is not None
 
 
@@ -165,7 +165,7 @@ def test_a_gpu_without_memory(tmp_path: Path, tiny: list[str], monkeypatch: pyte
 
     monkeypatch.setattr(Tiny3d, "forward", forward)
     told = run(tmp_path, [*tiny, "checkpoint.by_epoch=false"])
-    assert "there is no room for 1.00 GiB more" in str(told)
+    assert "an allocation of 1.00 GiB failed" in str(told)
     assert_step_2_is_intact(tmp_path, str(told))
 
 
@@ -178,8 +178,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, tiny: list[str]) -> Non
 def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> None:
     """A requeued job and the one that has not ended yet: two runs in one folder would mix their files."""
     text = (
-        "import sys; from vexp.experiment.run_dir import hold; from pathlib import Path\n"
-        "with hold(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "import sys; from vexp.experiment.run_dir import lock_run_dir; from pathlib import Path\n"
+        "with lock_run_dir(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", text, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -187,7 +187,7 @@ def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> N
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with (
-            pytest.raises(UserError, match=f"another process is writing to it .process {other.pid} on "),
+            pytest.raises(UserError, match=f"in use by another process .process {other.pid} on "),
             lock_run_dir(tmp_path),
         ):
             pass

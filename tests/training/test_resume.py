@@ -12,7 +12,7 @@ from vexp import compose, train
 from vexp.config.diff import diff_configs
 from vexp.config.instantiate import to_dict
 from vexp.core.errors import UserError
-from vexp.training.resume import TOLD_ELSEWHERE
+from vexp.training.resume import IGNORED_KEYS
 
 
 @functools.cache
@@ -38,7 +38,7 @@ def plain(*words: str) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_what_changed(old: list[str], new: list[str], said: list[str]) -> None:
-    assert diff_configs(plain(*old), plain(*new), leave_out=TOLD_ELSEWHERE) == said
+    assert diff_configs(plain(*old), plain(*new), leave_out=IGNORED_KEYS) == said
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +51,18 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 WORDS = [
     "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=2",
-    "log=text", "log.interval=1", "device=cpu", "eval=never", "checkpoint=all", "checkpoint.by_epoch=false",
+    "log=text", "log.plots=false", "log.interval=1", "device=cpu", "eval=never", "checkpoint=all", "checkpoint.by_epoch=false",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("step", "words", "message"),
     [
-        (3, ["data.batch_size=2"], "the steps of an epoch are others now .*samples_per_step 4 -> 2"),
-        (4, ["data.train.indices=8"], "the steps of an epoch are others now .num_samples 16 -> 8"),
+        (3, ["data.batch_size=2"], "steps per epoch has changed .*samples_per_step 4 -> 2"),
+        (4, ["data.train.indices=8"], "steps per epoch has changed .num_samples 16 -> 8"),
         (3, ["data.train.indices=15"], "within an epoch, after step 3 .*num_samples 16 -> 15"),
         (3, ["model.width=16"], "does not fit this model"),
-        (3, ["optimizer=sgd"], "was trained with AdamW, the config says SGD"),
+        (3, ["optimizer=sgd"], "was trained with AdamW, the config has SGD"),
         (8, [], "nothing is left"),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_b
     assert "step_2.pth after step 2" in log
     assert "changed since: max_steps 3 -> 4" in log
     assert "changed since: resume" not in log
-    assert ".last.pth.77.tmp, which a killed run had begun to write" in log
+    assert ".last.pth.77.tmp, a temporary file of a killed run" in log
     assert not list(tmp_path.rglob(".*.tmp"))
 
 

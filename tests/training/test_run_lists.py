@@ -14,11 +14,11 @@ from vexp import checkpoint, compose, train
 from vexp.core.errors import UserError
 from vexp.data.sources.config import Motion
 from vexp.experiment.setup import build_experiment, make_dataset
-from vexp.training.loop import training_order
+from vexp.training.batches import training_order
 from vexp.training.summary import classes_without_samples
 
 WORDS = [
-    "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1", "log=text",
+    "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1", "log=text", "log.plots=false",
     "log.interval=1", "device=cpu",
 ]  # fmt: skip
 
@@ -88,7 +88,7 @@ def test_several_labels_cannot_be_balanced(videos: Path, tmp_path: Path) -> None
     path = tmp_path / "several.json"
     path.write_text(json.dumps([{"path": str(videos / "0.mp4"), "label": ["a", "b"]}]))
     words = [f"data.train.ann_file={path}", "data.val.from_split=train", "data.train.class_balance=0.5"]
-    with pytest.raises(UserError, match=r"data\.train\.class_balance=0\.5: balances samples of one label each"):
+    with pytest.raises(UserError, match=r"data\.train\.class_balance=0\.5: class balancing needs one label per sample"):
         build_experiment(compose([*WORDS, *words]))
 
 
