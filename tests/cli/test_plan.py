@@ -45,8 +45,7 @@ def test_the_plan_is_what_the_run_does(
     assert saved == {path.name for path in (run / "checkpoints").glob("epoch_*.pth")}
     assert (tmp_path / "lr.png").stat().st_size > 5_000
     for line in (
-        "effective batch: 6 samples = 1 process x batch 3 x accumulate 2",
-        "length: 6 optimizer steps, 3 an epoch, 2 epochs",
+        "length: 6 optimizer steps = 2 epochs of 3 steps, 6 samples per step (batch 3 x accumulate 2)",
         "  step 3 (epoch 1): warm-up (linear) ends, lr 0.1, 1",
         "  step 4 (epoch 2): drop x 0.1, lr 0.01, 0.1",
         "evaluations: 1: after epoch 2",

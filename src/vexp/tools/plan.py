@@ -78,16 +78,12 @@ def build_plan(config: Config) -> RunPlan:
 def describe(plan: RunPlan) -> list[str]:
     """Describe the plan in lines of text, without its warnings."""
     exp, config = plan.exp, plan.exp.config
-    world, batch, accumulate = config.dist.nproc, config.data.batch_size, config.grad.accumulate
     lines = [
         f"data: {len(exp.train_set)} training samples"
-        + (f", {len(exp.val_set)} of validation" if exp.val_set is not None else ", no validation")
+        + (f", {len(exp.val_set)} validation samples" if exp.val_set is not None else ", no validation")
         + f"; {len(exp.classes)} classes",
         f"model: {plan.model_name}, {plan.parameters:,} parameters",
-        f"effective batch: {world * batch * accumulate} samples = {world} process{'es' * (world != 1)} x batch {batch} "
-        f"x accumulate {accumulate}",
-        f"length: {exp.total_steps} optimizer steps, {exp.plan.steps_per_epoch} an epoch, "
-        f"{exp.epochs} epoch{'s' * (exp.epochs != 1)}",
+        f"length: {exp.schedule.length_text()}, {exp.schedule.step_text()}",
         f"optimizer {type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}",
     ]
     for curve in plan.curves:

@@ -20,7 +20,7 @@ from vexp.data.transforms.frame_sampling import Sampler
 from vexp.data.transforms.view import View
 from vexp.evaluation.label_checks import class_counts
 from vexp.experiment.protocol import clips_per_video
-from vexp.experiment.schedule import Schedule, step_plan, total_steps
+from vexp.experiment.schedule import Schedule, plural, step_plan, total_steps
 from vexp.model.loss import Loss
 from vexp.optim.lr_policy import WarmedPolicy
 from vexp.optim.optimizers import Optimizer
@@ -67,11 +67,8 @@ def _touches(path: str, prefix: str) -> bool:
 
 def _length(config: Config, _: str) -> list[str]:
     when = schedule_of(config)
-    plan, epochs = when.plan, when.total_steps / when.per_epoch
-    return [
-        f"{when.total_steps} optimizer steps = {epochs:g} epochs of {_count(when.per_epoch, 'step')}; "
-        f"{plan.num_samples} training samples in steps of {min(plan.samples_per_step, plan.num_samples)}"
-    ]
+    samples = plural(when.plan.num_samples, "training sample")
+    return [f"{when.length_text()}; {samples}, {when.step_text()}"]
 
 
 def _evaluations(config: Config, _: str) -> list[str]:
@@ -87,7 +84,7 @@ def _best(config: Config, _: str) -> list[str]:
     if metric is None:
         return ["no best checkpoint is kept"]
     patience = config.eval.patience
-    stop = f"; {_count(patience, 'evaluation')} without improvement end the run" if patience else ""
+    stop = f"; {plural(patience, 'evaluation')} without improvement end the run" if patience else ""
     return [f"best.pth: the {'highest' if config.eval.greater_is_better() else 'lowest'} val/{metric}{stop}"]
 
 
@@ -125,7 +122,7 @@ def _rate(config: Config, path: str) -> list[str]:
     if length := policy.warmup_steps(when.per_epoch):
         events = [event for event in events if not event[1].startswith("warm-up")]
         lines.append(
-            f"warms up ({policy.warmup}) from {lr_at(0)} to {lr_at(length)} over {_count(length, 'step')} = "
+            f"warms up ({policy.warmup}) from {lr_at(0)} to {lr_at(length)} over {plural(length, 'step')} = "
             f"{length / when.per_epoch:.3g} epochs"
         )
     elif path.startswith("lr_policy.warmup"):
@@ -217,8 +214,8 @@ def _pipeline(config: Config, path: str) -> list[str]:
         if path in ("pipeline", f"pipeline.{split}"):
             width, height = (views := _views_after(config, split, None, 0))[0].size
             clips = clips_per_video(config, split)
-            count = "clips over the whole length" if clips is None else _count(clips, "clip")
-            lines.append(f"{split}: {count} x {_count(len(views), 'crop')} of {width}x{height} a video")
+            count = "clips over the whole length" if clips is None else plural(clips, "clip")
+            lines.append(f"{split}: {count} x {plural(len(views), 'crop')} of {width}x{height} a video")
     return lines
 
 
@@ -229,7 +226,7 @@ def _frames(step: Any) -> list[str]:
         span, rate = step.clip_len * step.frame_interval, step.rate
         rates = [rate] if rate is not None else [25, VIDEO_RATE]
         seconds = ", ".join(f"{span / per_second:.3g} s at {per_second:g} a second" for per_second in rates)
-        lines.append(f"a clip spans {_count(span, 'frame')}: {seconds}")
+        lines.append(f"a clip spans {plural(span, 'frame')}: {seconds}")
     times = (np.arange(VIDEO_FRAMES) / VIDEO_RATE,) if getattr(step, "rate", None) is not None else ()
     draws = [step.indices(VIDEO_FRAMES, np.random.default_rng(seed), *times) for seed in range(4)]
     fixed = all(np.array_equal(draws[0], other) for other in draws[1:])
@@ -275,10 +272,6 @@ def _sizes(views: Sequence[View]) -> str:
 def _few(numbers: Sequence[int] | np.ndarray) -> str:
     texts = [str(int(number)) for number in numbers]
     return ", ".join(texts if len(texts) <= 10 else [*texts[:4], "...", *texts[-2:]])
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 #: Key or group of keys -> function that describes its effect. Entries above and below a key apply to it.
