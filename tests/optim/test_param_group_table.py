@@ -63,7 +63,7 @@ def test_one_group_is_one_line():
 
 def test_fifty_groups_stay_readable():
     model = nn.ModuleDict({"net": nn.Sequential(*(nn.Linear(2, 2) for _ in range(50)))})
-    keys = {f"model.{i}.": {"lr_mult": 2 + i / 100} for i in range(50)}
+    keys = {f"net.{i}.": {"lr_mult": 2 + i / 100} for i in range(50)}
     optimizer = built(model, custom_keys=keys)
     lines = group_lines(group_rows(optimizer.param_groups, model))
     assert len(optimizer.param_groups) == 50

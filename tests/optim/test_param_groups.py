@@ -112,7 +112,7 @@ DIFFERENT = {
 #: Cases that mmcv accepts and vexp refuses.
 REFUSED_HERE = {
     # nothing would have come of the setting, silently
-    "custom_keys unmatched": "paramwise.custom_keys.nothing_like_this: matches no parameter name in Module",
+    "custom_keys unmatched": "paramwise.custom_keys.nothing_like_this: matches no parameter name of Module",
     # AdamW's case has two keys that fit nothing in this model
     "AdamW": "paramwise.custom_keys.absolute_pos_embed: matches no parameter name",
 }
@@ -239,7 +239,7 @@ def test_a_key_that_fits_nothing_is_refused_with_near_names():
     for key, hint in (
         ("bacbone", "did you mean backbone"),
         ("fc_cl5", "did you mean fc_cls"),
-        ("zzz", "its parts are"),
+        ("zzz", "its submodules are"),
     ):
         with pytest.raises(ValueError, match=f"custom_keys.{key}: matches no parameter name.*{hint}"):
             param_groups(toy(), lr=1.0, weight_decay=0.0, paramwise=Paramwise(custom_keys={key: {"lr_mult": 2.0}}))

@@ -22,7 +22,7 @@ class OneByOne(ArrayReader):
         self.video, self.asked = video, []
         self.memory = np.empty(video.shape[1:], np.uint8)
 
-    def pictures(self, numbers):
+    def iter_frames(self, numbers):
         for number in numbers:
             self.asked.append(number)
             self.memory[...] = self.video[number]

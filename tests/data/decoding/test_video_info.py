@@ -71,24 +71,24 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, recent: VideoInfoCac
     monkeypatch.setattr(video_info, "MEMORY", 1 << 20)
     tracemalloc.start()
     for number in range(3000):
-        recent.keep((str(number), 0, 0, False), facts(300))
+        recent.put((str(number), 0, 0, False), facts(300))
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used < 2 << 20  # nbytes is an estimate, but no fiction
     assert len(recent) < 400
     assert recent.get(("2999", 0, 0, False)) is not None
     assert recent.get(("0", 0, 0, False)) is None
-    recent.keep(("huge", 0, 0, False), facts(1 << 20))  # more than there is room for
+    recent.put(("huge", 0, 0, False), facts(1 << 20))  # more than there is room for
     assert len(recent) == 0
 
 
 def test_the_file_used_last_stays(monkeypatch: pytest.MonkeyPatch, recent: VideoInfoCache) -> None:
     monkeypatch.setattr(video_info, "MEMORY", 3 * facts(300).nbytes)
     for name in "abc":
-        recent.keep((name, 0, 0, False), facts(300))
+        recent.put((name, 0, 0, False), facts(300))
     recent.get(("a", 0, 0, False))
-    recent.keep(("c", 0, 0, False), facts(300))  # again: no second entry
-    recent.keep(("d", 0, 0, False), facts(300))
+    recent.put(("c", 0, 0, False), facts(300))  # again: no second entry
+    recent.put(("d", 0, 0, False), facts(300))
     assert [name for name in "abcd" if recent.get((name, 0, 0, False))] == ["a", "c", "d"]
 
 

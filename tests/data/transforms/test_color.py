@@ -7,6 +7,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 import vexp
+from vexp.core.errors import UserError
 from vexp.data.sources.base import ArrayReader
 from vexp.data.transforms.color import (
     PHOTOMETRIC,
@@ -159,7 +160,7 @@ def test_the_two_lists_name_what_torchvision_has():
     ("transform", "text"),
     [
         (v2.Grayscale(), r"Grayscale turns torch.uint8 \(4, 3, 24, 32\) into torch.uint8 \(4, 1, 24, 32\)"),
-        (lambda frames: frames.float(), "into torch.float32 .*: a photometric step keeps type and shape"),
+        (lambda frames: frames.float(), "into torch.float32 .*: a photometric transform must keep shape and dtype"),
     ],
 )
 def test_a_transform_that_changes_type_or_shape_is_refused(transform, text):
@@ -169,7 +170,7 @@ def test_a_transform_that_changes_type_or_shape_is_refused(transform, text):
 
 @pytest.mark.parametrize("step", [ColorJitter(), TensorTransform(v2.RandomInvert())])
 def test_flow_has_no_colours(step):
-    with pytest.raises(ValueError, match="changes colours, but the frames have 2 channels"):
+    with pytest.raises(UserError, match="changes colours, but the frames have 2 channels"):
         step.apply(FRAMES[..., :2], rng())
 
 
@@ -194,12 +195,12 @@ def test_it_is_chosen_on_the_command_line():
         ([], "pipeline.train.extra._target_: a value must be given"),
         ([V2 + "GaussianBlur"], "pipeline.train.extra.kernel_size: a value must be given"),
         ([V2 + "GaussianBlur", "+pipeline.train.extra.kernel_size=4"],
-         "pipeline.train.extra: GaussianBlur refuses its arguments: Kernel size value should be an odd"),
+         "pipeline.train.extra: invalid arguments of GaussianBlur: Kernel size value should be an odd"),
         ([V2 + "Resize", "+pipeline.train.extra.size=4"],
-         r"v2.Resize is no photometric transform of v2; take transform=resize"),
-        ([V2 + "RandomHorizontalFlip"], "take transform=flip"),
-        ([V2 + "RandomRotation", "+pipeline.train.extra.degrees=4"], "no photometric transform of v2; .* has ColorJ"),
-        (["pipeline.train.extra._target_=torchvision.transforms.ColorJitter"], "is no photometric transform of v2"),
+         r"v2.Resize is not a photometric transform of v2; use transform=resize"),
+        ([V2 + "RandomHorizontalFlip"], "use transform=flip"),
+        ([V2 + "RandomRotation", "+pipeline.train.extra.degrees=4"], "not a photometric transform of v2; .* has ColorJ"),
+        (["pipeline.train.extra._target_=torchvision.transforms.ColorJitter"], "is not a photometric transform of v2"),
     ],
 )  # fmt: skip
 def test_what_is_refused_when_composed(words, text):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from vexp.core.errors import UserError
 from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames
 from vexp.data.transforms.pipeline import Pipeline, make_clips
 from vexp.data.transforms.resample import render
@@ -71,10 +72,10 @@ def run(*steps, lazy=True, seed=0, reader=None):
 @pytest.mark.parametrize(
     ("steps", "text"),
     [
-        ({"crop": CenterCrop(crop_size=4)}, r"train\.crop: the first step must sample frames .*; steps: crop"),
-        ({"flip": Flip(), "sample": SAMPLE}, r"train\.flip: the first step must sample frames"),
-        ({"a": SAMPLE, "b": SAMPLE}, r"train\.b: only the first step samples frames .*; steps: a, b"),
-        ({"a": SAMPLE, "b": 3}, r"train\.b: int has no plan and no apply: it is no step"),
+        ({"crop": CenterCrop(crop_size=4)}, r"train\.crop: the first transform must be a sampler .*, got crop"),
+        ({"flip": Flip(), "sample": SAMPLE}, r"train\.flip: the first transform must be a sampler"),
+        ({"a": SAMPLE, "b": SAMPLE}, r"train\.b: only the first transform may be a sampler .*, got a, b"),
+        ({"a": SAMPLE, "b": 3}, r"train\.b: int has no plan and no apply method"),
         ({"a": SAMPLE, "b": {"scale": 2}}, r"train\.b: dict has no plan and no apply"),
     ],
 )
@@ -209,7 +210,7 @@ def test_a_pixel_step_sees_what_the_steps_before_it_made(lazy):
 
 
 def test_a_step_that_cannot_be_done_on_these_frames_says_so():
-    with pytest.raises(ValueError, match=r"RandomCrop: size=20 cuts 20x20 .* frames are 18x12 at this step"):
+    with pytest.raises(UserError, match=r"RandomCrop: size=20 cuts 20x20 .* frames are 18x12 at this step"):
         run(SAMPLE, RandomCrop(size=20))
 
 

@@ -47,7 +47,7 @@ def test_they_are_the_clips_of_sample_frames_in_one(num_frames: int, length: int
 
 
 def test_what_does_not_go_together_is_refused() -> None:
-    with pytest.raises(ValueError, match="test_positions=ends has no segments"):
+    with pytest.raises(ValueError, match="conflicts with test_positions=ends"):
         SegmentFrames(segments=8, test_mode=True, twice_sample=True, test_positions="ends")
 
 

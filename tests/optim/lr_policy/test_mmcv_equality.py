@@ -84,7 +84,7 @@ def test_periods_too_short_are_refused_before_training():  # mmcv: ValueError at
         CosineRestart(periods=[5, 5]).check(steps_per_epoch=3, total_steps=36)
     with pytest.raises(ValueError, match="must cover the run of 11 steps, got 10 steps"):
         CosineRestart(periods=[5, 5], by_epoch=False).check(steps_per_epoch=3, total_steps=11)
-    with pytest.raises(ValueError, match=r"cover 10 epochs of a run of 10.33 epochs"):
+    with pytest.raises(ValueError, match=r"must cover the run of 10.33 epochs, got 10 epochs"):
         CosineRestart(periods=[5, 5]).check(steps_per_epoch=3, total_steps=31)
     assert CosineRestart(periods=[5, 5]).check(steps_per_epoch=3, total_steps=30) == []
 

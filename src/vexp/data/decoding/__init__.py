@@ -1,7 +1,7 @@
-"""The readers of samples that a data option can choose between: of video files and of folders of frames.
+"""Decoding backends for video files and folders of frames.
 
-A video backend is a module here with one class; ``open_video`` picks it. Nothing of a backend is imported before the
-worker that decodes opens its first file.
+A video backend is a module with one reader class, which ``open_video`` selects. A backend is imported when the first file
+is opened.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from vexp.data.decoding.pyav import VideoReader
@@ -20,10 +20,9 @@ VIDEO_BACKENDS = ("auto", "av", "decord", "torchcodec", "opencv")
 FRAME_BACKENDS = ("auto", "simplejpeg", "turbojpeg", "opencv", "pillow")
 
 OWN_COLOR = ("auto", "av")
-"""Video backends whose frames vexp converts to RGB itself: the others hand over what their own FFmpeg made of them.
-They are also the ones in which the codec's error detection can be turned on."""
+"""Video backends with vexp's own conversion to RGB, which also support strict error detection."""
 
-PACKAGES = {  # backend: (module, how it is installed)
+PACKAGES = {  # backend -> (module, how to install it)
     "av": ("av", "pip install av"),
     "decord": ("decord", "pip install decord  (x86 only)"),
     "torchcodec": ("torchcodec", "pip install torchcodec  (and FFmpeg's libraries: apt-get install ffmpeg)"),
@@ -35,38 +34,39 @@ PACKAGES = {  # backend: (module, how it is installed)
 
 
 def check_installed(backend: str) -> None:
-    """Look whether the package of a backend is there, without importing it.
+    """Check that the package of a backend is installed, without importing it.
 
     Raises:
-        UserError: it is not; names the command that installs it.
+        ConfigError: If it is not installed.
     """
     if backend == "auto":
         return
     module, command = PACKAGES[backend]
     if find_spec(module) is None:
-        raise UserError(f"data.decoding_backend={backend}: {module} is not installed: {command}")
+        raise ConfigError(f"{module} is not installed: {command}", key="data.decoding_backend", value=backend)
 
 
 def open_video(path: str | Path, backend: str = "auto", *, strict: bool = False) -> VideoReader | ThirdPartyReader:
-    """A reader of a video file; close it after the sample.
+    """Open a video file; use the reader as a context manager or close it.
 
     Args:
-        path: of the file.
-        backend: one of ``VIDEO_BACKENDS``; "auto" is PyAV. All give the same frames, or an error.
-        strict: turn the codec's own error detection on ("auto", "av").
+        path: Path of the file.
+        backend: One of ``VIDEO_BACKENDS``; "auto" is PyAV. All backends return the same frames or raise an error.
+        strict: Whether to enable the codec's error detection (backends "auto" and "av").
 
     Raises:
-        UserError: the file is no whole, readable video; the backend cannot read it right; it is not installed.
+        UserError: If the file is not a complete, readable video, or the backend does not support it.
+        ConfigError: If the backend is unknown or not installed, or does not support ``strict``.
     """
     if backend not in VIDEO_BACKENDS:
-        raise ValueError(f"decoding_backend={backend}: must be one of {', '.join(VIDEO_BACKENDS)}")
+        raise ConfigError(f"must be one of {', '.join(VIDEO_BACKENDS)}", key="data.decoding_backend", value=backend)
     check_installed(backend)
     if backend in OWN_COLOR:
         from vexp.data.decoding.pyav import VideoReader
 
         return VideoReader(path, strict=strict)
     if strict:
-        raise ValueError(f"strict=true: {backend} cannot turn error detection on; use decoding_backend=av")
+        raise ConfigError(f"is not supported by {backend}; use decoding_backend=av", key="strict", value=True)
     if backend == "decord":
         from vexp.data.decoding.decord import DecordReader as Reader
     elif backend == "torchcodec":

@@ -1,6 +1,6 @@
-"""A decoded video frame as an upright RGB picture.
+"""Conversion of decoded frames to upright RGB images.
 
-Colour. swscale converts to full-range RGB with the matrix and range that the frame is tagged with; an untagged one is
+Color. swscale converts to full-range RGB with the matrix and range that in the frame's tags; untagged frames are
 taken as BT.601, limited range, at any size (as decord, OpenCV and the ffmpeg program do). More than 8 bits are reduced
 to 8; HDR transfer curves are not tone-mapped. Non-square pixels are not stretched.
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """A decoded frame as uint8 (H, W, 3) RGB, not yet upright: the one place where colour is converted.
+    """Convert a decoded frame to uint8 (H, W, 3) RGB without rotation.
 
-    A view of swscale's own rows, which are longer than a picture is wide: nothing is copied.
-    On one thread: by default PyAV (from version 17) starts a pool with a thread for every core, anew for every frame.
+    The result is a view of swscale's buffer, whose rows are padded, without a copy. It uses one thread, since PyAV (from
+    version 17) otherwise starts a pool with a thread per core for every frame.
     """
     plane: Any = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
     rows: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
@@ -31,7 +31,7 @@ def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
-    """How the frame is meant to be turned: (a, b, c, d) of ``upright``; None: as it is."""
+    """Return the entries (a, b, c, d) of the display matrix; None if there is none."""
     side_data: Any = frame.side_data  # a mapping by name; PyAV's stubs know one of its keys
     matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -41,22 +41,22 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
 
 
 def is_rotated(matrix: tuple[int, int, int, int] | None) -> bool:
-    """Whether `upright` changes a picture."""
+    """Return whether ``apply_display_matrix`` changes a frame."""
     a, b, c, d = matrix or (1, 0, 0, 1)
     return a == d == 0 or (b == c == 0 and (a < 0 or d < 0))
 
 
-def apply_display_matrix(picture: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
-    """`picture`, uint8 (H, W, ...), turned and mirrored as a display matrix says; a view.
+def apply_display_matrix(frame: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
+    """Rotate and mirror a frame, uint8 (H, W, ...), by its display matrix; the result is a view.
 
-    The matrix (a, b, u, c, d, v, x, y, w) shows column p, row q at column ap + cq + x, row bp + dq + y
+    The matrix (a, b, u, c, d, v, x, y, w) displays column p, row q at column ap + cq + x, row bp + dq + y
     (ISO/IEC 14496-12, 6.2.2).
     """
     if matrix is None:
-        return picture
+        return frame
     a, b, c, d = matrix
     if a == d == 0 and b and c:  # columns become rows
-        picture, a, d = picture.swapaxes(0, 1), c, b
+        frame, a, d = frame.swapaxes(0, 1), c, b
     elif b or c:
-        return picture
-    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+        return frame
+    return frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

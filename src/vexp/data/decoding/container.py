@@ -1,6 +1,6 @@
-"""Opening a video file with PyAV: one container, its video stream, a decoder on one thread; and the wording of failure.
+"""Opening a video file with PyAV: its container, the video stream and a single-threaded decoder.
 
-Importing this module imports PyAV, that is FFmpeg's libraries.
+Importing this module imports PyAV with the FFmpeg libraries.
 """
 
 from __future__ import annotations
@@ -22,20 +22,24 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-HINT_REENCODE = "Fetch or encode the file again, or take it out of the annotation."
-HINT_MISSING = "Fetch it, say where the list's paths begin (data_prefix), or take it out of the annotation."
+HINT_REENCODE = "Download or encode the file again, or remove it from the annotation."
+HINT_MISSING = "Download the file, set data_prefix, or remove it from the annotation."
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
-"""FFmpeg's option of every decoder: look for what the standard does not allow, and give up the frame that has it."""
+"""Decoder options of FFmpeg that detect violations of the standard and discard the affected frames."""
 
 READ_ERRORS = (av.FFmpegError, OSError, ValueError)
 
 
 def file_status(path: Path) -> os.stat_result:
-    """Raises `UserError` for what is no file that could hold a video."""
+    """Return the status of a file.
+
+    Raises:
+        UserError: If it is missing, empty or not a regular file.
+    """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would block
             raise ValueError("not a file" if not stat.S_ISDIR(status.st_mode) else "a folder, not a video file")
         if not status.st_size:
             raise ValueError("the file is empty")
@@ -45,16 +49,20 @@ def file_status(path: Path) -> os.stat_result:
 
 
 def open_stream(path: Path, strict: bool) -> tuple[InputContainer, VideoStream]:
-    """The file and its video stream, ready for single-threaded decoding. Raises `UserError`."""
+    """Open a file and its video stream for single-threaded decoding.
+
+    Raises:
+        UserError: If it cannot be read as a video.
+    """
     try:
         container = _container(path)
     except READ_ERRORS as error:
         raise unreadable(path, error) from error
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    # `tty` draws a text file as pictures; a stream that no decoder knows has no codec context.
+    # The demuxer tty renders text files; a stream without a decoder has no codec context.
     if not streams or streams[0].codec_context is None or container.format.name == "tty":
         container.close()
-        raise unreadable(path, ValueError("it holds no video stream that PyAV can decode"))
+        raise unreadable(path, ValueError("no video stream that PyAV can decode"))
     streams[0].thread_type = "NONE"
     streams[0].thread_count = 1
     if strict:
@@ -63,7 +71,11 @@ def open_stream(path: Path, strict: bool) -> tuple[InputContainer, VideoStream]:
 
 
 def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
-    """Reads the packets of the whole file. Raises one of `READ_ERRORS`."""
+    """Read all packets of a file and return its metadata.
+
+    Raises:
+        READ_ERRORS: If the file is damaged.
+    """
     rate = stream.average_rate or stream.guessed_rate
     return VideoInfo(
         demuxer=demuxer_of(container),
@@ -77,17 +89,19 @@ def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
 
 
 def _container(path: Path) -> InputContainer:
-    name = f"file:{path}"  # without it a colon in the name would be read as a protocol
+    name = f"file:{path}"  # otherwise a colon in the name is interpreted as a protocol
     try:
         return av.open(name)
-    except UnicodeDecodeError:  # a title in another encoding than UTF-8
+    except UnicodeDecodeError:  # metadata that is not UTF-8
         return av.open(name, metadata_errors="replace")
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    mending = HINT_MISSING if isinstance(error, FileNotFoundError) else HINT_REENCODE
-    return UserError(f"{path}: cannot be read as a video: {reason_of(error)}. {mending}")
+    """Return the error for a file that cannot be read as a video."""
+    hint = HINT_MISSING if isinstance(error, FileNotFoundError) else HINT_REENCODE
+    return UserError(f"{path}: cannot be read as a video: {reason_of(error)}. {hint}")
 
 
 def reason_of(error: Exception) -> str:
+    """Return the message of an error without its number and path."""
     return getattr(error, "strerror", None) or str(error)

@@ -72,7 +72,7 @@ class RawFrameReader:
         """
         return frames_in_order(self, indices)
 
-    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def iter_frames(self, numbers: Sequence[int]) -> Iterator[Frame]:
         """The same for ascending, distinct ``numbers``, one after the other: uint8 (H, W, 3 or 2) each."""
         check_range(self.folder, numbers, self.num_frames)
         for number in numbers:

@@ -1,6 +1,6 @@
-"""Frames by their numbers, one at a time: each is cropped and resized as it is decoded, none waits for the others.
+"""Streaming of decoded frames: each is cropped and resized as soon as it is decoded.
 
-A frame that is used at once still lies in the processor's cache, and is copied nowhere on its way to the clip.
+The frame is then still in the CPU cache and is not copied before it is written to the clip.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class FrameStream:
-    """F frames of one size that can be gone through once. An array uint8 (F, H, W, C) can take its place."""
+    """F frames of one size that can be iterated once; interchangeable with an array uint8 (F, H, W, C)."""
 
     shape: tuple[int, ...]  # (F, H, W, C)
-    pictures: Iterator[Frame]
+    frames: Iterator[Frame]
 
     @classmethod
-    def of(cls, pictures: Iterator[Frame], count: int) -> FrameStream:
-        """``count`` pictures of one size; the first is decoded here, for it knows the size."""
-        first = next(pictures)
-        return cls((count, *first.shape), chain((first,), pictures))
+    def of(cls, frames: Iterator[Frame], count: int) -> FrameStream:
+        """Build a stream of ``count`` frames; the first is decoded immediately to determine the size."""
+        first = next(frames)
+        return cls((count, *first.shape), chain((first,), frames))
 
     def __iter__(self) -> Iterator[Frame]:
-        return self.pictures
+        return self.frames
 
 
 class StreamingReader(Protocol):
-    """A reader that hands its frames over as it decodes them."""
+    """A reader that yields frames as it decodes them."""
 
     @property
     def height(self) -> int: ...
@@ -47,34 +47,34 @@ class StreamingReader(Protocol):
     @property
     def channels(self) -> int: ...
 
-    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """The frames ``numbers``, ascending and distinct, all of one size; `UserError` for one that cannot be had."""
+    def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Yield the frames at ascending, distinct ``indices``, all of one size; raise UserError if one cannot be read."""
         ...
 
 
 def frames_in_order(reader: StreamingReader, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """The frames of these numbers, in any order and repeated or not: uint8 (len(indices), H, W, C).
+    """Return the frames at ``indices``, in any order and possibly repeated, uint8 (len(indices), H, W, C).
 
     Each distinct frame is decoded and converted once.
     """
-    asked = np.asarray(indices)
-    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-        raise ValueError(f"frame indices must be a flat list of whole numbers, got {indices!r}")
-    if not asked.size:
+    requested = np.asarray(indices)
+    if requested.ndim != 1 or (requested.size and requested.dtype.kind not in "iu"):
+        raise ValueError(f"frame indices must be a flat list of integers, got {indices!r}")
+    if not requested.size:
         return np.empty((0, reader.height, reader.width, reader.channels), np.uint8)
-    distinct, rows = np.unique(asked, return_inverse=True)
-    film = FrameStream.of(reader.pictures(distinct.tolist()), len(distinct))
-    out = np.empty(film.shape, np.uint8)
-    for place, picture in zip(range(len(out)), film, strict=True):
-        out[place] = picture
+    distinct, rows = np.unique(requested, return_inverse=True)
+    stream = FrameStream.of(reader.iter_frames(distinct.tolist()), len(distinct))
+    out = np.empty(stream.shape, np.uint8)
+    for row, frame in zip(range(len(out)), stream, strict=True):
+        out[row] = frame
     return out if len(rows) == len(distinct) and (rows[1:] > rows[:-1]).all() else out[rows]
 
 
-def check_range(path: Path, numbers: Sequence[int], num_frames: int) -> None:
-    """Raises `UserError` for the first of ``numbers`` that the video does not have."""
-    for number in numbers:
-        if not 0 <= number < num_frames:
+def check_range(path: Path, indices: Sequence[int], num_frames: int) -> None:
+    """Raise UserError if an index is out of range."""
+    for index in indices:
+        if not 0 <= index < num_frames:
             raise UserError(
-                f"{path}: frame index {number} is outside 0..{num_frames - 1}: the video has {num_frames} frames. "
-                "Correct the annotation, or draw indices below `num_frames`."
+                f"{path}: frame index {index} is out of range: the video has {num_frames} frames. "
+                "Correct the annotation, or sample indices below num_frames."
             )

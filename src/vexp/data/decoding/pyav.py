@@ -1,15 +1,15 @@
-"""Frames of a video file by number: PyAV's reader, by which all others are judged.
+"""The PyAV reader: random access to the frames of a video file. It is the reference for all other backends.
 
-It is PyAV, that is FFmpeg's libraries. Importing this module imports it: do so where a video is opened.
+Importing this module imports PyAV with the FFmpeg libraries.
 
-What frame n is. The n-th frame, counted from 0, that a plain decode of the whole, sound stream delivers. No other is
-ever given in its place: a frame that cannot be had is a `UserError`.
+Frame n is the n-th frame, counted from 0, of a sequential decode of the whole, undamaged stream. No other frame is ever
+returned in its place; a frame that cannot be decoded raises UserError.
 
-Which stream. The first video stream that is not an attached picture (cover art), as OpenCV and `ffprobe -select_streams
+The stream is the first video stream that is not an attached picture (cover art), as OpenCV and `ffprobe -select_streams
 v:0` take it. FFmpeg's "best stream", which decord and torchcodec take, weighs bit rates and what was decoded while
 probing, so it may change with FFmpeg's version; the first one is a property of the file.
 
-Colour and rotation. As `vexp.data.decoding.color` says: the stream's own colour matrix, turned upright as players do.
+For color and rotation, see ``vexp.data.decoding.color``.
 """
 
 from __future__ import annotations
@@ -48,32 +48,32 @@ if TYPE_CHECKING:
 
 
 class VideoReader:
-    """Reads frames of one file. Open it in the process that decodes, never before a fork; close it after the sample.
+    """Reader of one video file. Open it in the process that decodes, not before a fork, and close it after use.
 
     >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
     ...     frames = reader.frames([0, 4, 8])  # uint8 (3, H, W, 3) RGB
 
-    Opening reads the packets of the whole file without decoding, unless this process has opened it before or a proxy's
-    index lies beside it. MP4, MOV,
-    Matroska and WebM with trustworthy times are then read by seeking; any other file is decoded from its first frame on
-    and counted, and the first time once more for `num_frames`.
-    Decoding is single-threaded: the data loader's workers are the parallelism.
+    Opening reads all packets of the file without decoding, unless it is cached in this process or an index file exists. MP4,
+    MOV, Matroska and WebM files with reliable times are then read by seeking. Other files are decoded from their first
+    frame, and once more to determine ``num_frames``. Decoding is single-threaded, since the data loader's workers provide
+    the parallelism.
 
-    Raises `UserError` for what is not a whole, readable video: missing, empty, truncated, another kind of file.
+    Raises:
+        UserError: If the file is missing, empty, truncated or not a video.
     """
 
     channels = 3
 
     def __init__(self, path: str | Path, *, strict: bool = False) -> None:
-        """`strict`: the codec's own error detection is on. It notices more damage, and refuses what it notices."""
+        """Open a file; ``strict`` enables the codec's error detection, which finds and rejects more damage."""
         self.path = Path(path)
         self.strict = strict
         self.decoded = 0
-        """Frames that the decoder has delivered so far: divided by the frames used, the price of random access."""
+        """Number of frames decoded so far, to measure the cost of random access."""
         self.decode_error = ""
-        """Why the decoder gave up a packet; frames that have to be counted are then counted without those in it."""
+        """Why the decoder rejected a packet, whose frames are then missing from a count; empty if it did not."""
         self._reformatter = VideoReformatter()
-        self._fault = ""  # why the last run ended before its last frame
+        self._fault = ""  # why the last run ended early
         status = file_status(self.path)
         self._container, self._stream = open_stream(self.path, strict)
         self._identity = identify(self.path, status, strict=strict)
@@ -99,7 +99,7 @@ class VideoReader:
 
     @property
     def num_frames(self) -> int:
-        """Exact number of frames, never the header's claim; decodes the whole file once where it has to be counted."""
+        """Exact number of frames, not that of the header; may decode the whole file once."""
         if self.file.num_frames is None:
             self._keep_count([_time(frame) for frame, _ in self._from_the_start()])
         assert self.file.num_frames is not None
@@ -107,7 +107,7 @@ class VideoReader:
 
     @property
     def fps(self) -> float | None:
-        """Average frames a second as the container gives it; None where it does not."""
+        """Average frame rate of the container in frames per second; None if unknown."""
         return self.file.fps
 
     @property
@@ -117,47 +117,48 @@ class VideoReader:
 
     @property
     def times(self) -> NDArray[np.float64] | None:
-        """Seconds at which each frame is shown, from the first: float64 (num_frames,); None: the file does not say."""
+        """Time of each frame in seconds from the first, float64 (num_frames,); None if unknown."""
         return self.file.times if self.num_frames else None
 
     @property
     def height(self) -> int:
-        """Pixels, as delivered (after rotation). Asked before `frames`, it costs the decoding of the first frame."""
+        """Height in pixels after rotation; decodes the first frame if none has been decoded."""
         return self._frame_size()[0]
 
     @property
     def width(self) -> int:
-        """Pixels, as delivered (after rotation). Asked before `frames`, it costs the decoding of the first frame."""
+        """Width in pixels after rotation; decodes the first frame if none has been decoded."""
         return self._frame_size()[1]
 
     def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """The frames of these numbers, in this order: uint8 (len(indices), H, W, 3) RGB 0..255.
+        """Return the frames at ``indices``, in their order and possibly repeated, uint8 (len(indices), H, W, 3) RGB.
 
-        `indices` may repeat and be in any order; each distinct frame is decoded and converted once.
-        Raises `UserError` for a number outside 0..num_frames-1 and for a frame that cannot be decoded right.
+        Raises:
+            UserError: If an index is out of range or a frame cannot be decoded.
         """
         return frames_in_order(self, indices)
 
-    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """The same for ascending, distinct `numbers`, one after the other as they are decoded: uint8 (H, W, 3) each."""
+    def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Yield the frames at ascending, distinct indices as they are decoded, each uint8 (H, W, 3)."""
         size = None
-        for number, frame in zip(numbers, self.codec_frames(numbers), strict=True):
-            picture = self._picture(number, frame)
-            size = size or picture.shape
-            if picture.shape != size:
-                raise self._undecodable(number, "its size differs from the frames before it")
-            yield picture
+        for frame_index, frame in zip(indices, self.codec_frames(indices), strict=True):
+            image = self._to_image(frame_index, frame)
+            size = size or image.shape
+            if image.shape != size:
+                raise self._undecodable(frame_index, "its size differs from the frames before it")
+            yield image
 
-    def codec_frames(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
-        """The same as the codec has them, neither converted nor turned."""
-        if self.file.num_frames is not None:  # otherwise counting tells
-            check_range(self.path, numbers, self.num_frames)
-        yield from self._by_counting(numbers) if self._index is None else self._by_seeking(self._index, numbers)
+    def codec_frames(self, indices: Sequence[int]) -> Iterator[VideoFrame]:
+        """Yield the frames at ascending, distinct indices as decoded, without color conversion and rotation."""
+        if self.file.num_frames is not None:  # otherwise the count is not known yet
+            check_range(self.path, indices, self.num_frames)
+        yield from self._by_counting(indices) if self._index is None else self._by_seeking(self._index, indices)
 
     def iter_valid_frames(self) -> Iterator[VideoFrame]:
-        """Every frame in order as the codec has it, neither converted nor turned; decodes the file once, in order.
+        """Yield every frame in order, without color conversion and rotation, decoding the file once.
 
-        Raises `UserError` at the first frame that is damaged, and at the end where frames are missing.
+        Raises:
+            UserError: At the first damaged frame, or at the end if frames are missing.
         """
         times: list[float] = []
         for frame, fault in self._from_the_start():
@@ -168,40 +169,40 @@ class VideoReader:
         if self._index is None:
             self._keep_count(times)
         elif len(times) != self.num_frames:
-            raise UserError(f"{self.path}: {len(times)} frames can be decoded of {self.num_frames}. {HINT_REENCODE}")
+            raise UserError(f"{self.path}: only {len(times)} of {self.num_frames} frames can be decoded. {HINT_REENCODE}")
 
     def iter_valid_rgb_frames(self) -> Iterator[Frame]:
-        """Every frame in order, uint8 (H, W, 3) RGB: what `frames` gives for it. Raises as `iter_valid_frames`."""
-        for number, frame in enumerate(self.iter_valid_frames()):
-            yield self._picture(number, frame)
+        """Yield every frame in order as uint8 (H, W, 3) RGB; raises as ``iter_valid_frames``."""
+        for frame_index, frame in enumerate(self.iter_valid_frames()):
+            yield self._to_image(frame_index, frame)
 
-    def _picture(self, number: int, frame: VideoFrame) -> Frame:
+    def _to_image(self, frame_index: int, frame: VideoFrame) -> Frame:
         if self.file.size is None:
             self._measure(frame)
         try:
             return apply_display_matrix(to_rgb(frame, self._reformatter), self.file.display_matrix)
         except av.FFmpegError as error:
-            raise self._undecodable(number, reason_of(error)) from error
+            raise self._undecodable(frame_index, reason_of(error)) from error
 
-    def _by_seeking(self, index: PacketIndex, numbers: Sequence[int]) -> Iterator[VideoFrame]:
-        """Every frame of `numbers` (ascending), each recognised by its presentation time."""
+    def _by_seeking(self, index: PacketIndex, indices: Sequence[int]) -> Iterator[VideoFrame]:
+        """Yield the frames at ascending indices, identified by their presentation times."""
         done = 0
-        for end in index.run_ends(numbers):
+        for end in index.run_ends(indices):
             while done < end:
-                key, before = index.key_number(numbers[done]), done
+                key, before = index.key_number(indices[done]), done
                 # Its own key frame first; one GOP earlier, or the start, for one from which it was not delivered.
                 for start in dict.fromkeys((key, max(key - 1, 0), 0)):
-                    for frame in self._run(index, start, numbers[done:end]):
+                    for frame in self._run(index, start, indices[done:end]):
                         yield frame
                         done += 1
                     if done > before:
                         break
                 else:
-                    raise self._undecodable(numbers[done], self._fault)
+                    raise self._undecodable(indices[done], self._fault)
 
-    def _run(self, index: PacketIndex, start: int, numbers: Sequence[int]) -> Iterator[VideoFrame]:
-        """Frames of `numbers` in order, decoded straight on from key frame `start`, up to the first that is not had."""
-        key, times, done = int(index.keys[start]), index.pts[list(numbers)].tolist(), 0
+    def _run(self, index: PacketIndex, start: int, indices: Sequence[int]) -> Iterator[VideoFrame]:
+        """Yield frames decoded sequentially from key frame ``start`` up to the first that fails."""
+        key, times, done = int(index.keys[start]), index.pts[list(indices)].tolist(), 0
         self._fault = "the decoder does not deliver it"
         try:
             self._container.seek(key, stream=self._stream)
@@ -223,21 +224,21 @@ class VideoReader:
                 if done == len(times):
                     return
 
-    def _by_counting(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
-        """Every frame of `numbers` (ascending), each recognised by its place since the first frame of the file."""
+    def _by_counting(self, indices: Sequence[int]) -> Iterator[VideoFrame]:
+        """Yield the frames at ascending indices, identified by counting from the first frame of the file."""
         done = 0
         times: list[float] = []
         for frame, fault in self._from_the_start():
-            if len(times) == numbers[done]:
+            if len(times) == indices[done]:
                 if fault:
-                    raise self._undecodable(numbers[done], fault)
+                    raise self._undecodable(indices[done], fault)
                 yield frame
                 done += 1
-                if done == len(numbers):
+                if done == len(indices):
                     return
             times.append(_time(frame))
         self._keep_count(times)
-        check_range(self.path, numbers, self.num_frames)
+        check_range(self.path, indices, self.num_frames)
 
     def _keep_count(self, times: list[float]) -> None:
         self.file.counted = np.array(times)
@@ -304,9 +305,9 @@ class VideoReader:
         ).shape
         self.file.size = height, width
 
-    def _undecodable(self, number: int, reason: str) -> UserError:
+    def _undecodable(self, frame_index: int, reason: str) -> UserError:
         decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
-        return UserError(f"{self.path}: frame {number} cannot be decoded ({decoder}): {reason}. {HINT_REENCODE}")
+        return UserError(f"{self.path}: frame {frame_index} cannot be decoded ({decoder}): {reason}. {HINT_REENCODE}")
 
 
 def _time(frame: VideoFrame) -> float:

@@ -69,7 +69,7 @@ class ThirdPartyReader(ABC):
         """
         return frames_in_order(self, indices)
 
-    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def iter_frames(self, numbers: Sequence[int]) -> Iterator[Frame]:
         """The same for ascending, distinct ``numbers``, one after the other: uint8 (height, width, 3) each."""
         check_range(self.path, numbers, self.num_frames)
         size, done = (self.height, self.width, self.channels), 0

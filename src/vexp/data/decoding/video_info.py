@@ -1,4 +1,4 @@
-"""What is known of a video file without its pixels, kept by each process for files that it opens again."""
+"""Metadata of a video file, cached in each process for files that are opened again."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from numpy.typing import NDArray
 from vexp.data.decoding.packet_index import PacketIndex
 
 MEMORY = 8 << 20
-"""Bytes of it that a process keeps: some 2,500 videos of ten seconds. The ones used least recently are let go."""
+"""Size of the cache in bytes, enough for about 2,500 videos of ten seconds."""
 
 UNCHANGING_RATE = ("avi",)
-"""Containers that store no time with a frame: its number and the frame rate say when it is shown."""
+"""Containers without frame times, whose times follow from the frame index and the frame rate."""
 
 Identity = tuple[str, int, int, bool]
-"""Path, time of the last change in ns, size in bytes: another file in the same place is another one. And whether it
-is decoded strictly: in a damaged file that has to be counted, fewer frames may then be delivered."""
+"""Path, modification time in ns, size in bytes, and whether it is decoded strictly, since a damaged file may then have
+fewer frames."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class VideoInfo:
-    """Facts of one file. The fields that default to None are filled in when a reader has had to find them out."""
+    """Metadata of one file. Fields that default to None are set when a reader needs them."""
 
     demuxer: str  # first name of FFmpeg's container format: "mov", "matroska", "avi", "mpegts" ...
-    stream: int  # which of the file's streams is read
-    video_streams: list[int]  # all that hold pictures, cover art too
+    stream: int  # index of the stream that is read
+    video_streams: list[int]  # all video streams, including cover art
     time_base: Fraction  # seconds
-    start: int  # the stream's first time, in units of the time base
+    start: int  # start time of the stream in units of the time base
     fps: float | None  # average
-    index: PacketIndex | None  # None: frames can only be had by counting
-    counted: NDArray[np.float64] | None = None  # seconds of each frame as a count found it, NaN where it has no time
-    size: tuple[int, int] | None = None  # height, width as delivered
-    display_matrix: tuple[int, int, int, int] | None = None  # (a, b, c, d) of `vexp.data.decoding.color.upright`
+    index: PacketIndex | None  # None if frames have to be counted by decoding
+    counted: NDArray[np.float64] | None = None  # time of each frame in seconds, found by counting; NaN if unknown
+    size: tuple[int, int] | None = None  # (height, width) after rotation
+    display_matrix: tuple[int, int, int, int] | None = None  # see vexp.data.decoding.color
 
     @property
     def num_frames(self) -> int | None:
-        """None where they have not been counted yet."""
+        """Number of frames; None if they have not been counted yet."""
         if self.index is not None:
             return len(self.index.pts)
         return len(self.counted) if self.counted is not None else None
 
     @property
     def times(self) -> NDArray[np.float64] | None:
-        """Seconds at which each frame is shown, from the first: float64 (num_frames,), ascending; None: nobody knows.
+        """Time of each frame in seconds from the first, float64 (num_frames,), ascending; None if unknown.
 
-        As stored with the frames; by number and frame rate where none are stored, or they do not ascend.
+        If the file stores no times, or they do not ascend, they follow from the frame index and the frame rate.
         """
         if self.index is not None:
             return np.asarray((self.index.pts - self.index.pts[0]) * float(self.time_base))
@@ -62,13 +62,13 @@ class VideoInfo:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, roughly."""
+        """Approximate memory in bytes."""
         arrays = (self.counted,) if self.index is None else (self.index.pts, self.index.keys)
         return 700 + sum(array.nbytes for array in arrays if array is not None)
 
 
 class VideoInfoCache:
-    """The files used last, within ``MEMORY``."""
+    """A least-recently-used cache of ``VideoInfo``, limited to ``MEMORY`` bytes."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[Identity, tuple[VideoInfo, int]] = OrderedDict()
@@ -78,16 +78,16 @@ class VideoInfoCache:
         return len(self._files)
 
     def get(self, identity: Identity) -> VideoInfo | None:
-        """What an earlier reader of this process found out."""
+        """Return the entry of a file, or None."""
         if identity not in self._files:
             return None
         self._files.move_to_end(identity)
         return self._files[identity][0]
 
-    def put(self, identity: Identity, file: VideoInfo) -> None:
-        """Anew or, because more was found out, again."""
-        self._memory += file.nbytes - self._files.pop(identity, (None, 0))[1]
-        self._files[identity] = file, file.nbytes
+    def put(self, identity: Identity, info: VideoInfo) -> None:
+        """Insert or replace an entry, and evict the least recently used ones beyond ``MEMORY``."""
+        self._memory += info.nbytes - self._files.pop(identity, (None, 0))[1]
+        self._files[identity] = info, info.nbytes
         while self._memory > MEMORY:
             self._memory -= self._files.popitem(last=False)[1][1]
 

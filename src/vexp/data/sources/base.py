@@ -56,7 +56,7 @@ class TimedReader(Protocol):
 class SequentialReader(Protocol):
     """A reader that yields frames as they are decoded, so that each is resized before the next is decoded."""
 
-    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def iter_frames(self, numbers: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames with these indices (ascending, distinct), all of one size."""
         ...
 
@@ -246,7 +246,7 @@ def frame_times(reader: Reader) -> NDArray[np.float64]:
 def read_frames(reader: Reader, indices: NDArray[np.int64]) -> FrameStream | NDArray[np.uint8]:
     """Read the frames with these indices (n,), ascending and distinct: (n, H, W, C), as a stream if possible."""
     if isinstance(reader, SequentialReader):
-        return FrameStream.of(reader.pictures(indices.tolist()), len(indices))
+        return FrameStream.of(reader.iter_frames(indices.tolist()), len(indices))
     return reader.frames(indices)
 
 
@@ -299,7 +299,7 @@ class SegmentReader:
         """Return the frames with these indices in the segment, as ``Reader.frames``."""
         return self._reader.frames(self._in_video(indices))
 
-    def pictures(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def iter_frames(self, numbers: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames with these indices (ascending, distinct)."""
         return iter(read_frames(self._reader, self._in_video(numbers)))
 
