@@ -42,7 +42,7 @@ def test_from_the_config_to_a_run(
     assert command == f"python -m vexp.train --config-dir my_conf experiment={CONFIG.stem}"
     page = (tmp_path / "my_conf" / "experiment" / f"{CONFIG.stem}.md").read_text()
     assert command in page
-    for text in ("optimizer.lr = 0.0075 -> optimizer.lr=0.0075", "traps in the source:", "108 values of the source"):
+    for text in ("optimizer.lr = 0.0075 -> optimizer.lr=0.0075", "pitfalls in the source:", "108 values of the source"):
         assert text in said
     rows = re.findall(r"^\| \d+ \| `.*$", page, re.MULTILINE)
     assert len(rows) == 108
@@ -90,7 +90,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ((), "vexp: error: name one config: vexp import CONFIG.py [out=FOLDER] [name=NAME]"),
         (("gone.py",), "vexp: error: gone.py: cannot be read: No such file or directory"),
         (("bad.py",), "vexp: error: bad.py:1: not Python: '(' was never closed"),
-        (("other.py",), "vexp: error: other.py:1: no config of mmaction2: it assigns no model = dict(type=...)"),
+        (("other.py",), "vexp: error: other.py:1: not a config of mmaction2: model = dict(type=...) is missing"),
         (("other.py", "model=tsm_r5"), "vexp: error: model=tsm_r5: no such net (command line); did you mean tsm_r50?"),
     ):
         assert refusal(monkeypatch, capsys, *words) == message

@@ -1,4 +1,4 @@
-"""What the tests of this room share: configs from text, and what was made of them as vexp's own objects."""
+"""Configs of mmaction2 from text, and their conversion results as objects of vexp."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vexp.tools.mmaction2.rules import ConversionResult
 CONFIGS = GOLDEN_DIR / "mmaction_configs"
 ALL = sorted(path for path in CONFIGS.glob("v?/**/*.py") if path.parent.name != "_base_")
 
-#: A whole config of 0.x and of 1.x; a test adds the lines that it is about.
+#: Complete configs of 0.x and 1.x, which tests extend.
 SMALL_0 = """
 model = dict(
     type='Recognizer3D',
@@ -43,49 +43,49 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
 
 
 def read(path: Path, text: str) -> Source:
-    """A config of this text."""
+    """Write a config file and read it."""
     path.write_text(text, encoding="utf-8")
     return read_config(path)
 
 
 def drafted(source: Source) -> ConversionResult:
-    """What is made of a config, without what is the default anyway, before vexp itself has looked at it."""
-    draft = convert(source, defaults_of)
-    draft.settle()
-    return draft
+    """Convert a config and drop defaults, without composing the result."""
+    result = convert(source, defaults_of)
+    result.drop_defaults()
+    return result
 
 
 @cache
 def golden(path: Path) -> tuple[Source, ConversionResult]:
-    """A config of the folder and what is made of it, for tests that only look."""
+    """Return a golden config and its result, which must not be modified."""
     source = read_config(path)
     return source, drafted(source)
 
 
-def below(draft: ConversionResult, prefix: str) -> dict[str, Any]:
-    """The values below a key, by their own names."""
-    return {key[len(prefix) :]: given.value for key, given in draft.values.items() if key.startswith(prefix)}
+def below(result: ConversionResult, prefix: str) -> dict[str, Any]:
+    """Return the values below a key by their relative names."""
+    return {key[len(prefix) :]: given.value for key, given in result.values.items() if key.startswith(prefix)}
 
 
-def lr_policy(draft: ConversionResult) -> Any:
-    """The learning-rate policy of a draft."""
+def lr_policy(result: ConversionResult) -> Any:
+    """Build the learning rate policy of a result."""
     arguments: dict[str, Any] = {}
-    for path, value in below(draft, "lr_policy.").items():
+    for path, value in below(result, "lr_policy.").items():
         *above, name = path.split(".")  # phases.warmup.end
-        held = arguments
+        nested = arguments
         for part in above:
-            held = held.setdefault(part, {})
-        held[name] = value
-    return options()["lr_policy"][draft.choices["lr_policy"]](**arguments)
+            nested = nested.setdefault(part, {})
+        nested[name] = value
+    return options()["lr_policy"][result.choices["lr_policy"]](**arguments)
 
 
 def rates(policy: Any, *, base: float, epochs: int, iters: int) -> list[float]:
-    """The rate of every step of a run of ``iters`` steps an epoch."""
+    """Return the learning rate of every step of a run with ``iters`` steps per epoch."""
     total = epochs * iters
     return [policy.lr_at(base, step=step, steps_per_epoch=iters, total_steps=total) for step in range(total)]
 
 
-def sampler(draft: ConversionResult, split: str) -> Any:
-    """The sampler of a split."""
-    name, option = next(iter(draft.steps[split].items()))
-    return options()["transform"][option](**below(draft, f"pipeline.{split}.{name}."))
+def sampler(result: ConversionResult, split: str) -> Any:
+    """Build the sampler of a split."""
+    name, option = next(iter(result.steps[split].items()))
+    return options()["transform"][option](**below(result, f"pipeline.{split}.{name}."))

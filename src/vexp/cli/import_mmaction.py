@@ -46,15 +46,15 @@ def _main() -> None:
         raise ConfigError(f"model={options['model']}: no such net (command line){near(options['model'], known)}")
     name = options["name"] or re.sub(r"[^\w.-]", "_", path.stem)
     source = read_config(path)
-    draft = imported(source, options["model"])
+    result = imported(source, options["model"])
     command = " ".join([
-        "python -m vexp.train", f"--config-dir {out}", f"experiment={name}", *(f"{key}=..." for key in draft.needed)
+        "python -m vexp.train", f"--config-dir {out}", f"experiment={name}", *(f"{key}=..." for key in result.needed)
     ])  # fmt: skip
     folder = out / "experiment"
     files.ensure_writable_dir(folder, "set out=FOLDER")
-    files.write_text(folder / f"{name}.yaml", experiment_yaml(draft, source))
-    files.write_text(folder / f"{name}.md", markdown(draft, source, command))
-    print("\n".join(console(draft, source)))
+    files.write_text(folder / f"{name}.yaml", experiment_yaml(result, source))
+    files.write_text(folder / f"{name}.md", markdown(result, source, command))
+    print("\n".join(console(result, source)))
     print(f"\nwritten: {folder / name}.yaml, and this report as {name}.md\n{command}")
 
 
@@ -64,31 +64,31 @@ def imported(source: Source, model: str | None = None) -> ConversionResult:
     Raises:
         UserError: the config is not of a recognition model, or nothing that composes can be made of it.
     """
-    draft = convert(source, defaults_of, model)
-    draft.settle()
-    while complaint := _complaint(draft, source):
+    result = convert(source, defaults_of, model)
+    result.drop_defaults()
+    while complaint := _complaint(result, source):
         key = re.match(r"[\w.]*", complaint)
-        if key is None or not draft.withdraw(_held(draft, key[0]), complaint.partition(" (")[0]):
+        if key is None or not result.revoke(_held(result, key[0]), complaint.partition(" (")[0]):
             raise UserError(f"{source.path}: what was made of it does not compose: {complaint}")
-    return draft
+    return result
 
 
-def _complaint(draft: ConversionResult, source: Source) -> str | None:
+def _complaint(result: ConversionResult, source: Source) -> str | None:
     """The first thing that vexp refuses in the experiment; None where it composes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "experiment" / "imported.yaml"
         path.parent.mkdir()
-        path.write_text(experiment_yaml(draft, source), encoding="utf-8")
+        path.write_text(experiment_yaml(result, source), encoding="utf-8")
         try:
-            compose(["experiment=imported", *(f"{key}=given" for key in draft.needed)], config_dirs=[folder])
+            compose(["experiment=imported", *(f"{key}=given" for key in result.needed)], config_dirs=[folder])
         except ConfigError as error:
             return str(error).splitlines()[0]
     return None
 
 
-def _held(draft: ConversionResult, key: str) -> str:
-    """The value of the draft that a complaint names: its own key, or the first below it."""
-    return next((held for held in draft.values if held == key or held.startswith(f"{key}.")), key)
+def _held(result: ConversionResult, key: str) -> str:
+    """The value of the result that a complaint names: its own key, or the first below it."""
+    return next((held for held in result.values if held == key or held.startswith(f"{key}.")), key)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every config of tests/golden/mmaction_configs: nothing is lost, everything composes, and the traps are named."""
+"""Convert every config of tests/golden/mmaction_configs: complete reports, valid configs, and pitfalls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def named(part: str) -> Path:
     return path
 
 
-def test_there_are_enough() -> None:
+def test_golden_configs_cover_models_and_policies() -> None:
     assert len(ALL) >= 35
     models = {golden(path)[1].choices["model"] for path in ALL}
     assert models == {
@@ -45,14 +45,14 @@ def test_there_are_enough() -> None:
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
-def test_every_leaf_of_the_source_is_in_the_report_once(path: Path) -> None:
-    source, draft = golden(path)
-    lines = report_lines(draft, source)
+def test_report_lists_every_leaf_once(path: Path) -> None:
+    source, result = golden(path)
+    lines = report_lines(result, source)
     assert len(lines) == len(list(source.lines()))
     assert {line.status for line in lines} <= set(STATUSES)
     leaves = [id(leaf) for _, leaf in source.lines()]
     assert max(Counter(leaves).values()) == 1
-    assert set(leaves) == set(draft.outcomes)
+    assert set(leaves) == set(result.outcomes)
     # counted another way, from the files' syntax alone: every key with a constant has its line
     said = {
         (line.where.file.resolve(), line.where.line, re.findall(r"\w+", line.path)[-1]) for line in lines if line.path
@@ -76,14 +76,14 @@ def constants(file: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
-def test_no_default_is_written(path: Path) -> None:
-    """And what is carried over says where to."""
-    source, draft = golden(path)
-    for key, given in draft.values.items():
-        assert draft.default(key) != given.value or isinstance(given.value, bool) != isinstance(
-            draft.default(key), bool
+def test_defaults_are_dropped(path: Path) -> None:
+    """Defaults are dropped, and converted lines have a target."""
+    source, result = golden(path)
+    for key, given in result.values.items():
+        assert result.default(key) != given.value or isinstance(given.value, bool) != isinstance(
+            result.default(key), bool
         )
-    for line in report_lines(draft, source):
+    for line in report_lines(result, source):
         if line.status == "carried":
             assert line.targets
 
@@ -93,31 +93,31 @@ FEW = ["v1/slowfast"]
 
 def composed(path: Path, tmp_path: Path) -> tuple[Any, ConversionResult]:
     source = read_config(path)
-    draft = imported(source)
+    result = imported(source)
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text(experiment_yaml(draft, source), encoding="utf-8")
-    words = ["experiment=mine", *(f"{key}=given.txt" for key in draft.needed)]
-    return compose(words, config_dirs=[tmp_path]), draft
+    (tmp_path / "experiment" / "mine.yaml").write_text(experiment_yaml(result, source), encoding="utf-8")
+    words = ["experiment=mine", *(f"{key}=given.txt" for key in result.needed)]
+    return compose(words, config_dirs=[tmp_path]), result
 
 
 @pytest.mark.parametrize("part", FEW)
-def test_a_few_compose(part: str, tmp_path: Path) -> None:
+def test_some_configs_compose(part: str, tmp_path: Path) -> None:
     check_composed(*composed(named(part), tmp_path))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
-def test_all_compose(path: Path, tmp_path: Path) -> None:
+def test_every_config_composes(path: Path, tmp_path: Path) -> None:
     check_composed(*composed(path, tmp_path))
 
 
-def check_composed(config: Any, draft: ConversionResult) -> None:
-    """What the draft says is what vexp would run with."""
+def check_composed(config: Any, result: ConversionResult) -> None:
+    """Check that the composed config has the converted values."""
     assert config.run_name
-    assert config.lr_policy == lr_policy(draft)
+    assert config.lr_policy == lr_policy(result)
     for split in ("train", "val"):
-        assert list(config.pipeline.of(split)) == list(draft.steps[split])
-    for key, given in draft.values.items():
+        assert list(config.pipeline.of(split)) == list(result.steps[split])
+    for key, given in result.values.items():
         found: Any = config
         if key.startswith("optimizer.paramwise.custom_keys"):
             continue  # read by Paramwise: dotted names become one key
@@ -127,21 +127,21 @@ def check_composed(config: Any, draft: ConversionResult) -> None:
             assert found == given.value, key
 
 
-def test_tsn_as_a_person_would_write_it(tmp_path: Path) -> None:
-    """The whole experiment of one config, as a table."""
+def test_convert_tsn(tmp_path: Path) -> None:
+    """The complete experiment of one config."""
     source = read_config(named("v0/tsn_r50_1x1x3"))
-    draft = imported(source)
-    assert draft.choices == {
+    result = imported(source)
+    assert result.choices == {
         "data": "raw_frames", "model": "tsn_r50", "loss": "cross_entropy", "optimizer": "sgd", "lr_policy": "step",
         "checkpoint": "all", "log": "text",
     }  # fmt: skip
-    assert draft.steps == {
+    assert result.steps == {
         "train": {"sample": "segment_frames", "resize": "resize", "crop": "multi_scale_crop", "resize_2": "resize",
                   "flip": "flip"},
         "val": {"sample": "segment_frames", "resize": "resize", "crop": "center_crop"},
         "test": {"sample": "segment_frames", "resize": "resize", "crop": "ten_crop"},
     }  # fmt: skip
-    assert below(draft, "") == {
+    assert below(result, "") == {
         "epochs": 100, "run_name": "tsn_r50_1x1x3_100e_kinetics400_rgb", "out_root": "./work_dirs",
         "data.batch_size": 32, "data.num_workers": 2,
         "data.train.ann_file": "data/kinetics400/kinetics400_train_list_rawframes.txt",
@@ -163,7 +163,7 @@ def test_tsn_as_a_person_would_write_it(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-SAID = [
+VALUES = [
     # (config, key here, value): one place for each of the many small rules
     ("v0/tsm_r50_1x1x8", "data.decoding_backend", "turbojpeg"),
     ("v0/tsm_r50_1x1x8", "data.filename_tmpl", "{:05}.jpg"),
@@ -231,8 +231,8 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("part", "key", "value"), SAID, ids=[f"{part}-{key}" for part, key, _ in SAID])
-def test_a_value(part: str, key: str, value: Any) -> None:
+@pytest.mark.parametrize(("part", "key", "value"), VALUES, ids=[f"{part}-{key}" for part, key, _ in VALUES])
+def test_converted_value(part: str, key: str, value: Any) -> None:
     assert golden(named(part))[1].values[key].value == value
 
 
@@ -249,11 +249,11 @@ CHOSEN = [
 
 
 @pytest.mark.parametrize(("part", "group", "option"), CHOSEN)
-def test_a_choice(part: str, group: str, option: str) -> None:
+def test_chosen_option(part: str, group: str, option: str) -> None:
     assert golden(named(part))[1].choices[group] == option
 
 
-TRAPS = [
+PITFALLS = [
     ("v0/tsm_r50_1x1x8", 61, "cudnn_benchmark beside a seed"),
     ("v0/tsm_r50_1x1x8", 59, "milestones .60. lie past the end of 50 epochs"),
     ("v0/tsm_r50_1x1x8", 30, "mirrors clips of a set whose classes tell left from right"),
@@ -261,101 +261,101 @@ TRAPS = [
     ("v1/tsm", None, "cudnn_benchmark beside deterministic"),
     ("v1/tsn", None, "auto_scale_lr says 256 samples a step, a step here has 32"),
     ("v1/i3d", None, "to_rgb=True swaps the channels of frames that are RGB already"),
-    ("v0/c3d", None, "looks like BGR and the net is given RGB"),
+    ("v0/c3d", None, "looks like BGR and the model is given RGB"),
     ("v0/slowonly_r50_4x16", None, "trains on in eval mode to the end of the epoch"),
     ("v0/slowonly_r50_4x16", None, "mmcv files each under the epoch"),
     ("v0/slowonly_r50_4x16", None, "label_smooth_eps has no effect in mmaction2 0.x"),
     ("v0/tsn_dense161", None, "a rate by epoch on the iteration runner never moves"),
     ("v0/lr_cosine_restart_short", 3, "periods cover 60 of 100 epochs"),
     ("v0/lr_one_cycle", 3, "optimizer_config=None trains nothing"),
-    ("v0/timesformer", 30, "custom_keys '.backbone.cls_token' fits no parameter"),
+    ("v0/timesformer", 30, "custom_keys '.backbone.cls_token' matches no parameter"),
     ("v0/x3d", None, "test samples 16 frames, 5 apart, training 8 frames, 8 apart"),
 ]
 
 
-@pytest.mark.parametrize(("part", "line", "text"), TRAPS, ids=[f"{part}-{text[:30]}" for part, _, text in TRAPS])
-def test_a_trap(part: str, line: int | None, text: str) -> None:
-    found = [where for where, what in golden(named(part))[1].traps if re.search(text, what)]
+@pytest.mark.parametrize(("part", "line", "text"), PITFALLS, ids=[f"{part}-{text[:30]}" for part, _, text in PITFALLS])
+def test_pitfall(part: str, line: int | None, text: str) -> None:
+    found = [where for where, what in golden(named(part))[1].pitfalls if re.search(text, what)]
     assert len(found) == 1
     assert line is None or found[0].line == line
 
 
-def test_no_trap_where_there_is_none(tmp_path: Path) -> None:
+def test_no_pitfalls_in_correct_config(tmp_path: Path) -> None:
     more = "val = [dict(type='SampleFrames', clip_len=4, frame_interval=2, test_mode=True)]\n"
     more += "data['val']['pipeline'] = val\ndata['videos_per_gpu'] = 8\noptimizer = dict(type='SGD')\n"
-    assert drafted(read(tmp_path / "config.py", SMALL_0 + more)).traps == []
+    assert drafted(read(tmp_path / "config.py", SMALL_0 + more)).pitfalls == []
 
 
-def test_random_frames_in_validation_are_a_trap(tmp_path: Path) -> None:
-    traps = [what for _, what in drafted(read(tmp_path / "config.py", SMALL_0)).traps]
-    assert any(what.startswith("val: no test_mode: the frames are random") for what in traps)
+def test_random_frames_in_validation_are_a_pitfall(tmp_path: Path) -> None:
+    pitfalls = [what for _, what in drafted(read(tmp_path / "config.py", SMALL_0)).pitfalls]
+    assert any(what.startswith("val: no test_mode: the frames are random") for what in pitfalls)
     test = "pipeline[0]['test_mode'] = True\n"
-    traps = [what for _, what in drafted(read(tmp_path / "config.py", SMALL_0 + test)).traps]
-    assert any(what.startswith("train: test_mode=True in training") for what in traps)
+    pitfalls = [what for _, what in drafted(read(tmp_path / "config.py", SMALL_0 + test)).pitfalls]
+    assert any(what.startswith("train: test_mode=True in training") for what in pitfalls)
 
 
-REFUSED = [
-    ("optimizer = 1\n", r"config.py:1: no config of mmaction2: it assigns no model"),
-    ("model = dict(type='FasterRCNN')\n", "config.py:1: FasterRCNN is for detection; only recognition of videos"),
-    ("\nmodel = dict(\n    type='BMN')\n", "config.py:3: BMN is for temporal localisation"),
+REJECTED = [
+    ("optimizer = 1\n", r"config.py:1: not a config of mmaction2"),
+    ("model = dict(type='FasterRCNN')\n", "config.py:1: FasterRCNN is for detection; only video recognition"),
+    ("\nmodel = dict(\n    type='BMN')\n", "config.py:3: BMN is for temporal localization"),
     ("model = dict(type='RecognizerGCN')\n", "config.py:1: RecognizerGCN is for skeletons"),
-    ("model = dict(type='YOLO')\n", "config.py:1: YOLO is no recognition model of mmaction2"),
-    ("model = dict(a=1)\n", "config.py:1: a model without type is no recognition model"),
+    ("model = dict(type='YOLO')\n", "config.py:1: YOLO is not a recognition model of mmaction2"),
+    ("model = dict(a=1)\n", "config.py:1: a model without type is not a recognition model"),
     ("model = dict(type='Recognizer3D')\n", "config.py:1: the config has no data"),
     (SMALL_0.replace("VideoDataset", "AVADataset"), r"config.py:8: AVADataset is for detection"),
-    (SMALL_0.replace("VideoDataset", "MyDataset"), r"config.py:8: MyDataset is no data set of vexp"),
-    (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), r"config.py:4: TANet is not among vexp's nets .* model=NAME"),
-    (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the training data set has no pipeline"),
+    (SMALL_0.replace("VideoDataset", "MyDataset"), r"config.py:8: MyDataset is not a dataset of vexp"),
+    (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), r"config.py:4: TANet is not among the models of vexp .* model=NAME"),
+    (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the training dataset has no pipeline"),
     (SMALL_1.replace("train_dataloader = ", "other = "), "config.py:1: the config has no train_dataloader.*testing"),
-    (SMALL_0.replace("    train=dict", "    other=dict"), "config.py:1: no training data, a config for testing alone"),
+    (SMALL_0.replace("    train=dict", "    other=dict"), "config.py:1: no training data; import the config"),
     (
         SMALL_0.replace("train=dict(", "train=[dict(").replace("pipeline=pipeline),", "pipeline=pipeline)],", 1),
-        "config.py:8: several training data sets; leave one",
+        "config.py:8: several training datasets; leave one",
     ),
     (
         SMALL_1.replace(
             "dataset=dict(type='VideoDataset', ann_file='a.txt', pipeline=pipeline)",
             "dataset=dict(type='ConcatDataset', datasets=[dict(type='VideoDataset')])",
         ),
-        "config.py:7: several training data sets",
+        "config.py:7: several training datasets",
     ),
 ]
 
 
-@pytest.mark.parametrize(("text", "message"), REFUSED, ids=[message for _, message in REFUSED])
-def test_refused_in_one_sentence(text: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "message"), REJECTED, ids=[message for _, message in REJECTED])
+def test_convert_rejects(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message) as said:
         drafted(read(tmp_path / "config.py", text))
     assert "\n" not in str(said.value)
 
 
-def test_what_vexp_refuses_is_taken_out_and_said(tmp_path: Path) -> None:
-    """A growing rate, which mmcv takes: vexp's own rule says so, the rest stands."""
+def test_invalid_value_is_revoked_and_reported(tmp_path: Path) -> None:
+    """vexp rejects a growing rate, which mmcv accepts; the rest is kept."""
     source = read(tmp_path / "config.py", f"{SMALL_0}\nlr_config = dict(policy='exp', gamma=1.5)\n")
-    draft = imported(source)
-    (line,) = (line for line in report_lines(draft, source) if line.path == "lr_config.gamma")
+    result = imported(source)
+    (line,) = (line for line in report_lines(result, source) if line.path == "lr_config.gamma")
     assert (line.status, line.note) == ("unsupported", "lr_policy.gamma=1.5: must be <= 1")
-    assert "lr_policy.gamma" not in draft.values
-    assert draft.choices["lr_policy"] == "exp"
+    assert "lr_policy.gamma" not in result.values
+    assert result.choices["lr_policy"] == "exp"
 
 
-def test_a_net_of_the_users_choice(tmp_path: Path) -> None:
+def test_convert_with_chosen_model(tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", SMALL_0.replace("ResNet3dSlowOnly", "TANet"))
     assert imported(source, "tsn_r50").choices["model"] == "tsn_r50"
 
 
-def test_weights_by_both_their_names(tmp_path: Path) -> None:
-    """init_cfg is where 1.x names them; load_from comes later and takes their place, here they would be refused."""
+def test_load_from_replaces_init_cfg(tmp_path: Path) -> None:
+    """load_from replaces the weights of init_cfg (1.x); vexp would reject both."""
     named = "init_cfg=dict(type='Pretrained', checkpoint='a.pth', prefix='backbone.')"
     config = SMALL_1.replace("depth=50", f"depth=50, {named}")
     values = below(drafted(read(tmp_path / "config.py", config)), "model.weights.")
     assert values == {"path": "a.pth", "prefix": "backbone"}
-    draft = imported(read(tmp_path / "config.py", f"{config}\nload_from = 'b.pth'\n"))
-    assert draft.values["init_from"].value == "b.pth"
-    assert "model.weights.path" not in draft.values
+    result = imported(read(tmp_path / "config.py", f"{config}\nload_from = 'b.pth'\n"))
+    assert result.values["init_from"].value == "b.pth"
+    assert "model.weights.path" not in result.values
 
 
-def test_several_lists_are_asked_for(tmp_path: Path) -> None:
+def test_several_lists_need_ann_file(tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", SMALL_0.replace("'a.txt'", "['a.txt', 'c.txt']"))
     assert imported(source).needed == ["data.train.ann_file"]
 
@@ -363,8 +363,8 @@ def test_several_lists_are_asked_for(tmp_path: Path) -> None:
 # --- the tables ------------------------------------------------------------------------------------------------------
 
 
-def test_tables_name_what_there_is() -> None:
-    """Every option, key and class that the tables name exists."""
+def test_tables_name_existing_options() -> None:
+    """Every option, key and class in the tables exists."""
     for name, option in OPTIMIZERS.items():
         assert options()["optimizer"][option].torch_name == name
     assert {option for option, _ in POLICIES.values()} == set(options()["lr_policy"]) - {"chain"}
@@ -382,7 +382,7 @@ def test_tables_name_what_there_is() -> None:
     assert not set(STEPS) & set(NO_STEPS)
 
 
-def test_option_values_are_those_of_a_composed_config() -> None:
+def test_defaults_of_matches_composed_config() -> None:
     from vexp.config.instantiate import to_dict
 
     config = to_dict(compose([]))

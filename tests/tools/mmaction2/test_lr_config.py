@@ -33,8 +33,8 @@ def test_rates_equal_mmcv(case: dict[str, Any], tmp_path: Path) -> None:
     given = {key: value for key, value in case["args"].items() if key != "restart_floor"}
     text = ", ".join(f"{key}={value!r}" for key, value in given.items())
     config = f"{SMALL_0}\ntotal_epochs = {case['epochs']}\nlr_config = dict(policy={MMCV[case['policy']]!r}, {text})\n"
-    draft = drafted(read(tmp_path / "config.py", config))
-    policy = lr_policy(draft)
+    result = drafted(read(tmp_path / "config.py", config))
+    policy = lr_policy(result)
     begin = case.get("start_epoch", 0) * case["iters"]
     for base, expected in zip(case["base"], case["lrs"], strict=True):
         got = rates(policy, base=base, epochs=case["epochs"], iters=case["iters"])[begin:]
@@ -53,10 +53,12 @@ def test_what_no_policy_says_is_refused_and_constant(tmp_path: Path) -> None:
 def test_what_a_base_left_of_another_policy_is_a_trap(tmp_path: Path) -> None:
     """Seven published configs lay a cosine over a base's steps."""
     text = "lr_config = dict(policy='CosineAnnealing', step=[4, 8], min_lr=0, by_epoch=False)"
-    draft = drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n"))
-    assert (draft.choices["lr_policy"], below(draft, "lr_policy.")) == ("cosine", {"by_epoch": False, "min_lr": 0})
-    assert [what for _, what in draft.traps if what.startswith("step is another policy's")]
-    assert "unsupported" not in {draft.outcomes[id(leaf)].status for _, leaf in leaves(draft.config.items["lr_config"])}
+    result = drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n"))
+    assert (result.choices["lr_policy"], below(result, "lr_policy.")) == ("cosine", {"by_epoch": False, "min_lr": 0})
+    assert [what for _, what in result.pitfalls if what.startswith("step is another policy's")]
+    assert "unsupported" not in {
+        result.outcomes[id(leaf)].status for _, leaf in leaves(result.config.items["lr_config"])
+    }
 
 
 def test_counts_of_batches_become_counts_of_steps(tmp_path: Path) -> None:
@@ -67,11 +69,11 @@ lr_config = dict(policy='exp', gamma=0.9, by_epoch=False, warmup='linear', warmu
 evaluation = dict(interval=8, by_epoch=False)
 checkpoint_config = dict(interval=2)
 """
-    draft = drafted(read(tmp_path / "config.py", SMALL_0 + more))
-    assert below(draft, "lr_policy.") == {
+    result = drafted(read(tmp_path / "config.py", SMALL_0 + more))
+    assert below(result, "lr_policy.") == {
         "gamma": pytest.approx(0.9**4), "by_epoch": False, "warmup": "linear", "warmup_iters": 3,
     }  # fmt: skip
-    assert (draft.values["eval.interval"].value, draft.values["checkpoint.interval"].value) == (2, 2)
+    assert (result.values["eval.interval"].value, result.values["checkpoint.interval"].value) == (2, 2)
 
 
 def test_a_repeated_set_takes_as_many_more_epochs(tmp_path: Path) -> None:
@@ -80,11 +82,11 @@ data['train'] = dict(type='RepeatDataset', times=3, dataset=data['train'])
 lr_config = dict(policy='step', step=[4, 8], warmup='linear', warmup_iters=2, warmup_by_epoch=True)
 checkpoint_config = dict(interval=2)
 """
-    draft = drafted(read(tmp_path / "config.py", SMALL_0 + more))
-    assert draft.values["epochs"].value == 30
-    assert below(draft, "lr_policy.")["step"] == [12, 24]
-    assert (draft.values["eval.interval"].value, draft.values["checkpoint.interval"].value) == (3, 6)
+    result = drafted(read(tmp_path / "config.py", SMALL_0 + more))
+    assert result.values["epochs"].value == 30
+    assert below(result, "lr_policy.")["step"] == [12, 24]
+    assert (result.values["eval.interval"].value, result.values["checkpoint.interval"].value) == (3, 6)
     # one epoch of mmcv is 3 * 4 steps here: the rate falls at the same ones
-    policy = lr_policy(draft)
+    policy = lr_policy(result)
     got = rates(policy, base=1.0, epochs=30, iters=4)
     assert [step for step in range(24, 120) if got[step] < got[step - 1]] == [4 * 12, 8 * 12]

@@ -105,25 +105,25 @@ def imported(schedulers: Schedulers, epochs: int, folder: Path) -> ConversionRes
     """What is made of a list: nothing of it differs, nothing is left out, every leaf has a line in the report."""
     text = f"train_cfg = dict(max_epochs={epochs})\nparam_scheduler = {schedulers!r}\n"
     config = read(folder / "config.py", text).config
-    draft = ConversionResult(defaults_of, config, generation=1)
+    result = ConversionResult(defaults_of, config, generation=1)
     node = config.items["param_scheduler"]
-    convert_schedulers(draft, node)
-    draft.settle()
+    convert_schedulers(result, node)
+    result.drop_defaults()
     for path, leaf in leaves(node):
-        assert draft.outcomes[id(leaf)].status not in ("changed", "unsupported"), (path, draft.outcomes[id(leaf)])
-    return draft
+        assert result.outcomes[id(leaf)].status not in ("changed", "unsupported"), (path, result.outcomes[id(leaf)])
+    return result
 
 
 def assert_equal(schedulers: Schedulers, folder: Path, *, epochs: int, iters: int) -> str:
     """The same rate at every step, for two groups; the policy."""
-    draft = imported(schedulers, epochs, folder)
-    policy = lr_policy(draft)
+    result = imported(schedulers, epochs, folder)
+    policy = lr_policy(result)
     policy.check(iters, epochs * iters)
     for base in (0.1, 0.02):
         run = {"base": base, "epochs": epochs, "iters": iters}
         # abs: a rate that has fallen to 0, where the recursion keeps a rest of rounding
         assert rates(policy, **run) == pytest.approx(mmengine(schedulers, **run), rel=1e-9, abs=1e-17), schedulers
-    return draft.choices["lr_policy"]
+    return result.choices["lr_policy"]
 
 
 @pytest.mark.parametrize("case", GOLDEN["recorded"], ids=lambda case: f"{case['warmup']}+{case['schedule']}")
@@ -193,9 +193,9 @@ def test_every_published_list(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_a_list_becomes(schedulers: Schedulers, policy: str, given: dict[str, Any], tmp_path: Path) -> None:
-    draft = imported(schedulers, 10, tmp_path)
-    assert draft.choices["lr_policy"] == policy
-    values = below(draft, "lr_policy.")
+    result = imported(schedulers, 10, tmp_path)
+    assert result.choices["lr_policy"] == policy
+    values = below(result, "lr_policy.")
     assert values == values | given
     if policy == "chain":
         assert values == given
@@ -219,9 +219,9 @@ def test_what_a_list_becomes(schedulers: Schedulers, policy: str, given: dict[st
 )  # fmt: skip
 def test_what_is_said_of_the_rest(text: str, policy: str, note: str, tmp_path: Path) -> None:
     config = f"import os\n{SMALL_1}\nSTEPS = os.cpu_count()\nparam_scheduler = [{text}]\n"
-    draft = drafted(read(tmp_path / "config.py", config))
-    assert draft.choices["lr_policy"] == policy
-    assert any(note in " ".join(outcome.notes) for outcome in draft.outcomes.values())
+    result = drafted(read(tmp_path / "config.py", config))
+    assert result.choices["lr_policy"] == policy
+    assert any(note in " ".join(outcome.notes) for outcome in result.outcomes.values())
 
 
 def test_phases_count_updates_and_single_passes(tmp_path: Path) -> None:

@@ -113,10 +113,12 @@ def test_the_clips_of_an_image_net_are_the_frames_of_one_clip(
 @pytest.mark.parametrize("generation", [0, 1])
 def test_stacks_of_neighbours_of_an_image_net(generation: int, tmp_path: Path) -> None:
     """TSN's optical flow: 0.x takes them at the centres of the segments, 1.x from one end to the other."""
-    net = IMAGE_NET.replace("type='ResNetTSM', depth=50, shift_div=8", "type='ResNet', depth=50")
-    net = net.replace("type='TSMHead', num_classes=5, in_channels=2048, is_shift=True", "type='TSNHead', num_classes=5")
+    model = IMAGE_NET.replace("type='ResNetTSM', depth=50, shift_div=8", "type='ResNet', depth=50")
+    model = model.replace(
+        "type='TSMHead', num_classes=5, in_channels=2048, is_shift=True", "type='TSNHead', num_classes=5"
+    )
     step = imported(
-        tmp_path, (SMALL_0, SMALL_1)[generation] + net, "SampleFrames", clip_len=5, num_clips=3, test_mode=True
+        tmp_path, (SMALL_0, SMALL_1)[generation] + model, "SampleFrames", clip_len=5, num_clips=3, test_mode=True
     )
     for frames in LENGTHS:
         legal = max(frames - 4, 0)

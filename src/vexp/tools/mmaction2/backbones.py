@@ -6,41 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Require, Rule, Unsupported, apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node, plain
+from vexp.core.errors import ConfigError
+from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Require, Rule, Unsupported, apply_rules, number
+from vexp.tools.mmaction2.tree import MappingNode, Node, to_python
 from vexp.tools.mmaction2.weights import init_cfg, weights
 
-_LAYERS = "the net here is built with its own; nothing to say"
+_LAYERS = "built into the model of vexp"
 
 
-def _image_net(draft: ConversionResult, node: Node, prefix: str) -> None:
-    draft.carry(node, "model.backbone", f"resnet{plain(node)}")
+def _image_net(result: ConversionResult, node: Node, prefix: str) -> None:
+    result.set(node, "model.backbone", f"resnet{to_python(node)}")
 
 
-def _frozen(draft: ConversionResult, node: Node, prefix: str) -> None:
-    stages = plain(node)
-    if stages is None or stages < 0:
-        draft.same(node, "nothing is frozen")
+def _frozen(result: ConversionResult, node: Node, prefix: str) -> None:
+    stages = 0 if to_python(node) is None else number(node)
+    if to_python(node) is None or stages < 0:
+        result.mark_default(node, "nothing is frozen")
         return
-    stem = ["backbone.conv1"] + (["backbone.bn1"] if draft.choices["model"] in ("tsn_r50", "tsm_r50") else [])
-    draft.carry(node, "model.freeze", stem + [f"backbone.layer{i}" for i in range(1, stages + 1)])
+    stem = ["backbone.conv1"] + (["backbone.bn1"] if result.choices["model"] in ("tsn_r50", "tsm_r50") else [])
+    result.set(node, "model.freeze", stem + [f"backbone.layer{i}" for i in range(1, stages + 1)])
 
 
-def _bn_frozen(draft: ConversionResult, node: Node, prefix: str) -> None:
-    if plain(node):
-        draft.carry(node, "model.freeze", ["backbone.*.bn"], "weight and bias of every norm layer")
+def _bn_frozen(result: ConversionResult, node: Node, prefix: str) -> None:
+    if to_python(node):
+        result.set(node, "model.freeze", ["backbone.*.bn"], "weight and bias of every norm layer")
     else:
-        draft.same(node, "norm layers are trained")
+        result.mark_default(node, "norm layers are trained")
 
 
-def _non_local_mode(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _non_local_mode(result: ConversionResult, node: Node, prefix: str) -> None:
     if not isinstance(node, MappingNode):
-        raise ValueError("names no mode of the non-local blocks; set model.non_local")
+        raise ConfigError("names no mode of the non-local blocks; set model.non_local")
     scale: Rule = Require(False, implied=True)
-    if node.word("mode") == "dot_product":
+    if node.text("mode") == "dot_product":
         scale = Ignore("dot_product has no scale")
     apply_rules(
-        draft, node, {
+        result, node, {
             "mode": Map("non_local", implied="embedded_gaussian"), "sub_sample": Require(True),
             "use_scale": scale,
             "norm_cfg": Ignore(_LAYERS),
@@ -48,21 +49,21 @@ def _non_local_mode(draft: ConversionResult, node: Node, prefix: str) -> None:
     )  # fmt: skip
 
 
-def _in_channels(draft: ConversionResult, node: Node, prefix: str) -> None:
-    if plain(node) != draft.channels:
-        raise ValueError(f"a pixel of the data has {draft.channels} values, and model.stacked is for TSN alone")
-    draft.same(node, "model.channels")
+def _in_channels(result: ConversionResult, node: Node, prefix: str) -> None:
+    if to_python(node) != result.channels:
+        raise ConfigError(f"a pixel of the data has {result.channels} values, and model.stacked is for TSN alone")
+    result.mark_default(node, "model.channels")
 
 
-def _stacked(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _stacked(result: ConversionResult, node: Node, prefix: str) -> None:
     """mmaction2 lays the flow of several frames one behind another: 2 * clip_len channels."""
-    frames, over = divmod(plain(node), draft.channels)
+    frames, over = divmod(number(node), result.channels)
     if over or not frames:
-        raise ValueError(f"is no multiple of the {draft.channels} values that a pixel of the data has")
+        raise ConfigError(f"is no multiple of the {result.channels} values that a pixel of the data has")
     if frames == 1:
-        draft.same(node, "model.channels")
+        result.mark_default(node, "model.channels")
     else:
-        draft.carry(node, f"{prefix}stacked", frames, "frames that are one image; in_channels is theirs together")
+        result.set(node, f"{prefix}stacked", frames, "frames that are one image; in_channels is theirs together")
 
 
 _COMMON: dict[str, Rule] = {
@@ -84,7 +85,7 @@ _COMMON: dict[str, Rule] = {
     "spatial_strides": Require((1, 2, 2, 2)),
     "base_channels": Require(64),
     "out_indices": Require((3,)),
-    "pretrained2d": Ignore("seen from the weights: those of an image net are inflated"),
+    "pretrained2d": Ignore("seen from the weights: those of an image model are inflated"),
     "advprop": Unsupported("not built"),
 }
 _RESNET2D: dict[str, Rule] = {**_COMMON, "depth": _image_net, "torchvision_pretrain": Ignore("seen from the weights")}
@@ -123,35 +124,35 @@ _SLOW: dict[str, Rule] = {
 def _path(lateral: bool, **fixed: Any) -> dict[str, Rule]:
     """Arguments of one path of SlowFast."""
     rules: dict[str, Rule] = {**_SLOW, "type": Require("resnet3d"), "lateral": Require(lateral)}
-    del rules["zero_init_residual"], rules["pretrained"]  # of both paths or of neither: asked of the whole net
+    del rules["zero_init_residual"], rules["pretrained"]  # of both paths or of neither: asked of the whole model
     rules |= {"pretrained": Require(None, "set model.weights.path"), "zero_init_residual": Require(True)}
     return rules | {name: Require(value) for name, value in fixed.items()}
 
 
-def _slow_path(draft: ConversionResult, node: Node, prefix: str) -> None:
-    _followed(draft, node, _path(True) | {
+def _slow_path(result: ConversionResult, node: Node, prefix: str) -> None:
+    _followed(result, node, _path(True) | {
         "fusion_kernel": Map("fusion_kernel"), "channel_ratio": _as_the_net("channel_ratio"),
         "speed_ratio": _as_the_net("speed_ratio"),
     }, prefix)  # fmt: skip
 
 
-def _fast_path(draft: ConversionResult, node: Node, prefix: str) -> None:
-    _followed(draft, node, _path(False, base_channels=8, conv1_kernel=(5, 7, 7), inflate=(1, 1, 1, 1)) | {
-        "depth": Require(draft.config_word("model", "backbone", "slow_pathway", "depth") or 50),
+def _fast_path(result: ConversionResult, node: Node, prefix: str) -> None:
+    _followed(result, node, _path(False, base_channels=8, conv1_kernel=(5, 7, 7), inflate=(1, 1, 1, 1)) | {
+        "depth": Require(result.config_value("model", "backbone", "slow_pathway", "depth") or 50),
     }, prefix)  # fmt: skip
 
 
-def _followed(draft: ConversionResult, node: Node, rules: Mapping[str, Rule], prefix: str) -> None:
+def _followed(result: ConversionResult, node: Node, rules: Mapping[str, Rule], prefix: str) -> None:
     if not isinstance(node, MappingNode):
-        raise ValueError("is no dict; left out")
-    apply_rules(draft, node, rules, prefix)
+        raise ConfigError("is not a dict; left out")
+    apply_rules(result, node, rules, prefix)
 
 
 def _as_the_net(name: str) -> Rule:
-    """An argument of a path that must say what the net says."""
+    """An argument of a path that must say what the model says."""
 
-    def rule(draft: ConversionResult, node: Node, prefix: str) -> None:
-        Require(draft.config_word("model", "backbone", name) or 8)(draft, node, prefix)
+    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
+        Require(result.config_value("model", "backbone", name) or 8)(result, node, prefix)
 
     return rule
 
@@ -170,24 +171,24 @@ def _csn_kind(value: Any) -> str:
     return {"ir": "reduced", "ip": "preserved"}[value]
 
 
-def _attention(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _attention(result: ConversionResult, node: Node, prefix: str) -> None:
     Require("divided_space_time", "only attention along time, then space, is built (divided_space_time)")(
-        draft, node, prefix
+        result, node, prefix
     )
 
 
 def _torchvision_arch(names: Mapping[str, str]) -> Rule:
-    def rule(draft: ConversionResult, node: Node, prefix: str) -> None:
-        arch = plain(node)
+    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
+        arch = str(to_python(node))
         if arch not in names:
-            raise ValueError(f"there are {', '.join(names)} here (torchvision's); choose one with model=")
-        draft.choose("model", names[arch], node)
+            raise ConfigError(f"supported: {', '.join(names)} (of torchvision); choose one with model=")
+        result.choose("model", names[arch], node)
 
     return rule
 
 
 _TORCHVISION: dict[str, Rule] = {"pretrained": weights, "pretrained2d": Ignore("seen from the weights")}
-NOT_OURS = Unsupported("torchvision's net has its own; compare before you rely on equal numbers", off=())
+NOT_OURS = Unsupported("torchvision's model has its own; compare before you rely on equal numbers", off=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,19 +198,19 @@ class Family:
     option: str
     rules: Mapping[str, Rule]
     head: Mapping[str, Any] = field(default_factory=dict)
-    frames: bool = False  # an image net on every frame: the frames of one clip are mmaction2's clips of one frame
+    frames: bool = False  # an image model on every frame: the frames of one clip are mmaction2's clips of one frame
     values: Mapping[str, Any] = field(default_factory=dict)
     says: str = ""
 
 
-#: Class of mmaction2's backbone -> the net here.
+#: Class of mmaction2's backbone -> the model here.
 BACKBONES: dict[str, Family] = {
     "ResNet": Family("tsn_r50", {**_RESNET2D, **_STACKING}, {"dropout": 0.4, "init_std": 0.01}, frames=True),
     "ResNetTSM": Family(
         "tsm_r50",
         {**_RESNET2D, "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "is_shift": Require(True),
          "non_local": Require((0, 0, 0, 0)), "shift_div": Map("shift_div", implied=8), "shift_place": Require("blockres"),
-         "temporal_pool": Require(False), "non_local_cfg": Unsupported("not in image nets"),
+         "temporal_pool": Require(False), "non_local_cfg": Unsupported("not in image models"),
          "pretrained2d": Ignore("seen from the weights")},
         {"dropout": 0.8, "init_std": 0.001}, frames=True,
     ),
@@ -265,7 +266,7 @@ BACKBONES: dict[str, Family] = {
         "mvit_v2_s",
         {**_TORCHVISION, "arch": _torchvision_arch({"small": "mvit_v2_s"}), "drop_path_rate": NOT_OURS,
          "dim_mul_in_attention": Require(False)},
-        says="torchvision's net of that name: same paper, its own dropout",
+        says="torchvision's model of that name: same paper, its own dropout",
     ),
     "SwinTransformer3D": Family(
         "swin3d_t",
@@ -273,14 +274,14 @@ BACKBONES: dict[str, Family] = {
          "drop_path_rate": NOT_OURS, "patch_size": Require((2, 4, 4)), "window_size": Require((8, 7, 7)),
          "mlp_ratio": Require(4.0), "qkv_bias": Require(True), "qk_scale": Require(None), "drop_rate": Require(0.0),
          "attn_drop_rate": Require(0.0), "patch_norm": Require(True)},
-        says="torchvision's net of that name: same paper, its own dropout",
+        says="torchvision's model of that name: same paper, its own dropout",
     ),
 }  # fmt: skip
 #: Classes that belong to another task.
 OTHER_TASKS = {
     "RecognizerGCN": "skeletons", "SkeletonGCN": "skeletons", "PoseDataset": "skeletons",
-    "BMN": "temporal localisation", "BSN": "temporal localisation", "TEM": "temporal localisation",
-    "PEM": "temporal localisation", "SSN": "temporal localisation", "ActivityNetDataset": "temporal localisation",
+    "BMN": "temporal localization", "BSN": "temporal localization", "TEM": "temporal localization",
+    "PEM": "temporal localization", "SSN": "temporal localization", "ActivityNetDataset": "temporal localization",
     "FastRCNN": "detection", "FasterRCNN": "detection", "AVADataset": "detection", "AVAKineticsDataset": "detection",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
     "CLIPSimilarity": "retrieval", "VindLURetrieval": "retrieval", "VindLUVQA": "question answering",

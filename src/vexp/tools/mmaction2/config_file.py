@@ -1,4 +1,4 @@
-"""A config file with the files that it builds on: ``_base_``, ``{{_base_.x}}``, ``with read_base()``."""
+"""Read a config file with its base files: ``_base_``, ``{{_base_.x}}``, ``with read_base()``."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from vexp.tools.mmaction2.tree import (
     Where,
     fork,
     leaves,
-    plain,
+    to_python,
 )
 
-#: Python's own names that a config may hold and that mean nothing in it.
+#: Python's own names that a config may hold and that mean it is empty.
 _DELETE = "_delete_"
 
 
 @dataclass(slots=True)
 class Source:
-    """What a config file says.
+    """The content of a config file.
 
     Attributes:
-        config: all names that it assigns, with those of its bases.
-        read: the bases, by file: one that two files build on is read once.
-        replaced: what a later line took the place of: (path, node, where it was replaced).
-        unread: statements that only running the file would carry out, as leaves.
+        config: All assigned names, including those of the bases.
+        read: The bases by file, so that a shared base is read once.
+        replaced: Replaced values: path, node, and place of the replacement.
+        unread: Statements that only take effect when the file is run, as leaves.
     """
 
     path: Path
@@ -55,9 +55,10 @@ class Source:
 
 
 def read_config(path: Path) -> Source:
-    """
+    """Read a config file.
+
     Raises:
-        UserError: a file that cannot be read or is not Python, bases that are not there or are their own.
+        UserError: If a file cannot be read or is not Python, or a base is missing or includes itself.
     """
     source = Source(path, MappingNode({}, Where(path, 1)))
     source.config = _File(path, source, ()).read()
@@ -65,7 +66,7 @@ def read_config(path: Path) -> Source:
 
 
 class _File:
-    """One file, statement by statement."""
+    """Interpreter of one file, statement by statement."""
 
     def __init__(self, path: Path, source: Source, above: tuple[Path, ...]) -> None:
         self.path, self.source, self.above = path, source, (*above, path.resolve())
@@ -101,7 +102,7 @@ class _File:
                 node.value = substituted(node.value, own)
 
     def _bases_first(self, body: list[ast.stmt]) -> list[ast.stmt]:
-        """The statements, ``_base_ = ...`` carried out first, as mmcv reads it before anything else."""
+        """Return the statements after reading ``_base_ = ...`` first, as mmcv does."""
         rest = []
         for statement in body:
             match statement:
@@ -123,11 +124,11 @@ class _File:
         where = f"{self.path}:{statement.lineno}"
         if "::" in name or not path.is_file():
             hint = "; copy that file beside this one and name it by its path" if "::" in name else ""
-            raise UserError(f"{where}: _base_ {name} is not there{hint}")
+            raise UserError(f"{where}: _base_ {name} does not exist{hint}")
         if path.suffix != ".py":
-            raise UserError(f"{where}: _base_ {name} is no Python file; only those are read")
+            raise UserError(f"{where}: _base_ {name} is not a Python file")
         if path.resolve() in self.above:
-            raise UserError(f"{where}: _base_ {name} is based on this file in turn")
+            raise UserError(f"{where}: _base_ {name} is based on this file itself")
         done = self.source.read
         if path.resolve() not in done:
             done[path.resolve()] = _File(path, self.source, self.above).read()
@@ -139,13 +140,13 @@ class _File:
         try:
             self._carry_out(statement)
         except (UnreadableError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            if isinstance(error, UserError):
+            if isinstance(error, UserError) and not isinstance(error, UnreadableError):
                 raise
             text = ast.unparse(statement)
             shown = text.splitlines()[0] + (" ..." if "\n" in text else "")
             where = Where(self.path, statement.lineno)
             self.source.unread.append(
-                ScalarNode(shown, where, unread="only running the file would carry this line out")
+                ScalarNode(shown, where, unread="this line only takes effect when the file is run")
             )
 
     def _carry_out(self, statement: ast.stmt) -> None:
@@ -194,7 +195,7 @@ class _File:
                 self._put(self.evaluator._node(owner), attr, node, ast.unparse(target))
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
                 entries = node.items if isinstance(node, SequenceNode) else [
-                    of_value(value, node.where, [node]) for value in plain(node) if isinstance(node, ScalarNode)
+                    of_value(value, node.where, [node]) for value in to_python(node) if isinstance(node, ScalarNode)
                 ]  # fmt: skip
                 for inner, entry in zip(targets, entries, strict=True):
                     self._assign(inner, entry)
@@ -225,16 +226,16 @@ class _File:
                     raise UnreadableError("not a dict")
                 self._update(owner, table, path, deep=owner.where.file != self.path)
         elif isinstance(owner, MappingNode) and name == "pop":
-            removed = owner.items.pop(str(plain(given[0])))
-            self.source.replaced.append((f"{path}.{plain(given[0])}", removed, given[0].where))
+            removed = owner.items.pop(str(to_python(given[0])))
+            self.source.replaced.append((f"{path}.{to_python(given[0])}", removed, given[0].where))
         elif isinstance(owner, SequenceNode) and name == "append":
             owner.items.append(given[0])
         elif isinstance(owner, SequenceNode) and name == "extend" and isinstance(given[0], SequenceNode):
             owner.items.extend(given[0].items)
         elif isinstance(owner, SequenceNode) and name == "insert":
-            owner.items.insert(plain(given[0]), given[1])
+            owner.items.insert(to_python(given[0]), given[1])
         elif isinstance(owner, SequenceNode) and name == "pop":
-            removed = owner.items.pop(*(plain(node) for node in given))
+            removed = owner.items.pop(*(to_python(node) for node in given))
             self.source.replaced.append((path, removed, owner.where))
         else:
             raise UnreadableError("no such method of a config")

@@ -1,8 +1,8 @@
-"""The data: which data set class of mmaction2 is which ``data=`` here, its splits and their loaders."""
+"""Convert the datasets: the ``data=`` option of each dataset class, its splits and data loaders."""
 
 from __future__ import annotations
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.raw_frames import TEMPLATES
 from vexp.tools.mmaction2.backbones import OTHER_TASKS
 from vexp.tools.mmaction2.rules import (
@@ -14,9 +14,10 @@ from vexp.tools.mmaction2.rules import (
     Unsupported,
     apply,
     apply_rules,
-    elsewhere,
+    handled_elsewhere,
+    number,
 )
-from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, UnreadableError, plain
+from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, UnreadableError, to_python
 
 #: Class of mmaction2 -> option here.
 DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list"}
@@ -27,77 +28,79 @@ WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
 _FROM_HERE = "the list's paths begin in the folder of the command; null here is the list's own folder"
 
 
-def _prefix(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _prefix(result: ConversionResult, node: Node, prefix: str) -> None:
     """``data_prefix``: text in 0.x, a dict by kind of file in 1.x."""
     if isinstance(node, MappingNode):
         for key, leaf in node.items.items():
             if key in ("video", "img", "imgs"):
-                apply(draft, _prefix, leaf, prefix)
+                apply(result, _prefix, leaf, prefix)
             else:
-                draft.refuse(leaf, f"there are videos and images here, no {key}")
+                result.mark_unsupported(leaf, f"only videos and images are supported, not {key}")
         return
-    if plain(node) in ("", None):
-        draft.carry(node, f"{prefix}data_prefix", ".", _FROM_HERE)
+    if to_python(node) in ("", None):
+        result.set(node, f"{prefix}data_prefix", ".", _FROM_HERE)
         return
-    draft.carry(node, f"{prefix}data_prefix", plain(node))
+    result.set(node, f"{prefix}data_prefix", to_python(node))
 
 
-def _ann_file(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _ann_file(result: ConversionResult, node: Node, prefix: str) -> None:
     try:
-        value = plain(node)
+        value = to_python(node)
     except UnreadableError:
-        draft.needed.append(f"{prefix}ann_file")
+        result.needed.append(f"{prefix}ann_file")
         raise
     if not isinstance(value, str):
-        draft.needed.append(f"{prefix}ann_file")
-        raise ValueError("one list a split here; put the lists into one file")
-    draft.carry(node, f"{prefix}ann_file", value)
+        result.needed.append(f"{prefix}ann_file")
+        raise ConfigError("a split has one list; merge the lists into one file")
+    result.set(node, f"{prefix}ann_file", value)
 
 
-def _template(draft: ConversionResult, node: Node, prefix: str) -> None:
-    template = plain(node)
-    if draft.choices["data"] != "raw_frames":
-        draft.drop(node, "of raw frames; these are videos")
+def _template(result: ConversionResult, node: Node, prefix: str) -> None:
+    template = to_python(node)
+    if result.choices["data"] != "raw_frames":
+        result.mark_unneeded(node, "only for raw frames")
     elif template in TEMPLATES.values():
-        draft.same(node, "the template of data.modality")
+        result.mark_default(node, "the template of data.modality")
     else:
-        draft.carry(node, "data.filename_tmpl", template)
+        result.set(node, "data.filename_tmpl", template)
 
 
 def _of_frames(key: str) -> Rule:
-    def rule(draft: ConversionResult, node: Node, prefix: str) -> None:
-        if draft.choices["data"] == "raw_frames":
-            draft.carry(node, f"data.{key}", plain(node))
+    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
+        if result.choices["data"] == "raw_frames":
+            result.set(node, f"data.{key}", to_python(node))
         else:
-            draft.drop(node, "of raw frames; these are videos")
+            result.mark_unneeded(node, "only for raw frames")
 
     return rule
 
 
-def _balance(draft: ConversionResult, node: Node, prefix: str) -> None:
-    if not plain(node):
-        draft.same(node, "samples are drawn as they are listed")
+def _balance(result: ConversionResult, node: Node, prefix: str) -> None:
+    if not to_python(node):
+        result.mark_default(node, "samples are drawn as they are listed")
         return
-    power = draft.config_word("data", "train", "power") or 0
-    draft.carry(node, "data.train.class_balance", 1 - float(power), "1 - power")
+    power = result.config_value("data", "train", "power") or 0
+    if not isinstance(power, int | float):
+        raise ConfigError("power is not a number")
+    result.set(node, "data.train.class_balance", 1 - float(power), "1 - power")
 
 
-#: Keys of a data set -> here, below ``data.SPLIT.``.
+#: Keys of a dataset -> here, below ``data.SPLIT.``.
 _SPLIT: dict[str, Rule] = {
-    "type": elsewhere,  # the caller's
-    "pipeline": elsewhere,  # the caller's
+    "type": handled_elsewhere,  # the caller's
+    "pipeline": handled_elsewhere,  # the caller's
     "ann_file": _ann_file,
     "data_prefix": _prefix,
     "data_root": _prefix,
     "filename_tmpl": _template,
     "start_index": _of_frames("start_index"),
-    "modality": lambda draft, node, prefix: _modality(draft, node),
+    "modality": lambda result, node, prefix: _modality(result, node),
     "with_offset": _of_frames("with_offset"),
-    "multi_class": lambda draft, node, prefix: multi_class(draft, node, prefix),
+    "multi_class": lambda result, node, prefix: multi_class(result, node, prefix),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
-    "test_mode": Ignore("said by the split"),
+    "test_mode": Ignore("given by the split"),
     "indices": Map("indices"),
-    "delimiter": lambda draft, node, prefix: draft.carry(node, "data.separator", plain(node)),
+    "delimiter": lambda result, node, prefix: result.set(node, "data.separator", to_python(node)),
     "sample_by_class": _balance,
     "power": Ignore("counted into data.train.class_balance"),
     "dynamic_length": Unsupported("clips have one length"),
@@ -109,27 +112,27 @@ _SPLIT: dict[str, Rule] = {
 }
 
 
-def _modality(draft: ConversionResult, node: Node) -> None:
-    modality = plain(node)
+def _modality(result: ConversionResult, node: Node) -> None:
+    modality = str(to_python(node))
     if modality not in TEMPLATES:
-        raise ValueError(f"there are {', '.join(TEMPLATES)} here")
-    if modality == "RGB" or draft.choices["data"] == "raw_frames":
-        _of_frames("modality")(draft, node, "")
+        raise ConfigError(f"there are {', '.join(TEMPLATES)} here")
+    if modality == "RGB" or result.choices["data"] == "raw_frames":
+        _of_frames("modality")(result, node, "")
     else:
-        raise ValueError("optical flow is read from raw frames: data=raw_frames data.modality=Flow")
+        raise ConfigError("optical flow is read from raw frames: data=raw_frames data.modality=Flow")
     if modality == "Flow":
-        draft.imply("model.channels", draft.channels, "optical flow: x and y")
+        result.set_implied("model.channels", result.channels, "optical flow: x and y")
 
 
-def multi_class(draft: ConversionResult, node: Node, prefix: str) -> None:
-    """``multi_class`` of a data set or of a head."""
-    if plain(node):
-        draft.carry(node, "data.multi_label", True)
+def multi_class(result: ConversionResult, node: Node, prefix: str) -> None:
+    """``multi_class`` of a dataset or of a head."""
+    if to_python(node):
+        result.set(node, "data.multi_label", True)
     else:
-        draft.same(node, "one label a video")
+        result.mark_default(node, "one label per video")
 
 
-def choose_data(draft: ConversionResult, train: Node | None) -> None:
+def choose_data(result: ConversionResult, train: Node | None) -> None:
     """The option of group data, by the training split's class.
 
     Raises:
@@ -137,56 +140,54 @@ def choose_data(draft: ConversionResult, train: Node | None) -> None:
     """
     inner = unwrapped(train)
     if inner is None:
-        where = train.where if train is not None else draft.config.where
+        where = train.where if train is not None else result.config.where
         if train is None:
-            raise UserError(
-                f"{where}: no training data, a config for testing alone; import the one that trained the net"
-            )
+            raise UserError(f"{where}: no training data; import the config of the training")
         if isinstance(train, SequenceNode) or (isinstance(train, MappingNode) and "datasets" in train.items):
-            raise UserError(f"{where}: several training data sets; leave one, with the lines of all in its ann_file")
-        raise UserError(f"{where}: no training data set with a type; only recognition configs can be imported")
-    kind, name = inner.items["type"], inner.word("type")
+            raise UserError(f"{where}: several training datasets; leave one, with the lines of all in its ann_file")
+        raise UserError(f"{where}: no training dataset with a type; only recognition configs can be imported")
+    kind, name = inner.items["type"], inner.text("type")
     if name in OTHER_TASKS:
-        raise UserError(f"{kind.where}: {name} is for {OTHER_TASKS[name]}; only recognition of videos can be imported")
+        raise UserError(f"{kind.where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
     if name not in DATASETS:
         raise UserError(
-            f"{kind.where}: {name or 'this'} is no data set of vexp ({', '.join(DATASETS)} are read); bring one of "
-            "your own, docs/howto/own_code.md"
+            f"{kind.where}: {name or 'this'} is not a dataset of vexp ({', '.join(DATASETS)} are read); use a custom "
+            "dataset, docs/howto/own_code.md"
         )
-    draft.choose("data", DATASETS[name])
-    draft.channels = 2 if inner.word("modality") == "Flow" else 3
+    result.choose("data", DATASETS[name])
+    result.channels = 2 if inner.text("modality") == "Flow" else 3
 
 
 def unwrapped(node: Node | None) -> MappingNode | None:
-    """The data set with files, within whatever repeats or balances it."""
-    while isinstance(node, MappingNode) and node.word("type") in WRAPPERS:
+    """The dataset with files, within whatever repeats or balances it."""
+    while isinstance(node, MappingNode) and node.text("type") in WRAPPERS:
         node = node.get("dataset")
-    return node if isinstance(node, MappingNode) and node.word("type") else None
+    return node if isinstance(node, MappingNode) and node.text("type") else None
 
 
-def convert_split(draft: ConversionResult, node: Node | None, split: str) -> None:
-    """One data set, without its pipeline."""
+def convert_split(result: ConversionResult, node: Node | None, split: str) -> None:
+    """One dataset, without its pipeline."""
     if isinstance(node, SequenceNode):
-        draft.refuse(node, "several data sets a split: put their lists into one file")
-        draft.needed += [f"data.{split}.ann_file"] if split != "test" else []
+        result.mark_unsupported(node, "a split has one dataset; merge the lists into one file")
+        result.needed += [f"data.{split}.ann_file"] if split != "test" else []
         return
     if not isinstance(node, MappingNode):
         return
-    if node.word("type") in WRAPPERS:
-        _convert_wrapper(draft, node, split)
+    if node.text("type") in WRAPPERS:
+        _convert_wrapper(result, node, split)
         return
     kind = node.items.get("type")
-    if kind is not None and DATASETS.get(node.word("type")) == draft.choices["data"]:
-        draft.record(kind, "carried", f"data={draft.choices['data']}")
+    if kind is not None and DATASETS.get(node.text("type")) == result.choices["data"]:
+        result.record(kind, "carried", f"data={result.choices['data']}")
     elif kind is not None:
-        draft.refuse(kind, f"one kind of data for all splits: data={draft.choices['data']}")
-    apply_rules(draft, node, _SPLIT, f"data.{split}.")
+        result.mark_unsupported(kind, f"one kind of data for all splits: data={result.choices['data']}")
+    apply_rules(result, node, _SPLIT, f"data.{split}.")
     if not any(key in node.items for key in ("data_prefix", "data_root")):
-        draft.imply(f"data.{split}.data_prefix", ".", _FROM_HERE)
+        result.set_implied(f"data.{split}.data_prefix", ".", _FROM_HERE)
 
 
-def _convert_wrapper(draft: ConversionResult, node: MappingNode, split: str) -> None:
-    kind = node.word("type")
+def _convert_wrapper(result: ConversionResult, node: MappingNode, split: str) -> None:
+    kind = node.text("type")
     rules: dict[str, Rule] = {
         "times": _times,
         "oversample_thr": Unsupported(
@@ -194,32 +195,34 @@ def _convert_wrapper(draft: ConversionResult, node: MappingNode, split: str) -> 
         ),
     }
     if kind == "RepeatDataset":
-        draft.drop(node.items["type"], "its epochs are counted, see times")
+        result.mark_unneeded(node.items["type"], "its epochs are counted, see times")
     else:
-        draft.refuse(node.items["type"], "see data.train.class_balance; several lists: put them into one file")
-    apply_rules(draft, node, rules)
-    convert_split(draft, node.get("dataset"), split)
+        result.mark_unsupported(
+            node.items["type"], "see data.train.class_balance; several lists: put them into one file"
+        )
+    apply_rules(result, node, rules)
+    convert_split(result, node.get("dataset"), split)
 
 
-def _times(draft: ConversionResult, node: Node, prefix: str) -> None:
-    times = plain(node)
-    draft.repeats = int(times)
-    draft.record(node, "changed", "epochs", (
-        f"no set is repeated here: everything that counts epochs is taken {times} times"
+def _times(result: ConversionResult, node: Node, prefix: str) -> None:
+    times = number(node)
+    result.repeats = int(times)
+    result.record(node, "changed", "epochs", (
+        f"datasets are not repeated: all numbers of epochs are multiplied by {times}"
     ))  # fmt: skip
 
 
-def _workers(draft: ConversionResult, node: Node, prefix: str) -> None:
-    draft.carry(node, "data.num_workers", plain(node))
+def _workers(result: ConversionResult, node: Node, prefix: str) -> None:
+    result.set(node, "data.num_workers", to_python(node))
 
 
-def _sampler(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _sampler(result: ConversionResult, node: Node, prefix: str) -> None:
     if not isinstance(node, MappingNode):
-        raise ValueError("is no dict; see data.train.shuffle")
-    apply_rules(draft, node, {
+        raise ConfigError("is not a dict; see data.train.shuffle")
+    apply_rules(result, node, {
         "type": Require("DefaultSampler", "samples are drawn in an order of their own each epoch, data.train.shuffle"),
         "shuffle": Map("shuffle") if prefix == "data.train." else Require(False, "evaluation keeps the list's order"),
-        "seed": Unsupported("seed is for everything"), "round_up": Ignore("one process a run"),
+        "seed": Unsupported("seed is for everything"), "round_up": Ignore("handled by dist"),
     }, prefix)  # fmt: skip
 
 
@@ -228,7 +231,7 @@ def loader_rules(split: str) -> dict[str, Rule]:
     train = split == "train"
     sizes: dict[str, Rule] = {
         "train": Map("data.batch_size"), "val": Map("data.eval_batch_size"),
-        "test": Ignore("data.eval_batch_size; many views go through the net in parts that fit by themselves"),
+        "test": Ignore("data.eval_batch_size; many views go through the model in parts that fit by themselves"),
     }  # fmt: skip
     size = sizes[split]
     workers: Rule = _workers if train else Ignore("data.num_workers is for all splits")
@@ -236,18 +239,18 @@ def loader_rules(split: str) -> dict[str, Rule]:
         "videos_per_gpu": size, "batch_size": size, "workers_per_gpu": workers, "num_workers": workers,
         "shuffle": Map("data.train.shuffle") if train else Require(False, "evaluation keeps the list's order"),
         "drop_last": Map("data.train.drop_last") if train else Require(False, "every video is evaluated"),
-        "persistent_workers": Ignore("workers live as long as the run"),
-        "pin_memory": Ignore("batches lie in shared memory"), "prefetch_factor": Ignore("workers are always ahead"),
-        "sampler": lambda draft, node, prefix: _sampler(draft, node, f"data.{split}."),
+        "persistent_workers": Ignore("workers are persistent"),
+        "pin_memory": Ignore("batches are in shared memory"), "prefetch_factor": Ignore("workers always prefetch"),
+        "sampler": lambda result, node, prefix: _sampler(result, node, f"data.{split}."),
         "collate_fn": _collate,
         "multiprocessing_context": Map("data.mp_context"),
-        "dataset": elsewhere,  # the caller's
+        "dataset": handled_elsewhere,  # the caller's
     }  # fmt: skip
 
 
-def _collate(draft: ConversionResult, node: Node, prefix: str) -> None:
-    name = node.word("type") if isinstance(node, MappingNode) else str(plain(node))
+def _collate(result: ConversionResult, node: Node, prefix: str) -> None:
+    name = node.text("type") if isinstance(node, MappingNode) else str(to_python(node))
     if name in ("pseudo_collate", "default_collate"):
-        draft.drop(node, "views are put into one array")
+        result.mark_unneeded(node, "views are put into one array")
     else:
-        raise ValueError("repeated augmentation is not built; raise data.batch_size")
+        raise ConfigError("repeated augmentation is not built; raise data.batch_size")

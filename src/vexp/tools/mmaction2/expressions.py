@@ -14,7 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, UnreadableError, Where, fork, plain
+from vexp.tools.mmaction2.tree import (
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    UnreadableError,
+    Where,
+    fork,
+    to_python,
+)
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -72,11 +81,13 @@ class Evaluator:
         except (UnreadableError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
             text = ast.unparse(expression)
             shown = text if len(text) <= 60 else text[:57] + "..."
-            return ScalarNode(text, self.place(expression), unread=f"only running the file would tell what {shown} is")
+            return ScalarNode(
+                text, self.place(expression), unread=f"the value of {shown} is only known after running the file"
+            )
 
     def value(self, expression: ast.expr) -> Any:
         """The plain value of an expression."""
-        return plain(self._node(expression))
+        return to_python(self._node(expression))
 
     def _node(self, expression: ast.expr) -> Node:
         where = self.place(expression)
@@ -149,14 +160,14 @@ class Evaluator:
             part = slice(*(None if end is None else self.value(end) for end in (index.lower, index.upper, index.step)))
             if isinstance(owner, SequenceNode):
                 return SequenceNode(owner.items[part], where)
-            return of_value(plain(owner)[part], where, _parts(owner))
+            return of_value(to_python(owner)[part], where, _parts(owner))
         key = self.value(index)
         if isinstance(owner, MappingNode):
             return owner.items[str(key)]
         if isinstance(owner, SequenceNode):
             entry: Node = owner.items[key]
             return entry
-        return of_value(plain(owner)[key], where, _parts(owner))
+        return of_value(to_python(owner)[key], where, _parts(owner))
 
     def _attribute(self, expression: ast.expr, owner: ast.expr, attr: str, where: Where) -> Node:
         dotted = ast.unparse(expression)
@@ -169,7 +180,7 @@ class Evaluator:
     def _binary(self, left: Node, operate: Callable[[Any, Any], Any], right: Node, where: Where) -> Node:
         if operate is operator.add and (isinstance(left, SequenceNode) or isinstance(right, SequenceNode)):
             return SequenceNode([*_entries(left), *_entries(right)], where)
-        return of_value(_bounded(operate, plain(left), plain(right)), where, _parts(left) + _parts(right))
+        return of_value(_bounded(operate, to_python(left), to_python(right)), where, _parts(left) + _parts(right))
 
     def _copied(self, func: ast.expr, args: list[ast.expr]) -> Node | None:
         """The node that a call copies; None where it does something else."""
@@ -185,7 +196,7 @@ class Evaluator:
         def read(inner: ast.expr) -> Any:
             node = self._node(inner)
             parts.extend(_parts(node))
-            return plain(node)
+            return to_python(node)
 
         match expression:
             case ast.JoinedStr(values=pieces):
@@ -220,7 +231,7 @@ class Evaluator:
         except (UnreadableError, LookupError):
             return None
         parts.extend(_parts(node))
-        return plain(node)
+        return to_python(node)
 
 
 def _check_widths(text: str) -> str:

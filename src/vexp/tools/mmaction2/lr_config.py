@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vexp.core.errors import ConfigError
 from vexp.tools.mmaction2.rules import ConversionResult, Map, Rule, apply_rules, as_lists
 from vexp.tools.mmaction2.tree import MappingNode, Node
 
@@ -17,9 +18,11 @@ _CYCLE: dict[str, Rule] = {"by_epoch": Map("by_epoch", implied=False), **_WARMUP
 
 
 def one_peak(value: Any) -> Any:
-    """``max_lr``; ValueError for a list of them."""
+    """Return ``max_lr``; a list of values is not supported."""
     if isinstance(value, list | tuple | dict):
-        raise ValueError("a peak for each parameter group: leave lr.max_lr null, the peak is then the group's own rate")
+        raise ConfigError(
+            "a peak for each parameter group: leave lr.max_lr null, the peak is then the group's own rate"
+        )
     return value
 
 
@@ -51,27 +54,31 @@ POLICIES: dict[str, tuple[str, dict[str, Rule]]] = {
 _ARGUMENTS = {key for _, rules in POLICIES.values() for key in rules}
 
 
-def convert_lr_config(draft: ConversionResult, node: Node | None) -> None:
+def convert_lr_config(result: ConversionResult, node: Node | None) -> None:
     """``lr_config`` of 0.x."""
     if not isinstance(node, MappingNode):
-        draft.choose("lr_policy", "fixed")
+        result.choose("lr_policy", "fixed")
         if node is not None:
-            draft.drop(node, "a constant rate: lr_policy=fixed")
+            result.mark_unneeded(node, "a constant rate: lr_policy=fixed")
         return
-    policy, name = node.items.get("policy"), node.word("policy")
+    policy, name = node.items.get("policy"), node.text("policy")
     known = POLICIES.get(name.lower())
     if known is None or policy is None:
-        draft.choose("lr_policy", "fixed")
-        draft.refuse(node, f"there is no policy {name or 'without a name'} here, the rate stays constant; choose lr=")
+        result.choose("lr_policy", "fixed")
+        result.mark_unsupported(
+            node, f"policy {name or 'without a name'} is not supported, so the rate is constant; choose lr="
+        )
         return
     if name == name.lower() and name not in ("fixed", "step", "exp", "poly", "inv", "cyclic"):
-        draft.trap(
+        result.add_pitfall(
             policy, f"mmcv would not find policy={name!r}, which it takes for {name.title()}; read as {known[0]}"
         )
-    draft.choose("lr_policy", known[0], policy)
-    apply_rules(draft, node, known[1], "lr_policy.", owner=f"{name}'s ")
+    result.choose("lr_policy", known[0], policy)
+    apply_rules(result, node, known[1], "lr_policy.", owner=f"{name}'s ")
     for key in set(node.items) & _ARGUMENTS - set(known[1]):
-        draft.trap(node.items[key], f"{key} is another policy's, left by a base: mmcv stops with an error over it")
-        draft.drop(node.items[key], f"{name} has no {key}")
+        result.add_pitfall(
+            node.items[key], f"{key} is another policy's, left by a base: mmcv stops with an error over it"
+        )
+        result.mark_unneeded(node.items[key], f"{name} has no {key}")
     if known[0] == "cosine_restart":
-        draft.imply("lr_policy.restart_floor", "fixed", "mmcv's weights leave the floor where it is")
+        result.set_implied("lr_policy.restart_floor", "fixed", "mmcv's weights leave the floor where it is")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Rule, Unsupported, apply, apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node, plain
+from vexp.core.errors import ConfigError
+from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Rule, Unsupported, apply, apply_rules, number
+from vexp.tools.mmaction2.tree import MappingNode, Node, to_python
 
 #: Class -> option here. Arguments have torch's names in both.
 OPTIMIZERS: dict[str, str] = {
@@ -25,135 +26,143 @@ PARAMETER_NAMES = ((r"(\bcls_head\.)?\bfc_cls\b", "head.fc"), (r"\bcls_head\b", 
 _TSM = ("TSMOptimizerConstructor", "TSMOptimWrapperConstructor")
 
 
-def convert_optimizer(draft: ConversionResult, node: Node | None) -> None:
+def convert_optimizer(result: ConversionResult, node: Node | None) -> None:
     """``optimizer`` of 0.x, ``optim_wrapper.optimizer`` of 1.x: class and arguments."""
     if not isinstance(node, MappingNode):
         return
-    kind, name = node.items.get("type"), node.word("type")
+    kind, name = node.items.get("type"), node.text("type")
     if kind is None or name not in OPTIMIZERS:
-        draft.refuse(node, f"{name or 'an optimizer without type'} is not here; choose one with optimizer=")
+        result.mark_unsupported(node, f"{name or 'an optimizer without type'} is not here; choose one with optimizer=")
         return
-    draft.choose("optimizer", OPTIMIZERS[name], kind)
-    here = draft.options("optimizer", OPTIMIZERS[name])
+    result.choose("optimizer", OPTIMIZERS[name], kind)
+    here = result.options("optimizer", OPTIMIZERS[name])
     rules: dict[str, Rule] = {key: Map(key) for key in here if key not in ("paramwise", "base_batch_size")}
     rules |= {key: Map(key, implied=value) for key, value in _TORCH_DEFAULTS.get(name, {}).items()}
     rules |= {
         "capturable": Unsupported("for CUDA graphs"),
         "differentiable": Unsupported("for gradients through a step"),
     }
-    apply_rules(draft, node, rules, "optimizer.", owner=f"torch.optim.{name}'s ")
-    convert_groups(draft, node)
+    apply_rules(result, node, rules, "optimizer.", owner=f"torch.optim.{name}'s ")
+    convert_groups(result, node)
 
 
-def convert_groups(draft: ConversionResult, table: MappingNode) -> None:
+def convert_groups(result: ConversionResult, table: MappingNode) -> None:
     """``constructor`` and ``paramwise_cfg`` beside an optimizer."""
-    constructor, name = table.get("constructor"), table.word("constructor")
+    constructor, name = table.get("constructor"), table.text("constructor")
     groups = table.get("paramwise_cfg")
     if constructor is not None and name in _TSM:
         if isinstance(groups, MappingNode) and groups.items:
-            draft.carry(constructor, "optimizer.paramwise.rule", "tsm")
-            apply_rules(draft, groups, {"fc_lr5": _fc_lr5}, "optimizer.paramwise.")
+            result.set(constructor, "optimizer.paramwise.rule", "tsm")
+            apply_rules(result, groups, {"fc_lr5": _fc_lr5}, "optimizer.paramwise.")
             return
-        draft.trap(constructor, f"{name} without paramwise_cfg is the default constructor; so it is here")
-        draft.refuse(constructor, "does nothing without paramwise_cfg; optimizer.paramwise.rule=tsm is TSM's recipe")
+        result.add_pitfall(constructor, f"{name} without paramwise_cfg is the default constructor; so it is here")
+        result.mark_unsupported(
+            constructor, "does nothing without paramwise_cfg; optimizer.paramwise.rule=tsm is TSM's recipe"
+        )
     elif constructor is not None and name in _CONSTRUCTORS:
-        draft.same(constructor, "the only one here")
+        result.mark_default(constructor, "the only one here")
     elif constructor is not None:
-        draft.refuse(constructor, "not built; see optimizer.paramwise (custom_keys, norm_decay_mult, layer_decay)")
+        result.mark_unsupported(
+            constructor, "not built; see optimizer.paramwise (custom_keys, norm_decay_mult, layer_decay)"
+        )
         if groups is not None:
-            draft.refuse(groups, "is read by a constructor that is not built; see optimizer.paramwise")
+            result.mark_unsupported(groups, "is read by a constructor that is not built; see optimizer.paramwise")
         return
     if isinstance(groups, MappingNode):
-        apply_rules(draft, groups, _GROUPS, "optimizer.paramwise.")
+        apply_rules(result, groups, _GROUPS, "optimizer.paramwise.")
     elif groups is not None:
-        draft.drop(groups, "no parameter groups")
+        result.mark_unneeded(groups, "no parameter groups")
 
 
-def _fc_lr5(draft: ConversionResult, node: Node, prefix: str) -> None:
-    if plain(node):
-        draft.same(node, "rule=tsm does so")
+def _fc_lr5(result: ConversionResult, node: Node, prefix: str) -> None:
+    if to_python(node):
+        result.mark_default(node, "rule=tsm does so")
     else:
-        draft.carry(node, f"{prefix}fc_lr5", False)
+        result.set(node, f"{prefix}fc_lr5", False)
 
 
-def _custom_keys(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _custom_keys(result: ConversionResult, node: Node, prefix: str) -> None:
     if not isinstance(node, MappingNode):
-        raise ValueError("is no dict of keys; left out")
+        raise ConfigError("is not a dict of keys; left out")
     for key, given in node.items.items():
         if key.startswith("."):
-            draft.trap(given, (
-                f"custom_keys {key!r} fits no parameter: their names begin without a dot ({key[1:]}), so mmaction2 "
+            result.add_pitfall(given, (
+                f"custom_keys {key!r} matches no parameter: names do not begin with a dot ({key[1:]}), so mmaction2 "
                 "ignores it; left out here as well"
             ))  # fmt: skip
-            draft.refuse(given, f"fits nothing in mmaction2; if it was meant: {prefix}custom_keys.{key[1:]}...")
+            result.mark_unsupported(
+                given, f"fits nothing in mmaction2; if it was meant: {prefix}custom_keys.{key[1:]}..."
+            )
             continue
         name = key
         for theirs, ours in PARAMETER_NAMES:
             name = re.sub(theirs, ours, name)
         for word, leaf in given.items.items() if isinstance(given, MappingNode) else ():
             if word in ("lr_mult", "decay_mult"):
-                draft.carry(leaf, f"{prefix}custom_keys.{name}.{word}", float(plain(leaf)))
+                result.set(leaf, f"{prefix}custom_keys.{name}.{word}", float(number(leaf)))
             else:
-                draft.refuse(leaf, "a key takes lr_mult and decay_mult")
+                result.mark_unsupported(leaf, "a key takes lr_mult and decay_mult")
 
 
-def _bias_decay(draft: ConversionResult, node: Node, prefix: str) -> None:
-    factor = float(plain(node))
-    norms = draft.config_word("optim_wrapper", "paramwise_cfg", "norm_decay_mult")
-    if draft.generation == 1 and factor != norms:
+def _bias_decay(result: ConversionResult, node: Node, prefix: str) -> None:
+    factor = float(number(node))
+    norms = result.config_value("optim_wrapper", "paramwise_cfg", "norm_decay_mult")
+    if result.generation == 1 and factor != norms:
         why = "in 1.x it counts for the biases of norm layers, too; here norm_decay_mult does"
-        draft.change(node, f"{prefix}bias_decay_mult", factor, why)
+        result.set_changed(node, f"{prefix}bias_decay_mult", factor, why)
     else:
-        draft.carry(node, f"{prefix}bias_decay_mult", factor)
+        result.set(node, f"{prefix}bias_decay_mult", factor)
 
 
 _GROUPS: dict[str, Rule] = {
     "custom_keys": _custom_keys,
     "bias_lr_mult": Map("bias_lr_mult", float),
-    "bias_decay_mult": lambda draft, node, prefix: _bias_decay(draft, node, prefix),
+    "bias_decay_mult": lambda result, node, prefix: _bias_decay(result, node, prefix),
     "norm_decay_mult": Map("norm_decay_mult", float),
     "dwconv_decay_mult": Map("dwconv_decay_mult", float),
-    "dcn_offset_lr_mult": Unsupported("no net here has deformable convolutions", off=(None, 1, 1.0)),
+    "dcn_offset_lr_mult": Unsupported("no model here has deformable convolutions", off=(None, 1, 1.0)),
     "flat_decay_mult": Unsupported("norm_decay_mult and bias_decay_mult say it by kind", off=(None, 1, 1.0)),
     "bypass_duplicate": Map("bypass_duplicate"),
     "fc_lr5": Unsupported("is read by TSMOptimizerConstructor alone"),
 }
 
 
-def _clip(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _clip(result: ConversionResult, node: Node, prefix: str) -> None:
     if not isinstance(node, MappingNode):
-        draft.same(node, "no clipping")
+        result.mark_default(node, "no clipping")
         return
-    kind = node.word("type") or "norm"
+    kind = node.text("type") or "norm"
     rules: dict[str, Rule] = {
         "type": Ignore(f"grad.clip.{'max_value' if kind == 'value' else 'max_norm'} says which"),
         "max_norm": Map("max_norm", float), "norm_type": Map("norm_type", float),
         "clip_value": Map("max_value", float), "error_if_nonfinite": Unsupported("see grad.max_nonfinite_steps"),
     }  # fmt: skip
-    apply_rules(draft, node, rules, "grad.clip.")
+    apply_rules(result, node, rules, "grad.clip.")
 
 
-def _scale(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _scale(result: ConversionResult, node: Node, prefix: str) -> None:
     """A loss scale: a number holds it, everything else is dynamic."""
-    scale = plain(node)
+    scale = to_python(node)
     if isinstance(scale, int | float) and not isinstance(scale, bool):
-        draft.carry(node, "amp.loss_scale", float(scale))
+        result.set(node, "amp.loss_scale", float(scale))
     else:
-        draft.same(node, "the loss scale is dynamic, with torch's own settings")
+        result.mark_default(node, "the loss scale is dynamic, with torch's own settings")
 
 
-def convert_optimizer_config(draft: ConversionResult, node: Node | None) -> None:
+def convert_optimizer_config(result: ConversionResult, node: Node | None) -> None:
     """``optimizer_config`` of 0.x: what happens between backward and step."""
     if node is None:
         return
     if not isinstance(node, MappingNode):
-        draft.trap(node, "optimizer_config=None trains nothing in mmaction2; here it is an optimizer like any other")
-        draft.refuse(node, "trains nothing in mmaction2; parameters are updated here")
+        result.add_pitfall(
+            node, "optimizer_config=None trains nothing in mmaction2; here it is an optimizer like any other"
+        )
+        result.mark_unsupported(node, "trains nothing in mmaction2; parameters are updated here")
         return
     if not node.items:
-        draft.same(node, "no clipping")
-    kind = node.word("type")
-    apply_rules(draft, node, {
+        result.mark_default(node, "no clipping")
+    kind = node.text("type")
+    apply_rules(result, node, {
         "type": Ignore("grad.accumulate and amp say it"),
         "grad_clip": _clip,
         "detect_anomalous_params": Map("grad.detect_anomalous_params"),
@@ -165,74 +174,79 @@ def convert_optimizer_config(draft: ConversionResult, node: Node | None) -> None
         "use_fp16": _use_fp16,
     })  # fmt: skip
     if kind.startswith(("Fp16", "GradientCumulativeFp16")):
-        draft.choose("amp", "fp16", node.items["type"])
+        result.choose("amp", "fp16", node.items["type"])
 
 
-def _use_fp16(draft: ConversionResult, node: Node, prefix: str) -> None:
-    if plain(node):
-        draft.choose("amp", "fp16", node)
+def _use_fp16(result: ConversionResult, node: Node, prefix: str) -> None:
+    if to_python(node):
+        result.choose("amp", "fp16", node)
     else:
-        draft.same(node, "fp32")
+        result.mark_default(node, "fp32")
 
 
-def convert_fp16(draft: ConversionResult, node: Node | None) -> None:
+def convert_fp16(result: ConversionResult, node: Node | None) -> None:
     """``fp16 = dict(...)`` of 0.x."""
     if node is None:
         return
     if not isinstance(node, MappingNode):
-        draft.drop(node, "fp32")
+        result.mark_unneeded(node, "fp32")
         return
-    draft.choose("amp", "fp16")
+    result.choose("amp", "fp16")
     if not node.items:
         note = "mmcv holds the loss scale at 512; it is dynamic here (amp.loss_scale=512 holds it)"
-        draft.record(node, "changed", "amp=fp16", note)
+        result.record(node, "changed", "amp=fp16", note)
     for key, leaf in node.items.items():
         if key == "loss_scale" and not isinstance(leaf, MappingNode):
-            apply(draft, _scale, leaf)
+            apply(result, _scale, leaf)
         else:
-            draft.drop(leaf, "the loss scale is dynamic, with torch's own settings")
+            result.mark_unneeded(leaf, "the loss scale is dynamic, with torch's own settings")
 
 
-def convert_wrapper(draft: ConversionResult, node: Node | None) -> None:
+def convert_wrapper(result: ConversionResult, node: Node | None) -> None:
     """``optim_wrapper`` of 1.x."""
     if not isinstance(node, MappingNode):
         return
-    apply_rules(draft, node, {
+    apply_rules(result, node, {
         "type": _wrapper_kind,
         "clip_grad": _clip,
         "accumulative_counts": Map("grad.accumulate"),
         "dtype": _dtype,
         "loss_scale": _scale,
-        "use_fsdp": Unsupported("one process a run"),
+        "use_fsdp": Unsupported("handled by dist"),
     })  # fmt: skip
-    convert_optimizer(draft, node.get("optimizer"))
-    convert_groups(draft, node)
+    convert_optimizer(result, node.get("optimizer"))
+    convert_groups(result, node)
 
 
-def _wrapper_kind(draft: ConversionResult, node: Node, prefix: str) -> None:
-    kind = str(plain(node))
+def _wrapper_kind(result: ConversionResult, node: Node, prefix: str) -> None:
+    kind = str(to_python(node))
     if kind in ("AmpOptimWrapper", "ApexOptimWrapper"):
-        wanted = draft.config_word("optim_wrapper", "dtype")
-        draft.choose("amp", "bf16" if wanted == "bfloat16" else "fp16", node)
+        wanted = result.config_value("optim_wrapper", "dtype")
+        result.choose("amp", "bf16" if wanted == "bfloat16" else "fp16", node)
     elif kind == "OptimWrapper":
-        draft.same(node, "fp32")
+        result.mark_default(node, "fp32")
     else:
-        raise ValueError(f"{kind} is not built; see grad, amp")
+        raise ConfigError(f"{kind} is not built; see grad, amp")
 
 
-def _dtype(draft: ConversionResult, node: Node, prefix: str) -> None:
-    draft.choose("amp", {"float16": "fp16", "bfloat16": "bf16"}[plain(node)], node)
+def _dtype(result: ConversionResult, node: Node, prefix: str) -> None:
+    name, options = str(to_python(node)), {"float16": "fp16", "bfloat16": "bf16"}
+    if name not in options:
+        raise ConfigError(f"there are {', '.join(options)}; set amp=")
+    result.choose("amp", options[name], node)
 
 
-def convert_lr_scaling(draft: ConversionResult, node: Node | None) -> None:
+def convert_lr_scaling(result: ConversionResult, node: Node | None) -> None:
     """``auto_scale_lr`` of 1.x."""
     if not isinstance(node, MappingNode):
         return
     base, enabled = node.get("base_batch_size"), node.get("enable")
-    on = enabled is not None and plain(enabled) is True
+    on = enabled is not None and to_python(enabled) is True
     if on and base is not None:
-        apply(draft, Map("optimizer.base_batch_size"), base)
+        apply(result, Map("optimizer.base_batch_size"), base)
     elif base is not None:
-        draft.drop(base, f"enable is False; optimizer.base_batch_size={plain(base)} scales the rate to your batch")
+        result.mark_unneeded(
+            base, f"enable is False; optimizer.base_batch_size={to_python(base)} scales the rate to your batch"
+        )
     if enabled is not None:
-        draft.same(enabled, "optimizer.base_batch_size is set" if on else "the rate is not scaled")
+        result.mark_default(enabled, "optimizer.base_batch_size is set" if on else "the rate is not scaled")

@@ -19,10 +19,11 @@ from dataclasses import dataclass, fields
 from itertools import count, pairwise
 from typing import Any
 
+from vexp.core.errors import ConfigError
 from vexp.optim.lr_policy import Phase
 from vexp.tools.mmaction2.lr_config import one_peak
-from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Require, Rule, apply_rules, as_lists
-from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, UnreadableError, plain
+from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Require, Rule, apply_rules, as_lists, number
+from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, UnreadableError, to_python
 
 _ALONE = {"CosineRestartLR": "cosine_restart", "OneCycleLR": "one_cycle"}
 #: Scheduler -> shape of a phase, and its arguments there.
@@ -47,7 +48,11 @@ class _Scheduler:
 
     def number(self, key: str, otherwise: Any) -> Any:
         node = self.table.get(key)
-        return otherwise if node is None else as_lists(plain(node))
+        value = otherwise if node is None else as_lists(to_python(node))
+        entries = value if isinstance(value, list) else [value]
+        if not all(entry is None or isinstance(entry, int | float) for entry in entries):
+            raise ConfigError(f"{key} is not a number")
+        return value
 
     @property
     def by_epoch(self) -> bool:
@@ -78,47 +83,49 @@ class _Scheduler:
         return self.number("T_max", None) or (None if end is None else end - self.begin)
 
 
-def convert_schedulers(draft: ConversionResult, node: Node | None) -> None:
+def convert_schedulers(result: ConversionResult, node: Node | None) -> None:
     """``param_scheduler`` of 1.x."""
     entries = node.items if isinstance(node, SequenceNode) else [node] if isinstance(node, MappingNode) else []
-    run = {True: draft.config_word("train_cfg", "max_epochs"), False: draft.config_word("train_cfg", "max_iters")}
-    found = [_Scheduler(entry, entry.word("type"), run) for entry in entries if isinstance(entry, MappingNode)]
+    run = {True: result.config_value("train_cfg", "max_epochs"), False: result.config_value("train_cfg", "max_iters")}
+    found = [_Scheduler(entry, entry.text("type"), run) for entry in entries if isinstance(entry, MappingNode)]
     if node is not None and not found:
-        draft.drop(node, "a constant rate: lr_policy=fixed")
+        result.mark_unneeded(node, "a constant rate: lr_policy=fixed")
     known = [scheduler for scheduler in found if scheduler.kind in PHASES or scheduler.kind in _ALONE]
     for scheduler in found:
         if scheduler not in known:
-            draft.refuse(
+            result.mark_unsupported(
                 scheduler.table, f"{scheduler.kind}: only the learning rate is scheduled, by {', '.join(PHASES)}"
             )
     try:
         for scheduler in known:
-            plain(scheduler.table)  # of half a schedule nothing is made
-        _convert(draft, known)
-    except (UnreadableError, ValueError, TypeError) as error:
-        draft.choose("lr_policy", "fixed")
+            to_python(scheduler.table)  # of half a schedule nothing is made
+        _convert(result, known)
+    except (UnreadableError, ConfigError) as error:
+        result.choose("lr_policy", "fixed")
         for scheduler in known:
-            draft.refuse(scheduler.table, f"{error}; the rate stays constant: choose lr=")
+            result.mark_unsupported(scheduler.table, f"{error}; the rate stays constant: choose lr=")
 
 
-def _convert(draft: ConversionResult, found: list[_Scheduler]) -> None:
+def _convert(result: ConversionResult, found: list[_Scheduler]) -> None:
     alone = next((scheduler for scheduler in found if scheduler.kind in _ALONE), None)
     if alone is not None:
         for other in found:
             if other is not alone:
-                draft.refuse(other.table, f"{alone.kind} sets the rate by itself, over the others; see lr.warmup")
-        _convert_alone(draft, alone)
+                result.mark_unsupported(
+                    other.table, f"{alone.kind} sets the rate by itself, over the others; see lr.warmup"
+                )
+        _convert_alone(result, alone)
         return
     warmup = next((scheduler for scheduler in found[:1] if _is_warmup(scheduler)), None)
     mains = [scheduler for scheduler in found if scheduler is not warmup]
     if len(mains) > 1 or (mains and not _is_policy(mains[0], warmup is not None)):
-        _convert_chain(draft, found)
+        _convert_chain(result, found)
         return
-    draft.choose("lr_policy", "fixed")
+    result.choose("lr_policy", "fixed")
     for main in mains:
-        _convert_main(draft, main)
+        _convert_main(result, main)
     if warmup is not None:
-        _convert_warmup(draft, warmup)
+        _convert_warmup(result, warmup)
 
 
 # --- a policy and its warm-up ----------------------------------------------------------------------------------------
@@ -152,30 +159,30 @@ def _is_policy(main: _Scheduler, warmed: bool) -> bool:
     return False
 
 
-def _convert_warmup(draft: ConversionResult, warmup: _Scheduler) -> None:
+def _convert_warmup(result: ConversionResult, warmup: _Scheduler) -> None:
     shape = "linear" if warmup.kind == "LinearLR" else "constant"
     table = warmup.table
-    draft.carry(table.items["type"], "lr_policy.warmup", shape)
+    result.set(table.items["type"], "lr_policy.warmup", shape)
     factor = table.get("start_factor" if shape == "linear" else "factor")
     if factor is None:
-        draft.imply("lr_policy.warmup_ratio", 1 / 3, f"mmengine's default of {warmup.kind}")
+        result.set_implied("lr_policy.warmup_ratio", 1 / 3, f"mmengine's default of {warmup.kind}")
     else:
-        draft.carry(factor, "lr_policy.warmup_ratio", plain(factor))
+        result.set(factor, "lr_policy.warmup_ratio", to_python(factor))
     note = "mmengine reaches the full rate at the last step of the warm-up"
-    draft.carry(table.items["end"], "lr_policy.warmup_iters", warmup.number("end", 0) - 1, note)
-    _follow_rest(draft, warmup, ("start_factor", "factor", "end"), {
+    result.set(table.items["end"], "lr_policy.warmup_iters", warmup.number("end", 0) - 1, note)
+    _follow_rest(result, warmup, ("start_factor", "factor", "end"), {
         "begin": Require(0), "end_factor": Require(1.0, "the warm-up here ends at the full rate"),
         "by_epoch": Ignore("the unit of the warm-up"), "convert_to_iter_based": Ignore("the warm-up moves at every step"),
     })  # fmt: skip
 
 
-def _convert_main(draft: ConversionResult, main: _Scheduler) -> None:
+def _convert_main(result: ConversionResult, main: _Scheduler) -> None:
     """The scheduler that goes on to the end of the run."""
     table, kind = main.table, main.kind
     drops = kind in ("MultiStepLR", "StepLR")  # at the beginning of an epoch, whether or not made steps
     staircase = main.by_epoch and (drops or not main.every_step)
     why = "the scheduler moves between epochs" if staircase else "the scheduler moves at every step"
-    draft.imply("lr_policy.by_epoch", staircase, why)
+    result.set_implied("lr_policy.by_epoch", staircase, why)
     done: tuple[str, ...] = ()
     rules: dict[str, Rule] = {
         "gamma": Map("gamma"), "step_size": Map("step"), "T_max": Ignore("the length of the run"),
@@ -183,32 +190,36 @@ def _convert_main(draft: ConversionResult, main: _Scheduler) -> None:
         "begin": Ignore("counted into the milestones") if drops else Require(0),
     }  # fmt: skip
     if kind == "MultiStepLR":
-        draft.choose("lr_policy", "step", table.items["type"])
+        result.choose("lr_policy", "step", table.items["type"])
         milestones = [main.begin + stone for stone in main.number("milestones", [])]
-        draft.carry(table.items["milestones"], "lr_policy.step", milestones)
+        result.set(table.items["milestones"], "lr_policy.step", milestones)
         done = ("milestones",)
     elif kind != "CosineAnnealingLR":
-        draft.choose("lr_policy", "step" if drops else "exp", table.items["type"])
+        result.choose("lr_policy", "step" if drops else "exp", table.items["type"])
     elif main.begin:
-        draft.choose("lr_policy", "flat_cosine", table.items["type"], "the full rate up to the beginning of the cosine")
-        draft.carry(table.items["begin"], "lr_policy.start_percent", main.begin / main.length)
+        result.choose(
+            "lr_policy", "flat_cosine", table.items["type"], "the full rate up to the beginning of the cosine"
+        )
+        result.set(table.items["begin"], "lr_policy.start_percent", main.begin / main.length)
         done = ("begin",)
     elif main.wave > main.length:
-        draft.choose("lr_policy", "cosine_restart", table.items["type"], "one period, longer than the run")
+        result.choose("lr_policy", "cosine_restart", table.items["type"], "one period, longer than the run")
         rules["T_max"] = Map("periods", lambda steps: [int(steps)])
     else:
-        draft.choose("lr_policy", "cosine", table.items["type"])
-    _follow_rest(draft, main, done, rules)
+        result.choose("lr_policy", "cosine", table.items["type"])
+    _follow_rest(result, main, done, rules)
 
 
-def _convert_alone(draft: ConversionResult, main: _Scheduler) -> None:
+def _convert_alone(result: ConversionResult, main: _Scheduler) -> None:
     """CosineRestartLR and OneCycleLR."""
     option, table = _ALONE[main.kind], main.table
-    draft.choose("lr_policy", option, table.items["type"])
+    result.choose("lr_policy", option, table.items["type"])
     rules: dict[str, Rule]
     if option == "cosine_restart":
         staircase = main.by_epoch and not main.every_step
-        draft.imply("lr_policy.by_epoch", staircase, "the scheduler moves between epochs" if staircase else "by step")
+        result.set_implied(
+            "lr_policy.by_epoch", staircase, "the scheduler moves between epochs" if staircase else "by step"
+        )
         rules = {
             "periods": Map("periods"), "eta_min": Map("min_lr", float), "eta_min_ratio": _floor_of_all,
             "restart_weights": Map("restart_weights", lambda value: [float(weight) for weight in value]),
@@ -228,31 +239,31 @@ def _convert_alone(draft: ConversionResult, main: _Scheduler) -> None:
         }  # fmt: skip
     if not main.to_the_end:
         rules["end"] = _refused("the policy here goes on to the end of the run")
-    _follow_rest(draft, main, (), {"begin": Require(0, "the policy here begins with the run"), **rules})
+    _follow_rest(result, main, (), {"begin": Require(0, "the policy here begins with the run"), **rules})
 
 
-def _floor_of_all(draft: ConversionResult, node: Node, prefix: str) -> None:
+def _floor_of_all(result: ConversionResult, node: Node, prefix: str) -> None:
     note = "the weight of a later cycle scales its floor, too; mmengine's stays at this share of the base rate"
-    draft.change(node, prefix + "min_lr_ratio", float(plain(node)), note)
+    result.set_changed(node, prefix + "min_lr_ratio", float(number(node)), note)
 
 
 def _changed(note: str) -> Rule:
-    return lambda draft, node, prefix: draft.record(node, "changed", "", note)
+    return lambda result, node, prefix: result.record(node, "changed", "", note)
 
 
 def _refused(why: str) -> Rule:
-    return lambda draft, node, prefix: draft.refuse(node, why)
+    return lambda result, node, prefix: result.mark_unsupported(node, why)
 
 
 # --- a chain ---------------------------------------------------------------------------------------------------------
 
 
-def _convert_chain(draft: ConversionResult, found: list[_Scheduler]) -> None:
-    draft.choose("lr_policy", "chain")
+def _convert_chain(result: ConversionResult, found: list[_Scheduler]) -> None:
+    result.choose("lr_policy", "chain")
     names: list[str] = []
     for scheduler in found:
         names.append(next(name for name in _names(scheduler) if name not in names))
-        _convert_phase(draft, scheduler, f"lr_policy.phases.{names[-1]}.")
+        _convert_phase(result, scheduler, f"lr_policy.phases.{names[-1]}.")
 
 
 def _names(scheduler: _Scheduler) -> Iterator[str]:
@@ -264,18 +275,18 @@ def _names(scheduler: _Scheduler) -> Iterator[str]:
     yield from (f"{name}_{number}" for number in count(2))
 
 
-def _convert_phase(draft: ConversionResult, scheduler: _Scheduler, prefix: str) -> None:
+def _convert_phase(result: ConversionResult, scheduler: _Scheduler, prefix: str) -> None:
     shape, arguments = PHASES[scheduler.kind]
-    draft.carry(scheduler.table.items["type"], prefix + "shape", shape)
+    result.set(scheduler.table.items["type"], prefix + "shape", shape)
     defaults = {field.name: field.default for field in fields(Phase)}
 
     def unless_default(key: str) -> Rule:
-        def rule(draft: ConversionResult, node: Node, prefix: str) -> None:
-            value = as_lists(plain(node))
+        def rule(result: ConversionResult, node: Node, prefix: str) -> None:
+            value = as_lists(to_python(node))
             if value == defaults[key]:
-                draft.same(node, f"the default of a phase's {key}")
+                result.mark_default(node, f"the default of a phase's {key}")
             else:
-                draft.carry(node, prefix + key, value)
+                result.set(node, prefix + key, value)
 
         return rule
 
@@ -287,12 +298,12 @@ def _convert_phase(draft: ConversionResult, scheduler: _Scheduler, prefix: str) 
     if shape == "cosine" and scheduler.number("T_max", None) == (end or scheduler.length or 0) - scheduler.begin:
         rules["T_max"] = Ignore("the length of the phase")
     if shape in ("linear", "constant") and not {"start_factor", "factor"} & set(scheduler.table.items):
-        draft.imply(prefix + "start_factor", 1 / 3, f"mmengine's default of {scheduler.kind}")
-    _follow_rest(draft, scheduler, (), rules, prefix)
+        result.set_implied(prefix + "start_factor", 1 / 3, f"mmengine's default of {scheduler.kind}")
+    _follow_rest(result, scheduler, (), rules, prefix)
 
 
 def _follow_rest(
-    draft: ConversionResult,
+    result: ConversionResult,
     scheduler: _Scheduler,
     done: tuple[str, ...],
     rules: dict[str, Rule],
@@ -306,4 +317,4 @@ def _follow_rest(
     }  # fmt: skip
     rest = {key: node for key, node in scheduler.table.items.items() if key not in ("type", *done)}
     rules = {key: rule for key, rule in {**shared, **rules}.items() if key not in done}
-    apply_rules(draft, MappingNode(rest, scheduler.table.where), rules, prefix, owner=f"{scheduler.kind}'s ")
+    apply_rules(result, MappingNode(rest, scheduler.table.where), rules, prefix, owner=f"{scheduler.kind}'s ")

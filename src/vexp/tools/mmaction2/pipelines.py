@@ -1,4 +1,4 @@
-"""The steps: which transform of mmaction2 is which ``transform=`` here, and which are none."""
+"""Convert the pipeline steps: the ``transform=`` option of each transform of mmaction2."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vexp.core.errors import ConfigError
 from vexp.tools.mmaction2.norms import convert_norm
 from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Require, Rule, Unsupported, apply, apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, plain
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, to_python
 
 _ALWAYS_LAZY = Ignore("pipeline.lazy: geometry always becomes one resample")
 
@@ -20,17 +21,19 @@ def _scale(value: Any) -> Any:
     return value
 
 
-def _flip_map(draft: ConversionResult, node: Node, prefix: str) -> None:
-    labels = plain(node)
+def _flip_map(result: ConversionResult, node: Node, prefix: str) -> None:
+    labels = to_python(node)
+    if labels and not isinstance(labels, dict):
+        raise ConfigError("is not a dict of labels")
     if not labels:
-        draft.same(node, "no labels are swapped")
+        result.mark_default(node, "no labels are swapped")
     else:
         names = {str(left): str(right) for left, right in labels.items()}
-        draft.carry(node, "data.flip_label_map", names, "by class name; a list without names has numbers")
+        result.set(node, "data.flip_label_map", names, "by class name; a list without names has numbers")
 
 
-def _probability_one(draft: ConversionResult, node: Node, prefix: str) -> None:
-    Require(1.0, "a probability is not built in")(draft, node, prefix)
+def _probability_one(result: ConversionResult, node: Node, prefix: str) -> None:
+    Require(1.0, "a probability is not built in")(result, node, prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ _CLIPS: dict[str, Rule] = {
 }
 _RESIZED: dict[str, Rule] = {"interpolation": Map("interpolation"), "lazy": _ALWAYS_LAZY}
 
-#: Class of mmaction2 (0.x or 1.x) -> the step here. Of 2D nets: ``_sampling``.
+#: Class of mmaction2 (0.x or 1.x) -> the step here. Of 2D models: ``_sampling``.
 STEPS: dict[str, Step] = {
     "SampleFrames": Step("sample", "sample_frames", {
         **_CLIPS, "twice_sample": Map("twice_sample"), "keep_tail_frames": Map("keep_tail_frames"),
@@ -105,7 +108,7 @@ _TORCHVISION_PATH = "torchvision.transforms.v2."
 
 _ONE_CLIP = "the frames of mmaction2's clips are those of one clip here"
 _DECODED = "data.decoding_backend chooses what decodes; auto gives the same frames"
-_BATCHED = "samples are put together as the net takes them"
+_BATCHED = "samples are put together as the model takes them"
 #: Classes that are no step here, and why.
 NO_STEPS: dict[str, str] = {
     **dict.fromkeys(
@@ -131,47 +134,47 @@ _INSTEAD = {
 }
 
 
-def convert_pipeline(draft: ConversionResult, node: Node | None, split: str, *, frames: bool) -> None:
-    """The steps of a split. ``frames``: for a net that sees mmaction2's clips of one frame as the frames of a clip."""
+def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *, frames: bool) -> None:
+    """The steps of a split. ``frames``: for a model that sees mmaction2's clips of one frame as the frames of a clip."""
     if isinstance(node, ScalarNode):
-        draft.refuse(node, "is no list of steps")
+        result.mark_unsupported(node, "is not a list of steps")
     if not isinstance(node, SequenceNode):
         return
-    draft.steps[split] = {}
+    result.steps[split] = {}
     for step in node.items:
-        kind = step.word("type") if isinstance(step, MappingNode) else ""
+        kind = step.text("type") if isinstance(step, MappingNode) else ""
         if not isinstance(step, MappingNode) or not kind:
-            draft.refuse(step, "is no step: it has no type")
+            result.mark_unsupported(step, "is not a step: it has no type")
         elif kind in NO_STEPS:
-            _no_step(draft, kind, step)
+            _no_step(result, kind, step)
         else:
-            _step(draft, kind, step, split, frames)
+            _step(result, kind, step, split, frames)
 
 
-def _step(draft: ConversionResult, kind: str, table: MappingNode, split: str, frames: bool) -> None:
+def _step(result: ConversionResult, kind: str, table: MappingNode, split: str, frames: bool) -> None:
     known = STEPS.get(kind) or _wrapped(kind, table)
     if known is None:
-        draft.refuse(table, f"no such step here; instead: {_INSTEAD.get(kind, 'a step of your own (plugins=)')}")
+        result.mark_unsupported(table, f"not supported; use {_INSTEAD.get(kind, 'a custom step (plugins=)')}")
         return
-    name = _free_name(known.name, draft.steps[split])
+    name = _free_name(known.name, result.steps[split])
     rules = dict(known.rules)
     values: dict[str, Any] = {}
     option = known.option
     if known.name == "sample":
-        option, rules, values = _sampling(draft, kind, table, rules, frames)
+        option, rules, values = _sampling(result, kind, table, rules, frames)
     if kind == "pytorchvideo.RandomShortSideScale":
-        _short_sides(draft, table, f"pipeline.{split}.{name}.")
-    draft.steps[split][name] = option
-    draft.record(table.items["type"], "carried", f"pipeline.{split}.{name}")
+        _short_sides(result, table, f"pipeline.{split}.{name}.")
+    result.steps[split][name] = option
+    result.record(table.items["type"], "carried", f"pipeline.{split}.{name}")
     prefix = f"pipeline.{split}.{name}."
     if known.target:
         values["_target_"] = known.target
         rules = {key: Map(key) for key in table.items if key not in ("type", "op")}
         if "op" in table.items:
-            draft.record(table.items["op"], "carried", f"{prefix}_target_")
+            result.record(table.items["op"], "carried", f"{prefix}_target_")
     for key, value in values.items():
-        draft.imply(prefix + key, value, f"as mmaction2's {kind} does")
-    apply_rules(draft, table, rules, prefix)
+        result.set_implied(prefix + key, value, f"as mmaction2's {kind} does")
+    apply_rules(result, table, rules, prefix)
 
 
 def _free_name(name: str, taken: Mapping[str, str]) -> str:
@@ -181,7 +184,7 @@ def _free_name(name: str, taken: Mapping[str, str]) -> str:
 
 def _wrapped(kind: str, table: MappingNode) -> Step | None:
     """A photometric transform of torchvision by one of the ways in which mmaction2 names it."""
-    name = table.word("op") if kind == "TorchVisionWrapper" else ""
+    name = table.text("op") if kind == "TorchVisionWrapper" else ""
     if kind.startswith("torchvision."):
         name = kind.rpartition(".")[2]
     if name == "ColorJitter":  # ours: the same arguments, a fifth of the time
@@ -191,16 +194,16 @@ def _wrapped(kind: str, table: MappingNode) -> Step | None:
     return Step(name.removeprefix("Random").lower(), "torchvision", {}, _TORCHVISION_PATH + name)
 
 
-def _short_sides(draft: ConversionResult, table: MappingNode, prefix: str) -> None:
+def _short_sides(result: ConversionResult, table: MappingNode, prefix: str) -> None:
     low, high = table.get("min_size"), table.get("max_size")
     if low is not None and high is not None:
-        sides = [plain(low), plain(high)]
-        draft.carry(low, f"{prefix}scale_range", sides)
-        draft.carry(high, f"{prefix}scale_range", sides)
+        sides = [to_python(low), to_python(high)]
+        result.set(low, f"{prefix}scale_range", sides)
+        result.set(high, f"{prefix}scale_range", sides)
 
 
 def _sampling(
-    draft: ConversionResult, kind: str, table: MappingNode, rules: dict[str, Rule], frames: bool
+    result: ConversionResult, kind: str, table: MappingNode, rules: dict[str, Rule], frames: bool
 ) -> tuple[str, dict[str, Rule], dict[str, Any]]:
     """(option, rules, further values) of the sampler."""
     length, option = _number(table, "clip_len", 1), STEPS[kind].option
@@ -213,13 +216,13 @@ def _sampling(
         return option, rules, {"frame_interval": window // clips}
     if kind != "SampleFrames":
         return option, rules, {}
-    neighbours = draft.choices["model"] == "tsn_r50" and _number(table, "frame_interval", 1) == 1
+    neighbours = result.choices["model"] == "tsn_r50" and _number(table, "frame_interval", 1) == 1
     if frames and (length == 1 or neighbours):
         option, rules = "segment_frames", _parts_of_a_clip(table, length)
-    if not (draft.generation == 1 and length > 1 and _number(table, "test_mode", False)):
+    if not (result.generation == 1 and length > 1 and _number(table, "test_mode", False)):
         return option, rules, {}
     if _number(table, "twice_sample", False):
-        draft.trap(table.items["twice_sample"], (
+        result.add_pitfall(table.items["twice_sample"], (
             "mmaction2 1.x spaces the clips of twice_sample past the end of the video; left out here"
         ))  # fmt: skip
         rules = {**rules, "twice_sample": Unsupported("its clips run past the end of the video in mmaction2 1.x")}
@@ -250,23 +253,23 @@ def _number(table: MappingNode, key: str, otherwise: Any) -> Any:
     return node.value if isinstance(node, ScalarNode) and not node.unread else otherwise
 
 
-def _no_step(draft: ConversionResult, kind: str, table: MappingNode) -> None:
-    """A class that decodes, normalises or formats."""
-    draft.drop(table.items["type"], NO_STEPS[kind])
+def _no_step(result: ConversionResult, kind: str, table: MappingNode) -> None:
+    """A class that decodes, normalizes or formats."""
+    result.mark_unneeded(table.items["type"], NO_STEPS[kind])
     if kind == "Normalize":
-        convert_norm(draft, table)
+        convert_norm(result, table)
         return
     for key, node in table.items.items():
         if key == "decoding_backend":
-            apply(draft, Map("data.decoding_backend", lambda name: _BACKENDS[name]), node)
+            apply(result, Map("data.decoding_backend", lambda name: _BACKENDS[name]), node)
         elif key == "io_backend" or key == "file_client_args":
-            remote = "disk" not in str(plain(node)) and "memcached" not in str(plain(node))
+            remote = "disk" not in str(to_python(node)) and "memcached" not in str(to_python(node))
             apply(
-                draft,
+                result,
                 Unsupported("files are read from disk; mount or copy them") if remote else Ignore("from disk"),
                 node,
             )
         elif key == "num_threads":
-            draft.drop(node, "workers decode with one thread each: data.num_workers")
+            result.mark_unneeded(node, "workers decode with one thread each: data.num_workers")
         elif key != "type":
-            draft.drop(node, NO_STEPS[kind])
+            result.mark_unneeded(node, NO_STEPS[kind])

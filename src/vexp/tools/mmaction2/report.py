@@ -1,4 +1,4 @@
-"""What is written: the experiment as YAML, and the report, a line for every leaf of the source."""
+"""The experiment as YAML, and the report with a line for every leaf of the source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vexp.tools.mmaction2.tree import ScalarNode, Where
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One leaf of the source and what became of it. ``targets``: keys and choices here."""
+    """One leaf of the source and its outcome; ``targets`` are the keys and options of vexp."""
 
     where: Where
     path: str
@@ -28,14 +28,14 @@ class Line:
     note: str
 
 
-def report_lines(draft: ConversionResult, source: Source) -> list[Line]:
-    """The report, by file and line: every leaf once."""
+def report_lines(result: ConversionResult, source: Source) -> list[Line]:
+    """Return a line for every leaf, sorted by file and line."""
     lines = []
     for path, leaf in source.lines():
-        outcome = draft.outcomes[id(leaf)]
+        outcome = result.outcomes[id(leaf)]
         value = _short(format_value(leaf.value)) if isinstance(leaf, ScalarNode) else "empty"
         targets = [
-            f"{t}={_short(format_value(draft.values[t].value))}" if t in draft.values else t for t in outcome.targets
+            f"{t}={_short(format_value(result.values[t].value))}" if t in result.values else t for t in outcome.targets
         ]
         note = "; ".join(outcome.notes)
         lines.append(Line(leaf.where, path, value, outcome.status, targets, note))
@@ -43,21 +43,21 @@ def report_lines(draft: ConversionResult, source: Source) -> list[Line]:
     return sorted(lines, key=lambda line: (order[line.where.file], line.where.line))
 
 
-def experiment_yaml(draft: ConversionResult, source: Source) -> str:
-    """``conf/experiment/NAME.yaml``: steps, values, choices."""
+def experiment_yaml(result: ConversionResult, source: Source) -> str:
+    """Return the content of ``conf/experiment/NAME.yaml``: steps, values and options."""
     head = [
         "# @package _global_",
-        f"# {source.path.name} of mmaction2 {'1.x' if draft.generation else '0.x'}, by vexp.cli.import_mmaction; the .md "
-        "file beside it says what became of every line.",
+        f"# {source.path.name} of mmaction2 {'1.x' if result.generation else '0.x'}, by vexp import; the .md "
+        "file beside it lists the outcome of every line.",
         "defaults:",
     ]
-    for split, steps in draft.steps.items():
+    for split, steps in result.steps.items():
         head += [f"  - /transform@pipeline.{split}.{name}: {option}" for name, option in steps.items()]
     head += ["  - _self_", "  - override /pipeline: null"]
-    head += [f"  - override /{group}: {option}" for group, option in draft.choices.items()]
+    head += [f"  - override /{group}: {option}" for group, option in result.choices.items()]
     nested: dict[str, Any] = {}
-    for key in sorted(draft.values, key=_order):
-        _put(nested, key.split("."), draft.values[key].value)
+    for key in sorted(result.values, key=_order):
+        _put(nested, key.split("."), result.values[key].value)
     body = yaml.safe_dump(nested, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
     return "\n".join(head) + "\n" + (body if nested else "")
 
@@ -69,7 +69,7 @@ _GROUPS = (
 
 
 def _order(key: str) -> tuple[int, int]:
-    """Root keys first, then groups in the order in which data flows; below them in the source's order."""
+    """Sort root keys first, then groups in the order of the data flow, then by the order in the source."""
     group = key.partition(".")[0]
     return (_GROUPS.index(group) + 1 if group in _GROUPS else 0, 0)
 
@@ -80,18 +80,18 @@ def _put(nested: dict[str, Any], path: list[str], value: Any) -> None:
     nested[path[-1]] = value
 
 
-def markdown(draft: ConversionResult, source: Source, command: str) -> str:
-    """The report as a page."""
-    lines = report_lines(draft, source)
+def markdown(result: ConversionResult, source: Source, command: str) -> str:
+    """Return the report as Markdown."""
+    lines = report_lines(result, source)
     page = [f"# {source.path.name} in vexp", "", "```bash", command, "```", "", summary(lines), ""]
-    page += _section("Traps in the source", [f"{_place(where)}: {what}" for where, what in draft.traps])
+    page += _section("Pitfalls in the source", [f"{_place(where)}: {what}" for where, what in result.pitfalls])
     for status in ("unsupported", "changed"):
         chosen = [f"{_place(line.where)}: {text(line)}" for line in lines if line.status == status]
         page += _section(STATUSES[status].capitalize(), chosen)
-    page += _section("What mmaction2 does without being told, and vexp only if told", draft.implied)
+    page += _section("Defaults of mmaction2 that differ from vexp's", result.implied)
     page += ["## Line by line", ""]
     for file in dict.fromkeys(line.where.file for line in lines):
-        page += [f"### {file}", "", "| line | source | here | |", "|---|---|---|---|"]
+        page += [f"### {file}", "", "| line | source | vexp | |", "|---|---|---|---|"]
         for line in (line for line in lines if line.where.file == file):
             cells = (f"`{line.path} = {line.value}`" if line.path else f"`{line.value}`", _here(line), line.note)
             page.append(f"| {line.where.line} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
@@ -99,17 +99,17 @@ def markdown(draft: ConversionResult, source: Source, command: str) -> str:
     return "\n".join(page)
 
 
-def console(draft: ConversionResult, source: Source) -> Iterator[str]:
-    """The report for a terminal, what asks for attention last."""
-    lines = report_lines(draft, source)
+def console(result: ConversionResult, source: Source) -> Iterator[str]:
+    """Yield the report for a terminal, with the most important lines last."""
+    lines = report_lines(result, source)
     for line in lines:
         if line.status not in ("unsupported", "changed"):
             yield f"{_place(line.where)}  {text(line)}"
     for title, chosen in (
-        ("without being told mmaction2 also does", draft.implied),
+        ("defaults of mmaction2 that differ from vexp's", result.implied),
         *((STATUSES[status], [f"{_place(line.where)}  {text(line)}" for line in lines if line.status == status])
           for status in ("changed", "unsupported")),
-        ("traps in the source", [f"{_place(where)}  {what}" for where, what in draft.traps]),
+        ("pitfalls in the source", [f"{_place(where)}  {what}" for where, what in result.pitfalls]),
     ):  # fmt: skip
         if chosen:
             yield ""
@@ -120,16 +120,16 @@ def console(draft: ConversionResult, source: Source) -> Iterator[str]:
 
 
 def summary(lines: list[Line]) -> str:
-    """How many leaves became what."""
+    """Return the number of leaves by outcome."""
     counts = Counter(line.status for line in lines)
     parts = [f"{counts[status]} {name}" for status, name in STATUSES.items() if counts[status]]
     return f"{len(lines)} values of the source: " + "; ".join(parts)
 
 
 def text(line: Line) -> str:
-    """A line of the report in words."""
-    said = f"{line.path} = {line.value}" if line.path else line.value
-    return f"{said} -> {_here(line)}" + (f" ({line.note})" if line.note else "")
+    """Format a line of the report."""
+    source = f"{line.path} = {line.value}" if line.path else line.value
+    return f"{source} -> {_here(line)}" + (f" ({line.note})" if line.note else "")
 
 
 def _here(line: Line) -> str:

@@ -1,4 +1,4 @@
-"""A config as a tree whose leaves know where they are written."""
+"""A config as a tree whose leaves have their location in the source."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from vexp.core.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +21,19 @@ class Where:
         return f"{self.file}:{self.line}"
 
 
-class UnreadableError(ValueError):
-    """A value that only running the file would tell."""
+class UnreadableError(UserError):
+    """A value is only known after running the file."""
 
 
 @dataclass(eq=False, slots=True)
 class ScalarNode:
-    """A value without keys of its own: a scalar, or a list of scalars.
+    """A scalar or a list of scalars.
 
     Attributes:
-        unread: why the value is not known (``value`` is then the expression as it is written); empty where it is.
-        parts: the leaves of which an expression made this one.
+        value: The value, or the source of the expression if it is unknown.
+        where: Location in the source.
+        unread: Why the value is unknown; empty if it is known.
+        parts: Leaves that the value was computed from.
     """
 
     value: Any
@@ -46,21 +50,21 @@ class MappingNode:
     where: Where
 
     def get(self, *path: str) -> Node | None:
-        """What stands below these keys; None where one of them is not there."""
+        """Return the node at a path of keys; None if a key is missing."""
         node: Node | None = self
         for key in path:
             node = node.items.get(key) if isinstance(node, MappingNode) else None
         return node
 
-    def word(self, *path: str) -> str:
-        """The text below these keys; empty where there is none."""
+    def text(self, *path: str) -> str:
+        """Return the text at a path of keys; empty if there is none."""
         node = self.get(*path)
         return node.value if isinstance(node, ScalarNode) and isinstance(node.value, str) and not node.unread else ""
 
 
 @dataclass(eq=False, slots=True)
 class SequenceNode:
-    """A list in which something has keys, or that is empty."""
+    """A list that contains dicts, or an empty list."""
 
     items: list[Node]
     where: Where
@@ -70,7 +74,7 @@ Node = ScalarNode | MappingNode | SequenceNode
 
 
 def leaves(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
-    """(path, node) of everything that a report has a line for: leaves, and dicts and lists that are empty."""
+    """Return path and node of every line of the report: leaves, and empty dicts and lists."""
     children: Iterator[tuple[str, Node]]
     if isinstance(node, MappingNode):
         children = ((f"{path}.{key}" if path else key, child) for key, child in node.items.items())
@@ -86,23 +90,23 @@ def leaves(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
         yield path, node
 
 
-def plain(node: Node) -> Any:
-    """The tree as dicts, lists and scalars.
+def to_python(node: Node) -> Any:
+    """Convert a tree to dicts, lists and scalars.
 
     Raises:
-        UnreadableError: a part of it is not known.
+        UnreadableError: If a part of it is unknown.
     """
     if isinstance(node, MappingNode):
-        return {key: plain(child) for key, child in node.items.items()}
+        return {key: to_python(child) for key, child in node.items.items()}
     if isinstance(node, SequenceNode):
-        return [plain(child) for child in node.items]
+        return [to_python(child) for child in node.items]
     if node.unread:
         raise UnreadableError(node.unread)
     return node.value
 
 
 def fork(node: Node) -> Node:
-    """The same leaves in dicts and lists of their own: what is changed in one does not show in the other."""
+    """Copy the dicts and lists of a tree, but not its leaves."""
     if isinstance(node, MappingNode):
         return MappingNode({key: fork(child) for key, child in node.items.items()}, node.where)
     if isinstance(node, SequenceNode):

@@ -1,29 +1,30 @@
-"""The weights that a config starts from: where they are named, and under which name vexp reads them."""
+"""Convert the initial weights of a config."""
 
 from __future__ import annotations
 
 import re
 
+from vexp.core.errors import ConfigError
 from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node, plain
+from vexp.tools.mmaction2.tree import MappingNode, Node, to_python
 
 
-def weights(draft: ConversionResult, node: Node, prefix: str) -> None:
-    value = plain(node)
+def weights(result: ConversionResult, node: Node, prefix: str) -> None:
+    value = to_python(node)
     if value in (None, False):
-        draft.same(node, "no weights")
+        result.mark_default(node, "no weights")
     elif isinstance(value, str):
-        draft.carry(node, "model.weights.path", weights_name(value))
+        result.set(node, "model.weights.path", weights_name(value))
     else:
-        raise ValueError("names no weights; set model.weights.path")
+        raise ConfigError("is not a path of weights; set model.weights.path")
 
 
-def init_cfg(draft: ConversionResult, node: Node, prefix: str) -> None:
+def init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
     """``init_cfg`` of a backbone or of the whole model."""
-    if not isinstance(node, MappingNode) or node.word("type") != "Pretrained":
-        draft.refuse(node, "set model.init, whose rules are the same")
+    if not isinstance(node, MappingNode) or node.text("type") != "Pretrained":
+        result.mark_unsupported(node, "set model.init, whose rules are the same")
         return
-    apply_rules(draft, node, {
+    apply_rules(result, node, {
         "type": Ignore("model.weights.path"), "checkpoint": weights,
         "prefix": Map("weights.prefix", lambda name: str(name).rstrip(".") or None),
     }, "model.")  # fmt: skip
@@ -38,9 +39,9 @@ def weights_name(named: str) -> str:
     if named.startswith("modelzoo://"):
         return f"torchvision://{named.partition('://')[2]}"
     if re.match(r"(open-mmlab|openmmlab|mmcls|jhu|timm)://", named):
-        raise ValueError(
+        raise ConfigError(
             f"{named} is a name of OpenMMLab's own list; set model.weights.path to the file's address or its path"
         )
     if named.startswith("http://"):
-        raise ValueError(f"{named}: only https is read; set model.weights.path to an https address or a file")
+        raise ConfigError(f"{named}: only https is read; set model.weights.path to an https address or a file")
     return named
