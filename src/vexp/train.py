@@ -20,22 +20,21 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from vexp.config.command import exit_with_error, help_requested, run_command
 from vexp.config.compose import SavedConfig, read_saved_config, register_saved_config, to_config
 from vexp.config.overrides import (
+    add_search_path,
     as_typed,
     config_search_dirs,
-    exit_with_error,
     groups_text,
-    help_requested,
     normalize,
-    run_command,
-    search_path_override,
     split_flags,
+    take_config_dirs,
 )
 from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
-from vexp.config.search_path import conf_dir
+from vexp.config.search_path import conf_dir, schema_on_search_path
 from vexp.core.errors import ConfigError, UserError
 from vexp.runtime.signals import EXIT_INTERRUPTED
 from vexp.runtime.threads import set_passive_omp_wait
@@ -50,9 +49,9 @@ def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> d
     return run_experiment(cfg, out_dir, overrides=overrides)
 
 
-def main() -> None:
-    """The command line."""
-    run_command(_main)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command ``vexp train`` and return its exit status."""
+    return run_command(_main, sys.argv[1:] if argv is None else argv)
 
 
 @dataclass(slots=True)
@@ -89,28 +88,29 @@ class _Door:
         return self.resume_in or make_run_dir(Path(config.out_root).expanduser().absolute() / str(config.run_name))
 
 
-def _main() -> None:
-    if help_requested():
+def _main(argv: Sequence[str]) -> int:
+    if help_requested(argv):
         print(__doc__)
         print(
             f"Groups and their options; any value below a group can be set, too (--cfg job shows all):\n{groups_text()}"
         )
         print("  +transform@pipeline.train.NAME=OPTION adds a step to a pipeline, ~pipeline.train.NAME leaves one out")
-        return
-    saved, resume_in, argv = _take_saved(sys.argv[1:])
+        return 0
+    saved, resume_in, argv = _take_saved(argv)
+    config_dirs, argv = take_config_dirs(argv)
     flags, words = split_flags(argv)
-    words = normalize(words)
-    folders = config_search_dirs(flags, words)
+    folders = config_search_dirs(words, config_dirs)
+    words = normalize(words, folders)
     door = _Door(Provenance(overrides=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in)
     name = "train"
     if saved is not None:
-        name, words = "rerun", register_saved_config(saved, words)
+        name, words = "rerun", register_saved_config(saved, words, folders)
         if resume_in is not None and not any(word.startswith("resume=") for word in words):
             words.append("resume=auto")
-    sys.argv[1:] = [*flags, *words, *search_path_override(words)]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(door.job)()
-    if door.status == "interrupted":
-        raise SystemExit(EXIT_INTERRUPTED)
+    sys.argv[1:] = [*flags, *add_search_path(words, config_dirs)]  # Hydra reads its arguments from there
+    with schema_on_search_path():
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(door.job)()
+    return EXIT_INTERRUPTED if door.status == "interrupted" else 0
 
 
 def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, list[str]]:
@@ -130,4 +130,4 @@ def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, l
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

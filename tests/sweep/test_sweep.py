@@ -22,12 +22,10 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sweep(*words: str) -> int:
     """The exit status of ``python -m vexp.train -m WORDS``."""
-    sys.argv = ["train", "-m", *SHORT, "max_steps=1", "epochs=null", "sweep.name=s", *words]
     try:
-        train.main()
-    except SystemExit as left:
+        return train.main(["-m", *SHORT, "max_steps=1", "epochs=null", "sweep.name=s", *words])
+    except SystemExit as left:  # raised by the sweeper through Hydra
         return int(str(left.code))
-    return 0
 
 
 def test_jobs_are_run_once_and_failures_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from support.run_folders import make_run, make_sweep
 from vexp import compose
 from vexp.cli import compare as door
 from vexp.config.instantiate import to_dict
+from vexp.core.errors import UserError
 from vexp.tools.compare.curves import thin
 from vexp.tools.compare.html_page import as_json, content, page
 from vexp.tools.compare.runs import Series, flatten, read_runs
@@ -34,9 +35,8 @@ def run_door(monkeypatch, capsys):
     """The door, without its picture, which takes longest."""
 
     def called(*words):
-        monkeypatch.setattr(sys, "argv", ["compare", *map(str, words)])
         monkeypatch.setattr(door, "draw", lambda path, made: path.touch())
-        door.main()
+        door.main([*map(str, words)])
         return capsys.readouterr().out
 
     return called
@@ -45,9 +45,8 @@ def run_door(monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def written(sweep):
     """(the folder of the files, what was printed) of one comparison with everything."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
-        patch.setattr(sys, "argv", ["compare", str(sweep)])
-        door.main()
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        door.main([str(sweep)])
     return sweep / "comparison", said.getvalue()
 
 
@@ -195,11 +194,10 @@ def test_thinned_curves_keep_their_ends_and_spikes(n, most):
         (["SWEEP", "over=[[1]]"], "over=[[1]]: must be keys, as in [seed,data.split_seed] (command line)"),
     ],
 )
-def test_mistakes_are_told(sweep, run_door, capsys, words, message):
-    with pytest.raises(SystemExit) as left:
+def test_mistakes_are_told(sweep, run_door, words, message):
+    with pytest.raises(UserError) as refused:
         run_door(*(sweep if word == "SWEEP" else word for word in words))
-    assert left.value.code == 2
-    assert capsys.readouterr().err.startswith(f"vexp: error: {message}")
+    assert str(refused.value).startswith(message)
 
 
 def test_a_folder_may_be_called_like_an_override(tmp_path, run_door, monkeypatch):
@@ -220,13 +218,12 @@ def test_a_name_that_is_not_utf8(tmp_path, run_door):
     assert runs[0]["href"] == "../s%FF/%E9-0/"
 
 
-def test_a_folder_that_cannot_be_written(sweep, run_door, capsys, tmp_path):
+def test_a_folder_that_cannot_be_written(sweep, run_door, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="cannot be written: Not a directory; set out=FOLDER"):
         run_door(sweep, f"out={tmp_path / 'file' / 'x'}")
-    assert "cannot be written: Not a directory; set out=FOLDER" in capsys.readouterr().err
 
 
-def test_help_names_every_option(run_door):
-    said = run_door("--help")
+def test_help_names_every_option():
+    said = door.COMMAND.help(door.__doc__)
     assert all(f"  {name}" in said for name in ("metric", "rule", "at", "over", "keys", "out"))

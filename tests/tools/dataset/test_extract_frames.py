@@ -90,7 +90,7 @@ def test_flow_as_training_reads_it(encode: ModuleType, tmp_path: Path, run: Run)
     listed = (flow / "lists/train.csv").read_text().split()
     assert listed == ["path,label,total_frames", "left/v,left,5", "right/v,right,5"]
     assert "data=raw_frames data.modality=Flow" in said
-    words = [word for word in said.split("python -m vexp.train")[1].split() if word.startswith("data")]
+    words = [word for word in said.split("vexp train")[1].split() if word.startswith("data")]
     source = vexp.compose([*words, "img_norm=flow"]).data.source("train")
     for row, dx in ((0, -2), (1, 2)):
         with source.open(row) as reader:
