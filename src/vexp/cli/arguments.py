@@ -143,7 +143,10 @@ def _convert(key: str, text: str, hint: Any, field: dataclasses.Field[Any]) -> A
         return None if type(None) in kinds else field.default
     kind = next(kind for kind in kinds if kind is not type(None))
     if get_origin(kind) is list:
-        return [item.strip() for item in text.removeprefix("[").removesuffix("]").split(",") if item.strip()]
+        items = [item.strip() for item in text.removeprefix("[").removesuffix("]").split(",")]
+        if any(set("[]{}") & set(item) for item in items):
+            raise ConfigError("must be a list, as in [a,b]", key=key, value=text, origin=_ORIGIN)
+        return [item for item in items if item]
     if kind is Path:
         return Path(text).expanduser().absolute()
     try:

@@ -74,7 +74,7 @@ def data_of(path):
 
 def test_the_fixture_is_what_vexp_writes():
     """The folders of these tests have the config that composing their words gives."""
-    from folders import _config
+    from support.run_folders import _config
 
     words = ["optimizer=sgd", "lr_policy=step", "seed=3", "optimizer.lr=0.01"]
     assert flatten(_config(words)) == flatten(to_dict(compose(words), types=True))
@@ -184,14 +184,14 @@ def test_thinned_curves_keep_their_ends_and_spikes(n, most):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "name run folders or a folder that holds them, vexp compare RUN_OR_SWEEP ..."),
+        ([], "name run folders or a folder that contains them: vexp compare RUN_OR_SWEEP ..."),
         (["nowhere"], "nowhere: no such folder; name run folders, or a folder that holds them"),
         (["metrc=val/loss"], "metrc=val/loss: there is no option 'metrc' and no such folder; did you mean metric?"),
         (["SWEEP", "rule=up"], "rule=up: must be one of greater, less (command line)"),
         (["SWEEP", "at=first"], "at=first: must be one of best, last (command line)"),
         (["SWEEP", "metric=acc"], "metric=acc: no run has recorded it; recorded: train/lr, train/loss, "),
         (["SWEEP", "keys=optimizr"], "optimizr: no run has this key (over, keys)"),
-        (["SWEEP", "over=[[1]]"], "over=[[1]]: must be keys, as in [seed,data.split_seed] (command line)"),
+        (["SWEEP", "over=[[1]]"], "over=[[1]]: must be a list, as in [a,b] (command line)"),
     ],
 )
 def test_mistakes_are_told(sweep, run_door, words, message):

@@ -109,7 +109,7 @@ def test_a_run_and_the_next(videos: Path, tmp_path: Path, run: Run) -> None:
     assert not frames.exists()
     status, said = run("frames", videos, frames)
     assert status == 1
-    assert "1 rows are left out of the lists" in said
+    assert "1 samples are left out of the lists" in said
     assert (frames / "failures.txt").read_text().startswith(str(videos / "run/a_g1.mp4"))
     assert not (frames / "run/a_g1").exists()
     assert not list(frames.rglob("*.tmp"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vexp.__main__ import main
 from vexp.tools.dataset.video_collection import collect
 
 Run = Callable[..., tuple[int, str]]
@@ -55,9 +56,9 @@ def test_folders_of_splits(tmp_path: Path) -> None:
         (("index", "made", "bad.txt/i.csv"), "i.csv"),
         (("frames", "made", "out", "--filename-tmpl", "x.jpg"), "two files the same name"),
         (("flow", "made", "out", "--method", "tvl1"), "opencv-contrib-python-headless"),
-        (("lists", "made/run", "out"), "its folders are no classes"),
+        (("lists", "made/run", "out"), "its folders are not classes"),
         (("lists", "made", "out", "--hold-out", "val=0.001"), "--hold-out val=0.001: leaves no sample for val"),
-        (("lists", "made", "out", "--hold-out", "val=0.2", "--val", "one.txt"), "takes samples of the training split"),
+        (("lists", "made", "out", "--hold-out", "val=0.2", "--val", "one.txt"), "needs a training split"),
         (("lists", "made", "out", "--group", "zzz"), "--group zzz: matches no name"),
         (("lists", "made", "out", "--classes", "bad.txt", "--train", "one.txt"), "label 1, but there are 1 classes"),
     ],
@@ -90,9 +91,5 @@ def test_what_cannot_be_done_is_one_sentence(
     ],
 )  # fmt: skip
 def test_words_that_argparse_refuses(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    import dataset
-
-    with pytest.raises(SystemExit) as ended:
-        dataset.main(list(words))
-    assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    assert main(["dataset", *words]) == 2
+    assert "vexp: error: " in capsys.readouterr().err

@@ -76,7 +76,7 @@ def lists(args: argparse.Namespace, console: Console) -> int:
     splits, shares = dict(collection.splits), dict(args.hold_out)
     for split in (*splits, *shares):
         if (args.target / list_files.list_name(split, args.to)).absolute() in _list_paths(args).values():
-            raise UserError(f"{args.target}: the new lists would overwrite their sources; name another folder")
+            raise UserError(f"{args.target}: the new lists would overwrite those they are made of; name another folder")
     if not splits:
         raise UserError(f"{args.source}: its folders are not classes (VIDEOS/CLASS/*); name a list with --train")
     for split in shares:
@@ -117,7 +117,7 @@ def convert(args: argparse.Namespace, conversion: Conversion, overrides: str, co
     jobs = find_jobs(collection, args.target, conversion)
     check_settings(args.target, conversion, write=False)
     remaining = [job for job in jobs if not conversion.is_done(job)]
-    print_line(console, f"{len(jobs)} videos, {len(jobs) - len(remaining)} of them done")
+    print_line(console, f"{len(jobs)} videos, {len(jobs) - len(remaining)} of them are done")
     if remaining and args.sample and (args.dry_run or len(remaining) >= MIN_VIDEOS_PER_SAMPLE * args.sample):
         with tempfile.TemporaryDirectory(prefix="vexp_sample_") as folder:
             print_estimate(
