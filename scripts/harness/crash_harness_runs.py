@@ -49,9 +49,7 @@ def fork(folder: Path, argv: list[str] | None, words: list[str], prepare: Prepar
         if argv is None:
             code = REQUEUE if train.run(compose(words), folder, overrides=words)["status"] == "interrupted" else DONE
         else:
-            sys.argv = ["train", *argv]
-            train.main()
-            code = DONE
+            code = train.main(argv)
     except SystemExit as left:
         code = int(left.code or 0)
     except KeyboardInterrupt:

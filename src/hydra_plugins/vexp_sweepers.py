@@ -1,4 +1,4 @@
-"""What Hydra finds of vexp: the sweepers of ``hydra/sweeper=``. It looks for them in this namespace, at every start."""
+"""Hydra plugins: the sweepers of ``hydra/sweeper=``. Hydra imports this namespace whenever it starts."""
 
 from __future__ import annotations
 
@@ -10,41 +10,40 @@ from omegaconf import DictConfig
 
 
 class Grid(Sweeper):
-    """Every combination of the swept values (``hydra/sweeper=grid``)."""
+    """Run every combination of the swept values (``hydra/sweeper=grid``)."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
-        """``params``: swept keys of a YAML file, KEY: VALUES."""
+        """Store ``params``, the swept keys of a YAML file (key -> values)."""
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from vexp.sweep.runner import SweepRunner
 
-        self.jobs = SweepRunner(hydra_context, task_function, config)
+        self.runner = SweepRunner(hydra_context, task_function, config)
 
-    def words(self, arguments: list[str]) -> list[str]:
+    def overrides(self, arguments: list[str]) -> list[str]:
         return [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
 
     def sweep(self, arguments: list[str]) -> None:
         from vexp.sweep.grid import sweep
 
-        leave(sweep(self.jobs, self.words(arguments)))
+        exit_with_status(sweep(self.runner, self.overrides(arguments)))
 
 
 class Search(Grid):
-    """Values chosen by Optuna from the results so far (``hydra/sweeper=optuna``)."""
+    """Let Optuna choose values from the results so far (``hydra/sweeper=optuna``)."""
 
     def __init__(self, params: dict[str, str] | None = None, **options: Any) -> None:
         Grid.__init__(self, params)
-        # of vexp.config.sweep.SearchOptions, which checks them
-        self.options = options
+        self.options = options  # validated by vexp.config.sweep.SearchOptions
 
     def sweep(self, arguments: list[str]) -> None:
         from vexp.sweep.optuna import search
 
-        leave(search(self.jobs, self.words(arguments), self.options))
+        exit_with_status(search(self.runner, self.overrides(arguments), self.options))
 
 
-def leave(status: int) -> None:
-    """Hydra drops what a sweeper returns: the exit status of the command is said here."""
+def exit_with_status(status: int) -> None:
+    """Exit unless ``status`` is 0: Hydra drops what a sweeper returns."""
     if status:
         raise SystemExit(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,20 +12,30 @@ from vexp.cli.commands import ALIASES, COMMANDS, overview
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0
-    name = ALIASES.get(words[0], words[0])
-    if name not in COMMANDS:
-        import difflib
+    if arguments[0] == "--version":
+        from vexp import __version__
 
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        print(f"vexp {__version__}")
+        return 0
+    name = ALIASES.get(arguments[0], arguments[0])
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        print(f"vexp: error: {words[0]}: no such command{hint}\n  commands: {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"vexp: error: {name}: no such command{hint}\n  commands: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    sys.argv = [f"vexp {name}", *words[1:]]
-    return import_module(COMMANDS[name].module_name).main() or 0
+    module = import_module(COMMANDS[name].module)
+    if name == "train":  # its main is an entry of its own, python -m vexp.train
+        return int(module.main(arguments[1:]))
+    from vexp.config.command import help_requested, run_command
+
+    if hasattr(module, "COMMAND") and help_requested(arguments[1:]):
+        print(module.COMMAND.help(module.__doc__))
+        return 0
+    return run_command(module.main, arguments[1:])
 
 
 if __name__ == "__main__":

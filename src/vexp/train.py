@@ -20,22 +20,21 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from vexp.config.command import exit_with_error, help_requested, run_command
 from vexp.config.compose import SavedConfig, read_saved_config, register_saved_config, to_config
 from vexp.config.overrides import (
+    add_search_path,
     as_typed,
     config_search_dirs,
-    exit_with_error,
     groups_text,
-    help_requested,
     normalize,
-    run_command,
-    search_path_override,
     split_flags,
+    take_config_dirs,
 )
 from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
-from vexp.config.search_path import conf_dir
+from vexp.config.search_path import conf_dir, schema_on_search_path
 from vexp.core.errors import ConfigError, UserError
 from vexp.runtime.signals import EXIT_INTERRUPTED
 from vexp.runtime.threads import set_passive_omp_wait
@@ -50,9 +49,9 @@ def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> d
     return run_experiment(cfg, out_dir, overrides=overrides)
 
 
-def main() -> None:
-    """Run the command line."""
-    run_command(_main)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command ``vexp train`` and return its exit status."""
+    return run_command(_main, sys.argv[1:] if argv is None else argv)
 
 
 @dataclass(slots=True)
@@ -96,28 +95,31 @@ class _Command:
         return self.resume_in or make_run_dir(Path(config.out_root).expanduser().absolute() / str(config.run_name))
 
 
-def _main() -> None:
-    if help_requested():
+def _main(argv: Sequence[str]) -> int:
+    if help_requested(argv):
         print(__doc__)
-        print(f"Groups and their options; any value below a group can be set (--cfg job shows all):\n{groups_text()}")
-        print("  +transform@pipeline.train.NAME=OPTION adds a step to a pipeline, ~pipeline.train.NAME removes one")
-        return
-    saved, resume_in, argv = _take_saved(sys.argv[1:])
-    flags, overrides = split_flags(argv)
-    overrides = normalize(overrides)
-    folders = config_search_dirs(flags, overrides)
+        print(
+            f"Groups and their options; any value below a group can be set, too (--cfg job shows all):\n{groups_text()}"
+        )
+        print("  +transform@pipeline.train.NAME=OPTION adds a step to a pipeline, ~pipeline.train.NAME leaves one out")
+        return 0
+    saved, resume_in, argv = _take_saved(argv)
+    config_dirs, argv = take_config_dirs(argv)
+    flags, words = split_flags(argv)
+    folders = config_search_dirs(words, config_dirs)
+    words = normalize(words, folders)
     command = _Command(
-        Provenance(overrides=as_typed(overrides), folders=folders, saved=saved.path if saved else None), resume_in
+        Provenance(overrides=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in
     )
     name = "train"
     if saved is not None:
-        name, overrides = "rerun", register_saved_config(saved, overrides)
-        if resume_in is not None and not any(override.startswith("resume=") for override in overrides):
-            overrides.append("resume=auto")
-    sys.argv[1:] = [*flags, *overrides, *search_path_override(overrides)]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(command.job)()
-    if command.status == "interrupted":
-        raise SystemExit(EXIT_INTERRUPTED)
+        name, words = "rerun", register_saved_config(saved, words, folders)
+        if resume_in is not None and not any(word.startswith("resume=") for word in words):
+            words.append("resume=auto")
+    sys.argv[1:] = [*flags, *add_search_path(words, config_dirs)]  # Hydra reads its arguments from there
+    with schema_on_search_path():
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(command.job)()
+    return EXIT_INTERRUPTED if command.status == "interrupted" else 0
 
 
 def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, list[str]]:
@@ -137,4 +139,4 @@ def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, l
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

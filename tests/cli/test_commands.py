@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from vexp import checkpoint, compose, train
+from vexp.__main__ import main
 from vexp.data.sources import unlabeled
 from vexp.inference import export as exporting
 from vexp.inference.checkpoint import find_checkpoint
@@ -22,22 +22,15 @@ from vexp.inference.predictor import load_predictor
 from vexp.model import build_model
 
 
-def door(name: str, *words: str) -> None:
-    """What ``python -m vexp.NAME WORDS`` does."""
-    sys.argv = [name, *words]
-    import_module(f"vexp.{name}").main()
+def run_command(*arguments: str) -> None:
+    """Run ``vexp ARGUMENTS``, which must succeed."""
+    assert main(arguments) == 0
 
 
-def refusal(capsys: pytest.CaptureFixture[str], name: str, *words: str) -> str:
-    with pytest.raises(SystemExit) as left:
-        door(name, *words)
-    assert left.value.code == 2
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return the error message of ``vexp ARGUMENTS``, which must fail."""
+    assert main(arguments) == 2
     return capsys.readouterr().err.strip()
-
-
-@pytest.fixture(autouse=True)
-def _argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", sys.argv)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +59,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_predictions_are_evaluations_scores(run: Path, videos: Path, tmp_path: Path) -> None:
-    door("predict", f"run={run}", f"input={videos}", f"out={tmp_path}", "topk=5", "data.num_workers=0")
+    run_command("predict", f"run={run}", f"input={videos}", f"out={tmp_path}", "topk=5", "data.num_workers=0")
     evaluated = {Path(row["path"]).name: row for row in rows(run / "eval" / "predictions.csv")}
     predicted = rows(tmp_path / "predictions.csv")
     assert len(predicted) == len(evaluated) == 16
@@ -91,7 +84,7 @@ def test_one_file_and_one_that_is_no_video(
     (tmp_path / "in" / "b.mp4").write_bytes(b"no video")
     (tmp_path / "in" / "._c.mp4").write_bytes(b"what macOS leaves")
     (tmp_path / "in" / "notes.txt").write_text("no video either")
-    door("predict", f"run={run}", f"input={tmp_path}/in", f"out={tmp_path}/out", "data.num_workers=0")
+    run_command("predict", f"run={run}", f"input={tmp_path}/in", f"out={tmp_path}/out", "data.num_workers=0")
     found = rows(tmp_path / "out" / "predictions.csv")
     assert [(row["path"], bool(row["class_1"]), bool(row["error"])) for row in found] == [
         ("a.mp4", True, False), ("b.mp4", False, True),
@@ -118,7 +111,7 @@ def test_windows(duration: float, length: float, stride: float, wanted: list[tup
 
 def test_a_window_is_seen_as_a_video_of_its_own(run: Path, videos: Path, tmp_path: Path) -> None:
     video = next(videos.rglob("*.mp4"))
-    door("predict", f"run={run}", f"input={video}", f"out={tmp_path}", "window=0.5", "stride=0.25", "topk=8")
+    run_command("predict", f"run={run}", f"input={video}", f"out={tmp_path}", "window=0.5", "stride=0.25", "topk=8")
     (found,) = json.loads((tmp_path / "predictions.json").read_text())["videos"]
     pieces = unlabeled.split_into_windows(video, video.name, window=0.5, stride=0.25)
     times = [(window["start"], window["end"]) for window in found["windows"]]
@@ -140,11 +133,13 @@ def test_a_window_is_seen_as_a_video_of_its_own(run: Path, videos: Path, tmp_pat
 
 def test_features_are_what_the_classifier_sees(run: Path, videos: Path, tmp_path: Path) -> None:
     """The classifier over the features gives the mean logits of a video."""
-    door("features", f"run={run}", f"input={videos}", f"out={tmp_path}", "data.num_workers=0")
+    run_command("features", f"run={run}", f"input={videos}", f"out={tmp_path}", "data.num_workers=0")
     features, index = np.load(tmp_path / "features.npy"), rows(tmp_path / "index.csv")
     assert (features.shape, features.dtype) == ((16, 32), np.float32)
     assert [row["row"] for row in index] == [str(number) for number in range(16)]
-    door("predict", f"run={run}", f"input={videos}", f"out={tmp_path}", "topk=1", "eval.view_reduction=mean_logit")
+    run_command(
+        "predict", f"run={run}", f"input={videos}", f"out={tmp_path}", "topk=1", "eval.view_reduction=mean_logit"
+    )
     state = checkpoint.load(run / "checkpoints" / "best.pth")["model"]
     logits = torch.from_numpy(features) @ state["head.weight"].T + state["head.bias"]
     scores = logits.softmax(1).amax(1).tolist()
@@ -155,7 +150,7 @@ def test_features_of_windows_and_of_what_cannot_be_read(run: Path, videos: Path,
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mp4").write_bytes(next(videos.rglob("*.mp4")).read_bytes())
     (tmp_path / "in" / "b.mp4").write_bytes(b"no video")
-    door("features", f"run={run}", f"input={tmp_path}/in", f"out={tmp_path}", "window=0.5", "data.num_workers=0")
+    run_command("features", f"run={run}", f"input={tmp_path}/in", f"out={tmp_path}", "window=0.5", "data.num_workers=0")
     index = rows(tmp_path / "index.csv")
     assert (index[0]["row"], index[0]["start"], index[0]["end"]) == ("0", "0.000", "0.500")
     assert (index[-1]["path"], index[-1]["row"], bool(index[-1]["error"])) == ("b.mp4", "", True)
@@ -168,7 +163,7 @@ def test_an_exported_file_gives_the_same_logits(form: str, run: Path, tmp_path: 
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
     file = tmp_path / f"model{exporting.FORMATS[form]}"
-    door("export", f"run={run}", f"format={form}", f"out={file}")
+    run_command("export", f"run={run}", f"format={form}", f"out={file}")
     contract = json.loads((tmp_path / f"{file.name}.json").read_text())
     assert contract["input"]["shape"] == ["any", 3, 8, 64, 64]
     assert contract["input"]["mean"] == [123.675, 116.28, 103.53]
@@ -208,7 +203,7 @@ def test_converted_weights_are_evaluated_as_a_run_is(
     names = ("a", "b", "c", "d", "e", "f", "g")
     content = {"state_dict": build_model("tiny3d", 7).state_dict(), "meta": {"config": norm, "CLASSES": names}}
     torch.save(content, tmp_path / "in.pth")
-    door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
+    run_command("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
     assert "82 of 82 tensors fit" in capsys.readouterr().out
     written = checkpoint.load(tmp_path / "out.pth")
     assert written["config"]["img_norm"] == {
@@ -219,28 +214,28 @@ def test_converted_weights_are_evaluated_as_a_run_is(
     }
     assert written["classes"] == list(names)
     video = next(videos.rglob("*.mp4"))
-    door("predict", f"run={tmp_path}/out.pth", f"input={video}", f"out={tmp_path}/predicted", "topk=1")
+    run_command("predict", f"run={tmp_path}/out.pth", f"input={video}", f"out={tmp_path}/predicted", "topk=1")
     assert rows(tmp_path / "predicted" / "predictions.csv")[0]["class_1"] in names
 
 
 def test_the_class_count_is_read_off_the_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(build_model("tiny3d", 7).state_dict(), tmp_path / "in.pth")
-    door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
+    run_command("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
     assert checkpoint.load(tmp_path / "out.pth")["classes"] == [str(number) for number in range(7)]
-    door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/five.pth", "model=tiny3d", "num_classes=5")
+    run_command("convert", f"{tmp_path}/in.pth", f"{tmp_path}/five.pth", "model=tiny3d", "num_classes=5")
     assert "head.weight (7 x 96 in the file, 5 x 96 here)" in capsys.readouterr().out
 
 
 def test_converting_without_a_net_keeps_the_names(tmp_path: Path) -> None:
     torch.save({"model_state": {"s1.weight": torch.ones(2)}}, tmp_path / "in.pth")
-    door("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth")
+    run_command("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth")
     assert list(checkpoint.load(tmp_path / "out.pth")["model"]) == ["s1.weight"]
 
 
 #: words -> what the message says
 REFUSED: list[tuple[list[str], str]] = [
-    (["predict"], "run: name a run folder or a checkpoint, vexp predict run=RUN input=VIDEO"),
-    (["predict", "run={run}"], "input: name a video or a folder of videos"),
+    (["predict"], "run: must be given: a run folder or a checkpoint"),
+    (["predict", "run={run}"], "input: must be given: a video or a folder of videos"),
     (["predict", "run={run}", "input={video}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
     (["features", "run={run}", "input={video}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
     (["evaluate", "run={run}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
@@ -248,17 +243,20 @@ REFUSED: list[tuple[list[str], str]] = [
     (["predict", "run={run}", "input=nowhere"], "nowhere: no such file or folder"),
     (["predict", "run={run}", "input={empty}"], "holds no video"),
     (["predict", "run=nowhere", "input=x"], "no such run folder or checkpoint"),
-    (["predict", "run={run}", "input=x", "topk=0"], "topk=0: must be a number >= 1"),
-    (["predict", "run={run}", "input=x", "window=-1"], "window=-1: must be a number of seconds > 0"),
-    (["predict", "run={run}", "input=x", "stride=1"], "stride: says how far apart windows are"),
+    (["predict", "run={run}", "input=x", "topk=0"], "topk=0: must be >= 1"),
+    (["predict", "run={run}", "input=x", "window=-1"], "window=-1.0: must be > 0"),
+    (
+        ["predict", "run={run}", "input=x", "stride=1"],
+        "stride=1.0: is the distance between windows .*give window=SECONDS",
+    ),
     (["features", "run={run}", "input=x", "split=tset"], "split=tset: must be one of val, test .*did you mean test?"),
     (["export", "run={run}", "format=onx"], "format=onx: must be one of onnx, torch .*did you mean onnx?"),
-    (["export"], "run: name a run folder"),
-    (["convert", "x"], "name what to convert and the file to write"),
+    (["export"], "run: must be given"),
+    (["convert", "x"], "name the weights and the file to write"),
     (["convert", "x.pth", "out.pth"], "IN=x.pth: no such checkpoint or run folder"),
     (["convert", "open-mmlab://a", "out.pth"], "names of OpenMMLab's list are not known here"),
     (["convert", "{run}", "out"], "the file to write must end in .pth"),
-    (["convert", "{run}", "out.pth", "pipeline=clip_16x4_112"], "goes with model="),
+    (["convert", "{run}", "out.pth", "pipeline=clip_16x4_112"], "needs model="),
     (["convert", "{run}", "out.pth", "model=r3d_18"], "is of another net"),
 ]
 
@@ -289,7 +287,7 @@ def test_the_last_checkpoint_is_never_taken_for_a_lost_best(tmp_path: Path, caps
 
 @pytest.mark.parametrize("name", ["predict", "features", "export", "convert"])
 def test_a_door_refuses_before_torch(name: str) -> None:
-    code = f"import sys, vexp.{name} as door; sys.argv = ['x', 'y']\ntry: door.main()\nexcept SystemExit: pass\n"
+    code = f"import sys\nfrom vexp.__main__ import main\nassert main(['{name}', 'y']) == 2\n"
     code += "print(sorted({'torch', 'cv2', 'av', 'matplotlib'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""scripts/dataset.py, killed in the middle of its work and started again, ends where an undisturbed run ends."""
+"""``vexp dataset``, killed in the middle of its work and started again, gives what an undisturbed run gives."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from support.paths import ROOT
+from support.encode import write_video
 
-SCRIPT = str(ROOT / "scripts/dataset.py")
+COMMAND = [sys.executable, "-m", "vexp", "dataset"]
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.append(str(ROOT / "tests/data"))
-    from encode import write_video
-
     folder = tmp_path_factory.mktemp("videos")
     for number in range(12):
         path = folder / "abc"[number % 3] / f"{number}.mp4"
@@ -54,17 +51,13 @@ def progress(target: Path) -> int:
 
 @pytest.mark.parametrize(
     ("words", "verdict"),
-    [([], "nothing found; damaged frames show only with --decode"), (["--decode"], "nothing is wrong")],
+    [([], "nothing found; damaged frames are found only with --decode"), (["--decode"], "nothing is wrong")],
 )
 def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, tmp_path: Path) -> None:
-    sys.path.append(str(ROOT / "tests/data"))
-    from encode import write_video
-
     (tmp_path / "videos" / "a").mkdir(parents=True)
     write_video(tmp_path / "videos" / "a" / "0.mp4", frames=5)
     command = [
-        sys.executable,
-        SCRIPT,
+        *COMMAND,
         "check",
         str(tmp_path / "videos"),
         str(tmp_path / "x.json"),
@@ -73,7 +66,7 @@ def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, t
         *words,
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert f"{verdict}; all of it: " in " ".join((done.stdout + done.stderr).split())
+    assert f"{verdict}; full report: " in " ".join((done.stdout + done.stderr).split())
 
 
 @pytest.mark.slow
@@ -91,7 +84,7 @@ def test_killed_and_started_again(
     verb: str, name: str, words: list[str], how: signal.Signals, videos: Path, tmp_path: Path
 ) -> None:
     def command(target: Path) -> list[str]:
-        return [sys.executable, SCRIPT, verb, str(videos), str(target), "--workers", "2", *words]
+        return [*COMMAND, verb, str(videos), str(target), "--workers", "2", *words]
 
     whole, target, stopped = tmp_path / "whole" / name, tmp_path / "killed" / name, 0
     subprocess.run(command(whole), check=True, capture_output=True, timeout=120)
@@ -106,7 +99,10 @@ def test_killed_and_started_again(
         _, error = run.communicate(timeout=60)
         if run.returncode != 0:
             stopped += 1
-            assert how == signal.SIGKILL or (run.returncode, error) == (130, "stopped; run it again to go on\n")
+            assert how == signal.SIGKILL or (run.returncode, error) == (
+                130,
+                "vexp: interrupted; run the same command again to resume\n",
+            )
         for record in target.rglob(".frames.json"):  # a folder under its own name is whole
             if not record.parent.name.endswith(".tmp"):
                 assert content(record.parent) == content(whole / record.parent.relative_to(target))

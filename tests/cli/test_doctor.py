@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from vexp.__main__ import main
 from vexp.cli import doctor
 from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
 
@@ -21,10 +22,7 @@ FATAL = CheckResult("av", MISSING, "not installed", "pip install av", needed=Tru
 
 def run(monkeypatch: pytest.MonkeyPatch, report: doctor.Report, *words: str) -> int:
     monkeypatch.setattr(doctor, "examine", lambda *, benchmark: report)
-    monkeypatch.setattr(sys, "argv", ["doctor", *words])
-    with pytest.raises(SystemExit) as left:
-        doctor.main()
-    return int(left.value.code or 0)
+    return main(["doctor", *words])
 
 
 @pytest.mark.parametrize(
@@ -91,12 +89,12 @@ def test_the_report_for_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 def test_a_word_it_does_not_know(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, {}, "--jsn") == 2
-    assert "--jsn: doctor takes --json and --quick" in capsys.readouterr().err
+    assert "--jsn: no such flag (command line); did you mean --json?" in capsys.readouterr().err
 
 
 def examined(*words: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else "import sys\n"
-    code += "from vexp.cli import doctor; sys.argv = ['doctor', *sys.argv[1:]]; doctor.main()"
+    code += "from vexp.__main__ import main; sys.exit(main(['doctor', *sys.argv[1:]]))"
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
 
 

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
+from support.paths import GOLDEN_DIR
 
 from vexp import compose
-from vexp.cli import import_mmaction, plan
+from vexp.__main__ import main
+from vexp.cli import plan
 
-CONFIG = Path(__file__).parent / "golden" / "mmaction_configs" / "v0" / "tsm_r50_1x1x8_50e_sthv1_rgb.py"
+CONFIG = GOLDEN_DIR / "mmaction_configs" / "v0" / "tsm_r50_1x1x8_50e_sthv1_rgb.py"
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["import_mmaction", *words])
-    import_mmaction.main()
+    assert main(["import", *words]) == 0
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    with pytest.raises(SystemExit) as left:
-        typed(monkeypatch, *words)
-    assert left.value.code == 2
+    assert main(["import", *words]) == 2
     return capsys.readouterr().err.strip()
 
 
@@ -39,14 +37,14 @@ def test_from_the_config_to_a_run(
     typed(monkeypatch, str(CONFIG))
     said = capsys.readouterr().out
     command = said.strip().splitlines()[-1]
-    assert command == f"python -m vexp.train --config-dir my_conf experiment={CONFIG.stem}"
+    assert command == f"vexp train --config-dir my_conf experiment={CONFIG.stem}"
     page = (tmp_path / "my_conf" / "experiment" / f"{CONFIG.stem}.md").read_text()
     assert command in page
     for text in ("optimizer.lr = 0.0075 -> optimizer.lr=0.0075", "pitfalls in the source:", "108 values of the source"):
         assert text in said
     rows = re.findall(r"^\| \d+ \| `.*$", page, re.MULTILINE)
     assert len(rows) == 108
-    assert compose(shlex.split(command)[5:], config_dirs=["my_conf"]).epochs == 50
+    assert compose(shlex.split(command)[4:], config_dirs=["my_conf"]).epochs == 50
 
 
 @pytest.mark.slow
@@ -59,8 +57,7 @@ def test_plan_shows_the_run(
         path = tmp_path / "data" / "sthv1" / f"sthv1_{split}_list_rawframes.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"video_{i} 40 {i % 3}\n" for i in range(12)))
-    monkeypatch.setattr(sys, "argv", ["plan", *shlex.split(command)[3:], "data.batch_size=4"])
-    plan.main()
+    plan.main([*shlex.split(command)[2:], "data.batch_size=4"])
     planned = capsys.readouterr().out
     for line in (
         "length: 150 optimizer steps, 3 an epoch, 50 epochs",
@@ -75,7 +72,7 @@ def test_what_the_source_does_not_tell_is_asked_for(
 ) -> None:
     typed(monkeypatch, str(CONFIG.with_name("tsm_mobilenetv2_from_environment.py")), "out=conf", "name=mine")
     command = capsys.readouterr().out.strip().splitlines()[-1]
-    assert command == "python -m vexp.train --config-dir conf experiment=mine data.train.ann_file=..."
+    assert command == "vexp train --config-dir conf experiment=mine data.train.ann_file=..."
     with pytest.raises(ValueError, match=r"train.ann_file=null: name the list file of the train split"):
         compose(["experiment=mine"], config_dirs=["conf"])
     assert (
@@ -90,8 +87,11 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ((), "vexp: error: name one config: vexp import CONFIG.py [out=FOLDER] [name=NAME]"),
         (("gone.py",), "vexp: error: gone.py: cannot be read: No such file or directory"),
         (("bad.py",), "vexp: error: bad.py:1: not Python: '(' was never closed"),
-        (("other.py",), "vexp: error: other.py:1: not a config of mmaction2: model = dict(type=...) is missing"),
-        (("other.py", "model=tsm_r5"), "vexp: error: model=tsm_r5: no such net (command line); did you mean tsm_r50?"),
+        (("other.py",), "vexp: error: other.py:1: no config of mmaction2: it assigns no model = dict(type=...)"),
+        (
+            ("other.py", "model=tsm_r5"),
+            "vexp: error: model=tsm_r5: no such model (command line); did you mean tsm_r50?",
+        ),
     ):
         assert refusal(monkeypatch, capsys, *words) == message
     assert not (tmp_path / "my_conf").exists()  # nothing half written

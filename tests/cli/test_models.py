@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from vexp.cli import models
+from vexp.core.errors import ConfigError
 
 
-def test_the_list_has_sizes_papers_and_published_numbers(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["models", "tiny3d", "x3d_s", "tsm_r50"])
-    models.main()
+def test_the_list_has_sizes_papers_and_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    models.main(["tiny3d", "x3d_s", "tsm_r50"])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= models.WIDTH
     rows = {(" ".join(line.split())) for line in lines}
@@ -22,8 +18,7 @@ def test_the_list_has_sizes_papers_and_published_numbers(
     assert sum("tiny3d" in row for row in rows) == 1  # nobody published it
 
 
-def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["models", "x3d_xs"])
-    with pytest.raises(SystemExit, match="2"):
-        models.main()
-    assert "x3d_xs: no such net (command line); did you mean x3d_s" in capsys.readouterr().err
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ConfigError) as refused:
+        models.main(["x3d_xs"])
+    assert (refused.value.key, refused.value.hint) == ("x3d_xs", "; did you mean x3d_s?")

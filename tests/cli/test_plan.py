@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ WORDS = [
 
 
 def planned(words: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[dict[str, str]]:
-    monkeypatch.setattr(sys, "argv", ["plan", *words, f"png={folder}/lr.png", f"out={folder}/lr.csv"])
-    plan.main()
+    plan.main([*words, f"png={folder}/lr.png", f"out={folder}/lr.csv"])
     with (folder / "lr.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -85,6 +83,5 @@ def test_sketch(values: list[float], lines: list[str]) -> None:
 
 def test_no_file_is_written_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["plan", "epochs=1"])
-    plan.main()
+    plan.main(["epochs=1"])
     assert list(tmp_path.iterdir()) == []

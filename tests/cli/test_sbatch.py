@@ -9,13 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.paths import ROOT
-
-SCRIPT = ROOT / "scripts" / "write_sbatch.py"
 
 
 def write(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-m", "vexp", "sbatch", *words], capture_output=True, text=True, check=False)
 
 
 def test_what_is_asked_for(tmp_path: Path) -> None:
@@ -30,7 +27,7 @@ def test_what_is_asked_for(tmp_path: Path) -> None:
         assert f"#SBATCH --{directive}" in lines
     assert "partition" not in text
     assert "--nproc-per-node=8 --nnodes=2 --rdzv-backend=c10d" in text
-    assert "words=('lr.step=[8, 11]' out_root=runs" in text
+    assert "overrides=('lr.step=[8, 11]' out_root=runs" in text
     file = tmp_path / "train.sbatch"
     assert write(str(file), "--gpus-per-node", "0", "--setup", "echo 'a b'", "--", "seed=1").returncode == 0
     assert "#SBATCH --gpus" not in file.read_text()
@@ -43,7 +40,7 @@ def test_what_is_asked_for(tmp_path: Path) -> None:
     [
         ([], "name the file to write"),
         (["x", "--nodes", "0"], ">= 1"),
-        (["x", "--name", "a b"], "is a file's name, too"),
+        (["x", "--name", "a b"], "may have only letters"),
     ],
 )
 def test_what_cannot_be(words: list[str], message: str) -> None:

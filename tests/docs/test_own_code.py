@@ -46,8 +46,7 @@ def test_the_examples_train_together(own_code: Path, tiny: list[str], monkeypatc
     """One run with the net, the data set and the step; tests/test_docs.py types each command as it stands."""
     words = list(dict.fromkeys(word for command in COMMANDS for word in shlex.split(command)[2:]))
     words += [w for w in tiny if not w.startswith(("model.", "data.", "epochs"))]
-    monkeypatch.setattr(sys, "argv", ["train", *words, "data.batch_size=4", "data.num_workers=1", "max_steps=2"])
-    train.main()
+    train.main([*words, "data.batch_size=4", "data.num_workers=1", "max_steps=2"])
     (folder,) = (own_code / "runs").glob("*/*")
     assert (folder / "checkpoints" / "last.pth").is_file()
     saved = (folder / "config.yaml").read_text()

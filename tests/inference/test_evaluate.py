@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ def records(folder: Path, mode: str) -> list[dict[str, Any]]:
 
 
 def door(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["evaluate", *words])
-    evaluate.main()
+    evaluate.main(words)
 
 
 # ---- evaluate == the number of the training ----
@@ -110,19 +108,18 @@ def test_rescoring_a_run_repeats_its_number_without_its_data(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data.batch_size=2"], "data.batch_size=2: rescore only takes words of the eval group"),
-        (["resamples=none"], "resamples=none: must be a number >= 1"),
+        (["data.batch_size=2"], "data.batch_size=2: with rescore= only overrides of the eval group"),
+        (["resamples=none"], "resamples=none: must be a whole number"),
         (["eval.view_reduction=median"], "view_reduction=median: must be one of"),
         (["split=test"], "no such file"),
     ],
 )
 def test_what_rescoring_cannot_do(
-    trained: tuple[Path, str], words: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    with pytest.raises(SystemExit):
+    trained: tuple[Path, str], words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError) as refused:
         door(monkeypatch, f"rescore={trained[0]}", *words)
-    assert message in capsys.readouterr().err
+    assert message in str(refused.value)
 
 
 def test_automatic_class_weights_are_said_and_kept_as_numbers(trained: tuple[Path, str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +75,12 @@ def test_interrupted_run_resumes_to_the_bit(tmp_path: Path, tiny: list[str], mon
     train.run(compose(words), tmp_path / "straight")
     with monkeypatch.context() as patch:
         signal_after(patch, 3, signal.SIGTERM)
-        patch.setattr(sys, "argv", ["train", *words, f"out_root={tmp_path}", "run_name=stopped"])
-        with pytest.raises(SystemExit) as left:
-            train.main()
-    assert left.value.code == 75
+        status = train.main([*words, f"out_root={tmp_path}", "run_name=stopped"])
+    assert status == 75
     (folder,) = (tmp_path / "stopped").iterdir()
     assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
     assert checkpoint.load(folder / "checkpoints" / "step_3.pth")["step"] == 3
-    monkeypatch.setattr(sys, "argv", ["train", "--resume", str(folder)])
-    train.main()
+    train.main(["--resume", str(folder)])
     assert lines(folder) == lines(tmp_path / "straight")
     a, b = (checkpoint.load(run / "checkpoints" / "last.pth") for run in (folder, tmp_path / "straight"))
     assert all(torch.equal(a["model"][key], b["model"][key]) for key in b["model"])

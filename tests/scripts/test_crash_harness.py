@@ -6,7 +6,7 @@ import sys
 import pytest
 from support.paths import ROOT
 
-SCRIPT = ROOT / "scripts" / "crash_harness.py"
+SCRIPT = ROOT / "scripts" / "harness" / "crash_harness.py"
 
 
 @pytest.mark.slow

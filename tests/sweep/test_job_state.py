@@ -43,17 +43,17 @@ def left(folder: Path, config: Config, status: str | None = None, *, checkpoint:
 
 
 def test_nothing_yet(today: Config, tmp_path: Path) -> None:
-    cell = Job([], "", tmp_path / "job", today)
-    cell.look()
-    assert (cell.state, math.isnan(cell.objective())) == ("new", True)
+    job = Job([], "", tmp_path / "job", today)
+    job.refresh()
+    assert (job.state, math.isnan(job.objective())) == ("new", True)
 
 
 @pytest.mark.parametrize(
     ("status", "checkpoint", "state"),
     [
-        (None, False, "half-done"),  # killed before its first checkpoint
-        (None, True, "half-done"),
-        ("interrupted", True, "half-done"),
+        (None, False, "incomplete"),  # killed before its first checkpoint
+        (None, True, "incomplete"),
+        ("interrupted", True, "incomplete"),
         ("failed", True, "failed"),
         ("failed", False, "failed"),
         ("done", True, "done"),
@@ -61,9 +61,9 @@ def test_nothing_yet(today: Config, tmp_path: Path) -> None:
     ],
 )
 def test_what_there_is_to_do(today: Config, tmp_path: Path, status: str | None, checkpoint: bool, state: str) -> None:
-    cell = left(tmp_path / "job", today, status, checkpoint=checkpoint)
-    cell.look()
-    assert (cell.state, cell.differences) == (state, [])
+    job = left(tmp_path / "job", today, status, checkpoint=checkpoint)
+    job.refresh()
+    assert (job.state, job.differences) == (state, [])
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_what_there_is_to_do(today: Config, tmp_path: Path, status: str | None, 
         (None, True, "changed"),  # half of it would be of other settings
         ("failed", True, "changed"),
         ("failed", False, "failed"),  # nothing is there to be mixed: the mended job is tried again
-        (None, False, "half-done"),
+        (None, False, "incomplete"),
     ],
 )
 def test_other_settings_are_named(
@@ -82,14 +82,14 @@ def test_other_settings_are_named(
     then = other(
         today, optimizer=replace(today.optimizer, lr=0.5), resume="auto", out_root="else", sweep=Sweep(fail_fast=True)
     )
-    cell = left(tmp_path / "job", then, status, checkpoint=checkpoint)
-    cell.config = today
-    cell.look()
-    assert cell.state == state
-    assert cell.differences == (["optimizer.lr 0.5 -> 0.003"] if state == "changed" else [])
-    cell.config = other(today, sweep=Sweep(changed="keep"))
-    cell.look()
-    assert cell.state == {"done": "done", "failed": "failed", None: "half-done"}[status]
+    job = left(tmp_path / "job", then, status, checkpoint=checkpoint)
+    job.config = today
+    job.refresh()
+    assert job.state == state
+    assert job.differences == (["optimizer.lr 0.5 -> 0.003"] if state == "changed" else [])
+    job.config = other(today, sweep=Sweep(changed="keep"))
+    job.refresh()
+    assert job.state == {"done": "done", "failed": "failed", None: "incomplete"}[status]
 
 
 def test_what_is_begun_anew_is_set_aside(today: Config, tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_what_is_begun_anew_is_set_aside(today: Config, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked there")
 def test_a_folder_that_another_process_writes_to(today: Config, tmp_path: Path) -> None:
-    cell = left(tmp_path / "job", today)
+    job = left(tmp_path / "job", today)
     code = (
-        f"from vexp.experiment.run_dir import hold; from pathlib import Path\nwith hold(Path({str(cell.folder)!r})):\n"
+        f"from vexp.experiment.run_dir import hold; from pathlib import Path\nwith hold(Path({str(job.folder)!r})):\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code + "    print(1, flush=True); input()"],
@@ -113,11 +113,11 @@ def test_a_folder_that_another_process_writes_to(today: Config, tmp_path: Path) 
     )
     assert holder.stdout is not None
     assert holder.stdout.readline()
-    cell.look()
-    assert cell.state == "running"
+    job.refresh()
+    assert job.state == "running"
     holder.communicate(b"\n")
-    cell.look()
-    assert cell.state == "half-done"
+    job.refresh()
+    assert job.state == "incomplete"
 
 
 @pytest.mark.parametrize(

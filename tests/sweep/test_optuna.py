@@ -43,29 +43,29 @@ class Pretended:
 
     def __init__(self, folder: Path, config: Config, *, stop_after: int | None = None) -> None:
         self.folder, self.template, self.left = folder, config, stop_after
-        self.cells: dict[Path, Job] = {}
+        self.jobs: dict[Path, Job] = {}
         self.config, self.stopped = None, None
         self.ran: list[float] = []
 
     def compose(self, words: list[str]) -> Job:
         return Job(words, " ".join(words), self.folder / "_".join(words), self.template)
 
-    def run(self, cells: list[Job]) -> None:
-        for cell in cells:
-            cell.look()
-            if cell.state == DONE:
+    def run(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.refresh()
+            if job.state == DONE:
                 continue
             if self.left == 0:
                 self.stopped = "SIGTERM"
                 return
             self.left = None if self.left is None else self.left - 1
-            x = float(cell.words[-1].partition("=")[2])
+            x = float(job.overrides[-1].partition("=")[2])
             self.ran.append(x)
             value = math.nan if x < 0.2 else (x - 0.3) ** 2
             result = {"status": "failed" if x > 0.8 else "done", "metrics": {"val/loss": value}}
-            cell.folder.mkdir(exist_ok=True)
-            (cell.folder / "result.json").write_text(json.dumps(result))
-            cell.ran = True
+            job.folder.mkdir(exist_ok=True)
+            (job.folder / "result.json").write_text(json.dumps(result))
+            job.ran = True
 
 
 @pytest.mark.slow
@@ -79,9 +79,9 @@ def test_the_study_is_told_and_goes_on(tmp_path: Path) -> None:
 
     def go_on(stop_after: int | None) -> tuple[Any, Pretended]:
         pretended: Any = Pretended(tmp_path, config, stop_after=stop_after)
-        pretended.words = read
+        pretended.overrides = read
         study = searching.open_study(pretended, options, objective)
-        searching.run_trials(pretended, study, options, objective, at_once=3)
+        searching.run_trials(pretended, study, options, objective, max_parallel=3)
         return study, pretended
 
     study, first = go_on(7)

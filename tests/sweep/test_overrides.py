@@ -17,7 +17,7 @@ def words(*typed: str) -> SweepOverrides:
 def test_a_job_is_called_by_what_is_swept() -> None:
     fixed = [f"data.train.ann_file=/a/very/long/path/{'x' * 200}.txt", "epochs=3"]
     read = words(*fixed, "lr_policy=step,cosine", "++optimizer.lr=0.1,0.01")
-    names = [job_name(cell, read.keys) for cell in read.grid()]
+    names = [job_name(job, read.keys) for job in read.grid()]
     assert [name[:-9] for name in names] == [
         "lr_policy=step_lr=0.1", "lr_policy=step_lr=0.01", "lr_policy=cosine_lr=0.1", "lr_policy=cosine_lr=0.01",
     ]  # fmt: skip

@@ -46,7 +46,7 @@ def test_killed_three_times(unkilled: Path, tmp_path: Path, launcher: str) -> No
     assert start(tmp_path, words).wait(timeout=600) == 0
     output = (tmp_path / "output.txt").read_text()
     assert f"{len(before)} done before" in output
-    assert "to go on with" in output
+    assert "to resume" in output
     after = ended(tmp_path)
     assert len(after) == 24
     assert after.items() >= before.items()
@@ -77,7 +77,7 @@ def test_one_job_fails(unkilled: Path, tmp_path: Path) -> None:
     before = ended(tmp_path)
     (broken / "checkpoints").unlink()
     status, output = sweep(tmp_path, GRID)
-    assert (status, "24 jobs: 23 done before, 1 to try again" in output) == (0, True), output
+    assert (status, "24 jobs: 23 done before, 1 to retry" in output) == (0, True), output
     after = ended(tmp_path)
     assert after.items() >= before.items()
     assert len(after) == 24
@@ -96,7 +96,7 @@ def test_asked_to_stop(tmp_path: Path, launcher: str) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
     output = (tmp_path / "output.txt").read_text()
-    assert "stopped by SIGTERM; the same command goes on with the rest" in output
+    assert "stopped by SIGTERM; run the same command again to resume" in output
     found = [result(job).get("status") for job in jobs(tmp_path)]
     assert set(found) == {"interrupted"}
     assert len(found) == {"basic": 1, "parallel": 2}[launcher]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +109,7 @@ def test_resuming_changes_nothing(straight: Path, damaged: Path, tmp_path: Path)
 def test_evaluate_says_the_same(
     straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["evaluate", f"run={straight}", f"out={tmp_path}"])
-    evaluate.main()
+    evaluate.main([f"run={straight}", f"out={tmp_path}"])
     assert "7 of 8 videos of val" in capsys.readouterr().out
     assert (tmp_path / "predictions.csv").read_text() == (straight / "eval" / "predictions.csv").read_text()
 

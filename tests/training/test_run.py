@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +154,7 @@ def test_evaluate_gives_the_number_of_the_training(
 ) -> None:
     best = json.loads((straight / "checkpoints" / "best.json").read_text())
     trained = next(r for r in records(straight) if r["mode"] == "val" and r["step"] == best["step"])
-    monkeypatch.setattr(sys, "argv", ["evaluate", f"run={straight}", f"split={split}", f"out={tmp_path}"])
-    evaluate.main()
+    evaluate.main([f"run={straight}", f"split={split}", f"out={tmp_path}"])
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["metrics"] == {name: trained[name] for name in report["metrics"]}
     assert report["views"] == "1 clip x 1 crop"
@@ -171,8 +169,7 @@ def test_evaluate_gives_the_number_of_the_training(
 
 def test_rerun_repeats_a_run(straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train", "--rerun", str(straight)])
-    train.main()
+    train.main(["--rerun", str(straight)])
     (folder,) = (tmp_path / "runs" / "motion").iterdir()
     assert records(folder) == records(straight)
     assert (folder / "config.yaml").read_text() == (straight / "config.yaml").read_text()

@@ -1,4 +1,4 @@
-"""The commands of ``vexp COMMAND``: name, module, group and one line each. Imports nothing of them."""
+"""The table of the commands of ``vexp``. It imports none of them, so that ``vexp --help`` is immediate."""
 
 from __future__ import annotations
 
@@ -6,40 +6,46 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A command of the table."""
+class CommandEntry:
+    """A command: the module that has its ``main``, and one line about it."""
 
-    name: str
-    group: str
+    module: str
     summary: str
-    module: str = ""
-
-    @property
-    def module_name(self) -> str:
-        return self.module or f"vexp.cli.{self.name}"
 
 
-COMMANDS = {
-    entry.name: entry
-    for entry in (
-        Entry("train", "Train and evaluate", "Train a video classifier, or run a sweep with -m.", "vexp.train"),
-        Entry("evaluate", "Train and evaluate", "Evaluate a checkpoint, or rescore saved view logits."),
-        Entry("compare", "Train and evaluate", "Compare runs: varying keys, mean and std over seeds, curves."),
-        Entry("plan", "Check before a run", "Print the schedule, learning rates and warnings of a run."),
-        Entry("explain", "Check before a run", "Explain config keys: value, origin, type and effect."),
-        Entry("show", "Check before a run", "Render the pipeline, the sampling or the batches as an image."),
-        Entry("repro-check", "Check before a run", "Check that training repeats to the bit.", "vexp.cli.repro_check"),
-        Entry("doctor", "Check before a run", "Check the installation and find bottlenecks."),
-        Entry("predict", "Use a trained model", "Classify videos without labels."),
-        Entry("features", "Use a trained model", "Extract the features in front of the classifier."),
-        Entry("export", "Use a trained model", "Export a model to ONNX or torch.export."),
-        Entry("models", "Models and weights", "List the models with sizes, papers and published numbers."),
-        Entry("convert", "Models and weights", "Convert weights of other programs to a vexp checkpoint."),
-        Entry("import", "Models and weights", "Convert an mmaction2 config.", "vexp.cli.import_mmaction"),
-        Entry("dataset", "Data sets and clusters", "Index, check, split, re-encode or extract a data set."),
-        Entry("sbatch", "Data sets and clusters", "Write a Slurm batch script for training with torchrun."),
-    )
+#: Group -> name -> command, in the order in which ``vexp --help`` lists them.
+GROUPS: dict[str, dict[str, CommandEntry]] = {
+    "Train and evaluate": {
+        "train": CommandEntry("vexp.train", "Train a video classifier, or run a sweep with -m."),
+        "evaluate": CommandEntry("vexp.cli.evaluate", "Evaluate a checkpoint, or rescore saved view logits."),
+        "compare": CommandEntry("vexp.cli.compare", "Compare runs: varying keys, mean and std over seeds, curves."),
+    },
+    "Check before a run": {
+        "plan": CommandEntry("vexp.cli.plan", "Print the schedule, the learning rates and the warnings of a run."),
+        "explain": CommandEntry("vexp.cli.explain", "Explain config keys: value, origin, type and effect."),
+        "show": CommandEntry("vexp.cli.show", "Draw the pipeline, the frame sampling or the first batches."),
+        "repro-check": CommandEntry("vexp.cli.repro_check", "Check that training repeats to the bit."),
+        "doctor": CommandEntry("vexp.cli.doctor", "Check the installation and find bottlenecks."),
+    },
+    "Use a trained model": {
+        "predict": CommandEntry("vexp.cli.predict", "Classify videos without labels."),
+        "features": CommandEntry("vexp.cli.features", "Extract the features that the classifier receives."),
+        "export": CommandEntry("vexp.cli.export", "Export a model to ONNX or to torch.export."),
+    },
+    "Models and configs from elsewhere": {
+        "models": CommandEntry("vexp.cli.models", "List the models with their size, paper and published numbers."),
+        "convert": CommandEntry("vexp.cli.convert", "Convert weights of other programs to a vexp checkpoint."),
+        "import": CommandEntry("vexp.cli.import_mmaction", "Convert an mmaction2 config to an experiment."),
+    },
+    "Datasets and clusters": {
+        "dataset": CommandEntry(
+            "vexp.cli.dataset", "Index, check, list, re-encode or extract the videos of a dataset."
+        ),
+        "sbatch": CommandEntry("vexp.cli.sbatch", "Write a Slurm batch script that trains with torchrun."),
+    },
 }
+
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 #: Former names of commands, still accepted.
 ALIASES = {"repro_check": "repro-check", "import_mmaction": "import", "import-mmaction": "import"}
@@ -48,11 +54,7 @@ ALIASES = {"repro_check": "repro-check", "import_mmaction": "import", "import-mm
 def overview() -> str:
     """All commands by group, one line each."""
     width = max(map(len, COMMANDS))
-    lines = ["usage: vexp COMMAND [options] [overrides]      (the same as: python -m vexp COMMAND)"]
-    group = ""
-    for entry in COMMANDS.values():
-        if entry.group != group:
-            group = entry.group
-            lines += ["", f"{group}:"]
-        lines.append(f"  {entry.name:{width}}  {entry.summary}")
-    return "\n".join([*lines, "", "vexp COMMAND --help prints the options of a command."])
+    lines = ["usage: vexp COMMAND [options] [overrides]", "       python -m vexp COMMAND ... is the same."]
+    for title, commands in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {name:{width}}  {entry.summary}" for name, entry in commands.items())]
+    return "\n".join([*lines, "", "vexp COMMAND --help describes a command and its options."])

@@ -1,23 +1,24 @@
-"""``vexp convert IN OUT [num_classes=N] [classes=FILE] [model=... and other words of vexp.train]``.
+"""Convert weights of other programs to a vexp checkpoint.
 
-Makes a vexp checkpoint of weights from anywhere: a file of mmaction2, PySlowFast, torchvision or Lightning,
-``https://...#sha256=...``, ``torchvision://NAME``, a vexp run. Without ``model=`` it holds the tensors under their own
-names, for ``init_from``. With ``model=`` it is laid on that net, with a report, and the checkpoint carries a config:
-vexp.cli.evaluate, predict, features and export take it as they take a run's. Other words are that config
-(``pipeline=clip_16x4_112`` ...); mean and std are the weights' own where they say them and the words do not.
+IN is a file of mmaction2, PySlowFast, torchvision or Lightning, ``https://...#sha256=...``, ``torchvision://NAME`` or a
+vexp run. Without ``model=`` the checkpoint holds the tensors under their own names, for ``init_from``. With ``model=``
+the weights are loaded into that model, with a report, and the checkpoint carries a config: vexp evaluate, predict,
+features and export accept it like a run's. Other overrides change that config (``pipeline=clip_16x4_112``); mean and std
+are those that the file states, unless an override sets them.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vexp.cli.arguments import CommandLine
 from vexp.config.compose import compose
 from vexp.config.instantiate import to_dict
-from vexp.config.overrides import parse_command_options, run_command
 from vexp.core.errors import ConfigError
+from vexp.core.fields import ValidatedConfig, option
 from vexp.model.weights.source import check
 
 if TYPE_CHECKING:
@@ -25,85 +26,102 @@ if TYPE_CHECKING:
     from vexp.model.weights.file import WeightFile
 
 
-def main() -> None:
-    """The command line."""
-    run_command(_main, __doc__)
+@dataclass(kw_only=True, slots=True)
+class ConvertOptions(ValidatedConfig):
+    num_classes: int | None = option(None, "Number of classes; null: that of the file.", ge=1)
+    classes: Path | None = option(None, "File with the class names; null: those of the file.")
 
 
-def _main() -> None:
-    argv = sys.argv[1:]
-    if len(argv) < 2:
-        raise ConfigError("name what to convert and the file to write: vexp convert IN OUT [model=...]")
-    source, out, *rest = argv
-    options, words = parse_command_options(rest, {"num_classes": None, "classes": None})
-    given = options["num_classes"]
-    if given is not None and (not given.isdecimal() or given == "0"):
-        raise ConfigError(f"num_classes={given}: must be a number >= 1 (command line)")
+COMMAND = CommandLine(
+    usage=["convert IN OUT.pth [num_classes=N] [classes=FILE] [model=... and other overrides]"],
+    options=ConvertOptions,
+    examples=[
+        "convert mmaction2.pth out.pth model=tsm_r50",
+        "convert torchvision://r3d_18 r3d_18.pth model=r3d_18",
+        "convert weights.pth out.pth",
+    ],
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = COMMAND.parse(argv)
+    options = arguments.options
+    if len(arguments.rest) < 2:
+        raise ConfigError("name the weights and the file to write: vexp convert IN OUT [model=...]")
+    source, out, *overrides = arguments.rest
     if not out.endswith((".pth", ".pt")):
         raise ConfigError(f"{out}: the file to write must end in .pth (vexp convert IN OUT)")
     check("IN", source)
-    on_net = any(word.startswith(("model=", "experiment=")) for word in words)
-    if words and not on_net:
-        raise ConfigError(f"{words[0]}: goes with model=..., the net that the weights are for")
-    config = compose(words) if on_net else None
+    has_model = any(override.startswith(("model=", "experiment=")) for override in overrides)
+    if overrides and not has_model:
+        raise ConfigError(f"{overrides[0]}: needs model=..., the model of the weights")
+    config = compose(overrides, config_dirs=arguments.config_dirs) if has_model else None
 
     from vexp import checkpoint
     from vexp.model.weights.load import open_weights
     from vexp.model.weights.source import locate
 
     file = open_weights(locate(source), source)
-    classes = _classes(options["classes"], file)
+    classes = _class_names(options.classes, file)
     if config is None:
-        known = file.metadata
-        norm = {"mean": known.mean, "std": known.std, "to_bgr": known.to_bgr}
+        metadata = file.metadata
+        norm = {"mean": metadata.mean, "std": metadata.std, "to_bgr": metadata.to_bgr}
         content: dict[str, Any] = {"model": file.tensors, "classes": classes or [], "img_norm": norm}
         print(f"{len(file.tensors)} tensors of {source} (a {file.kind} file) under their own names")
     else:
-        content = _on_net(config, source, file, classes, int(given) if given else None, words)
+        content = _load_into_model(config, source, file, classes, options.num_classes, overrides)
     checkpoint.save(Path(out).expanduser().absolute(), content)
     print(f"written: {out}")
+    return 0
 
 
-def _classes(named: str | None, file: WeightFile) -> list[str] | None:
-    if named is None:
+def _class_names(path: Path | None, file: WeightFile) -> list[str] | None:
+    if path is None:
         return file.metadata.classes
     from vexp.data.annotations.class_names import read_classes
 
-    return read_classes(Path(named).expanduser().absolute())
+    return read_classes(path)
 
 
-def _on_net(
-    config: Config, source: str, file: WeightFile, classes: list[str] | None, given: int | None, words: Sequence[str]
+def _load_into_model(
+    config: Config,
+    source: str,
+    file: WeightFile,
+    classes: list[str] | None,
+    num_classes: int | None,
+    overrides: Sequence[str],
 ) -> dict[str, Any]:
-    """The content of a checkpoint of ``config``'s net with these weights in it."""
+    """Return the content of a checkpoint of ``config``'s model with the weights of the file."""
     from vexp.model import build_model
     from vexp.model.weights.config import Weights
 
-    count = given or (len(classes) if classes else None) or _class_count(config, file)
+    count = num_classes or (len(classes) if classes else None) or _class_count(config, file)
     if classes is not None and len(classes) != count:
-        raise ConfigError(f"num_classes={count}: but {len(classes)} class names are known; give classes=FILE")
+        raise ConfigError(f"num_classes={count}: there are {len(classes)} class names; give classes=FILE")
     model = build_model(config.model, count, pretrained=False)
     weights = getattr(config.model, "weights", None)
     (weights if isinstance(weights, Weights) else Weights()).load(model, source)
-    known = file.metadata
-    if not any(word.startswith("img_norm") for word in words) and known.mean is not None and known.std is not None:
-        config.img_norm.mean, config.img_norm.std = known.mean, known.std
-        config.img_norm.to_bgr = bool(known.to_bgr)
+    metadata = file.metadata
+    overridden = any(override.startswith("img_norm") for override in overrides)
+    if not overridden and metadata.mean is not None and metadata.std is not None:
+        config.img_norm.mean, config.img_norm.std = metadata.mean, metadata.std
+        config.img_norm.to_bgr = bool(metadata.to_bgr)
     if hasattr(config.model, "weights"):
-        config.model.weights.path = None  # they are in the file now
-    names = classes or [str(number) for number in range(count)]
+        config.model.weights.path = None  # the checkpoint holds the weights
     return {
-        "step": 0, "epoch": 0, "model": model.state_dict(), "classes": names,
+        "step": 0,
+        "epoch": 0,
+        "model": model.state_dict(),
+        "classes": classes or [str(index) for index in range(count)],
         "config": to_dict(config, types=True),
-    }  # fmt: skip
+    }
 
 
 def _class_count(config: Config, file: WeightFile) -> int:
-    """The number of classes that the file's classifier has: the shape of the tensor in which nets of 3 and of 5 classes
-    differ.
+    """Read the number of classes off the classifier: the tensor whose shape differs between 3 and 5 classes.
 
     Raises:
-        ConfigError: the file has no such tensor.
+        ConfigError: If the file has no such tensor.
     """
     from vexp.model.meta import meta_model
     from vexp.model.weights.load import adapt
@@ -114,8 +132,4 @@ def _class_count(config: Config, file: WeightFile) -> int:
     for key, tensor in three.state_dict().items():
         if tensor.shape != wider[key].shape and key in file.tensors:
             return int(file.tensors[key].shape[0])
-    raise ConfigError("num_classes: the weights do not tell how many classes there are; give num_classes=N")
-
-
-if __name__ == "__main__":
-    main()
+    raise ConfigError("num_classes: the weights have no classifier to read it from; give num_classes=N")

@@ -1,103 +1,117 @@
-"""``vexp evaluate run=RUN [split=val|test] [checkpoint=best|last|FILE] [out=FOLDER] [overrides]``.
+"""Evaluate a checkpoint as its training did, or rescore saved logits.
 
-Measures a checkpoint of a run (``run=`` may also be the checkpoint file itself) exactly as its training did, and
-writes predictions.csv, per_class.csv, confusion.png and report.json. Further words override the run's own config,
-which the checkpoint carries: ``data.num_workers=8``, ``eval.view_reduction=mean_logit`` ...
+predictions.csv, per_class.csv, confusion.png and report.json are written into the folder of ``out=``. Overrides change
+the config that the checkpoint carries: ``data.num_workers=8``, ``eval.view_reduction=mean_logit``.
 
-``vexp evaluate rescore=RUN_OR_FILE [split=] [out=FOLDER] [resamples=1000] [eval.view_reduction=...]``
-
-Scores view_logits.npz (``eval.save_view_logits=true`` writes it) again, without net, data or GPU: another way to
-reduce the views, other metrics, and 95 % bootstrap intervals over the videos.
+``rescore=`` reads view_logits.npz, which ``eval.save_view_logits=true`` writes, and needs no model, data or GPU: for
+another reduction of the views, other metrics, and 95 % bootstrap intervals over the videos.
 """
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from vexp.cli.arguments import Arguments, CommandLine
 from vexp.config.compose import SavedConfig, compose
-from vexp.config.errors import near
 from vexp.config.instantiate import to_dict
-from vexp.config.overrides import parse_command_options, run_command
 from vexp.config.preflight import working_directory_hint
 from vexp.core.errors import ConfigError, MissingInputError, UserError
+from vexp.core.fields import ValidatedConfig, option
 from vexp.data.sources.splits import SPLITS
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
 from vexp.runtime.threads import set_passive_omp_wait
 
-_OPTIONS = {"run": None, "rescore": None, "split": "val", "checkpoint": None, "out": None, "resamples": "1000"}
+
+@dataclass(kw_only=True, slots=True)
+class EvaluateOptions(ValidatedConfig):
+    run: Path | None = option(None, "A run folder or a checkpoint.")
+    rescore: Path | None = option(None, "A run folder or a view_logits.npz whose logits are scored again.")
+    split: str = option("val", "Split to evaluate.", choices=SPLITS)
+    checkpoint: str | None = option(None, "best, last or a file; null: the best, else the last.")
+    out: Path | None = option(None, "Folder of the reports; null: eval/ of the run folder.")
+    resamples: int = option(1000, "rescore: number of bootstrap resamples.", ge=1)
 
 
-def main() -> None:
-    """The command line."""
-    run_command(_main, __doc__)
+COMMAND = CommandLine(
+    usage=[
+        "evaluate run=RUN [split=val|test] [checkpoint=best|last|FILE] [out=FOLDER] [overrides]",
+        "evaluate rescore=RUN_OR_FILE [split=val|test] [out=FOLDER] [resamples=1000] [eval overrides]",
+    ],
+    options=EvaluateOptions,
+    examples=[
+        "evaluate run=RUN",
+        "evaluate run=RUN split=test checkpoint=last",
+        "evaluate rescore=RUN eval.view_reduction=mean_logit",
+    ],
+)
 
 
-def _main() -> None:
-    options, words = parse_command_options(sys.argv[1:], _OPTIONS)
-    split = options["split"] or "val"
-    if split not in SPLITS:
-        raise ConfigError(f"split={split}: must be one of {', '.join(SPLITS)} (command line){near(split, SPLITS)}")
-    out = Path(options["out"]).expanduser().absolute() if options["out"] else None
-    if options["rescore"] is not None:
-        _rescore(Path(options["rescore"]).expanduser().absolute(), split, out, str(options["resamples"]), words)
-        return
-    if options["run"] is None:
-        raise ConfigError("run: name a run folder or a checkpoint, vexp evaluate run=RUN")
-    path = find_checkpoint(Path(options["run"]).expanduser().absolute(), options["checkpoint"])
-    _evaluate(path, split, out or report_folder(path, split), words)
+def main(argv: Sequence[str]) -> int:
+    arguments = COMMAND.parse(argv)
+    if arguments.options.rescore is not None:
+        _rescore(arguments.options.rescore, arguments)
+    elif arguments.options.run is not None:
+        _evaluate(arguments.options.run, arguments)
+    else:
+        raise ConfigError("must be given: a run folder or a checkpoint\n  usage: vexp evaluate run=RUN", key="run")
+    return 0
 
 
-def _evaluate(path: Path, split: str, folder: Path, words: list[str]) -> None:
+def _evaluate(run: Path, arguments: Arguments[EvaluateOptions]) -> None:
+    options = arguments.options
+    split = options.split
+    path = find_checkpoint(run, options.checkpoint)
+    folder = options.out or report_folder(path, split)
     set_passive_omp_wait()
     from vexp.inference.evaluate import evaluate_checkpoint
 
-    config, state = open_checkpoint(path, words)
+    config, state = open_checkpoint(path, arguments.rest, arguments.config_dirs)
     console = _console()
     try:
-        done = evaluate_checkpoint(config, path, state, split=split, folder=folder)
+        result = evaluate_checkpoint(config, path, state, split=split, folder=folder)
     except MissingInputError as error:
         raise UserError("\n".join([str(error), *working_directory_hint(run_folder(path))])) from None
-    if done.split != split:
-        console.print(f"split={split}: data.{split} is not set, so these are the videos of {done.split}")
-    if split == "test" and done.pipeline != split:
-        console.print(f"split={split}: pipeline.{split} is not set, so these are the steps of {done.pipeline}")
-    table = Table("metric", "value", title=f"{path.name}, {done.videos} of {done.split}, {done.views}")
-    for name, value in done.results.items():
+    if result.split != split:
+        console.print(f"split={split}: data.{split} is not set, so these are the videos of {result.split}")
+    if split == "test" and result.pipeline != split:
+        console.print(f"split={split}: pipeline.{split} is not set, so these are the steps of {result.pipeline}")
+    table = Table("metric", "value", title=f"{path.name}, {result.videos} of {result.split}, {result.views}")
+    for name, value in result.results.items():
         table.add_row(name, f"{value:.6g}")
     console.print(table)
-    console.print(f"report.json and its tables in {done.folder}")
+    console.print(f"report.json and its tables in {result.folder}")
 
 
-def _rescore(named: Path, split: str, out: Path | None, resamples: str, words: list[str]) -> None:
+def _rescore(source: Path, arguments: Arguments[EvaluateOptions]) -> None:
     from vexp.evaluation.rescore import CONFIDENCE, rescore_into
     from vexp.evaluation.view_logits import FILE_NAME, load_view_logits
 
-    if not resamples.isdecimal() or int(resamples) < 1:
-        raise ConfigError(f"resamples={resamples}: must be a number >= 1 (command line)")
-    strangers = [word for word in words if not word.lstrip("+").startswith(("eval.", "eval="))]
-    if strangers:
-        raise ConfigError(f"{strangers[0]}: rescore only takes words of the eval group (command line)")
-    path = report_folder(named / "checkpoints" / "_", split) / FILE_NAME if named.is_dir() else named
+    options, overrides = arguments.options, arguments.rest
+    for override in overrides:
+        if not override.lstrip("+").startswith(("eval.", "eval=")):
+            raise ConfigError(f"{override}: with rescore= only overrides of the eval group are accepted (command line)")
+    path = report_folder(source / "checkpoints" / "_", options.split) / FILE_NAME if source.is_dir() else source
     saved = load_view_logits(path)
     values = to_dict(compose(), types=True) | {"eval": saved.options}
-    config = compose(words, saved=SavedConfig(values, path))
-    folder = out or path.parent / "rescored"
-    results, intervals = rescore_into(folder, saved, config.eval, source=path, resamples=int(resamples))
+    config = compose(overrides, saved=SavedConfig(values, path), config_dirs=arguments.config_dirs)
+    folder = options.out or path.parent / "rescored"
+    results, intervals = rescore_into(folder, saved, config.eval, source=path, resamples=options.resamples)
 
     table = Table(
         "metric", "value", f"{CONFIDENCE:.0%} interval",
         title=f"{len(saved.ids)} videos, {saved.protocol['views']}, {config.eval.view_reduction}",
     )  # fmt: skip
     for name, value in results.items():
-        between = f"{intervals[name].low:.4f} .. {intervals[name].high:.4f}" if name in intervals else ""
-        table.add_row(name, f"{value:.6g}", between)
+        interval = f"{intervals[name].low:.4f} .. {intervals[name].high:.4f}" if name in intervals else ""
+        table.add_row(name, f"{value:.6g}", interval)
     console = _console()
     console.print(table)
-    console.print(f"intervals: percentiles of {resamples} bootstrap resamples of the videos, seed 0")
+    console.print(f"intervals: percentiles of {options.resamples} bootstrap resamples of the videos, seed 0")
     console.print(f"report.json and its tables in {folder}")
 
 
@@ -106,10 +120,6 @@ def _console() -> Console:
 
 
 def report_folder(path: Path, split: str) -> Path:
-    """``eval`` of the run folder that holds the checkpoint; ``eval/test`` for another split than val."""
+    """Return ``eval`` of the checkpoint's run folder for the split val, ``eval/SPLIT`` for another."""
     run = run_folder(path)
     return run / "eval" if split == "val" else run / "eval" / split
-
-
-if __name__ == "__main__":
-    main()

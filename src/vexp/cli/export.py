@@ -1,60 +1,60 @@
-"""``vexp export run=RUN [format=onnx|torch] [out=FILE] [checkpoint=best|last|FILE] [split=val|test]``.
+"""Export the model of a run to one file for other programs.
 
-Writes the net of a run (``run=`` may also be a checkpoint file) as one file for other programs, and beside it
-FILE.json: what goes in (name, shape, layout, colour order, mean, std, which frames), what comes out, the classes. The
-exported file is run and held against the net before it is kept. ``pip install 'vexp[export]'`` for ONNX.
+FILE.json is written beside it: the input (name, shape, layout, color order, mean, std, which frames), the output and
+the classes. The exported file is run, and its logits are compared with the model's, before it is kept. ONNX needs
+``pip install 'vexp[export]'``.
 """
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from vexp.config.errors import near
-from vexp.config.overrides import parse_command_options, run_command
-from vexp.core.errors import ConfigError
+from vexp.cli.arguments import CommandLine
+from vexp.core.fields import ValidatedConfig, option
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
 from vexp.runtime.threads import set_passive_omp_wait
 
-_ALLOWED = {"format": ("onnx", "torch"), "split": ("val", "test")}
+
+@dataclass(kw_only=True, slots=True)
+class ExportOptions(ValidatedConfig):
+    run: Path = option(doc="A run folder or a checkpoint.")
+    checkpoint: str | None = option(None, "best, last or a file; null: the best, else the last.")
+    format: str = option("onnx", "File format.", choices=("onnx", "torch"))
+    split: str = option("val", "Split whose pipeline defines the input.", choices=("val", "test"))
+    out: Path | None = option(None, "File to write; null: export/model.onnx or .pt2 of the run folder.")
 
 
-def main() -> None:
-    """The command line."""
-    run_command(_main, __doc__)
+COMMAND = CommandLine(
+    usage=["export run=RUN [format=onnx|torch] [out=FILE] [checkpoint=best|last|FILE] [split=val|test] [overrides]"],
+    options=ExportOptions,
+    examples=[
+        "export run=RUN",
+        "export run=RUN format=torch out=model.pt2",
+        "export run=RUN checkpoint=last split=test",
+    ],
+)
 
 
-def _main() -> None:
-    names = {"run": None, "format": "onnx", "out": None, "checkpoint": None, "split": "val"}
-    options, words = parse_command_options(sys.argv[1:], names)
-    if options["run"] is None:
-        raise ConfigError("run: name a run folder or a checkpoint, vexp export run=RUN")
-    for key, allowed in _ALLOWED.items():
-        if options[key] not in allowed:
-            value = str(options[key])
-            raise ConfigError(
-                f"{key}={value}: must be one of {', '.join(allowed)} (command line){near(value, allowed)}"
-            )
-    path = find_checkpoint(Path(options["run"]).expanduser().absolute(), options["checkpoint"])
+def main(argv: Sequence[str]) -> int:
+    arguments = COMMAND.parse(argv)
+    options = arguments.options
+    path = find_checkpoint(options.run, options.checkpoint)
     set_passive_omp_wait()
     from vexp.inference.export import FORMATS, export
     from vexp.inference.predictor import load_predictor
 
-    config, content = open_checkpoint(path, words)
-    form, split = str(options["format"]), str(options["split"])
-    out = Path(options["out"]).expanduser().absolute() if options["out"] else None
-    config.backend.compile = False  # what is exported is the net itself
-    trained = load_predictor(config, path, content)
-    done = export(trained, out or run_folder(path) / "export" / f"model{FORMATS[form]}", form=form, split=split)
-    batch = "any" if done.parity.dynamic else "1"
-    print(f"{done.path}: clips float32 ({batch}, {', '.join(map(str, done.shape))}) -> {len(trained.classes)} logits")
-    if not done.parity.dynamic:
-        print(f"  one clip at a time: {done.parity.fixed_batch_reason}")
-    print(
-        f"  run and compared: largest difference {done.parity.difference:.2g}, largest logit {done.parity.largest:.3g}"
-    )
-    print(f"  {done.path.name}.json says how clips are made and what the classes are")
-
-
-if __name__ == "__main__":
-    main()
+    config, content = open_checkpoint(path, arguments.rest, arguments.config_dirs)
+    config.backend.compile = False  # the uncompiled model is exported
+    predictor = load_predictor(config, path, content)
+    out = options.out or run_folder(path) / "export" / f"model{FORMATS[options.format]}"
+    result = export(predictor, out, form=options.format, split=options.split)
+    parity = result.parity
+    shape = ", ".join(["any" if parity.dynamic else "1", *map(str, result.shape)])
+    print(f"{result.path}: clips float32 ({shape}) -> {len(predictor.classes)} logits")
+    if not parity.dynamic:
+        print(f"  batch size 1 only: {parity.fixed_batch_reason}")
+    print(f"  compared with the model: largest difference {parity.difference:.2g}, largest logit {parity.largest:.3g}")
+    print(f"  {result.path.name}.json describes the input, the output and the classes")
+    return 0

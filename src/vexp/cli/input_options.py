@@ -1,67 +1,39 @@
-"""The words that predict and features share: whose weights, which videos, how they are cut, where results go."""
+"""The options that predict and features share, and how their text files are written."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vexp.config.errors import near
-from vexp.config.overrides import parse_command_options
 from vexp.core.errors import ConfigError
-
-_SPLITS = ("val", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class InputOptions:
-    """``window``, ``stride``: seconds; None: whole videos, windows end to end."""
-
-    run: Path
-    input: Path
-    checkpoint: str | None
-    split: str
-    window: float | None
-    stride: float | None
-    out: Path | None
+from vexp.core.fields import ValidatedConfig, option
+from vexp.core.files import atomic_write
 
 
-def input_options(door: str, words: Sequence[str]) -> tuple[InputOptions, list[str]]:
-    """The options of a door, and the words that override the run's config.
+@dataclass(kw_only=True, slots=True)
+class InputOptions(ValidatedConfig):
+    """The trained model, the videos, and how they are split into windows."""
 
-    Raises:
-        ConfigError: one that is missing or cannot be.
-    """
-    own, rest = parse_command_options(
-        words, dict.fromkeys(("run", "input", "checkpoint", "window", "stride", "out")) | {"split": "val"}
+    run: Path = option(doc="A run folder or a checkpoint.")
+    input: Path = option(doc="A video or a folder of videos.")
+    checkpoint: str | None = option(None, "best, last or a file; null: the best, else the last.")
+    split: str = option("val", "Split whose pipeline is used; test usually has more views.", choices=("val", "test"))
+    window: float | None = option(None, "Length of a window; null: whole videos.", unit="seconds", gt=0, lt=math.inf)
+    stride: float | None = option(
+        None, "Distance between the starts of windows; null: the window's length.", unit="seconds", gt=0, lt=math.inf
     )
-    for key, what in (("run", "a run folder or a checkpoint"), ("input", "a video or a folder of videos")):
-        if own[key] is None:
-            raise ConfigError(f"{key}: name {what}, python -m vexp.{door} run=RUN input=VIDEO")
-    split = own["split"] or "val"
-    if split not in _SPLITS:
-        raise ConfigError(f"split={split}: must be one of {', '.join(_SPLITS)} (command line){near(split, _SPLITS)}")
-    window, stride = _seconds("window", own["window"]), _seconds("stride", own["stride"])
-    if stride is not None and window is None:
-        raise ConfigError("stride: says how far apart windows are, give window=SECONDS with it (command line)")
-    return InputOptions(
-        run=_path(str(own["run"])), input=_path(str(own["input"])), checkpoint=own["checkpoint"], split=split,
-        window=window, stride=stride, out=_path(own["out"]) if own["out"] else None,
-    ), rest  # fmt: skip
+    out: Path | None = option(None, "Folder of the results; null: a folder with the command's name in the run folder.")
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        if self.stride is not None and self.window is None:
+            raise ConfigError(
+                "is the distance between windows", key="stride", value=self.stride, hint="; give window=SECONDS, too"
+            )
 
 
-def _seconds(key: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ConfigError(f"{key}={text}: must be a number of seconds > 0 (command line)")
-    return value
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+def write_result(path: Path, text: str) -> None:
+    """Write a text file with names of videos, which need not be valid UTF-8."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -1,11 +1,11 @@
-"""Write a Slurm batch script that trains one run with torchrun, on the GPUs of one or several machines.
+"""Write a Slurm batch script that trains one run with torchrun, on the GPUs of one or several nodes.
 
-vexp sbatch train.sbatch --nodes 2 --gpus-per-node 8 --time 12:00:00 -- experiment=r3d_18 data=...
-vexp sbatch --dry-run --gpus-per-node 4 -- experiment=r3d_18         prints it
+  vexp sbatch train.sbatch --nodes 2 --gpus-per-node 8 --time 12:00:00 -- experiment=r3d_18 data=folder data.root=videos
+  vexp sbatch --dry-run --gpus-per-node 4 -- experiment=r3d_18
 
-Some time before its limit, and when it is preempted, the job is told: it saves a checkpoint, is queued again and goes
-on in the same run folder, as the same run of Weights & Biases. For many small jobs take a sweep with
-hydra/launcher=slurm instead, which needs no script.
+Arguments after ``--`` are overrides of vexp train. Shortly before its time limit, and when it is preempted, the job saves
+a checkpoint and is requeued; it then resumes in the same run folder, as the same run of Weights & Biases. For many small
+jobs use a sweep with hydra/launcher=slurm instead, which needs no script.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from vexp.cli.arguments import FlagParser
+from vexp.core.errors import UserError
+from vexp.core.files import write_text
 
 _SCRIPT = """\
 #!/usr/bin/env bash
@@ -23,19 +26,19 @@ _SCRIPT = """\
 # Written by vexp sbatch. Submit with: sbatch {file}
 set -uo pipefail
 {setup}
-run={out_root}/{name}-$SLURM_JOB_ID  # the id stays the same when the job is queued again
-earlier=$(ls "$run"/*/config.yaml 2>/dev/null | tail -n 1)
-if [ -n "$earlier" ]; then
-  words=(--resume "${{earlier%/config.yaml}}")
+run={out_root}/{name}-$SLURM_JOB_ID  # a requeued job keeps its id
+previous=$(ls "$run"/*/config.yaml 2>/dev/null | tail -n 1)
+if [ -n "$previous" ]; then
+  overrides=(--resume "${{previous%/config.yaml}}")
 else
-  words=({words} out_root={out_root} "run_name={name}-$SLURM_JOB_ID")
+  overrides=({overrides} out_root={out_root} "run_name={name}-$SLURM_JOB_ID")
 fi
 
 srun torchrun {torchrun} \\
-  -m vexp.train "${{words[@]}}"
+  -m vexp.train "${{overrides[@]}}"
 status=$?
 
-# stopped with a checkpoint: torchrun hides the exit status 75, the result of the run tells
+# Interrupted with a checkpoint: torchrun hides exit status 75, so read the status from result.json.
 last=$(ls "$run"/*/result.json 2>/dev/null | tail -n 1)
 if [ -n "$last" ] && grep -q '"status": "interrupted"' "$last"; then
   scontrol requeue "$SLURM_JOB_ID"
@@ -45,77 +48,80 @@ exit $status
 
 
 def script(options: argparse.Namespace) -> str:
-    """The text of the batch script."""
+    """Return the text of the batch script."""
     processes = options.nproc_per_node or max(options.gpus_per_node, 1)
     directives = {
         "job-name": options.name,
         "nodes": options.nodes,
-        "ntasks-per-node": 1,  # torchrun starts the processes of its machine
+        "ntasks-per-node": 1,  # torchrun starts the processes of its node
         "gpus-per-node": options.gpus_per_node or None,
         "cpus-per-task": options.cpus_per_process * processes,
         "mem": options.mem,
         "time": options.time,
         "partition": options.partition,
         "account": options.account,
-        "signal": f"TERM@{options.warning}",  # to every process of the step, so many seconds before the end
+        "signal": f"TERM@{options.warning}",  # sent to every process of the step, this many seconds before the limit
         "open-mode": "append",
         "output": "%x-%j.log",
     }
     lines = [f"#SBATCH --{key}={value}" for key, value in directives.items() if value is not None]
-    meeting = "--standalone"
+    rendezvous = "--standalone"
     if options.nodes > 1:
-        meeting = f"--nnodes={options.nodes} --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID \\\n  "
-        meeting += f'--rdzv-endpoint="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):{options.port}"'
+        rendezvous = f"--nnodes={options.nodes} --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID \\\n  "
+        rendezvous += f'--rdzv-endpoint="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):{options.port}"'
     return _SCRIPT.format(
         directives="\n".join([*lines, "#SBATCH --requeue"]),
         file=options.file or "FILE",
         setup="\n".join(options.setup),
         out_root=shlex.quote(options.out_root),
         name=options.name,
-        words=" ".join(shlex.quote(word) for word in options.words),
-        torchrun=f"--nproc-per-node={processes} {meeting}",
+        overrides=" ".join(shlex.quote(override) for override in options.overrides),
+        torchrun=f"--nproc-per-node={processes} {rendezvous}",
     )
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Our own options, and behind ``--`` the words of ``vexp.train``."""
+    """Parse the options, and the overrides of ``vexp train`` after ``--``."""
     split = argv.index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", help="where the script is written")
-    parser.add_argument("--dry-run", action="store_true", help="print it, write nothing")
-    parser.add_argument("--name", default="vexp", help="of the job and, with its number, of the run")
-    parser.add_argument("--nodes", type=int, default=1, help="machines")
-    parser.add_argument("--gpus-per-node", type=int, default=1, help="0: train on CPUs")
-    parser.add_argument("--nproc-per-node", type=int, help="processes a machine; otherwise one a GPU")
-    parser.add_argument("--cpus-per-process", type=int, default=8, help="for the workers that decode")
-    parser.add_argument("--mem", help="memory a machine, as Slurm writes it: 120G")
-    parser.add_argument("--time", default="04:00:00", help="limit; at its end the job is queued again")
-    parser.add_argument("--warning", type=int, default=120, help="seconds before the limit to stop with a checkpoint")
-    parser.add_argument("--partition")
-    parser.add_argument("--account")
-    parser.add_argument("--out-root", default="runs", help="on a disk that all machines share")
-    parser.add_argument("--port", type=int, default=29500, help="where the machines meet, on the first one")
-    parser.add_argument("--setup", action="append", default=[], help="a shell line before training, may be repeated")
+    parser = FlagParser(prog="vexp sbatch", description=__doc__)
+    parser.add_argument("file", nargs="?", help="File to write.")
+    parser.add_argument("--dry-run", action="store_true", help="Print the script and write nothing.")
+    parser.add_argument("--name", default="vexp", help="Name of the job and, with the job id, of the run.")
+    parser.add_argument("--nodes", type=int, default=1, help="Number of nodes.")
+    parser.add_argument("--gpus-per-node", type=int, default=1, help="GPUs per node; 0: train on CPUs.")
+    parser.add_argument("--nproc-per-node", type=int, help="Processes per node (default: one per GPU).")
+    parser.add_argument("--cpus-per-process", type=int, default=8, help="CPU cores per process, for its data workers.")
+    parser.add_argument("--mem", help="Memory per node in Slurm's notation: 120G.")
+    parser.add_argument("--time", default="04:00:00", help="Time limit, after which the job is requeued.")
+    parser.add_argument(
+        "--warning", type=int, default=120, help="Seconds before the limit at which a checkpoint is saved."
+    )
+    parser.add_argument("--partition", help="Slurm partition.")
+    parser.add_argument("--account", help="Slurm account.")
+    parser.add_argument("--out-root", default="runs", help="Output folder on a file system that all nodes share.")
+    parser.add_argument("--port", type=int, default=29500, help="Port of the rendezvous on the first node.")
+    parser.add_argument(
+        "--setup", action="append", default=[], help="Shell line to run before training; may be repeated."
+    )
     options = parser.parse_args(argv[:split])
-    options.words = list(argv[split + 1 :])
+    options.overrides = list(argv[split + 1 :])
     if not options.dry_run and options.file is None:
-        parser.error("name the file to write, or say --dry-run")
+        parser.error("name the file to write, or give --dry-run")
     if not re.fullmatch(r"[\w.-]+", options.name):
-        parser.error("--name is a file's name, too: letters, digits, . _ -")
+        parser.error("--name may have only letters, digits, . _ - (it is part of file names)")
     if min(options.nodes, options.cpus_per_process) < 1 or options.gpus_per_node < 0:
         parser.error("--nodes and --cpus-per-process must be >= 1, --gpus-per-node >= 0")
     return options
 
 
-def main() -> None:
-    """The command line."""
-    options = parse(sys.argv[1:])
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
     if options.dry_run:
         print(script(options), end="")
-        return
-    Path(options.file).write_text(script(options), encoding="utf-8")
+        return 0
+    try:
+        write_text(Path(options.file), script(options))
+    except OSError as error:
+        raise UserError(f"{options.file}: cannot be written: {error.strerror}") from None
     print(f"written: submit it with sbatch {options.file}")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -1,86 +1,99 @@
-"""``vexp show pipeline|sampling|batch [overrides] [out=FILE.png]``: pictures of what the net really gets.
+"""Draw what the model receives, as an image.
 
-vexp show pipeline data=folder data.root=videos       a sample after every step, up to the net's input
-    split=val sample=12                                         of which split, and which of its samples
-vexp show sampling pipeline=clip_16x4_112             which frames of the videos, on a time line
-    draws=6 videos=3                                            epochs of training, videos of each split
-vexp show batch blending=mixup                        the loader's first batches, train beside val beside test
-    samples=4 draws=8                                           of each batch; of one sample
-
-Takes the words of vexp.train, and reads the videos as a run would. Prints where the picture is and what looks wrong.
+pipeline: one sample after every transform, up to the model's input. sampling: the frames of the videos that are
+sampled, on a time line. batch: the first batches of the loader, of train, val and test side by side. Videos are decoded
+as in a run. The path of the image and all warnings are printed.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from vexp.cli.arguments import CommandLine
 from vexp.config.compose import compose
 from vexp.config.errors import near
-from vexp.config.overrides import parse_command_options, run_command
 from vexp.core.errors import ConfigError, UserError
+from vexp.core.fields import ValidatedConfig, option
 from vexp.data.sources.splits import SPLITS
 from vexp.runtime.threads import set_passive_omp_wait
 
-#: What can be shown, and the words of each: name -> what it is where it is not given.
-SUBJECTS = {
-    "pipeline": {"split": "train", "sample": "0"},
-    "sampling": {"draws": "6", "videos": "3"},
-    "batch": {"samples": "4", "draws": "8"},
-}
-_MOST = {"draws": 12, "videos": 12, "samples": 16}
+#: What can be drawn, and the options that go with it.
+SUBJECTS = {"pipeline": ("split", "sample"), "sampling": ("draws", "videos"), "batch": ("samples", "draws")}
 
 
-def main() -> None:
-    """The command line."""
-    run_command(_main, __doc__)
+def _png_rule(path: Path) -> str | None:
+    return None if path.suffix == ".png" else "must end in .png"
 
 
-def _main() -> None:
-    if not sys.argv[1:]:
-        print(__doc__)
-        return
-    subject, *words = sys.argv[1:]
+@dataclass(kw_only=True, slots=True)
+class ShowOptions(ValidatedConfig):
+    split: str = option("train", "pipeline: split of the sample.", choices=SPLITS)
+    sample: int = option(0, "pipeline: index of the sample in its split.", ge=0)
+    draws: int | None = option(
+        None, "sampling: number of epochs (6); batch: number of draws of one sample (8).", ge=1, le=12
+    )
+    videos: int = option(3, "sampling: number of videos per split.", ge=1, le=12)
+    samples: int = option(4, "batch: number of samples per batch.", ge=1, le=16)
+    out: Path | None = option(None, "Image file; null: show_SUBJECT.png.", check=_png_rule)
+
+
+COMMAND = CommandLine(
+    usage=[
+        "show pipeline [overrides] [split=train] [sample=0] [out=FILE.png]",
+        "show sampling [overrides] [draws=6] [videos=3] [out=FILE.png]",
+        "show batch    [overrides] [samples=4] [draws=8] [out=FILE.png]",
+    ],
+    options=ShowOptions,
+    examples=[
+        "show pipeline data=folder data.root=videos split=val sample=12",
+        "show sampling pipeline=clip_16x4_112",
+        "show batch blending=mixup",
+    ],
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = COMMAND.parse(argv)
+    if not arguments.rest:
+        raise ConfigError(f"name what to draw: {', '.join(SUBJECTS)}; vexp show --help describes them")
+    subject, *overrides = arguments.rest
     if subject not in SUBJECTS:
-        raise ConfigError(f"{subject}: one of {', '.join(SUBJECTS)} comes first{near(subject, list(SUBJECTS))}")
-    options, words = parse_command_options(words, {**SUBJECTS[subject], "out": f"show_{subject}.png"})
-    path = Path(str(options["out"])).expanduser().absolute()
-    if path.suffix != ".png":
-        raise ConfigError(f"out={options['out']}: must end in .png (command line)")
-    numbers = {name: _number(name, options) for name in options if name not in ("out", "split")}
-    split = str(options.get("split"))
-    if "split" in options and split not in SPLITS:
-        raise ConfigError(f"split={split}: must be one of {', '.join(SPLITS)} (command line){near(split, SPLITS)}")
-    config = compose(words)
+        hint = near(subject, list(SUBJECTS))
+        raise ConfigError(f"the first argument must be one of {', '.join(SUBJECTS)}", key=subject, hint=hint)
+    options = arguments.options
+    _check_options_of(subject, argv)
+    path = options.out or Path(f"show_{subject}.png").absolute()
+    config = compose(overrides, config_dirs=arguments.config_dirs)
     config.data.check_files()
     set_passive_omp_wait()
     from vexp.tools.visualize.show import RunData, show_batch, show_pipeline, show_sampling
 
-    showing = RunData.from_config(config)
+    data = RunData.from_config(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if subject == "pipeline":
-            warnings = show_pipeline(showing, path, split=split, index=numbers["sample"])
+            warnings = show_pipeline(data, path, split=options.split, index=options.sample)
         elif subject == "sampling":
-            warnings = show_sampling(showing, path, **numbers)
+            warnings = show_sampling(data, path, draws=options.draws or 6, videos=options.videos)
         else:
-            warnings = show_batch(showing, path, **numbers)
+            warnings = show_batch(data, path, samples=options.samples, draws=options.draws or 8)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     for warning in warnings:
         print(f"warning: {warning}")
     print(f"drawn in {path}")
+    return 0
 
 
-def _number(name: str, options: Mapping[str, str | None]) -> int:
-    text = str(options[name])
-    least, most = (0, None) if name == "sample" else (1, _MOST[name])
-    if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
-        up_to = f" to {most}" if most is not None else ""
-        raise ConfigError(f"{name}={text}: must be a number from {least}{up_to} (command line)")
-    return int(text)
-
-
-if __name__ == "__main__":
-    main()
+def _check_options_of(subject: str, argv: Sequence[str]) -> None:
+    """Refuse an option that another subject has."""
+    others = {name for names in SUBJECTS.values() for name in names} - {*SUBJECTS[subject]}
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if equals and key in others:
+            allowed = ", ".join([*SUBJECTS[subject], "out"])
+            raise ConfigError(
+                f"is not an option of show {subject}, which has {allowed}", key=key, value=value, origin="command line"
+            )

@@ -19,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 from vexp.config.errors import to_config_error
 from vexp.config.instantiate import instantiate
 from vexp.config.option_types import upgrade_saved
-from vexp.config.overrides import as_typed, config_search_dirs, group_options, normalize, search_path_override
+from vexp.config.overrides import add_search_path, as_typed, config_search_dirs, group_options, normalize
 from vexp.config.provenance import COMMAND_LINE, Provenance, composed_files
 from vexp.config.schema import Config
-from vexp.config.search_path import conf_dir
+from vexp.config.search_path import conf_dir, schema_on_search_path
 from vexp.core.errors import ConfigError
 
 #: Keys that ``to_config`` gives a value if none is written, and the source of that value.
@@ -58,27 +58,24 @@ def compose(
 
 
 def compose_with_provenance(
-    overrides: Sequence[str] = (), *, saved: SavedConfig | None = None
+    overrides: Sequence[str] = (), *, saved: SavedConfig | None = None, config_dirs: Sequence[str | Path] = ()
 ) -> tuple[Config, Provenance]:
     """Compose as ``compose`` does; also return where every value was written, in the order of merging."""
-    return _composed(overrides, saved, (), trace=True)
+    return _composed(overrides, saved, config_dirs, trace=True)
 
 
 def _composed(
     overrides: Sequence[str], saved: SavedConfig | None, config_dirs: Sequence[str | Path], *, trace: bool
 ) -> tuple[Config, Provenance]:
-    normalized = normalize(overrides)
-    if config_dirs:
-        dirs = ",".join(f"'file://{Path(folder).absolute()}'" for folder in config_dirs)
-        normalized.append(f"hydra.searchpath=[{dirs}]")
-    folders = config_search_dirs((), normalized)
-    normalized += search_path_override(normalized)
+    folders = config_search_dirs(overrides, config_dirs)
+    normalized = normalize(overrides, folders)
     name = "train"
     if saved is not None:
-        normalized, name = register_saved_config(saved, normalized), "rerun"
+        normalized, name = register_saved_config(saved, normalized, folders), "rerun"
     provenance = Provenance(overrides=as_typed(normalized), folders=folders, saved=saved.path if saved else None)
+    normalized = add_search_path(normalized, config_dirs)
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with schema_on_search_path(), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = hydra.compose(name, overrides=normalized, return_hydra_config=True)
             if trace and saved is None:
                 loader = GlobalHydra.instance().config_loader()
@@ -119,7 +116,9 @@ def to_config(
     return config
 
 
-def register_saved_config(saved: SavedConfig, overrides: Sequence[str]) -> list[str]:
+def register_saved_config(
+    saved: SavedConfig, overrides: Sequence[str], folders: Sequence[Path] | None = None
+) -> list[str]:
     """Register a run's values with Hydra as ``saved_run``; return the overrides adapted to it.
 
     A group that an override chooses replaces the saved one. The saved ``plugins`` are dropped: what may be imported is
@@ -133,7 +132,7 @@ def register_saved_config(saved: SavedConfig, overrides: Sequence[str]) -> list[
     for override in overrides:
         key, equals, value = override.partition("=")
         group, at, _ = key.partition("@")
-        if not (equals and group_options(group)) or group.startswith("hydra/"):
+        if not (equals and group_options(group, folders)) or group.startswith("hydra/"):
             adapted.append(override)
         elif at or group == "experiment":
             raise ConfigError(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 #: Names folders with custom config groups, separated as in PATH.
@@ -25,3 +28,25 @@ def environment_dirs() -> list[Path]:
         for part in os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)
         if part
     ]
+
+
+_schema_enabled: ContextVar[bool] = ContextVar("schema_enabled", default=False)
+
+
+@contextmanager
+def schema_on_search_path() -> Iterator[None]:
+    """Put vexp's schema on the search path of the Hydra that is initialized in this block (see ``hydra_plugins``).
+
+    Hydra asks the plugins of all installed packages whenever any program initializes it: outside of this block the
+    plugin must leave the search path alone.
+    """
+    token = _schema_enabled.set(True)
+    try:
+        yield
+    finally:
+        _schema_enabled.reset(token)
+
+
+def schema_enabled() -> bool:
+    """Whether the schema belongs on the search path of the Hydra that is being initialized."""
+    return _schema_enabled.get()

@@ -12,7 +12,9 @@ from vexp.config.schema import Config
 from vexp.core.errors import ConfigError
 
 
-def open_checkpoint(path: Path, overrides: Sequence[str]) -> tuple[Config, dict[str, Any]]:
+def open_checkpoint(
+    path: Path, overrides: Sequence[str], config_dirs: Sequence[Path] = ()
+) -> tuple[Config, dict[str, Any]]:
     """Return (config, content) of a checkpoint; ``overrides`` change the config that it was trained with.
 
     Raises:
@@ -24,7 +26,7 @@ def open_checkpoint(path: Path, overrides: Sequence[str]) -> tuple[Config, dict[
             f"{path}: not a checkpoint of a vexp run (it contains {', '.join(list(content)[:5])}); "
             "vexp convert IN OUT model=... converts the weights of another program"
         )
-    return compose(overrides, saved=SavedConfig(content["config"], path)), content
+    return compose(overrides, saved=SavedConfig(content["config"], path), config_dirs=config_dirs), content
 
 
 def find_checkpoint(run: Path, name: str | None) -> Path:

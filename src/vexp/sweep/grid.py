@@ -1,4 +1,4 @@
-"""Every combination of the swept values."""
+"""Grid sweeps: every combination of the swept values."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from vexp.sweep.runner import SweepRunner
 
 
-def sweep(jobs: SweepRunner, words: Sequence[str]) -> int:
-    """Run what is left of the grid; the exit status of the sweep."""
-    grid = jobs.read(words).grid()
-    cells = jobs.compose_all(grid)
-    with jobs.open():
-        jobs.announce(cells)
-        jobs.run(cells)
-    return jobs.conclude()
+def sweep(runner: SweepRunner, overrides: Sequence[str]) -> int:
+    """Run the unfinished jobs of the grid; return the exit status of the sweep."""
+    grid = runner.read(overrides).grid()
+    jobs = runner.compose_all(grid)
+    with runner.open():
+        runner.announce(jobs)
+        runner.run(jobs)
+    return runner.exit_status()

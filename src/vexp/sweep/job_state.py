@@ -1,4 +1,4 @@
-"""One cell of a sweep: its folder, what an earlier invocation left there, and what is still to be done."""
+"""A job of a sweep: its folder, its state from earlier invocations, and its objective."""
 
 from __future__ import annotations
 
@@ -15,17 +15,27 @@ from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
 from vexp.experiment.run_dir import checkpoint_folder, is_locked
 
-NEW, INCOMPLETE, DONE, FAILED, CHANGED, RUNNING = "new", "half-done", "done", "failed", "changed", "running"
-INTERRUPTED = "interrupted"  # with a checkpoint, by a signal: as half-done as one that was killed
-#: Settings that say where a job runs and how it goes on, not what it computes.
-_NOT_OF_THE_RESULT = ("resume", "out_root", "run_name", "sweep", "plugins")
+NEW, INCOMPLETE, DONE, FAILED, CHANGED, RUNNING = "new", "incomplete", "done", "failed", "changed", "running"
+INTERRUPTED = "interrupted"  # by a signal, with a checkpoint; as incomplete as a job that was killed
+#: Keys that define where a job runs and how it resumes, not what it computes.
+_NON_RESULT_KEYS = ("resume", "out_root", "run_name", "sweep", "plugins")
 
 
 @dataclass(slots=True)
 class Job:
-    """A job of a sweep. ``words``: its overrides; ``label``: those that are swept; ``ran``: it was launched now."""
+    """A job of a sweep.
 
-    words: list[str]
+    Attributes:
+        overrides: All overrides of the job.
+        label: The swept overrides, as typed.
+        folder: The job's run folder.
+        config: The composed config.
+        state: What ``refresh`` found in the folder.
+        ran: Whether this invocation launched the job.
+        differences: For CHANGED, the keys whose values differ from the saved config.
+    """
+
+    overrides: list[str]
     label: str
     folder: Path
     config: Config
@@ -33,13 +43,13 @@ class Job:
     ran: bool = False
     differences: list[str] = field(default_factory=list)
 
-    def look(self) -> None:
-        """Read from the folder what there is to be done: ``state``, and with CHANGED the ``differences``."""
+    def refresh(self) -> None:
+        """Update ``state``, and for CHANGED ``differences``, from the folder."""
         self.differences = []
         self.state = self._state()
-        if self.state in (DONE, INCOMPLETE, FAILED) and self.config.sweep.changed != "keep" and self._counts():
-            now = to_dict(self.config, types=True)
-            self.differences = diff_configs(_saved(self.folder), now, leave_out=_NOT_OF_THE_RESULT)
+        if self.state in (DONE, INCOMPLETE, FAILED) and self.config.sweep.changed != "keep" and self._has_results():
+            current = to_dict(self.config, types=True)
+            self.differences = diff_configs(_saved(self.folder), current, leave_out=_NON_RESULT_KEYS)
             if self.differences:
                 self.state = CHANGED
 
@@ -51,43 +61,43 @@ class Job:
         status = self.result().get("status")
         return status if status in (DONE, FAILED) else INCOMPLETE
 
-    def _counts(self) -> bool:
-        """Whether anything is there that other settings have made: a job that failed at once may simply be mended."""
+    def _has_results(self) -> bool:
+        """Whether the folder has results of its settings; a job that failed before its first checkpoint has none."""
         done = self.result().get("status") == DONE
         return done or any(checkpoint_folder(self.config, self.folder).glob("*.pth"))
 
     def result(self) -> dict[str, Any]:
-        """``result.json``; empty where no run has come to an end."""
+        """Read ``result.json``; empty if no run has ended."""
         try:
             return dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return {}
 
     def objective(self) -> float:
-        """The stored value of what the sweep ranks by; NaN without one."""
+        """Return the stored value by which the sweep ranks its jobs; NaN if there is none."""
         return Objective.of(self.config).value(self.result())
 
     def archive(self) -> None:
-        """Move the folder away, to ``.replaced`` in the sweep's folder: the job begins anew."""
-        place = self.folder.parent / ".replaced"
-        place.mkdir(exist_ok=True)
-        number = next(n for n in range(1, 10_000) if not (place / f"{self.folder.name}.{n}").exists())
-        self.folder.rename(place / f"{self.folder.name}.{number}")
+        """Move the folder to ``.replaced`` in the sweep's folder, so that the job starts from the beginning."""
+        archive = self.folder.parent / ".replaced"
+        archive.mkdir(exist_ok=True)
+        number = next(n for n in range(1, 10_000) if not (archive / f"{self.folder.name}.{n}").exists())
+        self.folder.rename(archive / f"{self.folder.name}.{number}")
         self.state = NEW
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What jobs are ranked by. ``metric``: a result of the evaluation, without ``val/``."""
+    """The metric by which jobs are ranked, without ``val/``, and its direction."""
 
     metric: str
     greater: bool
 
     @classmethod
     def of(cls, config: Config) -> Objective:
-        """``sweep.objective``, else the metric of ``eval.save_best``, else the loss."""
-        named = config.sweep.objective
-        metric = named.removeprefix("val/") if named is not None else config.eval.best_metric() or "loss"
+        """Take ``sweep.objective``, else the metric of ``eval.save_best``, else the loss."""
+        name = config.sweep.objective
+        metric = name.removeprefix("val/") if name is not None else config.eval.best_metric() or "loss"
         return cls(metric, config.eval.greater_is_better(metric))
 
     @property
@@ -95,10 +105,10 @@ class Objective:
         return f"val/{self.metric}"
 
     def value(self, result: dict[str, Any]) -> float:
-        """The best score of the run where that was kept, else its last; NaN without one."""
+        """Return the best score of the run if it was kept, else its last one; NaN if there is none."""
         best = result.get("best", {})
-        found = best.get("score") if best.get("metric") == self.metric else result.get("metrics", {}).get(self.name)
-        return math.nan if found is None else float(found)
+        score = best.get("score") if best.get("metric") == self.metric else result.get("metrics", {}).get(self.name)
+        return math.nan if score is None else float(score)
 
 
 def _saved(folder: Path) -> dict[str, Any]:

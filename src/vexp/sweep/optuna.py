@@ -1,4 +1,4 @@
-"""Values chosen by Optuna: it proposes, jobs run as those of any sweep do, their objectives are told to the study."""
+"""Search with Optuna: it proposes values, jobs run as in any sweep, and the study receives their objectives."""
 
 from __future__ import annotations
 
@@ -22,95 +22,98 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 
-def search(jobs: SweepRunner, words: Sequence[str], given: dict[str, Any]) -> int:
-    """Run trials until the study has ``n_trials``; the exit status of the sweep.
+def search(runner: SweepRunner, overrides: Sequence[str], option_values: dict[str, Any]) -> int:
+    """Run trials until the study has ``n_trials``; return the exit status of the sweep.
 
-    A trial that fails, or whose objective is not finite, counts as failed and the study goes on. One that was begun
-    and not ended by an earlier invocation is gone on with first.
+    A trial that fails, or whose objective is not finite, counts as failed, and the study continues. Trials that an
+    earlier invocation started and did not finish are resumed first.
 
     Raises:
-        UserError: optuna is not installed, an option is wrong, nothing is swept, the study was made for other values.
+        UserError: If optuna is not installed, an option is invalid, nothing is swept, or the study has other values.
     """
     try:
         import optuna
     except ImportError:
         raise extra_needed("hydra/sweeper", "optuna") from None
     try:
-        options = SearchOptions(**given)
+        options = SearchOptions(**option_values)
     except ValueError as error:
         raise UserError(f"hydra.sweeper.{error}") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    read = jobs.read(words)
-    if not read.swept:
+    sweep_overrides = runner.read(overrides)
+    if not sweep_overrides.swept:
         raise UserError("hydra/sweeper=optuna: no key has values to choose from: KEY=a,b or KEY=interval(0.1,1)")
-    corners = [jobs.compose([*read.fixed, *corner]) for corner in _extreme_values(read.swept)]
-    objective = Objective.of(corners[0].config)
-    with jobs.open():
-        study = open_study(jobs, options, objective)
-        run_trials(jobs, study, options, objective, at_once=options.n_jobs or _at_once(jobs))
-        for trial in study.trials:  # those of earlier invocations belong to the table, too
-            label, folder = jobs.locate([*read.fixed, *_words(trial)])
-            cell = jobs.cells.setdefault(folder, Job([], label, folder, corners[0].config))
-            if not cell.ran:
-                cell.state = str(cell.result().get("status", INCOMPLETE))
-    return jobs.conclude()
+    extremes = _extreme_values(sweep_overrides.swept)
+    checked = [runner.compose([*sweep_overrides.fixed, *values]) for values in extremes]
+    objective = Objective.of(checked[0].config)
+    with runner.open():
+        study = open_study(runner, options, objective)
+        run_trials(runner, study, options, objective, max_parallel=options.n_jobs or _launcher_parallelism(runner))
+        for trial in study.trials:  # the table includes the trials of earlier invocations
+            label, folder = runner.locate([*sweep_overrides.fixed, *_trial_overrides(trial)])
+            job = runner.jobs.setdefault(folder, Job([], label, folder, checked[0].config))
+            if not job.ran:
+                job.state = str(job.result().get("status", INCOMPLETE))
+    return runner.exit_status()
 
 
-def run_trials(jobs: SweepRunner, study: Study, options: SearchOptions, objective: Objective, *, at_once: int) -> None:
-    """Go on with the trials that were begun, then ask for new ones until there are ``n_trials``.
+def run_trials(
+    runner: SweepRunner, study: Study, options: SearchOptions, objective: Objective, *, max_parallel: int
+) -> None:
+    """Resume unfinished trials, then run new ones until there are ``n_trials``.
 
     Raises:
-        UserError: the study was made for other values.
+        UserError: If the study has other values.
     """
     from optuna.trial import TrialState
 
-    begun = study.get_trials(states=(TrialState.RUNNING,))
-    done = f"{len(study.trials)} of {options.n_trials} trials before"
-    print(f"search {jobs.folder}: {done}, {len(begun)} of them to go on with", flush=True)
-    space = {override.get_key_element(): distribution(override) for override in jobs.words.swept}
-    _run_batch(jobs, study, objective, begun)
-    while not jobs.stopped and (left := options.n_trials - len(study.trials)) > 0:
+    unfinished = study.get_trials(states=(TrialState.RUNNING,))
+    before = f"{len(study.trials)} of {options.n_trials} trials before"
+    print(f"search {runner.folder}: {before}, {len(unfinished)} of them to resume", flush=True)
+    space = {override.get_key_element(): distribution(override) for override in runner.overrides.swept}
+    _run_batch(runner, study, objective, unfinished)
+    while not runner.stopped and (remaining := options.n_trials - len(study.trials)) > 0:
         try:
-            asked = [study.ask(space) for _ in range(min(left, at_once))]
+            trials = [study.ask(space) for _ in range(min(remaining, max_parallel))]
         except ValueError as error:
-            raise UserError(f"the study in {jobs.folder}: {error}; take another folder: sweep.name=NEW") from None
-        _run_batch(jobs, study, objective, asked)
+            raise UserError(f"the study in {runner.folder}: {error}; choose another folder: sweep.name=NEW") from None
+        _run_batch(runner, study, objective, trials)
 
 
-def _run_batch(jobs: SweepRunner, study: Study, objective: Objective, trials: Sequence[FrozenTrial | Trial]) -> None:
-    """Some trials at the same time, and what became of each to the study."""
+def _run_batch(runner: SweepRunner, study: Study, objective: Objective, trials: Sequence[FrozenTrial | Trial]) -> None:
+    """Run trials in parallel, and pass their results to the study."""
     from optuna.trial import TrialState
 
     if not trials:
         return
-    cells = [jobs.compose([*jobs.words.fixed, *_words(trial)]) for trial in trials]
-    for trial, cell in zip(trials, cells, strict=True):
-        print(f"trial {trial.number}: {cell.label}", flush=True)
-    jobs.run(cells)
-    for trial, cell in zip(trials, cells, strict=True):
-        value = objective.value(cell.result())
-        if cell.result().get("status") == DONE and math.isfinite(value):
+    jobs = [runner.compose([*runner.overrides.fixed, *_trial_overrides(trial)]) for trial in trials]
+    for trial, job in zip(trials, jobs, strict=True):
+        print(f"trial {trial.number}: {job.label}", flush=True)
+    runner.run(jobs)
+    for trial, job in zip(trials, jobs, strict=True):
+        value = objective.value(job.result())
+        if job.result().get("status") == DONE and math.isfinite(value):
             study.tell(trial.number, value)
-        elif _over(jobs, cell):
+        elif _has_ended(runner, job):
             study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _over(jobs: SweepRunner, cell: Job) -> bool:
-    """Whether a trial without a value has come to its end; one that was interrupted is gone on with."""
-    waits = cell.state in (CHANGED, RUNNING)
-    return not waits and (cell.result().get("status") in (DONE, FAILED) or not jobs.stopped)
+def _has_ended(runner: SweepRunner, job: Job) -> bool:
+    """Whether a trial without a value has ended; an interrupted trial is resumed later."""
+    waiting = job.state in (CHANGED, RUNNING)
+    return not waiting and (job.result().get("status") in (DONE, FAILED) or not runner.stopped)
 
 
-def open_study(jobs: SweepRunner, options: SearchOptions, objective: Objective) -> Study:
-    """The study of the sweep's folder, or a new one."""
+def open_study(runner: SweepRunner, options: SearchOptions, objective: Objective) -> Study:
+    """Load the study of the sweep's folder, or create it."""
     import optuna
 
-    url = options.storage or f"sqlite:///{jobs.folder / 'optuna.db'}"
+    url = options.storage or f"sqlite:///{runner.folder / 'optuna.db'}"
     study = optuna.create_study(
-        storage=url, study_name=jobs.folder.name, load_if_exists=True,
+        storage=url, study_name=runner.folder.name, load_if_exists=True,
         direction="maximize" if objective.greater else "minimize",
     )  # fmt: skip
-    # its random numbers go on, not again, where the study does
+    # A resumed study must not repeat the random numbers of its first trials.
     seed = options.seed + len(study.trials)
     sampler = optuna.samplers.TPESampler if options.sampler == "tpe" else optuna.samplers.RandomSampler
     study.sampler = sampler(seed=seed)
@@ -118,39 +121,39 @@ def open_study(jobs: SweepRunner, options: SearchOptions, objective: Objective) 
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """What Optuna may choose for a swept word: a choice, whole numbers of a range, or an interval.
+    """Return the Optuna distribution of a swept override: a choice, the integers of a range, or an interval.
 
-    ``tag(log, interval(1e-4,1e-1))`` is drawn by its logarithm, ``int(interval(1,9))`` gives whole numbers.
+    ``tag(log, interval(1e-4,1e-1))`` is sampled on a log scale, ``int(interval(1,9))`` yields integers.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    swept: Any = override.value()
-    if isinstance(swept, IntervalSweep):
-        whole = isinstance(swept.start, int) and isinstance(swept.end, int)
-        kind: Any = IntDistribution if whole else FloatDistribution
-        return kind(swept.start, swept.end, log="log" in swept.tags)  # type: ignore[no-any-return]
-    if isinstance(swept, RangeSweep) and isinstance(steps := swept.range(), range) and steps.step > 0:
+    value: Any = override.value()
+    if isinstance(value, IntervalSweep):
+        integer = isinstance(value.start, int) and isinstance(value.end, int)
+        factory: Any = IntDistribution if integer else FloatDistribution
+        return factory(value.start, value.end, log="log" in value.tags)  # type: ignore[no-any-return]
+    if isinstance(value, RangeSweep) and isinstance(steps := value.range(), range) and steps.step > 0:
         return IntDistribution(steps[0], steps[-1], step=steps.step)
-    return CategoricalDistribution([word.partition("=")[2] for word in values(override)])
+    return CategoricalDistribution([choice.partition("=")[2] for choice in values(override)])
 
 
-def _words(trial: FrozenTrial | Trial) -> list[str]:
+def _trial_overrides(trial: FrozenTrial | Trial) -> list[str]:
     return [f"{key}={value}" for key, value in trial.params.items()]
 
 
 def _extreme_values(swept: Sequence[Override]) -> list[list[str]]:
-    """For the check before the first trial: every value of a choice and both ends of an interval, each once."""
+    """Return every value of a choice and both ends of an interval, each once, to check before the first trial."""
     axes = []
     for override in swept:
-        found: Any = override.value()
+        value: Any = override.value()
         key = override.get_key_element()
-        ends = [f"{key}={end}" for end in (found.start, found.end)] if isinstance(found, IntervalSweep) else None
+        ends = [f"{key}={end}" for end in (value.start, value.end)] if isinstance(value, IntervalSweep) else None
         axes.append(ends or values(override))
     first = [axis[0] for axis in axes]
-    return [first] + [[*first[:n], word, *first[n + 1 :]] for n, axis in enumerate(axes) for word in axis[1:]]
+    return [first] + [[*first[:i], value, *first[i + 1 :]] for i, axis in enumerate(axes) for value in axis[1:]]
 
 
-def _at_once(jobs: SweepRunner) -> int:
-    """As many trials as the launcher runs at the same time."""
-    count = int(jobs.config.hydra.launcher.get("n_jobs") or 1)
+def _launcher_parallelism(runner: SweepRunner) -> int:
+    """Return how many jobs the launcher runs at the same time."""
+    count = int(runner.config.hydra.launcher.get("n_jobs") or 1)
     return count if count > 0 else os.cpu_count() or 1

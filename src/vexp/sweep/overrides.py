@@ -1,4 +1,4 @@
-"""The words of a sweep: which of them are swept, the cells they span, and the names that follow from them."""
+"""The overrides of a sweep: which of them are swept, the jobs that they span, and the names of the folders."""
 
 from __future__ import annotations
 
@@ -16,89 +16,91 @@ from vexp.config.overrides import as_typed
 from vexp.config.provenance import override_key
 from vexp.core.errors import UserError
 
-_LONGEST_NAME = 100  # of the readable part; file systems take 255 bytes
-#: What says where and how jobs run, not what they compute.
+_LONGEST_NAME = 100  # characters of the readable part; file systems allow 255 bytes
+#: Overrides that define where and how jobs run, not what they compute.
 _NOT_OF_A_JOB = re.compile(r"^[+~]*(hydra[./]|sweep[.=]|out_root=)")
 
 
 @dataclass(frozen=True, slots=True)
 class SweepOverrides:
-    """``fixed``: the same in every job; ``swept``: those with several values or a range."""
+    """Overrides that are the same in every job (``fixed``), and those with several values or a range (``swept``)."""
 
     fixed: list[str]
     swept: list[Override]
 
     @classmethod
-    def parse(cls, words: Sequence[str], loader: Any) -> SweepOverrides:
-        """Read overrides with Hydra's grammar; ``loader`` lists the options of ``glob(...)``. Of several words for a
-        key that one of them sweeps, the last counts, as on every command line."""
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
-        last = {override_key(override.get_key_element()): override for override in overrides}
-        swept = {override_key(override.get_key_element()) for override in overrides if override.is_sweep_override()}
-        overrides = [o for o in overrides if (key := override_key(o.get_key_element())) not in swept or o is last[key]]
-        fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-        return cls(fixed, [override for override in overrides if override.is_sweep_override()])
+    def parse(cls, overrides: Sequence[str], loader: Any) -> SweepOverrides:
+        """Parse overrides with Hydra's grammar; ``loader`` lists the options of ``glob(...)``.
+
+        If a swept key has several overrides, the last one counts, as on every command line.
+        """
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+        last = {override_key(override.get_key_element()): override for override in parsed}
+        swept = {override_key(override.get_key_element()) for override in parsed if override.is_sweep_override()}
+        parsed = [o for o in parsed if (key := override_key(o.get_key_element())) not in swept or o is last[key]]
+        fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
+        return cls(fixed, [override for override in parsed if override.is_sweep_override()])
 
     @property
     def keys(self) -> list[str]:
-        """The swept keys, as they are named in the config."""
+        """The swept keys, as named in the config."""
         return [override_key(override.get_key_element()) for override in self.swept]
 
     def grid(self) -> list[list[str]]:
-        """The overrides of every cell, the last key changing fastest; a value given twice counts once.
+        """Return the overrides of every job, the last key changing fastest; a value that is given twice counts once.
 
         Raises:
-            UserError: a key is swept over a range without steps.
+            UserError: If a key is swept over an interval.
         """
         axes = [list(dict.fromkeys(values(override))) for override in self.swept]
-        return [[*self.fixed, *cell] for cell in itertools.product(*axes)]
+        return [[*self.fixed, *job] for job in itertools.product(*axes)]
 
     def name(self) -> str:
-        """The folder of a sweep that nobody named: its swept keys, and a digest of the words that do not change.
+        """Return the default folder name of a sweep: its swept keys, and a digest of the fixed overrides.
 
-        More values of a key make the same sweep larger, another fixed word makes another sweep.
+        More values of a key extend the same sweep; another fixed override makes another sweep.
         """
-        fixed = [word for word in self.fixed if not _NOT_OF_A_JOB.match(word)]
+        fixed = [override for override in self.fixed if not _NOT_OF_A_JOB.match(override)]
         readable = _safe("_x_".join(sorted(self.keys))) or "one_job"
         return readable + (f"-{digest(fixed)}" if fixed else "")
 
 
 def values(override: Override) -> list[str]:
-    """``KEY=VALUE`` for every value of a swept word.
+    """Return ``KEY=VALUE`` for every value of a swept override.
 
     Raises:
-        UserError: an interval has no list of values.
+        UserError: If the override is an interval, which has no list of values.
     """
     key = override.get_key_element()
     if not override.is_discrete_sweep():
-        word = as_typed([str(override.input_line)])[0]
-        raise UserError(f"{word}: a grid needs values, a,b,c or range(...); a search takes it: hydra/sweeper=optuna")
+        typed = as_typed([str(override.input_line)])[0]
+        raise UserError(f"{typed}: a grid needs values, a,b,c or range(...); hydra/sweeper=optuna accepts intervals")
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def label(words: Sequence[str], keys: Sequence[str]) -> str:
-    """The words of a job that tell it from its neighbours, as they were typed."""
-    return " ".join(as_typed(word for word in words if override_key(word) in keys)) or "the only job"
+def label(overrides: Sequence[str], keys: Sequence[str]) -> str:
+    """Return the swept overrides of a job, as typed."""
+    return " ".join(as_typed(override for override in overrides if override_key(override) in keys)) or "the only job"
 
 
-def job_name(words: Sequence[str], keys: Sequence[str]) -> str:
-    """The folder name of a job: its swept words with the last parts of their keys, then a digest of all its words.
+def job_name(overrides: Sequence[str], keys: Sequence[str]) -> str:
+    """Return the folder name of a job: its swept overrides with shortened keys, then a digest of all its overrides.
 
-    Safe characters, of bounded length; the digest alone tells jobs apart.
+    The name has safe characters and bounded length; the digest alone identifies the job.
     """
-    swept = sorted(as_typed(word for word in words if override_key(word) in keys))
-    shown = [f"{_shortest(override_key(word), keys)}={word.partition('=')[2]}" for word in swept]
-    return (_safe("_".join(shown)) or "job") + f"-{digest(words)}"
+    swept = sorted(as_typed(override for override in overrides if override_key(override) in keys))
+    parts = [f"{_shortest(override_key(override), keys)}={override.partition('=')[2]}" for override in swept]
+    return (_safe("_".join(parts)) or "job") + f"-{digest(overrides)}"
 
 
-def digest(words: Sequence[str]) -> str:
-    """Eight hexadecimal digits of what a job computes, whatever the order of its words."""
-    text = "\n".join(sorted(as_typed(word for word in words if not _NOT_OF_A_JOB.match(word))))
+def digest(overrides: Sequence[str]) -> str:
+    """Return eight hexadecimal digits that identify what a job computes, independent of the order of its overrides."""
+    text = "\n".join(sorted(as_typed(override for override in overrides if not _NOT_OF_A_JOB.match(override))))
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]
 
 
 def _shortest(key: str, keys: Sequence[str]) -> str:
-    """The last part of a key; all of it where another swept key ends alike."""
+    """Return the last part of a key, or the whole key if another swept key has the same last part."""
     last = re.split(r"[./@]", key)[-1]
     return last if sum(re.split(r"[./@]", other)[-1] == last for other in keys) == 1 else key
 

@@ -1,4 +1,4 @@
-"""One job of a sweep, in whichever process its launcher runs it."""
+"""Run one job of a sweep, in the process that its launcher chose."""
 
 from __future__ import annotations
 
@@ -23,95 +23,95 @@ from vexp.runtime.signals import SignalHandler
 from vexp.sweep.job_state import CHANGED, DONE, FAILED, INCOMPLETE, RUNNING, Job, Objective
 from vexp.sweep.overrides import job_name
 
-#: In the sweep's folder: no further job begins while it is there. It holds the reason.
+#: File in the sweep's folder that keeps further jobs from starting; it contains the reason.
 STOP_FILE = ".stop"
 FAIL_FAST = "sweep.fail_fast"
-#: The process that launches the jobs: those in its child processes end with it.
+#: Process id of the launching process; jobs in its child processes end with it.
 LAUNCHER_VARIABLE = "VEXP_SWEEP_PROCESS"
 
 Run = Callable[..., dict[str, Any]]
 
 
-def run_job(config: Config, words: Sequence[str], folder: Path, run: Run) -> float:
-    """Begin the job, or go on with it; its objective. A job that is done already gives the one that it reached.
+def run_job(config: Config, overrides: Sequence[str], folder: Path, run: Run) -> float:
+    """Start or resume a job, and return its objective; a job that is done returns the objective that it reached.
 
     Args:
-        config: of the job.
-        words: its overrides.
-        folder: its own; the sweep's folder itself under a sweeper that is not ours and names none.
+        config: Config of the job.
+        overrides: Overrides of the job.
+        folder: Folder of the job; the sweep's folder under a sweeper that is not vexp's and names none.
         run: ``vexp.train.run``.
 
     Raises:
-        UserError: the job fails; it has been printed by then and stands in ``result.json``.
+        UserError: If the job fails; the error has been printed and written to ``result.json`` by then.
     """
     if config.sweep.name == folder.name:
-        folder = folder / job_name(words, [])
-    cell = Job(list(words), folder.name, folder, config)
+        folder = folder / job_name(overrides, [])
+    job = Job(list(overrides), folder.name, folder, config)
     stop_file = folder.parent / STOP_FILE
     if stop_file.exists():
         with suppress(OSError):
-            folder.rmdir()  # empty, and Hydra's: nothing began here
+            folder.rmdir()  # Hydra made it; it is empty, because no job started here
         return math.nan
     _exit_with_parent()
     result: dict[str, Any] = {}
     with SignalHandler() as stop:
         try:
-            result = _run(cell, run)
+            result = _run(job, run)
         except Exception as error:
-            _report(cell, error)
+            _report(job, error)
             if config.sweep.fail_fast:
                 stop_file.write_text(FAIL_FAST)
-            raise UserError(str(error)) from None  # of a kind that passes between processes
+            raise UserError(str(error)) from None  # a UserError can be pickled, for the launcher's process
         finally:
             _free_memory()
             signalled = stop.received or result.get("stopped_by")
-            if signalled and not _under_a_scheduler():
+            if signalled and not _is_scheduled():
                 stop_file.write_text(signalled)
-    if result.get("stopped_by") == "SIGUSR2" and _under_a_scheduler():
-        signal.raise_signal(signal.SIGUSR2)  # submitit's handler, which has been waiting for the checkpoint, requeues
+    if result.get("stopped_by") == "SIGUSR2" and _is_scheduled():
+        signal.raise_signal(signal.SIGUSR2)  # submitit's handler requeues the job, now that the checkpoint is written
     return Objective.of(config).value(result)
 
 
-def _run(cell: Job, run: Run) -> dict[str, Any]:
-    cell.look()
-    if cell.state == CHANGED:
-        if cell.config.sweep.changed != "rerun":
-            raise UserError(changed_text(cell))
-        cell.archive()
-    if cell.state == DONE:
-        return cell.result()
-    if cell.state in (INCOMPLETE, FAILED):
-        cell.config.resume = "auto"
-    return run(cell.config, cell.folder, overrides=cell.words)
+def _run(job: Job, run: Run) -> dict[str, Any]:
+    job.refresh()
+    if job.state == CHANGED:
+        if job.config.sweep.changed != "rerun":
+            raise UserError(changed_text(job))
+        job.archive()
+    if job.state == DONE:
+        return job.result()
+    if job.state in (INCOMPLETE, FAILED):
+        job.config.resume = "auto"
+    return run(job.config, job.folder, overrides=job.overrides)
 
 
-def changed_text(cell: Job) -> str:
-    """Why a job is neither skipped nor run, and the ways out."""
+def changed_text(job: Job) -> str:
+    """Return why a job is neither skipped nor run, and how to proceed."""
     return (
-        f"{cell.folder.name}: was run with other settings: {'; '.join(cell.differences)}. Take another folder "
-        "(sweep.name=NEW), run it from the start (sweep.changed=rerun) or keep what is there (sweep.changed=keep)"
+        f"{job.folder.name}: was run with other settings: {'; '.join(job.differences)}. Choose another folder "
+        "(sweep.name=NEW), run it from the beginning (sweep.changed=rerun) or keep its results (sweep.changed=keep)"
     )
 
 
-def _report(cell: Job, error: Exception) -> None:
-    """At once, and where the table is made from."""
+def _report(job: Job, error: Exception) -> None:
+    """Print the failure now and store it for the summary table."""
     text = f"vexp: error: {error}" if isinstance(error, UserError) else traceback.format_exc()
-    print(f"job {cell.folder.name} failed\n{text}", file=sys.stderr, flush=True)
-    if cell.state not in (CHANGED, RUNNING) and "error" not in cell.result():
+    print(f"job {job.folder.name} failed\n{text}", file=sys.stderr, flush=True)
+    if job.state not in (CHANGED, RUNNING) and "error" not in job.result():
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         write_text(
-            cell.folder / "result.json",
-            json.dumps({"status": FAILED, "overrides": cell.words, "error": text}, indent=2) + "\n",
+            job.folder / "result.json",
+            json.dumps({"status": FAILED, "overrides": job.overrides, "error": text}, indent=2) + "\n",
         )
 
 
-def _under_a_scheduler() -> bool:
-    """submitit runs each job in a place of its own: the end of one says nothing about the others."""
+def _is_scheduled() -> bool:
+    """Whether submitit runs this job, independently of the others: a signal to one does not concern the rest."""
     return "SUBMITIT_EXECUTOR" in os.environ
 
 
 def _free_memory() -> None:
-    """The next job of this process finds the GPU as this one did."""
+    """Free the memory of the GPU for the next job of this process."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
@@ -119,9 +119,10 @@ def _free_memory() -> None:
 
 
 def _exit_with_parent() -> None:
-    """A child process of a launcher that was killed ends, too: what it writes would meet the next invocation's job.
+    """End this child process when its launcher is killed: its files would collide with those of the next invocation.
 
-    Between its jobs it leaves it to the launcher to end it: one that dies of a signal takes its neighbours with it.
+    Between jobs the process ignores signals and leaves its end to the launcher, because joblib ends all workers if one
+    of them dies of a signal.
     """
     launcher = os.environ.get(LAUNCHER_VARIABLE)
     if launcher != str(os.getppid()) or any(thread.name == LAUNCHER_VARIABLE for thread in threading.enumerate()):

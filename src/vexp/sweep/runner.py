@@ -1,4 +1,4 @@
-"""A sweep as the sweepers see it: cells are composed and checked, launched where something is left, and reported."""
+"""The part that all sweepers share: compose and check jobs, launch those with work left, and report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from vexp.config.compose import to_config
-from vexp.config.overrides import as_typed, config_search_dirs, split_flags
+from vexp.config.overrides import as_typed, config_search_dirs
 from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
 from vexp.core.errors import UserError
@@ -29,34 +29,39 @@ from vexp.sweep.summary_table import show
 
 
 class SweepRunner:
-    """``cells``: the jobs of the sweep so far, by folder; ``stopped``: what keeps further ones from beginning."""
+    """Composes, launches and reports the jobs of a sweep.
+
+    Attributes:
+        jobs: The jobs of the sweep so far, by folder.
+        stopped: The reason why no further job may start, if there is one.
+    """
 
     def __init__(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         _check_alone()
         self.loader = hydra_context.config_loader
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
-        flags, words = split_flags(sys.argv[1:])
-        self.config_folders = config_search_dirs(flags, words)
-        self.cells: dict[Path, Job] = {}
+        search_path = [f"hydra.searchpath={list(config.hydra.searchpath or [])}"]
+        self.config_folders = config_search_dirs(search_path)
+        self.jobs: dict[Path, Job] = {}
         self.stopped: str | None = None
 
-    def read(self, words: Sequence[str]) -> SweepOverrides:
-        """The words of the sweep, after which it has a name and a folder."""
-        self.words = SweepOverrides.parse(words, self.loader)
+    def read(self, overrides: Sequence[str]) -> SweepOverrides:
+        """Parse the overrides of the sweep, which determine its name and folder."""
+        self.overrides = SweepOverrides.parse(overrides, self.loader)
         if self.config.sweep.name is None:
-            self.config.sweep.name = self.words.name()
+            self.config.sweep.name = self.overrides.name()
         self.folder = Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
         with open_dict(self.config):
             self.config.hydra.sweep.dir = str(self.folder)
-        return self.words
+        return self.overrides
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """The sweep's folder is this process's own within the block.
+        """Lock the sweep's folder for the duration of the block.
 
         Raises:
-            UserError: another one sweeps there.
+            UserError: If another sweep runs there.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with lock_run_dir(self.folder):
@@ -66,95 +71,97 @@ class SweepRunner:
             finally:
                 (self.folder / STOP_FILE).unlink(missing_ok=True)
 
-    def locate(self, words: Sequence[str]) -> tuple[str, Path]:
-        """The label and the folder of a job: the one that its words have, though other keys were swept then."""
-        name = job_name(words, self.words.keys)
-        return label(words, self.words.keys), next(self.folder.glob(f"*-{name[-8:]}"), self.folder / name)
+    def locate(self, overrides: Sequence[str]) -> tuple[str, Path]:
+        """Return the label and the folder of a job; an existing folder is found even if other keys were swept then."""
+        name = job_name(overrides, self.overrides.keys)
+        return label(overrides, self.overrides.keys), next(self.folder.glob(f"*-{name[-8:]}"), self.folder / name)
 
-    def compose(self, words: list[str]) -> Job:
-        """A cell, composed and checked as its job will be, and what there is to be done about it.
+    def compose(self, overrides: list[str]) -> Job:
+        """Compose and check a job, and read its state.
 
         Raises:
-            UserError: its config is wrong, or a file that it needs is not there.
+            UserError: If its config is invalid or a file that it needs is missing.
         """
-        shown, folder = self.locate(words)
-        composed = self.loader.load_sweep_config(self.config, self.job_words(words, folder))
+        job_label, folder = self.locate(overrides)
+        composed = self.loader.load_sweep_config(self.config, self.job_overrides(overrides, folder))
         with open_dict(composed):
             settings = composed.pop("hydra")
-        origins = Provenance(overrides=as_typed(words), folders=self.config_folders)
+        origins = Provenance(overrides=as_typed(overrides), folders=self.config_folders)
         try:
             config = to_config(composed, settings.runtime.choices, origins, sweep=self.folder.name)
             check_inputs(config, origins)
         except UserError as error:
-            raise UserError(f"{error}\n  in the job {shown}") from None
-        cell = Job(words, shown, folder, config)
-        cell.look()
-        return cell
+            raise UserError(f"{error}\n  in the job {job_label}") from None
+        job = Job(overrides, job_label, folder, config)
+        job.refresh()
+        return job
 
     def compose_all(self, grid: Iterable[list[str]]) -> list[Job]:
-        """All cells of a grid before the first one runs; those with a word that no other had come first.
+        """Compose all jobs of a grid before the first one runs.
+
+        Jobs with an override that no earlier job has come first, so that an invalid value is found early.
 
         Raises:
-            UserError: of the first that is wrong.
+            UserError: If a job is invalid.
         """
         seen: set[str] = set()
-        cells = list(grid)
-        fresh = []
-        for words in cells:
-            fresh.append(not seen.issuperset(words))
-            seen.update(words)
-        order = sorted(range(len(cells)), key=lambda number: not fresh[number])
-        composed = {number: self.compose(cells[number]) for number in order}
-        return [composed[number] for number in range(len(cells))]
+        combinations = list(grid)
+        has_new_override = []
+        for overrides in combinations:
+            has_new_override.append(not seen.issuperset(overrides))
+            seen.update(overrides)
+        order = sorted(range(len(combinations)), key=lambda index: not has_new_override[index])
+        jobs = {index: self.compose(combinations[index]) for index in order}
+        return [jobs[index] for index in range(len(combinations))]
 
-    def job_words(self, words: Sequence[str], folder: Path) -> list[str]:
-        """The overrides of a job with the folder that it is to use."""
-        named = {"hydra.sweep.dir": str(folder.parent), "hydra.sweep.subdir": folder.name}
-        return [*words, *(f"{key}='{value.translate(_ESCAPED)}'" for key, value in named.items())]
+    def job_overrides(self, overrides: Sequence[str], folder: Path) -> list[str]:
+        """Return the overrides of a job, with its folder."""
+        folders = {"hydra.sweep.dir": str(folder.parent), "hydra.sweep.subdir": folder.name}
+        return [*overrides, *(f"{key}='{value.translate(_ESCAPED)}'" for key, value in folders.items())]
 
-    def run(self, cells: Sequence[Job]) -> None:
-        """Launch those of the cells with something left to do, and wait for them."""
-        for cell in cells:
-            self.cells[cell.folder] = cell
-            if cell.state == CHANGED and cell.config.sweep.changed == "refuse":
-                print(f"vexp: error: {changed_text(cell)}", file=sys.stderr)
-        left = list({cell.folder: cell for cell in cells if _is_to_run(cell)}.values())  # a search may repeat itself
-        if not left:
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Launch the jobs that are not finished, and wait for them."""
+        for job in jobs:
+            self.jobs[job.folder] = job
+            if job.state == CHANGED and job.config.sweep.changed == "refuse":
+                print(f"vexp: error: {changed_text(job)}", file=sys.stderr)
+        pending = list({job.folder: job for job in jobs if _is_pending(job)}.values())  # a search may repeat a job
+        if not pending:
             return
         stop = _ForwardSignals(self.folder / STOP_FILE)
         os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
         with stop:
             try:
                 self.launcher.launch(
-                    [self.job_words(cell.words, cell.folder) for cell in left],
-                    initial_job_idx=len(self.cells) - len(cells),
+                    [self.job_overrides(job.overrides, job.folder) for job in pending],
+                    initial_job_idx=len(self.jobs) - len(jobs),
                 )
-            except Exception as error:  # of the launcher itself: a process that was killed, no Slurm
+            except Exception as error:  # of the launcher itself: a killed process, or no Slurm
                 if not stop.received:
-                    print(f"vexp: the launcher ended: {type(error).__name__}: {error}", file=sys.stderr)
+                    print(f"vexp: error: the launcher failed: {type(error).__name__}: {error}", file=sys.stderr)
             finally:
                 del os.environ[LAUNCHER_VARIABLE]
-        for cell in cells:
-            cell.ran = _is_to_run(cell)
+        for job in jobs:
+            job.ran = _is_pending(job)
         if (self.folder / STOP_FILE).exists():
             self.stopped = (self.folder / STOP_FILE).read_text()
 
-    def announce(self, cells: Sequence[Job]) -> None:
-        """What an invocation finds and will do, in a line."""
-        counts = {state: sum(cell.state == state for cell in cells) for state in _SAID}
-        found = ", ".join(f"{count} {_SAID[state]}" for state, count in counts.items() if count)
-        print(f"sweep {self.folder}: {len(cells)} jobs: {found}", flush=True)
+    def announce(self, jobs: Sequence[Job]) -> None:
+        """Print one line about the states of the jobs."""
+        counts = {state: sum(job.state == state for job in jobs) for state in _STATE_TEXTS}
+        states = ", ".join(f"{count} {_STATE_TEXTS[state]}" for state, count in counts.items() if count)
+        print(f"sweep {self.folder}: {len(jobs)} jobs: {states}", flush=True)
 
-    def conclude(self) -> int:
-        """The table of all jobs; the exit status: 0, 1 where a job failed, 75 where some wait for the next one."""
-        return show(list(self.cells.values()), self.folder, stopped=self.stopped)
+    def exit_status(self) -> int:
+        """Print the table of all jobs; return 0, 1 if a job failed, or 75 if some are left for the next invocation."""
+        return show(list(self.jobs.values()), self.folder, stopped=self.stopped)
 
 
-_SAID = {
+_STATE_TEXTS = {
     DONE: "done before",
-    INCOMPLETE: "to go on with",
-    FAILED: "to try again",
-    CHANGED: "made with other settings",
+    INCOMPLETE: "to resume",
+    FAILED: "to retry",
+    CHANGED: "with other settings",
     RUNNING: "running elsewhere",
     NEW: "new",
 }
@@ -162,28 +169,28 @@ _ESCAPED = str.maketrans({"'": "\\'", "\\": "\\\\"})
 
 
 def _check_alone() -> None:
-    """One process reads a sweep and starts its jobs.
+    """Check that a single process runs the sweep.
 
     Raises:
-        UserError: torchrun has started several.
+        UserError: If torchrun has started several.
     """
     if "WORLD_SIZE" in os.environ:
-        from vexp.runtime.distributed import world_from_environment  # brings torch with it
+        from vexp.runtime.distributed import world_from_environment  # imports torch
 
         size = world_from_environment().world_size
         if size > 1:
             raise UserError(
-                f"-m: torchrun has started {size} processes, and each would run the sweep; let the sweep start those "
-                f"of each job: python -m vexp.train -m nproc={size} ..."
+                f"-m: torchrun has started {size} processes, and each would run the sweep; let the sweep start "
+                f"the processes of each job: vexp train -m nproc={size} ..."
             )
 
 
-def _is_to_run(cell: Job) -> bool:
-    return cell.state in (NEW, INCOMPLETE, FAILED) or (cell.state == CHANGED and cell.config.sweep.changed == "rerun")
+def _is_pending(job: Job) -> bool:
+    return job.state in (NEW, INCOMPLETE, FAILED) or (job.state == CHANGED and job.config.sweep.changed == "rerun")
 
 
 class _ForwardSignals(SignalHandler):
-    """The launching process's own: no further job begins, and those in its child processes are asked to stop, too."""
+    """Signal handler of the launching process: no further job starts, and running child processes are told to stop."""
 
     def __init__(self, stop_file: Path) -> None:
         SignalHandler.__init__(self)

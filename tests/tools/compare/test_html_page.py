@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,7 @@ def opened(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     asked: list[str] = []
 
     def open_page(folder: Path, *words: str, scheme: str = "light") -> Any:
-        monkeypatch.setattr(sys, "argv", ["compare", str(folder), f"out={tmp_path / 'out'}", *words])
-        compare.main()
+        compare.main([str(folder), f"out={tmp_path / 'out'}", *words])
         page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
         page.on("console", lambda message: output.append(message.text))
         page.on("pageerror", lambda error: output.append(str(error)))

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import sys
 from urllib.parse import unquote
 
 import numpy as np
@@ -17,6 +16,7 @@ from support.run_folders import make_run, make_sweep
 from vexp import compose
 from vexp.cli import compare as command
 from vexp.config.instantiate import to_dict
+from vexp.core.errors import UserError
 from vexp.tools.compare.curves import thin
 from vexp.tools.compare.html_page import as_json, content, page
 from vexp.tools.compare.runs import Series, flatten, read_runs
@@ -34,9 +34,8 @@ def run_command(monkeypatch, capsys):
     """The command without curves.png, which is the slowest part."""
 
     def called(*words):
-        monkeypatch.setattr(sys, "argv", ["compare", *map(str, words)])
         monkeypatch.setattr(command, "plot_curves", lambda path, made: path.touch())
-        command.main()
+        command.main([*map(str, words)])
         return capsys.readouterr().out
 
     return called
@@ -44,10 +43,9 @@ def run_command(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def written(sweep):
-    """Return the output folder and the printed text of one comparison."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as output:
-        patch.setattr(sys, "argv", ["compare", str(sweep)])
-        command.main()
+    """(the folder of the files, what was printed) of one comparison with everything."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        command.main([str(sweep)])
     return sweep / "comparison", output.getvalue()
 
 
@@ -73,8 +71,8 @@ def data_of(path):
     return json.loads(reader.scripts[0][1])
 
 
-def test_fixture_matches_composed_config():
-    """The configs of the test folders equal the composed configs."""
+def test_the_fixture_is_what_vexp_writes():
+    """The folders of these tests have the config that composing their words gives."""
     from support.run_folders import _config
 
     words = ["optimizer=sgd", "lr_policy=step", "seed=3", "optimizer.lr=0.01"]
@@ -185,21 +183,20 @@ def test_thin_keeps_ends_and_spikes(n, limit):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "name run folders or a folder that holds them, vexp compare RUN_OR_SWEEP ..."),
-        (["nowhere"], "nowhere: no such folder"),
+        ([], "name run folders or a folder that contains them: vexp compare RUN_OR_SWEEP ..."),
+        (["nowhere"], "nowhere: no such folder; name run folders, or a folder that holds them"),
         (["metrc=val/loss"], "metrc=val/loss: there is no option 'metrc' and no such folder; did you mean metric?"),
         (["SWEEP", "rule=up"], "rule=up: must be one of greater, less (command line)"),
         (["SWEEP", "at=first"], "at=first: must be one of best, last (command line)"),
         (["SWEEP", "metric=acc"], "metric=acc: is not recorded by any run"),
         (["SWEEP", "keys=optimizr"], "optimizr: no run has this key (over, keys)"),
-        (["SWEEP", "over=[[1]]"], "over=[[1]]: must be a list of keys"),
+        (["SWEEP", "over=[[1]]"], "over=[[1]]: must be a list, as in [a,b] (command line)"),
     ],
 )
-def test_command_rejects(sweep, run_command, capsys, words, message):
-    with pytest.raises(SystemExit) as left:
+def test_mistakes_are_told(sweep, run_command, words, message):
+    with pytest.raises(UserError) as refused:
         run_command(*(sweep if word == "SWEEP" else word for word in words))
-    assert left.value.code == 2
-    assert capsys.readouterr().err.startswith(f"vexp: error: {message}")
+    assert str(refused.value).startswith(message)
 
 
 def test_command_accepts_folder_named_like_override(tmp_path, run_command, monkeypatch):
@@ -220,13 +217,12 @@ def test_command_with_name_that_is_not_utf8(tmp_path, run_command):
     assert runs[0]["href"] == "../s%FF/%E9-0/"
 
 
-def test_command_reports_folder_not_writable(sweep, run_command, capsys, tmp_path):
+def test_a_folder_that_cannot_be_written(sweep, run_command, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="cannot be written: Not a directory; set out=FOLDER"):
         run_command(sweep, f"out={tmp_path / 'file' / 'x'}")
-    assert "cannot be written: Not a directory; set out=FOLDER" in capsys.readouterr().err
 
 
-def test_command_help_lists_options(run_command):
-    output = run_command("--help")
+def test_help_names_every_option():
+    output = command.COMMAND.help(command.__doc__)
     assert all(f"  {name}" in output for name in ("metric", "rule", "at", "over", "keys", "out"))

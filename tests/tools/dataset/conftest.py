@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from support import encode as encoder
-from support.paths import ROOT
 
-sys.path.append(str(ROOT / "scripts"))
-
-import dataset
+from vexp.__main__ import main
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +38,12 @@ def videos(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """``scripts/dataset.py`` in this process: exit status, and what it printed."""
+    """``vexp dataset`` in this process: exit status, and what it printed."""
 
     def call(verb: str, *words: object, workers: int = 0) -> tuple[int, str]:
-        worker_options = [] if verb == "lists" else ["--workers", str(workers)]
-        status = dataset.main([verb, *map(str, words), *worker_options])
-        captured = capsys.readouterr()
-        return status, captured.out + captured.err
+        of_workers = [] if verb == "lists" else ["--workers", str(workers)]
+        status = main(["dataset", verb, *map(str, words), *of_workers])
+        output = capsys.readouterr()
+        return status, output.out + output.err
 
     return call

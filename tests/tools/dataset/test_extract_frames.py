@@ -90,7 +90,7 @@ def test_flow_is_read_by_raw_frames(encode: ModuleType, tmp_path: Path, run: Run
     listed = (flow / "lists/train.csv").read_text().split()
     assert listed == ["path,label,total_frames", "left/v,left,5", "right/v,right,5"]
     assert "data=raw_frames data.modality=Flow" in output
-    words = [word for word in output.split("python -m vexp.train")[1].split() if word.startswith("data")]
+    words = [word for word in output.split("vexp train")[1].split() if word.startswith("data")]
     source = vexp.compose([*words, "img_norm=flow"]).data.source("train")
     for row, dx in ((0, -2), (1, 2)):
         with source.open(row) as reader:
@@ -109,7 +109,7 @@ def test_frames_rerun_converts_only_changes(videos: Path, tmp_path: Path, run: R
     assert not frames.exists()
     status, output = run("frames", videos, frames)
     assert status == 1
-    assert "1 rows are left out of the lists" in output
+    assert "1 samples are left out of the lists" in output
     assert (frames / "failures.txt").read_text().startswith(str(videos / "run/a_g1.mp4"))
     assert not (frames / "run/a_g1").exists()
     assert not list(frames.rglob("*.tmp"))

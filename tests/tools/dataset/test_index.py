@@ -129,7 +129,7 @@ def test_index_inspects_only_changed_files(
     target, killed = tmp_path / "out/index.csv", True
     status, output = run("index", videos, target)
     assert (status, len(looked), target.exists()) == (130, 3, False)
-    assert output.endswith("stopped; run it again to go on\n")
+    assert output.endswith("vexp: interrupted; run the same command again to resume\n")
     looked, killed = [], False
     assert run("index", videos, target)[0] == 0
     assert len(looked) == 3  # the two before the kill are known
@@ -150,7 +150,7 @@ def test_index_of_list_as_json(videos: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "train.txt").write_text("run/a_g1.mp4 0\nrun/gone.mp4 1\n")
     status, output = run("index", videos, tmp_path / "i.json", "--train", tmp_path / "train.txt")
     assert status == 1
-    assert "2 files; 1 with a fault, in the column error" in output
+    assert "2 files; 1 with a fault, see the column error" in output
     records = json.loads((tmp_path / "i.json").read_text())
     assert [(record["path"], record["fault"]) for record in records] == [
         ("run/a_g1.mp4", ""),

@@ -176,4 +176,4 @@ def test_leaks_between_given_lists_are_said(tmp_path: Path, videos: Path, run: R
     status, output = run("lists", videos, tmp_path / "out", *lists)
     assert (status, "train and val share 1 group (g1)" in output) == (1, True)
     status, output = run("lists", videos, tmp_path, *lists)
-    assert (status, "would replace those they are made of" in output) == (2, True)
+    assert (status, "would overwrite those they are made of" in output) == (2, True)

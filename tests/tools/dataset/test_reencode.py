@@ -11,14 +11,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from support.paths import ROOT
 
 from vexp.data.decoding.pyav import VideoReader
 from vexp.tools.dataset.estimate import milliseconds_per_clip
 from vexp.tools.dataset.reencode import ENCODINGS
 from vexp.tools.dataset.reencode import encode as encode_proxy
 
-SCRIPT = ROOT / "scripts/dataset.py"
 Run = Callable[..., tuple[int, str]]
 
 
@@ -97,7 +95,7 @@ def test_rescale_with_workers(encode: ModuleType, tmp_path: Path) -> None:
     videos = _folder(tmp_path / "videos")
     for number in range(5):
         encode.write_video(videos / f"{number}.mp4")
-    command = [sys.executable, SCRIPT, "rescale", videos, tmp_path / "proxies", "--workers", "3"]
+    command = [sys.executable, "-m", "vexp", "dataset", "rescale", videos, tmp_path / "proxies", "--workers", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list((tmp_path / "proxies").glob("*.mp4"))) == 5

@@ -1,4 +1,4 @@
-"""What the commands of dataset.py do; the work itself is in ``vexp.tools.dataset``."""
+"""The commands of ``vexp dataset``, on top of ``vexp.tools.dataset``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vexp.cli.dataset.output import followed, say, say_files, say_reading, show_forecast, show_report
+from vexp.cli.dataset.output import print_estimate, print_files, print_line, print_reading, print_report, with_progress
 from vexp.core.errors import UserError
 from vexp.core.files import format_bytes, write_text
 from vexp.data.annotations.annotation import Annotation
@@ -33,22 +33,22 @@ from vexp.tools.dataset.index import check_suffix, inspect_all, read_index, writ
 from vexp.tools.dataset.journal import Journal
 from vexp.tools.dataset.video_collection import Collection, collect, videos_below
 
-FEW = 10
-"""Without --dry-run a sample is measured first only of so many times as many videos."""
+#: Without --dry-run the estimate is made only for at least this many times as many videos as its sample.
+MIN_VIDEOS_PER_SAMPLE = 10
 
 
 def index(args: argparse.Namespace, console: Console) -> int:
     check_suffix(args.target)
     collection = _collection(args)
-    known = read_index(args.target) if args.target.exists() and not args.decode else {}
+    previous = read_index(args.target) if args.target.exists() and not args.decode else {}
     if args.dry_run:
-        return say_files(collection, console)
-    facts, journal = _facts(args, collection, known, console)
-    write_index(args.target, facts.values())
+        return print_files(collection, console)
+    infos, journal = _inspect(args, collection, previous, console)
+    write_index(args.target, infos.values())
     journal.finish()
-    faults = sum(bool(fact.fault) for fact in facts.values())
-    said = f"; {faults} with a fault, in the column error" if faults else ""
-    say(console, f"{args.target}: {len(facts)} files{said}")
+    faults = sum(bool(info.fault) for info in infos.values())
+    suffix = f"; {faults} with a fault, see the column error" if faults else ""
+    print_line(console, f"{args.target}: {len(infos)} files{suffix}")
     return 1 if faults else 0
 
 
@@ -58,38 +58,38 @@ def check(args: argparse.Namespace, console: Console) -> int:
     indexed = read_index(args.index) if args.index else None
     collection = _collection(args)
     if args.dry_run:
-        return say_files(collection, console)
-    facts, journal = _facts(args, collection, {}, console)
+        return print_files(collection, console)
+    infos, journal = _inspect(args, collection, {}, console)
     listed = set(collection.names)
-    unlisted = [name for name in videos_below(args.source) if name not in listed] if _lists_of(args) else []
-    found = report(collection, facts, indexed, unlisted)
-    lists = {split: str(path) for split, path in _lists_of(args).items()}
-    what = {"videos": str(args.source), "lists": lists, "decoded": args.decode}
-    write_text(args.target, json.dumps({**what, **asdict(found)}, indent=1) + "\n")
+    unlisted = [name for name in videos_below(args.source) if name not in listed] if _list_paths(args) else []
+    result = report(collection, infos, indexed, unlisted)
+    lists = {split: str(path) for split, path in _list_paths(args).items()}
+    source = {"videos": str(args.source), "lists": lists, "decoded": args.decode}
+    write_text(args.target, json.dumps({**source, **asdict(result)}, indent=1) + "\n")
     journal.finish()
-    show_report(found, args, console)
-    return 1 if found.faults else 0
+    print_report(result, args, console)
+    return 1 if result.faults else 0
 
 
 def lists(args: argparse.Namespace, console: Console) -> int:
     collection = _collection(args)
     splits, shares = dict(collection.splits), dict(args.hold_out)
     for split in (*splits, *shares):
-        if (args.target / list_files.list_name(split, args.to)).absolute() in _lists_of(args).values():
-            raise UserError(f"{args.target}: the new lists would replace those they are made of; name another folder")
+        if (args.target / list_files.list_name(split, args.to)).absolute() in _list_paths(args).values():
+            raise UserError(f"{args.target}: the new lists would overwrite those they are made of; name another folder")
     if not splits:
-        raise UserError(f"{args.source}: its folders are no classes (VIDEOS/CLASS/*); name a list with --train")
+        raise UserError(f"{args.source}: its folders are not classes (VIDEOS/CLASS/*); name a list with --train")
     for split in shares:
         if "train" not in splits:
-            raise UserError(f"--hold-out {split}: takes samples of the training split: name its list with --train")
+            raise UserError(f"--hold-out {split}: needs a training split; name its list with --train")
         if split in splits:
-            raise UserError(f"--hold-out {split}: there is a {split} split already")
-    facts = read_index(args.index) if args.index else {}
+            raise UserError(f"--hold-out {split}: a {split} split exists already")
+    infos = read_index(args.index) if args.index else {}
     for split, rows in splits.items():
-        rows = _present(split, rows, args, facts, console)
+        rows = _present(split, rows, args, infos, console)
         if args.group:
             rows = list_files.grouped_by_name(rows, args.group)
-        splits[split] = list_files.grouped_by_content(rows, facts)
+        splits[split] = list_files.grouped_by_content(rows, infos)
     if shares:
         splits.update(list_files.held_out(splits["train"], shares, args.seed))
     table = Table("split", "samples", "classes", "groups")
@@ -103,24 +103,26 @@ def lists(args: argparse.Namespace, console: Console) -> int:
         for a, b in pairs
         if (shared := shared_groups(VideoSource(splits[a]), VideoSource(splits[b])))
     ]
-    for sentence in leaks:
-        say(console, sentence)
+    for warning in leaks:
+        print_line(console, warning)
     if args.dry_run:
         return 1 if leaks else 0
     _write_lists(args.target, args.source, splits, args.to, "data=video_list", console)
     return 1 if leaks else 0
 
 
-def convert(args: argparse.Namespace, conversion: Conversion, words: str, console: Console) -> int:
-    """``words``: for training, to read what was made."""
+def convert(args: argparse.Namespace, conversion: Conversion, overrides: str, console: Console) -> int:
+    """Convert all videos that are not converted yet; ``overrides``: how training reads the result."""
     collection = _collection(args, leave_out=args.target)
     jobs = find_jobs(collection, args.target, conversion)
     check_settings(args.target, conversion, write=False)
-    left = [job for job in jobs if not conversion.is_done(job)]
-    say(console, f"{len(jobs)} videos, {len(jobs) - len(left)} of them are done")
-    if left and args.sample and (args.dry_run or len(left) >= FEW * args.sample):
+    remaining = [job for job in jobs if not conversion.is_done(job)]
+    print_line(console, f"{len(jobs)} videos, {len(jobs) - len(remaining)} of them are done")
+    if remaining and args.sample and (args.dry_run or len(remaining) >= MIN_VIDEOS_PER_SAMPLE * args.sample):
         with tempfile.TemporaryDirectory(prefix="vexp_sample_") as folder:
-            show_forecast(estimate(left, args.sample, conversion, Path(folder)), len(left), args.workers, console)
+            print_estimate(
+                estimate(remaining, args.sample, conversion, Path(folder)), len(remaining), args.workers, console
+            )
     if args.dry_run:
         return 0
     from vexp.experiment.run_dir import lock_run_dir
@@ -128,118 +130,123 @@ def convert(args: argparse.Namespace, conversion: Conversion, words: str, consol
     args.target.mkdir(parents=True, exist_ok=True)
     with lock_run_dir(args.target):
         check_settings(args.target, conversion, write=True)
-        failed = _convert(left, conversion, args, console)
-        splits, absent = {}, 0
+        failed = _convert(remaining, conversion, args, console)
+        splits, dropped = {}, 0
         for split, rows in collection.splits.items():
             splits[split], left_out = converted(rows, args.target, conversion)
-            absent += len(left_out)
-        if absent:
-            say(console, f"{absent} rows are left out of the lists: their videos failed")
-        _write_lists(args.target / "lists", args.target, splits, args.to, words, console)
+            dropped += len(left_out)
+        if dropped:
+            print_line(console, f"{dropped} samples are left out of the lists because their videos failed")
+        _write_lists(args.target / "lists", args.target, splits, args.to, overrides, console)
         failures = args.target / "failures.txt"
         failures.unlink(missing_ok=True)
         if failed:
             write_text(failures, "\n".join(failed) + "\n")
-            say(console, f"{len(failed)} failed, see {failures}")
+            print_line(console, f"{len(failed)} failed, see {failures}")
     return 1 if failed else 0
 
 
-def _convert(left: list[Job], conversion: Conversion, args: argparse.Namespace, console: Console) -> list[str]:
-    """The errors."""
-    began, failed, made = time.perf_counter(), [], []
-    outcomes = run_conversion(left, conversion, args.workers)
-    for outcome in followed(outcomes, len(left), args.verb, console):
+def _convert(remaining: list[Job], conversion: Conversion, args: argparse.Namespace, console: Console) -> list[str]:
+    """Convert the videos and return the errors."""
+    start, failed, converted_jobs = time.perf_counter(), [], []
+    outcomes = run_conversion(remaining, conversion, args.workers)
+    for outcome in with_progress(outcomes, len(remaining), args.command, console):
         if outcome.error:
             failed.append(outcome.error)
-            say(console, f"failed: {outcome.error}")
+            print_line(console, f"failed: {outcome.error}")
         else:
-            made.append(outcome.job)
-    if made:
-        before, after = sum(size_of(job.source) for job in made), sum(size_of(job.target) for job in made)
-        say(
+            converted_jobs.append(outcome.job)
+    if converted_jobs:
+        before, after = (
+            sum(size_of(job.source) for job in converted_jobs),
+            sum(size_of(job.target) for job in converted_jobs),
+        )
+        print_line(
             console,
-            f"made {len(made)} in {time.perf_counter() - began:.0f} s: {format_bytes(before)} of videos became "
+            f"converted {len(converted_jobs)} in {time.perf_counter() - start:.0f} s: {format_bytes(before)} of videos are now "
             f"{format_bytes(after)}, {after / before:.2f} times",
         )
-    if args.sample and made and made[0].target.is_file():
+    if args.sample and converted_jobs and converted_jobs[0].target.is_file():
         with tempfile.TemporaryDirectory(prefix="vexp_sample_") as folder:
-            few = [made[i] for i in np.unique(np.linspace(0, len(made) - 1, args.sample).astype(int))]
-            say_reading(reading_times([(job.source, job.target) for job in few], Path(folder)), console)
+            few = [
+                converted_jobs[i] for i in np.unique(np.linspace(0, len(converted_jobs) - 1, args.sample).astype(int))
+            ]
+            print_reading(reading_times([(job.source, job.target) for job in few], Path(folder)), console)
     return failed
 
 
-# ---- parts ----
+# ---- helpers ----
 
 
-def _lists_of(args: argparse.Namespace) -> dict[str, Path]:
-    given = {split: getattr(args, split) for split in ("train", "val", "test")}
-    return {split: path.expanduser().absolute() for split, path in given.items() if path is not None}
+def _list_paths(args: argparse.Namespace) -> dict[str, Path]:
+    paths = {split: getattr(args, split) for split in ("train", "val", "test")}
+    return {split: path.expanduser().absolute() for split, path in paths.items() if path is not None}
 
 
 def _collection(args: argparse.Namespace, leave_out: Path | None = None) -> Collection:
     classes = read_classes(args.classes) if args.classes else None
     return collect(
-        args.source, _lists_of(args), format=args.list_format, classes=classes, file_name=args.file_name,
+        args.source, _list_paths(args), format=args.list_format, classes=classes, file_name=args.file_name,
         leave_out=leave_out,
     )  # fmt: skip
 
 
-def _facts(
-    args: argparse.Namespace, collection: Collection, known: Mapping[str, FileInfo], console: Console
+def _inspect(
+    args: argparse.Namespace, collection: Collection, previous: Mapping[str, FileInfo], console: Console
 ) -> tuple[dict[str, FileInfo], Journal]:
-    """Of each name; the journal is the caller's to finish when they are written down."""
+    """Inspect every file; the caller finishes the journal once the results are written."""
     template = args.filename_tmpl or TEMPLATES["Flow" if args.flow else "RGB"]
     check_template(template, flow=args.flow)
     inspect = Inspect(args.source, args.decode, FolderOfFrames(template, args.start_index, args.flow))
     settings = {"videos": str(args.source), "decode": args.decode, **asdict(inspect.frames)}
-    facts = {}
+    infos = {}
     with Journal(args.target, settings) as journal:
-        found = inspect_all(collection.names, inspect, journal, known, args.workers)
-        for fact in followed(found, len(collection.names), args.verb, console):
-            facts[fact.path] = fact
-            if fact.fault and args.verb == "index":  # check reports it at the end
-                say(console, f"{fact.fault}: {fact.error}")
-    return facts, journal
+        found = inspect_all(collection.names, inspect, journal, previous, args.workers)
+        for info in with_progress(found, len(collection.names), args.command, console):
+            infos[info.path] = info
+            if info.fault and args.command == "index":  # check reports it at the end
+                print_line(console, f"{info.fault}: {info.error}")
+    return infos, journal
 
 
 def _present(
-    split: str, rows: Annotation, args: argparse.Namespace, facts: Mapping[str, FileInfo], console: Console
+    split: str, rows: Annotation, args: argparse.Namespace, infos: Mapping[str, FileInfo], console: Console
 ) -> Annotation:
-    """The rows whose file is there and, where an index says it, sound."""
-    there, faulty, missing = [], [], []
+    """Return the samples whose file exists and has no fault in the index."""
+    valid, faulty, missing = [], [], []
     for row in range(len(rows)):
-        known = facts.get(rows.name(row))
+        info = infos.get(rows.name(row))
         if not Path(rows.path(row)).exists():
             missing.append(row)
-        elif known is not None and known.fault not in ("", MISSING):
+        elif info is not None and info.fault not in ("", MISSING):
             faulty.append(row)
         else:
-            there.append(row)
+            valid.append(row)
     if missing and not args.drop_missing:
         raise UserError(
             f"{split}: {len(missing)} of {len(rows)} files are not below {args.source}, the first is "
             f"{rows.name(missing[0])}; --drop-missing leaves them out"
         )
-    for what, which in (("missing", missing), ("faulty", faulty)):
-        if which:
-            say(console, f"{split}: {len(which)} {what} left out, the first is {rows.name(which[0])}")
-    if not there:
+    for reason, indices in (("missing", missing), ("faulty", faulty)):
+        if indices:
+            print_line(console, f"{split}: {len(indices)} {reason} left out, the first is {rows.name(indices[0])}")
+    if not valid:
         raise UserError(f"{split}: no sample is left")
-    return rows.take(there) if len(there) < len(rows) else rows
+    return rows.take(valid) if len(valid) < len(rows) else rows
 
 
 def _write_lists(
-    folder: Path, prefix: Path, splits: Mapping[str, Annotation], kind: str, words: str, console: Console
+    folder: Path, prefix: Path, splits: Mapping[str, Annotation], kind: str, overrides: str, console: Console
 ) -> None:
     splits = {split: rows for split, rows in splits.items() if len(rows)}
     if not splits:
         return
     written = list_files.write_lists(folder, splits, kind)
-    command = ["python -m vexp.train", words]
+    command = ["vexp train", overrides]
     for split, path in zip(splits, written, strict=False):
         command.append(f"data.{split}.ann_file={path} data.{split}.data_prefix={prefix}")
     if len(written) > len(splits):
         command.append(f"data.classes={written[-1]}")
     if "val" not in splits:
         command.append("data.val.hold_out=0.1")
-    say(console, " \\\n  ".join(command))
+    print_line(console, " \\\n  ".join(command))

@@ -169,7 +169,9 @@ class VideoReader:
         if self._index is None:
             self._keep_count(times)
         elif len(times) != self.num_frames:
-            raise UserError(f"{self.path}: only {len(times)} of {self.num_frames} frames can be decoded. {HINT_REENCODE}")
+            raise UserError(
+                f"{self.path}: only {len(times)} of {self.num_frames} frames can be decoded. {HINT_REENCODE}"
+            )
 
     def iter_valid_rgb_frames(self) -> Iterator[Frame]:
         """Yield every frame in order as uint8 (H, W, 3) RGB; raises as ``iter_valid_frames``."""

@@ -1,0 +1,79 @@
+"""Run a command: its errors, its exit status, its console log. Hydra is imported only to explain an error of Hydra's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from vexp.core.errors import UserError
+from vexp.core.log import log_to_console
+
+EXIT_USER_ERROR = 2
+EXIT_KEYBOARD_INTERRUPT = 130
+Command = Callable[[Sequence[str]], int | None]
+
+
+def run_command(command: Command, argv: Sequence[str]) -> int:
+    """Run a command and return its exit status.
+
+    An error that the user can fix is printed in a few lines, with exit status 2 and no traceback. With
+    HYDRA_FULL_ERROR=1 exceptions are not caught.
+    """
+    with log_to_console():
+        if os.environ.get("HYDRA_FULL_ERROR") in ("1", "true"):
+            return command(argv) or 0
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # documented by Hydra: it raises instead of printing and exiting
+        try:
+            return command(argv) or 0
+        except UserError as error:
+            return _print_error(str(error))
+        except BrokenPipeError:  # the reader of the pipe has ended: | head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except KeyboardInterrupt:
+            print("vexp: interrupted", file=sys.stderr)
+            return EXIT_KEYBOARD_INTERRUPT
+        except Exception as error:
+            message = _config_error_message(error, argv)
+            if message is None:
+                raise
+            return _print_error(message)
+        finally:
+            del os.environ["HYDRA_FULL_ERROR"]
+
+
+def help_requested(argv: Sequence[str]) -> bool:
+    """Whether -h or --help is among the arguments."""
+    return bool({"-h", "--help"} & set(argv))
+
+
+def exit_with_error(message: str) -> NoReturn:
+    """End the command with a message and exit status 2."""
+    raise SystemExit(_print_error(message))
+
+
+def _print_error(message: str) -> int:
+    print(f"vexp: error: {message}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def _config_error_message(error: Exception, argv: Sequence[str]) -> str | None:
+    """The message for an error of Hydra, OmegaConf or YAML; None for any other error."""
+    if "hydra" not in sys.modules:
+        return None
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from vexp.config.errors import to_config_error
+    from vexp.config.overrides import as_typed, config_search_dirs, split_flags, take_config_dirs
+    from vexp.config.provenance import Provenance
+
+    if not isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
+        return None
+    flags, overrides = split_flags(argv)
+    folders = config_search_dirs(overrides, take_config_dirs(flags)[0])
+    config_error = to_config_error(error, Provenance(overrides=as_typed(overrides), folders=folders))
+    return None if config_error is None else str(config_error)
