@@ -75,7 +75,7 @@ def test_frozen_norm_layers_stay_in_eval_mode(values, training):
     """Before training, after an evaluation, in the copy that an average of the weights makes, in a pickled copy."""
     model = build(**values)
     averaged = AveragedModel(model, use_buffers=True)
-    for model in (model, copy.deepcopy(model), averaged.module, pickle.loads(pickle.dumps(model))):
+    for variant in (model, copy.deepcopy(model), averaged.module, pickle.loads(pickle.dumps(model))):
         for _ in range(2):
             found = {name.partition(".")[0] for name, mode in norm_modes(model).items() if mode}
             assert found == training
