@@ -77,13 +77,13 @@ def test_frozen_norm_layers_stay_in_eval_mode(values, training):
     averaged = AveragedModel(model, use_buffers=True)
     for variant in (model, copy.deepcopy(model), averaged.module, pickle.loads(pickle.dumps(model))):
         for _ in range(2):
-            found = {name.partition(".")[0] for name, mode in norm_modes(model).items() if mode}
+            found = {name.partition(".")[0] for name, mode in norm_modes(variant).items() if mode}
             assert found == training
-            assert model.training
-            assert model.dropout.training
-            assert model.eval() is model
-            assert not any(layer.training for layer in model.modules())
-            assert model.train() is model
+            assert variant.training
+            assert variant.dropout.training
+            assert variant.eval() is variant
+            assert not any(layer.training for layer in variant.modules())
+            assert variant.train() is variant
     averaged.train()
     assert {name.partition(".")[0] for name, mode in norm_modes(averaged.module).items() if mode} == training
     averaged.module.eval()
