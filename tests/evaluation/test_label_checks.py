@@ -13,10 +13,9 @@ MAP = ["mean_average_precision", "mmit_mean_average_precision"]
 class Source:
     """Labels and names, no videos."""
 
-    def __init__(self, labels, classes=4, multi_label=None):
+    def __init__(self, labels, classes=4, multi_label=False):
         self.labels, self.classes = labels, [f"c{i}" for i in range(classes)]
-        if multi_label is not None:
-            self.multi_label = multi_label
+        self.multi_label = multi_label
 
     def __len__(self):
         return len(self.labels)

@@ -100,7 +100,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_b
         (tmp_path / name).write_bytes(b"half")
     train.run(compose([*words, "max_steps=4", "resume=auto"]), tmp_path)
     log = (tmp_path / "log.txt").read_text()
-    assert f"passed over: {newest}: is damaged" in log
+    assert f"warning: skipped: {newest}: is damaged" in log
     assert "step_2.pth after step 2" in log
     assert "changed since: max_steps 3 -> 4" in log
     assert "changed since: resume" not in log
