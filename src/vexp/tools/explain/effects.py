@@ -190,7 +190,7 @@ def _pixels(config: Config, _: str) -> list[str]:
     ends = [[(value - m) / s for m, s in zip(norm.mean, norm.std, strict=True)] for value in (0, 255)]
     black, white = ("[" + ", ".join(f"{x:.3f}" for x in end) + "]" for end in ends)
     order = "x, y" if len(norm.mean) == 2 else "BGR" if norm.to_bgr else "RGB"
-    return [f"grey level 0 becomes {black}, 255 becomes {white} ({order})"]
+    return [f"gray level 0 becomes {black}, 255 becomes {white} ({order})"]
 
 
 def _folder(config: Config, _: str) -> list[str]:
