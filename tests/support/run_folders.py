@@ -1,6 +1,6 @@
-"""Run folders as vexp.train leaves them, without training: for tests of comparisons, and to look at pages.
+"""Run folders as training writes them, made without training.
 
-``python tests/comparison/folders.py FOLDER 500`` makes as many.
+``python tests/support/run_folders.py FOLDER 500`` writes 500 of them, to inspect a comparison page.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ VERSIONS = {"vexp": "0.1.0", "torch": "2.15.0"}
 
 
 @cache
-def _plain(word: str | None = None) -> dict[str, Any]:
-    return to_dict(compose([word] if word else []), types=True)
+def _composed(override: str | None = None) -> dict[str, Any]:
+    return to_dict(compose([override] if override else []), types=True)
 
 
-def _config(words: Sequence[str]) -> dict[str, Any]:
-    """As composing all words gives it; options are composed once, values put in."""
-    config = copy.deepcopy(_plain())
-    for word in words:
-        key, _, value = word.partition("=")
+def _config(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the composed config; options are composed once and values inserted."""
+    config = copy.deepcopy(_composed())
+    for override in overrides:
+        key, _, value = override.partition("=")
         *path, last = key.split(".")
         node = config
         for name in path:
             node = node[name]
-        node[last] = copy.deepcopy(_plain(word)[key]) if isinstance(node[last], dict) else yaml.safe_load(value)
+        node[last] = copy.deepcopy(_composed(override)[key]) if isinstance(node[last], dict) else yaml.safe_load(value)
     return config
 
 
 def make_run(
     folder: Path,
-    words: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     *,
     score: float = 0.8,
     epochs: int = 4,
@@ -58,29 +58,30 @@ def make_run(
     steps_per_epoch: int = 10,
     seed: int = 0,
 ) -> Path:
-    """One run folder.
+    """Write one run folder.
 
     Args:
-        words: overrides.
-        score: top1_acc that the run comes near to; ``scores``: of each evaluation, in place of it.
-        status: of result.json; None: it has none.
-        unscored: of the 40 validation videos.
+        folder: Path of the folder.
+        overrides: Overrides.
+        score: Final top1_acc; ``scores`` sets that of each evaluation instead.
+        status: Status in result.json; None writes no result.json.
+        unscored: Number of validation videos without a score, of 40.
     """
-    rng = np.random.default_rng(seed + 7919 * sum(map(ord, "".join(words))))
-    config = _config(words)
+    rng = np.random.default_rng(seed + 7919 * sum(map(ord, "".join(overrides))))
+    config = _config(overrides)
     if scores is None:
         scores = [
             score * (1 - 0.8 * math.exp(-1.6 * (e + 1) * 4 / epochs)) + rng.normal(0, 0.006) for e in range(epochs)
         ]
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
-    (folder / "overrides.yaml").write_text(yaml.safe_dump(list(words)))
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
     (folder / "env.json").write_text(json.dumps({"packages": VERSIONS | {"vexp": version}}))
     records = _records(config, list(scores), steps_per_epoch, rng)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     evaluated = [record for record in records if record["mode"] == "val"]
     best = max(evaluated, key=lambda r: -math.inf if math.isnan(r["top1_acc"]) else r["top1_acc"])
-    _write_result(folder, records, best, status, error, list(words))
+    _write_result(folder, records, best, status, error, list(overrides))
     _write_report(folder / "eval", best, classes, unscored, rng)
     return folder
 
@@ -103,11 +104,11 @@ def _records(config: dict[str, Any], scores: list[float], per_epoch: int, rng: n
 
 
 def _write_result(
-    folder: Path, records: list[Any], best: Any, status: str | None, error: str, words: list[str]
+    folder: Path, records: list[Any], best: Any, status: str | None, error: str, overrides: list[str]
 ) -> None:
     if status is None:
         return
-    result: dict[str, Any] = {"status": status, "overrides": words}
+    result: dict[str, Any] = {"status": status, "overrides": overrides}
     if error:
         result["error"] = error
     if status == "done":
@@ -151,15 +152,15 @@ def make_sweep(folder: Path, *, runs: int = 24, epochs: int = 4, steps_per_epoch
     for number in range(runs):
         optimizer, policy, rate = cells[number % len(cells)]
         seed = number // len(cells)
-        words = [f"optimizer={optimizer}", f"lr_policy={policy}", f"seed={seed}"]
-        words += [f"optimizer.lr={rate}"] if rate is not None else []
+        overrides = [f"optimizer={optimizer}", f"lr_policy={policy}", f"seed={seed}"]
+        overrides += [f"optimizer.lr={rate}"] if rate is not None else []
         score = 0.7 + 0.08 * (optimizer == "adamw") + {"step": 0.0, "cosine": 0.06, "cosine_restart": 0.04}[policy]
         score -= 0.0 if rate is None else 0.12 * abs(math.log10(rate / (0.01 if optimizer == "sgd" else 0.001)))
         score += float(np.random.default_rng(number).normal(0, 0.02))
         ends = {3: ("failed", "loss is not finite at step 12"), 10: ("interrupted", ""), 17: (None, "")}
         status, error = ends.get(number, ("done", ""))
         make_run(
-            folder / "_".join(sorted(words)), words, score=min(score, 0.99), status=status, error=error, epochs=epochs,
+            folder / "_".join(sorted(overrides)), overrides, score=min(score, 0.99), status=status, error=error, epochs=epochs,
             steps_per_epoch=steps_per_epoch, seed=number,
         )  # fmt: skip
     return folder
