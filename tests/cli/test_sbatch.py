@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+
 def write(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "vexp", "sbatch", *words], capture_output=True, text=True, check=False)
 

@@ -132,7 +132,8 @@ def _help_row(field: dataclasses.Field[Any], hint: Any) -> tuple[str, str]:
         return f"--{field.name}", text
     if _is_required(field):
         return f"{field.name}=...", f"{text} Required."
-    default = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+    factory = field.default_factory
+    default = field.default if factory is dataclasses.MISSING else factory()
     return f"{field.name}={format_value(default)}", text
 
 

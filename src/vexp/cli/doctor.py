@@ -61,11 +61,20 @@ def examine(*, benchmark: bool) -> Report:
     with tempfile.TemporaryDirectory(prefix="vexp-doctor-") as folder:
         # Checks of packages that may crash run in other processes, two at a time, while this one does the others.
         with ThreadPoolExecutor(2) as pool:
-            torch = pool.submit(run_in_subprocess, "torch", "devices", "torch_and_devices", fix=_REINSTALL_TORCH, needed=True)
+            torch = pool.submit(
+                run_in_subprocess, "torch", "devices", "torch_and_devices", fix=_REINSTALL_TORCH, needed=True
+            )
             decoding = run_in_subprocess("PyAV", "codecs", "codecs", folder, fix=codecs.REINSTALL_PYAV, needed=True)
             backends = [
                 pool.submit(
-                    run_in_subprocess, name, "codecs", check, name, folder, fix=codecs.install_command(name), needed=name == "av"
+                    run_in_subprocess,
+                    name,
+                    "codecs",
+                    check,
+                    name,
+                    folder,
+                    fix=codecs.install_command(name),
+                    needed=name == "av",
                 )
                 for check, name in codecs.backends()
             ]

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import sys
 from urllib.parse import unquote
 
 import numpy as np

@@ -20,7 +20,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def _flow_run(args: argparse.Namespace, console: Console) -> int:
     return commands.convert(args, conversion, overrides, console)
 
 
-def _frame_options(args: argparse.Namespace) -> dict[str, object]:
+def _frame_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("filename_tmpl", "start_index", "quality", "short_side")}
 
 
@@ -102,7 +102,7 @@ def _file_name_overrides(conversion: ExtractFrames | ExtractFlow) -> str:
 
 
 def _new_command(subparsers: Subparsers, name: str, run: object, help: str, target: str) -> argparse.ArgumentParser:
-    command = subparsers.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    command: argparse.ArgumentParser = subparsers.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
     command.set_defaults(run=run)
     command.add_argument("source", type=Path, metavar="VIDEOS", help="Folder of the videos (data_prefix).")
     command.add_argument(
@@ -240,7 +240,7 @@ def _add_frame_names(command: argparse.ArgumentParser, template: str | None = No
         command.add_argument("--flow", action="store_true", help="Folders of frames contain optical flow.")
 
 
-def _from(least: int, most: int | None = None) -> object:
+def _from(least: int, most: int | None = None) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
         number = int(text)
         if number < least or (most is not None and number > most):
