@@ -29,6 +29,8 @@ def run_command(command: Command, argv: Sequence[str]) -> int:
             return command(argv) or 0
         except UserError as error:
             return _print_error(str(error))
+        except SystemExit as ended:  # of a job or a sweeper, through Hydra
+            return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except BrokenPipeError:  # the reader of the pipe has ended: | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

@@ -28,7 +28,7 @@ MIN_SPEEDUP = 1.2
 def with_progress(items: Iterator[Item], total: int, title: str, console: Console) -> Iterator[Item]:
     """Yield the items with a progress bar. Leaving the loop early closes ``items``, which ends its worker processes."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with closing(cast("Generator[Item, None, None]", items)), Progress(*columns, console=console) as progress:
+    with closing(cast(Generator[Item, None, None], items)), Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=total)
         for item in items:
             yield item
