@@ -102,7 +102,9 @@ def _file_name_overrides(conversion: ExtractFrames | ExtractFlow) -> str:
 
 
 def _new_command(subparsers: Subparsers, name: str, run: object, help: str, target: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = subparsers.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    command: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=help, description=f"{help[0].upper()}{help[1:]}."
+    )
     command.set_defaults(run=run)
     command.add_argument("source", type=Path, metavar="VIDEOS", help="Folder of the videos (data_prefix).")
     command.add_argument(
