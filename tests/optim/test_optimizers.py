@@ -223,7 +223,7 @@ def test_linear_scaling(base_batch_size, samples, lr):
         (["optimizer=sparse_adam"], "optimizer=sparse_adam: cannot train here: it requires sparse gradients"),
         (["optimizer=sparseadam"], "cannot train here: it requires sparse gradients"),
         (["optimizer=muon"], "optimizer=muon: cannot train here: it supports matrices only"),
-        (["optimizer=sdg"], "no option 'sdg' in group optimizer .*; did you mean sgd?"),
+        (["optimizer=sdg"], "optimizer=sdg: no such option"),
     ],
 )
 def test_what_cannot_train_here_says_why(words, text):

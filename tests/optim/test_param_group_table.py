@@ -69,7 +69,7 @@ def test_fifty_groups_stay_readable():
     assert len(optimizer.param_groups) == 50
     assert len(lines) == 18
     assert lines[9] == "... 34 more groups in param_groups.csv ..."
-    assert [line.split()[0] for line in (lines[8], lines[10], lines[-1])] == ["model.7.", "model.42.", "model.49."]
+    assert [line.split()[0] for line in (lines[8], lines[10], lines[-1])] == ["net.7.", "net.42.", "net.49."]
     assert len(learning_rates(optimizer)) == 51
 
 

@@ -176,14 +176,17 @@ def test_cover_art_is_no_video(backend: str, tmp_path: Path) -> None:
 @each
 def test_index_outside(backend: str, video: Callable[[str], Path]) -> None:
     for indices in ([60], [3, 60, 4], [-1]):
-        with open_video(video("h264_gop12"), backend) as reader, pytest.raises(UserError, match=r"outside 0\.\.59"):
+        with (
+            open_video(video("h264_gop12"), backend) as reader,
+            pytest.raises(UserError, match=r"index 60 is out of range"),
+        ):
             reader.frames(indices)
 
 
 @each
 @pytest.mark.parametrize("indices", [3, [[0, 1]], [0.5], [True], ["0"]])
 def test_indices_of_another_type(indices: object, backend: str, video: Callable[[str], Path]) -> None:
-    with open_video(video("h264_gop12"), backend) as reader, pytest.raises(ValueError, match="flat list of whole"):
+    with open_video(video("h264_gop12"), backend) as reader, pytest.raises(ValueError, match="flat list of integers"):
         reader.frames(indices)  # type: ignore[arg-type]
 
 
@@ -301,7 +304,7 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch, video: Callable[[str], P
 def test_wrong_words(video: Callable[[str], Path]) -> None:
     with pytest.raises(ValueError, match="decoding_backend=ffmpeg: must be one of auto, av"):
         open_video(video("h264_gop12"), "ffmpeg")
-    with pytest.raises(ValueError, match="strict=true: decord cannot"):
+    with pytest.raises(ValueError, match="strict=true: is not supported by decord"):
         open_video(video("h264_gop12"), "decord", strict=True)
 
 

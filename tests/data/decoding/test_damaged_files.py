@@ -66,7 +66,7 @@ def test_frame_that_is_not_delivered_has_no_stand_in(tmp_path: Path) -> None:
         for indices in ([missing], [missing, missing + 1], range(60)):
             with pytest.raises(UserError, match=f"frame {missing} cannot be decoded .*does not deliver it"):
                 reader.frames(indices)
-        with pytest.raises(UserError, match="59 frames can be decoded of 60"):
+        with pytest.raises(UserError, match="only 59 of 60 frames can be decoded"):
             list(reader.iter_valid_frames())
 
 
@@ -161,7 +161,7 @@ def test_unreadable(fault: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=reason) as caught:
         VideoReader(path)
     assert str(caught.value).startswith(f"{path}: cannot be read as a video: ")
-    assert "take it out of the annotation" in str(caught.value)
+    assert "remove it from the annotation" in str(caught.value)
     assert ("data_prefix" in str(caught.value)) == (fault == "missing")  # as a rule all of them are
     assert time.monotonic() - start < 5
 

@@ -138,13 +138,16 @@ def test_first_of_two_video_streams(tmp_path: Path) -> None:
 def test_index_outside(video: Callable[[str], Path]) -> None:
     for name in ("h264_gop12", "mpeg4_avi"):
         for indices in ([60], [3, 60, 4], [-1], [1000]):
-            with VideoReader(video(name)) as reader, pytest.raises(UserError, match=r"outside 0\.\.59.* 60 frames"):
+            with (
+                VideoReader(video(name)) as reader,
+                pytest.raises(UserError, match=r"index 60 is out of range.* 60 frames"),
+            ):
                 reader.frames(indices)  # also before num_frames was asked
 
 
 @pytest.mark.parametrize("indices", [3, [[0, 1]], [0.5], [True], ["0"]])
 def test_indices_of_another_type(indices: object, video: Callable[[str], Path]) -> None:
-    with VideoReader(video("h264_gop12")) as reader, pytest.raises(ValueError, match="flat list of whole numbers"):
+    with VideoReader(video("h264_gop12")) as reader, pytest.raises(ValueError, match="flat list of integers"):
         reader.frames(indices)  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ import pytest
 from support.encode import read_number, write_video
 from support.videos import IRREGULAR
 
+from vexp.core.errors import UserError
 from vexp.data.decoding import video_info
 from vexp.data.decoding.packet_index import PacketIndex
 from vexp.data.decoding.pyav import VideoReader
@@ -40,7 +41,7 @@ def test_the_second_reader_finds_nothing_out_again(name: str, decodes: int, vide
 
 def test_a_count_by_the_way_is_kept(video: Callable[[str], Path]) -> None:
     with VideoReader(video("mpeg4_avi")) as reader:
-        with pytest.raises(ValueError, match="outside"):
+        with pytest.raises(UserError, match="index 99 is out of range"):
             reader.frames([99])  # the whole file was decoded to find out
         before = reader.decoded
         assert reader.num_frames == 60

@@ -114,7 +114,7 @@ def test_start_index_and_offset(tmp_path: Path) -> None:
     with RawFrameReader(tmp_path, "f{:03}.jpg", first=4, total=5) as reader:
         assert [read_number(frame) for frame in reader.frames([0, 4])] == [4, 8]
         for outside in (5, -1):  # 5 exists, but is no part of the sample
-            with pytest.raises(UserError, match=rf"{outside} is outside 0\.\.4: the video has 5 frames"):
+            with pytest.raises(UserError, match=rf"index {outside} is out of range: the video has 5 frames"):
                 reader.frames([0, outside])
 
 
@@ -329,5 +329,5 @@ def test_video_colours_are_those_of_mmaction2(backend: str, tmp_path: Path) -> N
     with open_video(path, backend) as reader:
         found = reader.frames(GOLDEN["video"]["frames"])[:, 16, 32].astype(int)
         assert np.abs(found - GOLDEN["video"]["colours"]).max() <= 2
-        with pytest.raises(UserError, match=r"10 is outside 0\.\.9"):  # IndexError there, and -1 was the last frame
+        with pytest.raises(UserError, match=r"index 10 is out of range"):  # IndexError there, and -1 was the last frame
             reader.frames(GOLDEN["past_the_end"])

@@ -170,7 +170,7 @@ def test_a_transform_that_changes_type_or_shape_is_refused(transform, text):
 
 @pytest.mark.parametrize("step", [ColorJitter(), TensorTransform(v2.RandomInvert())])
 def test_flow_has_no_colours(step):
-    with pytest.raises(UserError, match="changes colours, but the frames have 2 channels"):
+    with pytest.raises(UserError, match="requires RGB frames, but they have 2 channels"):
         step.apply(FRAMES[..., :2], rng())
 
 

@@ -210,7 +210,7 @@ def test_a_pixel_step_sees_what_the_steps_before_it_made(lazy):
 
 
 def test_a_step_that_cannot_be_done_on_these_frames_says_so():
-    with pytest.raises(UserError, match=r"RandomCrop: size=20 cuts 20x20 .* frames are 18x12 at this step"):
+    with pytest.raises(UserError, match=r"RandomCrop: size=20 is 20x20 .* frames are 18x12 at this transform"):
         run(SAMPLE, RandomCrop(size=20))
 
 

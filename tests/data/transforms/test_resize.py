@@ -437,7 +437,7 @@ def test_render_refuses_what_does_not_fit(frames, view, message):
 )
 def test_frames_smaller_than_the_crop_are_refused(step):
     # mmaction2: an empty assertion, or crops that are silently cut short.
-    with pytest.raises(UserError, match=r"^\w+Crop: (crop_)?size=.* the frames are 7x6 .* put a Resize before it"):
+    with pytest.raises(UserError, match=r"^\w+Crop: (crop_)?size=.* the frames are 7x6 .* add a Resize before it"):
         plan(step, 7, 6)
 
 

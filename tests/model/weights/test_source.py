@@ -221,7 +221,7 @@ def test_classes_in_another_order_are_named() -> None:
     report = load_checkpoint_of(["left", "right"])
     assert conflicts(report, compose([]), ["left", "right"]) == []
     (said,) = conflicts(report, compose([]), ["right", "left"])
-    assert "class 0: left there, right here" in said
+    assert "class 0 is left in the file and right in the data" in said
 
 
 def load_checkpoint_of(classes: list[str]) -> Any:
