@@ -15,8 +15,8 @@ from rich.table import Table
 from vexp.cli.arguments import CommandLine, NoOptions
 from vexp.config.errors import near
 from vexp.core.errors import ConfigError
-from vexp.model.flops import ModelSize, measure
-from vexp.model.registry import REGISTRY, Clip
+from vexp.model.flops import measure
+from vexp.model.registry import REGISTRY, Clip, ModelSize
 
 WIDTH = 132  # characters; on a narrower terminal lines wrap, and none is cut
 Measure = Callable[[str, Clip], ModelSize]

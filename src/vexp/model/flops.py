@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vexp.model.registry import ModelSize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vexp.model import ModelOption
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSize:
-    """Size of a model.
-
-    Attributes:
-        parameters: Number of parameters.
-        macs: Multiply-accumulate operations of convolutions, linear layers and attention; norms and activations are not
-            counted.
-    """
-
-    parameters: int
-    macs: int
 
 
 def measure(option: ModelOption, clip: Sequence[int], num_classes: int) -> ModelSize:

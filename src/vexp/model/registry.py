@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from vexp.core.errors import ConfigError
 from vexp.model import zoo
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
-from vexp.model.flops import ModelSize
 
 #: (C, T, H, W)
 Clip = tuple[int, int, int, int]
@@ -18,6 +17,20 @@ IMAGES = "mmaction2, torchvision://resnet50"
 MMACTION2 = "mmaction2 1.2 model zoo"
 SLOWFAST = "PySlowFast model zoo"
 TORCHVISION = "torchvision weights"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """Size of a model.
+
+    Attributes:
+        parameters: Number of parameters.
+        macs: Multiply-accumulate operations of convolutions, linear layers and attention; norms and activations are not
+            counted.
+    """
+
+    parameters: int
+    macs: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -202,7 +202,7 @@ class TensorTransform:
             torch.default_generator.manual_seed(int(rng.integers(2**63)))
             after = self.transform(before)
         if after.dtype != torch.uint8 or after.shape != before.shape:
-            raise ValueError(
+            raise UserError(
                 f"{name} turns {before.dtype} {tuple(before.shape)} into {after.dtype} {tuple(after.shape)}: a "
                 "photometric transform must keep shape and dtype"
             )

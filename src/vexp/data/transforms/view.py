@@ -15,8 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from vexp.core.errors import UserError
+
 Frames = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
+
 Size = tuple[int, int]
 INTERPOLATIONS = ("bilinear", "nearest")
 
@@ -53,7 +56,7 @@ class View:
     def resized(self, width: int, height: int, interpolation: str = "bilinear") -> View:
         """The same part of the source at another size; of several resizes only the last size and method count."""
         if min(width, height) < 1:
-            raise ValueError(f"a view cannot be resized to {width}x{height} (w x h): both sides need at least 1 pixel")
+            raise UserError(f"a view cannot be resized to {width}x{height} (w x h): both sides need at least 1 pixel")
         if (width, height) == self.size:
             return self
         return replace(self, size=(width, height), interpolation=interpolation, cut_from=None)
@@ -62,11 +65,11 @@ class View:
         """The part at (x, y) of this view's output as it stands, mirrored or not.
 
         Raises:
-            ValueError: the crop does not lie inside the output.
+            UserError: If the crop does not lie inside the output.
         """
         out_width, out_height = self.size
         if min(x, y) < 0 or min(width, height) < 1 or x + width > out_width or y + height > out_height:
-            raise ValueError(
+            raise UserError(
                 f"a crop of {width}x{height} (w x h) at ({x}, {y}) does not lie inside a view of "
                 f"{out_width}x{out_height}"
             )
@@ -99,9 +102,9 @@ class View:
 
 
 def shared_size(views: Sequence[View]) -> Size:
-    """The output size (width, height) that all views have; ValueError where they have none or differ."""
+    """The output size (width, height) of all views; UserError if there are none or they differ."""
     sizes = {view.size for view in views}
     if len(sizes) != 1:
         found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)) or "no view at all"
-        raise ValueError(f"the views of a clip must all have one size (w x h) to go on, got {found}")
+        raise UserError(f"the views of a clip must all have one size (w x h) to go on, got {found}")
     return sizes.pop()
