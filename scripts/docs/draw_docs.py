@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 FRAMES = 300  # of the sampled video: 10 s at 30 fps
 EPOCHS, STEPS_PER_EPOCH, BASE_LR = 30, 20, 0.1
 SOURCE = (340, 256)  # width and height of the cropped frame

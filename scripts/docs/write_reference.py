@@ -19,7 +19,7 @@ from vexp.config.schema import Config, options
 from vexp.config.search_path import conf_dir
 from vexp.tools.explain.former_names import former_names
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 WRITTEN = "Written by `python scripts/docs/write_reference.py`; do not edit it."
 HEAD = f"""# Reference: every group, option and key
 
