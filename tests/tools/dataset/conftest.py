@@ -38,11 +38,11 @@ def videos(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """``vexp dataset`` in this process: exit status, and what it printed."""
+    """Run ``vexp dataset`` in this process; return exit status and output."""
 
-    def call(verb: str, *words: object, workers: int = 0) -> tuple[int, str]:
-        of_workers = [] if verb == "lists" else ["--workers", str(workers)]
-        status = main(["dataset", verb, *map(str, words), *of_workers])
+    def call(name: str, *words: object, workers: int = 0) -> tuple[int, str]:
+        worker_options = [] if name == "lists" else ["--workers", str(workers)]
+        status = main(["dataset", name, *map(str, words), *worker_options])
         output = capsys.readouterr()
         return status, output.out + output.err
 

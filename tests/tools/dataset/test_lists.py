@@ -110,7 +110,7 @@ def test_held_out_matches_training() -> None:
     assert sum(map(len, groups)) == len(set().union(*groups)) == 24
     assert sorted(name for part in parts.values() for name in part.names) == sorted(names)
     assert all(set(part.labels_packed.tolist()) == {0, 1, 2} for part in parts.values())
-    with pytest.raises(UserError, match=r"--hold-out val=0.01: leaves no sample for val"):
+    with pytest.raises(UserError, match=r"--hold-out val=0.01: no sample remains for val"):
         held_out(rows.take([0, 30]), {"val": 0.01}, seed=0)
 
 

@@ -57,7 +57,7 @@ def test_collect_from_split_folders(tmp_path: Path) -> None:
         (("frames", "made", "out", "--filename-tmpl", "x.jpg"), "two files the same name"),
         (("flow", "made", "out", "--method", "tvl1"), "opencv-contrib-python-headless"),
         (("lists", "made/run", "out"), "its folders are not classes"),
-        (("lists", "made", "out", "--hold-out", "val=0.001"), "--hold-out val=0.001: leaves no sample for val"),
+        (("lists", "made", "out", "--hold-out", "val=0.001"), "--hold-out val=0.001: no sample remains for val"),
         (("lists", "made", "out", "--hold-out", "val=0.2", "--val", "one.txt"), "needs a training split"),
         (("lists", "made", "out", "--group", "zzz"), "--group zzz: matches no name"),
         (("lists", "made", "out", "--classes", "bad.txt", "--train", "one.txt"), "label 1, but there are 1 classes"),
@@ -90,6 +90,6 @@ def test_invalid_arguments_are_reported(
         ("index", "a", "b", "--workers", "x"),
     ],
 )  # fmt: skip
-def test_words_that_argparse_refuses(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_reported(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", *words]) == 2
     assert "vexp: error: " in capsys.readouterr().err
