@@ -76,8 +76,8 @@ def test_weights_that_were_normalised_otherwise_are_named(tiny: list[str], tmp_p
     norm = "img_norm_cfg = dict(mean=[104, 117, 128], std=[58.395, 57.12, 57.375], to_bgr=True)"
     torch.save({"state_dict": {"head.weight": torch.ones(2)}, "meta": {"config": norm}}, tmp_path / "w.pth")
     warnings = RunData.from_config(compose([*tiny, f"init_from={tmp_path}/w.pth"])).warnings
-    assert [warning.partition(": they were trained ")[2][:20] for warning in warnings] == [
-        "on BGR: img_norm.to_", "with img_norm.mean=[",
+    assert [warning.partition(": trained ")[2][:20] for warning in warnings] == [
+        "on BGR; set img_norm", "with img_norm.mean=[",
     ]  # fmt: skip
 
 

@@ -184,7 +184,7 @@ def test_thin_keeps_ends_and_spikes(n, limit):
     ("words", "message"),
     [
         ([], "name run folders or a folder that contains them: vexp compare RUN_OR_SWEEP ..."),
-        (["nowhere"], "nowhere: no such folder; name run folders, or a folder that holds them"),
+        (["nowhere"], "nowhere: no such folder"),
         (["metrc=val/loss"], "metrc=val/loss: there is no option 'metrc' and no such folder; did you mean metric?"),
         (["SWEEP", "rule=up"], "rule=up: must be one of greater, less (command line)"),
         (["SWEEP", "at=first"], "at=first: must be one of best, last (command line)"),

@@ -121,7 +121,7 @@ def test_frames_rerun_converts_only_changes(videos: Path, tmp_path: Path, run: R
     status, output = run("frames", videos, frames)
     assert status == 0
     assert "5 videos, 3 of them are done" in output
-    assert "made 2 in" in output
+    assert "converted 2 in" in output
     assert stale.stat().st_mtime_ns == before
     assert not list(frames.rglob("*.tmp"))
     assert not (frames / "failures.txt").exists()
