@@ -183,7 +183,7 @@ def test_an_export_that_gives_other_logits_is_not_kept(
 ) -> None:
     monkeypatch.setattr(exporting, "_run_torch", lambda path: lambda clips: torch.ones(len(clips), 8))
     error = refusal(capsys, "export", f"run={run}", "format=torch", f"out={tmp_path}/m.pt2")
-    assert "the exported file gives other logits than the net" in error
+    assert "exported logits differ from the model" in error
     assert not list(tmp_path.iterdir())
 
 
@@ -204,7 +204,7 @@ def test_converted_weights_are_evaluated_as_a_run_is(
     content = {"state_dict": build_model("tiny3d", 7).state_dict(), "meta": {"config": norm, "CLASSES": names}}
     torch.save(content, tmp_path / "in.pth")
     run_command("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
-    assert "82 of 82 tensors fit" in capsys.readouterr().out
+    assert "82 of 82 tensors match" in capsys.readouterr().out
     written = checkpoint.load(tmp_path / "out.pth")
     assert written["config"]["img_norm"] == {
         "mean": [1, 2, 3],
@@ -241,7 +241,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["evaluate", "run={run}", "out=/dev/null/x"], "/dev/null/x: files cannot be written there"),
     (["export", "run={run}", "format=torch", "out=/dev/null/x/net.pt2"], "/dev/null/x: files cannot be written there"),
     (["predict", "run={run}", "input=nowhere"], "nowhere: no such file or folder"),
-    (["predict", "run={run}", "input={empty}"], "holds no video"),
+    (["predict", "run={run}", "input={empty}"], "contains no video"),
     (["predict", "run=nowhere", "input=x"], "no such run folder or checkpoint"),
     (["predict", "run={run}", "input=x", "topk=0"], "topk=0: must be >= 1"),
     (["predict", "run={run}", "input=x", "window=-1"], "window=-1.0: must be > 0"),
@@ -254,10 +254,10 @@ REFUSED: list[tuple[list[str], str]] = [
     (["export"], "run: must be given"),
     (["convert", "x"], "name the weights and the file to write"),
     (["convert", "x.pth", "out.pth"], "IN=x.pth: no such checkpoint or run folder"),
-    (["convert", "open-mmlab://a", "out.pth"], "names of OpenMMLab's list are not known here"),
+    (["convert", "open-mmlab://a", "out.pth"], "model names are not supported"),
     (["convert", "{run}", "out"], "the file to write must end in .pth"),
     (["convert", "{run}", "out.pth", "pipeline=clip_16x4_112"], "needs model="),
-    (["convert", "{run}", "out.pth", "model=r3d_18"], "is of another net"),
+    (["convert", "{run}", "out.pth", "model=r3d_18"], "does not belong to this model"),
 ]
 
 
@@ -279,7 +279,7 @@ def test_the_last_checkpoint_is_never_taken_for_a_lost_best(tmp_path: Path, caps
     (folder / "last.pth").touch()
     assert find_checkpoint(tmp_path, None) == folder / "last.pth"
     (folder / "best.json").touch()
-    assert "best.pth is gone; checkpoint=last takes the last" in refusal(
+    assert "best.pth, is missing; checkpoint=last uses the last one" in refusal(
         capsys, "predict", f"run={tmp_path}", "input=x"
     )
     assert find_checkpoint(tmp_path, "last") == folder / "last.pth"

@@ -74,7 +74,7 @@ def test_what_is_no_key_of_this_run(asked: Any) -> None:
     assert "lr_policy.power (no key of this run)" in text
     assert "lr_policy=poly" in text
     assert "lr_policy=inv" in text
-    assert asked("FormatShape").startswith("FormatShape: no key; clips are laid out on the device")
+    assert asked("FormatShape").startswith("FormatShape: no key; clips are converted on the device")
     assert asked("num_clips").startswith("pipeline.train.sample.num_clips = 1")  # three of them, each in full
 
 
