@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # Which learning rate? Six short runs over two and a half decades, about five minutes on two cores.
-# With more seeds (add 'seed=range(3)') the best one is not a matter of luck.
-python -m vexp.train -m sweep.name=lr_range optimizer.lr=1e-4,3e-4,1e-3,3e-3,1e-2,3e-2 epochs=5 "$@"
+# Add 'seed=range(3)' to see how much of a difference is noise.
+vexp train -m sweep.name=lr_range optimizer.lr=1e-4,3e-4,1e-3,3e-3,1e-2,3e-2 epochs=5 "$@"
 vexp compare runs/sweeps/lr_range

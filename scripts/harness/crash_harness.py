@@ -32,6 +32,8 @@ from pathlib import Path
 from crash_harness_faults import FAULTS, WEIGHTS, Trial
 from crash_harness_runs import DONE, Reference, fork
 
+from vexp.core.errors import UserError
+
 
 def survive(trial: Trial, fault: Callable[[Trial], str]) -> list[str]:
     """One fault, perhaps a SIGKILL after it, then resumed to the end; what went wrong."""
@@ -81,7 +83,7 @@ def main() -> int:
             trial = Trial(place / f"run_{number:03}", reference, random.Random(f"{options.seed} {number}"))
             try:
                 wrong = survive(trial, FAULTS[name])
-            except (OSError, ValueError) as error:  # a file that should be there is not
+            except (OSError, ValueError, UserError) as error:  # a file that should exist is missing or damaged
                 wrong = [f"{type(error).__name__}: {error}"]
             tried[name] += 1
             if wrong:

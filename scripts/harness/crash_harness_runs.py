@@ -21,6 +21,7 @@ import torch
 from vexp import checkpoint, compose, train
 from vexp.checkpoint import file as checkpoint_files
 from vexp.checkpoint.manifest import Manifest
+from vexp.core.errors import UserError
 
 WORDS = [
     "optimizer=sgd", "data.train_clips=2", "data.val_clips=1", "data.batch_size=3", "grad.accumulate=2", "epochs=4",
@@ -54,7 +55,7 @@ def fork(folder: Path, argv: list[str] | None, words: list[str], prepare: Prepar
         code = int(left.code or 0)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except ValueError as error:  # UserError: said in a paragraph
+    except UserError as error:
         print(f"vexp: error: {error}")
         code = REFUSED
     except BaseException:

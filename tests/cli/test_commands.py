@@ -183,7 +183,7 @@ def test_an_export_that_gives_other_logits_is_not_kept(
 ) -> None:
     monkeypatch.setattr(exporting, "_run_torch", lambda path: lambda clips: torch.ones(len(clips), 8))
     error = refusal(capsys, "export", f"run={run}", "format=torch", f"out={tmp_path}/m.pt2")
-    assert "exported logits differ from the model" in error
+    assert "exported logits differ" in error
     assert not list(tmp_path.iterdir())
 
 
@@ -279,9 +279,7 @@ def test_the_last_checkpoint_is_never_taken_for_a_lost_best(tmp_path: Path, caps
     (folder / "last.pth").touch()
     assert find_checkpoint(tmp_path, None) == folder / "last.pth"
     (folder / "best.json").touch()
-    assert "best.pth, is missing; checkpoint=last uses the last one" in refusal(
-        capsys, "predict", f"run={tmp_path}", "input=x"
-    )
+    assert "checkpoint=last uses the last one" in refusal(capsys, "predict", f"run={tmp_path}", "input=x")
     assert find_checkpoint(tmp_path, "last") == folder / "last.pth"
 
 

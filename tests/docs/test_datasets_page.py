@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from support.documents import split_command
 from support.paths import ROOT
 
 import vexp
+from vexp.__main__ import main
+from vexp.cli import dataset
 from vexp.data.sources import motion
 from vexp.data.sources.subsets import select_samples
 
-sys.path.append(str(ROOT / "scripts"))
-
-import dataset
-
 PAGE = (ROOT / "docs/howto/datasets.md").read_text(encoding="utf-8")
 BLOCKS = [text.replace("\\\n", " ").splitlines() for text in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)]
-COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block if line.strip()]
+COMMANDS = [
+    split_command(line.partition(" #")[0])
+    for block in BLOCKS
+    for line in block
+    if line.strip() and "SUBCOMMAND" not in line
+]
 OF_PUBLISHED_SETS = ("ucf101", "hmdb51", "k400", "something")
 
 
@@ -38,15 +40,15 @@ def make_videos(folder: Path, cache: Path) -> None:
 
 
 def test_the_commands_are_found_and_known() -> None:
-    assert {words[2] for words in COMMANDS if words[1] == "scripts/dataset.py"} == {
+    assert {words[2] for words in COMMANDS if words[1] == "dataset"} == {
         "index", "check", "lists", "rescale", "frames", "flow",
     }  # fmt: skip
     assert len(COMMANDS) >= 14
     for words in COMMANDS:
-        if words[1] == "scripts/dataset.py":
+        if words[1] == "dataset":
             dataset.parser().parse_args(words[2:])
         else:
-            assert words[1:3] == ["-m", "vexp.train"]
+            assert words[:2] == ["vexp", "train"]
 
 
 @pytest.mark.slow
@@ -56,10 +58,10 @@ def test_the_commands_run(tmp_path: Path, motion_cache: Path, monkeypatch: pytes
     for words in COMMANDS:
         if any(name in word for word in words for name in OF_PUBLISHED_SETS):
             continue  # these need the data set itself; their formats: tests/dataset_tools/test_written_lists.py
-        if words[1] == "scripts/dataset.py":
-            assert dataset.main([*words[2:], *([] if words[2] == "lists" else ["--workers=0"])]) in (0, 1), words
+        if words[1] == "dataset":
+            assert main([*words[1:], *([] if words[2] == "lists" else ["--workers=0"])]) in (0, 1), words
         else:
-            data = vexp.compose(words[3:]).data
+            data = vexp.compose(words[2:]).data
             for split in ("train", "val"):
                 source = select_samples(data, split)
                 assert source is not None

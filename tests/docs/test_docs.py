@@ -16,7 +16,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.documents import PAGES, README, ROOT, blocks, check_command, commands, typed_commands, write_files
+from support.documents import (
+    PAGES,
+    README,
+    ROOT,
+    blocks,
+    check_command,
+    commands,
+    split_command,
+    typed_commands,
+    write_files,
+)
 
 from vexp.cli import import_mmaction
 from vexp.core.errors import ConfigError
@@ -30,7 +40,7 @@ REFUSED = [
     for page in (README, *PAGES)
     for block in blocks(page)
     for command, said in block.sessions()
-    if said and said[0].startswith("vexp: error: ") and "vexp.train" in command
+    if said and said[0].startswith("vexp: error: ") and split_command(command)[:2] == ["vexp", "train"]
 ]
 NOT_RUN = [command for command in dict.fromkeys(c for page in PAGES for c in commands(page)) if command not in RUN]
 MOTION = ("data.train_clips=1", "data.val_clips=1")  # a video of each class of the embedded set
@@ -47,8 +57,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
-        patch.setattr(sys, "argv", ["import_mmaction", "tsm_r50_1x1x8_50e_sthv1_rgb.py"])
-        import_mmaction.main()  # makes the experiment that the page of it then takes
+        import_mmaction.main(["tsm_r50_1x1x8_50e_sthv1_rgb.py"])  # writes the experiment of the page on migration
         yield folder
     for module in [name for name in sys.modules if name == "mine" or name.startswith("mine.")]:
         del sys.modules[module]
@@ -174,15 +183,16 @@ def few_samples(command: str) -> list[str]:
 
 def typed(command: str, folder: Path) -> str:
     """What a command prints, on either stream; its exit status must be 0, or 2 where it is shown to be refused."""
-    words = shlex.split(command)
-    if words[0] not in ("python", "bash"):
+    words = split_command(command)
+    if words[0] not in ("python", "bash", "vexp"):
         return ""
-    if words[2:3] == ["vexp.train"] and not {"--rerun", "--resume", "--cfg"} & set(words):
+    if words[:2] == ["vexp", "train"] and not {"--rerun", "--resume", "--cfg", "--help"} & set(words):
         words += few_samples(command)
-    elif words[2:3] in (["vexp.cli.show"], ["vexp.cli.repro_check"]) and "data=" not in command:
+    elif words[:2] in (["vexp", "show"], ["vexp", "repro-check"]) and "data=" not in command:
         words += MOTION
+    start = {"python": [sys.executable], "vexp": [sys.executable, "-m", "vexp"]}
     ran = subprocess.run(
-        [sys.executable, *words[1:]] if words[0] == "python" else words,
+        [*start.get(words[0], words[:1]), *words[1:]],
         cwd=folder, env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True, text=True,
     )  # fmt: skip

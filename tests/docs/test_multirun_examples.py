@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -43,10 +42,10 @@ def test_every_line_composes(script: Path) -> None:
         if command[0] == "torchrun":  # one run of many processes
             assert command[command.index("-m") + 1] == "vexp.train"
             compose(command[command.index("-m") + 2 : -1])
-            assert last == ["python", "-m", "vexp.cli.compare", "runs/two_machines"]
+            assert last == ["vexp", "compare", "runs/two_machines"]
             return
-        assert command[:3] == ["python", "-m", "vexp.train"]
-        flags, words = split_flags(command[3:-1])
+        assert command[:2] == ["vexp", "train"]
+        flags, words = split_flags(command[2:-1])
         assert flags == ["-m"]
         assert f"sweep.name={script.stem}" in words
         read = SweepOverrides.parse(normalize(words), loader=None)
@@ -59,7 +58,7 @@ def test_every_line_composes(script: Path) -> None:
             axes.append([axis[0], axis[-1]] if re.search(r"=[-+.\de]+$", axis[0]) else axis)  # of numbers the ends
         for cell in zip_longest(*axes):  # each value once, beside the first ones of the others
             compose([*read.fixed, *(word or axis[0] for word, axis in zip(cell, axes, strict=True))])
-    assert last == ["python", "-m", "vexp.cli.compare", f"runs/sweeps/{script.stem}"]
+    assert last == ["vexp", "compare", f"runs/sweeps/{script.stem}"]
 
 
 @pytest.mark.slow
@@ -72,9 +71,7 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     script = next(script for script in SCRIPTS if script.stem == name)
     more = ["hydra.sweeper.n_trials=3"] if name == "optuna_search" else []
     more += ["grad.max_nonfinite_steps=9"] if name == "precision" else []  # half precision of CPUs is not to be trusted
-    text = script.read_text().replace("python ", f"{sys.executable} ")
-    if importlib.util.find_spec("vexp.cli.compare") is None:
-        text = "\n".join(line for line in text.splitlines() if "vexp.cli.compare" not in line)
+    text = re.sub(r"^vexp ", f"{sys.executable} -m vexp ", script.read_text(), flags=re.MULTILINE)
     done = subprocess.run(
         ["bash", "-e", "-c", text, name, *SMALL, *more], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -7,7 +7,7 @@ from support.documents import load_script
 
 
 def test_the_drawings_are_current_and_small() -> None:
-    drawings = load_script("draw_docs")
+    drawings = load_script("docs/draw_docs")
     for name, drawing in drawings.DRAWINGS.items():
         path = drawings.IMAGES / f"{name}.png"
         with Image.open(path) as picture:

@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 
 
 def made() -> dict[Path, str]:
-    pages: dict[Path, str] = load_script("write_reference").pages()
+    pages: dict[Path, str] = load_script("docs/write_reference").pages()
     return pages
 
 

@@ -8,6 +8,7 @@ other ``python`` block is run, in the order of the page.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -25,6 +26,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from support.paths import ROOT
 from vexp import compose
+from vexp.cli.commands import ALIASES as COMMAND_ALIASES
+from vexp.cli.commands import COMMANDS
 from vexp.config.overrides import ALIASES, group_options, split_flags
 from vexp.config.schema import Config
 
@@ -34,28 +37,10 @@ PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "reference" n
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# (\S+/\S+\.\w+)\n")
 
-_PLACEHOLDER = re.compile(r"\b(RUN|NAME|IN|OUT)\b")
+_PLACEHOLDER = re.compile(r"\b(RUN|NAME|IN|OUT|KEY|COMMAND|SUBCOMMAND|VIDEOS|TARGET|PROXIES)\b")
 
-#: The words that a door takes for itself; every other word is one of vexp.train's.
-DOORS = {
-    "train": set(),
-    "plan": {"png", "out"},
-    "explain": {"run"},
-    "show": {"split", "sample", "draws", "videos", "samples", "out"},
-    "repro_check": {"steps"},
-    "evaluate": {"run", "rescore", "split", "checkpoint", "out", "resamples"},
-    "predict": {"run", "input", "checkpoint", "split", "topk", "window", "stride", "out"},
-    "features": {"run", "input", "checkpoint", "split", "window", "stride", "out"},
-    "export": {"run", "format", "out", "checkpoint", "split"},
-    "convert": {"num_classes", "classes"},
-    "compare": {"metric", "rule", "at", "over", "keys", "out"},
-    "import_mmaction": {"out", "name", "model"},
-    "doctor": set(),
-    "models": set(),
-}
-#: Doors that take words without "=".
-PLAIN_WORDS = ("explain", "show", "convert", "compare", "import_mmaction", "models")
-_NO_CONFIG = ("compare", "import_mmaction", "models", "doctor")  # doors that compose nothing
+#: Commands whose plain arguments (without "=") are names, folders or subjects.
+PLAIN_ARGUMENTS = ("explain", "show", "convert", "compare", "import", "models")
 _OTHER_PROGRAMS = ("pip", "git", "cd", "mkdir", "source", "tensorboard", "sbatch", "mkdocs", "pytest", "docker", "bash")
 
 
@@ -99,7 +84,7 @@ def blocks(page: Path) -> tuple[Block, ...]:
 def inline_commands(page: Path) -> list[str]:
     """The commands within a page's text and tables."""
     prose = _FENCE.sub("", page.read_text())
-    return [" ".join(found.split()) for found in re.findall(r"`(python -m vexp\.[^`]+)`", prose)]
+    return [" ".join(found.split()) for found in re.findall(r"`(python -m vexp[. ][^`]+|vexp [a-z][^`]*)`", prose)]
 
 
 def typed_commands(page: Path, *, runs: bool) -> list[str]:
@@ -121,31 +106,36 @@ def write_files(page: Path, folder: Path) -> None:
             path.write_text(block.text)
 
 
+def split_command(command: str) -> list[str]:
+    """The words of a command; every way to start vexp becomes ``["vexp", NAME, ...]``."""
+    words = [word for word in shlex.split(command) if "..." not in word]
+    if words[0] == "torchrun":
+        words = ["python", *words[words.index("-m") :]]
+    if words[:2] == ["python", "-m"] and words[2].split(".")[0] == "vexp":
+        words = [*words[2].split("."), *words[3:]]
+    return words
+
+
 def check_command(command: str, *, composes: bool = True) -> None:
-    """Raises where a command of a page names a program, door, file, flag or option that is not there.
+    """Raise if a command of a page names a program, command, file, flag or option that does not exist.
 
     Args:
-        composes: whether its config is composed, too (a quarter of a second).
+        command: As on the page.
+        composes: Whether its config is composed, too (a quarter of a second).
     """
-    words = [word for word in shlex.split(command) if "..." not in word]
-    program = words[0]
-    if program == "torchrun":
-        words = ["python", *words[words.index("-m") :]]
-        program = "python"
-    if program != "python":
-        assert program in _OTHER_PROGRAMS, f"{command}: {program} is no program that the pages use"
-        for word in words[1:]:
+    program, *words = split_command(command)
+    if program == "python":
+        if words[0] != "-m":
+            _check_script(command, words)
+    elif program == "vexp":
+        if not words[0].startswith("-") and not _PLACEHOLDER.fullmatch(words[0]):
+            name = COMMAND_ALIASES.get(words[0], words[0])
+            assert name in COMMANDS, f"{command}: no command {name}"
+            _check_arguments(name, words[1:], composes)
+    else:
+        assert program in _OTHER_PROGRAMS, f"{command}: {program} is not a program that the pages use"
+        for word in words:
             assert not word.startswith("multirun_examples/") or (ROOT / word).is_file(), f"{command}: no file {word}"
-        return
-    if words[1] != "-m":
-        _check_script(command, words[1:])
-        return
-    if not words[2].startswith("vexp."):
-        return
-    door = words[2].removeprefix("vexp.")
-    assert door in DOORS, f"{command}: no door {door}"
-    import_module(f"vexp.{door}")
-    _check_words(door, words[3:], composes)
 
 
 def _check_script(command: str, words: Sequence[str]) -> None:
@@ -156,15 +146,24 @@ def _check_script(command: str, words: Sequence[str]) -> None:
         assert f'"{flag.partition("=")[0]}"' in text or 'f"--{' in text, f"{command}: {words[0]} has no {flag}"
 
 
-def _check_words(door: str, words: Sequence[str], composes: bool) -> None:
+def _check_arguments(name: str, words: Sequence[str], composes: bool) -> None:
+    module = import_module(COMMANDS[name].module)
+    if name == "dataset":
+        if not any(_PLACEHOLDER.fullmatch(word) for word in words) and words:
+            module.parser().parse_args(words)
+        return
+    if name == "sbatch":
+        _check_arguments("train", module.parse(words).overrides, composes)
+        return
+    own = {field.name for field in dataclasses.fields(module.COMMAND.options)} if name != "train" else set()
     flags, rest = split_flags(words)
     folders = tuple(value for flag, value in pairwise(flags) if flag == "--config-dir")
-    own = [word for word in rest if word.partition("=")[0] in DOORS[door]]
+    options = [word for word in rest if word.partition("=")[0] in own]
     plain = [word for word in rest if "=" not in word and word[0] != "~"]
-    assert not plain or door in PLAIN_WORDS or "--rerun" in flags or "--resume" in flags, plain
-    overrides = [word for word in rest if word not in (*own, *plain) and not _PLACEHOLDER.search(word)]
-    if door in _NO_CONFIG:
-        assert overrides == [], f"{door} takes no {overrides}"
+    assert not plain or name in PLAIN_ARGUMENTS or "--rerun" in flags or "--resume" in flags, plain
+    overrides = [word for word in rest if word not in (*options, *plain) and not _PLACEHOLDER.search(word)]
+    if name != "train" and not any("overrides" in line for line in module.COMMAND.usage):
+        assert overrides == [], f"{name} has no {overrides}"
     for group, _, value in (word.partition("=") for word in overrides):
         known = [] if composes or folders else group_options(ALIASES.get(group, group))
         assert not known or set(value.split(",")) <= set(known), f"{group} has no option {value}"
@@ -195,9 +194,10 @@ def compose_once(words: tuple[str, ...], folders: tuple[str, ...]) -> Config:
     return compose(words, config_dirs=folders)
 
 
-def load_script(name: str) -> ModuleType:
-    """A program of scripts/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+def load_script(path: str) -> ModuleType:
+    """Import a program of scripts/, given without its suffix."""
+    name = Path(path).name
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{path}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
