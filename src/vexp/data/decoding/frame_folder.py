@@ -1,4 +1,4 @@
-"""Frames of a video that are stored as an image each in a folder, or optical flow as a pair of grey images each."""
+"""Reading raw frames: folders with one image per frame, or two grayscale images per frame for optical flow."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ FLOW_AXES = ("x", "y")
 
 
 class RawFrameReader:
-    """Reads frames of one folder; frame 0 is the file with number ``first``."""
+    """Reader of one folder of raw frames; frame 0 is the file with number ``first``."""
 
     def __init__(
         self, folder: str | Path, filename_tmpl: str, *, first: int = 1, total: int | None = None, flow: bool = False,
         backend: str = "auto", fps: float | None = None,
     ) -> None:  # fmt: skip
-        """Args:
-        folder: that holds the images.
-        filename_tmpl: name of a file by ``str.format``: of the number, or for flow of "x" or "y" and the number.
-        first: number of the first file.
-        total: number of frames; None: as many as follow one another in the folder.
-        flow: two grey images a frame instead of a coloured one.
-        backend: one of ``vexp.data.decoding.FRAME_BACKENDS``.
-        fps: frames a second, where known.
+        """Open a folder.
+
+        Args:
+            folder: The folder of images.
+            filename_tmpl: Template of file names for ``str.format``, with the number, or "x" or "y" and the number for flow.
+            first: Number of the first file.
+            total: Number of frames; None to count consecutive files.
+            flow: Whether a frame is two grayscale images of optical flow.
+            backend: One of ``vexp.data.decoding.FRAME_BACKENDS``.
+            fps: Frame rate in frames per second, if known.
         """
         self.folder = Path(folder)
         self._prefix = os.path.join(folder, "")
@@ -53,12 +55,12 @@ class RawFrameReader:
 
     @property
     def height(self) -> int:
-        """Pixels. Asked before ``frames``, it costs the reading of the first frame."""
+        """Height in pixels; reads the first frame if none has been read."""
         return self._frame_size()[0]
 
     @property
     def width(self) -> int:
-        """Pixels. Asked before ``frames``, it costs the reading of the first frame."""
+        """Width in pixels; reads the first frame if none has been read."""
         return self._frame_size()[1]
 
     @property
@@ -66,21 +68,22 @@ class RawFrameReader:
         return 2 if self.flow else 3
 
     def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """The frames of these 0-based numbers, in this order: uint8 (len(indices), H, W, 3) RGB, or (..., 2) x, y flow.
+        """Return the frames at ``indices`` in their order, uint8 (len(indices), H, W, 3) RGB, or (..., 2) for x, y flow.
 
-        Raises ``UserError`` for a number outside 0..num_frames-1, and for a file that is missing or damaged.
+        Raises:
+            UserError: If an index is out of range, or a file is missing or damaged.
         """
         return frames_in_order(self, indices)
 
-    def iter_frames(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """The same for ascending, distinct ``numbers``, one after the other: uint8 (H, W, 3 or 2) each."""
-        check_range(self.folder, numbers, self.num_frames)
-        for number in numbers:
+    def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3 or 2)."""
+        check_range(self.folder, indices, self.num_frames)
+        for number in indices:
             planes = [self._image(number, axis) for axis in (FLOW_AXES if self.flow else ("",))]
             yield np.stack(planes, axis=-1) if self.flow else planes[0]
 
     def _image(self, number: int, axis: str) -> NDArray[np.uint8]:
-        """One file, (H, W, 3), or (H, W) of flow; as large as those before it."""
+        """Read one file, (H, W, 3) or (H, W) for flow, and check that all files have the same size."""
         path = self._path(number, axis)
         image = self._read(path, number)
         height, width = image.shape[:2]
@@ -109,8 +112,8 @@ class RawFrameReader:
             reason = " ".join(str(error).split()) or type(error).__name__
             what = reason if content else "the file is empty"
             raise UserError(
-                f"{path}: frame {number} cannot be decoded ({self.backend}): {what}. Extract the folder again, or take "
-                "it out of the annotation."
+                f"{path}: frame {number} cannot be decoded ({self.backend}): {what}. Extract the folder again, or "
+                "remove it from the annotation."
             ) from error
 
     def _missing(self, path: str, number: int) -> UserError:
@@ -122,7 +125,7 @@ class RawFrameReader:
         )
 
     def _count(self) -> int:
-        """Files in a row from the first number on."""
+        """Count consecutive files from the first number on."""
         try:
             changed = self.folder.stat().st_mtime_ns
         except OSError as error:
@@ -144,7 +147,7 @@ class RawFrameReader:
 
 @functools.lru_cache(maxsize=4096)
 def _files_in_a_row(folder: str, changed: int, filename_tmpl: str, first: int, flow: bool) -> int:
-    """``changed``: when the folder was; a new time is a new count."""
+    """Count the files; ``changed`` is the modification time of the folder, which invalidates the cache."""
     names, count = set(os.listdir(folder)), 0
     axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
     while all(filename_tmpl.format(*axis, first + count) in names for axis in axes):

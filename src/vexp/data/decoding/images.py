@@ -1,8 +1,7 @@
-"""Still images from their bytes: the backends of raw frames.
+"""Image decoders: the backends for raw frames.
 
-All of them give the same pixels for a JPEG, because all of them are libjpeg-turbo inside (the versions tested are in
-constraints.txt). A grey picture of a coloured JPEG is its luma; the orientation in its EXIF data is not applied. A file
-that is cut off is an error in each.
+All of them return the same pixels for a JPEG, since all use libjpeg-turbo (constraints.txt has the tested versions). The
+grayscale image of a color JPEG is its luma. EXIF orientation is not applied. A truncated file is an error in all backends.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from vexp.core.errors import UserError
 from vexp.data.decoding import check_installed
 
 Decode = Callable[[bytes, bool], NDArray[np.uint8]]
-"""(content of a file, grey) -> uint8 (H, W, 3) RGB, or (H, W) if grey. Raises an exception with the reason."""
+"""(content of a file, grayscale) -> uint8 (H, W, 3) RGB, or (H, W) for grayscale. Raises any exception on failure."""
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 @functools.cache
 def image_decoder(backend: str) -> Decode:
-    """The decoder of this name, made once in a process. "auto" is the fastest there is for JPEG, OpenCV for the rest.
+    """Return the decoder of a backend, cached per process. "auto" is the fastest one for JPEG and OpenCV otherwise.
 
     Raises:
-        UserError: it is not installed, or its library is not there.
+        UserError: If the package or its library is not installed.
     """
     check_installed(backend)
     makers = {"auto": _auto, "simplejpeg": _simplejpeg, "turbojpeg": _turbojpeg, "opencv": _opencv, "pillow": _pillow}
@@ -41,8 +40,8 @@ def _auto() -> Decode:
     other = _opencv()
     jpeg = _simplejpeg() if find_spec("simplejpeg") is not None else other
 
-    def decode(content: bytes, grey: bool) -> NDArray[np.uint8]:
-        return (jpeg if content.startswith(JPEG_START) else other)(content, grey)
+    def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
+        return (jpeg if content.startswith(JPEG_START) else other)(content, grayscale)
 
     return decode
 
@@ -50,10 +49,10 @@ def _auto() -> Decode:
 def _simplejpeg() -> Decode:
     import simplejpeg
 
-    def decode(content: bytes, grey: bool) -> NDArray[np.uint8]:
+    def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
         _check_is_jpeg(content)
-        picture: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "GRAY" if grey else "RGB")
-        return picture[..., 0] if grey else picture
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "GRAY" if grayscale else "RGB")
+        return image[..., 0] if grayscale else image
 
     return decode
 
@@ -65,18 +64,18 @@ def _turbojpeg() -> Decode:
         decoder = turbojpeg.TurboJPEG()
     except (RuntimeError, OSError) as error:
         if "3.0" in str(error):  # PyTurboJPEG 2 with the library of Debian 12 or Ubuntu 22.04
-            cure = "this PyTurboJPEG needs libjpeg-turbo 3, the library here is older: pip install 'PyTurboJPEG<2'"
+            fix = "this version of PyTurboJPEG needs libjpeg-turbo 3, an older one is installed: pip install 'PyTurboJPEG<2'"
         else:
-            cure = "PyTurboJPEG finds no libturbojpeg: apt-get install libturbojpeg0 (macOS: brew install jpeg-turbo)"
-        raise UserError(f"data.decoding_backend=turbojpeg: {cure}; or set it to simplejpeg") from error
-    colour, luma = turbojpeg.TJPF_RGB, turbojpeg.TJPF_GRAY
+            fix = "libturbojpeg is not installed: apt-get install libturbojpeg0 (macOS: brew install jpeg-turbo)"
+        raise UserError(f"data.decoding_backend=turbojpeg: {fix}; or set it to simplejpeg") from error
+    color, luma = turbojpeg.TJPF_RGB, turbojpeg.TJPF_GRAY
 
-    def decode(content: bytes, grey: bool) -> NDArray[np.uint8]:
+    def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
         _check_is_jpeg(content)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of a file that is cut off it only warns
-            picture: NDArray[np.uint8] = decoder.decode(content, pixel_format=luma if grey else colour)
-        return picture[..., 0] if grey else picture
+            warnings.simplefilter("error")  # it only warns about truncated files
+            image: NDArray[np.uint8] = decoder.decode(content, pixel_format=luma if grayscale else color)
+        return image[..., 0] if grayscale else image
 
     return decode
 
@@ -84,16 +83,16 @@ def _turbojpeg() -> Decode:
 def _opencv() -> Decode:
     import cv2
 
-    colour = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    color = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     luma = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
-    def decode(content: bytes, grey: bool) -> NDArray[np.uint8]:
+    def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
         if content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
-            raise ValueError("it is cut off")  # OpenCV 4 would paint the missing part grey
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), luma if grey else colour) if content else None
-        if picture is None:
-            raise ValueError("it is no image, or a damaged one")
-        return np.asarray(picture if grey else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+            raise ValueError("the file is truncated")  # OpenCV 4 fills the missing part with gray
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), luma if grayscale else color) if content else None
+        if image is None:
+            raise ValueError("it is not an image, or it is damaged")
+        return np.asarray(image if grayscale else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
     return decode
 
@@ -101,10 +100,10 @@ def _opencv() -> Decode:
 def _pillow() -> Decode:
     from PIL import Image
 
-    def decode(content: bytes, grey: bool) -> NDArray[np.uint8]:
-        mode = "L" if grey else "RGB"
+    def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
+        mode = "L" if grayscale else "RGB"
         with Image.open(io.BytesIO(content)) as image:
-            image.draft(mode, image.size)  # a JPEG's luma as it is stored, instead of computed from its colours
+            image.draft(mode, image.size)  # decode the stored luma instead of computing it from RGB
             return np.asarray(image.convert(mode))
 
     return decode
@@ -112,4 +111,4 @@ def _pillow() -> Decode:
 
 def _check_is_jpeg(content: bytes) -> None:
     if not content.startswith(JPEG_START):
-        raise ValueError("it is no JPEG; set data.decoding_backend=opencv or pillow for other images")
+        raise ValueError("it is not a JPEG file; set data.decoding_backend=opencv or pillow for other images")

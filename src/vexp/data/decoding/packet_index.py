@@ -1,7 +1,7 @@
-"""Which frames a video file holds, read from its packets without decoding one.
+"""The frames of a video file, determined from its packets without decoding.
 
-A container whose timestamps can be trusted gives a `PacketIndex`: frame n is the n-th presentation time, and the key
-frames say where decoding may start. Every other file has to be decoded from its first packet on and counted.
+For containers with reliable timestamps this is a ``PacketIndex``: frame n has the n-th presentation time, and decoding may
+start at key frames. Other files have to be decoded from the first packet on to count their frames.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SIZED_FORMATS = (*INDEXED_FORMATS, "avi")
 """Containers that say how long they are; a transport stream may be cut anywhere."""
 
 IDR_SLICE = 5
-"""The NAL unit type of an IDR picture in H.264: nothing after it is predicted from what came before."""
+"""NAL unit type of an IDR picture in H.264, after which no frame is predicted from earlier ones."""
 
 SEEK_FRAMES = 1
-"""A seek costs as much as decoding so many frames."""
+"""Cost of a seek in decoded frames."""
 
 SHORTFALL_S = 0.5
-"""A stream that ends more than these seconds before the time in its header has lost its tail."""
+"""A stream that ends more than this many seconds before the time in its header is truncated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,16 +52,17 @@ class PacketIndex:
     keys_restart: bool = True  # prediction starts afresh at every key frame (in H.264: it is an IDR picture)
 
     def key_number(self, frame: int) -> int:
-        """Number of the last key frame shown at or before `frame`.
+        """Return the number of the last key frame displayed at or before ``frame``.
 
-        Leading pictures (open GOP: stored after a key frame, shown before it, predicted from the GOP before) so belong
-        to the earlier key frame, the one that they can be decoded from.
+        Leading frames of an open GOP (stored after a key frame, displayed before it) thus belong to the previous key
+        frame, from which they can be decoded.
         """
         return int(np.searchsorted(self.keys, self.pts[frame], side="right")) - 1
 
     def run_ends(self, frames: Sequence[int]) -> list[int]:
-        """Where in `frames` (ascending) to stop decoding straight on, because a seek to the next one's key frame is
-        cheaper: it pays if more than `SEEK_FRAMES` would be decoded in vain.
+        """Return where in ``frames`` (ascending) to stop decoding sequentially, since seeking is cheaper.
+
+        Seeking is cheaper if more than ``SEEK_FRAMES`` frames would be decoded without being used.
         """
         numbers = np.asarray(frames)
         keys = np.searchsorted(self.keys, self.pts[numbers], side="right") - 1
@@ -71,7 +72,7 @@ class PacketIndex:
 
 
 class _Packets:
-    """What is kept of the packets of a stream, their data being let go: 9 bytes each."""
+    """Metadata of the packets of a stream, without their data: 9 bytes each."""
 
     def __init__(self) -> None:
         self.pts = array("q")
@@ -96,10 +97,13 @@ class _Packets:
 
 
 def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex | None:
-    """Read every packet of `stream`, about 4 us each; None where its frames can only be had by counting.
+    """Read every packet of ``stream`` (about 4 us each); None if its frames have to be counted by decoding.
 
-    The file passes through a small buffer: memory does not grow with its size.
-    Raises ValueError with the reason where the file ends before its header says, av.FFmpegError where it is unreadable.
+    The file is read through a small buffer, so memory does not grow with its size.
+
+    Raises:
+        ValueError: If the file is truncated.
+        av.FFmpegError: If it cannot be read.
     """
     packets, restarts = _Packets(), _restart_test(stream)
     for packet in container.demux(stream):
@@ -114,12 +118,12 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex 
 
 
 def demuxer_of(container: InputContainer) -> str:
-    """First name of the container format: "mov", "matroska", "avi", "mpegts" ..."""
+    """Return the first name of the container format: "mov", "matroska", "avi", "mpegts", ..."""
     return container.format.name.split(",")[0]
 
 
 def _index(packets: _Packets) -> PacketIndex | None:
-    """None where it is not sure that a plain decode delivers all these packets' frames, in the order of their times."""
+    """Build the index; None if a sequential decode may not return the frames of all packets in the order of their times."""
     if not packets.complete or not packets.pts:
         return None
     pts = np.frombuffer(packets.pts, np.int64)
@@ -142,9 +146,9 @@ def _index(packets: _Packets) -> PacketIndex | None:
 
 
 def _restart_test(stream: VideoStream) -> Callable[[Packet[VideoStream]], bool]:
-    """Whether a key packet is one from which every later frame decodes right; a container may call others so.
+    """Return a test whether decoding may start at a key packet, which not all marked key packets satisfy.
 
-    In H.264 that is an IDR picture: a recovery point, or a table of key frames that is missing, is none.
+    In H.264 it must be an IDR picture; a recovery point is not sufficient.
     """
     header = stream.codec_context.extradata or b""
     if stream.codec_context.codec.canonical_name != "h264" or header[:1] != b"\x01":  # ISO/IEC 14496-15, 5.3.3.1
@@ -154,7 +158,7 @@ def _restart_test(stream: VideoStream) -> Callable[[Packet[VideoStream]], bool]:
 
 
 def _first_slice(packet: memoryview, length_size: int) -> int | None:
-    """Type of the first NAL unit that holds part of a picture; each unit follows its length (ISO/IEC 14496-10, 7.4)."""
+    """Return the type of the first NAL unit with a slice; each unit follows its length (ISO/IEC 14496-10, 7.4)."""
     place = 0
     while place + length_size < len(packet):
         kind = packet[place + length_size] & 31
@@ -172,11 +176,11 @@ def _check_length(stream: VideoStream, demuxer: str, packets: _Packets) -> None:
         return
     end = float(packets.end * stream.time_base)
     if end < promised - SHORTFALL_S:
-        raise ValueError(f"the file is truncated: its header promises {promised:.2f} s, its frames end at {end:.2f} s")
+        raise ValueError(f"the file is truncated: its header states {promised:.2f} s, its frames end at {end:.2f} s")
 
 
 def _promised_end(stream: VideoStream, demuxer: str) -> float | None:
-    """Seconds at which the header says that the stream ends; None where it does not say."""
+    """Return the end of the stream in seconds according to the header; None if unknown."""
     if demuxer == "mov" and stream.duration and stream.time_base:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))  # Matroska: 00:00:10.333

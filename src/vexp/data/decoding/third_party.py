@@ -1,9 +1,8 @@
-"""Video backends other than PyAV: what all of them share.
+"""Base class of the video backends other than PyAV.
 
-Which frames a file holds, when they are shown and how they are turned is settled by one authority, the PyAV reader
-(``vexp.data.decoding.video_info``): it costs the reading of the packets, the decoding of the first frame and, where frames can
-only be had by counting, of the whole file, once in each process. A backend then has to deliver exactly those frames.
-What it is known to get wrong, it is not asked: such a file is refused by name.
+The PyAV reader determines the frames of a file, their times and rotation (``vexp.data.decoding.video_info``). This reads the
+packets, decodes the first frame and, if frames have to be counted, the whole file once per process. A backend must return
+exactly these frames. Files that a backend is known to read incorrectly are rejected.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from vexp.data.decoding.video_info import VideoInfo
 
 
 class ThirdPartyReader(ABC):
-    """Base of the backends. The same door as ``VideoReader``: ``num_frames, fps, times, width, height, frames``.
+    """Base class of the backends, with the interface of ``VideoReader``: num_frames, fps, times, width, height, frames.
 
-    A backend says what it cannot read right (``_unsupported_reason``), opens the file (``_open``), and delivers (``_deliver``).
+    A subclass implements ``_unsupported_reason``, ``_open``, ``_deliver`` and ``close``.
     """
 
     backend: ClassVar[str]
@@ -41,12 +40,12 @@ class ThirdPartyReader(ABC):
         self.fps = self.file.fps
         reason = self._unsupported_reason(self.file)
         if reason:
-            raise UserError(f"{self.path}: {self.backend} {reason}. Set data.decoding_backend=av for this data set.")
+            raise UserError(f"{self.path}: {self.backend} {reason}. Set data.decoding_backend=av for this dataset.")
         try:
             self._open()
         except UserError:
             raise
-        except Exception as error:  # whatever a third party's binding throws
+        except Exception as error:  # bindings raise exceptions of any type
             raise UserError(f"{self.path}: cannot be opened by {self.backend}: {_short(error)}") from error
 
     def __enter__(self) -> ThirdPartyReader:
@@ -59,57 +58,58 @@ class ThirdPartyReader(ABC):
 
     @property
     def times(self) -> NDArray[np.float64] | None:
-        """Seconds at which each frame is shown, from the first: float64 (num_frames,); None: the file does not say."""
+        """Time of each frame in seconds from the first, float64 (num_frames,); None if unknown."""
         return self.file.times
 
     def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """The frames of these numbers, in this order: uint8 (len(indices), height, width, 3) RGB.
+        """Return the frames at ``indices``, in their order and possibly repeated, uint8 (len(indices), H, W, 3) RGB.
 
-        Raises `UserError` for a number outside 0..num_frames-1 and for a frame that the backend does not deliver.
+        Raises:
+            UserError: If an index is out of range or the backend does not return a frame.
         """
         return frames_in_order(self, indices)
 
-    def iter_frames(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """The same for ascending, distinct ``numbers``, one after the other: uint8 (height, width, 3) each."""
-        check_range(self.path, numbers, self.num_frames)
+    def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3)."""
+        check_range(self.path, indices, self.num_frames)
         size, done = (self.height, self.width, self.channels), 0
         try:
-            for picture in self._deliver(list(numbers)):
-                if picture.shape != size:
-                    raise self.failure(numbers[done], f"it has the shape {picture.shape}, not {size}")
-                yield picture
+            for frame in self._deliver(list(indices)):
+                if frame.shape != size:
+                    raise self.failure(indices[done], f"its shape is {frame.shape} instead of {size}")
+                yield frame
                 done += 1
         except UserError:
             raise
-        except Exception as error:  # whatever a third party's binding throws
-            raise self.failure(numbers[done], _short(error)) from error
-        if done < len(numbers):
-            raise self.failure(numbers[done], "it is not delivered")
+        except Exception as error:  # bindings raise exceptions of any type
+            raise self.failure(indices[done], _short(error)) from error
+        if done < len(indices):
+            raise self.failure(indices[done], "the backend does not return it")
 
     def failure(self, number: int, reason: str) -> UserError:
-        """The error for a frame that is not delivered, or not as it should be."""
+        """Return the error for a frame that is missing or invalid."""
         return UserError(
-            f"{self.path}: frame {number} cannot be decoded ({self.backend}): {reason}. Try data.decoding_backend=av, "
-            "which says more; or fetch the file again."
+            f"{self.path}: frame {number} cannot be decoded ({self.backend}): {reason}. Try data.decoding_backend=av "
+            "for more details, or download the file again."
         )
 
     @abstractmethod
     def _unsupported_reason(self, file: VideoInfo) -> str:
-        """Why the backend's frames of such a file would not be the right ones; "" where they are."""
+        """Return why the backend cannot read such a file correctly, as the end of a sentence; "" if it can."""
 
     @abstractmethod
     def _open(self) -> None: ...
 
     @abstractmethod
-    def _deliver(self, numbers: list[int]) -> Iterator[NDArray[np.uint8]]:
-        """The frames of ``numbers`` (ascending, distinct), each uint8 (height, width, 3) RGB upright."""
+    def _deliver(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3) RGB after rotation."""
 
     @abstractmethod
     def close(self) -> None: ...
 
 
 def _short(error: Exception) -> str:
-    """The gist of a binding's error: its last line that is no part of a C++ stack trace."""
+    """Return the last line of an error message that is not part of a C++ stack trace."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line and not line.startswith(("[bt]", "Stack trace"))]
     return (lines[-1] if lines else type(error).__name__)[:300]

@@ -1,7 +1,7 @@
-"""torchcodec's video decoder, as a backend. It needs FFmpeg's libraries, which its wheel does not bring.
+"""The torchcodec backend. It needs the FFmpeg libraries, which its wheel does not contain.
 
-It seeks by presentation time, so files whose times cannot be trusted are refused, and those in which decoding from a
-key frame needs more than the key frame.
+It seeks by presentation time, so files without reliable times are rejected, and those in which key frames are not random
+access points.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 class TorchcodecReader(ThirdPartyReader):
-    """Every frame comes with its presentation time, and is recognised by it."""
+    """Identifies frames by their presentation times."""
 
     backend = "torchcodec"
 
     def _unsupported_reason(self, file: VideoInfo) -> str:
         if file.index is None:
-            return "seeks by presentation time, and those of this file cannot be trusted"
+            return "seeks by presentation time, and those of this file are not reliable"
         if not file.index.keys_restart:
-            return "takes every marked key frame for a fresh start, and in this file not every one is"
+            return "requires that every key frame is a random access point, which this file does not satisfy"
         if file.index.has_leading and file.index.hides_frames:
-            return "mixes up frames where an edit list cuts into an open GOP"
+            return "confuses frames if an edit list starts within an open GOP"
         a, b, c, d = file.display_matrix or (1, 0, 0, 1)
         if a * d - b * c < 0:
-            return "turns frames, but does not mirror them"
+            return "does not mirror frames"
         return ""
 
     def _open(self) -> None:
@@ -47,27 +47,29 @@ class TorchcodecReader(ThirdPartyReader):
             if "libtorchcodec" not in str(error):
                 raise
             raise UserError(
-                "data.decoding_backend=torchcodec: it finds no FFmpeg libraries, or does not fit this version of "
-                "torch: apt-get install ffmpeg (or conda install ffmpeg), or set data.decoding_backend=av"
+                "data.decoding_backend=torchcodec: the FFmpeg libraries are missing, or the version of torch is not "
+                "supported: apt-get install ffmpeg (or conda install ffmpeg), or set data.decoding_backend=av"
             ) from error
         if len(self._decoder) != self.num_frames:
-            raise ValueError(f"it finds {len(self._decoder)} frames, a plain decode {self.num_frames}")
+            raise ValueError(f"it finds {len(self._decoder)} frames instead of {self.num_frames}")
 
-    def _deliver(self, numbers: list[int]) -> Iterator[NDArray[np.uint8]]:
+    def _deliver(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
         index, tick = self.file.index, float(self.file.time_base)
         assert index is not None
         try:
-            batch = self._decoder.get_frames_at(numbers)
+            batch = self._decoder.get_frames_at(indices)
         except (RuntimeError, IndexError):
-            if len(numbers) == 1:
+            if len(indices) == 1:
                 raise
-            for number in numbers:  # which of them it is
+            for number in indices:  # find the damaged frame
                 yield from self._deliver([number])
             return
-        for number, frame, found in zip(numbers, batch.data, batch.pts_seconds.tolist(), strict=True):
-            wanted = int(index.pts[number]) * tick
-            if abs(found - wanted) > tick / 2 + 1e-9 * abs(wanted):
-                raise self.failure(number, f"the frame of {found:.3f} s comes in its place, which is at {wanted:.3f} s")
+        for number, frame, time in zip(indices, batch.data, batch.pts_seconds.tolist(), strict=True):
+            expected = int(index.pts[number]) * tick
+            if abs(time - expected) > tick / 2 + 1e-9 * abs(expected):
+                raise self.failure(
+                    number, f"the decoder returned the frame at {time:.3f} s instead of {expected:.3f} s"
+                )
             yield frame.numpy()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""From planned views to pixels: one resample a view, or one for all the views that are cut from it.
+"""Rendering of planned views with one resample per view, or one for all views cropped from it.
 
-Legend as in ``vexp.data.transforms.view``: V views, T frames, sizes are (width, height), arrays (T, H, W, C) uint8. Frames of two
-channels are optical flow, x and y: mirroring a clip also reverses the x of its motion.
+Notation as in ``vexp.data.transforms.view``: V views, T frames, sizes are (width, height), arrays (T, H, W, C) uint8. Frames
+with two channels are optical flow (x, y), for which mirroring also negates x.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from vexp.data.decoding.frame_stream import Frame, FrameStream
 from vexp.data.transforms.view import Box, Frames, Size, View, shared_size
 
 FrameWriter = Callable[[Frame, int], None]
-"""Draws what it is to show of frame (H, W, C) number n."""
+"""Writes the result for a frame (H, W, C) with its index into the output."""
 
-#: Boxes of resized views are products and quotients of floats: this close to a whole pixel, they are one.
+#: Tolerance for boxes on integer pixels, which are computed in floating point.
 _PIXEL_TOLERANCE = 1e-6
-#: Channels of optical flow, x and y, grey level 128 = no motion.
+#: Channels of optical flow (x, y); the level 128 is no motion.
 FLOW_CHANNELS = 2
 
 
 def render(frames: Frames | FrameStream, view: View) -> Frames:
-    """One resample of uint8 (T, H, W, C), C = 1 to 4: a new contiguous uint8 array (T, h, w, C).
+    """Render a view of uint8 (T, H, W, C) with C = 1 to 4 to a new contiguous uint8 array (T, h, w, C).
 
-    Crops and flips around at most one resize give bit for bit what slicing, ``cv2.resize`` and ``cv2.flip`` give one
-    after the other (save a flip before a nearest resize: mirroring comes last here). Where a second resize follows a
-    crop, the fractional box is sampled once: bilinear about pixel centres, the frame's border repeated.
+    Crops and flips around at most one resize are equal to slicing, ``cv2.resize`` and ``cv2.flip`` to the bit, except for
+    a flip before a nearest resize, since mirroring is last. If another resize follows a crop, the fractional box is
+    sampled once, bilinear with pixel centers at 0.5 and replicated borders.
 
     Raises:
-        ValueError: frames are not uint8 (T, H, W, C), or the view's box does not lie inside them.
+        ValueError: If the frames are not uint8 (T, H, W, C) or the box is not within them.
     """
     rendered: Frames = render_views(frames, [view])[0]
     return rendered
 
 
 def render_views(frames: Frames | FrameStream, views: Sequence[View]) -> Frames:
-    """``render`` of several views of equal size: (V, T, h, w, C). Crops of one resized view share its resample.
+    """Render several views of equal size to (V, T, h, w, C). Crops of the same resized view share one resample.
 
-    Frame by frame, so that each is read from memory once, whatever is made of it.
+    The frames are processed one by one, so that each is read from memory once.
     """
     num_frames, height, width, channels = _checked_shape(frames)
     out_width, out_height = shared_size(views)
@@ -71,7 +71,7 @@ def _checked_shape(frames: Frames | FrameStream) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A view as a part of a rendered picture: its upper left pixel there, and whether it is mirrored after the cut."""
+    """A view as a part of a rendered image: its upper left pixel, and whether it is mirrored after the crop."""
 
     picture: int
     x: int
@@ -80,10 +80,10 @@ class Window:
 
 
 def render_windows(frames: Frames | FrameStream, views: Sequence[View]) -> tuple[Frames, list[Window]]:
-    """The pixels of several views of equal size, each pixel once: pictures (K, T, h', w', C) and a window a view.
+    """Render several views of equal size to images (K, T, h', w', C) with shared pixels, and a window for each view.
 
-    Views that are cut from one resample share a picture, the smallest that holds them all, where that is the smaller
-    thing to keep: 3 crops of 256x256 out of 340x256 are 44 % of their pixels. Otherwise every view is its own picture.
+    Views cropped from one resample share the smallest image that contains them all, if it is smaller than the views: one
+    of 340x256 has 44 % of the pixels of 3 crops of 256x256. Otherwise every view has its own image.
     """
     cut = _shared_picture(views, (frames.shape[2], frames.shape[1]))
     if cut is None:
@@ -93,7 +93,7 @@ def render_windows(frames: Frames | FrameStream, views: Sequence[View]) -> tuple
 
 
 def _shared_picture(views: Sequence[View], frame: Size) -> tuple[View, list[Window]] | None:
-    """The view that holds all of ``views``, and where in it each lies; None where there is none or it saves nothing."""
+    """Return the view that contains all ``views`` and the window of each; None if there is none or it saves nothing."""
     width, height = shared_size(views)
     roots = {_root(view, frame) for view in views}
     if len(views) == 1 or len(roots) != 1:
@@ -111,22 +111,24 @@ def _shared_picture(views: Sequence[View], frame: Size) -> tuple[View, list[Wind
 
 
 def _root(view: View, frame: Size) -> View:
-    """The resample that a view is cut from, unmirrored; the frame itself where there is no resample."""
+    """Return the resample that a view is cropped from, not mirrored; the frame itself if there is none."""
     if view.cut_from is not None:
         return replace(view.cut_from, mirrored=False)
     x, y, width, height = view.box
-    cut = (width, height) == view.size and _is_whole(x) and _is_whole(y)  # else between pixels: a resample, too
+    cut = (
+        (width, height) == view.size and _is_whole(x) and _is_whole(y)
+    )  # a position between pixels also requires a resample
     return View.whole(*frame) if cut else replace(view, mirrored=False)
 
 
 def _resizer(box: Box, size: Size, interpolation: str, cuts: Sequence[tuple[View, Frames]]) -> FrameWriter:
-    """Resizes a box on whole pixels once a frame and writes every view cut from it into its target (T, h, w, C)."""
+    """Build a writer that resizes an integer box once per frame and writes all of its crops into their targets."""
     import cv2
 
     left, top, width, height = (round(edge) for edge in box)
     windows = [(*_offset(view, box, size), view.mirrored, target) for view, target in cuts]
     flag = _cv2_flag(interpolation)
-    # One view that shows all of it: resized straight into place.
+    # A single view of the whole box is resized directly into the output.
     in_place = cuts[0][1] if len(cuts) == 1 and cuts[0][0].size == size and not cuts[0][0].mirrored else None
     resized = np.empty((size[1], size[0], cuts[0][1].shape[3]), dtype=np.uint8)
 
@@ -145,18 +147,18 @@ def _resizer(box: Box, size: Size, interpolation: str, cuts: Sequence[tuple[View
 
 
 def _sampler(view: View, target: Frames) -> FrameWriter:
-    """Samples a fractional box about pixel centres into ``target`` (T, h, w, C)."""
+    """Build a writer that samples a fractional box into ``target`` (T, h, w, C)."""
     import cv2
 
     x, y, width, height = view.box
-    # Only the pixels that are looked at, and one more on each side; the frame's own border is repeated beyond that.
+    # Only the required pixels and one more on each side; beyond the frame its border is replicated.
     left, top = max(0, math.floor(x) - 1), max(0, math.floor(y) - 1)
     right, bottom = math.ceil(x + width) + 1, math.ceil(y + height) + 1
     step_x, step_y = width / view.size[0], height / view.size[1]
-    # Output pixel centre i + 0.5 looks at x + step * (i + 0.5); OpenCV counts from the first pixel's centre.
+    # The output pixel center i + 0.5 samples x + step * (i + 0.5); OpenCV's origin is the center of the first pixel.
     to_source = np.array([[step_x, 0, x - left + step_x / 2 - 0.5], [0, step_y, y - top + step_y / 2 - 0.5]])
     flags = _cv2_flag(view.interpolation) | cv2.WARP_INVERSE_MAP
-    # Measured with OpenCV 5: a 4-channel warp is 2.3 times as fast as a 3-channel one, the conversions included.
+    # With OpenCV 5 a 4-channel warp is 2.3 times faster than a 3-channel one, including the conversions.
     padded = target.shape[3] == 3
 
     def draw(frame: Frame, number: int) -> None:
@@ -181,7 +183,7 @@ def _write(part: Frames, mirrored: bool, target: Frames) -> None:
 
 
 def _offset(view: View, box: Box, size: Size) -> tuple[int, int]:
-    """Where, in a resize of ``box`` to ``size``, the unmirrored view begins: (x, y) in output pixels."""
+    """Return the position (x, y) of the unmirrored view in a resize of ``box`` to ``size``, in output pixels."""
     return round((view.box[0] - box[0]) * size[0] / box[2]), round((view.box[1] - box[1]) * size[1] / box[3])
 
 
@@ -191,7 +193,7 @@ def _check_inside(box: Box, frame_width: int, frame_height: int) -> None:
     if min(x, y) < -_PIXEL_TOLERANCE or x + width > right or y + height > bottom:
         raise ValueError(
             f"a view of the box x={x:g} y={y:g} {width:g}x{height:g} (w x h) does not lie inside frames of "
-            f"{frame_width}x{frame_height}: plan it for frames of this size"
+            f"{frame_width}x{frame_height}; plan it for frames of this size"
         )
 
 

@@ -1,10 +1,10 @@
-"""One output picture of a clip, planned before any pixel is touched: which part of the source, what size, mirrored.
+"""A view of a clip: the part of the source, the output size, and whether it is mirrored.
 
-Crops, resizes and flips compose into a ``View``; ``vexp.data.transforms.resample`` then resamples once. Geometry is planned in
-output pixels and needs no frames, so a sample's views are known before decoding.
+Crops, resizes and flips are composed into a ``View``, which ``vexp.data.transforms.resample`` renders with one resample.
+Planning uses output pixels and needs no frames, so the views of a sample are known before decoding.
 
-Legend: V views, T frames, H, W source and h, w output size in pixels, C channels. Sizes are (width, height), arrays
-(T, H, W, C) uint8. Pixel i covers i..i+1, its centre is i + 0.5.
+Notation: V views, T frames, H, W source and h, w output size in pixels, C channels. Sizes are (width, height), arrays
+(T, H, W, C) uint8. Pixel i covers i..i+1, its center is i + 0.5.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ INTERPOLATIONS = ("bilinear", "nearest")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """``box`` of the source, resampled to ``size``, then mirrored left-right if ``mirrored``.
+    """A ``box`` of the source, resampled to ``size``, then mirrored horizontally if ``mirrored``.
 
     Attributes:
-        box: x, y, width, height in source pixels; fractional once a resized view has been cropped.
+        box: x, y, width, height in source pixels; fractional after cropping a resized view.
         size: (width, height) in output pixels.
-        mirrored: whether left and right are swapped in the output.
-        interpolation: of the resample, ``bilinear`` (no antialias, as ``cv2.resize``) or ``nearest``.
-        cut_from: the resized view that this one was cropped from. Pixels at the edge of such a crop mix with neighbours
-            outside it, so ``render`` resizes that view and cuts; None where no crop came after a resize.
+        mirrored: Whether the output is mirrored horizontally.
+        interpolation: ``bilinear`` (without antialiasing, as ``cv2.resize``) or ``nearest``.
+        cut_from: The resized view that this one was cropped from; None if no crop followed a resize. Pixels at the edge
+            of such a crop depend on pixels outside it, so ``render`` resizes ``cut_from`` and crops the result.
     """
 
     box: Box
@@ -45,16 +45,16 @@ class View:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Output pixels a source pixel, along x and y: what a resize does to the length of optical flow."""
+        """Output pixels per source pixel along x and y, by which optical flow has to be scaled."""
         return self.size[0] / self.box[2], self.size[1] / self.box[3]
 
     @classmethod
     def whole(cls, width: int, height: int) -> View:
-        """The full source frame as it is."""
+        """Return the view of the full source frame."""
         return cls(box=(0.0, 0.0, float(width), float(height)), size=(width, height))
 
     def resized(self, width: int, height: int, interpolation: str = "bilinear") -> View:
-        """The same part of the source at another size; of several resizes only the last size and method count."""
+        """Return the same part of the source at another size; the last of several resizes applies."""
         if min(width, height) < 1:
             raise UserError(f"a view cannot be resized to {width}x{height} (w x h): both sides need at least 1 pixel")
         if (width, height) == self.size:
@@ -79,20 +79,20 @@ class View:
         return replace(self, box=self._source_box(x, y, width, height), size=(width, height), cut_from=cut_from)
 
     def flipped(self) -> View:
-        """This view's output with left and right swapped."""
+        """Return this view mirrored horizontally."""
         return replace(self, mirrored=not self.mirrored)
 
     def within(self, outer: View) -> View:
-        """This view of what ``outer`` shows as a view of the source of ``outer``: where it lies, not how it is made."""
+        """Convert this view of the output of ``outer`` to a view of the source of ``outer`` (its position only)."""
         return View(outer._source_box(*self.box), self.size, self.mirrored != outer.mirrored, self.interpolation)
 
     def _source_box(self, x: float, y: float, width: float, height: float) -> Box:
-        """A part of the output, in output pixels, as a part of the source."""
+        """Convert a box in output pixels to source pixels."""
         out_width, out_height = self.size
         if self.mirrored:
             x = out_width - x - width
         left, top, box_width, box_height = self.box
-        # Multiplied before divided: what can be a whole number is one.
+        # Multiply before dividing, so that integer results are exact.
         return (
             left + x * box_width / out_width,
             top + y * box_height / out_height,
@@ -102,7 +102,7 @@ class View:
 
 
 def shared_size(views: Sequence[View]) -> Size:
-    """The output size (width, height) of all views; UserError if there are none or they differ."""
+    """Return the output size (width, height) of all views; raise UserError if they differ or there are none."""
     sizes = {view.size for view in views}
     if len(sizes) != 1:
         found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)) or "no view at all"

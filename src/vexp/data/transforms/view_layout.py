@@ -1,7 +1,7 @@
-"""How the views of a sample come out of the few pictures that were decoded, rendered and sent for them.
+"""Building the views of a sample from the distinct frames that a worker transfers.
 
-Ten clips x three crops of one video show the same frames again and again. A worker sends each distinct frame once, as
-the picture that holds all crops, and the device cuts and gathers: the same bytes, a fraction of them on the way.
+The clips and crops of a video share frames. A worker transfers each distinct frame once, as an image that contains all
+crops, and the views are cropped and gathered on the device, with the same result and a fraction of the data.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ViewLayout:
-    """The views of one sample: every window of its pictures, and of each every clip (crop-major, as mmaction2's).
+    """The layout of the views of one sample, in crop-major order as in mmaction2.
 
     Attributes:
-        shape: of the pictures, (K, F, H, W, C): F distinct frames in each.
-        windows: which part of which picture each crop is.
+        shape: Shape of the images, (K, F, H, W, C), with F distinct frames each.
+        windows: The part of an image that each crop is.
         size: (width, height) of every crop.
-        clips: clips of each crop.
-        clip_len: T, frames of each clip.
-        as_sent: the pictures, frame after frame, are the views already: nothing to cut, mirror or repeat.
+        clips: Clips per crop.
+        clip_len: Frames per clip, T.
+        is_identity: Whether the images already are the views, without cropping, mirroring or repetition.
     """
 
     shape: tuple[int, int, int, int, int]
@@ -45,7 +45,7 @@ class ViewLayout:
     def of(
         cls, shape: tuple[int, ...], windows: Sequence[Window], size: Size, rows: npt.NDArray[np.int64]
     ) -> ViewLayout:
-        """The plan for pictures of ``shape``; ``rows``: int64 (clips, clip_len), which of their frames each shows."""
+        """Build the layout for images of ``shape``; ``rows`` are the frames of each clip, int64 (clips, clip_len)."""
         pictures, frames, height, width, channels = shape
         whole = size == (width, height) and list(windows) == [Window(index, 0, 0) for index in range(pictures)]
         return cls(
@@ -59,12 +59,12 @@ class ViewLayout:
 
     @property
     def views(self) -> int:
-        """V, crops x clips."""
+        """Number of views V, crops x clips."""
         return len(self.windows) * self.clips
 
     @property
     def view_shape(self) -> tuple[int, int, int, int]:
-        """(T, H, W, C) of every view."""
+        """Shape (T, H, W, C) of every view."""
         return (self.clip_len, self.size[1], self.size[0], self.shape[-1])
 
     @property
@@ -72,13 +72,13 @@ class ViewLayout:
         return math.prod(self.shape)
 
     def build(self, pixels: torch.Tensor, rows: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        """Write the views from ``start`` on into ``out``, on whatever device all three are.
+        """Write the views from ``start`` on into ``out``. All tensors are on the same device.
 
         Args:
-            pixels: the pictures end to end, uint8 (num_bytes,).
-            rows: which distinct frame each frame of each clip is, int64 (clips * clip_len,).
-            out: uint8 (n, T, H, W, C), contiguous.
-            start: number of the first view.
+            pixels: The images, uint8 (num_bytes,).
+            rows: Index of the distinct frame for each frame of each clip, int64 (clips * clip_len,).
+            out: Output, uint8 (n, T, H, W, C), contiguous.
+            start: Index of the first view.
         """
         import torch
 
@@ -93,7 +93,7 @@ class ViewLayout:
             count = min(self.clips - clip, len(out) - done)
             window, target = self.windows[crop], out[done : done + count]
             part = pictures[window.picture, :, window.y : window.y + height, window.x : window.x + width]
-            # Straight into place: six times as fast on the CPU as a gathered copy that is copied again.
+            # Writing into the output is six times faster on a CPU than a gather followed by a copy.
             torch.index_select(part, 0, of_clip[clip : clip + count].reshape(-1), out=target.flatten(0, 1))
             if window.mirrored:
                 target.copy_(target.flip(3))
