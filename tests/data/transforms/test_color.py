@@ -164,7 +164,7 @@ def test_the_two_lists_name_what_torchvision_has():
     ],
 )
 def test_a_transform_that_changes_type_or_shape_is_refused(transform, text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(UserError, match=text):
         TensorTransform(transform).apply(FRAMES, rng())
 
 

@@ -153,9 +153,9 @@ def test_steps_after_a_multi_crop_treat_all_its_views_alike():
 
 
 def test_views_of_different_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"must all have one size .* got 4x4, 5x4"):
+    with pytest.raises(UserError, match=r"must all have one size .* got 4x4, 5x4"):
         CenterCrop(crop_size=2).plan([View.whole(5, 4), View.whole(4, 4)], rng())
-    with pytest.raises(ValueError, match="got no view at all"):
+    with pytest.raises(UserError, match="got no view at all"):
         CenterCrop(crop_size=2).plan([], rng())
 
 
@@ -382,9 +382,9 @@ def test_a_resize_to_the_size_a_view_has_changes_nothing():
 
 def test_a_crop_outside_the_view_is_refused():
     for x, y, width, height in [(-1, 0, 2, 2), (0, 3, 2, 2), (3, 0, 2, 2), (0, 0, 0, 2)]:
-        with pytest.raises(ValueError, match="does not lie inside a view of 4x4"):
+        with pytest.raises(UserError, match="does not lie inside a view of 4x4"):
             View.whole(4, 4).cropped(x, y, width, height)
-    with pytest.raises(ValueError, match="0x4"):
+    with pytest.raises(UserError, match="0x4"):
         View.whole(4, 4).resized(0, 4)
 
 

@@ -176,7 +176,7 @@ def test_what_is_missing_or_said_twice_is_refused():
 def test_where_the_times_come_from():
     frames = np.zeros((4, 2, 2, 3), np.uint8)
     np.testing.assert_array_equal(frame_times(ArrayReader(frames, fps=2)), [0, 0.5, 1, 1.5])
-    with pytest.raises(ValueError, match="its frame rate is not known, so it cannot be sampled by time"):
+    with pytest.raises(UserError, match="the frame rate is unknown, so the video cannot be sampled by time"):
         frame_times(ArrayReader(frames))
     reader = ArrayReader(frames, fps=2)
     reader.times = np.array([0, 1, 2, 7.0])  # a container that stores them
