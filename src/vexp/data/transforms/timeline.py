@@ -1,7 +1,7 @@
-"""Frames of a video on a clock: which frame is shown at a moment, and where a clip still fits.
+"""The time axis of a video: which frame is shown at a time, and where a clip fits.
 
-The clock counts frames (frame n is shown at n) or seconds (frame n is shown when the container says so). One set of
-sampling rules then serves both.
+Time is measured in frames (frame n is shown at n) or in seconds (the presentation times of the container), so that the
+same sampling rules apply to both.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ Indices = npt.NDArray[np.int64]
 FrameTimes = npt.NDArray[np.float64]
 
 
-#: Two milliseconds: one a time, and as much again for the length of the whole.
+#: Rounding error of times in seconds: one millisecond for each time, and one for the duration.
 _ROUNDING = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """``times`` (n,): when each frame is shown, ascending from 0; ``end``: when the last one ends; ``step``: length of
-    the unit in which a sampler counts (a frame, or a frame of its ``target_fps``)."""
+    """The times of the frames of a video.
+
+    Attributes:
+        times: When each frame is shown, float64 (n,), ascending from 0.
+        end: When the last frame ends.
+        step: Length of the unit that a sampler counts in: a frame, or a frame of its ``target_fps``.
+    """
 
     times: FrameTimes
     end: float
@@ -30,40 +35,40 @@ class Timeline:
 
     @classmethod
     def of_frames(cls, num_frames: int) -> Timeline:
-        """The clock that counts frames."""
+        """Build a timeline measured in frames."""
         return cls(np.arange(num_frames, dtype=np.float64), float(num_frames), 1.0)
 
     @classmethod
     def of_seconds(cls, times: FrameTimes, fps: float) -> Timeline:
-        """The video's own clock, counted in frames of ``fps``. ``times``: float64 (n,) seconds, ascending."""
+        """Build a timeline measured in seconds with the unit 1/fps; ``times`` are float64 (n,), ascending."""
         since_first = np.asarray(times, np.float64) - times[0]
         last = float(since_first[-1])
-        # The last frame is taken to be shown as long as the others are on average; a single one for one unit.
+        # The duration of the last frame is the average of the others; a single frame lasts one unit.
         period = last / (len(times) - 1) if last > 0 else 1 / fps
         return cls(since_first, last + period, 1 / fps)
 
     @property
     def slack(self) -> float:
-        """By how much two moments may differ and mean the same: Matroska rounds times to milliseconds.
+        """Tolerance for comparing times, since Matroska rounds them to milliseconds.
 
-        Never as much as half a unit, so that no frame of a clip that fits lies past the end.
+        It is below half a unit, so that no frame of a clip that fits is past the end.
         """
         return min(_ROUNDING, self.end / len(self.times) / 4, self.step / 4)
 
     def legal_starts(self, span: int) -> int:
-        """How many frames, from the first on, can start ``span`` units that end within the video."""
+        """Return the number of frames at which a clip of ``span`` units can start and end within the video."""
         return int(np.searchsorted(self.times, self.end - span * self.step + self.slack, side="right"))
 
     def looped(self, moments: FrameTimes) -> FrameTimes:
-        """Moments past the end begin again at the first frame."""
+        """Wrap times past the end around to the first frame."""
         wrapped: FrameTimes = (moments + self.slack) % self.end - self.slack
         return wrapped
 
     def inside(self, moments: FrameTimes) -> npt.NDArray[np.bool_]:
-        """Which moments lie before the end."""
+        """Return which times are before the end."""
         return moments < self.end - self.slack
 
     def frames_at(self, moments: FrameTimes) -> Indices:
-        """The frame whose time is nearest to each moment; of two as near, the earlier."""
-        middles = (self.times[1:] + self.times[:-1]) / 2
-        return np.searchsorted(middles, moments - self.slack * 1e-3, side="left").astype(np.int64)
+        """Return the index of the frame nearest to each time; the earlier of two equally near ones."""
+        midpoints = (self.times[1:] + self.times[:-1]) / 2
+        return np.searchsorted(midpoints, moments - self.slack * 1e-3, side="left").astype(np.int64)
