@@ -37,7 +37,7 @@ REFUSED: dict[str, dict[str, str]] = {
         "mpeg2_ts": r"counts .*\(mpegts\) wrong",
         "h264_ts": r"counts .*\(mpegts\) wrong",
         "h264_ts_mid_gop": r"counts .*\(mpegts\) wrong",
-        **dict.fromkeys(TURNED, "turned or mirrored"),
+        **dict.fromkeys(TURNED, "rotated or mirrored"),
     },
     "torchcodec": {
         "h264_open_gop": "not every one is",
@@ -138,7 +138,7 @@ def test_stream_that_is_chosen(backend: str, tmp_path: Path) -> None:
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
     if backend == "decord":
-        with pytest.raises(UserError, match="which of several video streams"):
+        with pytest.raises(UserError, match="one of several video streams"):
             open_video(path, backend)
         return
     with open_video(path, backend) as reader:
@@ -178,7 +178,7 @@ def test_index_outside(backend: str, video: Callable[[str], Path]) -> None:
     for indices in ([60], [3, 60, 4], [-1]):
         with (
             open_video(video("h264_gop12"), backend) as reader,
-            pytest.raises(UserError, match=r"index -1 is out of range"),
+            pytest.raises(UserError, match=r"is out of range"),
         ):
             reader.frames(indices)
 
@@ -249,7 +249,7 @@ def test_a_frame_left_out_is_not_replaced_by_the_next(tmp_path: Path, monkeypatc
     with open_video(path, "opencv") as reader:
         assert read_number(reader.frames([18])[0]) == 18
         with pytest.raises(
-            UserError, match=r"frame 30 cannot .*\(opencv\): the frame of 1.240 s .* which is at 1.200 s"
+            UserError, match=r"frame 30 cannot .*\(opencv\): the decoder returned the frame at 1.240 s instead of 1.200 s"
         ):
             reader.frames([30])
 
@@ -271,13 +271,13 @@ class Short(ThirdPartyReader):
 
 
 def test_a_backend_that_stops_early(video: Callable[[str], Path]) -> None:
-    with Short(video("h264_gop12")) as reader, pytest.raises(UserError, match=r"frame 7 .*short.*not delivered"):
+    with Short(video("h264_gop12")) as reader, pytest.raises(UserError, match=r"frame 7 .*short.*does not return it"):
         reader.frames([3, 7])
 
 
 def test_a_picture_of_another_shape(video: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Short, "_deliver", lambda self, numbers: iter(np.zeros((1, 48, 80, 4), np.uint8)))
-    with Short(video("h264_gop12")) as reader, pytest.raises(UserError, match=r"frame 3 .*shape \(48, 80, 4\)"):
+    with Short(video("h264_gop12")) as reader, pytest.raises(UserError, match=r"frame 3 .*shape is \(48, 80, 4\)"):
         reader.frames([3])
 
 

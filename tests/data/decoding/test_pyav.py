@@ -140,7 +140,7 @@ def test_index_outside(video: Callable[[str], Path]) -> None:
         for indices in ([60], [3, 60, 4], [-1], [1000]):
             with (
                 VideoReader(video(name)) as reader,
-                pytest.raises(UserError, match=r"index -1 is out of range.* 60 frames"),
+                pytest.raises(UserError, match=r"is out of range.* 60 frames"),
             ):
                 reader.frames(indices)  # also before num_frames was asked
 
