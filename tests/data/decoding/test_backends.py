@@ -249,7 +249,8 @@ def test_a_frame_left_out_is_not_replaced_by_the_next(tmp_path: Path, monkeypatc
     with open_video(path, "opencv") as reader:
         assert read_number(reader.frames([18])[0]) == 18
         with pytest.raises(
-            UserError, match=r"frame 30 cannot .*\(opencv\): the decoder returned the frame at 1.240 s instead of 1.200 s"
+            UserError,
+            match=r"frame 30 cannot .*\(opencv\): the decoder returned the frame at 1.240 s instead of 1.200 s",
         ):
             reader.frames([30])
 
