@@ -224,7 +224,7 @@ def damaged(change: Callable[[bytes, random.Random], bytes]) -> Callable[[Trial]
         path = trial.newest()
         names = [other.name for other in path.parent.glob("*.pth") if other.samefile(path)]  # last.pth is one of two
         path.write_bytes(change(path.read_bytes(), trial.random))
-        trial.expected.append(f"passed over: {path.parent}/({'|'.join(names)}): ")
+        trial.expected.append(f"skipped: {path.parent}/({'|'.join(names)}): ")
         return ""
 
     return strike

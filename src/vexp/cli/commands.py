@@ -54,7 +54,7 @@ ALIASES = {"repro_check": "repro-check", "import_mmaction": "import", "import-mm
 def overview() -> str:
     """All commands by group, one line each."""
     width = max(map(len, COMMANDS))
-    lines = ["usage: vexp COMMAND [options] [overrides]", "       python -m vexp COMMAND ... is the same."]
+    lines = ["usage: vexp COMMAND [options] [overrides], or python -m vexp COMMAND ..."]
     for title, commands in GROUPS.items():
         lines += ["", f"{title}:", *(f"  {name:{width}}  {entry.summary}" for name, entry in commands.items())]
     return "\n".join([*lines, "", "vexp COMMAND --help describes a command and its options."])
