@@ -36,7 +36,7 @@ def test_a_run_starts_from_weights_and_goes_on_without_their_file(key: str, tmp_
     words = [*WORDS, f"{key}={tmp_path}/w.pth", "optimizer.lr=0", "optimizer.weight_decay=0", "ema=average"]
     train.run(compose([*words, "max_steps=1"]), tmp_path / "run")
     log = (tmp_path / "run" / "log.txt").read_text()
-    assert "80 of 82 tensors fit" in log
+    assert "80 of 82 tensors match" in log
     assert "re-initialized    2  head.weight (5 x 96 in the file, 8 x 96 here)" in log
     assert f"warning: weights from {tmp_path}/w.pth: they were trained on BGR: img_norm.to_bgr=true" in log
     saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pth")
@@ -58,8 +58,8 @@ def test_model_init_is_said_and_done(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["init_from=a.pth", "model.weights.path=b.pth"], "give the weights to start from once"),
-        (["init_from=a.pth", "resume=b.pth"], "resume and init_from are both set"),
+        (["init_from=a.pth", "model.weights.path=b.pth"], "give the initial weights once"),
+        (["init_from=a.pth", "resume=b.pth"], "init_from is set, too"),
         (["model.weights.min_match=2"], "model.weights.min_match=2.0: must be <= 1"),
         (["model.weights.rename=[backbone]"], "must be 'PATTERN -> REPLACEMENT'"),
     ],

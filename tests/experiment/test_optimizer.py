@@ -128,10 +128,16 @@ def test_a_state_that_belongs_to_other_groups_is_refused(
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        (["optimizer.paramwise.custom_keys.stam.lr_mult=2"], r"optimizer.paramwise.custom_keys.stam: is part of no"),
-        (["optimizer.paramwise.layer_decay=0.75"], r"optimizer.paramwise.layer_decay: Tiny3d is no transformer"),
-        (["model.freeze=[stam]"], r"model.freeze: no parameter of Tiny3d is in 'stam'; did you mean stem"),
-        (["model.freeze=['*']"], r"model.freeze: all parameters of Tiny3d are frozen"),
+        (
+            ["optimizer.paramwise.custom_keys.stam.lr_mult=2"],
+            r"optimizer.paramwise.custom_keys.stam: matches no parameter name",
+        ),
+        (
+            ["optimizer.paramwise.layer_decay=0.75"],
+            r"optimizer.paramwise.layer_decay: Tiny3d has no blocks with attention",
+        ),
+        (["model.freeze=[stam]"], r"model.freeze: no parameter of Tiny3d matches 'stam'; did you mean stem"),
+        (["model.freeze=['*']"], r"model.freeze: freezes all parameters of Tiny3d"),
     ],
 )
 def test_what_fits_no_part_of_the_net_is_refused(

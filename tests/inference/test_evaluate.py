@@ -204,7 +204,7 @@ def test_a_run_that_does_not_improve_ends_early(tmp_path: Path, tiny: list[str])
     ("words", "message"),
     [
         (["loss=bce"], "multi-label but the training annotation has one label per video; use loss=cross_entropy"),
-        (["loss.class_weights=[1,2]"], "loss.class_weights: holds 2 numbers, the training list has 8 classes"),
+        (["loss.class_weights=[1,2]"], "loss.class_weights: must have one value per class: got 2"),
     ],
 )
 def test_a_loss_of_another_task_is_refused(tmp_path: Path, tiny: list[str], words: list[str], message: str) -> None:

@@ -1,22 +1,17 @@
-"""Run commands of vexp in tests: the one place to change when the commands change."""
+"""Run commands of vexp in the process of the test."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import redirect_stdout
-from importlib import import_module
 from io import StringIO
-from unittest import mock
+
+from vexp.__main__ import main
 
 
-def run_command(name: str, *words: object) -> str:
-    """Run ``python -m vexp.NAME WORDS`` in this process, which saves the start of a new one; return its stdout.
-
-    Raises:
-        SystemExit: the command ends with an error; its message is on stderr.
-    """
+def run_command(name: str, *arguments: object) -> str:
+    """Run ``vexp NAME ARGUMENTS`` in this process, which saves starting a new one; return its stdout."""
     output = StringIO()
-    argv = [f"vexp.{name}", *map(str, words)]
-    with mock.patch.object(sys, "argv", argv), redirect_stdout(output):
-        import_module("vexp.train" if name == "train" else f"vexp.cli.{name}").main()
+    with redirect_stdout(output):
+        status = main([name, *map(str, arguments)])
+    assert status == 0, f"vexp {name} ended with exit status {status}"
     return output.getvalue()

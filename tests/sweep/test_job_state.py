@@ -146,5 +146,5 @@ def test_the_objective(
 
 
 def test_an_objective_that_nobody_measures_is_refused(today: Config) -> None:
-    with pytest.raises(ValueError, match=r"sweep.objective=val/mAP: the evaluation gives val/top1_acc, "):
+    with pytest.raises(ValueError, match=r"sweep.objective=val/mAP: must be one of val/top1_acc, "):
         other(today, sweep=Sweep(objective="val/mAP"))

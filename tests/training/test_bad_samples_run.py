@@ -73,8 +73,8 @@ def test_what_is_said_and_written(straight: Path) -> None:
     rows = [json.loads(line) for line in (straight / "bad_samples.jsonl").read_text().splitlines()]
     assert [(row["split"], row["count"]) for row in rows] == [("train", 1), ("val", 1), ("train", 2)]
     log = (straight / "log.txt").read_text()
-    assert "another sample takes its place (1 bad of 16 samples, 3 allowed)" in log
-    assert "it is not scored (1 bad of 8 samples, 1 allowed)" in log
+    assert "it is replaced by another sample (1 of 16 samples are bad, 3 are allowed)" in log
+    assert "it is not evaluated (1 of 8 samples are bad, 1 are allowed)" in log
     assert "(7 of 8 videos, 1 clip x 1 crop)" in log
     assert f"not scored, unreadable (bad_samples.jsonl): {rows[1]['path']}" in log
 
@@ -115,5 +115,7 @@ def test_evaluate_says_the_same(
 
 
 def test_too_many(damaged: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data.max_bad_fraction=0.05: 1 bad of 16 samples, 0 allowed in data.train"):
+    with pytest.raises(
+        UserError, match=r"data.max_bad_fraction=0.05: 1 of 16 samples are bad, 0 are allowed in data.train"
+    ):
         run(tmp_path / "run", damaged, "data.on_error=skip", "data.max_bad_fraction=0.05")

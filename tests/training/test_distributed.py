@@ -113,7 +113,7 @@ def test_the_environment_of_torchrun_says_who_this_is(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["device=cuda:1"], r"device=cuda:1: is one GPU, dist\.nproc=2 processes take one each"),
+        (["device=cuda:1"], r"device=cuda:1: is one GPU, but each of dist\.nproc=2 processes needs its own"),
         (["backend.compile=true", "backend.compile_mode=reduce-overhead"], "captures CUDA graphs"),
     ],
 )

@@ -196,7 +196,7 @@ def test_init_from_starts_anew_with_the_weights(straight: Path, tmp_path: Path) 
     ("words", "message"),
     [
         (["resume={straight}", "epochs=2"], "nothing is left"),
-        (["init_from={straight}", "model.width=16"], "is of another net"),
+        (["init_from={straight}", "model.width=16"], "does not belong to this model"),
         (["resume={straight}/checkpoints/step_1.pth", "ema=never"], "saved with ema on"),
         (["resume={straight}/checkpoints/none.pth"], "no such checkpoint"),
         (["device=cuda:99"], "torch finds"),

@@ -63,7 +63,7 @@ def test_a_balanced_run_on_a_held_out_split_resumes_to_the_bit(videos: Path, tmp
 def test_a_group_on_both_sides_is_named_in_the_log(videos: Path, tmp_path: Path) -> None:
     lists = [f"data.train.ann_file={videos}/all.csv", f"data.val.ann_file={videos}/val.csv"]
     run(tmp_path / "run", [*lists, "max_steps=1", "epochs=null"])
-    warning = "warning: data: train and val share 1 group (g0): val flatters the net"
+    warning = "warning: data: train and val share 1 group (g0); metrics on val will be too high"
     assert warning in (tmp_path / "run" / "log.txt").read_text()
 
 
