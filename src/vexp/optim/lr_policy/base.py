@@ -68,7 +68,9 @@ class WarmedPolicy(ValidatedConfig, ABC):
         "Shape of the warm-up; null for none.",
         choices=("constant", "linear", "exp"),
     )
-    warmup_iters: int = option(0, "Length of the warm-up, in epochs if warmup_by_epoch.", unit="steps (epochs)", ge=0)
+    warmup_iters: int = option(
+        0, "Length of the warm-up, in epochs if warmup_by_epoch.", unit="steps (epochs)", ge=0, see=("lr_policy.warmup",)
+    )
     warmup_ratio: float = option(0.1, "Factor on the learning rate at the start of the warm-up.", gt=0, le=1)
     warmup_by_epoch: bool = option(
         False, "Count warmup_iters in epochs; the warm-up still changes the rate at every step."
