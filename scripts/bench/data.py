@@ -121,7 +121,7 @@ def cases_of(size: Size, folder: Path, frames: int, footage: Path | None) -> lis
 
 
 def made_proxy(original: Path, encoding: str) -> Path:
-    """The proxy that scripts/dataset.py rescale makes of a video; made once."""
+    """The copy that vexp dataset rescale makes of a video; created once."""
     path = original.with_name(f"{original.stem}_{encoding}").with_suffix(ENCODINGS[encoding].suffix)
     if not path.exists():
         encode(original, path, ENCODINGS[encoding])
