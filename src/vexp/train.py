@@ -98,25 +98,25 @@ class _Command:
 def _main(argv: Sequence[str]) -> int:
     if help_requested(argv):
         print(__doc__)
+        print(f"Groups and their options; any value below a group can be set (--cfg job prints all):\n{groups_text()}")
         print(
-            f"Groups and their options; any value below a group can be set, too (--cfg job shows all):\n{groups_text()}"
+            "  +transform@pipeline.train.NAME=OPTION adds a transform to a pipeline, ~pipeline.train.NAME removes one"
         )
-        print("  +transform@pipeline.train.NAME=OPTION adds a step to a pipeline, ~pipeline.train.NAME leaves one out")
         return 0
     saved, resume_in, argv = _take_saved(argv)
     config_dirs, argv = take_config_dirs(argv)
-    flags, words = split_flags(argv)
-    folders = config_search_dirs(words, config_dirs)
-    words = normalize(words, folders)
+    flags, overrides = split_flags(argv)
+    folders = config_search_dirs(overrides, config_dirs)
+    overrides = normalize(overrides, folders)
     command = _Command(
-        Provenance(overrides=as_typed(words), folders=folders, saved=saved.path if saved else None), resume_in
+        Provenance(overrides=as_typed(overrides), folders=folders, saved=saved.path if saved else None), resume_in
     )
     name = "train"
     if saved is not None:
-        name, words = "rerun", register_saved_config(saved, words, folders)
-        if resume_in is not None and not any(word.startswith("resume=") for word in words):
-            words.append("resume=auto")
-    sys.argv[1:] = [*flags, *add_search_path(words, config_dirs)]  # Hydra reads its arguments from there
+        name, overrides = "rerun", register_saved_config(saved, overrides, folders)
+        if resume_in is not None and not any(override.startswith("resume=") for override in overrides):
+            overrides.append("resume=auto")
+    sys.argv[1:] = [*flags, *add_search_path(overrides, config_dirs)]  # Hydra reads its arguments from there
     with schema_on_search_path():
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(command.job)()
     return EXIT_INTERRUPTED if command.status == "interrupted" else 0

@@ -69,7 +69,11 @@ class WarmedPolicy(ValidatedConfig, ABC):
         choices=("constant", "linear", "exp"),
     )
     warmup_iters: int = option(
-        0, "Length of the warm-up, in epochs if warmup_by_epoch.", unit="steps (epochs)", ge=0, see=("lr_policy.warmup",)
+        0,
+        "Length of the warm-up, in epochs if warmup_by_epoch.",
+        unit="steps (epochs)",
+        ge=0,
+        see=("lr_policy.warmup",),
     )
     warmup_ratio: float = option(0.1, "Factor on the learning rate at the start of the warm-up.", gt=0, le=1)
     warmup_by_epoch: bool = option(
