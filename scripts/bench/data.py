@@ -40,8 +40,9 @@ from rich.progress import track
 from rich.table import Table
 
 from vexp.core.malloc import configure_malloc
+from vexp.data.transforms.crops import RandomResizedCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
-from vexp.data.transforms.resize import Flip, RandomResizedCrop, Resize, ThreeCrop
+from vexp.data.transforms.resize import Flip, Resize
 from vexp.tools.dataset.reencode import ENCODINGS, encode
 
 Size = tuple[int, int]

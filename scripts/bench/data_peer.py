@@ -24,7 +24,7 @@ from data_timing import Figures, emptied, one_thread, timed
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from vexp.data.transforms.resize import View
+from vexp.data.transforms.view import View
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SHORT_SIDE = 256

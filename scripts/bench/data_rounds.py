@@ -26,7 +26,8 @@ from vexp.data.loading.dataloader import WorkerOptions, make_loader
 from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.sources.config import RawFrames, VideoList
 from vexp.data.sources.splits import Split, TrainSplit
-from vexp.data.transforms.resize import View, render_views
+from vexp.data.transforms.resample import render_views
+from vexp.data.transforms.view import View
 
 NORM = ImgNorm()
 JPEG = image_decoder("auto")

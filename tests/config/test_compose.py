@@ -17,7 +17,7 @@ from vexp import compose
 from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config, options
 from vexp.config.search_path import conf_dir
-from vexp.data.transforms.resize import CenterCrop, ThreeCrop
+from vexp.data.transforms.crops import CenterCrop, ThreeCrop
 from vexp.optim.lr_policy import Cosine, CosineRestart
 
 GROUPS = sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())

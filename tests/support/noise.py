@@ -9,8 +9,9 @@ import numpy as np
 from vexp.core.errors import UserError
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.sources.base import ArrayReader, Source
+from vexp.data.transforms.crops import RandomResizedCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
-from vexp.data.transforms.resize import RandomResizedCrop, Resize
+from vexp.data.transforms.resize import Resize
 
 
 class NoiseSource(Source):

@@ -159,7 +159,7 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
-    from vexp.data.transforms import color, frame_sampling, resize, segment_sampling
+    from vexp.data.transforms import color, crops, frame_sampling, resize, segment_sampling
     from vexp.model import zoo as zoo
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.optim import lr_policy, optimizers_extra
@@ -175,12 +175,12 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "resize": resize.Resize,
             "random_rescale": resize.RandomRescale,
             "random_short_side_scale": resize.RandomRescale,
-            "random_resized_crop": resize.RandomResizedCrop,
-            "random_crop": resize.RandomCrop,
-            "center_crop": resize.CenterCrop,
-            "three_crop": resize.ThreeCrop,
-            "ten_crop": resize.TenCrop,
-            "multi_scale_crop": resize.MultiScaleCrop,
+            "random_resized_crop": crops.RandomResizedCrop,
+            "random_crop": crops.RandomCrop,
+            "center_crop": crops.CenterCrop,
+            "three_crop": crops.ThreeCrop,
+            "ten_crop": crops.TenCrop,
+            "multi_scale_crop": crops.MultiScaleCrop,
             "flip": resize.Flip,
             "color_jitter": color.ColorJitter,
         },

@@ -11,9 +11,10 @@ from vexp.core.errors import UserError
 from vexp.data.batch.batch import Batch, Collate, Sample
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.base import ArrayReader
+from vexp.data.transforms.crops import CenterCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames, UntrimmedSampleFrames
 from vexp.data.transforms.pipeline import make_clips
-from vexp.data.transforms.resize import CenterCrop, Flip, Resize, TenCrop, ThreeCrop
+from vexp.data.transforms.resize import Flip, Resize
 
 GOLDEN = json.loads((GOLDEN_DIR / "flow.json").read_text())
 

@@ -296,7 +296,7 @@ def test_segments_of_a_file(backend: str, video: Callable[[str], Path]) -> None:
 
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch, video: Callable[[str], Path]) -> None:
-    monkeypatch.setattr("vexp.data.decoding.find_spec", lambda name: None)
+    monkeypatch.setattr("vexp.data.decoding.backends.find_spec", lambda name: None)
     for backend, command in (("decord", "pip install decord"), ("opencv", "pip install opencv-python-headless")):
         with pytest.raises(UserError, match=f"^data.decoding_backend={backend}: .* not installed: {command}"):
             open_video(video("h264_gop12"), backend)

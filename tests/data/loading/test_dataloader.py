@@ -22,8 +22,9 @@ from vexp.data.loading.dataloader import (
 )
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.sources.base import Source
+from vexp.data.transforms.crops import RandomResizedCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
-from vexp.data.transforms.resize import Flip, RandomResizedCrop, Resize
+from vexp.data.transforms.resize import Flip, Resize
 
 CPU = torch.device("cpu")
 

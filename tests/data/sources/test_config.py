@@ -380,7 +380,7 @@ def test_the_source_decodes_as_the_options_say(lists):
 
 
 def test_a_backend_that_is_not_installed_is_named_before_anything_slow(lists, monkeypatch):
-    monkeypatch.setattr("vexp.data.decoding.find_spec", lambda name: None)
+    monkeypatch.setattr("vexp.data.decoding.backends.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"data\.decoding_backend=decord: decord is not installed: pip install decord"):
         VideoList(decoding_backend="decord", **lists).check_files()
     VideoList(**lists).check_files()

@@ -17,9 +17,10 @@ from vexp.data.transforms.color import (
     build_transforms,
     check_torchvision_transform,
 )
+from vexp.data.transforms.crops import CenterCrop, RandomResizedCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import Pipeline, make_clips
-from vexp.data.transforms.resize import CenterCrop, Flip, RandomResizedCrop, Resize, ThreeCrop
+from vexp.data.transforms.resize import Flip, Resize
 
 FRAMES = np.random.RandomState(0).randint(0, 256, (4, 24, 32, 3), np.uint8)  # (T, H, W, 3)
 NOTHING = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}

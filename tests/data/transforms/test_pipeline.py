@@ -6,19 +6,11 @@ import numpy as np
 import pytest
 
 from vexp.core.errors import UserError
+from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames
 from vexp.data.transforms.pipeline import Pipeline, make_clips
 from vexp.data.transforms.resample import render
-from vexp.data.transforms.resize import (
-    CenterCrop,
-    Flip,
-    MultiScaleCrop,
-    RandomCrop,
-    RandomResizedCrop,
-    Resize,
-    TenCrop,
-    ThreeCrop,
-)
+from vexp.data.transforms.resize import Flip, Resize
 
 SAMPLE = SampleFrames(clip_len=2)
 VIDEO = np.random.RandomState(0).randint(0, 256, (30, 12, 18, 3), np.uint8)  # (T, H, W, 3)

@@ -6,19 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vexp.core.errors import UserError
+from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.resample import Window, render_views, render_windows
-from vexp.data.transforms.resize import (
-    CenterCrop,
-    Flip,
-    MultiScaleCrop,
-    RandomCrop,
-    RandomRescale,
-    RandomResizedCrop,
-    Resize,
-    TenCrop,
-    ThreeCrop,
-    View,
-)
+from vexp.data.transforms.resize import Flip, RandomRescale, Resize
+from vexp.data.transforms.view import View
 from vexp.data.transforms.view_layout import ViewLayout
 
 

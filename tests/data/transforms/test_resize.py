@@ -11,21 +11,11 @@ from omegaconf import OmegaConf
 from support.paths import GOLDEN_DIR
 
 from vexp.core.errors import UserError
-from vexp.data.transforms import resize
-from vexp.data.transforms.resize import (
-    CenterCrop,
-    Flip,
-    MultiScaleCrop,
-    RandomCrop,
-    RandomRescale,
-    RandomResizedCrop,
-    Resize,
-    TenCrop,
-    ThreeCrop,
-    View,
-    render,
-    render_views,
-)
+from vexp.data import transforms
+from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
+from vexp.data.transforms.resample import render, render_views
+from vexp.data.transforms.resize import Flip, RandomRescale, Resize
+from vexp.data.transforms.view import View
 
 GOLDEN = json.loads((GOLDEN_DIR / "spatial.json").read_text())
 
@@ -97,7 +87,7 @@ def test_bilinear_resize_gives_the_pixels_of_mmaction2():
 
 def test_crops_have_the_boxes_order_and_pixels_of_mmaction2():
     for name, crop_size, width, height, boxes, digests in GOLDEN["crops"]:
-        step = getattr(resize, name)(crop_size=crop_size)
+        step = getattr(transforms, name)(crop_size=crop_size)
         assert [corners(view) for view in plan(step, width, height)] == boxes, (name, crop_size, width, height)
         assert [digest(crop[0]) for crop in step.apply(noise(height, width), rng())] == digests
 

@@ -175,7 +175,7 @@ def test_backends_decode_test_video_and_image(tmp_path: Path) -> None:
 
 
 def test_backend_not_installed_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vexp.data.decoding.find_spec", lambda _: None)
+    monkeypatch.setattr("vexp.data.decoding.backends.find_spec", lambda _: None)
     (result,) = codecs.video_backend("decord", tmp_path)
     assert (result.status, result.text, result.prevents_training) == (MISSING, "not installed", False)
     assert result.fix.startswith("pip install decord")

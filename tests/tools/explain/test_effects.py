@@ -12,8 +12,8 @@ from vexp import compose
 from vexp.checkpoint import Checkpoint
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
+from vexp.data.transforms.crops import ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
-from vexp.data.transforms.resize import ThreeCrop
 from vexp.evaluation.config import Eval
 from vexp.model.loss import CrossEntropy
 from vexp.optim.ema import Ema

@@ -12,8 +12,9 @@ from support.overlaps import overlapping_texts
 from vexp.data.batch.batch import Batch, Collate
 from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
+from vexp.data.transforms.crops import RandomCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
-from vexp.data.transforms.resize import Flip, RandomCrop
+from vexp.data.transforms.resize import Flip
 from vexp.tools.visualize.batch_data import BatchSummary, batch_warnings, blend_batch, collect_draws, summarize_batch
 from vexp.tools.visualize.batch_sheet import batch_sheet
 from vexp.tools.visualize.samples import Split, load_sample

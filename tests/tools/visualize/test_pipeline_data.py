@@ -12,9 +12,10 @@ from vexp.data.batch.batch import Collate
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.base import ArrayReader
 from vexp.data.transforms.color import ColorJitter
+from vexp.data.transforms.crops import CenterCrop, RandomCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import make_clips
-from vexp.data.transforms.resize import CenterCrop, Flip, RandomCrop, Resize, ThreeCrop
+from vexp.data.transforms.resize import Flip, Resize
 from vexp.tools.visualize.pipeline_data import collect_stages
 from vexp.tools.visualize.pipeline_sheet import pipeline_sheet
 from vexp.tools.visualize.samples import Split, load_sample

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from support.overlaps import overlapping_texts
 
+from vexp.data.transforms.crops import CenterCrop
 from vexp.data.transforms.frame_sampling import SampleFrames, UntrimmedSampleFrames
-from vexp.data.transforms.resize import CenterCrop
 from vexp.data.transforms.segment_sampling import SegmentFrames
 from vexp.tools.visualize.samples import Split
 from vexp.tools.visualize.sampling_data import collect_coverage, covered_fraction, sampling_warnings

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding import check_installed
+from vexp.data.decoding.backends import check_installed
 
 Decode = Callable[[bytes, bool], NDArray[np.uint8]]
 """(content of a file, grayscale) -> uint8 (H, W, 3) RGB, or (H, W) for grayscale. Raises any exception on failure."""

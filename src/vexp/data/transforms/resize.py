@@ -20,25 +20,7 @@ import numpy as np
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.transforms.base import SpatialTransform
-from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
-from vexp.data.transforms.resample import render, render_views
 from vexp.data.transforms.view import INTERPOLATIONS, Size, View, shared_size
-
-__all__ = [
-    "CenterCrop",
-    "Flip",
-    "MultiScaleCrop",
-    "RandomCrop",
-    "RandomRescale",
-    "RandomResizedCrop",
-    "Resize",
-    "SpatialTransform",
-    "TenCrop",
-    "ThreeCrop",
-    "View",
-    "render",
-    "render_views",
-]
 
 
 def _scale_rule(value: Any) -> str | None:

@@ -75,8 +75,9 @@ def clips_per_second(folder: Path, workers: int) -> float:
     from vexp.data.loading.dataloader import SequentialSampler, WorkerOptions, iterate_batches, make_loader
     from vexp.data.loading.dataset import ClipDataset
     from vexp.data.sources.base import VideoSource
+    from vexp.data.transforms.crops import RandomResizedCrop
     from vexp.data.transforms.frame_sampling import SampleFrames
-    from vexp.data.transforms.resize import Flip, RandomResizedCrop, Resize
+    from vexp.data.transforms.resize import Flip, Resize
 
     steps = {
         "sample": SampleFrames(clip_len=_CLIP_LEN, frame_interval=_FRAME_INTERVAL),
