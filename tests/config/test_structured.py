@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
 
-from hydra_plugins.vexp_schema import FindSchema, Schema
+from hydra_plugins.vexp_schema import SchemaSearchPath, SchemaSource
 from vexp.config.schema import options
+from vexp.config.search_path import schema_on_search_path
 from vexp.config.sweep import SearchOptions
 
-SOURCE = Schema("vexp", "vexp://")
+SOURCE = SchemaSource("vexp", "vexp://")
 
 
 def test_every_option_class_is_a_config() -> None:
@@ -46,10 +45,10 @@ def test_what_is_done_to_a_node_is_not_seen_in_the_next() -> None:
     assert SOURCE.load_config("schema").config.seed == 0
 
 
-def test_other_programs_have_it_not_on_their_search_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schema_is_on_the_search_path_only_inside_of_vexp() -> None:
     ours, theirs = ConfigSearchPathImpl(), ConfigSearchPathImpl()
-    FindSchema().manipulate_search_path(ours)
-    monkeypatch.delitem(sys.modules, "vexp.config")
-    FindSchema().manipulate_search_path(theirs)
+    with schema_on_search_path():
+        SchemaSearchPath().manipulate_search_path(ours)
+    SchemaSearchPath().manipulate_search_path(theirs)
     assert [entry.path for entry in ours.get_path()] == ["vexp://"]
     assert theirs.get_path() == []

@@ -38,7 +38,7 @@ def test_a_run_starts_from_weights_and_goes_on_without_their_file(key: str, tmp_
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "80 of 82 tensors match" in log
     assert "re-initialized    2  head.weight (5 x 96 in the file, 8 x 96 here)" in log
-    assert f"warning: weights from {tmp_path}/w.pth: they were trained on BGR: img_norm.to_bgr=true" in log
+    assert f"warning: weights from {tmp_path}/w.pth: trained on BGR; set img_norm.to_bgr=true" in log
     saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pth")
     assert torch.equal(saved["model"]["stem.0.weight"], state["stem.0.weight"])
     assert torch.equal(saved["ema"]["module.stem.0.weight"], state["stem.0.weight"])  # the average starts there, too

@@ -146,10 +146,11 @@ def test_after_a_fault_in_a_worker_the_process_can_end(
         )
 
     monkeypatch.setattr(VideoSource, "open", no_memory)
+    workers_of_others = set(multiprocessing.active_children())  # of loaders that failed in earlier tests
     told = run(tmp_path, [*tiny, "data.num_workers=2"])
     assert "/dev/shm is too small" in str(told)
     assert told.__traceback__ is not None  # still held, as by whoever prints it
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= workers_of_others
 
 
 def test_a_gpu_without_memory(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
