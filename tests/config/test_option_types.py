@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vexp.config.compose import SavedConfig, compose
+from vexp.config.compose import compose
+from vexp.config.saved import SavedConfig
 from vexp.config.diff import diff_configs
 from vexp.config.instantiate import to_dict
 from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
