@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.run_folders import CLASSES, make_run
 
-from vexp.tools.compare.comparison import compare
+from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.conclusion import conclusion, format_metric
 from vexp.tools.compare.config import Compare
 from vexp.tools.compare.runs import find_runs, read_runs
@@ -15,7 +15,7 @@ from vexp.tools.compare.tables import console_tables, explanation, runs_csv
 
 def compared(folder, **options):
     runs, faults = read_runs(find_runs([folder]))
-    return compare(runs, Compare(**options), faults)
+    return Comparison(runs, Compare(**options), faults)
 
 
 def sweep(folder, table, **changes):

@@ -157,7 +157,7 @@ def test_page_encodes_nan_as_null(tmp_path):
     make_run(tmp_path / "s" / "a", ["seed=0"], scores=[math.nan, math.nan])
     make_run(tmp_path / "s" / "b", ["seed=1"], scores=[0.5, math.inf])
     runs, _ = read_runs([tmp_path / "s" / "a", tmp_path / "s" / "b"])
-    made = command.compare(runs, command.Compare())
+    made = command.Comparison(runs, command.Compare())
     text = page(made, tmp_path)
     assert "NaN" not in text.partition("application/json")[2].partition("</script>")[0]
     run = content(made, tmp_path)["runs"][0]
