@@ -44,18 +44,7 @@ class RunGroup:
 class Comparison:
     """A comparison of runs: the content of the tables and of the page.
 
-    Attributes:
-        columns: All varying keys; ``factors`` are those that distinguish settings, ``shown`` those to show.
-        usual: The most common value of each key.
-        metrics: Names of the metrics; the first one, ``metric``, ranks the settings.
-        greater: Whether larger values of a metric are better; None if unknown.
-        scores: Score of each run, in the order of ``runs``.
-        flags: Reasons why each run is not comparable, in the order of ``runs``.
-        settings: The settings, best first.
-        best: Indices of the runs with the best value of each metric.
-        effects: Effects of the keys on each metric, largest first.
-        noise: Pooled standard deviation of each metric over seeds.
-        notes: Notes that qualify the metrics.
+    ``scores`` and ``flags`` (reasons why a run is not comparable) are in the order of ``runs``.
     """
 
     def __init__(self, runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) -> None:
@@ -69,7 +58,7 @@ class Comparison:
             if not any(below(other, (key,)) for other in keys) and all(key not in run.overrides for run in runs):
                 raise ConfigError(f"{key}: no run has this key (over, keys)")
         self.runs, self.options = runs, options
-        self.metric = metric = _metric(runs, options.metric)
+        self.metric = metric = _metric(runs, options.metric)  # ranks the settings
         is_greater = greater_by_name(metric) if options.rule is None else options.rule == "greater"
         if is_greater is None:
             raise ConfigError("set rule=greater or rule=less", key="metric", value=metric)
@@ -77,30 +66,32 @@ class Comparison:
         self.metrics = list(
             dict.fromkeys([metric, *(n for score in self.scores for n in (*score.values, *score.absent))])
         )
+        # Whether larger values of a metric are better; None if unknown.
         self.greater = {name: greater_by_name(name) for name in self.metrics} | {metric: is_greater}
         for run, score in zip(runs, self.scores, strict=True):
             reason = f"{metric} has not been recorded" + (f": {run.status}" if run.status != DONE else "")
             reason = reason if score.step is None else "not measured"
             score.absent |= {name: reason for name in self.metrics if name not in {**score.values, **score.absent}}
 
-        self.columns = varying_keys(runs)
+        self.columns = varying_keys(runs)  # of which ``factors`` distinguish settings, and ``shown`` are to be shown
         self.factors = [column for column in self.columns if column.key not in options.over]
         self.shown = [column for column in self.factors if not options.keys or below(column.key, options.keys)]
         self.shown += [column for column in self.columns if column.key in options.over]
         self.usual = {column.key: Counter(column.values).most_common(1)[0][0] for column in self.columns}
         protocols = [protocol(run, options.over) for run in runs]
         self.flags = flags(runs, protocols)
-        self.settings = self._settings(protocols)
+        self.settings = self._settings(protocols)  # sorted below, the best first
         ranked = [i for i, run in enumerate(runs) if run.status == DONE and not self.flags[i]]
-        self.best: dict[str, set[int]] = {}
-        self.effects: dict[str, list[Effect]] = {}
-        self.noise: dict[str, float | None] = {}
+        self.best: dict[str, set[int]] = {}  # indices of the runs with the best value of each metric
+        self.effects: dict[str, list[Effect]] = {}  # of the keys on each metric, the largest first
+        self.noise: dict[str, float | None] = {}  # pooled standard deviation of each metric over seeds
         for name in self.metrics:
             values = {i: self.scores[i].values[name] for i in ranked if name in self.scores[i].values}
             self.best[name] = _best(values, self.greater[name])
             self.effects[name] = self._effects(values)
             comparable = [setting for setting in self.settings if setting.comparable]
             self.noise[name] = pooled_std([self._values(setting.used, name) for setting in comparable])
+        self.settings.sort(key=self._rank)
         self.notes = [*notes, *self._notes()]
 
     @property
@@ -144,7 +135,7 @@ class Comparison:
             stats = {name: one for name in self.metrics if (one := summary(self._values(used, name))) is not None}
             comparable = bool(used) and not self.flags[used[0]]
             settings.append(RunGroup(values, members, used, left_out, comparable, stats))
-        return sorted(settings, key=self._rank)
+        return settings
 
     def _rank(self, setting: RunGroup) -> tuple[bool, bool, float, list[tuple[int, float, str]]]:
         mean = setting.stats[self.metric].mean if self.metric in setting.stats else 0.0

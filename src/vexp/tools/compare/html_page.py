@@ -68,47 +68,32 @@ def content(comparison: Comparison, folder: Path) -> dict[str, Any]:
 
 def _runs(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
     setting_of = {i: number for number, setting in enumerate(comparison.settings) for i in setting.runs}
+    names = ("name", "status", "why", "notes", "seconds", "steps_per_epoch")
     return [
-        {
-            "name": run.name,
+        {name: getattr(run, name) for name in names}
+        | {"flags": comparison.flags[i], "step": score.step, "setting": setting_of[i]}
+        | {
             "href": quote(os.fsencode(Path(os.path.relpath(run.folder, folder)).as_posix())) + "/",
-            "status": run.status,
-            "why": run.why,
-            "flags": comparison.flags[i],
-            "notes": run.notes,
             "values": [column.values[i] for column in comparison.shown],
-            "scores": [score.values.get(name) for name in comparison.metrics],
-            "absent": [score.absent.get(name) for name in comparison.metrics],
-            "step": score.step,
-            "seconds": run.seconds,
-            "stepsPerEpoch": run.steps_per_epoch,
-            "setting": setting_of[i],
+            "scores": [score.values.get(metric) for metric in comparison.metrics],
+            "absent": [score.absent.get(metric) for metric in comparison.metrics],
         }
         for i, (run, score) in enumerate(zip(comparison.runs, comparison.scores, strict=True))
     ]
 
 
 def _settings(comparison: Comparison) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": comparison.name_of(setting),
-            "values": list(comparison.shown_of(setting).values()),
-            "runs": setting.runs,
-            "used": setting.used,
-            "leftOut": setting.left_out,
-            "comparable": setting.comparable,
-            "stats": [asdict(setting.stats[m]) if m in setting.stats else None for m in comparison.metrics],
-        }
-        for setting in comparison.settings
-    ]
+    settings = []
+    for setting in comparison.settings:
+        stats = [asdict(setting.stats[m]) if m in setting.stats else None for m in comparison.metrics]
+        shown = {"values": list(comparison.shown_of(setting).values()), "stats": stats}
+        settings.append(asdict(setting) | {"name": comparison.name_of(setting)} | shown)
+    return settings
 
 
 def _effects(comparison: Comparison, metric: str) -> list[dict[str, Any]]:
-    names = ("key", "spread", "balanced", "crossed", "scattered", "statement")
-    return [
-        {"levels": [asdict(level) for level in effect.levels]} | {name: getattr(effect, name) for name in names}
-        for effect in comparison.effects[metric]
-    ]
+    names = ("spread", "crossed", "scattered", "statement")
+    return [asdict(e) | {name: getattr(e, name) for name in names} for e in comparison.effects[metric]]
 
 
 def _configs(runs: Sequence[Run]) -> dict[str, Any]:

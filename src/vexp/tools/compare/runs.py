@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from vexp.config.option_types import upgrade_saved
 from vexp.core.errors import UserError, format_value
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
 
 DONE = "done"
-Config = dict[str, Any]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml, loading is ten times faster
 
 
@@ -79,10 +79,8 @@ def _below(place: Path) -> Iterator[Path]:
         inner[:] = [name for name in inner if not name.startswith(".")]
 
 
-def read_runs(
-    folders: Sequence[Path], adapted: Callable[[Config], Config] = lambda config: config
-) -> tuple[list[Run], list[str]]:
-    """Return the runs, and the errors of those that cannot be read; ``adapted`` updates configs of older versions."""
+def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Return the runs, and the errors of those that cannot be read."""
     runs, faults = [], []
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
     for folder in folders:
@@ -91,7 +89,7 @@ def read_runs(
             faults.append(f"{printable(folder)}: left out, because it failed at its start: {why}")
             continue
         try:
-            runs.append(read_run(folder, printable(folder.relative_to(parent)), adapted))
+            runs.append(read_run(folder, printable(folder.relative_to(parent))))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             message = " ".join(str(error).split())
             faults.append(f"{printable(folder)}: left out, because its config.yaml cannot be read: {message}")
@@ -103,8 +101,8 @@ def printable(path: Path) -> str:
     return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
-def read_run(folder: Path, name: str, adapted: Callable[[Config], Config] = lambda config: config) -> Run:
-    """Read a run folder, of which only config.yaml must be intact.
+def read_run(folder: Path, name: str) -> Run:
+    """Read a run folder of any version of vexp; only its config.yaml must be intact.
 
     Raises:
         OSError, UnicodeDecodeError, YAMLError: If config.yaml cannot be read.
@@ -112,7 +110,7 @@ def read_run(folder: Path, name: str, adapted: Callable[[Config], Config] = lamb
     config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _Loader)
     if not isinstance(config, dict):
         raise yaml.YAMLError("it is not a mapping")
-    run = Run(folder, name, flatten(adapted(config)), _overrides(folder / "overrides.yaml"))
+    run = Run(folder, name, flatten(upgrade_saved(config)), _overrides(folder / "overrides.yaml"))
     damaged: list[int] = []
     records = read_records(folder / "metrics.jsonl", damaged)
     records = [record for record in records if isinstance(record, dict) and record.keys() >= {*INDEX_FIELDS}]
