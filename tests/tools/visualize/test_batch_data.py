@@ -86,7 +86,9 @@ def test_batch_warnings_for_unusual_normalization(
     split: Make, mean: list[float], std: list[float], warned: bool
 ) -> None:
     one = split("train", STEPS, [(30, 10.0)])
-    assert bool(batch_warnings([BatchSummary(one, 1, (1,), [], 0.0, 1.0, mean, std)])) == warned
+    offsets = torch.tensor(std)[:, None] / 2**0.5 * torch.tensor([-1.0, 1.0])  # of two pixels with this deviation
+    inputs = (torch.tensor(mean)[:, None] + offsets).reshape(1, len(mean), 1, 1, 2)
+    assert bool(batch_warnings([BatchSummary(one, inputs, [], views=1)])) == warned
 
 
 def test_batch_sheet_texts_do_not_overlap(split: Make) -> None:

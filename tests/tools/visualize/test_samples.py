@@ -32,7 +32,7 @@ def test_format_label(labels: torch.Tensor, text: str) -> None:
 @pytest.mark.parametrize(
     ("step", "text"),
     [
-        (SampleFrames(clip_len=8), "SampleFrames(clip_len=8)"),  # a default is not warnings_of
+        (SampleFrames(clip_len=8), "SampleFrames(clip_len=8)"),  # defaults are not shown
         (Resize(scale=[-1, 64]), "Resize(scale=[-1,64])"),
         (Flip(), "Flip()"),
     ],
@@ -62,7 +62,7 @@ def test_evenly_spaced(count: int, most: int, chosen: list[int]) -> None:
 
 def test_video_describe_with_and_without_times() -> None:
     frames = np.zeros((30, 4, 6, 3), np.uint8)
-    known, unknown = Video.from_reader("v", ArrayReader(frames, fps=15.0)), Video.from_reader("v", ArrayReader(frames))
+    known, unknown = Video("v", ArrayReader(frames, fps=15.0)), Video("v", ArrayReader(frames))
     assert known.describe() == "30 frames of 6x4 · 2.0 s at 15 fps"
     assert known.frame_label(15) == "15 · 1.00 s"
     assert unknown.describe() == "30 frames of 6x4 · unknown fps"
