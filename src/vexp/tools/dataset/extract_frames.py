@@ -35,18 +35,12 @@ Image = tuple[tuple[str, ...], NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameExtraction(Conversion):
-    """Convert a video to a folder of JPEG files.
-
-    Attributes:
-        filename_tmpl, start_index: As in ``data=raw_frames``.
-        quality: JPEG quality, 1..100.
-        short_side: Length of the short side in pixels, never enlarged; None keeps the size.
-    """
+    """Convert a video to a folder of JPEG files, named as in ``data=raw_frames``."""
 
     filename_tmpl: str
     start_index: int = 1
-    quality: int = 95
-    short_side: int | None = None
+    quality: int = 95  # of JPEG, 1..100
+    short_side: int | None = None  # pixels, never enlarged; None keeps the size
 
     def target_name(self, name: str) -> str:
         return str(Path(name).with_suffix(""))
@@ -109,8 +103,8 @@ class ExtractFlow(FrameExtraction):
     """Extract the optical flow from each frame to the next with OpenCV: n - 1 pairs of grey images for n frames.
 
     Displacements of -bound..bound pixels map to 0..255 and larger ones are clipped, as in denseflow and mmaction2;
-    127.5 is no motion. ``method``: "dis" (Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016), "farneback"
-    (Farnebäck, 2003), or "tvl1" (Zach et al., 2007; used for the published two-stream results).
+    127.5 is no motion. ``method``: "dis" (Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016),
+    "farneback" (Farnebäck, 2003), or "tvl1" (Zach et al., 2007; used for the published two-stream results).
     """
 
     filename_tmpl: str = TEMPLATES["Flow"]
@@ -164,24 +158,28 @@ def check_template(template: str, *, flow: bool) -> None:
         UserError: If it does not.
     """
     axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
-    example = TEMPLATES["Flow" if flow else "RGB"]
+    problem = ""
     try:
         names = {template.format(*axis, number) for axis in axes for number in (1, 2)}
+        if len(names) < 2 * len(axes):
+            problem = "gives two files the same name"
+        elif any(Path(name).name != name or Path(name).suffix.lower() not in (".jpg", ".jpeg") for name in names):
+            problem = "must name .jpg files, without a folder"
     except (ValueError, IndexError, KeyError) as error:
-        raise UserError(f"--filename-tmpl {template}: {error}; for example: {example}") from None
-    if len(names) < 2 * len(axes):
-        raise UserError(f"--filename-tmpl {template}: gives two files the same name; for example: {example}")
-    if any(Path(name).name != name or Path(name).suffix.lower() not in (".jpg", ".jpeg") for name in names):
-        raise UserError(f"--filename-tmpl {template}: must name .jpg files, without a folder; for example: {example}")
+        problem = str(error)
+    if problem:
+        example = TEMPLATES["Flow" if flow else "RGB"]
+        raise UserError(f"--filename-tmpl {template}: {problem}; for example: {example}")
 
 
 def _encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
     import simplejpeg
 
     if image.ndim == 2:
-        grey = np.ascontiguousarray(image[..., None])
-        return bytes(simplejpeg.encode_jpeg(grey, quality=quality, colorspace="GRAY", colorsubsampling="Gray"))
-    return bytes(simplejpeg.encode_jpeg(image, quality=quality, colorspace="RGB", colorsubsampling="420"))
+        image, colors = np.ascontiguousarray(image[..., None]), {"colorspace": "GRAY", "colorsubsampling": "Gray"}
+    else:
+        colors = {"colorspace": "RGB", "colorsubsampling": "420"}
+    return bytes(simplejpeg.encode_jpeg(image, quality=quality, **colors))
 
 
 def _identity(source: Path) -> list[int]:

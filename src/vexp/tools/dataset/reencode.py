@@ -39,11 +39,6 @@ class Rescale(Conversion):
     short_side: int = 256
 
     @property
-    def saves_index(self) -> bool:
-        """Whether an index speeds up reading: for large files of which only few frames are read."""
-        return self.codec == "mjpeg"
-
-    @property
     def options(self) -> dict[str, str]:
         """Options of the encoder."""
         if self.codec == "mjpeg":
@@ -88,10 +83,10 @@ def encode(source: Path, target: Path, encoding: Rescale) -> int:
             _write(part, _convert_frames(reader.iter_valid_frames(), encoding), ticks, encoding)
             with VideoReader(part) as proxy:
                 if proxy.num_frames != num_frames:
-                    raise UserError(
-                        f"{source}: has {num_frames} frames, but its proxy {proxy.num_frames}; the proxy was deleted"
-                    )
-                if encoding.saves_index:
+                    text = f"has {num_frames} frames, but its proxy {proxy.num_frames}; the proxy was deleted"
+                    raise UserError(f"{source}: {text}")
+                # An index speeds up reading large files, of which only few frames are read.
+                if encoding.codec == "mjpeg":
                     with atomic_write(index_path(target)) as index_part:  # replaced first: it identifies the proxy
                         save_index(part, proxy.file, index_part)
     return num_frames
