@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
-from vexp.tools.doctor.codecs import FRAMES, SIZE, sample_video
+from vexp.tools.doctor.codecs import SIZE, sample_video
 
 BATCH = 8
-_CLIP_LEN, _FRAME_INTERVAL, _SIDE = 16, 4, 112
+_CLIP_LEN, _SIDE = 16, 112  # of pipeline=clip_16x4_112
 _SECONDS = {"loader": 1.5, "tiny3d": 0.7, "r3d_18": 1.2}  # of measurement, after the first batch or step
 
 
@@ -69,27 +69,17 @@ def clips_per_second(folder: Path, workers: int) -> float:
     """Measure the data loader with the steps of pipeline=clip_16x4_112, without the start of its workers."""
     import torch
 
+    from vexp.config.compose import compose
     from vexp.data.annotations.annotation import Annotation
     from vexp.data.loading.dataloader import SequentialSampler, WorkerOptions, iterate_batches, make_loader
     from vexp.data.loading.dataset import ClipDataset
     from vexp.data.sources.base import VideoSource
-    from vexp.data.transforms.crops import RandomResizedCrop
-    from vexp.data.transforms.frame_sampling import SampleFrames
-    from vexp.data.transforms.resize import Flip, Resize
 
-    steps = {
-        "sample": SampleFrames(clip_len=_CLIP_LEN, frame_interval=_FRAME_INTERVAL),
-        "crop": RandomResizedCrop(),
-        "resize": Resize(scale=[_SIDE, _SIDE], keep_ratio=False),
-        "flip": Flip(),
-    }
-    assert FRAMES >= _CLIP_LEN * _FRAME_INTERVAL
-    count = 4096
+    steps, count = compose(["pipeline=clip_16x4_112"]).pipeline.train, 4096
     source = VideoSource(Annotation.pack([str(sample_video(folder))] * count, [0] * count, ["test"]))
     dataset, sampler = ClipDataset(source, steps, seed=0, lazy=True), SequentialSampler(count, BATCH)
     options = WorkerOptions(num_workers=workers)
-    loader = make_loader(dataset, sampler, options, torch.device("cpu"), persistent=False)
-    batches = iterate_batches(loader)
+    batches = iterate_batches(make_loader(dataset, sampler, options, torch.device("cpu"), persistent=False))
     for _ in range(workers + 1):
         next(batches)
     start, clips = time.perf_counter(), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -85,21 +86,17 @@ def sample_video(folder: Path) -> Path:
 
 def video_backend(name: str, folder: Path) -> list[CheckResult]:
     """Check that a video backend is installed and decodes the test video."""
-    label, needed, fix = f"data.decoding_backend={name}", name == "av", install_command(name)
+    label, needed = f"data.decoding_backend={name}", name == "av"
     try:
         check_installed(name)
     except UserError:
-        return [CheckResult(label, MISSING, "not installed", fix, needed)]
-    if not sample_video(folder).exists():
-        return [CheckResult(label, WARNING, "installed; not tested because no test video was written", needed=needed)]
-    try:
-        with open_video(sample_video(folder), name) as reader:
-            shape = reader.frames([0, FRAMES // 2]).shape
-    except (UserError, OSError) as error:
-        return [CheckResult(label, MISSING, str(error).partition(": ")[2] or str(error), fix, needed)]
-    if shape != (2, SIZE[1], SIZE[0], 3):
-        return [failure(label, f"decodes frames of shape {shape}", fix=fix, needed=needed)]
-    return [CheckResult(label, OK, f"{_version(name)} decodes", needed=needed)]
+        return [CheckResult(label, MISSING, "not installed", install_command(name), needed)]
+
+    def shape(path: Path) -> tuple[int, ...]:
+        with open_video(path, name) as reader:
+            return reader.frames([0, FRAMES // 2]).shape
+
+    return [_decode(label, name, sample_video(folder), shape, needed=needed)]
 
 
 def image_backend(name: str, folder: Path) -> list[CheckResult]:
@@ -111,13 +108,23 @@ def image_backend(name: str, folder: Path) -> list[CheckResult]:
         decode = image_decoder(name)
     except UserError as error:
         return [CheckResult(label, MISSING, str(error).partition(": ")[2], install_command(name))]
-    image = folder / _IMAGE
-    if not image.exists():
-        return [CheckResult(label, WARNING, "installed; not tested because no test image was written")]
-    shape = decode(image.read_bytes(), False).shape
-    if shape[2] != 3:
-        return [failure(label, f"decodes frames of shape {shape}")]
-    return [CheckResult(label, OK, f"{_version(name)} decodes")]
+    return [_decode(label, name, folder / _IMAGE, lambda path: decode(path.read_bytes(), False).shape)]
+
+
+def _decode(
+    label: str, name: str, path: Path, shape: Callable[[Path], tuple[int, ...]], *, needed: bool = False
+) -> CheckResult:
+    """Check the ``shape`` of the frames that an installed backend decodes from a test file."""
+    if not path.exists():
+        text = f"installed; not tested because no test {path.stem} was written"
+        return CheckResult(label, WARNING, text, needed=needed)
+    try:
+        if (found := shape(path))[-3:] == (*SIZE[::-1], 3):
+            return CheckResult(label, OK, f"{_version(name)} decodes", needed=needed)
+        text = f"decodes frames of shape {found}"
+    except (UserError, OSError) as error:
+        text = str(error).partition(": ")[2] or str(error)
+    return CheckResult(label, MISSING, text, install_command(name), needed)
 
 
 def backends() -> list[tuple[str, str]]:
