@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from vexp.data.decoding.pyav import VideoReader
+from vexp.tools.dataset.conversion import Job
 from vexp.tools.dataset.estimate import milliseconds_per_clip
 from vexp.tools.dataset.reencode import ENCODINGS
-from vexp.tools.dataset.reencode import encode as encode_proxy
 
 Run = Callable[..., tuple[int, str]]
 
@@ -36,7 +36,7 @@ def test_proxy_frames_match_video(
     original = encode.write_video(tmp_path / name, frames=40, size=(160, 96), **options)
     kind = replace(ENCODINGS[encoding], short_side=48)
     proxy = tmp_path / kind.target_name(f"proxies/{name}")
-    assert encode_proxy(original, proxy, kind) == 40
+    assert kind(Job(original, proxy)) == 40
     with VideoReader(original) as before, VideoReader(proxy) as after:
         frames, asked = after.frames(range(40)), np.arange(0, 32, 4)
         assert frames.shape == (40, 48, 80, 3)
@@ -51,7 +51,7 @@ def test_proxy_frames_match_video(
 
 def test_proxy_is_upright_and_not_enlarged(encode: ModuleType, tmp_path: Path) -> None:
     original = encode.set_display_matrix(encode.write_video(tmp_path / "turned.mp4", frames=5), 0, 1, -1, 0)
-    encode_proxy(original, tmp_path / "proxy.mp4", ENCODINGS["h264"])
+    ENCODINGS["h264"](Job(original, tmp_path / "proxy.mp4"))
     with VideoReader(original) as before, VideoReader(tmp_path / "proxy.mp4") as after:
         assert after.frames([4]).shape == before.frames([4]).shape == (1, 80, 48, 3)
         assert np.abs(before.frames([4]).astype(int) - after.frames([4])).mean() < 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,10 +34,10 @@ Image = tuple[tuple[str, ...], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameExtraction(Conversion):
-    """Convert a video to a folder of JPEG files, named as in ``data=raw_frames``."""
+class ExtractFrames(Conversion):
+    """Convert a video to a folder of JPEG files, named as in ``data=raw_frames``: every frame as training reads it."""
 
-    filename_tmpl: str
+    filename_tmpl: str = TEMPLATES["RGB"]
     start_index: int = 1
     quality: int = 95  # of JPEG, 1..100
     short_side: int | None = None  # pixels, never enlarged; None keeps the size
@@ -46,12 +46,10 @@ class FrameExtraction(Conversion):
         return str(Path(name).with_suffix(""))
 
     def is_done(self, job: Job) -> bool:
-        record = _record(job.target)
-        return record is not None and record["source"] == _identity(job.source)
+        return _record(job.target).get("source") == _identity(job.source)
 
     def total_frames(self, target: Path) -> int | None:
-        record = _record(target)
-        return int(record["frames"]) if record is not None else None
+        return _record(target).get("frames")
 
     def __call__(self, job: Job) -> int:
         from vexp.data.decoding.pyav import VideoReader
@@ -67,9 +65,9 @@ class FrameExtraction(Conversion):
             (folder / RECORD).write_text(json.dumps({"source": identity, "frames": count}) + "\n")
         return count
 
-    @abstractmethod
     def images(self, reader: VideoReader) -> Iterator[list[Image]]:
         """Yield the images of each frame."""
+        return ([((), frame)] for frame in self.frames(reader))
 
     def frames(self, reader: VideoReader) -> Iterator[NDArray[np.uint8]]:
         """Yield every frame, resized, uint8 (H, W, 3) RGB."""
@@ -78,28 +76,17 @@ class FrameExtraction(Conversion):
         cv2.setNumThreads(1)  # the workers already use all cores
         shape = None
         for number, frame in enumerate(reader.iter_valid_rgb_frames()):
-            if frame.shape != (shape or frame.shape):
+            shape = shape or frame.shape
+            if frame.shape != shape:
                 raise UserError(f"{reader.path}: frame {number} has a different size than the first")
-            shape = frame.shape
-            size = even_size(shape[1], shape[0], self.short_side)
-            if self.short_side is None or min(shape[:2]) <= self.short_side:
-                yield np.ascontiguousarray(frame)
-            else:
-                yield np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+            if self.short_side is not None and min(shape[:2]) > self.short_side:
+                size = even_size(shape[1], shape[0], self.short_side)
+                frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+            yield np.ascontiguousarray(frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractFrames(FrameExtraction):
-    """Extract every frame as training reads it, with JPEG compression."""
-
-    filename_tmpl: str = TEMPLATES["RGB"]
-
-    def images(self, reader: VideoReader) -> Iterator[list[Image]]:
-        return ([((), frame)] for frame in self.frames(reader))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractFlow(FrameExtraction):
+class ExtractFlow(ExtractFrames):
     """Extract the optical flow from each frame to the next with OpenCV: n - 1 pairs of grey images for n frames.
 
     Displacements of -bound..bound pixels map to 0..255 and larger ones are clipped, as in denseflow and mmaction2;
@@ -152,11 +139,7 @@ def quantize_flow(flow: NDArray[np.float32], bound: float) -> NDArray[np.uint8]:
 
 
 def check_template(template: str, *, flow: bool) -> None:
-    """Check that a file name template produces a different JPEG file name for every frame.
-
-    Raises:
-        UserError: If it does not.
-    """
+    """Raise UserError unless a file name template produces a different JPEG file name for every frame."""
     axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
     problem = ""
     try:
@@ -187,9 +170,9 @@ def _identity(source: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
-    try:
+def _record(folder: Path) -> dict[str, Any]:
+    """Return the record of a folder of frames; empty if there is none, or it is damaged."""
+    with suppress(OSError, ValueError, AttributeError):
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record if {"source", "frames"} <= record.keys() else None
-    except (OSError, ValueError, AttributeError):
-        return None
+        return record if {"source", "frames"} <= record.keys() else {}
+    return {}

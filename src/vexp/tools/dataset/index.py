@@ -51,11 +51,7 @@ def inspect_all(
 
 
 def check_suffix(path: Path) -> None:
-    """Check the suffix of an index file.
-
-    Raises:
-        UserError: If it is neither .csv nor .json.
-    """
+    """Raise UserError unless the name of an index file ends in .csv or .json."""
     if path.suffix.lower() not in (".csv", ".json"):
         raise UserError(f"{path}: an index must be named .csv or .json")
 
