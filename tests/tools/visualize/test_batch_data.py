@@ -35,9 +35,9 @@ def test_summarize_batch_matches_model_input(split: Make, to_bgr: bool) -> None:
     one, norm = split("train", STEPS, [(30, 10.0)] * 3), ImgNorm(to_bgr=to_bgr)
     batch = batch_of(one)
     shown = summarize_batch(one, batch, KEYS, norm, count=2, frames=4)
-    net = norm.prepare_input(batch)
-    assert (shown.low, shown.high) == (net.min(), net.max())
-    for sample, values, (_, index) in zip(shown.samples, net, KEYS, strict=False):
+    inputs = norm.prepare_input(batch)
+    assert (shown.low, shown.high) == (inputs.min(), inputs.max())
+    for sample, values, (_, index) in zip(shown.samples, inputs, KEYS, strict=False):
         assert np.array_equal(sample.model_input, values.numpy())
         assert sample.name == one.dataset.source.name(index)
         x, y, width, height = (round(edge) for edge in sample.crops[0].box)

@@ -27,7 +27,7 @@ def test_flow_to_rgb_short_motion_is_pale() -> None:
     assert flow_to_rgb(np.array([[[129, 128]]], np.uint8)).min() > 230
 
 
-def test_to_rgb_image_keeps_rgb_and_wheel_is_round() -> None:
+def test_to_rgb_image_keeps_rgb_and_flow_wheel_is_round() -> None:
     frames = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
     assert to_rgb_image(frames) is frames
     wheel = flow_wheel(21)

@@ -25,7 +25,7 @@ CLASSES = ["left", "right", "up"]
         (torch.tensor([1.0, 0.5, 0.0]), "1.00 left + 0.50 right"),  # blended, one class in both
     ],
 )
-def test_format_label(labels: torch.Tensor, text: str) -> None:
+def test_format_label_prints_weights_only_if_blended(labels: torch.Tensor, text: str) -> None:
     assert format_label(labels, CLASSES) == text
 
 
@@ -37,7 +37,7 @@ def test_format_label(labels: torch.Tensor, text: str) -> None:
         (Flip(), "Flip()"),
     ],
 )
-def test_format_step(step: object, text: str) -> None:
+def test_format_step_omits_defaults(step: object, text: str) -> None:
     assert format_step(step) == text
 
 
@@ -56,7 +56,7 @@ def test_format_step_of_torchvision_transform() -> None:
     ("count", "most", "chosen"),
     [(3, 8, [0, 1, 2]), (9, 3, [0, 4, 8]), (1, 1, [0]), (9, 1, [4]), (32, 8, [0, 4, 9, 13, 18, 22, 27, 31])],
 )
-def test_evenly_spaced(count: int, most: int, chosen: list[int]) -> None:
+def test_evenly_spaced_includes_both_ends(count: int, most: int, chosen: list[int]) -> None:
     assert evenly_spaced(count, most) == chosen
 
 

@@ -31,7 +31,7 @@ VIDEOS: list[tuple[int, float | None]] = [(300, 30.0)] * 3
         ([[3]], 10, 0.1),
     ],
 )
-def test_covered_fraction(clips: list[list[int]], frames: int, spanned: float) -> None:
+def test_covered_fraction_counts_frames_between_clip_ends(clips: list[list[int]], frames: int, spanned: float) -> None:
     assert covered_fraction(np.array(clips), frames) == pytest.approx(spanned)
 
 

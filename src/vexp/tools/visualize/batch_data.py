@@ -70,7 +70,7 @@ class BlendedBatch:
 def summarize_batch(
     split: Split, batch: Batch, keys: Sequence[Key], img_norm: ImgNorm, *, count: int, frames: int
 ) -> BatchSummary:
-    """Summarize a batch by ``count`` of its samples and ``frames`` frames of each; ``keys`` are those of its samples."""
+    """Summarize a batch, of samples with ``keys``, by ``count`` of its samples and ``frames`` frames of each."""
     views, source = batch.views, split.dataset.source
     inputs = torch.cat(
         [img_norm.prepare_input(batch, start, start + 1) for start in range(0, len(batch) * views, views)]
