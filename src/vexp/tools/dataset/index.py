@@ -16,11 +16,8 @@ from vexp.tools.dataset.file_info import UNREADABLE, FileInfo, Inspect, identify
 from vexp.tools.dataset.journal import Journal
 from vexp.tools.dataset.worker_pool import run_jobs
 
-COLUMNS = tuple(field.name for field in fields(FileInfo))
-_TYPES = {
-    field.name: float if "float" in str(field.type) else int if "int" in str(field.type) else str
-    for field in fields(FileInfo)
-}
+COLUMNS = {field.name: str(field.type) for field in fields(FileInfo)}  # name -> type
+_TYPES = {"str": str, "int": int, "int | None": int, "float | None": float}
 
 
 def inspect_all(
@@ -80,7 +77,7 @@ def read_index(path: Path) -> dict[str, FileInfo]:
     try:
         text = path.read_text(encoding="utf-8")
         records = json.loads(text) if path.suffix.lower() == ".json" else _table(text)
-        infos = [FileInfo(**{name: _value(name, record[name]) for name in COLUMNS}) for record in records]
+        infos = [FileInfo(**{name: _value(kind, record[name]) for name, kind in COLUMNS.items()}) for record in records]
         return {info.path: info for info in infos}
     except FileNotFoundError:
         raise UserError(f"{path}: no such index; create it with: vexp dataset index VIDEOS {path}") from None
@@ -91,12 +88,10 @@ def read_index(path: Path) -> dict[str, FileInfo]:
 
 def _table(text: str) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    if list(reader.fieldnames or ()) != list(COLUMNS):
         raise ValueError("unexpected header")
     return list(reader)
 
 
-def _value(name: str, cell: Any) -> Any:
-    if cell is None or (cell == "" and _TYPES[name] is not str):
-        return None
-    return _TYPES[name](cell)
+def _value(kind: str, cell: Any) -> Any:
+    return None if cell is None or (cell == "" and kind != "str") else _TYPES[kind](cell)

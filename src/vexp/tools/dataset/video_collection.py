@@ -33,15 +33,10 @@ def collect(
     file_name: str | None = None,
     leave_out: Path | None = None,
 ) -> Collection:
-    """Return the videos that the lists name or, without lists, all videos in ``root``.
+    """Return the videos that the lists name or, without lists, all videos in ``root`` except those in ``leave_out``.
 
-    Args:
-        root: Folder that names are relative to (``data_prefix``).
-        lists: List files by split ("train", "val", "test"), in any format of ``vexp.data.annotations.list_files``.
-        format: As in ``read_list``.
-        classes: As in ``read_list``; by default all lists have the classes of the first.
-        file_name: As in ``read_list``.
-        leave_out: A folder in ``root`` to skip.
+    ``lists`` are list files by split, with names relative to ``root`` (``data_prefix``); ``format``, ``classes`` and
+    ``file_name`` are those of ``read_list``. By default all lists have the classes of the first.
 
     Raises:
         UserError: If the folder does not exist, a list is invalid or names a file outside ``root``, or there is no

@@ -47,26 +47,6 @@ class BatchSummary:
         self.std: list[float] = inputs.std((0, 2, 3, 4)).tolist()
 
 
-@dataclass(frozen=True, slots=True)
-class SampleDraws:
-    """One sample in several epochs: a frame of the video, and crop, frame and label of each epoch."""
-
-    name: str
-    source: Frames
-    crops: list[View]
-    frames: list[Frames]
-    labels: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class BlendedBatch:
-    """A blended batch: one denormalized frame of each sample, uint8 (H, W, C), with its label weights."""
-
-    frames: list[Frames]
-    labels: list[str]
-    note: str
-
-
 def summarize_batch(
     split: Split, batch: Batch, keys: Sequence[Key], img_norm: ImgNorm, *, count: int, frames: int
 ) -> BatchSummary:
@@ -89,35 +69,41 @@ def summarize_batch(
     return BatchSummary(split, inputs, samples, views)
 
 
-def collect_draws(split: Split, index: int, *, count: int) -> SampleDraws:
-    """Return the middle frame of a sample's first view in each of ``count`` epochs."""
-    source = split.dataset.source
-    samples = [load_sample(split.dataset, (epoch, index)) for epoch in range(count)]
-    return SampleDraws(
-        name=source.name(index),
-        source=_source_frame(split.dataset, (0, index))[0],
-        crops=[sample.clips.crops[0] for sample in samples],
-        frames=[sample.clips.frames[0, sample.clips.plan.clip_len // 2] for sample in samples],
-        labels=[format_label(sample.labels, source.classes) for sample in samples],
-    )
+class SampleDraws:
+    """One sample in several epochs: a frame of the video, and crop, frame and label of each epoch.
+
+    The frames, uint8 (H, W, C), are the middle ones of the first view.
+    """
+
+    def __init__(self, split: Split, index: int, *, count: int) -> None:
+        samples = [load_sample(split.dataset, (epoch, index)) for epoch in range(count)]
+        self.name = split.dataset.source.name(index)
+        self.source, _ = _source_frame(split.dataset, (0, index))
+        self.crops = [sample.clips.crops[0] for sample in samples]
+        self.frames = [sample.clips.frames[0, sample.clips.plan.clip_len // 2] for sample in samples]
+        self.labels = [format_label(sample.labels, split.dataset.source.classes) for sample in samples]
 
 
-def blend_batch(
-    split: Split, batch: Batch, img_norm: ImgNorm, blending: Blending, *, seed: int, count: int
-) -> BlendedBatch:
-    """Return the first ``count`` samples of the batch after ``blending``, repeated until it mixes the batch."""
-    views, classes, inputs = batch.views, split.dataset.source.classes, img_norm.prepare_input(batch)
-    labels = batch.labels.repeat_interleave(views, dim=0) if views > 1 else batch.labels
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for _ in range(_MAX_TRIES):
-            mixed, weights = blending.apply(inputs, labels, len(classes))
-            if mixed is not inputs:
-                break
-    frames = img_norm.undo(mixed[::views, :, mixed.shape[2] // 2, None], None)[:count, 0]
-    batches = "every batch" if blending.probability == 1 else f"{blending.probability:.0%} of batches"
-    texts = [format_label(one, classes) for one in weights[::views][:count]]
-    return BlendedBatch(list(frames.numpy()), texts, f"applied to {batches}")
+class BlendedBatch:
+    """The first samples of a batch after blending: a denormalized frame of each, uint8 (H, W, C), and label weights."""
+
+    def __init__(
+        self, split: Split, batch: Batch, img_norm: ImgNorm, blending: Blending, *, seed: int, count: int
+    ) -> None:
+        """Blend the batch, repeatedly until ``blending`` mixes it, and keep ``count`` samples."""
+        views, classes, inputs = batch.views, split.dataset.source.classes, img_norm.prepare_input(batch)
+        labels = batch.labels.repeat_interleave(views, dim=0) if views > 1 else batch.labels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for _ in range(_MAX_TRIES):
+                mixed, weights = blending.apply(inputs, labels, len(classes))
+                if mixed is not inputs:
+                    break
+        frames = img_norm.undo(mixed[::views, :, mixed.shape[2] // 2, None], None)[:count, 0]
+        self.frames: list[Frames] = list(frames.numpy())
+        self.labels = [format_label(one, classes) for one in weights[::views][:count]]
+        batches = "every batch" if blending.probability == 1 else f"{blending.probability:.0%} of batches"
+        self.note = f"applied to {batches}"
 
 
 def batch_warnings(batches: Sequence[BatchSummary]) -> list[str]:

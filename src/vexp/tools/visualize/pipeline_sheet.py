@@ -28,23 +28,15 @@ _FRAMES = _LEFT + TILE + GAP  # left edge of the frames
 def pipeline_sheet(
     stages: PipelineStages, *, img_norm: ImgNorm, pathways: Mapping[str, int], warnings: Sequence[str]
 ) -> Canvas:
-    """Draw one sample in all stages of its pipeline.
-
-    Args:
-        stages: The sample.
-        img_norm: Normalization of the run.
-        pathways: Frame stride of each pathway, for a model with several.
-        warnings: Warnings to draw below the title.
-    """
+    """Draw one sample in all stages; ``pathways`` holds the frame strides of a model with several pathways."""
     canvas, video, values = Canvas(WIDTH), stages.video, stages.model_input
     is_flow = len(values) == FLOW_CHANNELS
     subtitle = f"sample {stages.index} · {video.name} · {stages.label}"
     y = draw_header(canvas, f"pipeline.{stages.split.title}", subtitle, warnings, is_flow=is_flow)
     order = "x, y of optical flow" if is_flow else "RGB"
     notes = [video.describe(), f"decoded to uint8, {order}, 0..255"]
-    y = _row(
-        canvas, y, "video", "", notes, to_rgb_image(stages.frames), [video.frame_label(i) for i in stages.frame_indices]
-    )
+    captions = [video.frame_label(index) for index in stages.frame_indices]
+    y = _row(canvas, y, "video", "", notes, to_rgb_image(stages.frames), captions)
     y = _timeline(canvas, y, stages)
     frame_labels = [video.frame_label(number) for number in stages.numbers[0].tolist()]
     captions = [frame_labels[i] for i in evenly_spaced(len(frame_labels), STRIP)]

@@ -15,7 +15,7 @@ from vexp.data.loading.dataset import Key
 from vexp.experiment.setup import Experiment, build_experiment, make_dataset
 from vexp.model.weights.load import open_weights
 from vexp.model.weights.source import locate
-from vexp.tools.visualize.batch_data import batch_warnings, blend_batch, collect_draws, summarize_batch
+from vexp.tools.visualize.batch_data import BlendedBatch, SampleDraws, batch_warnings, summarize_batch
 from vexp.tools.visualize.batch_sheet import batch_sheet, frames_per_sample
 from vexp.tools.visualize.pipeline_data import PipelineStages
 from vexp.tools.visualize.pipeline_sheet import pipeline_sheet
@@ -81,9 +81,9 @@ def show_batch(data: RunData, path: Path, *, samples: int, draws: int) -> list[s
         batch, keys = _first_batch(data.exp, split)
         batches.append(summarize_batch(split, batch, keys, config.img_norm, count=samples, frames=frames))
         if split.name == "train":
-            sample_draws = collect_draws(split, int(batch.ids[0]), count=draws)
+            sample_draws = SampleDraws(split, int(batch.ids[0]), count=draws)
             if config.blending.mixes:
-                blended = blend_batch(split, batch, config.img_norm, config.blending, seed=config.seed, count=8)
+                blended = BlendedBatch(split, batch, config.img_norm, config.blending, seed=config.seed, count=8)
     warnings = [*data.warnings, *batch_warnings(batches)]
     batch_sheet(batches, sample_draws, blended, img_norm=config.img_norm, warnings=warnings).save(path)
     return warnings
