@@ -115,8 +115,8 @@ def files(case: Case) -> None:
     """Use a run folder in which one file is damaged, by the command that reads it."""
     run = case.folder / "runs" / "a"
     shutil.copytree(RUN, run)
-    names = ["config.yaml", "metrics.jsonl", "result.json", "env.json", "overrides.yaml", "checkpoints/manifest.json",
-             "checkpoints/best.json", "checkpoints/last.pth", "checkpoints/last.pth", "checkpoints/best.pth"]  # fmt: skip
+    checkpoints = [f"checkpoints/{name}" for name in ("manifest.json", "best.json", "last.pth", "last.pth", "best.pth")]
+    names = ["config.yaml", "metrics.jsonl", "result.json", "env.json", "overrides.yaml", *checkpoints]
     path = run / case.random.choice(names)
     if path.suffix == ".pth" and case.random.random() < 0.5:
         (run / "checkpoints" / "manifest.json").unlink()  # otherwise the checksum refuses any change
@@ -320,9 +320,8 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"case {case.number} ({kind}): {words!r}: {wrong or 'right'}", flush=True)
             if given.case is not None:
                 print(case.folder.with_suffix(".out").read_text(errors="replace") if wrong else "")
-    print(
-        f"{sum(tried.values())} cases ({', '.join(f'{count} {kind}' for kind, count in tried.items())}), {failed} failed"
-    )
+    counts = ", ".join(f"{count} {kind}" for kind, count in tried.items())
+    print(f"{sum(tried.values())} cases ({counts}), {failed} failed")
     return int(failed > 0)
 
 

@@ -1,4 +1,4 @@
-"""scripts/harness/fuzz.py: a thousand damaged files, configs and command lines; in the default lane, ten of each kind."""
+"""scripts/harness/fuzz.py: a thousand damaged files, configs and command lines; by default fifty."""
 
 from __future__ import annotations
 
