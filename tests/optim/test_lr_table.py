@@ -9,7 +9,7 @@ from torch import nn
 from vexp.model.architectures.tiny3d import Tiny3d
 from vexp.optim.optimizers import SGD
 from vexp.optim.optimizers_extra import Rprop
-from vexp.optim.param_group_table import group_csv, group_lines, group_rows, learning_rates
+from vexp.optim.lr_table import group_csv, group_lines, group_rows, learning_rates
 from vexp.optim.param_groups import build_optimizer
 from vexp.optim.paramwise import Paramwise
 
