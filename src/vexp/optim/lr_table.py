@@ -32,7 +32,7 @@ def group_rows(groups: Sequence[dict[str, Any]], model: nn.Module) -> list[Group
     frozen = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
     rows = [(g["name"], g["initial_lr"], g.get("weight_decay"), g["params"], g["param_names"]) for g in groups]
     rows += [("frozen", None, None, list(frozen.values()), list(frozen))] if frozen else []
-    return [GroupRow(*row, sum(tensor.numel() for tensor in tensors), names) for *row, tensors, names in rows]
+    return [GroupRow(name, lr, decay, sum(p.numel() for p in params), names) for name, lr, decay, params, names in rows]
 
 
 def group_lines(rows: Sequence[GroupRow], *, max_rows: int = 16) -> list[str]:

@@ -89,8 +89,8 @@ def param_groups(
         group["param_names"].append(named.name)
         members.setdefault((rate, decay), []).append(multipliers)
     names: list[str] = []
-    for key, group in groups.items():
-        group["name"] = _group_name(members[key], names)
+    for settings_key, group in groups.items():
+        group["name"] = _group_name(members[settings_key], names)
         names.append(group["name"])
     return list(groups.values())
 

@@ -141,8 +141,8 @@ def _move(phase: Phase, counts_epochs: bool, steps_per_epoch: int, total_steps: 
     return _Move(first, stop, every, _shares(phase, k, length // every).tolist())
 
 
-def _shares(phase: Phase, k: NDArray[np.int64], unit: int) -> NDArray[np.float64]:
-    """Return s(k); ``unit`` is the number of changes of the rate per epoch (step) of the phase."""
+def _shares(phase: Phase, k: NDArray[np.int64], unit: int) -> Any:
+    """Return s(k), float64; ``unit`` is the number of changes of the rate per epoch (step) of the phase."""
     done = k / max(1, len(k) - 1)
     match phase.shape:
         case "constant":
