@@ -135,7 +135,7 @@ def test_every_family_has_rules_and_others_have_none() -> None:
 
 def test_two_keys_that_become_one_are_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"key cls_head\.fc_cls\.bias is renamed to head\.fc\.bias, which already exists"
+        ValueError, match=r"renames both head\.fc\.bias and cls_head\.fc_cls\.bias to head\.fc\.bias"
     ):
         rename_keys({"head.fc.bias": torch.zeros(1), "cls_head.fc_cls.bias": torch.zeros(1)}, key_rules("c3d"))
 
