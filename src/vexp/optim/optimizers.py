@@ -100,12 +100,11 @@ class Optimizer(ValidatedConfig):
         if fused is None:
             return (unsupported is None and self.foreach is None) or None
         if fused and unsupported is not None:
-            raise ConfigError(
+            rule = (
                 f"torch has a fused kernel for floating-point parameters on {', '.join(self.fused_on)}, got "
-                f"{unsupported.dtype} on {unsupported.device.type}; null chooses automatically",
-                key="fused",
-                value=True,
+                f"{unsupported.dtype} on {unsupported.device.type}; null chooses automatically"
             )
+            raise ConfigError(rule, key="fused", value=True)
         return fused
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -73,26 +74,21 @@ def param_groups(
         raise ConfigError("every parameter is frozen, so nothing is left to train")
     for key in paramwise.custom_keys:  # frozen parameters count, so that freezing needs no other change
         if not any(key in named.matched_name for named in named_parameters):
-            raise ConfigError(
-                f"matches no parameter name of {type(model).__name__}",
-                key=f"paramwise.custom_keys.{key}",
-                hint=near_paths(key, model),
-            )
-    groups: dict[tuple[float, float | None], dict[str, Any]] = {}
-    members: dict[tuple[float, float | None], list[ParamMultipliers]] = {}
+            rule = f"matches no parameter name of {type(model).__name__}"
+            raise ConfigError(rule, key=f"paramwise.custom_keys.{key}", hint=near_paths(key, model))
+    members: defaultdict[tuple[float, float | None], list[tuple[_NamedParameter, ParamMultipliers]]] = defaultdict(list)
     for named, multipliers in _assign(trainable, _make_rule(paramwise, model, trainable), paramwise.bypass_duplicate):
-        rate = lr * multipliers.lr_mult
         decay = None if weight_decay is None else weight_decay * multipliers.decay_mult
-        settings = {"lr": rate, "initial_lr": rate} | ({} if decay is None else {"weight_decay": decay})
-        group = groups.setdefault((rate, decay), {"params": [], "param_names": [], **settings})
-        group["params"].append(named.parameter)
-        group["param_names"].append(named.name)
-        members.setdefault((rate, decay), []).append(multipliers)
-    names: list[str] = []
-    for settings_key, group in groups.items():
-        group["name"] = _group_name(members[settings_key], names)
-        names.append(group["name"])
-    return list(groups.values())
+        members[lr * multipliers.lr_mult, decay].append((named, multipliers))
+    groups: list[dict[str, Any]] = []
+    for (rate, decay), parameters in members.items():
+        groups.append({
+            "params": [named.parameter for named, _ in parameters],
+            "param_names": [named.name for named, _ in parameters],
+            "lr": rate, "initial_lr": rate, **({} if decay is None else {"weight_decay": decay}),
+            "name": _group_name([multipliers for _, multipliers in parameters], [group["name"] for group in groups]),
+        })  # fmt: skip
+    return groups
 
 
 def groups_of_option(option: Optimizer, model: nn.Module, *, samples_per_step: int) -> list[dict[str, Any]]:

@@ -46,17 +46,10 @@ def bottleneck(
     in_channels: int, mid: int, out: int, stride: Triple, conv2: nn.Module, *,
     conv1_length: int = 1, eps: float = 1e-5, non_local: str | None = None,
 ) -> Residual:  # fmt: skip
-    """Build a bottleneck block: a 1x1x1 convolution, ``conv2`` with the stride, and a 1x1x1 convolution.
+    """Build a bottleneck block: a 1x1x1 convolution, ``conv2`` with ``mid`` channels and the stride, and a 1x1x1 one.
 
-    Args:
-        in_channels: Input channels.
-        mid: Channels of ``conv2``.
-        out: Output channels.
-        stride: Stride of ``conv2`` and of the shortcut.
-        conv2: The middle convolution.
-        conv1_length: Temporal kernel size of the first convolution; 3 for the inflated blocks of I3D and SlowFast.
-        eps: Epsilon of the batch norms.
-        non_local: The ``mode`` of a non-local block at the end; None for none.
+    ``conv1_length`` is the temporal kernel size of the first convolution, 3 for the inflated blocks of I3D and
+    SlowFast. ``eps`` is that of the batch norms, ``non_local`` the ``mode`` of a non-local block at the end.
     """
     downsample = None
     if in_channels != out or stride != (1, 1, 1):
@@ -73,10 +66,7 @@ class ResNet3d(nn.Module):
     Args:
         stem: The first convolution.
         make_block: Builds a block (``MakeBlock``).
-        blocks: Number of blocks of each stage.
-        stem_channels: Output channels of the stem.
-        temporal_strides: Temporal stride of the first block of each stage.
-        spatial_strides: Spatial stride of the first block of each stage.
+        blocks: Number of blocks of each stage, whose first one has the temporal and spatial stride of the stage.
         pool_stride: Stride of the 1x3x3 max pooling after the stem; None for no pooling.
         pool2: Whether a 2x1x1 max pooling after ``layer1`` halves the number of frames.
         fused: Channels concatenated to the input of each stage (the lateral connections of SlowFast).

@@ -174,7 +174,7 @@ def _layers_of_classes(module: nn.Module, class_names: Sequence[str]) -> list[tu
 
 
 def _submodule(module: nn.Module, path: str) -> nn.Module:
-    modules = dict(module.named_modules(remove_duplicate=False))
+    modules: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))
     if path not in modules:
         children = ", ".join(name for name, _ in module.named_children())
         hint = _suggestion(path, filter(None, modules))

@@ -92,8 +92,8 @@ def load_checkpoint(
     """Load a checkpoint file (see ``read_checkpoint``) as ``load_state_dict`` does.
 
     The state dict is found in files of vexp (averaged weights if present), mmaction2, Lightning, PySlowFast and
-    torchvision's references. ``module.`` and ``_orig_mod.`` prefixes are stripped. For a model built by ``build_model``,
-    the keys that other programs use for its tensors are converted. If no key matches but many would without (or with)
+    torchvision's references. Prefixes ``module.`` and ``_orig_mod.`` are stripped. For a model of ``build_model``, the
+    keys that other programs use for its tensors are converted. If no key matches but many would without (or with)
     a prefix, the prefix is removed (or added) and reported.
 
     Args:

@@ -15,8 +15,8 @@ _COUNTER = "num_batches_tracked"  # of batch norm; missing in older files and no
 class MatchResult:
     """How the tensors of a file match those of a model.
 
-    ``heads`` are those of ``reinitialized`` that belong to the classifier: they differ in the number of classes only, or
-    are the last layer of the model and not in the file.
+    ``heads`` are those of ``reinitialized`` that belong to the classifier: they differ in the number of classes only,
+    or are the last layer of the model and not in the file.
     """
 
     tensors: dict[str, Tensor]  # to load, in the shapes of the model

@@ -65,12 +65,9 @@ class WarmedPolicy(ValidatedConfig, ABC):
     )
     warmup: str | None = option(None, "Shape of the warm-up; null for none.", choices=("constant", "linear", "exp"))
     warmup_iters: int = option(
-        0,
-        "Length of the warm-up, in epochs if warmup_by_epoch.",
-        unit="steps (epochs)",
-        ge=0,
+        0, "Length of the warm-up, in epochs if warmup_by_epoch.", unit="steps (epochs)", ge=0,
         see=("lr_policy.warmup",),
-    )
+    )  # fmt: skip
     warmup_ratio: float = option(0.1, "Factor on the learning rate at the start of the warm-up.", gt=0, le=1)
     warmup_by_epoch: bool = option(
         False, "Count warmup_iters in epochs; the warm-up still changes the rate at every step."
@@ -105,10 +102,10 @@ class WarmedPolicy(ValidatedConfig, ABC):
         for name, value in (("steps_per_epoch", steps_per_epoch), ("total_steps", total_steps)):
             if value < 1:
                 raise ConfigError("must be >= 1", key=name, value=value)
-        length, warnings = self.warmup_steps(steps_per_epoch), []
+        warnings = []
         if self.warmup is None and self.warmup_iters > 0:
             warnings = ["has no effect with warmup=null; choose constant, linear or exp"]
-        elif length >= total_steps:
+        elif (length := self.warmup_steps(steps_per_epoch)) >= total_steps:
             times = f"takes {_length(length, 'steps')} and the run has {_length(total_steps, 'steps')}"
             warnings = [f"the warm-up {times}, so the warm-up never ends"]
         warnings = [f"warmup_iters={self.warmup_iters}: {warning}" for warning in warnings]
