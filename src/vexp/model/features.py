@@ -12,11 +12,7 @@ _CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def classifier_of(model: nn.Module, num_classes: int) -> tuple[str, nn.Module]:
-    """Return the name and module of the last linear layer or convolution with ``num_classes`` outputs.
-
-    Raises:
-        UserError: If the model has no such layer.
-    """
+    """Return the name and module of the last linear layer or convolution with ``num_classes`` outputs."""
     layers = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear | _CONVOLUTIONS)]
     candidates = [(name, layer) for name, layer in layers if layer.weight.shape[0] == num_classes]
     if not candidates:

@@ -117,11 +117,7 @@ REGISTRY: dict[str, RegisteredModel] = {
 
 
 def named_option(name: str) -> Model:
-    """Return the option of a named model.
-
-    Raises:
-        ConfigError: If there is no model of that name.
-    """
+    """Return the option of a named model; raise ConfigError if there is no model of that name."""
     if name not in REGISTRY:
         near = difflib.get_close_matches(name, REGISTRY, n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else f"; the models are {', '.join(REGISTRY)}"

@@ -127,11 +127,7 @@ class Paramwise(ValidatedConfig):
 
 
 def _by_key(entries: dict[str, Any], parent: str) -> Iterator[tuple[str, Multipliers]]:
-    """Yield the entries by dotted key; on the command line, ``backbone.layer1.lr_mult`` creates nested dicts.
-
-    Raises:
-        ConfigError: If a value is not lr_mult or decay_mult, or is invalid.
-    """
+    """Yield the entries by dotted key; on the command line, ``backbone.layer1.lr_mult`` creates nested dicts."""
     for part, value in entries.items():
         key = f"{parent}.{part}" if parent else str(part)
         if isinstance(value, Multipliers):
@@ -148,5 +144,5 @@ def _by_key(entries: dict[str, Any], parent: str) -> Iterator[tuple[str, Multipl
             try:
                 yield key, Multipliers(**{name: float(number) for name, number in numbers.items()})
             except ConfigError as error:
-                raise ConfigError(error.rule, key=f"custom_keys.{key}.{error.key}", value=error.value) from None
+                raise error.below(f"custom_keys.{key}") from None
         yield from _by_key({name: inner for name, inner in value.items() if name not in numbers}, key)

@@ -155,11 +155,7 @@ def load_exactly(module: nn.Module, content: Mapping[str, Any], source: str) -> 
 
 
 def _rename(tensors: Mapping[str, Tensor], rename: Rename, source: str) -> dict[str, Tensor]:
-    """Return the tensors under the keys given by the rules.
-
-    Raises:
-        UserError: If a rule changes no key, is not a regular expression, or makes two keys equal.
-    """
+    """Return the tensors under the keys given by the rules, each of which must change a key."""
     result = dict(tensors)
     for pattern, replacement in rename:
         try:

@@ -99,11 +99,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
 
 
 def _phase(name: str, given: Any) -> Phase:
-    """Build a phase from its arguments; errors have the key of the argument.
-
-    Raises:
-        ConfigError: If an argument is unknown or invalid.
-    """
+    """Build a phase from its arguments; errors have the key of the argument."""
     if isinstance(given, Phase):
         return given
     key = f"phases.{name}"
@@ -120,7 +116,7 @@ def _phase(name: str, given: Any) -> Phase:
     try:
         return Phase(**given)
     except ConfigError as error:
-        raise ConfigError(error.rule, key=f"{key}.{error.key}", value=error.value) from None
+        raise error.below(key) from None
 
 
 class _Move(NamedTuple):
