@@ -162,7 +162,7 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
-    from vexp.data.transforms import color, crops, frame_sampling, resize, segment_sampling
+    from vexp.data.transforms import crops, frame_sampling, photometric, resize, segment_sampling
     from vexp.model import zoo as zoo
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.optim import lr_policy, optimizers_extra
@@ -185,7 +185,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "ten_crop": crops.TenCrop,
             "multi_scale_crop": crops.MultiScaleCrop,
             "flip": resize.Flip,
-            "color_jitter": color.ColorJitter,
+            "color_jitter": photometric.ColorJitter,
         },
         "model": {
             "tiny3d": Tiny3d,

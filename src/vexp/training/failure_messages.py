@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +13,12 @@ from vexp.checkpoint.manifest import Manifest
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import free_space, write_error_message
+from vexp.data.loading.plugin_errors import locations
 from vexp.experiment.run_dir import checkpoint_folder
 from vexp.runtime.distributed import is_peer_failure
 
 #: Messages of torch 2.4 to 2.9, which has no exception classes for these failures.
 _WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: (\w[\w ]*)|exited)")
-_TRACEBACK_LINE = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 _SHARED_MEMORY = re.compile(r"shared memory|torch_shm|/torch_\d+", re.IGNORECASE)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR)
 
@@ -39,23 +37,14 @@ def describe_failure(error: BaseException, config: Config, folder: Path) -> User
     return UserError(f"{text}. {_last_checkpoint(folder, checkpoint_folder(config, folder))}")
 
 
-def plugin_location(error: BaseException, plugins: Sequence[str]) -> str | None:
-    """Return "package.module.function, line 5" of the innermost traceback line in a plugin's code; None without one.
-
-    The traceback text is searched, because that of a data loading worker arrives as text only.
-    """
-    modules = {
-        module.__file__: name
-        for name, module in list(sys.modules.items())
-        if getattr(module, "__file__", None) and any(name == root or name.startswith(f"{root}.") for root in plugins)
-    }
-    text = "".join(traceback.format_exception(error))
-    places = [
-        f"{modules[path]}.{function}, line {line}"
-        for path, line, function in _TRACEBACK_LINE.findall(text)
-        if path in modules
-    ]
-    return places[-1] if places else None
+def plugin_location(error: BaseException | None, plugins: Sequence[str]) -> str | None:
+    """Return "package.module.function, line 5" of the innermost traceback frame in a plugin's code; None without one."""
+    while error is not None:
+        for module, function, line in reversed(locations(error)):
+            if any(module == root or module.startswith(f"{root}.") for root in plugins):
+                return f"{module}.{function}, line {line}"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _explain(error: BaseException, config: Config, folder: Path) -> str | None:

@@ -20,7 +20,7 @@ from vexp.data.loading.outcomes import Failure
 from vexp.data.loading.plugin_errors import PluginError
 from vexp.data.sources.base import ArrayReader, VideoSource
 from vexp.data.sources.raw_frames import RawFrameSource
-from vexp.data.transforms.color import ColorJitter
+from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.crops import CenterCrop, RandomCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 

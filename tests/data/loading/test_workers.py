@@ -23,7 +23,7 @@ from vexp.data.loading.dataloader import (
 )
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.sources.base import ArrayReader, Source
-from vexp.data.transforms.color import ColorJitter
+from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.crops import RandomResizedCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.resize import Flip, Resize

@@ -11,7 +11,7 @@ from support.overlaps import overlapping_texts
 from vexp.data.batch.batch import Collate
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.color import ColorJitter
+from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.crops import CenterCrop, RandomCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import make_clips

@@ -58,14 +58,13 @@ class BadSamples:
             writes: Whether this process writes the file.
             warns: Whether each bad sample is logged.
         """
-        self.dataset = dataset
-        self.split = split
-        self.max_fraction = max_fraction
+        self.dataset, self.split, self.max_fraction = dataset, split, max_fraction
         self.path = path
+        self.tolerated = dataset.on_bad != "fail"  # whether the run continues after a bad sample (data.on_error=skip)
+        self.allowed = int(max_fraction * len(dataset))  # the largest number of bad samples
         self.errors: dict[int, str] = {}  # by id of the sample
         self._all_gather = all_gather if self.tolerated else None  # if not tolerated, the first failure ends the run
-        self._writes = writes
-        self._warns = warns
+        self._writes, self._warns = writes, warns
         self._pending: list[Failure] = []  # since the last sync
         self._epochs: dict[int, set[int]] = {}  # in which a sample was met, by its id
 
@@ -85,16 +84,6 @@ class BadSamples:
             self._epochs.setdefault(index, set()).add(row["epoch"])
             if row["deadly"]:
                 self.dataset.mark_fatal(index, row["error"])
-
-    @property
-    def tolerated(self) -> bool:
-        """Whether the run continues after a bad sample (``data.on_error=skip``)."""
-        return self.dataset.on_bad != "fail"
-
-    @property
-    def allowed(self) -> int:
-        """The largest number of bad samples."""
-        return int(self.max_fraction * len(self.dataset))
 
     def add(self, failure: Failure) -> None:
         """Count a bad sample: immediately, or in a distributed run at the next ``sync``.
@@ -162,16 +151,11 @@ class BadSamples:
     def _append(self, failure: Failure, count: int) -> None:
         if self.path is None or not self._writes:
             return
+        source = self.dataset.source
         row = {
-            "split": self.split,
-            "epoch": failure.epoch,
-            "id": failure.id,
-            "path": self.dataset.source.name(failure.id),
-            "backend": self.dataset.source.backend,
-            "error": failure.message,
-            "deadly": failure.fatal,
-            "count": count,
-        }
+            "split": self.split, "epoch": failure.epoch, "id": failure.id, "path": source.name(failure.id),
+            "backend": source.backend, "error": failure.message, "deadly": failure.fatal, "count": count,
+        }  # fmt: skip
         line = (json.dumps(row) + "\n").encode()
         with self.path.open("ab", buffering=0) as file:  # a single write
             if file.write(line) != len(line):  # the disk is full; the next run removes the partial line

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def class_quota(counts: NDArray[np.int64], balance: float) -> NDArray[np.int64]:
-    """Samples of each class in an epoch, int64 (classes,); their sum is that of ``counts``.
+    """Return the samples of each class in an epoch, int64 (classes,); their sum is that of ``counts``.
 
     A class of n samples gets a share proportional to n^(1 - balance): 1 makes all classes equal, 0 leaves them as they
     are, 0.5 is the square root that is often used between. Classes without samples get none.
@@ -24,20 +24,20 @@ def class_quota(counts: NDArray[np.int64], balance: float) -> NDArray[np.int64]:
 class BalancedOrder:
     """The samples of any epoch, by class quota.
 
-    Each class goes through all of its samples before one comes again, also from epoch to epoch: draw number k of a
-    class, counted over the whole run, is entry k mod n of its permutation number k // n. So a class is evenly used
-    whatever its quota, and an epoch is still a function of (seed, epoch) alone.
+    Each class goes through all of its samples before one is repeated, also from epoch to epoch: draw number k of a class,
+    counted over the whole run, is entry k mod n of its permutation number k // n. A class is therefore used evenly
+    whatever its quota, and an epoch is a function of (seed, epoch) alone.
     """
 
     def __init__(self, labels: NDArray[np.integer], num_classes: int, *, seed: int, balance: float) -> None:
-        """``labels``: (n,), one a sample; ``balance``: 0..1, see ``class_quota``."""
+        """Group the samples; ``labels`` are (n,), one for each sample, ``balance`` is 0..1, see ``class_quota``."""
         counts = np.bincount(labels, minlength=num_classes).astype(np.int64)
         self.seed = seed
         self.quota = class_quota(counts, balance)
         self._members = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
 
     def draws(self, epoch: int) -> NDArray[np.int64]:
-        """The samples of an epoch, class by class: int64 (n,)."""
+        """Return the samples of an epoch, class by class: int64 (n,)."""
         drawn = [self._class_draws(label, epoch) for label in range(len(self.quota)) if self.quota[label]]
         return np.concatenate(drawn).astype(np.int64)
 
@@ -54,17 +54,16 @@ class BalancedOrder:
         members = self._members[label]
         if len(members) == 1:
             return members
-        # The spawn key keeps it apart from the order of the epoch and from the samples' generators.
+        # The spawn key separates it from the order of the epoch and from the generators of samples.
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, label, number], spawn_key=(1,)))
         return members[rng.permutation(len(members))]
 
 
 def occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each entry came before, int64 (n,): 0 for the first time."""
+    """Return how often each entry occurs before its position, int64 (n,): 0 for the first time."""
     by_value = np.argsort(order, kind="stable")
     values = order[by_value]
     starts = np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
-    repeats = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     result = np.empty(len(order), np.int64)
-    result[by_value] = repeats
+    result[by_value] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     return result

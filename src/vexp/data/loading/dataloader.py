@@ -8,9 +8,10 @@ import multiprocessing.util
 import os
 import signal
 import weakref
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,13 +25,18 @@ from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.class_balance import BalancedOrder, occurrence
 from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.loading.outcomes import Failure, SkipFailuresCollate, SkippedSample
+from vexp.data.loading.plugin_errors import PluginError
 from vexp.data.loading.step_plan import StepPlan
 from vexp.data.loading.watchdog import InProgress, WorkerMonitor, supervised
 
+if TYPE_CHECKING:
+    from vexp.data.sources.config import Data
+
 #: An item of a loader.
-Item = Batch | Failure | SkippedSample
+Item = Batch | Failure | SkippedSample | PluginError
 
 
+@dataclass(eq=False)
 class TrainSampler(Sampler[list[Key]]):
     """Batches of keys from optimizer step ``first_step`` to before ``total_steps``, across epochs.
 
@@ -41,24 +47,14 @@ class TrainSampler(Sampler[list[Key]]):
     batch, which must not be counted: it has to take part in the synchronization of gradients.
     """
 
-    def __init__(
-        self,
-        plan: StepPlan,
-        *,
-        seed: int,
-        shuffle: bool,
-        first_step: int,
-        total_steps: int,
-        balanced: BalancedOrder | None = None,
-        rank: int | None = None,
-    ) -> None:
-        self.plan = plan
-        self.rank = rank
-        self.balanced = balanced
-        self.seed = seed
-        self.shuffle = shuffle
-        self.first_step = first_step
-        self.total_steps = total_steps
+    plan: StepPlan
+    _: KW_ONLY
+    seed: int
+    shuffle: bool
+    first_step: int
+    total_steps: int
+    balanced: BalancedOrder | None = None
+    rank: int | None = None
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the sample indices of an epoch in their order, int64 (num_samples,)."""
@@ -93,6 +89,7 @@ class TrainSampler(Sampler[list[Key]]):
         return slice(position + start, position + max(part.stop, start + 1))
 
 
+@dataclass(eq=False)
 class SequentialSampler(Sampler[list[Key]]):
     """Every sample once, in the order of the source, for evaluation.
 
@@ -100,11 +97,11 @@ class SequentialSampler(Sampler[list[Key]]):
     batch is padded to give each process the same number.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
-        self.num_samples = num_samples
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world_size = world_size
+    num_samples: int
+    batch_size: int
+    _: KW_ONLY
+    rank: int = 0
+    world_size: int = 1
 
     @property
     def rounds(self) -> int:
@@ -116,23 +113,9 @@ class SequentialSampler(Sampler[list[Key]]):
             yield [(0, index) for index in range(start, min(start + self.batch_size, self.num_samples))]
 
 
-class LoaderConfig(Protocol):
-    """The options of ``make_loader``; every ``data`` option has them."""
-
-    num_workers: int | None
-    mp_context: str | None
-    sample_timeout: float | None
-
-
 @dataclass(kw_only=True, slots=True)
 class WorkerOptions:
-    """Options of ``make_loader`` for use without a config.
-
-    Attributes:
-        num_workers: Worker processes; None: one for each core, at most 8.
-        mp_context: Start method of the workers ("fork", "spawn", "forkserver"); None: fork where it is available.
-        sample_timeout: Seconds that a worker may spend on one sample; None: no limit.
-    """
+    """Options of ``make_loader`` for use without a config; they are documented in ``vexp.data.sources.config.Data``."""
 
     num_workers: int | None = None
     mp_context: str | None = None
@@ -148,7 +131,7 @@ class SampleLoader(DataLoader[Item]):
 def make_loader(
     dataset: ClipDataset,
     sampler: Iterable[list[Key]],
-    data_config: LoaderConfig,
+    data_config: Data | WorkerOptions,
     device: torch.device,
     *,
     persistent: bool,
@@ -165,9 +148,8 @@ def make_loader(
         persistent: Keep the workers for the next pass over the sampler.
     """
     workers = available_workers() if data_config.num_workers is None else data_config.num_workers
-    mp_context = data_config.mp_context
-    if mp_context is None and "fork" in multiprocessing.get_all_start_methods():
-        mp_context = "fork"  # a spawned worker imports torch again: seconds, and half a gigabyte of memory
+    # A spawned worker imports torch again: seconds, and half a gigabyte of memory.
+    default_context = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     monitor = WorkerMonitor(workers, data_config.sample_timeout) if workers > 0 else None
     samples: Dataset[Any] = dataset
     loader = SampleLoader(
@@ -180,7 +162,7 @@ def make_loader(
         timeout=monitor.poll_seconds() if monitor is not None else 0,
         worker_init_fn=functools.partial(_start_worker, monitor),
         generator=torch.Generator().manual_seed(0),
-        multiprocessing_context=mp_context if workers > 0 else None,
+        multiprocessing_context=(data_config.mp_context or default_context) if workers > 0 else None,
     )
     loader.monitor = monitor
     return loader
@@ -193,17 +175,20 @@ def iterate_batches(loader: Iterable[Item], bad: BadSamples | None = None) -> It
         UserError: If a sample could not be loaded, or not in time, and was not replaced; or if there are too many.
         PluginError: If code outside of vexp failed on a sample.
     """
-    for item in _with_timeout(loader, bad):
-        if isinstance(item, Failure):
-            raise UserError(item.message)
-        if isinstance(item, SkippedSample):
-            assert bad is not None  # a data set that skips samples is iterated with a BadSamples
-            for failure in item.bad:
-                bad.add(failure)
-            if item.batch is not None:
-                yield item.batch
-        else:
-            yield item
+    with closing(_with_timeout(loader, bad)) as items:  # an error must not keep the workers alive by its traceback
+        for item in items:
+            if isinstance(item, PluginError):
+                raise item
+            if isinstance(item, Failure):
+                raise UserError(item.message)
+            if isinstance(item, SkippedSample):
+                assert bad is not None  # a data set that skips samples is iterated with a BadSamples
+                for failure in item.bad:
+                    bad.add(failure)
+                if item.batch is not None:
+                    yield item.batch
+            else:
+                yield item
 
 
 #: The iterators of loaders with workers that are in use.
@@ -231,10 +216,11 @@ def _prefetched(loader: Iterable[Item]) -> Iterator[Item]:
     return iterator
 
 
-def _with_timeout(loader: Iterable[Item], bad: BadSamples | None) -> Iterator[Item]:
+def _with_timeout(loader: Iterable[Item], bad: BadSamples | None) -> Generator[Item, None, None]:
     """Iterate over a loader; samples that hang or crash a worker are marked as fatal in ``bad``."""
     if not isinstance(loader, SampleLoader) or loader.monitor is None:
-        return _prefetched(loader)
+        yield from _prefetched(loader)
+        return
     monitor, dataset = loader.monitor, loader.dataset
     assert isinstance(dataset, ClipDataset)
 
@@ -247,7 +233,7 @@ def _with_timeout(loader: Iterable[Item], bad: BadSamples | None) -> Iterator[It
             raise UserError(failure.message)
         bad.mark_fatal(failure)
 
-    return supervised(loader, monitor, on_loss, _prefetched)
+    yield from supervised(loader, monitor, on_loss, _prefetched)
 
 
 def available_workers() -> int:

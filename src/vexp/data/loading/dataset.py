@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.batch.batch import Sample
-from vexp.data.loading.outcomes import Failure, ReplacedSample
-from vexp.data.loading.plugin_errors import plugin_error, raised_within
+from vexp.data.loading.outcomes import Failure, Outcome, ReplacedSample
+from vexp.data.loading.plugin_errors import PluginError, plugin_error, raised_within
 from vexp.data.loading.watchdog import loading
 from vexp.data.sources.base import Source, complete_source
-from vexp.data.transforms.color import build_transforms
+from vexp.data.transforms.photometric import build_transforms
 from vexp.data.transforms.pipeline import make_clips
 
 #: (epoch, index), followed by the number of earlier occurrences in the epoch if a sampler repeats indices
@@ -23,7 +23,7 @@ Key = tuple[int, int] | tuple[int, int, int]
 _MAX_REPLACEMENTS = 16  # tried for one bad sample
 
 
-class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
+class ClipDataset(Dataset["Outcome"]):
     """Samples of a source, indexed by ``Key``.
 
     The random generator of a sample is a function of (seed, epoch, index, earlier occurrences): the same for any number
@@ -31,7 +31,7 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
 
     A sample is bad if its video cannot be read or its frames do not fit a crop (``UserError``, or an ``OSError`` while
     the file is read). Any other exception is an error in the code of a transform or data set: it is raised, as a
-    ``PluginError`` if that code is not part of vexp.
+    ``PluginError`` if that code is not part of vexp. A worker process returns the ``PluginError`` instead.
     """
 
     def __init__(
@@ -55,10 +55,8 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
             on_bad: Outcome of a bad sample: "fail" (a ``Failure``), "replace" (a ``ReplacedSample`` with another
                 sample) or "leave_out" (a ``ReplacedSample`` without one).
         """
-        self.source = complete_source(source)
-        self.steps = build_transforms(dict(steps))
-        self.seed = seed
-        self.lazy = lazy
+        self.source, self.steps = complete_source(source), build_transforms(dict(steps))
+        self.seed, self.lazy = seed, lazy
         self.flip_labels = flip_labels
         self.on_bad = on_bad
         self.fatal: dict[int, str] = {}  # see mark_fatal
@@ -70,31 +68,31 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
         """Treat a sample as bad, for the reason ``message``, without loading it again."""
         self.fatal[index] = message
 
-    def __getitem__(self, key: Key) -> Sample | Failure | ReplacedSample:
-        epoch, index, *before = key
-        rng = np.random.default_rng([self.seed, epoch, index, *before])  # a trailing 0 does not change the generator
-        outcome = self._load(epoch, index, rng)
-        if not isinstance(outcome, Failure) or self.on_bad == "fail":
-            return outcome
-        return self._replacement(key, outcome) if self.on_bad == "replace" else ReplacedSample(None, (outcome,))
+    def __getitem__(self, key: Key) -> Outcome:
+        try:
+            outcome = self._load(key, np.random.default_rng([self.seed, *key]))  # a trailing 0 changes no draw
+            if not isinstance(outcome, Failure) or self.on_bad == "fail":
+                return outcome
+            return self._replacement(key, outcome) if self.on_bad == "replace" else ReplacedSample(None, (outcome,))
+        except PluginError as error:
+            if get_worker_info() is None:
+                raise
+            return error  # torch would send an exception as text
 
     def _replacement(self, key: Key, failure: Failure) -> ReplacedSample | Failure:
         """Load another sample in place of a bad one; which one is a function of the seed and the key."""
         bad = [failure]
         for draw in range(_MAX_REPLACEMENTS):
             rng = np.random.default_rng(np.random.SeedSequence([self.seed, *key], spawn_key=(1, draw)))
-            outcome = self._load(failure.epoch, int(rng.integers(len(self))), rng)
+            outcome = self._load((failure.epoch, int(rng.integers(len(self)))), rng)
             if not isinstance(outcome, Failure):
                 return ReplacedSample(outcome, tuple(bad))
             bad.append(outcome)
-        return Failure(
-            failure.id,
-            f"{failure.message}; {_MAX_REPLACEMENTS} samples drawn to replace it cannot be read either, the last one: "
-            f"{bad[-1].message}",
-            failure.epoch,
-        )
+        message = f"samples drawn to replace it cannot be read either, the last one: {bad[-1].message}"
+        return Failure(failure.id, f"{failure.message}; {_MAX_REPLACEMENTS} {message}", failure.epoch)
 
-    def _load(self, epoch: int, index: int, rng: np.random.Generator) -> Sample | Failure:
+    def _load(self, key: Key, rng: np.random.Generator) -> Sample | Failure:
+        epoch, index = key[:2]
         if index in self.fatal:
             return Failure(index, self.fatal[index], epoch, fatal=True)
         try:
@@ -104,17 +102,15 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
             raise
         except Exception as error:
             name = self.source.name(index)
-            if isinstance(error, UserError) or (isinstance(error, OSError) and not self._in_transform(error)):
+            # An OSError within a transform is about a file of the transform, not about the video.
+            unreadable = isinstance(error, OSError) and not raised_within(error, self.steps.values())
+            if unreadable or isinstance(error, UserError):
                 return Failure(index, str(error) if name in str(error) else f"{name}: {error}", epoch)
             attributed = plugin_error(error, name)
             if attributed is None:
                 raise
             raise attributed from error
         return Sample(clips, self._labels(index, mirrored=bool(clips.mirrored.any())), index)
-
-    def _in_transform(self, error: OSError) -> bool:
-        """Return whether a transform failed on a file of its own, not on the video."""
-        return raised_within(error, self.steps.values())
 
     def _labels(self, index: int, *, mirrored: bool) -> torch.Tensor:
         """Return the label of a sample, int64 (), or its labels as float32 (classes,) of 0 and 1."""
@@ -129,27 +125,22 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
 
 
 def flip_table(classes: list[str], flip_label_map: Mapping[str, str]) -> np.ndarray | None:
-    """Convert ``data.flip_label_map`` to class indices.
+    """Convert ``data.flip_label_map``, class names by the name of their mirror image, to class indices.
 
-    Args:
-        classes: Names of all classes.
-        flip_label_map: Class names by the name of their mirror image; one direction is enough.
-
-    Returns:
-        int64 (classes,), the class that each class becomes when mirrored; None if the map is empty.
+    One direction of each pair is enough. The result is int64 (classes,), the class that each class becomes when mirrored;
+    None if the map is empty.
 
     Raises:
         ConfigError: If a name is not a class, or a class has two mirror images.
     """
     if not flip_label_map:
         return None
+    key = "data.flip_label_map"
     for name in (*flip_label_map, *flip_label_map.values()):
         if name not in classes:
-            raise ConfigError(f"{name!r} is not a class; classes: {', '.join(classes)}", key="data.flip_label_map")
+            raise ConfigError(f"{name!r} is not a class; classes: {', '.join(classes)}", key=key)
     mirrored = {right: left for left, right in flip_label_map.items()} | dict(flip_label_map)
     for left, right in flip_label_map.items():
         if mirrored[right] != left:
-            raise ConfigError(
-                f"{left} is mirrored to {right}, but {right} to {mirrored[right]}", key="data.flip_label_map"
-            )
+            raise ConfigError(f"{left} is mirrored to {right}, but {right} to {mirrored[right]}", key=key)
     return np.array([classes.index(mirrored.get(name, name)) for name in classes], np.int64)

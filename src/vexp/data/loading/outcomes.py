@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from vexp.core.errors import UserError
+from vexp.data.loading.plugin_errors import PluginError
 
 if TYPE_CHECKING:
     from vexp.data.batch.batch import Batch, Sample
+
+Outcome: TypeAlias = Union["Sample", "Failure", "ReplacedSample", PluginError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,8 @@ class Failure:
 class ReplacedSample:
     """The outcome of loading a bad sample with ``data.on_error=skip``.
 
-    Attributes:
-        sample: The sample that takes its place; None if the place stays empty.
-        bad: The samples that failed, in the order in which they were tried.
+    ``sample`` takes its place (None: the place stays empty); ``bad`` are the samples that failed, in the order in which
+    they were tried.
     """
 
     sample: Sample | None
@@ -46,12 +48,7 @@ class ReplacedSample:
 
 @dataclass(frozen=True, slots=True)
 class SkippedSample:
-    """A batch from which bad samples were left out.
-
-    Attributes:
-        batch: The rest of the batch; None if it is empty.
-        bad: The samples that failed.
-    """
+    """A batch from which the samples ``bad`` were left out; None if it is empty."""
 
     batch: Batch | None
     bad: tuple[Failure, ...]
@@ -61,25 +58,24 @@ class SkippedSample:
         return SkippedSample(None if self.batch is None else self.batch.pin_memory(), self.bad)
 
 
+@dataclass(frozen=True, slots=True)
 class SkipFailuresCollate:
-    """Collate the outcomes of loading: the samples form a batch, the first ``Failure`` is returned instead of it.
+    """Collate the outcomes of loading: the samples form a batch, the first error is returned instead of it.
 
     If samples were replaced or left out, the batch is returned inside of a ``SkippedSample``.
     """
 
-    def __init__(self, collate: Callable[[Sequence[Sample]], Any]) -> None:
-        self.collate = collate
+    collate: Callable[[Sequence[Sample]], Any]
 
-    def __call__(self, outcomes: Sequence[Sample | Failure | ReplacedSample]) -> Any:
+    def __call__(self, outcomes: Sequence[Outcome]) -> Any:
         samples: list[Sample] = []
         bad: list[Failure] = []
         for outcome in outcomes:
-            if isinstance(outcome, Failure):
+            if isinstance(outcome, Failure | PluginError):
                 return outcome
             if isinstance(outcome, ReplacedSample):
-                bad.extend(outcome.bad)
-                if outcome.sample is not None:
-                    samples.append(outcome.sample)
+                bad += outcome.bad
+                samples += [outcome.sample] if outcome.sample is not None else []
             else:
                 samples.append(outcome)
         try:

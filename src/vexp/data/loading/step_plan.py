@@ -38,11 +38,7 @@ class StepPlan:
 
     def summary(self) -> dict[str, int]:
         """Return the numbers that determine which samples an optimizer step sees; they are saved in checkpoints."""
-        return {
-            "num_samples": self.num_samples,
-            "samples_per_step": self.samples_per_step,
-            "steps_per_epoch": self.steps_per_epoch,
-        }
+        return {name: getattr(self, name) for name in ("num_samples", "samples_per_step", "steps_per_epoch")}
 
     def batch_sizes(self, step: int) -> list[int]:
         """Return the sizes of the batches of an optimizer step (0-based, in any epoch), over all processes."""
@@ -56,10 +52,8 @@ class StepPlan:
         The parts are equal, except that the first ones may be one sample longer; a part is empty if there are more
         processes than samples.
         """
-        start, stop = (-(-size * index // self.world_size) for index in (rank, rank + 1))
-        return slice(start, stop)
+        return slice(*(-(-size * index // self.world_size) for index in (rank, rank + 1)))
 
     def own(self, size: int, rank: int) -> int:
         """Return the length of the part of process ``rank``."""
-        part = self.part(size, rank)
-        return int(part.stop - part.start)
+        return len(range(size)[self.part(size, rank)])

@@ -44,8 +44,7 @@ def is_worker_iterator(iterator: Any) -> bool:
 
 def worker_processes(iterator: Any) -> list[BaseProcess]:
     """Return the worker processes of an iterator."""
-    processes: list[BaseProcess] = iterator._workers
-    return processes
+    return list(iterator._workers)
 
 
 def shut_down(iterator: Any) -> None:

@@ -37,14 +37,9 @@ _CRASHES = [getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """A sample that a worker is loading.
+    """Sample ``index`` of an epoch, which worker ``pid`` has been loading for ``seconds``.
 
-    Attributes:
-        pid: Process id of the worker.
-        seconds: Time since it started loading the sample.
-        epoch: Epoch of the sample.
-        index: Index of the sample in its source.
-        crash: Name of the signal that ended the worker; empty if it is running.
+    ``crash`` is the name of the signal that ended the worker; empty if it is running.
     """
 
     pid: int
@@ -58,12 +53,7 @@ class WorkerMonitor:
     """Record of the sample that each worker of a loader is loading, in shared memory."""
 
     def __init__(self, workers: int, limit: float | None) -> None:
-        """Create the record.
-
-        Args:
-            workers: Number of worker processes.
-            limit: Seconds that loading one sample may take; None: no limit.
-        """
+        """Create the record for a number of workers; loading one sample may take ``limit`` seconds (None: no limit)."""
         self.limit = math.inf if limit is None else limit
         self._cells = torch.zeros(workers, 4, dtype=torch.float64)
         self._cells.share_memory_()  # type: ignore[no-untyped-call]
@@ -82,24 +72,20 @@ class WorkerMonitor:
             if cell[_SINCE]
         ]
 
-    def overdue(self) -> list[InProgress]:
-        """Return the samples that have been loading for longer than the limit."""
-        return [sample for sample in self.in_progress() if sample.seconds > self.limit]
-
     def crashed(self, exited: Sequence[BaseProcess]) -> list[InProgress]:
         """Return the samples on which one of the ``exited`` workers crashed."""
-        signals = {
-            process.pid: signal.Signals(-process.exitcode).name
-            for process in exited
-            if process.exitcode is not None and -process.exitcode in _CRASHES
-        }
-        return [replace(sample, crash=signals[sample.pid]) for sample in self.in_progress() if sample.pid in signals]
+        codes = {process.pid: -(process.exitcode or 0) for process in exited}
+        return [
+            replace(sample, crash=signal.Signals(codes[sample.pid]).name)
+            for sample in self.in_progress()
+            if codes.get(sample.pid) in _CRASHES
+        ]
 
     def poll_seconds(self) -> float:
         """Return the ``timeout`` of the monitored DataLoader; 0 (none) without a limit: torch notices exits itself."""
         return 0 if math.isinf(self.limit) else min(_POLL_SECONDS, self.limit / 2)
 
-    def stop_workers(self, iterator: Any, lost: Sequence[InProgress]) -> None:
+    def stop_workers(self, iterator: Any, lost: Sequence[InProgress] = ()) -> None:
         """Kill the workers of the ``lost`` samples, and make sure that all others of the same loader exit."""
         pids = {int(pid) for pid in self._cells[:, _PID].tolist()}
         for process in torch_internals.worker_processes(iterator):
@@ -130,12 +116,12 @@ def loading(epoch: int, index: int) -> Iterator[None]:
         cell[_SINCE] = 0
 
 
+@dataclass(eq=False)
 class RemainingBatches(Sampler[Any]):
     """The batches of a sampler after the first ``done``."""
 
-    def __init__(self, batches: Any, done: int) -> None:
-        self.batches = batches
-        self.done = done
+    batches: Any
+    done: int
 
     def __iter__(self) -> Iterator[Any]:
         return islice(iter(self.batches), self.done, None)
@@ -147,7 +133,7 @@ def supervised(
     on_loss: Callable[[InProgress], None],
     start: Callable[[DataLoader[Any]], Iterator[Any]] = iter,
 ) -> Iterator[Any]:
-    """Iterate over a loader, continuing after samples that end their worker.
+    """Iterate over a loader, continuing after samples that end their worker; an exception stops all workers.
 
     Args:
         loader: The loader; its workers record their samples in ``monitor``.
@@ -165,6 +151,12 @@ def supervised(
                 item, lost = _next(iterator, monitor)
             except StopIteration:
                 return
+            except Exception:
+                # torch raises an error of a worker in a reference cycle with the frames that hold the iterator. The
+                # garbage collector closes its queues before its destructor runs, which then cannot stop the workers.
+                monitor.stop_workers(iterator)
+                torch_internals.forget_iterator(loader)
+                raise
             if not lost:
                 done += 1
                 yield item
@@ -173,7 +165,12 @@ def supervised(
         torch_internals.forget_iterator(loader)
         for sample in lost:
             on_loss(sample)
-        rest = _remaining(loader, done)
+        rest = DataLoader(
+            loader.dataset, batch_sampler=RemainingBatches(loader.batch_sampler, done),
+            num_workers=loader.num_workers, pin_memory=loader.pin_memory, collate_fn=loader.collate_fn,
+            worker_init_fn=loader.worker_init_fn, generator=loader.generator, timeout=loader.timeout,
+            multiprocessing_context=loader.multiprocessing_context,
+        )  # fmt: skip
 
 
 def _next(iterator: Any, monitor: WorkerMonitor) -> tuple[Any, list[InProgress]]:
@@ -185,7 +182,10 @@ def _next(iterator: Any, monitor: WorkerMonitor) -> tuple[Any, list[InProgress]]
         except (RuntimeError, OSError, EOFError) as error:  # a worker may also die while it sends a batch
             timed_out = str(error).startswith("DataLoader timed out")  # torch's own message, not that of a sample
             exited = [] if timed_out else _exited(torch_internals.worker_processes(iterator))
-            lost = monitor.overdue() if timed_out else monitor.crashed(exited)
+            if timed_out:
+                lost = [sample for sample in monitor.in_progress() if sample.seconds > monitor.limit]
+            else:
+                lost = monitor.crashed(exited)
             if lost:
                 return None, lost
             if exited:
@@ -198,8 +198,7 @@ def _next(iterator: Any, monitor: WorkerMonitor) -> tuple[Any, list[InProgress]]
 def _exited(workers: Sequence[BaseProcess]) -> list[BaseProcess]:
     """Return the workers that have failed. Their pipes close some time before their exit status is available."""
     for _ in range(20):
-        exited = [process for process in workers if process.exitcode]
-        if exited:
+        if exited := [process for process in workers if process.exitcode]:
             return exited
         time.sleep(0.05)
     return []
@@ -210,17 +209,3 @@ def _exit_message(process: BaseProcess) -> str:
     code = process.exitcode or 0
     how = f"is killed by signal: {signal.strsignal(-code)}" if code < 0 else f"exited with status {code}"
     return f"DataLoader worker (pid {process.pid}) {how}"
-
-
-def _remaining(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
-    return DataLoader(
-        loader.dataset,
-        batch_sampler=RemainingBatches(loader.batch_sampler, done),
-        num_workers=loader.num_workers,
-        pin_memory=loader.pin_memory,
-        collate_fn=loader.collate_fn,
-        worker_init_fn=loader.worker_init_fn,
-        generator=loader.generator,
-        timeout=loader.timeout,
-        multiprocessing_context=loader.multiprocessing_context,
-    )

@@ -43,9 +43,7 @@ class Data(ValidatedConfig, ABC):
         ge=0,
     )
     mp_context: str | None = option(
-        None,
-        "Start method of the workers; null: fork where it is available.",
-        choices=("fork", "spawn", "forkserver"),
+        None, "Start method of the workers; null: fork where it is available.", choices=("fork", "spawn", "forkserver")
     )
     decoding_backend: str = option(
         "auto",
@@ -262,9 +260,7 @@ class RawFrames(ListData):
                 "two fields in braces, for x or y and for" if self.modality == "Flow" else "one field in braces, for"
             )
             raise ConfigError(
-                f"needs {fields} the number, as in {TEMPLATES[self.modality]}",
-                key="filename_tmpl",
-                value=self.template,
+                f"needs {fields} the number, as in {TEMPLATES[self.modality]}", key="filename_tmpl", value=self.template
             )
 
     def _is_valid_template(self) -> bool:

@@ -54,12 +54,7 @@ _DISTRACTORS = 3  # fixed to the background
 
 
 def ensure_motion(
-    root: Path,
-    *,
-    seed: int,
-    train_clips: int,
-    val_clips: int,
-    progress: Callable[[int, int], None] | None = None,
+    root: Path, *, seed: int, train_clips: int, val_clips: int, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Return the folder of the data set under ``root``; create it if it does not exist.
 

@@ -65,10 +65,7 @@ class TrainSplit(Split):
 
     shuffle: bool = option(True, "Shuffle the samples in every epoch (a function of seed and epoch).")
     class_balance: float = option(
-        0.0,
-        "Oversampling of rare classes: 0 none, 1 as often as common classes, 0.5 in between.",
-        ge=0,
-        le=1,
+        0.0, "Oversampling of rare classes: 0 none, 1 as often as common classes, 0.5 in between.", ge=0, le=1
     )
     drop_last: bool = option(False, "Drop the last optimizer step of an epoch if it is incomplete.")
 

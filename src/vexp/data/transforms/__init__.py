@@ -1,6 +1,6 @@
 """Transforms of the data pipeline: temporal samplers, resizes, crops, flips and color changes. Does not import torch."""
 
-from vexp.data.transforms.color import ColorJitter
+from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, UntrimmedSampleFrames
 from vexp.data.transforms.resize import Flip, RandomRescale, Resize

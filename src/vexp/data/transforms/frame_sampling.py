@@ -64,10 +64,7 @@ class _FixedLengthClips(Sampler):
         None, "Frame rate to count frames in; null for that of the video.", unit="frames per second", gt=0
     )
     clip_seconds: float | None = option(
-        None,
-        "Duration of a clip; sets target_fps to clip_len * frame_interval / clip_seconds.",
-        unit="seconds",
-        gt=0,
+        None, "Duration of a clip; sets target_fps to clip_len * frame_interval / clip_seconds.", unit="seconds", gt=0
     )
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ from vexp.core.fields import ValidatedConfig, option
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.sources.base import Reader, frame_times, read_frames
 from vexp.data.transforms.base import FrameTransform
-from vexp.data.transforms.color import check_torchvision_transform
+from vexp.data.transforms.photometric import check_torchvision_transform
 from vexp.data.transforms.resample import Window, render_views, render_windows
 from vexp.data.transforms.view import Frames, View
 from vexp.data.transforms.view_layout import ViewLayout

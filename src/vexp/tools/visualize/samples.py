@@ -16,7 +16,7 @@ from vexp.data.batch.batch import Sample
 from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.loading.outcomes import Failure, ReplacedSample
 from vexp.data.sources.base import Reader, frame_times
-from vexp.data.transforms.color import TensorTransform
+from vexp.data.transforms.photometric import TensorTransform
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional
 import vexp
 from vexp.core.errors import UserError
 from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.color import (
+from vexp.data.transforms.photometric import (
     PHOTOMETRIC,
     REPLACEMENTS,
     ColorJitter,
