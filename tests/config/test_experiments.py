@@ -43,8 +43,8 @@ def test_recipe_has_values_of_its_source(name: str) -> None:
     channels = config.model.channels
     reader = ArrayReader(np.zeros((100, 256, 340, channels), np.uint8))
     clips = make_clips(reader, config.pipeline.of("test"), np.random.default_rng(0), lazy=True)
-    assert clips.plan.views == views
-    assert list(clips.plan.view_shape) == [*view, channels]
+    assert clips.layout.views == views
+    assert list(clips.layout.view_shape) == [*view, channels]
     text = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
     assert "configs/" in text  # the file that it was taken from
     assert f"experiment={name} data" in text

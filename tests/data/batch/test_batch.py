@@ -65,8 +65,8 @@ def test_ten_clips_of_three_crops_are_sent_as_their_distinct_frames():
     frames = np.zeros((300, 256, 340, 3), np.uint8)
     made = sample(frames, *steps)
     numbers = steps[0].indices(300, np.random.default_rng(0))
-    assert made.clips.plan.num_bytes == len(np.unique(numbers)) * 256 * 340 * 3 == 23_500_800
-    assert made.clips.plan.views * np.prod(made.clips.plan.view_shape) == 94_371_840
+    assert made.clips.layout.num_bytes == len(np.unique(numbers)) * 256 * 340 * 3 == 23_500_800
+    assert made.clips.layout.views * np.prod(made.clips.layout.view_shape) == 94_371_840
 
 
 def test_training_clips_are_passed_on_without_a_copy():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from vexp.data.annotations.annotation import Annotation
 from vexp.data.loading.dataloader import SequentialSampler, WorkerOptions, iterate_batches, make_loader
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.loading.outcomes import Failure
-from vexp.data.loading.plugin_errors import PluginError
+from vexp.data.loading.plugin_errors import PluginError, locations
 from vexp.data.sources.base import ArrayReader, VideoSource
 from vexp.data.sources.raw_frames import RawFrameSource
 from vexp.data.transforms.photometric import ColorJitter
@@ -73,11 +74,12 @@ def test_plugin_transform_error_ends_the_run(workers, on_bad, fail, cause):
     dataset = clip_dataset(NoiseSource([]), on_bad, broken=BrokenTransform(fail))
     with pytest.raises(PluginError) as caught:
         batches(dataset, workers)
-    text = str(caught.value)
-    line = text.strip().splitlines()[-1]
-    assert f"{__name__}.BrokenTransform.apply, which is not part of vexp, failed on video 0.mp4: {cause}" in line
-    if workers:  # the worker's traceback is part of the message
-        assert f"in {fail.__name__}" in text
+    name = f"{__name__}.BrokenTransform.apply"
+    assert str(caught.value).startswith(f"{name}, which is not part of vexp, failed on video 0.mp4: {cause}")
+    assert [fail.__name__ in function for _, function, _ in locations(caught.value)][-1:] == [fail is not missing_file]
+    if workers:  # the worker's traceback takes the place of the cause
+        assert f"in {fail.__name__}" in str(caught.value.__cause__)
+        assert multiprocessing.active_children() == []  # although ``caught`` holds the frames of the iteration
     else:
         assert type(caught.value.__cause__).__name__ == cause
 
@@ -89,6 +91,18 @@ def test_plugin_source_error_ends_the_run(workers):
     source.open = lambda index: ArrayReader(np.zeros((2, 3, 4))[:, None, None, None].astype(np.uint8)[index // 9, "x"])
     with pytest.raises(PluginError, match=r"test_dataset\.<lambda>, which is not part of vexp"):
         batches(clip_dataset(source, "replace"), workers)
+
+
+@workers_warn
+def test_error_in_worker_stops_all_workers(monkeypatch):
+    monkeypatch.setattr(ClipDataset, "_labels", numpy_error)
+    loader = make_loader(
+        clip_dataset(NoiseSource([])), SequentialSampler(9, 3), WorkerOptions(num_workers=2), CPU, persistent=True
+    )
+    for _ in range(2):  # the second pass starts new workers
+        with pytest.raises(TypeError, match="in DataLoader worker process"):
+            list(iterate_batches(loader))
+        assert multiprocessing.active_children() == []
 
 
 def test_vexp_error_is_raised_unchanged(monkeypatch):

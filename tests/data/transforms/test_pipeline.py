@@ -223,10 +223,10 @@ def test_numbers_and_crops_say_where_the_pixels_come_from(steps, lazy):
         str(place): step for place, step in enumerate(steps)
     }
     made = make_clips(FakeReader(), named, np.random.default_rng(3), lazy=lazy)
-    assert made.numbers.shape == (2, 3)
+    assert made.frame_indices.shape == (2, 3)
     views = made.frames
     for crop, view in enumerate(made.crops):
-        for clip, numbers in enumerate(made.numbers):
+        for clip, numbers in enumerate(made.frame_indices):
             seen = render(VIDEO[numbers], view)
             if any(isinstance(step, Brighten) for step in steps):
                 seen = seen // 2 + 1

@@ -1,4 +1,4 @@
-"""Windows of shared pictures against views rendered one by one, bit for bit."""
+"""Windows of shared images against views rendered one by one, bit for bit."""
 
 import numpy as np
 import torch
@@ -28,12 +28,12 @@ def plan(steps, width, height, seed=0):
     return views
 
 
-def built(pictures, windows, size, rows, start=0, stop=None):
+def built(images, windows, size, positions, start=0, stop=None):
     """The views (V, T, h, w, C) as the device builds them."""
-    rows = np.asarray(rows)
-    of = ViewLayout.of(pictures.shape, windows, size, rows)
+    positions = np.asarray(positions)
+    of = ViewLayout.of(images.shape, windows, size, positions)
     out = torch.full(((stop or of.views) - start, *of.view_shape), 7, dtype=torch.uint8)
-    of.build(torch.from_numpy(pictures).reshape(-1), torch.from_numpy(rows).reshape(-1), out, start)
+    of.build(torch.from_numpy(images).reshape(-1), torch.from_numpy(positions).reshape(-1), out, start)
     return out.numpy(), of
 
 
@@ -73,38 +73,38 @@ def test_views_built_from_windows_are_the_views(first, last, channels, clips, pa
         views = plan([*first, *last], 31, 24, seed)
     except UserError:  # a crop that does not fit
         return
-    rows = rng(seed).integers(0, 4, (clips, 3))  # frames repeat, in any order
-    expected = render_views(frames, views)[:, rows].reshape(-1, 3, *views[0].size[::-1], channels)  # crop-major
-    pictures, windows = render_windows(frames, views)
+    positions = rng(seed).integers(0, 4, (clips, 3))  # frames repeat, in any order
+    expected = render_views(frames, views)[:, positions].reshape(-1, 3, *views[0].size[::-1], channels)  # crop-major
+    images, windows = render_windows(frames, views)
     start = int(part[0] * (len(expected) - 1))
     stop = start + 1 + int(part[1] * (len(expected) - start - 1))
-    made, _ = built(pictures, windows, views[0].size, rows, start, stop)
+    made, _ = built(images, windows, views[0].size, positions, start, stop)
     np.testing.assert_array_equal(made, expected[start:stop])
-    assert pictures.shape[0] in (1, len(views))
+    assert images.shape[0] in (1, len(views))
 
 
 def test_three_crops_share_one_picture():
     frames = noise(2, 48, 64)
     views = plan([Resize(scale=[-1, 24]), ThreeCrop(crop_size=24)], 64, 48)
-    pictures, windows = render_windows(frames, views)
-    assert pictures.shape == (1, 2, 24, 32, 3)  # not 3 of 24 x 24
+    images, windows = render_windows(frames, views)
+    assert images.shape == (1, 2, 24, 32, 3)  # not 3 of 24 x 24
     assert windows == [Window(0, 0, 0), Window(0, 8, 0), Window(0, 4, 0)]
 
 
 def test_ten_crops_keep_only_what_they_show():
     views = plan([TenCrop(crop_size=8)], 23, 21)  # a margin of 15 and 13: steps 3 and 3, 3 columns and 1 row are lost
-    pictures, windows = render_windows(noise(1, 21, 23), views)
-    assert pictures.shape == (1, 1, 20, 20, 3)
+    images, windows = render_windows(noise(1, 21, 23), views)
+    assert images.shape == (1, 1, 20, 20, 3)
     assert windows[:4] == [Window(0, 0, 0), Window(0, 0, 0, True), Window(0, 12, 0), Window(0, 12, 0, True)]
 
 
 def test_what_shares_nothing_is_sent_view_by_view():
     alone = plan([RandomResizedCrop(), Resize(scale=[8, 8], keep_ratio=False), Flip(flip_ratio=1.0)], 31, 24)
-    pictures, windows = render_windows(noise(2, 24, 31), alone)
-    assert (pictures.shape, windows) == ((1, 2, 8, 8, 3), [Window(0, 0, 0)])  # mirrored already
+    images, windows = render_windows(noise(2, 24, 31), alone)
+    assert (images.shape, windows) == ((1, 2, 8, 8, 3), [Window(0, 0, 0)])  # mirrored already
     fractional = plan([Resize(scale=[-1, 10]), ThreeCrop(crop_size=10), Resize(scale=[7, 7], keep_ratio=False)], 31, 24)
-    pictures, windows = render_windows(noise(2, 24, 31), fractional)
-    assert (pictures.shape, windows) == ((3, 2, 7, 7, 3), [Window(i, 0, 0) for i in range(3)])
+    images, windows = render_windows(noise(2, 24, 31), fractional)
+    assert (images.shape, windows) == ((3, 2, 7, 7, 3), [Window(i, 0, 0) for i in range(3)])
     far = [View.whole(40, 8).cropped(x, 0, 4, 8) for x in (0, 36)]  # 2 x 4 columns of 40
     assert render_windows(noise(1, 8, 40), far)[0].shape == (2, 1, 8, 4, 3)
 
@@ -114,20 +114,20 @@ def test_a_view_between_pixels_is_no_cut():
     steps = [Resize(scale=[-1, 128]), ThreeCrop(crop_size=128), Resize(scale=[64, 64], keep_ratio=False)]
     frames, views = noise(2, 64, 85), plan(steps, 85, 64)
     assert [view.box for view in views] == [(x, 0, 64, 64) for x in (0, 21, 10.5)]
-    pictures, windows = render_windows(frames, views)
-    np.testing.assert_array_equal(pictures, render_views(frames, views))
+    images, windows = render_windows(frames, views)
+    np.testing.assert_array_equal(images, render_views(frames, views))
     assert windows == [Window(i, 0, 0) for i in range(3)]
 
 
 def test_pictures_that_are_the_views_already_are_known():
     one = [[0, 1], [2, 3]]
-    pictures = noise(4, 6, 8)[None]
-    assert built(pictures, [Window(0, 0, 0)], (8, 6), one)[1].is_identity
-    assert not built(pictures, [Window(0, 0, 0)], (8, 6), [[0, 1], [3, 2]])[1].is_identity  # another order
-    assert not built(pictures, [Window(0, 0, 0)], (8, 6), [[0, 1]])[1].is_identity  # not all
-    assert not built(pictures, [Window(0, 0, 0)], (8, 5), one)[1].is_identity  # a part
-    assert not built(pictures, [Window(0, 0, 0, True)], (8, 6), one)[1].is_identity
-    assert not built(pictures, [Window(0, 0, 0)] * 2, (8, 6), one)[1].is_identity
+    images = noise(4, 6, 8)[None]
+    assert built(images, [Window(0, 0, 0)], (8, 6), one)[1].is_identity
+    assert not built(images, [Window(0, 0, 0)], (8, 6), [[0, 1], [3, 2]])[1].is_identity  # another order
+    assert not built(images, [Window(0, 0, 0)], (8, 6), [[0, 1]])[1].is_identity  # not all
+    assert not built(images, [Window(0, 0, 0)], (8, 5), one)[1].is_identity  # a part
+    assert not built(images, [Window(0, 0, 0, True)], (8, 6), one)[1].is_identity
+    assert not built(images, [Window(0, 0, 0)] * 2, (8, 6), one)[1].is_identity
 
 
 def test_the_x_of_mirrored_flow_is_reversed_once():
@@ -138,5 +138,5 @@ def test_the_x_of_mirrored_flow_is_reversed_once():
     np.testing.assert_array_equal(render_views(flow, [view.flipped()])[0], expected)
     np.testing.assert_array_equal(Flip(flip_ratio=1.0).apply(flow, rng())[0], expected)
     np.testing.assert_array_equal(render_views(flow, [view.flipped().flipped()])[0], flow)
-    pictures, windows = render_windows(flow, [view, view.flipped()])  # cut and mirrored on the device
-    np.testing.assert_array_equal(built(pictures, windows, (8, 6), [[0, 1]])[0][1], expected)
+    images, windows = render_windows(flow, [view, view.flipped()])  # cut and mirrored on the device
+    np.testing.assert_array_equal(built(images, windows, (8, 6), [[0, 1]])[0][1], expected)

@@ -41,7 +41,7 @@ def test_coverage_matches_training(split: Make) -> None:
     found = Coverage(one, draws=3, videos=2)
     for index, sampled in enumerate(found.shown):
         assert [draw.tolist() for draw in sampled.draws] == [
-            one.dataset[epoch, index].clips.numbers.tolist() for epoch in range(3)
+            one.dataset[epoch, index].clips.frame_indices.tolist() for epoch in range(3)
         ]
     assert len(Coverage(Split("val", one.dataset), draws=3, videos=1).shown[0].draws) == 1
 

@@ -1,19 +1,20 @@
 """Videos and their labels in packed arrays, without a Python object for each row.
 
-``vexp.data.annotations.list_files`` and ``vexp.data.annotations.folders`` read lists and folders into an ``Annotation``.
+``vexp.data.annotations.list_files`` and ``vexp.data.annotations.folders`` read lists and folders into an
+``Annotation``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.data.annotations.packed import PackedLabels, PackedStrings
+from vexp.data.annotations.packed import PackedLabels, PackedStrings, take
 
 
 @dataclass(slots=True, eq=False)
@@ -91,16 +92,5 @@ class Annotation:
 
     def take(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> Annotation:
         """Return the samples ``rows``, in that order; the classes do not change."""
-        rows = np.asarray(rows, np.int64)
-        packed = self.labels_packed
-        return Annotation(
-            self.names.take(rows),
-            packed.take(rows) if isinstance(packed, PackedLabels) else packed[rows],
-            self.classes,
-            self.prefix,
-            self.groups.take(rows) if self.groups is not None else None,
-            self.segments[rows] if self.segments is not None else None,
-            self.frame_ranges[rows] if self.frame_ranges is not None else None,
-            self.format,
-            self.origin,
-        )
+        columns = ("names", "labels_packed", "groups", "segments", "frame_ranges")
+        return replace(self, **{name: take(getattr(self, name), np.asarray(rows, np.int64)) for name in columns})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import operator
 import os
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import PackedLabels, TextPacker
 
 _MAX_REPORTED = 20  # bad lines in one message
+#: Columns with two values in each row: their type code (float64, int32) and the value of rows without them.
+_PAIRS: dict[str, tuple[str, float]] = {"segments": ("d", np.nan), "frame_ranges": ("i", -1)}
 _LABEL_DIGITS = 6  # without class names the largest label sets the number of classes; a typo must not make it 1e12
 
 
@@ -40,9 +45,8 @@ class Problems:
         """
         if self.count:
             more = self.count - len(self.messages)
-            raise UserError(
-                "\n".join(self.messages) + (f"\n... and {more} more ({self.count} in total)" if more else "")
-            )
+            rest = [f"... and {more} more ({self.count} in total)"] if more else []
+            raise UserError("\n".join([*self.messages, *rest]))
 
 
 class AnnotationBuilder:
@@ -69,6 +73,7 @@ class AnnotationBuilder:
             verify: Check that each file exists.
         """
         self.problems = Problems(path)
+        self.bad = self.problems.add
         self.path, self.prefix, self.verify = path, prefix, verify
         self.classes = list(classes) if classes is not None else None
         self.label_names = label_names
@@ -81,15 +86,10 @@ class AnnotationBuilder:
         self._labels = array("i")
         self._label_ends: array[int] | None = None
         self._groups: TextPacker | None = None
-        self._segments: array[float] | None = None
-        self._frames: array[int] | None = None
+        self._pairs: dict[str, array[Any]] = {}  # of _PAIRS
 
     def __len__(self) -> int:
         return len(self._names)
-
-    def bad(self, line: int, reason: str, path: Path | None = None) -> None:
-        """Record a bad line."""
-        self.problems.add(line, reason, path)
 
     def add(
         self,
@@ -103,41 +103,32 @@ class AnnotationBuilder:
     ) -> None:
         """Add a row; an invalid row is recorded as a bad line."""
         indices = [self._class_index(line, label) for label in labels]
-        if len(labels) != 1 and not self._allows(len(labels), line):
-            return
+        if not labels and not self.multi_label:
+            return self.bad(line, "has no label")
+        if len(labels) > 1 and self.multi_label is False:
+            return self.bad(line, f"has {len(labels)} labels; data.multi_label=true allows several")
         if -1 in indices:
-            return
+            return None
         if self.verify and not os.path.exists(os.path.join(self.prefix, name)):
-            self.bad(line, f"no such file {os.path.join(self.prefix, name)}")
-            return
+            return self.bad(line, f"no such file {os.path.join(self.prefix, name)}")
         before = len(self._names)
         if len(labels) != 1 and self._label_ends is None:
             self._label_ends = array("q", range(1, before + 1))
         if group and self._groups is None:
             self._groups = TextPacker(empty=before)
-        if segment is not None and self._segments is None:
-            self._segments = array("d", [np.nan]) * (2 * before)
-        if frames is not None and self._frames is None:
-            self._frames = array("i", [-1]) * (2 * before)
+        for key, pair in (("segments", segment), ("frame_ranges", frames)):
+            typecode, missing = _PAIRS[key]
+            if pair is not None and key not in self._pairs:
+                self._pairs[key] = array(typecode, [missing]) * (2 * before)
+            if key in self._pairs:
+                self._pairs[key].extend(pair or (missing, missing))
         self._names.add(name)
         self._labels.extend(indices)
         if self._label_ends is not None:
             self._label_ends.append(len(self._labels))
         if self._groups is not None:
             self._groups.add(group)
-        if self._segments is not None:
-            self._segments.extend(segment or (np.nan, np.nan))
-        if self._frames is not None:
-            self._frames.extend(frames or (-1, -1))
-
-    def _allows(self, count: int, line: int) -> bool:
-        if count == 0 and not self.multi_label:
-            self.bad(line, "has no label")
-        elif count > 1 and self.multi_label is False:
-            self.bad(line, f"has {count} labels; data.multi_label=true allows several")
-        else:
-            return True
-        return False
+        return None
 
     def _class_index(self, line: int, label: str) -> int:
         """Return the class index of a label; -1 for an invalid one."""
@@ -151,16 +142,14 @@ class AnnotationBuilder:
                 index = len(self._indices)
                 self._first_lines[label] = line
         elif self.label_names is True or (self.label_names is None and not label.isdecimal()):
-            near = (
-                difflib.get_close_matches(label, self.classes or (), 1) if self.problems.count < _MAX_REPORTED else []
-            )
+            searched = (self.classes or ()) if self.problems.count < _MAX_REPORTED else ()
+            near = difflib.get_close_matches(label, searched, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             self.bad(line, f"label {label!r} is not one of the {len(self.classes or ())} classes{hint}")
         elif not label.isdecimal() or len(label) > _LABEL_DIGITS:
             self.bad(line, f"the label {label!r} is not an integer from 0 to {10**_LABEL_DIGITS - 1}")
         elif self.classes is not None and int(label) >= len(self.classes):
-            count = len(self.classes)
-            self.bad(line, f"label {label}, but there are {count} classes (0..{count - 1})")
+            self.bad(line, f"label {label}, but there are {len(self.classes)} classes (0..{len(self.classes) - 1})")
         else:
             index = int(label)
         if index >= 0:
@@ -184,24 +173,23 @@ class AnnotationBuilder:
             raise UserError(f"{self.path}: contains no video; {hint}")
         if self.multi_label and self._label_ends is None:
             self._label_ends = array("q", range(1, len(self) + 1))
-        packed = PackedLabels(labels, np.frombuffer(self._label_ends, np.int64)) if self._label_ends else labels
         return Annotation(
             self._names.finish(),
-            packed,
+            PackedLabels(labels, np.frombuffer(self._label_ends, np.int64)) if self._label_ends else labels,
             classes,
             self.prefix,
             self._groups.finish() if self._groups is not None else None,
-            np.frombuffer(self._segments, np.float64).reshape(-1, 2) if self._segments is not None else None,
-            np.frombuffer(self._frames, np.int32).reshape(-1, 2) if self._frames is not None else None,
-            format,
-            f"{self.path}: {description}",
+            **{key: np.frombuffer(values, values.typecode).reshape(-1, 2) for key, values in self._pairs.items()},
+            format=format,
+            origin=f"{self.path}: {description}",
         )
 
     def _final_classes(self, labels: np.ndarray) -> list[str]:
-        """Return the class names, after replacing provisional class indices: names are numbered in alphabetical order."""
+        """Return the class names; provisional class indices are replaced by those of the alphabetical order."""
         if self.classes is not None:
             return self.classes
         names = list(self._indices)
+        classes: list[str] = []
         if self.label_names is not False and names:
             numeric = [name.isdecimal() and len(name) <= _LABEL_DIGITS for name in names]
             if self.label_names is True or not any(numeric):
@@ -210,15 +198,10 @@ class AnnotationBuilder:
                 final = [position[name] for name in names]
             elif all(numeric):
                 final = [int(name) for name in names]
-                classes = []
             else:
-                for name in (name for name, is_number in zip(names, numeric, strict=True) if not is_number):
-                    self.bad(
-                        self._first_lines[name],
-                        f"the label {name!r} is not a number, but others are; set data.classes=FILE to use names",
-                    )
+                hint = "is not a number, but others are; set data.classes=FILE to use names"
+                for name in itertools.compress(names, map(operator.not_, numeric)):
+                    self.bad(self._first_lines[name], f"the label {name!r} {hint}")
                 return []
             np.take(np.array(final, np.int32), labels.copy(), out=labels)
-            if classes:
-                return classes
-        return [str(index) for index in range(int(labels.max()) + 1)] if len(labels) else []
+        return classes or [str(index) for index in range(int(labels.max()) + 1 if len(labels) else 0)]

@@ -20,20 +20,16 @@ def read_classes(path: Path) -> list[str]:
     Raises:
         UserError: If the file cannot be read, or a name is missing or repeated.
     """
-    text = _read(path)
-    names = _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(path, text)
-    if not names:
-        raise UserError(f"{path}: contains no class name; write one per line")
-    return names
-
-
-def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
     except FileNotFoundError:
         raise MissingInputError(f"{path}: no such file (class names)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as class names: {error}") from None
+    names = _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(path, text)
+    if not names:
+        raise UserError(f"{path}: contains no class name; write one per line")
+    return names
 
 
 def _from_lines(path: Path, text: str) -> list[str]:
@@ -64,9 +60,8 @@ def _from_json(path: Path, text: str) -> list[str]:
         except (TypeError, ValueError):
             raise UserError(f"{path}: the value of a class must be its index, {{name: 0, name: 1 ...}}") from None
         if sorted(names) != list(range(len(content))):
-            raise UserError(
-                f"{path}: the indices of the {len(content)} classes must be 0..{len(content) - 1}, each once"
-            )
+            count = len(content)
+            raise UserError(f"{path}: the indices of the {count} classes must be 0..{count - 1}, each once")
         return [names[index] for index in range(len(content))]
     if not isinstance(content, list) or not all(isinstance(name, str) and name for name in content):
         raise UserError(f"{path}: must contain a list of class names, or {{name: index}}")

@@ -51,7 +51,7 @@ def read_folder(root: Path, classes: Sequence[str] | None) -> Annotation:
 
 
 def is_video(name: str) -> bool:
-    """Return whether a file is a video by its name. Hidden files are not: macOS writes a ``._NAME.mp4`` with each copy."""
+    """Return whether a name is that of a video. Hidden files are none: macOS writes a ``._NAME.mp4`` with each copy."""
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not os.path.basename(name).startswith(".")
 
 

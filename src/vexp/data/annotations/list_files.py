@@ -1,16 +1,17 @@
 """Reading of list files: detection of the format, and the formats that consist of text lines.
 
-The formats are those in which mmaction2, SlowFast, UCF-101, HMDB-51, Kinetics and Something-Something are published, and
-tables with a header. Lists are read as a stream; only the packed rows are kept in memory.
+The formats are those in which mmaction2, SlowFast, UCF-101, HMDB-51, Kinetics and Something-Something are published,
+and tables with a header. Lists are read as a stream; only the packed rows are kept in memory.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vexp.core.errors import MissingInputError, UserError
@@ -37,14 +38,9 @@ FORMATS = {
 _HEAD = 1 << 16  # bytes from which a format is detected
 _UCF101 = re.compile(r"(?:.*/)?(?P<label>[^/]+)/(?P<group>v_\w+_g\d+)_c\d+\.\w+$")
 _HMDB51 = re.compile(r"(?P<label>.+)_test_split[123]\.txt$")
-_LABEL_NAMES = {
-    "csv": None,
-    "json": None,
-    "kinetics": True,
-    "something_something": True,
-    "ucf101": True,
-    "hmdb51": True,
-}
+_LABEL_NAMES = {"csv": None, "json": None} | dict.fromkeys(
+    ("kinetics", "something_something", "ucf101", "hmdb51"), True
+)
 
 
 def find_lists(ann_file: str | Path) -> list[Path]:
@@ -92,13 +88,9 @@ def read_list(
     if kind == "ucf101" and classes is None and (path.parent / "classInd.txt").is_file():
         classes = read_classes(path.parent / "classInd.txt")
     rows = AnnotationBuilder(
-        path,
-        prefix=prefix or str(path.parent),
-        classes=classes,
-        label_names=_LABEL_NAMES.get(kind, False),
-        multi_label=multi_label,
-        verify=verify,
-    )
+        path, prefix=prefix or str(path.parent), classes=classes, label_names=_LABEL_NAMES.get(kind, False),
+        multi_label=multi_label, verify=verify,
+    )  # fmt: skip
     try:
         if kind == "hmdb51":
             _add_hmdb51(rows, files, split)
@@ -211,8 +203,7 @@ def _add_frames(rows: AnnotationBuilder, path: Path, separator: str | None, *, w
         else:
             name, *words = (word.strip() for word in line.rsplit(separator, count))
         if not name or len(words) < count:
-            order = "folder offset total_frames label" if with_offset else "folder total_frames label"
-            rows.bad(number, f"{line!r} is not '{order}'")
+            rows.bad(number, f"{line!r} is not 'folder {'offset ' if with_offset else ''}total_frames label'")
             continue
         *where, total = words[: count - 1]
         if not total.isdecimal() or int(total) < 1 or len(total) > 9:
@@ -221,10 +212,6 @@ def _add_frames(rows: AnnotationBuilder, path: Path, separator: str | None, *, w
             rows.bad(number, f"offset {where[0]!r} is not an integer >= 0")
         else:
             rows.add(number, name, words[count - 1 :], frames=(int(where[0]) if where else 0, int(total)))
-
-
-def _add_frames_with_offset(rows: AnnotationBuilder, path: Path, separator: str | None) -> None:
-    _add_frames(rows, path, separator, with_offset=True)
 
 
 def _split_numbers(line: str, separator: str | None) -> tuple[str, list[str]]:
@@ -268,10 +255,7 @@ def _add_hmdb51(rows: AnnotationBuilder, files: Sequence[Path], split: str) -> N
                 rows.add(number, os.path.join(match["label"], name), [match["label"]])
 
 
-_LINES = {
-    "videos": _add_videos,
-    "slowfast": _add_slowfast,
-    "frames": _add_frames,
-    "frames_with_offset": _add_frames_with_offset,
-    "ucf101": _add_ucf101,
-}
+_LINES: dict[str, Callable[[AnnotationBuilder, Path, str | None], None]] = {
+    "videos": _add_videos, "slowfast": _add_slowfast, "ucf101": _add_ucf101, "frames": _add_frames,
+    "frames_with_offset": functools.partial(_add_frames, with_offset=True),
+}  # fmt: skip

@@ -7,26 +7,66 @@ reference count of a string writes to its memory page, so that every worker gets
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
 _ROWS_AT_A_TIME = 65536  # limits the temporary memory of gather
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PackedStrings(Sequence[str]):
-    """Strings in one UTF-8 buffer: ``data`` uint8 (bytes,) and ``ends`` int64 (n,), the end of each string.
+class Packed(Sequence[T]):
+    """Entries of different length, concatenated in ``data`` (m,); ``ends`` int64 (n,) is the end of each entry."""
+
+    data: NDArray[Any]
+    ends: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> T | Self:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        return self._entry(self.raw(index))
+
+    def raw(self, index: int) -> NDArray[Any]:
+        """Return the part of ``data`` that is entry ``index``.
+
+        Raises:
+            IndexError: If the index is out of range (which ends an iteration).
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{index} is outside 0..{len(self) - 1}")
+        index %= len(self)
+        return self.data[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> Self:
+        """Return the entries ``rows``, in that order."""
+        return type(self)(*gather(self.data, self.ends, rows))
+
+    def _entry(self, values: NDArray[Any]) -> T:
+        raise NotImplementedError
+
+
+class PackedStrings(Packed[str]):
+    """Strings in one UTF-8 buffer, uint8.
 
     File names that are not UTF-8 are preserved (surrogateescape, as in ``os.fsdecode``).
     """
 
-    data: NDArray[np.uint8]
-    ends: NDArray[np.int64]
+    __slots__ = ()
 
     @classmethod
     def pack(cls, texts: Iterable[str]) -> PackedStrings:
@@ -35,54 +75,21 @@ class PackedStrings(Sequence[str]):
             packer.add(text)
         return packer.finish()
 
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> PackedStrings: ...
-    def __getitem__(self, index: int | slice) -> str | PackedStrings:
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
-        return self.raw(index).decode("utf-8", "surrogateescape")
-
-    def raw(self, index: int) -> bytes:
-        """Return a string in UTF-8."""
-        start, end = span(self.ends, index)
-        return self.data[start:end].tobytes()
-
-    def take(self, rows: NDArray[np.integer[Any]]) -> PackedStrings:
-        """Return the entries ``rows``, in that order."""
-        return PackedStrings(*gather(self.data, self.ends, rows))
-
     def digests(self, seed: int = 0) -> NDArray[np.uint64]:
         """Return a 64-bit hash of each string, uint64 (n,)."""
-        return np.fromiter((digest(self.raw(i), seed) for i in range(len(self))), np.uint64, len(self))
+        return np.fromiter((digest(self.raw(i).tobytes(), seed) for i in range(len(self))), np.uint64, len(self))
+
+    def _entry(self, values: NDArray[Any]) -> str:
+        return values.tobytes().decode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PackedLabels(Sequence[NDArray[np.int32]]):
-    """The labels of multi-label samples: ``values`` int32 (m,) and ``ends`` int64 (n,), the end of each sample."""
+class PackedLabels(Packed[NDArray[np.int32]]):
+    """The labels of multi-label samples, int32."""
 
-    values: NDArray[np.int32]
-    ends: NDArray[np.int64]
+    __slots__ = ()
 
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.int32]: ...
-    @overload
-    def __getitem__(self, index: slice) -> PackedLabels: ...
-    def __getitem__(self, index: int | slice) -> NDArray[np.int32] | PackedLabels:
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
-        start, end = span(self.ends, index)
-        return self.values[start:end]
-
-    def take(self, rows: NDArray[np.integer[Any]]) -> PackedLabels:
-        return PackedLabels(*gather(self.values, self.ends, rows))
+    def _entry(self, values: NDArray[Any]) -> NDArray[np.int32]:
+        return values
 
 
 class TextPacker:
@@ -110,16 +117,13 @@ def digest(text: bytes, seed: int = 0) -> int:
     return int.from_bytes(blake2b(text, digest_size=8, key=seed.to_bytes(8, "little")).digest(), "little")
 
 
-def span(ends: NDArray[np.int64], index: int) -> tuple[int, int]:
-    """Return the start and end of entry ``index``.
-
-    Raises:
-        IndexError: If the index is out of range (which ends an iteration over a packed sequence).
-    """
-    if not -len(ends) <= index < len(ends):
-        raise IndexError(f"{index} is outside 0..{len(ends) - 1}")
-    index %= len(ends)
-    return (int(ends[index - 1]) if index else 0), int(ends[index])
+def take(values: Any, rows: NDArray[np.integer[Any]]) -> Any:
+    """Return the entries ``rows`` of a packed sequence, an array or a list, in that order; None for None."""
+    if isinstance(values, Packed):
+        return values.take(rows)
+    if isinstance(values, np.ndarray) or values is None:
+        return None if values is None else values[rows]
+    return [values[int(row)] for row in rows]
 
 
 def gather(
@@ -130,15 +134,11 @@ def gather(
     lengths = (ends - starts)[rows]
     new_ends = np.cumsum(lengths, dtype=np.int64)
     out = np.empty(int(new_ends[-1]) if len(rows) else 0, data.dtype)
-    for part in _parts(len(rows)):
+    for begin in range(0, len(rows), _ROWS_AT_A_TIME):
+        part = slice(begin, begin + _ROWS_AT_A_TIME)
         size, end = lengths[part], new_ends[part]
         shift = starts[rows[part]] - (end - size)  # from a position in out to the position in data
         first = int(end[0] - size[0])
         positions = np.arange(first, int(end[-1])) + np.repeat(shift, size)
         out[first : int(end[-1])] = data[positions]
     return out, new_ends
-
-
-def _parts(count: int) -> Iterator[slice]:
-    for start in range(0, count, _ROWS_AT_A_TIME):
-        yield slice(start, min(start + _ROWS_AT_A_TIME, count))

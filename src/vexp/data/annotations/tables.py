@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,7 @@ def columns_of(header: Sequence[str]) -> str | None:
     names = {name.strip().lower() for name in header}
     if names >= _KINETICS:
         return "kinetics"
-    meanings = {_MEANING.get(name) for name in names}
-    return "csv" if {"path", "label"} <= meanings else None
+    return "csv" if {"path", "label"} <= {_MEANING.get(name) for name in names} else None
 
 
 def separator_of(path: Path, header: str, separator: str | None) -> str | None:
@@ -51,23 +51,18 @@ def separator_of(path: Path, header: str, separator: str | None) -> str | None:
     return "\t" if path.suffix.lower() == ".tsv" else max(",\t;", key=header.count)
 
 
-class _SplitFilter:
-    """Selection of the rows of one split in a list that contains several splits.
+def _split_filter(path: Path, split: str, values: Iterable[str]) -> Callable[[str], bool]:
+    """Return which rows belong to a split in a list that may contain several; ``values`` are those of all rows.
 
     If all rows name the same split, all of them are selected: Kinetics' validate.csv may be used as the test list.
     """
-
-    def __init__(self, path: Path, split: str, words: Iterator[str]) -> None:
-        self.split = split
-        names = {word.strip().lower() for word in words}
-        unknown = sorted(word for word in names if word not in _SPLIT_NAMES)
-        if len(names) > 1 and unknown:
-            raise UserError(f"{path}: split {unknown[0]!r} is not one of {', '.join(sorted(_SPLIT_NAMES))}")
-        self.mixed = len({_SPLIT_NAMES.get(word, "") for word in names}) > 1
-
-    def selects(self, word: str) -> bool:
-        """Return whether a row of split ``word`` is selected."""
-        return not self.mixed or _SPLIT_NAMES[word.strip().lower()] == self.split
+    names = {value.strip().lower() for value in values}
+    unknown = sorted(names - _SPLIT_NAMES.keys())
+    if len(names) > 1 and unknown:
+        raise UserError(f"{path}: split {unknown[0]!r} is not one of {', '.join(sorted(_SPLIT_NAMES))}")
+    if len({_SPLIT_NAMES.get(name) for name in names}) <= 1:
+        return lambda value: True
+    return lambda value: _SPLIT_NAMES[value.strip().lower()] == split
 
 
 # ---- tables ----
@@ -93,18 +88,16 @@ def add_table(
     doubled = sorted({name for name in names if name and names.count(name) > 1})
     if doubled:
         raise UserError(f"{path}:1: two columns give the {doubled[0]}: {', '.join(NAMES.get(doubled[0], doubled))}")
-    kept = None
     if "split" in names:
-        at = names.index("split")
-        again = _table_lines(AnnotationBuilder(path), path, delimiter)
-        next(again)
-        kept = _SplitFilter(path, split, (row[at] for _, row in again if len(row) == len(header)))
+        column = names.index("split")
+        again = islice(_table_lines(AnnotationBuilder(path), path, delimiter), 1, None)
+        is_selected = _split_filter(path, split, (row[column] for _, row in again if len(row) == len(header)))
     for line, row in lines:
         if len(row) != len(header):
             rows.bad(line, f"has {len(row)} columns, the header has {len(header)}")
             continue
         values = dict(zip(names, map(str.strip, row), strict=True))
-        if kept is not None and not kept.selects(values["split"]):
+        if "split" in names and not is_selected(values["split"]):
             continue
         if kind == "kinetics":
             _add_kinetics(rows, line, values, file_name)
@@ -149,28 +142,26 @@ def _filled(file_name: str, values: Mapping[str, Any]) -> str:
 
 def add_records(rows: AnnotationBuilder, path: Path, kind: str, split: str, file_name: str | None) -> None:
     """Read a JSON list of records, or one record per line, with keys in ``NAMES`` or those of Something-Something."""
-    kept = None
     if kind == "json":
-        words = (str(record["split"]) for _, record in _records(path) if isinstance(record, dict) and "split" in record)
-        kept = _SplitFilter(path, split, words)
+        dicts = (record for _, record in _records(path) if isinstance(record, dict))
+        is_selected = _split_filter(path, split, (str(record["split"]) for record in dicts if "split" in record))
     for line, record in _records(path):
         if not isinstance(record, dict):
             rows.bad(line, f"{json.dumps(record)[:60]} is not a record {{...}}")
         elif kind == "something_something":
             _add_something(rows, line, record, file_name)
-        elif kept is None or "split" not in record or kept.selects(str(record["split"])):
+        elif "split" not in record or is_selected(str(record["split"])):
             values = {_MEANING[key]: value for key, value in record.items() if key in _MEANING}
             _add_values(rows, line, values)
 
 
 def _add_something(rows: AnnotationBuilder, line: int, record: Mapping[str, Any], file_name: str | None) -> None:
     """Add a record; ``template`` without brackets is the class. The test list has none."""
-    if "id" not in record or "template" not in record:
-        missing = "id" if "id" not in record else "template"
-        rows.bad(line, f"the record has no {missing!r}; test lists have no labels")
-        return
+    for key in ("id", "template"):
+        if key not in record:
+            return rows.bad(line, f"the record has no {key!r}; test lists have no labels")
     label = str(record["template"]).replace("[", "").replace("]", "")
-    rows.add(line, _filled(file_name or "{id}.webm", record), [label])
+    return rows.add(line, _filled(file_name or "{id}.webm", record), [label])
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
@@ -208,15 +199,12 @@ def _add_values(rows: AnnotationBuilder, line: int, values: Mapping[str, Any]) -
     """Add a row of named values, text from a table or typed values from JSON."""
     name = values.get("path")
     if not isinstance(name, str) or not name:
-        rows.bad(line, f"has no path (any of {', '.join(NAMES['path'])})")
-        return
+        return rows.bad(line, f"has no path (any of {', '.join(NAMES['path'])})")
     try:
-        labels = _labels(values.get("label"))
-        segment, frames = _segment(values), _frames(values)
+        labels, segment, frames = _labels(values.get("label")), _segment(values), _frames(values)
     except ValueError as error:
-        rows.bad(line, str(error))
-        return
-    rows.add(line, name, labels, group=str(values.get("group") or ""), segment=segment, frames=frames)
+        return rows.bad(line, str(error))
+    return rows.add(line, name, labels, group=str(values.get("group") or ""), segment=segment, frames=frames)
 
 
 def _labels(value: Any) -> list[str]:
@@ -254,9 +242,9 @@ def _seconds(key: str, value: Any) -> float:
 
 def _frames(values: Mapping[str, Any]) -> tuple[int, int] | None:
     offset, total = (_integer(key, values.get(key)) for key in ("offset", "total_frames"))
+    if total is None and offset is not None:
+        raise ValueError("offset is given without total_frames")
     if total is None:
-        if offset is not None:
-            raise ValueError("offset is given without total_frames")
         return None
     if total < 1:
         raise ValueError(f"total_frames {total} is not an integer >= 1")

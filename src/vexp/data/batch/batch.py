@@ -15,19 +15,12 @@ from vexp.core.errors import UserError
 from vexp.data.batch.shared_memory import SharedMemoryPool, received
 from vexp.data.transforms.pipeline import Clips
 from vexp.data.transforms.resample import FLOW_CHANNELS, Window
-from vexp.data.transforms.view import Frames
 from vexp.data.transforms.view_layout import ViewLayout
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A loaded sample.
-
-    Attributes:
-        clips: Its clips.
-        labels: As in ``Batch``, without the N.
-        id: Its index in the source.
-    """
+    """A loaded sample: its clips, its labels as in ``Batch`` without the N, and its index in the source."""
 
     clips: Clips
     labels: torch.Tensor
@@ -44,17 +37,17 @@ class Batch:
     """N samples of V views each; all views have the same shape. Copying ``pixels`` moves every frame to the device.
 
     Attributes:
-        pixels: uint8 (bytes,), the frames of all samples, concatenated; samples may differ in number and size of frames.
-        rows: int64, ``Clips.rows`` of the samples, concatenated.
-        plans: How the views of each sample are built from both.
+        pixels: uint8 (bytes,), the images of all samples, concatenated; samples may differ in their number and size.
+        positions: int64, ``Clips.positions`` of the samples, concatenated.
+        layouts: How the views of each sample are built from both.
         labels: int64 (N,), or for multi-label data float32 (N, classes) of 0 and 1.
         ids: int64 (N,), indices of the samples in their source.
         scale: float32 (N * V, 2), factors in x and y by which optical flow was resized; None for RGB.
     """
 
     pixels: torch.Tensor
-    rows: torch.Tensor
-    plans: tuple[ViewLayout, ...]
+    positions: torch.Tensor
+    layouts: tuple[ViewLayout, ...]
     labels: torch.Tensor
     ids: torch.Tensor
     scale: torch.Tensor | None = None
@@ -63,38 +56,38 @@ class Batch:
     def of_views(cls, frames: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Batch:
         """Create a batch of finished views, uint8 (N, V, T, H, W, C), for use in a custom loader."""
         videos, views, length, height, width, channels = frames.shape
-        plan = ViewLayout(
+        layout = ViewLayout(
             shape=(1, views * length, height, width, channels), windows=(Window(0, 0, 0),), size=(width, height),
             clips=views, clip_len=length, is_identity=True,
         )  # fmt: skip
-        rows = torch.arange(views * length).repeat(videos)
-        return cls(frames.reshape(-1), rows, (plan,) * videos, labels, ids)
+        positions = torch.arange(views * length).repeat(videos)
+        return cls(frames.reshape(-1), positions, (layout,) * videos, labels, ids)
 
     def __len__(self) -> int:
-        return len(self.plans)
+        return len(self.layouts)
 
     @property
     def views(self) -> int:
         """V, the number of views of each sample."""
-        return self.plans[0].views
+        return self.layouts[0].views
 
     @property
     def frames(self) -> torch.Tensor:
         """The views: uint8 (N, V, T, H, W, C), on the device of ``pixels``."""
-        return self.build(0, len(self) * self.views).view(len(self), self.views, *self.plans[0].view_shape)
+        return self.build(0, len(self) * self.views).view(len(self), self.views, *self.layouts[0].view_shape)
 
     def build(self, start: int, stop: int) -> torch.Tensor:
-        """Build views ``start`` to ``stop`` of the N * V (those of a sample are adjacent): uint8 (stop - start, T, H, W, C)."""
-        shape, views = self.plans[0].view_shape, self.views
-        if all(plan.is_identity for plan in self.plans):
+        """Build views ``start`` to ``stop`` of the N * V, uint8 (n, T, H, W, C); those of a sample are adjacent."""
+        shape, views = self.layouts[0].view_shape, self.views
+        if all(layout.is_identity for layout in self.layouts):
             return self.pixels.view(-1, *shape)[start:stop]
         out = self.pixels.new_empty((stop - start, *shape))
-        pixels = torch.split(self.pixels, [plan.num_bytes for plan in self.plans])
-        rows = torch.split(self.rows, [plan.clips * plan.clip_len for plan in self.plans])
+        pixels = torch.split(self.pixels, [layout.num_bytes for layout in self.layouts])
+        positions = torch.split(self.positions, [layout.clips * layout.clip_len for layout in self.layouts])
         for index in range(start // views, -(-stop // views)):
             first, last = max(start, index * views), min(stop, (index + 1) * views)
             target = out[first - start : last - start]
-            self.plans[index].build(pixels[index], rows[index], target, first - index * views)
+            self.layouts[index].build(pixels[index], positions[index], target, first - index * views)
         return out
 
     def to(self, device: torch.device) -> Batch:
@@ -108,14 +101,8 @@ class Batch:
         return self._moved(torch.Tensor.pin_memory)
 
     def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        return replace(
-            self,
-            pixels=move(self.pixels),
-            rows=move(self.rows),
-            labels=move(self.labels),
-            ids=move(self.ids),
-            scale=None if self.scale is None else move(self.scale),
-        )
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{key: move(value) for key, value in values.items() if isinstance(value, torch.Tensor)})
 
 
 class Collate:
@@ -134,16 +121,17 @@ class Collate:
             if _view_shape(sample) != _view_shape(samples[0]):
                 raise _shape_mismatch(samples[0], sample)
         clips = [sample.clips for sample in samples]
-        num_bytes = sum(clip.pictures.size for clip in clips)
+        sizes = [clip.images.size for clip in clips]
         in_worker = get_worker_info() is not None
-        block = self._pool.take(num_bytes) if in_worker else torch.empty(num_bytes, dtype=torch.uint8)
-        _copy_concatenated([clip.pictures for clip in clips], block.numpy())
-        is_flow = clips[0].plan.shape[-1] == FLOW_CHANNELS
+        block = self._pool.take(sum(sizes)) if in_worker else torch.empty(sum(sizes), dtype=torch.uint8)
+        for clip, stop in zip(clips, np.cumsum(sizes), strict=True):
+            block.numpy()[stop - clip.images.size : stop].reshape(clip.images.shape)[...] = clip.images
+        is_flow = clips[0].layout.shape[-1] == FLOW_CHANNELS
         shared = SharedBatch(
             block=block,
-            num_bytes=num_bytes,
-            rows=np.concatenate([clip.rows.reshape(-1) for clip in clips]),
-            plans=tuple(clip.plan for clip in clips),
+            num_bytes=sum(sizes),
+            positions=np.concatenate([clip.positions.reshape(-1) for clip in clips]),
+            layouts=tuple(clip.layout for clip in clips),
             labels=torch.stack([sample.labels for sample in samples]).numpy(),
             ids=np.array([sample.id for sample in samples]),
             scale=np.concatenate([clip.scale for clip in clips]) if is_flow else None,
@@ -157,8 +145,8 @@ class SharedBatch:
 
     block: torch.Tensor
     num_bytes: int
-    rows: NDArray[np.int64]
-    plans: tuple[ViewLayout, ...]
+    positions: NDArray[np.int64]
+    layouts: tuple[ViewLayout, ...]
     labels: NDArray[Any]
     ids: NDArray[np.int64]
     scale: NDArray[np.float32] | None
@@ -168,14 +156,9 @@ class SharedBatch:
 
     def to_batch(self, pixels: torch.Tensor) -> Batch:
         """Create the batch; ``pixels`` is the content of ``block``."""
-        return Batch(
-            pixels=pixels,
-            rows=torch.from_numpy(self.rows),
-            plans=self.plans,
-            labels=torch.from_numpy(self.labels),
-            ids=torch.from_numpy(self.ids),
-            scale=None if self.scale is None else torch.from_numpy(self.scale),
-        )
+        positions, labels, ids = (torch.from_numpy(array) for array in (self.positions, self.labels, self.ids))
+        scale = None if self.scale is None else torch.from_numpy(self.scale)
+        return Batch(pixels, positions, self.layouts, labels, ids, scale)
 
 
 def _rebuild(*content: Any) -> Batch:
@@ -183,16 +166,9 @@ def _rebuild(*content: Any) -> Batch:
     return shared.to_batch(received(shared.block, shared.num_bytes))
 
 
-def _copy_concatenated(arrays: Sequence[Frames], target: NDArray[np.uint8]) -> None:
-    done = 0
-    for array in arrays:
-        target[done : done + array.size].reshape(array.shape)[...] = array
-        done += array.size
-
-
 def _view_shape(sample: Sample) -> tuple[int, ...]:
     """Return the shape of all views of a sample, (V, T, H, W, C)."""
-    return (sample.clips.plan.views, *sample.clips.plan.view_shape)
+    return (sample.clips.layout.views, *sample.clips.layout.view_shape)
 
 
 def _shape_mismatch(first: Sample, other: Sample) -> UserError:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Blending(ValidatedConfig):
     """Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019), torchvision's implementations, on the device.
 
-    Each clip is mixed with the previous one of the batch; ratio and box are the same for the whole batch and all frames.
-    If both are enabled, each batch uses one of them, chosen at random as in timm. Random numbers come from torch's
-    global generator.
+    Each clip is mixed with the previous one of the batch; ratio and box are the same for the whole batch and all
+    frames. If both are enabled, each batch uses one of them, chosen at random as in timm. Random numbers come from
+    torch's global generator.
     """
 
     mixup_alpha: float | None = option(None, "Mixup: the ratio is drawn from Beta(alpha, alpha); null: no mixup.", gt=0)
@@ -36,7 +36,8 @@ class Blending(ValidatedConfig):
 
         A batch that is not mixed is returned unchanged, with its int64 labels.
         """
-        kinds = [kind for kind in ("MixUp", "CutMix") if self._alpha(kind) is not None]
+        alphas = {"MixUp": self.mixup_alpha, "CutMix": self.cutmix_alpha}
+        kinds = [kind for kind, alpha in alphas.items() if alpha is not None]
         if not kinds:
             return frames, labels
         import torch
@@ -46,10 +47,6 @@ class Blending(ValidatedConfig):
         if torch.rand(()) >= self.probability:
             return frames, labels
         kind = kinds[int(torch.randint(len(kinds), ()))]
-        blend: Any = getattr(v2, kind)(alpha=self._alpha(kind), num_classes=num_classes)
-        videos = tv_tensors.Video(frames.transpose(1, 2))  # (N, T, C, H, W)
-        mixed, targets = blend(videos, labels)
+        blend: Any = getattr(v2, kind)(alpha=alphas[kind], num_classes=num_classes)
+        mixed, targets = blend(tv_tensors.Video(frames.transpose(1, 2)), labels)  # (N, T, C, H, W)
         return mixed.as_subclass(torch.Tensor).transpose(1, 2), targets
-
-    def _alpha(self, kind: str) -> float | None:
-        return self.mixup_alpha if kind == "MixUp" else self.cutmix_alpha

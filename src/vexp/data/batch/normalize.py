@@ -24,8 +24,8 @@ class ImgNorm(ValidatedConfig):
     """Normalization ``x = (x - mean) / std`` of every pixel, the same for train, val and test.
 
     Decoders return RGB. ``to_bgr`` swaps the channels first, so that ``mean`` and ``std`` are in BGR order (as in
-    mmaction2). The defaults are mmaction2's values for Kinetics-400: ImageNet's, in gray levels 0..255. Optical flow has
-    two values, for x and y (``img_norm=flow``). Resizing a clip does not change the displacements that its pixels
+    mmaction2). The defaults are mmaction2's values for Kinetics-400: ImageNet's, in gray levels 0..255. Optical flow
+    has two values, for x and y (``img_norm=flow``). Resizing a clip does not change the displacements that its pixels
     encode; with ``adjust_magnitude`` they are scaled: x by new width / old width, y by new height / old height, after
     ``std``.
     """
@@ -42,17 +42,13 @@ class ImgNorm(ValidatedConfig):
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if len(self.mean) != len(self.std):
-            raise ConfigError(
-                f"std={format_value(self.std)} must have as many values, one for each channel",
-                key="mean",
-                value=self.mean,
-            )
+            rule = f"std={format_value(self.std)} must have as many values, one for each channel"
+            raise ConfigError(rule, key="mean", value=self.mean)
         if self.to_bgr and len(self.mean) != 3:
             raise ConfigError("optical flow has no colors to swap; set it to false", key="to_bgr", value=True)
         if self.adjust_magnitude and len(self.mean) != 2:
-            raise ConfigError(
-                "is for optical flow (2 values of mean and std), not for RGB", key="adjust_magnitude", value=True
-            )
+            rule = "is for optical flow (2 values of mean and std), not for RGB"
+            raise ConfigError(rule, key="adjust_magnitude", value=True)
 
     def prepare_input(
         self, batch: Batch, start: int = 0, stop: int | None = None, *, channels_last: bool = False
@@ -67,10 +63,8 @@ class ImgNorm(ValidatedConfig):
     ) -> torch.Tensor:
         """Normalize frames: uint8 (N, T, H, W, C) RGB or flow -> float32 (N, C, T, H, W), on the same device.
 
-        Args:
-            frames: The frames.
-            scale: Factors by which optical flow was resized, float32 (N, 2), x and y.
-            channels_last: Keep the memory order (channels_last_3d) instead of making the result contiguous.
+        ``scale`` are the factors by which optical flow was resized, float32 (N, 2), x and y. With ``channels_last``,
+        the memory order is kept (channels_last_3d); otherwise the result is contiguous.
 
         Raises:
             UserError: If the number of channels differs from that of ``mean``.
@@ -107,11 +101,8 @@ class ImgNorm(ValidatedConfig):
 def _device_constants(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and 1 / std on the device, (1, C, 1, 1, 1); cached, because each copy synchronizes with the device."""
+    """Return mean and 1 / std on the device, (1, C, 1, 1, 1); cached, as each copy synchronizes with the device."""
     import torch
 
-    shape = (1, -1, 1, 1, 1)
-    return (
-        torch.tensor(mean, dtype=torch.float32, device=device).view(shape),
-        1.0 / torch.tensor(std, dtype=torch.float32, device=device).view(shape),
-    )
+    constants = torch.tensor([mean, std], dtype=torch.float32, device=device).view(2, 1, -1, 1, 1, 1)
+    return constants[0], 1.0 / constants[1]

@@ -1,8 +1,8 @@
 """Blocks of shared memory that a worker reuses once the main process has released them.
 
-A new shared mapping costs page faults in both processes: 2.3 ms of CPU time for a clip of 16x224x224, a fifth of loading
-it from raw frames (measured). Each worker therefore keeps the blocks that it has sent. The last byte of a block records
-whether the main process still refers to it; such a block is not written, however long a batch is kept.
+A new shared mapping costs page faults in both processes: 2.3 ms of CPU time for a clip of 16x224x224, a fifth of
+loading it from raw frames (measured). Each worker therefore keeps the blocks that it has sent. The last byte of a block
+records whether the main process still refers to it; such a block is not written, however long a batch is kept.
 
 The blocks are torch's shared storages. Their files are unlinked as soon as they are open, so that nothing remains in
 /dev/shm if a process is killed.
@@ -28,11 +28,10 @@ class SharedMemoryPool:
     def take(self, num_bytes: int) -> torch.Tensor:
         """Take a free block of more than ``num_bytes``, or allocate one: uint8 (n,); its last byte is the flag."""
         free = [block for block in self._blocks if block[-1] == _FREE]
-        large_enough = [block for block in free if len(block) > num_bytes]
-        if large_enough:
-            block = min(large_enough, key=len)
-        else:
-            block = _shared(num_bytes + 1)
+        block = min((block for block in free if len(block) > num_bytes), key=len, default=None)
+        if block is None:
+            storage = torch.UntypedStorage._new_shared(num_bytes + 1)  # type: ignore[no-untyped-call]  # as default_collate
+            block = torch.empty(0, dtype=torch.uint8).set_(storage)
             if free:  # all of them are too small: replace one
                 self._blocks = [kept for kept in self._blocks if kept is not free[0]]
             if len(self._blocks) < MAX_BLOCKS:
@@ -54,8 +53,3 @@ def received(block: torch.Tensor, num_bytes: int) -> torch.Tensor:
 
 def _set_free(block: torch.Tensor) -> None:
     block[-1] = _FREE
-
-
-def _shared(num_bytes: int) -> torch.Tensor:
-    storage = torch.UntypedStorage._new_shared(num_bytes)  # type: ignore[no-untyped-call]  # as default_collate does
-    return torch.empty(0, dtype=torch.uint8).set_(storage)

@@ -24,9 +24,9 @@ def class_quota(counts: NDArray[np.int64], balance: float) -> NDArray[np.int64]:
 class BalancedOrder:
     """The samples of any epoch, by class quota.
 
-    Each class goes through all of its samples before one is repeated, also from epoch to epoch: draw number k of a class,
-    counted over the whole run, is entry k mod n of its permutation number k // n. A class is therefore used evenly
-    whatever its quota, and an epoch is a function of (seed, epoch) alone.
+    Each class goes through all of its samples before one is repeated, also from epoch to epoch: draw number k of a
+    class, counted over the whole run, is entry k mod n of its permutation number k // n. A class is therefore used
+    evenly whatever its quota, and an epoch is a function of (seed, epoch) alone.
     """
 
     def __init__(self, labels: NDArray[np.integer], num_classes: int, *, seed: int, balance: float) -> None:

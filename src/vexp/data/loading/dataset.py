@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.batch.batch import Sample
-from vexp.data.loading.outcomes import Failure, Outcome, ReplacedSample
+from vexp.data.loading.outcomes import Failure, ReplacedSample
 from vexp.data.loading.plugin_errors import PluginError, plugin_error, raised_within
 from vexp.data.loading.watchdog import loading
 from vexp.data.sources.base import Source, complete_source
@@ -23,7 +23,7 @@ Key = tuple[int, int] | tuple[int, int, int]
 _MAX_REPLACEMENTS = 16  # tried for one bad sample
 
 
-class ClipDataset(Dataset["Outcome"]):
+class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
     """Samples of a source, indexed by ``Key``.
 
     The random generator of a sample is a function of (seed, epoch, index, earlier occurrences): the same for any number
@@ -68,7 +68,7 @@ class ClipDataset(Dataset["Outcome"]):
         """Treat a sample as bad, for the reason ``message``, without loading it again."""
         self.fatal[index] = message
 
-    def __getitem__(self, key: Key) -> Outcome:
+    def __getitem__(self, key: Key) -> Sample | Failure | ReplacedSample:
         try:
             outcome = self._load(key, np.random.default_rng([self.seed, *key]))  # a trailing 0 changes no draw
             if not isinstance(outcome, Failure) or self.on_bad == "fail":
@@ -77,7 +77,7 @@ class ClipDataset(Dataset["Outcome"]):
         except PluginError as error:
             if get_worker_info() is None:
                 raise
-            return error  # torch would send an exception as text
+            return error  # type: ignore[return-value]  # only in a worker: torch would send an exception as text
 
     def _replacement(self, key: Key, failure: Failure) -> ReplacedSample | Failure:
         """Load another sample in place of a bad one; which one is a function of the seed and the key."""
@@ -127,8 +127,8 @@ class ClipDataset(Dataset["Outcome"]):
 def flip_table(classes: list[str], flip_label_map: Mapping[str, str]) -> np.ndarray | None:
     """Convert ``data.flip_label_map``, class names by the name of their mirror image, to class indices.
 
-    One direction of each pair is enough. The result is int64 (classes,), the class that each class becomes when mirrored;
-    None if the map is empty.
+    One direction of each pair is enough. The result is int64 (classes,), the class that each class becomes when
+    mirrored; None if the map is empty.
 
     Raises:
         ConfigError: If a name is not a class, or a class has two mirror images.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any
 
 from vexp.core.errors import UserError
 from vexp.data.loading.plugin_errors import PluginError
 
 if TYPE_CHECKING:
     from vexp.data.batch.batch import Batch, Sample
-
-Outcome: TypeAlias = Union["Sample", "Failure", "ReplacedSample", PluginError]
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -67,7 +64,7 @@ class SkipFailuresCollate:
 
     collate: Callable[[Sequence[Sample]], Any]
 
-    def __call__(self, outcomes: Sequence[Outcome]) -> Any:
+    def __call__(self, outcomes: Sequence[Sample | Failure | ReplacedSample | PluginError]) -> Any:
         samples: list[Sample] = []
         bad: list[Failure] = []
         for outcome in outcomes:

@@ -18,8 +18,8 @@ Location = tuple[str, str, int]
 class PluginError(RuntimeError):
     """Code outside of vexp raised an exception; that exception is the cause, and the message names the code.
 
-    A worker process sends it to the main process together with ``locations``, the frames of its cause from the outermost
-    to the innermost, and with the traceback as text, which takes the place of the cause.
+    A worker process sends it to the main process together with ``locations``, the frames of its cause from the
+    outermost to the innermost, and with the traceback as text, which takes the place of the cause.
     """
 
     def __init__(self, message: str, locations: Iterable[Location] = ()) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class StepPlan:
     """Division of an epoch into optimizer steps, of steps into batches, and of batches among the processes of a run.
 
-    A step consists of ``accumulate`` batches of ``world_size * batch_size`` samples. The last step of an epoch takes the
-    remaining samples (with ``drop_last``, an incomplete one is dropped), so that no step mixes two epochs. One process
-    with batches of 8 and two processes with batches of 4 therefore see the same samples in every step.
+    A step consists of ``accumulate`` batches of ``world_size * batch_size`` samples. The last step of an epoch takes
+    the remaining samples (with ``drop_last``, an incomplete one is dropped), so that no step mixes two epochs. One
+    process with batches of 8 and two processes with batches of 4 therefore see the same samples in every step.
     """
 
     num_samples: int

@@ -70,9 +70,9 @@ class Source(ABC):
         labels: Class index of sample i at ``labels[i]``: an integer array (n,), or ``PackedLabels``.
         classes: Names of the classes.
         multi_label: A sample may have several labels; ``labels[i]`` is then an array of class indices.
-        groups: A string for each sample (empty: no group); samples of one group stay in the same split. None: no groups.
-        origin: Where the samples are listed, for the log.
-        backend: Name of the decoding backend, for ``bad_samples.jsonl``.
+        groups: A string for each sample (empty: no group); samples of one group stay in the same split. None: no
+        groups. origin: Where the samples are listed, for the log. backend: Name of the decoding backend, for
+        ``bad_samples.jsonl``.
     """
 
     labels: Any

@@ -3,9 +3,9 @@
 Textured patches move over a textured background, which drifts slowly in a random direction. All patches of a clip move
 in the same way: they rotate, grow or translate along one coordinate, while the others are constant. Each coordinate
 starts anywhere in its range and wraps around at its end: for translation outside of the frame, for size where the patch
-is too small or too large to be visible (it fades). At every frame, position, size, angle and colors of a patch therefore
-have the same distribution in all classes; only the order of the frames contains the label. (The codec leaves a trace on
-moving edges: the recipe that reaches 0.99 on clips reaches 0.22 on single frames; chance is 0.125.)
+is too small or too large to be visible (it fades). At every frame, position, size, angle and colors of a patch
+therefore have the same distribution in all classes; only the order of the frames contains the label. (The codec leaves
+a trace on moving edges: the recipe that reaches 0.99 on clips reaches 0.22 on single frames; chance is 0.125.)
 
 Nothing is downloaded: the clips are drawn with NumPy and OpenCV and encoded with PyAV (libx264) on first use.
 """
@@ -58,9 +58,9 @@ def ensure_motion(
 ) -> Path:
     """Return the folder of the data set under ``root``; create it if it does not exist.
 
-    It contains ``train/*.mp4``, ``val/*.mp4``, the lists ``train.txt`` and ``val.txt`` (one clip per line: path relative
-    to the folder, a space, the class index), ``classes.txt`` (one name per line, in class order) and ``README.md``. The
-    lists cycle through the classes, so that their first lines are balanced. A clip is a function of
+    It contains ``train/*.mp4``, ``val/*.mp4``, the lists ``train.txt`` and ``val.txt`` (one clip per line: path
+    relative to the folder, a space, the class index), ``classes.txt`` (one name per line, in class order) and
+    ``README.md``. The lists cycle through the classes, so that their first lines are balanced. A clip is a function of
     (seed, split, class, number); with the same library versions its file is identical.
 
     The folder is created under a temporary name and renamed, so that several processes may call this function at the
@@ -109,8 +109,8 @@ def listing(split: str, clips: int) -> list[tuple[str, int, int]]:
 def trajectory(label: int, rng: np.random.Generator) -> Array:
     """Draw the state of a patch in every frame of a clip of class ``label``: float64 (FRAMES, 4).
 
-    The columns are center x and y in pixels, angle in radians (clockwise), and logarithm of half the side in pixels. The
-    same random numbers are drawn for every class, so that the distribution in a frame does not depend on the class.
+    The columns are center x and y in pixels, angle in radians (clockwise), and logarithm of half the side in pixels.
+    The same random numbers are drawn for every class, so that the distribution in a frame does not depend on the class.
     """
     start, rate = rng.uniform(_LOW, _HIGH), rng.uniform(*_RATES.T)
     states = np.tile(start, (FRAMES, 1))

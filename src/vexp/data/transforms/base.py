@@ -26,13 +26,12 @@ class SpatialTransform(ValidatedConfig):
     """Base class of the transforms that crop, resize or flip.
 
     Random numbers are drawn from the given generator once for all views of a clip, so that all frames and crops are
-    transformed alike. The draws do not depend on whether a pipeline is planned first or applied one transform at a time.
-
-    Attributes:
-        mirrors: "clip" if whole clips may be mirrored, "some views" if only some of their views are, else "". It matters
-            for datasets whose classes have a direction.
+    transformed alike. The draws do not depend on whether a pipeline is planned first or applied one transform at a
+    time.
     """
 
+    #: "clip" if whole clips may be mirrored, "some views" if only some of their views are, else "". It matters for
+    #: datasets whose classes have a direction.
     mirrors: ClassVar[str] = ""
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:

@@ -1,13 +1,13 @@
 """Temporal samplers: the indices of the frames that make up a sample.
 
-Frame indices are 0-based. A sample has ``num_clips`` clips of ``clip_len`` frames each, ``frame_interval`` frames apart.
-The rules are those of mmaction2 0.24.1 (``SampleFrames``, ``DenseSampleFrames``, ``UntrimmedSampleFrames``); each class
-documents its differences.
+Frame indices are 0-based. A sample has ``num_clips`` clips of ``clip_len`` frames each, ``frame_interval`` frames
+apart. The rules are those of mmaction2 0.24.1 (``SampleFrames``, ``DenseSampleFrames``, ``UntrimmedSampleFrames``);
+each class documents its differences.
 
 With ``target_fps`` a sampler counts in frames of that rate instead of the video's: ``frame_interval`` and
 ``sample_range`` are multiples of 1/target_fps seconds, and the frame nearest in time is taken, also for videos with a
-variable frame rate. ``clip_seconds`` sets the rate from the duration of a clip. Clips start at frames of the video, with
-equal probability. If the target is the video's own rate, the result is unchanged.
+variable frame rate. ``clip_seconds`` sets the rate from the duration of a clip. Clips start at frames of the video,
+with equal probability. If the target is the video's own rate, the result is unchanged.
 
 Notation: n = number of frames of the video, C = num_clips, L = clip_len * frame_interval (span of a clip).
 """
@@ -70,11 +70,8 @@ class _FixedLengthClips(Sampler):
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.target_fps is not None and self.clip_seconds is not None:
-            raise ConfigError(
-                f"conflicts with clip_seconds={format_value(self.clip_seconds)}; set one of them to null",
-                key="target_fps",
-                value=self.target_fps,
-            )
+            rule = f"conflicts with clip_seconds={format_value(self.clip_seconds)}; set one of them to null"
+            raise ConfigError(rule, key="target_fps", value=self.target_fps)
 
     @property
     def rate(self) -> float | None:
@@ -121,38 +118,33 @@ class _FixedLengthClips(Sampler):
 
 #: Arguments of ``SampleFrames`` without effect with ``frame_uniform``, and their defaults.
 _UNUSED_BY_FRAME_UNIFORM = {
-    "frame_interval": 1,
-    "num_clips": 1,
-    "temporal_jitter": False,
-    "twice_sample": False,
-    "keep_tail_frames": False,
-    "target_fps": None,
-    "clip_seconds": None,
-    "test_positions": "centres",
-}
+    "frame_interval": 1, "num_clips": 1, "temporal_jitter": False, "twice_sample": False, "keep_tail_frames": False,
+    "target_fps": None, "clip_seconds": None, "test_positions": "centers",
+}  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True)
 class SampleFrames(_FixedLengthClips):
     """Sample clips from equal segments of the video (TSN, https://arxiv.org/abs/1608.00859; mmaction2 0.24.1).
 
-    Training: the n-L+1 valid starts 0..n-L are divided into C segments, and one start is drawn uniformly from each. With
-    fewer starts than clips, C sorted uniform starts are drawn, or for a video of at most C frames, the starts are evenly
-    spaced. In a video shorter than L, every clip starts at 0 and is completed by ``out_of_bound_opt``.
+    Training: the n-L+1 valid starts 0..n-L are divided into C segments, and one start is drawn uniformly from each.
+    With fewer starts than clips, C sorted uniform starts are drawn, or for a video of at most C frames, the starts are
+    evenly spaced. In a video shorter than L, every clip starts at 0 and is completed by ``out_of_bound_opt``.
 
-    Test mode: segment centres ``floor(i * (n-L+1)/C + (n-L+1)/C / 2)``, the 10-clip protocol with num_clips=10.
+    Test mode: segment centers ``floor(i * (n-L+1)/C + (n-L+1)/C / 2)``, the 10-clip protocol with num_clips=10.
     ``test_positions=ends`` (mmaction2 1.x, PySlowFast): the first clip starts at 0, the last ends with the video, the
-    others are evenly spaced between them, ``round(i * (n-s)/(C-1))`` with s = (clip_len - 1) * frame_interval + 1; a single
-    clip is centered.
+    others are evenly spaced between them, ``round(i * (n-s)/(C-1))`` with s = (clip_len - 1) * frame_interval + 1; a
+    single clip is centered.
 
-    Differences to mmaction2: it never draws the last ``(n-L+1) mod C`` starts in training. Here, segments differ in length
-    by at most one start and cover all of 0..n-L, so for C > 1 the start of clip i may be up to ``(n-L+1) mod C`` frames
-    later (for C = 1 or a multiple of C starts, the distribution is the same). The evenly spaced starts of a video of at
-    most C frames end at n-L instead of n-L+1. With twice_sample, a video shorter than L also has 2C clips (there C).
+    Differences to mmaction2: it never draws the last ``(n-L+1) mod C`` starts in training. Here, segments differ in
+    length by at most one start and cover all of 0..n-L, so for C > 1 the start of clip i may be up to ``(n-L+1) mod C``
+    frames later (for C = 1 or a multiple of C starts, the distribution is the same). The evenly spaced starts of a
+    video of at most C frames end at n-L instead of n-L+1. With twice_sample, a video shorter than L also has 2C clips
+    (there C).
 
-    ``frame_uniform`` (the sampling of SlowFast for Something-Something V2) takes one frame from each of clip_len segments,
-    ``round(i * (n-1)/clip_len)`` to ``round((i+1) * (n-1)/clip_len)`` inclusive: a random one in training and the middle
-    one in test mode. Arguments for the position of clips are then an error (mmaction2 ignores them).
+    ``frame_uniform`` (the sampling of SlowFast for Something-Something V2) takes one frame from each of clip_len
+    segments, ``round(i * (n-1)/clip_len)`` to ``round((i+1) * (n-1)/clip_len)`` inclusive: a random one in training and
+    the middle one in test mode. Arguments for the position of clips are then an error (mmaction2 ignores them).
     """
 
     twice_sample: bool = option(
@@ -162,9 +154,9 @@ class SampleFrames(_FixedLengthClips):
         False, "Use training segments of fractional length (n-L+1)/C, so that every start is equally likely."
     )
     test_positions: str = option(
-        "centres",
-        "In test mode, place clips at the centers of equal segments (centres) or from one end of the video to the other.",
-        choices=("centres", "ends"),
+        "centers",
+        "In test mode, place clips at the centers of equal segments (centers) or from one end of the video to the other.",
+        choices=("centers", "ends"),
     )
     frame_uniform: bool = option(
         False, "Sample one clip over the whole video, one frame from each of clip_len segments (Something-Something)."
@@ -173,17 +165,13 @@ class SampleFrames(_FixedLengthClips):
     def __post_init__(self) -> None:
         _FixedLengthClips.__post_init__(self)
         if self.test_positions == "ends" and self.twice_sample:
-            raise ConfigError(
-                "conflicts with test_positions=ends, which has no segments", key="twice_sample", value=True
-            )
-        if not self.frame_uniform:
-            return
-        for name, unused in _UNUSED_BY_FRAME_UNIFORM.items():
+            rule = "conflicts with test_positions=ends, which has no segments"
+            raise ConfigError(rule, key="twice_sample", value=True)
+        for name, unused in _UNUSED_BY_FRAME_UNIFORM.items() if self.frame_uniform else ():
             value = getattr(self, name)
             if value != unused:
-                raise ConfigError(
-                    f"has no effect with frame_uniform=true; leave it at {format_value(unused)}", key=name, value=value
-                )
+                rule = f"has no effect with frame_uniform=true; leave it at {format_value(unused)}"
+                raise ConfigError(rule, key=name, value=value)
 
     @property
     def clips(self) -> int:
@@ -266,11 +254,12 @@ class DenseSampleFrames(_FixedLengthClips):
 class UntrimmedSampleFrames(Sampler):
     """Sample equally spaced clips over a whole untrimmed video (mmaction2 0.24.1).
 
-    The clip centers are ``clip_interval // 2 + i * clip_interval``; frames beyond either end repeat the first or last one.
-    This is for features of untrimmed videos (BSN, BMN). The number of clips depends on the video, so a batch has one video.
+    The clip centers are ``clip_interval // 2 + i * clip_interval``; frames beyond either end repeat the first or last
+    one. This is for features of untrimmed videos (BSN, BMN). The number of clips depends on the video, so a batch has
+    one video.
 
-    Difference to mmaction2, which yields no clip for a video of at most ``clip_interval // 2`` frames: here, the clip is
-    centered.
+    Difference to mmaction2, which yields no clip for a video of at most ``clip_interval // 2`` frames: here, the clip
+    is centered.
     """
 
     clip_len: int = option(1, "Frames of each clip.", unit="frames", ge=1)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 #: ITU-R 601 luma, as in torchvision and OpenCV.
 _LUMA = np.array([0.2989, 0.587, 0.114])
-_FACTOR = "float or list of 2 float"
 
 
 def _range_rule(low: float, high: float) -> Callable[[Any], str | None]:
@@ -39,6 +38,11 @@ def _range_rule(low: float, high: float) -> Callable[[Any], str | None]:
     return rule
 
 
+#: Arguments of ``option`` for the range of a factor and of a shift.
+_FACTOR: dict[str, Any] = {"accepts": "float or list of 2 float", "check": _range_rule(0, np.inf)}
+_SHIFT = _FACTOR | {"check": _range_rule(-0.5, 0.5)}
+
+
 def _ends(value: Any, neutral: float, low: float) -> tuple[float, float]:
     """Return the range of a parameter: ``value`` itself, or ``neutral`` plus and minus ``value``, at least ``low``."""
     if isinstance(value, list | tuple):
@@ -54,30 +58,19 @@ class ColorJitter(ValidatedConfig):
     [max(0, 1-b), 1+b], or for hue a shift uniform in [-b, b] of the color circle; a pair is the range itself.
 
     Each change equals torchvision's within one gray level (two for saturation, which torchvision truncates and this
-    rounds) and takes a fifth of the time. mmaction2 draws the order once per process, so that it depends on the number of
-    workers, and shifts the hue 1.4 times too far.
+    rounds) and takes a fifth of the time. mmaction2 draws the order once per process, so that it depends on the number
+    of workers, and shifts the hue 1.4 times too far.
     """
 
-    brightness: Any = option(
-        0.5, "Range of the factor on all channels; x is [1-x, 1+x].", accepts=_FACTOR, check=_range_rule(0, np.inf)
-    )
+    brightness: Any = option(0.5, "Range of the factor on all channels; x is [1-x, 1+x].", **_FACTOR)
     contrast: Any = option(
-        0.5,
-        "Range of the factor on the difference to the mean gray level of the frame; x is [1-x, 1+x].",
-        accepts=_FACTOR,
-        check=_range_rule(0, np.inf),
+        0.5, "Range of the factor on the difference to the mean gray level of the frame; x is [1-x, 1+x].", **_FACTOR
     )
     saturation: Any = option(
-        0.5,
-        "Range of the factor on the difference to the gray level of the pixel; x is [1-x, 1+x].",
-        accepts=_FACTOR,
-        check=_range_rule(0, np.inf),
+        0.5, "Range of the factor on the difference to the gray level of the pixel; x is [1-x, 1+x].", **_FACTOR
     )
     hue: Any = option(
-        0.1,
-        "Range of the hue shift as a fraction of the color circle (at most 0.5); x is [-x, x].",
-        accepts=_FACTOR,
-        check=_range_rule(-0.5, 0.5),
+        0.1, "Range of the hue shift as a fraction of the color circle (at most 0.5); x is [-x, x].", **_SHIFT
     )
 
     def apply(self, frames: Frames, rng: np.random.Generator) -> Frames:
@@ -98,7 +91,10 @@ class ColorJitter(ValidatedConfig):
         for index in order:
             change, ends = changes[index]
             if ends != ((0, 0) if change is _adjust_hue else (1, 1)):
-                frames = change(frames, amounts[index])
+                out = np.empty_like(frames)
+                for frame, target in zip(frames, out, strict=True):
+                    change(frame, amounts[index], target)
+                frames = out
         return frames
 
 
@@ -107,47 +103,37 @@ def _check_rgb(frames: Frames, name: str) -> None:
         raise UserError(f"{name} requires RGB frames, but they have {frames.shape[-1]} channels; remove the transform")
 
 
-def _levels(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    """Round a table of 256 gray levels and clip it to 0..255."""
-    levels: npt.NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return levels
-
-
-def _adjust_brightness(frames: Frames, factor: float) -> Frames:
-    brighter: Frames = _levels(np.arange(256) * factor)[frames]
-    return brighter
-
-
-def _adjust_contrast(frames: Frames, factor: float) -> Frames:
+def _apply_levels(frame: Frames, levels: npt.NDArray[np.floating[Any]], target: Frames) -> None:
+    """Replace each value by its entry in a table of 256 levels, rounded and clipped to 0..255."""
     import cv2
 
-    out = np.empty_like(frames)
-    for frame, target in zip(frames, out, strict=True):
-        gray = float(np.dot(cv2.mean(frame)[:3], _LUMA))
-        cv2.LUT(frame, _levels(np.arange(256) * factor + gray * (1 - factor)), dst=target)
-    return out
+    cv2.LUT(frame, np.clip(np.rint(levels), 0, 255).astype(np.uint8), dst=target)
 
 
-def _adjust_saturation(frames: Frames, factor: float) -> Frames:
+def _adjust_brightness(frame: Frames, factor: float, target: Frames) -> None:
+    _apply_levels(frame, np.arange(256) * factor, target)
+
+
+def _adjust_contrast(frame: Frames, factor: float, target: Frames) -> None:
     import cv2
 
-    mix = factor * np.eye(3) + (1 - factor) * _LUMA
-    out = np.empty_like(frames)
-    for frame, target in zip(frames, out, strict=True):
-        cv2.transform(frame, mix, dst=target)
-    return out
+    gray = float(np.dot(cv2.mean(frame)[:3], _LUMA))
+    _apply_levels(frame, np.arange(256) * factor + gray * (1 - factor), target)
 
 
-def _adjust_hue(frames: Frames, turn: float) -> Frames:
+def _adjust_saturation(frame: Frames, factor: float, target: Frames) -> None:
     import cv2
 
-    out = np.empty_like(frames)
-    for frame, target in zip(frames, out, strict=True):
-        # float32, since OpenCV's 8-bit hue has steps of 1.4 degrees, an error of up to 8 gray levels
-        hsv = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
-        hsv[..., 0] = (hsv[..., 0] + turn * 360) % 360
-        np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255, out=target, casting="unsafe")
-    return out
+    cv2.transform(frame, factor * np.eye(3) + (1 - factor) * _LUMA, dst=target)
+
+
+def _adjust_hue(frame: Frames, turn: float, target: Frames) -> None:
+    import cv2
+
+    # float32, since OpenCV's 8-bit hue has steps of 1.4 degrees, an error of up to 8 gray levels
+    hsv = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + turn * 360) % 360
+    np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255, out=target, casting="unsafe")
 
 
 _V2 = "torchvision.transforms.v2"
@@ -159,21 +145,14 @@ PHOTOMETRIC = (
 )  # fmt: skip
 #: Replacements for transforms of torchvision that move pixels.
 REPLACEMENTS = {
-    "CenterCrop": "transform=center_crop",
-    "FiveCrop": "transform=ten_crop",
-    "RandomCrop": "transform=random_crop",
-    "RandomHorizontalFlip": "transform=flip",
-    "RandomResize": "transform=random_rescale",
+    "CenterCrop": "transform=center_crop", "FiveCrop": "transform=ten_crop", "RandomCrop": "transform=random_crop",
+    "RandomHorizontalFlip": "transform=flip", "RandomResize": "transform=random_rescale",
     "RandomResizedCrop": "transform=random_resized_crop, then transform=resize",
-    "RandomShortestSize": "transform=random_rescale",
-    "Resize": "transform=resize",
-    "ScaleJitter": "transform=random_rescale",
-    "TenCrop": "transform=ten_crop",
-    "Normalize": "img_norm=...",
+    "RandomShortestSize": "transform=random_rescale", "Resize": "transform=resize",
+    "ScaleJitter": "transform=random_rescale", "TenCrop": "transform=ten_crop", "Normalize": "img_norm=...",
     "ConvertImageDtype": "img_norm=..., which converts on the device",
-    "ToDtype": "img_norm=..., which converts on the device",
-    "UniformTemporalSubsample": "transform=sample_frames",
-}
+    "ToDtype": "img_norm=..., which converts on the device", "UniformTemporalSubsample": "transform=sample_frames",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

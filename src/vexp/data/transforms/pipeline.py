@@ -23,7 +23,6 @@ from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.sources.base import Reader, frame_times, read_frames
-from vexp.data.transforms.base import FrameTransform
 from vexp.data.transforms.photometric import check_torchvision_transform
 from vexp.data.transforms.resample import Window, render_views, render_windows
 from vexp.data.transforms.view import Frames, View
@@ -47,18 +46,14 @@ class Pipeline(ValidatedConfig):
         ValidatedConfig.__post_init__(self)
         for split, steps in (("train", self.train), ("val", self.val), ("test", self.test)):
             for position, (name, step) in enumerate(steps.items()):
-                samples = hasattr(step, "indices")
+                key, samples = f"{split}.{name}", hasattr(step, "indices")
                 if samples != (position == 0):
-                    rule = (
-                        "only the first transform may be a sampler"
-                        if samples
-                        else "the first transform must be a sampler"
-                    )
-                    raise ConfigError(f"{rule} (such as SampleFrames), got {', '.join(steps)}", key=f"{split}.{name}")
+                    rule = "only the first transform may be" if samples else "the first transform must be"
+                    raise ConfigError(f"{rule} a sampler (such as SampleFrames), got {', '.join(steps)}", key=key)
                 if hasattr(step, "build"):
-                    check_torchvision_transform(step, f"{split}.{name}")
+                    check_torchvision_transform(step, key)
                 elif not (samples or hasattr(step, "plan") or hasattr(step, "apply")):
-                    raise ConfigError(f"{type(step).__name__} has no plan and no apply method", key=f"{split}.{name}")
+                    raise ConfigError(f"{type(step).__name__} has no plan and no apply method", key=key)
 
     def of(self, split: str) -> dict[str, Any]:
         """Return the transforms of a split; "test" falls back to "val"."""
@@ -71,39 +66,38 @@ class Clips:
     """The output of a pipeline for one video: V views, V = crops x clips in crop-major order (as in mmaction2).
 
     Attributes:
-        pictures: The F distinct frames of the sample, in each of the K images that its crops are cut from, uint8
+        images: The F distinct frames of the sample, in each of the K images that its crops are cut from, uint8
             (K, F, H, W, C).
-        rows: Index into the distinct frames for each frame of each clip, int64 (clips, clip_len).
-        plan: How the views are built from both.
-        numbers: Index in the video of each frame of each clip, int64 (clips, clip_len).
+        positions: Index into the distinct frames for each frame of each clip, int64 (clips, clip_len).
+        layout: How the views are built from both.
+        frame_indices: Index in the video of each frame of each clip, int64 (clips, clip_len).
         crops: The part of the video's frames that each crop shows.
     """
 
-    pictures: Frames
-    rows: NDArray[np.int64]
-    plan: ViewLayout
-    numbers: NDArray[np.int64]
+    images: Frames
+    positions: NDArray[np.int64]
+    layout: ViewLayout
+    frame_indices: NDArray[np.int64]
     crops: tuple[View, ...]
 
     @property
     def mirrored(self) -> NDArray[np.bool_]:
         """Whether each view is mirrored, bool (V,)."""
-        return np.repeat([crop.mirrored for crop in self.crops], self.plan.clips)
+        return np.repeat([crop.mirrored for crop in self.crops], self.layout.clips)
 
     @property
     def scale(self) -> NDArray[np.float32]:
         """Output pixels per source pixel along x and y, float32 (V, 2), by which optical flow has to be scaled."""
-        factors = np.array([crop.scale for crop in self.crops], np.float32)
-        return np.repeat(factors, self.plan.clips, axis=0)
+        return np.repeat(np.array([crop.scale for crop in self.crops], np.float32), self.layout.clips, axis=0)
 
     @property
     def frames(self) -> Frames:
         """The views, uint8 (V, T, H, W, C)."""
         import torch
 
-        out = torch.empty((self.plan.views, *self.plan.view_shape), dtype=torch.uint8)
-        pixels = torch.from_numpy(np.ascontiguousarray(self.pictures)).view(-1)
-        self.plan.build(pixels, torch.from_numpy(self.rows).view(-1), out)
+        out = torch.empty((self.layout.views, *self.layout.view_shape), dtype=torch.uint8)
+        pixels = torch.from_numpy(np.ascontiguousarray(self.images)).view(-1)
+        self.layout.build(pixels, torch.from_numpy(self.positions).view(-1), out)
         views: Frames = out.numpy()
         return views
 
@@ -112,12 +106,12 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
     """Apply the transforms of one split to one video.
 
     Frames shared by several clips are decoded and resampled once, and pixels shared by several crops are stored once.
-    Consecutive geometric transforms are planned from the sizes and rendered once (``lazy``), or rendered one by one; both
-    draw the same random numbers. Every other transform is applied to all frames of all crops with one draw.
+    Consecutive geometric transforms are planned from the sizes and rendered once (``lazy``), or rendered one by one;
+    both draw the same random numbers. Every other transform is applied to all frames of all crops with one draw.
     """
     sampler, *rest = steps.values()
-    numbers = sampled_frames(reader, sampler, rng)
-    distinct, where = np.unique(numbers, return_inverse=True)
+    frame_indices = sampled_frames(reader, sampler, rng)
+    distinct, inverse = np.unique(frame_indices, return_inverse=True)
     frames = read_frames(reader, distinct)
     crops = _Crops([frames], [View.whole(frames.shape[2], frames.shape[1])])
     views = crops.whole()
@@ -126,30 +120,35 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
             views = step.plan(views, rng)
             if lazy:
                 continue
-            crops = crops.rendered(views)
+            crops = _Crops(crops.rendered(views), crops.source_views(views))
         else:
-            crops = crops.applied(step, views, rng)
+            rendered = crops.rendered(views)
+            changed = step.apply(np.concatenate(rendered) if len(rendered) > 1 else rendered[0], rng)
+            crops = _Crops(np.split(changed, len(rendered)), crops.source_views(views))
         views = crops.whole()
-    pictures, windows = crops.pictures(views)
-    rows = where.reshape(numbers.shape)
-    plan = ViewLayout.of(pictures.shape, windows, views[0].size, rows)
-    return Clips(pictures, rows, plan, numbers, tuple(crops.seen(views)))
+    if len(crops.frames) == 1:
+        images, windows = render_windows(crops.frames[0], views)
+    else:
+        images = np.stack(crops.rendered(views))
+        windows = [Window(index, 0, 0) for index in range(len(images))]
+    positions = inverse.reshape(frame_indices.shape)
+    layout = ViewLayout.of(images.shape, windows, views[0].size, positions)
+    return Clips(images, positions, layout, frame_indices, tuple(crops.source_views(views)))
 
 
 def sampled_frames(reader: Reader, sampler: Any, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the frame indices that the sampler of a pipeline draws for a video, int64 (clips, clip_len)."""
-    if getattr(sampler, "rate", None) is None:
-        numbers: NDArray[np.int64] = sampler.indices(reader.num_frames, rng)
-    else:
-        numbers = sampler.indices(reader.num_frames, rng, frame_times(reader))
-    return numbers
+    times = [] if getattr(sampler, "rate", None) is None else [frame_times(reader)]
+    indices: NDArray[np.int64] = sampler.indices(reader.num_frames, rng, *times)
+    return indices
 
 
 @dataclass(frozen=True, slots=True)
 class _Crops:
     """The crops rendered so far, each with the distinct frames of the sample, uint8 (F, H, W, C) of equal shape.
 
-    Before the first rendering there is a single one, which may be a ``FrameStream``, since it is read once.
+    Before the first rendering there is a single one, which may be a ``FrameStream``, since it is read once. Views of
+    the crops are given with equally many consecutive views of each crop.
     """
 
     frames: Sequence[FrameStream | Frames]
@@ -158,29 +157,12 @@ class _Crops:
     def whole(self) -> list[View]:
         return [View.whole(frames.shape[2], frames.shape[1]) for frames in self.frames]
 
-    def rendered(self, views: Sequence[View]) -> _Crops:
-        """Render ``views`` of these crops, with equally many consecutive views of each crop."""
-        return _Crops(self._render(views), self.seen(views))
-
-    def applied(self, step: FrameTransform, views: Sequence[View], rng: np.random.Generator) -> _Crops:
-        """Render ``views`` of these crops and apply a transform once to the concatenated frames of all of them."""
-        crops = self._render(views)
-        frames = step.apply(np.concatenate(crops) if len(crops) > 1 else crops[0], rng)
-        return _Crops(np.split(frames, len(crops)), self.seen(views))
-
-    def pictures(self, views: Sequence[View]) -> tuple[Frames, list[Window]]:
-        """Render ``views`` to images with shared pixels, uint8 (K, F, H, W, C), and return the window of each view."""
-        if len(self.frames) == 1:
-            return render_windows(self.frames[0], views)
-        images = np.stack(self._render(views))
-        return images, [Window(index, 0, 0) for index in range(len(images))]
-
-    def seen(self, views: Sequence[View]) -> list[View]:
+    def source_views(self, views: Sequence[View]) -> list[View]:
         """Convert ``views`` of these crops to views of the video's frames."""
         per_crop = len(views) // len(self.frames)
         return [view.within(self.shown[i // per_crop]) for i, view in enumerate(views)]
 
-    def _render(self, views: Sequence[View]) -> list[Frames]:
+    def rendered(self, views: Sequence[View]) -> list[Frames]:
         per_crop = len(views) // len(self.frames)
         parts = [render_views(frames, views[i * per_crop : (i + 1) * per_crop]) for i, frames in enumerate(self.frames)]
         return [crop for part in parts for crop in part]

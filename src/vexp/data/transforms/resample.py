@@ -1,7 +1,7 @@
 """Rendering of planned views with one resample per view, or one for all views cropped from it.
 
-Notation as in ``vexp.data.transforms.view``: V views, T frames, sizes are (width, height), arrays (T, H, W, C) uint8. Frames
-with two channels are optical flow (x, y), for which mirroring also negates x.
+Notation as in ``vexp.data.transforms.view``: V views, T frames, sizes are (width, height), arrays (T, H, W, C) uint8.
+Frames with two channels are optical flow (x, y), for which mirroring also negates x.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FLOW_CHANNELS = 2
 def render(frames: Frames | FrameStream, view: View) -> Frames:
     """Render a view of uint8 (T, H, W, C) with C = 1 to 4 to a new contiguous uint8 array (T, h, w, C).
 
-    Crops and flips around at most one resize are equal to slicing, ``cv2.resize`` and ``cv2.flip`` to the bit, except for
-    a flip before a nearest resize, since mirroring is last. If another resize follows a crop, the fractional box is
+    Crops and flips around at most one resize are equal to slicing, ``cv2.resize`` and ``cv2.flip`` to the bit, except
+    for a flip before a nearest resize, since mirroring is last. If another resize follows a crop, the fractional box is
     sampled once, bilinear with pixel centers at 0.5 and replicated borders.
 
     Raises:
@@ -44,7 +44,9 @@ def render_views(frames: Frames | FrameStream, views: Sequence[View]) -> Frames:
 
     The frames are processed one by one, so that each is read from memory once.
     """
-    num_frames, height, width, channels = _checked_shape(frames)
+    if len(frames.shape) != 4 or (isinstance(frames, np.ndarray) and frames.dtype != np.uint8):
+        raise ValueError(f"frames must be uint8 (T, H, W, C), got {getattr(frames, 'dtype', '')} {frames.shape}")
+    num_frames, height, width, channels = frames.shape
     out_width, out_height = shared_size(views)
     out = np.empty((len(views), num_frames, out_height, out_width, channels), dtype=np.uint8)
     shared: dict[tuple[Box, Size, str], list[tuple[View, Frames]]] = {}
@@ -63,17 +65,11 @@ def render_views(frames: Frames | FrameStream, views: Sequence[View]) -> Frames:
     return out
 
 
-def _checked_shape(frames: Frames | FrameStream) -> tuple[int, ...]:
-    if len(frames.shape) != 4 or (isinstance(frames, np.ndarray) and frames.dtype != np.uint8):
-        raise ValueError(f"frames must be uint8 (T, H, W, C), got {getattr(frames, 'dtype', '')} {frames.shape}")
-    return frames.shape
-
-
 @dataclass(frozen=True, slots=True)
 class Window:
     """A view as a part of a rendered image: its upper left pixel, and whether it is mirrored after the crop."""
 
-    picture: int
+    image: int
     x: int
     y: int
     mirrored: bool = False
@@ -82,17 +78,17 @@ class Window:
 def render_windows(frames: Frames | FrameStream, views: Sequence[View]) -> tuple[Frames, list[Window]]:
     """Render several views of equal size to images (K, T, h', w', C) with shared pixels, and a window for each view.
 
-    Views cropped from one resample share the smallest image that contains them all, if it is smaller than the views: one
-    of 340x256 has 44 % of the pixels of 3 crops of 256x256. Otherwise every view has its own image.
+    Views cropped from one resample share the smallest image that contains them all, if it is smaller than the views:
+    one of 340x256 has 44 % of the pixels of 3 crops of 256x256. Otherwise every view has its own image.
     """
-    cut = _shared_picture(views, (frames.shape[2], frames.shape[1]))
-    if cut is None:
+    shared = _shared_image(views, (frames.shape[2], frames.shape[1]))
+    if shared is None:
         return render_views(frames, views), [Window(index, 0, 0) for index in range(len(views))]
-    picture, windows = cut
-    return render_views(frames, [picture]), windows
+    image, windows = shared
+    return render_views(frames, [image]), windows
 
 
-def _shared_picture(views: Sequence[View], frame: Size) -> tuple[View, list[Window]] | None:
+def _shared_image(views: Sequence[View], frame: Size) -> tuple[View, list[Window]] | None:
     """Return the view that contains all ``views`` and the window of each; None if there is none or it saves nothing."""
     width, height = shared_size(views)
     roots = {_root(view, frame) for view in views}
@@ -115,9 +111,8 @@ def _root(view: View, frame: Size) -> View:
     if view.cut_from is not None:
         return replace(view.cut_from, mirrored=False)
     x, y, width, height = view.box
-    cut = (
-        (width, height) == view.size and _is_whole(x) and _is_whole(y)
-    )  # a position between pixels also requires a resample
+    # A position between pixels also requires a resample.
+    cut = (width, height) == view.size and _is_whole(x) and _is_whole(y)
     return View.whole(*frame) if cut else replace(view, mirrored=False)
 
 

@@ -48,16 +48,14 @@ class Resize(SpatialTransform):
     """Resize to a fixed scale (mmaction2 0.24.1), bilinear without antialiasing.
 
     ``scale`` is [-1, s] or [s, -1] for a short side of s pixels; [a, b] for the largest size with the same aspect ratio
-    within a long side of max(a, b) and a short side of min(a, b), or with keep_ratio=false for exactly a x b pixels; or a
-    float for a factor. With keep_ratio=true both sides are rounded as ``int(side * factor + 0.5)``.
+    within a long side of max(a, b) and a short side of min(a, b), or with keep_ratio=false for exactly a x b pixels; or
+    a float for a factor. With keep_ratio=true both sides are rounded as ``int(side * factor + 0.5)``.
     """
 
     scale: Any = option(
-        doc="New size: [width,height], [-1,short_side] or a factor such as 0.5.",
-        unit="pixels",
-        accepts="list of 2 int, or float",
-        check=_scale_rule,
-    )
+        doc="New size: [width,height], [-1,short_side] or a factor such as 0.5.", unit="pixels",
+        accepts="list of 2 int, or float", check=_scale_rule,
+    )  # fmt: skip
     keep_ratio: bool = option(
         True, "Preserve the aspect ratio, so that scale is a limit; false: resize exactly to scale."
     )
@@ -91,12 +89,9 @@ class RandomRescale(SpatialTransform):
     """
 
     scale_range: list[int] = option(
-        doc="Minimum and maximum short side, inclusive.",
-        unit="pixels",
-        ge=1,
-        length=2,
+        doc="Minimum and maximum short side, inclusive.", unit="pixels", ge=1, length=2,
         check=lambda value: None if value[0] <= value[1] else "must be [shortest,longest]",
-    )
+    )  # fmt: skip
     interpolation: str = option("bilinear", "Interpolation of pixels.", choices=INTERPOLATIONS)
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:

@@ -31,9 +31,9 @@ class SegmentFrames(Sampler):
         False, "In test mode, add a second clip of the first frames of the segments, as in the evaluation of TSM."
     )
     test_positions: str = option(
-        "centres",
-        "In test mode, take frames from the centers of the segments (centres) or from one end of the video to the other.",
-        choices=("centres", "ends"),
+        "centers",
+        "In test mode, take frames from the centers of the segments (centers) or from one end of the video to the other.",
+        choices=("centers", "ends"),
     )
 
     def __post_init__(self) -> None:

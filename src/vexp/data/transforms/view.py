@@ -1,7 +1,7 @@
 """A view of a clip: the part of the source, the output size, and whether it is mirrored.
 
-Crops, resizes and flips are composed into a ``View``, which ``vexp.data.transforms.resample`` renders with one resample.
-Planning uses output pixels and needs no frames, so the views of a sample are known before decoding.
+Crops, resizes and flips are composed into a ``View``, which ``vexp.data.transforms.resample`` renders with one
+resample. Planning uses output pixels and needs no frames, so the views of a sample are known before decoding.
 
 Notation: V views, T frames, H, W source and h, w output size in pixels, C channels. Sizes are (width, height), arrays
 (T, H, W, C) uint8. Pixel i covers i..i+1, its center is i + 0.5.

@@ -34,7 +34,7 @@ class ViewLayout:
         is_identity: Whether the images already are the views, without cropping, mirroring or repetition.
     """
 
-    shape: tuple[int, int, int, int, int]
+    shape: tuple[int, ...]
     windows: tuple[Window, ...]
     size: Size
     clips: int
@@ -43,19 +43,13 @@ class ViewLayout:
 
     @classmethod
     def of(
-        cls, shape: tuple[int, ...], windows: Sequence[Window], size: Size, rows: npt.NDArray[np.int64]
+        cls, shape: tuple[int, ...], windows: Sequence[Window], size: Size, positions: npt.NDArray[np.int64]
     ) -> ViewLayout:
-        """Build the layout for images of ``shape``; ``rows`` are the frames of each clip, int64 (clips, clip_len)."""
-        pictures, frames, height, width, channels = shape
-        whole = size == (width, height) and list(windows) == [Window(index, 0, 0) for index in range(pictures)]
-        return cls(
-            shape=(pictures, frames, height, width, channels),
-            windows=tuple(windows),
-            size=size,
-            clips=rows.shape[0],
-            clip_len=rows.shape[1],
-            is_identity=whole and rows.size == frames and np.array_equal(rows.reshape(-1), np.arange(frames)),
-        )
+        """Build the layout for images of ``shape``; ``positions``, int64 (clips, clip_len), are the frames of each clip."""
+        images, frames, height, width, _ = shape
+        whole = size == (width, height) and list(windows) == [Window(index, 0, 0) for index in range(images)]
+        is_identity = whole and positions.size == frames and np.array_equal(positions.reshape(-1), np.arange(frames))
+        return cls(shape, tuple(windows), size, positions.shape[0], positions.shape[1], is_identity)
 
     @property
     def views(self) -> int:
@@ -71,12 +65,12 @@ class ViewLayout:
     def num_bytes(self) -> int:
         return math.prod(self.shape)
 
-    def build(self, pixels: torch.Tensor, rows: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
+    def build(self, pixels: torch.Tensor, positions: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
         """Write the views from ``start`` on into ``out``. All tensors are on the same device.
 
         Args:
             pixels: The images, uint8 (num_bytes,).
-            rows: Index of the distinct frame for each frame of each clip, int64 (clips * clip_len,).
+            positions: Index of the distinct frame for each frame of each clip, int64 (clips * clip_len,).
             out: Output, uint8 (n, T, H, W, C), contiguous.
             start: Index of the first view.
         """
@@ -85,14 +79,14 @@ class ViewLayout:
         if self.is_identity:
             out.copy_(pixels.view(self.views, *self.view_shape)[start : start + len(out)])
             return
-        pictures, of_clip = pixels.view(self.shape), rows.view(self.clips, self.clip_len)
+        images, of_clip = pixels.view(self.shape), positions.view(self.clips, self.clip_len)
         width, height = self.size
         done = 0
         while done < len(out):
             crop, clip = divmod(start + done, self.clips)
             count = min(self.clips - clip, len(out) - done)
             window, target = self.windows[crop], out[done : done + count]
-            part = pictures[window.picture, :, window.y : window.y + height, window.x : window.x + width]
+            part = images[window.image, :, window.y : window.y + height, window.x : window.x + width]
             # Writing into the output is six times faster on a CPU than a gather followed by a copy.
             torch.index_select(part, 0, of_clip[clip : clip + count].reshape(-1), out=target.flatten(0, 1))
             if window.mirrored:

@@ -176,7 +176,7 @@ def _classes_without_samples(counts: Mapping[str, Mapping[str, int]]) -> Iterato
 
 def _class_counts(rows: Annotation) -> dict[str, int]:
     labels = rows.labels_packed
-    values = labels.values if isinstance(labels, PackedLabels) else labels
+    values = labels.data if isinstance(labels, PackedLabels) else labels
     counts = np.bincount(values, minlength=len(rows.classes))
     return {name: int(count) for name, count in zip(rows.classes, counts, strict=True)}
 

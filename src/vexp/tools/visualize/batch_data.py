@@ -80,7 +80,7 @@ class SampleDraws:
         self.name = split.dataset.source.name(index)
         self.source, _ = _source_frame(split.dataset, (0, index))
         self.crops = [sample.clips.crops[0] for sample in samples]
-        self.frames = [sample.clips.frames[0, sample.clips.plan.clip_len // 2] for sample in samples]
+        self.frames = [sample.clips.frames[0, sample.clips.layout.clip_len // 2] for sample in samples]
         self.labels = [format_label(sample.labels, split.dataset.source.classes) for sample in samples]
 
 
@@ -127,6 +127,6 @@ def _is_unusual(batch: BatchSummary) -> bool:
 def _source_frame(dataset: ClipDataset, key: Key) -> tuple[Frames, tuple[View, ...]]:
     """Return the middle frame of a sample's first clip, before its crops, and the crops."""
     clips = load_sample(dataset, key).clips
-    number = int(clips.numbers[0, clips.numbers.shape[1] // 2])
+    number = int(clips.frame_indices[0, clips.frame_indices.shape[1] // 2])
     with dataset.source.open(key[1]) as reader:
         return reader.frames([number])[0], clips.crops

@@ -61,7 +61,7 @@ class PipelineStages:
             self.frame_indices = evenly_spaced(reader.num_frames, STRIP)
             self.frames = reader.frames(self.frame_indices)  # of the video, uint8 (k, H, W, C)
         self.label = format_label(sample.labels, dataset.source.classes)
-        self.numbers = sample.clips.numbers  # indices of the sampled frames, int64 (clips, clip_len)
+        self.numbers = sample.clips.frame_indices  # indices of the sampled frames, int64 (clips, clip_len)
         #: The first view as the model receives it, float32 (C, T, H, W).
         self.model_input = img_norm.prepare_input(batch, 0, 1)[0].numpy()
-        self.num_views = sample.clips.plan.views
+        self.num_views = sample.clips.layout.views
