@@ -1,0 +1,1 @@
+"""The data of a run, from annotation to batch."""

@@ -19,29 +19,17 @@ from vexp.data.annotations.packed import PackedLabels, PackedStrings, take
 
 @dataclass(slots=True, eq=False)
 class Annotation:
-    """Samples with one label each, or with several (``multi_label``).
+    """Samples with one label each, or with several (``multi_label``)."""
 
-    Attributes:
-        names: Path of each video, as written in the list.
-        labels_packed: Class indices from 0, int32 (n,), or ``PackedLabels``.
-        classes: Name of each class.
-        prefix: Folder that the names are relative to.
-        groups: Group of each sample; the samples of a group stay in the same split.
-        segments: float64 (n, 2), start and end in seconds; NaN if the list has none.
-        frame_ranges: int32 (n, 2), offset and number of raw frames; -1 if the list has none.
-        format: Format of the list.
-        origin: Path and description of the list, for the log.
-    """
-
-    names: PackedStrings
-    labels_packed: NDArray[np.int32] | PackedLabels
-    classes: list[str]
-    prefix: str = ""
-    groups: PackedStrings | None = None
-    segments: NDArray[np.float64] | None = None
-    frame_ranges: NDArray[np.int32] | None = None
-    format: str = ""
-    origin: str = ""
+    names: PackedStrings  # path of each video, as written in the list
+    labels_packed: NDArray[np.int32] | PackedLabels  # class indices from 0; an array (n,) if each sample has one
+    classes: list[str]  # name of each class
+    prefix: str = ""  # folder that the names are relative to
+    groups: PackedStrings | None = None  # group of each sample; the samples of a group stay in the same split
+    segments: NDArray[np.float64] | None = None  # (n, 2), start and end in seconds; NaN if a sample has none
+    frame_ranges: NDArray[np.int32] | None = None  # (n, 2), offset and number of raw frames; -1 if a sample has none
+    format: str = ""  # of the list
+    origin: str = ""  # path and description of the list, for the log
 
     @classmethod
     def pack(cls, names: Sequence[str], labels: Sequence[int], classes: Sequence[str], prefix: str = "") -> Annotation:

@@ -8,6 +8,7 @@ import operator
 import os
 from array import array
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,39 +50,24 @@ class Problems:
             raise UserError("\n".join([*self.messages, *rest]))
 
 
+@dataclass(eq=False, repr=False)
 class AnnotationBuilder:
     """Collects the rows of one list. Columns that are absent from all rows need no memory."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        prefix: str = "",
-        classes: Sequence[str] | None = None,
-        label_names: bool | None = False,
-        multi_label: bool | None = None,
-        verify: bool = False,
-    ) -> None:
-        """Start without rows.
+    path: Path  # of the list, for messages
+    _: KW_ONLY
+    prefix: str = ""  # folder that the names are relative to
+    classes: Sequence[str] | None = None  # names of all classes; None: derived from the labels
+    label_names: bool | None = False  # True: labels are names; False: labels are numbers; None: all of them are either
+    multi_label: bool | None = None  # samples may have several labels; None: if any sample has
+    verify: bool = False  # check that each file exists
 
-        Args:
-            path: Path of the list, for messages.
-            prefix: Folder that the names are relative to.
-            classes: Names of all classes; None: derived from the labels.
-            label_names: True: labels are names; False: labels are numbers; None: all of them are either.
-            multi_label: Samples may have several labels; None: if any sample has.
-            verify: Check that each file exists.
-        """
-        self.problems = Problems(path)
+    def __post_init__(self) -> None:
+        self.problems = Problems(self.path)
         self.bad = self.problems.add
-        self.path, self.prefix, self.verify = path, prefix, verify
-        self.classes = list(classes) if classes is not None else None
-        self.label_names = label_names
-        self.multi_label = multi_label
-        self._indices: dict[str, int] = {}  # class index by label
         self._first_lines: dict[str, int] = {}  # by label, while the class indices are provisional
-        if self.classes is not None and label_names is not False:
-            self._indices = {name: index for index, name in enumerate(self.classes)}
+        known = () if self.classes is None or self.label_names is False else self.classes
+        self._indices = {name: index for index, name in enumerate(known)}  # class index by label
         self._names = TextPacker()
         self._labels = array("i")
         self._label_ends: array[int] | None = None
@@ -157,11 +143,7 @@ class AnnotationBuilder:
         return index
 
     def finish(self, *, format: str, description: str, hint: str) -> Annotation:
-        """Return the annotation.
-
-        Args:
-            format, description: Name and description of the format of the list.
-            hint: Content that an empty list should have, for the message.
+        """Return the annotation of a list in ``format``; ``hint`` is the content that an empty list should have.
 
         Raises:
             UserError: If there are bad lines, or no rows.
@@ -187,7 +169,7 @@ class AnnotationBuilder:
     def _final_classes(self, labels: np.ndarray) -> list[str]:
         """Return the class names; provisional class indices are replaced by those of the alphabetical order."""
         if self.classes is not None:
-            return self.classes
+            return list(self.classes)
         names = list(self._indices)
         classes: list[str] = []
         if self.label_names is not False and names:

@@ -1,0 +1,1 @@
+"""Batches of samples, and what is done to them on the device."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -34,23 +34,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """N samples of V views each; all views have the same shape. Copying ``pixels`` moves every frame to the device.
+    """N samples of V views each; all views have the same shape. Copying ``pixels`` moves every frame to the device."""
 
-    Attributes:
-        pixels: uint8 (bytes,), the images of all samples, concatenated; samples may differ in their number and size.
-        positions: int64, ``Clips.positions`` of the samples, concatenated.
-        layouts: How the views of each sample are built from both.
-        labels: int64 (N,), or for multi-label data float32 (N, classes) of 0 and 1.
-        ids: int64 (N,), indices of the samples in their source.
-        scale: float32 (N * V, 2), factors in x and y by which optical flow was resized; None for RGB.
-    """
-
-    pixels: torch.Tensor
-    positions: torch.Tensor
-    layouts: tuple[ViewLayout, ...]
-    labels: torch.Tensor
-    ids: torch.Tensor
-    scale: torch.Tensor | None = None
+    pixels: torch.Tensor  # uint8 (bytes,), the images of all samples, which may differ in number and size
+    positions: torch.Tensor  # int64, ``Clips.positions`` of the samples, concatenated
+    layouts: tuple[ViewLayout, ...]  # how the views of each sample are built from both
+    labels: torch.Tensor  # int64 (N,), or for multi-label data float32 (N, classes) of 0 and 1
+    ids: torch.Tensor  # int64 (N,), indices of the samples in their source
+    scale: torch.Tensor | None = None  # float32 (N * V, 2), factors in x and y that resized optical flow; None for RGB
 
     @classmethod
     def of_views(cls, frames: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Batch:
@@ -101,8 +92,9 @@ class Batch:
         return self._moved(torch.Tensor.pin_memory)
 
     def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{key: move(value) for key, value in values.items() if isinstance(value, torch.Tensor)})
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {key: move(value) for key, value in values.items() if isinstance(value, torch.Tensor)}
+        return Batch(**values | tensors)
 
 
 class Collate:

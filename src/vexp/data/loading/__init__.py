@@ -1,0 +1,1 @@
+"""Loading of samples in worker processes, and their order."""

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ FILE_NAME = "bad_samples.jsonl"
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class BadSamples:
     """The bad samples of one split in a run.
 
@@ -36,35 +38,22 @@ class BadSamples:
     all of them end at the same step.
     """
 
-    def __init__(
-        self,
-        dataset: ClipDataset,
-        *,
-        split: str,
-        max_fraction: float,
-        path: Path | None = None,
-        all_gather: Callable[[list[Failure]], list[list[Failure]]] | None = None,
-        writes: bool = True,
-        warns: bool = True,
-    ) -> None:
-        """Start without bad samples; see ``load``.
+    dataset: ClipDataset  # samples that hang or crash a worker are excluded from it (``mark_fatal``)
+    _: KW_ONLY
+    split: str
+    max_fraction: float  # largest fraction of bad samples, ``data.max_bad_fraction``
+    path: Path | None = None  # file of the rows; None: they are not recorded
+    #: Gathers the failures of all processes of the run; None: there is one process.
+    all_gather: Callable[[list[Failure]], list[list[Failure]]] | None = None
+    writes: bool = True  # whether this process writes the file
+    warns: bool = True  # whether each bad sample is logged
 
-        Args:
-            dataset: The data set; samples that hang or crash a worker are excluded from it (``mark_fatal``).
-            split: Name of the split.
-            max_fraction: Largest fraction of bad samples, ``data.max_bad_fraction``.
-            path: File of the rows; None: they are not recorded.
-            all_gather: Gathers the failures of all processes of the run; None: there is one process.
-            writes: Whether this process writes the file.
-            warns: Whether each bad sample is logged.
-        """
-        self.dataset, self.split, self.max_fraction = dataset, split, max_fraction
-        self.path = path
-        self.tolerated = dataset.on_bad != "fail"  # whether the run continues after a bad sample (data.on_error=skip)
-        self.allowed = int(max_fraction * len(dataset))  # the largest number of bad samples
+    def __post_init__(self) -> None:
+        self.tolerated = self.dataset.on_bad != "fail"  # whether the run continues after one (data.on_error=skip)
+        self.allowed = int(self.max_fraction * len(self.dataset))  # the largest number of bad samples
         self.errors: dict[int, str] = {}  # by id of the sample
-        self._all_gather = all_gather if self.tolerated else None  # if not tolerated, the first failure ends the run
-        self._writes, self._warns = writes, warns
+        if not self.tolerated:
+            self.all_gather = None  # the first failure ends the run
         self._pending: list[Failure] = []  # since the last sync
         self._epochs: dict[int, set[int]] = {}  # in which a sample was met, by its id
 
@@ -91,7 +80,7 @@ class BadSamples:
         Raises:
             UserError: If there are more bad samples than allowed.
         """
-        if self._all_gather is None:
+        if self.all_gather is None:
             self._count(failure)
         else:
             self._pending.append(failure)
@@ -102,10 +91,10 @@ class BadSamples:
         Raises:
             UserError: If there are more bad samples than allowed.
         """
-        if self._all_gather is None:
+        if self.all_gather is None:
             return
         pending, self._pending = self._pending, []
-        for failure in (failure for failures in self._all_gather(pending) for failure in failures):
+        for failure in (failure for failures in self.all_gather(pending) for failure in failures):
             if failure.fatal:
                 self.dataset.mark_fatal(failure.id, failure.message)
             self._count(failure)
@@ -137,19 +126,18 @@ class BadSamples:
         if not self.tolerated:
             return
         total = f"{len(self.errors)} of {len(self.dataset)} samples are bad, {self.allowed} are allowed"
-        if self._warns:
+        if self.warns:
             action = "it is replaced by another sample" if self.dataset.on_bad == "replace" else "it is not evaluated"
             logger.warning("data.%s: %s; %s (%s)", self.split, failure.message, action, total)
         if len(self.errors) > self.allowed:
             raise UserError(
                 f"data.max_bad_fraction={self.max_fraction:g}: {total} in data.{self.split}, the last one: "
-                f"{failure.message.rstrip('.')}. "
-                + (f"{self.path} lists all of them. " if self.path is not None else "")
-                + "Repair them, remove them from the annotation, or raise data.max_bad_fraction"
+                f"{failure.message.rstrip('.')}. {f'{self.path} lists all of them. ' if self.path is not None else ''}"
+                "Repair them, remove them from the annotation, or raise data.max_bad_fraction"
             )
 
     def _append(self, failure: Failure, count: int) -> None:
-        if self.path is None or not self._writes:
+        if self.path is None or not self.writes:
             return
         source = self.dataset.source
         row = {

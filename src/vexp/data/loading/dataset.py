@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ Key = tuple[int, int] | tuple[int, int, int]
 _MAX_REPLACEMENTS = 16  # tried for one bad sample
 
 
+@dataclass(eq=False, repr=False)
 class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
     """Samples of a source, indexed by ``Key``.
 
@@ -34,31 +36,18 @@ class ClipDataset(Dataset["Sample | Failure | ReplacedSample"]):
     ``PluginError`` if that code is not part of vexp. A worker process returns the ``PluginError`` instead.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        steps: Mapping[str, Any],
-        *,
-        seed: int,
-        lazy: bool,
-        flip_labels: np.ndarray | None = None,
-        on_bad: str = "fail",
-    ) -> None:
-        """Create the data set.
+    source: Source
+    steps: Mapping[str, Any]  # the transforms of the pipeline by name
+    _: KW_ONLY
+    seed: int  # of the run
+    lazy: bool  # compose the geometric transforms into one resampling
+    flip_labels: np.ndarray | None = None  # int64 (classes,), the class that each becomes when mirrored; None: the same
+    #: Outcome of a bad sample: "fail" (a ``Failure``), "replace" (a ``ReplacedSample`` with another sample) or
+    #: "leave_out" (a ``ReplacedSample`` without one).
+    on_bad: str = "fail"
 
-        Args:
-            source: The videos.
-            steps: The transforms of the pipeline by name.
-            seed: Seed of the run.
-            lazy: Compose the geometric transforms into one resampling.
-            flip_labels: int64 (classes,), the class that each class becomes when mirrored; None: the same.
-            on_bad: Outcome of a bad sample: "fail" (a ``Failure``), "replace" (a ``ReplacedSample`` with another
-                sample) or "leave_out" (a ``ReplacedSample`` without one).
-        """
-        self.source, self.steps = complete_source(source), build_transforms(dict(steps))
-        self.seed, self.lazy = seed, lazy
-        self.flip_labels = flip_labels
-        self.on_bad = on_bad
+    def __post_init__(self) -> None:
+        self.source, self.steps = complete_source(self.source), build_transforms(dict(self.steps))
         self.fatal: dict[int, str] = {}  # see mark_fatal
 
     def __len__(self) -> int:

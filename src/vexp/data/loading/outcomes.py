@@ -12,23 +12,18 @@ from vexp.data.loading.plugin_errors import PluginError
 if TYPE_CHECKING:
     from vexp.data.batch.batch import Batch, Sample
 
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A sample that could not be loaded.
 
     It is a value, because an exception would reach the main process as the traceback of a worker.
-
-    Attributes:
-        id: Index of the sample in its source.
-        message: What went wrong, with the name of the sample.
-        epoch: Epoch (0-based) in which it happened; 0 in evaluation.
-        fatal: The sample hung or crashed its worker process and must not be loaded again.
     """
 
-    id: int
-    message: str
-    epoch: int = 0
-    fatal: bool = False
+    id: int  # index of the sample in its source
+    message: str  # what went wrong, with the name of the sample
+    epoch: int = 0  # 0-based, in which it happened; 0 in evaluation
+    fatal: bool = False  # the sample hung or crashed its worker process and must not be loaded again
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,13 +30,13 @@ class PluginError(RuntimeError):
         return _rebuild, (str(self), self.locations, "".join(traceback.format_exception(self)))
 
 
-class _WorkerTraceback(Exception):
+class _WorkerTracebackError(Exception):
     """The traceback of an exception in a worker process, as text."""
 
 
 def _rebuild(message: str, locations: list[Location], text: str) -> PluginError:
     error = PluginError(message, locations)
-    error.__cause__ = _WorkerTraceback(f"\n{text}")
+    error.__cause__ = _WorkerTracebackError(f"\n{text}")
     return error
 
 

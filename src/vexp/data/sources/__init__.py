@@ -1,0 +1,1 @@
+"""Sources of samples, and the options of the ``data`` group."""

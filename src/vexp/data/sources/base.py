@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
 from vexp.data.annotations.annotation import Annotation
-from vexp.data.annotations.packed import PackedLabels, PackedStrings
+from vexp.data.annotations.packed import take
 from vexp.data.decoding.frame_stream import Frame, FrameStream
 
 
@@ -65,22 +65,14 @@ class Source(ABC):
     """The samples of one split. A custom data set returns one from ``vexp.data.sources.config.Data.source``.
 
     A class that has the members without a default need not inherit from ``Source``; see ``complete_source``.
-
-    Attributes:
-        labels: Class index of sample i at ``labels[i]``: an integer array (n,), or ``PackedLabels``.
-        classes: Names of the classes.
-        multi_label: A sample may have several labels; ``labels[i]`` is then an array of class indices.
-        groups: A string for each sample (empty: no group); samples of one group stay in the same split. None: no
-        groups. origin: Where the samples are listed, for the log. backend: Name of the decoding backend, for
-        ``bad_samples.jsonl``.
     """
 
-    labels: Any
-    classes: list[str]
-    multi_label: bool = False
-    groups: Sequence[str] | None = None
-    origin: str = ""
-    backend: str = ""
+    labels: Any  # class index of sample i at ``labels[i]``: an integer array (n,), or ``PackedLabels``
+    classes: list[str]  # names of the classes
+    multi_label: bool = False  # a sample may have several labels; ``labels[i]`` is then an array of class indices
+    groups: Sequence[str] | None = None  # of each sample ("": none); samples of one group stay in the same split
+    origin: str = ""  # where the samples are listed, for the log
+    backend: str = ""  # name of the decoding backend, for ``bad_samples.jsonl``
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -131,23 +123,13 @@ class _CompletedSource(Source):
 
 
 class Subset(Source):
-    """Some samples of a source, in a given order."""
+    """The samples ``rows``, int64 (n,), of a source, in that order."""
 
     def __init__(self, source: Source, rows: NDArray[np.int64]) -> None:
-        """Select samples.
-
-        Args:
-            source: The source.
-            rows: int64 (n,), indices of the samples in it.
-        """
-        self.source = source
-        self.rows = rows
-        self.classes = source.classes
-        self.multi_label = source.multi_label
-        self.origin = source.origin
-        self.backend = source.backend
-        self.labels = _take(source.labels, rows)
-        self.groups = _take(source.groups, rows) if source.groups is not None else None
+        self.source, self.rows = source, rows
+        self.classes, self.multi_label = source.classes, source.multi_label
+        self.origin, self.backend = source.origin, source.backend
+        self.labels, self.groups = take(source.labels, rows), take(source.groups, rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -159,22 +141,13 @@ class Subset(Source):
         return self.source.open(int(self.rows[index]))
 
 
-def _take(values: Any, rows: NDArray[np.int64]) -> Any:
-    if isinstance(values, PackedStrings | PackedLabels):
-        return values.take(rows)
-    return values[rows] if isinstance(values, np.ndarray) else [values[int(row)] for row in rows]
-
-
 class ListedSource(Source):
     """Base class of sources whose samples are listed in an annotation."""
 
     def __init__(self, annotation: Annotation) -> None:
         self.annotation = annotation
-        self.labels = annotation.labels_packed
-        self.multi_label = annotation.multi_label
-        self.classes = annotation.classes
-        self.groups = annotation.groups
-        self.origin = annotation.origin
+        self.labels, self.multi_label = annotation.labels_packed, annotation.multi_label
+        self.classes, self.groups, self.origin = annotation.classes, annotation.groups, annotation.origin
 
     def __len__(self) -> int:
         return len(self.annotation)
@@ -194,8 +167,7 @@ class VideoSource(ListedSource):
     def __init__(self, annotation: Annotation, *, backend: str = "auto", strict: bool = False) -> None:
         """Create the source; ``backend`` and ``strict`` are those of ``vexp.data.decoding.open_video``."""
         ListedSource.__init__(self, annotation)
-        self.backend = backend
-        self.strict = strict
+        self.backend, self.strict = backend, strict
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
         from vexp.data.decoding import open_video  # imports a decoder: only in the process that decodes
@@ -237,8 +209,8 @@ def frame_times(reader: Reader) -> NDArray[np.float64]:
         return reader.times
     if not reader.fps:
         raise UserError(
-            "the frame rate is unknown, so the video cannot be sampled by time; set it (data.fps of raw frames), or set "
-            "target_fps and clip_seconds to null"
+            "the frame rate is unknown, so the video cannot be sampled by time; set it (data.fps of raw frames), or "
+            "set target_fps and clip_seconds to null"
         )
     return np.arange(reader.num_frames) / reader.fps
 
@@ -250,17 +222,13 @@ def read_frames(reader: Reader, indices: NDArray[np.int64]) -> FrameStream | NDA
     return reader.frames(indices)
 
 
+@contextmanager
 def open_segment(
     path: str, video: AbstractContextManager[Reader], segment: tuple[float, float] | None
-) -> AbstractContextManager[Reader]:
-    """Restrict a video to ``segment``, (start, end) in seconds; None: return the whole video."""
-    return video if segment is None else _segment(path, video, *segment)
-
-
-@contextmanager
-def _segment(path: str, video: AbstractContextManager[Reader], start: float, end: float) -> Iterator[Reader]:
+) -> Iterator[Reader]:
+    """Open a video, restricted to ``segment``, (start, end) in seconds; None: the whole video."""
     with video as reader:
-        yield SegmentReader(path, reader, start, end)
+        yield reader if segment is None else SegmentReader(path, reader, *segment)
 
 
 class SegmentReader:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from vexp.core.errors import ConfigError, MissingInputError, UserError, raise_all
+from vexp.core.errors import UNSET, ConfigError, MissingInputError, UserError, raise_all
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.class_names import read_classes
 from vexp.data.annotations.folders import read_folder
 from vexp.data.annotations.list_files import FORMATS, find_lists, read_list
 from vexp.data.decoding import FRAME_BACKENDS, OWN_COLOR, VIDEO_BACKENDS, check_installed
+from vexp.data.sources import motion
 from vexp.data.sources.base import Source, VideoSource
 from vexp.data.sources.raw_frames import TEMPLATES, RawFrameSource
 from vexp.data.sources.splits import SPLITS, Split, TrainSplit
@@ -39,17 +42,15 @@ class Data(ValidatedConfig, ABC):
     num_workers: int | None = option(
         None,
         "Worker processes that load samples (0: none); null: one for each core, at most 8. Does not change results.",
-        unit="processes",
-        ge=0,
-    )
+        unit="processes", ge=0,
+    )  # fmt: skip
     mp_context: str | None = option(
         None, "Start method of the workers; null: fork where it is available.", choices=("fork", "spawn", "forkserver")
     )
     decoding_backend: str = option(
-        "auto",
-        "Video decoder; auto: av, the fastest. All return the same frames or reject a file.",
+        "auto", "Video decoder; auto: av, the fastest. All return the same frames or reject a file.",
         choices=VIDEO_BACKENDS,
-    )
+    )  # fmt: skip
     exact_color: bool = option(False, "Allow only decoders whose pixels are equal to the bit: auto, av (at no cost).")
     strict: bool = option(
         False, "Make the codec report damage that it would otherwise conceal (auto, av); detects more, not all."
@@ -101,12 +102,11 @@ class Data(ValidatedConfig, ABC):
             return
         for name, enabled in (("exact_color", self.exact_color), ("strict", self.strict)):
             if enabled:
-                raise ConfigError(
+                rule = (
                     f"is not supported by decoding_backend={self.decoding_backend}, which converts frames with its own "
-                    "FFmpeg; set decoding_backend to av (or auto)",
-                    key=name,
-                    value=True,
+                    "FFmpeg; set decoding_backend to av (or auto)"
                 )
+                raise ConfigError(rule, key=name, value=True)
 
     def split(self, name: str) -> Split:
         """Return the options of a split by its name."""
@@ -120,6 +120,15 @@ class Data(ValidatedConfig, ABC):
             UserError: If the package of the decoding backend is not installed.
         """
         check_installed(self.decoding_backend)
+        raise_all([MissingInputError(rule, key=f"data.{key}", value=value) for rule, key, value in self._missing()])
+
+    def _missing(self) -> Iterator[tuple[str, str, Any]]:
+        """Yield the rule, key and value of each list or folder that does not exist."""
+        yield from ()
+
+    def _class_names(self) -> list[str] | None:
+        """Read the file ``classes``; return None if the classes are those of the lists or folders."""
+        return read_classes(_path(self.classes)) if self.classes else None
 
     def prepare(self) -> None:
         """Create the data that this option generates; called before ``source``."""
@@ -151,14 +160,14 @@ class ListData(Data, ABC):
         "auto", "Format of the lists; auto: detected from the file and logged.", choices=("auto", *FORMATS)
     )
     separator: str | None = option(
-        None,
-        "Separator of path and label or of columns; null: that of the format (blank, comma, tab).",
+        None, "Separator of path and label or of columns; null: that of the format (blank, comma, tab).",
         check=lambda value: None if value else "must not be empty; null: that of the format",
-    )
+    )  # fmt: skip
     multi_label: bool | None = option(None, "Samples may have several labels; null: if one of the training list has.")
     file_name: str | None = option(
         None,
-        "File name of a sample, from the columns of its row: '{label}/{youtube_id}.mp4'; null: that of the published data set.",
+        "File name of a sample, from the columns of its row: '{label}/{youtube_id}.mp4'; null: that of the published "
+        "data set.",
     )
     verify_files: bool = option(
         False, "Check before training that every listed file exists, and report all that are missing."
@@ -175,22 +184,19 @@ class ListData(Data, ABC):
             return ConfigError(f"set it to the list file of the {split} split", key=f"{split}.ann_file", value=None)
         return None
 
-    def check_files(self) -> None:
-        Data.check_files(self)
-        missing: list[ConfigError] = []
+    def _missing(self) -> Iterator[tuple[str, str, Any]]:
         for name in SPLITS:
             ann_file = self.split(name).ann_file
             if ann_file is not None and not find_lists(_path(ann_file)):
-                missing.append(MissingInputError("no such file", key=f"data.{name}.ann_file", value=ann_file))
+                yield "no such file", f"{name}.ann_file", ann_file
         if self.classes is not None and not _path(self.classes).is_file():
-            missing.append(MissingInputError("no such file", key="data.classes", value=self.classes))
-        raise_all(missing)
+            yield "no such file", "classes", self.classes
 
     def annotation(self, split: str) -> Annotation | None:
         """Read the list of a split; classes are numbered as in the training list, or in the file ``classes``."""
         if self.split(split).ann_file is None:
             return None
-        names, multi_label = read_classes(_path(self.classes)) if self.classes else None, self.multi_label
+        names, multi_label = self._class_names(), self.multi_label
         if split != "train" and self.train.ann_file is not None and (names is None or multi_label is None):
             train = self._read("train", names, multi_label)
             names, multi_label = train.classes, train.multi_label
@@ -199,16 +205,10 @@ class ListData(Data, ABC):
     def _read(self, split: str, classes: list[str] | None, multi_label: bool | None) -> Annotation:
         options = self.split(split)
         return read_list(
-            _path(str(options.ann_file)),
-            format=self.format,
-            split=split,
-            classes=classes,
-            multi_label=multi_label,
-            prefix=str(_path(options.data_prefix)) if options.data_prefix else "",
-            separator=self.separator,
-            file_name=self.file_name,
-            verify=self.verify_files,
-        )
+            _path(str(options.ann_file)), format=self.format, split=split, classes=classes, multi_label=multi_label,
+            prefix=str(_path(options.data_prefix)) if options.data_prefix else "", separator=self.separator,
+            file_name=self.file_name, verify=self.verify_files,
+        )  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True)
@@ -232,10 +232,9 @@ class RawFrames(ListData):
 
     decoding_backend: str = option("auto", "Image decoder; all return the same pixels.", choices=FRAME_BACKENDS)
     modality: str = option(
-        "RGB",
-        "Content of a frame: an RGB image, or a pair of gray images, x and y of optical flow.",
+        "RGB", "Content of a frame: an RGB image, or a pair of gray images, x and y of optical flow.",
         choices=tuple(TEMPLATES),
-    )
+    )  # fmt: skip
     filename_tmpl: str | None = option(
         None, "File name of a frame by its number; null: img_{:05}.jpg, for Flow (x or y first) flow_{}_{:05d}.jpg."
     )
@@ -251,30 +250,22 @@ class RawFrames(ListData):
         ListData.__post_init__(self)
         if self.with_offset:
             if self.format not in ("auto", "frames_with_offset"):
-                raise ConfigError(
-                    "must be auto or frames_with_offset with with_offset=true", key="format", value=self.format
-                )
+                rule = "must be auto or frames_with_offset with with_offset=true"
+                raise ConfigError(rule, key="format", value=self.format)
             self.format = "frames_with_offset"
         if not self._is_valid_template():
-            fields = (
-                "two fields in braces, for x or y and for" if self.modality == "Flow" else "one field in braces, for"
-            )
-            raise ConfigError(
-                f"needs {fields} the number, as in {TEMPLATES[self.modality]}", key="filename_tmpl", value=self.template
-            )
+            fields = "two fields in braces, for x or y and" if self.modality == "Flow" else "one field in braces,"
+            rule = f"needs {fields} for the number, as in {TEMPLATES[self.modality]}"
+            raise ConfigError(rule, key="filename_tmpl", value=self.template)
 
     def _is_valid_template(self) -> bool:
         """Return whether each image gets its own file name."""
-        components = ["x", "y"] if self.modality == "Flow" else [""]
+        components = [["x"], ["y"]] if self.modality == "Flow" else [[]]
+        images = [[*component, number] for component in components for number in (1, 2)]
         try:
-            names = {
-                self.template.format(*([component] if component else []), number)
-                for component in components
-                for number in (1, 2)
-            }
+            return len({self.template.format(*image) for image in images}) == len(images)
         except (ValueError, IndexError, KeyError):
             return False
-        return len(names) == 2 * len(components)
 
     def check_decoding(self) -> None:
         """Accept every backend: all of them return the same pixels and detect truncated files."""
@@ -289,13 +280,9 @@ class RawFrames(ListData):
         if rows is None:
             return None
         return RawFrameSource(
-            rows,
-            template=self.template,
-            start_index=self.start_index,
-            flow=self.modality == "Flow",
-            backend=self.decoding_backend,
-            fps=self.fps,
-        )
+            rows, template=self.template, start_index=self.start_index, flow=self.modality == "Flow",
+            backend=self.decoding_backend, fps=self.fps,
+        )  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True)
@@ -316,21 +303,17 @@ class Folder(Data):
         rule = f"set it to the folder of the {split} split, or set root"
         return ConfigError(rule, key=f"{split}.data_prefix", value=None)
 
-    def check_files(self) -> None:
-        Data.check_files(self)
-        missing: list[ConfigError] = []
+    def _missing(self) -> Iterator[tuple[str, str, Any]]:
         for name in SPLITS:
             folder = self._folder(name) if self.split(name).from_split is None else None
             if folder is not None and not folder.is_dir():
-                rule = f"no folder {folder}; it must contain a folder of videos for each class"
-                missing.append(MissingInputError(rule, key=f"data.{name}"))
-        raise_all(missing)
+                yield f"no folder {folder}; it must contain a folder of videos for each class", name, UNSET
 
     def source(self, split: str) -> Source | None:
         folder, train = self._folder(split), self._folder("train")
         if folder is None:
             return None
-        names = read_classes(_path(self.classes)) if self.classes else None
+        names = self._class_names()
         if names is None and split != "train" and train is not None:
             names = read_folder(train, None).classes  # all splits are numbered as the training split
         return self.video_source(read_folder(folder, names))
@@ -357,25 +340,21 @@ class Motion(Data):
     val_clips: int = option(16, "Validation clips per class.", unit="clips", ge=1)
 
     def prepare(self) -> None:
-        from vexp.data.sources import motion
-
-        motion.ensure_motion(self._cache(), **self._size(), progress=_log_first)
+        motion.ensure_motion(**self._folder_args(), progress=_log_first)
 
     def source(self, split: str) -> Source | None:
-        from vexp.data.sources import motion
-
         if split == "test":
             return None
         clips = motion.listing(split, self.train_clips if split == "train" else self.val_clips)
         names, labels = [path for path, _, _ in clips], [label for _, label, _ in clips]
-        folder = motion.folder_of(self._cache(), **self._size())
+        folder = motion.folder_of(**self._folder_args())
         return self.video_source(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
 
-    def _cache(self) -> Path:
-        return _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
-
-    def _size(self) -> dict[str, int]:
-        return {"seed": self.motion_seed, "train_clips": self.train_clips, "val_clips": self.val_clips}
+    def _folder_args(self) -> dict[str, Any]:
+        root = _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
+        return {
+            "root": root, "seed": self.motion_seed, "train_clips": self.train_clips, "val_clips": self.val_clips
+        }  # fmt: skip
 
 
 def _log_first(done: int, total: int) -> None:

@@ -69,7 +69,8 @@ def ensure_motion(
     Args:
         root: Folder of data sets; created if it does not exist.
         seed: Seed of the clips, >= 0.
-        train_clips, val_clips: Clips per class, >= 1.
+        train_clips: Training clips per class, >= 1.
+        val_clips: Validation clips per class, >= 1.
         progress: Called in the calling thread with (clips done, total clips) after every clip.
     """
     for name, value, minimum in (("seed", seed, 0), ("train_clips", train_clips, 1), ("val_clips", val_clips, 1)):

@@ -38,11 +38,8 @@ class RawFrameSource(ListedSource):
             fps: Rate at which the frames were extracted; None: unknown.
         """
         ListedSource.__init__(self, annotation)
-        self.template = template
-        self.start_index = start_index
-        self.flow = flow
-        self.backend = backend
-        self.fps = fps
+        self.template, self.start_index, self.flow = template, start_index, flow
+        self.backend, self.fps = backend, fps
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
         from vexp.data.decoding.frame_folder import RawFrameReader  # imports a decoder: only in the worker
@@ -52,13 +49,8 @@ class RawFrameSource(ListedSource):
             raise UserError(f"{folder}: is a file, not a folder of raw frames; for video files set data=video_list")
         offset, total = self.annotation.frames(index) or (0, None)
         reader = RawFrameReader(
-            folder,
-            self.template,
-            first=self.start_index + offset,
-            total=total,
-            flow=self.flow,
-            backend=self.backend,
+            folder, self.template, first=self.start_index + offset, total=total, flow=self.flow, backend=self.backend,
             fps=self.fps,
-        )
+        )  # fmt: skip
         opened = cast("AbstractContextManager[Reader]", reader)
         return open_segment(str(folder), opened, self.annotation.segment(index))

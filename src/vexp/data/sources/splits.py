@@ -15,12 +15,10 @@ def _indices_rule(value: Any) -> str | None:
     if isinstance(value, float) and 0 < value < 1:
         return None
     numbers = value if isinstance(value, list) else [value]
-    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) for n in numbers) or value == 0:
-        return (
-            "must be a number of samples (not 0; negative: the last ones), a fraction between 0 and 1, or a list of "
-            "sample indices"
-        )
-    return None
+    if numbers and all(isinstance(n, int) and not isinstance(n, bool) for n in numbers) and value != 0:
+        return None
+    rule = "must be a number of samples (not 0; negative: the last ones), a fraction between 0 and 1"
+    return f"{rule}, or a list of sample indices"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -33,18 +31,15 @@ class Split(ValidatedConfig):
     )
     from_split: str | None = option(None, "Split whose selected samples are used instead.", choices=SPLITS)
     hold_out: float | None = option(
-        None,
-        "Fraction of the training samples that is held out for this split, in whole groups and from every class.",
-        gt=0,
-        lt=1,
-    )
+        None, "Fraction of the training samples that is held out for this split, in whole groups and from every class.",
+        gt=0, lt=1,
+    )  # fmt: skip
     indices: Any = option(
         None,
-        "Use only these samples: n (the first n), -n (the last n), 0.1 (a tenth of every class by split_seed), or a list.",
-        unit="samples",
-        accepts="int, float or list of int, or null",
-        check=_indices_rule,
-    )
+        "Use only these samples: n (the first n), -n (the last n), 0.1 (a tenth of every class by split_seed), or a "
+        "list.",
+        unit="samples", accepts="int, float or list of int, or null", check=_indices_rule,
+    )  # fmt: skip
     per_class: int | None = option(
         None, "Maximum number of samples of each class; the first ones are used.", unit="samples", ge=1
     )
@@ -52,11 +47,8 @@ class Split(ValidatedConfig):
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.hold_out is not None and (self.ann_file or self.data_prefix or self.from_split):
-            raise ConfigError(
-                "takes its samples from the training split; set ann_file, data_prefix and from_split to null",
-                key="hold_out",
-                value=self.hold_out,
-            )
+            rule = "takes its samples from the training split; set ann_file, data_prefix and from_split to null"
+            raise ConfigError(rule, key="hold_out", value=self.hold_out)
 
 
 @dataclass(kw_only=True, slots=True)

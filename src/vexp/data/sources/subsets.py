@@ -28,8 +28,7 @@ def select_samples(data: Data, split: str) -> Source | None:
     Raises:
         UserError: If the samples cannot be listed, an index is out of range, or no sample remains.
     """
-    from_split = data.split(split).from_split
-    if from_split is None:
+    if (from_split := data.split(split).from_split) is None:
         return _restrict(data, _listed(data, split), split)
     return _restrict(data, _restrict(data, _listed(data, from_split), from_split), split)
 
@@ -37,32 +36,23 @@ def select_samples(data: Data, split: str) -> Source | None:
 def _listed(data: Data, split: str) -> Source | None:
     """Return the samples listed for a split, after samples have been held out of training."""
     shares = {name: share for name in ("val", "test") if (share := data.split(name).hold_out) is not None}
-    if not shares or (split != "train" and split not in shares):
-        return _source(data, split)
-    train = _source(data, "train")
-    if train is None:
-        raise ConfigError("there are no training samples to hold out", key=f"data.{next(iter(shares))}.hold_out")
-    return train.take(hold_out(train, shares, seed=data.split_seed)[split])
-
-
-def _source(data: Data, split: str) -> Source | None:
-    source = data.source(split)
-    return complete_source(source) if source is not None else None
+    held_out = bool(shares) and (split == "train" or split in shares)
+    source = data.source("train" if held_out else split)
+    if source is None:
+        if held_out:
+            raise ConfigError("there are no training samples to hold out", key=f"data.{next(iter(shares))}.hold_out")
+        return None
+    source = complete_source(source)
+    return source.take(hold_out(source, shares, seed=data.split_seed)[split]) if held_out else source
 
 
 def hold_out(
     train: Source, shares: Mapping[str, float], *, seed: int, option: str = "data.{}.hold_out={}"
 ) -> dict[str, Rows]:
-    """Hold a share of the training samples out for each split in ``shares``.
+    """Hold a share (0..1) of the training samples out for each split in ``shares``.
 
-    Args:
-        train: The training samples.
-        shares: Fraction of the samples by split.
-        seed: Seed of the selection.
-        option: Template of the option that set a split's share, for messages.
-
-    Returns:
-        The indices of each split's samples, and under "train" those of the remaining ones.
+    Messages name the option of a split by the template ``option``. Returns the indices of each split's samples, and
+    under "train" those of the remaining ones.
 
     Raises:
         UserError: If a split or training would have no sample.
@@ -100,12 +90,9 @@ def _restrict(data: Data, source: Source | None, split: str) -> Source | None:
 
 
 def select_rows(count: int, indices: int | Sequence[int], key: str) -> Rows:
-    """Select some of ``count`` rows, int64 (selected,).
+    """Select some of ``count`` rows, int64 (selected,); ``key`` is the config key of ``indices``.
 
-    Args:
-        count: Number of rows.
-        indices: n for the first n rows, -n for the last n, or a list of indices, negative ones counted from the end.
-        key: Config key of ``indices``, for messages.
+    ``indices`` is n for the first n rows, -n for the last n, or a list of indices, negative ones counted from the end.
 
     Raises:
         ConfigError: If an index is out of range.
@@ -136,11 +123,8 @@ def fraction(source: Source, share: float, *, seed: int, rows: Rows | None = Non
     keys, first, unit = np.unique(_unit_keys(source, rows, seed), return_index=True, return_inverse=True)
     sizes = np.bincount(unit, minlength=len(keys))
     strata = np.array([_stratum(source, int(rows[i])) for i in first], np.int64)
-    if spare_single:
-        _, stratum, counts = np.unique(strata, return_inverse=True, return_counts=True)
-        eligible = np.flatnonzero(counts[stratum] > 1)
-    else:
-        eligible = np.arange(len(keys))
+    _, stratum, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    eligible = np.flatnonzero(counts[stratum] > 1) if spare_single else np.arange(len(keys))
     selected = np.zeros(len(keys), np.bool_)
     total = taken = 0
     for i in eligible[np.argsort(strata[eligible], kind="stable")]:  # within a class in the (random) order of keys
@@ -177,10 +161,8 @@ def shared_groups(first: Source, second: Source) -> list[str]:
 def leak_warning(first: str, second: str, shared: Sequence[str]) -> str:
     """Return the warning that two splits share groups."""
     names = ", ".join(shared[:_NAMED_GROUPS]) + (" ..." if len(shared) > _NAMED_GROUPS else "")
-    plural = "s" * (len(shared) > 1)
-    return (
-        f"data: {first} and {second} share {len(shared)} group{plural} ({names}); metrics on {second} will be too high"
-    )
+    groups = f"{len(shared)} group{'s' * (len(shared) > 1)} ({names})"
+    return f"data: {first} and {second} share {groups}; metrics on {second} will be too high"
 
 
 def _unit_keys(source: Source, rows: Rows, seed: int) -> NDArray[np.uint64]:

@@ -97,13 +97,10 @@ def split_into_windows(path: Path, name: str, *, window: float, stride: float) -
     """
     with open_video(path) as reader:
         fps, times = reader.fps, reader.times
-        if times is None and not fps:
+        if times is not None:  # without a frame rate, the last frame is shown for an instant
+            duration = float(times[-1]) + (1 / fps if fps else _ROUNDING * 2)
+        elif fps:
+            duration = reader.num_frames / fps
+        else:
             raise UserError(f"{path}: the file has no frame rate, so it cannot be split by window={window:g} seconds")
-        duration = reader.num_frames / fps if times is None and fps else _end_time(times, fps)
     return [VideoWindow(path, name, part) for part in windows(duration, window, stride)]
-
-
-def _end_time(times: NDArray[np.float64] | None, fps: float | None) -> float:
-    """Return the end of the last frame in seconds; without a frame rate it is shown for an instant."""
-    assert times is not None
-    return float(times[-1]) + (1 / fps if fps else _ROUNDING * 2)

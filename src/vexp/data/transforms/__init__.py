@@ -1,24 +1,12 @@
-"""Transforms of the data pipeline: temporal samplers, resizes, crops, flips and color changes. Does not import torch."""
+"""Transforms of the data pipeline: temporal samplers, resizes, crops, flips and color changes, without torch."""
 
-from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, UntrimmedSampleFrames
+from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.resize import Flip, RandomRescale, Resize
 from vexp.data.transforms.segment_sampling import SegmentFrames
 
 __all__ = [
-    "CenterCrop",
-    "ColorJitter",
-    "DenseSampleFrames",
-    "Flip",
-    "MultiScaleCrop",
-    "RandomCrop",
-    "RandomRescale",
-    "RandomResizedCrop",
-    "Resize",
-    "SampleFrames",
-    "SegmentFrames",
-    "TenCrop",
-    "ThreeCrop",
-    "UntrimmedSampleFrames",
-]
+    "CenterCrop", "ColorJitter", "DenseSampleFrames", "Flip", "MultiScaleCrop", "RandomCrop", "RandomRescale",
+    "RandomResizedCrop", "Resize", "SampleFrames", "SegmentFrames", "TenCrop", "ThreeCrop", "UntrimmedSampleFrames",
+]  # fmt: skip

@@ -45,8 +45,8 @@ def _frame_and_crop(transform: SpatialTransform, views: Sequence[View], name: st
     width, height = _as_size(value)
     if width > frame[0] or height > frame[1]:
         raise UserError(
-            f"{type(transform).__name__}: {name}={format_value(value)} is {width}x{height} pixels (w x h), but the frames "
-            f"are {frame[0]}x{frame[1]} at this transform; add a Resize before it, such as "
+            f"{type(transform).__name__}: {name}={format_value(value)} is {width}x{height} pixels (w x h), but the "
+            f"frames are {frame[0]}x{frame[1]} at this transform; add a Resize before it, such as "
             f"scale=[-1,{max(width, height)}], or choose a smaller {name}"
         )
     return frame, (width, height)
@@ -126,9 +126,9 @@ class ThreeCrop(SpatialTransform):
         frame, crop = _frame_and_crop(self, views)
         if crop[0] != frame[0] and crop[1] != frame[1]:
             raise UserError(
-                f"ThreeCrop: crop_size={format_value(self.crop_size)} must be as wide or as high as the frames, which are "
-                f"{frame[0]}x{frame[1]} pixels (w x h) at this transform; add Resize with scale=[-1,{min(crop)}] before "
-                f"it, or set crop_size={min(frame)}"
+                f"ThreeCrop: crop_size={format_value(self.crop_size)} must be as wide or as high as the frames, which "
+                f"are {frame[0]}x{frame[1]} pixels (w x h) at this transform; add Resize with scale=[-1,{min(crop)}] "
+                f"before it, or set crop_size={min(frame)}"
             )
         step_x, step_y = (frame[0] - crop[0]) // 2, (frame[1] - crop[1]) // 2
         return [view.cropped(i * step_x, i * step_y, *crop) for view in views for i in (0, 2, 1)]

@@ -155,7 +155,7 @@ class SampleFrames(_FixedLengthClips):
     )
     test_positions: str = option(
         "centers",
-        "In test mode, place clips at the centers of equal segments (centers) or from one end of the video to the other.",
+        "In test mode, place clips at the centers of equal segments, or from one end of the video to the other (ends).",
         choices=("centers", "ends"),
     )
     frame_uniform: bool = option(

@@ -63,22 +63,13 @@ class Pipeline(ValidatedConfig):
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """The output of a pipeline for one video: V views, V = crops x clips in crop-major order (as in mmaction2).
+    """The output of a pipeline for one video: V views, V = crops x clips in crop-major order (as in mmaction2)."""
 
-    Attributes:
-        images: The F distinct frames of the sample, in each of the K images that its crops are cut from, uint8
-            (K, F, H, W, C).
-        positions: Index into the distinct frames for each frame of each clip, int64 (clips, clip_len).
-        layout: How the views are built from both.
-        frame_indices: Index in the video of each frame of each clip, int64 (clips, clip_len).
-        crops: The part of the video's frames that each crop shows.
-    """
-
-    images: Frames
-    positions: NDArray[np.int64]
-    layout: ViewLayout
-    frame_indices: NDArray[np.int64]
-    crops: tuple[View, ...]
+    images: Frames  # (K, F, H, W, C): the F distinct frames, in each of the K images that the crops are cut from
+    positions: NDArray[np.int64]  # (clips, clip_len), index into the distinct frames for each frame of each clip
+    layout: ViewLayout  # how the views are built from both
+    frame_indices: NDArray[np.int64]  # (clips, clip_len), index in the video of each frame of each clip
+    crops: tuple[View, ...]  # the part of the video's frames that each crop shows
 
     @property
     def mirrored(self) -> NDArray[np.bool_]:

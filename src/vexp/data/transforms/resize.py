@@ -1,4 +1,6 @@
-"""Resizing and flipping. Spatial transforms are planned first and then rendered with a single resample::
+"""Resizing and flipping.
+
+Spatial transforms are planned first and then rendered with a single resample::
 
     views = [View.whole(width, height)]
     for transform in transforms:
@@ -103,7 +105,7 @@ class RandomRescale(SpatialTransform):
 
 @dataclass(kw_only=True, slots=True)
 class Flip(SpatialTransform):
-    """Mirror a whole clip horizontally with probability ``flip_ratio``; ``View.mirrored`` tells whether it was.
+    """Mirror a whole clip horizontally with probability ``flip_ratio``; ``View.mirrored`` records it.
 
     For actions with a direction, the dataset maps the labels (``flip_label_map``).
     """

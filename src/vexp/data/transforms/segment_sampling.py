@@ -32,7 +32,7 @@ class SegmentFrames(Sampler):
     )
     test_positions: str = option(
         "centers",
-        "In test mode, take frames from the centers of the segments (centers) or from one end of the video to the other.",
+        "In test mode, take frames from the centers of the segments, or from one end of the video to the other (ends).",
         choices=("centers", "ends"),
     )
 

@@ -21,17 +21,11 @@ _ROUNDING = 2e-3
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The times of the frames of a video.
+    """The times of the frames of a video."""
 
-    Attributes:
-        times: When each frame is shown, float64 (n,), ascending from 0.
-        end: When the last frame ends.
-        step: Length of the unit that a sampler counts in: a frame, or a frame of its ``target_fps``.
-    """
-
-    times: FrameTimes
-    end: float
-    step: float
+    times: FrameTimes  # when each frame is shown, (n,), ascending from 0
+    end: float  # when the last frame ends
+    step: float  # length of the unit that a sampler counts in: a frame, or a frame of its ``target_fps``
 
     @classmethod
     def of_frames(cls, num_frames: int) -> Timeline:

@@ -26,21 +26,14 @@ INTERPOLATIONS = ("bilinear", "nearest")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A ``box`` of the source, resampled to ``size``, then mirrored horizontally if ``mirrored``.
+    """A ``box`` of the source, resampled to ``size``, then mirrored horizontally if ``mirrored``."""
 
-    Attributes:
-        box: x, y, width, height in source pixels; fractional after cropping a resized view.
-        size: (width, height) in output pixels.
-        mirrored: Whether the output is mirrored horizontally.
-        interpolation: ``bilinear`` (without antialiasing, as ``cv2.resize``) or ``nearest``.
-        cut_from: The resized view that this one was cropped from; None if no crop followed a resize. Pixels at the edge
-            of such a crop depend on pixels outside it, so ``render`` resizes ``cut_from`` and crops the result.
-    """
-
-    box: Box
-    size: Size
+    box: Box  # x, y, width, height in source pixels; fractional after cropping a resized view
+    size: Size  # (width, height) in output pixels
     mirrored: bool = False
-    interpolation: str = "bilinear"
+    interpolation: str = "bilinear"  # without antialiasing, as ``cv2.resize``; or "nearest"
+    #: The resized view that this one was cropped from; None if no crop followed a resize. Pixels at the edge of such a
+    #: crop depend on pixels outside it, so ``render`` resizes ``cut_from`` and crops the result.
     cut_from: View | None = None
 
     @property

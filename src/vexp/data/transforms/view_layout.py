@@ -23,29 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ViewLayout:
-    """The layout of the views of one sample, in crop-major order as in mmaction2.
+    """The layout of the views of one sample, in crop-major order as in mmaction2."""
 
-    Attributes:
-        shape: Shape of the images, (K, F, H, W, C), with F distinct frames each.
-        windows: The part of an image that each crop is.
-        size: (width, height) of every crop.
-        clips: Clips per crop.
-        clip_len: Frames per clip, T.
-        is_identity: Whether the images already are the views, without cropping, mirroring or repetition.
-    """
-
-    shape: tuple[int, ...]
-    windows: tuple[Window, ...]
-    size: Size
-    clips: int
-    clip_len: int
-    is_identity: bool
+    shape: tuple[int, ...]  # of the images, (K, F, H, W, C), with F distinct frames each
+    windows: tuple[Window, ...]  # the part of an image that each crop is
+    size: Size  # (width, height) of every crop
+    clips: int  # per crop
+    clip_len: int  # frames per clip, T
+    is_identity: bool  # whether the images already are the views, without cropping, mirroring or repetition
 
     @classmethod
     def of(
         cls, shape: tuple[int, ...], windows: Sequence[Window], size: Size, positions: npt.NDArray[np.int64]
     ) -> ViewLayout:
-        """Build the layout for images of ``shape``; ``positions``, int64 (clips, clip_len), are the frames of each clip."""
+        """Build the layout for images of ``shape``; ``positions`` (clips, clip_len) are the frames of each clip."""
         images, frames, height, width, _ = shape
         whole = size == (width, height) and list(windows) == [Window(index, 0, 0) for index in range(images)]
         is_identity = whole and positions.size == frames and np.array_equal(positions.reshape(-1), np.arange(frames))
