@@ -19,6 +19,8 @@ _BUILT_IN = "vexp."
 
 #: Keys of configurations saved by earlier versions -> their names today.
 RENAMED_KEYS = {"data.exact_colour": "data.exact_color"}
+#: (key of an option, its value in configurations saved by earlier versions) -> the value today.
+RENAMED_VALUES = {("test_positions", "centres"): "centers"}
 
 
 def group_at(path: str) -> str | None:
@@ -78,7 +80,7 @@ def _name_of_target(group: str, target: Any) -> str | None:
 def upgrade_saved(values: dict[str, Any], path: str = "") -> dict[str, Any]:
     """Convert the values of a saved configuration of any version to today's form.
 
-    Keys of ``RENAMED_KEYS`` get their new names; built-in options that vexp 0.1.0 named by ``_target_`` are named by
+    Keys of ``RENAMED_KEYS`` and values of ``RENAMED_VALUES`` get their new names; built-in options that vexp 0.1.0 named by ``_target_`` are named by
     ``type``.
     """
     prefix = f"{path}." if path else ""
@@ -86,6 +88,8 @@ def upgrade_saved(values: dict[str, Any], path: str = "") -> dict[str, Any]:
     for key, value in values.items():
         full = f"{prefix}{key}"
         new = RENAMED_KEYS[full][len(prefix) :] if full in RENAMED_KEYS else key
+        if isinstance(value, str):
+            value = RENAMED_VALUES.get((key, value), value)
         upgraded[new] = upgrade_saved(value, full) if isinstance(value, dict) else value
     group = group_at(path)
     name = _name_of_target(group, upgraded.get(TARGET)) if group is not None else None

@@ -63,18 +63,14 @@ def read_list(
     file_name: str | None = None,
     verify: bool = False,
 ) -> Annotation:
-    """Read a list.
+    """Read a list file, or the files of one split of HMDB-51, which ``path`` matches as a pattern.
 
-    Args:
-        path: The list file, or a pattern that matches HMDB-51's files of one split.
-        format: A key of ``FORMATS``, or auto.
-        prefix: Folder that the paths are relative to; empty: the folder of the list.
-        split: train, val or test; selects rows in a list that contains several splits.
-        classes: Names of all classes; None: those in the list, in alphabetical order, or numbers up to the largest.
-        multi_label: Samples may have several labels; None: if any sample has.
-        separator: Separator of path and label, or of columns; None: that of the format.
-        file_name: File name in formats that contain ids, with columns of the row in braces; None: that of the format.
-        verify: Check that every file exists.
+    ``format`` is a key of ``FORMATS`` or auto, ``prefix`` the folder that the paths are relative to (empty: that of the
+    list). ``split`` (train, val or test) selects rows in a list of several splits. ``classes`` are the names of all
+    classes; None: those in the list, in alphabetical order, or numbers up to the largest. ``multi_label``: samples may
+    have several labels; None: if any sample has. ``separator`` is that of path and label, or of columns, ``file_name`` a
+    template in formats that contain ids, with columns of the row in braces; None: those of the format. ``verify``
+    checks that every file exists.
 
     Raises:
         UserError: If the list cannot be read, or has bad lines.

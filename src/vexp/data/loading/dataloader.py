@@ -66,19 +66,17 @@ class TrainSampler(Sampler[list[Key]]):
         return positions if self.balanced is None else self.balanced.draws(epoch)[positions]
 
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch, order, before = -1, np.empty(0, np.int64), np.empty(0, np.int64)
+        epoch, columns = -1, [np.empty(0, np.int64)]
         for step in range(self.first_step, self.total_steps):
             if step // self.plan.steps_per_epoch != epoch:
                 epoch = step // self.plan.steps_per_epoch
                 order = self.order(epoch)
-                before = occurrence(order) if self.balanced is not None else before
+                columns = [order] if self.balanced is None else [order, occurrence(order)]
             position = step % self.plan.steps_per_epoch * self.plan.samples_per_step
             for size in self.plan.batch_sizes(step):
                 part = self._part(position, size)
-                if self.balanced is None:
-                    yield [(epoch, int(index)) for index in order[part]]
-                else:
-                    yield [(epoch, int(index), int(n)) for index, n in zip(order[part], before[part], strict=True)]
+                keys: list[Any] = list(zip(*(column[part].tolist() for column in columns), strict=True))
+                yield [(epoch, *key) for key in keys]
                 position += size
 
     def _part(self, position: int, size: int) -> slice:
@@ -129,23 +127,15 @@ class SampleLoader(DataLoader[Item]):
 
 
 def make_loader(
-    dataset: ClipDataset,
-    sampler: Iterable[list[Key]],
-    data_config: Data | WorkerOptions,
-    device: torch.device,
-    *,
+    dataset: ClipDataset, sampler: Iterable[list[Key]], data_config: Data | WorkerOptions, device: torch.device, *,
     persistent: bool,
-) -> SampleLoader:
+) -> SampleLoader:  # fmt: skip
     """Create a DataLoader whose workers load uint8 samples into shared memory; see ``iterate_batches``.
 
     The loader has its own random generator: starting its workers does not advance torch's global one.
 
-    Args:
-        dataset: The samples.
-        sampler: The keys of each batch.
-        data_config: Options of the workers, usually ``config.data``.
-        device: Device that the batches are moved to; batches for a GPU are pinned.
-        persistent: Keep the workers for the next pass over the sampler.
+    ``sampler`` yields the keys of each batch. Batches for a GPU are pinned. With ``persistent``, the workers are kept for
+    the next pass over the sampler.
     """
     workers = available_workers() if data_config.num_workers is None else data_config.num_workers
     # A spawned worker imports torch again: seconds, and half a gigabyte of memory.
@@ -153,17 +143,12 @@ def make_loader(
     monitor = WorkerMonitor(workers, data_config.sample_timeout) if workers > 0 else None
     samples: Dataset[Any] = dataset
     loader = SampleLoader(
-        samples,
-        batch_sampler=sampler,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        persistent_workers=persistent and workers > 0,
-        collate_fn=SkipFailuresCollate(Collate()),
+        samples, batch_sampler=sampler, num_workers=workers, pin_memory=device.type == "cuda",
+        persistent_workers=persistent and workers > 0, collate_fn=SkipFailuresCollate(Collate()),
         timeout=monitor.poll_seconds() if monitor is not None else 0,
-        worker_init_fn=functools.partial(_start_worker, monitor),
-        generator=torch.Generator().manual_seed(0),
+        worker_init_fn=functools.partial(_start_worker, monitor), generator=torch.Generator().manual_seed(0),
         multiprocessing_context=(data_config.mp_context or default_context) if workers > 0 else None,
-    )
+    )  # fmt: skip
     loader.monitor = monitor
     return loader
 

@@ -135,12 +135,8 @@ def supervised(
 ) -> Iterator[Any]:
     """Iterate over a loader, continuing after samples that end their worker; an exception stops all workers.
 
-    Args:
-        loader: The loader; its workers record their samples in ``monitor``.
-        monitor: The record.
-        on_loss: Called with each sample that ended its worker; marks it in the data set so that it is not loaded again,
-            or raises.
-        start: Starts an iteration over a loader.
+    The workers record their samples in ``monitor``. ``on_loss`` is called with each sample that ended its worker; it
+    marks the sample in the data set, so that it is not loaded again, or raises. ``start`` starts an iteration.
     """
     done, rest = 0, loader
     while True:

@@ -90,9 +90,6 @@ class Source(ABC):
         return Subset(self, rows)
 
 
-_DEFAULTS = ("multi_label", "groups", "origin", "backend")
-
-
 def complete_source(source: Any) -> Source:
     """Return ``source`` with the defaults of ``Source`` for the members that its class does not define."""
     return source if isinstance(source, Source) else _CompletedSource(source)
@@ -104,9 +101,8 @@ class _CompletedSource(Source):
     def __init__(self, source: Any) -> None:
         self.source = source
         self.labels, self.classes = source.labels, source.classes
-        for name in _DEFAULTS:
-            if hasattr(source, name):
-                setattr(self, name, getattr(source, name))
+        for name in ("multi_label", "groups", "origin", "backend"):
+            setattr(self, name, getattr(source, name, getattr(Source, name)))
 
     def __len__(self) -> int:
         return len(self.source)

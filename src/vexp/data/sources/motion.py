@@ -100,11 +100,8 @@ def folder_of(root: Path, *, seed: int, train_clips: int, val_clips: int) -> Pat
 
 def listing(split: str, clips: int) -> list[tuple[str, int, int]]:
     """Return (path in the folder, class index, number) of every clip of a split, in list order."""
-    return [
-        (f"{split}/{name}_{number:03d}.mp4", label, number)
-        for number in range(clips)
-        for label, name in enumerate(CLASSES)
-    ]
+    classes = list(enumerate(CLASSES))
+    return [(f"{split}/{name}_{n:03d}.mp4", label, n) for n in range(clips) for label, name in classes]
 
 
 def trajectory(label: int, rng: np.random.Generator) -> Array:
@@ -192,7 +189,9 @@ def _paste(patch: Array, state: Array, canvas: Array) -> None:
 
 
 def _make(folder: Path, seed: int, clips: dict[str, int], progress: Callable[[int, int], None] | None) -> None:
-    """Write the data set into an existing, empty folder."""
+    """Write the data set into an existing, empty folder; the first failure cancels the clips that are not begun."""
+    import cv2
+
     jobs = [(split, label, number, path) for split in SPLITS for path, label, number in listing(split, clips[split])]
     for split in SPLITS:
         (folder / split).mkdir()
@@ -203,17 +202,6 @@ def _make(folder: Path, seed: int, clips: dict[str, int], progress: Callable[[in
 
     def make_clip(split: str, label: int, number: int, path: str) -> None:
         write_mp4(folder / path, render_clip(seed, split, label, number))
-
-    _run_jobs(jobs, make_clip, progress)
-
-
-def _run_jobs(
-    jobs: list[tuple[str, int, int, str]],
-    make_clip: Callable[[str, int, int, str], None],
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Run every job on the available cores; the first failure cancels the jobs that have not started."""
-    import cv2
 
     # Threads, not processes: OpenCV and libx264 release the GIL, and threads need neither a guarded main module nor a
     # second import, and may be started after torch, in a notebook and in daemonic workers.

@@ -83,17 +83,20 @@ class _FixedLengthClips(Sampler):
     def indices(self, num_frames: int, rng: np.random.Generator, times: FrameTimes | None = None) -> Indices:
         """Return frame indices in 0..num_frames-1, int64 (clips, clip_len).
 
-        Args:
-            num_frames: Number of frames of the video.
-            rng: Generator for the starts and the jitter.
-            times: Presentation time of each frame in seconds, float64 (num_frames,), ascending; used only with
-                ``target_fps`` or ``clip_seconds``.
+        ``times``, required with ``target_fps`` or ``clip_seconds``, is the presentation time of each frame in seconds,
+        float64 (num_frames,), ascending.
 
         Raises:
             UserError: If the video has no frames, or no times although they are required.
         """
         _check_frames(num_frames)
-        line = self._timeline(num_frames, times)
+        if self.rate is None:
+            line = Timeline.of_frames(num_frames)
+        elif times is None or len(times) != num_frames:
+            known = 0 if times is None else len(times)
+            raise UserError(f"sampling by time requires the times of all {num_frames} frames, {known} are known")
+        else:
+            line = Timeline.of_seconds(times, self.rate)
         moments = self._starts(line, rng)[:, None] + np.arange(self.clip_len) * self.frame_interval * line.step
         if self.temporal_jitter:
             moments = moments + rng.integers(self.frame_interval, size=moments.shape) * line.step
@@ -102,14 +105,6 @@ class _FixedLengthClips(Sampler):
         # A clip entirely past the end (jitter in a very short video) uses frame 0.
         last = np.where(line.inside(moments), moments, 0).max(axis=1, keepdims=True)
         return line.frames_at(np.where(line.inside(moments), moments, last))
-
-    def _timeline(self, num_frames: int, times: FrameTimes | None) -> Timeline:
-        if self.rate is None:
-            return Timeline.of_frames(num_frames)
-        if times is None or len(times) != num_frames:
-            known = 0 if times is None else len(times)
-            raise UserError(f"sampling by time requires the times of all {num_frames} frames, {known} are known")
-        return Timeline.of_seconds(times, self.rate)
 
     def _starts(self, line: Timeline, rng: np.random.Generator) -> FrameTimes:
         """Return the start time of every clip before jitter, float64 (clips,)."""
