@@ -68,8 +68,8 @@ def read_list(
     ``format`` is a key of ``FORMATS`` or auto, ``prefix`` the folder that the paths are relative to (empty: that of the
     list). ``split`` (train, val or test) selects rows in a list of several splits. ``classes`` are the names of all
     classes; None: those in the list, in alphabetical order, or numbers up to the largest. ``multi_label``: samples may
-    have several labels; None: if any sample has. ``separator`` is that of path and label, or of columns, ``file_name`` a
-    template in formats that contain ids, with columns of the row in braces; None: those of the format. ``verify``
+    have several labels; None: if any sample has. ``separator`` is that of path and label, or of columns, ``file_name``
+    a template in formats that contain ids, with columns of the row in braces; None: those of the format. ``verify``
     checks that every file exists.
 
     Raises:
@@ -84,9 +84,13 @@ def read_list(
     if kind == "ucf101" and classes is None and (path.parent / "classInd.txt").is_file():
         classes = read_classes(path.parent / "classInd.txt")
     rows = AnnotationBuilder(
-        path, prefix=prefix or str(path.parent), classes=classes, label_names=_LABEL_NAMES.get(kind, False),
-        multi_label=multi_label, verify=verify,
-    )  # fmt: skip
+        path,
+        prefix=prefix or str(path.parent),
+        classes=classes,
+        label_names=_LABEL_NAMES.get(kind, False),
+        multi_label=multi_label,
+        verify=verify,
+    )
     try:
         if kind == "hmdb51":
             _add_hmdb51(rows, files, split)

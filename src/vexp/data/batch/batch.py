@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import get_worker_info
 
 from vexp.core.errors import UserError
@@ -47,12 +46,10 @@ class Batch:
     def of_views(cls, frames: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> Batch:
         """Create a batch of finished views, uint8 (N, V, T, H, W, C), for use in a custom loader."""
         videos, views, length, height, width, channels = frames.shape
-        layout = ViewLayout(
-            shape=(1, views * length, height, width, channels), windows=(Window(0, 0, 0),), size=(width, height),
-            clips=views, clip_len=length, is_identity=True,
-        )  # fmt: skip
-        positions = torch.arange(views * length).repeat(videos)
-        return cls(frames.reshape(-1), positions, (layout,) * videos, labels, ids)
+        positions = torch.arange(views * length)
+        shape, of_clip = (1, views * length, height, width, channels), positions.view(views, length).numpy()
+        layout = ViewLayout.of(shape, [Window(0, 0, 0)], (width, height), of_clip)
+        return cls(frames.reshape(-1), positions.repeat(videos), (layout,) * videos, labels, ids)
 
     def __len__(self) -> int:
         return len(self.layouts)
@@ -119,43 +116,35 @@ class Collate:
         for clip, stop in zip(clips, np.cumsum(sizes), strict=True):
             block.numpy()[stop - clip.images.size : stop].reshape(clip.images.shape)[...] = clip.images
         is_flow = clips[0].layout.shape[-1] == FLOW_CHANNELS
-        shared = SharedBatch(
-            block=block,
-            num_bytes=sum(sizes),
-            positions=np.concatenate([clip.positions.reshape(-1) for clip in clips]),
+        batch = Batch(
+            pixels=block,
+            positions=torch.from_numpy(np.concatenate([clip.positions.reshape(-1) for clip in clips])),
             layouts=tuple(clip.layout for clip in clips),
-            labels=torch.stack([sample.labels for sample in samples]).numpy(),
-            ids=np.array([sample.id for sample in samples]),
-            scale=np.concatenate([clip.scale for clip in clips]) if is_flow else None,
+            labels=torch.stack([sample.labels for sample in samples]),
+            ids=torch.tensor([sample.id for sample in samples]),
+            scale=torch.from_numpy(np.concatenate([clip.scale for clip in clips])) if is_flow else None,
         )
-        return shared if in_worker else shared.to_batch(block)
+        return SharedBatch(batch, sum(sizes)) if in_worker else batch
 
 
 @dataclass(frozen=True, slots=True)
 class SharedBatch:
     """A batch sent between processes: pixels in shared memory, the rest by value. It is unpickled as a ``Batch``."""
 
-    block: torch.Tensor
+    batch: Batch  # its pixels are the block of shared memory
     num_bytes: int
-    positions: NDArray[np.int64]
-    layouts: tuple[ViewLayout, ...]
-    labels: NDArray[Any]
-    ids: NDArray[np.int64]
-    scale: NDArray[np.float32] | None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, tuple(getattr(self, field.name) for field in fields(self))
-
-    def to_batch(self, pixels: torch.Tensor) -> Batch:
-        """Create the batch; ``pixels`` is the content of ``block``."""
-        positions, labels, ids = (torch.from_numpy(array) for array in (self.positions, self.labels, self.ids))
-        scale = None if self.scale is None else torch.from_numpy(self.scale)
-        return Batch(pixels, positions, self.layouts, labels, ids, scale)
+        batch = self.batch
+        tensors = (batch.positions, batch.labels, batch.ids, batch.scale)
+        arrays = [None if tensor is None else tensor.numpy() for tensor in tensors]  # pickled by value
+        return _received_batch, (batch.pixels, self.num_bytes, batch.layouts, *arrays)
 
 
-def _rebuild(*content: Any) -> Batch:
-    shared = SharedBatch(*content)
-    return shared.to_batch(received(shared.block, shared.num_bytes))
+def _received_batch(block: torch.Tensor, num_bytes: int, layouts: tuple[ViewLayout, ...], *arrays: Any) -> Batch:
+    tensors: list[Any] = [None if array is None else torch.from_numpy(array) for array in arrays]
+    positions, labels, ids, scale = tensors
+    return Batch(received(block, num_bytes), positions, layouts, labels, ids, scale)
 
 
 def _view_shape(sample: Sample) -> tuple[int, ...]:

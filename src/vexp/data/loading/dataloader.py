@@ -127,15 +127,19 @@ class SampleLoader(DataLoader[Item]):
 
 
 def make_loader(
-    dataset: ClipDataset, sampler: Iterable[list[Key]], data_config: Data | WorkerOptions, device: torch.device, *,
+    dataset: ClipDataset,
+    sampler: Iterable[list[Key]],
+    data_config: Data | WorkerOptions,
+    device: torch.device,
+    *,
     persistent: bool,
-) -> SampleLoader:  # fmt: skip
+) -> SampleLoader:
     """Create a DataLoader whose workers load uint8 samples into shared memory; see ``iterate_batches``.
 
     The loader has its own random generator: starting its workers does not advance torch's global one.
 
-    ``sampler`` yields the keys of each batch. Batches for a GPU are pinned. With ``persistent``, the workers are kept for
-    the next pass over the sampler.
+    ``sampler`` yields the keys of each batch. Batches for a GPU are pinned. With ``persistent``, the workers are kept
+    for the next pass over the sampler.
     """
     workers = available_workers() if data_config.num_workers is None else data_config.num_workers
     # A spawned worker imports torch again: seconds, and half a gigabyte of memory.
@@ -143,12 +147,17 @@ def make_loader(
     monitor = WorkerMonitor(workers, data_config.sample_timeout) if workers > 0 else None
     samples: Dataset[Any] = dataset
     loader = SampleLoader(
-        samples, batch_sampler=sampler, num_workers=workers, pin_memory=device.type == "cuda",
-        persistent_workers=persistent and workers > 0, collate_fn=SkipFailuresCollate(Collate()),
+        samples,
+        batch_sampler=sampler,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=persistent and workers > 0,
+        collate_fn=SkipFailuresCollate(Collate()),
         timeout=monitor.poll_seconds() if monitor is not None else 0,
-        worker_init_fn=functools.partial(_start_worker, monitor), generator=torch.Generator().manual_seed(0),
+        worker_init_fn=functools.partial(_start_worker, monitor),
+        generator=torch.Generator().manual_seed(0),
         multiprocessing_context=(data_config.mp_context or default_context) if workers > 0 else None,
-    )  # fmt: skip
+    )
     loader.monitor = monitor
     return loader
 

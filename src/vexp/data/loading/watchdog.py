@@ -25,7 +25,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from vexp.data.loading import torch_internals
 
@@ -116,17 +116,6 @@ def loading(epoch: int, index: int) -> Iterator[None]:
         cell[_SINCE] = 0
 
 
-@dataclass(eq=False)
-class RemainingBatches(Sampler[Any]):
-    """The batches of a sampler after the first ``done``."""
-
-    batches: Any
-    done: int
-
-    def __iter__(self) -> Iterator[Any]:
-        return islice(iter(self.batches), self.done, None)
-
-
 def supervised(
     loader: DataLoader[Any],
     monitor: WorkerMonitor,
@@ -138,6 +127,7 @@ def supervised(
     The workers record their samples in ``monitor``. ``on_loss`` is called with each sample that ended its worker; it
     marks the sample in the data set, so that it is not loaded again, or raises. ``start`` starts an iteration.
     """
+    batches: Any = loader.batch_sampler
     done, rest = 0, loader
     while True:
         iterator = start(rest)
@@ -162,11 +152,16 @@ def supervised(
         for sample in lost:
             on_loss(sample)
         rest = DataLoader(
-            loader.dataset, batch_sampler=RemainingBatches(loader.batch_sampler, done),
-            num_workers=loader.num_workers, pin_memory=loader.pin_memory, collate_fn=loader.collate_fn,
-            worker_init_fn=loader.worker_init_fn, generator=loader.generator, timeout=loader.timeout,
+            loader.dataset,
+            batch_sampler=islice(batches, done, None),
+            num_workers=loader.num_workers,
+            pin_memory=loader.pin_memory,
+            collate_fn=loader.collate_fn,
+            worker_init_fn=loader.worker_init_fn,
+            generator=loader.generator,
+            timeout=loader.timeout,
             multiprocessing_context=loader.multiprocessing_context,
-        )  # fmt: skip
+        )
 
 
 def _next(iterator: Any, monitor: WorkerMonitor) -> tuple[Any, list[InProgress]]:

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +169,7 @@ class VideoSource(ListedSource):
         from vexp.data.decoding import open_video  # imports a decoder: only in the process that decodes
 
         path = self.annotation.path(index)
-        reader = cast("AbstractContextManager[Reader]", open_video(path, self.backend, strict=self.strict))
+        reader = open_video(path, self.backend, strict=self.strict)
         return open_segment(path, reader, self.annotation.segment(index))
 
 
@@ -220,7 +220,7 @@ def read_frames(reader: Reader, indices: NDArray[np.int64]) -> FrameStream | NDA
 
 @contextmanager
 def open_segment(
-    path: str, video: AbstractContextManager[Reader], segment: tuple[float, float] | None
+    path: str, video: AbstractContextManager[Any], segment: tuple[float, float] | None
 ) -> Iterator[Reader]:
     """Open a video, restricted to ``segment``, (start, end) in seconds; None: the whole video."""
     with video as reader:

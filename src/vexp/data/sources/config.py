@@ -42,15 +42,17 @@ class Data(ValidatedConfig, ABC):
     num_workers: int | None = option(
         None,
         "Worker processes that load samples (0: none); null: one for each core, at most 8. Does not change results.",
-        unit="processes", ge=0,
-    )  # fmt: skip
+        unit="processes",
+        ge=0,
+    )
     mp_context: str | None = option(
         None, "Start method of the workers; null: fork where it is available.", choices=("fork", "spawn", "forkserver")
     )
     decoding_backend: str = option(
-        "auto", "Video decoder; auto: av, the fastest. All return the same frames or reject a file.",
+        "auto",
+        "Video decoder; auto: av, the fastest. All return the same frames or reject a file.",
         choices=VIDEO_BACKENDS,
-    )  # fmt: skip
+    )
     exact_color: bool = option(False, "Allow only decoders whose pixels are equal to the bit: auto, av (at no cost).")
     strict: bool = option(
         False, "Make the codec report damage that it would otherwise conceal (auto, av); detects more, not all."
@@ -160,9 +162,10 @@ class ListData(Data, ABC):
         "auto", "Format of the lists; auto: detected from the file and logged.", choices=("auto", *FORMATS)
     )
     separator: str | None = option(
-        None, "Separator of path and label or of columns; null: that of the format (blank, comma, tab).",
+        None,
+        "Separator of path and label or of columns; null: that of the format (blank, comma, tab).",
         check=lambda value: None if value else "must not be empty; null: that of the format",
-    )  # fmt: skip
+    )
     multi_label: bool | None = option(None, "Samples may have several labels; null: if one of the training list has.")
     file_name: str | None = option(
         None,
@@ -205,10 +208,16 @@ class ListData(Data, ABC):
     def _read(self, split: str, classes: list[str] | None, multi_label: bool | None) -> Annotation:
         options = self.split(split)
         return read_list(
-            _path(str(options.ann_file)), format=self.format, split=split, classes=classes, multi_label=multi_label,
-            prefix=str(_path(options.data_prefix)) if options.data_prefix else "", separator=self.separator,
-            file_name=self.file_name, verify=self.verify_files,
-        )  # fmt: skip
+            _path(str(options.ann_file)),
+            format=self.format,
+            split=split,
+            classes=classes,
+            multi_label=multi_label,
+            prefix=str(_path(options.data_prefix)) if options.data_prefix else "",
+            separator=self.separator,
+            file_name=self.file_name,
+            verify=self.verify_files,
+        )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -232,9 +241,10 @@ class RawFrames(ListData):
 
     decoding_backend: str = option("auto", "Image decoder; all return the same pixels.", choices=FRAME_BACKENDS)
     modality: str = option(
-        "RGB", "Content of a frame: an RGB image, or a pair of gray images, x and y of optical flow.",
+        "RGB",
+        "Content of a frame: an RGB image, or a pair of gray images, x and y of optical flow.",
         choices=tuple(TEMPLATES),
-    )  # fmt: skip
+    )
     filename_tmpl: str | None = option(
         None, "File name of a frame by its number; null: img_{:05}.jpg, for Flow (x or y first) flow_{}_{:05d}.jpg."
     )
@@ -280,9 +290,13 @@ class RawFrames(ListData):
         if rows is None:
             return None
         return RawFrameSource(
-            rows, template=self.template, start_index=self.start_index, flow=self.modality == "Flow",
-            backend=self.decoding_backend, fps=self.fps,
-        )  # fmt: skip
+            rows,
+            template=self.template,
+            start_index=self.start_index,
+            flow=self.modality == "Flow",
+            backend=self.decoding_backend,
+            fps=self.fps,
+        )
 
 
 @dataclass(kw_only=True, slots=True)

@@ -66,12 +66,8 @@ def ensure_motion(
     The folder is created under a temporary name and renamed, so that several processes may call this function at the
     same time, and an interrupted call leaves no incomplete data set.
 
-    Args:
-        root: Folder of data sets; created if it does not exist.
-        seed: Seed of the clips, >= 0.
-        train_clips: Training clips per class, >= 1.
-        val_clips: Validation clips per class, >= 1.
-        progress: Called in the calling thread with (clips done, total clips) after every clip.
+    ``seed`` is >= 0; ``train_clips`` and ``val_clips`` are clips per class, >= 1. ``progress`` is called in the calling
+    thread with (clips done, total clips) after every clip.
     """
     for name, value, minimum in (("seed", seed, 0), ("train_clips", train_clips, 1), ("val_clips", val_clips, 1)):
         if value < minimum:

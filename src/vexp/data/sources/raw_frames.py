@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import cast
 
 from vexp.core.errors import UserError
 from vexp.data.annotations.annotation import Annotation
@@ -14,32 +14,20 @@ from vexp.data.sources.base import ListedSource, Reader, open_segment
 TEMPLATES = {"RGB": "img_{:05}.jpg", "Flow": "flow_{}_{:05d}.jpg"}
 
 
+@dataclass(eq=False, repr=False)
 class RawFrameSource(ListedSource):
     """Folders of images listed in an annotation."""
 
-    def __init__(
-        self,
-        annotation: Annotation,
-        *,
-        template: str = TEMPLATES["RGB"],
-        start_index: int = 1,
-        flow: bool = False,
-        backend: str = "auto",
-        fps: float | None = None,
-    ) -> None:
-        """Create the source.
+    annotation: Annotation
+    _: KW_ONLY
+    template: str = TEMPLATES["RGB"]  # file name of a frame by its number; of flow by component (x or y) and number
+    start_index: int = 1  # number in the name of the first file
+    flow: bool = False  # frames are pairs of gray images, x and y of optical flow
+    backend: str = "auto"  # image decoder
+    fps: float | None = None  # rate at which the frames were extracted; None: unknown
 
-        Args:
-            annotation: The folders.
-            template: File name of a frame by its number; of flow by component (x or y) and number.
-            start_index: Number in the name of the first file.
-            flow: Frames are pairs of gray images, x and y of optical flow.
-            backend: Image decoder.
-            fps: Rate at which the frames were extracted; None: unknown.
-        """
-        ListedSource.__init__(self, annotation)
-        self.template, self.start_index, self.flow = template, start_index, flow
-        self.backend, self.fps = backend, fps
+    def __post_init__(self) -> None:
+        ListedSource.__init__(self, self.annotation)
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
         from vexp.data.decoding.frame_folder import RawFrameReader  # imports a decoder: only in the worker
@@ -49,8 +37,12 @@ class RawFrameSource(ListedSource):
             raise UserError(f"{folder}: is a file, not a folder of raw frames; for video files set data=video_list")
         offset, total = self.annotation.frames(index) or (0, None)
         reader = RawFrameReader(
-            folder, self.template, first=self.start_index + offset, total=total, flow=self.flow, backend=self.backend,
+            folder,
+            self.template,
+            first=self.start_index + offset,
+            total=total,
+            flow=self.flow,
+            backend=self.backend,
             fps=self.fps,
-        )  # fmt: skip
-        opened = cast("AbstractContextManager[Reader]", reader)
-        return open_segment(str(folder), opened, self.annotation.segment(index))
+        )
+        return open_segment(str(folder), reader, self.annotation.segment(index))

@@ -31,15 +31,19 @@ class Split(ValidatedConfig):
     )
     from_split: str | None = option(None, "Split whose selected samples are used instead.", choices=SPLITS)
     hold_out: float | None = option(
-        None, "Fraction of the training samples that is held out for this split, in whole groups and from every class.",
-        gt=0, lt=1,
-    )  # fmt: skip
+        None,
+        "Fraction of the training samples that is held out for this split, in whole groups and from every class.",
+        gt=0,
+        lt=1,
+    )
     indices: Any = option(
         None,
         "Use only these samples: n (the first n), -n (the last n), 0.1 (a tenth of every class by split_seed), or a "
         "list.",
-        unit="samples", accepts="int, float or list of int, or null", check=_indices_rule,
-    )  # fmt: skip
+        unit="samples",
+        accepts="int, float or list of int, or null",
+        check=_indices_rule,
+    )
     per_class: int | None = option(
         None, "Maximum number of samples of each class; the first ones are used.", unit="samples", ge=1
     )

@@ -110,14 +110,8 @@ def fraction(source: Source, share: float, *, seed: int, rows: Rows | None = Non
 
     The proportion of every class, and of the whole, is kept as far as possible. Samples of one group are selected
     together or not at all, and so are the segments of one video; such a unit counts for the class of its first sample.
-    The selection depends on ``seed`` and on the names of groups and videos.
-
-    Args:
-        source: The samples.
-        share: Fraction between 0 and 1.
-        seed: Seed of the selection.
-        rows: Indices of the samples to select from; None: all.
-        spare_single: Select nothing from a class that consists of one group or video.
+    The selection depends on ``seed`` and on the names of groups and videos. ``rows`` are the indices of the samples to
+    select from (None: all). With ``spare_single``, nothing is selected from a class of one group or video.
     """
     rows = np.arange(len(source)) if rows is None else rows
     keys, first, unit = np.unique(_unit_keys(source, rows, seed), return_index=True, return_inverse=True)

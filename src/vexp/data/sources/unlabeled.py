@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +84,7 @@ class UnlabeledVideos(Source):
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
         video = self.videos[index]
-        reader = cast("AbstractContextManager[Reader]", open_video(video.path, self.backend, strict=self._strict))
+        reader = open_video(video.path, self.backend, strict=self._strict)
         return open_segment(str(video.path), reader, video.window)
 
 

@@ -165,15 +165,20 @@ class MultiScaleCrop(SpatialTransform):
         doc="Input size of the model, an int or [width,height]; nearly equal sides are set to it.", **_SIZE
     )
     scales: list[float] = option(
-        [1.0], "Sides as fractions of the short side of the frame.", gt=0, le=1,
+        [1.0],
+        "Sides as fractions of the short side of the frame.",
+        gt=0,
+        le=1,
         check=lambda value: None if len(value) > 0 else "needs at least one scale",
-    )  # fmt: skip
+    )
     max_wh_scale_gap: int = option(1, "Maximum distance between the scales of width and height in the list.", ge=0)
     random_crop: bool = option(False, "Place the crop uniformly instead of on a grid point.")
     num_fixed_crops: int = option(
-        5, "Grid points for the crop: 5 or 13.", unit="positions",
+        5,
+        "Grid points for the crop: 5 or 13.",
+        unit="positions",
         check=lambda value: None if value in (5, 13) else "must be 5 or 13",
-    )  # fmt: skip
+    )
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:
         frame = shared_size(views)

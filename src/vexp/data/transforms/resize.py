@@ -55,9 +55,11 @@ class Resize(SpatialTransform):
     """
 
     scale: Any = option(
-        doc="New size: [width,height], [-1,short_side] or a factor such as 0.5.", unit="pixels",
-        accepts="list of 2 int, or float", check=_scale_rule,
-    )  # fmt: skip
+        doc="New size: [width,height], [-1,short_side] or a factor such as 0.5.",
+        unit="pixels",
+        accepts="list of 2 int, or float",
+        check=_scale_rule,
+    )
     keep_ratio: bool = option(
         True, "Preserve the aspect ratio, so that scale is a limit; false: resize exactly to scale."
     )
@@ -91,9 +93,12 @@ class RandomRescale(SpatialTransform):
     """
 
     scale_range: list[int] = option(
-        doc="Minimum and maximum short side, inclusive.", unit="pixels", ge=1, length=2,
+        doc="Minimum and maximum short side, inclusive.",
+        unit="pixels",
+        ge=1,
+        length=2,
         check=lambda value: None if value[0] <= value[1] else "must be [shortest,longest]",
-    )  # fmt: skip
+    )
     interpolation: str = option("bilinear", "Interpolation of pixels.", choices=INTERPOLATIONS)
 
     def plan(self, views: Sequence[View], rng: np.random.Generator) -> list[View]:

@@ -51,6 +51,9 @@ class SegmentFrames(Sampler):
     def _segment_sampler(self) -> SampleFrames:
         """Build the equivalent ``SampleFrames``, which also checks the arguments."""
         return SampleFrames(
-            clip_len=self.segment_len, num_clips=self.segments, test_mode=self.test_mode,
-            twice_sample=self.twice_sample, test_positions=self.test_positions,
-        )  # fmt: skip
+            clip_len=self.segment_len,
+            num_clips=self.segments,
+            test_mode=self.test_mode,
+            twice_sample=self.twice_sample,
+            test_positions=self.test_positions,
+        )

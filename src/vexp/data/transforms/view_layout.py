@@ -57,13 +57,10 @@ class ViewLayout:
         return math.prod(self.shape)
 
     def build(self, pixels: torch.Tensor, positions: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        """Write the views from ``start`` on into ``out``. All tensors are on the same device.
+        """Write the views from index ``start`` on into ``out``, uint8 (n, T, H, W, C), contiguous, on the same device.
 
-        Args:
-            pixels: The images, uint8 (num_bytes,).
-            positions: Index of the distinct frame for each frame of each clip, int64 (clips * clip_len,).
-            out: Output, uint8 (n, T, H, W, C), contiguous.
-            start: Index of the first view.
+        ``pixels`` are the images, uint8 (num_bytes,), ``positions`` the index of the distinct frame for each frame of
+        each clip, int64 (clips * clip_len,).
         """
         import torch
 
