@@ -31,7 +31,7 @@ def everything(annotation, i):
     )  # fmt: skip
 
 
-def test_what_an_annotation_says_of_a_sample():
+def test_annotation_returns_columns_of_a_sample():
     assert [everything(full(), i) for i in range(5)] == [
         ("a", "/videos/a", [0, 2], "g", (1.0, 2.0), (0, 7)),
         ("", "/videos/", [1], "", None, None),
@@ -42,7 +42,7 @@ def test_what_an_annotation_says_of_a_sample():
     assert full().multi_label
 
 
-def test_what_a_plain_annotation_says():
+def test_annotation_without_columns_returns_defaults():
     plain = Annotation.pack(NAMES, [0, 1, 2, 1, 0], ["x", "y", "z"], "/videos")
     assert len(plain) == 5
     assert [plain.name(i) for i in range(5)] == NAMES
@@ -52,11 +52,11 @@ def test_what_a_plain_annotation_says():
 
 
 @pytest.mark.parametrize("rows", [[4, 2, 2], [], [0, 1, 2, 3, 4]])
-def test_take_keeps_every_column(rows):
+def test_annotation_take_keeps_every_column(rows):
     taken = full().take(rows)
     assert [everything(taken, i) for i in range(len(taken))] == [everything(full(), row) for row in rows]
     assert (taken.classes, taken.format, taken.origin) == (["x", "y", "z"], "csv", "list.csv: table")  # all classes
 
 
-def test_an_absolute_path_is_not_relative_to_the_prefix():
+def test_annotation_absolute_path_ignores_prefix():
     assert Annotation.pack(["/else/a.mp4"], [0], ["x"], "/videos").path(0) == "/else/a.mp4"

@@ -18,13 +18,13 @@ from vexp.data.annotations.class_names import read_classes
         ("10 pins\n", ["10 pins"]),
     ],
 )
-def test_class_names(tmp_path, text, names):
+def test_read_classes_text_returns_names(tmp_path, text, names):
     path = tmp_path / "classes.txt"
     path.write_bytes(text.encode())
     assert read_classes(path) == names
 
 
-def test_class_names_that_cannot_number_classes_are_refused(tmp_path):
+def test_read_classes_invalid_text_raises(tmp_path):
     path = tmp_path / "classes.txt"
     path.write_text("run\n\njump\nrun\n run\n")
     with pytest.raises(UserError) as caught:
@@ -49,7 +49,7 @@ def test_class_names_that_cannot_number_classes_are_refused(tmp_path):
         ('["run", "hop"]', ["run", "hop"]),
     ],
 )
-def test_class_names_of_json(tmp_path, text, names):
+def test_read_classes_json_returns_names(tmp_path, text, names):
     path = tmp_path / "labels.json"
     path.write_text(text)
     assert read_classes(path) == names
@@ -67,7 +67,7 @@ def test_class_names_of_json(tmp_path, text, names):
         ("[]", "contains no class name"),
     ],
 )
-def test_json_that_names_no_classes_is_refused(tmp_path, text, why):
+def test_read_classes_invalid_json_raises(tmp_path, text, why):
     path = tmp_path / "labels.json"
     path.write_text(text)
     with pytest.raises(UserError, match=why):

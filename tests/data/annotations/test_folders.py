@@ -1,4 +1,4 @@
-"""A folder per class: which files are videos, their order, their class numbers."""
+"""Data sets with one folder per class: which files are videos, their order, their class indices."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def make_files(root, *names):
     return root
 
 
-def test_a_folder_per_class_lists_the_classes_in_turn(tmp_path):
+def test_read_folder_alternates_between_classes(tmp_path):
     root = make_files(
         tmp_path, "run/b.mp4", "run/a.mp4", "run/deep/c.MKV", "hop/x.avi", "walk/1.webm", "walk/2.mp4",
         "run/notes.txt", "run/thumb.jpg", "run/._a.mp4", ".hidden/z.mp4", "list.mp4", "empty/readme",
@@ -36,7 +36,7 @@ def test_a_folder_per_class_lists_the_classes_in_turn(tmp_path):
     assert annotation.path(0) == str(tmp_path / "hop" / "x.avi")
 
 
-def test_given_classes_number_the_folders(tmp_path):
+def test_read_folder_given_classes_number_the_folders(tmp_path):
     root = make_files(tmp_path, "run/a.mp4", "hop/b.mp4")
     annotation = read_folder(root, ["run", "swim", "hop"])  # a class without videos in this split
     assert annotation.classes == ["run", "swim", "hop"]
@@ -53,14 +53,14 @@ def test_given_classes_number_the_folders(tmp_path):
         (["run/readme.txt"], r"its class folders contain no video \(\.avi, \.flv"),
     ],
 )
-def test_a_folder_that_is_no_data_set(tmp_path, names, text):
+def test_read_folder_without_videos_raises(tmp_path, names, text):
     root = make_files(tmp_path / "set", *names)
     with pytest.raises(UserError, match=text):
         read_folder(root, None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
-def test_a_file_name_that_is_not_utf8_can_be_opened(tmp_path):
+def test_read_folder_file_name_not_utf8_can_be_opened(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     raw = os.fsencode(folder) + b"/caf\xe9.mp4"

@@ -1,4 +1,4 @@
-"""Text lists in every published form: what is read, how it is recognised, and that every bad line is named."""
+"""List files in every published format: their rows, the detection of the format, and the report of bad lines."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def refused(tmp_path, text, **options):
         ("clip_without_suffix 1\n", [("clip_without_suffix", 1)]),
     ],
 )
-def test_a_list_of_videos(tmp_path, text, expected):
+def test_video_list_rows_are_read(tmp_path, text, expected):
     annotation = listed(tmp_path, text)
     assert annotation.format == "videos"
     assert annotation.origin == f"{tmp_path}/train.txt: text list of videos, 'path label' per line (detected)"
@@ -52,11 +52,11 @@ def test_a_list_of_videos(tmp_path, text, expected):
     assert annotation.classes == [str(i) for i in range(max(label for _, label in expected) + 1)]
 
 
-def test_a_number_before_the_label_belongs_to_a_path_without_a_videos_suffix(tmp_path):
+def test_video_list_number_after_path_without_suffix_is_part_of_path(tmp_path):
     assert rows(listed(tmp_path, "a 1 2\n", format="videos")) == [("a 1", 2)]
 
 
-def test_several_labels_a_video(tmp_path):
+def test_video_list_several_labels_are_read(tmp_path):
     text = "a.mp4 0 2\nmy b.mp4 1\nc.mp4 2 1 0\n"
     annotation = listed(tmp_path, text)
     assert rows(annotation) == [("a.mp4", 0, 2), ("my b.mp4", 1), ("c.mp4", 2, 1, 0)]
@@ -66,13 +66,13 @@ def test_several_labels_a_video(tmp_path):
     assert rows(late) == [("b.mp4", 1), ("b.mp4", 0), ("a.mp4", 0, 2)]
 
 
-def test_multi_label_is_settled_by_hand(tmp_path):
+def test_multi_label_option_overrides_detection(tmp_path):
     assert listed(tmp_path, "a.mp4 0\n", multi_label=True).multi_label  # one each, in this list
     assert rows(listed(tmp_path, "a 0 2\n", format="videos", multi_label=True)) == [("a", 0, 2)]  # whatever the suffix
     assert rows(listed(tmp_path, "a.mp4 0 2\n", multi_label=False)) == [("a.mp4 0", 2)]
 
 
-def test_all_bad_lines_are_named_in_one_message(tmp_path):
+def test_bad_lines_are_reported_in_one_message(tmp_path):
     text = "a.mp4 0\nb.mp4\nc.mp4 one\n\nd.mp4 -1\ne.mp4 2.0\nf.mp4 3\n g.mp4 2\nh.mp4 1700000000\n"
     assert refused(tmp_path, text, classes=["x", "y", "z"]) == [
         "train.txt:2: 'b.mp4' is not 'path label'",
@@ -84,32 +84,32 @@ def test_all_bad_lines_are_named_in_one_message(tmp_path):
     ]
 
 
-def test_of_many_bad_lines_the_first_are_named_and_all_counted(tmp_path):
+def test_many_bad_lines_first_are_listed_and_all_counted(tmp_path):
     lines = refused(tmp_path, "a.mp4\n" * 25)
     assert len(lines) == 21
     assert lines[19].startswith("train.txt:20:")
     assert lines[20] == "... and 5 more (25 in total)"
 
 
-def test_a_line_that_is_no_utf8_is_named(tmp_path):
+def test_line_not_utf8_is_reported(tmp_path):
     lines = refused(tmp_path, "a.mp4 0\ncafé.mp4 0\n", encoding="latin-1")
     assert lines == ["train.txt:2: not UTF-8 (invalid continuation byte at byte 3); save the list as UTF-8"]
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
-def test_an_empty_list_is_refused(tmp_path, text):
+def test_empty_list_raises(tmp_path, text):
     assert refused(tmp_path, text) == [
         "train.txt: contains no video; expected: text list of videos, 'path label' per line"
     ]
 
 
-def test_a_list_that_cannot_be_read(tmp_path):
+def test_unreadable_list_raises(tmp_path):
     for path in (tmp_path / "none.txt", tmp_path / "*.txt", tmp_path):
         with pytest.raises(UserError, match=r"no such file \(annotation list\)"):
             read_list(path)
 
 
-def test_paths_are_relative_to_the_prefix_or_to_the_list(tmp_path):
+def test_paths_are_relative_to_prefix_or_list(tmp_path):
     absolute = f"{tmp_path}/elsewhere/c.mp4"
     text = f"sub/a.mp4 0\n{absolute} 0\n"
     assert [listed(tmp_path, text).path(i) for i in (0, 1)] == [f"{tmp_path}/sub/a.mp4", absolute]
@@ -118,11 +118,11 @@ def test_paths_are_relative_to_the_prefix_or_to_the_list(tmp_path):
     assert prefixed.name(0) == "sub/a.mp4"  # what reports call it does not move with the folder
 
 
-def test_given_class_names_are_kept_whether_they_occur_or_not(tmp_path):
+def test_given_classes_are_kept(tmp_path):
     assert listed(tmp_path, "a.mp4 1\n", classes=["x", "y", "z"]).classes == ["x", "y", "z"]
 
 
-def test_missing_files_are_all_named_where_that_is_asked_for(tmp_path):
+def test_verify_reports_all_missing_files(tmp_path):
     (tmp_path / "b.mp4").write_bytes(b"")
     text = "a.mp4 0\nb.mp4 0\nc.mp4 0\n"
     assert len(listed(tmp_path, text)) == 3  # looking costs a request a file
@@ -135,7 +135,7 @@ def test_missing_files_are_all_named_where_that_is_asked_for(tmp_path):
 # ---- raw frames ----
 
 
-def test_raw_frames(tmp_path):
+def test_frame_list_rows_are_read(tmp_path):
     annotation = listed(tmp_path, "some/dir 120 3\nmy dir/x 7 0\n")
     assert annotation.format == "frames"
     assert rows(annotation) == [("some/dir", 3), ("my dir/x", 0)]
@@ -143,13 +143,13 @@ def test_raw_frames(tmp_path):
     assert annotation.path(0) == f"{tmp_path}/some/dir"
 
 
-def test_raw_frames_with_offset(tmp_path):
+def test_frame_list_with_offset_rows_are_read(tmp_path):
     annotation = listed(tmp_path, "dir 30 120 3\nother 0 9 1\n", format="frames_with_offset")
     assert rows(annotation) == [("dir", 3), ("other", 1)]
     assert [annotation.frames(i) for i in (0, 1)] == [(30, 120), (0, 9)]
 
 
-def test_raw_frames_with_several_labels(tmp_path):
+def test_frame_list_several_labels_are_read(tmp_path):
     annotation = listed(tmp_path, "my dir 120 3 1\nother 9 0\n", format="frames", multi_label=True)
     assert rows(annotation) == [("my dir", 3, 1), ("other", 0)]
     assert [annotation.frames(i) for i in (0, 1)] == [(0, 120), (0, 9)]
@@ -157,7 +157,7 @@ def test_raw_frames_with_several_labels(tmp_path):
     assert (rows(shifted), shifted.frames(0)) == ([("dir", 3, 1)], (5, 120))
 
 
-def test_bad_lines_of_raw_frames(tmp_path):
+def test_frame_list_bad_lines_are_reported(tmp_path):
     assert refused(tmp_path, "dir 3\ndir 0 1\ndir x 1\ndir 7 x\ndir 9999999999 0\n", format="frames") == [
         "train.txt:1: 'dir 3' is not 'folder total_frames label'",
         "train.txt:2: total_frames '0' is not an integer >= 1",
@@ -172,7 +172,7 @@ def test_bad_lines_of_raw_frames(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["dir 30 120 3\n", "dir 120 3\nother 7 3 1\n"])
-def test_numbers_that_can_mean_several_things_are_not_guessed(tmp_path, text):
+def test_detect_ambiguous_numbers_raises(tmp_path, text):
     (line,) = refused(tmp_path, text)
     assert "are ambiguous; set data.format=frames_with_offset" in line
 
@@ -190,7 +190,7 @@ def test_numbers_that_can_mean_several_things_are_not_guessed(tmp_path, text):
         ("my videos/a.mp4::0\nb.mp4::1\n", "::"),  # no separator of columns, so no table
     ],
 )
-def test_slowfasts_list(tmp_path, text, separator):
+def test_slowfast_list_rows_are_read(tmp_path, text, separator):
     annotation = listed(tmp_path, text, name="train.csv", separator=separator)
     assert (annotation.format, rows(annotation)) == ("slowfast", [("my videos/a.mp4", 0), ("b.mp4", 1)])
 
@@ -201,7 +201,7 @@ TRAINLIST = "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nYoYo/v_YoYo_g09_c0
 TESTLIST = "YoYo/v_YoYo_g01_c01.avi\r\nHandstandPushups/v_HandStandPushups_g01_c02.avi\r\n"
 
 
-def test_ucf101(tmp_path):
+def test_ucf101_list_rows_are_read(tmp_path):
     names = ["ApplyEyeMakeup", "HandstandPushups", "YoYo"]
     (tmp_path / "classInd.txt").write_text("".join(f"{i} {name}\r\n" for i, name in enumerate(names, 1)))
     train = listed(tmp_path, TRAINLIST, name="trainlist01.txt")
@@ -215,7 +215,7 @@ def test_ucf101(tmp_path):
     assert rows(test) == [("YoYo/v_YoYo_g01_c01.avi", 2), ("HandstandPushups/v_HandStandPushups_g01_c02.avi", 1)]
 
 
-def test_ucf101_without_its_class_list_or_under_another_name(tmp_path):
+def test_ucf101_without_class_list_is_read(tmp_path):
     train = listed(tmp_path, TRAINLIST, name="mine.txt", format="ucf101")
     assert (train.classes, train.labels_packed.tolist()) == (["ApplyEyeMakeup", "YoYo"], [0, 1])
     assert refused(tmp_path, "a.avi 1\nYoYo/v_YoYo_g01_c01.avi 1 2\n", format="ucf101") == [
@@ -232,7 +232,7 @@ def hmdb51(tmp_path):
     return tmp_path / "*_test_split1.txt"
 
 
-def test_hmdb51(tmp_path):
+def test_hmdb51_files_rows_are_read(tmp_path):
     pattern = hmdb51(tmp_path)
     train, val, test = (read_list(pattern, split=split) for split in ("train", "val", "test"))
     assert (train.format, train.classes) == ("hmdb51", ["brush_hair", "wave"])
@@ -241,7 +241,7 @@ def test_hmdb51(tmp_path):
     assert find_lists(pattern) == [tmp_path / f"{name}_test_split1.txt" for name in ("brush_hair", "wave")]
 
 
-def test_bad_lines_of_hmdb51_are_named_with_their_file(tmp_path):
+def test_hmdb51_bad_lines_are_reported_with_their_file(tmp_path):
     pattern = hmdb51(tmp_path)
     (tmp_path / "wave_test_split1.txt").write_text("w1.avi 3\nw2.avi\n")
     with pytest.raises(UserError) as caught:
@@ -252,14 +252,14 @@ def test_bad_lines_of_hmdb51_are_named_with_their_file(tmp_path):
     ]
 
 
-def test_a_pattern_is_for_hmdb51_only(tmp_path):
+def test_pattern_of_other_format_raises(tmp_path):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("v.mp4 0\n")
     with pytest.raises(UserError, match=r"2 files match; only a split of HMDB-51 has a file for each class"):
         read_list(tmp_path / "*.txt")
 
 
-# ---- recognising ----
+# ---- detection ----
 
 
 @pytest.mark.parametrize(
@@ -283,12 +283,12 @@ def test_a_pattern_is_for_hmdb51_only(tmp_path):
         ("wave_test_split3.txt", "w.avi 1\n", "hmdb51"),
     ],
 )
-def test_formats_are_recognised(tmp_path, name, text, expected):
+def test_detect_returns_format(tmp_path, name, text, expected):
     (tmp_path / name).write_text(text)
     assert detect(tmp_path / name) == expected
 
 
-def test_a_long_list_is_recognised_by_its_first_lines(tmp_path, monkeypatch):
+def test_detect_long_list_uses_first_lines(tmp_path, monkeypatch):
     monkeypatch.setattr("vexp.data.annotations.list_files._HEAD", 20)
     (tmp_path / "x.txt").write_text("d1 10 0\nd2 20 1\nd3 30 0 0 0\n")  # the cut third line does not count
     assert detect(tmp_path / "x.txt") == "frames"

@@ -1,4 +1,4 @@
-"""A list of a million rows: what it costs to read and to hold, and that workers share it."""
+"""A list of a million rows: time and memory to read it, and memory shared with workers."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("file", FORMATS)
-def test_a_million_rows(tmp_path: Path, file: str) -> None:
+def test_list_of_a_million_rows_needs_little_memory(tmp_path: Path, file: str) -> None:
     header, line = FORMATS[file]
     with open(tmp_path / file, "w") as out:
         out.write(header)

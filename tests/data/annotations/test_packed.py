@@ -1,4 +1,4 @@
-"""Packed strings and label sets: what goes in comes out, in any selection."""
+"""Packed strings and label sets return what was packed, in any selection."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ names = st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_f
 
 
 @given(names, st.data())
-def test_texts_come_back_in_any_selection(texts, data):
+def test_packed_strings_take_returns_strings(texts, data):
     made = PackedStrings.pack(texts)
     assert list(made) == texts
     rows = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=20)) if texts else []
@@ -22,7 +22,7 @@ def test_texts_come_back_in_any_selection(texts, data):
 
 
 @given(st.lists(st.lists(st.integers(0, 99), max_size=5)), st.data())
-def test_label_sets_come_back_in_any_selection(sets, data):
+def test_packed_labels_take_returns_labels(sets, data):
     flat = np.array([label for labels in sets for label in labels], np.int32)
     made = PackedLabels(flat, np.cumsum([len(labels) for labels in sets], dtype=np.int64))
     assert [labels.tolist() for labels in made] == sets
@@ -30,14 +30,14 @@ def test_label_sets_come_back_in_any_selection(sets, data):
     assert [labels.tolist() for labels in made.take(np.array(rows, np.int64))] == [sets[row] for row in rows]
 
 
-def test_a_selection_larger_than_one_portion(monkeypatch):
+def test_take_more_rows_than_one_chunk(monkeypatch):
     monkeypatch.setattr(packed, "_ROWS_AT_A_TIME", 3)
     texts = ["a", "", "日本", "ddd", "é", "f" * 9, "g"]
     order = [6, 0, 2, 2, 5, 1, 4, 3, 1, 1]
     assert list(PackedStrings.pack(texts).take(np.array(order))) == [texts[i] for i in order]
 
 
-def test_entries_count_from_the_end_and_stop_there():
+def test_negative_index_counts_from_the_end():
     made = PackedStrings.pack(["a", "b", "c"])
     assert (made[-1], made[-3], len(made)) == ("c", "a", 3)
     for outside in (3, -4):
@@ -45,13 +45,13 @@ def test_entries_count_from_the_end_and_stop_there():
             made[outside]
 
 
-def test_a_packer_may_begin_with_empty_entries():
+def test_text_packer_starts_with_empty_entries():
     packer = TextPacker(empty=2)
     packer.add("x")
     assert list(packer.finish()) == ["", "", "x"]
 
 
-def test_digests_are_those_of_the_strings_alone():
+def test_digests_depend_on_string_and_seed_only():
     made = PackedStrings.pack(["a", "b", "a", ""])
     numbers = made.digests()
     assert numbers[0] == numbers[2]

@@ -36,7 +36,7 @@ c.mp4,run,,2,g1,7,
 """
 
 
-def test_a_table(tmp_path):
+def test_table_rows_are_read(tmp_path):
     annotation = listed(tmp_path, "train.csv", TABLE)
     assert annotation.format == "csv"
     assert annotation.classes == ["hop", "run"]  # names, by the alphabet
@@ -48,7 +48,7 @@ def test_a_table(tmp_path):
     assert rows(tabs) == [("a.mp4", 1), ("my; b.mp4", 0), ("c.mp4", 1)]
 
 
-def test_columns_that_are_not_there_cost_nothing(tmp_path):
+def test_absent_columns_need_no_memory(tmp_path):
     annotation = listed(tmp_path, "train.csv", "path,label\na.mp4,3\n")
     assert (annotation.groups, annotation.segments, annotation.frame_ranges) == (None, None, None)
 
@@ -64,13 +64,13 @@ def test_columns_that_are_not_there_cost_nothing(tmp_path):
         (["hi", "7"], ["7", "hi"], ["7", "hi"], [1, 0]),
     ],
 )
-def test_labels_are_numbers_or_names(tmp_path, labels, given, classes, numbers):
+def test_table_labels_are_numbers_or_names(tmp_path, labels, given, classes, numbers):
     text = "path,label\n" + "".join(f"{i}.mp4,{label}\n" for i, label in enumerate(labels))
     annotation = listed(tmp_path, "train.csv", text, classes=given)
     assert (annotation.classes, annotation.labels_packed.tolist()) == (classes, numbers)
 
 
-def test_several_labels_stand_between_semicolons(tmp_path):
+def test_table_labels_are_separated_by_semicolons(tmp_path):
     annotation = listed(tmp_path, "train.csv", "path,labels\na.mp4,run; hop\nb.mp4,hop\n")
     assert (annotation.multi_label, rows(annotation)) == (True, [("a.mp4", 1, 0), ("b.mp4", 0)])
     bare = listed(tmp_path, "train.csv", "path,labels\na.mp4,\nb.mp4,hop\n", multi_label=True)
@@ -82,7 +82,7 @@ def test_several_labels_stand_between_semicolons(tmp_path):
     ]
 
 
-def test_bad_rows_of_a_table(tmp_path):
+def test_table_bad_rows_are_reported(tmp_path):
     text = (
         "path,label,start,end,total_frames\n"
         "a.mp4,run,,,\n"
@@ -109,7 +109,7 @@ def test_bad_rows_of_a_table(tmp_path):
     ]
 
 
-def test_numbers_and_names_are_not_mixed_unawares(tmp_path):
+def test_labels_mixing_numbers_and_names_are_reported(tmp_path):
     text = "path,label\na.mp4,0\nb.mp4,1a\nc.mp4,1\n"
     assert refused(tmp_path, "train.csv", text) == [
         "train.csv:3: the label '1a' is not a number, but others are; set data.classes=FILE to use names"
@@ -124,11 +124,11 @@ def test_numbers_and_names_are_not_mixed_unawares(tmp_path):
         ("path,label\n", "train.csv: contains no video; expected: table with a header"),
     ],
 )
-def test_tables_that_cannot_be_used(tmp_path, text, why):
+def test_invalid_table_raises(tmp_path, text, why):
     assert refused(tmp_path, "train.csv", text, format="csv")[0].startswith(why)
 
 
-def test_a_list_of_several_splits_gives_each_its_rows(tmp_path):
+def test_table_of_several_splits_selects_rows_of_split(tmp_path):
     text = "path,label,split\na.mp4,0,train\nb.mp4,1,validation\nc.mp4,1,Test\nd.mp4,1,training\n"
     found = {split: rows(listed(tmp_path, "all.csv", text, split=split)) for split in ("train", "val", "test")}
     assert found == {
@@ -147,7 +147,7 @@ def test_a_list_of_several_splits_gives_each_its_rows(tmp_path):
 KINETICS = 'label,youtube_id,time_start,time_end,split\ntesting apple,-0OL,7,17,{0}\n"yoga, hot",zz_,0.0,10.0,{0}\n'
 
 
-def test_kinetics(tmp_path):
+def test_kinetics_table_rows_are_read(tmp_path):
     annotation = listed(tmp_path, "train.csv", KINETICS.format("train"))
     assert (annotation.format, annotation.classes) == ("kinetics", ["testing apple", "yoga, hot"])
     assert rows(annotation) == [("-0OL_000007_000017.mp4", 0), ("zz__000000_000010.mp4", 1)]
@@ -156,7 +156,7 @@ def test_kinetics(tmp_path):
     assert len(val) == 2
 
 
-def test_kinetics_files_may_be_named_otherwise(tmp_path):
+def test_kinetics_file_name_option_names_files(tmp_path):
     name = "{label}/{youtube_id}_{time_start:06d}.mkv"
     annotation = listed(tmp_path, "train.csv", KINETICS.format("train"), file_name=name)
     assert annotation.name(0) == "testing apple/-0OL_000007.mkv"
@@ -167,12 +167,12 @@ def test_kinetics_files_may_be_named_otherwise(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["{youtube_id", "{}.mp4", "{youtube_id:d}.mp4", "{youtube_id.x}.mp4"])
-def test_a_file_name_that_cannot_be_filled_in(tmp_path, name):
+def test_invalid_file_name_template_raises(tmp_path, name):
     (line,) = refused(tmp_path, "train.csv", KINETICS.format("train"), file_name=name)
     assert line.startswith(f"data.file_name={name}: is not a valid template: ")
 
 
-def test_a_separator_of_columns_is_one_character(tmp_path):
+def test_table_separator_of_several_characters_raises(tmp_path):
     """Blanks around it do not count; the csv module would end in a TypeError."""
     spaced = listed(tmp_path, "train.csv", "path, label\na.mp4, run\n", separator=", ")
     assert (spaced.format, rows(spaced)) == ("csv", [("a.mp4", 0)])
@@ -180,7 +180,7 @@ def test_a_separator_of_columns_is_one_character(tmp_path):
     assert line.startswith("data.separator=::: the columns of a table")
 
 
-def test_bad_rows_of_kinetics(tmp_path):
+def test_kinetics_bad_rows_are_reported(tmp_path):
     text = KINETICS.format("train") + "run,abc,x,10,train\n,abc,0,10,train\n"
     assert refused(tmp_path, "train.csv", text) == [
         "train.csv:4: time_start 'x', time_end '10' are not both numbers",
@@ -194,7 +194,7 @@ def test_bad_rows_of_kinetics(tmp_path):
 # ---- JSON ----
 
 
-def test_mmaction2s_json_of_videos_and_of_raw_frames(tmp_path):
+def test_json_of_mmaction2_is_read(tmp_path):
     videos = [{"filename": "a.mp4", "label": [1]}, {"filename": "b.mp4", "label": [0]}]
     annotation = listed(tmp_path, "train.json", videos)
     assert (annotation.format, rows(annotation), annotation.multi_label) == (
@@ -208,7 +208,7 @@ def test_mmaction2s_json_of_videos_and_of_raw_frames(tmp_path):
     assert [annotation.frames(i) for i in (0, 1)] == [(4, 30), None]
 
 
-def test_plain_records(tmp_path):
+def test_json_records_are_read(tmp_path):
     records = [
         {"path": "a.mp4", "label": "run", "group": 7},
         {"path": "b.mp4", "label": ["hop", "run"], "start": 1, "end": 2.5, "unknown": {"deep": [1]}},
@@ -220,7 +220,7 @@ def test_plain_records(tmp_path):
         assert [annotation.segment(i) for i in (0, 1)] == [None, (1.0, 2.5)]
 
 
-def test_bad_records_are_named_by_their_line(tmp_path):
+def test_json_bad_records_are_reported_with_their_line(tmp_path):
     text = (
         '[\n{"path": "a.mp4", "label": 0},\n{"label": 0},\n"x",\n{"path": "b.mp4",\n "label": 1.5},\n{"path": "c"}\n]'
     )
@@ -244,7 +244,7 @@ def test_bad_records_are_named_by_their_line(tmp_path):
     chunk=st.integers(1, 30),
     indent=st.sampled_from([None, 0, 2]),
 )
-def test_records_are_read_whole_whatever_the_portions(tmp_path_factory, records, chunk, indent):
+def test_json_records_do_not_depend_on_chunk_size(tmp_path_factory, records, chunk, indent):
     path = tmp_path_factory.mktemp("json") / "x.json"
     path.write_text(json.dumps(records, indent=indent))
     with pytest.MonkeyPatch.context() as patch:
@@ -264,7 +264,7 @@ SOMETHING = [
 ]
 
 
-def test_something_something(tmp_path):
+def test_something_something_records_are_read(tmp_path):
     annotation = listed(tmp_path, "train.json", SOMETHING)
     assert annotation.format == "something_something"
     assert annotation.classes == ["Holding something", "Pushing something from left to right"]
@@ -273,7 +273,7 @@ def test_something_something(tmp_path):
     assert rows(given) == [("v/78687.mp4", 1), ("v/42326.mp4", 0)]
 
 
-def test_something_somethings_test_list_has_no_labels(tmp_path):
+def test_something_something_test_list_is_reported(tmp_path):
     assert refused(tmp_path, "test.json", [{"id": "1"}, {"id": "2"}], format="something_something") == [
         "test.json:1: the record has no 'template'; test lists have no labels",
         "test.json:1: the record has no 'template'; test lists have no labels",

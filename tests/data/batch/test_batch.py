@@ -1,4 +1,4 @@
-"""Batches: the same views whatever way they are sent, every pixel once, flow and its magnitude."""
+"""Batches: the views do not depend on how they are sent, pixels are stored once, flow has its scale."""
 
 import json
 
@@ -36,7 +36,7 @@ TEST_VIEWS = [
 
 
 @pytest.mark.parametrize("steps", TEST_VIEWS)
-def test_lazy_views_built_late_are_the_eager_ones_built_early(steps):
+def test_batch_lazy_views_equal_eager_views(steps):
     # Videos of any length and shape in one batch: only the views must be alike.
     videos = [video(30, 20, 30), video(9, 24, 18), video(3, 12, 12), video(40, 16, 40)]
     lazy = [sample(frames, *steps, number=i) for i, frames in enumerate(videos)]
@@ -55,7 +55,7 @@ def test_lazy_views_built_late_are_the_eager_ones_built_early(steps):
     np.testing.assert_array_equal(moved.frames, expected)
 
 
-def test_ten_clips_of_three_crops_are_sent_as_their_distinct_frames():
+def test_collate_ten_clips_of_three_crops_sends_distinct_frames():
     # 300 frames of 340x256, the protocol of SlowFast: what goes to the device is a quarter of its uint8 views.
     steps = [
         SampleFrames(clip_len=16, frame_interval=4, num_clips=10, test_mode=True),
@@ -69,7 +69,7 @@ def test_ten_clips_of_three_crops_are_sent_as_their_distinct_frames():
     assert made.clips.layout.views * np.prod(made.clips.layout.view_shape) == 94_371_840
 
 
-def test_training_clips_are_passed_on_without_a_copy():
+def test_batch_training_clips_are_not_copied():
     steps = [SampleFrames(clip_len=4), CenterCrop(crop_size=8), Flip(flip_ratio=1.0)]
     batch = Collate()([sample(video(9, 12, 12, seed=i), *steps, number=i) for i in range(3)])
     assert batch.frames.data_ptr() == batch.pixels.data_ptr()
@@ -77,7 +77,7 @@ def test_training_clips_are_passed_on_without_a_copy():
     np.testing.assert_array_equal(batch.frames[1], sample(video(9, 12, 12, seed=1), *steps).frames)
 
 
-def test_ready_views_make_a_batch():
+def test_of_views_returns_batch_of_views():
     frames = torch.from_numpy(video(2 * 3 * 4, 5, 6).reshape(2, 3, 4, 5, 6, 3))
     batch = Batch.of_views(frames, torch.tensor([1, 0]), torch.tensor([7, 8]))
     assert torch.equal(batch.frames, frames)

@@ -1,4 +1,4 @@
-"""The one normalisation, against a plain numpy reference."""
+"""Normalization of frames, against a NumPy reference."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def all_grey_levels():
         ImgNorm(mean=[0.0, 0.0, 0.0], std=[255.0, 2.0, 0.5]),
     ],
 )
-def test_values_and_layout(options):
+def test_apply_returns_normalized_channels_first(options):
     frames = all_grey_levels()
     out = options.apply(torch.from_numpy(frames))
     assert (out.dtype, out.shape) == (torch.float32, (2, 3, 3, 16, 16))  # (N, C, T, H, W)
@@ -55,16 +55,16 @@ def pixel(options, rgb):
         ({"mean": [10.0, 0.0, 0.0], "std": [2.0, 4.0, 8.0]}, [0, 5, 5]),  # first minus mean, then over std
     ],
 )
-def test_channel_order(values, out):
+def test_apply_to_bgr_swaps_channels(values, out):
     assert pixel(ImgNorm(**{"mean": [0.0] * 3, "std": [1.0] * 3} | values), [10, 20, 40]) == out
 
 
-def test_the_defaults_are_mmaction2s_kinetics_values():
+def test_defaults_are_mmaction2_values():
     black = pixel(ImgNorm(), [0, 0, 0])
     assert black == pytest.approx([-123.675 / 58.395, -116.28 / 57.12, -103.53 / 57.375], rel=1e-6)
 
 
-def test_frames_are_left_as_they_were():
+def test_apply_does_not_change_frames():
     frames = torch.from_numpy(all_grey_levels())
     before = frames.clone()
     ImgNorm(to_bgr=True).apply(frames)
@@ -72,7 +72,7 @@ def test_frames_are_left_as_they_were():
 
 
 @pytest.mark.parametrize("to_bgr", [False, True])
-def test_memory_order(to_bgr):
+def test_apply_channels_last_keeps_memory_order(to_bgr):
     frames = torch.zeros((2, 3, 4, 5, 3), dtype=torch.uint8)
     norm = ImgNorm(to_bgr=to_bgr)
     assert norm.apply(frames).is_contiguous()
@@ -103,7 +103,7 @@ def test_img_norm_rejects_invalid_values(values, text):
     ],
 )
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_what_was_normalised_can_be_undone(options, channels_last):
+def test_undo_inverts_apply(options, channels_last):
     frames = torch.from_numpy(all_grey_levels()[..., : len(options.mean)].copy())
     scale = torch.tensor([[2.0, 0.5], [1.0, 3.0]]) if len(options.mean) == 2 else None
     net = options.apply(frames, scale, channels_last=channels_last)

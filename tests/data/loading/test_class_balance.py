@@ -1,4 +1,4 @@
-"""Balanced draws: quotas, even use of every sample, a function of (seed, epoch) alone."""
+"""Balanced draws: quotas, even use of every sample, and dependence on (seed, epoch) alone."""
 
 from collections import Counter
 
@@ -21,12 +21,12 @@ from vexp.data.loading.dataloader import StepPlan, TrainSampler
         ([7], 0.3, [7]),
     ],
 )
-def test_class_quota(counts, balance, quota):
+def test_class_quota_returns_samples_of_each_class(counts, balance, quota):
     assert class_quota(np.array(counts), balance).tolist() == quota
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.floats(0, 1), st.integers(1, 6))
-def test_every_class_goes_through_all_of_its_samples_before_one_comes_again(labels, balance, epochs):
+def test_balanced_order_uses_all_samples_before_repeating_one(labels, balance, epochs):
     order = BalancedOrder(np.array(labels), 4, seed=1, balance=balance)
     drawn = [order.draws(epoch) for epoch in range(epochs)]
     for epoch in drawn:
@@ -38,7 +38,7 @@ def test_every_class_goes_through_all_of_its_samples_before_one_comes_again(labe
         assert max(times) - min(times) <= 1
 
 
-def test_draws_depend_on_seed_and_epoch_only():
+def test_balanced_order_depends_on_seed_and_epoch_only():
     labels = np.arange(100) % 3 % 2
     order = BalancedOrder(labels, 2, seed=1, balance=1.0)
     later = order.draws(7).tolist()
@@ -48,7 +48,7 @@ def test_draws_depend_on_seed_and_epoch_only():
 
 
 @given(st.lists(st.integers(0, 5)))
-def test_occurrence(values):
+def test_occurrence_counts_earlier_entries(values):
     assert occurrence(np.array(values, np.int64)).tolist() == [values[:i].count(v) for i, v in enumerate(values)]
 
 
@@ -61,7 +61,7 @@ def orders(first_step, total_steps):
     )
 
 
-def test_a_balanced_order_resumes_in_the_middle_of_an_epoch():
+def test_balanced_sampler_resumes_within_epoch():
     straight = orders(0, 20)
     assert orders(10, 20) == straight[10:]
     epoch = [key for batch in straight[:7] for key in batch]

@@ -49,7 +49,7 @@ CPU = torch.device("cpu")
         (1, 1, 1, False, [[1]]),
     ],
 )
-def test_step_plan(samples, batch, accumulate, drop_last, sizes):
+def test_step_plan_divides_samples(samples, batch, accumulate, drop_last, sizes):
     plan = StepPlan(samples, batch, accumulate, drop_last)
     assert plan.steps_per_epoch == len(sizes)
     assert plan.samples_per_step == batch * accumulate
@@ -111,7 +111,7 @@ plans = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(plan=plans, shuffle=st.booleans(), steps=st.integers(1, 40), data=st.data())
-def test_train_sampler_order(plan, shuffle, steps, data):
+def test_train_sampler_yields_every_sample_once_per_epoch(plan, shuffle, steps, data):
     straight = batches(plan, 0, steps, shuffle=shuffle)
     sizes = [plan.batch_sizes(step) for step in range(steps)]
     assert [len(batch) for batch in straight] == [size for step in sizes for size in step]
@@ -137,7 +137,7 @@ def test_train_sampler_order(plan, shuffle, steps, data):
             assert seen == list(range(len(seen)))
 
 
-def test_the_order_depends_on_seed_and_epoch():
+def test_train_sampler_order_depends_on_seed_and_epoch():
     order = TrainSampler(StepPlan(50, 4, 1, False), seed=3, shuffle=True, first_step=0, total_steps=1)
     other = TrainSampler(StepPlan(50, 4, 1, False), seed=4, shuffle=True, first_step=0, total_steps=1)
     orders = [order.order(0).tolist(), order.order(1).tolist(), other.order(0).tolist()]
@@ -145,7 +145,7 @@ def test_the_order_depends_on_seed_and_epoch():
     assert order.order(0).tolist() == orders[0]
 
 
-def test_the_order_is_drawn_apart_from_the_first_samples_frames():
+def test_train_sampler_order_is_independent_of_first_sample():
     # NumPy pads seeds with zeros: [seed, epoch] and [seed, epoch, index 0] are one generator
     order = TrainSampler(StepPlan(50, 4, 1, False), seed=3, shuffle=True, first_step=0, total_steps=1).order(2)
     assert order.tolist() != np.random.default_rng([3, 2, 0]).permutation(50).tolist()
@@ -155,7 +155,7 @@ def test_the_order_is_drawn_apart_from_the_first_samples_frames():
     ("samples", "batch", "indices"),
     [(5, 2, [[0, 1], [2, 3], [4]]), (4, 2, [[0, 1], [2, 3]]), (2, 8, [[0, 1]]), (0, 2, [])],
 )
-def test_evaluation_shows_every_sample_once_in_order(samples, batch, indices):
+def test_sequential_sampler_yields_every_sample_once_in_order(samples, batch, indices):
     order = SequentialSampler(samples, batch)
     assert list(order) == [[(0, index) for index in batch] for batch in indices]
     assert list(order) == list(order)

@@ -21,9 +21,9 @@ from vexp.data.loading.outcomes import Failure
 from vexp.data.loading.plugin_errors import PluginError, locations
 from vexp.data.sources.base import ArrayReader, VideoSource
 from vexp.data.sources.raw_frames import RawFrameSource
-from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.crops import CenterCrop, RandomCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
+from vexp.data.transforms.photometric import ColorJitter
 
 CPU = torch.device("cpu")
 workers_warn = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*multi-threaded, use of fork")

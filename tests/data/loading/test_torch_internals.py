@@ -51,7 +51,7 @@ def test_is_worker_iterator_missing_remove_worker_pids_raises(iterator, monkeypa
         torch_internals.is_worker_iterator(iterator)
 
 
-def test_workers_are_processes(iterator):
+def test_worker_processes_returns_running_processes(iterator):
     processes = torch_internals.worker_processes(iterator)
     assert [process.is_alive() for process in processes] == [True, True]
 
@@ -93,7 +93,7 @@ def test_iterator_of_persistent_workers_can_be_forgotten(loader):
         torch_internals.shut_down(iterator)
 
 
-def test_timeout_message_starts_as_the_watchdog_expects():
+def test_timeout_message_starts_as_watchdog_expects():
     class Slow(torch.utils.data.Dataset):
         def __len__(self):
             return 1

@@ -173,7 +173,7 @@ def test_crashing_sample_on_error_fail_raises_its_name():
 
 
 def test_worker_exit_raises_only_while_waiting_for_a_batch():
-    """torch would raise from its SIGCHLD handler, possibly while a checkpoint is written."""
+    """In torch, a SIGCHLD handler raises, possibly while a checkpoint is written."""
     has_a_batch = multiprocessing.get_context("fork").Event()
     loader, bad = watch(dying(signal.SIGKILL, "fail", has_a_batch.wait), SequentialSampler(9, 3), 1)
     batches = iterate_batches(loader, bad)

@@ -23,9 +23,9 @@ from vexp.data.loading.dataloader import (
 )
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.sources.base import ArrayReader, Source
-from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.crops import RandomResizedCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
+from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.resize import Flip, Resize
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*multi-threaded, use of fork")

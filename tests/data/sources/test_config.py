@@ -40,7 +40,7 @@ def folders(tmp_path):
 # ---- lists ----
 
 
-def test_the_sources_of_lists(lists, tmp_path):
+def test_video_list_sources_have_samples_of_lists(lists, tmp_path):
     data = VideoList(**lists)
     data.check_files()
     train, val = data.source("train"), data.source("val")
@@ -50,14 +50,14 @@ def test_the_sources_of_lists(lists, tmp_path):
     assert data.source("test") is None
 
 
-def test_all_splits_share_the_class_numbers_of_the_training_list(lists, tmp_path):
+def test_splits_share_class_indices_of_training_list(lists, tmp_path):
     assert VideoList(**lists).source("val").classes == ["0", "1", "2"]  # not ["0", "1"], which val alone would give
     lists["val"].ann_file = write_list(tmp_path / "val.txt", "v.mp4 3\n")
     with pytest.raises(UserError, match=r"val\.txt:1: label 3, but there are 3 classes"):
         VideoList(**lists).source("val")
 
 
-def test_a_file_of_class_names_holds_for_all_splits(lists, tmp_path):
+def test_classes_file_applies_to_all_splits(lists, tmp_path):
     classes = write_list(tmp_path / "classes.txt", "hop\nrun\nsit\nspin\n")
     data = VideoList(classes=classes, **lists)
     assert data.source("train").classes == data.source("val").classes == ["hop", "run", "sit", "spin"]
@@ -65,21 +65,21 @@ def test_a_file_of_class_names_holds_for_all_splits(lists, tmp_path):
         VideoList(classes=write_list(tmp_path / "two.txt", "hop\nrun\n"), **lists).source("train")
 
 
-def test_a_prefix_of_a_split(lists, tmp_path):
+def test_data_prefix_of_split_is_used(lists, tmp_path):
     lists["val"].data_prefix = str(tmp_path / "videos")
     data = VideoList(**lists)
     assert data.source("val").annotation.path(0) == str(tmp_path / "videos" / "v.mp4")
     assert data.source("train").annotation.path(0) == str(tmp_path / "a.mp4")
 
 
-def test_paths_may_begin_with_the_home_folder(lists, tmp_path, monkeypatch):
+def test_paths_expand_home_folder(lists, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     lists["train"].ann_file = "~/train.txt"
     lists["train"].data_prefix = "~/videos"
     assert VideoList(**lists).source("train").annotation.path(0) == str(tmp_path / "videos" / "a.mp4")
 
 
-def test_a_list_that_is_not_named(lists):
+def test_list_without_ann_file_raises(lists):
     lists["val"].ann_file = None  # refused by the config of a run that evaluates
     data = VideoList(**lists)
     assert (data.source("val"), data.missing_split_error("train")) == (None, None)
@@ -91,7 +91,7 @@ def test_a_list_that_is_not_named(lists):
     assert (caught.value.key, caught.value.value) == ("train.ann_file", None)
 
 
-def test_a_split_that_takes_anothers_samples_needs_no_list(lists):
+def test_from_split_needs_no_list(lists):
     lists["val"] = Split(from_split="train")  # the engine asks for the source of "train" then
     data = VideoList(**lists)
     data.check_files()
@@ -99,14 +99,14 @@ def test_a_split_that_takes_anothers_samples_needs_no_list(lists):
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_a_split_cannot_take_its_own_samples(lists, split):
+def test_from_split_of_itself_raises(lists, split):
     lists[split] = (TrainSplit if split == "train" else Split)(from_split=split)
     with pytest.raises(ConfigError) as caught:
         VideoList(**lists)
     assert (caught.value.key, caught.value.value) == (f"{split}.from_split", split)
 
 
-def test_a_list_that_is_not_there_is_found_early(lists, tmp_path):
+def test_check_files_missing_list_raises(lists, tmp_path):
     lists["val"].ann_file = str(tmp_path / "none.txt")
     with pytest.raises(UserError, match=r"data\.val\.ann_file=.*none\.txt: no such file"):
         VideoList(**lists).check_files()
@@ -115,7 +115,7 @@ def test_a_list_that_is_not_there_is_found_early(lists, tmp_path):
 # ---- folders ----
 
 
-def test_the_sources_of_folders(folders):
+def test_folder_sources_have_videos_of_folders(folders):
     data = Folder(root=str(folders))
     data.check_files()
     train, val = data.source("train"), data.source("val")
@@ -125,7 +125,7 @@ def test_the_sources_of_folders(folders):
     assert data.source("test") is None  # optional
 
 
-def test_folders_may_be_named_one_by_one(folders):
+def test_folder_data_prefix_names_folder_of_split(folders):
     by_hand = Folder(
         train=TrainSplit(data_prefix=str(folders / "train")),
         val=Split(data_prefix=str(folders / "val")),
@@ -138,13 +138,13 @@ def test_folders_may_be_named_one_by_one(folders):
     assert by_hand.source("test").labels.tolist() == [2]
 
 
-def test_a_class_that_training_does_not_know_is_refused(folders):
+def test_folder_unknown_class_raises(folders):
     (folders / "val" / "spin").mkdir()
     with pytest.raises(UserError, match="val: folders spin are not among the 3 classes"):
         Folder(root=str(folders)).source("val")
 
 
-def test_a_root_that_is_not_named_or_not_there(folders):
+def test_folder_missing_root_raises(folders):
     with pytest.raises(ConfigError) as caught:
         Folder()
     assert caught.value.key == "root"
@@ -155,7 +155,7 @@ def test_a_root_that_is_not_named_or_not_there(folders):
 # ---- the embedded set ----
 
 
-def test_the_embedded_set_is_listed_without_being_made(tmp_path):
+def test_motion_source_is_listed_without_creating_it(tmp_path):
     data = Motion(cache_dir=str(tmp_path), train_clips=1, val_clips=1)
     assert data.source("test") is None
     train = data.source("train")
@@ -180,7 +180,7 @@ def test_the_embedded_set_is_listed_without_being_made(tmp_path):
         ("val", 1, ["v.mp4"]),
     ],
 )
-def test_indices_choose_samples_of_their_split_only(lists, split, indices, expected):
+def test_indices_select_samples_of_their_split(lists, split, indices, expected):
     lists[split].indices = indices
     data = VideoList(**lists)
     assert names(select_samples(data, split)) == expected
@@ -189,20 +189,20 @@ def test_indices_choose_samples_of_their_split_only(lists, split, indices, expec
     assert len(select_samples(data, other)) == {"train": 3, "val": 2}[other]
 
 
-def test_indices_outside_name_the_key(lists):
+def test_indices_out_of_range_raise_with_key(lists):
     lists["val"].indices = [5]
     with pytest.raises(UserError, match=r"data\.val\.indices: 5 is outside 0\.\.1"):
         select_samples(VideoList(**lists), "val")
 
 
 @pytest.mark.parametrize("indices", [0, [], [1, "2"], "4", 2.0, 1.0, 0.0, -0.5, [0.5], True, [True], [[1]]])
-def test_indices_that_name_no_samples_are_refused(indices):
+def test_invalid_indices_raise(indices):
     with pytest.raises(ValueError, match=r"^indices=.*: must be a number of samples \(not 0"):
         Split(indices=indices)
 
 
 @pytest.mark.parametrize("indices", [None, 1, -3, 0.25, [0], [0, -1, 5]])
-def test_indices_that_name_samples(indices):
+def test_valid_indices_are_accepted(indices):
     assert Split(indices=indices).indices == indices
 
 
@@ -218,7 +218,7 @@ def table(tmp_path):
     return {"train": TrainSplit(ann_file=train), "val": Split(ann_file=val)}
 
 
-def test_what_is_held_out_is_not_trained_on_and_divides_no_group(table):
+def test_hold_out_is_not_trained_on_and_divides_no_group(table):
     data = VideoList(train=table["train"], val=Split(hold_out=0.25), test=Split(hold_out=0.25))
     data.check_files()
     taken = {split: names(select_samples(data, split)) for split in ("train", "val", "test")}
@@ -233,14 +233,14 @@ def test_what_is_held_out_is_not_trained_on_and_divides_no_group(table):
     assert names(select_samples(VideoList(train=table["train"], val=Split(hold_out=0.25)), "val")) == taken["val"]
 
 
-def test_indices_count_within_what_holding_out_leaves(table):
+def test_indices_apply_after_hold_out(table):
     table["train"].indices = 3
     data = VideoList(train=table["train"], val=Split(hold_out=0.25, per_class=2))
     assert len(select_samples(data, "train")) == 3
     assert select_samples(data, "val").labels.tolist() == [0, 1, 0, 1]
 
 
-def test_a_folder_may_be_divided_too(folders):
+def test_hold_out_divides_folder(folders):
     data = Folder(train=TrainSplit(data_prefix=str(folders / "train")), val=Split(hold_out=0.5))
     data.check_files()
     # a class of one video keeps it
@@ -250,7 +250,7 @@ def test_a_folder_may_be_divided_too(folders):
     assert names(select_samples(by_root, "val")) == names(select_samples(data, "val"))
 
 
-def test_holding_out_that_leaves_nothing_is_refused(table, lists):
+def test_hold_out_leaving_no_sample_raises(table, lists):
     with pytest.raises(UserError, match=r"data\.val\.hold_out=0\.01: no sample remains for val; of the 40 "):
         select_samples(VideoList(train=table["train"], val=Split(hold_out=0.01)), "val")
     with pytest.raises(UserError, match=r"data\.val\.hold_out=0\.5: no sample remains for val; of the 3 "):
@@ -258,21 +258,21 @@ def test_holding_out_that_leaves_nothing_is_refused(table, lists):
 
 
 @pytest.mark.parametrize("other", [{"ann_file": "x"}, {"data_prefix": "x"}, {"from_split": "train"}])
-def test_a_held_out_split_has_no_list_of_its_own(other):
+def test_hold_out_with_own_list_raises(other):
     with pytest.raises(ValueError, match=r"^hold_out=0\.1: takes its samples from the training split"):
         Split(hold_out=0.1, **other)
     with pytest.raises(ValueError, match=r"^hold_out=0\.1: is for val and test"):
         TrainSplit(hold_out=0.1)
 
 
-def test_a_split_taken_from_another_is_chosen_from_once_more(table):
+def test_from_split_applies_selection_of_both_splits(table):
     table["train"].indices = 8
     data = VideoList(train=table["train"], val=Split(from_split="train"), test=Split(from_split="train", indices=-2))
     assert names(select_samples(data, "val")) == names(select_samples(data, "train")) == [f"{i}.mp4" for i in range(8)]
     assert names(select_samples(data, "test")) == ["6.mp4", "7.mp4"]
 
 
-def test_a_fraction_and_a_number_a_class(table):
+def test_fraction_and_per_class_select_samples(table):
     table["train"].indices, table["val"].per_class = 0.5, 1
     data = VideoList(**table)
     assert len(select_samples(data, "train")) == 20
@@ -280,13 +280,13 @@ def test_a_fraction_and_a_number_a_class(table):
     assert len(select_samples(data, "val")) == 2
 
 
-def test_balance_needs_random_draws():
+def test_class_balance_without_shuffle_raises():
     with pytest.raises(ConfigError) as caught:
         TrainSplit(class_balance=0.5, shuffle=False)
     assert (caught.value.key, caught.value.value) == ("class_balance", 0.5)
 
 
-def test_several_labels_in_training_hold_for_all_splits(tmp_path):
+def test_multi_label_of_training_list_applies_to_all_splits(tmp_path):
     train = write_list(tmp_path / "train.txt", "a.mp4 0 1\nb.mp4 1\n")
     val = write_list(tmp_path / "val.txt", "c.mp4 1\n")
     data = VideoList(train=TrainSplit(ann_file=train), val=Split(ann_file=val))
@@ -296,7 +296,7 @@ def test_several_labels_in_training_hold_for_all_splits(tmp_path):
     assert (data.source("val").multi_label, data.source("val").classes) == (True, ["x", "y"])
 
 
-def test_all_lists_that_are_not_there_are_named(tmp_path):
+def test_check_files_reports_all_missing_lists(tmp_path):
     data = VideoList(train=TrainSplit(ann_file="no.txt"), val=Split(ann_file="*_test_split1.txt"), classes="none.txt")
     with pytest.raises(UserError) as caught:
         data.check_files()
@@ -307,14 +307,14 @@ def test_all_lists_that_are_not_there_are_named(tmp_path):
     ]
 
 
-def test_a_list_of_frames_is_not_a_list_of_videos(tmp_path):
+def test_video_list_of_frames_raises(tmp_path):
     frames = write_list(tmp_path / "train.txt", "dir 12 0\n")
     data = VideoList(train=TrainSplit(ann_file=frames), val=Split(from_split="train"))
     with pytest.raises(UserError, match=r"train\.txt: text list of raw frames.*data=raw_frames"):
         data.source("train")
 
 
-def test_a_data_set_of_ones_own_defines_source():
+def test_custom_data_set_defines_source():
     with pytest.raises(TypeError, match="source"):
         Data()
 
@@ -333,14 +333,14 @@ CLASSES = ["left", "right", "up", "down"]
         ({"up": "up"}, [0, 1, 2, 3]),  # its own mirror image
     ],
 )
-def test_flip_table(mapping, table):
+def test_flip_table_returns_mirrored_classes(mapping, table):
     found = flip_table(CLASSES, mapping)
     assert found.tolist() == table
     assert found.dtype == np.int64
     assert found[found].tolist() == [0, 1, 2, 3]  # mirrored twice is not mirrored
 
 
-def test_no_flip_table_without_a_map():
+def test_flip_table_empty_map_returns_none():
     assert flip_table(CLASSES, {}) is None
 
 
@@ -353,7 +353,7 @@ def test_no_flip_table_without_a_map():
         ({"left": "right", "right": "up"}, "left is mirrored to right, but right to up"),
     ],
 )
-def test_maps_that_are_no_mirroring_are_refused(mapping, text):
+def test_flip_table_invalid_map_raises(mapping, text):
     with pytest.raises(UserError, match=text):
         flip_table(CLASSES, mapping)
 
@@ -362,7 +362,7 @@ def test_maps_that_are_no_mirroring_are_refused(mapping, text):
 
 
 @pytest.mark.parametrize("name", ["exact_color", "strict"])
-def test_backends_that_hand_over_their_own_pixels(name, lists):
+def test_exact_color_with_other_backend_raises(name, lists):
     for backend in ("auto", "av"):
         data = VideoList(decoding_backend=backend, **{name: True}, **lists)
         assert data.source("train").backend == backend
@@ -372,14 +372,14 @@ def test_backends_that_hand_over_their_own_pixels(name, lists):
         assert (caught.value.key, caught.value.value) == (name, True)
 
 
-def test_the_source_decodes_as_the_options_say(lists):
+def test_source_uses_decoding_options(lists):
     source = VideoList(strict=True, **lists).source("train")
     assert (source.backend, source.strict) == ("auto", True)
     assert source.take(np.array([2, 0])).strict  # also a part of it
     assert VideoList(decoding_backend="opencv", **lists).source("val").backend == "opencv"
 
 
-def test_a_backend_that_is_not_installed_is_named_before_anything_slow(lists, monkeypatch):
+def test_check_files_backend_not_installed_raises(lists, monkeypatch):
     monkeypatch.setattr("vexp.data.decoding.backends.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"data\.decoding_backend=decord: decord is not installed: pip install decord"):
         VideoList(decoding_backend="decord", **lists).check_files()

@@ -1,4 +1,4 @@
-"""The embedded data set: files, lists, and that only the order of the frames tells a class."""
+"""The built-in data set: its files and lists, and that only the order of the frames contains the class."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def decode(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def test_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_seed_gives_same_bytes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # whatever the number of workers
     assert digests(ensure_motion(tmp_path, seed=0, **SMALL)) == digests(folder)
 
 
-def test_every_clip_differs_and_another_seed_changes_all(folder: Path, tmp_path: Path) -> None:
+def test_clips_differ_and_other_seed_changes_all(folder: Path, tmp_path: Path) -> None:
     def clips(where: Path) -> list[str]:
         return [digest for name, digest in digests(where).items() if name.endswith(".mp4")]
 
@@ -56,7 +56,7 @@ def test_every_clip_differs_and_another_seed_changes_all(folder: Path, tmp_path:
     assert len(both) == len(set(both)) == 2 * 3 * len(CLASSES)
 
 
-def test_a_clip_does_not_depend_on_how_many_are_made(folder: Path, tmp_path: Path) -> None:
+def test_clip_does_not_depend_on_number_of_clips(folder: Path, tmp_path: Path) -> None:
     fewer = digests(ensure_motion(tmp_path, seed=0, train_clips=1, val_clips=1))
     full = digests(folder)
     clips = [name for name in fewer if name.endswith(".mp4")]
@@ -64,7 +64,7 @@ def test_a_clip_does_not_depend_on_how_many_are_made(folder: Path, tmp_path: Pat
     assert [fewer[name] for name in clips] == [full[name] for name in clips]
 
 
-def test_lists_name_every_file_once_with_its_class(folder: Path) -> None:
+def test_lists_contain_every_file_once_with_its_class(folder: Path) -> None:
     assert (folder / "classes.txt").read_text().splitlines() == list(CLASSES)
     assert "<path> <class index>" in (folder / "README.md").read_text()
     for split, clips in (("train", 2), ("val", 1)):
@@ -74,7 +74,7 @@ def test_lists_name_every_file_once_with_its_class(folder: Path) -> None:
         assert [int(label) for _, label in rows] == [*range(len(CLASSES))] * clips  # any first lines are balanced
 
 
-def test_every_file_is_h264_of_32_frames(folder: Path) -> None:
+def test_files_are_h264_of_32_frames(folder: Path) -> None:
     files = sorted(folder.rglob("*.mp4"))
     assert len(files) == 3 * len(CLASSES)
     for file in files:
@@ -85,13 +85,13 @@ def test_every_file_is_h264_of_32_frames(folder: Path) -> None:
         assert decode(file).shape == (32, 96, 128, 3)
 
 
-def test_files_hold_what_was_drawn(folder: Path) -> None:
+def test_files_contain_rendered_frames(folder: Path) -> None:
     drawn = motion.render_clip(0, "train", 3, 1).astype(float)
     error = np.abs(decode(folder / "train" / "down_001.mp4") - drawn)
-    assert error.mean() < 6  # grey levels: compression and half-resolution colour
+    assert error.mean() < 6  # gray levels: compression and half-resolution color
 
 
-def test_second_call_rewrites_nothing(folder: Path) -> None:
+def test_second_call_writes_nothing(folder: Path) -> None:
     def times() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -100,14 +100,14 @@ def test_second_call_rewrites_nothing(folder: Path) -> None:
     assert times() == before
 
 
-def test_two_calls_at_once_both_end_well(tmp_path: Path) -> None:
+def test_concurrent_calls_succeed(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         made = [pool.submit(ensure_motion, tmp_path, seed=0, train_clips=1, val_clips=1) for _ in range(2)]
         folders = {future.result() for future in made}
     assert [*tmp_path.iterdir()] == [*folders]  # one folder, and no unfinished one beside it
 
 
-def test_a_failed_call_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_call_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path, frames: np.ndarray) -> None:
         raise OSError("disk full")
 
@@ -117,7 +117,7 @@ def test_a_failed_call_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest
     assert [*tmp_path.iterdir()] == []
 
 
-def test_progress_counts_to_the_end_and_opencv_keeps_its_threads(tmp_path: Path) -> None:
+def test_progress_is_called_and_opencv_threads_are_restored(tmp_path: Path) -> None:
     threads, seen = cv2.getNumThreads(), []
     ensure_motion(tmp_path, seed=0, train_clips=1, val_clips=1, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 16) for done in range(1, 17)]
@@ -128,7 +128,7 @@ def test_progress_counts_to_the_end_and_opencv_keeps_its_threads(tmp_path: Path)
     ("name", "value"),
     [("seed", -1), ("train_clips", 0), ("val_clips", 0)],
 )
-def test_impossible_numbers_are_refused(name: str, value: int, tmp_path: Path) -> None:
+def test_invalid_numbers_raise(name: str, value: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{name}={value}"):
         ensure_motion(tmp_path, **{"seed": 0, **SMALL, name: value})
     assert [*tmp_path.iterdir()] == []
@@ -148,7 +148,7 @@ MOTIONS = {
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_class_moves_one_coordinate_steadily(name: str) -> None:
+def test_trajectory_moves_one_coordinate_at_constant_rate(name: str) -> None:
     column, sign = MOTIONS[name]
     for seed in range(20):
         steps = np.diff(trajectory(CLASSES.index(name), np.random.default_rng(seed)), axis=0)
@@ -167,7 +167,7 @@ def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(ranks[0] - ranks[1]).max())
 
 
-def test_a_single_frame_says_nothing_about_the_class() -> None:
+def test_single_frame_distribution_does_not_depend_on_class() -> None:
     draws = 3000
     limit = 2.5 * np.sqrt(2 / draws)  # Kolmogorov-Smirnov, two samples: passed by chance but for 1 in 100 000
     frames = np.array(
@@ -178,9 +178,9 @@ def test_a_single_frame_says_nothing_about_the_class() -> None:
     )  # (class, draw, frame, column)
     frames[..., ANGLE] %= 2 * np.pi
     for states in np.moveaxis(frames, 2, 0):
-        # Products of two centred columns: they must not depend on each other differently from class to class either.
-        centred = states - states.mean(axis=(0, 1))
-        pairs = [centred[..., i] * centred[..., j] for i, j in ((X, Y), (X, LOG_SIZE), (Y, LOG_SIZE))]
+        # Products of two centered columns: they must not depend on each other differently from class to class either.
+        centered = states - states.mean(axis=(0, 1))
+        pairs = [centered[..., i] * centered[..., j] for i, j in ((X, Y), (X, LOG_SIZE), (Y, LOG_SIZE))]
         for values in (*np.moveaxis(states, -1, 0), *pairs):
             for label in range(1, len(CLASSES)):
                 assert kolmogorov_smirnov(values[0], values[label]) < limit
@@ -189,8 +189,8 @@ def test_a_single_frame_says_nothing_about_the_class() -> None:
 def displacement(clip: np.ndarray) -> np.ndarray:
     """Sum over frames of the dominant motion (x, y) in pixels, from optical flow where it is fast."""
     total = np.zeros(2)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
-    for before, after in itertools.pairwise(grey):
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
+    for before, after in itertools.pairwise(gray):
         flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)
         fast = np.linalg.norm(flow, axis=2)
         moving = flow[(fast > 1) & (fast < 3)]  # not the slow clutter and not a restart of the loop
@@ -198,7 +198,7 @@ def displacement(clip: np.ndarray) -> np.ndarray:
     return total
 
 
-def test_flip_label_map_is_the_mirror_of_the_motion(folder: Path, mirror_image: dict[str, str]) -> None:
+def test_flip_label_map_equals_mirrored_motion(folder: Path, mirror_image: dict[str, str]) -> None:
     for name, axis, sign in (("left", 0, -1), ("right", 0, 1), ("up", 1, -1), ("down", 1, 1)):
         for number in range(2):
             clip = decode(folder / "train" / f"{name}_{number:03d}.mp4")
@@ -208,7 +208,7 @@ def test_flip_label_map_is_the_mirror_of_the_motion(folder: Path, mirror_image: 
             assert np.sign(displacement(np.ascontiguousarray(clip[:, :, ::-1]))[axis]) == expected
 
 
-def test_flip_label_map_swaps_left_right_and_the_rotations_only(mirror_image: dict[str, str]) -> None:
+def test_flip_label_map_swaps_left_right_and_rotations_only(mirror_image: dict[str, str]) -> None:
     assert {a: b for a, b in mirror_image.items() if a != b} == {
         "left": "right",
         "right": "left",
@@ -217,7 +217,7 @@ def test_flip_label_map_swaps_left_right_and_the_rotations_only(mirror_image: di
     }
 
 
-def test_clockwise_is_clockwise_on_the_screen() -> None:
+def test_clockwise_class_rotates_clockwise_on_screen() -> None:
     # One marked corner: pasted at angle 0 it is at the upper left; turned by a quarter clockwise, at the upper right.
     patch = np.zeros((64, 64, 4), np.float32)
     patch[8:24, 8:24] = (255, 255, 255, 1)

@@ -1,4 +1,4 @@
-"""Folders of images: which file is frame n, what is in it, what is wrong with it."""
+"""Folders of images: the file of each frame, its pixels, and errors of missing or damaged files."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ each = pytest.mark.parametrize("backend", FRAME_BACKENDS, indirect=True)
 
 
 @each
-def test_frames_in_any_order_with_repeats(backend: str, folder: Path) -> None:
+def test_frames_are_returned_in_order_of_indices(backend: str, folder: Path) -> None:
     with RawFrameReader(folder, "img_{:05}.jpg", total=12, backend=backend) as reader:
         frames = reader.frames([7, 0, 7, 11])
         assert (frames.dtype, frames.shape) == (np.uint8, (4, 48, 80, 3))
@@ -76,7 +76,7 @@ def test_frames_in_any_order_with_repeats(backend: str, folder: Path) -> None:
 
 
 @each
-def test_flow_is_a_pair_of_channels(backend: str, flow: Path) -> None:
+def test_flow_has_two_channels(backend: str, flow: Path) -> None:
     with RawFrameReader(flow, "flow_{}_{:05d}.jpg", flow=True, backend=backend) as reader:
         frames = reader.frames([3, 1])
         assert (reader.num_frames, frames.shape, frames.dtype) == (12, (2, 48, 80, 2), np.uint8)
@@ -87,16 +87,16 @@ def test_flow_is_a_pair_of_channels(backend: str, flow: Path) -> None:
 
 
 @each
-@pytest.mark.parametrize("grey", [False, True])
-def test_all_backends_give_the_same_pixels(backend: str, grey: bool, folder: Path) -> None:
-    for path in sorted(folder.iterdir())[:3]:  # grey: the luma of a coloured JPEG
+@pytest.mark.parametrize("gray", [False, True])
+def test_backends_return_the_same_pixels(backend: str, gray: bool, folder: Path) -> None:
+    for path in sorted(folder.iterdir())[:3]:  # gray: the luma of a colored JPEG
         content = path.read_bytes()
-        np.testing.assert_array_equal(image_decoder(backend)(content, grey), image_decoder("auto")(content, grey))
+        np.testing.assert_array_equal(image_decoder(backend)(content, gray), image_decoder("auto")(content, gray))
 
 
 @each
 @pytest.mark.parametrize("case", GOLDEN["raw"], ids=lambda case: case["suffix"])
-def test_colours_are_those_of_mmaction2(case: dict[str, Any], backend: str, tmp_path: Path) -> None:
+def test_raw_frame_colors_equal_mmaction2(case: dict[str, Any], backend: str, tmp_path: Path) -> None:
     tmpl = f"img_{{:05}}.{case['suffix']}"
     for number, (red, green, blue) in enumerate(GOLDEN["rgb"], start=1):
         cv2.imwrite(str(tmp_path / tmpl.format(number)), np.full((32, 48, 3), (blue, green, red), np.uint8))
@@ -109,7 +109,7 @@ def test_colours_are_those_of_mmaction2(case: dict[str, Any], backend: str, tmp_
         assert reader.frames(indices)[:, 16, 24].tolist() == case["colours"]
 
 
-def test_start_index_and_offset(tmp_path: Path) -> None:
+def test_start_index_and_offset_select_files(tmp_path: Path) -> None:
     write_frames(tmp_path, 10, "f{:03}.jpg", first=0)
     with RawFrameReader(tmp_path, "f{:03}.jpg", first=4, total=5) as reader:
         assert [read_number(frame) for frame in reader.frames([0, 4])] == [4, 8]
@@ -118,7 +118,7 @@ def test_start_index_and_offset(tmp_path: Path) -> None:
                 reader.frames([0, outside])
 
 
-def test_a_folder_is_counted_where_the_list_does_not_say(tmp_path: Path) -> None:
+def test_folder_without_number_is_counted(tmp_path: Path) -> None:
     write_frames(tmp_path, 6)
     (tmp_path / "img_00009.jpg").write_bytes(b"")  # behind a gap
     (tmp_path / "notes.txt").write_text("x")
@@ -137,7 +137,7 @@ FAULTS = {"empty": lambda content: b"", "text": lambda content: b"hello " * 50, 
 
 @each
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_damaged_image_is_named(fault: str, backend: str, tmp_path: Path) -> None:
+def test_damaged_image_raises_with_path(fault: str, backend: str, tmp_path: Path) -> None:
     path = write_frames(tmp_path, 3) / "img_00002.jpg"
     path.write_bytes(FAULTS[fault](path.read_bytes()))
     with RawFrameReader(tmp_path, "img_{:05}.jpg", backend=backend) as reader:
@@ -148,7 +148,7 @@ def test_a_damaged_image_is_named(fault: str, backend: str, tmp_path: Path) -> N
 
 @pytest.mark.filterwarnings("default")  # PyTurboJPEG warns where others raise
 @pytest.mark.parametrize("backend", ["auto", "simplejpeg", "turbojpeg"], indirect=True)
-def test_damage_within_a_jpeg(backend: str, folder: Path) -> None:
+def test_damage_within_jpeg_raises(backend: str, folder: Path) -> None:
     content = (folder / "img_00002.jpg").read_bytes()
     scan = content.rfind(b"\xff\xda")
     damaged = content[: scan + 200] + b"\xff" * 40 + content[scan + 240 :]
@@ -157,7 +157,7 @@ def test_damage_within_a_jpeg(backend: str, folder: Path) -> None:
             image_decoder(backend)(bad, False)
 
 
-def test_an_opencv_that_paints_what_is_missing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_opencv_that_fills_missing_rows_raises(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """OpenCV 4 does, 5 says so itself."""
     content = (folder / "img_00002.jpg").read_bytes()
     monkeypatch.setattr(cv2, "imdecode", lambda *_: np.zeros((48, 80, 3), np.uint8))
@@ -167,7 +167,7 @@ def test_an_opencv_that_paints_what_is_missing(monkeypatch: pytest.MonkeyPatch, 
             image_decoder("opencv")(content[:length], False)
 
 
-def test_a_missing_file_is_no_neighbour(tmp_path: Path) -> None:
+def test_missing_file_raises(tmp_path: Path) -> None:
     write_frames(tmp_path / "clip", 5)
     (tmp_path / "clip" / "img_00003.jpg").unlink()
     with RawFrameReader(tmp_path / "clip", "img_{:05}.jpg", total=5) as reader:
@@ -182,14 +182,14 @@ def test_a_missing_file_is_no_neighbour(tmp_path: Path) -> None:
         RawFrameReader(tmp_path / "none", "img_{:05}.jpg", total=5).frames([0])
 
 
-def test_images_of_two_sizes(tmp_path: Path) -> None:
+def test_images_of_two_sizes_raise(tmp_path: Path) -> None:
     write_frames(tmp_path, 3)
     write_frames(tmp_path, 1, first=2, size=(40, 24))
     with pytest.raises(UserError, match=r"img_00002\.jpg: is 40x24, but other images of its folder are 80x48"):
         RawFrameReader(tmp_path, "img_{:05}.jpg").frames([0, 1])
 
 
-def test_the_orientation_in_exif_is_left_alone(tmp_path: Path) -> None:
+def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
     from PIL import Image
 
     exif = Image.Exif()
@@ -210,7 +210,9 @@ def test_the_orientation_in_exif_is_left_alone(tmp_path: Path) -> None:
         ("PyTurboJPEG 2.0 requires libjpeg-turbo 3.0 or later.", re.escape("pip install 'PyTurboJPEG<2'")),
     ],
 )
-def test_turbojpeg_says_what_to_do(reason: str, cure: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_turbojpeg_not_usable_raises_with_hint(
+    reason: str, cure: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
     turbojpeg = pytest.importorskip("turbojpeg")
 
     def fail() -> None:
@@ -254,7 +256,7 @@ def opened(data: RawFrames) -> list[tuple[str, int, list[int]]]:
     return rows
 
 
-def test_the_source_of_a_list(lists: dict[str, Any]) -> None:
+def test_raw_frames_source_has_samples_of_list(lists: dict[str, Any]) -> None:
     assert opened(RawFrames(**lists["train"])) == [("a/b", 10, [0, 9]), ("c", 7, [0, 6])]
     assert opened(RawFrames(**lists["offset"], with_offset=True)) == [("a/b", 3, [4, 6]), ("c", 7, [0, 6])]
     assert opened(RawFrames(**lists["uncounted"])) == [("a/b", 10, [0, 9]), ("c", 7, [0, 6])]
@@ -262,7 +264,7 @@ def test_the_source_of_a_list(lists: dict[str, Any]) -> None:
         opened(RawFrames(**lists["train"], start_index=0))
 
 
-def test_a_sample_of_frames_and_of_flow(lists: dict[str, Any], flow: Path, tmp_path: Path) -> None:
+def test_dataset_samples_of_frames_and_flow(lists: dict[str, Any], flow: Path, tmp_path: Path) -> None:
     steps = {"sample": SampleFrames(clip_len=4, frame_interval=2, test_mode=True)}
     source = RawFrames(**lists["train"]).source("train")
     assert source is not None
@@ -293,12 +295,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG)
-def test_wrong_options(options: dict[str, Any], message: str, lists: dict[str, Any]) -> None:
+def test_raw_frames_invalid_options_raise(options: dict[str, Any], message: str, lists: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         RawFrames(**lists["train"], **options)
 
 
-def test_a_video_file_is_no_folder(tmp_path: Path) -> None:
+def test_video_file_instead_of_folder_raises(tmp_path: Path) -> None:
     write_video(tmp_path / "v.mp4", frames=2)
     (tmp_path / "train.txt").write_text("v.mp4 2 0\n")
     data = RawFrames(
@@ -308,12 +310,12 @@ def test_a_video_file_is_no_folder(tmp_path: Path) -> None:
         opened(data)
 
 
-# ---- colours of videos, recorded from the same packages ----
+# ---- colors of videos, recorded from the same packages ----
 
 
 @pytest.mark.parametrize("backend", ["av", "decord", "opencv"])
-def test_video_colours_are_those_of_mmaction2(backend: str, tmp_path: Path) -> None:
-    """Flat colours through a lossy codec: within two grey levels of what was recorded from another encoding of them."""
+def test_video_colors_equal_mmaction2(backend: str, tmp_path: Path) -> None:
+    """Flat colors through a lossy codec: within two gray levels of what was recorded from another encoding of them."""
     av = pytest.importorskip("av")
     pytest.importorskip({"opencv": "cv2"}.get(backend, backend))
     path = tmp_path / "v.mp4"
@@ -321,8 +323,8 @@ def test_video_colours_are_those_of_mmaction2(backend: str, tmp_path: Path) -> N
         stream = output.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
         stream.options = {"crf": "10"}
-        for number, colour in enumerate(GOLDEN["rgb"]):
-            frame = av.VideoFrame.from_ndarray(np.full((32, 64, 3), colour, np.uint8), format="rgb24")
+        for number, color in enumerate(GOLDEN["rgb"]):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 64, 3), color, np.uint8), format="rgb24")
             frame.pts = number
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))

@@ -1,4 +1,4 @@
-"""Samplers: mmaction2's recorded test clips, which starts training can draw and how often, every length of video."""
+"""Samplers: mmaction2's recorded test clips, the distribution of training starts, and videos of every length."""
 
 import json
 
@@ -38,7 +38,7 @@ def assert_uniform(values, support):
 # ---- test mode: the recorded clips of mmaction2 0.24.1 ----
 
 
-def test_test_mode_clips_are_those_of_mmaction2():
+def test_sample_frames_test_mode_equals_mmaction2():
     for clip_len, interval, num_clips, twice, num_frames, starts in GOLDEN["sample_frames"]:
         sampler = SampleFrames(
             clip_len=clip_len, frame_interval=interval, num_clips=num_clips, twice_sample=twice, test_mode=True
@@ -47,7 +47,7 @@ def test_test_mode_clips_are_those_of_mmaction2():
         np.testing.assert_array_equal(sampler.indices(num_frames, rng()), expected, err_msg=f"{sampler} {num_frames}")
 
 
-def test_repeat_last_repeats_the_last_sampled_frame_in_range_as_in_mmaction2():
+def test_sample_frames_repeat_last_equals_mmaction2():
     for clip_len, interval, num_clips, num_frames, expected in GOLDEN["repeat_last"]:
         sampler = SampleFrames(
             clip_len=clip_len,
@@ -60,7 +60,7 @@ def test_repeat_last_repeats_the_last_sampled_frame_in_range_as_in_mmaction2():
 
 
 @pytest.mark.parametrize(("clip_len", "interval"), [(1, 1), (4, 2), (8, 8), (16, 4)])
-def test_dense_test_mode_clips_are_those_of_mmaction2(clip_len, interval):
+def test_dense_sample_frames_test_mode_equals_mmaction2(clip_len, interval):
     for num_clips, sample_range, positions, num_frames, starts in GOLDEN["dense_sample_frames"]:
         sampler = DenseSampleFrames(
             clip_len=clip_len,
@@ -75,7 +75,7 @@ def test_dense_test_mode_clips_are_those_of_mmaction2(clip_len, interval):
 
 
 @pytest.mark.parametrize("num_frames", [1, 7, 63])  # all shorter than the span of 64
-def test_a_short_video_gives_the_promised_number_of_clips(num_frames):
+def test_sample_frames_short_video_gives_all_clips(num_frames):
     # On purpose different from mmaction2, which gives num_clips there whatever twice_sample says.
     sampler = SampleFrames(clip_len=16, frame_interval=4, num_clips=3, twice_sample=True, test_mode=True)
     expected = np.tile(np.arange(16) * 4 % num_frames, (6, 1))
@@ -93,7 +93,7 @@ def test_a_short_video_gives_the_promised_number_of_clips(num_frames):
         (10, 250, [0, 27, 54, 81, 108, 135, 162, 189, 216, 243]),
     ],
 )
-def test_clips_from_end_to_end(num_clips, num_frames, starts):
+def test_sample_frames_test_positions_ends(num_clips, num_frames, starts):
     """mmaction2 1.x, PySlowFast."""
     sampler = SampleFrames(clip_len=4, frame_interval=2, num_clips=num_clips, test_mode=True, test_positions="ends")
     expected = (np.array(starts)[:, None] + np.arange(4) * 2) % num_frames
@@ -102,7 +102,7 @@ def test_clips_from_end_to_end(num_clips, num_frames, starts):
         SampleFrames(clip_len=4, twice_sample=True, test_positions="ends")
 
 
-def test_test_mode_draws_no_random_numbers():
+def test_sample_frames_test_mode_draws_no_random_numbers():
     generator = rng()
     before = generator.bit_generator.state
     SampleFrames(clip_len=4, num_clips=3, test_mode=True).indices(100, generator)
@@ -110,7 +110,7 @@ def test_test_mode_draws_no_random_numbers():
     assert generator.bit_generator.state == before
 
 
-def test_clips():
+def test_clips_is_number_of_clips():
     assert SampleFrames(clip_len=4, num_clips=3).clips == 3
     assert SampleFrames(clip_len=4, num_clips=3, twice_sample=True).clips == 3  # twice_sample counts in test mode only
     assert SampleFrames(clip_len=4, num_clips=3, twice_sample=True, test_mode=True).clips == 6
@@ -139,20 +139,20 @@ SUPPORTS = [
 
 
 @pytest.mark.parametrize(("clip_len", "interval", "num_clips", "num_frames", "supports"), SUPPORTS)
-def test_training_starts_cover_all_legal_starts(clip_len, interval, num_clips, num_frames, supports):
+def test_sample_frames_training_starts_cover_all_legal_starts(clip_len, interval, num_clips, num_frames, supports):
     sampler = SampleFrames(clip_len=clip_len, frame_interval=interval, num_clips=num_clips)
     starts = drawn_starts(sampler, num_frames)
     for clip, (first, last) in enumerate(supports):
         assert_uniform(starts[:, clip], range(first, last + 1))
 
 
-def test_fewer_starts_than_clips_gives_sorted_uniform_starts():
+def test_sample_frames_fewer_starts_than_clips_are_sorted_uniform():
     starts = drawn_starts(SampleFrames(clip_len=16, frame_interval=4, num_clips=8), 66)  # starts 0..2
     assert np.all(np.diff(starts, axis=1) >= 0)
     assert_uniform(starts.reshape(-1), range(3))
 
 
-def test_keep_tail_frames_divides_the_starts_into_segments_of_real_length():
+def test_keep_tail_frames_uses_segments_of_fractional_length():
     # 3 starts, 2 clips of 1.5 starts each. Whole segments are {0} and {1, 2}; real ones share start 1.
     whole = drawn_starts(SampleFrames(clip_len=1, num_clips=2), 3)
     assert set(whole[:, 0]) == {0}
@@ -167,7 +167,7 @@ def test_keep_tail_frames_divides_the_starts_into_segments_of_real_length():
     assert_uniform(few.reshape(-1), range(5))
 
 
-def test_dense_training_draws_every_window_and_spreads_clips_over_it():
+def test_dense_sample_frames_training_draws_every_window():
     assert set(drawn_starts(DenseSampleFrames(clip_len=1), 64)[:, 0]) == {0}
     assert_uniform(drawn_starts(DenseSampleFrames(clip_len=1), 65)[:, 0], range(2))  # mmaction2: always 0
     starts = drawn_starts(DenseSampleFrames(clip_len=4, frame_interval=2, num_clips=4), 70)
@@ -177,7 +177,7 @@ def test_dense_training_draws_every_window_and_spreads_clips_over_it():
     np.testing.assert_array_equal(DenseSampleFrames(clip_len=1, num_clips=4).indices(20, rng()), [[0], [16], [12], [8]])
 
 
-def test_temporal_jitter_moves_every_frame_on_its_own():
+def test_temporal_jitter_shifts_each_frame_independently():
     plain = SampleFrames(clip_len=4, frame_interval=3, num_clips=2, test_mode=True).indices(100, rng())
     jittered = SampleFrames(clip_len=4, frame_interval=3, num_clips=2, test_mode=True, temporal_jitter=True)
     generator = rng()
@@ -187,7 +187,7 @@ def test_temporal_jitter_moves_every_frame_on_its_own():
     assert_uniform((moves[:, 0, 0] + moves[:, 0, 1] * 3), range(9))  # independent of each other
 
 
-def test_a_jittered_clip_past_the_end_stays_in_range():
+def test_temporal_jitter_past_end_stays_in_range():
     sampler = SampleFrames(clip_len=4, frame_interval=8, temporal_jitter=True, out_of_bound_opt="repeat_last")
     assert not sampler.indices(1, rng(1)).any()
 
@@ -211,7 +211,7 @@ samplers = st.one_of(
 
 
 @given(sampler=samplers, num_frames=st.integers(1, 200), seed=st.integers(0, 2**32 - 1))
-def test_indices_have_the_promised_shape_and_lie_in_the_video(sampler, num_frames, seed):
+def test_indices_have_documented_shape_and_range(sampler, num_frames, seed):
     indices = sampler.indices(num_frames, rng(seed))
     assert indices.shape == (sampler.clips, sampler.clip_len)
     assert indices.dtype == np.int64
@@ -225,7 +225,7 @@ def test_indices_have_the_promised_shape_and_lie_in_the_video(sampler, num_frame
     spare=st.integers(0, 200),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_clips_of_a_long_enough_video_are_whole(sampler, spare, seed):
+def test_clips_of_long_video_are_not_cut(sampler, spare, seed):
     sampler.temporal_jitter = False
     num_frames = sampler.clip_len * sampler.frame_interval + spare
     indices = sampler.indices(num_frames, rng(seed))
@@ -248,19 +248,19 @@ def test_clips_of_a_long_enough_video_are_whole(sampler, spare, seed):
     ],
 )
 @pytest.mark.parametrize("sampler", [SampleFrames, DenseSampleFrames])
-def test_a_broken_rule_is_named(sampler, arguments, message):
+def test_sampler_invalid_option_raises(sampler, arguments, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         sampler(**arguments)
 
 
 @pytest.mark.parametrize("sampler", [SampleFrames(clip_len=4), DenseSampleFrames(clip_len=4, test_mode=True)])
-def test_an_empty_video_is_refused(sampler):
+def test_sampler_empty_video_raises(sampler):
     with pytest.raises(UserError, match="the video has 0 frames"):
         sampler.indices(0, rng())
 
 
 @pytest.mark.parametrize("sampler", [SampleFrames, DenseSampleFrames])
-def test_clip_len_must_be_given_and_a_config_makes_the_same_object(sampler):
+def test_sampler_from_config_equals_constructed_one(sampler):
     with pytest.raises(TypeError, match="clip_len"):
         sampler()
     node = OmegaConf.structured(sampler)

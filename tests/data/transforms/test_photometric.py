@@ -1,4 +1,4 @@
-"""Colour changes: against torchvision, drawn once a sample, from the sample's own numbers; what is refused."""
+"""Photometric transforms: equal to torchvision, drawn once per sample from its generator, and invalid ones."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ from torchvision.transforms.v2 import functional
 import vexp
 from vexp.core.errors import UserError
 from vexp.data.sources.base import ArrayReader
+from vexp.data.transforms.crops import CenterCrop, RandomResizedCrop, ThreeCrop
+from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.photometric import (
     PHOTOMETRIC,
     REPLACEMENTS,
@@ -17,8 +19,6 @@ from vexp.data.transforms.photometric import (
     build_transforms,
     check_torchvision_transform,
 )
-from vexp.data.transforms.crops import CenterCrop, RandomResizedCrop, ThreeCrop
-from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import Pipeline, make_clips
 from vexp.data.transforms.resize import Flip, Resize
 
@@ -50,7 +50,7 @@ def in_torch(function, frames, *arguments):
         ("hue", [-0.5, -0.1, 0.25, 0.5]),
     ],
 )
-def test_each_change_is_torchvisions_but_for_rounding(name, amounts):
+def test_color_jitter_changes_equal_torchvision_up_to_rounding(name, amounts):
     for amount in amounts:
         ours = ColorJitter(**NOTHING | {name: [amount, amount]}).apply(FRAMES, rng())
         theirs = in_torch(CHANGES[name], FRAMES, amount)
@@ -58,26 +58,26 @@ def test_each_change_is_torchvisions_but_for_rounding(name, amounts):
         assert (ours.dtype, ours.shape) == (np.uint8, FRAMES.shape)
 
 
-def test_nothing_to_change_changes_nothing():
+def test_color_jitter_without_ranges_changes_nothing():
     assert ColorJitter(**NOTHING).apply(FRAMES, rng()) is FRAMES
     before = FRAMES.copy()
     assert not np.array_equal(ColorJitter().apply(FRAMES, rng()), FRAMES)
     np.testing.assert_array_equal(FRAMES, before)
 
 
-def test_amounts_are_uniform_in_their_ranges():
-    grey = np.full((1, 1, 1, 3), 100, np.uint8)
+def test_color_jitter_amounts_are_uniform_in_range():
+    gray = np.full((1, 1, 1, 3), 100, np.uint8)
     step, generator = ColorJitter(**NOTHING | {"brightness": 0.5}), rng(3)
-    factors = np.array([step.apply(grey, generator)[0, 0, 0, 0] for _ in range(4000)]) / 100
+    factors = np.array([step.apply(gray, generator)[0, 0, 0, 0] for _ in range(4000)]) / 100
     assert (factors.min(), factors.max()) == (0.5, 1.5)
     counts, _ = np.histogram(factors, bins=10, range=(0.5, 1.5))
     assert np.sum((counts - 400) ** 2 / 400) < 9 + 4 * np.sqrt(18)
     step = ColorJitter(**NOTHING | {"brightness": [1.2, 1.3]})
-    assert 120 <= step.apply(grey, generator)[0, 0, 0, 0] <= 130
+    assert 120 <= step.apply(gray, generator)[0, 0, 0, 0] <= 130
     assert ColorJitter(brightness=3.0).brightness == 3.0  # 0 to 4
 
 
-def test_the_order_of_the_changes_is_drawn_for_each_sample():
+def test_color_jitter_order_is_drawn_for_each_sample():
     # Brightness 3 and then contrast 0.5, or the other way round: two results, about as often.
     step = ColorJitter(brightness=[3.0, 3.0], contrast=[0.5, 0.5], saturation=0, hue=0)
     frames = np.array([[[[0] * 3, [120] * 3]]], np.uint8)
@@ -87,7 +87,7 @@ def test_the_order_of_the_changes_is_drawn_for_each_sample():
     assert 150 < results.count((90, 255)) < 250
 
 
-def test_all_frames_of_all_crops_are_changed_alike():
+def test_color_jitter_changes_all_frames_and_crops_alike():
     flat = np.full((6, 8, 16, 3), (90, 120, 150), np.uint8)
     steps = {"a": SampleFrames(clip_len=2, num_clips=3), "b": ThreeCrop(crop_size=8), "c": ColorJitter()}
     for steps_run in (steps, steps | {"c": TensorTransform(v2.ColorJitter(0.5, 0.5, 0.5, 0.1))}):
@@ -98,7 +98,7 @@ def test_all_frames_of_all_crops_are_changed_alike():
 
 
 @pytest.mark.parametrize("step", [ColorJitter(), TensorTransform(v2.RandomPhotometricDistort(p=0.5))])
-def test_lazy_and_eager_see_the_same_colours(step):
+def test_color_jitter_lazy_equals_eager(step):
     steps = {"a": SampleFrames(clip_len=2), "b": RandomResizedCrop(), "c": Resize(scale=[8, 8], keep_ratio=False),
              "d": Flip(), "e": step}  # fmt: skip
     for seed in range(5):
@@ -117,7 +117,7 @@ def test_lazy_and_eager_see_the_same_colours(step):
         ({"saturation": [1]}, r"saturation=\[1\]: must be a number or \[lowest,highest\]"),
     ],
 )
-def test_a_broken_rule_is_named(arguments, message):
+def test_color_jitter_invalid_option_raises(arguments, message):
     with pytest.raises(ValueError, match="^" + message):
         ColorJitter(**arguments)
 
@@ -133,7 +133,7 @@ ARGUMENTS = {
 
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding")  # JPEG is to move to torchcodec
 @pytest.mark.parametrize("name", PHOTOMETRIC)
-def test_every_photometric_transform_of_v2_works_on_clips(name):
+def test_photometric_transforms_of_torchvision_apply_to_clips(name):
     step = TensorTransform(getattr(v2, name)(**ARGUMENTS.get(name, {})))
     state = torch.get_rng_state()
     made = step.apply(FRAMES, rng(2))
@@ -142,7 +142,7 @@ def test_every_photometric_transform_of_v2_works_on_clips(name):
     assert torch.equal(torch.get_rng_state(), state)  # the model's numbers are left alone
 
 
-def test_its_numbers_come_from_the_sample():
+def test_tensor_transform_draws_from_generator_of_sample():
     step = TensorTransform(v2.ColorJitter(brightness=0.5))
     made = {step.apply(FRAMES, rng(seed)).tobytes() for seed in range(8)}
     assert len(made) == 8
@@ -152,7 +152,7 @@ def test_its_numbers_come_from_the_sample():
     np.testing.assert_array_equal(step.apply(FRAMES, rng(0)), first)
 
 
-def test_the_two_lists_name_what_torchvision_has():
+def test_photometric_and_replacements_exist_in_torchvision():
     assert [name for name in (*PHOTOMETRIC, *REPLACEMENTS) if not hasattr(v2, name)] == []
     assert set(PHOTOMETRIC) & set(REPLACEMENTS) == set()
 
@@ -164,13 +164,13 @@ def test_the_two_lists_name_what_torchvision_has():
         (lambda frames: frames.float(), "into torch.float32 .*: a photometric transform must keep shape and dtype"),
     ],
 )
-def test_a_transform_that_changes_type_or_shape_is_refused(transform, text):
+def test_tensor_transform_changing_dtype_or_shape_raises(transform, text):
     with pytest.raises(UserError, match=text):
         TensorTransform(transform).apply(FRAMES, rng())
 
 
 @pytest.mark.parametrize("step", [ColorJitter(), TensorTransform(v2.RandomInvert())])
-def test_flow_has_no_colours(step):
+def test_photometric_transform_of_flow_raises(step):
     with pytest.raises(UserError, match="requires RGB frames, but they have 2 channels"):
         step.apply(FRAMES[..., :2], rng())
 
@@ -182,7 +182,7 @@ def composed(*words):
 V2 = "pipeline.train.extra._target_=torchvision.transforms.v2."
 
 
-def test_it_is_chosen_on_the_command_line():
+def test_torchvision_transform_override_is_composed():
     config = composed(V2 + "GaussianBlur", "+pipeline.train.extra.kernel_size=3", "pipeline.val={}",
                       "transform@pipeline.val.sample=sample_frames", "pipeline.val.sample.clip_len=2")  # fmt: skip
     built = build_transforms(config.pipeline.train)["extra"]
@@ -200,16 +200,16 @@ def test_it_is_chosen_on_the_command_line():
         ([V2 + "Resize", "+pipeline.train.extra.size=4"],
          r"v2.Resize is not a photometric transform of v2; use transform=resize"),
         ([V2 + "RandomHorizontalFlip"], "use transform=flip"),
-        ([V2 + "RandomRotation", "+pipeline.train.extra.degrees=4"], "not a photometric transform of v2; .* has ColorJ"),
+        ([V2 + "RandomRotation", "+pipeline.train.extra.degrees=4"], "not a photometric transform of v2; .* ColorJ"),
         (["pipeline.train.extra._target_=torchvision.transforms.ColorJitter"], "a config may instantiate classes of"),
     ],
 )  # fmt: skip
-def test_what_is_refused_when_composed(words, text):
+def test_invalid_torchvision_transform_override_raises(words, text):
     with pytest.raises(ValueError, match=text):
         composed(*words)
 
 
-def test_a_transform_of_ones_own_is_taken():
+def test_custom_tensor_transform_is_composed():
     class Own(torch.nn.Module):
         def forward(self, frames):
             return 255 - frames

@@ -1,4 +1,4 @@
-"""Pipelines: what is refused, order of the views, frames asked for once, composed geometry against step by step."""
+"""Pipelines: invalid transforms, order of the views, frames read once, lazy geometry equal to eager."""
 
 from dataclasses import dataclass, field
 
@@ -71,20 +71,20 @@ def run(*steps, lazy=True, seed=0, reader=None):
         ({"a": SAMPLE, "b": {"scale": 2}}, r"train\.b: dict has no plan and no apply"),
     ],
 )
-def test_steps_that_make_no_pipeline_are_refused(steps, text):
+def test_pipeline_invalid_transforms_raise(steps, text):
     with pytest.raises(ValueError, match="^" + text):
         Pipeline(train=steps)
     with pytest.raises(ValueError, match="^" + text.replace("train", "test")):
         Pipeline(test=steps)
 
 
-def test_steps_that_make_a_pipeline():
+def test_pipeline_valid_transforms_are_accepted():
     steps = {"sample": DenseSampleFrames(clip_len=2), "crop": CenterCrop(crop_size=4), "mine": Brighten()}
     assert Pipeline(train=steps).train == steps
     assert Pipeline().train == {}
 
 
-def test_the_steps_of_a_split():
+def test_pipeline_of_returns_transforms_of_split():
     pipeline = Pipeline(train={"a": SAMPLE}, val={"b": SAMPLE})
     assert [list(pipeline.of(split)) for split in ("train", "val", "test")] == [["a"], ["b"], ["b"]]
     pipeline.test = {"c": SAMPLE}
@@ -95,7 +95,7 @@ def test_the_steps_of_a_split():
 
 
 @pytest.mark.parametrize("lazy", [True, False])
-def test_views_are_in_crop_major_order(lazy):
+def test_make_clips_views_are_in_crop_major_order(lazy):
     sampler = SampleFrames(clip_len=3, num_clips=2, test_mode=True)
     clips = run(sampler, ThreeCrop(crop_size=12), lazy=lazy)
     numbers = sampler.indices(30, np.random.default_rng(0))
@@ -122,21 +122,21 @@ def test_views_are_in_crop_major_order(lazy):
 )
 @pytest.mark.parametrize("clips", [1, 2])
 @pytest.mark.parametrize("lazy", [True, False])
-def test_number_of_views_and_which_are_mirrored(steps, views, mirrored, clips, lazy):
+def test_make_clips_number_of_views_and_mirrored(steps, views, mirrored, clips, lazy):
     made = run(SampleFrames(clip_len=2, num_clips=clips), *steps, lazy=lazy)
     assert len(made.frames) == views * clips
     assert made.mirrored.dtype == np.bool_
     assert made.mirrored.tolist() == [flag for flag in mirrored for _ in range(clips)]
 
 
-def test_every_clip_has_its_own_frames_in_their_order():
+def test_make_clips_clips_have_their_frames_in_order():
     sampler = SampleFrames(clip_len=8, frame_interval=5, num_clips=3)  # 40 frames of 30: each clip begins again
     made = run(sampler, seed=4)
     np.testing.assert_array_equal(made.frames, VIDEO[sampler.indices(30, np.random.default_rng(4))])
 
 
 @pytest.mark.parametrize("lazy", [True, False])
-def test_frames_that_clips_share_are_asked_for_once(lazy):
+def test_make_clips_shared_frames_are_read_once(lazy):
     reader = FakeReader()
     sampler = SampleFrames(clip_len=8, frame_interval=3, num_clips=4, test_mode=True)
     run(sampler, Resize(scale=[6, 6], keep_ratio=False), ThreeCrop(crop_size=6), Brighten(), lazy=lazy, reader=reader)
@@ -161,7 +161,7 @@ CROPS_AND_FLIPS = [
 
 
 @pytest.mark.parametrize("steps", CROPS_AND_FLIPS)
-def test_lazy_equals_eager_bit_for_bit(steps):
+def test_make_clips_lazy_equals_eager(steps):
     for seed in range(12):
         lazy, eager = (
             run(SampleFrames(clip_len=3, num_clips=2), *steps, lazy=lazy, seed=seed) for lazy in (True, False)
@@ -170,7 +170,7 @@ def test_lazy_equals_eager_bit_for_bit(steps):
         np.testing.assert_array_equal(lazy.mirrored, eager.mirrored)
 
 
-def test_lazy_and_eager_draw_the_same_numbers():
+def test_make_clips_lazy_and_eager_draw_same_random_numbers():
     for seed in range(5):
         drawn = []
         for lazy in (True, False):
@@ -186,7 +186,7 @@ def test_lazy_and_eager_draw_the_same_numbers():
 
 
 @pytest.mark.parametrize("lazy", [True, False])
-def test_a_pixel_step_sees_what_the_steps_before_it_made(lazy):
+def test_frame_transform_gets_frames_of_earlier_transforms(lazy):
     class Recorded(Brighten):
         def apply(self, frames, rng):
             self.seen = frames.copy()
@@ -201,7 +201,7 @@ def test_a_pixel_step_sees_what_the_steps_before_it_made(lazy):
     np.testing.assert_array_equal(made.frames[0], brightened[:, 3:9, 6:12][:, :, ::-1])
 
 
-def test_a_step_that_cannot_be_done_on_these_frames_says_so():
+def test_transform_that_does_not_fit_frames_raises():
     with pytest.raises(UserError, match=r"RandomCrop: size=20 is 20x20 .* frames are 18x12 at this transform"):
         run(SAMPLE, RandomCrop(size=20))
 
@@ -217,7 +217,7 @@ def test_a_step_that_cannot_be_done_on_these_frames_says_so():
         [Resize(scale=[9, 6]), Brighten(most=2), CenterCrop(crop_size=4)],  # a pixel step in between
     ],
 )
-def test_numbers_and_crops_say_where_the_pixels_come_from(steps, lazy):
+def test_make_clips_frame_indices_and_crops_reproduce_views(steps, lazy):
     """Cut out of the video's frames, resampled and mirrored as they say, the pixels of the sample come out."""
     named = {"sample": SampleFrames(clip_len=3, frame_interval=2, num_clips=2)} | {
         str(place): step for place, step in enumerate(steps)
@@ -231,5 +231,5 @@ def test_numbers_and_crops_say_where_the_pixels_come_from(steps, lazy):
             if any(isinstance(step, Brighten) for step in steps):
                 seen = seen // 2 + 1
             apart = np.abs(views[crop * 2 + clip].astype(int) - seen)
-            # resized before the cut, or the box sampled: a crop's edge pixels mix with other neighbours
+            # resized before the cut, or the box sampled: a crop's edge pixels mix with other neighbors
             assert np.median(apart) <= (1 if any(isinstance(step, Resize) for step in steps) else 0)

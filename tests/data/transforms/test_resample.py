@@ -67,7 +67,7 @@ last = st.lists(
     part=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_views_built_from_windows_are_the_views(first, last, channels, clips, part, seed):
+def test_render_windows_reproduces_views(first, last, channels, clips, part, seed):
     frames = noise(4, 24, 31, channels)
     try:
         views = plan([*first, *last], 31, 24, seed)
@@ -83,7 +83,7 @@ def test_views_built_from_windows_are_the_views(first, last, channels, clips, pa
     assert images.shape[0] in (1, len(views))
 
 
-def test_three_crops_share_one_picture():
+def test_render_windows_three_crops_share_one_image():
     frames = noise(2, 48, 64)
     views = plan([Resize(scale=[-1, 24]), ThreeCrop(crop_size=24)], 64, 48)
     images, windows = render_windows(frames, views)
@@ -91,14 +91,14 @@ def test_three_crops_share_one_picture():
     assert windows == [Window(0, 0, 0), Window(0, 8, 0), Window(0, 4, 0)]
 
 
-def test_ten_crops_keep_only_what_they_show():
+def test_render_windows_ten_crops_keep_only_visible_pixels():
     views = plan([TenCrop(crop_size=8)], 23, 21)  # a margin of 15 and 13: steps 3 and 3, 3 columns and 1 row are lost
     images, windows = render_windows(noise(1, 21, 23), views)
     assert images.shape == (1, 1, 20, 20, 3)
     assert windows[:4] == [Window(0, 0, 0), Window(0, 0, 0, True), Window(0, 12, 0), Window(0, 12, 0, True)]
 
 
-def test_what_shares_nothing_is_sent_view_by_view():
+def test_render_windows_without_shared_pixels_has_image_per_view():
     alone = plan([RandomResizedCrop(), Resize(scale=[8, 8], keep_ratio=False), Flip(flip_ratio=1.0)], 31, 24)
     images, windows = render_windows(noise(2, 24, 31), alone)
     assert (images.shape, windows) == ((1, 2, 8, 8, 3), [Window(0, 0, 0)])  # mirrored already
@@ -109,7 +109,7 @@ def test_what_shares_nothing_is_sent_view_by_view():
     assert render_windows(noise(1, 8, 40), far)[0].shape == (2, 1, 8, 4, 3)
 
 
-def test_a_view_between_pixels_is_no_cut():
+def test_render_windows_view_between_pixels_is_not_shared():
     """As large as its part of the frame, it is a resample: cut, it would lie half a pixel off."""
     steps = [Resize(scale=[-1, 128]), ThreeCrop(crop_size=128), Resize(scale=[64, 64], keep_ratio=False)]
     frames, views = noise(2, 64, 85), plan(steps, 85, 64)
@@ -119,7 +119,7 @@ def test_a_view_between_pixels_is_no_cut():
     assert windows == [Window(i, 0, 0) for i in range(3)]
 
 
-def test_pictures_that_are_the_views_already_are_known():
+def test_view_layout_is_identity_for_images_equal_to_views():
     one = [[0, 1], [2, 3]]
     images = noise(4, 6, 8)[None]
     assert built(images, [Window(0, 0, 0)], (8, 6), one)[1].is_identity
@@ -130,7 +130,7 @@ def test_pictures_that_are_the_views_already_are_known():
     assert not built(images, [Window(0, 0, 0)] * 2, (8, 6), one)[1].is_identity
 
 
-def test_the_x_of_mirrored_flow_is_reversed_once():
+def test_view_layout_mirrored_flow_negates_x_once():
     flow = noise(2, 6, 8, channels=2)
     expected = flow[:, :, ::-1].copy()
     expected[..., 0] = 255 - expected[..., 0]

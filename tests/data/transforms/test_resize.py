@@ -1,4 +1,4 @@
-"""Geometry: mmaction2's recorded boxes and pixels; planned and rendered against step by step; random supports."""
+"""Geometry: mmaction2's recorded boxes and pixels, planned rendering equal to separate rendering, random ranges."""
 
 import json
 
@@ -61,44 +61,44 @@ def assert_uniform(values, support):
 # ---- against the recorded outputs of mmaction2 0.24.1 ----
 
 
-def test_resize_gives_the_sizes_of_mmaction2():
+def test_resize_sizes_equal_mmaction2():
     for arguments, width, height, size in GOLDEN["resize"]:
         (view,) = plan(Resize(**arguments), width, height)
         assert (view.size, view.box) == (tuple(size), (0, 0, width, height)), (arguments, width, height)
 
 
-def test_resize_rounds_halves_up_and_keeps_a_pixel():
+def test_resize_rounds_half_up_to_at_least_one_pixel():
     assert plan(Resize(scale=0.5), 5, 9)[0].size == (3, 5)  # 2.5 and 4.5
     assert plan(Resize(scale=0.01), 300, 10)[0].size == (3, 1)
 
 
-def test_nearest_resize_gives_the_pixels_of_mmaction2():
+def test_resize_nearest_pixels_equal_mmaction2():
     for arguments, width, height, pixels in GOLDEN["resize_nearest"]:
         resized = Resize(**arguments).apply(noise(height, width), rng())
         assert resized[0, 0].tolist() == pixels
 
 
-def test_bilinear_resize_gives_the_pixels_of_mmaction2():
+def test_resize_bilinear_pixels_equal_mmaction2():
     # Recorded with OpenCV 4.8.1.
     for arguments, width, height, shape, expected in GOLDEN["resize_bilinear"]:
         resized = Resize(**arguments).apply(noise(height, width), rng())[0, 0]
         assert [list(resized.shape), *digest(resized)] == [shape, *expected]
 
 
-def test_crops_have_the_boxes_order_and_pixels_of_mmaction2():
+def test_crops_equal_mmaction2():
     for name, crop_size, width, height, boxes, digests in GOLDEN["crops"]:
         step = getattr(transforms, name)(crop_size=crop_size)
         assert [corners(view) for view in plan(step, width, height)] == boxes, (name, crop_size, width, height)
         assert [digest(crop[0]) for crop in step.apply(noise(height, width), rng())] == digests
 
 
-def test_multi_scale_crop_draws_the_boxes_of_mmaction2():
+def test_multi_scale_crop_boxes_equal_mmaction2():
     for arguments, width, height, boxes in GOLDEN["multi_scale_crop"]:
         drawn = {tuple(corners(view)) for view in draws(MultiScaleCrop(**arguments), width, height, 4000)}
         assert drawn == set(map(tuple, boxes)), arguments
 
 
-def test_random_rescale_draws_the_sizes_of_mmaction2():
+def test_random_rescale_sizes_equal_mmaction2():
     for scale_range, width, height, sizes in GOLDEN["random_rescale"]:
         drawn = [view.size for view in draws(RandomRescale(scale_range=scale_range), width, height, 4000)]
         assert set(drawn) == set(map(tuple, sizes))
@@ -108,14 +108,14 @@ def test_random_rescale_draws_the_sizes_of_mmaction2():
 # ---- order and shape of several views ----
 
 
-def test_three_crop_is_left_right_middle_or_top_bottom_middle():
+def test_three_crop_order():
     assert [view.box[:2] for view in plan(ThreeCrop(crop_size=4), 9, 4)] == [(0, 0), (4, 0), (2, 0)]  # column 8 is lost
     assert [view.box[:2] for view in plan(ThreeCrop(crop_size=4), 4, 8)] == [(0, 0), (0, 4), (0, 2)]
     assert [view.box[:2] for view in plan(ThreeCrop(crop_size=4), 4, 4)] == [(0, 0)] * 3
     assert [view.box[:2] for view in plan(ThreeCrop(crop_size=[3, 4]), 9, 4)] == [(0, 0), (6, 0), (3, 0)]
 
 
-def test_ten_crop_is_corners_and_centre_each_followed_by_its_mirror_image():
+def test_ten_crop_is_corners_and_center_each_followed_by_its_mirror_image():
     views = plan(TenCrop(crop_size=[4, 4]), 12, 9)  # margins 8 and 5: steps 2 and 1, row 8 is lost
     assert [view.box[:2] for view in views[::2]] == [(0, 0), (8, 0), (0, 4), (8, 4), (4, 2)]
     assert views[1::2] == [view.flipped() for view in views[::2]]
@@ -125,7 +125,7 @@ def test_ten_crop_is_corners_and_centre_each_followed_by_its_mirror_image():
     np.testing.assert_array_equal(crops[3], frames[:, :4, 8:][:, :, ::-1])
 
 
-def test_steps_after_a_multi_crop_treat_all_its_views_alike():
+def test_transforms_after_multi_crop_treat_all_views_alike():
     frames = noise(8, 20, frames=2)
     crops = ThreeCrop(crop_size=[9, 8]).apply(frames, rng())
     (one,) = plan(RandomCrop(size=5), 9, 8, seed=7)
@@ -142,7 +142,7 @@ def test_steps_after_a_multi_crop_treat_all_its_views_alike():
     }
 
 
-def test_views_of_different_sizes_are_refused():
+def test_plan_views_of_different_sizes_raise():
     with pytest.raises(UserError, match=r"must all have one size .* got 4x4, 5x4"):
         CenterCrop(crop_size=2).plan([View.whole(5, 4), View.whole(4, 4)], rng())
     with pytest.raises(UserError, match="got no view at all"):
@@ -152,13 +152,13 @@ def test_views_of_different_sizes_are_refused():
 # ---- random places ----
 
 
-def test_random_crop_draws_every_offset_the_last_included():
+def test_random_crop_draws_every_offset():
     views = draws(RandomCrop(size=[6, 4]), 9, 5, 6000)  # mmaction2 never draws x = 3 nor y = 1
     assert {view.size for view in views} == {(6, 4)}
     assert_uniform([view.box[0] + 4 * view.box[1] for view in views], range(8))
 
 
-def test_random_resized_crop_keeps_to_its_ranges():
+def test_random_resized_crop_is_within_ranges():
     step = RandomResizedCrop(area_range=[0.25, 0.5], aspect_ratio_range=[0.5, 2.0])
     views = draws(step, 400, 400, 3000)
     widths, heights = np.array([view.size for view in views]).T
@@ -178,7 +178,7 @@ def test_random_resized_crop_keeps_to_its_ranges():
 
 
 @pytest.mark.parametrize(("width", "height", "box"), [(1000, 64, [468, 0, 532, 64]), (64, 1000, [0, 468, 64, 532])])
-def test_random_resized_crop_falls_back_to_the_centred_square(width, height, box):
+def test_random_resized_crop_without_fit_is_centered_square(width, height, box):
     (view,) = plan(RandomResizedCrop(area_range=[0.9, 1.0]), width, height)
     assert corners(view) == box
 
@@ -196,7 +196,7 @@ def test_multi_scale_crop_with_random_crop_draws_every_offset():
         (223, (223, 223)),  # would snap past the frame's edge (mmaction2 does)
     ],
 )
-def test_multi_scale_crop_snaps_to_the_input_size_inside_the_frame(short_side, size):
+def test_multi_scale_crop_near_input_size_is_input_size(short_side, size):
     assert plan(MultiScaleCrop(input_size=224), short_side, short_side)[0].size == size
 
 
@@ -237,7 +237,7 @@ resizes = st.one_of(
     channels=st.integers(1, 4),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_planned_and_rendered_equals_step_by_step(before, resize, after, channels, seed):
+def test_planned_and_rendered_equals_transform_by_transform(before, resize, after, channels, seed):
     frames = noise(31, 40, frames=2, channels=channels)
     nearest = any(getattr(step, "interpolation", "") == "nearest" for step in resize)
     assume(not (nearest and any(isinstance(step, Flip | TenCrop) for step in before)))  # it is not symmetric in cv2
@@ -258,7 +258,7 @@ def test_planned_and_rendered_equals_step_by_step(before, resize, after, channel
     assert lazy_rng.bit_generator.state == eager_rng.bit_generator.state
 
 
-def test_resize_then_crop_reads_the_neighbours_and_crop_then_resize_does_not():
+def test_crop_after_resize_reads_neighbors_and_crop_before_it_does_not():
     # Both have the same box and size; only the border pixels tell them apart.
     frames = noise(8, 8)
     inside = render(frames, View.whole(8, 8).resized(16, 16).cropped(4, 4, 8, 8))
@@ -270,14 +270,14 @@ def test_resize_then_crop_reads_the_neighbours_and_crop_then_resize_does_not():
 
 
 def smooth(height, width):
-    """A picture without noise, up to 10 grey levels a pixel: (1, H, W, 3)."""
+    """An image without noise, with at most 10 gray levels between neighbors: (1, H, W, 3)."""
     y, x = np.mgrid[:height, :width]
     planes = [10 * x % 256, 8 * y, 127 + 60 * np.sin(x / 7 + y / 9)]
     return np.minimum(np.stack(planes, axis=-1), 255).astype(np.uint8)[None]
 
 
 def sampled(picture, box, size):
-    """Bilinear samples about pixel centres, border repeated: float64 (h, w, C)."""
+    """Bilinear samples about pixel centers, border repeated: float64 (h, w, C)."""
     (x, y, width, height), (height_in, width_in) = box, picture.shape[:2]
     at_x = np.clip(x + (np.arange(size[0]) + 0.5) * width / size[0] - 0.5, 0, width_in - 1)
     at_y = np.clip(y + (np.arange(size[1]) + 0.5) * height / size[1] - 0.5, 0, height_in - 1)
@@ -300,12 +300,12 @@ def sampled(picture, box, size):
 )
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_a_second_resize_samples_the_fractional_box_once(x, y, width, height, mirrored, channels):
+def test_second_resize_samples_fractional_box_once(x, y, width, height, mirrored, channels):
     frames = np.ascontiguousarray(smooth(24, 25)[..., :channels])
     view = View.whole(25, 24).resized(25, 21).cropped(x, y, width, height).resized(31, 30)
     assert view.box == pytest.approx((x, y * 24 / 21, width, height * 24 / 21))
     expected = sampled(frames[0], view.box, (31, 30))
-    # 1 grey level: OpenCV 4 computes such samples with 1/32 pixel, OpenCV 5 exactly.
+    # 1 gray level: OpenCV 4 computes such samples with 1/32 pixel, OpenCV 5 exactly.
     if mirrored:
         view, expected = view.flipped(), expected[:, ::-1]
         if channels == 2:  # optical flow: what moved right moves left
@@ -313,7 +313,7 @@ def test_a_second_resize_samples_the_fractional_box_once(x, y, width, height, mi
     assert np.abs(render(frames, view)[0] - expected).max() <= 1
 
 
-def test_a_second_nearest_resize_takes_the_pixel_whose_area_is_hit():
+def test_second_nearest_resize_takes_pixel_at_position():
     frames = noise(24, 25)
     view = View.whole(25, 24).resized(25, 21).cropped(3, 2, 13, 12).resized(31, 29, "nearest")  # no ties
     x, y, width, height = view.box
@@ -328,7 +328,7 @@ boxes = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9), st.in
 
 
 @given(box=boxes, size=st.one_of(st.none(), st.tuples(st.integers(18, 40), st.integers(18, 40))))
-def test_a_crop_of_the_mirrored_view_is_the_mirrored_view_cropped(box, size):
+def test_crop_of_mirrored_view_equals_cropped_mirrored_frames(box, size):
     x, y, width, height = box
     frames = noise(18, 18)
     view = View.whole(18, 18).resized(*(size or (18, 18)))
@@ -351,7 +351,7 @@ def test_a_crop_of_the_mirrored_view_is_the_mirrored_view_cropped(box, size):
     mirrored=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_crops_lie_in_the_frame_on_whole_pixels(step, width, height, mirrored, seed):
+def test_crops_are_within_frame_on_whole_pixels(step, width, height, mirrored, seed):
     view = View.whole(width, height)
     for crop in step.plan([view.flipped() if mirrored else view], rng(seed)):
         left, top, right, bottom = corners(crop)
@@ -365,12 +365,12 @@ def test_crops_lie_in_the_frame_on_whole_pixels(step, width, height, mirrored, s
             assert crop.size == (tuple(wanted) if isinstance(wanted, list) else (wanted, wanted))
 
 
-def test_a_resize_to_the_size_a_view_has_changes_nothing():
+def test_resize_to_same_size_changes_nothing():
     view = View.whole(8, 6).resized(12, 10).cropped(1, 1, 5, 5)
     assert view.resized(5, 5, "nearest") == view
 
 
-def test_a_crop_outside_the_view_is_refused():
+def test_crop_outside_view_raises():
     for x, y, width, height in [(-1, 0, 2, 2), (0, 3, 2, 2), (3, 0, 2, 2), (0, 0, 0, 2)]:
         with pytest.raises(UserError, match="does not lie inside a view of 4x4"):
             View.whole(4, 4).cropped(x, y, width, height)
@@ -381,7 +381,7 @@ def test_a_crop_outside_the_view_is_refused():
 # ---- render ----
 
 
-def test_render_makes_new_contiguous_arrays_and_leaves_its_input_alone():
+def test_render_returns_new_contiguous_array():
     frames = noise(6, 8, frames=2)
     before = frames.copy()
     whole = View.whole(8, 6)
@@ -393,7 +393,7 @@ def test_render_makes_new_contiguous_arrays_and_leaves_its_input_alone():
     np.testing.assert_array_equal(frames, before)
 
 
-def test_views_rendered_together_equal_views_rendered_alone():
+def test_render_views_equals_render_of_each_view():
     frames = noise(20, 30, frames=2)
     resized = View.whole(30, 20).resized(45, 24)
     views = [
@@ -414,7 +414,7 @@ def test_views_rendered_together_equal_views_rendered_alone():
         (np.zeros((1, 4, 4, 3), np.uint8), View((-1, 0, 2, 2), (2, 2)), "does not lie inside frames of 4x4"),
     ],
 )
-def test_render_refuses_what_does_not_fit(frames, view, message):
+def test_render_invalid_input_raises(frames, view, message):
     with pytest.raises(ValueError, match=message):
         render(frames, view)
 
@@ -425,13 +425,13 @@ def test_render_refuses_what_does_not_fit(frames, view, message):
 @pytest.mark.parametrize(
     "step", [RandomCrop(size=[8, 4]), CenterCrop(crop_size=[8, 4]), ThreeCrop(crop_size=[8, 4]), TenCrop(crop_size=8)]
 )
-def test_frames_smaller_than_the_crop_are_refused(step):
+def test_crop_larger_than_frames_raises(step):
     # mmaction2: an empty assertion, or crops that are silently cut short.
     with pytest.raises(UserError, match=r"^\w+Crop: (crop_)?size=.* the frames are 7x6 .* add a Resize before it"):
         plan(step, 7, 6)
 
 
-def test_three_crop_needs_a_full_side():
+def test_three_crop_without_full_side_raises():
     with pytest.raises(UserError, match=r"crop_size=4 must be as wide or as high as the frames, which are 7x6 .*"):
         plan(ThreeCrop(crop_size=4), 7, 6)
 
@@ -465,7 +465,7 @@ def test_three_crop_needs_a_full_side():
         (Flip, {"direction": "vertical"}, "direction=vertical: must be one of horizontal"),
     ],
 )
-def test_a_broken_rule_is_named(step, arguments, message):
+def test_spatial_transform_invalid_option_raises(step, arguments, message):
     with pytest.raises(ValueError, match=message):
         step(**arguments)
 
@@ -484,6 +484,6 @@ def test_a_broken_rule_is_named(step, arguments, message):
         (Flip, {}),
     ],
 )
-def test_a_config_makes_the_same_object(step, arguments):
+def test_spatial_transform_from_config_equals_constructed_one(step, arguments):
     node = OmegaConf.merge(OmegaConf.structured(step), arguments)
     assert OmegaConf.to_object(node) == step(**arguments)

@@ -1,4 +1,4 @@
-"""One clip of frames spread over the video."""
+"""SegmentFrames: one clip with frames from all segments of the video."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vexp.data.transforms.segment_sampling import SegmentFrames
         (1, 3, [0, 0, 0]),
     ],
 )
-def test_test_mode_takes_the_middle_of_each_part(num_frames: int, segments: int, expected: list[int]) -> None:
+def test_segment_frames_test_mode_takes_middle_of_segments(num_frames: int, segments: int, expected: list[int]) -> None:
     sampler = SegmentFrames(segments=segments, test_mode=True)
     assert sampler.indices(num_frames, np.random.default_rng(0)).tolist() == [expected]
 
@@ -37,7 +37,9 @@ def test_test_mode_takes_the_middle_of_each_part(num_frames: int, segments: int,
         {"test_mode": True, "test_positions": "ends"},
     ],
 )
-def test_they_are_the_clips_of_sample_frames_in_one(num_frames: int, length: int, settings: dict[str, Any]) -> None:
+def test_segment_frames_equal_concatenated_sample_frames(
+    num_frames: int, length: int, settings: dict[str, Any]
+) -> None:
     sampler = SegmentFrames(segments=8, segment_len=length, **settings)
     parts = SampleFrames(clip_len=length, num_clips=8, **settings)
     clips = sampler.indices(num_frames, np.random.default_rng(1))
@@ -46,17 +48,17 @@ def test_they_are_the_clips_of_sample_frames_in_one(num_frames: int, length: int
     assert (np.diff(clips[:, ::length], axis=1) >= 0).all()
 
 
-def test_what_does_not_go_together_is_refused() -> None:
+def test_segment_frames_conflicting_options_raise() -> None:
     with pytest.raises(ValueError, match="conflicts with test_positions=ends"):
         SegmentFrames(segments=8, test_mode=True, twice_sample=True, test_positions="ends")
 
 
-def test_training_draws_from_every_part() -> None:
+def test_segment_frames_training_draws_from_every_segment() -> None:
     rng = np.random.default_rng(0)
     drawn = np.concatenate([SegmentFrames(segments=4).indices(40, rng) for _ in range(400)])
     assert [sorted(set(column)) for column in drawn.T.tolist()] == [list(range(s, s + 10)) for s in (0, 10, 20, 30)]
 
 
-def test_the_pipeline_for_tsn_composes() -> None:
+def test_tsn_pipeline_is_composed() -> None:
     pipeline = compose(["pipeline=segments_8_224", "model=tsm_r50"]).pipeline
     assert [pipeline.of(split)["sample"].clips for split in ("train", "val", "test")] == [1, 1, 2]

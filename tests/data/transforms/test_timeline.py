@@ -1,4 +1,4 @@
-"""Sampling on the video's own clock, one frame from each segment, and untrimmed videos."""
+"""Sampling by time, ``frame_uniform`` and untrimmed videos."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def samplers(**more):
     in_milliseconds=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_a_target_of_the_videos_own_rate_changes_nothing(sampler, fps, num_frames, in_milliseconds, seed):
+def test_target_fps_of_video_changes_nothing(sampler, fps, num_frames, in_milliseconds, seed):
     times = even(num_frames, fps)
     if in_milliseconds:  # as Matroska stores them; what is rounded adds up where a very short video begins again often
         assume(num_frames >= 150)
@@ -69,7 +69,7 @@ def test_a_target_of_the_videos_own_rate_changes_nothing(sampler, fps, num_frame
     gaps=st.lists(st.floats(0.001, 2.0), max_size=120),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_every_video_gives_the_promised_shape(sampler, gaps, seed):
+def test_target_fps_indices_have_documented_shape(sampler, gaps, seed):
     times = np.cumsum([0.0, *gaps])  # the rate varies as it likes
     indices = sampler.indices(len(times), rng(seed), times)
     assert (indices.shape, indices.dtype) == ((sampler.clips, sampler.clip_len), np.int64)
@@ -86,7 +86,7 @@ def test_every_video_gives_the_promised_shape(sampler, gaps, seed):
     test_mode=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_frames_lie_even_times_apart(fps, target, interval, spare, test_mode, seed):
+def test_target_fps_frames_are_evenly_spaced_in_time(fps, target, interval, spare, test_mode, seed):
     span = 8 * interval / target
     times = even(int((span + spare) * fps) + 2, fps)
     sampler = SampleFrames(clip_len=8, frame_interval=interval, num_clips=2, target_fps=target, test_mode=test_mode)
@@ -107,18 +107,18 @@ FRAMES_AT = [
 
 
 @pytest.mark.parametrize(("fps", "num_frames", "target", "interval", "expected"), FRAMES_AT)
-def test_which_frames_are_nearest(fps, num_frames, target, interval, expected):
+def test_frames_at_returns_nearest_frames(fps, num_frames, target, interval, expected):
     sampler = SampleFrames(clip_len=4, frame_interval=interval, twice_sample=True, test_mode=True, target_fps=target)
     assert sampler.indices(num_frames, rng(), even(num_frames, fps))[1].tolist() == expected  # the one from frame 0
 
 
-def test_a_varying_rate_is_followed():
+def test_target_fps_follows_variable_frame_rate():
     times = np.array([0, 0.1, 0.2, 0.3, 1.3, 1.4, 1.5, 1.6, 1.7])  # the camera paused for a second
     sampler = SampleFrames(clip_len=4, target_fps=2.0, twice_sample=True, test_mode=True)  # at 0, 0.5, 1.0, 1.5 s
     assert sampler.indices(len(times), rng(), times)[1].tolist() == [0, 3, 4, 6]
 
 
-def test_seconds_of_a_clip_say_the_rate():
+def test_clip_seconds_sets_rate():
     times = even(300, 30)
     by_seconds = SampleFrames(clip_len=16, clip_seconds=2.0, num_clips=3, test_mode=True)
     assert by_seconds.rate == 8
@@ -128,7 +128,7 @@ def test_seconds_of_a_clip_say_the_rate():
     assert SampleFrames(clip_len=8, frame_interval=4, clip_seconds=2.0).rate == 16  # every fourth frame at 16
 
 
-def test_random_starts_are_uniform_over_every_frame_that_fits():
+def test_target_fps_starts_are_uniform_over_fitting_frames():
     # 2 s at 30 fps, a clip of 1 s: frames 0..30 can start it, whatever the target
     for target in (4.0, 30.0, 50.0):
         sampler = SampleFrames(clip_len=int(target), target_fps=target)
@@ -137,7 +137,7 @@ def test_random_starts_are_uniform_over_every_frame_that_fits():
         assert_uniform(starts, range(31))
 
 
-def test_the_window_of_a_dense_sampler_is_time_too():
+def test_dense_sample_frames_target_fps_window_is_time():
     sampler = DenseSampleFrames(clip_len=1, num_clips=4, sample_range=64, target_fps=30.0)
     generator = rng(2)
     starts = np.stack([sampler.indices(140, generator, even(140, 60))[:, 0] for _ in range(2000)])
@@ -145,7 +145,7 @@ def test_the_window_of_a_dense_sampler_is_time_too():
     np.testing.assert_array_equal(starts - starts[:, :1], np.tile([0, 32, 64, 96], (2000, 1)))
 
 
-def test_a_short_video_by_time():
+def test_target_fps_short_video_gives_all_clips():
     times = even(15, 30)  # half a second
     loop = SampleFrames(clip_len=4, target_fps=4.0)  # at 0, 0.25, 0.5, 0.75 s
     assert loop.indices(15, rng(), times).tolist() == [[0, 7, 0, 7]]
@@ -154,14 +154,14 @@ def test_a_short_video_by_time():
     assert last.indices(1, rng(), np.zeros(1)).tolist() == [[0, 0, 0, 0]]
 
 
-def test_the_clock_of_frames_is_exact():
+def test_timeline_of_frames_is_exact():
     line = Timeline.of_frames(5)
     assert [line.legal_starts(span) for span in (1, 4, 5, 6)] == [5, 2, 1, 0]
     assert line.frames_at(line.looped(np.arange(12.0))).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
     assert line.inside(np.array([4.0, 5.0])).tolist() == [True, False]
 
 
-def test_what_is_missing_or_said_twice_is_refused():
+def test_sampling_by_time_invalid_arguments_raise():
     with pytest.raises(UserError, match=r"target_fps=8.0: conflicts with clip_seconds=2.0"):
         SampleFrames(clip_len=4, target_fps=8.0, clip_seconds=2.0)
     with pytest.raises(UserError, match="target_fps=0: must be > 0"):
@@ -173,7 +173,7 @@ def test_what_is_missing_or_said_twice_is_refused():
         sampler.indices(9, rng(), np.arange(8))
 
 
-def test_where_the_times_come_from():
+def test_frame_times_of_readers():
     frames = np.zeros((4, 2, 2, 3), np.uint8)
     np.testing.assert_array_equal(frame_times(ArrayReader(frames, fps=2)), [0, 0.5, 1, 1.5])
     with pytest.raises(UserError, match="the frame rate is unknown, so the video cannot be sampled by time"):
@@ -195,7 +195,7 @@ UNIFORM = [
 
 
 @pytest.mark.parametrize(("clip_len", "num_frames", "edges", "middles"), UNIFORM)
-def test_frame_uniform_takes_a_frame_of_each_segment(clip_len, num_frames, edges, middles):
+def test_frame_uniform_samples_one_frame_per_segment(clip_len, num_frames, edges, middles):
     test = SampleFrames(clip_len=clip_len, frame_uniform=True, test_mode=True)
     assert test.indices(num_frames, rng()).tolist() == [middles]
     train, generator = SampleFrames(clip_len=clip_len, frame_uniform=True), rng(1)
@@ -212,12 +212,12 @@ def test_frame_uniform_takes_a_frame_of_each_segment(clip_len, num_frames, edges
         {"keep_tail_frames": True}, {"target_fps": 8.0}, {"clip_seconds": 1.0},
     ],
 )  # fmt: skip
-def test_what_frame_uniform_would_ignore_is_refused(unused):
+def test_frame_uniform_unused_option_raises(unused):
     with pytest.raises(ValueError, match=f"^{next(iter(unused))}=.*: has no effect with frame_uniform=true"):
         SampleFrames(clip_len=4, frame_uniform=True, **unused)
 
 
-def test_frame_uniform_refuses_an_empty_video():
+def test_frame_uniform_empty_video_raises():
     with pytest.raises(UserError, match="the video has 0 frames"):
         SampleFrames(clip_len=4, frame_uniform=True).indices(0, rng())
 
@@ -226,10 +226,10 @@ def test_frame_uniform_refuses_an_empty_video():
 
 UNTRIMMED = [
     # clip_len, clip_interval, frame_interval, frames, clips
-    (1, 16, 1, 40, [[8], [24]]),  # centres 8, 24
+    (1, 16, 1, 40, [[8], [24]]),  # centers 8, 24
     (1, 16, 1, 41, [[8], [24], [40]]),
     (3, 10, 1, 12, [[4, 5, 6]]),
-    (4, 10, 2, 16, [[1, 3, 5, 7], [11, 13, 15, 15]]),  # an even clip has its centre second half first; the end repeats
+    (4, 10, 2, 16, [[1, 3, 5, 7], [11, 13, 15, 15]]),  # an even clip has its center second half first; the end repeats
     (5, 4, 3, 6, [[0, 0, 2, 5, 5]]),  # both ends repeat
     (1, 16, 1, 9, [[8]]),
     (1, 16, 1, 8, [[4]]),  # mmaction2 gives no clip
@@ -238,7 +238,7 @@ UNTRIMMED = [
 
 
 @pytest.mark.parametrize(("clip_len", "clip_interval", "frame_interval", "num_frames", "expected"), UNTRIMMED)
-def test_untrimmed_clips(clip_len, clip_interval, frame_interval, num_frames, expected):
+def test_untrimmed_sample_frames_indices(clip_len, clip_interval, frame_interval, num_frames, expected):
     sampler = UntrimmedSampleFrames(clip_len=clip_len, clip_interval=clip_interval, frame_interval=frame_interval)
     assert sampler.indices(num_frames, rng()).tolist() == expected
     assert sampler.clips is None
@@ -253,16 +253,16 @@ def test_untrimmed_clips(clip_len, clip_interval, frame_interval, num_frames, ex
     ),
     num_frames=st.integers(1, 300),
 )
-def test_untrimmed_clips_of_every_video(sampler, num_frames):
+def test_untrimmed_sample_frames_any_video_gives_clips(sampler, num_frames):
     indices = sampler.indices(num_frames, rng())
     assert indices.shape[1] == sampler.clip_len
     assert len(indices) == max(1, -(-(num_frames - sampler.clip_interval // 2) // sampler.clip_interval))
     assert indices.min() >= 0
     assert indices.max() < num_frames
-    centres = indices[:, sampler.clip_len // 2]
-    assert np.all(np.diff(centres) == sampler.clip_interval)
+    centers = indices[:, sampler.clip_len // 2]
+    assert np.all(np.diff(centers) == sampler.clip_interval)
 
 
-def test_untrimmed_refuses_an_empty_video():
+def test_untrimmed_sample_frames_empty_video_raises():
     with pytest.raises(UserError, match="the video has 0 frames"):
         UntrimmedSampleFrames().indices(0, rng())

@@ -11,9 +11,9 @@ from support.overlaps import overlapping_texts
 from vexp.data.batch.batch import Collate
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.crops import CenterCrop, RandomCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
+from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.pipeline import make_clips
 from vexp.data.transforms.resize import Flip, Resize
 from vexp.tools.visualize.pipeline_data import PipelineStages

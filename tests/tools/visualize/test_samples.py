@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.photometric import build_transforms
 from vexp.data.transforms.frame_sampling import SampleFrames
+from vexp.data.transforms.photometric import build_transforms
 from vexp.data.transforms.resize import Flip, Resize
 from vexp.tools.visualize.samples import Video, evenly_spaced, format_label, format_step
 
