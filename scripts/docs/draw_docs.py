@@ -18,9 +18,8 @@ import numpy as np
 
 from vexp.data.transforms.base import SpatialTransform
 from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
-from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, Sampler
+from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, Sampler, SegmentFrames
 from vexp.data.transforms.resize import Resize
-from vexp.data.transforms.segment_sampling import SegmentFrames
 from vexp.data.transforms.view import View
 from vexp.optim import lr_policy as lr
 

@@ -80,8 +80,8 @@ def _name_of_target(group: str, target: Any) -> str | None:
 def upgrade_saved(values: dict[str, Any], path: str = "") -> dict[str, Any]:
     """Convert the values of a saved configuration of any version to today's form.
 
-    Keys of ``RENAMED_KEYS`` and values of ``RENAMED_VALUES`` get their new names; built-in options that vexp 0.1.0 named
-    by ``_target_`` are named by ``type``.
+    Keys of ``RENAMED_KEYS`` and values of ``RENAMED_VALUES`` get their new names; built-in options that vexp 0.1.0
+    named by ``_target_`` are named by ``type``.
     """
     prefix = f"{path}." if path else ""
     upgraded: dict[str, Any] = {}

@@ -162,7 +162,7 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
-    from vexp.data.transforms import crops, frame_sampling, photometric, resize, segment_sampling
+    from vexp.data.transforms import crops, frame_sampling, photometric, resize
     from vexp.model import zoo as zoo
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.optim import lr_policy, optimizers_extra
@@ -173,7 +173,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
         "transform": {
             "sample_frames": frame_sampling.SampleFrames,
             "dense_sample_frames": frame_sampling.DenseSampleFrames,
-            "segment_frames": segment_sampling.SegmentFrames,
+            "segment_frames": frame_sampling.SegmentFrames,
             "untrimmed_sample_frames": frame_sampling.UntrimmedSampleFrames,
             "resize": resize.Resize,
             "random_rescale": resize.RandomRescale,

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vexp import compose
-from vexp.data.transforms.frame_sampling import SampleFrames
-from vexp.data.transforms.segment_sampling import SegmentFrames
+from vexp.data.transforms.frame_sampling import SampleFrames, SegmentFrames
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ import pytest
 from support.overlaps import overlapping_texts
 
 from vexp.data.transforms.crops import CenterCrop
-from vexp.data.transforms.frame_sampling import SampleFrames, UntrimmedSampleFrames
-from vexp.data.transforms.segment_sampling import SegmentFrames
+from vexp.data.transforms.frame_sampling import SampleFrames, SegmentFrames, UntrimmedSampleFrames
 from vexp.tools.visualize.samples import Split
 from vexp.tools.visualize.sampling_data import Coverage, covered_fraction, sampling_warnings
 from vexp.tools.visualize.sampling_sheet import sampling_sheet

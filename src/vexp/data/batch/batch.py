@@ -108,7 +108,12 @@ class Collate:
         """
         for sample in samples:
             if _view_shape(sample) != _view_shape(samples[0]):
-                raise _shape_mismatch(samples[0], sample)
+                shapes = [" x ".join(map(str, _view_shape(each))) for each in (samples[0], sample)]
+                raise UserError(
+                    f"samples {samples[0].id} and {sample.id} cannot be in one batch: their views x frames x height x "
+                    f"width x channels are {shapes[0]} and {shapes[1]}; end the pipeline with a crop to one size, or "
+                    "set batch_size=1"
+                )
         clips = [sample.clips for sample in samples]
         sizes = [clip.images.size for clip in clips]
         in_worker = get_worker_info() is not None
@@ -150,11 +155,3 @@ def _received_batch(block: torch.Tensor, num_bytes: int, layouts: tuple[ViewLayo
 def _view_shape(sample: Sample) -> tuple[int, ...]:
     """Return the shape of all views of a sample, (V, T, H, W, C)."""
     return (sample.clips.layout.views, *sample.clips.layout.view_shape)
-
-
-def _shape_mismatch(first: Sample, other: Sample) -> UserError:
-    shapes = [" x ".join(map(str, _view_shape(sample))) for sample in (first, other)]
-    return UserError(
-        f"samples {first.id} and {other.id} cannot be in one batch: their views x frames x height x width x channels "
-        f"are {shapes[0]} and {shapes[1]}; end the pipeline with a crop to one size, or set batch_size=1"
-    )

@@ -173,9 +173,7 @@ def _unit_keys(source: Source, rows: Rows, seed: int) -> NDArray[np.uint64]:
 
 def _stratum(source: Source, row: int) -> int:
     """Return the class by which a sample is stratified: the first of its labels, -1 without labels."""
-    if not source.multi_label:
-        return int(source.labels[row])
-    labels = source.labels[row]
+    labels = np.atleast_1d(source.labels[row])
     return int(labels[0]) if len(labels) else -1
 
 

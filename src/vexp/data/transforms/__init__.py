@@ -1,10 +1,9 @@
 """Transforms of the data pipeline: temporal samplers, resizes, crops, flips and color changes, without torch."""
 
 from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
-from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, UntrimmedSampleFrames
+from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, SegmentFrames, UntrimmedSampleFrames
 from vexp.data.transforms.photometric import ColorJitter
 from vexp.data.transforms.resize import Flip, RandomRescale, Resize
-from vexp.data.transforms.segment_sampling import SegmentFrames
 
 __all__ = [
     "CenterCrop", "ColorJitter", "DenseSampleFrames", "Flip", "MultiScaleCrop", "RandomCrop", "RandomRescale",
