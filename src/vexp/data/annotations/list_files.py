@@ -12,6 +12,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from vexp.core.errors import MissingInputError, UserError
@@ -142,10 +143,10 @@ def _kind_of_lines(path: Path, lines: Sequence[Sequence[str]]) -> str:
     """Detect the format from the number of integers after each path, and from the suffixes of the paths."""
     videos, counts = 0, set()
     for words in lines:
-        tail = len(words) - next((i for i, word in enumerate(reversed(words)) if not word.isdecimal()), len(words))
-        if 0 < tail < len(words):
-            videos += is_video(words[tail - 1])
-            counts.add(len(words) - tail)
+        numbers = len(list(takewhile(str.isdecimal, reversed(words))))
+        if 0 < numbers < len(words):
+            videos += is_video(words[-numbers - 1])
+            counts.add(numbers)
     if videos or not counts - {1}:
         return "videos"
     if counts == {2}:
