@@ -233,8 +233,12 @@ def test_mark_fatal_sample_is_not_loaded_again():
     assert dataset[4, 3] == Failure(3, "video 3.mp4: crashed", 4, fatal=True)
 
 
-def test_dataset_user_error_is_bad_sample():
+@workers_warn
+@pytest.mark.parametrize("workers", [0, 1])
+def test_dataset_user_error_is_bad_sample(workers):
     source = NoiseSource([1])
     assert clip_dataset(source)[0, 1] == Failure(1, "video 1.mp4: truncated", 0)
-    with pytest.raises(UserError, match=r"video 1\.mp4: truncated"):
-        batches(clip_dataset(source), 0)
+    with pytest.raises(UserError, match=r"video 1\.mp4: truncated") as caught:
+        batches(clip_dataset(source), workers)
+    assert multiprocessing.active_children() == []  # although ``caught`` holds the frames of the iteration
+    assert caught.value.__traceback__ is not None

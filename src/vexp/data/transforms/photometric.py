@@ -25,15 +25,14 @@ _LUMA = np.array([0.2989, 0.587, 0.114])
 
 def _range_rule(low: float, high: float) -> Callable[[Any], str | None]:
     def rule(value: Any) -> str | None:
-        ends = value if isinstance(value, list | tuple) else [value]
+        is_pair = isinstance(value, list | tuple)
+        ends = value if is_pair else [value]
         numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
-        if not numbers or len(ends) != (2 if ends is value else 1):
+        if not numbers or len(ends) != 1 + is_pair:
             return "must be a number or [lowest,highest]"
-        if ends is value and not (low <= ends[0] <= ends[1] <= high):
-            return f"must be [lowest,highest] within {low:g} to {high:g}"
-        if ends is not value and not 0 <= ends[0] <= high:
-            return f"must be a number from 0 to {high:g}"
-        return None
+        if is_pair:
+            return None if low <= ends[0] <= ends[1] <= high else f"must be [lowest,highest] within {low:g} to {high:g}"
+        return None if 0 <= value <= high else f"must be a number from 0 to {high:g}"
 
     return rule
 
