@@ -366,9 +366,8 @@ class Motion(Data):
 
     def _folder_args(self) -> dict[str, Any]:
         root = _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
-        return {
-            "root": root, "seed": self.motion_seed, "train_clips": self.train_clips, "val_clips": self.val_clips
-        }  # fmt: skip
+        clips = {"train_clips": self.train_clips, "val_clips": self.val_clips}
+        return {"root": root, "seed": self.motion_seed, **clips}
 
 
 def _log_first(done: int, total: int) -> None:

@@ -52,7 +52,12 @@ def render_views(frames: Frames | FrameStream, views: Sequence[View]) -> Frames:
     shared: dict[tuple[Box, Size, str], list[tuple[View, Frames]]] = {}
     writers: list[FrameWriter] = []
     for view, target in zip(views, out, strict=True):
-        _check_inside(view.box, width, height)
+        x, y, box_width, box_height = view.box
+        if min(x, y, width - x - box_width, height - y - box_height) < -_PIXEL_TOLERANCE:
+            raise ValueError(
+                f"a view of the box x={x:g} y={y:g} {box_width:g}x{box_height:g} (w x h) does not lie inside frames of "
+                f"{width}x{height}; plan it for frames of this size"
+            )
         resized = view.cut_from or view
         if all(_is_whole(edge) for edge in resized.box):
             shared.setdefault((resized.box, resized.size, view.interpolation), []).append((view, target))
@@ -180,16 +185,6 @@ def _write(part: Frames, mirrored: bool, target: Frames) -> None:
 def _offset(view: View, box: Box, size: Size) -> tuple[int, int]:
     """Return the position (x, y) of the unmirrored view in a resize of ``box`` to ``size``, in output pixels."""
     return round((view.box[0] - box[0]) * size[0] / box[2]), round((view.box[1] - box[1]) * size[1] / box[3])
-
-
-def _check_inside(box: Box, frame_width: int, frame_height: int) -> None:
-    x, y, width, height = box
-    right, bottom = frame_width + _PIXEL_TOLERANCE, frame_height + _PIXEL_TOLERANCE
-    if min(x, y) < -_PIXEL_TOLERANCE or x + width > right or y + height > bottom:
-        raise ValueError(
-            f"a view of the box x={x:g} y={y:g} {width:g}x{height:g} (w x h) does not lie inside frames of "
-            f"{frame_width}x{frame_height}; plan it for frames of this size"
-        )
 
 
 def _is_whole(value: float) -> bool:
