@@ -55,7 +55,7 @@ def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
 
 def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     showing = RunData(compose([*tiny, "data.on_error=skip"]))
-    monkeypatch.setattr(ClipDataset, "_load", lambda _, epoch, index, rng: Failure(index, "damaged", epoch))
+    monkeypatch.setattr(ClipDataset, "_load", lambda _, key, rng: Failure(key[1], "damaged", key[0]))
     with pytest.raises(UserError, match=r"data.val: none of the first 4 samples can be read"):
         _first_batch(showing.exp, showing.split("val"))
 
