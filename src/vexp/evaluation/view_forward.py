@@ -72,8 +72,9 @@ class ViewForward:
                 limit = (stop - done) // 2
             else:
                 raise UserError(
-                    f"a single view of {' x '.join(map(str, batch.layouts[0].view_shape[:3]))} (frames x height x width) "
-                    f"does not fit into the memory of {self.device}; use a smaller crop, fewer frames or amp=bf16"
+                    f"a single view of {' x '.join(map(str, batch.layouts[0].view_shape[:3]))} (frames x height x "
+                    f"width) does not fit into the memory of {self.device}; use a smaller crop, fewer frames or "
+                    "amp=bf16"
                 )
         if limit < attempted:
             self.max_views = limit

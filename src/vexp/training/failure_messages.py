@@ -38,7 +38,7 @@ def describe_failure(error: BaseException, config: Config, folder: Path) -> User
 
 
 def plugin_location(error: BaseException | None, plugins: Sequence[str]) -> str | None:
-    """Return "package.module.function, line 5" of the innermost traceback frame in a plugin's code; None without one."""
+    """Return "package.module.function, line 5" of the innermost traceback frame within a plugin, or None."""
     while error is not None:
         for module, function, line in reversed(locations(error)):
             if any(module == root or module.startswith(f"{root}.") for root in plugins):
