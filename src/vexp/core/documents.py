@@ -21,7 +21,8 @@ SIZE_LIMIT = 64 << 20
 DEPTH_LIMIT = 40
 #: Values in a YAML file, its aliases replaced.
 VALUE_LIMIT = 100_000
-#: Nested dicts, lists and types that ``check_schema`` compares a value with; a key that ends in ``?`` may be missing.
+#: Nested dicts, lists and types that ``check_schema`` compares a value with; a key that ends in ``?`` may be
+#: missing or null.
 Schema = Any
 
 
@@ -201,10 +202,10 @@ def check_schema(value: Any, schema: Schema, place: object) -> Any:
 def _check_keys(value: Mapping[str, Any], schema: Mapping[str, Schema], place: object) -> None:
     for name, expected in schema.items():
         key = name.removesuffix("?")
-        if key in value:
+        if value.get(key) is not None:
             check_schema(value[key], expected, f"{place}: {key}")
         elif key == name:
-            raise UserError(f"{place}: has no {key!r}")
+            raise UserError(f"{place}: {key} is null" if key in value else f"{place}: has no {key!r}")
 
 
 _NAMES = {

@@ -53,7 +53,7 @@ def test_read_run_skips_incomplete_line(tmp_path):
     text = (folder / "metrics.jsonl").read_text()
     (folder / "metrics.jsonl").write_text(text[:-20])
     run = read_run(folder, "a")
-    assert run.notes == ["metrics.jsonl: line 44 is incomplete and left out"]
+    assert run.notes == ["metrics.jsonl: line 44 is damaged and left out"]
     assert run.series["val/top1_acc"].steps.tolist() == [10, 20, 30]
 
 

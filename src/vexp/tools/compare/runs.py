@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from vexp.config.option_types import upgrade_saved
+from vexp.core.documents import read_json, read_yaml
 from vexp.core.errors import UserError, format_value
+from vexp.experiment.result import read_result
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
 
 DONE = "done"
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml, loading is ten times faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +84,12 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
     for folder in folders:
         if not (folder / "config.yaml").exists():
-            why = str(_json(folder / "result.json").get("error", "it has no config.yaml")).splitlines()[0]
+            why = _error_line(_result(folder, [])) or "it has no config.yaml"
             faults.append(f"{printable(folder)}: left out, because it failed at its start: {why}")
             continue
         try:
             runs.append(read_run(folder, printable(folder.relative_to(parent))))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (UserError, FileNotFoundError) as error:
             message = " ".join(str(error).split())
             faults.append(f"{printable(folder)}: left out, because its config.yaml cannot be read: {message}")
     return runs, faults
@@ -105,45 +104,55 @@ def read_run(folder: Path, name: str) -> Run:
     """Read a run folder of any version of vexp; only its config.yaml must be intact.
 
     Raises:
-        OSError, UnicodeDecodeError, YAMLError: If config.yaml cannot be read.
+        UserError, FileNotFoundError: If config.yaml cannot be read.
     """
-    config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _Loader)
-    if not isinstance(config, dict):
-        raise yaml.YAMLError("it is not a mapping")
+    config = read_yaml(folder / "config.yaml", {str: object})
     run = Run(folder, name, flatten(upgrade_saved(config)), _overrides(folder / "overrides.yaml"))
     damaged: list[int] = []
     records = read_records(folder / "metrics.jsonl", damaged)
-    records = [record for record in records if isinstance(record, dict) and record.keys() >= {*INDEX_FIELDS}]
     if damaged:
-        run.notes.append(f"metrics.jsonl: line {', '.join(map(str, damaged))} is incomplete and left out")
+        run.notes.append(f"metrics.jsonl: line {', '.join(map(str, damaged))} is damaged and left out")
     run.series = _series(records)
     ratios = [(record["mode"], record["step"] / record["epoch"]) for record in records if record["epoch"]]
     ends = [ratio for mode, ratio in ratios if mode == "val"]  # evaluations, usually at the end of an epoch
     run.steps_per_epoch = ends[-1] if ends else max((ratio for _, ratio in ratios), default=None)
     _read_result(run)
-    run.report = _json(folder / "eval" / "report.json")
+    run.report = _read(folder / "eval" / "report.json", {str: object}, run.notes)
     with (
         suppress(OSError, UnicodeDecodeError, csv.Error),
         (folder / "eval" / "per_class.csv").open(encoding="utf-8", newline="") as file,
     ):
         run.classes = [row[0] for row in csv.reader(file) if row][1:]
-    run.version = (_json(folder / "env.json").get("packages") or {}).get("vexp")
+    packages = _read(folder / "env.json", {"packages?": {str: object}}, run.notes).get("packages") or {}
+    run.version = packages.get("vexp")
     return run
 
 
 def _read_result(run: Run) -> None:
-    result = _json(run.folder / "result.json")
+    result = _result(run.folder, run.notes)
     run.status, step = str(result.get("status", "unfinished")), result.get("step")
     last_step = max((int(series.steps[-1]) for series in run.series.values()), default=0)
     if not result:
         run.why = f"no result.json: the run is still running or was killed after step {last_step}"
-    elif isinstance(step, int) and last_step > step:
+    elif step is not None and last_step > step:
         run.status = "unfinished"
         run.why = f"result.json is from step {step}, but the run continued to step {last_step}"
     elif run.status != DONE:
-        run.why = str(result.get("error") or f"{run.status} after step {last_step}").splitlines()[0]
-    best = result.get("best") or _json(run.folder / "checkpoints" / "best.json")
+        run.why = _error_line(result) or f"{run.status} after step {last_step}"
+    best = result.get("best") or _read(run.folder / "checkpoints" / "best.json", {"metric": str}, run.notes)
     run.best_metric, run.seconds = best.get("metric"), result.get("seconds")
+
+
+def _result(folder: Path, notes: list[str]) -> dict[str, Any]:
+    try:
+        return read_result(folder) or {}
+    except UserError as error:
+        notes.append(str(error))
+        return {}
+
+
+def _error_line(result: dict[str, Any]) -> str:
+    return (str(result.get("error") or "").splitlines() or [""])[0]
 
 
 def flatten(config: dict[str, Any], path: str = "") -> dict[str, str]:
@@ -160,12 +169,12 @@ def flatten(config: dict[str, Any], path: str = "") -> dict[str, str]:
 
 def _overrides(path: Path) -> dict[str, str]:
     """Return the overridden keys and values; a removed node (``~pipeline.train.flip``) has the value "removed"."""
-    content: Any = None
-    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    overrides = {}
-    for override in content if isinstance(content, list) else []:
-        key, _, value = str(override).partition("=")
+    overrides: dict[str, str] = {}
+    content: list[str] = []
+    with suppress(UserError, FileNotFoundError):
+        content = read_yaml(path, [str])
+    for override in content:
+        key, _, value = override.partition("=")
         overrides[key.lstrip("+~").rpartition("@")[2]] = "removed" if key.startswith("~") else value
     return overrides
 
@@ -185,8 +194,13 @@ def _series(records: list[Record]) -> dict[str, Series]:
     }
 
 
-def _json(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    return {}
+def _read(path: Path, schema: Any, notes: list[str]) -> dict[str, Any]:
+    """Return the content of a JSON file; empty if there is none, or if it is damaged, which is noted."""
+    try:
+        content: dict[str, Any] = read_json(path, schema)
+    except FileNotFoundError:
+        return {}
+    except UserError as error:
+        notes.append(str(error))
+        return {}
+    return content
