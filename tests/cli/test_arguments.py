@@ -23,7 +23,11 @@ class Options(ValidatedConfig):
     quick: bool = option(False, "Skip the benchmark.")
 
 
-COMMAND = CommandLine(usage=["try run=RUN [overrides]"], options=Options, examples=["try run=RUN"])
+DOC = """Try something.
+
+Usage: vexp try run=RUN [overrides]
+"""
+COMMAND = CommandLine(DOC, Options)
 
 
 def test_parse_converts_options_and_keeps_the_rest(tmp_path: Path) -> None:
@@ -77,8 +81,8 @@ def test_missing_option_is_an_error_with_the_usage() -> None:
 
 
 def test_help_has_defaults_units_and_choices() -> None:
-    text = COMMAND.help("Try something.")
-    assert text.splitlines()[0] == "usage: vexp try run=RUN [overrides]"
+    text = COMMAND.help()
+    assert text.splitlines()[0] == "Usage: vexp try run=RUN [overrides]"
     for line in (
         "run=...",
         "steps=5",

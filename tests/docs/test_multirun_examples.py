@@ -15,7 +15,7 @@ from support.paths import ROOT
 
 from vexp import compose
 from vexp.config.overrides import normalize, split_flags
-from vexp.sweep.overrides import SweepOverrides, values
+from vexp.sweep.job_overrides import SweepOverrides, values
 
 SCRIPTS = sorted((ROOT / "multirun_examples").glob("*.sh"))
 #: Settings under which a laptop's example takes seconds.

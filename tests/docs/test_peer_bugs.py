@@ -1,6 +1,7 @@
 """What goes wrong in mmcv 1.7 and mmaction2 0.24.1 with checkpoints, logs, metrics and seeds, one test each, named
 after it. Evaluation's are in tests/engine/test_evaluation.py; files and lines in full in test_checkpoint_hook.py and
-test_logger_hook.py."""
+test_logger_hook.py.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def test_the_checkpoint_of_an_epoch_does_not_know_its_own_score(run: Path) -> No
 
 
 def test_the_last_checkpoint_is_one_too_many() -> None:
-    """interval 2, keep 1, 7 epochs: theirs leaves epoch_6 and epoch_7."""
+    """Interval 2, keep 1, 7 epochs: theirs leaves epoch_6 and epoch_7."""
     written = ["epoch_6.pth", "epoch_7.pth"]
     assert prunable(written, 1, written) == ["epoch_6.pth"]
 

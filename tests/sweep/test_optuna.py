@@ -14,8 +14,8 @@ from support.sweeps import ended, half_done, jobs, kill_when, records, start, sw
 from vexp.config.schema import Config
 from vexp.config.sweep import Sweep
 from vexp.sweep import optuna as searching
+from vexp.sweep.job_overrides import SweepOverrides
 from vexp.sweep.job_state import DONE, Job, Objective
-from vexp.sweep.overrides import SweepOverrides
 
 optuna = pytest.importorskip("optuna")
 distributions = optuna.distributions

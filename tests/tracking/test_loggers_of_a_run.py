@@ -103,7 +103,8 @@ def test_wandb_offline_holds_the_same_numbers_in_one_run(folder: Path) -> None:
 
 def wandb_records(path: Path) -> Iterator[Any]:
     """The messages of a .wandb file by wandb's own classes. Its frame is LevelDB's log: a header of 7 bytes, then
-    blocks of 32 KiB of pieces (checksum, length, type 1 whole, 2 first, 3 middle, 4 last); 0.31 has no reader."""
+    blocks of 32 KiB of pieces (checksum, length, type 1 whole, 2 first, 3 middle, 4 last); 0.31 has no reader.
+    """
     from wandb.proto import wandb_internal_pb2
 
     content, position, message = path.read_bytes(), 7, b""

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from vexp.core.errors import UserError
-from vexp.sweep.overrides import SweepOverrides, digest, job_name, label
+from vexp.sweep.job_overrides import SweepOverrides, digest, job_label, job_name
 
 
 def words(*typed: str) -> SweepOverrides:
@@ -22,7 +22,7 @@ def test_a_job_is_called_by_what_is_swept() -> None:
         "lr_policy=step_lr=0.1", "lr_policy=step_lr=0.01", "lr_policy=cosine_lr=0.1", "lr_policy=cosine_lr=0.01",
     ]  # fmt: skip
     assert len({name[-8:] for name in names}) == 4
-    assert label(read.grid()[0], read.keys) == "lr_policy=step optimizer.lr=0.1"
+    assert job_label(read.grid()[0], read.keys) == "lr_policy=step optimizer.lr=0.1"
 
 
 @pytest.mark.parametrize(
