@@ -53,7 +53,7 @@ def progress(target: Path) -> int:
     ("words", "verdict"),
     [([], "nothing found; damaged frames are found only with --decode"), (["--decode"], "nothing is wrong")],
 )
-def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, tmp_path: Path) -> None:
+def test_check_verdict_depends_on_decode(words: list[str], verdict: str, tmp_path: Path) -> None:
     (tmp_path / "videos" / "a").mkdir(parents=True)
     write_video(tmp_path / "videos" / "a" / "0.mp4", frames=5)
     command = [
@@ -80,7 +80,7 @@ def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, t
         ("rescale", "x", ["--sample", "0"]),
     ],
 )
-def test_killed_and_started_again(
+def test_killed_command_resumes_to_same_result(
     verb: str, name: str, words: list[str], how: signal.Signals, videos: Path, tmp_path: Path
 ) -> None:
     def command(target: Path) -> list[str]:

@@ -30,7 +30,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_from_the_config_to_a_run(
+def test_import_writes_experiment_that_composes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The files are where they are said to be, and the printed command composes."""
@@ -67,7 +67,7 @@ def test_plan_shows_the_run(
         assert line in planned
 
 
-def test_what_the_source_does_not_tell_is_asked_for(
+def test_import_prints_overrides_that_are_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed(monkeypatch, str(CONFIG.with_name("tsm_mobilenetv2_from_environment.py")), "out=conf", "name=mine")
@@ -80,7 +80,9 @@ def test_what_the_source_does_not_tell_is_asked_for(
     )
 
 
-def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_with_invalid_source_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "bad.py").write_text("model = dict(\n")
     (tmp_path / "other.py").write_text("x = 1\n")
     for words, message in (
@@ -97,6 +99,6 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert not (tmp_path / "my_conf").exists()  # nothing half written
 
 
-def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_help_names_next_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     typed(monkeypatch, "--help")
     assert "vexp plan --config-dir FOLDER experiment=NAME" in capsys.readouterr().out

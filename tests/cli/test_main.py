@@ -88,7 +88,7 @@ def test_unknown_command_is_refused(name: str, hint: str, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("name", ALIASES)
-def test_former_names_are_accepted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_former_command_names_are_accepted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"Usage: vexp {ALIASES[name]} ")
 

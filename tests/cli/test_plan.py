@@ -25,7 +25,7 @@ def planned(words: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         return list(csv.DictReader(file))
 
 
-def test_the_plan_is_what_the_run_does(
+def test_plan_equals_run(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """16 samples in steps of 6 for two epochs: every rate, every evaluation, every checkpoint, the parameter groups."""
@@ -54,7 +54,7 @@ def test_the_plan_is_what_the_run_does(
     assert len(table) == 1 + len(whole.groups)
 
 
-def test_nothing_is_made_and_warnings_are_said(
+def test_plan_prints_warnings_and_creates_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -64,7 +64,7 @@ def test_nothing_is_made_and_warnings_are_said(
     assert "warning: lr_policy: step=[400]: the run ends after" in capsys.readouterr().out
 
 
-def test_a_net_of_any_size_takes_no_memory() -> None:
+def test_plan_of_large_model_allocates_no_weights() -> None:
     whole = build_plan(compose(["model=mvit_v2_s", "epochs=1"]))
     assert whole.parameters > 30_000_000
     assert sum(row.parameters for row in whole.groups) == whole.parameters
@@ -77,11 +77,11 @@ def test_a_net_of_any_size_takes_no_memory() -> None:
         ([0.0, 0.0], ["       1 │", "         │", "     0.5 │", "         │", "         └──"]),  # all 0
     ],
 )  # fmt: skip
-def test_sketch(values: list[float], lines: list[str]) -> None:
+def test_ascii_lr_curve(values: list[float], lines: list[str]) -> None:
     assert ascii_lr_curve(values, height=4) == lines
 
 
-def test_no_file_is_written_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_without_out_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan.main(["epochs=1"])
     assert list(tmp_path.iterdir()) == []

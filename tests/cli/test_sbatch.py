@@ -15,7 +15,7 @@ def write(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "vexp", "sbatch", *words], capture_output=True, text=True, check=False)
 
 
-def test_what_is_asked_for(tmp_path: Path) -> None:
+def test_sbatch_script_has_directives_and_overrides(tmp_path: Path) -> None:
     shown = write("--dry-run", "--nodes", "2", "--gpus-per-node", "8", "--account", "me", "--", "lr.step=[8, 11]")
     assert shown.returncode == 0
     text = shown.stdout
@@ -43,13 +43,13 @@ def test_what_is_asked_for(tmp_path: Path) -> None:
         (["x", "--name", "a b"], "may have only letters"),
     ],
 )
-def test_what_cannot_be(words: list[str], message: str) -> None:
+def test_sbatch_rejects_invalid_options(words: list[str], message: str) -> None:
     refused = write(*words)
     assert (refused.returncode, message in refused.stderr) == (2, True)
 
 
 @pytest.mark.slow
-def test_preempted_queued_again_and_finished(tmp_path: Path) -> None:
+def test_sbatch_job_is_requeued_after_preemption(tmp_path: Path) -> None:
     """Under stand-ins for srun and scontrol. The first time the step gets SIGTERM after an epoch, as Slurm sends it."""
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()

@@ -1,6 +1,6 @@
-"""What goes wrong in mmcv 1.7 and mmaction2 0.24.1 with checkpoints, logs, metrics and seeds, one test each, named
-after it. Evaluation's are in tests/engine/test_evaluation.py; files and lines in full in test_checkpoint_hook.py and
-test_logger_hook.py.
+"""Bugs of mmcv 1.7 and mmaction2 0.24.1 in checkpoints, logs, metrics and seeds: one test each, named after the bug.
+
+The sources of mmcv are cited in tests/checkpoint/test_checkpoint_hook.py and tests/tracking/test_logger_hook.py.
 """
 
 from __future__ import annotations

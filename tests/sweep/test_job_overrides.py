@@ -14,7 +14,7 @@ def words(*typed: str) -> SweepOverrides:
     return SweepOverrides.parse(typed, loader=None)
 
 
-def test_a_job_is_called_by_what_is_swept() -> None:
+def test_job_name_has_swept_overrides() -> None:
     fixed = [f"data.train.ann_file=/a/very/long/path/{'x' * 200}.txt", "epochs=3"]
     read = words(*fixed, "lr_policy=step,cosine", "++optimizer.lr=0.1,0.01")
     names = [job_name(job, read.keys) for job in read.grid()]
@@ -37,7 +37,7 @@ def test_a_job_is_called_by_what_is_swept() -> None:
         ("transform@pipeline.train.crop=center_crop,flip", "crop=center_crop"),
     ],
 )
-def test_names_are_safe_and_bounded(typed: str, readable: str) -> None:
+def test_job_name_is_safe_and_bounded(typed: str, readable: str) -> None:
     read = words(*re.findall(r"(?:'[^']*'|\S)+", typed))
     name = job_name(read.grid()[0], read.keys)
     assert name[:-9] == readable
@@ -55,11 +55,11 @@ def test_names_are_safe_and_bounded(typed: str, readable: str) -> None:
         (["flip=1"], ["~flip"], False),
     ],
 )
-def test_what_makes_it_another_job(one: list[str], other: list[str], same: bool) -> None:
+def test_digest_identifies_what_a_job_computes(one: list[str], other: list[str], same: bool) -> None:
     assert (digest(one) == digest(other)) is same
 
 
-def test_a_sweep_without_a_name_is_called_by_its_keys() -> None:
+def test_sweep_name_defaults_to_swept_keys() -> None:
     name = words("optimizer=sgd,adamw", "lr_policy=step,cosine").name()
     assert name == "lr_policy_x_optimizer"
     assert words("lr_policy=step,cosine,exp", "optimizer=sgd,adamw").name() == name  # a larger grid: the same sweep
@@ -69,7 +69,7 @@ def test_a_sweep_without_a_name_is_called_by_its_keys() -> None:
     assert words("epochs=3").name().startswith("one_job-")
 
 
-def test_the_grid() -> None:
+def test_grid_is_product_of_swept_values() -> None:
     read = words("c=9", "a=1,2", "b=range(2)")
     assert read.grid() == [["c=9", f"a={a}", f"b={b}"] for a in (1, 2) for b in (0, 1)]
     assert len(words("a=1,1,2").grid()) == 2

@@ -33,7 +33,7 @@ distributions = optuna.distributions
         ("x=[1,2],[3]", distributions.CategoricalDistribution(["[1,2]", "[3]"])),
     ],
 )
-def test_what_may_be_chosen(word: str, wanted: Any) -> None:
+def test_distribution_of_swept_override(word: str, wanted: Any) -> None:
     (override,) = OverridesParser.create().parse_overrides([word])
     assert searching.distribution(override) == wanted
 
@@ -69,7 +69,7 @@ class Pretended:
 
 
 @pytest.mark.slow
-def test_the_study_is_told_and_goes_on(tmp_path: Path) -> None:
+def test_study_receives_results_and_resumes(tmp_path: Path) -> None:
     """Failed and not finite trials end none; what was begun and not ended is run first, with the same values."""
     config = object.__new__(Config)
     config.sweep = Sweep(objective="val/loss")
@@ -108,7 +108,7 @@ WORDS = [
 
 
 @pytest.mark.slow
-def test_twenty_trials_killed_and_gone_on_with(tmp_path: Path) -> None:
+def test_killed_search_resumes_to_n_trials(tmp_path: Path) -> None:
     """By the command itself, with trials that cannot be run among them."""
     for enough in (3, 7):
         process = start(tmp_path, WORDS)

@@ -25,7 +25,7 @@ def sweep(*words: str) -> int:
     return train.main(["-m", *SHORT, "max_steps=1", "epochs=null", "sweep.name=s", *words])
 
 
-def test_jobs_are_run_once_and_failures_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_runs_each_job_once_and_retries_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("lr=step", "data.train.indices=4,[99]") == 1
     said = capsys.readouterr()
     assert [result(job)["status"] for job in jobs(tmp_path)] == ["failed", "done"]
@@ -49,7 +49,7 @@ def test_jobs_are_run_once_and_failures_named(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.slow
-def test_other_settings_are_an_error_with_three_ways_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_with_changed_job_refuses_keeps_or_reruns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("seed=0,1") == 0
     job = jobs(tmp_path)[0]
     saved = yaml.safe_load((job / "config.yaml").read_text())
@@ -58,7 +58,7 @@ def test_other_settings_are_an_error_with_three_ways_out(tmp_path: Path, capsys:
     capsys.readouterr()
     assert sweep("seed=0,1") == 1
     said = capsys.readouterr()
-    assert "was run with other settings: optimizer.lr 0.5 -> 0.003. Take another folder (sweep.name=NEW)" in said.err
+    assert "was run with other settings: optimizer.lr 0.5 -> 0.003. Choose another folder (sweep.name=NEW)" in said.err
     assert "2 jobs: 1 done before, 1 with other settings" in said.out
     assert "1 changed" in said.out
     assert sweep("seed=0,1", "sweep.changed=keep") == 0
@@ -86,7 +86,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("words", "message"), REFUSED)
-def test_what_cannot_work_is_said_before_the_first_job(
+def test_invalid_sweep_is_refused_before_first_job(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "optuna" in words[0] and importlib.util.find_spec("optuna") is None:
@@ -98,7 +98,7 @@ def test_what_cannot_work_is_said_before_the_first_job(
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_torchrun_starts_no_sweep(
+def test_sweep_under_torchrun_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -115,7 +115,7 @@ def test_torchrun_starts_no_sweep(
     ("word", "extra"),
     [("hydra/launcher=parallel", "joblib"), ("hydra/launcher=slurm", "slurm"), ("hydra/sweeper=optuna", "optuna")],
 )
-def test_an_extra_that_is_not_installed(
+def test_missing_extra_is_an_error_with_pip_command(
     word: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from hydra.core.config_store import ConfigStore

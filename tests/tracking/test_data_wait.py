@@ -21,7 +21,7 @@ def test_data_wait_hint(share, workers, said):
     assert bool(text) == bool(said)
 
 
-def test_the_first_line_is_left_out_where_there_are_others():
+def test_data_wait_meter_ignores_first_line():
     """The workers were starting."""
     waiting = DataWaitMeter()
     assert waiting.share == 0
