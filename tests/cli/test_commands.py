@@ -37,11 +37,11 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps, whose validation pipeline sees three clips of a video."""
     folder = tmp_path_factory.mktemp("run")
-    words = [
+    overrides = [
         "data.train_clips=1", "data.val_clips=2", "data.batch_size=8", "data.num_workers=0", "model.width=8",
         "max_steps=2", "log=text", "device=cpu", "pipeline.val.sample.num_clips=3",
     ]  # fmt: skip
-    train.run(compose(words), folder, overrides=words)
+    train.run(compose(overrides), folder, overrides=overrides)
     return folder
 
 
@@ -197,7 +197,7 @@ def test_export_rejects_input_size_that_depends_on_video(run: Path, capsys: pyte
 def test_convert_checkpoint_is_accepted_like_a_run(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file of another program, laid on its net: number of classes, mean and std come from the file."""
+    """The number of classes, the mean and the std come from the file of another program."""
     torch.manual_seed(0)
     norm = "img_norm_cfg = dict(mean=[1, 2, 3], std=[4, 5, 6], to_bgr=True)"
     names = ("a", "b", "c", "d", "e", "f", "g")
@@ -232,7 +232,7 @@ def test_convert_without_model_keeps_tensor_names(tmp_path: Path) -> None:
     assert list(checkpoint.load(tmp_path / "out.pth")["model"]) == ["s1.weight"]
 
 
-#: words -> what the message says
+#: arguments -> what the message says
 REFUSED: list[tuple[list[str], str]] = [
     (["predict"], "run: must be given: a run folder or a checkpoint"),
     (["predict", "run={run}"], "input: must be given: a video or a folder of videos"),
@@ -261,11 +261,11 @@ REFUSED: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), REFUSED)
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
 def test_command_with_invalid_arguments_prints_one_error(
-    words: list[str], message: str, run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, *rest = [word.format(run=run, empty=tmp_path, video=videos) for word in words]
+    name, *rest = [word.format(run=run, empty=tmp_path, video=videos) for word in arguments]
     error = refusal(capsys, name, *rest)
     assert error.startswith("vexp: error: ")
     expected, _, hint = message.partition(" .*")

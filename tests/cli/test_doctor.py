@@ -20,9 +20,9 @@ SLOW = CheckResult("conclusion", WARNING, "the loader is the bottleneck", "more 
 FATAL = CheckResult("av", MISSING, "not installed", "pip install av", needed=True)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, report: doctor.Report, *words: str) -> int:
+def run(monkeypatch: pytest.MonkeyPatch, report: doctor.Report, *arguments: str) -> int:
     monkeypatch.setattr(doctor, "examine", lambda *, benchmark: report)
-    return main(["doctor", *words])
+    return main(["doctor", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_unknown_flag_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "--jsn: no such flag (command line); did you mean --json?" in capsys.readouterr().err
 
 
-def examined(*words: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+def examined(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else "import sys\n"
     code += "from vexp.__main__ import main; sys.exit(main(['doctor', *sys.argv[1:]]))"
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 
-WORDS = [
+OVERRIDES = [
     "experiment=r3d_18",
     "lr.warmup_iters=24",
     "lr.warmup_by_epoch=false",
@@ -28,7 +28,7 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def traced() -> tuple[Config, Provenance]:
-    return compose_with_provenance(WORDS)
+    return compose_with_provenance(OVERRIDES)
 
 
 @pytest.fixture
@@ -113,6 +113,6 @@ def test_explain_run_reads_saved_config(
     train.run(compose([*tiny, "max_steps=1", "epochs=null"]), tmp_path / "run")
     capsys.readouterr()
     explain.main(["max_steps", f"run={tmp_path / 'run'}"])
-    said = capsys.readouterr().out
-    assert "max_steps = 1" in said
-    assert "run/config.yaml:" in said
+    printed = capsys.readouterr().out
+    assert "max_steps = 1" in printed
+    assert "run/config.yaml:" in printed

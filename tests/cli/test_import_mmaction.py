@@ -16,12 +16,12 @@ from vexp.cli import plan
 CONFIG = GOLDEN_DIR / "mmaction_configs" / "v0" / "tsm_r50_1x1x8_50e_sthv1_rgb.py"
 
 
-def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    assert main(["import", *words]) == 0
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    assert main(["import", *arguments]) == 0
 
 
-def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(["import", *words]) == 2
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["import", *arguments]) == 2
     return capsys.readouterr().err.strip()
 
 
@@ -33,7 +33,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_import_writes_experiment_that_composes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The files are where they are said to be, and the printed command composes."""
+    """The files are written, and the printed command composes."""
     typed(monkeypatch, str(CONFIG))
     said = capsys.readouterr().out
     command = said.strip().splitlines()[-1]
@@ -85,7 +85,7 @@ def test_import_with_invalid_source_is_refused(
 ) -> None:
     (tmp_path / "bad.py").write_text("model = dict(\n")
     (tmp_path / "other.py").write_text("x = 1\n")
-    for words, message in (
+    for arguments, message in (
         ((), "vexp: error: name one config: vexp import CONFIG.py [out=FOLDER] [name=NAME]"),
         (("gone.py",), "vexp: error: gone.py: cannot be read: No such file or directory"),
         (("bad.py",), "vexp: error: bad.py:1: not Python: '(' was never closed"),
@@ -95,7 +95,7 @@ def test_import_with_invalid_source_is_refused(
             "vexp: error: model=tsm_r5: no such model (command line); did you mean tsm_r50?",
         ),
     ):
-        assert refusal(monkeypatch, capsys, *words) == message
+        assert refusal(monkeypatch, capsys, *arguments) == message
     assert not (tmp_path / "my_conf").exists()  # nothing half written
 
 

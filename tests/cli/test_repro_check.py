@@ -1,4 +1,4 @@
-"""``vexp repro-check``: nets that repeat, and nets that are made not to."""
+"""``vexp repro-check``: models that repeat, and models with a fault."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def repro_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignor
     monkeypatch.setenv("VEXP_CONFIG_PATH", str(tmp_path))
     monkeypatch.delitem(sys.modules, "repro_nets", raising=False)
 
-    def call(*words: str) -> int:
+    def call(*arguments: str) -> int:
         try:
-            return main(["repro-check", *SHORT, *words])
+            return main(["repro-check", *SHORT, *arguments])
         finally:
-            assert not torch.are_deterministic_algorithms_enabled() or "deterministic=true" in words
+            assert not torch.are_deterministic_algorithms_enabled() or "deterministic=true" in arguments
             torch.use_deterministic_algorithms(False)
 
     return call

@@ -22,8 +22,8 @@ from vexp.tools.visualize.show import RunData, _first_batch
 from vexp.training.loop import training_batches
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    show.main(words)
+def shown(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    show.main(arguments)
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_slowfast_pathways_equal_strides_of_model() -> None:
     assert option.pathways == {"slow": net.slow_stride, "fast": net.fast_stride} == {"slow": 8, "fast": 2}
 
 
-#: words -> what the message says
+#: arguments -> what the message says
 REFUSED = [
     (["smapling"], "smapling: the first argument must be one of pipeline, sampling, batch; did you mean sampling?"),
     (["pipeline", "split=tset"], "split=tset: must be one of train, val, test (command line); did you mean test?"),
@@ -107,10 +107,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), REFUSED)
-def test_show_rejects_invalid_arguments(words: list[str], message: str, tiny: list[str]) -> None:
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_show_rejects_invalid_arguments(arguments: list[str], message: str, tiny: list[str]) -> None:
     with pytest.raises(UserError) as refused:
-        show.main([*words, *tiny])
+        show.main([*arguments, *tiny])
     assert message in str(refused.value)
 
 

@@ -1,4 +1,4 @@
-"""The editors' run configurations start what the README says."""
+"""The run configurations of the editors are valid commands."""
 
 from __future__ import annotations
 

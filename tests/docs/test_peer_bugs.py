@@ -67,7 +67,7 @@ def test_files_from_before_a_gap_are_never_cleaned() -> None:
 
 
 def test_the_iteration_in_a_checkpoint_is_one_too_small(run: Path) -> None:
-    """Their iter_18.pth says 17: resuming repeats a step."""
+    """Their iter_18.pth has iteration 17: resuming repeats a step."""
     for step in range(1, 7):
         assert checkpoint.load(run / "checkpoints" / f"step_{step}.pth")["step"] == step
 
@@ -206,7 +206,7 @@ def test_a_resumed_run_has_another_dropout(run: Path, tmp_path: Path) -> None:
 
 
 def test_resuming_a_finished_run_says_nothing_and_does_nothing(run: Path, tmp_path: Path) -> None:
-    """Here it says so, and writes what a kill may have kept from being written."""
+    """Here a message states it, and files that a kill prevented are written."""
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     assert train.run(compose([*WORDS, "resume=auto"]), folder)["status"] == "done"

@@ -1,4 +1,4 @@
-"""Optuna: what it may choose, what it is told, and that a study goes on where it was killed."""
+"""Searches with Optuna: distributions, results that the study receives, and resuming a killed search."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Pretended:
         self.config, self.stopped = None, None
         self.ran: list[float] = []
 
-    def compose(self, words: list[str]) -> Job:
-        return Job(words, " ".join(words), self.folder / "_".join(words), self.template)
+    def compose(self, overrides: list[str]) -> Job:
+        return Job(overrides, " ".join(overrides), self.folder / "_".join(overrides), self.template)
 
     def run(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -101,7 +101,7 @@ def test_study_receives_results_and_resumes(tmp_path: Path) -> None:
     assert go_on(None)[1].ran == []
 
 
-WORDS = [
+OVERRIDES = [
     "hydra/sweeper=optuna", "hydra.sweeper.n_trials=20", "hydra.sweeper.sampler=random", "sweep.name=s",
     "optimizer.lr=tag(log,interval(1e-4,1e-1))", "data.train.indices=8,4,[99]",
 ]  # fmt: skip
@@ -111,10 +111,10 @@ WORDS = [
 def test_killed_search_resumes_to_n_trials(tmp_path: Path) -> None:
     """By the command itself, with trials that cannot be run among them."""
     for enough in (3, 7):
-        process = start(tmp_path, WORDS)
+        process = start(tmp_path, OVERRIDES)
         kill_when(process, lambda enough=enough: len(ended(tmp_path)) >= enough and bool(half_done(tmp_path)))
     before, (half,) = ended(tmp_path), half_done(tmp_path)
-    status, output = sweep(tmp_path, WORDS)
+    status, output = sweep(tmp_path, OVERRIDES)
     after = ended(tmp_path)
     assert after.items() >= before.items()
     assert half in after

@@ -15,10 +15,10 @@ from vexp.tracking.data_wait import DataWaitMeter, data_wait_hint
         (0.9, 16, "waiting for data 90% of the time: all 8 cores make samples"),
     ],
 )
-def test_data_wait_hint(share, workers, said):
+def test_data_wait_hint(share, workers, printed):
     text = data_wait_hint(share, workers=workers, cores=8)
-    assert text.startswith(said)
-    assert bool(text) == bool(said)
+    assert text.startswith(printed)
+    assert bool(text) == bool(printed)
 
 
 def test_data_wait_meter_ignores_first_line():

@@ -23,7 +23,7 @@ wandb = pytest.importorskip("wandb")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Stopped by SIGTERM after step 3 of 8, resumed in place; every sink on, wandb without an account."""
-    words = [
+    overrides = [
         "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8",
         "epochs=2", "device=cpu", "log=all", "log.interval=2", "checkpoint.interval=-1", "optimizer.lr=1e-6",
     ]  # fmt: skip
@@ -40,8 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID"):
             patch.delenv(name, raising=False)
         patch.setattr(Recorder, "record", record)
-        train.run(compose(words), folder, overrides=words)
-        train.run(compose([*words, "resume=auto"]), folder, overrides=words)
+        train.run(compose(overrides), folder, overrides=overrides)
+        train.run(compose([*overrides, "resume=auto"]), folder, overrides=overrides)
         yield folder
         wandb.teardown()
 

@@ -10,7 +10,7 @@ from vexp.tracking.meter import DeferredTop1, Meter
 
 
 def test_meter_reduces_each_step_once():
-    """When they are first asked for; what a checkpoint holds are the means already."""
+    """This happens when they are first read; a checkpoint has the means."""
     asked = []
 
     def mean(numbers):  # the other process has 2 more of everything

@@ -84,7 +84,7 @@ def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def write_result(path: Path, text: str) -> None:
-    """Write a text file with names of videos, which need not be valid UTF-8."""
+    """Write a text with names of videos, which need not be valid UTF-8."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 

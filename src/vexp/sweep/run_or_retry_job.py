@@ -35,13 +35,8 @@ Run = Callable[..., dict[str, Any]]
 def run_or_retry_job(config: Config, overrides: Sequence[str], folder: Path, run: Run) -> float:
     """Start a job, resume it or retry a failed one, from its last checkpoint; return its objective.
 
-    A job that is done is not run; the objective that it reached is returned.
-
-    Args:
-        config: Config of the job.
-        overrides: Overrides of the job.
-        folder: Folder of the job; the sweep's folder under a sweeper that is not vexp's and names none.
-        run: ``vexp.train.run``.
+    A job that is done is not run; the objective that it reached is returned. ``folder`` is that of the job, or the
+    sweep's folder under a sweeper that is not vexp's and names none; ``run`` is ``vexp.train.run``.
 
     Raises:
         UserError: If the job fails; the error has been printed and written to ``result.json`` by then.
@@ -78,6 +73,7 @@ def run_or_retry_job(config: Config, overrides: Sequence[str], folder: Path, run
 
 
 def _run(job: Job, run: Run) -> dict[str, Any]:
+    """Run a new job, resume an incomplete one or retry a failed one; return its result."""
     job.refresh()
     if job.state == CHANGED:
         if job.config.sweep.changed != "rerun":

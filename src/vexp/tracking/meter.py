@@ -16,17 +16,11 @@ _HISTORY = 50  # steps
 
 @dataclass(slots=True)
 class DeferredTop1:
-    """Top-1 accuracy of a step that is computed when a line is logged, to save a tenth of the step of a small model.
+    """Top-1 accuracy of a step that is computed when a line is logged, to save a tenth of the step of a small model."""
 
-    Attributes:
-        logits: (n, classes) of each batch, on the device.
-        labels: int64 (n,) of each batch, on the device.
-        weight: Weight of this process's clips among those of all; 1 if every process has as many.
-    """
-
-    logits: list[torch.Tensor] = field(default_factory=list)
-    labels: list[torch.Tensor] = field(default_factory=list)
-    weight: float = 1.0
+    logits: list[torch.Tensor] = field(default_factory=list)  # (n, classes) of each batch, on the device
+    labels: list[torch.Tensor] = field(default_factory=list)  # int64 (n,) of each batch, on the device
+    weight: float = 1.0  # of this process's clips among those of all; 1 if every process has as many
 
 
 Value = float | torch.Tensor | DeferredTop1
