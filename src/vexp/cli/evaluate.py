@@ -26,9 +26,9 @@ from rich.table import Table
 from vexp.cli.arguments import Arguments, CommandLine
 from vexp.cli.trained_model import CHECKPOINT, open_run, plain_console
 from vexp.config.compose import compose
-from vexp.config.saved import saved_config
 from vexp.config.instantiate import to_dict
 from vexp.config.preflight import working_directory_hint
+from vexp.config.saved import saved_config
 from vexp.core.errors import ConfigError, MissingInputError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.sources.splits import SPLITS

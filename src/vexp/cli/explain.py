@@ -29,9 +29,9 @@ from rich.text import Text
 
 from vexp.cli.arguments import CommandLine
 from vexp.config.compose import compose_with_provenance
-from vexp.config.saved import read_saved_config
 from vexp.config.keys import Key, config_keys, parts_of, related, summary, to_yaml_text
 from vexp.config.provenance import Provenance
+from vexp.config.saved import read_saved_config
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.fields import ValidatedConfig, option
