@@ -1,6 +1,6 @@
-"""How long a save keeps training from going on: written by the training process, or from a copy in the background.
+"""Measure how long a save blocks training: written by the training process, or from a copy in the background.
 
-python scripts/bench/checkpoint.py                    a net of 100 MB of weights with AdamW, on the CPU
+python scripts/bench/checkpoint.py                    a model of 100 MB of weights with AdamW, on the CPU
 python scripts/bench/checkpoint.py --mb 400 --device cuda --folder /disk/to/measure
 
 A loop of fixed work saves every ``--every`` steps. The stall of a save is what the saving call takes, the waiting for
@@ -24,11 +24,11 @@ from vexp import checkpoint
 
 
 def make(megabytes: float, device: str) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """A net of so many megabytes of weights, its optimizer's state twice as much."""
+    """Return a model with so many megabytes of weights, and its optimizer, whose state is twice as large."""
     width = 1024
     layers = max(1, round(megabytes * 1e6 / (4 * width * width)))
-    net = nn.Sequential(*(nn.Linear(width, width) for _ in range(layers))).to(device)
-    return net, torch.optim.AdamW(net.parameters(), lr=1e-6)
+    model = nn.Sequential(*(nn.Linear(width, width) for _ in range(layers))).to(device)
+    return model, torch.optim.AdamW(model.parameters(), lr=1e-6)
 
 
 def work(net: nn.Module, optimizer: torch.optim.Optimizer, device: str) -> None:
@@ -40,7 +40,7 @@ def work(net: nn.Module, optimizer: torch.optim.Optimizer, device: str) -> None:
 
 
 def loop(net: Any, optimizer: Any, way: str, steps: int, every: int, folder: Path, device: str) -> tuple[float, Any]:
-    """(seconds of the whole loop, seconds of each saving call)."""
+    """Return (seconds of the whole loop, seconds of each call that saves)."""
     snapshot, saving, stalls = checkpoint.Snapshot(), checkpoint.Background(), []
     begin = time.perf_counter()
     for step in range(1, steps + 1):

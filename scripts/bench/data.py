@@ -1,9 +1,9 @@
 """The data path against the eager one of mmaction2: CPU time, clips a second, frames decoded, bytes sent.
 
     python scripts/bench/data.py                          every case, some ten minutes
-    python scripts/bench/data.py --only "340x256 raw"     the cases whose names hold these words
-    python scripts/bench/data.py --footage VIDEO          on one's own frames instead of a generated scene
-    python scripts/bench/data.py --quick                  does it run; its figures mean nothing
+    python scripts/bench/data.py --only "340x256 raw"     the cases whose names contain these words
+    python scripts/bench/data.py --footage VIDEO          a given video instead of the generated scene
+    python scripts/bench/data.py --quick                  a short test; its figures are meaningless
 
 (a) is decord or JPEG frames (with the library that (b) has, or with OpenCV, the default), OpenCV steps frame by frame,
 float32 Normalize, NCTHW, default collate, as documented (scripts/bench/data_peer.py), or mmaction2 0.24.1 itself
@@ -13,8 +13,8 @@ Both draw the same random numbers and end with the same float32 NCTHW tensor on 
 (a) and (b); the table gives medians over the rounds, ratios are medians of the ratios of the rounds.
 
     decoder alone  share of (b) that libavcodec or libjpeg-turbo takes for the frames that have to be decoded
-    a/b, CPU       until the batch is ready to be sent to the device: what is left to the CPU where a GPU normalises
-    with norm      the same up to the normalised tensor, on a device that is a CPU
+    a/b, CPU       until the batch is ready to be sent to the device: what is left to the CPU where a GPU normalizes
+    with norm      the same up to the normalized tensor, on a device that is a CPU
     a/b, wall      the same as the first in wall time, which other programs on the machine disturb
 """
 
@@ -48,12 +48,12 @@ from vexp.tools.dataset.reencode import ENCODINGS
 
 Size = tuple[int, int]
 WARM_UP = 999
-"""Number of a round that is not counted."""
+"""Number of the warm-up round, which is not counted."""
 SIZES: tuple[Size, ...] = ((340, 256), (1280, 720))
 
 
 def training(clip_len: int, frame_interval: int) -> dict[str, Any]:
-    """A random place, area and aspect, 224x224, mirrored or not."""
+    """Return transforms of training: a random resized crop of 224x224 and a flip."""
     return {
         "sample": SampleFrames(clip_len=clip_len, frame_interval=frame_interval),
         "crop": RandomResizedCrop(),
@@ -63,7 +63,7 @@ def training(clip_len: int, frame_interval: int) -> dict[str, Any]:
 
 
 def testing() -> dict[str, Any]:
-    """Ten clips of 16x4, three crops of 256."""
+    """Return transforms of testing: ten clips of 16x4, three crops of 256."""
     return {
         "sample": SampleFrames(clip_len=16, frame_interval=4, num_clips=10, test_mode=True),
         "short_side": Resize(scale=[-1, 256]),
@@ -71,15 +71,15 @@ def testing() -> dict[str, Any]:
     }
 
 
-def cases_of(size: Size, folder: Path, frames: int, footage: Path | None) -> list[Case]:
-    """The rows of one frame size. `target`: the ratios that were reached by a prototype."""
+def cases_of(size: Size, folder: Path, frames: int, given: Path | None) -> list[Case]:
+    """Return the cases of one frame size; ``target`` is the ratio of a prototype."""
     name, small = f"{size[0]}x{size[1]}", size == SIZES[0]
 
     def video(gop: int) -> Callable[[], Path]:
-        return lambda: media.video(folder, size, gop, frames, footage)
+        return lambda: media.video(folder, size, gop, frames, given)
 
     def raw() -> Path:
-        return media.raw_frames(folder, size, frames, footage)
+        return media.raw_frames(folder, size, frames, given)
 
     def proxy(encoding: str) -> Callable[[], Path]:
         return lambda: made_proxy(video(250)(), encoding)
@@ -123,7 +123,7 @@ def cases_of(size: Size, folder: Path, frames: int, footage: Path | None) -> lis
 
 
 def made_proxy(original: Path, encoding: str) -> Path:
-    """The copy that vexp dataset rescale makes of a video; created once."""
+    """Create the copy that vexp dataset rescale writes, unless it exists."""
     path = original.with_name(f"{original.stem}_{encoding}").with_suffix(ENCODINGS[encoding].suffix)
     if not path.exists():
         ENCODINGS[encoding](Job(original, path))
@@ -131,7 +131,7 @@ def made_proxy(original: Path, encoding: str) -> Path:
 
 
 def summary(rounds: list[Figures]) -> Figures:
-    """Medians, and of the ratios of each round."""
+    """Return the medians of the figures and of the ratios of all rounds."""
     found = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     for ratio, name in (("ratio", ""), ("ratio_norm", "_norm"), ("ratio_wall", "_wall")):
         ratios = [each[f"a{name}"] / each[f"b{name}"] for each in rounds]
@@ -162,7 +162,7 @@ def row(case: Case, found: Figures) -> list[str]:
 
 
 def report(results: list[tuple[Case, Figures]], title: str, markdown: Path | None) -> None:
-    """A table on the terminal, and as Markdown where a file is named."""
+    """Print a table, and write it as Markdown if a file is given."""
     table = Table(*HEADERS, title=title)
     rows = [row(case, found) for case, found in results]
     for cells in rows:
@@ -175,13 +175,13 @@ def report(results: list[tuple[Case, Figures]], title: str, markdown: Path | Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="words that the names of the cases must hold")
+    parser.add_argument("--only", default="", help="words that the names of the cases must contain")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=8, help="of the loaders")
     parser.add_argument("--device", default="cpu", help="that both paths end on")
     parser.add_argument("--media", type=Path, help="folder that keeps the media; a temporary one, kept between runs")
-    parser.add_argument("--footage", type=Path, help="a video whose frames take the place of the generated scene")
+    parser.add_argument("--footage", type=Path, help="a video to use instead of the generated scene")
     parser.add_argument("--mmaction2", help="an interpreter that has it: (a) is mmaction2 itself")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
@@ -227,7 +227,7 @@ def hold(name: str, words: str) -> bool:
 
 
 def processor() -> str:
-    """Its name, as far as the system tells it."""
+    """Return the name of the CPU, if the system has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,5 +1,4 @@
-"""Media for scripts/bench/data.py, as video files and as folders of JPEG images: a textured scene that moves, or
-footage of one's own."""
+"""Create the media of scripts/bench/data.py: a generated scene or a given video, as a video file or as JPEG images."""
 
 from __future__ import annotations
 
@@ -13,12 +12,14 @@ from numpy.typing import NDArray
 
 FRAME_RATE = 30
 JPEG_QUALITY = 60
-"""Some 18 KB a frame of 340x256, as ffmpeg -q:v 2 makes of a video of Kinetics: the scene has more fine detail."""
+"""About 18 KB per frame of 340x256, as with ffmpeg -q:v 2 for a video of Kinetics: the scene has more detail."""
 
 
 class Scene:
-    """A panned, slowly zoomed texture with objects that cross it, and a little sensor noise: it compresses as real
-    footage does (10 s at 340x256 and crf 23: some 0.8 MB, as a video of Kinetics)."""
+    """A panned, slowly zoomed texture with objects that cross it, and a little sensor noise.
+
+    It compresses like a video of Kinetics: 10 s at 340x256 and crf 23 take 0.8 MB.
+    """
 
     def __init__(self, width: int, height: int, frames: int) -> None:
         import cv2
@@ -52,19 +53,19 @@ class Scene:
         zoom = 1.1 + 0.1 * np.sin(3 * phase)
         x, y = width * (0.4 + 0.35 * np.sin(phase)), height * (0.4 + 0.3 * np.cos(2 * phase))
         camera = np.array([[zoom, 0, x], [0, zoom, y]])
-        picture = cv2.warpAffine(self._texture, camera, self.size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        image = cv2.warpAffine(self._texture, camera, self.size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         for path, thing in self._objects:
             place = path[0] + 0.5 * np.sin(phase * (1 + 3 * path[1]) + 6 * path[2])
             left = int(np.clip(place[0], 0, 1) * (width - thing.shape[1]))
             top = int(np.clip(place[1], 0, 1) * (height - thing.shape[0]))
-            picture[top : top + thing.shape[0], left : left + thing.shape[1]] = thing
+            image[top : top + thing.shape[0], left : left + thing.shape[1]] = thing
         noise = self._grain[number % len(self._grain)]
-        grainy: NDArray[np.uint8] = cv2.addWeighted(picture, 1.0, noise, 1.0, -128)
+        grainy: NDArray[np.uint8] = cv2.addWeighted(image, 1.0, noise, 1.0, -128)
         return grainy
 
 
-class Footage:
-    """The frames of a video file, shown forward and backward by turns until there are enough, at another size."""
+class GivenVideo:
+    """The frames of a video file at another size, forward and backward in alternation until there are enough."""
 
     def __init__(self, path: Path, width: int, height: int) -> None:
         import av
@@ -81,14 +82,14 @@ class Footage:
         return self._frames[min(there_and_back, 2 * len(self._frames) - 2 - there_and_back)]
 
 
-def video(folder: Path, size: tuple[int, int], gop: int, frames: int, footage: Path | None) -> Path:
-    """The scene, or the footage, as H.264 in MP4 with x264's defaults; made once."""
+def video(folder: Path, size: tuple[int, int], gop: int, frames: int, given: Path | None) -> Path:
+    """Encode the scene or the given video as H.264 in MP4 with x264's defaults, unless the file exists."""
     import av
 
-    path = folder / f"{footage.stem if footage else 'scene'}_{size[0]}x{size[1]}_gop{gop}_{frames}.mp4"
+    path = folder / f"{given.stem if given else 'scene'}_{size[0]}x{size[1]}_gop{gop}_{frames}.mp4"
     if path.exists():
         return path
-    scene = Footage(footage, *size) if footage else Scene(*size, frames)
+    scene = GivenVideo(given, *size) if given else Scene(*size, frames)
     part = path.with_suffix(f".{os.getpid()}.part")
     with av.open(str(part), "w", format="mp4") as output:
         stream: Any = output.add_stream("libx264", rate=FRAME_RATE, options={"crf": "23"})
@@ -103,12 +104,12 @@ def video(folder: Path, size: tuple[int, int], gop: int, frames: int, footage: P
     return path
 
 
-def raw_frames(folder: Path, size: tuple[int, int], frames: int, footage: Path | None) -> Path:
-    """The frames of the video with GOP 250 as a folder of JPEG images, img_00001.jpg ...; made once."""
+def raw_frames(folder: Path, size: tuple[int, int], frames: int, given: Path | None) -> Path:
+    """Write the frames of the video with GOP 250 as JPEG images, img_00001.jpg ..., unless they exist."""
     import av
     import simplejpeg
 
-    original = video(folder, size, 250, frames, footage)
+    original = video(folder, size, 250, frames, given)
     path = folder / f"{original.stem}_{frames}_frames"
     if path.exists():
         return path
@@ -123,7 +124,7 @@ def raw_frames(folder: Path, size: tuple[int, int], frames: int, footage: Path |
 
 
 def frames_and_size(path: Path) -> tuple[int, tuple[int, int]]:
-    """Number of frames, (width, height), of a video or of a folder of JPEG images."""
+    """Return the number of frames and (width, height) of a video or of a folder of JPEG images."""
     import cv2
 
     if path.is_dir():
@@ -137,7 +138,7 @@ def frames_and_size(path: Path) -> tuple[int, tuple[int, int]]:
 
 
 def many(path: Path, count: int) -> list[Path]:
-    """`count` names of one file or folder, so that no program that remembers files by name knows it already."""
+    """Create ``count`` names of one file or folder, so that no cache by file name has it."""
     folder = path.with_name(f"{path.name}.names")
     folder.mkdir(exist_ok=True)
     names = [folder / f"{number:05}{path.suffix}" for number in range(count)]

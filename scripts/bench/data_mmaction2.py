@@ -1,4 +1,4 @@
-"""The peer of scripts/bench/data.py that is mmaction2 0.24.1 itself, in an interpreter of its own.
+"""Run mmaction2 0.24.1 itself, in its own interpreter, as the peer of scripts/bench/data.py.
 
     python3.11 -m venv peer
     peer/bin/pip install "setuptools<70" wheel "numpy<2" opencv-contrib-python==4.8.1.78 decord "PyTurboJPEG<2" torch \
@@ -6,9 +6,9 @@
     peer/bin/pip install --no-build-isolation mmcv==1.7.0 mmaction2==0.24.1
     python scripts/bench/data.py --mmaction2 peer/bin/python
 
-`Mmaction2` starts that interpreter on this file and speaks with it in lines of JSON: a question has the samples as they
-were drawn (frames, box, mirrored or not), the answer has seconds, and the pixels lie in a file. What is timed is timed
-over there, with nothing of vexp in the process; the two processes take turns.
+`Mmaction2` runs this file in that interpreter and exchanges lines of JSON with it: a request has the sampled frames,
+the box and the flip of each sample, the response has seconds; the pixels are in a file. Time is measured in that
+process, which imports nothing of vexp; the two processes take turns.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
 class Mmaction2:
-    """mmaction2's pipeline, seen from the benchmark's process."""
+    """The pipeline of mmaction2, in its own process."""
 
     def __init__(self, python: str, *, reader: str, testing: bool, workers: int) -> None:
         """``reader``: "decord", or for folders of images a ``decoding_backend`` of RawFrameDecode."""
@@ -40,15 +40,15 @@ class Mmaction2:
         )  # fmt: skip
 
     def samples(self, drawn: list[dict[str, Any]]) -> tuple[torch.Tensor, Figures]:
-        """A batch, float32 (N, views, 3, T, H, W), and the seconds it took."""
+        """Return a batch, float32 (N, views, 3, T, H, W), and the seconds it took."""
         return self._ask("samples", drawn)
 
     def spatial(self, drawn: list[dict[str, Any]]) -> tuple[torch.Tensor, Figures]:
-        """The same from the decoded frames on."""
+        """Return the same, measured from the decoded frames on."""
         return self._ask("spatial", drawn)
 
     def loader(self, groups: list[list[dict[str, Any]]]) -> Figures:
-        """Seconds a clip, through a loader with worker processes."""
+        """Return the seconds per clip of a loader with worker processes."""
         return self._answer("loader", groups)
 
     def close(self) -> None:
@@ -67,12 +67,14 @@ class Mmaction2:
         print(json.dumps([what, drawn, str(self._pixels)]), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"mmaction2's interpreter ended with status {self._process.wait()}; see its words above")
+            raise RuntimeError(
+                f"mmaction2's interpreter ended with status {self._process.wait()}; see its output above"
+            )
         return {name: float(value) for name, value in json.loads(answer).items()}
 
 
 class Drawn(Dataset[Any]):
-    """Samples that are drawn already, through a pipeline of mmaction2's."""
+    """Samples with given random values, through a pipeline of mmaction2."""
 
     def __init__(self, groups: list[list[dict[str, Any]]], make: Any) -> None:
         self.samples, self.make = [sample for group in groups for sample in group], make
@@ -84,14 +86,14 @@ class Drawn(Dataset[Any]):
         return self.make(_results(self.samples[number]))
 
 
-def answer_questions(questions: Any, answers: Any, *, reader: str, testing: bool, workers: int) -> None:
-    """Until there are no more."""
+def serve(requests: Any, responses: Any, *, reader: str, testing: bool, workers: int) -> None:
+    """Answer requests until there are no more."""
     decoding, rest = _steps(reader, testing)
     from mmaction.datasets.pipelines import Compose
 
     whole, decode, spatial = Compose([*decoding, *rest]), Compose(decoding), Compose(rest)
-    for question in questions:
-        what, drawn, pixels = json.loads(question)
+    for request in requests:
+        what, drawn, pixels = json.loads(request)
         if what == "loader":
             loader: Any = DataLoader(
                 Drawn(drawn, whole), batch_size=len(drawn[0]), num_workers=workers, multiprocessing_context="fork",
@@ -104,11 +106,11 @@ def answer_questions(questions: Any, answers: Any, *, reader: str, testing: bool
             made, cpu, wall = timed(lambda: default_collate([make(results)["imgs"] for results in started]))  # noqa: B023
             torch.save(made, pixels)
             cpu, wall = cpu / len(drawn), wall / len(drawn)
-        print(json.dumps({"cpu": cpu, "wall": wall}), file=answers, flush=True)
+        print(json.dumps({"cpu": cpu, "wall": wall}), file=responses, flush=True)
 
 
 def _results(sample: dict[str, Any]) -> dict[str, Any]:
-    """What mmaction2's SampleFrames hands on."""
+    """Return the results of mmaction2's SampleFrames."""
     import numpy as np
 
     named = "frame_dir" if Path(sample["path"]).is_dir() else "filename"
@@ -121,7 +123,7 @@ def _results(sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def _steps(reader: str, testing: bool) -> tuple[list[Any], list[Any]]:
-    """(decoding, what follows) as the published configs of mmaction2 write them; what is random has been drawn."""
+    """Return the transforms of decoding and the later ones, as in published configs, with given random values."""
     from mmaction.datasets.builder import PIPELINES
     from mmaction.datasets.pipelines import Flip, RandomResizedCrop
 
@@ -166,12 +168,12 @@ def _steps(reader: str, testing: bool) -> tuple[list[Any], list[Any]]:
 def main() -> None:
     import cv2
 
-    # Whatever mmaction2 prints goes where it disturbs no answer.
+    # What mmaction2 prints must not mix with the responses.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    answer_questions(sys.stdin, answers, **json.loads(sys.argv[1]))
+    serve(sys.stdin, answers, **json.loads(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""The eager path that scripts/bench/data.py measures against, written from the documentation of mmaction2 0.24 for the
-libraries of today (scripts/bench/data_mmaction2.py is mmaction2 itself, with those of its time):
+"""The eager path that scripts/bench/data.py compares with.
+
+It is written from the documentation of mmaction2 0.24 for current libraries; scripts/bench/data_mmaction2.py is
+mmaction2 itself, with the libraries of its time:
 
     DecordInit, DecordDecode  or  RawFrameDecode        every frame whole, in the order of the sample
     Resize, RandomResizedCrop, Resize, Flip             OpenCV, each step on each frame
@@ -31,12 +33,15 @@ SHORT_SIDE = 256
 
 Frame = NDArray[np.uint8]
 Drawn = dict[str, Any]
-"""A sample without its pixels: path, frames (numbers, flat), clips, clip_len, total_frames, first (number of the first
-file), box (x, y, width, height) after the resize to the short side, mirrored."""
+"""A sample without its pixels.
+
+Keys: path, frames (numbers, flat), clips, clip_len, total_frames, first (number of the first file), box (x, y, width,
+height) after the resize to the short side, mirrored.
+"""
 
 
 def decord_frames(path: Path) -> Any:
-    """Reads frames by their numbers from a video, which is read into memory first."""
+    """Read frames by number from a video, which is first read into memory."""
     import decord
 
     container = decord.VideoReader(io.BytesIO(path.read_bytes()), num_threads=1)
@@ -44,7 +49,7 @@ def decord_frames(path: Path) -> Any:
 
 
 def jpeg_frames(folder: Path, decode: Callable[[bytes], Frame]) -> Any:
-    """The same of a folder of images; a repeated frame is decoded once."""
+    """Read frames of a folder of images; a repeated frame is decoded once."""
 
     def frames(numbers: Sequence[int]) -> list[Frame]:
         known: dict[int, Frame] = {}
@@ -78,7 +83,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 
 def spatial(frames: list[Frame], steps: Mapping[str, Any], sample: Drawn) -> list[Frame]:
-    """The steps after sampling, one after the other, on every frame."""
+    """Apply the transforms after sampling one after the other to every frame."""
     frames = _resize_short_side(frames)
     height, width = frames[0].shape[:2]
     if "three_crop" in steps:
@@ -91,7 +96,7 @@ def spatial(frames: list[Frame], steps: Mapping[str, Any], sample: Drawn) -> lis
 
 
 def normalised(frames: Sequence[Frame]) -> NDArray[np.float32]:
-    """float32 (N, H, W, 3), each frame normalised in place."""
+    """float32 (N, H, W, 3), each frame normalized in place."""
     import cv2
 
     out = np.empty((len(frames), *frames[0].shape), np.float32)
@@ -110,7 +115,7 @@ def formatted(frames: NDArray[np.float32], clip_len: int) -> torch.Tensor:
 
 
 def drawn(path: Path, num_frames: int, size: tuple[int, int], steps: Mapping[str, Any], key: Sequence[int]) -> Drawn:
-    """What is random in a sample, as vexp draws it; ``size``: (width, height) of the frames."""
+    """Draw the random values of a sample as vexp does; ``size`` is (width, height) of the frames."""
     rng = np.random.default_rng([0, *key])
     numbers = steps["sample"].indices(num_frames, rng)
     found = {
@@ -125,7 +130,7 @@ def drawn(path: Path, num_frames: int, size: tuple[int, int], steps: Mapping[str
 
 
 class EagerDataset(Dataset[Any]):
-    """Samples that are drawn already."""
+    """Samples with given random values."""
 
     def __init__(self, groups: Sequence[Sequence[Drawn]], steps: Mapping[str, Any], reader: str) -> None:
         self.samples, self.steps, self.open = [each for group in groups for each in group], steps, READERS[reader]
@@ -140,19 +145,19 @@ class EagerDataset(Dataset[Any]):
 
 
 class Eager:
-    """The path, with the verbs of ``data_mmaction2.Mmaction2``."""
+    """The path, with the methods of ``data_mmaction2.Mmaction2``."""
 
     def __init__(self, steps: Mapping[str, Any], *, reader: str, workers: int) -> None:
         """``reader``: one of ``READERS``."""
         self.steps, self.reader, self.workers = dict(steps), reader, workers
 
     def samples(self, drawn: Sequence[Drawn]) -> tuple[torch.Tensor, Figures]:
-        """A batch, float32 (N, views, 3, T, H, W), and the seconds a sample that it took."""
+        """Return a batch, float32 (N, views, 3, T, H, W), and the seconds per sample."""
         dataset = EagerDataset([drawn], self.steps, self.reader)
         return _seconds(len(drawn), lambda: default_collate([dataset[at] for at in range(len(drawn))])[0])
 
     def spatial(self, drawn: Sequence[Drawn]) -> tuple[torch.Tensor, Figures]:
-        """The same from the decoded frames on."""
+        """Return the same, measured from the decoded frames on."""
         decoded = [READERS[self.reader](Path(sample["path"]))(sample["frames"]) for sample in drawn]
 
         def batch() -> torch.Tensor:
@@ -164,7 +169,7 @@ class Eager:
         return _seconds(len(drawn), batch)
 
     def loader(self, groups: Sequence[Sequence[Drawn]]) -> Figures:
-        """Seconds a clip, through a loader with worker processes."""
+        """Return the seconds per clip of a loader with worker processes."""
         loader: Any = DataLoader(
             EagerDataset(groups, self.steps, self.reader), batch_size=len(groups[0]), num_workers=self.workers,
             multiprocessing_context="fork", worker_init_fn=one_thread,
@@ -173,7 +178,7 @@ class Eager:
         return {"cpu": cpu, "wall": wall}
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 def _seconds(count: int, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Figures]:

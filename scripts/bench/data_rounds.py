@@ -1,4 +1,4 @@
-"""The measuring of scripts/bench/data.py: a case, and one turn of both of its paths.
+"""Measure a case of scripts/bench/data.py: one turn of both of its paths.
 
 Legend: (a) the eager path, (b) vexp; times are seconds a sample.
 """
@@ -39,9 +39,9 @@ class Case:
 
     name: str
     steps: dict[str, Any]
-    original: Callable[[], Path]  # what (a) reads, made when it is asked for
-    proxy: Callable[[], Path] | None = None  # what (b) reads, where that is something else
-    target: float | None = None  # least ratio that issue or documentation promise
+    original: Callable[[], Path]  # what (a) reads, created on first use
+    proxy: Callable[[], Path] | None = None  # what (b) reads, if it is another file
+    target: float | None = None  # least ratio of the documentation
     per_round: int = 6  # samples
     kind: str = "video"  # or "raw": a folder of images
     jpeg: str = "turbojpeg"  # what (a) reads them with: the library of (b); or "cv2", its default
@@ -49,7 +49,7 @@ class Case:
 
 
 class Paths:
-    """Both paths of a case, ready to make samples."""
+    """Both paths of a case."""
 
     def __init__(
         self, case: Case, *, names: int, batch_size: int, workers: int, device: torch.device, mmaction2: str | None
@@ -79,14 +79,14 @@ class Paths:
         return peer.drawn(self.originals[key[1]], self.num_frames, self.size, self.case.steps, key)
 
     def turn(self, number: int) -> Figures:
-        """One turn of each path; every other time the second comes first."""
+        """Measure one turn of each path, in alternating order."""
         count = self.case.per_round
         keys = [(number, (number * count + sample) % self.names) for sample in range(count)]
         measure = {"samples": _samples, "spatial": _spatial, "loader": _loader}[self.case.measure]
         return measure(self, keys, bool(number % 2))
 
     def decoder_alone(self, keys: list[Key]) -> float:
-        """CPU seconds a sample of the codec's library on the frames that (b) has to decode, nothing made of them."""
+        """Return the CPU seconds per sample that the codec takes for the frames that (b) has to decode."""
 
         def decode(key: Key) -> None:
             rng = np.random.default_rng([0, *key])
@@ -101,8 +101,10 @@ class Paths:
         return timed(lambda: [decode(key) for key in keys])[1] / len(keys)
 
     def decoded_per_used(self, draws: int) -> Figures:
-        """Frames that pass through the decoder for each one used: (b) as counted, (a) if it does as well as can be,
-        decoding each GOP from its key frame to the last wanted frame."""
+        """Return the decoded frames per used frame of both paths.
+
+        Those of (b) are counted; (a) is assumed to decode each GOP from its key frame to the last requested frame.
+        """
         if self.case.kind == "raw":
             return {}
         used = own = 0
@@ -128,7 +130,7 @@ class Paths:
 
 
 def _samples(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
-    """A batch in this process, to the tensor on the device."""
+    """Make a batch in this process, up to the tensor on the device."""
     made: dict[str, Any] = {}
 
     def eager() -> Figures:
@@ -151,7 +153,7 @@ def _samples(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
 
 
 def _spatial(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
-    """What a worker does after decoding: (a) up to the float32 batch, (b) up to the uint8 views."""
+    """Measure the work after decoding: (a) up to the float32 batch, (b) up to the uint8 views."""
     drawn = [paths.drawn(key) for key in keys]
     frames = [np.stack(peer.READERS["turbojpeg"](Path(sample["path"]))(sample["frames"])) for sample in drawn]
     made: dict[str, Any] = {}
@@ -180,13 +182,13 @@ def _spatial(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
         return {name: value / len(keys) for name, value in found.items()}
 
     found = _in_turn(eager, own, own_first)
-    # float32 rounds x - mean differently when (a) multiplies by a double: equal grey levels differ by less than 1e-3.
+    # float32 rounds x - mean differently when (a) multiplies by a double: equal gray levels differ by less than 1e-3.
     worst = max(float((a - b).abs().max()) for a, b in zip(made["a"], made["b"], strict=True))
     return found | {"grey_levels": worst * max(peer.STD)}
 
 
 def _loader(paths: Paths, keys: list[Key], own_first: bool) -> Figures:
-    """Clips a second once the workers run; CPU time of all processes, their start included."""
+    """Measure clips per second of running workers, and the CPU time of all processes with their start."""
     groups = [keys[first : first + paths.batch_size] for first in range(0, len(keys), paths.batch_size)]
 
     def eager() -> Figures:

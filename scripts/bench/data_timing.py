@@ -1,4 +1,4 @@
-"""Clocks of scripts/bench/data.py. Needs nothing but torch, so that another interpreter can use it, too."""
+"""Measure time for scripts/bench/data.py. Only torch is needed, so that another interpreter can use it, too."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 Figures = dict[str, float]
 
 AWAKE = 0.3
-"""Seconds of work before a clock is started: a core that has slept is slower at first, by an eighth where this was
-measured, and no worker of a training run ever sleeps. It would count most against the path that is done first."""
+"""Seconds of work before a measurement.
+
+An idle core is slower at first, by an eighth where this was measured, and the workers of a training run are never idle.
+"""
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """(result, seconds of CPU of all threads of this process, seconds of wall time), on a core that is awake."""
+    """Return (result, CPU seconds of all threads, wall seconds) of a call, on a core that is not idle."""
     until = time.perf_counter() + AWAKE
     while time.perf_counter() < until:
         pass
@@ -25,7 +27,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
 
 
 def emptied(loader: Any, groups: list[Any]) -> tuple[float, float]:
-    """Takes every batch: seconds a clip of CPU, of all processes with their start, and of wall time.
+    """Read every batch; return CPU seconds per clip, of all processes with their start, and wall seconds per clip.
 
     The first quarter, which the start of the workers delays, is left out of the wall time.
     """
@@ -42,13 +44,13 @@ def emptied(loader: Any, groups: list[Any]) -> tuple[float, float]:
 
 
 def one_thread(_: int) -> None:
-    """Starts a worker of the peer's."""
+    """Limit a worker of the peer to one thread."""
     import cv2
 
     cv2.setNumThreads(0)
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """Return the CPU seconds of this process and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)

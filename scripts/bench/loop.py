@@ -1,7 +1,7 @@
-"""What vexp's training loop costs a step: the same net, batches and optimizer through a bare PyTorch loop and vexp's.
+"""Measure the cost of vexp's training loop per step: one model through a plain PyTorch loop and through vexp's.
 
-    python scripts/bench/loop.py                    a net so small that the loop is what is measured
-    python scripts/bench/loop.py --model r3d_18     a net of the size that people train
+    python scripts/bench/loop.py                    a model so small that the loop dominates
+    python scripts/bench/loop.py --model r3d_18     a model of the usual size
 
 Rounds of both loops take turns, so that what else the machine does meets both; a figure is the median over rounds. The
 bare loop is the fifteen lines of a PyTorch tutorial, without accuracy, timings, log or schedule. Times are CPU seconds
@@ -41,7 +41,7 @@ class Smallest(nn.Module):
 
 
 def bare(model: nn.Module, batches: list[Batch], steps: int, mean: torch.Tensor, std: torch.Tensor) -> float:
-    """The loop of a tutorial; its CPU seconds."""
+    """Run the loop of a tutorial; return its CPU seconds."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4, fused=True)  # as vexp's
     criterion = nn.CrossEntropyLoss()
     model.train()
@@ -60,7 +60,7 @@ def bare(model: nn.Module, batches: list[Batch], steps: int, mean: torch.Tensor,
 
 
 def whole(exp: Experiment, model: nn.Module, batches: list[Batch], folder: Path) -> float:
-    """vexp's loop, with its log lines and metrics.jsonl; its CPU seconds."""
+    """Run vexp's loop, with its log lines and metrics.jsonl; return its CPU seconds."""
     state = run.new_state(exp, model)
     endless = (batches[step % len(batches)] for step in range(exp.total_steps))
     with (
@@ -76,17 +76,23 @@ def whole(exp: Experiment, model: nn.Module, batches: list[Batch], folder: Path)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smallest", help="smallest, or a model option (r3d_18)")
-    parser.add_argument("--steps", type=int, default=0, help="steps a round (default 400; 4 of a real net)")
+    parser.add_argument("--steps", type=int, default=0, help="steps per round (default 400; 4 with --model)")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--side", type=int, default=0, help="height and width (default 8; 56 of a real net)")
+    parser.add_argument("--side", type=int, default=0, help="height and width (default 8; 56 with --model)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     small = args.model == "smallest"
     steps, side, frames = args.steps or (400 if small else 4), args.side or (8 if small else 56), 2 if small else 8
-    words = [f"model={'tiny3d' if small else args.model}", "optimizer=sgd", "optimizer.lr=1e-4", "lr_policy=fixed"]
-    words += [f"max_steps={steps}", "data.batch_size=4", "data.num_workers=0", "data.train_clips=8", "data.val_clips=1"]
-    words += ["log=text", "log.interval=50", "eval=never", "checkpoint=never", "device=cpu", "backend.threads=1"]
-    config = vexp.compose(words)
+    overrides = [f"model={'tiny3d' if small else args.model}", "optimizer=sgd", "optimizer.lr=1e-4", "lr_policy=fixed"]
+    overrides += [
+        f"max_steps={steps}",
+        "data.batch_size=4",
+        "data.num_workers=0",
+        "data.train_clips=8",
+        "data.val_clips=1",
+    ]
+    overrides += ["log=text", "log.interval=50", "eval=never", "checkpoint=never", "device=cpu", "backend.threads=1"]
+    config = vexp.compose(overrides)
     exp = build_experiment(config)
     generator = torch.Generator().manual_seed(0)
     batches = [

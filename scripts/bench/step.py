@@ -1,8 +1,8 @@
-"""Time and memory of one training step: model x precision x memory layout x compilation.
+"""Measure time and memory of one training step: model x precision x memory layout x compilation.
 
     python scripts/bench/step.py --models mvit_v1_b,r3d_18,tsm_r50 --markdown table.md      on a GPU
     python scripts/bench/step.py --models tiny3d,r3d_18                                     on a laptop, tiny sizes
-    python scripts/bench/step.py --models r3d_18 --freed-memory both       what `vexp.core.malloc` is worth on this machine
+    python scripts/bench/step.py --models r3d_18 --freed-memory both                the effect of `vexp.core.malloc`
 
 A step is forward, loss, backward and SGD's update of one batch that is already on the device. Every combination runs in
 a process of its own, so that its peak memory is its own; rounds over all combinations take turns. Precisions:
@@ -30,12 +30,12 @@ from rich.console import Console
 from rich.table import Table
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-#: Clip (frames, side) and batch where none is given: what the nets are trained with, or what a laptop bears.
+#: Clip (frames, side) and batch where none is given: as the models are trained, or as a laptop can run them.
 SIZES = {"cuda": ((16, 224), 8), "cpu": ((4, 56), 2)}
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
-    """One combination in this process: median seconds a step and peak memory in MB."""
+    """Measure one combination in this process: median seconds per step and peak memory in MB."""
     import resource
 
     import torch
@@ -87,7 +87,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_own_process(case: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a case, or why there are none."""
+    """Return the figures of a case, or the reason why there are none."""
     command = [sys.executable, __file__, "--case", json.dumps(case)]
     # Any option of malloc in the environment, also this one that changes nothing, makes vexp leave malloc alone.
     malloc = {} if case["freed_memory"] == "kept" else {"MALLOC_PERTURB_": "0"}
@@ -148,7 +148,7 @@ def main() -> None:
 
 
 def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the rounds; an error of any round is the result."""
+    """Return medians over the rounds, or the error of any round."""
     errors = [found for found in rounds if "error" in found]
     if errors:
         return errors[0]
@@ -156,7 +156,7 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def report(results: list[dict[str, Any]], markdown: Path | None) -> None:
-    """A table on the terminal, and as Markdown where a file is named; ratios against fp32 of the same model."""
+    """Print a table, and write it as Markdown if a file is given; ratios are to fp32 of the same model."""
     headers = [
         "model",
         "precision",

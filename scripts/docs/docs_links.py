@@ -1,6 +1,6 @@
 """A hook of MkDocs (mkdocs.yml): pages may link to files of the repository, which then are part of the site.
 
-``[...](../conf/model/r3d_18.yaml)`` leads to the file on GitHub and in an editor; MkDocs knows only what lies in docs/.
+``[...](../conf/model/r3d_18.yaml)`` leads to the file on GitHub and in an editor; MkDocs finds only files in docs/.
 So every linked file below conf/ and multirun_examples/ is copied into the site, and such a link loses the ``../`` that
 leaves docs/. A link to a file that is not there stays as it is, and fails ``mkdocs build --strict``.
 """
@@ -21,7 +21,7 @@ _LINK = re.compile(rf"\]\((?P<up>(?:\.\./)+)(?P<file>(?:{'|'.join(FOLDERS)})/[^)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the files that pages may link to."""
+    """Add the files that pages may link to."""
     from mkdocs.structure.files import File
 
     root = Path(config.config_file_path).parent
@@ -31,7 +31,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Points links that leave docs/ at the files added above."""
+    """Point links that leave docs/ at the files added above."""
     leaves = "../" * (page.file.src_uri.count("/") + 1)
 
     def inside(link: re.Match[str]) -> str:

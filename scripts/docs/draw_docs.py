@@ -1,6 +1,6 @@
-"""Draws docs/images/*.png of the explanation pages from vexp's own samplers, crops and learning-rate policies.
+"""Draw docs/images/*.png of the explanation pages from vexp's own samplers, crops and learning-rate policies.
 
-    python scripts/docs/draw_docs.py          draws all anew; a test fails while a drawing shows other numbers than vexp's
+    python scripts/docs/draw_docs.py          draws all; a test fails while the numbers of a drawing are out of date
 
 Each carries a checksum of the numbers that it shows, in its metadata (``Description``).
 """
@@ -32,7 +32,7 @@ FRAMES = 300  # of the sampled video: 10 s at 30 fps
 EPOCHS, STEPS_PER_EPOCH, BASE_LR = 30, 20, 0.1
 SOURCE = (340, 256)  # width and height of the cropped frame
 INK, PALE = "#37474f", "#cfd8dc"
-COLOURS = ("#1565c0", "#c62828", "#2e7d32", "#ef6c00", "#6a1b9a", "#00838f", "#ad1457", "#4e342e", "#558b2f", "#283593")
+COLORS = ("#1565c0", "#c62828", "#2e7d32", "#ef6c00", "#6a1b9a", "#00838f", "#ad1457", "#4e342e", "#558b2f", "#283593")
 
 #: Samplers in training: title, policy.
 TRAIN: list[tuple[str, Sampler]] = [
@@ -133,13 +133,13 @@ CROPS: list[tuple[str, Sequence[SpatialTransform], int]] = [
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """``numbers()``: what is shown, from vexp; ``draw(numbers)``: the picture of it."""
+    """A drawing: ``numbers()`` computes with vexp what ``draw(numbers)`` draws."""
 
     numbers: Callable[[], Any]
     draw: Callable[[Any], Figure]
 
     def checksum(self) -> str:
-        """Of the numbers, to six digits."""
+        """Return the digest of the numbers, rounded to six digits."""
         return hashlib.sha256(json.dumps(_rounded(self.numbers())).encode()).hexdigest()[:16]
 
 
@@ -152,7 +152,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _train_samples() -> dict[str, Any]:
-    """Frame numbers: title -> draws x clips x clip_len."""
+    """Return frame numbers: title -> draws x clips x clip_len."""
     return {
         title: [sampler.indices(FRAMES, np.random.default_rng(draw)).tolist() for draw in range(4)]
         for title, sampler in TRAIN
@@ -160,7 +160,7 @@ def _train_samples() -> dict[str, Any]:
 
 
 def _test_samples() -> dict[str, Any]:
-    """Frame numbers: title -> rows x clips x clip_len."""
+    """Return frame numbers: title -> rows x clips x clip_len."""
     shown = {}
     for title, sampler, clips_a_row in TEST:
         clips = sampler.indices(FRAMES, np.random.default_rng(0)).tolist()
@@ -169,15 +169,15 @@ def _test_samples() -> dict[str, Any]:
 
 
 def _draw_samples(numbers: dict[str, Any]) -> Figure:
-    """A panel a sampler, a time line a row of clips; a colour a clip, a mark a frame."""
+    """Draw one panel per sampler, one time line per row of clips, one color per clip and one mark per frame."""
     rows = [len(lines) for lines in numbers.values()]
     figure = _figure(9, 0.3 + sum(0.62 + 0.16 * count for count in rows))
     panels = figure.subplots(len(numbers), 1, sharex=True, height_ratios=[3 + count for count in rows])
     for panel, (title, lines) in zip(panels, numbers.items(), strict=True):
         for y, clips in enumerate(lines):
             panel.plot([0, FRAMES - 1], [y, y], color=PALE, linewidth=1, zorder=0)
-            for clip, colour in zip(clips, COLOURS, strict=False):
-                panel.plot(clip, [y] * len(clip), "|", color=colour, markersize=8, markeredgewidth=2)
+            for clip, color in zip(clips, COLORS, strict=False):
+                panel.plot(clip, [y] * len(clip), "|", color=color, markersize=8, markeredgewidth=2)
         panel.set_title(title, loc="left", fontsize=10, color=INK)
         panel.set(yticks=[], xlim=(-2, FRAMES + 1), ylim=(len(lines) - 0.4, -0.6))
         panel.spines["left"].set_visible(False)
@@ -195,7 +195,7 @@ def _draw_short(numbers: dict[str, list[int]]) -> Figure:
     panels = figure.subplots(1, 2, sharey=True)
     for panel, (title, frames) in zip(panels, numbers.items(), strict=True):
         panel.axhspan(40, 64, color=PALE, alpha=0.5)
-        panel.plot(frames, "o", color=COLOURS[0], markersize=5)
+        panel.plot(frames, "o", color=COLORS[0], markersize=5)
         panel.set_title(title, fontsize=10, color=INK)
         panel.set(xlabel="place in the clip", ylim=(-3, 64))
         _bare(panel)
@@ -223,7 +223,7 @@ def _draw_rates(numbers: dict[str, list[float]]) -> Figure:
     for panel, (title, rates) in zip(panels, numbers.items(), strict=True):
         epochs = np.arange(len(rates)) / STEPS_PER_EPOCH
         panel.axhline(BASE_LR, color=PALE, linewidth=1)
-        panel.step(epochs, rates, where="post", color=COLOURS[0], linewidth=1.6)
+        panel.step(epochs, rates, where="post", color=COLORS[0], linewidth=1.6)
         panel.set_title(title, fontsize=10, color=INK)
         panel.set_ylim(0, 1.08 * max(*rates, BASE_LR))
         _bare(panel)
@@ -233,7 +233,7 @@ def _draw_rates(numbers: dict[str, list[float]]) -> Figure:
 
 
 def _crops() -> dict[str, Any]:
-    """Boxes (x, y, width, height, mirrored) in a frame of 340x256: title -> boxes."""
+    """Return boxes (x, y, width, height, mirrored) in a frame of 340x256: title -> boxes."""
     shown: dict[str, Any] = {}
     for title, steps, draws in CROPS:
         boxes = []
@@ -253,9 +253,9 @@ def _draw_crops(numbers: dict[str, Any]) -> Figure:
     figure = _figure(10, 5.4)
     for panel, (title, boxes) in zip(figure.subplots(2, 3).flat, numbers.items(), strict=True):
         panel.add_patch(Rectangle((0, 0), *SOURCE, facecolor="#eceff1", edgecolor=INK))
-        for (x, y, width, height, mirrored), colour in zip(boxes, COLOURS, strict=False):
-            if not mirrored:  # of TenCrop: each lies on its twin
-                panel.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=1.8))
+        for (x, y, width, height, mirrored), color in zip(boxes, COLORS, strict=False):
+            if not mirrored:  # the mirrored crops of TenCrop have the same boxes
+                panel.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=color, linewidth=1.8))
         panel.set_title(title, fontsize=10, color=INK)
         panel.set(xlim=(-6, SOURCE[0] + 6), ylim=(SOURCE[1] + 6, -6), aspect="equal")
         panel.axis("off")
@@ -290,7 +290,7 @@ DRAWINGS: dict[str, Drawing] = {
 
 
 def main() -> None:
-    """Draws all of them."""
+    """Draw all of them."""
     for name, drawing in DRAWINGS.items():
         path = IMAGES / f"{name}.png"
         figure = drawing.draw(drawing.numbers())

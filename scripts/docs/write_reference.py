@@ -1,6 +1,6 @@
-"""Writes docs/reference.md and docs/reference/GROUP.md from the config dataclasses and the YAML options themselves.
+"""Write docs/reference.md and docs/reference/GROUP.md from the config dataclasses and the YAML options themselves.
 
-    python scripts/docs/write_reference.py          writes the pages anew; a test fails while one is out of date
+    python scripts/docs/write_reference.py          writes all pages; a test fails while one is out of date
 
 Text, type, unit, range, default and former names of a key are what ``vexp explain`` prints; what an option is
 for is the comment at the head of its YAML file.
@@ -40,7 +40,7 @@ BESIDE = {
 
 
 def pages() -> dict[Path, str]:
-    """Every page: its path, its Markdown."""
+    """Return the path and the Markdown of every page."""
     root = {key.name: key for key in keys_of(Config) if "." not in key.path}
     groups = [name for name, key in root.items() if key.holds_keys]
     texts = {name: _sentence(root[name].doc) + _formerly(root[name]) for name in groups} | BESIDE
@@ -101,15 +101,15 @@ def _classes(group: str) -> Iterator[str]:
 
 
 def _in_all(key: Key, classes: Iterable[type[Any]], group: str) -> bool:
-    """Whether all classes have a key and say the same of it."""
+    """Return whether all classes have a key with the same documentation."""
     return all(_row(key) in {_row(other) for other in keys_of(cls, group)} for cls in classes)
 
 
 def _taken_by(cls: type[Any], group: str) -> list[str]:
-    """The options whose YAML asks for the schema of a class."""
+    """Return the options whose YAML has the schema of a class in its defaults."""
     names = {name for name, known in options()[group].items() if known is cls}
-    asks = re.compile(rf"/schema/{group}/(\w+)@")
-    chosen = [name for name, text in _files(group).items() if names & set(asks.findall(text))]
+    pattern = re.compile(rf"/schema/{group}/(\w+)@")
+    chosen = [name for name, text in _files(group).items() if names & set(pattern.findall(text))]
     return [f"`{group}={name}`" for name in chosen]
 
 
@@ -131,7 +131,7 @@ def _row(key: Key) -> str:
 
 
 def _formerly(key: Key, before: str = " ") -> str:
-    """``formerly `a`; `b` ``: what is the same in several programs is said once."""
+    """Return ``Formerly `a`; `b`.``; a name that several programs share is listed once."""
     given = list(dict.fromkeys(names for names in former_names(key) if names))
     return f"{before}Formerly {'; '.join(f'`{names}`' for names in given)}." if given else ""
 

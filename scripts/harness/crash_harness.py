@@ -1,16 +1,16 @@
-"""Kill, starve and damage training runs, resume each, and hold the end against a run that was left alone, bit for bit.
+"""Kill and damage training runs, resume each, and compare the result with that of an undisturbed run, bit for bit.
 
 python scripts/harness/crash_harness.py                   sixty faults, a few minutes, a table at the end
 python scripts/harness/crash_harness.py --faults 200 --seed 3
 
-Each run trains a tiny net on the embedded set with a checkpoint after every step. After its fault it is resumed by
-``--resume`` (one in four is then killed once more), and at the end
+Each run trains a tiny model on the built-in data set with a checkpoint after every step. After its fault it is resumed
+by ``--resume`` (one in four is then killed once more), and at the end
 
 * the weights, their average, the optimizer, the random generators and the best score in last.pth equal those of the
   undisturbed run, and the weights of best.pth,
 * metrics.jsonl (``time/`` aside) is the same, line for line,
-* every checkpoint that was loaded on the way is one that the undisturbed run had at that step: no half file,
-* nothing half is left in the folder, and the manifest agrees with every file.
+* every checkpoint that was loaded on the way is one that the undisturbed run had at that step: no partial file,
+* no partial file is left in the folder, and the manifest agrees with every file.
 
 Runs are forked from a process that has imported everything, which saves four seconds each. Needs Linux.
 """
@@ -36,7 +36,7 @@ from vexp.core.errors import UserError
 
 
 def survive(trial: Trial, fault: Callable[[Trial], str]) -> list[str]:
-    """One fault, perhaps a SIGKILL after it, then resumed to the end; what went wrong."""
+    """Inflict a fault and perhaps a SIGKILL, then resume to the end; return what went wrong."""
     wrong = [text] if (text := fault(trial)) else []
     if trial.random.random() < 0.25 and trial.started():
         child = fork(trial.folder, ["--resume", str(trial.folder)], [])
@@ -45,8 +45,8 @@ def survive(trial: Trial, fault: Callable[[Trial], str]) -> list[str]:
         child.wait()
     code = trial.resume()
     if code != DONE:
-        return [*wrong, f"resuming ended with status {code}: {trial.said()[-600:]}"]
-    wrong += [f"not said: {told}" for told in trial.expected if not re.search(told, trial.said())]
+        return [*wrong, f"resuming ended with status {code}: {trial.output()[-600:]}"]
+    wrong += [f"not printed: {text}" for text in trial.expected if not re.search(text, trial.output())]
     return wrong + trial.reference.differences(trial.folder, manifest_lost=trial.manifest_lost)
 
 

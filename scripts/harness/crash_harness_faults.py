@@ -1,4 +1,4 @@
-"""What scripts/harness/crash_harness.py does to a run: signals, full disks, damaged files, a lost worker."""
+"""The faults of scripts/harness/crash_harness.py: signals, full disks, damaged files, a lost worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crash_harness_runs import DONE, INTERRUPTED, REFUSED, REQUEUE, WORDS, Child, Prepare, Reference, fork
+from crash_harness_runs import DONE, INTERRUPTED, OVERRIDES, REFUSED, REQUEUE, Child, Prepare, Reference, fork
 
 from vexp import checkpoint
 from vexp.checkpoint import file as checkpoint_files
@@ -27,7 +27,7 @@ KEEP_TWO = ["checkpoint.max_keep_ckpts=2"]
 
 
 def at_event(count: int, strike: Callable[[], None]) -> Prepare:
-    """``strike`` at the ``count``-th thing that the saving thread does to the disk."""
+    """Call ``strike`` at the ``count``-th disk operation of the thread that saves."""
 
     def prepare() -> None:
         seen = 0
@@ -57,7 +57,7 @@ def at_event(count: int, strike: Callable[[], None]) -> Prepare:
 
 @dataclass
 class Striking:
-    """A file whose next write is the fault."""
+    """A file whose next write fails."""
 
     strike: Callable[[], None]
 
@@ -78,25 +78,25 @@ def no_space() -> None:
 
 
 def small_files(limit: int) -> Prepare:
-    """No file beyond ``limit`` bytes, as under a quota."""
+    """Limit the size of files to ``limit`` bytes, as a quota does."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
 @dataclass
 class Trial:
-    """One run and what is done to it."""
+    """One run and its fault."""
 
     folder: Path
     reference: Reference
     random: random.Random
-    expected: list[str] = field(default_factory=list)  # regular expressions: what resuming has to say
+    expected: list[str] = field(default_factory=list)  # regular expressions that the output of resuming must match
     manifest_lost: bool = False
 
     def moment(self, start: float = 0.0) -> float:
         return self.random.uniform(start, 1.0) * self.reference.seconds
 
     def begin(self, *extra: str, prepare: Prepare | None = None) -> Child:
-        return fork(self.folder, None, [*WORDS, *KEEP_TWO, *extra], prepare)
+        return fork(self.folder, None, [*OVERRIDES, *KEEP_TWO, *extra], prepare)
 
     def signalled(self, number: int, *extra: str) -> int:
         child = self.begin(*extra)
@@ -105,7 +105,7 @@ class Trial:
         return child.wait()
 
     def after_checkpoints(self, count: int) -> int:
-        """Kill it once ``count`` checkpoints have been written, at any moment of the next ones."""
+        """Kill the run at a random moment after ``count`` checkpoints have been written."""
         child = self.begin()
         while len(self.written()) < count and child.poll() is None:
             time.sleep(0.002)
@@ -125,7 +125,7 @@ class Trial:
         assert found is not None
         return found
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.folder.with_suffix(".out").read_text(errors="replace")
 
     def resume(self) -> int:
@@ -172,7 +172,7 @@ def ctrl_c_twice(trial: Trial) -> str:
 
 
 def disk_full(trial: Trial) -> str:
-    """A file system of a megabyte or two where one can be mounted; it is enlarged before the run is resumed."""
+    """Use a file system of one or two megabytes if it can be mounted; it is enlarged before the run is resumed."""
     trial.folder.mkdir()
     small = ["mount", "-t", "tmpfs", "-o", f"size={trial.random.randint(600, 1900)}k", "tmpfs", str(trial.folder)]
     if subprocess.run(small, capture_output=True, check=False).returncode != 0:
@@ -182,7 +182,7 @@ def disk_full(trial: Trial) -> str:
         code = trial.begin().wait()
         subprocess.run(["mount", "-o", "remount,size=200m", str(trial.folder)], check=True)
         wrong = stopped(code, REFUSED)
-        if not wrong and code == REFUSED and "No space left on device" not in trial.said():
+        if not wrong and code == REFUSED and "No space left on device" not in trial.output():
             wrong = "the message does not name the disk"
         inside = trial.folder.with_name(trial.folder.name + "_saved")
         shutil.copytree(trial.folder, inside, symlinks=True)
@@ -195,29 +195,31 @@ def disk_full(trial: Trial) -> str:
 
 def disk_quota(trial: Trial) -> str:
     code = trial.begin(prepare=small_files(trial.random.randint(20_000, 200_000))).wait()
-    return stopped(code, REFUSED) or ("" if "File too large" in trial.said() else "the message does not name the limit")
+    return stopped(code, REFUSED) or (
+        "" if "File too large" in trial.output() else "the message does not name the limit"
+    )
 
 
 def disk_full_while_saving(trial: Trial) -> str:
     code = trial.begin(prepare=at_event(trial.random.randint(1, 297), no_space)).wait()
-    told = "No space left on device" in trial.said()
-    return stopped(code, REFUSED) or ("" if told or code == DONE else "the message does not name the disk")
+    is_named = "No space left on device" in trial.output()
+    return stopped(code, REFUSED) or ("" if is_named or code == DONE else "the message does not name the disk")
 
 
 def worker_killed(trial: Trial) -> str:
-    """As the OOM killer does."""
+    """Kill a data worker, as the OOM killer does."""
     child = trial.begin("data.num_workers=1")
     time.sleep(trial.moment(0.3))
     workers = Path(f"/proc/{child.pid}/task/{child.pid}/children")
     for worker in workers.read_text().split() if workers.exists() else ():
         os.kill(int(worker), signal.SIGKILL)
     code = child.wait()
-    told = "data worker" in trial.said()
-    return stopped(code, REFUSED) or ("" if told or code == DONE else "the message does not name the worker")
+    is_named = "data worker" in trial.output()
+    return stopped(code, REFUSED) or ("" if is_named or code == DONE else "the message does not name the worker")
 
 
 def damaged(change: Callable[[bytes, random.Random], bytes]) -> Callable[[Trial], str]:
-    """Killed with at least two checkpoints on the disk; then the newest is changed."""
+    """Kill the run with at least two checkpoints on the disk, then change the newest."""
 
     def strike(trial: Trial) -> str:
         trial.after_checkpoints(trial.random.randint(2, 9))
@@ -258,7 +260,7 @@ def torn_metrics(trial: Trial) -> str:
 
 
 def stopped(code: int, *wanted: int) -> str:
-    """ "" where a run ended as it should: as wanted, or done before the fault struck."""
+    """Return an empty string if a run ended as it should, or before the fault, else what is wrong."""
     return "" if code in (*wanted, DONE) else f"ended with status {code}"
 
 

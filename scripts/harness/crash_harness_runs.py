@@ -23,7 +23,7 @@ from vexp.checkpoint import file as checkpoint_files
 from vexp.checkpoint.manifest import Manifest
 from vexp.core.errors import UserError
 
-WORDS = [
+OVERRIDES = [
     "optimizer=sgd", "data.train_clips=2", "data.val_clips=1", "data.batch_size=3", "grad.accumulate=2", "epochs=4",
     "model.width=8", "model.dropout=0.2", "ema=average", "grad=clip", "log=text", "log.interval=2", "device=cpu",
     "checkpoint.interval=1", "checkpoint.by_epoch=false", "data.num_workers=0",
@@ -33,8 +33,8 @@ DONE, REFUSED, REQUEUE, INTERRUPTED = 0, 2, 75, 130
 Prepare = Callable[[], None]  # runs in the child before training
 
 
-def fork(folder: Path, argv: list[str] | None, words: list[str], prepare: Prepare | None = None) -> Child:
-    """A child that trains into ``folder``: anew with ``words``, or by the command line ``argv``."""
+def fork(folder: Path, argv: list[str] | None, overrides: list[str], prepare: Prepare | None = None) -> Child:
+    """Start a child that trains into ``folder``: a new run with ``overrides``, or the command line ``argv``."""
     pid = os.fork()
     if pid:
         return Child(pid)
@@ -48,7 +48,11 @@ def fork(folder: Path, argv: list[str] | None, words: list[str], prepare: Prepar
         if prepare is not None:
             prepare()
         if argv is None:
-            code = REQUEUE if train.run(compose(words), folder, overrides=words)["status"] == "interrupted" else DONE
+            code = (
+                REQUEUE
+                if train.run(compose(overrides), folder, overrides=overrides)["status"] == "interrupted"
+                else DONE
+            )
         else:
             code = train.main(argv)
     except SystemExit as left:
@@ -103,9 +107,9 @@ def note_what_is_loaded(folder: Path) -> None:
 
 
 def digest(state: dict[str, Any], *, measured: bool = True) -> str:
-    """Of all of a checkpoint that decides how training goes on; not of its config and not of timings.
+    """Return the digest of everything in a checkpoint that determines further training, without config and timings.
 
-    Without ``measured`` nor of what its evaluation found: a signal cut that short, and it is made again.
+    Without ``measured`` the results of the evaluation are left out: a signal interrupted it, and it is repeated.
     """
     left_out = {"config"} if measured else {"config", "best", "unmeasured"}
     sha = hashlib.sha256()
@@ -136,7 +140,7 @@ def records(folder: Path) -> list[str]:
 
 @dataclass
 class Reference:
-    """The run that was left alone."""
+    """The undisturbed run."""
 
     folder: Path
     seconds: float
@@ -144,9 +148,9 @@ class Reference:
 
     @staticmethod
     def make(folder: Path) -> Reference:
-        for part in (folder.with_name("first"), folder):  # the first makes the videos where they are not there yet
+        for part in (folder.with_name("first"), folder):  # the first creates the videos if they do not exist
             begin = time.perf_counter()
-            code = fork(part, None, [*WORDS, "checkpoint.max_keep_ckpts=-1"]).wait()
+            code = fork(part, None, [*OVERRIDES, "checkpoint.max_keep_ckpts=-1"]).wait()
             assert code == DONE, part.with_suffix(".out").read_text()
             seconds = time.perf_counter() - begin
         states = [checkpoint.load(path) for path in (folder / "checkpoints").glob("step_*.pth")]
@@ -154,7 +158,7 @@ class Reference:
         return Reference(folder, seconds, digests)
 
     def differences(self, folder: Path, *, manifest_lost: bool) -> list[str]:
-        """What is not as in the undisturbed run."""
+        """Return the differences from the undisturbed run."""
         found = []
         places = folder / "checkpoints", self.folder / "checkpoints"
         for name in ("last.pth", "best.pth"):
@@ -175,7 +179,7 @@ class Reference:
         for path in places[0].glob("*.pth"):
             known = checkpoint_files.check(path) is not None and len(manifest.entries_of(path.name)) == 1
             if not known and not manifest_lost:
-                found.append(f"manifest.json does not know {path.name}")
+                found.append(f"manifest.json does not list {path.name}")
         if json.loads((folder / "result.json").read_text())["status"] != "done":
             found.append("result.json does not say done")
         return found

@@ -1,17 +1,18 @@
-"""What each video backend makes of damaged files: counts for docs/explanation/decoding.md.
+"""Count what each video backend does with damaged files, for docs/explanation/decoding.md.
 
-    python scripts/harness/measure_damage.py [--flips 200] [--seed 0] [--codecs h264,hevc,mpeg4,mjpeg] [--backends av,opencv]
+    python scripts/harness/measure_damage.py [--flips 200] [--seed 0] [--codecs h264,hevc,mpeg4,mjpeg]
+        [--backends av,opencv]
 
-Writes a small video, turns over one bit at a random place (of the whole file, or with --media-only of the coded
-frames), and asks a reader for all frames. The answer is
+Write a small video, flip one bit at a random place (of the whole file, or with --media-only of the coded frames), and
+read all frames. The result is
 
     error      a UserError, which names the file
-    right      every frame as in the sound file
-    different  frames that differ, without a word
-    hang       no answer within the time limit; the process is ended
-    crash      the process died, or raised what is no UserError
+    right      every frame as in the undamaged file
+    different  frames that differ, without an error
+    hang       no result within the time limit; the process is ended
+    crash      the process died, or raised an exception that is no UserError
 
-Every backend runs in a process of its own, so that a hang or a crash is counted and the next flip goes on.
+Every backend runs in a process of its own, so that the next flip follows after a hang or a crash.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def write_video(path: Path, encoder: str, pix_fmt: str, options: dict[str, str])
         stream.codec_context.thread_count = 1
         for number in range(60):
             ramp = np.arange(160)[None, :, None] + np.arange(120)[:, None, None] // 2
-            picture = ramp + texture[number : number + 120, 2 * number : 2 * number + 160]
-            frame = av.VideoFrame.from_ndarray(np.minimum(picture, 255).astype(np.uint8), format="rgb24")
+            image = ramp + texture[number : number + 120, 2 * number : 2 * number + 160]
+            frame = av.VideoFrame.from_ndarray(np.minimum(image, 255).astype(np.uint8), format="rgb24")
             frame.pts = number
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))

@@ -17,7 +17,7 @@ class Grid(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from vexp.sweep.runner import SweepRunner
+        from vexp.sweep.run_sweep import SweepRunner
 
         self.runner = SweepRunner(hydra_context, task_function, config)
 
@@ -25,9 +25,7 @@ class Grid(Sweeper):
         return [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
 
     def sweep(self, arguments: list[str]) -> None:
-        from vexp.sweep.grid import sweep
-
-        exit_with_status(sweep(self.runner, self.overrides(arguments)))
+        exit_with_status(self.runner.run_grid(self.overrides(arguments)))
 
 
 class Search(Grid):

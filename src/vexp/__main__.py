@@ -27,13 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; did you mean {close[0]}?" if close else ""
         print(f"vexp: error: {name}: no such command{hint}\n  commands: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = import_module(COMMANDS[name].module)
-    if name == "train":  # its main is an entry of its own, python -m vexp.train
-        return int(module.main(arguments[1:]))
+    module = import_module(COMMANDS[name])
     from vexp.config.command import help_requested, run_command
 
     if hasattr(module, "COMMAND") and help_requested(arguments[1:]):
-        print(module.COMMAND.help(module.__doc__))
+        print(module.COMMAND.help())
         return 0
     return run_command(module.main, arguments[1:])
 

@@ -26,11 +26,10 @@ from vexp.config.overrides import (
     add_search_path,
     as_typed,
     config_search_dirs,
-    groups_text,
     normalize,
     split_flags,
     take_config_dirs,
-)
+)  # fmt: skip
 from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
 from vexp.config.saved import SavedConfig, check_output_folders, read_saved_config, register_saved_config
@@ -39,7 +38,7 @@ from vexp.config.search_path import conf_dir, schema_on_search_path
 from vexp.core.errors import ConfigError, UserError
 from vexp.runtime.signals import EXIT_INTERRUPTED
 from vexp.runtime.threads import set_passive_omp_wait
-from vexp.sweep.run_job import run_job
+from vexp.sweep.run_or_retry_job import run_or_retry_job
 
 
 def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> d
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command ``vexp train`` and return its exit status."""
-    return run_command(_main, sys.argv[1:] if argv is None else argv)
+    return run_command(train, sys.argv[1:] if argv is None else argv)
 
 
 @dataclass(slots=True)
@@ -77,7 +76,7 @@ class _Command:
         if settings.mode == RunMode.MULTIRUN:
             sweep = Path(settings.sweep.dir).absolute()
             config = to_config(composed, settings.runtime.choices, self.origins, sweep=sweep.name)
-            return run_job(config, overrides, Path(settings.runtime.output_dir), run)
+            return run_or_retry_job(config, overrides, Path(settings.runtime.output_dir), run)
         try:  # Hydra would add lines of its own to the error
             config = to_config(composed, settings.runtime.choices, self.origins)
             check_inputs(config, self.origins)
@@ -98,14 +97,12 @@ class _Command:
         return self.resume_in or make_run_dir(Path(config.out_root).expanduser().absolute() / str(config.run_name))
 
 
-def _main(argv: Sequence[str]) -> int:
+def train(argv: Sequence[str]) -> int:
+    """Compose the config of the command line and train, or sweep; errors are exceptions."""
     if help_requested(argv):
-        print(__doc__)
-        print(f"Groups and their options; any value below a group can be set (--cfg job prints all):\n{groups_text()}")
-        print(
-            "  +transform@pipeline.train.NAME=OPTION adds a transform to a pipeline, ~pipeline.train.NAME removes one"
-        )
-        return 0
+        from vexp.__main__ import main as vexp  # python -m vexp.train --help is vexp train --help
+
+        return vexp(["train", "--help"])
     saved, resume_in, argv = _take_saved(argv)
     config_dirs, argv = take_config_dirs(argv)
     flags, overrides = split_flags(argv)

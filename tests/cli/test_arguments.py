@@ -23,7 +23,11 @@ class Options(ValidatedConfig):
     quick: bool = option(False, "Skip the benchmark.")
 
 
-COMMAND = CommandLine(usage=["try run=RUN [overrides]"], options=Options, examples=["try run=RUN"])
+DOC = """Try something.
+
+Usage: vexp try run=RUN [overrides]
+"""
+COMMAND = CommandLine(DOC, Options)
 
 
 def test_parse_converts_options_and_keeps_the_rest(tmp_path: Path) -> None:
@@ -46,7 +50,7 @@ def test_parse_converts_options_and_keeps_the_rest(tmp_path: Path) -> None:
     assert arguments.config_dirs == [tmp_path]
 
 
-def test_null_is_none_or_the_default() -> None:
+def test_parse_null_is_none_or_default() -> None:
     options = COMMAND.parse(["run=a", "window=null", "split=null"]).options
     assert (options.window, options.split) == (None, "val")
 
@@ -63,7 +67,7 @@ def test_null_is_none_or_the_default() -> None:
         (["--quikc"], "--quikc", None, "no such flag (command line); did you mean --quick?"),
     ],
 )
-def test_invalid_argument_is_an_error_with_its_key(arguments: list[str], key: str, value: Any, fragment: str) -> None:
+def test_parse_invalid_argument_raises_with_key(arguments: list[str], key: str, value: Any, fragment: str) -> None:
     with pytest.raises(ConfigError) as refused:
         COMMAND.parse(["run=a", *arguments])
     assert refused.value.key == key
@@ -71,14 +75,14 @@ def test_invalid_argument_is_an_error_with_its_key(arguments: list[str], key: st
     assert fragment in str(refused.value)
 
 
-def test_missing_option_is_an_error_with_the_usage() -> None:
+def test_parse_missing_option_raises_with_usage() -> None:
     with pytest.raises(ConfigError, match="run: must be given: a run folder\n  usage: vexp try run=RUN"):
         COMMAND.parse([])
 
 
 def test_help_has_defaults_units_and_choices() -> None:
-    text = COMMAND.help("Try something.")
-    assert text.splitlines()[0] == "usage: vexp try run=RUN [overrides]"
+    text = COMMAND.help()
+    assert text.splitlines()[0] == "Usage: vexp try run=RUN [overrides]"
     for line in (
         "run=...",
         "steps=5",

@@ -37,11 +37,11 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps, whose validation pipeline sees three clips of a video."""
     folder = tmp_path_factory.mktemp("run")
-    words = [
+    overrides = [
         "data.train_clips=1", "data.val_clips=2", "data.batch_size=8", "data.num_workers=0", "model.width=8",
         "max_steps=2", "log=text", "device=cpu", "pipeline.val.sample.num_clips=3",
     ]  # fmt: skip
-    train.run(compose(words), folder, overrides=words)
+    train.run(compose(overrides), folder, overrides=overrides)
     return folder
 
 
@@ -58,7 +58,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_predictions_are_evaluations_scores(run: Path, videos: Path, tmp_path: Path) -> None:
+def test_predict_equals_scores_of_evaluation(run: Path, videos: Path, tmp_path: Path) -> None:
     run_command("predict", f"run={run}", f"input={videos}", f"out={tmp_path}", "topk=5", "data.num_workers=0")
     evaluated = {Path(row["path"]).name: row for row in rows(run / "eval" / "predictions.csv")}
     predicted = rows(tmp_path / "predictions.csv")
@@ -74,7 +74,7 @@ def test_predictions_are_evaluations_scores(run: Path, videos: Path, tmp_path: P
     assert (tmp_path / "contact_sheet.png").stat().st_size > 10_000
 
 
-def test_one_file_and_one_that_is_no_video(
+def test_predict_unreadable_file_is_reported_beside_others(
     run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file that cannot be read does not take the others with it."""
@@ -104,12 +104,14 @@ def test_one_file_and_one_that_is_no_video(
         (0.9, 0.3, 0.3, [(0, 0.3), (0.3, 0.6), (0.6, 0.9)]),  # rounding makes no fourth
     ],
 )
-def test_windows(duration: float, length: float, stride: float, wanted: list[tuple[float, float]]) -> None:
+def test_windows_cover_the_video(
+    duration: float, length: float, stride: float, wanted: list[tuple[float, float]]
+) -> None:
     found = unlabeled.windows(duration, length, stride)
     assert np.allclose(found, wanted)
 
 
-def test_a_window_is_seen_as_a_video_of_its_own(run: Path, videos: Path, tmp_path: Path) -> None:
+def test_predict_window_equals_video_of_its_own(run: Path, videos: Path, tmp_path: Path) -> None:
     video = next(videos.rglob("*.mp4"))
     run_command("predict", f"run={run}", f"input={video}", f"out={tmp_path}", "window=0.5", "stride=0.25", "topk=8")
     (found,) = json.loads((tmp_path / "predictions.json").read_text())["videos"]
@@ -131,7 +133,7 @@ def test_a_window_is_seen_as_a_video_of_its_own(run: Path, videos: Path, tmp_pat
     assert len(rows(tmp_path / "predictions.csv")) == 1 + len(pieces)
 
 
-def test_features_are_what_the_classifier_sees(run: Path, videos: Path, tmp_path: Path) -> None:
+def test_features_are_input_of_classifier(run: Path, videos: Path, tmp_path: Path) -> None:
     """The classifier over the features gives the mean logits of a video."""
     run_command("features", f"run={run}", f"input={videos}", f"out={tmp_path}", "data.num_workers=0")
     features, index = np.load(tmp_path / "features.npy"), rows(tmp_path / "index.csv")
@@ -146,7 +148,7 @@ def test_features_are_what_the_classifier_sees(run: Path, videos: Path, tmp_path
     assert scores == pytest.approx([float(row["score_1"]) for row in rows(tmp_path / "predictions.csv")], abs=2e-6)
 
 
-def test_features_of_windows_and_of_what_cannot_be_read(run: Path, videos: Path, tmp_path: Path) -> None:
+def test_features_index_lists_windows_and_unreadable_files(run: Path, videos: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mp4").write_bytes(next(videos.rglob("*.mp4")).read_bytes())
     (tmp_path / "in" / "b.mp4").write_bytes(b"no video")
@@ -158,7 +160,7 @@ def test_features_of_windows_and_of_what_cannot_be_read(run: Path, videos: Path,
 
 
 @pytest.mark.parametrize("form", ["torch", pytest.param("onnx", marks=pytest.mark.slow)])
-def test_an_exported_file_gives_the_same_logits(form: str, run: Path, tmp_path: Path) -> None:
+def test_export_file_returns_same_logits(form: str, run: Path, tmp_path: Path) -> None:
     if form == "onnx":
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
@@ -178,7 +180,7 @@ def test_an_exported_file_gives_the_same_logits(form: str, run: Path, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, f"{file.name}.json"]
 
 
-def test_an_export_that_gives_other_logits_is_not_kept(
+def test_export_with_other_logits_is_removed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(exporting, "_run_torch", lambda path: lambda clips: torch.ones(len(clips), 8))
@@ -187,17 +189,15 @@ def test_an_export_that_gives_other_logits_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_input_size_that_depends_on_the_video_cannot_be_exported(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_export_rejects_input_size_that_depends_on_video(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = refusal(capsys, "export", f"run={run}", "format=torch", "~pipeline.val.crop")
     assert "the size of a clip depends on the video" in error
 
 
-def test_converted_weights_are_evaluated_as_a_run_is(
+def test_convert_checkpoint_is_accepted_like_a_run(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file of another program, laid on its net: number of classes, mean and std come from the file."""
+    """The number of classes, the mean and the std come from the file of another program."""
     torch.manual_seed(0)
     norm = "img_norm_cfg = dict(mean=[1, 2, 3], std=[4, 5, 6], to_bgr=True)"
     names = ("a", "b", "c", "d", "e", "f", "g")
@@ -218,7 +218,7 @@ def test_converted_weights_are_evaluated_as_a_run_is(
     assert rows(tmp_path / "predicted" / "predictions.csv")[0]["class_1"] in names
 
 
-def test_the_class_count_is_read_off_the_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_reads_class_count_from_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(build_model("tiny3d", 7).state_dict(), tmp_path / "in.pth")
     run_command("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth", "model=tiny3d", "device=cpu")
     assert checkpoint.load(tmp_path / "out.pth")["classes"] == [str(number) for number in range(7)]
@@ -226,13 +226,13 @@ def test_the_class_count_is_read_off_the_classifier(tmp_path: Path, capsys: pyte
     assert "head.weight (7 x 96 in the file, 5 x 96 here)" in capsys.readouterr().out
 
 
-def test_converting_without_a_net_keeps_the_names(tmp_path: Path) -> None:
+def test_convert_without_model_keeps_tensor_names(tmp_path: Path) -> None:
     torch.save({"model_state": {"s1.weight": torch.ones(2)}}, tmp_path / "in.pth")
     run_command("convert", f"{tmp_path}/in.pth", f"{tmp_path}/out.pth")
     assert list(checkpoint.load(tmp_path / "out.pth")["model"]) == ["s1.weight"]
 
 
-#: words -> what the message says
+#: arguments -> what the message says
 REFUSED: list[tuple[list[str], str]] = [
     (["predict"], "run: must be given: a run folder or a checkpoint"),
     (["predict", "run={run}"], "input: must be given: a video or a folder of videos"),
@@ -261,11 +261,11 @@ REFUSED: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), REFUSED)
-def test_what_cannot_work_is_said_in_a_line(
-    words: list[str], message: str, run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_command_with_invalid_arguments_prints_one_error(
+    arguments: list[str], message: str, run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, *rest = [word.format(run=run, empty=tmp_path, video=videos) for word in words]
+    name, *rest = [word.format(run=run, empty=tmp_path, video=videos) for word in arguments]
     error = refusal(capsys, name, *rest)
     assert error.startswith("vexp: error: ")
     expected, _, hint = message.partition(" .*")
@@ -273,7 +273,7 @@ def test_what_cannot_work_is_said_in_a_line(
     assert hint in error
 
 
-def test_the_last_checkpoint_is_never_taken_for_a_lost_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_find_checkpoint_rejects_missing_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     (folder / "last.pth").touch()
@@ -284,14 +284,14 @@ def test_the_last_checkpoint_is_never_taken_for_a_lost_best(tmp_path: Path, caps
 
 
 @pytest.mark.parametrize("name", ["predict", "features", "export", "convert"])
-def test_a_door_refuses_before_torch(name: str) -> None:
+def test_invalid_arguments_are_refused_before_torch_import(name: str) -> None:
     code = f"import sys\nfrom vexp.__main__ import main\nassert main(['{name}', 'y']) == 2\n"
     code += "print(sorted({'torch', 'cv2', 'av', 'matplotlib'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_classifier_of_other_kinds_of_net() -> None:
+def test_features_of_other_kinds_of_classifier() -> None:
     """A convolution over positions (S3D), a linear layer on every frame (TSN): the mean is what logits come from."""
     from torch import nn
 

@@ -50,10 +50,10 @@ def progress(target: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("words", "verdict"),
+    ("arguments", "verdict"),
     [([], "nothing found; damaged frames are found only with --decode"), (["--decode"], "nothing is wrong")],
 )
-def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, tmp_path: Path) -> None:
+def test_check_verdict_depends_on_decode(arguments: list[str], verdict: str, tmp_path: Path) -> None:
     (tmp_path / "videos" / "a").mkdir(parents=True)
     write_video(tmp_path / "videos" / "a" / "0.mp4", frames=5)
     command = [
@@ -63,7 +63,7 @@ def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, t
         str(tmp_path / "x.json"),
         "--workers",
         "0",
-        *words,
+        *arguments,
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert f"{verdict}; full report: " in " ".join((done.stdout + done.stderr).split())
@@ -72,7 +72,7 @@ def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, t
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize(
-    ("verb", "name", "words"),
+    ("verb", "name", "arguments"),
     [
         ("index", "x.csv", []),
         ("check", "x.json", ["--decode"]),
@@ -80,11 +80,11 @@ def test_the_verdict_claims_what_was_looked_at(words: list[str], verdict: str, t
         ("rescale", "x", ["--sample", "0"]),
     ],
 )
-def test_killed_and_started_again(
-    verb: str, name: str, words: list[str], how: signal.Signals, videos: Path, tmp_path: Path
+def test_killed_command_resumes_to_same_result(
+    verb: str, name: str, arguments: list[str], how: signal.Signals, videos: Path, tmp_path: Path
 ) -> None:
     def command(target: Path) -> list[str]:
-        return [*COMMAND, verb, str(videos), str(target), "--workers", "2", *words]
+        return [*COMMAND, verb, str(videos), str(target), "--workers", "2", *arguments]
 
     whole, target, stopped = tmp_path / "whole" / name, tmp_path / "killed" / name, 0
     subprocess.run(command(whole), check=True, capture_output=True, timeout=120)

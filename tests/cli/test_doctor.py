@@ -20,9 +20,9 @@ SLOW = CheckResult("conclusion", WARNING, "the loader is the bottleneck", "more 
 FATAL = CheckResult("av", MISSING, "not installed", "pip install av", needed=True)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, report: doctor.Report, *words: str) -> int:
+def run(monkeypatch: pytest.MonkeyPatch, report: doctor.Report, *arguments: str) -> int:
     monkeypatch.setattr(doctor, "examine", lambda *, benchmark: report)
-    return main(["doctor", *words])
+    return main(["doctor", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def run(monkeypatch: pytest.MonkeyPatch, report: doctor.Report, *words: str) -> 
         ([FINE, FATAL], 1, "vexp cannot train here: av"),
     ],
 )
-def test_the_exit_status_says_whether_vexp_can_train(
+def test_exit_status_is_1_if_vexp_cannot_train(
     findings: list[CheckResult],
     status: int,
     last: str,
@@ -44,7 +44,7 @@ def test_the_exit_status_says_whether_vexp_can_train(
     assert capsys.readouterr().out.splitlines()[-1].startswith(last)
 
 
-def test_the_report_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_as_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run(monkeypatch, {"software": [FINE, OPTIONAL], "speed": [SLOW]})
     assert capsys.readouterr().out.splitlines()[2:] == [
         "software",
@@ -79,7 +79,7 @@ def check_schema(report: dict[str, Any]) -> None:
         assert check["status"] in (OK, WARNING, MISSING)
 
 
-def test_the_report_for_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_as_json_has_schema(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run(monkeypatch, {"software": [FINE, OPTIONAL]}, "--json")
     report = json.loads(capsys.readouterr().out)
     check_schema(report)
@@ -87,19 +87,19 @@ def test_the_report_for_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert [check["group"] for check in report["checks"]] == ["software"] * 2
 
 
-def test_a_word_it_does_not_know(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_flag_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, {}, "--jsn") == 2
     assert "--jsn: no such flag (command line); did you mean --json?" in capsys.readouterr().err
 
 
-def examined(*words: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+def examined(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else "import sys\n"
     code += "from vexp.__main__ import main; sys.exit(main(['doctor', *sys.argv[1:]]))"
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-def test_this_machine() -> None:
+def test_doctor_on_this_machine_finds_no_fault() -> None:
     done = examined("--json")
     report = json.loads(done.stdout)
     check_schema(report)
@@ -111,7 +111,7 @@ def test_this_machine() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_that_is_broken_brings_it_down(tmp_path: Path) -> None:
+def test_doctor_survives_broken_packages(tmp_path: Path) -> None:
     """Every package that vexp uses raises, or takes its process with it."""
     for name in (
         "torch",

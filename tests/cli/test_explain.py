@@ -18,7 +18,7 @@ from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 
-WORDS = [
+OVERRIDES = [
     "experiment=r3d_18",
     "lr.warmup_iters=24",
     "lr.warmup_by_epoch=false",
@@ -28,7 +28,7 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def traced() -> tuple[Config, Provenance]:
-    return compose_with_provenance(WORDS)
+    return compose_with_provenance(OVERRIDES)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def asked(
     return ask
 
 
-def test_a_key(asked: Any) -> None:
+def test_explain_key_prints_page_example(asked: Any) -> None:
     """The example of docs/howto/debug_a_run.md to the letter, but for the line that the default stands on."""
     page = (ROOT / "docs" / "howto" / "debug_a_run.md").read_text()
     example = page.partition("$ vexp explain lr_config.warmup_iters")[2].partition("```")[0].split("\n", 1)[1]
@@ -56,7 +56,7 @@ def test_a_key(asked: Any) -> None:
     assert not any(line.endswith(" ") for line in text.splitlines())
 
 
-def test_a_group_its_option_and_its_keys(asked: Any) -> None:
+def test_explain_group_prints_option_and_keys(asked: Any) -> None:
     text = asked("eval")
     assert "eval = every_epoch (Eval)" in text
     assert "chosen by    every_epoch  conf/train.yaml:" in text
@@ -66,7 +66,7 @@ def test_a_group_its_option_and_its_keys(asked: Any) -> None:
     assert "<- conf/experiment/r3d_18.yaml:11" in asked("optimizer")  # of a value that is no default
 
 
-def test_what_is_no_key_of_this_run(asked: Any) -> None:
+def test_explain_name_that_is_no_key_of_run(asked: Any) -> None:
     assert asked("pipeline.train.flip").strip() == (
         "pipeline.train.flip: left out of this run (command line: ~pipeline.train.flip)"
     )
@@ -78,7 +78,7 @@ def test_what_is_no_key_of_this_run(asked: Any) -> None:
     assert asked("num_clips").startswith("pipeline.train.sample.num_clips = 1")  # three of them, each in full
 
 
-def test_the_whole_config_is_yaml_with_origins(asked: Any, traced: tuple[Config, Provenance]) -> None:
+def test_explain_without_key_prints_yaml_with_origins(asked: Any, traced: tuple[Config, Provenance]) -> None:
     config, _ = traced
     text = asked()
     assert yaml.safe_load(text) == to_dict(config)
@@ -90,13 +90,13 @@ def test_the_whole_config_is_yaml_with_origins(asked: Any, traced: tuple[Config,
     assert sum("# " in line for line in text.splitlines()) >= len(leaves)  # every value has an origin
 
 
-def test_a_mistake_ends_without_a_traceback(asked: Any) -> None:
+def test_explain_unknown_key_is_refused(asked: Any) -> None:
     with pytest.raises(UserError, match="did you mean lr_policy"):
         asked("warmup_itres")
 
 
 @pytest.mark.parametrize("width", [40, 80])
-def test_a_narrow_terminal_loses_nothing(width: int, asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_in_narrow_terminal_prints_everything(width: int, asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "_UNLIMITED", width)
     text = asked("eval.metrics", "eval")
     assert max(map(len, text.splitlines())) <= width
@@ -105,7 +105,7 @@ def test_a_narrow_terminal_loses_nothing(width: int, asked: Any, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_run_that_has_been_made(
+def test_explain_run_reads_saved_config(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from vexp import compose, train
@@ -113,6 +113,6 @@ def test_a_run_that_has_been_made(
     train.run(compose([*tiny, "max_steps=1", "epochs=null"]), tmp_path / "run")
     capsys.readouterr()
     explain.main(["max_steps", f"run={tmp_path / 'run'}"])
-    said = capsys.readouterr().out
-    assert "max_steps = 1" in said
-    assert "run/config.yaml:" in said
+    printed = capsys.readouterr().out
+    assert "max_steps = 1" in printed
+    assert "run/config.yaml:" in printed

@@ -16,12 +16,12 @@ from vexp.cli import plan
 CONFIG = GOLDEN_DIR / "mmaction_configs" / "v0" / "tsm_r50_1x1x8_50e_sthv1_rgb.py"
 
 
-def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    assert main(["import", *words]) == 0
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    assert main(["import", *arguments]) == 0
 
 
-def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(["import", *words]) == 2
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["import", *arguments]) == 2
     return capsys.readouterr().err.strip()
 
 
@@ -30,10 +30,10 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_from_the_config_to_a_run(
+def test_import_writes_experiment_that_composes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The files are where they are said to be, and the printed command composes."""
+    """The files are written, and the printed command composes."""
     typed(monkeypatch, str(CONFIG))
     said = capsys.readouterr().out
     command = said.strip().splitlines()[-1]
@@ -67,7 +67,7 @@ def test_plan_shows_the_run(
         assert line in planned
 
 
-def test_what_the_source_does_not_tell_is_asked_for(
+def test_import_prints_overrides_that_are_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed(monkeypatch, str(CONFIG.with_name("tsm_mobilenetv2_from_environment.py")), "out=conf", "name=mine")
@@ -80,10 +80,12 @@ def test_what_the_source_does_not_tell_is_asked_for(
     )
 
 
-def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_with_invalid_source_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "bad.py").write_text("model = dict(\n")
     (tmp_path / "other.py").write_text("x = 1\n")
-    for words, message in (
+    for arguments, message in (
         ((), "vexp: error: name one config: vexp import CONFIG.py [out=FOLDER] [name=NAME]"),
         (("gone.py",), "vexp: error: gone.py: cannot be read: No such file or directory"),
         (("bad.py",), "vexp: error: bad.py:1: not Python: '(' was never closed"),
@@ -93,10 +95,10 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
             "vexp: error: model=tsm_r5: no such model (command line); did you mean tsm_r50?",
         ),
     ):
-        assert refusal(monkeypatch, capsys, *words) == message
+        assert refusal(monkeypatch, capsys, *arguments) == message
     assert not (tmp_path / "my_conf").exists()  # nothing half written
 
 
-def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_help_names_next_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     typed(monkeypatch, "--help")
     assert "vexp plan --config-dir FOLDER experiment=NAME" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import vexp
+from vexp import train
 from vexp.__main__ import main
 from vexp.cli.commands import ALIASES, COMMANDS
 
@@ -26,32 +28,55 @@ def test_overview_lists_every_command_in_one_line(capsys: pytest.CaptureFixture[
 
 def test_every_module_of_cli_is_a_command_or_shared() -> None:
     modules = {path.stem if path.is_file() else path.name for path in CLI.iterdir() if path.name[0] != "_"}
-    commands = {entry.module.rpartition(".")[2] for entry in COMMANDS.values()} - {"train"}
-    assert modules - commands == {"arguments", "commands", "input_options"}
+    commands = {module.rpartition(".")[2] for module in COMMANDS.values()}
+    assert modules - commands == {"arguments", "commands", "trained_model"}
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main([*arguments, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_usage_then_examples_then_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of(capsys, name)
+    assert re.match(rf"Usage: vexp {name} \S.*\n(       vexp {name} \S.*\n)*\n[A-Z]", text)
+    examples = re.findall(r"^Examples:\n((?:  .*\n)+)", text, re.MULTILINE)
+    (examples,) = [block.splitlines() for block in examples]
+    assert 1 <= len(examples) <= 3
+    assert all(example.startswith(f"  vexp {name}") for example in examples)
+    assert name == "models" or text.index("\nExamples:") < text.index("\nOptions:")
+    assert "``" not in text
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("train", "dataset", "sbatch")])
-def test_help_has_usage_examples_and_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = importlib.import_module(COMMANDS[name].module).COMMAND
-    assert main([name, "--help"]) == 0
-    text = capsys.readouterr().out
-    assert text.startswith(f"usage: vexp {name} ")
-    assert 1 <= len(command.examples) <= 3
-    assert all(f"  vexp {example}" in text and example.startswith(name) for example in command.examples)
+def test_help_lists_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = importlib.import_module(COMMANDS[name]).COMMAND
+    text = help_of(capsys, name)
     for option in command.options.__dataclass_fields__:
         assert f"  {option}=" in text or f"  --{option}" in text
     assert ("--config-dir" in text) == command.composes
 
 
-@pytest.mark.parametrize("name", ["dataset", "sbatch"])
-def test_help_of_commands_with_flags(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"usage: vexp {name} ")
+@pytest.mark.parametrize("name", ["index", "check", "lists", "rescale", "frames", "flow"])
+def test_dataset_help_has_the_form_of_every_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(COMMANDS["dataset"]).main([name, "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith(f"Usage: vexp dataset {name} VIDEOS ")
+    assert "  --list-format auto " in text
+    assert max(map(len, text.splitlines())) <= 120
 
 
-def test_train_help_lists_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--help"]) == 0
-    assert "  optimizer=adadelta|" in capsys.readouterr().out
+def test_train_help_lists_groups_and_every_flag_of_hydra(capsys: pytest.CaptureFixture[str]) -> None:
+    from hydra._internal.utils import get_args_parser
+
+    text = help_of(capsys, "train")
+    assert "  optimizer=adadelta|" in text
+    for action in get_args_parser()._actions:
+        assert not action.option_strings or any(flag in text for flag in action.option_strings), action
+    assert train.main(["--help"]) == 0
+    assert capsys.readouterr().out == text
 
 
 @pytest.mark.parametrize(("name", "hint"), [("trian", "train"), ("repro_chek", "repro_check"), ("xyz", "")])
@@ -63,9 +88,9 @@ def test_unknown_command_is_refused(name: str, hint: str, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("name", ALIASES)
-def test_former_names_are_accepted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_former_command_names_are_accepted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"usage: vexp {ALIASES[name]} ")
+    assert capsys.readouterr().out.startswith(f"Usage: vexp {ALIASES[name]} ")
 
 
 @pytest.mark.parametrize("name", WITH_CONFIG_DIR)

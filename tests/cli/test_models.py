@@ -8,7 +8,7 @@ from vexp.cli import models
 from vexp.core.errors import ConfigError
 
 
-def test_the_list_has_sizes_papers_and_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_lists_sizes_papers_and_published_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     models.main(["tiny3d", "x3d_s", "tsm_r50"])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= models.WIDTH
@@ -18,7 +18,7 @@ def test_the_list_has_sizes_papers_and_published_numbers(capsys: pytest.CaptureF
     assert sum("tiny3d" in row for row in rows) == 1  # nobody published it
 
 
-def test_an_unknown_name_is_refused() -> None:
+def test_models_rejects_unknown_name() -> None:
     with pytest.raises(ConfigError) as refused:
         models.main(["x3d_xs"])
     assert (refused.value.key, refused.value.hint) == ("x3d_xs", "; did you mean x3d_s?")

@@ -13,31 +13,31 @@ from vexp import compose, train
 from vexp.cli import plan
 from vexp.tools.plan import ascii_lr_curve, build_plan
 
-WORDS = [
+OVERRIDES = [
     "optimizer=sgd", "lr=step", "lr.step=[1]", "lr.warmup=linear", "lr.warmup_iters=2", "grad.accumulate=2",
     "data.batch_size=3", "optimizer.paramwise.custom_keys.head.lr_mult=10", "eval.interval=2", "checkpoint.interval=1",
 ]  # fmt: skip
 
 
-def planned(words: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[dict[str, str]]:
-    plan.main([*words, f"png={folder}/lr.png", f"out={folder}/lr.csv"])
+def planned(arguments: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[dict[str, str]]:
+    plan.main([*arguments, f"png={folder}/lr.png", f"out={folder}/lr.csv"])
     with (folder / "lr.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def test_the_plan_is_what_the_run_does(
+def test_plan_equals_run(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """16 samples in steps of 6 for two epochs: every rate, every evaluation, every checkpoint, the parameter groups."""
-    words = [*tiny, *WORDS, "checkpoint.max_keep_ckpts=-1"]
-    rows = planned(words, monkeypatch, tmp_path)
-    said = capsys.readouterr().out
+    arguments = [*tiny, *OVERRIDES, "checkpoint.max_keep_ckpts=-1"]
+    rows = planned(arguments, monkeypatch, tmp_path)
+    printed = capsys.readouterr().out
     run = tmp_path / "run"
-    train.run(compose(words), run)
+    train.run(compose(arguments), run)
     records: list[dict[str, Any]] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     trained = [(r["step"], r["epoch"], r["lr/base"], r["lr/head"]) for r in records if r["mode"] == "train"]
     assert [(int(r["step"]), int(r["epoch"]), float(r["lr/base"]), float(r["lr/head"])) for r in rows] == trained
-    whole = build_plan(compose(words))
+    whole = build_plan(compose(arguments))
     assert whole.evaluations == [r["step"] for r in records if r["mode"] == "val"]
     saved = {f"epoch_{step // whole.exp.plan.steps_per_epoch}.pth" for step in whole.checkpoints}
     assert saved == {path.name for path in (run / "checkpoints").glob("epoch_*.pth")}
@@ -49,12 +49,12 @@ def test_the_plan_is_what_the_run_does(
         "evaluations: 1: after epoch 2",
         "checkpoints: 2: after epochs 1, 2",
     ):
-        assert line in said
+        assert line in printed
     table = (run / "param_groups.csv").read_text().splitlines()
     assert len(table) == 1 + len(whole.groups)
 
 
-def test_nothing_is_made_and_warnings_are_said(
+def test_plan_prints_warnings_and_creates_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache"
@@ -64,7 +64,7 @@ def test_nothing_is_made_and_warnings_are_said(
     assert "warning: lr_policy: step=[400]: the run ends after" in capsys.readouterr().out
 
 
-def test_a_net_of_any_size_takes_no_memory() -> None:
+def test_plan_of_large_model_allocates_no_weights() -> None:
     whole = build_plan(compose(["model=mvit_v2_s", "epochs=1"]))
     assert whole.parameters > 30_000_000
     assert sum(row.parameters for row in whole.groups) == whole.parameters
@@ -77,11 +77,11 @@ def test_a_net_of_any_size_takes_no_memory() -> None:
         ([0.0, 0.0], ["       1 │", "         │", "     0.5 │", "         │", "         └──"]),  # all 0
     ],
 )  # fmt: skip
-def test_sketch(values: list[float], lines: list[str]) -> None:
+def test_ascii_lr_curve(values: list[float], lines: list[str]) -> None:
     assert ascii_lr_curve(values, height=4) == lines
 
 
-def test_no_file_is_written_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_without_out_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan.main(["epochs=1"])
     assert list(tmp_path.iterdir()) == []

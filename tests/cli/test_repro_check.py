@@ -1,4 +1,4 @@
-"""``vexp repro-check``: nets that repeat, and nets that are made not to."""
+"""``vexp repro-check``: models that repeat, and models with a fault."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Faulty:
 
 
 @pytest.fixture
-def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """The door with a net of one's own: (exit status, what it printed)."""
+def repro_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """The command with a model of a plugin; returns its exit status."""
     (tmp_path / "repro_nets.py").write_text(NETS)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "faulty.yaml").write_text("_target_: repro_nets.Faulty\nfault: ''\n")
@@ -59,11 +59,11 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-un
     monkeypatch.setenv("VEXP_CONFIG_PATH", str(tmp_path))
     monkeypatch.delitem(sys.modules, "repro_nets", raising=False)
 
-    def call(*words: str) -> int:
+    def call(*arguments: str) -> int:
         try:
-            return main(["repro-check", *SHORT, *words])
+            return main(["repro-check", *SHORT, *arguments])
         finally:
-            assert not torch.are_deterministic_algorithms_enabled() or "deterministic=true" in words
+            assert not torch.are_deterministic_algorithms_enabled() or "deterministic=true" in arguments
             torch.use_deterministic_algorithms(False)
 
     return call
@@ -79,12 +79,12 @@ pytestmark = [
 ]
 
 
-def test_a_net_that_repeats(door, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_repro_check_of_deterministic_model_is_equal(repro_check, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     """Dropout, augmentation and workers included."""
-    assert door("data.num_workers=1", "model.dropout=0.5", "model.width=8") == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("2 steps on cpu, ")
-    assert said[1:4] == [
+    assert repro_check("data.num_workers=1", "model.dropout=0.5", "model.width=8") == 0
+    output = capsys.readouterr().out
+    lines = output[output.index("2 steps on cpu, ") :].splitlines()  # the first run creates the data set
+    assert lines[1:4] == [
         "  again (1 worker): equal to the bit",
         "  with no workers: equal to the bit",
         "operations without a deterministic implementation: none",
@@ -99,22 +99,24 @@ def test_a_net_that_repeats(door, capsys: pytest.CaptureFixture[str]) -> None:  
         ("backward", "first differs at step 1: gradient of stem.bias"),
     ],
 )
-def test_a_net_that_does_not(door, capsys: pytest.CaptureFixture[str], fault: str, what: str) -> None:  # type: ignore[no-untyped-def]
-    assert door("data.num_workers=0", *faulty(fault)) == 1
+def test_repro_check_names_first_difference(
+    repro_check, capsys: pytest.CaptureFixture[str], fault: str, what: str
+) -> None:  # type: ignore[no-untyped-def]
+    assert repro_check("data.num_workers=0", *faulty(fault)) == 1
     assert re.search(
         rf"  again \(no workers\): {what} \(\d+ more tensors of this step differ\); loss ", capsys.readouterr().out
     )
 
 
-def test_operations_without_a_deterministic_implementation_are_named(door, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    assert door("data.num_workers=0", *faulty("put")) == 0
+def test_repro_check_lists_nondeterministic_operations(repro_check, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    assert repro_check("data.num_workers=0", *faulty("put")) == 0
     assert "operations without a deterministic implementation: put_" in capsys.readouterr().out
-    assert door("data.num_workers=0", "deterministic=true", *faulty("put")) == 2
+    assert repro_check("data.num_workers=0", "deterministic=true", *faulty("put")) == 2
     assert "deterministic=true: on this device there is no deterministic implementation of put_" in (
         capsys.readouterr().err
     )
 
 
-def test_steps_must_be_a_number(door, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    assert door("steps=none") == 2
+def test_repro_check_rejects_steps_that_are_no_number(repro_check, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    assert repro_check("steps=none") == 2
     assert "steps=none: must be a whole number" in capsys.readouterr().err

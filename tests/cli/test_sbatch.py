@@ -1,4 +1,4 @@
-"""The batch script of torchrun: what it asks Slurm for, and that it trains, is queued again and goes on."""
+"""The batch script of torchrun: its directives, and that its job trains, is requeued and resumes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 
-def write(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "vexp", "sbatch", *words], capture_output=True, text=True, check=False)
+def write(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vexp", "sbatch", *arguments], capture_output=True, text=True, check=False
+    )
 
 
-def test_what_is_asked_for(tmp_path: Path) -> None:
+def test_sbatch_script_has_directives_and_overrides(tmp_path: Path) -> None:
     shown = write("--dry-run", "--nodes", "2", "--gpus-per-node", "8", "--account", "me", "--", "lr.step=[8, 11]")
     assert shown.returncode == 0
     text = shown.stdout
@@ -36,20 +38,20 @@ def test_what_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], "name the file to write"),
         (["x", "--nodes", "0"], ">= 1"),
         (["x", "--name", "a b"], "may have only letters"),
     ],
 )
-def test_what_cannot_be(words: list[str], message: str) -> None:
-    refused = write(*words)
+def test_sbatch_rejects_invalid_options(arguments: list[str], message: str) -> None:
+    refused = write(*arguments)
     assert (refused.returncode, message in refused.stderr) == (2, True)
 
 
 @pytest.mark.slow
-def test_preempted_queued_again_and_finished(tmp_path: Path) -> None:
+def test_sbatch_job_is_requeued_after_preemption(tmp_path: Path) -> None:
     """Under stand-ins for srun and scontrol. The first time the step gets SIGTERM after an epoch, as Slurm sends it."""
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
@@ -69,11 +71,11 @@ def test_preempted_queued_again_and_finished(tmp_path: Path) -> None:
     for name, text in stand_ins.items():
         (bin_folder / name).write_text("#!/usr/bin/env bash\n" + text)
         (bin_folder / name).chmod(0o755)
-    words = [
+    arguments = [
         "data.train_clips=1", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8",
         "epochs=12", "log=text", "device=cpu", "checkpoint.max_keep_ckpts=50",
     ]  # fmt: skip
-    written = write(f"{tmp_path}/job.sbatch", "--gpus-per-node", "0", "--", *words)
+    written = write(f"{tmp_path}/job.sbatch", "--gpus-per-node", "0", "--", *arguments)
     assert written.returncode == 0, written.stderr
     environment = os.environ | {"PATH": f"{bin_folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "77"}
 

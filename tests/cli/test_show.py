@@ -22,13 +22,13 @@ from vexp.tools.visualize.show import RunData, _first_batch
 from vexp.training.loop import training_batches
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    show.main(words)
+def shown(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    show.main(arguments)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", ["pipeline", "sampling", "batch"])
-def test_a_picture_of_the_embedded_set(
+def test_show_draws_built_in_data(
     subject: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -42,7 +42,7 @@ def test_a_picture_of_the_embedded_set(
         assert np.asarray(picture.convert("L")).std() > 20
 
 
-def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
+def test_show_batch_is_first_batch_of_training(tiny: list[str]) -> None:
     showing = RunData(compose(tiny))
     train, val = showing.splits
     batch, keys = _first_batch(showing.exp, train)
@@ -53,14 +53,14 @@ def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
     assert _first_batch(showing.exp, val)[0].ids.tolist() == [0, 1, 2, 3]
 
 
-def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_batch_rejects_split_without_readable_sample(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     showing = RunData(compose([*tiny, "data.on_error=skip"]))
     monkeypatch.setattr(ClipDataset, "_load", lambda _, key, rng: Failure(key[1], "damaged", key[0]))
     with pytest.raises(UserError, match=r"data.val: none of the first 4 samples can be read"):
         _first_batch(showing.exp, showing.split("val"))
 
 
-def test_the_splits_are_those_of_training_and_evaluation(tiny: list[str]) -> None:
+def test_run_data_has_splits_of_training_and_evaluation(tiny: list[str]) -> None:
     """Without data of its own "test" takes the videos of "val", through steps of its own where there are some."""
     names = [(split.name, split.note) for split in RunData(compose([*tiny, "pipeline=clip_16x4_112"])).splits]
     assert names == [("train", ""), ("val", ""), ("test", "videos of val")]
@@ -68,7 +68,7 @@ def test_the_splits_are_those_of_training_and_evaluation(tiny: list[str]) -> Non
     assert (taken.name, taken.note, len(taken.dataset)) == ("test", "steps of val", 16)
 
 
-def test_weights_that_were_normalised_otherwise_are_named(tiny: list[str], tmp_path: Path) -> None:
+def test_run_data_warns_of_weights_with_other_img_norm(tiny: list[str], tmp_path: Path) -> None:
     import torch
 
     norm = "img_norm_cfg = dict(mean=[104, 117, 128], std=[58.395, 57.12, 57.375], to_bgr=True)"
@@ -79,13 +79,13 @@ def test_weights_that_were_normalised_otherwise_are_named(tiny: list[str], tmp_p
     ]  # fmt: skip
 
 
-def test_the_pathways_are_those_of_the_net() -> None:
+def test_slowfast_pathways_equal_strides_of_model() -> None:
     option = SlowFast(depth=50, alpha=4)
     (net,) = [part for part in meta_model(option, 3).modules() if hasattr(part, "slow_stride")]
     assert option.pathways == {"slow": net.slow_stride, "fast": net.fast_stride} == {"slow": 8, "fast": 2}
 
 
-#: words -> what the message says
+#: arguments -> what the message says
 REFUSED = [
     (["smapling"], "smapling: the first argument must be one of pipeline, sampling, batch; did you mean sampling?"),
     (["pipeline", "split=tset"], "split=tset: must be one of train, val, test (command line); did you mean test?"),
@@ -105,15 +105,15 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), REFUSED)
-def test_what_cannot_be_shown(words: list[str], message: str, tiny: list[str]) -> None:
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_show_rejects_invalid_arguments(arguments: list[str], message: str, tiny: list[str]) -> None:
     with pytest.raises(UserError) as refused:
-        show.main([*words, *tiny])
+        show.main([*arguments, *tiny])
     assert message in str(refused.value)
 
 
 @pytest.mark.slow
-def test_a_wrong_word_is_refused_before_torch() -> None:
+def test_show_invalid_override_is_refused_before_torch_import() -> None:
     code = "import sys\nfrom vexp.__main__ import main\nassert main(['show', 'batch', 'optimizer=sdg']) == 2\n"
     code += "print(sorted({'torch', 'cv2', 'matplotlib'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -39,7 +39,7 @@ def make_videos(folder: Path, cache: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:20000])
 
 
-def test_the_commands_are_found_and_known() -> None:
+def test_datasets_page_commands_are_valid() -> None:
     assert {words[2] for words in COMMANDS if words[1] == "dataset"} == {
         "index", "check", "lists", "rescale", "frames", "flow",
     }  # fmt: skip
@@ -52,7 +52,7 @@ def test_the_commands_are_found_and_known() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_run(tmp_path: Path, motion_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_datasets_page_commands_run(tmp_path: Path, motion_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_videos(tmp_path, motion_cache)
     monkeypatch.chdir(tmp_path)
     for words in COMMANDS:

@@ -64,11 +64,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", NOT_RUN)
-def test_a_command_that_no_test_runs_composes(command: str) -> None:
+def test_command_that_is_not_run_composes(command: str) -> None:
     check_command(command)
 
 
-def test_every_other_command_names_what_is_there() -> None:
+def test_command_that_is_run_is_valid() -> None:
     """The slow lane runs them as they stand; here their programs, files, flags and options are looked up."""
     assert len(RUN) > 30
     for command in set(RUN) - {command for command, _ in REFUSED}:
@@ -76,14 +76,14 @@ def test_every_other_command_names_what_is_there() -> None:
 
 
 @pytest.mark.parametrize(("command", "said"), REFUSED)
-def test_a_refusal_is_as_it_is_shown(command: str, said: list[str]) -> None:
+def test_error_equals_documented_error(command: str, said: list[str]) -> None:
     with pytest.raises(ConfigError) as refused:
         check_command(command)
     assert f"vexp: error: {refused.value}".splitlines() == said
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda p: p.stem)
-def test_its_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_of_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in blocks(page):
@@ -92,7 +92,7 @@ def test_its_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
-def test_a_page_says_what_it_answers(page: Path) -> None:
+def test_page_begins_with_title_and_summary(page: Path) -> None:
     title, blank, first = page.read_text().split("\n")[:3]
     assert title.startswith("# ")
     assert not blank
@@ -105,7 +105,7 @@ def test_a_page_says_what_it_answers(page: Path) -> None:
             assert re.search(rf"{Path(block.file).parent.name}(@[\w.]+)?={Path(block.file).stem}\b", known)
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_of_pages_exist() -> None:
     for page in (README, *PAGES):
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
             if not target.startswith("https://"):
@@ -113,7 +113,7 @@ def test_links_lead_somewhere() -> None:
 
 
 @pytest.mark.slow
-def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+def test_site_builds_without_warning_and_fetches_nothing(tmp_path: Path) -> None:
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT, capture_output=True, text=True,
@@ -147,7 +147,7 @@ def folder(tmp_path: Path, motion_cache: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in (README, *PAGES) if p.stem != "datasets"], ids=lambda p: p.stem)
-def test_a_page_is_typed_as_it_stands(page: Path, folder: Path) -> None:
+def test_commands_of_page_run(page: Path, folder: Path) -> None:
     write_files(page, folder)
     for block in blocks(page):
         for command, said in [] if block.needs else block.sessions():

@@ -1,4 +1,4 @@
-"""The editors' run configurations start what the README says."""
+"""The run configurations of the editors are valid commands."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from support.paths import ROOT
 from vexp import compose
 
 
-def test_vs_code() -> None:
+def test_vs_code_configurations_compose() -> None:
     first = json.loads((ROOT / ".vscode" / "launch.json").read_text())["configurations"][0]
     assert first["module"] == "vexp.train"
     _is_for_breakpoints(first["args"])
 
 
-def test_pycharm() -> None:
+def test_pycharm_configurations_compose() -> None:
     options = ET.parse(ROOT / ".run" / "debug step.run.xml").getroot().iter("option")
     values = {option.get("name"): option.get("value") for option in options}
     assert values["SCRIPT_NAME"] == "vexp.train"

@@ -15,7 +15,7 @@ from support.paths import ROOT
 
 from vexp import compose
 from vexp.config.overrides import normalize, split_flags
-from vexp.sweep.overrides import SweepOverrides, values
+from vexp.sweep.job_overrides import SweepOverrides, values
 
 SCRIPTS = sorted((ROOT / "multirun_examples").glob("*.sh"))
 #: Settings under which a laptop's example takes seconds.
@@ -31,7 +31,7 @@ def commands(script: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_every_line_composes(script: Path) -> None:
+def test_multirun_example_lines_compose(script: Path) -> None:
     comment = [line for line in script.read_text().splitlines() if line.startswith("# ")]
     assert "?" in comment[0], "an example opens with the question that it answers"
     assert any(word in " ".join(comment) for word in ("minute", "not for a laptop")), "and says how long it takes"
@@ -65,7 +65,7 @@ def test_every_line_composes(script: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["lr_policy_x_optimizer", "lr_range", "optuna_search", "precision", "sampling", "seeds"]
 )
-def test_an_example_runs(name: str, tmp_path: Path) -> None:
+def test_multirun_example_runs(name: str, tmp_path: Path) -> None:
     if name == "optuna_search":
         pytest.importorskip("optuna")
     script = next(script for script in SCRIPTS if script.stem == name)

@@ -1,4 +1,4 @@
-"""docs/howto/own_code.md is run: its net, data set and transform train as they stand, and get vexp's own messages."""
+"""docs/howto/own_code.md is run: its model, data set and transform train, and errors have the form of vexp's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         del sys.modules[module]
 
 
-def test_the_examples_are_found() -> None:
+def test_own_code_page_has_commands() -> None:
     assert {block.file for block in blocks(PAGE)} - {None} == {
         "mine/models.py", "mine/data.py", "mine/transforms.py",
         "my_conf/model/frame_net.yaml", "my_conf/data/npy_clips.yaml", "my_conf/transform/random_gray.yaml",
@@ -42,8 +42,8 @@ def test_the_examples_are_found() -> None:
     assert len(COMMANDS) == 3
 
 
-def test_the_examples_train_together(own_code: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run with the net, the data set and the step; tests/test_docs.py types each command as it stands."""
+def test_own_code_examples_train_together(own_code: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run with the model, the data set and the transform; tests/test_docs.py types each command as it stands."""
     words = list(dict.fromkeys(word for command in COMMANDS for word in shlex.split(command)[2:]))
     words += [w for w in tiny if not w.startswith(("model.", "data.", "epochs"))]
     train.main([*words, "data.batch_size=4", "data.num_workers=1", "max_steps=2"])
@@ -66,6 +66,6 @@ def test_the_examples_train_together(own_code: Path, tiny: list[str], monkeypatc
         ),
     ],
 )
-def test_ones_own_code_gets_the_same_messages(own_code: Path, words: list[str], message: str) -> None:
+def test_own_code_invalid_override_is_refused(own_code: Path, words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compose(["plugins=[mine]", *words], config_dirs=[own_code / "my_conf"])

@@ -1,6 +1,7 @@
-"""What goes wrong in mmcv 1.7 and mmaction2 0.24.1 with checkpoints, logs, metrics and seeds, one test each, named
-after it. Evaluation's are in tests/engine/test_evaluation.py; files and lines in full in test_checkpoint_hook.py and
-test_logger_hook.py."""
+"""Bugs of mmcv 1.7 and mmaction2 0.24.1 in checkpoints, logs, metrics and seeds: one test each, named after the bug.
+
+The sources of mmcv are cited in tests/checkpoint/test_checkpoint_hook.py and tests/tracking/test_logger_hook.py.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def test_the_checkpoint_of_an_epoch_does_not_know_its_own_score(run: Path) -> No
 
 
 def test_the_last_checkpoint_is_one_too_many() -> None:
-    """interval 2, keep 1, 7 epochs: theirs leaves epoch_6 and epoch_7."""
+    """Interval 2, keep 1, 7 epochs: theirs leaves epoch_6 and epoch_7."""
     written = ["epoch_6.pth", "epoch_7.pth"]
     assert prunable(written, 1, written) == ["epoch_6.pth"]
 
@@ -66,7 +67,7 @@ def test_files_from_before_a_gap_are_never_cleaned() -> None:
 
 
 def test_the_iteration_in_a_checkpoint_is_one_too_small(run: Path) -> None:
-    """Their iter_18.pth says 17: resuming repeats a step."""
+    """Their iter_18.pth has iteration 17: resuming repeats a step."""
     for step in range(1, 7):
         assert checkpoint.load(run / "checkpoints" / f"step_{step}.pth")["step"] == step
 
@@ -205,7 +206,7 @@ def test_a_resumed_run_has_another_dropout(run: Path, tmp_path: Path) -> None:
 
 
 def test_resuming_a_finished_run_says_nothing_and_does_nothing(run: Path, tmp_path: Path) -> None:
-    """Here it says so, and writes what a kill may have kept from being written."""
+    """Here a message states it, and files that a kill prevented are written."""
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     assert train.run(compose([*WORDS, "resume=auto"]), folder)["status"] == "done"

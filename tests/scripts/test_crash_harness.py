@@ -11,7 +11,7 @@ SCRIPT = ROOT / "scripts" / "harness" / "crash_harness.py"
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the harness forks, and reads /proc")
-def test_whatever_happens_to_a_run_the_resumed_one_ends_the_same() -> None:
+def test_crash_harness_finds_no_difference() -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--faults", "14", "--each-kind"], capture_output=True, text=True, check=False
     )

@@ -6,7 +6,7 @@ from PIL import Image
 from support.documents import load_script
 
 
-def test_the_drawings_are_current_and_small() -> None:
+def test_drawings_are_current_and_small() -> None:
     drawings = load_script("docs/draw_docs")
     for name, drawing in drawings.DRAWINGS.items():
         path = drawings.IMAGES / f"{name}.png"

@@ -18,7 +18,7 @@ def made() -> dict[Path, str]:
     return pages
 
 
-def test_the_pages_are_current_and_whole() -> None:
+def test_reference_pages_are_current_and_complete() -> None:
     pages = made()
     stale = [path.name for path, text in pages.items() if not path.is_file() or path.read_text() != text]
     assert stale == [], "run: python scripts/docs/write_reference.py"
@@ -31,7 +31,7 @@ def test_the_pages_are_current_and_whole() -> None:
     assert [option for option in options if option not in whole] == []
 
 
-def test_its_links_lead_somewhere() -> None:
+def test_reference_links_exist() -> None:
     for page in (DOCS / "reference.md", *(DOCS / "reference").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / target).is_file(), f"{page.name}: {target}"

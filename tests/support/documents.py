@@ -147,7 +147,7 @@ def _check_script(command: str, words: Sequence[str]) -> None:
 
 
 def _check_arguments(name: str, words: Sequence[str], composes: bool) -> None:
-    module = import_module(COMMANDS[name].module)
+    module = import_module(COMMANDS[name])
     if name == "dataset":
         if not any(_PLACEHOLDER.fullmatch(word) for word in words) and words:
             module.parser().parse_args(words)

@@ -1,4 +1,4 @@
-"""What an earlier invocation left in a job's folder, and what is to be done about it."""
+"""The state of a job from the folder that an earlier invocation left."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def left(folder: Path, config: Config, status: str | None = None, *, checkpoint:
     return Job([], "", folder, config)
 
 
-def test_nothing_yet(today: Config, tmp_path: Path) -> None:
+def test_job_without_folder_is_new(today: Config, tmp_path: Path) -> None:
     job = Job([], "", tmp_path / "job", today)
     job.refresh()
     assert (job.state, math.isnan(job.objective())) == ("new", True)
@@ -60,7 +60,9 @@ def test_nothing_yet(today: Config, tmp_path: Path) -> None:
         ("done", False, "done"),  # checkpoint=never
     ],
 )
-def test_what_there_is_to_do(today: Config, tmp_path: Path, status: str | None, checkpoint: bool, state: str) -> None:
+def test_job_state_follows_result_and_checkpoint(
+    today: Config, tmp_path: Path, status: str | None, checkpoint: bool, state: str
+) -> None:
     job = left(tmp_path / "job", today, status, checkpoint=checkpoint)
     job.refresh()
     assert (job.state, job.differences) == (state, [])
@@ -76,7 +78,7 @@ def test_what_there_is_to_do(today: Config, tmp_path: Path, status: str | None, 
         (None, False, "incomplete"),
     ],
 )
-def test_other_settings_are_named(
+def test_job_with_other_settings_is_changed(
     today: Config, tmp_path: Path, status: str | None, checkpoint: bool, state: str
 ) -> None:
     then = other(
@@ -92,7 +94,7 @@ def test_other_settings_are_named(
     assert job.state == {"done": "done", "failed": "failed", None: "incomplete"}[status]
 
 
-def test_what_is_begun_anew_is_set_aside(today: Config, tmp_path: Path) -> None:
+def test_archive_moves_folder_to_replaced(today: Config, tmp_path: Path) -> None:
     for _ in range(2):
         left(tmp_path / "job", today, "done").archive()
     assert sorted(path.name for path in (tmp_path / ".replaced").iterdir()) == ["job.1", "job.2"]
@@ -101,11 +103,10 @@ def test_what_is_begun_anew_is_set_aside(today: Config, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked there")
-def test_a_folder_that_another_process_writes_to(today: Config, tmp_path: Path) -> None:
+def test_job_in_locked_folder_is_running(today: Config, tmp_path: Path) -> None:
     job = left(tmp_path / "job", today)
-    code = (
-        f"from vexp.experiment.run_dir import hold; from pathlib import Path\nwith hold(Path({str(job.folder)!r})):\n"
-    )
+    code = "from vexp.experiment.run_dir import lock_run_dir; from pathlib import Path\n"
+    code += f"with lock_run_dir(Path({str(job.folder)!r})):\n"
     holder = subprocess.Popen(
         [sys.executable, "-c", code + "    print(1, flush=True); input()"],
         stdin=subprocess.PIPE,
@@ -131,7 +132,7 @@ def test_a_folder_that_another_process_writes_to(today: Config, tmp_path: Path) 
         ("val/top1_acc", "loss", "val/top1_acc", True, 0.9),
     ],
 )
-def test_the_objective(
+def test_objective_of_sweep_and_eval(
     today: Config, sweep: str | None, evaluation: str | None, name: str, greater: bool, value: float
 ) -> None:
     config = other(today, sweep=Sweep(objective=sweep), eval=Eval(save_best=evaluation))
@@ -145,6 +146,6 @@ def test_the_objective(
     assert math.isnan(objective.value({}))
 
 
-def test_an_objective_that_nobody_measures_is_refused(today: Config) -> None:
+def test_objective_that_is_no_metric_is_refused(today: Config) -> None:
     with pytest.raises(ValueError, match=r"sweep.objective=val/mAP: must be one of val/top1_acc, "):
         other(today, sweep=Sweep(objective="val/mAP"))

@@ -1,4 +1,4 @@
-"""Optuna: what it may choose, what it is told, and that a study goes on where it was killed."""
+"""Searches with Optuna: distributions, results that the study receives, and resuming a killed search."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from support.sweeps import ended, half_done, jobs, kill_when, records, start, sw
 from vexp.config.schema import Config
 from vexp.config.sweep import Sweep
 from vexp.sweep import optuna as searching
+from vexp.sweep.job_overrides import SweepOverrides
 from vexp.sweep.job_state import DONE, Job, Objective
-from vexp.sweep.overrides import SweepOverrides
 
 optuna = pytest.importorskip("optuna")
 distributions = optuna.distributions
@@ -33,7 +33,7 @@ distributions = optuna.distributions
         ("x=[1,2],[3]", distributions.CategoricalDistribution(["[1,2]", "[3]"])),
     ],
 )
-def test_what_may_be_chosen(word: str, wanted: Any) -> None:
+def test_distribution_of_swept_override(word: str, wanted: Any) -> None:
     (override,) = OverridesParser.create().parse_overrides([word])
     assert searching.distribution(override) == wanted
 
@@ -47,8 +47,8 @@ class Pretended:
         self.config, self.stopped = None, None
         self.ran: list[float] = []
 
-    def compose(self, words: list[str]) -> Job:
-        return Job(words, " ".join(words), self.folder / "_".join(words), self.template)
+    def compose(self, overrides: list[str]) -> Job:
+        return Job(overrides, " ".join(overrides), self.folder / "_".join(overrides), self.template)
 
     def run(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -69,7 +69,7 @@ class Pretended:
 
 
 @pytest.mark.slow
-def test_the_study_is_told_and_goes_on(tmp_path: Path) -> None:
+def test_study_receives_results_and_resumes(tmp_path: Path) -> None:
     """Failed and not finite trials end none; what was begun and not ended is run first, with the same values."""
     config = object.__new__(Config)
     config.sweep = Sweep(objective="val/loss")
@@ -101,20 +101,20 @@ def test_the_study_is_told_and_goes_on(tmp_path: Path) -> None:
     assert go_on(None)[1].ran == []
 
 
-WORDS = [
+OVERRIDES = [
     "hydra/sweeper=optuna", "hydra.sweeper.n_trials=20", "hydra.sweeper.sampler=random", "sweep.name=s",
     "optimizer.lr=tag(log,interval(1e-4,1e-1))", "data.train.indices=8,4,[99]",
 ]  # fmt: skip
 
 
 @pytest.mark.slow
-def test_twenty_trials_killed_and_gone_on_with(tmp_path: Path) -> None:
+def test_killed_search_resumes_to_n_trials(tmp_path: Path) -> None:
     """By the command itself, with trials that cannot be run among them."""
     for enough in (3, 7):
-        process = start(tmp_path, WORDS)
+        process = start(tmp_path, OVERRIDES)
         kill_when(process, lambda enough=enough: len(ended(tmp_path)) >= enough and bool(half_done(tmp_path)))
     before, (half,) = ended(tmp_path), half_done(tmp_path)
-    status, output = sweep(tmp_path, WORDS)
+    status, output = sweep(tmp_path, OVERRIDES)
     after = ended(tmp_path)
     assert after.items() >= before.items()
     assert half in after

@@ -1,4 +1,4 @@
-"""Small sweeps in this process: what is run, skipped, refused and said."""
+"""Small sweeps in this process: what is run, skipped, refused and printed."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", sys.argv)
 
 
-def sweep(*words: str) -> int:
-    """The exit status of ``python -m vexp.train -m WORDS``."""
-    return train.main(["-m", *SHORT, "max_steps=1", "epochs=null", "sweep.name=s", *words])
+def sweep(*overrides: str) -> int:
+    """The exit status of ``python -m vexp.train -m OVERRIDES``."""
+    return train.main(["-m", *SHORT, "max_steps=1", "epochs=null", "sweep.name=s", *overrides])
 
 
-def test_jobs_are_run_once_and_failures_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_runs_each_job_once_and_retries_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("lr=step", "data.train.indices=4,[99]") == 1
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert [result(job)["status"] for job in jobs(tmp_path)] == ["failed", "done"]
-    assert said.err.count("vexp: error: data.train.indices: 99 is outside 0..7") == 1
-    assert "failed: data.train.indices=[99]: data.train.indices: 99" in said.err
-    assert "2 jobs: 1 done, 1 failed; in runs/sweeps/s" in said.out
+    assert printed.err.count("vexp: error: data.train.indices: 99 is outside 0..7") == 1
+    assert "failed: data.train.indices=[99]: data.train.indices: 99" in printed.err
+    assert "2 jobs: 1 done, 1 failed; in runs/sweeps/s" in printed.out
     times = [(job / "result.json").stat().st_mtime_ns for job in jobs(tmp_path)]
     # in another order, one of them twice, a new one; and none begins after the first that fails
     assert sweep("lr=step", "data.train.indices=[99],4,[99],[98]", "sweep.fail_fast=true") == 1
-    said = capsys.readouterr()
-    assert "3 jobs: 1 done before, 1 to retry, 1 new" in said.out
-    assert said.err.count("vexp: error:") == 1
-    assert "stopped by sweep.fail_fast" in said.out
+    printed = capsys.readouterr()
+    assert "3 jobs: 1 done before, 1 to retry, 1 new" in printed.out
+    assert printed.err.count("vexp: error:") == 1
+    assert "stopped by sweep.fail_fast" in printed.out
     again = [(job / "result.json").stat().st_mtime_ns for job in jobs(tmp_path)]
     assert [now == then for now, then in zip(again, times, strict=True)] == [False, True]
     assert sweep("lr=step,step", "data.train.indices=4") == 0  # swept now, and not then: the same folder
@@ -49,7 +49,7 @@ def test_jobs_are_run_once_and_failures_named(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.slow
-def test_other_settings_are_an_error_with_three_ways_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_with_changed_job_refuses_keeps_or_reruns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("seed=0,1") == 0
     job = jobs(tmp_path)[0]
     saved = yaml.safe_load((job / "config.yaml").read_text())
@@ -57,10 +57,12 @@ def test_other_settings_are_an_error_with_three_ways_out(tmp_path: Path, capsys:
     (job / "config.yaml").write_text(yaml.safe_dump(saved))
     capsys.readouterr()
     assert sweep("seed=0,1") == 1
-    said = capsys.readouterr()
-    assert "was run with other settings: optimizer.lr 0.5 -> 0.003. Take another folder (sweep.name=NEW)" in said.err
-    assert "2 jobs: 1 done before, 1 with other settings" in said.out
-    assert "1 changed" in said.out
+    printed = capsys.readouterr()
+    assert (
+        "was run with other settings: optimizer.lr 0.5 -> 0.003. Choose another folder (sweep.name=NEW)" in printed.err
+    )
+    assert "2 jobs: 1 done before, 1 with other settings" in printed.out
+    assert "1 changed" in printed.out
     assert sweep("seed=0,1", "sweep.changed=keep") == 0
     assert "2 jobs: 2 done before" in capsys.readouterr().out
     assert sweep("seed=0,1", "sweep.changed=rerun") == 0
@@ -69,7 +71,7 @@ def test_other_settings_are_an_error_with_three_ways_out(tmp_path: Path, capsys:
     assert "2 jobs: 2 done before" in capsys.readouterr().out
 
 
-#: words -> what is said, before a folder is made and a job begun
+#: overrides -> what is printed, before a folder is made and a job begun
 REFUSED = [
     (["lr=step,cosine", "optimizer=sgd,sdg"], "optimizer=sdg: no such option"),
     (["seed=0,1", "optimizer=sgd,adamw", "optimizer.momentum=0.9"], "AdamW has no 'momentum'"),
@@ -85,20 +87,20 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), REFUSED)
-def test_what_cannot_work_is_said_before_the_first_job(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("overrides", "message"), REFUSED)
+def test_invalid_sweep_is_refused_before_first_job(
+    overrides: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if "optuna" in words[0] and importlib.util.find_spec("optuna") is None:
+    if "optuna" in overrides[0] and importlib.util.find_spec("optuna") is None:
         pytest.skip("optuna is not installed")
-    assert sweep(*words) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("vexp: error: ")
-    assert message in said.err
+    assert sweep(*overrides) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("vexp: error: ")
+    assert message in printed.err
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_torchrun_starts_no_sweep(
+def test_sweep_under_torchrun_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -115,7 +117,7 @@ def test_torchrun_starts_no_sweep(
     ("word", "extra"),
     [("hydra/launcher=parallel", "joblib"), ("hydra/launcher=slurm", "slurm"), ("hydra/sweeper=optuna", "optuna")],
 )
-def test_an_extra_that_is_not_installed(
+def test_missing_extra_is_an_error_with_pip_command(
     word: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from hydra.core.config_store import ConfigStore

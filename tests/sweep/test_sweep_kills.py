@@ -28,14 +28,14 @@ def unkilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "parallel"])
-def test_killed_three_times(unkilled: Path, tmp_path: Path, launcher: str) -> None:
+def test_killed_sweep_resumes_to_same_results(unkilled: Path, tmp_path: Path, launcher: str) -> None:
     """Every job ends exactly once, as if nothing had been."""
-    words = [*GRID, f"hydra/launcher={launcher}"]
+    overrides = [*GRID, f"hydra/launcher={launcher}"]
     before: dict[str, int] = {}
     for kill in range(3):
         if launcher == "parallel":
             pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-        process, enough = start(tmp_path, words), 4 + 6 * kill
+        process, enough = start(tmp_path, overrides), 4 + 6 * kill
         kill_when(process, lambda enough=enough: len(ended(tmp_path)) >= enough and bool(half_done(tmp_path)))
         time.sleep(1)  # the orphans of a launcher end by themselves
         done, half = ended(tmp_path), half_done(tmp_path)
@@ -43,7 +43,7 @@ def test_killed_three_times(unkilled: Path, tmp_path: Path, launcher: str) -> No
         assert len(done) < 24
         assert done.items() >= before.items()  # what had ended was not run again
         before = done
-    assert start(tmp_path, words).wait(timeout=600) == 0
+    assert start(tmp_path, overrides).wait(timeout=600) == 0
     output = (tmp_path / "output.txt").read_text()
     assert f"{len(before)} done before" in output
     assert "to resume" in output
@@ -59,8 +59,8 @@ def test_killed_three_times(unkilled: Path, tmp_path: Path, launcher: str) -> No
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_one_job_fails(unkilled: Path, tmp_path: Path) -> None:
-    """It is said at once and in the table, the other 23 finish, and only that one is tried again."""
+def test_failed_job_alone_is_retried(unkilled: Path, tmp_path: Path) -> None:
+    """It is printed at once and in the table, the other 23 finish, and only that one is tried again."""
     chosen = jobs(unkilled)[7].name
     broken = tmp_path / "runs" / "sweeps" / "s" / chosen
     broken.mkdir(parents=True)
@@ -85,10 +85,10 @@ def test_one_job_fails(unkilled: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "parallel"])
-def test_asked_to_stop(tmp_path: Path, launcher: str) -> None:
+def test_sigterm_stops_sweep_with_checkpoints(tmp_path: Path, launcher: str) -> None:
     """SIGTERM to the sweep alone: its running jobs save a checkpoint, 75, and the same command goes on."""
-    words = ["seed=range(4)", "sweep.name=s", "epochs=40", "checkpoint.interval=-1", f"hydra/launcher={launcher}"]
-    process = start(tmp_path, words)
+    overrides = ["seed=range(4)", "sweep.name=s", "epochs=40", "checkpoint.interval=-1", f"hydra/launcher={launcher}"]
+    process = start(tmp_path, overrides)
     until = time.monotonic() + 120
     while not any((job / "metrics.jsonl").exists() and len(records(job)) > 4 for job in jobs(tmp_path)):
         assert time.monotonic() < until
@@ -104,7 +104,7 @@ def test_asked_to_stop(tmp_path: Path, launcher: str) -> None:
     assert not (tmp_path / "runs" / "sweeps" / "s" / ".stop").exists()
 
 
-def test_the_third_job_of_a_sweep_equals_the_job_alone(tmp_path: Path) -> None:
+def test_third_job_equals_job_alone(tmp_path: Path) -> None:
     """No seed, switch, thread count or handler leaks from the jobs before."""
     fixed = ["model.dropout=0.3", "backend.tf32=all"]
     status, output = sweep(tmp_path, ["deterministic=true,false", "backend.threads=2,1", "sweep.name=s", *fixed])
@@ -117,11 +117,11 @@ def test_the_third_job_of_a_sweep_equals_the_job_alone(tmp_path: Path) -> None:
     assert records(third) == records(single)
 
 
-def test_preempted_under_submitit(tmp_path: Path) -> None:
+def test_preempted_submitit_job_is_requeued(tmp_path: Path) -> None:
     """The signal of Slurm's time limit: a checkpoint of that step, queued again, gone on with in the same folder."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    words = ["seed=0,1", "sweep.name=s", "epochs=12", "checkpoint.interval=-1", "hydra/launcher=submitit_local"]
-    process = start(tmp_path, words)
+    overrides = ["seed=0,1", "sweep.name=s", "epochs=12", "checkpoint.interval=-1", "hydra/launcher=submitit_local"]
+    process = start(tmp_path, overrides)
     until = time.monotonic() + 120
     while not (
         jobs(tmp_path) and all((job / "metrics.jsonl").exists() and len(records(job)) > 4 for job in jobs(tmp_path))

@@ -24,33 +24,35 @@ def written(path, records=RECORDS):
     return path
 
 
-def test_numbers_come_back_in_full_precision(tmp_path):
+def test_json_lines_numbers_keep_full_precision(tmp_path):
     path = written(tmp_path / "metrics.jsonl")
     assert read_records(path) == RECORDS
     assert [json.loads(line) for line in path.read_text().splitlines()] == RECORDS  # one object a line, whoever reads
 
 
-def test_numbers_that_are_not_finite_come_back(tmp_path):
-    path = written(tmp_path / "metrics.jsonl", [{"mode": "train", "step": 1, "loss": math.nan, "grad_norm": math.inf}])
+def test_json_lines_keeps_numbers_that_are_not_finite(tmp_path):
+    path = written(
+        tmp_path / "metrics.jsonl", [{"mode": "train", "step": 1, "epoch": 1, "loss": math.nan, "grad_norm": math.inf}]
+    )
     (record,) = read_records(path)
     assert math.isnan(record["loss"])
     assert record["grad_norm"] == math.inf
 
 
-def test_a_line_is_on_disk_when_it_is_written(tmp_path):
+def test_json_lines_writes_each_line_at_once(tmp_path):
     sink = JsonLines(tmp_path / "metrics.jsonl")
     sink.write(RECORDS[0])
     assert read_records(tmp_path / "metrics.jsonl") == RECORDS[:1]
     sink.close()
 
 
-def test_a_second_run_goes_on_in_the_file(tmp_path):
+def test_json_lines_appends_to_existing_file(tmp_path):
     written(tmp_path / "metrics.jsonl", RECORDS[:2])
     assert read_records(written(tmp_path / "metrics.jsonl", RECORDS[2:])) == RECORDS
 
 
 @pytest.mark.parametrize("cut", [1, 30, 60])
-def test_a_last_line_that_a_kill_cut_off_is_left_out(tmp_path, cut):
+def test_read_records_skips_truncated_last_line(tmp_path, cut):
     path = written(tmp_path / "metrics.jsonl")
     path.write_bytes(path.read_bytes()[: -1 - cut])
     assert read_records(path) == RECORDS[:-1]
@@ -71,14 +73,14 @@ def test_a_last_line_that_a_kill_cut_off_is_left_out(tmp_path, cut):
         (0, 1),  # the evaluation before training
     ],
 )
-def test_cut_after(tmp_path, step, kept):
+def test_truncate_after_step_keeps_earlier_records(tmp_path, step, kept):
     path = written(tmp_path / "metrics.jsonl")
     truncate_after_step(path, step)
     assert read_records(path) == RECORDS[:kept]
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_cut_after_of_a_new_run(tmp_path):
+def test_truncate_after_step_without_records(tmp_path):
     truncate_after_step(tmp_path / "metrics.jsonl", 0)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "metrics.jsonl").write_text("")
@@ -87,7 +89,7 @@ def test_cut_after_of_a_new_run(tmp_path):
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_tensorboard_reads_the_same_numbers(tmp_path, monkeypatch, resumed):
+def test_tensorboard_events_equal_records(tmp_path, monkeypatch, resumed):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     records = RECORDS[:4]

@@ -63,7 +63,7 @@ MANY = [record for step in range(1, 400) for record in ([train(step), val(step)]
         "metrics",
     ],
 )
-def test_a_picture_of_what_there_is(tmp_path, monkeypatch, records, lines):
+def test_draw_curves_has_lines_of_records(tmp_path, monkeypatch, records, lines):
     drawn = []
     real = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self) or real(self, path))
@@ -78,7 +78,7 @@ def test_a_picture_of_what_there_is(tmp_path, monkeypatch, records, lines):
         assert len(line.get_xdata()) > 1 or line.get_marker() == "o"  # a single point is seen
 
 
-def test_the_points_are_those_of_the_records(tmp_path, monkeypatch):
+def test_draw_curves_points_equal_records(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self))
     records = [train(10, loss=3.0), train(20, loss=2.0), val(20, loss=2.5), train(30, loss=1.0), val(30, loss=1.5)]

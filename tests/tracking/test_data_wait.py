@@ -6,7 +6,7 @@ from vexp.tracking.data_wait import DataWaitMeter, data_wait_hint
 
 
 @pytest.mark.parametrize(
-    ("share", "workers", "said"),
+    ("share", "workers", "printed"),
     [
         (0.1, 2, ""),  # not worth a word
         (0.43, 2, "waiting for data 43% of the time: raise data.num_workers (2 now, 8 cores available)"),
@@ -15,13 +15,13 @@ from vexp.tracking.data_wait import DataWaitMeter, data_wait_hint
         (0.9, 16, "waiting for data 90% of the time: all 8 cores make samples"),
     ],
 )
-def test_data_wait_hint(share, workers, said):
+def test_data_wait_hint(share, workers, printed):
     text = data_wait_hint(share, workers=workers, cores=8)
-    assert text.startswith(said)
-    assert bool(text) == bool(said)
+    assert text.startswith(printed)
+    assert bool(text) == bool(printed)
 
 
-def test_the_first_line_is_left_out_where_there_are_others():
+def test_data_wait_meter_ignores_first_line():
     """The workers were starting."""
     waiting = DataWaitMeter()
     assert waiting.share == 0

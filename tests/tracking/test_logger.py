@@ -58,7 +58,7 @@ def flat(records):
     return dict(sorted(tags.items()))
 
 
-def test_resume_rewrites_the_table(tmp_path):
+def test_metric_logger_resume_rewrites_csv(tmp_path):
     for part, first_step in ((RECORDS, 1), (RECORDS[2:], 4)):
         truncate_after_step(tmp_path / "metrics.jsonl", first_step - 1)
         metrics = metric_logger(tmp_path, first_step, csv=True, tensorboard=True)

@@ -43,7 +43,7 @@ ON_PURPOSE = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['tag']} {case['kw']}")
-def test_lines_are_those_of_mmcv(case):
+def test_logged_steps_equal_mmcv(case):
     _, expected = ON_PURPOSE.get(case["tag"], ("", case["log"]))
     assert ours(case) == expected
     assert (expected != case["log"]) == (case["tag"] in ON_PURPOSE)

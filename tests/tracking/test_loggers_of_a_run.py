@@ -23,7 +23,7 @@ wandb = pytest.importorskip("wandb")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Stopped by SIGTERM after step 3 of 8, resumed in place; every sink on, wandb without an account."""
-    words = [
+    overrides = [
         "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8",
         "epochs=2", "device=cpu", "log=all", "log.interval=2", "checkpoint.interval=-1", "optimizer.lr=1e-6",
     ]  # fmt: skip
@@ -40,8 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID"):
             patch.delenv(name, raising=False)
         patch.setattr(Recorder, "record", record)
-        train.run(compose(words), folder, overrides=words)
-        train.run(compose([*words, "resume=auto"]), folder, overrides=words)
+        train.run(compose(overrides), folder, overrides=overrides)
+        train.run(compose([*overrides, "resume=auto"]), folder, overrides=overrides)
         yield folder
         wandb.teardown()
 
@@ -55,7 +55,7 @@ def expected(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     return points
 
 
-def test_the_run_has_what_is_compared(folder: Path) -> None:
+def test_run_logs_expected_steps(folder: Path) -> None:
     steps = [(record["mode"], record["step"]) for record in read_records(folder / "metrics.jsonl")]
     assert steps == [("train", 2), ("train", 4), ("val", 4), ("train", 6), ("train", 8), ("val", 8)]
     names = expected(folder).keys()
@@ -63,7 +63,7 @@ def test_the_run_has_what_is_compared(folder: Path) -> None:
     assert "warning" not in (folder / "log.txt").read_text()
 
 
-def test_tensorboard_holds_the_same_numbers(folder: Path) -> None:
+def test_tensorboard_of_run_equals_metrics(folder: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder / "tensorboard"))
@@ -75,7 +75,7 @@ def test_tensorboard_holds_the_same_numbers(folder: Path) -> None:
     }
 
 
-def test_csv_holds_the_same_numbers(folder: Path) -> None:
+def test_csv_of_run_equals_metrics(folder: Path) -> None:
     found: dict[str, list[tuple[int, Any]]] = {}
     with (folder / "metrics.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -85,7 +85,7 @@ def test_csv_holds_the_same_numbers(folder: Path) -> None:
     assert found == expected(folder)
 
 
-def test_wandb_offline_holds_the_same_numbers_in_one_run(folder: Path) -> None:
+def test_wandb_offline_of_run_equals_metrics(folder: Path) -> None:
     found: dict[str, list[tuple[int, Any]]] = {}
     ids, files = set(), sorted(folder.glob("wandb/offline-run-*/*.wandb"))
     for file in files:
@@ -102,8 +102,11 @@ def test_wandb_offline_holds_the_same_numbers_in_one_run(folder: Path) -> None:
 
 
 def wandb_records(path: Path) -> Iterator[Any]:
-    """The messages of a .wandb file by wandb's own classes. Its frame is LevelDB's log: a header of 7 bytes, then
-    blocks of 32 KiB of pieces (checksum, length, type 1 whole, 2 first, 3 middle, 4 last); 0.31 has no reader."""
+    """Yield the messages of a .wandb file as wandb's own classes; wandb 0.31 has no reader.
+
+    The format is LevelDB's log: a header of 7 bytes, then blocks of 32 KiB of chunks (checksum, length, type 1 whole, 2
+    first, 3 middle, 4 last).
+    """
     from wandb.proto import wandb_internal_pb2
 
     content, position, message = path.read_bytes(), 7, b""

@@ -9,8 +9,8 @@ from vexp.tracking.config import Log
 from vexp.tracking.meter import DeferredTop1, Meter
 
 
-def test_values_of_several_processes_are_averaged_once():
-    """When they are first asked for; what a checkpoint holds are the means already."""
+def test_meter_reduces_each_step_once():
+    """This happens when they are first read; a checkpoint has the means."""
     asked = []
 
     def mean(numbers):  # the other process has 2 more of everything
@@ -51,13 +51,13 @@ def fed(window, rows, *, reset=False):
         (10, [(1, 0.0), (1, 0.0)], 0.0),
     ],
 )
-def test_the_mean_of_a_window_weighted_by_samples(window, rows, mean):
+def test_meter_mean_is_weighted_by_samples(window, rows, mean):
     meter = fed(window, rows)
     assert meter.mean() == {"loss": mean}
     assert meter.mean() == {"loss": mean}  # asking changes nothing
 
 
-def test_with_reset_only_what_came_since_the_last_mean():
+def test_meter_reset_averages_since_last_mean():
     meter = fed(10, [(1, 1.0), (1, 3.0)], reset=True)
     assert meter.mean() == {"loss": 2.0}
     assert meter.mean() == {}
@@ -65,7 +65,7 @@ def test_with_reset_only_what_came_since_the_last_mean():
     assert meter.mean() == {"loss": 7.0}
 
 
-def test_restart_forgets():
+def test_meter_restart_clears_window():
     meter = fed(10, [(1, 1.0), (1, 3.0)])
     meter.restart()
     assert meter.mean() == {}
@@ -73,7 +73,7 @@ def test_restart_forgets():
     assert meter.mean() == {"loss": 7.0}
 
 
-def test_a_value_that_only_some_steps_have_is_averaged_over_those():
+def test_meter_averages_value_over_steps_that_have_it():
     meter = Meter(3, reset=False)
     meter.add(1, 1, {"loss": 1.0, "grad_norm": 8.0})
     meter.add(2, 2, {"loss": 2.0})
@@ -90,7 +90,7 @@ def test_a_value_that_only_some_steps_have_is_averaged_over_those():
     "value",
     [3, 3.0, torch.tensor(3), torch.tensor(3.0), torch.tensor(3.0, dtype=torch.bfloat16), torch.tensor([3.0])[0]],
 )
-def test_kinds_of_values(value):
+def test_meter_accepts_numbers_and_tensors(value):
     meter = Meter(2, reset=False)
     meter.add(1, 1, {"x": value})
     meter.add(2, 1, {"x": torch.tensor(1.0, requires_grad=True)})
@@ -99,7 +99,7 @@ def test_kinds_of_values(value):
     assert type(mean["x"]) is float
 
 
-def test_a_value_is_that_of_its_moment_until_it_is_fetched():
+def test_meter_keeps_value_at_time_of_add():
     total = torch.zeros(())
     meter = Meter(4, reset=False)
     for step in (1, 2):
@@ -108,7 +108,7 @@ def test_a_value_is_that_of_its_moment_until_it_is_fetched():
     assert meter.mean() == {"x": 2.0}  # (1 + 3) / 2
 
 
-def test_tensors_are_fetched_in_one_copy(monkeypatch):
+def test_meter_fetches_tensors_in_one_copy(monkeypatch):
     meter = Meter(10, reset=False)
     for step in range(1, 6):
         meter.add(step, 1, {"loss": torch.tensor(1.0), "top1_acc": torch.tensor(0.5), "time/step": 0.1})
@@ -138,7 +138,7 @@ def test_first_not_finite(losses, step):
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_restart_in_the_middle_of_a_window_changes_nothing(reset):
+def test_meter_state_restores_window(reset):
     straight, resumed = Meter(4, reset=reset), Meter(4, reset=reset)
     for step in range(1, 10):
         for meter in (straight, resumed):
@@ -154,7 +154,7 @@ def test_a_restart_in_the_middle_of_a_window_changes_nothing(reset):
     assert resumed.mean() == straight.mean()
 
 
-def test_a_state_is_a_copy():
+def test_meter_state_dict_is_a_copy():
     meter = fed(4, [(1, 1.0)])
     state = meter.state_dict()
     meter.restart()
@@ -178,12 +178,12 @@ def test_a_state_is_a_copy():
         (1, True, True, list(range(1, 22))),
     ],
 )
-def test_when_a_line_is_due_in_three_epochs_of_seven_steps(interval, by_epoch, ignore_last, steps):
+def test_log_due_in_three_epochs_of_seven_steps(interval, by_epoch, ignore_last, steps):
     log = Log(interval=interval, by_epoch=by_epoch, ignore_last=ignore_last)
     assert [step for step in range(1, 22) if log.due(step, 7)] == steps
 
 
-def test_top_one_is_counted_over_the_batches_of_each_step():
+def test_deferred_top1_counts_batches_of_each_step():
     """Steps of batches of 2 and 1 clips, then of 1: 2 of 3 right, then none; ties go to the lower class."""
     meter = Meter(10, reset=False)
     logits = [torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.5, 0.5]])]

@@ -4,56 +4,63 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+import textwrap
 import types
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vexp.core.errors import ConfigError, format_value
 from vexp.core.fields import ValidatedConfig
+from vexp.runtime.threads import set_passive_omp_wait
 
-_ORIGIN = "command line"
+if TYPE_CHECKING:
+    from vexp.config.schema import Config
+
+ORIGIN = "command line"
 _KINDS: Mapping[Any, str] = {int: "a whole number", float: "a number"}
+_WIDTH = 120  # characters of a line of --help
+_OVERRIDES = "\n\nOverrides are those of vexp train; vexp train --help lists all config groups."
 
 OptionsT = TypeVar("OptionsT", bound=ValidatedConfig)
 
 
-@dataclass(kw_only=True, slots=True)
-class NoOptions(ValidatedConfig):
-    """For a command that has no options of its own."""
+@dataclass(frozen=True, slots=True)
+class Arguments(Generic[OptionsT]):
+    """The parsed command line."""
+
+    options: OptionsT  # the command's own options
+    rest: list[str]  # all other arguments: overrides of the config, names, folders
+    config_dirs: list[Path]  # folders of ``--config-dir``
+
+    def compose_run(self, overrides: Sequence[str] | None = None) -> Config:
+        """Compose the config of a run and check its files; ``overrides`` are the other arguments unless given.
+
+        Call it before torch is imported, so that an error takes no time and the threads of OpenMP wait passively.
+        """
+        from vexp.config.compose import compose  # imports Hydra
+
+        config = compose(self.rest if overrides is None else overrides, config_dirs=self.config_dirs)
+        config.data.check_files()
+        set_passive_omp_wait()
+        return config
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments(Generic[OptionsT]):
-    """The parsed command line.
-
-    Attributes:
-        options: The command's own options.
-        rest: All other arguments: overrides of the config, names, folders.
-        config_dirs: Folders of ``--config-dir``.
-    """
-
-    options: OptionsT
-    rest: list[str]
-    config_dirs: list[Path]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandLine(Generic[OptionsT]):
-    """What a command accepts.
+    """What a command accepts."""
 
-    Attributes:
-        usage: The arguments in one line, or several for several ways to call the command.
-        options: Dataclass of the command's own options: ``name=value``; a bool is the flag ``--name``.
-        examples: Commands without the leading ``vexp``.
-        composes: Whether the command composes a config, and so accepts overrides and ``--config-dir``.
-    """
+    doc: str | None  # the docstring of its module: with the list of its options the text of --help
+    options: type[OptionsT]  # dataclass of its own options: ``name=value``; a bool is the flag ``--name``
+    composes: bool = True  # whether it composes a config, and so accepts overrides and ``--config-dir``
 
-    usage: Sequence[str]
-    options: type[OptionsT]
-    examples: Sequence[str] = ()
-    composes: bool = True
+    @property
+    def usage(self) -> list[str]:
+        """The ways to call the command, as ``vexp NAME ...``."""
+        paragraph = re.search(r"^Usage:(.*?)(\n\n|\Z)", self.doc or "", re.DOTALL | re.MULTILINE)
+        return [line.strip() for line in paragraph[1].splitlines()] if paragraph else []
 
     def parse(self, argv: Sequence[str]) -> Arguments[OptionsT]:
         """Split the options of the command from its other arguments.
@@ -63,6 +70,7 @@ class CommandLine(Generic[OptionsT]):
         """
         fields = {field.name: field for field in dataclasses.fields(self.options)}
         hints = get_type_hints(self.options)
+        flags = {f"--{name}": name for name in fields if hints[name] is bool}
         values: dict[str, Any] = {}
         rest: list[str] = []
         config_dirs: list[Path] = []
@@ -72,68 +80,67 @@ class CommandLine(Generic[OptionsT]):
             config_dirs, argv = take_config_dirs(argv)
         for argument in argv:
             key, equals, text = argument.partition("=")
-            if argument.startswith("-"):
-                values[self._flag(argument, hints)] = True
+            if argument in flags:
+                values[flags[argument]] = True
+            elif argument.startswith("-"):
+                known = [*flags, *(["--config-dir"] if self.composes else [])]
+                hint = _near(argument, known) or (f"; the flags are {', '.join(known)}" if known else "")
+                raise ConfigError("no such flag", key=argument, origin=ORIGIN, hint=hint)
             elif equals and key in fields and hints[key] is not bool:
                 values[key] = _convert(key, text, hints[key], fields[key])
             else:
                 rest.append(argument)
-        self._check_required(fields.values(), values)
+        for name in fields:
+            if _is_required(fields[name]) and name not in values:
+                usage = "\n  ".join(f"usage: {line}" for line in self.usage)
+                doc = str(fields[name].metadata["doc"]).rstrip(".")
+                raise ConfigError(f"must be given: {doc[:1].lower()}{doc[1:]}\n  {usage}", key=name)
         try:
             return Arguments(self.options(**values), rest, config_dirs)
         except ConfigError as error:
-            error.origin = error.origin or _ORIGIN
+            error.origin = error.origin or ORIGIN
             error.hint = error.hint or _near(str(error.value), fields[error.key].metadata["choices"])
             raise
 
-    def _flag(self, argument: str, hints: Mapping[str, Any]) -> str:
-        flags = {f"--{name}": name for name, hint in hints.items() if hint is bool}
-        if argument not in flags:
-            known = [*flags, *(["--config-dir"] if self.composes else [])]
-            hint = f"; the flags are {', '.join(known)}" if known else ""
-            raise ConfigError("no such flag", key=argument, origin=_ORIGIN, hint=_near(argument, known) or hint)
-        return flags[argument]
-
-    def _check_required(self, fields: Any, values: Mapping[str, Any]) -> None:
-        for field in fields:
-            if _is_required(field) and field.name not in values:
-                usage = "\n  ".join(f"usage: vexp {line}" for line in self.usage)
-                doc = str(field.metadata["doc"]).rstrip(".")
-                raise ConfigError(f"must be given: {doc[:1].lower()}{doc[1:]}\n  {usage}", key=field.name)
-
-    def help(self, description: str) -> str:
+    def help(self) -> str:
         """The text of ``--help``."""
-        lines = [f"{'usage:' if n == 0 else '      '} vexp {line}" for n, line in enumerate(self.usage)]
-        lines += ["", description.strip().replace("``", "")]
-        if self.examples:
-            lines += ["", "examples:", *(f"  vexp {example}" for example in self.examples)]
-        rows = [
-            _help_row(field, get_type_hints(self.options)[field.name]) for field in dataclasses.fields(self.options)
-        ]
+        hints = get_type_hints(self.options)
+        rows = [_help_row(field, hints[field.name]) for field in dataclasses.fields(self.options)]
         if self.composes:
-            rows.append(("--config-dir FOLDER", "Folder with config groups of your own; may be repeated."))
-        if rows:
-            width = min(28, max(len(name) for name, _ in rows))
-            lines += ["", "options:", *(f"  {name:{width}}  {text}" for name, text in rows)]
-        if any("overrides" in line for line in self.usage):
-            lines += ["", "Overrides are those of vexp train; vexp train --help lists all config groups."]
-        return "\n".join(lines)
+            rows.append(("--config-dir FOLDER", "Folder with your own config groups; may be repeated."))
+        end = _OVERRIDES if any("overrides" in line for line in self.usage) else ""
+        return help_text(self.doc or "", rows) + end
+
+
+def help_text(doc: str, options: Sequence[tuple[str, str]]) -> str:
+    """Return the text of ``--help``: the docstring, its usage first, and the (name, help) of the options."""
+    paragraphs = doc.replace("``", "").strip().split("\n\n")
+    lines = ["\n\n".join(sorted(paragraphs, key=lambda text: not text.startswith("Usage:")))]
+    width = min(26, max((len(name) for name, _ in options), default=0))
+    for number, (name, text) in enumerate(options):
+        lines += [] if number else ["", "Options:"]
+        lines += textwrap.wrap(f"  {name:{width}}  {text}", _WIDTH, subsequent_indent=" " * (width + 4))
+    return "\n".join(lines)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _one_of(choices: Iterable[Any] | None) -> str:
+    return f" One of {', '.join(map(str, choices))}." if choices else ""
 
 
 def _help_row(field: dataclasses.Field[Any], hint: Any) -> tuple[str, str]:
-    choices = field.metadata["choices"]
-    unit = f" [{field.metadata['unit']}]" if field.metadata["unit"] else ""
-    text = str(field.metadata["doc"]) + unit + (f" One of {', '.join(choices)}." if choices else "")
+    unit, choices = field.metadata["unit"], field.metadata["choices"]
+    text = (
+        field.metadata["doc"] + (f" [{unit}]" if unit else "") + (f" One of {', '.join(choices)}." if choices else "")
+    )
     if hint is bool:
         return f"--{field.name}", text
     if _is_required(field):
         return f"{field.name}=...", f"{text} Required."
-    factory = field.default_factory
-    default = field.default if factory is dataclasses.MISSING else factory()
+    default = field.default if field.default_factory is MISSING else field.default_factory()
     return f"{field.name}={format_value(default)}", text
 
 
@@ -146,14 +153,14 @@ def _convert(key: str, text: str, hint: Any, field: dataclasses.Field[Any]) -> A
     if get_origin(kind) is list:
         items = [item.strip() for item in text.removeprefix("[").removesuffix("]").split(",")]
         if any(set("[]{}") & set(item) for item in items):
-            raise ConfigError("must be a list, as in [a,b]", key=key, value=text, origin=_ORIGIN)
+            raise ConfigError("must be a list, as in [a,b]", key=key, value=text, origin=ORIGIN)
         return [item for item in items if item]
     if kind is Path:
         return Path(text).expanduser().absolute()
     try:
         return kind(text)
     except ValueError:
-        raise ConfigError(f"must be {_KINDS[kind]}", key=key, value=text, origin=_ORIGIN) from None
+        raise ConfigError(f"must be {_KINDS[kind]}", key=key, value=text, origin=ORIGIN) from None
 
 
 def _near(word: str, names: Sequence[str]) -> str:
@@ -163,18 +170,22 @@ def _near(word: str, names: Sequence[str]) -> str:
 
 
 class FlagParser(argparse.ArgumentParser):
-    """For a command with flags instead of ``name=value``: errors are those of every command, help has the defaults."""
+    """For a command with flags instead of ``name=value``: errors and help have the form of every command."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"formatter_class": _HelpFormatter, "allow_abbrev": False, **kwargs})
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def format_help(self) -> str:
+        actions = [action for action in self._actions if action.help and action.dest != "help"]
+        return help_text(str(self.description), [_flag_row(action) for action in actions]) + "\n"
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; {self.prog} --help describes the arguments")
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keep the lines of the description, and append every default that is set."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        has_default = action.default not in (None, False, [], argparse.SUPPRESS)
-        return f"{action.help} (default: %(default)s)" if has_default else action.help
+def _flag_row(action: argparse.Action) -> tuple[str, str]:
+    """Return the name with the default, if there is one, and the help with the choices."""
+    name = action.option_strings[-1] if action.option_strings else str(action.metavar)
+    if action.option_strings and action.nargs != 0:
+        name += f" {action.metavar or action.dest.upper() if action.default in (None, []) else action.default}"
+    return name, str(action.help) + _one_of(action.choices)

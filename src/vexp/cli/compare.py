@@ -2,6 +2,13 @@
 
 Run folders, and folders that contain run folders at any depth, are accepted. index.html (one page, no server needed),
 curves.png, comparison.md, runs.csv and settings.csv are written into the folder of ``out=``.
+
+Usage: vexp compare RUN_OR_SWEEP ... [metric=val/top1_acc] [at=best|last] [over=seed] [keys=KEY,...] [out=FOLDER]
+
+Examples:
+  vexp compare runs/sweeps/which_policy
+  vexp compare runs/a runs/b metric=val/loss at=last
+  vexp compare runs keys=optimizer,lr_policy out=comparison
 """
 
 from __future__ import annotations
@@ -16,56 +23,39 @@ from vexp.cli.arguments import CommandLine
 from vexp.config.errors import near
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_write, write_text
+from vexp.tools.compare import tables
 from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.conclusion import conclusion
 from vexp.tools.compare.config import Compare
 from vexp.tools.compare.curves import plot_curves
 from vexp.tools.compare.html_page import page
 from vexp.tools.compare.runs import find_runs, read_runs
-from vexp.tools.compare.tables import (
-    console_tables,
-    effect_statements,
-    explanation,
-    markdown,
-    runs_csv,
-    settings_csv,
-    status_counts,
-)
 
-OUT_FOLDER = "comparison"
 _MAX_NOTES = 12  # in the terminal
 _WIDTH = 132  # characters; on a narrower terminal lines wrap, and none is cut
 
-COMMAND = CommandLine(
-    usage=["compare RUN_OR_SWEEP ... [metric=val/top1_acc] [at=best|last] [over=seed] [keys=KEY,...] [out=FOLDER]"],
-    options=Compare,
-    examples=[
-        "compare runs/sweeps/which_policy",
-        "compare runs/a runs/b metric=val/loss at=last",
-        "compare runs keys=optimizer,lr_policy out=comparison",
-    ],
-    composes=False,
-)
+COMMAND = CommandLine(__doc__, Compare, composes=False)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     folders = _folders(arguments.rest)
-    out = _out_folder(arguments.options, folders)
+    options = arguments.options
+    is_parent = len(folders) == 1 and not (folders[0] / "config.yaml").exists()
+    default = (folders[0] if is_parent else Path()) / "comparison"
+    out = Path(default if options.out is None else options.out).expanduser().absolute()
     runs, faults = read_runs(find_runs(folders))
     if not runs:
         raise UserError("\n".join(faults))
-    comparison = Comparison(runs, arguments.options, faults)
+    comparison = Comparison(runs, options, faults)
 
     _print(comparison)
     try:
-        for name, text in (
-            ("index.html", page(comparison, out)),
-            ("comparison.md", markdown(comparison)),
-            ("runs.csv", runs_csv(comparison)),
-            ("settings.csv", settings_csv(comparison)),
-        ):
-            write_text(out / name, text)
+        write_text(out / "index.html", page(comparison, out))
+        write_text(out / "comparison.md", tables.markdown(comparison))
+        write_text(out / "runs.csv", tables.runs_csv(comparison))
+        write_text(out / "settings.csv", tables.settings_csv(comparison))
         with atomic_write(out / "curves.png") as temporary:
             plot_curves(temporary, comparison)
     except OSError as error:
@@ -77,11 +67,11 @@ def main(argv: Sequence[str]) -> int:
 def _print(comparison: Comparison) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.width = max(console.width, _WIDTH)
-    print(f"{status_counts(comparison)}; {explanation(comparison)}; * the best\n")
-    for table in console_tables(comparison):
+    print(f"{tables.status_counts(comparison)}; {tables.explanation(comparison)}; * the best\n")
+    for table in tables.console_tables(comparison):
         console.print(table)
         print()
-    print("\n".join(effect_statements(comparison)))
+    print("\n".join(tables.effect_statements(comparison)))
     for note in comparison.notes[:_MAX_NOTES]:
         print(f"note: {note}")
     if len(comparison.notes) > _MAX_NOTES:
@@ -91,18 +81,11 @@ def _print(comparison: Comparison) -> None:
 
 def _folders(arguments: Sequence[str]) -> list[Path]:
     """All arguments that are not ``option=value``; a folder may have a "=" in its name."""
-    names = [field.name for field in dataclasses.fields(Compare)]
     for argument in arguments:
-        key = argument.partition("=")[0]
-        if "=" in argument and not Path(argument).exists() and "/" not in key:
-            raise ConfigError(f"{argument}: there is no option {key!r} and no such folder{near(key, names)}")
+        key, equals, _ = argument.partition("=")
+        if equals and not Path(argument).exists() and "/" not in key:
+            hint = near(key, [field.name for field in dataclasses.fields(Compare)])
+            raise ConfigError(f"{argument}: there is no option {key!r} and no such folder{hint}")
     if not arguments:
         raise ConfigError("name run folders or a folder that contains them: vexp compare RUN_OR_SWEEP ...")
     return [Path(argument).expanduser() for argument in arguments]
-
-
-def _out_folder(options: Compare, folders: Sequence[Path]) -> Path:
-    if options.out is not None:
-        return Path(options.out).expanduser().absolute()
-    only = folders[0] if len(folders) == 1 and not (folders[0] / "config.yaml").exists() else Path()
-    return only.absolute() / OUT_FOLDER

@@ -2,9 +2,16 @@
 
 IN is a file of mmaction2, PySlowFast, torchvision or Lightning, ``https://...#sha256=...``, ``torchvision://NAME`` or a
 vexp run. Without ``model=`` the checkpoint holds the tensors under their own names, for ``init_from``. With ``model=``
-the weights are loaded into that model, with a report, and the checkpoint carries a config: vexp evaluate, predict,
-features and export accept it like a run's. Other overrides change that config (``pipeline=clip_16x4_112``); mean and std
-are those that the file states, unless an override sets them.
+the weights are loaded into that model, with a report, and the checkpoint contains a config, so that vexp evaluate,
+predict, features and export accept it like that of a run. Other overrides change the config
+(``pipeline=clip_16x4_112``). The mean and std are those of the file, unless an override sets them.
+
+Usage: vexp convert IN OUT.pth [num_classes=N] [classes=FILE] [model=... and other overrides]
+
+Examples:
+  vexp convert mmaction2.pth out.pth model=tsm_r50
+  vexp convert torchvision://r3d_18 r3d_18.pth model=r3d_18
+  vexp convert weights.pth out.pth
 """
 
 from __future__ import annotations
@@ -27,23 +34,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True, slots=True)
-class ConvertOptions(ValidatedConfig):
+class _Options(ValidatedConfig):
     num_classes: int | None = option(None, "Number of classes; null: that of the file.", ge=1)
     classes: Path | None = option(None, "File with the class names; null: those of the file.")
 
 
-COMMAND = CommandLine(
-    usage=["convert IN OUT.pth [num_classes=N] [classes=FILE] [model=... and other overrides]"],
-    options=ConvertOptions,
-    examples=[
-        "convert mmaction2.pth out.pth model=tsm_r50",
-        "convert torchvision://r3d_18 r3d_18.pth model=r3d_18",
-        "convert weights.pth out.pth",
-    ],
-)
+COMMAND = CommandLine(__doc__, _Options)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     options = arguments.options
     if len(arguments.rest) < 2:
@@ -58,38 +58,27 @@ def main(argv: Sequence[str]) -> int:
     config = compose(overrides, config_dirs=arguments.config_dirs) if has_model else None
 
     from vexp import checkpoint
+    from vexp.data.annotations.class_names import read_classes
     from vexp.model.weights.load import open_weights
     from vexp.model.weights.source import locate
 
     file = open_weights(locate(source), source)
-    classes = _class_names(options.classes, file)
+    classes = file.metadata.classes if options.classes is None else read_classes(options.classes)
     if config is None:
         metadata = file.metadata
         norm = {"mean": metadata.mean, "std": metadata.std, "to_bgr": metadata.to_bgr}
         content: dict[str, Any] = {"model": file.tensors, "classes": classes or [], "img_norm": norm}
         print(f"{len(file.tensors)} tensors of {source} (a {file.kind} file) under their own names")
     else:
-        content = _load_into_model(config, source, file, classes, options.num_classes, overrides)
+        own_norm = any(override.startswith("img_norm") for override in overrides)
+        content = _load_into_model(config, source, file, classes, options.num_classes, own_norm)
     checkpoint.save(Path(out).expanduser().absolute(), content)
     print(f"written: {out}")
     return 0
 
 
-def _class_names(path: Path | None, file: WeightFile) -> list[str] | None:
-    if path is None:
-        return file.metadata.classes
-    from vexp.data.annotations.class_names import read_classes
-
-    return read_classes(path)
-
-
 def _load_into_model(
-    config: Config,
-    source: str,
-    file: WeightFile,
-    classes: list[str] | None,
-    num_classes: int | None,
-    overrides: Sequence[str],
+    config: Config, source: str, file: WeightFile, classes: list[str] | None, num_classes: int | None, own_norm: bool
 ) -> dict[str, Any]:
     """Return the content of a checkpoint of ``config``'s model with the weights of the file."""
     from vexp.model import build_model
@@ -102,19 +91,14 @@ def _load_into_model(
     weights = getattr(config.model, "weights", None)
     (weights if isinstance(weights, Weights) else Weights()).load(model, source)
     metadata = file.metadata
-    overridden = any(override.startswith("img_norm") for override in overrides)
-    if not overridden and metadata.mean is not None and metadata.std is not None:
+    if not own_norm and metadata.mean is not None and metadata.std is not None:
         config.img_norm.mean, config.img_norm.std = metadata.mean, metadata.std
         config.img_norm.to_bgr = bool(metadata.to_bgr)
     if hasattr(config.model, "weights"):
         config.model.weights.path = None  # the checkpoint holds the weights
-    return {
-        "step": 0,
-        "epoch": 0,
-        "model": model.state_dict(),
-        "classes": classes or [str(index) for index in range(count)],
-        "config": to_dict(config, types=True),
-    }
+    names = classes or [str(index) for index in range(count)]
+    config_dict = to_dict(config, types=True)
+    return {"step": 0, "epoch": 0, "model": model.state_dict(), "classes": names, "config": config_dict}
 
 
 def _class_count(config: Config, file: WeightFile) -> int:

@@ -2,6 +2,13 @@
 
 Each line has the status ok, warning or missing, and is followed by the command that fixes it. Exit status 1: vexp
 cannot train on this machine.
+
+Usage: vexp doctor [--json] [--quick]
+
+Examples:
+  vexp doctor
+  vexp doctor --quick
+  vexp doctor --json
 """
 
 from __future__ import annotations
@@ -30,20 +37,16 @@ Report = dict[str, list[CheckResult]]
 
 
 @dataclass(kw_only=True, slots=True)
-class DoctorOptions(ValidatedConfig):
+class _Options(ValidatedConfig):
     json: bool = option(False, "Print the report as JSON.")
     quick: bool = option(False, "Skip the benchmark.")
 
 
-COMMAND = CommandLine(
-    usage=["doctor [--json] [--quick]"],
-    options=DoctorOptions,
-    examples=["doctor", "doctor --quick", "doctor --json"],
-    composes=False,
-)
+COMMAND = CommandLine(__doc__, _Options, composes=False)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     if arguments.rest:
         raise ConfigError(f"{arguments.rest[0]}: doctor has only the options --json and --quick (command line)")
@@ -53,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(as_json(report), indent=2))
     else:
         print(as_text(report, color=sys.stdout.isatty()))
-    return 0 if can_train(report) else 1
+    return 0 if summary(report)[0] else 1
 
 
 def examine(*, benchmark: bool) -> Report:
@@ -61,22 +64,12 @@ def examine(*, benchmark: bool) -> Report:
     with tempfile.TemporaryDirectory(prefix="vexp-doctor-") as folder:
         # Checks of packages that may crash run in other processes, two at a time, while this one does the others.
         with ThreadPoolExecutor(2) as pool:
-            torch = pool.submit(
-                run_in_subprocess, "torch", "devices", "torch_and_devices", fix=_REINSTALL_TORCH, needed=True
-            )
-            decoding = run_in_subprocess("PyAV", "codecs", "codecs", folder, fix=codecs.REINSTALL_PYAV, needed=True)
+            check, submit = run_in_subprocess, pool.submit
+            torch = submit(check, "torch", "devices", "torch_and_devices", fix=_REINSTALL_TORCH, needed=True)
+            decoding = check("PyAV", "codecs", "codecs", folder, fix=codecs.REINSTALL_PYAV, needed=True)
             backends = [
-                pool.submit(
-                    run_in_subprocess,
-                    name,
-                    "codecs",
-                    check,
-                    name,
-                    folder,
-                    fix=codecs.install_command(name),
-                    needed=name == "av",
-                )
-                for check, name in codecs.backends()
+                submit(check, name, "codecs", kind, name, folder, fix=codecs.install_command(name), needed=name == "av")
+                for kind, name in codecs.backends()
             ]
             report: Report = {
                 "software": _guarded(packages.python, packages.packages, packages.git),
@@ -94,17 +87,13 @@ def _guarded(*checks: Any) -> list[CheckResult]:
     return [result for check in checks for result in run_check(check.__name__, check)]
 
 
-def can_train(report: Report) -> bool:
-    return not any(result.prevents_training for results in report.values() for result in results)
-
-
-def summary(report: Report) -> str:
-    """Return the last line: whether vexp can train on this machine."""
-    stops = [result.name for results in report.values() for result in results if result.prevents_training]
-    if stops:
-        return f"vexp cannot train here: {', '.join(stops)}"
-    verdict = next((one.text for one in report.get("speed", []) if one.name == "conclusion"), "")
-    return "vexp can train here" + (f"; {verdict}" if verdict else "")
+def summary(report: Report) -> tuple[bool, str]:
+    """Return whether vexp can train on this machine, and the last line, which states it."""
+    results = [result for group in report.values() for result in group]
+    if stops := [result.name for result in results if result.prevents_training]:
+        return False, f"vexp cannot train here: {', '.join(stops)}"
+    verdict = next((f"; {one.text}" for one in report.get("speed", []) if one.name == "conclusion" and one.text), "")
+    return True, f"vexp can train here{verdict}"
 
 
 def as_text(report: Report, *, color: bool = False) -> str:
@@ -120,17 +109,15 @@ def as_text(report: Report, *, color: bool = False) -> str:
             lines.append(f"  {status}{result.name:{width}}  {result.text}")
             if result.fix:
                 lines.append(f"  {'':8}{'':{width}}  -> {result.fix}")
-    return "\n".join([f"vexp {__version__}", *lines, "", summary(report)])
+    return "\n".join([f"vexp {__version__}", *lines, "", summary(report)[1]])
 
 
 def as_json(report: Report) -> dict[str, Any]:
     """Return the report for programs: ``checks`` is a list of results, each with its ``group``."""
     checks = [{"group": group} | asdict(result) for group, results in report.items() for result in results]
+    can_train, text = summary(report)
+    missing = [check["name"] for check in checks if check["status"] == MISSING]
     return {
-        "schema": SCHEMA,
-        "vexp": __version__,
-        "can_train": can_train(report),
-        "missing": [check["name"] for check in checks if check["status"] == MISSING],
-        "summary": summary(report),
+        "schema": SCHEMA, "vexp": __version__, "can_train": can_train, "missing": missing, "summary": text,
         "checks": checks,
-    }
+    }  # fmt: skip

@@ -5,6 +5,14 @@ the config that the checkpoint carries: ``data.num_workers=8``, ``eval.view_redu
 
 ``rescore=`` reads view_logits.npz, which ``eval.save_view_logits=true`` writes, and needs no model, data or GPU: for
 another reduction of the views, other metrics, and 95 % bootstrap intervals over the videos.
+
+Usage: vexp evaluate run=RUN [split=val|test] [checkpoint=best|last|FILE] [out=FOLDER] [overrides]
+       vexp evaluate rescore=RUN_OR_FILE [split=val|test] [out=FOLDER] [resamples=1000] [eval overrides]
+
+Examples:
+  vexp evaluate run=RUN
+  vexp evaluate run=RUN split=test checkpoint=last
+  vexp evaluate rescore=RUN eval.view_reduction=mean_logit
 """
 
 from __future__ import annotations
@@ -13,70 +21,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from vexp.cli.arguments import Arguments, CommandLine
+from vexp.cli.trained_model import CHECKPOINT, open_run, plain_console
 from vexp.config.compose import compose
-from vexp.config.saved import saved_config
 from vexp.config.instantiate import to_dict
 from vexp.config.preflight import working_directory_hint
+from vexp.config.saved import saved_config
 from vexp.core.errors import ConfigError, MissingInputError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.sources.splits import SPLITS
-from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
-from vexp.runtime.threads import set_passive_omp_wait
+from vexp.inference.checkpoint import run_folder
 
 
 @dataclass(kw_only=True, slots=True)
-class EvaluateOptions(ValidatedConfig):
+class _Options(ValidatedConfig):
     run: Path | None = option(None, "A run folder or a checkpoint.")
     rescore: Path | None = option(None, "A run folder or a view_logits.npz whose logits are scored again.")
     split: str = option("val", "Split to evaluate.", choices=SPLITS)
-    checkpoint: str | None = option(None, "best, last or a file; null: the best, else the last.")
+    checkpoint: str | None = option(None, CHECKPOINT)
     out: Path | None = option(None, "Folder of the reports; null: eval/ of the run folder.")
     resamples: int = option(1000, "rescore: number of bootstrap resamples.", ge=1)
 
 
-COMMAND = CommandLine(
-    usage=[
-        "evaluate run=RUN [split=val|test] [checkpoint=best|last|FILE] [out=FOLDER] [overrides]",
-        "evaluate rescore=RUN_OR_FILE [split=val|test] [out=FOLDER] [resamples=1000] [eval overrides]",
-    ],
-    options=EvaluateOptions,
-    examples=[
-        "evaluate run=RUN",
-        "evaluate run=RUN split=test checkpoint=last",
-        "evaluate rescore=RUN eval.view_reduction=mean_logit",
-    ],
-)
+COMMAND = CommandLine(__doc__, _Options)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
-    if arguments.options.rescore is not None:
-        _rescore(arguments.options.rescore, arguments)
-    elif arguments.options.run is not None:
-        _evaluate(arguments.options.run, arguments)
+    run, rescore = arguments.options.run, arguments.options.rescore
+    if rescore is not None:
+        _rescore(rescore, arguments)
+    elif run is not None:
+        _evaluate(run, arguments)
     else:
         raise ConfigError("must be given: a run folder or a checkpoint\n  usage: vexp evaluate run=RUN", key="run")
     return 0
 
 
-def _evaluate(run: Path, arguments: Arguments[EvaluateOptions]) -> None:
+def _evaluate(run: Path, arguments: Arguments[_Options]) -> None:
     options = arguments.options
-    split = options.split
-    path = find_checkpoint(run, options.checkpoint)
-    folder = options.out or report_folder(path, split)
-    set_passive_omp_wait()
+    path, config, state = open_run(run, options.checkpoint, arguments)
     from vexp.inference.evaluate import evaluate_checkpoint
 
-    config, state = open_checkpoint(path, arguments.rest, arguments.config_dirs)
-    console = _console()
+    folder = options.out or _report_folder(run_folder(path), options.split)
     try:
-        result = evaluate_checkpoint(config, path, state, split=split, folder=folder)
+        result = evaluate_checkpoint(config, path, state, split=options.split, folder=folder)
     except MissingInputError as error:
         raise UserError("\n".join([str(error), *working_directory_hint(run_folder(path))])) from None
+    console, split = plain_console(), options.split
     if result.split != split:
         console.print(f"split={split}: data.{split} is not set, so these are the videos of {result.split}")
     if split == "test" and result.pipeline != split:
@@ -88,7 +83,7 @@ def _evaluate(run: Path, arguments: Arguments[EvaluateOptions]) -> None:
     console.print(f"report.json and its tables in {result.folder}")
 
 
-def _rescore(source: Path, arguments: Arguments[EvaluateOptions]) -> None:
+def _rescore(source: Path, arguments: Arguments[_Options]) -> None:
     from vexp.evaluation.rescore import CONFIDENCE, rescore_into
     from vexp.evaluation.view_logits import FILE_NAME, load_view_logits
 
@@ -96,31 +91,24 @@ def _rescore(source: Path, arguments: Arguments[EvaluateOptions]) -> None:
     for override in overrides:
         if not override.lstrip("+").startswith(("eval.", "eval=")):
             raise ConfigError(f"{override}: with rescore= only overrides of the eval group are accepted (command line)")
-    path = report_folder(source / "checkpoints" / "_", options.split) / FILE_NAME if source.is_dir() else source
+    path = _report_folder(source, options.split) / FILE_NAME if source.is_dir() else source
     saved = load_view_logits(path)
     values = to_dict(compose(), types=True) | {"eval": saved.options}
     config = compose(overrides, saved=saved_config(values, path), config_dirs=arguments.config_dirs)
     folder = options.out or path.parent / "rescored"
     results, intervals = rescore_into(folder, saved, config.eval, source=path, resamples=options.resamples)
 
-    table = Table(
-        "metric", "value", f"{CONFIDENCE:.0%} interval",
-        title=f"{len(saved.ids)} videos, {saved.protocol['views']}, {config.eval.view_reduction}",
-    )  # fmt: skip
+    title = f"{len(saved.ids)} videos, {saved.protocol['views']}, {config.eval.view_reduction}"
+    table = Table("metric", "value", f"{CONFIDENCE:.0%} interval", title=title)
     for name, value in results.items():
         interval = f"{intervals[name].low:.4f} .. {intervals[name].high:.4f}" if name in intervals else ""
         table.add_row(name, f"{value:.6g}", interval)
-    console = _console()
+    console = plain_console()
     console.print(table)
     console.print(f"intervals: percentiles of {options.resamples} bootstrap resamples of the videos, seed 0")
     console.print(f"report.json and its tables in {folder}")
 
 
-def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-
-def report_folder(path: Path, split: str) -> Path:
-    """Return ``eval`` of the checkpoint's run folder for the split val, ``eval/SPLIT`` for another."""
-    run = run_folder(path)
+def _report_folder(run: Path, split: str) -> Path:
+    """Return ``eval`` of a run folder for the split val, ``eval/SPLIT`` for another."""
     return run / "eval" if split == "val" else run / "eval" / split

@@ -4,6 +4,13 @@ KEY is a key (``lr_policy.warmup_iters``), its last part (``warmup_iters``), a g
 transform (``pipeline.train.crop.area_range``), or the name of a setting in mmaction2 or SlowFast
 (``lr_config.warmup_iters``). Without KEY the whole config is printed as YAML, with the origin of every value. Nothing
 is trained, decoded or written; annotation files are read for the numbers.
+
+Usage: vexp explain [KEY ...] [overrides] [run=RUN]
+
+Examples:
+  vexp explain lr_policy.warmup_iters lr.warmup=linear lr.warmup_iters=500
+  vexp explain experiment=r3d_18
+  vexp explain eval.interval run=RUN
 """
 
 from __future__ import annotations
@@ -22,9 +29,9 @@ from rich.text import Text
 
 from vexp.cli.arguments import CommandLine
 from vexp.config.compose import compose_with_provenance
-from vexp.config.saved import read_saved_config
 from vexp.config.keys import Key, config_keys, parts_of, related, summary, to_yaml_text
 from vexp.config.provenance import Provenance
+from vexp.config.saved import read_saved_config
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.fields import ValidatedConfig, option
@@ -32,28 +39,23 @@ from vexp.tools.explain.effects import key_effects
 from vexp.tools.explain.former_names import PROGRAMS, former_names
 from vexp.tools.explain.lookup import Entry, Found, find, history, options_with
 
+Row = tuple[str, str]  # (label, text)
+
 _MAX_CARDS = 3  # keys that are explained in full if a name matches several
 _WIDE = 120  # characters of a terminal on which origins are printed in a column of their own
 _UNLIMITED = 10_000  # characters per line if the output is not a terminal
 
 
 @dataclass(kw_only=True, slots=True)
-class ExplainOptions(ValidatedConfig):
+class _Options(ValidatedConfig):
     run: Path | None = option(None, "A run folder whose saved config is explained.")
 
 
-COMMAND = CommandLine(
-    usage=["explain [KEY ...] [overrides] [run=RUN]"],
-    options=ExplainOptions,
-    examples=[
-        "explain lr_policy.warmup_iters lr.warmup=linear lr.warmup_iters=500",
-        "explain experiment=r3d_18",
-        "explain eval.interval run=RUN",
-    ],
-)
+COMMAND = CommandLine(__doc__, _Options)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     names = [argument for argument in arguments.rest if "=" not in argument and not argument.startswith("~")]
     overrides = [argument for argument in arguments.rest if argument not in names]
@@ -74,9 +76,10 @@ class _Page:
     def __init__(self, config: Config, provenance: Provenance) -> None:
         self.config = config
         self.provenance = provenance
-        terminal = sys.stdout.isatty()
-        self.console = Console(highlight=False, markup=False, emoji=False, width=None if terminal else _UNLIMITED)
-        self.entries = list(config_keys(config))
+        width = None if sys.stdout.isatty() else _UNLIMITED
+        self.console = Console(highlight=False, markup=False, emoji=False, width=width)
+        self.keys = {key.path: key for key, _ in config_keys(config)}
+        self.values = {key.path: value for key, value in config_keys(config)}
 
     def explain(self, name: str) -> None:
         """Explain one name of the command line."""
@@ -88,64 +91,54 @@ class _Page:
         if match.note:
             self.print(f"{name}: no key; {match.note}")
         elif match.group:
-            self.group(match)
+            self.print_group(match)
         elif match.unused:
-            self.unused(match.unused)
+            for key in match.unused:  # of options that are not chosen
+                rows = [("belongs to", ", ".join(options_with(key))), *_facts(key), ("default", key.default_text)]
+                self.print_card(f"{key.path} (no key of this run)", key.doc, [*rows, *_formerly(key)])
         elif len(match.entries) > _MAX_CARDS:
             self.print(f"{name}: {len(match.entries)} keys of this run")
-            self.values(match.entries)
+            self.print_values(match.entries)
         else:
             for key, value in match.entries:
-                self.card(key, value)
+                self.print_key(key, value)
 
-    def card(self, key: Key, value: Any) -> None:
+    def print_key(self, key: Key, value: Any) -> None:
         """Print everything about a key of this run."""
-        self.heading(f"{key.path} = {to_yaml_text(value)}", key.doc)
-        rows = _facts(key)
         setting, *overridden = history(key, value, self.provenance)
-        rows.append(("set by", f"{setting.text}  {setting.where}"))
+        rows = [*_facts(key), ("set by", f"{setting.text}  {setting.where}")]
         rows += [("instead of", f"{other.text}  {other.where}") for other in overridden]
-        rows += [("in this run", line) for line in self.effects(key.path)]
-        rows += _formerly(key)
-        values = {known.path: known_value for known, known_value in self.entries}
-        rows += [
-            ("see also", f"{path}={to_yaml_text(values[path])}" if not parts_of(values[path]) else path)
-            for path in related([known for known, _ in self.entries])[key.path]
-        ]
-        self.table(rows)
+        rows += [*self.effects(key.path), *_formerly(key)]
+        for path in related(list(self.keys.values()))[key.path]:
+            other = self.values[path]
+            rows.append(("see also", path if parts_of(other) else f"{path}={to_yaml_text(other)}"))
+        self.print_card(f"{key.path} = {to_yaml_text(value)}", key.doc, rows)
 
-    def group(self, match: Found) -> None:
+    def print_group(self, match: Found) -> None:
         """Print the option that a group has, its effects and its keys."""
-        node = _node(self.config, match.group)
-        name = type(node).__name__
-        option = self.provenance.choices.get(match.group)
-        title = f"{match.group} = {option} ({name})" if option else f"{match.group}: {name}"
-        text = next((key.doc for key, _ in self.entries if key.path == match.group), "")
+        node: Any = self.config
+        for part in match.group.split("."):
+            node = node[part] if isinstance(node, dict) else getattr(node, part)
+        key = self.keys.get(match.group)
+        title, doc = match.group, key.doc if key else ""
         if dataclasses.is_dataclass(node):
-            self.heading(title, summary(type(node)) or text)
-        else:
-            self.heading(match.group, text)
+            option = self.provenance.choices.get(match.group)
+            name = type(node).__name__
+            title, doc = f"{title} = {option} ({name})" if option else f"{title}: {name}", summary(type(node)) or doc
         rows = [("chosen by", f"{s.text}  {s.where}") for s in self.provenance.chosen(match.group)[::-1]]
-        rows += [("in this run", line) for line in self.effects(match.group)]
-        rows += [row for key, _ in self.entries if key.path == match.group for row in _formerly(key)]
-        self.table(rows)
-        self.values(match.entries)
+        rows += [*self.effects(match.group), *(_formerly(key) if key else [])]
+        self.print_card(title, doc, rows)
+        self.print_values(match.entries)
 
-    def unused(self, keys: list[Key]) -> None:
-        """Print keys of options that are not chosen."""
-        for key in keys:
-            self.heading(f"{key.path} (no key of this run)", key.doc)
-            owners = [("belongs to", ", ".join(options_with(key)))]
-            self.table([*owners, *_facts(key), ("default", key.default_text), *_formerly(key)])
-
-    def values(self, entries: list[Entry]) -> None:
+    def print_values(self, entries: list[Entry]) -> None:
         """Print keys with their values and documentation, one line each."""
         rows = []
         for key, value in entries:
             where = history(key, value, self.provenance)[0].where
             written = "" if where.startswith("default") else f"  <- {where}"
-            rows.append((f"{key.path} = {to_yaml_text(value)}", key.doc + _unit(key) + written))
-        self.table(rows)
+            unit = f" [{key.unit}]" if key.unit != "none" else ""
+            rows.append((f"{key.path} = {to_yaml_text(value)}", key.doc + unit + written))
+        self.print_table(rows)
 
     def print_config(self) -> None:
         """Print the config as YAML, with the origin of every value."""
@@ -171,26 +164,27 @@ class _Page:
                     yield f"{indent}  {name}:", type(part).__name__
                 yield from self._tree(part, f"{key.path}.{name}" if name else key.path)
 
-    def effects(self, path: str) -> list[str]:
+    def effects(self, path: str) -> list[Row]:
+        """Return what a key does in this run."""
         try:
-            return key_effects(self.config, path)
+            return [("in this run", line) for line in key_effects(self.config, path)]
         except UserError as error:
-            return [f"unknown: {error}"]
+            return [("in this run", f"unknown: {error}")]
 
-    def heading(self, title: str, doc: str) -> None:
+    def print_card(self, title: str, doc: str, rows: list[Row]) -> None:
+        """Print a title, its documentation and a table."""
         self.print(Text(title, "bold"))
         if doc:
             self.print(f"  {doc}")
+        self.print_table(rows)
 
-    def table(self, rows: list[tuple[str, str]]) -> None:
+    def print_table(self, rows: list[Row]) -> None:
         """Print two columns; a repeated label is printed once."""
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="cyan", overflow="fold")
         grid.add_column(overflow="fold")
-        previous = ""
-        for label, text in rows:
-            grid.add_row(f"  {label if label != previous else ''}", text)
-            previous = label
+        for number, (label, text) in enumerate(rows):
+            grid.add_row(f"  {'' if number and label == rows[number - 1][0] else label}", text)
         if rows:
             self.print(grid)
         self.print("")
@@ -203,26 +197,13 @@ class _Page:
             print(line.rstrip())
 
 
-def _node(config: Config, path: str) -> Any:
-    node: Any = config
-    for part in path.split("."):
-        node = node[part] if isinstance(node, dict) else getattr(node, part)
-    return node
-
-
-def _facts(key: Key) -> list[tuple[str, str]]:
+def _facts(key: Key) -> list[Row]:
     """Type, unit and range."""
     rows = [("type", key.type_text), ("unit", key.unit)]
     return [*rows, ("range", key.range_text)] if key.range_text else rows
 
 
-def _formerly(key: Key) -> list[tuple[str, str]]:
-    return [
-        ("formerly", f"{names} ({program})")
-        for names, program in zip(former_names(key), PROGRAMS, strict=True)
-        if names
-    ]
-
-
-def _unit(key: Key) -> str:
-    return f" [{key.unit}]" if key.unit != "none" else ""
+def _formerly(key: Key) -> list[Row]:
+    """Names of the key in other programs."""
+    names = zip(former_names(key), PROGRAMS, strict=True)
+    return [("formerly", f"{name} ({program})") for name, program in names if name]

@@ -3,6 +3,13 @@
 FILE.json is written beside it: the input (name, shape, layout, color order, mean, std, which frames), the output and
 the classes. The exported file is run, and its logits are compared with the model's, before it is kept. ONNX needs
 ``pip install 'vexp[export]'``.
+
+Usage: vexp export run=RUN [format=onnx|torch] [out=FILE] [checkpoint=best|last|FILE] [split=val|test] [overrides]
+
+Examples:
+  vexp export run=RUN
+  vexp export run=RUN format=torch out=model.pt2
+  vexp export run=RUN checkpoint=last split=test
 """
 
 from __future__ import annotations
@@ -12,40 +19,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vexp.cli.arguments import CommandLine
+from vexp.cli.trained_model import CHECKPOINT, open_run
 from vexp.core.fields import ValidatedConfig, option
-from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
-from vexp.runtime.threads import set_passive_omp_wait
+from vexp.inference.checkpoint import run_folder
 
 
 @dataclass(kw_only=True, slots=True)
-class ExportOptions(ValidatedConfig):
+class _Options(ValidatedConfig):
     run: Path = option(doc="A run folder or a checkpoint.")
-    checkpoint: str | None = option(None, "best, last or a file; null: the best, else the last.")
+    checkpoint: str | None = option(None, CHECKPOINT)
     format: str = option("onnx", "File format.", choices=("onnx", "torch"))
     split: str = option("val", "Split whose pipeline defines the input.", choices=("val", "test"))
     out: Path | None = option(None, "File to write; null: export/model.onnx or .pt2 of the run folder.")
 
 
-COMMAND = CommandLine(
-    usage=["export run=RUN [format=onnx|torch] [out=FILE] [checkpoint=best|last|FILE] [split=val|test] [overrides]"],
-    options=ExportOptions,
-    examples=[
-        "export run=RUN",
-        "export run=RUN format=torch out=model.pt2",
-        "export run=RUN checkpoint=last split=test",
-    ],
-)
+COMMAND = CommandLine(__doc__, _Options)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     options = arguments.options
-    path = find_checkpoint(options.run, options.checkpoint)
-    set_passive_omp_wait()
+    path, config, content = open_run(options.run, options.checkpoint, arguments)
     from vexp.inference.export import FORMATS, export
     from vexp.inference.predictor import load_predictor
 
-    config, content = open_checkpoint(path, arguments.rest, arguments.config_dirs)
     config.backend.compile = False  # the uncompiled model is exported
     predictor = load_predictor(config, path, content)
     out = options.out or run_folder(path) / "export" / f"model{FORMATS[options.format]}"

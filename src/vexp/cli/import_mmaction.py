@@ -6,6 +6,13 @@ not supported (and what to do), and the pitfalls that the source contains. After
 
   vexp plan --config-dir FOLDER experiment=NAME
   vexp train --config-dir FOLDER experiment=NAME
+
+Usage: vexp import CONFIG.py [out=FOLDER] [name=NAME] [model=OPTION]
+
+Examples:
+  vexp import tsm_r50.py
+  vexp import tsm_r50.py out=my_conf name=mine
+  vexp import custom.py model=tsn_r50
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vexp.cli.arguments import CommandLine
+from vexp.cli.arguments import ORIGIN, CommandLine
 from vexp.config.compose import compose
 from vexp.config.defaults import defaults_of
 from vexp.config.errors import near
@@ -31,20 +38,17 @@ from vexp.tools.mmaction2.rules import ConversionResult
 
 
 @dataclass(kw_only=True, slots=True)
-class ImportOptions(ValidatedConfig):
+class _Options(ValidatedConfig):
     out: str = option("my_conf", "Folder with config groups of your own.")
     name: str | None = option(None, "Name of the experiment; null: that of the config.")
     model: str | None = option(None, "Model to use if vexp does not have the model of the source (see vexp models).")
 
 
-COMMAND = CommandLine(
-    usage=["import CONFIG.py [out=FOLDER] [name=NAME] [model=OPTION]"],
-    options=ImportOptions,
-    examples=["import tsm_r50.py", "import tsm_r50.py out=my_conf name=mine", "import custom.py model=tsn_r50"],
-)
+COMMAND = CommandLine(__doc__, _Options)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     options = arguments.options
     if len(arguments.rest) != 1:
@@ -53,12 +57,11 @@ def main(argv: Sequence[str]) -> int:
     models = group_options("model", config_search_dirs((), arguments.config_dirs))
     if options.model is not None and options.model not in models:
         hint = near(options.model, models)
-        raise ConfigError("no such model", key="model", value=options.model, origin="command line", hint=hint)
+        raise ConfigError("no such model", key="model", value=options.model, origin=ORIGIN, hint=hint)
     name = options.name or re.sub(r"[^\w.-]", "_", path.stem)
     source = read_config(path)
     result = imported(source, options.model, arguments.config_dirs)
-    needed = "".join(f" {key}=..." for key in result.needed)
-    command = f"vexp train --config-dir {out} experiment={name}{needed}"
+    command = " ".join([f"vexp train --config-dir {out} experiment={name}", *(f"{key}=..." for key in result.needed)])
     folder = out / "experiment"
     files.ensure_writable_dir(folder, "set out=FOLDER")
     files.write_text(folder / f"{name}.yaml", experiment_yaml(result, source))
@@ -78,7 +81,9 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
     result.drop_defaults()
     while (error := _refusal(result, source, config_dirs)) is not None:
         message = str(error).splitlines()[0]
-        if not result.revoke(_converted_key(result, error.key), message.partition(" (")[0]):
+        # The converted key that the error is about: the key itself, or the first one below it.
+        key = next((key for key in result.values if f"{key}.".startswith(f"{error.key}.")), error.key)
+        if not result.revoke(key, message.partition(" (")[0]):
             raise UserError(f"{source.path}: the converted experiment does not compose: {message}")
     return result
 
@@ -95,8 +100,3 @@ def _refusal(result: ConversionResult, source: Source, config_dirs: Sequence[Pat
         except ConfigError as error:
             return error.errors[0]
     return None
-
-
-def _converted_key(result: ConversionResult, key: str) -> str:
-    """Return the converted key that an error is about: the key itself, or the first one below it."""
-    return next((other for other in result.values if other == key or other.startswith(f"{key}.")), key)

@@ -4,6 +4,13 @@ The first steps are run three times in this process, the third time with another
 gradient, weight and buffer is compared; the first step and tensor that differ are printed (exit status 1). The
 operations of the model for which torch has no deterministic implementation on this device are listed. No file is
 written.
+
+Usage: vexp repro-check [overrides] [steps=5]
+
+Examples:
+  vexp repro-check experiment=r3d_18 data=folder data.root=videos
+  vexp repro-check model=slowfast_r50 deterministic=true
+  vexp repro-check device=cpu steps=10
 """
 
 from __future__ import annotations
@@ -12,32 +19,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vexp.cli.arguments import CommandLine
-from vexp.config.compose import compose
 from vexp.core.fields import ValidatedConfig, option
-from vexp.runtime.threads import set_passive_omp_wait
 
 
 @dataclass(kw_only=True, slots=True)
-class ReproCheckOptions(ValidatedConfig):
+class _Options(ValidatedConfig):
     steps: int = option(5, "Number of training steps to compare.", ge=1)
 
 
-COMMAND = CommandLine(
-    usage=["repro-check [overrides] [steps=5]"],
-    options=ReproCheckOptions,
-    examples=[
-        "repro-check experiment=r3d_18 data=folder data.root=videos",
-        "repro-check model=slowfast_r50 deterministic=true",
-        "repro-check device=cpu steps=10",
-    ],
-)
+COMMAND = CommandLine(__doc__, _Options)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
-    config = compose(arguments.rest, config_dirs=arguments.config_dirs)
-    config.data.check_files()
-    set_passive_omp_wait()
+    config = arguments.compose_run()
     from vexp.tools.reproducibility import check_repeats
 
     report = check_repeats(config, arguments.options.steps, print)

@@ -1,11 +1,15 @@
 """Write a Slurm batch script that trains one run with torchrun, on the GPUs of one or several nodes.
 
-  vexp sbatch train.sbatch --nodes 2 --gpus-per-node 8 --time 12:00:00 -- experiment=r3d_18 data=folder data.root=videos
-  vexp sbatch --dry-run --gpus-per-node 4 -- experiment=r3d_18
+Arguments after ``--`` are overrides of vexp train. The job saves a checkpoint and is requeued shortly before its time
+limit, and when it is preempted. It then resumes in the same run folder, as the same run of Weights & Biases. For many
+small jobs use a sweep with hydra/launcher=slurm instead, which needs no script.
 
-Arguments after ``--`` are overrides of vexp train. Shortly before its time limit, and when it is preempted, the job saves
-a checkpoint and is requeued; it then resumes in the same run folder, as the same run of Weights & Biases. For many small
-jobs use a sweep with hydra/launcher=slurm instead, which needs no script.
+Usage: vexp sbatch FILE [options] -- [overrides]
+
+Examples:
+  vexp sbatch train.sbatch --gpus-per-node 4 -- experiment=r3d_18 data=folder data.root=videos
+  vexp sbatch train.sbatch --nodes 2 --gpus-per-node 8 --time 12:00:00 -- experiment=r3d_18
+  vexp sbatch --dry-run --gpus-per-node 4 -- experiment=r3d_18
 """
 
 from __future__ import annotations
@@ -75,7 +79,7 @@ def script(options: argparse.Namespace) -> str:
         setup="\n".join(options.setup),
         out_root=shlex.quote(options.out_root),
         name=options.name,
-        overrides=" ".join(shlex.quote(override) for override in options.overrides),
+        overrides=shlex.join(options.overrides),
         torchrun=f"--nproc-per-node={processes} {rendezvous}",
     )
 
@@ -84,25 +88,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the options, and the overrides of ``vexp train`` after ``--``."""
     split = argv.index("--") if "--" in argv else len(argv)
     parser = FlagParser(prog="vexp sbatch", description=__doc__)
-    parser.add_argument("file", nargs="?", help="File to write.")
-    parser.add_argument("--dry-run", action="store_true", help="Print the script and write nothing.")
-    parser.add_argument("--name", default="vexp", help="Name of the job and, with the job id, of the run.")
-    parser.add_argument("--nodes", type=int, default=1, help="Number of nodes.")
-    parser.add_argument("--gpus-per-node", type=int, default=1, help="GPUs per node; 0: train on CPUs.")
-    parser.add_argument("--nproc-per-node", type=int, help="Processes per node (default: one per GPU).")
-    parser.add_argument("--cpus-per-process", type=int, default=8, help="CPU cores per process, for its data workers.")
-    parser.add_argument("--mem", help="Memory per node in Slurm's notation: 120G.")
-    parser.add_argument("--time", default="04:00:00", help="Time limit, after which the job is requeued.")
-    parser.add_argument(
-        "--warning", type=int, default=120, help="Seconds before the limit at which a checkpoint is saved."
-    )
-    parser.add_argument("--partition", help="Slurm partition.")
-    parser.add_argument("--account", help="Slurm account.")
-    parser.add_argument("--out-root", default="runs", help="Output folder on a file system that all nodes share.")
-    parser.add_argument("--port", type=int, default=29500, help="Port of the rendezvous on the first node.")
-    parser.add_argument(
-        "--setup", action="append", default=[], help="Shell line to run before training; may be repeated."
-    )
+    add = parser.add_argument
+    add("file", nargs="?", metavar="FILE", help="File to write.")
+    add("--dry-run", action="store_true", help="Print the script and write nothing.")
+    add("--name", default="vexp", help="Name of the job and, with the job id, of the run.")
+    add("--nodes", type=int, default=1, help="Number of nodes.")
+    add("--gpus-per-node", type=int, default=1, help="GPUs per node; 0: train on CPUs.")
+    add("--nproc-per-node", type=int, metavar="N", help="Processes per node; by default one per GPU.")
+    add("--cpus-per-process", type=int, default=8, help="CPU cores per process, for its data workers.")
+    add("--mem", help="Memory per node in Slurm's notation: 120G.")
+    add("--time", default="04:00:00", help="Time limit, after which the job is requeued.")
+    add("--warning", type=int, default=120, help="Seconds before the limit at which a checkpoint is saved.")
+    add("--partition", metavar="NAME", help="Slurm partition.")
+    add("--account", metavar="NAME", help="Slurm account.")
+    add("--out-root", default="runs", help="Output folder on a file system that all nodes share.")
+    add("--port", type=int, default=29500, help="Port of the rendezvous on the first node.")
+    add("--setup", action="append", default=[], metavar="LINE", help="Shell line to run first; may be repeated.")
     options = parser.parse_args(argv[:split])
     options.overrides = list(argv[split + 1 :])
     if not options.dry_run and options.file is None:
@@ -115,6 +116,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     options = parse(argv)
     if options.dry_run:
         print(script(options), end="")

@@ -1,8 +1,19 @@
 """Draw what the model receives, as an image.
 
-pipeline: one sample after every transform, up to the model's input. sampling: the frames of the videos that are
-sampled, on a time line. batch: the first batches of the loader, of train, val and test side by side. Videos are decoded
-as in a run. The path of the image and all warnings are printed.
+  pipeline  one sample after every transform, up to the model's input
+  sampling  the frames of the videos that are sampled, on a time line
+  batch     the first batches of the loader, of train, val and test side by side
+
+Videos are decoded as in a run. The path of the image and all warnings are printed.
+
+Usage: vexp show pipeline [overrides] [split=train] [sample=0] [out=FILE.png]
+       vexp show sampling [overrides] [draws=6] [videos=3] [out=FILE.png]
+       vexp show batch    [overrides] [samples=4] [draws=8] [out=FILE.png]
+
+Examples:
+  vexp show pipeline data=folder data.root=videos split=val sample=12
+  vexp show sampling pipeline=clip_16x4_112
+  vexp show batch blending=mixup
 """
 
 from __future__ import annotations
@@ -11,13 +22,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vexp.cli.arguments import CommandLine
-from vexp.config.compose import compose
+from vexp.cli.arguments import ORIGIN, CommandLine
 from vexp.config.errors import near
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.sources.splits import SPLITS
-from vexp.runtime.threads import set_passive_omp_wait
 
 #: What can be drawn, and the options that go with it.
 SUBJECTS = {"pipeline": ("split", "sample"), "sampling": ("draws", "videos"), "batch": ("samples", "draws")}
@@ -28,33 +37,24 @@ def _png_rule(path: Path) -> str | None:
 
 
 @dataclass(kw_only=True, slots=True)
-class ShowOptions(ValidatedConfig):
+class _Options(ValidatedConfig):
     split: str = option("train", "pipeline: split of the sample.", choices=SPLITS)
     sample: int = option(0, "pipeline: index of the sample in its split.", ge=0)
-    draws: int | None = option(
-        None, "sampling: number of epochs (6); batch: number of draws of one sample (8).", ge=1, le=12
-    )
+    draws: int | None = option(None, "sampling: number of epochs (6); batch: draws of one sample (8).", ge=1, le=12)
     videos: int = option(3, "sampling: number of videos per split.", ge=1, le=12)
     samples: int = option(4, "batch: number of samples per batch.", ge=1, le=16)
-    out: Path | None = option(None, "Image file; null: show_SUBJECT.png.", check=_png_rule)
+    out: Path | None = option(
+        None,
+        "Image file; null: show_SUBJECT.png.",
+        check=lambda path: None if path.suffix == ".png" else "must end in .png",
+    )
 
 
-COMMAND = CommandLine(
-    usage=[
-        "show pipeline [overrides] [split=train] [sample=0] [out=FILE.png]",
-        "show sampling [overrides] [draws=6] [videos=3] [out=FILE.png]",
-        "show batch    [overrides] [samples=4] [draws=8] [out=FILE.png]",
-    ],
-    options=ShowOptions,
-    examples=[
-        "show pipeline data=folder data.root=videos split=val sample=12",
-        "show sampling pipeline=clip_16x4_112",
-        "show batch blending=mixup",
-    ],
-)
+COMMAND = CommandLine(__doc__, _Options)
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     if not arguments.rest:
         raise ConfigError(f"name what to draw: {', '.join(SUBJECTS)}; vexp show --help describes them")
@@ -63,11 +63,14 @@ def main(argv: Sequence[str]) -> int:
         hint = near(subject, list(SUBJECTS))
         raise ConfigError(f"the first argument must be one of {', '.join(SUBJECTS)}", key=subject, hint=hint)
     options = arguments.options
-    _check_options_of(subject, argv)
+    others = {name for names in SUBJECTS.values() for name in names} - {*SUBJECTS[subject]}
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if equals and key in others:
+            rule = f"is not an option of show {subject}, which has {', '.join([*SUBJECTS[subject], 'out'])}"
+            raise ConfigError(rule, key=key, value=value, origin=ORIGIN)
     path = options.out or Path(f"show_{subject}.png").absolute()
-    config = compose(overrides, config_dirs=arguments.config_dirs)
-    config.data.check_files()
-    set_passive_omp_wait()
+    config = arguments.compose_run(overrides)
     from vexp.tools.visualize.show import RunData, show_batch, show_pipeline, show_sampling
 
     data = RunData(config)
@@ -85,15 +88,3 @@ def main(argv: Sequence[str]) -> int:
         print(f"warning: {warning}")
     print(f"drawn in {path}")
     return 0
-
-
-def _check_options_of(subject: str, argv: Sequence[str]) -> None:
-    """Refuse an option that another subject has."""
-    others = {name for names in SUBJECTS.values() for name in names} - {*SUBJECTS[subject]}
-    for argument in argv:
-        key, equals, value = argument.partition("=")
-        if equals and key in others:
-            allowed = ", ".join([*SUBJECTS[subject], "out"])
-            raise ConfigError(
-                f"is not an option of show {subject}, which has {allowed}", key=key, value=value, origin="command line"
-            )

@@ -26,8 +26,8 @@ VALUE_LIMIT = 100_000
 Schema = Any
 
 
-def read_text(path: Path) -> str:
-    """Return the content of a UTF-8 file.
+def read_text(path: Path, *, errors: str = "strict") -> str:
+    """Return the content of a UTF-8 file; ``errors`` is that of ``bytes.decode``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -43,7 +43,7 @@ def read_text(path: Path) -> str:
     if len(content) > SIZE_LIMIT:
         raise UserError(f"{path}: has more than {SIZE_LIMIT >> 20} MB and is no file that vexp wrote")
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}:{line}: is not UTF-8 text") from None

@@ -23,48 +23,38 @@ _NON_RESULT_KEYS = ("resume", "out_root", "run_name", "sweep", "plugins")
 
 @dataclass(slots=True)
 class Job:
-    """A job of a sweep.
-
-    Attributes:
-        overrides: All overrides of the job.
-        label: The swept overrides, as typed.
-        folder: The job's run folder.
-        config: The composed config.
-        state: What ``refresh`` found in the folder.
-        ran: Whether this invocation launched the job.
-        differences: For CHANGED, the keys whose values differ from the saved config.
-    """
+    """A job of a sweep."""
 
     overrides: list[str]
-    label: str
-    folder: Path
+    label: str  # the swept overrides, as typed
+    folder: Path  # the run folder
     config: Config
-    state: str = NEW
-    ran: bool = False
-    differences: list[str] = field(default_factory=list)
+    state: str = NEW  # what ``refresh`` found in the folder
+    ran: bool = False  # whether this invocation launched the job
+    differences: list[str] = field(default_factory=list)  # for CHANGED: the keys that differ from the saved config
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether this invocation runs the job: it is new, to resume, to retry, or to run from the beginning."""
+        rerun = self.state == CHANGED and self.config.sweep.changed == "rerun"
+        return rerun or self.state in (NEW, INCOMPLETE, FAILED)
 
     def refresh(self) -> None:
         """Update ``state``, and for CHANGED ``differences``, from the folder."""
         self.differences = []
-        self.state = self._state()
-        if self.state in (DONE, INCOMPLETE, FAILED) and self.config.sweep.changed != "keep" and self._has_results():
-            current = to_dict(self.config, types=True)
-            self.differences = diff_configs(_saved(self.folder), current, leave_out=_NON_RESULT_KEYS)
-            if self.differences:
-                self.state = CHANGED
-
-    def _state(self) -> str:
         if not (self.folder / "config.yaml").is_file():
-            return NEW
-        if is_locked(self.folder):
-            return RUNNING
-        status = self.result().get("status")
-        return status if status in (DONE, FAILED) else INCOMPLETE
-
-    def _has_results(self) -> bool:
-        """Whether the folder has results of its settings; a job that failed before its first checkpoint has none."""
-        done = self.result().get("status") == DONE
-        return done or any(checkpoint_folder(self.config, self.folder).glob("*.pth"))
+            self.state = NEW
+        elif is_locked(self.folder):
+            self.state = RUNNING
+        else:
+            status = self.result().get("status")
+            self.state = status if status in (DONE, FAILED) else INCOMPLETE
+            # A job that failed before its first checkpoint has no results that other settings would mix with.
+            has_results = status == DONE or any(checkpoint_folder(self.config, self.folder).glob("*.pth"))
+            if self.config.sweep.changed != "keep" and has_results:
+                current = to_dict(self.config, types=True)
+                self.differences = diff_configs(_saved(self.folder), current, leave_out=_NON_RESULT_KEYS)
+                self.state = CHANGED if self.differences else self.state
 
     def result(self) -> dict[str, Any]:
         """Read ``result.json``; empty if no run has ended."""

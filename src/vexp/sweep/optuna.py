@@ -12,9 +12,9 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from vexp.config.errors import extra_needed
 from vexp.config.sweep import SearchOptions
 from vexp.core.errors import UserError
+from vexp.sweep.job_overrides import values
 from vexp.sweep.job_state import CHANGED, DONE, FAILED, INCOMPLETE, RUNNING, Job, Objective
-from vexp.sweep.overrides import values
-from vexp.sweep.runner import SweepRunner
+from vexp.sweep.run_sweep import SweepRunner
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -40,18 +40,19 @@ def search(runner: SweepRunner, overrides: Sequence[str], option_values: dict[st
     except ValueError as error:
         raise UserError(f"hydra.sweeper.{error}") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sweep_overrides = runner.read(overrides)
-    if not sweep_overrides.swept:
+    read = runner.read(overrides)
+    if not read.swept:
         raise UserError("hydra/sweeper=optuna: no key has values to choose from: KEY=a,b or KEY=interval(0.1,1)")
-    extremes = _extreme_values(sweep_overrides.swept)
-    checked = [runner.compose([*sweep_overrides.fixed, *values]) for values in extremes]
-    objective = Objective.of(checked[0].config)
+    config, *_ = [runner.compose([*read.fixed, *values]).config for values in _extreme_values(read.swept)]
+    objective = Objective.of(config)
+    at_once = int(runner.config.hydra.launcher.get("n_jobs") or 1)  # jobs that the launcher runs
     with runner.open():
         study = open_study(runner, options, objective)
-        run_trials(runner, study, options, objective, max_parallel=options.n_jobs or _launcher_parallelism(runner))
+        max_parallel = options.n_jobs or (at_once if at_once > 0 else os.cpu_count() or 1)
+        run_trials(runner, study, options, objective, max_parallel=max_parallel)
         for trial in study.trials:  # the table includes the trials of earlier invocations
-            label, folder = runner.locate([*sweep_overrides.fixed, *_trial_overrides(trial)])
-            job = runner.jobs.setdefault(folder, Job([], label, folder, checked[0].config))
+            label, folder = runner.locate(_job_overrides(runner, trial))
+            job = runner.jobs.setdefault(folder, Job([], label, folder, config))
             if not job.ran:
                 job.state = str(job.result().get("status", INCOMPLETE))
     return runner.exit_status()
@@ -81,27 +82,19 @@ def run_trials(
 
 
 def _run_batch(runner: SweepRunner, study: Study, objective: Objective, trials: Sequence[FrozenTrial | Trial]) -> None:
-    """Run trials in parallel, and pass their results to the study."""
+    """Run trials in parallel, and pass their results to the study; an interrupted trial is resumed later."""
     from optuna.trial import TrialState
 
-    if not trials:
-        return
-    jobs = [runner.compose([*runner.overrides.fixed, *_trial_overrides(trial)]) for trial in trials]
+    jobs = [runner.compose(_job_overrides(runner, trial)) for trial in trials]
     for trial, job in zip(trials, jobs, strict=True):
         print(f"trial {trial.number}: {job.label}", flush=True)
     runner.run(jobs)
     for trial, job in zip(trials, jobs, strict=True):
-        value = objective.value(job.result())
-        if job.result().get("status") == DONE and math.isfinite(value):
+        status, value = job.result().get("status"), objective.value(job.result())
+        if status == DONE and math.isfinite(value):
             study.tell(trial.number, value)
-        elif _has_ended(runner, job):
+        elif job.state not in (CHANGED, RUNNING) and (status in (DONE, FAILED) or not runner.stopped):
             study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _has_ended(runner: SweepRunner, job: Job) -> bool:
-    """Whether a trial without a value has ended; an interrupted trial is resumed later."""
-    waiting = job.state in (CHANGED, RUNNING)
-    return not waiting and (job.result().get("status") in (DONE, FAILED) or not runner.stopped)
 
 
 def open_study(runner: SweepRunner, options: SearchOptions, objective: Objective) -> Study:
@@ -113,10 +106,9 @@ def open_study(runner: SweepRunner, options: SearchOptions, objective: Objective
         storage=url, study_name=runner.folder.name, load_if_exists=True,
         direction="maximize" if objective.greater else "minimize",
     )  # fmt: skip
-    # A resumed study must not repeat the random numbers of its first trials.
-    seed = options.seed + len(study.trials)
     sampler = optuna.samplers.TPESampler if options.sampler == "tpe" else optuna.samplers.RandomSampler
-    study.sampler = sampler(seed=seed)
+    # A resumed study must not repeat the random numbers of its first trials.
+    study.sampler = sampler(seed=options.seed + len(study.trials))
     return study
 
 
@@ -137,8 +129,8 @@ def distribution(override: Override) -> BaseDistribution:
     return CategoricalDistribution([choice.partition("=")[2] for choice in values(override)])
 
 
-def _trial_overrides(trial: FrozenTrial | Trial) -> list[str]:
-    return [f"{key}={value}" for key, value in trial.params.items()]
+def _job_overrides(runner: SweepRunner, trial: FrozenTrial | Trial) -> list[str]:
+    return [*runner.overrides.fixed, *(f"{key}={value}" for key, value in trial.params.items())]
 
 
 def _extreme_values(swept: Sequence[Override]) -> list[list[str]]:
@@ -146,14 +138,7 @@ def _extreme_values(swept: Sequence[Override]) -> list[list[str]]:
     axes = []
     for override in swept:
         value: Any = override.value()
-        key = override.get_key_element()
-        ends = [f"{key}={end}" for end in (value.start, value.end)] if isinstance(value, IntervalSweep) else None
-        axes.append(ends or values(override))
+        ends = (value.start, value.end) if isinstance(value, IntervalSweep) else None
+        axes.append([f"{override.get_key_element()}={end}" for end in ends] if ends else values(override))
     first = [axis[0] for axis in axes]
     return [first] + [[*first[:i], value, *first[i + 1 :]] for i, axis in enumerate(axes) for value in axis[1:]]
-
-
-def _launcher_parallelism(runner: SweepRunner) -> int:
-    """Return how many jobs the launcher runs at the same time."""
-    count = int(runner.config.hydra.launcher.get("n_jobs") or 1)
-    return count if count > 0 else os.cpu_count() or 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,24 +14,28 @@ from rich.table import Table
 from vexp.config.provenance import display_path
 from vexp.runtime.signals import EXIT_INTERRUPTED
 from vexp.sweep.job_state import DONE, FAILED, INTERRUPTED, NEW, RUNNING, Job, Objective
-from vexp.sweep.run_job import FAIL_FAST
+from vexp.sweep.run_or_retry_job import FAIL_FAST
 
 
 def show(jobs: Sequence[Job], folder: Path, *, stopped: str | None) -> int:
     """Print the table, best job first; return the exit status of the sweep."""
     objective = Objective.of(jobs[0].config)
-    rows = sorted(((_final_state(job), job) for job in jobs), key=lambda row: _rank(*row, greater=objective.greater))
-    states = [state for state, _ in rows]
+    rows = []
+    for job in jobs:
+        state = _final_state(job)
+        rows.append((state, job.objective() if state.startswith(DONE) else math.nan, job))
+    rows.sort(key=lambda row: (math.isnan(row[1]), -row[1] if objective.greater else row[1]))
     table = Table("job", "state", objective.name, box=None)
-    for state, job in rows:
-        value = job.objective() if state.startswith(DONE) else math.nan
+    for state, value, job in rows:
         table.add_row(job.label, state, "" if math.isnan(value) else f"{value:.4f}")
     width = None if sys.stdout.isatty() else 10_000  # in a file lines are neither cut nor wrapped
     Console(width=width, markup=False, emoji=False, highlight=False).print(table)
-    for state, job in rows:
+    for state, _, job in rows:
         if state == FAILED:
-            print(f"failed: {job.label}: {_first_line(job)}", file=sys.stderr)
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+            reason = str(job.result().get("error", "no reason was recorded")).partition("\n")[0]
+            print(f"failed: {job.label}: {reason}", file=sys.stderr)
+    states = Counter(state for state, _, _ in rows)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
     print(f"{len(rows)} jobs: {counts}; in {display_path(folder)}")
     print(f"compare them: vexp compare {display_path(folder)}", flush=True)
     if stopped:
@@ -46,12 +51,3 @@ def _final_state(job: Job) -> str:
         return {DONE: "done before", NEW: "not started"}.get(job.state, job.state)
     fallback = "killed" if (job.folder / "config.yaml").is_file() else "not started"
     return str(job.result().get("status", fallback))
-
-
-def _rank(state: str, job: Job, *, greater: bool) -> tuple[bool, float]:
-    value = job.objective() if state.startswith(DONE) else math.nan
-    return (math.isnan(value), 0.0 if math.isnan(value) else -value if greater else value)
-
-
-def _first_line(job: Job) -> str:
-    return str(job.result().get("error", "no reason was recorded")).partition("\n")[0]

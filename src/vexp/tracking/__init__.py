@@ -1,0 +1,1 @@
+"""What a run records: logger backends, averages, the text log and curves."""

@@ -1,4 +1,4 @@
-"""Logger backends. Each log line and each evaluation is one record, which every backend receives.
+"""Logger backends: metrics.jsonl, metrics.csv, TensorBoard, Weights & Biases. Each receives every record.
 
 A record is a flat dict: ``mode`` ("train", "val"), ``step`` (completed optimizer steps), ``epoch`` (1-based), then the
 values under their public names. Timings and memory, which depend on the machine, are under ``time/``, so that two runs
@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
+import importlib.util
 import json
+import logging
+import netrc
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from vexp.core.documents import check_schema, parse_json, read_text
+from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, write_text
+from vexp.tracking.config import Log, Wandb
+
+logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 INDEX_FIELDS = ("mode", "step", "epoch")  # all other names of a record are values
+_RECORD = {"mode": str, "step": int, "epoch": int}
 
 
 class LoggerBackend(Protocol):
@@ -27,6 +38,19 @@ class LoggerBackend(Protocol):
     def write(self, record: Record) -> None: ...
 
     def close(self) -> None: ...
+
+
+def requested_backends(
+    folder: Path, options: Log, *, first_step: int, config: dict[str, Any]
+) -> dict[str, Callable[[], LoggerBackend]]:
+    """Return what opens each backend that the ``log`` group requests, by name; metrics.jsonl is not among them."""
+    earlier = read_records(folder / "metrics.jsonl")
+    backends: dict[str, tuple[bool, Callable[[], LoggerBackend]]] = {
+        "tensorboard": (options.tensorboard, lambda: TensorBoard(folder / "tensorboard", first_step)),
+        "csv": (options.csv, lambda: Csv(folder / "metrics.csv", earlier)),
+        "wandb": (options.wandb.mode is not None, lambda: WandbBackend(folder, options.wandb, config)),
+    }
+    return {name: create for name, (requested, create) in backends.items() if requested}
 
 
 def values_of(record: Record) -> dict[str, Any]:
@@ -76,8 +100,7 @@ class Csv:
         """Do nothing: the file is closed after every row."""
 
     def _rewrite(self, records: list[Record]) -> None:
-        names = dict.fromkeys(name for record in records for name in record)
-        self._columns += [name for name in names if name not in self._columns]
+        self._columns = list(dict.fromkeys([*self._columns, *(name for record in records for name in record)]))
         with atomic_write(self._path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
@@ -106,25 +129,84 @@ class TensorBoard:
         self._writer.close()
 
 
-def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
-    """Read the records of a metrics.jsonl; the number (from 1) of each truncated line is appended to ``damaged``."""
-    records: list[Record] = []
+class WandbBackend:
+    """Weights & Biases: each value as MODE/NAME over the step; one W&B run per run folder, across resumes.
+
+    W&B writes its own files to ``wandb/`` in the run folder, and displays ``config``.
+
+    Raises:
+        ImportError: If wandb is not installed.
+    """
+
+    def __init__(self, folder: Path, options: Wandb, config: dict[str, Any]) -> None:
+        if importlib.util.find_spec("wandb") is None:
+            raise ImportError("wandb is not installed: pip install 'vexp[wandb]'")
+        import wandb
+
+        mode = ("online" if _has_wandb_key() else "offline") if options.mode == "auto" else options.mode
+        (folder / "wandb").mkdir(exist_ok=True)  # otherwise wandb uses a temporary folder
+        self._run = wandb.init(
+            project=options.project, entity=options.entity, group=options.group, tags=options.tags,
+            id=wandb_id(folder), name=f"{folder.parent.name}/{folder.name}", resume="allow", dir=str(folder),
+            mode=mode, config=config, settings=wandb.Settings(console="off", silent=True),  # type: ignore[arg-type]
+        )  # fmt: skip
+        upload = f"; upload it with: wandb sync {folder}/wandb/offline-run-*" if mode == "offline" else ""
+        logger.info(f"wandb: {mode}, run {self._run.id} of project {options.project}{upload}")
+
+    def write(self, record: Record) -> None:
+        self._run.log(values_of(record) | {"epoch": record["epoch"]}, step=record["step"])
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def wandb_id(folder: Path) -> str:
+    """Return the W&B id of a run folder, stored in ``wandb_id`` so that a resumed or moved run keeps it."""
+    path = folder / "wandb_id"
     if not path.exists():
+        path.write_text(hashlib.sha256(f"{folder} {os.urandom(8).hex()}".encode()).hexdigest()[:12] + "\n")
+    return path.read_text().strip()
+
+
+def _has_wandb_key() -> bool:
+    """Return whether wandb finds an API key without prompting for one."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return any("wandb" in host for host in netrc.netrc().hosts)
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
+    """Read the records of a metrics.jsonl; the number (from 1) of each damaged line is appended to ``damaged``.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    records: list[Record] = []
+    try:
+        lines = read_text(path, errors="replace").splitlines()
+    except FileNotFoundError:
         return records
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record: Record = check_schema(parse_json(line, path), {str: int | float | str | None}, path)
+            check_schema(record, _RECORD, path)
+        except UserError:
             if damaged is not None:
                 damaged.append(number)
+        else:
+            records.append(record)
     return records
 
 
 def truncate_after_step(path: Path, step: int, *, evaluated_again: bool = False) -> None:
-    """Remove the records that a run resumed after ``step`` writes again: all later ones, and with ``evaluated_again`` the
-    evaluation of ``step`` itself."""
-    if not path.exists():
-        return
-    last_evaluation = step - 1 if evaluated_again else step
-    kept = [r for r in read_records(path) if r["step"] <= (last_evaluation if r["mode"] == "val" else step)]
-    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    """Remove the records that a run resumed after ``step`` writes again.
+
+    These are all later ones, and with ``evaluated_again`` the evaluation of ``step`` itself.
+    """
+    if path.exists():
+        last = {"val": step - 1 if evaluated_again else step}
+        kept = [record for record in read_records(path) if record["step"] <= last.get(record["mode"], step)]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -7,15 +7,12 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vexp.core.log import ConsoleFormatter, log_to
 from vexp.tracking.backends import INDEX_FIELDS, Record
-
-_FIRST = ("loss", "top1_acc")
 
 
 class RunLog(logging.Handler):
@@ -60,9 +57,7 @@ class RunLog(logging.Handler):
         self._attached.enter_context(log_to(self))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._attached.close()
 
     def close(self) -> None:
@@ -75,13 +70,8 @@ class RunLog(logging.Handler):
         """Show a progress bar with the completed steps and the time left, if the output is a terminal."""
         if self._is_silent or not self.console.is_terminal:
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeRemainingColumn(),
-        )
+        description, unit = TextColumn("{task.description}"), TextColumn("steps")
+        columns = (description, BarColumn(), MofNCompleteColumn(), unit, TimeRemainingColumn())
         self._progress = Progress(*columns, console=self.console, transient=True)
         self._progress.add_task("training", total=total, completed=done)
         self._progress.start()
@@ -89,10 +79,7 @@ class RunLog(logging.Handler):
     def advance(self, description: str | None = None, steps: int = 0) -> None:
         """Advance the progress bar, or change its description."""
         if self._progress is not None:
-            task = self._progress.task_ids[0]
-            self._progress.update(task, advance=steps)
-            if description is not None:
-                self._progress.update(task, description=description)
+            self._progress.update(self._progress.task_ids[0], advance=steps, description=description)
 
     def stop_progress(self) -> None:
         """Remove the progress bar."""
@@ -102,14 +89,16 @@ class RunLog(logging.Handler):
 
 
 def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: float) -> str:
-    """Format a training record, for example ``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step,
-    76 clips/s, 3% waiting for data | 1:01 left`` on one line."""
-    values = _values(record, leave_out=("lr",))
-    step, clips = _short(record["time/step"], 3), _short(record["time/clips_per_s"], 3)
-    wait = record["time/data"] / record["time/step"]
+    """Format a training record.
+
+    For example ``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 3% waiting for
+    data | 1:01 left`` on one line.
+    """
+    position = f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps}"
+    speed = f"{_short(record['time/step'], 3)} s/step, {_short(record['time/clips_per_s'], 3)} clips/s"
+    wait = f"{record['time/data'] / record['time/step']:.0%} waiting for data"
     return (
-        f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps} | {values} | lr {rates_text(record)} | "
-        f"{step} s/step, {clips} clips/s, {wait:.0%} waiting for data | {_duration(seconds_left)} left"
+        f"{position} | {_values(record)} | lr {rates_text(record)} | {speed}, {wait} | {_duration(seconds_left)} left"
     )
 
 
@@ -121,21 +110,17 @@ def rates_text(record: Record) -> str:
 
 
 def result_line(record: Record, *, within: bool, what: str) -> str:
-    """Format an evaluation record, for example ``val after epoch 3 (128 videos, 1 clip x 1 crop): top1_acc 0.875 loss
-    0.4 | 2.1 s``.
+    """Format an evaluation record: ``val after epoch 3 (8 videos, 1 clip x 1 crop): top1_acc 0.875 loss 0.4 | 2.1 s``.
 
-    Args:
-        record: Record of the evaluation.
-        within: Whether it took place within an epoch, which is then named after its step.
-        what: What was evaluated, in parentheses.
+    An evaluation ``within`` an epoch is named after its step; ``what`` was evaluated, in parentheses.
     """
     when = f"step {record['step']}, in epoch {record['epoch']}" if within else f"epoch {record['epoch']}"
     return f"{record['mode']} after {when} {what}: {_values(record)} | {record['time/eval']:.1f} s"
 
 
-def _values(record: Record, leave_out: tuple[str, ...] = ()) -> str:
-    names = [name for name in record if name not in (*INDEX_FIELDS, *leave_out) and "/" not in name]
-    names.sort(key=lambda name: name not in _FIRST)
+def _values(record: Record) -> str:
+    names = [name for name in record if name not in (*INDEX_FIELDS, "lr") and "/" not in name]
+    names.sort(key=lambda name: name not in ("loss", "top1_acc"))
     return " ".join(f"{name} {_short(record[name])}" for name in names)
 
 

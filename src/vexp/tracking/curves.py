@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vexp.tracking.backends import Record
+from vexp.tracking.backends import INDEX_FIELDS, Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,27 +21,26 @@ def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
 
     figure = Figure(figsize=(12, 3.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    panels: list[Axes] = list(figure.subplots(1, 3))
-    train = [record for record in records if record["mode"] == "train"]
-    val = [record for record in records if record["mode"] == "val"]
-    metrics = [name for name in (val[-1] if val else {}) if _is_metric(name)]
-    _curve(panels[0], train, "loss", "train", "C0")
-    _curve(panels[0], val, "loss", "val", "C1")
+    loss, accuracy, rates = figure.subplots(1, 3)
+    train, val = ([record for record in records if record["mode"] == mode] for mode in ("train", "val"))
+    _curve(loss, train, "loss", "train", "C0")
+    _curve(loss, val, "loss", "val", "C1")
+    metrics = [name for name in (val[-1] if val else {}) if name not in (*INDEX_FIELDS, "loss") and "/" not in name]
     for number, name in enumerate(metrics[:4]):
-        _curve(panels[1], train, name, f"train {name}", f"C{number}", faint=True)
-        _curve(panels[1], val, name, f"val {name}", f"C{number}")
-    _rates(panels[2], train)
-    for panel, label in zip(panels, ("loss", "accuracy", "learning rate"), strict=True):
+        _curve(accuracy, train, name, f"train {name}", f"C{number}", faint=True)
+        _curve(accuracy, val, name, f"val {name}", f"C{number}")
+    _draw_rates(rates, train)
+    for panel, label in ((loss, "loss"), (accuracy, "accuracy"), (rates, "learning rate")):
         panel.set(xlabel="optimizer step", ylabel=label)
         panel.grid(alpha=0.3)
         if panel.lines:
-            panel.legend(fontsize=8, loc="lower right" if panel is panels[1] else "best")
-    panels[1].set_ylim(0, 1.02)
+            panel.legend(fontsize=8, loc="lower right" if panel is accuracy else "best")
+    accuracy.set_ylim(0, 1.02)
     figure.suptitle(title, parse_math=False)
     figure.savefig(path)
 
 
-def _rates(panel: Axes, train: Sequence[Record]) -> None:
+def _draw_rates(panel: Axes, train: Sequence[Record]) -> None:
     """Plot the base rate and the distinct rates of parameter groups, each with its name if there are few."""
     curves: dict[tuple[float | None, ...], str] = {}
     for name in dict.fromkeys(key for record in train for key in record if key == "lr" or key.startswith("lr/")):
@@ -54,22 +53,9 @@ def _rates(panel: Axes, train: Sequence[Record]) -> None:
         _curve(panel, train, name, label, "0.3" if many else f"C{number}", faint=many)
 
 
-def _is_metric(name: str) -> bool:
-    return name not in ("mode", "step", "epoch", "loss") and "/" not in name
-
-
 def _curve(panel: Axes, records: Sequence[Record], name: str, label: str, color: str, *, faint: bool = False) -> None:
     points = [(record["step"], record[name]) for record in records if name in record]
-    if points:
-        marker = (
-            "o" if records[0]["mode"] == "val" or len(points) == 1 else None
-        )  # a line of one point would be invisible
-        panel.plot(
-            *zip(*points, strict=True),
-            label=label,
-            color=color,
-            marker=marker,
-            ms=3,
-            lw=1.4,
-            alpha=0.35 if faint else 1,
-        )
+    if points:  # a line of one point would be invisible without a marker
+        marker = "o" if records[0]["mode"] == "val" or len(points) == 1 else None
+        alpha = 0.35 if faint else 1
+        panel.plot(*zip(*points, strict=True), label=label, color=color, marker=marker, ms=3, lw=1.4, alpha=alpha)

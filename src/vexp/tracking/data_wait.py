@@ -33,21 +33,20 @@ class DataWaitMeter:
 
 
 def data_wait_hint(share: float, *, workers: int, cores: int) -> str:
-    """Return a hint on how to reduce the time spent waiting for data; empty if there is nothing to do.
+    """Return how to reduce the ``share`` (0..1) of the time spent waiting for data; empty if there is nothing to do.
 
-    Args:
-        share: Share of the time spent waiting for data, 0..1.
-        workers: Number of data loading workers (0: the training process makes the samples).
-        cores: Number of CPU cores that this process may use.
+    ``workers`` is the number of data loading workers (0: the training process makes the samples), ``cores`` the number
+    of CPU cores that this process may use.
     """
     if share < _HINT_ABOVE:
         return ""
-    begin = f"waiting for data {share:.0%} of the time: "
     if workers == 0:
-        return begin + "data.num_workers=0 makes samples between the steps; set it to null (one worker per core)"
-    if workers < cores:
-        return begin + f"raise data.num_workers ({workers} now, {cores} cores available)"
-    return begin + (
-        f"all {cores} cores make samples, so each sample must be cheaper: store the videos at a smaller size (short side "
-        "near the pipeline's) or with more key frames, sample fewer or closer frames, or use more cores"
-    )
+        hint = "data.num_workers=0 makes samples between the steps; set it to null (one worker per core)"
+    elif workers < cores:
+        hint = f"raise data.num_workers ({workers} now, {cores} cores available)"
+    else:
+        hint = (
+            f"all {cores} cores make samples, so each sample must be cheaper: store the videos at a smaller size "
+            "(short side near the pipeline's) or with more key frames, sample fewer or closer frames, or use more cores"
+        )
+    return f"waiting for data {share:.0%} of the time: {hint}"

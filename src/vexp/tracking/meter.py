@@ -16,18 +16,11 @@ _HISTORY = 50  # steps
 
 @dataclass(slots=True)
 class DeferredTop1:
-    """Top-1 accuracy of a step that is computed when a line is logged: at once it would take a tenth of the step of a
-    small model.
+    """Top-1 accuracy of a step that is computed when a line is logged, to save a tenth of the step of a small model."""
 
-    Attributes:
-        logits: (n, classes) of each batch, on the device.
-        labels: int64 (n,) of each batch, on the device.
-        weight: Weight of this process's clips among those of all; 1 if every process has as many.
-    """
-
-    logits: list[torch.Tensor] = field(default_factory=list)
-    labels: list[torch.Tensor] = field(default_factory=list)
-    weight: float = 1.0
+    logits: list[torch.Tensor] = field(default_factory=list)  # (n, classes) of each batch, on the device
+    labels: list[torch.Tensor] = field(default_factory=list)  # int64 (n,) of each batch, on the device
+    weight: float = 1.0  # of this process's clips among those of all; 1 if every process has as many
 
 
 Value = float | torch.Tensor | DeferredTop1
@@ -55,10 +48,9 @@ class Meter:
         self._history: deque[Row] = deque(maxlen=_HISTORY)  # also the rows that have left the window
 
     def add(self, step: int, samples: int, values: dict[str, Value]) -> None:
-        """Add the values of optimizer step ``step`` (1-based); tensors are detached scalars and stay on their device."""
-        row = (step, samples, values)
-        self._rows.append(row)
-        self._history.append(row)
+        """Add the values of an optimizer step (1-based); tensors are detached scalars and stay on their device."""
+        self._rows.append((step, samples, values))
+        self._history.append(self._rows[-1])
         del self._rows[: -self.window]
 
     def restart(self) -> None:
@@ -103,35 +95,30 @@ class Meter:
         self._reduced = self._rows[-1][0] if self._rows else 0
 
     def _fetch(self, rows: Iterable[Row]) -> None:
+        """Replace values by numbers, and those of steps that were not yet reduced by means over the processes."""
         rows = list(rows)
-        _fetch(rows)
-        if self._all_reduce_mean is None:
-            return
+        _copy_to_cpu(rows)
         pending = [values for step, _, values in rows if step > self._reduced]
-        if pending:
+        if self._all_reduce_mean is not None and pending:
             means = iter(self._all_reduce_mean([float(value) for values in pending for value in values.values()]))
             for values in pending:
                 values.update({name: next(means) for name in values})
             self._reduced = rows[-1][0]
 
 
-def _fetch(rows: Iterable[Row]) -> None:
+def _copy_to_cpu(rows: list[Row]) -> None:
     """Replace values on the device by numbers, with one copy to the CPU for each kind."""
-    rows = list(rows)
-    scalars = _on_device(rows, torch.Tensor)
+    cells = [(values, name, value) for _, _, values in rows for name, value in values.items()]
+    scalars = [cell for cell in cells if isinstance(cell[2], torch.Tensor)]
     if scalars:
         fetched = torch.stack([value for _, _, value in scalars]).tolist()
         for (values, name, _), number in zip(scalars, fetched, strict=True):
             values[name] = number
-    counts = _on_device(rows, DeferredTop1)
+    counts = [cell for cell in cells if isinstance(cell[2], DeferredTop1)]
     if counts:
         logits = torch.cat([part for _, _, value in counts for part in value.logits])
         labels = torch.cat([part for _, _, value in counts for part in value.labels])
         right = iter((logits.argmax(1) == labels).tolist())
         for values, name, value in counts:
-            clips = sum(len(part) for part in value.labels)
+            clips = sum(map(len, value.labels))
             values[name] = sum(islice(right, clips)) / clips * value.weight
-
-
-def _on_device(rows: list[Row], kind: type) -> list[tuple[dict[str, Any], str, Any]]:
-    return [(values, name, value) for _, _, values in rows for name, value in values.items() if isinstance(value, kind)]

@@ -223,6 +223,6 @@ def test_command_with_unwritable_out_folder_raises(sweep, run_command, tmp_path)
         run_command(sweep, f"out={tmp_path / 'file' / 'x'}")
 
 
-def test_help_lists_every_option():
-    output = command.COMMAND.help(command.__doc__)
+def test_help_names_every_option():
+    output = command.COMMAND.help()
     assert all(f"  {name}" in output for name in ("metric", "rule", "at", "over", "keys", "out"))

@@ -1,17 +1,25 @@
 """Work on a folder of videos: index it, check it, write lists, re-encode it, extract frames or optical flow.
 
-  vexp dataset index   VIDEOS index.csv      frames, fps, size, key frames and checksum of every video
-  vexp dataset check   VIDEOS report.json    missing, damaged and duplicate videos, leaks between splits
-  vexp dataset lists   VIDEOS LISTS          lists for training, split without leaks
-  vexp dataset rescale VIDEOS PROXIES        smaller copies that are faster to read at random positions
-  vexp dataset frames  VIDEOS FRAMES         every frame as a JPEG, for data=raw_frames
-  vexp dataset flow    VIDEOS FLOW           optical flow, for data=raw_frames data.modality=Flow
+COMMAND and TARGET are one of
+  index INDEX      a table with the frames, fps, size, key frames and checksum of every video
+  check REPORT     missing, damaged and duplicate videos, leaks between splits
+  lists LISTS      lists for training, split without leaks
+  rescale PROXIES  smaller copies that are faster to read at random positions
+  frames FRAMES    every frame as a JPEG, for data=raw_frames
+  flow FLOW        optical flow, for data=raw_frames data.modality=Flow
 
 The videos are those below VIDEOS, or those in the lists of --train, --val and --test, in any format that vexp reads;
 without lists, VIDEOS/CLASS/* or VIDEOS/train/CLASS/* define the classes. An interrupted command resumes when it is run
 again; finished videos are skipped. No file is left half written under its final name.
 
 Exit status: 0 success, 1 a fault was found or a video failed, 2 invalid arguments, 130 interrupted.
+
+Usage: vexp dataset COMMAND VIDEOS TARGET [options]
+
+Examples:
+  vexp dataset check videos report.json
+  vexp dataset lists videos lists --hold-out val=0.1
+  vexp dataset rescale videos proxies
 """
 
 from __future__ import annotations
@@ -22,10 +30,9 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from vexp.cli.arguments import FlagParser
 from vexp.cli.dataset import commands
@@ -37,15 +44,13 @@ from vexp.tools.dataset.extract_frames import FLOW_METHODS, ExtractFlow, Extract
 from vexp.tools.dataset.lists import KINDS
 from vexp.tools.dataset.reencode import ENCODINGS
 
-#: What argparse returns for the commands of a parser; its type has no public name.
-Subparsers = Any
-
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
     args = parser().parse_args(argv)
     args.source, args.target = args.source.expanduser().absolute(), args.target.expanduser().absolute()
     try:
-        return int(args.run(args, Console()))
+        return int(args.run(args))
     except OSError as error:
         raise UserError(f"{error.filename or args.target}: {error.strerror or error}") from None
     except KeyboardInterrupt:
@@ -53,35 +58,27 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_KEYBOARD_INTERRUPT
 
 
-def parser() -> argparse.ArgumentParser:
-    whole = FlagParser(prog="vexp dataset", description=__doc__)
-    subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=FlagParser)
-    for add in (_add_index, _add_check, _add_lists, _add_rescale, _add_frames, _add_flow):
-        add(subparsers)
-    return whole
-
-
-def _rescale_run(args: argparse.Namespace, console: Console) -> int:
+def _rescale(args: argparse.Namespace) -> int:
     encoding = replace(ENCODINGS[args.encoding], short_side=args.short_side)
     if args.quality:
         encoding = replace(encoding, quality=args.quality)
     if args.gop and args.encoding == "h264":
         encoding = replace(encoding, gop=args.gop)
-    return commands.convert(args, encoding, "data=video_list", console)
+    return commands.convert(args, encoding, "data=video_list")
 
 
-def _frames_run(args: argparse.Namespace, console: Console) -> int:
+def _frames(args: argparse.Namespace) -> int:
     check_template(args.filename_tmpl, flow=False)
     conversion = ExtractFrames(**_frame_options(args))
-    return commands.convert(args, conversion, f"data=raw_frames{_file_name_overrides(conversion)}", console)
+    return commands.convert(args, conversion, f"data=raw_frames{_file_name_overrides(conversion)}")
 
 
-def _flow_run(args: argparse.Namespace, console: Console) -> int:
+def _flow(args: argparse.Namespace) -> int:
     check_template(args.filename_tmpl, flow=True)
     flow_method(args.method)
     conversion = ExtractFlow(**_frame_options(args), method=args.method, bound=args.bound)
     overrides = f"data=raw_frames data.modality=Flow{_file_name_overrides(conversion)} img_norm=flow model.channels=2"
-    return commands.convert(args, conversion, overrides, console)
+    return commands.convert(args, conversion, overrides)
 
 
 def _frame_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,145 +98,109 @@ def _file_name_overrides(conversion: ExtractFrames | ExtractFlow) -> str:
 # ---- arguments ----
 
 
-def _new_command(subparsers: Subparsers, name: str, run: object, help: str, target: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = subparsers.add_parser(
-        name, help=help, description=f"{help[0].upper()}{help[1:]}."
-    )
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    whole = FlagParser(prog="vexp dataset", description=__doc__)
+    help = "vexp dataset COMMAND --help describes its options."
+    subparsers = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help=help, prog="vexp dataset")
+    for add in (_add_index, _add_check, _add_lists, _add_rescale, _add_frames, _add_flow):
+        add(partial(_new_command, subparsers))
+    return whole
+
+
+def _new_command(subparsers: Any, name: str, run: object, summary: str, target: str, target_help: str) -> Any:
+    """Add a command; return the method that adds an argument to it."""
+    doc = f"{summary}\n\nUsage: vexp dataset {name} VIDEOS {target} [options]"
+    command: argparse.ArgumentParser = subparsers.add_parser(name, description=doc)
     command.set_defaults(run=run)
-    command.add_argument("source", type=Path, metavar="VIDEOS", help="Folder of the videos (data_prefix).")
-    command.add_argument(
-        "target", type=Path, metavar=target.split()[0], help=f"{target.split(maxsplit=1)[1].capitalize()}."
-    )
+    add = command.add_argument
+    add("source", type=Path, metavar="VIDEOS", help="Folder of the videos (data_prefix).")
+    add("target", type=Path, metavar=target, help=target_help)
     for split in SPLITS:
-        command.add_argument(f"--{split}", type=Path, metavar="LIST", help=f"List of the {split} split.")
-    command.add_argument(
-        "--list-format", choices=("auto", *FORMATS), default="auto", metavar="FORMAT",
-        help=f"Format of the lists, if it is not recognized: {', '.join(FORMATS)}.",
-    )  # fmt: skip
-    command.add_argument(
-        "--classes", type=Path, metavar="FILE", help="File with the names of all classes, in the order of their labels."
-    )
-    command.add_argument("--file-name", metavar="TEMPLATE", help="File name of a listed sample, as in data.file_name.")
-    command.add_argument("--dry-run", action="store_true", help="Print what would be done, and exit.")
+        add(f"--{split}", type=Path, metavar="LIST", help=f"List of the {split} split.")
+    add("--list-format", choices=("auto", *FORMATS), default="auto", help="Format of the lists.")
+    add("--classes", type=Path, metavar="FILE", help="Names of all classes, in the order of their labels.")
+    add("--file-name", metavar="TEMPLATE", help="File name of a listed sample, as in data.file_name.")
+    add("--dry-run", action="store_true", help="Print what would be done, and exit.")
     if name != "lists":
-        cores = os.cpu_count() or 1
-        command.add_argument(
-            "--workers", type=_from(0), default=cores, help="Number of worker processes; 0: none, work in this process."
-        )
-    return command
+        help = "Number of worker processes; 0: none, work in this process."
+        add("--workers", type=_from(0), default=os.cpu_count() or 1, help=help)
+    return add
 
 
-def _add_index(subparsers: Subparsers) -> None:
-    command = _new_command(
-        subparsers,
-        "index",
-        commands.index,
-        "write a table with the properties of every video",
-        "INDEX table to write, .csv or .json",
-    )
-    _add_frame_names(command)
-    command.add_argument("--decode", action="store_true", help="Also decode every frame, strictly.")
+def _add_index(new: Any) -> None:
+    summary, target = "Write a table with the properties of every video.", "Table to write, .csv or .json."
+    add = new("index", commands.index, summary, "INDEX", target)
+    _add_frame_names(add)
+    add("--decode", action="store_true", help="Also decode every frame, strictly.")
 
 
-def _add_check(subparsers: Subparsers) -> None:
-    command = _new_command(
-        subparsers,
-        "check",
-        commands.check,
-        "find everything that is wrong with a dataset",
-        "REPORT report to write, .json",
-    )
-    _add_frame_names(command)
-    command.add_argument("--decode", action="store_true", help="Decode every frame, strictly; finds damaged frames.")
-    command.add_argument("--index", type=Path, help="Earlier index; reports what has changed since.")
+def _add_check(new: Any) -> None:
+    add = new("check", commands.check, "Find everything that is wrong with a dataset.", "REPORT", "Report, .json.")
+    _add_frame_names(add)
+    add("--decode", action="store_true", help="Decode every frame, strictly; finds damaged frames.")
+    add("--index", type=Path, metavar="FILE", help="Earlier index; reports what has changed since.")
 
 
-def _add_lists(subparsers: Subparsers) -> None:
-    command = _new_command(subparsers, "lists", commands.lists, "write lists for training", "LISTS folder of the lists")
-    _add_kind(command)
-    command.add_argument(
-        "--hold-out", type=_share, action="append", default=[], metavar="SPLIT=SHARE",
-        help="Share of the training samples to move to val or test, in whole groups, per class: val=0.1; may be repeated.",
-    )  # fmt: skip
-    command.add_argument("--seed", type=_from(0), default=0, help="Seed of --hold-out.")
-    command.add_argument(
-        "--group", type=_pattern, metavar="REGEX", help="Part of a file name that is its group: 'v_.*_g[0-9]+'."
-    )
-    command.add_argument(
-        "--index", type=Path, help="Index; duplicates stay in one split, and faulty files are left out."
-    )
-    command.add_argument("--drop-missing", action="store_true", help="Leave out listed files that do not exist.")
+def _add_lists(new: Any) -> None:
+    add = new("lists", commands.lists, "Write lists for training.", "LISTS", "Folder of the lists.")
+    _add_kind(add)
+    help = "Share of the training samples to move to val or test, in whole groups, per class; may be repeated."
+    add("--hold-out", type=_share, action="append", default=[], metavar="val=0.1", help=help)
+    add("--seed", type=_from(0), default=0, help="Seed of --hold-out.")
+    add("--group", type=_pattern, metavar="REGEX", help="Part of a file name that is its group: 'v_.*_g[0-9]+'.")
+    help = "Index; duplicates stay in one split, and faulty files are left out."
+    add("--index", type=Path, metavar="FILE", help=help)
+    add("--drop-missing", action="store_true", help="Leave out listed files that do not exist.")
 
 
-def _add_rescale(subparsers: Subparsers) -> None:
-    command = _new_command(
-        subparsers,
-        "rescale",
-        _rescale_run,
-        "write smaller copies that are faster to read",
-        "PROXIES folder of the copies",
-    )
-    _add_kind(command, sample=True)
-    command.add_argument(
+def _add_rescale(new: Any) -> None:
+    summary = "Write smaller copies that are faster to read."
+    add = new("rescale", _rescale, summary, "PROXIES", "Folder of the copies.")
+    _add_kind(add, sample=True)
+    add(
         "--encoding", choices=tuple(ENCODINGS), default="h264",
         help="h264: MP4 with a key frame every 12 frames; mjpeg: Matroska with JPEG frames, the fastest to read and "
         "several times as large.",
     )  # fmt: skip
-    command.add_argument(
-        "--short-side", type=_from(2), default=256, help="Short side in pixels; smaller videos keep their size."
-    )
-    command.add_argument("--gop", type=_from(1), help="Frames between key frames (h264; default: 12).")
-    command.add_argument(
-        "--quality",
-        type=_from(1),
-        help="h264: crf (default: 20); mjpeg: quantizer (default: 3); lower is better and larger.",
-    )
+    add("--short-side", type=_from(2), default=256, help="Short side in pixels; smaller videos keep their size.")
+    add("--gop", type=_from(1), metavar="N", help="h264: frames between key frames; 12 by default.")
+    help = "h264: crf, 20 by default; mjpeg: quantizer, 3 by default; lower is better and larger."
+    add("--quality", type=_from(1), metavar="N", help=help)
 
 
-def _add_frames(subparsers: Subparsers) -> None:
-    command = _new_command(
-        subparsers, "frames", _frames_run, "write every frame as a JPEG", "FRAMES folder of the folders of frames"
-    )
-    _add_jpeg(command, ExtractFrames())
+def _add_frames(new: Any) -> None:
+    add = new("frames", _frames, "Write every frame as a JPEG.", "FRAMES", "Folder of the folders of frames.")
+    _add_jpeg(add, ExtractFrames())
 
 
-def _add_flow(subparsers: Subparsers) -> None:
-    command = _new_command(
-        subparsers, "flow", _flow_run, "write optical flow as pairs of gray JPEGs", "FLOW folder of the folders of flow"
-    )
-    _add_jpeg(command, ExtractFlow())
-    command.add_argument(
-        "--method", choices=FLOW_METHODS, default="dis", help="Algorithm; tvl1 needs opencv-contrib-python-headless."
-    )
-    command.add_argument(
-        "--bound", type=_positive, default=20.0, help="Displacement in pixels that is stored as 0 and 255."
-    )
+def _add_flow(new: Any) -> None:
+    add = new("flow", _flow, "Write optical flow as pairs of gray JPEGs.", "FLOW", "Folder of the folders of flow.")
+    _add_jpeg(add, ExtractFlow())
+    add("--method", choices=FLOW_METHODS, default="dis", help="Algorithm; tvl1 needs opencv-contrib-python-headless.")
+    add("--bound", type=_positive, default=20.0, help="Displacement in pixels that is stored as 0 and 255.")
 
 
-def _add_kind(command: argparse.ArgumentParser, *, sample: bool = False) -> None:
-    command.add_argument(
-        "--to", choices=tuple(KINDS), default="csv", help="Format of the lists that are written; csv: vexp's own."
-    )
+def _add_kind(add: Any, *, sample: bool = False) -> None:
+    add("--to", choices=tuple(KINDS), default="csv", help="Format of the lists that are written; csv: vexp's own.")
     if sample:
-        command.add_argument(
-            "--sample", type=_from(0), default=4, help="Number of videos on which cost and gain are estimated."
-        )
+        add("--sample", type=_from(0), default=4, help="Number of videos on which cost and gain are estimated.")
 
 
-def _add_jpeg(command: argparse.ArgumentParser, default: ExtractFrames | ExtractFlow) -> None:
-    _add_kind(command, sample=True)
-    _add_frame_names(command, default.filename_tmpl)
-    command.add_argument("--quality", type=_from(1, 100), default=default.quality, help="JPEG quality.")
-    command.add_argument("--short-side", type=_from(2), help="Short side in pixels (default: unchanged).")
+def _add_jpeg(add: Any, default: ExtractFrames | ExtractFlow) -> None:
+    _add_kind(add, sample=True)
+    _add_frame_names(add, default.filename_tmpl)
+    add("--quality", type=_from(1, 100), default=default.quality, help="JPEG quality.")
+    add("--short-side", type=_from(2), metavar="N", help="Short side in pixels; unchanged by default.")
 
 
-def _add_frame_names(command: argparse.ArgumentParser, template: str | None = None) -> None:
+def _add_frame_names(add: Any, template: str | None = None) -> None:
     """Add the options for names of frame files; index and check have them, because lists may name folders of frames."""
-    shown = "" if template else " (default: img_{:05}.jpg, with --flow flow_{}_{:05d}.jpg)"
-    command.add_argument("--filename-tmpl", default=template, metavar="TEMPLATE", help=f"File name of a frame{shown}.")
-    command.add_argument("--start-index", type=_from(0), default=1, help="Number of the first frame of a folder.")
+    shown = "" if template else "; img_{:05}.jpg by default, flow_{}_{:05d}.jpg with --flow"
+    add("--filename-tmpl", default=template, metavar="TEMPLATE", help=f"File name of a frame{shown}.")
+    add("--start-index", type=_from(0), default=1, help="Number of the first frame of a folder.")
     if template is None:
-        command.add_argument("--flow", action="store_true", help="Folders of frames contain optical flow.")
+        add("--flow", action="store_true", help="Folders of frames contain optical flow.")
 
 
 def _from(least: int, most: int | None = None) -> Callable[[str], int]:

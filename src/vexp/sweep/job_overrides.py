@@ -1,4 +1,4 @@
-"""The overrides of a sweep: which of them are swept, the jobs that they span, and the names of the folders."""
+"""The overrides of the jobs of a sweep, and the names of their folders."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ class SweepOverrides:
 
         If a swept key has several overrides, the last one counts, as on every command line.
         """
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-        last = {override_key(override.get_key_element()): override for override in parsed}
-        swept = {override_key(override.get_key_element()) for override in parsed if override.is_sweep_override()}
-        parsed = [o for o in parsed if (key := override_key(o.get_key_element())) not in swept or o is last[key]]
-        fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-        return cls(fixed, [override for override in parsed if override.is_sweep_override()])
+        parsed = [
+            (override_key(override.get_key_element()), override)
+            for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+        ]
+        last = dict(parsed)
+        swept = {key for key, override in parsed if override.is_sweep_override()}
+        kept = [override for key, override in parsed if key not in swept or override is last[key]]
+        fixed = [str(override.input_line) for override in kept if not override.is_sweep_override()]
+        return cls(fixed, [override for override in kept if override.is_sweep_override()])
 
     @property
     def keys(self) -> list[str]:
@@ -52,7 +55,7 @@ class SweepOverrides:
         Raises:
             UserError: If a key is swept over an interval.
         """
-        axes = [list(dict.fromkeys(values(override))) for override in self.swept]
+        axes = [dict.fromkeys(values(override)) for override in self.swept]
         return [[*self.fixed, *job] for job in itertools.product(*axes)]
 
     def name(self) -> str:
@@ -60,8 +63,8 @@ class SweepOverrides:
 
         More values of a key extend the same sweep; another fixed override makes another sweep.
         """
-        fixed = [override for override in self.fixed if not _NOT_OF_A_JOB.match(override)]
         readable = _safe("_x_".join(sorted(self.keys))) or "one_job"
+        fixed = [override for override in self.fixed if not _NOT_OF_A_JOB.match(override)]
         return readable + (f"-{digest(fixed)}" if fixed else "")
 
 
@@ -71,16 +74,15 @@ def values(override: Override) -> list[str]:
     Raises:
         UserError: If the override is an interval, which has no list of values.
     """
-    key = override.get_key_element()
     if not override.is_discrete_sweep():
         typed = as_typed([str(override.input_line)])[0]
         raise UserError(f"{typed}: a grid needs values, a,b,c or range(...); hydra/sweeper=optuna accepts intervals")
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
-def label(overrides: Sequence[str], keys: Sequence[str]) -> str:
+def job_label(overrides: Sequence[str], keys: Sequence[str]) -> str:
     """Return the swept overrides of a job, as typed."""
-    return " ".join(as_typed(override for override in overrides if override_key(override) in keys)) or "the only job"
+    return " ".join(_swept(overrides, keys)) or "the only job"
 
 
 def job_name(overrides: Sequence[str], keys: Sequence[str]) -> str:
@@ -88,7 +90,7 @@ def job_name(overrides: Sequence[str], keys: Sequence[str]) -> str:
 
     The name has safe characters and bounded length; the digest alone identifies the job.
     """
-    swept = sorted(as_typed(override for override in overrides if override_key(override) in keys))
+    swept = sorted(_swept(overrides, keys))
     parts = [f"{_shortest(override_key(override), keys)}={override.partition('=')[2]}" for override in swept]
     return (_safe("_".join(parts)) or "job") + f"-{digest(overrides)}"
 
@@ -99,10 +101,14 @@ def digest(overrides: Sequence[str]) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]
 
 
+def _swept(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
+    return as_typed(override for override in overrides if override_key(override) in keys)
+
+
 def _shortest(key: str, keys: Sequence[str]) -> str:
     """Return the last part of a key, or the whole key if another swept key has the same last part."""
-    last = re.split(r"[./@]", key)[-1]
-    return last if sum(re.split(r"[./@]", other)[-1] == last for other in keys) == 1 else key
+    last, *others = (re.split(r"[./@]", name)[-1] for name in (key, *keys))
+    return last if others.count(last) == 1 else key
 
 
 def _safe(text: str) -> str:

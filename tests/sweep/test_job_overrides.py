@@ -7,22 +7,22 @@ import re
 import pytest
 
 from vexp.core.errors import UserError
-from vexp.sweep.overrides import SweepOverrides, digest, job_name, label
+from vexp.sweep.job_overrides import SweepOverrides, digest, job_label, job_name
 
 
-def words(*typed: str) -> SweepOverrides:
+def overrides(*typed: str) -> SweepOverrides:
     return SweepOverrides.parse(typed, loader=None)
 
 
-def test_a_job_is_called_by_what_is_swept() -> None:
+def test_job_name_has_swept_overrides() -> None:
     fixed = [f"data.train.ann_file=/a/very/long/path/{'x' * 200}.txt", "epochs=3"]
-    read = words(*fixed, "lr_policy=step,cosine", "++optimizer.lr=0.1,0.01")
+    read = overrides(*fixed, "lr_policy=step,cosine", "++optimizer.lr=0.1,0.01")
     names = [job_name(job, read.keys) for job in read.grid()]
     assert [name[:-9] for name in names] == [
         "lr_policy=step_lr=0.1", "lr_policy=step_lr=0.01", "lr_policy=cosine_lr=0.1", "lr_policy=cosine_lr=0.01",
     ]  # fmt: skip
     assert len({name[-8:] for name in names}) == 4
-    assert label(read.grid()[0], read.keys) == "lr_policy=step optimizer.lr=0.1"
+    assert job_label(read.grid()[0], read.keys) == "lr_policy=step optimizer.lr=0.1"
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_a_job_is_called_by_what_is_swept() -> None:
         ("transform@pipeline.train.crop=center_crop,flip", "crop=center_crop"),
     ],
 )
-def test_names_are_safe_and_bounded(typed: str, readable: str) -> None:
-    read = words(*re.findall(r"(?:'[^']*'|\S)+", typed))
+def test_job_name_is_safe_and_bounded(typed: str, readable: str) -> None:
+    read = overrides(*re.findall(r"(?:'[^']*'|\S)+", typed))
     name = job_name(read.grid()[0], read.keys)
     assert name[:-9] == readable
     assert re.fullmatch(r"[A-Za-z0-9._=,+-]+-[0-9a-f]{8}", name)
@@ -55,26 +55,26 @@ def test_names_are_safe_and_bounded(typed: str, readable: str) -> None:
         (["flip=1"], ["~flip"], False),
     ],
 )
-def test_what_makes_it_another_job(one: list[str], other: list[str], same: bool) -> None:
+def test_digest_identifies_what_a_job_computes(one: list[str], other: list[str], same: bool) -> None:
     assert (digest(one) == digest(other)) is same
 
 
-def test_a_sweep_without_a_name_is_called_by_its_keys() -> None:
-    name = words("optimizer=sgd,adamw", "lr_policy=step,cosine").name()
+def test_sweep_name_defaults_to_swept_keys() -> None:
+    name = overrides("optimizer=sgd,adamw", "lr_policy=step,cosine").name()
     assert name == "lr_policy_x_optimizer"
-    assert words("lr_policy=step,cosine,exp", "optimizer=sgd,adamw").name() == name  # a larger grid: the same sweep
-    fixed = words("lr_policy=step,cosine", "optimizer=sgd,adamw", "epochs=3").name()
+    assert overrides("lr_policy=step,cosine,exp", "optimizer=sgd,adamw").name() == name  # a larger grid: the same sweep
+    fixed = overrides("lr_policy=step,cosine", "optimizer=sgd,adamw", "epochs=3").name()
     assert re.fullmatch(r"lr_policy_x_optimizer-[0-9a-f]{8}", fixed)
-    assert fixed != words("lr_policy=step,cosine", "optimizer=sgd,adamw", "epochs=4").name()
-    assert words("epochs=3").name().startswith("one_job-")
+    assert fixed != overrides("lr_policy=step,cosine", "optimizer=sgd,adamw", "epochs=4").name()
+    assert overrides("epochs=3").name().startswith("one_job-")
 
 
-def test_the_grid() -> None:
-    read = words("c=9", "a=1,2", "b=range(2)")
+def test_grid_is_product_of_swept_values() -> None:
+    read = overrides("c=9", "a=1,2", "b=range(2)")
     assert read.grid() == [["c=9", f"a={a}", f"b={b}"] for a in (1, 2) for b in (0, 1)]
-    assert len(words("a=1,1,2").grid()) == 2
-    assert words("~x", "a=1").grid() == [["~x", "a=1"]]
-    assert words("a=7", "b=1", "++a=1,2").grid() == [["b=1", "++a=1"], ["b=1", "++a=2"]]  # the last word for a key
-    assert words("a=1,2", "a=7").grid() == [["a=7"]]
+    assert len(overrides("a=1,1,2").grid()) == 2
+    assert overrides("~x", "a=1").grid() == [["~x", "a=1"]]
+    assert overrides("a=7", "b=1", "++a=1,2").grid() == [["b=1", "++a=1"], ["b=1", "++a=2"]]  # the last word for a key
+    assert overrides("a=1,2", "a=7").grid() == [["a=7"]]
     with pytest.raises(UserError, match="a grid needs values"):
-        words("a=interval(0,1)").grid()
+        overrides("a=interval(0,1)").grid()

@@ -1,4 +1,4 @@
-"""Run one job of a sweep, in the process that its launcher chose."""
+"""Run, resume or retry one job of a sweep, in the process that its launcher chose."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
 from vexp.runtime.signals import SignalHandler
+from vexp.sweep.job_overrides import job_name
 from vexp.sweep.job_state import CHANGED, DONE, FAILED, INCOMPLETE, RUNNING, Job, Objective
-from vexp.sweep.overrides import job_name
 
 #: File in the sweep's folder that keeps further jobs from starting; it contains the reason.
 STOP_FILE = ".stop"
@@ -32,14 +32,11 @@ LAUNCHER_VARIABLE = "VEXP_SWEEP_PROCESS"
 Run = Callable[..., dict[str, Any]]
 
 
-def run_job(config: Config, overrides: Sequence[str], folder: Path, run: Run) -> float:
-    """Start or resume a job, and return its objective; a job that is done returns the objective that it reached.
+def run_or_retry_job(config: Config, overrides: Sequence[str], folder: Path, run: Run) -> float:
+    """Start a job, resume it or retry a failed one, from its last checkpoint; return its objective.
 
-    Args:
-        config: Config of the job.
-        overrides: Overrides of the job.
-        folder: Folder of the job; the sweep's folder under a sweeper that is not vexp's and names none.
-        run: ``vexp.train.run``.
+    A job that is done is not run; the objective that it reached is returned. ``folder`` is that of the job, or the
+    sweep's folder under a sweeper that is not vexp's and names none; ``run`` is ``vexp.train.run``.
 
     Raises:
         UserError: If the job fails; the error has been printed and written to ``result.json`` by then.
@@ -53,6 +50,7 @@ def run_job(config: Config, overrides: Sequence[str], folder: Path, run: Run) ->
             folder.rmdir()  # Hydra made it; it is empty, because no job started here
         return math.nan
     _exit_with_parent()
+    is_scheduled = "SUBMITIT_EXECUTOR" in os.environ  # by Slurm: a signal to one job does not concern the others
     result: dict[str, Any] = {}
     with SignalHandler() as stop:
         try:
@@ -63,16 +61,19 @@ def run_job(config: Config, overrides: Sequence[str], folder: Path, run: Run) ->
                 stop_file.write_text(FAIL_FAST)
             raise UserError(str(error)) from None  # a UserError can be pickled, for the launcher's process
         finally:
-            _free_memory()
+            gc.collect()
+            if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+                torch.cuda.empty_cache()  # for the next job of this process
             signalled = stop.received or result.get("stopped_by")
-            if signalled and not _is_scheduled():
+            if signalled and not is_scheduled:
                 stop_file.write_text(signalled)
-    if result.get("stopped_by") == "SIGUSR2" and _is_scheduled():
+    if result.get("stopped_by") == "SIGUSR2" and is_scheduled:
         signal.raise_signal(signal.SIGUSR2)  # submitit's handler requeues the job, now that the checkpoint is written
     return Objective.of(config).value(result)
 
 
 def _run(job: Job, run: Run) -> dict[str, Any]:
+    """Run a new job, resume an incomplete one or retry a failed one; return its result."""
     job.refresh()
     if job.state == CHANGED:
         if job.config.sweep.changed != "rerun":
@@ -95,27 +96,13 @@ def changed_text(job: Job) -> str:
 
 def _report(job: Job, error: Exception) -> None:
     """Print the failure now and store it for the summary table."""
-    text = f"vexp: error: {error}" if isinstance(error, UserError) else traceback.format_exc()
+    is_user_error = isinstance(error, UserError)
+    text = f"vexp: error: {error}" if is_user_error else traceback.format_exc()
     print(f"job {job.folder.name} failed\n{text}", file=sys.stderr, flush=True)
     if job.state not in (CHANGED, RUNNING) and "error" not in job.result():
-        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        write_text(
-            job.folder / "result.json",
-            json.dumps({"status": FAILED, "overrides": job.overrides, "error": text}, indent=2) + "\n",
-        )
-
-
-def _is_scheduled() -> bool:
-    """Whether submitit runs this job, independently of the others: a signal to one does not concern the rest."""
-    return "SUBMITIT_EXECUTOR" in os.environ
-
-
-def _free_memory() -> None:
-    """Free the memory of the GPU for the next job of this process."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+        text = str(error) if is_user_error else f"{type(error).__name__}: {error}"
+        content = {"status": FAILED, "overrides": job.overrides, "error": text}
+        write_text(job.folder / "result.json", json.dumps(content, indent=2) + "\n")
 
 
 def _exit_with_parent() -> None:

@@ -1,0 +1,94 @@
+"""What the commands that use a trained model share: their options, opening the model and its inputs, CSV tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+
+from vexp.cli.arguments import Arguments
+from vexp.config.schema import Config
+from vexp.core.errors import ConfigError
+from vexp.core.fields import ValidatedConfig, option
+from vexp.core.files import atomic_write, ensure_writable_dir
+from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
+from vexp.runtime.threads import set_passive_omp_wait
+
+if TYPE_CHECKING:
+    from vexp.data.sources.unlabeled import VideoWindow
+    from vexp.inference.predictor import Predictor
+
+InputsT = TypeVar("InputsT", bound="InputOptions")
+
+CHECKPOINT = "best, last or a file; null: the best, else the last."
+
+
+@dataclass(kw_only=True, slots=True)
+class InputOptions(ValidatedConfig):
+    """The trained model, the videos, and how they are split into windows."""
+
+    run: Path = option(doc="A run folder or a checkpoint.")
+    input: Path = option(doc="A video or a folder of videos.")
+    checkpoint: str | None = option(None, CHECKPOINT)
+    split: str = option("val", "Split whose pipeline is used; test usually has more views.", choices=("val", "test"))
+    window: float | None = option(None, "Length of a window; null: whole videos.", unit="seconds", gt=0, lt=math.inf)
+    stride: float | None = option(
+        None, "Distance between the starts of windows; null: the window's length.", unit="seconds", gt=0, lt=math.inf
+    )
+    out: Path | None = option(None, "Folder of the results; null: a folder with the command's name in the run folder.")
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        if self.stride is not None and self.window is None:
+            hint = "; give window=SECONDS, too"
+            raise ConfigError("is the distance between windows", key="stride", value=self.stride, hint=hint)
+
+
+def open_run(run: Path, checkpoint: str | None, arguments: Arguments[Any]) -> tuple[Path, Config, dict[str, Any]]:
+    """Return (path, config, content) of the checkpoint of a run; overrides change the config.
+
+    Raises:
+        UserError: If there is no such checkpoint, which takes no time, or it cannot be read.
+    """
+    path = find_checkpoint(run, checkpoint)
+    set_passive_omp_wait()
+    return path, *open_checkpoint(path, arguments.rest, arguments.config_dirs)
+
+
+def open_inputs(
+    arguments: Arguments[InputsT], command: str, *, compiled: bool = True
+) -> tuple[Predictor, list[VideoWindow], list[tuple[str, str]], Path]:
+    """Return the model, the windows of the videos, (name, error) of unreadable files, and the folder of the results."""
+    options = arguments.options
+    path, config, content = open_run(options.run, options.checkpoint, arguments)
+    from vexp.inference.predictor import list_clips, load_predictor
+
+    windows, unreadable = list_clips(options.input, window=options.window, stride=options.stride)
+    folder = options.out or run_folder(path) / command
+    ensure_writable_dir(folder, "set out=FOLDER")
+    config.backend.compile &= compiled
+    return load_predictor(config, path, content), windows, unreadable, folder
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table with names of videos, which need not be valid UTF-8."""
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    write_result(path, text.getvalue())
+
+
+def write_result(path: Path, text: str) -> None:
+    """Write a text with names of videos, which need not be valid UTF-8."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def plain_console() -> Console:
+    """Return a console that prints text unchanged: without markup, emoji names and line breaks of its own."""
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
