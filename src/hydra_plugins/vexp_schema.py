@@ -1,4 +1,4 @@
-"""Hydra plugins that add the schema of vexp as a config source. Hydra imports this namespace whenever it starts.
+"""Hydra plugins: config sources for the schema of vexp and for folders of the user. Hydra imports this namespace.
 
 With Hydra's ConfigStore every class would have to be stored in advance, and Hydra copies the store at each composition;
 here a class is turned into a config when it is loaded.
@@ -6,6 +6,9 @@ here a class is turned into a config when it is loaded.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
@@ -48,6 +51,20 @@ class SchemaSource(ConfigSource):
 
         prefix = f"{group.strip('/')}/".lstrip("/")
         return {name.removeprefix(prefix).partition("/")[0] for name in classes() if name.startswith(prefix)}
+
+
+class UserFolder(FileConfigSource):
+    """A folder with options of the user; Hydra's own reader does not end on a file whose aliases multiply its size."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "vexp-folder"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        from vexp.config.search_path import check_option_file
+
+        check_option_file(Path(self.path) / self._normalize_file_name(config_path))
+        return super().load_config(config_path)
 
 
 class SchemaSearchPath(SearchPathPlugin):

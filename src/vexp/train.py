@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vexp.config.command import exit_with_error, help_requested, run_command
-from vexp.config.compose import SavedConfig, read_saved_config, register_saved_config, to_config
+from vexp.config.compose import to_config
 from vexp.config.overrides import (
     add_search_path,
     as_typed,
@@ -33,6 +33,7 @@ from vexp.config.overrides import (
 )
 from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
+from vexp.config.saved import SavedConfig, check_output_folders, read_saved_config, register_saved_config
 from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir, schema_on_search_path
 from vexp.core.errors import ConfigError, UserError
@@ -92,6 +93,8 @@ class _Command:
         """Return the folder to resume in, or create a new one."""
         from vexp.experiment.run_dir import make_run_dir
 
+        if self.origins.saved is not None:
+            check_output_folders(config, self.origins.saved.parent, self.origins.overrides)
         return self.resume_in or make_run_dir(Path(config.out_root).expanduser().absolute() / str(config.run_name))
 
 

@@ -1,4 +1,4 @@
-"""What the words of the command line compose to."""
+"""The configuration that overrides compose to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NEEDED = {
 }
 
 
-def test_groups_are_those_of_the_schema() -> None:
+def test_conf_has_a_folder_for_every_group_of_the_schema() -> None:
     fields = {field.name for field in dataclasses.fields(Config)}
     assert set(GROUPS) - {"transform", "experiment", "debug", "hydra"} <= fields
     nested = {name for name, hint in get_type_hints(Config).items() if dataclasses.is_dataclass(hint)}
@@ -49,7 +49,7 @@ LAUNCHERS = {"parallel": "hydra_joblib_launcher", "slurm": "hydra_submitit_launc
 
 
 def options_of(group: str) -> list[list[str]]:
-    """The words that choose each option of a group, with what it needs."""
+    """The overrides that choose each option of a group, with what it needs."""
     names = [path.stem for path in FILES if path.parent == conf_dir() / group]
     if group == "transform":
         return [added_step(name) for name in names]
@@ -61,33 +61,33 @@ def options_of(group: str) -> list[list[str]]:
 
 
 def added_step(name: str) -> list[str]:
-    """The words that add a step to the training pipeline."""
+    """The overrides that add a step to the training pipeline."""
     if name not in options()["transform"]:
         return [f"+transform@pipeline.train.added={name}", *NEEDED[("transform", name)]]
     step = options()["transform"][name]
     key, sign = ("sample", "") if hasattr(step, "indices") else ("added", "+")
     given = {"scale_range": "[256,320]", "input_size": "64", "size": "64", "scale": "[-1,64]", "crop_size": "64"}
-    words = [f"{sign}transform@pipeline.train.{key}={name}", "data=folder", "data.root=videos"]
-    words += [f"pipeline.train.{key}.{f.name}={given[f.name]}" for f in dataclasses.fields(step) if f.name in given]
+    overrides = [f"{sign}transform@pipeline.train.{key}={name}", "data=folder", "data.root=videos"]
+    overrides += [f"pipeline.train.{key}.{f.name}={given[f.name]}" for f in dataclasses.fields(step) if f.name in given]
     if name == "segment_frames":
-        words.append("pipeline=segments_8_224")  # other pipelines give their sampler a clip_len
-    return words
+        overrides.append("pipeline=segments_8_224")  # other pipelines give their sampler a clip_len
+    return overrides
 
 
 def rows() -> list[list[str]]:
     """Few command lines that choose every option there is. A composition takes a fifth of a second."""
     groups = {path.parent.relative_to(conf_dir()).as_posix() for path in FILES if path.parent != conf_dir()}
-    shaping = [words for group in SHAPING for words in options_of(group)]
+    shaping = [overrides for group in SHAPING for overrides in options_of(group)]
     others = [options_of(group) for group in sorted(groups - set(SHAPING))]
-    return [[word for words in row for word in words] for row in zip_longest(shaping, *others, fillvalue=[])]
+    return [[word for overrides in row for word in overrides] for row in zip_longest(shaping, *others, fillvalue=[])]
 
 
-@pytest.mark.parametrize("words", rows(), ids=" ".join)
-def test_every_option_composes(words: list[str]) -> None:
-    assert isinstance(compose(words), Config)
+@pytest.mark.parametrize("overrides", rows(), ids=" ".join)
+def test_compose_accepts_every_option(overrides: list[str]) -> None:
+    assert isinstance(compose(overrides), Config)
 
 
-def test_no_option_is_forgotten() -> None:
+def test_every_option_class_has_a_yaml_file() -> None:
     assert len(FILES) >= 60  # the parametrised test above looked at them
     for group, classes in options().items():
         files = "".join(path.read_text() for path in (conf_dir() / group).glob("*.yaml"))
@@ -97,7 +97,7 @@ def test_no_option_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}={p.stem}")
-def test_yaml_never_restates_a_default(path: Path) -> None:
+def test_yaml_file_repeats_no_default(path: Path) -> None:
     """A default is written once, in the dataclass: an option's file says only what differs from it."""
     classes = options().get(path.parent.name, {})
     cls = classes.get(path.stem)
@@ -117,20 +117,20 @@ def test_yaml_never_restates_a_default(path: Path) -> None:
     assert not restated, f"{path} restates {restated}"
 
 
-def test_lr_is_a_second_name_of_lr_policy() -> None:
+def test_compose_takes_lr_as_alias_of_lr_policy() -> None:
     assert compose(["lr=cosine_restart"]) == compose(["lr_policy=cosine_restart"])
     config = compose(["lr=cosine", "lr.min_lr=0.001"])
     assert isinstance(config.lr_policy, Cosine)
     assert config.lr_policy.min_lr == 0.001
 
 
-def test_the_command_of_the_readme() -> None:
+def test_compose_of_readme_command_gives_its_options() -> None:
     config = compose(["optimizer=sgd", "lr=cosine_restart"])
     assert isinstance(config.lr_policy, CosineRestart)
     assert type(config.optimizer).__name__ == "SGD"
 
 
-def test_the_command_line_beats_the_experiment_and_debug_beats_both_defaults() -> None:
+def test_compose_merges_defaults_experiment_debug_and_overrides_in_that_order() -> None:
     assert compose(["experiment=r3d_18"]).epochs == 45
     replaced = compose(["experiment=r3d_18", "lr=cosine_restart"]).lr_policy
     assert replaced == CosineRestart(warmup="linear", warmup_iters=10, warmup_by_epoch=True)
@@ -139,27 +139,27 @@ def test_the_command_line_beats_the_experiment_and_debug_beats_both_defaults() -
 
 
 @pytest.mark.parametrize(
-    ("words", "epochs", "max_steps"),
+    ("overrides", "epochs", "max_steps"),
     [
         (["data.default_epochs=9"], 9, None),  # the data option's own length
         (["epochs=3"], 3, None),
         (["max_steps=7"], None, 7),  # no epochs=null needed beside it
     ],
 )
-def test_length_of_training(words: list[str], epochs: int | None, max_steps: int | None) -> None:
-    config = compose(words)
+def test_compose_sets_length_of_training(overrides: list[str], epochs: int | None, max_steps: int | None) -> None:
+    config = compose(overrides)
     assert (config.epochs, config.max_steps) == (epochs, max_steps)
 
 
 @pytest.mark.parametrize(
-    ("words", "name"),
+    ("overrides", "name"),
     [([], "motion"), (["experiment=r3d_18"], "r3d_18"), (["debug=fast"], "debug"), (["run_name=mine"], "mine")],
 )
-def test_run_name(words: list[str], name: str) -> None:
-    assert compose(words).run_name == name
+def test_compose_names_run_after_experiment_or_data(overrides: list[str], name: str) -> None:
+    assert compose(overrides).run_name == name
 
 
-def test_pipeline_steps_are_changed_left_out_and_replaced_by_name() -> None:
+def test_compose_changes_removes_and_replaces_transforms_by_name() -> None:
     assert compose(["pipeline.train.crop.area_range=[0.2,1.0]"]).pipeline.train["crop"].area_range == [0.2, 1.0]
     assert list(compose(["~pipeline.train.flip"]).pipeline.train) == ["sample", "crop", "resize"]
     replaced = compose(["pipeline=clip_16x4_224", "transform@pipeline.test.crop=center_crop"]).pipeline.test
@@ -167,13 +167,13 @@ def test_pipeline_steps_are_changed_left_out_and_replaced_by_name() -> None:
     assert isinstance(compose(["pipeline=clip_16x4_224"]).pipeline.test["crop"], ThreeCrop)
 
 
-def test_configs_do_not_share_their_lists() -> None:
+def test_two_configs_share_no_list() -> None:
     first, second = compose([]), compose([])
     first.img_norm.mean[0] = -1.0
     assert second.img_norm.mean[0] != -1.0
 
 
-def test_own_folders_of_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compose_finds_options_of_user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
     assert compose(["experiment=mine"], config_dirs=[tmp_path]).seed == 7
@@ -182,7 +182,7 @@ def test_own_folders_of_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert compose(["experiment=mine"]).seed == 7
 
 
-def test_composing_does_not_import_torch(tmp_path: Path) -> None:
+def test_compose_does_not_import_torch(tmp_path: Path) -> None:
     code = (
         "import sys, vexp; vexp.compose(['lr=cosine']); "
         "print([m for m in ('torch', 'torchvision', 'cv2', 'av', 'matplotlib') if m in sys.modules])"

@@ -57,17 +57,21 @@ INVALID: list[tuple[list[str], str, Any, str, str]] = [
     (["resume=a", "init_from=b"], "resume", "a", "init_from", CLI),
     (["init_from=a", "model.weights.path=b"], "init_from", "a", "model.weights.path", CLI),
     (["dist.nproc=2", "device=cuda:1"], "device", "cuda:1", "dist.nproc=2", CLI),
-    (["dist.nproc=2", "backend=fast", "backend.compile_mode=max-autotune"], "backend.compile_mode", "max-autotune", "CUDA graphs", CLI),
+    (["dist.nproc=2", "backend=fast", "backend.compile_mode=max-autotune"],
+     "backend.compile_mode", "max-autotune", "CUDA graphs", CLI),
     (["sweep.objective=val/top7_acc"], "sweep.objective", "val/top7_acc", "val/top1_acc", CLI),
     (["experiment=bad_value"], "optimizer.lr", -1.0, ">= 0", "my_conf/experiment/bad_value.yaml:4"),
     (["data.directional=true"], "data.directional", True, "~pipeline.train.flip", CLI),
-    (["+transform@pipeline.val.ten=ten_crop", "pipeline.val.ten.crop_size=64"], "pipeline.val.ten", UNSET, "flip_label_map", ""),
+    (["+transform@pipeline.val.ten=ten_crop", "pipeline.val.ten.crop_size=64"],
+     "pipeline.val.ten", UNSET, "flip_label_map", ""),
     # a missing value
     (["~optimizer"], "optimizer", UNSET, "adamw", CLI),
     (["data=video_list"], "data.train.ann_file", None, "train split", f"{CLI}: data=video_list"),
-    (["data=video_list", "data.train.ann_file=a.txt"], "data.val.ann_file", None, "eval=never", f"{CLI}: data=video_list"),
+    (["data=video_list", "data.train.ann_file=a.txt"],
+     "data.val.ann_file", None, "eval=never", f"{CLI}: data=video_list"),
     (["data=folder", "data.train.data_prefix=a"], "data.val.data_prefix", None, "eval=never", f"{CLI}: data=folder"),
-    (["data=video_list", "data.train.ann_file=no.txt", "eval=never"], "data.train.ann_file", "no.txt", "no such file", CLI),
+    (["data=video_list", "data.train.ann_file=no.txt", "eval=never"],
+     "data.train.ann_file", "no.txt", "no such file", CLI),
     (["data=folder", "data.root=nowhere"], "data.train", UNSET, "nowhere", f"{CLI}: data=folder"),
     (["init_from=no.pth"], "init_from", "no.pth", "no such checkpoint", CLI),
     (["resume=no"], "resume", "no", "no such checkpoint", CLI),
@@ -80,7 +84,8 @@ INVALID: list[tuple[list[str], str, Any, str, str]] = [
     (["seed=${nope.x}"], "seed", UNSET, "${nope.x}", CLI),
     # a custom class
     (["model=not_allowed"], "model._target_", "somewhere.Net", "plugins=[somewhere]", f"{CLI}: model=not_allowed"),
-    (["model=not_allowed", "plugins=[somewhere]"], "model._target_", "somewhere.Net", "no module somewhere", f"{CLI}: model=not_allowed"),
+    (["model=not_allowed", "plugins=[somewhere]"],
+     "model._target_", "somewhere.Net", "no module somewhere", f"{CLI}: model=not_allowed"),
     (["model=no_class"], "model", UNSET, "_target_", CLI),
 ]  # fmt: skip
 
@@ -150,7 +155,7 @@ def test_messages_are_those_of_the_golden_file(folder: Path, capsys: pytest.Capt
 
 
 def test_invalid_override_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
-    code = "import sys; sys.argv = ['t', 'optimizer.lr=-1']\nimport vexp.train\nvexp.train.main()\nprint('torch' in sys.modules)"
+    code = "import sys, vexp.train; vexp.train.main(['optimizer.lr=-1']); print('torch' in sys.modules)"
     before = os.times()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     after = os.times()

@@ -1,4 +1,4 @@
-"""The recipes of conf/experiment: each composes, and says what its source says."""
+"""The recipes of conf/experiment: each composes, with the values of its source."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PUBLISHED = {
 }
 
 
-def test_every_recipe_of_the_table_is_there() -> None:
+def test_conf_has_every_recipe_of_the_table() -> None:
     assert set(NAMES) == set(PUBLISHED) | {"r3d_18", "finetune"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_recipe_says_what_its_source_says(name: str) -> None:
+def test_recipe_has_values_of_its_source(name: str) -> None:
     of_flow = ["data.train.ann_file=a.txt", "data.val.ann_file=b.txt"]
     config = compose([f"experiment={name}", *(of_flow if "flow_" in name else ["data=folder", "data.root=videos"])])
     epochs, rate, batch, (views, *view) = PUBLISHED[name]
@@ -50,18 +50,18 @@ def test_a_recipe_says_what_its_source_says(name: str) -> None:
     assert f"experiment={name} data" in text
 
 
-def test_something_something_is_not_mirrored() -> None:
+def test_something_something_recipe_has_no_flip() -> None:
     assert "flip" not in compose(["experiment=tsm_sthv2"]).pipeline.train
     assert "flip" in compose(["experiment=tsm_k400"]).pipeline.train
 
 
-def test_the_warm_up_of_x3d_starts_at_a_tenth_and_ends_with_the_cosine() -> None:
+def test_x3d_warm_up_starts_at_a_tenth_and_ends_at_the_cosine() -> None:
     policy = compose(["experiment=x3d_m_k400"]).lr_policy
     at = [policy.lr_at(0.1, step=step, steps_per_epoch=10, total_steps=3000) for step in (0, 350, 1500)]
     np.testing.assert_allclose(at, [0.01, 0.05 * (1 + np.cos(np.pi * 350 / 3000)), 0.05], rtol=1e-3)
 
 
-def test_the_fine_tuning_recipe_has_the_mean_and_std_of_its_weights() -> None:
+def test_fine_tuning_recipe_has_mean_and_std_of_its_weights() -> None:
     config = compose(["experiment=finetune"])
     mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # torchvision's R3D_18_Weights
     np.testing.assert_allclose(config.img_norm.mean, [255 * value for value in mean], atol=0.01)

@@ -1,4 +1,4 @@
-"""Every key of every option explains itself: text, type, unit, where it is written; keys that matter together exist."""
+"""Every key of every option has a doc, a type, a unit and a source; related keys exist."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def by_path(path: str, owner: str) -> Key:
     return next(key for key in all_keys() if key.path == path and key.owner.__name__ == owner)
 
 
-def test_every_option_of_every_group_is_there() -> None:
+def test_options_have_every_option_of_every_group() -> None:
     """So that the tests below hold for all: each class of each group has a key, and each key of it is in the list."""
     found = {(key.path.partition(".")[0], key.owner) for key in all_keys()}
     assert found >= {(group, cls) for group, classes in options().items() for cls in classes.values()}
     assert {"epochs", "eval.interval", "data.train.ann_file", "optimizer.paramwise.custom_keys"} <= set(key_paths())
 
 
-def test_every_key_has_text_a_type_a_unit_and_an_origin() -> None:
+def test_every_key_has_doc_type_unit_and_source() -> None:
     for key in all_keys():
         name = f"{key.owner.__name__}.{key.name}: {key.doc}"
         assert len(key.doc.split()) >= 2, name
@@ -56,12 +56,14 @@ def test_every_key_has_text_a_type_a_unit_and_an_origin() -> None:
         ("eval.by_epoch", "Eval", "true or false", "", "none", "true"),
     ],
 )
-def test_what_a_field_says(path: str, owner: str, type_text: str, range_text: str, unit: str, default: str) -> None:
+def test_key_describes_its_field(
+    path: str, owner: str, type_text: str, range_text: str, unit: str, default: str
+) -> None:
     key = by_path(path, owner)
     assert (key.type_text, key.range_text, key.unit, key.default_text) == (type_text, range_text, unit, default)
 
 
-def test_the_source_is_the_line_of_the_field() -> None:
+def test_key_source_is_line_of_the_field() -> None:
     """Of the class that writes it, be that a base or an override of it."""
     for path, owner, declared in (
         ("lr_policy.warmup_iters", "Cosine", "base.py"),
@@ -74,7 +76,7 @@ def test_the_source_is_the_line_of_the_field() -> None:
         assert Path(source[0]).read_text().splitlines()[source[1] - 1].strip().startswith(path.rpartition(".")[2] + ":")
 
 
-def test_keys_that_matter_together() -> None:
+def test_related_keys_are_those_the_doc_names() -> None:
     keys = [key for key in all_keys() if key.owner.__name__ != "OneCycle"]
     others = related(keys)
     assert {"lr_policy.warmup", "lr_policy.warmup_by_epoch"} <= set(others["lr_policy.warmup_iters"])
@@ -86,7 +88,7 @@ def test_keys_that_matter_together() -> None:
     assert missing == set()
 
 
-def test_former_names_belong_to_keys() -> None:
+def test_former_names_belong_to_existing_keys() -> None:
     """No row of the table is left behind when a key is renamed."""
     known = {key.path for key in all_keys()} | {
         f"{cls.__name__}.{key.name}" for key in all_keys() for cls in key.owner.__mro__
@@ -101,7 +103,7 @@ def test_former_names_belong_to_keys() -> None:
     assert not any(former_names(by_path("transform.clip_seconds", "SampleFrames")))  # ours alone
 
 
-def test_a_composed_config_is_walked_to_its_leaves() -> None:
+def test_config_keys_reach_every_leaf() -> None:
     from vexp import compose
 
     config = compose(["optimizer.paramwise.custom_keys.head.lr_mult=10"])

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from vexp.config.compose import SavedConfig, compose
+from vexp.config.compose import compose
 from vexp.config.diff import diff_configs
 from vexp.config.instantiate import to_dict
 from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
+from vexp.config.saved import SavedConfig
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
 from vexp.data.sources.splits import TrainSplit
@@ -79,7 +80,7 @@ def as_before(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("choices", rows(), ids=lambda row: " ".join(row.values()))
-def test_a_saved_config_names_options_by_word(choices: dict[str, str]) -> None:
+def test_saved_config_names_options_by_type(choices: dict[str, str]) -> None:
     config = made(choices)
     text = written(config)
     assert "vexp." not in text
@@ -94,7 +95,7 @@ def test_a_saved_config_names_options_by_word(choices: dict[str, str]) -> None:
     assert diff_configs(as_before(values), values) == []
 
 
-def test_the_key_is_free() -> None:
+def test_no_option_has_a_field_named_type() -> None:
     """No option has a field of that name, and no two options of a group have classes of one name."""
     for group, words in options().items():
         classes = set(words.values())
@@ -102,7 +103,7 @@ def test_the_key_is_free() -> None:
         assert not [cls for cls in classes if TYPE in {field.name for field in dataclasses.fields(cls)}]
 
 
-def test_the_first_word_of_a_class_is_written_and_every_word_is_read() -> None:
+def test_first_name_of_class_is_written_and_every_name_is_read() -> None:
     values = to_dict(made({"transform": "random_short_side_scale"}), types=True)
     added = values["pipeline"]["train"]["added"]
     assert added[TYPE] == "random_rescale"
@@ -129,7 +130,7 @@ epochs: 2
 """
 
 
-def test_a_run_of_0_1_0_is_read() -> None:
+def test_config_saved_by_0_1_0_is_read() -> None:
     config = read(OLD)
     assert [type(getattr(config, group)).__name__ for group in OPEN_GROUPS] == [
         "Folder", "Tsm", "CrossEntropy", "SGD", "Chain",
@@ -144,7 +145,7 @@ def test_a_run_of_0_1_0_is_read() -> None:
     assert written(read(written(config))) == written(config)
 
 
-def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
+def test_runs_of_both_formats_are_compared(tmp_path: Path) -> None:
     now = to_dict(compose(["optimizer=sgd"]), types=True)
     for name, values in (("new", now), ("old", as_before(now)), ("other", as_before(now) | {"seed": 1})):
         (tmp_path / name).mkdir()
@@ -166,14 +167,14 @@ def test_runs_of_both_kinds_are_compared(tmp_path: Path) -> None:
         ({TYPE: "sgd", "lrr": 1}, "optimizer.lrr: SGD has no 'lrr'"),
     ],
 )  # fmt: skip
-def test_an_option_that_does_not_exist_is_named(node: dict[str, Any], message: str) -> None:
+def test_unknown_option_in_saved_config_is_refused(node: dict[str, Any], message: str) -> None:
     values = to_dict(compose(), types=True) | {"optimizer": node}
     with pytest.raises(ValueError, match=message) as refused:
         compose(saved=SavedConfig(values, Path("config.yaml")))
     assert "module" not in str(refused.value)
 
 
-def test_options_of_ones_own_may_name_ours(tmp_path: Path) -> None:
+def test_option_file_of_user_may_name_built_in_option(tmp_path: Path) -> None:
     (tmp_path / "optimizer").mkdir()
     for node in ("type: sgd", "_target_: vexp.once.upon.a.time.SGD"):
         (tmp_path / "optimizer" / "mine.yaml").write_text(f"{node}\nlr: 0.3\n")
@@ -181,7 +182,7 @@ def test_options_of_ones_own_may_name_ours(tmp_path: Path) -> None:
         assert config.optimizer == options()["optimizer"]["sgd"](lr=0.3)
 
 
-def test_classes_of_plugins_keep_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_of_plugin_is_saved_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the same name as ours, one with an argument called type."""
     (tmp_path / "typed_plugins.py").write_text(
         "from dataclasses import dataclass\nfrom vexp.optim.optimizers import SGD as Ours\n"

@@ -40,7 +40,7 @@ def test_groups_and_configs(path: str, groups: list[str], configs: list[str]) ->
     assert SOURCE.is_group(path) == bool(groups or configs)
 
 
-def test_what_is_done_to_a_node_is_not_seen_in_the_next() -> None:
+def test_node_returns_independent_copies() -> None:
     SOURCE.load_config("schema").config.seed = 7
     assert SOURCE.load_config("schema").config.seed == 0
 

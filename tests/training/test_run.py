@@ -13,7 +13,7 @@ import torch
 from vexp import checkpoint, compose, train
 from vexp.cli import evaluate
 from vexp.config.compose import compose as compose_from
-from vexp.config.compose import read_saved_config
+from vexp.config.saved import read_saved_config
 from vexp.core.errors import UserError
 
 

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vexp.cli.arguments import Arguments, CommandLine
-from vexp.config.compose import SavedConfig, compose
+from vexp.config.compose import compose
+from vexp.config.saved import saved_config
 from vexp.config.instantiate import to_dict
 from vexp.config.preflight import working_directory_hint
 from vexp.core.errors import ConfigError, MissingInputError, UserError
@@ -98,7 +99,7 @@ def _rescore(source: Path, arguments: Arguments[EvaluateOptions]) -> None:
     path = report_folder(source / "checkpoints" / "_", options.split) / FILE_NAME if source.is_dir() else source
     saved = load_view_logits(path)
     values = to_dict(compose(), types=True) | {"eval": saved.options}
-    config = compose(overrides, saved=SavedConfig(values, path), config_dirs=arguments.config_dirs)
+    config = compose(overrides, saved=saved_config(values, path), config_dirs=arguments.config_dirs)
     folder = options.out or path.parent / "rescored"
     results, intervals = rescore_into(folder, saved, config.eval, source=path, resamples=options.resamples)
 

@@ -21,7 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vexp.cli.arguments import CommandLine
-from vexp.config.compose import compose_with_provenance, read_saved_config
+from vexp.config.compose import compose_with_provenance
+from vexp.config.saved import read_saved_config
 from vexp.config.keys import Key, config_keys, parts_of, related, summary, to_yaml_text
 from vexp.config.provenance import Provenance
 from vexp.config.schema import Config

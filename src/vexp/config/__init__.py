@@ -1,0 +1,1 @@
+"""The typed configuration: schema, Hydra composition, overrides, provenance and error messages."""

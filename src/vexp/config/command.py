@@ -1,4 +1,4 @@
-"""Run a command: its errors, its exit status, its console log. Hydra is imported only to explain an error of Hydra's."""
+"""Run a command: its errors, exit status and console log. Hydra is imported only to explain an error of Hydra."""
 
 from __future__ import annotations
 
@@ -65,16 +65,10 @@ def _config_error_message(error: Exception, argv: Sequence[str]) -> str | None:
     """The message for an error of Hydra, OmegaConf or YAML; None for any other error."""
     if "hydra" not in sys.modules:
         return None
-    import yaml
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     from vexp.config.errors import to_config_error
     from vexp.config.overrides import as_typed, config_search_dirs, split_flags, take_config_dirs
     from vexp.config.provenance import Provenance
 
-    if not isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
-        return None
     flags, overrides = split_flags(argv)
     folders = config_search_dirs(overrides, take_config_dirs(flags)[0])
     config_error = to_config_error(error, Provenance(overrides=as_typed(overrides), folders=folders))

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, open_dict
 
 from vexp.config.errors import to_config_error
 from vexp.config.instantiate import instantiate
-from vexp.config.option_types import upgrade_saved
-from vexp.config.overrides import add_search_path, as_typed, config_search_dirs, group_options, normalize
-from vexp.config.provenance import COMMAND_LINE, Provenance, composed_files
+from vexp.config.overrides import add_search_path, as_typed, config_search_dirs, normalize
+from vexp.config.provenance import Provenance, composed_files
+from vexp.config.saved import SavedConfig, register_saved_config
 from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir, schema_on_search_path
-from vexp.core.errors import ConfigError
+from vexp.core.errors import UserError
 
 #: Keys that ``to_config`` gives a value if none is written, and the source of that value.
 FILLED_IN = {
@@ -31,14 +26,6 @@ FILLED_IN = {
     "epochs": "data.default_epochs",
     "sweep.name": "no sweep: a single run",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SavedConfig:
-    """The configuration of an earlier run: its values, and the file they came from."""
-
-    values: dict[str, Any]
-    path: Path
 
 
 def compose(
@@ -82,7 +69,9 @@ def _composed(
                 defaults = loader.compute_defaults_list(name, normalized, RunMode.RUN).defaults
                 files = [(str(item.config_path), item.package or "") for item in defaults]
                 provenance.files = composed_files(files, folders)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # Hydra raises ValueError, TypeError and others for what it cannot compose
         config_error = to_config_error(error, provenance)
         if config_error is None:
             raise
@@ -114,50 +103,3 @@ def to_config(
         config.epochs = config.data.default_epochs
     config.sweep.name = sweep
     return config
-
-
-def register_saved_config(
-    saved: SavedConfig, overrides: Sequence[str], folders: Sequence[Path] | None = None
-) -> list[str]:
-    """Register a run's values with Hydra as ``saved_run``; return the overrides adapted to it.
-
-    A group that an override chooses replaces the saved one. The saved ``plugins`` are dropped: what may be imported is
-    decided on the command line or in the user's own folders, never by a file that came with a run.
-
-    Raises:
-        ConfigError: If an override chooses what a saved run has no place for.
-    """
-    values = upgrade_saved(saved.values) | {"plugins": []}
-    adapted = []
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        group, at, _ = key.partition("@")
-        if not (equals and group_options(group, folders)) or group.startswith("hydra/"):
-            adapted.append(override)
-        elif at or group == "experiment":
-            raise ConfigError(
-                "cannot be chosen for a saved run", key=key, value=value, origin=COMMAND_LINE,
-                hint="; start a new run with it",
-            )  # fmt: skip
-        else:
-            values.pop(group, None)
-            adapted.append(f"+{override}")
-    ConfigStore.instance().store(name="saved_run", node=OmegaConf.create(values), provider="vexp")
-    return adapted
-
-
-def read_saved_config(path: Path) -> SavedConfig:
-    """Read a run's ``config.yaml``.
-
-    Raises:
-        ConfigError: If the file cannot be read or is no saved configuration.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); is {path.parent} a run folder?") from None
-    except yaml.YAMLError as error:
-        raise to_config_error(error, Provenance()) or ConfigError(f"{path}: not valid YAML") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: is not the saved configuration of a run")
-    return SavedConfig(values, path)

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 import yaml
+from omegaconf import OmegaConf
 
 from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config, options
@@ -37,7 +38,8 @@ def defaults_of(group: str, option: str = "") -> Any:
     else:
         cls = get_type_hints(Config).get(group)  # none for an option that names its class by _target_
     defaults = {field.name: _default(field) for field in dataclasses.fields(cls)} if cls is not None else {}
-    return _merged({name: value for name, value in defaults.items() if value is not ...}, written)
+    known = {name: value for name, value in defaults.items() if value is not ...}
+    return OmegaConf.to_container(OmegaConf.merge(known, written))
 
 
 @cache
@@ -50,11 +52,3 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return to_dict(field.default_factory())
     return ... if field.default in (dataclasses.MISSING, "???") else to_dict(field.default)
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    result = dict(below)
-    for key, value in above.items():
-        default = result.get(key)
-        result[key] = _merged(default, value) if isinstance(default, dict) and isinstance(value, dict) else value
-    return result

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -45,9 +48,17 @@ def to_config_error(error: BaseException, provenance: Provenance) -> ConfigError
             hint=f"\n  a sweep over them: vexp train -m {override}; a list: '{key}=[{values}]'; "
             f"a text with commas: '{key}=\"{values}\"'",
         )  # fmt: skip
-    if isinstance(error, HydraException):
-        return ConfigError(" ".join(str(error).split()) + (f" ({error.__cause__})" if error.__cause__ else ""))
+    if isinstance(error, HydraException) or _raised_by_hydra(error):
+        text = " ".join(str(error).split()) or type(error).__name__
+        return ConfigError(shorten(text, 400) + (f" ({error.__cause__})" if error.__cause__ else ""))
     return None
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether the innermost frame that is not of the standard library belongs to Hydra, OmegaConf, ANTLR or PyYAML."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [root for root in (name.partition(".")[0] for name in modules) if root not in sys.stdlib_module_names]
+    return bool(ours) and ours[-1] in ("hydra", "omegaconf", "antlr4", "yaml")
 
 
 def value_error(

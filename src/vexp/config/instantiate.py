@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from typing import Any, cast
 
@@ -30,12 +31,29 @@ def instantiate(composed: DictConfig, provenance: Provenance) -> Config:
     try:
         raise_all([missing_value(key, provenance) for key in sorted(OmegaConf.missing_keys(composed))])
         OmegaConf.resolve(composed)
+        _keep_literals(composed)
     except OmegaConfBaseException as error:
         raise value_error(error, provenance) from None
     walk = _Walk(provenance, list(composed.get("plugins") or []))
     config = walk.value(composed, "")
     raise_all(walk.errors)
     return cast(Config, config)
+
+
+def escape_interpolations(text: str) -> str:
+    r"""Escape ``${`` with a backslash, and double the backslashes before it, so that OmegaConf keeps the text."""
+    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
+
+
+def _keep_literals(node: Any) -> None:
+    """Escape the ``${`` of resolved texts, which reading a node would resolve once more."""
+    for key in range(len(node)) if isinstance(node, ListConfig) else list(node):
+        child = node._get_node(key)
+        if isinstance(child, DictConfig | ListConfig):
+            if not child._is_none():
+                _keep_literals(child)
+        elif isinstance(child._value(), str) and "${" in child._value():
+            child._set_value(escape_interpolations(child._value()))
 
 
 class _Walk:
@@ -147,7 +165,7 @@ def _join(path: str, key: Any) -> str:
 
 
 def _class_key(node: DictConfig, path: str) -> str | None:
-    """The key by which a plain node names its class; None if it names none. Beside ``_target_``, ``type`` is an argument."""
+    """The key by which a plain node names its class, or None. Beside ``_target_``, ``type`` is an argument."""
     if TARGET in node:
         return TARGET
     return TYPE if TYPE in node and group_at(path) is not None else None

@@ -16,8 +16,8 @@ from vexp.core.errors import ConfigError
 ALIASES = {"lr": "lr_policy", "nproc": "dist.nproc"}
 
 _OVERRIDE = re.compile(r"^(?P<sign>~|\+{1,2})?(?P<key>[A-Za-z_][\w/]*)(?P<rest>(?:[.=@].*)?)$", re.DOTALL)
-#: Keys below an open group. Hydra must accept them even if the YAML of a custom class does not list them; ``instantiate``
-#: checks every key against the class.
+#: Keys below an open group. Hydra must accept them even if the YAML of a custom class does not list them;
+#: ``instantiate`` checks every key against the class.
 _OPEN = re.compile(rf"(({'|'.join(OPEN_GROUPS)})|pipeline\.(train|val|test)\.\w+)\.\w")
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 _SEARCH_PATH = "hydra.searchpath"
@@ -135,7 +135,7 @@ def add_search_path(overrides: Sequence[str], config_dirs: Sequence[str | Path] 
         return list(overrides)
     typed = [override for override in overrides if override_key(override) == _SEARCH_PATH]
     entries = [override.partition("=")[2].strip().removeprefix("[").removesuffix("]") for override in typed]
-    entries += [f"'file://{folder}'" for folder in dict.fromkeys(folders)]
+    entries += [f"'vexp-folder://{folder}'" for folder in dict.fromkeys(folders)]
     return [*(override for override in overrides if override not in typed), f"{_SEARCH_PATH}=[{','.join(entries)}]"]
 
 

@@ -8,7 +8,8 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from types import FunctionType
+from typing import Any, ClassVar, cast
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,8 +18,12 @@ from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig
 from vexp.optim.optimizers import unsupported_reason
 
-#: Packages whose classes any config may instantiate, besides the options of vexp; ``plugins`` adds the user's.
-ALLOWED = ("torch.optim", "torchvision")
+#: Package -> base of the classes that a config may instantiate of it; ``plugins`` adds packages of the user.
+ALLOWED = {
+    "torch.optim": "torch.optim.Optimizer",
+    "torchvision.models": "torch.nn.Module",
+    "torchvision.transforms.v2": "torchvision.transforms.v2.Transform",
+}
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -50,10 +55,8 @@ def option_class(target: str, plugins: Sequence[str], *, skip_positional: bool =
     if reason is not None:
         raise _target_error(target, f"cannot train here: {reason}")
     found = _import(target, plugins)
-    if dataclasses.is_dataclass(found) and isinstance(found, type):
+    if dataclasses.is_dataclass(found):
         return found
-    if not callable(found):
-        raise _target_error(target, f"is a {type(found).__name__}, not a class or function")
     fields: list[Any] = []
     for parameter in inspect.signature(found, eval_str=True).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
@@ -90,15 +93,21 @@ def _supported(hint: Any) -> Any:
     return hint
 
 
-def _import(target: str, plugins: Sequence[str]) -> Any:
-    if not any(target.startswith(package + ".") for package in (*ALLOWED, *plugins)):
+def _import(target: str, plugins: Sequence[str]) -> type[Any] | FunctionType:
+    """Return the class or function ``target``, which must be defined in an allowed package, not only imported there.
+
+    Otherwise ``torchvision.datasets.utils.os.system`` in the config of a checkpoint would run commands.
+    """
+    packages = (*ALLOWED, *plugins)
+    if not _is_below(target, packages):
         raise _target_error(
             target,
-            f"a config may instantiate classes of {', '.join((*ALLOWED, *plugins))}",
+            f"a config may instantiate classes of {', '.join(packages)}",
             f"; to allow your own package set plugins=[{target.partition('.')[0]}]",
         )
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as python -m does, so that the console script finds the same packages
+    found: Any = None
     parts = target.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])
@@ -108,12 +117,40 @@ def _import(target: str, plugins: Sequence[str]) -> Any:
             if error.name is None or not (module_name + ".").startswith(error.name + "."):
                 raise _target_error(target, f"importing {module_name} fails: {error}") from None
             continue
-        for part in parts[cut:]:
-            if not hasattr(found, part):
-                raise _target_error(target, f"{found.__name__} has no {part!r}")
-            found = getattr(found, part)
-        return found
-    raise _target_error(target, f"there is no module {'.'.join(parts[:-1])} (looked in {os.getcwd()} and sys.path)")
+        break
+    else:
+        raise _target_error(target, f"there is no module {'.'.join(parts[:-1])} (looked in {os.getcwd()} and sys.path)")
+    for part in parts[cut:]:
+        if not hasattr(found, part):
+            raise _target_error(target, f"{found.__name__} has no {part!r}")
+        found = getattr(found, part)
+        if not isinstance(found, type | FunctionType):
+            raise _target_error(target, f"{part!r} is a {type(found).__name__}, not a class or function")
+    if not _is_below(f"{found.__module__}.", packages) or not _is_public(found):
+        raise _target_error(target, _DEFINED_ELSEWHERE.format(found.__module__, found.__qualname__))
+    return cast("type[Any] | FunctionType", found)
+
+
+_DEFINED_ELSEWHERE = (
+    "is {}.{}, and a config may instantiate only classes and functions that plugins define, and optimizers of "
+    "torch.optim, models of torchvision and transforms of torchvision.transforms.v2"
+)
+
+
+def _is_below(name: str, packages: Sequence[str]) -> bool:
+    return any(name.startswith(f"{package}.") for package in packages)
+
+
+def _is_public(found: type[Any] | FunctionType) -> bool:
+    """Whether a class or function is of a plugin, or one that torch and torchvision offer as an option."""
+    package = next((package for package in ALLOWED if _is_below(f"{found.__module__}.", [package])), None)
+    if package is None:
+        return True
+    if isinstance(found, type):
+        module, _, name = ALLOWED[package].rpartition(".")
+        return issubclass(found, getattr(importlib.import_module(module), name))
+    models = importlib.import_module("torchvision.models")
+    return found.__name__ in models.list_models() and models.get_model_builder(found.__name__) is found
 
 
 def _target_error(target: str, rule: str, hint: str = "") -> ConfigError:

@@ -58,7 +58,7 @@ class Provenance:
             line = _line_of(path, key, package)
             if line is not None:
                 return f"{display_path(path)}:{line}"
-        return ""
+        return display_path(self.saved) if self.saved is not None and not self._files() else ""
 
     def settings(self, key: str) -> list[ConfigEntry]:
         """List every place that sets ``key``, weakest first: each overrides those before it."""
@@ -96,7 +96,7 @@ class Provenance:
         if self.files:
             return self.files
         if self.saved is not None:
-            return [(self.saved, "")]
+            return [(self.saved, "")] if self.saved.suffix == ".yaml" else []  # a checkpoint has no lines
         files = [(folder / "train.yaml", "") for folder in self.folders[:1]]
         for choice, option in self.choices.items():
             group, _, package = choice.partition("@")
@@ -143,14 +143,14 @@ def _line_of(path: Path, key: str, package: str) -> int | None:
 
 
 def _entry_of(path: Path, key: str, package: str) -> tuple[int, str] | None:
-    """(Line of ``key``, its value as written) in a file whose content belongs to ``package``; None if it is not there."""
+    """(Line of ``key``, its value as written) in a file whose content belongs to ``package``; None if not there."""
     if package:
         if not key.startswith(package + "."):
             return None
         key = key[len(package) + 1 :]
     try:
         text, node = _parsed(path, path.stat().st_mtime_ns)
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):  # ValueError: not UTF-8
         return None
     line: int | None = None
     for part in re.split(r"[.\[]", key):
@@ -167,7 +167,7 @@ def _entry_of(path: Path, key: str, package: str) -> tuple[int, str] | None:
 
 @functools.lru_cache(maxsize=256)
 def _parsed(path: Path, modified: int) -> tuple[str, yaml.Node | None]:
-    """Read the text of a file and its YAML nodes; ``modified`` is its time of modification, a part of the cache's key."""
+    """Read the text of a file and its YAML nodes; ``modified``, its modification time, is a part of the cache's key."""
     text = path.read_text(encoding="utf-8")
     return text, yaml.compose(text)
 

@@ -9,6 +9,7 @@ from vexp.checkpoint import Checkpoint
 from vexp.config.sweep import Sweep
 from vexp.core.errors import ConfigError
 from vexp.core.fields import REQUIRED, ValidatedConfig, option
+from vexp.core.files import folder_name_rule
 from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.config import Data
@@ -74,7 +75,9 @@ class Config(ValidatedConfig):
         "auto", "Device of the model: auto (a GPU if there is one), cpu, cuda or cuda:N.", check=_device
     )
     run_name: str | None = option(
-        None, "Folder of the run below out_root; null: the name of the experiment, else of the data option."
+        None,
+        "Folder of the run below out_root; null: the name of the experiment, else of the data option.",
+        check=folder_name_rule,
     )
     out_root: str = option("runs", "Folder in which run folders are made.")
     resume: str | None = option(
@@ -101,7 +104,7 @@ class Config(ValidatedConfig):
     def _check_exclusive_keys(self) -> None:
         if self.epochs is not None and self.max_steps is not None:
             raise ConfigError(
-                f"only one of epochs and max_steps={self.max_steps} can be the length of training; set the other to null",
+                f"max_steps={self.max_steps} is set, too: set one of them to null",
                 key="epochs", value=self.epochs,
             )  # fmt: skip
         if self.deterministic and self.cudnn_benchmark:
@@ -137,7 +140,7 @@ class Config(ValidatedConfig):
             )  # fmt: skip
 
     def _check_flips(self) -> None:
-        """A mirrored clip of "moving left" shows "moving right": its label must be mapped, or it must not be mirrored."""
+        """Check that clips are not mirrored where that changes their label, as of "moving left", and none is mapped."""
         for split in ("train", "val", "test"):
             for name, transform in self.pipeline.of(split).items():
                 mirrors = getattr(transform, "mirrors", "")

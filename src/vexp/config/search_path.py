@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from vexp.config.provenance import display_path
+from vexp.core.documents import check_yaml_events, read_text
+from vexp.core.errors import ConfigError, UserError
+
 #: Names folders with custom config groups, separated as in PATH.
 ENVIRONMENT_VARIABLE = "VEXP_CONFIG_PATH"
 
@@ -28,6 +32,23 @@ def environment_dirs() -> list[Path]:
         for part in os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)
         if part
     ]
+
+
+def check_option_file(path: Path) -> None:
+    """Check that a YAML file of the user is UTF-8 text, not nested too deeply, and not multiplied by its aliases.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    import yaml
+
+    if path.is_file():
+        try:
+            check_yaml_events(read_text(path), display_path(path), allow_aliases=True)
+        except UserError as error:
+            raise ConfigError(str(error)) from None
+        except yaml.YAMLError:  # Hydra raises it again, with the file's name
+            return
 
 
 _schema_enabled: ContextVar[bool] = ContextVar("schema_enabled", default=False)

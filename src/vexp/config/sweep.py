@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.files import folder_name_rule
 
 
 @dataclass(kw_only=True, slots=True)
@@ -14,7 +15,9 @@ class Sweep(ValidatedConfig):
     """The ``sweep`` group: the jobs of one multirun (``-m``)."""
 
     name: str | None = option(
-        None, "Folder of the sweep below out_root/sweeps; null: the swept keys, as in lr_policy_x_optimizer."
+        None,
+        "Folder of the sweep below out_root/sweeps; null: the swept keys, as in lr_policy_x_optimizer.",
+        check=folder_name_rule,
     )
     objective: str | None = option(
         None, "Metric by which jobs are ranked and a search improves, val/top1_acc; null: that of eval.save_best."

@@ -1,0 +1,1 @@
+"""Errors, config fields, logging, and reading and writing of files."""

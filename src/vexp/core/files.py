@@ -57,8 +57,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; it replaces ``path`` if the block succeeds, and is removed otherwise.
 
-    A kill leaves no partial folder under ``path``; the previous folder is removed just before the rename, so ``path`` may
-    be missing then. Files are not fsynced, because there may be thousands.
+    A kill leaves no partial folder under ``path``; the previous folder is removed just before the rename, so ``path``
+    may be missing then. Files are not fsynced, because there may be thousands.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -70,6 +70,17 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def leaves_folder(path: str) -> bool:
+    """Whether a path is absolute, begins with ``~``, or leads out of its folder by ``..``."""
+    return Path(path).is_absolute() or path.startswith("~") or ".." in Path(path).parts
+
+
+def folder_name_rule(name: str) -> str | None:
+    """Return the rule that the name of a folder breaks; None if it names a folder below the one it is joined to."""
+    inside = name.strip(" ./") and not leaves_folder(name) and "\0" not in name
+    return None if inside else "must be the name of a folder: not empty, not absolute, without .."
 
 
 def write_text(path: Path, text: str) -> None:

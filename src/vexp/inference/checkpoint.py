@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vexp import checkpoint
-from vexp.config.compose import SavedConfig, compose
+from vexp.config.compose import compose
+from vexp.config.saved import saved_config
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError
 
@@ -26,7 +27,7 @@ def open_checkpoint(
             f"{path}: not a checkpoint of a vexp run (it contains {', '.join(list(content)[:5])}); "
             "vexp convert IN OUT model=... converts the weights of another program"
         )
-    return compose(overrides, saved=SavedConfig(content["config"], path), config_dirs=config_dirs), content
+    return compose(overrides, saved=saved_config(content["config"], path), config_dirs=config_dirs), content
 
 
 def find_checkpoint(run: Path, name: str | None) -> Path:

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from vexp.config.compose import SavedConfig, compose
+from vexp.config.compose import compose
+from vexp.config.saved import SavedConfig
 from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
