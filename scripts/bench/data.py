@@ -43,7 +43,8 @@ from vexp.core.malloc import configure_malloc
 from vexp.data.transforms.crops import RandomResizedCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.resize import Flip, Resize
-from vexp.tools.dataset.reencode import ENCODINGS, encode
+from vexp.tools.dataset.conversion import Job
+from vexp.tools.dataset.reencode import ENCODINGS
 
 Size = tuple[int, int]
 WARM_UP = 999
@@ -125,7 +126,7 @@ def made_proxy(original: Path, encoding: str) -> Path:
     """The copy that vexp dataset rescale makes of a video; created once."""
     path = original.with_name(f"{original.stem}_{encoding}").with_suffix(ENCODINGS[encoding].suffix)
     if not path.exists():
-        encode(original, path, ENCODINGS[encoding])
+        ENCODINGS[encoding](Job(original, path))
     return path
 
 

@@ -43,7 +43,7 @@ def test_a_picture_of_the_embedded_set(
 
 
 def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
-    showing = RunData.from_config(compose(tiny))
+    showing = RunData(compose(tiny))
     train, val = showing.splits
     batch, keys = _first_batch(showing.exp, train)
     bad = BadSamples(train.dataset, split="train", max_fraction=0)
@@ -54,7 +54,7 @@ def test_the_batch_is_the_first_of_training(tiny: list[str]) -> None:
 
 
 def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    showing = RunData.from_config(compose([*tiny, "data.on_error=skip"]))
+    showing = RunData(compose([*tiny, "data.on_error=skip"]))
     monkeypatch.setattr(ClipDataset, "_load", lambda _, epoch, index, rng: Failure(index, "damaged", epoch))
     with pytest.raises(UserError, match=r"data.val: none of the first 4 samples can be read"):
         _first_batch(showing.exp, showing.split("val"))
@@ -62,11 +62,9 @@ def test_a_split_of_which_nothing_can_be_read_is_said(tiny: list[str], monkeypat
 
 def test_the_splits_are_those_of_training_and_evaluation(tiny: list[str]) -> None:
     """Without data of its own "test" takes the videos of "val", through steps of its own where there are some."""
-    names = [
-        (split.name, split.note) for split in RunData.from_config(compose([*tiny, "pipeline=clip_16x4_112"])).splits
-    ]
+    names = [(split.name, split.note) for split in RunData(compose([*tiny, "pipeline=clip_16x4_112"])).splits]
     assert names == [("train", ""), ("val", ""), ("test", "videos of val")]
-    taken = RunData.from_config(compose([*tiny, "data.test.from_split=train"])).splits[-1]
+    taken = RunData(compose([*tiny, "data.test.from_split=train"])).splits[-1]
     assert (taken.name, taken.note, len(taken.dataset)) == ("test", "steps of val", 16)
 
 
@@ -75,7 +73,7 @@ def test_weights_that_were_normalised_otherwise_are_named(tiny: list[str], tmp_p
 
     norm = "img_norm_cfg = dict(mean=[104, 117, 128], std=[58.395, 57.12, 57.375], to_bgr=True)"
     torch.save({"state_dict": {"head.weight": torch.ones(2)}, "meta": {"config": norm}}, tmp_path / "w.pth")
-    warnings = RunData.from_config(compose([*tiny, f"init_from={tmp_path}/w.pth"])).warnings
+    warnings = RunData(compose([*tiny, f"init_from={tmp_path}/w.pth"])).warnings
     assert [warning.partition(": trained ")[2][:20] for warning in warnings] == [
         "on BGR; set img_norm", "with img_norm.mean=[",
     ]  # fmt: skip

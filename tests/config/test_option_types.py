@@ -150,7 +150,7 @@ def test_runs_of_both_formats_are_compared(tmp_path: Path) -> None:
     for name, values in (("new", now), ("old", as_before(now)), ("other", as_before(now) | {"seed": 1})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    runs, faults = read_runs(sorted(tmp_path.iterdir()), upgrade_saved)
+    runs, faults = read_runs(sorted(tmp_path.iterdir()))
     assert faults == []
     assert [(column.key, column.values) for column in varying_keys(runs)] == [("seed", ("0", "0", "1"))]
 

@@ -14,10 +14,9 @@ from rich.console import Console
 
 from vexp.cli.arguments import CommandLine
 from vexp.config.errors import near
-from vexp.config.option_types import upgrade_saved
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_write, write_text
-from vexp.tools.compare.comparison import Comparison, compare
+from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.conclusion import conclusion
 from vexp.tools.compare.config import Compare
 from vexp.tools.compare.curves import plot_curves
@@ -53,10 +52,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = COMMAND.parse(argv)
     folders = _folders(arguments.rest)
     out = _out_folder(arguments.options, folders)
-    runs, faults = read_runs(find_runs(folders), upgrade_saved)
+    runs, faults = read_runs(find_runs(folders))
     if not runs:
         raise UserError("\n".join(faults))
-    comparison = compare(runs, arguments.options, faults)
+    comparison = Comparison(runs, arguments.options, faults)
 
     _print(comparison)
     try:

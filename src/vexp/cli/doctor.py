@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vexp import __version__
@@ -125,7 +125,7 @@ def as_text(report: Report, *, color: bool = False) -> str:
 
 def as_json(report: Report) -> dict[str, Any]:
     """Return the report for programs: ``checks`` is a list of results, each with its ``group``."""
-    checks = [{"group": group} | result.to_dict() for group, results in report.items() for result in results]
+    checks = [{"group": group} | asdict(result) for group, results in report.items() for result in results]
     return {
         "schema": SCHEMA,
         "vexp": __version__,

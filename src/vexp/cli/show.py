@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     set_passive_omp_wait()
     from vexp.tools.visualize.show import RunData, show_batch, show_pipeline, show_sampling
 
-    data = RunData.from_config(config)
+    data = RunData(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if subject == "pipeline":

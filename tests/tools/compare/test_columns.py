@@ -44,7 +44,7 @@ def run(overrides="", **config):
         ([run(optimizer=MINE), run(optimizer=MINE | {"type": "b"})], {"optimizer.type": ("a", "b")}),
         # the default typed in one run and not in the other: no difference
         ([run("optimizer=adamw"), run()], {}),
-        # ... and beside a third, the untyped one has the word of its class
+        # ... and beside a third, the untyped one has the name of its class
         (
             [run("optimizer=adamw"), run(), run("optimizer=sgd", optimizer=SGD)],
             {"optimizer": ("adamw", "adamw", "sgd")},
@@ -63,7 +63,7 @@ def run(overrides="", **config):
             [run(optimizer=SGD), run(optimizer=SGD | {"momentum": 0.5}), run()],
             {"optimizer": ("sgd", "sgd", "adamw"), "optimizer.momentum": ("0.9", "0.5", None)},
         ),
-        # an option without a class, told by its values where it was not typed
+        # an option without a class, recognized by its values where it was not overridden
         (
             [run("pipeline=long", pipeline=LONG), run(pipeline=LONG), run()],
             {"pipeline": ("long", "long", "default")},
@@ -73,7 +73,7 @@ def run(overrides="", **config):
             [run("experiment=a seed=0", epochs=5), run("experiment=b seed=1", epochs=9, seed=1)],
             {"experiment": ("a", "b"), "seed": ("0", "1")},
         ),
-        # the same word, another default: code or YAML changed between the runs
+        # the same option, another default: code or YAML changed between the runs
         ([run("optimizer=adamw"), run("optimizer=adamw", epochs=3)], {"epochs": ("2", "3")}),
         # a step that one pipeline has not
         (
@@ -84,7 +84,7 @@ def run(overrides="", **config):
         ([run(step=[8, 11]), run(step=[4])], {"step": ("[8,11]", "[4]")}),
     ],
 )  # fmt: skip
-def test_varying_keys(runs, expected):
+def test_varying_keys_have_one_column_per_cause(runs, expected):
     found = {column.key: column.values for column in varying_keys(runs)}
     assert found == expected
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.run_folders import CLASSES, make_run
 
-from vexp.tools.compare.comparison import compare
+from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.conclusion import conclusion, format_metric
 from vexp.tools.compare.config import Compare
 from vexp.tools.compare.runs import find_runs, read_runs
@@ -15,16 +15,16 @@ from vexp.tools.compare.tables import console_tables, explanation, runs_csv
 
 def compared(folder, **options):
     runs, faults = read_runs(find_runs([folder]))
-    return compare(runs, Compare(**options), faults)
+    return Comparison(runs, Compare(**options), faults)
 
 
 def sweep(folder, table, **changes):
     """Write one run per score, such as ``{"sgd": [0.5, 0.6]}``; all evaluations of a run have its score."""
     for optimizer, scores in table.items():
         for seed, score in enumerate(scores):
-            words = [f"optimizer={optimizer}", f"seed={seed}"]
+            overrides = [f"optimizer={optimizer}", f"seed={seed}"]
             make_run(
-                folder / f"{optimizer}-{seed}", words, scores=[0.1, score], **changes.get(f"{optimizer}-{seed}", {})
+                folder / f"{optimizer}-{seed}", overrides, scores=[0.1, score], **changes.get(f"{optimizer}-{seed}", {})
             )
     return folder
 
@@ -109,8 +109,8 @@ def test_compare_averages_only_comparable_runs(tmp_path):
 
 def test_compare_flags_other_split_unless_over(tmp_path):
     for number in range(3):
-        words = ["seed=0", *(["data.val.indices=8"] if number == 2 else [])]
-        make_run(tmp_path / "s" / str(number), words)
+        overrides = ["seed=0", *(["data.val.indices=8"] if number == 2 else [])]
+        make_run(tmp_path / "s" / str(number), overrides)
     comparison = compared(tmp_path / "s")
     assert comparison.flags == [[], [], ["data.val.indices=8, but null in most runs"]]
     comparison = compared(tmp_path / "s", over=["seed", "data.val.indices"])
@@ -119,8 +119,8 @@ def test_compare_flags_other_split_unless_over(tmp_path):
 
 
 def test_compare_ignores_training_keys_for_comparability(tmp_path):
-    for number, word in enumerate(("data.batch_size=8", "data.train.indices=16", "data.num_workers=3")):
-        make_run(tmp_path / "s" / str(number), [word])
+    for number, override in enumerate(("data.batch_size=8", "data.train.indices=16", "data.num_workers=3")):
+        make_run(tmp_path / "s" / str(number), [override])
     assert compared(tmp_path / "s").flags == [[], [], []]
 
 
@@ -215,7 +215,7 @@ LEADS = "optimizer=adamw leads with val/top1_acc"
         ),
     ],
 )
-def test_conclusion(tmp_path, table, first, second):
+def test_conclusion_states_lead_and_noise(tmp_path, table, first, second):
     lines = conclusion(compared(sweep(tmp_path / "s", table)))
     assert first in lines[0]
     assert lines[1:] == [] if second is None else second in lines[1]
@@ -229,7 +229,7 @@ def test_conclusion_without_finished_runs(tmp_path):
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0, "0.0000"), (0.91254, "0.9125"), (1e-5, "1e-05"), (123.456, "123.5"), (-2.5, "-2.5000")]
 )
-def test_format_metric(value, text):
+def test_format_metric_digits(value, text):
     assert format_metric(value) == text
 
 
@@ -245,8 +245,8 @@ def test_compare_crowded_shows_uncommon_values(tmp_path):
         "optimizer.lr",
     ]
     for i in range(8):
-        words = [f"{key}={9 if place == i else 3}" for place, key in enumerate(keys)]
-        make_run(tmp_path / f"run{i}", words, score=0.1 * i)
+        overrides = [f"{key}={9 if place == i else 3}" for place, key in enumerate(keys)]
+        make_run(tmp_path / f"run{i}", overrides, score=0.1 * i)
     comparison = compared(tmp_path)
     named = [comparison.name_of(s) for s in comparison.settings]
     assert sorted(named) == sorted(["the most common values", *(f"{key}=9" for key in keys)])

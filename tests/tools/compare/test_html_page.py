@@ -36,21 +36,21 @@ def browser() -> Iterator[Any]:
 def opened(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Compare the runs of a folder and open the page; check for console errors and requests at the end."""
     output: list[str] = []
-    asked: list[str] = []
+    requested: list[str] = []
 
-    def open_page(folder: Path, *words: str, scheme: str = "light") -> Any:
-        compare.main([str(folder), f"out={tmp_path / 'out'}", *words])
+    def open_page(folder: Path, *arguments: str, scheme: str = "light") -> Any:
+        compare.main([str(folder), f"out={tmp_path / 'out'}", *arguments])
         page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
         page.on("console", lambda message: output.append(message.text))
         page.on("pageerror", lambda error: output.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requested.append(request.url))
         page.goto((tmp_path / "out" / "index.html").as_uri())
         page.wait_for_selector("#runs tbody tr")
         return page
 
     yield open_page
     assert output == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in requested if not url.startswith(("file:", "data:"))] == []
 
 
 def column(page: Any, head: str) -> list[str]:
@@ -103,7 +103,7 @@ def test_page_hover_and_arrow_keys_show_values(opened: Any, tmp_path: Path) -> N
     page.locator("#settings circle").last.hover(force=True)  # whichever of the dots there is on top
     assert re.search(r"val/top1_acc 0\.\d{4}", page.inner_text("#tip"))
     page.locator("#confusion rect[data-tip]").first.hover()
-    assert re.search(r"left recognised\n\d of 5 videos, \d+ %", page.inner_text("#tip"))
+    assert re.search(r"left predicted correctly\n\d of 5 videos, \d+ %", page.inner_text("#tip"))
 
 
 def test_page_shows_selected_runs(opened: Any, tmp_path: Path) -> None:
@@ -125,13 +125,13 @@ def test_page_shows_selected_runs(opened: Any, tmp_path: Path) -> None:
 
 
 def test_page_escapes_names(opened: Any, tmp_path: Path) -> None:
-    evil = "</script><script>console.error('broken out')</script><img src=x onerror=console.error(1)>&amp; é\u2028"
-    words = ["optimizer=sgd", "lr_policy=step"]
+    html = "</script><script>console.error('broken out')</script><img src=x onerror=console.error(1)>&amp; é\u2028"
+    arguments = ["optimizer=sgd", "lr_policy=step"]
     for seed in (0, 1):
-        make_run(tmp_path / "sweep" / f"a <b> #{seed}?", [*words, f"seed={seed}"], classes=[evil, "b"], error=evil)
+        make_run(tmp_path / "sweep" / f"a <b> #{seed}?", [*arguments, f"seed={seed}"], classes=[html, "b"], error=html)
     page = opened(tmp_path / "sweep")
     assert len(column(page, "folder")) == 2
-    assert evil[:9] in page.locator("#confusion").inner_text()
+    assert html[:9] in page.locator("#confusion").inner_text()
     href = page.locator("#runs tbody a").first.evaluate("link => decodeURIComponent(link.href)")
     assert href.rstrip("/").rpartition("/")[2].startswith("a <b> #")
 

@@ -9,11 +9,11 @@ from support.run_folders import CLASSES, make_run
 from vexp.core.errors import UserError
 from vexp.tools.compare.runs import find_runs, read_run, read_runs
 
-WORDS = ["optimizer=sgd", "seed=3"]
+OVERRIDES = ["optimizer=sgd", "seed=3"]
 
 
 def test_read_run_finished(tmp_path):
-    run = read_run(make_run(tmp_path / "a", WORDS, scores=[0.25, 0.75, 0.5]), "a")
+    run = read_run(make_run(tmp_path / "a", OVERRIDES, scores=[0.25, 0.75, 0.5]), "a")
     assert (run.status, run.why, run.notes, run.version) == ("done", "", [], "0.1.0")
     assert (run.config["optimizer.type"], run.config["seed"]) == ("sgd", "3")
     assert run.overrides == {"optimizer": "sgd", "seed": "3"}
@@ -36,12 +36,12 @@ def test_read_run_finished(tmp_path):
     ],
 )
 def test_read_run_not_finished(tmp_path, changes, status, why):
-    run = read_run(make_run(tmp_path / "a", WORDS, **changes), "a")
+    run = read_run(make_run(tmp_path / "a", OVERRIDES, **changes), "a")
     assert (run.status, run.why) == (status, why)
 
 
 def test_read_run_continued_after_result_is_unfinished(tmp_path):
-    folder = make_run(tmp_path / "a", WORDS)
+    folder = make_run(tmp_path / "a", OVERRIDES)
     result = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(result | {"step": 30}))
     run = read_run(folder, "a")
@@ -49,7 +49,7 @@ def test_read_run_continued_after_result_is_unfinished(tmp_path):
 
 
 def test_read_run_skips_incomplete_line(tmp_path):
-    folder = make_run(tmp_path / "a", WORDS)
+    folder = make_run(tmp_path / "a", OVERRIDES)
     text = (folder / "metrics.jsonl").read_text()
     (folder / "metrics.jsonl").write_text(text[:-20])
     run = read_run(folder, "a")
@@ -58,7 +58,7 @@ def test_read_run_skips_incomplete_line(tmp_path):
 
 
 def test_read_run_with_invalid_files(tmp_path):
-    folder = make_run(tmp_path / "a", WORDS, scores=[0.5, float("nan")])
+    folder = make_run(tmp_path / "a", OVERRIDES, scores=[0.5, float("nan")])
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('17\n[]\n{"mode": "val"}\n{"mode": "val", "step": 20, "epoch": 2, "note": "text"}\n')
     for name in ("result.json", "eval/report.json", "env.json", "overrides.yaml", "eval/per_class.csv"):
@@ -71,7 +71,7 @@ def test_read_run_with_invalid_files(tmp_path):
 def test_find_runs_at_any_depth_without_copies(tmp_path):
     """Hydra saves a config.yaml in .hydra, wandb one in the run folder."""
     for name in ("s/b", "s/deep/er/a"):
-        make_run(tmp_path / name, WORDS)
+        make_run(tmp_path / name, OVERRIDES)
     for copy in ("s/.hydra", "s/b/wandb/files"):
         (tmp_path / copy).mkdir(parents=True)
         (tmp_path / copy / "config.yaml").write_text("a: 1")
@@ -88,7 +88,7 @@ def test_find_runs_without_runs_raises(tmp_path):
 
 
 def test_read_runs_reports_job_without_config(tmp_path):
-    make_run(tmp_path / "s" / "good", WORDS)
+    make_run(tmp_path / "s" / "good", OVERRIDES)
     bad = tmp_path / "s" / "bad"
     bad.mkdir()
     (bad / "result.json").write_text(
@@ -101,9 +101,9 @@ def test_read_runs_reports_job_without_config(tmp_path):
 
 @pytest.mark.parametrize("content", [b"a: [1", b"- 1", b"\xff\xfe\x00", b""])
 def test_read_runs_reports_unreadable_config(tmp_path, content):
-    bad = make_run(tmp_path / "s" / "bad", WORDS)
+    bad = make_run(tmp_path / "s" / "bad", OVERRIDES)
     (bad / "config.yaml").write_bytes(content)
-    runs, faults = read_runs([make_run(tmp_path / "s" / "good", WORDS), bad])
+    runs, faults = read_runs([make_run(tmp_path / "s" / "good", OVERRIDES), bad])
     assert [run.name for run in runs] == ["good"]
     assert len(faults) == 1
     assert faults[0].startswith(f"{bad}: left out, because its config.yaml cannot be read: ")

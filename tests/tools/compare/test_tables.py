@@ -33,9 +33,9 @@ def sweep(tmp_path_factory):
 def run_command(monkeypatch, capsys):
     """The command without curves.png, which is the slowest part."""
 
-    def called(*words):
+    def called(*arguments):
         monkeypatch.setattr(command, "plot_curves", lambda path, made: path.touch())
-        command.main([*map(str, words)])
+        command.main([*map(str, arguments)])
         return capsys.readouterr().out
 
     return called
@@ -71,12 +71,12 @@ def data_of(path):
     return json.loads(reader.scripts[0][1])
 
 
-def test_the_fixture_is_what_vexp_writes():
-    """The folders of these tests have the config that composing their words gives."""
+def test_make_run_config_matches_composed_config():
+    """Run folders made without training have the config that composing their overrides gives."""
     from support.run_folders import _config
 
-    words = ["optimizer=sgd", "lr_policy=step", "seed=3", "optimizer.lr=0.01"]
-    assert flatten(_config(words)) == flatten(to_dict(compose(words), types=True))
+    arguments = ["optimizer=sgd", "lr_policy=step", "seed=3", "optimizer.lr=0.01"]
+    assert flatten(_config(arguments)) == flatten(to_dict(compose(arguments), types=True))
 
 
 def test_command_writes_files_and_prints_summary(sweep, written, run_command):
@@ -145,11 +145,11 @@ def test_page_needs_no_network(written):
     assert "default-src 'none'" in text
 
 
-@pytest.mark.parametrize("evil", ["</script><script>alert(1)", "<!-- <script>", "]]>", "\u2028", '"\\', "\ud800"])
-def test_as_json_is_safe_in_script(evil):
-    text = as_json({"name": evil})
-    assert "<" not in text
-    assert json.loads(text) == {"name": evil}
+@pytest.mark.parametrize("text", ["</script><script>alert(1)", "<!-- <script>", "]]>", "\u2028", '"\\', "\ud800"])
+def test_as_json_is_safe_in_script(text):
+    encoded = as_json({"name": text})
+    assert "<" not in encoded
+    assert json.loads(encoded) == {"name": text}
 
 
 def test_page_encodes_nan_as_null(tmp_path):
@@ -157,7 +157,7 @@ def test_page_encodes_nan_as_null(tmp_path):
     make_run(tmp_path / "s" / "a", ["seed=0"], scores=[math.nan, math.nan])
     make_run(tmp_path / "s" / "b", ["seed=1"], scores=[0.5, math.inf])
     runs, _ = read_runs([tmp_path / "s" / "a", tmp_path / "s" / "b"])
-    made = command.compare(runs, command.Compare())
+    made = command.Comparison(runs, command.Compare())
     text = page(made, tmp_path)
     assert "NaN" not in text.partition("application/json")[2].partition("</script>")[0]
     run = content(made, tmp_path)["runs"][0]
@@ -181,7 +181,7 @@ def test_thin_keeps_ends_and_spikes(n, limit):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], "name run folders or a folder that contains them: vexp compare RUN_OR_SWEEP ..."),
         (["nowhere"], "nowhere: no such folder"),
@@ -193,9 +193,9 @@ def test_thin_keeps_ends_and_spikes(n, limit):
         (["SWEEP", "over=[[1]]"], "over=[[1]]: must be a list, as in [a,b] (command line)"),
     ],
 )
-def test_mistakes_are_told(sweep, run_command, words, message):
+def test_command_rejects_invalid_arguments(sweep, run_command, arguments, message):
     with pytest.raises(UserError) as refused:
-        run_command(*(sweep if word == "SWEEP" else word for word in words))
+        run_command(*(sweep if word == "SWEEP" else word for word in arguments))
     assert str(refused.value).startswith(message)
 
 
@@ -217,12 +217,12 @@ def test_command_with_name_that_is_not_utf8(tmp_path, run_command):
     assert runs[0]["href"] == "../s%FF/%E9-0/"
 
 
-def test_a_folder_that_cannot_be_written(sweep, run_command, tmp_path):
+def test_command_with_unwritable_out_folder_raises(sweep, run_command, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written: Not a directory; set out=FOLDER"):
         run_command(sweep, f"out={tmp_path / 'file' / 'x'}")
 
 
-def test_help_names_every_option():
+def test_help_lists_every_option():
     output = command.COMMAND.help(command.__doc__)
     assert all(f"  {name}" in output for name in ("metric", "rule", "at", "over", "keys", "out"))

@@ -40,9 +40,9 @@ def videos(made: Path, tmp_path: Path) -> Path:
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     """Run ``vexp dataset`` in this process; return exit status and output."""
 
-    def call(name: str, *words: object, workers: int = 0) -> tuple[int, str]:
+    def call(name: str, *arguments: object, workers: int = 0) -> tuple[int, str]:
         worker_options = [] if name == "lists" else ["--workers", str(workers)]
-        status = main(["dataset", name, *map(str, words), *worker_options])
+        status = main(["dataset", name, *map(str, arguments), *worker_options])
         output = capsys.readouterr()
         return status, output.out + output.err
 

@@ -28,9 +28,9 @@ def lists(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def check(run: Run, videos: Path, lists: dict[str, Path], tmp_path: Path) -> Check:
-    def call(*words: object) -> tuple[int, dict[str, list[str]]]:
+    def call(*arguments: object) -> tuple[int, dict[str, list[str]]]:
         of_lists = [word for split, path in lists.items() for word in (f"--{split}", path)]
-        status, _ = run("check", videos, tmp_path / "report.json", *of_lists, *words)
+        status, _ = run("check", videos, tmp_path / "report.json", *of_lists, *arguments)
         return status, json.loads((tmp_path / "report.json").read_text())["findings"]
 
     return call
@@ -68,7 +68,11 @@ def spoil(path: Path) -> None:
         ("missing", lambda v, t, w: (v / "run/a_g1.mp4").unlink(), "run/a_g1.mp4: No such file"),
         ("unreadable", lambda v, t, w: (v / "run/a_g1.mp4").write_text("x"), "run/a_g1.mp4: cannot be read"),
         ("changed", lambda v, t, w: spoil(v / "jump/e_g4.mp4"), "jump/e_g4.mp4: "),
-        ("out_of_range", lambda v, t, w: append(t, "jump/d_g3.mp4,jump,7,8,3"), "starts at 7 s, but the video is 0.92 s long"),
+        (
+            "out_of_range",
+            lambda v, t, w: append(t, "jump/d_g3.mp4,jump,7,8,3"),
+            "starts at 7 s, but the video is 0.92 s long",
+        ),
         ("listed_twice", lambda v, t, w: append(t, "run/a_g1.mp4,run,,,1"), "train: run/a_g1.mp4 (2 times)"),
         ("duplicates", lambda v, t, w: copy(v, "run/a_g1.mp4", "run/b_g1.mp4"), "train: run/a_g1.mp4 = run/b_g1.mp4"),
         ("labels_conflict", lambda v, t, w: append(t, "run/a_g1.mp4,jump,,,1"), "run/a_g1.mp4 is jump and run"),
@@ -102,7 +106,7 @@ def test_check_finds_each_kind(
     assert sentence in found[kind][0]
 
 
-def test_every_kind_has_a_case() -> None:
+def test_check_cases_cover_every_kind() -> None:
     (marks,) = (mark for mark in test_check_finds_each_kind.pytestmark if mark.name == "parametrize")
     assert {case[0] for case in marks.args[1]} == set(KINDS) - {"damaged"}  # that one: test_index.py
 
@@ -131,9 +135,9 @@ def test_check_resumes_after_interrupt(videos: Path, tmp_path: Path, run: Run, m
 def test_check_folders_of_frames(videos: Path, tmp_path: Path, run: Run) -> None:
     frames = tmp_path / "frames"
     assert run("frames", videos, frames)[0] == 0
-    words = ("check", frames, tmp_path / "r.json", "--train", frames / "lists/train.csv", "--decode")
-    assert run(*words)[0] == 0
+    arguments = ("check", frames, tmp_path / "r.json", "--train", frames / "lists/train.csv", "--decode")
+    assert run(*arguments)[0] == 0
     (frames / "run/a_g1/img_00020.jpg").unlink()
-    status, output = run(*words)
+    status, output = run(*arguments)
     assert status == 1
     assert "train: run/a_g1: the list says 20 frames, the video has 19" in output

@@ -80,8 +80,8 @@ def test_flow_is_read_by_raw_frames(encode: ModuleType, tmp_path: Path, run: Run
         with av.open(str(videos / label / "v.mp4"), "w") as output:
             stream = output.add_stream("libx264", rate=25, options={"crf": "10"})
             stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-            for picture in moving(6, dx, 1):
-                frame = av.VideoFrame.from_ndarray(np.repeat(picture[..., None], 3, -1), format="rgb24")
+            for image in moving(6, dx, 1):
+                frame = av.VideoFrame.from_ndarray(np.repeat(image[..., None], 3, -1), format="rgb24")
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
     flow = tmp_path / "flow"
@@ -90,8 +90,8 @@ def test_flow_is_read_by_raw_frames(encode: ModuleType, tmp_path: Path, run: Run
     listed = (flow / "lists/train.csv").read_text().split()
     assert listed == ["path,label,total_frames", "left/v,left,5", "right/v,right,5"]
     assert "data=raw_frames data.modality=Flow" in output
-    words = [word for word in output.split("vexp train")[1].split() if word.startswith("data")]
-    source = vexp.compose([*words, "img_norm=flow"]).data.source("train")
+    arguments = [word for word in output.split("vexp train")[1].split() if word.startswith("data")]
+    source = vexp.compose([*arguments, "img_norm=flow"]).data.source("train")
     for row, dx in ((0, -2), (1, 2)):
         with source.open(row) as reader:
             frames = reader.frames(range(reader.num_frames))

@@ -80,12 +80,12 @@ def test_inspect_folder_of_frames(tmp_path: Path) -> None:
     import simplejpeg
 
     for number in range(3):
-        picture = simplejpeg.encode_jpeg(np.full((24, 32, 3), 40 * number, np.uint8))
-        (tmp_path / f"frame_{number}.jpg").write_bytes(picture)
+        image = simplejpeg.encode_jpeg(np.full((24, 32, 3), 40 * number, np.uint8))
+        (tmp_path / f"frame_{number}.jpg").write_bytes(image)
     inspect = Inspect(tmp_path.parent, decode=True, frames=FolderOfFrames("frame_{}.jpg", 0))
     found = inspect(tmp_path.name)
     assert (found.frames, found.width, found.height, found.codec, found.fault) == (3, 32, 24, "jpg", "")
-    (tmp_path / "frame_1.jpg").write_bytes(picture[:-40])
+    (tmp_path / "frame_1.jpg").write_bytes(image[:-40])
     hurt = inspect(tmp_path.name)
     assert (hurt.fault, hurt.sha256 != found.sha256) == ("damaged", True)
 

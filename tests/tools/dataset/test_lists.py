@@ -73,7 +73,7 @@ def test_write_lists_rejects_unrepresentable_rows(rows: Annotation, kind: str, w
     assert not list(tmp_path.iterdir())
 
 
-def test_grouped_by_name() -> None:
+def test_grouped_by_name_sets_matches() -> None:
     names = ["v_Run_g08_c01.avi", "v_Run_g08_c02.avi", "v_Run_g09_c01.avi", "other.avi"]
     rows = Annotation.pack(names, [0] * 4, ["Run"])
     assert list(grouped_by_name(rows, re.compile(r"v_(.*_g\d+)")).groups or ()) == ["Run_g08", "Run_g08", "Run_g09", ""]
@@ -120,11 +120,11 @@ def test_lists_from_folder(videos: Path, tmp_path: Path, run: Run) -> None:
     (videos / "run/broken_g9.mp4").write_text("x")
     run("index", videos, tmp_path / "i.csv")
     of_groups = ("--group", r"_(g\d)", "--index", tmp_path / "i.csv")
-    words = ("lists", videos, tmp_path / "lists", "--hold-out", "val=0.5", *of_groups)
+    arguments = ("lists", videos, tmp_path / "lists", "--hold-out", "val=0.5", *of_groups)
     assert not (tmp_path / "lists").exists()
-    assert run(*words, "--dry-run")[0] == 0
+    assert run(*arguments, "--dry-run")[0] == 0
     assert not (tmp_path / "lists").exists()
-    status, output = run(*words)
+    status, output = run(*arguments)
     assert status == 0
     assert "train: 1 faulty left out, the first is run/broken_g9.mp4" in output
     assert f"data.train.ann_file={tmp_path / 'lists/train.csv'} data.train.data_prefix={videos}" in output
@@ -161,15 +161,15 @@ def test_lists_from_published_formats(tmp_path: Path, run: Run) -> None:
         "something.json": "path,label\n7.webm,Moving something\n",
     }
     for name, table in expected.items():
-        words = ("lists", videos, tmp_path / "out", "--train", tmp_path / name)
+        arguments = ("lists", videos, tmp_path / "out", "--train", tmp_path / name)
         if "split1" not in name:
-            status, output = run(*words)
+            status, output = run(*arguments)
             assert (status, "--drop-missing leaves them out" in output) == (2, True), output
-        assert run(*words, "--drop-missing")[0] == 0
+        assert run(*arguments, "--drop-missing")[0] == 0
         assert (tmp_path / "out/train.csv").read_text() == table
 
 
-def test_leaks_between_given_lists_are_said(tmp_path: Path, videos: Path, run: Run) -> None:
+def test_lists_reports_leaks_between_given_lists(tmp_path: Path, videos: Path, run: Run) -> None:
     for split in ("train", "val"):
         (tmp_path / f"{split}.csv").write_text("path,label,group\nrun/a_g1.mp4,run,g1\n")
     lists = ("--train", tmp_path / "train.csv", "--val", tmp_path / "val.csv")

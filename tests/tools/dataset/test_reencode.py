@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from vexp.data.decoding.pyav import VideoReader
+from vexp.tools.dataset.conversion import Job
 from vexp.tools.dataset.estimate import milliseconds_per_clip
 from vexp.tools.dataset.reencode import ENCODINGS
-from vexp.tools.dataset.reencode import encode as encode_proxy
 
 Run = Callable[..., tuple[int, str]]
 
@@ -36,22 +36,22 @@ def test_proxy_frames_match_video(
     original = encode.write_video(tmp_path / name, frames=40, size=(160, 96), **options)
     kind = replace(ENCODINGS[encoding], short_side=48)
     proxy = tmp_path / kind.target_name(f"proxies/{name}")
-    assert encode_proxy(original, proxy, kind) == 40
+    assert kind(Job(original, proxy)) == 40
     with VideoReader(original) as before, VideoReader(proxy) as after:
-        frames, asked = after.frames(range(40)), np.arange(0, 32, 4)
+        frames, indices = after.frames(range(40)), np.arange(0, 32, 4)
         assert frames.shape == (40, 48, 80, 3)
         assert [encode.read_number(frame) for frame in frames] == list(range(40))
         assert np.abs(before.frames(range(40)).mean((1, 2)) - frames.mean((1, 2))).max() < 2  # colors, per frame
         np.testing.assert_allclose(after.times, before.times, atol=1.01e-3)  # Matroska counts milliseconds
     with VideoReader(proxy) as reader:
-        reader.frames(asked)
-        assert reader.decoded == len(asked) if encoding == "mjpeg" else reader.decoded < 40
+        reader.frames(indices)
+        assert reader.decoded == len(indices) if encoding == "mjpeg" else reader.decoded < 40
     assert [path.name for path in proxy.parent.iterdir() if path.name.startswith(".")] == []
 
 
 def test_proxy_is_upright_and_not_enlarged(encode: ModuleType, tmp_path: Path) -> None:
     original = encode.set_display_matrix(encode.write_video(tmp_path / "turned.mp4", frames=5), 0, 1, -1, 0)
-    encode_proxy(original, tmp_path / "proxy.mp4", ENCODINGS["h264"])
+    ENCODINGS["h264"](Job(original, tmp_path / "proxy.mp4"))
     with VideoReader(original) as before, VideoReader(tmp_path / "proxy.mp4") as after:
         assert after.frames([4]).shape == before.frames([4]).shape == (1, 80, 48, 3)
         assert np.abs(before.frames([4]).astype(int) - after.frames([4])).mean() < 4
@@ -65,27 +65,27 @@ def test_rescale_rerun_converts_only_missing(encode: ModuleType, tmp_path: Path,
     whole = encode.write_video(videos / "two.mp4", frames=20).read_bytes()
     (videos / "broken.mp4").write_bytes(whole[: len(whole) // 2])
     listed.write_text("a b/one.avi 3\ntwo.mp4 1\nbroken.mp4 0\n")
-    words = ("rescale", videos, proxies, "--train", listed)
-    status, output = run(*words, "--dry-run")
+    arguments = ("rescale", videos, proxies, "--train", listed)
+    status, output = run(*arguments, "--dry-run")
     assert status == 0
     assert "3 videos, from a measured sample" in output
     assert "times as fast" in output
     assert not proxies.exists()
-    assert run(*words, "--sample", "0")[0] == 1
+    assert run(*arguments, "--sample", "0")[0] == 1
     names = sorted(str(path.relative_to(proxies)) for path in proxies.rglob("*") if path.is_file())
     assert names == [".lock", "a b/one.mp4", "failures.txt", "lists/train.csv", "prepared.json", "two.mp4"]
     assert (proxies / "lists/train.csv").read_text() == "path,label\na b/one.mp4,3\ntwo.mp4,1\n"
     assert (proxies / "failures.txt").read_text().startswith(str(videos / "broken.mp4"))
     made = (proxies / "two.mp4").stat().st_mtime_ns
     (videos / "broken.mp4").write_bytes(whole)
-    status, output = run(*words)
+    status, output = run(*arguments)
     assert status == 0
     assert "3 videos, 2 of them are done" in output
     assert " times\nreading a clip of 16x4 takes " in output  # space, then speed
     assert (proxies / "two.mp4").stat().st_mtime_ns == made
     assert "broken.mp4,0" in (proxies / "lists/train.csv").read_text()
     assert not (proxies / "failures.txt").exists()
-    status, output = run(*words, "--encoding", "mjpeg")
+    status, output = run(*arguments, "--encoding", "mjpeg")
     assert (status, "other settings" in output) == (2, True)
 
 

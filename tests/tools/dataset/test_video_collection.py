@@ -39,7 +39,7 @@ def test_collect_from_split_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("arguments", "why"),
     [
         (("index", "nowhere", "i.csv"), "nowhere: no such folder of videos"),
         (("index", "empty", "i.csv"), "empty: contains no video"),
@@ -63,8 +63,8 @@ def test_collect_from_split_folders(tmp_path: Path) -> None:
         (("lists", "made", "out", "--classes", "bad.txt", "--train", "one.txt"), "label 1, but there are 1 classes"),
     ],
 )
-def test_invalid_arguments_are_reported(
-    words: tuple[str, ...], why: str, made: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+def test_dataset_rejects_invalid_arguments(
+    arguments: tuple[str, ...], why: str, made: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "made").symlink_to(made)
@@ -75,14 +75,14 @@ def test_invalid_arguments_are_reported(
     for name, text in (("outside.txt", "../x.mp4 0\n"), ("bad.txt", "a.mp4\n"), ("one.txt", "run/a_g1.mp4 1\n")):
         (tmp_path / name).write_text(text)
     before = sorted(path.name for path in tmp_path.iterdir())
-    status, output = run(*words)
+    status, output = run(*arguments)
     assert status == 2
     assert why in output
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         (), ("chek",), ("index", "a"), ("rescale", "a", "b", "--short-side", "1"), ("flow", "a", "b", "--bound", "-1"),
         ("lists", "a", "b", "--hold-out", "train=0.1"), ("lists", "a", "b", "--hold-out", "val=2"),
@@ -90,6 +90,6 @@ def test_invalid_arguments_are_reported(
         ("index", "a", "b", "--workers", "x"),
     ],
 )  # fmt: skip
-def test_invalid_options_are_reported(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dataset", *words]) == 2
+def test_dataset_rejects_invalid_options(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dataset", *arguments]) == 2
     assert "vexp: error: " in capsys.readouterr().err

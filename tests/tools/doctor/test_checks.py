@@ -76,7 +76,7 @@ def test_disk_not_writable_prevents_training(monkeypatch: pytest.MonkeyPatch) ->
         ("PyTurboJPEG<2,>=1.7", "2.0.1", WARNING, False),
     ],
 )
-def test_check_requirement(
+def test_check_requirement_compares_versions(
     requirement: str, installed: str | None, status: str, prevents_training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packages, "_installed_version", lambda _: installed)
@@ -123,7 +123,7 @@ def test_packages_without_metadata_warns(monkeypatch: pytest.MonkeyPatch) -> Non
         (30.0, 1, 0.4, True, OK, "model is the bottleneck"),
     ],
 )
-def test_conclusion(
+def test_conclusion_names_bottleneck(
     clips_per_worker: float, workers: int, model_clips: float, on_cpu: bool, status: str, message: str
 ) -> None:
     result = benchmark.conclusion(clips_per_worker, workers, model_clips, on_cpu=on_cpu)

@@ -15,7 +15,7 @@ from vexp.data.batch.normalize import ImgNorm
 from vexp.data.transforms.crops import RandomCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.resize import Flip
-from vexp.tools.visualize.batch_data import BatchSummary, batch_warnings, blend_batch, collect_draws, summarize_batch
+from vexp.tools.visualize.batch_data import BatchSummary, BlendedBatch, SampleDraws, batch_warnings, summarize_batch
 from vexp.tools.visualize.batch_sheet import batch_sheet
 from vexp.tools.visualize.samples import Split, load_sample
 
@@ -35,9 +35,9 @@ def test_summarize_batch_matches_model_input(split: Make, to_bgr: bool) -> None:
     one, norm = split("train", STEPS, [(30, 10.0)] * 3), ImgNorm(to_bgr=to_bgr)
     batch = batch_of(one)
     shown = summarize_batch(one, batch, KEYS, norm, count=2, frames=4)
-    net = norm.prepare_input(batch)
-    assert (shown.low, shown.high) == (net.min(), net.max())
-    for sample, values, (_, index) in zip(shown.samples, net, KEYS, strict=False):
+    inputs = norm.prepare_input(batch)
+    assert (shown.low, shown.high) == (inputs.min(), inputs.max())
+    for sample, values, (_, index) in zip(shown.samples, inputs, KEYS, strict=False):
         assert np.array_equal(sample.model_input, values.numpy())
         assert sample.name == one.dataset.source.name(index)
         x, y, width, height = (round(edge) for edge in sample.crops[0].box)
@@ -51,20 +51,20 @@ def test_summarize_batch_omits_crops_of_replacement(split: Make) -> None:
     assert [len(sample.crops) for sample in shown.samples] == [1, 0, 1]
 
 
-def test_collect_draws_matches_epochs(split: Make) -> None:
+def test_sample_draws_match_epochs(split: Make) -> None:
     one = split("train", STEPS, [(30, 10.0)] * 3)
-    draws = collect_draws(one, 1, count=3)
+    draws = SampleDraws(one, 1, count=3)
     for epoch in range(3):
         clips = one.dataset[epoch, 1].clips
         assert np.array_equal(draws.frames[epoch], clips.frames[0, 2])
         assert draws.crops[epoch] == clips.crops[0]
 
 
-def test_blend_batch_matches_training(split: Make) -> None:
+def test_blended_batch_matches_training(split: Make) -> None:
     one, mix = split("train", STEPS, [(30, 10.0)] * 3), Blending(mixup_alpha=1.0)
     batch = batch_of(one)
     before = torch.random.get_rng_state()
-    found = blend_batch(one, batch, ImgNorm(), mix, seed=3, count=2)
+    found = BlendedBatch(one, batch, ImgNorm(), mix, seed=3, count=2)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(3)
     mixed, _ = mix.apply(ImgNorm().prepare_input(batch), batch.labels, 2)
@@ -86,13 +86,15 @@ def test_batch_warnings_for_unusual_normalization(
     split: Make, mean: list[float], std: list[float], warned: bool
 ) -> None:
     one = split("train", STEPS, [(30, 10.0)])
-    assert bool(batch_warnings([BatchSummary(one, 1, (1,), [], 0.0, 1.0, mean, std)])) == warned
+    offsets = torch.tensor(std)[:, None] / 2**0.5 * torch.tensor([-1.0, 1.0])  # of two pixels with this deviation
+    inputs = (torch.tensor(mean)[:, None] + offsets).reshape(1, len(mean), 1, 1, 2)
+    assert bool(batch_warnings([BatchSummary(one, inputs, [], views=1)])) == warned
 
 
 def test_batch_sheet_texts_do_not_overlap(split: Make) -> None:
     one = split("train", STEPS, [(30, 10.0)] * 3)
     batch, norm = batch_of(one), ImgNorm()
     shown = [summarize_batch(one, batch, KEYS, norm, count=3, frames=3) for _ in range(3)]
-    blends = blend_batch(one, batch, norm, Blending(cutmix_alpha=1.0), seed=0, count=3)
-    canvas = batch_sheet(shown, collect_draws(one, 0, count=12), blends, img_norm=norm, warnings=[])
+    blends = BlendedBatch(one, batch, norm, Blending(cutmix_alpha=1.0), seed=0, count=3)
+    canvas = batch_sheet(shown, SampleDraws(one, 0, count=12), blends, img_norm=norm, warnings=[])
     assert overlapping_texts(canvas) == []

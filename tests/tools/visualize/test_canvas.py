@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from support.overlaps import overlapping_texts
 
-from vexp.tools.visualize.canvas import Canvas, TextStyle, fit_image
+from vexp.tools.visualize.canvas import Canvas, fit_image
+from vexp.tools.visualize.styles import TextStyle
 
 
 @pytest.mark.parametrize(

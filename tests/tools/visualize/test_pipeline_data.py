@@ -16,7 +16,7 @@ from vexp.data.transforms.crops import CenterCrop, RandomCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import make_clips
 from vexp.data.transforms.resize import Flip, Resize
-from vexp.tools.visualize.pipeline_data import collect_stages
+from vexp.tools.visualize.pipeline_data import PipelineStages
 from vexp.tools.visualize.pipeline_sheet import pipeline_sheet
 from vexp.tools.visualize.samples import Split, load_sample
 
@@ -25,10 +25,10 @@ NORM = ImgNorm(to_bgr=True)
 Make = Callable[..., Split]
 
 
-def test_collect_stages_matches_partial_pipelines(split: Make) -> None:
+def test_pipeline_stages_matches_partial_pipelines(split: Make) -> None:
     steps = [SAMPLE, RandomCrop(size=12), ColorJitter(), Flip(flip_ratio=1.0)]
     one = split("train", steps, [(30, 10.0), (40, 10.0)])
-    stages = collect_stages(one, 1, NORM, epoch=2)
+    stages = PipelineStages(one, 1, NORM, epoch=2)
     video, rng = ArrayReader(*one.dataset.source.videos[1]), np.random.default_rng([3, 2, 1])
     numbers = SAMPLE.indices(40, rng)
     frames = video.frames(numbers[0])
@@ -43,19 +43,19 @@ def test_collect_stages_matches_partial_pipelines(split: Make) -> None:
 
 
 @pytest.mark.parametrize("lazy", [True, False])
-def test_collect_stages_ends_with_model_input(split: Make, lazy: bool) -> None:
+def test_pipeline_stages_ends_with_model_input(split: Make, lazy: bool) -> None:
     one = split("train", [SAMPLE, Resize(scale=[-1, 12]), Flip()], [(30, 10.0)], lazy=lazy)
-    stages = collect_stages(one, 0, NORM)
+    stages = PipelineStages(one, 0, NORM)
     batch = Collate()([load_sample(one.dataset, (0, 0))])
     assert np.array_equal(stages.model_input, NORM.prepare_input(batch)[0].numpy())
     assert stages.difference == (0.0, 0)
 
 
-def test_collect_stages_difference_of_composed_resample(split: Make) -> None:
+def test_pipeline_stages_difference_of_composed_resample(split: Make) -> None:
     """The lazy pipeline composes two consecutive resizes."""
     steps = [SAMPLE, Resize(scale=[-1, 8]), Resize(scale=[-1, 16])]
     one = split("train", steps, [(30, 10.0)])
-    stages = collect_stages(one, 0, NORM)
+    stages = PipelineStages(one, 0, NORM)
     mean, largest = stages.difference
     reader = ArrayReader(*one.dataset.source.videos[0])
     eager, lazy = (
@@ -78,6 +78,6 @@ def test_pipeline_sheet_texts_do_not_overlap(
 ) -> None:
     one = split("train", steps, [(64, None if channels == 2 else 29.97)], channels=channels)
     norm = ImgNorm(mean=[128.0] * 2, std=[128.0] * 2) if channels == 2 else NORM
-    canvas = pipeline_sheet(collect_stages(one, 0, norm), img_norm=norm, pathways=pathways, warnings=["w " * 150])
+    canvas = pipeline_sheet(PipelineStages(one, 0, norm), img_norm=norm, pathways=pathways, warnings=["w " * 150])
     assert overlapping_texts(canvas) == []
     assert canvas.bottom > 600

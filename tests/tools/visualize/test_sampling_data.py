@@ -13,7 +13,7 @@ from vexp.data.transforms.crops import CenterCrop
 from vexp.data.transforms.frame_sampling import SampleFrames, UntrimmedSampleFrames
 from vexp.data.transforms.segment_sampling import SegmentFrames
 from vexp.tools.visualize.samples import Split
-from vexp.tools.visualize.sampling_data import collect_coverage, covered_fraction, sampling_warnings
+from vexp.tools.visualize.sampling_data import Coverage, covered_fraction, sampling_warnings
 from vexp.tools.visualize.sampling_sheet import sampling_sheet
 
 Make = Callable[..., Split]
@@ -31,26 +31,26 @@ VIDEOS: list[tuple[int, float | None]] = [(300, 30.0)] * 3
         ([[3]], 10, 0.1),
     ],
 )
-def test_covered_fraction(clips: list[list[int]], frames: int, spanned: float) -> None:
+def test_covered_fraction_counts_frames_between_clip_ends(clips: list[list[int]], frames: int, spanned: float) -> None:
     assert covered_fraction(np.array(clips), frames) == pytest.approx(spanned)
 
 
-def test_collect_coverage_matches_training(split: Make) -> None:
+def test_coverage_matches_training(split: Make) -> None:
     """Training draws once per epoch, evaluation draws once."""
     one = split("train", [SampleFrames(clip_len=4), CROP], [(30, 10.0), (40, 10.0)])
-    found = collect_coverage(one, draws=3, videos=2)
+    found = Coverage(one, draws=3, videos=2)
     for index, sampled in enumerate(found.shown):
         assert [draw.tolist() for draw in sampled.draws] == [
             one.dataset[epoch, index].clips.numbers.tolist() for epoch in range(3)
         ]
-    assert len(collect_coverage(Split("val", one.dataset), draws=3, videos=1).shown[0].draws) == 1
+    assert len(Coverage(Split("val", one.dataset), draws=3, videos=1).shown[0].draws) == 1
 
 
 def warnings_of(
     split: Make, train: Any, val: Any = None, *, train_videos: Any = VIDEOS, val_videos: Any = VIDEOS
 ) -> str:
     splits = [split("train", [train, CROP], train_videos), split("val", [val or train, CROP], val_videos)]
-    return "\n".join(sampling_warnings([collect_coverage(one, draws=2, videos=1) for one in splits]))
+    return "\n".join(sampling_warnings([Coverage(one, draws=2, videos=1) for one in splits]))
 
 
 def test_sampling_warnings_empty_for_sensible_config(split: Make) -> None:
@@ -99,7 +99,7 @@ def test_sampling_sheet_texts_do_not_overlap(split: Make) -> None:
     videos: list[tuple[int, float | None]] = [(200, 30.0), (5, 1.0), (64, None)]
     names = ("train", "val", "test")
     found = [
-        collect_coverage(split(name, [sampler, CROP], videos), draws=6, videos=3)
+        Coverage(split(name, [sampler, CROP], videos), draws=6, videos=3)
         for name, sampler in zip(names, samplers, strict=True)
     ]
     canvas = sampling_sheet(found, warnings=["a warning"] * 3)

@@ -1,0 +1,1 @@
+"""``vexp compare``: tables, statistics and curves of several runs."""

@@ -7,6 +7,8 @@ for ``NON_RESULT_KEYS``.
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,14 +28,18 @@ class Column:
     key: str
     values: tuple[str | None, ...]
 
+    @property
+    def varies(self) -> bool:
+        return len(set(self.values)) > 1
+
 
 def varying_keys(runs: Sequence[Run]) -> list[Column]:
     """Return the keys that vary among ``runs``: overridden keys in their order, then the others by name."""
     keys = _in_order(run.config for run in runs)
     leaves = [Column(key, tuple(run.config.get(key) for run in runs)) for key in keys]
-    leaves = [leaf for leaf in leaves if _differs(leaf) and not below(leaf.key, NON_RESULT_KEYS)]
+    leaves = [leaf for leaf in leaves if leaf.varies and not below(leaf.key, NON_RESULT_KEYS)]
     overridden = [key for key in _in_order(run.overrides for run in runs) if not below(key, NON_RESULT_KEYS)]
-    groups = {node for key in keys for node in _nodes(key)}
+    groups = {key[: dot.start()] for key in keys for dot in re.finditer(r"\.", key)}
     options = _options(runs, leaves, [key for key in overridden if key not in keys], groups)
 
     def follows(leaf: Column, option: Column) -> bool:
@@ -52,18 +58,8 @@ def below(key: str, nodes: Iterable[str]) -> bool:
     return any(key == node or key.startswith(f"{node}.") for node in nodes)
 
 
-def _nodes(key: str) -> list[str]:
-    """Return the nodes above a key: ``a`` and ``a.b`` for ``a.b.c``."""
-    parts = key.split(".")
-    return [".".join(parts[:end]) for end in range(1, len(parts))]
-
-
 def _in_order(mappings: Iterable[dict[str, str]]) -> list[str]:
     return list(dict.fromkeys(key for mapping in mappings for key in mapping))
-
-
-def _differs(column: Column) -> bool:
-    return len(set(column.values)) > 1
 
 
 def _options(
@@ -77,7 +73,7 @@ def _options(
             options.append(Column(node, tuple(run.overrides.get(node) for run in runs)))
         elif any(below(leaf.key, (node,)) for leaf in leaves):  # otherwise two names of the same values
             options.append(Column(node, tuple(_names(runs, node))))
-    return [column for column in options if _differs(column)]
+    return [column for column in options if column.varies]
 
 
 def _names(runs: Sequence[Run], node: str) -> list[str | None]:
@@ -96,8 +92,8 @@ def _names(runs: Sequence[Run], node: str) -> list[str | None]:
 
 def _unique_names(marks: Sequence[str | None], names: Sequence[str | None]) -> dict[str | None, str]:
     """Map each mark to the name that the runs with it have, if it is unique."""
-    by_mark: dict[str | None, set[str]] = {}
+    by_mark: dict[str | None, set[str]] = defaultdict(set)
     for mark, name in zip(marks, names, strict=True):
         if mark is not None and name is not None:
-            by_mark.setdefault(mark, set()).add(name)
+            by_mark[mark].add(name)
     return {mark: next(iter(used)) for mark, used in by_mark.items() if len(used) == 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from vexp.tools.compare.columns import below
@@ -34,23 +34,21 @@ def protocol(run: Run, over: Collection[str] = ()) -> dict[str, str]:
 
 def _affects_split(key: str, run: Run) -> bool:
     if below(key, _HOLD_OUT_KEYS):
-        held_out = run.config.get("data.val.hold_out", "null") != "null"
-        return held_out or run.config.get("data.val.from_split", "null") != "null"
+        return any(run.config.get(f"data.val.{name}", "null") != "null" for name in ("hold_out", "from_split"))
     return key.startswith("data.") and not below(key, _NOT_SPLIT_KEYS)
 
 
 def flags(runs: Sequence[Run], protocols: Sequence[dict[str, str]]) -> list[list[str]]:
     """Return, for each run, its differences from most finished runs, which make its metrics incomparable."""
-    common = _most_common([p for run, p in zip(runs, protocols, strict=True) if run.status == DONE] or protocols)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for p in [p for run, p in zip(runs, protocols, strict=True) if run.status == DONE] or protocols:
+        for name, value in p.items():
+            counts[name][value] += 1
+    common = {name: values.most_common(1)[0][0] for name, values in counts.items()}
     return [
         [_difference(name, value, common[name]) for name, value in p.items() if value != common.get(name, value)]
         for p in protocols
     ]
-
-
-def _most_common(protocols: Sequence[dict[str, str]]) -> dict[str, str]:
-    names = dict.fromkeys(name for p in protocols for name in p)
-    return {name: Counter(p[name] for p in protocols if name in p).most_common(1)[0][0] for name in names}
 
 
 def _difference(name: str, value: str, common: str) -> str:
@@ -60,15 +58,3 @@ def _difference(name: str, value: str, common: str) -> str:
             return f"{classes} with different names or in a different order"
         return f"{classes}, but most runs have {usual.removesuffix(' classes')}"
     return f"{value if name == 'videos' else f'{name}={value}'}, but {common} in most runs"
-
-
-def other_versions(runs: Sequence[Run]) -> list[str | None]:
-    """Return, for each run, a note if its version of vexp differs from that of most runs, else None."""
-    counts = Counter(run.version for run in runs if run.version)
-    most = counts.most_common(1)[0][0] if counts else None
-    return [
-        f"run with vexp {run.version}, but most with {most}: metrics may not be comparable"
-        if run.version and run.version != most
-        else None
-        for run in runs
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.evaluation.config import greater_by_name
-from vexp.tools.compare.columns import Column, below, varying_keys
-from vexp.tools.compare.comparability import flags, other_versions, protocol
+from vexp.tools.compare.columns import below, varying_keys
+from vexp.tools.compare.comparability import flags, protocol
 from vexp.tools.compare.config import Compare
-from vexp.tools.compare.runs import DONE, Run, Series
+from vexp.tools.compare.runs import DONE, Run
 from vexp.tools.compare.statistics import Effect, Summary, effect, pooled_std, sort_key, summary
 
 _MAX_COLUMNS = 6  # more keys are abbreviated in names and tables
@@ -31,75 +31,78 @@ class Score:
 
 @dataclass(slots=True)
 class RunGroup:
-    """A setting: runs that differ only in the keys ``over`` (seeds).
+    """A setting: runs that differ only in the keys ``over`` (seeds)."""
 
-    Attributes:
-        values: Values of the varying keys.
-        runs: Indices of all runs.
-        used: Indices of the runs in ``stats``.
-        left_out: Why the other runs are not used.
-        comparable: Whether the runs were measured on the same data as most runs.
-        stats: Statistics of each metric.
-    """
-
-    values: tuple[str | None, ...]
-    runs: list[int]
-    used: list[int]
-    left_out: list[str]
-    comparable: bool
-    stats: dict[str, Summary]
+    values: tuple[str | None, ...]  # of the varying keys
+    runs: list[int]  # indices of all runs
+    used: list[int]  # indices of the runs in ``stats``
+    left_out: list[str]  # why the other runs are not used
+    comparable: bool  # measured on the same data as most runs
+    stats: dict[str, Summary]  # of each metric
 
 
-@dataclass(slots=True)
 class Comparison:
-    """The content of the tables and of the page. Lists over runs are in the order of ``runs``.
+    """A comparison of runs: the content of the tables and of the page.
 
-    Attributes:
-        options: Options of the comparison.
-        runs: The runs.
-        columns: All varying keys.
-        shown: The varying keys to show.
-        usual: The most common value of each key.
-        metrics: Names of the metrics; the first one ranks the settings.
-        greater: Whether larger values of a metric are better; None if unknown.
-        scores: Score of each run.
-        flags: Reasons why each run is not comparable.
-        settings: The settings, best first.
-        best: Runs with the best value of each metric.
-        effects: Effects of the keys on each metric, largest first.
-        noise: Pooled standard deviation of each metric over seeds.
-        notes: Notes for the reader.
+    ``scores`` and ``flags`` (reasons why a run is not comparable) are in the order of ``runs``.
     """
 
-    options: Compare
-    runs: list[Run]
-    columns: list[Column]
-    shown: list[Column]
-    usual: dict[str, str | None]
-    metrics: list[str]
-    greater: dict[str, bool | None]
-    scores: list[Score]
-    flags: list[list[str]]
-    settings: list[RunGroup]
-    best: dict[str, set[int]]
-    effects: dict[str, list[Effect]]
-    noise: dict[str, float | None]
-    notes: list[str]
+    def __init__(self, runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) -> None:
+        """Compare ``runs``; the notes of the comparison are appended to ``notes``.
 
-    @property
-    def metric(self) -> str:
-        return self.metrics[0]
+        Raises:
+            ConfigError: If no run has a metric or key, or it is unknown which values of the metric are better.
+        """
+        keys = {key for run in runs for key in run.config}
+        for key in [*options.over, *options.keys]:
+            if not any(below(other, (key,)) for other in keys) and all(key not in run.overrides for run in runs):
+                raise ConfigError(f"{key}: no run has this key (over, keys)")
+        self.runs, self.options = runs, options
+        self.metric = metric = _metric(runs, options.metric)  # ranks the settings
+        is_greater = greater_by_name(metric) if options.rule is None else options.rule == "greater"
+        if is_greater is None:
+            raise ConfigError("set rule=greater or rule=less", key="metric", value=metric)
+        self.scores = [_score(run, metric, is_greater, options.at) for run in runs]
+        self.metrics = list(
+            dict.fromkeys([metric, *(n for score in self.scores for n in (*score.values, *score.absent))])
+        )
+        # Whether larger values of a metric are better; None if unknown.
+        self.greater = {name: greater_by_name(name) for name in self.metrics} | {metric: is_greater}
+        for run, score in zip(runs, self.scores, strict=True):
+            reason = f"{metric} has not been recorded" + (f": {run.status}" if run.status != DONE else "")
+            reason = reason if score.step is None else "not measured"
+            score.absent |= {name: reason for name in self.metrics if name not in {**score.values, **score.absent}}
 
-    def shown_of(self, setting: RunGroup) -> dict[str, str | None]:
-        """Return the values of the shown keys of a setting."""
-        keys = [column.key for column in self.columns if column.key not in self.options.over]
-        values = dict(zip(keys, setting.values, strict=True))
-        return {column.key: values[column.key] for column in self.shown if column.key in values}
+        self.columns = varying_keys(runs)  # of which ``factors`` distinguish settings, and ``shown`` are to be shown
+        self.factors = [column for column in self.columns if column.key not in options.over]
+        self.shown = [column for column in self.factors if not options.keys or below(column.key, options.keys)]
+        self.shown += [column for column in self.columns if column.key in options.over]
+        self.usual = {column.key: Counter(column.values).most_common(1)[0][0] for column in self.columns}
+        protocols = [protocol(run, options.over) for run in runs]
+        self.flags = flags(runs, protocols)
+        self.settings = self._settings(protocols)  # sorted below, the best first
+        ranked = [i for i, run in enumerate(runs) if run.status == DONE and not self.flags[i]]
+        self.best: dict[str, set[int]] = {}  # indices of the runs with the best value of each metric
+        self.effects: dict[str, list[Effect]] = {}  # of the keys on each metric, the largest first
+        self.noise: dict[str, float | None] = {}  # pooled standard deviation of each metric over seeds
+        for name in self.metrics:
+            values = {i: self.scores[i].values[name] for i in ranked if name in self.scores[i].values}
+            self.best[name] = _best(values, self.greater[name])
+            self.effects[name] = self._effects(values)
+            comparable = [setting for setting in self.settings if setting.comparable]
+            self.noise[name] = pooled_std([self._values(setting.used, name) for setting in comparable])
+        self.settings.sort(key=self._rank)
+        self.notes = [*notes, *self._notes()]
 
     @property
     def crowded(self) -> bool:
         """Whether so many keys vary that only values other than the most common ones are shown."""
         return len(self.shown) > _MAX_COLUMNS
+
+    def shown_of(self, setting: RunGroup) -> dict[str, str | None]:
+        """Return the values of the shown keys of a setting."""
+        values = zip(self.factors, setting.values, strict=True)
+        return {column.key: value for column, value in values if column in self.shown}
 
     def name_of(self, setting: RunGroup) -> str:
         """Return the name of a setting, such as ``optimizer=sgd lr_policy=step``."""
@@ -112,64 +115,65 @@ class Comparison:
         parts = [f"{k}={v}" for k, v in values.items() if v is not None and not (self.crowded and v == self.usual[k])]
         return " ".join(parts) or "the most common values"
 
+    def _values(self, runs: Sequence[int], metric: str) -> list[float]:
+        return [self.scores[i].values[metric] for i in runs if metric in self.scores[i].values]
 
-def compare(runs: Sequence[Run], options: Compare, notes: Sequence[str] = ()) -> Comparison:
-    """Compare ``runs``; its notes are appended to ``notes``.
+    def _settings(self, protocols: Sequence[dict[str, str]]) -> list[RunGroup]:
+        groups: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
+        for i in range(len(self.runs)):
+            groups[tuple(column.values[i] for column in self.factors)].append(i)
+        settings = []
+        for values, members in groups.items():
+            done = [i for i in members if self.runs[i].status == DONE]
+            scored = [i for i in done if self.metric in self.scores[i].values]
+            kinds = Counter(str(protocols[i]) for i in scored)
+            used = [i for i in scored if str(protocols[i]) == kinds.most_common(1)[0][0]]
+            counts = Counter(self.runs[i].status for i in members if self.runs[i].status != DONE)
+            counts["without a finite value"] = len(done) - len(scored)
+            counts["not comparable"] = len(scored) - len(used)
+            left_out = [f"{count} {what}" for what, count in counts.items() if count]
+            stats = {name: one for name in self.metrics if (one := summary(self._values(used, name))) is not None}
+            comparable = bool(used) and not self.flags[used[0]]
+            settings.append(RunGroup(values, members, used, left_out, comparable, stats))
+        return settings
 
-    Raises:
-        ConfigError: If no run has a metric or key, or it is unknown which values of the metric are better.
-    """
-    keys = {key for run in runs for key in run.config}
-    for key in [*options.over, *options.keys]:
-        if not any(below(other, (key,)) for other in keys) and all(key not in run.overrides for run in runs):
-            raise ConfigError(f"{key}: no run has this key (over, keys)")
-    metric = _metric(runs, options.metric)
-    greater: dict[str, bool | None] = {metric: _greater(metric, options.rule)}
-    scores = [_score(run, metric, greater[metric] is not False, options.at) for run in runs]
-    metrics = list(dict.fromkeys([metric, *(name for score in scores for name in (*score.values, *score.absent))]))
-    greater |= {name: greater_by_name(name) for name in metrics[1:]}
-    for score, run in zip(scores, runs, strict=True):
-        for name in metrics:
-            if name not in score.values:
-                score.absent.setdefault(
-                    name, "not measured" if score.step is not None else _missing_reason(run, metric)
-                )
-
-    varying = varying_keys(runs)
-    protocols = [protocol(run, options.over) for run in runs]
-    flagged = flags(runs, protocols)
-    settings = _settings(runs, varying, options, scores, protocols, flagged, metrics)
-    ranked = [i for i, run in enumerate(runs) if run.status == DONE and not flagged[i]]
-    comparison = Comparison(
-        options=options,
-        runs=list(runs),
-        columns=varying,
-        shown=_shown(varying, options),
-        usual={column.key: Counter(column.values).most_common(1)[0][0] for column in varying},
-        metrics=metrics,
-        greater=greater,
-        scores=scores,
-        flags=flagged,
-        settings=settings,
-        best={name: _best(ranked, scores, name, greater[name]) for name in metrics},
-        effects={},
-        noise={},
-        notes=list(notes),
-    )
-    for name in metrics:
-        comparison.effects[name] = _effects(comparison, ranked, name)
-        comparison.noise[name] = pooled_std(
-            [[scores[i].values[name] for i in s.used if name in scores[i].values] for s in settings if s.comparable]
+    def _rank(self, setting: RunGroup) -> tuple[bool, bool, float, list[tuple[int, float, str]]]:
+        mean = setting.stats[self.metric].mean if self.metric in setting.stats else 0.0
+        order = [sort_key(value) for value in setting.values]
+        return (
+            self.metric not in setting.stats,
+            not setting.comparable,
+            -mean if self.greater[self.metric] else mean,
+            order,
         )
-    comparison.settings.sort(key=lambda setting: _rank(setting, metric, greater[metric]))
-    comparison.notes += _notes(comparison)
-    return comparison
 
+    def _effects(self, values: Mapping[int, float]) -> list[Effect]:
+        """Return the effect of each shown key, averaged over the other keys except those below it."""
+        effects = []
+        for column in (column for column in self.factors if column in self.shown):
+            others = [other for other in self.factors if not below(other.key, (column.key,))]
+            cells = [tuple(other.values[i] for other in others) for i in values]
+            effects.append(effect(column.key, [column.values[i] for i in values], cells, list(values.values())))
+        return sorted(
+            (e for e in effects if e is not None), key=lambda e: -(e.spread if e.spread is not None else -1.0)
+        )
 
-def _shown(varying: Sequence[Column], options: Compare) -> list[Column]:
-    """Return the requested columns, those of repetitions last."""
-    requested = [c for c in varying if not options.keys or below(c.key, options.keys) or c.key in options.over]
-    return sorted(requested, key=lambda column: column.key in options.over)
+    def _notes(self) -> list[str]:
+        versions = Counter(run.version for run in self.runs if run.version).most_common(1)
+        notes = []
+        for run, score, reasons in zip(self.runs, self.scores, self.flags, strict=True):
+            if run.version and run.version != versions[0][0]:
+                most = f"run with vexp {run.version}, but most with {versions[0][0]}"
+                run.notes.append(f"{most}: metrics may not be comparable")
+            notes += [f"{run.name}: not comparable: {reason}" for reason in reasons]
+            notes += [f"{run.name}: {note}" for note in run.notes]
+            if run.status != DONE:
+                notes.append(f"{run.name}: {run.status}, not in any mean: {run.why}")
+            elif self.metric in score.absent:
+                notes.append(f"{run.name}: not in any mean: {score.absent[self.metric]}")
+        if hidden := [column.key for column in self.columns if column not in self.shown]:
+            notes.append(f"keys= hides other keys that vary: {', '.join(hidden)}; they still distinguish settings")
+        return notes
 
 
 def _metric(runs: Sequence[Run], wanted: str) -> str:
@@ -180,18 +184,11 @@ def _metric(runs: Sequence[Run], wanted: str) -> str:
         if not (kept or first):
             raise UserError("no run has recorded a metric yet (metrics.jsonl)")
         return kept.most_common(1)[0][0] if kept else first[0]
-    recorded = next((name for name in (wanted, f"val/{wanted}") if name in names), None)
-    if recorded is None:
-        rule = f"is not recorded by any run; recorded metrics: {', '.join(names) or 'none'}"
-        raise ConfigError(rule, key="metric", value=wanted)
-    return recorded
-
-
-def _greater(metric: str, rule: str | None) -> bool:
-    greater = greater_by_name(metric) if rule is None else rule == "greater"
-    if greater is None:
-        raise ConfigError("set rule=greater or rule=less", key="metric", value=metric)
-    return greater
+    for name in (wanted, f"val/{wanted}"):
+        if name in names:
+            return name
+    rule = f"is not recorded by any run; recorded metrics: {', '.join(names) or 'none'}"
+    raise ConfigError(rule, key="metric", value=wanted)
 
 
 def _score(run: Run, metric: str, greater: bool, at: str) -> Score:
@@ -199,111 +196,24 @@ def _score(run: Run, metric: str, greater: bool, at: str) -> Score:
     series = run.series.get(metric)
     if series is None:
         return Score()
-    finite = np.isfinite(series.values)
-    chosen = len(series.values) - 1
+    finite, chosen = np.isfinite(series.values), -1
     if at == "best" and finite.any():
-        worst = -math.inf if greater else math.inf
-        values = np.where(finite, series.values, worst)
+        values = np.where(finite, series.values, -math.inf if greater else math.inf)
         chosen = int(values.argmax() if greater else values.argmin())
     score = Score(int(series.steps[chosen]))
-    mode = metric.partition("/")[0]
     for name, other in run.series.items():
-        if name.partition("/")[0] == mode:
-            value = _at(other, int(series.steps[chosen]))
-            if value is not None and math.isfinite(value):
+        where = np.flatnonzero(other.steps == score.step)
+        if name.partition("/")[0] == metric.partition("/")[0] and len(where):
+            value = float(other.values[where[-1]])
+            if math.isfinite(value):
                 score.values[name] = value
-            elif value is not None:
-                score.absent[name] = f"{value} at step {series.steps[chosen]}"
+            else:
+                score.absent[name] = f"{value} at step {score.step}"
     return score
 
 
-def _at(series: Series, step: int) -> float | None:
-    where = np.flatnonzero(series.steps == step)
-    return float(series.values[where[-1]]) if len(where) else None
-
-
-def _missing_reason(run: Run, metric: str) -> str:
-    return f"{metric} has not been recorded" + ("" if run.status == DONE else f": {run.status}")
-
-
-def _settings(
-    runs: Sequence[Run],
-    varying: Sequence[Column],
-    options: Compare,
-    scores: Sequence[Score],
-    protocols: Sequence[dict[str, str]],
-    flagged: Sequence[list[str]],
-    metrics: Sequence[str],
-) -> list[RunGroup]:
-    groups: dict[tuple[str | None, ...], list[int]] = {}
-    for i in range(len(runs)):
-        groups.setdefault(tuple(c.values[i] for c in varying if c.key not in options.over), []).append(i)
-    settings = []
-    for values, members in groups.items():
-        done = [i for i in members if runs[i].status == DONE]
-        scored = [i for i in done if metrics[0] in scores[i].values]
-        kinds = Counter(str(protocols[i]) for i in scored)
-        used = [i for i in scored if str(protocols[i]) == kinds.most_common(1)[0][0]]
-        left_out = Counter(runs[i].status for i in members if runs[i].status != DONE)
-        left_out["without a finite value"] = len(done) - len(scored)
-        left_out["not comparable"] = len(scored) - len(used)
-        stats = {name: summary([scores[i].values[name] for i in used if name in scores[i].values]) for name in metrics}
-        settings.append(
-            RunGroup(
-                values=values,
-                runs=members,
-                used=used,
-                left_out=[f"{count} {what}" for what, count in left_out.items() if count],
-                comparable=bool(used) and not flagged[used[0]],
-                stats={name: one for name, one in stats.items() if one is not None},
-            )
-        )
-    return settings
-
-
-def _rank(
-    setting: RunGroup, metric: str, greater: bool | None
-) -> tuple[bool, bool, float, list[tuple[int, float, str]]]:
-    mean = setting.stats[metric].mean if metric in setting.stats else 0.0
-    order = [sort_key(value) for value in setting.values]
-    return (metric not in setting.stats, not setting.comparable, -mean if greater else mean, order)
-
-
-def _best(ranked: Sequence[int], scores: Sequence[Score], metric: str, greater: bool | None) -> set[int]:
-    values = {i: scores[i].values[metric] for i in ranked if metric in scores[i].values}
+def _best(values: Mapping[int, float], greater: bool | None) -> set[int]:
     if not values or greater is None:
         return set()
     best = max(values.values()) if greater else min(values.values())
     return {i for i, value in values.items() if value == best}
-
-
-def _effects(comparison: Comparison, ranked: Sequence[int], metric: str) -> list[Effect]:
-    """Return the effect of each key, averaged over the other keys, including those below it."""
-    scored = [i for i in ranked if metric in comparison.scores[i].values]
-    factors = [column for column in comparison.columns if column.key not in comparison.options.over]
-    effects = []
-    for column in factors:
-        if column not in comparison.shown:
-            continue
-        others = [other for other in factors if not below(other.key, (column.key,))]
-        cells = [tuple(other.values[i] for other in others) for i in scored]
-        scores = [comparison.scores[i].values[metric] for i in scored]
-        effects.append(effect(column.key, [column.values[i] for i in scored], cells, scores))
-    return sorted((e for e in effects if e is not None), key=lambda e: -(e.spread if e.spread is not None else -1.0))
-
-
-def _notes(comparison: Comparison) -> list[str]:
-    """Return the notes that qualify the metrics."""
-    notes = []
-    for i, (run, other) in enumerate(zip(comparison.runs, other_versions(comparison.runs), strict=True)):
-        run.notes += [other] if other else []
-        notes += [f"{run.name}: not comparable: {flag}" for flag in comparison.flags[i]]
-        notes += [f"{run.name}: {note}" for note in run.notes]
-        if run.status != DONE:
-            notes.append(f"{run.name}: {run.status}, not in any mean: {run.why}")
-        elif comparison.metric in comparison.scores[i].absent:
-            notes.append(f"{run.name}: not in any mean: {comparison.scores[i].absent[comparison.metric]}")
-    hidden = [column.key for column in comparison.columns if column not in comparison.shown]
-    if hidden:
-        notes.append(f"keys= hides other keys that vary: {', '.join(hidden)}; they still distinguish settings")
-    return notes

@@ -14,33 +14,24 @@ def conclusion(comparison: Comparison) -> list[str]:
     ranked = [s for s in comparison.settings if s.comparable and metric in s.stats]
     if not ranked:
         return [f"No finished run has a finite {metric} yet."]
-    best, stats = ranked[0], ranked[0].stats[metric]
+    stats = ranked[0].stats[metric]
     runs = f"{stats.n} run{'s' * (stats.n != 1)}, {'higher' if greater else 'lower'} is better"
     if len(ranked) == 1:
         return [f"{metric} {format_stats(stats)} ({runs})"]
-    lines = [f"{comparison.name_of(best)} leads with {metric} {format_stats(stats)} ({runs})"]
-    second = ranked[1].stats[metric]
+    first = f"{comparison.name_of(ranked[0])} leads with {metric} {format_stats(stats)} ({runs})"
+    second, name = ranked[1].stats[metric], comparison.name_of(ranked[1])
     ahead = abs(stats.mean - second.mean)
     if ahead == 0:
-        return [*lines, f"{comparison.name_of(ranked[1])} reaches the same value."]
-    second_text = f"The second, {comparison.name_of(ranked[1])}, is {ahead:.2g} behind"
-    error = _error_of_difference(stats, second)
-    if error is None:
-        lines.append(f"{second_text}; the noise is unknown: run both with more seeds.")
-    elif error == 0:
-        lines.append(f"{second_text}.")
-    elif ahead <= 2 * error:
-        lines.append(f"{second_text}, within two standard errors (2 x {error:.2g}) of the difference: undecided.")
-    else:
-        lines.append(f"{second_text}, {ahead / error:.1f} standard errors of the difference.")
-    return lines
-
-
-def _error_of_difference(one: Summary, other: Summary) -> float | None:
-    """Return the standard error (Welch) of the difference of two means; None if one has a single run."""
-    if one.std is None or other.std is None:
-        return None
-    return math.sqrt(one.std**2 / one.n + other.std**2 / other.n)
+        return [first, f"{name} reaches the same value."]
+    behind = f"The second, {name}, is {ahead:.2g} behind"
+    if stats.std is None or second.std is None:
+        return [first, f"{behind}; the noise is unknown: run both with more seeds."]
+    error = math.sqrt(stats.std**2 / stats.n + second.std**2 / second.n)  # standard error of the difference (Welch)
+    if error == 0:
+        return [first, f"{behind}."]
+    if ahead <= 2 * error:
+        return [first, f"{behind}, within two standard errors (2 x {error:.2g}) of the difference: undecided."]
+    return [first, f"{behind}, {ahead / error:.1f} standard errors of the difference."]
 
 
 def format_stats(stats: Summary) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 from vexp.core.fields import ValidatedConfig, option
 
 
-def _keys_rule(value: Any) -> str | None:
+def _keys_rule(keys: Any) -> str | None:
     return (
-        None if all(isinstance(key, str) for key in value) else "must be a list of keys, such as [seed,data.split_seed]"
+        None if all(isinstance(key, str) for key in keys) else "must be a list of keys, such as [seed,data.split_seed]"
     )
 
 

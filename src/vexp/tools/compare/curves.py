@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.runs import Series
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 #: Colors of Okabe and Ito, which color-blind people can distinguish, without yellow, which is too pale on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
@@ -51,19 +48,17 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
     names = curve_names(comparison)[:4]
     figure = Figure(figsize=(3 + 4 * len(names), 3.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(names))))
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
     for panel, name in zip(panels, names, strict=True):
         for rank, setting in reversed(list(enumerate(comparison.settings))):
             colored = rank < len(COLORS)
+            style = {"color": COLORS[rank], "lw": 1.3, "alpha": 0.85, "zorder": 3} if colored else OTHERS
             for number, i in enumerate(setting.runs):
-                series = comparison.runs[i].series.get(name)
-                if series is None:
-                    continue
-                points = thin(series, 400)
-                style = {"color": COLORS[rank], "lw": 1.3, "alpha": 0.85, "zorder": 3} if colored else OTHERS
-                label = comparison.name_of(setting) if colored and number == 0 else "_"
-                marker = "o" if len(points.steps) == 1 else None
-                panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
+                if (series := comparison.runs[i].series.get(name)) is not None:
+                    points = thin(series, 400)
+                    label = comparison.name_of(setting) if colored and number == 0 else "_"
+                    marker = "o" if len(points.steps) == 1 else None
+                    panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
         panel.set(xlabel="optimizer step")
         panel.set_title(name, fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)

@@ -10,8 +10,10 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,7 @@ from vexp.tools.compare.columns import NON_RESULT_KEYS, below
 from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.conclusion import conclusion
 from vexp.tools.compare.curves import COLORS, COLORS_ON_DARK, curve_names, thin
-from vexp.tools.compare.runs import Run
-from vexp.tools.compare.statistics import Effect, Summary
+from vexp.tools.compare.runs import Run, Series
 from vexp.tools.compare.tables import explanation, status_counts
 
 _PARTS = ("page.css", "parts.js", "charts.js", "tables.js", "page.js")
@@ -32,14 +33,11 @@ _MAX_POINTS, _MIN_POINTS = 600, 40  # of one curve
 
 def page(comparison: Comparison, folder: Path) -> str:
     """Return the page; its links to run folders are relative to ``folder``."""
-    text = _part("page.html")
+    assets = files(__package__) / "assets"
+    text = (assets / "page.html").read_text(encoding="utf-8")
     for name in _PARTS:
-        text = text.replace(f"/* {name} */", _part(name))
+        text = text.replace(f"/* {name} */", (assets / name).read_text(encoding="utf-8"))
     return text.replace("/* data */", as_json(content(comparison, folder)))
-
-
-def _part(name: str) -> str:
-    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
 def as_json(value: Any) -> str:
@@ -49,78 +47,60 @@ def as_json(value: Any) -> str:
 
 def content(comparison: Comparison, folder: Path) -> dict[str, Any]:
     """Return the data of the page."""
-    setting_of = {i: number for number, setting in enumerate(comparison.settings) for i in setting.runs}
-    over = comparison.options.over
+    metrics, over = comparison.metrics, comparison.options.over
     return {
         "title": status_counts(comparison),
         "conclusion": conclusion(comparison),
         "explanation": explanation(comparison),
         "notes": comparison.notes,
         "colors": {"light": COLORS, "dark": COLORS_ON_DARK},
-        "metrics": [
-            {"name": m, "greater": comparison.greater[m], "best": sorted(comparison.best[m])}
-            for m in comparison.metrics
-        ],
+        "metrics": [{"name": m, "greater": comparison.greater[m], "best": sorted(comparison.best[m])} for m in metrics],
         "columns": [{"key": column.key, "over": column.key in over} for column in comparison.shown],
-        "runs": [_run(comparison, i, folder) | {"setting": setting_of[i]} for i in range(len(comparison.runs))],
-        "settings": [
-            {
-                "name": comparison.name_of(setting),
-                "values": list(comparison.shown_of(setting).values()),
-                "runs": setting.runs,
-                "used": setting.used,
-                "leftOut": setting.left_out,
-                "comparable": setting.comparable,
-                "stats": [_stats(setting.stats.get(m)) for m in comparison.metrics],
-            }
-            for setting in comparison.settings
-        ],
-        "effects": [[_effect(effect) for effect in comparison.effects[metric]] for metric in comparison.metrics],
-        "noise": [comparison.noise[metric] for metric in comparison.metrics],
+        "runs": _runs(comparison, folder),
+        "settings": _settings(comparison),
+        "effects": [_effects(comparison, metric) for metric in metrics],
+        "noise": [comparison.noise[metric] for metric in metrics],
         "config": _configs(comparison.runs),
         "curves": _curves(comparison),
         "confusion": _confusion(comparison),
     }
 
 
-def _run(comparison: Comparison, i: int, folder: Path) -> dict[str, Any]:
-    run, score = comparison.runs[i], comparison.scores[i]
-    href = quote(os.fsencode(Path(os.path.relpath(run.folder, folder)).as_posix())) + "/"
-    return {
-        "name": run.name,
-        "href": href,
-        "status": run.status,
-        "why": run.why,
-        "flags": comparison.flags[i],
-        "notes": run.notes,
-        "values": [column.values[i] for column in comparison.shown],
-        "scores": [score.values.get(name) for name in comparison.metrics],
-        "absent": [score.absent.get(name) for name in comparison.metrics],
-        "step": score.step,
-        "seconds": run.seconds,
-        "stepsPerEpoch": run.steps_per_epoch,
-    }
-
-
-def _stats(stats: Summary | None) -> dict[str, Any] | None:
-    return None if stats is None else {"n": stats.n, "mean": stats.mean, "std": stats.std}
-
-
-def _effect(effect: Effect) -> dict[str, Any]:
-    levels = [
-        {name: getattr(level, name) for name in ("value", "runs", "cells", "mean", "matched")}
-        for level in effect.levels
+def _runs(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
+    setting_of = {i: number for number, setting in enumerate(comparison.settings) for i in setting.runs}
+    names = ("name", "status", "why", "notes", "seconds", "steps_per_epoch")
+    return [
+        {name: getattr(run, name) for name in names}
+        | {"flags": comparison.flags[i], "step": score.step, "setting": setting_of[i]}
+        | {
+            "href": quote(os.fsencode(Path(os.path.relpath(run.folder, folder)).as_posix())) + "/",
+            "values": [column.values[i] for column in comparison.shown],
+            "scores": [score.values.get(metric) for metric in comparison.metrics],
+            "absent": [score.absent.get(metric) for metric in comparison.metrics],
+        }
+        for i, (run, score) in enumerate(zip(comparison.runs, comparison.scores, strict=True))
     ]
-    names = ("key", "spread", "balanced", "crossed", "scattered", "statement")
-    return {"levels": levels} | {name: getattr(effect, name) for name in names}
 
 
-def _configs(runs: Iterable[Run]) -> dict[str, Any]:
+def _settings(comparison: Comparison) -> list[dict[str, Any]]:
+    settings = []
+    for setting in comparison.settings:
+        stats = [asdict(setting.stats[m]) if m in setting.stats else None for m in comparison.metrics]
+        shown = {"values": list(comparison.shown_of(setting).values()), "stats": stats}
+        settings.append(asdict(setting) | {"name": comparison.name_of(setting)} | shown)
+    return settings
+
+
+def _effects(comparison: Comparison, metric: str) -> list[dict[str, Any]]:
+    names = ("spread", "crossed", "scattered", "statement")
+    return [asdict(e) | {name: getattr(e, name) for name in names} for e in comparison.effects[metric]]
+
+
+def _configs(runs: Sequence[Run]) -> dict[str, Any]:
     """Return the common values, and for the varying keys the distinct values and each run's indices into them.
 
     ``aside`` holds the varying keys that do not affect results; they are shown only among all keys.
     """
-    runs = list(runs)
     keys = list(dict.fromkeys(key for run in runs for key in run.config))
     varying = [key for key in keys if len({run.config.get(key) for run in runs}) > 1]
     common = {key: runs[0].config[key] for key in keys if key not in set(varying)}
@@ -135,25 +115,18 @@ def _curves(comparison: Comparison) -> dict[str, Any]:
     names = curve_names(comparison)
     limit = min(_MAX_POINTS, max(_MIN_POINTS, _POINTS // max(1, len(comparison.runs) * len(names))))
     steps: dict[tuple[int, ...], int] = {}
-    rows, thinned = [], False
-    for run in comparison.runs:
-        row: list[Any] = []
-        for name in names:
-            series = run.series.get(name)
-            if series is None:
-                row.append(None)
-                continue
-            points = thin(series, limit)
-            thinned = thinned or len(points.steps) < len(series.steps)
-            index = steps.setdefault(tuple(points.steps.tolist()), len(steps))
-            row.append([index, [_rounded(value) for value in points.values.tolist()]])
-        rows.append(row)
+
+    def curve(series: Series | None) -> list[Any] | None:
+        if series is None:
+            return None
+        points = thin(series, limit)
+        # Five significant digits are more than a screen can show.
+        values = [float(f"{value:.5g}") if math.isfinite(value) else None for value in points.values.tolist()]
+        return [steps.setdefault(tuple(points.steps.tolist()), len(steps)), values]
+
+    rows = [[curve(run.series.get(name)) for name in names] for run in comparison.runs]
+    thinned = any(len(series.steps) > limit for run in comparison.runs for series in run.series.values())
     return {"names": names, "steps": [list(key) for key in steps], "runs": rows, "limit": limit if thinned else None}
-
-
-def _rounded(value: float) -> float | None:
-    """Round to five significant digits, more than a screen can show."""
-    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def _confusion(comparison: Comparison) -> dict[str, Any] | None:
@@ -161,25 +134,19 @@ def _confusion(comparison: Comparison) -> dict[str, Any] | None:
     best = next((i for i in sorted(comparison.best[comparison.metric]) if comparison.runs[i].classes), None)
     if best is None:
         return None
-    run = comparison.runs[best]
+    run, step = comparison.runs[best], comparison.runs[best].report.get("step")
     index = {name: position for position, name in enumerate(run.classes)}
-    counts: dict[tuple[int, int], int] = {}
+    counts: Counter[tuple[int, int]] = Counter()
     with (
         suppress(OSError, UnicodeDecodeError, csv.Error, KeyError),
         (run.folder / "eval" / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         for row in csv.DictReader(file):
             if row["label"] in index and row["predicted"] in index:  # one label, and scored
-                cell = (index[row["label"]], index[row["predicted"]])
-                counts[cell] = counts.get(cell, 0) + 1
+                counts[index[row["label"]], index[row["predicted"]]] += 1
     if not counts:
         return None
-    step = run.report.get("step")
-    return {
-        "run": best,
-        "classes": run.classes,
-        "cells": [[label, predicted, count] for (label, predicted), count in sorted(counts.items())],
-        "note": ""
-        if step == comparison.scores[best].step
-        else f"from the evaluation after step {step} (eval.save_best)",
-    }
+    cells = [[*cell, count] for cell, count in sorted(counts.items())]
+    is_other_step = step != comparison.scores[best].step
+    note = f"from the evaluation after step {step} (eval.save_best)" if is_other_step else ""
+    return {"run": best, "classes": run.classes, "cells": cells, "note": note}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from vexp.config.option_types import upgrade_saved
 from vexp.core.errors import UserError, format_value
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
 
 DONE = "done"
-_NO_RESULT = "no result.json: the run is still running or was killed"
-Config = dict[str, Any]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml, loading is ten times faster
 
 
@@ -34,43 +34,22 @@ class Series:
 
 @dataclass(slots=True)
 class Run:
-    """One run folder.
-
-    Attributes:
-        folder: Path of the folder.
-        name: Name in tables.
-        config: Values by dotted key, formatted as on the command line.
-        overrides: Values of the overridden keys, formatted in the same way.
-        status: ``done``, ``interrupted``, ``failed`` or ``unfinished``.
-        why: Reason, if the status is not ``done``.
-        series: Metrics over steps by name, such as ``val/top1_acc``.
-        report: Content of eval/report.json.
-        classes: Class names.
-        best_metric: Metric of the best checkpoint.
-        steps_per_epoch: Steps per epoch; None if unknown.
-        seconds: Duration of the run.
-        version: Version of vexp.
-        notes: Notes for the reader.
-    """
+    """One run folder; ``config`` and ``overrides`` map dotted keys to values, formatted as on the command line."""
 
     folder: Path
-    name: str
+    name: str  # in tables
     config: dict[str, str]
     overrides: dict[str, str] = field(default_factory=dict)
-    status: str = DONE
-    why: str = ""
-    series: dict[str, Series] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)
+    status: str = DONE  # or "interrupted", "failed", "unfinished"
+    why: str = ""  # reason, if the status is not "done"
+    series: dict[str, Series] = field(default_factory=dict)  # metrics over steps by name, such as "val/top1_acc"
+    report: dict[str, Any] = field(default_factory=dict)  # content of eval/report.json
     classes: list[str] = field(default_factory=list)
-    best_metric: str | None = None
+    best_metric: str | None = None  # of the best checkpoint
     steps_per_epoch: float | None = None
     seconds: float | None = None
-    version: str | None = None
+    version: str | None = None  # of vexp
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def last_step(self) -> int:
-        return max((int(series.steps[-1]) for series in self.series.values()), default=0)
 
 
 def find_runs(places: Sequence[Path]) -> list[Path]:
@@ -100,10 +79,8 @@ def _below(place: Path) -> Iterator[Path]:
         inner[:] = [name for name in inner if not name.startswith(".")]
 
 
-def read_runs(
-    folders: Sequence[Path], adapted: Callable[[Config], Config] = lambda config: config
-) -> tuple[list[Run], list[str]]:
-    """Return the runs, and the errors of those that cannot be read; ``adapted`` updates configs of older versions."""
+def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Return the runs, and the errors of those that cannot be read."""
     runs, faults = [], []
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
     for folder in folders:
@@ -112,7 +89,7 @@ def read_runs(
             faults.append(f"{printable(folder)}: left out, because it failed at its start: {why}")
             continue
         try:
-            runs.append(read_run(folder, printable(folder.relative_to(parent)), adapted))
+            runs.append(read_run(folder, printable(folder.relative_to(parent))))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             message = " ".join(str(error).split())
             faults.append(f"{printable(folder)}: left out, because its config.yaml cannot be read: {message}")
@@ -124,8 +101,8 @@ def printable(path: Path) -> str:
     return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
-def read_run(folder: Path, name: str, adapted: Callable[[Config], Config] = lambda config: config) -> Run:
-    """Read a run folder, of which only config.yaml must be intact.
+def read_run(folder: Path, name: str) -> Run:
+    """Read a run folder of any version of vexp; only its config.yaml must be intact.
 
     Raises:
         OSError, UnicodeDecodeError, YAMLError: If config.yaml cannot be read.
@@ -133,39 +110,40 @@ def read_run(folder: Path, name: str, adapted: Callable[[Config], Config] = lamb
     config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _Loader)
     if not isinstance(config, dict):
         raise yaml.YAMLError("it is not a mapping")
-    run = Run(
-        folder=folder, name=name, config=flatten(adapted(config)), overrides=_overrides(folder / "overrides.yaml")
-    )
+    run = Run(folder, name, flatten(upgrade_saved(config)), _overrides(folder / "overrides.yaml"))
     damaged: list[int] = []
     records = read_records(folder / "metrics.jsonl", damaged)
     records = [record for record in records if isinstance(record, dict) and record.keys() >= {*INDEX_FIELDS}]
     if damaged:
         run.notes.append(f"metrics.jsonl: line {', '.join(map(str, damaged))} is incomplete and left out")
     run.series = _series(records)
-    run.steps_per_epoch = _steps_per_epoch(records)
+    ratios = [(record["mode"], record["step"] / record["epoch"]) for record in records if record["epoch"]]
+    ends = [ratio for mode, ratio in ratios if mode == "val"]  # evaluations, usually at the end of an epoch
+    run.steps_per_epoch = ends[-1] if ends else max((ratio for _, ratio in ratios), default=None)
     _read_result(run)
     run.report = _json(folder / "eval" / "report.json")
-    run.classes = _classes(folder / "eval" / "per_class.csv")
+    with (
+        suppress(OSError, UnicodeDecodeError, csv.Error),
+        (folder / "eval" / "per_class.csv").open(encoding="utf-8", newline="") as file,
+    ):
+        run.classes = [row[0] for row in csv.reader(file) if row][1:]
     run.version = (_json(folder / "env.json").get("packages") or {}).get("vexp")
     return run
 
 
 def _read_result(run: Run) -> None:
     result = _json(run.folder / "result.json")
-    run.status = str(result.get("status", "unfinished"))
-    step = result.get("step")
+    run.status, step = str(result.get("status", "unfinished")), result.get("step")
+    last_step = max((int(series.steps[-1]) for series in run.series.values()), default=0)
     if not result:
-        run.why = f"{_NO_RESULT} after step {run.last_step}"
-    elif isinstance(step, int) and run.last_step > step:
-        run.status, run.why = (
-            "unfinished",
-            f"result.json is from step {step}, but the run continued to step {run.last_step}",
-        )
+        run.why = f"no result.json: the run is still running or was killed after step {last_step}"
+    elif isinstance(step, int) and last_step > step:
+        run.status = "unfinished"
+        run.why = f"result.json is from step {step}, but the run continued to step {last_step}"
     elif run.status != DONE:
-        run.why = str(result.get("error") or f"{run.status} after step {run.last_step}").splitlines()[0]
+        run.why = str(result.get("error") or f"{run.status} after step {last_step}").splitlines()[0]
     best = result.get("best") or _json(run.folder / "checkpoints" / "best.json")
-    run.best_metric = best.get("metric")
-    run.seconds = result.get("seconds")
+    run.best_metric, run.seconds = best.get("metric"), result.get("seconds")
 
 
 def flatten(config: dict[str, Any], path: str = "") -> dict[str, str]:
@@ -194,29 +172,17 @@ def _overrides(path: Path) -> dict[str, str]:
 
 def _series(records: list[Record]) -> dict[str, Series]:
     """Return the metrics without timings and rates of parameter groups, whose names contain a slash."""
-    points: dict[str, list[tuple[int, float]]] = {}
+    points: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for record in records:
         for name, value in record.items():
             if name not in INDEX_FIELDS and "/" not in name and isinstance(value, int | float):
-                points.setdefault(f"{record['mode']}/{name}", []).append((record["step"], value))
-    series = {}
-    for name, pairs in points.items():
-        steps, values = zip(*pairs, strict=True)
-        series[name] = Series(np.array(steps, np.int64), np.array(values, np.float64))
-    return series
-
-
-def _steps_per_epoch(records: list[Record]) -> float | None:
-    """Return the steps per epoch at the latest evaluation, which is usually at the end of an epoch."""
-    ends = (r["step"] / r["epoch"] for r in reversed(records) if r["mode"] == "val" and r["epoch"])
-    last = max((r["step"] / r["epoch"] for r in records if r["epoch"]), default=None)
-    return next(ends, last)
-
-
-def _classes(path: Path) -> list[str]:
-    with suppress(OSError, UnicodeDecodeError, csv.Error), path.open(encoding="utf-8", newline="") as file:
-        return [row[0] for row in csv.reader(file) if row][1:]
-    return []
+                points[f"{record['mode']}/{name}"].append((record["step"], value))
+    return {
+        name: Series(
+            np.array([step for step, _ in pairs], np.int64), np.array([value for _, value in pairs], np.float64)
+        )
+        for name, pairs in points.items()
+    }
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -38,14 +39,9 @@ def pooled_std(groups: Sequence[Sequence[float]]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Statistics of one value of a key.
+    """Statistics of one value of a key, over its runs and its cells: combinations of the other keys.
 
-    Attributes:
-        value: The value.
-        runs: Number of runs.
-        cells: Number of combinations of the other keys.
-        mean: Mean over the runs.
-        matched: Mean over the cells that every value of the key has, each counted once; None if there are none.
+    ``matched`` is the mean over the cells that every value has, each counted once; None if there are none.
     """
 
     value: str
@@ -57,21 +53,13 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Effect of a key on a metric, averaged over the other keys.
-
-    Attributes:
-        key: The key.
-        levels: Statistics of each value.
-        common: Number of cells that every value has.
-        balanced: Whether every value has the same cells and numbers of runs, so that ``mean`` equals ``matched``.
-        absent: Number of runs without the key.
-    """
+    """Effect of a key on a metric, averaged over the other keys."""
 
     key: str
-    levels: list[Level]
-    common: int
-    balanced: bool
-    absent: int
+    levels: list[Level]  # one per value
+    common: int  # number of cells that every value has
+    balanced: bool  # every value has the same cells and numbers of runs, so that ``mean`` equals ``matched``
+    absent: int  # number of runs without the key
 
     @property
     def scattered(self) -> bool:
@@ -92,20 +80,19 @@ class Effect:
     @property
     def statement(self) -> str:
         """Description of how comparable the means are."""
-        left_out = f"; {_runs(self.absent)} without this key {'is' if self.absent == 1 else 'are'} left out"
-        left_out = left_out if self.absent else ""
+        verb = "is" if self.absent == 1 else "are"
+        left_out = f"; {_runs(self.absent)} without this key {verb} left out" if self.absent else ""
+        more = " ..." if len(self.levels) > 6 else ""
         if self.scattered:
             return f"{len(self.levels)} values, most of them in one run: see the scatter plot in index.html{left_out}"
         if self.balanced:
             first = self.levels[0]
             return f"balanced: {_runs(first.runs)} in {first.cells} cell{'s' * (first.cells != 1)} each{left_out}"
         if self.crossed:
-            runs = ", ".join(f"{level.value} {level.runs}" for level in self.levels[:6])
-            runs += " ..." if len(self.levels) > 6 else ""
+            runs = ", ".join(f"{level.value} {level.runs}" for level in self.levels[:6]) + more
             cells = "one cell" if self.common == 1 else f"the same {self.common} cells"
             return f"{cells} with unequal numbers of runs ({runs}); matched means count each cell once{left_out}"
-        counts = ", ".join(f"{level.value} {level.cells}" for level in self.levels[:6])
-        counts += " ..." if len(self.levels) > 6 else ""
+        counts = ", ".join(f"{level.value} {level.cells}" for level in self.levels[:6]) + more
         if not self.common:
             reason = f"no combination of the other keys has every value (cells: {counts})"
             return f"unbalanced: {reason}, so the means also depend on other keys{left_out}"
@@ -126,31 +113,26 @@ def effect(key: str, values: Sequence[str | None], cells: Sequence[Hashable], sc
         cells: Combination of the values of the other keys in each run.
         scores: Score of each run.
     """
-    by_value: dict[str, dict[Hashable, list[float]]] = {}
+    by_value: dict[str, dict[Hashable, list[float]]] = defaultdict(lambda: defaultdict(list))
     for value, cell, score in zip(values, cells, scores, strict=True):
         if value is not None:
-            by_value.setdefault(value, {}).setdefault(cell, []).append(score)
+            by_value[value][cell].append(score)
     if len(by_value) < 2:
         return None
-    common = set.intersection(*(set(level) for level in by_value.values()))
+    common = set.intersection(*map(set, by_value.values()))
     counts = [{cell: len(inside) for cell, inside in level.items()} for level in by_value.values()]
     levels = [
         Level(
             value=value,
-            runs=sum(len(inside) for inside in level.values()),
+            runs=sum(map(len, level.values())),
             cells=len(level),
             mean=statistics.fmean(score for inside in level.values() for score in inside),
             matched=statistics.fmean(statistics.fmean(level[cell]) for cell in common) if common else None,
         )
-        for value, level in by_value.items()
+        for value, level in sorted(by_value.items(), key=lambda item: sort_key(item[0]))
     ]
-    return Effect(
-        key=key,
-        levels=sorted(levels, key=lambda level: sort_key(level.value)),
-        common=len(common),
-        balanced=all(count == counts[0] for count in counts) and len(set(counts[0].values())) == 1,
-        absent=sum(value is None for value in values),
-    )
+    balanced = all(count == counts[0] for count in counts) and len(set(counts[0].values())) == 1
+    return Effect(key, levels, len(common), balanced, absent=sum(value is None for value in values))
 
 
 def sort_key(value: str | None) -> tuple[int, float, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 
 from rich.table import Column, Table
 
@@ -15,6 +16,7 @@ from vexp.tools.compare.runs import DONE, printable
 
 _MAX_ROWS = 20  # of a table on a terminal and in Markdown; the CSV files have all
 ABSENT = "–"
+Row = dict[str, str]  # cells by the heads of their columns
 
 
 def status_counts(comparison: Comparison) -> str:
@@ -25,26 +27,23 @@ def status_counts(comparison: Comparison) -> str:
 
 def explanation(comparison: Comparison) -> str:
     """Return which values the tables contain, and the values that they leave out."""
-    usual = (
-        ", ".join(f"{column.key}={comparison.usual[column.key]}" for column in comparison.shown)
-        if comparison.crowded
-        else ""
-    )
     which = f"best evaluation by {comparison.metric}" if comparison.options.at == "best" else "last evaluation"
-    return (
-        f"values of each run's {which}; mean ± sample standard deviation over {', '.join(comparison.options.over)}; "
-        "only finished runs are averaged" + (f"; most common values: {usual}" if usual else "")
-    )
+    text = f"values of each run's {which}; mean ± sample standard deviation over {', '.join(comparison.options.over)}; "
+    text += "only finished runs are averaged"
+    if comparison.crowded:
+        usual = (f"{column.key}={comparison.usual[column.key]}" for column in comparison.shown)
+        text += f"; most common values: {', '.join(usual)}"
+    return text
 
 
 def console_tables(comparison: Comparison) -> list[Table]:
     """Return the tables of settings, runs and effects; long texts are wrapped."""
     tables = []
-    for title, (header, rows) in _tables(comparison).items():
-        columns = (Column(name, overflow="fold") for name in header)
+    for title, rows in _tables(comparison).items():
+        columns = (Column(head, overflow="fold") for head in rows[0])
         table = Table(*columns, title=title, title_justify="left", title_style="bold", box=None)
         for row in rows[:_MAX_ROWS]:
-            table.add_row(*row)
+            table.add_row(*row.values())
         if len(rows) > _MAX_ROWS:
             table.caption = f"{len(rows) - _MAX_ROWS} more in the files"
         tables.append(table)
@@ -54,51 +53,49 @@ def console_tables(comparison: Comparison) -> list[Table]:
 def markdown(comparison: Comparison) -> str:
     """Return the content of comparison.md."""
     parts = [f"# {status_counts(comparison)}", " ".join(conclusion(comparison)), explanation(comparison)]
-    for title, (header, rows) in _tables(comparison).items():
-        more = [f"{len(rows) - _MAX_ROWS} more in the CSV files"] if len(rows) > _MAX_ROWS else []
-        lines = [header, ["---"] * len(header), *rows[:_MAX_ROWS]]
-        table = "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
-        parts += [f"## {title}", table, *more]
-    parts.append("\n".join(f"- {_cell(line)}" for line in effect_statements(comparison)))
+    for title, rows in _tables(comparison).items():
+        lines = [rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows[:_MAX_ROWS])]
+        parts += [f"## {title}", "\n".join("| " + " | ".join(map(_one_line, line)) + " |" for line in lines)]
+        if len(rows) > _MAX_ROWS:
+            parts.append(f"{len(rows) - _MAX_ROWS} more in the CSV files")
+    parts.append("\n".join(f"- {_one_line(line)}" for line in effect_statements(comparison)))
     if comparison.notes:
-        parts += ["## Notes", "\n".join(f"- {_cell(note)}" for note in comparison.notes)]
+        parts += ["## Notes", "\n".join(f"- {_one_line(note)}" for note in comparison.notes)]
     return "\n\n".join(parts) + "\n"
 
 
 def runs_csv(comparison: Comparison) -> str:
     """Return runs.csv: a row per run with values in full precision and the reasons for missing ones."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [column.key for column in comparison.columns]
-    writer.writerow(
-        ["run", "status", *names, "step", *comparison.metrics, "seconds", "comparable", "remarks", "folder"]
-    )
-    for i, run in enumerate(comparison.runs):
-        score = comparison.scores[i]
-        why = [f"{name}: {reason}" for name, reason in score.absent.items()]
-        remarks = [*([run.why] if run.why else []), *comparison.flags[i], *run.notes, *why]
-        keys = [_or_empty(column.values[i]) for column in comparison.columns]
-        values = [repr(score.values[name]) if name in score.values else "" for name in comparison.metrics]
-        last = [_or_empty(run.seconds), str(not comparison.flags[i]).lower(), "; ".join(remarks), printable(run.folder)]
-        writer.writerow([run.name, run.status, *keys, _or_empty(score.step), *values, *last])
-    return text.getvalue()
+    rows: list[dict[str, object]] = []
+    for i, (run, score) in enumerate(zip(comparison.runs, comparison.scores, strict=True)):
+        absent = [f"{name}: {reason}" for name, reason in score.absent.items()]
+        remarks = [*([run.why] if run.why else []), *comparison.flags[i], *run.notes, *absent]
+        row: dict[str, object] = {"run": run.name, "status": run.status}
+        row |= {column.key: column.values[i] for column in comparison.columns} | {"step": score.step}
+        row |= {name: score.values.get(name) for name in comparison.metrics} | {"seconds": run.seconds}
+        row |= {"comparable": str(not comparison.flags[i]).lower(), "remarks": "; ".join(remarks)}
+        rows.append(row | {"folder": printable(run.folder)})
+    return _csv(rows)
 
 
 def settings_csv(comparison: Comparison) -> str:
     """Return settings.csv: a row per setting with n, mean and std of every metric."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    keys = [column.key for column in comparison.columns if column.key not in comparison.options.over]
-    heads = [f"{name} {what}" for name in comparison.metrics for what in ("n", "mean", "std")]
-    writer.writerow([*keys, "runs", *heads, "comparable", "left_out"])
+    rows: list[dict[str, object]] = []
     for setting in comparison.settings:
-        numbers: list[object] = []
+        row: dict[str, object] = {c.key: value for c, value in zip(comparison.factors, setting.values, strict=True)}
+        row["runs"] = len(setting.runs)
         for name in comparison.metrics:
-            stats = setting.stats.get(name)
-            numbers += [stats.n, repr(stats.mean), _or_empty(stats.std)] if stats else [0, "", ""]
-        comparable = str(setting.comparable).lower()
-        values = [_or_empty(value) for value in setting.values]
-        writer.writerow([*values, len(setting.runs), *numbers, comparable, ", ".join(setting.left_out)])
+            numbers = astuple(setting.stats[name]) if name in setting.stats else (0, None, None)
+            row |= {f"{name} {what}": number for what, number in zip(("n", "mean", "std"), numbers, strict=True)}
+        rows.append(row | {"comparable": str(setting.comparable).lower(), "left_out": ", ".join(setting.left_out)})
+    return _csv(rows)
+
+
+def _csv(rows: Sequence[Mapping[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 
@@ -107,75 +104,40 @@ def effect_statements(comparison: Comparison) -> list[str]:
     return [f"{effect.key}: {effect.statement}" for effect in comparison.effects[comparison.metric]]
 
 
-def _tables(comparison: Comparison) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Return header and rows of each nonempty table by its title."""
-    effects = (["key", "value", "mean", "matched mean", "runs", "cells"], list(_levels(comparison)))
-    tables = {
-        "Settings": _settings(comparison),
-        "Runs": _runs(comparison),
-        f"Effect of each key on {comparison.metric}": effects,
-    }
-    return {title: (header, rows) for title, (header, rows) in tables.items() if rows}
+def _tables(comparison: Comparison) -> dict[str, list[Row]]:
+    """Return the rows of each nonempty table by its title."""
+    effects = f"Effect of each key on {comparison.metric}"
+    tables = {"Settings": _settings, "Runs": _runs, effects: _levels}
+    return {title: rows for title, table in tables.items() if (rows := list(table(comparison)))}
 
 
-def _or_empty(value: object) -> object:
-    return "" if value is None else value
-
-
-def _cell(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _settings(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Return the table of settings; empty if every setting has one run, as in the table of runs."""
+def _keys(comparison: Comparison, values: Mapping[str, str | None]) -> Row:
+    """Return the cells of the shown keys."""
+    if comparison.crowded:
+        return {"uncommon values": comparison.format_values(values)}
+    return {key: value or ABSENT for key, value in values.items()}
+
+
+def _settings(comparison: Comparison) -> Iterator[Row]:
+    """Yield the rows of settings; none if every setting has one run, as in the table of runs."""
     if all(len(setting.runs) == 1 for setting in comparison.settings):
-        return [], []
-    keys = _heads(comparison, [column.key for column in comparison.shown if column.key not in comparison.options.over])
+        return
     leader = next((s for s in comparison.settings if s.comparable and comparison.metric in s.stats), None)
-    rows = []
     for setting in comparison.settings:
-        cells = _values(comparison, comparison.shown_of(setting))
-        stats = [setting.stats.get(name) for name in comparison.metrics]
-        numbers = [format_stats(one) if one is not None else ABSENT for one in stats]
-        numbers[0] += "*" * (setting is leader)
+        stats = {name: setting.stats.get(name) for name in comparison.metrics}
+        numbers = {name: ABSENT if one is None else format_stats(one) for name, one in stats.items()}
+        numbers[comparison.metric] += "*" * (setting is leader)
         remarks = [*setting.left_out, *([] if setting.comparable or not setting.used else ["not comparable"])]
-        rows.append([*cells, f"{len(setting.used)} of {len(setting.runs)}", *numbers, ", ".join(remarks)])
-    return [*keys, "runs", *comparison.metrics, "left out"], rows
+        row = _keys(comparison, comparison.shown_of(setting)) | {"runs": f"{len(setting.used)} of {len(setting.runs)}"}
+        yield row | numbers | {"left out": ", ".join(remarks)}
 
 
-def _runs(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    rows = []
-    for i in _order(comparison):
-        run, score = comparison.runs[i], comparison.scores[i]
-        cells = _values(comparison, {column.key: column.values[i] for column in comparison.shown})
-        numbers = [
-            format_metric(score.values[name]) + "*" * (i in comparison.best[name]) if name in score.values else ABSENT
-            for name in comparison.metrics
-        ]
-        remarks = [*([run.status] if run.status != DONE else []), *(["not comparable"] if comparison.flags[i] else [])]
-        rows.append(
-            [
-                *cells,
-                *numbers,
-                str(_or_empty(score.step)),
-                ", ".join(remarks),
-                *([] if comparison.shown else [run.name]),
-            ]
-        )
-    keys = _heads(comparison, [column.key for column in comparison.shown])
-    return [*keys, *comparison.metrics, "step", "state", *([] if comparison.shown else ["run"])], rows
-
-
-def _heads(comparison: Comparison, keys: list[str]) -> list[str]:
-    return ["uncommon values"] if comparison.crowded else keys
-
-
-def _values(comparison: Comparison, values: dict[str, str | None]) -> list[str]:
-    return [comparison.format_values(values)] if comparison.crowded else [value or ABSENT for value in values.values()]
-
-
-def _order(comparison: Comparison) -> list[int]:
-    """Return the runs by the metric, then those that are unfinished or not comparable, then those without a value."""
+def _runs(comparison: Comparison) -> Iterator[Row]:
+    """Yield the runs by the metric, then those that are unfinished or not comparable, then those without a value."""
     sign = -1.0 if comparison.greater[comparison.metric] else 1.0
 
     def rank(i: int) -> tuple[bool, bool, float]:
@@ -183,12 +145,20 @@ def _order(comparison: Comparison) -> list[int]:
         is_excluded = comparison.runs[i].status != DONE or bool(comparison.flags[i])
         return (value is None, is_excluded, sign * value if value is not None else 0.0)
 
-    return sorted(range(len(comparison.runs)), key=rank)
+    for i in sorted(range(len(comparison.runs)), key=rank):
+        run, score = comparison.runs[i], comparison.scores[i]
+        row = _keys(comparison, {column.key: column.values[i] for column in comparison.shown})
+        for name in comparison.metrics:
+            value = score.values.get(name)
+            row[name] = ABSENT if value is None else format_metric(value) + "*" * (i in comparison.best[name])
+        remarks = [*([run.status] if run.status != DONE else []), *(["not comparable"] if comparison.flags[i] else [])]
+        row |= {"step": "" if score.step is None else str(score.step), "state": ", ".join(remarks)}
+        yield row if comparison.shown else row | {"run": run.name}
 
 
-def _levels(comparison: Comparison) -> Iterator[list[str]]:
+def _levels(comparison: Comparison) -> Iterator[Row]:
     for effect in comparison.effects[comparison.metric]:
         for number, level in enumerate([] if effect.scattered else effect.levels):
             matched = format_metric(level.matched) if level.matched is not None else ABSENT
-            counts = [str(level.runs), str(level.cells)]
-            yield [effect.key if number == 0 else "", level.value, format_metric(level.mean), matched, *counts]
+            row = {"key": effect.key if number == 0 else "", "value": level.value, "mean": format_metric(level.mean)}
+            yield row | {"matched mean": matched, "runs": str(level.runs), "cells": str(level.cells)}

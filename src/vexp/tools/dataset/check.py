@@ -35,17 +35,12 @@ KINDS = {
     "not_listed": "a video in the folder is in no list (not a fault)",
 }
 NO_FAULT = ("not_listed",)
+Finding = tuple[str, str]  # kind and message
 
 
 @dataclass(slots=True)
 class Report:
-    """Result of a check.
-
-    Attributes:
-        findings: Messages by kind.
-        class_counts: Number of samples by split and class.
-        summary: Statistics of the files.
-    """
+    """Result of a check: messages by kind, number of samples by split and class, and statistics of the files."""
 
     findings: dict[str, list[str]]
     class_counts: dict[str, dict[str, int]]
@@ -68,39 +63,25 @@ def report(
         unlisted: Videos that exist but are in no list.
     """
     findings: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for file in files.values():
-        if file.fault:
-            findings[file.fault].append(file.error or file.path)
-    if indexed is not None:
-        for kind, message in _compare_with_index(indexed, files, set(unlisted)):
-            findings[kind].append(message)
-    splits = collection.splits
-    for split, rows in splits.items():
-        findings["listed_twice"] += _repeated_rows(split, rows)
-        findings["out_of_range"] += _out_of_range(split, rows, files)
+    splits, copies = collection.splits, _copies(files)
     members = {split: set(rows.names) for split, rows in splits.items()}
-    labels, copies = _labels_by_name(splits), _copies(files)
-    for names in copies:
-        findings["duplicates"] += _duplicates(names, members)
-    classes = next((rows.classes for rows in splits.values()), [])  # all splits have the same classes
-    for names in [*copies, *([name] for name, sets in labels.items() if len(sets) > 1)]:
-        findings["labels_conflict"] += _conflict(names, labels, classes)
-    for first, second in itertools.combinations(splits, 2):
-        for kind, message in _leaks(first, second, splits, members, copies):
-            findings[kind].append(message)
     counts = {split: _class_counts(rows) for split, rows in splits.items()}
-    if "train" in counts:
-        for split, by_class in counts.items():
-            findings["class_without_samples"] += [
-                f"{split}: no sample of {name}" for name, count in by_class.items() if not count
-            ]
-    findings["not_listed"] = unlisted
+    for kind, message in itertools.chain(
+        ((file.fault, file.error or file.path) for file in files.values() if file.fault),
+        _compare_with_index(indexed, files, set(unlisted)) if indexed is not None else (),
+        *(_check_rows(split, rows, files) for split, rows in splits.items()),
+        _check_copies(splits, members, copies),
+        *(_leaks(pair, splits, members, copies) for pair in itertools.combinations(splits, 2)),
+        _classes_without_samples(counts) if "train" in counts else (),
+        (("not_listed", name) for name in unlisted),
+    ):
+        findings[kind].append(message)
     return Report({kind: messages for kind, messages in findings.items() if messages}, counts, _summary(files))
 
 
 def _compare_with_index(
     indexed: Mapping[str, FileInfo], files: Mapping[str, FileInfo], unlisted: set[str]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[Finding]:
     for name, now in files.items():
         before = indexed.get(name)
         if now.fault == MISSING:
@@ -115,37 +96,22 @@ def _compare_with_index(
             yield MISSING, f"{name}: in the index, but the file no longer exists"
 
 
-def _row_key(rows: Annotation, row: int) -> tuple[Any, ...]:
-    return rows.name(row), rows.segment(row), rows.frames(row)
-
-
-def _repeated_rows(split: str, rows: Annotation) -> Iterator[str]:
-    counts: dict[tuple[Any, ...], int] = defaultdict(int)
+def _check_rows(split: str, rows: Annotation, files: Mapping[str, FileInfo]) -> Iterator[Finding]:
+    """Find repeated rows, and rows beyond the end of their video."""
+    counts = Counter((rows.name(row), rows.segment(row), rows.frames(row)) for row in range(len(rows)))
+    for (name, _, _), count in counts.items():
+        if count > 1:
+            yield "listed_twice", f"{split}: {name} ({count} times)"
     for row in range(len(rows)):
-        counts[_row_key(rows, row)] += 1
-    return (f"{split}: {key[0]} ({count} times)" for key, count in counts.items() if count > 1)
-
-
-def _out_of_range(split: str, rows: Annotation, files: Mapping[str, FileInfo]) -> Iterator[str]:
-    for row in range(len(rows)):
-        file = files[rows.name(row)]
-        frames, segment = rows.frames(row), rows.segment(row)
+        file, frames, segment = files[rows.name(row)], rows.frames(row), rows.segment(row)
         if file.fault or file.frames is None:
             continue
         if frames is not None and sum(frames) > file.frames:
-            yield f"{split}: {file.path}: the list says {sum(frames)} frames, the video has {file.frames}"
+            text = f"the list says {sum(frames)} frames, the video has {file.frames}"
+            yield "out_of_range", f"{split}: {file.path}: {text}"
         if segment is not None and file.duration is not None and segment[0] >= file.duration:
-            yield f"{split}: {file.path}: starts at {segment[0]:g} s, but the video is {file.duration:g} s long"
-
-
-def _labels_by_name(splits: Mapping[str, Annotation]) -> dict[str, set[tuple[int, ...]]]:
-    """Return the label sets of each name, except of segments: a video may have several."""
-    labels: dict[str, set[tuple[int, ...]]] = defaultdict(set)
-    for rows in splits.values():
-        for row in range(len(rows)):
-            if rows.segment(row) is None:
-                labels[rows.name(row)].add(tuple(sorted(rows.labels(row).tolist())))
-    return labels
+            text = f"starts at {segment[0]:g} s, but the video is {file.duration:g} s long"
+            yield "out_of_range", f"{split}: {file.path}: {text}"
 
 
 def _copies(files: Mapping[str, FileInfo]) -> list[list[str]]:
@@ -157,36 +123,55 @@ def _copies(files: Mapping[str, FileInfo]) -> list[list[str]]:
     return [names for names in by_content.values() if len(names) > 1]
 
 
-def _duplicates(names: list[str], members: Mapping[str, set[str]]) -> Iterator[str]:
-    if not members:
-        yield " = ".join(names)
-    for split, inside in members.items():
-        same = [name for name in names if name in inside]
-        if len(same) > 1:
-            yield f"{split}: " + " = ".join(same)
-
-
-def _conflict(names: list[str], labels: Mapping[str, set[tuple[int, ...]]], classes: list[str]) -> Iterator[str]:
-    sets = {name: labels[name] for name in names if name in labels}
-    if len(set().union(*sets.values())) > 1:
-        yield ", ".join(
-            f"{name} is " + " and ".join("+".join(classes[index] for index in labels) for labels in sorted(label_sets))
-            for name, label_sets in sets.items()
-        )
+def _check_copies(
+    splits: Mapping[str, Annotation], members: Mapping[str, set[str]], copies: list[list[str]]
+) -> Iterator[Finding]:
+    """Find duplicates within a split, and different labels of a video or of its copies."""
+    for names in copies:
+        if not splits:
+            yield "duplicates", " = ".join(names)
+        for split, inside in members.items():
+            same = [name for name in names if name in inside]
+            if len(same) > 1:
+                yield "duplicates", f"{split}: " + " = ".join(same)
+    labels: dict[str, set[tuple[int, ...]]] = defaultdict(set)  # of each name, except of segments, which may differ
+    for rows in splits.values():
+        for row in range(len(rows)):
+            if rows.segment(row) is None:
+                labels[rows.name(row)].add(tuple(sorted(rows.labels(row).tolist())))
+    classes = next((rows.classes for rows in splits.values()), [])  # all splits have the same classes
+    for names in [*copies, *([name] for name, sets in labels.items() if len(sets) > 1)]:
+        sets = {name: labels[name] for name in names if name in labels}
+        if len(set().union(*sets.values())) > 1:
+            yield (
+                "labels_conflict",
+                ", ".join(
+                    f"{name} is "
+                    + " and ".join("+".join(classes[index] for index in one) for one in sorted(label_sets))
+                    for name, label_sets in sets.items()
+                ),
+            )
 
 
 def _leaks(
-    first: str, second: str, splits: Mapping[str, Annotation], members: Mapping[str, set[str]], copies: list[list[str]]
-) -> Iterator[tuple[str, str]]:
-    pair = f"{first}, {second}"
+    pair: tuple[str, str], splits: Mapping[str, Annotation], members: Mapping[str, set[str]], copies: list[list[str]]
+) -> Iterator[Finding]:
+    (first, second), where = pair, ", ".join(pair)
     for name in sorted(members[first] & members[second]):
-        yield "leak_by_file", f"{pair}: {name}"
+        yield "leak_by_file", f"{where}: {name}"
     for names in copies:
-        in_first, in_second = ([name for name in names if name in members[split]] for split in (first, second))
+        in_first, in_second = ([name for name in names if name in members[split]] for split in pair)
         if in_first and in_second and in_first != in_second:
-            yield "leak_by_content", f"{pair}: {', '.join(in_first)} = {', '.join(in_second)}"
+            yield "leak_by_content", f"{where}: {', '.join(in_first)} = {', '.join(in_second)}"
     for group in shared_groups(VideoSource(splits[first]), VideoSource(splits[second])):
-        yield "leak_by_group", f"{pair}: {group}"
+        yield "leak_by_group", f"{where}: {group}"
+
+
+def _classes_without_samples(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
+    for split, by_class in counts.items():
+        for name, count in by_class.items():
+            if not count:
+                yield "class_without_samples", f"{split}: no sample of {name}"
 
 
 def _class_counts(rows: Annotation) -> dict[str, int]:

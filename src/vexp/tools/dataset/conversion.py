@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -82,7 +81,8 @@ def check_settings(target: Path, conversion: Conversion, *, write: bool) -> None
     Raises:
         UserError: If the settings differ.
     """
-    record, settings = target / RECORD, _settings(conversion)
+    record = target / RECORD
+    settings = {"made_by": type(conversion).__name__, **asdict(conversion)}  # type: ignore[call-overload]  # every subclass is a dataclass
     if not record.exists():
         if write:
             write_text(record, json.dumps(settings, indent=1) + "\n")
@@ -94,10 +94,6 @@ def check_settings(target: Path, conversion: Conversion, *, write: bool) -> None
         raise UserError(f"{record}: is not a settings file of vexp dataset ({error!r})") from error
     if changed:
         raise UserError(f"{target}: was made with other settings ({', '.join(changed)}); use another folder")
-
-
-def _settings(conversion: Conversion) -> dict[str, Any]:
-    return {"made_by": type(conversion).__name__, **asdict(conversion)}  # type: ignore[call-overload]  # every subclass is a dataclass
 
 
 def convert(jobs: list[Job], conversion: Conversion, workers: int) -> Iterator[Outcome[Job, int]]:
@@ -113,16 +109,11 @@ def convert(jobs: list[Job], conversion: Conversion, workers: int) -> Iterator[O
 
 def converted(rows: Annotation, target: Path, conversion: Conversion) -> tuple[Annotation, list[str]]:
     """Return the list of the converted videos, and the names of the rows whose video is missing."""
-    rows_kept, names, totals, missing = [], [], [], []
-    for row in range(len(rows)):
-        name = conversion.target_name(rows.name(row))
-        if (target / name).exists():
-            rows_kept.append(row)
-            names.append(name)
-            totals.append(conversion.total_frames(target / name))
-        else:
-            missing.append(rows.name(row))
-    taken = replace(rows.take(rows_kept), names=PackedStrings.pack(names), prefix=str(target))
+    targets = [conversion.target_name(name) for name in rows.names]
+    names = {row: name for row, name in enumerate(targets) if (target / name).exists()}
+    totals = [conversion.total_frames(target / name) for name in names.values()]
+    missing = [name for row, name in enumerate(rows.names) if row not in names]
+    taken = replace(rows.take(list(names)), names=PackedStrings.pack(names.values()), prefix=str(target))
     if any(total is not None for total in totals):
         taken.frame_ranges = np.array([(0, total or 0) for total in totals], np.int32)
     return taken, missing

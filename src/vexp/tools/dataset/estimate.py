@@ -15,19 +15,12 @@ from vexp.tools.dataset.worker_pool import run_jobs
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Estimate of a conversion.
+    """Estimate of a conversion."""
 
-    Attributes:
-        bytes_before: Size of all sources.
-        bytes_after: Estimated size of all targets.
-        seconds: Estimated time with one process.
-        reading: ``reading_times`` of the sample, if the targets are videos.
-    """
-
-    bytes_before: int
-    bytes_after: float
-    seconds: float
-    reading: tuple[float, float] | None
+    bytes_before: int  # size of all sources
+    bytes_after: float  # of all targets
+    seconds: float  # with one process
+    reading: tuple[float, float] | None  # ``reading_times`` of the sample, if the targets are videos
 
 
 def estimate(jobs: list[Job], count: int, conversion: Conversion, folder: Path) -> Estimate:
@@ -51,12 +44,8 @@ def estimate(jobs: list[Job], count: int, conversion: Conversion, folder: Path) 
     reading = None
     if all(target.is_file() for target in targets):
         reading = reading_times([(job.source, outcome.job.target) for job, outcome in converted], folder)
-    return Estimate(
-        bytes_before=sum(sizes.values()),
-        bytes_after=share * sum(map(size_of, targets)),
-        seconds=share * sum(outcome.seconds for _, outcome in converted),
-        reading=reading,
-    )
+    seconds = share * sum(outcome.seconds for _, outcome in converted)
+    return Estimate(sum(sizes.values()), share * sum(map(size_of, targets)), seconds, reading)
 
 
 def size_of(path: Path) -> int:
@@ -77,9 +66,7 @@ def milliseconds_per_clip(path: Path, folder: Path, draws: int = 3) -> float:
 
     sampler, rng, times = SampleFrames(clip_len=16, frame_interval=4), np.random.default_rng(0), []
     for draw in range(draws):
-        name = (
-            folder / f"draw_{draw}_{path.name}"
-        )  # a new name, because readers cache properties of a video by its name
+        name = folder / f"draw_{draw}_{path.name}"  # a new name: readers cache properties of a video by its name
         name.symlink_to(path)
         start = time.process_time()
         with VideoReader(name) as reader:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,30 +34,22 @@ Image = tuple[tuple[str, ...], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameExtraction(Conversion):
-    """Convert a video to a folder of JPEG files.
+class ExtractFrames(Conversion):
+    """Convert a video to a folder of JPEG files, named as in ``data=raw_frames``: every frame as training reads it."""
 
-    Attributes:
-        filename_tmpl, start_index: As in ``data=raw_frames``.
-        quality: JPEG quality, 1..100.
-        short_side: Length of the short side in pixels, never enlarged; None keeps the size.
-    """
-
-    filename_tmpl: str
+    filename_tmpl: str = TEMPLATES["RGB"]
     start_index: int = 1
-    quality: int = 95
-    short_side: int | None = None
+    quality: int = 95  # of JPEG, 1..100
+    short_side: int | None = None  # pixels, never enlarged; None keeps the size
 
     def target_name(self, name: str) -> str:
         return str(Path(name).with_suffix(""))
 
     def is_done(self, job: Job) -> bool:
-        record = _record(job.target)
-        return record is not None and record["source"] == _identity(job.source)
+        return _record(job.target).get("source") == _identity(job.source)
 
     def total_frames(self, target: Path) -> int | None:
-        record = _record(target)
-        return int(record["frames"]) if record is not None else None
+        return _record(target).get("frames")
 
     def __call__(self, job: Job) -> int:
         from vexp.data.decoding.pyav import VideoReader
@@ -73,9 +65,9 @@ class FrameExtraction(Conversion):
             (folder / RECORD).write_text(json.dumps({"source": identity, "frames": count}) + "\n")
         return count
 
-    @abstractmethod
     def images(self, reader: VideoReader) -> Iterator[list[Image]]:
         """Yield the images of each frame."""
+        return ([((), frame)] for frame in self.frames(reader))
 
     def frames(self, reader: VideoReader) -> Iterator[NDArray[np.uint8]]:
         """Yield every frame, resized, uint8 (H, W, 3) RGB."""
@@ -84,33 +76,22 @@ class FrameExtraction(Conversion):
         cv2.setNumThreads(1)  # the workers already use all cores
         shape = None
         for number, frame in enumerate(reader.iter_valid_rgb_frames()):
-            if frame.shape != (shape or frame.shape):
+            shape = shape or frame.shape
+            if frame.shape != shape:
                 raise UserError(f"{reader.path}: frame {number} has a different size than the first")
-            shape = frame.shape
-            size = even_size(shape[1], shape[0], self.short_side)
-            if self.short_side is None or min(shape[:2]) <= self.short_side:
-                yield np.ascontiguousarray(frame)
-            else:
-                yield np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+            if self.short_side is not None and min(shape[:2]) > self.short_side:
+                size = even_size(shape[1], shape[0], self.short_side)
+                frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+            yield np.ascontiguousarray(frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractFrames(FrameExtraction):
-    """Extract every frame as training reads it, with JPEG compression."""
-
-    filename_tmpl: str = TEMPLATES["RGB"]
-
-    def images(self, reader: VideoReader) -> Iterator[list[Image]]:
-        return ([((), frame)] for frame in self.frames(reader))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractFlow(FrameExtraction):
+class ExtractFlow(ExtractFrames):
     """Extract the optical flow from each frame to the next with OpenCV: n - 1 pairs of grey images for n frames.
 
     Displacements of -bound..bound pixels map to 0..255 and larger ones are clipped, as in denseflow and mmaction2;
-    127.5 is no motion. ``method``: "dis" (Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016), "farneback"
-    (Farnebäck, 2003), or "tvl1" (Zach et al., 2007; used for the published two-stream results).
+    127.5 is no motion. ``method``: "dis" (Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016),
+    "farneback" (Farnebäck, 2003), or "tvl1" (Zach et al., 2007; used for the published two-stream results).
     """
 
     filename_tmpl: str = TEMPLATES["Flow"]
@@ -158,30 +139,30 @@ def quantize_flow(flow: NDArray[np.float32], bound: float) -> NDArray[np.uint8]:
 
 
 def check_template(template: str, *, flow: bool) -> None:
-    """Check that a file name template produces a different JPEG file name for every frame.
-
-    Raises:
-        UserError: If it does not.
-    """
+    """Raise UserError unless a file name template produces a different JPEG file name for every frame."""
     axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
-    example = TEMPLATES["Flow" if flow else "RGB"]
+    problem = ""
     try:
         names = {template.format(*axis, number) for axis in axes for number in (1, 2)}
+        if len(names) < 2 * len(axes):
+            problem = "gives two files the same name"
+        elif any(Path(name).name != name or Path(name).suffix.lower() not in (".jpg", ".jpeg") for name in names):
+            problem = "must name .jpg files, without a folder"
     except (ValueError, IndexError, KeyError) as error:
-        raise UserError(f"--filename-tmpl {template}: {error}; for example: {example}") from None
-    if len(names) < 2 * len(axes):
-        raise UserError(f"--filename-tmpl {template}: gives two files the same name; for example: {example}")
-    if any(Path(name).name != name or Path(name).suffix.lower() not in (".jpg", ".jpeg") for name in names):
-        raise UserError(f"--filename-tmpl {template}: must name .jpg files, without a folder; for example: {example}")
+        problem = str(error)
+    if problem:
+        example = TEMPLATES["Flow" if flow else "RGB"]
+        raise UserError(f"--filename-tmpl {template}: {problem}; for example: {example}")
 
 
 def _encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
     import simplejpeg
 
     if image.ndim == 2:
-        grey = np.ascontiguousarray(image[..., None])
-        return bytes(simplejpeg.encode_jpeg(grey, quality=quality, colorspace="GRAY", colorsubsampling="Gray"))
-    return bytes(simplejpeg.encode_jpeg(image, quality=quality, colorspace="RGB", colorsubsampling="420"))
+        image, colors = np.ascontiguousarray(image[..., None]), {"colorspace": "GRAY", "colorsubsampling": "Gray"}
+    else:
+        colors = {"colorspace": "RGB", "colorsubsampling": "420"}
+    return bytes(simplejpeg.encode_jpeg(image, quality=quality, **colors))
 
 
 def _identity(source: Path) -> list[int]:
@@ -189,9 +170,9 @@ def _identity(source: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
-    try:
+def _record(folder: Path) -> dict[str, Any]:
+    """Return the record of a folder of frames; empty if there is none, or it is damaged."""
+    with suppress(OSError, ValueError, AttributeError):
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record if {"source", "frames"} <= record.keys() else None
-    except (OSError, ValueError, AttributeError):
-        return None
+        return record if {"source", "frames"} <= record.keys() else {}
+    return {}

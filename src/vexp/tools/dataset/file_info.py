@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,29 +15,21 @@ from vexp.core.errors import UserError
 if TYPE_CHECKING:
     from vexp.data.decoding.pyav import VideoReader
 
-
 MISSING, UNREADABLE, DAMAGED = "missing", "unreadable", "damaged"
 
 
 @dataclass(slots=True, kw_only=True)
 class FileInfo:
-    """Properties of one file, a row of the index; unknown properties are None.
-
-    Attributes:
-        frames: Exact number of frames.
-        fps: Average frame rate of the container.
-        duration: Time from the start of the first frame to the end of the last, in seconds.
-        longest_gop: Largest number of frames between key frames, which limits the speed of random access.
-    """
+    """Properties of one file, a row of the index; unknown properties are None."""
 
     path: str
-    frames: int | None = None
-    fps: float | None = None
-    duration: float | None = None  # seconds
+    frames: int | None = None  # exact
+    fps: float | None = None  # average of the container
+    duration: float | None = None  # seconds, from the start of the first frame to the end of the last
     width: int | None = None  # pixels, after rotation
     height: int | None = None
     keyframes: int | None = None
-    longest_gop: int | None = None
+    longest_gop: int | None = None  # most frames between key frames, which limits the speed of random access
     codec: str = ""
     container: str = ""
     bytes: int = 0
@@ -63,16 +55,10 @@ class FolderOfFrames:
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
-    """Job that inspects one file. Faults of the file are part of the result and not raised.
+    """Job that inspects one file. Faults of the file are part of the result and not raised."""
 
-    Attributes:
-        root: Folder that names are relative to.
-        decode: Decode every frame, with the error detection of the codec.
-        frames: File names of the folders of raw frames.
-    """
-
-    root: Path
-    decode: bool = False
+    root: Path  # folder that names are relative to
+    decode: bool = False  # decode every frame, with the error detection of the codec
     frames: FolderOfFrames = FolderOfFrames()
 
     def __call__(self, name: str) -> FileInfo:
@@ -85,9 +71,7 @@ class Inspect:
             else:
                 _describe_video(info, self.root / name, self.decode)
         except (UserError, OSError) as error:
-            if not info.fault:
-                info.fault = UNREADABLE
-            info.error = " ".join(str(error).split())
+            info.fault, info.error = info.fault or UNREADABLE, " ".join(str(error).split())
         return info
 
 
@@ -112,7 +96,9 @@ def _describe_video(info: FileInfo, path: Path, decode: bool) -> None:
         info.fps = round(reader.fps, 6) if reader.fps else None
         info.width, info.height = reader.width, reader.height
         info.container, info.codec = reader.file.demuxer, reader.codec
-        info.duration = _duration(reader.times, reader.fps)
+        if (times := reader.times) is not None:
+            last = float(np.median(np.diff(times))) if len(times) > 1 else 1 / reader.fps if reader.fps else 0.0
+            info.duration = round(float(times[-1]) + last, 6)
         key_frames = _key_frames(reader, path)
         info.keyframes = len(key_frames)
         info.longest_gop = int(np.diff([*key_frames, info.frames]).max()) if len(key_frames) else None
@@ -126,13 +112,6 @@ def _describe_video(info: FileInfo, path: Path, decode: bool) -> None:
         info.fault = ""
 
 
-def _duration(times: Any, fps: float | None) -> float | None:
-    if times is None:
-        return None
-    last = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps if fps else 0.0
-    return round(float(times[-1]) + last, 6)
-
-
 def _key_frames(reader: VideoReader, path: Path) -> list[int]:
     """Return the indices of the key frames; without a packet index, those of the packets flagged as key frames."""
     from vexp.data.decoding.container import open_stream
@@ -141,10 +120,8 @@ def _key_frames(reader: VideoReader, path: Path) -> list[int]:
     if index is not None:
         return [int(number) for number in np.searchsorted(index.pts, index.keys)]
     container, stream = open_stream(path, strict=False)
-    try:
+    with container:
         flags = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
-    finally:
-        container.close()
     return [number for number, is_key in enumerate(flags) if is_key]
 
 

@@ -14,14 +14,10 @@ from vexp.core.errors import UserError
 from vexp.core.files import write_text
 from vexp.tools.dataset.file_info import UNREADABLE, FileInfo, Inspect, identify
 from vexp.tools.dataset.journal import Journal
-from vexp.tools.dataset.worker_pool import Outcome, run_jobs
+from vexp.tools.dataset.worker_pool import run_jobs
 
-COLUMNS = tuple(field.name for field in fields(FileInfo))
-_TYPES = {
-    field.name: float if "float" in str(field.type) else int if "int" in str(field.type) else str
-    for field in fields(FileInfo)
-}
-SUFFIXES = (".csv", ".json")
+COLUMNS = {field.name: str(field.type) for field in fields(FileInfo)}  # name -> type
+_TYPES = {"str": str, "int": int, "int | None": int, "float | None": float}
 
 
 def inspect_all(
@@ -32,9 +28,8 @@ def inspect_all(
     Yields:
         The properties of each file, after they were written to the journal.
     """
-    entries = {**known, **{record["path"]: FileInfo(**record) for record in journal.known}}
-    in_journal = {record["path"] for record in journal.known}
-    remaining = []
+    in_journal = {record["path"]: FileInfo(**record) for record in journal.known}
+    entries, remaining = {**known, **in_journal}, []
     for name in names:
         info = entries.get(name)
         if info is not None and info.fault != "missing" and info.identity == identify(inspect.root, name).identity:
@@ -43,27 +38,18 @@ def inspect_all(
             yield info
         else:
             remaining.append(name)
-    outcomes: Iterator[Outcome[str, FileInfo]] = run_jobs(remaining, inspect, workers)
-    for outcome in outcomes:
-        info = outcome.result or _unreadable(inspect.root, outcome)
+    for outcome in run_jobs(remaining, inspect, workers):
+        info = outcome.result
+        if info is None:  # its worker died
+            info = identify(inspect.root, outcome.job)
+            info.fault, info.error = info.fault or UNREADABLE, info.error or outcome.error
         journal.add(asdict(info))
         yield info
 
 
-def _unreadable(root: Path, outcome: Outcome[str, FileInfo]) -> FileInfo:
-    """Return the properties of a file whose worker died."""
-    info = identify(root, outcome.job)
-    info.fault, info.error = info.fault or UNREADABLE, info.error or outcome.error
-    return info
-
-
 def check_suffix(path: Path) -> None:
-    """Check the suffix of an index file.
-
-    Raises:
-        UserError: If it is neither .csv nor .json.
-    """
-    if path.suffix.lower() not in SUFFIXES:
+    """Raise UserError unless the name of an index file ends in .csv or .json."""
+    if path.suffix.lower() not in (".csv", ".json"):
         raise UserError(f"{path}: an index must be named .csv or .json")
 
 
@@ -91,25 +77,21 @@ def read_index(path: Path) -> dict[str, FileInfo]:
     try:
         text = path.read_text(encoding="utf-8")
         records = json.loads(text) if path.suffix.lower() == ".json" else _table(text)
-        return {
-            record["path"]: FileInfo(**{name: _value(name, record[name]) for name in COLUMNS}) for record in records
-        }
+        infos = [FileInfo(**{name: _value(kind, record[name]) for name, kind in COLUMNS.items()}) for record in records]
+        return {info.path: info for info in infos}
     except FileNotFoundError:
         raise UserError(f"{path}: no such index; create it with: vexp dataset index VIDEOS {path}") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path}: is not a valid index ({error!r}); create it again with: vexp dataset index"
-        ) from error
+        text = f"is not a valid index ({error!r}); create it again with: vexp dataset index"
+        raise UserError(f"{path}: {text}") from error
 
 
 def _table(text: str) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    if list(reader.fieldnames or ()) != list(COLUMNS):
         raise ValueError("unexpected header")
     return list(reader)
 
 
-def _value(name: str, cell: Any) -> Any:
-    if cell is None or (cell == "" and _TYPES[name] is not str):
-        return None
-    return _TYPES[name](cell)
+def _value(kind: str, cell: Any) -> Any:
+    return None if cell is None or (cell == "" and kind != "str") else _TYPES[kind](cell)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from vexp.core.errors import UserError
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """A file of JSON lines that grows by one record per job and is removed by ``finish``.
 
     The first line holds the settings; a journal with other settings is discarded, and so is an incomplete last line.
-
-    Attributes:
-        known: Records of the interrupted command.
     """
 
     def __init__(self, target: Path, settings: dict[str, Any]) -> None:
@@ -26,7 +23,7 @@ class Journal:
             UserError: If it cannot be written or is damaged.
         """
         self.path = target.with_name(f".{target.name}.journal")
-        self.known: list[dict[str, Any]] = []
+        self.known: list[dict[str, Any]] = []  # records of the interrupted command
         header = json.dumps(settings).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,35 +31,27 @@ class Journal:
             self._file.seek(0)
             content = self._file.read()
             complete = content[: content.rfind(b"\n") + 1]
-            if not complete.startswith(header):
-                complete = b""
-            self._file.truncate(len(complete))
-            if complete:
+            if complete.startswith(header):
+                self._file.truncate(len(complete))
                 self.known = [json.loads(line) for line in complete[len(header) :].splitlines()]
             else:
-                self._write(header)
+                self._file.truncate(0)
+                self._file.write(header)
+                self._file.flush()
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
         except json.JSONDecodeError as error:
             raise UserError(f"{self.path}: is damaged ({error}); remove it to start again") from error
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record; it survives if this process is killed."""
-        self._write(json.dumps(record).encode() + b"\n")
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()
 
     def finish(self) -> None:
         """Remove the journal, once the target has been written."""
         self._file.close()
         self.path.unlink(missing_ok=True)
-
-    def _write(self, line: bytes) -> None:
-        self._file.write(line)
-        self._file.flush()

@@ -29,7 +29,10 @@ def write_lists(folder: Path, splits: Mapping[str, Annotation], kind: str) -> li
     Raises:
         UserError: If the format cannot represent a row; nothing is written then.
     """
-    texts = {folder / list_name(split, kind): _WRITERS[kind](rows) for split, rows in splits.items()}
+    texts = {
+        folder / list_name(split, kind): _table(rows) if kind == "csv" else _blank_separated(rows, kind)
+        for split, rows in splits.items()
+    }
     for path, text in texts.items():
         write_text(path, text)
     names = next(iter(splits.values())).classes
@@ -44,15 +47,12 @@ def list_name(split: str, kind: str) -> str:
     return f"{split}{KINDS[kind]}"
 
 
-def class_names(rows: Annotation) -> list[str] | None:
-    """Return the labels of a table; None for indices, if there are no names or one contains a semicolon."""
-    if _are_numbers(rows.classes) or any(";" in name or name != name.strip() for name in rows.classes):
-        return None
-    return rows.classes
-
-
 def _are_numbers(names: list[str]) -> bool:
     return names == [str(number) for number in range(len(names))]
+
+
+def _has_offsets(rows: Annotation) -> bool:
+    return rows.frame_ranges is not None and bool((rows.frame_ranges[:, 0] > 0).any())
 
 
 def _table(rows: Annotation) -> str:
@@ -60,57 +60,45 @@ def _table(rows: Annotation) -> str:
     columns = ["path", "label"]
     columns += ["start", "end"] if rows.segments is not None else []
     columns += ["group"] if rows.groups is not None else []
-    if rows.frame_ranges is not None:
-        columns += ["offset"] if (rows.frame_ranges[:, 0] > 0).any() else []
-        columns.append("total_frames")
-    text, names = io.StringIO(), class_names(rows)
+    columns += ["offset"] if _has_offsets(rows) else []
+    columns += ["total_frames"] if rows.frame_ranges is not None else []
+    text, names = io.StringIO(), rows.classes
+    # Labels are indices if there are no names, or a name contains the semicolon that separates labels.
+    use_indices = _are_numbers(names) or any(";" in name or name != name.strip() for name in names)
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for row in range(len(rows)):
         start, end = rows.segment(row) or (0.0, math.inf)
         offset, total = rows.frames(row) or ("", "")
-        labels = (str(number) if names is None else names[number] for number in rows.labels(row))
+        labels = (str(number) if use_indices else names[number] for number in rows.labels(row))
         record = {"path": rows.name(row), "label": ";".join(labels), "group": rows.group(row)}
         record |= {"start": f"{start:.12g}" if start else "", "end": "" if math.isinf(end) else f"{end:.12g}"}
         writer.writerow(record | {"offset": offset, "total_frames": total})
     return text.getvalue()
 
 
-def _mmaction2(rows: Annotation) -> str:
-    """Format as ``path label ...`` for videos and ``folder [offset] total_frames label ...`` for raw frames."""
-    _check_representable(rows, "mmaction2")
-    with_offset = rows.frame_ranges is not None and bool((rows.frame_ranges[:, 0] > 0).any())
-    lines = []
+def _blank_separated(rows: Annotation, kind: str) -> str:
+    """Format as ``path label ...`` for videos and ``folder [offset] total_frames label ...`` for raw frames.
+
+    SlowFast reads ``path label`` if DATA.PATH_LABEL_SEPARATOR is a blank.
+    """
+    if rows.segments is not None:
+        raise UserError(f"--to {kind}: the format has no segments (start, end); use --to csv")
+    if spaced := next((name for name in rows.names if len(name.split()) > 1), None):
+        text = f"fields are separated by blanks, but {spaced!r} contains one; rename it or use --to csv"
+        raise UserError(f"--to {kind}: {text}")
+    if kind == "slowfast" and rows.frame_ranges is not None:
+        raise UserError("--to slowfast: the format has no raw frames; use --to csv or mmaction2")
+    if kind == "slowfast" and rows.multi_label:
+        raise UserError("--to slowfast: the format has one label per video; use --to csv or mmaction2")
+    lines, first = [], 0 if _has_offsets(rows) else 1
     for row in range(len(rows)):
         frames = rows.frames(row)
         if rows.frame_ranges is not None and frames is None:
             raise UserError(f"--to mmaction2: {rows.name(row)}: its number of frames is unknown")
-        numbers = [*(frames or ())][0 if with_offset else 1 :] + rows.labels(row).tolist()
+        numbers = [*(frames or ())][first:] + rows.labels(row).tolist()
         lines.append(" ".join([rows.name(row), *map(str, numbers)]) + "\n")
     return "".join(lines)
-
-
-def _slowfast(rows: Annotation) -> str:
-    """Format as ``path label`` without a header; DATA.PATH_LABEL_SEPARATOR must be a blank."""
-    _check_representable(rows, "slowfast")
-    if rows.frame_ranges is not None:
-        raise UserError("--to slowfast: the format has no raw frames; use --to csv or mmaction2")
-    if rows.multi_label:
-        raise UserError("--to slowfast: the format has one label per video; use --to csv or mmaction2")
-    return _mmaction2(rows)
-
-
-def _check_representable(rows: Annotation, kind: str) -> None:
-    if rows.segments is not None:
-        raise UserError(f"--to {kind}: the format has no segments (start, end); use --to csv")
-    spaced = next((name for name in rows.names if len(name.split()) > 1), None)
-    if spaced is not None:
-        raise UserError(
-            f"--to {kind}: fields are separated by blanks, but {spaced!r} contains one; rename it or use --to csv"
-        )
-
-
-_WRITERS = {"csv": _table, "mmaction2": _mmaction2, "slowfast": _slowfast}
 
 
 def grouped_by_name(rows: Annotation, pattern: re.Pattern[str]) -> Annotation:

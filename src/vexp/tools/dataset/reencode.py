@@ -39,11 +39,6 @@ class Rescale(Conversion):
     short_side: int = 256
 
     @property
-    def saves_index(self) -> bool:
-        """Whether an index speeds up reading: for large files of which only few frames are read."""
-        return self.codec == "mjpeg"
-
-    @property
     def options(self) -> dict[str, str]:
         """Options of the encoder."""
         if self.codec == "mjpeg":
@@ -61,40 +56,31 @@ class Rescale(Conversion):
             return False
 
     def __call__(self, job: Job) -> int:
-        return encode(job.source, job.target, self)
+        from vexp.data.decoding.index_file import index_path, save_index
+        from vexp.data.decoding.pyav import VideoReader
+
+        with VideoReader(job.source) as reader:
+            num_frames, times = reader.num_frames, reader.times
+            if times is None:
+                raise UserError(f"{job.source}: the times of its frames are unknown")
+            with atomic_write(job.target) as part:
+                ticks = np.round(times * TICKS).astype(np.int64)
+                _write(part, _convert_frames(reader.iter_valid_frames(), self), ticks, self)
+                with VideoReader(part) as proxy:
+                    if proxy.num_frames != num_frames:
+                        text = f"has {num_frames} frames, but its proxy {proxy.num_frames}; the proxy was deleted"
+                        raise UserError(f"{job.source}: {text}")
+                    # An index speeds up reading large files, of which only few frames are read.
+                    if self.codec == "mjpeg":
+                        with atomic_write(index_path(job.target)) as index:  # replaced first: it identifies the proxy
+                            save_index(part, proxy.file, index)
+        return num_frames
 
 
 ENCODINGS = {
     "h264": Rescale(".mp4", "mp4", "libx264", "yuv420p", quality=20, gop=12),
     "mjpeg": Rescale(".mkv", "matroska", "mjpeg", "yuvj420p", quality=3, gop=1),
 }
-
-
-def encode(source: Path, target: Path, encoding: Rescale) -> int:
-    """Write the proxy of one video atomically and return the number of frames.
-
-    Raises:
-        UserError: If a frame cannot be decoded, or the proxy has a different number of frames.
-    """
-    from vexp.data.decoding.index_file import index_path, save_index
-    from vexp.data.decoding.pyav import VideoReader
-
-    with VideoReader(source) as reader:
-        num_frames, times = reader.num_frames, reader.times
-        if times is None:
-            raise UserError(f"{source}: the times of its frames are unknown")
-        with atomic_write(target) as part:
-            ticks = np.round(times * TICKS).astype(np.int64)
-            _write(part, _convert_frames(reader.iter_valid_frames(), encoding), ticks, encoding)
-            with VideoReader(part) as proxy:
-                if proxy.num_frames != num_frames:
-                    raise UserError(
-                        f"{source}: has {num_frames} frames, but its proxy {proxy.num_frames}; the proxy was deleted"
-                    )
-                if encoding.saves_index:
-                    with atomic_write(index_path(target)) as index_part:  # replaced first: it identifies the proxy
-                        save_index(part, proxy.file, index_part)
-    return num_frames
 
 
 def _convert_frames(frames: Iterable[VideoFrame], encoding: Rescale) -> Iterator[VideoFrame]:

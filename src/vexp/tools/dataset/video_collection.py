@@ -17,17 +17,11 @@ from vexp.data.sources.splits import SPLITS
 
 @dataclass(slots=True, eq=False)
 class Collection:
-    """The videos of a collection.
-
-    Attributes:
-        root: Folder that contains all files.
-        names: Sorted paths relative to ``root``; those of folders for a list of raw frames.
-        splits: Annotations from the lists or from the folders of classes; empty if there are neither.
-    """
+    """The videos of a collection, all of which are in the folder ``root``."""
 
     root: Path
-    names: list[str]
-    splits: dict[str, Annotation]
+    names: list[str]  # sorted paths relative to ``root``; those of folders for a list of raw frames
+    splits: dict[str, Annotation]  # from the lists or from the folders of classes; empty if there are neither
 
 
 def collect(
@@ -39,13 +33,10 @@ def collect(
     file_name: str | None = None,
     leave_out: Path | None = None,
 ) -> Collection:
-    """Return the videos that the lists name or, without lists, all videos in ``root``.
+    """Return the videos that the lists name or, without lists, all videos in ``root`` except those in ``leave_out``.
 
-    Args:
-        root: Folder that names are relative to (``data_prefix``).
-        lists: List files by split ("train", "val", "test"), in any format of ``vexp.data.annotations.list_files``.
-        format, classes, file_name: As in ``read_list``; by default all lists have the classes of the first.
-        leave_out: A folder in ``root`` to skip.
+    ``lists`` are list files by split, with names relative to ``root`` (``data_prefix``); ``format``, ``classes`` and
+    ``file_name`` are those of ``read_list``. By default all lists have the classes of the first.
 
     Raises:
         UserError: If the folder does not exist, a list is invalid or names a file outside ``root``, or there is no
@@ -62,14 +53,9 @@ def collect(
     for split, path in lists.items():
         multi_label = next((rows.multi_label for rows in splits.values()), None)
         rows = read_list(
-            path,
-            format=format,
-            prefix=str(root),
-            split=split,
-            classes=classes,
-            file_name=file_name,
+            path, format=format, prefix=str(root), split=split, classes=classes, file_name=file_name,
             multi_label=multi_label,
-        )
+        )  # fmt: skip
         classes = rows.classes  # all splits have the same classes
         splits[split] = replace(rows, names=PackedStrings.pack(_relative_name(root, name, path) for name in rows.names))
     return Collection(root, sorted({name for rows in splits.values() for name in rows.names}), splits)

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnContext
 from multiprocessing.resource_tracker import ensure_running
 from typing import Generic, TypeVar
 
@@ -76,29 +75,29 @@ def _attempt(work: Callable[[Job], Result], job: Job) -> Outcome[Job, Result]:
 
 
 class _Worker(Generic[Job, Result]):
-    def __init__(self, context: SpawnContext, work: Callable[[Job], Result]) -> None:
+    def __init__(self, work: Callable[[Job], Result], job: Job) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks in an arbitrary state
         self.pipe, worker_pipe = context.Pipe()
         self.process = context.Process(target=_serve, args=(worker_pipe, work), daemon=True)
         with _blocked_sigint():
             self.process.start()
         worker_pipe.close()  # so that the exit of the worker closes the pipe
-        self.job: Job | None = None
+        self.assign(job)
 
     def assign(self, job: Job) -> None:
         self.job = job
         with suppress(BrokenPipeError):  # the worker died while idle, which ``outcome`` reports
             self.pipe.send(job)
 
-    def outcome(self) -> tuple[Outcome[Job, Result], bool]:
-        """Receive the outcome of the assigned job, and whether the worker can run another."""
-        assert self.job is not None
+    def outcome(self) -> Outcome[Job, Result]:
+        """Receive the outcome of the assigned job; that of a worker that died is an error."""
         try:
-            return self.pipe.recv(), True
+            return self.pipe.recv()  # type: ignore[no-any-return]
         except (EOFError, ConnectionError):
             self.process.join()
             code = self.process.exitcode or 0
             reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-            return Outcome(self.job, error=f"{self.job}: the process that worked on it died ({reason})"), False
+            return Outcome(self.job, error=f"{self.job}: the process that worked on it died ({reason})")
 
     def stop(self) -> None:
         self.process.terminate()
@@ -127,28 +126,25 @@ def _blocked_sigint() -> Iterator[None]:
 
 
 def _from_workers(jobs: Iterator[Job], work: Callable[[Job], Result], workers: int) -> Iterator[Outcome[Job, Result]]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks in an arbitrary state
     pool: dict[object, _Worker[Job, Result]] = {}  # by pipe
 
-    def start() -> None:
-        for job in itertools.islice(jobs, 1):
-            worker: _Worker[Job, Result] = _Worker(context, work)
+    def start(count: int) -> None:
+        for job in itertools.islice(jobs, count):
+            worker = _Worker(work, job)
             pool[worker.pipe] = worker
-            worker.assign(job)
 
     try:
-        for _ in range(workers):
-            start()
+        start(workers)
         while pool:
-            for pipe in wait([worker.pipe for worker in pool.values()]):
+            for pipe in wait(list(pool)):  # type: ignore[arg-type]
                 worker = pool[pipe]
-                outcome, alive = worker.outcome()
-                job = next(jobs, None) if alive else None
+                outcome = worker.outcome()
+                job = next(jobs, None) if worker.process.exitcode is None else None
                 if job is not None:
                     worker.assign(job)
                 else:
                     pool.pop(pipe).stop()
-                    start()  # replace a worker that died, if there are jobs left
+                    start(1)  # replace a worker that died, if there are jobs left
                 yield outcome
     finally:
         for worker in pool.values():  # terminate all before waiting, so that they clean up in parallel

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
-from vexp.tools.doctor.codecs import FRAMES, SIZE, sample_video
+from vexp.tools.doctor.codecs import SIZE, sample_video
 
 BATCH = 8
-_CLIP_LEN, _FRAME_INTERVAL, _SIDE = 16, 4, 112
+_CLIP_LEN, _SIDE = 16, 112  # of pipeline=clip_16x4_112
 _SECONDS = {"loader": 1.5, "tiny3d": 0.7, "r3d_18": 1.2}  # of measurement, after the first batch or step
 
 
@@ -23,26 +23,24 @@ def benchmark(folder: Path) -> list[CheckResult]:
 
     if not sample_video(folder).exists():
         return [CheckResult("decoding", MISSING, "not measured because no test video was written", needed=True)]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device_name = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
-    cores = available_workers()
-    workers = min(2, cores)
+    has_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if has_gpu else "cpu")
+    where = f"on {torch.cuda.get_device_name() if has_gpu else 'the CPU'}"
+    workers, shape = min(2, available_workers()), f"{_CLIP_LEN}x{_SIDE}x{_SIDE}"
     clips = clips_per_second(folder, workers)
-    tiny = _step_seconds("tiny3d", BATCH, (8, 64), device)
-    batch = BATCH if device.type == "cuda" else 1  # eight clips take too long on a CPU
-    step = _step_seconds("r3d_18", batch, (_CLIP_LEN, _SIDE), device) * BATCH / batch
-    note = "" if batch == BATCH else f" (extrapolated from a step of {batch} clip)"
-    shape = f"{_CLIP_LEN}x{_SIDE}x{_SIDE}"
-    decoding = f"{_plural(workers, 'worker')} decode {clips:.0f} clips/s of {shape} from {SIZE[0]}x{SIZE[1]} H.264"
     values = {"clips_per_second": clips, "workers": workers}
-    tiny_text = f"a step of {BATCH} clips of 8x64x64 takes {_format_time(tiny)} on {device_name}"
-    text = f"a step of {BATCH} clips of {shape} takes {_format_time(step)} on {device_name}{note}"
-    return [
-        CheckResult("decoding", OK, decoding, needed=True, values=values),
-        CheckResult("tiny3d", OK, tiny_text, needed=True, values={"seconds": tiny}),
-        CheckResult("r3d_18", OK, text, values={"seconds": step}),
-        conclusion(clips / workers, min(8, cores), BATCH / step, on_cpu=device.type == "cpu"),
-    ]
+    text = f"{_plural(workers, 'worker')} decode {clips:.0f} clips/s of {shape} from {SIZE[0]}x{SIZE[1]} H.264"
+    results = [CheckResult("decoding", OK, text, needed=True, values=values)]
+    seconds = _step_seconds("tiny3d", BATCH, (8, 64), device)
+    text = f"a step of {BATCH} clips of 8x64x64 takes {_format_time(seconds)} {where}"
+    results.append(CheckResult("tiny3d", OK, text, needed=True, values={"seconds": seconds}))
+    batch = BATCH if has_gpu else 1  # eight clips take too long on a CPU
+    seconds = _step_seconds("r3d_18", batch, (_CLIP_LEN, _SIDE), device) * BATCH / batch
+    note = "" if has_gpu else f" (extrapolated from a step of {batch} clip)"
+    text = f"a step of {BATCH} clips of {shape} takes {_format_time(seconds)} {where}{note}"
+    results.append(CheckResult("r3d_18", OK, text, values={"seconds": seconds}))
+    most_workers = min(8, available_workers())
+    return [*results, conclusion(clips / workers, most_workers, BATCH / seconds, on_cpu=not has_gpu)]
 
 
 def conclusion(clips_per_worker: float, workers: int, model_clips: float, *, on_cpu: bool) -> CheckResult:
@@ -71,27 +69,17 @@ def clips_per_second(folder: Path, workers: int) -> float:
     """Measure the data loader with the steps of pipeline=clip_16x4_112, without the start of its workers."""
     import torch
 
+    from vexp.config.compose import compose
     from vexp.data.annotations.annotation import Annotation
     from vexp.data.loading.dataloader import SequentialSampler, WorkerOptions, iterate_batches, make_loader
     from vexp.data.loading.dataset import ClipDataset
     from vexp.data.sources.base import VideoSource
-    from vexp.data.transforms.crops import RandomResizedCrop
-    from vexp.data.transforms.frame_sampling import SampleFrames
-    from vexp.data.transforms.resize import Flip, Resize
 
-    steps = {
-        "sample": SampleFrames(clip_len=_CLIP_LEN, frame_interval=_FRAME_INTERVAL),
-        "crop": RandomResizedCrop(),
-        "resize": Resize(scale=[_SIDE, _SIDE], keep_ratio=False),
-        "flip": Flip(),
-    }
-    assert FRAMES >= _CLIP_LEN * _FRAME_INTERVAL
-    count = 4096
+    steps, count = compose(["pipeline=clip_16x4_112"]).pipeline.train, 4096
     source = VideoSource(Annotation.pack([str(sample_video(folder))] * count, [0] * count, ["test"]))
     dataset, sampler = ClipDataset(source, steps, seed=0, lazy=True), SequentialSampler(count, BATCH)
     options = WorkerOptions(num_workers=workers)
-    loader = make_loader(dataset, sampler, options, torch.device("cpu"), persistent=False)
-    batches = iterate_batches(loader)
+    batches = iterate_batches(make_loader(dataset, sampler, options, torch.device("cpu"), persistent=False))
     for _ in range(workers + 1):
         next(batches)
     start, clips = time.perf_counter(), 0

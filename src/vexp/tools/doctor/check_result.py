@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 OK, WARNING, MISSING = "ok", "warning", "missing"
@@ -10,30 +10,23 @@ OK, WARNING, MISSING = "ok", "warning", "missing"
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of one check.
-
-    Attributes:
-        name: Name of the checked item.
-        status: ``ok``, ``warning`` (usable with restrictions) or ``missing`` (unusable).
-        text: Description of the result.
-        fix: The command or setting that fixes the problem; empty if there is none.
-        needed: Whether training is impossible while the item is missing.
-        values: The measured values, for ``--json``.
-    """
+    """The result of one check."""
 
     name: str
-    status: str
+    status: str  # OK, WARNING (usable with restrictions) or MISSING (unusable)
     text: str
-    fix: str = ""
-    needed: bool = False
-    values: dict[str, Any] = field(default_factory=dict)
+    fix: str = ""  # the command or setting that fixes the problem; empty if there is none
+    needed: bool = False  # training is impossible while the item is missing
+    values: dict[str, Any] = field(default_factory=dict)  # measured, for ``--json``
 
     @property
     def prevents_training(self) -> bool:
         return self.needed and self.status == MISSING
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+
+def ok_or_warning(name: str, text: str, fix: str, **values: Any) -> CheckResult:
+    """Return a warning if there is something to fix, else ok."""
+    return CheckResult(name, WARNING if fix else OK, text, fix, values=values)
 
 
 def failure(name: str, error: BaseException | str, *, fix: str = "", needed: bool = False) -> CheckResult:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult, fa
 CODECS = ("h264", "hevc", "vp9", "av1", "mjpeg", "mpeg4")
 SIZE, FRAMES = (340, 256), 96  # width, height and length of the test video
 REINSTALL_PYAV = "pip install --force-reinstall av"
-_VIDEO, _IMAGE = "video.mp4", "image.jpg"
+_IMAGE = "image.jpg"
 _DISTRIBUTIONS = {"opencv": "opencv-python-headless", "turbojpeg": "PyTurboJPEG"}
 
 
@@ -29,10 +31,11 @@ def codecs(folder: Path) -> list[CheckResult]:
     if absent:
         text = f"not in this PyAV: {', '.join(absent)}"
         results.append(CheckResult("more codecs", MISSING, text, REINSTALL_PYAV, "h264" in absent, {"missing": absent}))
-    for name, purpose, write in (
-        ("H.264 encoder", "writes the embedded dataset", _write_video),
-        ("JPEG encoder", "writes a test image for the frame decoders", _write_image),
-    ):
+    encoders = {
+        "H.264 encoder": (_write_video, "writes the embedded dataset"),
+        "JPEG encoder": (_write_image, "writes a test image for the frame decoders"),
+    }
+    for name, (write, purpose) in encoders.items():
         try:
             write(folder)
             results.append(CheckResult(name, OK, purpose))
@@ -44,28 +47,22 @@ def codecs(folder: Path) -> list[CheckResult]:
 def _can_decode(name: str) -> bool:
     import av
 
-    try:
+    with suppress(Exception):  # the type depends on the release of PyAV
         av.codec.Codec(name, "r")
-    except Exception:  # the type depends on the release of PyAV
-        return False
-    return True
+        return True
+    return False
 
 
 def _write_video(folder: Path) -> None:
-    """Encode a moving texture."""
-    import numpy as np
-
     from vexp.data.sources.motion import write_mp4
 
-    texture = _texture()
-    frames = [np.roll(texture, (2 * t, 3 * t), (0, 1))[: SIZE[1], : SIZE[0]] for t in range(FRAMES)]
-    write_mp4(sample_video(folder), np.stack(frames))
+    write_mp4(sample_video(folder), _frames(FRAMES))
 
 
 def _write_image(folder: Path) -> None:
     import av
 
-    frame = av.VideoFrame.from_ndarray(_texture()[: SIZE[1], : SIZE[0]].copy(), format="rgb24")
+    frame = av.VideoFrame.from_ndarray(_frames(1)[0], format="rgb24")
     with av.open(str(folder / _IMAGE), "w", format="mjpeg") as file:
         stream = file.add_stream("mjpeg", rate=1)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuvj420p"
@@ -73,36 +70,33 @@ def _write_image(folder: Path) -> None:
         file.mux(stream.encode())
 
 
-def _texture() -> Any:
-    """Return squares of random colors, slightly larger than a frame: uint8 (H, W, 3)."""
+def _frames(count: int) -> Any:
+    """Return frames of moving squares of random colors, uint8 (count, H, W, 3)."""
     import numpy as np
 
     squares = np.random.default_rng(0).integers(40, 216, (SIZE[1] // 8 + 1, SIZE[0] // 8 + 1, 3), np.uint8)
-    return np.kron(squares, np.ones((8, 8, 1), np.uint8))
+    texture = np.kron(squares, np.ones((8, 8, 1), np.uint8))
+    return np.stack([np.roll(texture, (2 * t, 3 * t), (0, 1))[: SIZE[1], : SIZE[0]] for t in range(count)])
 
 
 def sample_video(folder: Path) -> Path:
     """Return the path of the test video that ``codecs`` writes."""
-    return folder / _VIDEO
+    return folder / "video.mp4"
 
 
 def video_backend(name: str, folder: Path) -> list[CheckResult]:
     """Check that a video backend is installed and decodes the test video."""
-    label, needed, fix = f"data.decoding_backend={name}", name == "av", install_command(name)
+    label, needed = f"data.decoding_backend={name}", name == "av"
     try:
         check_installed(name)
     except UserError:
-        return [CheckResult(label, MISSING, "not installed", fix, needed)]
-    if not sample_video(folder).exists():
-        return [CheckResult(label, WARNING, "installed; not tested because no test video was written", needed=needed)]
-    try:
-        with open_video(sample_video(folder), name) as reader:
-            shape = reader.frames([0, FRAMES // 2]).shape
-    except (UserError, OSError) as error:
-        return [CheckResult(label, MISSING, str(error).partition(": ")[2] or str(error), fix, needed)]
-    if shape != (2, SIZE[1], SIZE[0], 3):
-        return [failure(label, f"decodes frames of shape {shape}", fix=fix, needed=needed)]
-    return [CheckResult(label, OK, f"{_version(name)} decodes", needed=needed)]
+        return [CheckResult(label, MISSING, "not installed", install_command(name), needed)]
+
+    def shape(path: Path) -> tuple[int, ...]:
+        with open_video(path, name) as reader:
+            return reader.frames([0, FRAMES // 2]).shape
+
+    return [_decode(label, name, sample_video(folder), shape, needed=needed)]
 
 
 def image_backend(name: str, folder: Path) -> list[CheckResult]:
@@ -114,28 +108,38 @@ def image_backend(name: str, folder: Path) -> list[CheckResult]:
         decode = image_decoder(name)
     except UserError as error:
         return [CheckResult(label, MISSING, str(error).partition(": ")[2], install_command(name))]
-    image = folder / _IMAGE
-    if not image.exists():
-        return [CheckResult(label, WARNING, "installed; not tested because no test image was written")]
-    shape = decode(image.read_bytes(), False).shape
-    if shape[2] != 3:
-        return [failure(label, f"decodes frames of shape {shape}")]
-    return [CheckResult(label, OK, f"{_version(name)} decodes")]
+    return [_decode(label, name, folder / _IMAGE, lambda path: decode(path.read_bytes(), False).shape)]
+
+
+def _decode(
+    label: str, name: str, path: Path, shape: Callable[[Path], tuple[int, ...]], *, needed: bool = False
+) -> CheckResult:
+    """Check the ``shape`` of the frames that an installed backend decodes from a test file."""
+    if not path.exists():
+        text = f"installed; not tested because no test {path.stem} was written"
+        return CheckResult(label, WARNING, text, needed=needed)
+    try:
+        if (found := shape(path))[-3:] == (*SIZE[::-1], 3):
+            return CheckResult(label, OK, f"{_version(name)} decodes", needed=needed)
+        text = f"decodes frames of shape {found}"
+    except (UserError, OSError) as error:
+        text = str(error).partition(": ")[2] or str(error)
+    return CheckResult(label, MISSING, text, install_command(name), needed)
 
 
 def backends() -> list[tuple[str, str]]:
     """Return the check and the name of every backend: ("video_backend", "av"), ..."""
-    videos = [("video_backend", name) for name in VIDEO_BACKENDS if name != "auto"]
-    return videos + [("image_backend", name) for name in FRAME_BACKENDS if name != "auto"]
+    checks = {"video_backend": VIDEO_BACKENDS, "image_backend": FRAME_BACKENDS}
+    return [(check, name) for check, names in checks.items() for name in names if name != "auto"]
 
 
 def install_command(backend: str) -> str:
+    """Return the command that installs a backend."""
     return PACKAGES[backend][1]
 
 
 def _version(backend: str) -> str:
     package = _DISTRIBUTIONS.get(backend, backend)
-    try:
+    with suppress(metadata.PackageNotFoundError):
         return f"{package} {metadata.version(package)}"
-    except metadata.PackageNotFoundError:
-        return package
+    return package

@@ -11,37 +11,28 @@ REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
 
 
 def torch_and_devices() -> list[CheckResult]:
+    """Check torch, torchvision and the GPUs."""
     import torch
     import torchvision
 
     text = f"{torch.__version__} with torchvision {torchvision.__version__}"
-    return [CheckResult("torch", OK, text, values={"threads": torch.get_num_threads()}), *_cuda()]
-
-
-def _cuda() -> list[CheckResult]:
-    import torch
-
+    results = [CheckResult("torch", OK, text, values={"threads": torch.get_num_threads()})]
     built, driver = torch.version.cuda, _driver_version()
     if torch.cuda.is_available():
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-        return [
-            _gpu(index, f"CUDA {built}, cuDNN {cudnn}, driver {driver}") for index in range(torch.cuda.device_count())
-        ]
+        for index in range(torch.cuda.device_count()):
+            gpu = torch.cuda.get_device_properties(index)
+            text = f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, compute capability {gpu.major}.{gpu.minor}; "
+            text += f"CUDA {built}, cuDNN {cudnn}, driver {driver}"
+            values = {"name": gpu.name, "memory": gpu.total_memory}
+            results.append(CheckResult(f"cuda:{index}", OK, text, values=values))
+        return results
     if driver is None:
-        return [CheckResult("cuda", WARNING, f"no GPU: models run on the CPU (torch is built for CUDA {built})")]
-    if built is None:
-        return [CheckResult("cuda", MISSING, f"driver {driver}, but torch is built without CUDA", REINSTALL_TORCH)]
+        text = f"no GPU: models run on the CPU (torch is built for CUDA {built})"
+        return [*results, CheckResult("cuda", WARNING, text)]
     text = f"torch (CUDA {built}) cannot use driver {driver}, which may be too old"
-    return [CheckResult("cuda", MISSING, text, REINSTALL_TORCH)]
-
-
-def _gpu(index: int, software: str) -> CheckResult:
-    import torch
-
-    gpu = torch.cuda.get_device_properties(index)
-    memory = f"{gpu.total_memory / 1e9:.0f} GB"
-    text = f"{gpu.name}, {memory}, compute capability {gpu.major}.{gpu.minor}; {software}"
-    return CheckResult(f"cuda:{index}", OK, text, values={"name": gpu.name, "memory": gpu.total_memory})
+    text = f"driver {driver}, but torch is built without CUDA" if built is None else text
+    return [*results, CheckResult("cuda", MISSING, text, REINSTALL_TORCH)]
 
 
 def _driver_version() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from contextlib import suppress
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -65,31 +66,28 @@ def _requirements(extra: str = "") -> list[Requirement]:
     """Return the requirements of vexp that apply to this machine: those of an extra, or those of no extra."""
     from packaging.requirements import Requirement
 
-    def applies(requirement: Requirement, name: str) -> bool:
-        return requirement.marker is None or requirement.marker.evaluate({"extra": name})
+    def apply(name: str) -> list[Requirement]:
+        return [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": name})]
 
     requirements = [Requirement(text) for text in metadata.requires("vexp") or []]
-    if not extra:
-        return [one for one in requirements if applies(one, "")]
-    return [one for one in requirements if applies(one, extra) and not applies(one, "")]
+    return [one for one in apply(extra) if not extra or one not in apply("")]
 
 
 def _check_requirement(requirement: Requirement) -> CheckResult:
     name, version = requirement.name, _installed_version(requirement.name)
     needed, fix = name.lower() not in _BACKEND_PACKAGES, f"pip install '{name}{requirement.specifier}'"
+    text, values = f"{version or 'not installed'} (required: {requirement.specifier})", {"version": version}
     if version is None:
-        return CheckResult(name, MISSING, f"not installed (required: {requirement.specifier})", fix, needed)
+        return CheckResult(name, MISSING, text, fix, needed)
     if not requirement.specifier.contains(version, prereleases=True):
-        text = f"{version} (required: {requirement.specifier})"
-        return CheckResult(name, WARNING, text, fix, needed, {"version": version})
-    return CheckResult(name, OK, version, "", needed, {"version": version})
+        return CheckResult(name, WARNING, text, fix, needed, values)
+    return CheckResult(name, OK, version, "", needed, values)
 
 
 def _check_extra(extra: str, feature: str) -> CheckResult:
-    try:
+    versions: dict[str, str | None] = {}
+    with suppress(metadata.PackageNotFoundError):
         versions = {one.name: _installed_version(one.name) for one in _requirements(extra)}
-    except metadata.PackageNotFoundError:
-        versions = {}
     if not versions:
         return CheckResult(extra, WARNING, f"needed by {feature}: not in the installed metadata of vexp", _REINSTALL)
     if None in versions.values():
@@ -98,7 +96,6 @@ def _check_extra(extra: str, feature: str) -> CheckResult:
 
 
 def _installed_version(package: str) -> str | None:
-    try:
+    with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return None

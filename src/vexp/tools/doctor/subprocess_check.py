@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,30 +40,29 @@ def run_in_subprocess(
     """Return the results of ``vexp.tools.doctor.MODULE.FUNCTION(*arguments)``, run in a subprocess."""
     command = [sys.executable, "-m", "vexp.tools.doctor.subprocess_check", module, function, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    error: Exception | str
     try:
         process = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False, env=environment
         )
+        results = [line.removeprefix(_MARKER) for line in process.stdout.splitlines() if line.startswith(_MARKER)]
+        content = json.loads(results[-1]) if results else _exit_message(process)
+        if not isinstance(content, str):
+            return [CheckResult(**result) for result in content]
+        error = content
     except subprocess.TimeoutExpired:
-        return [failure(name, f"the check hangs: no result within {_TIMEOUT} seconds", fix=fix, needed=needed)]
-    except OSError as error:
-        return [failure(name, error, fix=fix, needed=needed)]
-    for line in reversed(process.stdout.splitlines()):
-        if line.startswith(_MARKER):
-            results = json.loads(line.removeprefix(_MARKER))
-            if isinstance(results, str):
-                return [failure(name, results, fix=fix, needed=needed)]
-            return [CheckResult(**result) for result in results]
-    return [failure(name, _exit_message(process), fix=fix, needed=needed)]
+        error = f"the check hangs: no result within {_TIMEOUT} seconds"
+    except OSError as os_error:
+        error = os_error
+    return [failure(name, error, fix=fix, needed=needed)]
 
 
 def _exit_message(process: subprocess.CompletedProcess[str]) -> str:
-    if process.returncode < 0:
-        numbers = {member.value: member.name for member in signal.Signals}
-        number = -process.returncode
-        return f"the package crashes when it is imported or used: {numbers.get(number, f'signal {number}')}"
+    if (code := process.returncode) < 0:
+        name = next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
+        return f"the package crashes when it is imported or used: {name}"
     last_line = (process.stderr.strip().splitlines() or ["no error message"])[-1]
-    return f"the check exits with status {process.returncode}: {last_line}"
+    return f"the check exits with status {code}: {last_line}"
 
 
 def _main() -> None:
@@ -70,7 +70,7 @@ def _main() -> None:
     try:
         check = getattr(importlib.import_module(f"vexp.tools.doctor.{module}"), function)
         paths = [Path(text) if os.sep in text else text for text in arguments]
-        results: Any = [result.to_dict() for result in check(*paths)]
+        results: Any = [asdict(result) for result in check(*paths)]
     except BaseException as error:  # includes SystemExit
         results = f"{type(error).__name__}: {error}"
     print(f"\n{_MARKER}{json.dumps(results)}", flush=True)

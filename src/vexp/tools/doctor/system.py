@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from vexp.core.files import format_bytes
-from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
+from vexp.tools.doctor.check_result import MISSING, OK, CheckResult, ok_or_warning
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MAX_WORKERS = 8  # as in vexp.data.loading.dataloader.available_workers
@@ -28,7 +28,7 @@ def cores() -> list[CheckResult]:
         fix = f"data.num_workers={min(max(1, round(quota)), _MAX_WORKERS)}"
     elif quota:
         text += f", container limit {quota:g}"
-    return [CheckResult("cores", WARNING if fix else OK, text, fix, values={"usable": usable, "cgroup_limit": quota})]
+    return [ok_or_warning("cores", text, fix, usable=usable, cgroup_limit=quota)]
 
 
 def cpu_quota(root: Path = _CGROUP) -> float | None:
@@ -57,11 +57,9 @@ def shared_memory() -> list[CheckResult]:
     free = shutil.disk_usage(folder).free
     workers = min(_MAX_WORKERS, os.cpu_count() or 1)
     need = workers * _BATCHES_IN_FLIGHT * _BATCH_BYTES
-    text = (
-        f"{format_bytes(free)} free; {workers} workers with batches of 8 clips of 16x224x224 need {format_bytes(need)}"
-    )
-    status, fix = (WARNING, "docker run --shm-size=8g, or a lower data.num_workers") if free < need else (OK, "")
-    return [CheckResult("/dev/shm", status, text, fix, values={"free": free, "need": need})]
+    batches = f"{workers} workers with batches of 8 clips of 16x224x224 need {format_bytes(need)}"
+    fix = "docker run --shm-size=8g, or a lower data.num_workers" if free < need else ""
+    return [ok_or_warning("/dev/shm", f"{format_bytes(free)} free; {batches}", fix, free=free, need=need)]
 
 
 def open_files() -> list[CheckResult]:
@@ -69,28 +67,26 @@ def open_files() -> list[CheckResult]:
     import resource  # not available on Windows
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    status, fix = (WARNING, f"ulimit -n {min(hard, 65536)}") if soft < _MIN_OPEN_FILES else (OK, "")
-    return [CheckResult("open files", status, f"at most {soft}", fix, values={"soft": soft, "hard": hard})]
+    fix = f"ulimit -n {min(hard, 65536)}" if soft < _MIN_OPEN_FILES else ""
+    return [ok_or_warning("open files", f"at most {soft}", fix, soft=soft, hard=hard)]
 
 
 def disk() -> list[CheckResult]:
     """Check the folders of runs and of the embedded dataset."""
     cache = Path(os.environ.get("VEXP_CACHE") or "~/.cache/vexp").expanduser()
-    return [
-        _check_folder("runs", Path.cwd() / "runs", "out_root=FOLDER"),
-        _check_folder("cache", cache, "VEXP_CACHE=FOLDER"),
-    ]
-
-
-def _check_folder(name: str, folder: Path, setting: str) -> CheckResult:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            free = shutil.disk_usage(existing).free
-    except OSError as error:
-        return CheckResult(name, MISSING, f"{folder}: cannot be written: {error.strerror}", setting, needed=True)
-    status, fix = (WARNING, setting) if free < _MIN_DISK_BYTES else (OK, "")
-    return CheckResult(name, status, f"{format_bytes(free)} free for {folder}", fix, values={"free": free})
+    results = []
+    for name, folder, fix in (("runs", Path.cwd() / "runs", "out_root"), ("cache", cache, "VEXP_CACHE")):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                free = shutil.disk_usage(existing).free
+        except OSError as error:
+            text = f"{folder}: cannot be written: {error.strerror}"
+            results.append(CheckResult(name, MISSING, text, f"{fix}=FOLDER", needed=True))
+        else:
+            text, fix = f"{format_bytes(free)} free for {folder}", f"{fix}=FOLDER" if free < _MIN_DISK_BYTES else ""
+            results.append(ok_or_warning(name, text, fix, free=free))
+    return results
 
 
 def _read_fields(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vexp.data.batch.batch import Batch
 from vexp.data.batch.mixup import Blending
@@ -22,130 +23,87 @@ _MAX_MEAN, _MIN_STD, _MAX_STD = 4.0, 0.1, 10.0
 
 @dataclass(frozen=True, slots=True)
 class BatchSample:
-    """A sample of a batch.
-
-    Attributes:
-        name, label: Name of the video, and its label in the batch.
-        source: A frame of the video, uint8 (H, W, C).
-        crops: The part of ``source`` that each crop shows.
-        model_input: Some frames of the first view as the model receives them, float32 (C, k, H, W).
-        frames: The same frames denormalized, uint8 (k, H, W, C).
-        views: Number of views.
-    """
+    """A sample of a batch, with the label that it has in the batch."""
 
     name: str
     label: str
-    source: Frames
-    crops: tuple[View, ...]
-    model_input: NDArray[np.float32]
-    frames: Frames
-    views: int
+    source: Frames  # a frame of the video, uint8 (H, W, C)
+    crops: tuple[View, ...]  # the part of ``source`` that each crop shows
+    model_input: NDArray[np.float32]  # some frames of the first view as the model receives them, (C, k, H, W)
+    frames: Frames  # the same frames denormalized, uint8 (k, H, W, C)
 
 
-@dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """A batch of a split: some of its samples, the range of its values, and mean and std of each channel."""
+    """A batch of a split: some of its samples, the range of its values, and mean and std of each channel.
 
-    split: Split
-    size: int
-    shape: tuple[int, ...]
-    samples: list[BatchSample]
-    low: float
-    high: float
-    mean: list[float]
-    std: list[float]
+    ``inputs`` are the first views of all samples as the model receives them, float32 (N, C, T, H, W).
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class SampleDraws:
-    """One sample in several epochs: a frame of the video, and crop, frame and label of each epoch."""
-
-    name: str
-    source: Frames
-    crops: list[View]
-    frames: list[Frames]
-    labels: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class BlendedBatch:
-    """A blended batch: one denormalized frame of each sample, uint8 (H, W, C), with its label weights."""
-
-    frames: list[Frames]
-    labels: list[str]
-    note: str
+    def __init__(self, split: Split, inputs: Tensor, samples: list[BatchSample], views: int) -> None:
+        self.split, self.samples, self.views, self.size = split, samples, views, len(inputs)
+        self.shape = (len(inputs) * views, *inputs.shape[1:])
+        self.low, self.high = float(inputs.min()), float(inputs.max())
+        self.mean: list[float] = inputs.mean((0, 2, 3, 4)).tolist()
+        self.std: list[float] = inputs.std((0, 2, 3, 4)).tolist()
 
 
 def summarize_batch(
     split: Split, batch: Batch, keys: Sequence[Key], img_norm: ImgNorm, *, count: int, frames: int
 ) -> BatchSummary:
-    """Summarize a batch by ``count`` of its samples and ``frames`` frames of each; ``keys`` are those of its samples."""
-    views, classes = batch.views, split.dataset.source.classes
-    starts = range(0, len(batch) * views, views)
-    inputs = torch.cat([img_norm.prepare_input(batch, start, start + 1) for start in starts])
+    """Summarize a batch, of samples with ``keys``, by ``count`` of its samples and ``frames`` frames of each."""
+    views, source = batch.views, split.dataset.source
+    inputs = torch.cat(
+        [img_norm.prepare_input(batch, start, start + 1) for start in range(0, len(batch) * views, views)]
+    )
+    chosen = evenly_spaced(inputs.shape[2], frames)
     samples = []
     for position in range(min(count, len(batch))):
         index = int(batch.ids[position])
         # A sample that replaces an unreadable one was drawn with another key, so its crops are unknown.
         key = next((key for key in keys[position:] if key[1] == index), None)
-        source, crops = _source_frame(split.dataset, key or (0, index))
-        chosen = evenly_spaced(inputs.shape[2], frames)
+        frame, crops = _source_frame(split.dataset, key or (0, index))
         scale = None if batch.scale is None else batch.scale[position * views, None]
-        samples.append(
-            BatchSample(
-                name=split.dataset.source.name(index),
-                label=format_label(batch.labels[position], classes),
-                source=source,
-                crops=crops if key is not None else (),
-                model_input=inputs[position, :, chosen].numpy(),
-                frames=img_norm.undo(inputs[position, None], scale)[0, chosen].numpy(),
-                views=views,
-            )
-        )
-    return BatchSummary(
-        split=split,
-        size=len(batch),
-        shape=(len(batch) * views, *inputs.shape[1:]),
-        samples=samples,
-        low=float(inputs.min()),
-        high=float(inputs.max()),
-        mean=inputs.mean((0, 2, 3, 4)).tolist(),
-        std=inputs.std((0, 2, 3, 4)).tolist(),
-    )
+        label, model_input = format_label(batch.labels[position], source.classes), inputs[position, :, chosen].numpy()
+        denormalized = img_norm.undo(inputs[position, None], scale)[0, chosen].numpy()
+        samples.append(BatchSample(source.name(index), label, frame, crops if key else (), model_input, denormalized))
+    return BatchSummary(split, inputs, samples, views)
 
 
-def collect_draws(split: Split, index: int, *, count: int) -> SampleDraws:
-    """Return the middle frame of a sample's first view in each of ``count`` epochs."""
-    dataset = split.dataset
-    samples = [load_sample(dataset, (epoch, index)) for epoch in range(count)]
-    source, _ = _source_frame(dataset, (0, index))
-    return SampleDraws(
-        name=dataset.source.name(index),
-        source=source,
-        crops=[sample.clips.crops[0] for sample in samples],
-        frames=[sample.clips.frames[0, sample.clips.plan.clip_len // 2] for sample in samples],
-        labels=[format_label(sample.labels, dataset.source.classes) for sample in samples],
-    )
+class SampleDraws:
+    """One sample in several epochs: a frame of the video, and crop, frame and label of each epoch.
+
+    The frames, uint8 (H, W, C), are the middle ones of the first view.
+    """
+
+    def __init__(self, split: Split, index: int, *, count: int) -> None:
+        samples = [load_sample(split.dataset, (epoch, index)) for epoch in range(count)]
+        self.name = split.dataset.source.name(index)
+        self.source, _ = _source_frame(split.dataset, (0, index))
+        self.crops = [sample.clips.crops[0] for sample in samples]
+        self.frames = [sample.clips.frames[0, sample.clips.plan.clip_len // 2] for sample in samples]
+        self.labels = [format_label(sample.labels, split.dataset.source.classes) for sample in samples]
 
 
-def blend_batch(
-    split: Split, batch: Batch, img_norm: ImgNorm, blending: Blending, *, seed: int, count: int
-) -> BlendedBatch:
-    """Return the first ``count`` samples of the batch after ``blending``, repeated until it mixes the batch."""
-    views, classes = batch.views, split.dataset.source.classes
-    inputs = img_norm.prepare_input(batch)
-    labels = batch.labels.repeat_interleave(views, dim=0) if views > 1 else batch.labels
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for _ in range(_MAX_TRIES):
-            mixed, weights = blending.apply(inputs, labels, len(classes))
-            if mixed is not inputs:
-                break
-    frames = img_norm.undo(mixed[::views, :, mixed.shape[2] // 2, None], None)[:count, 0]
-    note = (
-        "applied to every batch" if blending.probability == 1 else f"applied to {blending.probability:.0%} of batches"
-    )
-    return BlendedBatch(list(frames.numpy()), [format_label(one, classes) for one in weights[::views][:count]], note)
+class BlendedBatch:
+    """The first samples of a batch after blending: a denormalized frame of each, uint8 (H, W, C), and label weights."""
+
+    def __init__(
+        self, split: Split, batch: Batch, img_norm: ImgNorm, blending: Blending, *, seed: int, count: int
+    ) -> None:
+        """Blend the batch, repeatedly until ``blending`` mixes it, and keep ``count`` samples."""
+        views, classes, inputs = batch.views, split.dataset.source.classes, img_norm.prepare_input(batch)
+        labels = batch.labels.repeat_interleave(views, dim=0) if views > 1 else batch.labels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for _ in range(_MAX_TRIES):
+                mixed, weights = blending.apply(inputs, labels, len(classes))
+                if mixed is not inputs:
+                    break
+        frames = img_norm.undo(mixed[::views, :, mixed.shape[2] // 2, None], None)[:count, 0]
+        self.frames: list[Frames] = list(frames.numpy())
+        self.labels = [format_label(one, classes) for one in weights[::views][:count]]
+        batches = "every batch" if blending.probability == 1 else f"{blending.probability:.0%} of batches"
+        self.note = f"applied to {batches}"
 
 
 def batch_warnings(batches: Sequence[BatchSummary]) -> list[str]:
@@ -155,8 +113,9 @@ def batch_warnings(batches: Sequence[BatchSummary]) -> list[str]:
         return []
     mean, std = (", ".join(f"{value:.2g}" for value in values) for values in (unusual[0].mean, unusual[0].std))
     return [
-        f"{', '.join(batch.split.name for batch in unusual)}: after img_norm the channels have mean {mean} and standard "
-        f"deviation {std}; models expect about 0 and 1: img_norm.mean and img_norm.std are in grey levels (0..255)"
+        f"{', '.join(batch.split.name for batch in unusual)}: after img_norm the channels have mean {mean} and "
+        f"standard deviation {std}; models expect about 0 and 1: img_norm.mean and img_norm.std are in grey levels "
+        "(0..255)"
     ]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,49 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vexp.core.files import atomic_write
+from vexp.tools.visualize.styles import FAINT, NOTE, TextStyle
 
 RGBImage = NDArray[np.uint8]  # (H, W, 3)
 Point = tuple[float, float]
 
-INK, GREY, FAINT, PALE, RED = "#1b1f24", "#6a737d", "#c9ced4", "#f3f4f6", "#b3261e"
-#: Colors of clips, crops and draws. Color-blind people can distinguish the first six (Okabe & Ito 2008).
-COLORS = [
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#d55e00",
-    "#56b4e9",
-    "#7a5195",
-    "#8c564b",
-    "#7f7f7f",
-    "#b5bd00",
-    "#17becf",
-    "#f95d6a",
-]
 _DASH, _DASH_GAP = 6, 4
 _BOTTOM_MARGIN = 16
-
-
-@dataclass(frozen=True, slots=True)
-class TextStyle:
-    """Font size in pixels, color and weight of a text."""
-
-    size: float
-    color: str = INK
-    bold: bool = False
-
-    @property
-    def line_height(self) -> float:
-        return self.size * 1.25
-
-
-TITLE, HEADING, NAME = TextStyle(21, bold=True), TextStyle(18, bold=True), TextStyle(14, bold=True)
-BODY, NOTE, SMALL, CAPTION = TextStyle(14), TextStyle(13, GREY), TextStyle(12, GREY), TextStyle(10.5, GREY)
-
-
-def indexed_color(index: int) -> str:
-    return COLORS[index % len(COLORS)]
 
 
 def fit_image(image: RGBImage, width: int, height: int) -> RGBImage:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import MISSING, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,55 +21,31 @@ from vexp.data.transforms.color import TensorTransform
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A split of a run.
+    """A split of a run, with its dataset as training or evaluation builds it."""
 
-    Attributes:
-        name: ``train``, ``val`` or ``test``.
-        dataset: Its dataset, as training or evaluation builds it.
-        note: Which parts are those of another split; empty if none.
-    """
-
-    name: str
+    name: str  # "train", "val" or "test"
     dataset: ClipDataset
-    note: str = ""
+    note: str = ""  # which parts are those of another split; empty if none
 
     @property
     def title(self) -> str:
         return f"{self.name} · {self.note}" if self.note else self.name
 
 
-@dataclass(frozen=True, slots=True)
 class Video:
-    """Properties of a video; ``times`` holds the time of each frame in seconds, or None if unknown."""
+    """Properties of a video; those that need the times of its frames are None if these are unknown."""
 
-    name: str
-    num_frames: int
-    width: int
-    height: int
-    times: NDArray[np.float64] | None
-
-    @classmethod
-    def from_reader(cls, name: str, reader: Reader) -> Video:
-        try:
-            times = frame_times(reader) - frame_times(reader)[0]
-        except UserError:
-            times = None
-        return cls(name, reader.num_frames, reader.width, reader.height, times)
-
-    @property
-    def period(self) -> float | None:
-        """Mean time between two frames in seconds."""
-        if self.times is None or self.num_frames < 2 or self.times[-1] <= 0:
-            return None
-        return float(self.times[-1]) / (self.num_frames - 1)
-
-    @property
-    def fps(self) -> float | None:
-        return 1 / self.period if self.period else None
-
-    @property
-    def seconds(self) -> float | None:
-        return self.num_frames * self.period if self.period else None
+    def __init__(self, name: str, reader: Reader) -> None:
+        self.name, self.num_frames, self.width, self.height = name, reader.num_frames, reader.width, reader.height
+        self.times: NDArray[np.float64] | None = None  # seconds, from the first frame
+        self.period: float | None = None  # mean time between two frames in seconds
+        with suppress(UserError):
+            times = frame_times(reader)
+            self.times = times - times[0]
+            if self.num_frames > 1 and self.times[-1] > 0:
+                self.period = float(self.times[-1]) / (self.num_frames - 1)
+        self.fps = 1 / self.period if self.period else None
+        self.seconds = self.num_frames * self.period if self.period else None
 
     def describe(self) -> str:
         """Return a description such as ``280 frames of 340x256 · 9.3 s at 29.97 fps``."""
@@ -113,16 +90,9 @@ def format_step(step: Any) -> str:
     arguments = []
     for field in dataclasses.fields(step):
         value = getattr(step, field.name)
-        factory = field.default_factory
-        default = factory() if factory is not dataclasses.MISSING else field.default
-        if value != default:
+        if value != (field.default if field.default_factory is MISSING else field.default_factory()):
             arguments.append(f"{field.name}={format_value(value)}")
     return f"{type(step).__name__}({', '.join(arguments)})"
-
-
-def truncate_pipeline(dataset: ClipDataset, steps: Mapping[str, Any]) -> ClipDataset:
-    """Return a dataset that applies only ``steps``, one after the other, with the same random numbers."""
-    return ClipDataset(dataset.source, steps, seed=dataset.seed, lazy=False, flip_labels=dataset.flip_labels)
 
 
 def evenly_spaced(count: int, limit: int) -> list[int]:

@@ -5,22 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from vexp.tools.visualize.canvas import (
-    BODY,
-    CAPTION,
-    FAINT,
-    HEADING,
-    NAME,
-    NOTE,
-    PALE,
-    SMALL,
-    Canvas,
-    fit_image,
-    indexed_color,
-)
-from vexp.tools.visualize.colors import to_rgb_image
+from vexp.tools.visualize import styles
+from vexp.tools.visualize.canvas import Canvas, fit_image
 from vexp.tools.visualize.layout import MARGIN, draw_header
-from vexp.tools.visualize.samples import Video
+from vexp.tools.visualize.rgb_images import to_rgb_image
+from vexp.tools.visualize.samples import Video, format_step
 from vexp.tools.visualize.sampling_data import THUMBNAILS, Coverage, SampledVideo, covered_fraction
 
 WIDTH = 1400
@@ -38,10 +27,10 @@ def sampling_sheet(coverages: Sequence[Coverage], *, warnings: Sequence[str]) ->
     y = draw_header(canvas, "sampling", subtitle, warnings)
     for coverage in coverages:
         canvas.line((MARGIN, y), (WIDTH - MARGIN, y))
-        x = MARGIN + canvas.text(MARGIN, y + 10, coverage.split.title, WIDTH / 2, HEADING) + 18
-        canvas.text(x, y + 15, coverage.sampler, WIDTH - MARGIN - x, NOTE)
+        x = MARGIN + canvas.text(MARGIN, y + 10, coverage.split.title, WIDTH / 2, styles.HEADING) + 18
+        canvas.text(x, y + 15, format_step(coverage.sampler), WIDTH - MARGIN - x, styles.NOTE)
         y += 36
-        y += canvas.paragraph(MARGIN, y, " · ".join(coverage.describe()), WIDTH - 2 * MARGIN, BODY) + 8
+        y += canvas.paragraph(MARGIN, y, " · ".join(coverage.describe()), WIDTH - 2 * MARGIN, styles.BODY) + 8
         for sampled in coverage.shown:
             y = _video(canvas, y, sampled, is_train=coverage.split.name == "train")
     return canvas
@@ -49,13 +38,13 @@ def sampling_sheet(coverages: Sequence[Coverage], *, warnings: Sequence[str]) ->
 
 def _video(canvas: Canvas, top: float, sampled: SampledVideo, *, is_train: bool) -> float:
     video = sampled.video
-    canvas.text(MARGIN, top, video.name, _NAME_WIDTH, NAME, keep_end=True)
-    y = top + 17
-    y += canvas.paragraph(MARGIN, y, video.describe(), _NAME_WIDTH, SMALL)
+    canvas.text(MARGIN, top, video.name, _NAME_WIDTH, styles.NAME, keep_end=True)
     clips, length = sampled.draws[0].shape
     text = f"{clips} clip{'s' * (clips != 1)} of {length} frame{'s' * (length != 1)}"
     text += f" · {len(sampled.draws)} draws" * is_train
-    y += canvas.paragraph(MARGIN, y, text, _NAME_WIDTH, SMALL)
+    y = top + 17
+    for paragraph in (video.describe(), text):
+        y += canvas.paragraph(MARGIN, y, paragraph, _NAME_WIDTH, styles.SMALL)
     _ruler(canvas, top, video)
     y = max(_lanes(canvas, top + 16, sampled, is_train=is_train), y + 2)
     return _thumbnails(canvas, y, sampled) + 14
@@ -67,49 +56,44 @@ def _lanes(canvas: Canvas, y: float, sampled: SampledVideo, *, is_train: bool) -
     lanes = [(index, draw, clip) for index, draw in enumerate(sampled.draws) for clip in range(len(draw))]
     shown = lanes[:_MAX_LANES]
     height = 12 if len(lanes) <= 12 else 7
-    canvas.box(_LEFT, y, _BAR_WIDTH, height * len(shown) + 4, color=PALE, fill=True)
+    canvas.box(_LEFT, y, _BAR_WIDTH, height * len(shown) + 4, color=styles.PALE, fill=True)
     scale = _BAR_WIDTH / max(1, num_frames)
     for lane, (index, draw, clip) in enumerate(shown):
         lane_y = y + 3 + height * lane
-        color = indexed_color(clip if len(draw) > 1 or not is_train else index)
+        color = styles.indexed_color(clip if len(draw) > 1 or not is_train else index)
         xs = [_LEFT + (frame + 0.5) * scale for frame in draw[clip].tolist()]
         middle = lane_y + height / 2 - 1
         canvas.line((min(xs), middle), (max(xs), middle), color=color)
         canvas.ticks(xs, lane_y, height - 2, color=color)
         if height > 8 and clip == 0:
             fraction = f"{covered_fraction(draw, num_frames):.0%}"
-            canvas.text(_LEFT + _BAR_WIDTH + 8, lane_y - 1, fraction, 60, CAPTION)
+            canvas.text(_LEFT + _BAR_WIDTH + 8, lane_y - 1, fraction, 60, styles.CAPTION)
     y += height * len(shown) + 8
     if len(shown) < len(lanes):
-        canvas.text(_LEFT, y, f"and {len(lanes) - len(shown)} more", _BAR_WIDTH, CAPTION)
+        canvas.text(_LEFT, y, f"and {len(lanes) - len(shown)} more", _BAR_WIDTH, styles.CAPTION)
         y += 16
     return y
 
 
 def _thumbnails(canvas: Canvas, y: float, sampled: SampledVideo) -> float:
-    canvas.text(MARGIN, y, "frames of the first clip", _NAME_WIDTH, SMALL, align="right")
+    canvas.text(MARGIN, y, "frames of the first clip", _NAME_WIDTH, styles.SMALL, align="right")
     bottom, column = y, _BAR_WIDTH // THUMBNAILS
     for index, frame in enumerate(to_rgb_image(sampled.thumbnails)):
         tile = fit_image(frame, column - 8, _THUMBNAIL_HEIGHT)
         x, label = _LEFT + index * column, sampled.video.frame_label(sampled.thumbnail_indices[index])
         canvas.image(x, y, tile)
-        canvas.text(x, y + tile.shape[0] + 1, label, column - 8, CAPTION)
+        canvas.text(x, y + tile.shape[0] + 1, label, column - 8, styles.CAPTION)
         bottom = max(bottom, y + tile.shape[0] + 16)
     return bottom
 
 
 def _ruler(canvas: Canvas, y: float, video: Video) -> None:
     """Draw an axis in seconds, or in frames if the times are unknown."""
-    length = video.seconds if video.seconds is not None else float(video.num_frames)
-    unit = " s" if video.seconds is not None else ""
-    step = _round_up(length / 8)
+    length, unit = (video.num_frames, "") if video.seconds is None else (video.seconds, " s")
+    power = 10.0 ** math.floor(math.log10(length / 8)) if length > 0 else 1.0
+    # The smallest 1, 2 or 5 times a power of ten that is not below an eighth of the length.
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= length / 8 * (1 - 1e-9))
     for index in range(int(length / step + 1e-9) + 1):
         x = _LEFT + _BAR_WIDTH * index * step / length
-        canvas.line((x, y + 11), (x, y + 16), color=FAINT)
-        canvas.text(x - 25, y - 4, f"{index * step:g}{unit}", 50, CAPTION, align="center")
-
-
-def _round_up(value: float) -> float:
-    """Return the smallest 1, 2 or 5 times a power of ten that is not below ``value``."""
-    power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))
+        canvas.line((x, y + 11), (x, y + 16), color=styles.FAINT)
+        canvas.text(x - 25, y - 4, f"{index * step:g}{unit}", 50, styles.CAPTION, align="center")

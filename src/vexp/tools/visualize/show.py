@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vexp.config.schema import Config
@@ -16,37 +15,30 @@ from vexp.data.loading.dataset import Key
 from vexp.experiment.setup import Experiment, build_experiment, make_dataset
 from vexp.model.weights.load import open_weights
 from vexp.model.weights.source import locate
-from vexp.tools.visualize.batch_data import batch_warnings, blend_batch, collect_draws, summarize_batch
+from vexp.tools.visualize.batch_data import BlendedBatch, SampleDraws, batch_warnings, summarize_batch
 from vexp.tools.visualize.batch_sheet import batch_sheet, frames_per_sample
-from vexp.tools.visualize.pipeline_data import collect_stages
+from vexp.tools.visualize.pipeline_data import PipelineStages
 from vexp.tools.visualize.pipeline_sheet import pipeline_sheet
 from vexp.tools.visualize.samples import Split
-from vexp.tools.visualize.sampling_data import collect_coverage, sampling_warnings
+from vexp.tools.visualize.sampling_data import Coverage, sampling_warnings
 from vexp.tools.visualize.sampling_sheet import sampling_sheet
 from vexp.training.batches import training_batches, training_order
-
-logger = logging.getLogger(__name__)
 
 _ORIGIN = "command line"
 
 
-@dataclass(frozen=True, slots=True)
 class RunData:
     """The splits of a run, and warnings that do not depend on the videos."""
 
-    exp: Experiment
-    splits: list[Split]
-    warnings: list[str]
-
-    @classmethod
-    def from_config(cls, config: Config) -> RunData:
+    def __init__(self, config: Config) -> None:
         """Build the datasets of a run.
 
         Raises:
             UserError: If the data cannot be read.
         """
-        exp = build_experiment(replace(config, device="cpu"), for_model=False)  # no GPU is needed
-        return cls(exp, _splits(exp), _weights_warnings(config))
+        self.exp = build_experiment(replace(config, device="cpu"), for_model=False)  # no GPU is needed
+        self.splits = _splits(self.exp)
+        self.warnings = _weights_warnings(config)
 
     def split(self, name: str) -> Split:
         """Return a split by its name.
@@ -54,11 +46,11 @@ class RunData:
         Raises:
             ConfigError: If there is no such split.
         """
-        for split in self.splits:
-            if split.name == name:
-                return split
-        names = ", ".join(split.name for split in self.splits)
-        raise ConfigError(f"must be one of the splits of the data: {names}", key="split", value=name, origin=_ORIGIN)
+        splits = {split.name: split for split in self.splits}
+        if name not in splits:
+            rule = f"must be one of the splits of the data: {', '.join(splits)}"
+            raise ConfigError(rule, key="split", value=name, origin=_ORIGIN)
+        return splits[name]
 
 
 def show_pipeline(data: RunData, path: Path, *, split: str, index: int) -> list[str]:
@@ -67,16 +59,15 @@ def show_pipeline(data: RunData, path: Path, *, split: str, index: int) -> list[
     if not 0 <= index < len(chosen.dataset):
         rule = f"must be one of the samples 0..{len(chosen.dataset) - 1} of data.{split}"
         raise ConfigError(rule, key="sample", value=index, origin=_ORIGIN)
-    stages = collect_stages(chosen, index, config.img_norm)
+    stages = PipelineStages(chosen, index, config.img_norm)
     pathways: Mapping[str, int] = getattr(config.model, "pathways", {})
-    sheet = pipeline_sheet(stages, img_norm=config.img_norm, pathways=pathways, warnings=data.warnings)
-    sheet.save(path)
+    pipeline_sheet(stages, img_norm=config.img_norm, pathways=pathways, warnings=data.warnings).save(path)
     return data.warnings
 
 
 def show_sampling(data: RunData, path: Path, *, draws: int, videos: int) -> list[str]:
     """Draw the sampled frames of every split and return the warnings."""
-    coverages = [collect_coverage(split, draws=draws, videos=videos) for split in data.splits]
+    coverages = [Coverage(split, draws=draws, videos=videos) for split in data.splits]
     warnings = [*data.warnings, *sampling_warnings(coverages)]
     sampling_sheet(coverages, warnings=warnings).save(path)
     return warnings
@@ -85,14 +76,14 @@ def show_sampling(data: RunData, path: Path, *, draws: int, videos: int) -> list
 def show_batch(data: RunData, path: Path, *, samples: int, draws: int) -> list[str]:
     """Draw the first batch of every split and return the warnings."""
     config, batches, blended = data.exp.config, [], None
+    frames = frames_per_sample(len(data.splits))
     for split in data.splits:
         batch, keys = _first_batch(data.exp, split)
-        frames = frames_per_sample(len(data.splits))
         batches.append(summarize_batch(split, batch, keys, config.img_norm, count=samples, frames=frames))
         if split.name == "train":
-            sample_draws = collect_draws(split, int(batch.ids[0]), count=draws)
+            sample_draws = SampleDraws(split, int(batch.ids[0]), count=draws)
             if config.blending.mixes:
-                blended = blend_batch(split, batch, config.img_norm, config.blending, seed=config.seed, count=8)
+                blended = BlendedBatch(split, batch, config.img_norm, config.blending, seed=config.seed, count=8)
     warnings = [*data.warnings, *batch_warnings(batches)]
     batch_sheet(batches, sample_draws, blended, img_norm=config.img_norm, warnings=warnings).save(path)
     return warnings
@@ -139,7 +130,5 @@ def _weights_warnings(config: Config) -> list[str]:
     except UserError as error:
         return [f"the normalization of the weights is unknown: {error}"]
     norm = config.img_norm
-    return [
-        f"weights from {path}: {conflict}"
-        for conflict in metadata.conflicts(mean=norm.mean, std=norm.std, to_bgr=norm.to_bgr)
-    ]
+    conflicts = metadata.conflicts(mean=norm.mean, std=norm.std, to_bgr=norm.to_bgr)
+    return [f"weights from {path}: {conflict}" for conflict in conflicts]

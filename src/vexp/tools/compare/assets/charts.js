@@ -34,7 +34,7 @@ class Chart {
     this.lines = [];
     for (const i of state.shown) {
       const curve = data.curves.runs[i][this.series];
-      const scale = state.x === "epoch" ? data.runs[i].stepsPerEpoch : 1;
+      const scale = state.x === "epoch" ? data.runs[i].steps_per_epoch : 1;
       if (!curve || !scale) continue;
       const style = look.get(data.runs[i].setting);
       const bright = state.chosen.size ? state.chosen.has(i) : Boolean(style);
@@ -185,7 +185,7 @@ class Chart {
 
   text(where) {
     const line = this.lines.find((l) => l.run === where.run);
-    const step = line.steps[where.k], per = data.runs[where.run].stepsPerEpoch;
+    const step = line.steps[where.k], per = data.runs[where.run].steps_per_epoch;
     const value = line.y[where.k] === null ? "not finite" : short(line.y[where.k]);
     return `${label(where.run)}\n${this.name} ${value} at step ${step}${per ? `, epoch ${short(step / per)}` : ""}`;
   }

@@ -31,7 +31,7 @@ function settingRow(s, rank, style, x, others) {
   const setting = data.settings[s], stats = setting.stats[state.metric];
   const all = setting.runs.every((i) => state.chosen.has(i));
   const box = make("input", { type: "checkbox", checked: all, "aria-label": `choose the runs of ${setting.name}`, onchange: () => choose(setting.runs, !all) });
-  const remarks = [...setting.leftOut, ...(setting.comparable || !setting.used.length ? [] : ["not comparable"])].join(", ");
+  const remarks = [...setting.left_out, ...(setting.comparable || !setting.used.length ? [] : ["not comparable"])].join(", ");
   const leads = rank === 0 && stats && setting.comparable;
   return make("tr", { class: `${all ? "chosen" : ""} ${setting.comparable ? "" : "out"}` },
     make("td", {}, box, " ", swatch(style)), make("td", { class: "dim" }, String(rank + 1)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vexp.tools.visualize.colors import flow_to_rgb, flow_wheel, input_to_rgb, to_rgb_image
+from vexp.tools.visualize.rgb_images import flow_to_rgb, flow_wheel, input_to_rgb, to_rgb_image
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_flow_to_rgb_short_motion_is_pale() -> None:
     assert flow_to_rgb(np.array([[[129, 128]]], np.uint8)).min() > 230
 
 
-def test_to_rgb_image_keeps_rgb_and_wheel_is_round() -> None:
+def test_to_rgb_image_keeps_rgb_and_flow_wheel_is_round() -> None:
     frames = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
     assert to_rgb_image(frames) is frames
     wheel = flow_wheel(21)
@@ -37,13 +37,13 @@ def test_to_rgb_image_keeps_rgb_and_wheel_is_round() -> None:
 
 def test_input_to_rgb_keeps_channel_order() -> None:
     """The lowest value becomes 0, the highest 255; the colors of BGR are swapped."""
-    net = np.array([-2.0, 0.5, 3.0], np.float32).reshape(3, 1, 1, 1)
-    assert input_to_rgb(net, -2.0, 3.0)[0, 0, 0].tolist() == [0, 128, 255]
+    values = np.array([-2.0, 0.5, 3.0], np.float32).reshape(3, 1, 1, 1)
+    assert input_to_rgb(values, -2.0, 3.0)[0, 0, 0].tolist() == [0, 128, 255]
 
 
 def test_input_to_rgb_two_channels_side_by_side() -> None:
-    net = np.stack([np.zeros((1, 2, 3)), np.ones((1, 2, 3))]).astype(np.float32)
-    picture = input_to_rgb(net, 0.0, 1.0)
-    assert picture.shape == (1, 2, 6, 3)
-    assert (picture[..., :3, :] == 0).all()
-    assert (picture[..., 3:, :] == 255).all()
+    values = np.stack([np.zeros((1, 2, 3)), np.ones((1, 2, 3))]).astype(np.float32)
+    image = input_to_rgb(values, 0.0, 1.0)
+    assert image.shape == (1, 2, 6, 3)
+    assert (image[..., :3, :] == 0).all()
+    assert (image[..., 3:, :] == 255).all()
