@@ -139,7 +139,7 @@ def test_a_length_in_steps_logs_nothing() -> None:
 
 
 def test_only_the_rate_of_the_first_group_is_logged() -> None:
-    from vexp.optim.param_group_table import learning_rates
+    from vexp.optim.lr_table import learning_rates
 
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.SGD([{"params": [w], "lr": rate} for w, rate in zip(weights, (0.1, 0.2), strict=True)])

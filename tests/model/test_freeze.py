@@ -34,7 +34,7 @@ def build(**values):
         ([], set()),
     ],
 )
-def test_patterns(patterns, frozen):
+def test_freeze_pattern_freezes_matching_parameters(patterns, frozen):
     model = build(freeze=patterns)
     found = {name.partition(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
     assert found == frozen
@@ -71,7 +71,7 @@ def test_freeze_invalid_option_raises(values, text):
         ({"partial_bn": True}, {"stem"}),
     ],
 )
-def test_frozen_norm_layers_stay_in_eval_mode(values, training):
+def test_freeze_norm_layers_stay_in_eval_mode(values, training):
     """Before training, after an evaluation, in the copy that an average of the weights makes, in a pickled copy."""
     model = build(**values)
     averaged = AveragedModel(model, use_buffers=True)
@@ -90,14 +90,14 @@ def test_frozen_norm_layers_stay_in_eval_mode(values, training):
     assert norm_modes(model) == norm_modes(model.train())  # a copy's mode is its own
 
 
-def test_partial_bn_freezes_all_but_the_first():
+def test_freeze_partial_bn_keeps_first_batch_norm():
     model = build(partial_bn=True)
     trained = {name for name, layer in model.named_modules() if is_trained_norm(layer)}
     assert trained == {"stem.1"}
     assert model.stage1.first[0].weight.requires_grad
 
 
-def test_norm_eval_trains_weight_and_bias():
+def test_freeze_norm_eval_trains_weight_and_bias():
     model = build(norm_eval=True)
     assert all(parameter.requires_grad for parameter in model.parameters())
 
@@ -106,7 +106,7 @@ def is_trained_norm(layer):
     return isinstance(layer, nn.BatchNorm3d) and layer.weight.requires_grad
 
 
-def test_what_is_frozen_does_not_move():
+def test_freeze_training_step_leaves_frozen_parts_unchanged():
     model = build(freeze=["stem", "stage1"])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
@@ -122,7 +122,7 @@ def test_what_is_frozen_does_not_move():
     assert moved == {"stage2", "stage3", "head"}
 
 
-def test_norm_layers_without_weights_of_their_own():
+def test_freeze_norm_layers_without_weights_follow_patterns():
     """They are frozen with the part that holds them, not because they have no weight that learns."""
     model = nn.Sequential(
         nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4, affine=False)),
@@ -133,7 +133,7 @@ def test_norm_layers_without_weights_of_their_own():
     assert norm_modes(model) == {"0.1": False, "1.1": True}
 
 
-def test_norm_layers_that_the_net_froze_itself_stay_in_eval_mode_too():
+def test_freeze_norm_layers_frozen_by_model_stay_in_eval_mode():
     model = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4).requires_grad_(False))
     freeze(model, [], norm_eval=False, partial_bn=False)
     assert norm_modes(model.train()) == {"1": False}

@@ -26,7 +26,7 @@ WEIGHTS = [0.5, 1.0, 2.0, 0.0]
         (Bce(pos_weight=WEIGHTS), MULTI_HOT, nn.BCEWithLogitsLoss(pos_weight=torch.tensor(WEIGHTS))),
     ],
 )
-def test_it_is_the_loss_of_torch(loss, labels, expected):
+def test_build_loss_equals_torch(loss, labels, expected):
     assert torch.equal(loss.build()(LOGITS, labels), expected(LOGITS, labels))
 
 
@@ -39,7 +39,7 @@ def test_it_is_the_loss_of_torch(loss, labels, expected):
         ([0, 1], [1, 1]),  # a class without videos weighs as if it had one
     ],
 )
-def test_automatic_weights_are_inverse_frequencies_of_mean_one(counts, weights):
+def test_weights_auto_are_inverse_frequencies_of_mean_one(counts, weights):
     found = CrossEntropy(class_weights="auto").weights(counts)
     assert found == pytest.approx(weights)
     assert sum(found) == pytest.approx(len(counts))
@@ -71,7 +71,7 @@ def test_compose_invalid_loss_raises(words, text):
         compose(words)
 
 
-def test_options_of_the_command_line():
+def test_compose_loss_options_are_parsed():
     assert compose(["loss.class_weights=auto", "loss.label_smoothing=0.1"]).loss == CrossEntropy(
         class_weights="auto", label_smoothing=0.1
     )

@@ -32,7 +32,7 @@ def test_public_name_is_callable(module: str, name: str) -> None:
     assert callable(getattr(importlib.import_module(module), name))
 
 
-def test_import_without_torch() -> None:
+def test_import_of_public_modules_does_not_import_torch() -> None:
     modules = [module for module in NAMES if module != "vexp.optim.param_groups"]
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

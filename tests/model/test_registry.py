@@ -23,7 +23,7 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_net_is_as_large_as_published(name: str) -> None:
+def test_measure_registered_model_equals_published_size(name: str) -> None:
     """Parameters within 1 %, multiply-accumulates within 3 %, on the meta device."""
     model = REGISTRY[name]
     assert model.published is not None
@@ -34,7 +34,7 @@ def test_a_net_is_as_large_as_published(name: str) -> None:
     assert abs(macs) < 0.03, f"{macs:+.2%} multiply-accumulates"
 
 
-def test_torchvisions_numbers_are_those_it_ships() -> None:
+def test_registry_torchvision_size_equals_weights_meta() -> None:
     from torchvision.models import get_model_weights
 
     checked = 0
@@ -47,7 +47,7 @@ def test_torchvisions_numbers_are_those_it_ships() -> None:
     assert checked == 9
 
 
-def test_every_name_of_the_plan_is_there() -> None:
+def test_registry_has_every_model_and_yaml_file() -> None:
     assert set(REGISTRY) == {
         "tiny3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s",
         "swin3d_b", "tsn_r50", "tsm_r50", "slowonly_r50", "slowfast_r50", "i3d_r50", "i3d_nl_r50", "c3d",
@@ -57,14 +57,14 @@ def test_every_name_of_the_plan_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_the_option_of_a_name_says_the_same_as_the_catalogue(name: str) -> None:
+def test_registry_option_equals_yaml(name: str) -> None:
     """Read without Hydra, which takes a third of a second for each."""
     content = yaml.safe_load((OPTIONS / f"{name}.yaml").read_text())
     schema = content.pop("defaults")[0].removeprefix("/schema/model/").removesuffix("@_here_")
     assert options()["model"][schema](**content) == REGISTRY[name].option()
 
 
-def test_an_option_composes() -> None:
+def test_compose_model_override_changes_registry_option() -> None:
     option = compose(["model=ipcsn_r152", "model.dropout=0.1"]).model
     assert option == zoo.Csn(depth=152, interaction="preserved", dropout=0.1)
 

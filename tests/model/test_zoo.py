@@ -46,7 +46,7 @@ CHEAP: dict[str, tuple[Model, tuple[int, int, int]]] = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_the_stages_have_the_documented_shapes(name: str) -> None:
+def test_build_model_stages_have_documented_shapes(name: str) -> None:
     table = dict(re.findall(r"^ +(\S+) +\(N, ([\d, ]+)\)$", DOCUMENTED[name].__doc__ or "", re.MULTILINE))
     assert len(table) >= 6
     documented = {part: tuple(map(int, sizes.split(","))) for part, sizes in table.items()}
@@ -77,7 +77,7 @@ def unreached(model: nn.Module, clips: Tensor) -> list[str]:
 
 
 @pytest.mark.parametrize("name", CHEAP)
-def test_a_training_step_reaches_every_parameter(name: str) -> None:
+def test_backward_small_model_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     option, size = CHEAP[name]
     assert unreached(option.build(4).train(), torch.randn(2, 3, *size)) == []
@@ -100,7 +100,7 @@ def eight_clips(size: tuple[int, int, int], folder: Path) -> tuple[Tensor, Tenso
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTRY)
-def test_a_training_step_of_every_net_reaches_every_parameter(name: str) -> None:
+def test_backward_every_model_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     model, size = small_net(name, 4)
     assert unreached(model.train(), torch.randn(2, 3, *size)) == OUT_OF_REACH.get(name, [])
@@ -108,7 +108,7 @@ def test_a_training_step_of_every_net_reaches_every_parameter(name: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTRY)
-def test_every_net_learns_eight_clips_by_heart(name: str, motion_cache: Path) -> None:
+def test_training_every_model_overfits_eight_clips(name: str, motion_cache: Path) -> None:
     torch.manual_seed(0)
     model, size = small_net(name, 8)
     clips, labels = eight_clips(size, motion_cache)
@@ -138,7 +138,7 @@ def test_forward_clip_of_wrong_size_raises(option: Model, size: tuple[int, int, 
 
 
 @pytest.mark.parametrize("mode", ["embedded_gaussian", "dot_product", "gaussian"])
-def test_a_non_local_block_sums_over_all_positions(mode: str) -> None:
+def test_non_local_sums_over_all_positions(mode: str) -> None:
     torch.manual_seed(0)
     block = NonLocal(4, mode).eval()
     x = torch.randn(1, 4, 2, 2, 4)
@@ -155,14 +155,14 @@ def test_a_non_local_block_sums_over_all_positions(mode: str) -> None:
     assert torch.equal(block(x), x)
 
 
-def test_non_local_blocks_stand_where_the_paper_has_them() -> None:
+def test_i3d_non_local_blocks_are_where_published() -> None:
     with torch.device("meta"):
         model = build_model("i3d_nl_r50", 3)
     places = [name for name, part in model.named_modules() if isinstance(part, NonLocal)]
     assert places == [f"backbone.layer{place}.non_local" for place in ("2.1", "2.3", "3.1", "3.3", "3.5")]
 
 
-def test_a_zero_initialised_block_is_its_shortcut() -> None:
+def test_zero_init_residual_block_equals_shortcut() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 24, 2, 4, 4).relu()
     trunk = zoo.X3d().build(3).backbone.eval()
@@ -172,7 +172,7 @@ def test_a_zero_initialised_block_is_its_shortcut() -> None:
     assert not torch.equal(zoo.X3d(zero_init_residual=False).build(3).backbone.eval().layer1[1](x), x)
 
 
-def test_drop_path_skips_whole_clips_in_training_only() -> None:
+def test_drop_path_skips_clips_in_training_only() -> None:
     torch.manual_seed(0)
     model = zoo.TimeSformer(num_frames=2, img_size=32, width=32, depth=2, heads=2, drop_path=0.5).build(3)
     clips = torch.randn(4, 3, 2, 32, 32)

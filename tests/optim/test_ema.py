@@ -16,7 +16,7 @@ class Net(nn.Module):
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
-def test_the_average(decay):
+def test_ema_update_equals_definition(decay):
     model = Net()
     ema = Ema(decay=decay).build(model)
     generator = torch.Generator().manual_seed(0)
@@ -37,7 +37,7 @@ def test_the_average(decay):
     assert ema.module.count.dtype == torch.int64
 
 
-def test_before_the_first_step_it_is_the_model():
+def test_ema_before_first_step_equals_model():
     model = Net()
     nn.init.constant_(model.weight, 3.0)
     ema = Ema(decay=0.9).build(model)
@@ -46,7 +46,7 @@ def test_before_the_first_step_it_is_the_model():
     assert not ema.module.weight.requires_grad or ema.module.weight.grad is None
 
 
-def test_the_average_goes_on_after_a_restart():
+def test_ema_continues_after_restart():
     model = Net()
     straight, before = (Ema(decay=0.9).build(model) for _ in range(2))
     resumed = None
@@ -62,11 +62,11 @@ def test_the_average_goes_on_after_a_restart():
     assert int(resumed.n_averaged) == 6
 
 
-def test_no_average_unless_asked_for():
+def test_ema_default_builds_none():
     assert Ema().build(Net()) is None
 
 
 @pytest.mark.parametrize(("decay", "rule"), [(0.0, "> 0"), (1.0, "< 1"), (-0.1, "> 0"), (1.5, "< 1")])
-def test_a_decay_that_averages_nothing_is_refused(decay, rule):
+def test_ema_invalid_decay_raises(decay, rule):
     with pytest.raises(ValueError, match=f"decay={decay}: must be {rule}"):
         Ema(decay=decay)

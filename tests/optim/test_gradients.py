@@ -33,7 +33,7 @@ def parameters():
         (math.inf, 2.0, 5.0, 1.0),  # only measured
     ],
 )
-def test_clip_norm(max_norm, norm_type, norm, factor):
+def test_clip_max_norm_equals_torch(max_norm, norm_type, norm, factor):
     given = parameters()
     found = Grad(clip=Clip(max_norm=max_norm, norm_type=norm_type)).clip_(optimizer_of(given))
     assert float(found) == pytest.approx(norm)  # before clipping
@@ -50,21 +50,21 @@ def test_clip_norm(max_norm, norm_type, norm, factor):
         (Clip(max_value=3.0, max_norm=math.inf), math.sqrt(18), [[3.0, 0.0], [0.0, -3.0]]),  # entries first
     ],
 )
-def test_clip_value(clip, norm, clipped):
+def test_clip_max_value_clips_before_norm(clip, norm, clipped):
     given = parameters()
     found = Grad(clip=clip).clip_(optimizer_of(given))
     assert found is None if norm is None else float(found) == pytest.approx(norm)
     assert [parameter.grad.tolist() for parameter in given[:2]] == clipped
 
 
-def test_without_gradient_names_what_backward_did_not_reach():
+def test_params_without_grad_returns_unreached_names():
     model = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 2), "left": torch.nn.Linear(2, 2, bias=False)})
     model["used"].bias.requires_grad_(False)  # frozen: not expected to have one
     model["used"](torch.ones(1, 2)).sum().backward()
     assert params_without_grad(model) == ["left.weight"]
 
 
-def test_off_by_default():
+def test_clip_default_returns_none():
     given = parameters()
     assert Grad().clip_(optimizer_of(given)) is None
     assert [parameter.grad.tolist() for parameter in given[:2]] == GRADIENTS
@@ -82,6 +82,6 @@ def test_off_by_default():
         (lambda: Grad(max_nonfinite_steps=-1), "max_nonfinite_steps=-1: must be >= 0"),
     ],
 )
-def test_what_means_nothing_is_refused(make, text):
+def test_grad_invalid_option_raises(make, text):
     with pytest.raises(ValueError, match=text):
         make()

@@ -47,7 +47,7 @@ def video_net(name):
         ),
     ],
 )
-def test_layers_of_video_transformers(name, blocks, layers):
+def test_layer_indices_video_transformer_counts_blocks(name, blocks, layers):
     model = video_net(name)
     numbers, last = layer_indices(model)
     assert last == blocks + 1
@@ -57,7 +57,7 @@ def test_layers_of_video_transformers(name, blocks, layers):
 
 
 @pytest.mark.parametrize("model", [Tiny3d(5, width=8, norm="batch", dropout=0.0), nn.MultiheadAttention(8, 2)])
-def test_other_nets_have_none(model):
+def test_layer_indices_model_without_attention_raises(model):
     with pytest.raises(ValueError, match=f"layer_decay: {type(model).__name__} has no blocks with attention"):
         layer_indices(model)
 
@@ -72,7 +72,7 @@ def transformer():
     return model
 
 
-def test_rates_fall_towards_the_input():
+def test_layer_decay_rates_decrease_toward_input():
     """BEiT: layer k of n blocks has decay ** (n + 1 - k)."""
     groups = param_groups(transformer(), lr=1.0, weight_decay=0.1, paramwise=Paramwise(layer_decay=0.5))
     assert {group["name"]: group["lr"] for group in groups} == {
@@ -80,7 +80,7 @@ def test_rates_fall_towards_the_input():
     }  # fmt: skip
 
 
-def test_other_multipliers_count_too():
+def test_layer_decay_multiplies_other_multipliers():
     settings = Paramwise(layer_decay=0.5, norm_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}})
     groups = param_groups(transformer(), lr=1.0, weight_decay=0.1, paramwise=settings)
     found = {group["name"]: (group["lr"], group["weight_decay"]) for group in groups}
@@ -91,5 +91,5 @@ def test_other_multipliers_count_too():
     assert len(found) == 9  # 3 blocks x 2, the token, the last norm, the head
 
 
-def test_a_decay_of_one_changes_nothing():
+def test_layer_decay_of_one_changes_no_rate():
     assert len(param_groups(transformer(), lr=1.0, weight_decay=0.1, paramwise=Paramwise(layer_decay=1.0))) == 1

@@ -39,7 +39,7 @@ def plain(value):
     return list(value) if isinstance(value, tuple) else float(value) if isinstance(value, torch.Tensor) else value
 
 
-def test_every_class_of_torch_is_an_option_or_refused_with_a_reason():
+def test_options_cover_every_torch_optimizer():
     theirs = {
         name
         for name, cls in vars(torch.optim).items()
@@ -53,7 +53,7 @@ def test_every_class_of_torch_is_an_option_or_refused_with_a_reason():
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_fields_are_torchs_arguments_with_torchs_defaults_unless_listed(option):
+def test_option_fields_equal_torch_arguments(option):
     theirs = {name: p.default for name, p in signature(option).items() if name != "params"}
     ours = {name: value for name, value in asdict(option()).items() if name not in OURS}
     assert ours.keys() <= theirs.keys()
@@ -76,7 +76,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_field_reaches_torch_and_steps_like_it(option):
+def test_build_every_field_steps_like_torch(option):
     values = {field.name: OTHER[field.name] for field in fields(option) if field.name not in OURS}
     if option is Adafactor:
         values["eps"] = [1e-20, 1e-2]
@@ -98,7 +98,7 @@ def test_every_field_reaches_torch_and_steps_like_it(option):
     assert not torch.equal(ours, start)
 
 
-def test_parameter_groups_keep_their_own_rates():
+def test_build_parameter_groups_keep_rates():
     first, second = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
     built = SGD(lr=0.1, weight_decay=0.5).build(
         [{"params": [first]}, {"params": [second], "lr": 0.01, "weight_decay": 0}]
@@ -107,7 +107,7 @@ def test_parameter_groups_keep_their_own_rates():
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_the_state_can_be_loaded_without_trust(option, tmp_path):
+def test_optimizer_state_loads_with_weights_only(option, tmp_path):
     parameter = torch.nn.Parameter(torch.ones(3, 2))
     built = option().build([parameter])
     parameter.sum().backward()
@@ -143,12 +143,12 @@ def test_the_state_can_be_loaded_without_trust(option, tmp_path):
         ),
     ],
 )
-def test_what_torch_would_refuse_is_refused_before_it_is_imported(option, values, text):
+def test_optimizer_invalid_value_raises(option, values, text):
     with pytest.raises(ValueError, match=text):
         option(**values)
 
 
-def test_nesterov_with_the_default_momentum():
+def test_sgd_nesterov_with_default_momentum_builds():
     assert SGD(nesterov=True).build([torch.nn.Parameter(torch.ones(1))]).param_groups[0]["nesterov"]
 
 
@@ -165,13 +165,13 @@ def test_nesterov_with_the_default_momentum():
         (AdamW(fused=True), torch.float32, True),
     ],
 )
-def test_fused_is_chosen_where_torch_has_it(option, dtype, fused):
+def test_build_fused_null_uses_available_kernel(option, dtype, fused):
     given = torch.nn.Parameter(torch.ones(3, dtype=dtype))
     for params in ([given], iter([given]), [{"params": [given]}]):
         assert option.build(params).param_groups[0]["fused"] == fused
 
 
-def test_fused_is_refused_where_torch_has_none():
+def test_build_fused_without_kernel_raises():
     with pytest.raises(
         ValueError, match="fused=true: torch has a fused kernel for floating-point parameters on cpu, cuda"
     ):
@@ -182,7 +182,7 @@ def test_fused_is_refused_where_torch_has_none():
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize("option", [SGD, Adam, AdamW, Adagrad])
-def test_fused_steps_as_unfused_do(option, memory_format):
+def test_build_fused_steps_equal_unfused(option, memory_format):
     """In every memory layout of a convolution's weight."""
     start = torch.randn(4, 3, 2, 3, 3, generator=torch.Generator().manual_seed(1)).to(memory_format=memory_format)
     data = torch.randn(2, 3, 4, 5, 5, generator=torch.Generator().manual_seed(2)).to(memory_format=memory_format)
@@ -208,7 +208,7 @@ def test_fused_steps_as_unfused_do(option, memory_format):
         (256, 8, 0.1 / 32),
     ],
 )
-def test_linear_scaling(base_batch_size, samples, lr):
+def test_scaled_lr_is_linear_in_samples_per_step(base_batch_size, samples, lr):
     assert SGD(lr=0.1, base_batch_size=base_batch_size).scaled_lr(samples) == pytest.approx(lr, rel=1e-12)
 
 
@@ -226,19 +226,19 @@ def test_linear_scaling(base_batch_size, samples, lr):
         (["optimizer=sdg"], "optimizer=sdg: no such option"),
     ],
 )
-def test_what_cannot_train_here_says_why(words, text):
+def test_compose_unsupported_optimizer_gives_reason(words, text):
     with pytest.raises(ValueError, match=text):
         compose(words)
 
 
-def test_a_class_that_cannot_train_here_is_refused_by_its_path_too(tmp_path):
+def test_compose_unsupported_target_gives_reason(tmp_path):
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "second_order.yaml").write_text("_target_: torch.optim.LBFGS\n")
     with pytest.raises(ValueError, match=r"_target_=torch.optim.LBFGS: cannot train here: it evaluates the loss"):
         compose(["optimizer=second_order"], config_dirs=[tmp_path])
 
 
-def test_options_are_typed_from_the_command_line():
+def test_compose_optimizer_overrides_are_typed():
     config = compose(["optimizer=nadam", "optimizer.betas=[0.8,0.99]", "optimizer.decoupled_weight_decay=true"])
     assert config.optimizer == NAdam(betas=[0.8, 0.99], decoupled_weight_decay=True)
     config = compose(["optimizer=adafactor", "optimizer.eps=[null,0.01]"])
@@ -247,8 +247,8 @@ def test_options_are_typed_from_the_command_line():
         compose(["optimizer=rmsprop", "optimizer.momentumm=0.9"])
 
 
-def test_the_texts_own_paramwise_cfg():
-    """paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})"""
+def test_compose_paramwise_custom_keys_are_parsed():
+    """As mmcv's paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})."""
     expected = SGD(paramwise=Paramwise(custom_keys={"backbone": Multipliers(lr_mult=0.1)}))
     for word in (
         "optimizer.paramwise.custom_keys.backbone.lr_mult=0.1",
@@ -279,12 +279,12 @@ def test_the_texts_own_paramwise_cfg():
         ("optimizer.paramwise.fc_lr5=true", "paramwise.fc_lr5=true: has no effect without rule=tsm"),
     ],
 )
-def test_mistakes_in_paramwise_are_named(word, text):
+def test_compose_invalid_paramwise_raises(word, text):
     with pytest.raises(ValueError, match=text):
         compose(["optimizer=sgd", word])
 
 
-def test_keys_with_dots():
+def test_compose_custom_keys_with_dots_are_parsed():
     """As a dict, and as words: there the last part is the multiplier, what stands before it the key."""
     keys = "optimizer.paramwise.custom_keys"
     expected = {

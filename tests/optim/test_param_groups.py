@@ -60,7 +60,7 @@ def tsm_toy(*, head_bias=True):
 
 
 def from_names(names):
-    """A model with these parameters: layers called bn are batch norms, fc_cls is linear, all others are convolutions."""
+    """A model with these parameters: bn is a batch norm, fc_cls is linear, all other layers are convolutions."""
     model = nn.Module()
     for name in names:
         *path, layer, _ = name.split(".")
@@ -134,7 +134,7 @@ AGREE = [name for name, case in CASES.items() if "error" not in case and name no
 
 
 @pytest.mark.parametrize("name", AGREE)
-def test_rates_and_decays_equal_mmcv(name):
+def test_param_groups_equal_mmcv(name):
     case = CASES[name]
     found = by_name(groups_of(case))
     recorded = zip(GOLDEN["names"][case["model"]], case["lrs"], case["weight_decays"], strict=True)
@@ -152,7 +152,7 @@ def test_rates_and_decays_equal_mmcv(name):
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in AGREE])
-def test_every_other_case_is_in_a_table(name):
+def test_golden_cases_are_all_tested(name):
     refusal = REFUSED_HERE.get(name) or REFUSED_BY_BOTH.get(name)
     if refusal is None:
         assert ACCEPTED_HERE[name]
@@ -163,7 +163,7 @@ def test_every_other_case_is_in_a_table(name):
             groups_of(CASES[name])
 
 
-def test_keys_of_the_adamw_case_that_fit():
+def test_param_groups_adamw_case_with_matching_keys_equals_mmcv():
     keys = {"norm": {"decay_mult": 0.0}, "backbone": {"lr_mult": 0.1}}
     found = by_name(param_groups(toy(), lr=1.0, weight_decay=0.5, paramwise=Paramwise(custom_keys=keys)))
     recorded = zip(GOLDEN["names"]["Toy"], CASES["AdamW"]["lrs"], CASES["AdamW"]["weight_decays"], strict=True)
@@ -172,7 +172,7 @@ def test_keys_of_the_adamw_case_that_fit():
             assert found[name] == pytest.approx((lr / 1e-3, weight_decay / 0.05 * 0.5)), name
 
 
-def test_one_group_without_rules():
+def test_param_groups_without_rules_is_single_group():
     (group,) = param_groups(toy(), lr=0.1, weight_decay=0.01, paramwise=None)
     assert {key: value for key, value in group.items() if "param" not in key} == {
         "name": "base", "lr": 0.1, "initial_lr": 0.1, "weight_decay": 0.01,
@@ -180,7 +180,7 @@ def test_one_group_without_rules():
     assert group["param_names"] == [name for name, p in toy().named_parameters() if p.requires_grad]
 
 
-def test_no_weight_decay_in_the_groups_of_an_optimizer_that_has_none():
+def test_param_groups_without_weight_decay_omit_it():
     (group,) = param_groups(toy(), lr=0.1, weight_decay=None, paramwise=None)
     assert "weight_decay" not in group
     with pytest.raises(ValueError, match=r"paramwise.bias_decay_mult: this optimizer has no weight decay"):
@@ -206,7 +206,7 @@ def test_no_weight_decay_in_the_groups_of_an_optimizer_that_has_none():
         ),
     ],
 )
-def test_equal_groups_are_merged_and_named_by_their_rules(settings, names):
+def test_param_groups_equal_settings_are_merged(settings, names):
     groups = param_groups(toy(), lr=1.0, weight_decay=1.0, paramwise=Paramwise(**settings))
     assert {group["name"]: (group["lr"], group["weight_decay"]) for group in groups} == names
 
@@ -220,7 +220,7 @@ def test_equal_groups_are_merged_and_named_by_their_rules(settings, names):
         {"bypass_duplicate": True, "custom_keys": {"aux": {"lr_mult": 3.0}}},
     ],
 )
-def test_every_trainable_parameter_is_in_exactly_one_group(settings):
+def test_param_groups_contain_every_trainable_parameter_once(settings):
     model = toy()
     model.add_module("aux_head", named_net(fc=model.cls_head.fc_cls))
     groups = param_groups(model, lr=0.1, weight_decay=0.01, paramwise=Paramwise(**settings))
@@ -235,7 +235,7 @@ def test_every_trainable_parameter_is_in_exactly_one_group(settings):
     assert len({group["name"] for group in groups}) == len(groups)
 
 
-def test_a_key_that_fits_nothing_is_refused_with_near_names():
+def test_param_groups_unmatched_key_raises_with_suggestion():
     for key, hint in (
         ("bacbone", "did you mean backbone"),
         ("fc_cl5", "did you mean fc_cls"),
@@ -245,13 +245,13 @@ def test_a_key_that_fits_nothing_is_refused_with_near_names():
             param_groups(toy(), lr=1.0, weight_decay=0.0, paramwise=Paramwise(custom_keys={key: {"lr_mult": 2.0}}))
 
 
-def test_keys_of_frozen_parts_and_of_parameters_of_the_net_itself():
+def test_param_groups_keys_match_frozen_and_root_parameters():
     keys = {"frozen": {"lr_mult": 2.0}, ".scale": {"lr_mult": 3.0}}  # mmcv's form of a root parameter's name
     found = by_name(param_groups(toy(), lr=1.0, weight_decay=0.0, paramwise=Paramwise(custom_keys=keys)))
     assert [name for name, (lr, _) in found.items() if lr != 1] == ["scale"]
 
 
-def test_a_shared_parameter_with_two_multipliers():
+def test_param_groups_shared_parameter_conflict_raises():
     model = toy()
     model.add_module("aux_head", named_net(fc=model.cls_head.fc_cls))
     keys = {"aux_head": {"lr_mult": 10.0}}
@@ -274,7 +274,7 @@ TSM = {
 
 
 @pytest.mark.parametrize(("fc_lr5", "head_bias"), TSM)
-def test_the_tsm_rule(fc_lr5, head_bias):
+def test_param_groups_tsm_rule_equals_mmaction2(fc_lr5, head_bias):
     settings = Paramwise(rule="tsm", fc_lr5=fc_lr5)
     found = by_name(param_groups(tsm_toy(head_bias=head_bias), lr=1.0, weight_decay=1.0, paramwise=settings))
     names = ("cls_head.fc_cls.weight", "cls_head.fc_cls.bias", "backbone.down.bias")
@@ -283,7 +283,7 @@ def test_the_tsm_rule(fc_lr5, head_bias):
     assert found["backbone.bn1.weight"] == found["backbone.bn1.bias"] == (1, 0)
 
 
-def test_the_tsm_rule_knows_layers_of_any_kind():
+def test_param_groups_tsm_rule_supports_any_layer():
     """mmaction2 raised for a layer norm, and did not train a module's own parameters at all."""
     found = by_name(param_groups(toy(), lr=1.0, weight_decay=1.0, paramwise=Paramwise(rule="tsm")))
     assert found["backbone.ln.bias"] == (1, 0)
@@ -291,12 +291,12 @@ def test_the_tsm_rule_knows_layers_of_any_kind():
     assert found["cls_head.fc_cls.bias"] == (10, 0)
 
 
-def test_nothing_left_to_train():
+def test_param_groups_all_frozen_raises():
     with pytest.raises(ValueError, match="every parameter is frozen"):
         param_groups(toy().requires_grad_(False), lr=1.0, weight_decay=0.0, paramwise=None)
 
 
-def test_build_optimizer_scales_the_rate_and_keeps_the_ratios():
+def test_build_optimizer_scales_rates_and_keeps_ratios():
     option = SGD(lr=0.1, base_batch_size=64, paramwise=Paramwise(custom_keys={"backbone": {"lr_mult": 0.1}}))
     built = build_optimizer(option, toy(), samples_per_step=16)
     rates = {group["name"]: (group["lr"], group["initial_lr"]) for group in built.param_groups}
@@ -312,7 +312,7 @@ class OwnOption:
         return torch.optim.SGD(params, lr=0.3)
 
 
-def test_an_option_of_ones_own_keeps_its_rates_and_groups(monkeypatch):
+def test_build_optimizer_plugin_keeps_rates_and_groups(monkeypatch):
     built = build_optimizer(OwnOption(), toy(), samples_per_step=16)
     (group,) = built.param_groups
     assert (group["name"], group["lr"], group["initial_lr"]) == ("base", 0.3, 0.3)

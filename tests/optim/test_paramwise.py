@@ -19,7 +19,7 @@ from vexp.optim.paramwise import BASE, Multipliers, Paramwise
         ([".scale"], "head.scale", ".scale"),
     ],
 )
-def test_the_key_that_decides(keys, name, key):
+def test_key_of_overlapping_keys_returns_longest(keys, name, key):
     assert Paramwise(custom_keys={key: {"lr_mult": 0.1} for key in keys}).key_of(name) == key
 
 
@@ -38,18 +38,18 @@ EVERY = Paramwise(bias_lr_mult=2.0, bias_decay_mult=0.5, norm_decay_mult=0.25, d
         ("attn.in_proj_bias", {}, (1.0, 1.0)),  # only what is called bias
     ],
 )
-def test_multipliers_by_kind(name, kind, multipliers):
+def test_multipliers_of_layer_type_are_applied(name, kind, multipliers):
     kind = {"norm": False, "depthwise": False} | kind
     assert EVERY.multipliers_of(name, **kind).multipliers == multipliers
     assert Paramwise().multipliers_of(name, **kind).multipliers == BASE.multipliers
 
 
-def test_a_custom_key_goes_before_every_other_rule():
+def test_multipliers_of_custom_key_has_precedence():
     settings = Paramwise(bias_lr_mult=2.0, bias_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}})
     assert settings.multipliers_of("head.bias", norm=False, depthwise=False) == ("head", 10.0, 1.0, "")
 
 
-def test_keys_as_dicts_in_dicts():
+def test_paramwise_nested_dicts_become_dotted_keys():
     """What the dots of the command line make of a key with dots."""
     nested = {"backbone": {"lr_mult": 0.1, "layer1": {"0": {"decay_mult": 0}}}, "head": Multipliers(lr_mult=2.0)}
     assert Paramwise(custom_keys=nested).custom_keys == {
@@ -76,7 +76,7 @@ def test_keys_as_dicts_in_dicts():
         ({"custom_keys": {"a": {"decay_mult": -1}}}, "custom_keys.a.decay_mult=-1.0: must be >= 0"),
     ],
 )
-def test_mistakes(values, text):
+def test_paramwise_invalid_value_raises(values, text):
     with pytest.raises(ValueError, match=text):
         Paramwise(**values)
 
@@ -89,14 +89,14 @@ def test_mistakes(values, text):
         ({"rule": "tsm"}, "rule=tsm"),
     ],
 )
-def test_decay_multipliers_need_a_decay(values, first):
+def test_refuse_decay_with_decay_multiplier_raises(values, first):
     with pytest.raises(ValueError, match=f"paramwise.{first}: rprop has no weight decay"):
         Paramwise(**values).refuse_decay("rprop")
     Paramwise(custom_keys={"a": {"lr_mult": 2}}, bias_lr_mult=2.0).refuse_decay("rprop")
 
 
 @given(keys=st.lists(st.text("ab.", min_size=1, max_size=4), unique=True, max_size=6), name=st.text("ab.", max_size=8))
-def test_the_deciding_key_is_a_longest_part(keys, name):
+def test_key_of_returns_longest_contained_key(keys, name):
     settings = Paramwise(custom_keys={key: {"lr_mult": 2.0} for key in keys})
     fitting = [key for key in keys if key in name]
     chosen = settings.key_of(name)

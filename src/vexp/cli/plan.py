@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     config = compose(arguments.rest, config_dirs=arguments.config_dirs)
     config.data.check_files()
     set_passive_omp_wait()
-    from vexp.optim.param_group_table import group_lines
+    from vexp.optim.lr_table import group_lines
     from vexp.tools.plan import ascii_lr_curve, build_plan, describe, draw, write_csv
 
     plan = build_plan(config)

@@ -15,7 +15,7 @@ from vexp.experiment.setup import Experiment
 from vexp.optim.lr_policy import Fixed
 from vexp.optim.optimizers import Optimizer
 from vexp.optim.optimizers_extra import Rprop
-from vexp.optim.param_group_table import group_csv, group_lines, group_rows
+from vexp.optim.lr_table import group_csv, group_lines, group_rows
 from vexp.optim.param_groups import build_optimizer, groups_of_option
 
 logger = logging.getLogger(__name__)

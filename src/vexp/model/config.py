@@ -32,9 +32,8 @@ class Model(ValidatedConfig, ABC):
     init: Any = option(
         None,
         "Initial values by layer, as mmcv's init_cfg: {type: Normal, std: 0.01, layer: Linear}, or a list of rules.",
-        accepts="dict or list of dict, or null",
-        check=check_init,
-    )
+        accepts="dict or list of dict, or null", check=check_init,
+    )  # fmt: skip
     weights: Weights = option(
         Weights, "Pretrained weights that a run starts from; not read again when it is resumed.", see=("init_from",)
     )
@@ -68,9 +67,7 @@ class Model(ValidatedConfig, ABC):
     def build(self, num_classes: int, *, pretrained: bool = True) -> nn.Module:
         """Build the model that a run starts from: architecture, input channels, initial weights, frozen layers.
 
-        Args:
-            num_classes: Number of outputs of the classifier.
-            pretrained: Whether to apply ``init`` and ``weights``. False if a checkpoint is loaded afterwards.
+        ``init`` and ``weights`` are applied if ``pretrained``, which is False if a checkpoint is loaded afterwards.
 
         Raises:
             UserError: If the weights do not fit, a pattern of ``freeze`` matches nothing, or nothing is left to train.
@@ -89,11 +86,7 @@ class Model(ValidatedConfig, ABC):
         return model
 
     def initialize_weights(self, model: nn.Module) -> list[LoadReport]:
-        """Apply ``init``, then load ``weights``, in place.
-
-        Returns:
-            The report of every file that was loaded.
-        """
+        """Apply ``init``, then load ``weights``, in place; return the report of every file that was loaded."""
         reports = [] if self.init is None else initialize(model, self.init)
         if self.weights.path is not None:
             reports.append(self.weights.load(model, self.weights.path))

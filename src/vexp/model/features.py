@@ -8,21 +8,13 @@ from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def classifier_of(model: nn.Module, num_classes: int) -> tuple[str, nn.Module]:
-    """Return the name and module of the last linear layer or convolution with ``num_classes`` outputs.
-
-    Raises:
-        UserError: If the model has no such layer.
-    """
-    candidates = [
-        (name, layer)
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | _CONVOLUTIONS[0] | _CONVOLUTIONS[1] | _CONVOLUTIONS[2])
-        and layer.weight.shape[0] == num_classes
-    ]
+    """Return the name and module of the last linear layer or convolution with ``num_classes`` outputs."""
+    layers = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear | _CONVOLUTIONS)]
+    candidates = [(name, layer) for name, layer in layers if layer.weight.shape[0] == num_classes]
     if not candidates:
         raise UserError(f"{type(model).__name__} has no linear layer or convolution with {num_classes} outputs")
     return candidates[-1]
@@ -49,7 +41,8 @@ def features(model: nn.Module, num_classes: int) -> Callable[[Tensor], Tensor]:
             value = value.flatten(2).mean(2)  # (N, D, positions)
         if len(value) % len(clips):
             raise UserError(
-                f"{type(model).__name__} mixes the clips of a batch before its classifier, so there are no features per clip"
+                f"{type(model).__name__} mixes the clips of a batch before its classifier, so there are no "
+                "features per clip"
             )
         return value.reshape(len(clips), -1, value.shape[-1]).mean(1)
 

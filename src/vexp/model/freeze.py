@@ -14,8 +14,8 @@ from vexp.model.layers import is_batch_norm, is_norm, near_paths
 def freeze(model: nn.Module, patterns: Sequence[str], *, norm_eval: bool, partial_bn: bool) -> None:
     """Exclude parameters of ``model`` from training, in place. Call it once the model is complete.
 
-    Frozen parameters do not require gradients. Norm layers whose parameters are all frozen, here or by the model itself,
-    stay in eval mode during training: they use their running statistics and do not update them.
+    Frozen parameters do not require gradients. Norm layers whose parameters are all frozen, here or by the model
+    itself, stay in eval mode during training: they use their running statistics and do not update them.
 
     Args:
         model: The model to change.
@@ -29,28 +29,27 @@ def freeze(model: nn.Module, patterns: Sequence[str], *, norm_eval: bool, partia
             ``norm_eval`` or ``partial_bn``.
     """
     name = type(model).__name__
-    _freeze_matching(model, patterns)
-    batch_norms = [layer for layer in model.modules() if is_batch_norm(layer)]
-    if norm_eval and not any(
-        getattr(layer, "track_running_stats", False) for layer in model.modules() if is_norm(layer)
-    ):
+    for pattern in patterns:
+        matching = [p for path, p in model.named_parameters(remove_duplicate=False) if _matches(path, pattern)]
+        if not matching:
+            rule, hint = f"no parameter of {name} matches {pattern!r}", near_paths(pattern, model)
+            raise ConfigError(rule, key="model.freeze", hint=hint)
+        for parameter in matching:
+            parameter.requires_grad_(False)
+    norms = {path: layer for path, layer in model.named_modules() if is_norm(layer)}
+    if norm_eval and not any(getattr(layer, "track_running_stats", False) for layer in norms.values()):
         raise ConfigError(f"{name} has no norm layer with running statistics", key="model.norm_eval", value=True)
-    if partial_bn:
-        if len(batch_norms) < 2:
-            raise ConfigError(
-                f"needs a model with at least 2 batch norm layers, {name} has {len(batch_norms)}",
-                key="model.partial_bn",
-                value=True,
-            )
-        for layer in batch_norms[1:]:
-            layer.requires_grad_(False)
+    batch_norms = [layer for layer in norms.values() if is_batch_norm(layer)]
+    if partial_bn and len(batch_norms) < 2:
+        rule = f"needs a model with at least 2 batch norm layers, {name} has {len(batch_norms)}"
+        raise ConfigError(rule, key="model.partial_bn", value=True)
+    partial = batch_norms[1:] if partial_bn else []
+    for layer in partial:
+        layer.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"freezes all parameters of {name}, so nothing is left to train", key="model.freeze")
     paths = [
-        path
-        for path, layer in model.named_modules()
-        if is_norm(layer)
-        and (norm_eval or _is_frozen(path, layer, patterns) or (partial_bn and layer in batch_norms[1:]))
+        path for path, layer in norms.items() if norm_eval or layer in partial or _is_frozen(path, layer, patterns)
     ]
     if paths:
         keep_in_eval_mode(model, paths)
@@ -74,26 +73,13 @@ class _TrainMode:
     """
 
     def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
-        self.model = model
-        self.paths = paths
+        self.model, self.paths = model, paths
 
     def __call__(self, mode: bool = True) -> nn.Module:
         type(self.model).train(self.model, mode)
         for path in self.paths:
             self.model.get_submodule(path).eval()
         return self.model
-
-
-def _freeze_matching(model: nn.Module, patterns: Sequence[str]) -> None:
-    for pattern in patterns:
-        matching = [p for path, p in model.named_parameters(remove_duplicate=False) if _matches(path, pattern)]
-        if not matching:
-            hint = near_paths(pattern, model)
-            raise ConfigError(
-                f"no parameter of {type(model).__name__} matches {pattern!r}", key="model.freeze", hint=hint
-            )
-        for parameter in matching:
-            parameter.requires_grad_(False)
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,32 +12,30 @@ from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+
+def _is_weights(value: Any) -> bool:
+    numbers = isinstance(value, list) and all(isinstance(w, int | float) and not isinstance(w, bool) for w in value)
+    return numbers and bool(value) and all(0 <= weight < math.inf for weight in value)
 
 
 def _check_class_weights(value: Any) -> str | None:
-    weights = value if isinstance(value, list) else None
-    if value == "auto" or (weights and all(_is_weight(weight) for weight in weights) and any(weights)):
+    if value == "auto" or (_is_weights(value) and any(value)):
         return None
     return "must be auto, null, or a list with a number >= 0 for each class, not all 0"
 
 
-def _check_weight_list(value: Any) -> str | None:
-    valid = isinstance(value, list) and value and all(_is_weight(weight) for weight in value)
-    return None if valid else "must be null or a list with a number >= 0 for each class"
-
-
-def _is_weight(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+def _check_pos_weight(value: Any) -> str | None:
+    return None if _is_weights(value) else "must be null or a list with a number >= 0 for each class"
 
 
 @dataclass(kw_only=True, slots=True)
 class Loss(ValidatedConfig, ABC):
     """Base class of the loss options. A custom loss with class weights is a subclass that implements ``build``.
 
-    Attributes:
-        multi_label: Whether the targets are multi-hot vectors (True) or class indices (False); None if unspecified, in
-            which case the labels of the dataset are not checked against the loss.
+    ``multi_label`` states whether the targets are multi-hot vectors (True) or class indices (False). With None, the
+    labels of the dataset are not checked against the loss.
     """
 
     multi_label: ClassVar[bool | None] = None
@@ -44,9 +43,8 @@ class Loss(ValidatedConfig, ABC):
     class_weights: Any = option(
         None,
         "Weight of each class: a list, auto (inverse frequency in the training annotation, mean 1), or null for equal.",
-        accepts="list of float, auto, or null",
-        check=_check_class_weights,
-    )
+        accepts="list of float, auto, or null", check=_check_class_weights,
+    )  # fmt: skip
 
     def weights(self, class_counts: Sequence[int]) -> list[float] | None:
         """Return the weight of each class given its number of training videos, or None for equal weights.
@@ -64,7 +62,7 @@ class Loss(ValidatedConfig, ABC):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """Build a module that maps logits (N, classes) and labels to a scalar; ``class_weights`` must be numbers or None."""
+        """Build a module that maps logits (N, classes) and labels to a scalar; weights must be numbers or None."""
 
 
 def _check_length(key: str, weights: Any, num_classes: int) -> None:
@@ -73,6 +71,12 @@ def _check_length(key: str, weights: Any, num_classes: int) -> None:
             f"must have one value per class: got {len(weights)}, the training annotation has {num_classes} classes",
             key=f"loss.{key}",
         )
+
+
+def _tensor(values: list[float] | None) -> Tensor | None:
+    import torch
+
+    return None if values is None else torch.tensor(values, dtype=torch.float32)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -89,10 +93,9 @@ class CrossEntropy(Loss):
     )
 
     def build(self) -> nn.Module:
-        import torch
+        from torch.nn import CrossEntropyLoss
 
-        weight = None if self.class_weights is None else torch.tensor(self.class_weights, dtype=torch.float32)
-        return torch.nn.CrossEntropyLoss(weight=weight, label_smoothing=self.label_smoothing)
+        return CrossEntropyLoss(weight=_tensor(self.class_weights), label_smoothing=self.label_smoothing)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -105,20 +108,15 @@ class Bce(Loss):
     multi_label: ClassVar[bool] = True
 
     pos_weight: Any = option(
-        None,
-        "Weight of the positive examples of each class relative to its negatives; null for equal.",
-        accepts="list of float, or null",
-        check=_check_weight_list,
-    )
+        None, "Weight of the positive examples of each class relative to its negatives; null for equal.",
+        accepts="list of float, or null", check=_check_pos_weight,
+    )  # fmt: skip
 
     def weights(self, class_counts: Sequence[int]) -> list[float] | None:
         _check_length("pos_weight", self.pos_weight, len(class_counts))
         return Loss.weights(self, class_counts)
 
     def build(self) -> nn.Module:
-        import torch
+        from torch.nn import BCEWithLogitsLoss
 
-        def tensor(values: Any) -> torch.Tensor | None:
-            return None if values is None else torch.tensor(values, dtype=torch.float32)
-
-        return torch.nn.BCEWithLogitsLoss(weight=tensor(self.class_weights), pos_weight=tensor(self.pos_weight))
+        return BCEWithLogitsLoss(weight=_tensor(self.class_weights), pos_weight=_tensor(self.pos_weight))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,16 +20,9 @@ def meta_model(option: str | ModelOption, num_classes: int) -> nn.Module:
 class SkipRandomInit(TorchFunctionMode):
     """Skip random initialization, for which torch imports its compiler on the meta device (about three seconds)."""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = dict(kwargs or {})
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if getattr(func, "__name__", "") in ("normal_", "uniform_"):
-            return (
-                args[0] if args else kwargs["tensor"]
-            )  # called as a method of torch.Tensor, or by torch.nn.init with keywords
+            # called as a method of torch.Tensor, or by torch.nn.init with keywords
+            return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)

@@ -1,9 +1,11 @@
-"""Options of the ``model`` group for published video models, one class per family. The defaults are the released models."""
+"""Options of the ``model`` group for published models, one class per family. The defaults are the released models."""
 
 from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass, fields
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.core.errors import ConfigError
@@ -18,48 +20,33 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def _depth(allowed: tuple[int, ...]) -> int:
+def _depth(default: int, *allowed: int) -> Any:
     def check(value: int) -> str | None:
         return None if value in allowed else f"must be one of {', '.join(map(str, allowed))}"
 
-    default: int = option(
-        allowed[-1] if allowed == (18, 34) else 50, "Depth of the ResNet.", unit="layers", check=check
-    )
-    return default
+    return option(default, "Depth of the ResNet.", unit="layers", check=check)
 
 
-def _dropout(default: float) -> float:
-    value: float = option(default, "Dropout probability before the classifier.", ge=0, lt=1)
-    return value
-
-
-def _init_std(default: float) -> float:
-    value: float = option(default, "Standard deviation of the initial weights of the classifier.", gt=0)
-    return value
-
-
-def _zero_init(default: bool) -> bool:
-    value: bool = option(default, "Initialize the last norm of every residual block to zero (Goyal et al. 2017).")
-    return value
-
-
-BOTTLENECKS = (50, 101, 152)
+_dropout = partial(option, doc="Dropout probability before the classifier.", ge=0, lt=1)
+_init_std = partial(option, doc="Standard deviation of the initial weights of the classifier.", gt=0)
+_zero_init = partial(option, doc="Initialize the last norm of every residual block to zero (Goyal et al. 2017).")
 
 
 @dataclass(kw_only=True, slots=True)
 class Family(Model, ABC):
-    """Base class of the options whose fields are the arguments of a function that builds the model.
+    """Base class of the options whose fields are the arguments of a function that builds the model."""
 
-    Attributes:
-        key_rules: Rules that rename the keys of other programs' checkpoints (``vexp.model.weights.key_mapping``).
-    """
+    architecture: ClassVar[str]  # MODULE.FUNCTION in ``vexp.model.architectures``
+    key_rules: ClassVar[Rules] = ()  # for other programs' files (``vexp.model.weights.key_mapping``)
 
-    key_rules: ClassVar[Rules] = ()
-
-    def architecture_args(self) -> dict[str, Any]:
-        """Return the fields that the family adds to those of ``Model``."""
+    def build_architecture(self, num_classes: int) -> nn.Module:
+        """Call the function with the fields that the family adds to those of ``Model``."""
         common = {field.name for field in fields(Model)}
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+        arguments = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+        module, _, function = self.architecture.partition(".")
+        builder = getattr(import_module(f"vexp.model.architectures.{module}"), function)  # imports torch
+        model: nn.Module = builder(num_classes, **arguments)
+        return model
 
     def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         """Convert mmaction2 checkpoints and torchvision image weights to the keys and shapes of ``model``."""
@@ -68,8 +55,9 @@ class Family(Model, ABC):
 
 @dataclass(kw_only=True, slots=True)
 class Tsn(Family):
-    """TSN: a torchvision image model applied to every frame, with averaged logits (``vexp.model.architectures.tsn_tsm``)."""
+    """TSN: a torchvision image model on every frame, with averaged logits (``vexp.model.architectures.tsn_tsm``)."""
 
+    architecture: ClassVar[str] = "tsn_tsm.frame_model"
     key_rules: ClassVar[Rules] = (
         *key_mapping.CLASSIFIER,
         *key_mapping.MMACTION2_TO_TORCHVISION_RESNET,
@@ -80,19 +68,11 @@ class Tsn(Family):
         "resnet50", "Name of a torchvision image model (resnet18, mobilenet_v2, convnext_tiny, ...)."
     )
     stacked: int = option(
-        1,
-        "Consecutive frames concatenated along the channels of one input image; 5 for TSN with optical flow.",
-        unit="frames",
-        ge=1,
-        see=("transform.segment_len",),
-    )
+        1, "Consecutive frames concatenated along the channels of one input image; 5 for TSN with optical flow.",
+        unit="frames", ge=1, see=("transform.segment_len",),
+    )  # fmt: skip
     dropout: float = _dropout(0.4)
     init_std: float = _init_std(0.01)
-
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.tsn_tsm import frame_model
-
-        return frame_model(num_classes, **self.architecture_args())
 
     @property
     def image_channels(self) -> int:
@@ -103,6 +83,7 @@ class Tsn(Family):
 class Tsm(Family):
     """TSM: TSN with temporal shifts in the residual branches (``vexp.model.architectures.tsn_tsm``)."""
 
+    architecture: ClassVar[str] = "tsn_tsm.frame_model"
     key_rules: ClassVar[Rules] = (
         *key_mapping.CLASSIFIER,
         *key_mapping.MMACTION2_TO_TORCHVISION_RESNET,
@@ -118,36 +99,28 @@ class Tsm(Family):
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.001)
 
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.tsn_tsm import frame_model
-
-        return frame_model(num_classes, **self.architecture_args())
-
 
 @dataclass(kw_only=True, slots=True)
 class SlowOnly(Family):
     """The Slow pathway of SlowFast (``vexp.model.architectures.slowfast_i3d``)."""
 
+    architecture: ClassVar[str] = "slowfast_i3d.slow_only"
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET)
 
-    depth: int = _depth(BOTTLENECKS)
+    depth: int = _depth(50, 50, 101, 152)
     zero_init_residual: bool = _zero_init(True)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
-
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.slowfast_i3d import slow_only
-
-        return slow_only(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class SlowFast(Family):
     """SlowFast: a slow and a fast pathway (``vexp.model.architectures.slowfast_i3d``)."""
 
+    architecture: ClassVar[str] = "slowfast_i3d.slow_fast"
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.LATERALS)
 
-    depth: int = _depth(BOTTLENECKS)
+    depth: int = _depth(50, 50, 101, 152)
     alpha: int = option(8, "Ratio of the frames of the fast pathway to those of the slow pathway.", ge=1)
     beta_inverse: int = option(
         8, "Ratio of the channels of the slow pathway to those of the fast pathway.", ge=1, le=64
@@ -161,36 +134,30 @@ class SlowFast(Family):
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.slow_stride % self.alpha:
-            raise ConfigError(
-                f"must be a multiple of alpha={self.alpha}, since the fast pathway has the stride slow_stride / alpha",
-                key="slow_stride",
-                value=self.slow_stride,
+            rule = (
+                f"must be a multiple of alpha={self.alpha}, since the fast pathway has the stride slow_stride / alpha"
             )
+            raise ConfigError(rule, key="slow_stride", value=self.slow_stride)
         if self.fusion_kernel % 2 == 0:
             raise ConfigError("must be odd", key="fusion_kernel", value=self.fusion_kernel)
         if 64 % self.beta_inverse:
-            raise ConfigError(
-                "must divide the 64 channels of the slow pathway's stem", key="beta_inverse", value=self.beta_inverse
-            )
+            rule = "must divide the 64 channels of the slow pathway's stem"
+            raise ConfigError(rule, key="beta_inverse", value=self.beta_inverse)
 
     @property
     def pathways(self) -> dict[str, int]:
         """Temporal stride of each pathway within the clip."""
         return {"slow": self.slow_stride, "fast": self.slow_stride // self.alpha}
 
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.slowfast_i3d import slow_fast
-
-        return slow_fast(num_classes, **self.architecture_args())
-
 
 @dataclass(kw_only=True, slots=True)
 class I3d(Family):
     """I3D: an inflated ResNet with optional non-local blocks (``vexp.model.architectures.slowfast_i3d``)."""
 
+    architecture: ClassVar[str] = "slowfast_i3d.i3d"
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET, *key_mapping.NON_LOCAL)
 
-    depth: int = _depth(BOTTLENECKS)
+    depth: int = _depth(50, 50, 101, 152)
     non_local: str | None = option(
         None,
         "Pairwise function of the non-local blocks in the two middle stages (five blocks at depth 50); null for none.",
@@ -200,70 +167,55 @@ class I3d(Family):
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.slowfast_i3d import i3d
-
-        return i3d(num_classes, **self.architecture_args())
-
 
 @dataclass(kw_only=True, slots=True)
 class C3d(Family):
     """C3D: eight 3x3x3 convolutions, for 16 frames of 112x112 pixels (``vexp.model.architectures.c3d``)."""
 
+    architecture: ClassVar[str] = "c3d.c3d"
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.C3D)
 
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
-
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.c3d import c3d
-
-        return c3d(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class R2plus1d(Family):
     """R(2+1)D: a ResNet with spatial, then temporal convolutions (``vexp.model.architectures.r2plus1d_csn``)."""
 
+    architecture: ClassVar[str] = "r2plus1d_csn.r2plus1d"
     key_rules: ClassVar[Rules] = key_mapping.CLASSIFIER
 
-    depth: int = _depth((18, 34))
+    depth: int = _depth(34, 18, 34)
     zero_init_residual: bool = _zero_init(False)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
-
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.r2plus1d_csn import r2plus1d
-
-        return r2plus1d(num_classes, **self.architecture_args())
 
 
 @dataclass(kw_only=True, slots=True)
 class Csn(Family):
     """CSN: a channel-separated ResNet (``vexp.model.architectures.r2plus1d_csn``)."""
 
+    architecture: ClassVar[str] = "r2plus1d_csn.csn"
     key_rules: ClassVar[Rules] = key_mapping.CLASSIFIER
 
-    depth: int = _depth(BOTTLENECKS)
+    depth: int = _depth(50, 50, 101, 152)
     interaction: str = option(
         "reduced",
-        "Interaction between channels: reduced (ir-CSN), or preserved (ip-CSN) by a 1x1x1 before the depthwise convolution.",
+        "Interaction between channels: reduced (ir-CSN), or preserved (ip-CSN) by a 1x1x1 before the depthwise "
+        "convolution.",
         choices=("reduced", "preserved"),
     )
     zero_init_residual: bool = _zero_init(False)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.r2plus1d_csn import csn
-
-        return csn(num_classes, **self.architecture_args())
-
 
 @dataclass(kw_only=True, slots=True)
 class X3d(Family):
     """X3D: a mobile-style model (``vexp.model.architectures.x3d``). S and M differ in the input size only."""
 
+    architecture: ClassVar[str] = "x3d.x3d"
     key_rules: ClassVar[Rules] = key_mapping.X3D
 
     width_factor: float = option(1.0, "gamma_w of X3D: factor on the channels.", gt=0)
@@ -275,16 +227,12 @@ class X3d(Family):
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
 
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.x3d import x3d
-
-        return x3d(num_classes, **self.architecture_args())
-
 
 @dataclass(kw_only=True, slots=True)
 class TimeSformer(Family):
-    """TimeSformer: a vision transformer with divided space-time attention (``vexp.model.architectures.timesformer``)."""
+    """TimeSformer: a transformer with divided space-time attention (``vexp.model.architectures.timesformer``)."""
 
+    architecture: ClassVar[str] = "timesformer.timesformer"
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TIMESFORMER, *key_mapping.VIT)
 
     num_frames: int = option(8, "Frames of each clip, as sampled.", unit="frames", ge=1)
@@ -302,13 +250,7 @@ class TimeSformer(Family):
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.img_size % self.patch_size:
-            raise ConfigError(
-                f"must be a multiple of patch_size={self.patch_size}", key="img_size", value=self.img_size
-            )
+            rule = f"must be a multiple of patch_size={self.patch_size}"
+            raise ConfigError(rule, key="img_size", value=self.img_size)
         if self.width % self.heads:
             raise ConfigError(f"must be a multiple of heads={self.heads}", key="width", value=self.width)
-
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        from vexp.model.architectures.timesformer import timesformer
-
-        return timesformer(num_classes, **self.architecture_args())

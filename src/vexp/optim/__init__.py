@@ -1,0 +1,1 @@
+"""Optimizers, parameter groups, learning-rate policies, gradient clipping and weight averaging."""

@@ -31,29 +31,22 @@ class Grad(ValidatedConfig):
 
     clip: Clip = option(Clip, "Gradient clipping before each optimizer step.")
     accumulate: int = option(
-        1,
-        "Batches whose gradients are accumulated for one optimizer step.",
-        unit="batches",
-        ge=1,
+        1, "Batches whose gradients are accumulated for one optimizer step.", unit="batches", ge=1,
         see=("data.batch_size",),
-    )
+    )  # fmt: skip
     detect_anomalous_params: bool = option(False, "Report parameters without a gradient.")
     max_nonfinite_steps: int = option(
-        0,
-        "Maximum number of skipped steps with a non-finite loss or gradient; one more ends the run.",
-        unit="steps",
-        ge=0,
-    )
+        0, "Maximum number of skipped steps with a non-finite loss or gradient; one more ends the run.",
+        unit="steps", ge=0,
+    )  # fmt: skip
 
     def clip_(self, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:
         """Clip the gradients of all parameter groups in place, first by value, then by norm.
 
         Returns:
-            The norm before clipping by norm, a scalar tensor on the device. None if ``max_norm`` is null, since computing
-            the norm takes longer than the rest of a small model's step.
+            The norm before clipping by norm, a scalar tensor on the device. None if ``max_norm`` is null, since
+            computing the norm takes longer than the rest of a small model's step.
         """
-        if self.clip.max_norm is None and self.clip.max_value is None:
-            return None
         from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

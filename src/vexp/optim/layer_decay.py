@@ -20,7 +20,8 @@ def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
     blocks = _attention_blocks(model)
     if len(blocks) < 2:
         raise ConfigError(
-            f"{type(model).__name__} has no blocks with attention in an nn.ModuleList or nn.Sequential; use custom_keys",
+            f"{type(model).__name__} has no blocks with attention in an nn.ModuleList or nn.Sequential; "
+            "use custom_keys",
             key="paramwise.layer_decay",
         )
     last = len(blocks) + 1
@@ -39,14 +40,11 @@ def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
 def _attention_blocks(model: nn.Module) -> list[str]:
     """Return the paths of the outermost modules with attention that are direct children of a list or sequence."""
     blocks: list[str] = []
+    containers = (nn.ModuleList, nn.Sequential)
     for path, module in model.named_modules(remove_duplicate=False):
-        parent = model.get_submodule(path.rpartition(".")[0])
-        in_list = bool(path) and type(parent) in (nn.ModuleList, nn.Sequential)
+        in_list = bool(path) and type(model.get_submodule(path.rpartition(".")[0])) in containers
         inside = any(path.startswith(f"{block}.") for block in blocks)
-        if in_list and not inside and type(module) not in (nn.ModuleList, nn.Sequential) and _has_attention(module):
+        has_attention = any("attention" in type(part).__name__.lower() for part in module.modules())
+        if in_list and not inside and type(module) not in containers and has_attention:
             blocks.append(path)
     return blocks
-
-
-def _has_attention(module: nn.Module) -> bool:
-    return any("attention" in type(part).__name__.lower() for part in module.modules())

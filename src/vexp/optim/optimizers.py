@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.core.errors import ConfigError
@@ -17,12 +18,25 @@ from vexp.optim.paramwise import Paramwise
 if TYPE_CHECKING:
     import torch
 
-LR_DOC = "Base learning rate, changed by lr_policy and scaled by optimizer.base_batch_size."
-FUSED_DOC = "Use the fused kernel; null to use it if torch has one for the device and foreach is not set."
+BETAS_DOC = "Decay rates of the running averages of the gradient and its square."
+#: Declarations of fields that several optimizers share; the first argument is the default.
+lr_option = partial(
+    option, doc="Base learning rate, changed by lr_policy and scaled by optimizer.base_batch_size.", ge=0
+)
+eps_option = partial(option, doc="Term added to the denominator for numerical stability.", ge=0)
+l2_option = partial(option, doc="Weight decay as an L2 penalty added to the gradient.", ge=0)
+decoupled_option = partial(
+    option, doc="Decoupled weight decay: the weights are multiplied by 1 - lr * weight_decay each step.", ge=0
+)
+amsgrad_option = partial(option, False, "Use the AMSGrad variant.")
+fused_option = partial(
+    option, None, "Use the fused kernel; null to use it if torch has one for the device and foreach is not set."
+)
 
 #: Classes of torch.optim without an option, with the reason.
 UNSUPPORTED = {
-    "LBFGS": "it evaluates the loss several times per step through a closure, while a training step computes one gradient",
+    "LBFGS": "it evaluates the loss several times per step through a closure, while a training step computes one "
+    "gradient",
     "SparseAdam": "it requires sparse gradients, and those of video models are dense; adam is its dense form",
     "Muon": "it supports matrices only, and video models also have convolutions, biases and norm layers",
 }
@@ -41,24 +55,22 @@ class Optimizer(ValidatedConfig):
     torch_name: ClassVar[str]
     fused_on: ClassVar[tuple[str, ...]] = ()  # device types with a fused kernel in torch
 
-    lr: float = option(doc=LR_DOC, ge=0)
+    lr: float = lr_option()
     base_batch_size: int | None = option(
         None,
-        "Samples per step that lr is given for; lr is scaled linearly to those of the run (batch x accumulate x processes, "
-        "Goyal et al. 2017); null for no scaling.",
-        unit="samples",
-        ge=1,
-    )
+        "Samples per step that lr is given for; lr is scaled linearly to those of the run (batch x accumulate x "
+        "processes, Goyal et al. 2017); null for no scaling.",
+        unit="samples", ge=1,
+    )  # fmt: skip
     paramwise: Paramwise = option(Paramwise, "Learning rates and weight decays of parts of the model.")
     maximize: bool = option(False, "Maximize the loss instead of minimizing it.")
     foreach: bool | None = option(None, "Use the multi-tensor implementation; null for torch's default (on GPUs).")
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
-        names = [item.name for item in fields(self)]
-        if "weight_decay" not in names:
+        if not hasattr(self, "weight_decay"):
             self.paramwise.refuse_decay(type(self).__name__)
-        if "fused" in names and self.foreach and getattr(self, "fused", None):
+        if self.foreach and getattr(self, "fused", None):
             raise ConfigError("conflicts with fused=true; set one of them to null", key="foreach", value=True)
 
     def scaled_lr(self, samples_per_step: int) -> float:
@@ -75,29 +87,24 @@ class Optimizer(ValidatedConfig):
 
         cls: type[torch.optim.Optimizer] = getattr(torch.optim, self.torch_name)
         params = list(params)
-        arguments = {
-            item.name: getattr(self, item.name)
-            for item in fields(self)
-            if item.name not in ("base_batch_size", "paramwise")
-        }
+        arguments = {item.name: getattr(self, item.name) for item in fields(self)}
+        del arguments["base_batch_size"], arguments["paramwise"]
         if "fused" in arguments:
             arguments["fused"] = self._choose_fused(arguments["fused"], params)
         return cls(params, **arguments)
 
     def _choose_fused(self, fused: bool | None, params: list[Any]) -> bool | None:
-        tensors = [p for item in params for p in (item["params"] if isinstance(item, dict) else [item])]
-        unsupported = next(
-            (p for p in tensors if p.device.type not in self.fused_on or not p.is_floating_point()), None
-        )
+        tensors = (p for item in params for p in (item["params"] if isinstance(item, dict) else [item]))
+        no_kernel = (p for p in tensors if p.device.type not in self.fused_on or not p.is_floating_point())
+        unsupported = next(no_kernel, None)
         if fused is None:
             return (unsupported is None and self.foreach is None) or None
         if fused and unsupported is not None:
-            raise ConfigError(
+            rule = (
                 f"torch has a fused kernel for floating-point parameters on {', '.join(self.fused_on)}, got "
-                f"{unsupported.dtype} on {unsupported.device.type}; null chooses automatically",
-                key="fused",
-                value=True,
+                f"{unsupported.dtype} on {unsupported.device.type}; null chooses automatically"
             )
+            raise ConfigError(rule, key="fused", value=True)
         return fused
 
 
@@ -108,12 +115,12 @@ class SGD(Optimizer):
     torch_name: ClassVar[str] = "SGD"
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
-    lr: float = option(0.1, LR_DOC, ge=0)
+    lr: float = lr_option(0.1)
     momentum: float = option(0.9, "Momentum factor.", ge=0)
     dampening: float = option(0.0, "Dampening of the momentum; the gradient is weighted by 1 - dampening.")
-    weight_decay: float = option(1e-4, "Weight decay as an L2 penalty added to the gradient.", ge=0)
+    weight_decay: float = l2_option(1e-4)
     nesterov: bool = option(False, "Use Nesterov momentum; requires momentum > 0 and dampening = 0.")
-    fused: bool | None = option(None, FUSED_DOC)
+    fused: bool | None = fused_option()
 
     def __post_init__(self) -> None:
         Optimizer.__post_init__(self)
@@ -128,14 +135,12 @@ class Adam(Optimizer):
     torch_name: ClassVar[str] = "Adam"
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
-    lr: float = option(1e-3, LR_DOC, ge=0)
-    betas: list[float] = option(
-        [0.9, 0.999], "Decay rates of the running averages of the gradient and its square.", length=2, ge=0, lt=1
-    )
-    eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
-    weight_decay: float = option(0.0, "Weight decay as an L2 penalty added to the gradient.", ge=0)
-    amsgrad: bool = option(False, "Use the AMSGrad variant.")
-    fused: bool | None = option(None, FUSED_DOC)
+    lr: float = lr_option(1e-3)
+    betas: list[float] = option([0.9, 0.999], BETAS_DOC, length=2, ge=0, lt=1)
+    eps: float = eps_option(1e-8)
+    weight_decay: float = l2_option(0.0)
+    amsgrad: bool = amsgrad_option()
+    fused: bool | None = fused_option()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -145,13 +150,9 @@ class AdamW(Optimizer):
     torch_name: ClassVar[str] = "AdamW"
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
-    lr: float = option(1e-3, LR_DOC, ge=0)
-    betas: list[float] = option(
-        [0.9, 0.999], "Decay rates of the running averages of the gradient and its square.", length=2, ge=0, lt=1
-    )
-    eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
-    weight_decay: float = option(
-        1e-2, "Decoupled weight decay: the weights are multiplied by 1 - lr * weight_decay each step.", ge=0
-    )
-    amsgrad: bool = option(False, "Use the AMSGrad variant.")
-    fused: bool | None = option(None, FUSED_DOC)
+    lr: float = lr_option(1e-3)
+    betas: list[float] = option([0.9, 0.999], BETAS_DOC, length=2, ge=0, lt=1)
+    eps: float = eps_option(1e-8)
+    weight_decay: float = decoupled_option(1e-2)
+    amsgrad: bool = amsgrad_option()
+    fused: bool | None = fused_option()

@@ -6,13 +6,14 @@ The fields are written out, since reading the signatures of ``torch.optim`` woul
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from vexp.core.fields import option
-from vexp.optim.optimizers import FUSED_DOC, LR_DOC, Optimizer
+from vexp.optim.optimizers import BETAS_DOC, Optimizer, decoupled_option, eps_option, fused_option, l2_option, lr_option
 
-_L2 = "Weight decay as an L2 penalty added to the gradient."
-_DECOUPLED = "Use decoupled weight decay as in AdamW."
+_either_decay_option = partial(option, 0.0, "Weight decay, an L2 penalty unless decoupled_weight_decay.", ge=0)
+_decoupled_flag = partial(option, False, "Use decoupled weight decay as in AdamW.")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -21,10 +22,10 @@ class Adadelta(Optimizer):
 
     torch_name: ClassVar[str] = "Adadelta"
 
-    lr: float = option(1.0, LR_DOC, ge=0)
+    lr: float = lr_option(1.0)
     rho: float = option(0.9, "Decay rate of the running averages of squares.", ge=0, le=1)
     eps: float = option(1e-6, "Term added to both roots for numerical stability.", ge=0)
-    weight_decay: float = option(0.0, _L2, ge=0)
+    weight_decay: float = l2_option(0.0)
 
 
 def _adafactor_eps(eps: Any) -> str | None:
@@ -39,15 +40,13 @@ class Adafactor(Optimizer):
 
     torch_name: ClassVar[str] = "Adafactor"
 
-    lr: float = option(1e-2, LR_DOC, ge=0)
+    lr: float = lr_option(1e-2)
     beta2_decay: float = option(-0.8, "Exponent c of the decay rate 1 - step ** c of the second moment.", le=0)
     eps: list[float | None] = option(
         [None, 1e-3], "Lower bounds of the squared gradient and of the parameter scale.", length=2, check=_adafactor_eps
     )
     d: float = option(1.0, "Clipping threshold of the root mean square of an update.", ge=1)
-    weight_decay: float = option(
-        0.0, "Decoupled weight decay: the weights are multiplied by 1 - lr * weight_decay each step.", ge=0
-    )
+    weight_decay: float = decoupled_option(0.0)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -57,12 +56,12 @@ class Adagrad(Optimizer):
     torch_name: ClassVar[str] = "Adagrad"
     fused_on: ClassVar[tuple[str, ...]] = ("cpu",)  # older versions of torch have no CUDA kernel
 
-    lr: float = option(1e-2, LR_DOC, ge=0)
+    lr: float = lr_option(1e-2)
     lr_decay: float = option(0.0, "Learning rate decay; the rate after n steps is lr / (1 + n * lr_decay).", ge=0)
-    weight_decay: float = option(0.0, _L2, ge=0)
+    weight_decay: float = l2_option(0.0)
     initial_accumulator_value: float = option(0.0, "Initial value of the sum of squared gradients.", ge=0)
-    eps: float = option(1e-10, "Term added to the denominator for numerical stability.", ge=0)
-    fused: bool | None = option(None, FUSED_DOC)
+    eps: float = eps_option(1e-10)
+    fused: bool | None = fused_option()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -71,12 +70,12 @@ class Adamax(Optimizer):
 
     torch_name: ClassVar[str] = "Adamax"
 
-    lr: float = option(2e-3, LR_DOC, ge=0)
+    lr: float = lr_option(2e-3)
     betas: list[float] = option(
         [0.9, 0.999], "Decay rates of the running average and of the maximum.", length=2, ge=0, lt=1
     )
-    eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
-    weight_decay: float = option(0.0, _L2, ge=0)
+    eps: float = eps_option(1e-8)
+    weight_decay: float = l2_option(0.0)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -88,11 +87,11 @@ class ASGD(Optimizer):
 
     torch_name: ClassVar[str] = "ASGD"
 
-    lr: float = option(1e-2, LR_DOC, ge=0)
+    lr: float = lr_option(1e-2)
     lambd: float = option(1e-4, "Decay of the weights and of the rate per step.", ge=0)
     alpha: float = option(0.75, "Exponent of the decay of the learning rate.", ge=0)
     t0: float = option(1e6, "Step at which averaging begins.", unit="steps", ge=0)
-    weight_decay: float = option(0.0, _L2, ge=0)
+    weight_decay: float = l2_option(0.0)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -101,14 +100,12 @@ class NAdam(Optimizer):
 
     torch_name: ClassVar[str] = "NAdam"
 
-    lr: float = option(2e-3, LR_DOC, ge=0)
-    betas: list[float] = option(
-        [0.9, 0.999], "Decay rates of the running averages of the gradient and its square.", length=2, ge=0, lt=1
-    )
-    eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
-    weight_decay: float = option(0.0, "Weight decay, an L2 penalty unless decoupled_weight_decay.", ge=0)
+    lr: float = lr_option(2e-3)
+    betas: list[float] = option([0.9, 0.999], BETAS_DOC, length=2, ge=0, lt=1)
+    eps: float = eps_option(1e-8)
+    weight_decay: float = _either_decay_option()
     momentum_decay: float = option(4e-3, "Decay of the momentum.", ge=0)
-    decoupled_weight_decay: bool = option(False, _DECOUPLED)
+    decoupled_weight_decay: bool = _decoupled_flag()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -117,13 +114,11 @@ class RAdam(Optimizer):
 
     torch_name: ClassVar[str] = "RAdam"
 
-    lr: float = option(1e-3, LR_DOC, ge=0)
-    betas: list[float] = option(
-        [0.9, 0.999], "Decay rates of the running averages of the gradient and its square.", length=2, ge=0, lt=1
-    )
-    eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
-    weight_decay: float = option(0.0, "Weight decay, an L2 penalty unless decoupled_weight_decay.", ge=0)
-    decoupled_weight_decay: bool = option(False, _DECOUPLED)
+    lr: float = lr_option(1e-3)
+    betas: list[float] = option([0.9, 0.999], BETAS_DOC, length=2, ge=0, lt=1)
+    eps: float = eps_option(1e-8)
+    weight_decay: float = _either_decay_option()
+    decoupled_weight_decay: bool = _decoupled_flag()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -132,10 +127,10 @@ class RMSprop(Optimizer):
 
     torch_name: ClassVar[str] = "RMSprop"
 
-    lr: float = option(1e-2, LR_DOC, ge=0)
+    lr: float = lr_option(1e-2)
     alpha: float = option(0.99, "Decay rate of the running average of the squared gradient.", ge=0)
-    eps: float = option(1e-8, "Term added to the denominator for numerical stability.", ge=0)
-    weight_decay: float = option(0.0, _L2, ge=0)
+    eps: float = eps_option(1e-8)
+    weight_decay: float = l2_option(0.0)
     momentum: float = option(0.0, "Momentum factor.", ge=0)
     centered: bool = option(False, "Normalize by the variance of the gradient instead of its mean square.")
 
@@ -159,9 +154,7 @@ class Rprop(Optimizer):
 
     lr: float = option(1e-2, "Size of the first step; lr_policy has no effect on later steps.", ge=0)
     etas: list[float] = option(
-        [0.5, 1.2],
-        "Factors on the step size if the sign of the gradient changes, and if it does not.",
-        length=2,
+        [0.5, 1.2], "Factors on the step size if the sign of the gradient changes, and if it does not.", length=2,
         check=_etas_rule,
-    )
+    )  # fmt: skip
     step_sizes: list[float] = option([1e-6, 50.0], "Minimum and maximum step size.", length=2, check=_step_sizes_rule)

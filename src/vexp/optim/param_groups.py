@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,9 +20,8 @@ from vexp.optim.paramwise import BASE, ParamMultipliers, Paramwise
 _MAX_RULES = 3  # in the name of a group
 
 
-@dataclass(slots=True)
-class _NamedParameter:
-    """A trainable parameter under one of its names."""
+class _NamedParameter(NamedTuple):
+    """A parameter under one of its names."""
 
     path: str  # of its module; "" for the model itself
     leaf: str
@@ -29,7 +30,12 @@ class _NamedParameter:
 
     @property
     def name(self) -> str:
-        return f"{self.path}.{self.leaf}" if self.path else self.leaf
+        return f"{self.path}.{self.leaf}".removeprefix(".")
+
+    @property
+    def matched_name(self) -> str:
+        """The name for ``custom_keys``: as in mmcv, that of a parameter of the model itself starts with a dot."""
+        return f"{self.path}.{self.leaf}"
 
 
 _Rule = Callable[[_NamedParameter], ParamMultipliers]
@@ -48,8 +54,8 @@ def param_groups(
 
     Returns:
         The groups in the order of their first parameter in ``model``, each with ``params``, ``param_names``, ``lr``,
-        ``initial_lr`` (scaled by learning-rate policies), ``weight_decay`` (unless None) and ``name``: "base" if no rule
-        applies, else the names of the rules, such as "norm+bias".
+        ``initial_lr`` (scaled by learning-rate policies), ``weight_decay`` (unless None) and ``name``: "base" if no
+        rule applies, else the names of the rules, such as "norm+bias".
 
     Raises:
         ConfigError: If nothing is left to train, a key of ``custom_keys`` matches no parameter, the names of a shared
@@ -58,33 +64,39 @@ def param_groups(
     paramwise = Paramwise() if paramwise is None else paramwise
     if weight_decay is None:
         paramwise.refuse_decay("this optimizer")
-    parameters = list(_trainable_parameters(model))
-    if not parameters:
+    named_parameters = [  # under all of their names, those of a module before those of its children
+        _NamedParameter(path, leaf, module, parameter)
+        for path, module in model.named_modules(remove_duplicate=False)
+        for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    trainable = [named for named in named_parameters if named.parameter.requires_grad]
+    if not trainable:
         raise ConfigError("every parameter is frozen, so nothing is left to train")
-    _refuse_unused_keys(paramwise, model)
-    rule = _make_rule(paramwise, model, parameters)
-    groups: dict[tuple[float, float | None], dict[str, Any]] = {}
-    members: dict[tuple[float, float | None], list[ParamMultipliers]] = {}
-    for named, multipliers in _assign(parameters, rule, bypass_duplicate=paramwise.bypass_duplicate):
-        rate = lr * multipliers.lr_mult
+    for key in paramwise.custom_keys:  # frozen parameters count, so that freezing needs no other change
+        if not any(key in named.matched_name for named in named_parameters):
+            rule = f"matches no parameter name of {type(model).__name__}"
+            raise ConfigError(rule, key=f"paramwise.custom_keys.{key}", hint=near_paths(key, model))
+    members: defaultdict[tuple[float, float | None], list[tuple[_NamedParameter, ParamMultipliers]]] = defaultdict(list)
+    for named, multipliers in _assign(trainable, _make_rule(paramwise, model, trainable), paramwise.bypass_duplicate):
         decay = None if weight_decay is None else weight_decay * multipliers.decay_mult
-        settings = {"lr": rate, "initial_lr": rate} | ({} if decay is None else {"weight_decay": decay})
-        group = groups.setdefault((rate, decay), {"params": [], "param_names": [], **settings})
-        group["params"].append(named.parameter)
-        group["param_names"].append(named.name)
-        members.setdefault((rate, decay), []).append(multipliers)
-    names: list[str] = []
-    for key, group in groups.items():
-        names.append(_unused_name(_group_name(members[key]), names))
-        group["name"] = names[-1]
-    return list(groups.values())
+        members[lr * multipliers.lr_mult, decay].append((named, multipliers))
+    groups: list[dict[str, Any]] = []
+    for (rate, decay), parameters in members.items():
+        groups.append({
+            "params": [named.parameter for named, _ in parameters],
+            "param_names": [named.name for named, _ in parameters],
+            "lr": rate, "initial_lr": rate, **({} if decay is None else {"weight_decay": decay}),
+            "name": _group_name([multipliers for _, multipliers in parameters], [group["name"] for group in groups]),
+        })  # fmt: skip
+    return groups
 
 
 def groups_of_option(option: Optimizer, model: nn.Module, *, samples_per_step: int) -> list[dict[str, Any]]:
-    """Build the parameter groups of an ``optimizer`` option without the optimizer, whose creation takes torch seconds."""
+    """Build the parameter groups of an option without the optimizer, whose creation takes torch seconds."""
     weight_decay = getattr(option, "weight_decay", None)
-    lr = option.scaled_lr(samples_per_step)
-    return param_groups(model, lr=lr, weight_decay=weight_decay, paramwise=option.paramwise)
+    return param_groups(
+        model, lr=option.scaled_lr(samples_per_step), weight_decay=weight_decay, paramwise=option.paramwise
+    )
 
 
 def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> torch.optim.Optimizer:
@@ -108,28 +120,20 @@ def build_optimizer(option: Any, model: nn.Module, *, samples_per_step: int) -> 
     return optimizer
 
 
-def _trainable_parameters(model: nn.Module) -> Iterator[_NamedParameter]:
-    """Yield the trainable parameters under all of their names, those of a module before those of its children."""
-    for path, module in model.named_modules(remove_duplicate=False):
-        for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if parameter.requires_grad:
-                yield _NamedParameter(path, leaf, module, parameter)
-
-
 def _make_rule(paramwise: Paramwise, model: nn.Module, parameters: list[_NamedParameter]) -> _Rule:
     if paramwise.rule == "tsm":
         return _tsm_rule(parameters, fc_lr5=paramwise.fc_lr5 is not False)
+    layer_decay = 1.0 if paramwise.layer_decay is None else paramwise.layer_decay
     indices, last = ({}, 0) if paramwise.layer_decay is None else layer_indices(model)
 
     def rule(named: _NamedParameter) -> ParamMultipliers:
-        # As in mmcv, the name of a parameter of the model itself starts with a dot, so that its keys match the same names.
-        name = f"{named.path}.{named.leaf}"
-        multipliers = paramwise.multipliers_of(name, norm=is_norm(named.module), depthwise=is_depthwise(named.module))
+        multipliers = paramwise.multipliers_of(
+            named.matched_name, norm=is_norm(named.module), depthwise=is_depthwise(named.module)
+        )
         index = indices.get(named.name, last)
         if index == last:
             return multipliers
-        assert paramwise.layer_decay is not None
-        scale = paramwise.layer_decay ** (last - index)
+        scale = layer_decay ** (last - index)
         rule_name = BASE.rule if multipliers.multipliers == BASE.multipliers else multipliers.rule
         return ParamMultipliers(rule_name, multipliers.lr_mult * scale, multipliers.decay_mult, layer=f"layer_{index}")
 
@@ -139,8 +143,8 @@ def _make_rule(paramwise: Paramwise, model: nn.Module, parameters: list[_NamedPa
 def _tsm_rule(parameters: list[_NamedParameter], *, fc_lr5: bool) -> _Rule:
     """Return the rule of TSM.
 
-    Unlike in mmaction2, the classifier is a layer, so that the bias of another layer is never scaled in its place if the
-    classifier has none, and parameters of all kinds of layers are supported.
+    Unlike in mmaction2, the classifier is a layer, so that the bias of another layer is never scaled in its place if
+    the classifier has none, and parameters of all kinds of layers are supported.
     """
     layers = [named.module for named in parameters if isinstance(named.module, nn.Linear | nn.modules.conv._ConvNd)]
     classifier = layers[-1] if layers and fc_lr5 else None
@@ -157,7 +161,7 @@ def _tsm_rule(parameters: list[_NamedParameter], *, fc_lr5: bool) -> _Rule:
 
 
 def _assign(
-    parameters: list[_NamedParameter], rule: _Rule, *, bypass_duplicate: bool
+    parameters: list[_NamedParameter], rule: _Rule, bypass_duplicate: bool
 ) -> list[tuple[_NamedParameter, ParamMultipliers]]:
     """Return every parameter once, under its first name, with its multipliers."""
     assigned: dict[int, tuple[_NamedParameter, ParamMultipliers]] = {}
@@ -173,43 +177,26 @@ def _assign(
     return list(assigned.values())
 
 
-def _refuse_unused_keys(paramwise: Paramwise, model: nn.Module) -> None:
-    """Check that every custom key matches a parameter; frozen ones count, so that freezing needs no other change."""
-    names = [
-        f"{path}.{leaf}"
-        for path, module in model.named_modules(remove_duplicate=False)
-        for leaf, _ in module.named_parameters(recurse=False, remove_duplicate=False)
-    ]
-    for key in paramwise.custom_keys:
-        if not any(key in name for name in names):
-            raise ConfigError(
-                f"matches no parameter name of {type(model).__name__}",
-                key=f"paramwise.custom_keys.{key}",
-                hint=near_paths(key, model),
-            )
+def _group_name(members: list[ParamMultipliers], taken: list[str]) -> str:
+    """Return the name of a group: ``base``, ``norm+bias``, ``layer_3``, ``layer_3.norm+bias``.
 
-
-def _group_name(members: list[ParamMultipliers]) -> str:
-    """Return the name of a group: ``base``, ``norm+bias``, ``layer_3``, ``layer_3.norm+bias``."""
-    if any(member.multipliers == BASE.multipliers for member in members):
-        return BASE.rule
+    A numeric suffix makes it unique, since logs identify groups by name.
+    """
     layers = list(dict.fromkeys(member.layer for member in members))
-    if len(layers) > 1:
-        return _join(layer or "base" for layer in layers)
     rules = _join(member.rule for member in members)
-    return ".".join(part for part in (layers[0], "" if layers[0] and rules == BASE.rule else rules) if part)
+    if any(member.multipliers == BASE.multipliers for member in members):
+        name = BASE.rule
+    elif len(layers) > 1:
+        name = _join(layer or BASE.rule for layer in layers)
+    elif layers[0]:
+        name = layers[0] if rules == BASE.rule else f"{layers[0]}.{rules}"
+    else:
+        name = rules
+    suffixed = (f"{name}_{suffix}" for suffix in itertools.count(2))
+    return next(unused for unused in itertools.chain([name], suffixed) if unused not in taken)
 
 
 def _join(names: Iterable[str]) -> str:
     different = list(dict.fromkeys(names))
     more = len(different) - _MAX_RULES
     return "+".join(different[:_MAX_RULES]) + (f"+{more}_more" if more > 0 else "")
-
-
-def _unused_name(name: str, taken: list[str]) -> str:
-    """Make a name unique with a numeric suffix, since logs identify groups by name."""
-    suffix, unused = 1, name
-    while unused in taken:
-        suffix += 1
-        unused = f"{name}_{suffix}"
-    return unused

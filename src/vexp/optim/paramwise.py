@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from vexp.core.errors import ConfigError
@@ -16,19 +17,12 @@ from vexp.optim.lr_policy.base import finite
 
 
 class ParamMultipliers(NamedTuple):
-    """Multipliers of the base learning rate and weight decay of a parameter.
+    """Multipliers of the base learning rate and weight decay of a parameter."""
 
-    Attributes:
-        rule: Name of the rule that sets them, "base" if none does.
-        lr_mult: Factor on the learning rate.
-        decay_mult: Factor on the weight decay.
-        layer: Layer of a transformer, with ``layer_decay``.
-    """
-
-    rule: str
+    rule: str  # name of the rule that sets them, "base" if none does
     lr_mult: float
     decay_mult: float
-    layer: str = ""
+    layer: str = ""  # of a transformer, with ``layer_decay``
 
     @property
     def multipliers(self) -> tuple[float, float]:
@@ -36,14 +30,16 @@ class ParamMultipliers(NamedTuple):
 
 
 BASE = ParamMultipliers("base", 1.0, 1.0)
+_DEFAULT_RULE = ("bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult")
+_factor = partial(option, 1.0, ge=0, check=finite)
 
 
 @dataclass(kw_only=True, slots=True)
 class Multipliers(ValidatedConfig):
     """An entry of ``custom_keys``."""
 
-    lr_mult: float = option(1.0, "Factor on the learning rate of these parameters.", ge=0, check=finite)
-    decay_mult: float = option(1.0, "Factor on the weight decay of these parameters.", ge=0, check=finite)
+    lr_mult: float = _factor("Factor on the learning rate of these parameters.")
+    decay_mult: float = _factor("Factor on the weight decay of these parameters.")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -64,25 +60,21 @@ class Paramwise(ValidatedConfig):
     ``nn.Sequential``.
 
     ``rule=tsm`` replaces these rules by the recipe of TSM (Lin et al. 2019): weights have 1 x lr, biases 2 x lr without
-    decay, norm layers no decay; with ``fc_lr5`` the classifier (the last linear or convolution layer) has 5 x lr and its
-    bias 10 x lr without decay.
+    decay, norm layers no decay; with ``fc_lr5`` the classifier (the last linear or convolution layer) has 5 x lr and
+    its bias 10 x lr without decay.
     """
 
     rule: str = option(
         "default", "The multipliers below (default), or the recipe of TSM (tsm).", choices=("default", "tsm")
     )
     custom_keys: dict[str, Any] = option(
-        {},
-        "lr_mult and decay_mult of the parameters whose names contain the key.",
-        accepts="dict of {lr_mult, decay_mult} by name",
-        see=("optimizer.lr",),
-    )
-    bias_lr_mult: float = option(1.0, "Factor on the learning rate of biases outside norm layers.", ge=0, check=finite)
-    bias_decay_mult: float = option(
-        1.0, "Factor on the weight decay of biases outside norm and depthwise layers.", ge=0, check=finite
-    )
-    norm_decay_mult: float = option(1.0, "Factor on the weight decay of norm layers.", ge=0, check=finite)
-    dwconv_decay_mult: float = option(1.0, "Factor on the weight decay of depthwise convolutions.", ge=0, check=finite)
+        {}, "lr_mult and decay_mult of the parameters whose names contain the key.",
+        accepts="dict of {lr_mult, decay_mult} by name", see=("optimizer.lr",),
+    )  # fmt: skip
+    bias_lr_mult: float = _factor("Factor on the learning rate of biases outside norm layers.")
+    bias_decay_mult: float = _factor("Factor on the weight decay of biases outside norm and depthwise layers.")
+    norm_decay_mult: float = _factor("Factor on the weight decay of norm layers.")
+    dwconv_decay_mult: float = _factor("Factor on the weight decay of depthwise convolutions.")
     layer_decay: float | None = option(
         None, "Ratio of the learning rate of a transformer block to that of the next one.", gt=0, le=1
     )
@@ -95,20 +87,18 @@ class Paramwise(ValidatedConfig):
         ValidatedConfig.__post_init__(self)
         self.custom_keys = dict(_by_key(self.custom_keys, ""))
         if self.rule == "tsm":
-            given = next((name for name in _DEFAULT_RULE if getattr(self, name) not in ({}, 1.0, None)), None)
-            if given is not None:
-                raise ConfigError("conflicts with rule=tsm, which sets all multipliers; remove one of them", key=given)
+            for name in ("custom_keys", *_DEFAULT_RULE, "layer_decay"):
+                if getattr(self, name) not in ({}, 1.0, None):
+                    raise ConfigError(
+                        "conflicts with rule=tsm, which sets all multipliers; remove one of them", key=name
+                    )
         elif self.fc_lr5 is not None:
             raise ConfigError("has no effect without rule=tsm", key="fc_lr5", value=self.fc_lr5)
 
     def refuse_decay(self, optimizer: str) -> None:
-        """Check that no multiplier applies to a weight decay that the optimizer does not have.
-
-        Raises:
-            ConfigError: If one does.
-        """
+        """Raise ConfigError if a multiplier applies to a weight decay that the optimizer does not have."""
         keys = [f"custom_keys.{key}.decay_mult" for key, given in self.custom_keys.items() if given.decay_mult != 1]
-        keys += [name for name in _DEFAULT_RULE if name.endswith("_decay_mult") and getattr(self, name) != 1]
+        keys += [name for name in _DEFAULT_RULE if name != "bias_lr_mult" and getattr(self, name) != 1]
         keys += ["rule=tsm"] * (self.rule == "tsm")
         if keys:
             raise ConfigError(f"{optimizer} has no weight decay", key=f"paramwise.{keys[0]}")
@@ -121,16 +111,13 @@ class Paramwise(ValidatedConfig):
     def multipliers_of(self, name: str, *, norm: bool, depthwise: bool) -> ParamMultipliers:
         """Return the multipliers of a parameter with ``rule=default``, without ``layer_decay``.
 
-        Args:
-            name: Its dotted name; as in mmcv, the name of a parameter of the model itself starts with a dot.
-            norm: Whether it belongs to a norm layer.
-            depthwise: Whether it belongs to a depthwise convolution.
+        As in mmcv, the dotted name of a parameter of the model itself starts with a dot. ``norm`` and ``depthwise``
+        give the type of its layer.
         """
         key = self.key_of(name)
         if key is not None:
-            given = self.custom_keys[key]
-            return ParamMultipliers(key, given.lr_mult, given.decay_mult)
-        bias = name.rpartition(".")[2] == "bias"
+            return ParamMultipliers(key, self.custom_keys[key].lr_mult, self.custom_keys[key].decay_mult)
+        bias = name.endswith(".bias") or name == "bias"
         if norm:
             return ParamMultipliers("norm", 1.0, self.norm_decay_mult)
         lr_mult = self.bias_lr_mult if bias else 1.0
@@ -140,20 +127,15 @@ class Paramwise(ValidatedConfig):
 
 
 def _by_key(entries: dict[str, Any], parent: str) -> Iterator[tuple[str, Multipliers]]:
-    """Yield the entries by dotted key; on the command line, ``backbone.layer1.lr_mult`` creates nested dicts.
-
-    Raises:
-        ConfigError: If a value is not lr_mult or decay_mult, or is invalid.
-    """
+    """Yield the entries by dotted key; on the command line, ``backbone.layer1.lr_mult`` creates nested dicts."""
     for part, value in entries.items():
         key = f"{parent}.{part}" if parent else str(part)
         if isinstance(value, Multipliers):
             yield key, value
             continue
         if not isinstance(value, dict) or not key:
-            raise ConfigError(
-                f"must have lr_mult and decay_mult, as in {key}.lr_mult=0.1", key=f"custom_keys.{key}", value=value
-            )
+            rule = f"must have lr_mult and decay_mult, as in {key}.lr_mult=0.1"
+            raise ConfigError(rule, key=f"custom_keys.{key}", value=value)
         numbers = {name: value[name] for name in ("lr_mult", "decay_mult") if name in value}
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int | float):
@@ -162,10 +144,5 @@ def _by_key(entries: dict[str, Any], parent: str) -> Iterator[tuple[str, Multipl
             try:
                 yield key, Multipliers(**{name: float(number) for name, number in numbers.items()})
             except ConfigError as error:
-                raise ConfigError(error.rule, key=f"custom_keys.{key}.{error.key}", value=error.value) from None
+                raise error.below(f"custom_keys.{key}") from None
         yield from _by_key({name: inner for name, inner in value.items() if name not in numbers}, key)
-
-
-_DEFAULT_RULE = (
-    "custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult", "layer_decay",
-)  # fmt: skip

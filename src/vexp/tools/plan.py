@@ -11,7 +11,7 @@ from vexp.config.schema import Config
 from vexp.experiment.optimizer import planned_groups
 from vexp.experiment.setup import Experiment, build_experiment
 from vexp.model.meta import meta_model
-from vexp.optim.param_group_table import GroupRow, group_rows
+from vexp.optim.lr_table import GroupRow, group_rows
 from vexp.training.summary import all_warnings
 
 

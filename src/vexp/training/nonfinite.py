@@ -13,7 +13,7 @@ import torch
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
 from vexp.experiment.setup import Experiment
-from vexp.optim.param_group_table import learning_rates
+from vexp.optim.lr_table import learning_rates
 from vexp.tracking.console import rates_text
 from vexp.training.batches import training_order
 from vexp.training.state import TrainState

@@ -23,7 +23,7 @@ from vexp.evaluation.predictions import Predictions, measure
 from vexp.evaluation.report import write_report
 from vexp.experiment.protocol import evaluation_protocol, views_text
 from vexp.experiment.setup import Experiment
-from vexp.optim.param_group_table import learning_rates
+from vexp.optim.lr_table import learning_rates
 from vexp.runtime.signals import Interrupted, SignalHandler
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
 from vexp.tracking.console import RunLog, result_line, train_line

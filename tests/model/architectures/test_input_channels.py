@@ -17,7 +17,7 @@ from vexp.model.weights.load import load_checkpoint
 
 
 @pytest.mark.parametrize("name", ["tiny3d", "tsm_r50", "slowfast_r50", "x3d_s"])
-def test_a_net_takes_flow(name: str) -> None:
+def test_replace_input_channels_flow_changes_stem_only(name: str) -> None:
     with torch.device("meta"):
         model = REGISTRY[name].option().build_architecture(5)
         before = {part: tensor.shape for part, tensor in model.state_dict().items()}
@@ -33,13 +33,13 @@ def test_a_net_takes_flow(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTRY)
-def test_every_net_takes_flow(name: str) -> None:
+def test_replace_input_channels_every_model_accepts_flow(name: str) -> None:
     model, size = small_net(name, 4)
     replace_input_channels(model, 2)
     assert model.eval()(torch.randn(1, 2, *size)).shape == (1, 4)
 
 
-def test_rgb_weights_are_averaged_for_flow(tmp_path) -> None:
+def test_load_checkpoint_rgb_weights_are_averaged_for_flow(tmp_path) -> None:
     """Of a grey clip the stem makes two thirds of what the RGB model's makes: two channels of three."""
     torch.manual_seed(0)
     rgb = Tiny3d().build(3).eval()
@@ -52,7 +52,7 @@ def test_rgb_weights_are_averaged_for_flow(tmp_path) -> None:
     torch.testing.assert_close(seen[1], seen[0] * 2 / 3)
 
 
-def test_image_weights_are_inflated_and_averaged(tmp_path) -> None:
+def test_load_checkpoint_image_weights_are_inflated_and_averaged(tmp_path) -> None:
     from torchvision.models import resnet50
 
     torch.manual_seed(0)
@@ -66,7 +66,7 @@ def test_image_weights_are_inflated_and_averaged(tmp_path) -> None:
     torch.testing.assert_close(stem.weight[:, 0, -1], expected[:, 0])
 
 
-def test_image_weights_are_averaged_for_a_stack_of_flow(tmp_path) -> None:
+def test_load_checkpoint_image_weights_are_averaged_for_stacked_flow(tmp_path) -> None:
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
@@ -81,7 +81,7 @@ def test_image_weights_are_averaged_for_a_stack_of_flow(tmp_path) -> None:
     assert model.eval()(torch.randn(2, 2, 15, 32, 32)).shape == (2, 3)
 
 
-def test_rgb_nets_are_left_alone() -> None:
+def test_average_rgb_weights_rgb_model_is_unchanged() -> None:
     model = Tiny3d().build(3)
     tensors = copy.deepcopy(model.state_dict())
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in average_rgb_weights(tensors, model).items())

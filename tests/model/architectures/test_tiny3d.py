@@ -16,7 +16,7 @@ def tiny3d(norm: str = "batch", *, dropout: float = 0.0) -> Tiny3d:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_quarter_of_a_million_parameters(norm: str) -> None:
+def test_tiny3d_has_quarter_of_a_million_parameters(norm: str) -> None:
     assert 200_000 < sum(parameter.numel() for parameter in tiny3d(norm).parameters()) < 350_000
 
 
@@ -31,7 +31,7 @@ def test_a_quarter_of_a_million_parameters(norm: str) -> None:
         (9, 48, 40),  # oblong
     ],
 )
-def test_any_clip_gives_logits(norm: str, frames: int, height: int, width: int) -> None:
+def test_tiny3d_any_clip_gives_logits(norm: str, frames: int, height: int, width: int) -> None:
     model = tiny3d(norm)
     clip = torch.randn(1, 3, frames, height, width)
     for mode in (True, False):  # in training, too: batch norm needs more than one value a channel
@@ -41,7 +41,7 @@ def test_any_clip_gives_logits(norm: str, frames: int, height: int, width: int) 
         assert logits.isfinite().all()
 
 
-def test_stages_have_the_documented_shapes() -> None:
+def test_tiny3d_stages_have_documented_shapes() -> None:
     model, shapes = tiny3d(), []
     for stage in (model.stem, model.stage1, model.stage2, model.stage3):
         stage.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape)))
@@ -50,7 +50,7 @@ def test_stages_have_the_documented_shapes() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_every_parameter_gets_a_gradient(norm: str) -> None:
+def test_tiny3d_every_parameter_gets_gradient(norm: str) -> None:
     model = tiny3d(norm)
     logits = model(torch.randn(4, 3, 8, 32, 32))
     torch.nn.functional.cross_entropy(logits, torch.arange(4)).backward()
@@ -60,13 +60,13 @@ def test_every_parameter_gets_a_gradient(norm: str) -> None:
     assert silent == []
 
 
-def test_frame_order_matters() -> None:
+def test_tiny3d_frame_order_changes_logits() -> None:
     model = tiny3d().eval()
     clip = torch.randn(2, 3, 8, 64, 64)
     assert not torch.allclose(model(clip), model(clip.flip(2)), atol=1e-3)
 
 
-def test_group_norm_looks_at_one_clip_alone_and_batch_norm_does_not() -> None:
+def test_tiny3d_group_norm_is_independent_of_batch() -> None:
     clips = torch.randn(4, 3, 4, 32, 32)
     for norm, alone in (("group", True), ("batch", False)):
         model = tiny3d(norm).train()
@@ -74,13 +74,13 @@ def test_group_norm_looks_at_one_clip_alone_and_batch_norm_does_not() -> None:
         assert same is alone
 
 
-def test_memory_layout_of_the_input_changes_nothing() -> None:
+def test_tiny3d_memory_format_of_input_does_not_change_logits() -> None:
     model = tiny3d().eval()
     clips = torch.randn(2, 3, 4, 32, 32)
     torch.testing.assert_close(model(clips), model(clips.contiguous(memory_format=torch.channels_last_3d)))
 
 
-def test_dropout_acts_in_training_only() -> None:
+def test_tiny3d_dropout_applies_in_training_only() -> None:
     model, clips = tiny3d("group", dropout=0.5), torch.randn(2, 3, 4, 32, 32)
     model.train()
     assert not torch.equal(model(clips), model(clips))
@@ -95,6 +95,6 @@ def test_dropout_acts_in_training_only() -> None:
         ("group", 20),  # not a whole number of groups
     ],
 )
-def test_impossible_norms_are_refused(norm: str, width: int) -> None:
+def test_tiny3d_impossible_norm_raises(norm: str, width: int) -> None:
     with pytest.raises(ValueError, match=f"norm={norm}|width={width}"):
         Tiny3d(8, width=width, norm=norm, dropout=0.0)

@@ -39,7 +39,7 @@ def shifted_by_indexing(x: Tensor, frames: int, shift_div: int) -> Tensor:
         (2, 2, 6, 2),  # all channels move
     ],
 )
-def test_the_shift_is_the_one_of_the_definition(clips: int, frames: int, channels: int, shift_div: int) -> None:
+def test_temporal_shift_equals_definition(clips: int, frames: int, channels: int, shift_div: int) -> None:
     x = torch.randn(clips * frames, channels, 3, 2)
     kept = x.clone()
     assert torch.equal(temporal_shift(x, frames, shift_div), shifted_by_indexing(x, frames, shift_div))
@@ -54,7 +54,7 @@ class Seen(nn.Module):
         return images.mean(dim=(1, 2, 3))[:, None]
 
 
-def test_stacked_frames_are_one_image_frame_by_frame() -> None:
+def test_frame_model_stacked_concatenates_channels_of_frames() -> None:
     """x1, y1, x2, y2 ... as mmaction2's FormatShape NCHW_Flow lays optical flow."""
     number = torch.arange(12.0).view(1, 6, 2).transpose(1, 2)  # frame t has x = 2t, y = 2t + 1
     clips = torch.cat([number, number + 100])[..., None, None].expand(2, 2, 6, 4, 5)
@@ -66,24 +66,24 @@ def test_stacked_frames_are_one_image_frame_by_frame() -> None:
     assert logits.tolist() == [[5.5], [105.5]]  # the mean of both images
 
 
-def test_a_frame_too_many_for_the_stacks() -> None:
+def test_frame_model_indivisible_frames_raise() -> None:
     with pytest.raises(UserError, match=r"model.stacked=5 requires clips of a multiple of 5 frames, got 8"):
         FrameModel(Seen(), nn.Identity(), stacked=5)(torch.zeros(1, 2, 8, 4, 4))
 
 
-def test_the_shift_keeps_the_memory_format() -> None:
+def test_temporal_shift_keeps_memory_format() -> None:
     x = torch.randn(8, 16, 5, 4).contiguous(memory_format=torch.channels_last)
     y = temporal_shift(x, 4, 8)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(y, shifted_by_indexing(x, 4, 8))
 
 
-def test_gradients_pass_the_shift() -> None:
+def test_temporal_shift_passes_gradients() -> None:
     x = torch.randn(6, 8, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: temporal_shift(x, 3, 4), x)
 
 
-def test_tsn_on_one_frame_is_the_image_model() -> None:
+def test_tsn_single_frame_equals_image_model() -> None:
     from torchvision.models import resnet18
 
     video = tiny_tsn()
@@ -95,14 +95,14 @@ def test_tsn_on_one_frame_is_the_image_model() -> None:
     torch.testing.assert_close(video(frames.unsqueeze(2)), image(frames))
 
 
-def test_tsn_averages_the_logits_of_its_frames_in_any_order() -> None:
+def test_tsn_averages_logits_in_any_order() -> None:
     video, clips = tiny_tsn(), torch.randn(2, 3, 4, 32, 32)
     frame_by_frame = torch.stack([video(clips[:, :, t : t + 1]) for t in range(4)])
     torch.testing.assert_close(video(clips), frame_by_frame.mean(0))
     torch.testing.assert_close(video(clips), video(clips.flip(2)))
 
 
-def test_tsm_sees_the_order_of_the_frames_and_keeps_clips_apart() -> None:
+def test_tsm_depends_on_frame_order_within_clip_only() -> None:
     video, clips = tiny_tsn(shift_div=8), torch.randn(2, 3, 4, 32, 32)
     both = video(clips)
     assert not torch.allclose(both, video(clips.flip(2)), atol=1e-4)
@@ -110,7 +110,7 @@ def test_tsm_sees_the_order_of_the_frames_and_keeps_clips_apart() -> None:
     assert video(torch.randn(1, 3, 6, 32, 32)).shape == (1, 5)  # another number of frames, the same model
 
 
-def test_tsm_has_the_weights_of_tsn() -> None:
+def test_tsm_without_shift_equals_tsn() -> None:
     plain, shifted = tiny_tsn(), tiny_tsn(shift_div=8)
     shapes = [{k: v.shape for k, v in video.state_dict().items()} for video in (plain, shifted)]
     assert shapes[0] == shapes[1]
@@ -141,13 +141,13 @@ def test_tsm_shifts_every_residual_branch(backbone: str, shifts: int) -> None:
     assert sum(isinstance(part, ShiftedConv2d) for part in video.modules()) == shifts
 
 
-def test_tsm_shifts_a_regnet() -> None:
+def test_tsm_regnet_is_shifted() -> None:
     """Apart: torchvision computes with tensors when it makes one, which the meta device cannot."""
     video = tiny_tsn("regnet_y_400mf", shift_div=8)
     assert sum(isinstance(part, ShiftedConv2d) for part in video.modules()) == 16
 
 
-def test_tsm_refuses_a_net_without_residual_branches_that_it_knows() -> None:
+def test_tsm_backbone_without_known_branches_raises() -> None:
     with torch.device("meta"), pytest.raises(UserError, match=r"model.backbone=vgg11: TSM supports .*model=tsn_r50"):
         tiny_tsn("vgg11", shift_div=8)
 
@@ -160,7 +160,7 @@ def test_tsm_refuses_a_net_without_residual_branches_that_it_knows() -> None:
         ("squeezenet1_1", "has no linear classifier"),
     ],
 )
-def test_a_backbone_that_cannot_be_one_is_refused(backbone: str, message: str) -> None:
+def test_frame_model_unsupported_backbone_raises(backbone: str, message: str) -> None:
     with torch.device("meta"), pytest.raises(UserError, match=f"model.backbone={backbone}: {message}"):
         tiny_tsn(backbone)
 
@@ -184,14 +184,14 @@ def test_a_backbone_that_cannot_be_one_is_refused(backbone: str, message: str) -
         ("vit_b_32", 768, 224),
     ],
 )
-def test_tsn_takes_an_image_net_of_every_family(backbone: str, features: int, side: int) -> None:
+def test_tsn_supports_every_image_family(backbone: str, features: int, side: int) -> None:
     with torch.device("meta"):
         video = tiny_tsn(backbone).train()  # in training, when some of them would answer with side exits
         assert video(torch.empty(2, 3, 2, side, side)).shape == (2, 5)
     assert video.head.fc.in_features == features
 
 
-def test_the_image_nets_own_dropout_makes_way_for_the_heads() -> None:
+def test_frame_model_dropout_of_backbone_is_replaced() -> None:
     with torch.device("meta"):
         video = tiny_tsn("mobilenet_v2")
     dropouts = [part.p for part in video.modules() if isinstance(part, nn.Dropout)]

@@ -150,7 +150,7 @@ def test_check_init_invalid_rule_returns_reason(init_cfg: Any, message: str) -> 
     ],
 )
 def test_initialize_rule_without_effect_changes_nothing(init_cfg: Any, message: str) -> None:
-    """mmcv silently initializes nothing."""
+    """In mmcv, such a rule silently initializes nothing."""
     block = Block()
     with pytest.raises(UserError) as refused:
         initialize(block, [{"type": "Constant", "val": 1, "layer": "Linear"}, init_cfg])

@@ -94,7 +94,7 @@ READ: dict[str, tuple[Callable[[], State], int, str]] = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_files_that_load(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_load_checkpoint_supported_file_matches(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     content, fits, kind = READ[name]
     torch.save(content(), tmp_path / "w.pth")
     model, fresh = Net(), Net().state_dict()
@@ -135,7 +135,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_files_that_are_refused(name: str, tmp_path: Path) -> None:
+def test_load_checkpoint_unsupported_file_raises(name: str, tmp_path: Path) -> None:
     make, message = REFUSED[name]
     make(tmp_path / "w.pth")
     model = Net()
@@ -166,7 +166,7 @@ STRICT: dict[str, tuple[Callable[[], State], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", STRICT)
 def test_load_state_dict_refused_leaves_model_unchanged(name: str) -> None:
-    """mmcv's strict load copies what fits and then raises."""
+    """The strict load of mmcv copies what fits and then raises."""
     content, how, message = STRICT[name]
     model = Net()
     with pytest.raises(UserError, match=message):
@@ -202,7 +202,7 @@ def test_load_state_dict_data_parallel_loads_module() -> None:
     assert torch.equal(model.module.head.weight, other()["head.weight"])
 
 
-def test_prefix(tmp_path: Path) -> None:
+def test_load_checkpoint_prefix_loads_part(tmp_path: Path) -> None:
     torch.save({"state_dict": prefixed("module.", other())}, tmp_path / "w.pth")
     for prefix in ("backbone", "backbone."):
         below = read_checkpoint_with_prefix(prefix, tmp_path / "w.pth")
@@ -231,7 +231,7 @@ def test_load_checkpoint_ambiguous_prefix_is_refused(tmp_path: Path) -> None:
     assert len(load_checkpoint(Net(), tmp_path / "w.pth", prefix="teacher").matched) == 8
 
 
-def test_rename() -> None:
+def test_rename_rules_change_keys_or_raise() -> None:
     tensors = {"a.x": torch.ones(1), "b.x": torch.zeros(1)}
     assert list(_rename(tensors, [("^a", "c"), (r"^c\.x", "d")], "f")) == ["d", "b.x"]
     for rules, message in (
@@ -243,13 +243,13 @@ def test_rename() -> None:
             _rename(tensors, rules, "f")
 
 
-def test_rename_in_a_config() -> None:
+def test_weights_rename_is_parsed_to_pairs() -> None:
     assert Weights(rename=[r"^backbone\. -> ", "a->b"]).rename_pairs() == [(r"^backbone\.", ""), ("a", "b")]
     with pytest.raises(ValueError, match="must be 'PATTERN -> REPLACEMENT'"):
         Weights(rename=["backbone"])
 
 
-def test_reading_gives_the_content_as_it_is(tmp_path: Path) -> None:
+def test_read_checkpoint_returns_content_unchanged(tmp_path: Path) -> None:
     torch.save(numpy_meta(), tmp_path / "w.pth")
     content = read_checkpoint(tmp_path / "w.pth")
     assert list(content) == ["meta", "state_dict"]
@@ -258,7 +258,7 @@ def test_reading_gives_the_content_as_it_is(tmp_path: Path) -> None:
     assert [type(value) for value in read.values()] == [float, int, float, bool]
 
 
-def test_the_stand_ins_for_numpy_last_no_longer_than_the_reading(tmp_path: Path) -> None:
+def test_read_checkpoint_numpy_replacements_end_after_reading(tmp_path: Path) -> None:
     torch.save(numpy_meta(), tmp_path / "w.pth")
     read_checkpoint(tmp_path / "w.pth")
     with pytest.raises(UserError, match="refused"):
@@ -266,7 +266,7 @@ def test_the_stand_ins_for_numpy_last_no_longer_than_the_reading(tmp_path: Path)
 
 
 @pytest.mark.parametrize("dtype", ["O", "U3", "V8"])
-def test_a_numpy_scalar_that_is_no_number_is_refused(dtype: str, tmp_path: Path) -> None:
+def test_read_checkpoint_numpy_scalar_without_number_raises(dtype: str, tmp_path: Path) -> None:
     value = np.array([("abc")], dtype="U3")[0] if dtype == "U3" else np.zeros(1, dtype)[0]
     torch.save({"x": Scalar(dtype, value)}, tmp_path / "w.pth")
     with pytest.raises(UserError):
@@ -283,7 +283,7 @@ class Scalar:
         return np.array([1.0])[0].__reduce__()[0], (np.dtype(self.dtype), b"\0" * 8)
 
 
-def test_exact_loading_is_of_the_same_net_or_not_at_all() -> None:
+def test_load_exactly_other_model_raises() -> None:
     model = Net()
     load_exactly(model, vexp_checkpoint(), "x.pth")
     assert torch.equal(model.head.weight, Net(3, seed=2).head.weight)
@@ -292,7 +292,7 @@ def test_exact_loading_is_of_the_same_net_or_not_at_all() -> None:
 
 
 def test_build_applies_init_then_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """model, then init, then weights; without ``pretrained`` neither, so that a checkpoint's run needs no other file."""
+    """Without ``pretrained`` neither is applied, so that a run from a checkpoint needs no other file."""
     trained = build_model("tiny3d", 4)
     torch.save(trained.state_dict(), tmp_path / "w.pth")
     option = Tiny3d(

@@ -58,7 +58,7 @@ def put(path: Path, seed: int = 0) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_an_address_with_its_checksum(server: tuple[Path, str]) -> None:
+def test_load_checkpoint_url_with_checksum_is_cached(server: tuple[Path, str]) -> None:
     folder, address = server
     digits = put(folder / "w.pth")
     for stated in (digits, digits[:8], digits[:8].upper()):
@@ -66,7 +66,7 @@ def test_an_address_with_its_checksum(server: tuple[Path, str]) -> None:
     assert Quiet.asked == ["/w.pth"]  # the others came from the cache
 
 
-def test_a_wrong_checksum_is_refused_and_not_kept(server: tuple[Path, str], tmp_path: Path) -> None:
+def test_read_checkpoint_wrong_checksum_raises_and_deletes(server: tuple[Path, str], tmp_path: Path) -> None:
     folder, address = server
     put(folder / "w.pth")
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_a_wrong_checksum_is_refused_and_not_kept(server: tuple[Path, str], tmp_
     assert not list((tmp_path / "hub" / "checkpoints").iterdir())
 
 
-def test_a_damaged_copy_in_the_cache_is_fetched_again(server: tuple[Path, str]) -> None:
+def test_locate_damaged_cached_file_is_downloaded_again(server: tuple[Path, str]) -> None:
     folder, address = server
     digits = put(folder / "w.pth")
     cached = locate(f"{address}/w.pth#sha256={digits}").path
@@ -84,7 +84,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(server: tuple[Path, str]) 
     assert hashlib.sha256(cached.read_bytes()).hexdigest() == digits
 
 
-def test_two_addresses_with_one_file_name_are_two_files(server: tuple[Path, str]) -> None:
+def test_read_checkpoint_equal_file_names_are_cached_separately(server: tuple[Path, str]) -> None:
     """torch.hub keeps them by name: the second address would get the first one's weights."""
     folder, address = server
     (folder / "a").mkdir()
@@ -95,14 +95,14 @@ def test_two_addresses_with_one_file_name_are_two_files(server: tuple[Path, str]
     assert not torch.equal(first["head.weight"], second["head.weight"])
 
 
-def test_without_a_checksum_the_report_tells_it(server: tuple[Path, str]) -> None:
+def test_load_checkpoint_url_without_checksum_is_reported(server: tuple[Path, str]) -> None:
     folder, address = server
     digits = put(folder / "w.pth")
     report = load_checkpoint(build_model("tiny3d", 4), f"{address}/w.pth")
     assert f"append #sha256={digits}" in str(report)
 
 
-def test_a_page_in_place_of_weights_is_not_kept(server: tuple[Path, str], tmp_path: Path) -> None:
+def test_read_checkpoint_html_page_raises_and_deletes(server: tuple[Path, str], tmp_path: Path) -> None:
     folder, address = server
     (folder / "w.pth").write_text("<!DOCTYPE html>please log in")
     with pytest.raises(UserError, match="is not a checkpoint"):
@@ -112,7 +112,7 @@ def test_a_page_in_place_of_weights_is_not_kept(server: tuple[Path, str], tmp_pa
         read_checkpoint(f"{address}/none.pth")
 
 
-def test_the_checksum_in_a_file_name_is_checked(server: tuple[Path, str]) -> None:
+def test_locate_checksum_in_file_name_is_verified(server: tuple[Path, str]) -> None:
     """As torch.hub and OpenMMLab name their files."""
     folder, address = server
     digits = put(folder / "w.pth")
@@ -133,14 +133,14 @@ def test_the_checksum_in_a_file_name_is_checked(server: tuple[Path, str]) -> Non
         ("nowhere/w.pth", "no such checkpoint or run folder"),
     ],
 )
-def test_names_that_are_refused_before_anything_is_read(named: str, message: str) -> None:
+def test_check_unsupported_source_raises(named: str, message: str) -> None:
     with pytest.raises(UserError, match=f"init_from={named}: {message}"):
         check("init_from", named)
     with pytest.raises(UserError, match=message):
         locate(named)
 
 
-def test_checksum_words(server: tuple[Path, str]) -> None:
+def test_locate_invalid_fragment_raises(server: tuple[Path, str]) -> None:
     with pytest.raises(UserError, match="must be sha256=DIGITS"):
         locate(f"{server[1]}/w.pth#md5=00")
 
@@ -165,7 +165,7 @@ def published(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("which", ["", ":KINETICS400_V1"])
-def test_torchvision(published: str, which: str) -> None:
+def test_load_checkpoint_torchvision_name_reports_metadata(published: str, which: str) -> None:
     report = load_checkpoint(build_model("tiny3d", 4), published + which)
     assert report.kind == "torchvision"
     assert report.metadata.classes is not None
@@ -173,17 +173,17 @@ def test_torchvision(published: str, which: str) -> None:
     assert report.metadata.mean == [110.201, 100.64, 95.995]  # (0.43216, 0.394666, 0.37645) * 255
 
 
-def test_a_set_that_torchvision_does_not_have(published: str) -> None:
+def test_locate_unknown_torchvision_weights_raises(published: str) -> None:
     with pytest.raises(UserError, match="published weights of r3d_18 are KINETICS400_V1"):
         locate(f"{published}:V9")
 
 
-def test_a_net_that_torchvision_does_not_have() -> None:
+def test_locate_unknown_torchvision_model_raises() -> None:
     with pytest.raises(UserError, match=r"torchvision has no model 'r3d_81'; did you mean r3d_18\?"):
         locate("torchvision://r3d_81")
 
 
-def test_what_conflicts_with_the_run_is_named(published: str) -> None:
+def test_conflicts_other_normalization_is_reported(published: str) -> None:
     report = load_checkpoint(build_model("tiny3d", 4), published)
     (mean, std) = conflicts(report, compose([]), ["a"] * 4)
     assert "trained with img_norm.mean=[110.201,100.64,95.995], this run has [123.675,116.28,103.53]" in mean
@@ -207,7 +207,7 @@ model = dict(data_preprocessor=dict(type='ActionDataPreprocessor', mean=[123.675
 """
 
 
-def test_mmaction2_says_how_it_normalised() -> None:
+def test_of_mmaction2_config_text_gives_normalization() -> None:
     """The text of its config is parsed, never run."""
     old = of_mmaction2({"config": CONFIG_0X, "CLASSES": ("a", "b")})
     assert (old.mean, old.std, old.to_bgr, old.classes) == ([104, 117, 128], [1, 1, 1], True, ["a", "b"])
@@ -216,7 +216,7 @@ def test_mmaction2_says_how_it_normalised() -> None:
     assert of_mmaction2({"config": "import os; (", "CLASSES": None}).mean is None
 
 
-def test_classes_in_another_order_are_named() -> None:
+def test_conflicts_other_class_order_is_reported() -> None:
     """The classifier was taken over, and its columns mean something else."""
     report = load_checkpoint_of(["left", "right"])
     assert conflicts(report, compose([]), ["left", "right"]) == []

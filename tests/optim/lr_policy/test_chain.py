@@ -1,5 +1,7 @@
-"""``lr=chain``: the shapes of its phases, how they meet, and what it refuses. Its rates against mmengine's:
-tests/migration/test_param_schedulers.py."""
+"""``lr=chain``: the shapes of its phases, their combinations, and invalid phases.
+
+Its rates are compared with those of mmengine in tests/tools/mmaction2/test_param_schedulers.py.
+"""
 
 import math
 
@@ -42,7 +44,7 @@ WAVE = [(1 + math.cos(math.pi * k / 4)) / 2 for k in range(9)]
         ({"shape": "cosine", "period": 4}, [*WAVE[:5], WAVE[3]]),  # past its period it rises again
     ],
 )
-def test_shapes(phase, expected):
+def test_chain_shape_equals_definition(phase, expected):
     assert rates(chain(phase)) == pytest.approx(expected, abs=1e-15)
     # counted in steps; and in epochs of one step, moving at every step
     assert rates(chain(phase, by_epoch=False), epochs=2, iters=3) == pytest.approx(expected, abs=1e-15)
@@ -51,14 +53,14 @@ def test_shapes(phase, expected):
     assert rates(chain(phase), iters=2)[::2] == rates(chain(phase), iters=2)[1::2] == rates(chain(phase))
 
 
-def test_times_in_epochs_that_move_at_every_step():
+def test_chain_every_step_changes_rate_within_epochs():
     warm = {"shape": "linear", "start_factor": 0.2, "end": 1.25, "every_step": True}  # five steps of four an epoch
     assert rates(chain(warm), epochs=2, iters=4) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
     drop = {"shape": "step", "step": 1, "every_step": True}
     assert rates(chain(drop), epochs=2, iters=3) == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
 
 
-def test_phases_multiply_and_follow_each_other():
+def test_chain_phases_multiply_and_continue():
     warm, drops = {"shape": "linear", "start_factor": 0.25, "end": 4}, {"shape": "step", "step": [2, 5]}
     assert rates(chain(warm, drops)) == pytest.approx([0.25, 0.5, 0.075, 0.1, 0.1, 0.01])
     assert rates(chain(drops, warm)) == pytest.approx(rates(chain(warm, drops)))
@@ -66,7 +68,7 @@ def test_phases_multiply_and_follow_each_other():
     assert rates(chain({"shape": "step", "step": 2, "end": 4}, falls)) == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.05])
 
 
-def test_a_floor_beside_a_factor_is_of_the_rate_of_the_moment():
+def test_chain_floor_applies_to_current_rate():
     """The rule by hand: r becomes floor + (r - floor) s(k) / s(k - 1), then the factor."""
     both = chain({"shape": "exp", "gamma": 0.5}, {"shape": "poly", "min_lr": 0.2, "end": 4})
     first = (0.2 + (1 * 0.5 - 0.2) * 2 / 3) * 1
@@ -74,21 +76,21 @@ def test_a_floor_beside_a_factor_is_of_the_rate_of_the_moment():
     assert rates(both)[:3] == pytest.approx([1, first, second])
 
 
-def test_groups_keep_their_ratio_but_for_min_lr():
+def test_chain_groups_keep_ratio_without_min_lr():
     phases = {"shape": "cosine", "min_lr_ratio": 0.1}, {"shape": "linear", "end": 3}
     assert rates(chain(*phases), base=0.02) == pytest.approx([0.02 * rate for rate in rates(chain(*phases))])
     low = rates(chain({"shape": "poly", "min_lr": 0.2}), base=0.1)
     assert (low[0], low[-1]) == pytest.approx((0.1, 0.2))  # a group below min_lr rises to it, as in poly
 
 
-def test_the_warmup_of_every_policy_lies_over_it():
+def test_chain_warmup_multiplies_rate():
     warmup = {"warmup": "linear", "warmup_iters": 3, "warmup_ratio": 0.1}
     drops = chain({"shape": "step", "step": [2, 4]}, **warmup)
     assert rates(drops) == pytest.approx(rates(Step(step=[2, 4], **warmup)))
     assert rates(Chain()) == rates(Fixed())
 
 
-def test_rates_equal_torchs_chained_scheduler():
+def test_chain_rates_equal_torch_chained_scheduler():
     """The example of its documentation; torch gives the full rate back one step later."""
     import torch
 
@@ -105,7 +107,7 @@ def test_rates_equal_torchs_chained_scheduler():
     assert rates(ours, base=0.05, epochs=25) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_run_that_ends_within_an_epoch():
+def test_chain_run_ending_within_epoch_has_rates():
     policy = chain({"shape": "exp", "gamma": 0.5})
     assert [policy.lr_at(1, step=step, steps_per_epoch=2, total_steps=5) for step in (0, 1, 2, 3, 4, 5, 99)] == [
         1, 1, 0.5, 0.5, 0.25, 0.25, 0.25,
@@ -136,7 +138,7 @@ def test_a_run_that_ends_within_an_epoch():
         ({"shape": "poly", "min_lr": math.inf}, "phases.phase0.min_lr=inf: must be finite"),
     ],
 )
-def test_refusals_name_the_key(phase, message):
+def test_chain_invalid_phase_raises_with_key(phase, message):
     with pytest.raises(ValueError, match=message):
         chain(phase)
 
@@ -149,13 +151,13 @@ def test_refusals_name_the_key(phase, message):
         (chain({"shape": "linear", "end": 1}), "only start_factor=0.1 and not end_factor is used; set every_step=true"),
     ],
 )
-def test_warnings(policy, words):
+def test_chain_check_phase_without_effect_warns(policy, words):
     (warning,) = policy.check(steps_per_epoch=4, total_steps=24)
     assert words in warning
     assert chain({"shape": "linear", "end": 1, "every_step": True}).check(4, 24) == []
 
 
-def test_timeline_of_a_run_of_three_steps_an_epoch():
+def test_timeline_lists_events_in_steps():
     policy = Chain(
         phases={
             "warmup": {"shape": "linear", "end": 2},
@@ -168,7 +170,7 @@ def test_timeline_of_a_run_of_three_steps_an_epoch():
     ]  # fmt: skip
 
 
-def test_phases_as_config():
+def test_chain_phases_round_trip_through_config():
     words = ["lr=chain", "lr.phases.warmup={shape: linear, end: 5}", "lr.phases.drops.shape=step"]
     policy = compose([*words, "lr.phases.drops.step=[7,10]"]).lr_policy
     phases = {"warmup": Phase(shape="linear", end=5), "drops": Phase(shape="step", step=[7, 10])}

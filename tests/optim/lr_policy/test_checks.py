@@ -42,7 +42,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("policy", "args", "message"), REFUSALS)
-def test_refusals_name_option_value_and_rule(policy, args, message):
+def test_check_invalid_policy_raises(policy, args, message):
     with pytest.raises(ValueError, match=message):
         policy(**args)
 
@@ -63,12 +63,12 @@ WARNINGS = [
 
 
 @pytest.mark.parametrize(("policy", "words"), WARNINGS)
-def test_warnings_name_what_never_takes_effect(policy, words):
+def test_check_setting_without_effect_warns(policy, words):
     (warning,) = policy.check(steps_per_epoch=4, total_steps=24)
     assert words in warning
 
 
-def test_no_warning_where_all_takes_effect():
+def test_check_effective_settings_do_not_warn():
     fine = [Fixed(), Step(), Cosine(), CosineRestart(), Linear(), FlatCosine(), Poly(), Inv(), Cyclic(), OneCycle()]
     fine += [
         Step(step=[4, 5]),
@@ -81,7 +81,7 @@ def test_no_warning_where_all_takes_effect():
     assert [policy.check(steps_per_epoch=4, total_steps=24) for policy in fine] == [[]] * len(fine)
 
 
-def test_a_staircase_of_one_stair_is_warned_of():
+def test_check_single_epoch_by_epoch_warns():
     (warning,) = Cosine().check(steps_per_epoch=100, total_steps=50)  # max_steps within the first epoch
     assert "by_epoch=true" in warning
     assert "0.50 epochs" in warning
@@ -90,7 +90,7 @@ def test_a_staircase_of_one_stair_is_warned_of():
     assert Fixed().check(steps_per_epoch=100, total_steps=50) == []
 
 
-def test_an_empty_run_is_refused():
+def test_check_empty_run_raises():
     with pytest.raises(ValueError, match="total_steps=0"):
         Cosine().check(steps_per_epoch=10, total_steps=0)
     with pytest.raises(ValueError, match="steps_per_epoch=0"):

@@ -41,7 +41,7 @@ def per_epoch(policy, epochs, base=1.0):
 # --- the documented examples ----------------------------------------------------------------------------------------
 
 
-def test_step_example():
+def test_step_example_of_documentation():
     """The text: step=[4, 8], gamma=0.1: "lr = lr * 0.1 after epoch 4 and 8"."""
     assert per_epoch(Step(step=[4, 8], gamma=0.1), epochs=10) == [1.0] * 4 + [0.1] * 4 + [0.01] * 2
     # two steps an epoch: by_epoch changes between epochs only
@@ -49,7 +49,7 @@ def test_step_example():
     assert by_step[:20] == pytest.approx([1.0] * 8 + [0.1] * 8 + [0.01] * 4)
 
 
-def test_restart_example():
+def test_cosine_restart_example_of_documentation():
     """The text: periods 5, 10, 15, weights 1, 1, 0.5, ratio 0.1: the last cycle from 0.5 base to 0.05 base."""
     policy = CosineRestart(periods=[5, 10, 15], restart_weights=[1, 1, 0.5], min_lr_ratio=0.1)
     got = rates(policy, base=0.2, epochs=30, iters=7)
@@ -66,7 +66,7 @@ def test_restart_example():
     assert [fixed_rates[15 * 7], fixed_rates[-1]] == pytest.approx([0.55 * 0.2, 0.1 * 0.2])
 
 
-def test_restart_with_an_absolute_floor():
+def test_cosine_restart_min_lr_is_floor_of_every_cycle():
     scaled = CosineRestart(periods=[2, 2], restart_weights=[1, 0.5], min_lr=0.1)
     assert per_epoch(scaled, epochs=4) == [1.0, 0.55, 0.5, 0.3]
     assert rates(scaled, base=1.0, epochs=4)[-1] == pytest.approx(0.1)  # the floor is not scaled
@@ -87,7 +87,7 @@ def test_restart_with_an_absolute_floor():
         (7, [1.0, 0.5, 1.0, 0.5, 0.5, 0.375, 0.125]),  # 7/6 and 7/2 rounded up: 2, 2, 3 epochs
     ],
 )
-def test_restart_divides_any_run(epochs, starts):
+def test_cosine_restart_without_periods_divides_run(epochs, starts):
     assert per_epoch(CosineRestart(), epochs) == starts
     assert CosineRestart().check(5, 5 * epochs) == ([] if epochs > 1 else CosineRestart().check(5, 5))
 
@@ -102,11 +102,11 @@ def test_restart_divides_any_run(epochs, starts):
         (50, [0] * 20 + [1] * 20 + [2] * 10),  # mmaction2's TSM
     ],
 )
-def test_bare_step_drops_at_two_and_four_fifths(epochs, drops):
+def test_step_without_milestones_drops_at_two_and_four_fifths(epochs, drops):
     assert per_epoch(Step(), epochs) == [round(0.1**count, 12) for count in drops]
 
 
-def test_by_epoch_is_a_staircase_of_the_same_curve():
+def test_lr_at_by_epoch_samples_same_curve():
     stairs = rates(Cosine(), epochs=5, iters=3)
     smooth = rates(Cosine(by_epoch=False), epochs=5, iters=3)
     assert stairs[::3] == smooth[::3]  # equal at every epoch's start
@@ -207,7 +207,7 @@ def legal(policy):
 
 @pytest.mark.parametrize("policy", POLICIES)
 @given(st.data())
-def test_rates_are_finite_and_not_negative(policy, data):
+def test_lr_at_is_finite_and_not_negative(policy, data):
     args = {**data.draw(legal(policy)), **data.draw(st.just({}) | warmups)}
     base, iters, steps = data.draw(st.tuples(st.floats(0, 10), st.integers(1, 12), st.integers(1, 60)))
     got = rates(policy(**args), base=base, iters=iters, steps=steps)
@@ -216,7 +216,7 @@ def test_rates_are_finite_and_not_negative(policy, data):
 
 @pytest.mark.parametrize("policy", POLICIES)
 @given(st.data())
-def test_warmup_meets_the_regular_rate(policy, data):
+def test_warmup_ends_at_regular_rate(policy, data):
     args, warmup = data.draw(legal(policy)), data.draw(warmups)
     base, iters, steps = data.draw(st.tuples(st.floats(1e-3, 10), st.integers(1, 12), st.integers(1, 60)))
     regular = rates(policy(**args), base=base, iters=iters, steps=steps)
@@ -238,13 +238,13 @@ def test_warmup_meets_the_regular_rate(policy, data):
         (OneCycle(three_phase=True, pct_start=0.5), 4, [1 / 25, 1, 1 / 25, 1 / 25e4]),
     ],
 )
-def test_cycles_of_hardly_any_steps(policy, steps, expected):
+def test_cyclic_short_cycles_have_rates(policy, steps, expected):
     assert rates(policy, base=1.0, steps=steps)[:-1] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize(("iters", "steps"), [(1, 1), (10, 1), (10, 10), (3, 7), (2, 4), (1, 3), (9, 270)])
-def test_every_policy_works_bare_for_any_length(policy, iters, steps):
+def test_lr_at_defaults_work_for_any_length(policy, iters, steps):
     bare = policy()
     bare.check(iters, steps)
     got = rates(bare, base=0.1, iters=iters, steps=steps)
@@ -262,14 +262,14 @@ def test_every_policy_works_bare_for_any_length(policy, iters, steps):
         ("exp", [0.25, 0.25**0.75, 0.5, 0.25**0.25, 1, 1]),
     ],
 )
-def test_warmup_shapes(shape, factors):
+def test_warmup_shape_equals_definition(shape, factors):
     steps = Fixed(warmup=shape, warmup_iters=4, warmup_ratio=0.25)
     assert rates(steps, base=1.0, epochs=5, iters=1) == pytest.approx(factors)
     epochs = Fixed(warmup=shape, warmup_iters=2, warmup_ratio=0.25, warmup_by_epoch=True)  # 2 epochs of 2 steps
     assert rates(epochs, base=1.0, iters=2, steps=5) == pytest.approx(factors)
 
 
-def test_after_the_run_the_last_value_is_kept():
+def test_lr_at_after_run_keeps_last_value():
     assert Cosine(min_lr=0.01).lr_at(0.1, step=1000, steps_per_epoch=5, total_steps=50) == pytest.approx(0.01)
 
 
@@ -282,7 +282,7 @@ class InverseRoot(LrPolicy):
         return base_lr / math.sqrt(1 + t)
 
 
-def test_a_policy_of_your_own_is_one_method():
+def test_custom_policy_implements_curve_lr_only():
     own = InverseRoot(by_epoch=False, warmup="linear", warmup_iters=2, warmup_ratio=0.5)
     assert rates(own, base=1.0, steps=4)[:4] == pytest.approx([0.5, 0.75 / math.sqrt(2), 1 / math.sqrt(3), 0.5])
     assert own.check(2, 4) == []
@@ -295,7 +295,7 @@ def test_policies_are_structured_configs(policy):
     assert OmegaConf.to_object(OmegaConf.structured(policy)) == policy()
 
 
-def test_lists_come_from_the_command_line():
+def test_compose_policy_lists_are_parsed():
     step = OmegaConf.merge(OmegaConf.structured(Step), OmegaConf.from_dotlist(["step=[4,8]"]))
     assert OmegaConf.to_object(step) == Step(step=[4, 8])
     restart = OmegaConf.from_dotlist(["periods=[5,10,15]", "restart_weights=[1,1,0.5]"])
@@ -322,7 +322,7 @@ def test_lists_come_from_the_command_line():
         ),
     ],
 )  # fmt: skip
-def test_timeline_of_a_run_of_three_steps_an_epoch(policy, epochs, events):
+def test_timeline_lists_events_in_steps(policy, epochs, events):
     assert policy.timeline(3, 3 * epochs) == events
     for step, what in events:  # the curve does turn there
         around = (step - 1, step, step + 1)

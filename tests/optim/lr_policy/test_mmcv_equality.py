@@ -23,7 +23,7 @@ def rates(policy, *, base=0.1, epochs=6, iters=4):
 @pytest.mark.parametrize(
     "case", GOLDEN["cases"], ids=[f"{i}-{case['policy']}" for i, case in enumerate(GOLDEN["cases"])]
 )
-def test_rates_equal_mmcv(case):
+def test_lr_at_equals_mmcv(case):
     policy = getattr(lr_policy, case["policy"])(**case["args"])
     policy.check(case["iters"], case["epochs"] * case["iters"])
     begin = case.get("start_epoch", 0) * case["iters"]  # a resumed run: the same function, later steps
@@ -69,17 +69,17 @@ ACCEPTED_HERE = [
 
 
 @pytest.mark.parametrize(("mmcv", "policy", "args", "message"), REFUSED_HERE)
-def test_refused_where_mmcv_goes_on(mmcv, policy, args, message):
+def test_check_value_accepted_by_mmcv_raises(mmcv, policy, args, message):
     with pytest.raises(ValueError, match=message):
         policy(**args)
 
 
 @pytest.mark.parametrize(("mmcv", "policy", "same_as"), ACCEPTED_HERE)
-def test_accepted_where_mmcv_raises(mmcv, policy, same_as):
+def test_lr_at_value_refused_by_mmcv_works(mmcv, policy, same_as):
     assert rates(policy) == rates(same_as)
 
 
-def test_periods_too_short_are_refused_before_training():  # mmcv: ValueError at epoch 10
+def test_cosine_restart_short_periods_raise():  # mmcv: ValueError at epoch 10
     with pytest.raises(ValueError, match=r"periods=\[5,5\]: must cover the run of 12 epochs, got 10 epochs"):
         CosineRestart(periods=[5, 5]).check(steps_per_epoch=3, total_steps=36)
     with pytest.raises(ValueError, match="must cover the run of 11 steps, got 10 steps"):
@@ -89,14 +89,14 @@ def test_periods_too_short_are_refused_before_training():  # mmcv: ValueError at
     assert CosineRestart(periods=[5, 5]).check(steps_per_epoch=3, total_steps=30) == []
 
 
-def test_by_epoch_counts_epochs_in_a_run_given_in_steps():
-    """mmcv's iteration runner leaves the rate at base, milestones and warm-up alike, and refuses warmup_by_epoch."""
+def test_lr_at_by_epoch_counts_epochs_with_max_steps():
+    """The iteration runner of mmcv ignores milestones and warm-up, and refuses warmup_by_epoch."""
     policy = Step(step=[2, 4], warmup="linear", warmup_iters=1, warmup_ratio=0.5, warmup_by_epoch=True)
     got = rates(policy, base=1.0, epochs=6, iters=2)
     assert got == pytest.approx([0.5, 0.75, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01])
 
 
-def test_one_cycle_refuses_a_cycle_shorter_than_the_run():
+def test_check_one_cycle_shorter_than_run_raises():
     with pytest.raises(ValueError, match="total_steps=10: must be at least the run of 12 steps"):
         OneCycle(total_steps=10).check(steps_per_epoch=3, total_steps=12)
 
@@ -140,7 +140,7 @@ TORCH = [
 
 
 @pytest.mark.parametrize(("scheduler", "args", "policy"), TORCH)
-def test_rates_equal_torch(scheduler, args, policy):
+def test_lr_at_one_cycle_equals_torch(scheduler, args, policy):
     import torch
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)

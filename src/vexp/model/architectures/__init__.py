@@ -1,0 +1,1 @@
+"""Architectures: functions that build randomly initialized models, which import torch."""

@@ -10,44 +10,39 @@ Triple = tuple[int, int, int]
 
 
 def conv3d(
-    in_channels: int,
-    out_channels: int,
-    kernel: Triple,
-    stride: Triple = (1, 1, 1),
-    *,
-    groups: int = 1,
-    bias: bool = False,
+    in_channels: int, out_channels: int, kernel: Triple, stride: Triple = (1, 1, 1), groups: int = 1, bias: bool = False
 ) -> nn.Conv3d:
     """Build a 3D convolution with padding kernel // 2, so that only the stride changes the size."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=bias)
 
 
+def sequential(**layers: nn.Module) -> nn.Sequential:
+    """Build a sequence of named modules."""
+    return nn.Sequential(OrderedDict(layers))
+
+
 def conv_norm_act(conv: nn.Module, channels: int, *, eps: float = 1e-5, act: bool = True) -> nn.Sequential:
     """Build ``conv``, batch norm and ReLU as a sequence of modules named ``conv``, ``bn`` and ``relu``."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, bn=nn.BatchNorm3d(channels, eps=eps))
-    if act:
-        layers["relu"] = nn.ReLU(inplace=True)
-    return nn.Sequential(layers)
+    relu = {"relu": nn.ReLU(inplace=True)} if act else {}
+    return sequential(conv=conv, bn=nn.BatchNorm3d(channels, eps=eps), **relu)
 
 
 def conv2plus1d(in_channels: int, out_channels: int, kernel: Triple, stride: Triple = (1, 1, 1)) -> nn.Sequential:
     """Build a 3D convolution factorized into a spatial and a temporal one (Tran et al., CVPR 2018, section 3.5).
 
     The channels between the two preserve the number of weights of a t x d x d kernel:
-    ``floor(t * d^2 * in * out / (d^2 * in + t * out))``. As in the released models, t is 3 in this formula for kernels of
-    any length, including the 1x1x1 convolutions of the shortcuts.
+    ``floor(t * d^2 * in * out / (d^2 * in + t * out))``. As in the released models, t is 3 in this formula for kernels
+    of any length, including the 1x1x1 convolutions of the shortcuts.
     """
     length, height, width = kernel
     area, t = height * width, 3
     mid_channels = t * area * in_channels * out_channels // (area * in_channels + t * out_channels)
-    return nn.Sequential(
-        OrderedDict(
-            conv_s=conv3d(in_channels, mid_channels, (1, height, width), (1, *stride[1:])),
-            bn_s=nn.BatchNorm3d(mid_channels),
-            relu=nn.ReLU(inplace=True),
-            conv_t=conv3d(mid_channels, out_channels, (length, 1, 1), (stride[0], 1, 1)),
-        )
+    return sequential(
+        conv_s=conv3d(in_channels, mid_channels, (1, height, width), (1, *stride[1:])),
+        bn_s=nn.BatchNorm3d(mid_channels),
+        relu=nn.ReLU(inplace=True),
+        conv_t=conv3d(mid_channels, out_channels, (length, 1, 1), (stride[0], 1, 1)),
     )
 
 
@@ -69,11 +64,9 @@ class NonLocal(nn.Module):
 
     ``y_i = W(sum_j f(x_i, x_j) g(x_j))``, where the sum is over the T x H/2 x W/2 positions after a max pooling.
 
-    Args:
-        channels: Channels of input and output; the block uses half as many internally.
-        mode: Pairwise function f: ``embedded_gaussian`` is softmax(theta(x_i) . phi(x_j)), ``dot_product`` is
-            theta(x_i) . phi(x_j) divided by the number of positions, ``gaussian`` is softmax(x_i . x_j) without theta
-            and phi.
+    ``mode`` is the pairwise function f: ``embedded_gaussian`` is softmax(theta(x_i) . phi(x_j)), ``dot_product`` is
+    theta(x_i) . phi(x_j) divided by the number of positions, ``gaussian`` is softmax(x_i . x_j) without theta and phi.
+    Input and output have ``channels`` channels; the block uses half as many internally.
     """
 
     def __init__(self, channels: int, mode: str) -> None:
@@ -85,9 +78,7 @@ class NonLocal(nn.Module):
         embedded = mode != "gaussian"
         self.theta: nn.Module = nn.Conv3d(channels, inner, 1) if embedded else nn.Identity()
         self.phi: nn.Module = nn.Sequential(nn.Conv3d(channels, inner, 1), pool) if embedded else pool
-        self.out = nn.Sequential(
-            OrderedDict(conv=nn.Conv3d(inner, channels, 1, bias=False), bn=nn.BatchNorm3d(channels))
-        )
+        self.out = sequential(conv=nn.Conv3d(inner, channels, 1, bias=False), bn=nn.BatchNorm3d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         queries = self.theta(x).flatten(2).transpose(1, 2)  # (N, THW, C')
@@ -105,11 +96,7 @@ class NonLocal(nn.Module):
 class Head(nn.Module):
     """Global average pooling, dropout and a linear classifier: (N, C, ...) to (N, num_classes).
 
-    Args:
-        channels: Number of input channels C.
-        num_classes: Number of outputs.
-        dropout: Dropout probability of the pooled features.
-        init_std: Standard deviation of the classifier's initial weights (normal distribution; the bias is 0).
+    ``init_std`` is the standard deviation of the classifier's initial weights (normal distribution; the bias is 0).
     """
 
     def __init__(self, channels: int, num_classes: int, *, dropout: float, init_std: float) -> None:
@@ -133,9 +120,9 @@ def init_convolutions(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def classifier(backbone: nn.Module, head: nn.Module) -> nn.Sequential:
-    """Combine a backbone and a head into a model: float (N, 3, T, H, W) to logits (N, num_classes)."""
-    return nn.Sequential(OrderedDict(backbone=backbone, head=head))
+def classifier(backbone: nn.Module, channels: int, num_classes: int, *, dropout: float, init_std: float) -> nn.Module:
+    """Combine a backbone and a ``Head`` into a model: float (N, 3, T, H, W) to logits (N, num_classes)."""
+    return sequential(backbone=backbone, head=Head(channels, num_classes, dropout=dropout, init_std=init_std))
 
 
 def global_average_pool(features: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
-from vexp.model.architectures.blocks import Head, classifier, conv3d, init_convolutions
+from vexp.model.architectures.blocks import classifier, conv3d, init_convolutions
 
 FEATURES = 4096
 #: Channels of each convolution; a max pooling follows each group with the same number.
@@ -42,12 +42,11 @@ class C3dBackbone(nn.Module):
             for name in (name for name in CONVS if name[0] == group):
                 x = getattr(self, f"conv{name}")(x).relu()
             x = getattr(self, f"pool{group}")(x)
-        x = self.dropout(self.fc6(x.flatten(1)).relu())
-        features: Tensor = self.fc7(x).relu()
+        features: Tensor = self.fc7(self.dropout(self.fc6(x.flatten(1)).relu())).relu()
         return features
 
 
-def c3d(num_classes: int, *, dropout: float, init_std: float) -> nn.Sequential:
+def c3d(num_classes: int, *, dropout: float, init_std: float) -> nn.Module:
     """Build C3D (Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015, figure 3).
 
     ======== ========================
@@ -66,4 +65,4 @@ def c3d(num_classes: int, *, dropout: float, init_std: float) -> nn.Sequential:
     fc7      (N, 4096)
     ======== ========================
     """
-    return classifier(C3dBackbone(dropout), Head(FEATURES, num_classes, dropout=dropout, init_std=init_std))
+    return classifier(C3dBackbone(dropout), FEATURES, num_classes, dropout=dropout, init_std=init_std)

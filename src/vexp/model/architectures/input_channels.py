@@ -20,16 +20,9 @@ def replace_input_channels(model: nn.Module, channels: int) -> None:
     for name, conv in list(model.named_modules()):
         if isinstance(conv, nn.Conv2d | nn.Conv3d) and conv.in_channels == RGB and conv.groups == 1:
             conv_class: Any = type(conv)
-            replacement = conv_class(
-                channels,
-                conv.out_channels,
-                conv.kernel_size,
-                conv.stride,
-                conv.padding,
-                conv.dilation,
-                bias=conv.bias is not None,
-                padding_mode=conv.padding_mode,
-            )
+            geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+            options = {"bias": conv.bias is not None, "padding_mode": conv.padding_mode}
+            replacement = conv_class(channels, conv.out_channels, *geometry, **options)
             with torch.no_grad():
                 replacement.weight.copy_(conv.weight[:, [channel % RGB for channel in range(channels)]])
                 if conv.bias is not None and replacement.bias is not None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from torch import nn
 
-from vexp.model.architectures.blocks import Head, Triple, classifier, conv2plus1d, conv3d, conv_norm_act
+from vexp.model.architectures.blocks import Triple, classifier, conv2plus1d, conv3d, conv_norm_act
 from vexp.model.architectures.resnet3d import STAGES, Residual, ResNet3d, bottleneck
 
 #: Batch norm's epsilon of the released weights (the norms within a (2+1)D convolution use the default 1e-5).
 EPS = 1e-3
 
 
-def r2plus1d(
-    num_classes: int, *, depth: int, zero_init_residual: bool, dropout: float, init_std: float
-) -> nn.Sequential:
+def r2plus1d(num_classes: int, *, depth: int, zero_init_residual: bool, **head: float) -> nn.Module:
     """Build R(2+1)D (Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018).
 
     Basic blocks with factorized convolutions (``conv2plus1d``). As in mmaction2, and unlike in the paper, a max pooling
@@ -39,30 +36,22 @@ def r2plus1d(
         downsample = None
         if stride != (1, 1, 1) or in_channels != out:
             downsample = norm(conv2plus1d(in_channels, out, (1, 1, 1), stride), out, act=False)
-        return Residual(
-            norm(conv2plus1d(in_channels, out, (3, 3, 3), stride), out),
-            norm(conv2plus1d(out, out, (3, 3, 3)), out, act=False),
-            out_channels=out,
-            downsample=downsample,
-        )
+        conv1 = norm(conv2plus1d(in_channels, out, (3, 3, 3), stride), out)
+        conv2 = norm(conv2plus1d(out, out, (3, 3, 3)), out, act=False)
+        return Residual(conv1, conv2, out_channels=out, downsample=downsample)
 
+    stem = norm(conv2plus1d(3, 64, (3, 7, 7), (1, 2, 2)), 64)
     trunk = ResNet3d(
-        norm(conv2plus1d(3, 64, (3, 7, 7), (1, 2, 2)), 64),
-        make_block,
-        STAGES[depth],
-        temporal_strides=(1, 2, 2, 2),
-        zero_init_residual=zero_init_residual,
+        stem, make_block, STAGES[depth], temporal_strides=(1, 2, 2, 2), zero_init_residual=zero_init_residual
     )
-    return classifier(trunk, Head(trunk.stage_channels[-1], num_classes, dropout=dropout, init_std=init_std))
+    return classifier(trunk, trunk.channels, num_classes, **head)
 
 
-def csn(
-    num_classes: int, *, depth: int, interaction: str, zero_init_residual: bool, dropout: float, init_std: float
-) -> nn.Sequential:
-    """Build CSN (Tran et al., "Video Classification with Channel-Separated Convolutional Networks", ICCV 2019, table 1).
+def csn(num_classes: int, *, depth: int, interaction: str, zero_init_residual: bool, **head: float) -> nn.Module:
+    """Build CSN (Tran et al., "Video Classification with Channel-Separated Convolutional Networks", ICCV 2019).
 
-    The 3x3x3 convolution of the bottleneck is depthwise. With ``interaction="preserved"`` (ip-CSN) a 1x1x1 convolution with
-    batch norm and without ReLU precedes it; ``"reduced"`` (ir-CSN) has none.
+    The 3x3x3 convolution of the bottleneck is depthwise. With ``interaction="preserved"`` (ip-CSN) a 1x1x1 convolution
+    with batch norm and without ReLU precedes it; ``"reduced"`` (ir-CSN) has none.
 
     ======== ========================
     input    (N, 3, 32, 224, 224)
@@ -74,7 +63,7 @@ def csn(
     layer4   (N, 2048, 4, 7, 7)
     ======== ========================
     """
-    norm: Callable[..., nn.Sequential] = partial(conv_norm_act, eps=EPS)
+    norm = partial(conv_norm_act, eps=EPS)
 
     def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
         mid = 64 * 2**stage
@@ -84,11 +73,8 @@ def csn(
             conv2.insert(0, norm(conv3d(mid, mid, (1, 1, 1)), mid, act=False))
         return bottleneck(in_channels, mid, 4 * mid, stride, conv2, eps=EPS)
 
+    stem = norm(conv3d(3, 64, (3, 7, 7), (1, 2, 2)), 64)
     trunk = ResNet3d(
-        norm(conv3d(3, 64, (3, 7, 7), (1, 2, 2)), 64),
-        make_block,
-        STAGES[depth],
-        temporal_strides=(1, 2, 2, 2),
-        zero_init_residual=zero_init_residual,
+        stem, make_block, STAGES[depth], temporal_strides=(1, 2, 2, 2), zero_init_residual=zero_init_residual
     )
-    return classifier(trunk, Head(trunk.stage_channels[-1], num_classes, dropout=dropout, init_std=init_std))
+    return classifier(trunk, trunk.channels, num_classes, **head)

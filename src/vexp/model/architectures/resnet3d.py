@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,27 +20,18 @@ MakeBlock = Callable[[int, int, int, Triple], "Residual"]
 class Residual(nn.Module):
     """A residual block: convolutions named ``conv1``, ``conv2``, ... plus a shortcut, followed by ReLU.
 
-    Args:
-        convs: The convolutions in order; the last one has no ReLU.
-        out_channels: Output channels.
-        downsample: The shortcut; None for the identity.
-        non_local: A non-local block after the ReLU.
+    The last of ``convs`` has no ReLU. ``downsample`` is the shortcut, None for the identity; ``non_local`` follows the
+    ReLU.
     """
 
     def __init__(
-        self,
-        *convs: nn.Module,
-        out_channels: int,
-        downsample: nn.Module | None = None,
-        non_local: NonLocal | None = None,
+        self, *convs: nn.Module, out_channels: int, downsample: nn.Module | None, non_local: NonLocal | None = None
     ) -> None:
         super().__init__()
         self.names = tuple(f"conv{i}" for i in range(1, len(convs) + 1))
         for name, conv in zip(self.names, convs, strict=True):
             self.add_module(name, conv)
-        self.out_channels = out_channels
-        self.downsample = downsample
-        self.non_local = non_local
+        self.out_channels, self.downsample, self.non_local = out_channels, downsample, non_local
 
     def forward(self, x: Tensor) -> Tensor:
         branch = x
@@ -51,39 +43,21 @@ class Residual(nn.Module):
 
 
 def bottleneck(
-    in_channels: int,
-    mid: int,
-    out: int,
-    stride: Triple,
-    conv2: nn.Module,
-    *,
-    conv1_length: int = 1,
-    eps: float = 1e-5,
-    non_local: str | None = None,
-) -> Residual:
-    """Build a bottleneck block: a 1x1x1 convolution, ``conv2`` with the stride, and a 1x1x1 convolution.
+    in_channels: int, mid: int, out: int, stride: Triple, conv2: nn.Module, *,
+    conv1_length: int = 1, eps: float = 1e-5, non_local: str | None = None,
+) -> Residual:  # fmt: skip
+    """Build a bottleneck block: a 1x1x1 convolution, ``conv2`` with ``mid`` channels and the stride, and a 1x1x1 one.
 
-    Args:
-        in_channels: Input channels.
-        mid: Channels of ``conv2``.
-        out: Output channels.
-        stride: Stride of ``conv2`` and of the shortcut.
-        conv2: The middle convolution.
-        conv1_length: Temporal kernel size of the first convolution; 3 for the inflated blocks of I3D and SlowFast.
-        eps: Epsilon of the batch norms.
-        non_local: The ``mode`` of a non-local block at the end; None for none.
+    ``conv1_length`` is the temporal kernel size of the first convolution, 3 for the inflated blocks of I3D and
+    SlowFast. ``eps`` is that of the batch norms, ``non_local`` the ``mode`` of a non-local block at the end.
     """
     downsample = None
     if in_channels != out or stride != (1, 1, 1):
         downsample = conv_norm_act(conv3d(in_channels, out, (1, 1, 1), stride), out, eps=eps, act=False)
-    return Residual(
-        conv_norm_act(conv3d(in_channels, mid, (conv1_length, 1, 1)), mid, eps=eps),
-        conv2,
-        conv_norm_act(conv3d(mid, out, (1, 1, 1)), out, eps=eps, act=False),
-        out_channels=out,
-        downsample=downsample,
-        non_local=None if non_local is None else NonLocal(out, non_local),
-    )
+    conv1 = conv_norm_act(conv3d(in_channels, mid, (conv1_length, 1, 1)), mid, eps=eps)
+    conv3 = conv_norm_act(conv3d(mid, out, (1, 1, 1)), out, eps=eps, act=False)
+    last = None if non_local is None else NonLocal(out, non_local)
+    return Residual(conv1, conv2, conv3, out_channels=out, downsample=downsample, non_local=last)
 
 
 class ResNet3d(nn.Module):
@@ -92,10 +66,7 @@ class ResNet3d(nn.Module):
     Args:
         stem: The first convolution.
         make_block: Builds a block (``MakeBlock``).
-        blocks: Number of blocks of each stage.
-        stem_channels: Output channels of the stem.
-        temporal_strides: Temporal stride of the first block of each stage.
-        spatial_strides: Spatial stride of the first block of each stage.
+        blocks: Number of blocks of each stage, whose first one has the temporal and spatial stride of the stage.
         pool_stride: Stride of the 1x3x3 max pooling after the stem; None for no pooling.
         pool2: Whether a 2x1x1 max pooling after ``layer1`` halves the number of frames.
         fused: Channels concatenated to the input of each stage (the lateral connections of SlowFast).
@@ -120,19 +91,16 @@ class ResNet3d(nn.Module):
         self.conv1 = stem
         self.pool1 = nn.Identity() if pool_stride is None else nn.MaxPool3d((1, 3, 3), pool_stride, (0, 1, 1))
         self.pool2 = nn.MaxPool3d((2, 1, 1)) if pool2 else nn.Identity()
-        self.stage_channels: list[int] = []
         channels = stem_channels
-        for stage, count in enumerate(blocks):
+        for stage, (count, time, space) in enumerate(zip(blocks, temporal_strides, spatial_strides, strict=True)):
             channels += fused[stage]
             layer = nn.Sequential()
             for place in range(count):
-                space = spatial_strides[stage]
-                stride = (temporal_strides[stage], space, space) if place == 0 else (1, 1, 1)
-                block = make_block(stage, place, channels, stride)
+                block = make_block(stage, place, channels, (time, space, space) if place == 0 else (1, 1, 1))
                 layer.append(block)
                 channels = block.out_channels
             self.add_module(f"layer{stage + 1}", layer)
-            self.stage_channels.append(channels)
+        self.channels = channels
         init_convolutions(self)
         for module in self.modules():
             if isinstance(module, NonLocal):
@@ -143,31 +111,20 @@ class ResNet3d(nn.Module):
     def stage(self, stage: int, x: Tensor) -> Tensor:
         """Run one stage, counted from 1."""
         y: Tensor = getattr(self, f"layer{stage}")(x)
-        if stage == 1:
-            y = self.pool2(y)
-        return y
+        return self.pool2(y) if stage == 1 else y
 
     def forward(self, clips: Tensor) -> Tensor:
         x: Tensor = self.pool1(self.conv1(clips))
-        for stage in range(1, len(self.stage_channels) + 1):
+        for stage in range(1, 5):
             x = self.stage(stage, x)
         return x
 
 
 def inflated_resnet(
-    depth: int,
-    inflate: Sequence[Sequence[int]],
-    *,
-    stem_length: int,
-    stem_stride: int = 1,
-    pool_stride: int = 1,
-    pool2: bool = False,
-    base_channels: int = 64,
-    fused: Sequence[int] = (0, 0, 0, 0),
-    non_local: str | None = None,
-    non_local_places: Sequence[Sequence[int]] = ((), (), (), ()),
-    zero_init_residual: bool = False,
-) -> ResNet3d:
+    depth: int, inflate: Sequence[Sequence[int]], *, stem_length: int, stem_stride: int = 1, pool_stride: int = 1,
+    base_channels: int = 64, non_local: str | None = None, non_local_places: Sequence[Sequence[int]] = ((), (), (), ()),
+    **resnet: Any,
+) -> ResNet3d:  # fmt: skip
     """Build an inflated 2D bottleneck ResNet (I3D, SlowOnly, the pathways of SlowFast).
 
     Args:
@@ -177,39 +134,22 @@ def inflated_resnet(
         stem_length: Temporal kernel size of the stem.
         stem_stride: Temporal stride of the stem.
         pool_stride: Temporal stride of the pooling after the stem.
-        pool2: See ``ResNet3d``.
         base_channels: Channels of the stem; the stages have 4, 8, 16 and 32 times as many.
-        fused: See ``ResNet3d``.
         non_local: Mode of the non-local blocks; None for none.
         non_local_places: Where non-local blocks are added, as patterns like ``inflate``.
-        zero_init_residual: See ``ResNet3d``.
+        resnet: Further arguments of ``ResNet3d``.
     """
 
     def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
+        def at(patterns: Sequence[Sequence[int]]) -> bool:
+            pattern = patterns[stage]
+            return bool(pattern) and bool(pattern[place % len(pattern)])
+
         mid = base_channels * 2**stage
         conv2 = conv_norm_act(conv3d(mid, mid, (1, 3, 3), stride), mid)
-        return bottleneck(
-            in_channels,
-            mid,
-            4 * mid,
-            stride,
-            conv2,
-            conv1_length=3 if _at(inflate[stage], place) else 1,
-            non_local=non_local if _at(non_local_places[stage], place) else None,
-        )
+        length, mode = 3 if at(inflate) else 1, non_local if at(non_local_places) else None
+        return bottleneck(in_channels, mid, 4 * mid, stride, conv2, conv1_length=length, non_local=mode)
 
     stem = conv_norm_act(conv3d(3, base_channels, (stem_length, 7, 7), (stem_stride, 2, 2)), base_channels)
-    return ResNet3d(
-        stem,
-        make_block,
-        STAGES[depth],
-        stem_channels=base_channels,
-        pool_stride=(pool_stride, 2, 2),
-        pool2=pool2,
-        fused=fused,
-        zero_init_residual=zero_init_residual,
-    )
-
-
-def _at(pattern: Sequence[int], place: int) -> bool:
-    return bool(pattern) and bool(pattern[place % len(pattern)])
+    settings = {"stem_channels": base_channels, "pool_stride": (pool_stride, 2, 2), **resnet}
+    return ResNet3d(stem, make_block, STAGES[depth], **settings)

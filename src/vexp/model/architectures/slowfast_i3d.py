@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
-from vexp.model.architectures.blocks import Head, classifier, global_average_pool
-from vexp.model.architectures.resnet3d import ResNet3d, inflated_resnet
+from vexp.model.architectures.blocks import classifier, conv3d, global_average_pool, init_convolutions
+from vexp.model.architectures.resnet3d import inflated_resnet
 
 #: Stages with inflated blocks (Feichtenhofer et al. 2019, table 1).
 SLOW = ((0,), (0,), (1,), (1,))
@@ -18,12 +20,10 @@ EVERY_SECOND = ((1,), (1, 0), (1, 0), (0, 1))
 FIVE_NON_LOCAL = ((), (0, 1), (0, 1), ())
 
 
-def slow_only(
-    num_classes: int, *, depth: int, zero_init_residual: bool, dropout: float, init_std: float
-) -> nn.Sequential:
-    """Build the Slow pathway alone (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, table 1).
+def slow_only(num_classes: int, *, depth: int, zero_init_residual: bool, **head: float) -> nn.Module:
+    """Build the Slow pathway alone (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019).
 
-    There is no temporal downsampling.
+    There is no temporal downsampling (table 1 of the paper).
 
     ======== =======================
     input    (N, 3, 8, 224, 224)
@@ -36,13 +36,11 @@ def slow_only(
     ======== =======================
     """
     trunk = inflated_resnet(depth, SLOW, stem_length=1, zero_init_residual=zero_init_residual)
-    return classifier(trunk, Head(trunk.stage_channels[-1], num_classes, dropout=dropout, init_std=init_std))
+    return classifier(trunk, trunk.channels, num_classes, **head)
 
 
-def i3d(
-    num_classes: int, *, depth: int, non_local: str | None, zero_init_residual: bool, dropout: float, init_std: float
-) -> nn.Sequential:
-    """Build an inflated 3D ResNet (Carreira & Zisserman, CVPR 2017; as a ResNet: Wang et al., "Non-local Neural Networks").
+def i3d(num_classes: int, *, depth: int, non_local: str | None, zero_init_residual: bool, **head: float) -> nn.Module:
+    """Build an inflated 3D ResNet (Carreira & Zisserman, CVPR 2017; as a ResNet: "Non-local Neural Networks").
 
     The stem, the pooling after it and the pooling after the first stage each halve the number of frames.
 
@@ -58,77 +56,43 @@ def i3d(
     ======== =======================
     """
     trunk = inflated_resnet(
-        depth,
-        EVERY_SECOND,
-        stem_length=5,
-        stem_stride=2,
-        pool_stride=2,
-        pool2=True,
-        non_local=non_local,
-        non_local_places=((), (), (), ()) if non_local is None else FIVE_NON_LOCAL,
-        zero_init_residual=zero_init_residual,
-    )
-    return classifier(trunk, Head(trunk.stage_channels[-1], num_classes, dropout=dropout, init_std=init_std))
+        depth, EVERY_SECOND, stem_length=5, stem_stride=2, pool_stride=2, pool2=True,
+        non_local=non_local, non_local_places=FIVE_NON_LOCAL, zero_init_residual=zero_init_residual,
+    )  # fmt: skip
+    return classifier(trunk, trunk.channels, num_classes, **head)
 
 
 class SlowFastBackbone(nn.Module):
     """Two pathways over the same clip, with lateral connections from the fast to the slow one before every stage.
 
     Args:
-        depth: Depth of both pathways.
         alpha: Ratio of the frames of the fast pathway to those of the slow pathway.
         beta_inverse: Ratio of the channels of the slow pathway to those of the fast pathway.
         slow_stride: Temporal stride of the slow pathway within the clip (tau).
         fusion_kernel: Temporal kernel size of the lateral convolutions, whose stride is ``alpha``.
-        zero_init_residual: See ``ResNet3d``.
+        resnet: Further arguments of ``inflated_resnet`` for both pathways.
     """
 
-    def __init__(
-        self,
-        depth: int,
-        *,
-        alpha: int,
-        beta_inverse: int,
-        slow_stride: int,
-        fusion_kernel: int,
-        zero_init_residual: bool,
-    ) -> None:
+    def __init__(self, *, alpha: int, beta_inverse: int, slow_stride: int, fusion_kernel: int, **resnet: Any) -> None:
         super().__init__()
         self.slow_stride, self.fast_stride = slow_stride, slow_stride // alpha
         width = 64 // beta_inverse
         lateral = [width, 4 * width, 8 * width, 16 * width]  # channels of the fast pathway before each stage
-        self.slow_path = inflated_resnet(
-            depth,
-            SLOW,
-            stem_length=1,
-            fused=[2 * channels for channels in lateral],
-            zero_init_residual=zero_init_residual,
-        )
-        self.fast_path: ResNet3d = inflated_resnet(
-            depth, FAST, stem_length=5, base_channels=width, zero_init_residual=zero_init_residual
-        )
+        fused = [2 * channels for channels in lateral]
+        self.slow_path = inflated_resnet(inflate=SLOW, stem_length=1, fused=fused, **resnet)
+        self.fast_path = inflated_resnet(inflate=FAST, stem_length=5, base_channels=width, **resnet)
         self.laterals = nn.ModuleList(
-            nn.Conv3d(
-                channels,
-                2 * channels,
-                (fusion_kernel, 1, 1),
-                (alpha, 1, 1),
-                (fusion_kernel // 2, 0, 0),
-                bias=False,
-            )
-            for channels in lateral
+            conv3d(channels, 2 * channels, (fusion_kernel, 1, 1), (alpha, 1, 1)) for channels in lateral
         )
-        for conv in self.laterals:
-            assert isinstance(conv, nn.Conv3d)
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        self.channels = self.slow_path.stage_channels[-1] + self.fast_path.stage_channels[-1]
+        init_convolutions(self.laterals)
+        self.channels = self.slow_path.channels + self.fast_path.channels
 
     def forward(self, clips: Tensor) -> Tensor:
         frames = clips.shape[2]
         if frames % self.slow_stride:
             raise UserError(
-                f"SlowFast requires clips of a multiple of {self.slow_stride} frames (model.slow_stride), got {frames}; "
-                "change the clip_len of the sampler or model.slow_stride"
+                f"SlowFast requires clips of a multiple of {self.slow_stride} frames (model.slow_stride), got {frames}"
+                "; change the clip_len of the sampler or model.slow_stride"
             )
         slow, fast = clips[:, :, :: self.slow_stride], clips[:, :, :: self.fast_stride]
         slow = self.slow_path.pool1(self.slow_path.conv1(slow))
@@ -139,18 +103,7 @@ class SlowFastBackbone(nn.Module):
         return torch.cat((global_average_pool(fast), global_average_pool(slow)), dim=1)  # in mmaction2's order
 
 
-def slow_fast(
-    num_classes: int,
-    *,
-    depth: int,
-    alpha: int,
-    beta_inverse: int,
-    slow_stride: int,
-    fusion_kernel: int,
-    zero_init_residual: bool,
-    dropout: float,
-    init_std: float,
-) -> nn.Sequential:
+def slow_fast(num_classes: int, *, dropout: float, init_std: float, **pathways: Any) -> nn.Module:
     """Build SlowFast: a pathway of few frames and many channels, and one of many frames and few channels.
 
     Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019, table 1. A clip of 32 frames with
@@ -174,12 +127,5 @@ def slow_fast(
     laterals.3        (N, 256, 4, 14, 14)
     ================= ======================
     """
-    backbone = SlowFastBackbone(
-        depth,
-        alpha=alpha,
-        beta_inverse=beta_inverse,
-        slow_stride=slow_stride,
-        fusion_kernel=fusion_kernel,
-        zero_init_residual=zero_init_residual,
-    )
-    return classifier(backbone, Head(backbone.channels, num_classes, dropout=dropout, init_std=init_std))
+    backbone = SlowFastBackbone(**pathways)
+    return classifier(backbone, backbone.channels, num_classes, dropout=dropout, init_std=init_std)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
-from vexp.model.architectures.blocks import Head, classifier
+from vexp.model.architectures.blocks import classifier
 
 EPS = 1e-6  # epsilon of the layer norms, as in ViT
 
@@ -35,9 +37,9 @@ class TimeSformerBackbone(nn.Module):
         n, _, frames, height, width = clips.shape
         if (frames, height, width) != (self.num_frames, self.img_size, self.img_size):
             raise UserError(
-                f"TimeSformer requires clips of {self.num_frames} frames of {self.img_size}x{self.img_size} pixels, got "
-                f"{frames} frames of {width}x{height}; set model.num_frames and model.img_size, or the clip_len of the "
-                "sampler and the size of the crop"
+                f"TimeSformer requires clips of {self.num_frames} frames of {self.img_size}x{self.img_size} pixels, "
+                f"got {frames} frames of {width}x{height}; set model.num_frames and model.img_size, or the clip_len of "
+                "the sampler and the size of the crop"
             )
         x = self.patch_embed(clips.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)  # (N*T, P, C)
         x = (x + self.pos_embed[:, 1:]).unflatten(0, (n, frames)).transpose(1, 2)  # (N, P, T, C)
@@ -52,13 +54,9 @@ class TimeSformerBackbone(nn.Module):
 class Block(nn.Module):
     """Temporal attention, spatial attention and MLP, each with a shortcut.
 
-    The temporal attention excludes the class token. In the spatial attention every frame has its own copy of it, and the
-    copies are averaged (section 3.3 of the paper).
-
-    Args:
-        width: Embedding dimension C.
-        heads: Number of attention heads.
-        drop_path: Stochastic depth rate: probability of skipping a branch per clip (Huang et al., ECCV 2016).
+    The temporal attention excludes the class token. In the spatial attention every frame has its own copy of it, and
+    the copies are averaged (section 3.3 of the paper). ``drop_path`` is the stochastic depth rate: the probability of
+    skipping a branch per clip (Huang et al., ECCV 2016).
     """
 
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
@@ -142,19 +140,7 @@ def _linear(in_features: int, out_features: int) -> nn.Linear:
     return layer
 
 
-def timesformer(
-    num_classes: int,
-    *,
-    num_frames: int,
-    img_size: int,
-    patch_size: int,
-    width: int,
-    depth: int,
-    heads: int,
-    drop_path: float,
-    dropout: float,
-    init_std: float,
-) -> nn.Sequential:
+def timesformer(num_classes: int, *, width: int, dropout: float, init_std: float, **backbone: Any) -> nn.Module:
     """Build TimeSformer with divided space-time attention ("T+S").
 
     Bertasius et al., "Is Space-Time Attention All You Need for Video Understanding?", ICML 2021, section 3.
@@ -166,13 +152,6 @@ def timesformer(
     blocks      the same shapes, twelve times
     =========== ============================================================
     """
-    backbone = TimeSformerBackbone(
-        num_frames=num_frames,
-        img_size=img_size,
-        patch_size=patch_size,
-        width=width,
-        depth=depth,
-        heads=heads,
-        drop_path=drop_path,
+    return classifier(
+        TimeSformerBackbone(width=width, **backbone), width, num_classes, dropout=dropout, init_std=init_std
     )
-    return classifier(backbone, Head(width, num_classes, dropout=dropout, init_std=init_std))

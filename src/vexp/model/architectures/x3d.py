@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from vexp.model.architectures.blocks import (
-    Head,
-    SqueezeExcite,
-    Triple,
-    classifier,
-    conv3d,
-    conv_norm_act,
-    global_average_pool,
-    init_convolutions,
-)
+from vexp.model.architectures import blocks
+from vexp.model.architectures.blocks import Triple, conv3d, conv_norm_act, sequential
 from vexp.model.architectures.resnet3d import Residual, ResNet3d, bottleneck
 
 STEM_CHANNELS = 24
@@ -26,15 +17,9 @@ HIDDEN = 2048  # channels before the classifier
 
 
 def x3d(
-    num_classes: int,
-    *,
-    width_factor: float,
-    depth_factor: float,
-    bottleneck_factor: float,
-    zero_init_residual: bool,
-    dropout: float,
-    init_std: float,
-) -> nn.Sequential:
+    num_classes: int, *, width_factor: float, depth_factor: float, bottleneck_factor: float, zero_init_residual: bool,
+    **head: float,
+) -> nn.Module:  # fmt: skip
     """X3D (Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020, table 1).
 
     Inverted bottlenecks with a depthwise 3x3x3 convolution, squeeze-and-excitation in every second block, and Swish.
@@ -49,14 +34,8 @@ def x3d(
     layer4   (N, 192, 16, 7, 7)
     ======== ========================
 
-    Args:
-        num_classes: Number of outputs.
-        width_factor: gamma_w, a factor on all channels.
-        depth_factor: gamma_d, a factor on the blocks of each stage.
-        bottleneck_factor: gamma_b, a factor on the inner channels of a block.
-        zero_init_residual: See ``ResNet3d``.
-        dropout: Dropout probability before the classifier.
-        init_std: Standard deviation of the classifier's initial weights.
+    The factors on all channels, on the blocks of each stage and on the inner channels of a block are gamma_w, gamma_d
+    and gamma_b of the paper.
     """
     stem_channels = _round_channels(STEM_CHANNELS * width_factor)
     widths = [_round_channels(channels * width_factor) for channels in STAGE_CHANNELS]
@@ -64,49 +43,35 @@ def x3d(
 
     def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
         mid = hidden[stage]
-        layers: OrderedDict[str, nn.Module] = OrderedDict(
-            conv=conv3d(mid, mid, (3, 3, 3), stride, groups=mid), bn=nn.BatchNorm3d(mid)
-        )
+        conv2 = sequential(conv=conv3d(mid, mid, (3, 3, 3), stride, groups=mid), bn=nn.BatchNorm3d(mid))
         if place % 2 == 0:
-            layers["se"] = SqueezeExcite(mid, _round_channels(mid / 16))
-        layers["swish"] = nn.SiLU(inplace=True)
-        return bottleneck(in_channels, mid, widths[stage], stride, nn.Sequential(layers))
+            conv2.add_module("se", blocks.SqueezeExcite(mid, _round_channels(mid / 16)))
+        conv2.add_module("swish", nn.SiLU(inplace=True))
+        return bottleneck(in_channels, mid, widths[stage], stride, conv2)
 
-    trunk = ResNet3d(
-        _stem(stem_channels),
-        make_block,
-        [math.ceil(depth_factor * count) for count in BLOCKS],
-        stem_channels=stem_channels,
-        spatial_strides=(2, 2, 2, 2),
-        pool_stride=None,
-        zero_init_residual=zero_init_residual,
+    stem = sequential(  # a 1x3x3 and a depthwise 5x1x1 convolution
+        s=conv3d(3, stem_channels, (1, 3, 3), (1, 2, 2)),
+        t=conv_norm_act(conv3d(stem_channels, stem_channels, (5, 1, 1), groups=stem_channels), stem_channels),
     )
-    head = X3dHead(widths[-1], hidden[-1], num_classes, dropout=dropout, init_std=init_std)
-    return classifier(trunk, head)
+    trunk = ResNet3d(
+        stem, make_block, [math.ceil(depth_factor * count) for count in BLOCKS], stem_channels=stem_channels,
+        spatial_strides=(2, 2, 2, 2), pool_stride=None, zero_init_residual=zero_init_residual,
+    )  # fmt: skip
+    return sequential(backbone=trunk, head=X3dHead(widths[-1], hidden[-1], num_classes, **head))
 
 
-class X3dHead(Head):
+class X3dHead(blocks.Head):
     """Convolution, average pooling, a hidden layer and the classifier: (N, C, T, H, W) to (N, num_classes)."""
 
     def __init__(self, channels: int, mid: int, num_classes: int, *, dropout: float, init_std: float) -> None:
         super().__init__(HIDDEN, num_classes, dropout=dropout, init_std=init_std)
         self.conv5 = conv_norm_act(conv3d(channels, mid, (1, 1, 1)), mid)
         self.fc1 = nn.Linear(mid, HIDDEN, bias=False)
-        init_convolutions(self.conv5)
+        blocks.init_convolutions(self.conv5)
         nn.init.normal_(self.fc1.weight, std=init_std)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.fc1(global_average_pool(self.conv5(x))).relu())
-
-
-def _stem(channels: int) -> nn.Sequential:
-    """Build the stem: a 1x3x3 convolution and a depthwise 5x1x1 convolution."""
-    return nn.Sequential(
-        OrderedDict(
-            s=conv3d(3, channels, (1, 3, 3), (1, 2, 2)),
-            t=conv_norm_act(conv3d(channels, channels, (5, 1, 1), groups=channels), channels),
-        )
-    )
+        return super().forward(self.fc1(blocks.global_average_pool(self.conv5(x))).relu())
 
 
 def _round_channels(channels: float) -> int:

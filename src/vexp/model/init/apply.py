@@ -3,9 +3,10 @@
     initialize(model, {"type": "Normal", "std": 0.01, "layer": "Linear"})
     initialize(model, [{"type": "Kaiming", "layer": ["Conv3d"]}, {"type": "Constant", "val": 1, "layer": "_BatchNorm"}])
 
-The semantics are those of ``mmcv.cnn.initialize`` in mmcv 1.7, with four differences: a rule without effect (no ``layer``
-and no ``override``, or a misspelled layer) is an error; all base classes of a layer match, not only the nearest;
-``override`` accepts nested modules (``layer4.0``); and all layers are looked up before the first value is changed.
+The semantics are those of ``mmcv.cnn.initialize`` in mmcv 1.7, with four differences: a rule without effect (no
+``layer`` and no ``override``, or a misspelled layer) is an error; all base classes of a layer match, not only the
+nearest; ``override`` accepts nested modules (``layer4.0``); and all layers are looked up before the first value is
+changed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import dataclasses
 import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vexp.core.errors import ConfigError, UserError
@@ -49,8 +51,7 @@ def initialize(module: nn.Module, init_cfg: InitConfig) -> list[LoadReport]:
         UserError: If a type or argument is unknown, or the module has no such layer or submodule.
     """
     actions = [action for rule_cfg in _as_list(init_cfg) for action in _plan_rule(module, rule_cfg)]
-    reports = [action() for action in actions]
-    return [report for report in reports if report is not None]
+    return [report for action in actions if (report := action()) is not None]
 
 
 def check_init(init_cfg: Any) -> str | None:
@@ -63,14 +64,10 @@ def check_init(init_cfg: Any) -> str | None:
     return None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _ParsedRule:
-    rule: Rule | Pretrained
-    layers: list[str]
-    overrides: list[tuple[str, Rule | Pretrained]]
-
-
-def _parse(rule_cfg: Mapping[str, Any]) -> _ParsedRule:
+def _parse(
+    rule_cfg: Mapping[str, Any],
+) -> tuple[Rule | Pretrained, list[str], list[tuple[str, Rule | Pretrained]]]:
+    """Return the rule, the class names of its layers, and its overrides as (path of a submodule, rule)."""
     rule = _make_rule({key: value for key, value in rule_cfg.items() if key not in ("layer", "override")})
     layer = rule_cfg.get("layer")
     layers = [layer] if isinstance(layer, str) else list(layer or [])
@@ -82,12 +79,11 @@ def _parse(rule_cfg: Mapping[str, Any]) -> _ParsedRule:
         if arguments and "type" not in arguments:
             raise UserError(f"override {override['name']}: {', '.join(arguments)} need a type, or give the name alone")
         overrides.append((override["name"], _make_rule(arguments) if arguments else rule))
-    if isinstance(rule, Pretrained):
-        if layers or overrides:
-            raise UserError("Pretrained: applies to the whole model, so layer and override are not allowed")
-    elif not layers and not overrides:
+    if isinstance(rule, Pretrained) and (layers or overrides):
+        raise UserError("Pretrained: applies to the whole model, so layer and override are not allowed")
+    if not (isinstance(rule, Pretrained) or layers or overrides):
         raise UserError(f"{rule_cfg['type']}: has no effect without layer (class names, such as Linear) or override")
-    return _ParsedRule(rule, layers, overrides)
+    return rule, layers, overrides
 
 
 def _make_rule(arguments: Mapping[str, Any]) -> Rule | Pretrained:
@@ -113,23 +109,19 @@ def _make_rule(arguments: Mapping[str, Any]) -> Rule | Pretrained:
 
 def _plan_rule(module: nn.Module, rule_cfg: Mapping[str, Any]) -> list[_Action]:
     """Look up the layers of a rule and return the actions that initialize them."""
-    parsed = _parse(rule_cfg)
-    rule = parsed.rule
+    rule, class_names, overrides = _parse(rule_cfg)
     if isinstance(rule, Pretrained):
-        return [lambda: _load_pretrained(module, rule)]
+        return [partial(_load_pretrained, rule, module)]
     actions: list[_Action] = []
-    if parsed.layers:
-        actions.append(_fill_action(rule, _layers_of_classes(module, parsed.layers), ", ".join(parsed.layers)))
-    for name, override in parsed.overrides:
+    if class_names:
+        actions.append(_fill_action(rule, _layers_of_classes(module, class_names), ", ".join(class_names)))
+    for name, override in overrides:
         submodule = _submodule(module, name)
         if isinstance(override, Pretrained):
-            actions.append(lambda submodule=submodule, override=override: _load_pretrained(submodule, override))  # type: ignore[misc]
+            actions.append(partial(_load_pretrained, override, submodule))
             continue
-        layers = [
-            (f"{name}.{path}".rstrip("."), layer)
-            for path, layer in submodule.named_modules()
-            if _weight_and_bias(layer)
-        ]
+        parts = [(f"{name}.{path}".rstrip("."), part) for path, part in submodule.named_modules()]
+        layers = [(path, part) for path, part in parts if _weight_and_bias(part)]
         if not layers:
             raise UserError(f"override {name}: contains no layer with a weight or bias")
         actions.append(_fill_action(override, layers, name))
@@ -139,10 +131,10 @@ def _plan_rule(module: nn.Module, rule_cfg: Mapping[str, Any]) -> list[_Action]:
 def _fill_action(rule: Rule, layers: list[tuple[str, nn.Module]], target: str) -> _Action:
     for name, layer in layers:
         weight = getattr(layer, "weight", None)
-        if weight is not None and weight.ndim < 2 and not _allows_vectors(rule):
+        if weight is not None and weight.ndim < 2 and rule.needs_fan:
             raise UserError(
-                f"{type(rule).__name__}: the weight of {type(layer).__name__} {name} has one dimension and therefore no "
-                "fan-in or fan-out; use Constant, or exclude the layer"
+                f"{type(rule).__name__}: the weight of {type(layer).__name__} {name} has one dimension and therefore "
+                "no fan-in or fan-out; use Constant, or exclude the layer"
             )
 
     def fill() -> None:
@@ -159,11 +151,7 @@ def _fill_action(rule: Rule, layers: list[tuple[str, nn.Module]], target: str) -
     return fill
 
 
-def _allows_vectors(rule: Rule) -> bool:
-    return type(rule).__name__ in ("Constant", "Normal", "TruncNormal", "Uniform")
-
-
-def _load_pretrained(module: nn.Module, rule: Pretrained) -> LoadReport:
+def _load_pretrained(rule: Pretrained, module: nn.Module) -> LoadReport:
     from vexp.model.weights.load import load_checkpoint
 
     return load_checkpoint(module, rule.checkpoint, prefix=rule.prefix)
@@ -177,7 +165,8 @@ def _layers_of_classes(module: nn.Module, class_names: Sequence[str]) -> list[tu
         if not matching:
             available = sorted({type(layer).__name__ for _, layer, _ in named if _weight_and_bias(layer)})
             raise UserError(
-                f"layer={name}: the model has no such layer{_suggestion(name, available)}; it has {', '.join(available)}"
+                f"layer={name}: the model has no such layer{_suggestion(name, available)}; "
+                f"it has {', '.join(available)}"
             )
         if not any(_weight_and_bias(layer) for layer in matching):
             raise UserError(f"layer={name}: has no weight and no bias")
@@ -185,14 +174,12 @@ def _layers_of_classes(module: nn.Module, class_names: Sequence[str]) -> list[tu
 
 
 def _submodule(module: nn.Module, path: str) -> nn.Module:
-    try:
-        return module.get_submodule(path)
-    except AttributeError:
-        paths = [name for name, _ in module.named_modules() if name]
-        children = [name for name, _ in module.named_children()]
-        raise UserError(
-            f"override {path}: the model has no such submodule{_suggestion(path, paths)}; it has {', '.join(children)}"
-        ) from None
+    modules: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))
+    if path not in modules:
+        children = ", ".join(name for name, _ in module.named_children())
+        hint = _suggestion(path, filter(None, modules))
+        raise UserError(f"override {path}: the model has no such submodule{hint}; it has {children}")
+    return modules[path]
 
 
 def _weight_and_bias(layer: nn.Module) -> dict[str, Any]:

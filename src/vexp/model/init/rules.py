@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.core.fields import ValidatedConfig, option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_DISTRIBUTIONS = ("normal", "uniform")
 
-
-def _number(value: Any) -> str | None:
+def _is_number(value: Any) -> str | None:
     return None if isinstance(value, int | float) and not isinstance(value, bool) else "must be a number"
+
+
+_number = partial(option, check=_is_number)
+_distribution = partial(option, "normal", "Distribution of the values.", choices=("normal", "uniform"))
 
 
 @dataclass(kw_only=True, slots=True)
 class Rule(ValidatedConfig):
-    """Base class of the rules: the subclass fills the weight, the bias is set to a constant."""
+    """Base class of the rules: a function of torch.nn.init fills the weight, the bias is set to a constant.
 
-    bias: float = option(0.0, "Value of the biases.", check=_number)
-    bias_prob: float | None = option(
-        None,
-        "Initial probability of a sigmoid output, from which the bias is computed; replaces bias.",
-        gt=0,
-        lt=1,
-        check=_number,
+    The fields of a subclass are the arguments of the function, except ``distribution``, which is a part of its name.
+    """
+
+    function: ClassVar[str]  # in torch.nn.init
+    needs_fan: ClassVar[bool] = False  # the fan-in and fan-out of weights with at least two dimensions
+
+    bias: float = _number(0.0, "Value of the biases.")
+    bias_prob: float | None = _number(
+        None, "Initial probability of a sigmoid output, from which the bias is computed; replaces bias.", gt=0, lt=1
     )
 
     def fill(self, weight: Tensor) -> None:
         """Fill a weight in place."""
-        raise NotImplementedError
+        from torch.nn import init
+
+        arguments = {field.name: getattr(self, field.name) for field in fields(self)}
+        del arguments["bias"], arguments["bias_prob"]
+        function = getattr(init, self.function.format(arguments.pop("distribution", None)))
+        function(weight, **arguments)
 
     def bias_value(self) -> float:
         """Return the initial value of the biases."""
@@ -42,89 +52,78 @@ class Rule(ValidatedConfig):
 
 @dataclass(kw_only=True, slots=True)
 class Constant(Rule):
-    val: float = option(doc="Value of the weights.", check=_number)
+    """Set all weights to one value."""
 
-    def fill(self, weight: Tensor) -> None:
-        from torch.nn import init
+    function: ClassVar[str] = "constant_"
 
-        init.constant_(weight, self.val)
+    val: float = _number(doc="Value of the weights.")
 
 
 @dataclass(kw_only=True, slots=True)
 class Normal(Rule):
-    mean: float = option(0.0, "Mean of the normal distribution.", check=_number)
-    std: float = option(1.0, "Standard deviation of the normal distribution.", ge=0, check=_number)
+    """Draw from a normal distribution."""
 
-    def fill(self, weight: Tensor) -> None:
-        from torch.nn import init
+    function: ClassVar[str] = "normal_"
 
-        init.normal_(weight, self.mean, self.std)
+    mean: float = _number(0.0, "Mean of the normal distribution.")
+    std: float = _number(1.0, "Standard deviation of the normal distribution.", ge=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class TruncNormal(Normal):
-    a: float = option(-2.0, "Lower bound, as an absolute value.", check=_number)
-    b: float = option(2.0, "Upper bound, as an absolute value.", check=_number)
+    """Draw from a normal distribution within bounds."""
 
-    def fill(self, weight: Tensor) -> None:
-        from torch.nn import init
+    function: ClassVar[str] = "trunc_normal_"
 
-        init.trunc_normal_(weight, self.mean, self.std, self.a, self.b)
+    a: float = _number(-2.0, "Lower bound, as an absolute value.")
+    b: float = _number(2.0, "Upper bound, as an absolute value.")
 
 
 @dataclass(kw_only=True, slots=True)
 class Uniform(Rule):
-    a: float = option(0.0, "Lower bound.", check=_number)
-    b: float = option(1.0, "Upper bound.", check=_number)
+    """Draw from a uniform distribution."""
 
-    def fill(self, weight: Tensor) -> None:
-        from torch.nn import init
+    function: ClassVar[str] = "uniform_"
 
-        init.uniform_(weight, self.a, self.b)
+    a: float = _number(0.0, "Lower bound.")
+    b: float = _number(1.0, "Upper bound.")
 
 
 @dataclass(kw_only=True, slots=True)
 class Xavier(Rule):
     """Xavier initialization (Glorot and Bengio, AISTATS 2010)."""
 
-    gain: float = option(1.0, "Scaling factor.", gt=0, check=_number)
-    distribution: str = option("normal", "Distribution of the values.", choices=_DISTRIBUTIONS)
+    function: ClassVar[str] = "xavier_{}_"
+    needs_fan: ClassVar[bool] = True
 
-    def fill(self, weight: Tensor) -> None:
-        from torch.nn import init
-
-        fill = init.xavier_uniform_ if self.distribution == "uniform" else init.xavier_normal_
-        fill(weight, gain=self.gain)
+    gain: float = _number(1.0, "Scaling factor.", gt=0)
+    distribution: str = _distribution()
 
 
 @dataclass(kw_only=True, slots=True)
 class Kaiming(Rule):
     """Kaiming initialization (He et al., ICCV 2015)."""
 
-    a: float = option(0.0, "Negative slope of the leaky ReLU.", check=_number)
+    function: ClassVar[str] = "kaiming_{}_"
+    needs_fan: ClassVar[bool] = True
+
+    a: float = _number(0.0, "Negative slope of the leaky ReLU.")
     mode: str = option(
-        "fan_out",
-        "Whether to preserve the variance of the forward (fan_in) or the backward pass (fan_out).",
+        "fan_out", "Whether to preserve the variance of the forward (fan_in) or the backward pass (fan_out).",
         choices=("fan_in", "fan_out"),
-    )
+    )  # fmt: skip
     nonlinearity: str = option("relu", "Nonlinearity after the layer.", choices=("relu", "leaky_relu"))
-    distribution: str = option("normal", "Distribution of the values.", choices=_DISTRIBUTIONS)
-
-    def fill(self, weight: Tensor) -> None:
-        from torch.nn import init
-
-        fill = init.kaiming_uniform_ if self.distribution == "uniform" else init.kaiming_normal_
-        fill(weight, a=self.a, mode=self.mode, nonlinearity=self.nonlinearity)  # type: ignore[arg-type]
+    distribution: str = _distribution()
 
 
 @dataclass(kw_only=True, slots=True)
 class Caffe2Xavier(Rule):
     """Caffe2's XavierFill: uniform with variance 1 / fan_in, equal to Kaiming with a leaky ReLU of slope 1."""
 
-    def fill(self, weight: Tensor) -> None:
-        from torch.nn import init
+    needs_fan: ClassVar[bool] = True
 
-        init.kaiming_uniform_(weight, a=1, mode="fan_in", nonlinearity="leaky_relu")
+    def fill(self, weight: Tensor) -> None:
+        Kaiming(a=1, mode="fan_in", nonlinearity="leaky_relu", distribution="uniform").fill(weight)
 
 
 @dataclass(kw_only=True, slots=True)

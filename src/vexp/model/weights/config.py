@@ -17,10 +17,8 @@ _ARROW = re.compile(r"\s*->\s*")
 
 
 def _check_rename(rules: list[str]) -> str | None:
-    for rule in rules:
-        if len(_ARROW.split(rule)) != 2:
-            return f"{rule!r} must be 'PATTERN -> REPLACEMENT', as in '^backbone\\. -> '"
-    return None
+    invalid = next((rule for rule in rules if len(_ARROW.split(rule)) != 2), None)
+    return None if invalid is None else f"{invalid!r} must be 'PATTERN -> REPLACEMENT', as in '^backbone\\. -> '"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -34,19 +32,14 @@ class Weights(ValidatedConfig):
         None, "Prefix of the keys to load; it is removed and tensors with other keys are ignored."
     )
     rename: list[str] = option(
-        [],
-        "Rules 'PATTERN -> REPLACEMENT' with regular expressions, applied to the keys in order.",
+        [], "Rules 'PATTERN -> REPLACEMENT' with regular expressions, applied to the keys in order.",
         check=_check_rename,
-    )
+    )  # fmt: skip
     min_match: float = option(0.5, "Smallest fraction of the model's tensors that must match.", ge=0, le=1)
     strict: bool = option(False, "Require every key and shape of the file and of the model to match.")
 
     def load(self, model: nn.Module, path: str) -> LoadReport:
-        """Load ``path`` into ``model`` with these options and log a report.
-
-        Raises:
-            UserError: See ``vexp.model.weights.load_checkpoint``.
-        """
+        """Load ``path`` into ``model`` with these options, as ``vexp.model.weights.load_checkpoint``."""
         from vexp.model.weights.load import load_checkpoint
 
         return load_checkpoint(

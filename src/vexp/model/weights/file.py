@@ -23,36 +23,26 @@ _COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile
 
 @dataclass(slots=True)
 class WeightFile:
-    """The content of a weight file.
+    """The content of a weight file."""
 
-    Attributes:
-        tensors: Tensors by key, without the prefixes of DataParallel and torch.compile.
-        kind: The program that wrote the file: vexp, mmaction2, lightning, slowfast, or plain if unknown.
-        metadata: What the file states about its weights.
-        notes: How the file was obtained and read, for the report.
-    """
-
-    tensors: dict[str, Tensor]
-    kind: str
+    tensors: dict[str, Tensor]  # by key, without the prefixes of DataParallel and torch.compile
+    kind: str  # the program that wrote the file: vexp, mmaction2, lightning, slowfast, or plain if unknown
     metadata: Metadata = field(default_factory=Metadata)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # how the file was obtained and read, for the report
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a file onto the CPU with ``weights_only=True``.
 
-    NumPy scalars, which mmcv stores in ``meta`` (such as the best score), are converted to Python numbers: while the file
-    is read, NumPy's constructors are replaced by functions that cannot build anything else.
+    NumPy scalars, which mmcv stores in ``meta`` (such as the best score), are converted to Python numbers: while the
+    file is read, NumPy's constructors are replaced by functions that cannot build anything else.
 
     Raises:
         UserError: If the file is missing, damaged, not a checkpoint, or contains more than tensors, containers and
             numbers.
     """
-    replacements: list[Any] = [
-        (_DType, "numpy.dtype"),
-        *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    ]
-    with torch.serialization.safe_globals(replacements):
+    scalars = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    with torch.serialization.safe_globals([(_DType, "numpy.dtype"), *scalars]):
         return checkpoint.load(path)
 
 
@@ -82,16 +72,12 @@ def unwrap(content: Mapping[str, Any], source: str) -> WeightFile:
     Raises:
         UserError: If there is no state dict.
     """
-    kind, metadata = "plain", Metadata()
-    notes: list[str] = []
+    kind, metadata, notes = "plain", Metadata(), []
     if isinstance(content.get("model"), Mapping) and "classes" in content:
-        kind, metadata = "vexp", of_vexp(content)
+        kind, metadata, state = "vexp", of_vexp(content), dict(content["model"])
         if "ema" in content:
-            notes.append("the averaged weights (EMA)")
-            averaged = content["ema"]
-            state = {key[len("module.") :]: value for key, value in averaged.items() if key.startswith("module.")}
-        else:
-            state = dict(content["model"])
+            notes, averaged = ["the averaged weights (EMA)"], content["ema"]
+            state = {key.removeprefix("module."): v for key, v in averaged.items() if key.startswith("module.")}
     else:
         wrapper = next((name for name in _STATE_DICT_KEYS if isinstance(content.get(name), Mapping)), None)
         state = dict(content[wrapper]) if wrapper is not None else dict(content)
@@ -107,12 +93,7 @@ def unwrap(content: Mapping[str, Any], source: str) -> WeightFile:
     tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"{source}: contains no weights; its keys are {', '.join(map(str, list(state)[:8])) or 'none'}")
-    return WeightFile(_strip_prefixes(tensors), kind, metadata, notes)
-
-
-def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Strip the ``module.`` of DataParallel and the ``_orig_mod.`` of torch.compile from the keys."""
     tensors = {_COMPILED.sub(r"\1", key): value for key, value in tensors.items()}
-    while all(key.startswith("module.") for key in tensors):
+    while all(key.startswith("module.") for key in tensors):  # of DataParallel
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    return tensors
+    return WeightFile(tensors, kind, metadata, notes)

@@ -1,7 +1,7 @@
 """Conversion of other programs' checkpoints to the keys and shapes of the models in ``vexp.model.zoo``.
 
-A model family's rules (``Family.key_rules``) are ordered (pattern, replacement) pairs of regular expressions. Each rule is
-applied to every key in turn; keys that match no rule are left unchanged. They convert
+A model family's rules (``Family.key_rules``) are ordered (pattern, replacement) pairs of regular expressions. Each rule
+is applied to every key in turn; keys that match no rule are left unchanged. They convert
 
 - checkpoints of mmaction2 0.24 and 1.x (``backbone.``, ``cls_head.``) for the same architecture,
 - torchvision's image weights for the 2D model the architecture is based on (``conv1.weight``, ``layer1.0.bn1.weight``,
@@ -11,7 +11,7 @@ applied to every key in turn; keys that match no rule are left unchanged. They c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,21 +92,21 @@ VIT: Rules = (
 C3D: Rules = ((r"^backbone\.(conv\d[ab])\.conv\.", r"backbone.\1."),)
 
 
-def rename_keys(state_dict: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+def rename_keys(state_dict: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
     """Return the tensors under the keys given by ``rules``.
 
     Raises:
         ValueError: If two keys become equal.
     """
-    result: dict[str, Tensor] = {}
-    for old, tensor in state_dict.items():
+    before: dict[str, str] = {}  # old keys by new ones
+    for old in state_dict:
         new = old
         for pattern, replacement in rules:
             new = re.sub(pattern, replacement, new)
-        if new in result:
-            raise ValueError(f"key {old} is renamed to {new}, which already exists")
-        result[new] = tensor
-    return result
+        if new in before:
+            raise ValueError(f"renames both {before[new]} and {old} to {new}")
+        before[new] = old
+    return {new: state_dict[old] for new, old in before.items()}
 
 
 def inflate(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -124,7 +124,7 @@ def inflate(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Ten
             state[name] = state[spatial]
         source = state.get(name)
         if source is not None and source.ndim == 4 and target.ndim == 5:
-            length = target.shape[2]
-            if (source.shape[0], *source.shape[2:]) == (target.shape[0], *target.shape[3:]):
+            out_channels, _, length, *size = target.shape
+            if [source.shape[0], *source.shape[2:]] == [out_channels, *size]:
                 state[name] = source.unsqueeze(2).repeat(1, 1, length, 1, 1) / length
     return state

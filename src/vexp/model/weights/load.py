@@ -1,8 +1,8 @@
 """Loading of pretrained weights into a model, with a report of every tensor.
 
 The functions correspond to those of mmcv: ``read_checkpoint`` (``_load_checkpoint``), ``read_checkpoint_with_prefix``,
-``load_checkpoint`` and ``load_state_dict``; ``initialize`` is in ``vexp.model.init``. Unlike in mmcv, a file that does not
-match is an error, a failed strict load leaves the model unchanged, and mismatched shapes are reported.
+``load_checkpoint`` and ``load_state_dict``; ``initialize`` is in ``vexp.model.init``. Unlike in mmcv, a file that does
+not match is an error, a failed strict load leaves the model unchanged, and mismatched shapes are reported.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.model.weights.file import WeightFile, read, unwrap
+from vexp.model.weights.key_mapping import rename_keys
 from vexp.model.weights.matching import best_prefix, match_tensors
 from vexp.model.weights.report import LoadReport
 from vexp.model.weights.source import Located, locate
@@ -26,18 +27,13 @@ logger = logging.getLogger(__name__)
 Rename = Sequence[tuple[str, str]]
 WeightAdapter = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
 
-#: Attribute of a module that holds its ``WeightAdapter``. It is not part of the state dict and is copied with the module.
+#: Attribute of a module with its ``WeightAdapter``. It is not part of the state dict and is copied with the module.
 _ADAPTER = "_vexp_weight_adapter"
 
 
 def set_weight_adapter(module: nn.Module, adapter: WeightAdapter) -> None:
     """Attach the function that converts other programs' weights for ``module``; ``load_checkpoint`` applies it."""
     setattr(module, _ADAPTER, adapter)
-
-
-def get_weight_adapter(module: nn.Module) -> WeightAdapter | None:
-    """Return the function set by ``set_weight_adapter``, or None."""
-    return cast("WeightAdapter | None", getattr(module, _ADAPTER, None))
 
 
 def read_checkpoint(filename: str | Path) -> dict[str, Any]:
@@ -63,11 +59,7 @@ def read_checkpoint_with_prefix(prefix: str, filename: str | Path) -> dict[str, 
 
 
 def load_state_dict(
-    module: nn.Module,
-    state_dict: Mapping[str, Any],
-    *,
-    min_match: float = 0.5,
-    strict: bool = False,
+    module: nn.Module, state_dict: Mapping[str, Any], *, min_match: float = 0.5, strict: bool = False
 ) -> LoadReport:
     """Copy the matching tensors into ``module`` after all checks have passed, and log a report.
 
@@ -100,8 +92,8 @@ def load_checkpoint(
     """Load a checkpoint file (see ``read_checkpoint``) as ``load_state_dict`` does.
 
     The state dict is found in files of vexp (averaged weights if present), mmaction2, Lightning, PySlowFast and
-    torchvision's references. ``module.`` and ``_orig_mod.`` prefixes are stripped. For a model built by ``build_model``,
-    the keys that other programs use for its tensors are converted. If no key matches but many would without (or with)
+    torchvision's references. Prefixes ``module.`` and ``_orig_mod.`` are stripped. For a model of ``build_model``, the
+    keys that other programs use for its tensors are converted. If no key matches but many would without (or with)
     a prefix, the prefix is removed (or added) and reported.
 
     Args:
@@ -109,14 +101,14 @@ def load_checkpoint(
         filename: See ``read_checkpoint``.
         prefix: Prefix of the keys to load; it is removed.
         rename: (pattern, replacement) pairs of regular expressions, applied to every key in turn.
-        min_match, strict: See ``load_state_dict``.
+        min_match: See ``load_state_dict``.
+        strict: See ``load_state_dict``.
 
     Raises:
         UserError: As for ``read_checkpoint`` and ``load_state_dict``, or if no key has the prefix or matches a pattern,
             or two keys become equal.
     """
-    located = locate(filename)
-    file = open_weights(located, filename)
+    file = open_weights(locate(filename), filename)
     module, source = _unwrapped(model), str(filename)
     if prefix is not None:
         file.tensors = _below(prefix, file.tensors, source)
@@ -125,8 +117,10 @@ def load_checkpoint(
     keys, tensors = module.state_dict().keys(), file.tensors
     adapt(module, file)
     if prefix is None and not file.tensors.keys() & keys:
-        file.tensors = tensors
-        _find_prefix(module, file)
+        remove, add = best_prefix(module, tensors)
+        file.tensors = {add + k.removeprefix(remove): v for k, v in tensors.items() if k.startswith(remove)}
+        file.notes += [f"prefix {add!r} added to every key"] if add else []
+        file.notes += [f"prefix {remove!r} removed from the keys"] if remove else []
     return _load(module, file, source, min_match, strict)
 
 
@@ -141,12 +135,11 @@ def open_weights(located: Located, source: str | Path) -> WeightFile:
 
 def adapt(module: nn.Module, file: WeightFile) -> None:
     """Convert another program's tensors in ``file`` with the module's weight adapter, if it has one."""
-    adapter = get_weight_adapter(module)
+    adapter: WeightAdapter | None = getattr(module, _ADAPTER, None)
     if adapter is None or file.kind == "vexp":
         return
     tensors = dict(adapter(file.tensors, module))
-    renamed = len(file.tensors.keys() - tensors.keys())
-    if renamed:
+    if renamed := len(file.tensors.keys() - tensors.keys()):
         file.notes.append(f"{renamed} keys renamed for this model")
     file.tensors = tensors
 
@@ -157,30 +150,24 @@ def load_exactly(module: nn.Module, content: Mapping[str, Any], source: str) -> 
     Raises:
         UserError: If a key or a shape differs; the model is then unchanged.
     """
-    file = unwrap(content, source)
-    _copy(module, _match(module, file, source, 1.0, True))
+    report = _match(module, unwrap(content, source), source, 1.0, True)
+    module.load_state_dict(report.match.tensors, strict=False)
 
 
 def _rename(tensors: Mapping[str, Tensor], rename: Rename, source: str) -> dict[str, Tensor]:
-    """Return the tensors under the keys given by the rules.
-
-    Raises:
-        UserError: If a rule changes no key, is not a regular expression, or makes two keys equal.
-    """
+    """Return the tensors under the keys given by the rules, each of which must change a key."""
     result = dict(tensors)
     for pattern, replacement in rename:
         try:
-            keys = {key: re.sub(pattern, replacement, key) for key in result}
+            renamed = rename_keys(result, [(pattern, replacement)])
         except (re.error, IndexError) as error:
             raise UserError(f"rename {pattern!r} -> {replacement!r}: not a valid regular expression: {error}") from None
-        if all(old == new for old, new in keys.items()):
-            raise UserError(f"rename {pattern!r}: matches no key of {source}; the keys are {_first_keys(result)}")
-        before: dict[str, str] = {}
-        for old, new in keys.items():
-            if new in before:
-                raise UserError(f"rename {pattern!r} -> {replacement!r}: renames both {before[new]} and {old} to {new}")
-            before[new] = old
-        result = {new: result[old] for new, old in before.items()}
+        except ValueError as error:
+            raise UserError(f"rename {pattern!r} -> {replacement!r}: {error}") from None
+        if list(renamed) == list(result):
+            keys = ", ".join(list(result)[:4]) + (" ..." if len(result) > 4 else "")
+            raise UserError(f"rename {pattern!r}: matches no key of {source}; the keys are {keys}")
+        result = renamed
     return result
 
 
@@ -193,22 +180,9 @@ def _below(prefix: str, tensors: Mapping[str, Tensor], source: str) -> dict[str,
     return below
 
 
-def _find_prefix(module: nn.Module, file: WeightFile) -> None:
-    """Remove or add the prefix with which most tensors match, if none matches without."""
-    prefix = best_prefix(module, file.tensors)
-    if prefix is None:
-        return
-    if prefix.startswith("+"):
-        file.tensors = {f"{prefix[1:]}{key}": value for key, value in file.tensors.items()}
-        file.notes.append(f"prefix {prefix[1:]!r} added to every key")
-    else:
-        file.tensors = {k.removeprefix(prefix): v for k, v in file.tensors.items() if k.startswith(prefix)}
-        file.notes.append(f"prefix {prefix!r} removed from the keys")
-
-
 def _load(module: nn.Module, file: WeightFile, source: str, min_match: float, strict: bool) -> LoadReport:
     report = _match(module, file, source, min_match, strict)
-    _copy(module, report)
+    module.load_state_dict(report.match.tensors, strict=False)
     logger.info("%s", report)
     for warning in report.warnings():
         logger.warning(f"weights from {source}: {warning}")
@@ -221,37 +195,19 @@ def _match(module: nn.Module, file: WeightFile, source: str, min_match: float, s
     match = match_tensors(module, file.tensors)
     report = LoadReport(source, file.kind, match, file.metadata, file.notes)
     if strict and (match.reinitialized or match.ignored or match.reshaped):
-        raise UserError(f"{_mismatch(report)}\n  strict=true requires every key and shape of both sides to match")
-    if not match.tensors or match.share < min_match:
-        raise UserError(
-            f"{_mismatch(report)}\n  at least min_match={min_match:g} of the model's tensors must match; nothing was loaded"
-        )
-    return report
-
-
-def _copy(module: nn.Module, report: LoadReport) -> None:
-    module.load_state_dict(report.match.tensors, strict=False)
-
-
-def _mismatch(report: LoadReport) -> str:
-    match = report.match
-    return (
-        f"{report.source}: does not belong to this model: {match.matching} of {match.counted} tensors match, "
-        f"{len(match.ignored)} tensors of the file are not in the model\n{report.details()}"
+        rule = "strict=true requires every key and shape of both sides to match"
+    elif not match.tensors or match.share < min_match:
+        rule = f"at least min_match={min_match:g} of the model's tensors must match; nothing was loaded"
+    else:
+        return report
+    raise UserError(
+        f"{source}: does not belong to this model: {match.matching} of {match.counted} tensors match, "
+        f"{len(match.ignored)} tensors of the file are not in the model\n{report.details()}\n  {rule}"
     )
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside DataParallel, DistributedDataParallel and torch.compile."""
-    while True:
-        inner = getattr(model, "_orig_mod", None) or (
-            model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else None
-        )
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
-
-
-def _first_keys(keys: Mapping[str, object]) -> str:
-    first = list(keys)[:4]
-    return ", ".join(first) + (" ..." if len(keys) > len(first) else "")
+    is_wrapper = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    inner = model.module if is_wrapper else getattr(model, "_orig_mod", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else model

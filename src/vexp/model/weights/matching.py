@@ -15,22 +15,16 @@ _COUNTER = "num_batches_tracked"  # of batch norm; missing in older files and no
 class MatchResult:
     """How the tensors of a file match those of a model.
 
-    Attributes:
-        tensors: The tensors to load, in the shapes of the model.
-        matched: Keys with equal shapes.
-        reshaped: Keys whose shapes differ only in dimensions of size 1, with both shapes.
-        reinitialized: Keys of the model that keep their values, with the reason.
-        heads: Those of ``reinitialized`` that belong to the classifier: they differ in the number of classes only, or
-            are the last layer of the model and not in the file.
-        ignored: Keys of the file that are not in the model.
+    ``heads`` are those of ``reinitialized`` that belong to the classifier: they differ in the number of classes only,
+    or are the last layer of the model and not in the file.
     """
 
-    tensors: dict[str, Tensor]
-    matched: list[str]
-    reshaped: dict[str, str]
-    reinitialized: dict[str, str]
+    tensors: dict[str, Tensor]  # to load, in the shapes of the model
+    matched: list[str]  # keys with equal shapes
+    reshaped: dict[str, str]  # keys whose shapes differ only in dimensions of size 1, with both shapes
+    reinitialized: dict[str, str]  # keys of the model that keep their values, with the reason
     heads: list[str]
-    ignored: list[str]
+    ignored: list[str]  # keys of the file that are not in the model
 
     @property
     def matching(self) -> int:
@@ -59,17 +53,17 @@ def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResu
         if source is None:
             if is_weight:
                 result.reinitialized[key] = "not in the file"
-        elif source.shape == expected.shape:
+            continue
+        shapes = f"{_format_shape(source.shape)} in the file, {_format_shape(expected.shape)} here"
+        if source.shape == expected.shape:
             result.tensors[key] = source
             if is_weight:
                 result.matched.append(key)
-        elif _squeezed(source.shape) == _squeezed(expected.shape):
+        elif [size for size in source.shape if size != 1] == [size for size in expected.shape if size != 1]:
             result.tensors[key] = source.reshape(expected.shape)
-            result.reshaped[key] = f"{_format_shape(source.shape)} in the file, {_format_shape(expected.shape)} here"
+            result.reshaped[key] = shapes
         else:
-            result.reinitialized[key] = (
-                f"{_format_shape(source.shape)} in the file, {_format_shape(expected.shape)} here"
-            )
+            result.reinitialized[key] = shapes
             if source.ndim == expected.ndim and source.shape[1:] == expected.shape[1:]:
                 result.heads.append(key)
                 class_counts.add((source.shape[0], expected.shape[0]))
@@ -82,38 +76,26 @@ def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResu
     return result
 
 
-def best_prefix(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
-    """Return the prefix to remove from the keys of the file (``model.``) or to add to them (``+backbone.``).
+def best_prefix(module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[str, str]:
+    """Return the prefix to remove from the keys of the file (``model.``), and the one to add to them (``backbone.``).
 
-    It is the one with which most tensors match; None if there is none, or two match equally many.
+    One of them is that with which most tensors match, the other is empty; both are if there is none, or if two match
+    equally many.
     """
     target = {key: value.shape for key, value in module.state_dict().items() if isinstance(value, Tensor)}
     source = {key: value.shape for key, value in tensors.items()}
-    matches: Counter[str] = Counter()
-    for prefix in _prefixes(source):
-        matches[prefix] = sum(
-            target.get(key[len(prefix) :]) == s for key, s in source.items() if key.startswith(prefix)
-        )
-    for prefix in _prefixes(target):
-        matches[f"+{prefix}"] = sum(target.get(prefix + key) == shape for key, shape in source.items())
-    best = matches.most_common(2)
-    if not best or best[0][1] == 0 or (len(best) > 1 and best[1][1] == best[0][1]):
-        return None
-    return best[0][0]
+    matches: Counter[tuple[str, str]] = Counter()
+    for remove, add in [(prefix, "") for prefix in _prefixes(source)] + [("", prefix) for prefix in _prefixes(target)]:
+        renamed = ((add + key.removeprefix(remove), shape) for key, shape in source.items() if key.startswith(remove))
+        matches[remove, add] = sum(target.get(key) == shape for key, shape in renamed)
+    (best, count), (_, second) = [*matches.most_common(2), (("", ""), 0), (("", ""), 0)][:2]
+    return best if count > second else ("", "")
 
 
 def _prefixes(keys: Iterable[str]) -> list[str]:
     """Return the module prefixes of all keys: ``a.`` and ``a.b.`` for ``a.b.weight``."""
-    prefixes: dict[str, None] = {}
-    for key in keys:
-        parts = key.split(".")[:-1]
-        for count in range(1, min(len(parts), 3) + 1):
-            prefixes[".".join(parts[:count]) + "."] = None
-    return list(prefixes)
-
-
-def _squeezed(shape: Sequence[int]) -> list[int]:
-    return [size for size in shape if size != 1]
+    names = [key.split(".")[:-1] for key in keys]
+    return list(dict.fromkeys(".".join(name[:n]) + "." for name in names for n in range(1, min(len(name), 3) + 1)))
 
 
 def _format_shape(shape: Sequence[int]) -> str:

@@ -12,21 +12,13 @@ _TOLERANCE = 0.5  # in gray levels, since 0.485 * 255 and mmaction2's 123.675 ar
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file states about its weights; None for what it does not state.
+    """What a file states about its weights; None for what it does not state."""
 
-    Attributes:
-        mean: Mean of each channel, in gray levels 0..255 and in the order given by ``to_bgr``.
-        std: Standard deviation of each channel, in the same units and order.
-        to_bgr: Whether the channels are in BGR order.
-        input_size: (height, width) in pixels.
-        classes: Class names in the order of the logits.
-    """
-
-    mean: list[float] | None = None
-    std: list[float] | None = None
-    to_bgr: bool | None = None
-    input_size: list[int] | None = None
-    classes: list[str] | None = None
+    mean: list[float] | None = None  # of each channel, in gray levels 0..255 and in the order given by ``to_bgr``
+    std: list[float] | None = None  # of each channel, in the same units and order
+    to_bgr: bool | None = None  # whether the channels are in BGR order
+    input_size: list[int] | None = None  # (height, width) in pixels
+    classes: list[str] | None = None  # names in the order of the logits
 
     def conflicts(self, *, mean: Sequence[float], std: Sequence[float], to_bgr: bool) -> list[str]:
         """Return one sentence for each value of ``img_norm`` that differs from the training of these weights."""
@@ -36,9 +28,8 @@ class Metadata:
             conflicts.append(f"trained on {order}; set img_norm.to_bgr={_yaml(self.to_bgr)}")
         for name, trained, configured in (("mean", self.mean, mean), ("std", self.std, std)):
             if trained is not None and any(abs(a - b) > _TOLERANCE for a, b in zip(trained, configured, strict=True)):
-                conflicts.append(
-                    f"trained with img_norm.{name}={_yaml(trained)}, this run has {_yaml(list(configured))}"
-                )
+                run = _yaml(list(configured))
+                conflicts.append(f"trained with img_norm.{name}={_yaml(trained)}, this run has {run}")
         return conflicts
 
     def lines(self) -> list[str]:
@@ -58,12 +49,8 @@ class Metadata:
 def of_vexp(content: Mapping[str, Any]) -> Metadata:
     """Read the metadata of a vexp checkpoint from its config (or ``img_norm`` of converted weights) and its classes."""
     img_norm = content.get("img_norm") or (content.get("config") or {}).get("img_norm") or {}
-    return Metadata(
-        mean=_three(img_norm.get("mean")),
-        std=_three(img_norm.get("std")),
-        to_bgr=img_norm.get("to_bgr"),
-        classes=_names(content.get("classes")),
-    )
+    mean, std = _three(img_norm.get("mean")), _three(img_norm.get("std"))
+    return Metadata(mean, std, img_norm.get("to_bgr"), classes=_names(content.get("classes")))
 
 
 def of_mmaction2(meta: Mapping[str, Any]) -> Metadata:
@@ -83,17 +70,17 @@ def of_mmaction2(meta: Mapping[str, Any]) -> Metadata:
             values = {item.arg: _literal(item.value) for item in node.keywords if item.arg in ("mean", "std", "to_bgr")}
             mean, std = _three(values.get("mean")), _three(values.get("std"))
             if mean is not None and std is not None:
-                return Metadata(mean=mean, std=std, to_bgr=bool(values.get("to_bgr", False)), classes=classes)
+                return Metadata(mean, std, bool(values.get("to_bgr", False)), classes=classes)
     return Metadata(classes=classes)
 
 
 def of_torchvision(weights: Any) -> Metadata:
     """Read the metadata of a member of a torchvision weights enum, whose mean and std are in 0..1."""
     preset = weights.transforms()
-    size = getattr(preset, "crop_size", None)
+    mean, std, size = (getattr(preset, name, None) for name in ("mean", "std", "crop_size"))
     return Metadata(
-        mean=[round(255 * value, 3) for value in preset.mean] if hasattr(preset, "mean") else None,
-        std=[round(255 * value, 3) for value in preset.std] if hasattr(preset, "std") else None,
+        mean=None if mean is None else [round(255 * value, 3) for value in mean],
+        std=None if std is None else [round(255 * value, 3) for value in std],
         to_bgr=False,
         input_size=[int(length) for length in (size * 2)[:2]] if size else None,
         classes=_names(weights.meta.get("categories")),

@@ -12,21 +12,13 @@ _MAX_KEYS = 3  # keys listed of each kind
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The result of loading weights; ``str()`` formats it for the log.
+    """The result of loading weights; ``str()`` formats it for the log."""
 
-    Attributes:
-        source: The file name or URL as given.
-        kind: The program that wrote the file: vexp, mmaction2, lightning, slowfast, torchvision, or plain if unknown.
-        match: How its tensors match those of the model.
-        metadata: What the file states about the training of the weights.
-        notes: How the file was obtained and read.
-    """
-
-    source: str
-    kind: str
+    source: str  # the file name or URL as given
+    kind: str  # the program that wrote it: vexp, mmaction2, lightning, slowfast, torchvision, or plain if unknown
     match: MatchResult
     metadata: Metadata
-    notes: list[str]
+    notes: list[str]  # how the file was obtained and read
 
     @property
     def matched(self) -> list[str]:
@@ -56,11 +48,8 @@ class LoadReport:
     def warnings(self) -> list[str]:
         """Return warnings about probable mistakes: layers other than the classifier that keep their values."""
         missing = [key for key in self.reinitialized if key not in self.match.heads]
-        if not missing:
-            return []
-        return [
-            f"{len(missing)} tensors outside the classifier are not in the file and keep their values: {_first_keys(missing)}"
-        ]
+        warning = f"{len(missing)} tensors outside the classifier are not in the file and keep their values: "
+        return [warning + _first_keys(missing)] if missing else []
 
     def details(self) -> str:
         """Format one line for each kind of result, with the count and the first keys."""
@@ -74,10 +63,8 @@ class LoadReport:
 
     def __str__(self) -> str:
         notes = "; ".join([f"a {self.kind} file" if self.kind != "plain" else "a state dict", *self.notes])
-        lines = [f"weights from {self.source} ({notes}): {self.match.matching} of {self.match.counted} tensors match"]
-        lines.append(self.details())
-        lines += [f"  {line}" for line in self.metadata.lines()]
-        return "\n".join(lines)
+        first = f"weights from {self.source} ({notes}): {self.match.matching} of {self.match.counted} tensors match"
+        return "\n".join([first, self.details(), *(f"  {line}" for line in self.metadata.lines())])
 
 
 def _first_keys(keys: list[str]) -> str:

@@ -30,17 +30,11 @@ _FORMS = "a file, a run folder, https://..., torchvision://NAME or torchvision:/
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A local weight file.
-
-    Attributes:
-        path: The file.
-        metadata: Metadata of the source, which replaces that of the file; None to read it from the file.
-        notes: How the file was obtained, for the report.
-    """
+    """A local weight file."""
 
     path: Path
-    metadata: Metadata | None = None
-    notes: list[str] = field(default_factory=list)
+    metadata: Metadata | None = None  # of the source, which replaces that of the file; None to read it from the file
+    notes: list[str] = field(default_factory=list)  # how the file was obtained, for the report
 
 
 def check(key: str, source: str) -> None:
@@ -49,8 +43,7 @@ def check(key: str, source: str) -> None:
     Raises:
         ConfigError: If the file does not exist or the URL scheme is not supported.
     """
-    problem = _problem(source)
-    if problem is not None:
+    if (problem := _problem(source)) is not None:
         raise ConfigError(problem, key=key, value=source)
 
 
@@ -65,8 +58,8 @@ def _problem(source: str) -> str | None:
         return None if is_local else "downloads over http can be tampered with; use https"
     if scheme in _OPENMMLAB:
         return (
-            "OpenMMLab's model names are not supported; give the URL of the file (https://download.openmmlab.com/...pth, "
-            "whose checksum is the end of its name) or the downloaded file"
+            "OpenMMLab's model names are not supported; give the URL of the file (https://download.openmmlab.com/"
+            "...pth, whose checksum is the end of its name) or the downloaded file"
         )
     if scheme == "modelzoo":
         return f"write torchvision://{source.partition('://')[2]}"
@@ -84,16 +77,12 @@ def locate(source: str | Path) -> Located:
         UserError: If the file does not exist, cannot be downloaded, or does not match its checksum.
     """
     text = str(source)
-    problem = _problem(text)
-    if problem is not None:
+    if (problem := _problem(text)) is not None:
         raise UserError(f"{text}: {problem}")
     scheme = _scheme(text)
-    if scheme == "torchvision":
-        return _torchvision(text)
-    if scheme is not None:
-        path, notes = download(text)
-        return Located(path, notes=notes)
-    return Located(checkpoint.locate(text))
+    if scheme is None:
+        return Located(checkpoint.locate(text))
+    return _torchvision(text) if scheme == "torchvision" else _download(text)
 
 
 def _scheme(source: str) -> str | None:
@@ -110,60 +99,44 @@ def _torchvision(source: str) -> Located:
         published = get_model_weights(model)
     except ValueError:
         close = difflib.get_close_matches(model, list_models(), n=1)
-        raise UserError(
-            f"{source}: torchvision has no model {model!r}" + (f"; did you mean {close[0]}?" if close else "")
-        ) from None
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(f"{source}: torchvision has no model {model!r}{hint}") from None
     names = list(published.__members__)
     if not names or (weights and weights not in names):
         raise UserError(f"{source}: the published weights of {model} are {', '.join(names) or 'none'}")
     member: Any = published[weights] if weights else next(iter(published))
-    path, notes = download(member.url)
+    file = _download(member.url)
     others = f" (of {', '.join(names)})" if len(names) > 1 else ""
-    return Located(path, of_torchvision(member), [f"torchvision's {model}:{member.name}{others}", *notes])
+    return Located(file.path, of_torchvision(member), [f"torchvision's {model}:{member.name}{others}", *file.notes])
 
 
-def download(url: str) -> tuple[Path, list[str]]:
-    """Download a file, unless it is cached and valid.
-
-    Returns:
-        The local file, and notes for the report.
-
-    Raises:
-        UserError: If the download fails or does not match its checksum.
-    """
+def _download(url: str) -> Located:
+    """Download a file, unless it is cached and valid."""
     import torch
 
     address, _, fragment = url.partition("#")
     name = Path(unquote(urlparse(address).path)).name or "weights"
-    checksum = _stated_checksum(url, fragment, name)
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    in_name = _HASHED_NAME.search(name)
+    stated = _SHA256.match(fragment) if fragment else in_name
+    if fragment and stated is None:
+        raise UserError(f"{url}: the part after # must be sha256=DIGITS with 8 to 64 digits")
+    checksum = stated[1].lower() if stated else None
     # Two URLs may end in the same name, so only a name with a checksum is shared with torch.hub.
-    cached = name if _HASHED_NAME.search(name) else f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
-    path = cache / cached
+    cached = name if in_name else f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / cached
     if not (path.is_file() and (checksum is None or sha256(path).startswith(checksum))):
         try:
-            cache.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, str(path), hash_prefix=checksum)
         except RuntimeError:  # torch.hub raises it for a wrong checksum, and keeps nothing
-            raise UserError(
-                f"{url}: the downloaded file does not match the checksum {checksum} and was deleted"
-            ) from None
+            problem = f"the downloaded file does not match the checksum {checksum} and was deleted"
+            raise UserError(f"{url}: {problem}") from None
         except (URLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"{url}: the download failed: {reason}; download it manually and give the file") from None
-    if checksum is None:
-        if not checkpoint.has_checkpoint_header(path):
-            path.unlink()  # otherwise the cache would return an error page the next time
-            raise UserError(f"{url}: the downloaded file is not a checkpoint (perhaps an HTML page) and was deleted")
-        return path, [f"unverified download; append #sha256={sha256(path)} to verify it"]
-    return path, [f"checksum {checksum[:8]} verified"]
-
-
-def _stated_checksum(url: str, fragment: str, name: str) -> str | None:
-    if fragment:
-        match = _SHA256.match(fragment)
-        if match is None:
-            raise UserError(f"{url}: the part after # must be sha256=DIGITS with 8 to 64 digits")
-        return match[1].lower()
-    match = _HASHED_NAME.search(name)
-    return match[1] if match else None
+    if checksum is not None:
+        return Located(path, notes=[f"checksum {checksum[:8]} verified"])
+    if not checkpoint.has_checkpoint_header(path):
+        path.unlink()  # otherwise the cache would return an error page the next time
+        raise UserError(f"{url}: the downloaded file is not a checkpoint (perhaps an HTML page) and was deleted")
+    return Located(path, notes=[f"unverified download; append #sha256={sha256(path)} to verify it"])

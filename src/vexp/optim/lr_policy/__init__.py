@@ -6,19 +6,6 @@ from vexp.optim.lr_policy.cyclic import Cyclic, OneCycle
 from vexp.optim.lr_policy.policies import Cosine, CosineRestart, Exp, Fixed, FlatCosine, Inv, Linear, Poly, Step
 
 __all__ = [
-    "Chain",
-    "Cosine",
-    "CosineRestart",
-    "Cyclic",
-    "Exp",
-    "Fixed",
-    "FlatCosine",
-    "Inv",
-    "Linear",
-    "LrPolicy",
-    "OneCycle",
-    "Phase",
-    "Poly",
-    "Step",
-    "WarmedPolicy",
-]
+    "Chain", "Cosine", "CosineRestart", "Cyclic", "Exp", "Fixed", "FlatCosine", "Inv", "Linear", "LrPolicy", "OneCycle",
+    "Phase", "Poly", "Step", "WarmedPolicy",
+]  # fmt: skip

@@ -63,18 +63,11 @@ class WarmedPolicy(ValidatedConfig, ABC):
     by_epoch: bool = option(
         True, "Change the rate between epochs; false: at every optimizer step.", see=("epochs", "max_steps")
     )
-    warmup: str | None = option(
-        None,
-        "Shape of the warm-up; null for none.",
-        choices=("constant", "linear", "exp"),
-    )
+    warmup: str | None = option(None, "Shape of the warm-up; null for none.", choices=("constant", "linear", "exp"))
     warmup_iters: int = option(
-        0,
-        "Length of the warm-up, in epochs if warmup_by_epoch.",
-        unit="steps (epochs)",
-        ge=0,
+        0, "Length of the warm-up, in epochs if warmup_by_epoch.", unit="steps (epochs)", ge=0,
         see=("lr_policy.warmup",),
-    )
+    )  # fmt: skip
     warmup_ratio: float = option(0.1, "Factor on the learning rate at the start of the warm-up.", gt=0, le=1)
     warmup_by_epoch: bool = option(
         False, "Count warmup_iters in epochs; the warm-up still changes the rate at every step."
@@ -87,7 +80,7 @@ class WarmedPolicy(ValidatedConfig, ABC):
 
     @abstractmethod
     def lr_without_warmup(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
-        """Return the rate without warm-up. The arguments are those of ``lr_at`` with ``step`` at most ``total_steps``."""
+        """Return the rate without warm-up, as ``lr_at`` with ``step`` at most ``total_steps``."""
 
     @abstractmethod
     def check_run(self, steps_per_epoch: int, total_steps: int) -> list[str]:
@@ -109,7 +102,14 @@ class WarmedPolicy(ValidatedConfig, ABC):
         for name, value in (("steps_per_epoch", steps_per_epoch), ("total_steps", total_steps)):
             if value < 1:
                 raise ConfigError("must be >= 1", key=name, value=value)
-        return self._check_warmup(steps_per_epoch, total_steps) + self.check_run(steps_per_epoch, total_steps)
+        warnings = []
+        if self.warmup is None and self.warmup_iters > 0:
+            warnings = ["has no effect with warmup=null; choose constant, linear or exp"]
+        elif (length := self.warmup_steps(steps_per_epoch)) >= total_steps:
+            times = f"takes {_length(length, 'steps')} and the run has {_length(total_steps, 'steps')}"
+            warnings = [f"the warm-up {times}, so the warm-up never ends"]
+        warnings = [f"warmup_iters={self.warmup_iters}: {warning}" for warning in warnings]
+        return warnings + self.check_run(steps_per_epoch, total_steps)
 
     def lr_at(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
         """Return the learning rate of one optimizer step.
@@ -127,9 +127,9 @@ class WarmedPolicy(ValidatedConfig, ABC):
         return lr * self._warmup_factor(step, steps_per_epoch)
 
     def timeline(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
-        """``milestones`` and the end of the warm-up within a run, in order, as (0-based optimizer step, description)."""
+        """Return ``milestones`` and the end of the warm-up within a run, in order of the step."""
         events = self.milestones(steps_per_epoch, total_steps)
-        if (length := self.warmup_steps(steps_per_epoch)) > 0:
+        if length := self.warmup_steps(steps_per_epoch):
             events = [*events, (length, f"warm-up ({self.warmup}) ends")]
         return sorted(event for event in events if event[0] < total_steps)
 
@@ -149,17 +149,6 @@ class WarmedPolicy(ValidatedConfig, ABC):
         if self.warmup == "linear":
             return 1 - remaining * (1 - self.warmup_ratio)
         return math.pow(self.warmup_ratio, remaining)
-
-    def _check_warmup(self, steps_per_epoch: int, total_steps: int) -> list[str]:
-        if self.warmup is None and self.warmup_iters > 0:
-            return [f"warmup_iters={self.warmup_iters}: has no effect with warmup=null; choose constant, linear or exp"]
-        length = self.warmup_steps(steps_per_epoch)
-        if length < total_steps:
-            return []
-        return [
-            f"warmup_iters={self.warmup_iters}: the warm-up takes {_length(length, 'steps')} and the run has "
-            f"{_length(total_steps, 'steps')}, so the warm-up never ends"
-        ]
 
 
 def _length(count: float, unit: str) -> str:
@@ -193,22 +182,19 @@ class LrPolicy(WarmedPolicy, ABC):
         """
 
     def check_curve(self, total: float) -> list[str]:
-        """Return warnings about the curve over a run of ``total`` epochs or steps; raise ConfigError if it is impossible.
+        """Return warnings about a run of ``total`` epochs or steps; raise ConfigError if the curve does not fit it.
 
         The default warns if the rate cannot change within the run.
         """
-        if self.by_epoch and total <= 1:
-            return [
-                f"by_epoch=true: the rate changes only between epochs and this run has {_length(total, 'epochs')}, "
-                "so it is constant; set by_epoch=false to change it at every step"
-            ]
-        return []
+        if not self.by_epoch or total > 1:
+            return []
+        return [
+            f"by_epoch=true: the rate changes only between epochs and this run has {_length(total, 'epochs')}, "
+            "so it is constant; set by_epoch=false to change it at every step"
+        ]
 
     def curve_milestones(self, total: float) -> list[tuple[int, str]]:
-        """Return the events of the curve over a run of ``total`` epochs or steps as (epoch or step, description).
-
-        They are shown in the plan of a run. The default returns none.
-        """
+        """Return the events of the curve, shown in the plan of a run, as (epoch or step, description)."""
         return []
 
     def lr_without_warmup(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
@@ -245,11 +231,8 @@ class AnnealingPolicy(LrPolicy, ABC):
     def __post_init__(self) -> None:
         LrPolicy.__post_init__(self)
         if self.min_lr is not None and self.min_lr_ratio is not None:
-            raise ConfigError(
-                f"conflicts with min_lr_ratio={format_value(self.min_lr_ratio)}; set one of them to null",
-                key="min_lr",
-                value=self.min_lr,
-            )
+            rule = f"conflicts with min_lr_ratio={format_value(self.min_lr_ratio)}; set one of them to null"
+            raise ConfigError(rule, key="min_lr", value=self.min_lr)
 
     def floor(self, base_lr: float) -> float:
         """Return the learning rate at the end of the curve for a group with this base rate."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,8 @@ _TIMES = ("shape", "begin", "end", "by_epoch", "every_step")
 class Phase(ValidatedConfig):
     """A phase of a chain, which changes the current rate from ``begin`` to ``end`` - 1.
 
-    Its epochs (steps) are counted as k = 0, 1, ..., n - 1 from ``begin``; ``step`` and ``period`` use the same unit. With
-    the factor s(k) and s(-1) = 1, the rate r changes at each k to floor + (r - floor) s(k) / s(k - 1).
+    Its epochs (steps) are counted as k = 0, 1, ..., n - 1 from ``begin``; ``step`` and ``period`` use the same unit.
+    With the factor s(k) and s(-1) = 1, the rate r changes at each k to floor + (r - floor) s(k) / s(k - 1).
 
     ======== ============================================================== =====
     shape    s(k)                                                           floor
@@ -60,12 +61,9 @@ class Phase(ValidatedConfig):
     start_factor: float = option(0.1, "constant, linear: factor on the rate at the begin.", gt=0, le=1)
     end_factor: float = option(1.0, "constant, linear: factor on the rate in the last epoch (step).", ge=0, le=1)
     step: Any = option(
-        None,
-        "step: milestones as a list, or the interval between drops, counted from begin.",
-        unit="epochs (steps)",
-        accepts="int or list of int, or null",
-        check=step_rule,
-    )
+        None, "step: milestones as a list, or the interval between drops, counted from begin.",
+        unit="epochs (steps)", accepts="int or list of int, or null", check=step_rule,
+    )  # fmt: skip
     gamma: float = option(0.1, "step, exp: factor on the rate at each drop, or at each epoch (step).", gt=0, le=1)
     power: float = option(1.0, "poly: exponent of the decay; 1 is linear.", gt=0, check=finite)
     period: float | None = option(
@@ -81,15 +79,17 @@ class Phase(ValidatedConfig):
         if self.shape == "step" and self.step is None:
             raise ConfigError("shape=step needs an interval or a list of milestones", key="step", value=None)
         if self.min_lr and self.min_lr_ratio:
-            raise ConfigError(
-                f"conflicts with min_lr_ratio={self.min_lr_ratio:g}; give one of them", key="min_lr", value=self.min_lr
-            )
+            rule = f"conflicts with min_lr_ratio={self.min_lr_ratio:g}; give one of them"
+            raise ConfigError(rule, key="min_lr", value=self.min_lr)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in (*_TIMES, *SHAPES[self.shape]) and value != field.default:
                 raise ConfigError(f"has no effect with shape={self.shape}; remove it", key=field.name, value=value)
             if field.name in ("begin", "end") and not self.every_step and value is not None and value != int(value):
                 raise ConfigError("must be an integer unless every_step=true", key=field.name, value=value)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))  # for the cache of ``_curve``; ``step`` may be a list
 
 
 #: Types by annotation, for values that OmegaConf does not check.
@@ -99,11 +99,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
 
 
 def _phase(name: str, given: Any) -> Phase:
-    """Build a phase from its arguments; errors have the key of the argument.
-
-    Raises:
-        ConfigError: If an argument is unknown or invalid.
-    """
+    """Build a phase from its arguments; errors have the key of the argument."""
     if isinstance(given, Phase):
         return given
     key = f"phases.{name}"
@@ -120,72 +116,69 @@ def _phase(name: str, given: Any) -> Phase:
     try:
         return Phase(**given)
     except ConfigError as error:
-        raise ConfigError(error.rule, key=f"{key}.{error.key}", value=error.value) from None
+        raise error.below(key) from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """A phase in optimizer steps: it changes the rate at every ``every``-th step from ``first`` to before ``stop``.
-
-    ``unit`` is the number of changes per epoch (step) of the phase.
-    """
+class _Move(NamedTuple):
+    """A phase in optimizer steps: it changes the rate at every ``every``-th step from ``first`` to before ``stop``."""
 
     first: int
     stop: int
     every: int
-    unit: int
-    shape: str
-    factors: tuple[float, float]
-    step: int | tuple[int, ...]
-    gamma: float
-    power: float
-    period: float
-    floor: tuple[float, float]  # as a fraction of the base rate, and as a rate
+    shares: list[float]  # s(k) for all k
 
-    def shares(self) -> list[float]:
-        """Return s(k) for all k."""
-        k = np.arange(math.ceil((self.stop - self.first) / self.every))
-        done = k / max(1, len(k) - 1)
-        start, end = self.factors
-        match self.shape:
-            case "constant":
-                share = np.where(done < 1, start, end)
-            case "linear":
-                share = start + (end - start) * done
-            case "step" if isinstance(self.step, int):
-                share = self.gamma ** (k // (self.step * self.unit)).astype(float)
-            case "step":
-                drops = np.searchsorted(np.array(self.step) * self.unit, k, side="right")
-                share = self.gamma ** drops.astype(float)
-            case "exp":
-                share = self.gamma ** k.astype(float)
-            case "poly":
-                share = (1 - done) ** self.power
-            case _:
-                share = (1 + np.cos(np.pi * k / (self.period or len(k)))) / 2
-        return [float(value) for value in share]
+
+def _move(phase: Phase, counts_epochs: bool, steps_per_epoch: int, total_steps: int) -> _Move:
+    length = steps_per_epoch if counts_epochs else 1  # of the unit of the phase, in steps
+    every = 1 if phase.every_step else length
+    first = int(phase.begin * length)
+    stop = total_steps if phase.end is None else max(int(phase.end * length), first + 1)
+    k = np.arange(math.ceil((stop - first) / every))
+    return _Move(first, stop, every, _shares(phase, k, length // every).tolist())
+
+
+def _shares(phase: Phase, k: NDArray[np.int64], unit: int) -> Any:
+    """Return s(k), float64; ``unit`` is the number of changes of the rate per epoch (step) of the phase."""
+    done = k / max(1, len(k) - 1)
+    match phase.shape:
+        case "constant":
+            return np.where(done < 1, phase.start_factor, phase.end_factor)
+        case "linear":
+            return phase.start_factor + (phase.end_factor - phase.start_factor) * done
+        case "step" if isinstance(phase.step, int):
+            return phase.gamma ** (k // (phase.step * unit)).astype(float)
+        case "step":
+            drops = np.searchsorted(np.array(phase.step) * unit, k, side="right")
+            return phase.gamma ** drops.astype(float)
+        case "exp":
+            return phase.gamma ** k.astype(float)
+        case "poly":
+            return (1 - done) ** phase.power
+        case _:
+            return (1 + np.cos(np.pi * k / ((phase.period or 0.0) * unit or len(k)))) / 2
 
 
 @lru_cache(maxsize=16)
-def _curve(moves: tuple[_Move, ...], total_steps: int) -> NDArray[np.float64]:
+def _curve(phases: tuple[tuple[Phase, bool], ...], steps_per_epoch: int, total_steps: int) -> NDArray[np.float64]:
     """Return a factor on the base rate and an offset for every step, float64 (total_steps, 2).
 
-    Every change of the rate is linear in the rate, so that the curve holds for all parameter groups.
+    Every change of the rate is linear in the rate, so that the curve holds for all parameter groups. Each phase comes
+    with whether it is counted in epochs.
     """
-    walks = [(move, move.shares(), *move.floor) for move in moves if move.first < total_steps]
+    moves = [(phase, _move(phase, counts_epochs, steps_per_epoch, total_steps)) for phase, counts_epochs in phases]
     factor, offset, curve = 1.0, 0.0, []
     for at in range(total_steps):
-        for move, shares, floor_ratio, floor in walks:
-            if not move.first <= at < move.stop or (at - move.first) % move.every:
+        for phase, (first, stop, every, shares) in moves:
+            if not first <= at < stop or (at - first) % every:
                 continue
-            k = (at - move.first) // move.every
+            k = (at - first) // every
             before, share = shares[k - 1] if k else 1.0, shares[k]
             if before:
-                factor = floor_ratio + (factor - floor_ratio) * (share / before)
-                offset = floor + (offset - floor) * (share / before)
+                factor = phase.min_lr_ratio + (factor - phase.min_lr_ratio) * (share / before)
+                offset = phase.min_lr + (offset - phase.min_lr) * (share / before)
             else:  # a cosine at its floor increases again
-                factor += (1 - floor_ratio) * share
-                offset -= floor * share
+                factor += (1 - phase.min_lr_ratio) * share
+                offset -= phase.min_lr * share
         curve.append((factor, offset))
     return np.array(curve)
 
@@ -194,21 +187,19 @@ def _curve(moves: tuple[_Move, ...], total_steps: int) -> NDArray[np.float64]:
 class Chain(WarmedPolicy):
     """Phases that each change the current rate, overlapping or in sequence, as in mmengine.
 
-    The rate starts at base. The factors of overlapping phases multiply, and a phase starts from the rate at the end of the
-    previous one. If two phases change the rate at the same step, the one that changes it at every step is applied first.
+    The rate starts at base. The factors of overlapping phases multiply, and a phase starts from the rate at the end of
+    the previous one. If two phases change the rate at the same step, the one that changes it at every step is applied
+    first.
     """
 
     by_epoch: bool = option(
-        True,
-        "Count phases in epochs and change the rate between them; false: in optimizer steps.",
+        True, "Count phases in epochs and change the rate between them; false: in optimizer steps.",
         see=("epochs", "max_steps"),
-    )
+    )  # fmt: skip
     phases: dict[str, Any] = option(
-        {},
-        "Phases by name, each with shape, begin, end and the arguments of its shape.",
-        accepts="dict of Phase by name",
-        entries=Phase,
-    )
+        {}, "Phases by name, each with shape, begin, end and the arguments of its shape.",
+        accepts="dict of Phase by name", entries=Phase,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         WarmedPolicy.__post_init__(self)
@@ -217,26 +208,22 @@ class Chain(WarmedPolicy):
             for times in ("begin", "end"):
                 value = getattr(phase, times)
                 if value is not None and value != int(value) and not self._counts_epochs(phase):
-                    raise ConfigError(
-                        "must be an integer, since the phase is counted in steps",
-                        key=f"phases.{name}.{times}",
-                        value=value,
-                    )
+                    rule = "must be an integer, since the phase is counted in steps"
+                    raise ConfigError(rule, key=f"phases.{name}.{times}", value=value)
 
     def lr_without_warmup(self, base_lr: float, *, step: int, steps_per_epoch: int, total_steps: int) -> float:
-        moves = [self._move(phase, steps_per_epoch, total_steps) for phase in self.phases.values()]
-        staircases = [self._counts_epochs(phase) and not phase.every_step for phase in self.phases.values()]
-        ordered = [move for late in (False, True) for move, flag in zip(moves, staircases, strict=True) if flag == late]
-        factor, offset = _curve(tuple(ordered), total_steps)[min(step, total_steps - 1)]
+        phases = [(phase, self._counts_epochs(phase)) for phase in self.phases.values()]
+        phases.sort(key=lambda item: item[1] and not item[0].every_step)  # those that change between epochs last
+        factor, offset = _curve(tuple(phases), steps_per_epoch, total_steps)[min(step, total_steps - 1)]
         return max(0.0, float(base_lr * factor + offset))
 
     def check_run(self, steps_per_epoch: int, total_steps: int) -> list[str]:
         warnings = [] if self.phases else ["phases={}: the rate is constant; add phases, or choose another lr_policy"]
         for name, phase in self.phases.items():
-            move = self._move(phase, steps_per_epoch, total_steps)
+            move = _move(phase, self._counts_epochs(phase), steps_per_epoch, total_steps)
             if move.first >= total_steps:
                 warnings.append(f"phases.{name}: begins after the end of the run, which has {total_steps} steps")
-            elif len(move.shares()) == 1 and phase.shape in ("constant", "linear"):
+            elif len(move.shares) == 1 and phase.shape in ("constant", "linear"):
                 warnings.append(
                     f"phases.{name}: lasts one epoch (step), so only start_factor={phase.start_factor:g} and not "
                     "end_factor is used; set every_step=true to change the rate within epochs"
@@ -246,31 +233,13 @@ class Chain(WarmedPolicy):
     def milestones(self, steps_per_epoch: int, total_steps: int) -> list[tuple[int, str]]:
         events = []
         for name, phase in self.phases.items():
-            move = self._move(phase, steps_per_epoch, total_steps)
+            move = _move(phase, self._counts_epochs(phase), steps_per_epoch, total_steps)
             events += [(move.first, f"{name} begins")] if move.first else []
             events += [(move.stop, f"{name} ends")] if phase.end is not None else []
             if phase.shape == "step":
-                shares = move.shares()
-                drops = (k for k in range(1, len(shares)) if shares[k] != shares[k - 1])
+                drops = (k for k, (before, share) in enumerate(pairwise(move.shares), 1) if share != before)
                 events += [(move.first + k * move.every, f"drop x {phase.gamma:g}") for k in drops]
         return events
 
     def _counts_epochs(self, phase: Phase) -> bool:
         return self.by_epoch if phase.by_epoch is None else phase.by_epoch
-
-    def _move(self, phase: Phase, steps_per_epoch: int, total_steps: int) -> _Move:
-        length = steps_per_epoch if self._counts_epochs(phase) else 1  # of the unit of the phase, in steps
-        every = 1 if phase.every_step else length
-        return _Move(
-            first=int(phase.begin * length),
-            stop=total_steps if phase.end is None else max(int(phase.end * length), int(phase.begin * length) + 1),
-            every=every,
-            unit=length // every,
-            shape=phase.shape,
-            factors=(phase.start_factor, phase.end_factor),
-            step=tuple(phase.step) if isinstance(phase.step, list | tuple) else phase.step or 0,
-            gamma=phase.gamma,
-            power=phase.power,
-            period=(phase.period or 0.0) * (length // every),
-            floor=(phase.min_lr_ratio, phase.min_lr),
-        )

@@ -36,10 +36,10 @@ class Cyclic(LrPolicy):
     by_epoch: bool = option(False, "Must be false, since the rate changes at every optimizer step.", check=_no_epochs)
     target_ratio: Any = option(
         [10.0, 1e-4],
-        "Highest and lowest rate in multiples of the base rate; a single number is the highest, and 1e-5 of it the lowest.",
-        accepts="float or list of 2 float",
-        check=_ratio_rule,
-    )
+        "Highest and lowest rate in multiples of the base rate; a single number is the highest, and 1e-5 of it the "
+        "lowest.",
+        accepts="float or list of 2 float", check=_ratio_rule,
+    )  # fmt: skip
     cyclic_times: int = option(1, "Number of cycles in the run.", unit="cycles", ge=1)
     step_ratio_up: float = option(0.4, "Fraction of a cycle with an increasing rate.", ge=0, lt=1)
     anneal_strategy: str = option("cos", "Shape of the increase and the decrease.", choices=("cos", "linear"))
@@ -110,30 +110,20 @@ class OneCycle(LrPolicy):
         first = peak / self.div_factor
         last = first / self.final_div_factor
         up_end = self.pct_start * steps - 1
-        phases = [(up_end, first, peak), (steps - 1, peak, last)]  # (last step of the phase, rate from, rate to)
+        phases = [(0.0, up_end, first, peak), (up_end, steps - 1, peak, last)]  # begin, end, rate from, rate to
         if self.three_phase:
-            phases[1:] = [(2 * up_end, peak, first), (steps - 1, first, last)]
-        begin = 0.0
-        for end, rate_from, rate_to in phases[:-1]:
-            if position <= end:
-                return self._anneal(rate_from, rate_to, position - begin, end - begin)
-            begin = end
-        end, rate_from, rate_to = phases[-1]
-        return self._anneal(rate_from, rate_to, position - begin, end - begin)
+            phases[1:] = [(up_end, 2 * up_end, peak, first), (2 * up_end, steps - 1, first, last)]
+        begin, end, rate_from, rate_to = next(phase for phase in phases if position <= phase[1])
+        progress = (position - begin) / (end - begin) if end > begin else 1.0
+        return _ANNEAL[self.anneal_strategy](rate_from, rate_to, progress)
 
     def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         return [(max(0, round(self.pct_start * (self.total_steps or total) - 1)), "peak")]
-
-    def _anneal(self, rate_from: float, rate_to: float, done: float, length: float) -> float:
-        return _ANNEAL[self.anneal_strategy](rate_from, rate_to, done / length if length > 0 else 1.0)
 
     def check_curve(self, total: float) -> list[str]:
         if self.total_steps is None or self.total_steps == total:
             return []
         if self.total_steps < total:
-            raise ConfigError(
-                f"must be at least the run of {self._span(total)}; null for the run",
-                key="total_steps",
-                value=self.total_steps,
-            )
+            rule = f"must be at least the run of {self._span(total)}; null for the run"
+            raise ConfigError(rule, key="total_steps", value=self.total_steps)
         return [f"total_steps={self.total_steps}: the run ends after {self._span(total)}, before the cycle"]

@@ -8,20 +8,15 @@ of the run in the same unit, and p = t / T. Formulas and argument names are thos
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 from vexp.core.errors import ConfigError, format_value
 from vexp.core.fields import option
-from vexp.optim.lr_policy.base import (
-    AnnealingPolicy,
-    LrPolicy,
-    cosine_anneal,
-    finite,
-    linear_anneal,
-    step_rule,
-)
+from vexp.optim.lr_policy.base import AnnealingPolicy, LrPolicy, cosine_anneal, finite, linear_anneal, step_rule
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,45 +39,31 @@ class Step(LrPolicy):
     """
 
     step: Any = option(
-        None,
-        "Milestones as a list, or the interval between drops; null for 0.4 and 0.8 of the run.",
-        unit="epochs (steps)",
-        accepts="int or list of int, or null",
-        check=step_rule,
-    )
+        None, "Milestones as a list, or the interval between drops; null for 0.4 and 0.8 of the run.",
+        unit="epochs (steps)", accepts="int or list of int, or null", check=step_rule,
+    )  # fmt: skip
     gamma: float = option(0.1, "Factor on the learning rate at each drop.", gt=0, le=1)
     min_lr: float | None = option(None, "Lower bound of the learning rate; null for none.", ge=0, check=finite)
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
-        if self.step is None:
-            drops = sum(5 * t >= tenths * total for tenths in (2, 4))  # 0.4 and 0.8 in exact integer arithmetic
-        elif isinstance(self.step, int):
-            drops = t // self.step
-        else:
-            drops = sum(t >= milestone for milestone in self.step)
-        lr = base_lr * math.pow(self.gamma, drops)
+        lr = base_lr * math.pow(self.gamma, bisect_right(self._milestones(total), t))
         return lr if self.min_lr is None else max(lr, self.min_lr)
 
     def curve_milestones(self, total: float) -> list[tuple[int, str]]:
+        return [(milestone, f"drop x {self.gamma:g}") for milestone in self._milestones(total)]
+
+    def _milestones(self, total: float) -> Sequence[int]:
         if self.step is None:
-            milestones = [math.ceil(total * tenths / 5) for tenths in (2, 4)]
-        elif isinstance(self.step, int):
-            milestones = list(range(self.step, math.ceil(total), self.step))
-        else:
-            milestones = list(self.step)
-        return [(milestone, f"drop x {self.gamma:g}") for milestone in milestones]
+            return [math.ceil(total * fifths / 5) for fifths in (2, 4)]
+        return range(self.step, int(total) + 1, self.step) if isinstance(self.step, int) else self.step
 
     def check_curve(self, total: float) -> list[str]:
         if self.step is None:
             return LrPolicy.check_curve(self, total)
         milestones = [self.step] if isinstance(self.step, int) else self.step
         late = [milestone for milestone in milestones if milestone >= total]
-        if not late:
-            return []
-        return [
-            f"step={format_value(self.step)}: the run ends after {self._span(total)}, so there is no drop at "
-            f"{format_value(late)}"
-        ]
+        warning = f"step={format_value(self.step)}: the run ends after {self._span(total)}, so there is no drop at "
+        return [warning + format_value(late)] if late else []
 
 
 @dataclass(kw_only=True, slots=True)
@@ -99,14 +80,14 @@ class CosineRestart(AnnealingPolicy):
 
     lr = floor_k + (peak_k - floor_k) (1 + cos(pi a)) / 2 in cycle k, where a is the completed fraction of the cycle and
 
-    * ``restart_floor=scaled``: peak_k = w_k base, floor_k = w_k base ``min_lr_ratio``: a weight of 0.5 halves the cycle;
+    * ``restart_floor=scaled``: peak_k = w_k base, floor_k = w_k base ``min_lr_ratio``: weight 0.5 halves the cycle;
     * ``restart_floor=fixed`` (mmcv): floor_k = base ``min_lr_ratio`` and peak_k = floor_k + w_k (base - floor_k).
 
     With ``min_lr`` the floor is that rate in every cycle in both cases.
 
-    ``periods=null`` divides the run 1 : 2 : 3 (5, 10 and 15 of 30 epochs) with weights 1, 1, 0.5. Restarts are rounded up
-    to whole epochs (steps). In a short run, cycles without an epoch of their own are skipped, so that a run of one epoch
-    or one step uses the base rate.
+    ``periods=null`` divides the run 1 : 2 : 3 (5, 10 and 15 of 30 epochs) with weights 1, 1, 0.5. Restarts are rounded
+    up to whole epochs (steps). In a short run, cycles without an epoch of their own are skipped, so that a run of one
+    epoch or one step uses the base rate.
     """
 
     periods: list[int] | None = option(
@@ -116,45 +97,34 @@ class CosineRestart(AnnealingPolicy):
         None, "Weight of each cycle; null for 1 each, or 1, 1, 0.5 without periods.", ge=0, check=finite
     )
     restart_floor: str = option(
-        "scaled",
-        "Whether the weight also scales the floor (scaled) or not, as in mmcv (fixed).",
+        "scaled", "Whether the weight also scales the floor (scaled) or not, as in mmcv (fixed).",
         choices=("scaled", "fixed"),
-    )
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         AnnealingPolicy.__post_init__(self)
         if self.periods is not None and not self.periods:
-            raise ConfigError(
-                "needs at least one period; null divides the run 1 : 2 : 3", key="periods", value=self.periods
-            )
+            rule = "needs at least one period; null divides the run 1 : 2 : 3"
+            raise ConfigError(rule, key="periods", value=self.periods)
         cycles = 3 if self.periods is None else len(self.periods)
         if self.restart_weights is not None and len(self.restart_weights) != cycles:
-            raise ConfigError(
-                f"needs {cycles} values, one for each cycle of periods={format_value(self.periods)}",
-                key="restart_weights",
-                value=self.restart_weights,
-            )
+            rule = f"needs {cycles} values, one for each cycle of periods={format_value(self.periods)}"
+            raise ConfigError(rule, key="restart_weights", value=self.restart_weights)
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         weight, progress = self._cycle(t, total)
         floor = self.floor(base_lr)
         if self.restart_floor == "fixed":
             # the peak of a group below min_lr would be negative for a weight above 1
-            peak = max(0.0, floor + weight * (base_lr - floor))
-        else:
-            peak = weight * base_lr
-            floor = floor if self.min_lr is not None else weight * floor
-        return cosine_anneal(peak, floor, progress)
+            return cosine_anneal(max(0.0, floor + weight * (base_lr - floor)), floor, progress)
+        return cosine_anneal(weight * base_lr, floor if self.min_lr is not None else weight * floor, progress)
 
     def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         ends = [int(end) for end in self._ends(total)[:-1]]
         return [(end, f"restart at weight {self._cycle(end, total)[0]:g}") for end in ends if 0 < end < total]
 
     def _ends(self, total: float) -> list[float]:
-        """Return the end of each cycle."""
-        if self.periods:
-            return list(accumulate(self.periods))
-        return [math.ceil(total / 6), math.ceil(total / 2), total]
+        return list(accumulate(self.periods)) if self.periods else [math.ceil(total / 6), math.ceil(total / 2), total]
 
     def _cycle(self, t: int, total: float) -> tuple[float, float]:
         """Return the weight of the cycle at ``t`` and its completed fraction."""
@@ -169,11 +139,8 @@ class CosineRestart(AnnealingPolicy):
         warnings = LrPolicy.check_curve(self, total)
         covered = total if self.periods is None else sum(self.periods)
         if covered < total:
-            raise ConfigError(
-                f"must cover the run of {self._span(total)}, got {self._span(covered)}; null divides the run 1 : 2 : 3",
-                key="periods",
-                value=self.periods,
-            )
+            covers = f"must cover the run of {self._span(total)}, got {self._span(covered)}"
+            raise ConfigError(f"{covers}; null divides the run 1 : 2 : 3", key="periods", value=self.periods)
         if covered > total:
             warnings.append(
                 f"periods={format_value(self.periods)}: they last {self._span(covered)}, but the run ends after "
@@ -245,9 +212,7 @@ class FlatCosine(AnnealingPolicy):
 
     def curve_lr(self, base_lr: float, t: int, total: float) -> float:
         start = round(total * self.start_percent)
-        if t <= start:
-            return base_lr
-        return cosine_anneal(base_lr, self.floor(base_lr), (t - start) / (total - start))
+        return base_lr if t <= start else cosine_anneal(base_lr, self.floor(base_lr), (t - start) / (total - start))
 
     def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         return [(round(total * self.start_percent), "cosine begins")]

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from vexp.model.architectures.tiny3d import Tiny3d
+from vexp.optim.lr_table import group_csv, group_lines, group_rows, learning_rates
 from vexp.optim.optimizers import SGD
 from vexp.optim.optimizers_extra import Rprop
-from vexp.optim.param_group_table import group_csv, group_lines, group_rows, learning_rates
 from vexp.optim.param_groups import build_optimizer
 from vexp.optim.paramwise import Paramwise
 
@@ -33,13 +33,13 @@ frozen    -             -        3       1,816  stem.0.weight, stem.1.weight ...
 """
 
 
-def test_the_table():
+def test_group_lines_formats_table():
     model = tiny_model()
     rows = group_rows(built(model, norm_decay_mult=0.0, custom_keys={"head": {"lr_mult": 10.0}}).param_groups, model)
     assert group_lines(rows) == TABLE.strip().splitlines()
 
 
-def test_the_file_has_every_name():
+def test_group_csv_lists_every_parameter():
     model = tiny_model()
     rows = list(
         csv.DictReader(io.StringIO(group_csv(group_rows(built(model, norm_decay_mult=0.0).param_groups, model))))
@@ -52,7 +52,7 @@ def test_the_file_has_every_name():
     assert all(int(row["tensors"]) == len(row["names"].split()) for row in rows)
 
 
-def test_one_group_is_one_line():
+def test_group_lines_single_group_is_one_line():
     model = nn.Linear(3, 2)
     assert group_lines(group_rows(built(model).param_groups, model)) == [
         "lr 0.1, weight decay 0.0001 for all 2 tensors, 8 parameters"
@@ -61,7 +61,7 @@ def test_one_group_is_one_line():
     assert group_lines(rows) == ["lr 0.01, weight decay - for all 2 tensors, 8 parameters"]
 
 
-def test_fifty_groups_stay_readable():
+def test_group_lines_many_groups_omit_middle():
     model = nn.ModuleDict({"net": nn.Sequential(*(nn.Linear(2, 2) for _ in range(50)))})
     keys = {f"net.{i}.": {"lr_mult": 2 + i / 100} for i in range(50)}
     optimizer = built(model, custom_keys=keys)
@@ -73,7 +73,7 @@ def test_fifty_groups_stay_readable():
     assert len(learning_rates(optimizer)) == 51
 
 
-def test_rates_of_a_record():
+def test_learning_rates_lists_groups_with_other_rates():
     model = tiny_model()
     assert learning_rates(built(model)) == {"lr": 0.1}
     assert learning_rates(built(model, norm_decay_mult=0.0)) == {"lr": 0.1}  # two groups, one rate
@@ -86,6 +86,6 @@ def test_rates_of_a_record():
     assert learning_rates(everything)["lr"] == 0.05  # no group has the base rate: the first
 
 
-def test_an_optimizer_of_ones_own_without_names():
+def test_learning_rates_unnamed_group_is_supported():
     parameter = nn.Parameter(torch.ones(1))
     assert learning_rates(torch.optim.SGD([parameter], lr=0.3)) == {"lr": 0.3}

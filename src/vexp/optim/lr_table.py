@@ -1,4 +1,8 @@
-"""Tables of the parameter groups of an optimizer for the log and for files, and the learning rates to record."""
+"""Learning rate and weight decay of every parameter group: the table in the log, its CSV file, and the rates to record.
+
+Other settings of the optimizer, such as betas, are not in the table; ``log_run_header`` in ``vexp.training.summary``
+formats the line about the optimizer.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +23,16 @@ class GroupRow:
     name: str
     lr: float | None
     weight_decay: float | None
-    parameters: int
-    names: list[str]
+    parameters: int  # elements of all tensors
+    names: list[str]  # of the tensors
 
 
 def group_rows(groups: Sequence[dict[str, Any]], model: nn.Module) -> list[GroupRow]:
     """Return one row for each group of an optimizer, and a last one for frozen parameters, if any."""
-    rows = [
-        GroupRow(
-            group["name"],
-            group["initial_lr"],
-            group.get("weight_decay"),
-            sum(parameter.numel() for parameter in group["params"]),
-            group["param_names"],
-        )
-        for group in groups
-    ]
     frozen = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    if frozen:
-        rows.append(GroupRow("frozen", None, None, sum(p.numel() for p in frozen.values()), list(frozen)))
-    return rows
+    rows = [(g["name"], g["initial_lr"], g.get("weight_decay"), g["params"], g["param_names"]) for g in groups]
+    rows += [("frozen", None, None, list(frozen.values()), list(frozen))] if frozen else []
+    return [GroupRow(name, lr, decay, sum(p.numel() for p in params), names) for name, lr, decay, params, names in rows]
 
 
 def group_lines(rows: Sequence[GroupRow], *, max_rows: int = 16) -> list[str]:
@@ -49,12 +43,12 @@ def group_lines(rows: Sequence[GroupRow], *, max_rows: int = 16) -> list[str]:
     cells = [("group", "lr", "weight decay", "tensors", "parameters", "first names")]
     for row in rows:
         first = ", ".join(row.names[:2]) + (" ..." if len(row.names) > 2 else "")
-        values = (_format(row.lr), _format(row.weight_decay), f"{len(row.names):,}", f"{row.parameters:,}")
-        cells.append((row.name, *values, first))
+        lr, decay = ("-" if value is None else f"{value:.4g}" for value in (row.lr, row.weight_decay))
+        cells.append((row.name, lr, decay, f"{len(row.names):,}", f"{row.parameters:,}", first))
     if len(rows) == 1:
         _, lr, decay, tensors, parameters, _ = cells[1]
         return [f"lr {lr}, weight decay {decay} for all {tensors} tensors, {parameters} parameters"]
-    widths = [max(len(line[column]) for line in cells) for column in range(5)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join([line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, 5)), line[5]])
         for line in cells
@@ -70,9 +64,8 @@ def group_csv(rows: Sequence[GroupRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["group", "lr", "weight_decay", "tensors", "parameters", "names"])
-    for row in rows:
-        values = ["" if value is None else value for value in (row.lr, row.weight_decay)]
-        writer.writerow([row.name, *values, len(row.names), row.parameters, " ".join(row.names)])
+    for row in rows:  # None is written as an empty field
+        writer.writerow([row.name, row.lr, row.weight_decay, len(row.names), row.parameters, " ".join(row.names)])
     return text.getvalue()
 
 
@@ -87,7 +80,3 @@ def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     if len({group.get("initial_lr") for group in groups}) > 1:
         rates |= {f"lr/{group.get('name', index)}": float(group["lr"]) for index, group in enumerate(groups)}
     return rates
-
-
-def _format(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
