@@ -83,7 +83,7 @@ def test_repro_check_of_deterministic_model_is_equal(repro_check, capsys: pytest
     """Dropout, augmentation and workers included."""
     assert repro_check("data.num_workers=1", "model.dropout=0.5", "model.width=8") == 0
     output = capsys.readouterr().out
-    lines = output[output.index("2 steps on cpu, ") :].splitlines()  # the first run creates the data set
+    lines = output[output.index("2 steps on cpu, ") :].splitlines()  # the first run creates the dataset
     assert lines[1:4] == [
         "  again (1 worker): equal to the bit",
         "  with no workers: equal to the bit",

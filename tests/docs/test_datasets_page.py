@@ -57,7 +57,7 @@ def test_datasets_page_commands_run(tmp_path: Path, motion_cache: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     for words in COMMANDS:
         if any(name in word for word in words for name in OF_PUBLISHED_SETS):
-            continue  # these need the data set itself; their formats: tests/dataset_tools/test_written_lists.py
+            continue  # these need the dataset itself; their formats: tests/dataset_tools/test_written_lists.py
         if words[1] == "dataset":
             assert main([*words[1:], *([] if words[2] == "lists" else ["--workers=0"])]) in (0, 1), words
         else:

@@ -1,4 +1,4 @@
-"""docs/howto/own_code.md is run: its model, data set and transform train, and errors have the form of vexp's own."""
+"""docs/howto/own_code.md is run: its model, dataset and transform train, and errors have the form of vexp's own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_own_code_page_has_commands() -> None:
 
 
 def test_own_code_examples_train_together(own_code: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run with the model, the data set and the transform; tests/test_docs.py types each command as it stands."""
+    """One run with the model, the dataset and the transform; tests/test_docs.py types each command as it stands."""
     words = list(dict.fromkeys(word for command in COMMANDS for word in shlex.split(command)[2:]))
     words += [w for w in tiny if not w.startswith(("model.", "data.", "epochs"))]
     train.main([*words, "data.batch_size=4", "data.num_workers=1", "max_steps=2"])

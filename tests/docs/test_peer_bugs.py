@@ -113,14 +113,15 @@ def test_an_earlier_logger_never_sees_a_line_of_a_later_one(tmp_path: Path) -> N
     assert len(read_records(tmp_path / "metrics.jsonl")) == len((tmp_path / "metrics.csv").read_text().split()) - 1 == 1
 
 
-def test_a_rate_of_one_millionth_is_logged_as_zero(tmp_path: Path) -> None:
+def test_json_lines_keeps_learning_rate_of_one_millionth(tmp_path: Path) -> None:
     """Their JSON keeps five decimals."""
     from vexp.tracking.backends import JsonLines, read_records
 
     sink = JsonLines(tmp_path / "metrics.jsonl")
-    sink.write({"lr": 1.25e-6})
+    record = {"mode": "train", "step": 1, "epoch": 1, "lr": 1.25e-6}
+    sink.write(record)
     sink.close()
-    assert read_records(tmp_path / "metrics.jsonl") == [{"lr": 1.25e-6}]
+    assert read_records(tmp_path / "metrics.jsonl") == [record]
 
 
 def test_an_evaluation_within_an_epoch_shortens_the_next_average() -> None:

@@ -13,7 +13,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "plan": "Print the schedule, the learning rates and the warnings of a run.",
         "explain": "Explain config keys: value, origin, type and effect.",
         "show": "Draw the pipeline, the frame sampling or the first batches.",
-        "repro-check": "Check that training repeats to the bit.",
+        "repro-check": "Check that training repeats bit for bit.",
         "doctor": "Check the installation and find bottlenecks.",
     },
     "Use a trained model": {

@@ -1,4 +1,4 @@
-"""Check that a config repeats to the bit.
+"""Check that a config repeats bit for bit.
 
 The first steps are run three times in this process, the third time with another number of workers. Every sample, loss,
 gradient, weight and buffer is compared; the first step and tensor that differ are printed (exit status 1). The
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     report = check_repeats(config, arguments.options.steps, print)
     print(f"{report.steps} steps on {report.device}, {report.tensors} samples and tensors compared in each:")
     for repetition in report.repetitions:
-        print(f"  {repetition.how}: {repetition.difference or 'equal to the bit'}")
+        print(f"  {repetition.how}: {repetition.difference or 'equal bit for bit'}")
     print(f"operations without a deterministic implementation: {', '.join(report.nondeterministic) or 'none'}")
     if config.cudnn_benchmark:
         print("cudnn_benchmark=true: cuDNN times its algorithms again in every process and may choose others")

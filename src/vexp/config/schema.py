@@ -47,7 +47,7 @@ class Config(ValidatedConfig):
     lr_policy: WarmedPolicy = option(REQUIRED, "Learning-rate policy and its warm-up.")
     grad: Grad = option(Grad, "Gradient accumulation, clipping and checks.")
     amp: Amp = option(Amp, "Automatic mixed precision.")
-    ema: Ema = option(Ema, "Exponential moving average of the weights, evaluated and saved beside them.")
+    ema: Ema = option(Ema, "Exponential moving average of the weights, evaluated and saved in addition to them.")
     eval: Eval = option(Eval, "Evaluation: when, metrics, and the best score.")
     checkpoint: Checkpoint = option(Checkpoint, "Checkpoints: when they are written, where, and how many are kept.")
     log: Log = option(Log, "Logging interval and backends.")

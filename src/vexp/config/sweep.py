@@ -24,7 +24,7 @@ class Sweep(ValidatedConfig):
     )
     changed: str = option(
         "refuse",
-        "A job whose folder has other settings is refused with an error that lists them, rerun, or kept as it is.",
+        "What to do with a job whose saved settings differ: refuse (an error that lists them), rerun, or keep.",
         choices=("refuse", "rerun", "keep"),
     )
     fail_fast: bool = option(False, "Start no further job after one has failed.")

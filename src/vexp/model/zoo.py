@@ -81,7 +81,7 @@ class Tsn(Family):
 
 @dataclass(kw_only=True, slots=True)
 class Tsm(Family):
-    """TSM: TSN with temporal shifts in the residual branches (``vexp.model.architectures.tsn_tsm``)."""
+    """TSM: the TSN model with temporal shifts in the residual branches (``vexp.model.architectures.tsn_tsm``)."""
 
     architecture: ClassVar[str] = "tsn_tsm.frame_model"
     key_rules: ClassVar[Rules] = (

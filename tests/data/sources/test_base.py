@@ -81,7 +81,7 @@ def test_listed_source_take_keeps_annotation(tmp_path: Path) -> None:
 
 
 class DuckSource:
-    """A source that does not inherit from ``Source``, as custom data sets may."""
+    """A source that does not inherit from ``Source``, as custom datasets may."""
 
     labels, classes, origin = np.array([1, 0, 1]), ["a", "b"], "my list"
 

@@ -1,4 +1,4 @@
-"""The built-in data set: its files and lists, and that only the order of the frames contains the class."""
+"""The built-in dataset: its files and lists, and that only the order of the frames contains the class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotations of data sets with one folder of videos per class."""
+"""Annotations of datasets with one folder of videos per class."""
 
 from __future__ import annotations
 

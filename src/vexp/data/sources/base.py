@@ -1,4 +1,4 @@
-"""Sources of samples: the interface between a data set and the sampling, decoding and geometry of its videos."""
+"""Sources of samples: the interface between a dataset and the sampling, decoding and geometry of its videos."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SequentialReader(Protocol):
 
 
 class Source(ABC):
-    """The samples of one split. A custom data set returns one from ``vexp.data.sources.config.Data.source``.
+    """The samples of one split. A custom dataset returns one from ``vexp.data.sources.config.Data.source``.
 
     A class that has the members without a default need not inherit from ``Source``; see ``complete_source``.
     """

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class Data(ValidatedConfig, ABC):
-    """Base class of the data options. A custom data set subclasses it and defines ``source``."""
+    """Base class of the data options. A custom dataset subclasses it and defines ``source``."""
 
     batch_size: int = option(
         8,
@@ -53,7 +53,7 @@ class Data(ValidatedConfig, ABC):
         "Video decoder; auto: av, the fastest. All return the same frames or reject a file.",
         choices=VIDEO_BACKENDS,
     )
-    exact_color: bool = option(False, "Allow only decoders whose pixels are equal to the bit: auto, av (at no cost).")
+    exact_color: bool = option(False, "Allow only decoders with bit-exact colors: auto, av.")
     strict: bool = option(
         False, "Make the codec report damage that it would otherwise conceal (auto, av); detects more, not all."
     )
@@ -166,11 +166,11 @@ class ListData(Data, ABC):
         "Separator of path and label or of columns; null: that of the format (blank, comma, tab).",
         check=lambda value: None if value else "must not be empty; null: that of the format",
     )
-    multi_label: bool | None = option(None, "Samples may have several labels; null: if one of the training list has.")
+    multi_label: bool | None = option(None, "Samples may have several labels; null: detected from the training list.")
     file_name: str | None = option(
         None,
         "File name of a sample, from the columns of its row: '{label}/{youtube_id}.mp4'; null: that of the published "
-        "data set.",
+        "dataset.",
     )
     verify_files: bool = option(
         False, "Check before training that every listed file exists, and report all that are missing."
@@ -346,9 +346,9 @@ class Folder(Data):
 
 @dataclass(kw_only=True, slots=True)
 class Motion(Data):
-    """The built-in data set: eight classes that differ only in motion, created as H.264 files on first use."""
+    """The built-in dataset: eight classes that differ only in motion, created as H.264 files on first use."""
 
-    cache_dir: str | None = option(None, "Folder in which the data set is created; null: $VEXP_CACHE or ~/.cache/vexp.")
+    cache_dir: str | None = option(None, "Folder in which the dataset is created; null: $VEXP_CACHE or ~/.cache/vexp.")
     motion_seed: int = option(0, "Seed of the videos.", ge=0)
     train_clips: int = option(60, "Training clips per class.", unit="clips", ge=1)
     val_clips: int = option(16, "Validation clips per class.", unit="clips", ge=1)
@@ -372,7 +372,7 @@ class Motion(Data):
 
 def _log_first(done: int, total: int) -> None:
     if done == 1:
-        logger.info("creating the %d videos of the built-in data set, once ...", total)
+        logger.info("creating the %d videos of the built-in dataset, once ...", total)
 
 
 def _path(text: str) -> Path:

@@ -1,4 +1,4 @@
-"""The built-in data set ``motion``: eight classes of H.264 clips that differ only in motion.
+"""The built-in dataset ``motion``: eight classes of H.264 clips that differ only in motion.
 
 Textured patches move over a textured background, which drifts slowly in a random direction. All patches of a clip move
 in the same way: they rotate, grow or translate along one coordinate, while the others are constant. Each coordinate
@@ -56,7 +56,7 @@ _DISTRACTORS = 3  # fixed to the background
 def ensure_motion(
     root: Path, *, seed: int, train_clips: int, val_clips: int, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Return the folder of the data set under ``root``; create it if it does not exist.
+    """Return the folder of the dataset under ``root``; create it if it does not exist.
 
     It contains ``train/*.mp4``, ``val/*.mp4``, the lists ``train.txt`` and ``val.txt`` (one clip per line: path
     relative to the folder, a space, the class index), ``classes.txt`` (one name per line, in class order) and
@@ -64,7 +64,7 @@ def ensure_motion(
     (seed, split, class, number); with the same library versions its file is identical.
 
     The folder is created under a temporary name and renamed, so that several processes may call this function at the
-    same time, and an interrupted call leaves no incomplete data set.
+    same time, and an interrupted call leaves no incomplete dataset.
 
     ``seed`` is >= 0; ``train_clips`` and ``val_clips`` are clips per class, >= 1. ``progress`` is called in the calling
     thread with (clips done, total clips) after every clip.
@@ -82,7 +82,7 @@ def ensure_motion(
         _make(unfinished, seed, {"train": train_clips, "val": val_clips}, progress)
         unfinished.rename(folder)
     except OSError:
-        if not folder.is_dir():  # otherwise another process has created the same data set
+        if not folder.is_dir():  # otherwise another process has created the same dataset
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -90,7 +90,7 @@ def ensure_motion(
 
 
 def folder_of(root: Path, *, seed: int, train_clips: int, val_clips: int) -> Path:
-    """Return the folder in which ``ensure_motion`` creates the data set."""
+    """Return the folder in which ``ensure_motion`` creates the dataset."""
     return root / f"motion_v{FORMAT_VERSION}_seed{seed}_train{train_clips}_val{val_clips}"
 
 
@@ -185,7 +185,7 @@ def _paste(patch: Array, state: Array, canvas: Array) -> None:
 
 
 def _make(folder: Path, seed: int, clips: dict[str, int], progress: Callable[[int, int], None] | None) -> None:
-    """Write the data set into an existing, empty folder; the first failure cancels the clips that are not begun."""
+    """Write the dataset into an existing, empty folder; the first failure cancels the clips that are not begun."""
     import cv2
 
     jobs = [(split, label, number, path) for split in SPLITS for path, label, number in listing(split, clips[split])]
@@ -234,7 +234,7 @@ def write_mp4(path: Path, frames: Array) -> None:
 
 
 _README = """\
-# motion: a small data set of synthetic video clips
+# motion: a small dataset of synthetic video clips
 
 {train} training and {val} validation clips for each of eight classes, created by `vexp` (seed {seed}). The classes
 differ only in the motion of textured patches; a single frame does not show the class. The folder is also an example of

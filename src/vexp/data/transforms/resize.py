@@ -110,7 +110,7 @@ class RandomRescale(SpatialTransform):
 
 @dataclass(kw_only=True, slots=True)
 class Flip(SpatialTransform):
-    """Mirror a whole clip horizontally with probability ``flip_ratio``; ``View.mirrored`` records it.
+    """Mirror a whole clip horizontally with probability ``flip_ratio``.
 
     For actions with a direction, the dataset maps the labels (``flip_label_map``).
     """
