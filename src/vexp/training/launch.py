@@ -21,8 +21,8 @@ from vexp.config.saved import SavedConfig
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
 from vexp.runtime.distributed import destroy_process_group, world_from_environment
-from vexp.training.result import read_result
 from vexp.training.run import run as run_in_this_process
+from vexp.training.run_end import readable_result
 
 _USER_ERROR = "user_error_{rank}.txt"  # message of a process that failed with a UserError
 
@@ -50,13 +50,13 @@ def _launch(config: Config, folder: Path, overrides: list[str]) -> dict[str, Any
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    earlier_result = read_result(folder)
+    earlier_result = readable_result(folder)
     with tempfile.TemporaryDirectory(prefix="vexp-") as logs, _launch_environment(config.dist.nproc):
         launch = elastic_launch(_launch_config(config, folder, logs), _run_process)
         try:
             return dict(launch(to_dict(config, types=True), str(folder), overrides, logs)[0])
         except (ChildFailedError, SignalException, KeyboardInterrupt) as error:
-            result = read_result(folder)
+            result = readable_result(folder)
             if result != earlier_result and result["status"] == "interrupted":
                 return result
             if isinstance(error, ChildFailedError):

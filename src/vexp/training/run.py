@@ -33,8 +33,8 @@ from vexp.tracking.meter import Meter
 from vexp.training.failure_messages import describe_failure
 from vexp.training.loop import train
 from vexp.training.recorder import Recorder
-from vexp.training.result import ResultFile, finish_run
 from vexp.training.resume import find_resume_checkpoint, resume
+from vexp.training.run_end import ResultFile, finish_run
 from vexp.training.run_header import log_run_header
 from vexp.training.state import TrainState
 

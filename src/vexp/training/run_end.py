@@ -14,6 +14,7 @@ from typing import Any
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
+from vexp.experiment.result import read_result
 from vexp.runtime.distributed import World, is_peer_failure
 from vexp.tracking.console import RunLog
 from vexp.training.failure_messages import describe_failure, plugin_location
@@ -68,7 +69,7 @@ class ResultFile:
         self.has_started = False
         self.start = time.perf_counter()
         self._config, self._folder, self._world, self._log = config, folder, world, log
-        self._keeps_earlier = config.resume is not None and read_result(folder).get("status", "failed") != "failed"
+        self._keeps_earlier = config.resume is not None and readable_result(folder).get("status", "failed") != "failed"
 
     def __enter__(self) -> ResultFile:
         return self
@@ -105,10 +106,9 @@ class ResultFile:
         return describe_failure(error, self._config, self._folder)
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """Return the content of result.json; empty if it cannot be read."""
+def readable_result(folder: Path) -> dict[str, Any]:
+    """Return the content of result.json; empty if there is no file or it cannot be read."""
     try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_result(folder) or {}
+    except (OSError, UserError):
         return {}
-    return content if isinstance(content, dict) else {}
