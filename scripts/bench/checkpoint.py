@@ -53,9 +53,9 @@ def loop(net: Any, optimizer: Any, way: str, steps: int, every: int, folder: Pat
         path = folder / f"step_{step}.pth"
         if way == "background":
             copy = snapshot.take(state)
-            saving.start(lambda path=path, copy=copy: checkpoint.save(path, copy, also=["last.pth"], keep=1))
+            saving.start(lambda path=path, copy=copy: checkpoint.save(path, copy, also=["last.pth"], max_keep_ckpts=1))
         else:
-            checkpoint.save(path, state, also=["last.pth"], keep=1)
+            checkpoint.save(path, state, also=["last.pth"], max_keep_ckpts=1)
         stalls.append(time.perf_counter() - asked)
     saving.join()
     return time.perf_counter() - begin, stalls

@@ -395,7 +395,7 @@ def test_find_after_kill_between_any_two_steps_of_a_save(tmp_path, monkeypatch, 
     assert load(found)["step"] == (2 if "step_2.pth" in done else 1)
     for name in ("last.pth", "best.pth"):
         assert load(tmp_path / name)["step"] == (2 if name in done else 1)
-    complete(found, keep=1)  # a resumed run: what the save had begun is finished, or as if it had not begun
+    complete(found, max_keep_ckpts=1)  # a resumed run: what the save had begun is finished, or as if it had not begun
     after = 2 if "step_2.pth" in done else 1
     assert {load(tmp_path / f"{name}.pth")["step"] for name in (f"step_{after}", "last", "best")} == {after}
     assert files(tmp_path) == ["best.pth", "last.pth", "manifest.json", f"step_{after}.pth"]

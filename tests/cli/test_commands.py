@@ -174,7 +174,7 @@ def test_export_file_returns_same_logits(form: str, run: Path, tmp_path: Path) -
     state = checkpoint.load(run / "checkpoints" / "best.pth")
     trained = load_predictor(compose(["model.width=8", "device=cpu"]), file, state)
     clips = torch.randn(2, 3, 8, 64, 64)
-    runner = exporting._run_onnx(file) if form == "onnx" else exporting._run_torch(file)
+    runner = exporting.load_exported(file, form)
     with torch.no_grad():
         torch.testing.assert_close(runner(clips), trained.model(clips), rtol=1e-4, atol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, f"{file.name}.json"]
@@ -183,7 +183,7 @@ def test_export_file_returns_same_logits(form: str, run: Path, tmp_path: Path) -
 def test_export_with_other_logits_is_removed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(exporting, "_run_torch", lambda path: lambda clips: torch.ones(len(clips), 8))
+    monkeypatch.setattr(exporting, "load_exported", lambda path, form: lambda clips: torch.ones(len(clips), 8))
     error = refusal(capsys, "export", f"run={run}", "format=torch", f"out={tmp_path}/m.pt2")
     assert "exported logits differ" in error
     assert not list(tmp_path.iterdir())

@@ -45,7 +45,7 @@ def test_a_metric_that_was_not_measured():
 
 @pytest.mark.parametrize("score", [None, 0.0, 0.75])
 def test_bug_a_run_counted_in_steps_forgot_its_best_on_resume(score):
-    """mmcv's iteration runner did not restore it; here it is part of the state, whatever is counted."""
+    """The iteration runner of mmcv did not restore it; here it is part of the state, whatever is counted."""
     before = Best("top1_acc", True)
     if score is not None:
         before.update({"top1_acc": score}, 20, 2)

@@ -4,7 +4,8 @@ import pytest
 
 from vexp import compose
 from vexp.core.interval import Interval
-from vexp.evaluation.config import METRICS, Eval
+from vexp.evaluation.config import Eval
+from vexp.evaluation.metrics import METRICS, Metric
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_which_score_is_the_best(values, metric, greater):
     ],
 )
 def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
-    monkeypatch.setitem(METRICS, "new", (name,))
+    monkeypatch.setitem(METRICS, "new", Metric(len, result=name))
     options = Eval()
     options.metrics, options.save_best = ["new"], name
     if greater is None:
@@ -101,10 +102,7 @@ def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
         ({"topk": [1, 1]}, r"topk=\[1,1\]: must not contain a number twice"),
         ({"topk": "5"}, "topk=5: must be a number"),
         ({"topk": True}, "topk=true: must be a number"),
-        (
-            {"metrics": ["top_k_accuracy", "AR@AN"]},
-            "AR@AN is not implemented yet; metrics: top_k_accuracy",
-        ),
+        ({"metrics": ["top_k_accuracy", "AR@AN"]}, "AR@AN is not implemented yet; metrics: top_k_accuracy"),
         ({"save_best": "mAP@0.5IOU"}, "mAP@0.5IOU is not implemented yet"),
         ({"save_best": "auc"}, "auc is not implemented yet"),
         ({"metrics": ["top1_acc"]}, r"metrics=\[top1_acc\]: must be one of top_k_accuracy, mean_class_accuracy"),

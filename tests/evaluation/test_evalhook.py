@@ -6,7 +6,8 @@ import pytest
 from support.paths import GOLDEN_DIR
 
 from vexp.evaluation.best_score import Best
-from vexp.evaluation.config import METRICS, Eval
+from vexp.evaluation.config import Eval
+from vexp.evaluation.metrics import METRICS, Metric
 
 CASES = json.loads((GOLDEN_DIR / "evalhook.json").read_text())["cases"]
 SCHEDULES = [case for case in CASES if case["tag"].startswith("schedule")]
@@ -91,7 +92,7 @@ def test_what_the_hook_refused_while_running_is_refused_beforehand():
 )
 def test_the_best_score(case, monkeypatch):
     metric = case["metric"]
-    monkeypatch.setitem(METRICS, "recorded", (metric,))
+    monkeypatch.setitem(METRICS, "recorded", Metric(len, result=metric))
     options = Eval()
     options.metrics, options.save_best, options.rule = ["recorded"], metric, case["kw"].get("rule")
     if metric in ("loss_acc", "stoploss", "mIoU"):  # differs on purpose: words, not parts of words, and loss first
@@ -108,7 +109,7 @@ def test_the_best_score(case, monkeypatch):
 
 def test_the_rule_of_names_that_mmcv_takes_by_a_part_of_a_word(monkeypatch):
     for name, greater in (("loss_acc", False), ("stoploss", None), ("mIoU", None), ("error", False), ("f1", True)):
-        monkeypatch.setitem(METRICS, "new", (name,))
+        monkeypatch.setitem(METRICS, "new", Metric(len, result=name))
         options = Eval()
         options.metrics, options.save_best = ["new"], name
         if greater is None:

@@ -58,7 +58,8 @@ def evaluator(*, criterion=None, img_norm=PLAIN, amp=None, **options):
 
 
 def run(model, batches, **settings):
-    return evaluator(**settings).predict(model, batches, name="video {}".format)
+    chosen = evaluator(**settings)
+    return chosen.predictions([chosen.score(model, batches, name="video {}".format)])
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 5])
@@ -286,7 +287,7 @@ def test_view_forward_halves_the_views_once_when_out_of_memory(caplog):
     halving = evaluator()
     net = Hungry(fits=5)
     for _ in range(2):  # the second evaluation of the run begins with what fitted
-        made = halving.predict(net, in_batches(frames, labels, 4), name=str)
+        made = halving.predictions([halving.score(net, in_batches(frames, labels, 4), name=str)])
         np.testing.assert_array_equal(made.scores, whole.scores)
         assert made.loss == whole.loss
     assert net.tried[:2] == [12, 6]

@@ -27,7 +27,7 @@ def made(reduction="mean_prob", videos=600, multi_label=False):
 
 def saved(path, predictions, options):
     save_view_logits(
-        path, predictions, classes=["a", "b", "ü", "d"], name="vidéo {}.mp4".format,
+        path, predictions, ["a", "b", "ü", "d"], [f"vidéo {i}.mp4" for i in predictions.ids],
         protocol={"split": "val", "views": "1 clip x 3 crops"}, options=options,
     )  # fmt: skip
     return load_view_logits(path)

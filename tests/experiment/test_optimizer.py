@@ -16,7 +16,8 @@ from vexp.training.state import setting_changes
 
 WORDS = [
     "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=2",
-    "log=text", "log.plots=false", "log.interval=1", "device=cpu", "checkpoint.interval=1", "checkpoint.max_keep_ckpts=-1",
+    "log=text", "log.plots=false", "log.interval=1", "device=cpu", "checkpoint.interval=1",
+    "checkpoint.max_keep_ckpts=-1",
     "optimizer=sgd", "optimizer.lr=0.05", "lr=fixed", "optimizer.paramwise.custom_keys.stage3.lr_mult=0.5",
     "optimizer.paramwise.custom_keys.head.lr_mult=2", "optimizer.paramwise.norm_decay_mult=0", "model.freeze=[stem]",
 ]  # fmt: skip
@@ -100,11 +101,7 @@ def test_changed_rates_are_said_by_group(grouped: Path, tmp_path: Path) -> None:
             r"was trained with 4 parameter groups \(base, norm, stage3, head\), the config has 3 parameter groups "
             r"\(base, norm, stage3\) .*init_from",
         ),
-        (
-            "model.freeze",
-            [],
-            "its parameter group base has other parameters than base of the config .*: stem.0.weight",
-        ),
+        ("model.freeze", [], "its parameter group base has other parameters than base of the config .*: stem.0.weight"),
         (
             "custom_keys.stage3",
             ["optimizer.paramwise.custom_keys.stage2.lr_mult=0.5"],

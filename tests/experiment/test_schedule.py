@@ -49,8 +49,8 @@ def test_early_stopping_makes_a_step_the_last_one() -> None:
 
 
 def test_run_follows_the_schedule(tmp_path: Path, tiny: list[str]) -> None:
-    overrides = [*tiny, "eval.interval=3", "eval.by_epoch=false", "log.interval=3", "log.by_epoch=true", "checkpoint.by_epoch=false",
-                 "checkpoint.interval=5", "checkpoint.max_keep_ckpts=-1"]  # fmt: skip
+    overrides = [*tiny, "eval.interval=3", "eval.by_epoch=false", "log.interval=3", "log.by_epoch=true",
+                 "checkpoint.by_epoch=false", "checkpoint.interval=5", "checkpoint.max_keep_ckpts=-1"]  # fmt: skip
     config = compose(overrides)
     when = build_experiment(config).schedule
     train.run(config, tmp_path)

@@ -48,7 +48,8 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("trained")
     words = [
         "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8",
-        "log=text", "log.plots=false", "device=cpu", "epochs=1", "ema=average", "loss.class_weights=auto", "data.train.indices=13",
+        "log=text", "log.plots=false", "device=cpu", "epochs=1", "ema=average", "loss.class_weights=auto",
+        "data.train.indices=13",
         "eval.save_view_logits=true",
     ]  # fmt: skip
     run(folder, [*words, *VIEWS[request.param]])

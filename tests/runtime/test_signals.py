@@ -87,8 +87,10 @@ def test_interrupted_run_resumes_to_the_bit(tmp_path: Path, tiny: list[str], mon
 
 
 def test_signal_interrupts_an_evaluation(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped between two batches of the evaluation before training, then of the last one: each comes first when the
-    run goes on, and its end is that of a run left alone."""
+    """A signal ends the evaluation before training, then the last one; each comes first in the resumed run.
+
+    The result is that of a run without signals.
+    """
     words = [*tiny, "epochs=1", "eval.start=0"]
     train.run(compose(words), tmp_path / "straight")
     real, folder = ViewForward.__call__, tmp_path / "stopped"

@@ -18,7 +18,8 @@ from vexp.data.sources.motion import CLASSES, ensure_motion, listing
 
 WORDS = [
     "data=folder", "pipeline.train.sample.clip_len=4", "data.batch_size=3", "data.num_workers=0", "model.width=8",
-    "epochs=2", "log=text", "log.plots=false", "log.interval=1", "device=cpu", "data.max_bad_fraction=0.2", "checkpoint.interval=1",
+    "epochs=2", "log=text", "log.plots=false", "log.interval=1", "device=cpu", "data.max_bad_fraction=0.2",
+    "checkpoint.interval=1",
     "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1",
 ]  # fmt: skip
 

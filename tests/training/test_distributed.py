@@ -237,7 +237,8 @@ def test_resumed_by_two_then_one_then_two(one: Path, two: Path, tmp_path: Path) 
 #: Numbers drawn by each process (dropout) and its own batch norm.
 DRAWN = [
     "data.train_clips=2", "data.val_clips=1", "data.num_workers=0", "data.batch_size=2", "data.train.indices=15",
-    "model.width=8", "model.dropout=0.2", "diff_rank_seed=true", "nproc=2", "epochs=2", "log=text", "log.plots=false", "device=cpu",
+    "model.width=8", "model.dropout=0.2", "diff_rank_seed=true", "nproc=2", "epochs=2", "log=text", "log.plots=false",
+    "device=cpu",
 ]  # fmt: skip
 
 
@@ -301,7 +302,8 @@ def test_what_one_process_cannot_do_ends_all_with_its_words(tmp_path: Path, moti
     (tmp_path / "list.txt").write_text("\n".join(rows) + "\n")
     words = [
         "data=video_list", f"data.train.ann_file={tmp_path}/list.txt", f"data.val.ann_file={tmp_path}/list.txt",
-        "data.num_workers=0", "data.batch_size=2", "epochs=2", "model.width=8", "log=text", "log.plots=false", "device=cpu", "nproc=2",
+        "data.num_workers=0", "data.batch_size=2", "epochs=2", "model.width=8", "log=text", "log.plots=false",
+        "device=cpu", "nproc=2",
     ]  # fmt: skip
     process = start([*words, f"out_root={tmp_path}", "run_name=failed"])
     _, errors = process.communicate(timeout=120)

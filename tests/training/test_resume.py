@@ -51,7 +51,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 WORDS = [
     "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=2",
-    "log=text", "log.plots=false", "log.interval=1", "device=cpu", "eval=never", "checkpoint=all", "checkpoint.by_epoch=false",
+    "log=text", "log.plots=false", "log.interval=1", "device=cpu", "eval=never", "checkpoint=all",
+    "checkpoint.by_epoch=false",
 ]  # fmt: skip
 
 

@@ -49,7 +49,8 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 STRAIGHT = [
     "optimizer=sgd", "data.train_clips=2", "data.val_clips=1", "data.batch_size=3", "grad.accumulate=2",
     "data.num_workers=0", "epochs=2",
-    "model.width=8", "model.dropout=0.2", "ema=average", "grad=clip", "log=text", "log.plots=false", "log.interval=2", "device=cpu",
+    "model.width=8", "model.dropout=0.2", "ema=average", "grad=clip", "log=text", "log.plots=false", "log.interval=2",
+    "device=cpu",
     "checkpoint.interval=1", "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1",
 ]  # fmt: skip
 

@@ -15,10 +15,11 @@ from vexp.core.errors import UserError
 from vexp.data.sources.config import Motion
 from vexp.experiment.setup import build_experiment, make_dataset
 from vexp.training.batches import training_order
-from vexp.training.summary import classes_without_samples
+from vexp.training.run_header import classes_without_samples
 
 WORDS = [
-    "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1", "log=text", "log.plots=false",
+    "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1", "log=text",
+    "log.plots=false",
     "log.interval=1", "device=cpu",
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Checkpoints: atomic writes, safe reads, checksums, discovery and retention.
+"""Checkpoints: atomic writes, safe reads, checksums, discovery and pruning.
 
 A file holds tensors and plain containers only, so that ``torch.load(weights_only=True)`` reads it anywhere.
 ``manifest.json`` beside the files holds their checksums.
@@ -8,20 +8,7 @@ from vexp.checkpoint.async_save import Background, Snapshot
 from vexp.checkpoint.config import Checkpoint
 from vexp.checkpoint.discovery import find, locate
 from vexp.checkpoint.file import complete, has_checkpoint_header, load, save
-from vexp.checkpoint.retention import BEST, LAST, prunable, prune
+from vexp.checkpoint.pruning import BEST, LAST, prunable, prune
 
-__all__ = [
-    "BEST",
-    "LAST",
-    "Background",
-    "Checkpoint",
-    "Snapshot",
-    "complete",
-    "find",
-    "has_checkpoint_header",
-    "load",
-    "locate",
-    "prunable",
-    "prune",
-    "save",
-]  # fmt: skip
+__all__ = ["BEST", "LAST", "Background", "Checkpoint", "Snapshot", "complete", "find", "has_checkpoint_header"]
+__all__ += ["load", "locate", "prunable", "prune", "save"]

@@ -64,22 +64,14 @@ class Background:
         self._error: BaseException | None = None
 
     def start(self, job: Callable[[], None]) -> None:
-        """Start a job as soon as the previous one has ended.
-
-        Raises:
-            Exception: If the previous job has raised it.
-        """
+        """Start a job as soon as the previous one has ended."""
         self.join()
         # A daemon, so that a second Ctrl-C ends the process at once; an unfinished write is only a temporary file.
         self._thread = threading.Thread(target=self._run, args=(job,), name="checkpoint", daemon=True)
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the job.
-
-        Raises:
-            Exception: If the job has raised it.
-        """
+        """Wait for the job."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None

@@ -8,23 +8,20 @@ from vexp.core.fields import ValidatedConfig, option
 from vexp.core.interval import Interval
 
 
-def _positive_or_unlimited(value: int) -> str | None:
+def _limit_rule(value: int) -> str | None:
     return None if value == -1 or value > 0 else "must be > 0, or -1 for no limit"
 
 
 @dataclass(kw_only=True, slots=True)
 class Checkpoint(ValidatedConfig):
-    """The ``checkpoint`` group (mmcv's ``checkpoint_config``). The best checkpoint (eval.save_best) is kept in addition."""
+    """Periodic checkpoints (mmcv's ``checkpoint_config``). The best one (eval.save_best) is kept in addition."""
 
     interval: int = option(-1, "Interval between checkpoints; -1: never.", unit="epochs (steps)")
     by_epoch: bool = option(True, "Count the interval in epochs; false: in optimizer steps.")
     save_optimizer: bool = option(True, "Save the optimizer state, which resuming needs; false: weights only.")
     out_dir: str | None = option(None, "Folder of the checkpoints; null: checkpoints/ of the run folder.")
     max_keep_ckpts: int = option(
-        -1,
-        "Number of periodic checkpoints kept, the newest; -1: all.",
-        unit="checkpoints",
-        check=_positive_or_unlimited,
+        -1, "Number of periodic checkpoints kept, the newest; -1: all.", unit="checkpoints", check=_limit_rule
     )
     save_last: bool = option(True, "Write one after the last step, whatever the interval.")
     background: bool = option(

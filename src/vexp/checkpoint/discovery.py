@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vexp.checkpoint.file import check, load
 from vexp.checkpoint.manifest import Manifest
-from vexp.checkpoint.retention import LAST
+from vexp.checkpoint.pruning import LAST
 from vexp.core.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -45,24 +45,17 @@ def find(folder: Path) -> Path | None:
 
 
 def locate(name: str | Path) -> Path:
-    """Return the path of a checkpoint file, or the newest intact checkpoint of a run folder.
-
-    Raises:
-        UserError: If the folder has none that can be read.
-    """
+    """Return the path of a checkpoint file, or the newest intact checkpoint of a run folder."""
     path = Path(name).expanduser().absolute()
     if not path.is_dir():
         return path
-    for folder in (path / "checkpoints", path):
-        newest = find(folder)
-        if newest is not None:
-            return newest
+    if (newest := find(path / "checkpoints") or find(path)) is not None:
+        return newest
     raise UserError(f"{path}: has no checkpoint that can be read")
 
 
 def _age(path: Path, manifest: Manifest) -> tuple[int, bool, float]:
-    """Sort key by time of writing: position in the manifest; files that it does not list by name (last.pth is newer)
-    and modification time."""
+    """Sort by time of writing: the position in the manifest, then by name (last.pth is newer) and modification time."""
     entries = manifest.entries_of(path.name)
     entry = entries[0] if entries else None
     if len(entries) > 1:  # the process was killed just before or after the name got its new content

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vexp.checkpoint.manifest import Manifest, ManifestEntry
-from vexp.checkpoint.retention import prune
+from vexp.checkpoint.pruning import prune
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, write_error_message
@@ -23,20 +23,17 @@ _MAGIC = (b"PK", b"\x80")  # torch's zip archive; a pickle, its format before 1.
 _FOREIGN_TYPE = re.compile(r"GLOBAL ([\w.]+)")  # how torch's unpickler names the types that it refuses
 
 
-def save(path: Path, state: dict[str, Any], *, also: Sequence[str] = (), keep: int = -1) -> None:
+def save(path: Path, state: dict[str, Any], *, also: Sequence[str] = (), max_keep_ckpts: int = -1) -> None:
     """Write a checkpoint atomically, and its checksum to the folder's manifest.
 
-    Args:
-        path: The file.
-        state: Tensors and plain containers; its ``step`` is recorded in the manifest.
-        also: Further names in the same folder: hard links, or copies if the file system has none.
-        keep: Number of periodic checkpoints that are kept; -1: all.
+    ``state`` holds tensors and plain containers; its ``step`` is recorded in the manifest. ``also`` are further names
+    in the same folder: hard links, or copies if the file system has none.
 
     Raises:
         UserError: If the disk is full or the folder cannot be written; the previous files are intact.
     """
     with _write_errors(path):
-        manifest = _read_manifest(path.parent)
+        manifest = Manifest.readable(path.parent)
         with atomic_write(path) as temporary:
             digest, size = _serialize(state, temporary)
             step = int(state.get("step", 0))
@@ -44,28 +41,22 @@ def save(path: Path, state: dict[str, Any], *, also: Sequence[str] = (), keep: i
             manifest.announce(entries)
         for name in also:
             _link(path, name)
-        prune(path.parent, keep)
+        prune(path.parent, max_keep_ckpts)
         manifest.commit(entries)
 
 
-def complete(path: Path, *, keep: int = -1) -> None:
-    """Finish a save that a kill or a full disk interrupted: link the checkpoint's further names, and prune.
-
-    Raises:
-        UserError: As ``save``.
-    """
-    entry, manifest = check(path), _read_manifest(path.parent)
+def complete(path: Path, *, max_keep_ckpts: int = -1) -> None:
+    """Finish a save that a kill or a full disk interrupted: link the checkpoint's further names, and prune."""
+    entry, manifest = check(path), Manifest.readable(path.parent)
     digest = entry.sha256 if entry is not None else None  # None: the manifest is damaged, or does not list the file
-    entries = [
-        other for other in manifest.entries if other.sha256 == digest and other == manifest.entries_of(other.name)[0]
-    ]
+    entries = [each for each in manifest.entries if each.sha256 == digest and each == manifest.entries_of(each.name)[0]]
     with _write_errors(path):
-        for other in entries:
-            linked = path.with_name(other.name)
+        for each in entries:
+            linked = path.with_name(each.name)
             if not linked.is_file() or sha256(linked) != digest:
-                _link(path, other.name)
-        prune(path.parent, keep)
-        manifest.commit(other for other in entries if path.with_name(other.name).exists())
+                _link(path, each.name)
+        prune(path.parent, max_keep_ckpts)
+        manifest.commit(each for each in entries if path.with_name(each.name).exists())
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -94,7 +85,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def has_checkpoint_header(path: Path) -> bool:
-    """Whether a file begins as checkpoints do, unlike a web page, another kind of archive, or an empty file."""
+    """Return whether a file begins as checkpoints do, unlike a web page, another kind of archive, or an empty file."""
     with path.open("rb") as file:
         return file.read(2).startswith(_MAGIC)
 
@@ -107,10 +98,7 @@ def check(path: Path) -> ManifestEntry | None:
     Raises:
         UserError: If the file is not the one that was written.
     """
-    try:
-        entries = Manifest.read(path.parent).entries_of(path.name)
-    except UserError:
-        return None
+    entries = Manifest.readable(path.parent).entries_of(path.name)
     if not entries or not path.is_file():
         return None
     try:
@@ -118,50 +106,32 @@ def check(path: Path) -> ManifestEntry | None:
         digest = sha256(path) if any(entry.size == size for entry in entries) else ""
     except OSError as error:
         raise UserError(f"{path}: the checkpoint cannot be read: {error.strerror}") from None
-    for entry in entries:
-        if entry.sha256 == digest:
-            return entry
+    if (entry := next((entry for entry in entries if entry.sha256 == digest), None)) is not None:
+        return entry
     reason = "its checksum differs from that" if digest else f"it has {size} bytes instead of the {entries[0].size}"
     raise UserError(f"{path}: is damaged, or not the file that was saved: {reason} in manifest.json")
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder; an empty one in place of a damaged one."""
-    try:
-        return Manifest.read(folder)
-    except UserError:
-        return Manifest(folder)
-
-
-class _HashingFile(io.RawIOBase):
+class _HashingFile(io.FileIO):
     """A file that computes the checksum of its content, and keeps the error of a failed write."""
 
     def __init__(self, path: Path) -> None:
-        self.file = path.open("wb", buffering=0)
+        super().__init__(path, "wb")
         self.sha256 = hashlib.sha256()
-        self.size = 0
         self.error: OSError | None = None
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Any) -> int:
         try:
-            written = self.file.write(data)
+            written = super().write(data)
         except OSError as error:  # torch raises a RuntimeError without it
             self.error = error
             raise
         self.sha256.update(memoryview(data)[:written])
-        self.size += written
         return written
-
-    def close(self) -> None:
-        self.file.close()
-        io.RawIOBase.close(self)
 
 
 def _serialize(state: dict[str, Any], path: Path) -> tuple[str, int]:
-    """Write ``state``; return (sha256, bytes). To a file object: with a path, torch writes its name into the archive."""
+    """Write ``state``; return (sha256, size). To a file object: with a path, torch writes its name into the archive."""
     import torch
 
     hashing = _HashingFile(path)
@@ -172,7 +142,7 @@ def _serialize(state: dict[str, Any], path: Path) -> tuple[str, int]:
         if hashing.error is not None:
             raise hashing.error from None
         raise
-    return hashing.sha256.hexdigest(), hashing.size
+    return hashing.sha256.hexdigest(), path.stat().st_size
 
 
 def _link(source: Path, name: str) -> None:
@@ -198,7 +168,7 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 
 def _load_error_message(path: Path, error: Exception) -> str:
-    """Describe why a file cannot be loaded. torch's own message recommends weights_only=False, which runs the file's code."""
+    """Describe why a file cannot be loaded; torch recommends weights_only=False, which runs the code of the file."""
     with path.open("rb") as file:
         beginning = file.read(40)
     if not beginning.startswith(_MAGIC):

@@ -55,6 +55,14 @@ class Manifest:
             raise UserError(f"{path}: is damaged (its own checksum does not match)")
         return Manifest(folder, entries)
 
+    @staticmethod
+    def readable(folder: Path) -> Manifest:
+        """Read the manifest of a folder; an empty one if there is no file or it is damaged."""
+        try:
+            return Manifest.read(folder)
+        except UserError:
+            return Manifest(folder)
+
     def announce(self, entries: Iterable[ManifestEntry]) -> None:
         """Add the entries of files that are about to be renamed to their names."""
         self.entries += entries

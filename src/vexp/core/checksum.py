@@ -7,11 +7,7 @@ from pathlib import Path
 
 
 def sha256(*paths: Path) -> str:
-    """Return the SHA-256 of the concatenated files as 64 hex digits, as ``sha256sum`` prints it.
-
-    Raises:
-        OSError: If a file cannot be read.
-    """
+    """Return the SHA-256 of the concatenated files as 64 hex digits, as ``sha256sum`` prints it."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -39,11 +39,7 @@ class ConfigError(UserError, ValueError):
 
     def __init__(self, rule: str, *, key: str = "", value: Any = UNSET, origin: str = "", hint: str = "") -> None:
         super().__init__(rule)
-        self.rule = rule
-        self.key = key
-        self.value = value
-        self.origin = origin
-        self.hint = hint
+        self.rule, self.key, self.value, self.origin, self.hint = rule, key, value, origin, hint
 
     @property
     def errors(self) -> Sequence[ConfigError]:

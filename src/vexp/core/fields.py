@@ -13,7 +13,7 @@ from Python or from a composed config. Free of torch, so that an invalid value i
 from __future__ import annotations
 
 import dataclasses
-import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,19 +57,15 @@ def option(
         check: Returns the broken rule as text, or None if the value is valid.
         entries: The dataclass of a dict's values, whose keys the user chooses.
     """
-    metadata = {
+    bounds = {name: bound for name, bound in {"ge": ge, "gt": gt, "le": le, "lt": lt}.items() if bound is not None}
+    metadata: dict[str, Any] = {
         "doc": doc,
         "unit": unit,
         "accepts": accepts,
         "see": tuple(see),
-        "bounds": {
-            name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None
-        },
         "choices": tuple(choices),
-        "length": length,
-        "check": check,
-        "entries": entries,
     }
+    metadata |= {"bounds": bounds, "length": length, "check": check, "entries": entries}
     if dataclasses.is_dataclass(default) and isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     if isinstance(default, list | dict):
@@ -77,35 +73,25 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-_BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "ge": (">=", lambda value, bound: value >= bound),
-    "gt": (">", lambda value, bound: value > bound),
-    "le": ("<=", lambda value, bound: value <= bound),
-    "lt": ("<", lambda value, bound: value < bound),
-}
+_SYMBOLS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 def broken_rule(value: Any, metadata: Mapping[str, Any]) -> str | None:
     """Return the rule of a field that ``value`` breaks, as text; None if it breaks none, or is None itself."""
     if value is None:
         return None
-    choices = metadata.get("choices")
-    if choices and any(item not in choices for item in _items(value)):
+    is_list = isinstance(value, list | tuple)
+    items = value if is_list else (value,)
+    choices, length, check = metadata.get("choices"), metadata.get("length"), metadata.get("check")
+    if choices and any(item not in choices for item in items):
         return f"must be one of {', '.join(choices)}"
-    length = metadata.get("length")
-    if length is not None and (not isinstance(value, list | tuple) or len(value) != length):
-        return f"needs exactly {length} values" + (f", got {len(value)}" if isinstance(value, list | tuple) else "")
+    if length is not None and (not is_list or len(value) != length):
+        return f"needs exactly {length} values" + (f", got {len(value)}" if is_list else "")
+    numbers = [item for item in items if isinstance(item, int | float)]
     for name, bound in metadata.get("bounds", {}).items():
-        symbol, holds = _BOUNDS[name]
-        for item in _items(value):
-            if isinstance(item, int | float) and (math.isnan(item) or not holds(item, bound)):
-                return f"must be {symbol} {bound}"
-    check = metadata.get("check")
+        if not all(getattr(operator, name)(number, bound) for number in numbers):  # False for NaN
+            return f"must be {_SYMBOLS[name]} {bound}"
     return check(value) if check is not None else None
-
-
-def _items(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else (value,)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -120,6 +106,5 @@ class ValidatedConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            rule = broken_rule(value, field.metadata)
-            if rule is not None:
+            if (rule := broken_rule(value, field.metadata)) is not None:
                 raise ConfigError(rule, key=field.name, value=value)

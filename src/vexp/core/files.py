@@ -47,7 +47,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if os.name != "nt":  # a folder cannot be opened there; the rename itself is journaled
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
     finally:
         with suppress(OSError):  # still there after a failure, and if path already was a hard link to it
             temporary.unlink()
@@ -84,28 +89,18 @@ def folder_name_rule(name: str) -> str | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file atomically.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
+    """Write a small text file with ``atomic_write``."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def remove_temp_files(folder: Path) -> list[str]:
-    """Delete the temporary files and folders that killed processes left; return their names.
-
-    Only for a folder that no other process writes to.
-    """
+    """Delete what killed processes left in a folder that no other process writes to; return the names."""
     removed = []
     for path in folder.glob(".*.tmp"):
         if _LEFTOVER.match(path.name):
             with suppress(OSError):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed.append(path.name)
     return sorted(removed)
 
@@ -132,13 +127,3 @@ def format_bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # a folder cannot be opened there; the rename itself is journaled
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

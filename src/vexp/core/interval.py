@@ -16,8 +16,8 @@ class Interval(ValidatedConfig):
     """Due at every ``interval``-th epoch or optimizer step, counted from ``start`` where one is given.
 
     ``Interval(2, True)`` is due after epochs 2, 4, 6 ...; ``Interval(2, True, 3)`` after epochs 3, 5, 7 ...; with
-    ``by_epoch`` false the numbers are optimizer steps. The rules are those of mmcv's EvalHook and CheckpointHook. The last
-    step of a run is not special here; ``eval.at_end`` and ``checkpoint.save_last`` add it.
+    ``by_epoch`` false the numbers are optimizer steps. The rules are those of mmcv's EvalHook and CheckpointHook. The
+    last step of a run is not special here; ``eval.at_end`` and ``checkpoint.save_last`` add it.
     """
 
     interval: int = option(doc="Epochs (steps) between two times; -1: never.", check=_interval_rule)
@@ -25,7 +25,7 @@ class Interval(ValidatedConfig):
     start: int | None = option(None, "First epoch (step) that can be due; null: the first multiple of interval.", ge=0)
 
     def due(self, step: int, steps_per_epoch: int) -> bool:
-        """Whether it is due after ``step`` completed optimizer steps (never at 0)."""
+        """Return whether it is due after ``step`` completed optimizer steps (never at 0)."""
         if self.interval == -1 or step < 1 or (self.by_epoch and step % steps_per_epoch != 0):
             return False
         count = step // steps_per_epoch if self.by_epoch else step

@@ -20,16 +20,14 @@ class ConsoleFormatter(logging.Formatter):
 def log_to(handler: logging.Handler) -> Iterator[None]:
     """Send the records of vexp, from INFO on, to ``handler`` alone for the duration of the block."""
     logger = logging.getLogger("vexp")
-    before = logger.level, logger.propagate, logger.handlers[:]
+    before = logger.level, logger.propagate, logger.handlers
     logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers[:] = [handler]  # a run within a command logs to its own handler only
+    logger.propagate, logger.handlers = False, [handler]  # a run within a command logs to its own handler only
     try:
         yield
     finally:
-        logger.handlers[:] = before[2]
         logger.setLevel(before[0])
-        logger.propagate = before[1]
+        logger.propagate, logger.handlers = before[1:]
         handler.close()
 
 

@@ -7,10 +7,8 @@ import os
 from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-KEPT = 1 << 30
-"""Bytes: the largest block that reuses freed memory, and the largest free end of the heap that is kept."""
-OLD_LIMIT = 32 << 20
-"""Bytes: the largest block that glibc before 2.35 accepts."""
+KEPT = 1 << 30  # bytes: the largest block that reuses freed memory, and the largest free end of the heap that is kept
+OLD_LIMIT = 32 << 20  # bytes: the largest block that glibc before 2.35 accepts
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Metrics, view reduction, the best score and the report of an evaluation."""

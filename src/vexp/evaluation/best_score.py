@@ -11,12 +11,7 @@ from vexp.core.errors import ConfigError
 
 @dataclass(slots=True)
 class Best:
-    """The strictly best score: a tie keeps the earlier one, NaN is never the best.
-
-    Attributes:
-        offered: Step of the latest evaluation.
-        waited: Number of evaluations since the best one; training ends when it reaches ``patience``.
-    """
+    """The strictly best score: a tie keeps the earlier one, NaN is never the best."""
 
     metric: str
     greater: bool
@@ -24,8 +19,8 @@ class Best:
     score: float | None = None
     step: int = 0
     epoch: int = 0
-    offered: int | None = None
-    waited: int = 0
+    offered: int | None = None  # step of the latest evaluation
+    waited: int = 0  # evaluations since the best one; training ends when it reaches ``patience``
 
     @property
     def patience_exceeded(self) -> bool:
@@ -33,17 +28,10 @@ class Best:
         return self.patience is not None and self.waited >= self.patience
 
     def update(self, results: dict[str, float], step: int, epoch: int) -> bool:
-        """Record the results of an evaluation; return whether they are the best so far.
-
-        Raises:
-            UserError: If the metric is not among the results.
-        """
+        """Record the results of an evaluation; return whether they are the best so far."""
         if self.metric not in results:
-            raise ConfigError(
-                f"is not a result of the evaluation, which are {', '.join(results)}",
-                key="eval.save_best",
-                value=self.metric,
-            )
+            rule = f"is not a result of the evaluation, which are {', '.join(results)}"
+            raise ConfigError(rule, key="eval.save_best", value=self.metric)
         score = float(results[self.metric])
         better = self.score is None or (score > self.score if self.greater else score < self.score)
         repeated = self.offered == step  # a resumed run may evaluate the weights of its checkpoint once more

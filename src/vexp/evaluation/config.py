@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.core.interval import Interval
+from vexp.evaluation.metrics import METRICS, Ints, ScoredVideos, metric_results
 
-#: Metric functions of ``eval.metrics`` and their results; ``{k}`` stands for each value of ``eval.topk``.
-METRICS: dict[str, tuple[str, ...]] = {
-    "top_k_accuracy": ("top{k}_acc",),
-    "mean_class_accuracy": ("mean_class_accuracy",),
-    "mean_average_precision": ("mean_average_precision",),
-    "mmit_mean_average_precision": ("mmit_mean_average_precision",),
-    "expected_calibration_error": ("expected_calibration_error",),
-}
-#: Metrics that need one label per video.
-SINGLE_LABEL = ("top_k_accuracy", "mean_class_accuracy", "expected_calibration_error")
 #: Metrics of mmaction2's other tasks, localization and detection, which are not implemented yet.
 _NOT_IMPLEMENTED = ("AR@AN", "auc", "mAP@0.5IOU")
 _SHORT = {"mAP": "mean_average_precision", "mmit_mAP": "mmit_mean_average_precision"}
@@ -32,9 +24,7 @@ def greater_by_name(metric: str) -> bool | None:
     words = re.split(r"[^a-z0-9]+", metric.lower())
     if any(word.startswith(_LESS) for word in words):
         return False
-    if any(word.startswith(_GREATER) or word.endswith("accuracy") for word in words):
-        return True
-    return None
+    return True if any(word.startswith(_GREATER) or word.endswith("accuracy") for word in words) else None
 
 
 def _topk_rule(value: Any) -> str | None:
@@ -55,9 +45,7 @@ class Eval(ValidatedConfig):
         ge=0,
     )
     interval: int = option(
-        1,
-        "Epochs (steps) between evaluations, counted from start; -1: never.",
-        unit="epochs (steps)",
+        1, "Epochs (steps) between evaluations, counted from start; -1: never.", unit="epochs (steps)"
     )
     by_epoch: bool = option(True, "start and interval count epochs; false: optimizer steps.")
     at_end: bool = option(True, "Evaluate after the last step whatever the interval.")
@@ -87,20 +75,15 @@ class Eval(ValidatedConfig):
         choices=("mean_prob", "mean_logit", "max_prob"),
     )
     max_views_per_forward: int | None = option(
-        None,
-        "Views in one forward pass; null: a whole batch (halved if memory runs out).",
-        unit="views",
-        ge=1,
+        None, "Views in one forward pass; null: a whole batch (halved if memory runs out).", unit="views", ge=1
     )
     save_view_logits: bool = option(False, "Save eval/view_logits.npz for vexp evaluate rescore=RUN.")
 
     def __post_init__(self) -> None:
-        for key, names in (("metrics", self.metrics), ("save_best", [self.save_best])):
-            for name in names:
-                if name in _NOT_IMPLEMENTED:
-                    raise ConfigError(
-                        f"{name} is not implemented yet; metrics: {', '.join(METRICS)}", key=key, value=name
-                    )
+        for key, name in (*(("metrics", name) for name in self.metrics), ("save_best", self.save_best)):
+            if name in _NOT_IMPLEMENTED:
+                rule = f"{name} is not implemented yet; metrics: {', '.join(METRICS)}"
+                raise ConfigError(rule, key=key, value=name)
         ValidatedConfig.__post_init__(self)
         self.topk = self.topk if isinstance(self.topk, list) else [self.topk]
         self.every()
@@ -124,17 +107,18 @@ class Eval(ValidatedConfig):
 
     def results(self) -> list[str]:
         """Return the names of all results of an evaluation, in order."""
-        return [*(name for metric in self.metrics for name in self._results_of(metric)), "loss"]
+        return [*self.result_functions(), "loss"]
 
-    def _results_of(self, metric: str) -> list[str]:
-        return [pattern.format(k=k) for pattern in METRICS[metric] for k in (self.topk if "{k}" in pattern else (0,))]
+    def result_functions(self) -> dict[str, Callable[[ScoredVideos, Ints], float]]:
+        """Return the results of ``metrics`` by name (``metric_results``), in order."""
+        return {name: value for metric in self.metrics for name, value in metric_results(metric, self.topk).items()}
+
+    def single_label_metrics(self) -> list[str]:
+        """Return those of ``metrics`` that need one label per video."""
+        return [metric for metric in self.metrics if METRICS[metric].single_label]
 
     def best_metric(self) -> str | None:
-        """Return the result that ``save_best`` refers to.
-
-        Raises:
-            ConfigError: If ``save_best`` is not a result of ``metrics``.
-        """
+        """Return the result that ``save_best`` refers to."""
         if self.save_best is None:
             return None
         results = self.results()
@@ -142,24 +126,17 @@ class Eval(ValidatedConfig):
             return results[0]
         if self.save_best not in results:
             meant = _SHORT.get(self.save_best, self.save_best)
-            source = next((metric for metric in METRICS if meant in self._results_of(metric)), None)
+            source = next((metric for metric in METRICS if meant in metric_results(metric, self.topk)), None)
             hint = f" (eval.metrics=[{source}] gives {meant})" if source and source not in self.metrics else ""
             hint = hint or (f"; did you mean {meant}?" if meant != self.save_best else "")
-            raise ConfigError(
-                f"is not a result of eval.metrics; results: {', '.join(results)}",
-                key="save_best",
-                value=self.save_best,
-                hint=hint,
-            )
+            rule = f"is not a result of eval.metrics; results: {', '.join(results)}"
+            raise ConfigError(rule, key="save_best", value=self.save_best, hint=hint)
         return self.save_best
 
     def greater_is_better(self, metric: str | None = None) -> bool:
         """Return whether a larger score of ``metric`` (default: ``best_metric``) is better.
 
         ``rule`` decides for ``best_metric`` if it is set; otherwise the name of the metric does.
-
-        Raises:
-            ConfigError: If the name does not show which score is better.
         """
         best = self.best_metric()
         metric = metric or best
@@ -167,9 +144,6 @@ class Eval(ValidatedConfig):
             return self.rule != "less"
         greater = greater_by_name(metric)
         if greater is None:
-            raise ConfigError(
-                "its name does not show which score is better; set eval.rule=greater or eval.rule=less",
-                key="save_best",
-                value=metric,
-            )
+            rule = "its name does not show which score is better; set eval.rule=greater or eval.rule=less"
+            raise ConfigError(rule, key="save_best", value=metric)
         return greater

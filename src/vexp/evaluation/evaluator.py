@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +20,7 @@ from vexp.evaluation.view_forward import ViewForward
 from vexp.evaluation.view_reduction import reduce_views
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatorOutput:
+class EvaluatorOutput(NamedTuple):
     """The outputs of a model for some videos of a split, with one list entry per batch (see ``Predictions``)."""
 
     ids: list[torch.Tensor]
@@ -27,27 +28,16 @@ class EvaluatorOutput:
     scores: list[NDArray[np.float64]]
     mean_logits: list[torch.Tensor]
     view_logits: list[NDArray[np.float32]]
-    views: int
+    views: list[int]
 
 
+@dataclass
 class Evaluator:
-    """Compute the scores and the loss of a model."""
+    """Compute the scores and the loss of a model; ``criterion`` takes logits and labels, on the device of the model."""
 
-    def __init__(self, *, criterion: nn.Module, forward: ViewForward, options: Eval) -> None:
-        """Configure the evaluation.
-
-        Args:
-            criterion: Loss of logits and labels, on the device of the model.
-            forward: Forward pass over views.
-            options: The ``eval`` group.
-        """
-        self.criterion = criterion
-        self.forward = forward
-        self.options = options
-
-    def predict(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> Predictions:
-        """Return the predictions for all videos of ``batches``: ``score`` and ``predictions`` for a single process."""
-        return self.predictions([self.score(model, batches, name=name)])
+    criterion: nn.Module
+    forward: ViewForward
+    options: Eval
 
     def score(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> EvaluatorOutput:
         """Run ``model`` in eval mode over ``batches``; every module is returned to its mode afterwards.
@@ -61,12 +51,12 @@ class Evaluator:
         """
         modes = {module: module.training for module in model.modules()}
         model.eval()
-        output, views = EvaluatorOutput([], [], [], [], [], 0), 0
+        output = EvaluatorOutput([], [], [], [], [], [])
         try:
             for batch in batches:
-                views = batch.views
                 logits = self.forward(model, batch)
                 self._check_finite(logits, batch, name)
+                output.views.append(batch.views)
                 output.ids.append(batch.ids)
                 output.labels.append(batch.labels)
                 output.mean_logits.append(logits.mean(1))
@@ -77,37 +67,34 @@ class Evaluator:
         finally:
             for module, training in modes.items():
                 module.training = training
-        return replace(output, views=views)
+        return output
 
     def predictions(self, parts: Sequence[EvaluatorOutput]) -> Predictions:
         """Merge the outputs of several processes, ordered by the id of the video, as if one had scored them all.
 
         The loss is computed over all videos at once, so that every video has the same weight.
-
-        Raises:
-            UserError: If there is no video.
         """
-        ids = [batch for part in parts for batch in part.ids]
+        ids, labels, scores, mean_logits, view_logits, views = (
+            list(chain(*lists)) for lists in zip(*parts, strict=True)
+        )
         if not ids:
             raise UserError("evaluation: no video of the split can be read")
         all_ids = torch.cat(ids)
         order = torch.argsort(all_ids)
+        by_id = order.numpy()
         assert bool((all_ids[order].diff() > 0).all()), "a video was scored twice"
-        labels = torch.cat([batch for part in parts for batch in part.labels])[order]
-        mean_logits = torch.cat([batch for part in parts for batch in part.mean_logits])[order]
+        truth = torch.cat(labels)[order]
         try:
             with torch.no_grad():
-                loss = self.criterion.to("cpu")(mean_logits, labels)
+                loss = self.criterion.to("cpu")(torch.cat(mean_logits)[order], truth)
         finally:
             self.criterion.to(self.forward.device)
-        by_id = order.numpy()
-        view_logits = [batch for part in parts for batch in part.view_logits]
         return Predictions(
             ids=all_ids[order].numpy(),
-            labels=labels.numpy(),
-            scores=np.concatenate([batch for part in parts for batch in part.scores])[by_id],
+            labels=truth.numpy(),
+            scores=np.concatenate(scores)[by_id],
             loss=float(loss),
-            views=max(part.views for part in parts),
+            views=max(views),
             view_logits=np.concatenate(view_logits)[by_id] if view_logits else None,
         )
 

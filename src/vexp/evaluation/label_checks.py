@@ -7,32 +7,22 @@ from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
 from vexp.data.sources.base import Source
-from vexp.evaluation.config import SINGLE_LABEL, Eval
+from vexp.evaluation.config import Eval
 
 
 def class_counts(source: Source) -> NDArray[np.int64]:
     """Return the number of videos of each class, int64 (classes,)."""
-    _, labels = _labels(source)
-    return np.bincount(labels, minlength=len(source.classes))
+    return np.bincount(_labels(source)[1], minlength=len(source.classes))
 
 
 def check_loss(train: Source, loss_multi_label: bool | None) -> None:
-    """Check that the loss fits the training annotation.
-
-    Args:
-        train: Training samples.
-        loss_multi_label: Whether the loss takes several labels per video; None if that is not known.
-
-    Raises:
-        UserError: If the loss takes the other kind of labels.
-    """
+    """Check that the loss fits the training annotation; ``loss_multi_label`` is None if its kind is not known."""
     if loss_multi_label is None or loss_multi_label == train.multi_label:
         return
-    if loss_multi_label:
-        raise UserError(
-            "the loss is multi-label but the training annotation has one label per video; use loss=cross_entropy"
-        )
-    raise UserError("the loss is single-label but the training annotation has several labels per video; use loss=bce")
+    loss, labels, use = (
+        ("multi", "one label", "cross_entropy") if loss_multi_label else ("single", "several labels", "bce")
+    )
+    raise UserError(f"the loss is {loss}-label but the training annotation has {labels} per video; use loss={use}")
 
 
 def check_labels(options: Eval, source: Source, classes: int, *, split: str, multi_label: bool) -> list[str]:
@@ -42,8 +32,7 @@ def check_labels(options: Eval, source: Source, classes: int, *, split: str, mul
         Warnings about metrics that ignore videos or are trivial.
 
     Raises:
-        UserError: If a label is outside of the classes, if the labels are of the other kind, or if a metric is not
-            defined for them.
+        UserError: If a label is outside of the classes or of the other kind, or if a metric is not defined for them.
     """
     if source.multi_label != multi_label:
         kinds = {True: "several labels per video", False: "one label per video"}
@@ -61,11 +50,10 @@ def check_labels(options: Eval, source: Source, classes: int, *, split: str, mul
     if not multi_label:
         trivial = [k for k in options.topk if k >= classes] if "top_k_accuracy" in options.metrics else []
         return [f"eval.topk: top{k}_acc is always 1 with {classes} classes" for k in trivial]
-    single_label = [metric for metric in options.metrics if metric in SINGLE_LABEL]
-    if single_label:
+    if single_label := options.single_label_metrics():
         raise UserError(
-            f"eval.metrics=[{','.join(options.metrics)}]: {', '.join(single_label)} needs one label per video, data.{split} "
-            "has several; use eval=multi_label"
+            f"eval.metrics=[{','.join(options.metrics)}]: {', '.join(single_label)} needs one label per video, "
+            f"data.{split} has several; use eval=multi_label"
         )
     unlabeled = len(source) - len(np.unique(samples))
     if unlabeled and "mmit_mean_average_precision" in options.metrics:

@@ -6,7 +6,10 @@ not classes, equal scores form one threshold. NaN scores raise a ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,10 +21,7 @@ Ints = NDArray[np.int64]
 def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (1, 5)) -> list[float]:
     """Return the share of samples whose label is among the k highest scores, for each k of ``topk``.
 
-    Args:
-        scores: float (n, classes).
-        labels: int (n,).
-        topk: Values of k; k >= classes gives 1.
+    Scores are float (n, classes), labels int (n,); k >= classes gives 1.
     """
     ranks = label_ranks(scores, labels)
     return [float(np.mean(ranks < k)) for k in topk]
@@ -55,10 +55,8 @@ def class_accuracy(matrix: Ints) -> Floats:
 def mean_class_accuracy(scores: ArrayLike, labels: ArrayLike, *, count_predicted_only: bool = False) -> float:
     """Return the mean accuracy of the classes that occur in the labels (scikit-learn's balanced accuracy).
 
-    Args:
-        scores: float (n, classes).
-        labels: int (n,).
-        count_predicted_only: Count classes that are predicted but do not occur as 0, as mmaction2 does.
+    Scores are float (n, classes), labels int (n,). With ``count_predicted_only`` classes that are predicted but do not
+    occur count as 0, as in mmaction2.
     """
     values, truth = _single_label(scores, labels)
     predicted = values.argmax(axis=1)
@@ -78,11 +76,7 @@ def expected_calibration_error(scores: ArrayLike, labels: ArrayLike, *, bins: in
     """Return the expected calibration error: the mean over samples of |accuracy - confidence| of their bin.
 
     Bins have equal width and include their upper edge (Guo et al. 2017, On Calibration of Modern Neural Networks).
-
-    Args:
-        scores: Probabilities (n, classes), 0..1; the highest one of a sample is its confidence.
-        labels: int (n,).
-        bins: Number of bins, >= 1.
+    Scores are probabilities (n, classes), 0..1, of which the highest one is the confidence; labels are int (n,).
     """
     values, truth = _single_label(scores, labels)
     return calibration_error(values.max(axis=1), values.argmax(axis=1) == truth, bins=bins)
@@ -90,10 +84,9 @@ def expected_calibration_error(scores: ArrayLike, labels: ArrayLike, *, bins: in
 
 def calibration_error(confidence: Floats, correct: NDArray[np.bool_], *, bins: int = 15) -> float:
     """Return the expected calibration error from the confidence (n,) and whether each prediction is correct (n,)."""
-    if confidence.min() < 0 or confidence.max() > 1 + 1e-6:
-        raise ValueError(
-            f"scores {confidence.min():g}..{confidence.max():g}: calibration error needs probabilities, 0..1"
-        )
+    low, high = confidence.min(), confidence.max()
+    if low < 0 or high > 1 + 1e-6:
+        raise ValueError(f"scores {low:g}..{high:g}: calibration error needs probabilities, 0..1")
     bin_index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(bin_index, correct.astype(np.float64) - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))
@@ -103,28 +96,21 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> Floats:
     """Return the average precision of each class, float64 (classes,); NaN for a class without a positive sample.
 
     The sum over thresholds of precision x step in recall, not interpolated (scikit-learn's average_precision_score).
-
-    Args:
-        scores: float (n, classes), any range.
-        labels: Multi-hot (n, classes) of 0 and 1; int (n,) is one class per sample.
+    Scores are float (n, classes) of any range, labels multi-hot (n, classes) of 0 and 1, or int (n,).
     """
     values, truth = _multi_label(scores, labels)
     return np.array([_average_precision(values[:, c], truth[:, c]) for c in range(values.shape[1])])
 
 
 def mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the mean of ``average_precision`` over the classes that have a positive sample (mAP).
-
-    Raises:
-        ValueError: If no label is set, scores contain NaN, or shapes do not match.
-    """
+    """Return the mean of ``average_precision`` over the classes that have a positive sample (mAP)."""
     return _mean_of_defined(average_precision(scores, labels))
 
 
 def mmit_mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the mean over samples of the average precision of their classes (Multi-Moments in Time; Monfort et al. 2019).
+    """Return the mean over samples of the average precision of their classes (Multi-Moments in Time).
 
-    Samples without a positive class are ignored; ``count_unlabeled`` counts them.
+    Monfort et al. 2019. Samples without a positive class are ignored; ``count_unlabeled`` counts them.
 
     Raises:
         ValueError: If no label is set, scores contain NaN, or shapes do not match.
@@ -184,3 +170,57 @@ def _check_no_nan(values: Floats) -> None:
     bad = np.flatnonzero(np.isnan(values).any(axis=1))
     if len(bad):
         raise ValueError(f"scores of {len(bad)} samples contain NaN, the first is sample {bad[0]}")
+
+
+@dataclass
+class ScoredVideos:
+    """Scores (n, classes) and labels of n videos, and what several metrics need of each video."""
+
+    scores: Floats
+    labels: NDArray[Any]
+
+    @cached_property
+    def ranks(self) -> Ints:
+        """``label_ranks``, int64 (n,)."""
+        return label_ranks(self.scores, self.labels)
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """The highest score of each video, float64 (n,)."""
+        return np.asarray(self.scores.max(axis=1))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of ``METRICS``.
+
+    Attributes:
+        value: Function of ``ScoredVideos`` and the indices of those that count, int64 (m,), repeats allowed.
+        single_label: Whether it needs one label per video.
+        result: Name of its result, by default that of the metric; with ``{k}`` there is one for each ``k`` of
+            ``eval.topk``, and ``value`` has the argument ``k``.
+    """
+
+    value: Callable[..., float]
+    single_label: bool = False
+    result: str = ""
+
+
+#: The metrics of ``eval.metrics``. A new one is a function of scores and labels, and a row here.
+METRICS = {
+    "top_k_accuracy": Metric(lambda v, i, k: float(np.mean(v.ranks[i] < k)), single_label=True, result="top{k}_acc"),
+    "mean_class_accuracy": Metric(lambda v, i: balanced_accuracy(v.ranks[i] == 0, v.labels[i]), single_label=True),
+    "mean_average_precision": Metric(lambda v, i: mean_average_precision(v.scores[i], v.labels[i])),
+    "mmit_mean_average_precision": Metric(lambda v, i: mmit_mean_average_precision(v.scores[i], v.labels[i])),
+    "expected_calibration_error": Metric(
+        lambda v, i: calibration_error(v.confidence[i], v.ranks[i] == 0), single_label=True
+    ),
+}
+
+
+def metric_results(metric: str, topk: Sequence[int]) -> dict[str, Callable[[ScoredVideos, Ints], float]]:
+    """Return the results of a metric by name, as functions of videos and of the indices of those that count."""
+    row = METRICS[metric]
+    if "{k}" not in row.result:
+        return {row.result or metric: row.value}
+    return {row.result.format(k=k): partial(row.value, k=k) for k in topk}

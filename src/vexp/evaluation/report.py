@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,56 +25,41 @@ def write_report(
     folder: Path,
     predictions: Predictions,
     results: dict[str, float],
-    *,
     classes: Sequence[str],
     name: Callable[[int], str],
+    *,
     protocol: dict[str, Any],
     options: Eval,
     plots: bool = True,
 ) -> None:
-    """Write the files into ``folder``: confusion.png for single labels only, view_logits.npz only if the logits are kept.
+    """Write the files of the predictions for a whole split into ``folder``.
 
-    Args:
-        folder: Created if missing.
-        predictions: Predictions for a whole split.
-        results: Metrics of the predictions.
-        classes: Names of the classes.
-        name: Maps the id of a sample to its path.
-        protocol: How the metrics were computed: split, checkpoint, views, pipeline.
-        options: The ``eval`` group, saved with the logits.
-        plots: Whether to draw confusion.png.
+    Among them are confusion.png for single labels only, and view_logits.npz only if the logits are kept. ``results``
+    are the metrics, ``name`` maps the id of a sample to its path, and ``protocol`` is how the metrics were computed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    protocol = protocol | _unscored(predictions, name)
+    if predictions.unscored:
+        rows = [{"id": i, "path": name(i), "error": error} for i, error in predictions.unscored.items()]
+        protocol = protocol | {"videos_of_split": len(predictions.labels) + len(rows), "unscored": rows}
     _write_predictions(folder / "predictions.csv", predictions, classes, name)
     report = {"metrics": results, "videos": len(predictions.labels), **protocol}
     if predictions.multi_label:
         report["videos_without_label"] = count_unlabeled(predictions.labels)
-        _write_multi_label_classes(folder / "per_class.csv", predictions, classes)
+        precision = average_precision(predictions.scores, predictions.labels)
+        per_class = zip(classes, predictions.labels.sum(axis=0).astype(int), map(_share, precision), strict=True)
+        _write_csv(folder / "per_class.csv", ["class", "videos", "average_precision"], per_class)
     else:
         matrix = confusion_matrix(predictions.scores, predictions.labels)
         _write_classes(folder / "per_class.csv", matrix, classes)
         if plots:
-            draw_confusion(folder / "confusion.png", matrix, classes, title=_title(results, protocol))
+            first, value = next(iter(results.items()))
+            title = f"{first} {value:.4f}, {protocol['split']}, {protocol['views']}"
+            draw_confusion(folder / "confusion.png", matrix, classes, title=title)
     write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
     (folder / FILE_NAME).unlink(missing_ok=True)  # a file of an earlier evaluation does not belong to this report
     if predictions.view_logits is not None:
-        save_view_logits(
-            folder / FILE_NAME, predictions, classes=classes, name=name, protocol=protocol, options=options
-        )
-
-
-def _unscored(predictions: Predictions, name: Callable[[int], str]) -> dict[str, Any]:
-    """Return the unreadable videos and the total number of videos for the protocol; empty if all are scored."""
-    if not predictions.unscored:
-        return {}
-    rows = [{"id": i, "path": name(i), "error": error} for i, error in predictions.unscored.items()]
-    return {"videos_of_split": len(predictions.labels) + len(rows), "unscored": rows}
-
-
-def _title(results: dict[str, float], protocol: dict[str, Any]) -> str:
-    first, value = next(iter(results.items()))
-    return f"{first} {value:.4f}, {protocol['split']}, {protocol['views']}"
+        names = [name(int(i)) for i in predictions.ids]
+        save_view_logits(folder / FILE_NAME, predictions, classes, names, protocol=protocol, options=options)
 
 
 def _write_predictions(
@@ -86,52 +70,38 @@ def _write_predictions(
     Unreadable videos come last, with empty cells.
     """
     top = np.argsort(-predictions.scores, axis=1, kind="stable")[:, :_TOP]
-    with _open_csv(path) as file:
-        writer = csv.writer(file)
-        ranks = [f"{what}_{rank}" for rank in range(1, top.shape[1] + 1) for what in ("class", "score")]
-        label_column = "labels" if predictions.multi_label else "label"
-        writer.writerow(["id", "path", label_column, "predicted", "correct", *ranks])
-        for i, label, scores, ranked in zip(predictions.ids, predictions.labels, predictions.scores, top, strict=True):
-            label_ids = np.flatnonzero(label).tolist() if predictions.multi_label else [int(label)]
-            cells = [cell for c in ranked for cell in (classes[c], f"{scores[c]:.6g}")]
-            truth = ";".join(classes[c] for c in label_ids)
-            writer.writerow([i, name(int(i)), truth, classes[ranked[0]], int(ranked[0] in label_ids), *cells])
-        writer.writerows([i, name(i), "", "unscored", *[""] * (1 + len(ranks))] for i in predictions.unscored)
+    ranks = [f"{what}_{rank}" for rank in range(1, top.shape[1] + 1) for what in ("class", "score")]
+    rows = []
+    for i, label, scores, ranked in zip(predictions.ids, predictions.labels, predictions.scores, top, strict=True):
+        label_ids = np.flatnonzero(label).tolist() if predictions.multi_label else [int(label)]
+        cells = [cell for c in ranked for cell in (classes[c], f"{scores[c]:.6g}")]
+        truth = ";".join(classes[c] for c in label_ids)
+        rows.append([i, name(int(i)), truth, classes[ranked[0]], int(ranked[0] in label_ids), *cells])
+    rows += [[i, name(i), "", "unscored", *[""] * (1 + len(ranks))] for i in predictions.unscored]
+    label_column = "labels" if predictions.multi_label else "label"
+    _write_csv(path, ["id", "path", label_column, "predicted", "correct", *ranks], rows)
 
 
 def _write_classes(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:
-    accuracy = class_accuracy(matrix)
-    wrong = matrix - np.diag(matrix.diagonal())
-    with _open_csv(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "videos", "correct", "accuracy", "most_often_taken_for", "times"])
-        for i, name in enumerate(classes):
-            worst = int(wrong[i].argmax())
-            taken_for = (classes[worst], wrong[i, worst]) if wrong[i, worst] else ("", 0)
-            writer.writerow([name, matrix[i].sum(), matrix[i, i], _share(accuracy[i]), *taken_for])
-
-
-def _write_multi_label_classes(path: Path, predictions: Predictions, classes: Sequence[str]) -> None:
-    precision = average_precision(predictions.scores, predictions.labels)
-    with _open_csv(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "videos", "average_precision"])
-        for name, count, value in zip(classes, predictions.labels.sum(axis=0), precision, strict=True):
-            writer.writerow([name, int(count), _share(value)])
+    accuracy, wrong, rows = class_accuracy(matrix), matrix - np.diag(matrix.diagonal()), []
+    for i, name in enumerate(classes):
+        worst = int(wrong[i].argmax())
+        taken_for = (classes[worst], wrong[i, worst]) if wrong[i, worst] else ("", 0)
+        rows.append([name, matrix[i].sum(), matrix[i, i], _share(accuracy[i]), *taken_for])
+    _write_csv(path, ["class", "videos", "correct", "accuracy", "most_often_taken_for", "times"], rows)
 
 
 def _share(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.6g}"
 
 
-@contextmanager
-def _open_csv(path: Path) -> Iterator[TextIO]:
-    """Open a file atomically for the csv module; file names that are not UTF-8 are written as their bytes."""
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table atomically; file names that are not UTF-8 are written as their bytes."""
     with (
         atomic_write(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        yield file
+        csv.writer(file).writerows([header, *rows])
 
 
 def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str], *, title: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from vexp.core.errors import UserError
-from vexp.evaluation.config import SINGLE_LABEL, Eval
-from vexp.evaluation.predictions import Predictions, bootstrap_metrics, measure
+from vexp.evaluation.config import Eval
+from vexp.evaluation.predictions import Predictions, measure, result_functions
 from vexp.evaluation.report import write_report
 from vexp.evaluation.view_logits import ViewLogits
 from vexp.evaluation.view_reduction import reduce_views
@@ -19,8 +20,7 @@ CONFIDENCE = 0.95
 SEED = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ConfidenceInterval:
+class ConfidenceInterval(NamedTuple):
     """A confidence interval with respect to the choice of videos, at level ``CONFIDENCE``."""
 
     low: float
@@ -28,14 +28,9 @@ class ConfidenceInterval:
 
 
 def rescore(saved: ViewLogits, options: Eval) -> Predictions:
-    """Return the predictions that an evaluation with these ``options`` makes from the same logits.
-
-    Raises:
-        UserError: If a metric needs one label per video and these have several.
-    """
+    """Return the predictions that an evaluation with these ``options`` makes from the same logits."""
     multi_label = saved.labels.ndim == 2
-    single_label = [metric for metric in options.metrics if multi_label and metric in SINGLE_LABEL]
-    if single_label:
+    if multi_label and (single_label := options.single_label_metrics()):
         raise UserError(f"eval.metrics: {', '.join(single_label)} needs one label per video, these have several")
     parts = [
         reduce_views(saved.logits[start : start + _CHUNK], options.view_reduction, multi_label=multi_label)
@@ -53,17 +48,14 @@ def bootstrap(
     of the same kind only: not another training run, nor classes or recording sites that the split does not have. Draws
     for which a metric is undefined (no label is set) are ignored.
     """
-    rng = np.random.default_rng(seed)
-    count = len(predictions.labels)
-    metrics = bootstrap_metrics(predictions, options)
+    rng, count = np.random.default_rng(seed), len(predictions.labels)
+    metrics = result_functions(predictions, options)
     values: dict[str, list[float]] = {name: [] for name in metrics}
     for _ in range(resamples):
         chosen = rng.integers(0, count, count)
         for name, result in metrics.items():
-            try:
+            with suppress(ValueError):
                 values[name].append(result(chosen))
-            except ValueError:
-                continue
     edges = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     return {name: ConfidenceInterval(*map(float, np.quantile(drawn, edges))) for name, drawn in values.items() if drawn}
 
@@ -73,24 +65,16 @@ def rescore_into(
 ) -> tuple[dict[str, float], dict[str, ConfidenceInterval]]:
     """Score the logits of the file ``source`` again and write the report; return (results, intervals)."""
     predictions = rescore(saved, options)
-    results = measure(
-        predictions, options
-    )  # the loss is computed from the view-averaged logits, whatever the reduction
+    results = measure(predictions, options)  # the loss is that of the view-averaged logits, whatever the reduction
     intervals = bootstrap(predictions, options, resamples=resamples)
     protocol = saved.protocol | {
         "view_reduction": options.view_reduction,
         "rescored_from": str(source),
-        "intervals": {name: asdict(interval) for name, interval in intervals.items()},
+        "intervals": {name: interval._asdict() for name, interval in intervals.items()},
         "bootstrap": {"confidence": CONFIDENCE, "resamples": resamples, "seed": SEED, "of": "videos"},
     }
     names = dict(zip(saved.ids.tolist(), saved.names, strict=True))
     write_report(
-        folder,
-        predictions,
-        results,
-        classes=saved.classes,
-        name=names.__getitem__,
-        protocol=protocol,
-        options=options,
+        folder, predictions, results, classes=saved.classes, name=names.__getitem__, protocol=protocol, options=options
     )
     return results, intervals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,42 +17,21 @@ from vexp.runtime.amp import Amp
 logger = logging.getLogger(__name__)
 
 
+@dataclass
 class ViewForward:
-    """Run a model over the views of batches without gradients; remembers how many views fit into memory at once."""
+    """The forward pass over the views of batches, without gradients."""
 
-    def __init__(
-        self,
-        *,
-        img_norm: ImgNorm,
-        amp: Amp,
-        device: torch.device,
-        channels_last: bool = False,
-        max_views: int | None = None,
-    ) -> None:
-        """Configure the forward pass.
-
-        Args:
-            img_norm: Normalization of the frames.
-            amp: Precision of the forward pass.
-            device: Device of the model; batches are moved to it.
-            channels_last: Whether clips have the channels-last memory format.
-            max_views: Maximum number of views in one forward pass; None: a whole batch.
-        """
-        self.img_norm = img_norm
-        self.amp = amp
-        self.device = device
-        self.channels_last = channels_last
-        self.max_views = max_views
+    img_norm: ImgNorm
+    amp: Amp
+    device: torch.device  # of the model; batches are moved to it
+    channels_last: bool = False  # memory format of the clips
+    max_views: int | None = None  # in one forward pass, lowered if memory runs out; None: a whole batch
 
     def __call__(self, forward: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
-        """Apply ``forward`` to the N * V views of a batch.
+        """Apply ``forward``, from clips (n, C, T, H, W) to rows (n, ...), to the N * V views of a batch on any device.
 
         Views are normalized as they are needed: those of a whole test batch may not fit into memory, either. If a
         forward pass runs out of memory, the number of views is halved, for this and all later batches.
-
-        Args:
-            forward: Maps clips, float (n, C, T, H, W), to one row each, (n, ...).
-            batch: Batch on any device.
 
         Returns:
             float32 (N, V, ...) on the CPU.
@@ -68,9 +48,7 @@ class ViewForward:
             if rows is not None:
                 parts.append(rows)
                 done = stop
-            elif stop - done > 1:
-                limit = (stop - done) // 2
-            else:
+            elif (limit := (stop - done) // 2) == 0:
                 raise UserError(
                     f"a single view of {' x '.join(map(str, batch.layouts[0].view_shape[:3]))} (frames x height x "
                     f"width) does not fit into the memory of {self.device}; use a smaller crop, fewer frames or "

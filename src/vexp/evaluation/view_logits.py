@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,38 +17,29 @@ from vexp.core.files import atomic_write
 from vexp.evaluation.config import Eval
 from vexp.evaluation.predictions import Predictions
 
-_FIELDS = ("logits", "ids", "labels", "loss", "classes", "names", "protocol", "options")
 FILE_NAME = "view_logits.npz"
 
 
 @dataclass(frozen=True, slots=True)
 class ViewLogits:
-    """The content of the file.
+    """The content of the file: ``Predictions`` with the names of the videos, and how the evaluation was done."""
 
-    Attributes:
-        logits: float32 (n, views, classes).
-        ids: As in ``Predictions``, as ``labels`` and ``loss``.
-        names: Names of the videos.
-        protocol: Protocol of the evaluation that wrote the file.
-        options: Its ``eval`` group.
-    """
-
-    logits: NDArray[np.float32]
+    logits: NDArray[np.float32]  # (n, views, classes)
     ids: NDArray[np.int64]
     labels: NDArray[np.int64] | NDArray[np.float32]
     loss: float
     classes: list[str]
     names: list[str]
     protocol: dict[str, Any]
-    options: dict[str, Any]
+    options: dict[str, Any]  # the ``eval`` group
 
 
 def save_view_logits(
     path: Path,
     predictions: Predictions,
-    *,
     classes: Sequence[str],
-    name: Callable[[int], str],
+    names: Sequence[str],
+    *,
     protocol: dict[str, Any],
     options: Eval,
 ) -> None:
@@ -62,32 +53,20 @@ def save_view_logits(
             labels=predictions.labels,
             loss=np.float64(predictions.loss),
             classes=np.array(list(classes)),
-            names=np.array([name(int(i)) for i in predictions.ids]),
+            names=np.array(names),
             protocol=np.array(json.dumps(protocol)),
             options=np.array(json.dumps(asdict(options))),
         )
 
 
 def load_view_logits(path: Path) -> ViewLogits:
-    """Read the file.
-
-    Raises:
-        UserError: If the file does not exist or is not a view_logits.npz.
-    """
+    """Read the file."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            values = {name: file[name] for name in _FIELDS}
+            values: dict[str, Any] = {field.name: file[field.name] for field in fields(ViewLogits)}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; vexp evaluate run=RUN eval.save_view_logits=true writes it") from None
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         raise UserError(f"{path}: not a view_logits.npz of vexp, or damaged") from None  # NumPy suggests pickle
-    return ViewLogits(
-        logits=values["logits"],
-        ids=values["ids"],
-        labels=values["labels"],
-        loss=float(values["loss"]),
-        classes=values["classes"].tolist(),
-        names=values["names"].tolist(),
-        protocol=json.loads(str(values["protocol"])),
-        options=json.loads(str(values["options"])),
-    )
+    values |= {name: values[name].tolist() for name in ("loss", "classes", "names")}
+    return ViewLogits(**values | {name: json.loads(str(values[name])) for name in ("protocol", "options")})

@@ -9,13 +9,9 @@ from numpy.typing import NDArray
 def reduce_views(logits: NDArray[np.float32], reduction: str, *, multi_label: bool) -> NDArray[np.float64]:
     """Reduce logits (n, V, classes) to scores float64 (n, classes).
 
-    Probabilities are a softmax over the classes, or with ``multi_label`` a sigmoid of each class.
-
-    Args:
-        logits: Logits of each of V views.
-        reduction: ``mean_prob`` (mean of the views' probabilities), ``mean_logit`` (probabilities of the mean logits),
-            ``max_prob`` (highest probability of each class; with softmax the scores of a video then sum to more than 1).
-        multi_label: Whether a video may have several classes, or none.
+    Probabilities are a softmax over the classes, or with ``multi_label`` a sigmoid of each class. The reduction is
+    ``mean_prob`` (mean of the views' probabilities), ``mean_logit`` (probabilities of the mean logits) or ``max_prob``
+    (highest probability of each class; with softmax the scores of a video then sum to more than 1).
     """
     probabilities = sigmoid if multi_label else softmax
     values = logits.astype(np.float64)  # a sum in float32 would depend on the order of the views

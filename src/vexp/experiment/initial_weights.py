@@ -17,12 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_model_with_weights(config: Config, classes: Sequence[str], *, fresh: bool) -> nn.Module:
-    """Build the model; with ``fresh`` also apply ``model.init``, ``model.weights`` and ``init_from``.
-
-    Raises:
-        UserError: If weights are missing or do not fit.
-    """
-
+    """Build the model; with ``fresh`` also apply ``model.init``, ``model.weights`` and ``init_from``."""
     model = build_model(config.model, len(classes), pretrained=False)
     if not fresh:
         return model

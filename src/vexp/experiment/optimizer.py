@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +21,8 @@ from vexp.optim.param_groups import build_optimizer, groups_of_option
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 def make_optimizer(exp: Experiment, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer over the parameter groups of ``optimizer.paramwise``.
@@ -27,23 +30,19 @@ def make_optimizer(exp: Experiment, model: nn.Module) -> torch.optim.Optimizer:
     Raises:
         UserError: If the parameter groups do not fit the model.
     """
-    try:
-        return build_optimizer(exp.config.optimizer, model, samples_per_step=exp.plan.samples_per_step)
-    except ValueError as error:
-        raise UserError(f"optimizer.{error}") from None
+    return _build(build_optimizer, exp, model)
 
 
 def planned_groups(exp: Experiment, model: nn.Module) -> list[dict[str, Any]]:
-    """Return the parameter groups of ``make_optimizer``, without building the optimizer if possible.
+    """Return the parameter groups of ``make_optimizer``, without building the optimizer if possible."""
+    if isinstance(exp.config.optimizer, Optimizer):
+        return _build(groups_of_option, exp, model)
+    return make_optimizer(exp, model).param_groups
 
-    Raises:
-        UserError: As ``make_optimizer``.
-    """
-    option, samples = exp.config.optimizer, exp.plan.samples_per_step
-    if not isinstance(option, Optimizer):
-        return make_optimizer(exp, model).param_groups
+
+def _build(build: Callable[..., T], exp: Experiment, model: nn.Module) -> T:
     try:
-        return groups_of_option(option, model, samples_per_step=samples)
+        return build(exp.config.optimizer, model, samples_per_step=exp.plan.samples_per_step)
     except ValueError as error:
         raise UserError(f"optimizer.{error}") from None
 
@@ -57,9 +56,9 @@ def log_param_groups(exp: Experiment, optimizer: torch.optim.Optimizer, model: n
             f"scaled to {option.scaled_lr(samples):.4g} for the {samples} of this run"
         )
     rows = group_rows(optimizer.param_groups, model)
-    first, *others = group_lines(rows)
-    logger.info(f"parameter groups: {first}" if not others else f"parameter groups: {len(optimizer.param_groups)}")
-    for line in [first, *others] if others else []:
+    lines = group_lines(rows)
+    logger.info(f"parameter groups: {lines[0] if len(lines) == 1 else len(optimizer.param_groups)}")
+    for line in lines if len(lines) > 1 else []:
         logger.info(f"  {line}")
     write_text(folder / "param_groups.csv", group_csv(rows))
     if isinstance(option, Rprop) and not isinstance(exp.config.lr_policy, Fixed):

@@ -28,27 +28,25 @@ def make_run_dir(parent: Path, name: str | None = None) -> Path:
 
     ``mkdir`` is atomic, so two runs that start in the same second get different folders. All processes of a torchrun
     get the same one.
-
-    Raises:
-        UserError: If the folder cannot be created.
     """
     from vexp.runtime.distributed import create_on_main_process  # imports torch
 
-    return create_on_main_process(lambda: _make_run_dir(parent, name))
-
-
-def _make_run_dir(parent: Path, name: str | None) -> Path:
     stem = name or time.strftime("%Y-%m-%d_%H-%M-%S")
-    for attempt in range(1, 1000):
-        folder = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UserError(f"{folder}: cannot create the run folder: {error.strerror}; set out_root=FOLDER") from None
-        return folder
-    raise UserError(f"{parent / stem}: there are a thousand runs with this name; set run_name or out_root")
+
+    def create() -> Path:
+        for folder in (parent / stem, *(parent / f"{stem}-{number}" for number in range(2, 1000))):
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise UserError(
+                    f"{folder}: cannot create the run folder: {error.strerror}; set out_root=FOLDER"
+                ) from None
+        raise UserError(f"{parent / stem}: there are a thousand runs with this name; set run_name or out_root")
+
+    return create_on_main_process(create)
 
 
 def checkpoint_folder(config: Config, folder: Path) -> Path:
@@ -92,15 +90,14 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UserError(
-                f"{folder}: is in use by another process ({file.read().strip()}); stop that process first"
-            ) from None
-        except OSError:  # the file system does not support locks
-            yield
-            return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+            message = f"{folder}: is in use by another process ({file.read().strip()}); stop that process first"
+            raise UserError(message) from None
+        except OSError:
+            pass  # the file system does not support locks
+        else:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
         yield
 
 

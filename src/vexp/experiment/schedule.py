@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vexp.config.schema import Config
-from vexp.core.interval import Interval
 from vexp.data.loading.step_plan import StepPlan
 
 
@@ -26,22 +25,18 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
-@dataclass(slots=True)
+@dataclass
 class Schedule:
     """The steps after which a run of known length evaluates, saves and logs.
 
-    A step is the number of completed optimizer steps: 1 after the first one.
-
-    Attributes:
-        validates: Whether there is a validation split.
+    A step is the number of completed optimizer steps: 1 after the first one. ``validates`` is whether there is a
+    validation split.
     """
 
     config: Config
     plan: StepPlan
     total_steps: int
     validates: bool
-    _evaluation: Interval = field(init=False, repr=False)
-    _checkpoint: Interval = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._evaluation, self._checkpoint = self.config.eval.every(), self.config.checkpoint.every()
@@ -51,17 +46,12 @@ class Schedule:
         """Optimizer steps of an epoch."""
         return self.plan.steps_per_epoch
 
-    @property
-    def epochs(self) -> int:
-        """Epochs started by the last step."""
-        return -(-self.total_steps // self.per_epoch)
-
     def evaluates_before(self, step: int) -> bool:
         """Return whether a run that starts after ``step`` steps evaluates before it trains."""
         return self.validates and self.config.eval.before_training(step, self.per_epoch)
 
     def evaluates_after(self, step: int) -> bool:
-        """Return whether an evaluation follows ``step``."""
+        """Return whether an evaluation follows ``step``: by ``eval.interval``, or as the last one (``eval.at_end``)."""
         is_last = step == self.total_steps
         is_due = self._evaluation.due(step, self.per_epoch) or (is_last and self.config.eval.at_end)
         return self.validates and is_due
@@ -80,34 +70,31 @@ class Schedule:
 
     def evaluations(self) -> list[int]:
         """Return the steps after which the run evaluates."""
-        return [step for step in self._steps() if self.evaluates_after(step)]
+        return [step for step in range(1, self.total_steps + 1) if self.evaluates_after(step)]
 
     def checkpoints(self) -> list[int]:
         """Return the steps after which a checkpoint is written; best checkpoints are not known in advance."""
-        return [step for step in self._steps() if self.saves_after(step)]
+        return [step for step in range(1, self.total_steps + 1) if self.saves_after(step)]
 
     def log_lines(self) -> list[int]:
         """Return the steps after which a log line is written."""
-        return [step for step in self._steps() if self.logs_after(step)]
+        return [step for step in range(1, self.total_steps + 1) if self.logs_after(step)]
 
     def warnings(self) -> list[str]:
         """Return warnings about settings that have no effect in a run of this length."""
-        config, warnings = self.config, []
-        log = config.log
+        config, log, warnings = self.config, self.config.log, []
         counted = min(self.per_epoch, self.total_steps) if log.by_epoch else self.total_steps
         if not any(self.logs_after(step) for step in range(1, counted + 1)):
             reason, fix = f"the run has {plural(counted, 'step')}", "choose a smaller interval"
             if log.interval <= self.total_steps:
                 reason, fix = f"an epoch has {plural(counted, 'step')}", "log.by_epoch=false counts across epochs"
             warnings.append(f"log.interval={log.interval}: {reason}, so no training line is written; {fix}")
-        for key, by_epoch, value in (
-            ("eval.start", config.eval.by_epoch, config.eval.start),
-            ("eval.interval", config.eval.by_epoch, config.eval.interval),
-            ("checkpoint.interval", config.checkpoint.by_epoch, config.checkpoint.interval),
-        ):
+        for group, key in (("eval", "start"), ("eval", "interval"), ("checkpoint", "interval")):
+            options = getattr(config, group)
+            by_epoch, value = options.by_epoch, getattr(options, key)
             length, unit = (self.total_steps // self.per_epoch, "epoch") if by_epoch else (self.total_steps, "step")
             if value is not None and value > length:
-                warnings.append(f"{key}={value}: never reached, the run ends after {plural(length, unit)}")
+                warnings.append(f"{group}.{key}={value}: never reached, the run ends after {plural(length, unit)}")
         return warnings
 
     def length_text(self) -> str:
@@ -134,6 +121,3 @@ class Schedule:
         shown = [str(number) for number in (numbers if len(numbers) <= 8 else [*numbers[:4], "...", *numbers[-2:]])]
         unit = ("epoch" if by_epoch else "step") + "s" * (len(steps) > 1)
         return f"{len(steps)}: after {unit} {', '.join(shown).replace(', ...,', ' ...')}"
-
-    def _steps(self) -> range:
-        return range(1, self.total_steps + 1)

@@ -13,7 +13,6 @@ from vexp.data.loading.dataset import ClipDataset, flip_table
 from vexp.data.loading.step_plan import StepPlan
 from vexp.data.sources.base import Source
 from vexp.data.sources.subsets import select_samples
-from vexp.evaluation.evaluator import Evaluator
 from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
 from vexp.evaluation.view_forward import ViewForward
 from vexp.experiment.schedule import Schedule, step_plan, total_steps
@@ -50,11 +49,16 @@ class Experiment:
     @property
     def epochs(self) -> int:
         """Epochs started by the last step."""
-        return self.schedule.epochs
+        return self.epoch(self.total_steps)
 
     def epoch(self, step: int) -> int:
         """Return the epoch (1-based) of optimizer step ``step`` (1-based); 0 before training."""
         return -(-step // self.plan.steps_per_epoch)
+
+    def lr_at(self, base_lr: float, step: int) -> float:
+        """Return the learning rate of optimizer step ``step`` (0-based) of a parameter group."""
+        per_epoch, total_steps = self.plan.steps_per_epoch, self.total_steps
+        return self.config.lr_policy.lr_at(base_lr, step=step, steps_per_epoch=per_epoch, total_steps=total_steps)
 
 
 def apply_switches(config: Config) -> None:
@@ -68,17 +72,19 @@ def build_experiment(
 ) -> Experiment:
     """Choose the device, read the annotations and build the datasets and the loss.
 
-    Args:
-        config: Config of the run.
-        world: The processes that share each step.
-        prepare: Whether to generate data (``data=motion``); without it no sample can be read.
-        for_model: Whether to check that the data fit the model.
+    Without ``prepare`` no data are generated (``data=motion``), and no sample can be read; without ``for_model`` it is
+    not checked that the data fit the model.
 
     Raises:
         UserError: If an annotation cannot be read, the device does not exist, or data, loss and model do not match.
     """
-    if for_model:
-        _check_channels(config)
+    channels, given = getattr(config.model, "channels", None), len(config.img_norm.mean)
+    if for_model and channels is not None and channels != given:
+        rule = (
+            f"img_norm.mean has {given} values; RGB needs model.channels=3 and three values (img_norm=kinetics), "
+            "optical flow needs 2 and img_norm=flow"
+        )
+        raise ConfigError(rule, key="model.channels", value=channels)
     device = pick_device(config.device, world)
     if prepare:
         with world.local_main_process_first():
@@ -86,57 +92,27 @@ def build_experiment(
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")
-    if config.data.train.class_balance and train_set.source.multi_label:
-        raise ConfigError(
-            "class balancing needs one label per sample, the training annotation has several; set it to 0",
-            key="data.train.class_balance",
-            value=config.data.train.class_balance,
-        )
+    balance, multi_label = config.data.train.class_balance, train_set.source.multi_label
+    if balance and multi_label:
+        rule = "class balancing needs one label per sample, the training annotation has several; set it to 0"
+        raise ConfigError(rule, key="data.train.class_balance", value=balance)
     val_set = make_dataset(config, "val")
     plan = step_plan(config, len(train_set))
     if plan.steps_per_epoch == 0:
-        raise ConfigError(
-            f"{len(train_set)} samples do not fill one step of {plan.samples_per_step}; lower data.batch_size or "
-            "grad.accumulate",
-            key="data.train.drop_last",
-            value=True,
-        )
+        rule = f"{len(train_set)} samples do not fill one step of {plan.samples_per_step}; lower data.batch_size or "
+        raise ConfigError(f"{rule}grad.accumulate", key="data.train.drop_last", value=True)
     config, warnings = with_class_weights(config, train_set.source), []
     if val_set is not None:
-        classes, multi_label = len(train_set.source.classes), train_set.source.multi_label
+        classes = len(train_set.source.classes)
         warnings = check_labels(config.eval, val_set.source, classes, split="val", multi_label=multi_label)
     elif config.eval.patience is not None:
         warnings = [f"eval.patience={config.eval.patience}: has no effect, there is no validation split"]
-    return Experiment(
-        config=config,
-        device=device,
-        train_set=train_set,
-        val_set=val_set,
-        plan=plan,
-        total_steps=total_steps(config, plan),
-        criterion=config.loss.build().to(device),
-        warnings=warnings,
-        world=world,
-    )
-
-
-def _check_channels(config: Config) -> None:
-    channels = getattr(config.model, "channels", None)
-    if channels is not None and channels != len(config.img_norm.mean):
-        raise ConfigError(
-            f"img_norm.mean has {len(config.img_norm.mean)} values; RGB needs model.channels=3 and three values "
-            "(img_norm=kinetics), optical flow needs 2 and img_norm=flow",
-            key="model.channels",
-            value=channels,
-        )
+    steps, criterion = total_steps(config, plan), config.loss.build().to(device)
+    return Experiment(config, device, train_set, val_set, plan, steps, criterion, warnings, world)
 
 
 def with_class_weights(config: Config, train: Source) -> Config:
-    """Return the config with ``loss.class_weights`` as numbers, as checkpoints save it.
-
-    Raises:
-        UserError: If the loss does not fit the labels or the number of classes of the training annotation.
-    """
+    """Return the config with ``loss.class_weights`` as numbers, as checkpoints save it."""
     check_loss(train, getattr(config.loss, "multi_label", None))
     if not isinstance(config.loss, Loss):
         return config
@@ -145,43 +121,30 @@ def with_class_weights(config: Config, train: Source) -> Config:
 
 
 def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> ClipDataset | None:
-    """Return the samples of a split; None if the split does not exist.
+    """Return the samples of a split (train, val or test); None if it does not exist.
 
-    Args:
-        config: Config of the run.
-        split: train, val or test.
-        pipeline: Split whose pipeline is used; None: its own.
+    They are processed by the pipeline of the split ``pipeline``, by default by their own.
 
     Raises:
         UserError: If the split has no sample or its annotation cannot be read.
     """
-    source = select_samples(config.data, split)
+    source, pipeline = select_samples(config.data, split), pipeline or split
     if source is None:
         return None
     if len(source) == 0:
         raise UserError(f"data.{split}: holds no sample")
-    skips, trains = config.data.on_error == "skip", (pipeline or split) == "train"
+    on_bad = "fail" if config.data.on_error != "skip" else "replace" if pipeline == "train" else "leave_out"
     return ClipDataset(
         source,
-        config.pipeline.of(pipeline or split),
+        config.pipeline.of(pipeline),
         seed=config.seed,
         lazy=config.pipeline.lazy,
         flip_labels=flip_table(source.classes, config.data.flip_label_map),
-        on_bad="fail" if not skips else "replace" if trains else "leave_out",
+        on_bad=on_bad,
     )
 
 
 def view_forward(config: Config, device: torch.device) -> ViewForward:
     """Return the forward pass over views with the settings of the config."""
-    return ViewForward(
-        img_norm=config.img_norm,
-        amp=config.amp,
-        device=device,
-        channels_last=config.backend.channels_last_on(device),
-        max_views=config.eval.max_views_per_forward,
-    )
-
-
-def make_evaluator(config: Config, criterion: nn.Module, device: torch.device) -> Evaluator:
-    """Return the evaluator with the settings of the config."""
-    return Evaluator(criterion=criterion, forward=view_forward(config, device), options=config.eval)
+    channels_last, max_views = config.backend.channels_last_on(device), config.eval.max_views_per_forward
+    return ViewForward(config.img_norm, config.amp, device, channels_last, max_views)

@@ -1,0 +1,1 @@
+"""Evaluation, prediction and export with trained checkpoints."""

@@ -47,18 +47,13 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
     folder = run / "checkpoints"
     file_names = [f"{name}.pth", name] if name is not None else ["best.pth", "last.pth"]
     if name is None and (folder / "best.json").is_file() and not (folder / "best.pth").is_file():
-        raise ConfigError(
-            "its best checkpoint, checkpoints/best.pth, is missing; checkpoint=last uses the last one",
-            key="run",
-            value=run,
-        )
-    for file_name in file_names:
-        if (folder / file_name).is_file():
-            return folder / file_name
+        rule = "its best checkpoint, checkpoints/best.pth, is missing; checkpoint=last uses the last one"
+        raise ConfigError(rule, key="run", value=run)
+    if (found := next((folder / file for file in file_names if (folder / file).is_file()), None)) is not None:
+        return found
     available = ", ".join(sorted(path.name for path in folder.glob("*.pth"))) or "none"
-    raise ConfigError(
-        f"has no checkpoint {name or 'best.pth or last.pth'}; available: {available}", key="run", value=run
-    )
+    rule = f"has no checkpoint {name or 'best.pth or last.pth'}; available: {available}"
+    raise ConfigError(rule, key="run", value=run)
 
 
 def run_folder(path: Path) -> Path:

@@ -15,37 +15,25 @@ _MAX_NAME_LENGTH = 34  # longer class names are truncated
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One video.
-
-    Attributes:
-        title: Text above the row.
-        frames: uint8 (k, H, W, 3) RGB.
-        top: Up to 5 (class, score), the highest score first.
-    """
+    """One video: the text above it, some frames, and the classes with the highest scores."""
 
     title: str
-    frames: NDArray[np.uint8]
-    top: Sequence[tuple[str, float]]
+    frames: NDArray[np.uint8]  # (k, H, W, 3) RGB
+    top: Sequence[tuple[str, float]]  # up to 5 (class, score), the highest score first
 
 
 def draw_contact_sheet(path: Path, rows: Sequence[Row], *, title: str) -> None:
-    """Draw the rows and write the image.
-
-    Args:
-        path: A .png file.
-        rows: At least one row.
-        title: Text above the first row.
-    """
+    """Draw the rows, at least one, below a title, and write the .png file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
-    strips = [np.concatenate([_with_gap(frame) for frame in row.frames], axis=1) for row in rows]
     figure = Figure(figsize=(12, 0.5 + 1.55 * len(rows)), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 2, squeeze=False, width_ratios=[2.4, 1])
     figure.suptitle(title, fontsize=10, parse_math=False)
-    for row, strip, (left, right) in zip(rows, strips, axes, strict=True):
-        left.imshow(strip)
+    for row, (left, right) in zip(rows, axes, strict=True):
+        gap = ((0, 0), (0, max(1, row.frames.shape[2] // 40)), (0, 0))  # white, to the right of each frame
+        left.imshow(np.concatenate([np.pad(frame, gap, constant_values=255) for frame in row.frames], axis=1))
         left.set_axis_off()
         left.set_title(row.title, loc="left", fontsize=9, parse_math=False)  # a $ is not math
         places = _MAX_CLASSES - 1 - np.arange(len(row.top))
@@ -57,9 +45,3 @@ def draw_contact_sheet(path: Path, rows: Sequence[Row], *, title: str) -> None:
             short = name if len(name) <= _MAX_NAME_LENGTH else name[: _MAX_NAME_LENGTH - 1] + "…"
             right.text(0.02, place, f"{score:.3f}  {short}", va="center", fontsize=9, parse_math=False)
     figure.savefig(path)
-
-
-def _with_gap(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Add a white gap on the right."""
-    gap = max(1, frame.shape[1] // 40)
-    return np.pad(frame, ((0, 0), (0, gap), (0, 0)), constant_values=255)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,12 @@ from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import ensure_writable_dir
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.dataloader import SequentialSampler, iterate_batches, make_loader
-from vexp.data.loading.dataset import ClipDataset
 from vexp.evaluation.label_checks import check_labels, check_loss
-from vexp.evaluation.predictions import Predictions, measure
-from vexp.evaluation.report import write_report
-from vexp.experiment.protocol import evaluation_protocol, views_text
-from vexp.experiment.setup import apply_switches, make_dataset, make_evaluator, with_class_weights
-from vexp.inference.predictor import Predictor, load_predictor
+from vexp.evaluation.predictions import measure
+from vexp.experiment.setup import apply_switches, make_dataset, with_class_weights
+from vexp.experiment.split_evaluator import SplitEvaluator
+from vexp.experiment.views import views_text
+from vexp.inference.predictor import load_predictor
 from vexp.runtime.device import pick_device
 
 logger = logging.getLogger(__name__)
@@ -26,15 +24,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The results of an evaluation.
+    """The results of an evaluation, texts on the ``videos`` and their ``views``, and the ``folder`` of the report.
 
-    Attributes:
-        results: Metrics by public name.
-        videos: Text on the number of videos.
-        views: Text on the views of a video.
-        split: Split of the videos.
-        pipeline: Split whose pipeline was used.
-        folder: Folder of the report.
+    The videos are those of ``split``, processed by the pipeline of the split ``pipeline``.
     """
 
     results: dict[str, float]
@@ -46,17 +38,10 @@ class Evaluated:
 
 
 def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, split: str, folder: Path) -> Evaluated:
-    """Evaluate a checkpoint on a split and write the report into ``folder``.
+    """Evaluate the checkpoint ``path`` with the content ``state`` on a split, and write the report into ``folder``.
 
     The split "test" uses the videos of "val" if it has none, and the pipeline of "val" if it has none. "train" is
     evaluated with the pipeline of "val".
-
-    Args:
-        config: Config of the checkpoint.
-        path: Path of the checkpoint.
-        state: Its content.
-        split: train, val or test.
-        folder: Folder of the report.
 
     Raises:
         UserError: If the split does not exist, or its classes are not those of the checkpoint.
@@ -65,7 +50,12 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
     pick_device(config.device)  # an error about the device comes before any data is read
     config.data.prepare()
     pipeline = "test" if split == "test" and config.pipeline.test else "val"
-    split, dataset = _choose_dataset(config, split, pipeline)
+    dataset = make_dataset(config, split, pipeline=pipeline)
+    if dataset is None and split == "test":
+        split, dataset = "val", make_dataset(config, "val", pipeline=pipeline)
+    if dataset is None:
+        error = config.data.missing_split_error(split)
+        raise UserError(f"split={split}: the data has no such split" + (f"; {error.below('data')}" if error else ""))
     source = dataset.source
     _check_same_classes(state["classes"], source.classes, path)
     if getattr(config.loss, "class_weights", None) == "auto":  # an override: checkpoints contain numbers
@@ -77,48 +67,15 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
         logger.warning(warning)
     ensure_writable_dir(folder, "set out=FOLDER")
     predictor = load_predictor(config, path, state)
-    predictions = _predict(predictor, dataset, split)
+    bad, criterion = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction), config.loss.build()
+    evaluator = SplitEvaluator(config, bad, criterion.to(predictor.device), predictor.device)
+    predictions = evaluator.predict(predictor.model)
+    assert predictions is not None
     results = measure(predictions, config.eval)
+    weights = {"checkpoint": str(path), "step": state["step"], "epoch": state["epoch"]}
+    evaluator.write_report(folder, predictions, results, source.classes, pipeline=pipeline, weights=weights)
     views = views_text(config, pipeline, predictions.views)
-    write_report(
-        folder,
-        predictions,
-        results,
-        classes=source.classes,
-        name=source.name,
-        protocol=evaluation_protocol(
-            config,
-            split=split,
-            pipeline=pipeline,
-            views=views,
-            checkpoint=path,
-            step=state["step"],
-            epoch=state["epoch"],
-        ),
-        options=config.eval,
-        plots=config.log.plots,
-    )
     return Evaluated(results, predictions.counted, views, split, pipeline, folder)
-
-
-def _choose_dataset(config: Config, split: str, pipeline: str) -> tuple[str, ClipDataset]:
-    dataset = make_dataset(config, split, pipeline=pipeline)
-    if dataset is None and split == "test":
-        split, dataset = "val", make_dataset(config, "val", pipeline=pipeline)
-    if dataset is None:
-        error = config.data.missing_split_error(split)
-        raise UserError(f"split={split}: the data has no such split" + (f"; {error.below('data')}" if error else ""))
-    return split, dataset
-
-
-def _predict(predictor: Predictor, dataset: ClipDataset, split: str) -> Predictions:
-    config, device = predictor.config, predictor.device
-    sampler = SequentialSampler(len(dataset), config.data.eval_batch_size or config.data.batch_size)
-    bad = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction)
-    batches = iterate_batches(make_loader(dataset, sampler, config.data, device, persistent=False), bad)
-    evaluator = make_evaluator(config, config.loss.build().to(device), device)
-    predictions = evaluator.predict(predictor.model, batches, name=dataset.source.name)
-    return replace(predictions, unscored=bad.unscored(predictions.ids.tolist()))
 
 
 def _check_same_classes(trained: list[str], classes: list[str], path: Path) -> None:

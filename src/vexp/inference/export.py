@@ -21,7 +21,7 @@ from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
-from vexp.core.files import ensure_writable_dir, write_text
+from vexp.core.files import atomic_write, ensure_writable_dir, write_text
 from vexp.data.sources.base import ArrayReader
 from vexp.data.transforms.pipeline import make_clips
 from vexp.inference.predictor import Predictor
@@ -31,22 +31,15 @@ FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 #: Largest difference between exported and original logits relative to the largest one: float32 sums in another order.
 _TOLERANCE = 1e-3
 _FRAME_SIZES = ((256, 340), (340, 256))  # a pipeline with a fixed input size gives it for both video shapes
-_BATCHES = (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Comparison of the exported with the original logits.
+    """Comparison of the exported with the original logits."""
 
-    Attributes:
-        difference: Largest absolute difference.
-        largest: Largest absolute original logit.
-        fixed_batch_reason: Why the batch size is fixed to 1; empty if it is dynamic.
-    """
-
-    difference: float
-    largest: float
-    fixed_batch_reason: str
+    difference: float  # the largest absolute one
+    largest: float  # largest absolute original logit
+    fixed_batch_reason: str  # why the batch size is fixed to 1; empty if it is dynamic
 
     @property
     def dynamic(self) -> bool:
@@ -66,11 +59,8 @@ class Exported:
 def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Exported:
     """Write ``path`` and its description ``path.json``, if the exported file gives the model's logits.
 
-    Args:
-        predictor: The model, which is moved to the CPU.
-        path: File to write.
-        form: ``onnx`` or ``torch`` (torch.export).
-        split: Split whose pipeline defines the input size: val or test.
+    The model is moved to the CPU. The file has the format ``form``, ``onnx`` or ``torch`` (torch.export), and the input
+    size of the pipeline of ``split``, val or test.
 
     Raises:
         UserError: If the model cannot be exported, if the logits differ, or if a package is missing.
@@ -81,42 +71,34 @@ def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Export
         raise UserError(f"format={form}: needs {', '.join(missing)}; pip install 'vexp[export]'")
     shape = input_shape(predictor.config, split)
     ensure_writable_dir(path.parent, "set out=FILE")
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
+    with atomic_write(path) as temporary:
         exported = Exported(path, shape, write_model(predictor.model.to("cpu").eval(), shape, temporary, form=form))
-        description = json.dumps(
-            _description(predictor, exported, temporary, form, split), indent=2, ensure_ascii=False
-        )
-        write_text(path.with_name(path.name + ".json"), description + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        description = _description(predictor, exported, temporary, form, split)
+        write_text(path.with_name(f"{path.name}.json"), json.dumps(description, indent=2, ensure_ascii=False) + "\n")
     return exported
 
 
 def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) -> Parity:
-    """Export a model in eval mode on the CPU for clips of ``shape``, [C, T, H, W], and compare the file's logits.
-
-    Raises:
-        UserError: If the model cannot be exported, or if the logits differ.
-    """
-    write, run = (_write_onnx, _run_onnx) if form == "onnx" else (_write_torch, _run_torch)
-    fixed_batch_reason = _export_with_fallback(write, model, shape, path)
-    difference, largest = _compare(model, run(path), shape, batches=(1,) if fixed_batch_reason else _BATCHES)
+    """Export a model in eval mode on the CPU for clips of ``shape``, [C, T, H, W], and compare the file's logits."""
+    fixed_batch_reason = _export_with_fallback(model, shape, path, form)
+    exported, generator = load_exported(path, form), torch.Generator().manual_seed(0)
+    difference, largest = 0.0, 0.0
+    with torch.no_grad(), suppress_output():
+        for batch in (1,) if fixed_batch_reason else (1, 3):
+            clips = torch.randn(batch, *shape, generator=generator)
+            logits = model(clips)
+            difference = max(difference, (exported(clips) - logits).abs().max().item())
+            largest = max(largest, logits.abs().max().item())
     if not difference <= _TOLERANCE * largest:
         raise UserError(
-            f"{type(model).__name__}: exported logits differ from the model's by up to {difference:.3g} (the largest is "
-            f"{largest:.3g}); the file was deleted"
+            f"{type(model).__name__}: exported logits differ from the model's by up to {difference:.3g} (the largest "
+            f"is {largest:.3g}); the file was deleted"
         )
     return Parity(difference, largest, fixed_batch_reason)
 
 
 def input_shape(config: Config, split: str) -> list[int]:
-    """Return [C, T, H, W] of a clip of the pipeline.
-
-    Raises:
-        UserError: If it depends on the video.
-    """
+    """Return [C, T, H, W] of a clip of the pipeline."""
     shapes = set()
     for height, width in _FRAME_SIZES:
         reader = ArrayReader(np.zeros((2, height, width, len(config.img_norm.mean)), np.uint8))
@@ -128,35 +110,27 @@ def input_shape(config: Config, split: str) -> list[int]:
     return [channels, frames, height, width]
 
 
-def _export_with_fallback(write: Callable[..., None], model: nn.Module, shape: list[int], path: Path) -> str:
-    """Export for batches of any size, or for one clip if that fails; return why it failed, or "".
-
-    Raises:
-        UserError: If both fail.
-    """
+def _export_with_fallback(model: nn.Module, shape: list[int], path: Path, form: str) -> str:
+    """Export for batches of any size, or for one clip if that fails; return why it failed, or ""."""
     failure = ""
     for batch in (2, 1):  # torch.export treats a size of 1 as a constant
         try:
             with torch.no_grad(), suppress_output():
-                write(model, torch.zeros(batch, *shape), path, dynamic=batch > 1)
+                _write(model, torch.zeros(batch, *shape), path, form)
+            return failure
         except Exception as error:  # tracing a model can raise anything
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            if batch == 1:
-                raise UserError(f"{type(model).__name__}: cannot be exported: {reason.strip()[:300]}") from error
-            failure = reason.strip()[:300]
-        else:
-            return failure
-    raise AssertionError
+            failure, cause = reason.strip()[:300], error
+    raise UserError(f"{type(model).__name__}: cannot be exported: {failure}") from cause
 
 
-def _write_torch(model: nn.Module, example: Tensor, path: Path, *, dynamic: bool) -> None:
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
-    program = torch.export.export(model, (example,), dynamic_shapes=shapes)
-    torch.export.save(program, path)
-
-
-def _write_onnx(model: nn.Module, example: Tensor, path: Path, *, dynamic: bool) -> None:
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
+def _write(model: nn.Module, example: Tensor, path: Path, form: str) -> None:
+    shapes = ({0: torch.export.Dim("batch", min=1)},) if len(example) > 1 else None
+    if form == "torch":
+        program = torch.export.export(model, (example,), dynamic_shapes=shapes)
+        with path.open("wb") as file:  # for a path, torch requires the suffix .pt2
+            torch.export.save(program, file)
+        return
     torch.onnx.export(
         model,
         (example,),
@@ -170,36 +144,21 @@ def _write_onnx(model: nn.Module, example: Tensor, path: Path, *, dynamic: bool)
     )
 
 
-def _run_torch(path: Path) -> Callable[[Tensor], Tensor]:
-    loaded = torch.export.load(path).module()
-    return lambda clips: loaded(clips)
-
-
-def _run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+def load_exported(path: Path, form: str) -> Callable[[Tensor], Tensor]:
+    """Return the exported model as a function."""
+    if form == "torch":
+        with path.open("rb") as file:
+            loaded = torch.export.load(file).module()
+        return lambda clips: loaded(clips)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda clips: torch.from_numpy(session.run([OUTPUT], {INPUT: clips.numpy()})[0])
 
 
-def _compare(
-    model: nn.Module, run: Callable[[Tensor], Tensor], shape: list[int], *, batches: tuple[int, ...]
-) -> tuple[float, float]:
-    """Return (largest difference, largest logit) on random clips."""
-    generator = torch.Generator().manual_seed(0)
-    difference, largest = 0.0, 0.0
-    with torch.no_grad(), suppress_output():
-        for batch in batches:
-            clips = torch.randn(batch, *shape, generator=generator)
-            logits = model(clips)
-            difference = max(difference, (run(clips) - logits).abs().max().item())
-            largest = max(largest, logits.abs().max().item())
-    return difference, largest
-
-
 def _description(predictor: Predictor, exported: Exported, file: Path, form: str, split: str) -> dict[str, Any]:
     config, norm = predictor.config, predictor.config.img_norm
-    batch: int | str = "any" if exported.parity.dynamic else 1
+    parity, batch = exported.parity, "any" if exported.parity.dynamic else 1
     multi_label = bool(getattr(config.loss, "multi_label", False))
     return {
         "file": exported.path.name,
@@ -224,18 +183,14 @@ def _description(predictor: Predictor, exported: Exported, file: Path, form: str
             "meaning": f"logits; {'a sigmoid of each' if multi_label else 'softmax over the last axis'} gives "
             "probabilities",
         },
-        "batch_is_fixed_because": exported.parity.fixed_batch_reason or None,
+        "batch_is_fixed_because": parity.fixed_batch_reason or None,
         "preprocessing": {
             "split": split,
             "steps": to_dict(config, types=True)["pipeline"][split if getattr(config.pipeline, split) else "val"],
             "view_reduction": config.eval.view_reduction,
         },
         "classes": predictor.classes,
-        "parity": {
-            "largest_difference": exported.parity.difference,
-            "largest_logit": exported.parity.largest,
-            "tolerance": _TOLERANCE,
-        },
+        "parity": {"largest_difference": parity.difference, "largest_logit": parity.largest, "tolerance": _TOLERANCE},
     }
 
 

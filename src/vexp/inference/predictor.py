@@ -56,11 +56,7 @@ class Predictor:
 
 
 def load_predictor(config: Config, path: Path, content: dict[str, Any]) -> Predictor:
-    """Restore a trained model from the content of the checkpoint ``path``.
-
-    Raises:
-        UserError: If the weights do not belong to the config's model.
-    """
+    """Restore a trained model from the content of the checkpoint ``path``."""
     apply_switches(config)
     device = pick_device(config.device)
     classes = list(content["classes"])
@@ -81,12 +77,7 @@ def load_predictor(config: Config, path: Path, content: dict[str, Any]) -> Predi
 def list_clips(
     path: Path, *, window: float | None, stride: float | None
 ) -> tuple[list[VideoWindow], list[tuple[str, str]]]:
-    """List the videos of a file or folder, or their windows.
-
-    Args:
-        path: A video or a folder of videos.
-        window: Length of a window in seconds; None: whole videos.
-        stride: Seconds from one window to the next; None: ``window``.
+    """List the videos of a file or folder, or their windows of ``window`` seconds every ``stride`` seconds.
 
     Returns:
         The videos or windows, and (name, error) of each video that cannot be split into windows.
@@ -109,39 +100,22 @@ def list_clips(
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The output for one video or window.
-
-    Attributes:
-        clip: The video or window.
-        values: float (D,); None if it cannot be read.
-        frames: Some frames of the model's input, uint8 (k, H, W, 3), if requested.
-        error: Why it cannot be read; empty if it can.
-    """
+    """The output for one video or window."""
 
     clip: VideoWindow
-    values: Values | None = None
-    frames: NDArray[np.uint8] | None = None
-    error: str = ""
+    values: Values | None = None  # (D,); None if it cannot be read
+    frames: NDArray[np.uint8] | None = None  # some frames of the model's input, (k, H, W, 3), if requested
+    error: str = ""  # why it cannot be read
 
 
 def predict_videos(
-    predictor: Predictor,
-    clips: Sequence[VideoWindow],
-    compute: Callable[[Batch], Values],
-    *,
-    split: str,
-    show: int = 0,
+    predictor: Predictor, clips: Sequence[VideoWindow], compute: Callable[[Batch], Values], *, split: str, show: int = 0
 ) -> Iterator[Prediction]:
     """Yield a prediction for each video or window, in order.
 
     A video that cannot be read, or whose decoding hangs or crashes a worker, gives a prediction with an error.
-
-    Args:
-        predictor: The model.
-        clips: Videos or windows.
-        compute: Maps a batch of one to float (1, D).
-        split: Split whose pipeline is used: val or test.
-        show: Number of predictions that keep frames for images.
+    ``compute`` maps a batch of one, made by the pipeline of ``split`` (val or test), to float (1, D). The first
+    ``show`` predictions keep frames for images.
     """
     config = predictor.config
     source = UnlabeledVideos(clips, predictor.classes, config.data)
@@ -154,16 +128,12 @@ def predict_videos(
     loader = make_loader(dataset, SequentialSampler(len(clips), 1), data, predictor.device, persistent=False)
     done = 0
     for batch in iterate_batches(loader, bad):
-        index = int(batch.ids[0])
+        index, frames = int(batch.ids[0]), None
+        if index < show:
+            view = batch.frames[0, batch.frames.shape[1] // 2].numpy()  # the middle one
+            positions = np.linspace(0, len(view) - 1, min(_PREVIEW_FRAMES, len(view))).round().astype(int)
+            frames = view[positions].copy()  # a view would keep the whole batch in memory
         yield from (Prediction(clips[failed], error=bad.errors[failed]) for failed in range(done, index))
-        yield Prediction(clips[index], compute(batch)[0], _preview_frames(batch) if index < show else None)
+        yield Prediction(clips[index], compute(batch)[0], frames)
         done = index + 1
     yield from (Prediction(clips[failed], error=bad.errors[failed]) for failed in range(done, len(clips)))
-
-
-def _preview_frames(batch: Batch) -> NDArray[np.uint8]:
-    """Return some frames of the middle view."""
-    view = batch.frames[0, batch.frames.shape[1] // 2].numpy()
-    indices = np.linspace(0, len(view) - 1, min(_PREVIEW_FRAMES, len(view))).round().astype(int)
-    frames: NDArray[np.uint8] = view[indices].copy()  # a view would keep the whole batch in memory
-    return frames

@@ -1,6 +1,6 @@
 """Learning rate and weight decay of every parameter group: the table in the log, its CSV file, and the rates to record.
 
-Other settings of the optimizer, such as betas, are not in the table; ``log_run_header`` in ``vexp.training.summary``
+Other settings of the optimizer, such as betas, are not in the table; ``log_run_header`` in ``vexp.training.run_header``
 formats the line about the optimizer.
 """
 

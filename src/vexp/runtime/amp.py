@@ -25,9 +25,8 @@ class Amp(ValidatedConfig):
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.loss_scale is not None and self.dtype != "fp16":
-            raise ConfigError(
-                f"only dtype=fp16 scales the loss, but dtype is {self.dtype}", key="loss_scale", value=self.loss_scale
-            )
+            rule = f"only dtype=fp16 scales the loss, but dtype is {self.dtype}"
+            raise ConfigError(rule, key="loss_scale", value=self.loss_scale)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context manager of a forward pass."""
@@ -41,17 +40,15 @@ class Amp(ValidatedConfig):
         """Return why this precision is not faster than float32 on ``device``; None if it is."""
         import torch
 
-        if self.dtype == "fp32":
+        if self.dtype == "fp32" or device.type not in ("cpu", "cuda"):
             return None
         if device.type == "cpu":
             return "CPUs are usually much slower with it than with fp32"
-        if device.type == "cuda":
-            needed = (8, 0) if self.dtype == "bf16" else (7, 0)
-            capability = torch.cuda.get_device_capability(device)
-            if capability < needed:
-                name = torch.cuda.get_device_name(device)
-                return f"{name} has no hardware support for it: compute capability {capability}, needs {needed}"
-        return None
+        needed, capability = {"bf16": (8, 0), "fp16": (7, 0)}[self.dtype], torch.cuda.get_device_capability(device)
+        if capability >= needed:
+            return None
+        name = torch.cuda.get_device_name(device)
+        return f"{name} has no hardware support for it: compute capability {capability}, needs {needed}"
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Return the gradient scaler, which keeps small fp16 gradients from underflow; disabled for fp32 and bf16."""

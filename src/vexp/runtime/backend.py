@@ -50,7 +50,7 @@ class Backend(ValidatedConfig):
         return device.type != "cpu" if self.channels_last is None else self.channels_last
 
     def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Move ``model`` to ``device`` and its memory format and compile it if requested; its state dict is unchanged."""
+        """Move ``model`` to ``device`` and its memory format, and compile it if requested."""
         import torch
 
         model.to(device)

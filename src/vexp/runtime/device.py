@@ -13,19 +13,12 @@ def pick_device(name: str, world: World = SINGLE_PROCESS) -> torch.device:
 
     ``auto`` is the first GPU, or the CPU if there is none. In a run of several processes each uses the GPU of its local
     rank.
-
-    Raises:
-        ConfigError: If there is no such GPU.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not world.is_single_process and (name == "cuda" or (name == "auto" and count)):
         if world.local_rank >= count:
-            raise ConfigError(
-                f"every process needs a GPU of its own, but torch finds {count} on this machine and this is process "
-                f"{world.local_rank + 1}; lower nproc or set device=cpu",
-                key="device",
-                value=name,
-            )
+            rule = f"every process needs a GPU of its own, but torch finds {count} on this machine and this is process "
+            raise ConfigError(f"{rule}{world.local_rank + 1}; lower nproc or set device=cpu", key="device", value=name)
         return torch.device("cuda", world.local_rank)
     if name == "auto":
         return torch.device("cuda" if count else "cpu")

@@ -55,13 +55,12 @@ class World:
     def is_single_process(self) -> bool:
         return self.world_size == 1
 
-    def all_reduce_max(self, *numbers: int) -> list[int]:
-        """Return the maximum of each number over all processes."""
-        if self.is_single_process:
-            return list(numbers)
-        tensor = torch.tensor(numbers)
-        distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
-        return tensor.tolist()
+    def all_reduce_max(self, number: int) -> int:
+        """Return the maximum of a number over all processes."""
+        tensor = torch.tensor(int(number))
+        if not self.is_single_process:
+            distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+        return int(tensor)
 
     def all_reduce_mean(self, numbers: Sequence[float]) -> list[float]:
         """Return the mean of each number over all processes."""
@@ -71,26 +70,23 @@ class World:
 
     def gather_object(self, value: Any) -> list[Any]:
         """Return the values of all processes by rank; an empty list in all but the main process."""
-        if self.is_single_process:
-            return [value]
-        values: list[Any] = [None] * self.world_size
-        distributed.gather_object(value, values if self.is_main_process else None)
-        return values if self.is_main_process else []
+        values = [value] * self.world_size if self.is_main_process else []
+        if not self.is_single_process:
+            distributed.gather_object(value, values or None)
+        return values
 
     def all_gather_object(self, value: Any) -> list[Any]:
         """Return the values of all processes by rank, in every process."""
-        if self.is_single_process:
-            return [value]
-        values: list[Any] = [None] * self.world_size
-        distributed.all_gather_object(values, value)
+        values = [value] * self.world_size
+        if not self.is_single_process:
+            distributed.all_gather_object(values, value)
         return values
 
     def broadcast_object(self, value: Any) -> Any:
         """Return the main process's value."""
-        if self.is_single_process:
-            return value
         values = [value]
-        distributed.broadcast_object_list(values)
+        if not self.is_single_process:
+            distributed.broadcast_object_list(values)
         return values[0]
 
     def barrier(self) -> None:
@@ -113,9 +109,7 @@ class World:
         It is done after every step, so that a run does not depend on when it is evaluated or saved; in float64, where
         the mean of equal numbers is exactly that number.
         """
-        if self.is_single_process:
-            return
-        layers = [layer for layer in model.modules() if is_batch_norm(layer)]
+        layers = [layer for layer in model.modules() if is_batch_norm(layer)] if self.world_size > 1 else []
         buffers = [getattr(layer, name, None) for layer in layers for name in ("running_mean", "running_var")]
         statistics = [tensor for tensor in buffers if tensor is not None]
         if not statistics:
@@ -164,25 +158,21 @@ def process_group(options: Dist, world: World, pick_device: Callable[[], torch.d
         UserError: If not all processes join before the timeout.
         SystemExit: If the block fails here and has failed in another process before.
     """
-    if not world.is_single_process:
-        init_process_group(options, world, pick_device())
+    if world.is_single_process:
+        yield
+        return
+    if not distributed.is_initialized():
+        _connect(options, world, pick_device())
     try:
         yield
     except Exception as error:
-        if not world.is_single_process and not world.report_failure(f"process {world.rank}: {error}"):
+        if not world.report_failure(f"process {world.rank}: {error}"):
             raise SystemExit(1) from error
         raise
     world.barrier()  # the main process has written all files
 
 
-def init_process_group(options: Dist, world: World, device: torch.device) -> None:
-    """Connect this process with the others of its run.
-
-    Raises:
-        UserError: If not all processes join before the timeout.
-    """
-    if distributed.is_initialized():
-        return
+def _connect(options: Dist, world: World, device: torch.device) -> None:
     backend = options.backend or ("nccl" if device.type == "cuda" else "gloo")
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -224,9 +214,8 @@ def create_on_main_process(create: Callable[[], Path]) -> Path:
 
 def is_peer_failure(error: BaseException) -> bool:
     """Return whether an error means that another process of the run has ended."""
-    return (
-        isinstance(error, RuntimeError) and distributed.is_initialized() and bool(_LOST_CONNECTION.search(str(error)))
-    )
+    is_lost = isinstance(error, RuntimeError) and _LOST_CONNECTION.search(str(error)) is not None
+    return is_lost and distributed.is_initialized()
 
 
 def wrap_ddp(model: nn.Module, options: Dist, device: torch.device) -> nn.Module:
@@ -247,17 +236,12 @@ def wrap_ddp(model: nn.Module, options: Dist, device: torch.device) -> nn.Module
 
 
 def convert_sync_batchnorm(model: nn.Module, options: Dist, world: World, device: torch.device) -> nn.Module:
-    """Replace batch norm by synchronized batch norm if ``dist.sync_bn`` is set.
-
-    Raises:
-        ConfigError: If the device is the CPU: torch implements it for GPUs only.
-    """
+    """Replace batch norm by synchronized batch norm if ``dist.sync_bn`` is set."""
     if not options.sync_bn or world.is_single_process:
         return model
     if device.type == "cpu":
-        raise ConfigError(
-            "torch has synchronized batch norm for GPUs only; set it to false", key="dist.sync_bn", value=True
-        )
+        rule = "torch has synchronized batch norm for GPUs only; set it to false"
+        raise ConfigError(rule, key="dist.sync_bn", value=True)
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return, no-untyped-call]
 
 

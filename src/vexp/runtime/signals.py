@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ class SignalHandler:
     _innermost: ClassVar[SignalHandler | None] = None
 
     def __init__(self, world: World | None = None) -> None:
-        """Create a handler for the processes of ``world``; for this process alone without it."""
         self.requested: str | None = None
         self._world = world
         self._number = 0  # of the first signal received
@@ -48,7 +47,7 @@ class SignalHandler:
 
     def check(self) -> bool:
         """Return whether any process of the run has received a signal. All processes must call this together."""
-        number = self._number if self._world is None else self._world.all_reduce_max(self._number)[0]
+        number = self._number if self._world is None else self._world.all_reduce_max(self._number)
         if number and self.requested is None:
             self.requested = signal.Signals(number).name
         return self.requested is not None
@@ -74,9 +73,7 @@ class SignalHandler:
                 self._number = self._outer._number
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._previous:
             SignalHandler._innermost = self._outer
         for number, handler in self._previous.items():

@@ -12,7 +12,7 @@ from vexp.experiment.optimizer import planned_groups
 from vexp.experiment.setup import Experiment, build_experiment
 from vexp.model.meta import meta_model
 from vexp.optim.lr_table import GroupRow, group_rows
-from vexp.training.summary import all_warnings
+from vexp.training.run_header import all_warnings
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,32 +14,17 @@ from vexp.experiment.setup import Experiment
 
 
 def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps: int | None = None) -> Iterator[Batch]:
-    """Iterate over this process's batches from step ``first_step`` (0-based) on.
-
-    Args:
-        exp: The experiment.
-        first_step: Completed steps before the first batch.
-        bad: Counts the samples that cannot be read.
-        steps: Number of optimizer steps; None: to the end of the run.
-    """
+    """Iterate over this process's batches after ``first_step`` steps: those of ``steps`` steps, by default of all."""
     last_step = exp.total_steps if steps is None else first_step + steps
     sampler = training_order(exp, first_step, last_step, rank=exp.world.rank)
-    loader = make_loader(exp.train_set, sampler, exp.config.data, exp.device, persistent=False)
-    return iterate_batches(loader, bad)
+    return iterate_batches(make_loader(exp.train_set, sampler, exp.config.data, exp.device, persistent=False), bad)
 
 
 def training_order(exp: Experiment, first_step: int, total_steps: int, *, rank: int | None = None) -> TrainSampler:
-    """Return the samples of steps ``first_step`` to ``total_steps`` - 1 (0-based); with ``rank`` that process's part."""
+    """Return the samples of steps ``first_step`` to ``total_steps`` - 1 (0-based); with ``rank`` of one process."""
     options, seed, balanced = exp.config.data.train, exp.config.seed, None
     if options.class_balance:
         labels = np.asarray(exp.train_set.source.labels)
         balanced = BalancedOrder(labels, len(exp.classes), seed=seed, balance=options.class_balance)
-    return TrainSampler(
-        exp.plan,
-        seed=seed,
-        shuffle=options.shuffle,
-        balanced=balanced,
-        first_step=first_step,
-        total_steps=total_steps,
-        rank=rank,
-    )
+    steps = {"first_step": first_step, "total_steps": total_steps}
+    return TrainSampler(exp.plan, seed=seed, shuffle=options.shuffle, balanced=balanced, rank=rank, **steps)

@@ -18,14 +18,7 @@ class CheckpointManager:
     """Write checkpoints, in a background thread if ``checkpoint.background`` is set."""
 
     def __init__(self, exp: Experiment, folder: Path, metrics: MetricLogger, config: dict[str, Any]) -> None:
-        """Configure the checkpoints of a run.
-
-        Args:
-            exp: The experiment.
-            folder: Run folder.
-            metrics: Logger whose records are flushed to the disk before a checkpoint.
-            config: The config in plain containers, saved in every checkpoint.
-        """
+        """Configure the checkpoints of the run in ``folder``; ``config`` is saved in each, in plain containers."""
         self.exp = exp
         self.folder = checkpoint_folder(exp.config, folder)
         self._metrics = metrics
@@ -34,31 +27,32 @@ class CheckpointManager:
         self._writer = checkpoint.Background()
 
     def save(self, state: TrainState, *, is_best: bool, is_due: bool) -> None:
-        """Write a checkpoint under the name of its step and as the last one (``is_due``), and as the best (``is_best``).
+        """Write a checkpoint as that of its step and as the last one (``is_due``), and as the best (``is_best``).
 
         All processes must call this together. In the background, training continues as soon as the state is copied.
 
         Raises:
             UserError: If this checkpoint, or the one before in the background, cannot be written.
         """
-        options, exp = self.exp.config.checkpoint, self.exp
+        options, plan = self.exp.config.checkpoint, self.exp.plan
         self.wait()  # the thread reads the copy that is replaced below
         content = state.state_dict(resumable=options.save_optimizer) | {
-            "epoch": exp.epoch(state.step),
-            "plan": exp.plan.summary(),
-            "classes": exp.classes,
+            "epoch": self.exp.epoch(state.step),
+            "plan": plan.summary(),
+            "classes": self.exp.classes,
             "config": self._config,
         }
-        if not exp.world.is_main_process:
+        if not self.exp.world.is_main_process:
             return
-        names = [options.name(state.step, exp.plan.steps_per_epoch), checkpoint.LAST] if is_due else []
+        names = [options.name(state.step, plan.steps_per_epoch), checkpoint.LAST] if is_due else []
         names += [checkpoint.BEST] if is_best else []
-        best_record = _best_record(state)
+        best = state.best_record
 
         def write() -> None:
             self._metrics.sync()  # a checkpoint on the disk implies that its metrics are
-            checkpoint.save(self.folder / names[0], content, also=names[1:], keep=options.max_keep_ckpts)
-            self._write_best_record(best_record)
+            path, keep = self.folder / names[0], options.max_keep_ckpts
+            checkpoint.save(path, content, also=names[1:], max_keep_ckpts=keep)
+            self.write_best_record(best)
 
         if options.background:
             content = self._snapshot.take(content)
@@ -66,22 +60,11 @@ class CheckpointManager:
         else:
             write()
 
-    def repair_best_record(self, state: TrainState) -> None:
-        """Rewrite best.json after a resume: the run may have been killed between best.pth and best.json."""
-        self._write_best_record(_best_record(state))
+    def write_best_record(self, record: dict[str, Any] | None) -> None:
+        """Write best.json if there is a best checkpoint. A killed run may have left best.pth without it."""
+        if record is not None and (self.folder / checkpoint.BEST).exists():
+            write_text(self.folder / "best.json", json.dumps(record) + "\n")
 
     def wait(self) -> None:
-        """Wait until the last checkpoint is on the disk.
-
-        Raises:
-            UserError: If it cannot be written.
-        """
+        """Wait until the last checkpoint is on the disk."""
         self._writer.join()
-
-    def _write_best_record(self, text: str | None) -> None:
-        if text is not None and (self.folder / checkpoint.BEST).exists():
-            write_text(self.folder / "best.json", text)
-
-
-def _best_record(state: TrainState) -> str | None:
-    return None if state.best is None or state.best.score is None else json.dumps(state.best.record()) + "\n"

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from vexp.config.compose import compose
-from vexp.config.saved import SavedConfig
 from vexp.config.instantiate import to_dict
+from vexp.config.saved import SavedConfig
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
 from vexp.runtime.distributed import destroy_process_group, world_from_environment
 from vexp.training.run import run as run_in_this_process
+from vexp.training.run_end import readable_result
 
 _USER_ERROR = "user_error_{rank}.txt"  # message of a process that failed with a UserError
 
@@ -37,11 +38,8 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
     """
     world = world_from_environment()
     if not world.is_single_process and config.dist.nproc not in (1, world.world_size):
-        raise ConfigError(
-            f"torchrun has started {world.world_size} processes; omit nproc, or do not use torchrun",
-            key="dist.nproc",
-            value=config.dist.nproc,
-        )
+        rule = f"torchrun has started {world.world_size} processes; omit nproc, or do not use torchrun"
+        raise ConfigError(rule, key="dist.nproc", value=config.dist.nproc)
     if config.dist.nproc == 1 or not world.is_single_process:
         return run_in_this_process(config, out_dir, overrides=overrides)
     return _launch(config, Path(out_dir).absolute(), list(overrides))
@@ -52,34 +50,32 @@ def _launch(config: Config, folder: Path, overrides: list[str]) -> dict[str, Any
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    earlier_result = _read_result(folder)
-    cause: BaseException
-    explained: Exception
+    earlier_result = readable_result(folder)
     with tempfile.TemporaryDirectory(prefix="vexp-") as logs, _launch_environment(config.dist.nproc):
         launch = elastic_launch(_launch_config(config, folder, logs), _run_process)
         try:
             return dict(launch(to_dict(config, types=True), str(folder), overrides, logs)[0])
-        except ChildFailedError as error:
-            cause, explained = error, _failure(error, Path(logs), folder)
-        except (SignalException, KeyboardInterrupt) as error:
-            cause, explained = error, UserError(_too_late_message(error, config, folder))
-        result = _read_result(folder)
-        if result is not None and result != earlier_result and result["status"] == "interrupted":
-            return result
-        raise explained from cause
+        except (ChildFailedError, SignalException, KeyboardInterrupt) as error:
+            result = readable_result(folder)
+            if result != earlier_result and result["status"] == "interrupted":
+                return result
+            if isinstance(error, ChildFailedError):
+                raise _failure(error, Path(logs), folder) from error
+            raise UserError(
+                f"stopped ({error or 'Ctrl-C'}) before a checkpoint of the last step was written: the processes have "
+                f"dist.grace={config.dist.grace:g} seconds for it. Resume from the checkpoint before with: "
+                f"vexp train --resume {folder}"
+            ) from error
 
 
 def _launch_config(config: Config, folder: Path, logs: str) -> Any:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig
 
-    settings = {
-        "min_nodes": 1,
-        "max_nodes": 1,
+    one_machine = {"min_nodes": 1, "max_nodes": 1, "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    settings = one_machine | {
         "nproc_per_node": config.dist.nproc,
         "max_restarts": 0,
-        "rdzv_backend": "c10d",
-        "rdzv_endpoint": "localhost:0",
         "run_id": folder.name,
         "logs_specs": DefaultLogsSpecs(log_dir=logs),
         # Without SIGINT: a terminal sends Ctrl-C to every process, and a second one from the agent means "at once".
@@ -139,19 +135,3 @@ def _failure(error: Any, logs: Path, folder: Path) -> Exception:
         message = json.loads(path.read_text(encoding="utf-8"))["message"]
         return RuntimeError(f"process {path.parent.name} of the run failed\n{message['extraInfo']['py_callstack']}")
     return RuntimeError(f"the processes of the run ended without a message: {error}")
-
-
-def _read_result(folder: Path) -> dict[str, Any] | None:
-    try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return result
-
-
-def _too_late_message(error: BaseException, config: Config, folder: Path) -> str:
-    return (
-        f"stopped ({error or 'Ctrl-C'}) before a checkpoint of the last step was written: the processes have "
-        f"dist.grace={config.dist.grace:g} seconds for it. Resume from the checkpoint before with: "
-        f"vexp train --resume {folder}"
-    )

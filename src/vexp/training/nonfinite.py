@@ -22,57 +22,45 @@ NAME = "nonfinite.json"
 
 
 def check_finite(exp: Experiment, state: TrainState, folder: Path) -> None:
-    """Raise an error if a recent step was not finite: the weights contain NaN from then on.
-
-    Raises:
-        UserError: With the step, its samples, its learning rate and the path of nonfinite.json.
-    """
+    """Raise an error if a recent step was not finite: the weights contain NaN from then on."""
     exhausted = state.nonfinite > exp.config.grad.max_nonfinite_steps
     step = state.step if exhausted else state.meter.first_not_finite("loss")
     if step is None:
         return
-    samples = [index for batch in training_order(exp, step - 1, step) for _, index, *_ in batch]
-    names = [exp.train_set.source.name(index) for index in samples]
-    path = write_nonfinite_report(exp, state, step, samples, folder)
-    rates = rates_text(learning_rates(state.optimizer))
+    ids = [index for batch in training_order(exp, step - 1, step) for _, index, *_ in batch]
+    names = [exp.train_set.source.name(index) for index in ids]
+    if exp.world.is_main_process:
+        samples = [{"id": index, "name": name} for index, name in zip(ids, names, strict=True)]
+        report = _to_json(nonfinite_report(exp, state, step, samples))
+        write_text(folder / NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
     raise UserError(
-        f"the loss or gradient of step {step} is not finite (learning rate now {rates}, loss scale "
-        f"{state.scaler.get_scale():g}); nothing was saved after it, the last steps are in {path}. Lower optimizer.lr, "
-        f"clip gradients (grad=clip) or check its samples: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+        f"the loss or gradient of step {step} is not finite (learning rate now "
+        f"{rates_text(learning_rates(state.optimizer))}, loss scale {state.scaler.get_scale():g}); nothing was saved "
+        f"after it, the last steps are in {folder / NAME}. Lower optimizer.lr, clip gradients (grad=clip) or check its "
+        f"samples: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
     )
 
 
-def write_nonfinite_report(exp: Experiment, state: TrainState, step: int, samples: Sequence[int], folder: Path) -> Path:
-    """Write nonfinite.json into the run folder and return its path.
+def nonfinite_report(exp: Experiment, state: TrainState, step: int, samples: list[Any]) -> dict[str, Any]:
+    """Return the content of nonfinite.json.
 
     It contains: the step (1-based) and its epoch, its samples (index and name), the learning rate of every group at
     that step, the current loss scale, the 2-norm of every weight, the weights and buffers with non-finite values, and
     the values of the last steps, including gradient norms if grad.clip.max_norm is set.
     """
-    policy, plan = exp.config.lr_policy, exp.plan
-    rates = [
-        policy.lr_at(
-            group["initial_lr"], step=step - 1, steps_per_epoch=plan.steps_per_epoch, total_steps=exp.total_steps
-        )
-        for group in state.optimizer.param_groups
-    ]
     tensors = [*state.model.named_parameters(), *state.model.named_buffers()]
-    content: dict[str, Any] = {
+    return {
         "step": step,
         "epoch": exp.epoch(step),
         "noticed_after_step": state.step,
-        "samples": [{"id": index, "name": exp.train_set.source.name(index)} for index in samples],
-        "lr": rates,
+        "samples": samples,
+        "lr": [exp.lr_at(group["initial_lr"], step - 1) for group in state.optimizer.param_groups],
         "loss_scale": state.scaler.get_scale(),
         "skipped_steps": state.skipped,
         "not_finite_now": [name for name, tensor in tensors if not bool(torch.isfinite(tensor).all())],
         "weight_norms": {name: float(p.detach().float().norm()) for name, p in state.model.named_parameters()},
         "last_steps": [{"step": number, "samples": size, **values} for number, size, values in state.meter.history()],
     }
-    path = folder / NAME
-    if exp.world.is_main_process:
-        write_text(path, json.dumps(_to_json(content), indent=1, allow_nan=False) + "\n")
-    return path
 
 
 def _to_json(value: Any) -> Any:

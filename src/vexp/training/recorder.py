@@ -1,4 +1,4 @@
-"""Logging, evaluation, checkpointing and plotting of a run."""
+"""Logging, evaluation, checkpointing and plotting of a run; ``vexp.experiment.schedule`` decides when."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -20,9 +19,9 @@ from vexp.data.loading.bad_samples import FILE_NAME, BadSamples
 from vexp.data.loading.dataloader import available_workers
 from vexp.data.loading.dataset import ClipDataset
 from vexp.evaluation.predictions import Predictions, measure
-from vexp.evaluation.report import write_report
-from vexp.experiment.protocol import evaluation_protocol, views_text
 from vexp.experiment.setup import Experiment
+from vexp.experiment.split_evaluator import SplitEvaluator
+from vexp.experiment.views import views_text
 from vexp.optim.lr_table import learning_rates
 from vexp.runtime.signals import Interrupted, SignalHandler
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
@@ -33,7 +32,6 @@ from vexp.tracking.logger import MetricLogger
 from vexp.training.checkpoint_manager import CheckpointManager
 from vexp.training.nonfinite import check_finite
 from vexp.training.state import TrainState
-from vexp.training.validator import Validator
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +46,7 @@ class Recorder:
     """
 
     def __init__(self, exp: Experiment, folder: Path, log: RunLog, *, first_step: int) -> None:
-        """Open the files of a run.
-
-        Args:
-            exp: The experiment.
-            folder: Run folder.
-            log: Text log, which shows the progress.
-            first_step: First step (1-based) that this process trains.
-        """
+        """Open the files of a run in its folder; ``first_step`` is the first one (1-based) of this process."""
         self.exp = exp
         self.folder = folder
         self.log = log
@@ -63,21 +54,20 @@ class Recorder:
         self.results = last_results(read_records(folder / "metrics.jsonl"))
         self.data_wait = DataWaitMeter()
         self.train_bad_samples = self._bad_samples(exp.train_set, "train")
-        self.validator = (
-            None if exp.val_set is None else Validator(exp, exp.val_set, self._bad_samples(exp.val_set, "val"))
-        )
-        config = to_dict(exp.config, types=True)
-        self.metrics = MetricLogger(
-            folder if exp.world.is_main_process else None, exp.config.log, first_step=first_step, config=config
-        )
+        self.val_evaluator: SplitEvaluator | None = None
+        if exp.val_set is not None:
+            bad = self._bad_samples(exp.val_set, "val")
+            self.val_evaluator = SplitEvaluator(exp.config, bad, exp.criterion, exp.device, exp.world)
+        config, is_main = to_dict(exp.config, types=True), exp.world.is_main_process
+        self.metrics = MetricLogger(folder if is_main else None, exp.config.log, first_step=first_step, config=config)
         self.checkpoints = CheckpointManager(exp, folder, self.metrics, config)
 
     def _bad_samples(self, dataset: ClipDataset, split: str) -> BadSamples:
-        fraction, world = self.exp.config.data.max_bad_fraction, self.exp.world
+        world = self.exp.world
         bad = BadSamples(
             dataset,
             split=split,
-            max_fraction=fraction,
+            max_fraction=self.exp.config.data.max_bad_fraction,
             path=self.folder / FILE_NAME,
             all_gather=None if world.is_single_process else world.all_gather_object,
             writes=world.is_main_process,
@@ -88,11 +78,8 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.validator is not None:
-            self.validator.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.val_evaluator = None  # ends the workers of its loader
         if isinstance(error, KeyboardInterrupt):  # a second Ctrl-C: an unfinished checkpoint stays a temporary file
             self.metrics.abandon()
             return
@@ -116,11 +103,7 @@ class Recorder:
             self.log.stop_progress()
 
     def record(self, state: TrainState, values: dict[str, Any]) -> None:
-        """Add the metrics of the step that ``state`` has just completed; write a log line if one is due.
-
-        Raises:
-            UserError: If too many steps were not finite, or too many samples cannot be read.
-        """
+        """Add the metrics of the step that ``state`` has just completed; write a log line if one is due."""
         plan, step = self.exp.plan, state.step
         by_epoch = self.exp.config.log.by_epoch
         if by_epoch and (step - 1) % plan.steps_per_epoch == 0:
@@ -140,19 +123,15 @@ class Recorder:
 
     def _log_training(self, state: TrainState) -> None:
         self._check_finite(state)
-        rate = state.meter.samples_per("time/step")
-        means = state.meter.mean()
-        record: Record = {"mode": "train", "step": state.step, "epoch": self.exp.epoch(state.step)}
+        exp, rate, means = self.exp, state.meter.samples_per("time/step"), state.meter.mean()
+        record: Record = {"mode": "train", "step": state.step, "epoch": exp.epoch(state.step)}
         record |= learning_rates(state.optimizer) | means
         if state.scaler.is_enabled():
             record |= {"loss_scale": state.scaler.get_scale(), "skipped_steps": state.skipped}
-        record["time/clips_per_s"] = rate
-        record |= memory_used(self.exp.device)
+        record |= {"time/clips_per_s": rate} | memory_used(exp.device)
         self.metrics.write(record)
-        seconds_left = (self.exp.total_steps - state.step) * means["time/step"]
-        logger.info(
-            train_line(record, epochs=self.exp.epochs, total_steps=self.exp.total_steps, seconds_left=seconds_left)
-        )
+        seconds_left = (exp.total_steps - state.step) * means["time/step"]
+        logger.info(train_line(record, epochs=exp.epochs, total_steps=exp.total_steps, seconds_left=seconds_left))
         self.data_wait.add(means["time/data"], means["time/step"])
         if self.data_wait.lines == _HINT_AFTER and (hint := self.data_wait_hint()):
             logger.info(hint)
@@ -168,13 +147,13 @@ class Recorder:
         A signal interrupts it between two batches without a result; ``state.evaluation_pending`` is then true.
         """
         self._check_finite(state)
-        state.evaluation_pending = self.validator is not None
-        if self.validator is None:
+        state.evaluation_pending = self.val_evaluator is not None
+        if self.val_evaluator is None:
             return False
         start = time.perf_counter()
         self.log.advance("evaluating")
         try:
-            predictions = self.validator.predict(state, interrupt)
+            predictions = self.val_evaluator.predict(state.evaluated_model, interrupt)
         except Interrupted:
             logger.info("the evaluation was interrupted; it is repeated when the run is resumed")
             return False
@@ -190,7 +169,15 @@ class Recorder:
             self.metrics.write(record)
             self._log_results(record, predictions, is_best=is_best)
             if is_best or state.best is None:
-                self._write_report(predictions, results, state, checkpoint.BEST if is_best else checkpoint.LAST)
+                path = self.checkpoints.folder / (checkpoint.BEST if is_best else checkpoint.LAST)
+                self.val_evaluator.write_report(
+                    self.folder / "eval",
+                    predictions,
+                    results,
+                    self.exp.classes,
+                    pipeline="val",
+                    weights={"checkpoint": str(path), "step": state.step, "epoch": epoch},
+                )
         return is_best
 
     def _log_results(self, record: Record, predictions: Predictions, *, is_best: bool) -> None:
@@ -198,32 +185,9 @@ class Recorder:
         what = f"({predictions.counted}, {views}){' best so far' if is_best else ''}"
         within = record["step"] % self.exp.plan.steps_per_epoch != 0
         logger.info(result_line(record, within=within, what=what))
-        if predictions.unscored and self.exp.val_set is not None:
-            names = [self.exp.val_set.source.name(index) for index in predictions.unscored]
+        if predictions.unscored and self.val_evaluator is not None:
+            names = [self.val_evaluator.dataset.source.name(index) for index in predictions.unscored]
             logger.info(f"not scored, unreadable ({FILE_NAME}): {', '.join(names)}")
-
-    def _write_report(self, predictions: Predictions, results: dict[str, float], state: TrainState, name: str) -> None:
-        exp = self.exp
-        assert exp.val_set is not None
-        protocol = evaluation_protocol(
-            exp.config,
-            split="val",
-            pipeline="val",
-            views=views_text(exp.config, "val", predictions.views),
-            checkpoint=self.checkpoints.folder / name,
-            step=state.step,
-            epoch=exp.epoch(state.step),
-        )
-        write_report(
-            self.folder / "eval",
-            predictions,
-            results,
-            classes=exp.classes,
-            name=exp.val_set.source.name,
-            protocol=protocol,
-            options=exp.config.eval,
-            plots=exp.config.log.plots,
-        )
 
     def save(self, state: TrainState, *, is_best: bool, is_due: bool) -> None:
         """Write a checkpoint (see ``CheckpointManager.save``)."""

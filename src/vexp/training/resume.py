@@ -22,11 +22,7 @@ IGNORED_KEYS = ("resume", "init_from", "out_root", "run_name", "sweep", "plugins
 
 
 def find_resume_checkpoint(exp: Experiment, folder: Path) -> Path | None:
-    """Return the checkpoint to resume from; None for a new run, or if resume=auto finds none.
-
-    Raises:
-        UserError: If there are checkpoints but none can be read.
-    """
+    """Return the checkpoint to resume from; None for a new run, or if resume=auto finds none."""
     config = exp.config
     if config.resume is None:
         return None
@@ -34,33 +30,28 @@ def find_resume_checkpoint(exp: Experiment, folder: Path) -> Path | None:
         return checkpoint.locate(config.resume)
     # checkpoint.out_dir may have been added since the run was started
     for place in dict.fromkeys([checkpoint_folder(config, folder), folder / "checkpoints"]):
-        path = checkpoint.find(place)
-        if path is not None:
-            checkpoint.complete(path, keep=config.checkpoint.max_keep_ckpts)
+        if (path := checkpoint.find(place)) is not None:
+            checkpoint.complete(path, max_keep_ckpts=config.checkpoint.max_keep_ckpts)
             return path
     logger.info("resume=auto: no checkpoint yet, starting a new run")
     return None
 
 
 def resume(exp: Experiment, state: TrainState, path: Path) -> None:
-    """Restore ``state`` from a checkpoint and log what has changed since.
-
-    Raises:
-        UserError: If the checkpoint cannot be read, belongs to another model, data or optimizer, or ends the run.
-    """
+    """Restore ``state`` from a checkpoint and log what has changed since."""
     config, saved = exp.config, checkpoint.load(path)
     _check_same_data(exp, saved, str(path))
     changes = [f"optimizer.{change}" for change in state.load_state_dict(saved, str(path))]
     changes += diff_configs(saved.get("config", {}), to_dict(config, types=True), leave_out=IGNORED_KEYS)
-    saved_world_size, rank = len(saved["rng"]), exp.world.rank
-    if config.diff_rank_seed and rank >= saved_world_size:  # a new process starts as in a new run
+    before, now, rank = len(saved["rng"]), exp.world.world_size, exp.world.rank
+    if config.diff_rank_seed and rank >= before:  # a new process starts as in a new run
         seed_generators(config.seed + rank)
     logger.info(f"resumed from {path} after step {state.step} (epoch {exp.epoch(state.step)})")
     for change in changes:
         logger.info(f"changed since: {change}")
-    if saved_world_size != exp.world.world_size:
+    if before != now:
         logger.info(
-            f"{saved_world_size} processes before, {exp.world.world_size} now: every step sees the same samples, but "
+            f"{before} processes before, {now} now: every step sees the same samples, but "
             "sums are computed in another order (last bits), and dropout, blending and batch norm without dist.sync_bn "
             "act on other parts of a batch"
         )
@@ -81,11 +72,7 @@ def resume(exp: Experiment, state: TrainState, path: Path) -> None:
 
 
 def _check_same_data(exp: Experiment, saved: dict[str, Any], source: str) -> None:
-    """Check that the checkpoint's step means the same position in the same order of samples.
-
-    Raises:
-        UserError: If it does not, or the classes differ.
-    """
+    """Check that the checkpoint's step means the same position in the same order of samples of the same classes."""
     classes = saved.get("classes", exp.classes)
     if classes != exp.classes:
         raise UserError(
@@ -94,22 +81,19 @@ def _check_same_data(exp: Experiment, saved: dict[str, Any], source: str) -> Non
         )
     if "plan" not in saved:
         return
-    plan, step = exp.plan.summary(), int(saved["step"])
-    saved_world_size, per_process = len(saved.get("rng", [0])), ""
-    if saved_world_size != exp.world.world_size:
-        per_process = (
-            f" (it had {saved_world_size} processes, now {exp.world.world_size}: data.batch_size is per process)"
-        )
+    plan, step, per_epoch = exp.plan.summary(), int(saved["step"]), exp.plan.steps_per_epoch
     differing = ", ".join(f"{name} {old} -> {plan[name]}" for name, old in saved["plan"].items() if old != plan[name])
-    if saved["plan"]["steps_per_epoch"] != plan["steps_per_epoch"]:
+    before, now, restore = len(saved.get("rng", [0])), exp.world.world_size, "restore these settings"
+    if before != now:
+        restore += f" (it had {before} processes, now {now}: data.batch_size is per process)"
+    if saved["plan"]["steps_per_epoch"] != per_epoch:
         raise UserError(
             f"{source}: the number of steps per epoch has changed ({differing}), so step {step} is another position in "
-            f"the training; restore these settings{per_process}, or start a new run from its weights with init_from"
+            f"the training; {restore}, or start a new run from its weights with init_from"
         )
-    if differing and step % plan["steps_per_epoch"]:
+    if differing and step % per_epoch:
         raise UserError(
-            f"{source}: was saved within an epoch, after step {step} of {plan['steps_per_epoch']} per epoch, and the "
-            f"samples of a step have changed ({differing}): some would be seen twice and some never; restore these "
-            f"settings{per_process}, resume from a checkpoint at the end of an epoch, or start a new run from its "
-            "weights with init_from"
+            f"{source}: was saved within an epoch, after step {step} of {per_epoch} per epoch, and the samples of a "
+            f"step have changed ({differing}): some would be seen twice and some never; {restore}, resume from a "
+            "checkpoint at the end of an epoch, or start a new run from its weights with init_from"
         )

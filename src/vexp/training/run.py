@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
 import time
-import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,31 +18,25 @@ from torch import nn
 from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
-from vexp.core.files import ensure_writable_dir, remove_temp_files, write_text
+from vexp.core.files import ensure_writable_dir, remove_temp_files
 from vexp.evaluation.best_score import Best
 from vexp.experiment.initial_weights import build_model_with_weights
 from vexp.experiment.optimizer import log_param_groups, make_optimizer
 from vexp.experiment.run_dir import checkpoint_folder, lock_run_dir, write_settings
 from vexp.experiment.setup import Experiment, apply_switches, build_experiment
 from vexp.runtime.device import pick_device
-from vexp.runtime.distributed import (
-    World,
-    convert_sync_batchnorm,
-    is_peer_failure,
-    process_group,
-    world_from_environment,
-    wrap_ddp,
-)
+from vexp.runtime.distributed import World, convert_sync_batchnorm, process_group, world_from_environment, wrap_ddp
 from vexp.runtime.seed import seed_generators
 from vexp.tracking.backends import truncate_after_step
 from vexp.tracking.console import RunLog
 from vexp.tracking.meter import Meter
-from vexp.training.failure_messages import describe_failure, plugin_location
+from vexp.training.failure_messages import describe_failure
 from vexp.training.loop import train
 from vexp.training.recorder import Recorder
 from vexp.training.resume import find_resume_checkpoint, resume
+from vexp.training.run_end import ResultFile, finish_run
+from vexp.training.run_header import log_run_header
 from vexp.training.state import TrainState
-from vexp.training.summary import finish_run, log_run_header
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +72,7 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
             truncate_after_step(folder / "metrics.jsonl", state.step, evaluated_again=evaluated_again)
         with Recorder(exp, folder, log, first_step=state.step + 1) as recorder:
             if world.is_main_process:
-                recorder.checkpoints.repair_best_record(state)
+                recorder.checkpoints.write_best_record(state.best_record)  # the run may have been killed before
             ended_by = train(exp, state, recorder)
         if world.is_main_process:
             recorder.draw_curves()
@@ -94,9 +86,6 @@ def run_folder(config: Config, folder: Path, world: World, overrides: Sequence[s
 
     The settings of a resumed run are not written yet: overrides that do not fit its checkpoint must leave the folder
     unchanged.
-
-    Raises:
-        UserError: If the folder contains another run, is in use, or cannot be written.
     """
     if not world.is_main_process:
         yield
@@ -112,89 +101,22 @@ def run_folder(config: Config, folder: Path, world: World, overrides: Sequence[s
                 write_settings(folder, to_dict(config, types=True), overrides)
             yield
     except OSError as error:
-        explained = describe_failure(error, config, folder)
-        if explained is None:
+        if (explained := describe_failure(error, config, folder)) is None:
             raise
         raise explained from error
 
 
-class ResultFile:
-    """Context manager that writes ``result.json`` however the run ends, and turns system failures into messages.
-
-    Attributes:
-        content: The result; the status is "failed" until the run adds its own.
-        has_started: Whether training has started. A run that cannot be resumed keeps its earlier result until then.
-    """
-
-    def __init__(self, config: Config, folder: Path, world: World, log: RunLog, overrides: Sequence[str]) -> None:
-        self.content: dict[str, Any] = {"status": "failed", "overrides": list(overrides)}
-        self.has_started = False
-        self.start = time.perf_counter()
-        self._config = config
-        self._folder = folder
-        self._world = world
-        self._log = log
-        self._keeps_earlier = config.resume is not None and _has_succeeded(folder)
-
-    def __enter__(self) -> ResultFile:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            if error is not None:
-                self._fail(error)
-        finally:
-            if self._world.is_main_process and (self.has_started or not self._keeps_earlier):
-                with suppress(OSError):  # a full disk must not hide the error that ended the run
-                    write_text(self._folder / "result.json", json.dumps(self.content, indent=2) + "\n")
-
-    def _fail(self, error: BaseException) -> None:
-        """Record the error; raise a message for the user in its place if there is one."""
-        explained = self._explain(error)
-        self.content["error"] = str(explained) if explained is not None else f"{type(error).__name__}: {error}"
-        if explained is not error:
-            self._log.write_to_file("".join(traceback.format_exception(error)))
-        if explained is None and (place := plugin_location(error, self._config.plugins)):
-            logger.error(f"raised by code of a plugin, not of vexp: {place}")
-        _clear_traceback_frames(error)
-        if explained is not None and explained is not error:
-            raise explained from error
-
-    def _explain(self, error: BaseException) -> UserError | None:
-        if isinstance(error, UserError):
-            return error
-        if is_peer_failure(error) and (message := self._world.peer_failure_message()):
-            return UserError(message)
-        return describe_failure(error, self._config, self._folder)
-
-
-def _has_succeeded(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"] != "failed")
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def _clear_traceback_frames(error: BaseException | None) -> None:
-    """Clear traceback frames so that data loaders in their variables are freed and their workers exit."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
-
-
 def build_state(config: Config, folder: Path, world: World) -> tuple[Experiment, TrainState]:
-    """Build the experiment and its state, at step 0 or restored from a checkpoint.
-
-    Raises:
-        UserError: If the config, the data, the weights or the checkpoint do not fit each other.
-    """
+    """Build the experiment and its state, at step 0 or restored from a checkpoint."""
     apply_switches(config)
     logger.info(f"run folder {folder}")
     if not world.is_single_process:
         processes = world.gather_object(f"{os.getpid()} on {platform.node()}")
         logger.info(f"processes: {', '.join(processes)}")
     if world.is_main_process:
-        _remove_temp_files(config, folder)
+        for parent in (folder, folder / "eval", checkpoint_folder(config, folder)):
+            for name in remove_temp_files(parent):
+                logger.info(f"removed {parent / name}, a temporary file of a killed run")
     exp = build_experiment(config, world)
     if exp.device.type == "cuda":
         torch.cuda.set_device(exp.device.index or 0)  # checkpoints save the generator of the current GPU
@@ -210,34 +132,18 @@ def build_state(config: Config, folder: Path, world: World) -> tuple[Experiment,
     return exp, state
 
 
-def _remove_temp_files(config: Config, folder: Path) -> None:
-    for parent in (folder, folder / "eval", checkpoint_folder(config, folder)):
-        for name in remove_temp_files(parent):
-            logger.info(f"removed {parent / name}, a temporary file of a killed run")
-
-
 def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     """Return the state at step 0."""
     config, world = exp.config, exp.world
+    all_reduce_mean = None if world.is_single_process else world.all_reduce_mean
+    metric = config.eval.best_metric() if exp.val_set is not None else None
     return TrainState(
         model=model,
         optimizer=make_optimizer(exp, model),
         scaler=config.amp.scaler(exp.device),
         ema=config.ema.build(model),
-        meter=Meter(
-            config.log.interval,
-            reset=config.log.reset_flag,
-            all_reduce_mean=None if world.is_single_process else world.all_reduce_mean,
-        ),
-        best=_best(exp),
+        meter=Meter(config.log.interval, reset=config.log.reset_flag, all_reduce_mean=all_reduce_mean),
+        best=None if metric is None else Best(metric, config.eval.greater_is_better(), config.eval.patience),
         world=world,
         parallel=None if world.is_single_process else wrap_ddp(model, config.dist, exp.device),
     )
-
-
-def _best(exp: Experiment) -> Best | None:
-    options = exp.config.eval
-    metric = options.best_metric()
-    if metric is None or exp.val_set is None:
-        return None
-    return Best(metric, options.greater_is_better(), options.patience)

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vexp.core.errors import UserError
 from vexp.evaluation.best_score import Best
+from vexp.experiment.schedule import plural
 from vexp.runtime.distributed import SINGLE_PROCESS, World
 from vexp.runtime.seed import rng_state, set_rng_state
 from vexp.tracking.meter import Meter
@@ -50,14 +51,20 @@ class TrainState:
         """The module that training calls: ``model``, or its wrapper that averages gradients over the processes."""
         return self.model if self.parallel is None else self.parallel
 
+    @property
     def evaluated_model(self) -> nn.Module:
-        """Return the model that is evaluated: the moving average of the weights if there is one."""
+        """The model that is evaluated: the moving average of the weights if there is one."""
         return self.model if self.ema is None else self.ema.module
 
     @property
     def early_stopped(self) -> bool:
         """Whether the best score has not improved for ``eval.patience`` evaluations, which ends the run."""
         return self.best is not None and self.best.patience_exceeded
+
+    @property
+    def best_record(self) -> dict[str, Any] | None:
+        """The content of best.json and of ``best`` in result.json; None before the first evaluation."""
+        return None if self.best is None or self.best.score is None else self.best.record()
 
     def state_dict(self, *, resumable: bool) -> dict[str, Any]:
         """Return tensors and plain containers, without ``resumable`` the weights only. All processes must call it."""
@@ -96,18 +103,20 @@ class TrainState:
             raise UserError(
                 f"{source}: was saved with ema {'on' if 'ema' in state else 'off'}; resume with the same ema setting"
             )
-        saved = self._saved_groups(state, source)
-        groups = self.optimizer.param_groups
-        changes = setting_changes([_settings(group) for group in saved], [_settings(group) for group in groups])
+        saved, groups = state["optimizer"]["param_groups"], self.optimizer.param_groups
+        self._check_same_groups(state, source)
         # torch assigns the saved state by the saved order of parameters; the settings are those of the config
-        merged = [old | _settings(new) for old, new in zip(saved, groups, strict=True)]
+        settings = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+        changes = setting_changes(saved, settings)
+        merged = [old | new for old, new in zip(saved, settings, strict=True)]
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": merged})
             if self.ema is not None:
                 self.ema.load_state_dict(state["ema"])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise UserError(f"{source}: does not fit this model and optimizer: {_first_lines(error)}") from None
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
+            raise UserError(f"{source}: does not fit this model and optimizer: {reason}") from None
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
@@ -119,12 +128,8 @@ class TrainState:
         set_rng_state(rng[rank] if rank < len(rng) else rng[0])
         return changes
 
-    def _saved_groups(self, state: dict[str, Any], source: str) -> list[dict[str, Any]]:
-        """Return the parameter groups of a checkpoint after checking that they hold the same parameters.
-
-        Raises:
-            UserError: If they do not, or belong to another optimizer.
-        """
+    def _check_same_groups(self, state: dict[str, Any], source: str) -> None:
+        """Check that the parameter groups of a checkpoint are of this optimizer and hold the same parameters."""
         saved, groups = state["optimizer"]["param_groups"], self.optimizer.param_groups
         saved_name, name = state.get("optimizer_name"), type(self.optimizer).__name__
         hint = "resume with the settings of the training, or start from its weights with init_from"
@@ -144,7 +149,6 @@ class TrainState:
                     f"{source}: its parameter group {old['name']} has other parameters than {new['name']} of the "
                     f"config (optimizer.paramwise, model.freeze): {different}; {hint}"
                 )
-        return list(saved)
 
 
 def setting_changes(saved: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> list[str]:
@@ -162,14 +166,6 @@ def setting_changes(saved: list[dict[str, Any]], chosen: list[dict[str, Any]]) -
     return lines if more <= 0 else [*lines[:_MAX_CHANGES], f"... and {more} more changes, see param_groups.csv"]
 
 
-def _settings(group: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key != "params"}
-
-
 def _named(groups: list[dict[str, Any]]) -> str:
     names = ", ".join(str(group.get("name", "?")) for group in groups[:6])
-    return f"{len(groups)} parameter group{'s' * (len(groups) != 1)} ({names}{' ...' if len(groups) > 6 else ''})"
-
-
-def _first_lines(error: BaseException) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines()[:3])
+    return f"{plural(len(groups), 'parameter group')} ({names}{' ...' if len(groups) > 6 else ''})"

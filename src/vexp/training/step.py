@@ -23,15 +23,10 @@ Values = dict[str, Any]  # the values of Meter.add: floats, and tensors on the d
 
 def set_learning_rates(exp: Experiment, state: TrainState) -> None:
     """Set the learning rate of the next step in every parameter group."""
-    policy, plan = exp.config.lr_policy, exp.plan
-    rates: dict[float, float] = {}  # many groups share a base rate
-    for group in state.optimizer.param_groups:
-        base_lr = group["initial_lr"]
-        if base_lr not in rates:
-            rates[base_lr] = policy.lr_at(
-                base_lr, step=state.step, steps_per_epoch=plan.steps_per_epoch, total_steps=exp.total_steps
-            )
-        group["lr"] = rates[base_lr]
+    groups = state.optimizer.param_groups
+    rates = {base_lr: exp.lr_at(base_lr, state.step) for base_lr in {group["initial_lr"] for group in groups}}
+    for group in groups:
+        group["lr"] = rates[group["initial_lr"]]
 
 
 def train_step(exp: Experiment, state: TrainState, batches: Iterator[Batch]) -> Values:
@@ -75,9 +70,7 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         data_time += time.perf_counter() - start
         batch = batch.to(device)
         frames = config.img_norm.prepare_input(batch, channels_last=channels_last)  # float (N*V, C, T, H, W)
-        labels, views = batch.labels, batch.views
-        if views > 1:
-            labels = labels.repeat_interleave(views, dim=0)
+        labels = batch.labels if batch.views == 1 else batch.labels.repeat_interleave(batch.views, dim=0)
         frames, targets = config.blending.apply(frames, labels, len(exp.classes))
         with _no_sync_until_last(state, last=number == len(sizes)):
             with config.amp.autocast(device):
@@ -92,7 +85,8 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
             top1.labels.append(labels)
     top1.weight = local_total * world.world_size / total_size
     accuracy = {"top1_acc": top1 if top1.labels else 0.0} if labels.ndim == 1 else {}
-    return {"loss": _total(losses), **accuracy, "time/data": data_time}
+    total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+    return {"loss": total, **accuracy, "time/data": data_time}
 
 
 def _no_sync_until_last(state: TrainState, *, last: bool) -> AbstractContextManager[Any]:
@@ -124,7 +118,7 @@ def _all_finite(exp: Experiment, state: TrainState, values: Values) -> bool:
         norm = values.get("grad_norm")
         checked += [norm] if norm is not None else torch._foreach_norm(gradients, float("inf"))
     is_finite = bool(torch.stack([value.detach().float() for value in checked]).isfinite().all())
-    return exp.world.all_reduce_max(not is_finite) == [0]
+    return exp.world.all_reduce_max(not is_finite) == 0
 
 
 def _skip_step(exp: Experiment, state: TrainState, values: Values, buffers: list[torch.Tensor]) -> Values:
@@ -150,7 +144,3 @@ def _report_params_without_grad(state: TrainState) -> None:
     if new:
         state.without_gradient.update(new)
         logger.warning(f"step {state.step + 1} gave {len(new)} parameters no gradient: {', '.join(new)}")
-
-
-def _total(parts: list[torch.Tensor]) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum()

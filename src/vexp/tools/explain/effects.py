@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from vexp.checkpoint.retention import prunable
+from vexp.checkpoint.pruning import prunable
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.data.sources.subsets import select_samples
 from vexp.data.transforms.frame_sampling import Sampler
 from vexp.data.transforms.view import View
 from vexp.evaluation.label_checks import class_counts
-from vexp.experiment.protocol import clips_per_video
 from vexp.experiment.schedule import Schedule, plural, step_plan, total_steps
+from vexp.experiment.views import clips_per_video
 from vexp.model.loss import Loss
 from vexp.optim.lr_policy import WarmedPolicy
 from vexp.optim.optimizers import Optimizer
