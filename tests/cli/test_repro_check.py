@@ -85,8 +85,8 @@ def test_repro_check_of_deterministic_model_is_equal(repro_check, capsys: pytest
     output = capsys.readouterr().out
     lines = output[output.index("2 steps on cpu, ") :].splitlines()  # the first run creates the dataset
     assert lines[1:4] == [
-        "  again (1 worker): equal to the bit",
-        "  with no workers: equal to the bit",
+        "  again (1 worker): equal bit for bit",
+        "  with no workers: equal bit for bit",
         "operations without a deterministic implementation: none",
     ]
 
