@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from vexp.checkpoint.file import check, load
+from vexp.checkpoint.file import check, check_training_state, load
 from vexp.checkpoint.manifest import Manifest
 from vexp.checkpoint.pruning import LAST
 from vexp.core.errors import UserError
@@ -29,8 +29,8 @@ def find(folder: Path) -> Path | None:
     damaged = []
     for path in sorted(folder.glob("*.pth"), key=lambda path: _age(path, manifest), reverse=True):
         try:
-            if check(path) is None:
-                load(path)
+            if check(path) is None:  # not listed in the manifest
+                check_training_state(load(path), path)
         except UserError as error:
             logger.warning("skipped: %s", error)
             damaged.append(path.name)
@@ -64,4 +64,5 @@ def _age(path: Path, manifest: Manifest) -> tuple[int, bool, float]:
         except UserError:
             entry = None
     position = manifest.entries.index(entry) if entry is not None else -1
-    return position, path.name == LAST, path.stat().st_mtime
+    modified = path.lstat().st_mtime if path.is_symlink() else path.stat().st_mtime  # a link may point to itself
+    return position, path.name == LAST, modified

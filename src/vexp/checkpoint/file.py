@@ -16,6 +16,7 @@ from typing import Any
 from vexp.checkpoint.manifest import Manifest, ManifestEntry
 from vexp.checkpoint.pruning import prune
 from vexp.core.checksum import sha256
+from vexp.core.documents import check_plain, check_schema, open_regular
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, write_error_message
 
@@ -70,18 +71,39 @@ def load(path: Path) -> dict[str, Any]:
 
     check(path)
     try:
+        open_regular(path).close()  # opening a pipe would wait for its writer
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch guesses what a foreign file may be
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except OSError as error:
-        raise UserError(f"{path}: the checkpoint cannot be read: {error.strerror}") from None
+        raise UserError(f"{path}: the checkpoint cannot be read: {error.strerror or error}") from None
     except Exception as error:  # a damaged pickle raises anything: IndexError, struct.error, TypeError ...
         raise UserError(f"{path}: {_load_error_message(path, error)}") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__} and is no checkpoint")
     return state
+
+
+def check_training_state(state: dict[str, Any], path: Path) -> None:
+    """Check that the content of a checkpoint has the parts that training saves, each of its type.
+
+    Raises:
+        UserError: If it does not.
+    """
+    generators = {"python": list | tuple, "numpy": dict, "torch": object, "cuda": list}
+    best = {"metric": str, "score?": int | float, "step": int, "epoch": int, "offered?": int, "waited": int}
+    schema = {
+        "step": int, "model": {str: object}, "ema?": {str: object}, "best?": best, "plan?": {str: object},
+        "classes?": [str], "config?": dict, "optimizer?": {"state": dict, "param_groups": [dict]},
+    }  # fmt: skip
+    if state.get("optimizer") is not None:
+        schema |= {"scaler": dict, "meter": dict, "skipped": int, "nonfinite": int, "rng": [generators]}
+    check_schema(state, schema, path)
+    check_plain(state.get("config"), f"{path}: config")
+    if state["step"] < 0 or not state.get("rng", [0]):
+        raise UserError(f"{path}: is damaged: step {state['step']}, {len(state.get('rng', [0]))} processes")
 
 
 def has_checkpoint_header(path: Path) -> bool:

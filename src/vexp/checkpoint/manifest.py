@@ -7,11 +7,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from vexp.core.documents import read_json
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
 
 NAME = "manifest.json"
+_SCHEMA: dict[str, Any] = {"sha256": str, "files": [{"name": str, "sha256": str, "step": int, "size": int}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,18 @@ class Manifest:
         """Read the manifest of a folder; an empty one if there is no file.
 
         Raises:
-            UserError: If it is damaged.
+            UserError: If it is damaged, or names files outside of the folder.
         """
         path = folder / NAME
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            entries = [ManifestEntry(**entry) for entry in content["files"]]
+            content = read_json(path, _SCHEMA)
         except FileNotFoundError:
             return Manifest(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: is damaged ({type(error).__name__})") from None
+        entries = [ManifestEntry(**{name: entry[name] for name in _SCHEMA["files"][0]}) for entry in content["files"]]
         if content["sha256"] != _digest(entries):
             raise UserError(f"{path}: is damaged (its own checksum does not match)")
+        if any(Path(entry.name).name != entry.name for entry in entries):
+            raise UserError(f"{path}: names a file of another folder")
         return Manifest(folder, entries)
 
     @staticmethod

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
-from vexp.core.errors import ConfigError, MissingInputError, raise_all
+from vexp.core.documents import read_json
+from vexp.core.errors import ConfigError, MissingInputError, UserError, raise_all
 from vexp.model.weights.source import check as check_weights
 
 
@@ -37,8 +37,8 @@ def check_inputs(config: Config, provenance: Provenance) -> None:
 def working_directory_hint(run: Path) -> list[str]:
     """A line of help if the run was started in another folder, which its relative paths then refer to; else none."""
     try:
-        folder = json.loads((run / "env.json").read_text(encoding="utf-8"))["cwd"]
-    except (OSError, ValueError, KeyError):
+        folder = read_json(run / "env.json", {"cwd": str})["cwd"]
+    except (UserError, FileNotFoundError):
         return []
     if Path(folder) == Path.cwd():
         return []

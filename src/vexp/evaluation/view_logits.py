@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.core.documents import check_schema, open_regular, parse_json
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write
 from vexp.evaluation.config import Eval
@@ -60,13 +61,39 @@ def save_view_logits(
 
 
 def load_view_logits(path: Path) -> ViewLogits:
-    """Read the file."""
+    """Read the file.
+
+    Raises:
+        UserError: If there is no such file, or it is damaged or not a view_logits.npz.
+    """
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_regular(path) as opened, np.load(opened, allow_pickle=False) as file:
             values: dict[str, Any] = {field.name: file[field.name] for field in fields(ViewLogits)}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; vexp evaluate run=RUN eval.save_view_logits=true writes it") from None
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         raise UserError(f"{path}: not a view_logits.npz of vexp, or damaged") from None  # NumPy suggests pickle
     values |= {name: values[name].tolist() for name in ("loss", "classes", "names")}
-    return ViewLogits(**values | {name: json.loads(str(values[name])) for name in ("protocol", "options")})
+    values |= {name: parse_json(str(values[name]), f"{path}: {name}") for name in ("protocol", "options")}
+    schema = {
+        "loss": float,
+        "classes": [str],
+        "names": [str],
+        "protocol": {"split": str, "views": str},
+        "options": dict,
+    }
+    saved = ViewLogits(**check_schema(values, schema, path))
+    if not _is_consistent(saved):
+        shapes = f"logits {saved.logits.shape}, ids {saved.ids.shape}, labels {saved.labels.shape}"
+        raise UserError(f"{path}: is damaged: {len(saved.names)} videos, {len(saved.classes)} classes, but {shapes}")
+    return saved
+
+
+def _is_consistent(saved: ViewLogits) -> bool:
+    videos, classes, labels = len(saved.names), len(saved.classes), saved.labels
+    kinds = saved.logits.dtype.kind + saved.ids.dtype.kind + labels.dtype.kind
+    if kinds not in ("fii", "fif") or saved.logits.ndim != 3 or min(saved.logits.shape) == 0:
+        return False
+    shapes = saved.logits.shape[::2] == (videos, classes) and saved.ids.shape == (videos,)
+    in_range = labels.ndim == 2 or bool(labels.min() >= 0 and labels.max() < classes)
+    return shapes and labels.shape in ((videos,), (videos, classes)) and in_range

@@ -85,6 +85,8 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
         yield
         return
     # POSIX locks belong to the process: data loading workers, which may outlive a killed run, do not inherit them.
+    if (folder / ".lock").is_dir():
+        raise UserError(f"{folder / '.lock'}: is a folder, but the file that locks the run has this name; remove it")
     with (folder / ".lock").open("a+") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,6 +10,7 @@ from vexp import checkpoint
 from vexp.config.compose import compose
 from vexp.config.saved import saved_config
 from vexp.config.schema import Config
+from vexp.core.documents import check_schema
 from vexp.core.errors import ConfigError
 
 
@@ -27,6 +28,7 @@ def open_checkpoint(
             f"{path}: not a checkpoint of a vexp run (it contains {', '.join(list(content)[:5])}); "
             "vexp convert IN OUT model=... converts the weights of another program"
         )
+    check_schema(content, {"model": {str: object}, "classes": [str], "step?": int, "epoch?": int, "ema?": dict}, path)
     return compose(overrides, saved=saved_config(content["config"], path), config_dirs=config_dirs), content
 
 

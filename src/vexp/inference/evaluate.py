@@ -72,7 +72,7 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
     predictions = evaluator.predict(predictor.model)
     assert predictions is not None
     results = measure(predictions, config.eval)
-    weights = {"checkpoint": str(path), "step": state["step"], "epoch": state["epoch"]}
+    weights = {"checkpoint": str(path), "step": predictor.step, "epoch": predictor.epoch}
     evaluator.write_report(folder, predictions, results, source.classes, pipeline=pipeline, weights=weights)
     views = views_text(config, pipeline, predictions.views)
     return Evaluated(results, predictions.counted, views, split, pipeline, folder)

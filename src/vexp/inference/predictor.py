@@ -69,8 +69,8 @@ def load_predictor(config: Config, path: Path, content: dict[str, Any]) -> Predi
         device=device,
         forward=view_forward(config, device),
         path=path,
-        step=int(content.get("step", 0)),
-        epoch=int(content.get("epoch", 0)),
+        step=content.get("step") or 0,
+        epoch=content.get("epoch") or 0,
     )
 
 

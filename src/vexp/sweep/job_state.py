@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vexp.config.diff import diff_configs
 from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
+from vexp.core.documents import read_yaml
+from vexp.core.errors import UserError
+from vexp.experiment.result import read_result
 from vexp.experiment.run_dir import checkpoint_folder, is_locked
+
+logger = logging.getLogger(__name__)
 
 NEW, INCOMPLETE, DONE, FAILED, CHANGED, RUNNING = "new", "incomplete", "done", "failed", "changed", "running"
 INTERRUPTED = "interrupted"  # by a signal, with a checkpoint; as incomplete as a job that was killed
@@ -59,8 +62,9 @@ class Job:
     def result(self) -> dict[str, Any]:
         """Read ``result.json``; empty if no run has ended."""
         try:
-            return dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            return read_result(self.folder) or {}
+        except UserError as error:
+            logger.warning("%s: the job counts as unfinished", error)
             return {}
 
     def objective(self) -> float:
@@ -96,14 +100,14 @@ class Objective:
 
     def value(self, result: dict[str, Any]) -> float:
         """Return the best score of the run if it was kept, else its last one; NaN if there is none."""
-        best = result.get("best", {})
-        score = best.get("score") if best.get("metric") == self.metric else result.get("metrics", {}).get(self.name)
+        best, metrics = result.get("best") or {}, result.get("metrics") or {}
+        score = best.get("score") if best.get("metric") == self.metric else metrics.get(self.name)
         return math.nan if score is None else float(score)
 
 
 def _saved(folder: Path) -> dict[str, Any]:
     try:
-        saved = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        saved = None
-    return saved if isinstance(saved, dict) else {}
+        saved: dict[str, Any] = read_yaml(folder / "config.yaml", {str: object})
+    except (UserError, FileNotFoundError):
+        return {}
+    return saved

@@ -208,5 +208,8 @@ def truncate_after_step(path: Path, step: int, *, evaluated_again: bool = False)
     """
     if path.exists():
         last = {"val": step - 1 if evaluated_again else step}
-        kept = [record for record in read_records(path) if record["step"] <= last.get(record["mode"], step)]
+        damaged: list[int] = []
+        kept = [record for record in read_records(path, damaged) if record["step"] <= last.get(record["mode"], step)]
+        if damaged:
+            logger.warning("%s: line %s is no record and is removed", path, ", ".join(map(str, damaged[:9])))
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -40,9 +40,10 @@ def find_resume_checkpoint(exp: Experiment, folder: Path) -> Path | None:
 def resume(exp: Experiment, state: TrainState, path: Path) -> None:
     """Restore ``state`` from a checkpoint and log what has changed since."""
     config, saved = exp.config, checkpoint.load(path)
+    checkpoint.check_training_state(saved, path)
     _check_same_data(exp, saved, str(path))
     changes = [f"optimizer.{change}" for change in state.load_state_dict(saved, str(path))]
-    changes += diff_configs(saved.get("config", {}), to_dict(config, types=True), leave_out=IGNORED_KEYS)
+    changes += diff_configs(saved.get("config") or {}, to_dict(config, types=True), leave_out=IGNORED_KEYS)
     before, now, rank = len(saved["rng"]), exp.world.world_size, exp.world.rank
     if config.diff_rank_seed and rank >= before:  # a new process starts as in a new run
         seed_generators(config.seed + rank)
@@ -73,20 +74,23 @@ def resume(exp: Experiment, state: TrainState, path: Path) -> None:
 
 def _check_same_data(exp: Experiment, saved: dict[str, Any], source: str) -> None:
     """Check that the checkpoint's step means the same position in the same order of samples of the same classes."""
-    classes = saved.get("classes", exp.classes)
+    classes = saved.get("classes") or exp.classes
     if classes != exp.classes:
         raise UserError(
             f"{source}: was trained on {len(classes)} classes ({', '.join(classes[:3])} ...), the data now has "
             f"{len(exp.classes)} ({', '.join(exp.classes[:3])} ...); init_from starts a new run from its weights"
         )
-    if "plan" not in saved:
+    before_plan = saved.get("plan")
+    if before_plan is None:
         return
-    plan, step, per_epoch = exp.plan.summary(), int(saved["step"]), exp.plan.steps_per_epoch
-    differing = ", ".join(f"{name} {old} -> {plan[name]}" for name, old in saved["plan"].items() if old != plan[name])
+    plan, step, per_epoch = exp.plan.summary(), saved["step"], exp.plan.steps_per_epoch
+    differing = ", ".join(
+        f"{name} {before_plan.get(name)} -> {now}" for name, now in plan.items() if before_plan.get(name) != now
+    )
     before, now, restore = len(saved.get("rng", [0])), exp.world.world_size, "restore these settings"
     if before != now:
         restore += f" (it had {before} processes, now {now}: data.batch_size is per process)"
-    if saved["plan"]["steps_per_epoch"] != per_epoch:
+    if before_plan.get("steps_per_epoch") != per_epoch:
         raise UserError(
             f"{source}: the number of steps per epoch has changed ({differing}), so step {step} is another position in "
             f"the training; {restore}, or start a new run from its weights with init_from"

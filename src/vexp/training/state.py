@@ -95,13 +95,14 @@ class TrainState:
         Raises:
             UserError: If the checkpoint holds weights only, or belongs to another model or optimizer.
         """
-        if "optimizer" not in state:
+        if state.get("optimizer") is None:
             raise UserError(
                 f"{source}: contains weights only (checkpoint.save_optimizer=false); use init_from to start from them"
             )
-        if (self.ema is not None) != ("ema" in state):
+        has_ema = state.get("ema") is not None
+        if (self.ema is not None) != has_ema:
             raise UserError(
-                f"{source}: was saved with ema {'on' if 'ema' in state else 'off'}; resume with the same ema setting"
+                f"{source}: was saved with ema {'on' if has_ema else 'off'}; resume with the same ema setting"
             )
         saved, groups = state["optimizer"]["param_groups"], self.optimizer.param_groups
         self._check_same_groups(state, source)
@@ -114,18 +115,21 @@ class TrainState:
             self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": merged})
             if self.ema is not None:
                 self.ema.load_state_dict(state["ema"])
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise UserError(f"{source}: does not fit this model and optimizer: {reason}") from None
-        if state["scaler"] and self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
-        self.meter.load_state_dict(state["meter"])
-        if self.best is not None and "best" in state:
+        try:
+            if state["scaler"] and self.scaler.is_enabled():
+                self.scaler.load_state_dict(state["scaler"])
+            self.meter.load_state_dict(state["meter"])
+            rng, rank = state["rng"], self.world.rank
+            set_rng_state(rng[rank] if rank < len(rng) else rng[0])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{source}: its loss scale, averages or random generators are damaged: {error}") from None
+        if self.best is not None and state.get("best") is not None:
             self.best.load_state_dict(state["best"])
         self.step, self.skipped, self.nonfinite = state["step"], state["skipped"], state["nonfinite"]
-        self.evaluation_pending = state.get("unmeasured", False)
-        rng, rank = state["rng"], self.world.rank
-        set_rng_state(rng[rank] if rank < len(rng) else rng[0])
+        self.evaluation_pending = bool(state.get("unmeasured", False))
         return changes
 
     def _check_same_groups(self, state: dict[str, Any], source: str) -> None:

@@ -191,7 +191,7 @@ def _pipeline(node: Node | None) -> Node | None:
 
 
 def _count_in_steps(result: ConversionResult) -> None:
-    """mmcv's iterations are batches, steps here are updates: under accumulation the counts differ."""
+    """Mmcv's iterations are batches, steps here are updates: under accumulation the counts differ."""
     accumulate = result.values.get("grad.accumulate")
     if accumulate is None or accumulate.value == 1:
         return

@@ -68,7 +68,8 @@ def of_value(value: Any, where: Where, parts: list[ScalarNode]) -> ScalarNode:
 @dataclass(slots=True)
 class Evaluator:
     """Evaluates expressions of one file. ``names``: what has been assigned so far; ``symbols``: names that imports
-    bound, by the dotted name behind each."""
+    bound, by the dotted name behind each.
+    """
 
     place: Callable[[ast.AST], Where]
     names: dict[str, Node] = field(default_factory=dict)

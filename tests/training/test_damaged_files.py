@@ -1,0 +1,172 @@
+"""Damaged and hostile files of a run folder: a sentence that names the file, or the run continues without it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.paths import GOLDEN_DIR
+
+from vexp import train
+from vexp.cli import compare, evaluate
+from vexp.config.command import run_command
+from vexp.experiment.result import read_result
+
+RUN = GOLDEN_DIR / "run_folders" / "by_type"
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(RUN, tmp_path / "runs" / "a")
+    return tmp_path / "runs" / "a"
+
+
+def resume(run: Path, *overrides: str) -> int:
+    return train.main(["--resume", str(run), "device=cpu", *overrides])
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the content of a JSON file or checkpoint; of a checkpoint also remove the checksum that refuses it."""
+    if path.suffix == ".pth":
+        (path.parent / "manifest.json").unlink(missing_ok=True)
+        torch.save(change(torch.load(path, weights_only=True)), path)
+    else:
+        path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+#: File, its content: a resumed run continues, because the file is not needed or the rest of it is read.
+CONTINUES = [
+    ("result.json", "[]"),
+    ("result.json", "5"),
+    ("result.json", DEEP),
+    ("result.json", '{"status": "done", "best": 5}'),
+    ("result.json", '{"status": "done", "metrics": {"val/loss": "x"}}'),
+    ("metrics.jsonl", "5\n"),
+    ("metrics.jsonl", '{}\n{"step": null, "mode": "val", "epoch": 1}\n'),
+    ("metrics.jsonl", DEEP),
+    ("metrics.jsonl", "1" * 5000),
+    ("env.json", "[]"),
+    ("checkpoints/best.json", "[]"),
+    ("checkpoints/manifest.json", "[]"),
+    ("checkpoints/manifest.json", '{"files": []}'),
+    ("checkpoints/manifest.json", '{"sha256": 5, "files": []}'),
+    ("checkpoints/manifest.json", '{"sha256": "x", "files": [{"name": 1}]}'),
+    ("checkpoints/manifest.json", '{"sha256": "x", "files": [{"name": "../x", "sha256": "", "step": 1, "size": 1}]}'),
+    ("checkpoints/manifest.json", DEEP),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content"), CONTINUES, ids=[f"{name} {content[:40]}" for name, content in CONTINUES])
+def test_resume_continues_without_damaged_file(name: str, content: str, run: Path) -> None:
+    (run / name).write_text(content)
+    assert resume(run, "epochs=3") == 0
+    result = read_result(run)
+    assert result is not None
+    assert (result["status"], result["step"]) == ("done", 12)
+    assert sorted(path.name for path in run.parent.parent.iterdir()) == ["runs"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", ".lock"])
+def test_resume_names_folder_in_place_of_file(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    assert resume(run, "epochs=3") == 2
+    assert f"{run / name}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "loop", "empty"])
+def test_resume_takes_earlier_checkpoint_in_place_of_special_file(
+    kind: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = run / "checkpoints" / "last.pth"
+    last.unlink()
+    make = {"pipe": lambda: os.mkfifo(last), "loop": lambda: last.symlink_to(last.name)}
+    make.get(kind, last.touch)()
+    assert resume(run, "epochs=3", "checkpoint.save_last=false") == 0
+    assert "resumed from" in capsys.readouterr().out
+
+
+#: Change of the content of last.pth, and a fragment of the sentence that refuses it.
+CHECKPOINTS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
+    (lambda state: {**state, "step": "x"}, "step: must be a whole number, not text"),
+    (lambda state: {**state, "step": -5}, "is damaged: step -5"),
+    (lambda state: {key: value for key, value in state.items() if key != "step"}, "has no 'step'"),
+    (lambda state: {key: value for key, value in state.items() if key != "rng"}, "has no 'rng'"),
+    (lambda state: {**state, "rng": []}, "is damaged"),
+    (lambda state: {**state, "rng": [{"python": [], "numpy": {}, "torch": 1, "cuda": []}]}, "random generators"),
+    (lambda state: {**state, "plan": 5}, "plan: must be a mapping"),
+    (lambda state: {**state, "plan": {"x": 1}}, "the number of steps per epoch has changed"),
+    (lambda state: {**state, "optimizer": 5}, "optimizer: must be a mapping"),
+    (lambda state: {**state, "optimizer": {"state": {}, "param_groups": [5]}}, "param_groups: item 0"),
+    (lambda state: {**state, "best": 5}, "best: must be a mapping"),
+    (lambda state: {**state, "ema": 5}, "ema: must be a mapping"),
+    (lambda state: {**state, "classes": 5}, "classes: must be a list"),
+    (lambda state: {**state, "classes": None, "config": 5}, "config: must be a mapping"),
+    (lambda state: {**state, "model": {1: 2}}, "must be text"),
+    (lambda state: {**state, "model": dict.fromkeys(state["model"], 5)}, "does not fit this model"),
+    (lambda state: {**state, "model": {n: t.to_sparse() for n, t in state["model"].items()}}, "does not fit"),
+    (lambda state: {**state, "model": {n: t.to("meta") for n, t in state["model"].items()}}, "does not fit"),
+    (lambda state: {**state, "meter": {}}, "averages"),
+    (lambda state: {**state, "scaler": 5}, "scaler: must be a mapping"),
+    (lambda state: [state], "holds a list"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"), CHECKPOINTS, ids=[f"{n} {row[1]}" for n, row in enumerate(CHECKPOINTS)]
+)
+def test_resume_refuses_damaged_checkpoint_by_name(
+    change: Callable[[dict[str, Any]], Any], fragment: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run / "checkpoints" / "last.pth"
+    rewrite(path, change)
+    assert resume(run, "epochs=3", f"resume={path}") == 2
+    printed = capsys.readouterr().err
+    assert fragment in printed
+    assert str(path) in printed
+
+
+def test_resume_skips_damaged_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rewrite(run / "checkpoints" / "last.pth", lambda state: {**state, "step": "x"})
+    assert resume(run, "epochs=3") == 0
+    assert f"skipped: {run}/checkpoints/last.pth: step: must be a whole number" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        (lambda state: {**state, "config": 5}, "must be a mapping, not a whole number"),
+        (lambda state: {**state, "config": None}, "must be a mapping, not null"),
+        (lambda state: {**state, "classes": 5}, "classes: must be a list"),
+        (lambda state: {**state, "classes": [5]}, "classes: item 0: must be text"),
+        (lambda state: {**state, "model": [5]}, "model: must be a mapping"),
+        (lambda state: {**state, "model": {}}, "last.pth"),
+        (lambda state: {**state, "step": "x"}, "step: must be a whole number"),
+        (lambda state: {**state, "ema": 5}, "ema: must be a mapping"),
+    ],
+)
+def test_evaluate_refuses_damaged_checkpoint_by_name(
+    change: Callable[[dict[str, Any]], Any], fragment: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run / "checkpoints" / "last.pth"
+    rewrite(path, change)
+    assert run_command(evaluate.main, [f"run={path}", "device=cpu"]) == 2
+    assert fragment in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "content"), [row for row in CONTINUES if "/" not in row[0]])
+def test_compare_shows_run_with_damaged_file(
+    name: str, content: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, run.parent / "b")
+    (run / name).write_text(content)
+    assert run_command(compare.main, [str(run.parent), "metric=val/loss"]) == 0
+    assert "2 runs" in capsys.readouterr().out
