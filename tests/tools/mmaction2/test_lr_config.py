@@ -10,8 +10,6 @@ import pytest
 from support.imported import SMALL_0, below, drafted, lr_policy, rates, read
 from support.paths import GOLDEN_DIR
 
-from vexp.tools.mmaction2.tree import leaves
-
 GOLDEN = json.loads((GOLDEN_DIR / "lr_policies.json").read_text())
 
 #: Our policies by mmcv's names.
@@ -57,12 +55,12 @@ def test_what_a_base_left_of_another_policy_is_a_trap(tmp_path: Path) -> None:
     assert (result.choices["lr_policy"], below(result, "lr_policy.")) == ("cosine", {"by_epoch": False, "min_lr": 0})
     assert [what for _, what in result.pitfalls if what.startswith("step is another policy's")]
     assert "unsupported" not in {
-        result.outcomes[id(leaf)].status for _, leaf in leaves(result.config.items["lr_config"])
+        result.outcomes[id(leaf)].status for _, leaf in result.config.items["lr_config"].leaves()
     }
 
 
 def test_counts_of_batches_become_counts_of_steps(tmp_path: Path) -> None:
-    """mmcv's iterations are batches: under accumulation a step is several."""
+    """Iterations of mmcv are batches; with accumulation a step is several of them."""
     more = """
 optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4)
 lr_config = dict(policy='exp', gamma=0.9, by_epoch=False, warmup='linear', warmup_iters=10)

@@ -13,7 +13,7 @@ from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.optimizers import OPTIMIZERS
 from vexp.tools.mmaction2.param_schedulers import PHASES
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
-from vexp.tools.mmaction2.rules import STATUSES
+from vexp.tools.mmaction2.result import STATUSES
 
 PAGE = (ROOT / "docs" / "howto" / "migrate_mmaction2.md").read_text()
 

@@ -1,5 +1,4 @@
-"""The frames that an imported config samples: against clips that mmaction2 0.24 was recorded to take, and against the
-rule of 1.x, restated here."""
+"""Compare the frames of an imported config with recorded clips of mmaction2 0.24, and with the rule of 1.x."""
 
 from __future__ import annotations
 

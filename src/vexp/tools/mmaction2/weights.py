@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node, to_python
+from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.rules import Ignore, Map, Rule, sets
+from vexp.tools.mmaction2.tables import apply_rules
+from vexp.tools.mmaction2.tree import Node
 
 
+@sets("weights.path")
 def weights(result: ConversionResult, node: Node, prefix: str) -> None:
-    value = to_python(node)
+    """Convert ``pretrained`` of a backbone."""
+    value = node.to_python()
     if value in (None, False):
         result.mark_default(node, "no weights")
     elif isinstance(value, str):
@@ -19,29 +23,34 @@ def weights(result: ConversionResult, node: Node, prefix: str) -> None:
         raise ConfigError("is not a path of weights; set model.weights.path")
 
 
+#: ``init_cfg`` of type Pretrained.
+PRETRAINED: dict[str, Rule] = {
+    "type": Ignore("model.weights.path"),
+    "checkpoint": weights,
+    "prefix": Map("weights.prefix", lambda name: str(name).rstrip(".") or None),
+}
+
+
+@sets("init")
 def init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
-    """``init_cfg`` of a backbone or of the whole model."""
-    if not isinstance(node, MappingNode) or node.text("type") != "Pretrained":
+    """Convert ``init_cfg`` of a backbone or of the whole model."""
+    if node.text("type") == "Pretrained":
+        apply_rules(result, node, PRETRAINED, "model.")
+    else:
         result.mark_unsupported(node, "set model.init, whose rules are the same")
-        return
-    apply_rules(result, node, {
-        "type": Ignore("model.weights.path"), "checkpoint": weights,
-        "prefix": Map("weights.prefix", lambda name: str(name).rstrip(".") or None),
-    }, "model.")  # fmt: skip
 
 
-def weights_name(named: str) -> str:
-    """Weights as vexp names them.
+def weights_name(name: str) -> str:
+    """Return the name of weights in vexp.
 
     Raises:
-        ValueError: it does not read such names.
+        ConfigError: If vexp does not read such names.
     """
-    if named.startswith("modelzoo://"):
-        return f"torchvision://{named.partition('://')[2]}"
-    if re.match(r"(open-mmlab|openmmlab|mmcls|jhu|timm)://", named):
-        raise ConfigError(
-            f"{named} is a name of OpenMMLab's own list; set model.weights.path to the file's address or its path"
-        )
-    if named.startswith("http://"):
-        raise ConfigError(f"{named}: only https is read; set model.weights.path to an https address or a file")
-    return named
+    if name.startswith("modelzoo://"):
+        return f"torchvision://{name.partition('://')[2]}"
+    if re.match(r"(open-mmlab|openmmlab|mmcls|jhu|timm)://", name):
+        hint = "set model.weights.path to the file's address or its path"
+        raise ConfigError(f"{name} is a name of OpenMMLab's own list; {hint}")
+    if name.startswith("http://"):
+        raise ConfigError(f"{name}: only https is read; set model.weights.path to an https address or a file")
+    return name
