@@ -88,7 +88,7 @@ def _convert_0x(result: ConversionResult, model: str | None) -> None:
     optimizers.convert_optimizer_config(result, config.get("optimizer_config"))
     optimizers.convert_fp16(result, config.get("fp16"))
     convert_lr_config(result, config.get("lr_config"))
-    apply_rules(result, config.get("evaluation"), hooks.EVALUATION)
+    apply_rules(result, config.get("evaluation"), hooks.EVALUATION, "eval.")
     hooks.convert_checkpoint(result, config.get("checkpoint_config"))
     hooks.convert_log(result, config.get("log_config"))
 

@@ -18,7 +18,7 @@ _RUN_FOLDER = Ignore("the run folder")
 _METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision")
 
 
-@sets("eval.metrics")
+@sets("/eval.metrics")
 def _metrics(result: ConversionResult, node: Node, prefix: str) -> None:
     names = node.to_python()
     names = list(names) if isinstance(names, list | tuple) else [str(names)]
@@ -28,7 +28,7 @@ def _metrics(result: ConversionResult, node: Node, prefix: str) -> None:
     result.set(node, "eval.metrics", names)
 
 
-_TOPK = Map("eval.topk", as_lists)
+_TOPK = Map("/eval.topk", as_lists)
 
 
 def _metric_options(result: ConversionResult, node: Node, prefix: str) -> None:
@@ -43,7 +43,7 @@ def _metric_options(result: ConversionResult, node: Node, prefix: str) -> None:
 _RESULTS = {"acc/top1": "top1_acc", "acc/top5": "top5_acc", "acc/mean1": "mean_class_accuracy"}
 
 
-@sets("eval.save_best")
+@sets("/eval.save_best")
 def _save_best(result: ConversionResult, node: Node, prefix: str) -> None:
     name = node.to_python()
     if isinstance(name, list | tuple | dict):
@@ -53,7 +53,7 @@ def _save_best(result: ConversionResult, node: Node, prefix: str) -> None:
 
 #: ``evaluation`` of 0.x.
 EVALUATION: dict[str, Rule] = {
-    **same("interval start by_epoch rule", "eval."),
+    **same("interval start by_epoch rule"),
     **all_of("save_best key_indicator", _save_best),
     "metrics": _metrics, "metric_options": _metric_options, "topk": _TOPK,
     **all_of("gpu_collect tmpdir broadcast_bn_buffer", ONE_PROCESS),
@@ -80,9 +80,8 @@ def convert_evaluator(result: ConversionResult, node: Node | None) -> None:
 #: ``checkpoint_config`` of 0.x, ``default_hooks.checkpoint`` of 1.x.
 CHECKPOINT: dict[str, Rule] = {
     "type": Ignore("group checkpoint"),
-    "interval": Map("checkpoint.interval", implied=-1),
-    **same("by_epoch save_optimizer out_dir max_keep_ckpts save_last", "checkpoint."),
-    "save_best": _save_best, "rule": Map("eval.rule"),
+    "interval": Map("interval", implied=-1), **same("by_epoch save_optimizer out_dir max_keep_ckpts save_last"),
+    "save_best": _save_best, "rule": Map("/eval.rule"),
     "create_symlink": Ignore("checkpoints/last.pth is the newest"), "published_keys": Unsupported("see vexp convert"),
     "filename_tmpl": Unsupported("names are epoch_N.pth and step_N.pth"), "sync_buffer": ONE_PROCESS,
     "save_param_scheduler": Ignore("a rate is a function of the step, nothing is saved"),
@@ -94,7 +93,7 @@ def convert_checkpoint(result: ConversionResult, node: Node | None) -> None:
     """Convert ``checkpoint_config`` of 0.x or ``default_hooks.checkpoint`` of 1.x."""
     result.choose("checkpoint", "all")
     if isinstance(node, MappingNode):
-        apply_rules(result, node, CHECKPOINT, owner="CheckpointHook's ")
+        apply_rules(result, node, CHECKPOINT, "checkpoint.", owner="CheckpointHook's ")
     elif node is not None:
         result.set_implied("checkpoint.interval", -1, "no periodic checkpoints")
         result.mark_unneeded(node, "no periodic checkpoints")

@@ -17,6 +17,8 @@ OPTIMIZERS: dict[str, str] = {
     for name in ("SGD", "Adam", "AdamW", "Adadelta", "Adafactor", "Adagrad", "Adamax", "ASGD", "NAdam", "RAdam",
                  "RMSprop", "Rprop")
 }  # fmt: skip
+#: Arguments of vexp's options that torch's classes do not have.
+OWN_ARGUMENTS = {"paramwise", "base_batch_size"}
 #: Defaults of torch's classes that differ from those of vexp's options.
 _TORCH_DEFAULTS: dict[str, dict[str, Any]] = {
     "SGD": {"momentum": 0.0, "weight_decay": 0.0},
@@ -39,7 +41,7 @@ def convert_optimizer(result: ConversionResult, node: Node | None) -> None:
     result.choose("optimizer", OPTIMIZERS[name], node.items["type"])
     arguments = result.options("optimizer", OPTIMIZERS[name])
     rules: dict[str, Rule] = {
-        **{key: Map(key) for key in arguments if key not in ("paramwise", "base_batch_size")},
+        **{key: Map(key) for key in arguments if key not in OWN_ARGUMENTS},
         **{key: Map(key, implied=value) for key, value in _TORCH_DEFAULTS.get(name, {}).items()},
         "capturable": Unsupported("for CUDA graphs"),
         "differentiable": Unsupported("for gradients through a step"),
@@ -145,7 +147,7 @@ CLIP = Section({
 }, "grad.clip.", otherwise=_no_clipping)  # fmt: skip
 
 
-@sets("amp.loss_scale")
+@sets("/amp.loss_scale")
 def _loss_scale(result: ConversionResult, node: Node, prefix: str) -> None:
     """Convert a loss scale: a number is constant, everything else is dynamic."""
     scale = node.to_python()
@@ -166,8 +168,8 @@ def _use_fp16(result: ConversionResult, node: Node, prefix: str) -> None:
 OPTIMIZER_CONFIG: dict[str, Rule] = {
     "type": Ignore("grad.accumulate and amp say it"),
     "grad_clip": CLIP,
-    "detect_anomalous_params": Map("grad.detect_anomalous_params"),
-    **all_of("cumulative_iters update_interval", Map("grad.accumulate")),
+    "detect_anomalous_params": Map("detect_anomalous_params"),
+    **all_of("cumulative_iters update_interval", Map("accumulate")),
     **all_of("coalesce bucket_size_mb distributed", Ignore("of several GPUs")),
     "loss_scale": _loss_scale,
     "use_fp16": _use_fp16,
@@ -179,7 +181,7 @@ def convert_optimizer_config(result: ConversionResult, node: Node | None) -> Non
     if isinstance(node, MappingNode):
         if not node.items:
             _no_clipping(result, node, "")
-        apply_rules(result, node, OPTIMIZER_CONFIG)
+        apply_rules(result, node, OPTIMIZER_CONFIG, "grad.")
         if node.text("type").startswith(("Fp16", "GradientCumulativeFp16")):
             result.choose("amp", "fp16", node.items["type"])
     elif node is not None:
@@ -214,7 +216,7 @@ def _wrapper_type(result: ConversionResult, node: Node, prefix: str) -> None:
         raise ConfigError(f"{name} is not built; see grad, amp")
 
 
-@sets("amp.dtype")
+@sets("/amp.dtype")
 def _dtype(result: ConversionResult, node: Node, prefix: str) -> None:
     name, options = str(node.to_python()), {"float16": "fp16", "bfloat16": "bf16"}
     if name not in options:
@@ -226,7 +228,7 @@ def _dtype(result: ConversionResult, node: Node, prefix: str) -> None:
 OPTIM_WRAPPER: dict[str, Rule] = {
     "type": _wrapper_type,
     "clip_grad": CLIP,
-    "accumulative_counts": Map("grad.accumulate"),
+    "accumulative_counts": Map("accumulate"),
     "dtype": _dtype,
     "loss_scale": _loss_scale,
     "use_fsdp": Unsupported("handled by dist"),
@@ -236,7 +238,7 @@ OPTIM_WRAPPER: dict[str, Rule] = {
 def convert_wrapper(result: ConversionResult, node: Node | None) -> None:
     """Convert ``optim_wrapper`` of 1.x."""
     if isinstance(node, MappingNode):
-        apply_rules(result, node, OPTIM_WRAPPER)
+        apply_rules(result, node, OPTIM_WRAPPER, "grad.")
         convert_optimizer(result, node.get("optimizer"))
         convert_groups(result, node)
 

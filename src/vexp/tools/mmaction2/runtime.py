@@ -70,31 +70,35 @@ def _runner(result: ConversionResult, node: Node, prefix: str) -> None:
 
 
 _PROCESS_START = Ignore("data.mp_context, where fork does not do")
-#: Root keys of both versions, without those of vexp.tools.mmaction2.convert.
-ROOT: dict[str, Rule] = {
-    "total_epochs": Map("epochs"), "max_epochs": handled_elsewhere, "runner": _runner, "train_cfg": _runner,
-    "val_cfg": Ignore("eval"), "test_cfg": Ignore("vexp evaluate"),
-    "load_from": Map("init_from", lambda name: weights_name(str(name)), off="none"),
-    **all_of("resume_from resume", _resume), "auto_resume": Unsupported("use resume=auto"),
-    "workflow": _workflow, "work_dir": _work_dir,
-    **all_of("dist_params launcher gpu_ids gpus find_unused_parameters model_wrapper_cfg", ONE_PROCESS),
-    "log_level": Ignore("everything is logged"), "opencv_num_threads": Ignore("workers use one thread each"),
-    "mp_start_method": _PROCESS_START, "default_scope": Ignore("not used by vexp"),
+_BOTH: dict[str, Rule] = {
+    "work_dir": _work_dir, "load_from": Map("init_from", lambda name: weights_name(str(name)), off="none"),
+    **same("cudnn_benchmark device"), "custom_imports": Unsupported("bring your own code with plugins=[package]"),
+    **all_of("launcher gpu_ids gpus find_unused_parameters model_wrapper_cfg", ONE_PROCESS),
+    "log_level": Ignore("everything is logged"), "cfg_name": Ignore("names nothing that is trained"),
+    "precise_bn": Unsupported("not built; ema=average averages weights and statistics"),
+    **all_of("multigrid contrastive_cfg", Unsupported("not built")),
+}  # fmt: skip
+#: Root keys of 0.x and 1.x, without those of vexp.tools.mmaction2.convert.
+ROOT_0X: dict[str, Rule] = {
+    **_BOTH,
+    "total_epochs": Map("epochs"), "max_epochs": handled_elsewhere, "runner": _runner, "resume_from": _resume,
+    "workflow": _workflow, "seed": _seed, "deterministic": Map("deterministic"), "diff_seed": Map("diff_rank_seed"),
+    "dist_params": ONE_PROCESS, "opencv_num_threads": Ignore("workers use one thread each"),
+    "mp_start_method": _PROCESS_START, "momentum_config": Unsupported("momentum is constant"),
+    "module_hooks": Unsupported("there are no hooks here"), "omnisource": Unsupported("one dataset a split"),
+}  # fmt: skip
+ROOT_1X: dict[str, Rule] = {
+    **_BOTH,
+    "train_cfg": _runner, "val_cfg": Ignore("eval"), "test_cfg": Ignore("vexp evaluate"), "resume": _resume,
+    "auto_resume": Unsupported("use resume=auto"), "default_scope": Ignore("not used by vexp"),
     "log_processor": Ignore("log.interval is also what is averaged over"),
-    "seed": _seed, **same("deterministic cudnn_benchmark device"), "diff_seed": Map("diff_rank_seed"),
     "randomness": Section({"seed": _seed, **same("deterministic diff_rank_seed")}),
     "env_cfg": Section({
         "cudnn_benchmark": Map("cudnn_benchmark"), "mp_cfg": _PROCESS_START, "dist_cfg": ONE_PROCESS,
         "resource_limit": Ignore("open files are few"),
     }),
-    "momentum_config": Unsupported("momentum is constant"),
-    "precise_bn": Unsupported("not built; ema=average averages weights and statistics"),
-    "module_hooks": Unsupported("there are no hooks here"),
-    "custom_imports": Unsupported("bring your own code with plugins=[package]"),
-    "omnisource": Unsupported("one dataset a split"),
-    **all_of("multigrid contrastive_cfg", Unsupported("not built")),
-    "cfg_name": Ignore("names nothing that is trained"),
 }  # fmt: skip
+ROOT = {**ROOT_0X, **ROOT_1X}  # configs of 1.x that were migrated by hand have keys of both
 
 
 def convert_root(result: ConversionResult, done: tuple[str, ...]) -> None:

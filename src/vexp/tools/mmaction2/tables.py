@@ -35,12 +35,13 @@ def arguments(rules: Mapping[str, Rule], prefix: str = "") -> Iterator[tuple[str
     for name, rule in rules.items():
         yield from ((name, absolute(prefix, key)) for key in keys_of(rule))
         if isinstance(rule, Section):
+            yield from [(name, rule.prefix[:-1])] if rule.prefix else []
             yield from ((f"{name}.{inner}", key) for inner, key in arguments(rule.rules, rule.prefix or prefix))
 
 
-def same(names: str, group: str = "") -> dict[str, Rule]:
-    """Return the rules of arguments, separated by blanks, that have the same names in ``group`` of vexp."""
-    return {name: Map(group + name) for name in names.split()}
+def same(names: str) -> dict[str, Rule]:
+    """Return the rules of arguments, separated by blanks, that have the same names in vexp."""
+    return {name: Map(name) for name in names.split()}
 
 
 def required(**values: Any) -> dict[str, Rule]:
