@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from vexp.config.keys import Key, all_keys
 from vexp.config.schema import options
-from vexp.tools.mmaction2 import heads, hooks, models, norms, optimizers, pipelines, runtime, weights
-from vexp.tools.mmaction2.backbones import BACKBONES
+from vexp.tools.mmaction2 import hooks, models, optimizers, pipelines, runtime
+from vexp.tools.mmaction2.backbones import BACKBONES, PRETRAINED
 from vexp.tools.mmaction2.datasets import SPLIT, loader_rules
 from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.param_schedulers import ALONE, PHASES
@@ -42,8 +42,8 @@ WRITTEN_OUT = {
     "data.train.ann_file": "ann_file_train |", "data.val.ann_file": "ann_file_val |",
     "data.test.ann_file": "ann_file_test |", "data.train.data_prefix": "data_root",
     "data.val.data_prefix": "data_root_val |", "data.test.data_prefix": "data_root_test |",
-    **{f"pipeline.{split}": "{0}_pipeline, data.{0}.pipeline | {0}_pipeline, {0}_dataloader.dataset.pipeline".format(split)
-       for split in ("train", "val", "test")},
+    **{f"pipeline.{split}": f"{split}_pipeline, data.{split}.pipeline | "
+       f"{split}_pipeline, {split}_dataloader.dataset.pipeline" for split in ("train", "val", "test")},
     "pipeline.lazy": "Fuse | Fuse, lazy", "SampleFrames.frame_uniform": "UniformSampleFrames | UniformSample",
     "RandomRescale.scale_range": "RandomShortSideScale.scale_range",
     "RandomRescale.interpolation": "RandomShortSideScale.interpolation",
@@ -151,15 +151,15 @@ def _tables() -> Iterator[tuple[Mapping[str, Rule], str, str | None, str | None]
         yield rules, f"{options()['transform'][step.option].__name__}.", f"{name}.", f"{name}."
     yield pipelines.SEGMENTS, "SegmentFrames.", "SampleFrames.", "SampleFrames."
     yield pipelines.DECODING, "", "RawFrameDecode.", "RawFrameDecode."
-    yield norms.NORMALIZE, "img_norm.", "img_norm_cfg.", None
-    yield norms.PREPROCESSOR, "img_norm.", None, "data_preprocessor."
-    yield {f"{name}.alpha": Map(f"blending.{key}") for name, key in heads.BLENDINGS.items()}, "", "", ""
+    yield models.NORMALIZE, "img_norm.", "img_norm_cfg.", None
+    yield models.PREPROCESSOR, "img_norm.", None, "data_preprocessor."
+    yield {f"{name}.alpha": Map(f"blending.{key}") for name, key in models.BLENDINGS.items()}, "", "", ""
     yield models.MODEL, "model.", "model.", "model."
     for family in BACKBONES.values():
         yield family.rules, "model.", "model.backbone.", "model.backbone."
-    yield heads.HEAD, "model.", "model.cls_head.", "model.cls_head."
-    yield heads.LOSS, "loss.", "loss_cls.", "loss_cls."
-    yield weights.PRETRAINED, "model.", "init_cfg.", "init_cfg."
+    yield models.HEAD, "model.", "model.cls_head.", "model.cls_head."
+    yield models.LOSS, "loss.", "loss_cls.", "loss_cls."
+    yield PRETRAINED, "model.", "init_cfg.", "init_cfg."
     torch_arguments = {key.name for key in all_keys() if key.path == f"optimizer.{key.name}"} - optimizers.OWN_ARGUMENTS
     yield same(" ".join(sorted(torch_arguments))), "optimizer.", "optimizer.", "optim_wrapper.optimizer."
     yield optimizers.GROUPS.rules, "optimizer.paramwise.", "optimizer.paramwise_cfg.", "optim_wrapper.paramwise_cfg."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,56 @@ from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, number, sets
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
 from vexp.tools.mmaction2.tree import MappingNode, Node
-from vexp.tools.mmaction2.weights import init_cfg, weights
+
+# --- initial weights ----------------------------------------------------------------------------------------------
+
+
+@sets("weights.path")
+def weights(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``pretrained`` of a backbone."""
+    value = node.to_python()
+    if value in (None, False):
+        result.mark_default(node, "no weights")
+    elif isinstance(value, str):
+        result.set(node, "model.weights.path", weights_name(value))
+    else:
+        raise ConfigError("is not a path of weights; set model.weights.path")
+
+
+#: ``init_cfg`` of type Pretrained.
+PRETRAINED: dict[str, Rule] = {
+    "type": Ignore("model.weights.path"),
+    "checkpoint": weights,
+    "prefix": Map("weights.prefix", lambda name: str(name).rstrip(".") or None),
+}
+
+
+@sets("init")
+def init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``init_cfg`` of a backbone or of the whole model."""
+    if node.text("type") == "Pretrained":
+        apply_rules(result, node, PRETRAINED, "model.")
+    else:
+        result.mark_unsupported(node, "set model.init, whose rules are the same")
+
+
+def weights_name(name: str) -> str:
+    """Return the name of weights in vexp.
+
+    Raises:
+        ConfigError: If vexp does not read such names.
+    """
+    if name.startswith("modelzoo://"):
+        return f"torchvision://{name.partition('://')[2]}"
+    if re.match(r"(open-mmlab|openmmlab|mmcls|jhu|timm)://", name):
+        hint = "set model.weights.path to the file's address or its path"
+        raise ConfigError(f"{name} is a name of OpenMMLab's own list; {hint}")
+    if name.startswith("http://"):
+        raise ConfigError(f"{name}: only https is read; set model.weights.path to an https address or a file")
+    return name
+
+
+# --- arguments of backbones ------------------------------------------------------------------------------------------
 
 _BUILT_IN = Ignore("built into the model of vexp")
 _FROM_WEIGHTS = Ignore("seen from the weights")
@@ -62,9 +112,8 @@ _COMMON: dict[str, Rule] = {
     "in_channels": _in_channels,
     **all_of("norm_cfg conv_cfg act_cfg", _BUILT_IN),
     "init_cfg": init_cfg,
-    "with_cp": Ignore(
-        "activations are kept: the same numbers, more memory; lower data.batch_size, raise grad.accumulate"
-    ),
+    "with_cp": Ignore("activations are kept: the same numbers, more memory; lower data.batch_size, raise "
+                      "grad.accumulate"),
     **required(num_stages=4, style="pytorch", dilations=(1, 1, 1, 1), spatial_strides=(1, 2, 2, 2), base_channels=64,
                out_indices=(3,)),
     "pretrained2d": Ignore("seen from the weights: those of an image model are inflated"),
@@ -86,8 +135,7 @@ _RESNET3D: dict[str, Rule] = {
 _I3D: dict[str, Rule] = {
     **_RESNET3D,
     "conv1_kernel": Require((5, 7, 7), implied=(3, 7, 7)),
-    "conv1_stride_t": Require(2, implied=1),
-    "pool1_stride_t": Require(2, implied=1),
+    **all_of("conv1_stride_t pool1_stride_t", Require(2, implied=1)),
     "inflate": Require(((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0)), implied=(1, 1, 1, 1)),
     **required(temporal_strides=(1, 1, 1, 1), with_pool2=True,
                non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0))),
@@ -149,15 +197,10 @@ _SAME_NAME = "torchvision's model of that name: same paper, its own dropout"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A backbone of mmaction2.
+    """The option of group model for a backbone, its ``values`` that are not defaults, and the rules of the arguments.
 
-    Attributes:
-        option: The option of group model.
-        rules: Rules of the backbone's arguments.
-        head: Default arguments of its usual head in mmaction2.
-        frames: Whether it is an image model, so that mmaction2's clips of one frame are the frames of one clip.
-        values: Keys of ``option`` that are not its defaults.
-        remark: How the model differs from that of mmaction2.
+    ``head`` are the default arguments of its usual head in mmaction2. ``frames`` marks image models: mmaction2's clips
+    of one frame are the frames of one clip of vexp.
     """
 
     option: str

@@ -11,10 +11,8 @@ from vexp.tools.mmaction2 import hooks, optimizers, runtime
 from vexp.tools.mmaction2.backbones import OTHER_TASKS, Family
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.datasets import choose_data, convert_split, loader_rules, unwrapped
-from vexp.tools.mmaction2.heads import TEST_CFG
 from vexp.tools.mmaction2.lr_config import convert_lr_config
-from vexp.tools.mmaction2.models import convert_model
-from vexp.tools.mmaction2.norms import convert_preprocessor
+from vexp.tools.mmaction2.models import TEST_CFG, convert_model, convert_preprocessor
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
 from vexp.tools.mmaction2.pipelines import convert_pipeline
 from vexp.tools.mmaction2.pitfalls import find_pitfalls

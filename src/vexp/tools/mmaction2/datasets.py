@@ -97,29 +97,18 @@ def _modality(result: ConversionResult, node: Node, prefix: str) -> None:
 MULTI_CLASS = Map("/data.multi_label", bool, off="one label per video")
 #: Arguments of a dataset, below ``data.SPLIT.`` of vexp.
 SPLIT: dict[str, Rule] = {
-    "type": handled_elsewhere,
-    "pipeline": handled_elsewhere,
-    "ann_file": _ann_file,
-    "data_prefix": _data_prefix,
-    "data_root": _data_prefix,
-    "filename_tmpl": _filename_tmpl,
-    "start_index": _of_raw_frames("start_index"),
-    "modality": _modality,
-    "with_offset": _of_raw_frames("with_offset"),
-    "multi_class": MULTI_CLASS,
+    **all_of("type pipeline", handled_elsewhere), "ann_file": _ann_file, "data_prefix": _data_prefix,
+    "data_root": _data_prefix, "filename_tmpl": _filename_tmpl, "start_index": _of_raw_frames("start_index"),
+    "modality": _modality, "with_offset": _of_raw_frames("with_offset"), "multi_class": MULTI_CLASS,
+    "indices": Map("indices"), "delimiter": Map("/data.separator"), "test_mode": Ignore("given by the split"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
-    "test_mode": Ignore("given by the split"),
-    "indices": Map("indices"),
-    "delimiter": Map("/data.separator"),
-    "sample_by_class": _sample_by_class,
-    "power": Ignore("counted into data.train.class_balance"),
+    "sample_by_class": _sample_by_class, "power": Ignore("counted into data.train.class_balance"),
     "dynamic_length": Unsupported("clips have one length"),
     "lazy_init": Ignore("lists are read when they are needed"),
     "serialize_data": Ignore("lists are held in shared arrays anyway"),
     "max_refetch": Ignore("data.on_error says what happens to a damaged video"),
-    "metainfo": Unsupported("give class names in data.classes"),
-    "filter_cfg": Unsupported("filter the list"),
-}
+    "metainfo": Unsupported("give class names in data.classes"), "filter_cfg": Unsupported("filter the list"),
+}  # fmt: skip
 
 
 def choose_data(result: ConversionResult, train: Node | None) -> None:
@@ -191,12 +180,11 @@ def _times(result: ConversionResult, node: Node, prefix: str) -> None:
 
 
 WRAPPER: dict[str, Rule] = {
-    "type": _wrapper_type,
-    "times": _times,
+    "type": _wrapper_type, "times": _times,
     "oversample_thr": Unsupported(
         "data.train.class_balance=0.5 draws rare classes more often, in an epoch of equal length"
     ),
-}
+}  # fmt: skip
 
 
 def _collate_fn(result: ConversionResult, node: Node, prefix: str) -> None:

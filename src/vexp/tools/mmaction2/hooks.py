@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from vexp.core.errors import ConfigError
 from vexp.tools.mmaction2.result import ConversionResult
-from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, as_lists, handled_elsewhere, sets
+from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, as_lists, handled_elsewhere
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, entries
 
@@ -18,14 +19,12 @@ _RUN_FOLDER = Ignore("the run folder")
 _METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision")
 
 
-@sets("/eval.metrics")
-def _metrics(result: ConversionResult, node: Node, prefix: str) -> None:
-    names = node.to_python()
-    names = list(names) if isinstance(names, list | tuple) else [str(names)]
-    unknown = [name for name in names if name not in _METRICS]
+def _metric_names(value: Any) -> list[str]:
+    names = list(value) if isinstance(value, list | tuple) else [str(value)]
+    unknown = [str(name) for name in names if name not in _METRICS]
     if unknown:
-        raise ConfigError(f"{', '.join(map(str, unknown))}: supported: {', '.join(_METRICS)}; set eval.metrics")
-    result.set(node, "eval.metrics", names)
+        raise ConfigError(f"{', '.join(unknown)}: supported: {', '.join(_METRICS)}; set eval.metrics")
+    return names
 
 
 _TOPK = Map("/eval.topk", as_lists)
@@ -43,26 +42,26 @@ def _metric_options(result: ConversionResult, node: Node, prefix: str) -> None:
 _RESULTS = {"acc/top1": "top1_acc", "acc/top5": "top5_acc", "acc/mean1": "mean_class_accuracy"}
 
 
-@sets("/eval.save_best")
-def _save_best(result: ConversionResult, node: Node, prefix: str) -> None:
-    name = node.to_python()
+def _best_metric(name: Any) -> Any:
     if isinstance(name, list | tuple | dict):
         raise ConfigError("only one metric is supported; set eval.save_best")
-    result.set(node, "eval.save_best", _RESULTS.get(name, name))
+    return _RESULTS.get(name, name)
 
 
+_SAVE_BEST = Map("/eval.save_best", _best_metric)
 #: ``evaluation`` of 0.x.
 EVALUATION: dict[str, Rule] = {
     **same("interval start by_epoch rule"),
-    **all_of("save_best key_indicator", _save_best),
-    "metrics": _metrics, "metric_options": _metric_options, "topk": _TOPK,
+    **all_of("save_best key_indicator", _SAVE_BEST),
+    "metrics": Map("metrics", _metric_names), "metric_options": _metric_options, "topk": _TOPK,
     **all_of("gpu_collect tmpdir broadcast_bn_buffer", ONE_PROCESS),
     "dynamic_intervals": Unsupported("one eval.interval for the whole run"),
 }  # fmt: skip
 #: ``val_evaluator`` and ``test_evaluator`` of 1.x.
 EVALUATOR: dict[str, Rule] = {
-    "type": Ignore("eval.metrics"), "metric_list": _metrics, "metric_options": _metric_options,
-    "collect_device": ONE_PROCESS, "prefix": Ignore("results are called val/... and test/..."),
+    "type": Ignore("eval.metrics"), "metric_list": Map("/eval.metrics", _metric_names),
+    "metric_options": _metric_options, "collect_device": ONE_PROCESS,
+    "prefix": Ignore("results are called val/... and test/..."),
 }  # fmt: skip
 
 
@@ -81,7 +80,7 @@ def convert_evaluator(result: ConversionResult, node: Node | None) -> None:
 CHECKPOINT: dict[str, Rule] = {
     "type": Ignore("group checkpoint"),
     "interval": Map("interval", implied=-1), **same("by_epoch save_optimizer out_dir max_keep_ckpts save_last"),
-    "save_best": _save_best, "rule": Map("/eval.rule"),
+    "save_best": _SAVE_BEST, "rule": Map("/eval.rule"),
     "create_symlink": Ignore("checkpoints/last.pth is the newest"), "published_keys": Unsupported("see vexp convert"),
     "filename_tmpl": Unsupported("names are epoch_N.pth and step_N.pth"), "sync_buffer": ONE_PROCESS,
     "save_param_scheduler": Ignore("a rate is a function of the step, nothing is saved"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from vexp.core.errors import ConfigError
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Rule, Unsupported, number, sets
-from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules
+from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules, same
 from vexp.tools.mmaction2.tree import MappingNode, Node
 
 #: Class -> option of vexp. Arguments have torch's names in both.
@@ -20,10 +19,7 @@ OPTIMIZERS: dict[str, str] = {
 #: Arguments of vexp's options that torch's classes do not have.
 OWN_ARGUMENTS = {"paramwise", "base_batch_size"}
 #: Defaults of torch's classes that differ from those of vexp's options.
-_TORCH_DEFAULTS: dict[str, dict[str, Any]] = {
-    "SGD": {"momentum": 0.0, "weight_decay": 0.0},
-    "AdamW": {"lr": 1e-3},
-}
+_TORCH_DEFAULTS = {"SGD": {"momentum": 0.0, "weight_decay": 0.0}, "AdamW": {"lr": 1e-3}}
 _DEFAULT_CONSTRUCTORS = ("DefaultOptimizerConstructor", "DefaultOptimWrapperConstructor")
 _TSM_CONSTRUCTORS = ("TSMOptimizerConstructor", "TSMOptimWrapperConstructor")
 #: Parts of parameter names in mmaction2 (a regular expression) -> in vexp.
@@ -43,9 +39,8 @@ def convert_optimizer(result: ConversionResult, node: Node | None) -> None:
     rules: dict[str, Rule] = {
         **{key: Map(key) for key in arguments if key not in OWN_ARGUMENTS},
         **{key: Map(key, implied=value) for key, value in _TORCH_DEFAULTS.get(name, {}).items()},
-        "capturable": Unsupported("for CUDA graphs"),
-        "differentiable": Unsupported("for gradients through a step"),
-    }
+        "capturable": Unsupported("for CUDA graphs"), "differentiable": Unsupported("for gradients through a step"),
+    }  # fmt: skip
     apply_rules(result, node, rules, "optimizer.", owner=f"torch.optim.{name}'s ")
     convert_groups(result, node)
 
@@ -118,14 +113,10 @@ def _bias_decay_mult(result: ConversionResult, node: Node, prefix: str) -> None:
 
 #: ``paramwise_cfg``.
 GROUPS = Section({
-    "custom_keys": _custom_keys,
-    "bias_lr_mult": Map("bias_lr_mult", float),
-    "bias_decay_mult": _bias_decay_mult,
-    "norm_decay_mult": Map("norm_decay_mult", float),
-    "dwconv_decay_mult": Map("dwconv_decay_mult", float),
+    "custom_keys": _custom_keys, "bias_decay_mult": _bias_decay_mult, **same("bypass_duplicate"),
+    **{name: Map(name, float) for name in ("bias_lr_mult", "norm_decay_mult", "dwconv_decay_mult")},
     "dcn_offset_lr_mult": Unsupported("no model here has deformable convolutions", off=(None, 1, 1.0)),
     "flat_decay_mult": Unsupported("norm_decay_mult and bias_decay_mult say it by kind", off=(None, 1, 1.0)),
-    "bypass_duplicate": Map("bypass_duplicate"),
     "fc_lr5": Unsupported("is read by TSMOptimizerConstructor alone"),
 }, "optimizer.paramwise.", otherwise=Ignore("no parameter groups"))  # fmt: skip
 
@@ -166,14 +157,11 @@ def _use_fp16(result: ConversionResult, node: Node, prefix: str) -> None:
 
 #: ``optimizer_config`` of 0.x: what happens between the backward pass and the optimizer step.
 OPTIMIZER_CONFIG: dict[str, Rule] = {
-    "type": Ignore("grad.accumulate and amp say it"),
-    "grad_clip": CLIP,
-    "detect_anomalous_params": Map("detect_anomalous_params"),
+    "type": Ignore("grad.accumulate and amp say it"), "grad_clip": CLIP, "loss_scale": _loss_scale,
+    "use_fp16": _use_fp16, **same("detect_anomalous_params"),
     **all_of("cumulative_iters update_interval", Map("accumulate")),
     **all_of("coalesce bucket_size_mb distributed", Ignore("of several GPUs")),
-    "loss_scale": _loss_scale,
-    "use_fp16": _use_fp16,
-}
+}  # fmt: skip
 
 
 def convert_optimizer_config(result: ConversionResult, node: Node | None) -> None:
@@ -226,13 +214,9 @@ def _dtype(result: ConversionResult, node: Node, prefix: str) -> None:
 
 #: ``optim_wrapper`` of 1.x.
 OPTIM_WRAPPER: dict[str, Rule] = {
-    "type": _wrapper_type,
-    "clip_grad": CLIP,
-    "accumulative_counts": Map("accumulate"),
-    "dtype": _dtype,
-    "loss_scale": _loss_scale,
-    "use_fsdp": Unsupported("handled by dist"),
-}
+    "type": _wrapper_type, "clip_grad": CLIP, "accumulative_counts": Map("accumulate"), "dtype": _dtype,
+    "loss_scale": _loss_scale, "use_fsdp": Unsupported("handled by dist"),
+}  # fmt: skip
 
 
 def convert_wrapper(result: ConversionResult, node: Node | None) -> None:

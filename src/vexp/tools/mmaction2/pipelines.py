@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.norms import NORMALIZE
+from vexp.tools.mmaction2.models import NORMALIZE
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported
 from vexp.tools.mmaction2.tables import all_of, apply_rules, same
@@ -31,14 +31,7 @@ def _label_names(labels: Any) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The conversion of a transform.
-
-    Attributes:
-        name: Name of the step in the pipeline.
-        option: Option of group transform.
-        rules: Rules of its arguments.
-        target: Class of torchvision, if the option is torchvision.
-    """
+    """A step of the pipeline: its name, option of group transform, and rules; ``target`` is a class of torchvision."""
 
     name: str
     option: str
@@ -128,10 +121,9 @@ _INSTEAD = {
     "PytorchVideoWrapper": "transform=torchvision with a photometric class",
     "RandomErasing": "transform=torchvision with torchvision.transforms.v2.RandomErasing, whose draws differ",
     "RandomScale": "transform=random_rescale",
-    "EntityBoxRescale": "boxes are not built",
-    "GeneratePoseTarget": "skeletons are not built",
+    "EntityBoxRescale": "boxes are not built", "GeneratePoseTarget": "skeletons are not built",
     "OpticalFlow": "data=raw_frames data.modality=Flow",
-}
+}  # fmt: skip
 
 
 def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *, frames: bool) -> None:
