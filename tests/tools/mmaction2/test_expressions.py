@@ -169,7 +169,7 @@ def test_read_base(tmp_path: Path) -> None:
     assert source.config.to_python() == {"a": {"x": 1, "y": 2}, "c": 2}
 
 
-def test_update_of_a_base_goes_key_by_key(tmp_path: Path) -> None:
+def test_update_of_a_base_merges_nested_dicts(tmp_path: Path) -> None:
     """As mmengine 0.10.7 was seen to read these two files; a dict of the file's own is Python's."""
     (tmp_path / "base.py").write_text("model = dict(type='A', backbone=dict(depth=50, stem=dict(a=1, b=2)))\n")
     source = read(tmp_path / "config.py", (
@@ -202,6 +202,6 @@ def test_read_config_rejects(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(said.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_read_config_of_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone.py: cannot be read: No such file"):
         read_config(tmp_path / "gone.py")

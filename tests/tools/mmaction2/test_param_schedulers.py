@@ -128,7 +128,7 @@ def assert_equal(schedulers: Schedulers, folder: Path, *, epochs: int, iters: in
 
 
 @pytest.mark.parametrize("case", GOLDEN["recorded"], ids=lambda case: f"{case['warmup']}+{case['schedule']}")
-def test_rates_equal_the_recorded(case: dict[str, Any], tmp_path: Path) -> None:
+def test_rates_equal_recorded_rates(case: dict[str, Any], tmp_path: Path) -> None:
     schedulers = of(case["warmup"], case["schedule"])
     policy = lr_policy(imported(schedulers, 10, tmp_path))
     for base, runs in zip((0.1, 0.02), case["runs"], strict=True):
@@ -193,7 +193,9 @@ def test_every_published_list(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_a_list_becomes(schedulers: Schedulers, policy: str, given: dict[str, Any], tmp_path: Path) -> None:
+def test_list_of_schedulers_becomes_one_policy(
+    schedulers: Schedulers, policy: str, given: dict[str, Any], tmp_path: Path
+) -> None:
     result = imported(schedulers, 10, tmp_path)
     assert result.choices["lr_policy"] == policy
     values = below(result, "lr_policy.")
@@ -225,7 +227,7 @@ def test_unsupported_schedulers_have_a_remark(text: str, policy: str, remark: st
     assert any(remark in " ".join(outcome.remarks) for outcome in result.outcomes.values())
 
 
-def test_phases_count_updates_and_single_passes(tmp_path: Path) -> None:
+def test_phases_are_rescaled_by_accumulation_and_repeats(tmp_path: Path) -> None:
     """Under accumulation and RepeatDataset, as other times of the policy do."""
     schedulers = """param_scheduler = [
         dict(type='LinearLR', by_epoch=False, end=9), dict(type='PolyLR', begin=2, end=8),
