@@ -340,6 +340,19 @@ def test_invalid_value_is_revoked_and_reported(tmp_path: Path) -> None:
     assert result.choices["lr_policy"] == "exp"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pipeline[0]['clip_len'] = 'x'",
+        "evaluation = dict(metrics=[3])",
+        "checkpoint_config = dict(interval='x')",
+        "total_epochs = 'x'\nlr_config = dict(policy='step', step=[3])",
+    ],
+)
+def test_convert_value_of_another_type_raises_no_exception(line: str, tmp_path: Path) -> None:
+    assert drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{line}\n")).choices["model"] == "slowonly_r50"
+
+
 def test_convert_with_chosen_model(tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", SMALL_0.replace("ResNet3dSlowOnly", "TANet"))
     assert imported(source, "tsn_r50").choices["model"] == "tsn_r50"
