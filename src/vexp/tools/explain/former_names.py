@@ -35,7 +35,9 @@ PROGRAMS = Names("mmaction2 0.x", "mmaction2 1.x", "SlowFast")
 
 #: Names in mmaction2 that ``vexp import`` does not convert by a rule; a bar separates those of 0.x and 1.x.
 WRITTEN_OUT = {
-    "device": "gpu_ids |", "dist.nproc": "gpus |", "plugins": "custom_imports", "backend.compile": "| compile",
+    "seed": "--seed |", "deterministic": "--deterministic |", "diff_rank_seed": "--diff-seed |", "device": "--gpu-ids |",
+    "dist.nproc": "--gpus |", "out_root": "--work-dir", "run_name": "--work-dir", "resume": "--resume-from | --resume",
+    "plugins": "custom_imports", "backend.compile": "| --compile, compile",
     "cudnn_benchmark": "torch.backends.cudnn.benchmark |",
     "data": "dataset_type", "data.decoding_backend": "DecordDecode, OpenCVDecode, PyAVDecode",
     "data.start_index": "SampleFrames.start_index |", "data.train.class_balance": "data.train.power |",
@@ -75,7 +77,7 @@ WRITTEN_OUT = {
     "lr_policy.phases.NAME.every_step": "| param_scheduler.convert_to_iter_based",
     **{f"lr_policy.phases.NAME.{name}": f"| param_scheduler.{name}" for name in ("begin", "end", "by_epoch")},
     "grad.detect_anomalous_params": "| model_wrapper_cfg.detect_anomalous_params",
-    "amp": "fp16 | amp, AmpOptimWrapper", "amp.dtype": "fp16 | amp", "ema": "custom_hooks[EMAHook]",
+    "amp": "fp16 | --amp, AmpOptimWrapper", "amp.dtype": "fp16 | --amp", "ema": "custom_hooks[EMAHook]",
     "eval": "| val_cfg, val_evaluator", "eval.by_epoch": "| train_cfg.by_epoch",
     "eval.topk": "evaluation.metric_options.top_k_accuracy.topk | val_evaluator.metric_options",
     "eval.patience": "| custom_hooks[EarlyStoppingHook].patience",
