@@ -35,7 +35,8 @@ PROGRAMS = Names("mmaction2 0.x", "mmaction2 1.x", "SlowFast")
 
 #: Names in mmaction2 that ``vexp import`` does not convert by a rule; a bar separates those of 0.x and 1.x.
 WRITTEN_OUT = {
-    "seed": "--seed |", "deterministic": "--deterministic |", "diff_rank_seed": "--diff-seed |", "device": "--gpu-ids |",
+    "seed": "--seed |", "deterministic": "--deterministic |", "diff_rank_seed": "--diff-seed |",
+    "device": "--gpu-ids |",
     "dist.nproc": "--gpus |", "out_root": "--work-dir", "run_name": "--work-dir", "resume": "--resume-from | --resume",
     "plugins": "custom_imports", "backend.compile": "| --compile, compile",
     "cudnn_benchmark": "torch.backends.cudnn.benchmark |",
