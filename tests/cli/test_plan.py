@@ -38,8 +38,8 @@ def test_plan_equals_run(
     trained = [(r["step"], r["epoch"], r["lr/base"], r["lr/head"]) for r in records if r["mode"] == "train"]
     assert [(int(r["step"]), int(r["epoch"]), float(r["lr/base"]), float(r["lr/head"])) for r in rows] == trained
     whole = build_plan(compose(arguments))
-    assert whole.evaluations == [r["step"] for r in records if r["mode"] == "val"]
-    saved = {f"epoch_{step // whole.exp.plan.steps_per_epoch}.pth" for step in whole.checkpoints}
+    assert whole.exp.schedule.evaluations() == [r["step"] for r in records if r["mode"] == "val"]
+    saved = {f"epoch_{step // whole.exp.plan.steps_per_epoch}.pth" for step in whole.exp.schedule.checkpoints()}
     assert saved == {path.name for path in (run / "checkpoints").glob("epoch_*.pth")}
     assert (tmp_path / "lr.png").stat().st_size > 5_000
     for line in (

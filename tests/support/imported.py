@@ -11,7 +11,7 @@ from vexp.config.defaults import defaults_of
 from vexp.config.schema import options
 from vexp.tools.mmaction2.config_file import Source, read_config
 from vexp.tools.mmaction2.convert import convert
-from vexp.tools.mmaction2.rules import ConversionResult
+from vexp.tools.mmaction2.result import ConversionResult
 
 CONFIGS = GOLDEN_DIR / "mmaction_configs"
 ALL = sorted(path for path in CONFIGS.glob("v?/**/*.py") if path.parent.name != "_base_")

@@ -34,7 +34,7 @@ from vexp.core.fields import ValidatedConfig, option
 from vexp.tools.mmaction2.config_file import Source, read_config
 from vexp.tools.mmaction2.convert import convert
 from vexp.tools.mmaction2.report import console, experiment_yaml, markdown
-from vexp.tools.mmaction2.rules import ConversionResult
+from vexp.tools.mmaction2.result import ConversionResult
 
 
 @dataclass(kw_only=True, slots=True)

@@ -50,13 +50,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"\nlr of {', '.join(curve.groups[:3])}")
         print("\n".join(ascii_lr_curve([plan.lr(curve, step) for step in steps])))
     print("\n".join(f"warning: {warning}" for warning in plan.warnings))
-    try:
-        if options.png is not None:
-            draw(plan, options.png)
-            print(f"learning rates drawn in {options.png}")
-        if options.out is not None:
-            write_csv(plan, options.out)
-            print(f"learning rates of all steps in {options.out}")
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None
+    for write, path, what in ((draw, options.png, "drawn"), (write_csv, options.out, "of all steps")):
+        if path is not None:
+            try:
+                write(plan, path)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+            print(f"learning rates {what} in {path}")
     return 0

@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     config = arguments.compose_run()
     from vexp.tools.reproducibility import check_repeats
 
-    report = check_repeats(config, arguments.options.steps, print)
+    report = check_repeats(config, arguments.options.steps)
     print(f"{report.steps} steps on {report.device}, {report.tensors} samples and tensors compared in each:")
     for repetition in report.repetitions:
         print(f"  {repetition.how}: {repetition.difference or 'equal bit for bit'}")

@@ -80,21 +80,22 @@ class Schedule:
         """Return the steps after which a log line is written."""
         return [step for step in range(1, self.total_steps + 1) if self.logs_after(step)]
 
-    def warnings(self) -> list[str]:
-        """Return warnings about settings that have no effect in a run of this length."""
-        config, log, warnings = self.config, self.config.log, []
+    def warnings(self) -> dict[str, str]:
+        """Return warnings about settings that have no effect in a run of this length, by key."""
+        config, log, warnings = self.config, self.config.log, dict[str, str]()
         counted = min(self.per_epoch, self.total_steps) if log.by_epoch else self.total_steps
         if not any(self.logs_after(step) for step in range(1, counted + 1)):
             reason, fix = f"the run has {plural(counted, 'step')}", "choose a smaller interval"
             if log.interval <= self.total_steps:
                 reason, fix = f"an epoch has {plural(counted, 'step')}", "log.by_epoch=false counts across epochs"
-            warnings.append(f"log.interval={log.interval}: {reason}, so no training line is written; {fix}")
-        for group, key in (("eval", "start"), ("eval", "interval"), ("checkpoint", "interval")):
-            options = getattr(config, group)
-            by_epoch, value = options.by_epoch, getattr(options, key)
+            text = f"log.interval={log.interval}: {reason}, so no training line is written; {fix}"
+            warnings["log.interval"] = text
+        for group, name in (("eval", "start"), ("eval", "interval"), ("checkpoint", "interval")):
+            options, key = getattr(config, group), f"{group}.{name}"
+            by_epoch, value = options.by_epoch, getattr(options, name)
             length, unit = (self.total_steps // self.per_epoch, "epoch") if by_epoch else (self.total_steps, "step")
             if value is not None and value > length:
-                warnings.append(f"{group}.{key}={value}: never reached, the run ends after {plural(length, unit)}")
+                warnings[key] = f"{key}={value}: never reached, the run ends after {plural(length, unit)}"
         return warnings
 
     def length_text(self) -> str:

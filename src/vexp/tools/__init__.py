@@ -1,0 +1,1 @@
+"""Tools around a run: plans, explanations, comparisons, datasets, imports and checks."""

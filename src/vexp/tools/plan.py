@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vexp.config.schema import Config
+from vexp.core.files import atomic_write
 from vexp.experiment.optimizer import planned_groups
 from vexp.experiment.setup import Experiment, build_experiment
 from vexp.model.meta import meta_model
@@ -30,8 +31,6 @@ class RunPlan:
     Attributes:
         model_name: Class of the model.
         timeline: (0-based step, event) of the learning-rate policy.
-        evaluations: Numbers of completed steps after which the run evaluates.
-        checkpoints: Numbers of completed steps after which a checkpoint is written.
     """
 
     exp: Experiment
@@ -40,16 +39,12 @@ class RunPlan:
     groups: list[GroupRow]
     curves: list[Curve]
     timeline: list[tuple[int, str]]
-    evaluations: list[int]
-    checkpoints: list[int]
     warnings: list[str]
 
     def lr(self, curve: Curve, step: int) -> float:
-        """The learning rate of optimizer step ``step`` (0-based)."""
-        plan, policy = self.exp.plan, self.exp.config.lr_policy
-        return policy.lr_at(
-            curve.base_lr, step=step, steps_per_epoch=plan.steps_per_epoch, total_steps=self.exp.total_steps
-        )
+        """Return the learning rate of optimizer step ``step`` (0-based)."""
+        total, per_epoch = self.exp.total_steps, self.exp.plan.steps_per_epoch
+        return self.exp.config.lr_policy.lr_at(curve.base_lr, step=step, steps_per_epoch=per_epoch, total_steps=total)
 
 
 def build_plan(config: Config) -> RunPlan:
@@ -59,7 +54,6 @@ def build_plan(config: Config) -> RunPlan:
         UserError: If the run would end with an error before its first step.
     """
     exp = build_experiment(config, prepare=False)
-    warnings = all_warnings(exp)
     model = meta_model(config.model, len(exp.classes))
     param_groups = planned_groups(exp, model)
     by_rate: dict[float, list[str]] = {}
@@ -67,23 +61,19 @@ def build_plan(config: Config) -> RunPlan:
         by_rate.setdefault(group["initial_lr"], []).append(group["name"])
     curves = [Curve(tuple(names), rate) for rate, names in by_rate.items()]
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return RunPlan(
-        exp, type(model).__name__, parameters, group_rows(param_groups, model), curves,
-        timeline=config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps),
-        evaluations=exp.schedule.evaluations(), checkpoints=exp.schedule.checkpoints(),
-        warnings=warnings,
-    )  # fmt: skip
+    timeline = config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps)
+    rows = group_rows(param_groups, model)
+    return RunPlan(exp, type(model).__name__, parameters, rows, curves, timeline, all_warnings(exp))
 
 
 def describe(plan: RunPlan) -> list[str]:
     """Describe the plan in lines of text, without its warnings."""
-    exp, config = plan.exp, plan.exp.config
+    exp, config, schedule = plan.exp, plan.exp.config, plan.exp.schedule
+    validation = f"{len(exp.val_set)} validation samples" if exp.val_set is not None else "no validation"
     lines = [
-        f"data: {len(exp.train_set)} training samples"
-        + (f", {len(exp.val_set)} validation samples" if exp.val_set is not None else ", no validation")
-        + f"; {len(exp.classes)} classes",
+        f"data: {len(exp.train_set)} training samples, {validation}; {len(exp.classes)} classes",
         f"model: {plan.model_name}, {plan.parameters:,} parameters",
-        f"length: {exp.schedule.length_text()}, {exp.schedule.step_text()}",
+        f"length: {schedule.length_text()}, {schedule.step_text()}",
         f"optimizer {type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}",
     ]
     for curve in plan.curves:
@@ -92,9 +82,8 @@ def describe(plan: RunPlan) -> list[str]:
     for step, what in plan.timeline:
         rates = ", ".join(f"{plan.lr(curve, step):.4g}" for curve in plan.curves[:4])
         lines.append(f"  step {step + 1} (epoch {exp.epoch(step + 1)}): {what}, lr {rates}")
-    lines.append(f"evaluations: {exp.schedule.describe_steps(plan.evaluations)}")
-    lines.append(f"checkpoints: {exp.schedule.describe_steps(plan.checkpoints)}")
-    return lines
+    lines.append(f"evaluations: {schedule.describe_steps(schedule.evaluations())}")
+    return [*lines, f"checkpoints: {schedule.describe_steps(schedule.checkpoints())}"]
 
 
 def ascii_lr_curve(values: Sequence[float], *, width: int = 72, height: int = 8) -> list[str]:
@@ -114,7 +103,7 @@ def ascii_lr_curve(values: Sequence[float], *, width: int = 72, height: int = 8)
 def write_csv(plan: RunPlan, path: Path) -> None:
     """Write ``step`` (1-based), ``epoch`` and the learning rate of every parameter group to a CSV file."""
     names = [name for curve in plan.curves for name in curve.groups]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "epoch", *(f"lr/{name}" for name in names)])
         for step in range(plan.exp.total_steps):
@@ -136,17 +125,17 @@ def draw(plan: RunPlan, path: Path) -> None:
         axes.plot([step + 1 for step in steps], [plan.lr(curve, step) for step in steps], label=_names(curve.groups))
     for step, what in plan.timeline[:12]:
         axes.axvline(step + 1, color="0.7", linewidth=0.8, zorder=0)
-        axes.annotate(
-            what, (step + 1, 0), xycoords=axes.get_xaxis_transform(), xytext=(-3, 6), textcoords="offset points",
-            rotation=90, fontsize=8, ha="right",
-        )  # fmt: skip
-    if 0 < len(plan.evaluations) <= 200:
-        axes.plot(plan.evaluations, [0] * len(plan.evaluations), "k|", clip_on=False, label="evaluation")
+        axes.annotate(what, (step + 1, 0), xycoords=axes.get_xaxis_transform(), xytext=(-3, 6),
+                      textcoords="offset points", rotation=90, fontsize=8, ha="right")  # fmt: skip
+    evaluations = exp.schedule.evaluations()
+    if 0 < len(evaluations) <= 200:
+        axes.plot(evaluations, [0] * len(evaluations), "k|", clip_on=False, label="evaluation")
     axes.set(xlabel=f"optimizer step ({per_epoch} an epoch)", ylabel="learning rate", xlim=(0, total), ylim=(0, None))
     axes.set_title(f"{type(exp.config.lr_policy).__name__}, {exp.epochs} epochs", loc="left")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="upper right")
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
 
 
 def _names(groups: tuple[str, ...]) -> str:

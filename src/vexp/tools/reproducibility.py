@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
@@ -22,10 +21,7 @@ from vexp.experiment.initial_weights import build_model_with_weights
 from vexp.experiment.setup import Experiment, apply_switches, build_experiment
 from vexp.training.batches import training_batches
 from vexp.training.run import new_state
-from vexp.training.state import TrainState
 from vexp.training.step import set_learning_rates, train_step
-
-Say = Callable[[str], None]
 
 _NO_DETERMINISTIC = re.compile(r"^(.+?) does not have a deterministic implementation")
 _CUBLAS = re.compile(r"CuBLAS|CUBLAS_WORKSPACE_CONFIG")
@@ -33,11 +29,9 @@ _CUBLAS = re.compile(r"CuBLAS|CUBLAS_WORKSPACE_CONFIG")
 
 @dataclass(slots=True)
 class Trace:
-    """Digests of everything that a few steps computed.
+    """Digests of everything that a few steps computed, and the loss of each step.
 
-    Attributes:
-        steps: For each step, in the order of computation: name of a sample, loss, gradient, weight or buffer -> digest.
-        losses: The loss of each step.
+    A step maps the name of each sample, loss, gradient, weight and buffer to its digest.
     """
 
     steps: list[dict[str, str]] = field(default_factory=list)
@@ -86,7 +80,7 @@ class ReproducibilityReport:
         return all(repetition.difference is None for repetition in self.repetitions)
 
 
-def check_repeats(config: Config, steps: int, say: Say) -> ReproducibilityReport:
+def check_repeats(config: Config, steps: int) -> ReproducibilityReport:
     """Run the first ``steps`` optimizer steps three times, the third time with another number of workers; compare bits.
 
     Raises:
@@ -103,56 +97,71 @@ def check_repeats(config: Config, steps: int, say: Say) -> ReproducibilityReport
         )
     workers = available_workers() if config.data.num_workers is None else config.data.num_workers
     other = 0 if workers else 1
-    first, exp = trace(config, steps, say)
-    again, _ = trace(config, steps, _silent)
-    elsewhere, _ = trace(_with_workers(config, other), steps, _silent)
-    return ReproducibilityReport(
-        device=str(exp.device),
-        steps=len(first.steps),
-        tensors=len(first.steps[0]),
-        repetitions=[
-            Repetition(f"again ({_counted(workers)})", first_difference(first, again)),
-            Repetition(f"with {_counted(other)}", first_difference(first, elsewhere)),
-        ],
-        nondeterministic=nondeterministic,
-    )
+    first, exp = trace(config, steps)
+    again, _ = trace(config, steps)
+    elsewhere, _ = trace(_with_workers(config, other), steps)
+    repetitions = [
+        Repetition(f"again ({_counted(workers)})", first_difference(first, again)),
+        Repetition(f"with {_counted(other)}", first_difference(first, elsewhere)),
+    ]
+    return ReproducibilityReport(str(exp.device), len(first.steps), len(first.steps[0]), repetitions, nondeterministic)
 
 
-def trace(config: Config, steps: int, say: Say, *, warn_only: bool = False) -> tuple[Trace, Experiment]:
-    """The first ``steps`` optimizer steps of a fresh run; fewer where the run is shorter.
+def trace(config: Config, steps: int, *, warn_only: bool = False) -> tuple[Trace, Experiment]:
+    """Record the first ``steps`` optimizer steps of a new run, or all of a shorter run.
 
-    Args:
-        warn_only: operations without a deterministic implementation give a Python warning.
+    With ``warn_only``, operations without a deterministic implementation give a Python warning.
     """
     apply_switches(config)
     if warn_only:
         torch.use_deterministic_algorithms(True, warn_only=True)
     exp = build_experiment(config)
     model = config.backend.prepare(build_model_with_weights(config, exp.classes, fresh=True), exp.device)
-    state, made = new_state(exp, model), Trace()
+    state, record = new_state(exp, model), Trace()
     steps = min(steps, exp.total_steps)
-    batches = _noted(_batches(exp, steps, say), exp, made)
+    bad_samples = BadSamples(exp.train_set, split="train", max_fraction=config.data.max_bad_fraction)
+    batches = _recorded(training_batches(exp, 0, bad_samples, steps=steps), exp, record)
     state.model.train()
-    with _gradients_noted(state, made):
+
+    def record_gradients(*_: Any) -> None:
+        """Record the gradients that the optimizer receives, unscaled and clipped, from the last layer to the first."""
+        parameters = list(state.model.named_parameters())[::-1]
+        record.steps[-1] |= {f"gradient of {name}": digest(p.grad) for name, p in parameters if p.grad is not None}
+
+    handle = state.optimizer.register_step_pre_hook(record_gradients)
+    try:
         for _ in range(steps):
-            made.steps.append({})
+            record.steps.append({})
             set_learning_rates(exp, state)
             values = train_step(exp, state, batches)
             state.step += 1
-            made.losses.append(float(values.get("loss", torch.nan)))
-            made.steps[-1]["loss"] = made.losses[-1].hex()
-            made.steps[-1] |= {f"weight {name}": digest(value) for name, value in model.named_parameters()}
-            made.steps[-1] |= {f"buffer {name}": digest(value) for name, value in model.named_buffers()}
-    return made, exp
+            record.losses.append(float(values.get("loss", torch.nan)))
+            record.steps[-1]["loss"] = record.losses[-1].hex()
+            record.steps[-1] |= {f"weight {name}": digest(value) for name, value in model.named_parameters()}
+            record.steps[-1] |= {f"buffer {name}": digest(value) for name, value in model.named_buffers()}
+    finally:
+        handle.remove()
+    return record, exp
+
+
+def _recorded(batches: Iterator[Batch], exp: Experiment, record: Trace) -> Iterator[Batch]:
+    """Yield the batches; record each sample under its position in the step and its name."""
+    for batch in batches:
+        step = record.steps[-1]
+        for frames, label, index in zip(batch.frames, batch.labels, batch.ids.tolist(), strict=True):
+            position = sum(name.startswith("sample ") for name in step)
+            step[f"sample {position} ({exp.train_set.source.name(index)})"] = digest(frames) + digest(label)
+        yield batch
 
 
 def first_difference(one: Trace, other: Trace) -> Difference | None:
     """Return the first difference of two traces, in the order samples, loss, gradients, weights, buffers."""
+    order = ("sample", "loss", "gradient", "weight", "buffer")
     for step, (a, b) in enumerate(zip(one.steps, other.steps, strict=True)):
-        different = sorted((name for name in a | b if a.get(name) != b.get(name)), key=_rank)
+        different = [name for name in a | b if a.get(name) != b.get(name)]
         if different:
-            losses = (one.losses[step], other.losses[step])
-            return Difference(step + 1, different[0], len(different) - 1, losses)
+            first = min(different, key=lambda name: order.index(name.partition(" ")[0]))
+            return Difference(step + 1, first, len(different) - 1, (one.losses[step], other.losses[step]))
     return None
 
 
@@ -164,7 +173,7 @@ def nondeterministic_operations(config: Config) -> list[str]:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            trace(_with_workers(replace(config, deterministic=False), 0), 1, _silent, warn_only=True)
+            trace(_with_workers(replace(config, deterministic=False), 0), 1, warn_only=True)
     finally:
         torch.use_deterministic_algorithms(config.deterministic)
     names = []
@@ -183,53 +192,9 @@ def digest(tensor: Tensor) -> str:
     return hashlib.blake2b(kind + flat.view(torch.uint8).numpy().tobytes(), digest_size=12).hexdigest()
 
 
-def _rank(name: str) -> int:
-    return ("sample", "loss", "gradient", "weight", "buffer").index(name.partition(" ")[0])
-
-
-def _batches(exp: Experiment, steps: int, say: Say) -> Iterator[Batch]:
-    fraction = exp.config.data.max_bad_fraction
-    bad = BadSamples(exp.train_set, split="train", max_fraction=fraction)
-    return training_batches(exp, 0, bad, steps=steps)
-
-
-def _noted(batches: Iterator[Batch], exp: Experiment, made: Trace) -> Iterator[Batch]:
-    """Yield the batches; record each sample under its position in the step and its name."""
-    for batch in batches:
-        noted = made.steps[-1]
-        for frames, label, index in zip(batch.frames, batch.labels, batch.ids.tolist(), strict=True):
-            place = sum(name.startswith("sample ") for name in noted)
-            noted[f"sample {place} ({exp.train_set.source.name(index)})"] = digest(frames) + digest(label)
-        yield batch
-
-
-@contextmanager
-def _gradients_noted(state: TrainState, made: Trace) -> Iterator[None]:
-    """Record the gradients that the optimizer receives: unscaled and clipped."""
-
-    def note(*_: Any) -> None:
-        gradients = {f"gradient of {name}": p.grad for name, p in _parameters(state.model) if p.grad is not None}
-        made.steps[-1] |= {name: digest(gradient) for name, gradient in gradients.items()}
-
-    handle = state.optimizer.register_step_pre_hook(note)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Return the parameters from the last layer to the first, as gradients are computed."""
-    return list(model.named_parameters())[::-1]
-
-
 def _with_workers(config: Config, workers: int) -> Config:
     return replace(config, data=replace(config.data, num_workers=workers))
 
 
 def _counted(workers: int) -> str:
     return f"{workers or 'no'} worker{'s' * (workers != 1)}"
-
-
-def _silent(_: str) -> None:
-    pass

@@ -68,7 +68,7 @@ def all_warnings(exp: Experiment) -> list[str]:
         *exp.warnings,
         *classes_without_samples(exp),
         *([leak_warning("train", "val", shared)] if shared else []),
-        *exp.schedule.warnings(),
+        *exp.schedule.warnings().values(),
         *([f"amp={config.amp.dtype}: {slow}"] if slow is not None else []),
     ]
 

@@ -1,4 +1,4 @@
-"""A key is found by every name that somebody may know it by, and says everything that set it."""
+"""A key is found by each of its names, and every setting of it is listed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from vexp.core.errors import ConfigError
 from vexp.tools.explain.lookup import find, history, options_with
 
 WORDS = [
-    "experiment=r3d_18", "debug=step", "lr=step", "lr.step=[4,8]", "lr_policy.warmup_iters=3", "optimizer.lr=3e-2",
-    "optimizer.paramwise.custom_keys.head.lr_mult=10", "~pipeline.train.flip", "data.classes='a b.txt'", "sweep=by_time",
-]  # fmt: skip
+    "experiment=r3d_18",
+    "debug=step",
+    "lr=step",
+    "lr.step=[4,8]",
+    "lr_policy.warmup_iters=3",
+    "optimizer.lr=3e-2",
+    "optimizer.paramwise.custom_keys.head.lr_mult=10",
+    "~pipeline.train.flip",
+    "data.classes='a b.txt'",
+    "sweep=by_time",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +34,14 @@ def traced() -> tuple[Config, Provenance]:
 #: (names, what they mean): every variable of the text that vexp was built from, under its name there
 TABLE = [
     # ours: whole, by the second name of the group, by the end of the path
-    ("lr_policy.warmup_iters lr.warmup_iters warmup_iters lr_config.warmup_iters SOLVER.WARMUP_EPOCHS", "lr_policy.warmup_iters"),
-    ("pipeline.train.crop.area_range RandomResizedCrop.area_range DATA.TRAIN_JITTER_SCALES_RELATIVE", "pipeline.train.crop.area_range"),
+    (
+        "lr_policy.warmup_iters lr.warmup_iters warmup_iters lr_config.warmup_iters SOLVER.WARMUP_EPOCHS",
+        "lr_policy.warmup_iters",
+    ),
+    (
+        "pipeline.train.crop.area_range RandomResizedCrop.area_range DATA.TRAIN_JITTER_SCALES_RELATIVE",
+        "pipeline.train.crop.area_range",
+    ),
     ("img_norm.mean[1] img_norm.mean.1 img_norm_cfg.mean", "img_norm.mean"),
     # evaluation, checkpoint_config, log_config
     ("evaluation eval", "eval/"),
@@ -75,14 +89,38 @@ TABLE = [
     ("RandomRescale.interpolation", "transform.interpolation"),
     ("RandomCrop.size", "transform.size"),
     ("ThreeCrop.crop_size TenCrop.crop_size", "transform.crop_size"),
-    ("SampleFrames.clip_len DATA.NUM_FRAMES", "pipeline.train.sample.clip_len pipeline.val.sample.clip_len pipeline.test.sample.clip_len"),
-    ("SampleFrames.frame_interval", "pipeline.train.sample.frame_interval pipeline.val.sample.frame_interval pipeline.test.sample.frame_interval"),
-    ("SampleFrames.num_clips", "pipeline.train.sample.num_clips pipeline.val.sample.num_clips pipeline.test.sample.num_clips"),
-    ("SampleFrames.temporal_jitter", "pipeline.train.sample.temporal_jitter pipeline.val.sample.temporal_jitter pipeline.test.sample.temporal_jitter"),
-    ("SampleFrames.twice_sample", "pipeline.train.sample.twice_sample pipeline.val.sample.twice_sample pipeline.test.sample.twice_sample"),
-    ("SampleFrames.out_of_bound_opt", "pipeline.train.sample.out_of_bound_opt pipeline.val.sample.out_of_bound_opt pipeline.test.sample.out_of_bound_opt"),
-    ("SampleFrames.test_mode", "pipeline.train.sample.test_mode pipeline.val.sample.test_mode pipeline.test.sample.test_mode"),
-    ("SampleFrames.keep_tail_frames", "pipeline.train.sample.keep_tail_frames pipeline.val.sample.keep_tail_frames pipeline.test.sample.keep_tail_frames"),
+    (
+        "SampleFrames.clip_len DATA.NUM_FRAMES",
+        " ".join(f"pipeline.{split}.sample.clip_len" for split in ("train", "val", "test")),
+    ),
+    (
+        "SampleFrames.frame_interval",
+        " ".join(f"pipeline.{split}.sample.frame_interval" for split in ("train", "val", "test")),
+    ),
+    (
+        "SampleFrames.num_clips",
+        " ".join(f"pipeline.{split}.sample.num_clips" for split in ("train", "val", "test")),
+    ),
+    (
+        "SampleFrames.temporal_jitter",
+        " ".join(f"pipeline.{split}.sample.temporal_jitter" for split in ("train", "val", "test")),
+    ),
+    (
+        "SampleFrames.twice_sample",
+        " ".join(f"pipeline.{split}.sample.twice_sample" for split in ("train", "val", "test")),
+    ),
+    (
+        "SampleFrames.out_of_bound_opt",
+        " ".join(f"pipeline.{split}.sample.out_of_bound_opt" for split in ("train", "val", "test")),
+    ),
+    (
+        "SampleFrames.test_mode",
+        " ".join(f"pipeline.{split}.sample.test_mode" for split in ("train", "val", "test")),
+    ),
+    (
+        "SampleFrames.keep_tail_frames",
+        " ".join(f"pipeline.{split}.sample.keep_tail_frames" for split in ("train", "val", "test")),
+    ),
     ("SampleFrames.start_index", "data.start_index"),
     ("DenseSampleFrames.sample_range", "transform.sample_range"),
     ("RawFrameDecode.decoding_backend decoding_backend", "data.decoding_backend"),
@@ -113,11 +151,11 @@ TABLE = [
     ("resume_from --resume-from", "resume"),
     ("train_dataloader.dataset.indices", "data.train.indices"),
     ("val_dataloader.dataset.indices", "data.val.indices"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("names", "meant"), TABLE, ids=[names.split()[0] for names, _ in TABLE])
-def test_a_key_is_found_by_each_of_its_names(names: str, meant: str, traced: tuple[Config, Provenance]) -> None:
+def test_find_by_any_name_returns_the_key(names: str, meant: str, traced: tuple[Config, Provenance]) -> None:
     for name in names.split():
         found = find(name, traced[0])
         paths = [key.path for key, _ in found.entries] or [key.path for key in found.unused]
@@ -131,26 +169,26 @@ def test_a_key_is_found_by_each_of_its_names(names: str, meant: str, traced: tup
             assert len(set(paths)) <= max(3, len(meant.split())), name
 
 
-def test_an_entry_of_a_list_and_of_a_dict(traced: tuple[Config, Provenance]) -> None:
+def test_find_entry_of_list_or_dict_returns_its_value(traced: tuple[Config, Provenance]) -> None:
     assert find("img_norm.mean[1]", traced[0]).entries[0][1] == 116.28
     assert find("data.flip_label_map.left", traced[0]).entries[0][1] == "right"
     with pytest.raises(ConfigError, match=r"img_norm.mean\[7\]: there is no 7 in \[123.675,"):
         find("img_norm.mean[7]", traced[0])
 
 
-def test_a_typing_error_gets_the_nearest_key(traced: tuple[Config, Provenance]) -> None:
+def test_find_misspelt_name_suggests_the_nearest_key(traced: tuple[Config, Provenance]) -> None:
     for typed, meant in (("warmup_itres", "lr_policy.warmup_iters"), ("evaluation.intervall", "eval.interval")):
         with pytest.raises(ConfigError, match=f"{typed}: no such key.*did you mean .*{meant}"):
             find(typed, traced[0])
 
 
-def test_a_key_of_an_option_that_is_not_chosen(traced: tuple[Config, Provenance]) -> None:
+def test_find_key_of_unchosen_option_returns_it_as_unused(traced: tuple[Config, Provenance]) -> None:
     (power, other) = find("lr_policy.power", traced[0]).unused
     assert (options_with(power), options_with(other)) == (["lr_policy=poly"], ["lr_policy=inv"])
     assert {key.path for key in find("three_crop", traced[0]).unused} == {"transform.crop_size"}
 
 
-def test_what_set_a_key_and_what_it_overrode(traced: tuple[Config, Provenance]) -> None:
+def test_history_lists_every_setting_strongest_first(traced: tuple[Config, Provenance]) -> None:
     """Default, option, experiment, debug=step over debug=fast that it is built on, command line."""
     config, provenance = traced
     steps = {
@@ -160,8 +198,10 @@ def test_what_set_a_key_and_what_it_overrode(traced: tuple[Config, Provenance]) 
         if not parts_of(value)
     }  # fmt: skip
     assert steps["optimizer.lr"] == [
-        ("3e-2", "command line"), ("0.01", "r3d_18.yaml"), ("0.1", "optimizers.py"),
-    ]  # fmt: skip
+        ("3e-2", "command line"),
+        ("0.01", "r3d_18.yaml"),
+        ("0.1", "optimizers.py"),
+    ]
     assert steps["data.batch_size"] == [("1", "step.yaml"), ("4", "fast.yaml"), ("8", "config.py")]
     assert steps["lr_policy.warmup_iters"][:2] == [("3", "command line"), ("10", "r3d_18.yaml")]
     assert steps["pipeline.test.sample.clip_len"] == [("16", "clip_16x4_112.yaml")]  # must be given: no default
@@ -170,7 +210,7 @@ def test_what_set_a_key_and_what_it_overrode(traced: tuple[Config, Provenance]) 
     assert [setting.text for setting in provenance.chosen("lr_policy")] == ["cosine", "cosine", "step"]
 
 
-def test_the_strongest_setting_is_the_value(traced: tuple[Config, Provenance]) -> None:
+def test_history_begins_with_the_value(traced: tuple[Config, Provenance]) -> None:
     """Of every key: so the order of files and words is the one in which they were merged, and none is missed."""
     config, provenance = traced
     for key, value in config_keys(config):

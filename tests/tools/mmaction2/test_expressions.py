@@ -10,7 +10,7 @@ from support.imported import read
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2.config_file import read_config
-from vexp.tools.mmaction2.tree import ScalarNode, UnreadableError, leaves, to_python
+from vexp.tools.mmaction2.tree import ScalarNode, UnreadableError
 
 EXPRESSIONS: list[tuple[str, Any]] = [
     ("1e-3", 1e-3),
@@ -66,7 +66,7 @@ steps = [dict(type='A'), dict(type='B')]
 @pytest.mark.parametrize(("text", "value"), EXPRESSIONS, ids=[text for text, _ in EXPRESSIONS])
 def test_expressions(tmp_path: Path, text: str, value: Any) -> None:
     source = read(tmp_path / "config.py", f"{BEFORE}x = {text}\n")
-    assert to_python(source.config.items["x"]) == value
+    assert source.config.items["x"].to_python() == value
     assert source.unread == []
 
 
@@ -95,7 +95,7 @@ def test_unreadable_expression_is_not_run(tmp_path: Path, text: str, monkeypatch
     assert isinstance(node, ScalarNode)
     assert (node.where.line, node.unread[:13]) == (3, "the value of ")
     with pytest.raises(UnreadableError):
-        to_python(node)
+        node.to_python()
     assert not (tmp_path / "ran").exists()
 
 
@@ -119,7 +119,7 @@ def test_statements(tmp_path: Path) -> None:
         "print('hello')\n"
         "def k():\n    return 1\n"
     ))  # fmt: skip
-    values = to_python(source.config)
+    values = source.config.to_python()
     assert [step["type"] for step in values.pop("steps")] == ["Z", "A", "B", "C"]
     assert values == {"a": 1, "b": 2, "c": {"x": 5, "y": 3}, "d": {"x": 5, "y": 3}, "e": 7, "f": "yes"}
     assert [leaf.where.line for leaf in source.unread] == [17, 19, 20]
@@ -137,11 +137,11 @@ def test_inheritance(tmp_path: Path) -> None:
         "more = {{_base_.steps}} + [dict(type='B')]\n"
         "rate = _base_.lr * 2\n"
     ))  # fmt: skip
-    assert to_python(source.config) == {
+    assert source.config.to_python() == {
         "a": {"x": 1, "y": {"z": 2, "w": 3}}, "steps": [{"type": "A"}], "lr": 0.1, "b": {"e": 5},
         "more": [{"type": "A"}, {"type": "B"}], "rate": 0.2,
     }  # fmt: skip
-    gone = {path: where.line for start, node, where in source.replaced for path, _ in leaves(node, start)}
+    gone = {path: where.line for start, node, where in source.replaced for path, _ in node.leaves(start)}
     assert gone == {"b.c": 3, "b.d": 3, "b._delete_": 3}
 
 
@@ -166,10 +166,10 @@ def test_read_base(tmp_path: Path) -> None:
         "with read_base():\n    from ..base import a, b as c\n"
         "a.update(dict(y=2))\n"
     ))  # fmt: skip
-    assert to_python(source.config) == {"a": {"x": 1, "y": 2}, "c": 2}
+    assert source.config.to_python() == {"a": {"x": 1, "y": 2}, "c": 2}
 
 
-def test_update_of_a_base_goes_key_by_key(tmp_path: Path) -> None:
+def test_update_of_a_base_merges_nested_dicts(tmp_path: Path) -> None:
     """As mmengine 0.10.7 was seen to read these two files; a dict of the file's own is Python's."""
     (tmp_path / "base.py").write_text("model = dict(type='A', backbone=dict(depth=50, stem=dict(a=1, b=2)))\n")
     source = read(tmp_path / "config.py", (
@@ -179,7 +179,7 @@ def test_update_of_a_base_goes_key_by_key(tmp_path: Path) -> None:
         "model.update(dict(backbone=dict(stem=dict(b=3), more=dict(c=1))))\n"
         "model['backbone'].update(stem=dict(d=4))\n"
     ))  # fmt: skip
-    assert to_python(source.config) == {
+    assert source.config.to_python() == {
         "model": {"type": "A", "backbone": {"depth": 50, "stem": {"a": 1, "b": 3, "d": 4}, "more": {"c": 1}}},
         "own": {"x": {"b": 2}},
     }
@@ -202,6 +202,6 @@ def test_read_config_rejects(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(said.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_read_config_of_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone.py: cannot be read: No such file"):
         read_config(tmp_path / "gone.py")

@@ -24,7 +24,8 @@ from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.optimizers import OPTIMIZERS
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
 from vexp.tools.mmaction2.report import experiment_yaml, report_lines
-from vexp.tools.mmaction2.rules import STATUSES, ConversionResult
+from vexp.tools.mmaction2.result import STATUSES, ConversionResult
+from vexp.tools.mmaction2.rules import Map, keys_of
 
 NAMES = [str(path.relative_to(CONFIGS)) for path in ALL]
 
@@ -330,13 +331,26 @@ def test_convert_rejects(text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_invalid_value_is_revoked_and_reported(tmp_path: Path) -> None:
-    """vexp rejects a growing rate, which mmcv accepts; the rest is kept."""
+    """A growing rate, which mmcv accepts, is rejected; the rest is kept."""
     source = read(tmp_path / "config.py", f"{SMALL_0}\nlr_config = dict(policy='exp', gamma=1.5)\n")
     result = imported(source)
     (line,) = (line for line in report_lines(result, source) if line.path == "lr_config.gamma")
-    assert (line.status, line.note) == ("unsupported", "lr_policy.gamma=1.5: must be <= 1")
+    assert (line.status, line.remark) == ("unsupported", "lr_policy.gamma=1.5: must be <= 1")
     assert "lr_policy.gamma" not in result.values
     assert result.choices["lr_policy"] == "exp"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pipeline[0]['clip_len'] = 'x'",
+        "evaluation = dict(metrics=[3])",
+        "checkpoint_config = dict(interval='x')",
+        "total_epochs = 'x'\nlr_config = dict(policy='step', step=[3])",
+    ],
+)
+def test_convert_value_of_another_type_raises_no_exception(line: str, tmp_path: Path) -> None:
+    assert drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{line}\n")).choices["model"] == "slowonly_r50"
 
 
 def test_convert_with_chosen_model(tmp_path: Path) -> None:
@@ -373,11 +387,11 @@ def test_tables_name_existing_options() -> None:
         assert {rule.key for rule in rules.values()} <= fields
     for step in STEPS.values():
         fields = {field.name for field in dataclasses.fields(options()["transform"][step.option])}
-        assert {getattr(rule, "key", "clip_len" if "clip_len" in fields else next(iter(fields))) for rule in
-                step.rules.values()} <= fields  # fmt: skip
+        keys = {key for rule in step.rules.values() for key in keys_of(rule)}
+        assert {key for key in keys if not key.startswith("/")} <= fields
     for family in BACKBONES.values():
         known = defaults_of("model", family.option)
-        named = {rule.key for rule in family.rules.values() if hasattr(rule, "key")} | set(family.values)
+        named = {rule.key for rule in family.rules.values() if isinstance(rule, Map)} | set(family.values)
         assert named <= set(known), family.option
     assert not set(STEPS) & set(NO_STEPS)
 

@@ -10,8 +10,6 @@ import pytest
 from support.imported import SMALL_0, below, drafted, lr_policy, rates, read
 from support.paths import GOLDEN_DIR
 
-from vexp.tools.mmaction2.tree import leaves
-
 GOLDEN = json.loads((GOLDEN_DIR / "lr_policies.json").read_text())
 
 #: Our policies by mmcv's names.
@@ -45,24 +43,24 @@ def test_every_policy_was_recorded() -> None:
     assert {case.values[0]["policy"] for case in recorded()} == set(MMCV)
 
 
-def test_what_no_policy_says_is_refused_and_constant(tmp_path: Path) -> None:
+def test_unknown_policy_is_unsupported_and_constant(tmp_path: Path) -> None:
     for text in ("lr_config = dict(policy='TIN', min_lr=0)", "lr_config = None"):
         assert drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n")).choices["lr_policy"] == "fixed"
 
 
-def test_what_a_base_left_of_another_policy_is_a_trap(tmp_path: Path) -> None:
+def test_arguments_of_another_policy_are_a_pitfall(tmp_path: Path) -> None:
     """Seven published configs lay a cosine over a base's steps."""
     text = "lr_config = dict(policy='CosineAnnealing', step=[4, 8], min_lr=0, by_epoch=False)"
     result = drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n"))
     assert (result.choices["lr_policy"], below(result, "lr_policy.")) == ("cosine", {"by_epoch": False, "min_lr": 0})
     assert [what for _, what in result.pitfalls if what.startswith("step is another policy's")]
     assert "unsupported" not in {
-        result.outcomes[id(leaf)].status for _, leaf in leaves(result.config.items["lr_config"])
+        result.outcomes[id(leaf)].status for _, leaf in result.config.items["lr_config"].leaves()
     }
 
 
-def test_counts_of_batches_become_counts_of_steps(tmp_path: Path) -> None:
-    """mmcv's iterations are batches: under accumulation a step is several."""
+def test_accumulation_converts_batches_to_steps(tmp_path: Path) -> None:
+    """Iterations of mmcv are batches; with accumulation a step is several of them."""
     more = """
 optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4)
 lr_config = dict(policy='exp', gamma=0.9, by_epoch=False, warmup='linear', warmup_iters=10)
@@ -76,7 +74,7 @@ checkpoint_config = dict(interval=2)
     assert (result.values["eval.interval"].value, result.values["checkpoint.interval"].value) == (2, 2)
 
 
-def test_a_repeated_set_takes_as_many_more_epochs(tmp_path: Path) -> None:
+def test_repeat_dataset_multiplies_epochs(tmp_path: Path) -> None:
     more = """
 data['train'] = dict(type='RepeatDataset', times=3, dataset=data['train'])
 lr_config = dict(policy='step', step=[4, 8], warmup='linear', warmup_iters=2, warmup_by_epoch=True)

@@ -13,7 +13,7 @@ from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.optimizers import OPTIMIZERS
 from vexp.tools.mmaction2.param_schedulers import PHASES
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
-from vexp.tools.mmaction2.rules import STATUSES
+from vexp.tools.mmaction2.result import STATUSES
 
 PAGE = (ROOT / "docs" / "howto" / "migrate_mmaction2.md").read_text()
 
@@ -31,11 +31,11 @@ def section(title: str) -> str:
         ("Optimizers", OPTIMIZERS),
     ],
 )
-def test_a_table_is_the_codes(title: str, expected: dict[str, str]) -> None:
+def test_documented_table_equals_the_rules(title: str, expected: dict[str, str]) -> None:
     assert dict(re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", section(title), re.MULTILINE)) == expected
 
 
-def test_policies_statuses_and_no_steps() -> None:
+def test_documented_names_are_complete() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", section("Learning rate"), re.MULTILINE)
     policies, shapes = rows[: len(POLICIES)], rows[len(POLICIES) :]
     assert dict(shapes) == {name: shape for name, (shape, _) in PHASES.items()}

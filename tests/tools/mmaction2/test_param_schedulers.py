@@ -1,5 +1,7 @@
-"""The learning rate of an imported ``param_scheduler``, at every step: against rates that mmengine was recorded to use,
-and against its schedulers restated here from their rules, which the recorded rates hold to."""
+"""Compare the learning rate of an imported ``param_scheduler`` with recorded rates of mmengine at every step.
+
+It is also compared with mmengine's schedulers, restated here from their rules, which agree with the recorded rates.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,7 @@ from support.paths import GOLDEN_DIR
 
 from vexp.config.defaults import defaults_of
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
-from vexp.tools.mmaction2.rules import ConversionResult
-from vexp.tools.mmaction2.tree import leaves
+from vexp.tools.mmaction2.result import ConversionResult
 
 GOLDEN = json.loads((GOLDEN_DIR / "mmengine_schedulers.json").read_text())
 WARMUPS, SCHEDULES = GOLDEN["warmups"], GOLDEN["schedules"]
@@ -109,7 +110,7 @@ def imported(schedulers: Schedulers, epochs: int, folder: Path) -> ConversionRes
     node = config.items["param_scheduler"]
     convert_schedulers(result, node)
     result.drop_defaults()
-    for path, leaf in leaves(node):
+    for path, leaf in node.leaves():
         assert result.outcomes[id(leaf)].status not in ("changed", "unsupported"), (path, result.outcomes[id(leaf)])
     return result
 
@@ -127,7 +128,7 @@ def assert_equal(schedulers: Schedulers, folder: Path, *, epochs: int, iters: in
 
 
 @pytest.mark.parametrize("case", GOLDEN["recorded"], ids=lambda case: f"{case['warmup']}+{case['schedule']}")
-def test_rates_equal_the_recorded(case: dict[str, Any], tmp_path: Path) -> None:
+def test_rates_equal_recorded_rates(case: dict[str, Any], tmp_path: Path) -> None:
     schedulers = of(case["warmup"], case["schedule"])
     policy = lr_policy(imported(schedulers, 10, tmp_path))
     for base, runs in zip((0.1, 0.02), case["runs"], strict=True):
@@ -192,7 +193,9 @@ def test_every_published_list(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_a_list_becomes(schedulers: Schedulers, policy: str, given: dict[str, Any], tmp_path: Path) -> None:
+def test_list_of_schedulers_becomes_one_policy(
+    schedulers: Schedulers, policy: str, given: dict[str, Any], tmp_path: Path
+) -> None:
     result = imported(schedulers, 10, tmp_path)
     assert result.choices["lr_policy"] == policy
     values = below(result, "lr_policy.")
@@ -202,7 +205,7 @@ def test_what_a_list_becomes(schedulers: Schedulers, policy: str, given: dict[st
 
 
 @pytest.mark.parametrize(
-    ("text", "policy", "note"),
+    ("text", "policy", "remark"),
     [
         ("dict(type='CosineAnnealingMomentum', T_max=10)", "fixed", "only the learning rate is scheduled"),
         ("dict(type='ReduceOnPlateauLR', monitor='loss')", "fixed", "only the learning rate is scheduled"),
@@ -217,14 +220,14 @@ def test_what_a_list_becomes(schedulers: Schedulers, policy: str, given: dict[st
         ("dict(type='StepLR', step_size=STEPS)", "fixed", "the rate stays constant: choose lr="),
     ],
 )  # fmt: skip
-def test_what_is_said_of_the_rest(text: str, policy: str, note: str, tmp_path: Path) -> None:
+def test_unsupported_schedulers_have_a_remark(text: str, policy: str, remark: str, tmp_path: Path) -> None:
     config = f"import os\n{SMALL_1}\nSTEPS = os.cpu_count()\nparam_scheduler = [{text}]\n"
     result = drafted(read(tmp_path / "config.py", config))
     assert result.choices["lr_policy"] == policy
-    assert any(note in " ".join(outcome.notes) for outcome in result.outcomes.values())
+    assert any(remark in " ".join(outcome.remarks) for outcome in result.outcomes.values())
 
 
-def test_phases_count_updates_and_single_passes(tmp_path: Path) -> None:
+def test_phases_are_rescaled_by_accumulation_and_repeats(tmp_path: Path) -> None:
     """Under accumulation and RepeatDataset, as other times of the policy do."""
     schedulers = """param_scheduler = [
         dict(type='LinearLR', by_epoch=False, end=9), dict(type='PolyLR', begin=2, end=8),
@@ -234,9 +237,5 @@ def test_phases_count_updates_and_single_passes(tmp_path: Path) -> None:
     assert (times["warmup.end"], times["poly.begin"], times["poly.end"], times["exp.gamma"]) == (3, 2, 8, 0.5**4)
     repeated = "train_dataloader['dataset'] = dict(type='RepeatDataset', times=3, dataset=train_dataloader['dataset'])"
     times = below(drafted(read(tmp_path / "config.py", f"{SMALL_1}\n{schedulers}\n{repeated}\n")), "lr_policy.phases.")
-    assert (times["warmup.end"], times["poly.end"], times["exp.begin"], times["exp.gamma"]) == (
-        9,
-        24,
-        24,
-        0.5,
-    )  # the warm-up counts steps
+    scaled = (times["warmup.end"], times["poly.end"], times["exp.begin"], times["exp.gamma"])
+    assert scaled == (9, 24, 24, 0.5)  # the warm-up counts steps

@@ -1,5 +1,4 @@
-"""The frames that an imported config samples: against clips that mmaction2 0.24 was recorded to take, and against the
-rule of 1.x, restated here."""
+"""Compare the frames of an imported config with recorded clips of mmaction2 0.24, and with the rule of 1.x."""
 
 from __future__ import annotations
 
@@ -97,9 +96,7 @@ def test_sample_frames_of_1x(given: tuple[int, int, int], tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("config", [SMALL_0, SMALL_1], ids=["0.x", "1.x"])
 @pytest.mark.parametrize(("segments", "twice"), [(3, False), (8, False), (8, True), (25, False)])
-def test_the_clips_of_an_image_net_are_the_frames_of_one_clip(
-    config: str, segments: int, twice: bool, tmp_path: Path
-) -> None:
+def test_clips_of_image_model_are_frames_of_one_clip(config: str, segments: int, twice: bool, tmp_path: Path) -> None:
     step = imported(
         tmp_path, config + IMAGE_NET, "SampleFrames", clip_len=1, num_clips=segments, test_mode=True, twice_sample=twice
     )
@@ -111,7 +108,7 @@ def test_the_clips_of_an_image_net_are_the_frames_of_one_clip(
 
 
 @pytest.mark.parametrize("generation", [0, 1])
-def test_stacks_of_neighbours_of_an_image_net(generation: int, tmp_path: Path) -> None:
+def test_adjacent_frames_of_image_model_are_segments(generation: int, tmp_path: Path) -> None:
     """TSN's optical flow: 0.x takes them at the centres of the segments, 1.x from one end to the other."""
     model = IMAGE_NET.replace("type='ResNetTSM', depth=50, shift_div=8", "type='ResNet', depth=50")
     model = model.replace(
@@ -128,7 +125,7 @@ def test_stacks_of_neighbours_of_an_image_net(generation: int, tmp_path: Path) -
         np.testing.assert_array_equal(step.indices(frames, NONE), expected.reshape(1, 15))
 
 
-def test_dense_windows_of_an_image_net(tmp_path: Path) -> None:
+def test_dense_windows_of_image_model(tmp_path: Path) -> None:
     """Eight clips of a frame, an eighth of the window apart, are one clip of eight frames at that distance."""
     step = imported(tmp_path, SMALL_0 + IMAGE_NET, "DenseSampleFrames", clip_len=1, num_clips=8, test_mode=True)
     for frames in LENGTHS:
@@ -139,9 +136,7 @@ def test_dense_windows_of_an_image_net(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", [SMALL_0, SMALL_1], ids=["0.x", "1.x"])
 @pytest.mark.parametrize(("num_clips", "frames"), [(1, 70), (2, 71), (7, 70), (1, 64)])
-def test_training_draws_the_starts_that_mmaction2_draws(
-    config: str, num_clips: int, frames: int, tmp_path: Path
-) -> None:
+def test_training_draws_the_starts_of_mmaction2(config: str, num_clips: int, frames: int, tmp_path: Path) -> None:
     """Where the legal starts are a multiple of the clips: equal segments, each start as likely."""
     step = imported(tmp_path, config, "SampleFrames", clip_len=16, frame_interval=4, num_clips=num_clips)
     each = (frames - 64 + 1) // num_clips

@@ -1,6 +1,7 @@
 """Describe the effect of a key in a run, in numbers: evaluated epochs, learning rates, seconds of video, clip sizes.
 
-Each line is computed by the functions that the run itself uses. Free of torch; annotation files are read, videos are not.
+Each line is computed by the functions that the run itself uses. Annotation files are read, videos are not; torch is not
+imported.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from vexp.evaluation.label_checks import class_counts
 from vexp.experiment.schedule import Schedule, plural, step_plan, total_steps
 from vexp.experiment.views import clips_per_video
 from vexp.model.loss import Loss
-from vexp.optim.lr_policy import WarmedPolicy
 from vexp.optim.optimizers import Optimizer
 
 #: The video of the examples: frames, frames a second, width and height.
@@ -36,10 +36,8 @@ def key_effects(config: Config, path: str) -> list[str]:
     Raises:
         UserError: If an annotation file cannot be read.
     """
-    lines = [
-        line for prefix, describe in _DESCRIBERS.items() if _touches(path, prefix) for line in describe(config, path)
-    ]
-    return list(dict.fromkeys(lines))
+    describers = dict.fromkeys(describe for prefix, describe in _DESCRIBERS.items() if _touches(path, prefix))
+    return [line for describe in describers for line in describe(config, path)]
 
 
 def schedule_of(config: Config) -> Schedule:
@@ -76,7 +74,7 @@ def _evaluations(config: Config, _: str) -> list[str]:
     if not when.validates:
         return ["no evaluations: there is no validation split"]
     first = ["evaluates before training as well"] if config.eval.before_training(0, when.per_epoch) else []
-    return [f"evaluations: {when.describe_steps(when.evaluations())}", *first, *_warnings(when, "eval.")]
+    return [f"evaluations: {when.describe_steps(when.evaluations())}", *first, *_warnings(when, "eval")]
 
 
 def _best(config: Config, _: str) -> list[str]:
@@ -98,16 +96,16 @@ def _checkpoints(config: Config, _: str) -> list[str]:
     lines = [f"checkpoints: {when.describe_steps(when.checkpoints())}"]
     if gone := prunable(written, config.checkpoint.max_keep_ckpts, written):
         lines.append(f"kept in the end: {', '.join(name for name in written if name not in gone)}")
-    return [*lines, *_warnings(when, "checkpoint.")]
+    return [*lines, *_warnings(when, "checkpoint")]
 
 
 def _log_lines(config: Config, _: str) -> list[str]:
     when = schedule_of(config)
-    return [f"training lines: {when.describe_steps(when.log_lines())}", *_warnings(when, "log.")]
+    return [f"training lines: {when.describe_steps(when.log_lines())}", *_warnings(when, "log")]
 
 
 def _warnings(when: Schedule, group: str) -> list[str]:
-    return [f"warning: {warning}" for warning in when.warnings() if warning.startswith(group)]
+    return [f"warning: {text}" for key, text in when.warnings().items() if _touches(key, group)]
 
 
 def _rate(config: Config, path: str) -> list[str]:
@@ -135,14 +133,10 @@ def _rate(config: Config, path: str) -> list[str]:
     ]
     if len(events) > _EVENTS:
         lines.append(f"and {len(events) - _EVENTS} more: vexp plan draws them")
-    return lines + _complaints(policy, when)
-
-
-def _complaints(policy: WarmedPolicy, when: Schedule) -> list[str]:
     try:
-        return [f"warning: {text}" for text in policy.check(when.per_epoch, when.total_steps)]
+        return lines + [f"warning: {text}" for text in policy.check(when.per_epoch, when.total_steps)]
     except ValueError as error:
-        return [f"the run will be refused: {error}"]
+        return [*lines, f"the run will be refused: {error}"]
 
 
 def _scaled(config: Config, _: str) -> list[str]:
@@ -157,15 +151,13 @@ def _scaled(config: Config, _: str) -> list[str]:
 def _samples(config: Config, path: str) -> list[str]:
     lines = []
     for split in ("train", "val", "test"):
-        if _touches(path, f"data.{split}"):
-            source = select_samples(config.data, split)
-            counts = class_counts(source) if source is not None else np.zeros(0)
-            lines.append(
-                f"{split}: no samples"
-                if source is None
-                else f"{split}: {len(source)} samples of {len(counts)} "
-                f"classes, {counts.min():g} to {counts.max():g} each"
-            )
+        if not _touches(path, f"data.{split}"):
+            continue
+        text = "no samples"
+        if (source := select_samples(config.data, split)) is not None:
+            counts = class_counts(source)
+            text = f"{len(source)} samples of {len(counts)} classes, {counts.min():g} to {counts.max():g} each"
+        lines.append(f"{split}: {text}")
     return lines
 
 
@@ -212,7 +204,7 @@ def _pipeline(config: Config, path: str) -> list[str]:
             effects = _frames(step) if isinstance(step, Sampler) else _views(config, split, name)
             lines += [f"{split}.{name}: {line}" if whole else line for line in effects]
         if path in ("pipeline", f"pipeline.{split}"):
-            width, height = (views := _views_after(config, split, None, 0))[0].size
+            width, height = (views := _views_after(config, split))[0].size
             clips = clips_per_video(config, split)
             count = "clips over the whole length" if clips is None else plural(clips, "clip")
             lines.append(f"{split}: {count} x {plural(len(views), 'crop')} of {width}x{height} a video")
@@ -230,37 +222,31 @@ def _frames(step: Any) -> list[str]:
     times = (np.arange(VIDEO_FRAMES) / VIDEO_RATE,) if getattr(step, "rate", None) is not None else ()
     draws = [step.indices(VIDEO_FRAMES, np.random.default_rng(seed), *times) for seed in range(4)]
     fixed = all(np.array_equal(draws[0], other) for other in draws[1:])
-    numbers = draws[0]
-    lines.append(
-        f"of a video of {VIDEO_FRAMES} frames{'' if fixed else ', for example'}: frames {_few(numbers[0])}"
-        + (f"; {len(numbers)} clips, from frames {_few(numbers[:, 0])}" if len(numbers) > 1 else "")
-    )
-    return lines
+    clips = draws[0]
+    starts = f"; {len(clips)} clips, from frames {_few(clips[:, 0])}" if len(clips) > 1 else ""
+    example = "" if fixed else ", for example"
+    return [*lines, f"of a video of {VIDEO_FRAMES} frames{example}: frames {_few(clips[0])}{starts}"]
 
 
 def _views(config: Config, split: str, name: str) -> list[str]:
     """Describe the views that a geometric transform makes of a frame of the example's size."""
     if not hasattr(config.pipeline.of(split)[name], "plan"):
         return []
-    before, after = _views_after(config, split, name, 0, before=True), _views_after(config, split, name, 0)
-    fixed = all(_views_after(config, split, name, seed) == after for seed in range(1, 6))
+    names = list(config.pipeline.of(split))
+    count = names.index(name)
+    before, after = _views_after(config, split, count), _views_after(config, split, count + 1)
+    fixed = all(_views_after(config, split, count + 1, seed) == after for seed in range(1, 6))
     size = "{}x{}".format(*VIDEO_SIZE)
     mirrored = sum(view.mirrored for view in after)
-    return [
-        f"of a video of {size}{'' if fixed else ', for example'}: {_sizes(before)} -> {_sizes(after)}"
-        + (f", {mirrored} mirrored" if mirrored else "")
-    ]
+    text = f"of a video of {size}{'' if fixed else ', for example'}: {_sizes(before)} -> {_sizes(after)}"
+    return [text + (f", {mirrored} mirrored" if mirrored else "")]
 
 
-def _views_after(config: Config, split: str, last: str | None, seed: int, *, before: bool = False) -> list[View]:
-    """Return the views of the example's frame after the transform ``last`` (None: after all), or before it."""
+def _views_after(config: Config, split: str, count: int | None = None, seed: int = 0) -> list[View]:
+    """Return the views of the example's frame after the first ``count`` transforms; None: after all."""
     views, rng = [View.whole(*VIDEO_SIZE)], np.random.default_rng(seed)
-    for name, step in config.pipeline.of(split).items():
-        if before and name == last:
-            break
+    for step in list(config.pipeline.of(split).values())[:count]:
         views = step.plan(views, rng) if hasattr(step, "plan") else views
-        if name == last:
-            break
     return views
 
 
@@ -289,8 +275,7 @@ _DESCRIBERS: dict[str, Callable[[Config, str], list[str]]] = {
     **dict.fromkeys(("eval.save_best", "eval.rule", "eval.patience"), _best),
     **dict.fromkeys(("eval.metrics", "eval.topk"), _results),
     **dict.fromkeys(
-        ("checkpoint.interval", "checkpoint.by_epoch", "checkpoint.max_keep_ckpts", "checkpoint.save_last"),
-        _checkpoints,
+        [f"checkpoint.{name}" for name in ("interval", "by_epoch", "max_keep_ckpts", "save_last")], _checkpoints
     ),
     **dict.fromkeys(("log.interval", "log.by_epoch", "log.ignore_last"), _log_lines),
     **dict.fromkeys(("run_name", "out_root"), _folder),

@@ -40,8 +40,8 @@ def find(name: str, config: Config) -> Found:
     """Find the keys that ``name`` means.
 
     Args:
-        name: A dotted path, ``lr`` for ``lr_policy``, the end of a path, ``Class`` or ``Class.argument``, the name of an
-            option, or a name in mmaction2 or SlowFast.
+        name: A dotted path, ``lr`` for ``lr_policy``, the end of a path, ``Class`` or ``Class.argument``, the name of
+            an option, or a name in mmaction2 or SlowFast.
         config: The configuration of the run.
 
     Raises:

@@ -1,64 +1,104 @@
-"""The ``backbone`` of a model: which class of mmaction2 is which ``model=`` here, and what its arguments become."""
+"""The ``backbone`` of a model: which class of mmaction2 is which ``model=`` in vexp, and the rules of its arguments."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Require, Rule, Unsupported, apply_rules, number
-from vexp.tools.mmaction2.tree import MappingNode, Node, to_python
-from vexp.tools.mmaction2.weights import init_cfg, weights
+from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, number, sets
+from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
+from vexp.tools.mmaction2.tree import MappingNode, Node
 
-_LAYERS = "built into the model of vexp"
-
-
-def _image_net(result: ConversionResult, node: Node, prefix: str) -> None:
-    result.set(node, "model.backbone", f"resnet{to_python(node)}")
+# --- initial weights ----------------------------------------------------------------------------------------------
 
 
-def _frozen(result: ConversionResult, node: Node, prefix: str) -> None:
-    stages = 0 if to_python(node) is None else number(node)
-    if to_python(node) is None or stages < 0:
+@sets("weights.path")
+def weights(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``pretrained`` of a backbone."""
+    value = node.to_python()
+    if value in (None, False):
+        result.mark_default(node, "no weights")
+    elif isinstance(value, str):
+        result.set(node, "model.weights.path", weights_name(value))
+    else:
+        raise ConfigError("is not a path of weights; set model.weights.path")
+
+
+#: ``init_cfg`` of type Pretrained.
+PRETRAINED: dict[str, Rule] = {
+    "type": Ignore("model.weights.path"),
+    "checkpoint": weights,
+    "prefix": Map("weights.prefix", lambda name: str(name).rstrip(".") or None),
+}
+
+
+@sets("init")
+def init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``init_cfg`` of a backbone or of the whole model."""
+    if node.text("type") == "Pretrained":
+        apply_rules(result, node, PRETRAINED, "model.")
+    else:
+        result.mark_unsupported(node, "set model.init, whose rules are the same")
+
+
+def weights_name(name: str) -> str:
+    """Return the name of weights in vexp.
+
+    Raises:
+        ConfigError: If vexp does not read such names.
+    """
+    if name.startswith("modelzoo://"):
+        return f"torchvision://{name.partition('://')[2]}"
+    if re.match(r"(open-mmlab|openmmlab|mmcls|jhu|timm)://", name):
+        hint = "set model.weights.path to the file's address or its path"
+        raise ConfigError(f"{name} is a name of OpenMMLab's own list; {hint}")
+    if name.startswith("http://"):
+        raise ConfigError(f"{name}: only https is read; set model.weights.path to an https address or a file")
+    return name
+
+
+# --- arguments of backbones ------------------------------------------------------------------------------------------
+
+_BUILT_IN = Ignore("built into the model of vexp")
+_FROM_WEIGHTS = Ignore("seen from the weights")
+
+
+@sets("freeze")
+def _frozen_stages(result: ConversionResult, node: Node, prefix: str) -> None:
+    stages = -1 if node.to_python() is None else number(node)
+    if stages < 0:
         result.mark_default(node, "nothing is frozen")
         return
     stem = ["backbone.conv1"] + (["backbone.bn1"] if result.choices["model"] in ("tsn_r50", "tsm_r50") else [])
     result.set(node, "model.freeze", stem + [f"backbone.layer{i}" for i in range(1, stages + 1)])
 
 
-def _bn_frozen(result: ConversionResult, node: Node, prefix: str) -> None:
-    if to_python(node):
-        result.set(node, "model.freeze", ["backbone.*.bn"], "weight and bias of every norm layer")
-    else:
-        result.mark_default(node, "norm layers are trained")
-
-
-def _non_local_mode(result: ConversionResult, node: Node, prefix: str) -> None:
+@sets("non_local")
+def _non_local(result: ConversionResult, node: Node, prefix: str) -> None:
     if not isinstance(node, MappingNode):
         raise ConfigError("names no mode of the non-local blocks; set model.non_local")
-    scale: Rule = Require(False, implied=True)
-    if node.text("mode") == "dot_product":
-        scale = Ignore("dot_product has no scale")
-    apply_rules(
-        result, node, {
-            "mode": Map("non_local", implied="embedded_gaussian"), "sub_sample": Require(True),
-            "use_scale": scale,
-            "norm_cfg": Ignore(_LAYERS),
-        }, prefix,
-    )  # fmt: skip
+    scale = Ignore("dot_product has no scale") if node.text("mode") == "dot_product" else Require(False, implied=True)
+    apply_rules(result, node, {
+        "mode": Map("non_local", implied="embedded_gaussian"), "sub_sample": Require(True), "use_scale": scale,
+        "norm_cfg": _BUILT_IN,
+    }, prefix)  # fmt: skip
 
 
 def _in_channels(result: ConversionResult, node: Node, prefix: str) -> None:
-    if to_python(node) != result.channels:
+    if node.to_python() != result.channels:
         raise ConfigError(f"a pixel of the data has {result.channels} values, and model.stacked is for TSN alone")
     result.mark_default(node, "model.channels")
 
 
+@sets("stacked")
 def _stacked(result: ConversionResult, node: Node, prefix: str) -> None:
-    """mmaction2 lays the flow of several frames one behind another: 2 * clip_len channels."""
-    frames, over = divmod(number(node), result.channels)
-    if over or not frames:
+    """Convert ``in_channels`` of TSN: mmaction2 stacks the optical flow of several frames, 2 * clip_len channels."""
+    frames, rest = divmod(number(node), result.channels)
+    if rest or not frames:
         raise ConfigError(f"is no multiple of the {result.channels} values that a pixel of the data has")
     if frames == 1:
         result.mark_default(node, "model.channels")
@@ -68,93 +108,58 @@ def _stacked(result: ConversionResult, node: Node, prefix: str) -> None:
 
 _COMMON: dict[str, Rule] = {
     "pretrained": weights,
-    "norm_eval": Map("norm_eval"),
-    "partial_bn": Map("partial_bn"),
-    "frozen_stages": _frozen,
+    "norm_eval": Map("norm_eval"), "partial_bn": Map("partial_bn"), "frozen_stages": _frozen_stages,
     "in_channels": _in_channels,
-    "norm_cfg": Ignore(_LAYERS),
-    "conv_cfg": Ignore(_LAYERS),
-    "act_cfg": Ignore(_LAYERS),
+    **all_of("norm_cfg conv_cfg act_cfg", _BUILT_IN),
     "init_cfg": init_cfg,
-    "with_cp": Ignore(
-        "activations are kept: the same numbers, more memory; lower data.batch_size, raise grad.accumulate"
-    ),
-    "num_stages": Require(4),
-    "style": Require("pytorch"),
-    "dilations": Require((1, 1, 1, 1)),
-    "spatial_strides": Require((1, 2, 2, 2)),
-    "base_channels": Require(64),
-    "out_indices": Require((3,)),
+    "with_cp": Ignore("activations are kept: the same numbers, more memory; lower data.batch_size, raise "
+                      "grad.accumulate"),
+    **required(num_stages=4, style="pytorch", dilations=(1, 1, 1, 1), spatial_strides=(1, 2, 2, 2), base_channels=64,
+               out_indices=(3,)),
     "pretrained2d": Ignore("seen from the weights: those of an image model are inflated"),
     "advprop": Unsupported("not built"),
-}
-_RESNET2D: dict[str, Rule] = {**_COMMON, "depth": _image_net, "torchvision_pretrain": Ignore("seen from the weights")}
-_STACKING = {"in_channels": _stacked}
+}  # fmt: skip
+_RESNET2D: dict[str, Rule] = {
+    **_COMMON, "depth": Map("backbone", lambda depth: f"resnet{depth}"), "torchvision_pretrain": _FROM_WEIGHTS,
+}  # fmt: skip
+_TSM: dict[str, Rule] = {
+    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "is_shift": Require(True),
+    "shift_div": Map("shift_div", implied=8),
+}  # fmt: skip
 _RESNET3D: dict[str, Rule] = {
     **_COMMON,
-    "depth": Map("depth"),
-    "zero_init_residual": Map("zero_init_residual", implied=True),
-    "inflate_style": Require("3x1x1"),
-    "non_local": Ignore("non_local_cfg says the mode, model.non_local here"),
-    "non_local_cfg": _non_local_mode,
-    "with_pool1": Require(True),
-}
+    "depth": Map("depth"), "zero_init_residual": Map("zero_init_residual", implied=True),
+    "non_local": Ignore("non_local_cfg says the mode, model.non_local here"), "non_local_cfg": _non_local,
+    **required(inflate_style="3x1x1", with_pool1=True),
+}  # fmt: skip
 _I3D: dict[str, Rule] = {
     **_RESNET3D,
     "conv1_kernel": Require((5, 7, 7), implied=(3, 7, 7)),
-    "conv1_stride_t": Require(2, implied=1),
-    "pool1_stride_t": Require(2, implied=1),
-    "temporal_strides": Require((1, 1, 1, 1)),
+    **all_of("conv1_stride_t pool1_stride_t", Require(2, implied=1)),
     "inflate": Require(((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0)), implied=(1, 1, 1, 1)),
-    "non_local": Require(((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0))),
-    "with_pool2": Require(True),
-}
+    **required(temporal_strides=(1, 1, 1, 1), with_pool2=True,
+               non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0))),
+}  # fmt: skip
+_UNSTRIDED = required(conv1_stride_t=1, pool1_stride_t=1, with_pool2=False)
 _SLOW: dict[str, Rule] = {
-    **_RESNET3D,
-    "lateral": Require(False),
-    "conv1_kernel": Require((1, 7, 7)),
-    "conv1_stride_t": Require(1),
-    "pool1_stride_t": Require(1),
-    "temporal_strides": Require((1, 1, 1, 1)),
-    "inflate": Require((0, 0, 1, 1)),
-    "with_pool2": Require(False),
-}
+    **_RESNET3D, **_UNSTRIDED,
+    **required(lateral=False, conv1_kernel=(1, 7, 7), temporal_strides=(1, 1, 1, 1), inflate=(0, 0, 1, 1)),
+}  # fmt: skip
+_INFLATED = required(conv1_kernel=(3, 7, 7), inflate=(1, 1, 1, 1), temporal_strides=(1, 2, 2, 2))
 
 
-def _path(lateral: bool, **fixed: Any) -> dict[str, Rule]:
-    """Arguments of one path of SlowFast."""
-    rules: dict[str, Rule] = {**_SLOW, "type": Require("resnet3d"), "lateral": Require(lateral)}
-    del rules["zero_init_residual"], rules["pretrained"]  # of both paths or of neither: asked of the whole model
-    rules |= {"pretrained": Require(None, "set model.weights.path"), "zero_init_residual": Require(True)}
-    return rules | {name: Require(value) for name, value in fixed.items()}
+def _like(otherwise: int, *path: str) -> Rule:
+    """Return the rule of an argument of a pathway that must equal another argument of the backbone."""
+    return lambda result, node, prefix: Require(result.config.scalar("model", "backbone", *path) or otherwise)(
+        result, node, prefix
+    )
 
 
-def _slow_path(result: ConversionResult, node: Node, prefix: str) -> None:
-    _followed(result, node, _path(True) | {
-        "fusion_kernel": Map("fusion_kernel"), "channel_ratio": _as_the_net("channel_ratio"),
-        "speed_ratio": _as_the_net("speed_ratio"),
-    }, prefix)  # fmt: skip
-
-
-def _fast_path(result: ConversionResult, node: Node, prefix: str) -> None:
-    _followed(result, node, _path(False, base_channels=8, conv1_kernel=(5, 7, 7), inflate=(1, 1, 1, 1)) | {
-        "depth": Require(result.config_value("model", "backbone", "slow_pathway", "depth") or 50),
-    }, prefix)  # fmt: skip
-
-
-def _followed(result: ConversionResult, node: Node, rules: Mapping[str, Rule], prefix: str) -> None:
-    if not isinstance(node, MappingNode):
-        raise ConfigError("is not a dict; left out")
-    apply_rules(result, node, rules, prefix)
-
-
-def _as_the_net(name: str) -> Rule:
-    """An argument of a path that must say what the model says."""
-
-    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
-        Require(result.config_value("model", "backbone", name) or 8)(result, node, prefix)
-
-    return rule
+def _pathway(rules: Mapping[str, Rule]) -> Section:
+    """Return the rule of one pathway of SlowFast; weights and initialization are those of the whole model."""
+    shared = {**_SLOW, **required(type="resnet3d", zero_init_residual=True)}
+    shared["pretrained"] = Require(None, "set model.weights.path")
+    return Section({**shared, **rules}, otherwise=Unsupported("is not a dict; left out", off=()))
 
 
 _SLOWFAST: dict[str, Rule] = {
@@ -162,24 +167,22 @@ _SLOWFAST: dict[str, Rule] = {
     "resample_rate": Map("slow_stride", implied=8),
     "speed_ratio": Map("alpha", implied=8),
     "channel_ratio": Map("beta_inverse", implied=8),
-    "slow_pathway": _slow_path,
-    "fast_pathway": _fast_path,
-}
+    "slow_pathway": _pathway({
+        "lateral": Require(True), "fusion_kernel": Map("fusion_kernel"), "channel_ratio": _like(8, "channel_ratio"),
+        "speed_ratio": _like(8, "speed_ratio"),
+    }),
+    "fast_pathway": _pathway({
+        **required(base_channels=8, conv1_kernel=(5, 7, 7), inflate=(1, 1, 1, 1)),
+        "depth": _like(50, "slow_pathway", "depth"),
+    }),
+}  # fmt: skip
 
 
-def _csn_kind(value: Any) -> str:
-    return {"ir": "reduced", "ip": "preserved"}[value]
+def _architecture(names: Mapping[str, str]) -> Rule:
+    """Return the rule of ``arch``, by the models of torchvision with the same architecture."""
 
-
-def _attention(result: ConversionResult, node: Node, prefix: str) -> None:
-    Require("divided_space_time", "only attention along time, then space, is built (divided_space_time)")(
-        result, node, prefix
-    )
-
-
-def _torchvision_arch(names: Mapping[str, str]) -> Rule:
     def rule(result: ConversionResult, node: Node, prefix: str) -> None:
-        arch = str(to_python(node))
+        arch = str(node.to_python())
         if arch not in names:
             raise ConfigError(f"supported: {', '.join(names)} (of torchvision); choose one with model=")
         result.choose("model", names[arch], node)
@@ -187,94 +190,92 @@ def _torchvision_arch(names: Mapping[str, str]) -> Rule:
     return rule
 
 
-_TORCHVISION: dict[str, Rule] = {"pretrained": weights, "pretrained2d": Ignore("seen from the weights")}
 NOT_OURS = Unsupported("torchvision's model has its own; compare before you rely on equal numbers", off=())
+_TORCHVISION: dict[str, Rule] = {"pretrained": weights, "pretrained2d": _FROM_WEIGHTS, "drop_path_rate": NOT_OURS}
+_SAME_NAME = "torchvision's model of that name: same paper, its own dropout"
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A backbone of mmaction2. ``option``: of ``model=``; ``head``: what its usual head takes without being told."""
+    """The option of group model for a backbone, its ``values`` that are not defaults, and the rules of the arguments.
+
+    ``head`` are the default arguments of its usual head in mmaction2. ``frames`` marks image models: mmaction2's clips
+    of one frame are the frames of one clip of vexp.
+    """
 
     option: str
     rules: Mapping[str, Rule]
     head: Mapping[str, Any] = field(default_factory=dict)
-    frames: bool = False  # an image model on every frame: the frames of one clip are mmaction2's clips of one frame
+    frames: bool = False
     values: Mapping[str, Any] = field(default_factory=dict)
-    says: str = ""
+    remark: str = ""
 
 
-#: Class of mmaction2's backbone -> the model here.
+def _head(dropout: float, init_std: float = 0.01) -> dict[str, Any]:
+    return {"dropout": dropout, "init_std": init_std}
+
+
+_MOBILENET: dict[str, Any] = {"frames": True, "values": {"backbone": "mobilenet_v2"}}
+#: Class of mmaction2's backbone -> the model of vexp.
 BACKBONES: dict[str, Family] = {
-    "ResNet": Family("tsn_r50", {**_RESNET2D, **_STACKING}, {"dropout": 0.4, "init_std": 0.01}, frames=True),
+    "ResNet": Family("tsn_r50", {**_RESNET2D, "in_channels": _stacked}, _head(0.4), frames=True),
     "ResNetTSM": Family(
         "tsm_r50",
-        {**_RESNET2D, "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "is_shift": Require(True),
-         "non_local": Require((0, 0, 0, 0)), "shift_div": Map("shift_div", implied=8), "shift_place": Require("blockres"),
-         "temporal_pool": Require(False), "non_local_cfg": Unsupported("not in image models"),
-         "pretrained2d": Ignore("seen from the weights")},
-        {"dropout": 0.8, "init_std": 0.001}, frames=True,
+        {**_RESNET2D, **_TSM, **required(non_local=(0, 0, 0, 0), shift_place="blockres", temporal_pool=False),
+         "non_local_cfg": Unsupported("not in image models"), "pretrained2d": _FROM_WEIGHTS},
+        _head(0.8, 0.001), frames=True,
     ),
     "MobileNetV2": Family(
-        "tsn_r50", {**_COMMON, "widen_factor": Require(1.0), "out_indices": Require((7,))},
-        {"dropout": 0.4, "init_std": 0.01}, frames=True, values={"backbone": "mobilenet_v2"},
+        "tsn_r50", {**_COMMON, **required(widen_factor=1.0, out_indices=(7,))}, _head(0.4), **_MOBILENET
     ),
     "MobileNetV2TSM": Family(
-        "tsm_r50",
-        {**_COMMON, "widen_factor": Require(1.0), "num_segments": Ignore("the frames of the clip, pipeline.*.sample"),
-         "is_shift": Require(True), "shift_div": Map("shift_div", implied=8)},
-        {"dropout": 0.8, "init_std": 0.001}, frames=True, values={"backbone": "mobilenet_v2"},
+        "tsm_r50", {**_COMMON, **_TSM, "widen_factor": Require(1.0)}, _head(0.8, 0.001), **_MOBILENET
     ),
-    "ResNet3dSlowOnly": Family("slowonly_r50", _SLOW, {"dropout": 0.5, "init_std": 0.01}),
-    "ResNet3dSlowFast": Family("slowfast_r50", _SLOWFAST, {"dropout": 0.8, "init_std": 0.01}),
-    "ResNet3d": Family("i3d_r50", _I3D, {"dropout": 0.5, "init_std": 0.01}),
+    "ResNet3dSlowOnly": Family("slowonly_r50", _SLOW, _head(0.5)),
+    "ResNet3dSlowFast": Family("slowfast_r50", _SLOWFAST, _head(0.8)),
+    "ResNet3d": Family("i3d_r50", _I3D, _head(0.5)),
     "C3D": Family(
         "c3d",
-        {"pretrained": weights, "style": Require("pytorch"), "conv_cfg": Ignore(_LAYERS), "norm_cfg": Ignore(_LAYERS),
-         "act_cfg": Ignore(_LAYERS), "dropout_ratio": Require(0.5), "init_std": Require(0.005), "out_dim": Require(8192)},
-        {"dropout": 0.5, "init_std": 0.01},
+        {"pretrained": weights, **all_of("conv_cfg norm_cfg act_cfg", _BUILT_IN),
+         **required(style="pytorch", dropout_ratio=0.5, init_std=0.005, out_dim=8192)},
+        _head(0.5),
     ),
-    "ResNet2Plus1d": Family(
-        "r2plus1d_r34",
-        {**_RESNET3D, "conv1_kernel": Require((3, 7, 7)), "conv1_stride_t": Require(1), "pool1_stride_t": Require(1),
-         "inflate": Require((1, 1, 1, 1)), "spatial_strides": Require((1, 2, 2, 2)), "temporal_strides": Require((1, 2, 2, 2)),
-         "with_pool2": Require(False)},
-        {"dropout": 0.5, "init_std": 0.01},
-    ),
+    "ResNet2Plus1d": Family("r2plus1d_r34", {**_RESNET3D, **_UNSTRIDED, **_INFLATED}, _head(0.5)),
     "ResNet3dCSN": Family(
         "ircsn_r50",
-        {**_RESNET3D, "bottleneck_mode": Map("interaction", _csn_kind, implied="reduced"), "with_pool2": Require(False),
-         "temporal_strides": Require((1, 2, 2, 2)), "bn_frozen": _bn_frozen, "conv1_kernel": Require((3, 7, 7)),
-         "conv1_stride_t": Require(1), "pool1_stride_t": Require(1), "inflate": Require((1, 1, 1, 1))},
-        {"dropout": 0.5, "init_std": 0.01},
+        {**_RESNET3D, **_UNSTRIDED, **_INFLATED,
+         "bottleneck_mode": Map("interaction", {"ir": "reduced", "ip": "preserved"}.__getitem__, implied="reduced"),
+         "bn_frozen": Map("freeze", lambda _: ["backbone.*.bn"], "weight and bias of every norm layer",
+                          off="norm layers are trained")},
+        _head(0.5),
     ),
     "X3D": Family(
         "x3d_m",
         {**_COMMON, "gamma_w": Map("width_factor", implied=1.0), "gamma_b": Map("bottleneck_factor", implied=1.0),
-         "gamma_d": Map("depth_factor", implied=1.0), "se_style": Require("half"), "se_ratio": Require(1 / 16),
-         "use_swish": Require(True), "zero_init_residual": Map("zero_init_residual", implied=True)},
-        {"dropout": 0.5, "init_std": 0.01},
+         "gamma_d": Map("depth_factor", implied=1.0), "zero_init_residual": Map("zero_init_residual", implied=True),
+         **required(se_style="half", se_ratio=1 / 16, use_swish=True)},
+        _head(0.5),
     ),
     "TimeSformer": Family(
         "timesformer_divst",
-        {"pretrained": weights, "num_frames": Map("num_frames"), "img_size": Map("img_size"),
-         "patch_size": Map("patch_size"), "embed_dims": Map("width", implied=768), "num_heads": Map("heads", implied=12),
-         "num_transformer_layers": Map("depth", implied=12), "in_channels": Require(3), "dropout_ratio": Require(0.0),
-         "attention_type": _attention, "transformer_layers": Require(None), "norm_cfg": Ignore(_LAYERS)},
-        {"dropout": 0.0, "init_std": 0.02},
+        {"pretrained": weights, **same("num_frames img_size patch_size"), "embed_dims": Map("width", implied=768),
+         "num_heads": Map("heads", implied=12), "num_transformer_layers": Map("depth", implied=12),
+         "attention_type": Require("divided_space_time",
+                                   "only attention along time, then space, is built (divided_space_time)"),
+         **required(in_channels=3, dropout_ratio=0.0, transformer_layers=None), "norm_cfg": _BUILT_IN},
+        _head(0.0, 0.02),
     ),
     "MViT": Family(
         "mvit_v2_s",
-        {**_TORCHVISION, "arch": _torchvision_arch({"small": "mvit_v2_s"}), "drop_path_rate": NOT_OURS,
-         "dim_mul_in_attention": Require(False)},
-        says="torchvision's model of that name: same paper, its own dropout",
+        {**_TORCHVISION, "arch": _architecture({"small": "mvit_v2_s"}), "dim_mul_in_attention": Require(False)},
+        remark=_SAME_NAME,
     ),
     "SwinTransformer3D": Family(
         "swin3d_t",
-        {**_TORCHVISION, "arch": _torchvision_arch({"tiny": "swin3d_t", "small": "swin3d_s", "base": "swin3d_b"}),
-         "drop_path_rate": NOT_OURS, "patch_size": Require((2, 4, 4)), "window_size": Require((8, 7, 7)),
-         "mlp_ratio": Require(4.0), "qkv_bias": Require(True), "qk_scale": Require(None), "drop_rate": Require(0.0),
-         "attn_drop_rate": Require(0.0), "patch_norm": Require(True)},
-        says="torchvision's model of that name: same paper, its own dropout",
+        {**_TORCHVISION, "arch": _architecture({"tiny": "swin3d_t", "small": "swin3d_s", "base": "swin3d_b"}),
+         **required(patch_size=(2, 4, 4), window_size=(8, 7, 7), mlp_ratio=4.0, qkv_bias=True, qk_scale=None,
+                    drop_rate=0.0, attn_drop_rate=0.0, patch_norm=True)},
+        remark=_SAME_NAME,
     ),
 }  # fmt: skip
 #: Classes that belong to another task.

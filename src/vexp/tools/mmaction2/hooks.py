@@ -1,219 +1,183 @@
-"""Evaluation, checkpoints, loggers and other hooks of both generations."""
+"""Evaluation, checkpoints, loggers and other hooks of both versions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.rules import (
-    ConversionResult,
-    Ignore,
-    Map,
-    Require,
-    Rule,
-    Unsupported,
-    apply_rules,
-    as_lists,
-    handled_elsewhere,
-)
-from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, to_python
+from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, as_lists, handled_elsewhere
+from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, same
+from vexp.tools.mmaction2.tree import MappingNode, Node, entries
 
 ONE_PROCESS = Ignore("handled by dist")
-
+_RUN_FOLDER = Ignore("the run folder")
 
 # --- evaluation ------------------------------------------------------------------------------------------------------
 
-_METRICS_0 = (
-    "top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision",
-)  # fmt: skip
+_METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "mmit_mean_average_precision")
 
 
-def _metrics(result: ConversionResult, node: Node, prefix: str) -> None:
-    names = to_python(node)
-    names = list(names) if isinstance(names, list | tuple) else [str(names)]
-    strange = [name for name in names if name not in _METRICS_0]
-    if strange:
-        raise ConfigError(f"{', '.join(strange)}: supported: {', '.join(_METRICS_0)}; set eval.metrics")
-    result.set(node, "eval.metrics", names)
+def _metric_names(value: Any) -> list[str]:
+    names = list(value) if isinstance(value, list | tuple) else [str(value)]
+    unknown = [str(name) for name in names if name not in _METRICS]
+    if unknown:
+        raise ConfigError(f"{', '.join(unknown)}: supported: {', '.join(_METRICS)}; set eval.metrics")
+    return names
 
 
-def _topk(result: ConversionResult, node: Node, prefix: str) -> None:
-    result.set(node, "eval.topk", as_lists(to_python(node)))
+_TOPK = Map("/eval.topk", as_lists)
 
 
 def _metric_options(result: ConversionResult, node: Node, prefix: str) -> None:
     for metric, options in node.items.items() if isinstance(node, MappingNode) else ():
         if metric == "top_k_accuracy" and isinstance(options, MappingNode):
-            apply_rules(result, options, {"topk": _topk})
+            apply_rules(result, options, {"topk": _TOPK})
         else:
             result.mark_unsupported(options, "has no options here")
 
 
-#: 1.x's names of results -> here.
+#: Results of 1.x -> metrics of vexp.
 _RESULTS = {"acc/top1": "top1_acc", "acc/top5": "top5_acc", "acc/mean1": "mean_class_accuracy"}
 
 
-def _save_best(result: ConversionResult, node: Node, prefix: str) -> None:
-    name = to_python(node)
+def _best_metric(name: Any) -> Any:
     if isinstance(name, list | tuple | dict):
         raise ConfigError("only one metric is supported; set eval.save_best")
-    result.set(node, "eval.save_best", _RESULTS.get(name, name))
+    return _RESULTS.get(name, name)
 
 
-_EVALUATION: dict[str, Rule] = {
-    "interval": Map("eval.interval"), "start": Map("eval.start"), "by_epoch": Map("eval.by_epoch"),
-    "save_best": _save_best, "rule": Map("eval.rule"), "metrics": _metrics, "metric_options": _metric_options,
-    "topk": _topk, "gpu_collect": ONE_PROCESS, "tmpdir": ONE_PROCESS, "broadcast_bn_buffer": ONE_PROCESS,
+_SAVE_BEST = Map("/eval.save_best", _best_metric)
+#: ``evaluation`` of 0.x.
+EVALUATION: dict[str, Rule] = {
+    **same("interval start by_epoch rule"),
+    **all_of("save_best key_indicator", _SAVE_BEST),
+    "metrics": Map("metrics", _metric_names), "metric_options": _metric_options, "topk": _TOPK,
+    **all_of("gpu_collect tmpdir broadcast_bn_buffer", ONE_PROCESS),
     "dynamic_intervals": Unsupported("one eval.interval for the whole run"),
-    "key_indicator": _save_best,
+}  # fmt: skip
+#: ``val_evaluator`` and ``test_evaluator`` of 1.x.
+EVALUATOR: dict[str, Rule] = {
+    "type": Ignore("eval.metrics"), "metric_list": Map("/eval.metrics", _metric_names),
+    "metric_options": _metric_options, "collect_device": ONE_PROCESS,
+    "prefix": Ignore("results are called val/... and test/..."),
 }  # fmt: skip
 
 
-def convert_evaluation(result: ConversionResult, node: Node | None) -> None:
-    """``evaluation`` of 0.x."""
-    if isinstance(node, MappingNode):
-        apply_rules(result, node, _EVALUATION)
-
-
 def convert_evaluator(result: ConversionResult, node: Node | None) -> None:
-    """``val_evaluator``, ``test_evaluator`` of 1.x."""
-    for entry in node.items if isinstance(node, SequenceNode) else [node]:
-        if not isinstance(entry, MappingNode):
-            continue
-        if entry.text("type") not in ("AccMetric", "AccMetric1"):
+    """Convert an evaluator of 1.x, or a list of them."""
+    for entry in [node] if isinstance(node, MappingNode) else entries(node):
+        if entry.text("type") in ("AccMetric", "AccMetric1"):
+            apply_rules(result, entry, EVALUATOR)
+        elif isinstance(entry, MappingNode):
             result.mark_unsupported(entry, "only the metrics of eval.metrics are supported")
-            continue
-        apply_rules(result, entry, {
-            "type": Ignore("eval.metrics"), "metric_list": _metrics, "metric_options": _metric_options,
-            "collect_device": ONE_PROCESS, "prefix": Ignore("results are called val/... and test/..."),
-        })  # fmt: skip
 
 
 # --- checkpoints, logging --------------------------------------------------------------------------------------------
 
-_CHECKPOINT: dict[str, Rule] = {
+#: ``checkpoint_config`` of 0.x, ``default_hooks.checkpoint`` of 1.x.
+CHECKPOINT: dict[str, Rule] = {
     "type": Ignore("group checkpoint"),
-    "interval": Map("checkpoint.interval", implied=-1), "by_epoch": Map("checkpoint.by_epoch"),
-    "save_optimizer": Map("checkpoint.save_optimizer"), "out_dir": Map("checkpoint.out_dir"),
-    "max_keep_ckpts": Map("checkpoint.max_keep_ckpts"), "save_last": Map("checkpoint.save_last"),
-    "save_best": _save_best, "rule": Map("eval.rule"),
+    "interval": Map("interval", implied=-1), **same("by_epoch save_optimizer out_dir max_keep_ckpts save_last"),
+    "save_best": _SAVE_BEST, "rule": Map("/eval.rule"),
     "create_symlink": Ignore("checkpoints/last.pth is the newest"), "published_keys": Unsupported("see vexp convert"),
     "filename_tmpl": Unsupported("names are epoch_N.pth and step_N.pth"), "sync_buffer": ONE_PROCESS,
     "save_param_scheduler": Ignore("a rate is a function of the step, nothing is saved"),
-    "greater_keys": Unsupported("eval.rule says which is better"), "less_keys": Unsupported("eval.rule says which is better"),
+    **all_of("greater_keys less_keys", Unsupported("eval.rule says which is better")),
 }  # fmt: skip
 
 
 def convert_checkpoint(result: ConversionResult, node: Node | None) -> None:
-    """``checkpoint_config`` of 0.x, ``default_hooks.checkpoint`` of 1.x."""
+    """Convert ``checkpoint_config`` of 0.x or ``default_hooks.checkpoint`` of 1.x."""
     result.choose("checkpoint", "all")
     if isinstance(node, MappingNode):
-        apply_rules(result, node, _CHECKPOINT, owner="CheckpointHook's ")
+        apply_rules(result, node, CHECKPOINT, "checkpoint.", owner="CheckpointHook's ")
     elif node is not None:
         result.set_implied("checkpoint.interval", -1, "no periodic checkpoints")
         result.mark_unneeded(node, "no periodic checkpoints")
 
 
-_LOGGER: dict[str, Rule] = {
-    "interval": Map("interval"), "ignore_last": Map("ignore_last"), "reset_flag": Map("reset_flag"),
-    "by_epoch": Map("by_epoch", implied=True),
+#: ``log_config`` of 0.x.
+LOG_CONFIG: dict[str, Rule] = {**same("interval ignore_last reset_flag"), "by_epoch": Map("by_epoch", implied=True)}
+#: ``default_hooks.logger`` of 1.x.
+LOGGER_HOOK: dict[str, Rule] = {
+    **LOG_CONFIG, "type": Ignore("group log"),
+    "log_metric_by_epoch": Ignore("every number has its step and epoch"), "out_dir": _RUN_FOLDER,
 }  # fmt: skip
-_BACKENDS = {
-    "TensorboardLoggerHook": "tensorboard", "TensorboardVisBackend": "tensorboard", "WandbLoggerHook": "wandb",
-    "WandbVisBackend": "wandb",
+#: Arguments of a wandb logger.
+WANDB: dict[str, Rule] = {
+    "type": Map("log.wandb.mode", lambda _: "auto"),
+    "interval": Require(10, "one log.interval for all loggers"), "save_dir": _RUN_FOLDER,
+    "init_kwargs": Section(
+        {**same("project entity group tags"), "name": Ignore("run_name names the run everywhere")},
+        "log.wandb.", otherwise=handled_elsewhere,
+    ),
 }  # fmt: skip
-_ALWAYS = ("TextLoggerHook", "LocalVisBackend", "ActionVisualizer", "Visualizer")
 
 
-def convert_log(result: ConversionResult, node: Node | None) -> None:
-    """``log_config`` of 0.x."""
+def convert_log(result: ConversionResult, node: Node | None, rules: Mapping[str, Rule] = LOG_CONFIG) -> None:
+    """Convert ``log_config`` of 0.x, or ``default_hooks.logger`` of 1.x by its rules."""
     result.choose("log", "text")
-    if not isinstance(node, MappingNode):
-        result.set_implied("log.by_epoch", True, "mmcv's default")
-        return
-    apply_rules(result, node, _LOGGER, "log.", owner="LoggerHook's ")
-    hooks = node.get("hooks")
-    for hook in hooks.items if isinstance(hooks, SequenceNode) else ():
-        _backend(result, hook)
-
-
-def _backend(result: ConversionResult, hook: Node) -> None:
-    """One logger, by its class."""
-    kind = hook.text("type") if isinstance(hook, MappingNode) else ""
-    if not isinstance(hook, MappingNode):
-        result.mark_unsupported(hook, "is not a dict; see group log")
-    elif kind in _ALWAYS:
-        result.mark_unneeded(hook, "log.txt and metrics.jsonl are always written")
-    elif _BACKENDS.get(kind) == "tensorboard":
-        result.set(hook.items["type"], "log.tensorboard", True)
-        for key, node in hook.items.items():
-            if key != "type":
-                result.mark_unneeded(node, "event files are in the run folder")
-    elif _BACKENDS.get(kind) == "wandb":
-        result.set(hook.items["type"], "log.wandb.mode", "auto")
-        rules: dict[str, Rule] = {
-            "type": handled_elsewhere,
-            "interval": Require(10, "one log.interval for all loggers"),
-        }
-        apply_rules(result, hook, {**rules, "init_kwargs": _wandb, "save_dir": Ignore("the run folder")})
-    else:
-        result.mark_unsupported(hook, "supported: text, jsonl, tensorboard, csv and wandb; see group log")
-
-
-def _wandb(result: ConversionResult, node: Node, prefix: str) -> None:
     if isinstance(node, MappingNode):
-        apply_rules(result, node, {
-            "project": Map("project"), "entity": Map("entity"), "group": Map("group"), "tags": Map("tags"),
-            "name": Ignore("run_name names the run everywhere"),
-        }, "log.wandb.")  # fmt: skip
+        apply_rules(result, node, rules, "log.", owner="LoggerHook's ")
+        _convert_loggers(result, node.get("hooks"))
+    else:
+        result.set_implied("log.by_epoch", True, f"{'mmengine' if result.generation else 'mmcv'}'s default")
+
+
+def _convert_loggers(result: ConversionResult, loggers: Node | None) -> None:
+    """Convert a list of loggers, by their classes."""
+    for logger in entries(loggers):
+        kind = logger.text("type")
+        if not isinstance(logger, MappingNode):
+            result.mark_unsupported(logger, "is not a dict; see group log")
+        elif kind in ("TextLoggerHook", "LocalVisBackend", "ActionVisualizer", "Visualizer"):
+            result.mark_unneeded(logger, "log.txt and metrics.jsonl are always written")
+        elif kind in ("TensorboardLoggerHook", "TensorboardVisBackend"):
+            rest = dict.fromkeys(logger.items, Ignore("event files are in the run folder"))
+            apply_rules(result, logger, {**rest, "type": Map("log.tensorboard", lambda _: True)})
+        elif kind in ("WandbLoggerHook", "WandbVisBackend"):
+            apply_rules(result, logger, WANDB)
+        else:
+            result.mark_unsupported(logger, "supported: text, jsonl, tensorboard, csv and wandb; see group log")
 
 
 def convert_visualizer(result: ConversionResult, node: Node | None) -> None:
-    """``visualizer`` and its backends (1.x)."""
-    if isinstance(node, MappingNode):
-        apply_rules(
-            result,
-            node,
-            {"type": Ignore("group log"), "name": Ignore("group log"), "save_dir": Ignore("the run folder")},
-        )
-        backends = node.get("vis_backends")
-        for backend in backends.items if isinstance(backends, SequenceNode) else ():
-            _backend(result, backend)
+    """Convert ``visualizer`` and its backends (1.x)."""
+    apply_rules(result, node, {**all_of("type name", Ignore("group log")), "save_dir": _RUN_FOLDER})
+    _convert_loggers(result, node.get("vis_backends") if node is not None else None)
+
+
+_UNNEEDED_HOOKS: dict[str, Rule] = {
+    **all_of("runtime_info timer", Ignore("in every log line")), "param_scheduler": Ignore("lr_policy"),
+    "sampler_seed": Ignore("order and augmentation are functions of seed, epoch and sample"),
+    "sync_buffers": ONE_PROCESS, "visualization": Ignore("vexp evaluate writes predictions.csv"),
+}  # fmt: skip
 
 
 def convert_hooks(result: ConversionResult, node: Node | None) -> None:
-    """``default_hooks`` of 1.x."""
+    """Convert ``default_hooks`` of 1.x."""
     table = node if isinstance(node, MappingNode) else MappingNode({}, result.config.where)
     convert_checkpoint(result, table.get("checkpoint"))
-    result.choose("log", "text")
-    logger = table.get("logger")
-    if isinstance(logger, MappingNode):
-        rules: dict[str, Rule] = {
-            **_LOGGER, "type": Ignore("group log"),
-            "log_metric_by_epoch": Ignore("every number has its step and epoch"), "out_dir": Ignore("the run folder"),
-        }  # fmt: skip
-        apply_rules(result, logger, rules, "log.", owner="LoggerHook's ")
-    else:
-        result.set_implied("log.by_epoch", True, "mmengine's default")
-    why = {
-        "runtime_info": "in every log line", "timer": "in every log line", "param_scheduler": "lr_policy",
-        "sampler_seed": "order and augmentation are functions of seed, epoch and sample",
-        "sync_buffers": "handled by dist", "visualization": "vexp evaluate writes predictions.csv",
-    }  # fmt: skip
-    for key, hook in table.items.items():
-        if key in why:
-            result.mark_unneeded(hook, why[key])
+    convert_log(result, table.get("logger"), LOGGER_HOOK)
+    apply_rules(result, node, _UNNEEDED_HOOKS)
+
+
+#: ``EMAHook`` of 1.x.
+EMA_HOOK: dict[str, Rule] = {
+    "type": handled_elsewhere, "momentum": Map("decay", lambda momentum: 1 - momentum),
+    "priority": Ignore("averaged after each step"),
+}  # fmt: skip
 
 
 def convert_custom_hooks(result: ConversionResult, node: Node | None) -> None:
-    for hook in node.items if isinstance(node, SequenceNode) else ():
-        kind = hook.text("type") if isinstance(hook, MappingNode) else ""
-        if kind == "EMAHook" and isinstance(hook, MappingNode):
+    """Convert ``custom_hooks`` of 1.x: only the averaged weights are supported."""
+    for hook in entries(node):
+        if hook.text("type") == "EMAHook" and isinstance(hook, MappingNode):
             result.choose("ema", "average", hook.items["type"])
-            apply_rules(result, hook, {
-                "type": handled_elsewhere, "momentum": Map("decay", lambda momentum: 1 - momentum, implied=0.0002),
-                "priority": Ignore("averaged after each step"),
-            }, "ema.", owner="EMAHook's ")  # fmt: skip
+            apply_rules(result, hook, EMA_HOOK, "ema.")
             if "momentum" not in hook.items:
-                result.values.pop("ema.decay", None)
                 result.set_implied("ema.decay", 0.9998, "EMAHook's momentum 0.0002")
         else:
             result.mark_unsupported(hook, "hooks are not supported; the training loop is vexp/training/loop.py")

@@ -1,61 +1,228 @@
-"""The models: the ``model`` of a config, backbone and head."""
+"""Convert the ``model`` of a config: backbone, head and loss, mixup and CutMix, and normalization."""
 
 from __future__ import annotations
 
-from vexp.core.errors import UserError
-from vexp.tools.mmaction2.backbones import BACKBONES, Family
-from vexp.tools.mmaction2.heads import convert_blending, convert_head, convert_test_cfg
-from vexp.tools.mmaction2.rules import (
-    ConversionResult,
-    Ignore,
-    Rule,
-    Unsupported,
-    apply,
-    apply_rules,
-    handled_elsewhere,
-)
-from vexp.tools.mmaction2.tree import MappingNode, Node, to_python
-from vexp.tools.mmaction2.weights import init_cfg, weights
+from typing import Any
 
-#: Prefixes of image models of other libraries, of which torchvision's are here.
-_TORCHVISION_PREFIX = "torchvision."
+from vexp.core.errors import ConfigError, UserError
+from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights
+from vexp.tools.mmaction2.datasets import MULTI_CLASS
+from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.rules import Function, Ignore, Map, Require, Rule, Unsupported, handled_elsewhere, sets
+from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
+from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
+
+# --- head and loss ---------------------------------------------------------------------------------------------------
+
+#: Heads whose place the model's own classifier takes.
+HEADS = ("TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "X3DHead", "TimeSformerHead", "MViTHead")
+
+
+def _type(result: ConversionResult, node: Node, prefix: str) -> None:
+    name = node.to_python()
+    if name in HEADS:
+        result.mark_unneeded(node, "the model's own classifier")
+        return
+    what = f"{name} is not built: the model here ends in its usual classifier, which is another model"
+    result.add_pitfall(node, what)
+    raise ConfigError("not built; the model's usual classifier is not the same, take another model with model=NAME")
+
+
+LOSS: dict[str, Rule] = {
+    "loss_weight": Require(
+        1.0, "losses here weigh {0}: multiply optimizer.lr by it, divide weight_decay and grad.clip.max_norm"
+    ),
+    "class_weight": Map("class_weights", lambda value: None if value is None else list(value)),
+}
+_LOSSES = {"CrossEntropyLoss": "cross_entropy", "BCELossWithLogits": "bce"}
+
+
+def _loss(result: ConversionResult, node: Node, prefix: str) -> None:
+    if not isinstance(node, MappingNode):
+        raise ConfigError("is not a loss; set loss=")
+    name = node.text("type")
+    if name not in _LOSSES:
+        raise ConfigError(f"{name or 'a loss without type'}: supported: cross_entropy and bce; set loss=")
+    result.choose("loss", _LOSSES[name], node.items["type"])
+    apply_rules(result, node, LOSS, "loss.")
+
+
+@sets("/loss.label_smoothing")
+def _label_smoothing(result: ConversionResult, node: Node, prefix: str) -> None:
+    share = node.to_python()
+    if not share:
+        result.mark_default(node, "none")
+    elif result.generation == 0 and not result.config.scalar("model", "cls_head", "multi_class"):
+        what = "label_smooth_eps has no effect in mmaction2 0.x without multi_class=True; left out here"
+        result.add_pitfall(node, what)
+        raise ConfigError(f"has no effect in 0.x with one label per video; loss.label_smoothing={share} has")
+    elif result.choices.get("loss") == "bce":
+        raise ConfigError("loss=bce does not support label smoothing; remove it")
+    else:
+        result.set(node, "loss.label_smoothing", share)
+
+
+_REDUCTIONS = {"prob": "mean_prob", "score": "mean_logit"}
+
+
+@sets("/eval.view_reduction")
+def _average_clips(result: ConversionResult, node: Node, prefix: str) -> None:
+    how: Any = node.to_python()
+    key = "eval.view_reduction"
+    if how is None:
+        result.mark_default(node, f"views are averaged all the same: {key}")
+    elif str(how) not in _REDUCTIONS:
+        raise ConfigError(f"supported: prob and score; {key} is {result.default(key)}")
+    elif result.choices["model"] == "tsn_r50" and how == "prob":
+        result.record(node, "changed", key, "TSN's head averages logits before probabilities could be")
+    else:
+        result.set(node, key, _REDUCTIONS[how])
+
+
+HEAD: dict[str, Rule] = {
+    "type": _type, "loss_cls": _loss, "multi_class": MULTI_CLASS, "label_smooth_eps": _label_smoothing,
+    "average_clips": _average_clips, "dropout_ratio": Map("dropout"), "init_std": Map("init_std"),
+    "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
+    **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
+    "consensus": Ignore("logits of frames are averaged"), **required(temporal_pool=False, fc1_bias=False),
+    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
+    "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
+}  # fmt: skip
+
+
+def convert_head(result: ConversionResult, head: MappingNode, family: Family | None) -> None:
+    """Convert the arguments of a head; dropout and initialization only if the model of vexp has them."""
+    usual = family.head if family is not None else {}
+    own = result.options("model", result.choices["model"])
+    rules = dict(HEAD)
+    for name, key in (("dropout_ratio", "dropout"), ("init_std", "init_std")):
+        if key not in own:
+            rules[name] = NOT_OURS
+        elif key in usual:
+            rules[name] = Map(key, implied=usual[key])
+    apply_rules(result, head, rules, "model.", owner=f"{head.text('type')}'s ")
+
+
+#: ``test_cfg``, of the root or of the model (0.x): how views become one score.
+TEST_CFG = Section({
+    "average_clips": _average_clips,
+    "max_testing_views": Map("/eval.max_views_per_forward"),
+    "feature_extraction": Unsupported("vexp features run=RUN input=VIDEOS gives features"),
+    "fcn_test": Unsupported("not built: test with crops (transform=three_crop)"),
+})  # fmt: skip
+#: Classes that mix clips -> the alpha of vexp.
+BLENDINGS = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
+
+
+def convert_blending(result: ConversionResult, node: Node | None) -> None:
+    """Convert ``blending`` of 0.x's model.train_cfg and of 1.x's data_preprocessor."""
+    if not isinstance(node, MappingNode):
+        return
+    kind, several = node.text("type"), node.get("augments")
+    if kind == "RandomBatchAugment" and isinstance(several, SequenceNode | MappingNode):
+        apply_rules(result, node, {
+            "type": Ignore("each batch takes one of those that are set"),
+            "probs": Unsupported("each batch is mixed, by either of the two as often; see blending.probability"),
+        })  # fmt: skip
+        for inner in several.items if isinstance(several, SequenceNode) else [several]:
+            convert_blending(result, inner)
+    elif kind in BLENDINGS:
+        alpha = 0.2 if kind == "MixupBlending" and result.generation == 0 else 1.0
+        apply_rules(result, node, {
+            "type": Ignore("its alpha is set"),
+            "num_classes": Ignore("counted in the training list"),
+            "alpha": Map(BLENDINGS[kind], float, implied=alpha),
+            "smoothing": Unsupported("set loss.label_smoothing", off=(None, 0, 0.0)),
+        }, "blending.", owner=f"{kind}'s ")  # fmt: skip
+    else:
+        result.mark_unsupported(node, "supported: mixup and CutMix (blending=mixup_cutmix)")
+
+
+# --- normalization ---------------------------------------------------------------------------------------------------
+
+
+def _per_channel(key: str) -> Function:
+    """Return the rule of a list of numbers, one per channel; 1.x repeats them for each of several stacked frames."""
+
+    @sets(key)
+    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
+        values = node.to_python()
+        if not isinstance(values, list | tuple) or not all(isinstance(value, int | float) for value in values):
+            raise ConfigError("is not a list of numbers")
+        numbers = [float(value) for value in values]
+        first = numbers[: result.channels]
+        repeated = first * (len(numbers) // result.channels) == numbers
+        result.set(node, f"{prefix}{key}", first if repeated else numbers)
+
+    return rule
+
+
+@sets("to_bgr")
+def _to_rgb(result: ConversionResult, node: Node, prefix: str) -> None:
+    if not node.to_python():
+        result.mark_default(node, "decoders deliver RGB")
+        return
+    result.add_pitfall(node, (
+        "to_rgb=True swaps the channels of frames that are RGB already, so the model sees BGR; carried over as "
+        "img_norm.to_bgr=true, which gives the same numbers: set it to false if RGB was meant"
+    ))  # fmt: skip
+    result.set(node, "img_norm.to_bgr", True, "see the pitfalls")
+
+
+_STATISTICS: dict[str, Rule] = {"mean": _per_channel("mean"), "std": _per_channel("std")}
+#: Arguments of ``Normalize`` (0.x) and of ``ActionDataPreprocessor`` (1.x).
+NORMALIZE: dict[str, Rule] = {**_STATISTICS, **same("to_bgr adjust_magnitude")}
+PREPROCESSOR: dict[str, Rule] = {
+    "type": Ignore("img_norm does it, on the device"), **_STATISTICS, "to_rgb": _to_rgb,
+    "format_shape": Ignore("samples are put together as the model takes them"),
+    "to_float32": Ignore("pixels become float32 on the device"),
+}  # fmt: skip
+
+
+def convert_preprocessor(result: ConversionResult, node: Node | None) -> None:
+    """Convert ``data_preprocessor`` of 1.x: ActionDataPreprocessor."""
+    if isinstance(node, MappingNode) and "preprocessors" in node.items:
+        result.mark_unsupported(node, "only one preprocessor (img_norm) is supported")
+    elif isinstance(node, MappingNode):
+        apply_rules(result, node, PREPROCESSOR, "img_norm.")
+        convert_blending(result, node.get("blending"))
+
+
+# --- model -----------------------------------------------------------------------------------------------------------
+
+_TORCHVISION = "torchvision."  # of the names of image models
 
 
 def convert_model(result: ConversionResult, model: MappingNode, chosen: str | None) -> Family | None:
-    """The ``model`` of a config.
-
-    Args:
-        chosen: the option that the user wants instead, ``model=NAME``; None: as the backbone says.
+    """Convert the ``model`` of a config; ``chosen`` is the option of group model that replaces that of the backbone.
 
     Raises:
-        UserError: a backbone that is not here and nothing chosen instead.
+        UserError: If vexp does not have the backbone and no option is chosen.
     """
-    backbone = model.get("backbone")
-    if not isinstance(backbone, MappingNode) or not backbone.text("type"):
+    backbone, name = model.get("backbone"), model.text("backbone", "type")
+    if not isinstance(backbone, MappingNode) or not name:
         raise UserError(f"{model.where}: model has no backbone with a type; only recognition models can be imported")
-    name = backbone.text("type")
     kind = backbone.items["type"]
     family = BACKBONES.get(name)
     if chosen is not None:
         result.choose("model", chosen)
         result.mark_unsupported(backbone, f"model={chosen} was asked for instead")
         family = None
-    elif name.startswith(_TORCHVISION_PREFIX):
-        family = Family("tsn_r50", {"pretrained": _named_weights(name)}, {"dropout": 0.4, "init_std": 0.01}, True)
+    elif name.startswith(_TORCHVISION):
+        weights_rules = {"pretrained": _torchvision_weights(name.removeprefix(_TORCHVISION))}
+        family = Family("tsn_r50", weights_rules, BACKBONES["ResNet"].head, frames=True)
         result.choose("model", family.option)
-        result.set(kind, "model.backbone", name.removeprefix(_TORCHVISION_PREFIX))
+        result.set(kind, "model.backbone", name.removeprefix(_TORCHVISION))
     elif family is None:
-        raise UserError(
-            f"{kind.where}: {name} is not among the models of vexp (vexp models lists them); choose another, vexp import CONFIG.py model=NAME, or one of your own (plugins=)"
-        )
+        hint = "choose another, vexp import CONFIG.py model=NAME, or one of your own (plugins=)"
+        raise UserError(f"{kind.where}: {name} is not among the models of vexp (vexp models lists them); {hint}")
     else:
-        result.choose("model", family.option, kind, family.says)
+        result.choose("model", family.option, kind, family.remark)
         for key, value in family.values.items():
             result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
     if result.choices["model"] == "tsn_r50":
-        result.set_implied(
-            "eval.view_reduction", "mean_logit", "TSN's head averages the logits of all frames and crops"
-        )
+        why = "TSN's head averages the logits of all frames and crops"
+        result.set_implied("eval.view_reduction", "mean_logit", why)
     if family is not None:
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
     head = model.get("cls_head")
@@ -63,37 +230,28 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         convert_head(result, head, family)
     elif family is not None and head is None:
         result.pitfalls.append((model.where, "model has no cls_head: the model here has its usual one"))
-    for key, node in model.items.items():
-        if key in _MODEL:
-            apply(result, _MODEL[key], node)
+    apply_rules(result, model, MODEL)
     return family
 
 
-def _named_weights(name: str) -> Rule:
+def _torchvision_weights(name: str) -> Rule:
     def rule(result: ConversionResult, node: Node, prefix: str) -> None:
-        if to_python(node) is True:
-            result.set(node, "model.weights.path", f"torchvision://{name.removeprefix(_TORCHVISION_PREFIX)}")
+        if node.to_python() is True:
+            result.set(node, "model.weights.path", f"torchvision://{name}")
         else:
             weights(result, node, prefix)
 
     return rule
 
 
-_MODEL: dict[str, Rule] = {
-    "type": Ignore("model= says which model"),
-    "neck": Unsupported("vexp's models have none"),
-    "init_cfg": init_cfg,
-    "train_cfg": lambda result, node, prefix: _convert_train_cfg(result, node),
-    "test_cfg": lambda result, node, prefix: convert_test_cfg(result, node),
-    "data_preprocessor": handled_elsewhere,  # read by vexp.tools.mmaction2.pipelines
-}
-
-
-def _convert_train_cfg(result: ConversionResult, node: Node) -> None:
-    blending = node.get("blending") if isinstance(node, MappingNode) else None
-    if isinstance(blending, MappingNode):
-        convert_blending(result, blending)
-    elif not isinstance(node, MappingNode) or not node.items:
+def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    if not isinstance(node, MappingNode) or not node.items:
         result.mark_unneeded(node, "it is empty")
-    if isinstance(node, MappingNode) and "aux_info" in node.items:
-        result.mark_unneeded(node.items["aux_info"], "no model here asks for it")
+    convert_blending(result, node.get("blending"))
+    apply_rules(result, node, {"aux_info": Ignore("no model here asks for it")})
+
+
+MODEL: dict[str, Rule] = {
+    "type": Ignore("model= says which model"), "neck": Unsupported("vexp's models have none"), "init_cfg": init_cfg,
+    "train_cfg": _train_cfg, "test_cfg": TEST_CFG, "data_preprocessor": handled_elsewhere,
+}  # fmt: skip

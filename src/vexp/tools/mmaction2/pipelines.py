@@ -1,4 +1,4 @@
-"""Convert the pipeline steps: the ``transform=`` option of each transform of mmaction2."""
+"""Convert the pipelines: the ``transform=`` option of each transform of mmaction2."""
 
 from __future__ import annotations
 
@@ -7,168 +7,165 @@ from dataclasses import dataclass
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.norms import convert_norm
-from vexp.tools.mmaction2.rules import ConversionResult, Ignore, Map, Require, Rule, Unsupported, apply, apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, to_python
+from vexp.tools.mmaction2.models import NORMALIZE
+from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported
+from vexp.tools.mmaction2.tables import all_of, apply_rules, same
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode
 
-_ALWAYS_LAZY = Ignore("pipeline.lazy: geometry always becomes one resample")
+_LAZY: dict[str, Rule] = {"lazy": Ignore("pipeline.lazy: geometry always becomes one resample")}
 
 
 def _scale(value: Any) -> Any:
-    """A scale as Resize takes it: an endless side is the one that follows."""
+    """Return a scale as Resize takes it: an infinite side becomes -1, which follows from the other side."""
     if isinstance(value, list | tuple):
         return [-1 if side == float("inf") else side for side in value]
     return value
 
 
-def _flip_map(result: ConversionResult, node: Node, prefix: str) -> None:
-    labels = to_python(node)
-    if labels and not isinstance(labels, dict):
+def _label_names(labels: Any) -> dict[str, str]:
+    if not isinstance(labels, dict):
         raise ConfigError("is not a dict of labels")
-    if not labels:
-        result.mark_default(node, "no labels are swapped")
-    else:
-        names = {str(left): str(right) for left, right in labels.items()}
-        result.set(node, "data.flip_label_map", names, "by class name; a list without names has numbers")
-
-
-def _probability_one(result: ConversionResult, node: Node, prefix: str) -> None:
-    Require(1.0, "a probability is not built in")(result, node, prefix)
+    return {str(left): str(right) for left, right in labels.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A transform of mmaction2. ``name``: what the step is called in the pipeline; ``option``: of group transform."""
+    """A step of the pipeline: its name, option of group transform, and rules; ``target`` is a class of torchvision."""
 
     name: str
     option: str
     rules: Mapping[str, Rule]
-    target: str = ""  # class of torchvision, where ``option`` is torchvision
+    target: str = ""
 
 
+_START_INDEX = Ignore("frame numbers start at 0 here; data.start_index is that of file names")
 _CLIPS: dict[str, Rule] = {
-    "clip_len": Map("clip_len"),
-    "frame_interval": Map("frame_interval"),
-    "num_clips": Map("num_clips"),
-    "temporal_jitter": Map("temporal_jitter"),
-    "out_of_bound_opt": Map("out_of_bound_opt"),
-    "test_mode": Map("test_mode"),
-    "start_index": Ignore("frame numbers start at 0 here; data.start_index is that of file names"),
-}
-_RESIZED: dict[str, Rule] = {"interpolation": Map("interpolation"), "lazy": _ALWAYS_LAZY}
+    **same("clip_len frame_interval num_clips temporal_jitter out_of_bound_opt test_mode"), "start_index": _START_INDEX,
+}  # fmt: skip
+_RESIZED: dict[str, Rule] = {**same("interpolation"), **_LAZY}
 
-#: Class of mmaction2 (0.x or 1.x) -> the step here. Of 2D models: ``_sampling``.
+#: Class of mmaction2 (0.x or 1.x) -> transform of vexp. ``_sampling`` changes those of image models.
 STEPS: dict[str, Step] = {
     "SampleFrames": Step("sample", "sample_frames", {
-        **_CLIPS, "twice_sample": Map("twice_sample"), "keep_tail_frames": Map("keep_tail_frames"),
-        "target_fps": Map("target_fps"), "frame_uniform": Map("frame_uniform"),
+        **_CLIPS, **same("twice_sample keep_tail_frames target_fps frame_uniform"),
     }),
     "DenseSampleFrames": Step("sample", "dense_sample_frames", {
-        **_CLIPS, "sample_range": Map("sample_range"), "num_sample_positions": Map("num_sample_positions"),
-        "twice_sample": Unsupported("DenseSampleFrames ignores it"), "keep_tail_frames": Unsupported("DenseSampleFrames ignores it"),
+        **_CLIPS, **same("sample_range num_sample_positions"),
+        **all_of("twice_sample keep_tail_frames", Unsupported("DenseSampleFrames ignores it")),
     }),
     "UntrimmedSampleFrames": Step("sample", "untrimmed_sample_frames", {
-        "clip_len": Map("clip_len"), "clip_interval": Map("clip_interval"), "frame_interval": Map("frame_interval"),
-        "start_index": _CLIPS["start_index"],
+        **same("clip_len clip_interval frame_interval"), "start_index": _START_INDEX,
     }),
     "UniformSample": Step("sample", "sample_frames", {
-        "clip_len": Map("clip_len"), "test_mode": Map("test_mode"), "num_clips": Require(1, "one clip over the whole video"),
+        **same("clip_len test_mode"), "num_clips": Require(1, "one clip over the whole video"),
     }),
-    "Resize": Step("resize", "resize", {"scale": Map("scale", _scale), "keep_ratio": Map("keep_ratio"), **_RESIZED}),
-    "RandomRescale": Step("rescale", "random_rescale", {"scale_range": Map("scale_range"), **_RESIZED}),
-    "RandomResizedCrop": Step("crop", "random_resized_crop", {
-        "area_range": Map("area_range"), "aspect_ratio_range": Map("aspect_ratio_range"), "lazy": _ALWAYS_LAZY,
-    }),
-    "RandomCrop": Step("crop", "random_crop", {"size": Map("size"), "lazy": _ALWAYS_LAZY}),
-    "CenterCrop": Step("crop", "center_crop", {"crop_size": Map("crop_size"), "lazy": _ALWAYS_LAZY}),
-    "ThreeCrop": Step("crop", "three_crop", {"crop_size": Map("crop_size"), "lazy": _ALWAYS_LAZY}),
-    "TenCrop": Step("crop", "ten_crop", {"crop_size": Map("crop_size"), "lazy": _ALWAYS_LAZY}),
+    "Resize": Step("resize", "resize", {"scale": Map("scale", _scale), **same("keep_ratio"), **_RESIZED}),
+    "RandomRescale": Step("rescale", "random_rescale", {**same("scale_range"), **_RESIZED}),
+    "RandomResizedCrop": Step("crop", "random_resized_crop", {**same("area_range aspect_ratio_range"), **_LAZY}),
+    "RandomCrop": Step("crop", "random_crop", {**same("size"), **_LAZY}),
+    "CenterCrop": Step("crop", "center_crop", {**same("crop_size"), **_LAZY}),
+    "ThreeCrop": Step("crop", "three_crop", {**same("crop_size"), **_LAZY}),
+    "TenCrop": Step("crop", "ten_crop", {**same("crop_size"), **_LAZY}),
     "MultiScaleCrop": Step("crop", "multi_scale_crop", {
-        "input_size": Map("input_size"), "scales": Map("scales"), "max_wh_scale_gap": Map("max_wh_scale_gap"),
-        "random_crop": Map("random_crop"), "num_fixed_crops": Map("num_fixed_crops"), "lazy": _ALWAYS_LAZY,
+        **same("input_size scales max_wh_scale_gap random_crop num_fixed_crops"), **_LAZY,
     }),
     "Flip": Step("flip", "flip", {
-        "flip_ratio": Map("flip_ratio"), "direction": Map("direction"), "flip_label_map": _flip_map,
-        "lazy": _ALWAYS_LAZY, "left_kp": Unsupported("skeletons are not built"), "right_kp": Unsupported("skeletons are not built"),
+        **same("flip_ratio direction"), **_LAZY,
+        "flip_label_map": Map("/data.flip_label_map", _label_names, "by class name; a list without names has numbers",
+                              off="no labels are swapped"),
+        **all_of("left_kp right_kp", Unsupported("skeletons are not built")),
     }),
     "ColorJitter": Step("jitter", "color_jitter", {
-        "brightness": Map("brightness"), "contrast": Map("contrast"), "saturation": Map("saturation"), "hue": Map("hue"),
-        "color_space_aug": Ignore("the four changes are what it is called here"), "p": _probability_one,
+        **same("brightness contrast saturation hue"), "p": Require(1.0, "a probability is not built in"),
+        "color_space_aug": Ignore("the four changes are what it is called here"),
     }),
     "pytorchvideo.RandomShortSideScale": Step("rescale", "random_short_side_scale", {
-        "interpolation": Map("interpolation"), "backend": Ignore("one resample for all steps"),
+        **same("interpolation"), "backend": Ignore("one resample for all steps"),
     }),
 }  # fmt: skip
-#: Transforms of torchvision that wrappers name and that leave pixels where they are: their own arguments.
-_PHOTOMETRIC = (
+#: Transforms of torchvision that do not move pixels; they keep their own arguments.
+_PHOTOMETRIC = {
     "ColorJitter", "GaussianBlur", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomEqualize",
     "RandomErasing", "RandomGrayscale", "RandomInvert", "RandomPosterize", "RandomSolarize",
-)  # fmt: skip
-_TORCHVISION_PATH = "torchvision.transforms.v2."
+}  # fmt: skip
 
-_ONE_CLIP = "the frames of mmaction2's clips are those of one clip here"
 _DECODED = "data.decoding_backend chooses what decodes; auto gives the same frames"
-_BATCHED = "samples are put together as the model takes them"
-#: Classes that are no step here, and why.
+#: Classes that are no transforms of vexp -> why.
 NO_STEPS: dict[str, str] = {
-    **dict.fromkeys(
-        ("DecordInit", "DecordDecode", "OpenCVInit", "OpenCVDecode", "PyAVInit", "PyAVDecode", "PIMSInit",
-         "PIMSDecode", "RawFrameDecode", "FrameSelector"), _DECODED,
-    ),
+    **{f"{backend}{part}": _DECODED for backend in ("Decord", "OpenCV", "PyAV", "PIMS") for part in ("Init", "Decode")},
+    **dict.fromkeys(("RawFrameDecode", "FrameSelector"), _DECODED),
     **dict.fromkeys(("FormatShape", "Collect", "ToTensor", "PackActionInputs", "Rename", "ToDataContainer",
-                     "ImageDecode", "Transpose"), _BATCHED),
+                     "ImageDecode", "Transpose"), "samples are put together as the model takes them"),
     "Fuse": "pipeline.lazy: geometry always becomes one resample",
     "Normalize": "img_norm: once for train, val and test, on the device",
 }  # fmt: skip
 _BACKENDS = {"cv2": "opencv", "turbojpeg": "turbojpeg", "pillow": "pillow"}
-#: What takes the place of steps that are not here.
+
+
+def _storage(result: ConversionResult, node: Node, prefix: str) -> None:
+    local = any(backend in str(node.to_python()) for backend in ("disk", "memcached"))
+    rule = Ignore("from disk") if local else Unsupported("files are read from disk; mount or copy them")
+    rule(result, node, prefix)
+
+
+#: Arguments of the classes in ``NO_STEPS`` that have a meaning of their own.
+DECODING: dict[str, Rule] = {
+    "decoding_backend": Map("data.decoding_backend", _BACKENDS.__getitem__),
+    **all_of("io_backend file_client_args", _storage),
+    "num_threads": Ignore("workers decode with one thread each: data.num_workers"),
+}
+#: Transforms that vexp does not have -> what to use instead.
 _INSTEAD = {
-    "Imgaug": "transform=color_jitter and the photometric ones of torchvision",
-    "ImgAug": "transform=color_jitter and the photometric ones of torchvision",
+    **dict.fromkeys(("Imgaug", "ImgAug"), "transform=color_jitter and the photometric ones of torchvision"),
     "PytorchVideoWrapper": "transform=torchvision with a photometric class",
     "RandomErasing": "transform=torchvision with torchvision.transforms.v2.RandomErasing, whose draws differ",
     "RandomScale": "transform=random_rescale",
-    "EntityBoxRescale": "boxes are not built",
-    "GeneratePoseTarget": "skeletons are not built",
+    "EntityBoxRescale": "boxes are not built", "GeneratePoseTarget": "skeletons are not built",
     "OpticalFlow": "data=raw_frames data.modality=Flow",
-}
+}  # fmt: skip
 
 
 def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *, frames: bool) -> None:
-    """The steps of a split. ``frames``: for a model that sees mmaction2's clips of one frame as the frames of a clip."""
+    """Convert the transforms of a split; ``frames`` is that of ``backbones.Family``."""
     if isinstance(node, ScalarNode):
         result.mark_unsupported(node, "is not a list of steps")
-    if not isinstance(node, SequenceNode):
+    if node is None or isinstance(node, ScalarNode | MappingNode):
         return
     result.steps[split] = {}
-    for step in node.items:
-        kind = step.text("type") if isinstance(step, MappingNode) else ""
-        if not isinstance(step, MappingNode) or not kind:
-            result.mark_unsupported(step, "is not a step: it has no type")
+    for transform in node.items:
+        kind = transform.text("type")
+        if not isinstance(transform, MappingNode) or not kind:
+            result.mark_unsupported(transform, "is not a step: it has no type")
+        elif kind == "Normalize":
+            apply_rules(result, transform, {"type": Ignore(NO_STEPS[kind])})
+            apply_rules(result, transform, NORMALIZE, "img_norm.")
         elif kind in NO_STEPS:
-            _no_step(result, kind, step)
+            apply_rules(result, transform, {**dict.fromkeys(transform.items, Ignore(NO_STEPS[kind])), **DECODING})
+        elif step := STEPS.get(kind) or _torchvision_step(kind, transform):
+            _convert_step(result, kind, step, transform, split, frames)
         else:
-            _step(result, kind, step, split, frames)
+            hint = _INSTEAD.get(kind, "a custom step (plugins=)")
+            result.mark_unsupported(transform, f"not supported; use {hint}")
 
 
-def _step(result: ConversionResult, kind: str, table: MappingNode, split: str, frames: bool) -> None:
-    known = STEPS.get(kind) or _wrapped(kind, table)
-    if known is None:
-        result.mark_unsupported(table, f"not supported; use {_INSTEAD.get(kind, 'a custom step (plugins=)')}")
-        return
-    name = _free_name(known.name, result.steps[split])
-    rules = dict(known.rules)
-    values: dict[str, Any] = {}
-    option = known.option
-    if known.name == "sample":
-        option, rules, values = _sampling(result, kind, table, rules, frames)
-    if kind == "pytorchvideo.RandomShortSideScale":
-        _short_sides(result, table, f"pipeline.{split}.{name}.")
-    result.steps[split][name] = option
-    result.record(table.items["type"], "carried", f"pipeline.{split}.{name}")
+def _convert_step(
+    result: ConversionResult, kind: str, step: Step, table: MappingNode, split: str, frames: bool
+) -> None:
+    steps = result.steps[split]
+    count = sum(name == step.name or name.startswith(f"{step.name}_") for name in steps)
+    name = f"{step.name}_{count + 1}" if count else step.name
     prefix = f"pipeline.{split}.{name}."
-    if known.target:
-        values["_target_"] = known.target
+    values: dict[str, Any] = {}
+    option, rules = step.option, step.rules
+    if step.name == "sample":
+        option, rules, values = _sampling(result, kind, table, frames)
+    if kind == "pytorchvideo.RandomShortSideScale":
+        _short_sides(result, table, prefix)
+    steps[name] = option
+    result.record(table.items["type"], "carried", f"pipeline.{split}.{name}")
+    if step.target:
+        values["_target_"] = step.target
         rules = {key: Map(key) for key in table.items if key not in ("type", "op")}
         if "op" in table.items:
             result.record(table.items["op"], "carried", f"{prefix}_target_")
@@ -177,99 +174,75 @@ def _step(result: ConversionResult, kind: str, table: MappingNode, split: str, f
     apply_rules(result, table, rules, prefix)
 
 
-def _free_name(name: str, taken: Mapping[str, str]) -> str:
-    number = sum(other == name or other.startswith(f"{name}_") for other in taken)
-    return name if number == 0 else f"{name}_{number + 1}"
-
-
-def _wrapped(kind: str, table: MappingNode) -> Step | None:
-    """A photometric transform of torchvision by one of the ways in which mmaction2 names it."""
+def _torchvision_step(kind: str, table: MappingNode) -> Step | None:
+    """Return the step of a photometric transform of torchvision, by either way in which mmaction2 names it."""
     name = table.text("op") if kind == "TorchVisionWrapper" else ""
     if kind.startswith("torchvision."):
         name = kind.rpartition(".")[2]
-    if name == "ColorJitter":  # ours: the same arguments, a fifth of the time
-        return Step("jitter", "color_jitter", {**STEPS["ColorJitter"].rules}, "")
     if name not in _PHOTOMETRIC:
         return None
-    return Step(name.removeprefix("Random").lower(), "torchvision", {}, _TORCHVISION_PATH + name)
+    if name == "ColorJitter":  # that of vexp has the same arguments and takes a fifth of the time
+        return STEPS[name]
+    return Step(name.removeprefix("Random").lower(), "torchvision", {}, f"torchvision.transforms.v2.{name}")
 
 
 def _short_sides(result: ConversionResult, table: MappingNode, prefix: str) -> None:
     low, high = table.get("min_size"), table.get("max_size")
     if low is not None and high is not None:
-        sides = [to_python(low), to_python(high)]
+        sides = [low.to_python(), high.to_python()]
         result.set(low, f"{prefix}scale_range", sides)
         result.set(high, f"{prefix}scale_range", sides)
 
 
 def _sampling(
-    result: ConversionResult, kind: str, table: MappingNode, rules: dict[str, Rule], frames: bool
-) -> tuple[str, dict[str, Rule], dict[str, Any]]:
-    """(option, rules, further values) of the sampler."""
-    length, option = _number(table, "clip_len", 1), STEPS[kind].option
+    result: ConversionResult, kind: str, table: MappingNode, frames: bool
+) -> tuple[str, Mapping[str, Rule], dict[str, Any]]:
+    """Return (option, rules, further values) of a sampler."""
+    option, rules = STEPS[kind].option, STEPS[kind].rules
+    length = _argument(table, "clip_len", 1)
     if kind == "UniformSample":
         return option, rules, {"frame_uniform": True}
     if frames and length == 1 and kind == "DenseSampleFrames":
-        clips, window = _number(table, "num_clips", 1), _number(table, "sample_range", 64)
-        why = Ignore(_ONE_CLIP)
-        rules = {**rules, "clip_len": why, "frame_interval": why, "num_clips": Map("clip_len")}
-        return option, rules, {"frame_interval": window // clips}
+        clips, window = _argument(table, "num_clips", 1), _argument(table, "sample_range", 64)
+        return option, {**rules, **DENSE_FRAMES}, {"frame_interval": window // clips}
     if kind != "SampleFrames":
         return option, rules, {}
-    neighbours = result.choices["model"] == "tsn_r50" and _number(table, "frame_interval", 1) == 1
-    if frames and (length == 1 or neighbours):
-        option, rules = "segment_frames", _parts_of_a_clip(table, length)
-    if not (result.generation == 1 and length > 1 and _number(table, "test_mode", False)):
+    adjacent = result.choices["model"] == "tsn_r50" and _argument(table, "frame_interval", 1) == 1
+    if frames and (length == 1 or adjacent):
+        option, rules = "segment_frames", _segment_rules(table, length)
+    if not (result.generation == 1 and length > 1 and _argument(table, "test_mode", False)):
         return option, rules, {}
-    if _number(table, "twice_sample", False):
-        result.add_pitfall(table.items["twice_sample"], (
-            "mmaction2 1.x spaces the clips of twice_sample past the end of the video; left out here"
-        ))  # fmt: skip
+    if _argument(table, "twice_sample", False):
+        what = "mmaction2 1.x spaces the clips of twice_sample past the end of the video; left out here"
+        result.add_pitfall(table.items["twice_sample"], what)
         rules = {**rules, "twice_sample": Unsupported("its clips run past the end of the video in mmaction2 1.x")}
     return option, rules, {"test_positions": "ends"}
 
 
-def _parts_of_a_clip(table: MappingNode, length: int) -> dict[str, Rule]:
-    """Of ``SampleFrames``, where its clips of ``length`` frames are the parts of one clip here."""
-    apart = "there is nothing between neighbours"
-    short = (
-        Require("loop", "a video of fewer frames is looped") if length > 1 else Ignore("a frame lies within the video")
-    )
-    return {
-        "clip_len": Map("segment_len", note=_ONE_CLIP), "num_clips": Map("segments", implied=1),
-        "test_mode": Map("test_mode"), "twice_sample": Map("twice_sample"), "out_of_bound_opt": short,
-        "frame_interval": Ignore(apart),
-        "temporal_jitter": Unsupported("single frames are not moved; leave it out") if _moves(table) else Ignore(apart),
-        "keep_tail_frames": Ignore("every frame can be drawn anyway"), "start_index": _CLIPS["start_index"],
-    }  # fmt: skip
+_ONE_CLIP = "the frames of mmaction2's clips are those of one clip here"
+#: DenseSampleFrames of an image model.
+DENSE_FRAMES: dict[str, Rule] = {
+    **all_of("clip_len frame_interval", Ignore(_ONE_CLIP)), "num_clips": Map("clip_len"),
+}  # fmt: skip
+#: SampleFrames of an image model, whose clips of ``clip_len`` adjacent frames are the segments of one clip of vexp.
+SEGMENTS: dict[str, Rule] = {
+    "clip_len": Map("segment_len", remark=_ONE_CLIP), "num_clips": Map("segments", implied=1),
+    **same("test_mode twice_sample"), "out_of_bound_opt": Ignore("a frame lies within the video"),
+    **all_of("frame_interval temporal_jitter", Ignore("there is nothing between neighbours")),
+    "keep_tail_frames": Ignore("every frame can be drawn anyway"), "start_index": _START_INDEX,
+}  # fmt: skip
 
 
-def _moves(table: MappingNode) -> bool:
-    return bool(_number(table, "temporal_jitter", False)) and _number(table, "frame_interval", 1) > 1
+def _segment_rules(table: MappingNode, length: int) -> dict[str, Rule]:
+    rules = dict(SEGMENTS)
+    if length > 1:
+        rules["out_of_bound_opt"] = Require("loop", "a video of fewer frames is looped")
+    if _argument(table, "temporal_jitter", False) and _argument(table, "frame_interval", 1) > 1:
+        rules["temporal_jitter"] = Unsupported("single frames are not moved; leave it out")
+    return rules
 
 
-def _number(table: MappingNode, key: str, otherwise: Any) -> Any:
-    node = table.items.get(key)
-    return node.value if isinstance(node, ScalarNode) and not node.unread else otherwise
-
-
-def _no_step(result: ConversionResult, kind: str, table: MappingNode) -> None:
-    """A class that decodes, normalizes or formats."""
-    result.mark_unneeded(table.items["type"], NO_STEPS[kind])
-    if kind == "Normalize":
-        convert_norm(result, table)
-        return
-    for key, node in table.items.items():
-        if key == "decoding_backend":
-            apply(result, Map("data.decoding_backend", lambda name: _BACKENDS[name]), node)
-        elif key == "io_backend" or key == "file_client_args":
-            remote = "disk" not in str(to_python(node)) and "memcached" not in str(to_python(node))
-            apply(
-                result,
-                Unsupported("files are read from disk; mount or copy them") if remote else Ignore("from disk"),
-                node,
-            )
-        elif key == "num_threads":
-            result.mark_unneeded(node, "workers decode with one thread each: data.num_workers")
-        elif key != "type":
-            result.mark_unneeded(node, NO_STEPS[kind])
+def _argument(table: MappingNode, key: str, default: Any) -> Any:
+    """Return the value of an argument; the default if it is missing or not a number."""
+    value = table.scalar(key)
+    return value if isinstance(value, int | float) else default

@@ -3,105 +3,97 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vexp.core.errors import format_value
-from vexp.tools.mmaction2.rules import ConversionResult
-from vexp.tools.mmaction2.tree import Node, ScalarNode
+from vexp.tools.mmaction2.result import ConversionResult
 
 
 def find_pitfalls(result: ConversionResult, path: Path) -> None:
     """Add the pitfalls of combinations of values."""
-    for check in (_benchmark, _milestones, _units, _directions, _sampling, _channels, _precision):
-        check(result)
-    _batch(result, path)
+    checks = (_benchmark, _milestones, _units, _directions, _sampling, _channels, _precision, partial(_batch, path))
+    for check in checks:
+        with suppress(TypeError, ValueError):  # a value of another type, which is rejected when it is composed
+            check(result)
 
 
-def _value(result: ConversionResult, key: str, otherwise: Any = None) -> Any:
-    given = result.values.get(key)
-    return otherwise if given is None else given.value
-
-
-def _at(result: ConversionResult, key: str, what: str) -> None:
+def _add(result: ConversionResult, key: str, what: str) -> None:
     given = result.values.get(key)
     result.add_pitfall(given.node if given is not None and given.node is not None else result.config, what)
 
 
 def _benchmark(result: ConversionResult) -> None:
-    if not _value(result, "cudnn_benchmark"):
-        return
-    if _value(result, "deterministic"):
-        _at(result, "cudnn_benchmark", (
+    key = "cudnn_benchmark"
+    if result.value(key) and result.value("deterministic"):
+        _add(result, key, (
             "cudnn_benchmark beside deterministic: mmcv benchmarks all the same, and the run does not repeat; "
             "left out here, where both together are refused"
         ))  # fmt: skip
-        result.revoke("cudnn_benchmark", "works against deterministic, which is kept")
-    elif _value(result, "seed") is not None:
-        _at(result, "cudnn_benchmark", (
+        result.revoke(key, "works against deterministic, which is kept")
+    elif result.value(key) and result.value("seed") is not None:
+        _add(result, key, (
             "cudnn_benchmark beside a seed: cuDNN may choose other algorithms in the next run, which then differs in "
             "the last digits; deterministic=true repeats"
         ))  # fmt: skip
 
 
 def _milestones(result: ConversionResult) -> None:
-    by_epoch = _value(result, "lr_policy.by_epoch", True)
-    length = _value(result, "epochs") if by_epoch else _value(result, "max_steps")
-    unit = "epochs" if by_epoch else "steps"
+    by_epoch = result.value("lr_policy.by_epoch", True)
+    length, unit = (result.value("epochs"), "epochs") if by_epoch else (result.value("max_steps"), "steps")
     if length is None:
         return
-    steps = _value(result, "lr_policy.step")
+    steps = result.value("lr_policy.step")
     late = [step for step in steps if step >= length] if isinstance(steps, list) else []
     if late:
-        _at(
-            result,
-            "lr_policy.step",
-            f"milestones {format_value(late)} lie past the end of {length} {unit}: never reached",
-        )
-    periods = _value(result, "lr_policy.periods")
+        what = f"milestones {format_value(late)} lie past the end of {length} {unit}: never reached"
+        _add(result, "lr_policy.step", what)
+    periods = result.value("lr_policy.periods")
     if periods is not None and sum(periods) < length:
-        _at(result, "lr_policy.periods", (
+        _add(result, "lr_policy.periods", (
             f"periods cover {sum(periods)} of {length} {unit}: mmcv stops with an error when they are over; here the "
             "run is refused before it starts"
         ))  # fmt: skip
-    start = _value(result, "eval.start")
-    if start is not None and _value(result, "eval.by_epoch", True) and start > _value(result, "epochs", start):
-        _at(result, "eval.start", f"evaluation begins at epoch {start} of {_value(result, 'epochs')}: only at the end")
+    start, epochs = result.value("eval.start"), result.value("epochs")
+    if start is not None and epochs is not None and result.value("eval.by_epoch", True) and start > epochs:
+        _add(result, "eval.start", f"evaluation begins at epoch {start} of {epochs}: only at the end")
 
 
 def _units(result: ConversionResult) -> None:
+    """Check units that differ from that of the runner (0.x)."""
     if result.generation:
         return
-    by_steps = _value(result, "max_steps") is not None
-    if not by_steps and _value(result, "eval.by_epoch") is False:
-        _at(result, "eval.by_epoch", (
+    by_steps, moves = result.value("max_steps") is not None, result.choices.get("lr_policy") != "fixed"
+    saves_by_epoch = result.value("checkpoint.by_epoch", True) and result.value("checkpoint.interval", -1) > 0
+    for key, applies, what in (
+        ("eval.by_epoch", not by_steps and result.value("eval.by_epoch") is False, (
             "evaluation by iteration on the epoch runner: after it mmaction2 trains on in eval mode to the end of the "
             "epoch (dropout off, batch norm frozen); here train mode is restored"
-        ))  # fmt: skip
-    if not by_steps and _value(result, "checkpoint.by_epoch") is False:
-        _at(result, "checkpoint.by_epoch", (
+        )),
+        ("checkpoint.by_epoch", not by_steps and result.value("checkpoint.by_epoch") is False, (
             "checkpoints by iteration on the epoch runner: mmcv files each under the epoch, over the last one, and "
             "resuming skips the rest of the epoch; here each has its step"
-        ))  # fmt: skip
-    if by_steps and _value(result, "lr_policy.by_epoch") and result.choices.get("lr_policy") != "fixed":
-        _at(result, "lr_policy.by_epoch", (
+        )),
+        ("lr_policy.by_epoch", by_steps and result.value("lr_policy.by_epoch") and moves, (
             "a rate by epoch on the iteration runner never moves in mmcv, not even in the warm-up; here it moves"
-        ))  # fmt: skip
-    if by_steps and _value(result, "checkpoint.by_epoch", True) and _value(result, "checkpoint.interval", -1) > 0:
-        _at(
-            result, "checkpoint.interval", "checkpoints by epoch on the iteration runner: mmcv saves none; here it does"
-        )
+        )),
+        ("checkpoint.interval", by_steps and saves_by_epoch, (
+            "checkpoints by epoch on the iteration runner: mmcv saves none; here it does"
+        )),
+    ):  # fmt: skip
+        if applies:
+            _add(result, key, what)
 
 
 def _directions(result: ConversionResult) -> None:
     mirrors = [key for key in result.values if re.fullmatch(r"pipeline\.\w+\.flip\w*\.flip_ratio", key)]
     steps = [f"pipeline.{split}.{n}" for split, names in result.steps.items() for n, o in names.items() if o == "flip"]
-    if not steps or "data.flip_label_map" in result.values:
-        return
-    lists = " ".join(str(_value(result, f"data.{split}.{key}", "")) for split in ("train", "val")
+    lists = " ".join(str(result.value(f"data.{split}.{key}", "")) for split in ("train", "val")
                      for key in ("ann_file", "data_prefix"))  # fmt: skip
-    if re.search(r"sthv[12]|something|jester|diving48", lists, re.IGNORECASE):
-        _at(result, (mirrors or ["data.train.ann_file"])[0], (
+    directional = re.search(r"sthv[12]|something|jester|diving48", lists, re.IGNORECASE)
+    if directional and steps and "data.flip_label_map" not in result.values:
+        _add(result, (mirrors or ["data.train.ann_file"])[0], (
             f"{steps[0]} mirrors clips of a set whose classes tell left from right, without flip_label_map: a mirrored "
             "clip keeps the wrong label. Name the pairs in data.flip_label_map, or leave the flip out: "
             f"data.directional=true ~{steps[0]}"
@@ -109,80 +101,72 @@ def _directions(result: ConversionResult) -> None:
 
 
 def _sampling(result: ConversionResult) -> None:
-    for split, names in result.steps.items():
-        name = next(iter(names), None)
-        if name is None:
-            continue
-        test = _value(result, f"pipeline.{split}.{name}.test_mode", False)
-        key = f"pipeline.{split}.{name}"
-        if (split == "train") == bool(test) and result.default(f"{key}.test_mode") is not ...:
-            what = (
-                "test_mode=True in training: always the same frames, no augmentation in time"
-                if split == "train"
-                else "no test_mode: the frames are random, so the score differs from run to run"
-            )
-            _at(result, _first_given_key(result, key), f"{split}: {what}")
-    lengths = {split: _length(result, split) for split in result.steps}
-    for split in ("val", "test"):
-        seen, trained = lengths.get(split), lengths.get("train")
-        if seen is not None and trained is not None and seen != trained:
-            if result.choices["model"].startswith("tsn"):
-                continue  # its logits are means over any number of frames
-            _at(result, _first_given_key(result, f"pipeline.{split}.{next(iter(result.steps[split]))}"), (
-                f"{split} samples {seen[0]} frames, {seen[1]} apart, training {trained[0]} frames, {trained[1]} apart: "
+    samplers = {split: f"pipeline.{split}.{next(iter(steps))}" for split, steps in result.steps.items() if steps}
+    places = {}  # the first key of each sampler that the source sets
+    for split, step in samplers.items():
+        given = (key for key, value in result.values.items() if key.startswith(f"{step}.") and value.node is not None)
+        places[split] = next(given, step)
+        test_mode = bool(result.value(f"{step}.test_mode", False))
+        if (split == "train") == test_mode and result.default(f"{step}.test_mode") is not ...:
+            what = "no test_mode: the frames are random, so the score differs from run to run"
+            if test_mode:
+                what = "test_mode=True in training: always the same frames, no augmentation in time"
+            _add(result, places[split], f"{split}: {what}")
+    if result.choices["model"].startswith("tsn"):
+        return  # it averages the logits of any number of frames
+    clips = {split: clip for split, step in samplers.items() if (clip := _clip(result, step)) is not None}
+    trained = clips.get("train")
+    for split, clip in clips.items():
+        if trained is not None and clip != trained:
+            _add(result, places[split], (
+                f"{split} samples {clip[0]} frames, {clip[1]} apart, training {trained[0]} frames, {trained[1]} apart: "
                 "the model sees another speed or length"
             ))  # fmt: skip
 
 
-def _first_given_key(result: ConversionResult, step: str) -> str:
-    """Return the first key of a step that the source sets."""
-    given = (key for key, value in result.values.items() if key.startswith(f"{step}.") and value.node is not None)
-    return next(given, step)
-
-
-def _length(result: ConversionResult, split: str) -> tuple[int, int] | None:
-    name = next(iter(result.steps[split]), None)
-    key = f"pipeline.{split}.{name}"
-    length = _value(result, f"{key}.clip_len") or _value(result, f"{key}.segments")
-    return None if length is None else (length, _value(result, f"{key}.frame_interval", 1))
+def _clip(result: ConversionResult, step: str) -> tuple[int, int] | None:
+    """Return the number and the interval of the frames of a clip; None if they are unknown."""
+    length = result.value(f"{step}.clip_len") or result.value(f"{step}.segments")
+    return None if length is None else (length, result.value(f"{step}.frame_interval", 1))
 
 
 def _channels(result: ConversionResult) -> None:
-    mean, to_bgr = _value(result, "img_norm.mean"), _value(result, "img_norm.to_bgr", False)
+    mean, to_bgr = result.value("img_norm.mean"), bool(result.value("img_norm.to_bgr", False))
     if not isinstance(mean, list) or len(mean) != 3 or mean[0] == mean[2]:
         return
     looks_bgr = mean[0] < mean[2]  # of natural images red is the brightest channel
-    if looks_bgr != bool(to_bgr):
+    if looks_bgr != to_bgr:
         order, sees = ("BGR", "RGB") if looks_bgr else ("RGB", "BGR")
-        _at(result, "img_norm.mean", (
-            f"mean {format_value(mean)} looks like {order} and the model is given {sees} (to_bgr={format_value(bool(to_bgr))}): "
-            "mmaction2 subtracts it all the same, and so does vexp; is it what the weights were trained with?"
+        _add(result, "img_norm.mean", (
+            f"mean {format_value(mean)} looks like {order} and the model is given {sees} "
+            f"(to_bgr={format_value(to_bgr)}): mmaction2 subtracts it all the same, and so does vexp; is it what the "
+            "weights were trained with?"
         ))  # fmt: skip
 
 
 def _precision(result: ConversionResult) -> None:
-    if result.generation == 0 and result.choices.get("amp") == "fp16" and _value(result, "grad.accumulate", 1) > 1:
-        _at(result, "grad.accumulate", "mmcv cannot accumulate under fp16=dict(...): it stops; here both work together")
+    if result.generation == 0 and result.choices.get("amp") == "fp16" and result.value("grad.accumulate", 1) > 1:
+        what = "mmcv cannot accumulate under fp16=dict(...): it stops; here both work together"
+        _add(result, "grad.accumulate", what)
 
 
-def _batch(result: ConversionResult, path: Path) -> None:
+def _batch(path: Path, result: ConversionResult) -> None:
     """Check for a learning rate that was chosen for another number of samples per step."""
-    if _value(result, "optimizer.base_batch_size") is not None or "optimizer.lr" not in result.values:
+    if result.value("optimizer.base_batch_size") is not None or "optimizer.lr" not in result.values:
         return
-    batch, rate = _value(result, "data.batch_size"), _value(result, "optimizer.lr")
-    node: Node | None = result.config.get("auto_scale_lr", "base_batch_size")
+    batch, rate = result.value("data.batch_size"), result.value("optimizer.lr")
     named = re.search(r"(\d+)xb(\d+)", path.stem)
-    if isinstance(node, ScalarNode) and not node.unread:
-        base, why = int(node.value), "auto_scale_lr says"
+    if (scaling := result.config.scalar("auto_scale_lr", "base_batch_size")) is not None:
+        base, why = int(scaling), "auto_scale_lr says"
     elif named:
         base, why = int(named[1]) * int(named[2]), f"{named[0]} in the file's name says"
     elif batch is not None:
         base, why = 8 * batch, "mmaction2's published configs are for 8 GPUs, which would be"
     else:
         return
-    here = (batch or result.default("data.batch_size")) * _value(result, "grad.accumulate", 1)
-    if here != base:
-        _at(result, "optimizer.lr", (
-            f"lr={format_value(rate)}: {why} {base} samples a step, a step here has {here}; optimizer.base_batch_size={base} "
-            "scales the rate (Goyal et al. 2017)"
+    size = (batch or result.default("data.batch_size")) * result.value("grad.accumulate", 1)
+    if size != base:
+        _add(result, "optimizer.lr", (
+            f"lr={format_value(rate)}: {why} {base} samples a step, a step here has {size}; "
+            f"optimizer.base_batch_size={base} scales the rate (Goyal et al. 2017)"
         ))  # fmt: skip

@@ -1,142 +1,106 @@
-"""The remaining keys of a config: length, seeds, initial weights, and keys that vexp does not need."""
+"""Convert the remaining keys of a config: length, seeds, initial weights, and keys that vexp does not need."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from vexp.core.errors import ConfigError
+from vexp.tools.mmaction2.backbones import weights_name
 from vexp.tools.mmaction2.hooks import ONE_PROCESS
-from vexp.tools.mmaction2.rules import (
-    ConversionResult,
-    Ignore,
-    Map,
-    Rule,
-    Unsupported,
-    apply,
-    apply_rules,
-    as_lists,
-    handled_elsewhere,
-    number,
-)
-from vexp.tools.mmaction2.tree import MappingNode, Node, to_python
-from vexp.tools.mmaction2.weights import weights_name
+from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.rules import Ignore, Map, Rule, Unsupported, as_lists, handled_elsewhere, number, sets
+from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, same
+from vexp.tools.mmaction2.tree import Node
 
 
-def _weights(result: ConversionResult, node: Node, prefix: str) -> None:
-    named = to_python(node)
-    if not named:
-        result.mark_default(node, "none")
-    else:
-        result.set(node, "init_from", weights_name(str(named)))
-
-
+@sets("resume")
 def _resume(result: ConversionResult, node: Node, prefix: str) -> None:
-    named = to_python(node)
-    if not named:
-        result.mark_default(node, "a new run")
-    else:
-        result.mark_unsupported(
-            node, "resuming from a checkpoint of mmaction2 is not supported; init_from=FILE loads its weights"
-        )
+    if node.to_python():
+        hint = "init_from=FILE loads its weights"
+        raise ConfigError(f"resuming from a checkpoint of mmaction2 is not supported; {hint}")
+    result.mark_default(node, "a new run")
 
 
 def _workflow(result: ConversionResult, node: Node, prefix: str) -> None:
-    steps = as_lists(to_python(node))
-    if isinstance(steps, list) and all(isinstance(step, list) and step[:1] == ["train"] for step in steps):
-        result.mark_default(node, "trains, and evaluates as eval says")
-    else:
-        result.mark_unsupported(
-            node, "validation within the workflow gives the loss of val: eval does so, with eval.interval"
-        )
+    steps = as_lists(node.to_python())
+    if not isinstance(steps, list) or any(not isinstance(step, list) or step[:1] != ["train"] for step in steps):
+        raise ConfigError("validation within the workflow gives the loss of val: eval does so, with eval.interval")
+    result.mark_default(node, "trains, and evaluates as eval says")
 
 
-# --- the runner ------------------------------------------------------------------------------------------------------
-
-
+@sets("seed")
 def _seed(result: ConversionResult, node: Node, prefix: str) -> None:
-    if to_python(node) is None:
-        result.set_changed(
-            node, "seed", 0, "mmaction2 draws one; a run without one here has seed 0, so that it repeats"
-        )
+    seed = node.to_python()
+    if seed is None:
+        remark = "mmaction2 draws one; a run without one here has seed 0, so that it repeats"
+        result.set(node, "seed", 0, remark, changed=True)
     else:
-        result.set(node, "seed", to_python(node))
+        result.set(node, "seed", seed)
 
 
-_RANDOMNESS: dict[str, Rule] = {
-    "seed": _seed, "deterministic": Map("deterministic"), "diff_rank_seed": Map("diff_rank_seed"),
-}  # fmt: skip
-
-
-def _tables(rules: Mapping[str, Rule]) -> Rule:
-    """The rules of a dict's keys; a None in its place is dropped."""
-
-    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
-        if isinstance(node, MappingNode):
-            apply_rules(result, node, rules)
-        else:
-            result.mark_unneeded(node, "it is empty")
-
-    return rule
-
-
-def _runner(result: ConversionResult, node: Node, prefix: str) -> None:
-    """``runner`` of 0.x, ``train_cfg`` of 1.x, whose names of the same things differ."""
-    if not isinstance(node, MappingNode):
-        result.mark_unneeded(node, "it is empty")
-        return
-    if node.text("type") in ("IterBasedRunner", "IterBasedTrainLoop"):
-        result.set_implied("eval.by_epoch", False, f"{node.text('type')} counts steps")
-    apply_rules(result, node, {
-        "type": Ignore("epochs or max_steps says which"), "by_epoch": Ignore("epochs or max_steps says which"),
-        "max_epochs": Map("epochs"), "max_iters": Map("max_steps"),
-        "val_interval": Map("eval.interval"), "val_begin": _val_begin,
-        "dynamic_intervals": Unsupported("one eval.interval for the run"),
-    })  # fmt: skip
-
-
+@sets("eval.start")
 def _val_begin(result: ConversionResult, node: Node, prefix: str) -> None:
-    begin = number(node)
-    every = result.config_value("train_cfg", "val_interval") or 1
-    first = -(-begin // every) * every  # mmengine evaluates at the multiples of the interval from there on
-    if first <= every:
+    begin, interval = number(node), result.config.scalar("train_cfg", "val_interval")
+    interval = interval if isinstance(interval, int) and interval > 0 else 1
+    first = -(-begin // interval) * interval  # mmengine evaluates at the multiples of the interval from there on
+    if first <= interval:
         result.mark_default(node, "from the first interval on")
     else:
         result.set(node, "eval.start", first)
 
 
-#: Root keys of both generations that have a rule of their own; those with more to them are in vexp.tools.mmaction2.convert.
-ROOT: dict[str, Rule] = {
-    "total_epochs": Map("epochs"), "max_epochs": handled_elsewhere, "runner": _runner, "train_cfg": _runner,
-    "val_cfg": Ignore("eval"), "test_cfg": Ignore("vexp evaluate"),
-    "load_from": _weights, "resume_from": _resume, "resume": _resume, "auto_resume": Unsupported("use resume=auto"),
-    "workflow": _workflow, "work_dir": lambda result, node, prefix: _work_dir(result, node),
-    "dist_params": ONE_PROCESS, "launcher": ONE_PROCESS, "gpu_ids": ONE_PROCESS, "gpus": ONE_PROCESS,
-    "find_unused_parameters": ONE_PROCESS, "model_wrapper_cfg": ONE_PROCESS,
-    "log_level": Ignore("everything is logged"), "opencv_num_threads": Ignore("workers use one thread each"),
-    "mp_start_method": Ignore("data.mp_context, where fork does not do"),
-    "default_scope": Ignore("not used by vexp"), "log_processor": Ignore("log.interval is also what is averaged over"),
-    "seed": _seed, "deterministic": Map("deterministic"), "cudnn_benchmark": Map("cudnn_benchmark"),
-    "randomness": _tables(_RANDOMNESS), "diff_seed": Map("diff_rank_seed"),
-    "env_cfg": _tables({
-        "cudnn_benchmark": Map("cudnn_benchmark"), "mp_cfg": Ignore("data.mp_context, where fork does not do"),
-        "dist_cfg": ONE_PROCESS, "resource_limit": Ignore("open files are few"),
-    }),
-    "momentum_config": Unsupported("momentum is constant"),
-    "precise_bn": Unsupported("not built; ema=average averages weights and statistics"),
-    "module_hooks": Unsupported("there are no hooks here"), "custom_imports": Unsupported("bring your own code with plugins=[package]"),
-    "omnisource": Unsupported("one dataset a split"), "multigrid": Unsupported("not built"), "contrastive_cfg": Unsupported("not built"),
-    "cfg_name": Ignore("names nothing that is trained"), "device": Map("device"),
-}  # fmt: skip
-
-
-def _work_dir(result: ConversionResult, node: Node) -> None:
-    folder = str(to_python(node)).rstrip("/")
-    above, _, name = folder.rpartition("/")
+@sets("run_name", "out_root")
+def _work_dir(result: ConversionResult, node: Node, prefix: str) -> None:
+    above, _, name = str(node.to_python()).rstrip("/").rpartition("/")
     result.set(node, "run_name", name)
     result.set(node, "out_root", above or ".")
 
 
+#: ``runner`` of 0.x, ``train_cfg`` of 1.x.
+RUNNER = Section({
+    **all_of("type by_epoch", Ignore("epochs or max_steps says which")),
+    "max_epochs": Map("epochs"), "max_iters": Map("max_steps"),
+    "val_interval": Map("eval.interval"), "val_begin": _val_begin,
+    "dynamic_intervals": Unsupported("one eval.interval for the run"),
+})  # fmt: skip
+
+
+def _runner(result: ConversionResult, node: Node, prefix: str) -> None:
+    if node.text("type") in ("IterBasedRunner", "IterBasedTrainLoop"):
+        result.set_implied("eval.by_epoch", False, f"{node.text('type')} counts steps")
+    RUNNER(result, node, prefix)
+
+
+_PROCESS_START = Ignore("data.mp_context, where fork does not do")
+_BOTH: dict[str, Rule] = {
+    "work_dir": _work_dir, "load_from": Map("init_from", lambda name: weights_name(str(name)), off="none"),
+    **same("cudnn_benchmark device"), "custom_imports": Unsupported("bring your own code with plugins=[package]"),
+    **all_of("launcher gpu_ids gpus find_unused_parameters model_wrapper_cfg", ONE_PROCESS),
+    "log_level": Ignore("everything is logged"), "cfg_name": Ignore("names nothing that is trained"),
+    "precise_bn": Unsupported("not built; ema=average averages weights and statistics"),
+    **all_of("multigrid contrastive_cfg", Unsupported("not built")),
+}  # fmt: skip
+#: Root keys of 0.x and 1.x, without those of vexp.tools.mmaction2.convert.
+ROOT_0X: dict[str, Rule] = {
+    **_BOTH,
+    "total_epochs": Map("epochs"), "max_epochs": handled_elsewhere, "runner": _runner, "resume_from": _resume,
+    "workflow": _workflow, "seed": _seed, "deterministic": Map("deterministic"), "diff_seed": Map("diff_rank_seed"),
+    "dist_params": ONE_PROCESS, "opencv_num_threads": Ignore("workers use one thread each"),
+    "mp_start_method": _PROCESS_START, "momentum_config": Unsupported("momentum is constant"),
+    "module_hooks": Unsupported("there are no hooks here"), "omnisource": Unsupported("one dataset a split"),
+}  # fmt: skip
+ROOT_1X: dict[str, Rule] = {
+    **_BOTH,
+    "train_cfg": _runner, "val_cfg": Ignore("eval"), "test_cfg": Ignore("vexp evaluate"), "resume": _resume,
+    "auto_resume": Unsupported("use resume=auto"), "default_scope": Ignore("not used by vexp"),
+    "log_processor": Ignore("log.interval is also what is averaged over"),
+    "randomness": Section({"seed": _seed, **same("deterministic diff_rank_seed")}),
+    "env_cfg": Section({
+        "cudnn_benchmark": Map("cudnn_benchmark"), "mp_cfg": _PROCESS_START, "dist_cfg": ONE_PROCESS,
+        "resource_limit": Ignore("open files are few"),
+    }),
+}  # fmt: skip
+ROOT = {**ROOT_0X, **ROOT_1X}  # configs of 1.x that were migrated by hand have keys of both
+
+
 def convert_root(result: ConversionResult, done: tuple[str, ...]) -> None:
-    """All root keys with a rule of their own, but for those that are done."""
-    for key, node in result.config.items.items():
-        if key in ROOT and key not in done:
-            apply(result, ROOT[key], node)
+    """Convert the root keys of ``ROOT``, except those that are done."""
+    apply_rules(result, result.config, {key: rule for key, rule in ROOT.items() if key not in done})

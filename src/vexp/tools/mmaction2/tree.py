@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vexp.core.errors import UserError
 
@@ -25,8 +25,41 @@ class UnreadableError(UserError):
     """A value is only known after running the file."""
 
 
+class _Node:
+    __slots__ = ()
+
+    def get(self, *path: str) -> Node | None:
+        """Return the node at a path of keys; None if a key is missing."""
+        node: Node | None = cast("Node", self)
+        for key in path:
+            node = node.items.get(key) if isinstance(node, MappingNode) else None
+        return node
+
+    def scalar(self, *path: str) -> Any:
+        """Return the scalar or list of scalars at a path of keys; None if it is missing or unknown."""
+        node = self.get(*path)
+        return node.value if isinstance(node, ScalarNode) and not node.unread else None
+
+    def text(self, *path: str) -> str:
+        """Return the text at a path of keys; empty if there is none."""
+        value = self.scalar(*path)
+        return value if isinstance(value, str) else ""
+
+    def leaves(self, path: str = "") -> Iterator[tuple[str, Node]]:
+        """Yield path and node of every line of the report: leaves, and empty dicts and lists."""
+        children: dict[str, Node] = {}
+        if isinstance(self, MappingNode):
+            children = {f"{path}.{key}" if path else key: child for key, child in self.items.items()}
+        elif isinstance(self, SequenceNode):
+            children = {f"{path}[{i}]": child for i, child in enumerate(self.items)}
+        for name, child in children.items():
+            yield from child.leaves(name)
+        if not children:
+            yield path, cast("Node", self)
+
+
 @dataclass(eq=False, slots=True)
-class ScalarNode:
+class ScalarNode(_Node):
     """A scalar or a list of scalars.
 
     Attributes:
@@ -41,74 +74,52 @@ class ScalarNode:
     unread: str = ""
     parts: list[ScalarNode] = field(default_factory=list)
 
+    def to_python(self) -> Any:
+        """Convert a tree to dicts, lists and scalars.
+
+        Raises:
+            UnreadableError: If a part of it is unknown.
+        """
+        if self.unread:
+            raise UnreadableError(self.unread)
+        return self.value
+
+    def copy(self) -> ScalarNode:
+        """Copy the dicts and lists of a tree, but not its leaves."""
+        return self
+
 
 @dataclass(eq=False, slots=True)
-class MappingNode:
+class MappingNode(_Node):
     """A dict, by key."""
 
     items: dict[str, Node]
     where: Where
 
-    def get(self, *path: str) -> Node | None:
-        """Return the node at a path of keys; None if a key is missing."""
-        node: Node | None = self
-        for key in path:
-            node = node.items.get(key) if isinstance(node, MappingNode) else None
-        return node
+    def to_python(self) -> dict[str, Any]:
+        return {key: child.to_python() for key, child in self.items.items()}
 
-    def text(self, *path: str) -> str:
-        """Return the text at a path of keys; empty if there is none."""
-        node = self.get(*path)
-        return node.value if isinstance(node, ScalarNode) and isinstance(node.value, str) and not node.unread else ""
+    def copy(self) -> MappingNode:
+        return MappingNode({key: child.copy() for key, child in self.items.items()}, self.where)
 
 
 @dataclass(eq=False, slots=True)
-class SequenceNode:
+class SequenceNode(_Node):
     """A list that contains dicts, or an empty list."""
 
     items: list[Node]
     where: Where
 
+    def to_python(self) -> list[Any]:
+        return [child.to_python() for child in self.items]
+
+    def copy(self) -> SequenceNode:
+        return SequenceNode([child.copy() for child in self.items], self.where)
+
 
 Node = ScalarNode | MappingNode | SequenceNode
 
 
-def leaves(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
-    """Return path and node of every line of the report: leaves, and empty dicts and lists."""
-    children: Iterator[tuple[str, Node]]
-    if isinstance(node, MappingNode):
-        children = ((f"{path}.{key}" if path else key, child) for key, child in node.items.items())
-    elif isinstance(node, SequenceNode):
-        children = ((f"{path}[{i}]", child) for i, child in enumerate(node.items))
-    else:
-        children = iter(())
-    empty = True
-    for name, child in children:
-        empty = False
-        yield from leaves(child, name)
-    if empty:
-        yield path, node
-
-
-def to_python(node: Node) -> Any:
-    """Convert a tree to dicts, lists and scalars.
-
-    Raises:
-        UnreadableError: If a part of it is unknown.
-    """
-    if isinstance(node, MappingNode):
-        return {key: to_python(child) for key, child in node.items.items()}
-    if isinstance(node, SequenceNode):
-        return [to_python(child) for child in node.items]
-    if node.unread:
-        raise UnreadableError(node.unread)
-    return node.value
-
-
-def fork(node: Node) -> Node:
-    """Copy the dicts and lists of a tree, but not its leaves."""
-    if isinstance(node, MappingNode):
-        return MappingNode({key: fork(child) for key, child in node.items.items()}, node.where)
-    if isinstance(node, SequenceNode):
-        return SequenceNode([fork(child) for child in node.items], node.where)
-    return node
+def entries(node: Node | None) -> list[Node]:
+    """Return the entries of a list that contains dicts; none for anything else."""
+    return node.items if isinstance(node, SequenceNode) else []
