@@ -1,4 +1,4 @@
-"""Save and load one checkpoint file: atomic writes, checksums, no arbitrary pickles."""
+"""Save and load one checkpoint file: atomic writes, checksums, no arbitrary pickles; prune the older ones."""
 
 from __future__ import annotations
 

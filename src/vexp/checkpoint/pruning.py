@@ -1,4 +1,7 @@
-"""Pruning: which checkpoints are deleted, and when (``checkpoint.max_keep_ckpts``)."""
+"""Pruning (``checkpoint.max_keep_ckpts``): which checkpoints are deleted after one has been written.
+
+``save`` and ``complete`` of ``vexp.checkpoint.file`` call ``prune`` at their end; nothing else deletes checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _PERIODIC = re.compile(r"^(?P<unit>epoch|step)_(?P<count>\d+)\.pth$")
 
 
 def prune(folder: Path, max_keep_ckpts: int) -> None:
-    """Delete the ``prunable`` checkpoints of a folder. ``save`` calls this after every checkpoint that it writes."""
+    """Delete the ``prunable`` checkpoints of a folder."""
     if max_keep_ckpts > 0:
         names = [path.name for path in folder.iterdir()]
         for name in prunable(names, max_keep_ckpts, Manifest.readable(folder).names()):

@@ -1,1 +1,1 @@
-"""The data of a run, from annotation to batch."""
+"""The data of a run, from annotation to batch. Pixels are uint8 (``vexp.data.pixel_type``)."""

@@ -20,7 +20,9 @@ _LESS = ("loss", "error")
 
 
 def greater_by_name(metric: str) -> bool | None:
-    """Return whether a larger value of ``metric`` is better, judged by its name; None if that is not clear."""
+    """Return whether a larger value is better: by ``METRICS``, else by the name; None if that is not clear."""
+    if metric in METRICS:
+        return METRICS[metric].greater
     words = re.split(r"[^a-z0-9]+", metric.lower())
     if any(word.startswith(_LESS) for word in words):
         return False

@@ -199,11 +199,13 @@ class Metric:
         single_label: Whether it needs one label per video.
         result: Name of its result, by default that of the metric; with ``{k}`` there is one for each ``k`` of
             ``eval.topk``, and ``value`` has the argument ``k``.
+        greater: Whether larger values are better.
     """
 
     value: Callable[..., float]
     single_label: bool = False
     result: str = ""
+    greater: bool = True
 
 
 #: The metrics of ``eval.metrics``. A new one is a function of scores and labels, and a row here.
@@ -213,7 +215,7 @@ METRICS = {
     "mean_average_precision": Metric(lambda v, i: mean_average_precision(v.scores[i], v.labels[i])),
     "mmit_mean_average_precision": Metric(lambda v, i: mmit_mean_average_precision(v.scores[i], v.labels[i])),
     "expected_calibration_error": Metric(
-        lambda v, i: calibration_error(v.confidence[i], v.ranks[i] == 0), single_label=True
+        lambda v, i: calibration_error(v.confidence[i], v.ranks[i] == 0), single_label=True, greater=False
     ),
 }
 

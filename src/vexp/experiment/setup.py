@@ -15,7 +15,7 @@ from vexp.data.sources.base import Source
 from vexp.data.sources.subsets import select_samples
 from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
 from vexp.evaluation.view_forward import ViewForward
-from vexp.experiment.schedule import Schedule, step_plan, total_steps
+from vexp.experiment.eval_save_schedule import Schedule, step_plan, total_steps
 from vexp.model.loss import Loss
 from vexp.runtime.device import pick_device
 from vexp.runtime.distributed import SINGLE_PROCESS, World

@@ -1,4 +1,4 @@
-"""The predictions for one split, by all processes of a run; ``vexp.experiment.schedule`` decides when."""
+"""The predictions for one split, by all processes of a run; ``vexp.experiment.eval_save_schedule`` decides when."""
 
 from __future__ import annotations
 

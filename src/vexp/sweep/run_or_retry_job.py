@@ -1,4 +1,7 @@
-"""Run, resume or retry one job of a sweep, in the process that its launcher chose."""
+"""Run, resume or retry one job of a sweep, in the process that its launcher chose.
+
+A job is tried once per invocation of the sweep; the next invocation retries jobs that failed (``Job.is_pending``).
+"""
 
 from __future__ import annotations
 

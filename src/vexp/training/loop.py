@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop. ``vexp.experiment.eval_save_schedule`` decides after which steps it evaluates and saves."""
 
 from __future__ import annotations
 

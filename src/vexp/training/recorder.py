@@ -1,4 +1,4 @@
-"""Logging, evaluation, checkpointing and plotting of a run; ``vexp.experiment.schedule`` decides when."""
+"""Logging, evaluation, checkpointing and plotting of a run; ``vexp.experiment.eval_save_schedule`` decides when."""
 
 from __future__ import annotations
 

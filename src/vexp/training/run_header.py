@@ -10,7 +10,7 @@ from torch import nn
 from vexp.core.errors import UserError
 from vexp.data.sources.subsets import leak_warning, shared_groups
 from vexp.evaluation.label_checks import class_counts
-from vexp.experiment.schedule import plural
+from vexp.experiment.eval_save_schedule import plural
 from vexp.experiment.setup import Experiment
 from vexp.experiment.views import clips_per_video
 

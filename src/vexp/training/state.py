@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vexp.core.errors import UserError
 from vexp.evaluation.best_score import Best
-from vexp.experiment.schedule import plural
+from vexp.experiment.eval_save_schedule import plural
 from vexp.runtime.distributed import SINGLE_PROCESS, World
 from vexp.runtime.seed import rng_state, set_rng_state
 from vexp.tracking.meter import Meter

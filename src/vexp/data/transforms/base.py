@@ -9,8 +9,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from vexp.core.fields import ValidatedConfig
+from vexp.data.pixel_type import Frames
 from vexp.data.transforms.resample import render_views
-from vexp.data.transforms.view import Frames, View
+from vexp.data.transforms.view import View
 
 
 class FrameTransform(Protocol):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
-from vexp.data.transforms.view import Frames
+from vexp.data.pixel_type import Frames
 
 if TYPE_CHECKING:
     import torch

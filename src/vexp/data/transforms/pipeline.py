@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.decoding.frame_stream import FrameStream
+from vexp.data.pixel_type import Frames
 from vexp.data.sources.base import Reader, frame_times, read_frames
 from vexp.data.transforms.photometric import check_torchvision_transform
 from vexp.data.transforms.resample import Window, render_views, render_windows
-from vexp.data.transforms.view import Frames, View
+from vexp.data.transforms.view import View
 from vexp.data.transforms.view_layout import ViewLayout
 
 _ACCEPTS = "dict of transforms by name"

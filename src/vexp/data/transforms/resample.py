@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from vexp.data.decoding.frame_stream import Frame, FrameStream
-from vexp.data.transforms.view import Box, Frames, Size, View, shared_size
+from vexp.data.pixel_type import Frames
+from vexp.data.transforms.view import Box, Size, View, shared_size
 
 FrameWriter = Callable[[Frame, int], None]
 """Writes the result for a frame (H, W, C) with its index into the output."""

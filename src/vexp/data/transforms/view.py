@@ -12,12 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from vexp.core.errors import UserError
 
-Frames = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 Size = tuple[int, int]

@@ -20,7 +20,7 @@ from vexp.data.sources.subsets import select_samples
 from vexp.data.transforms.frame_sampling import Sampler
 from vexp.data.transforms.view import View
 from vexp.evaluation.label_checks import class_counts
-from vexp.experiment.schedule import Schedule, plural, step_plan, total_steps
+from vexp.experiment.eval_save_schedule import Schedule, plural, step_plan, total_steps
 from vexp.experiment.views import clips_per_video
 from vexp.model.loss import Loss
 from vexp.optim.optimizers import Optimizer

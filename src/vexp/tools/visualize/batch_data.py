@@ -14,7 +14,8 @@ from vexp.data.batch.batch import Batch
 from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.loading.dataset import ClipDataset, Key
-from vexp.data.transforms.view import Frames, View
+from vexp.data.pixel_type import Frames
+from vexp.data.transforms.view import View
 from vexp.tools.visualize.samples import Split, evenly_spaced, format_label, load_sample
 
 _MAX_TRIES = 16  # to get a mixed batch from a blending that mixes only some

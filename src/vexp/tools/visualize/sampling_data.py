@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
+from vexp.data.pixel_type import Frames
 from vexp.data.transforms.pipeline import sampled_frames
-from vexp.data.transforms.view import Frames
 from vexp.tools.visualize.samples import Split, Video, evenly_spaced
 
 MAX_VIDEOS = 24  # videos per split that the statistics are computed from

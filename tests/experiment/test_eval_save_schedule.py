@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vexp import compose, train
-from vexp.experiment.schedule import Schedule, plural, step_plan, total_steps
+from vexp.experiment.eval_save_schedule import Schedule, plural, step_plan, total_steps
 from vexp.experiment.setup import build_experiment
 
 
