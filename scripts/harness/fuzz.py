@@ -228,7 +228,7 @@ def damaged_node(value: Any, rng: random.Random) -> Any:
 
 def call(command: list[str]) -> int:
     """Run a command of vexp in this process."""
-    return run_command(import_module(COMMANDS[command[0]].module).main, command[1:])
+    return run_command(import_module(COMMANDS[command[0]]).main, command[1:])
 
 
 def fork(case: Case) -> int:
