@@ -263,6 +263,7 @@ class VideoReader:
         none that is stored after the last of them.
         """
         decoder, fault = self._stream.codec_context, ""
+        decoder.open(strict=False)  # before skip_frame is set: dav1d (AV1) would keep its first value for the whole file
         missing = len(only) if only is not None else math.inf
         for packet in self._packets():
             wanted = only is None or packet.pts in only
