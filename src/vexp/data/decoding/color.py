@@ -1,10 +1,13 @@
 """Conversion of decoded frames to upright RGB images.
 
-Color. swscale converts to full-range RGB with the matrix and range that in the frame's tags; untagged frames are
-taken as BT.601, limited range, at any size (as decord, OpenCV and the ffmpeg program do). More than 8 bits are reduced
-to 8; HDR transfer curves are not tone-mapped. Non-square pixels are not stretched.
+Color. swscale converts to full-range RGB with the matrix and range in the frame's tags; untagged frames are taken as
+BT.601, limited range, at any size (as decord, OpenCV and the ffmpeg program do). More than 8 bits are reduced to 8; HDR
+transfer curves are not tone-mapped. Non-square pixels are not stretched. In 8-bit 4:2:0 and 4:2:2, a pixel has the chroma
+of the sample of its block; in other formats, chroma is interpolated at its tagged position. The two fields of an
+interlaced frame are converted separately, since each has its own chroma. docs/explanation/decoding.md has the table.
 
-Rotation. The display matrix (phones) is applied, as players do: quarter turns and mirroring. Other angles are ignored.
+Rotation. The display matrix (phones) is applied, as players do: quarter turns and mirroring. For other angles, frames stay
+as coded, and the reader logs a warning.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.reformatter import VideoReformatter
 
+FULL_CHROMA = 2 | 1 << 13
+"""SWS_BILINEAR and SWS_FULL_CHR_H_INT: without the latter, swscale uses one chroma value for two pixels of a row."""
+
 
 def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
     """Convert a decoded frame to uint8 (H, W, 3) RGB without rotation.
@@ -25,9 +31,28 @@ def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8
     The result is a view of swscale's buffer, whose rows are padded, without a copy. It uses one thread, since PyAV (from
     version 17) otherwise starts a pool with a thread per core for every frame.
     """
-    plane: Any = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
-    rows: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
+    height, width = frame.height, frame.width
+    plane: Any = reformatter.reformat(_even(frame), format="rgb24", interpolation=FULL_CHROMA, threads=1).planes[0]
+    return _rows(plane)[:height, : 3 * width].reshape(height, width, 3)
+
+
+def _even(frame: VideoFrame) -> VideoFrame:
+    """Return a frame of even size: swscale would stretch the chroma of an odd one, which has half a sample too many."""
+    width, height = frame.width + frame.width % 2, frame.height + frame.height % 2
+    is_subsampled = (frame.format.chroma_width(2), frame.format.chroma_height(2)) != (2, 2)
+    if (width, height) == (frame.width, frame.height) or not is_subsampled or frame.interlaced_frame:
+        return frame
+    even = type(frame)(width, height, frame.format.name)
+    even.colorspace, even.color_range = frame.colorspace, frame.color_range
+    for source, target in zip(map(_rows, frame.planes), map(_rows, even.planes), strict=True):
+        size = min(source.shape[1], target.shape[1])
+        target[: len(source), :size] = source[:, :size]
+    return even
+
+
+def _rows(plane: Any) -> NDArray[np.uint8]:
+    """Return the bytes of each row, which are padded, uint8 (height, line size)."""
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
@@ -44,6 +69,12 @@ def is_rotated(matrix: tuple[int, int, int, int] | None) -> bool:
     """Return whether ``apply_display_matrix`` changes a frame."""
     a, b, c, d = matrix or (1, 0, 0, 1)
     return a == d == 0 or (b == c == 0 and (a < 0 or d < 0))
+
+
+def is_oblique(matrix: tuple[int, int, int, int] | None) -> bool:
+    """Return whether a display matrix is not a rotation by a multiple of 90 degrees, mirrored or not."""
+    a, b, c, d = matrix or (1, 0, 0, 1)
+    return (a, d) != (0, 0) and (b, c) != (0, 0)
 
 
 def apply_display_matrix(frame: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 HINT_REENCODE = "Download or encode the file again, or remove it from the annotation."
 HINT_MISSING = "Download the file, set data_prefix, or remove it from the annotation."
 
+HINTS = {
+    "webp_pipe": "FFmpeg does not decode animated WebP; convert it without loss to an animated PNG: "
+    """python -c "from PIL import Image; Image.open('INPUT.webp').save('OUTPUT.png', save_all=True)\""""
+}
+"""What to do about files of a demuxer from which no frame can be decoded."""
+
 STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 """Decoder options of FFmpeg that detect violations of the standard and discard the affected frames."""
 
@@ -54,8 +60,12 @@ def open_stream(path: Path, strict: bool) -> tuple[InputContainer, VideoStream]:
     Raises:
         UserError: If it cannot be read as a video.
     """
+    name = f"file:{path}"  # otherwise a colon in the name is interpreted as a protocol
     try:
-        container = _container(path)
+        try:
+            container = av.open(name)
+        except UnicodeDecodeError:  # metadata that is not UTF-8
+            container = av.open(name, metadata_errors="replace")
     except READ_ERRORS as error:
         raise unreadable(path, error) from error
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -88,17 +98,9 @@ def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
     )
 
 
-def _container(path: Path) -> InputContainer:
-    name = f"file:{path}"  # otherwise a colon in the name is interpreted as a protocol
-    try:
-        return av.open(name)
-    except UnicodeDecodeError:  # metadata that is not UTF-8
-        return av.open(name, metadata_errors="replace")
-
-
-def unreadable(path: Path, error: Exception) -> UserError:
+def unreadable(path: Path, error: Exception, demuxer: str = "") -> UserError:
     """Return the error for a file that cannot be read as a video."""
-    hint = HINT_MISSING if isinstance(error, FileNotFoundError) else HINT_REENCODE
+    hint = HINT_MISSING if isinstance(error, FileNotFoundError) else HINTS.get(demuxer, HINT_REENCODE)
     return UserError(f"{path}: cannot be read as a video: {reason_of(error)}. {hint}")
 
 

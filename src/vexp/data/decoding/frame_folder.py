@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
+from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.images import image_decoder
 
 FLOW_AXES = ("x", "y")
 
 
-class RawFrameReader:
+class RawFrameReader(FrameReader):
     """Reader of one folder of raw frames; frame 0 is the file with number ``first``."""
 
     def __init__(
@@ -36,48 +36,24 @@ class RawFrameReader:
             backend: One of ``vexp.data.decoding.FRAME_BACKENDS``.
             fps: Frame rate in frames per second, if known.
         """
-        self.folder = Path(folder)
+        super().__init__(folder)
         self._prefix = os.path.join(folder, "")
         self.filename_tmpl = filename_tmpl
         self.first = first
-        self.flow = flow
+        self.flow, self.channels = flow, 2 if flow else 3
         self.backend = backend
         self.fps = fps
         self._decode = image_decoder(backend)
         self._size: tuple[int, int] | None = None  # height, width
-        self.num_frames = total if total is not None else self._count()
-
-    def __enter__(self) -> RawFrameReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+        self._num_frames = total if total is not None else self._count()
 
     @property
-    def height(self) -> int:
-        """Height in pixels; reads the first frame if none has been read."""
-        return self._frame_size()[0]
-
-    @property
-    def width(self) -> int:
-        """Width in pixels; reads the first frame if none has been read."""
-        return self._frame_size()[1]
-
-    @property
-    def channels(self) -> int:
-        return 2 if self.flow else 3
-
-    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """Return the frames at ``indices`` in their order, uint8 (len(indices), H, W, 3) RGB, or (..., 2) for x, y flow.
-
-        Raises:
-            UserError: If an index is out of range, or a file is missing or damaged.
-        """
-        return frames_in_order(self, indices)
+    def num_frames(self) -> int:
+        return self._num_frames
 
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3 or 2)."""
-        check_range(self.folder, indices, self.num_frames)
+        self.check_range(indices)
         for number in indices:
             planes = [self._image(number, axis) for axis in (FLOW_AXES if self.flow else ("",))]
             yield np.stack(planes, axis=-1) if self.flow else planes[0]
@@ -117,20 +93,20 @@ class RawFrameReader:
             ) from error
 
     def _missing(self, path: str, number: int) -> UserError:
-        if not self.folder.is_dir():
-            return UserError(f"{self.folder}: no such folder of raw frames; correct data_prefix or the annotation")
+        if not self.path.is_dir():
+            return UserError(f"{self.path}: no such folder of raw frames; correct data_prefix or the annotation")
         return UserError(
             f"{path}: no such file: frame {number} of {self.num_frames} ({self.first} + {number}). The folder holds "
-            f"{len(os.listdir(self.folder))} files; correct filename_tmpl, start_index or the number in the annotation"
+            f"{len(os.listdir(self.path))} files; correct filename_tmpl, start_index or the number in the annotation"
         )
 
     def _count(self) -> int:
         """Count consecutive files from the first number on."""
         try:
-            changed = self.folder.stat().st_mtime_ns
+            changed = self.path.stat().st_mtime_ns
         except OSError as error:
-            raise UserError(f"{self.folder}: no folder of raw frames: {error.strerror}") from None
-        count = _files_in_a_row(str(self.folder), changed, self.filename_tmpl, self.first, self.flow)
+            raise UserError(f"{self.path}: no folder of raw frames: {error.strerror}") from None
+        count = _files_in_a_row(str(self.path), changed, self.filename_tmpl, self.first, self.flow)
         if not count:
             raise UserError(
                 f"{self._path(0, FLOW_AXES[0] if self.flow else '')}: no such file, so the folder holds no frame; "

@@ -75,6 +75,7 @@ class _Packets:
     """Metadata of the packets of a stream, without their data: 9 bytes each."""
 
     def __init__(self) -> None:
+        self.count = 0
         self.pts = array("q")
         self.is_key, self.is_hidden = bytearray(), bytearray()
         self.end = 0  # of the last frame, in units of the time base
@@ -83,6 +84,7 @@ class _Packets:
         self.keys_restart = True
 
     def add(self, packet: Packet[VideoStream], restarts: Callable[[Packet[VideoStream]], bool]) -> None:
+        self.count += 1
         self.cut |= packet.is_corrupt
         if packet.pts is None or not packet.size:
             self.complete = False
@@ -111,6 +113,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex 
             packets.add(packet, restarts)
     demuxer = demuxer_of(container)
     if demuxer in SIZED_FORMATS:
+        packets.cut |= demuxer == "mov" and packets.count < len(stream.index_entries)
         _check_length(stream, demuxer, packets)
     if demuxer in INDEXED_FORMATS and stream.codec_context.codec.canonical_name in INDEXED_CODECS:
         return _index(packets)
@@ -135,6 +138,8 @@ def _index(packets: _Packets) -> PacketIndex | None:
     keys, shown = np.sort(pts[is_key]), ascending[~is_hidden[order]]
     if not len(keys) or not len(shown) or pts[0] != keys[0] or shown[0] < keys[0]:
         return None  # the decoder drops what it cannot predict: only decoding tells which frame it delivers first
+    if (np.maximum.accumulate(pts)[:-1] > pts[1:])[is_key[1:]].any():
+        return None  # times of joined files that overlap: a frame stored before a key frame is displayed before it
     newest_key = np.maximum.accumulate(np.where(is_key, pts, pts[0]))
     return PacketIndex(
         pts=shown,

@@ -14,11 +14,11 @@ For color and rotation, see ``vexp.data.decoding.color``.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -26,28 +26,22 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.color import apply_display_matrix, display_matrix, to_rgb
+from vexp.data.decoding.color import apply_display_matrix, display_matrix, is_oblique, to_rgb
 from vexp.data.decoding.container import (
-    HINT_REENCODE,
-    READ_ERRORS,
-    describe,
-    file_status,
-    open_stream,
-    reason_of,
-    unreadable,
-)
-from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
+    HINT_REENCODE, READ_ERRORS, describe, file_status, open_stream, reason_of, unreadable,
+)  # fmt: skip
+from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.index_file import load_index
 from vexp.data.decoding.packet_index import PacketIndex
 from vexp.data.decoding.video_info import VIDEO_INFO_CACHE, identify
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from av.packet import Packet
-    from av.video.stream import VideoStream
+
+logger = logging.getLogger(__name__)
 
 
-class VideoReader:
+class VideoReader(FrameReader):
     """Reader of one video file. Open it in the process that decodes, not before a fork, and close it after use.
 
     >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
@@ -62,11 +56,9 @@ class VideoReader:
         UserError: If the file is missing, empty, truncated or not a video.
     """
 
-    channels = 3
-
     def __init__(self, path: str | Path, *, strict: bool = False) -> None:
         """Open a file; ``strict`` enables the codec's error detection, which finds and rejects more damage."""
-        self.path = Path(path)
+        super().__init__(path)
         self.strict = strict
         self.decoded = 0
         """Number of frames decoded so far, to measure the cost of random access."""
@@ -86,14 +78,6 @@ class VideoReader:
         self._index = self.file.index
         VIDEO_INFO_CACHE.put(self._identity, self.file)
 
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         self._container.close()
 
@@ -101,7 +85,8 @@ class VideoReader:
     def num_frames(self) -> int:
         """Exact number of frames, not that of the header; may decode the whole file once."""
         if self.file.num_frames is None:
-            self._keep_count([_time(frame) for frame, _ in self._from_the_start()])
+            with self._lock:
+                self._keep_count([_time(frame) for frame, _ in self._from_the_start()])
         assert self.file.num_frames is not None
         return self.file.num_frames
 
@@ -120,24 +105,6 @@ class VideoReader:
         """Time of each frame in seconds from the first, float64 (num_frames,); None if unknown."""
         return self.file.times if self.num_frames else None
 
-    @property
-    def height(self) -> int:
-        """Height in pixels after rotation; decodes the first frame if none has been decoded."""
-        return self._frame_size()[0]
-
-    @property
-    def width(self) -> int:
-        """Width in pixels after rotation; decodes the first frame if none has been decoded."""
-        return self._frame_size()[1]
-
-    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """Return the frames at ``indices``, in their order and possibly repeated, uint8 (len(indices), H, W, 3) RGB.
-
-        Raises:
-            UserError: If an index is out of range or a frame cannot be decoded.
-        """
-        return frames_in_order(self, indices)
-
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices as they are decoded, each uint8 (H, W, 3)."""
         size = None
@@ -145,13 +112,16 @@ class VideoReader:
             image = self._to_image(frame_index, frame)
             size = size or image.shape
             if image.shape != size:
-                raise self._undecodable(frame_index, "its size differs from the frames before it")
+                raise self._undecodable(
+                    frame_index, f"its size differs from the frames before it: {_size(image.shape)}, not {_size(size)}",
+                    f"Convert the file to one size: ffmpeg -i INPUT -vf scale={size[1]}:{size[0]} -crf 18 OUTPUT.mp4",
+                )  # fmt: skip
             yield image
 
     def codec_frames(self, indices: Sequence[int]) -> Iterator[VideoFrame]:
         """Yield the frames at ascending, distinct indices as decoded, without color conversion and rotation."""
         if self.file.num_frames is not None:  # otherwise the count is not known yet
-            check_range(self.path, indices, self.num_frames)
+            self.check_range(indices)
         yield from self._by_counting(indices) if self._index is None else self._by_seeking(self._index, indices)
 
     def iter_valid_frames(self) -> Iterator[VideoFrame]:
@@ -184,7 +154,11 @@ class VideoReader:
         try:
             return apply_display_matrix(to_rgb(frame, self._reformatter), self.file.display_matrix)
         except av.FFmpegError as error:
-            raise self._undecodable(frame_index, reason_of(error)) from error
+            raise self._undecodable(
+                frame_index, f"no conversion of {frame.format.name} with the color matrix {int(frame.colorspace)} (ITU-T "
+                f"H.273) to RGB: {reason_of(error)}", "Convert the file to another matrix: ffmpeg -i INPUT -vf "
+                "zscale=matrix=709,format=yuv420p -crf 18 OUTPUT.mp4",
+            ) from error  # fmt: skip
 
     def _by_seeking(self, index: PacketIndex, indices: Sequence[int]) -> Iterator[VideoFrame]:
         """Yield the frames at ascending indices, identified by their presentation times."""
@@ -240,7 +214,7 @@ class VideoReader:
                     return
             times.append(_time(frame))
         self._keep_count(times)
-        check_range(self.path, indices, self.num_frames)
+        self.check_range(indices)
 
     def _keep_count(self, times: list[float]) -> None:
         self.file.counted = np.array(times)
@@ -254,7 +228,7 @@ class VideoReader:
         for frame, fault in self._decode():
             yield frame, fault
         if frame is None:
-            raise unreadable(self.path, ValueError("the decoder delivers not one frame"))
+            raise unreadable(self.path, ValueError("the decoder delivers not one frame"), self.file.demuxer)
 
     def _decode(self, only: Collection[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
@@ -265,7 +239,14 @@ class VideoReader:
         decoder, fault = self._stream.codec_context, ""
         decoder.open(strict=False)  # before skip_frame is set: dav1d (AV1) would keep its first value for the whole file
         missing = len(only) if only is not None else math.inf
-        for packet in self._packets():
+        packets = self._container.demux(self._stream)
+        while missing:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                raise unreadable(self.path, error) from error
+            if packet is None:
+                return
             wanted = only is None or packet.pts in only
             decoder.skip_frame = "DEFAULT" if wanted else "NONREF"
             try:
@@ -284,14 +265,6 @@ class VideoReader:
                 elif frame.key_frame:
                     fault = ""  # damage ends where prediction starts afresh
                 yield frame, fault
-            if not missing:
-                return
-
-    def _packets(self) -> Iterator[Packet[VideoStream]]:
-        try:
-            yield from self._container.demux(self._stream)
-        except av.FFmpegError as error:
-            raise unreadable(self.path, error) from error
 
     def _frame_size(self) -> tuple[int, int]:
         if self.file.size is None:
@@ -302,17 +275,23 @@ class VideoReader:
 
     def _measure(self, frame: VideoFrame) -> None:
         """Once a file: PyAV 18 keeps some bytes for ever whenever it is asked for the side data of a frame."""
-        self.file.display_matrix = display_matrix(frame)
-        height, width = apply_display_matrix(
-            np.empty((frame.height, frame.width), np.uint8), self.file.display_matrix
-        ).shape
+        matrix = self.file.display_matrix = display_matrix(frame)
+        if is_oblique(matrix):
+            logger.warning(
+                "%s: the display matrix is not a rotation by a multiple of 90 degrees; the frames are not rotated", self.path
+            )
+        height, width = apply_display_matrix(np.empty((frame.height, frame.width), np.uint8), matrix).shape
         self.file.size = height, width
 
-    def _undecodable(self, frame_index: int, reason: str) -> UserError:
+    def _undecodable(self, frame_index: int, reason: str, hint: str = HINT_REENCODE) -> UserError:
         decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
-        return UserError(f"{self.path}: frame {frame_index} cannot be decoded ({decoder}): {reason}. {HINT_REENCODE}")
+        return UserError(f"{self.path}: frame {frame_index} cannot be decoded ({decoder}): {reason}. {hint}")
 
 
 def _time(frame: VideoFrame) -> float:
     """Seconds, NaN where the frame has no time."""
     return frame.time if frame.time is not None else math.nan
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -7,35 +7,32 @@ exactly these frames. Files that a backend is known to read incorrectly are reje
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
+from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.pyav import VideoReader
 from vexp.data.decoding.video_info import VideoInfo
 
 
-class ThirdPartyReader(ABC):
+class ThirdPartyReader(FrameReader):
     """Base class of the backends, with the interface of ``VideoReader``: num_frames, fps, times, width, height, frames.
 
     A subclass implements ``_unsupported_reason``, ``_open``, ``_deliver`` and ``close``.
     """
 
     backend: ClassVar[str]
-    channels = 3
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         with VideoReader(self.path) as reader:
-            self.num_frames = reader.num_frames
-            self.height, self.width = reader.height, reader.width
+            self._num_frames, self._size = reader.num_frames, (reader.height, reader.width)
             self.file: VideoInfo = reader.file
         self.fps = self.file.fps
         reason = self._unsupported_reason(self.file)
@@ -48,31 +45,22 @@ class ThirdPartyReader(ABC):
         except Exception as error:  # bindings raise exceptions of any type
             raise UserError(f"{self.path}: cannot be opened by {self.backend}: {_short(error)}") from error
 
-    def __enter__(self) -> ThirdPartyReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def num_frames(self) -> int:
+        return self._num_frames
 
     @property
     def times(self) -> NDArray[np.float64] | None:
         """Time of each frame in seconds from the first, float64 (num_frames,); None if unknown."""
         return self.file.times
 
-    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """Return the frames at ``indices``, in their order and possibly repeated, uint8 (len(indices), H, W, 3) RGB.
-
-        Raises:
-            UserError: If an index is out of range or the backend does not return a frame.
-        """
-        return frames_in_order(self, indices)
+    def _frame_size(self) -> tuple[int, int]:
+        return self._size
 
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3)."""
-        check_range(self.path, indices, self.num_frames)
-        size, done = (self.height, self.width, self.channels), 0
+        self.check_range(indices)
+        size, done = (*self._size, self.channels), 0
         try:
             for frame in self._deliver(list(indices)):
                 if frame.shape != size:
@@ -103,9 +91,6 @@ class ThirdPartyReader(ABC):
     @abstractmethod
     def _deliver(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3) RGB after rotation."""
-
-    @abstractmethod
-    def close(self) -> None: ...
 
 
 def _short(error: Exception) -> str:
