@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.encode import numbered_frame, plain_decode, set_display_matrix, write_colour, write_video
 
+from vexp.core.errors import UserError
 from vexp.data.decoding.pyav import VideoReader
 
 # Display matrix (a, b, c, d) and what it does to a picture.
@@ -30,6 +31,25 @@ def test_rotation(matrix: tuple[int, int, int, int], turn: Callable[[np.ndarray]
     with VideoReader(set_display_matrix(path, *matrix)) as reader:
         assert (reader.height, reader.width) == expected.shape[1:3]
         np.testing.assert_array_equal(reader.frames([0, 1, 2]), expected)
+
+
+@pytest.mark.parametrize(("matrix", "warns"), [((1, 1, -1, 1), True), ((0, 1, -1, 0), False), ((-1, 0, 0, 1), False)])
+def test_oblique_display_matrix_is_logged_once(
+    matrix: tuple[int, int, int, int], warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = set_display_matrix(write_video(tmp_path / "v.mp4", frames=3), *matrix)
+    for _ in range(2):
+        with VideoReader(path) as reader:
+            reader.frames([0, 1])
+    assert [f"{path}: the display matrix is not a rotation" in record.getMessage() for record in caplog.records] == (
+        [True] if warns else []
+    )
+
+
+def test_unsupported_color_matrix_is_named(tmp_path: Path) -> None:
+    path = write_colour(tmp_path / "v.mp4", (81, 90, 240), 8, 1)  # YCgCo
+    with VideoReader(path) as reader, pytest.raises(UserError, match=r"color matrix 8 .*ffmpeg -i INPUT -vf zscale"):
+        reader.frames([0])
 
 
 # (Y, Cb, Cr), matrix, range -> RGB by the formulas of BT.601, BT.709 (H.273, 8.3).

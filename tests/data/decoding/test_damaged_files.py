@@ -14,7 +14,8 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from support.encode import plain_decode, read_number, remux, write_video
+from PIL import Image
+from support.encode import numbered_frame, plain_decode, read_number, remux, write_video
 from support.paths import ROOT
 
 from vexp.core.errors import UserError
@@ -173,6 +174,26 @@ def test_stream_that_delivers_nothing(tmp_path: Path) -> None:
         for ask in (lambda: reader.num_frames, lambda: reader.width, lambda: reader.frames([0])):
             with pytest.raises(UserError, match=r"cut\.ts: .*not one frame"):
                 ask()
+
+
+def test_animated_webp_is_named_and_animated_gif_is_read(tmp_path: Path) -> None:
+    images = [Image.fromarray(numbered_frame(number)) for number in range(5)]
+    for suffix in ("webp", "gif", "png"):
+        images[0].save(tmp_path / f"v.{suffix}", save_all=True, append_images=images[1:], duration=40)
+    with VideoReader(tmp_path / "v.webp") as reader, pytest.raises(UserError, match=r"v\.webp: .*animated WebP.*python -c"):
+        reader.frames([0])
+    for suffix in ("gif", "png"):  # what the message recommends
+        with VideoReader(tmp_path / f"v.{suffix}") as reader:
+            assert [read_number(frame) for frame in reader.frames([4, 0, 2])] == [4, 0, 2]
+
+
+def test_file_cut_after_a_packet_is_truncated(tmp_path: Path) -> None:
+    whole = remux(write_video(tmp_path / "whole.mp4", b_frames=0), tmp_path / "v.mp4", movflags="faststart")
+    with av.open(str(whole)) as container:
+        last = max(packet.pos for packet in container.demux(video=0) if packet.pos is not None)
+    whole.write_bytes(whole.read_bytes()[:last])
+    with pytest.raises(UserError, match="truncated"):
+        VideoReader(whole)
 
 
 def test_the_content_decides_not_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

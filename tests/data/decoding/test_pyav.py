@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -32,6 +33,9 @@ def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Pa
         np.testing.assert_array_equal(whole, truth)
         for frame in rng.permutation(count)[:60]:  # alone, in random order: each from its own key frame
             np.testing.assert_array_equal(reader.frames([frame]), truth[[frame]])
+            if frame % 3 == 0:  # also as the first request of a decoder
+                with VideoReader(video(name)) as fresh:
+                    np.testing.assert_array_equal(fresh.frames([frame]), truth[[frame]])
         for size in (2, 5, 16):  # unsorted, with repeats
             indices = rng.integers(0, count, size)
             np.testing.assert_array_equal(reader.frames(indices), truth[indices])
@@ -102,13 +106,40 @@ def test_joined_transport_streams(tmp_path: Path) -> None:
         assert [read_number(frame) for frame in reader.frames([29, 3, 23])] == [9, 3, 3]
 
 
+def test_overlapping_times_of_joined_files_are_counted(tmp_path: Path) -> None:
+    """The second GOP begins before the first one ends: the n-th time is not the n-th frame of a decode."""
+    path, joined = write_video(tmp_path / "v.mp4", frames=24, b_frames=0), tmp_path / "joined.mkv"
+    with av.open(str(path)) as source, av.open(str(joined), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for number, packet in enumerate(source.demux(stream)):
+            if packet.pts is not None and stream.time_base is not None:
+                packet.dts, packet.stream = packet.pts, copy
+                packet.pts += round((4 if number < 12 else 0.5) / (25 * stream.time_base))  # 4 .. 15, 12.5 .. 23.5
+                target.mux(packet)
+    truth = plain_decode(joined)
+    assert [read_number(frame) for frame in truth] == list(range(24))
+    with VideoReader(joined) as reader:
+        np.testing.assert_array_equal(reader.frames(range(24)), truth)
+        np.testing.assert_array_equal(reader.frames([20, 10, 13]), truth[[20, 10, 13]])
+
+
+def test_reader_used_by_threads_returns_the_right_frames(video: Callable[[str], Path]) -> None:
+    truth = plain_decode(video("h264_gop12"))
+    with VideoReader(video("h264_gop12")) as reader, ThreadPoolExecutor(4) as threads:
+        requests = np.random.default_rng(0).integers(0, 60, (40, 3))
+        for indices, frames in zip(requests, threads.map(reader.frames, requests), strict=True):
+            np.testing.assert_array_equal(frames, truth[indices])
+
+
 def test_size_change_is_refused(tmp_path: Path) -> None:
     first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10, size=(160, 96))
     joined = tmp_path / "joined.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
     with VideoReader(joined) as reader:
         assert reader.frames([3, 4]).shape == (2, 48, 80, 3)
-        with pytest.raises(UserError, match=r"joined.ts: frame 25 .*its size differs"):
+        message = r"joined.ts: frame 25 .*its size differs .*: 160x96, not 80x48. .* ffmpeg -i INPUT -vf scale=80:48"
+        with pytest.raises(UserError, match=message):
             reader.frames([3, 25])
 
 
