@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.color import apply_display_matrix, display_matrix, is_oblique, to_rgb
+from vexp.data.decoding.color import RgbConverter, apply_display_matrix, display_matrix, is_oblique
 from vexp.data.decoding.container import (
     HINT_REENCODE, READ_ERRORS, describe, file_status, open_stream, reason_of, unreadable,
 )  # fmt: skip
@@ -64,7 +63,7 @@ class VideoReader(FrameReader):
         """Number of frames decoded so far, to measure the cost of random access."""
         self.decode_error = ""
         """Why the decoder rejected a packet, whose frames are then missing from a count; empty if it did not."""
-        self._reformatter = VideoReformatter()
+        self._to_rgb = RgbConverter()
         self._fault = ""  # why the last run ended early
         status = file_status(self.path)
         self._container, self._stream = open_stream(self.path, strict)
@@ -152,7 +151,7 @@ class VideoReader(FrameReader):
         if self.file.size is None:
             self._measure(frame)
         try:
-            return apply_display_matrix(to_rgb(frame, self._reformatter), self.file.display_matrix)
+            return apply_display_matrix(self._to_rgb(frame), self.file.display_matrix)
         except av.FFmpegError as error:
             raise self._undecodable(
                 frame_index, f"no conversion of {frame.format.name} with the color matrix {int(frame.colorspace)} (ITU-T "
