@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,12 +38,10 @@ class RawFrameReader(FrameReader):
             fps: Frame rate in frames per second, if known.
         """
         super().__init__(folder)
+        self.filename_tmpl, self.first, self.flow, self.backend, self.fps = filename_tmpl, first, flow, backend, fps
         self._prefix = os.path.join(folder, "")
-        self.filename_tmpl = filename_tmpl
-        self.first = first
-        self.flow, self.channels = flow, 2 if flow else 3
-        self.backend = backend
-        self.fps = fps
+        self._axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
+        self.channels = 2 if flow else 3
         self._decode = image_decoder(backend)
         self._size: tuple[int, int] | None = None  # height, width
         self._num_frames = total if total is not None else self._count()
@@ -55,26 +54,14 @@ class RawFrameReader(FrameReader):
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3 or 2)."""
         self.check_range(indices)
         for number in indices:
-            planes = [self._image(number, axis) for axis in (FLOW_AXES if self.flow else ("",))]
-            yield np.stack(planes, axis=-1) if self.flow else planes[0]
+            images = [self._read(self._path(number, axis), number) for axis in self._axes]
+            yield np.stack(images, axis=-1) if self.flow else images[0]
 
-    def _image(self, number: int, axis: str) -> NDArray[np.uint8]:
-        """Read one file, (H, W, 3) or (H, W) for flow, and check that all files have the same size."""
-        path = self._path(number, axis)
-        image = self._read(path, number)
-        height, width = image.shape[:2]
-        self._size = self._size or (height, width)
-        if self._size != (height, width):
-            raise UserError(
-                f"{path}: is {width}x{height}, but other images of its folder are {self._size[1]}x{self._size[0]}: "
-                "extract the folder again"
-            )
-        return image
-
-    def _path(self, number: int, axis: str) -> str:
-        return self._prefix + self.filename_tmpl.format(*([axis] if axis else []), self.first + number)
+    def _path(self, number: int, axis: list[str]) -> str:
+        return self._prefix + self.filename_tmpl.format(*axis, self.first + number)
 
     def _read(self, path: str, number: int) -> NDArray[np.uint8]:
+        """Read one file, (H, W, 3) or (H, W) for flow, and check that all files have the same size."""
         try:
             with open(path, "rb", buffering=0) as file:
                 content = file.read()
@@ -83,14 +70,21 @@ class RawFrameReader(FrameReader):
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         try:
-            return self._decode(content, self.flow)
+            image = self._decode(content, self.flow)
         except Exception as error:  # whatever a third party's binding throws
             reason = " ".join(str(error).split()) or type(error).__name__
-            what = reason if content else "the file is empty"
             raise UserError(
-                f"{path}: frame {number} cannot be decoded ({self.backend}): {what}. Extract the folder again, or "
-                "remove it from the annotation."
+                f"{path}: frame {number} cannot be decoded ({self.backend}): {reason if content else 'the file is empty'}. "
+                "Extract the folder again, or remove it from the annotation."
             ) from error
+        height, width = image.shape[:2]
+        self._size = self._size or (height, width)
+        if self._size != (height, width):
+            raise UserError(
+                f"{path}: is {width}x{height}, but other images of its folder are {self._size[1]}x{self._size[0]}: "
+                "extract the folder again"
+            )
+        return image
 
     def _missing(self, path: str, number: int) -> UserError:
         if not self.path.is_dir():
@@ -108,24 +102,18 @@ class RawFrameReader(FrameReader):
             raise UserError(f"{self.path}: no folder of raw frames: {error.strerror}") from None
         count = _files_in_a_row(str(self.path), changed, self.filename_tmpl, self.first, self.flow)
         if not count:
-            raise UserError(
-                f"{self._path(0, FLOW_AXES[0] if self.flow else '')}: no such file, so the folder holds no frame; "
-                "correct filename_tmpl or start_index"
-            )
+            path = self._path(0, self._axes[0])
+            raise UserError(f"{path}: no such file, so the folder holds no frame; correct filename_tmpl or start_index")
         return count
 
     def _frame_size(self) -> tuple[int, int]:
-        if self._size is None:
-            self.frames([0])
-        assert self._size is not None
-        return self._size
+        return self._size or self.frames([0]).shape[1:3]
 
 
 @functools.lru_cache(maxsize=4096)
 def _files_in_a_row(folder: str, changed: int, filename_tmpl: str, first: int, flow: bool) -> int:
     """Count the files; ``changed`` is the modification time of the folder, which invalidates the cache."""
-    names, count = set(os.listdir(folder)), 0
+    names = set(os.listdir(folder))
     axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
-    while all(filename_tmpl.format(*axis, first + count) in names for axis in axes):
-        count += 1
-    return count
+    numbers = itertools.count(first)
+    return next(n for n in numbers if any(filename_tmpl.format(*axis, n) not in names for axis in axes)) - first

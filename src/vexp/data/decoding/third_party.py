@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from vexp.core.errors import UserError
 from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.pyav import VideoReader
-from vexp.data.decoding.video_info import VideoInfo
 
 
 class ThirdPartyReader(FrameReader):
@@ -32,10 +31,9 @@ class ThirdPartyReader(FrameReader):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         with VideoReader(self.path) as reader:
-            self._num_frames, self._size = reader.num_frames, (reader.height, reader.width)
-            self.file: VideoInfo = reader.file
+            self._num_frames, self._size, self.file = reader.num_frames, (reader.height, reader.width), reader.file
         self.fps = self.file.fps
-        reason = self._unsupported_reason(self.file)
+        reason = self._unsupported_reason()
         if reason:
             raise UserError(f"{self.path}: {self.backend} {reason}. Set data.decoding_backend=av for this dataset.")
         try:
@@ -53,9 +51,6 @@ class ThirdPartyReader(FrameReader):
     def times(self) -> NDArray[np.float64] | None:
         """Time of each frame in seconds from the first, float64 (num_frames,); None if unknown."""
         return self.file.times
-
-    def _frame_size(self) -> tuple[int, int]:
-        return self._size
 
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3)."""
@@ -81,15 +76,30 @@ class ThirdPartyReader(FrameReader):
             "for more details, or download the file again."
         )
 
+    def _frame_size(self) -> tuple[int, int]:
+        return self._size
+
+    def _check_count(self, count: int) -> None:
+        if count != self.num_frames:
+            raise ValueError(f"it finds {count} frames instead of {self.num_frames}")
+
+    def _check_time(self, number: int, time: float, start: int = 0) -> None:
+        """Check that a frame was returned with its presentation time, in seconds, counted from ``start``, in ticks."""
+        if self.file.index is None:
+            return
+        expected = float((int(self.file.index.pts[number]) - start) * self.file.time_base)
+        if abs(time - expected) > float(self.file.time_base) / 2 + 1e-9 * abs(expected):
+            raise self.failure(number, f"the decoder returned the frame at {time:.3f} s instead of {expected:.3f} s")
+
     @abstractmethod
-    def _unsupported_reason(self, file: VideoInfo) -> str:
+    def _unsupported_reason(self) -> str:
         """Return why the backend cannot read such a file correctly, as the end of a sentence; "" if it can."""
 
     @abstractmethod
     def _open(self) -> None: ...
 
     @abstractmethod
-    def _deliver(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
+    def _deliver(self, indices: list[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3) RGB after rotation."""
 
 
