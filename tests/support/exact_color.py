@@ -1,4 +1,4 @@
-"""The conversion of a decoded frame to RGB by the formulas of ITU-T H.273, in floating point: the reference for swscale."""
+"""The conversion of a decoded frame to RGB by the formulas of ITU-T H.273, in floating point."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ FULL_RANGE = 2
 def exact_rgb(frame: av.VideoFrame, *, cosited: bool) -> np.ndarray:
     """Convert a planar YUV frame: float64 (H, W, 3) in 0..255.
 
-    Chroma of 8-bit 4:2:0 and 4:2:2 is that of the nearest sample. Otherwise it is interpolated linearly, from samples on
-    the even columns (``cosited``) or between the columns.
+    Chroma of 8-bit 4:2:0 and 4:2:2 is that of the nearest sample. Otherwise it is interpolated linearly, from samples
+    on the even columns (``cosited``) or between the columns.
     """
     bits = frame.format.components[0].bits
     y, *chroma = planes(frame)
-    u, v = (_at(_rows(plane, y, frame, bits == 8).T, y.shape[1], 0 if cosited else 0.5, bits == 8).T for plane in chroma)
+    u, v = (
+        _at(_rows(plane, y, frame, bits == 8).T, y.shape[1], 0 if cosited else 0.5, bits == 8).T for plane in chroma
+    )
     scale, peak = 2 ** (bits - 8), 2**bits - 1
     is_full = frame.color_range == FULL_RANGE or "yuvj" in frame.format.name
     y, chroma_range = (y / peak, peak) if is_full else ((y - 16 * scale) / (219 * scale), 224 * scale)

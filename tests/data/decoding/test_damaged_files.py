@@ -180,7 +180,10 @@ def test_animated_webp_is_named_and_animated_gif_is_read(tmp_path: Path) -> None
     images = [Image.fromarray(numbered_frame(number)) for number in range(5)]
     for suffix in ("webp", "gif", "png"):
         images[0].save(tmp_path / f"v.{suffix}", save_all=True, append_images=images[1:], duration=40)
-    with VideoReader(tmp_path / "v.webp") as reader, pytest.raises(UserError, match=r"v\.webp: .*animated WebP.*python -c"):
+    with (
+        VideoReader(tmp_path / "v.webp") as reader,
+        pytest.raises(UserError, match=r"v\.webp: .*animated WebP.*python -c"),
+    ):
         reader.frames([0])
     for suffix in ("gif", "png"):  # what the message recommends
         with VideoReader(tmp_path / f"v.{suffix}") as reader:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.encode import write_video
 
-from vexp.data.decoding import pyav
+from vexp.data.decoding import container
 from vexp.data.decoding.index_file import index_path, load_index, save_index
 from vexp.data.decoding.pyav import VideoReader
 from vexp.data.decoding.video_info import VideoInfo
@@ -27,13 +27,13 @@ def video(tmp_path: Path) -> Path:
 def scans(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What grows with every reading of the packets of a whole file."""
     found: list[object] = []
-    describe = pyav.describe
+    describe = container.describe
 
     def spy(*arguments: object) -> VideoInfo:
         found.append(arguments)
         return describe(*arguments)
 
-    monkeypatch.setattr(pyav, "describe", spy)
+    monkeypatch.setattr(container, "describe", spy)
     return found
 
 

@@ -1,7 +1,7 @@
 """Decoding backends for video files and folders of frames.
 
-A video backend is a module with one reader class, which ``open_video`` selects. A backend is imported when the first file
-is opened.
+A video backend is a module with one reader class, which ``open_video`` selects. A backend is imported when the first
+file is opened.
 """
 
 from __future__ import annotations

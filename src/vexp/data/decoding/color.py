@@ -2,12 +2,12 @@
 
 Color. swscale converts to full-range RGB with the matrix and range in the frame's tags; untagged frames are taken as
 BT.601, limited range, at any size (as decord, OpenCV and the ffmpeg program do). More than 8 bits are reduced to 8; HDR
-transfer curves are not tone-mapped. Non-square pixels are not stretched. In 8-bit 4:2:0 and 4:2:2, a pixel has the chroma
-of the sample of its block; in other formats, chroma is interpolated at its tagged position. The two fields of an
+transfer curves are not tone-mapped. Non-square pixels are not stretched. In 8-bit 4:2:0 and 4:2:2, a pixel has the
+chroma of the sample of its block; in other formats, chroma is interpolated at its tagged position. The two fields of an
 interlaced frame are converted separately, since each has its own chroma. docs/explanation/decoding.md has the table.
 
-Rotation. The display matrix (phones) is applied, as players do: quarter turns and mirroring. For other angles, frames stay
-as coded, and the reader logs a warning.
+Rotation. The display matrix (phones) is applied, as players do: quarter turns and mirroring. For other angles, frames
+stay as coded, and the reader logs a warning.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 FULL_CHROMA = 2 | 1 << 13
 """SWS_BILINEAR and SWS_FULL_CHR_H_INT: without the latter, swscale uses one chroma value for two pixels of a row."""
+
+DisplayMatrix = tuple[int, int, int, int]
+"""(a, b, c, d) of (a, b, u, c, d, v, x, y, w), which displays column p, row q at column ap + cq + x, row bp + dq + y
+(ISO/IEC 14496-12, 6.2.2)."""
+
+IDENTITY: DisplayMatrix = (1, 0, 0, 1)
 
 TABLE_FORMATS = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p")
 """Formats that swscale converts to RGB with tables."""
@@ -66,39 +72,32 @@ def _rows(plane: Any) -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
 
 
-def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
-    """Return the entries (a, b, c, d) of the display matrix; None if there is none."""
+def display_matrix(frame: VideoFrame) -> DisplayMatrix:
+    """Return the display matrix of a frame; ``IDENTITY`` if it has none."""
     side_data: Any = frame.side_data  # a mapping by name; PyAV's stubs know one of its keys
     matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return None
+        return IDENTITY
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     return a, b, c, d
 
 
-def is_rotated(matrix: tuple[int, int, int, int] | None) -> bool:
-    """Return whether ``apply_display_matrix`` changes a frame."""
-    a, b, c, d = matrix or (1, 0, 0, 1)
-    return a == d == 0 or (b == c == 0 and (a < 0 or d < 0))
-
-
-def is_oblique(matrix: tuple[int, int, int, int] | None) -> bool:
+def is_oblique(matrix: DisplayMatrix) -> bool:
     """Return whether a display matrix is not a rotation by a multiple of 90 degrees, mirrored or not."""
-    a, b, c, d = matrix or (1, 0, 0, 1)
-    return (a, d) != (0, 0) and (b, c) != (0, 0)
-
-
-def apply_display_matrix(frame: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
-    """Rotate and mirror a frame, uint8 (H, W, ...), by its display matrix; the result is a view.
-
-    The matrix (a, b, u, c, d, v, x, y, w) displays column p, row q at column ap + cq + x, row bp + dq + y
-    (ISO/IEC 14496-12, 6.2.2).
-    """
-    if matrix is None:
-        return frame
     a, b, c, d = matrix
-    if a == d == 0 and b and c:  # columns become rows
-        frame, a, d = frame.swapaxes(0, 1), c, b
-    elif b or c:
+    return bool((a or d) and (b or c))
+
+
+def is_rotated(matrix: DisplayMatrix) -> bool:
+    """Return whether ``apply_display_matrix`` changes a frame."""
+    return not is_oblique(matrix) and (matrix[0] <= 0 or matrix[3] <= 0)
+
+
+def apply_display_matrix(frame: NDArray[np.uint8], matrix: DisplayMatrix) -> NDArray[np.uint8]:
+    """Rotate and mirror a frame, uint8 (H, W, ...), by its display matrix; the result is a view."""
+    a, b, c, d = matrix
+    if is_oblique(matrix):
         return frame
+    if b and c:  # columns become rows
+        frame, a, d = frame.swapaxes(0, 1), c, b
     return frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -15,7 +15,7 @@ import av
 from av.stream import Disposition
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.packet_index import demuxer_of, scan_packets
+from vexp.data.decoding.packet_index import scan_packets
 from vexp.data.decoding.video_info import VideoInfo
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 HINT_REENCODE = "Download or encode the file again, or remove it from the annotation."
+HINT_MATRIX = "Convert the file: ffmpeg -i INPUT -vf zscale=matrix=709,format=yuv420p -crf 18 OUTPUT.mp4"
 HINT_MISSING = "Download the file, set data_prefix, or remove it from the annotation."
 
 HINTS = {
@@ -86,16 +87,12 @@ def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
     Raises:
         READ_ERRORS: If the file is damaged.
     """
-    rate = stream.average_rate or stream.guessed_rate
+    rate, demuxer = stream.average_rate or stream.guessed_rate, container.format.name.split(",")[0]
     return VideoInfo(
-        demuxer=demuxer_of(container),
-        stream=stream.index,
-        video_streams=[other.index for other in container.streams.video],
-        time_base=stream.time_base or Fraction(0),
-        start=stream.start_time or 0,
-        fps=float(rate) if rate else None,
-        index=scan_packets(container, stream),
-    )
+        demuxer=demuxer, stream=stream.index, video_streams=[other.index for other in container.streams.video],
+        time_base=stream.time_base or Fraction(0), start=stream.start_time or 0, fps=float(rate) if rate else None,
+        index=scan_packets(container, stream, demuxer),
+    )  # fmt: skip
 
 
 def unreadable(path: Path, error: Exception, demuxer: str = "") -> UserError:

@@ -1,7 +1,7 @@
 """The decord backend (no release since 2021, wheels for x86 only).
 
-Its seek counts frames from a key frame, so it is used only if every GOP is closed and every key frame is a random access
-point. Otherwise decord decodes from the first frame on. Files that version 0.6.0 reads incorrectly are rejected.
+Its seek counts frames from a key frame, so it is used only if every GOP is closed and every key frame is a random
+access point. Otherwise decord decodes from the first frame on. Files that version 0.6.0 reads incorrectly are rejected.
 """
 
 from __future__ import annotations

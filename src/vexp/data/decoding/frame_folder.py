@@ -7,7 +7,6 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ class RawFrameReader(FrameReader):
 
         Args:
             folder: The folder of images.
-            filename_tmpl: Template of file names for ``str.format``, with the number, or "x" or "y" and the number for flow.
+            filename_tmpl: Template of file names for ``str.format``, with the number, or for flow "x" or "y" and it.
             first: Number of the first file.
             total: Number of frames; None to count consecutive files.
             flow: Whether a frame is two grayscale images of optical flow.
@@ -72,10 +71,10 @@ class RawFrameReader(FrameReader):
         try:
             image = self._decode(content, self.flow)
         except Exception as error:  # whatever a third party's binding throws
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split()) or type(error).__name__ if content else "the file is empty"
             raise UserError(
-                f"{path}: frame {number} cannot be decoded ({self.backend}): {reason if content else 'the file is empty'}. "
-                "Extract the folder again, or remove it from the annotation."
+                f"{path}: frame {number} cannot be decoded ({self.backend}): {reason}"
+                ". Extract the folder again, or remove it from the annotation."
             ) from error
         height, width = image.shape[:2]
         self._size = self._size or (height, width)

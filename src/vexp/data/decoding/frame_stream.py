@@ -109,7 +109,7 @@ class FrameReader(ABC):
 
     @abstractmethod
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
-        """Yield the frames at ascending, distinct ``indices``, all of one size; raise UserError if one cannot be read."""
+        """Yield the frames at ascending, distinct ``indices``, all of one size; raise UserError if one is damaged."""
 
     @abstractmethod
     def _frame_size(self) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Image decoders: the backends for raw frames.
 
-All of them return the same pixels for a JPEG, since all use libjpeg-turbo (constraints.txt has the tested versions). The
-grayscale image of a color JPEG is its luma. EXIF orientation is not applied. A truncated file is an error in all backends.
+All of them return the same pixels for a JPEG, since all use libjpeg-turbo (constraints.txt has the tested versions).
+The grayscale image of a color JPEG is its luma. EXIF orientation is not applied. A truncated file is an error in all
+backends.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _turbojpeg() -> Decode:
         decoder = turbojpeg.TurboJPEG()
     except (RuntimeError, OSError) as error:
         if "3.0" in str(error):  # PyTurboJPEG 2 with the library of Debian 12 or Ubuntu 22.04
-            fix = "this version of PyTurboJPEG needs libjpeg-turbo 3, an older one is installed: pip install 'PyTurboJPEG<2'"
+            fix = "this PyTurboJPEG needs libjpeg-turbo 3, an older one is installed: pip install 'PyTurboJPEG<2'"
         else:
             fix = "libturbojpeg is not installed: apt-get install libturbojpeg0 (macOS: brew install jpeg-turbo)"
         raise UserError(f"data.decoding_backend=turbojpeg: {fix}; or set it to simplejpeg") from error

@@ -41,7 +41,7 @@ class OpencvReader(ThirdPartyReader):
                 if not self._capture.grab():
                     raise self.failure(number, "the decoder stops before this frame")
                 self._next += 1
-            # OpenCV silently drops damaged frames, which shifts all later ones. Its times count from the stream's start.
+            # OpenCV silently drops damaged frames, which shifts later ones; its times count from the stream's start.
             self._check_time(number, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, self.file.start)
             valid, image = self._capture.retrieve()
             if not valid:

@@ -1,7 +1,7 @@
 """The frames of a video file, determined from its packets without decoding.
 
-For containers with reliable timestamps this is a ``PacketIndex``: frame n has the n-th presentation time, and decoding may
-start at key frames. Other files have to be decoded from the first packet on to count their frames.
+For containers with reliable timestamps this is a ``PacketIndex``: frame n has the n-th presentation time, and decoding
+may start at key frames. Other files have to be decoded from the first packet on to count their frames.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PacketIndex:
         return [*(np.flatnonzero(breaks) + 1).tolist(), len(frames)]
 
 
-def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex | None:
+def scan_packets(container: InputContainer, stream: VideoStream, demuxer: str) -> PacketIndex | None:
     """Read every packet of ``stream`` (about 4 us each); None if its frames have to be counted by decoding.
 
     The file is read through a small buffer, and 9 bytes are kept of each packet, so memory hardly grows with its size.
@@ -95,7 +95,6 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex 
         is_hidden.append(packet.is_discard)  # before the start of an edit list: decoded for others, never delivered
         end = max(end, packet.pts + (packet.duration or 0))
         keys_restart = keys_restart and (not packet.is_keyframe or restarts(packet))
-    demuxer = demuxer_of(container)
     if demuxer in SIZED_FORMATS:
         if is_cut or (demuxer == "mov" and count < len(stream.index_entries)):
             raise ValueError("the file is truncated: it ends in the middle of a frame")
@@ -104,21 +103,21 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex 
             raise ValueError(
                 f"the file is truncated: its header states {promised:.2f} s, its frames end at {seconds:.2f} s"
             )
-    if demuxer in INDEXED_FORMATS and stream.codec_context.codec.canonical_name in INDEXED_CODECS and is_complete and pts:
-        flags = (np.frombuffer(flag, np.bool_) for flag in (is_key, is_hidden))
-        return _index(np.frombuffer(pts, np.int64), *flags, keys_restart)
+    if (
+        demuxer in INDEXED_FORMATS
+        and stream.codec_context.codec.canonical_name in INDEXED_CODECS
+        and is_complete
+        and pts
+    ):
+        key_flags, hidden_flags = np.frombuffer(is_key, np.bool_), np.frombuffer(is_hidden, np.bool_)
+        return _index(np.frombuffer(pts, np.int64), key_flags, hidden_flags, keys_restart)
     return None
-
-
-def demuxer_of(container: InputContainer) -> str:
-    """Return the first name of the container format: "mov", "matroska", "avi", "mpegts", ..."""
-    return container.format.name.split(",")[0]
 
 
 def _index(
     pts: NDArray[np.int64], is_key: NDArray[np.bool_], is_hidden: NDArray[np.bool_], keys_restart: bool
 ) -> PacketIndex | None:
-    """Build the index; None if a sequential decode may not return the frames of all packets in the order of their times."""
+    """Build the index; None if a sequential decode may not return all frames in the order of their times."""
     order = np.argsort(pts, kind="stable")
     ascending = pts[order]
     if (ascending[1:] == ascending[:-1]).any():
@@ -142,18 +141,18 @@ def _restart_test(stream: VideoStream) -> Callable[[Packet[VideoStream]], bool]:
     if stream.codec_context.codec.canonical_name != "h264" or header[:1] != b"\x01":  # ISO/IEC 14496-15, 5.3.3.1
         return lambda packet: True
     length_size = (header[4] & 3) + 1
-    return lambda packet: _first_slice(memoryview(packet), length_size) == IDR_SLICE
 
+    def has_idr_slice(packet: Packet[VideoStream]) -> bool:
+        """Test the first NAL unit with a slice; each unit follows its length (ISO/IEC 14496-10, 7.4)."""
+        data, place = memoryview(packet), 0
+        while place + length_size < len(data):
+            kind = data[place + length_size] & 31
+            if 1 <= kind <= IDR_SLICE:
+                return kind == IDR_SLICE
+            place += length_size + int.from_bytes(data[place : place + length_size], "big")
+        return False
 
-def _first_slice(packet: memoryview, length_size: int) -> int | None:
-    """Return the type of the first NAL unit with a slice; each unit follows its length (ISO/IEC 14496-10, 7.4)."""
-    place = 0
-    while place + length_size < len(packet):
-        kind = packet[place + length_size] & 31
-        if 1 <= kind <= IDR_SLICE:
-            return kind
-        place += length_size + int.from_bytes(packet[place : place + length_size], "big")
-    return None
+    return has_idr_slice
 
 
 def _promised_end(stream: VideoStream, demuxer: str) -> float | None:

@@ -25,10 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
+from vexp.data.decoding import container
 from vexp.data.decoding.color import RgbConverter, apply_display_matrix, display_matrix, is_oblique
-from vexp.data.decoding.container import (
-    HINT_REENCODE, READ_ERRORS, describe, file_status, open_stream, reason_of, unreadable,
-)  # fmt: skip
 from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.index_file import load_index
 from vexp.data.decoding.packet_index import PacketIndex
@@ -46,10 +44,10 @@ class VideoReader(FrameReader):
     >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
     ...     frames = reader.frames([0, 4, 8])  # uint8 (3, H, W, 3) RGB
 
-    Opening reads all packets of the file without decoding, unless it is cached in this process or an index file exists. MP4,
-    MOV, Matroska and WebM files with reliable times are then read by seeking. Other files are decoded from their first
-    frame, and once more to determine ``num_frames``. Decoding is single-threaded, since the data loader's workers provide
-    the parallelism.
+    Opening reads all packets of the file without decoding, unless it is cached in this process or an index file exists.
+    MP4, MOV, Matroska and WebM files with reliable times are then read by seeking. Other files are decoded from their
+    first frame, and once more to determine ``num_frames``. Decoding is single-threaded, since the data loader's workers
+    provide the parallelism.
 
     Raises:
         UserError: If the file is missing, empty, truncated or not a video.
@@ -65,15 +63,15 @@ class VideoReader(FrameReader):
         """Why the decoder rejected a packet, whose frames are then missing from a count; empty if it did not."""
         self._to_rgb = RgbConverter()
         self._fault = ""  # why the last run ended early
-        status = file_status(self.path)
-        self._container, self._stream = open_stream(self.path, strict)
+        status = container.file_status(self.path)
+        self._container, self._stream = container.open_stream(self.path, strict)
         self._identity = identify(self.path, status, strict=strict)
         known = VIDEO_INFO_CACHE.get(self._identity) or load_index(self.path, status)
         try:
-            self.file = known or describe(self._container, self._stream)
-        except READ_ERRORS as error:
+            self.file = known or container.describe(self._container, self._stream)
+        except container.READ_ERRORS as error:
             self.close()
-            raise unreadable(self.path, error) from error
+            raise container.unreadable(self.path, error) from error
         self._index = self.file.index
         VIDEO_INFO_CACHE.put(self._identity, self.file)
 
@@ -111,10 +109,9 @@ class VideoReader(FrameReader):
             image = self._to_image(frame_index, frame)
             size = size or image.shape
             if image.shape != size:
-                raise self._undecodable(
-                    frame_index, f"its size differs from the frames before it: {_size(image.shape)}, not {_size(size)}",
-                    f"Convert the file to one size: ffmpeg -i INPUT -vf scale={size[1]}:{size[0]} -crf 18 OUTPUT.mp4",
-                )  # fmt: skip
+                sizes = f"{image.shape[1]}x{image.shape[0]}, not {size[1]}x{size[0]}"
+                hint = f"Convert the file to one size: ffmpeg -i INPUT -vf scale={size[1]}:{size[0]} -crf 18 OUTPUT.mp4"
+                raise self._undecodable(frame_index, f"its size differs from the frames before it: {sizes}", hint)
             yield image
 
     def codec_frames(self, indices: Sequence[int]) -> Iterator[VideoFrame]:
@@ -139,7 +136,7 @@ class VideoReader(FrameReader):
             self._keep_count(times)
         elif len(times) != self.num_frames:
             raise UserError(
-                f"{self.path}: only {len(times)} of {self.num_frames} frames can be decoded. {HINT_REENCODE}"
+                f"{self.path}: only {len(times)} of {self.num_frames} frames can be decoded. {container.HINT_REENCODE}"
             )
 
     def iter_valid_rgb_frames(self) -> Iterator[Frame]:
@@ -153,11 +150,9 @@ class VideoReader(FrameReader):
         try:
             return apply_display_matrix(self._to_rgb(frame), self.file.display_matrix)
         except av.FFmpegError as error:
-            raise self._undecodable(
-                frame_index, f"no conversion of {frame.format.name} with the color matrix {int(frame.colorspace)} (ITU-T "
-                f"H.273) to RGB: {reason_of(error)}", "Convert the file to another matrix: ffmpeg -i INPUT -vf "
-                "zscale=matrix=709,format=yuv420p -crf 18 OUTPUT.mp4",
-            ) from error  # fmt: skip
+            color = f"{frame.format.name} with color matrix {int(frame.colorspace)} (ITU-T H.273)"
+            reason = f"{color} cannot be converted to RGB: {container.reason_of(error)}"
+            raise self._undecodable(frame_index, reason, container.HINT_MATRIX) from error
 
     def _by_seeking(self, index: PacketIndex, indices: Sequence[int]) -> Iterator[VideoFrame]:
         """Yield the frames at ascending indices, identified by their presentation times."""
@@ -222,12 +217,12 @@ class VideoReader(FrameReader):
     def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
         """What `_decode` gives for the whole stream of the file opened anew, at least one frame: no seek is trusted."""
         self.close()
-        self._container, self._stream = open_stream(self.path, self.strict)
+        self._container, self._stream = container.open_stream(self.path, self.strict)
         frame = None
         for frame, fault in self._decode():
             yield frame, fault
         if frame is None:
-            raise unreadable(self.path, ValueError("the decoder delivers not one frame"), self.file.demuxer)
+            raise container.unreadable(self.path, ValueError("the decoder delivers not one frame"), self.file.demuxer)
 
     def _decode(self, only: Collection[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
@@ -236,14 +231,16 @@ class VideoReader(FrameReader):
         none that is stored after the last of them.
         """
         decoder, fault = self._stream.codec_context, ""
-        decoder.open(strict=False)  # before skip_frame is set: dav1d (AV1) would keep its first value for the whole file
+        decoder.open(
+            strict=False
+        )  # before skip_frame is set: dav1d (AV1) would keep its first value for the whole file
         missing = len(only) if only is not None else math.inf
         packets = self._container.demux(self._stream)
         while missing:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
-                raise unreadable(self.path, error) from error
+                raise container.unreadable(self.path, error) from error
             if packet is None:
                 return
             wanted = only is None or packet.pts in only
@@ -254,8 +251,8 @@ class VideoReader(FrameReader):
                 if not missing:
                     frames += decoder.decode(None)  # what it holds back: the seek after it starts the decoder anew
             except av.FFmpegError as error:
-                fault = f"the stream is damaged at or before it: {reason_of(error)}"
-                self.decode_error = reason_of(error)
+                fault = f"the stream is damaged at or before it: {container.reason_of(error)}"
+                self.decode_error = container.reason_of(error)
                 continue
             for frame in frames:
                 self.decoded += 1
@@ -277,12 +274,13 @@ class VideoReader(FrameReader):
         matrix = self.file.display_matrix = display_matrix(frame)
         if is_oblique(matrix):
             logger.warning(
-                "%s: the display matrix is not a rotation by a multiple of 90 degrees; the frames are not rotated", self.path
+                "%s: the display matrix is not a rotation by a multiple of 90 degrees; the frames are not rotated",
+                self.path,
             )
         height, width = apply_display_matrix(np.empty((frame.height, frame.width), np.uint8), matrix).shape
         self.file.size = height, width
 
-    def _undecodable(self, frame_index: int, reason: str, hint: str = HINT_REENCODE) -> UserError:
+    def _undecodable(self, frame_index: int, reason: str, hint: str = container.HINT_REENCODE) -> UserError:
         decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
         return UserError(f"{self.path}: frame {frame_index} cannot be decoded ({decoder}): {reason}. {hint}")
 
@@ -290,7 +288,3 @@ class VideoReader(FrameReader):
 def _time(frame: VideoFrame) -> float:
     """Seconds, NaN where the frame has no time."""
     return frame.time if frame.time is not None else math.nan
-
-
-def _size(shape: Sequence[int]) -> str:
-    return f"{shape[1]}x{shape[0]}"

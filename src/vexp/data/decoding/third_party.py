@@ -1,8 +1,8 @@
 """Base class of the video backends other than PyAV.
 
-The PyAV reader determines the frames of a file, their times and rotation (``vexp.data.decoding.video_info``). This reads the
-packets, decodes the first frame and, if frames have to be counted, the whole file once per process. A backend must return
-exactly these frames. Files that a backend is known to read incorrectly are rejected.
+The PyAV reader determines the frames of a file, their times and rotation (``vexp.data.decoding.video_info``). This
+reads the packets, decodes the first frame and, if frames have to be counted, the whole file once per process. A backend
+must return exactly these frames. Files that a backend is known to read incorrectly are rejected.
 """
 
 from __future__ import annotations

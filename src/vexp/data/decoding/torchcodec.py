@@ -1,7 +1,7 @@
 """The torchcodec backend. It needs the FFmpeg libraries, which its wheel does not contain.
 
-It seeks by presentation time, so files without reliable times are rejected, and those in which key frames are not random
-access points.
+It seeks by presentation time, so files without reliable times are rejected, and those in which key frames are not
+random access points.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TorchcodecReader(ThirdPartyReader):
             return "requires that every key frame is a random access point, which this file does not satisfy"
         if index.has_leading and index.hides_frames:
             return "confuses frames if an edit list starts within an open GOP"
-        a, b, c, d = self.file.display_matrix or (1, 0, 0, 1)
+        a, b, c, d = self.file.display_matrix
         return "does not mirror frames" if a * d - b * c < 0 else ""
 
     def _open(self) -> None:
