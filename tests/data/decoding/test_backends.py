@@ -28,24 +28,24 @@ NOT_IN_FFMPEG_4 = "cannot be opened by decord: .*cannot find video stream"
 # backend: videos that it refuses, and in what words; every other one it must read right
 REFUSED: dict[str, dict[str, str]] = {
     "av": {},
-    "opencv": {"av1": "the decoder stops before it"},  # its wheel holds no AV1 decoder
+    "opencv": {"av1": "the decoder stops before this frame"},  # its wheel holds no AV1 decoder
     "decord": {
         "av1": NOT_IN_FFMPEG_4,
-        "edit_list": "edit list hides",
-        "edit_list_open_gop": "edit list hides",
-        "no_key_frame_first": "finds 55 frames, a plain decode 48",
-        "mpeg2_ts": r"counts .*\(mpegts\) wrong",
-        "h264_ts": r"counts .*\(mpegts\) wrong",
-        "h264_ts_mid_gop": r"counts .*\(mpegts\) wrong",
+        "edit_list": "edit list of the file hides",
+        "edit_list_open_gop": "edit list of the file hides",
+        "no_key_frame_first": "finds 55 frames instead of 48",
+        "mpeg2_ts": r"counts .*\(mpegts\) incorrectly",
+        "h264_ts": r"counts .*\(mpegts\) incorrectly",
+        "h264_ts_mid_gop": r"counts .*\(mpegts\) incorrectly",
         **dict.fromkeys(TURNED, "rotated or mirrored"),
     },
     "torchcodec": {
-        "h264_open_gop": "not every one is",
-        "h264_open_gop_mkv": "not every one is",
-        "h264_intra_refresh": "not every one is",
-        "edit_list_open_gop": "not every one is",
+        "h264_open_gop": "key frame is a random access point",
+        "h264_open_gop_mkv": "key frame is a random access point",
+        "h264_intra_refresh": "key frame is a random access point",
+        "edit_list_open_gop": "key frame is a random access point",
         "mirrored": "does not mirror",
-        **{name: "cannot be trusted" for name, (_, _, seeks) in VIDEOS.items() if not seeks},
+        **{name: "are not reliable" for name, (_, _, seeks) in VIDEOS.items() if not seeks},
     },
 }
 
@@ -388,9 +388,22 @@ def test_header_that_lies_about_the_count(backend: str, tmp_path: Path) -> None:
         patch_box(path, b"avih", 8 + 16, count.to_bytes(4, "little"))  # dwTotalFrames
         patch_box(path, b"strh", 8 + 32, count.to_bytes(4, "little"))  # dwLength
         if backend == "torchcodec":
-            with pytest.raises(UserError, match="cannot be trusted"):
+            with pytest.raises(UserError, match="are not reliable"):
                 open_video(path, backend)
             continue
         with open_video(path, backend) as reader:
             assert reader.num_frames == 60
             assert [read_number(frame) for frame in reader.frames([59, 0])] == [59, 0]
+
+
+def test_opencv_rejects_interlaced_frames_and_changing_sizes(tmp_path: Path) -> None:
+    interlaced = write_video(tmp_path / "i.mp4", frames=3, flags="+ildct+ilme")
+    for path, reason in ((interlaced, "interlaced"), (_joined(tmp_path), "size changes")):
+        with pytest.raises(UserError, match=f"opencv .*{reason}"):
+            open_video(path, "opencv")
+
+
+def _joined(folder: Path) -> Path:
+    parts = [write_video(folder / f"{size[0]}.ts", frames=5, size=size).read_bytes() for size in ((80, 48), (160, 96))]
+    (folder / "joined.ts").write_bytes(b"".join(parts))
+    return folder / "joined.ts"

@@ -22,8 +22,13 @@ class OpencvReader(ThirdPartyReader):
     backend = "opencv"
 
     def _unsupported_reason(self) -> str:
-        is_first = self.file.stream == self.file.video_streams[0]
-        return "" if is_first else "reads the first stream, which is cover art"
+        if self.file.stream != self.file.video_streams[0]:
+            return "reads the first stream, which is cover art"
+        if any(
+            is_interlaced for *_, is_interlaced in self.file.coded
+        ):  # its FFmpeg 8 fails, and old pixels are returned
+            return "does not convert interlaced frames"
+        return ""
 
     def _open(self) -> None:
         self._capture = cv2.VideoCapture(f"file:{self.path}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])

@@ -256,6 +256,7 @@ class VideoReader(FrameReader):
                 continue
             for frame in frames:
                 self.decoded += 1
+                self.file.coded.add((frame.width, frame.height, frame.interlaced_frame))
                 if frame.is_corrupt:
                     fault = "the decoder marks it, or one it is predicted from, as damaged"
                 elif frame.key_frame:

@@ -33,7 +33,8 @@ class ThirdPartyReader(FrameReader):
         with VideoReader(self.path) as reader:
             self._num_frames, self._size, self.file = reader.num_frames, (reader.height, reader.width), reader.file
         self.fps = self.file.fps
-        reason = self._unsupported_reason()
+        sizes = {(width, height) for width, height, _ in self.file.coded}
+        reason = self._unsupported_reason() or ("scales frames whose size changes" if len(sizes) > 1 else "")
         if reason:
             raise UserError(f"{self.path}: {self.backend} {reason}. Set data.decoding_backend=av for this dataset.")
         try:

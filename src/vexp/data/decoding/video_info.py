@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class VideoInfo:
     counted: NDArray[np.float64] | None = None  # time of each frame in seconds, found by counting; NaN if unknown
     size: tuple[int, int] | None = None  # (height, width) after rotation
     display_matrix: DisplayMatrix = IDENTITY
+    coded: set[tuple[int, int, bool]] = field(default_factory=set)  # (width, height, interlaced) of decoded frames
 
     @property
     def num_frames(self) -> int | None:
