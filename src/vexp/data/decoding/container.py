@@ -26,11 +26,8 @@ HINT_REENCODE = "Download or encode the file again, or remove it from the annota
 HINT_MATRIX = "Convert the file: ffmpeg -i INPUT -vf zscale=matrix=709,format=yuv420p -crf 18 OUTPUT.mp4"
 HINT_MISSING = "Download the file, set data_prefix, or remove it from the annotation."
 
-HINTS = {
-    "webp_pipe": "FFmpeg does not decode animated WebP; convert it without loss to an animated PNG: "
-    """python -c "from PIL import Image; Image.open('INPUT.webp').save('OUTPUT.png', save_all=True)\""""
-}
-"""What to do about files of a demuxer from which no frame can be decoded."""
+HINT_WEBP = """FFmpeg does not decode animated WebP; convert it without loss to an animated PNG: \
+python -c "from PIL import Image; Image.open('INPUT.webp').save('OUTPUT.png', save_all=True)\""""
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 """Decoder options of FFmpeg that detect violations of the standard and discard the affected frames."""
@@ -95,9 +92,9 @@ def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
     )  # fmt: skip
 
 
-def unreadable(path: Path, error: Exception, demuxer: str = "") -> UserError:
+def unreadable(path: Path, error: Exception, hint: str = HINT_REENCODE) -> UserError:
     """Return the error for a file that cannot be read as a video."""
-    hint = HINT_MISSING if isinstance(error, FileNotFoundError) else HINTS.get(demuxer, HINT_REENCODE)
+    hint = HINT_MISSING if isinstance(error, FileNotFoundError) else hint
     return UserError(f"{path}: cannot be read as a video: {reason_of(error)}. {hint}")
 
 

@@ -19,23 +19,17 @@ FLOW_AXES = ("x", "y")
 
 
 class RawFrameReader(FrameReader):
-    """Reader of one folder of raw frames; frame 0 is the file with number ``first``."""
+    """Reader of one folder of raw frames; frame 0 is the file with number ``first``.
+
+    ``filename_tmpl`` is a template for ``str.format``: of the number, or for ``flow``, whose frames are two grayscale
+    images, of "x" or "y" and the number. Without ``total``, consecutive files are counted. ``backend`` is one of
+    ``vexp.data.decoding.FRAME_BACKENDS``, ``fps`` the frame rate in frames per second, if known.
+    """
 
     def __init__(
         self, folder: str | Path, filename_tmpl: str, *, first: int = 1, total: int | None = None, flow: bool = False,
         backend: str = "auto", fps: float | None = None,
     ) -> None:  # fmt: skip
-        """Open a folder.
-
-        Args:
-            folder: The folder of images.
-            filename_tmpl: Template of file names for ``str.format``, with the number, or for flow "x" or "y" and it.
-            first: Number of the first file.
-            total: Number of frames; None to count consecutive files.
-            flow: Whether a frame is two grayscale images of optical flow.
-            backend: One of ``vexp.data.decoding.FRAME_BACKENDS``.
-            fps: Frame rate in frames per second, if known.
-        """
         super().__init__(folder)
         self.filename_tmpl, self.first, self.flow, self.backend, self.fps = filename_tmpl, first, flow, backend, fps
         self._prefix = os.path.join(folder, "")

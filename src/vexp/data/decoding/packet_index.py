@@ -100,18 +100,13 @@ def scan_packets(container: InputContainer, stream: VideoStream, demuxer: str) -
             raise ValueError("the file is truncated: it ends in the middle of a frame")
         promised, seconds = _promised_end(stream, demuxer), float(end * (stream.time_base or 0))
         if promised is not None and pts and stream.time_base and seconds < promised - SHORTFALL_S:
-            raise ValueError(
-                f"the file is truncated: its header states {promised:.2f} s, its frames end at {seconds:.2f} s"
-            )
-    if (
-        demuxer in INDEXED_FORMATS
-        and stream.codec_context.codec.canonical_name in INDEXED_CODECS
-        and is_complete
-        and pts
-    ):
-        key_flags, hidden_flags = np.frombuffer(is_key, np.bool_), np.frombuffer(is_hidden, np.bool_)
-        return _index(np.frombuffer(pts, np.int64), key_flags, hidden_flags, keys_restart)
-    return None
+            ends = f"its header states {promised:.2f} s, its frames end at {seconds:.2f} s"
+            raise ValueError(f"the file is truncated: {ends}")
+    is_indexed = demuxer in INDEXED_FORMATS and stream.codec_context.codec.canonical_name in INDEXED_CODECS
+    if not is_indexed or not is_complete or not pts:
+        return None
+    key_flags, hidden_flags = np.frombuffer(is_key, np.bool_), np.frombuffer(is_hidden, np.bool_)
+    return _index(np.frombuffer(pts, np.int64), key_flags, hidden_flags, keys_restart)
 
 
 def _index(

@@ -30,7 +30,7 @@ from vexp.data.decoding.color import RgbConverter, apply_display_matrix, display
 from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.index_file import load_index
 from vexp.data.decoding.packet_index import PacketIndex
-from vexp.data.decoding.video_info import VIDEO_INFO_CACHE, identify
+from vexp.data.decoding.video_info import VIDEO_INFO_CACHE
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -65,7 +65,7 @@ class VideoReader(FrameReader):
         self._fault = ""  # why the last run ended early
         status = container.file_status(self.path)
         self._container, self._stream = container.open_stream(self.path, strict)
-        self._identity = identify(self.path, status, strict=strict)
+        self._identity = (str(self.path.absolute()), status.st_mtime_ns, status.st_size, strict)
         known = VIDEO_INFO_CACHE.get(self._identity) or load_index(self.path, status)
         try:
             self.file = known or container.describe(self._container, self._stream)
@@ -222,7 +222,8 @@ class VideoReader(FrameReader):
         for frame, fault in self._decode():
             yield frame, fault
         if frame is None:
-            raise container.unreadable(self.path, ValueError("the decoder delivers not one frame"), self.file.demuxer)
+            hint = container.HINT_WEBP if self.file.demuxer == "webp_pipe" else container.HINT_REENCODE
+            raise container.unreadable(self.path, ValueError("the decoder delivers not one frame"), hint)
 
     def _decode(self, only: Collection[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.

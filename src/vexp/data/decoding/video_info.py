@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +93,3 @@ class VideoInfoCache:
 
 
 VIDEO_INFO_CACHE = VideoInfoCache()
-
-
-def identify(path: Path, status: os.stat_result, *, strict: bool) -> Identity:
-    """Return the key of a file in the cache."""
-    return str(path.absolute()), status.st_mtime_ns, status.st_size, strict
