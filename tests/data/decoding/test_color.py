@@ -25,7 +25,9 @@ MATRICES: list[tuple[tuple[int, int, int, int], Callable[[np.ndarray], np.ndarra
 
 
 @pytest.mark.parametrize(("matrix", "turn"), MATRICES)
-def test_rotation(matrix: tuple[int, int, int, int], turn: Callable[[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+def test_display_matrix_rotates_frames(
+    matrix: tuple[int, int, int, int], turn: Callable[[np.ndarray], np.ndarray], tmp_path: Path
+) -> None:
     path = write_video(tmp_path / "v.mp4", frames=3)
     expected = np.stack([turn(frame) for frame in plain_decode(path)])
     with VideoReader(set_display_matrix(path, *matrix)) as reader:
@@ -66,7 +68,7 @@ COLOURS = [
 
 
 @pytest.mark.parametrize(("yuv", "matrix", "colour_range", "rgb"), COLOURS)
-def test_colour(
+def test_color_follows_matrix_and_range(
     yuv: tuple[int, int, int], matrix: int | None, colour_range: int | None, rgb: tuple[int, int, int], tmp_path: Path
 ) -> None:
     with VideoReader(write_colour(tmp_path / "v.mp4", yuv, matrix, colour_range)) as reader:
@@ -83,7 +85,7 @@ def test_colour(
         ("full_range.mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p", "b_frames": 0}),
     ],
 )
-def test_pixels_are_those_that_were_encoded(name: str, video: dict[str, Any], tmp_path: Path) -> None:
+def test_pixels_match_the_encoded_image(name: str, video: dict[str, Any], tmp_path: Path) -> None:
     with VideoReader(write_video(tmp_path / name, frames=8, **video)) as reader:
         frames = reader.frames([7])
         original = numbered_frame(7, reader.width, reader.height)

@@ -33,19 +33,19 @@ class OneByOne(FrameReader):
 
 
 @pytest.mark.parametrize("indices", [[0], [3, 5, 8], [5, 3, 3, 8, 0], []])
-def test_in_any_order_each_decoded_once(indices):
+def test_frames_in_any_order_are_decoded_once(indices):
     reader = OneByOne(VIDEO)
     np.testing.assert_array_equal(reader.frames(indices), VIDEO[np.array(indices, int)])
     assert reader.asked == sorted(set(indices))
 
 
 @pytest.mark.parametrize("indices", [[[1, 2]], [0.5], "12"])
-def test_what_is_no_list_of_numbers(indices):
+def test_frames_rejects_other_indices(indices):
     with pytest.raises(ValueError, match="flat list of integers"):
         OneByOne(VIDEO).frames(indices)
 
 
-def test_a_film_is_rendered_as_the_array_is_and_never_held():
+def test_render_views_of_a_stream_equals_the_array():
     whole = View.whole(16, 12)
     views = [whole.cropped(2, 1, 8, 8).resized(6, 6), whole.resized(32, 24).cropped(3, 3, 6, 6).flipped()]
     numbers = np.array([0, 4, 7])
@@ -54,13 +54,13 @@ def test_a_film_is_rendered_as_the_array_is_and_never_held():
     np.testing.assert_array_equal(render_views(film, views), render_views(VIDEO[numbers], views))
 
 
-def test_a_film_that_is_too_short_is_no_clip():
+def test_render_views_of_a_short_stream_raises():
     with pytest.raises(ValueError, match="shorter"):
         render_views(FrameStream.of(iter(VIDEO[:2]), 3), [View.whole(16, 12)])
 
 
 @pytest.mark.parametrize("reader", [OneByOne(VIDEO), ArrayReader(VIDEO, fps=10)], ids=["film", "array"])
-def test_a_segment_hands_on_either(reader):
+def test_segment_streams_its_frames(reader):
     segment = SegmentReader("v", reader, 0.3, 0.7)
     assert segment.num_frames == 4
     shown = [picture.copy() for picture in read_frames(segment, np.array([0, 2, 3]))]

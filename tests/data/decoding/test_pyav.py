@@ -20,7 +20,7 @@ from vexp.data.decoding.video_info import VideoInfoCache
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Path]) -> None:
+def test_frames_equal_a_sequential_decode(name: str, video: Callable[[str], Path]) -> None:
     _, numbers, _ = VIDEOS[name]
     truth = plain_decode(video(name))
     assert [read_number(frame) for frame in truth] == list(numbers)  # the test's own footing
@@ -43,7 +43,7 @@ def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_seeks_only_where_timestamps_can_be_trusted(
+def test_reader_seeks_only_with_reliable_times(
     name: str, video: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -74,13 +74,13 @@ DECODED = [
 
 
 @pytest.mark.parametrize(("name", "indices", "most"), DECODED)
-def test_decodes_few_frames(name: str, indices: list[int], most: int, video: Callable[[str], Path]) -> None:
+def test_reader_decodes_few_frames(name: str, indices: list[int], most: int, video: Callable[[str], Path]) -> None:
     with VideoReader(video(name)) as reader:
         reader.frames(indices)
         assert len(set(indices)) <= reader.decoded <= most
 
 
-def test_every_packet_called_a_key_frame(tmp_path: Path) -> None:
+def test_mp4_without_key_frame_table_returns_the_right_frames(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4")
     truth = plain_decode(path)
     patch_box(path, b"stss", 0, b"free")  # an MP4 without its table of key frames: every sample counts as one
@@ -89,7 +89,7 @@ def test_every_packet_called_a_key_frame(tmp_path: Path) -> None:
             np.testing.assert_array_equal(reader.frames([frame]), truth[[frame]])
 
 
-def test_empty_sample_is_no_frame(tmp_path: Path) -> None:
+def test_empty_sample_is_not_a_frame(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0)
     patch_box(path, b"stsz", 16 + 4 * 20, bytes(4))  # size of sample 20; the next one then begins where it did
     with VideoReader(path) as reader:
@@ -97,7 +97,7 @@ def test_empty_sample_is_no_frame(tmp_path: Path) -> None:
         assert [read_number(frame) for frame in reader.frames([58, 0])] == [58, 0]
 
 
-def test_joined_transport_streams(tmp_path: Path) -> None:
+def test_joined_transport_streams_are_counted(tmp_path: Path) -> None:
     first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())  # the presentation times start again
@@ -132,7 +132,7 @@ def test_reader_used_by_threads_returns_the_right_frames(video: Callable[[str], 
             np.testing.assert_array_equal(frames, truth[indices])
 
 
-def test_size_change_is_refused(tmp_path: Path) -> None:
+def test_size_change_raises(tmp_path: Path) -> None:
     first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10, size=(160, 96))
     joined = tmp_path / "joined.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
@@ -143,14 +143,14 @@ def test_size_change_is_refused(tmp_path: Path) -> None:
             reader.frames([3, 25])
 
 
-def test_rate_and_size(video: Callable[[str], Path]) -> None:
+def test_reader_returns_rate_and_size(video: Callable[[str], Path]) -> None:
     with VideoReader(video("h264_mkv")) as reader:
         assert (reader.fps, reader.width, reader.height) == (25, 80, 48)
     with VideoReader(video("h264_variable_rate")) as reader:
         assert reader.fps == pytest.approx(25 * 60 / (IRREGULAR[-1] - IRREGULAR[0] + 1), rel=0.05)
 
 
-def test_first_of_two_video_streams(tmp_path: Path) -> None:
+def test_reader_with_two_streams_reads_the_first(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as output:
         streams = [output.add_stream("libx264", rate=25) for _ in range(2)]
@@ -166,7 +166,7 @@ def test_first_of_two_video_streams(tmp_path: Path) -> None:
         assert (reader.width, reader.height, reader.num_frames) == (80, 48, 3)
 
 
-def test_index_outside(video: Callable[[str], Path]) -> None:
+def test_frames_index_out_of_range_raises(video: Callable[[str], Path]) -> None:
     for name in ("h264_gop12", "mpeg4_avi"):
         for indices in ([60], [3, 60, 4], [-1], [1000]):
             with (
@@ -177,18 +177,18 @@ def test_index_outside(video: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("indices", [3, [[0, 1]], [0.5], [True], ["0"]])
-def test_indices_of_another_type(indices: object, video: Callable[[str], Path]) -> None:
+def test_frames_indices_of_another_type_raise(indices: object, video: Callable[[str], Path]) -> None:
     with VideoReader(video("h264_gop12")) as reader, pytest.raises(ValueError, match="flat list of integers"):
         reader.frames(indices)  # type: ignore[arg-type]
 
 
-def test_no_indices(video: Callable[[str], Path]) -> None:
+def test_frames_without_indices_is_empty(video: Callable[[str], Path]) -> None:
     with VideoReader(video("h264_gop12")) as reader:
         assert reader.frames([]).shape == (0, 48, 80, 3)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
-def test_starts_no_threads(video: Callable[[str], Path]) -> None:
+def test_reader_starts_no_threads(video: Callable[[str], Path]) -> None:
     def threads() -> int:
         return len(os.listdir("/proc/self/task"))
 
