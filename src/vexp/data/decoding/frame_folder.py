@@ -39,10 +39,6 @@ class RawFrameReader(FrameReader):
         self._size: tuple[int, int] | None = None  # height, width
         self._num_frames = total if total is not None else self._count()
 
-    @property
-    def num_frames(self) -> int:
-        return self._num_frames
-
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3 or 2)."""
         self.check_range(indices)

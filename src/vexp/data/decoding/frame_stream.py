@@ -49,6 +49,7 @@ class FrameReader(ABC):
     """
 
     channels = 3
+    _num_frames: int
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -61,9 +62,9 @@ class FrameReader(ABC):
         self.close()
 
     @property
-    @abstractmethod
     def num_frames(self) -> int:
         """Exact number of frames."""
+        return self._num_frames
 
     @property
     def height(self) -> int:

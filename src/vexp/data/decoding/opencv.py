@@ -24,9 +24,8 @@ class OpencvReader(ThirdPartyReader):
     def _unsupported_reason(self) -> str:
         if self.file.stream != self.file.video_streams[0]:
             return "reads the first stream, which is cover art"
-        if any(
-            is_interlaced for *_, is_interlaced in self.file.coded
-        ):  # its FFmpeg 8 fails, and old pixels are returned
+        # The conversion of its FFmpeg 8 fails for them, and it returns what its buffer held before.
+        if any(is_interlaced for *_, is_interlaced in self.file.coded):
             return "does not convert interlaced frames"
         return ""
 

@@ -45,10 +45,6 @@ class ThirdPartyReader(FrameReader):
             raise UserError(f"{self.path}: cannot be opened by {self.backend}: {_short(error)}") from error
 
     @property
-    def num_frames(self) -> int:
-        return self._num_frames
-
-    @property
     def times(self) -> NDArray[np.float64] | None:
         """Time of each frame in seconds from the first, float64 (num_frames,); None if unknown."""
         return self.file.times
