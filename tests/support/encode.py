@@ -10,6 +10,8 @@ import av
 import numpy as np
 import pytest
 
+from vexp.data.decoding.color import FULL_CHROMA
+
 BITS = 10
 """Frame numbers 0..1023: one block a bit, the most significant on the left, in the top half of the picture."""
 
@@ -161,7 +163,9 @@ def plain_decode(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.video[0]):
             try:
-                frames += [frame.to_ndarray(format="rgb24", threads=1) for frame in packet.decode()]
+                frames += [
+                    frame.to_ndarray(format="rgb24", threads=1, interpolation=FULL_CHROMA) for frame in packet.decode()
+                ]
             except av.FFmpegError:
                 continue
     return np.stack(frames)

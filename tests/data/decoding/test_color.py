@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.encode import numbered_frame, plain_decode, set_display_matrix, write_colour, write_video
 
+from vexp.core.errors import UserError
 from vexp.data.decoding.pyav import VideoReader
 
 # Display matrix (a, b, c, d) and what it does to a picture.
@@ -24,12 +25,33 @@ MATRICES: list[tuple[tuple[int, int, int, int], Callable[[np.ndarray], np.ndarra
 
 
 @pytest.mark.parametrize(("matrix", "turn"), MATRICES)
-def test_rotation(matrix: tuple[int, int, int, int], turn: Callable[[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+def test_display_matrix_rotates_frames(
+    matrix: tuple[int, int, int, int], turn: Callable[[np.ndarray], np.ndarray], tmp_path: Path
+) -> None:
     path = write_video(tmp_path / "v.mp4", frames=3)
     expected = np.stack([turn(frame) for frame in plain_decode(path)])
     with VideoReader(set_display_matrix(path, *matrix)) as reader:
         assert (reader.height, reader.width) == expected.shape[1:3]
         np.testing.assert_array_equal(reader.frames([0, 1, 2]), expected)
+
+
+@pytest.mark.parametrize(("matrix", "warns"), [((1, 1, -1, 1), True), ((0, 1, -1, 0), False), ((-1, 0, 0, 1), False)])
+def test_oblique_display_matrix_is_logged_once(
+    matrix: tuple[int, int, int, int], warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = set_display_matrix(write_video(tmp_path / "v.mp4", frames=3), *matrix)
+    for _ in range(2):
+        with VideoReader(path) as reader:
+            reader.frames([0, 1])
+    assert [f"{path}: the display matrix is not a rotation" in record.getMessage() for record in caplog.records] == (
+        [True] if warns else []
+    )
+
+
+def test_unsupported_color_matrix_is_named(tmp_path: Path) -> None:
+    path = write_colour(tmp_path / "v.mp4", (81, 90, 240), 8, 1)  # YCgCo
+    with VideoReader(path) as reader, pytest.raises(UserError, match=r"color matrix 8 .*ffmpeg -i INPUT -vf zscale"):
+        reader.frames([0])
 
 
 # (Y, Cb, Cr), matrix, range -> RGB by the formulas of BT.601, BT.709 (H.273, 8.3).
@@ -46,7 +68,7 @@ COLOURS = [
 
 
 @pytest.mark.parametrize(("yuv", "matrix", "colour_range", "rgb"), COLOURS)
-def test_colour(
+def test_color_follows_matrix_and_range(
     yuv: tuple[int, int, int], matrix: int | None, colour_range: int | None, rgb: tuple[int, int, int], tmp_path: Path
 ) -> None:
     with VideoReader(write_colour(tmp_path / "v.mp4", yuv, matrix, colour_range)) as reader:
@@ -63,7 +85,7 @@ def test_colour(
         ("full_range.mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p", "b_frames": 0}),
     ],
 )
-def test_pixels_are_those_that_were_encoded(name: str, video: dict[str, Any], tmp_path: Path) -> None:
+def test_pixels_match_the_encoded_image(name: str, video: dict[str, Any], tmp_path: Path) -> None:
     with VideoReader(write_video(tmp_path / name, frames=8, **video)) as reader:
         frames = reader.frames([7])
         original = numbered_frame(7, reader.width, reader.height)

@@ -14,7 +14,8 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from support.encode import plain_decode, read_number, remux, write_video
+from PIL import Image
+from support.encode import numbered_frame, plain_decode, read_number, remux, write_video
 from support.paths import ROOT
 
 from vexp.core.errors import UserError
@@ -35,7 +36,7 @@ def _overwrite(path: Path, packet_number: int, share: float, content: Callable[[
 # Share of the packet that stays, its new content. The first is an error; the second is concealed: the decoder delivers
 # frame 30 marked, and 31..35, which are predicted from it, unmarked.
 @pytest.mark.parametrize(("share", "byte"), [(0, b"\xff"), (0.5, b"\x55")])
-def test_damage_spoils_the_rest_of_its_gop(share: float, byte: bytes, tmp_path: Path) -> None:
+def test_damaged_packet_rejects_the_rest_of_its_gop(share: float, byte: bytes, tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", size=(160, 96), b_frames=0, x264_params="scenecut=0")  # key frames 0, 12 ...
     truth = plain_decode(path)
     _overwrite(path, 30, share, lambda length: byte * length)
@@ -51,7 +52,7 @@ def test_damage_spoils_the_rest_of_its_gop(share: float, byte: bytes, tmp_path: 
             list(reader.iter_valid_rgb_frames())
 
 
-def test_frame_that_is_not_delivered_has_no_stand_in(tmp_path: Path) -> None:
+def test_missing_frame_is_not_replaced(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", codec="libx265", x265_params="log-level=none:keyint=12:scenecut=0")
     truth = plain_decode(path)
     with av.open(str(path)) as container:
@@ -70,7 +71,7 @@ def test_frame_that_is_not_delivered_has_no_stand_in(tmp_path: Path) -> None:
             list(reader.iter_valid_frames())
 
 
-def test_damage_when_counting(tmp_path: Path) -> None:
+def test_damaged_frame_is_left_out_of_a_count(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.avi", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0)
     _overwrite(path, 30, 0, lambda length: b"\x55" * length)
     truth = plain_decode(path)
@@ -154,7 +155,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("fault", UNREADABLE)
-def test_unreadable(fault: str, tmp_path: Path) -> None:
+def test_reader_unreadable_file_raises(fault: str, tmp_path: Path) -> None:
     make, reason = UNREADABLE[fault]
     path = make(tmp_path)
     start = time.monotonic()
@@ -166,7 +167,7 @@ def test_unreadable(fault: str, tmp_path: Path) -> None:
     assert time.monotonic() - start < 5
 
 
-def test_stream_that_delivers_nothing(tmp_path: Path) -> None:
+def test_stream_without_frames_raises(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.ts", gop=250, x264_params="scenecut=0")
     cut = remux(path, tmp_path / "cut.ts", first_packet=5)  # not one key frame
     with VideoReader(cut) as reader:
@@ -175,7 +176,30 @@ def test_stream_that_delivers_nothing(tmp_path: Path) -> None:
                 ask()
 
 
-def test_the_content_decides_not_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_animated_webp_is_named_and_animated_gif_is_read(tmp_path: Path) -> None:
+    images = [Image.fromarray(numbered_frame(number)) for number in range(5)]
+    for suffix in ("webp", "gif", "png"):
+        images[0].save(tmp_path / f"v.{suffix}", save_all=True, append_images=images[1:], duration=40)
+    with (
+        VideoReader(tmp_path / "v.webp") as reader,
+        pytest.raises(UserError, match=r"v\.webp: .*animated WebP.*python -c"),
+    ):
+        reader.frames([0])
+    for suffix in ("gif", "png"):  # what the message recommends
+        with VideoReader(tmp_path / f"v.{suffix}") as reader:
+            assert [read_number(frame) for frame in reader.frames([4, 0, 2])] == [4, 0, 2]
+
+
+def test_file_cut_after_a_packet_is_truncated(tmp_path: Path) -> None:
+    whole = remux(write_video(tmp_path / "whole.mp4", b_frames=0), tmp_path / "v.mp4", movflags="faststart")
+    with av.open(str(whole)) as container:
+        last = max(packet.pos for packet in container.demux(video=0) if packet.pos is not None)
+    whole.write_bytes(whole.read_bytes()[:last])
+    with pytest.raises(UserError, match="truncated"):
+        VideoReader(whole)
+
+
+def test_reader_ignores_the_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("v.txt", "v.avi", "v", "%d.mp4", "camera1:left.mp4"):  # the last like an address
         write_video(tmp_path / "v.mp4", frames=3).rename(name)
@@ -183,14 +207,14 @@ def test_the_content_decides_not_the_name(tmp_path: Path, monkeypatch: pytest.Mo
             assert [read_number(frame) for frame in reader.frames([2, 0])] == [2, 0]
 
 
-def test_title_that_is_not_utf8(tmp_path: Path) -> None:
+def test_reader_accepts_a_title_that_is_not_utf8(tmp_path: Path) -> None:
     path = remux(write_video(tmp_path / "whole.mp4"), tmp_path / "v.mp4", title="Caf.")
     path.write_bytes(path.read_bytes().replace(b"Caf.", b"Caf\xe9"))  # Latin-1
     with VideoReader(path) as reader:
         assert reader.num_frames == 60
 
 
-def test_strict_finds_damage_that_is_else_passed_over(tmp_path: Path) -> None:
+def test_strict_finds_more_damage(tmp_path: Path) -> None:
     """A flipped bit in a JPEG's coded data: most decode to something, and only the codec's own checks can tell."""
     path = write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0, frames=1, size=(160, 96))
     truth, sound = plain_decode(path), path.read_bytes()
@@ -214,7 +238,7 @@ def test_strict_finds_damage_that_is_else_passed_over(tmp_path: Path) -> None:
     assert all(strict in (loose, "error") for loose, strict in zip(*verdicts.values(), strict=True))
 
 
-def test_strict_reads_what_is_sound(tmp_path: Path) -> None:
+def test_strict_reads_undamaged_files(tmp_path: Path) -> None:
     for number, video in enumerate(({}, {"codec": "libx265", "x265_params": "log-level=none"}, {"codec": "mpeg4"})):
         path = write_video(tmp_path / f"{number}.mp4", **video)
         with VideoReader(path, strict=True) as reader:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.encode import write_video
 
-from vexp.data.decoding import pyav
+from vexp.data.decoding import container
 from vexp.data.decoding.index_file import index_path, load_index, save_index
 from vexp.data.decoding.pyav import VideoReader
 from vexp.data.decoding.video_info import VideoInfo
@@ -27,17 +27,17 @@ def video(tmp_path: Path) -> Path:
 def scans(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What grows with every reading of the packets of a whole file."""
     found: list[object] = []
-    describe = pyav.describe
+    describe = container.describe
 
     def spy(*arguments: object) -> VideoInfo:
         found.append(arguments)
         return describe(*arguments)
 
-    monkeypatch.setattr(pyav, "describe", spy)
+    monkeypatch.setattr(container, "describe", spy)
     return found
 
 
-def test_reader_knows_from_the_index_what_the_packets_say(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_with_an_index_does_not_scan_packets(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scanned = scans(monkeypatch)
     other = video.with_name("other.mkv")
     other.write_bytes(video.read_bytes())  # no index beside it
@@ -62,7 +62,7 @@ def test_reader_knows_from_the_index_what_the_packets_say(video: Path, monkeypat
         lambda content: content.replace(b'"has_leading"', b'"leads"'),
     ],
 )
-def test_damaged_index_is_passed_over(video: Path, change: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_index_is_ignored(video: Path, change: object, monkeypatch: pytest.MonkeyPatch) -> None:
     path = index_path(video)
     changed = change(path.read_bytes())  # type: ignore[operator]
     assert changed != path.read_bytes()
@@ -73,7 +73,7 @@ def test_damaged_index_is_passed_over(video: Path, change: object, monkeypatch: 
     assert len(scanned) == 1
 
 
-def test_index_of_other_content_is_passed_over(video: Path) -> None:
+def test_index_of_other_content_is_ignored(video: Path) -> None:
     assert load_index(video, video.stat()) is not None
     content = bytearray(video.read_bytes())
     content[-1] ^= 1

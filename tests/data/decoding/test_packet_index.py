@@ -22,9 +22,9 @@ INDEX = PacketIndex(pts=np.arange(0, 200, 10), keys=np.array([0, 60, 120]))
         ([0, 1, 6, 7, 12], [2, 4, 5]),  # every GOP for itself
     ],
 )
-def test_run_ends(frames: list[int], ends: list[int]) -> None:
+def test_run_ends_seeks_where_it_is_cheaper(frames: list[int], ends: list[int]) -> None:
     assert INDEX.run_ends(frames) == ends
 
 
-def test_leading_pictures_belong_to_the_key_frame_before() -> None:
+def test_key_number_of_leading_frames_is_the_previous_key() -> None:
     assert [INDEX.key_number(frame) for frame in (0, 5, 6, 11, 12, 19)] == [0, 0, 1, 1, 2, 2]

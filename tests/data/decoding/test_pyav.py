@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -19,7 +20,7 @@ from vexp.data.decoding.video_info import VideoInfoCache
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Path]) -> None:
+def test_frames_equal_a_sequential_decode(name: str, video: Callable[[str], Path]) -> None:
     _, numbers, _ = VIDEOS[name]
     truth = plain_decode(video(name))
     assert [read_number(frame) for frame in truth] == list(numbers)  # the test's own footing
@@ -32,6 +33,9 @@ def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Pa
         np.testing.assert_array_equal(whole, truth)
         for frame in rng.permutation(count)[:60]:  # alone, in random order: each from its own key frame
             np.testing.assert_array_equal(reader.frames([frame]), truth[[frame]])
+            if frame % 3 == 0:  # also as the first request of a decoder
+                with VideoReader(video(name)) as fresh:
+                    np.testing.assert_array_equal(fresh.frames([frame]), truth[[frame]])
         for size in (2, 5, 16):  # unsorted, with repeats
             indices = rng.integers(0, count, size)
             np.testing.assert_array_equal(reader.frames(indices), truth[indices])
@@ -39,7 +43,7 @@ def test_frames_are_those_of_a_plain_decode(name: str, video: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_seeks_only_where_timestamps_can_be_trusted(
+def test_reader_seeks_only_with_reliable_times(
     name: str, video: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -70,13 +74,13 @@ DECODED = [
 
 
 @pytest.mark.parametrize(("name", "indices", "most"), DECODED)
-def test_decodes_few_frames(name: str, indices: list[int], most: int, video: Callable[[str], Path]) -> None:
+def test_reader_decodes_few_frames(name: str, indices: list[int], most: int, video: Callable[[str], Path]) -> None:
     with VideoReader(video(name)) as reader:
         reader.frames(indices)
         assert len(set(indices)) <= reader.decoded <= most
 
 
-def test_every_packet_called_a_key_frame(tmp_path: Path) -> None:
+def test_mp4_without_key_frame_table_returns_the_right_frames(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4")
     truth = plain_decode(path)
     patch_box(path, b"stss", 0, b"free")  # an MP4 without its table of key frames: every sample counts as one
@@ -85,7 +89,7 @@ def test_every_packet_called_a_key_frame(tmp_path: Path) -> None:
             np.testing.assert_array_equal(reader.frames([frame]), truth[[frame]])
 
 
-def test_empty_sample_is_no_frame(tmp_path: Path) -> None:
+def test_empty_sample_is_not_a_frame(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0)
     patch_box(path, b"stsz", 16 + 4 * 20, bytes(4))  # size of sample 20; the next one then begins where it did
     with VideoReader(path) as reader:
@@ -93,7 +97,7 @@ def test_empty_sample_is_no_frame(tmp_path: Path) -> None:
         assert [read_number(frame) for frame in reader.frames([58, 0])] == [58, 0]
 
 
-def test_joined_transport_streams(tmp_path: Path) -> None:
+def test_joined_transport_streams_are_counted(tmp_path: Path) -> None:
     first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())  # the presentation times start again
@@ -102,24 +106,51 @@ def test_joined_transport_streams(tmp_path: Path) -> None:
         assert [read_number(frame) for frame in reader.frames([29, 3, 23])] == [9, 3, 3]
 
 
-def test_size_change_is_refused(tmp_path: Path) -> None:
+def test_overlapping_times_of_joined_files_are_counted(tmp_path: Path) -> None:
+    """The second GOP begins before the first one ends: the n-th time is not the n-th frame of a decode."""
+    path, joined = write_video(tmp_path / "v.mp4", frames=24, b_frames=0), tmp_path / "joined.mkv"
+    with av.open(str(path)) as source, av.open(str(joined), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for number, packet in enumerate(source.demux(stream)):
+            if packet.pts is not None and stream.time_base is not None:
+                packet.dts, packet.stream = packet.pts, copy
+                packet.pts += round((4 if number < 12 else 0.5) / (25 * stream.time_base))  # 4 .. 15, 12.5 .. 23.5
+                target.mux(packet)
+    truth = plain_decode(joined)
+    assert [read_number(frame) for frame in truth] == list(range(24))
+    with VideoReader(joined) as reader:
+        np.testing.assert_array_equal(reader.frames(range(24)), truth)
+        np.testing.assert_array_equal(reader.frames([20, 10, 13]), truth[[20, 10, 13]])
+
+
+def test_reader_used_by_threads_returns_the_right_frames(video: Callable[[str], Path]) -> None:
+    truth = plain_decode(video("h264_gop12"))
+    with VideoReader(video("h264_gop12")) as reader, ThreadPoolExecutor(4) as threads:
+        requests = np.random.default_rng(0).integers(0, 60, (40, 3))
+        for indices, frames in zip(requests, threads.map(reader.frames, requests), strict=True):
+            np.testing.assert_array_equal(frames, truth[indices])
+
+
+def test_size_change_raises(tmp_path: Path) -> None:
     first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10, size=(160, 96))
     joined = tmp_path / "joined.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
     with VideoReader(joined) as reader:
         assert reader.frames([3, 4]).shape == (2, 48, 80, 3)
-        with pytest.raises(UserError, match=r"joined.ts: frame 25 .*its size differs"):
+        message = r"joined.ts: frame 25 .*its size differs .*: 160x96, not 80x48. .* ffmpeg -i INPUT -vf scale=80:48"
+        with pytest.raises(UserError, match=message):
             reader.frames([3, 25])
 
 
-def test_rate_and_size(video: Callable[[str], Path]) -> None:
+def test_reader_returns_rate_and_size(video: Callable[[str], Path]) -> None:
     with VideoReader(video("h264_mkv")) as reader:
         assert (reader.fps, reader.width, reader.height) == (25, 80, 48)
     with VideoReader(video("h264_variable_rate")) as reader:
         assert reader.fps == pytest.approx(25 * 60 / (IRREGULAR[-1] - IRREGULAR[0] + 1), rel=0.05)
 
 
-def test_first_of_two_video_streams(tmp_path: Path) -> None:
+def test_reader_with_two_streams_reads_the_first(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as output:
         streams = [output.add_stream("libx264", rate=25) for _ in range(2)]
@@ -135,7 +166,7 @@ def test_first_of_two_video_streams(tmp_path: Path) -> None:
         assert (reader.width, reader.height, reader.num_frames) == (80, 48, 3)
 
 
-def test_index_outside(video: Callable[[str], Path]) -> None:
+def test_frames_index_out_of_range_raises(video: Callable[[str], Path]) -> None:
     for name in ("h264_gop12", "mpeg4_avi"):
         for indices in ([60], [3, 60, 4], [-1], [1000]):
             with (
@@ -146,18 +177,18 @@ def test_index_outside(video: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("indices", [3, [[0, 1]], [0.5], [True], ["0"]])
-def test_indices_of_another_type(indices: object, video: Callable[[str], Path]) -> None:
+def test_frames_indices_of_another_type_raise(indices: object, video: Callable[[str], Path]) -> None:
     with VideoReader(video("h264_gop12")) as reader, pytest.raises(ValueError, match="flat list of integers"):
         reader.frames(indices)  # type: ignore[arg-type]
 
 
-def test_no_indices(video: Callable[[str], Path]) -> None:
+def test_frames_without_indices_is_empty(video: Callable[[str], Path]) -> None:
     with VideoReader(video("h264_gop12")) as reader:
         assert reader.frames([]).shape == (0, 48, 80, 3)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
-def test_starts_no_threads(video: Callable[[str], Path]) -> None:
+def test_reader_starts_no_threads(video: Callable[[str], Path]) -> None:
     def threads() -> int:
         return len(os.listdir("/proc/self/task"))
 

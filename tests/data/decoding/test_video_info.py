@@ -17,7 +17,7 @@ from vexp.core.errors import UserError
 from vexp.data.decoding import video_info
 from vexp.data.decoding.packet_index import PacketIndex
 from vexp.data.decoding.pyav import VideoReader
-from vexp.data.decoding.video_info import VideoInfo, VideoInfoCache, identify
+from vexp.data.decoding.video_info import VideoInfo, VideoInfoCache
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def recent(monkeypatch: pytest.MonkeyPatch) -> VideoInfoCache:
 
 
 @pytest.mark.parametrize(("name", "decodes"), [("h264_gop12", 0), ("mpeg4_avi", 60)])
-def test_the_second_reader_finds_nothing_out_again(name: str, decodes: int, video: Callable[[str], Path]) -> None:
+def test_second_reader_uses_the_cache(name: str, decodes: int, video: Callable[[str], Path]) -> None:
     with VideoReader(video(name)) as first:
         assert (first.num_frames, first.width) == (60, 80)
         assert first.decoded >= decodes
@@ -39,7 +39,7 @@ def test_the_second_reader_finds_nothing_out_again(name: str, decodes: int, vide
         assert second.file is first.file
 
 
-def test_a_count_by_the_way_is_kept(video: Callable[[str], Path]) -> None:
+def test_count_after_a_failed_request_is_cached(video: Callable[[str], Path]) -> None:
     with VideoReader(video("mpeg4_avi")) as reader:
         with pytest.raises(UserError, match="index 99 is out of range"):
             reader.frames([99])  # the whole file was decoded to find out
@@ -48,17 +48,19 @@ def test_a_count_by_the_way_is_kept(video: Callable[[str], Path]) -> None:
         assert reader.decoded == before
 
 
-def test_another_file_in_the_same_place(tmp_path: Path) -> None:
+def test_changed_file_is_not_taken_from_the_cache(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", frames=5)
     with VideoReader(path) as reader:
         assert reader.num_frames == 5
     write_video(path, frames=9)
     with VideoReader(path) as reader:
         assert reader.num_frames == 9
-    status = path.stat()
-    assert identify(path, status, strict=False) != identify(path, status, strict=True)
+        before = reader.file
+    with VideoReader(path, strict=True) as reader:
+        assert reader.file is not before
     os.utime(path, ns=(0, 0))
-    assert identify(path, path.stat(), strict=False) != identify(path, status, strict=False)
+    with VideoReader(path) as reader:
+        assert reader.file is not before
 
 
 def facts(frames: int) -> VideoInfo:
@@ -68,7 +70,7 @@ def facts(frames: int) -> VideoInfo:
     )
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, recent: VideoInfoCache) -> None:
+def test_cache_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, recent: VideoInfoCache) -> None:
     monkeypatch.setattr(video_info, "MEMORY", 1 << 20)
     tracemalloc.start()
     for number in range(3000):
@@ -83,7 +85,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, recent: VideoInfoCac
     assert len(recent) == 0
 
 
-def test_the_file_used_last_stays(monkeypatch: pytest.MonkeyPatch, recent: VideoInfoCache) -> None:
+def test_cache_keeps_recently_used_files(monkeypatch: pytest.MonkeyPatch, recent: VideoInfoCache) -> None:
     monkeypatch.setattr(video_info, "MEMORY", 3 * facts(300).nbytes)
     for name in "abc":
         recent.put((name, 0, 0, False), facts(300))
@@ -106,12 +108,12 @@ TIMES = [
 
 
 @pytest.mark.parametrize(("name", "seconds"), TIMES, ids=[name for name, _ in TIMES])
-def test_times(name: str, seconds: np.ndarray, video: Callable[[str], Path]) -> None:
+def test_times_start_at_the_first_frame(name: str, seconds: np.ndarray, video: Callable[[str], Path]) -> None:
     with VideoReader(video(name)) as reader:
         np.testing.assert_allclose(reader.times, seconds, atol=1e-4)
 
 
-def test_times_that_do_not_ascend_are_not_believed(tmp_path: Path) -> None:
+def test_times_that_do_not_ascend_are_replaced(tmp_path: Path) -> None:
     first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
@@ -121,6 +123,6 @@ def test_times_that_do_not_ascend_are_not_believed(tmp_path: Path) -> None:
         assert (np.diff(reader.times) > 0).all()
 
 
-def test_times_of_a_variable_rate(video: Callable[[str], Path]) -> None:
+def test_times_of_a_variable_rate_are_kept(video: Callable[[str], Path]) -> None:
     with VideoReader(video("h264_variable_rate")) as reader:
         np.testing.assert_allclose(reader.times, (np.array(IRREGULAR) - IRREGULAR[0]) / 25)

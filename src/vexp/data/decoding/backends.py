@@ -1,11 +1,12 @@
 """Decoding backends for video files and folders of frames.
 
-A video backend is a module with one reader class, which ``open_video`` selects. A backend is imported when the first file
-is opened.
+A video backend is a module with one reader class, which ``open_video`` selects. A backend is imported when the first
+file is opened.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,10 +68,5 @@ def open_video(path: str | Path, backend: str = "auto", *, strict: bool = False)
         return VideoReader(path, strict=strict)
     if strict:
         raise ConfigError(f"is not supported by {backend}; use decoding_backend=av", key="strict", value=True)
-    if backend == "decord":
-        from vexp.data.decoding.decord import DecordReader as Reader
-    elif backend == "torchcodec":
-        from vexp.data.decoding.torchcodec import TorchcodecReader as Reader  # type: ignore[assignment]
-    else:
-        from vexp.data.decoding.opencv import OpencvReader as Reader  # type: ignore[assignment]
-    return Reader(path)
+    reader: type[ThirdPartyReader] = getattr(import_module(f"vexp.data.decoding.{backend}"), f"{backend.title()}Reader")
+    return reader(path)

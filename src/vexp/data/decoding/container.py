@@ -15,7 +15,7 @@ import av
 from av.stream import Disposition
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.packet_index import demuxer_of, scan_packets
+from vexp.data.decoding.packet_index import scan_packets
 from vexp.data.decoding.video_info import VideoInfo
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 HINT_REENCODE = "Download or encode the file again, or remove it from the annotation."
+HINT_MATRIX = "Convert the file: ffmpeg -i INPUT -vf zscale=matrix=709,format=yuv420p -crf 18 OUTPUT.mp4"
 HINT_MISSING = "Download the file, set data_prefix, or remove it from the annotation."
+
+HINT_WEBP = """FFmpeg does not decode animated WebP; convert it without loss to an animated PNG: \
+python -c "from PIL import Image; Image.open('INPUT.webp').save('OUTPUT.png', save_all=True)\""""
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 """Decoder options of FFmpeg that detect violations of the standard and discard the affected frames."""
@@ -54,8 +58,12 @@ def open_stream(path: Path, strict: bool) -> tuple[InputContainer, VideoStream]:
     Raises:
         UserError: If it cannot be read as a video.
     """
+    name = f"file:{path}"  # otherwise a colon in the name is interpreted as a protocol
     try:
-        container = _container(path)
+        try:
+            container = av.open(name)
+        except UnicodeDecodeError:  # metadata that is not UTF-8
+            container = av.open(name, metadata_errors="replace")
     except READ_ERRORS as error:
         raise unreadable(path, error) from error
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -76,29 +84,17 @@ def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
     Raises:
         READ_ERRORS: If the file is damaged.
     """
-    rate = stream.average_rate or stream.guessed_rate
+    rate, demuxer = stream.average_rate or stream.guessed_rate, container.format.name.split(",")[0]
     return VideoInfo(
-        demuxer=demuxer_of(container),
-        stream=stream.index,
-        video_streams=[other.index for other in container.streams.video],
-        time_base=stream.time_base or Fraction(0),
-        start=stream.start_time or 0,
-        fps=float(rate) if rate else None,
-        index=scan_packets(container, stream),
-    )
+        demuxer=demuxer, stream=stream.index, video_streams=[other.index for other in container.streams.video],
+        time_base=stream.time_base or Fraction(0), start=stream.start_time or 0, fps=float(rate) if rate else None,
+        index=scan_packets(container, stream, demuxer),
+    )  # fmt: skip
 
 
-def _container(path: Path) -> InputContainer:
-    name = f"file:{path}"  # otherwise a colon in the name is interpreted as a protocol
-    try:
-        return av.open(name)
-    except UnicodeDecodeError:  # metadata that is not UTF-8
-        return av.open(name, metadata_errors="replace")
-
-
-def unreadable(path: Path, error: Exception) -> UserError:
+def unreadable(path: Path, error: Exception, hint: str = HINT_REENCODE) -> UserError:
     """Return the error for a file that cannot be read as a video."""
-    hint = HINT_MISSING if isinstance(error, FileNotFoundError) else HINT_REENCODE
+    hint = HINT_MISSING if isinstance(error, FileNotFoundError) else hint
     return UserError(f"{path}: cannot be read as a video: {reason_of(error)}. {hint}")
 
 

@@ -1,23 +1,19 @@
 """The decord backend (no release since 2021, wheels for x86 only).
 
-Its seek counts frames from a key frame, so it is used only if every GOP is closed and every key frame is a random access
-point. Otherwise decord decodes from the first frame on. Files that version 0.6.0 reads incorrectly are rejected.
+Its seek counts frames from a key frame, so it is used only if every GOP is closed and every key frame is a random
+access point. Otherwise decord decodes from the first frame on. Files that version 0.6.0 reads incorrectly are rejected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import decord
-import numpy as np
-from numpy.typing import NDArray
 
 from vexp.data.decoding.color import is_rotated
+from vexp.data.decoding.frame_stream import Frame
 from vexp.data.decoding.third_party import ThirdPartyReader
-
-if TYPE_CHECKING:
-    from vexp.data.decoding.video_info import VideoInfo
 
 COUNTED_FORMATS = ("mov", "matroska", "avi")
 """Containers in which decord counts frames correctly; in a transport stream it does not."""
@@ -28,7 +24,8 @@ class DecordReader(ThirdPartyReader):
 
     backend = "decord"
 
-    def _unsupported_reason(self, file: VideoInfo) -> str:
+    def _unsupported_reason(self) -> str:
+        file = self.file
         if len(file.video_streams) > 1:
             return "cannot select one of several video streams"
         if is_rotated(file.display_matrix):
@@ -42,16 +39,14 @@ class DecordReader(ThirdPartyReader):
     def _open(self) -> None:
         decord.logging.set_level(decord.logging.QUIET)
         # decord replaces frames it cannot decode by others; fault_tol is the tolerated fraction.
-        self._reader: Any = decord.VideoReader(
-            str(self.path.absolute()), ctx=decord.cpu(0), num_threads=1, fault_tol=1e-9
-        )
-        if len(self._reader) != self.num_frames:
-            raise ValueError(f"it finds {len(self._reader)} frames instead of {self.num_frames}")
+        path = str(self.path.absolute())
+        self._reader: Any = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1, fault_tol=1e-9)
+        self._check_count(len(self._reader))
         self._next = 0  # index of the next frame of a sequential decode
         index = self.file.index
         self._seeks = index is not None and index.keys_restart and not index.has_leading
 
-    def _deliver(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
+    def _deliver(self, indices: list[int]) -> Iterator[Frame]:
         if self._seeks:
             yield from self._batch(indices)
             return
@@ -63,17 +58,15 @@ class DecordReader(ThirdPartyReader):
                 self._next += 1
             yield frame.asnumpy()
 
-    def _batch(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
+    def _batch(self, indices: list[int]) -> Iterator[Frame]:
         try:
-            frames = self._reader.get_batch(indices).asnumpy()
+            yield from self._reader.get_batch(indices).asnumpy()
         except decord.DECORDError:
             if len(indices) == 1:
                 raise
             for number in indices:  # find the damaged frame; after an error the reader must be reopened
                 self._open()
                 yield from self._batch([number])
-        else:
-            yield from frames
 
     def close(self) -> None:
         self._reader = None

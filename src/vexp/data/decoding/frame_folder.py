@@ -3,89 +3,69 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
+from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.images import image_decoder
 
 FLOW_AXES = ("x", "y")
 
 
-class RawFrameReader:
-    """Reader of one folder of raw frames; frame 0 is the file with number ``first``."""
+class RawFrameReader(FrameReader):
+    """Reader of one folder of raw frames; frame 0 is the file with number ``first``.
+
+    ``filename_tmpl`` is a template for ``str.format``: of the number, or for ``flow``, whose frames are two grayscale
+    images, of "x" or "y" and the number. Without ``total``, consecutive files are counted. ``backend`` is one of
+    ``vexp.data.decoding.FRAME_BACKENDS``, ``fps`` the frame rate in frames per second, if known.
+    """
 
     def __init__(
         self, folder: str | Path, filename_tmpl: str, *, first: int = 1, total: int | None = None, flow: bool = False,
         backend: str = "auto", fps: float | None = None,
     ) -> None:  # fmt: skip
-        """Open a folder.
-
-        Args:
-            folder: The folder of images.
-            filename_tmpl: Template of file names for ``str.format``, with the number, or "x" or "y" and the number for flow.
-            first: Number of the first file.
-            total: Number of frames; None to count consecutive files.
-            flow: Whether a frame is two grayscale images of optical flow.
-            backend: One of ``vexp.data.decoding.FRAME_BACKENDS``.
-            fps: Frame rate in frames per second, if known.
-        """
-        self.folder = Path(folder)
+        super().__init__(folder)
+        self.filename_tmpl, self.first, self.flow, self.backend, self.fps = filename_tmpl, first, flow, backend, fps
         self._prefix = os.path.join(folder, "")
-        self.filename_tmpl = filename_tmpl
-        self.first = first
-        self.flow = flow
-        self.backend = backend
-        self.fps = fps
+        self._axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
+        self.channels = 2 if flow else 3
         self._decode = image_decoder(backend)
         self._size: tuple[int, int] | None = None  # height, width
-        self.num_frames = total if total is not None else self._count()
-
-    def __enter__(self) -> RawFrameReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    @property
-    def height(self) -> int:
-        """Height in pixels; reads the first frame if none has been read."""
-        return self._frame_size()[0]
-
-    @property
-    def width(self) -> int:
-        """Width in pixels; reads the first frame if none has been read."""
-        return self._frame_size()[1]
-
-    @property
-    def channels(self) -> int:
-        return 2 if self.flow else 3
-
-    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """Return the frames at ``indices`` in their order, uint8 (len(indices), H, W, 3) RGB, or (..., 2) for x, y flow.
-
-        Raises:
-            UserError: If an index is out of range, or a file is missing or damaged.
-        """
-        return frames_in_order(self, indices)
+        self._num_frames = total if total is not None else self._count()
 
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3 or 2)."""
-        check_range(self.folder, indices, self.num_frames)
+        self.check_range(indices)
         for number in indices:
-            planes = [self._image(number, axis) for axis in (FLOW_AXES if self.flow else ("",))]
-            yield np.stack(planes, axis=-1) if self.flow else planes[0]
+            images = [self._read(self._path(number, axis), number) for axis in self._axes]
+            yield np.stack(images, axis=-1) if self.flow else images[0]
 
-    def _image(self, number: int, axis: str) -> NDArray[np.uint8]:
+    def _path(self, number: int, axis: list[str]) -> str:
+        return self._prefix + self.filename_tmpl.format(*axis, self.first + number)
+
+    def _read(self, path: str, number: int) -> NDArray[np.uint8]:
         """Read one file, (H, W, 3) or (H, W) for flow, and check that all files have the same size."""
-        path = self._path(number, axis)
-        image = self._read(path, number)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                content = file.read()
+        except FileNotFoundError:
+            raise self._missing(path, number) from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
+            image = self._decode(content, self.flow)
+        except Exception as error:  # whatever a third party's binding throws
+            reason = " ".join(str(error).split()) or type(error).__name__ if content else "the file is empty"
+            raise UserError(
+                f"{path}: frame {number} cannot be decoded ({self.backend}): {reason}"
+                ". Extract the folder again, or remove it from the annotation."
+            ) from error
         height, width = image.shape[:2]
         self._size = self._size or (height, width)
         if self._size != (height, width):
@@ -95,61 +75,34 @@ class RawFrameReader:
             )
         return image
 
-    def _path(self, number: int, axis: str) -> str:
-        return self._prefix + self.filename_tmpl.format(*([axis] if axis else []), self.first + number)
-
-    def _read(self, path: str, number: int) -> NDArray[np.uint8]:
-        try:
-            with open(path, "rb", buffering=0) as file:
-                content = file.read()
-        except FileNotFoundError:
-            raise self._missing(path, number) from None
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        try:
-            return self._decode(content, self.flow)
-        except Exception as error:  # whatever a third party's binding throws
-            reason = " ".join(str(error).split()) or type(error).__name__
-            what = reason if content else "the file is empty"
-            raise UserError(
-                f"{path}: frame {number} cannot be decoded ({self.backend}): {what}. Extract the folder again, or "
-                "remove it from the annotation."
-            ) from error
-
     def _missing(self, path: str, number: int) -> UserError:
-        if not self.folder.is_dir():
-            return UserError(f"{self.folder}: no such folder of raw frames; correct data_prefix or the annotation")
+        if not self.path.is_dir():
+            return UserError(f"{self.path}: no such folder of raw frames; correct data_prefix or the annotation")
         return UserError(
             f"{path}: no such file: frame {number} of {self.num_frames} ({self.first} + {number}). The folder holds "
-            f"{len(os.listdir(self.folder))} files; correct filename_tmpl, start_index or the number in the annotation"
+            f"{len(os.listdir(self.path))} files; correct filename_tmpl, start_index or the number in the annotation"
         )
 
     def _count(self) -> int:
         """Count consecutive files from the first number on."""
         try:
-            changed = self.folder.stat().st_mtime_ns
+            changed = self.path.stat().st_mtime_ns
         except OSError as error:
-            raise UserError(f"{self.folder}: no folder of raw frames: {error.strerror}") from None
-        count = _files_in_a_row(str(self.folder), changed, self.filename_tmpl, self.first, self.flow)
+            raise UserError(f"{self.path}: no folder of raw frames: {error.strerror}") from None
+        count = _files_in_a_row(str(self.path), changed, self.filename_tmpl, self.first, self.flow)
         if not count:
-            raise UserError(
-                f"{self._path(0, FLOW_AXES[0] if self.flow else '')}: no such file, so the folder holds no frame; "
-                "correct filename_tmpl or start_index"
-            )
+            path = self._path(0, self._axes[0])
+            raise UserError(f"{path}: no such file, so the folder holds no frame; correct filename_tmpl or start_index")
         return count
 
     def _frame_size(self) -> tuple[int, int]:
-        if self._size is None:
-            self.frames([0])
-        assert self._size is not None
-        return self._size
+        return self._size or self.frames([0]).shape[1:3]
 
 
 @functools.lru_cache(maxsize=4096)
 def _files_in_a_row(folder: str, changed: int, filename_tmpl: str, first: int, flow: bool) -> int:
     """Count the files; ``changed`` is the modification time of the folder, which invalidates the cache."""
-    names, count = set(os.listdir(folder)), 0
+    names = set(os.listdir(folder))
     axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
-    while all(filename_tmpl.format(*axis, first + count) in names for axis in axes):
-        count += 1
-    return count
+    numbers = itertools.count(first)
+    return next(n for n in numbers if any(filename_tmpl.format(*axis, n) not in names for axis in axes)) - first

@@ -1,20 +1,25 @@
-"""Streaming of decoded frames: each is cropped and resized as soon as it is decoded.
+"""Base class of the readers, which stream frames: each is cropped and resized as soon as it is decoded.
 
 The frame is then still in the CPU cache and is not copied before it is written to the clip.
 """
 
 from __future__ import annotations
 
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 Frame = NDArray[np.uint8]
 """One frame: (H, W, C)."""
@@ -37,44 +42,79 @@ class FrameStream:
         return self.frames
 
 
-class StreamingReader(Protocol):
-    """A reader that yields frames as it decodes them."""
+class FrameReader(ABC):
+    """Base class of the readers, which are context managers.
 
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-
-    def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
-        """Yield the frames at ascending, distinct ``indices``, all of one size; raise UserError if one cannot be read."""
-        ...
-
-
-def frames_in_order(reader: StreamingReader, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """Return the frames at ``indices``, in any order and possibly repeated, uint8 (len(indices), H, W, C).
-
-    Each distinct frame is decoded and converted once.
+    ``frames``, ``num_frames``, ``height`` and ``width`` may be used by several threads, one of which decodes at a time.
     """
-    requested = np.asarray(indices)
-    if requested.ndim != 1 or (requested.size and requested.dtype.kind not in "iu"):
-        raise ValueError(f"frame indices must be a flat list of integers, got {indices!r}")
-    if not requested.size:
-        return np.empty((0, reader.height, reader.width, reader.channels), np.uint8)
-    distinct, rows = np.unique(requested, return_inverse=True)
-    stream = FrameStream.of(reader.iter_frames(distinct.tolist()), len(distinct))
-    out = np.empty(stream.shape, np.uint8)
-    for row, frame in zip(range(len(out)), stream, strict=True):
-        out[row] = frame
-    return out if len(rows) == len(distinct) and (rows[1:] > rows[:-1]).all() else out[rows]
 
+    channels = 3
+    _num_frames: int
 
-def check_range(path: Path, indices: Sequence[int], num_frames: int) -> None:
-    """Raise UserError if an index is out of range."""
-    for index in indices:
-        if not 0 <= index < num_frames:
-            raise UserError(
-                f"{path}: frame index {index} is out of range: the video has {num_frames} frames. "
-                "Correct the annotation, or sample indices below num_frames."
-            )
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def num_frames(self) -> int:
+        """Exact number of frames."""
+        return self._num_frames
+
+    @property
+    def height(self) -> int:
+        """Height in pixels after rotation; decodes the first frame if none has been decoded."""
+        with self._lock:
+            return self._frame_size()[0]
+
+    @property
+    def width(self) -> int:
+        """Width in pixels after rotation; decodes the first frame if none has been decoded."""
+        with self._lock:
+            return self._frame_size()[1]
+
+    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """Return the frames at ``indices``, in their order and possibly repeated, uint8 (len(indices), H, W, C).
+
+        C is 3 for RGB and 2 for optical flow (x, y). Each distinct frame is decoded and converted once.
+
+        Raises:
+            UserError: If an index is out of range or a frame cannot be decoded.
+        """
+        requested = np.asarray(indices)
+        if requested.ndim != 1 or (requested.size and requested.dtype.kind not in "iu"):
+            raise ValueError(f"frame indices must be a flat list of integers, got {indices!r}")
+        if not requested.size:
+            return np.empty((0, self.height, self.width, self.channels), np.uint8)
+        distinct, rows = np.unique(requested, return_inverse=True)
+        with self._lock:
+            stream = FrameStream.of(self.iter_frames(distinct.tolist()), len(distinct))
+            out = np.empty(stream.shape, np.uint8)
+            for row, frame in zip(range(len(out)), stream, strict=True):
+                out[row] = frame
+        return out if len(rows) == len(distinct) and (rows[1:] > rows[:-1]).all() else out[rows]
+
+    def check_range(self, indices: Sequence[int]) -> None:
+        """Raise UserError if an index is out of range."""
+        for index in indices:
+            if not 0 <= index < self.num_frames:
+                raise UserError(
+                    f"{self.path}: frame index {index} is out of range: the video has {self.num_frames} frames. "
+                    "Correct the annotation, or sample indices below num_frames."
+                )
+
+    @abstractmethod
+    def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Yield the frames at ascending, distinct ``indices``, all of one size; raise UserError if one is damaged."""
+
+    @abstractmethod
+    def _frame_size(self) -> tuple[int, int]:
+        """Return (height, width)."""
+
+    def close(self) -> None:  # noqa: B027 - a folder of frames has nothing to close
+        pass

@@ -1,7 +1,8 @@
 """Image decoders: the backends for raw frames.
 
-All of them return the same pixels for a JPEG, since all use libjpeg-turbo (constraints.txt has the tested versions). The
-grayscale image of a color JPEG is its luma. EXIF orientation is not applied. A truncated file is an error in all backends.
+All of them return the same pixels for a JPEG, since all use libjpeg-turbo (constraints.txt has the tested versions).
+The grayscale image of a color JPEG is its luma. EXIF orientation is not applied. A truncated file is an error in all
+backends.
 """
 
 from __future__ import annotations
@@ -32,29 +33,17 @@ def image_decoder(backend: str) -> Decode:
         UserError: If the package or its library is not installed.
     """
     check_installed(backend)
-    makers = {"auto": _auto, "simplejpeg": _simplejpeg, "turbojpeg": _turbojpeg, "opencv": _opencv, "pillow": _pillow}
-    return makers[backend]()
-
-
-def _auto() -> Decode:
-    other = _opencv()
-    jpeg = _simplejpeg() if find_spec("simplejpeg") is not None else other
-
-    def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
-        return (jpeg if content.startswith(JPEG_START) else other)(content, grayscale)
-
-    return decode
+    if backend == "auto":
+        jpeg, other = image_decoder("simplejpeg" if find_spec("simplejpeg") else "opencv"), image_decoder("opencv")
+        return lambda content, grayscale: (jpeg if content.startswith(JPEG_START) else other)(content, grayscale)
+    decoders = {"simplejpeg": _simplejpeg, "turbojpeg": _turbojpeg, "opencv": _opencv, "pillow": _pillow}
+    return decoders[backend]()
 
 
 def _simplejpeg() -> Decode:
     import simplejpeg
 
-    def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
-        _check_is_jpeg(content)
-        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "GRAY" if grayscale else "RGB")
-        return image[..., 0] if grayscale else image
-
-    return decode
+    return _jpeg_only(lambda content, grayscale: simplejpeg.decode_jpeg(content, "GRAY" if grayscale else "RGB"))
 
 
 def _turbojpeg() -> Decode:
@@ -64,32 +53,40 @@ def _turbojpeg() -> Decode:
         decoder = turbojpeg.TurboJPEG()
     except (RuntimeError, OSError) as error:
         if "3.0" in str(error):  # PyTurboJPEG 2 with the library of Debian 12 or Ubuntu 22.04
-            fix = "this version of PyTurboJPEG needs libjpeg-turbo 3, an older one is installed: pip install 'PyTurboJPEG<2'"
+            fix = "this PyTurboJPEG needs libjpeg-turbo 3, an older one is installed: pip install 'PyTurboJPEG<2'"
         else:
             fix = "libturbojpeg is not installed: apt-get install libturbojpeg0 (macOS: brew install jpeg-turbo)"
         raise UserError(f"data.decoding_backend=turbojpeg: {fix}; or set it to simplejpeg") from error
-    color, luma = turbojpeg.TJPF_RGB, turbojpeg.TJPF_GRAY
 
     def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
-        _check_is_jpeg(content)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # it only warns about truncated files
-            image: NDArray[np.uint8] = decoder.decode(content, pixel_format=luma if grayscale else color)
+            pixels = turbojpeg.TJPF_GRAY if grayscale else turbojpeg.TJPF_RGB
+            return np.asarray(decoder.decode(content, pixel_format=pixels), np.uint8)
+
+    return _jpeg_only(decode)
+
+
+def _jpeg_only(decode: Decode) -> Decode:
+    """Check the start of the content; drop the channel axis that the decoder returns for grayscale."""
+
+    def checked(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
+        if not content.startswith(JPEG_START):
+            raise ValueError("it is not a JPEG file; set data.decoding_backend=opencv or pillow for other images")
+        image = decode(content, grayscale)
         return image[..., 0] if grayscale else image
 
-    return decode
+    return checked
 
 
 def _opencv() -> Decode:
     import cv2
 
-    color = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    luma = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-
     def decode(content: bytes, grayscale: bool) -> NDArray[np.uint8]:
         if content.startswith(JPEG_START) and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
             raise ValueError("the file is truncated")  # OpenCV 4 fills the missing part with gray
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), luma if grayscale else color) if content else None
+        mode = (cv2.IMREAD_GRAYSCALE if grayscale else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
         if image is None:
             raise ValueError("it is not an image, or it is damaged")
         return np.asarray(image if grayscale else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
@@ -107,8 +104,3 @@ def _pillow() -> Decode:
             return np.asarray(image.convert(mode))
 
     return decode
-
-
-def _check_is_jpeg(content: bytes) -> None:
-    if not content.startswith(JPEG_START):
-        raise ValueError("it is not a JPEG file; set data.decoding_backend=opencv or pillow for other images")

@@ -1,7 +1,7 @@
 """The frames of a video file, determined from its packets without decoding.
 
-For containers with reliable timestamps this is a ``PacketIndex``: frame n has the n-th presentation time, and decoding may
-start at key frames. Other files have to be decoded from the first packet on to count their frames.
+For containers with reliable timestamps this is a ``PacketIndex``: frame n has the n-th presentation time, and decoding
+may start at key frames. Other files have to be decoded from the first packet on to count their frames.
 """
 
 from __future__ import annotations
@@ -71,78 +71,60 @@ class PacketIndex:
         return [*(np.flatnonzero(breaks) + 1).tolist(), len(frames)]
 
 
-class _Packets:
-    """Metadata of the packets of a stream, without their data: 9 bytes each."""
-
-    def __init__(self) -> None:
-        self.pts = array("q")
-        self.is_key, self.is_hidden = bytearray(), bytearray()
-        self.end = 0  # of the last frame, in units of the time base
-        self.cut = False  # the file ends within a packet: the demuxers of these containers flag it
-        self.complete = True  # each has a presentation time and data
-        self.keys_restart = True
-
-    def add(self, packet: Packet[VideoStream], restarts: Callable[[Packet[VideoStream]], bool]) -> None:
-        self.cut |= packet.is_corrupt
-        if packet.pts is None or not packet.size:
-            self.complete = False
-            return
-        self.pts.append(packet.pts)
-        self.is_key.append(packet.is_keyframe)
-        # Decoded for the sake of others, never delivered: it lies before the start of an edit list.
-        self.is_hidden.append(packet.is_discard)
-        self.end = max(self.end, packet.pts + (packet.duration or 0))
-        if packet.is_keyframe and self.keys_restart:
-            self.keys_restart = restarts(packet)
-
-
-def scan_packets(container: InputContainer, stream: VideoStream) -> PacketIndex | None:
+def scan_packets(container: InputContainer, stream: VideoStream, demuxer: str) -> PacketIndex | None:
     """Read every packet of ``stream`` (about 4 us each); None if its frames have to be counted by decoding.
 
-    The file is read through a small buffer, so memory does not grow with its size.
+    The file is read through a small buffer, and 9 bytes are kept of each packet, so memory hardly grows with its size.
 
     Raises:
         ValueError: If the file is truncated.
         av.FFmpegError: If it cannot be read.
     """
-    packets, restarts = _Packets(), _restart_test(stream)
+    pts, is_key, is_hidden = array("q"), bytearray(), bytearray()
+    count, end, is_cut, is_complete, keys_restart, restarts = 0, 0, False, True, True, _restart_test(stream)
     for packet in container.demux(stream):
-        if packet.pts is not None or packet.dts is not None:  # not PyAV's last: a decoder then delivers what it holds
-            packets.add(packet, restarts)
-    demuxer = demuxer_of(container)
+        if packet.pts is None and packet.dts is None:
+            continue  # PyAV's last one, for which a decoder delivers what it holds
+        count += 1
+        is_cut |= packet.is_corrupt  # the file ends within it: the demuxers of these containers flag it
+        if packet.pts is None or not packet.size:
+            is_complete = False
+            continue
+        pts.append(packet.pts)
+        is_key.append(packet.is_keyframe)
+        is_hidden.append(packet.is_discard)  # before the start of an edit list: decoded for others, never delivered
+        end = max(end, packet.pts + (packet.duration or 0))
+        keys_restart = keys_restart and (not packet.is_keyframe or restarts(packet))
     if demuxer in SIZED_FORMATS:
-        _check_length(stream, demuxer, packets)
-    if demuxer in INDEXED_FORMATS and stream.codec_context.codec.canonical_name in INDEXED_CODECS:
-        return _index(packets)
-    return None
-
-
-def demuxer_of(container: InputContainer) -> str:
-    """Return the first name of the container format: "mov", "matroska", "avi", "mpegts", ..."""
-    return container.format.name.split(",")[0]
-
-
-def _index(packets: _Packets) -> PacketIndex | None:
-    """Build the index; None if a sequential decode may not return the frames of all packets in the order of their times."""
-    if not packets.complete or not packets.pts:
+        if is_cut or (demuxer == "mov" and count < len(stream.index_entries)):
+            raise ValueError("the file is truncated: it ends in the middle of a frame")
+        promised, seconds = _promised_end(stream, demuxer), float(end * (stream.time_base or 0))
+        if promised is not None and pts and stream.time_base and seconds < promised - SHORTFALL_S:
+            ends = f"its header states {promised:.2f} s, its frames end at {seconds:.2f} s"
+            raise ValueError(f"the file is truncated: {ends}")
+    is_indexed = demuxer in INDEXED_FORMATS and stream.codec_context.codec.canonical_name in INDEXED_CODECS
+    if not is_indexed or not is_complete or not pts:
         return None
-    pts = np.frombuffer(packets.pts, np.int64)
+    key_flags, hidden_flags = np.frombuffer(is_key, np.bool_), np.frombuffer(is_hidden, np.bool_)
+    return _index(np.frombuffer(pts, np.int64), key_flags, hidden_flags, keys_restart)
+
+
+def _index(
+    pts: NDArray[np.int64], is_key: NDArray[np.bool_], is_hidden: NDArray[np.bool_], keys_restart: bool
+) -> PacketIndex | None:
+    """Build the index; None if a sequential decode may not return all frames in the order of their times."""
     order = np.argsort(pts, kind="stable")
     ascending = pts[order]
     if (ascending[1:] == ascending[:-1]).any():
         return None  # also an edit list that repeats or reorders parts
-    is_key, is_hidden = np.frombuffer(packets.is_key, np.bool_), np.frombuffer(packets.is_hidden, np.bool_)
     keys, shown = np.sort(pts[is_key]), ascending[~is_hidden[order]]
     if not len(keys) or not len(shown) or pts[0] != keys[0] or shown[0] < keys[0]:
         return None  # the decoder drops what it cannot predict: only decoding tells which frame it delivers first
+    if (np.maximum.accumulate(pts)[:-1] > pts[1:])[is_key[1:]].any():
+        return None  # times of joined files that overlap: a frame stored before a key frame is displayed after it
     newest_key = np.maximum.accumulate(np.where(is_key, pts, pts[0]))
-    return PacketIndex(
-        pts=shown,
-        keys=keys,
-        hides_frames=bool(is_hidden.any()),
-        has_leading=bool((pts < newest_key).any()),
-        keys_restart=packets.keys_restart,
-    )
+    has_leading = bool((pts < newest_key).any())
+    return PacketIndex(shown, keys, bool(is_hidden.any()), has_leading, keys_restart)
 
 
 def _restart_test(stream: VideoStream) -> Callable[[Packet[VideoStream]], bool]:
@@ -154,29 +136,18 @@ def _restart_test(stream: VideoStream) -> Callable[[Packet[VideoStream]], bool]:
     if stream.codec_context.codec.canonical_name != "h264" or header[:1] != b"\x01":  # ISO/IEC 14496-15, 5.3.3.1
         return lambda packet: True
     length_size = (header[4] & 3) + 1
-    return lambda packet: _first_slice(memoryview(packet), length_size) == IDR_SLICE
 
+    def has_idr_slice(packet: Packet[VideoStream]) -> bool:
+        """Test the first NAL unit with a slice; each unit follows its length (ISO/IEC 14496-10, 7.4)."""
+        data, place = memoryview(packet), 0
+        while place + length_size < len(data):
+            kind = data[place + length_size] & 31
+            if 1 <= kind <= IDR_SLICE:
+                return kind == IDR_SLICE
+            place += length_size + int.from_bytes(data[place : place + length_size], "big")
+        return False
 
-def _first_slice(packet: memoryview, length_size: int) -> int | None:
-    """Return the type of the first NAL unit with a slice; each unit follows its length (ISO/IEC 14496-10, 7.4)."""
-    place = 0
-    while place + length_size < len(packet):
-        kind = packet[place + length_size] & 31
-        if 1 <= kind <= IDR_SLICE:
-            return kind
-        place += length_size + int.from_bytes(packet[place : place + length_size], "big")
-    return None
-
-
-def _check_length(stream: VideoStream, demuxer: str, packets: _Packets) -> None:
-    if packets.cut:
-        raise ValueError("the file is truncated: it ends in the middle of a frame")
-    promised = _promised_end(stream, demuxer)
-    if promised is None or not packets.pts or not stream.time_base:
-        return
-    end = float(packets.end * stream.time_base)
-    if end < promised - SHORTFALL_S:
-        raise ValueError(f"the file is truncated: its header states {promised:.2f} s, its frames end at {end:.2f} s")
+    return has_idr_slice
 
 
 def _promised_end(stream: VideoStream, demuxer: str) -> float | None:

@@ -14,85 +14,66 @@ For color and rotation, see ``vexp.data.decoding.color``.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.color import apply_display_matrix, display_matrix, to_rgb
-from vexp.data.decoding.container import (
-    HINT_REENCODE,
-    READ_ERRORS,
-    describe,
-    file_status,
-    open_stream,
-    reason_of,
-    unreadable,
-)
-from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
+from vexp.data.decoding import container
+from vexp.data.decoding.color import RgbConverter, apply_display_matrix, display_matrix, is_oblique
+from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.index_file import load_index
 from vexp.data.decoding.packet_index import PacketIndex
-from vexp.data.decoding.video_info import VIDEO_INFO_CACHE, identify
+from vexp.data.decoding.video_info import VIDEO_INFO_CACHE
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from av.packet import Packet
-    from av.video.stream import VideoStream
+
+logger = logging.getLogger(__name__)
 
 
-class VideoReader:
+class VideoReader(FrameReader):
     """Reader of one video file. Open it in the process that decodes, not before a fork, and close it after use.
 
     >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
     ...     frames = reader.frames([0, 4, 8])  # uint8 (3, H, W, 3) RGB
 
-    Opening reads all packets of the file without decoding, unless it is cached in this process or an index file exists. MP4,
-    MOV, Matroska and WebM files with reliable times are then read by seeking. Other files are decoded from their first
-    frame, and once more to determine ``num_frames``. Decoding is single-threaded, since the data loader's workers provide
-    the parallelism.
+    Opening reads all packets of the file without decoding, unless it is cached in this process or an index file exists.
+    MP4, MOV, Matroska and WebM files with reliable times are then read by seeking. Other files are decoded from their
+    first frame, and once more to determine ``num_frames``. Decoding is single-threaded, since the data loader's workers
+    provide the parallelism.
 
     Raises:
         UserError: If the file is missing, empty, truncated or not a video.
     """
 
-    channels = 3
-
     def __init__(self, path: str | Path, *, strict: bool = False) -> None:
         """Open a file; ``strict`` enables the codec's error detection, which finds and rejects more damage."""
-        self.path = Path(path)
+        super().__init__(path)
         self.strict = strict
         self.decoded = 0
         """Number of frames decoded so far, to measure the cost of random access."""
         self.decode_error = ""
         """Why the decoder rejected a packet, whose frames are then missing from a count; empty if it did not."""
-        self._reformatter = VideoReformatter()
+        self._to_rgb = RgbConverter()
         self._fault = ""  # why the last run ended early
-        status = file_status(self.path)
-        self._container, self._stream = open_stream(self.path, strict)
-        self._identity = identify(self.path, status, strict=strict)
+        status = container.file_status(self.path)
+        self._container, self._stream = container.open_stream(self.path, strict)
+        self._identity = (str(self.path.absolute()), status.st_mtime_ns, status.st_size, strict)
         known = VIDEO_INFO_CACHE.get(self._identity) or load_index(self.path, status)
         try:
-            self.file = known or describe(self._container, self._stream)
-        except READ_ERRORS as error:
+            self.file = known or container.describe(self._container, self._stream)
+        except container.READ_ERRORS as error:
             self.close()
-            raise unreadable(self.path, error) from error
+            raise container.unreadable(self.path, error) from error
         self._index = self.file.index
         VIDEO_INFO_CACHE.put(self._identity, self.file)
-
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._container.close()
@@ -101,7 +82,8 @@ class VideoReader:
     def num_frames(self) -> int:
         """Exact number of frames, not that of the header; may decode the whole file once."""
         if self.file.num_frames is None:
-            self._keep_count([_time(frame) for frame, _ in self._from_the_start()])
+            with self._lock:
+                self._keep_count([_time(frame) for frame, _ in self._from_the_start()])
         assert self.file.num_frames is not None
         return self.file.num_frames
 
@@ -120,24 +102,6 @@ class VideoReader:
         """Time of each frame in seconds from the first, float64 (num_frames,); None if unknown."""
         return self.file.times if self.num_frames else None
 
-    @property
-    def height(self) -> int:
-        """Height in pixels after rotation; decodes the first frame if none has been decoded."""
-        return self._frame_size()[0]
-
-    @property
-    def width(self) -> int:
-        """Width in pixels after rotation; decodes the first frame if none has been decoded."""
-        return self._frame_size()[1]
-
-    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """Return the frames at ``indices``, in their order and possibly repeated, uint8 (len(indices), H, W, 3) RGB.
-
-        Raises:
-            UserError: If an index is out of range or a frame cannot be decoded.
-        """
-        return frames_in_order(self, indices)
-
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices as they are decoded, each uint8 (H, W, 3)."""
         size = None
@@ -145,13 +109,15 @@ class VideoReader:
             image = self._to_image(frame_index, frame)
             size = size or image.shape
             if image.shape != size:
-                raise self._undecodable(frame_index, "its size differs from the frames before it")
+                sizes = f"{image.shape[1]}x{image.shape[0]}, not {size[1]}x{size[0]}"
+                hint = f"Convert the file to one size: ffmpeg -i INPUT -vf scale={size[1]}:{size[0]} -crf 18 OUTPUT.mp4"
+                raise self._undecodable(frame_index, f"its size differs from the frames before it: {sizes}", hint)
             yield image
 
     def codec_frames(self, indices: Sequence[int]) -> Iterator[VideoFrame]:
         """Yield the frames at ascending, distinct indices as decoded, without color conversion and rotation."""
         if self.file.num_frames is not None:  # otherwise the count is not known yet
-            check_range(self.path, indices, self.num_frames)
+            self.check_range(indices)
         yield from self._by_counting(indices) if self._index is None else self._by_seeking(self._index, indices)
 
     def iter_valid_frames(self) -> Iterator[VideoFrame]:
@@ -170,7 +136,7 @@ class VideoReader:
             self._keep_count(times)
         elif len(times) != self.num_frames:
             raise UserError(
-                f"{self.path}: only {len(times)} of {self.num_frames} frames can be decoded. {HINT_REENCODE}"
+                f"{self.path}: only {len(times)} of {self.num_frames} frames can be decoded. {container.HINT_REENCODE}"
             )
 
     def iter_valid_rgb_frames(self) -> Iterator[Frame]:
@@ -182,9 +148,11 @@ class VideoReader:
         if self.file.size is None:
             self._measure(frame)
         try:
-            return apply_display_matrix(to_rgb(frame, self._reformatter), self.file.display_matrix)
+            return apply_display_matrix(self._to_rgb(frame), self.file.display_matrix)
         except av.FFmpegError as error:
-            raise self._undecodable(frame_index, reason_of(error)) from error
+            color = f"{frame.format.name} with color matrix {int(frame.colorspace)} (ITU-T H.273)"
+            reason = f"{color} cannot be converted to RGB: {container.reason_of(error)}"
+            raise self._undecodable(frame_index, reason, container.HINT_MATRIX) from error
 
     def _by_seeking(self, index: PacketIndex, indices: Sequence[int]) -> Iterator[VideoFrame]:
         """Yield the frames at ascending indices, identified by their presentation times."""
@@ -240,7 +208,7 @@ class VideoReader:
                     return
             times.append(_time(frame))
         self._keep_count(times)
-        check_range(self.path, indices, self.num_frames)
+        self.check_range(indices)
 
     def _keep_count(self, times: list[float]) -> None:
         self.file.counted = np.array(times)
@@ -249,12 +217,13 @@ class VideoReader:
     def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
         """What `_decode` gives for the whole stream of the file opened anew, at least one frame: no seek is trusted."""
         self.close()
-        self._container, self._stream = open_stream(self.path, self.strict)
+        self._container, self._stream = container.open_stream(self.path, self.strict)
         frame = None
         for frame, fault in self._decode():
             yield frame, fault
         if frame is None:
-            raise unreadable(self.path, ValueError("the decoder delivers not one frame"))
+            hint = container.HINT_WEBP if self.file.demuxer == "webp_pipe" else container.HINT_REENCODE
+            raise container.unreadable(self.path, ValueError("the decoder delivers not one frame"), hint)
 
     def _decode(self, only: Collection[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
@@ -263,8 +232,18 @@ class VideoReader:
         none that is stored after the last of them.
         """
         decoder, fault = self._stream.codec_context, ""
+        decoder.open(
+            strict=False
+        )  # before skip_frame is set: dav1d (AV1) would keep its first value for the whole file
         missing = len(only) if only is not None else math.inf
-        for packet in self._packets():
+        packets = self._container.demux(self._stream)
+        while missing:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                raise container.unreadable(self.path, error) from error
+            if packet is None:
+                return
             wanted = only is None or packet.pts in only
             decoder.skip_frame = "DEFAULT" if wanted else "NONREF"
             try:
@@ -273,24 +252,17 @@ class VideoReader:
                 if not missing:
                     frames += decoder.decode(None)  # what it holds back: the seek after it starts the decoder anew
             except av.FFmpegError as error:
-                fault = f"the stream is damaged at or before it: {reason_of(error)}"
-                self.decode_error = reason_of(error)
+                fault = f"the stream is damaged at or before it: {container.reason_of(error)}"
+                self.decode_error = container.reason_of(error)
                 continue
             for frame in frames:
                 self.decoded += 1
+                self.file.coded.add((frame.width, frame.height, frame.interlaced_frame))
                 if frame.is_corrupt:
                     fault = "the decoder marks it, or one it is predicted from, as damaged"
                 elif frame.key_frame:
                     fault = ""  # damage ends where prediction starts afresh
                 yield frame, fault
-            if not missing:
-                return
-
-    def _packets(self) -> Iterator[Packet[VideoStream]]:
-        try:
-            yield from self._container.demux(self._stream)
-        except av.FFmpegError as error:
-            raise unreadable(self.path, error) from error
 
     def _frame_size(self) -> tuple[int, int]:
         if self.file.size is None:
@@ -301,15 +273,18 @@ class VideoReader:
 
     def _measure(self, frame: VideoFrame) -> None:
         """Once a file: PyAV 18 keeps some bytes for ever whenever it is asked for the side data of a frame."""
-        self.file.display_matrix = display_matrix(frame)
-        height, width = apply_display_matrix(
-            np.empty((frame.height, frame.width), np.uint8), self.file.display_matrix
-        ).shape
+        matrix = self.file.display_matrix = display_matrix(frame)
+        if is_oblique(matrix):
+            logger.warning(
+                "%s: the display matrix is not a rotation by a multiple of 90 degrees; the frames are not rotated",
+                self.path,
+            )
+        height, width = apply_display_matrix(np.empty((frame.height, frame.width), np.uint8), matrix).shape
         self.file.size = height, width
 
-    def _undecodable(self, frame_index: int, reason: str) -> UserError:
+    def _undecodable(self, frame_index: int, reason: str, hint: str = container.HINT_REENCODE) -> UserError:
         decoder = f"PyAV {av.__version__}, {self._stream.codec_context.name}"
-        return UserError(f"{self.path}: frame {frame_index} cannot be decoded ({decoder}): {reason}. {HINT_REENCODE}")
+        return UserError(f"{self.path}: frame {frame_index} cannot be decoded ({decoder}): {reason}. {hint}")
 
 
 def _time(frame: VideoFrame) -> float:

@@ -1,44 +1,40 @@
 """Base class of the video backends other than PyAV.
 
-The PyAV reader determines the frames of a file, their times and rotation (``vexp.data.decoding.video_info``). This reads the
-packets, decodes the first frame and, if frames have to be counted, the whole file once per process. A backend must return
-exactly these frames. Files that a backend is known to read incorrectly are rejected.
+The PyAV reader determines the frames of a file, their times and rotation (``vexp.data.decoding.video_info``). This
+reads the packets, decodes the first frame and, if frames have to be counted, the whole file once per process. A backend
+must return exactly these frames. Files that a backend is known to read incorrectly are rejected.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.frame_stream import Frame, check_range, frames_in_order
+from vexp.data.decoding.frame_stream import Frame, FrameReader
 from vexp.data.decoding.pyav import VideoReader
-from vexp.data.decoding.video_info import VideoInfo
 
 
-class ThirdPartyReader(ABC):
+class ThirdPartyReader(FrameReader):
     """Base class of the backends, with the interface of ``VideoReader``: num_frames, fps, times, width, height, frames.
 
     A subclass implements ``_unsupported_reason``, ``_open``, ``_deliver`` and ``close``.
     """
 
     backend: ClassVar[str]
-    channels = 3
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         with VideoReader(self.path) as reader:
-            self.num_frames = reader.num_frames
-            self.height, self.width = reader.height, reader.width
-            self.file: VideoInfo = reader.file
+            self._num_frames, self._size, self.file = reader.num_frames, (reader.height, reader.width), reader.file
         self.fps = self.file.fps
-        reason = self._unsupported_reason(self.file)
+        sizes = {(width, height) for width, height, _ in self.file.coded}
+        reason = self._unsupported_reason() or ("scales frames whose size changes" if len(sizes) > 1 else "")
         if reason:
             raise UserError(f"{self.path}: {self.backend} {reason}. Set data.decoding_backend=av for this dataset.")
         try:
@@ -48,31 +44,15 @@ class ThirdPartyReader(ABC):
         except Exception as error:  # bindings raise exceptions of any type
             raise UserError(f"{self.path}: cannot be opened by {self.backend}: {_short(error)}") from error
 
-    def __enter__(self) -> ThirdPartyReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def times(self) -> NDArray[np.float64] | None:
         """Time of each frame in seconds from the first, float64 (num_frames,); None if unknown."""
         return self.file.times
 
-    def frames(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """Return the frames at ``indices``, in their order and possibly repeated, uint8 (len(indices), H, W, 3) RGB.
-
-        Raises:
-            UserError: If an index is out of range or the backend does not return a frame.
-        """
-        return frames_in_order(self, indices)
-
     def iter_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3)."""
-        check_range(self.path, indices, self.num_frames)
-        size, done = (self.height, self.width, self.channels), 0
+        self.check_range(indices)
+        size, done = (*self._size, self.channels), 0
         try:
             for frame in self._deliver(list(indices)):
                 if frame.shape != size:
@@ -93,19 +73,31 @@ class ThirdPartyReader(ABC):
             "for more details, or download the file again."
         )
 
+    def _frame_size(self) -> tuple[int, int]:
+        return self._size
+
+    def _check_count(self, count: int) -> None:
+        if count != self.num_frames:
+            raise ValueError(f"it finds {count} frames instead of {self.num_frames}")
+
+    def _check_time(self, number: int, time: float, start: int = 0) -> None:
+        """Check that a frame was returned with its presentation time, in seconds, counted from ``start``, in ticks."""
+        if self.file.index is None:
+            return
+        expected = float((int(self.file.index.pts[number]) - start) * self.file.time_base)
+        if abs(time - expected) > float(self.file.time_base) / 2 + 1e-9 * abs(expected):
+            raise self.failure(number, f"the decoder returned the frame at {time:.3f} s instead of {expected:.3f} s")
+
     @abstractmethod
-    def _unsupported_reason(self, file: VideoInfo) -> str:
+    def _unsupported_reason(self) -> str:
         """Return why the backend cannot read such a file correctly, as the end of a sentence; "" if it can."""
 
     @abstractmethod
     def _open(self) -> None: ...
 
     @abstractmethod
-    def _deliver(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
+    def _deliver(self, indices: list[int]) -> Iterator[Frame]:
         """Yield the frames at ascending, distinct indices, each uint8 (H, W, 3) RGB after rotation."""
-
-    @abstractmethod
-    def close(self) -> None: ...
 
 
 def _short(error: Exception) -> str:

@@ -1,22 +1,16 @@
 """The torchcodec backend. It needs the FFmpeg libraries, which its wheel does not contain.
 
-It seeks by presentation time, so files without reliable times are rejected, and those in which key frames are not random
-access points.
+It seeks by presentation time, so files without reliable times are rejected, and those in which key frames are not
+random access points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
+from vexp.data.decoding.frame_stream import Frame
 from vexp.data.decoding.third_party import ThirdPartyReader
-
-if TYPE_CHECKING:
-    from vexp.data.decoding.video_info import VideoInfo
 
 
 class TorchcodecReader(ThirdPartyReader):
@@ -24,17 +18,16 @@ class TorchcodecReader(ThirdPartyReader):
 
     backend = "torchcodec"
 
-    def _unsupported_reason(self, file: VideoInfo) -> str:
-        if file.index is None:
+    def _unsupported_reason(self) -> str:
+        index = self.file.index
+        if index is None:
             return "seeks by presentation time, and those of this file are not reliable"
-        if not file.index.keys_restart:
+        if not index.keys_restart:
             return "requires that every key frame is a random access point, which this file does not satisfy"
-        if file.index.has_leading and file.index.hides_frames:
+        if index.has_leading and index.hides_frames:
             return "confuses frames if an edit list starts within an open GOP"
-        a, b, c, d = file.display_matrix or (1, 0, 0, 1)
-        if a * d - b * c < 0:
-            return "does not mirror frames"
-        return ""
+        a, b, c, d = self.file.display_matrix
+        return "does not mirror frames" if a * d - b * c < 0 else ""
 
     def _open(self) -> None:
         from torchcodec.decoders import VideoDecoder
@@ -50,12 +43,9 @@ class TorchcodecReader(ThirdPartyReader):
                 "data.decoding_backend=torchcodec: the FFmpeg libraries are missing, or the version of torch is not "
                 "supported: apt-get install ffmpeg (or conda install ffmpeg), or set data.decoding_backend=av"
             ) from error
-        if len(self._decoder) != self.num_frames:
-            raise ValueError(f"it finds {len(self._decoder)} frames instead of {self.num_frames}")
+        self._check_count(len(self._decoder))
 
-    def _deliver(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
-        index, tick = self.file.index, float(self.file.time_base)
-        assert index is not None
+    def _deliver(self, indices: list[int]) -> Iterator[Frame]:
         try:
             batch = self._decoder.get_frames_at(indices)
         except (RuntimeError, IndexError):
@@ -65,11 +55,7 @@ class TorchcodecReader(ThirdPartyReader):
                 yield from self._deliver([number])
             return
         for number, frame, time in zip(indices, batch.data, batch.pts_seconds.tolist(), strict=True):
-            expected = int(index.pts[number]) * tick
-            if abs(time - expected) > tick / 2 + 1e-9 * abs(expected):
-                raise self.failure(
-                    number, f"the decoder returned the frame at {time:.3f} s instead of {expected:.3f} s"
-                )
+            self._check_time(number, time)
             yield frame.numpy()
 
     def close(self) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.data.decoding.color import IDENTITY, DisplayMatrix
 from vexp.data.decoding.packet_index import PacketIndex
 
 MEMORY = 8 << 20
@@ -37,7 +36,8 @@ class VideoInfo:
     index: PacketIndex | None  # None if frames have to be counted by decoding
     counted: NDArray[np.float64] | None = None  # time of each frame in seconds, found by counting; NaN if unknown
     size: tuple[int, int] | None = None  # (height, width) after rotation
-    display_matrix: tuple[int, int, int, int] | None = None  # see vexp.data.decoding.color
+    display_matrix: DisplayMatrix = IDENTITY
+    coded: set[tuple[int, int, bool]] = field(default_factory=set)  # (width, height, interlaced) of decoded frames
 
     @property
     def num_frames(self) -> int | None:
@@ -63,7 +63,7 @@ class VideoInfo:
     @property
     def nbytes(self) -> int:
         """Approximate memory in bytes."""
-        arrays = (self.counted,) if self.index is None else (self.index.pts, self.index.keys)
+        arrays = [self.counted] if self.index is None else [self.index.pts, self.index.keys]
         return 700 + sum(array.nbytes for array in arrays if array is not None)
 
 
@@ -93,7 +93,3 @@ class VideoInfoCache:
 
 
 VIDEO_INFO_CACHE = VideoInfoCache()
-
-
-def identify(path: Path, status: os.stat_result, *, strict: bool) -> Identity:
-    return str(path.absolute()), status.st_mtime_ns, status.st_size, strict

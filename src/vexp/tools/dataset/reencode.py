@@ -88,15 +88,15 @@ def _convert_frames(frames: Iterable[VideoFrame], encoding: Rescale) -> Iterator
     import av
     from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-    from vexp.data.decoding.color import apply_display_matrix, display_matrix, is_rotated, to_rgb
+    from vexp.data.decoding.color import RgbConverter, apply_display_matrix, display_matrix, is_rotated
 
-    reformatter = VideoReformatter()
+    reformatter, to_rgb = VideoReformatter(), RgbConverter()
     is_jpeg = encoding.codec == "mjpeg"
     color = {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.JPEG} if is_jpeg else {}
     for frame in frames:
         matrix, upright = display_matrix(frame), frame
         if is_rotated(matrix):
-            rgb = np.ascontiguousarray(apply_display_matrix(to_rgb(frame, reformatter), matrix))
+            rgb = np.ascontiguousarray(apply_display_matrix(to_rgb(frame), matrix))
             upright = av.VideoFrame.from_ndarray(rgb, format="rgb24")
         width, height = even_size(upright.width, upright.height, encoding.short_side)
         yield reformatter.reformat(upright, width, height, encoding.pix_fmt, interpolation="AREA", threads=1, **color)
