@@ -9,4 +9,5 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Frames = npt.NDArray[np.uint8]  # (T, H, W, C), or (H, W, C) for a single frame
+Frame = npt.NDArray[np.uint8]  # (H, W, C)
+Frames = npt.NDArray[np.uint8]  # (T, H, W, C)

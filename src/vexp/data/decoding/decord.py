@@ -12,8 +12,8 @@ from typing import Any
 import decord
 
 from vexp.data.decoding.color import is_rotated
-from vexp.data.decoding.frame_stream import Frame
 from vexp.data.decoding.third_party import ThirdPartyReader
+from vexp.data.pixel_type import Frame
 
 COUNTED_FORMATS = ("mov", "matroska", "avi")
 """Containers in which decord counts frames correctly; in a transport stream it does not."""

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.frame_stream import Frame, FrameReader
+from vexp.data.decoding.frame_stream import FrameReader
 from vexp.data.decoding.images import image_decoder
+from vexp.data.pixel_type import Frame
 
 FLOW_AXES = ("x", "y")
 

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
+from vexp.data.pixel_type import Frame
 
 if TYPE_CHECKING:
     from typing import Self
 
-Frame = NDArray[np.uint8]
 """One frame: (H, W, C)."""
 
 

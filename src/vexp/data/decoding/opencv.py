@@ -12,8 +12,8 @@ from typing import cast
 import cv2
 
 from vexp.data.decoding.color import apply_display_matrix
-from vexp.data.decoding.frame_stream import Frame
 from vexp.data.decoding.third_party import ThirdPartyReader
+from vexp.data.pixel_type import Frame
 
 
 class OpencvReader(ThirdPartyReader):

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from vexp.core.errors import UserError
 from vexp.data.decoding import container
 from vexp.data.decoding.color import RgbConverter, apply_display_matrix, display_matrix, is_oblique
-from vexp.data.decoding.frame_stream import Frame, FrameReader
+from vexp.data.decoding.frame_stream import FrameReader
 from vexp.data.decoding.index_file import load_index
 from vexp.data.decoding.packet_index import PacketIndex
 from vexp.data.decoding.video_info import VIDEO_INFO_CACHE
+from vexp.data.pixel_type import Frame
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.frame_stream import Frame, FrameReader
+from vexp.data.decoding.frame_stream import FrameReader
 from vexp.data.decoding.pyav import VideoReader
+from vexp.data.pixel_type import Frame
 
 
 class ThirdPartyReader(FrameReader):

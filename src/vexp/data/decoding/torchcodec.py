@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vexp.core.errors import UserError
-from vexp.data.decoding.frame_stream import Frame
 from vexp.data.decoding.third_party import ThirdPartyReader
+from vexp.data.pixel_type import Frame
 
 
 class TorchcodecReader(ThirdPartyReader):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from vexp.core.errors import UserError
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import take
-from vexp.data.decoding.frame_stream import Frame, FrameStream
+from vexp.data.decoding.frame_stream import FrameStream
+from vexp.data.pixel_type import Frame
 
 
 class Reader(Protocol):

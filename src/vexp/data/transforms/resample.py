@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from vexp.data.decoding.frame_stream import Frame, FrameStream
-from vexp.data.pixel_type import Frames
+from vexp.data.decoding.frame_stream import FrameStream
+from vexp.data.pixel_type import Frame, Frames
 from vexp.data.transforms.view import Box, Size, View, shared_size
 
 FrameWriter = Callable[[Frame, int], None]

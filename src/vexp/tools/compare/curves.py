@@ -34,10 +34,11 @@ def thin(series: Series, limit: int) -> Series:
 
 
 def curve_names(comparison: Comparison) -> list[str]:
-    """Return the names of the curves: the metric, the losses, the learning rate, then the others."""
+    """Return the names of the curves: the metric, the losses, the learning rate, then the others; never empty."""
     names = list(dict.fromkeys(name for run in comparison.runs for name in run.series))
     first = [comparison.metric, "val/loss", "train/loss", "train/lr"]
-    return [*(name for name in dict.fromkeys(first) if name in names), *(name for name in names if name not in first)]
+    shown = [name for name in dict.fromkeys(first) if name in names] + [name for name in names if name not in first]
+    return shown or [comparison.metric]
 
 
 def plot_curves(path: Path, comparison: Comparison) -> None:
