@@ -214,7 +214,7 @@ def worker_killed(trial: Trial) -> str:
     for worker in workers.read_text().split() if workers.exists() else ():
         os.kill(int(worker), signal.SIGKILL)
     code = child.wait()
-    is_named = "data worker" in trial.output()
+    is_named = "data loading worker" in trial.output()
     return stopped(code, REFUSED) or ("" if is_named or code == DONE else "the message does not name the worker")
 
 
