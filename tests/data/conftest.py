@@ -11,7 +11,7 @@ from support import videos
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The file of a video by its name in ``videos.VIDEOS`` or ``videos.TURNED``; not to be changed."""
+    """The file of a video by its name in ``videos.VIDEOS`` or ``videos.ROTATED``; not to be changed."""
     made: dict[str, Path] = {}
 
     def make(name: str) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.small_models import small_net
+from support.small_models import small_model
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
@@ -102,7 +102,7 @@ def eight_clips(size: tuple[int, int, int], folder: Path) -> tuple[Tensor, Tenso
 @pytest.mark.parametrize("name", REGISTRY)
 def test_backward_every_model_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
-    model, size = small_net(name, 4)
+    model, size = small_model(name, 4)
     assert unreached(model.train(), torch.randn(2, 3, *size)) == OUT_OF_REACH.get(name, [])
 
 
@@ -110,7 +110,7 @@ def test_backward_every_model_reaches_every_parameter(name: str) -> None:
 @pytest.mark.parametrize("name", REGISTRY)
 def test_training_every_model_overfits_eight_clips(name: str, motion_cache: Path) -> None:
     torch.manual_seed(0)
-    model, size = small_net(name, 8)
+    model, size = small_model(name, 8)
     clips, labels = eight_clips(size, motion_cache)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4 if name != "c3d" else 1e-4)
     for _ in range(60):

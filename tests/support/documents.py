@@ -1,9 +1,9 @@
-"""What a Markdown page promises: its fenced blocks, and the commands in them and in its text.
+"""Read the fenced blocks of a Markdown page, and the commands in them and in its text.
 
-Conventions of README.md and docs/: ``RUN`` stands for a run folder. A ``bash`` block is typed line by line; where its
-first line is ``# needs: ...`` it is composed and no test runs it. A ``console`` block is a command after ``$`` and what
-it prints (``...``: left out). A ``python`` or ``yaml`` block that begins with ``# some/path.py`` is that file; any
-other ``python`` block is run, in the order of the page.
+Conventions of README.md and docs/: ``RUN`` stands for a run folder. A ``bash`` block is run line by line; if its
+first line is ``# needs: ...``, its commands are only composed. A ``console`` block holds a command after ``$`` and its
+output (``...`` stands for omitted lines). A ``python`` or ``yaml`` block that begins with ``# some/path.py`` shows that
+file; any other ``python`` block is run, in the order of the page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from vexp.config.overrides import ALIASES, group_options, split_flags
 from vexp.config.schema import Config
 
 README = ROOT / "README.md"
-#: The pages that are written by hand.
+#: Pages that are not generated.
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in (page.stem, page.parent.name)]
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# (\S+/\S+\.\w+)\n")
@@ -54,51 +54,52 @@ class Block:
 
     @property
     def needs(self) -> str | None:
-        """What a test has not: the block's commands are composed, not run."""
-        found = re.match(r"# needs: (.+)\n", self.text)
-        return found[1] if found else None
+        """What the commands need and a test does not have; they are composed then, not run."""
+        match = re.match(r"# needs: (.+)\n", self.text)
+        return match[1] if match else None
 
     @property
     def file(self) -> str | None:
-        """The file that the block is."""
-        found = _FILE.match(self.text) if self.language in ("python", "yaml") else None
-        return found[1] if found else None
+        """The path of the file that the block shows; None for other blocks."""
+        match = _FILE.match(self.text) if self.language in ("python", "yaml") else None
+        return match[1] if match else None
 
     def sessions(self) -> list[tuple[str, list[str]]]:
-        """(command, the lines that it is said to print)."""
+        """Return pairs of a command and its documented output lines."""
         if self.language == "console":
-            told = [part.split("\n") for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE) if part]
-            return [(command, [line for line in lines if line]) for command, *lines in told]
+            parts = [part.split("\n") for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE) if part]
+            return [(command, [line for line in lines if line]) for command, *lines in parts]
         if self.language != "bash":
             return []
         lines = self.text.replace("\\\n", " ").splitlines()
-        typed = (re.sub(r"\s+# .*", "", line).strip() for line in lines if not line.startswith("#"))
-        return [(line, []) for line in typed if line]
+        commands = (re.sub(r"\s+# .*", "", line).strip() for line in lines if not line.startswith("#"))
+        return [(line, []) for line in commands if line]
 
 
 @cache
 def blocks(page: Path) -> tuple[Block, ...]:
-    return tuple(Block(page, *found.groups()) for found in _FENCE.finditer(page.read_text()))
+    """Return the fenced blocks of a page."""
+    return tuple(Block(page, *match.groups()) for match in _FENCE.finditer(page.read_text()))
 
 
 def inline_commands(page: Path) -> list[str]:
-    """The commands within a page's text and tables."""
+    """Return the commands within a page's text and tables."""
     prose = _FENCE.sub("", page.read_text())
-    return [" ".join(found.split()) for found in re.findall(r"`(python -m vexp[. ][^`]+|vexp [a-z][^`]*)`", prose)]
+    return [" ".join(command.split()) for command in re.findall(r"`(python -m vexp[. ][^`]+|vexp [a-z][^`]*)`", prose)]
 
 
 def typed_commands(page: Path, *, runs: bool) -> list[str]:
-    """The commands of the blocks that a test can run, or of those that none can."""
+    """Return the commands of the blocks that a test can run, or of the other blocks."""
     return [command for block in blocks(page) if (block.needs is None) is runs for command, _ in block.sessions()]
 
 
 def commands(page: Path) -> list[str]:
-    """Every command of a page."""
+    """Return every command of a page."""
     return [*typed_commands(page, runs=True), *typed_commands(page, runs=False), *inline_commands(page)]
 
 
 def write_files(page: Path, folder: Path) -> None:
-    """The files that a page shows, below ``folder``."""
+    """Write the files that a page shows below ``folder``."""
     for block in blocks(page):
         if block.file is not None:
             path = folder / block.file
@@ -107,13 +108,13 @@ def write_files(page: Path, folder: Path) -> None:
 
 
 def split_command(command: str) -> list[str]:
-    """The words of a command; every way to start vexp becomes ``["vexp", NAME, ...]``."""
-    words = [word for word in shlex.split(command) if "..." not in word]
-    if words[0] == "torchrun":
-        words = ["python", *words[words.index("-m") :]]
-    if words[:2] == ["python", "-m"] and words[2].split(".")[0] == "vexp":
-        words = [*words[2].split("."), *words[3:]]
-    return words
+    """Split a command into its arguments; every way to start vexp becomes ``["vexp", NAME, ...]``."""
+    arguments = [argument for argument in shlex.split(command) if "..." not in argument]
+    if arguments[0] == "torchrun":
+        arguments = ["python", *arguments[arguments.index("-m") :]]
+    if arguments[:2] == ["python", "-m"] and arguments[2].split(".")[0] == "vexp":
+        arguments = [*arguments[2].split("."), *arguments[3:]]
+    return arguments
 
 
 def check_command(command: str, *, composes: bool = True) -> None:
@@ -121,77 +122,82 @@ def check_command(command: str, *, composes: bool = True) -> None:
 
     Args:
         command: As on the page.
-        composes: Whether its config is composed, too (a quarter of a second).
+        composes: Whether its config is also composed (a quarter of a second).
     """
-    program, *words = split_command(command)
+    program, *arguments = split_command(command)
     if program == "python":
-        if words[0] != "-m":
-            _check_script(command, words)
+        if arguments[0] != "-m":
+            _check_script(command, arguments)
     elif program == "vexp":
-        if not words[0].startswith("-") and not _PLACEHOLDER.fullmatch(words[0]):
-            name = COMMAND_ALIASES.get(words[0], words[0])
+        if not arguments[0].startswith("-") and not _PLACEHOLDER.fullmatch(arguments[0]):
+            name = COMMAND_ALIASES.get(arguments[0], arguments[0])
             assert name in COMMANDS, f"{command}: no command {name}"
-            _check_arguments(name, words[1:], composes)
+            _check_arguments(name, arguments[1:], composes)
     else:
         assert program in _OTHER_PROGRAMS, f"{command}: {program} is not a program that the pages use"
-        for word in words:
-            assert not word.startswith("multirun_examples/") or (ROOT / word).is_file(), f"{command}: no file {word}"
+        for path in (path for path in arguments if path.startswith("multirun_examples/")):
+            assert (ROOT / path).is_file(), f"{command}: no file {path}"
 
 
-def _check_script(command: str, words: Sequence[str]) -> None:
-    script = ROOT / words[0]
-    assert script.is_file(), f"{command}: no file {words[0]}"
+def _check_script(command: str, arguments: Sequence[str]) -> None:
+    script = ROOT / arguments[0]
+    assert script.is_file(), f"{command}: no file {arguments[0]}"
     text = script.read_text()
-    for flag in [word for word in words[1 : words.index("--") if "--" in words else None] if word.startswith("--")]:
-        assert f'"{flag.partition("=")[0]}"' in text or 'f"--{' in text, f"{command}: {words[0]} has no {flag}"
+    end = arguments.index("--") if "--" in arguments else None
+    for flag in [argument for argument in arguments[1:end] if argument.startswith("--")]:
+        assert f'"{flag.partition("=")[0]}"' in text or 'f"--{' in text, f"{command}: {arguments[0]} has no {flag}"
 
 
-def _check_arguments(name: str, words: Sequence[str], composes: bool) -> None:
+def _check_arguments(name: str, arguments: Sequence[str], composes: bool) -> None:
     module = import_module(COMMANDS[name])
     if name == "dataset":
-        if not any(_PLACEHOLDER.fullmatch(word) for word in words) and words:
-            module.parser().parse_args(words)
+        if not any(_PLACEHOLDER.fullmatch(argument) for argument in arguments) and arguments:
+            module.parser().parse_args(arguments)
         return
     if name == "sbatch":
-        _check_arguments("train", module.parse(words).overrides, composes)
+        _check_arguments("train", module.parse(arguments).overrides, composes)
         return
     own = {field.name for field in dataclasses.fields(module.COMMAND.options)} if name != "train" else set()
-    flags, rest = split_flags(words)
+    flags, rest = split_flags(arguments)
     folders = tuple(value for flag, value in pairwise(flags) if flag == "--config-dir")
-    options = [word for word in rest if word.partition("=")[0] in own]
-    plain = [word for word in rest if "=" not in word and word[0] != "~"]
+    options = [item for item in rest if item.partition("=")[0] in own]
+    plain = [item for item in rest if "=" not in item and item[0] != "~"]
     assert not plain or name in PLAIN_ARGUMENTS or "--rerun" in flags or "--resume" in flags, plain
-    overrides = [word for word in rest if word not in (*options, *plain) and not _PLACEHOLDER.search(word)]
+    overrides = [item for item in rest if item not in (*options, *plain) and not _PLACEHOLDER.search(item)]
     if name != "train" and not any("overrides" in line for line in module.COMMAND.usage):
         assert overrides == [], f"{name} has no {overrides}"
-    for group, _, value in (word.partition("=") for word in overrides):
-        known = [] if composes or folders else group_options(ALIASES.get(group, group))
-        assert not known or set(value.split(",")) <= set(known), f"{group} has no option {value}"
+    for group, _, value in (override.partition("=") for override in overrides):
+        choices = [] if composes or folders else group_options(ALIASES.get(group, group))
+        assert not choices or set(value.split(",")) <= set(choices), f"{group} has no option {value}"
     for job in (_jobs(overrides) if "-m" in flags else [overrides]) if composes else []:
-        compose_once(tuple(word for word in job if not word.startswith("nproc=")), folders)
+        compose_once(tuple(override for override in job if not override.startswith("nproc=")), folders)
 
 
-def _jobs(words: Sequence[str]) -> Iterator[list[str]]:
-    """The first and the last job of a sweep."""
-    swept = OverridesParser.create().parse_overrides([word for word in words if not word.startswith("hydra")])
+def _jobs(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the overrides of the first and the last job of a sweep."""
+    own = [override for override in overrides if not override.startswith("hydra")]
+    parsed = OverridesParser.create().parse_overrides(own)
     for end in (0, -1):
         yield [
-            f"{word.key_or_group}={_values(word)[end]}" if word.is_sweep_override() else str(word.input_line)
-            for word in swept
+            f"{override.key_or_group}={_values(override)[end]}"
+            if override.is_sweep_override()
+            else str(override.input_line)
+            for override in parsed
         ]
 
 
-def _values(word: Override) -> list[str]:
-    """The values of ``a=1,2``, ``a=range(3)``; the ends of ``a=interval(1,2)``."""
-    value = word.value()
+def _values(override: Override) -> list[str]:
+    """Return the values of ``a=1,2`` and ``a=range(3)``, or the ends of ``a=interval(1,2)``."""
+    value = override.value()
     if isinstance(value, IntervalSweep):
         return [str(value.start), str(value.end)]
-    return list(word.sweep_string_iterator())
+    return list(override.sweep_string_iterator())
 
 
 @cache
-def compose_once(words: tuple[str, ...], folders: tuple[str, ...]) -> Config:
-    return compose(words, config_dirs=folders)
+def compose_once(overrides: tuple[str, ...], folders: tuple[str, ...]) -> Config:
+    """Compose overrides, once per process."""
+    return compose(overrides, config_dirs=folders)
 
 
 def load_script(path: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Videos for tests: every frame carries its own number in its pixels, so that a reader's answer can be checked."""
+"""Videos for tests, each of whose frames shows its own number, so that the frames of a reader can be checked."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from vexp.data.decoding.color import FULL_CHROMA
 
 BITS = 10
-"""Frame numbers 0..1023: one block a bit, the most significant on the left, in the top half of the picture."""
+"""Frame numbers are 0..1023: one block per bit, the most significant on the left, in the top half of the frame."""
 
 
 def numbered_frame(number: int, width: int = 80, height: int = 48) -> np.ndarray:
-    """Frame `number`: its bits as white and black blocks over a moving gradient. uint8 (height, width, 3) RGB."""
+    """Draw the bits of `number` as white and black blocks on a moving gradient: uint8 (height, width, 3) RGB."""
     ramp = (np.arange(width)[None, :] * 2 + np.arange(height)[:, None] * 3 + number * 7) % 200
     frame = (ramp[..., None] + np.array([40, 20, 0])).astype(np.uint8)
     block = width // BITS
@@ -27,13 +27,13 @@ def numbered_frame(number: int, width: int = 80, height: int = 48) -> np.ndarray
 
 
 def read_number(frame: np.ndarray) -> int:
-    """The number in a decoded frame, uint8 (H, W, 3), from the middle of each block: lossy coding does not matter."""
+    """Return the number in a decoded frame, uint8 (H, W, 3); lossy coding leaves the middle of a block readable."""
     height, width = frame.shape[:2]
     block = width // BITS
     number = 0
     for bit in range(BITS):
-        centre = frame[height // 8 : height // 3, bit * block + block // 4 : (bit + 1) * block - block // 4]
-        number = number << 1 | int(centre.mean() > 128)
+        center = frame[height // 8 : height // 3, bit * block + block // 4 : (bit + 1) * block - block // 4]
+        number = number << 1 | int(center.mean() > 128)
     return number
 
 
@@ -49,10 +49,10 @@ def write_video(
     times: Sequence[int] | None = None,
     **options: str,
 ) -> Path:
-    """Encode frames 0..frames-1, (width, height) `size`, 25 a second; skips the test if this PyAV has no such encoder.
+    """Encode numbered frames at 25 frames per second; skip the test if this PyAV build has no such encoder.
 
-    `times`: presentation times in 1/25 s (default 0, 1, 2 ...: constant rate). `options`: the encoder's, with an
-    underscore for a hyphen (`x264_params="open-gop=1"`).
+    `size` is (width, height); `times` are presentation times in 1/25 s (default 0, 1, 2 ..., a constant rate).
+    `options` are those of the encoder, with an underscore for a hyphen (`x264_params="open-gop=1"`).
     """
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV build has no {codec} encoder")
@@ -73,14 +73,14 @@ def write_video(
     return path
 
 
-def write_colour(path: Path, yuv: tuple[int, int, int], matrix: int | None, colour_range: int | None) -> Path:
-    """Three lossless frames of one (Y, Cb, Cr) colour, untagged or tagged with FFmpeg's numbers of matrix and range."""
+def write_color(path: Path, yuv: tuple[int, int, int], matrix: int | None, color_range: int | None) -> Path:
+    """Write three lossless frames of one (Y, Cb, Cr) color, with or without FFmpeg's numbers of matrix and range."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.options = {"qp": "0"}
-        if matrix is not None and colour_range is not None:
-            stream.codec_context.colorspace, stream.codec_context.color_range = matrix, colour_range
+        if matrix is not None and color_range is not None:
+            stream.codec_context.colorspace, stream.codec_context.color_range = matrix, color_range
         for number in range(3):
             frame = av.VideoFrame(64, 48, "yuv420p")
             for plane, value in zip(frame.planes, yuv, strict=True):
@@ -96,8 +96,8 @@ def remux(
 ) -> Path:
     """Copy the packets from number `first_packet` on, `shift` frames later, without encoding again.
 
-    An MP4 hides what a shift takes below time 0 with an edit list, as cutting without encoding does. `options`: the
-    container's (`movflags`).
+    A negative shift gives an MP4 an edit list that hides the frames before time 0, as cutting without encoding does.
+    `options` are those of the container (`movflags`).
     """
     with av.open(str(source)) as reader, av.open(str(target), "w", options=options) as writer:
         if title:
@@ -117,10 +117,15 @@ def remux(
 
 
 def pack_b_frames(path: Path, frames: int = 60) -> Path:
-    """MPEG-4 in AVI as DivX and Xvid wrote it: a packet holds a P-frame and the B-frame shown before it, the next one
-    a "not coded" P-frame in its place (ISO/IEC 14496-2, 6.2.5), so that there are as many packets as frames."""
-    whole = write_video(path.with_name("whole.avi"), codec="mpeg4", frames=frames, b_frames=1, gop=12, b_strategy="0")
-    with av.open(str(whole)) as reader, av.open(str(path), "w") as writer:
+    """Write MPEG-4 in AVI with packed B-frames, as DivX and Xvid do.
+
+    A packet holds a P-frame and the B-frame shown before it, and the next packet a "not coded" P-frame in its place
+    (ISO/IEC 14496-2, 6.2.5), so that there are as many packets as frames.
+    """
+    unpacked = write_video(
+        path.with_name("unpacked.avi"), codec="mpeg4", frames=frames, b_frames=1, gop=12, b_strategy="0"
+    )
+    with av.open(str(unpacked)) as reader, av.open(str(path), "w") as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)
         coded = [bytes(packet) for packet in reader.demux(stream) if packet.size]
@@ -130,7 +135,7 @@ def pack_b_frames(path: Path, frames: int = 60) -> Path:
             if kind == 2:
                 packets[-1] += data
             packets.append(data if kind != 2 else b"\0\0\1\xb6" + bytes([0b01010000, 0b01001111]))
-        marker = b"\0\0\1\xb2DivX503b1393p\0"  # the "p" says so
+        marker = b"\0\0\1\xb2DivX503b1393p\0"  # the "p" stands for packed
         packets[0] = packets[0].replace(b"\0\0\1\xb6", marker + b"\0\0\1\xb6", 1)
         for number, data in enumerate(packets):
             packet = av.Packet(data)
@@ -138,7 +143,7 @@ def pack_b_frames(path: Path, frames: int = 60) -> Path:
             packet.time_base, packet.stream = Fraction(1, 25), copy
             packet.is_keyframe = kinds[number] == 0
             writer.mux(packet)
-    whole.unlink()
+    unpacked.unlink()
     return path
 
 
@@ -158,7 +163,7 @@ def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
 
 
 def plain_decode(path: Path) -> np.ndarray:
-    """Every frame that PyAV delivers from the first packet on, passing over errors: uint8 (frames, H, W, 3) RGB."""
+    """Return every frame that PyAV decodes, ignoring errors: uint8 (frames, H, W, 3) RGB."""
     frames = []
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.video[0]):

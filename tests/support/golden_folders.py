@@ -14,7 +14,7 @@ import platform
 import shutil
 from pathlib import Path
 
-from support.golden_record import take_fingerprint, what_a_run_left, write_recording
+from support.golden_record import run_record, take_fingerprint, write_recording
 
 FOLDERS = Path(__file__).parents[1] / "golden" / "run_folders"
 
@@ -39,20 +39,20 @@ def names() -> list[str]:
     return sorted(path.name for path in FOLDERS.iterdir() if path.is_dir())
 
 
-def record_folder(name: str, place: Path) -> Path:
-    """Train below ``place``, and keep the run folder and its recording under ``name``.
+def record_folder(name: str, parent: Path) -> Path:
+    """Train below ``parent``, and keep the run folder and its recording under ``name``.
 
     Raises:
-        FileExistsError: there is a folder of that name.
+        FileExistsError: If there is a folder of that name.
     """
     import vexp
     import vexp.train
 
-    kept, run = FOLDERS / name, place / name
+    kept, run = FOLDERS / name, parent / name
     if kept.exists():
         raise FileExistsError(f"{kept}: a recorded folder is never replaced; choose another name")
     vexp.train.run(vexp.compose(OVERRIDES), run, overrides=OVERRIDES)
-    record = what_a_run_left(run)
+    record = run_record(run)
     _clean(run)
     shutil.copytree(run, kept)
     write_recording(kept.with_suffix(".json"), take_fingerprint(), record)

@@ -121,8 +121,8 @@ def _write_video(
         stream.codec_context.time_base = Fraction(1, _FPS)
         if codec == "libx264":
             stream.options = {"x264-params": ":".join(filter(None, (_REPEATABLE, x264_params)))}
-        for number, picture in enumerate(_texture(label, frames, size)):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+        for number, image in enumerate(_texture(label, frames, size)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = number if times is None else times[number], Fraction(1, _FPS)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
@@ -130,8 +130,8 @@ def _write_video(
 
 def _write_frames(folder: Path, label: int, frames: int, size: tuple[int, int]) -> None:
     folder.mkdir(parents=True)
-    for number, picture in enumerate(_texture(label, frames, size), start=1):
-        data = simplejpeg.encode_jpeg(picture, quality=90, colorspace="RGB", colorsubsampling="420")
+    for number, image in enumerate(_texture(label, frames, size), start=1):
+        data = simplejpeg.encode_jpeg(image, quality=90, colorspace="RGB", colorsubsampling="420")
         (folder / f"img_{number:05}.jpg").write_bytes(data)
 
 
@@ -158,8 +158,8 @@ def _list_videos(folder: Path) -> None:
         records = []
         for number, path in enumerate(paths):
             own = path.split("/")[1]
-            also = CLASSES[number % len(CLASSES)]
-            records.append({"path": path, "label": sorted({own, also})})
+            other = CLASSES[number % len(CLASSES)]
+            records.append({"path": path, "label": sorted({own, other})})
         (folder / f"{split}.json").write_text(json.dumps(records), encoding="utf-8")
 
 

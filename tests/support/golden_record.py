@@ -1,4 +1,4 @@
-"""Recordings of golden runs: what they hold, when a run must equal its recording, and where it differs first."""
+"""Recordings of golden runs: their content, the differences that are allowed, and the first that is not."""
 
 from __future__ import annotations
 
@@ -15,23 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from support.golden_media import digest
+from support.run_files import read_metrics
 
 
-def what_a_run_left(folder: Path) -> dict[str, Any]:
+def run_record(folder: Path) -> dict[str, Any]:
     """Return what is recorded of a run folder, in plain containers."""
     return {
         "checkpoints": sorted(path.name for path in (folder / "checkpoints").glob("*.pth")),
         "best": json.loads((folder / "checkpoints" / "best.json").read_text(encoding="utf-8")),
         **last_weights(folder),
-        "metrics": metrics_of(folder),
+        "metrics": read_metrics(folder),
         "predictions": (folder / "eval" / "predictions.csv").read_text(encoding="utf-8").splitlines(),
     }
-
-
-def metrics_of(folder: Path) -> list[dict[str, Any]]:
-    """Return the records of metrics.jsonl without their times."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{key: value for key, value in json.loads(line).items() if not key.startswith("time/")} for line in lines]
 
 
 def last_weights(folder: Path) -> dict[str, Any]:
@@ -53,7 +48,7 @@ def _summary(tensors: dict[str, Any]) -> dict[str, Any]:
     return {"sha256": total.hexdigest(), "tensors": len(tensors)}
 
 
-# ---- what decides the last bits ----
+# ---- fingerprints ----
 
 
 def take_fingerprint(media: Path | None = None) -> dict[str, Any]:
@@ -77,8 +72,8 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     fields = dict(line.partition(":")[::2] for line in lines if ":" in line)
-    known = {name.strip(): value.strip() for name, value in fields.items()}
-    return " ".join(known.get(name, "?") for name in ("model name", "cpu family", "model", "stepping"))
+    values = {name.strip(): value.strip() for name, value in fields.items()}
+    return " ".join(values.get(name, "?") for name in ("model name", "cpu family", "model", "stepping"))
 
 
 # ---- comparing ----
@@ -104,36 +99,36 @@ OUTLINE = Allowed("other library versions: only steps, learning rates, names and
 _OF_THE_MACHINE = ("torch_build", "machine", "processor", "cpu_capability")
 
 
-def allowed_between(recorded: dict[str, Any], here: dict[str, Any]) -> Allowed:
+def allowed_between(recorded: dict[str, Any], current: dict[str, Any]) -> Allowed:
     """Return the differences that two fingerprints allow."""
-    different = {name for name in recorded.keys() | here.keys() if recorded.get(name) != here.get(name)}
+    different = {name for name in recorded.keys() | current.keys() if recorded.get(name) != current.get(name)}
     if not different:
         return EXACT
     return CLOSE if different.issubset(_OF_THE_MACHINE) else OUTLINE
 
 
-def first_difference(recorded: dict[str, Any], found: dict[str, Any], allowed: Allowed) -> str | None:
+def first_difference(recorded: dict[str, Any], actual: dict[str, Any], allowed: Allowed) -> str | None:
     """Describe the first difference of a run from its recording that is not allowed; None if there is none."""
-    return next(_differences(recorded, found, allowed), None)
+    return next(_differences(recorded, actual, allowed), None)
 
 
-def _differences(recorded: dict[str, Any], found: dict[str, Any], allowed: Allowed) -> Iterator[str]:
-    yield from metric_differences(recorded["metrics"], found["metrics"], allowed)
+def _differences(recorded: dict[str, Any], actual: dict[str, Any], allowed: Allowed) -> Iterator[str]:
+    yield from metric_differences(recorded["metrics"], actual["metrics"], allowed)
     if allowed != EXACT:
-        recorded, found = _without_floats(recorded), _without_floats(found)
-    for key in sorted((recorded.keys() | found.keys()) - {"metrics"}):
-        old, new = recorded.get(key), found.get(key)
+        recorded, actual = _without_floats(recorded), _without_floats(actual)
+    for key in sorted((recorded.keys() | actual.keys()) - {"metrics"}):
+        old, new = recorded.get(key), actual.get(key)
         if key == "predictions" and old != new:
             old, new = next(pair for pair in zip_longest(old or [], new or []) if pair[0] != pair[1])
         if old != new:
             yield f"{key}: {new}, recorded is {old}"
 
 
-def metric_differences(recorded: list[dict[str, Any]], found: list[dict[str, Any]], allowed: Allowed) -> Iterator[str]:
+def metric_differences(recorded: list[dict[str, Any]], actual: list[dict[str, Any]], allowed: Allowed) -> Iterator[str]:
     """Yield the differences between the records of two metrics.jsonl, in their order."""
-    for old, new in zip_longest(recorded, found):
+    for old, new in zip_longest(recorded, actual):
         if old is None or new is None:
-            yield f"metrics.jsonl: has {len(found)} records, recorded are {len(recorded)}"
+            yield f"metrics.jsonl: has {len(actual)} records, recorded are {len(recorded)}"
             return
         place = f"metrics.jsonl, {old['mode']} record of step {old['step']}"
         if old.keys() != new.keys():

@@ -1,6 +1,6 @@
 """Eight short training runs on the CPU, all of whose numbers are recorded, to detect any change of behavior.
 
-    python tests/support/golden_runs.py [NAME ...]            compare with the recordings; exit status 1 on a difference
+    python tests/support/golden_runs.py [NAME ...]            compare with the recordings; exit status 1 if they differ
     python tests/support/golden_runs.py --record [NAME ...]   record anew, after an intended change of behavior
     python tests/support/golden_runs.py --record-folder NAME  train and keep a run folder (see golden_folders.py)
 
@@ -35,8 +35,8 @@ from support.golden_record import (
     allowed_between,
     first_difference,
     read_recording,
+    run_record,
     take_fingerprint,
-    what_a_run_left,
     write_recording,
 )
 
@@ -138,7 +138,7 @@ RUNS: dict[str, list[str]] = {
 
 def overrides_of(name: str, media: Path, more: Sequence[str] = ()) -> list[str]:
     """Return the overrides of the run ``name`` on the media in ``media``, followed by ``more``."""
-    return [word.format(media=media) for word in [*_COMMON, *RUNS[name]]] + list(more)
+    return [override.format(media=media) for override in [*_COMMON, *RUNS[name]]] + list(more)
 
 
 def execute(name: str, folder: Path, media: Path, more: Sequence[str] = ()) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def execute(name: str, folder: Path, media: Path, more: Sequence[str] = ()) -> d
     import vexp.train
 
     vexp.train.run(vexp.compose(overrides_of(name, media, more)), folder)
-    return what_a_run_left(folder)
+    return run_record(folder)
 
 
 def check(name: str, folder: Path, media: Path, more: Sequence[str] = ()) -> tuple[Allowed, str | None]:
@@ -168,10 +168,10 @@ def _quiet() -> Iterator[None]:
     streams = (sys.stdout, sys.stderr)
     kept = [os.dup(number) for number in (1, 2)]
     try:
-        with mock.patch.object(Figure, "savefig", savefig), open(os.devnull, "w") as nowhere:
+        with mock.patch.object(Figure, "savefig", savefig), open(os.devnull, "w") as devnull:
             for number, stream in enumerate(streams, start=1):
                 stream.flush()
-                os.dup2(nowhere.fileno(), number)
+                os.dup2(devnull.fileno(), number)
             yield
     finally:
         for number, stream, copy in zip((1, 2), streams, kept, strict=True):
@@ -180,32 +180,34 @@ def _quiet() -> Iterator[None]:
             os.close(copy)
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit status."""
-    names = [word for word in words if "=" not in word and not word.startswith("--")] or list(RUNS)
-    more = [word for word in words if "=" in word]
+    names = [a for a in arguments if "=" not in a and not a.startswith("--")] or list(RUNS)
+    more = [a for a in arguments if "=" in a]
     failed = False
     with tempfile.TemporaryDirectory(prefix="golden-") as temporary:
-        place = Path(temporary)
-        media = make_media(place / "media")
-        os.environ["VEXP_CACHE"] = str(place / "cache")
-        if "--record-folder" in words:
+        parent = Path(temporary)
+        media = make_media(parent / "media")
+        os.environ["VEXP_CACHE"] = str(parent / "cache")
+        if "--record-folder" in arguments:
             with _quiet():
-                kept = record_folder(names[0], place)
+                kept = record_folder(names[0], parent)
             print(f"{kept}: recorded")
             return 0
         for name in names:
             begin = time.perf_counter()
-            difference, folder = None, place / name
+            difference, folder = None, parent / name
             with _quiet():
-                if "--record" in words:
-                    path, told = RECORDINGS / f"{name}.json", "recorded"
+                if "--record" in arguments:
+                    path, outcome = RECORDINGS / f"{name}.json", "recorded"
                     write_recording(path, take_fingerprint(media), execute(name, folder, media, more))
                 else:
                     allowed, difference = check(name, folder, media, more)
-                    told = allowed.name if difference is None else f"DIFFERENT: {difference} (allowed: {allowed.name})"
+                    outcome = (
+                        allowed.name if difference is None else f"DIFFERENT: {difference} (allowed: {allowed.name})"
+                    )
             failed |= difference is not None
-            print(f"{name:22} {time.perf_counter() - begin:5.1f} s  {told}", flush=True)
+            print(f"{name:22} {time.perf_counter() - begin:5.1f} s  {outcome}", flush=True)
     return int(failed)
 
 

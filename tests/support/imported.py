@@ -48,7 +48,7 @@ def read(path: Path, text: str) -> Source:
     return read_config(path)
 
 
-def drafted(source: Source) -> ConversionResult:
+def convert_source(source: Source) -> ConversionResult:
     """Convert a config and drop defaults, without composing the result."""
     result = convert(source, defaults_of)
     result.drop_defaults()
@@ -59,7 +59,7 @@ def drafted(source: Source) -> ConversionResult:
 def golden(path: Path) -> tuple[Source, ConversionResult]:
     """Return a golden config and its result, which must not be modified."""
     source = read_config(path)
-    return source, drafted(source)
+    return source, convert_source(source)
 
 
 def below(result: ConversionResult, prefix: str) -> dict[str, Any]:

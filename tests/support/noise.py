@@ -38,6 +38,7 @@ class NoiseSource(Source):
 
 
 def dataset_of(bad, on_bad, seed=1, num=9):
+    """Build a dataset of clips of a ``NoiseSource``."""
     steps = {
         "sample": SampleFrames(clip_len=3),
         "crop": RandomResizedCrop(),
@@ -47,4 +48,5 @@ def dataset_of(bad, on_bad, seed=1, num=9):
 
 
 def content(batch):
+    """Return the content of a batch in a form that can be compared with ``==``."""
     return batch.frames.numpy().tobytes(), batch.labels.tolist(), batch.ids.tolist()

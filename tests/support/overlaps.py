@@ -1,4 +1,4 @@
-"""Check of the layout of a canvas."""
+"""Check the layout of a canvas."""
 
 from __future__ import annotations
 

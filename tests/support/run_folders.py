@@ -63,9 +63,16 @@ def make_run(
     Args:
         folder: Path of the folder.
         overrides: Overrides.
-        score: Final top1_acc; ``scores`` sets that of each evaluation instead.
+        score: Final top1_acc.
+        epochs: Number of epochs, each with an evaluation; ignored if ``scores`` is set.
         status: Status in result.json; None writes no result.json.
+        error: Error in result.json; empty writes none.
+        scores: top1_acc of each evaluation, instead of a curve that ends near ``score``.
+        version: Version of vexp in env.json.
+        classes: Class names.
         unscored: Number of validation videos without a score, of 40.
+        steps_per_epoch: Optimizer steps per epoch.
+        seed: Seed of the noise in the metrics.
     """
     rng = np.random.default_rng(seed + 7919 * sum(map(ord, "".join(overrides))))
     config = _config(overrides)
@@ -146,7 +153,7 @@ def _write_report(folder: Path, best: Any, classes: Sequence[str], unscored: int
 
 
 def make_sweep(folder: Path, *, runs: int = 24, epochs: int = 4, steps_per_epoch: int = 10) -> Path:
-    """2 optimizers x 3 policies x seeds and, beyond 24 runs, learning rates; a failed, a killed and a stopped one."""
+    """Write runs of 2 optimizers x 3 policies x seeds (beyond 24 runs also rates), three of them unfinished."""
     rates = [None] if runs <= 24 else [0.0003, 0.001, 0.003, 0.01, 0.03]
     cells = [(o, p, r) for o in ("sgd", "adamw") for p in ("step", "cosine", "cosine_restart") for r in rates]
     for number in range(runs):
@@ -160,8 +167,8 @@ def make_sweep(folder: Path, *, runs: int = 24, epochs: int = 4, steps_per_epoch
         ends = {3: ("failed", "loss is not finite at step 12"), 10: ("interrupted", ""), 17: (None, "")}
         status, error = ends.get(number, ("done", ""))
         make_run(
-            folder / "_".join(sorted(overrides)), overrides, score=min(score, 0.99), status=status, error=error, epochs=epochs,
-            steps_per_epoch=steps_per_epoch, seed=number,
+            folder / "_".join(sorted(overrides)), overrides, score=min(score, 0.99), status=status, error=error,
+            epochs=epochs, steps_per_epoch=steps_per_epoch, seed=number,
         )  # fmt: skip
     return folder
 

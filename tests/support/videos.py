@@ -1,4 +1,4 @@
-"""The videos that the readers are tested with: codecs and containers, and what is difficult in each."""
+"""Videos for the tests of the readers: codecs, containers and their difficult cases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _video(name: str, **video: Any) -> Callable[[Path], Path]:
     return lambda folder: write_video(folder / name, **video)
 
 
-# name: (how it is made, the numbers of the frames it shows, whether its frames are found by seeking)
+# name: (function that writes it, numbers of the frames that a player shows, whether a reader can seek in it)
 VIDEOS: dict[str, tuple[Callable[[Path], Path], range, bool]] = {
     "h264_gop1": (_video("v.mp4", gop=1, b_frames=0), range(60), True),
     "h264_gop3": (_video("v.mp4", gop=3, b_frames=1, x264_params="b-adapt=0:scenecut=0"), range(60), True),
@@ -33,7 +33,7 @@ VIDEOS: dict[str, tuple[Callable[[Path], Path], range, bool]] = {
     "h264_no_b_frames": (_video("v.mp4", b_frames=0), range(60), True),
     "h264_open_gop": (_video("v.mp4", **OPEN_GOP), range(60), True),
     "h264_open_gop_mkv": (_video("v.mkv", **OPEN_GOP), range(60), True),
-    # Intra refresh: the "key frames" are P-frames from which the picture is whole only some frames later.
+    # Intra refresh: the "key frames" are P-frames from which a frame is complete only some frames later.
     "h264_intra_refresh": (_video("v.mp4", b_frames=0, x264_params="intra-refresh=1:keyint=12"), range(60), True),
     "h264_variable_rate": (_video("v.mp4", times=IRREGULAR), range(60), True),
     "h264_10_bit": (_video("v.mp4", pix_fmt="yuv420p10le"), range(60), True),
@@ -42,7 +42,7 @@ VIDEOS: dict[str, tuple[Callable[[Path], Path], range, bool]] = {
     "h264_one_frame": (_video("v.mp4", frames=1), range(1), True),
     "hevc": (_video("v.mp4", codec="libx265", x265_params=HEVC + "open-gop=0"), range(60), True),
     "hevc_open_gop": (_video("v.mp4", codec="libx265", x265_params=HEVC + "open-gop=1"), range(60), True),
-    # Leading pictures that are decodable from the key frame alone: the decoder delivers them before it.
+    # Leading pictures that need the key frame only: the decoder returns them before it.
     "hevc_radl": (_video("v.mp4", codec="libx265", x265_params=HEVC + "open-gop=0:radl=2"), range(60), True),
     "vp9": (_video("v.webm", codec="libvpx-vp9", b_frames=0, deadline="realtime", cpu_used="8"), range(60), True),
     "av1": (_video("v.mp4", codec="libsvtav1", b_frames=0, size=(160, 96), preset="10", crf="20"), range(60), True),
@@ -51,7 +51,7 @@ VIDEOS: dict[str, tuple[Callable[[Path], Path], range, bool]] = {
     "edit_list": (_cut("v.mp4", "cut.mp4", shift=-5), range(5, 60), True),
     "edit_list_open_gop": (_cut("v.mp4", "cut.mp4", shift=-14, **OPEN_GOP), range(14, 60), True),
     "starts_later": (_cut("v.mp4", "cut.mp4", shift=3), range(60), True),
-    # The first packets are not decodable without the key frame before them: the decoder delivers from number 12 on.
+    # The first packets cannot be decoded without the key frame before them: frames are returned from number 12 on.
     "no_key_frame_first": (_cut("v.mp4", "cut.mkv", first_packet=5), range(12, 60), False),
     "vp8": (_video("v.webm", codec="libvpx", b_frames=0, deadline="realtime", auto_alt_ref="0"), range(60), False),
     "mpeg4_avi": (_video("v.avi", codec="mpeg4"), range(60), False),
@@ -64,7 +64,7 @@ VIDEOS: dict[str, tuple[Callable[[Path], Path], range, bool]] = {
     "h264_ts_mid_gop": (_cut("v.ts", "cut.ts", first_packet=5), range(12, 60), False),
 }
 
-TURNED = {
+ROTATED = {
     "rotated_90": (0, 1, -1, 0),
     "rotated_180": (-1, 0, 0, -1),
     "rotated_270": (0, -1, 1, 0),
@@ -74,7 +74,7 @@ TURNED = {
 
 
 def make(name: str, folder: Path) -> Path:
-    """Write a video of ``VIDEOS`` or ``TURNED`` into an empty folder."""
-    if name in TURNED:
-        return set_display_matrix(write_video(folder / "v.mp4"), *TURNED[name])
+    """Write a video of ``VIDEOS`` or ``ROTATED`` into an empty folder."""
+    if name in ROTATED:
+        return set_display_matrix(write_video(folder / "v.mp4"), *ROTATED[name])
     return VIDEOS[name][0](folder)

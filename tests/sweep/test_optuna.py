@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from support.sweeps import ended, half_done, jobs, kill_when, records, start, sweep
+from support.run_files import read_metrics
+from support.sweeps import finish_times, jobs, kill_when, start, sweep, unfinished_jobs
 
 from vexp.config.schema import Config
 from vexp.config.sweep import Sweep
@@ -112,10 +113,12 @@ def test_killed_search_resumes_to_n_trials(tmp_path: Path) -> None:
     """By the command itself, with trials that cannot be run among them."""
     for enough in (3, 7):
         process = start(tmp_path, OVERRIDES)
-        kill_when(process, lambda enough=enough: len(ended(tmp_path)) >= enough and bool(half_done(tmp_path)))
-    before, (half,) = ended(tmp_path), half_done(tmp_path)
+        kill_when(
+            process, lambda enough=enough: len(finish_times(tmp_path)) >= enough and bool(unfinished_jobs(tmp_path))
+        )
+    before, (half,) = finish_times(tmp_path), unfinished_jobs(tmp_path)
     status, output = sweep(tmp_path, OVERRIDES)
-    after = ended(tmp_path)
+    after = finish_times(tmp_path)
     assert after.items() >= before.items()
     assert half in after
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/runs/sweeps/s/optuna.db")
@@ -127,5 +130,5 @@ def test_killed_search_resumes_to_n_trials(tmp_path: Path) -> None:
     assert "20 jobs: " in output
     assert f"{failed} failed" in output
     for job in (job for job in jobs(tmp_path) if job.name in after):
-        steps = [record["step"] for record in records(job) if record["mode"] == "train"]
+        steps = [record["step"] for record in read_metrics(job) if record["mode"] == "train"]
         assert steps == sorted({*steps})

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.sweeps import GRID, SHORT, ended, half_done, jobs, kill_when, records, result, start, sweep
+from support.run_files import read_metrics
+from support.sweeps import GRID, SHORT, finish_times, jobs, kill_when, result, start, sweep, unfinished_jobs
 
 from vexp import checkpoint
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 def unkilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unkilled")
     status, output = sweep(folder, GRID)
-    assert (status, len(ended(folder))) == (0, 24), output
+    assert (status, len(finish_times(folder))) == (0, 24), output
     return folder
 
 
@@ -36,9 +37,11 @@ def test_killed_sweep_resumes_to_same_results(unkilled: Path, tmp_path: Path, la
         if launcher == "parallel":
             pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
         process, enough = start(tmp_path, overrides), 4 + 6 * kill
-        kill_when(process, lambda enough=enough: len(ended(tmp_path)) >= enough and bool(half_done(tmp_path)))
+        kill_when(
+            process, lambda enough=enough: len(finish_times(tmp_path)) >= enough and bool(unfinished_jobs(tmp_path))
+        )
         time.sleep(1)  # the orphans of a launcher end by themselves
-        done, half = ended(tmp_path), half_done(tmp_path)
+        done, half = finish_times(tmp_path), unfinished_jobs(tmp_path)
         assert half
         assert len(done) < 24
         assert done.items() >= before.items()  # what had ended was not run again
@@ -47,12 +50,12 @@ def test_killed_sweep_resumes_to_same_results(unkilled: Path, tmp_path: Path, la
     output = (tmp_path / "output.txt").read_text()
     assert f"{len(before)} done before" in output
     assert "to resume" in output
-    after = ended(tmp_path)
+    after = finish_times(tmp_path)
     assert len(after) == 24
     assert after.items() >= before.items()
     for one, other in zip(jobs(unkilled), jobs(tmp_path), strict=True):
         assert one.name == other.name
-        assert records(one) == records(other)
+        assert read_metrics(one) == read_metrics(other)
         same = ("status", "step", "metrics", "best", "overrides")
         assert [result(one)[key] for key in same] == [result(other)[key] for key in same]
         states = [checkpoint.load(job / "checkpoints" / "last.pth")["model"] for job in (one, other)]
@@ -67,21 +70,21 @@ def test_failed_job_alone_is_retried(unkilled: Path, tmp_path: Path) -> None:
     (broken / "checkpoints").touch()  # a file where a folder must be
     status, output = sweep(tmp_path, GRID)
     assert status == 1
-    assert (len(ended(tmp_path)), result(broken)["status"]) == (23, "failed")
+    assert (len(finish_times(tmp_path)), result(broken)["status"]) == (23, "failed")
     assert f"job {chosen} failed\nvexp: error: " in output
     assert "24 jobs: 23 done, 1 failed" in output
     row = next(line for line in output.splitlines() if " failed " in f"{line} " and "optimizer=" in line)
     assert all(
         word in row for word in result(broken)["overrides"] if word.startswith(("lr_policy", "optimizer", "seed"))
     )
-    before = ended(tmp_path)
+    before = finish_times(tmp_path)
     (broken / "checkpoints").unlink()
     status, output = sweep(tmp_path, GRID)
     assert (status, "24 jobs: 23 done before, 1 to retry" in output) == (0, True), output
-    after = ended(tmp_path)
+    after = finish_times(tmp_path)
     assert after.items() >= before.items()
     assert len(after) == 24
-    assert records(broken) == records(jobs(unkilled)[7])
+    assert read_metrics(broken) == read_metrics(jobs(unkilled)[7])
 
 
 @pytest.mark.parametrize("launcher", ["basic", "parallel"])
@@ -90,7 +93,7 @@ def test_sigterm_stops_sweep_with_checkpoints(tmp_path: Path, launcher: str) -> 
     overrides = ["seed=range(4)", "sweep.name=s", "epochs=40", "checkpoint.interval=-1", f"hydra/launcher={launcher}"]
     process = start(tmp_path, overrides)
     until = time.monotonic() + 120
-    while not any((job / "metrics.jsonl").exists() and len(records(job)) > 4 for job in jobs(tmp_path)):
+    while not any((job / "metrics.jsonl").exists() and len(read_metrics(job)) > 4 for job in jobs(tmp_path)):
         assert time.monotonic() < until
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
@@ -114,7 +117,7 @@ def test_third_job_equals_job_alone(tmp_path: Path) -> None:
     alone = ["deterministic=false", "backend.threads=2", *fixed, "run_name=alone"]
     subprocess.run([sys.executable, "-m", "vexp.train", *SHORT, *alone], cwd=tmp_path, check=True, capture_output=True)
     (single,) = (tmp_path / "runs" / "alone").iterdir()
-    assert records(third) == records(single)
+    assert read_metrics(third) == read_metrics(single)
 
 
 def test_preempted_submitit_job_is_requeued(tmp_path: Path) -> None:
@@ -124,7 +127,8 @@ def test_preempted_submitit_job_is_requeued(tmp_path: Path) -> None:
     process = start(tmp_path, overrides)
     until = time.monotonic() + 120
     while not (
-        jobs(tmp_path) and all((job / "metrics.jsonl").exists() and len(records(job)) > 4 for job in jobs(tmp_path))
+        jobs(tmp_path)
+        and all((job / "metrics.jsonl").exists() and len(read_metrics(job)) > 4 for job in jobs(tmp_path))
     ):
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -136,6 +140,6 @@ def test_preempted_submitit_job_is_requeued(tmp_path: Path) -> None:
     log = (job / "log.txt").read_text()
     assert "stopped by SIGUSR2 after step" in log
     assert "resumed from" in log
-    steps = [record["step"] for record in records(job) if record["mode"] == "train"]
+    steps = [record["step"] for record in read_metrics(job) if record["mode"] == "train"]
     assert steps == list(range(1, 25))
     assert json.loads((job / "result.json").read_text())["step"] == 24

@@ -19,8 +19,8 @@ from support.golden_record import (
     first_difference,
     metric_differences,
     read_recording,
+    run_record,
     take_fingerprint,
-    what_a_run_left,
 )
 
 
@@ -36,39 +36,39 @@ def recording(run: Path) -> tuple[Allowed, dict[str, Any]]:
     return allowed_between(fingerprint, take_fingerprint()), recorded
 
 
-def test_folder_is_what_was_recorded(run: Path) -> None:
+def test_folder_equals_recording(run: Path) -> None:
     _, recorded = recording(run)
-    assert first_difference(recorded, what_a_run_left(run), EXACT) is None
+    assert first_difference(recorded, run_record(run), EXACT) is None
 
 
-def test_evaluation_gives_the_recorded_metrics(run: Path, tmp_path: Path) -> None:
+def test_evaluate_equals_recorded_metrics(run: Path, tmp_path: Path) -> None:
     run_command("evaluate", f"run={run}", f"out={tmp_path / 'eval'}")
     allowed, recorded = recording(run)
     report = json.loads((tmp_path / "eval" / "report.json").read_text())
     before = next(r for r in recorded["metrics"] if (r["mode"], r["step"]) == ("val", recorded["best"]["step"]))
-    found = {key: before[key] for key in ("mode", "step", "epoch")} | report["metrics"]
+    evaluated = {key: before[key] for key in ("mode", "step", "epoch")} | report["metrics"]
     without_training = replace(allowed, late=allowed.early)
-    assert list(metric_differences([before], [found], without_training)) == []
+    assert list(metric_differences([before], [evaluated], without_training)) == []
     if allowed == EXACT:
         assert (tmp_path / "eval" / "predictions.csv").read_text().splitlines() == recorded["predictions"]
 
 
-def test_resumed_from_the_middle_ends_with_the_recorded_weights(run: Path) -> None:
+def test_resume_from_middle_equals_recorded_run(run: Path) -> None:
     for name in ("last.pth", "step_8.pth"):
         (run / "checkpoints" / name).unlink()
     run_command("train", "--resume", run, f"resume={run / 'checkpoints' / golden_folders.MIDDLE}")
     allowed, recorded = recording(run)
-    assert first_difference(recorded, what_a_run_left(run), allowed) is None
+    assert first_difference(recorded, run_record(run), allowed) is None
 
 
-def test_rerun_gives_the_recorded_run(run: Path, tmp_path: Path) -> None:
+def test_rerun_equals_recorded_run(run: Path, tmp_path: Path) -> None:
     run_command("train", "--rerun", run, f"out_root={tmp_path / 'runs'}", "run_name=again")
     (again,) = (tmp_path / "runs" / "again").iterdir()
     allowed, recorded = recording(run)
-    assert first_difference(recorded, what_a_run_left(again), allowed) is None
+    assert first_difference(recorded, run_record(again), allowed) is None
 
 
-def test_comparison_shows_the_score(run: Path, tmp_path: Path) -> None:
+def test_compare_shows_recorded_score(run: Path, tmp_path: Path) -> None:
     printed = run_command("compare", run, f"out={tmp_path / 'comparison'}")
     _, recorded = recording(run)
     score = recorded["best"]["score"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from support.encode import numbered_frame, patch_box, read_number, write_video
-from support.videos import TURNED, VIDEOS
+from support.videos import ROTATED, VIDEOS
 
 from vexp.core.errors import UserError
 from vexp.data.annotations.annotation import Annotation
@@ -37,7 +37,7 @@ REFUSED: dict[str, dict[str, str]] = {
         "mpeg2_ts": r"counts .*\(mpegts\) incorrectly",
         "h264_ts": r"counts .*\(mpegts\) incorrectly",
         "h264_ts_mid_gop": r"counts .*\(mpegts\) incorrectly",
-        **dict.fromkeys(TURNED, "rotated or mirrored"),
+        **dict.fromkeys(ROTATED, "rotated or mirrored"),
     },
     "torchcodec": {
         "h264_open_gop": "key frame is a random access point",
@@ -85,7 +85,7 @@ each = pytest.mark.parametrize("backend", VIDEO_BACKENDS, indirect=True)
 
 MATRIX = [
     pytest.param(name, backend, marks=() if name in QUICK else pytest.mark.slow)
-    for name in (*VIDEOS, *TURNED)
+    for name in (*VIDEOS, *ROTATED)
     for backend in FOREIGN
 ]
 
@@ -120,7 +120,7 @@ def test_backend_returns_the_reference_frames_or_rejects(name: str, backend: str
 
 def test_refusal_table_names_existing_backends_and_videos() -> None:
     assert set(REFUSED) == {*FOREIGN, "av"}
-    assert all(set(refused) <= {*VIDEOS, *TURNED} for refused in REFUSED.values())
+    assert all(set(refused) <= {*VIDEOS, *ROTATED} for refused in REFUSED.values())
 
 
 @foreign

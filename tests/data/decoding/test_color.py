@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.encode import numbered_frame, plain_decode, set_display_matrix, write_colour, write_video
+from support.encode import numbered_frame, plain_decode, set_display_matrix, write_color, write_video
 
 from vexp.core.errors import UserError
 from vexp.data.decoding.pyav import VideoReader
@@ -49,7 +49,7 @@ def test_oblique_display_matrix_is_logged_once(
 
 
 def test_unsupported_color_matrix_is_named(tmp_path: Path) -> None:
-    path = write_colour(tmp_path / "v.mp4", (81, 90, 240), 8, 1)  # YCgCo
+    path = write_color(tmp_path / "v.mp4", (81, 90, 240), 8, 1)  # YCgCo
     with VideoReader(path) as reader, pytest.raises(UserError, match=r"color matrix 8 .*ffmpeg -i INPUT -vf zscale"):
         reader.frames([0])
 
@@ -71,7 +71,7 @@ COLOURS = [
 def test_color_follows_matrix_and_range(
     yuv: tuple[int, int, int], matrix: int | None, colour_range: int | None, rgb: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    with VideoReader(write_colour(tmp_path / "v.mp4", yuv, matrix, colour_range)) as reader:
+    with VideoReader(write_color(tmp_path / "v.mp4", yuv, matrix, colour_range)) as reader:
         difference = reader.frames([1]).astype(int) - rgb
     assert np.abs(difference).max() <= 2  # swscale's fixed point
 

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from support.small_models import small_net
+from support.small_models import small_model
 from torch import nn
 
 from vexp.model import zoo
@@ -34,7 +34,7 @@ def test_replace_input_channels_flow_changes_stem_only(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTRY)
 def test_replace_input_channels_every_model_accepts_flow(name: str) -> None:
-    model, size = small_net(name, 4)
+    model, size = small_model(name, 4)
     replace_input_channels(model, 2)
     assert model.eval()(torch.randn(1, 2, *size)).shape == (1, 4)
 

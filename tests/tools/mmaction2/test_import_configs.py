@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.imported import ALL, CONFIGS, SMALL_0, SMALL_1, below, drafted, golden, lr_policy, read
+from support.imported import ALL, CONFIGS, SMALL_0, SMALL_1, below, convert_source, golden, lr_policy, read
 
 from vexp import compose
 from vexp.cli.import_mmaction import imported
@@ -55,11 +55,11 @@ def test_report_lists_every_leaf_once(path: Path) -> None:
     assert max(Counter(leaves).values()) == 1
     assert set(leaves) == set(result.outcomes)
     # counted another way, from the files' syntax alone: every key with a constant has its line
-    said = {
+    reported = {
         (line.where.file.resolve(), line.where.line, re.findall(r"\w+", line.path)[-1]) for line in lines if line.path
     }
     for file in {line.where.file.resolve() for line in lines}:
-        missing = {(file, line, key) for line, key in constants(file)} - said
+        missing = {(file, line, key) for line, key in constants(file)} - reported
         assert not missing
 
 
@@ -71,9 +71,9 @@ def constants(file: Path) -> Iterator[tuple[int, str]]:
                 yield statement.value.lineno, statement.targets[0].id
             for node in ast.walk(statement):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-                    for word in node.keywords:
-                        if isinstance(word.value, ast.Constant) and word.arg is not None:
-                            yield word.value.lineno, word.arg
+                    for keyword in node.keywords:
+                        if isinstance(keyword.value, ast.Constant) and keyword.arg is not None:
+                            yield keyword.value.lineno, keyword.arg
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
@@ -97,8 +97,8 @@ def composed(path: Path, tmp_path: Path) -> tuple[Any, ConversionResult]:
     result = imported(source)
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(experiment_yaml(result, source), encoding="utf-8")
-    words = ["experiment=mine", *(f"{key}=given.txt" for key in result.needed)]
-    return compose(words, config_dirs=[tmp_path]), result
+    overrides = ["experiment=mine", *(f"{key}=given.txt" for key in result.needed)]
+    return compose(overrides, config_dirs=[tmp_path]), result
 
 
 @pytest.mark.parametrize("part", FEW)
@@ -186,7 +186,7 @@ VALUES = [
     ("v0/slowfast", "data.start_index", 0),
     ("v0/slowfast", "log.wandb.project", "slowfast"),
     ("v0/r2plus1d", "amp.loss_scale", 512.0),
-    ("v0/r2plus1d", "optimizer.momentum", 0.0),  # torch's, without being told
+    ("v0/r2plus1d", "optimizer.momentum", 0.0),  # the default of torch
     ("v0/r2plus1d", "grad.detect_anomalous_params", True),
     ("v0/r2plus1d", "data.val.data_prefix", "."),  # '' there; null here would be the list's own folder
     ("v0/ircsn", "model.freeze", ["backbone.*.bn"]),
@@ -284,14 +284,14 @@ def test_pitfall(part: str, line: int | None, text: str) -> None:
 def test_no_pitfalls_in_correct_config(tmp_path: Path) -> None:
     more = "val = [dict(type='SampleFrames', clip_len=4, frame_interval=2, test_mode=True)]\n"
     more += "data['val']['pipeline'] = val\ndata['videos_per_gpu'] = 8\noptimizer = dict(type='SGD')\n"
-    assert drafted(read(tmp_path / "config.py", SMALL_0 + more)).pitfalls == []
+    assert convert_source(read(tmp_path / "config.py", SMALL_0 + more)).pitfalls == []
 
 
 def test_random_frames_in_validation_are_a_pitfall(tmp_path: Path) -> None:
-    pitfalls = [what for _, what in drafted(read(tmp_path / "config.py", SMALL_0)).pitfalls]
+    pitfalls = [what for _, what in convert_source(read(tmp_path / "config.py", SMALL_0)).pitfalls]
     assert any(what.startswith("val: no test_mode: the frames are random") for what in pitfalls)
     test = "pipeline[0]['test_mode'] = True\n"
-    pitfalls = [what for _, what in drafted(read(tmp_path / "config.py", SMALL_0 + test)).pitfalls]
+    pitfalls = [what for _, what in convert_source(read(tmp_path / "config.py", SMALL_0 + test)).pitfalls]
     assert any(what.startswith("train: test_mode=True in training") for what in pitfalls)
 
 
@@ -325,9 +325,9 @@ REJECTED = [
 
 @pytest.mark.parametrize(("text", "message"), REJECTED, ids=[message for _, message in REJECTED])
 def test_convert_rejects(text: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message) as said:
-        drafted(read(tmp_path / "config.py", text))
-    assert "\n" not in str(said.value)
+    with pytest.raises(UserError, match=message) as caught:
+        convert_source(read(tmp_path / "config.py", text))
+    assert "\n" not in str(caught.value)
 
 
 def test_invalid_value_is_revoked_and_reported(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_invalid_value_is_revoked_and_reported(tmp_path: Path) -> None:
     ],
 )
 def test_convert_value_of_another_type_raises_no_exception(line: str, tmp_path: Path) -> None:
-    assert drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{line}\n")).choices["model"] == "slowonly_r50"
+    assert convert_source(read(tmp_path / "config.py", f"{SMALL_0}\n{line}\n")).choices["model"] == "slowonly_r50"
 
 
 def test_convert_with_chosen_model(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_load_from_replaces_init_cfg(tmp_path: Path) -> None:
     """load_from replaces the weights of init_cfg (1.x); vexp would reject both."""
     named = "init_cfg=dict(type='Pretrained', checkpoint='a.pth', prefix='backbone.')"
     config = SMALL_1.replace("depth=50", f"depth=50, {named}")
-    values = below(drafted(read(tmp_path / "config.py", config)), "model.weights.")
+    values = below(convert_source(read(tmp_path / "config.py", config)), "model.weights.")
     assert values == {"path": "a.pth", "prefix": "backbone"}
     result = imported(read(tmp_path / "config.py", f"{config}\nload_from = 'b.pth'\n"))
     assert result.values["init_from"].value == "b.pth"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.imported import SMALL_0, below, drafted, lr_policy, rates, read
+from support.imported import SMALL_0, below, convert_source, lr_policy, rates, read
 from support.paths import GOLDEN_DIR
 
 GOLDEN = json.loads((GOLDEN_DIR / "lr_policies.json").read_text())
@@ -21,7 +21,7 @@ MMCV = {
 
 
 def recorded() -> list[Any]:
-    """The recorded cases that a config can say; those whose peak was a list are the groups' own base rates here."""
+    """Cases that a config can express; a list of peaks becomes the base learning rates of the groups."""
     cases = [c for c in GOLDEN["cases"] if c["policy"] != "OneCycle" or c["args"].get("max_lr") is not None]
     return [pytest.param(case, id=f"{i}-{case['policy']}") for i, case in enumerate(cases)]
 
@@ -31,7 +31,7 @@ def test_rates_equal_mmcv(case: dict[str, Any], tmp_path: Path) -> None:
     given = {key: value for key, value in case["args"].items() if key != "restart_floor"}
     text = ", ".join(f"{key}={value!r}" for key, value in given.items())
     config = f"{SMALL_0}\ntotal_epochs = {case['epochs']}\nlr_config = dict(policy={MMCV[case['policy']]!r}, {text})\n"
-    result = drafted(read(tmp_path / "config.py", config))
+    result = convert_source(read(tmp_path / "config.py", config))
     policy = lr_policy(result)
     begin = case.get("start_epoch", 0) * case["iters"]
     for base, expected in zip(case["base"], case["lrs"], strict=True):
@@ -45,13 +45,13 @@ def test_every_policy_was_recorded() -> None:
 
 def test_unknown_policy_is_unsupported_and_constant(tmp_path: Path) -> None:
     for text in ("lr_config = dict(policy='TIN', min_lr=0)", "lr_config = None"):
-        assert drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n")).choices["lr_policy"] == "fixed"
+        assert convert_source(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n")).choices["lr_policy"] == "fixed"
 
 
 def test_arguments_of_another_policy_are_a_pitfall(tmp_path: Path) -> None:
     """Seven published configs lay a cosine over a base's steps."""
     text = "lr_config = dict(policy='CosineAnnealing', step=[4, 8], min_lr=0, by_epoch=False)"
-    result = drafted(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n"))
+    result = convert_source(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n"))
     assert (result.choices["lr_policy"], below(result, "lr_policy.")) == ("cosine", {"by_epoch": False, "min_lr": 0})
     assert [what for _, what in result.pitfalls if what.startswith("step is another policy's")]
     assert "unsupported" not in {
@@ -67,7 +67,7 @@ lr_config = dict(policy='exp', gamma=0.9, by_epoch=False, warmup='linear', warmu
 evaluation = dict(interval=8, by_epoch=False)
 checkpoint_config = dict(interval=2)
 """
-    result = drafted(read(tmp_path / "config.py", SMALL_0 + more))
+    result = convert_source(read(tmp_path / "config.py", SMALL_0 + more))
     assert below(result, "lr_policy.") == {
         "gamma": pytest.approx(0.9**4), "by_epoch": False, "warmup": "linear", "warmup_iters": 3,
     }  # fmt: skip
@@ -80,7 +80,7 @@ data['train'] = dict(type='RepeatDataset', times=3, dataset=data['train'])
 lr_config = dict(policy='step', step=[4, 8], warmup='linear', warmup_iters=2, warmup_by_epoch=True)
 checkpoint_config = dict(interval=2)
 """
-    result = drafted(read(tmp_path / "config.py", SMALL_0 + more))
+    result = convert_source(read(tmp_path / "config.py", SMALL_0 + more))
     assert result.values["epochs"].value == 30
     assert below(result, "lr_policy.")["step"] == [12, 24]
     assert (result.values["eval.interval"].value, result.values["checkpoint.interval"].value) == (3, 6)

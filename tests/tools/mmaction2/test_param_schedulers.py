@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.imported import SMALL_1, below, drafted, lr_policy, rates, read
+from support.imported import SMALL_1, below, convert_source, lr_policy, rates, read
 from support.paths import GOLDEN_DIR
 
 from vexp.config.defaults import defaults_of
@@ -85,14 +85,14 @@ class Scheduler:
 
 def mmengine(schedulers: Schedulers, *, base: float, epochs: int, iters: int) -> list[float]:
     """The rate of every step of a run: those by step move after each, then those by epoch after the epoch's last."""
-    made = [Scheduler(given, base, epochs, iters) for given in schedulers]
+    peers = [Scheduler(given, base, epochs, iters) for given in schedulers]
     rate, used = base, []
-    for scheduler in made:
+    for scheduler in peers:
         rate = scheduler.step(rate)
     for step in range(epochs * iters):
         used.append(rate)
         for by_epoch in (False, True):
-            for scheduler in made:
+            for scheduler in peers:
                 if scheduler.by_epoch == by_epoch and (not by_epoch or (step + 1) % iters == 0):
                     rate = scheduler.step(rate)
     return used
@@ -103,7 +103,7 @@ def of(warmup: str | None, schedule: str | None) -> Schedulers:
 
 
 def imported(schedulers: Schedulers, epochs: int, folder: Path) -> ConversionResult:
-    """What is made of a list: nothing of it differs, nothing is left out, every leaf has a line in the report."""
+    """Check that the policy of a list equals it, and that every leaf is in the report without a difference."""
     text = f"train_cfg = dict(max_epochs={epochs})\nparam_scheduler = {schedulers!r}\n"
     config = read(folder / "config.py", text).config
     result = ConversionResult(defaults_of, config, generation=1)
@@ -157,7 +157,7 @@ def test_every_published_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("schedulers", "policy", "given"),
     [
-        # what a policy says is one, and reads as it did
+        # a schedule that a single policy expresses keeps its form
         ([{"type": "MultiStepLR", "milestones": [4, 8], "begin": 1}], "step", {"step": [5, 9]}),
         ([{"type": "CosineAnnealingLR", "T_max": 16}], "cosine_restart", {"periods": [16]}),
         ([{"type": "CosineAnnealingLR", "T_max": 6, "begin": 4}], "flat_cosine", {"start_percent": 0.4}),
@@ -222,7 +222,7 @@ def test_list_of_schedulers_becomes_one_policy(
 )  # fmt: skip
 def test_unsupported_schedulers_have_a_remark(text: str, policy: str, remark: str, tmp_path: Path) -> None:
     config = f"import os\n{SMALL_1}\nSTEPS = os.cpu_count()\nparam_scheduler = [{text}]\n"
-    result = drafted(read(tmp_path / "config.py", config))
+    result = convert_source(read(tmp_path / "config.py", config))
     assert result.choices["lr_policy"] == policy
     assert any(remark in " ".join(outcome.remarks) for outcome in result.outcomes.values())
 
@@ -233,9 +233,11 @@ def test_phases_are_rescaled_by_accumulation_and_repeats(tmp_path: Path) -> None
         dict(type='LinearLR', by_epoch=False, end=9), dict(type='PolyLR', begin=2, end=8),
         dict(type='ExponentialLR', gamma=0.5, begin=8, convert_to_iter_based=True)]"""
     wrapped = SMALL_1.replace("optim_wrapper = dict(", "optim_wrapper = dict(accumulative_counts=4, ")
-    times = below(drafted(read(tmp_path / "config.py", f"{wrapped}\n{schedulers}\n")), "lr_policy.phases.")
+    times = below(convert_source(read(tmp_path / "config.py", f"{wrapped}\n{schedulers}\n")), "lr_policy.phases.")
     assert (times["warmup.end"], times["poly.begin"], times["poly.end"], times["exp.gamma"]) == (3, 2, 8, 0.5**4)
     repeated = "train_dataloader['dataset'] = dict(type='RepeatDataset', times=3, dataset=train_dataloader['dataset'])"
-    times = below(drafted(read(tmp_path / "config.py", f"{SMALL_1}\n{schedulers}\n{repeated}\n")), "lr_policy.phases.")
+    times = below(
+        convert_source(read(tmp_path / "config.py", f"{SMALL_1}\n{schedulers}\n{repeated}\n")), "lr_policy.phases."
+    )
     scaled = (times["warmup.end"], times["poly.end"], times["exp.begin"], times["exp.gamma"])
     assert scaled == (9, 24, 24, 0.5)  # the warm-up counts steps

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.imported import SMALL_0, SMALL_1, drafted, read, sampler
+from support.imported import SMALL_0, SMALL_1, convert_source, read, sampler
 from support.paths import GOLDEN_DIR
 
 GOLDEN = json.loads((GOLDEN_DIR / "sampling.json").read_text())
@@ -26,7 +26,7 @@ model = dict(
 def imported(tmp_path: Path, config: str, kind: str, **given: Any) -> Any:
     """The sampler that training takes of this one step."""
     text = f"{config}\npipeline[0] = dict(type={kind!r}, **{given!r})\n"
-    return sampler(drafted(read(tmp_path / "config.py", text)), "train")
+    return sampler(convert_source(read(tmp_path / "config.py", text)), "train")
 
 
 def grouped(rows: list[list[Any]], settings: int) -> dict[tuple[Any, ...], list[list[Any]]]:
