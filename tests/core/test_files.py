@@ -1,4 +1,4 @@
-"""Small files written whole or not at all, leftovers of killed processes, and what a full disk has to say."""
+"""Atomic writing of files and folders, temporary files of killed processes, and messages of write errors."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ from vexp.core.files import (
 )
 
 
-def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_atomic_write_interrupted_keeps_previous_file_only(tmp_path):
     path = tmp_path / "a.json"
     write_text(path, "old")
 
@@ -33,7 +33,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_the_leftovers_of_killed_processes_go_and_nobody_elses_files(tmp_path):
+def test_remove_temp_files_keeps_other_files(tmp_path):
     names = [".last.pth.123.tmp", ".manifest.json.9.tmp", "last.pth", ".hidden.tmp", "notes.tmp", ".a.b.tmp"]
     for name in names:
         (tmp_path / name).write_text("")
@@ -45,18 +45,18 @@ def test_the_leftovers_of_killed_processes_go_and_nobody_elses_files(tmp_path):
     assert remove_temp_files(tmp_path) == [".frames.7.tmp"]
 
 
-def test_a_folder_that_takes_no_files_is_refused_by_name(tmp_path, monkeypatch):
+def test_ensure_writable_dir_rejects_unwritable_folder(tmp_path, monkeypatch):
     ensure_writable_dir(tmp_path / "a" / "b", "set out=FOLDER")
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/x: files cannot be written there: Not a directory; set out=FOLDER"):
         ensure_writable_dir(tmp_path / "file" / "x", "set out=FOLDER")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # a test that root runs meets no permission
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root ignores the permissions of a folder
     with pytest.raises(UserError, match=r"a: files cannot be written there: Permission denied; set out=FOLDER"):
         ensure_writable_dir(tmp_path / "a", "set out=FOLDER")
 
 
-def test_a_folder_appears_whole(tmp_path):
+def test_atomic_directory_replaces_folder_only_when_complete(tmp_path):
     path = tmp_path / "a" / "frames"
 
     def write(name, fails=False):
@@ -70,13 +70,13 @@ def test_a_folder_appears_whole(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write("2.jpg", fails=True)
     assert os.listdir(path) == ["1.jpg"]
-    write("3.jpg")  # takes the place of what was there
+    write("3.jpg")  # replaces the folder
     assert os.listdir(path) == ["3.jpg"]
     assert os.listdir(tmp_path / "a") == ["frames"]
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "pattern"),
     [
         (errno.ENOSPC, r"No space left on device \(ENOSPC\); .* are free on its disk$"),
         (errno.EDQUOT, r"\(EDQUOT\); .* but a quota or limit"),
@@ -84,13 +84,13 @@ def test_a_folder_appears_whole(tmp_path):
         (errno.EROFS, r"Read-only file system \(EROFS\)"),
     ],
 )
-def test_why_not_written(tmp_path, number, said):
+def test_write_error_message_of_errno(tmp_path, number, pattern):
     text = write_error_message(tmp_path / "not" / "there", OSError(number, os.strerror(number)))
-    assert re.search(said, text)
+    assert re.search(pattern, text)
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB"), (3e15, "3e+03 TB")]
 )
-def test_in_bytes(count, text):
+def test_format_bytes_units(count, text):
     assert format_bytes(count) == text

@@ -1,3 +1,5 @@
+"""Options of glibc's malloc: freed memory is reused unless the user has set the options."""
+
 import os
 import platform
 import subprocess
@@ -12,12 +14,12 @@ import numpy as np
 from vexp.core.malloc import configure_malloc
 
 configure_malloc()
-def work():
+def allocate():
     np.ones(4_000_000, np.float32)
-work()
+allocate()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    work()
+    allocate()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
