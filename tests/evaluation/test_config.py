@@ -1,4 +1,4 @@
-"""The eval options: names of the results, which one is the best's, and which way is better."""
+"""Options of eval: names of results, the metric of the best checkpoint, and whether greater is better."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from vexp.evaluation.metrics import METRICS, Metric
             {"metrics": ["mean_class_accuracy", "top_k_accuracy"]},
             ["mean_class_accuracy", "top1_acc", "top5_acc", "loss"],
         ),
-        ({"metrics": []}, ["loss"]),  # the loss is always measured
+        ({"metrics": []}, ["loss"]),  # the loss is always a result
         ({"topk": 3}, ["top3_acc", "mean_class_accuracy", "loss"]),
         (
             {"metrics": ["mean_average_precision", "mmit_mean_average_precision", "expected_calibration_error"]},
@@ -26,10 +26,10 @@ from vexp.evaluation.metrics import METRICS, Metric
         ),
     ],
 )
-def test_names_of_the_results(values, results):
+def test_results_and_default_best_metric_of_options(values, results):
     options = Eval(**values)
     assert options.results() == results
-    assert options.best_metric() == results[0]  # save_best=auto is the first
+    assert options.best_metric() == results[0]  # save_best=auto chooses the first
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_names_of_the_results(values, results):
         ({"metrics": []}, "loss", False),
         ({"metrics": ["expected_calibration_error"]}, "expected_calibration_error", False),
         ({"metrics": ["mean_average_precision"]}, "mean_average_precision", True),
-        ({"save_best": "loss", "rule": "greater"}, "loss", True),  # a rule that is given holds
+        ({"save_best": "loss", "rule": "greater"}, "loss", True),  # an explicit rule has priority
         ({"save_best": "top1_acc", "rule": "less"}, "top1_acc", False),
         ({"save_best": None}, None, True),
     ],
 )
-def test_which_score_is_the_best(values, metric, greater):
+def test_best_metric_and_rule_of_options(values, metric, greater):
     options = Eval(**values)
     assert options.best_metric() == metric
     assert options.greater_is_better() == greater
@@ -64,18 +64,18 @@ def test_which_score_is_the_best(values, metric, greater):
         ("recall_macro", True),
         ("F1", True),
         ("auc", True),
-        ("Recall@100", True),  # mmcv overwrote the words that mmaction2 had added for it
+        ("Recall@100", True),  # mmcv overwrites the names that mmaction2 adds
         ("expected_calibration_error", False),
         ("val_loss", False),
         ("loss_top", False),
-        ("top1_error", False),  # an error of whatever is an error
+        ("top1_error", False),  # "error" has priority over "top1"
         ("errors", False),
         ("perplexity", None),
         ("rank", None),
-        ("glossy", None),  # begins with none of the words
+        ("glossy", None),  # "loss" only counts as a whole word
     ],
 )
-def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
+def test_greater_is_better_by_name_of_result(monkeypatch, name, greater):
     monkeypatch.setitem(METRICS, "new", Metric(len, result=name))
     options = Eval()
     options.metrics, options.save_best = ["new"], name
@@ -121,17 +121,17 @@ def test_the_rule_by_the_name_of_a_result(monkeypatch, name, greater):
         ({"max_views_per_forward": 0}, "max_views_per_forward=0: must be >= 1"),
     ],
 )
-def test_what_cannot_work_is_refused(values, text):
+def test_eval_rejects_invalid_options(values, text):
     with pytest.raises(ValueError, match=text):
         Eval(**values)
 
 
-def test_when_it_is_due():
+def test_every_returns_interval_of_options():
     assert Eval(interval=2, by_epoch=False, start=3).every() == Interval(2, False, 3)
-    assert Eval(interval=-1).every().interval == -1
+    assert Eval(interval=-1).every() == Interval(-1, True)
 
 
-def test_bug_topk_as_a_list_was_a_type_error():
-    """All that YAML and JSON have; one number is taken, too."""
+def test_topk_accepts_list_or_number():
+    """YAML has no tuples; mmaction2 rejects a list."""
     assert compose(["eval.topk=[1,3]"]).eval.topk == [1, 3]
     assert compose(["eval.topk=3"]).eval.topk == [3]

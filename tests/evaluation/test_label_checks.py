@@ -1,4 +1,4 @@
-"""Data, loss and metrics of different tasks are told apart before a run begins."""
+"""Checks before a run that labels, loss and metrics are of the same kind."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ MAP = ["mean_average_precision", "mmit_mean_average_precision"]
 
 
 class Source:
-    """Labels and names, no videos."""
+    """A data source with labels and names, without videos."""
 
     def __init__(self, labels, classes=4, multi_label=False):
         self.labels, self.classes = labels, [f"c{i}" for i in range(classes)]
@@ -32,7 +32,7 @@ def several(*rows):
     return Source([np.array(row, np.int32) for row in rows], multi_label=True)
 
 
-def test_counts_of_the_classes():
+def test_class_counts_of_labels():
     assert class_counts(single([0, 2, 2, 0, 2])).tolist() == [2, 0, 3, 0]
     assert class_counts(several([0, 2], [], [2, 3])).tolist() == [1, 0, 2, 1]
 
@@ -42,13 +42,13 @@ def test_counts_of_the_classes():
     [
         (single([0]), False, None),
         (several([0]), True, None),
-        (single([0]), None, None),  # a loss of the user's own says nothing
+        (single([0]), None, None),  # a loss of a plugin, of unknown kind
         (several([0]), None, None),
         (single([0]), True, "loss is multi-label.*use loss=cross_entropy"),
         (several([0]), False, "loss is single-label.*use loss=bce"),
     ],
 )
-def test_the_loss_fits_the_labels(source, loss, text):
+def test_check_loss_rejects_other_kind_of_labels(source, loss, text):
     if text is None:
         check_loss(source, loss)
     else:
@@ -68,10 +68,10 @@ def test_the_loss_fits_the_labels(source, loss, text):
         ({"metrics": MAP[:1]}, several([0], [], []), True, []),
     ],
 )
-def test_warnings(options, source, multi_label, warnings):
-    found = check_labels(Eval(**options), source, 4, split="val", multi_label=multi_label)
-    assert len(found) == len(warnings)
-    assert all(expected in text for expected, text in zip(warnings, found, strict=True))
+def test_check_labels_warns(options, source, multi_label, warnings):
+    texts = check_labels(Eval(**options), source, 4, split="val", multi_label=multi_label)
+    assert len(texts) == len(warnings)
+    assert all(expected in text for expected, text in zip(warnings, texts, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,6 @@ def test_warnings(options, source, multi_label, warnings):
         ({"metrics": [*MAP, "expected_calibration_error"]}, several([0]), True, "expected_calibration_error needs"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_measured_is_refused(options, source, multi_label, text):
+def test_check_labels_rejects(options, source, multi_label, text):
     with pytest.raises(UserError, match=text):
         check_labels(Eval(**options), source, 4, split="val", multi_label=multi_label)

@@ -1,4 +1,4 @@
-"""Metrics: tables, mmaction2's recorded results, torchmetrics and scikit-learn on random scores, ties and NaN."""
+"""Metrics: tables, recorded results of mmaction2, and comparisons with torchmetrics and scikit-learn."""
 
 import json
 
@@ -47,11 +47,11 @@ SCORES = [
         ([2, 2, 1, 1], (1, 2, 3), [0.0, 1.0, 1.0]),
         ([0, 1, 0, 2], (1, 2, 3), [0.0, 0.0, 1.0]),
         ([1, 2, 0, 0], (1, 2, 3), [0.5, 0.75, 1.0]),
-        ([1, 2, 0, 0], (5, 1), [1.0, 0.5]),  # more than there are classes; in the order asked for
+        ([1, 2, 0, 0], (5, 1), [1.0, 0.5]),  # more than the number of classes; results in the order of topk
         ([1, 2, 0, 0], (), []),
     ],
 )
-def test_top_k_accuracy(labels, topk, accuracies):
+def test_top_k_accuracy_of_table(labels, topk, accuracies):
     assert top_k_accuracy(SCORES, labels, topk) == accuracies
     assert top_k_accuracy(np.array(SCORES, np.float32), np.array(labels, np.int32), topk) == accuracies
 
@@ -59,7 +59,7 @@ def test_top_k_accuracy(labels, topk, accuracies):
 @pytest.mark.parametrize(
     ("scores", "label", "rank"),
     [
-        ([0.5, 0.5, 0.1], 0, 0),  # of equal scores the lower class number ranks first
+        ([0.5, 0.5, 0.1], 0, 0),  # equal scores rank by class index
         ([0.5, 0.5, 0.1], 1, 1),
         ([0.1, 0.5, 0.5], 2, 1),
         ([0.0, 0.0, 0.0], 0, 0),
@@ -70,22 +70,22 @@ def test_top_k_accuracy(labels, topk, accuracies):
         ([-np.inf, -np.inf, 0.0], 1, 2),
     ],
 )
-def test_ties_go_to_the_lower_class_number(scores, label, rank):
+def test_label_ranks_of_ties_by_class_index(scores, label, rank):
     assert label_ranks([scores], [label]).tolist() == [rank]
-    assert (confusion_matrix([scores], [label])[label, label] == 1) == (rank == 0)  # the matrix agrees with top 1
+    assert (confusion_matrix([scores], [label])[label, label] == 1) == (rank == 0)  # the matrix agrees with top-1
 
 
 @pytest.mark.parametrize(
     ("predicted", "labels", "mean", "counted"),
     [
         ([0, 1, 2], [0, 1, 2], 1.0, 1.0),
-        ([0, 0, 0, 0], [0, 0, 0, 1], 0.5, 0.5),  # three of three and none of one: classes count alike
+        ([0, 0, 0, 0], [0, 0, 0, 1], 0.5, 0.5),  # 3 of 3 and 0 of 1: every class has the same weight
         ([0, 0, 1, 2], [0, 0, 1, 1], 0.75, 0.5),  # class 2 is only predicted: mmaction2 counts it as 0
-        ([0, 0], [0, 0], 1.0, 1.0),  # classes that are nowhere do not count
+        ([0, 0], [0, 0], 1.0, 1.0),  # classes without samples are ignored
         ([1], [0], 0.0, 0.0),
     ],
 )
-def test_mean_class_accuracy(predicted, labels, mean, counted):
+def test_mean_class_accuracy_of_table(predicted, labels, mean, counted):
     scores = one_hot(predicted, 4)
     assert mean_class_accuracy(scores, labels) == mean
     assert mean_class_accuracy(scores, labels, count_predicted_only=True) == counted
@@ -98,7 +98,7 @@ def test_confusion_matrix_has_labels_in_rows():
     np.testing.assert_array_equal(class_accuracy(matrix), [1 / 3, 0, 1, np.nan])  # no sample of class 3
 
 
-# ---- what is refused ----
+# ---- invalid arguments ----
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,23 @@ def test_confusion_matrix_has_labels_in_rows():
     ],
 )
 @pytest.mark.parametrize(
-    "metric", [top_k_accuracy, mean_class_accuracy, confusion_matrix, expected_calibration_error, average_precision]
+    "metric",
+    [
+        top_k_accuracy,
+        mean_class_accuracy,
+        confusion_matrix,
+        expected_calibration_error,
+        average_precision,
+        mean_average_precision,
+        mmit_mean_average_precision,
+    ],
 )
-def test_what_has_no_result_is_refused(metric, scores, labels, text):
+def test_metrics_reject_invalid_scores_and_labels(metric, scores, labels, text):
     with pytest.raises(ValueError, match=text):
         metric(scores, labels)
 
 
-# ---- oracles ----
+# ---- reference implementations ----
 
 
 def golden_inputs(case):
@@ -137,7 +146,7 @@ def golden_inputs(case):
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"{case['kind']} {case.get('seed', case.get('predicted'))}")
-def test_results_are_those_of_mmaction2(case):
+def test_metrics_equal_mmaction2(case):
     scores, labels = golden_inputs(case)
     ks = [int(k) for k in case["top_k"]]
     assert top_k_accuracy(scores, labels, ks) == list(case["top_k"].values())
@@ -150,7 +159,7 @@ def test_results_are_those_of_mmaction2(case):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_results_are_those_of_torchmetrics(seed):
+def test_accuracies_equal_torchmetrics(seed):
     from torchmetrics.functional.classification import multiclass_accuracy, multiclass_recall
 
     random = np.random.RandomState(seed)
@@ -172,7 +181,7 @@ def test_results_are_those_of_torchmetrics(seed):
 
 @settings(deadline=None)
 @given(st.data())
-def test_ranks_and_matrix_agree_also_with_ties(data):
+def test_ranks_and_confusion_matrix_agree_with_ties(data):
     classes, samples = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 20))
     row = st.lists(st.integers(0, 2), min_size=classes, max_size=classes)
     scores = np.array(data.draw(st.lists(row, min_size=samples, max_size=samples)), float)
@@ -184,7 +193,7 @@ def test_ranks_and_matrix_agree_also_with_ties(data):
     assert top_k_accuracy(scores, labels, [classes]) == [1.0]
 
 
-# ---- several labels a video ----
+# ---- several labels per video ----
 
 NAN = np.nan
 
@@ -199,16 +208,16 @@ NAN = np.nan
         ([0.5, 0.5, 0.1], [1, 0, 0], 1 / 2),  # equal scores are one threshold, whatever their order
         ([0.5, 0.5, 0.1], [0, 1, 0], 1 / 2),
         ([0.5, 0.5, 0.5], [0, 1, 1], 2 / 3),
-        ([0.5, 0.4], [0, 0], NAN),  # no positive: no value, not 0
+        ([0.5, 0.4], [0, 0], NAN),  # no positive: NaN, not 0
         ([-3.0, np.inf], [0, 1], 1.0),  # any range
     ],
 )
-def test_average_precision(scores, positive, precision):
+def test_average_precision_of_table(scores, positive, precision):
     value = average_precision(np.array(scores)[:, None], np.array(positive)[:, None])
     np.testing.assert_allclose(value, [precision], rtol=1e-14)
 
 
-def test_one_label_a_video_is_one_class_set():
+def test_mean_average_precision_of_single_labels_equals_multi_hot():
     random = np.random.RandomState(0)
     scores, labels = random.rand(30, 4), random.randint(0, 4, 30)
     assert mean_average_precision(scores, labels) == mean_average_precision(scores, np.eye(4)[labels])
@@ -220,7 +229,7 @@ def test_one_label_a_video_is_one_class_set():
     ("scores", "labels", "text"),
     [
         ([[0.1, NAN]], [[0, 1]], "scores of 1 samples contain NaN, the first is sample 0"),
-        ([[0.1, 0.2]], [[0, 2]], "multi-hot labels must be 0 or 1"),  # mmaction2 took 2 for a negative
+        ([[0.1, 0.2]], [[0, 2]], "multi-hot labels must be 0 or 1"),  # mmaction2 counts 2 as a negative
         ([[0.1, 0.2]], [[0, 0.5]], "must be 0 or 1"),
         ([[0.1, 0.2]], [[0, 1, 0]], "must both be"),
         ([[0.1, 0.2]], [[0, 0]], "no sample has a label"),
@@ -228,7 +237,7 @@ def test_one_label_a_video_is_one_class_set():
     ],
 )
 @pytest.mark.parametrize("metric", [mean_average_precision, mmit_mean_average_precision])
-def test_what_has_no_average_precision_is_refused(metric, scores, labels, text):
+def test_mean_average_precision_rejects_invalid_labels(metric, scores, labels, text):
     with pytest.raises(ValueError, match=text):
         metric(scores, labels)
 
@@ -249,19 +258,20 @@ def multi_label_inputs(case):
 
 
 @pytest.mark.parametrize("case", MULTI_LABEL, ids=lambda case: f"{case['kind']} {case.get('seed', '')}")
-def test_multi_label_results_are_those_of_mmaction2(case):
+def test_multi_label_metrics_equal_mmaction2(case):
     scores, labels = multi_label_inputs(case)
     assert mean_average_precision(scores, labels) == pytest.approx(case["mean_average_precision"], rel=1e-12)
-    ours = mmit_mean_average_precision(scores, labels)
+    result = mmit_mean_average_precision(scores, labels)
     if case["mmit_mean_average_precision"] is not None:
         assert count_unlabeled(labels) == 0
-        assert ours == pytest.approx(case["mmit_mean_average_precision"], rel=1e-12)
-    else:  # differs on purpose, see below
-        assert count_unlabeled(labels) > 0
-        assert 0 < ours <= 1
+        assert result == pytest.approx(case["mmit_mean_average_precision"], rel=1e-12)
+    else:  # NaN in mmaction2; here equal to the result without those samples
+        labeled = labels.any(axis=1)
+        assert count_unlabeled(labels) == (~labeled).sum() > 0
+        assert result == pytest.approx(mmit_mean_average_precision(scores[labeled], labels[labeled]), rel=1e-12)
 
 
-def test_bug_a_sample_without_a_label_made_mmit_map_nan():
+def test_mmit_map_ignores_samples_without_label():
     random = np.random.RandomState(0)
     scores, labels = random.rand(20, 6), (random.rand(20, 6) < 0.4).astype(np.float32)
     labels[:, 0] = 1
@@ -271,24 +281,18 @@ def test_bug_a_sample_without_a_label_made_mmit_map_nan():
     assert mmit_mean_average_precision(scores, labels) == mmit_mean_average_precision(scores[kept], labels[kept])
 
 
-def test_bug_a_nan_score_counted_as_the_highest():
-    for metric in (top_k_accuracy, mean_class_accuracy, mean_average_precision, mmit_mean_average_precision):
-        with pytest.raises(ValueError, match="scores of 1 samples contain NaN, the first is sample 0"):
-            metric([[0.1, NAN, 0.2], [0.3, 0.2, 0.1]], [0, 0])
-
-
-def test_bug_top1_and_mean_class_accuracy_disagreed_on_ties():
-    scores, labels = np.zeros((20, 20)), np.arange(20)  # the untrained net; every class once
+def test_top1_equals_mean_class_accuracy_on_ties():
+    scores, labels = np.zeros((20, 20)), np.arange(20)  # as of an untrained model; every class once
     assert top_k_accuracy(scores, labels, [1]) == [mean_class_accuracy(scores, labels)] == [0.05]
     assert label_ranks(scores, labels).tolist() == list(range(20))
 
 
-def test_bug_int32_labels_were_refused():
+def test_mean_class_accuracy_accepts_int32_labels():
     assert mean_class_accuracy(np.eye(3), np.arange(3, dtype=np.int32)) == 1.0
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_average_precision_is_that_of_scikit_learn_and_torchmetrics(seed):
+def test_average_precision_equals_scikit_learn_and_torchmetrics(seed):
     from sklearn.metrics import average_precision_score
     from torchmetrics.functional.classification import multilabel_average_precision
 
@@ -314,18 +318,18 @@ def test_average_precision_is_that_of_scikit_learn_and_torchmetrics(seed):
         ([0.75, 0.75, 0.75, 0.75], [1, 1, 1, 0], 0.0),
         ([1.0, 1.0], [1, 1], 0.0),
         ([1.0, 1.0], [1, 0], 0.5),
-        ([0.6, 0.9], [1, 0], (0.4 + 0.9) / 2),  # two bins: errors of opposite sign do not cancel out ...
-        ([0.61, 0.66], [1, 0], abs(1 - 1.27) / 2),  # ... in one bin, 0.6..0.667, they do
+        ([0.6, 0.9], [1, 0], (0.4 + 0.9) / 2),  # two bins: errors of opposite sign do not cancel out
+        ([0.61, 0.66], [1, 0], abs(1 - 1.27) / 2),  # one bin, 0.6..0.667: they cancel out
     ],
 )
-def test_expected_calibration_error(confidence, correct, error):
+def test_expected_calibration_error_of_table(confidence, correct, error):
     scores = [[value, 1 - value] for value in confidence]
     labels = [0 if right else 1 for right in correct]
     assert expected_calibration_error(scores, labels) == pytest.approx(error, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_calibration_is_that_of_torchmetrics(seed):
+def test_expected_calibration_error_equals_torchmetrics(seed):
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     random = np.random.RandomState(seed)
@@ -336,6 +340,6 @@ def test_calibration_is_that_of_torchmetrics(seed):
         assert expected_calibration_error(scores, labels, bins=bins) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_calibration_is_of_probabilities():
+def test_expected_calibration_error_rejects_logits():
     with pytest.raises(ValueError, match="calibration error needs probabilities"):
         expected_calibration_error([[2.0, -1.0]], [0])

@@ -1,4 +1,4 @@
-"""The four files of an evaluation, read back."""
+"""The files of an evaluation."""
 
 import csv
 import json
@@ -16,11 +16,11 @@ CLASSES = ["hop, high", "run", r"sit $\down$", "never"]
 LABELS = [0, 0, 0, 1, 2]
 SCORES = np.array(
     [
-        [0.7, 0.1, 0.15, 0.05],  # right
+        [0.7, 0.1, 0.15, 0.05],  # correct
         [0.1, 0.2, 0.6, 0.1],
-        [0.25, 0.25, 0.25, 0.25],  # a tie: the lowest class number, right
+        [0.25, 0.25, 0.25, 0.25],  # a tie: the lowest class index, correct
         [0.4, 0.4, 0.1, 0.1],  # a tie: wrong
-        [0.0, 1 / 3, 2 / 3, 0.0],  # right
+        [0.0, 1 / 3, 2 / 3, 0.0],  # correct
     ],
     np.float32,
 )
@@ -50,7 +50,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_the_four_files(tmp_path):
+def test_write_report_writes_four_files(tmp_path):
     folder = report(tmp_path / "new" / "eval", plots=True)
     assert sorted(path.name for path in folder.iterdir()) == [
         "confusion.png", "per_class.csv", "predictions.csv", "report.json",
@@ -58,52 +58,52 @@ def test_the_four_files(tmp_path):
     width, height = png_size(folder / "confusion.png")
     assert width >= 600
     assert height >= 500
-    report(folder)  # a later evaluation replaces them
+    report(folder)  # a later evaluation replaces the files
     assert len(rows(folder / "predictions.csv")) == 5
 
 
-def test_predictions(tmp_path):
-    found = rows(report(tmp_path) / "predictions.csv")
-    assert [row["id"] for row in found] == ["10", "11", "12", "13", "14"]  # numbers of the samples in their source
-    assert [row["path"] for row in found] == [f"videos/{i}.mp4" for i in range(10, 15)]
-    assert [row["label"] for row in found] == [CLASSES[label] for label in LABELS]
+def test_predictions_csv_lists_samples_and_best_classes(tmp_path):
+    table = rows(report(tmp_path) / "predictions.csv")
+    assert [row["id"] for row in table] == ["10", "11", "12", "13", "14"]  # indices of the samples in their source
+    assert [row["path"] for row in table] == [f"videos/{i}.mp4" for i in range(10, 15)]
+    assert [row["label"] for row in table] == [CLASSES[label] for label in LABELS]
     predicted = [0, 2, 0, 0, 2]
-    assert [row["predicted"] for row in found] == [CLASSES[c] for c in predicted]
-    assert [row["correct"] for row in found] == ["1", "0", "1", "0", "1"]
-    for i, row in enumerate(found):  # all classes, as there are fewer than five: by score, ties by number
+    assert [row["predicted"] for row in table] == [CLASSES[c] for c in predicted]
+    assert [row["correct"] for row in table] == ["1", "0", "1", "0", "1"]
+    for i, row in enumerate(table):  # all four classes, by score and then by index
         ranked = np.argsort(-SCORES[i], kind="stable")
         assert [row[f"class_{rank}"] for rank in range(1, 5)] == [CLASSES[c] for c in ranked]
-        shown = [float(row[f"score_{rank}"]) for rank in range(1, 5)]
-        np.testing.assert_allclose(shown, SCORES[i][ranked], rtol=1e-5)
-    assert "class_5" not in found[0]
+        scores = [float(row[f"score_{rank}"]) for rank in range(1, 5)]
+        np.testing.assert_allclose(scores, SCORES[i][ranked], rtol=1e-5)
+    assert "class_5" not in table[0]
 
 
-def test_only_the_five_best_classes_are_named(tmp_path):
+def test_predictions_csv_has_columns_of_five_best_classes(tmp_path):
     scores = np.random.RandomState(0).rand(3, 12).astype(np.float32)
     folder = report(tmp_path, scores=scores, labels=[0, 5, 11], classes=[f"c{i}" for i in range(12)])
     header = list(rows(folder / "predictions.csv")[0])
     assert header[5:] == [f"{what}_{rank}" for rank in range(1, 6) for what in ("class", "score")]
 
 
-def test_of_many_equal_scores_the_lower_class_numbers_come_first(tmp_path):
+def test_predictions_csv_orders_equal_scores_by_class_index(tmp_path):
     scores = np.zeros((1, 60), np.float32)
     scores[0, 40:] = 1.0
     (row,) = rows(report(tmp_path, scores=scores, labels=[0], classes=[f"c{i}" for i in range(60)]) / "predictions.csv")
     assert [row[f"class_{rank}"] for rank in range(1, 6)] == ["c40", "c41", "c42", "c43", "c44"]
 
 
-def test_per_class(tmp_path):
-    found = rows(report(tmp_path) / "per_class.csv")
-    assert [list(row.values()) for row in found] == [
+def test_per_class_csv_lists_accuracy_and_confusions(tmp_path):
+    table = rows(report(tmp_path) / "per_class.csv")
+    assert [list(row.values()) for row in table] == [
         ["hop, high", "3", "2", "0.666667", r"sit $\down$", "1"],
         ["run", "1", "0", "0", "hop, high", "1"],
-        [r"sit $\down$", "1", "1", "1", "", "0"],  # never wrong
-        ["never", "0", "0", "", "", "0"],  # no video: no accuracy, not 0
+        [r"sit $\down$", "1", "1", "1", "", "0"],  # always correct
+        ["never", "0", "0", "", "", "0"],  # no video: no accuracy
     ]
-    assert list(found[0]) == ["class", "videos", "correct", "accuracy", "most_often_taken_for", "times"]
+    assert list(table[0]) == ["class", "videos", "correct", "accuracy", "most_often_taken_for", "times"]
 
 
-def test_report_json(tmp_path):
+def test_report_json_holds_metrics_and_protocol(tmp_path):
     content = json.loads((report(tmp_path) / "report.json").read_text())
     assert content == {
         "metrics": {"top1_acc": 0.6, "loss": 0.5}, "videos": 5,
@@ -111,22 +111,22 @@ def test_report_json(tmp_path):
     }  # fmt: skip
 
 
-def test_names_in_any_language(tmp_path):
+def test_csv_files_keep_unicode_names(tmp_path):
     names = ["vidéo, 1", 'a "b"', "видео", "日本", "new\nline"]
     folder = report(tmp_path, name=lambda i: names[i - 10], classes=["öl", "çay", "été", "x"])
-    found = rows(folder / "predictions.csv")
-    assert [row["path"] for row in found] == names
-    assert found[0]["label"] == "öl"
+    table = rows(folder / "predictions.csv")
+    assert [row["path"] for row in table] == names
+    assert table[0]["label"] == "öl"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
-def test_a_file_name_that_is_not_utf8_is_written_as_its_bytes(tmp_path):
+def test_predictions_csv_keeps_bytes_of_file_name_not_utf8(tmp_path):
     folder = report(tmp_path, name=lambda i: os.fsdecode(b"caf\xe9.mp4"))
     assert b",caf\xe9.mp4," in (folder / "predictions.csv").read_bytes()
 
 
-@pytest.mark.parametrize("classes", [1, 2, 40, 41, 400])  # 40: the last that are named along the edges
-def test_the_picture_grows_with_the_classes_up_to_a_limit(tmp_path, classes):
+@pytest.mark.parametrize("classes", [1, 2, 40, 41, 400])  # up to 40 classes are named at the axes
+def test_draw_confusion_size_grows_to_limit(tmp_path, classes):
     matrix = np.diag(np.arange(classes))
     draw_confusion(tmp_path / "a.png", matrix, [f"class {i}" for i in range(classes)], title="top1_acc 1.0")
     width, height = png_size(tmp_path / "a.png")
@@ -134,26 +134,26 @@ def test_the_picture_grows_with_the_classes_up_to_a_limit(tmp_path, classes):
     assert height < width <= 2040
 
 
-# ---- several labels a video ----
+# ---- several labels per video ----
 
 SEVERAL = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]], np.float32)
 
 
-def test_files_of_several_labels_a_video(tmp_path):
+def test_write_report_of_several_labels_per_video(tmp_path):
     folder = report(tmp_path, labels=SEVERAL)
     assert sorted(path.name for path in folder.iterdir()) == ["per_class.csv", "predictions.csv", "report.json"]
-    found = rows(folder / "predictions.csv")
-    assert [row["labels"] for row in found] == [rf"{CLASSES[0]};{CLASSES[2]}", "run", "", CLASSES[0], CLASSES[2]]
-    assert [row["predicted"] for row in found] == [CLASSES[c] for c in (0, 2, 0, 0, 2)]
-    assert [row["correct"] for row in found] == ["1", "0", "0", "1", "1"]  # the highest is one of its labels
+    table = rows(folder / "predictions.csv")
+    assert [row["labels"] for row in table] == [rf"{CLASSES[0]};{CLASSES[2]}", "run", "", CLASSES[0], CLASSES[2]]
+    assert [row["predicted"] for row in table] == [CLASSES[c] for c in (0, 2, 0, 0, 2)]
+    assert [row["correct"] for row in table] == ["1", "0", "0", "1", "1"]  # whether the best class is one of the labels
     assert json.loads((folder / "report.json").read_text())["videos_without_label"] == 1
     classes = rows(folder / "per_class.csv")
     assert list(classes[0]) == ["class", "videos", "average_precision"]
     assert [(row["class"], row["videos"]) for row in classes] == list(zip(CLASSES, "2120", strict=True))
-    assert [row["average_precision"] for row in classes] == ["1", "0.25", "0.75", ""]  # never: no value
+    assert [row["average_precision"] for row in classes] == ["1", "0.25", "0.75", ""]  # no video of the last class
 
 
-def test_the_logits_of_an_earlier_evaluation_do_not_stay_beside_the_report(tmp_path):
+def test_write_report_removes_logits_of_earlier_evaluation(tmp_path):
     report(tmp_path, logits=np.zeros((5, 6, 4), np.float32))
     assert (tmp_path / "view_logits.npz").is_file()
     report(tmp_path)

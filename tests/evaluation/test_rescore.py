@@ -1,4 +1,4 @@
-"""Logits of views, kept and scored again: the numbers of the evaluation, and how sure they are."""
+"""Scoring of saved logits: equality with the evaluation, and bootstrap intervals."""
 
 import json
 
@@ -15,7 +15,7 @@ from vexp.evaluation.view_reduction import reduce_views
 ALL = ["top_k_accuracy", "mean_class_accuracy", "expected_calibration_error", "mean_average_precision"]
 
 
-def made(reduction="mean_prob", videos=600, multi_label=False):
+def make_predictions(reduction="mean_prob", videos=600, multi_label=False):
     random = np.random.RandomState(0)
     labels = random.randint(0, 4, videos)
     logits = (random.randn(videos, 3, 4) + 1.5 * np.eye(4)[labels][:, None]).astype(np.float32)
@@ -25,7 +25,7 @@ def made(reduction="mean_prob", videos=600, multi_label=False):
     return Predictions(np.arange(videos) + 5, labels, scores, 0.75, 3, logits)
 
 
-def saved(path, predictions, options):
+def save_and_load(path, predictions, options):
     save_view_logits(
         path, predictions, ["a", "b", "ü", "d"], [f"vidéo {i}.mp4" for i in predictions.ids],
         protocol={"split": "val", "views": "1 clip x 3 crops"}, options=options,
@@ -35,20 +35,20 @@ def saved(path, predictions, options):
 
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("reduction", ["mean_prob", "mean_logit", "max_prob"])
-def test_rescoring_gives_the_numbers_of_the_evaluation_to_the_bit(tmp_path, reduction, multi_label):
+def test_rescore_equals_evaluation(tmp_path, reduction, multi_label):
     metrics = ["mean_average_precision", "mmit_mean_average_precision"] if multi_label else ALL
     options = Eval(view_reduction=reduction, metrics=metrics)
-    kept = saved(tmp_path / "v.npz", made(multi_label=multi_label), options)  # of another reduction
-    again, straight = rescore(kept, options), made(reduction, multi_label=multi_label)
-    np.testing.assert_array_equal(again.scores, straight.scores)
-    assert measure(again, options) == measure(straight, options)
-    assert Eval(**kept.options) == options
-    assert (kept.names[0], kept.classes[2], again.views) == ("vidéo 5.mp4", "ü", 3)
+    loaded = save_and_load(tmp_path / "v.npz", make_predictions(multi_label=multi_label), options)  # of mean_prob
+    again, direct = rescore(loaded, options), make_predictions(reduction, multi_label=multi_label)
+    np.testing.assert_array_equal(again.scores, direct.scores)
+    assert measure(again, options) == measure(direct, options)
+    assert Eval(**loaded.options) == options
+    assert (loaded.names[0], loaded.classes[2], again.views) == ("vidéo 5.mp4", "ü", 3)
 
 
-def test_intervals_repeat_and_hold_the_result():
+def test_bootstrap_intervals_are_repeatable_and_contain_result():
     options = Eval(metrics=ALL)
-    predictions = made()
+    predictions = make_predictions()
     first, again = (bootstrap(predictions, options, resamples=200, seed=0) for _ in range(2))
     assert first == again != bootstrap(predictions, options, resamples=200, seed=1)
     results = measure(predictions, options)
@@ -57,15 +57,15 @@ def test_intervals_repeat_and_hold_the_result():
         assert first[name].low < results[name] < first[name].high
 
 
-def test_the_interval_of_an_accuracy_is_that_of_the_binomial_distribution():
-    predictions = made()
+def test_bootstrap_interval_matches_binomial_distribution():
+    predictions = make_predictions()
     p = measure(predictions, Eval())["top1_acc"]
     interval = bootstrap(predictions, Eval(), resamples=4000, seed=0)["top1_acc"]
     half = 1.96 * np.sqrt(p * (1 - p) / 600)
     assert (interval.low, interval.high) == pytest.approx((p - half, p + half), abs=0.004)
 
 
-def test_draws_without_any_label_are_left_out():
+def test_bootstrap_ignores_resamples_without_label():
     labels = np.zeros((3, 2), np.float32)
     labels[0, 0] = 1
     predictions = Predictions(np.arange(3), labels, np.eye(3, 2), 0.1, 1)
@@ -74,10 +74,10 @@ def test_draws_without_any_label_are_left_out():
     assert (interval.low, interval.high) == (1.0, 1.0)
 
 
-def test_the_report_says_how_the_intervals_came_about(tmp_path):
+def test_rescore_into_reports_bootstrap_options(tmp_path):
     options = Eval(view_reduction="max_prob")
-    kept = saved(tmp_path / "v.npz", made(videos=20), Eval())
-    results, intervals = rescore_into(tmp_path / "out", kept, options, source=tmp_path / "v.npz", resamples=50)
+    loaded = save_and_load(tmp_path / "v.npz", make_predictions(videos=20), Eval())
+    results, intervals = rescore_into(tmp_path / "out", loaded, options, source=tmp_path / "v.npz", resamples=50)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["metrics"] == results
     assert results["loss"] == 0.75
@@ -87,10 +87,10 @@ def test_the_report_says_how_the_intervals_came_about(tmp_path):
     assert "vidéo 5.mp4" in (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8")
 
 
-def test_metrics_of_the_other_task_are_refused(tmp_path):
-    kept = saved(tmp_path / "v.npz", made(multi_label=True), Eval())
+def test_rescore_rejects_metrics_of_other_labels(tmp_path):
+    loaded = save_and_load(tmp_path / "v.npz", make_predictions(multi_label=True), Eval())
     with pytest.raises(UserError, match=r"eval\.metrics: top_k_accuracy needs one label"):
-        rescore(kept, Eval(metrics=["top_k_accuracy"]))
+        rescore(loaded, Eval(metrics=["top_k_accuracy"]))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_metrics_of_the_other_task_are_refused(tmp_path):
     [(None, "no such file.*eval.save_view_logits=true"), (b"", "damaged"), (b"PK\x03\x04abc", "damaged"),
      (b"epochs: 3", "not a view_logits.npz of vexp, or damaged$")],
 )  # fmt: skip
-def test_what_is_no_such_file_is_said(tmp_path, content, text):
+def test_load_view_logits_rejects_other_files(tmp_path, content, text):
     path = tmp_path / "v.npz"
     if content is not None:
         path.write_bytes(content)
@@ -106,7 +106,7 @@ def test_what_is_no_such_file_is_said(tmp_path, content, text):
         load_view_logits(path)
 
 
-def test_a_file_that_lacks_a_part_is_said(tmp_path):
+def test_load_view_logits_rejects_incomplete_file(tmp_path):
     np.savez(tmp_path / "v.npz", logits=np.zeros(3))
     with pytest.raises(UserError, match="not a view_logits"):
         load_view_logits(tmp_path / "v.npz")
