@@ -1,18 +1,18 @@
-"""The schedule: its lists are its predicates, and a run follows them."""
+"""Schedule: its lists agree with its predicates, and a run follows it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from support.run_files import read_metrics
 
 from vexp import compose, train
 from vexp.experiment.eval_save_schedule import Schedule, plural, step_plan, total_steps
 from vexp.experiment.setup import build_experiment
 
 
-def schedule(*overrides: str, samples: int = 16, validates: bool = True) -> Schedule:
+def make_schedule(*overrides: str, samples: int = 16, validates: bool = True) -> Schedule:
     config = compose([*overrides])
     plan = step_plan(config, samples)
     return Schedule(config, plan, total_steps(config, plan), validates)
@@ -28,37 +28,36 @@ OVERRIDES = [
 ]
 
 
-def test_lists_are_the_steps_of_the_predicates() -> None:
-    when = schedule(*OVERRIDES, "log.ignore_last=false")
-    assert (when.evaluations(), when.checkpoints()) == ([8, 12], [8, 12])  # at_end and save_last
-    assert when.log_lines() == [3, 4, 7, 8, 11, 12]
-    assert not when.evaluates_before(0)
-    assert schedule(*OVERRIDES, "eval.start=1").evaluates_before(4)
+def test_schedule_lists_steps_of_its_predicates() -> None:
+    schedule = make_schedule(*OVERRIDES, "log.ignore_last=false")
+    assert (schedule.evaluations(), schedule.checkpoints()) == ([8, 12], [8, 12])  # at_end and save_last
+    assert schedule.log_lines() == [3, 4, 7, 8, 11, 12]
+    assert not schedule.evaluates_before(0)
+    assert make_schedule(*OVERRIDES, "eval.start=1").evaluates_before(4)
 
 
-def test_without_a_validation_split_nothing_is_evaluated() -> None:
-    when = schedule(*OVERRIDES, "eval.start=0", validates=False)
-    assert (when.evaluations(), when.evaluates_before(0)) == ([], False)
+def test_schedule_without_validation_split_never_evaluates() -> None:
+    schedule = make_schedule(*OVERRIDES, "eval.start=0", validates=False)
+    assert (schedule.evaluations(), schedule.evaluates_before(0)) == ([], False)
 
 
-def test_early_stopping_makes_a_step_the_last_one() -> None:
-    when = schedule(*OVERRIDES)
-    assert not when.saves_after(4)
-    assert when.saves_after(4, early_stopped=True)
-    assert not schedule(*OVERRIDES, "checkpoint.save_last=false").saves_after(4, early_stopped=True)
+def test_schedule_saves_after_early_stop() -> None:
+    schedule = make_schedule(*OVERRIDES)
+    assert not schedule.saves_after(4)
+    assert schedule.saves_after(4, early_stopped=True)
+    assert not make_schedule(*OVERRIDES, "checkpoint.save_last=false").saves_after(4, early_stopped=True)
 
 
-def test_run_follows_the_schedule(tmp_path: Path, tiny: list[str]) -> None:
+def test_run_logs_evaluates_and_saves_at_scheduled_steps(tmp_path: Path, tiny: list[str]) -> None:
     overrides = [*tiny, "eval.interval=3", "eval.by_epoch=false", "log.interval=3", "log.by_epoch=true",
                  "checkpoint.by_epoch=false", "checkpoint.interval=5", "checkpoint.max_keep_ckpts=-1"]  # fmt: skip
     config = compose(overrides)
-    when = build_experiment(config).schedule
+    schedule = build_experiment(config).schedule
     train.run(config, tmp_path)
-    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in records if record["mode"] == "val"] == when.evaluations() == [3, 6, 8]
-    assert [record["step"] for record in records if record["mode"] == "train"] == when.log_lines() == [3, 7]
+    assert [record["step"] for record in read_metrics(tmp_path, "val")] == schedule.evaluations() == [3, 6, 8]
+    assert [record["step"] for record in read_metrics(tmp_path, "train")] == schedule.log_lines() == [3, 7]
     steps = sorted(int(path.stem[5:]) for path in (tmp_path / "checkpoints").glob("step_*.pth"))
-    assert steps == when.checkpoints() == [5, 8]
+    assert steps == schedule.checkpoints() == [5, 8]
 
 
 @pytest.mark.parametrize(
@@ -72,21 +71,21 @@ def test_run_follows_the_schedule(tmp_path: Path, tiny: list[str]) -> None:
         ),
     ],
 )
-def test_length_text_and_step_text(overrides: list[str], text: str) -> None:
-    when = schedule(*overrides)
-    assert f"{when.length_text()}, {when.step_text()}" == text
+def test_schedule_texts_of_run_length(overrides: list[str], text: str) -> None:
+    schedule = make_schedule(*overrides)
+    assert f"{schedule.length_text()}, {schedule.step_text()}" == text
 
 
-def test_describe_steps() -> None:
-    when = schedule(*OVERRIDES)
-    assert when.describe_steps([]) == "none"
-    assert when.describe_steps([4]) == "1: after epoch 1"
-    assert when.describe_steps([4, 8, 11]) == "3: after steps 4, 8, 11"
-    assert when.describe_steps(range(4, 4 * 13, 4)) == "12: after epochs 1, 2, 3, 4 ... 11, 12"
+def test_describe_steps_by_epoch_or_step() -> None:
+    schedule = make_schedule(*OVERRIDES)
+    assert schedule.describe_steps([]) == "none"
+    assert schedule.describe_steps([4]) == "1: after epoch 1"
+    assert schedule.describe_steps([4, 8, 11]) == "3: after steps 4, 8, 11"
+    assert schedule.describe_steps(range(4, 4 * 13, 4)) == "12: after epochs 1, 2, 3, 4 ... 11, 12"
 
 
 @pytest.mark.parametrize(
     ("count", "noun", "text"), [(1, "step", "1 step"), (2, "clip", "2 clips"), (3, "process", "3 processes")]
 )
-def test_plural(count: int, noun: str, text: str) -> None:
+def test_plural_of_count(count: int, noun: str, text: str) -> None:
     assert plural(count, noun) == text

@@ -1,4 +1,4 @@
-"""What a run starts from: said in its log, read once, and not needed again to go on."""
+"""Initial weights of a run: logged, read once, and not needed to resume."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.run_files import read_checkpoint
 
-from vexp import checkpoint, compose, train
+from vexp import compose, train
 from vexp.core.errors import UserError
 from vexp.model import build_model
 
-WORDS = [
+OVERRIDES = [
     "data.train_clips=1",
     "data.val_clips=1",
     "data.num_workers=0",
@@ -31,32 +32,32 @@ def weight_file(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("key", ["init_from", "model.weights.path"])
-def test_a_run_starts_from_weights_and_goes_on_without_their_file(key: str, tmp_path: Path) -> None:
+def test_run_from_weights_resumes_without_their_file(key: str, tmp_path: Path) -> None:
     state = weight_file(tmp_path / "w.pth")
-    words = [*WORDS, f"{key}={tmp_path}/w.pth", "optimizer.lr=0", "optimizer.weight_decay=0", "ema=average"]
-    train.run(compose([*words, "max_steps=1"]), tmp_path / "run")
+    overrides = [*OVERRIDES, f"{key}={tmp_path}/w.pth", "optimizer.lr=0", "optimizer.weight_decay=0", "ema=average"]
+    train.run(compose([*overrides, "max_steps=1"]), tmp_path / "run")
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "80 of 82 tensors match" in log
     assert "re-initialized    2  head.weight (5 x 96 in the file, 8 x 96 here)" in log
     assert f"warning: weights from {tmp_path}/w.pth: trained on BGR; set img_norm.to_bgr=true" in log
-    saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pth")
+    saved = read_checkpoint(tmp_path / "run")
     assert torch.equal(saved["model"]["stem.0.weight"], state["stem.0.weight"])
-    assert torch.equal(saved["ema"]["module.stem.0.weight"], state["stem.0.weight"])  # the average starts there, too
+    assert torch.equal(saved["ema"]["module.stem.0.weight"], state["stem.0.weight"])
     (tmp_path / "w.pth").unlink()
-    result = train.run(compose([*words, "max_steps=2", "resume=auto"]), tmp_path / "run")
+    result = train.run(compose([*overrides, "max_steps=2", "resume=auto"]), tmp_path / "run")
     assert (result["status"], result["step"]) == ("done", 2)
 
 
-def test_model_init_is_said_and_done(tmp_path: Path) -> None:
-    words = [*WORDS, "model.init={type:Constant,val:0,bias:3,layer:Linear}", "optimizer.lr=0", "max_steps=1"]
-    train.run(compose(words), tmp_path)
+def test_model_init_is_applied_and_logged(tmp_path: Path) -> None:
+    overrides = [*OVERRIDES, "model.init={type:Constant,val:0,bias:3,layer:Linear}", "optimizer.lr=0", "max_steps=1"]
+    train.run(compose(overrides), tmp_path)
     assert "init: Constant on 1 layers (Linear): head" in (tmp_path / "log.txt").read_text()
-    saved = checkpoint.load(tmp_path / "checkpoints" / "last.pth")["model"]
+    saved = read_checkpoint(tmp_path)["model"]
     assert (saved["head.bias"].tolist(), saved["head.weight"].any().item()) == ([3.0] * 8, False)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["init_from=a.pth", "model.weights.path=b.pth"], "give the initial weights once"),
         (["init_from=a.pth", "resume=b.pth"], "init_from is set, too"),
@@ -64,6 +65,6 @@ def test_model_init_is_said_and_done(tmp_path: Path) -> None:
         (["model.weights.rename=[backbone]"], "must be 'PATTERN -> REPLACEMENT'"),
     ],
 )
-def test_settings_that_contradict(words: list[str], message: str) -> None:
+def test_compose_rejects_conflicting_initial_weights(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        compose(words)
+        compose(overrides)
