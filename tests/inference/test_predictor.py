@@ -1,4 +1,4 @@
-"""A net at work on videos without labels: what becomes of those that cannot be read."""
+"""Predictions of videos without labels: those that cannot be read are returned with an error."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ pytestmark = [
 ]
 
 
-def opened(footage: UnlabeledVideos, index: int) -> ArrayReader:
+def open_video(videos: UnlabeledVideos, index: int) -> ArrayReader:
     """Video 0 takes more than a second, 1 is damaged, 2 is fine, 3 crashes its worker, 4 hangs."""
     if index in (0, 4):
         time.sleep((1.2, 0, 0, 0, 1000)[index])
     if index == 1:
-        raise UserError(f"{footage.name(1)}: truncated")
+        raise UserError(f"{videos.name(1)}: truncated")
     if index == 3:
         os.abort()
     return ArrayReader(np.full((40, 96, 128, 3), index, np.uint8), fps=16.0)
 
 
 @pytest.mark.slow
-def test_a_video_that_cannot_be_read_is_an_answer_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UnlabeledVideos, "open", opened)
+def test_predict_videos_returns_error_of_unreadable_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UnlabeledVideos, "open", open_video)
     predictor: Any = SimpleNamespace(
         config=compose(["data.num_workers=1", "data.sample_timeout=3"]), classes=["a"], device=torch.device("cpu")
     )
     clips = [VideoWindow(Path(f"{name}.mp4"), f"{name}.mp4") for name in "abcde"]
-    found = list(predict_videos(predictor, clips, lambda batch: batch.ids.numpy()[:, None] + 0.5, split="val"))
-    assert [prediction.clip for prediction in found] == clips
-    assert [None if prediction.values is None else prediction.values.tolist() for prediction in found] == [
+    predictions = list(predict_videos(predictor, clips, lambda batch: batch.ids.numpy()[:, None] + 0.5, split="val"))
+    assert [prediction.clip for prediction in predictions] == clips
+    assert [None if prediction.values is None else prediction.values.tolist() for prediction in predictions] == [
         [0.5], None, [2.5], None, None,
     ]  # fmt: skip
-    assert [prediction.error for prediction in found] == [
+    assert [prediction.error for prediction in predictions] == [
         "",
         "b.mp4: truncated",
         "",
-        "d.mp4: the decoder crashes on it, the worker that was at it died of SIGABRT",
-        "e.mp4: is not made within data.sample_timeout=3 seconds, the worker that was at it has been killed",
+        "d.mp4: the decoder crashed, its worker died of SIGABRT",
+        "e.mp4: not loaded within data.sample_timeout=3 seconds, its worker was killed",
     ]
