@@ -1,4 +1,4 @@
-"""The precision of forward and backward: what runs in which dtype, when the loss is scaled."""
+"""Mixed precision: dtype of autocast, scaling of the loss, and invalid options."""
 
 import pytest
 import torch
@@ -12,23 +12,23 @@ CPU = torch.device("cpu")
     ("dtype", "product", "scaled"),
     [
         ("fp32", torch.float32, False),
-        ("bf16", torch.bfloat16, False),  # as wide a range as fp32: nothing underflows
+        ("bf16", torch.bfloat16, False),  # has the range of fp32, so gradients do not underflow
         ("fp16", torch.float16, True),
     ],
 )
-def test_dtype_of_a_product_and_whether_the_loss_is_scaled(dtype, product, scaled):
+def test_amp_dtype_of_product_and_loss_scaling(dtype, product, scaled):
     amp = Amp(dtype=dtype)
     a = torch.ones(4, 4)
     with amp.autocast(CPU):
         assert (a @ a).dtype == product
-    assert (a @ a).dtype == torch.float32  # outside of it
+    assert (a @ a).dtype == torch.float32  # outside of autocast
     scaler = amp.scaler(CPU)
     assert scaler.is_enabled() == scaled
     assert float(scaler.scale(torch.tensor(2.0))) == (2.0 * 2**16 if scaled else 2.0)
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_a_disabled_scaler_steps_as_if_it_were_not_there(dtype):
+def test_scaler_without_fp16_leaves_step_unchanged(dtype):
     parameter = torch.nn.Parameter(torch.tensor([1.0]))
     optimizer = torch.optim.SGD([parameter], lr=0.5)
     scaler = Amp(dtype=dtype).scaler(CPU)
@@ -40,17 +40,17 @@ def test_a_disabled_scaler_steps_as_if_it_were_not_there(dtype):
     assert (scaler.get_scale(), scaler.state_dict()) == (1.0, {})
 
 
-def test_a_fixed_scale():
+def test_scaler_with_fixed_loss_scale_skips_overflow():
     scaler = Amp(dtype="fp16", loss_scale=512.0).scaler(CPU)
     assert scaler.get_scale() == 512.0
     parameter = torch.nn.Parameter(torch.tensor([1.0]))
     optimizer = torch.optim.SGD([parameter], lr=0.5)
-    scaler.scale((parameter * float("inf")).sum()).backward()  # an overflow: the step is left out
+    scaler.scale((parameter * float("inf")).sum()).backward()  # an overflow: the step is skipped
     scaler.step(optimizer)
     scaler.update()
     assert parameter.tolist() == [1.0]
     assert scaler.get_scale() == 256.0
-    scaler.update(512.0)  # as the loop does: the scale stays
+    scaler.update(512.0)  # as the training step does, so that the scale is fixed
     assert scaler.get_scale() == 512.0
 
 
@@ -63,6 +63,6 @@ def test_a_fixed_scale():
         ({"dtype": "float16"}, "dtype=float16: must be one of fp32, bf16, fp16"),
     ],
 )
-def test_what_means_nothing_is_refused(values, text):
+def test_amp_rejects_invalid_options(values, text):
     with pytest.raises(ValueError, match=text):
         Amp(**values)

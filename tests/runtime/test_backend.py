@@ -1,4 +1,4 @@
-"""How torch runs a net: switches in both directions, results that do not depend on them."""
+"""Backend options of torch: switches, and results that do not depend on them."""
 
 import shutil
 
@@ -14,7 +14,7 @@ def switches():
 
 
 @pytest.fixture(autouse=True)
-def _put_back():
+def _reset_switches():
     yield
     Backend().set_switches()
 
@@ -22,7 +22,7 @@ def _put_back():
 @pytest.mark.parametrize(
     ("tf32", "matmul", "conv"), [("none", "highest", False), ("conv", "highest", True), ("all", "high", True)]
 )
-def test_every_switch_is_set_in_both_directions(tf32, matmul, conv):
+def test_set_switches_sets_and_resets_every_switch(tf32, matmul, conv):
     Backend().set_switches()
     default = switches()
     Backend(tf32=tf32, threads=3).set_switches()
@@ -33,27 +33,27 @@ def test_every_switch_is_set_in_both_directions(tf32, matmul, conv):
 
 def outputs(backend, clips):
     torch.manual_seed(0)
-    net = backend.prepare(build_model("tiny3d", 5), torch.device("cpu")).eval()
+    model = backend.prepare(build_model("tiny3d", 5), torch.device("cpu")).eval()
     with torch.no_grad():
-        return net, net(clips)
+        return model, model(clips)
 
 
-def test_channels_last_changes_the_memory_order_and_nothing_else():
+def test_channels_last_changes_memory_format_only():
     clips = torch.rand(2, 3, 4, 32, 32)
-    plain, expected = outputs(Backend(), clips)
-    net, found = outputs(Backend(channels_last=True), clips.contiguous(memory_format=torch.channels_last_3d))
-    convolution = next(module for module in net.modules() if isinstance(module, torch.nn.Conv3d))
+    reference, expected = outputs(Backend(), clips)
+    model, actual = outputs(Backend(channels_last=True), clips.contiguous(memory_format=torch.channels_last_3d))
+    convolution = next(module for module in model.modules() if isinstance(module, torch.nn.Conv3d))
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last_3d)
-    torch.testing.assert_close(found, expected)
-    assert net.state_dict().keys() == plain.state_dict().keys()
+    torch.testing.assert_close(actual, expected)
+    assert model.state_dict().keys() == reference.state_dict().keys()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-@pytest.mark.filterwarnings("ignore")  # torch's own, from within its compiler
-def test_compiled_nets_give_the_same_and_keep_their_names():
+@pytest.mark.filterwarnings("ignore")  # warnings of torch's compiler
+def test_compiled_model_gives_equal_outputs_and_state_names():
     clips = torch.rand(2, 3, 4, 32, 32)
-    plain, expected = outputs(Backend(), clips)
-    net, found = outputs(Backend(compile=True), clips)
-    torch.testing.assert_close(found, expected)
-    assert net.state_dict().keys() == plain.state_dict().keys()
+    reference, expected = outputs(Backend(), clips)
+    model, actual = outputs(Backend(compile=True), clips)
+    torch.testing.assert_close(actual, expected)
+    assert model.state_dict().keys() == reference.state_dict().keys()

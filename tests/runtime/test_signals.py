@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from support.run_files import assert_same_weights, read_checkpoint, read_metrics
 
-from vexp import checkpoint, compose, train
+from vexp import compose, train
 from vexp.evaluation.view_forward import ViewForward
 from vexp.runtime.signals import SignalHandler
 from vexp.training.recorder import Recorder
@@ -31,7 +32,7 @@ def test_signal_is_recorded_and_previous_handlers_are_restored(number: signal.Si
     assert signal.getsignal(number) == before
 
 
-def test_inner_handler_starts_with_the_signal_of_the_outer_one() -> None:
+def test_inner_handler_starts_with_signal_of_outer_handler() -> None:
     """A sweep receives a signal while a job is still being set up."""
     with SignalHandler() as outer:
         signal.raise_signal(signal.SIGTERM)
@@ -44,7 +45,7 @@ def test_inner_handler_starts_with_the_signal_of_the_outer_one() -> None:
 
 
 def test_second_sigint_raises_and_second_sigterm_does_not() -> None:
-    """Schedulers repeat SIGTERM; only a person at the keyboard means it."""
+    """Schedulers send SIGTERM repeatedly; a second Ctrl-C is meant to end the process."""
     with SignalHandler() as stop:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
@@ -56,78 +57,72 @@ def test_second_sigint_raises_and_second_sigterm_does_not() -> None:
 
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, steps: int, *numbers: signal.Signals) -> None:
-    """This process gets the signals in the middle of training."""
-    real, done = Recorder.record, []
+    """Send signals to this process after a number of training steps."""
+    real, steps_done = Recorder.record, []
 
     def record(self: Recorder, *arguments: Any) -> None:
         real(self, *arguments)
-        done.append(1)
-        if len(done) == steps:
+        steps_done.append(1)
+        if len(steps_done) == steps:
             for number in numbers:
                 os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Recorder, "record", record)
 
 
-def test_interrupted_run_resumes_to_the_bit(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint of the very step, exit status 75; resumed, the same weights and lines as without the signal."""
-    words = [*tiny, "model.dropout=0.2", "checkpoint.interval=-1"]
-    train.run(compose(words), tmp_path / "straight")
+def test_interrupted_run_resumes_with_equal_weights(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM saves a checkpoint of the step and exits with status 75; weights and metrics equal those without it."""
+    overrides = [*tiny, "model.dropout=0.2", "checkpoint.interval=-1"]
+    train.run(compose(overrides), tmp_path / "straight")
     with monkeypatch.context() as patch:
         signal_after(patch, 3, signal.SIGTERM)
-        status = train.main([*words, f"out_root={tmp_path}", "run_name=stopped"])
+        status = train.main([*overrides, f"out_root={tmp_path}", "run_name=stopped"])
     assert status == 75
     (folder,) = (tmp_path / "stopped").iterdir()
     assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
-    assert checkpoint.load(folder / "checkpoints" / "step_3.pth")["step"] == 3
+    assert read_checkpoint(folder, "step_3.pth")["step"] == 3
     train.main(["--resume", str(folder)])
-    assert lines(folder) == lines(tmp_path / "straight")
-    a, b = (checkpoint.load(run / "checkpoints" / "last.pth") for run in (folder, tmp_path / "straight"))
-    assert all(torch.equal(a["model"][key], b["model"][key]) for key in b["model"])
+    assert read_metrics(folder) == read_metrics(tmp_path / "straight")
+    assert_same_weights(folder, tmp_path / "straight")
 
 
-def test_signal_interrupts_an_evaluation(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal ends the evaluation before training, then the last one; each comes first in the resumed run.
-
-    The result is that of a run without signals.
-    """
-    words = [*tiny, "epochs=1", "eval.start=0"]
-    train.run(compose(words), tmp_path / "straight")
+def test_signal_during_evaluation_resumes_with_equal_result(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupt the evaluation before training, then the last one; a resumed run first repeats the interrupted one."""
+    overrides = [*tiny, "epochs=1", "eval.start=0"]
+    train.run(compose(overrides), tmp_path / "straight")
     real, folder = ViewForward.__call__, tmp_path / "stopped"
-    for wanted, step in ((1, 0), (3, 4)):  # batches of the evaluation: two of step 0, two of step 4
-        seen = []
+    for last_batch, step in ((1, 0), (3, 4)):  # evaluations have two batches: (1, 2) at step 0, (3, 4) at step 4
+        batches = []
 
-        def logits(self: ViewForward, *args: Any, wanted: int = wanted, seen: list[int] = seen) -> torch.Tensor:
-            seen.append(1)
-            if len(seen) == wanted:
+        def logits(
+            self: ViewForward, *args: Any, last_batch: int = last_batch, batches: list[int] = batches
+        ) -> torch.Tensor:
+            batches.append(1)
+            if len(batches) == last_batch:
                 os.kill(os.getpid(), signal.SIGTERM)
             return real(self, *args)
 
         with monkeypatch.context() as patch:
             patch.setattr(ViewForward, "__call__", logits)
-            result = train.run(compose([*words, *(["resume=auto"] if step else [])]), folder)
+            result = train.run(compose([*overrides, *(["resume=auto"] if step else [])]), folder)
         assert (result["status"], result["step"]) == ("interrupted", step)
-        assert len(seen) == wanted  # not one batch more
-        assert checkpoint.load(folder / "checkpoints" / "last.pth")["unmeasured"]
-    assert train.run(compose([*words, "resume=auto", "eval.start=null"]), folder)["status"] == "done"
-    assert lines(folder) == lines(tmp_path / "straight")
-    a, b = (checkpoint.load(run / "checkpoints" / "best.pth") for run in (folder, tmp_path / "straight"))
-    assert all(torch.equal(a["model"][key], b["model"][key]) for key in b["model"])
-    assert a["best"] == b["best"]
+        assert len(batches) == last_batch  # no batch after the signal
+        assert read_checkpoint(folder)["unmeasured"] is True
+    assert train.run(compose([*overrides, "resume=auto", "eval.start=null"]), folder)["status"] == "done"
+    assert read_metrics(folder) == read_metrics(tmp_path / "straight")
+    assert_same_weights(folder, tmp_path / "straight", "best.pth")
+    assert read_checkpoint(folder, "best.pth")["best"] == read_checkpoint(tmp_path / "straight", "best.pth")["best"]
 
 
-def lines(folder: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
-
-
-def test_second_sigint_does_not_wait_for_the_checkpoint(
-    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was there before is whole; what was being written is not there."""
-    words = [*tiny, "checkpoint.by_epoch=false"]
+def test_second_sigint_raises_without_saving(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The previous checkpoint stays intact; the one being written may be missing."""
+    overrides = [*tiny, "checkpoint.by_epoch=false"]
     signal_after(monkeypatch, 3, signal.SIGINT, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train.run(compose(words), tmp_path)
-    assert checkpoint.load(tmp_path / "checkpoints" / "last.pth")["step"] in (1, 2)  # 2 was under way
+        train.run(compose(overrides), tmp_path)
+    assert read_checkpoint(tmp_path)["step"] in (1, 2)  # step 2 may still be in the background
     assert json.loads((tmp_path / "result.json").read_text())["error"].startswith("KeyboardInterrupt")
