@@ -1,4 +1,4 @@
-"""Whole runs over a folder with damaged videos: ``data.on_error=skip``."""
+"""Whole runs on a folder with damaged videos and ``data.on_error=skip``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from support.run_files import assert_same_weights, read_metrics
 
-from vexp import checkpoint, compose, train
+from vexp import compose, train
 from vexp.cli import evaluate
 from vexp.core.errors import UserError
 from vexp.data.sources.motion import CLASSES, ensure_motion, listing
 
-WORDS = [
+OVERRIDES = [
     "data=folder", "pipeline.train.sample.clip_len=4", "data.batch_size=3", "data.num_workers=0", "model.width=8",
     "epochs=2", "log=text", "log.plots=false", "log.interval=1", "device=cpu", "data.max_bad_fraction=0.2",
     "checkpoint.interval=1",
@@ -26,34 +26,27 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory, motion_cache: Path) -> Path:
-    """16 training and 8 validation videos; one of each is no video."""
+    """16 training and 8 validation videos, one damaged in each split."""
     root = tmp_path_factory.mktemp("damaged")
-    made = ensure_motion(motion_cache, seed=0, train_clips=2, val_clips=1)
+    source = ensure_motion(motion_cache, seed=0, train_clips=2, val_clips=1)
     for split, clips in (("train", 2), ("val", 1)):
         for path, label, _ in listing(split, clips):
             target = root / split / CLASSES[label] / Path(path).name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(made / path, target)
+            shutil.copy(source / path, target)
         bad = sorted((root / split).rglob("*.mp4"))[3]
-        bad.write_bytes(b"no video")
+        bad.write_bytes(b"not a video")
     return root
 
 
-def run(folder: Path, root: Path, *words: str) -> dict[str, Any]:
-    return train.run(compose([*WORDS, f"data.root={root}", *words]), folder)
-
-
-def outcome(folder: Path) -> tuple[list[dict[str, Any]], str, dict[str, torch.Tensor]]:
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    numbers = [{k: v for k, v in record.items() if not k.startswith("time/")} for record in records]
-    weights: dict[str, torch.Tensor] = checkpoint.load(folder / "checkpoints" / "last.pth")["model"]
-    return numbers, (folder / "bad_samples.jsonl").read_text(), weights
+def run(folder: Path, root: Path, *overrides: str) -> dict[str, Any]:
+    return train.run(compose([*OVERRIDES, f"data.root={root}", *overrides]), folder)
 
 
 def assert_same(first: Path, second: Path) -> None:
-    (numbers, ledger, weights), (others, other_ledger, other_weights) = outcome(first), outcome(second)
-    assert (numbers, ledger) == (others, other_ledger)
-    assert all(torch.equal(weights[key], other_weights[key]) for key in weights)
+    assert read_metrics(first) == read_metrics(second)
+    assert (first / "bad_samples.jsonl").read_text() == (second / "bad_samples.jsonl").read_text()
+    assert_same_weights(first, second)
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +56,14 @@ def straight(damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_damaged_video_ends_the_run_by_default(damaged: Path, tmp_path: Path) -> None:
+def test_damaged_video_ends_run_by_default(damaged: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.mp4: ") as caught:
         run(tmp_path / "run", damaged)
     assert "replaced" not in str(caught.value)
     assert not (tmp_path / "run" / "bad_samples.jsonl").exists()
 
 
-def test_what_is_said_and_written(straight: Path) -> None:
+def test_skipped_videos_are_logged_and_written(straight: Path) -> None:
     rows = [json.loads(line) for line in (straight / "bad_samples.jsonl").read_text().splitlines()]
     assert [(row["split"], row["count"]) for row in rows] == [("train", 1), ("val", 1), ("train", 2)]
     log = (straight / "log.txt").read_text()
@@ -80,7 +73,7 @@ def test_what_is_said_and_written(straight: Path) -> None:
     assert f"not scored, unreadable (bad_samples.jsonl): {rows[1]['path']}" in log
 
 
-def test_the_report_names_what_is_not_scored(straight: Path) -> None:
+def test_report_lists_unscored_videos(straight: Path) -> None:
     report = json.loads((straight / "eval" / "report.json").read_text())
     assert (report["videos"], report["videos_of_split"]) == (7, 8)
     (unscored,) = report["unscored"]
@@ -92,13 +85,13 @@ def test_the_report_names_what_is_not_scored(straight: Path) -> None:
     assert report["metrics"]["top1_acc"] == pytest.approx(share)
 
 
-def test_workers_change_nothing(straight: Path, damaged: Path, tmp_path: Path) -> None:
+def test_skipping_is_equal_for_other_number_of_workers(straight: Path, damaged: Path, tmp_path: Path) -> None:
     run(tmp_path / "run", damaged, "data.on_error=skip", "data.num_workers=2")
     assert_same(tmp_path / "run", straight)
 
 
-def test_resuming_changes_nothing(straight: Path, damaged: Path, tmp_path: Path) -> None:
-    """Killed after step 9 with a checkpoint of step 7, within the second epoch."""
+def test_skipping_is_equal_after_resume(straight: Path, damaged: Path, tmp_path: Path) -> None:
+    """Resume from a checkpoint of step 7, within the second epoch, after later ones are deleted."""
     shutil.copytree(straight, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").glob("*.pth"):
         if path.name not in {f"step_{step}.pth" for step in range(1, 8)}:
@@ -107,15 +100,13 @@ def test_resuming_changes_nothing(straight: Path, damaged: Path, tmp_path: Path)
     assert_same(tmp_path / "run", straight)
 
 
-def test_evaluate_says_the_same(
-    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_skips_the_same_videos(straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.main([f"run={straight}", f"out={tmp_path}"])
     assert "7 of 8 videos of val" in capsys.readouterr().out
     assert (tmp_path / "predictions.csv").read_text() == (straight / "eval" / "predictions.csv").read_text()
 
 
-def test_too_many(damaged: Path, tmp_path: Path) -> None:
+def test_more_bad_videos_than_allowed_end_run(damaged: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"data.max_bad_fraction=0.05: 1 of 16 samples are bad, 0 are allowed in data.train"
     ):

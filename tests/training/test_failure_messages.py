@@ -1,4 +1,4 @@
-"""What the machine does to a run: one clear paragraph each, what, where, what to do, and an intact last checkpoint."""
+"""Failures of the machine during a run: one paragraph with cause and remedy, and an intact last checkpoint."""
 
 from __future__ import annotations
 
@@ -23,16 +23,14 @@ from vexp.data.sources.base import VideoSource
 from vexp.experiment.run_dir import lock_run_dir
 from vexp.training.failure_messages import describe_failure
 
-SAVED = "step_2.pth"
-
 
 @functools.cache
 def config() -> Config:
     return compose(["data.batch_size=4"])
 
 
-def killed(pid: int, name: str) -> RuntimeError:
-    """In torch's words."""
+def killed_worker(pid: int, name: str) -> RuntimeError:
+    """Return the error that torch raises for a killed worker."""
     text = f"DataLoader worker (pid {pid}) is killed by signal: {name}. "
     if name == "Bus error":
         text += "It is possible that dataloader's workers are out of shared memory. Please try to raise your shared "
@@ -40,7 +38,7 @@ def killed(pid: int, name: str) -> RuntimeError:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "fragments"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/data/x/metrics.jsonl"), [
             "/data/x/metrics.jsonl: cannot be written: No space left on device (ENOSPC)", "are free on its disk",
@@ -48,10 +46,10 @@ def killed(pid: int, name: str) -> RuntimeError:
         ]),
         (OSError(errno.EROFS, "Read-only file system"), ["{folder}: cannot be written: Read-only file system (EROFS)"]),
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), ["/root/x: cannot be written: Permission den"]),
-        (killed(7, "Killed"), ["worker (process 7)", "SIGKILL", "ran out of memory", "num_workers"]),
-        (killed(7, "Segmentation fault"), ["(process 7)", "Segmentation fault", "decoder crashed"]),
+        (killed_worker(7, "Killed"), ["worker (process 7)", "SIGKILL", "ran out of memory", "num_workers"]),
+        (killed_worker(7, "Segmentation fault"), ["(process 7)", "Segmentation fault", "decoder crashed"]),
         (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), ["(process 7, 8)", "without a message"]),
-        (killed(7, "Bus error"), ["/dev/shm is too small", "--shm-size=8g", "data.num_workers=0"]),
+        (killed_worker(7, "Bus error"), ["/dev/shm is too small", "--shm-size=8g", "data.num_workers=0"]),
         (RuntimeError("unable to open shared memory object </torch_12_3> in read-write mode: No space left (28)"), [
             "/dev/shm is too small",
         ]),
@@ -65,39 +63,40 @@ def killed(pid: int, name: str) -> RuntimeError:
         (MemoryError(), ["out of memory (MemoryError)"]),
     ],
 )  # fmt: skip
-def test_describe_failure_is_one_paragraph_with_the_cause(tmp_path: Path, error: Exception, said: list[str]) -> None:
-    told = describe_failure(error, config(), tmp_path)
-    assert told is not None
-    for part in said:
-        assert part.format(folder=tmp_path) in str(told)
-    assert str(told).endswith(". No checkpoint has been written yet")
-    assert "\n" not in str(told)
+def test_describe_failure_names_cause_in_one_paragraph(tmp_path: Path, error: Exception, fragments: list[str]) -> None:
+    text = str(describe_failure(error, config(), tmp_path))
+    for fragment in fragments:
+        assert fragment.format(folder=tmp_path) in text
+    assert text.endswith(". No checkpoint has been written yet")
+    assert "\n" not in text
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), KeyError("x"), OSError(errno.ENOENT, "gone", "/x")])
-def test_a_fault_of_ours_stays_what_it_is(tmp_path: Path, error: Exception) -> None:
+def test_describe_failure_of_other_error_returns_none(tmp_path: Path, error: Exception) -> None:
     assert describe_failure(error, config(), tmp_path) is None
 
 
-def run(folder: Path, words: list[str]) -> UserError:
-    """A run that fails; its message."""
+def failing_run(folder: Path, overrides: list[str]) -> UserError:
+    """Train until the expected UserError; return it."""
     with pytest.raises(UserError) as caught:
-        train.run(compose(words), folder)
+        train.run(compose(overrides), folder)
     result = json.loads((folder / "result.json").read_text())
     assert (result["status"], result["error"]) == ("failed", str(caught.value))
     return caught.value
 
 
 def assert_step_2_is_intact(folder: Path, message: str) -> None:
-    found = checkpoint.find(folder / "checkpoints")
-    assert found is not None
-    assert checkpoint.load(found)["step"] == 2
+    newest = checkpoint.find(folder / "checkpoints")
+    assert newest is not None
+    assert checkpoint.load(newest)["step"] == 2
     assert "earlier checkpoints are intact" in message.lower() or "The last checkpoint (step 2) is intact" in message
     assert not list(folder.rglob(".*.tmp"))
 
 
-def test_a_full_disk(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fills up while the third checkpoint is being written in the background, and stays full."""
+def test_full_disk_ends_run_with_intact_checkpoint(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full from the third checkpoint on, which is written in the background."""
     opened = []
     real = _HashingFile.write
 
@@ -109,12 +108,14 @@ def test_a_full_disk(tmp_path: Path, tiny: list[str], monkeypatch: pytest.Monkey
         raise self.error
 
     monkeypatch.setattr(_HashingFile, "write", write)
-    told = run(tmp_path, [*tiny, "checkpoint.by_epoch=false"])
-    assert "step_3.pth: the checkpoint cannot be written: No space left on device (ENOSPC)" in str(told)
-    assert_step_2_is_intact(tmp_path, str(told))
+    error = failing_run(tmp_path, [*tiny, "checkpoint.by_epoch=false"])
+    assert "step_3.pth: the checkpoint cannot be written: No space left on device (ENOSPC)" in str(error)
+    assert_step_2_is_intact(tmp_path, str(error))
 
 
-def test_a_worker_that_the_oom_killer_ends(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_worker_ends_run_with_intact_checkpoint(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = VideoSource.open
     main_process = os.getpid()
     counter = tmp_path / "opened"
@@ -127,18 +128,20 @@ def test_a_worker_that_the_oom_killer_ends(tmp_path: Path, tiny: list[str], monk
         return real(self, index)
 
     monkeypatch.setattr(VideoSource, "open", open_or_die)
-    words = [*tiny, "data.num_workers=1", "eval=never", "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1"]
-    told = run(tmp_path / "run", words)
-    assert "worker (process " in str(told)
-    assert "ran out of memory" in str(told)
-    assert "is intact; resume with: vexp train --resume" in str(told)
-    assert checkpoint.find(tmp_path / "run" / "checkpoints") is not None
+    overrides = [*tiny, "data.num_workers=1", "eval=never", "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1"]
+    error = failing_run(tmp_path / "run", overrides)
+    assert "worker (process " in str(error)
+    assert "ran out of memory" in str(error)
+    assert "is intact; resume with: vexp train --resume" in str(error)
+    newest = checkpoint.find(tmp_path / "run" / "checkpoints")
+    assert newest is not None
+    assert f"The last checkpoint (step {checkpoint.load(newest)['step']}) is intact" in str(error)
 
 
-def test_after_a_fault_in_a_worker_the_process_can_end(
+def test_error_in_worker_leaves_no_worker_process(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error's own frames held the loader, whose workers ignore the first SIGTERM: it waited for them for ever."""
+    """The frames of the error held the loader, and the process waited for ever for its workers at exit."""
 
     def no_memory(self: VideoSource, index: int) -> object:
         raise RuntimeError(
@@ -147,13 +150,15 @@ def test_after_a_fault_in_a_worker_the_process_can_end(
 
     monkeypatch.setattr(VideoSource, "open", no_memory)
     workers_of_others = set(multiprocessing.active_children())  # of loaders that failed in earlier tests
-    told = run(tmp_path, [*tiny, "data.num_workers=2"])
-    assert "/dev/shm is too small" in str(told)
-    assert told.__traceback__ is not None  # still held, as by whoever prints it
+    error = failing_run(tmp_path, [*tiny, "data.num_workers=2"])
+    assert "/dev/shm is too small" in str(error)
+    assert error.__traceback__ is not None  # the frames are still referenced
     assert set(multiprocessing.active_children()) <= workers_of_others
 
 
-def test_a_gpu_without_memory(tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_out_of_memory_ends_run_with_intact_checkpoint(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from vexp.model.architectures.tiny3d import Tiny3d
 
     real, calls = Tiny3d.forward, []
@@ -165,19 +170,19 @@ def test_a_gpu_without_memory(tmp_path: Path, tiny: list[str], monkeypatch: pyte
         return real(self, clips)
 
     monkeypatch.setattr(Tiny3d, "forward", forward)
-    told = run(tmp_path, [*tiny, "checkpoint.by_epoch=false"])
-    assert "an allocation of 1.00 GiB failed" in str(told)
-    assert_step_2_is_intact(tmp_path, str(told))
+    error = failing_run(tmp_path, [*tiny, "checkpoint.by_epoch=false"])
+    assert "an allocation of 1.00 GiB failed" in str(error)
+    assert_step_2_is_intact(tmp_path, str(error))
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, tiny: list[str]) -> None:
+def test_run_in_unwritable_folder_raises_user_error(tmp_path: Path, tiny: list[str]) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match="cannot be written: Not a directory"):
         train.run(compose(tiny), tmp_path / "taken" / "run")
 
 
-def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> None:
-    """A requeued job and the one that has not ended yet: two runs in one folder would mix their files."""
+def test_lock_run_dir_rejects_folder_of_other_process(tmp_path: Path) -> None:
+    """A requeued job can start before the previous one has ended; both would write the same files."""
     text = (
         "import sys; from vexp.experiment.run_dir import lock_run_dir; from pathlib import Path\n"
         "with lock_run_dir(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
@@ -193,5 +198,5 @@ def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> N
         ):
             pass
         other.kill()
-    with lock_run_dir(tmp_path):  # a killed process holds nothing
+    with lock_run_dir(tmp_path):  # the lock of a killed process is released
         pass

@@ -28,26 +28,26 @@ def test_every_recording_has_a_run() -> None:
     assert sorted(path.stem for path in RECORDINGS.iterdir()) == sorted(RUNS)
 
 
-def test_fingerprints_decide_what_is_allowed() -> None:
+def test_allowed_between_fingerprints_by_machine_and_versions() -> None:
     recorded, _ = read_recording(RECORDINGS / "motion.json")
     assert allowed_between(recorded, dict(recorded)) == EXACT
     assert allowed_between(recorded, recorded | {"processor": "another"}) == CLOSE
     assert allowed_between(recorded, recorded | {"processor": "another", "av": "0"}) == OUTLINE
 
 
-def test_first_difference_is_that_of_the_earliest_record() -> None:
+def test_first_difference_names_earliest_record() -> None:
     _, recorded = read_recording(RECORDINGS / "raw_frames.json")
-    found = recorded | {"metrics": [dict(record) for record in recorded["metrics"]]}
-    later = next(record for record in found["metrics"] if record["step"] > EARLY)
+    changed = recorded | {"metrics": [dict(record) for record in recorded["metrics"]]}
+    later = next(record for record in changed["metrics"] if record["step"] > EARLY)
     later["loss"] *= 1.01
-    assert first_difference(recorded, found, CLOSE) is None
+    assert first_difference(recorded, changed, CLOSE) is None
     place = f"metrics.jsonl, {later['mode']} record of step {later['step']}: loss {later['loss']!r}, recorded is "
-    assert str(first_difference(recorded, found, EXACT)).startswith(place)
-    first = found["metrics"][0]
+    assert str(first_difference(recorded, changed, EXACT)).startswith(place)
+    first = changed["metrics"][0]
     first["loss"] *= 1.001
-    assert str(first_difference(recorded, found, CLOSE)).startswith(
+    assert str(first_difference(recorded, changed, CLOSE)).startswith(
         f"metrics.jsonl, train record of step 1: loss {first['loss']!r}"
     )
-    assert first_difference(recorded, found, OUTLINE) is None
+    assert first_difference(recorded, changed, OUTLINE) is None
     first["lr"] *= 1.001
-    assert str(first_difference(recorded, found, OUTLINE)).startswith("metrics.jsonl, train record of step 1: lr ")
+    assert str(first_difference(recorded, changed, OUTLINE)).startswith("metrics.jsonl, train record of step 1: lr ")

@@ -36,7 +36,7 @@ def test_exception_of_a_plugin_names_its_module(
     conf = tmp_path / "conf" / "model"
     conf.mkdir(parents=True)
     (conf / "broken.yaml").write_text("_target_: my_plugin.BrokenModel\n")
-    overrides = [*(word for word in tiny if "model" not in word), "plugins=[my_plugin]", "model=broken"]
+    overrides = [*(override for override in tiny if "model" not in override), "plugins=[my_plugin]", "model=broken"]
     config = compose(overrides, config_dirs=[tmp_path / "conf"])
     with pytest.raises((TypeError, IndexError)):
         train.run(config, tmp_path / "run")

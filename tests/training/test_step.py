@@ -1,4 +1,4 @@
-"""One optimizer step by hand: the arithmetic of mmcv's optimizer hooks, accumulation, steps that are left out."""
+"""Single optimizer steps: the recorded arithmetic of mmcv's optimizer hooks, accumulation and skipped steps."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ GOLDEN = json.loads((GOLDEN_DIR / "optimizerhook.json").read_text())
 CPU = torch.device("cpu")
 
 
-class Weighted(nn.Module):
-    """Logits of one class: w . [k, 0.5] for a clip whose pixels are k; a running maximum of k as batch norm has."""
+class LinearModel(nn.Module):
+    """Logit w . [k, 0.5] for a clip whose pixels are k, and a buffer with the maximum of k."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def clip_of(k: float) -> Batch:
 
 
 def take_steps(exp: Any, state: TrainState, ks: list[float]) -> list[dict[str, Any]]:
-    """Steps over clips of value ``ks``; the values of each."""
+    """Train on clips with the pixel values ``ks``; return the metrics of each step."""
     batches = (clip_of(k) for k in ks)
     values = []
     while state.step * exp.plan.samples_per_step < len(ks):
@@ -83,24 +83,24 @@ OPTIONS = {
     "plain": Grad(),
     "clip 1": Grad(clip=Clip(max_norm=1)),
     "clip l1": Grad(clip=Clip(max_norm=1, norm_type=1)),
-    "cumulative 2": Grad(accumulate=2),  # the seventh batch makes a step of its own, with its own mean
+    "cumulative 2": Grad(accumulate=2),  # the last step has one batch
     "cumulative 10 > total": Grad(accumulate=10),
 }
-ON_PURPOSE = {
-    "cumulative 3 over 2 epochs of 4: windows cross the epoch": "ours end with the epoch, all epochs are alike",
-    "cumulative 0": "an AssertionError there; a sentence here (test_grad)",
+DIFFERENT = {
+    "cumulative 3 over 2 epochs of 4: windows cross the epoch": "here a step ends with the epoch",
+    "cumulative 0": "an AssertionError in mmcv, an error that names the option here",
 }
 
 
-def test_every_recorded_case_is_tested_or_listed() -> None:
-    assert {case["tag"] for case in GOLDEN["cases"]} == {*OPTIONS, *ON_PURPOSE}
+def test_recorded_cases_are_tested_or_listed() -> None:
+    assert {case["tag"] for case in GOLDEN["cases"]} == {*OPTIONS, *DIFFERENT}
 
 
 @pytest.mark.parametrize("tag", OPTIONS)
 def test_train_step_equals_recorded_trace(tag: str) -> None:
     case = next(case for case in GOLDEN["cases"] if case["tag"] == tag)
     exp = experiment(grad=OPTIONS[tag])
-    state = new_state(exp, Weighted())
+    state = new_state(exp, LinearModel())
     ks = [float(k) for k in range(1, case["iters"] + 1)]
     values = take_steps(exp, state, ks)
     assert state.model.w.tolist() == pytest.approx(case["trace"][-1]["w"], rel=1e-6)  # type: ignore[union-attr, operator]
@@ -109,9 +109,9 @@ def test_train_step_equals_recorded_trace(tag: str) -> None:
 
 
 def test_accumulation_ends_with_the_epoch() -> None:
-    """Two epochs of 4 batches, 3 a step: steps over 1 2 3, 4, 5 6 7, 8."""
+    """Two epochs of 4 batches, 3 per step: the steps have the batches 1 2 3, 4, 5 6 7 and 8."""
     exp = experiment(grad=Grad(accumulate=3), num_samples=4)
-    state = new_state(exp, Weighted())
+    state = new_state(exp, LinearModel())
     batches = (clip_of(float(k)) for k in range(1, 9))
     losses = []
     for step in range(4):
@@ -122,30 +122,32 @@ def test_accumulation_ends_with_the_epoch() -> None:
     assert [float(loss) for loss in losses] == pytest.approx([2, 4, 6, 8])
 
 
-def test_clipping_shortens_long_gradients_only() -> None:
-    """grad_clip=dict(max_norm=40, norm_type=2): a gradient of (96, 0.5) is shortened to 40, one of (24, 0.5) is not."""
+def test_clipping_scales_only_gradients_above_max_norm() -> None:
+    """With grad_clip=dict(max_norm=40, norm_type=2), a gradient of (96, 0.5) is scaled, one of (24, 0.5) is not."""
     exp = experiment(grad=Grad(clip=Clip(max_norm=40, norm_type=2)), num_samples=2)
-    state = new_state(exp, Weighted())
+    state = new_state(exp, LinearModel())
     (first,) = take_steps(exp, state, [96.0])
     assert float(first["grad_norm"]) == pytest.approx(math.hypot(96, 0.5))
-    moved = torch.tensor([1.0, 2.0]) - state.model.w.detach()  # lr 0.01
-    assert float(moved.norm()) == pytest.approx(0.4, rel=1e-5)
-    (second,) = take_steps(exp, new_state(exp, Weighted()), [24.0])
+    change = torch.tensor([1.0, 2.0]) - state.model.w.detach()  # lr 0.01
+    assert float(change.norm()) == pytest.approx(0.4, rel=1e-5)
+    unclipped = new_state(exp, LinearModel())
+    (second,) = take_steps(exp, unclipped, [24.0])
     assert float(second["grad_norm"]) == pytest.approx(math.hypot(24, 0.5))
+    assert (torch.tensor([1.0, 2.0]) - unclipped.model.w.detach()).tolist() == pytest.approx([0.24, 0.005], rel=1e-5)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("amp", [Amp(), Amp(dtype="fp16")])
-def test_nonfinite_step_is_skipped_and_counted(bad: float, amp: Amp, caplog: pytest.LogCaptureFixture) -> None:
+def test_nonfinite_step_is_skipped_and_counted(value: float, amp: Amp, caplog: pytest.LogCaptureFixture) -> None:
     exp = experiment(grad=Grad(max_nonfinite_steps=1), amp=amp, num_samples=3)
-    state = new_state(exp, Weighted())
-    first, second, third = take_steps(exp, state, [1.0, bad, 3.0])
-    without = new_state(exp, Weighted())
+    state = new_state(exp, LinearModel())
+    first, second, third = take_steps(exp, state, [1.0, value, 3.0])
+    without = new_state(exp, LinearModel())
     take_steps(exp, without, [1.0, 3.0])
-    assert torch.equal(state.model.w, without.model.w)  # as if it had not been: weights, momentum and buffers
+    assert torch.equal(state.model.w, without.model.w)  # weights, momentum and buffers are those without the step
     assert float(state.model.largest) == 3.0
     assert state.nonfinite == 1
-    assert set(second) == {"time/data", "time/step"}  # its numbers would spoil the averages
+    assert set(second) == {"time/data", "time/step"}  # its values are not averaged
     assert {"loss", "top1_acc"} <= set(first) & set(third)
     (message,) = caplog.messages
     assert message.startswith("step 2 is skipped, not finite: loss ")
@@ -154,7 +156,7 @@ def test_nonfinite_step_is_skipped_and_counted(bad: float, amp: Amp, caplog: pyt
 
 def test_step_beyond_the_nonfinite_budget_keeps_its_values() -> None:
     exp = experiment(grad=Grad(max_nonfinite_steps=1), num_samples=2)
-    state = new_state(exp, Weighted())
+    state = new_state(exp, LinearModel())
     _, second = take_steps(exp, state, [math.nan, math.nan])
     assert state.nonfinite == 2
     assert math.isnan(float(second["loss"]))
@@ -163,7 +165,7 @@ def test_step_beyond_the_nonfinite_budget_keeps_its_values() -> None:
 
 def test_fp16_overflow_does_not_count_as_nonfinite() -> None:
     exp = experiment(grad=Grad(max_nonfinite_steps=1), amp=Amp(dtype="fp16"), num_samples=2)
-    state = new_state(exp, Weighted())
+    state = new_state(exp, LinearModel())
     state.scaler = torch.amp.GradScaler("cpu", init_scale=3e38)  # 2 x 3e38 is beyond float32
     take_steps(exp, state, [2.0])
     assert (state.skipped, state.nonfinite) == (1, 0)
@@ -173,5 +175,5 @@ def test_fp16_overflow_does_not_count_as_nonfinite() -> None:
 
 def test_parameters_without_a_gradient_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     exp = experiment(grad=Grad(detect_anomalous_params=True))
-    take_steps(exp, new_state(exp, Weighted()), [1.0, 2.0, 3.0])
+    take_steps(exp, new_state(exp, LinearModel()), [1.0, 2.0, 3.0])
     assert caplog.messages == ["step 1 gave 1 parameters no gradient: unused"]
