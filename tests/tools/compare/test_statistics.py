@@ -29,7 +29,7 @@ def test_summary_of_few_values():
 def test_pooled_std_matches_analysis_of_variance(groups):
     within = sum(np.sum((np.array(group) - np.mean(group)) ** 2) for group in groups)
     expected = np.sqrt(within / (sum(map(len, groups)) - len(groups)))
-    np.testing.assert_allclose(pooled_std([*groups, [3.0]]), expected, atol=1e-6)  # one value tells of no spread
+    np.testing.assert_allclose(pooled_std([*groups, [3.0]]), expected, atol=1e-6)  # a single value has no spread
 
 
 def test_pooled_std_without_repetitions():
@@ -37,7 +37,7 @@ def test_pooled_std_without_repetitions():
 
 
 def balanced():
-    """2 x 3 cells of 2 runs: additive, so that every effect is known."""
+    """Return 2 x 3 cells of 2 runs with additive effects."""
     rows = [
         (a, b, 10 * (a == "sgd") + 2 * "xyz".index(b) + luck)
         for a, b in itertools.product(("sgd", "adamw"), "xyz")
@@ -61,7 +61,7 @@ def test_effect_of_balanced_grid():
 
 def test_effect_missing_run_keeps_matched_means():
     first, second, scores = ([v for k, v in enumerate(column) if k != 0] for column in balanced())  # sgd, x, -1
-    scores[0] = 10.0  # what is left of that cell is at its mean
+    scores[0] = 10.0  # the other run of the cell has its mean
     found = effect("lr_policy", second, first, scores)
     assert (found.balanced, found.crossed) == (False, True)
     assert [level.matched for level in found.levels] == [5.0, 7.0, 9.0]

@@ -34,7 +34,7 @@ def run_command(monkeypatch, capsys):
     """The command without curves.png, which is the slowest part."""
 
     def called(*arguments):
-        monkeypatch.setattr(command, "plot_curves", lambda path, made: path.touch())
+        monkeypatch.setattr(command, "plot_curves", lambda path, comparison: path.touch())
         command.main([*map(str, arguments)])
         return capsys.readouterr().out
 
@@ -72,7 +72,7 @@ def data_of(path):
 
 
 def test_make_run_config_matches_composed_config():
-    """Run folders made without training have the config that composing their overrides gives."""
+    """The config of a run folder from ``make_run`` equals the composed config of its overrides."""
     from support.run_folders import _config
 
     arguments = ["optimizer=sgd", "lr_policy=step", "seed=3", "optimizer.lr=0.01"]
@@ -95,7 +95,7 @@ def test_command_writes_files_and_prints_summary(sweep, written, run_command):
     ]  # fmt: skip
     tables = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("|")]
     assert all(line.count("|") == table[0].count("|") for table in tables for line in table)
-    again = run_command(sweep)  # its own files are no runs
+    again = run_command(sweep)  # its own files are not runs
     assert again == output
 
 
@@ -140,8 +140,8 @@ def test_page_data_matches_csv(sweep, written):
 
 def test_page_needs_no_network(written):
     text = (written[0] / "index.html").read_text().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
-    assert "/* " not in text  # every part has been put in
-    assert not any(word in text for word in ("http:", "https:", "src=", "@import", "fetch("))
+    assert "/* " not in text  # every part is replaced
+    assert not any(part in text for part in ("http:", "https:", "src=", "@import", "fetch("))
     assert "default-src 'none'" in text
 
 
@@ -157,10 +157,10 @@ def test_page_encodes_nan_as_null(tmp_path):
     make_run(tmp_path / "s" / "a", ["seed=0"], scores=[math.nan, math.nan])
     make_run(tmp_path / "s" / "b", ["seed=1"], scores=[0.5, math.inf])
     runs, _ = read_runs([tmp_path / "s" / "a", tmp_path / "s" / "b"])
-    made = command.Comparison(runs, command.Compare())
-    text = page(made, tmp_path)
+    comparison = command.Comparison(runs, command.Compare())
+    text = page(comparison, tmp_path)
     assert "NaN" not in text.partition("application/json")[2].partition("</script>")[0]
-    run = content(made, tmp_path)["runs"][0]
+    run = content(comparison, tmp_path)["runs"][0]
     assert (run["scores"][0], run["absent"][0]) == (None, "nan at step 20")
 
 
@@ -195,7 +195,7 @@ def test_thin_keeps_ends_and_spikes(n, limit):
 )
 def test_command_rejects_invalid_arguments(sweep, run_command, arguments, message):
     with pytest.raises(UserError) as refused:
-        run_command(*(sweep if word == "SWEEP" else word for word in arguments))
+        run_command(*(sweep if argument == "SWEEP" else argument for argument in arguments))
     assert str(refused.value).startswith(message)
 
 

@@ -15,14 +15,14 @@ from vexp.__main__ import main
 
 @pytest.fixture(scope="session")
 def encode() -> ModuleType:
-    """The encoder of the decoding tests."""
+    """The module that encodes the videos of the tests."""
     return encoder
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """run/a_g1.mp4 (20 frames), run/b_g1.mp4 (21), run/c_g2.avi (22), jump/d_g3.mp4 (23), jump/e_g4.mp4 (24)."""
-    folder = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("collection")
     for number, name in enumerate(["run/a_g1.mp4", "run/b_g1.mp4", "run/c_g2.avi", "jump/d_g3.mp4", "jump/e_g4.mp4"]):
         (folder / name).parent.mkdir(exist_ok=True)
         coding = {"codec": "mpeg4", "b_frames": 0} if name.endswith("avi") else {}
@@ -31,9 +31,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def videos(made: Path, tmp_path: Path) -> Path:
-    """A copy of the collection that a test may change."""
-    return Path(shutil.copytree(made, tmp_path / "videos"))
+def videos(collection: Path, tmp_path: Path) -> Path:
+    """Return a copy of the collection that a test may change."""
+    return Path(shutil.copytree(collection, tmp_path / "videos"))
 
 
 @pytest.fixture

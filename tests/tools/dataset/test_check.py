@@ -29,7 +29,7 @@ def lists(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture
 def check(run: Run, videos: Path, lists: dict[str, Path], tmp_path: Path) -> Check:
     def call(*arguments: object) -> tuple[int, dict[str, list[str]]]:
-        of_lists = [word for split, path in lists.items() for word in (f"--{split}", path)]
+        of_lists = [argument for split, path in lists.items() for argument in (f"--{split}", path)]
         status, _ = run("check", videos, tmp_path / "report.json", *of_lists, *arguments)
         return status, json.loads((tmp_path / "report.json").read_text())["findings"]
 
@@ -55,19 +55,19 @@ def copy(videos: Path, name: str, to: str) -> str:
     return to
 
 
-def spoil(path: Path) -> None:
-    """Flip one bit in the video data, which a decoder may not notice."""
+def flip_bit(path: Path) -> None:
+    """Flip one bit of the video data, which a decoder may not detect."""
     content = bytearray(path.read_bytes())
     content[content.index(b"mdat") + 2000] ^= 1
     path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
-    ("kind", "spoils", "sentence"),
+    ("kind", "damage", "text"),
     [
         ("missing", lambda v, t, w: (v / "run/a_g1.mp4").unlink(), "run/a_g1.mp4: No such file"),
         ("unreadable", lambda v, t, w: (v / "run/a_g1.mp4").write_text("x"), "run/a_g1.mp4: cannot be read"),
-        ("changed", lambda v, t, w: spoil(v / "jump/e_g4.mp4"), "jump/e_g4.mp4: "),
+        ("changed", lambda v, t, w: flip_bit(v / "jump/e_g4.mp4"), "jump/e_g4.mp4: "),
         (
             "out_of_range",
             lambda v, t, w: append(t, "jump/d_g3.mp4,jump,7,8,3"),
@@ -90,8 +90,8 @@ def spoil(path: Path) -> None:
 )  # fmt: skip
 def test_check_finds_each_kind(
     kind: str,
-    spoils: Callable[[Path, Path, Path], object],
-    sentence: str,
+    damage: Callable[[Path, Path, Path], object],
+    text: str,
     check: Check,
     run: Run,
     videos: Path,
@@ -99,37 +99,37 @@ def test_check_finds_each_kind(
     tmp_path: Path,
 ) -> None:
     run("index", videos, tmp_path / "i.csv")
-    spoils(videos, lists["train"], lists["val"])
+    damage(videos, lists["train"], lists["val"])
     status, found = check("--index", tmp_path / "i.csv")
     assert status == (kind not in NO_FAULT)
     assert len(found[kind]) == 1
-    assert sentence in found[kind][0]
+    assert text in found[kind][0]
 
 
 def test_check_cases_cover_every_kind() -> None:
     (marks,) = (mark for mark in test_check_finds_each_kind.pytestmark if mark.name == "parametrize")
-    assert {case[0] for case in marks.args[1]} == set(KINDS) - {"damaged"}  # that one: test_index.py
+    assert {case[0] for case in marks.args[1]} == set(KINDS) - {"damaged"}  # "damaged" is tested in test_index.py
 
 
 def test_check_resumes_after_interrupt(videos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check inspects every file, except after an interrupt."""
     from vexp.tools.dataset import file_info as file_info
 
-    looked: list[str] = []
+    inspected: list[str] = []
     describe = file_info._describe_video
 
-    def counted(facts: file_info.FileInfo, path: Path, decode: bool) -> None:
-        looked.append(path.name)
-        if looked == ["d_g3.mp4", "e_g4.mp4"]:
+    def record_inspected(facts: file_info.FileInfo, path: Path, decode: bool) -> None:
+        inspected.append(path.name)
+        if inspected == ["d_g3.mp4", "e_g4.mp4"]:
             raise KeyboardInterrupt
         describe(facts, path, decode)
 
-    monkeypatch.setattr(file_info, "_describe_video", counted)
+    monkeypatch.setattr(file_info, "_describe_video", record_inspected)
     assert run("check", videos, tmp_path / "r.json")[0] == 130
     assert run("check", videos, tmp_path / "r.json")[0] == 0
-    assert looked == ["d_g3.mp4", "e_g4.mp4", "e_g4.mp4", "a_g1.mp4", "b_g1.mp4", "c_g2.avi"]
+    assert inspected == ["d_g3.mp4", "e_g4.mp4", "e_g4.mp4", "a_g1.mp4", "b_g1.mp4", "c_g2.avi"]
     assert run("check", videos, tmp_path / "r.json")[0] == 0
-    assert len(looked) == 11
+    assert len(inspected) == 11
 
 
 def test_check_folders_of_frames(videos: Path, tmp_path: Path, run: Run) -> None:

@@ -22,12 +22,12 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.mark.parametrize("name", ["run/a_g1.mp4", "run/c_g2.avi"])
-def test_extracted_frames_match_video(made: Path, encode: ModuleType, name: str, tmp_path: Path) -> None:
+def test_extracted_frames_match_video(collection: Path, encode: ModuleType, name: str, tmp_path: Path) -> None:
     """Frame numbers and pixels (up to JPEG compression) with a custom template and start index."""
-    count = ExtractFrames(filename_tmpl="f{:03d}.jpeg", start_index=0)(Job(made / name, tmp_path / "out"))
+    count = ExtractFrames(filename_tmpl="f{:03d}.jpeg", start_index=0)(Job(collection / name, tmp_path / "out"))
     reader = RawFrameReader(tmp_path / "out", "f{:03d}.jpeg", first=0)
     frames = reader.frames(range(reader.num_frames))
-    with VideoReader(made / name) as video:
+    with VideoReader(collection / name) as video:
         expected = video.frames(range(video.num_frames))
     assert count == len(frames) == len(expected)
     assert [encode.read_number(frame) for frame in frames] == list(range(count))
@@ -39,7 +39,7 @@ def test_extract_frames_rotates_and_resizes(encode: ModuleType, tmp_path: Path) 
     video = encode.set_display_matrix(encode.write_video(tmp_path / "v.mp4", frames=3, size=(160, 96)), 0, 1, -1, 0)
     ExtractFrames(short_side=48)(Job(video, tmp_path / "small"))
     assert RawFrameReader(tmp_path / "small", "img_{:05}.jpg").frames([2]).shape == (1, 80, 48, 3)
-    ExtractFrames(short_side=480)(Job(video, tmp_path / "same"))  # never enlarged
+    ExtractFrames(short_side=480)(Job(video, tmp_path / "same"))  # frames are never enlarged
     assert RawFrameReader(tmp_path / "same", "img_{:05}.jpg").frames([2]).shape == (1, 160, 96, 3)
 
 
@@ -71,7 +71,7 @@ def test_quantize_flow_levels() -> None:
 
 
 def test_flow_is_read_by_raw_frames(encode: ModuleType, tmp_path: Path, run: Run) -> None:
-    """From the command and its list to data=raw_frames data.modality=Flow."""
+    """The printed command reads the extracted flow with data=raw_frames data.modality=Flow."""
     import av
 
     videos = tmp_path / "videos"
@@ -87,10 +87,10 @@ def test_flow_is_read_by_raw_frames(encode: ModuleType, tmp_path: Path, run: Run
     flow = tmp_path / "flow"
     status, output = run("flow", videos, flow)
     assert status == 0
-    listed = (flow / "lists/train.csv").read_text().split()
-    assert listed == ["path,label,total_frames", "left/v,left,5", "right/v,right,5"]
+    rows_of_list = (flow / "lists/train.csv").read_text().split()
+    assert rows_of_list == ["path,label,total_frames", "left/v,left,5", "right/v,right,5"]
     assert "data=raw_frames data.modality=Flow" in output
-    arguments = [word for word in output.split("vexp train")[1].split() if word.startswith("data")]
+    arguments = [part for part in output.split("vexp train")[1].split() if part.startswith("data")]
     source = vexp.compose([*arguments, "img_norm=flow"]).data.source("train")
     for row, dx in ((0, -2), (1, 2)):
         with source.open(row) as reader:
@@ -102,8 +102,8 @@ def test_flow_is_read_by_raw_frames(encode: ModuleType, tmp_path: Path, run: Run
 
 def test_frames_rerun_converts_only_changes(videos: Path, tmp_path: Path, run: Run) -> None:
     """A damaged video is reported and left out; a second run converts only missing and changed videos."""
-    whole = (videos / "run/a_g1.mp4").read_bytes()
-    (videos / "run/a_g1.mp4").write_bytes(whole[: len(whole) // 2])
+    content = (videos / "run/a_g1.mp4").read_bytes()
+    (videos / "run/a_g1.mp4").write_bytes(content[: len(content) // 2])
     frames = tmp_path / "frames"
     assert run("frames", videos, frames, "--dry-run")[0] == 0
     assert not frames.exists()
@@ -115,8 +115,8 @@ def test_frames_rerun_converts_only_changes(videos: Path, tmp_path: Path, run: R
     assert not list(frames.rglob("*.tmp"))
     stale = frames / "jump/e_g4/img_00001.jpg"
     before = stale.stat().st_mtime_ns
-    (frames / "run/.b_g1.99999999.tmp").mkdir()  # of a killed process
-    (videos / "run/a_g1.mp4").write_bytes(whole)
+    (frames / "run/.b_g1.99999999.tmp").mkdir()  # left by a killed process
+    (videos / "run/a_g1.mp4").write_bytes(content)
     os.utime(videos / "jump/d_g3.mp4", ns=(1, 1))
     status, output = run("frames", videos, frames)
     assert status == 0
@@ -135,7 +135,7 @@ def test_frames_rerun_converts_only_changes(videos: Path, tmp_path: Path, run: R
 
 
 @pytest.mark.parametrize(
-    ("template", "flow", "why"),
+    ("template", "flow", "message"),
     [
         ("img.jpg", False, "two files the same name"),
         ("img_{}_{}.jpg", False, "Replacement index 1"),
@@ -145,8 +145,8 @@ def test_frames_rerun_converts_only_changes(videos: Path, tmp_path: Path, run: R
         ("flow_{}.jpg", True, "two files the same name"),
     ],
 )
-def test_check_template_rejects(template: str, flow: bool, why: str) -> None:
-    with pytest.raises(UserError, match=why):
+def test_check_template_rejects(template: str, flow: bool, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         check_template(template, flow=flow)
 
 

@@ -1,4 +1,4 @@
-"""The index: exact properties, reused while a file does not change, as CSV and JSON."""
+"""The index: properties of files, reused for unchanged files, as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -22,39 +22,41 @@ Run = Callable[..., tuple[int, str]]
 
 
 def test_inspect_video(encode: ModuleType, tmp_path: Path) -> None:
-    turned = encode.set_display_matrix(encode.write_video(tmp_path / "v.mp4", frames=30, gop=12), 0, 1, -1, 0)
+    video = encode.set_display_matrix(encode.write_video(tmp_path / "v.mp4", frames=30, gop=12), 0, 1, -1, 0)
     found = Inspect(tmp_path, decode=True)("v.mp4")
     assert (found.frames, found.fps, found.duration) == (30, 25.0, 1.2)
     assert (found.width, found.height) == (48, 80)  # upright
     assert (found.keyframes, found.longest_gop) == (3, 12)  # 0, 12, 24
     assert (found.codec, found.container, found.fault, found.error) == ("h264", "mov", "", "")
-    assert found.sha256 == hashlib.sha256(turned.read_bytes()).hexdigest()
-    assert found.bytes == turned.stat().st_size
+    assert found.sha256 == hashlib.sha256(video.read_bytes()).hexdigest()
+    assert found.bytes == video.stat().st_size
 
 
-def test_inspect_file_without_frame_count(made: Path) -> None:
-    found = Inspect(made)("run/c_g2.avi")
+def test_inspect_file_without_frame_count(collection: Path) -> None:
+    found = Inspect(collection)("run/c_g2.avi")
     assert (found.frames, found.fps, found.duration, found.container) == (22, 25.0, 0.88, "avi")
     assert (found.keyframes, found.longest_gop) == (2, 12)
 
 
 def test_inspect_reports_faults(encode: ModuleType, tmp_path: Path) -> None:
-    whole = bytearray(encode.write_video(tmp_path / "v.mp4", frames=60).read_bytes())
-    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "note.mp4").write_text("no video")
-    middle = whole.index(b"mdat") + (len(whole) - whole.index(b"mdat")) // 2
-    whole[middle : middle + 200] = bytes(200)
-    (tmp_path / "hurt.mp4").write_bytes(whole)
-    fault = {name: Inspect(tmp_path, decode=True)(name).fault for name in ("cut.mp4", "note.mp4", "hurt.mp4", "no.mp4")}
-    assert fault == {"cut.mp4": "unreadable", "note.mp4": "unreadable", "hurt.mp4": "damaged", "no.mp4": "missing"}
-    assert Inspect(tmp_path)("hurt.mp4").fault == ""  # only decoding finds it
-    assert "hurt.mp4: frame" in Inspect(tmp_path, decode=True)("hurt.mp4").error
+    content = bytearray(encode.write_video(tmp_path / "v.mp4", frames=60).read_bytes())
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    (tmp_path / "note.mp4").write_text("not a video")
+    middle = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2
+    content[middle : middle + 200] = bytes(200)
+    (tmp_path / "damaged.mp4").write_bytes(content)
+    fault = {
+        name: Inspect(tmp_path, decode=True)(name).fault for name in ("cut.mp4", "note.mp4", "damaged.mp4", "no.mp4")
+    }
+    assert fault == {"cut.mp4": "unreadable", "note.mp4": "unreadable", "damaged.mp4": "damaged", "no.mp4": "missing"}
+    assert Inspect(tmp_path)("damaged.mp4").fault == ""  # only decoding finds it
+    assert "damaged.mp4: frame" in Inspect(tmp_path, decode=True)("damaged.mp4").error
 
 
 def test_inspect_skipped_frame_is_damage(encode: ModuleType, tmp_path: Path) -> None:
-    """The frame count of an AVI omits an undecodable frame; the file is damaged all the same."""
+    """The frame count of an AVI omits an undecodable frame; the file is still reported as damaged."""
     content = encode.write_video(tmp_path / "v.avi", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0).read_bytes()
-    middle = content.index(b"\xff\xd8\xff", len(content) // 2)  # where a JPEG begins
+    middle = content.index(b"\xff\xd8\xff", len(content) // 2)  # start of a JPEG
     (tmp_path / "v.avi").write_bytes(content[:middle] + bytes(300) + content[middle + 300 :])
     found = Inspect(tmp_path, decode=True)("v.avi")
     assert (found.frames, found.fault) == (59, "damaged")
@@ -64,14 +66,14 @@ def test_inspect_skipped_frame_is_damage(encode: ModuleType, tmp_path: Path) -> 
 def test_inspect_decodes_strictly(encode: ModuleType, tmp_path: Path) -> None:
     """Only the error detection of the codec finds some flipped bits of a JPEG."""
     path = encode.write_video(tmp_path / "v.mov", codec="mjpeg", pix_fmt="yuvj420p", b_frames=0, frames=1)
-    sound = path.read_bytes()
-    start = sound.index(b"\xff\xda")  # of the coded data
+    intact = path.read_bytes()
+    start = intact.index(b"\xff\xda")  # start of the coded data
     found = {"": 0, "damaged": 0}
-    for place in range(start + 40, sound.index(b"\xff\xd9", start), 9):
-        path.write_bytes(sound[:place] + bytes([sound[place] ^ 16]) + sound[place + 1 :])
-        with VideoReader(path) as loose:
-            delivered = sum(1 for _ in loose.iter_valid_frames())
-        assert delivered == 1  # the damage is not detected
+    for position in range(start + 40, intact.index(b"\xff\xd9", start), 9):
+        path.write_bytes(intact[:position] + bytes([intact[position] ^ 16]) + intact[position + 1 :])
+        with VideoReader(path) as reader:
+            decoded = sum(1 for _ in reader.iter_valid_frames())
+        assert decoded == 1  # the damage is not detected
         found[Inspect(tmp_path, decode=True)("v.mov").fault] += 1
     assert found["damaged"] > 0
 
@@ -86,8 +88,8 @@ def test_inspect_folder_of_frames(tmp_path: Path) -> None:
     found = inspect(tmp_path.name)
     assert (found.frames, found.width, found.height, found.codec, found.fault) == (3, 32, 24, "jpg", "")
     (tmp_path / "frame_1.jpg").write_bytes(image[:-40])
-    hurt = inspect(tmp_path.name)
-    assert (hurt.fault, hurt.sha256 != found.sha256) == ("damaged", True)
+    damaged = inspect(tmp_path.name)
+    assert (damaged.fault, damaged.sha256 != found.sha256) == ("damaged", True)
 
 
 def test_index_round_trip(tmp_path: Path) -> None:
@@ -116,30 +118,30 @@ def test_index_inspects_only_changed_files(
     videos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only new and changed files are inspected, also after an interrupt."""
-    looked: list[str] = []
+    inspected: list[str] = []
     describe = file_info._describe_video
 
-    def counted(facts: FileInfo, path: Path, decode: bool) -> None:
-        looked.append(path.name)
-        if killed and len(looked) == 3:
+    def record_inspected(facts: FileInfo, path: Path, decode: bool) -> None:
+        inspected.append(path.name)
+        if killed and len(inspected) == 3:
             raise KeyboardInterrupt
         describe(facts, path, decode)
 
-    monkeypatch.setattr(file_info, "_describe_video", counted)
+    monkeypatch.setattr(file_info, "_describe_video", record_inspected)
     target, killed = tmp_path / "out/index.csv", True
     status, output = run("index", videos, target)
-    assert (status, len(looked), target.exists()) == (130, 3, False)
+    assert (status, len(inspected), target.exists()) == (130, 3, False)
     assert output.endswith("vexp: interrupted; run the same command again to resume\n")
-    looked, killed = [], False
+    inspected, killed = [], False
     assert run("index", videos, target)[0] == 0
-    assert len(looked) == 3  # the two before the kill are known
+    assert len(inspected) == 3  # the two of the interrupted command are reused
     assert list(read_index(target)) == sorted(str(path.relative_to(videos)) for path in videos.rglob("*_g?.*"))
     assert os.listdir(target.parent) == ["index.csv"]
-    looked = []
+    inspected = []
     (videos / "run/a_g1.mp4").write_bytes((videos / "run/b_g1.mp4").read_bytes())
     (videos / "jump/e_g4.mp4").unlink()
     assert run("index", videos, target)[0] == 0
-    assert looked == ["a_g1.mp4"]
+    assert inspected == ["a_g1.mp4"]
     found = read_index(target)
     assert len(found) == 4
     assert found["run/a_g1.mp4"].sha256 == found["run/b_g1.mp4"].sha256

@@ -1,4 +1,4 @@
-"""Records that survive a kill."""
+"""The journal keeps complete records after a kill."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_lists_round_trip(rows: Annotation, kind: str, format: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("rows", "kind", "why"),
+    ("rows", "kind", "message"),
     [
         (SEGMENTS, "mmaction2", "has no segments"),
         (SEGMENTS, "slowfast", "has no segments"),
@@ -67,8 +67,8 @@ def test_lists_round_trip(rows: Annotation, kind: str, format: str, tmp_path: Pa
         (SEVERAL, "slowfast", "one label per video"),
     ],
 )
-def test_write_lists_rejects_unrepresentable_rows(rows: Annotation, kind: str, why: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=why):
+def test_write_lists_rejects_unrepresentable_rows(rows: Annotation, kind: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
         write_lists(tmp_path, {"val": PLAIN, "train": rows}, kind)
     assert not list(tmp_path.iterdir())
 
@@ -88,12 +88,12 @@ def test_grouped_by_content_merges_copies() -> None:
     rows = replace(Annotation.pack(names, [0] * 6, ["x"]), groups=PackedStrings.pack(["1", "1", "2", "", "", ""]))
     content = {"a": "A", "b": "B", "c": "B", "d": "D", "e": "D", "f": "F"}
     groups = grouped_by_content(rows, {name: FileInfo(path=name, sha256=sha) for name, sha in content.items()}).groups
-    assert groups is not None
+    groups = list(groups or ())
     assert groups[0] == groups[1] == groups[2] != ""
     assert groups[3] == groups[4] not in ("", groups[0])
     assert groups[5] == ""
     assert grouped_by_content(rows, {}) is rows
-    names = ["p", "q", "r", "s"]  # a group that is joined twice: x to y by content X, x to z by content Y
+    names = ["p", "q", "r", "s"]  # group x is merged twice: with y by content X, with z by content Y
     rows = replace(Annotation.pack(names, [0] * 4, ["x"]), groups=PackedStrings.pack(["y", "x", "z", "x"]))
     copies = {name: FileInfo(path=name, sha256=sha) for name, sha in zip(names, "XXYY", strict=True)}
     assert len(set(grouped_by_content(rows, copies).groups or ())) == 1

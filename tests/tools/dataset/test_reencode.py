@@ -59,13 +59,13 @@ def test_proxy_is_upright_and_not_enlarged(encode: ModuleType, tmp_path: Path) -
 
 def test_rescale_rerun_converts_only_missing(encode: ModuleType, tmp_path: Path, run: Run) -> None:
     """Estimate, folders, a list and a damaged video; a second run converts only missing videos."""
-    videos, proxies, listed = tmp_path / "videos", tmp_path / "proxies", tmp_path / "train.txt"
+    videos, proxies, train_list = tmp_path / "videos", tmp_path / "proxies", tmp_path / "train.txt"
     (videos / "a b").mkdir(parents=True)
     encode.write_video(videos / "a b/one.avi", frames=20, codec="mpeg4", b_frames=0)
-    whole = encode.write_video(videos / "two.mp4", frames=20).read_bytes()
-    (videos / "broken.mp4").write_bytes(whole[: len(whole) // 2])
-    listed.write_text("a b/one.avi 3\ntwo.mp4 1\nbroken.mp4 0\n")
-    arguments = ("rescale", videos, proxies, "--train", listed)
+    content = encode.write_video(videos / "two.mp4", frames=20).read_bytes()
+    (videos / "broken.mp4").write_bytes(content[: len(content) // 2])
+    train_list.write_text("a b/one.avi 3\ntwo.mp4 1\nbroken.mp4 0\n")
+    arguments = ("rescale", videos, proxies, "--train", train_list)
     status, output = run(*arguments, "--dry-run")
     assert status == 0
     assert "3 videos, from a measured sample" in output
@@ -76,13 +76,13 @@ def test_rescale_rerun_converts_only_missing(encode: ModuleType, tmp_path: Path,
     assert names == [".lock", "a b/one.mp4", "failures.txt", "lists/train.csv", "prepared.json", "two.mp4"]
     assert (proxies / "lists/train.csv").read_text() == "path,label\na b/one.mp4,3\ntwo.mp4,1\n"
     assert (proxies / "failures.txt").read_text().startswith(str(videos / "broken.mp4"))
-    made = (proxies / "two.mp4").stat().st_mtime_ns
-    (videos / "broken.mp4").write_bytes(whole)
+    modified = (proxies / "two.mp4").stat().st_mtime_ns
+    (videos / "broken.mp4").write_bytes(content)
     status, output = run(*arguments)
     assert status == 0
     assert "3 videos, 2 of them are done" in output
     assert " times\nreading a clip of 16x4 takes " in output  # space, then speed
-    assert (proxies / "two.mp4").stat().st_mtime_ns == made
+    assert (proxies / "two.mp4").stat().st_mtime_ns == modified
     assert "broken.mp4,0" in (proxies / "lists/train.csv").read_text()
     assert not (proxies / "failures.txt").exists()
     status, output = run(*arguments, "--encoding", "mjpeg")

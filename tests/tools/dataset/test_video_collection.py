@@ -13,17 +13,19 @@ from vexp.tools.dataset.video_collection import collect
 Run = Callable[..., tuple[int, str]]
 
 
-def test_collect_from_folder_and_lists(made: Path, tmp_path: Path) -> None:
-    whole = collect(made)
-    assert whole.names == ["jump/d_g3.mp4", "jump/e_g4.mp4", "run/a_g1.mp4", "run/b_g1.mp4", "run/c_g2.avi"]
-    assert {split: (len(rows), rows.classes) for split, rows in whole.splits.items()} == {"train": (5, ["jump", "run"])}
-    assert collect(made / "run").splits == {}  # no folder of a class in it
-    assert collect(made, leave_out=made / "run").names == ["jump/d_g3.mp4", "jump/e_g4.mp4"]
-    (tmp_path / "train.txt").write_text(f"run/../run/a_g1.mp4 1\n{made}/jump/d_g3.mp4 0\n")
+def test_collect_from_folder_and_lists(collection: Path, tmp_path: Path) -> None:
+    videos = collect(collection)
+    assert videos.names == ["jump/d_g3.mp4", "jump/e_g4.mp4", "run/a_g1.mp4", "run/b_g1.mp4", "run/c_g2.avi"]
+    assert {split: (len(rows), rows.classes) for split, rows in videos.splits.items()} == {
+        "train": (5, ["jump", "run"])
+    }
+    assert collect(collection / "run").splits == {}  # no folder of a class in it
+    assert collect(collection, leave_out=collection / "run").names == ["jump/d_g3.mp4", "jump/e_g4.mp4"]
+    (tmp_path / "train.txt").write_text(f"run/../run/a_g1.mp4 1\n{collection}/jump/d_g3.mp4 0\n")
     (tmp_path / "val.txt").write_text("run/a_g1.mp4 1\n")
-    listed = collect(made, {"train": tmp_path / "train.txt", "val": tmp_path / "val.txt"})
-    assert listed.names == ["jump/d_g3.mp4", "run/a_g1.mp4"]  # names are normalized
-    assert {split: len(rows) for split, rows in listed.splits.items()} == {"train": 2, "val": 1}
+    from_lists = collect(collection, {"train": tmp_path / "train.txt", "val": tmp_path / "val.txt"})
+    assert from_lists.names == ["jump/d_g3.mp4", "run/a_g1.mp4"]  # names are normalized
+    assert {split: len(rows) for split, rows in from_lists.splits.items()} == {"train": 2, "val": 1}
 
 
 def test_collect_from_split_folders(tmp_path: Path) -> None:
@@ -39,35 +41,43 @@ def test_collect_from_split_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "message"),
     [
         (("index", "nowhere", "i.csv"), "nowhere: no such folder of videos"),
         (("index", "empty", "i.csv"), "empty: contains no video"),
-        (("index", "made", "i.txt"), "must be named .csv or .json"),
-        (("check", "made", "r.csv"), "name it .json"),
-        (("check", "made", "r.json", "--index", "gone.csv"), "gone.csv: no such index"),
-        (("check", "made", "r.json", "--train", "gone.csv"), "gone.csv: no such file"),
-        (("check", "made", "r.json", "--train", "outside.txt"), "names ../x.mp4, which is not in"),
-        (("check", "made", "r.json", "--train", "bad.txt"), "bad.txt:1: 'a.mp4' is not 'path label'"),
-        (("rescale", "made", "made"), "need a folder of their own"),
+        (("index", "collection", "i.txt"), "must be named .csv or .json"),
+        (("check", "collection", "r.csv"), "name it .json"),
+        (("check", "collection", "r.json", "--index", "gone.csv"), "gone.csv: no such index"),
+        (("check", "collection", "r.json", "--train", "gone.csv"), "gone.csv: no such file"),
+        (("check", "collection", "r.json", "--train", "outside.txt"), "names ../x.mp4, which is not in"),
+        (("check", "collection", "r.json", "--train", "bad.txt"), "bad.txt:1: 'a.mp4' is not 'path label'"),
+        (("rescale", "collection", "collection"), "need a folder of their own"),
         (("rescale", "twins", "out"), "both would be converted to"),
-        (("rescale", "made", "bad.txt"), "bad.txt: is a file"),
-        (("lists", "made", "bad.txt/lists"), "bad.txt/lists: "),
-        (("index", "made", "bad.txt/i.csv"), "i.csv"),
-        (("frames", "made", "out", "--filename-tmpl", "x.jpg"), "two files the same name"),
-        (("flow", "made", "out", "--method", "tvl1"), "opencv-contrib-python-headless"),
-        (("lists", "made/run", "out"), "its folders are not classes"),
-        (("lists", "made", "out", "--hold-out", "val=0.001"), "--hold-out val=0.001: no sample remains for val"),
-        (("lists", "made", "out", "--hold-out", "val=0.2", "--val", "one.txt"), "needs a training split"),
-        (("lists", "made", "out", "--group", "zzz"), "--group zzz: matches no name"),
-        (("lists", "made", "out", "--classes", "bad.txt", "--train", "one.txt"), "label 1, but there are 1 classes"),
+        (("rescale", "collection", "bad.txt"), "bad.txt: is a file"),
+        (("lists", "collection", "bad.txt/lists"), "bad.txt/lists: "),
+        (("index", "collection", "bad.txt/i.csv"), "i.csv"),
+        (("frames", "collection", "out", "--filename-tmpl", "x.jpg"), "two files the same name"),
+        (("flow", "collection", "out", "--method", "tvl1"), "opencv-contrib-python-headless"),
+        (("lists", "collection/run", "out"), "its folders are not classes"),
+        (("lists", "collection", "out", "--hold-out", "val=0.001"), "--hold-out val=0.001: no sample remains for val"),
+        (("lists", "collection", "out", "--hold-out", "val=0.2", "--val", "one.txt"), "needs a training split"),
+        (("lists", "collection", "out", "--group", "zzz"), "--group zzz: matches no name"),
+        (
+            ("lists", "collection", "out", "--classes", "bad.txt", "--train", "one.txt"),
+            "label 1, but there are 1 classes",
+        ),
     ],
 )
 def test_dataset_rejects_invalid_arguments(
-    arguments: tuple[str, ...], why: str, made: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
+    message: str,
+    collection: Path,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "made").symlink_to(made)
+    (tmp_path / "collection").symlink_to(collection)
     (tmp_path / "empty").mkdir()
     for name in ("x.mp4", "x.avi"):
         (tmp_path / "twins").mkdir(exist_ok=True)
@@ -77,7 +87,7 @@ def test_dataset_rejects_invalid_arguments(
     before = sorted(path.name for path in tmp_path.iterdir())
     status, output = run(*arguments)
     assert status == 2
-    assert why in output
+    assert message in output
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 

@@ -87,7 +87,7 @@ def config() -> Config:
         ("ema.decay", {"ema": Ema(decay=0.99)}, ["a step counts half as much 69 steps later = 1.15 epochs"]),
         ("loss.class_weights", {"loss": CrossEntropy(class_weights="auto")}, ["weights of 8 classes: 1 to 1"]),
         ("optimizer.lr", {}, ["base rate 0.01 for steps of 8 samples: not scaled"]),
-        # a value that numbers say nothing about
+        # a value without numbers
         ("seed", {}, []),
     ],
 )

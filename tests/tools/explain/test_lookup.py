@@ -33,7 +33,7 @@ def traced() -> tuple[Config, Provenance]:
 
 #: (names, what they mean): every variable of the text that vexp was built from, under its name there
 TABLE = [
-    # ours: whole, by the second name of the group, by the end of the path
+    # names of vexp: complete, by the second name of the group, by the end of the path
     (
         "lr_policy.warmup_iters lr.warmup_iters warmup_iters lr_config.warmup_iters SOLVER.WARMUP_EPOCHS",
         "lr_policy.warmup_iters",
@@ -63,7 +63,7 @@ TABLE = [
     ("log_config.reset_flag", "log.reset_flag"),
     ("log_config.by_epoch", "log.by_epoch"),
     ("TensorboardLoggerHook", "log.tensorboard"),
-    # img_norm_cfg, colour order, layout
+    # img_norm_cfg, color order, layout
     ("img_norm_cfg DataPreprocessor", "img_norm/"),
     ("img_norm_cfg.std", "img_norm.std"),
     ("img_norm_cfg.to_bgr to_rgb bgr_to_rgb", "img_norm.to_bgr"),
@@ -206,12 +206,12 @@ def test_history_lists_every_setting_strongest_first(traced: tuple[Config, Prove
     assert steps["lr_policy.warmup_iters"][:2] == [("3", "command line"), ("10", "r3d_18.yaml")]
     assert steps["pipeline.test.sample.clip_len"] == [("16", "clip_16x4_112.yaml")]  # must be given: no default
     filled = next(history(key, value, provenance) for key, value in config_keys(config) if key.path == "sweep.name")
-    assert (filled[0].text, filled[0].where) == ("null", FILLED_IN["sweep.name"])  # by_time.yaml says the time
+    assert (filled[0].text, filled[0].where) == ("null", FILLED_IN["sweep.name"])  # by_time.yaml sets the time
     assert [setting.text for setting in provenance.chosen("lr_policy")] == ["cosine", "cosine", "step"]
 
 
 def test_history_begins_with_the_value(traced: tuple[Config, Provenance]) -> None:
-    """Of every key: so the order of files and words is the one in which they were merged, and none is missed."""
+    """The first entry of every key is its value, so files and overrides are in the order in which they are merged."""
     config, provenance = traced
     for key, value in config_keys(config):
         if not parts_of(value):

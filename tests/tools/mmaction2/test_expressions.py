@@ -1,4 +1,4 @@
-"""The static evaluator: what a config may say, and that nothing of it is ever run."""
+"""The static evaluator: supported expressions, and that no code of a config is ever run."""
 
 from __future__ import annotations
 
@@ -197,9 +197,9 @@ def test_update_of_a_base_merges_nested_dicts(tmp_path: Path) -> None:
     ],
 )
 def test_read_config_rejects(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message) as said:
+    with pytest.raises(UserError, match=message) as caught:
         read(tmp_path / "config.py", text)
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_read_config_of_missing_file_is_rejected(tmp_path: Path) -> None:

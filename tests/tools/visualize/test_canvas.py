@@ -18,7 +18,7 @@ from vexp.tools.visualize.styles import TextStyle
     [
         ((256, 340), (100, 100), (75, 100)),  # height x width, limited by the height
         ((340, 256), (100, 100), (100, 75)),
-        ((10, 10), (64, 64), (60, 60)),  # a whole factor
+        ((10, 10), (64, 64), (60, 60)),  # an integer factor
         ((60, 60), (100, 100), (100, 100)),
     ],
 )
