@@ -120,8 +120,9 @@ def check_output_folders(config: Config, run: Path, overrides: Sequence[str]) ->
         ConfigError: If it does.
     """
     out_dir = config.checkpoint.out_dir
+    is_below_root = Path(config.out_root).expanduser().absolute() in run.resolve().parents
     folders = {
-        "out_root": (config.out_root, Path(config.out_root).expanduser().absolute() in run.resolve().parents),
+        "out_root": (config.out_root, is_below_root or config.resume == "auto"),  # resumed in its own folder
         "checkpoint.out_dir": (out_dir, out_dir is None or (Path(out_dir).expanduser() / run.name).is_dir()),
     }
     typed = {override_key(override) for override in overrides}
