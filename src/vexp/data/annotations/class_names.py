@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
+from vexp.core.documents import parse_json
 from vexp.core.errors import MissingInputError, UserError
 from vexp.data.annotations.builder import Problems
 
@@ -50,14 +50,11 @@ def _from_lines(path: Path, text: str) -> list[str]:
 
 
 def _from_json(path: Path, text: str) -> list[str]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: invalid JSON: {error.msg}") from None
+    content = parse_json(text, path)
     if isinstance(content, dict):
         try:
             names = {int(index): str(name) for name, index in content.items()}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(f"{path}: the value of a class must be its index, {{name: 0, name: 1 ...}}") from None
         if sorted(names) != list(range(len(content))):
             count = len(content)

@@ -32,7 +32,9 @@ class BadSamples:
 
     A row of the file contains the split, the epoch (0-based; 0 in evaluation), id, path, backend and error of a sample,
     whether it hung or crashed its worker (``deadly``), and in how many epochs it has been met (``count``). Rows are not
-    repeated after a restart. Samples recorded as ``deadly`` are not loaded again; to retry one, delete its rows.
+    repeated after a restart. Samples recorded as ``deadly`` are not loaded again; to retry one, delete its rows. If bad
+    samples are not tolerated, they are loaded again: the run would otherwise never get past a sound video whose worker
+    crashed for another reason.
 
     In a distributed run, ``sync`` makes every process count the failures of all processes in the same order, so that
     all of them end at the same step.
@@ -65,14 +67,20 @@ class BadSamples:
         Raises:
             UserError: If the file contains a line that is not a row.
         """
+        retried: set[int] = set()
         for row in _read(self.path, self.split) if self.path is not None else ():
             index = row["id"]
             if index >= len(self.dataset) or self.dataset.source.name(index) != row["path"]:
                 continue
             self.errors.setdefault(index, row["error"])
             self._epochs.setdefault(index, set()).add(row["epoch"])
-            if row["deadly"]:
+            if row["deadly"] and self.tolerated:
                 self.dataset.mark_fatal(index, row["error"])
+            elif row["deadly"] and self.warns and index not in retried:
+                retried.add(index)
+                logger.warning(
+                    "data.%s: %s (in an earlier part of the run); it is loaded again", self.split, row["error"]
+                )
 
     def add(self, failure: Failure) -> None:
         """Count a bad sample: immediately, or in a distributed run at the next ``sync``.
