@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vexp.core.documents import parse_json
 from vexp.core.errors import MissingInputError, UserError
-from vexp.data.annotations.builder import Problems
+from vexp.data.annotations.builder import Problems, is_unicode
 
 
 def read_classes(path: Path) -> list[str]:
@@ -51,6 +51,8 @@ def _from_lines(path: Path, text: str) -> list[str]:
 
 def _from_json(path: Path, text: str) -> list[str]:
     content = parse_json(text, path)
+    if isinstance(content, list | dict) and not all(is_unicode(name) for name in content if isinstance(name, str)):
+        raise UserError(f"{path}: contains half of a UTF-16 surrogate pair, which is no character")
     if isinstance(content, dict):
         try:
             names = {int(index): str(name) for name, index in content.items()}

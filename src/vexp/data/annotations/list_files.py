@@ -178,7 +178,7 @@ def _add_videos(rows: AnnotationBuilder, path: Path, separator: str | None) -> N
     for number, line in _lines(rows, path):
         name, *labels = line.rsplit(separator, 1)
         name = name.rstrip()
-        if not labels:
+        if not name or not labels:
             rows.bad(number, f"{line!r} is not 'path label'")
             continue
         if rows.multi_label or (rows.multi_label is None and name[-1].isdecimal()):

@@ -92,7 +92,7 @@ def split_into_windows(path: Path, name: str, *, window: float, stride: float) -
     """Split a video into windows of ``window`` seconds with distance ``stride``.
 
     Raises:
-        UserError: If the video cannot be read or has no frame rate, or ``window`` or ``stride`` is shorter than a frame.
+        UserError: If the video cannot be read or has no frame rate, or a window or a stride is shorter than a frame.
     """
     with open_video(path) as reader:
         fps, times, num_frames = reader.fps, reader.times, reader.num_frames
