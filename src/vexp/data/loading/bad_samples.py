@@ -18,11 +18,13 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from vexp.core.documents import check_schema, open_regular, parse_json
 from vexp.core.errors import UserError
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.loading.outcomes import Failure
 
 FILE_NAME = "bad_samples.jsonl"
+_ROW = {"split": str, "epoch": int, "id": int, "path": str, "error": str, "deadly": bool}
 logger = logging.getLogger(__name__)
 
 
@@ -164,9 +166,13 @@ def _read(path: Path, split: str) -> list[dict[str, Any]]:
     Raises:
         UserError: If a line is not a row, for example after the file was edited.
     """
-    if not path.exists():
+    try:
+        with open_regular(path) as file:
+            *lines, last = file.read().split(b"\n")
+    except FileNotFoundError:
         return []
-    *lines, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; remove it") from None
     if last and _parse_row(last) is None:
         os.truncate(path, path.stat().st_size - len(last))
     elif last:  # an editor left out the final newline
@@ -188,7 +194,7 @@ def _read(path: Path, split: str) -> list[dict[str, Any]]:
 def _parse_row(line: bytes) -> dict[str, Any] | None:
     """Parse a line written by ``BadSamples``; return None for any other line."""
     try:
-        row = json.loads(line)
-        return {key: row[key] for key in ("split", "epoch", "id", "path", "error", "deadly")}
-    except (ValueError, KeyError, TypeError):
+        row: dict[str, Any] = check_schema(parse_json(line.decode(), FILE_NAME), _ROW, FILE_NAME)
+    except (UnicodeDecodeError, UserError):
         return None
+    return row if row["id"] >= 0 else None
