@@ -95,7 +95,7 @@ def broken_rule(value: Any, metadata: Mapping[str, Any]) -> str | None:
     for name, bound in metadata.get("bounds", {}).items():
         if not all(getattr(operator, name)(number, bound) for number in numbers):  # False for NaN
             return f"must be {_SYMBOLS[name]} {bound}"
-    if not metadata.get("infinite") and not _is_finite(value):
+    if not metadata.get("infinite") and not metadata.get("entries") and not _is_finite(value):
         return "must be finite"
     return check(value) if check is not None else None
 
