@@ -26,7 +26,7 @@ def broken_rule_of(value, **rules):
         ({"gt": 0}, [[1, 2]], [[1, 0], [-1, 1], (0,)], "must be > 0"),  # bounds hold for each entry of a list
         ({"ge": 0}, [], [float("nan"), [0.5, float("nan")]], "must be >= 0"),  # NaN breaks every bound
         ({"lt": 1, "infinite": True}, [float("-inf")], [float("inf")], "must be < 1"),
-        ({}, [], [float("inf"), [0.5, float("nan")], {"a": [float("-inf")]}], "must be finite"),
+        ({}, [], [float("inf"), [0.5, float("nan")], [[float("-inf")]]], "must be finite"),
         ({"choices": ("a", "b")}, ["a", "b", ["b", "a"], []], ["c", "", ["a", "c"]], "must be one of a, b"),
         ({"length": 2}, [[1, 2], (1, 2)], [[1], [1, 2, 3]], "needs exactly 2 values, got"),
         ({"length": 2}, [], [7], "needs exactly 2 values"),  # a single number is not a list

@@ -95,15 +95,15 @@ def broken_rule(value: Any, metadata: Mapping[str, Any]) -> str | None:
     for name, bound in metadata.get("bounds", {}).items():
         if not all(getattr(operator, name)(number, bound) for number in numbers):  # False for NaN
             return f"must be {_SYMBOLS[name]} {bound}"
-    if not metadata.get("infinite") and not metadata.get("entries") and not _is_finite(value):
+    if not metadata.get("infinite") and not _is_finite(value):
         return "must be finite"
     return check(value) if check is not None else None
 
 
 def _is_finite(value: Any) -> bool:
-    """Return whether a value contains neither infinite numbers nor NaN."""
-    if isinstance(value, dict | list | tuple):
-        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    """Return whether a number, or every number of a list, is finite; values of a dict have rules of their own."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
 
 
