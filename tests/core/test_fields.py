@@ -25,7 +25,8 @@ def broken_rule_of(value, **rules):
         ({"ge": 0, "lt": 1}, [], [1], "must be < 1"),
         ({"gt": 0}, [[1, 2]], [[1, 0], [-1, 1], (0,)], "must be > 0"),  # bounds hold for each entry of a list
         ({"ge": 0}, [], [float("nan"), [0.5, float("nan")]], "must be >= 0"),  # NaN breaks every bound
-        ({"lt": 1}, [float("-inf")], [float("inf")], "must be < 1"),
+        ({"lt": 1, "infinite": True}, [float("-inf")], [float("inf")], "must be < 1"),
+        ({}, [], [float("inf"), [0.5, float("nan")], [[float("-inf")]]], "must be finite"),
         ({"choices": ("a", "b")}, ["a", "b", ["b", "a"], []], ["c", "", ["a", "c"]], "must be one of a, b"),
         ({"length": 2}, [[1, 2], (1, 2)], [[1], [1, 2, 3]], "needs exactly 2 values, got"),
         ({"length": 2}, [], [7], "needs exactly 2 values"),  # a single number is not a list
@@ -37,6 +38,10 @@ def broken_rule_of(value, **rules):
 def test_broken_rule_names_first_broken_rule(rules, valid, invalid, text):
     assert [broken_rule_of(value, **rules) for value in valid] == [None] * len(valid)
     assert [str(broken_rule_of(value, **rules)).startswith(text) for value in invalid] == [True] * len(invalid)
+
+
+def test_broken_rule_accepts_infinite_default():
+    assert broken_rule(float("inf"), option(float("inf")).metadata) is None
 
 
 def test_broken_rule_checks_length_before_check():

@@ -30,6 +30,20 @@ def test_build_loss_equals_torch(loss, labels, expected):
     assert torch.equal(loss.build()(LOGITS, labels), expected(LOGITS, labels))
 
 
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_cross_entropy_batch_without_weighted_class_is_zero(smoothing):
+    loss = CrossEntropy(class_weights=[1, 0, 0, 0], label_smoothing=smoothing).build()
+    for labels, is_weighted in ((torch.tensor([1, 2, 3, 3, 1, 2]), False), (NUMBERS, True)):
+        logits = LOGITS.clone().requires_grad_()
+        loss(logits, labels).backward()
+        assert bool(loss(logits, labels) > 0) == is_weighted
+        assert bool(logits.grad.any()) == is_weighted
+        if is_weighted:
+            same = LOGITS.clone().requires_grad_()
+            nn.CrossEntropyLoss(torch.tensor([1.0, 0, 0, 0]), label_smoothing=smoothing)(same, labels).backward()
+            assert torch.equal(logits.grad, same.grad)
+
+
 @pytest.mark.parametrize(
     ("counts", "weights"),
     [

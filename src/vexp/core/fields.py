@@ -13,6 +13,7 @@ from Python or from a composed config. Free of torch, so that an invalid value i
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ def option(
     length: int | None = None,
     check: Callable[[Any], str | None] | None = None,
     entries: type[Any] | None = None,
+    infinite: bool = False,
 ) -> Any:
     """Declare a dataclass field with its documentation and rule.
 
@@ -56,6 +58,7 @@ def option(
         length: The exact number of entries of a list.
         check: Returns the broken rule as text, or None if the value is valid.
         entries: The dataclass of a dict's values, whose keys the user chooses.
+        infinite: Whether numbers need not be finite; true if the default is infinite.
     """
     bounds = {name: bound for name, bound in {"ge": ge, "gt": gt, "le": le, "lt": lt}.items() if bound is not None}
     metadata: dict[str, Any] = {
@@ -65,7 +68,8 @@ def option(
         "see": tuple(see),
         "choices": tuple(choices),
     }
-    metadata |= {"bounds": bounds, "length": length, "check": check, "entries": entries}
+    infinite = infinite or (isinstance(default, float) and math.isinf(default))
+    metadata |= {"bounds": bounds, "length": length, "check": check, "entries": entries, "infinite": infinite}
     if dataclasses.is_dataclass(default) and isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     if isinstance(default, list | dict):
@@ -91,7 +95,16 @@ def broken_rule(value: Any, metadata: Mapping[str, Any]) -> str | None:
     for name, bound in metadata.get("bounds", {}).items():
         if not all(getattr(operator, name)(number, bound) for number in numbers):  # False for NaN
             return f"must be {_SYMBOLS[name]} {bound}"
+    if not metadata.get("infinite") and not _is_finite(value):
+        return "must be finite"
     return check(value) if check is not None else None
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether a number, or every number of a list, is finite; values of a dict have rules of their own."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

@@ -1,10 +1,12 @@
-"""Classification of layers by type, and suggestions for misspelled parameter paths."""
+"""Classification of layers by type, suggestions for misspelled parameter paths, and a loss."""
 
 from __future__ import annotations
 
 import difflib
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 _NORM = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -38,3 +40,20 @@ def near_paths(word: str, model: nn.Module) -> str:
         return f"; did you mean {' or '.join(close[:3])}?"
     first = list(dict.fromkeys(name[0] for name in names))
     return f"; its submodules are {', '.join(first[:12])}{' ...' if len(first) > 12 else ''}"
+
+
+class CrossEntropyWithZeroWeights(nn.CrossEntropyLoss):
+    """Cross entropy that is 0, with gradients of 0, if the classes of all N samples have weight 0.
+
+    The targets are int64 (N,), or float (N, classes): their mean is not weighted and needs no division by the weights.
+    """
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return the mean over the batch, weighted by the weight of each sample's class."""
+        if target.is_floating_point() or self.weight is None:
+            return super().forward(input, target)
+        # Where torch would divide by 0, the weights are replaced. A branch would wait for the GPU, a factor does not.
+        is_weighted = self.weight[target].sum() > 0
+        weight = torch.where(is_weighted, self.weight, torch.ones_like(self.weight))
+        loss = functional.cross_entropy(input, target, weight, label_smoothing=self.label_smoothing)
+        return loss * is_weighted

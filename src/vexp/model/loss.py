@@ -83,7 +83,8 @@ def _tensor(values: list[float] | None) -> Tensor | None:
 class CrossEntropy(Loss):
     """Softmax cross entropy, averaged over the batch (torch.nn.CrossEntropyLoss), for int64 (N,) class indices.
 
-    With class weights the average over the batch is weighted by the weight of each sample's class, as in torch.
+    With class weights the average over the batch is weighted by the weight of each sample's class, as in torch. The
+    loss of a batch whose classes all have weight 0 is 0, and so are its gradients; torch's are NaN.
     """
 
     multi_label: ClassVar[bool] = False
@@ -95,7 +96,11 @@ class CrossEntropy(Loss):
     def build(self) -> nn.Module:
         from torch.nn import CrossEntropyLoss
 
-        return CrossEntropyLoss(weight=_tensor(self.class_weights), label_smoothing=self.label_smoothing)
+        from vexp.model.layers import CrossEntropyWithZeroWeights
+
+        has_zeros = self.class_weights is not None and not all(self.class_weights)
+        kind = CrossEntropyWithZeroWeights if has_zeros else CrossEntropyLoss
+        return kind(weight=_tensor(self.class_weights), label_smoothing=self.label_smoothing)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -17,11 +17,14 @@ class Clip(ValidatedConfig):
     """Gradient clipping before each optimizer step, by norm and by value."""
 
     max_norm: float | None = option(
-        None, "Maximum norm of the gradient; null for no clipping, inf to log the norm without clipping.", gt=0
+        None,
+        "Maximum norm of the gradient; null for no clipping, inf to log the norm without clipping.",
+        gt=0,
+        infinite=True,
     )
-    norm_type: float = option(2.0, "p of the p-norm for max_norm (inf for the maximum norm).", gt=0)
+    norm_type: float = option(2.0, "p of the p-norm for max_norm (inf for the maximum norm).", gt=0, infinite=True)
     max_value: float | None = option(
-        None, "Maximum absolute value of the gradient entries; null for no clipping.", gt=0
+        None, "Maximum absolute value of the gradient entries; null for no clipping.", gt=0, infinite=True
     )
 
 

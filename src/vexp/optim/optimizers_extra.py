@@ -45,7 +45,7 @@ class Adafactor(Optimizer):
     eps: list[float | None] = option(
         [None, 1e-3], "Lower bounds of the squared gradient and of the parameter scale.", length=2, check=_adafactor_eps
     )
-    d: float = option(1.0, "Clipping threshold of the root mean square of an update.", ge=1)
+    d: float = option(1.0, "Clipping threshold of the root mean square of an update.", ge=1, infinite=True)
     weight_decay: float = decoupled_option(0.0)
 
 
@@ -90,7 +90,7 @@ class ASGD(Optimizer):
     lr: float = lr_option(1e-2)
     lambd: float = option(1e-4, "Decay of the weights and of the rate per step.", ge=0)
     alpha: float = option(0.75, "Exponent of the decay of the learning rate.", ge=0)
-    t0: float = option(1e6, "Step at which averaging begins.", unit="steps", ge=0)
+    t0: float = option(1e6, "Step at which averaging begins.", unit="steps", ge=0, infinite=True)
     weight_decay: float = l2_option(0.0)
 
 
@@ -157,4 +157,6 @@ class Rprop(Optimizer):
         [0.5, 1.2], "Factors on the step size if the sign of the gradient changes, and if it does not.", length=2,
         check=_etas_rule,
     )  # fmt: skip
-    step_sizes: list[float] = option([1e-6, 50.0], "Minimum and maximum step size.", length=2, check=_step_sizes_rule)
+    step_sizes: list[float] = option(
+        [1e-6, 50.0], "Minimum and maximum step size.", length=2, check=_step_sizes_rule, infinite=True
+    )

@@ -58,7 +58,12 @@ def test_read_classes_json_returns_names(tmp_path, text, names):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{", "labels.json:1: invalid JSON"),
+        ("{", "labels.json: is not valid JSON: .* in line 1"),
+        ("[" * 100_000, "labels.json: is not valid JSON: nested too deeply"),
+        ("9" * 5000, "labels.json: is not valid JSON: Exceeds the limit"),
+        ('{"a": 1e999}', "the value of a class must be its index"),
+        ('["\\ud800"]', "half of a UTF-16 surrogate pair"),
+        ('{"\\ud800": 0}', "half of a UTF-16 surrogate pair"),
         ("[1, 2]", "must contain a list of class names"),
         ('["a", "a"]', "contains the class 'a' twice"),
         ('{"a": 0, "b": 2}', r"the indices of the 2 classes must be 0\.\.1, each once"),

@@ -59,6 +59,21 @@ def test_read_folder_without_videos_raises(tmp_path, names, text):
         read_folder(root, None)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need permissions there")
+def test_read_folder_links_to_themselves_are_no_videos(tmp_path):
+    """As links to nothing."""
+    root = make_files(tmp_path / "set", "run/a.mp4")
+    (root / "run" / "loop.mp4").symlink_to("loop.mp4")
+    (root / "run" / "nothing.mp4").symlink_to("none.mp4")
+    (root / "run" / "up").symlink_to(root)
+    (root / "loop").symlink_to("loop")
+    assert rows(read_folder(root, None)) == [("run/a.mp4", 0)]
+    with pytest.raises(UserError, match=r"set/loop: cannot be read as a folder of videos: Too many levels of symbolic"):
+        read_folder(root, ["loop", "run"])
+    with pytest.raises(UserError, match=r"set/run/a\.mp4: cannot be read as a folder of videos: Not a directory"):
+        read_folder(root, ["run", "run/a.mp4"])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
 def test_read_folder_file_name_not_utf8_can_be_opened(tmp_path):
     folder = tmp_path / "run"

@@ -292,3 +292,19 @@ def test_detect_long_list_uses_first_lines(tmp_path, monkeypatch):
     monkeypatch.setattr("vexp.data.annotations.list_files._HEAD", 20)
     (tmp_path / "x.txt").write_text("d1 10 0\nd2 20 1\nd3 30 0 0 0\n")  # the cut third line does not count
     assert detect(tmp_path / "x.txt") == "frames"
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (",a.mp4\n", {"separator": ","}),  # no path
+        (f"folder {'9' * 5000} 0\n", {"format": "frames"}),
+        (f"folder {'9' * 5000} 3 0\n", {"format": "frames_with_offset"}),
+        (f"a.mp4 {'9' * 5000}\n", {}),
+    ],
+)
+def test_odd_line_is_a_bad_line(tmp_path, text, options):
+    path = tmp_path / "x.txt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"x\.txt:1: "):
+        read_list(path, **options)

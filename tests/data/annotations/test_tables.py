@@ -238,6 +238,43 @@ def test_json_bad_records_are_reported_with_their_line(tmp_path):
     )
 
 
+#: JSON that is valid, and no value that a list has.
+ODD = [
+    "null", "true", "-1", "1e999", "NaN", "[]", "{}", "[[1]]", '{"a": 1}', '"\\ud800"', '"\\u0000"', '"\u0663"',
+    "9" * 4000, "9" * 5000, '"' + "9" * 5000 + '"', "[" * 980 + "]" * 980, '{"a":' * 100_000, "[" * 100_000,
+]  # fmt: skip
+
+
+def message_of(tmp_path, text, **options):
+    """Return the message with which a list is refused; empty if it is read."""
+    try:
+        listed(tmp_path, "x.json", text, **options)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: value[:12])
+@pytest.mark.parametrize(
+    "key", ["path", "label", "start", "end", "group", "offset", "total_frames", "split", "id", "template", "unknown"]
+)
+def test_json_odd_value_is_read_or_refused(tmp_path, key, value):
+    something = key in ("id", "template")
+    record = {"id": '"1"', "template": '"a"'} if something else {"path": '"a.mp4"', "label": "0"}
+    line = "{" + ",".join(f'"{name}":{text}' for name, text in (record | {key: value}).items()) + "}"
+    for text in (f"[{line}]", f'{{"path":"b.mp4","label":1,"split":"val"}}\n{line}', value):
+        for multi_label in (None, True):
+            message = message_of(tmp_path, text, multi_label=multi_label)
+            assert message.startswith(f"{tmp_path}/x.json") or not message
+
+
+@pytest.mark.parametrize("template", ["{id:c}", "{id[0]}", "{0}", "{", "{id.name}", "{id:d}"])
+@pytest.mark.parametrize("value", ["[]", "null", '"a"', "99999999999", "1"])
+def test_json_file_name_of_odd_value_raises_or_fills(tmp_path, template, value):
+    message = message_of(tmp_path, f'[{{"id": {value}, "template": "a"}}]', file_name=template)
+    assert message.startswith("data.file_name=") or not message
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     records=st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=9) | st.integers() | st.lists(st.none()))),

@@ -164,6 +164,25 @@ def test_load_excludes_fatal_samples(tmp_path):
     assert later[0, 3].bad == (Failure(3, "video 3.mp4: hangs", 0, fatal=True),)
 
 
+def test_load_retries_fatal_samples_if_bad_samples_end_the_run(tmp_path, caplog):
+    """A worker may have crashed for another reason than its video; a run that is resumed must get past it."""
+    path = tmp_path / "bad.jsonl"
+    bad = counter(dataset_of([], "fail"), path)
+    for epoch in range(2):
+        with pytest.raises(UserError, match="its worker died of SIGSEGV"):
+            bad.mark_fatal(
+                Failure(3, "video 3.mp4: the decoder crashed, its worker died of SIGSEGV", epoch, fatal=True)
+            )
+    later = dataset_of([], "fail")
+    counter(later, path)
+    assert later.fatal == {}
+    assert [record.getMessage() for record in caplog.records] == [
+        "data.train: video 3.mp4: the decoder crashed, its worker died of SIGSEGV (in an earlier part of the run); it "
+        "is loaded again"
+    ]
+    assert not isinstance(later[0, 3], Failure)
+
+
 ROW = '{"split": "train", "epoch": 0, "id": 1, "path": "video 1.mp4", "error": "hangs", "deadly": true, "count": 1}'
 
 
@@ -184,12 +203,23 @@ def test_load_reads_edited_or_truncated_file(tmp_path, text, kept):
     assert path.read_text() == kept
 
 
-@pytest.mark.parametrize("line", ["half a row", '{"split": "train"}', "3"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "half a row", '{"split": "train"}', "3", "[" * 100_000, "9" * 5000, ROW.replace('"id": 1', '"id": "x"'),
+        ROW.replace('"id": 1', '"id": -1'), ROW.replace('"epoch": 0', '"epoch": [0]'), ROW.replace("true", "1"),
+    ],
+)  # fmt: skip
 def test_load_invalid_line_raises(tmp_path, line):
     path = tmp_path / "bad_samples.jsonl"
     path.write_text(f"{ROW}\n{line}\n")
     with pytest.raises(UserError, match=r"bad_samples.jsonl:2: not a row"):
         counter(dataset_of([], "replace"), path)
+
+
+def test_load_file_that_is_a_folder_raises(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: is a folder; remove it"):
+        counter(dataset_of([], "replace"), tmp_path)
 
 
 def test_add_on_full_disk_raises(tmp_path):

@@ -15,6 +15,7 @@ import torch
 from support.noise import NoiseSource, content, dataset_of
 
 from vexp.core.errors import UserError
+from vexp.data.loading import dataloader, watchdog
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataloader import (
     SequentialSampler,
@@ -192,3 +193,77 @@ def test_worker_killed_by_oom_is_not_a_bad_sample(on_bad):
     with pytest.raises(RuntimeError, match="is killed by signal: Killed"):
         list(iterate_batches(loader, bad))
     assert bad.errors == {}
+
+
+def stop_idle_workers(count):
+    """Send SIGSTOP to all workers once they have loaded what they have been asked for."""
+    workers = multiprocessing.active_children()
+    assert len(workers) == count
+    time.sleep(0.5)
+    for process in workers:
+        os.kill(process.pid, signal.SIGSTOP)
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    monkeypatch.setattr(watchdog, "_MIN_PATIENCE", 1.5)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stopped_workers_are_replaced(patience, caplog, workers):
+    """A stopped worker answers neither requests for a batch nor the handshake in which its memory is received."""
+    loader, bad = watch(dataset_of([], "fail"), order(), 0)
+    expected = [content(batch) for batch in iterate_batches(loader, bad)]
+    loader, bad = watch(dataset_of([], "fail"), order(), workers)
+    batches = iterate_batches(loader, bad)
+    seen = [content(next(batches))]
+    stop_idle_workers(workers)
+    seen += [content(batch) for batch in batches]
+    assert seen == expected
+    assert "no data worker has answered for 1.5 seconds" in caplog.text
+    assert bad.errors == {}
+    assert multiprocessing.active_children() == []
+
+
+def test_stopped_persistent_workers_are_replaced_in_next_pass(patience):
+    loader, bad = watch(dataset_of([], "fail"), SequentialSampler(9, 2), 1, persistent=True)
+    first = [content(batch) for batch in iterate_batches(loader, bad)]
+    stop_idle_workers(1)
+    assert [content(batch) for batch in iterate_batches(loader, bad)] == first
+
+
+def test_workers_that_stop_again_raise(patience, monkeypatch):
+    attach = watchdog.WorkerMonitor.attach
+
+    def stop(monitor, worker):
+        attach(monitor, worker)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    monkeypatch.setattr(watchdog.WorkerMonitor, "attach", stop)
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
+    loader, bad = watch(dataset_of([], "fail"), order(), 1)
+    with pytest.raises(UserError, match=r"new workers did not answer either\. Set data\.num_workers=0"):
+        next(iterate_batches(loader, bad))
+    assert multiprocessing.active_children() == []
+
+
+def test_stopped_worker_does_not_keep_the_process(monkeypatch):
+    """At exit, multiprocessing waits for all workers and sends SIGTERM only."""
+    monkeypatch.setattr(dataloader, "_EXIT_SECONDS", 0.2)
+    loader, bad = watch(dataset_of([], "fail"), SequentialSampler(9, 2), 1, persistent=True)
+    list(iterate_batches(loader, bad))
+    stop_idle_workers(1)
+    dataloader._stop_workers()
+    (worker,) = multiprocessing.active_children()
+    worker.join(10)
+    assert not worker.is_alive()
+
+
+def test_slow_start_of_workers_is_no_hang(monkeypatch):
+    """The limit is for one sample; a worker that starts has none."""
+    monkeypatch.setattr(watchdog, "_MIN_PATIENCE", 0.1)
+    attach = watchdog.WorkerMonitor.attach
+    monkeypatch.setattr(watchdog.WorkerMonitor, "attach", lambda *arguments: time.sleep(1) or attach(*arguments))
+    options = WorkerOptions(num_workers=1, sample_timeout=0.5)
+    loader = make_loader(dataset_of([], "fail"), SequentialSampler(3, 3), options, CPU, persistent=False)
+    assert [batch.ids.tolist() for batch in iterate_batches(loader)] == [[0, 1, 2]]

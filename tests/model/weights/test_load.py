@@ -318,3 +318,45 @@ def test_load_checkpoint_applies_adapt(tmp_path: Path) -> None:
     report = load_checkpoint(build_model(Known(), 4), tmp_path / "w.pth")
     assert (len(report.matched), report.ignored, report.kind) == (82, [], "mmaction2")
     assert "98 keys renamed for this model" in str(report)
+
+
+def bad_tensors() -> dict[str, tuple[torch.Tensor, str]]:
+    """Values of ``head.weight``, and what the message states about each."""
+    weight = build_model("tiny3d", 4).state_dict()["head.weight"]
+    return {
+        "sparse": (weight.to_sparse(), "is sparse or quantized"),
+        "csr": (weight.to_sparse_csr(), "is sparse or quantized"),
+        "meta": (weight.to("meta"), "has no values"),
+    }
+
+
+@pytest.mark.parametrize("name", ["sparse", "csr", "meta"])
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_load_checkpoint_tensor_without_values_raises(name: str, tmp_path: Path) -> None:
+    tensor, text = bad_tensors()[name]
+    state = build_model("tiny3d", 4).state_dict()
+    torch.save({**state, "head.weight": tensor}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=rf"w\.pth: the tensor head\.weight {text}"):
+        load_checkpoint(build_model("tiny3d", 4), tmp_path / "w.pth")
+    torch.save({**state, "of another model": tensor}, tmp_path / "w.pth")  # such a tensor is ignored
+    assert load_checkpoint(build_model("tiny3d", 4), tmp_path / "w.pth").share == 1
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [], [1], {}, {1: 2}, torch.zeros(2), b"x", float("nan")])
+@pytest.mark.parametrize(
+    "key", ["ema", "classes", "config", "img_norm", "config.img_norm", "meta.CLASSES", "meta.config", "model", "net", 7]
+)
+def test_load_checkpoint_odd_value_is_ignored_or_refused(key: Any, value: Any, tmp_path: Path) -> None:
+    """Whatever a file from elsewhere contains, it is one message that names the file."""
+    name, _, inner = str(key).partition(".")
+    nested = {inner: value} if inner else value
+    state = build_model("tiny3d", 4).state_dict()
+    contents = [{"model": state, "classes": list("abcd"), name: nested}, {"state_dict": state, name: nested}]
+    for content in [*contents, {**state, key: value}]:
+        torch.save(content, tmp_path / "w.pth")
+        message = ""
+        try:
+            load_checkpoint(build_model("tiny3d", 4), tmp_path / "w.pth")
+        except UserError as error:
+            message = str(error)
+        assert message.startswith(str(tmp_path / "w.pth")) or not message

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import os
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,9 +20,12 @@ import torch
 import torchvision.models
 
 from vexp import compose
+from vexp.config.preflight import check_inputs
+from vexp.config.provenance import Provenance
 from vexp.core.errors import UserError
 from vexp.experiment.initial_weights import conflicts
 from vexp.model import build_model
+from vexp.model.weights import download
 from vexp.model.weights.load import load_checkpoint, read_checkpoint
 from vexp.model.weights.metadata import of_mmaction2
 from vexp.model.weights.source import check, locate
@@ -231,3 +237,108 @@ def load_checkpoint_of(classes: list[str]) -> Any:
 
     model = build_model("tiny3d", len(classes))
     return LoadReport("w.pth", "vexp", match_tensors(model, model.state_dict()), Metadata(classes=classes), [])
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("", "is empty; give a file, a run folder"),
+        (" ", "is empty"),
+        ("https://[::1", "is not a valid URL: Invalid IPv6 URL"),
+        ("https://host:port/w.pth", "is not a valid URL: Port could not"),
+        ("https://host:99999/w.pth", "is not a valid URL: Port out of range"),
+        ("https:///w.pth", "is not a valid URL"),
+        ("https://host/two words.pth", "is not a valid URL"),
+        ("https://host/\n.pth", "is not a valid URL"),
+        ("https://h\u00f6st/w.pth", "is not a valid URL"),
+        ("http://[::1", "is not a valid URL"),
+        ("x" * 300, "no such checkpoint or run folder"),
+        ("~nobody/w.pth", "no such checkpoint or run folder"),
+        ("a\0b", "no such checkpoint or run folder"),
+        ("/dev/null", "is neither a file nor a run folder"),
+    ],
+)
+def test_check_malformed_source_names_the_key(source: str, text: str) -> None:
+    with pytest.raises(UserError, match=text) as caught:
+        check("init_from", source)
+    assert str(caught.value).startswith("init_from=")
+    with pytest.raises(UserError, match=text):
+        locate(source)
+
+
+def test_locate_pipe_raises(tmp_path: Path) -> None:
+    """Opening it would wait for a writer."""
+    os.mkfifo(tmp_path / "w.pth")
+    with pytest.raises(UserError, match="is neither a file nor a run folder"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("key", ["init_from", "model.weights.path"])
+def test_check_inputs_empty_path_names_the_key(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^{key}=: is empty"):
+        check_inputs(compose([f"{key}="]), Provenance())
+
+
+def test_locate_long_file_name_is_shortened(server: tuple[Path, str]) -> None:
+    folder, address = server
+    digits = put(folder / "w.pth")
+    query = "%C3%A9" * 300 + f"-{digits[:8]}.pth"
+    with pytest.raises(UserError, match="the download failed: File not found"):
+        locate(f"{address}/{query}")
+    with pytest.raises(UserError, match="the download failed"):
+        locate(f"{address}/{'a' * 5000}.pth")
+
+
+@pytest.fixture
+def silent_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[bytes], str]]:
+    """(what it sends, each piece after 0.2 seconds, its address); it never closes a connection."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(download, "TIMEOUT", 1.0)
+    pieces: list[bytes] = []
+    closed = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            for piece in pieces:
+                connection.sendall(piece)
+                closed.wait(0.2)
+            closed.wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        yield pieces, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        closed.set()
+        thread.join()
+
+
+HEADER = b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [],
+        [bytes([byte]) for byte in HEADER],  # a byte in time, again and again
+        [HEADER],
+        [HEADER, *[b"x"] * 50],
+    ],
+)
+def test_locate_server_that_stops_answering_raises(
+    silent_server: tuple[list[bytes], str], tmp_path: Path, pieces: list[bytes]
+) -> None:
+    sent, address = silent_server
+    sent += pieces
+    with pytest.raises(UserError, match=r"the download failed: .*(less than 16 kB in 1 seconds|timed out).* manually"):
+        locate(f"{address}/w.pth")
+    assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
+
+
+def test_locate_incomplete_answer_raises(
+    silent_server: tuple[list[bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, address = silent_server
+    sent += [b"no HTTP\r\n\r\n"]
+    with pytest.raises(UserError, match="the download failed: no HTTP"):
+        locate(f"{address}/w.pth")

@@ -24,6 +24,14 @@ _PAIRS: dict[str, tuple[str, float]] = {"segments": ("d", np.nan), "frame_ranges
 _LABEL_DIGITS = 6  # without class names the largest label sets the number of classes; a typo must not make it 1e12
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written; bytes of file names that are not UTF-8 (surrogateescape) are allowed."""
+    try:
+        return text.isascii() or bool(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return False
+
+
 class Problems:
     """The bad lines of a file: messages for the first ones, and their number."""
 
@@ -88,6 +96,8 @@ class AnnotationBuilder:
         frames: tuple[int, int] | None = None,
     ) -> None:
         """Add a row; an invalid row is recorded as a bad line."""
+        if not all(map(is_unicode, (name, group, *labels))):
+            return self.bad(line, "contains half of a UTF-16 surrogate pair, which is no character")
         indices = [self._class_index(line, label) for label in labels]
         if not labels and not self.multi_label:
             return self.bad(line, "has no label")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
+from vexp.core.documents import parse_json
 from vexp.core.errors import MissingInputError, UserError
-from vexp.data.annotations.builder import Problems
+from vexp.data.annotations.builder import Problems, is_unicode
 
 
 def read_classes(path: Path) -> list[str]:
@@ -50,14 +50,13 @@ def _from_lines(path: Path, text: str) -> list[str]:
 
 
 def _from_json(path: Path, text: str) -> list[str]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: invalid JSON: {error.msg}") from None
+    content = parse_json(text, path)
+    if isinstance(content, list | dict) and not all(is_unicode(name) for name in content if isinstance(name, str)):
+        raise UserError(f"{path}: contains half of a UTF-16 surrogate pair, which is no character")
     if isinstance(content, dict):
         try:
             names = {int(index): str(name) for name, index in content.items()}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(f"{path}: the value of a class must be its index, {{name: 0, name: 1 ...}}") from None
         if sorted(names) != list(range(len(content))):
             count = len(content)

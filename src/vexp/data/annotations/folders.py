@@ -61,9 +61,13 @@ def _videos(root: str, folder: str) -> Iterator[str]:
         entries = list(os.scandir(os.path.join(root, folder)))
     except FileNotFoundError:
         return  # a class without videos in this split
+    except OSError as error:  # a link to itself, a file, no permission
+        raise UserError(
+            f"{os.path.join(root, folder)}: cannot be read as a folder of videos: {error.strerror}"
+        ) from None
     for entry in entries:
         name = os.path.join(folder, entry.name)
         if entry.is_dir(follow_symlinks=False):
             yield from _videos(root, name)
-        elif is_video(name) and entry.is_file():
+        elif is_video(name) and os.path.isfile(entry.path):  # False for links to nothing and to themselves
             yield name

@@ -103,6 +103,8 @@ def read_list(
             _LINES[kind](rows, path, separator)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as annotation list: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: cannot be read as annotation list: a record is nested too deeply") from None
     description = FORMATS[kind] + (" (detected)" if format == "auto" else "")
     return rows.finish(format=kind, description=description, hint=f"expected: {FORMATS[kind]}")
 
@@ -176,7 +178,7 @@ def _add_videos(rows: AnnotationBuilder, path: Path, separator: str | None) -> N
     for number, line in _lines(rows, path):
         name, *labels = line.rsplit(separator, 1)
         name = name.rstrip()
-        if not labels:
+        if not name or not labels:
             rows.bad(number, f"{line!r} is not 'path label'")
             continue
         if rows.multi_label or (rows.multi_label is None and name[-1].isdecimal()):
@@ -207,7 +209,7 @@ def _add_frames(rows: AnnotationBuilder, path: Path, separator: str | None, *, w
             rows.bad(number, f"{line!r} is not 'folder {'offset ' if with_offset else ''}total_frames label'")
             continue
         *where, total = words[: count - 1]
-        if not total.isdecimal() or int(total) < 1 or len(total) > 9:
+        if not total.isdecimal() or len(total) > 9 or int(total) < 1:
             rows.bad(number, f"total_frames {total!r} is not an integer >= 1")
         elif where and (not where[0].isdecimal() or len(where[0]) > 9):
             rows.bad(number, f"offset {where[0]!r} is not an integer >= 0")

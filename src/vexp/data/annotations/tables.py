@@ -133,7 +133,7 @@ def _filled(file_name: str, values: Mapping[str, Any]) -> str:
         return file_name.format_map(values)
     except KeyError as error:
         raise UserError(f"data.file_name={file_name}: {error} is not a column; columns: {', '.join(values)}") from None
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         raise UserError(f"data.file_name={file_name}: is not a valid template: {error}") from None
 
 
@@ -181,6 +181,8 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
                     if ended:
                         where = line + text.count("\n", at, error.pos)
                         raise UserError(f"{path}:{where}: invalid JSON: {error.msg}") from None
+                except ValueError as error:  # a number of more digits than Python reads
+                    raise UserError(f"{path}:{line}: invalid JSON: {str(error).partition(';')[0]}") from None
                 else:
                     yield line, record
                     line += text.count("\n", at, end)
@@ -233,7 +235,7 @@ def _seconds(key: str, value: Any) -> float:
         return math.nan
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise ValueError(f"{key} {value!r} is not a time in seconds")

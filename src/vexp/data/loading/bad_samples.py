@@ -18,11 +18,13 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from vexp.core.documents import check_schema, open_regular, parse_json
 from vexp.core.errors import UserError
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.loading.outcomes import Failure
 
 FILE_NAME = "bad_samples.jsonl"
+_ROW = {"split": str, "epoch": int, "id": int, "path": str, "error": str, "deadly": bool}
 logger = logging.getLogger(__name__)
 
 
@@ -32,7 +34,9 @@ class BadSamples:
 
     A row of the file contains the split, the epoch (0-based; 0 in evaluation), id, path, backend and error of a sample,
     whether it hung or crashed its worker (``deadly``), and in how many epochs it has been met (``count``). Rows are not
-    repeated after a restart. Samples recorded as ``deadly`` are not loaded again; to retry one, delete its rows.
+    repeated after a restart. Samples recorded as ``deadly`` are not loaded again; to retry one, delete its rows. If bad
+    samples are not tolerated, they are loaded again: the run would otherwise never get past a sound video whose worker
+    crashed for another reason.
 
     In a distributed run, ``sync`` makes every process count the failures of all processes in the same order, so that
     all of them end at the same step.
@@ -65,14 +69,20 @@ class BadSamples:
         Raises:
             UserError: If the file contains a line that is not a row.
         """
+        retried: set[int] = set()
         for row in _read(self.path, self.split) if self.path is not None else ():
             index = row["id"]
             if index >= len(self.dataset) or self.dataset.source.name(index) != row["path"]:
                 continue
             self.errors.setdefault(index, row["error"])
             self._epochs.setdefault(index, set()).add(row["epoch"])
-            if row["deadly"]:
+            if row["deadly"] and self.tolerated:
                 self.dataset.mark_fatal(index, row["error"])
+            elif row["deadly"] and self.warns and index not in retried:
+                retried.add(index)
+                logger.warning(
+                    "data.%s: %s (in an earlier part of the run); it is loaded again", self.split, row["error"]
+                )
 
     def add(self, failure: Failure) -> None:
         """Count a bad sample: immediately, or in a distributed run at the next ``sync``.
@@ -156,9 +166,13 @@ def _read(path: Path, split: str) -> list[dict[str, Any]]:
     Raises:
         UserError: If a line is not a row, for example after the file was edited.
     """
-    if not path.exists():
+    try:
+        with open_regular(path) as file:
+            *lines, last = file.read().split(b"\n")
+    except FileNotFoundError:
         return []
-    *lines, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; remove it") from None
     if last and _parse_row(last) is None:
         os.truncate(path, path.stat().st_size - len(last))
     elif last:  # an editor left out the final newline
@@ -180,7 +194,7 @@ def _read(path: Path, split: str) -> list[dict[str, Any]]:
 def _parse_row(line: bytes) -> dict[str, Any] | None:
     """Parse a line written by ``BadSamples``; return None for any other line."""
     try:
-        row = json.loads(line)
-        return {key: row[key] for key in ("split", "epoch", "id", "path", "error", "deadly")}
-    except (ValueError, KeyError, TypeError):
+        row: dict[str, Any] = check_schema(parse_json(line.decode(), FILE_NAME), _ROW, FILE_NAME)
+    except (UnicodeDecodeError, UserError):
         return None
+    return row if row["id"] >= 0 else None

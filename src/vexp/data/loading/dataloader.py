@@ -7,10 +7,12 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.loading.outcomes import Failure, SkipFailuresCollate, SkippedSample
 from vexp.data.loading.plugin_errors import PluginError
 from vexp.data.loading.step_plan import StepPlan
+from vexp.data.loading.system_limits import exit_without_files, limits_explained
 from vexp.data.loading.watchdog import InProgress, WorkerMonitor, supervised
 
 if TYPE_CHECKING:
@@ -144,7 +147,8 @@ def make_loader(
     workers = available_workers() if data_config.num_workers is None else data_config.num_workers
     # A spawned worker imports torch again: seconds, and half a gigabyte of memory.
     default_context = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    monitor = WorkerMonitor(workers, data_config.sample_timeout) if workers > 0 else None
+    with limits_explained():
+        monitor = WorkerMonitor(workers, data_config.sample_timeout) if workers > 0 else None
     samples: Dataset[Any] = dataset
     loader = SampleLoader(
         samples,
@@ -185,17 +189,26 @@ def iterate_batches(loader: Iterable[Item], bad: BadSamples | None = None) -> It
                 yield item
 
 
-#: The iterators of loaders with workers that are in use.
+_EXIT_SECONDS = 5.0  # that the workers have to exit at the end of the process
+
+#: The iterators of loaders with workers that are in use, and the worker processes.
 _iterators: weakref.WeakSet[Any] = weakref.WeakSet()
+_workers: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
 
 def _stop_workers() -> None:
-    """Ask all workers to exit before the process ends; it waits for them, and they ignore its first SIGTERM.
+    """Make all workers exit before the process ends; it waits for them, and they ignore its first SIGTERM.
 
-    Workers usually exit when their iterator is freed, but a reference to it can survive (in torch.compile's caches).
+    Workers usually exit when their iterator is freed, but a reference to it can survive (in torch.compile's caches),
+    and a stopped worker ends by SIGKILL only.
     """
     for iterator in list(_iterators):
         torch_internals.ask_workers_to_exit(iterator)
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for process in list(_workers):
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
 
 
 multiprocessing.util.Finalize(None, _stop_workers, exitpriority=100)  # before multiprocessing joins its children
@@ -206,6 +219,7 @@ def _prefetched(loader: Iterable[Item]) -> Iterator[Item]:
     iterator = iter(loader)
     if torch_internals.is_worker_iterator(iterator):
         _iterators.add(iterator)
+        _workers.update(torch_internals.worker_processes(iterator))
         torch_internals.disable_exit_handler(iterator)  # the watchdog handles exits
     return iterator
 
@@ -227,7 +241,8 @@ def _with_timeout(loader: Iterable[Item], bad: BadSamples | None) -> Generator[I
             raise UserError(failure.message)
         bad.mark_fatal(failure)
 
-    yield from supervised(loader, monitor, on_loss, _prefetched)
+    with limits_explained():
+        yield from supervised(loader, monitor, on_loss, _prefetched)
 
 
 def available_workers() -> int:
@@ -245,6 +260,7 @@ def _start_worker(monitor: WorkerMonitor | None, worker: int) -> None:
     import cv2
 
     configure_malloc()
+    exit_without_files()
     if monitor is not None:
         monitor.attach(worker)
     cv2.setNumThreads(0)  # the workers already use all cores

@@ -7,6 +7,7 @@ needs the worker processes themselves. Everything that it takes from torch's pri
 
 from __future__ import annotations
 
+import traceback
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -67,6 +68,24 @@ def disable_exit_handler(iterator: Any) -> None:
         iterator._worker_pids_set = False
 
 
+def kept_iterator(loader: DataLoader[Any]) -> Any:
+    """Return the iterator of a loader whose persistent workers have made a pass; None if there is none."""
+    return loader._iterator
+
+
 def forget_iterator(loader: DataLoader[Any]) -> None:
     """Make a loader with persistent workers start new ones in its next pass."""
     loader._iterator = None
+
+
+def discard_unfinished(error: BaseException) -> None:
+    """Stop the workers of an iterator whose creation has raised ``error``; its destructor would fail.
+
+    The iterator is not returned by the DataLoader and can be reached through the traceback only.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        iterator = frame.f_locals.get("self")
+        if isinstance(iterator, _MultiProcessingDataLoaderIter) and not hasattr(iterator, "_task_info"):
+            for process in getattr(iterator, "_workers", ()):
+                process.kill()
+            iterator._shutdown = True

@@ -66,7 +66,11 @@ class Data(ValidatedConfig, ABC):
         0.05, "Maximum fraction of unreadable samples in a split before the run fails (on_error=skip).", ge=0, le=1
     )
     sample_timeout: float | None = option(
-        300.0, "Time after which a worker stuck on one sample is killed; null: never.", unit="seconds", gt=0
+        300.0,
+        "Time after which a worker stuck on one sample is killed; null: never.",
+        unit="seconds",
+        gt=0,
+        infinite=True,
     )
     default_epochs: int = option(
         30, "Training length unless epochs or max_steps is set.", unit="epochs", ge=1, see=("epochs", "max_steps")

@@ -92,14 +92,18 @@ def split_into_windows(path: Path, name: str, *, window: float, stride: float) -
     """Split a video into windows of ``window`` seconds with distance ``stride``.
 
     Raises:
-        UserError: If the video cannot be read or has no frame rate.
+        UserError: If the video cannot be read or has no frame rate, or a window or a stride is shorter than a frame.
     """
     with open_video(path) as reader:
-        fps, times = reader.fps, reader.times
+        fps, times, num_frames = reader.fps, reader.times, reader.num_frames
         if times is not None:  # without a frame rate, the last frame is shown for an instant
             duration = float(times[-1]) + (1 / fps if fps else _ROUNDING * 2)
         elif fps:
-            duration = reader.num_frames / fps
+            duration = num_frames / fps
         else:
             raise UserError(f"{path}: the file has no frame rate, so it cannot be split by window={window:g} seconds")
+    frame = duration / max(num_frames, 1)  # of a video without a frame rate, the mean of its frames
+    for key, seconds in (("window", window), ("stride", stride)):
+        if seconds < frame * (1 - _ROUNDING):
+            raise UserError(f"{path}: {key}={seconds:g} is shorter than a frame, which lasts {frame:.3g} seconds")
     return [VideoWindow(path, name, part) for part in windows(duration, window, stride)]

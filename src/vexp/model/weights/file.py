@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vexp import checkpoint
+from vexp.core.documents import check_schema
 from vexp.core.errors import UserError
 from vexp.model.weights.metadata import Metadata, of_mmaction2, of_vexp
 
@@ -76,8 +77,8 @@ def unwrap(content: Mapping[str, Any], source: str) -> WeightFile:
     if isinstance(content.get("model"), Mapping) and "classes" in content:
         kind, metadata, state = "vexp", of_vexp(content), dict(content["model"])
         if "ema" in content:
-            notes, averaged = ["the averaged weights (EMA)"], content["ema"]
-            state = {key.removeprefix("module."): v for key, v in averaged.items() if key.startswith("module.")}
+            notes, averaged = ["the averaged weights (EMA)"], check_schema(content["ema"], dict, f"{source}: ema")
+            state = {key.removeprefix("module."): v for key, v in _texts(averaged) if key.startswith("module.")}
     else:
         wrapper = next((name for name in _STATE_DICT_KEYS if isinstance(content.get(name), Mapping)), None)
         state = dict(content[wrapper]) if wrapper is not None else dict(content)
@@ -88,12 +89,17 @@ def unwrap(content: Mapping[str, Any], source: str) -> WeightFile:
             kind = "slowfast"
         elif isinstance(meta, Mapping):
             metadata = of_mmaction2(meta)
-            if any(key.removeprefix("module.").startswith("backbone.") for key in state):
+            if any(key.removeprefix("module.").startswith("backbone.") for key, _ in _texts(state)):
                 kind = "mmaction2"
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in _texts(state) if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"{source}: contains no weights; its keys are {', '.join(map(str, list(state)[:8])) or 'none'}")
     tensors = {_COMPILED.sub(r"\1", key): value for key, value in tensors.items()}
     while all(key.startswith("module.") for key in tensors):  # of DataParallel
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return WeightFile(tensors, kind, metadata, notes)
+
+
+def _texts(state: Mapping[Any, Any]) -> list[tuple[str, Any]]:
+    """Return the items with their keys as text; a file may have numbers as keys."""
+    return [(str(key), value) for key, value in state.items()]

@@ -117,13 +117,15 @@ def inflate(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Ten
     of TimeSformer is initialized with the weights of its spatial attention (the paper's released code). All other
     tensors are returned unchanged.
     """
+    import torch
+
     state = dict(state_dict)
     for name, target in model.state_dict().items():
         spatial = name.replace(".temporal.", ".spatial.")
         if name not in state and spatial != name and spatial in state:
             state[name] = state[spatial]
         source = state.get(name)
-        if source is not None and source.ndim == 4 and target.ndim == 5:
+        if source is not None and source.ndim == 4 and target.ndim == 5 and source.layout is torch.strided:
             out_channels, _, length, *size = target.shape
             if [source.shape[0], *source.shape[2:]] == [out_channels, *size]:
                 state[name] = source.unsqueeze(2).repeat(1, 1, length, 1, 1) / length

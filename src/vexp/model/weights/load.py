@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vexp.core.errors import UserError
 from vexp.model.weights.file import WeightFile, read, unwrap
 from vexp.model.weights.key_mapping import rename_keys
-from vexp.model.weights.matching import best_prefix, match_tensors
+from vexp.model.weights.matching import best_prefix, copy_problem, match_tensors
 from vexp.model.weights.report import LoadReport
 from vexp.model.weights.source import Located, locate
 
@@ -192,6 +192,9 @@ def _load(module: nn.Module, file: WeightFile, source: str, min_match: float, st
 def _match(module: nn.Module, file: WeightFile, source: str, min_match: float, strict: bool) -> LoadReport:
     if not 0 <= min_match <= 1:
         raise UserError(f"min_match={min_match}: must be a fraction from 0 to 1")
+    for key in module.state_dict():
+        if key in file.tensors and (problem := copy_problem(file.tensors[key])) is not None:
+            raise UserError(f"{source}: the tensor {key} {problem}")
     match = match_tensors(module, file.tensors)
     report = LoadReport(source, file.kind, match, file.metadata, file.notes)
     if strict and (match.reinitialized or match.ignored or match.reshaped):

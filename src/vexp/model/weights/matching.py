@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 _COUNTER = "num_batches_tracked"  # of batch norm; missing in older files and not a weight
@@ -74,6 +75,15 @@ def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResu
     if layer and not any(key in tensors for key in layer):  # the file has no classifier
         result.heads.extend(key for key in layer if key in result.reinitialized)
     return result
+
+
+def copy_problem(tensor: Tensor) -> str | None:
+    """Return why the values of a tensor cannot be copied to a parameter; None if they can."""
+    if tensor.is_meta:
+        return "has no values (its device is meta); save the weights of a model that is on a CPU or GPU"
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        return "is sparse or quantized; convert it with to_dense() or dequantize(), and save the file again"
+    return None
 
 
 def best_prefix(module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[str, str]:

@@ -48,9 +48,9 @@ class Metadata:
 
 def of_vexp(content: Mapping[str, Any]) -> Metadata:
     """Read the metadata of a vexp checkpoint from its config (or ``img_norm`` of converted weights) and its classes."""
-    img_norm = content.get("img_norm") or (content.get("config") or {}).get("img_norm") or {}
-    mean, std = _three(img_norm.get("mean")), _three(img_norm.get("std"))
-    return Metadata(mean, std, img_norm.get("to_bgr"), classes=_names(content.get("classes")))
+    img_norm = _dict(content.get("img_norm")) or _dict(_dict(content.get("config")).get("img_norm"))
+    mean, std, to_bgr = _three(img_norm.get("mean")), _three(img_norm.get("std")), img_norm.get("to_bgr")
+    return Metadata(mean, std, to_bgr if isinstance(to_bgr, bool) else None, classes=_names(content.get("classes")))
 
 
 def of_mmaction2(meta: Mapping[str, Any]) -> Metadata:
@@ -59,11 +59,11 @@ def of_mmaction2(meta: Mapping[str, Any]) -> Metadata:
     Version 0.x writes ``img_norm_cfg = dict(mean=, std=, to_bgr=)``, 1.x ``data_preprocessor=dict(mean=, std=)``. The
     text is parsed but not executed.
     """
-    classes = _names(meta.get("CLASSES") or (meta.get("dataset_meta") or {}).get("classes"))
-    text = meta.get("config") or meta.get("cfg")
+    classes = _names(meta.get("CLASSES")) or _names(_dict(meta.get("dataset_meta")).get("classes"))
+    text = next((value for value in map(meta.get, ("config", "cfg")) if isinstance(value, str) and value), None)
     try:
-        tree = ast.parse(text) if isinstance(text, str) else None
-    except (SyntaxError, ValueError, RecursionError):
+        tree = ast.parse(text) if text is not None else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Call):
@@ -85,6 +85,11 @@ def of_torchvision(weights: Any) -> Metadata:
         input_size=[int(length) for length in (size * 2)[:2]] if size else None,
         classes=_names(weights.meta.get("categories")),
     )
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    """Return a value that should be a dict, or an empty one: files come from elsewhere, and nobody checked them."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _literal(node: ast.expr) -> Any:

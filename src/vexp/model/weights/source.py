@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import unquote, urlparse
 
 from vexp import checkpoint
 from vexp.core.checksum import sha256
 from vexp.core.errors import ConfigError, UserError
+from vexp.core.files import atomic_write
+from vexp.model.weights.download import DownloadError, download
 from vexp.model.weights.metadata import Metadata, of_torchvision
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -49,13 +51,20 @@ def check(key: str, source: str) -> None:
 
 def _problem(source: str) -> str | None:
     scheme = _scheme(source)
-    if scheme in ("https", "torchvision"):
+    if scheme == "torchvision":
         return None
     if scheme is None:
-        return None if Path(source).expanduser().exists() else "no such checkpoint or run folder"
-    if scheme == "http":
-        is_local = urlparse(source).hostname in _LOCAL_HOSTS
-        return None if is_local else "downloads over http can be tampered with; use https"
+        return _path_problem(source)
+    if scheme in ("http", "https"):
+        try:
+            url = urlparse(source)
+            is_named = bool(url.hostname) and (url.port is None or url.port > 0)  # reading the port checks it
+        except ValueError as error:
+            return f"is not a valid URL: {error}"
+        if not is_named or not source.isascii() or not source.isprintable() or " " in source:
+            return "is not a valid URL; it must be https://HOST/FILE, with other characters as %XX"
+        is_safe = scheme == "https" or url.hostname in _LOCAL_HOSTS
+        return None if is_safe else "downloads over http can be tampered with; use https"
     if scheme in _OPENMMLAB:
         return (
             "OpenMMLab's model names are not supported; give the URL of the file (https://download.openmmlab.com/"
@@ -64,6 +73,16 @@ def _problem(source: str) -> str | None:
     if scheme == "modelzoo":
         return f"write torchvision://{source.partition('://')[2]}"
     return f"the scheme {scheme}:// is not supported; give {_FORMS}"
+
+
+def _path_problem(source: str) -> str | None:
+    if not source.strip():
+        return f"is empty; give {_FORMS}"
+    path = os.path.expanduser(source)
+    if not os.path.exists(path):
+        return "no such checkpoint or run folder"
+    is_readable = os.path.isfile(path) or os.path.isdir(path)  # opening a pipe would wait for its writer
+    return None if is_readable else "is neither a file nor a run folder"
 
 
 def locate(source: str | Path) -> Located:
@@ -83,6 +102,11 @@ def locate(source: str | Path) -> Located:
     if scheme is None:
         return Located(checkpoint.locate(text))
     return _torchvision(text) if scheme == "torchvision" else _download(text)
+
+
+def _short(name: str) -> str:
+    """Return a file name, or its end with the checksum and the suffix if it is too long for a file system."""
+    return name.replace("\0", "").encode()[-200:].decode(errors="ignore")
 
 
 def _scheme(source: str) -> str | None:
@@ -115,7 +139,7 @@ def _download(url: str) -> Located:
     import torch
 
     address, _, fragment = url.partition("#")
-    name = Path(unquote(urlparse(address).path)).name or "weights"
+    name = _short(Path(unquote(urlparse(address).path)).name) or "weights"
     in_name = _HASHED_NAME.search(name)
     stated = _SHA256.match(fragment) if fragment else in_name
     if fragment and stated is None:
@@ -126,14 +150,13 @@ def _download(url: str) -> Located:
     path = Path(torch.hub.get_dir()) / "checkpoints" / cached
     if not (path.is_file() and (checksum is None or sha256(path).startswith(checksum))):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(address, str(path), hash_prefix=checksum)
-        except RuntimeError:  # torch.hub raises it for a wrong checksum, and keeps nothing
-            problem = f"the downloaded file does not match the checksum {checksum} and was deleted"
-            raise UserError(f"{url}: {problem}") from None
-        except (URLError, OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise UserError(f"{url}: the download failed: {reason}; download it manually and give the file") from None
+            with atomic_write(path) as temporary:
+                download(address, temporary)
+                if checksum is not None and not sha256(temporary).startswith(checksum):
+                    problem = f"the downloaded file does not match the checksum {checksum} and was deleted"
+                    raise UserError(f"{url}: {problem}")
+        except (DownloadError, OSError) as error:
+            raise UserError(f"{url}: the download failed: {error}; download it manually and give the file") from None
     if checksum is not None:
         return Located(path, notes=[f"checksum {checksum[:8]} verified"])
     if not checkpoint.has_checkpoint_header(path):
