@@ -46,7 +46,7 @@ VALUES = [
     "", "null", "true", "0", "1", "-1", "1e309", "nan", "-inf", "1e-9", "1_000", "9" * 5000, "x" * 5000, "é", "~", "@",
     "[]", "{}", "[[1],[2]]", "[null]", "[" * 200 + "]" * 200, "{a: 1}", "{a: {b: [1, 2]}}", "1,2", "range(0)",
     "range(3,3)", "range(1e9)", "glob(*)", "choice(1,2)", "sort(3,1)", "${seed}", "${oc.env:HOME}", "${nope.x}", "'",
-    '"a', "\\", "a=b", "..", "../../x", "/dev/zero", "/dev/full", "/anywhere", "\x01", "https://[::1", "file:///etc/passwd",
+    '"a', "\\", "a=b", "..", "../../x", "/dev/zero", "/dev/full", "/proc/anywhere", "\x01", "https://[::1", "file:///etc/passwd",
 ]  # fmt: skip
 #: Values that replace a node of a JSON, YAML or checkpoint file.
 NODES: list[Any] = [
@@ -91,7 +91,9 @@ def arguments(case: Case) -> None:
     words = [f"{case.random.choice(names)}={case.random.choice(VALUES)}" for _ in range(case.random.randint(0, 3))]
     words += case.random.sample(["-m", "--help", "--rerun", "--config-dir", "x.mp4", "index", "", "--nope", "-"], 1)
     case.random.shuffle(words)
-    case.command = [case.random.choice([name for name in COMMANDS if name not in ("doctor", "repro-check")]), *words]
+    command = case.random.choice([name for name in COMMANDS if name not in ("doctor", "repro-check")])
+    short = ["debug=fast", "device=cpu", "max_steps=1", "epochs=null", "eval=never"] if command == "train" else []
+    case.command = [command, *words, *short]
 
 
 def configs(case: Case) -> None:

@@ -8,11 +8,19 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from vexp.cli.commands import ALIASES, COMMANDS, overview
+from vexp.core.interrupt import exit_on_interrupt, raise_on_interrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    exit_on_interrupt()
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        raise_on_interrupt()
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0

@@ -9,6 +9,12 @@ python -m vexp.train --resume RUN [overrides]     resume a run in its own folder
 from __future__ import annotations
 
 import sys
+
+if __name__ == "__main__":  # before the imports that take time
+    from vexp.core.interrupt import exit_on_interrupt
+
+    exit_on_interrupt()
+
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass

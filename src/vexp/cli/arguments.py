@@ -150,6 +150,8 @@ def _convert(key: str, text: str, hint: Any, field: dataclasses.Field[Any]) -> A
     if text == "null" and not _is_required(field):
         return None if type(None) in kinds else field.default
     kind = next(kind for kind in kinds if kind is not type(None))
+    if not text.strip() and kind in (str, Path):
+        raise ConfigError("must not be empty", key=key, value=text, origin=ORIGIN)
     if get_origin(kind) is list:
         items = [item.strip() for item in text.removeprefix("[").removesuffix("]").split(",")]
         if any(set("[]{}") & set(item) for item in items):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class _Options(ValidatedConfig):
-    num_classes: int | None = option(None, "Number of classes; null: that of the file.", ge=1)
+    num_classes: int | None = option(None, "Number of classes; null: that of the file.", ge=1, le=1_000_000)
     classes: Path | None = option(None, "File with the class names; null: those of the file.")
 
 

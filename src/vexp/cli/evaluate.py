@@ -42,7 +42,7 @@ class _Options(ValidatedConfig):
     split: str = option("val", "Split to evaluate.", choices=SPLITS)
     checkpoint: str | None = option(None, CHECKPOINT)
     out: Path | None = option(None, "Folder of the reports; null: eval/ of the run folder.")
-    resamples: int = option(1000, "rescore: number of bootstrap resamples.", ge=1)
+    resamples: int = option(1000, "rescore: number of bootstrap resamples.", ge=1, le=1_000_000)
 
 
 COMMAND = CommandLine(__doc__, _Options)

@@ -17,16 +17,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vexp.cli.arguments import CommandLine
-from vexp.core.errors import UserError
+from vexp.cli.arguments import ORIGIN, CommandLine
+from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 
 _MAX_POINTS = 720  # of a learning-rate curve in the terminal
+_MAX_ROWS = 10_000_000  # of the CSV file, which then has half a gigabyte
+_IMAGE_FORMATS = (".png", ".pdf", ".svg", ".svgz", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
+
+
+def _image_rule(path: Path) -> str | None:
+    known = path.suffix.lower() in ("", *_IMAGE_FORMATS)
+    return None if known else f"must end in one of {', '.join(_IMAGE_FORMATS)}"
 
 
 @dataclass(kw_only=True, slots=True)
 class _Options(ValidatedConfig):
-    png: Path | None = option(None, "Image file for the learning rate of every parameter group.")
+    png: Path | None = option(None, "Image file for the learning rate of every parameter group.", check=_image_rule)
     out: Path | None = option(None, "CSV file for the learning rate of every step.")
 
 
@@ -41,6 +48,9 @@ def main(argv: Sequence[str]) -> int:
     from vexp.tools.plan import ascii_lr_curve, build_plan, describe, draw, write_csv
 
     plan = build_plan(config)
+    if options.out is not None and plan.exp.total_steps > _MAX_ROWS:
+        rule = f"a run of {plan.exp.total_steps:,} steps has too many rows, more than {_MAX_ROWS:,}"
+        raise ConfigError(rule, key="out", value=options.out, origin=ORIGIN)
     print("\n".join(describe(plan)))
     if len(plan.groups) > 1:
         print("\n".join(["parameter groups:", *(f"  {line}" for line in group_lines(plan.groups))]))

@@ -24,7 +24,7 @@ from vexp.core.fields import ValidatedConfig, option
 
 @dataclass(kw_only=True, slots=True)
 class _Options(ValidatedConfig):
-    steps: int = option(5, "Number of training steps to compare.", ge=1)
+    steps: int = option(5, "Number of training steps to compare.", ge=1, le=1_000_000)
 
 
 COMMAND = CommandLine(__doc__, _Options)

@@ -37,9 +37,9 @@ class InputOptions(ValidatedConfig):
     input: Path = option(doc="A video or a folder of videos.")
     checkpoint: str | None = option(None, CHECKPOINT)
     split: str = option("val", "Split whose pipeline is used; test usually has more views.", choices=("val", "test"))
-    window: float | None = option(None, "Length of a window; null: whole videos.", unit="seconds", gt=0, lt=math.inf)
+    window: float | None = option(None, "Length of a window; null: whole videos.", unit="seconds", ge=0.01, lt=math.inf)
     stride: float | None = option(
-        None, "Distance between the starts of windows; null: the window's length.", unit="seconds", gt=0, lt=math.inf
+        None, "Distance between the starts of windows; null: the window's length.", unit="seconds", ge=0.01, lt=math.inf
     )
     out: Path | None = option(None, "Folder of the results; null: a folder with the command's name in the run folder.")
 

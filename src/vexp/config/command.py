@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from vexp.core.errors import UserError
+from vexp.core.errors import UserError, shorten
+from vexp.core.interrupt import EXIT_KEYBOARD_INTERRUPT, MESSAGE, raise_on_interrupt
 from vexp.core.log import log_to_console
 
 EXIT_USER_ERROR = 2
-EXIT_KEYBOARD_INTERRUPT = 130
+_LONGEST_WORD = 500  # characters of a word in a message; a longer one is shown without its middle
+_WORD = re.compile(r"\S+")
 Command = Callable[[Sequence[str]], int | None]
 
 
@@ -21,6 +24,7 @@ def run_command(command: Command, argv: Sequence[str]) -> int:
     An error that the user can fix is printed in a few lines, with exit status 2 and no traceback. With
     HYDRA_FULL_ERROR=1 exceptions are not caught.
     """
+    raise_on_interrupt()  # the command is imported
     with log_to_console():
         if os.environ.get("HYDRA_FULL_ERROR") in ("1", "true"):
             return command(argv) or 0
@@ -35,7 +39,7 @@ def run_command(command: Command, argv: Sequence[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except KeyboardInterrupt:
-            print("vexp: interrupted", file=sys.stderr)
+            print(MESSAGE, file=sys.stderr)
             return EXIT_KEYBOARD_INTERRUPT
         except Exception as error:
             message = _config_error_message(error, argv)
@@ -57,6 +61,7 @@ def exit_with_error(message: str) -> NoReturn:
 
 
 def _print_error(message: str) -> int:
+    message = _WORD.sub(lambda word: shorten(word[0], _LONGEST_WORD), message)
     print(f"vexp: error: {message}", file=sys.stderr)
     return EXIT_USER_ERROR
 

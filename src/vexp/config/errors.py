@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import sys
 import traceback
@@ -32,6 +33,8 @@ def to_config_error(error: BaseException, provenance: Provenance) -> ConfigError
     """Convert the error of a failed composition; return None if it is not about the configuration."""
     # Hydra chains with 'from' for overrides, but only by context for YAML files.
     chain = (error, error.__cause__, error.__context__)
+    if any(isinstance(e, KeyboardInterrupt) for e in chain):  # OmegaConf converts that, too
+        raise KeyboardInterrupt from None
     inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
     if isinstance(error, yaml.YAMLError):
         return _yaml_error(error)
@@ -170,7 +173,7 @@ def _origin_of_choice(provenance: Provenance, group: str, name: str) -> str:
         choice, equals, option = override.lstrip("+").partition("=")
         for folder in provenance.folders:
             path = folder / choice / f"{option}.yaml"
-            if equals and path.is_file():
+            if equals and os.path.isfile(path):  # False for a name that is too long
                 for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                     if pattern.search(line):
                         return f"{display_path(path)}:{number}"

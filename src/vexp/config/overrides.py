@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from vexp.config.errors import not_an_option
 from vexp.config.provenance import COMMAND_LINE, override_key
 from vexp.config.schema import OPEN_GROUPS
 from vexp.config.search_path import conf_dir, environment_dirs
+from vexp.core.documents import DEPTH_LIMIT
 from vexp.core.errors import ConfigError
 
 #: Aliases of keys, on the command line only; saved overrides and YAML use the key itself.
@@ -20,6 +23,12 @@ _OVERRIDE = re.compile(r"^(?P<sign>~|\+{1,2})?(?P<key>[A-Za-z_][\w/]*)(?P<rest>(
 #: ``instantiate`` checks every key against the class.
 _OPEN = re.compile(rf"(({'|'.join(OPEN_GROUPS)})|pipeline\.(train|val|test)\.\w+)\.\w")
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+#: What Hydra reads as a value that is no text, and so no name of an option.
+_NO_NAME = re.compile(
+    r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[-+]?\d[\d_]*)?|[-+]?(inf|nan)|null|none|true|false|~|", re.IGNORECASE
+)
+_LONGEST_NAME = 200  # characters of a key or an option, whose file needs a name of at most 255 bytes
+_MOST_DIGITS = 4300  # of a whole number; Python reads no longer one
 _SEARCH_PATH = "hydra.searchpath"
 _FLAGS_WITH_VALUE = {
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
@@ -61,6 +70,7 @@ def normalize(overrides: Sequence[str], folders: Sequence[Path] | None = None) -
             result.append(override)
             continue
         key, rest = match["key"], match["rest"]
+        _check_size(override)
         values = rest[1:].split(",") if rest.startswith("=") else []
         if key in ALIASES:
             if key == "lr" and values and all(_NUMBER.match(value) for value in values):
@@ -70,10 +80,11 @@ def normalize(overrides: Sequence[str], folders: Sequence[Path] | None = None) -
                     f"  options: {', '.join(group_options(ALIASES[key], folders))}",
                 )  # fmt: skip
             key = ALIASES[key]
-        if values and not match["sign"]:
+        if values and match["sign"] != "~":
             _check_choice(key, rest[1:], values, folders)
-            if chosen.setdefault(key, override) != override and key in ALIASES.values():
-                raise ConfigError(f"is set by {chosen[key]} and by {override}; give one", key=key, origin=COMMAND_LINE)
+        is_second = values and not match["sign"] and chosen.setdefault(key, override) != override
+        if is_second and key in ALIASES.values():
+            raise ConfigError(f"is set by {chosen[key]} and by {override}; give one", key=key, origin=COMMAND_LINE)
         sign = match["sign"] or ("++" if _OPEN.match(key + rest) else "")
         result.append(f"{sign}{key}{rest}")
     return result
@@ -84,9 +95,22 @@ def as_typed(overrides: Iterable[str]) -> list[str]:
     return [override.removeprefix("++") for override in overrides]
 
 
+def _check_size(override: str) -> None:
+    """Check that Hydra can read an override: its key, its numbers and its nesting are limited."""
+    key, _, value = override.partition("=")
+    rule = "is longer than the name of any key" if len(key) > _LONGEST_NAME else ""
+    if re.search(rf"\d{{{_MOST_DIGITS + 1}}}", value):
+        rule = f"has a number of more than {_MOST_DIGITS} digits"
+    elif max(accumulate((char in "[{(") - (char in "]})") for char in value), default=0) > DEPTH_LIMIT:
+        rule = f"has more than {DEPTH_LIMIT} nested lists and mappings"
+    if rule:
+        raise ConfigError(rule, key=key, value=value, origin=COMMAND_LINE)
+
+
 def _check_choice(key: str, value: str, values: Sequence[str], folders: Sequence[Path] | None) -> None:
     names = group_options(key, folders)
-    if names and any(v.lower() in ("null", "none", "~", "") or _NUMBER.match(v) for v in values):
+    values = [name.strip(" []") for name in values]
+    if names and any(_NO_NAME.fullmatch(name) or len(name) > _LONGEST_NAME for name in values):
         if key in ("experiment", "debug") and value.lower() == "null":
             raise ConfigError(f"leave {key}= out to choose none", key=key, value=value, origin=COMMAND_LINE)
         raise not_an_option(key, value, names)
@@ -121,8 +145,8 @@ def take_config_dirs(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
         if flag in ("--config-dir", "-cd"):
             value = value if equals else next(remaining, "")
             folders.append(Path(value).expanduser().absolute())
-            if not value or not folders[-1].is_dir():
-                raise ConfigError(f"{flag} {value}: no such folder", origin=COMMAND_LINE)
+            if not value or not os.path.isdir(folders[-1]):  # Path.is_dir raises an error for a name that is too long
+                raise ConfigError("no such folder", key=f"{flag} {value}", origin=COMMAND_LINE)
         else:
             others.append(argument)
     return folders, others

@@ -12,12 +12,13 @@ from vexp.model.weights.source import check as check_weights
 
 
 def check_inputs(config: Config, provenance: Provenance) -> None:
-    """Check every file and folder that the config names.
+    """Check every file and folder that the config names, and that the machine can start its processes.
 
     Raises:
-        ConfigError: If some are missing; each error names its key and where the key was written.
+        ConfigError: If some are missing or it cannot; each error names its key and where the key was written.
     """
     try:
+        config.dist.check_machine()
         config.data.check_files()
         if config.resume not in (None, "auto") and not Path(str(config.resume)).expanduser().exists():
             raise ConfigError("no such checkpoint or run folder", key="resume", value=config.resume)

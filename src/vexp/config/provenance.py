@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,7 +103,7 @@ class Provenance:
             group, _, package = choice.partition("@")
             for folder in self.folders:
                 path = folder / group / f"{option}.yaml"
-                if option is not None and path.is_file():
+                if option is not None and os.path.isfile(path):
                     files.append((path, _package(path, package or group.replace("/", "."))))
         late = {"experiment": 1, "debug": 2}  # composed last, in this order, and so the strongest
         return sorted(files, key=lambda entry: late.get(entry[0].parent.name, 0))
@@ -111,7 +112,7 @@ class Provenance:
 def composed_files(defaults: Iterable[tuple[str, str]], folders: Sequence[Path]) -> list[tuple[Path, str]]:
     """Return (file, package) for every (config name, package) of a defaults list that is a file of ``folders``."""
     places = [(folder / f"{name}.yaml", package) for name, package in defaults for folder in folders]
-    return [(path, package) for path, package in places if path.is_file()]
+    return [(path, package) for path, package in places if os.path.isfile(path)]
 
 
 def _holds(path: str, key: str) -> bool:
@@ -122,7 +123,7 @@ def locate(folders: Sequence[Path], config_name: str, key: str) -> str:
     """``FILE:LINE`` of ``key`` in the config file that Hydra calls ``config_name``, or only the file."""
     for folder in folders:
         path = folder / f"{config_name}.yaml"
-        if path.is_file():
+        if os.path.isfile(path):
             group = config_name.rpartition("/")[0].replace("/", ".")
             line = _line_of(path, key, _package(path, group)) or _first_mention(path, key)
             return f"{display_path(path)}:{line}" if line else display_path(path)

@@ -32,6 +32,10 @@ def _device(value: str) -> str | None:
     return None if known else "must be auto, cpu, cuda or cuda:N"
 
 
+def _not_empty(path: str) -> str | None:
+    return None if path.strip() else "must not be empty; null for none"  # otherwise it would be the working folder
+
+
 @dataclass(kw_only=True, slots=True)
 class Config(ValidatedConfig):
     """The configuration of one run."""
@@ -55,10 +59,10 @@ class Config(ValidatedConfig):
     sweep: Sweep = option(Sweep, "Jobs of one multirun (-m).")
 
     epochs: int | None = option(
-        None, "Length of training; null: data.default_epochs, unless max_steps is set.", unit="epochs", ge=1
+        None, "Length of training; null: data.default_epochs, unless max_steps is set.", unit="epochs", ge=1, le=10**9
     )
     max_steps: int | None = option(
-        None, "Length of training in optimizer steps, instead of epochs.", unit="steps", ge=1
+        None, "Length of training in optimizer steps, instead of epochs.", unit="steps", ge=1, le=10**12
     )
     seed: int = option(0, "Seed of weights, sample order, frames and crops; the same seed gives the same run.", ge=0)
     deterministic: bool = option(
@@ -81,11 +85,13 @@ class Config(ValidatedConfig):
     )
     out_root: str = option("runs", "Folder in which run folders are made.")
     resume: str | None = option(
-        None, "Checkpoint to resume from: auto (the newest of this run folder), a file or a run folder."
-    )
+        None, "Checkpoint to resume from: auto (the newest of this run folder), a file or a run folder.",
+        check=_not_empty,
+    )  # fmt: skip
     init_from: str | None = option(
-        None, "Initial weights (file, run folder or URL), as model.weights.path; works with any model."
-    )
+        None, "Initial weights (file, run folder or URL), as model.weights.path; works with any model.",
+        check=_not_empty,
+    )  # fmt: skip
     plugins: list[str] = option([], "Python packages whose classes the config may instantiate.")
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ def check_option_file(path: Path) -> None:
     """
     import yaml
 
-    if path.is_file():
+    if os.path.isfile(path):
         try:
             check_yaml_events(read_text(path), display_path(path), allow_aliases=True)
         except UserError as error:

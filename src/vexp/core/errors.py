@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+#: Characters of a key or value that a message repeats; of more it shows the beginning and the end.
+_LONGEST_SHOWN = 200
+
 
 class _Unset:
     def __repr__(self) -> str:
@@ -53,7 +56,7 @@ class ConfigError(UserError, ValueError):
         return self
 
     def __str__(self) -> str:
-        shown = self.key if self.value is UNSET else f"{self.key}={format_value(self.value)}"
+        shown = shorten(self.key if self.value is UNSET else f"{self.key}={format_value(self.value)}", _LONGEST_SHOWN)
         message = f"{shown}: {self.rule}" if self.key else self.rule
         if self.origin:
             message += f" ({self.origin})"
@@ -86,6 +89,13 @@ def raise_all(errors: Sequence[ConfigError]) -> None:
     """Raise the only error, or all as one ``CombinedConfigError``; return if there is none."""
     if errors:
         raise errors[0] if len(errors) == 1 else CombinedConfigError(errors)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return a text of more than ``limit`` characters without its middle."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit - 40]}...{text[-20:]} ({len(text)} characters)"
 
 
 def format_value(value: Any) -> str:

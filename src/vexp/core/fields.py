@@ -23,6 +23,9 @@ from vexp.core.errors import ConfigError
 #: OmegaConf's mark of a value that must be given (spelled out here, because only config imports omegaconf).
 REQUIRED = "???"
 
+#: Of a number in a config; torch takes no larger seed, and float64 has no larger number of steps.
+LARGEST_INTEGER = 2**64 - 1
+
 
 def option(
     default: Any = dataclasses.MISSING,
@@ -92,6 +95,8 @@ def broken_rule(value: Any, metadata: Mapping[str, Any]) -> str | None:
     if length is not None and (not is_list or len(value) != length):
         return f"needs exactly {length} values" + (f", got {len(value)}" if is_list else "")
     numbers = [item for item in items if isinstance(item, int | float)]
+    if any(isinstance(number, int) and abs(number) > LARGEST_INTEGER for number in numbers):
+        return f"must have fewer than {len(str(LARGEST_INTEGER)) + 1} digits"
     for name, bound in metadata.get("bounds", {}).items():
         if not all(getattr(operator, name)(number, bound) for number in numbers):  # False for NaN
             return f"must be {_SYMBOLS[name]} {bound}"

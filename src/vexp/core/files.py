@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from vexp.core.errors import UserError
 
@@ -37,8 +38,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     file under ``path``.
 
     Raises:
-        OSError: If it cannot be written; the previous file is intact.
+        OSError: If it cannot be written, or is a device, which a rename would remove; the previous file is intact.
     """
+    if path.parent == Path("/dev") or path.is_char_device() or path.is_block_device():
+        raise OSError(errno.EINVAL, "is a device, not a file", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +113,17 @@ def write_error_message(path: Path, error: OSError) -> str:
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     limit = ", but a quota or limit (ulimit -f) is reached" if error.errno in (errno.EDQUOT, errno.EFBIG) else ""
     return f"{error.strerror or error} ({name}); {free_space(path)}{limit}"
+
+
+def is_still_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file that is being written is still the one at ``path``, not deleted, renamed or replaced.
+
+    The sizes are compared, because the inode numbers of some network file systems are not stable.
+    """
+    try:
+        return path.stat().st_size == os.fstat(file.fileno()).st_size
+    except OSError:
+        return False
 
 
 def free_space(path: Path) -> str:

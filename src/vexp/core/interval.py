@@ -31,3 +31,10 @@ class Interval(ValidatedConfig):
         count = step // steps_per_epoch if self.by_epoch else step
         start = self.start or 0  # without a start the multiples of interval count: the same as from 0
         return count >= start and (count - start) % self.interval == 0
+
+    def count(self, step: int, steps_per_epoch: int) -> int:
+        """Return how many times it is due within ``step`` optimizer steps."""
+        if self.interval == -1:
+            return 0
+        first = self.start or self.interval
+        return max(0, (step // (steps_per_epoch if self.by_epoch else 1) - first) // self.interval + 1)

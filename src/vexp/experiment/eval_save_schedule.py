@@ -6,11 +6,16 @@ rule of an interval, ``vexp.evaluation.config`` and ``vexp.checkpoint.config`` h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import overload
 
 from vexp.config.schema import Config
 from vexp.data.loading.step_plan import StepPlan
+
+_MAX_CHECKED = 1000  # steps of a schedule; they repeat, so that the first ones show whether all are ends of epochs
 
 
 def step_plan(config: Config, num_samples: int) -> StepPlan:
@@ -27,6 +32,27 @@ def total_steps(config: Config, plan: StepPlan) -> int:
 def plural(count: int, noun: str) -> str:
     """Format a count with its noun: ``1 step``, ``2 steps``, ``2 processes``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+class Steps(Sequence[int]):
+    """Increasing steps, given by a function that counts them, so that those of a long run need no list."""
+
+    def __init__(self, count: Callable[[int], int], total: int) -> None:
+        """Take ``count(step)``, the number of steps up to and including ``step``, for those up to ``total``."""
+        self._count, self._total = count, total
+
+    def __len__(self) -> int:
+        return self._count(self._total)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[int]: ...
+    def __getitem__(self, index: int | slice) -> int | list[int]:
+        indices = range(len(self))[index]
+        if isinstance(indices, range):
+            return [self[i] for i in indices]
+        return bisect_left(range(self._total), indices + 1, key=self._count)
 
 
 @dataclass
@@ -72,23 +98,30 @@ class Schedule:
         """Return whether a log line follows ``step``."""
         return self.config.log.due(step, self.per_epoch)
 
-    def evaluations(self) -> list[int]:
+    def evaluations(self) -> Steps:
         """Return the steps after which the run evaluates."""
-        return [step for step in range(1, self.total_steps + 1) if self.evaluates_after(step)]
+        return self._steps(self._evaluation.count, self.evaluates_after) if self.validates else Steps(lambda _: 0, 0)
 
-    def checkpoints(self) -> list[int]:
+    def checkpoints(self) -> Steps:
         """Return the steps after which a checkpoint is written; best checkpoints are not known in advance."""
-        return [step for step in range(1, self.total_steps + 1) if self.saves_after(step)]
+        return self._steps(self._checkpoint.count, self.saves_after)
 
-    def log_lines(self) -> list[int]:
+    def log_lines(self) -> Steps:
         """Return the steps after which a log line is written."""
-        return [step for step in range(1, self.total_steps + 1) if self.logs_after(step)]
+        return self._steps(self.config.log.count, self.logs_after)
+
+    def _steps(self, count: Callable[[int, int], int], happens_after: Callable[[int], bool]) -> Steps:
+        """Return the steps that ``count`` counts, and the last step of the run if it ``happens_after`` that."""
+        total, per_epoch = self.total_steps, self.per_epoch
+        before = count(total - 1, per_epoch)
+        end = before + happens_after(total)
+        return Steps(lambda step: count(step, per_epoch) if step < total else end, total)
 
     def warnings(self) -> dict[str, str]:
         """Return warnings about settings that have no effect in a run of this length, by key."""
         config, log, warnings = self.config, self.config.log, dict[str, str]()
         counted = min(self.per_epoch, self.total_steps) if log.by_epoch else self.total_steps
-        if not any(self.logs_after(step) for step in range(1, counted + 1)):
+        if not log.count(counted, self.per_epoch):
             reason, fix = f"the run has {plural(counted, 'step')}", "choose a smaller interval"
             if log.interval <= self.total_steps:
                 reason, fix = f"an epoch has {plural(counted, 'step')}", "log.by_epoch=false counts across epochs"
@@ -121,8 +154,9 @@ class Schedule:
         """Describe steps as ``12: after epochs 1, 2, 3 ... 12``, or by step if they are not all ends of epochs."""
         if not steps:
             return "none"
-        by_epoch = all(step % self.per_epoch == 0 for step in steps)
-        numbers = [step // self.per_epoch if by_epoch else step for step in steps]
-        shown = [str(number) for number in (numbers if len(numbers) <= 8 else [*numbers[:4], "...", *numbers[-2:]])]
+        by_epoch = all(step % self.per_epoch == 0 for step in islice(steps, _MAX_CHECKED))
+        listed = [*steps] if len(steps) <= 8 else [*steps[:4], *steps[-2:]]
+        shown = [str(step // self.per_epoch if by_epoch else step) for step in listed]
+        shown[4:4] = ["..."] if len(steps) > 8 else []
         unit = ("epoch" if by_epoch else "step") + "s" * (len(steps) > 1)
         return f"{len(steps)}: after {unit} {', '.join(shown).replace(', ...,', ' ...')}"

@@ -20,6 +20,7 @@ from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
 
+SETTINGS = ("config.yaml", "overrides.yaml", "env.json")  # the files of ``write_settings``
 _PACKAGES = ("vexp", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "hydra-core", "omegaconf")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+
+_PROCESSES_PER_CORE, _MIN_PROCESSES = 8, 64
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,3 +30,14 @@ class Dist(ValidatedConfig):
     )
     sync_bn: bool = option(False, "Batch norm over the samples of all processes (GPUs only).")
     find_unused_parameters: bool = option(False, "For a model that does not use all of its parameters in every step.")
+
+    def check_machine(self) -> None:
+        """Check that this machine can start ``nproc`` processes; a saved config may come from a larger one.
+
+        Raises:
+            ConfigError: If they are far more than its CPU cores.
+        """
+        cores = os.cpu_count() or 1
+        if self.nproc > (limit := max(_MIN_PROCESSES, cores * _PROCESSES_PER_CORE)):
+            rule = f"is more than the {limit} processes that this machine may start with its {cores} CPU cores"
+            raise ConfigError(rule, key="dist.nproc", value=self.nproc)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 
 from vexp.config.overrides import as_typed
 from vexp.config.provenance import override_key
-from vexp.core.errors import UserError
+from vexp.core.errors import UserError, shorten
 
+MAX_JOBS = 100_000  # of a sweep, and values of a key
 _LONGEST_NAME = 100  # characters of the readable part; file systems allow 255 bytes
 #: Overrides that define where and how jobs run, not what they compute.
 _NOT_OF_A_JOB = re.compile(r"^[+~]*(hydra[./]|sweep[.=]|out_root=)")
@@ -53,9 +55,12 @@ class SweepOverrides:
         """Return the overrides of every job, the last key changing fastest; a value that is given twice counts once.
 
         Raises:
-            UserError: If a key is swept over an interval.
+            UserError: If a key is swept over an interval or has no values, or there are more than ``MAX_JOBS``.
         """
         axes = [dict.fromkeys(values(override)) for override in self.swept]
+        if (count := math.prod(map(len, axes))) > MAX_JOBS:
+            sizes = " x ".join(str(len(axis)) for axis in axes)
+            raise UserError(f"the sweep has {sizes} = {count:,} jobs, more than {MAX_JOBS:,}")
         return [[*self.fixed, *job] for job in itertools.product(*axes)]
 
     def name(self) -> str:
@@ -72,12 +77,18 @@ def values(override: Override) -> list[str]:
     """Return ``KEY=VALUE`` for every value of a swept override.
 
     Raises:
-        UserError: If the override is an interval, which has no list of values.
+        UserError: If the override is an interval, which has no list of values, has no value or more than ``MAX_JOBS``.
     """
+    typed = shorten(as_typed([str(override.input_line)])[0], 200)
     if not override.is_discrete_sweep():
-        typed = as_typed([str(override.input_line)])[0]
         raise UserError(f"{typed}: a grid needs values, a,b,c or range(...); hydra/sweeper=optuna accepts intervals")
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    choice: Any = override.value()
+    if isinstance(choice, RangeSweep) and next(itertools.islice(choice.range(), MAX_JOBS, None), None) is not None:
+        raise UserError(f"{typed}: has more than {MAX_JOBS:,} values")
+    listed = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    if not listed:
+        raise UserError(f"{typed}: has no value, so the sweep has no job")
+    return listed
 
 
 def job_label(overrides: Sequence[str], keys: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from vexp.core.files import atomic_write
 from vexp.experiment.optimizer import planned_groups
 from vexp.experiment.setup import Experiment, build_experiment
 from vexp.model.meta import meta_model
+from vexp.optim.lr_policy.base import MAX_EVENTS
 from vexp.optim.lr_table import GroupRow, group_rows
 from vexp.training.run_header import all_warnings
 
@@ -61,9 +62,10 @@ def build_plan(config: Config) -> RunPlan:
         by_rate.setdefault(group["initial_lr"], []).append(group["name"])
     curves = [Curve(tuple(names), rate) for rate, names in by_rate.items()]
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    warnings = all_warnings(exp)  # raises an error if the policy does not fit the length of the run
     timeline = config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps)
     rows = group_rows(param_groups, model)
-    return RunPlan(exp, type(model).__name__, parameters, rows, curves, timeline, all_warnings(exp))
+    return RunPlan(exp, type(model).__name__, parameters, rows, curves, timeline, warnings)
 
 
 def describe(plan: RunPlan) -> list[str]:
@@ -82,6 +84,7 @@ def describe(plan: RunPlan) -> list[str]:
     for step, what in plan.timeline:
         rates = ", ".join(f"{plan.lr(curve, step):.4g}" for curve in plan.curves[:4])
         lines.append(f"  step {step + 1} (epoch {exp.epoch(step + 1)}): {what}, lr {rates}")
+    lines += ["  ... (and later ones)"] if len(plan.timeline) >= MAX_EVENTS else []
     lines.append(f"evaluations: {schedule.describe_steps(schedule.evaluations())}")
     return [*lines, f"checkpoints: {schedule.describe_steps(schedule.checkpoints())}"]
 
@@ -129,7 +132,7 @@ def draw(plan: RunPlan, path: Path) -> None:
                       textcoords="offset points", rotation=90, fontsize=8, ha="right")  # fmt: skip
     evaluations = exp.schedule.evaluations()
     if 0 < len(evaluations) <= 200:
-        axes.plot(evaluations, [0] * len(evaluations), "k|", clip_on=False, label="evaluation")
+        axes.plot(list(evaluations), [0] * len(evaluations), "k|", clip_on=False, label="evaluation")
     axes.set(xlabel=f"optimizer step ({per_epoch} an epoch)", ylabel="learning rate", xlim=(0, total), ylim=(0, None))
     axes.set_title(f"{type(exp.config.lr_policy).__name__}, {exp.epochs} epochs", loc="left")
     axes.grid(alpha=0.3)

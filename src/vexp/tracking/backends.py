@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from vexp.core.documents import check_schema, parse_json, read_text
 from vexp.core.errors import UserError
-from vexp.core.files import atomic_write, write_text
+from vexp.core.files import atomic_write, is_still_at, write_text
 from vexp.tracking.config import Log, Wandb
 
 logger = logging.getLogger(__name__)
@@ -62,12 +62,18 @@ class JsonLines:
     """metrics.jsonl: one record per line, numbers in full precision."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("ab", buffering=0)  # unbuffered: a killed process loses no line
 
     def write(self, record: Record) -> None:
         line = (json.dumps(record) + "\n").encode()
         if self._file.write(line) != len(line):  # the disk is full; a resumed run cuts the part off
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the file is still in its folder."""
+        return is_still_at(self._file, self._path)
 
     def sync(self) -> None:
         """Flush to the disk, so that a power failure cannot remove records that a checkpoint builds on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from vexp.core.fields import ValidatedConfig, option
@@ -43,3 +44,13 @@ class Log(ValidatedConfig):
         counted = (step - 1) % steps_per_epoch + 1 if self.by_epoch else step
         epoch_ends = step % steps_per_epoch == 0
         return counted % self.interval == 0 or (epoch_ends and not self.ignore_last)
+
+    def count(self, step: int, steps_per_epoch: int) -> int:
+        """Return the number of lines that are written within ``step`` optimizer steps."""
+        ends = 0 if self.ignore_last else step // steps_per_epoch  # lines at the end of an epoch, whatever the interval
+        if not self.by_epoch:
+            both = 0 if self.ignore_last else step // math.lcm(self.interval, steps_per_epoch)
+            return step // self.interval + ends - both
+        epochs, rest = divmod(step, steps_per_epoch)
+        ends = ends if steps_per_epoch % self.interval else 0
+        return epochs * (steps_per_epoch // self.interval) + rest // self.interval + ends

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vexp.core.files import is_still_at
 from vexp.core.log import ConsoleFormatter, log_to
 from vexp.tracking.backends import INDEX_FIELDS, Record
 
@@ -26,7 +27,7 @@ class RunLog(logging.Handler):
         super().__init__()
         self.setFormatter(ConsoleFormatter())
         self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)  # text is printed unchanged
-        self._is_silent = path is None
+        self._path, self._is_silent = path, path is None
         self._file = (path or Path(os.devnull)).open("ab", buffering=0)
         self._is_writable = True
         self._progress: Progress | None = None
@@ -52,6 +53,11 @@ class RunLog(logging.Handler):
         except OSError as error:
             self._is_writable = False
             self.console.print(f"warning: {self._file.name} cannot be written and ends here: {error.strerror}")
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether log.txt is still in its folder, or was reported as unwritable."""
+        return self._path is None or not self._is_writable or is_still_at(self._file, self._path)
 
     def __enter__(self) -> RunLog:
         self._attached.enter_context(log_to(self))

@@ -24,10 +24,14 @@ class MetricLogger:
         options: The ``log`` group.
         first_step: First step that this process trains.
         config: The whole config in plain containers, for backends that display it.
+
+    Attributes:
+        is_intact: Whether metrics.jsonl was still in its folder when it was closed.
     """
 
     def __init__(self, folder: Path | None, options: Log, *, first_step: int, config: dict[str, Any]) -> None:
         self._record = JsonLines(Path(os.devnull) if folder is None else folder / "metrics.jsonl")
+        self.is_intact = True
         self._copies: dict[str, LoggerBackend] = {}
         self.sync = self._record.sync  # flush metrics.jsonl to the disk
         self.abandon = self._record.close  # close metrics.jsonl only, without waiting for any other backend
@@ -49,6 +53,7 @@ class MetricLogger:
 
     def close(self) -> None:
         """Close all backends."""
+        self.is_intact = self._record.is_intact
         self._record.close()
         for name, backend in list(self._copies.items()):
             with self._dropped_on_error(name):

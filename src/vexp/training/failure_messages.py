@@ -61,6 +61,8 @@ def _explain(error: BaseException, config: Config, folder: Path) -> str | None:
         path = Path(str(error.filename)) if error.filename else folder
         reason = write_error_message(path if path.is_absolute() else folder, error)
         return f"{path}: cannot be written: {reason}; free some space, or use another disk with out_root=FOLDER"
+    if isinstance(error, FileNotFoundError) and folder in Path(str(error.filename)).parents:
+        return f"{error.filename}: does not exist; it or its folder was deleted or renamed during the run"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         first_line = next(iter(text.splitlines()), type(error).__name__)[:120]
         lower = "lower data.batch_size or data.num_workers, as each worker holds whole videos"

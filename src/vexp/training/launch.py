@@ -42,6 +42,7 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
         raise ConfigError(rule, key="dist.nproc", value=config.dist.nproc)
     if config.dist.nproc == 1 or not world.is_single_process:
         return run_in_this_process(config, out_dir, overrides=overrides)
+    config.dist.check_machine()
     return _launch(config, Path(out_dir).absolute(), list(overrides))
 
 

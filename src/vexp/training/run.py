@@ -34,7 +34,7 @@ from vexp.training.failure_messages import describe_failure
 from vexp.training.loop import train
 from vexp.training.recorder import Recorder
 from vexp.training.resume import find_resume_checkpoint, resume
-from vexp.training.run_end import ResultFile, finish_run
+from vexp.training.run_end import ResultFile, check_files, finish_run
 from vexp.training.run_header import log_run_header
 from vexp.training.state import TrainState
 
@@ -77,6 +77,8 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
         if world.is_main_process:
             recorder.draw_curves()
         result.content |= finish_run(state, recorder, ended_by, time.perf_counter() - result.start)
+        if world.is_main_process:
+            check_files(recorder, state.step, overrides)
     return result.content
 
 

@@ -11,10 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
 from vexp.experiment.result import read_result
+from vexp.experiment.run_dir import SETTINGS, write_settings
 from vexp.runtime.distributed import World, is_peer_failure
 from vexp.tracking.console import RunLog
 from vexp.training.failure_messages import describe_failure, plugin_location
@@ -56,6 +58,25 @@ def finish_run(state: TrainState, recorder: Recorder, ended_by: str, seconds: fl
     return result
 
 
+def check_files(recorder: Recorder, step: int, overrides: Sequence[str]) -> None:
+    """Check at the end of a run that no file was deleted from its folder; missing settings are written again.
+
+    Raises:
+        UserError: If the folder, metrics.jsonl or log.txt was deleted, renamed or replaced: records are lost.
+    """
+    folder = recorder.folder
+    if missing := [name for name in SETTINGS if not (folder / name).exists()]:
+        write_settings(folder, to_dict(recorder.exp.config, types=True), overrides)
+        logger.warning(f"{', '.join(missing)}: deleted during the run, and written again")
+    intact = {"metrics.jsonl": recorder.metrics.is_intact, "log.txt": recorder.log.is_intact}
+    if lost := [name for name, is_intact in intact.items() if not is_intact]:
+        raise UserError(
+            f"{folder}: {' and '.join(lost)} or the folder was deleted, renamed or replaced during the run, which "
+            f"ended after step {step}: its records are not there; {recorder.checkpoints.folder} has its checkpoints "
+            "since then"
+        )
+
+
 class ResultFile:
     """Context manager that writes ``result.json`` however the run ends, and turns system failures into messages.
 
@@ -86,6 +107,7 @@ class ResultFile:
     def _fail(self, error: BaseException) -> None:
         """Record the error; raise a message for the user in its place if there is one."""
         explained = self._explain(error)
+        self.content["status"] = "failed"
         self.content["error"] = str(explained) if explained is not None else f"{type(error).__name__}: {error}"
         if explained is not error:
             self._log.write_to_file("".join(traceback.format_exception(error)))

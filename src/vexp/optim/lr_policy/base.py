@@ -11,6 +11,9 @@ from typing import Any
 from vexp.core.errors import ConfigError, format_value
 from vexp.core.fields import ValidatedConfig, option
 
+#: Events of a policy that a plan lists, from the first.
+MAX_EVENTS = 1000
+
 
 def finite(value: Any) -> str | None:
     """Check that a number, or every number of a list, is finite."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import option
-from vexp.optim.lr_policy.base import LrPolicy, cosine_anneal, finite, linear_anneal
+from vexp.optim.lr_policy.base import MAX_EVENTS, LrPolicy, cosine_anneal, finite, linear_anneal
 
 _ANNEAL = {"cos": cosine_anneal, "linear": linear_anneal}
 
@@ -58,7 +58,7 @@ class Cyclic(LrPolicy):
 
     def curve_milestones(self, total: float) -> list[tuple[int, str]]:
         length, up = self._cycle(total)
-        starts = range(0, int(total), length)
+        starts = range(0, int(total), length)[: MAX_EVENTS // 2]
         return [(start, "cycle begins") for start in starts[1:]] + [(start + up, "peak") for start in starts]
 
     def _cycle(self, total: float) -> tuple[int, int]:

@@ -19,7 +19,15 @@ from typing import Any
 
 from vexp.core.errors import ConfigError, format_value
 from vexp.core.fields import option
-from vexp.optim.lr_policy.base import AnnealingPolicy, LrPolicy, cosine_anneal, finite, linear_anneal, step_rule
+from vexp.optim.lr_policy.base import (
+    MAX_EVENTS,
+    AnnealingPolicy,
+    LrPolicy,
+    cosine_anneal,
+    finite,
+    linear_anneal,
+    step_rule,
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,7 +61,7 @@ class Step(LrPolicy):
         return lr if self.min_lr is None else max(lr, self.min_lr)
 
     def curve_milestones(self, total: float) -> list[tuple[int, str]]:
-        return [(milestone, f"drop x {self.gamma:g}") for milestone in self._milestones(total)]
+        return [(milestone, f"drop x {self.gamma:g}") for milestone in self._milestones(total)[:MAX_EVENTS]]
 
     def _milestones(self, total: float) -> Sequence[int]:
         if self.step is None:

@@ -27,6 +27,7 @@ from vexp.optim.optimizers import Optimizer
 
 #: The video of the examples: frames, frames a second, width and height.
 VIDEO_FRAMES, VIDEO_RATE, VIDEO_SIZE = 300, 30, (340, 256)
+_MAX_NAMES = 1000  # checkpoints, the last ones, whose names are compared
 _EVENTS = 8  # of a learning-rate policy that are listed
 
 
@@ -92,8 +93,9 @@ def _results(config: Config, _: str) -> list[str]:
 
 def _checkpoints(config: Config, _: str) -> list[str]:
     when = schedule_of(config)
-    written = [config.checkpoint.name(step, when.per_epoch) for step in when.checkpoints()]
-    lines = [f"checkpoints: {when.describe_steps(when.checkpoints())}"]
+    steps = when.checkpoints()
+    written = [config.checkpoint.name(step, when.per_epoch) for step in steps[-_MAX_NAMES:]]
+    lines = [f"checkpoints: {when.describe_steps(steps)}"]
     if gone := prunable(written, config.checkpoint.max_keep_ckpts, written):
         lines.append(f"kept in the end: {', '.join(name for name in written if name not in gone)}")
     return [*lines, *_warnings(when, "checkpoint")]
