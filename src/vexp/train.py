@@ -26,7 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vexp.config.command import exit_with_error, help_requested, run_command
+from vexp.config.command import exit_with_error, help_requested, long_name_message, run_command
 from vexp.config.compose import to_config
 from vexp.config.overrides import (
     add_search_path,
@@ -89,7 +89,9 @@ class _Command:
             self.status = run(config, self.folder(config), overrides=overrides)["status"]
         except UserError as error:
             exit_with_error(str(error))
-        except Exception:
+        except Exception as error:
+            if (message := long_name_message(error)) is not None:
+                exit_with_error(message)
             traceback.print_exc()
             raise SystemExit(1) from None
         return None
@@ -137,7 +139,7 @@ def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, l
             if at + 1 == len(rest):
                 raise ConfigError(f"{flag}: needs a run folder, {flag} RUN")
             folder = Path(rest[at + 1]).expanduser().absolute()
-            if not (folder / "config.yaml").is_file():
+            if not rest[at + 1].strip() or not (folder / "config.yaml").is_file():
                 raise ConfigError(f"{flag} {rest[at + 1]}: not a run folder, it contains no config.yaml")
             del rest[at : at + 2]
             return read_saved_config(folder / "config.yaml"), folder if flag == "--resume" else None, rest

@@ -11,6 +11,7 @@ import pytest
 
 from vexp import compose, train
 from vexp.cli import plan
+from vexp.core.errors import UserError
 from vexp.tools.plan import ascii_lr_curve, build_plan
 
 OVERRIDES = [
@@ -38,7 +39,7 @@ def test_plan_equals_run(
     trained = [(r["step"], r["epoch"], r["lr/base"], r["lr/head"]) for r in records if r["mode"] == "train"]
     assert [(int(r["step"]), int(r["epoch"]), float(r["lr/base"]), float(r["lr/head"])) for r in rows] == trained
     whole = build_plan(compose(arguments))
-    assert whole.exp.schedule.evaluations() == [r["step"] for r in records if r["mode"] == "val"]
+    assert [*whole.exp.schedule.evaluations()] == [r["step"] for r in records if r["mode"] == "val"]
     saved = {f"epoch_{step // whole.exp.plan.steps_per_epoch}.pth" for step in whole.exp.schedule.checkpoints()}
     assert saved == {path.name for path in (run / "checkpoints").glob("epoch_*.pth")}
     assert (tmp_path / "lr.png").stat().st_size > 5_000
@@ -85,3 +86,36 @@ def test_plan_without_out_writes_no_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     plan.main(["epochs=1"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", ["epochs=1000000000", "max_steps=1000000000000"])
+def test_plan_of_an_endless_run_ends(length: str, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = ["lr=step", "lr.step=1", "lr.min_lr=1e-9"]
+    assert plan.main([length, *(["epochs=null"] if "max" in length else []), *policy, "device=cpu"]) == 0
+    assert "(and later ones)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["epochs=1000000000", "out=lr.csv"], "too many rows"),
+        (["epochs=1000000000", "lr=chain", "+lr.phases.a={shape: linear}"], "at most 10,000,000"),
+        (["png=lr.txt"], "must end in"),
+        (["png="], "must not be empty"),
+        (["out=/"], "/: cannot be written: Is a directory"),
+    ],
+)
+def test_plan_refuses_files_that_cannot_be_written(
+    arguments: list[str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=fault):
+        plan.main([*arguments, "device=cpu"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_plan_does_not_replace_a_device(tmp_path: Path) -> None:
+    (tmp_path / "device").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="device: cannot be written: is a device, not a file"):
+        plan.main([f"out={tmp_path / 'device'}", "max_steps=1", "epochs=null", "device=cpu"])
+    assert (tmp_path / "device").is_symlink()

@@ -30,15 +30,43 @@ OVERRIDES = [
 
 def test_schedule_lists_steps_of_its_predicates() -> None:
     schedule = make_schedule(*OVERRIDES, "log.ignore_last=false")
-    assert (schedule.evaluations(), schedule.checkpoints()) == ([8, 12], [8, 12])  # at_end and save_last
-    assert schedule.log_lines() == [3, 4, 7, 8, 11, 12]
+    assert ([*schedule.evaluations()], [*schedule.checkpoints()]) == ([8, 12], [8, 12])  # at_end and save_last
+    assert [*schedule.log_lines()] == [3, 4, 7, 8, 11, 12]
     assert not schedule.evaluates_before(0)
     assert make_schedule(*OVERRIDES, "eval.start=1").evaluates_before(4)
 
 
 def test_schedule_without_validation_split_never_evaluates() -> None:
     schedule = make_schedule(*OVERRIDES, "eval.start=0", validates=False)
-    assert (schedule.evaluations(), schedule.evaluates_before(0)) == ([], False)
+    assert ([*schedule.evaluations()], schedule.evaluates_before(0)) == ([], False)
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+@pytest.mark.parametrize("interval", [1, 3, 4, 5, 100])
+@pytest.mark.parametrize("end", [True, False])
+def test_schedule_counts_steps_of_its_predicates(by_epoch: bool, interval: int, end: bool) -> None:
+    config = compose(["data.batch_size=4", "max_steps=26", "epochs=null"])
+    config.eval.by_epoch = config.checkpoint.by_epoch = config.log.by_epoch = by_epoch
+    config.eval.interval = config.checkpoint.interval = config.log.interval = interval
+    config.eval.at_end = config.checkpoint.save_last = end
+    config.log.ignore_last = not end
+    for start in (None, 0, 1, 5):
+        config.eval.start = start
+        schedule = Schedule(config, step_plan(config, 14), 26, validates=True)
+        for steps, happens in (
+            (schedule.evaluations(), schedule.evaluates_after),
+            (schedule.checkpoints(), schedule.saves_after),
+            (schedule.log_lines(), schedule.logs_after),
+        ):
+            expected = [step for step in range(1, 27) if happens(step)]
+            assert ([*steps], steps[-2:], len(steps)) == (expected, expected[-2:], len(expected))
+
+
+def test_schedule_of_long_run_needs_no_list() -> None:
+    schedule = make_schedule("data.batch_size=4", "epochs=1000000000", "log.interval=3", "log.ignore_last=false")
+    assert schedule.describe_steps(schedule.evaluations()).endswith(" 4 ... 999999999, 1000000000")
+    assert len(schedule.log_lines()) == 2 * 10**9
+    assert not schedule.warnings()
 
 
 def test_schedule_saves_after_early_stop() -> None:
@@ -54,10 +82,10 @@ def test_run_logs_evaluates_and_saves_at_scheduled_steps(tmp_path: Path, tiny: l
     config = compose(overrides)
     schedule = build_experiment(config).schedule
     train.run(config, tmp_path)
-    assert [record["step"] for record in read_metrics(tmp_path, "val")] == schedule.evaluations() == [3, 6, 8]
-    assert [record["step"] for record in read_metrics(tmp_path, "train")] == schedule.log_lines() == [3, 7]
+    assert [record["step"] for record in read_metrics(tmp_path, "val")] == [*schedule.evaluations()] == [3, 6, 8]
+    assert [record["step"] for record in read_metrics(tmp_path, "train")] == [*schedule.log_lines()] == [3, 7]
     steps = sorted(int(path.stem[5:]) for path in (tmp_path / "checkpoints").glob("step_*.pth"))
-    assert steps == schedule.checkpoints() == [5, 8]
+    assert steps == [*schedule.checkpoints()] == [5, 8]
 
 
 @pytest.mark.parametrize(

@@ -78,3 +78,29 @@ def test_grid_is_product_of_swept_values() -> None:
     assert overrides("a=1,2", "a=7").grid() == [["a=7"]]
     with pytest.raises(UserError, match="a grid needs values"):
         overrides("a=interval(0,1)").grid()
+
+
+@pytest.mark.parametrize(
+    ("typed", "fault"),
+    [
+        ("seed=range(0)", "has no value"),
+        ("seed=range(3,3)", "has no value"),
+        ("seed=range(1.5,1)", "has no value"),
+        ("seed=range(1e9)", "more than 100,000 values"),
+        ("seed=range(0,1,1e-30)", "more than 100,000 values"),
+        ("seed=shuffle(range(1000000000))", "more than 100,000 values"),
+        ("seed=range(400) epochs=range(1,1001)", "400 x 1000 = 400,000 jobs"),
+    ],
+)
+def test_grid_without_jobs_or_of_absurd_size_is_refused(typed: str, fault: str) -> None:
+    with pytest.raises(UserError, match=re.escape(fault)):
+        overrides(*typed.split()).grid()
+
+
+def test_glob_that_matches_nothing_is_refused() -> None:
+    class Loader:
+        def get_group_options(self, *_: object, **__: object) -> list[str]:
+            return []
+
+    with pytest.raises(UserError, match="has no value"):
+        SweepOverrides.parse(["seed=glob(*)"], loader=Loader()).grid()

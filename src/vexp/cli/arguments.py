@@ -7,7 +7,7 @@ import dataclasses
 import re
 import textwrap
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -183,6 +183,25 @@ class FlagParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; {self.prog} --help describes the arguments")
+
+
+def path_argument(text: str) -> Path:
+    """Convert an argument of a ``FlagParser``; the empty word, which would be the working folder, is refused."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return the conversion of an argument of a ``FlagParser`` to a number with these bounds."""
+
+    def whole_number(text: str) -> int:
+        number = int(text)
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"must be at least {least}" + (f", at most {most}" if most else ""))
+        return number
+
+    return whole_number
 
 
 def _flag_row(action: argparse.Action) -> tuple[str, str]:

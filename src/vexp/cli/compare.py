@@ -86,6 +86,6 @@ def _folders(arguments: Sequence[str]) -> list[Path]:
         if equals and not Path(argument).exists() and "/" not in key:
             hint = near(key, [field.name for field in dataclasses.fields(Compare)])
             raise ConfigError(f"{argument}: there is no option {key!r} and no such folder{hint}")
-    if not arguments:
+    if not all(arguments) or not arguments:  # the empty word would be the working folder
         raise ConfigError("name run folders or a folder that contains them: vexp compare RUN_OR_SWEEP ...")
     return [Path(argument).expanduser() for argument in arguments]

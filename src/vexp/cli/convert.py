@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     source, out, *overrides = arguments.rest
     if not out.endswith((".pth", ".pt")):
         raise ConfigError(f"{out}: the file to write must end in .pth (vexp convert IN OUT)")
+    if not source.strip():  # it would be the working folder
+        raise ConfigError("must not be empty", key="IN", value=source)
     check("IN", source)
     has_model = any(override.startswith(("model=", "experiment=")) for override in overrides)
     if overrides and not has_model:

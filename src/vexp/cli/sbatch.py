@@ -20,7 +20,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from vexp.cli.arguments import FlagParser
+from vexp.cli.arguments import FlagParser, whole_number
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
 
@@ -94,19 +94,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--name", default="vexp", help="Name of the job and, with the job id, of the run.")
     add("--nodes", type=int, default=1, help="Number of nodes.")
     add("--gpus-per-node", type=int, default=1, help="GPUs per node; 0: train on CPUs.")
-    add("--nproc-per-node", type=int, metavar="N", help="Processes per node; by default one per GPU.")
+    add("--nproc-per-node", type=whole_number(1, 1000), metavar="N", help="Processes per node; by default one per GPU.")
     add("--cpus-per-process", type=int, default=8, help="CPU cores per process, for its data workers.")
     add("--mem", help="Memory per node in Slurm's notation: 120G.")
     add("--time", default="04:00:00", help="Time limit, after which the job is requeued.")
-    add("--warning", type=int, default=120, help="Seconds before the limit at which a checkpoint is saved.")
+    add("--warning", type=whole_number(0), default=120, help="Seconds before the limit at which a checkpoint is saved.")
     add("--partition", metavar="NAME", help="Slurm partition.")
     add("--account", metavar="NAME", help="Slurm account.")
     add("--out-root", default="runs", help="Output folder on a file system that all nodes share.")
-    add("--port", type=int, default=29500, help="Port of the rendezvous on the first node.")
+    add("--port", type=whole_number(1, 65535), default=29500, help="Port of the rendezvous on the first node.")
     add("--setup", action="append", default=[], metavar="LINE", help="Shell line to run first; may be repeated.")
     options = parser.parse_args(argv[:split])
     options.overrides = list(argv[split + 1 :])
-    if not options.dry_run and options.file is None:
+    if not options.dry_run and not options.file:
         parser.error("name the file to write, or give --dry-run")
     if not re.fullmatch(r"[\w.-]+", options.name):
         parser.error("--name may have only letters, digits, . _ - (it is part of file names)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -55,6 +56,13 @@ def help_requested(argv: Sequence[str]) -> bool:
     return bool({"-h", "--help"} & set(argv))
 
 
+def long_name_message(error: Exception) -> str | None:
+    """The message for a path that no file can have, which most methods of ``Path`` raise; None for another error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
 def exit_with_error(message: str) -> NoReturn:
     """End the command with a message and exit status 2."""
     raise SystemExit(_print_error(message))
@@ -67,9 +75,9 @@ def _print_error(message: str) -> int:
 
 
 def _config_error_message(error: Exception, argv: Sequence[str]) -> str | None:
-    """The message for an error of Hydra, OmegaConf or YAML; None for any other error."""
-    if "hydra" not in sys.modules:
-        return None
+    """The message for an error of Hydra, OmegaConf or YAML, or a file name that is too long; None for any other."""
+    if (message := long_name_message(error)) is not None or "hydra" not in sys.modules:
+        return message
     from vexp.config.errors import to_config_error
     from vexp.config.overrides import as_typed, config_search_dirs, split_flags, take_config_dirs
     from vexp.config.provenance import Provenance

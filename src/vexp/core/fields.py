@@ -96,7 +96,7 @@ def broken_rule(value: Any, metadata: Mapping[str, Any]) -> str | None:
         return f"needs exactly {length} values" + (f", got {len(value)}" if is_list else "")
     numbers = [item for item in items if isinstance(item, int | float)]
     if any(isinstance(number, int) and abs(number) > LARGEST_INTEGER for number in numbers):
-        return f"must have fewer than {len(str(LARGEST_INTEGER)) + 1} digits"
+        return f"must be between -{LARGEST_INTEGER} and {LARGEST_INTEGER}"
     for name, bound in metadata.get("bounds", {}).items():
         if not all(getattr(operator, name)(number, bound) for number in numbers):  # False for NaN
             return f"must be {_SYMBOLS[name]} {bound}"

@@ -42,6 +42,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     if path.parent == Path("/dev") or path.is_char_device() or path.is_block_device():
         raise OSError(errno.EINVAL, "is a device, not a file", str(path))
+    if not path.name:  # / or .
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,13 +28,12 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from vexp.cli.arguments import FlagParser
+from vexp.cli.arguments import FlagParser, path_argument, whole_number
 from vexp.cli.dataset import commands
 from vexp.config.command import EXIT_KEYBOARD_INTERRUPT
 from vexp.core.errors import UserError
@@ -43,6 +42,8 @@ from vexp.data.sources.splits import SPLITS
 from vexp.tools.dataset.extract_frames import FLOW_METHODS, ExtractFlow, ExtractFrames, check_template, flow_method
 from vexp.tools.dataset.lists import KINDS
 from vexp.tools.dataset.reencode import ENCODINGS
+
+_MAX_WORKERS = 1000  # processes
 
 
 def main(argv: Sequence[str]) -> int:
@@ -114,17 +115,17 @@ def _new_command(subparsers: Any, name: str, run: object, summary: str, target: 
     command: argparse.ArgumentParser = subparsers.add_parser(name, description=doc)
     command.set_defaults(run=run)
     add = command.add_argument
-    add("source", type=Path, metavar="VIDEOS", help="Folder of the videos (data_prefix).")
-    add("target", type=Path, metavar=target, help=target_help)
+    add("source", type=path_argument, metavar="VIDEOS", help="Folder of the videos (data_prefix).")
+    add("target", type=path_argument, metavar=target, help=target_help)
     for split in SPLITS:
-        add(f"--{split}", type=Path, metavar="LIST", help=f"List of the {split} split.")
+        add(f"--{split}", type=path_argument, metavar="LIST", help=f"List of the {split} split.")
     add("--list-format", choices=("auto", *FORMATS), default="auto", help="Format of the lists.")
-    add("--classes", type=Path, metavar="FILE", help="Names of all classes, in the order of their labels.")
+    add("--classes", type=path_argument, metavar="FILE", help="Names of all classes, in the order of their labels.")
     add("--file-name", metavar="TEMPLATE", help="File name of a listed sample, as in data.file_name.")
     add("--dry-run", action="store_true", help="Print what would be done, and exit.")
     if name != "lists":
         help = "Number of worker processes; 0: none, work in this process."
-        add("--workers", type=_from(0), default=os.cpu_count() or 1, help=help)
+        add("--workers", type=whole_number(0, _MAX_WORKERS), default=os.cpu_count() or 1, help=help)
     return add
 
 
@@ -139,7 +140,7 @@ def _add_check(new: Any) -> None:
     add = new("check", commands.check, "Find everything that is wrong with a dataset.", "REPORT", "Report, .json.")
     _add_frame_names(add)
     add("--decode", action="store_true", help="Decode every frame, strictly; finds damaged frames.")
-    add("--index", type=Path, metavar="FILE", help="Earlier index; reports what has changed since.")
+    add("--index", type=path_argument, metavar="FILE", help="Earlier index; reports what has changed since.")
 
 
 def _add_lists(new: Any) -> None:
@@ -147,10 +148,10 @@ def _add_lists(new: Any) -> None:
     _add_kind(add)
     help = "Share of the training samples to move to val or test, in whole groups, per class; may be repeated."
     add("--hold-out", type=_share, action="append", default=[], metavar="val=0.1", help=help)
-    add("--seed", type=_from(0), default=0, help="Seed of --hold-out.")
+    add("--seed", type=whole_number(0), default=0, help="Seed of --hold-out.")
     add("--group", type=_pattern, metavar="REGEX", help="Part of a file name that is its group: 'v_.*_g[0-9]+'.")
     help = "Index; duplicates stay in one split, and faulty files are left out."
-    add("--index", type=Path, metavar="FILE", help=help)
+    add("--index", type=path_argument, metavar="FILE", help=help)
     add("--drop-missing", action="store_true", help="Leave out listed files that do not exist.")
 
 
@@ -163,10 +164,10 @@ def _add_rescale(new: Any) -> None:
         help="h264: MP4 with a key frame every 12 frames; mjpeg: Matroska with JPEG frames, the fastest to read and "
         "several times as large.",
     )  # fmt: skip
-    add("--short-side", type=_from(2), default=256, help="Short side in pixels; smaller videos keep their size.")
-    add("--gop", type=_from(1), metavar="N", help="h264: frames between key frames; 12 by default.")
+    add("--short-side", type=whole_number(2), default=256, help="Short side in pixels; smaller videos keep their size.")
+    add("--gop", type=whole_number(1), metavar="N", help="h264: frames between key frames; 12 by default.")
     help = "h264: crf, 20 by default; mjpeg: quantizer, 3 by default; lower is better and larger."
-    add("--quality", type=_from(1), metavar="N", help=help)
+    add("--quality", type=whole_number(1), metavar="N", help=help)
 
 
 def _add_frames(new: Any) -> None:
@@ -184,33 +185,23 @@ def _add_flow(new: Any) -> None:
 def _add_kind(add: Any, *, sample: bool = False) -> None:
     add("--to", choices=tuple(KINDS), default="csv", help="Format of the lists that are written; csv: vexp's own.")
     if sample:
-        add("--sample", type=_from(0), default=4, help="Number of videos on which cost and gain are estimated.")
+        add("--sample", type=whole_number(0), default=4, help="Number of videos on which cost and gain are estimated.")
 
 
 def _add_jpeg(add: Any, default: ExtractFrames | ExtractFlow) -> None:
     _add_kind(add, sample=True)
     _add_frame_names(add, default.filename_tmpl)
-    add("--quality", type=_from(1, 100), default=default.quality, help="JPEG quality.")
-    add("--short-side", type=_from(2), metavar="N", help="Short side in pixels; unchanged by default.")
+    add("--quality", type=whole_number(1, 100), default=default.quality, help="JPEG quality.")
+    add("--short-side", type=whole_number(2), metavar="N", help="Short side in pixels; unchanged by default.")
 
 
 def _add_frame_names(add: Any, template: str | None = None) -> None:
     """Add the options for names of frame files; index and check have them, because lists may name folders of frames."""
     shown = "" if template else "; img_{:05}.jpg by default, flow_{}_{:05d}.jpg with --flow"
     add("--filename-tmpl", default=template, metavar="TEMPLATE", help=f"File name of a frame{shown}.")
-    add("--start-index", type=_from(0), default=1, help="Number of the first frame of a folder.")
+    add("--start-index", type=whole_number(0), default=1, help="Number of the first frame of a folder.")
     if template is None:
         add("--flow", action="store_true", help="Folders of frames contain optical flow.")
-
-
-def _from(least: int, most: int | None = None) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        number = int(text)
-        if number < least or (most is not None and number > most):
-            raise argparse.ArgumentTypeError(f"must be at least {least}" + (f", at most {most}" if most else ""))
-        return number
-
-    return whole_number
 
 
 def _positive(text: str) -> float:

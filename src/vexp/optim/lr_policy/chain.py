@@ -134,8 +134,8 @@ def _move(phase: Phase, counts_epochs: bool, steps_per_epoch: int, total_steps: 
     every = 1 if phase.every_step else length
     first = int(phase.begin * length)
     stop = total_steps if phase.end is None else max(int(phase.end * length), first + 1)
-    if max(stop, total_steps) > _MAX_STEPS:
-        rule = f"a chain has a table of the rates of all steps, at most {_MAX_STEPS:,}, and this one has {stop:,}"
+    if (longest := max(stop, total_steps)) > _MAX_STEPS:
+        rule = f"a chain has a table of the rates of all steps, at most {_MAX_STEPS:,}, and this one has {longest:,}"
         raise ConfigError(rule, key="phases")
     k = np.arange(math.ceil((stop - first) / every))
     return _Move(first, stop, every, _shares(phase, k, length // every).tolist())
