@@ -93,7 +93,7 @@ def arguments(case: Case) -> None:
     case.random.shuffle(words)
     command = case.random.choice([name for name in COMMANDS if name not in ("doctor", "repro-check")])
     short = ["debug=fast", "device=cpu", "max_steps=1", "epochs=null", "eval=never"] if command == "train" else []
-    case.command = [command, *words, *short]
+    case.command = [command, *(word for word in words if not (short and word == "-m")), *short]
 
 
 def configs(case: Case) -> None:

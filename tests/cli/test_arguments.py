@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
+from vexp.__main__ import main
 from vexp.cli.arguments import CommandLine
+from vexp.cli.commands import COMMANDS
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.train import train
 
 
 @dataclass(kw_only=True, slots=True)
@@ -93,3 +97,72 @@ def test_help_has_defaults_units_and_choices() -> None:
         "--config-dir FOLDER",
     ):
         assert line in text
+
+
+def commands(*, composes: bool) -> list[tuple[str, CommandLine[Any]]]:
+    """The commands that declare their arguments, by name."""
+    modules = {name: importlib.import_module(module) for name, module in COMMANDS.items() if name != "train"}
+    lines = {name: module.COMMAND for name, module in modules.items() if hasattr(module, "COMMAND")}
+    return [(name, line) for name, line in lines.items() if line.composes or not composes]
+
+
+def test_empty_word_is_no_path_and_no_text_of_any_command() -> None:
+    tried = 0
+    for name, command in commands(composes=False):
+        hints = get_type_hints(command.options)
+        for key, hint in hints.items():
+            if get_origin(hint) is list or not {str, Path} & {hint, *get_args(hint)}:
+                continue
+            tried += 1
+            with pytest.raises(ConfigError) as refused:
+                command.parse([f"{key}="])
+            assert (refused.value.key, refused.value.rule) == (key, "must not be empty"), name
+    assert tried > 20
+
+
+def test_every_command_that_composes_refuses_a_missing_config_dir() -> None:
+    for _, command in commands(composes=True):
+        for arguments in (["--config-dir", "nothere"], ["--config-dir=nothere"], ["--config-dir"], ["-cd", "x" * 5000]):
+            with pytest.raises(ConfigError, match="no such folder"):
+                command.parse(arguments)
+    with pytest.raises(ConfigError, match="no such folder"):
+        train(["--config-dir", "nothere"])
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("predict", "window=1e-9"),
+        ("features", "stride=1e-9"),
+        ("predict", "window=inf"),
+        ("predict", "topk=" + "9" * 100),
+        ("evaluate", "resamples=10000000000"),
+        ("repro-check", "steps=10000000000"),
+        ("convert", "num_classes=10000000000"),
+        ("show", "sample=" + "9" * 100),
+    ],
+)
+def test_absurd_number_of_a_command_is_refused(name: str, argument: str) -> None:
+    key = argument.partition("=")[0]
+    command = dict(commands(composes=False))[name]
+    with pytest.raises(ConfigError, match=f"^{key}=.*: must be (>=|<=|<|between)"):
+        command.parse([*(["run=a", "input=b"] if name in ("predict", "features") else []), argument])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["dataset", "index", "", "x.csv"], "argument VIDEOS: must not be empty"),
+        (["dataset", "index", ".", "x.csv", "--workers", "1000000000"], "--workers: must be at least 0, at most 1000"),
+        (["sbatch", ""], "name the file to write"),
+        (["sbatch", "x", "--port", "100000"], "--port: must be at least 1, at most 65535"),
+        (["compare", ""], "name run folders"),
+        (["convert", "", "x.pth"], "IN=: must not be empty"),
+        (["train", "--resume", ""], "not a run folder"),
+    ],
+)
+def test_empty_or_absurd_argument_is_refused(
+    arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert fault in capsys.readouterr().err

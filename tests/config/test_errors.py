@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf.errors import OmegaConfBaseException
 from support.messages import check_golden
 
 from vexp import compose, train
+from vexp.config.command import run_command
+from vexp.config.errors import to_config_error
 from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
-from vexp.core.errors import UNSET, ConfigError, MissingInputError
+from vexp.core.errors import UNSET, ConfigError, MissingInputError, UserError
 
 FILES = {
     "experiment/typo_key.yaml": "# @package _global_\noptimizer: {lrr: 0.1}\n",
@@ -162,3 +165,62 @@ def test_invalid_override_is_refused_before_torch_is_imported(tmp_path: Path) ->
     assert done.stdout.strip() == "False"
     used = after.children_user + after.children_system - before.children_user - before.children_system
     assert used < 3.0  # about 0.8 s of CPU: what other programs do does not count
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "fragment"),
+    [
+        ("seed=" + "9" * 5000, "seed", "more than 4300 digits"),
+        ("seed=" + "9" * 4000, "seed", "must be between"),
+        ("epochs=" + "9" * 15, "epochs", "<= 1000000000"),
+        ("grad.clip=" + "[" * 200 + "]" * 200, "grad.clip", "more than 40 nested"),
+        ("loss=" + "x" * 5000, "loss", "takes the name of an option"),
+        ("x" * 5000 + "=1", "x" * 5000, "longer than the name of any key"),
+        ("x" * 5000, "x" * 5000, "longer than the name of any key"),
+        ("optimizer=1_000", "optimizer", "takes the name of an option"),
+        ("optimizer=true", "optimizer", "takes the name of an option"),
+        ("+dist=1e3", "dist", "takes the name of an option"),
+        ("++optimizer=inf", "optimizer", "takes the name of an option"),
+        ("backend=[[1],[2]]", "backend", "takes the name of an option"),
+        ("ema=[null]", "ema", "takes the name of an option"),
+        ("init_from=", "init_from", "must not be empty"),
+        ("resume=", "resume", "must not be empty"),
+        ("dist.nproc=1000000", "dist.nproc", f"its {os.cpu_count()} CPU cores"),
+    ],
+)
+def test_absurd_override_raises_a_short_error_with_its_key(override: str, key: str, fragment: str) -> None:
+    error = error_of_defaults([override])
+    assert error.key == key
+    assert fragment in str(error)
+    assert len(str(error)) < 500
+
+
+def error_of_defaults(overrides: list[str]) -> ConfigError:
+    """The error of overrides alone, without a folder of options."""
+    with pytest.raises(ConfigError) as caught:
+        check_inputs(compose(overrides), Provenance(overrides=overrides))
+    return caught.value
+
+
+def test_command_shortens_long_words_of_any_message(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(_: object) -> int:
+        raise UserError(f"{'x' * 5000}: no such thing")
+
+    assert run_command(command, []) == 2
+    assert capsys.readouterr().err.endswith("xxx: (5001 characters) no such thing\n")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "loop"])
+def test_command_names_a_path_that_no_file_can_have(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert run_command(lambda _: (tmp_path / name).read_text() and 0, []) == 2
+    assert capsys.readouterr().err.startswith(f"vexp: error: {tmp_path}")
+
+
+def test_ctrl_c_that_omegaconf_has_converted_is_no_error_of_the_config() -> None:
+    error = OmegaConfBaseException("converted")
+    error.__cause__ = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        to_config_error(error, Provenance())
