@@ -244,7 +244,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["predict", "run={run}", "input={empty}"], "contains no video"),
     (["predict", "run=nowhere", "input=x"], "no such run folder or checkpoint"),
     (["predict", "run={run}", "input=x", "topk=0"], "topk=0: must be >= 1"),
-    (["predict", "run={run}", "input=x", "window=-1"], "window=-1.0: must be > 0"),
+    (["predict", "run={run}", "input=x", "window=-1"], "window=-1.0: must be >= 0.01"),
     (
         ["predict", "run={run}", "input=x", "stride=1"],
         "stride=1.0: is the distance between windows .*give window=SECONDS",

@@ -49,7 +49,7 @@ class SearchOptions(ValidatedConfig):
 
     _target_: str = "hydra_plugins.vexp_sweepers.Search"
     params: dict[str, str] = option({}, "Search space in YAML, KEY: VALUES; on the command line write KEY=VALUES.")
-    n_trials: int = option(20, "Trials of the study, including those of earlier invocations.", ge=1)
+    n_trials: int = option(20, "Trials of the study, including those of earlier invocations.", ge=1, le=100_000)
     n_jobs: int | None = option(
         None, "Trials proposed at once, to run in parallel; null: as many as the launcher runs.", ge=1
     )

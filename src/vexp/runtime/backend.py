@@ -33,7 +33,9 @@ class Backend(ValidatedConfig):
         "convolutions and matrix products, or for none.",
         choices=("none", "conv", "all"),
     )
-    threads: int | None = option(None, "CPU threads of torch's kernels; null: torch's default.", unit="threads", ge=1)
+    threads: int | None = option(
+        None, "CPU threads of torch's kernels; null: torch's default.", unit="threads", ge=1, le=4096
+    )
 
     def set_switches(self) -> None:
         """Set the process-wide switches, in both directions: jobs of a sweep may share a process."""

@@ -24,9 +24,13 @@ class Dist(ValidatedConfig):
     backend: str | None = option(
         None, "Communication backend of the gradients; null: nccl on GPUs, gloo on the CPU.", choices=("nccl", "gloo")
     )
-    timeout: float = option(1800.0, "Longest wait for the other processes.", unit="seconds", gt=0)
+    timeout: float = option(1800.0, "Longest wait for the other processes.", unit="seconds", gt=0, le=10**9)
     grace: float = option(
-        30.0, "Time for processes to end after a signal or a failure before they are killed.", unit="seconds", gt=0
+        30.0,
+        "Time for processes to end after a signal or a failure before they are killed.",
+        unit="seconds",
+        gt=0,
+        le=10**9,
     )
     sync_bn: bool = option(False, "Batch norm over the samples of all processes (GPUs only).")
     find_unused_parameters: bool = option(False, "For a model that does not use all of its parameters in every step.")
