@@ -215,7 +215,7 @@ def test_command_names_a_path_that_no_file_can_have(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    assert run_command(lambda _: (tmp_path / name).read_text() and 0, []) == 2
+    assert run_command(lambda _: len((tmp_path / name).read_text()), []) == 2
     assert capsys.readouterr().err.startswith(f"vexp: error: {tmp_path}")
 
 

@@ -35,8 +35,8 @@ from typing import Any
 
 from vexp.cli.arguments import FlagParser, path_argument, whole_number
 from vexp.cli.dataset import commands
-from vexp.config.command import EXIT_KEYBOARD_INTERRUPT
 from vexp.core.errors import UserError
+from vexp.core.interrupt import EXIT_KEYBOARD_INTERRUPT
 from vexp.data.annotations.list_files import FORMATS
 from vexp.data.sources.splits import SPLITS
 from vexp.tools.dataset.extract_frames import FLOW_METHODS, ExtractFlow, ExtractFrames, check_template, flow_method
