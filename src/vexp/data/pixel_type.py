@@ -1,7 +1,8 @@
 """The pixels of a clip: uint8, 0..255, RGB, from the decoder to the normalization on the device.
 
-Clips with deeper pixels (10-bit) start here: ``decoding/color.py`` (``to_rgb``) and ``decoding/images.py`` convert to
-8 bits; ``transforms/{resample,photometric}.py`` and ``batch/{shared_memory,normalize}.py`` assume 0..255.
+``decoding/color.py`` and ``decoding/images.py`` convert to 8 bits. These assume them: ``decoding/frame_stream.py``,
+``sources/base.py``, ``transforms/{resample,photometric,pipeline,view_layout}.py``,
+``batch/{batch,shared_memory,normalize}.py``, and the description of the input in ``vexp.inference.export``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The steps after which a run evaluates, saves and logs: why did evaluation run after step 40?
+"""The steps after which a run evaluates, saves and logs.
 
 The loop, ``vexp plan`` and ``vexp explain`` ask the same functions, which need no torch. ``vexp.core.interval`` has the
 rule of an interval, ``vexp.evaluation.config`` and ``vexp.checkpoint.config`` have the options.

@@ -1,6 +1,7 @@
 """Run, resume or retry one job of a sweep, in the process that its launcher chose.
 
 A job is tried once per invocation of the sweep; the next invocation retries jobs that failed (``Job.is_pending``).
+The options of a sweep are in ``vexp.config.sweep``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 A record is a flat dict: ``mode`` ("train", "val"), ``step`` (completed optimizer steps), ``epoch`` (1-based), then the
 values under their public names. Timings and memory, which depend on the machine, are under ``time/``, so that two runs
 can be compared without them.
+
+A new backend is a class, a row of ``requested_backends``, a key in ``vexp.tracking.config`` and a file in conf/log.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Decoding backends for video files and folders of frames.
 
-A video backend is a module with one reader class, which ``open_video`` selects. A backend is imported when the first
-file is opened.
+A video backend is a module with one subclass of ``third_party.ThirdPartyReader``, which ``open_video`` selects and
+imports when the first file is opened. Decoders of single images are in ``vexp.data.decoding.images``.
 """
 
 from __future__ import annotations
