@@ -1,7 +1,8 @@
 """Reading of list files: detection of the format, and the formats that consist of text lines.
 
 The formats are those in which mmaction2, SlowFast, UCF-101, HMDB-51, Kinetics and Something-Something are published,
-and tables with a header (``vexp.data.annotations.tables``). Lists are read as a stream; only the packed rows are kept in memory.
+and tables with a header and JSON records (``vexp.data.annotations.tables``). Lists are read as a stream; only the
+packed rows are kept in memory.
 """
 
 from __future__ import annotations
