@@ -114,11 +114,12 @@ class Trial:
         return child.wait()
 
     def written(self) -> list[str]:
+        folder = self.folder / "checkpoints"
         try:
-            manifest = Manifest.read(self.folder / "checkpoints")
+            names = Manifest.read(folder).names()  # lists a file just before it gets its name
         except UserError:
             return []
-        return [name for name in manifest.names() if name.startswith("step_")]
+        return [name for name in names if name.startswith("step_") and (folder / name).exists()]
 
     def newest(self) -> Path:
         found = checkpoint.find(self.folder / "checkpoints")

@@ -60,7 +60,7 @@ def test_plan_shows_the_run(
     plan.main([*shlex.split(command)[2:], "data.batch_size=4"])
     planned = capsys.readouterr().out
     for line in (
-        "length: 150 optimizer steps, 3 an epoch, 50 epochs",
+        "length: 150 optimizer steps = 50 epochs of 3 steps",
         "  step 61 (epoch 21): drop x 0.1, lr 0.00075, 0.00375, 0.0075",  # TSM: 5 x for the classifier, 10 x its bias
         "evaluations: 25: after epochs 2, 4, 6, 8 ... 48, 50",
     ):

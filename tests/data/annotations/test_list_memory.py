@@ -17,7 +17,7 @@ from pathlib import Path
 def megabytes(file, key):
     return sum(int(line.split()[1]) for line in open(f"/proc/self/{file}") if line.startswith(key)) / 1024
 
-from vexp.data.list_formats import read_list
+from vexp.data.annotations.list_files import read_list
 before = megabytes("status", "VmRSS")
 rows = read_list(Path(sys.argv[1]))
 print(len(rows), megabytes("status", "VmRSS") - before, megabytes("status", "VmHWM") - before, flush=True)
