@@ -44,7 +44,6 @@ from vexp.config.search_path import conf_dir, schema_on_search_path
 from vexp.core.errors import ConfigError, UserError
 from vexp.runtime.signals import EXIT_INTERRUPTED
 from vexp.runtime.threads import set_passive_omp_wait
-from vexp.sweep.run_or_retry_job import run_or_retry_job
 
 
 def run(cfg: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -80,6 +79,8 @@ class _Command:
         overrides = as_typed(cast(list[str], OmegaConf.to_container(settings.overrides.task, resolve=False)))
         self.origins.overrides = overrides
         if settings.mode == RunMode.MULTIRUN:
+            from vexp.sweep.run_or_retry_job import run_or_retry_job  # after the config is known to be valid
+
             sweep = Path(settings.sweep.dir).absolute()
             config = to_config(composed, settings.runtime.choices, self.origins, sweep=sweep.name)
             return run_or_retry_job(config, overrides, Path(settings.runtime.output_dir), run)

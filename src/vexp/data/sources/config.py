@@ -17,7 +17,6 @@ from vexp.data.annotations.class_names import read_classes
 from vexp.data.annotations.folders import read_folder
 from vexp.data.annotations.list_files import FORMATS, find_lists, read_list
 from vexp.data.decoding import FRAME_BACKENDS, OWN_COLOR, VIDEO_BACKENDS, check_installed
-from vexp.data.sources import motion
 from vexp.data.sources.base import Source, VideoSource
 from vexp.data.sources.raw_frames import TEMPLATES, RawFrameSource
 from vexp.data.sources.splits import SPLITS, Split, TrainSplit
@@ -358,9 +357,13 @@ class Motion(Data):
     val_clips: int = option(16, "Validation clips per class.", unit="clips", ge=1)
 
     def prepare(self) -> None:
+        from vexp.data.sources import motion
+
         motion.ensure_motion(**self._folder_args(), progress=_log_first)
 
     def source(self, split: str) -> Source | None:
+        from vexp.data.sources import motion
+
         if split == "test":
             return None
         clips = motion.listing(split, self.train_clips if split == "train" else self.val_clips)

@@ -18,7 +18,6 @@ from vexp import checkpoint
 from vexp.core.checksum import sha256
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_write
-from vexp.model.weights.download import DownloadError, download
 from vexp.model.weights.metadata import Metadata, of_torchvision
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -137,6 +136,8 @@ def _torchvision(source: str) -> Located:
 def _download(url: str) -> Located:
     """Download a file, unless it is cached and valid."""
     import torch
+
+    from vexp.model.weights.download import DownloadError, download  # imports an HTTP client
 
     address, _, fragment = url.partition("#")
     name = _short(Path(unquote(urlparse(address).path)).name) or "weights"
