@@ -26,7 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vexp.config.command import exit_with_error, help_requested, long_name_message, run_command
+from vexp.config.command import exit_with_error, help_requested, run_command, system_limit_message
 from vexp.config.compose import to_config
 from vexp.config.overrides import (
     add_search_path,
@@ -91,7 +91,7 @@ class _Command:
         except UserError as error:
             exit_with_error(str(error))
         except Exception as error:
-            if (message := long_name_message(error)) is not None:
+            if (message := system_limit_message(error)) is not None:
                 exit_with_error(message)
             traceback.print_exc()
             raise SystemExit(1) from None

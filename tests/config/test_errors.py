@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,20 @@ def test_ctrl_c_that_omegaconf_has_converted_is_no_error_of_the_config() -> None
     error.__cause__ = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         to_config_error(error, Provenance())
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "out of memory (libtorch_cpu.so: "),
+        (MemoryError(), "out of memory (MemoryError); "),
+    ],
+)
+def test_command_without_memory_raises_no_traceback(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(argv: Sequence[str]) -> int:
+        raise error
+
+    assert run_command(command, []) == 2
+    assert capsys.readouterr().err.startswith(f"vexp: error: {message}")

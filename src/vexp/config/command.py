@@ -16,6 +16,7 @@ from vexp.core.log import log_to_console
 EXIT_USER_ERROR = 2
 _LONGEST_WORD = 500  # characters of a word in a message; a longer one is shown without its middle
 _WORD = re.compile(r"\S+")
+_NO_MEMORY = re.compile(r"failed to map segment|[Cc]annot allocate memory")
 Command = Callable[[Sequence[str]], int | None]
 
 
@@ -56,10 +57,12 @@ def help_requested(argv: Sequence[str]) -> bool:
     return bool({"-h", "--help"} & set(argv))
 
 
-def long_name_message(error: Exception) -> str | None:
-    """The message for a path that no file can have, which most methods of ``Path`` raise; None for another error."""
+def system_limit_message(error: Exception) -> str | None:
+    """The message for a path that no file can have, or for a limit of memory; None for another error."""
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NO_MEMORY.search(str(error))):
+        return f"out of memory ({error or 'MemoryError'}); free some, or raise the limit of this process (ulimit -v)"
     return None
 
 
@@ -75,8 +78,8 @@ def _print_error(message: str) -> int:
 
 
 def _config_error_message(error: Exception, argv: Sequence[str]) -> str | None:
-    """The message for an error of Hydra, OmegaConf or YAML, or a file name that is too long; None for any other."""
-    if (message := long_name_message(error)) is not None or "hydra" not in sys.modules:
+    """The message for an error of Hydra, OmegaConf or YAML, or of a limit of the system; None for any other."""
+    if (message := system_limit_message(error)) is not None or "hydra" not in sys.modules:
         return message
     from vexp.config.errors import to_config_error
     from vexp.config.overrides import as_typed, config_search_dirs, split_flags, take_config_dirs
