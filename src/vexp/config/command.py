@@ -62,7 +62,8 @@ def system_limit_message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NO_MEMORY.search(str(error))):
-        return f"out of memory ({str(error) or type(error).__name__}); free some, or raise the limit of this process (ulimit -v)"
+        reason = str(error) or type(error).__name__
+        return f"out of memory ({reason}); free some, or raise the limit of this process (ulimit -v)"
     return None
 
 
