@@ -33,6 +33,7 @@ os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", WANDB_MODE="di
 import torch
 import yaml
 
+from vexp import compose
 from vexp.cli.commands import COMMANDS
 from vexp.config.command import run_command
 from vexp.config.keys import key_paths
@@ -307,6 +308,8 @@ def main(argv: list[str] | None = None) -> int:
     kinds = [kind for kind in KINDS if given.only in ("", kind)]
     parent = Path(given.folder or tempfile.mkdtemp(prefix="fuzz_")).absolute()
     torch.set_num_threads(1)
+    os.environ["VEXP_CACHE"] = str(parent / "cache")
+    compose().data.prepare()  # creating the videos takes longer than a case may
     call(["plan", "device=cpu"])  # imports what most cases need, once
     for module in ("vexp.training.run", "vexp.inference.evaluate", "vexp.inference.predictor", "vexp.cli.compare"):
         import_module(module)
