@@ -73,7 +73,7 @@ def test_resume_continues_without_damaged_file(name: str, content: str, run: Pat
     assert sorted(path.name for path in run.parent.parent.iterdir()) == ["runs"]
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", ".lock"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", ".lock", "overrides.yaml", "env.json", "checkpoints/best.json"])
 def test_resume_names_folder_in_place_of_file(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / name).unlink(missing_ok=True)
     (run / name).mkdir()

@@ -42,7 +42,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     if path.parent == Path("/dev") or path.is_char_device() or path.is_block_device():
         raise OSError(errno.EINVAL, "is a device, not a file", str(path))
-    if not path.name:  # / or .
+    if not path.name or path.is_dir():  # / or ., or a folder of this name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

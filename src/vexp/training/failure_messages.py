@@ -61,6 +61,8 @@ def _explain(error: BaseException, config: Config, folder: Path) -> str | None:
         path = Path(str(error.filename)) if error.filename else folder
         reason = write_error_message(path if path.is_absolute() else folder, error)
         return f"{path}: cannot be written: {reason}; free some space, or use another disk with out_root=FOLDER"
+    if isinstance(error, IsADirectoryError) and folder in Path(str(error.filename)).parents:
+        return f"{error.filename}: is a folder, but the run writes a file of this name; remove or rename it"
     if isinstance(error, FileNotFoundError) and folder in Path(str(error.filename)).parents:
         return f"{error.filename}: does not exist; it or its folder was deleted or renamed during the run"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
