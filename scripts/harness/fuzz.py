@@ -279,20 +279,22 @@ def judge(case: Case) -> str:
         return f"exit status {code}: {printed[-200:]}"
     if usage.ru_maxrss > MEGABYTES * 1024:
         return f"{usage.ru_maxrss >> 10} MB of memory"
-    outside = {path.name for path in case.folder.parent.iterdir()} - {case.folder.name, f"{case.folder.name}.out"}
+    outer = case.folder.parent
+    outside = {path.name for folder in (outer, outer.parent) for path in folder.iterdir()}
+    outside -= {outer.name, case.folder.name, f"{case.folder.name}.out"}
     return f"wrote outside of its folder: {', '.join(sorted(outside))}" if outside else ""
 
 
 def run_case(number: int, seed: int, kinds: list[str], parent: Path) -> tuple[Case, str, str]:
     """Make and judge case ``number``; return it, its kind and what is wrong."""
     kind = kinds[number % len(kinds)]
-    folder = parent / str(number) / "work"
+    folder = parent / str(number) / "outer" / "work"
     folder.mkdir(parents=True)
     case = Case(number, random.Random(f"{seed} {number} {kind}"), folder)
     KINDS[kind](case)
     wrong = judge(case)
     if not wrong:
-        shutil.rmtree(folder.parent)
+        shutil.rmtree(folder.parent.parent)
     return case, kind, wrong
 
 

@@ -31,6 +31,11 @@ def traced() -> tuple[Config, Provenance]:
     return compose_with_provenance(WORDS)
 
 
+def of_every_split(key: str) -> str:
+    """The key of all three pipelines, as the table writes several keys."""
+    return " ".join(f"pipeline.{split}.{key}" for split in ("train", "val", "test"))
+
+
 #: (names, what they mean): every variable of the text that vexp was built from, under its name there
 TABLE = [
     # names of vexp: complete, by the second name of the group, by the end of the path
@@ -89,38 +94,14 @@ TABLE = [
     ("RandomRescale.interpolation", "transform.interpolation"),
     ("RandomCrop.size", "transform.size"),
     ("ThreeCrop.crop_size TenCrop.crop_size", "transform.crop_size"),
-    (
-        "SampleFrames.clip_len DATA.NUM_FRAMES",
-        " ".join(f"pipeline.{split}.sample.clip_len" for split in ("train", "val", "test")),
-    ),
-    (
-        "SampleFrames.frame_interval",
-        " ".join(f"pipeline.{split}.sample.frame_interval" for split in ("train", "val", "test")),
-    ),
-    (
-        "SampleFrames.num_clips",
-        " ".join(f"pipeline.{split}.sample.num_clips" for split in ("train", "val", "test")),
-    ),
-    (
-        "SampleFrames.temporal_jitter",
-        " ".join(f"pipeline.{split}.sample.temporal_jitter" for split in ("train", "val", "test")),
-    ),
-    (
-        "SampleFrames.twice_sample",
-        " ".join(f"pipeline.{split}.sample.twice_sample" for split in ("train", "val", "test")),
-    ),
-    (
-        "SampleFrames.out_of_bound_opt",
-        " ".join(f"pipeline.{split}.sample.out_of_bound_opt" for split in ("train", "val", "test")),
-    ),
-    (
-        "SampleFrames.test_mode",
-        " ".join(f"pipeline.{split}.sample.test_mode" for split in ("train", "val", "test")),
-    ),
-    (
-        "SampleFrames.keep_tail_frames",
-        " ".join(f"pipeline.{split}.sample.keep_tail_frames" for split in ("train", "val", "test")),
-    ),
+    ("SampleFrames.clip_len DATA.NUM_FRAMES", of_every_split("sample.clip_len")),
+    ("SampleFrames.frame_interval", of_every_split("sample.frame_interval")),
+    ("SampleFrames.num_clips", of_every_split("sample.num_clips")),
+    ("SampleFrames.temporal_jitter", of_every_split("sample.temporal_jitter")),
+    ("SampleFrames.twice_sample", of_every_split("sample.twice_sample")),
+    ("SampleFrames.out_of_bound_opt", of_every_split("sample.out_of_bound_opt")),
+    ("SampleFrames.test_mode", of_every_split("sample.test_mode")),
+    ("SampleFrames.keep_tail_frames", of_every_split("sample.keep_tail_frames")),
     ("SampleFrames.start_index", "data.start_index"),
     ("DenseSampleFrames.sample_range", "transform.sample_range"),
     ("RawFrameDecode.decoding_backend decoding_backend", "data.decoding_backend"),
