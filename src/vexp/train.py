@@ -31,6 +31,7 @@ from vexp.config.compose import to_config
 from vexp.config.overrides import (
     add_search_path,
     as_typed,
+    check_flags,
     config_search_dirs,
     normalize,
     split_flags,
@@ -115,6 +116,7 @@ def train(argv: Sequence[str]) -> int:
     saved, resume_in, argv = _take_saved(argv)
     config_dirs, argv = take_config_dirs(argv)
     flags, overrides = split_flags(argv)
+    check_flags(flags)
     folders = config_search_dirs(overrides, config_dirs)
     overrides = normalize(overrides, folders)
     command = _Command(

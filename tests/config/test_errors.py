@@ -242,3 +242,17 @@ def test_command_without_memory_raises_no_traceback(
 
     assert run_command(command, []) == 2
     assert capsys.readouterr().err.startswith(f"vexp: error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "fragment"),
+    [("--optimzer=sgd", "an override has no dashes: optimzer=sgd"), ("--multirn", "did you mean --multirun?")],
+)
+def test_unknown_flag_of_train_is_refused_in_a_sentence(
+    flag: str, fragment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([flag]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"vexp: error: {flag}: no such option")
+    assert fragment in printed
+    assert printed.count("\n") == 1

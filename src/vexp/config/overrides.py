@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from vexp.config.errors import not_an_option
+from vexp.config.errors import near, not_an_option
 from vexp.config.provenance import COMMAND_LINE, override_key
 from vexp.config.schema import OPEN_GROUPS
 from vexp.config.search_path import conf_dir, environment_dirs
@@ -50,6 +50,22 @@ def split_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             overrides.append(argument)
     return flags, overrides
+
+
+def check_flags(flags: Sequence[str]) -> None:
+    """Check that Hydra knows the flags; it would print its whole usage for one that it does not know.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    known = list(get_args_parser()._option_string_actions)
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if name.startswith("-") and not any(each.startswith(name) for each in known):  # argparse takes beginnings
+            hint = f"; an override has no dashes: {flag.lstrip('-')}" if "=" in flag else near(name, known)
+            raise ConfigError("no such option (vexp train --help lists them)", key=flag, origin=COMMAND_LINE, hint=hint)
 
 
 def normalize(overrides: Sequence[str], folders: Sequence[Path] | None = None) -> list[str]:
