@@ -22,7 +22,8 @@ def box_iou(first: ArrayLike, second: ArrayLike) -> Floats:
     corner = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     shared = np.maximum(corner, 0.0).prod(axis=-1)
     whole = (one[..., 2:] - one[..., :2]).prod(axis=-1) + (other[..., 2:] - other[..., :2]).prod(axis=-1) - shared
-    return np.divide(shared, whole, out=np.zeros(np.shape(shared)), where=whole > 0)
+    share: Floats = np.divide(shared, whole, out=np.zeros(np.shape(shared)), where=whole > 0)
+    return share
 
 
 def frame_average_precision(
@@ -56,9 +57,9 @@ def match_boxes(
         ValueError: If the threshold is out of range.
     """
     (limit,) = checked_thresholds([iou])
-    has_area = (detections.extent[:, 2:] > detections.extent[:, :2]).all(axis=1)
+    has_area = np.all(detections.extent[:, 2:] > detections.extent[:, :2], axis=1)
     counted = has_area if count_empty_frames else has_area & np.isin(detections.group, truth.group)
-    ranked = detections[counted].ranked()
+    ranked = detections[np.flatnonzero(counted)].ranked()
     pairs = overlapping_pairs(truth, ranked, box_iou, above=limit)
     return RankedHits(truth, ranked, _hits(pairs, len(ranked))[None], num_classes)
 

@@ -150,9 +150,9 @@ class RankedHits:
         label = self.predictions.label[rows]
         weight = _weights(self.predictions.group[rows], weights)
         known = self.truth.label < self.num_classes
-        num_truth = np.bincount(
+        num_truth: Floats = np.bincount(
             self.truth.label[known], _weights(self.truth.group[known], weights), minlength=self.num_classes
-        )
+        ).astype(np.float64)
         counted = np.cumsum(weight)
         before = np.concatenate(([0.0], counted))[np.searchsorted(label, np.arange(self.num_classes))]
         ranks = counted - before[label]  # weighted rank of each prediction in its class

@@ -51,7 +51,8 @@ def _overlap(first: ArrayLike, second: ArrayLike, *, union: bool) -> Floats:
     shared = np.minimum(one[..., 1], other[..., 1]) - np.maximum(one[..., 0], other[..., 0])
     shared = np.maximum(shared, 0.0)
     whole = one[..., 1] - one[..., 0] + (other[..., 1] - other[..., 0] - shared if union else 0.0)
-    return np.divide(shared, whole, out=np.zeros(np.shape(shared)), where=whole > 0)
+    share: Floats = np.divide(shared, whole, out=np.zeros(np.shape(shared)), where=whole > 0)
+    return share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +62,12 @@ class RecallCurve:
     Attributes:
         numbers: Average numbers of proposals per video (AN), float64 (100,).
         recall: Recall at each threshold of temporal IoU and number, float64 (thresholds, 100), 0..1.
+        thresholds: The thresholds of temporal IoU.
     """
 
     numbers: Floats
     recall: Floats
+    thresholds: tuple[float, ...]
 
     @property
     def average_recall(self) -> Floats:
@@ -145,7 +148,7 @@ class ProposalRanks:
         column = _first_columns(self.pairs.predicted, kept[self.pair_group], shares)
         truth_weight = weight[self.truth.group].astype(np.float64)
         recall = np.stack([self._recall(column, truth_weight, threshold) for threshold in self.thresholds])
-        return RecallCurve(_PERCENTAGES / 100.0 * limit, recall)
+        return RecallCurve(_PERCENTAGES / 100.0 * limit, recall, self.thresholds)
 
     def _recall(self, column: Ints, truth_weight: Floats, threshold: float) -> Floats:
         found = np.full(len(self.truth), len(_PERCENTAGES))  # the first column that finds each segment
