@@ -1,7 +1,7 @@
 """Metrics of spatio-temporal action detection: average precision of labeled boxes in key frames (AVA). NumPy only.
 
 Rules: of equal scores the earlier row ranks first; a detection is compared with the ground truth of its class that it
-overlaps most, even if that is taken; nothing is rounded before ranking. docs/explanation/detection_metrics.md lists the
+overlaps most, even if that is taken; nothing is rounded before ranking. docs/explanation/task_metrics.md lists the
 differences to mmaction2's two versions.
 """
 

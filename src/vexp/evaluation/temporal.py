@@ -1,8 +1,7 @@
 """Metrics of temporal localization: average recall of proposals and average precision of labeled segments. NumPy only.
 
 Rules: of equal scores the earlier row ranks first; a video without proposals counts; segments without length overlap
-nothing; nothing is rounded. ActivityNet's evaluation and mmaction2 differ where names or scores coincide
-(docs/explanation/localization_metrics.md).
+nothing; nothing is rounded. docs/explanation/task_metrics.md lists the differences to mmaction2.
 """
 
 from __future__ import annotations
