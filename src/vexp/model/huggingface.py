@@ -214,7 +214,7 @@ class _ModelFiles(NamedTuple):
             content = read_json(self.folder / _CONFIG, {"model_type": str})
         except UserError as error:
             raise ConfigError(str(error), **_at(self.name)) from None
-        return {key: value for key, value in content.items() if key not in NOT_ARCHITECTURE}
+        return {key: value for key, value in content.items() if key not in NOT_ARCHITECTURE and key[:1] != "_"}
 
     def processor(self) -> dict[str, Any]:
         """Read the file that describes the processing of the input; empty if there is none, or it is unreadable."""
