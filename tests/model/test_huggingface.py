@@ -74,7 +74,7 @@ def test_values_of_the_library_change_the_clips(folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "overrides, key, mended",
+    ("overrides", "key", "mended"),
     [
         (["pipeline.train.sample.clip_len=8"], "pipeline.train.sample.clip_len", "pipeline.train.sample.clip_len=4"),
         (["pipeline.val.crop.crop_size=16"], "pipeline.val", "pipeline.val.crop.crop_size=[32,32]"),
@@ -132,7 +132,7 @@ def test_model_without_processor_needs_a_norm(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes, mean, std",
+    ("changes", "mean", "std"),
     [
         ({}, 0.485 * 255, 0.229 * 255),
         ({"do_normalize": False}, 0.0, 255.0),
@@ -165,7 +165,7 @@ def test_norm_is_that_of_the_processor_of_the_library(tmp_path, name) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, rule",
+    ("name", "rule"),
     [
         ("no/such/folder", "there is no such folder"),
         ("./missing", "there is no such folder"),
@@ -262,7 +262,9 @@ def test_folder_with_a_pickle_only_is_refused_before_the_run(folder, monkeypatch
         check_inputs(compose(["model=hf", f"model.name={folder}"]), Provenance())
     assert raised.value.key == "model.name"
     check_inputs(compose(["model=hf", f"model.name={folder}", "model.pretrained=false"]), Provenance())
-    check_inputs(compose(["model=hf", f"model.name={folder}", "init_from=" + str(folder / "config.json")]), Provenance())
+    check_inputs(
+        compose(["model=hf", f"model.name={folder}", "init_from=" + str(folder / "config.json")]), Provenance()
+    )
 
 
 def test_missing_library_is_one_sentence(folder, monkeypatch) -> None:

@@ -93,7 +93,8 @@ def register_saved_config(
         else:
             values.pop(group, None)
             adapted.append(f"+{override}")
-    ConfigStore.instance().store(name="saved_run", node=OmegaConf.create(escape_interpolations(values)), provider="vexp")
+    node = OmegaConf.create(escape_interpolations(values))
+    ConfigStore.instance().store(name="saved_run", node=node, provider="vexp")
     return adapted
 
 

@@ -97,7 +97,7 @@ def test_meta_model_has_the_parameters_of_the_model(published, kind) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind, head", [("videomae", "fc_norm"), ("vivit", "vivit.layernorm"), ("timesformer", "timesformer.layernorm"),
+    ("kind", "head"), [("videomae", "fc_norm"), ("vivit", "vivit.layernorm"), ("timesformer", "timesformer.layernorm"),
                    ("vjepa2", "pooler"), ("videoprism_vision_model", "head")],
 )  # fmt: skip
 def test_layer_decay_counts_the_blocks_of_the_encoder(published, kind, head) -> None:
@@ -161,7 +161,7 @@ def test_tensor_under_two_keys_is_refused(published, tmp_path) -> None:
     key = next(key for key in tensors if key.endswith("q_bias"))
     tensors[key.replace("q_bias", "query.bias")] = tensors[key].clone()
     save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match="two tensors for model.videomae"):
+    with pytest.raises(UserError, match=r"two tensors for model\.videomae"):
         load(tmp_path)
 
 
@@ -195,7 +195,7 @@ def test_drop_path_drops_whole_branches_of_a_sample(published, kind) -> None:
 
 
 @pytest.mark.parametrize(
-    "values, key, rule",
+    ("values", "key", "rule"),
     [
         ({"drop_path": 0.1}, "model.config.drop_path", "has no such value"),
         ({"hidden_dropot_prob": 0.1}, "model.config.hidden_dropot_prob", "has no such value"),

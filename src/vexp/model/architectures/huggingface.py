@@ -164,7 +164,7 @@ _SET_HERE = NOT_ARCHITECTURE | {"model_type"}
 def _check_values(values: Mapping[str, Any], cls: type[PreTrainedConfig]) -> None:
     """Check the keys of ``model.config``; the library would ignore one that it does not know."""
     names, common = ({field.name for field in dataclasses.fields(each)} for each in (cls, PreTrainedConfig))
-    known = sorted(names - common - _SET_HERE) + [_ATTENTION_KEY]
+    known = [*sorted(names - common - _SET_HERE), _ATTENTION_KEY]
     for key, value in values.items():
         if key == _ATTENTION_KEY and value not in ATTENTION:
             rule = f"must be one of {', '.join(ATTENTION)}; transformers would download other code and run it"
