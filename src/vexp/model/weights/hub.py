@@ -6,6 +6,7 @@ Does not import torch, and huggingface_hub only to read a file.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -178,11 +179,11 @@ def _list_files(name: HubName) -> list[str]:
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
     """Suppress the log lines of huggingface_hub about each retry; the error states what failed."""
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as hub_logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    level = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        hub_logging.set_verbosity(level)
