@@ -173,6 +173,14 @@ def test_read_checkpoint_hub_file_of_a_commit_needs_no_request(files: dict[str, 
     assert downloads() == 1
 
 
+def test_load_checkpoint_hub_index_in_a_folder_downloads_its_shards(files: dict[str, bytes]) -> None:
+    sharded(files)
+    for name in list(files):
+        files[f"fp32/{name}"] = files.pop(name)
+    report = load_checkpoint(Net(), "hf://org/name@main/fp32/model.safetensors.index.json")
+    assert (len(report.matched), report.kind, downloads()) == (8, "plain", 3)
+
+
 @pytest.mark.parametrize(
     ("source", "names", "fragment"),
     [

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shlex
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from support.small_net import Net, State, TiedNet, other, prefixed
 
+from vexp.__main__ import main
 from vexp.core.errors import UserError
 from vexp.model.weights.hf_folder import INDEX, SINGLE
 from vexp.model.weights.load import load_checkpoint
@@ -338,6 +340,17 @@ def test_load_checkpoint_key_selects_state_dict(key: str, count: int, tmp_path: 
     for wrong in ("teacher", "encoder.x", "encoder.head.bias"):
         with pytest.raises(UserError, match=f"key={wrong}: .* has no entry"):
             load_checkpoint(Net(), tmp_path / "w.pt", key=wrong)
+
+
+def test_folder_with_pytorch_model_bin_is_accepted_after_its_command(tmp_path: Path) -> None:
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    torch.save(other(), folder / "pytorch_model.bin")
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(Net(), folder)
+    command = shlex.split(str(caught.value).partition("its code: ")[2])
+    assert main(command[1:]) == 0
+    assert len(load_checkpoint(Net(), folder).matched) == 8
 
 
 def test_load_report_states_ignored_and_unread_entries(tmp_path: Path) -> None:
