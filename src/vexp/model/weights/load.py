@@ -132,9 +132,8 @@ def load_checkpoint(
 def open_weights(located: Located, source: str | Path, *, key: str | None = None) -> WeightFile:
     """Read the state dict (see ``unwrap``) and the metadata of a located file; ``source`` is its name in messages."""
     file = unwrap(read(located.path), str(source), key=key)
-    if located.metadata is not None:
-        file.metadata = located.metadata
-    file.kind = located.kind or file.kind
+    if located.metadata is not None and file.kind != "vexp":  # a file of vexp has its own
+        file.metadata, file.kind = located.metadata, located.kind or file.kind
     file.notes[:0] = located.notes
     return file
 
