@@ -242,7 +242,7 @@ def test_of_mmaction2_config_text_gives_normalization() -> None:
 def test_of_huggingface_processor_gives_normalization(processor: Any, mean: float | None, std: float | None) -> None:
     """The same pixels: x -> ((x * factor - offset) - mean) / std."""
     metadata = of_huggingface({}, {}, processor)
-    assert (metadata.mean, metadata.std) == (mean and [mean] * 3, std and [std] * 3)
+    assert (metadata.mean, metadata.std) == tuple(None if value is None else [value] * 3 for value in (mean, std))
 
 
 @pytest.mark.parametrize(
