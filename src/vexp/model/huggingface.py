@@ -240,7 +240,7 @@ def _family(settings: Mapping[str, Any]) -> _Family:
     return _FAMILIES.get(str(settings.get("model_type")), _OTHER)
 
 
-def _clip_size(settings: Mapping[str, Any]) -> dict[str, int]:
+def _clip_size(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``frames``, ``width`` and ``height`` of the clips for which an architecture has positions."""
     family = _family(settings)
     frames, size = (settings.get(key, default) for key, default in (family.frames, family.size))
@@ -255,7 +255,7 @@ def _tubelet_frames(settings: Mapping[str, Any]) -> int:
 
 def _clip_input(settings: Mapping[str, Any], processor: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of ``ClipInput`` that an architecture and a processor state."""
-    stated: dict[str, Any] = _clip_size(settings)
+    stated = _clip_size(settings)
     side = min(stated["width"], stated["height"])
     size, crop = _side(processor.get("size")), _side(processor.get("crop_size"))
     short_side = round(side * size / crop) if size and crop and size >= crop else side

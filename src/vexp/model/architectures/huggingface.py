@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,9 +110,10 @@ def video_classifier(
     settings = {"dtype": torch.float32, "trust_remote_code": False}
     if _ATTENTION_KEY in values:
         settings[_ATTENTION_KEY] = values[_ATTENTION_KEY]
+    from_config: Callable[..., PreTrainedModel] = AutoModelForVideoClassification.from_config
     try:
         with library_messages():
-            model = AutoModelForVideoClassification.from_config(config, **settings)
+            model = from_config(config, **settings)
     except (ValueError, ImportError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(f"transformers cannot build the model: {_first_line(error)}", key="model.config") from None
     if config.model_type in _UNUSED:
@@ -147,7 +148,7 @@ def library_config(architecture: Mapping[str, Any], values: Mapping[str, Any], n
         known, version = ", ".join(CLASSIFIERS), transformers.__version__
         rule = f"{kind} is not an architecture of a video classifier in transformers {version}, which has {known}"
         raise ConfigError(rule, key="model.name")
-    cls = CONFIG_MAPPING[kind]
+    cls: Any = CONFIG_MAPPING[kind]
     _check_values(values, cls)
     stated = {key: value for key, value in {**architecture, **values}.items() if key not in _SET_HERE}
     try:
