@@ -24,7 +24,6 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.model.huggingface import NOT_ARCHITECTURE
 from vexp.model.weights.key_mapping import Rules
 
 logger = logging.getLogger(__name__)
@@ -150,7 +149,9 @@ def library_config(architecture: Mapping[str, Any], values: Mapping[str, Any], n
         raise ConfigError(rule, key="model.name")
     cls: Any = CONFIG_MAPPING[kind]
     _check_values(values, cls)
-    stated = {key: value for key, value in {**architecture, **values}.items() if key not in _SET_HERE}
+    stated = {
+        key: value for key, value in {**architecture, **values}.items() if key not in ("model_type", _ATTENTION_KEY)
+    }
     try:
         with library_messages():
             config: PreTrainedConfig = cls(**stated, num_labels=num_classes)
@@ -159,13 +160,10 @@ def library_config(architecture: Mapping[str, Any], values: Mapping[str, Any], n
     return config
 
 
-_SET_HERE = NOT_ARCHITECTURE | {"model_type"}
-
-
 def _check_values(values: Mapping[str, Any], cls: type[PreTrainedConfig]) -> None:
     """Check the keys of ``model.config``; the library would ignore one that it does not know."""
     names, common = ({field.name for field in dataclasses.fields(each)} for each in (cls, PreTrainedConfig))
-    known = [*sorted(names - common - _SET_HERE), _ATTENTION_KEY]
+    known = [*sorted(names - common), _ATTENTION_KEY]
     for key, value in values.items():
         if key == _ATTENTION_KEY and value not in ATTENTION:
             rule = f"must be one of {', '.join(ATTENTION)}; transformers would download other code and run it"
