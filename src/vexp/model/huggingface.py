@@ -33,9 +33,10 @@ _CONFIG = hf_folder.CONFIG
 _PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 #: Keys of config.json that do not describe the architecture: the file, the classes, the data type, outputs, and code.
 _NOT_ARCHITECTURE = frozenset({
-    "architectures", "attn_implementation", "auto_map", "dtype", "finetuning_task", "gradient_checkpointing", "id2label", "label2id",
-    "num_labels", "output_attentions", "output_hidden_states", "problem_type", "pruned_heads", "quantization_config",
-    "return_dict", "task_specific_params", "torch_dtype", "torchscript", "transformers_version", "use_return_dict",
+    "architectures", "attn_implementation", "auto_map", "dtype", "finetuning_task", "gradient_checkpointing",
+    "id2label", "label2id", "num_labels", "output_attentions", "output_hidden_states", "problem_type", "pruned_heads",
+    "quantization_config", "return_dict", "task_specific_params", "torch_dtype", "torchscript", "transformers_version",
+    "use_return_dict",
 })  # fmt: skip
 #: A name like a path, which the hub does not allow.
 _PATH = re.compile(r"[.~/\\]|[^/]*/[^/]*/|[A-Za-z]:")
@@ -233,7 +234,7 @@ class _ModelFiles(NamedTuple):
 
 
 def _architecture(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of config.json that describe the architecture; those that begin with _ are the library's own."""
+    """Return the values of config.json that describe the architecture; keys that begin with _ do not."""
     return {key: value for key, value in content.items() if key not in _NOT_ARCHITECTURE and not key.startswith("_")}
 
 
