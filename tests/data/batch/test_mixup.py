@@ -110,7 +110,10 @@ def test_mixing_each_clip_equals_timm_on_the_same_draw(options: dict[str, float]
             pair = [index, index - 1]
             of_timm = timm.Mixup(label_smoothing=0.0, num_classes=4, mode="elem")
             ratios = np.array([mix.ratio, 1.0], np.float32)
-            of_timm._params_per_elem = lambda size, mix=mix, ratios=ratios: (ratios, np.array([mix.box is not None] * 2))
+            of_timm._params_per_elem = lambda size, mix=mix, ratios=ratios: (
+                ratios,
+                np.array([mix.box is not None] * 2),
+            )
             if mix.box is not None:
                 rows, columns = mix.box
                 box = (rows.start, rows.stop, columns.start, columns.stop)
