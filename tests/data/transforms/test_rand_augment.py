@@ -292,3 +292,11 @@ def test_repeats_share_frames_and_the_first_is_the_single_sample():
     np.testing.assert_array_equal(first.frames, single.frames)
     np.testing.assert_array_equal(first.frame_indices, third.frame_indices)
     assert not np.array_equal(second.frames, third.frames)
+
+
+def test_repeat_is_drawn_by_its_own_generator():
+    reader = ArrayReader(np.random.RandomState(1).randint(0, 256, (30, 40, 56, 3), np.uint8))
+    steps = STEPS | {"sample": SampleFrames(clip_len=2, test_mode=True)}  # it draws nothing
+    repeats = make_repeats(reader, steps, [rng(0), rng(1)], lazy=True)
+    for seed, repeat in enumerate(repeats):
+        np.testing.assert_array_equal(repeat.frames, make_clips(reader, steps, rng(seed), lazy=True).frames)

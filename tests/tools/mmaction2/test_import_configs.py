@@ -222,6 +222,8 @@ VALUES = [
     ("v1/mvit", "blending.cutmix_alpha", 1.0),
     ("v1/mvit", "lr_policy.phases.cosine.begin", 30),
     ("v1/mvit", "optimizer.base_batch_size", 256),
+    ("v1/mvit", "pipeline.train.augment.num_layers", 4),
+    ("v1/mvit", "pipeline.train.erase.mode", "pixel"),
     ("v1/slowonly_imagenet", "ema.decay", 0.9995),
     ("v1/slowonly_imagenet", "pipeline.train.sample.target_fps", 30),
     ("v1/swin", "pipeline.train.sample.frame_uniform", True),
