@@ -169,7 +169,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.transforms import crops, frame_sampling, photometric, resize
-    from vexp.model import zoo as zoo
+    from vexp.model import zoo, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.optim import lr_policy, optimizers_extra
     from vexp.optim.optimizers import SGD, Adam, AdamW
@@ -205,7 +205,10 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "r2plus1d": zoo.R2plus1d,
             "csn": zoo.Csn,
             "x3d": zoo.X3d,
-            "timesformer": zoo.TimeSformer,
+            "timesformer": zoo_transformers.TimeSformer,
+            "videomae": zoo_transformers.VideoMae,
+            "mvitv2": zoo_transformers.MViTv2,
+            "video_swin": zoo_transformers.VideoSwin,
         },
         "loss": {"cross_entropy": CrossEntropy, "bce": Bce},
         "optimizer": {
