@@ -98,6 +98,8 @@ class Config(ValidatedConfig):
         ValidatedConfig.__post_init__(self)
         self._check_exclusive_keys()
         self._check_processes()
+        if self.dist.strategy == "fsdp":
+            self._check_sharding()
         if self.eval.happens and (error := self.data.missing_split_error("val")):
             error.hint += "; or train without validation: eval=never"
             raise error.below("data")
@@ -144,6 +146,19 @@ class Config(ValidatedConfig):
                 "CUDA_VISIBLE_DEVICES to choose among them",
                 key="device", value=self.device,
             )  # fmt: skip
+
+    def _check_sharding(self) -> None:
+        """Check that no option needs whole weights in each process."""
+        if self.backend.compile:
+            rule = "is not supported with dist.strategy=fsdp; set it to false"
+            raise ConfigError(rule, key="backend.compile", value=True)
+        if self.backend.channels_last:
+            rule = "changes the memory order of weights, which dist.strategy=fsdp shards; set it to null"
+            raise ConfigError(rule, key="backend.channels_last", value=True)
+        if not getattr(self.optimizer, "supports_shards", True):
+            name = type(self.optimizer).__name__
+            rule = f"{name} uses whole rows and columns of weights, which dist.strategy=fsdp shards; use adamw"
+            raise ConfigError(rule, key="optimizer")
 
     def _check_flips(self) -> None:
         """Check that clips are not mirrored where that changes their label, as of "moving left", and none is mapped."""
