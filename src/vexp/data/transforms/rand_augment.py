@@ -245,6 +245,13 @@ def _largest(size: Size) -> dict[str, float]:
     }  # fmt: skip
 
 
+def _magnitude(largest: float, index: int, bins: int) -> float:
+    """Return entry ``index`` of ``torch.linspace(0, largest, bins)``, to the bit: translations are truncated."""
+    step = float(np.float32(largest) / np.float32(bins - 1))
+    exact = step * index if index < bins // 2 else float(np.float32(largest)) - step * (bins - 1 - index)
+    return float(np.float32(exact))
+
+
 def _torchvision_arguments(
     name: str, index: int, bins: int, largest: Mapping[str, float], rng: np.random.Generator
 ) -> tuple[float, ...]:
@@ -252,10 +259,10 @@ def _torchvision_arguments(
     if name == "Posterize":
         return (8 - round(index / ((bins - 1) / largest[name])),)
     if name == "Solarize":
-        return (float(np.linspace(255, 0, bins, dtype=np.float32)[index]),)
+        return (_magnitude(255, bins - 1 - index, bins),)
     if name not in largest:
         return ()
-    magnitude = _signed(float(np.linspace(0, largest[name], bins, dtype=np.float32)[index]), rng)
+    magnitude = _signed(_magnitude(largest[name], index, bins), rng)
     if name in ("TranslateX", "TranslateY"):
         return (-int(magnitude),)  # torchvision's translations move the image to the right or down
     return (1.0 + magnitude,) if name in _ENHANCEMENTS else (magnitude,)
