@@ -89,7 +89,10 @@ def test_build_model_unknown_name_suggests_others() -> None:
         (["model=timesformer_divst", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
         (["model=timesformer_divst", "model.heads=7"], "width=768: must be a multiple of heads=7"),
         (["model=videomae_b", "model.num_frames=15"], "num_frames=15: must be a multiple of tubelet_size=2"),
-        (["model=mvitv2_s", "model.downsample=[3,1]"], "downsample=.*must be increasing numbers of blocks from 1 to 15"),
+        (
+            ["model=mvitv2_s", "model.downsample=[3,1]"],
+            "downsample=.*must be increasing numbers of blocks from 1 to 15",
+        ),
         (["model=mvitv2_s", "model.depth=12"], "must be increasing numbers of blocks from 1 to 11"),
         (["model=swin_t", "model.heads=[3,6]"], "heads=.*must have 4 numbers, one for each stage of depths"),
         (["model=swin_t", "model.heads=[5,6,12,24]"], "heads=.*must divide the channels of their stages, 96"),

@@ -78,7 +78,7 @@ def _torchvision(name: str, side: int, paper: str, parameters: float, gmacs: flo
     return RegisteredModel(option, 16, side, paper, published, f"torchvision://{name}")
 
 
-def _videomae(parameters: float, gmacs: float, **values: int) -> RegisteredModel:
+def _videomae(parameters: float, gmacs: float, **values: Any) -> RegisteredModel:
     published = Published(parameters, gmacs, "the paper, for Kinetics-400")
     option = partial(zoo_transformers.VideoMae, **values)
     weights = "VideoMAE, VideoMAE V2, transformers, mmaction2"
@@ -124,7 +124,8 @@ REGISTRY: dict[str, RegisteredModel] = {
     "videomae_b": _videomae(87, 180),
     "videomae_l": _videomae(305, 597, width=1024, depth=24, heads=16),
     "videomae_g": RegisteredModel(
-        partial(zoo_transformers.VideoMae, patch_size=14, width=1408, depth=40, heads=16, mlp_ratio=4.3636, drop_path=0.25),
+        partial(
+            zoo_transformers.VideoMae, patch_size=14, width=1408, depth=40, heads=16, mlp_ratio=4.3636, drop_path=0.25),
         16, 224, "Wang et al., CVPR 2023", Published(1013, 2544, "the paper (38.16 T for 15 views)"), "VideoMAE V2"),
     "mvitv2_s": RegisteredModel(
         zoo_transformers.MViTv2, 16, 224, "Li et al., CVPR 2022", Published(34.5, 64, MMACTION2), MVIT_WEIGHTS),

@@ -32,7 +32,11 @@ class TimeSformer(Family):
     """TimeSformer: a transformer with divided space-time attention (``vexp.model.architectures.timesformer``)."""
 
     architecture: ClassVar[str] = "timesformer.timesformer"
-    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping_transformers.TIMESFORMER, *key_mapping_transformers.VIT)
+    key_rules: ClassVar[Rules] = (
+        *key_mapping.CLASSIFIER,
+        *key_mapping_transformers.TIMESFORMER,
+        *key_mapping_transformers.VIT,
+    )
 
     num_frames: int = option(8, "Frames of each clip, as sampled.", unit="frames", ge=1)
     img_size: int = option(224, "Height and width of the frames, a multiple of patch_size.", unit="pixels", ge=1)
@@ -69,7 +73,9 @@ class VideoMae(Family):
     width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
     depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
     heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
-    mlp_ratio: float = option(4.0, "Ratio of the hidden to the outer channels of the MLP; their product is rounded.", gt=0)
+    mlp_ratio: float = option(
+        4.0, "Ratio of the hidden to the outer channels of the MLP; their product is rounded.", gt=0
+    )
     drop_path: float = _drop_path(0.1)
     dropout: float = _dropout(0.0)
     init_std: float = _init_std(2e-5)  # 0.02, scaled by init_scale=0.001 in the released code
