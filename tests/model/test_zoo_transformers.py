@@ -18,8 +18,6 @@ from vexp.inference.export import FORMATS, write_model
 from vexp.model import zoo_transformers
 from vexp.model.architectures.transformer import DropPath
 from vexp.model.features import features
-from vexp.model.flops import measure
-from vexp.model.registry import REGISTRY
 
 #: Logits of these models, whose weights are filled by their own keys, recorded when the full-size ones equaled
 #: mmaction2's (tests/model/weights/test_key_mapping_transformers.py).
@@ -122,9 +120,3 @@ def test_videomae_other_number_of_frames_is_built_for_them() -> None:
     torch.testing.assert_close(  # the positions of the first frames are those of a shorter clip
         model.get_submodule("backbone").position[:2], small("videomae").get_submodule("backbone").position
     )
-
-
-@pytest.mark.parametrize("name", ["videomae_s", "mvitv2_s", "swin_t"])
-def test_measure_drop_path_adds_no_operation(name: str) -> None:
-    option, clip = REGISTRY[name].option(), (3, 16, 64, 64)
-    assert measure(option, clip, 5) == measure(replace(option, drop_path=0.0), clip, 5)
