@@ -40,7 +40,7 @@ def test_golden_configs_cover_models_and_policies() -> None:
     models = {golden(path)[1].choices["model"] for path in ALL}
     assert models == {
         "tsn_r50", "tsm_r50", "i3d_r50", "slowonly_r50", "slowfast_r50", "r2plus1d_r34", "ircsn_r50", "x3d_m",
-        "timesformer_divst", "c3d", "mvit_v2_s", "swin3d_t",
+        "timesformer_divst", "c3d", "mvitv2_s", "swin_t",
     }  # fmt: skip
     assert {golden(path)[1].choices["lr_policy"] for path in ALL} == set(options()["lr_policy"])
 
@@ -222,6 +222,7 @@ VALUES = [
     ("v1/mvit", "blending.cutmix_alpha", 1.0),
     ("v1/mvit", "lr_policy.phases.cosine.begin", 30),
     ("v1/mvit", "optimizer.base_batch_size", 256),
+    ("v1/mvit", "pipeline.train.erase.max_area", 0.4),  # its default; RandAugment's arguments are those of vexp
     ("v1/slowonly_imagenet", "ema.decay", 0.9995),
     ("v1/slowonly_imagenet", "pipeline.train.sample.target_fps", 30),
     ("v1/swin", "pipeline.train.sample.frame_uniform", True),
@@ -405,3 +406,9 @@ def test_defaults_of_matches_composed_config() -> None:
     assert defaults_of("optimizer", "adamw")["lr"] == 0.003  # of the YAML file, not of the class
     assert defaults_of("checkpoint", "all") == {**defaults_of("checkpoint"), "max_keep_ckpts": -1}
     assert defaults_of("seed") == 0
+
+
+def test_augmentation_of_1x_is_converted() -> None:
+    result = golden(named("v1/mvit"))[1]
+    assert result.steps["train"]["augment"] == "rand_augment"
+    assert result.steps["train"]["erase"] == "random_erasing"

@@ -19,11 +19,11 @@ import transformers
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 from transformers import AutoModelForVideoClassification, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
 from vexp.core.errors import ConfigError, UserError
+from vexp.model.repeated_blocks import transformer_blocks
 from vexp.model.weights.key_mapping import Rules
 
 logger = logging.getLogger(__name__)
@@ -67,18 +67,6 @@ class VideoClassifier(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
-
-    @property
-    def block_paths(self) -> list[str]:
-        """Paths of the encoder's transformer blocks, from the input to the output.
-
-        Layer-wise decay counts them; what follows them (norm, attentive pooler, classifier) is its last layer.
-        """
-        encoder = f"model.{self.model.base_model_prefix}."
-        return [
-            path for path, module in self.named_modules()
-            if path.startswith(encoder) and isinstance(module, GradientCheckpointingLayer)
-        ]  # fmt: skip
 
     def forward(self, clips: Tensor) -> Tensor:
         """Map float (N, C, T, H, W) to logits (N, num_classes)."""
@@ -128,7 +116,7 @@ def _add_stochastic_depth(classifier: VideoClassifier, kind: str, rate: float) -
     """Drop residual branches per sample (Huang et al. 2016), after the dropout at their ends; in place."""
     if kind not in _BRANCH_ENDS:
         raise ConfigError(f"is not known for the architecture {kind}", key="model.drop_path", value=rate)
-    blocks = classifier.block_paths
+    blocks = transformer_blocks(classifier)
     for index, block in enumerate(blocks):
         for end in _BRANCH_ENDS[kind]:
             path = f"{block}.{end}"
