@@ -21,7 +21,8 @@ def build_model_with_weights(config: Config, classes: Sequence[str], *, fresh: b
     model = build_model(config.model, len(classes), pretrained=False)
     if not fresh:
         return model
-    reports = config.model.initialize_weights(model) if isinstance(config.model, Model) else []
+    load = config.init_from is None
+    reports = config.model.initialize_weights(model, load=load) if isinstance(config.model, Model) else []
     if config.init_from is not None:
         weights = config.model.weights if isinstance(config.model, Model) else Weights()
         reports.append(weights.load(model, config.init_from))
