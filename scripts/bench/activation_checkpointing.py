@@ -61,7 +61,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     norms = [float(parameter.grad.norm()) for parameter in model.parameters() if parameter.grad is not None]
     return {
         "seconds": statistics.median(seconds), "activations": (peak_rss() - before) / 1e6, "peak": peak_rss() / 1e6,
-        "weights": before / 1e6, "norms": norms, "loss": float(loss), "torch": torch.__version__,
+        "weights": before / 1e6, "norms": norms, "loss": float(loss.detach()), "torch": torch.__version__,
     }  # fmt: skip
 
 
