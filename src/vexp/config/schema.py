@@ -170,6 +170,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.transforms import crops, frame_sampling, photometric, resize
     from vexp.model import zoo as zoo
+    from vexp.model import zoo_uniformer
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.optim import lr_policy, optimizers_extra
     from vexp.optim.optimizers import SGD, Adam, AdamW
@@ -206,6 +207,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "csn": zoo.Csn,
             "x3d": zoo.X3d,
             "timesformer": zoo.TimeSformer,
+            "uniformer": zoo_uniformer.UniFormer,
+            "uniformerv2": zoo_uniformer.UniFormerV2,
         },
         "loss": {"cross_entropy": CrossEntropy, "bce": Bce},
         "optimizer": {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from vexp.core.errors import ConfigError
-from vexp.model import zoo
+from vexp.model import zoo, zoo_uniformer
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
@@ -104,6 +104,20 @@ REGISTRY: dict[str, RegisteredModel] = {
     "timesformer_divst": RegisteredModel(
         zoo.TimeSformer, 8, 224, "Bertasius et al., ICML 2021",
         Published(121.4, 196, "the paper (0.59 T for 3 views)"), "mmaction2, torchvision://vit_b_16"),
+    "uniformer_s": RegisteredModel(
+        zoo_uniformer.UniFormer, 16, 224, "Li et al., ICLR 2022", Published(21.4, 41.8, MMACTION2, 224)),
+    "uniformer_b": RegisteredModel(
+        partial(zoo_uniformer.UniFormer, depths=[5, 8, 20, 7], drop_path=0.3), 16, 224, "Li et al., ICLR 2022",
+        Published(49.8, 96.7, MMACTION2, 224)),
+    "uniformerv2_b16": RegisteredModel(
+        zoo_uniformer.UniFormerV2, 8, 224, "Li et al., ICCV 2023",
+        Published(115, 150, "the paper (1.8 T for 12 views)"), "mmaction2, CLIP"),
+    "uniformerv2_l14": RegisteredModel(
+        partial(zoo_uniformer.UniFormerV2, patch_size=14, width=1024, depth=24, heads=16), 8, 224,
+        "Li et al., ICCV 2023", Published(354, 667, "the paper (8.0 T for 12 views)"), "mmaction2, CLIP"),
+    "uniformerv2_l14_336": RegisteredModel(
+        partial(zoo_uniformer.UniFormerV2, img_size=336, patch_size=14, width=1024, depth=24, heads=16), 32, 336,
+        "Li et al., ICCV 2023", Published(354, 6267, "the paper (37.6 T for 6 views)"), "mmaction2, CLIP"),
     "r3d_18": _torchvision("r3d_18", 112, "Tran et al., CVPR 2018", 33.371, 40.697),
     "mc3_18": _torchvision("mc3_18", 112, "Tran et al., CVPR 2018", 11.695, 43.343),
     "r2plus1d_18": _torchvision("r2plus1d_18", 112, "Tran et al., CVPR 2018", 31.505, 40.519),

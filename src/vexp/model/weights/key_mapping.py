@@ -91,6 +91,69 @@ VIT: Rules = (
 
 C3D: Rules = ((r"^backbone\.(conv\d[ab])\.conv\.", r"backbone.\1."),)
 
+#: UniFormer's checkpoints (of its authors, and mmaction2's, which have the same names) and image weights.
+UNIFORMER: Rules = (
+    *CLASSIFIER,
+    (r"^head\.(weight|bias)$", r"head.fc.\1"),
+    *IMAGE_BACKBONE,
+)
+
+#: CLIP's image transformer (OpenAI's names, Hugging Face's, timm's) and UniFormerV2's checkpoints, to UniFormerV2.
+CLIP: Rules = (
+    (r"^backbone\.(?:class_embedding|embeddings\.class_embedding)$", "backbone.cls_token"),
+    (r"^backbone\.(?:positional_embedding|embeddings\.position_embedding\.weight)$", "backbone.pos_embed"),
+    (r"^backbone\.(?:conv1|embeddings\.patch_embedding|patch_embed\.proj)\.", "backbone.patch_embed."),
+    (r"^backbone\.(?:ln_pre|pre_layrnorm)\.", "backbone.norm_pre."),  # the missing letter is Hugging Face's
+    (r"^backbone\.transformer\.temporal_cls_token$", "backbone.fusion.token"),
+    (r"^backbone\.transformer\.balance$", "backbone.fusion.balance"),
+    (r"^backbone\.transformer\.(?:norm|proj\.0)\.", "backbone.fusion.norm."),
+    (r"^backbone\.transformer\.proj\.2\.", "head.fc."),
+    (r"^backbone\.transformer\.dpe\.(\d+)\.", r"backbone.global_blocks.\1.pos_embed."),
+    (r"^backbone\.transformer\.dec\.", "backbone.global_blocks."),
+    (r"^backbone\.(?:transformer\.resblocks|encoder\.layers)\.", "backbone.blocks."),
+    (r"\.(?:ln_|layer_norm)([12])\.", r".norm\1."),
+    (r"\.ln_3\.", ".norm_context."),
+    (r"\.attn\.in_proj_", ".attn.qkv."),
+    (r"\.self_attn\.", ".attn."),
+    (r"\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+)
+
+
+def image_tower(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the tensors of CLIP's image transformer without their prefix, and the others, which are those of text.
+
+    If no key has the prefix of OpenAI and OpenCLIP or that of Hugging Face, all tensors belong to the first part.
+    """
+    for prefix in ("visual.", "vision_model."):
+        image = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if image:
+            return image, {key: value for key, value in tensors.items() if not key.startswith(prefix)}
+    return dict(tensors), {}
+
+
+def split_attention(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Convert the projections of attention, joined or apart in other programs, to the layers of ``model``.
+
+    The layers ``q_proj``, ``k_proj`` and ``v_proj`` are joined to ``qkv``, and ``qkv`` is divided into ``q`` and
+    ``kv``, where ``model`` has these.
+    """
+    import torch
+
+    state = dict(tensors)
+    for name in model.state_dict():
+        layer, _, leaf = name.rpartition(".")
+        block, _, layer = layer.rpartition(".")
+        parts = [f"{block}.{part}_proj.{leaf}" for part in "qkv"]
+        joined = f"{block}.qkv.{leaf}"
+        if layer == "qkv" and all(part in state for part in parts):
+            state[name] = torch.cat([state.pop(part) for part in parts])
+        elif layer == "q" and joined in state:
+            queries, keys, values = state.pop(joined).chunk(3)
+            state[name], state[f"{block}.kv.{leaf}"] = queries, torch.cat((keys, values))
+    return state
+
 
 def rename_keys(state_dict: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
     """Return the tensors under the keys given by ``rules``.
@@ -109,11 +172,12 @@ def rename_keys(state_dict: Mapping[str, Tensor], rules: Sequence[tuple[str, str
     return {new: state_dict[old] for new, old in before.items()}
 
 
-def inflate(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def inflate(state_dict: Mapping[str, Tensor], model: nn.Module, *, center: bool = False) -> dict[str, Tensor]:
     """Convert the weights of an image model, already renamed, to the shapes of ``model``.
 
     A 2D kernel is repeated along the time axis of the 3D kernel and divided by its length, so that a clip of identical
-    frames gives the features of the image model (Carreira & Zisserman, CVPR 2017, section 2.4). The temporal attention
+    frames gives the features of the image model (Carreira & Zisserman, CVPR 2017, section 2.4). If ``center``, it is
+    the middle of the 3D kernel instead, which is 0 elsewhere and gives them for any frames. The temporal attention
     of TimeSformer is initialized with the weights of its spatial attention (the paper's released code). All other
     tensors are returned unchanged.
     """
@@ -128,5 +192,7 @@ def inflate(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Ten
         if source is not None and source.ndim == 4 and target.ndim == 5 and source.layout is torch.strided:
             out_channels, _, length, *size = target.shape
             if [source.shape[0], *source.shape[2:]] == [out_channels, *size]:
-                state[name] = source.unsqueeze(2).repeat(1, 1, length, 1, 1) / length
+                repeated = source.unsqueeze(2).repeat(1, 1, length, 1, 1)
+                middle = (torch.arange(length, device=source.device) == length // 2).view(-1, 1, 1)
+                state[name] = repeated * middle if center else repeated / length
     return state

@@ -1,0 +1,211 @@
+"""UniFormer: blocks of depthwise convolutions in two shallow stages, of spatiotemporal self-attention in two deep ones.
+
+The module names within the backbone are those of the released checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vexp.core.errors import UserError
+from vexp.model.architectures.blocks import classifier, conv3d
+
+MLP_RATIO = 4
+STRIDE = 32  # pixels of the frame for each position of the last stage
+
+
+class UniFormerBackbone(nn.Module):
+    """Backbone of ``uniformer``: float (N, 3, T, H, W) with H, W >= 32 to (N, C, T/2, H/32, W/32)."""
+
+    def __init__(self, *, depths: Sequence[int], widths: Sequence[int], head_width: int, drop_path: float) -> None:
+        super().__init__()
+        rates = iter(drop_path_rates(drop_path, sum(depths)))
+        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
+            embed = PatchEmbed(3, width, (3, 4, 4)) if stage == 1 else PatchEmbed(widths[stage - 2], width, (1, 2, 2))
+            block = ConvBlock if stage <= 2 else partial(AttentionBlock, heads=width // head_width)
+            self.add_module(f"patch_embed{stage}", embed)
+            self.add_module(
+                f"blocks{stage}", nn.Sequential(*(block(width, drop_path=next(rates)) for _ in range(depth)))
+            )
+        self.norm = nn.BatchNorm3d(widths[-1])
+
+    def forward(self, clips: Tensor) -> Tensor:
+        if min(clips.shape[3:]) < STRIDE:
+            height, width = clips.shape[3:]
+            raise UserError(f"UniFormer requires frames of at least {STRIDE}x{STRIDE} pixels, got {width}x{height}")
+        x = clips
+        for stage in range(1, 5):
+            x = self.get_submodule(f"patch_embed{stage}")(x)
+            x = self.get_submodule(f"blocks{stage}")(x)
+        features: Tensor = self.norm(x)
+        return features
+
+
+class PatchEmbed(nn.Module):
+    """A convolution whose kernel is its stride in space, and layer norm; (3, h, w) kernels have a temporal stride of 2.
+
+    (N, C, T, H, W) to (N, C', T or T/2, H/h, W/w).
+    """
+
+    def __init__(self, in_channels: int, width: int, kernel: tuple[int, int, int]) -> None:
+        super().__init__()
+        length, *size = kernel
+        stride = (2 if length > 1 else 1, *size)
+        self.norm = nn.LayerNorm(width)
+        self.proj = nn.Conv3d(in_channels, width, kernel, stride, (length // 2, 0, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens: Tensor = self.norm(self.proj(x).movedim(1, -1))
+        return tokens.movedim(-1, 1)
+
+
+class ConvBlock(nn.Module):
+    """A local block: relative position, 5x5x5 depthwise convolution and MLP, each with a shortcut (section 3.2).
+
+    (N, C, T, H, W) to the same shape. ``drop_path`` is the stochastic depth rate.
+    """
+
+    def __init__(self, width: int, *, drop_path: float) -> None:
+        super().__init__()
+        self.pos_embed = conv3d(width, width, (3, 3, 3), groups=width, bias=True)
+        self.norm1 = nn.BatchNorm3d(width)
+        self.conv1 = conv3d(width, width, (1, 1, 1), bias=True)
+        self.attn = conv3d(width, width, (5, 5, 5), groups=width, bias=True)  # the paper's local token affinity
+        self.conv2 = conv3d(width, width, (1, 1, 1), bias=True)
+        self.norm2 = nn.BatchNorm3d(width)
+        self.mlp = ConvMlp(width, MLP_RATIO * width)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.pos_embed(x)
+        x = x + self.drop_path(self.conv2(self.attn(self.conv1(self.norm1(x)))))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class ConvMlp(nn.Module):
+    """Two 1x1x1 convolutions with GELU in between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = (conv3d(a, b, (1, 1, 1), bias=True) for a, b in ((width, hidden), (hidden, width)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return y
+
+
+class AttentionBlock(nn.Module):
+    """A global block: relative position, attention over all T * H * W tokens and MLP, each with a shortcut.
+
+    (N, C, T, H, W) to the same shape. ``drop_path`` is the stochastic depth rate.
+    """
+
+    def __init__(self, width: int, *, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.pos_embed = conv3d(width, width, (3, 3, 3), groups=width, bias=True)
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, MLP_RATIO * width)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.pos_embed(x)
+        tokens = x.flatten(2).transpose(1, 2)  # (N, T * H * W, C)
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
+        tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: (M, L, C) to the same shape."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return attend(*self.qkv(x).chunk(3, dim=2), self.heads, self.proj)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int, proj: nn.Module) -> Tensor:
+    """Return ``proj`` of multi-head attention: queries (M, L, C), keys and values (M, L', C) to (M, L, C)."""
+    q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (queries, keys, values))
+    y: Tensor = proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    return y
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU in between: (..., C) to the same shape."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return y
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Return the stochastic depth rates of ``depth`` blocks, which increase linearly from 0 to ``last``."""
+    return [last * i / max(1, depth - 1) for i in range(depth)]
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: zero a branch (N, ...) with probability ``rate`` per clip in training (Huang et al. 2016)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return branch
+        kept = torch.rand(branch.shape[0], *[1] * (branch.ndim - 1), device=branch.device) >= self.rate
+        return branch * kept / (1 - self.rate)
+
+    def extra_repr(self) -> str:
+        return f"{self.rate:g}"
+
+
+def uniformer(
+    num_classes: int,
+    *,
+    depths: Sequence[int],
+    widths: Sequence[int],
+    head_width: int,
+    drop_path: float,
+    dropout: float,
+    init_std: float,
+) -> nn.Module:
+    """Build UniFormer for clips of any length and frames of any size from 32x32 pixels.
+
+    Li et al., "UniFormer: Unified Transformer for Efficient Spatiotemporal Representation Learning", ICLR 2022,
+    arXiv:2201.04676, section 3 and table 1.
+
+    ============ =====================
+    input        (N, 3, 16, 224, 224)
+    patch_embed1 (N, 64, 8, 56, 56)
+    blocks1      (N, 64, 8, 56, 56)
+    patch_embed2 (N, 128, 8, 28, 28)
+    blocks2      (N, 128, 8, 28, 28)
+    patch_embed3 (N, 320, 8, 14, 14)
+    blocks3      (N, 320, 8, 14, 14)
+    patch_embed4 (N, 512, 8, 7, 7)
+    blocks4      (N, 512, 8, 7, 7)
+    norm         (N, 512, 8, 7, 7)
+    ============ =====================
+    """
+    backbone = UniFormerBackbone(depths=depths, widths=widths, head_width=head_width, drop_path=drop_path)
+    for layer in backbone.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return classifier(backbone, widths[-1], num_classes, dropout=dropout, init_std=init_std)
