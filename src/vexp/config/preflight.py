@@ -8,6 +8,7 @@ from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
 from vexp.core.documents import read_json
 from vexp.core.errors import ConfigError, MissingInputError, UserError, raise_all
+from vexp.model.config import Model
 from vexp.model.weights.source import check as check_weights
 
 
@@ -22,6 +23,8 @@ def check_inputs(config: Config, provenance: Provenance) -> None:
         config.data.check_files()
         if config.resume not in (None, "auto") and not Path(str(config.resume)).expanduser().exists():
             raise ConfigError("no such checkpoint or run folder", key="resume", value=config.resume)
+        if isinstance(config.model, Model):
+            config.model.check_library()
         if config.resume is None:  # a resumed run does not read them again
             weights = getattr(getattr(config.model, "weights", None), "path", None)
             for key, path in (("init_from", config.init_from), ("model.weights.path", weights)):

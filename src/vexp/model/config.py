@@ -53,6 +53,13 @@ class Model(ValidatedConfig, ABC):
         """Temporal stride of each pathway by name; empty for a model with a single pathway."""
         return {}
 
+    def check_library(self) -> None:
+        """Check that the library that the model is built from is installed and has the model; the default needs none.
+
+        Raises:
+            ConfigError: If it is not, or has not.
+        """
+
     @abstractmethod
     def build_architecture(self, num_classes: int) -> nn.Module:
         """Build the randomly initialized model for RGB input with ``num_classes`` outputs."""

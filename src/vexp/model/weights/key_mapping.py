@@ -29,6 +29,32 @@ MMACTION2_TO_TORCHVISION_RESNET: Rules = (
     (r"^(backbone\.layer\d\.\d+)\.downsample\.bn\.", r"\1.downsample.1."),
 )
 
+#: Index of the first block of each stage of MobileNetV2 within torchvision's ``features``.
+_MOBILENET_STAGES = {1: 1, 2: 2, 3: 4, 4: 7, 5: 11, 6: 14, 7: 17}
+
+#: mmaction2's MobileNetV2 (Sandler et al., CVPR 2018) to torchvision's. Its rules for stems are not those of ResNets.
+MMACTION2_TO_TORCHVISION_MOBILENET: Rules = (
+    (r"\.conv\.0\.net\.", ".conv.0."),  # of TSM
+    *(
+        (rf"^backbone\.layer{stage}\.{block}\.", f"backbone.features.{first + block}.")
+        for stage, first in _MOBILENET_STAGES.items()
+        for block in range(4)
+    ),
+    (r"^(backbone\.features\.1\.conv)\.1\.conv\.", r"\1.1."),  # the first block does not expand its channels
+    (r"^(backbone\.features\.1\.conv)\.1\.bn\.", r"\1.2."),
+    (r"^(backbone\.features\.\d+\.conv)\.2\.conv\.", r"\1.2."),
+    (r"^(backbone\.features\.\d+\.conv)\.2\.bn\.", r"\1.3."),
+    (r"^(backbone\.features\.\d+\.conv\.[01])\.conv\.", r"\1.0."),
+    (r"^(backbone\.features\.\d+\.conv\.[01])\.bn\.", r"\1.1."),
+    (r"^backbone\.conv1\.conv\.", "backbone.features.0.0."),
+    (r"^backbone\.conv1\.bn\.", "backbone.features.0.1."),
+    (r"^backbone\.conv2\.conv\.", "backbone.features.18.0."),
+    (r"^backbone\.conv2\.bn\.", "backbone.features.18.1."),
+)
+
+#: A timm image model is used as the backbone without changes.
+TIMM_BACKBONE: Rules = ((r"^", "backbone."),)
+
 #: A torchvision image model is used as the backbone without changes.
 IMAGE_BACKBONE: Rules = ((r"^(?!backbone\.|head\.|cls_head\.)", "backbone."),)
 
