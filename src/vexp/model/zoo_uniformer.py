@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
-from vexp.model.weights import key_mapping
+from vexp.model.weights import key_mapping, key_mapping_uniformer
 from vexp.model.weights.key_mapping import Rules
 from vexp.model.zoo import Family
 
@@ -28,7 +28,7 @@ class UniFormer(Family):
     """UniFormer: convolutions in shallow, attention in deep stages (``vexp.model.architectures.uniformer``)."""
 
     architecture: ClassVar[str] = "uniformer.uniformer"
-    key_rules: ClassVar[Rules] = key_mapping.UNIFORMER
+    key_rules: ClassVar[Rules] = key_mapping_uniformer.UNIFORMER
 
     depths: list[int] = option([3, 4, 8, 3], "Blocks of each of the four stages.", unit="blocks", check=_per_stage)
     widths: list[int] = option(
@@ -62,7 +62,7 @@ class UniFormerV2(Family):
     """UniFormerV2: CLIP's image transformer with global blocks (``vexp.model.architectures.uniformerv2``)."""
 
     architecture: ClassVar[str] = "uniformerv2.uniformerv2"
-    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.IMAGE_BACKBONE, *key_mapping.CLIP)
+    key_rules: ClassVar[Rules] = key_mapping_uniformer.UNIFORMER_V2
 
     img_size: int = option(224, "Height and width of the frames, a multiple of patch_size.", unit="pixels", ge=1)
     patch_size: int = option(16, "Height and width of the patches.", unit="pixels", ge=1)
@@ -92,6 +92,6 @@ class UniFormerV2(Family):
 
     def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         """Convert checkpoints of the authors and of mmaction2, and CLIP's weights of OpenAI, OpenCLIP, HF and timm."""
-        image, others = key_mapping.image_tower(tensors)
+        image, others = key_mapping_uniformer.image_tower(tensors)
         renamed = key_mapping.rename_keys(image, self.key_rules)
-        return {**key_mapping.inflate(key_mapping.split_attention(renamed, model), model), **others}
+        return {**key_mapping.inflate(key_mapping_uniformer.convert_projections(renamed, model), model), **others}

@@ -1,20 +1,18 @@
-"""UniFormer: blocks of depthwise convolutions in two shallow stages, of spatiotemporal self-attention in two deep ones.
-
-The module names within the backbone are those of the released checkpoints.
-"""
+"""UniFormer: depthwise convolutions in two shallow stages, attention over space and time in two deep ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.model.architectures.blocks import classifier, conv3d
+from vexp.model.architectures.transformer import Attention, DropPath, Mlp, drop_path_rates
 
+EPS = 1e-5  # epsilon of the layer norms
 MLP_RATIO = 4
 STRIDE = 32  # pixels of the frame for each position of the last stage
 
@@ -108,71 +106,16 @@ class AttentionBlock(nn.Module):
     def __init__(self, width: int, *, heads: int, drop_path: float) -> None:
         super().__init__()
         self.pos_embed = conv3d(width, width, (3, 3, 3), groups=width, bias=True)
-        self.norm1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, MLP_RATIO * width)
+        self.attn = Attention(width, heads, eps=EPS)
+        self.mlp = Mlp(width, MLP_RATIO * width, eps=EPS)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.pos_embed(x)
         tokens = x.flatten(2).transpose(1, 2)  # (N, T * H * W, C)
-        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
-        tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        tokens = tokens + self.drop_path(self.attn(tokens))
+        tokens = tokens + self.drop_path(self.mlp(tokens))
         return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention: (M, L, C) to the same shape."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return attend(*self.qkv(x).chunk(3, dim=2), self.heads, self.proj)
-
-
-def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int, proj: nn.Module) -> Tensor:
-    """Return ``proj`` of multi-head attention: queries (M, L, C), keys and values (M, L', C) to (M, L, C)."""
-    q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (queries, keys, values))
-    y: Tensor = proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-    return y
-
-
-class Mlp(nn.Module):
-    """Two linear layers with GELU in between: (..., C) to the same shape."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return y
-
-
-def drop_path_rates(last: float, depth: int) -> list[float]:
-    """Return the stochastic depth rates of ``depth`` blocks, which increase linearly from 0 to ``last``."""
-    return [last * i / max(1, depth - 1) for i in range(depth)]
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: zero a branch (N, ...) with probability ``rate`` per clip in training (Huang et al. 2016)."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return branch
-        kept = torch.rand(branch.shape[0], *[1] * (branch.ndim - 1), device=branch.device) >= self.rate
-        return branch * kept / (1 - self.rate)
-
-    def extra_repr(self) -> str:
-        return f"{self.rate:g}"
 
 
 def uniformer(
@@ -204,8 +147,4 @@ def uniformer(
     ============ =====================
     """
     backbone = UniFormerBackbone(depths=depths, widths=widths, head_width=head_width, drop_path=drop_path)
-    for layer in backbone.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
     return classifier(backbone, widths[-1], num_classes, dropout=dropout, init_std=init_std)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.model.architectures.blocks import classifier
-from vexp.model.architectures.uniformer import Attention, DropPath, attend, drop_path_rates
+from vexp.model.architectures.transformer import Attention, DropPath, attend, drop_path_rates, linear
 
+EPS = 1e-5  # epsilon of the layer norms, as in CLIP
 MLP_RATIO = 4
 
 
@@ -35,7 +36,7 @@ class UniFormerV2Backbone(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty((img_size // patch_size) ** 2 + 1, width))
         for weights in (self.cls_token, self.pos_embed):
             nn.init.normal_(weights, std=width**-0.5)
-        self.norm_pre = nn.LayerNorm(width)
+        self.norm_pre = nn.LayerNorm(width, eps=EPS)
         rates = drop_path_rates(drop_path, depth)
         self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in rates)
         self.global_blocks = nn.ModuleList(
@@ -71,7 +72,7 @@ class Fusion(nn.Module):
         super().__init__()
         self.token = nn.Parameter(torch.zeros(1, 1, width))
         self.balance = nn.Parameter(torch.zeros(width))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=EPS)
 
     def forward(self, video: Tensor, x: Tensor) -> Tensor:
         """Map the final video token (N, 1, C) and the tokens (N, T, L, C) of the frames to features (N, C)."""
@@ -88,15 +89,13 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads, eps=EPS)
         self.mlp = QuickGeluMlp(width)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x).flatten(0, 1)).view(x.shape))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.attn(x.flatten(0, 1)).view(x.shape))
+        return x + self.drop_path(self.mlp(x))
 
 
 class GlobalBlock(nn.Module):
@@ -109,49 +108,52 @@ class GlobalBlock(nn.Module):
     def __init__(self, width: int, heads: int, *, dropout: float, drop_path: float) -> None:
         super().__init__()
         self.pos_embed = nn.Conv3d(width, width, 3, padding=1, groups=width)
-        self.norm1 = nn.LayerNorm(width)
-        self.norm_context = nn.LayerNorm(width)
         self.attn = CrossAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
         self.mlp = QuickGeluMlp(width, dropout)
         self.drop_path = DropPath(drop_path)
         for layer in (self.attn.q, self.attn.kv, self.mlp.fc1):
             nn.init.xavier_uniform_(layer.weight)
         for layer in (self.attn.proj, self.mlp.fc2):
             nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.pos_embed.bias)  # type: ignore[arg-type]
 
     def forward(self, video: Tensor, x: Tensor, grid: torch.Size) -> Tensor:
         patches = x[:, :, 1:].movedim(3, 1).unflatten(3, grid)  # (N, C, T, H', W')
         positions = self.pos_embed(patches).flatten(3).movedim(1, 3)
         context = torch.cat((x[:, :, :1], x[:, :, 1:] + positions), dim=2).flatten(1, 2)  # (N, T * L, C)
-        video = video + self.drop_path(self.attn(self.norm1(video), self.norm_context(context)))
-        return video + self.drop_path(self.mlp(self.norm2(video)))
+        video = video + self.drop_path(self.attn(video, context))
+        return video + self.drop_path(self.mlp(video))
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries (M, L, C) to a context (M, L', C): (M, L, C)."""
+    """Layer norms and multi-head attention of queries (M, L, C) to a context (M, L', C): (M, L, C)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.kv, self.proj = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.norm, self.norm_context = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
+        self.q, self.kv, self.proj = linear(width, width), linear(width, 2 * width), linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        return attend(self.q(x), *self.kv(context).chunk(2, dim=2), self.heads, self.proj)
+        keys, values = self.kv(self.norm_context(context)).chunk(2, dim=2)
+        out: Tensor = self.proj(attend(self.q(self.norm(x)), keys, values, self.heads))
+        return out
 
 
 class QuickGeluMlp(nn.Module):
-    """Two linear layers with CLIP's approximation of GELU, x * sigmoid(1.702 x): (..., C) to the same shape."""
+    """Layer norm and two linear layers with CLIP's approximation of GELU, x * sigmoid(1.702 x), in between.
+
+    (..., C) to the same shape.
+    """
 
     def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, MLP_RATIO * width), nn.Linear(MLP_RATIO * width, width)
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.fc1, self.fc2 = linear(width, MLP_RATIO * width), linear(MLP_RATIO * width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc1(x)
+        x = self.fc1(self.norm(x))
         y: Tensor = self.fc2(self.dropout(x * (1.702 * x).sigmoid()))
         return y
 

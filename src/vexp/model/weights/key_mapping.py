@@ -6,6 +6,8 @@ is applied to every key in turn; keys that match no rule are left unchanged. The
 - checkpoints of mmaction2 0.24 and 1.x (``backbone.``, ``cls_head.``) for the same architecture,
 - torchvision's image weights for the 2D model the architecture is based on (``conv1.weight``, ``layer1.0.bn1.weight``,
   ...), which ``inflate`` then extends in time. Their classifier does not match and is ignored.
+
+The rules of the transformers are in ``vexp.model.weights.key_mapping_transformers``.
 """
 
 from __future__ import annotations
@@ -87,98 +89,7 @@ X3D: Rules = (
     (r"^cls_head\.fc2\.", "head.fc."),
 )
 
-TIMESFORMER: Rules = (
-    (r"^backbone\.patch_embed\.projection\.", "backbone.patch_embed."),
-    (r"^backbone\.transformer_layers\.layers\.(\d+)\.", r"backbone.blocks.\1."),
-    (r"\.attentions\.0\.temporal_fc\.", ".temporal.fc."),
-    (r"\.attentions\.0\.", ".temporal."),
-    (r"\.attentions\.1\.", ".spatial."),
-    (r"\.attn\.in_proj_", ".qkv."),
-    (r"\.attn\.out_proj\.", ".proj."),
-    (r"\.ffns\.0\.norm\.", ".mlp.norm."),
-    (r"\.ffns\.0\.layers\.0\.0\.", ".mlp.fc1."),
-    (r"\.ffns\.0\.layers\.1\.", ".mlp.fc2."),
-)
-
-#: torchvision's vit_b_16 to TimeSformer.
-VIT: Rules = (
-    (r"^class_token$", "backbone.cls_token"),
-    (r"^conv_proj\.", "backbone.patch_embed."),
-    (r"^encoder\.pos_embedding$", "backbone.pos_embed"),
-    (r"^encoder\.ln\.", "backbone.norm."),
-    (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"backbone.blocks.\1."),
-    (r"\.ln_1\.", ".spatial.norm."),
-    (r"\.self_attention\.in_proj_", ".spatial.qkv."),
-    (r"\.self_attention\.out_proj\.", ".spatial.proj."),
-    (r"\.ln_2\.", ".mlp.norm."),
-    (r"\.mlp\.(?:linear_1|0)\.", ".mlp.fc1."),
-    (r"\.mlp\.(?:linear_2|3)\.", ".mlp.fc2."),
-)
-
 C3D: Rules = ((r"^backbone\.(conv\d[ab])\.conv\.", r"backbone.\1."),)
-
-#: UniFormer's checkpoints (of its authors, and mmaction2's, which have the same names) and image weights.
-UNIFORMER: Rules = (
-    *CLASSIFIER,
-    (r"^head\.(weight|bias)$", r"head.fc.\1"),
-    *IMAGE_BACKBONE,
-)
-
-#: CLIP's image transformer (OpenAI's names, Hugging Face's, timm's) and UniFormerV2's checkpoints, to UniFormerV2.
-CLIP: Rules = (
-    (r"^backbone\.(?:class_embedding|embeddings\.class_embedding)$", "backbone.cls_token"),
-    (r"^backbone\.(?:positional_embedding|embeddings\.position_embedding\.weight)$", "backbone.pos_embed"),
-    (r"^backbone\.(?:conv1|embeddings\.patch_embedding|patch_embed\.proj)\.", "backbone.patch_embed."),
-    (r"^backbone\.(?:ln_pre|pre_layrnorm)\.", "backbone.norm_pre."),  # the missing letter is Hugging Face's
-    (r"^backbone\.transformer\.temporal_cls_token$", "backbone.fusion.token"),
-    (r"^backbone\.transformer\.balance$", "backbone.fusion.balance"),
-    (r"^backbone\.transformer\.(?:norm|proj\.0)\.", "backbone.fusion.norm."),
-    (r"^backbone\.transformer\.proj\.2\.", "head.fc."),
-    (r"^backbone\.transformer\.dpe\.(\d+)\.", r"backbone.global_blocks.\1.pos_embed."),
-    (r"^backbone\.transformer\.dec\.", "backbone.global_blocks."),
-    (r"^backbone\.(?:transformer\.resblocks|encoder\.layers)\.", "backbone.blocks."),
-    (r"\.(?:ln_|layer_norm)([12])\.", r".norm\1."),
-    (r"\.ln_3\.", ".norm_context."),
-    (r"\.attn\.in_proj_", ".attn.qkv."),
-    (r"\.self_attn\.", ".attn."),
-    (r"\.attn\.out_proj\.", ".attn.proj."),
-    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
-    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
-)
-
-
-def image_tower(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the tensors of CLIP's image transformer without their prefix, and the others, which are those of text.
-
-    If no key has the prefix of OpenAI and OpenCLIP or that of Hugging Face, all tensors belong to the first part.
-    """
-    for prefix in ("visual.", "vision_model."):
-        image = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if image:
-            return image, {key: value for key, value in tensors.items() if not key.startswith(prefix)}
-    return dict(tensors), {}
-
-
-def split_attention(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Convert the projections of attention, joined or apart in other programs, to the layers of ``model``.
-
-    The layers ``q_proj``, ``k_proj`` and ``v_proj`` are joined to ``qkv``, and ``qkv`` is divided into ``q`` and
-    ``kv``, where ``model`` has these.
-    """
-    import torch
-
-    state = dict(tensors)
-    for name in model.state_dict():
-        layer, _, leaf = name.rpartition(".")
-        block, _, layer = layer.rpartition(".")
-        parts = [f"{block}.{part}_proj.{leaf}" for part in "qkv"]
-        joined = f"{block}.qkv.{leaf}"
-        if layer == "qkv" and all(part in state for part in parts):
-            state[name] = torch.cat([state.pop(part) for part in parts])
-        elif layer == "q" and joined in state:
-            queries, keys, values = state.pop(joined).chunk(3)
-            state[name], state[f"{block}.kv.{leaf}"] = queries, torch.cat((keys, values))
-    return state
 
 
 def rename_keys(state_dict: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
