@@ -133,7 +133,11 @@ def test_training_every_model_overfits_eight_clips(name: str, motion_cache: Path
         (zoo.SlowFast(), (30, 32, 32), "a multiple of 8 frames .*, got 30"),
         (zoo.C3d(), (16, 64, 112), "clips of 16 frames of 112x112 pixels, got 16 frames of 112x64"),
         (zoo_transformers.TimeSformer(), (4, 224, 224), "clips of 8 frames of 224x224 pixels, got 4 frames of 224x224"),
-        (zoo_transformers.VideoMae(), (8, 224, 224), "clips of 16 frames .*, got 8 frames of 224x224; set model.num_frames"),
+        (
+            zoo_transformers.VideoMae(),
+            (8, 224, 224),
+            "clips of 16 frames .*, got 8 frames of 224x224; set model.num_frames",
+        ),
         (zoo_transformers.VideoMae(), (16, 224, 230), "multiples of 16 pixels, got 16 frames of 230x224"),
     ],
 )

@@ -24,14 +24,16 @@ def check_image_model(name: str) -> None:
         ConfigError: If it has not, with similar names, or if timm is not installed.
     """
     library = "timm" if name.startswith(TIMM_PREFIX) else "torchvision"
-    if (problem := name_problem(library, name.removeprefix(TIMM_PREFIX))) is not None:
+    prefix = TIMM_PREFIX if library == "timm" else ""
+    if (problem := name_problem(library, name.removeprefix(TIMM_PREFIX), prefix)) is not None:
         raise ConfigError(problem, key="model.backbone", value=name)
 
 
-def name_problem(library: str, name: str) -> str | None:
+def name_problem(library: str, name: str, prefix: str) -> str | None:
     """Return why ``name`` is no image model of timm or torchvision; None if it is one.
 
-    A name of timm may end in the tag of its weights, which is not checked: ``convnext_tiny.fb_in1k``.
+    A name of timm may end in the tag of its weights, which is not checked: ``convnext_tiny.fb_in1k``. Similar names are
+    suggested with ``prefix``.
     """
     is_timm = library == "timm"
     if is_timm and importlib.util.find_spec("timm") is None:
@@ -40,7 +42,6 @@ def name_problem(library: str, name: str) -> str | None:
     names = registered_names(library)
     if architecture in names:
         return None
-    prefix = TIMM_PREFIX if is_timm else ""
     near = [prefix + each for each in difflib.get_close_matches(architecture, sorted(names), n=3)]
     if not near and not is_timm and importlib.util.find_spec("timm") and name in registered_names("timm"):
         near = [TIMM_PREFIX + name]

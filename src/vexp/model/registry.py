@@ -16,6 +16,7 @@ from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 Clip = tuple[int, int, int, int]
 
 IMAGES = "mmaction2, torchvision://resnet50"
+IMAGE_MODELS = "mmaction2, torchvision://NAME, timm://NAME"
 MMACTION2 = "mmaction2 1.2 model zoo"
 SLOWFAST = "PySlowFast model zoo"
 TORCHVISION = "torchvision weights"
@@ -95,8 +96,10 @@ def _swin(parameters: float, gmacs: float, image: str, **values: Any) -> Registe
 REGISTRY: dict[str, RegisteredModel] = {
     "tiny3d": RegisteredModel(Tiny3d, 8, 64, "vexp's own, after Tran et al. 2018", weights=""),
     "tsn_r50": RegisteredModel(zoo.Tsn, 25, 224, "Wang et al., ECCV 2016", Published(24.33, 102.7, MMACTION2), IMAGES),
+    "tsn": RegisteredModel(zoo.Tsn, 25, 224, "Wang et al., ECCV 2016", weights=IMAGE_MODELS),
     "tsm_r50": RegisteredModel(
         zoo.Tsm, 8, 224, "Lin et al., ICCV 2019", Published(24.3, 33, "the paper, table 2"), IMAGES),
+    "tsm": RegisteredModel(zoo.Tsm, 8, 224, "Lin et al., ICCV 2019", weights=IMAGE_MODELS),
     "slowonly_r50": RegisteredModel(
         zoo.SlowOnly, 8, 224, "Feichtenhofer et al., ICCV 2019", Published(32.45, 54.75, MMACTION2, 256), IMAGES),
     "slowfast_r50": RegisteredModel(

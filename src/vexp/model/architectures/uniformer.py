@@ -25,7 +25,7 @@ class UniFormerBackbone(nn.Module):
         rates = iter(drop_path_rates(drop_path, sum(depths)))
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
             embed = PatchEmbed(3, width, (3, 4, 4)) if stage == 1 else PatchEmbed(widths[stage - 2], width, (1, 2, 2))
-            block = ConvBlock if stage <= 2 else partial(AttentionBlock, heads=width // head_width)
+            block = LocalBlock if stage <= 2 else partial(GlobalBlock, heads=width // head_width)
             self.add_module(f"patch_embed{stage}", embed)
             self.add_module(
                 f"blocks{stage}", nn.Sequential(*(block(width, drop_path=next(rates)) for _ in range(depth)))
@@ -62,7 +62,7 @@ class PatchEmbed(nn.Module):
         return tokens.movedim(-1, 1)
 
 
-class ConvBlock(nn.Module):
+class LocalBlock(nn.Module):
     """A local block: relative position, 5x5x5 depthwise convolution and MLP, each with a shortcut (section 3.2).
 
     (N, C, T, H, W) to the same shape. ``drop_path`` is the stochastic depth rate.
@@ -97,7 +97,7 @@ class ConvMlp(nn.Module):
         return y
 
 
-class AttentionBlock(nn.Module):
+class GlobalBlock(nn.Module):
     """A global block: relative position, attention over all T * H * W tokens and MLP, each with a shortcut.
 
     (N, C, T, H, W) to the same shape. ``drop_path`` is the stochastic depth rate.

@@ -13,7 +13,7 @@ SCHEME = "timm"
 
 def problem(source: str) -> str | None:
     """Return why a name cannot be read here, without torch and network access; None if nothing is wrong with it."""
-    return name_problem("timm", _name(source))
+    return name_problem("timm", _name(source), f"{SCHEME}://")
 
 
 def published(source: str) -> tuple[str, Metadata, str]:
