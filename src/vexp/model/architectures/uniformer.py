@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,13 +22,15 @@ class UniFormerBackbone(nn.Module):
     def __init__(self, *, depths: Sequence[int], widths: Sequence[int], head_width: int, drop_path: float) -> None:
         super().__init__()
         rates = iter(drop_path_rates(drop_path, sum(depths)))
-        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
-            embed = PatchEmbed(3, width, (3, 4, 4)) if stage == 1 else PatchEmbed(widths[stage - 2], width, (1, 2, 2))
-            block = LocalBlock if stage <= 2 else partial(GlobalBlock, heads=width // head_width)
-            self.add_module(f"patch_embed{stage}", embed)
+        for stage, (in_channels, width, depth) in enumerate(zip((3, *widths[:-1]), widths, depths, strict=True), 1):
+            blocks = [
+                LocalBlock(width, next(rates)) if stage <= 2 else GlobalBlock(width, width // head_width, next(rates))
+                for _ in range(depth)
+            ]
             self.add_module(
-                f"blocks{stage}", nn.Sequential(*(block(width, drop_path=next(rates)) for _ in range(depth)))
+                f"patch_embed{stage}", PatchEmbed(in_channels, width, (3, 4, 4) if stage == 1 else (1, 2, 2))
             )
+            self.add_module(f"blocks{stage}", nn.Sequential(*blocks))
         self.norm = nn.BatchNorm3d(widths[-1])
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -37,11 +38,9 @@ class UniFormerBackbone(nn.Module):
             height, width = clips.shape[3:]
             raise UserError(f"UniFormer requires frames of at least {STRIDE}x{STRIDE} pixels, got {width}x{height}")
         x = clips
-        for stage in range(1, 5):
-            x = self.get_submodule(f"patch_embed{stage}")(x)
-            x = self.get_submodule(f"blocks{stage}")(x)
-        features: Tensor = self.norm(x)
-        return features
+        for part in self.children():
+            x = part(x)
+        return x
 
 
 class PatchEmbed(nn.Module):
@@ -68,7 +67,7 @@ class LocalBlock(nn.Module):
     (N, C, T, H, W) to the same shape. ``drop_path`` is the stochastic depth rate.
     """
 
-    def __init__(self, width: int, *, drop_path: float) -> None:
+    def __init__(self, width: int, drop_path: float) -> None:
         super().__init__()
         self.pos_embed = conv3d(width, width, (3, 3, 3), groups=width, bias=True)
         self.norm1 = nn.BatchNorm3d(width)
@@ -103,7 +102,7 @@ class GlobalBlock(nn.Module):
     (N, C, T, H, W) to the same shape. ``drop_path`` is the stochastic depth rate.
     """
 
-    def __init__(self, width: int, *, heads: int, drop_path: float) -> None:
+    def __init__(self, width: int, heads: int, drop_path: float) -> None:
         super().__init__()
         self.pos_embed = conv3d(width, width, (3, 3, 3), groups=width, bias=True)
         self.attn = Attention(width, heads, eps=EPS)

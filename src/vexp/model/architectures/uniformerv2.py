@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -158,20 +160,7 @@ class QuickGeluMlp(nn.Module):
         return y
 
 
-def uniformerv2(
-    num_classes: int,
-    *,
-    img_size: int,
-    patch_size: int,
-    width: int,
-    depth: int,
-    heads: int,
-    global_blocks: int,
-    mlp_dropout: float,
-    drop_path: float,
-    dropout: float,
-    init_std: float,
-) -> nn.Module:
+def uniformerv2(num_classes: int, *, width: int, dropout: float, init_std: float, **backbone: Any) -> nn.Module:
     """Build UniFormerV2 for clips of any length, without the local temporal blocks (as released for Kinetics).
 
     Li et al., "UniFormerV2: Spatiotemporal Learning by Arming Image ViTs with Video UniFormer", ICCV 2023,
@@ -184,8 +173,6 @@ def uniformerv2(
     features    (N, 768), video token and mean class token, weighted by channel
     =========== ==================================================================
     """
-    backbone = UniFormerV2Backbone(
-        img_size=img_size, patch_size=patch_size, width=width, depth=depth, heads=heads, global_blocks=global_blocks,
-        mlp_dropout=mlp_dropout, drop_path=drop_path,
-    )  # fmt: skip
-    return classifier(backbone, width, num_classes, dropout=dropout, init_std=init_std)
+    return classifier(
+        UniFormerV2Backbone(width=width, **backbone), width, num_classes, dropout=dropout, init_std=init_std
+    )
