@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.model.architectures.uniformer import uniformer
-from vexp.model.architectures.uniformerv2 import CrossAttention, GlobalBlock
+from vexp.model.architectures.uniformerv2 import CrossAttention, Fusion, GlobalBlock
 from vexp.model.config import Model
 from vexp.model.features import features
 from vexp.model.meta import meta_model
@@ -109,6 +109,14 @@ def test_global_block_starts_as_identity() -> None:
     block = GlobalBlock(16, 4, dropout=0.5, drop_path=0.0).eval()
     video, tokens = torch.randn(2, 1, 16), torch.randn(2, 3, 1 + 4, 16)
     assert torch.equal(block(video, tokens, torch.Size((2, 2))), video)
+
+
+def test_fusion_weighs_video_token_and_class_tokens() -> None:
+    fusion = Fusion(4)
+    nn.init.normal_(fusion.balance)
+    video, tokens, share = torch.randn(2, 1, 4), torch.randn(2, 3, 5, 4), fusion.balance.sigmoid()
+    mean = (tokens[:, 0, 0] + tokens[:, 1, 0] + tokens[:, 2, 0]) / 3
+    torch.testing.assert_close(fusion(video, tokens), fusion.norm(video[:, 0] * (1 - share) + mean * share))
 
 
 def test_uniformerv2_frames_pass_the_image_transformer_apart() -> None:
