@@ -183,7 +183,7 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
-    from vexp.data.transforms import crops, frame_sampling, photometric, resize
+    from vexp.data.transforms import crops, frame_sampling, photometric, rand_augment, random_erasing, resize
     from vexp.model import zoo, zoo_transformers, zoo_uniformer
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.optim import lr_policy, optimizers_extra
@@ -207,6 +207,10 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "multi_scale_crop": crops.MultiScaleCrop,
             "flip": resize.Flip,
             "color_jitter": photometric.ColorJitter,
+            "rand_augment": rand_augment.RandAugment,
+            "rand_augment_torchvision": rand_augment.RandAugment,
+            "trivial_augment": rand_augment.TrivialAugment,
+            "random_erasing": random_erasing.RandomErasing,
         },
         "model": {
             "tiny3d": Tiny3d,

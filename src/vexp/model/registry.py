@@ -79,15 +79,15 @@ def _torchvision(name: str, side: int, paper: str, parameters: float, gmacs: flo
     return RegisteredModel(option, 16, side, paper, published, f"torchvision://{name}")
 
 
-def _videomae(parameters: float, gmacs: float, **values: int) -> RegisteredModel:
-    published = Published(parameters, gmacs, "the paper, table 8")
+def _videomae(parameters: float, gmacs: float, **values: Any) -> RegisteredModel:
+    published = Published(parameters, gmacs, "the paper, for Kinetics-400")
     option = partial(zoo_transformers.VideoMae, **values)
     weights = "VideoMAE, VideoMAE V2, transformers, mmaction2"
     return RegisteredModel(option, 16, 224, "Tong et al., NeurIPS 2022", published, weights)
 
 
 def _swin(parameters: float, gmacs: float, image: str, **values: Any) -> RegisteredModel:
-    published = Published(parameters, gmacs, "the paper, table 1")
+    published = Published(parameters, gmacs, "the paper, for Kinetics-400")
     weights = "mmaction2, Video Swin" + (f", torchvision://swin3d_{image}, torchvision://swin_{image}" if image else "")
     option = partial(zoo_transformers.VideoSwin, **values)
     return RegisteredModel(option, 32, 224, "Liu et al., CVPR 2022", published, weights)
@@ -123,12 +123,13 @@ REGISTRY: dict[str, RegisteredModel] = {
     "timesformer_divst": RegisteredModel(
         zoo_transformers.TimeSformer, 8, 224, "Bertasius et al., ICML 2021",
         Published(121.4, 196, "the paper (0.59 T for 3 views)"), "mmaction2, torchvision://vit_b_16"),
-    "videomae_s": _videomae(22.0, 57, width=384, heads=6),
-    "videomae_b": _videomae(86.5, 180),
-    "videomae_l": _videomae(304.3, 597, width=1024, depth=24, heads=16),
+    "videomae_s": _videomae(22, 57, width=384, heads=6),
+    "videomae_b": _videomae(87, 180),
+    "videomae_l": _videomae(305, 597, width=1024, depth=24, heads=16),
     "videomae_g": RegisteredModel(
-        partial(zoo_transformers.VideoMae, patch_size=14, width=1408, depth=40, heads=16, mlp_ratio=4.3636, drop_path=0.25),
-        16, 224, "Wang et al., CVPR 2023", Published(1012, 2544, "the paper (38.16 T for 15 views)"), "VideoMAE V2"),
+        partial(
+            zoo_transformers.VideoMae, patch_size=14, width=1408, depth=40, heads=16, mlp_ratio=4.3636, drop_path=0.25),
+        16, 224, "Wang et al., CVPR 2023", Published(1013, 2544, "the paper (38.16 T for 15 views)"), "VideoMAE V2"),
     "mvitv2_s": RegisteredModel(
         zoo_transformers.MViTv2, 16, 224, "Li et al., CVPR 2022", Published(34.5, 64, MMACTION2), MVIT_WEIGHTS),
     "mvitv2_s_maskfeat": RegisteredModel(

@@ -13,7 +13,7 @@ from vexp.model.architectures.blocks import classifier
 KEY_STRIDE = 8  # spatial stride of keys and values in the first block; halved where the queries are pooled
 
 
-class MViTv2Backbone(MViT):
+class MViTv2Backbone(MViT):  # type: ignore[misc]  # torchvision has no types
     """Backbone of ``mvitv2``: float (N, 3, T, H, W) to the class token (N, C).
 
     torchvision's model accepts clips of the size it is built for only. Here the tables of relative positions are

@@ -45,9 +45,9 @@ class VideoMaeBackbone(nn.Module):
         frames, height, width = clips.shape[2:]
         if frames != self.num_frames or height % self.patch_size or width % self.patch_size:
             raise UserError(
-                f"VideoMAE requires clips of {self.num_frames} frames whose sides are multiples of {self.patch_size} "
-                f"pixels, got {frames} frames of {width}x{height}; set model.num_frames, or the clip_len of the sampler "
-                "and the size of the crop"
+                f"VideoMAE requires clips of {self.num_frames} frames, with sides that are multiples of "
+                f"{self.patch_size} pixels, got {frames} frames of {width}x{height}; set model.num_frames, or the "
+                "clip_len of the sampler and the size of the crop"
             )
         x = self.patch_embed(clips).flatten(2).transpose(1, 2)  # (N, L, C)
         x = x + self._positions(height // self.patch_size, width // self.patch_size).to(x.dtype)
@@ -75,8 +75,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(x))
-        x = x + self.drop_path(self.mlp(x))
-        return x
+        out: Tensor = x + self.drop_path(self.mlp(x))
+        return out
 
 
 def videomae(num_classes: int, *, width: int, dropout: float, init_std: float, **backbone: Any) -> nn.Module:

@@ -1,7 +1,7 @@
 """Conversion of other programs' checkpoints to the keys and shapes of the models in ``vexp.model.zoo_transformers``.
 
-The rules are applied by ``vexp.model.weights.key_mapping``. The functions convert what is not a matter of names: separate
-projections of queries, keys and values, constant tables, and tables of relative positions of another size.
+The rules are applied by ``vexp.model.weights.key_mapping``. The functions convert what is not a matter of names:
+separate projections of queries, keys and values, constant tables, and tables of relative positions of another size.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def rename_swin_images(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def adapt_swin(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Repeat the position tables of image models along time, and leave out what follows from the window alone.
+    """Repeat the position tables of image models along time, and replace what follows from the window alone.
 
     The relative positions of an image window are repeated for every relative position in time (section 3.3 of the
     paper). ``relative_position_index`` and ``attn_mask`` are no weights: the model has its own.
@@ -148,10 +148,10 @@ def adapt_swin(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Ten
     state = {name: tensor for name, tensor in tensors.items() if not name.endswith(".attn_mask")}
     for name, target in model.state_dict().items():
         source = state.get(name)
-        if name.endswith(".relative_position_index") and source is not None:
+        if source is None or source.shape == target.shape:
+            continue
+        if name.endswith(".relative_position_index"):
             state[name] = target
-        elif name.endswith(".relative_position_bias_table") and source is not None and len(source) < len(target):
-            lengths, rest = divmod(len(target), len(source))
-            if rest == 0:
-                state[name] = source.repeat(lengths, 1)
+        elif name.endswith(".relative_position_bias_table") and len(target) % len(source) == 0:
+            state[name] = source.repeat(len(target) // len(source), 1)
     return state
