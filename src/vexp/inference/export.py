@@ -25,9 +25,11 @@ from vexp.core.files import atomic_write, ensure_writable_dir, write_text
 from vexp.data.sources.base import ArrayReader
 from vexp.data.transforms.pipeline import make_clips
 from vexp.inference.predictor import Predictor
+from vexp.model.weights.load import save_weights
+from vexp.model.weights.safetensors_file import SUFFIX
 
 INPUT, OUTPUT = "clips", "logits"
-FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+FORMATS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": SUFFIX}
 #: Largest difference between exported and original logits relative to the largest one: float32 sums in another order.
 _TOLERANCE = 1e-3
 _FRAME_SIZES = ((256, 340), (340, 256))  # a pipeline with a fixed input size gives it for both video shapes
@@ -76,6 +78,19 @@ def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Export
         description = _description(predictor, exported, temporary, form, split)
         write_text(path.with_name(f"{path.name}.json"), json.dumps(description, indent=2, ensure_ascii=False) + "\n")
     return exported
+
+
+def export_weights(predictor: Predictor, path: Path) -> int:
+    """Write the weights, the config and the classes to a safetensors file; return the number of tensors.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    ensure_writable_dir(path.parent, "set out=FILE")
+    state = predictor.model.state_dict()
+    content = {"model": state, "classes": predictor.classes, "config": to_dict(predictor.config, types=True)}
+    save_weights(path, {**content, "step": predictor.step, "epoch": predictor.epoch})
+    return len(state)
 
 
 def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) -> Parity:
