@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -39,10 +39,9 @@ def _timm(name: str, in_channels: int) -> ImageBackbone:
         model = timm.create_model(name.removeprefix(TIMM_PREFIX), num_classes=0, in_chans=in_channels)
     except RuntimeError as error:  # an unknown tag after the name, or a model for RGB only
         raise ConfigError(f"timm cannot build it: {error}", key="model.backbone", value=name) from None
-    config = model.pretrained_cfg
-    return ImageBackbone(
-        model, model.head_hidden_size, config["input_size"][-1] if config["fixed_input_size"] else None
-    )
+    width: Any = model.head_hidden_size
+    config: Any = model.pretrained_cfg
+    return ImageBackbone(model, width, config["input_size"][-1] if config["fixed_input_size"] else None)
 
 
 def _torchvision(name: str) -> ImageBackbone:

@@ -51,8 +51,8 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_channels: int, width: int, kernel: tuple[int, int, int]) -> None:
         super().__init__()
-        length, *size = kernel
-        stride = (2 if length > 1 else 1, *size)
+        length = kernel[0]
+        stride = (2 if length > 1 else 1, *kernel[1:])
         self.norm = nn.LayerNorm(width)
         self.proj = nn.Conv3d(in_channels, width, kernel, stride, (length // 2, 0, 0))
 
@@ -81,7 +81,8 @@ class LocalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.pos_embed(x)
         x = x + self.drop_path(self.conv2(self.attn(self.conv1(self.norm1(x)))))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out
 
 
 class ConvMlp(nn.Module):
@@ -114,7 +115,8 @@ class GlobalBlock(nn.Module):
         tokens = x.flatten(2).transpose(1, 2)  # (N, T * H * W, C)
         tokens = tokens + self.drop_path(self.attn(tokens))
         tokens = tokens + self.drop_path(self.mlp(tokens))
-        return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+        out: Tensor = tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+        return out
 
 
 def uniformer(

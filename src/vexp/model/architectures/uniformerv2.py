@@ -97,7 +97,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(x.flatten(0, 1)).view(x.shape))
-        return x + self.drop_path(self.mlp(x))
+        out: Tensor = x + self.drop_path(self.mlp(x))
+        return out
 
 
 class GlobalBlock(nn.Module):
@@ -120,11 +121,12 @@ class GlobalBlock(nn.Module):
         nn.init.zeros_(self.pos_embed.bias)  # type: ignore[arg-type]
 
     def forward(self, video: Tensor, x: Tensor, grid: torch.Size) -> Tensor:
-        patches = x[:, :, 1:].movedim(3, 1).unflatten(3, grid)  # (N, C, T, H', W')
+        patches = x[:, :, 1:].movedim(3, 1).reshape(len(x), -1, x.shape[1], *grid)  # (N, C, T, H', W')
         positions = self.pos_embed(patches).flatten(3).movedim(1, 3)
         context = torch.cat((x[:, :, :1], x[:, :, 1:] + positions), dim=2).flatten(1, 2)  # (N, T * L, C)
         video = video + self.drop_path(self.attn(video, context))
-        return video + self.drop_path(self.mlp(video))
+        out: Tensor = video + self.drop_path(self.mlp(video))
+        return out
 
 
 class CrossAttention(nn.Module):

@@ -36,7 +36,8 @@ def published(source: str) -> tuple[str, Metadata, str]:
     chosen = f"{architecture}.{config.tag}" if config.tag else architecture
     others = f" (of {len(configs)})" if len(configs) > 1 and not tag else ""
     file = f"/{config.hf_hub_filename}" if config.hf_hub_filename else ""
-    address = f"hf://{config.hf_hub_id}{file}" if config.hf_hub_id else config.url
+    url = config.url if isinstance(config.url, str) else next(iter(config.url or ()), "")
+    address = f"hf://{config.hf_hub_id}{file}" if config.hf_hub_id else url
     return address, _metadata(config), f"timm's {chosen}{others}"
 
 

@@ -238,7 +238,10 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
 
 def _convert_image_model(result: ConversionResult, kind: Node, library: str, name: str) -> Family:
     prefix, scheme = _IMAGE_MODELS[library]
-    rules = {"pretrained": _published_weights(scheme + name), "feature_shape": Ignore("seen from the model")}
+    rules: dict[str, Rule] = {
+        "pretrained": _published_weights(scheme + name),
+        "feature_shape": Ignore("seen from the model"),
+    }
     family = Family("tsn_r50", rules, BACKBONES["ResNet"].head, frames=True)
     result.choose("model", family.option)
     result.set(kind, "model.backbone", prefix + name)
