@@ -1,11 +1,13 @@
 """RandAugment and TrivialAugment: each operation against Pillow, timm and torchvision, draws, and lazy planning."""
 
+import json
 import math
 import random
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.paths import GOLDEN_DIR
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.autoaugment import RandAugment as TorchvisionRandAugment
 from torchvision.transforms.autoaugment import TrivialAugmentWide, _apply_op
@@ -49,7 +51,9 @@ def in_pillow(frames, operation):
         return np.stack([np.asarray(one.rotate(operation.amount, resample, fillcolor=fill)) for one in images])
     affine = MAPS[operation.name](operation.amount)
     transform = Image.Transform.AFFINE
-    return np.stack([np.asarray(one.transform(one.size, transform, affine, resample, fillcolor=fill)) for one in images])
+    return np.stack(
+        [np.asarray(one.transform(one.size, transform, affine, resample, fillcolor=fill)) for one in images]
+    )
 
 
 # ---- one operation ----
@@ -59,8 +63,8 @@ def in_pillow(frames, operation):
 @pytest.mark.parametrize(
     ("name", "amount"),
     [
-        ("ShearX", 0.21), ("ShearX", -0.3), ("ShearY", 0.17), ("TranslateX", 7.3), ("TranslateX", -3), ("TranslateY", 5.6),
-        ("Rotate", 21.0), ("Rotate", -30.0), ("Rotate", 117.0),
+        ("ShearX", 0.21), ("ShearX", -0.3), ("ShearY", 0.17), ("TranslateX", 7.3), ("TranslateX", -3),
+        ("TranslateY", 5.6), ("Rotate", 21.0), ("Rotate", -30.0), ("Rotate", 117.0),
     ],
 )  # fmt: skip
 def test_warp_operation_equals_pillow_up_to_rounding(name, amount, interpolation):
@@ -79,6 +83,27 @@ def test_flow_cannot_be_warped_or_augmented():
     for seed in range(5):  # whatever is drawn
         with pytest.raises(UserError, match="RandAugment requires RGB"):
             make_clips(ArrayReader(flow), steps, rng(seed), lazy=True)
+
+
+RECORDED = json.loads((GOLDEN_DIR / "augment.json").read_text())["operations"]
+_OF_PYTORCHVIDEO = {"AdjustBrightness": "Brightness", "AdjustContrast": "Contrast", "AdjustSaturation": "Color",
+                    "AdjustSharpness": "Sharpness"}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=[f"{case['op']}-{case['factor']}" for case in RECORDED])
+def test_operation_equals_mmaction2_up_to_rounding(case):
+    """It calls torchvision's operations on tensors (pytorchvideo), which blend the border of a warp with its fill."""
+    frames = np.stack([np.random.RandomState(i).randint(0, 256, (6, 9, 3), np.uint8) for i in range(2)])
+    name, factor = _OF_PYTORCHVIDEO.get(case["op"], case["op"]), case["factor"]
+    unit = {"TranslateX": 9, "TranslateY": 6, "Solarize": 255}.get(name, 1)
+    operation = RandAugment(fill=[0, 0, 0])._operation(name, (factor * unit,))
+    difference = np.abs(operation.apply(frames, rng()).reshape(frames.shape).astype(int) - case["frames"])
+    if isinstance(operation, PixelOperation) or not factor:
+        assert difference.max() <= 1
+        return
+    inner = difference[:, 2:-2, 3:-3] if name == "Rotate" or name.startswith("Shear") else difference
+    assert np.median(inner) == 0
+    assert np.mean(inner > 1) <= 0.2
 
 
 # ---- the rules of magnitudes ----
@@ -267,3 +292,11 @@ def test_repeats_share_frames_and_the_first_is_the_single_sample():
     np.testing.assert_array_equal(first.frames, single.frames)
     np.testing.assert_array_equal(first.frame_indices, third.frame_indices)
     assert not np.array_equal(second.frames, third.frames)
+
+
+def test_repeat_is_drawn_by_its_own_generator():
+    reader = ArrayReader(np.random.RandomState(1).randint(0, 256, (30, 40, 56, 3), np.uint8))
+    steps = STEPS | {"sample": SampleFrames(clip_len=2, test_mode=True)}  # it draws nothing
+    repeats = make_repeats(reader, steps, [rng(0), rng(1)], lazy=True)
+    for seed, repeat in enumerate(repeats):
+        np.testing.assert_array_equal(repeat.frames, make_clips(reader, steps, rng(seed), lazy=True).frames)

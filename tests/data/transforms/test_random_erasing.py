@@ -1,9 +1,11 @@
 """Random erasing: boxes of timm on the same draw, and their content."""
 
+import json
 import random
 
 import numpy as np
 import pytest
+from support.paths import GOLDEN_DIR
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.transforms.random_erasing import RandomErasing
@@ -89,3 +91,13 @@ def test_random_erasing_rejects_flow_and_invalid_areas():
     with pytest.raises(ConfigError) as caught:
         RandomErasing(min_area=0.5)
     assert caught.value.key == "min_area"
+
+
+def test_random_erasing_areas_are_distributed_as_in_mmaction2():
+    recorded = json.loads((GOLDEN_DIR / "augment.json").read_text())["erasing"]
+    low, high = recorded["arguments"]["min_area_ratio"], recorded["arguments"]["max_area_ratio"]
+    step, generator = RandomErasing(min_area=low, max_area=high, min_aspect=0.5), rng()
+    size = recorded["width"], recorded["height"]
+    boxes = np.array([step.box(size, generator) for _ in range(2000)])
+    areas = boxes[:, 2] * boxes[:, 3] / (size[0] * size[1])
+    np.testing.assert_allclose(np.quantile(areas, [0, 0.25, 0.5, 0.75, 1]), recorded["area_quantiles"], atol=0.004)

@@ -98,7 +98,8 @@ def _mix_each(
     mixed = frames.clone()
     for index, mix in enumerate(mixes):  # index - 1 is the last clip for the first one
         if mix.box is not None:
-            mixed[index][..., *mix.box] = frames[index - 1][..., *mix.box]
+            rows, columns = mix.box
+            mixed[index, ..., rows, columns] = frames[index - 1, ..., rows, columns]
         elif mix.ratio != 1:
             mixed[index] = frames[index] * mix.ratio + frames[index - 1] * (1 - mix.ratio)
     targets = labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels, num_classes)

@@ -9,6 +9,6 @@ from vexp.data.transforms.resize import Flip, RandomRescale, Resize
 
 __all__ = [
     "CenterCrop", "ColorJitter", "DenseSampleFrames", "Flip", "MultiScaleCrop", "RandAugment",
-    "RandomCrop", "RandomErasing", "RandomRescale", "RandomResizedCrop", "Resize", "SampleFrames", "SegmentFrames", "TenCrop", "ThreeCrop",
-    "TrivialAugment", "UntrimmedSampleFrames",
+    "RandomCrop", "RandomErasing", "RandomRescale", "RandomResizedCrop", "Resize", "SampleFrames", "SegmentFrames",
+    "TenCrop", "ThreeCrop", "TrivialAugment", "UntrimmedSampleFrames",
 ]  # fmt: skip

@@ -155,9 +155,7 @@ def _transformed(
     return Clips(images, positions, layout, frame_indices, tuple(crops.source_views(views)))
 
 
-def _drawn(
-    step: Any, frames: FrameStream | Frames, views: Sequence[View], rng: np.random.Generator
-) -> Sequence[Any]:
+def _drawn(step: Any, frames: FrameStream | Frames, views: Sequence[View], rng: np.random.Generator) -> Sequence[Any]:
     """Return the transforms that a step consists of: itself, unless it draws them."""
     if not hasattr(step, "draw"):
         return [step]

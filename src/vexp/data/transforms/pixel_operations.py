@@ -8,6 +8,7 @@ as an image: equalization, contrast and the like depend on the frame, the argume
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def invert(frames: Frames) -> Frames:
 
 def solarize(frames: Frames, threshold: float) -> Frames:
     """Invert the levels from ``threshold`` on."""
-    return _replace(frames, np.where(_ALL < threshold, _ALL, 255 - _ALL))
+    return _replace(frames, np.where(threshold > _ALL, _ALL, 255 - _ALL))
 
 
 def solarize_add(frames: Frames, amount: int) -> Frames:
@@ -52,7 +53,7 @@ def equalize(frames: Frames) -> Frames:
 
 def brightness(frames: Frames, factor: float) -> Frames:
     """Blend with black: 0 is black, 1 the frame itself, and above 1 it is brighter."""
-    return _replace(frames, _blended(np.zeros(256), factor))
+    return _replace(frames, _blended(np.zeros(256, np.uint8), factor))
 
 
 def contrast(frames: Frames, factor: float) -> Frames:
@@ -75,8 +76,9 @@ def _replace(frames: Frames, levels: NDArray[np.integer]) -> Frames:
     import cv2
 
     table = levels.astype(np.uint8).reshape(256, 1, -1)
-    rows: Frames = cv2.LUT(frames.reshape(-1, *frames.shape[2:]), table)  # one image of all frames
-    return rows.reshape(frames.shape)
+    replaced: Any = cv2.LUT(frames.reshape(-1, *frames.shape[2:]), table)  # one image of all frames
+    result: Frames = replaced.reshape(frames.shape)
+    return result
 
 
 def _replace_each(frames: Frames, levels: Callable[[Frame], NDArray[np.integer]]) -> Frames:
@@ -114,9 +116,10 @@ def _smoothed(frame: Frame) -> Frame:
     import cv2
 
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
-    smooth: Frame = cv2.filter2D(frame, -1, kernel)  # a sum of integers over 13 has no ties to round
+    smooth: Any = cv2.filter2D(frame, -1, kernel)  # a sum of integers over 13 has no ties to round
     smooth[[0, -1]], smooth[:, [0, -1]] = frame[[0, -1]], frame[:, [0, -1]]
-    return smooth
+    result: Frame = smooth
+    return result
 
 
 def _histograms(frame: Frame) -> list[NDArray[np.int64]]:
@@ -140,4 +143,5 @@ def _equalized(histogram: NDArray[np.int64]) -> NDArray[np.integer]:
     if len(used) <= 1 or step == 0:
         return _ALL
     below = np.concatenate([[0], np.cumsum(histogram)[:-1]])
-    return np.minimum((step // 2 + below) // step, 255)
+    levels: NDArray[np.int64] = np.minimum((step // 2 + below) // step, 255)
+    return levels

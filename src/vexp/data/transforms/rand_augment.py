@@ -134,9 +134,7 @@ class RandAugment(RandomOperations):
     bin, 0 to 30. A clip is resampled bilinearly or to the nearest pixel, whereas timm also draws bicubic.
     """
 
-    policy: str = option(
-        "timm", "Operations, and their arguments for a magnitude.", choices=("timm", "torchvision")
-    )
+    policy: str = option("timm", "Operations, and their arguments for a magnitude.", choices=("timm", "torchvision"))
     magnitude: float = option(7.0, "Magnitude of the operations: 0 to 10, with policy=torchvision 0 to 30.", ge=0)
     num_layers: int = option(4, "Operations drawn for a clip, with replacement.", unit="operations", ge=1)
     magnitude_std: float = option(
@@ -152,7 +150,9 @@ class RandAugment(RandomOperations):
         is_timm = self.policy == "timm"
         largest = _TIMM_LEVELS if is_timm else _TORCHVISION_BINS - 1
         if self.magnitude > largest:
-            raise ConfigError(f"must be <= {largest:g} with policy={self.policy}", key="magnitude", value=self.magnitude)
+            raise ConfigError(
+                f"must be <= {largest:g} with policy={self.policy}", key="magnitude", value=self.magnitude
+            )
         if is_timm:
             return
         hint = "with policy=torchvision; transform=rand_augment_torchvision sets all of its defaults"

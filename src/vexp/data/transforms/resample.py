@@ -156,8 +156,6 @@ def _resizer(box: Box, size: Size, interpolation: str, cuts: Sequence[tuple[View
 
 def _sampler(view: View, target: Frames) -> FrameWriter:
     """Build a writer that samples a fractional box into ``target`` (T, h, w, C)."""
-    import cv2
-
     x, y, width, height = view.box
     # Only the required pixels and one more on each side; beyond the frame its border is replicated.
     left, top = max(0, math.floor(x) - 1), max(0, math.floor(y) - 1)
@@ -174,7 +172,7 @@ def _sampler(view: View, target: Frames) -> FrameWriter:
 
 
 def _warp(part: Frame, to_source: NDArray[np.float64], view: View) -> Frame:
-    """Sample ``part`` at the pixels of a view; ``to_source`` (2, 3) maps their coordinates, whose origin is a center."""
+    """Sample ``part`` at the pixels of a view; ``to_source`` (2, 3) maps their centers, which OpenCV counts from 0."""
     import cv2
 
     # With OpenCV 5 a 4-channel warp is 2.3 times faster than a 3-channel one, including the conversions.

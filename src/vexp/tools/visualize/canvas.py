@@ -117,7 +117,9 @@ class Canvas:
             dash, step = (_DASH, _DASH + _DASH_GAP) if dashed else (length, length + 1)
             for done in np.arange(0, length, step).tolist():
                 shares = (done / length, min(done + dash, length) / length)
-                points = [tuple(round(a + (b - a) * share) for a, b in zip(start, end, strict=True)) for share in shares]
+                points = [
+                    tuple(round(a + (b - a) * share) for a, b in zip(start, end, strict=True)) for share in shares
+                ]
                 is_inside, first, last = cv2.clipLine((left, top, width, height), *points)
                 if is_inside:
                     self._draw.line((*first, *last), color, line)
