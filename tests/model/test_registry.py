@@ -16,6 +16,7 @@ OPTIONS = ROOT / "conf" / "model"
 #: The smaller models of their families are measured in the default lane.
 LARGE = (
     "swin3d_s", "swin3d_b", "x3d_l", "videomae_l", "videomae_g", "mvitv2_b", "mvitv2_l", "swin_s", "swin_b", "swin_l",
+    "uniformer_b", "uniformerv2_l14", "uniformerv2_l14_336",
 )  # fmt: skip
 PUBLISHED = [
     pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
@@ -55,7 +56,8 @@ def test_registry_has_every_model_and_yaml_file() -> None:
         "swin3d_b", "tsn_r50", "tsm_r50", "slowonly_r50", "slowfast_r50", "i3d_r50", "i3d_nl_r50", "c3d",
         "r2plus1d_r34", "ircsn_r50", "ipcsn_r152", "x3d_s", "x3d_m", "x3d_l", "timesformer_divst",
         "videomae_s", "videomae_b", "videomae_l", "videomae_g", "mvitv2_s", "mvitv2_s_maskfeat", "mvitv2_b", "mvitv2_l",
-        "swin_t", "swin_s", "swin_b", "swin_l",
+        "swin_t", "swin_s", "swin_b", "swin_l", "uniformer_s", "uniformer_b", "uniformerv2_b16", "uniformerv2_l14",
+        "uniformerv2_l14_336", "tsn", "tsm",
     }  # fmt: skip
     assert {path.stem for path in OPTIONS.glob("*.yaml")} == {*REGISTRY, "hf"}  # any model of a library
 
@@ -95,6 +97,12 @@ def test_build_model_unknown_name_suggests_others() -> None:
         ),
         (["model=mvitv2_s", "model.depth=12"], "must be increasing numbers of blocks from 1 to 11"),
         (["model=swin_t", "model.heads=[3,6]"], "heads=.*must have 4 numbers, one for each stage of depths"),
+        (["model=uniformer_s", "model.depths=[3,4]"], "depths=.*must be 4 numbers of at least 1, one for each stage"),
+        (["model=uniformer_s", "model.head_width=48"], "widths=.*the last two must be multiples of head_width=48"),
+        (["model=uniformerv2_b16", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
+        (["model=uniformerv2_b16", "model.heads=7"], "width=768: must be a multiple of heads=7"),
+        (["model=uniformerv2_b16", "model.global_blocks=13"], "global_blocks=13: must be at most depth=12"),
+        (["model=tsn", "model.backbone=timm/"], "backbone=timm/: must be a name of torchvision, or timm/NAME"),
         (["model=swin_t", "model.heads=[5,6,12,24]"], "heads=.*must divide the channels of their stages, 96"),
     ],
 )

@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.model import zoo, zoo_transformers
+from vexp.model import zoo, zoo_transformers, zoo_uniformer
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
 Clip = tuple[int, int, int, int]
 
 IMAGES = "mmaction2, torchvision://resnet50"
+IMAGE_MODELS = "mmaction2, torchvision://NAME, timm://NAME"
 MMACTION2 = "mmaction2 1.2 model zoo"
 SLOWFAST = "PySlowFast model zoo"
 TORCHVISION = "torchvision weights"
@@ -95,8 +96,10 @@ def _swin(parameters: float, gmacs: float, image: str, **values: Any) -> Registe
 REGISTRY: dict[str, RegisteredModel] = {
     "tiny3d": RegisteredModel(Tiny3d, 8, 64, "vexp's own, after Tran et al. 2018", weights=""),
     "tsn_r50": RegisteredModel(zoo.Tsn, 25, 224, "Wang et al., ECCV 2016", Published(24.33, 102.7, MMACTION2), IMAGES),
+    "tsn": RegisteredModel(zoo.Tsn, 25, 224, "Wang et al., ECCV 2016", weights=IMAGE_MODELS),
     "tsm_r50": RegisteredModel(
         zoo.Tsm, 8, 224, "Lin et al., ICCV 2019", Published(24.3, 33, "the paper, table 2"), IMAGES),
+    "tsm": RegisteredModel(zoo.Tsm, 8, 224, "Lin et al., ICCV 2019", weights=IMAGE_MODELS),
     "slowonly_r50": RegisteredModel(
         zoo.SlowOnly, 8, 224, "Feichtenhofer et al., ICCV 2019", Published(32.45, 54.75, MMACTION2, 256), IMAGES),
     "slowfast_r50": RegisteredModel(
@@ -143,6 +146,20 @@ REGISTRY: dict[str, RegisteredModel] = {
     "swin_s": _swin(49.8, 166, "s", depths=[2, 2, 18, 2], drop_path=0.2),
     "swin_b": _swin(88.1, 282, "b", width=128, depths=[2, 2, 18, 2], heads=[4, 8, 16, 32], drop_path=0.3),
     "swin_l": _swin(197.0, 604, "", width=192, depths=[2, 2, 18, 2], heads=[6, 12, 24, 48], drop_path=0.4),
+    "uniformer_s": RegisteredModel(
+        zoo_uniformer.UniFormer, 16, 224, "Li et al., ICLR 2022", Published(21.4, 41.8, MMACTION2, 224)),
+    "uniformer_b": RegisteredModel(
+        partial(zoo_uniformer.UniFormer, depths=[5, 8, 20, 7], drop_path=0.3), 16, 224, "Li et al., ICLR 2022",
+        Published(49.8, 96.7, MMACTION2, 224)),
+    "uniformerv2_b16": RegisteredModel(
+        zoo_uniformer.UniFormerV2, 8, 224, "Li et al., ICCV 2023",
+        Published(115, 150, "the paper (1.8 T for 12 views)"), "mmaction2, CLIP"),
+    "uniformerv2_l14": RegisteredModel(
+        partial(zoo_uniformer.UniFormerV2, patch_size=14, width=1024, depth=24, heads=16), 8, 224,
+        "Li et al., ICCV 2023", Published(354, 667, "the paper (8.0 T for 12 views)"), "mmaction2, CLIP"),
+    "uniformerv2_l14_336": RegisteredModel(
+        partial(zoo_uniformer.UniFormerV2, img_size=336, patch_size=14, width=1024, depth=24, heads=16), 32, 336,
+        "Li et al., ICCV 2023", Published(354, 6267, "the paper (37.6 T for 6 views)"), "mmaction2, CLIP"),
     "r3d_18": _torchvision("r3d_18", 112, "Tran et al., CVPR 2018", 33.371, 40.697),
     "mc3_18": _torchvision("mc3_18", 112, "Tran et al., CVPR 2018", 11.695, 43.343),
     "r2plus1d_18": _torchvision("r2plus1d_18", 112, "Tran et al., CVPR 2018", 31.505, 40.519),

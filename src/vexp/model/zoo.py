@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.model.config import Model
+from vexp.model.image_models import TIMM_PREFIX, check_image_model
 from vexp.model.weights import key_mapping
 from vexp.model.weights.key_mapping import Rules
 
@@ -30,6 +31,10 @@ def _depth(default: int, *allowed: int) -> Any:
     return option(default, "Depth of the ResNet.", unit="layers", check=check)
 
 
+def _image_model_name(value: str) -> str | None:
+    return None if value.removeprefix(TIMM_PREFIX) else "must be a name of torchvision, or timm/NAME"
+
+
 _dropout = partial(option, doc="Dropout probability before the classifier.", ge=0, lt=1)
 _init_std = partial(option, doc="Standard deviation of the initial weights of the classifier.", gt=0)
 _zero_init = partial(option, doc="Initialize the last norm of every residual block to zero (Goyal et al. 2017).")
@@ -42,13 +47,16 @@ class Family(Model, ABC):
     architecture: ClassVar[str]  # MODULE.FUNCTION in ``vexp.model.architectures``
     key_rules: ClassVar[Rules] = ()  # for other programs' files (``vexp.model.weights.key_mapping``)
 
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        """Call the function with the fields that the family adds to those of ``Model``."""
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the function: the fields that the family adds to those of ``Model``."""
         common = {field.name for field in fields(Model)}
-        arguments = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+
+    def build_architecture(self, num_classes: int) -> nn.Module:
+        """Call the function with ``arguments``."""
         module, _, function = self.architecture.partition(".")
         builder = getattr(import_module(f"vexp.model.architectures.{module}"), function)  # imports torch
-        model: nn.Module = builder(num_classes, **arguments)
+        model: nn.Module = builder(num_classes, **self.arguments())
         return model
 
     def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
@@ -57,8 +65,8 @@ class Family(Model, ABC):
 
 
 @dataclass(kw_only=True, slots=True)
-class Tsn(Family):
-    """TSN: a torchvision image model on every frame, with averaged logits (``vexp.model.architectures.tsn_tsm``)."""
+class FrameModel(Family, ABC):
+    """Base class of the options whose models apply an image model to every frame."""
 
     architecture: ClassVar[str] = "tsn_tsm.frame_model"
     key_rules: ClassVar[Rules] = (
@@ -68,8 +76,35 @@ class Tsn(Family):
     )
 
     backbone: str = option(
-        "resnet50", "Name of a torchvision image model (resnet18, mobilenet_v2, convnext_tiny, ...)."
+        "resnet50",
+        "Image model: a name of torchvision (resnet18, mobilenet_v2, convnext_tiny), or timm/NAME (timm/resnet26d).",
+        check=_image_model_name,
     )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the function, with the channels of an image."""
+        return Family.arguments(self) | {"in_channels": self.image_channels}
+
+    def check_library(self) -> None:
+        """Check that torchvision or timm has the image model."""
+        check_image_model(self.backbone)
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert mmaction2 checkpoints, and image weights of torchvision or timm, to the keys of ``model``."""
+        rules = self.key_rules
+        if self.backbone == "mobilenet_v2":
+            rules = (*key_mapping.MMACTION2_TO_TORCHVISION_MOBILENET, *rules)
+        elif self.backbone.startswith(TIMM_PREFIX):
+            rules = key_mapping.CLASSIFIER
+            if not any(key.startswith("backbone.") for key in tensors):  # timm's names, some of which begin with head.
+                rules = key_mapping.TIMM_BACKBONE
+        return key_mapping.rename_keys(tensors, rules)
+
+
+@dataclass(kw_only=True, slots=True)
+class Tsn(FrameModel):
+    """TSN: an image model on every frame, with averaged logits (``vexp.model.architectures.tsn_tsm``)."""
+
     stacked: int = option(
         1, "Consecutive frames concatenated along the channels of one input image; 5 for TSN with optical flow.",
         unit="frames", ge=1, see=("transform.segment_len",),
@@ -83,19 +118,9 @@ class Tsn(Family):
 
 
 @dataclass(kw_only=True, slots=True)
-class Tsm(Family):
+class Tsm(FrameModel):
     """TSM: the TSN model with temporal shifts in the residual branches (``vexp.model.architectures.tsn_tsm``)."""
 
-    architecture: ClassVar[str] = "tsn_tsm.frame_model"
-    key_rules: ClassVar[Rules] = (
-        *key_mapping.CLASSIFIER,
-        *key_mapping.MMACTION2_TO_TORCHVISION_RESNET,
-        *key_mapping.IMAGE_BACKBONE,
-    )
-
-    backbone: str = option(
-        "resnet50", "Name of a torchvision image model with residual branches (resnet, regnet, ...)."
-    )
     shift_div: int = option(
         8, "Divisor of the channels: 1/shift_div of them are shifted forward in time and as many backward.", ge=2
     )

@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
+from vexp.model import zoo
 from vexp.model.architectures.tsn_tsm import FrameModel, ShiftedConv2d, frame_model, temporal_shift
+from vexp.model.meta import SkipRandomInit
+from vexp.optim.layer_decay import layer_indices
 
 
 def tiny_tsn(backbone: str = "resnet18", shift_div: int | None = None) -> FrameModel:
@@ -148,14 +151,14 @@ def test_tsm_regnet_is_shifted() -> None:
 
 
 def test_tsm_backbone_without_known_branches_raises() -> None:
-    with torch.device("meta"), pytest.raises(UserError, match=r"model.backbone=vgg11: TSM supports .*model=tsn_r50"):
+    with torch.device("meta"), pytest.raises(UserError, match=r"model.backbone=vgg11: TSM supports .*model=tsn"):
         tiny_tsn("vgg11", shift_div=8)
 
 
 @pytest.mark.parametrize(
     ("backbone", "message"),
     [
-        ("resnet51", "is not an image model of torchvision"),
+        ("resnet51", "is not an image model of torchvision; did you mean resnet50"),
         ("r3d_18", "is not an image model of torchvision"),  # a video model
         ("squeezenet1_1", "has no linear classifier"),
     ],
@@ -196,3 +199,92 @@ def test_frame_model_dropout_of_backbone_is_replaced() -> None:
         video = tiny_tsn("mobilenet_v2")
     dropouts = [part.p for part in video.modules() if isinstance(part, nn.Dropout)]
     assert dropouts == [0.5]
+
+
+#: A model of each large family of timm: features, size of the images (fixed for some), shifted convolutions (0: TSN).
+TIMM = {
+    "convnext_tiny": (768, 64, 0),
+    "vit_tiny_patch16_224": (192, 224, 0),
+    "deit_tiny_distilled_patch16_224": (192, 224, 0),
+    "swin_tiny_patch4_window7_224": (768, 224, 0),
+    "eva02_tiny_patch14_224": (192, 224, 0),
+    "vgg11": (4096, 64, 0),
+    "mobilenetv3_small_100": (1024, 64, 6),
+    "mobilenetv2_050": (1280, 64, 10),
+    "efficientnet_b0": (1280, 64, 9),
+    "resnet26d": (2048, 64, 8),
+    "resnet101": (2048, 64, 18),  # every second block
+    "resnext50_32x4d": (2048, 64, 16),
+    "regnety_002": (368, 64, 13),
+}
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timm_backbone_features_and_shifts(name: str) -> None:
+    pytest.importorskip("timm")
+    features, side, shifts = TIMM[name]
+    with torch.device("meta"), SkipRandomInit():
+        video = tiny_tsn(f"timm/{name}", shift_div=8 if shifts else None)
+        assert video(torch.empty(2, 3, 3, side, side)).shape == (2, 5)
+    assert video.head.fc.in_features == features
+    assert sum(isinstance(part, ShiftedConv2d) for part in video.modules()) == shifts
+
+
+@pytest.mark.slow
+def test_timm_backbone_every_family_has_features() -> None:
+    """The model of each module of timm with the shortest name."""
+    timm = pytest.importorskip("timm")
+    names = [min(timm.list_models(module=module), key=len) for module in timm.list_modules()]
+    assert len(names) > 70
+    for name in names:
+        with torch.device("meta"), SkipRandomInit():
+            video = tiny_tsn(f"timm/{name}")
+            side = video.backbone.pretrained_cfg["input_size"][-1]
+            assert video.backbone(torch.empty(2, 3, side, side)).shape == (2, video.head.fc.in_features), name
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "vit_tiny_patch16_224", "vgg11", "mixnet_s"])
+def test_tsm_timm_backbone_without_place_for_shifts_raises(name: str) -> None:
+    """The blocks of ConvNeXt begin with a depthwise convolution, those of MixNet with one of several kernels."""
+    pytest.importorskip("timm")
+    with torch.device("meta"), SkipRandomInit(), pytest.raises(ConfigError, match=f"timm/{name}: TSM supports") as info:
+        tiny_tsn(f"timm/{name}", shift_div=8)
+    assert info.value.key == "model.backbone"
+
+
+def test_tsn_timm_single_frame_equals_timm() -> None:
+    timm = pytest.importorskip("timm")
+    video, image = tiny_tsn("timm/test_convnext"), timm.create_model("test_convnext", num_classes=5).eval()
+    fill = {f"head.fc.{key}": value for key, value in video.head.fc.state_dict().items()}
+    image.load_state_dict({**video.backbone.state_dict(), **fill})
+    frames = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(video(frames.unsqueeze(2)), image(frames))
+
+
+def test_tsn_timm_stacked_flow_has_its_channels() -> None:
+    pytest.importorskip("timm")
+    model = zoo.Tsn(backbone="timm/test_convnext", channels=2, stacked=5).build(3)
+    assert model(torch.randn(1, 2, 10, 64, 64)).shape == (1, 3)
+
+
+def test_frame_model_fixed_size_backbone_names_size() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(UserError, match=r"requires frames of 160x160 pixels, got 96x64; set the size of the crop"):
+        tiny_tsn("timm/test_vit")(torch.zeros(1, 3, 2, 64, 96))
+
+
+def test_timm_tag_that_does_not_exist_raises() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(ConfigError, match=r"timm/test_vit.nope: timm cannot build it: .*nope"):
+        tiny_tsn("timm/test_vit.nope")
+
+
+def test_timm_transformer_freezes_and_decays_by_layer() -> None:
+    pytest.importorskip("timm")
+    model = zoo.Tsn(backbone="timm/test_vit", freeze=["backbone.patch_embed", "backbone.blocks.0"]).build(3)
+    frozen = {name.split(".")[1] for name, one in model.named_parameters() if not one.requires_grad}
+    assert frozen == {"patch_embed", "blocks"}
+    indices, last = layer_indices(model)
+    depth = len(model.backbone.blocks)
+    assert [indices[f"backbone.blocks.{i}.mlp.fc1.weight"] for i in range(depth)] == list(range(1, depth + 1))
+    assert (indices["backbone.pos_embed"], indices["head.fc.weight"], last) == (0, depth + 1, depth + 1)

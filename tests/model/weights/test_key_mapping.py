@@ -13,7 +13,7 @@ from support.paths import GOLDEN_DIR
 from support.recorded_models import clip_of, filled
 from torch import Tensor, nn
 
-from vexp.model import build_model, zoo, zoo_transformers
+from vexp.model import build_model, zoo, zoo_transformers, zoo_uniformer
 from vexp.model.registry import REGISTRY
 from vexp.model.weights.key_mapping import Rules, inflate, rename_keys
 from vexp.model.weights.load import load_checkpoint
@@ -114,6 +114,8 @@ def test_key_rules_exist_for_every_family_only() -> None:
         zoo_transformers.VideoMae,
         zoo_transformers.MViTv2,
         zoo_transformers.VideoSwin,
+        zoo_uniformer.UniFormer,
+        zoo_uniformer.UniFormerV2,
     }
     assert all(family.key_rules for family in families if issubclass(family, zoo.Family))
     assert key_rules("r3d_18") == ()

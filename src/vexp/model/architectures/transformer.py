@@ -42,10 +42,10 @@ class Attention(nn.Module):
     logits of a query, which the softmax cancels.
     """
 
-    def __init__(self, width: int, heads: int, *, key_bias: bool = True) -> None:
+    def __init__(self, width: int, heads: int, *, key_bias: bool = True, eps: float = EPS) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.qkv, self.proj = linear(width, 3 * width, bias=key_bias), linear(width, width)
         self.q_bias = None if key_bias else nn.Parameter(torch.zeros(width))
         self.v_bias = None if key_bias else nn.Parameter(torch.zeros(width))
@@ -54,20 +54,22 @@ class Attention(nn.Module):
         queries, keys, values = self.qkv(self.norm(x)).chunk(3, dim=2)
         if self.q_bias is not None and self.v_bias is not None:
             queries, values = queries + self.q_bias.to(queries.dtype), values + self.v_bias.to(values.dtype)
-        queries, keys, values = (  # each (N, heads, L, C/heads)
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (queries, keys, values)
-        )
-        y = F.scaled_dot_product_attention(queries, keys, values)
-        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(attend(queries, keys, values, self.heads))
         return out
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
+    """Return multi-head attention of queries (N, L, C) to keys and values (N, L', C): (N, L, C)."""
+    parts = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (queries, keys, values))
+    return F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)  # of parts (N, heads, L, C / heads)
 
 
 class Mlp(nn.Module):
     """Layer norm and two linear layers with GELU in between: (N, L, C) to the same shape."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, *, eps: float = EPS) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.fc1, self.fc2 = linear(width, hidden), linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.model.architectures.blocks import Head
+from vexp.model.architectures.image_backbones import image_backbone
 
 
 class FrameModel(nn.Module):
@@ -26,11 +27,13 @@ class FrameModel(nn.Module):
     features    (N * T, C), C = 2048 for a resnet50
     logits      (N * T, num_classes), averaged to (N, num_classes)
     =========== ====================================================
+
+    ``side`` is the height and width of the frames, if the backbone accepts no other; None for any.
     """
 
-    def __init__(self, backbone: nn.Module, head: Head, *, stacked: int = 1) -> None:
+    def __init__(self, backbone: nn.Module, head: Head, *, stacked: int = 1, side: int | None = None) -> None:
         super().__init__()
-        self.backbone, self.head, self.stacked = backbone, head, stacked
+        self.backbone, self.head, self.stacked, self.side = backbone, head, stacked, side
         self._shifted_convs = [layer for layer in backbone.modules() if isinstance(layer, ShiftedConv2d)]
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -40,6 +43,11 @@ class FrameModel(nn.Module):
                 f"TSN with model.stacked={self.stacked} requires clips of a multiple of {self.stacked} frames, got "
                 f"{frames}; set the segment_len of the sampler to model.stacked"
             )
+        if self.side is not None and (height, width) != (self.side, self.side):
+            raise UserError(
+                f"this model.backbone requires frames of {self.side}x{self.side} pixels, got {width}x{height}; set the "
+                "size of the crop"
+            )
         for conv in self._shifted_convs:
             conv.num_frames = frames  # the convolution receives (N * T, C, H, W), from which T cannot be inferred
         images = clips.transpose(1, 2).reshape(-1, self.stacked * channels, height, width)
@@ -48,17 +56,26 @@ class FrameModel(nn.Module):
 
 
 def frame_model(
-    num_classes: int, *, backbone: str, stacked: int = 1, shift_div: int | None = None, **head: float
+    num_classes: int,
+    *,
+    backbone: str,
+    in_channels: int = 3,
+    stacked: int = 1,
+    shift_div: int | None = None,
+    **head: float,
 ) -> FrameModel:
-    """Build TSN, or TSM with ``shift_div``, on a torchvision image model.
+    """Build TSN, or TSM with ``shift_div``, on an image model of torchvision or timm.
+
+    ``in_channels`` are those of an image. A model of torchvision is always built for RGB; its first convolution is
+    replaced afterwards (``vexp.model.architectures.input_channels``).
 
     Raises:
-        UserError: If torchvision has no such model, its classifier is not a linear layer, or TSM does not support it.
+        ConfigError: If there is no such model, its classifier is not a linear layer, or TSM does not support it.
     """
-    model, channels = _image_model(backbone)
+    model, width, side = image_backbone(backbone, in_channels)
     if shift_div is not None:
         _insert_shifts(model, backbone, shift_div)
-    return FrameModel(model, Head(channels, num_classes, **head), stacked=stacked)
+    return FrameModel(model, Head(width, num_classes, **head), stacked=stacked, side=side)
 
 
 def temporal_shift(x: Tensor, frames: int, shift_div: int) -> Tensor:
@@ -106,60 +123,51 @@ class ShiftedConv2d(nn.Conv2d):
         return super().forward(temporal_shift(x, self.num_frames, self.shift_div))
 
 
-def _image_model(name: str) -> tuple[nn.Module, int]:
-    """Build a torchvision image model without its classifier; also return its number of features."""
-    from torchvision import models
-
-    if name not in models.list_models(module=models):
-        raise UserError(f"model.backbone={name}: is not an image model of torchvision (torchvision.models)")
-    # These two have auxiliary classifiers and would return tuples.
-    options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    model: nn.Module = models.get_model(name, **options)
-    linear = [(path, part) for path, part in model.named_modules() if isinstance(part, nn.Linear)]
-    if not linear:
-        raise UserError(f"model.backbone={name}: has no linear classifier to replace")
-    path, layer = linear[-1]
-    model.set_submodule(path, nn.Identity())
-    parent = model.get_submodule(path.rpartition(".")[0])
-    if isinstance(parent, nn.Sequential) and len(parent) > 1 and isinstance(parent[-2], nn.Dropout):
-        parent[-2] = nn.Identity()  # the head has its own dropout
-    return model, layer.in_features
-
-
 def _insert_shifts(model: nn.Module, name: str, shift_div: int) -> None:
     """Replace the first convolution of the residual branches by a shifted one, in place.
 
     In ResNets of at least 101 layers only every second block is shifted, as in the paper's released models.
     """
     every = 2 if hasattr(model, "layer3") and len(model.layer3) >= 23 else 1  # type: ignore[arg-type]
-    stages = [part for part in model.children() if isinstance(part, nn.Sequential)]
-    branches = [branch for stage in stages for branch in list(_residual_convs(stage))[::every]]
+    branches = [branch for stage in model.children() for branch in list(_residual_convs(stage))[::every]]
+    # A subclass, such as one that pads as TensorFlow, computes something else than the convolution that replaces it.
+    if not branches or any(type(block.get_submodule(path)) is not nn.Conv2d for block, path in branches):
+        raise ConfigError(
+            "TSM supports ResNets (resnet, resnext, wide_resnet), RegNets, MobileNets, MNASNets and EfficientNets of "
+            "torchvision and timm, whose residual branches begin with a plain convolution; choose one of these, or TSN "
+            "(model=tsn)",
+            key="model.backbone", value=name,
+        )  # fmt: skip
     for block, path in branches:
         conv = block.get_submodule(path)
         assert isinstance(conv, nn.Conv2d)
         block.set_submodule(path, ShiftedConv2d(conv, shift_div))
-    if not branches:
-        raise UserError(
-            f"model.backbone={name}: TSM supports ResNets (resnet, resnext, wide_resnet), RegNets, MobileNets, "
-            "MNASNets and EfficientNets; choose one of these, or TSN (model=tsn_r50)"
-        )
 
 
 def _residual_convs(stage: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """Yield the blocks with a shortcut, each with the path of the first convolution of its residual branch."""
-    from torchvision.models import efficientnet, mnasnet, mobilenetv2, mobilenetv3, regnet, resnet
-
-    paths: dict[type[nn.Module], str] = {
-        resnet.BasicBlock: "conv1",
-        resnet.Bottleneck: "conv1",
-        mobilenetv2.InvertedResidual: "conv.0.0",
-        mobilenetv3.InvertedResidual: "block.0.0",
-        efficientnet.MBConv: "block.0.0",
-        efficientnet.FusedMBConv: "block.0.0",
-        mnasnet._InvertedResidual: "layers.0",
-        regnet.ResBottleneckBlock: "f.a.0",
-    }
     for block in stage.modules():
-        path = next((path for block_class, path in paths.items() if isinstance(block, block_class)), None)
-        if path is not None and getattr(block, "use_res_connect", getattr(block, "apply_residual", True)):
+        library, *_, module = type(block).__module__.split(".")
+        path = _FIRST_CONV.get(f"{library}.{module}.{type(block).__name__}")
+        # The attribute that states whether the block has a shortcut; blocks without such an attribute always have one.
+        flags = (getattr(block, flag, True) for flag in ("use_res_connect", "apply_residual", "has_skip"))
+        if path is not None and all(flags):
             yield block, path
+
+
+#: Path of the first convolution of the residual branch, by library, module and class of the block.
+_FIRST_CONV = {
+    "torchvision.resnet.BasicBlock": "conv1",
+    "torchvision.resnet.Bottleneck": "conv1",
+    "torchvision.mobilenetv2.InvertedResidual": "conv.0.0",
+    "torchvision.mobilenetv3.InvertedResidual": "block.0.0",
+    "torchvision.efficientnet.MBConv": "block.0.0",
+    "torchvision.efficientnet.FusedMBConv": "block.0.0",
+    "torchvision.mnasnet._InvertedResidual": "layers.0",
+    "torchvision.regnet.ResBottleneckBlock": "f.a.0",
+    "timm.resnet.BasicBlock": "conv1",
+    "timm.resnet.Bottleneck": "conv1",
+    "timm.regnet.Bottleneck": "conv1.conv",
+    "timm._efficientnet_blocks.InvertedResidual": "conv_pw",
+    "timm._efficientnet_blocks.EdgeResidual": "conv_exp",
+}

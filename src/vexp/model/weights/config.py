@@ -27,8 +27,8 @@ class Weights(ValidatedConfig):
 
     path: str | None = option(
         None,
-        "File, run folder, folder with model.safetensors, https://...#sha256=..., hf://ORG/NAME or torchvision://NAME "
-        "to load; null for none.",
+        "File, run folder, folder with model.safetensors, https://...#sha256=..., hf://ORG/NAME, timm://NAME or "
+        "torchvision://NAME to load; null for none.",
     )
     key: str | None = option(
         None, "Entry of the file with the state dict, such as target_encoder; null: the only one, or the file itself."

@@ -31,6 +31,32 @@ MMACTION2_TO_TORCHVISION_RESNET: Rules = (
     (r"^(backbone\.layer\d\.\d+)\.downsample\.bn\.", r"\1.downsample.1."),
 )
 
+#: Index of the first block of each stage of MobileNetV2 within torchvision's ``features``.
+_MOBILENET_STAGES = {1: 1, 2: 2, 3: 4, 4: 7, 5: 11, 6: 14, 7: 17}
+
+#: mmaction2's MobileNetV2 (Sandler et al., CVPR 2018) to torchvision's. Its rules for stems are not those of ResNets.
+MMACTION2_TO_TORCHVISION_MOBILENET: Rules = (
+    (r"\.conv\.0\.net\.", ".conv.0."),  # of TSM
+    *(
+        (rf"^backbone\.layer{stage}\.{block}\.", f"backbone.features.{first + block}.")
+        for stage, first in _MOBILENET_STAGES.items()
+        for block in range(4)
+    ),
+    (r"^(backbone\.features\.1\.conv)\.1\.conv\.", r"\1.1."),  # the first block does not expand its channels
+    (r"^(backbone\.features\.1\.conv)\.1\.bn\.", r"\1.2."),
+    (r"^(backbone\.features\.\d+\.conv)\.2\.conv\.", r"\1.2."),
+    (r"^(backbone\.features\.\d+\.conv)\.2\.bn\.", r"\1.3."),
+    (r"^(backbone\.features\.\d+\.conv\.[01])\.conv\.", r"\1.0."),
+    (r"^(backbone\.features\.\d+\.conv\.[01])\.bn\.", r"\1.1."),
+    (r"^backbone\.conv1\.conv\.", "backbone.features.0.0."),
+    (r"^backbone\.conv1\.bn\.", "backbone.features.0.1."),
+    (r"^backbone\.conv2\.conv\.", "backbone.features.18.0."),
+    (r"^backbone\.conv2\.bn\.", "backbone.features.18.1."),
+)
+
+#: A timm image model is used as the backbone without changes.
+TIMM_BACKBONE: Rules = ((r"^", "backbone."),)
+
 #: A torchvision image model is used as the backbone without changes.
 IMAGE_BACKBONE: Rules = ((r"^(?!backbone\.|head\.|cls_head\.)", "backbone."),)
 
@@ -83,11 +109,12 @@ def rename_keys(state_dict: Mapping[str, Tensor], rules: Sequence[tuple[str, str
     return {new: state_dict[old] for new, old in before.items()}
 
 
-def inflate(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def inflate(state_dict: Mapping[str, Tensor], model: nn.Module, *, center: bool = False) -> dict[str, Tensor]:
     """Convert the weights of an image model, already renamed, to the shapes of ``model``.
 
     A 2D kernel is repeated along the time axis of the 3D kernel and divided by its length, so that a clip of identical
-    frames gives the features of the image model (Carreira & Zisserman, CVPR 2017, section 2.4). The temporal attention
+    frames gives the features of the image model (Carreira & Zisserman, CVPR 2017, section 2.4). If ``center``, it is
+    the middle of the 3D kernel instead, which is 0 elsewhere and gives them for any frames. The temporal attention
     of TimeSformer is initialized with the weights of its spatial attention (the paper's released code). All other
     tensors are returned unchanged.
     """
@@ -102,5 +129,7 @@ def inflate(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Ten
         if source is not None and source.ndim == 4 and target.ndim == 5 and source.layout is torch.strided:
             out_channels, _, length, *size = target.shape
             if [source.shape[0], *source.shape[2:]] == [out_channels, *size]:
-                state[name] = source.unsqueeze(2).repeat(1, 1, length, 1, 1) / length
+                repeated = source.unsqueeze(2).repeat(1, 1, length, 1, 1)
+                middle = (torch.arange(length, device=source.device) == length // 2).view(-1, 1, 1)
+                state[name] = repeated * middle if center else repeated / length
     return state

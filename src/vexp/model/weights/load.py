@@ -44,7 +44,7 @@ def read_checkpoint(filename: str | Path) -> dict[str, Any]:
     Args:
         filename: A file (of ``torch.save`` or safetensors), a run folder, a folder with ``model.safetensors`` or the
             index of its shards, ``https://...#sha256=...``, ``hf://ORG/NAME[@REVISION][/FILE]``,
-            ``torchvision://NAME`` or ``torchvision://NAME:WEIGHTS``.
+            ``timm://NAME[.TAG]``, ``torchvision://NAME`` or ``torchvision://NAME:WEIGHTS``.
 
     Raises:
         UserError: If the file is missing, damaged, does not match its checksum, or contains code.

@@ -18,7 +18,7 @@ from vexp import checkpoint
 from vexp.core.checksum import sha256
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_write
-from vexp.model.weights import hf_folder, hub
+from vexp.model.weights import hf_folder, hub, timm_source
 from vexp.model.weights.metadata import Metadata, of_torchvision
 from vexp.model.weights.safetensors_file import is_safetensors
 
@@ -30,7 +30,7 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _OPENMMLAB = ("open-mmlab", "openmmlab", "mmcls", "jhu")
 _FORMS = (
     "a file, a run folder, a folder with model.safetensors, https://..., hf://ORG/NAME[@REVISION][/FILE], "
-    "torchvision://NAME or torchvision://NAME:WEIGHTS"
+    "timm://NAME[.TAG], torchvision://NAME or torchvision://NAME:WEIGHTS"
 )
 
 
@@ -62,6 +62,8 @@ def _problem(source: str) -> str | None:
         return _path_problem(source)
     if scheme == hub.SCHEME:
         return hub.problem(source)
+    if scheme == timm_source.SCHEME:
+        return timm_source.problem(source)
     if scheme in ("http", "https"):
         try:
             url = urlparse(source)
@@ -124,6 +126,8 @@ def locate(source: str | Path) -> Located:
         return _local(text)
     if scheme == hub.SCHEME:
         return _hub(text)
+    if scheme == timm_source.SCHEME:
+        return _timm(text)
     return _torchvision(text) if scheme == "torchvision" else _download(text)
 
 
@@ -174,6 +178,16 @@ def _torchvision(source: str) -> Located:
     return Located(
         file.path, of_torchvision(member), "torchvision", [f"torchvision's {model}:{member.name}{others}", *file.notes]
     )
+
+
+def _timm(source: str) -> Located:
+    """Locate weights by timm's names, which are on the Hugging Face Hub or at a URL."""
+    address, metadata, note = timm_source.published(source)
+    try:
+        file = locate(address)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    return Located(file.path, metadata, "timm", [note, *file.notes])
 
 
 def _download(url: str) -> Located:

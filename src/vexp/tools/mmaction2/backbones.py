@@ -9,7 +9,7 @@ from typing import Any
 
 from vexp.core.errors import ConfigError
 from vexp.tools.mmaction2.result import ConversionResult
-from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, number, sets
+from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, as_lists, number, sets
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
 from vexp.tools.mmaction2.tree import MappingNode, Node
 
@@ -220,6 +220,55 @@ _SWIN: dict[str, Rule] = {
 }  # fmt: skip
 
 
+@sets("weights.path")
+def _named_image_weights(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``pretrained`` of UniFormer and UniFormerV2, a name in a list of mmaction2, or a file."""
+    value = node.to_python()
+    if isinstance(value, str) and not re.search(r"\.\w+$", value):
+        raise ConfigError(
+            f"{value} is a name in a list of mmaction2; set model.weights.path to the file or its address"
+        )
+    weights(result, node, prefix)
+
+
+@sets("mlp_dropout")
+def _mlp_dropout(result: ConversionResult, node: Node, prefix: str) -> None:
+    values = as_lists(node.to_python())
+    if not isinstance(values, list) or len(set(values)) != 1:
+        raise ConfigError("the global blocks have one dropout; set model.mlp_dropout")
+    result.set(node, f"{prefix}mlp_dropout", values[0])
+
+
+def _last_blocks(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Check ``return_list``: the global blocks of vexp read the last blocks."""
+    depth = result.config.scalar("model", "backbone", "layers") or 12
+    values = as_lists(node.to_python())
+    if not isinstance(values, list) or values != list(range(depth - len(values), depth)):
+        raise ConfigError(
+            f"the global blocks read the last of the {depth} blocks; keep it, or use a custom model (plugins=)"
+        )
+    result.mark_unneeded(node, "model.global_blocks")
+
+
+_UNIFORMER: dict[str, Rule] = {
+    "pretrained": _named_image_weights, "pretrained2d": _FROM_WEIGHTS, "init_cfg": init_cfg,
+    "depth": Map("depths", list, implied=[5, 8, 20, 7]), "embed_dim": Map("widths", list, implied=[64, 128, 320, 512]),
+    "head_dim": Map("head_width", implied=64), "drop_path_rate": Map("drop_path", implied=0.0),
+    "img_size": Ignore("the model takes any size"),
+    **required(in_chans=3, mlp_ratio=4.0, qkv_bias=True, qk_scale=None, drop_rate=0.0, attn_drop_rate=0.0),
+}  # fmt: skip
+_UNIFORMER_V2: dict[str, Rule] = {
+    "pretrained": _named_image_weights, "clip_pretrained": _FROM_WEIGHTS, "init_cfg": init_cfg,
+    "input_resolution": Map("img_size"), **same("patch_size width heads"), "layers": Map("depth", implied=12),
+    "n_layers": Map("global_blocks", implied=4), "n_dim": _like(768, "width"), "n_head": _like(12, "heads"),
+    "return_list": _last_blocks, "backbone_drop_path_rate": Map("drop_path", implied=0.0), "mlp_dropout": _mlp_dropout,
+    "drop_path_rate": Unsupported("a global block has the rate of the block that it reads", off=(0, 0.0)),
+    "t_size": Ignore("the model takes any number of frames"),
+    **all_of("dw_reduction double_lmhra kernel_size", Ignore("of parts that are switched off")),
+    **required(temporal_downsample=False, no_lmhra=True, mlp_factor=4.0),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """The option of group model for a backbone, its ``values`` that are not defaults, and the rules of the arguments.
@@ -292,6 +341,8 @@ BACKBONES: dict[str, Family] = {
     ),
     "MViT": Family("mvitv2_s", _MVIT, _head(0.5, 0.02)),
     "SwinTransformer3D": Family("swin_t", _SWIN, _head(0.5)),
+    "UniFormer": Family("uniformer_s", _UNIFORMER, _head(0.5)),
+    "UniFormerV2": Family("uniformerv2_b16", _UNIFORMER_V2, _head(0.0, 0.02)),
     "VisionTransformer": Family("videomae_b", _VIDEOMAE, _head(0.0, 0.02)),
 }  # fmt: skip
 #: Classes that belong to another task.

@@ -15,7 +15,7 @@ from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 # --- head and loss ---------------------------------------------------------------------------------------------------
 
 #: Heads whose place the model's own classifier takes.
-HEADS = ("TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "X3DHead", "TimeSformerHead", "MViTHead")
+HEADS = ("TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "X3DHead", "TimeSformerHead", "MViTHead", "UniFormerHead")
 
 
 def _type(result: ConversionResult, node: Node, prefix: str) -> None:
@@ -87,6 +87,7 @@ HEAD: dict[str, Rule] = {
     "consensus": Ignore("logits of frames are averaged"), **required(temporal_pool=False, fc1_bias=False),
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
     "init_scale": Unsupported("multiply model.init_std by it", off=(1.0,)),
+    "channel_map": Unsupported("the classifier of Kinetics-710 is not mapped: it is re-initialized for other classes"),
     "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
 }  # fmt: skip
 
@@ -191,7 +192,10 @@ def convert_preprocessor(result: ConversionResult, node: Node | None) -> None:
 
 # --- model -----------------------------------------------------------------------------------------------------------
 
-_TORCHVISION = "torchvision."  # of the names of image models
+#: Prefix of mmaction2's names of other libraries' image models -> that of ``model.backbone``, and of their weights.
+_IMAGE_MODELS = {"torchvision.": ("", "torchvision://"), "timm.": ("timm/", "timm://")}
+#: Models of torchvision that compute more than a mean over positions between ``features`` and the classifier.
+_MORE_THAN_FEATURES = ("densenet", "convnext", "swin", "vgg", "alexnet", "mobilenet_v3")
 
 
 def convert_model(result: ConversionResult, model: MappingNode, chosen: str | None) -> Family | None:
@@ -209,11 +213,8 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         result.choose("model", chosen)
         result.mark_unsupported(backbone, f"model={chosen} was asked for instead")
         family = None
-    elif name.startswith(_TORCHVISION):
-        weights_rules = {"pretrained": _torchvision_weights(name.removeprefix(_TORCHVISION))}
-        family = Family("tsn_r50", weights_rules, BACKBONES["ResNet"].head, frames=True)
-        result.choose("model", family.option)
-        result.set(kind, "model.backbone", name.removeprefix(_TORCHVISION))
+    elif (library := next((each for each in _IMAGE_MODELS if name.startswith(each)), None)) is not None:
+        family = _convert_image_model(result, kind, library, name.removeprefix(library))
     elif family is None:
         hint = "choose another, vexp import CONFIG.py model=NAME, or one of your own (plugins=)"
         raise UserError(f"{kind.where}: {name} is not among the models of vexp (vexp models lists them); {hint}")
@@ -235,10 +236,27 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     return family
 
 
-def _torchvision_weights(name: str) -> Rule:
+def _convert_image_model(result: ConversionResult, kind: Node, library: str, name: str) -> Family:
+    prefix, scheme = _IMAGE_MODELS[library]
+    rules: dict[str, Rule] = {
+        "pretrained": _published_weights(scheme + name),
+        "feature_shape": Ignore("seen from the model"),
+    }
+    family = Family("tsn_r50", rules, BACKBONES["ResNet"].head, frames=True)
+    result.choose("model", family.option)
+    result.set(kind, "model.backbone", prefix + name)
+    if library == "torchvision." and name.startswith(_MORE_THAN_FEATURES):
+        result.add_pitfall(kind, (
+            f"mmaction2 leaves out what torchvision's {name} computes between its features and its classifier (a norm, "
+            "an activation or a layer); the model here does not: its logits with mmaction2's weights differ"
+        ))  # fmt: skip
+    return family
+
+
+def _published_weights(source: str) -> Rule:
     def rule(result: ConversionResult, node: Node, prefix: str) -> None:
         if node.to_python() is True:
-            result.set(node, "model.weights.path", f"torchvision://{name}")
+            result.set(node, "model.weights.path", source)
         else:
             weights(result, node, prefix)
 
