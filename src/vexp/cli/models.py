@@ -1,19 +1,21 @@
 """List the models that ``model=NAME`` accepts, with their size, paper and published numbers.
 
 GFLOPs are multiply-accumulates of one clip in 10^9, as in papers: of convolutions, linear layers and attention; norms,
-activations and poolings are not counted. No model is run.
+activations and poolings are not counted. With ``--memory``, the memory of training is listed instead: of weights,
+gradients and the state of AdamW, and of the activations of one clip. No model is run.
 
-Usage: vexp models [NAME ...]
+Usage: vexp models [NAME ...] [--memory]
 
 Examples:
   vexp models
   vexp models x3d_s tsm_r50
-  vexp models slowfast_r50
+  vexp models videomae_b videomae_l --memory
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from rich.console import Console
@@ -22,22 +24,36 @@ from rich.table import Table
 from vexp.cli.arguments import ORIGIN, CommandLine
 from vexp.config.errors import near
 from vexp.core.errors import ConfigError
-from vexp.core.fields import ValidatedConfig
-from vexp.model.flops import measure
+from vexp.core.fields import ValidatedConfig, option
+from vexp.model.flops import activation_bytes, measure
 from vexp.model.registry import REGISTRY, Clip, ModelSize
 
 WIDTH = 132  # characters; on a narrower terminal lines wrap, and none is cut
 
-COMMAND = CommandLine(__doc__, ValidatedConfig, composes=False)
+_GPUS = (8, 16, 24, 80)  # GB
+_RESERVED = 1.5  # GB of a GPU for torch, its kernels and what only exists during a pass
+_STATE_BYTES = 16  # per parameter in float32: weight, gradient and two moments
+
+
+@dataclass(kw_only=True, slots=True)
+class _Options(ValidatedConfig):
+    memory: bool = option(False, "List the memory of training, and the clips that fit into GPUs, in float32.")
+
+
+COMMAND = CommandLine(__doc__, _Options, composes=False)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit status."""
-    names = COMMAND.parse(argv).rest or list(REGISTRY)
+    arguments = COMMAND.parse(argv)
+    names = arguments.rest or list(REGISTRY)
     for name in names:
         if name not in REGISTRY:
             raise ConfigError("no such model", key=name, origin=ORIGIN, hint=near(name, list(REGISTRY)))
     console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
+    if arguments.options.memory:
+        console.print(_memory(names))
+        return 0
     console.print(_sizes(names))
     console.print(_comparison(names))
     return 0
@@ -58,6 +74,21 @@ def _sizes(names: Iterable[str]) -> Table:
         result = _measured(name, model.clip)
         numbers = (f"{result.parameters / 1e6:.2f}", f"{result.macs / 1e9:.2f}")
         table.add_row(name, _text(model.clip), *numbers, model.paper, model.weights)
+    return table
+
+
+def _memory(names: Iterable[str]) -> Table:
+    """A table of the memory of training in float32, and of the clips per batch that fit into GPUs."""
+    table = Table(
+        "\nmodel", "\nclip", "weights, gradients,\nAdamW (GB)", "activations of\na clip (GB)",
+        *(f"clips in\n{size} GB" for size in _GPUS), box=None,
+    )  # fmt: skip
+    for name in names:
+        model = REGISTRY[name]
+        state = _measured(name, model.clip).parameters * _STATE_BYTES / 1e9
+        clip = activation_bytes(model.option(), model.clip, 400) / 1e9
+        fitting = (max(0, int((size - _RESERVED - state) / clip)) for size in _GPUS)
+        table.add_row(name, _text(model.clip), f"{state:.2f}", f"{clip:.2f}", *map(str, fitting))
     return table
 
 

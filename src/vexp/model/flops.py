@@ -1,4 +1,4 @@
-"""Size of a model: parameters and multiply-accumulate operations for one clip, computed on the meta device."""
+"""Size of a model, computed on the meta device: parameters, operations for one clip, and memory of training."""
 
 from __future__ import annotations
 
@@ -23,3 +23,30 @@ def measure(option: ModelOption, clip: Sequence[int], num_classes: int) -> Model
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(clips)
     return ModelSize(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2)
+
+
+def activation_bytes(option: ModelOption, clip: Sequence[int], num_classes: int) -> int:
+    """Return the memory of the tensors that the forward pass of one clip (C, T, H, W) keeps for backward, in bytes.
+
+    In float32, and without tensors that only exist during the pass. Attention is counted as torch's fused kernels
+    compute it, which do not keep the attention matrix.
+    """
+    import torch
+
+    from vexp.model.meta import meta_model
+
+    model = meta_model(option, num_classes).train()
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    owned = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, torch.Tensor] = {}  # by storage: several operations may keep the same tensor
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if (storage := tensor.untyped_storage()._cdata) not in owned:
+            kept[storage] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model(torch.empty(1, *clip, device="meta"))
+    del output
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
