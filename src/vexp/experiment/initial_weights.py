@@ -18,13 +18,19 @@ logger = logging.getLogger(__name__)
 
 def build_model_with_weights(config: Config, classes: Sequence[str], *, fresh: bool) -> nn.Module:
     """Build the model; with ``fresh`` also apply ``model.init``, ``model.weights`` and ``init_from``."""
-    model = build_model(config.model, len(classes), pretrained=False)
+    option = config.model
+    if not fresh or not isinstance(option, Model):
+        model = build_model(option, len(classes), pretrained=False)
+    else:
+        model = option.build_base(len(classes))
     if not fresh:
         return model
-    reports = config.model.initialize_weights(model) if isinstance(config.model, Model) else []
+    reports = option.initialize_weights(model) if isinstance(option, Model) else []
     if config.init_from is not None:
-        weights = config.model.weights if isinstance(config.model, Model) else Weights()
+        weights = option.weights if isinstance(option, Model) else Weights()
         reports.append(weights.load(model, config.init_from))
+    if isinstance(option, Model):
+        option.set_trained_parts(model, len(classes))  # adapters are inserted into the loaded weights
     for report in reports:
         for warning in conflicts(report, config, classes):
             logger.warning(f"weights from {report.source}: {warning}")

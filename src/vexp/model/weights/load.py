@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
+from vexp.model.adapters.merge import merge_tensors, saved_lora
 from vexp.model.weights.file import WeightFile, read, unwrap
 from vexp.model.weights.key_mapping import rename_keys
 from vexp.model.weights.matching import best_prefix, copy_problem, match_tensors
@@ -125,8 +126,15 @@ def load_checkpoint(
 
 
 def open_weights(located: Located, source: str | Path) -> WeightFile:
-    """Read the state dict and the metadata of a located file; ``source`` is its name in messages."""
-    file = unwrap(read(located.path), str(source))
+    """Read the state dict and the metadata of a located file; ``source`` is its name in messages.
+
+    The adapters of a vexp run are merged into its weights.
+    """
+    content = read(located.path)
+    file = unwrap(content, str(source))
+    if file.kind == "vexp" and (lora := saved_lora(content)) is not None:
+        file.tensors = merge_tensors(file.tensors, lora)
+        file.notes.append("adapters merged")
     if located.metadata is not None:
         file.metadata, file.kind = located.metadata, "torchvision"
     file.notes[:0] = located.notes
