@@ -18,6 +18,7 @@ from vexp.checkpoint.pruning import prune
 from vexp.core.checksum import sha256
 from vexp.core.documents import check_plain, check_schema, open_regular
 from vexp.core.errors import UserError
+from vexp.core.file_content import describe_archive, describe_content
 from vexp.core.files import atomic_write, write_error_message
 
 _MAGIC = (b"PK", b"\x80")  # torch's zip archive; a pickle, its format before 1.6
@@ -191,11 +192,10 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 def _load_error_message(path: Path, error: Exception) -> str:
     """Describe why a file cannot be loaded; torch recommends weights_only=False, which runs the code of the file."""
-    with path.open("rb") as file:
-        beginning = file.read(40)
-    if not beginning.startswith(_MAGIC):
-        return f"is no checkpoint, it begins with {beginning.decode('latin-1')!r}" if beginning else "is an empty file"
+    if not has_checkpoint_header(path):
+        return describe_content(path, "checkpoint")
     foreign = _FOREIGN_TYPE.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if foreign is not None:
         return f"refused: holds more than tensors and plain containers: {foreign[1]}"
-    return "is no checkpoint that torch.load(weights_only=True) can read, or it is damaged"
+    unreadable = "is no checkpoint that torch.load(weights_only=True) can read, or it is damaged"
+    return describe_archive(path) or unreadable

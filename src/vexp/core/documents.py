@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import stat
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -71,14 +72,22 @@ def read_json(path: Path, schema: Schema = object) -> Any:
     return check_schema(parse_json(read_text(path), path), schema, path)
 
 
-def parse_json(text: str, place: object) -> Any:
-    """Return the value of a JSON text.
+def parse_json(text: str, place: object, *, unique_keys: bool = False) -> Any:
+    """Return the value of a JSON text; of equal keys the last, unless they are refused (``unique_keys``).
 
     Raises:
-        UserError: If it is not JSON or is nested too deeply; the message begins with ``place``.
+        UserError: If it is not JSON, is nested too deeply or has equal keys; the message begins with ``place``.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            raise UserError(f"{place}: has the key {counts.most_common(1)[0][0]!r} twice")
+        return result
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique if unique_keys else None)
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: is not valid JSON: {error.msg} in line {error.lineno}") from None
     except (RecursionError, ValueError) as error:  # a number of more digits than Python reads is a ValueError

@@ -26,7 +26,9 @@ class Weights(ValidatedConfig):
     """Pretrained weights that a run starts from (``vexp.model.weights.load_checkpoint``); ignored when resuming."""
 
     path: str | None = option(
-        None, "File, run folder, https://...#sha256=... or torchvision://NAME[:WEIGHTS] to load; null for none."
+        None,
+        "File, run folder, folder with model.safetensors, https://...#sha256=..., hf://ORG/NAME or torchvision://NAME "
+        "to load; null for none.",
     )
     prefix: str | None = option(
         None, "Prefix of the keys to load; it is removed and tensors with other keys are ignored."

@@ -15,7 +15,9 @@ from torch import Tensor
 from vexp import checkpoint
 from vexp.core.documents import check_schema
 from vexp.core.errors import UserError
+from vexp.model.weights import hf_folder
 from vexp.model.weights.metadata import Metadata, of_mmaction2, of_vexp
+from vexp.model.weights.safetensors_file import is_safetensors, read_safetensors
 
 #: Keys of the state dict: mmcv, Lightning and others; PySlowFast; torchvision's references; DeepSpeed.
 _STATE_DICT_KEYS = ("state_dict", "model_state", "model_state_dict", "model", "net", "module")
@@ -33,7 +35,7 @@ class WeightFile:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a file onto the CPU with ``weights_only=True``.
+    """Read a file onto the CPU: safetensors, the shards of an index, or a file of ``torch.save``, which runs no code.
 
     NumPy scalars, which mmcv stores in ``meta`` (such as the best score), are converted to Python numbers: while the
     file is read, NumPy's constructors are replaced by functions that cannot build anything else.
@@ -42,6 +44,10 @@ def read(path: Path) -> dict[str, Any]:
         UserError: If the file is missing, damaged, not a checkpoint, or contains more than tensors, containers and
             numbers.
     """
+    if hf_folder.is_index(path):
+        return hf_folder.read_indexed(path)
+    if is_safetensors(path):
+        return read_safetensors(path)
     scalars = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     with torch.serialization.safe_globals([(_DType, "numpy.dtype"), *scalars]):
         return checkpoint.load(path)

@@ -41,8 +41,9 @@ def read_checkpoint(filename: str | Path) -> dict[str, Any]:
     """Read a checkpoint file onto the CPU without changing its content.
 
     Args:
-        filename: A file, a run folder, ``https://...#sha256=...``, ``torchvision://NAME`` or
-            ``torchvision://NAME:WEIGHTS``.
+        filename: A file (of ``torch.save`` or safetensors), a run folder, a folder with ``model.safetensors`` or the
+            index of its shards, ``https://...#sha256=...``, ``hf://ORG/NAME[@REVISION][/FILE]``,
+            ``torchvision://NAME`` or ``torchvision://NAME:WEIGHTS``.
 
     Raises:
         UserError: If the file is missing, damaged, does not match its checksum, or contains code.
@@ -136,7 +137,8 @@ def open_weights(located: Located, source: str | Path) -> WeightFile:
         file.tensors = merge_tensors(file.tensors, lora)
         file.notes.append("adapters merged")
     if located.metadata is not None:
-        file.metadata, file.kind = located.metadata, "torchvision"
+        file.metadata = located.metadata
+    file.kind = located.kind or file.kind
     file.notes[:0] = located.notes
     return file
 

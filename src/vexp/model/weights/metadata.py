@@ -87,6 +87,33 @@ def of_torchvision(weights: Any) -> Metadata:
     )
 
 
+def of_huggingface(config: Mapping[str, Any], *processors: Mapping[str, Any]) -> Metadata:
+    """Read the classes from a Hugging Face ``config.json``, and the mean and std from the processor's JSON file.
+
+    Their mean and std are those of pixels that were multiplied by ``rescale_factor``, usually 1 / 255.
+    """
+    labels = {str(key): name for key, name in _dict(config.get("id2label")).items()}
+    classes = _names([labels.get(str(index)) for index in range(len(labels))])
+    if classes is not None and all(name == f"LABEL_{index}" for index, name in enumerate(classes)):
+        classes = None  # the names that transformers gives classes without a name
+    processor = next((each for each in processors if "image_mean" in each), {})
+    mean, std = _three(processor.get("image_mean")), _three(processor.get("image_std"))
+    factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
+    if mean is None or std is None or not _is_positive(factor) or not processor.get("do_normalize", True):
+        return Metadata(classes=classes)
+    shift = 1.0 if processor.get("offset") and processor.get("do_rescale", True) else 0.0  # ViViT's x * factor - 1
+    return Metadata(
+        mean=[round((value + shift) / factor, 3) for value in mean],
+        std=[round(value / factor, 3) for value in std],
+        to_bgr=False,
+        classes=classes,
+    )
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 def _dict(value: Any) -> Mapping[str, Any]:
     """Return a value that should be a dict, or an empty one: files come from elsewhere, and nobody checked them."""
     return value if isinstance(value, Mapping) else {}

@@ -18,7 +18,9 @@ from vexp import checkpoint
 from vexp.core.checksum import sha256
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_write
+from vexp.model.weights import hf_folder, hub
 from vexp.model.weights.metadata import Metadata, of_torchvision
+from vexp.model.weights.safetensors_file import is_safetensors
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _HASHED_NAME = re.compile(r"[-_]([0-9a-f]{8,64})\.[a-z]+$")  # torch.hub's and OpenMMLab's: resnet50-0676ba61.pth
@@ -26,7 +28,10 @@ _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{8,64})$")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 #: URL schemes that mmcv resolves with its own list of models.
 _OPENMMLAB = ("open-mmlab", "openmmlab", "mmcls", "jhu")
-_FORMS = "a file, a run folder, https://..., torchvision://NAME or torchvision://NAME:WEIGHTS"
+_FORMS = (
+    "a file, a run folder, a folder with model.safetensors, https://..., hf://ORG/NAME[@REVISION][/FILE], "
+    "torchvision://NAME or torchvision://NAME:WEIGHTS"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Located:
 
     path: Path
     metadata: Metadata | None = None  # of the source, which replaces that of the file; None to read it from the file
+    kind: str | None = None  # the program that published it; None to read it from the file
     notes: list[str] = field(default_factory=list)  # how the file was obtained, for the report
 
 
@@ -54,6 +60,8 @@ def _problem(source: str) -> str | None:
         return None
     if scheme is None:
         return _path_problem(source)
+    if scheme == hub.SCHEME:
+        return hub.problem(source)
     if scheme in ("http", "https"):
         try:
             url = urlparse(source)
@@ -80,14 +88,28 @@ def _path_problem(source: str) -> str | None:
     path = os.path.expanduser(source)
     if not os.path.exists(path):
         return "no such checkpoint or run folder"
-    is_readable = os.path.isfile(path) or os.path.isdir(path)  # opening a pipe would wait for its writer
-    return None if is_readable else "is neither a file nor a run folder"
+    if not (os.path.isfile(path) or os.path.isdir(path)):  # opening a pipe would wait for its writer
+        return "is neither a file nor a run folder"
+    return None if os.path.isfile(path) else _folder_problem(Path(path))
+
+
+def _folder_problem(folder: Path) -> str | None:
+    try:
+        found = hf_folder.find_weights(folder)
+        if len(found) > 1:
+            return f"has {found[0].name} and {found[1].name}; give the path of one of them"
+        if found or any(folder.glob("*.pth")) or (folder / "checkpoints").is_dir():
+            return None
+        return hf_folder.describe_missing(os.listdir(folder), str(folder))
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def locate(source: str | Path) -> Located:
     """Return the local file of ``source``, downloading it if necessary.
 
-    For a run folder, it is the last checkpoint. Downloads are cached in torch.hub's folder (``$TORCH_HOME/hub``) and
+    For a run folder, it is the last checkpoint; for a folder or repository of Hugging Face, ``model.safetensors`` or
+    the index of its shards. Downloads are cached in torch.hub's folder (``$TORCH_HOME/hub``) and
     verified on every use, with the ``#sha256=DIGITS`` (at least 8) after the URL, or with the digits that torch.hub and
     OpenMMLab append to file names.
 
@@ -99,8 +121,27 @@ def locate(source: str | Path) -> Located:
         raise UserError(f"{text}: {problem}")
     scheme = _scheme(text)
     if scheme is None:
-        return Located(checkpoint.locate(text))
+        return _local(text)
+    if scheme == hub.SCHEME:
+        return _hub(text)
     return _torchvision(text) if scheme == "torchvision" else _download(text)
+
+
+def _local(source: str) -> Located:
+    path = Path(source).expanduser().absolute()
+    if not (found := hf_folder.find_weights(path)):
+        return Located(checkpoint.locate(path))
+    return Located(found[0], hf_folder.read_metadata(path), "huggingface", [f"{found[0].name} of the folder"])
+
+
+def _hub(source: str) -> Located:
+    name = hub.parse(source)
+    path = hub.locate(name)
+    commit = hub.commit_of(path, name.file or path.name)
+    note = f"{name.file or path.name} at commit {commit}"
+    if name.file is not None:
+        return Located(path, notes=[note])
+    return Located(path, hf_folder.read_metadata(path.parent), "huggingface", [note])
 
 
 def _short(name: str) -> str:
@@ -130,7 +171,9 @@ def _torchvision(source: str) -> Located:
     member: Any = published[weights] if weights else next(iter(published))
     file = _download(member.url)
     others = f" (of {', '.join(names)})" if len(names) > 1 else ""
-    return Located(file.path, of_torchvision(member), [f"torchvision's {model}:{member.name}{others}", *file.notes])
+    return Located(
+        file.path, of_torchvision(member), "torchvision", [f"torchvision's {model}:{member.name}{others}", *file.notes]
+    )
 
 
 def _download(url: str) -> Located:
@@ -160,7 +203,7 @@ def _download(url: str) -> Located:
             raise UserError(f"{url}: the download failed: {error}; download it manually and give the file") from None
     if checksum is not None:
         return Located(path, notes=[f"checksum {checksum[:8]} verified"])
-    if not checkpoint.has_checkpoint_header(path):
+    if not (checkpoint.has_checkpoint_header(path) or is_safetensors(path)):
         path.unlink()  # otherwise the cache would return an error page the next time
         raise UserError(f"{url}: the downloaded file is not a checkpoint (perhaps an HTML page) and was deleted")
     return Located(path, notes=[f"unverified download; append #sha256={sha256(path)} to verify it"])
