@@ -2,14 +2,16 @@
 
 FILE.json is written beside it: the input (name, shape, layout, color order, mean, std, which frames), the output and
 the classes. The exported file is run, and its logits are compared with the model's, before it is kept. ONNX needs
-``pip install 'vexp[export]'``.
+``pip install 'vexp[export]'``. The adapters of a run with model.lora are merged into the weights; format=adapter writes
+them and the classifier alone, in the layout of peft (adapter_config.json and adapter_model.safetensors).
 
-Usage: vexp export run=RUN [format=onnx|torch] [out=FILE] [checkpoint=best|last|FILE] [split=val|test] [overrides]
+Usage: vexp export run=RUN [format=onnx|torch|adapter] [out=FILE] [checkpoint=best|last|FILE] [split=val|test] [overrides]
 
 Examples:
   vexp export run=RUN
   vexp export run=RUN format=torch out=model.pt2
   vexp export run=RUN checkpoint=last split=test
+  vexp export run=RUN format=adapter
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ from vexp.inference.checkpoint import run_folder
 class _Options(ValidatedConfig):
     run: Path = option(doc="A run folder or a checkpoint.")
     checkpoint: str | None = option(None, CHECKPOINT)
-    format: str = option("onnx", "File format.", choices=("onnx", "torch"))
+    format: str = option("onnx", "File format.", choices=("onnx", "torch", "adapter"))
     split: str = option("val", "Split whose pipeline defines the input.", choices=("val", "test"))
-    out: Path | None = option(None, "File to write; null: export/model.onnx or .pt2 of the run folder.")
+    out: Path | None = option(None, "File or folder to write; null: model.onnx, model.pt2 or adapter in export/ of the run folder.")
 
 
 COMMAND = CommandLine(__doc__, _Options)
@@ -41,11 +43,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = COMMAND.parse(argv)
     options = arguments.options
     path, config, content = open_run(options.run, options.checkpoint, arguments)
-    from vexp.inference.export import FORMATS, export
+    from vexp.inference.export import FORMATS, export, export_adapters
     from vexp.inference.predictor import load_predictor
 
     config.backend.compile = False  # the uncompiled model is exported
     predictor = load_predictor(config, path, content)
+    if options.format == "adapter":
+        folder = options.out or run_folder(path) / "export" / "adapter"
+        print(f"{folder}: {', '.join(export_adapters(predictor, folder))}, for peft.PeftModel.from_pretrained")
+        return 0
     out = options.out or run_folder(path) / "export" / f"model{FORMATS[options.format]}"
     result = export(predictor, out, form=options.format, split=options.split)
     parity = result.parity

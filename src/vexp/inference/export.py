@@ -25,6 +25,8 @@ from vexp.core.files import atomic_write, ensure_writable_dir, write_text
 from vexp.data.sources.base import ArrayReader
 from vexp.data.transforms.pipeline import make_clips
 from vexp.inference.predictor import Predictor
+from vexp.model.adapters.config import lora_of
+from vexp.model.adapters.lora import merge_adapters, save_adapters
 
 INPUT, OUTPUT = "clips", "logits"
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -59,7 +61,7 @@ class Exported:
 def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Exported:
     """Write ``path`` and its description ``path.json``, if the exported file gives the model's logits.
 
-    The model is moved to the CPU. The file has the format ``form``, ``onnx`` or ``torch`` (torch.export), and the input
+    The model is moved to the CPU, and its adapters are merged. The file has the format ``form``, ``onnx`` or ``torch`` (torch.export), and the input
     size of the pipeline of ``split``, val or test.
 
     Raises:
@@ -71,11 +73,27 @@ def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Export
         raise UserError(f"format={form}: needs {', '.join(missing)}; pip install 'vexp[export]'")
     shape = input_shape(predictor.config, split)
     ensure_writable_dir(path.parent, "set out=FILE")
+    if (lora := lora_of(predictor.config.model)) is not None:
+        merge_adapters(predictor.model, lora)
     with atomic_write(path) as temporary:
         exported = Exported(path, shape, write_model(predictor.model.to("cpu").eval(), shape, temporary, form=form))
         description = _description(predictor, exported, temporary, form, split)
         write_text(path.with_name(f"{path.name}.json"), json.dumps(description, indent=2, ensure_ascii=False) + "\n")
     return exported
+
+
+def export_adapters(predictor: Predictor, folder: Path) -> list[str]:
+    """Write the adapters and the classifier in the layout of peft; return the names of the files.
+
+    Raises:
+        UserError: If the model has no adapters, or the folder cannot be written.
+    """
+    option = predictor.config.model
+    if lora_of(option) is None:
+        raise UserError(f"format=adapter: {predictor.path} was trained without adapters (model.lora.rank)")
+    # The adapters of a model of transformers are those of the library's own model, which is part of vexp's.
+    library = {"base": getattr(option, "name", None), "prefix": "model."} if hasattr(option, "architecture") else {}
+    return save_adapters(predictor.model, folder, len(predictor.classes), **library)
 
 
 def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) -> Parity:

@@ -11,6 +11,8 @@ from vexp.config.schema import Config
 from vexp.core.files import atomic_write
 from vexp.experiment.optimizer import planned_groups
 from vexp.experiment.setup import Experiment, build_experiment
+from vexp.model.adapters.config import lora_of
+from vexp.model.adapters.lora import describe_adapters
 from vexp.model.meta import meta_model
 from vexp.optim.lr_policy.base import MAX_EVENTS
 from vexp.optim.lr_table import GroupRow, group_rows
@@ -37,6 +39,7 @@ class RunPlan:
     exp: Experiment
     model_name: str
     parameters: int
+    adapters: str  # description; empty if there are none
     groups: list[GroupRow]
     curves: list[Curve]
     timeline: list[tuple[int, str]]
@@ -65,7 +68,9 @@ def build_plan(config: Config) -> RunPlan:
     warnings = all_warnings(exp)  # raises an error if the policy does not fit the length of the run
     timeline = config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps)
     rows = group_rows(param_groups, model)
-    return RunPlan(exp, type(model).__name__, parameters, rows, curves, timeline, warnings)
+    lora = lora_of(config.model)
+    adapters = describe_adapters(model, lora) if lora is not None else ""
+    return RunPlan(exp, type(model).__name__, parameters, adapters, rows, curves, timeline, warnings)
 
 
 def describe(plan: RunPlan) -> list[str]:
@@ -75,6 +80,7 @@ def describe(plan: RunPlan) -> list[str]:
     lines = [
         f"data: {len(exp.train_set)} training samples, {validation}; {len(exp.classes)} classes",
         f"model: {plan.model_name}, {plan.parameters:,} parameters",
+        *([f"adapters: {plan.adapters}"] if plan.adapters else []),
         f"length: {schedule.length_text()}, {schedule.step_text()}",
         f"optimizer {type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vexp.core.fields import ValidatedConfig, option
 
@@ -33,3 +34,9 @@ class Lora(ValidatedConfig):
         assert self.rank is not None
         alpha = 2 * self.rank if self.alpha is None else self.alpha
         return alpha / self.rank**0.5 if self.rslora else alpha / self.rank
+
+
+def lora_of(model_option: Any) -> Lora | None:
+    """Return the adapters of an option of the ``model`` group; None if it has none, as the option of a plugin."""
+    lora = getattr(model_option, "lora", None)
+    return lora if isinstance(lora, Lora) and lora.rank is not None else None

@@ -137,11 +137,13 @@ def merge_adapters(model: nn.Module, options: Lora) -> None:
         model.set_submodule(path, base)
 
 
-def save_adapters(model: nn.Module, folder: Path, num_classes: int, *, base: str | None = None) -> list[str]:
+def save_adapters(
+    model: nn.Module, folder: Path, num_classes: int, *, base: str | None = None, prefix: str = ""
+) -> list[str]:
     """Write the adapters and the classifier in peft's layout, and return the names of the files.
 
-    ``peft.PeftModel.from_pretrained(model, folder)`` inserts them into the model without adapters. ``base`` is the name
-    of its weights, for adapter_config.json.
+    ``peft.PeftModel.from_pretrained(model, folder)`` inserts them into the model without adapters. Paths are relative
+    to its part ``prefix`` if all of them are below that. ``base`` is the name of the weights in adapter_config.json.
 
     Raises:
         UserError: If the folder cannot be written.
@@ -152,12 +154,19 @@ def save_adapters(model: nn.Module, folder: Path, num_classes: int, *, base: str
     classifier, _ = classifier_of(model, num_classes)
     state = peft.get_peft_model_state_dict(model, adapter_name=NAME)
     state |= {key: value for key, value in model.state_dict().items() if key.startswith(f"{classifier}.")}
-    tensors = {f"base_model.model.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
-    config = peft.LoraConfig(**model.peft_config[NAME].to_dict() | {  # type: ignore[union-attr, index, operator]
-        "modules_to_save": [classifier], "inference_mode": True, "base_model_name_or_path": base,
+    if not all(key.startswith(prefix) for key in state):
+        prefix = ""
+    config = peft.LoraConfig(**{
+        **model.peft_config[NAME].to_dict(),  # type: ignore[union-attr, index, operator]
+        "target_modules": [path.removeprefix(prefix) for path in adapted_layers(model)],
+        "modules_to_save": [classifier.removeprefix(prefix)],
+        "base_model_name_or_path": base,
+        "inference_mode": True,
     })  # fmt: skip
+    tensors = {key.removeprefix(prefix): value.detach().cpu().contiguous() for key, value in state.items()}
     ensure_writable_dir(folder.parent, "set out=FOLDER")
     with atomic_directory(folder) as temporary:
         config.save_pretrained(temporary)
-        save_file(tensors, temporary / "adapter_model.safetensors", metadata={"format": "pt"})
+        named = {f"base_model.model.{key}": value for key, value in tensors.items()}  # as peft names them
+        save_file(named, temporary / "adapter_model.safetensors", metadata={"format": "pt"})
         return sorted(path.name for path in temporary.iterdir())
