@@ -14,8 +14,9 @@ from vexp.config.errors import missing_value, unknown_key, value_error
 from vexp.config.option_types import TARGET, TYPE, class_of_name, class_of_target, group_at, is_built_in, option_name
 from vexp.config.plugins import CallableOption, option_class
 from vexp.config.provenance import Provenance
-from vexp.config.schema import OPEN_GROUPS, Config
+from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.core.errors import ConfigError, raise_all
+from vexp.model.config import Model
 
 #: The method that the class of an option must have to serve its group.
 REQUIRED_METHODS = {"data": "source", "model": "build", "loss": "build", "optimizer": "build", "lr_policy": "lr_at"}
@@ -29,6 +30,7 @@ def instantiate(composed: DictConfig, provenance: Provenance) -> Config:
             errors in its ``errors``.
     """
     try:
+        _add_values_from_files(composed, provenance)
         raise_all([missing_value(key, provenance) for key in sorted(OmegaConf.missing_keys(composed))])
         OmegaConf.resolve(composed)
         _keep_literals(composed)
@@ -40,9 +42,52 @@ def instantiate(composed: DictConfig, provenance: Provenance) -> Config:
     return cast(Config, config)
 
 
-def escape_interpolations(text: str) -> str:
-    r"""Escape ``${`` with a backslash, and double the backslashes before it, so that OmegaConf keeps the text."""
-    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
+def escape_interpolations(value: Any) -> Any:
+    r"""Escape ``${`` in all texts of a value with a backslash, so that OmegaConf keeps them.
+
+    Backslashes before it are doubled.
+    """
+    if isinstance(value, dict):
+        return {key: escape_interpolations(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escape_interpolations(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
+
+
+#: Values of a model option that its name stands for. A new name makes those of a saved run invalid.
+_OF_NAME = ("architecture", "input", "revision")
+
+
+def _add_values_from_files(composed: DictConfig, provenance: Provenance) -> None:
+    """Add the values of the model option that are read from files (``Model.from_files``), in place.
+
+    Those of a saved run are in its config, unless an override gives it another model.
+    """
+    node = composed._get_node("model")
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+        return
+    cls = options()["model"].get(str(node.get(TYPE))) or OmegaConf.get_type(node)
+    if not (isinstance(cls, type) and issubclass(cls, Model)):
+        return
+    raise_all([missing_value(key, provenance) for key in sorted(OmegaConf.missing_keys(node))])
+    values = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    if provenance.saved is not None and provenance.override("model.name") is not None:
+        values |= {key: None for key in _OF_NAME if provenance.override(f"model.{key}") is None}
+    try:
+        filled = cls.from_files(values)
+    except ConfigError as error:
+        for each in error.errors:
+            each.below("model")
+            each.origin = each.origin or provenance.describe(each.key)
+        raise
+    for key, value in filled.items():
+        is_structured = dataclasses.is_dataclass(OmegaConf.get_type(node, key))
+        OmegaConf.update(node, key, escape_interpolations(value), merge=is_structured, force_add=True)
+    if OmegaConf.is_interpolation(composed.img_norm, "mean") and OmegaConf.select(node, "input.mean") is None:
+        rule = "the files of the model do not state its mean and std: choose another option, such as img_norm=kinetics"
+        raise ConfigError(rule, key="img_norm.mean", hint=", or set model.input.mean=[R,G,B] model.input.std=[R,G,B]")
 
 
 def _keep_literals(node: Any) -> None:

@@ -8,6 +8,7 @@ from vexp.config.provenance import Provenance
 from vexp.config.schema import Config
 from vexp.core.documents import read_json
 from vexp.core.errors import ConfigError, MissingInputError, UserError, raise_all
+from vexp.model.config import Model
 from vexp.model.weights.source import check as check_weights
 
 
@@ -22,11 +23,14 @@ def check_inputs(config: Config, provenance: Provenance) -> None:
         config.data.check_files()
         if config.resume not in (None, "auto") and not Path(str(config.resume)).expanduser().exists():
             raise ConfigError("no such checkpoint or run folder", key="resume", value=config.resume)
+        if isinstance(config.model, Model):
+            config.model.check_library()
         if config.resume is None:  # a resumed run does not read them again
-            weights = getattr(getattr(config.model, "weights", None), "path", None)
-            for key, path in (("init_from", config.init_from), ("model.weights.path", weights)):
-                if path is not None:
-                    check_weights(key, path)
+            source = config.model.weights_source() if isinstance(config.model, Model) else None
+            if config.init_from is not None:
+                source = "init_from", config.init_from
+            if source is not None:
+                check_weights(*source)
     except ConfigError as error:
         for each in error.errors:
             each.origin = each.origin or provenance.describe(each.key)

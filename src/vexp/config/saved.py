@@ -92,17 +92,8 @@ def register_saved_config(
         else:
             values.pop(group, None)
             adapted.append(f"+{override}")
-    ConfigStore.instance().store(name="saved_run", node=OmegaConf.create(_plain(values)), provider="vexp")
+    ConfigStore.instance().store(name="saved_run", node=OmegaConf.create(escape_interpolations(values)), provider="vexp")
     return adapted
-
-
-def _plain(value: Any) -> Any:
-    """Escape the ``${`` of all texts in a value."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return escape_interpolations(value) if isinstance(value, str) else value
 
 
 def check_output_folders(config: Config, run: Path, overrides: Sequence[str]) -> None:

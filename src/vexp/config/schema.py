@@ -16,6 +16,7 @@ from vexp.data.sources.config import Data
 from vexp.data.transforms.pipeline import Pipeline
 from vexp.evaluation.config import Eval
 from vexp.model import ModelOption
+from vexp.model.config import Model
 from vexp.model.loss import Bce, CrossEntropy, Loss
 from vexp.optim.ema import Ema
 from vexp.optim.gradients import Grad
@@ -104,6 +105,8 @@ class Config(ValidatedConfig):
         for split in ("train", "val"):
             if not self.pipeline.of(split):
                 raise ConfigError("has no transform; choose an option, pipeline=...", key=f"pipeline.{split}")
+        if isinstance(self.model, Model):
+            self.model.check_clips(self.pipeline, self.img_norm)
         self.sweep.check_objective(self.eval.results())
         self._check_flips()
 
@@ -171,6 +174,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     from vexp.data.transforms import crops, frame_sampling, photometric, resize
     from vexp.model import zoo as zoo
     from vexp.model.config import Tiny3d, TorchvisionVideo
+    from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
     from vexp.optim.optimizers import SGD, Adam, AdamW
 
@@ -206,6 +210,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "csn": zoo.Csn,
             "x3d": zoo.X3d,
             "timesformer": zoo.TimeSformer,
+            "hf": HuggingFace,
         },
         "loss": {"cross_entropy": CrossEntropy, "bce": Bce},
         "optimizer": {

@@ -19,13 +19,14 @@ logger = logging.getLogger(__name__)
 def build_model_with_weights(config: Config, classes: Sequence[str], *, fresh: bool) -> nn.Module:
     """Build the model; with ``fresh`` also apply ``model.init``, ``model.weights`` and ``init_from``."""
     option = config.model
-    if not fresh or not isinstance(option, Model):
-        model = build_model(option, len(classes), pretrained=False)
-    else:
-        model = option.build_base(len(classes))
     if not fresh:
-        return model
-    reports = option.initialize_weights(model) if isinstance(option, Model) else []
+        return build_model(option, len(classes), pretrained=False)
+    reports: list[LoadReport] = []
+    if isinstance(option, Model):
+        model = option.build_base(len(classes))
+        reports += option.initialize_weights(model, load=config.init_from is None)
+    else:
+        model = build_model(option, len(classes))
     if config.init_from is not None:
         weights = option.weights if isinstance(option, Model) else Weights()
         reports.append(weights.load(model, config.init_from))

@@ -16,6 +16,8 @@ from vexp.model.weights.config import Weights
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from vexp.data.batch.normalize import ImgNorm
+    from vexp.data.transforms.pipeline import Pipeline
     from vexp.model.weights.report import LoadReport
 
 
@@ -54,6 +56,32 @@ class Model(ValidatedConfig, ABC):
     def pathways(self) -> dict[str, int]:
         """Temporal stride of each pathway by name; empty for a model with a single pathway."""
         return {}
+
+    @classmethod
+    def from_files(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values of the option that are read from files when it is composed; the default reads none.
+
+        Args:
+            values: Those that are given, by the name of the field.
+
+        Raises:
+            ConfigError: If a file cannot be read.
+        """
+        return {}
+
+    def check_clips(self, pipeline: Pipeline, img_norm: ImgNorm) -> None:
+        """Check that the clips of a run are those that the model takes; the default takes any.
+
+        Raises:
+            ConfigError: If they are not.
+        """
+
+    def check_library(self) -> None:
+        """Check that the library that the model is built from is installed and has the model; the default needs none.
+
+        Raises:
+            ConfigError: If it is not, or has not.
+        """
 
     @abstractmethod
     def build_architecture(self, num_classes: int) -> nn.Module:
@@ -103,11 +131,18 @@ class Model(ValidatedConfig, ABC):
         if self.lora.rank is not None:
             check_trained(model, self.freeze)
 
-    def initialize_weights(self, model: nn.Module) -> list[LoadReport]:
-        """Apply ``init``, then load ``weights``, in place; return the report of every file that was loaded."""
+    def weights_source(self) -> tuple[str, str] | None:
+        """Return the key and the source of the weights that the model starts from; None without them."""
+        return None if self.weights.path is None else ("model.weights.path", self.weights.path)
+
+    def initialize_weights(self, model: nn.Module, *, load: bool = True) -> list[LoadReport]:
+        """Apply ``init``, then load the weights, in place; return the report of every file that was loaded.
+
+        ``load`` is false if a run loads others (``init_from``).
+        """
         reports = [] if self.init is None else initialize(model, self.init)
-        if self.weights.path is not None:
-            reports.append(self.weights.load(model, self.weights.path))
+        if load and (source := self.weights_source()) is not None:
+            reports.append(self.weights.load(model, source[1]))
         return reports
 
     def _adapt_weights(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:

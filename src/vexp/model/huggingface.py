@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,8 +75,12 @@ class HuggingFace(Model):
     )
     pretrained: bool = option(True, "Load the published weights, unless weights.path or init_from names others.")
     config: dict[str, Any] = option(
-        {}, "Values that replace those of config.json: {drop_path_rate: 0.1, attn_implementation: sdpa}."
+        {}, "Values that replace those of config.json: {hidden_dropout_prob: 0.1, attn_implementation: sdpa}."
     )
+    drop_path: float | None = option(
+        None, "Stochastic depth rate of the last block, increasing linearly from 0; null: that of config.json.",
+        ge=0, lt=1,
+    )  # fmt: skip
     check_input: bool = option(True, "Refuse clips and an img_norm other than those that the model was trained with.")
     input: ClipInput = option(ClipInput, "Clips that the model was trained with; null: as its files state.")
     architecture: dict[str, Any] | None = option(
@@ -96,9 +100,9 @@ class HuggingFace(Model):
             files = _ModelFiles.find(str(values["name"]), values.get("revision"))
             architecture, processor = files.architecture(), files.processor()
             filled = {"architecture": architecture, "revision": files.commit}
-        stated = _clip_input({**architecture, **values.get("config", {})}, processor)
+        stated = _clip_input({**architecture, **(values.get("config") or {})}, processor)
         given = {key: value for key, value in (values.get("input") or {}).items() if value is not None}
-        return {**filled, "input": stated | given}
+        return {**filled, "input": {field.name: None for field in fields(ClipInput)} | stated | given}
 
     def build_architecture(self, num_classes: int) -> nn.Module:
         """Build the library's model from its configuration, with random weights.
@@ -111,7 +115,7 @@ class HuggingFace(Model):
 
         option = self._filled()
         assert option.architecture is not None
-        return video_classifier(option.architecture, option.config, num_classes)
+        return video_classifier(option.architecture, self.config, num_classes, drop_path=self.drop_path)
 
     def check_library(self) -> None:
         """Check that transformers is installed, has the architecture, and accepts the values of ``config``.

@@ -12,12 +12,13 @@ def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
 
     Layer 0 is everything registered before the first block (patch and position embeddings, class token). Layer i is the
     i-th block and what follows it before the next one (patch merging). The last layer is what follows the last block
-    (norm, head).
+    (norm, head). The blocks are those that the model names by ``block_paths``, else the outermost modules with
+    attention in an ``nn.ModuleList`` or ``nn.Sequential``.
 
     Raises:
         ConfigError: If the model has no blocks with attention.
     """
-    blocks = _attention_blocks(model)
+    blocks: list[str] = getattr(model, "block_paths", None) or _attention_blocks(model)
     if len(blocks) < 2:
         raise ConfigError(
             f"{type(model).__name__} has no blocks with attention in an nn.ModuleList or nn.Sequential; "

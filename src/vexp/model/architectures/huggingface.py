@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 from transformers import AutoModelForVideoClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -33,6 +34,14 @@ ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_at
 _ATTENTION_KEY = "attn_implementation"
 #: Part that a classifier does not compute, by ``model_type``. Its parameters would never have a gradient.
 _UNUSED = {"vjepa2": ("vjepa2", "predictor")}
+#: Key of the stochastic depth rate of the architectures that have it.
+_DROP_PATH = "drop_path_rate"
+#: Dropout at the end of every residual branch of a block, by ``model_type``, for those that have no stochastic depth.
+_BRANCH_ENDS = {
+    "videomae": ("attention.output.dropout", "output.dropout"),
+    "vivit": ("dropout",),  # of both branches
+    "videoprism_vision_model": ("dropout",),
+}
 #: Keys of earlier versions of the library, which published files have, by ``model_type``. The library itself converts
 #: them in ``from_pretrained``, and back in ``save_pretrained``.
 _RENAMED: dict[str, Rules] = {
@@ -79,18 +88,24 @@ class VideoClassifier(nn.Module):
         return logits.flatten(1)  # VideoPrism's are (N, 1, num_classes)
 
 
-def video_classifier(architecture: Mapping[str, Any], values: Mapping[str, Any], num_classes: int) -> VideoClassifier:
+def video_classifier(
+    architecture: Mapping[str, Any], values: Mapping[str, Any], num_classes: int, *, drop_path: float | None = None
+) -> VideoClassifier:
     """Build a classifier in float32 with random weights.
 
     Args:
         architecture: The configuration of the library, as in config.json.
         values: Those that replace some of the configuration (``model.config``).
         num_classes: Number of outputs.
+        drop_path: Stochastic depth rate of the last block, increasing linearly from 0; None for that of the
+            configuration.
 
     Raises:
         ConfigError: As for ``library_config``, or if the library cannot build the model.
     """
     config = library_config(architecture, values, num_classes)
+    if drop_path is not None and hasattr(config, _DROP_PATH):
+        vars(config)[_DROP_PATH] = drop_path  # TimeSformer's configuration takes integers only
     # A config.json may name float16; without dtype, the parameters would have it.
     settings = {"dtype": torch.float32, "trust_remote_code": False}
     if _ATTENTION_KEY in values:
@@ -103,12 +118,25 @@ def video_classifier(architecture: Mapping[str, Any], values: Mapping[str, Any],
     if config.model_type in _UNUSED:
         parent, part = _UNUSED[config.model_type]
         setattr(model.get_submodule(parent), part, None)
-    return VideoClassifier(model)
+    classifier = VideoClassifier(model)
+    if drop_path and not hasattr(config, _DROP_PATH):
+        _add_stochastic_depth(classifier, config.model_type, drop_path)
+    return classifier
 
 
-def library_config(
-    architecture: Mapping[str, Any], values: Mapping[str, Any], num_classes: int
-) -> PreTrainedConfig:
+def _add_stochastic_depth(classifier: VideoClassifier, kind: str, rate: float) -> None:
+    """Drop residual branches per sample (Huang et al. 2016), after the dropout at their ends; in place."""
+    if kind not in _BRANCH_ENDS:
+        raise ConfigError(f"is not known for the architecture {kind}", key="model.drop_path", value=rate)
+    blocks = classifier.block_paths
+    for index, block in enumerate(blocks):
+        for end in _BRANCH_ENDS[kind]:
+            path = f"{block}.{end}"
+            depth = StochasticDepth(rate * index / max(1, len(blocks) - 1), mode="row")
+            classifier.set_submodule(path, nn.Sequential(classifier.get_submodule(path), depth))
+
+
+def library_config(architecture: Mapping[str, Any], values: Mapping[str, Any], num_classes: int) -> PreTrainedConfig:
     """Return the library's configuration of a classifier.
 
     Raises:
@@ -135,8 +163,8 @@ _SET_HERE = NOT_ARCHITECTURE | {"model_type"}
 
 def _check_values(values: Mapping[str, Any], cls: type[PreTrainedConfig]) -> None:
     """Check the keys of ``model.config``; the library would ignore one that it does not know."""
-    own = {field.name for field in dataclasses.fields(cls)} - {field.name for field in dataclasses.fields(PreTrainedConfig)}
-    known = sorted(own - _SET_HERE) + [_ATTENTION_KEY]
+    names, common = ({field.name for field in dataclasses.fields(each)} for each in (cls, PreTrainedConfig))
+    known = sorted(names - common - _SET_HERE) + [_ATTENTION_KEY]
     for key, value in values.items():
         if key == _ATTENTION_KEY and value not in ATTENTION:
             rule = f"must be one of {', '.join(ATTENTION)}; transformers would download other code and run it"
