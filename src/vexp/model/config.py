@@ -43,6 +43,17 @@ class Model(ValidatedConfig, ABC):
     freeze: list[str] = option(
         [], "Modules or parameters to freeze, by dotted path with shell-style patterns (layer[12], backbone.*)."
     )
+    probe: str | None = option(
+        None,
+        "Head on the tokens of the encoder instead of the model's own: linear on their mean, or attentive "
+        "(cross-attention with a learned query); null for the model's own.",
+        choices=("linear", "attentive"),
+    )
+    probe_depth: int = option(
+        4, "Blocks of the attentive probe: self-attention in all but the last, which is the cross-attention.",
+        unit="blocks", ge=1,
+    )  # fmt: skip
+    probe_heads: int = option(16, "Attention heads of the attentive probe, a divisor of the width.", unit="heads", ge=1)
     lora: Lora = option(Lora, "Low-rank adapters that are trained instead of the weights, with the classifier.")
     norm_eval: bool = option(False, "Keep norm layers in eval mode during training, so batch statistics are not used.")
     partial_bn: bool = option(False, "Freeze all batch norm layers except the first (TSN).")
@@ -117,6 +128,10 @@ class Model(ValidatedConfig, ABC):
         model = self.build_architecture(num_classes)
         if self.image_channels != RGB:
             replace_input_channels(model, self.image_channels)
+        if self.probe is not None:
+            from vexp.model.architectures.probes import add_probe
+
+            model = add_probe(model, num_classes, self.probe, depth=self.probe_depth, heads=self.probe_heads)
         set_weight_adapter(model, self._adapt_weights)
         return model
 
@@ -147,7 +162,12 @@ class Model(ValidatedConfig, ABC):
 
     def _adapt_weights(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         from vexp.model.architectures.input_channels import RGB, average_rgb_weights
+        from vexp.model.architectures.probes import ProbedModel
 
+        if isinstance(model, ProbedModel):  # the file is of the model without probe
+            keys = model.encoder.state_dict().keys()
+            adapted = self._adapt_weights(tensors, model.encoder)
+            return {f"encoder.{key}" if key in keys else key: tensor for key, tensor in adapted.items()}
         adapted = self.adapt(tensors, model)
         return adapted if self.image_channels == RGB else average_rgb_weights(adapted, model)
 

@@ -96,7 +96,7 @@ def test_merged_equals_unmerged(option: Model, clip: tuple[int, int, int]) -> No
         (timesformer(lora=Lora(rank=2, targets=["*.qvk"])), "model.lora.targets", ["'*.qvk'", "did you mean qkv"]),
         (timesformer(lora=Lora(rank=2, targets=["*.norm"])), "model.lora.targets", ["no linear layer", "'*.norm'"]),
         (timesformer(lora=Lora(rank=2, targets=["head"])), "model.lora.targets", ["head.fc", "trained itself"]),
-        (Tiny3d(lora=Lora(rank=2)), "model.lora.targets", ["no linear layer except its classifier"]),
+        (Tiny3d(lora=Lora(rank=2)), "model.lora.targets", ["no linear layer except its head"]),
         (TorchvisionVideo(name="swin3d_t", lora=Lora(rank=2, targets=["*.qkv"])), "model.lora.targets", ["qkv"]),
         (timesformer(lora=Lora(rank=2), freeze=["backbone"]), "model.freeze", ["all adapters"]),
         (timesformer(lora=Lora(rank=2), freeze=["*"]), "model.freeze", ["nothing is left to train"]),
@@ -116,7 +116,7 @@ def test_adapters_that_cannot_train_are_refused(option: Model, key: str, fragmen
 
 
 def test_layers_whose_weights_the_parent_reads_have_no_adapter() -> None:
-    """torchvision's Swin passes the weights of qkv and proj to a function, so an adapter would have no effect."""
+    """The Swin of torchvision passes the weights of qkv and proj to a function, so an adapter would have no effect."""
     model = meta_model(TorchvisionVideo(name="swin3d_t", lora=Lora(rank=2)), 5)
     assert {path.rpartition(".")[2] for path in adapted_layers(model)} == {"0", "3", "reduction"}
 

@@ -17,7 +17,7 @@ from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_directory, ensure_writable_dir
 from vexp.model.adapters.config import Lora
 from vexp.model.adapters.merge import ADAPTER_KEY, NAME, merge_tensors
-from vexp.model.features import classifier_of
+from vexp.model.features import head_paths
 from vexp.model.freeze import matches
 from vexp.model.layers import near_paths
 
@@ -26,7 +26,7 @@ _MAX_NAMES = 4  # layers named in a message
 
 
 def add_adapters(model: nn.Module, options: Lora, num_classes: int) -> None:
-    """Insert adapters into the target layers, in place; only they and the classifier require gradients.
+    """Insert adapters into the target layers, in place; only they and the head require gradients.
 
     The matrices B are 0, so that the outputs do not change.
 
@@ -35,17 +35,18 @@ def add_adapters(model: nn.Module, options: Lora, num_classes: int) -> None:
         ConfigError: If a pattern of ``targets`` matches no layer that can have an adapter.
     """
     peft = _import_peft()
-    classifier, _ = classifier_of(model, num_classes)
+    heads = head_paths(model, num_classes)
     config = peft.LoraConfig(
         r=options.rank,
         lora_alpha=2 * options.rank if options.alpha is None else options.alpha,
         lora_dropout=options.dropout,
-        target_modules=_targets(model, options, classifier),
+        target_modules=_targets(model, options, heads),
         use_rslora=options.rslora,
         use_dora=options.dora,
     )
     peft.inject_adapter_in_model(config, model, adapter_name=NAME)
-    model.get_submodule(classifier).requires_grad_(True)
+    for path in heads:
+        model.get_submodule(path).requires_grad_(True)
 
 
 def check_trained(model: nn.Module, freeze: list[str]) -> None:
@@ -69,31 +70,34 @@ def _import_peft() -> Any:
     return peft
 
 
-def _targets(model: nn.Module, options: Lora, classifier: str) -> list[str]:
-    """Return the paths of the layers that get an adapter."""
+def _targets(model: nn.Module, options: Lora, heads: list[str]) -> list[str]:
+    """Return the paths of the layers outside of the head that get an adapter."""
     layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, (*_LINEAR, *_CONVOLUTIONS))}
-    called = {path: layer for path, layer in layers.items() if path != classifier and _supports_adapter(model, path)}
+    head_layers = [path for path in layers if any(matches(path, head) for head in heads)]
+    adaptable = {
+        path: layer for path, layer in layers.items() if path not in head_layers and _supports_adapter(model, path)
+    }
     name = type(model).__name__
     if not options.targets:
-        targets = [path for path, layer in called.items() if type(layer) in _LINEAR]
+        targets = [path for path, layer in adaptable.items() if type(layer) in _LINEAR]
         if not targets:
-            rule = f"{name} has no linear layer except its classifier; name convolutions"
+            rule = f"{name} has no linear layer except its head; name convolutions"
             raise ConfigError(rule, key="model.lora.targets", value=[], hint=near_paths("", model))
         return targets
     for pattern in options.targets:
-        if any(matches(path, pattern) for path in called):
+        if any(matches(path, pattern) for path in adaptable):
             continue
         found = [path for path in layers if matches(path, pattern)]
         rule = f"no linear layer or convolution of {name} matches {pattern!r}"
-        if found == [classifier]:
-            rule = f"{pattern!r} matches only the classifier {classifier}, which is trained itself"
+        if found and set(found) <= set(head_layers):
+            rule = f"{pattern!r} matches only the head ({_few(found)}), which is trained itself"
         elif found:
             rule = (
                 f"{pattern!r} matches only layers of {name} on which an adapter would not act as a low-rank update "
                 f"(grouped or shifted convolutions, weights that are used without calling the layer): {_few(found)}"
             )
         raise ConfigError(rule, key="model.lora.targets", hint="" if found else near_paths(pattern.strip("*."), model))
-    return [path for path in called if any(matches(path, pattern) for pattern in options.targets)]
+    return [path for path in adaptable if any(matches(path, pattern) for pattern in options.targets)]
 
 
 def _supports_adapter(model: nn.Module, path: str) -> bool:
@@ -140,7 +144,7 @@ def merge_adapters(model: nn.Module, options: Lora) -> None:
 def save_adapters(
     model: nn.Module, folder: Path, num_classes: int, *, base: str | None = None, prefix: str = ""
 ) -> list[str]:
-    """Write the adapters and the classifier in peft's layout, and return the names of the files.
+    """Write the adapters and the head in peft's layout, and return the names of the files.
 
     ``peft.PeftModel.from_pretrained(model, folder)`` inserts them into the model without adapters. Paths are relative
     to its part ``prefix`` if all of them are below that. ``base`` is the name of the weights in adapter_config.json.
@@ -151,15 +155,16 @@ def save_adapters(
     from safetensors.torch import save_file
 
     peft = _import_peft()
-    classifier, _ = classifier_of(model, num_classes)
+    heads = head_paths(model, num_classes)
     state = peft.get_peft_model_state_dict(model, adapter_name=NAME)
-    state |= {key: value for key, value in model.state_dict().items() if key.startswith(f"{classifier}.")}
+    head_keys = tuple(f"{path}." for path in heads)
+    state |= {key: value for key, value in model.state_dict().items() if key.startswith(head_keys)}
     if not all(key.startswith(prefix) for key in state):
         prefix = ""
     config = peft.LoraConfig(**{
         **model.peft_config[NAME].to_dict(),  # type: ignore[union-attr, index, operator]
         "target_modules": [path.removeprefix(prefix) for path in adapted_layers(model)],
-        "modules_to_save": [classifier.removeprefix(prefix)],
+        "modules_to_save": [path.removeprefix(prefix) for path in heads],
         "base_model_name_or_path": base,
         "inference_mode": True,
     })  # fmt: skip
