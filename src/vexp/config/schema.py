@@ -14,6 +14,7 @@ from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.config import Data
 from vexp.data.transforms.pipeline import Pipeline
+from vexp.data.transforms.randomness import first_random_step
 from vexp.evaluation.config import Eval
 from vexp.model import ModelOption
 from vexp.model.config import Model
@@ -109,6 +110,8 @@ class Config(ValidatedConfig):
             self.model.check_clips(self.pipeline, self.img_norm)
         self.sweep.check_objective(self.eval.results())
         self._check_flips()
+        if self.data.cache_features:
+            self._check_cached_features()
 
     def _check_exclusive_keys(self) -> None:
         if self.epochs is not None and self.max_steps is not None:
@@ -147,6 +150,18 @@ class Config(ValidatedConfig):
                 "CUDA_VISIBLE_DEVICES to choose among them",
                 key="device", value=self.device,
             )  # fmt: skip
+
+    def _check_cached_features(self) -> None:
+        """Check that every epoch has the same clips, which are computed with numpy and need no torch."""
+        key = "data.cache_features"
+        if self.blending.mixes:
+            rule = "blending mixes the clips of a batch anew in every step; set blending=never"
+            raise ConfigError(rule, key=key, value=True)
+        for split in ("train", "val"):
+            if (name := first_random_step(self.pipeline.of(split), len(self.img_norm.mean))) is not None:
+                rule = f"pipeline.{split}.{name} draws random numbers, so that every epoch has other clips"
+                hint = f"; set pipeline.{split}.{name}.test_mode=true if it is a sampler, else leave it out or replace it"
+                raise ConfigError(rule, key=key, value=True, hint=hint)
 
     def _check_flips(self) -> None:
         """Check that clips are not mirrored where that changes their label, as of "moving left", and none is mapped."""

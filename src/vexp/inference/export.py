@@ -22,8 +22,7 @@ from vexp.config.schema import Config
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, ensure_writable_dir, write_text
-from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.pipeline import make_clips
+from vexp.experiment.input_shape import input_shape
 from vexp.inference.predictor import Predictor
 from vexp.model.adapters.config import lora_of
 from vexp.model.adapters.lora import merge_adapters, save_adapters
@@ -32,7 +31,6 @@ INPUT, OUTPUT = "clips", "logits"
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 #: Largest difference between exported and original logits relative to the largest one: float32 sums in another order.
 _TOLERANCE = 1e-3
-_FRAME_SIZES = ((256, 340), (340, 256))  # a pipeline with a fixed input size gives it for both video shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,8 @@ class Exported:
 def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Exported:
     """Write ``path`` and its description ``path.json``, if the exported file gives the model's logits.
 
-    The model is moved to the CPU, and its adapters are merged. The file has the format ``form``, ``onnx`` or ``torch`` (torch.export), and the input
-    size of the pipeline of ``split``, val or test.
+    The model is moved to the CPU, and its adapters are merged. The file has the format ``form``, ``onnx`` or ``torch``
+    (torch.export), and the input size of the pipeline of ``split``, val or test.
 
     Raises:
         UserError: If the model cannot be exported, if the logits differ, or if a package is missing.
@@ -113,19 +111,6 @@ def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) ->
             f"is {largest:.3g}); the file was deleted"
         )
     return Parity(difference, largest, fixed_batch_reason)
-
-
-def input_shape(config: Config, split: str) -> list[int]:
-    """Return [C, T, H, W] of a clip of the pipeline."""
-    shapes = set()
-    for height, width in _FRAME_SIZES:
-        reader = ArrayReader(np.zeros((2, height, width, len(config.img_norm.mean)), np.uint8))
-        clips = make_clips(reader, config.pipeline.of(split), np.random.default_rng(0), lazy=config.pipeline.lazy)
-        shapes.add(clips.frames.shape[1:])
-    if len(shapes) > 1:
-        raise UserError(f"pipeline.{split}: the size of a clip depends on the video; end it with a crop to one size")
-    frames, height, width, channels = shapes.pop()
-    return [channels, frames, height, width]
 
 
 def _export_with_fallback(model: nn.Module, shape: list[int], path: Path, form: str) -> str:

@@ -10,7 +10,7 @@ from vexp.core.errors import UserError
 from vexp.data.loading.plugin_errors import PluginError
 
 if TYPE_CHECKING:
-    from vexp.data.batch.batch import Batch, Sample
+    from vexp.data.batch.batch import Batch, FeatureSample, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ReplacedSample:
     they were tried.
     """
 
-    sample: Sample | None
+    sample: Sample | FeatureSample | None
     bad: tuple[Failure, ...]
 
 
@@ -57,10 +57,10 @@ class SkipFailuresCollate:
     If samples were replaced or left out, the batch is returned inside of a ``SkippedSample``.
     """
 
-    collate: Callable[[Sequence[Sample]], Any]
+    collate: Callable[[Sequence[Any]], Any]
 
-    def __call__(self, outcomes: Sequence[Sample | Failure | ReplacedSample | PluginError]) -> Any:
-        samples: list[Sample] = []
+    def __call__(self, outcomes: Sequence[Sample | FeatureSample | Failure | ReplacedSample | PluginError]) -> Any:
+        samples: list[Sample | FeatureSample] = []
         bad: list[Failure] = []
         for outcome in outcomes:
             if isinstance(outcome, Failure | PluginError):
