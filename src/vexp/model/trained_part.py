@@ -95,7 +95,7 @@ def trained_part(model: nn.Module, clips: Tensor) -> TrainedPart:
     calls = _record(model, clips)
     needed = _reasons(model, calls)
     chain = _chain(calls, list(needed))
-    if not chain or chain[0].path == "" or chain[0].input is None or len(chain[0].input) != len(clips):
+    if not chain or chain[0].input is None or chain[0].input is clips or len(chain[0].input) != len(clips):
         first = min(needed, key=lambda call: call.start)
         raise ConfigError(
             f"{needed[first]}, and what follows it is not a chain of modules that "
