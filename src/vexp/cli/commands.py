@@ -8,6 +8,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "train": "Train a video classifier, or run a sweep with -m.",
         "evaluate": "Evaluate a checkpoint, or rescore saved view logits.",
         "compare": "Compare runs: varying keys, mean and std over seeds, curves.",
+        "score": "Measure result files of temporal localization or of boxes.",
     },
     "Check before a run": {
         "plan": "Print the schedule, the learning rates and the warnings of a run.",

@@ -1,17 +1,19 @@
-"""Convert weights of other programs to a vexp checkpoint.
+"""Convert weights of other programs to a vexp checkpoint or to safetensors.
 
-IN is a file of mmaction2, PySlowFast, torchvision or Lightning, ``https://...#sha256=...``, ``torchvision://NAME`` or a
-vexp run. Without ``model=`` the checkpoint holds the tensors under their own names, for ``init_from``. With ``model=``
-the weights are loaded into that model, with a report, and the checkpoint contains a config, so that vexp evaluate,
-predict, features and export accept it like that of a run. Other overrides change the config
-(``pipeline=clip_16x4_112``). The mean and std are those of the file, unless an override sets them.
+IN is a file of mmaction2, PySlowFast, torchvision or Lightning, a safetensors file, a folder or ``hf://ORG/NAME`` in
+the layout of Hugging Face, ``https://...#sha256=...``, ``torchvision://NAME`` or a vexp run. Without ``model=`` the
+file holds the tensors under their own names, for ``init_from``, and that of a run also its config. With ``model=`` the
+weights are loaded into that model, with a report, and the file contains a config, so that vexp evaluate, predict,
+features and export accept it like that of a run. Other overrides change the config (``pipeline=clip_16x4_112``). The
+mean and std are those of the file, unless an override sets them. The suffix of OUT selects the format.
 
-Usage: vexp convert IN OUT.pth [num_classes=N] [classes=FILE] [model=... and other overrides]
+Usage: vexp convert IN OUT.pth|OUT.safetensors [key=ENTRY] [num_classes=N] [classes=FILE] [model=... and overrides]
 
 Examples:
   vexp convert mmaction2.pth out.pth model=tsm_r50
   vexp convert torchvision://r3d_18 r3d_18.pth model=r3d_18
-  vexp convert weights.pth out.pth
+  vexp convert RUN weights.safetensors
+  vexp convert vjepa2.pt encoder.safetensors key=target_encoder
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from vexp.config.compose import compose
 from vexp.config.instantiate import to_dict
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.model.weights.config import Weights
+from vexp.model.weights.safetensors_file import SUFFIX
 from vexp.model.weights.source import check
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class _Options(ValidatedConfig):
+    key: str | None = option(None, "Entry of the file with the state dict; null: the only one.")
     num_classes: int | None = option(None, "Number of classes; null: that of the file.", ge=1, le=1_000_000)
     classes: Path | None = option(None, "File with the class names; null: those of the file.")
 
@@ -49,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
     if len(arguments.rest) < 2:
         raise ConfigError("name the weights and the file to write: vexp convert IN OUT [model=...]")
     source, out, *overrides = arguments.rest
-    if not out.endswith((".pth", ".pt")):
-        raise ConfigError(f"{out}: the file to write must end in .pth (vexp convert IN OUT)")
+    if not out.endswith((".pth", ".pt", SUFFIX)):
+        raise ConfigError(f"{out}: the file to write must end in .pth or {SUFFIX} (vexp convert IN OUT)")
     if not source.strip():  # it would be the working folder
         raise ConfigError("must not be empty", key="IN", value=source)
     check("IN", source)
@@ -59,22 +64,25 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"{overrides[0]}: needs model=..., the model of the weights")
     config = compose(overrides, config_dirs=arguments.config_dirs) if has_model else None
 
-    from vexp import checkpoint
     from vexp.data.annotations.class_names import read_classes
-    from vexp.model.weights.load import open_weights
+    from vexp.model.weights.load import open_weights, save_weights
     from vexp.model.weights.source import locate
 
-    file = open_weights(locate(source), source)
+    weights = getattr(config.model, "weights", None) if config is not None else None
+    if options.key is not None and isinstance(weights, Weights):
+        weights.key = options.key
+    file = open_weights(locate(source), source, key=weights.key if isinstance(weights, Weights) else options.key)
     classes = file.metadata.classes if options.classes is None else read_classes(options.classes)
     if config is None:
         metadata = file.metadata
         norm = {"mean": metadata.mean, "std": metadata.std, "to_bgr": metadata.to_bgr}
         content: dict[str, Any] = {"model": file.tensors, "classes": classes or [], "img_norm": norm}
+        content |= {} if file.config is None else {"config": file.config}
         print(f"{len(file.tensors)} tensors of {source} (a {file.kind} file) under their own names")
     else:
         own_norm = any(override.startswith("img_norm") for override in overrides)
         content = _load_into_model(config, source, file, classes, options.num_classes, own_norm)
-    checkpoint.save(Path(out).expanduser().absolute(), content)
+    save_weights(Path(out).expanduser().absolute(), content)
     print(f"written: {out}")
     return 0
 
@@ -85,7 +93,6 @@ def _load_into_model(
     """Return the content of a checkpoint of ``config``'s model with the weights of the file."""
     from vexp.model import build_model
     from vexp.model.adapters.config import Lora, lora_of
-    from vexp.model.weights.config import Weights
 
     count = num_classes or (len(classes) if classes else None) or _class_count(config, file)
     if classes is not None and len(classes) != count:

@@ -2,15 +2,19 @@
 
 FILE.json is written beside it: the input (name, shape, layout, color order, mean, std, which frames), the output and
 the classes. The exported file is run, and its logits are compared with the model's, before it is kept. ONNX needs
-``pip install 'vexp[export]'``. The adapters of a run with model.lora are merged into the weights; format=adapter writes
-them and the classifier alone, in the layout of peft (adapter_config.json and adapter_model.safetensors).
+``pip install 'vexp[export]'``. ``format=safetensors`` writes the weights without the model's code, and the config and
+the classes as texts into the same file; vexp evaluate, predict and init_from accept it. All of them hold the weights
+with the adapters of ``model.lora`` merged; ``format=adapter`` writes the adapters and the head alone into a folder, in
+the layout of peft.
 
-Usage: vexp export run=RUN [format=onnx|torch|adapter] [out=FILE] [checkpoint=best|last|FILE] [split=val|test] [overrides]
+Usage: vexp export run=RUN [format=onnx|torch|safetensors|adapter] [out=FILE|FOLDER] [checkpoint=best|last|FILE]
+       [split=val|test] [overrides]
 
 Examples:
   vexp export run=RUN
   vexp export run=RUN format=torch out=model.pt2
   vexp export run=RUN checkpoint=last split=test
+  vexp export run=RUN format=safetensors out=weights.safetensors
   vexp export run=RUN format=adapter
 """
 
@@ -22,17 +26,21 @@ from pathlib import Path
 
 from vexp.cli.arguments import CommandLine
 from vexp.cli.trained_model import CHECKPOINT, open_run
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.inference.checkpoint import run_folder
+from vexp.model.weights.safetensors_file import SUFFIX
 
 
 @dataclass(kw_only=True, slots=True)
 class _Options(ValidatedConfig):
     run: Path = option(doc="A run folder or a checkpoint.")
     checkpoint: str | None = option(None, CHECKPOINT)
-    format: str = option("onnx", "File format.", choices=("onnx", "torch", "adapter"))
+    format: str = option("onnx", "File format.", choices=("onnx", "torch", "safetensors", "adapter"))
     split: str = option("val", "Split whose pipeline defines the input.", choices=("val", "test"))
-    out: Path | None = option(None, "File or folder to write; null: model.onnx, model.pt2 or adapter in export/ of the run folder.")
+    out: Path | None = option(
+        None, "File or folder to write; null: export/model.onnx, .pt2, .safetensors or adapter of the run folder."
+    )
 
 
 COMMAND = CommandLine(__doc__, _Options)
@@ -43,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = COMMAND.parse(argv)
     options = arguments.options
     path, config, content = open_run(options.run, options.checkpoint, arguments)
-    from vexp.inference.export import FORMATS, export, export_adapters
+    from vexp.inference.export import FORMATS, export, export_adapters, export_weights
     from vexp.inference.predictor import load_predictor
 
     config.backend.compile = False  # the uncompiled model is exported
@@ -53,6 +61,12 @@ def main(argv: Sequence[str]) -> int:
         print(f"{folder}: {', '.join(export_adapters(predictor, folder))}, for peft.PeftModel.from_pretrained")
         return 0
     out = options.out or run_folder(path) / "export" / f"model{FORMATS[options.format]}"
+    if options.format == "safetensors":
+        if out.suffix != SUFFIX:
+            raise ConfigError(f"must end in {SUFFIX}", key="out", value=out)
+        count = export_weights(predictor, out)
+        print(f"{out}: {count} tensors, {len(predictor.classes)} classes and the config")
+        return 0
     result = export(predictor, out, form=options.format, split=options.split)
     parity = result.parity
     shape = ", ".join(["any" if parity.dynamic else "1", *map(str, result.shape)])

@@ -27,22 +27,23 @@ VALUE_LIMIT = 100_000
 Schema = Any
 
 
-def read_text(path: Path, *, errors: str = "strict") -> str:
+def read_text(path: Path, *, errors: str = "strict", limit: int = SIZE_LIMIT) -> str:
     """Return the content of a UTF-8 file; ``errors`` is that of ``bytes.decode``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        UserError: If it is no regular file, cannot be read, is larger than ``SIZE_LIMIT`` or is not UTF-8.
+        UserError: If it is no regular file, cannot be read, has more than ``limit`` bytes or is not UTF-8.
     """
     try:
         with open_regular(path) as file:
-            content = file.read(SIZE_LIMIT + 1)
+            content = file.read(limit + 1)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(content) > SIZE_LIMIT:
-        raise UserError(f"{path}: has more than {SIZE_LIMIT >> 20} MB and is no file that vexp wrote")
+    if len(content) > limit:
+        expected = " and is no file that vexp wrote" if limit == SIZE_LIMIT else ""
+        raise UserError(f"{path}: has more than {limit >> 20} MB{expected}")
     try:
         return content.decode("utf-8", errors)
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from vexp.config.saved import saved_config
 from vexp.config.schema import Config
 from vexp.core.documents import check_schema
 from vexp.core.errors import ConfigError
+from vexp.model.weights.safetensors_file import is_safetensors, read_safetensors
 
 
 def open_checkpoint(
@@ -19,10 +20,12 @@ def open_checkpoint(
 ) -> tuple[Config, dict[str, Any]]:
     """Return (config, content) of a checkpoint; ``overrides`` change the config that it was trained with.
 
+    It is a file of a run, or one that ``vexp convert`` or ``vexp export format=safetensors`` wrote.
+
     Raises:
         UserError: If it cannot be read, or is not a checkpoint of a run.
     """
-    content = checkpoint.load(path)
+    content = read_safetensors(path) if is_safetensors(path) else checkpoint.load(path)
     if not {"config", "model", "classes"} <= content.keys():
         raise ConfigError(
             f"{path}: not a checkpoint of a vexp run (it contains {', '.join(list(content)[:5])}); "

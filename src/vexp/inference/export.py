@@ -24,11 +24,13 @@ from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, ensure_writable_dir, write_text
 from vexp.experiment.input_shape import input_shape
 from vexp.inference.predictor import Predictor
-from vexp.model.adapters.config import lora_of
+from vexp.model.adapters.config import Lora, lora_of
 from vexp.model.adapters.lora import merge_adapters, save_adapters
+from vexp.model.weights.load import save_weights
+from vexp.model.weights.safetensors_file import SUFFIX
 
 INPUT, OUTPUT = "clips", "logits"
-FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+FORMATS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": SUFFIX}
 #: Largest difference between exported and original logits relative to the largest one: float32 sums in another order.
 _TOLERANCE = 1e-3
 
@@ -71,8 +73,7 @@ def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Export
         raise UserError(f"format={form}: needs {', '.join(missing)}; pip install 'vexp[export]'")
     shape = input_shape(predictor.config, split)
     ensure_writable_dir(path.parent, "set out=FILE")
-    if (lora := lora_of(predictor.config.model)) is not None:
-        merge_adapters(predictor.model, lora)
+    _merge_adapters(predictor)
     with atomic_write(path) as temporary:
         exported = Exported(path, shape, write_model(predictor.model.to("cpu").eval(), shape, temporary, form=form))
         description = _description(predictor, exported, temporary, form, split)
@@ -81,7 +82,7 @@ def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Export
 
 
 def export_adapters(predictor: Predictor, folder: Path) -> list[str]:
-    """Write the adapters and the classifier in the layout of peft; return the names of the files.
+    """Write the adapters and the head in the layout of peft; return the names of the files.
 
     Raises:
         UserError: If the model has no adapters, or the folder cannot be written.
@@ -92,6 +93,28 @@ def export_adapters(predictor: Predictor, folder: Path) -> list[str]:
     # The adapters of a model of transformers are those of the library's own model, which is part of vexp's.
     library = {"base": getattr(option, "name", None), "prefix": "model."} if hasattr(option, "architecture") else {}
     return save_adapters(predictor.model, folder, len(predictor.classes), **library)
+
+
+def export_weights(predictor: Predictor, path: Path) -> int:
+    """Write the weights with merged adapters, the config and the classes to a safetensors file; return the number of tensors.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    ensure_writable_dir(path.parent, "set out=FILE")
+    _merge_adapters(predictor)
+    state = predictor.model.state_dict()
+    content = {"model": state, "classes": predictor.classes, "config": to_dict(predictor.config, types=True)}
+    save_weights(path, {**content, "step": predictor.step, "epoch": predictor.epoch})
+    return len(state)
+
+
+def _merge_adapters(predictor: Predictor) -> None:
+    """Merge the adapters of a model into its weights; its option then has none."""
+    option: Any = predictor.config.model
+    if (lora := lora_of(option)) is not None:
+        merge_adapters(predictor.model, lora)
+        option.lora = Lora()
 
 
 def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) -> Parity:

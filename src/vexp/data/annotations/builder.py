@@ -33,18 +33,19 @@ def is_unicode(text: str) -> bool:
 
 
 class Problems:
-    """The bad lines of a file: messages for the first ones, and their number."""
+    """The bad lines or entries of a file: messages for the first ones, and their number."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
         self.messages: list[str] = []
 
-    def add(self, line: int, reason: str, path: Path | None = None) -> None:
-        """Add a bad line."""
+    def add(self, line: int | str, reason: str, path: Path | None = None) -> None:
+        """Add a bad line by its number, or an entry by its name."""
         self.count += 1
         if self.count <= _MAX_REPORTED:
-            self.messages.append(f"{path or self.path}:{line}: {reason}")
+            separator = ":" if isinstance(line, int) else ": "
+            self.messages.append(f"{path or self.path}{separator}{line}: {reason}")
 
     def raise_any(self) -> None:
         """Raise an error that lists the bad lines, if there are any.

@@ -30,6 +30,9 @@ class Weights(ValidatedConfig):
         "File, run folder, folder with model.safetensors, https://...#sha256=..., hf://ORG/NAME or torchvision://NAME "
         "to load; null for none.",
     )
+    key: str | None = option(
+        None, "Entry of the file with the state dict, such as target_encoder; null: the only one, or the file itself."
+    )
     prefix: str | None = option(
         None, "Prefix of the keys to load; it is removed and tensors with other keys are ignored."
     )
@@ -45,7 +48,13 @@ class Weights(ValidatedConfig):
         from vexp.model.weights.load import load_checkpoint
 
         return load_checkpoint(
-            model, path, prefix=self.prefix, rename=self.rename_pairs(), min_match=self.min_match, strict=self.strict
+            model,
+            path,
+            key=self.key,
+            prefix=self.prefix,
+            rename=self.rename_pairs(),
+            min_match=self.min_match,
+            strict=self.strict,
         )
 
     def rename_pairs(self) -> list[tuple[str, str]]:

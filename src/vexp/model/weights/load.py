@@ -15,12 +15,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vexp import checkpoint
 from vexp.core.errors import UserError
 from vexp.model.adapters.merge import merge_tensors, saved_lora
 from vexp.model.weights.file import WeightFile, read, unwrap
 from vexp.model.weights.key_mapping import rename_keys
 from vexp.model.weights.matching import best_prefix, copy_problem, match_tensors
 from vexp.model.weights.report import LoadReport
+from vexp.model.weights.safetensors_file import SUFFIX, write_safetensors
 from vexp.model.weights.source import Located, locate
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,7 @@ def load_checkpoint(
     model: nn.Module,
     filename: str | Path,
     *,
+    key: str | None = None,
     prefix: str | None = None,
     rename: Rename = (),
     min_match: float = 0.5,
@@ -101,6 +104,7 @@ def load_checkpoint(
     Args:
         model: Any model.
         filename: See ``read_checkpoint``.
+        key: Entry of the file that holds the state dict, for files with several (``target_encoder``).
         prefix: Prefix of the keys to load; it is removed.
         rename: (pattern, replacement) pairs of regular expressions, applied to every key in turn.
         min_match: See ``load_state_dict``.
@@ -110,7 +114,7 @@ def load_checkpoint(
         UserError: As for ``read_checkpoint`` and ``load_state_dict``, or if no key has the prefix or matches a pattern,
             or two keys become equal.
     """
-    file = open_weights(locate(filename), filename)
+    file = open_weights(locate(filename), filename, key=key)
     module, source = _unwrapped(model), str(filename)
     if prefix is not None:
         file.tensors = _below(prefix, file.tensors, source)
@@ -126,13 +130,13 @@ def load_checkpoint(
     return _load(module, file, source, min_match, strict)
 
 
-def open_weights(located: Located, source: str | Path) -> WeightFile:
-    """Read the state dict and the metadata of a located file; ``source`` is its name in messages.
+def open_weights(located: Located, source: str | Path, *, key: str | None = None) -> WeightFile:
+    """Read the state dict (see ``unwrap``) and the metadata of a located file; ``source`` is its name in messages.
 
     The adapters of a vexp run are merged into its weights.
     """
     content = read(located.path)
-    file = unwrap(content, str(source))
+    file = unwrap(content, str(source), key=key)
     if file.kind == "vexp" and (lora := saved_lora(content)) is not None:
         file.tensors = merge_tensors(file.tensors, lora)
         file.notes.append("adapters merged")
@@ -141,6 +145,21 @@ def open_weights(located: Located, source: str | Path) -> WeightFile:
     file.kind = located.kind or file.kind
     file.notes[:0] = located.notes
     return file
+
+
+def save_weights(path: Path, content: dict[str, Any]) -> None:
+    """Write the content of a vexp checkpoint to a safetensors file, if ``path`` is named so, or with ``torch.save``.
+
+    Raises:
+        UserError: If the file cannot be written, or a tensor has no values of its own.
+    """
+    if path.suffix != SUFFIX:
+        checkpoint.save(path, content)
+        return
+    try:
+        write_safetensors(path, content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def adapt(module: nn.Module, file: WeightFile) -> None:
@@ -202,8 +221,8 @@ def _load(module: nn.Module, file: WeightFile, source: str, min_match: float, st
 def _match(module: nn.Module, file: WeightFile, source: str, min_match: float, strict: bool) -> LoadReport:
     if not 0 <= min_match <= 1:
         raise UserError(f"min_match={min_match}: must be a fraction from 0 to 1")
-    for key in module.state_dict():
-        if key in file.tensors and (problem := copy_problem(file.tensors[key])) is not None:
+    for key, target in module.state_dict().items():
+        if key in file.tensors and (problem := copy_problem(file.tensors[key], target)) is not None:
             raise UserError(f"{source}: the tensor {key} {problem}")
     match = match_tensors(module, file.tensors)
     report = LoadReport(source, file.kind, match, file.metadata, file.notes)

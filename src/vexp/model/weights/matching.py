@@ -44,8 +44,9 @@ class MatchResult:
 
 
 def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResult:
-    """Match ``tensors`` to the state dict of ``module``."""
+    """Match ``tensors`` to the state dict of ``module``; a tied parameter matches if one of its keys does."""
     target = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+    tensors = _with_tied(module, tensors)
     result = MatchResult({}, [], {}, {}, [], [key for key in tensors if key not in target])
     class_counts = set()  # (of the file, of the model)
     for key, expected in target.items():
@@ -77,12 +78,32 @@ def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResu
     return result
 
 
-def copy_problem(tensor: Tensor) -> str | None:
-    """Return why the values of a tensor cannot be copied to a parameter; None if they can."""
+def _with_tied(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the other keys of the module's tied parameters, of which files often have one only (safetensors always)."""
+    result = dict(tensors)
+    first_keys: dict[int, str] = {}
+    for key, parameter in module.named_parameters(remove_duplicate=False):
+        if key in tensors:
+            first_keys.setdefault(id(parameter), key)
+    for key, parameter in module.named_parameters(remove_duplicate=False):
+        if (first := first_keys.get(id(parameter))) is not None:
+            result.setdefault(key, tensors[first])
+    return result
+
+
+def copy_problem(tensor: Tensor, target: Tensor | None = None) -> str | None:
+    """Return why the values of a tensor cannot be copied to ``target``, or to any tensor; None if they can."""
     if tensor.is_meta:
         return "has no values (its device is meta); save the weights of a model that is on a CPU or GPU"
     if tensor.layout is not torch.strided or tensor.is_quantized:
         return "is sparse or quantized; convert it with to_dense() or dequantize(), and save the file again"
+    if target is None or tensor.dtype == target.dtype or not target.is_floating_point():
+        return None
+    if not tensor.is_floating_point() or tensor.dtype.itemsize == 1:  # float8
+        return (
+            f"is {_name(tensor.dtype)}, that of the model {_name(target.dtype)}: the values of quantized weights are "
+            "wrong without their scales; dequantize it with the library that wrote the file"
+        )
     return None
 
 
@@ -106,6 +127,10 @@ def _prefixes(keys: Iterable[str]) -> list[str]:
     """Return the module prefixes of all keys: ``a.`` and ``a.b.`` for ``a.b.weight``."""
     names = [key.split(".")[:-1] for key in keys]
     return list(dict.fromkeys(".".join(name[:n]) + "." for name in names for n in range(1, min(len(name), 3) + 1)))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _format_shape(shape: Sequence[int]) -> str:

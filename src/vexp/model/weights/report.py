@@ -15,7 +15,7 @@ class LoadReport:
     """The result of loading weights; ``str()`` formats it for the log."""
 
     source: str  # the file name or URL as given
-    kind: str  # the program that wrote it: vexp, mmaction2, lightning, slowfast, torchvision, huggingface, or plain if unknown
+    kind: str  # what wrote it: vexp, mmaction2, lightning, slowfast, torchvision, huggingface, or plain if unknown
     match: MatchResult
     metadata: Metadata
     notes: list[str]  # how the file was obtained and read

@@ -7,27 +7,35 @@ the shape and the range of its bytes; and ``__metadata__``, texts by name
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import vexp
 from vexp.core.documents import check_schema, open_regular, parse_json
 from vexp.core.errors import UserError
 from vexp.core.file_content import describe_content
+from vexp.core.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".safetensors"
 _METADATA = "__metadata__"
+_VERSION = "vexp"  # name of the metadata of a file that vexp wrote
+_DESCRIPTIONS = ("classes", "config", "img_norm", "step", "epoch")  # what of a checkpoint the metadata contain
 _LENGTH_BYTES = 8  # of the number that a file begins with
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
-#: Bytes of an element by the format's name of its type. Types of less than a byte (F4, F6) are not in torch.
-_ELEMENT_BYTES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
-    "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
+#: The format's name of a type -> (torch's name, bytes of an element). Types of less than a byte are not in torch.
+_DTYPES = {
+    "BOOL": ("bool", 1), "U8": ("uint8", 1), "U16": ("uint16", 2), "U32": ("uint32", 4), "U64": ("uint64", 8),
+    "I8": ("int8", 1), "I16": ("int16", 2), "I32": ("int32", 4), "I64": ("int64", 8), "C64": ("complex64", 8),
+    "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1), "F8_E5M2": ("float8_e5m2", 1), "F8_E4M3FNUZ": ("float8_e4m3fnuz", 1),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz", 1),
 }  # fmt: skip
 
 
@@ -81,7 +89,7 @@ def read_header(path: Path) -> Header:
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
-    """Return the content of a file: its tensors by key, or that of the vexp checkpoint that it was written from.
+    """Return the content of a file: its tensors by key, or the content that was given to ``write_safetensors``.
 
     Raises:
         UserError: As for ``read_header``.
@@ -94,7 +102,67 @@ def read_safetensors(path: Path) -> dict[str, Any]:
             tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in header.shapes}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{path}: the weights cannot be read: {error}") from None
-    return dict(tensors)
+    tied = {key: kept for key, kept in header.metadata.items() if kept in tensors and key not in tensors}
+    tensors |= {key: tensors[kept] for key, kept in tied.items()}
+    if _VERSION not in header.metadata:
+        return dict(tensors)
+    described = {key: header.metadata[key] for key in _DESCRIPTIONS if key in header.metadata}
+    values = {key: parse_json(text, f"{path}: the metadata: {key}") for key, text in described.items()}
+    return {"model": tensors, **values}
+
+
+def write_safetensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the ``model`` of a checkpoint's content; ``classes``, ``config`` and the like become texts of the metadata.
+
+    A tensor that has several keys (tied weights) is written once; its other keys are in the metadata, as the library's
+    ``save_model`` writes them. The library itself is not used, since it writes the metadata in random order: equal
+    content would have different checksums.
+
+    Raises:
+        UserError: If a tensor has no values of its own, or a type that the format does not have.
+        OSError: If the file cannot be written.
+    """
+    import torch
+
+    tensors, tied = _untie(content["model"])
+    texts = {key: json.dumps(content[key], ensure_ascii=False) for key in _DESCRIPTIONS if content.get(key) is not None}
+    header: dict[str, Any] = {_METADATA: {"format": "pt", _VERSION: vexp.__version__, **texts, **tied}}
+    names = {getattr(torch, name): short for short, (name, _) in _DTYPES.items()}
+    tensors = dict(sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])))  # aligned in the file
+    end = 0
+    for key, tensor in tensors.items():
+        if tensor.dtype not in names:
+            raise UserError(f"{path}: the tensor {key} is {tensor.dtype}, which the format does not have")
+        start, end = end, end + tensor.nbytes
+        header[key] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        for tensor in tensors.values():
+            file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _untie(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return contiguous tensors on the CPU that share no memory, and for each other key of a tensor its first key."""
+    from vexp.model.weights.matching import copy_problem
+
+    tensors: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    first_keys: dict[Hashable, str] = {}
+    storages = set()
+    for key, tensor in state.items():
+        if (problem := copy_problem(tensor)) is not None:
+            raise UserError(f"the tensor {key} {problem}")
+        storage = tensor.untyped_storage().data_ptr()
+        memory = (storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and (first := first_keys.setdefault(memory, key)) != key:
+            tied[key] = first
+            continue
+        own = tensor.detach().to("cpu").contiguous()
+        tensors[key] = own.clone() if storage in storages else own
+        storages.add(storage)
+    return tensors, tied
 
 
 def _check_header(entries: Mapping[str, Any], path: Path, size: int) -> Header:
@@ -108,9 +176,9 @@ def _check_header(entries: Mapping[str, Any], path: Path, size: int) -> Header:
             continue
         check_schema(entry, schema, f"{path}: the header: {key}")
         dtype, shape, offsets = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        if dtype not in _ELEMENT_BYTES:
+        if dtype not in _DTYPES:
             raise UserError(f"{path}: the tensor {key} has the type {dtype}, which cannot be read")
-        count = _ELEMENT_BYTES[dtype] * math.prod(shape)
+        count = _DTYPES[dtype][1] * math.prod(shape)
         if min(shape, default=0) < 0 or len(offsets) != 2 or offsets[0] < 0 or offsets[1] - offsets[0] != count:
             raise UserError(
                 f"{path}: the header is wrong: {key} is {dtype} of shape {list(shape)}, its bytes are {offsets}"

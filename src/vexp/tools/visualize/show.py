@@ -122,11 +122,12 @@ def _first_batch(exp: Experiment, split: Split) -> tuple[Batch, list[Key]]:
 
 def _weights_warnings(config: Config) -> list[str]:
     """Compare ``img_norm`` with the normalization that the weights of the run were trained with."""
-    path = config.init_from or getattr(getattr(config.model, "weights", None), "path", None)
+    weights = getattr(config.model, "weights", None)
+    path = config.init_from or getattr(weights, "path", None)
     if path is None:
         return []
     try:
-        metadata = open_weights(locate(path), path).metadata
+        metadata = open_weights(locate(path), path, key=getattr(weights, "key", None)).metadata
     except UserError as error:
         return [f"the normalization of the weights is unknown: {error}"]
     norm = config.img_norm
