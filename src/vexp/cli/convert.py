@@ -94,11 +94,11 @@ def _load_into_model(
     from vexp.model import build_model
     from vexp.model.adapters.config import Lora, lora_of
 
+    if lora_of(config.model) is not None:  # of a run; the adapters of the file are merged
+        config.model.lora = Lora()  # type: ignore[attr-defined]
     count = num_classes or (len(classes) if classes else None) or _class_count(config, file)
     if classes is not None and len(classes) != count:
         raise ConfigError(f"num_classes={count}: there are {len(classes)} class names; give classes=FILE")
-    if lora_of(config.model) is not None:  # of a run; the adapters of the file are merged
-        config.model.lora = Lora()  # type: ignore[attr-defined]
     model = build_model(config.model, count, pretrained=False)
     weights = getattr(config.model, "weights", None)
     (weights if isinstance(weights, Weights) else Weights()).load(model, source)

@@ -9,6 +9,7 @@ from torch import nn
 
 from vexp.config.schema import Config
 from vexp.model import build_model
+from vexp.model.adapters.lora import check_magnitudes
 from vexp.model.config import Model
 from vexp.model.weights.config import Weights
 from vexp.model.weights.report import LoadReport
@@ -32,6 +33,7 @@ def build_model_with_weights(config: Config, classes: Sequence[str], *, fresh: b
         reports.append(weights.load(model, config.init_from))
     if isinstance(option, Model):
         option.set_trained_parts(model, len(classes))  # adapters are inserted into the loaded weights
+        check_magnitudes(model)
     for report in reports:
         for warning in conflicts(report, config, classes):
             logger.warning(f"weights from {report.source}: {warning}")

@@ -44,7 +44,7 @@ def _attention_blocks(model: nn.Module) -> list[str]:
     containers = (nn.ModuleList, nn.Sequential)
     for path, module in model.named_modules(remove_duplicate=False):
         in_list = bool(path) and type(model.get_submodule(path.rpartition(".")[0])) in containers
-        inside = path.startswith("probe.") or any(path.startswith(f"{block}.") for block in blocks)
+        inside = any(path.startswith(f"{block}.") for block in blocks)
         has_attention = any("attention" in type(part).__name__.lower() for part in module.modules())
         if in_list and not inside and type(module) not in containers and has_attention:
             blocks.append(path)

@@ -62,6 +62,19 @@ def check_trained(model: nn.Module, freeze: list[str]) -> None:
         )
 
 
+def check_magnitudes(model: nn.Module) -> None:
+    """Check that DoRA can divide by the norm of every row of the weights, once pretrained weights are loaded.
+
+    Raises:
+        ConfigError: If a layer has a row of zeros, as one that is initialized to zero.
+    """
+    for name, magnitudes in model.named_parameters():
+        if (match := ADAPTER_KEY.fullmatch(name)) and match[2] == "lora_magnitude_vector" and not magnitudes.all():
+            rule = f"divides by the norm of the weights of each output, which is 0 in {match[1]}"
+            hint = "; leave this layer out of model.lora.targets"
+            raise ConfigError(rule, key="model.lora.dora", value=True, hint=hint)
+
+
 def _import_peft() -> Any:
     try:
         import peft
