@@ -116,9 +116,7 @@ def test_model_whose_encoder_is_not_fixed_is_refused(overrides: list[str], fragm
         run(tmp_path, *overrides, "data.cache_features=true")
 
 
-def test_killed_run_leaves_no_partial_features(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_run_leaves_no_partial_features(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [*PROBE, "data.cache_features=true", "eval=never", "max_steps=2", "epochs=null"]
     whole = run(tmp_path / "whole", *options)
     shutil.rmtree(folder)

@@ -111,7 +111,7 @@ def test_run_with_adapters_is_used_by_every_command(tmp_path: Path) -> None:
 
 
 def test_dora_of_a_layer_of_zeros_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="temporal.fc") as caught:
+    with pytest.raises(ConfigError, match=r"temporal\.fc") as caught:
         train.run(compose([*RUN, *TIMESFORMER, "model.lora.rank=2", "model.lora.dora=true"]), tmp_path)
     assert caught.value.key == "model.lora.dora"
 
@@ -123,6 +123,7 @@ def _model(options: list[str], state: dict[str, torch.Tensor]) -> torch.nn.Modul
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft uses the library's former name
 @pytest.mark.parametrize("kind", HUGGING_FACE)
 def test_peft_reads_the_adapters_of_a_model_of_transformers(kind: str, tmp_path: Path) -> None:
     """The adapters of ``model=hf`` belong to the library's model, without vexp."""

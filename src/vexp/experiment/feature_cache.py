@@ -36,7 +36,9 @@ def find_trained_part(config: Config, model: nn.Module, device: torch.device) ->
         return trained_part(model.train(), clips)
 
 
-def feature_cache(config: Config, model: nn.Module, part: TrainedPart, split: str, device: torch.device) -> FeatureCache:
+def feature_cache(
+    config: Config, model: nn.Module, part: TrainedPart, split: str, device: torch.device
+) -> FeatureCache:
     """Return the cache of the features that an encoder gives for the pipeline of a split.
 
     Its folder is named after a checksum of everything that determines them. ``features.json`` there lists it.

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 import vexp
 from vexp.config.instantiate import to_dict
-from vexp.config.schema import Config
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, ensure_writable_dir, write_text
@@ -26,6 +24,7 @@ from vexp.experiment.input_shape import input_shape
 from vexp.inference.predictor import Predictor
 from vexp.model.adapters.config import Lora, lora_of
 from vexp.model.adapters.lora import merge_adapters, save_adapters
+from vexp.model.huggingface import HuggingFace
 from vexp.model.weights.load import save_weights
 from vexp.model.weights.safetensors_file import SUFFIX
 
@@ -90,13 +89,17 @@ def export_adapters(predictor: Predictor, folder: Path) -> list[str]:
     option = predictor.config.model
     if lora_of(option) is None:
         raise UserError(f"format=adapter: {predictor.path} was trained without adapters (model.lora.rank)")
-    # The adapters of a model of transformers are those of the library's own model, which is part of vexp's.
-    library = {"base": getattr(option, "name", None), "prefix": "model."} if hasattr(option, "architecture") else {}
-    return save_adapters(predictor.model, folder, len(predictor.classes), **library)
+    # The adapters of a model of transformers belong to the library's own model, which is a part of vexp's.
+    prefix = "model." if isinstance(option, HuggingFace) else ""
+    base = option.name if isinstance(option, HuggingFace) else None
+    return save_adapters(predictor.model, folder, len(predictor.classes), base=base, prefix=prefix)
 
 
 def export_weights(predictor: Predictor, path: Path) -> int:
-    """Write the weights with merged adapters, the config and the classes to a safetensors file; return the number of tensors.
+    """Write the weights, with merged adapters, the config and the classes to a safetensors file.
+
+    Returns:
+        The number of tensors.
 
     Raises:
         UserError: If the file cannot be written.

@@ -7,7 +7,7 @@ output of the one before, that contains everything that is trained or random. It
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,7 +174,7 @@ def _chain(calls: Sequence[_Call], needed: Sequence[_Call]) -> list[_Call]:
     return before(root.output, root.end)
 
 
-class _Reached(Exception):
+class _ReachedError(Exception):
     """The forward pass has reached the trained part."""
 
 
@@ -185,13 +185,11 @@ def encoder(model: nn.Module, part: TrainedPart) -> Iterator[Callable[[Tensor], 
 
     def stop(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         reached.append(args[0])
-        raise _Reached
+        raise _ReachedError
 
     def encode(clips: Tensor) -> Tensor:
-        try:
+        with suppress(_ReachedError):
             model.forward(clips)
-        except _Reached:
-            pass
         return reached.pop()
 
     handle = model.get_submodule(part.paths[0]).register_forward_pre_hook(stop)
@@ -203,7 +201,7 @@ def encoder(model: nn.Module, part: TrainedPart) -> Iterator[Callable[[Tensor], 
 
 def take_features(model: nn.Module, part: TrainedPart) -> None:
     """Make ``model`` take the input of its trained part instead of clips. It applies to copies of the model, too."""
-    model.forward = _Forward(model, part.paths)  # type: ignore[method-assign]
+    model.forward = _Forward(model, part.paths)
 
 
 class _Forward:

@@ -89,7 +89,9 @@ def _cached_features(exp: Experiment, model: nn.Module) -> str:
     part = find_trained_part(exp.config, model, torch.device("meta"))
     count = len(exp.train_set) + (len(exp.val_set) if exp.val_set is not None else 0)
     size, total = " x ".join(map(str, part.shape)), count * part.num_bytes / 1e6
-    return f"the input of {part.paths[0]}, {size}, of {count} videos, {total:,.1f} MB for one view each in {cache_root()}"
+    return (
+        f"the input of {part.paths[0]}, {size}, of {count} videos: {total:,.1f} MB for a view each, in {cache_root()}"
+    )
 
 
 def describe(plan: RunPlan) -> list[str]:

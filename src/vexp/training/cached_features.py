@@ -11,7 +11,7 @@ from torch import nn
 
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataloader import iterate_batches, make_loader
-from vexp.data.loading.dataset import ClipDataset
+from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.loading.feature_cache import FeatureCache
 from vexp.experiment.eval_save_schedule import plural
 from vexp.experiment.feature_cache import feature_cache, find_trained_part
@@ -50,7 +50,7 @@ def use_cached_features(exp: Experiment, state: TrainState) -> None:
         dataset.features = cache
         logger.info(
             f"cached features of {plural(len(dataset), split + ' video')} in {cache.folder}: "
-            f"{len(missing)} computed in {time.perf_counter() - start:.1f} s, {len(dataset) - len(missing)} there already"
+            f"{len(missing)} computed in {time.perf_counter() - start:.1f} s, {len(dataset) - len(missing)} existed"
         )
     take_features(model, part)
     if state.ema is not None:
@@ -74,7 +74,9 @@ def _fill(
     if dataset.on_bad != "fail":
         dataset.on_bad = "leave_out"
     size = data.batch_size if split == "train" else data.eval_batch_size or data.batch_size
-    batches = [[(0, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)]
+    batches: list[list[Key]] = [
+        [(0, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)
+    ]
     bad = BadSamples(dataset, split=split, max_fraction=data.max_bad_fraction)
     forward = view_forward(exp.config, exp.device)
     with encoder(model, part) as encode:

@@ -22,12 +22,12 @@ def first_random_step(steps: Mapping[str, Any], channels: int) -> str | None:
             return name
         try:
             make_clips(ArrayReader(frames, fps=30.0), dict(list(steps.items())[:count]), rng, lazy=True)
-        except _Draw:
+        except _DrawError:
             return name
     return None
 
 
-class _Draw(Exception):
+class _DrawError(Exception):
     """A transform has used the generator."""
 
 
@@ -35,4 +35,4 @@ class _NoGenerator:
     """In place of a random generator."""
 
     def __getattr__(self, name: str) -> Any:
-        raise _Draw(name)
+        raise _DrawError(name)

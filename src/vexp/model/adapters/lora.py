@@ -36,6 +36,7 @@ def add_adapters(model: nn.Module, options: Lora, num_classes: int) -> None:
     """
     peft = _import_peft()
     heads = head_paths(model, num_classes)
+    assert options.rank is not None
     config = peft.LoraConfig(
         r=options.rank,
         lora_alpha=2 * options.rank if options.alpha is None else options.alpha,
@@ -150,7 +151,7 @@ def merge_adapters(model: nn.Module, options: Lora) -> None:
         assert isinstance(base, nn.Module)
         adapter = {f"{path}.{name}": tensor.detach() for name, tensor in layer.state_dict().items()}
         with torch.no_grad():
-            base.weight.copy_(merge_tensors(adapter, options)[f"{path}.weight"])  # type: ignore[union-attr, operator]
+            base.weight.copy_(merge_tensors(adapter, options)[f"{path}.weight"])  # type: ignore[operator]
         model.set_submodule(path, base)
 
 
@@ -175,7 +176,7 @@ def save_adapters(
     if not all(key.startswith(prefix) for key in state):
         prefix = ""
     config = peft.LoraConfig(**{
-        **model.peft_config[NAME].to_dict(),  # type: ignore[union-attr, index, operator]
+        **model.peft_config[NAME].to_dict(),  # type: ignore[union-attr, index]
         "target_modules": [path.removeprefix(prefix) for path in adapted_layers(model)],
         "modules_to_save": [path.removeprefix(prefix) for path in heads],
         "base_model_name_or_path": base,

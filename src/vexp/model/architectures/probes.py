@@ -141,7 +141,7 @@ def add_probe(model: nn.Module, num_classes: int, kind: str, *, depth: int, head
             wider or narrower than the tokens, or this width is not a multiple of ``heads``.
     """
     paths, (_, classifier) = head_paths(model, num_classes), classifier_of(model, num_classes)
-    width = int(classifier.weight.shape[1])  # type: ignore[index, union-attr]
+    width = int(classifier.weight.shape[1])  # type: ignore[index]
     if kind == "attentive" and width % heads:
         raise ConfigError(f"must divide {width}, the width of the tokens", key="model.probe_heads", value=heads)
     for path in paths:
@@ -154,7 +154,7 @@ def add_probe(model: nn.Module, num_classes: int, kind: str, *, depth: int, head
     return ProbedModel(model, AttentiveProbe(width, num_classes, depth=depth, heads=heads))
 
 
-def encoder_tokens(encoder: nn.Module, clips: Tensor) -> Tensor:
+def encoder_tokens(encoder: Any, clips: Tensor) -> Tensor:
     """Return the tokens of clips, float (N, C, T, H, W) to (N, L, D).
 
     Raises:
@@ -171,8 +171,8 @@ def encoder_tokens(encoder: nn.Module, clips: Tensor) -> Tensor:
     features: Tensor = getattr(encoder, "backbone", encoder)(clips)
     if features.ndim != 5:
         raise UserError(
-            f"model.probe: {type(encoder).__name__} pools its features to {tuple(features.shape)}, so it has no tokens; "
-            "set model.probe=null and freeze its backbone, or choose another model"
+            f"model.probe: {type(encoder).__name__} pools its features to {tuple(features.shape)}, so it has no "
+            "tokens; set model.probe=null and freeze its backbone, or choose another model"
         )
     return features.flatten(2).transpose(1, 2)
 

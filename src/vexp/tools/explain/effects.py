@@ -196,7 +196,8 @@ def _features(config: Config, _: str) -> list[str]:
     if not config.data.cache_features:
         return ["no features are cached: every epoch reads the videos and computes the whole model"]
     counts = [len(source) for name in ("train", "val") if (source := select_samples(config.data, name)) is not None]
-    return [f"the input of the trained part of {' + '.join(map(str, counts))} videos is computed once in {cache_root()}"]
+    videos = " + ".join(map(str, counts))
+    return [f"the input of the trained part is computed once for {videos} videos, in {cache_root()}"]
 
 
 def _mirrored(config: Config, _: str) -> list[str]:
