@@ -195,7 +195,7 @@ def write_tensor(path):
         (write_html, "is no checkpoint, it begins with '<!DOCTYPE html>"),
         (write_lfs_pointer, "is no checkpoint, it begins with 'version https://git-lfs"),
         (write_truncated, "is damaged"),
-        (write_foreign_archive, "is no checkpoint that"),
+        (write_foreign_archive, "is a zip archive but no checkpoint"),
         (write_malicious, "refused: holds more than tensors and plain containers: .*mkdir"),
         (write_malicious_pickle, "refused: holds more than tensors and plain containers: .*mkdir"),
         (write_module, "refused: .*: torch.nn.modules.linear.Linear"),  # torch.save(model), common and unsafe

@@ -15,6 +15,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "explain": "Explain config keys: value, origin, type and effect.",
         "show": "Draw the pipeline, the frame sampling or the first batches.",
         "repro-check": "Check that training repeats bit for bit.",
+        "bench": "Measure how fast a run is, what limits it, and what helps.",
         "doctor": "Check the installation and find bottlenecks.",
     },
     "Use a trained model": {

@@ -157,6 +157,9 @@ class Config(ValidatedConfig):
         if self.blending.mixes:
             rule = "blending mixes the clips of a batch anew in every step; set blending=never"
             raise ConfigError(rule, key=key, value=True)
+        if self.data.train.repeat_augment > 1:
+            rule = f"repeat_augment={self.data.train.repeat_augment} would give equal samples of a video; set it to 1"
+            raise ConfigError(rule, key=key, value=True)
         for split in ("train", "val"):
             if (name := first_random_step(self.pipeline.of(split), len(self.img_norm.mean))) is not None:
                 rule = f"pipeline.{split}.{name} draws random numbers, so that every epoch has other clips"
@@ -186,7 +189,7 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
-    from vexp.data.transforms import crops, frame_sampling, photometric, resize
+    from vexp.data.transforms import crops, frame_sampling, photometric, rand_augment, random_erasing, resize
     from vexp.model import zoo as zoo
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
@@ -211,6 +214,10 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "multi_scale_crop": crops.MultiScaleCrop,
             "flip": resize.Flip,
             "color_jitter": photometric.ColorJitter,
+            "rand_augment": rand_augment.RandAugment,
+            "rand_augment_torchvision": rand_augment.RandAugment,
+            "trivial_augment": rand_augment.TrivialAugment,
+            "random_erasing": random_erasing.RandomErasing,
         },
         "model": {
             "tiny3d": Tiny3d,

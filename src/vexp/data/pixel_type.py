@@ -1,7 +1,7 @@
 """The pixels of a clip: uint8, 0..255, RGB, from the decoder to the normalization on the device.
 
 ``decoding/color.py`` and ``decoding/images.py`` convert to 8 bits. These assume them: ``decoding/frame_stream.py``,
-``sources/base.py``, ``transforms/{resample,photometric,pipeline,view_layout}.py``,
+``sources/base.py``, ``transforms/{resample,photometric,pixel_operations,random_erasing,pipeline,view_layout}.py``,
 ``batch/{batch,shared_memory,normalize}.py``, and the description of the input in ``vexp.inference.export``.
 """
 

@@ -143,11 +143,13 @@ class Schedule:
 
     def step_text(self) -> str:
         """Describe the samples of a step: ``8 samples per step (batch 2 x accumulate 2 x 2 processes)``."""
-        plan = self.plan
-        samples = plural(min(plan.samples_per_step, plan.num_samples), "sample")
+        plan, repeats = self.plan, self.config.data.train.repeat_augment
+        samples = plural(min(plan.samples_per_step, plan.num_samples) * repeats, "sample")
         accumulated = f" x accumulate {plan.accumulate}" if plan.accumulate > 1 else ""
         processes = f" x {plural(plan.world_size, 'process')}" if plan.world_size > 1 else ""
-        factors = f" (batch {plan.batch_size}{accumulated}{processes})" if accumulated or processes else ""
+        repeated = f" x {plural(repeats, 'repeat')}" if repeats > 1 else ""
+        factors = f"{accumulated}{processes}{repeated}"
+        factors = f" (batch {plan.batch_size}{factors})" if factors else ""
         return f"{samples} per step{factors}"
 
     def describe_steps(self, steps: Sequence[int]) -> str:

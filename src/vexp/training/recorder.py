@@ -128,7 +128,7 @@ class Recorder:
         record |= learning_rates(state.optimizer) | means
         if state.scaler.is_enabled():
             record |= {"loss_scale": state.scaler.get_scale(), "skipped_steps": state.skipped}
-        record |= {"time/clips_per_s": rate} | memory_used(exp.device)
+        record |= {"time/clips_per_s": rate * exp.config.data.train.repeat_augment} | memory_used(exp.device)
         self.metrics.write(record)
         seconds_left = (exp.total_steps - state.step) * means["time/step"]
         logger.info(train_line(record, epochs=exp.epochs, total_steps=exp.total_steps, seconds_left=seconds_left))

@@ -27,7 +27,7 @@ from vexp.experiment.initial_weights import conflicts
 from vexp.model import build_model
 from vexp.model.weights import download
 from vexp.model.weights.load import load_checkpoint, read_checkpoint
-from vexp.model.weights.metadata import of_mmaction2
+from vexp.model.weights.metadata import of_huggingface, of_mmaction2
 from vexp.model.weights.source import check, locate
 
 
@@ -220,6 +220,43 @@ def test_of_mmaction2_config_text_gives_normalization() -> None:
     new = of_mmaction2({"cfg": CONFIG_1X, "dataset_meta": {"classes": ["a", "b"]}})
     assert (new.mean, new.to_bgr, new.classes) == ([123.675, 116.28, 103.53], False, ["a", "b"])
     assert of_mmaction2({"config": "import os; (", "CLASSES": None}).mean is None
+
+
+@pytest.mark.parametrize(
+    ("processor", "mean", "std"),
+    [
+        ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}, 127.5, 63.75),
+        (
+            {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_rescale": True, "rescale_factor": 1 / 255},
+            127.5,
+            63.75,
+        ),
+        ({"image_mean": [90.0] * 3, "image_std": [30.0] * 3, "do_rescale": False}, 90, 30),
+        ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 127.5, "offset": True}, 191.25, 63.75),
+        ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": False}, None, None),
+        ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "rescale_factor": "x"}, None, None),
+        ({"image_mean": "x"}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_of_huggingface_processor_gives_normalization(processor: Any, mean: float | None, std: float | None) -> None:
+    """The same pixels: x -> ((x * factor - offset) - mean) / std."""
+    metadata = of_huggingface({}, {}, processor)
+    assert (metadata.mean, metadata.std) == (mean and [mean] * 3, std and [std] * 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ({"1": "b", "0": "a"}, ["a", "b"]),
+        ({"0": "LABEL_0", "1": "LABEL_1"}, None),
+        ({"0": "a", "2": "b"}, None),
+        (["a"], None),
+        ({}, None),
+    ],
+)
+def test_of_huggingface_config_gives_classes(labels: Any, classes: list[str] | None) -> None:
+    assert of_huggingface({"id2label": labels}).classes == classes
 
 
 def test_conflicts_other_class_order_is_reported() -> None:

@@ -222,6 +222,7 @@ VALUES = [
     ("v1/mvit", "blending.cutmix_alpha", 1.0),
     ("v1/mvit", "lr_policy.phases.cosine.begin", 30),
     ("v1/mvit", "optimizer.base_batch_size", 256),
+    ("v1/mvit", "pipeline.train.erase.max_area", 0.4),  # its default; RandAugment's arguments are those of vexp
     ("v1/slowonly_imagenet", "ema.decay", 0.9995),
     ("v1/slowonly_imagenet", "pipeline.train.sample.target_fps", 30),
     ("v1/swin", "pipeline.train.sample.frame_uniform", True),
@@ -405,3 +406,9 @@ def test_defaults_of_matches_composed_config() -> None:
     assert defaults_of("optimizer", "adamw")["lr"] == 0.003  # of the YAML file, not of the class
     assert defaults_of("checkpoint", "all") == {**defaults_of("checkpoint"), "max_keep_ckpts": -1}
     assert defaults_of("seed") == 0
+
+
+def test_augmentation_of_1x_is_converted() -> None:
+    result = golden(named("v1/mvit"))[1]
+    assert result.steps["train"]["augment"] == "rand_augment"
+    assert result.steps["train"]["erase"] == "random_erasing"

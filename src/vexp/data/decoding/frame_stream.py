@@ -41,6 +41,13 @@ class FrameStream:
     def __iter__(self) -> Iterator[Frame]:
         return self.frames
 
+    def to_array(self) -> NDArray[np.uint8]:
+        """Read all frames: uint8 (F, H, W, C)."""
+        out = np.empty(self.shape, np.uint8)
+        for target, frame in zip(out, self, strict=True):
+            target[:] = frame
+        return out
+
 
 class FrameReader(ABC):
     """Base class of the readers, which are context managers.
@@ -94,9 +101,7 @@ class FrameReader(ABC):
         distinct, rows = np.unique(requested, return_inverse=True)
         with self._lock:
             stream = FrameStream.of(self.iter_frames(distinct.tolist()), len(distinct))
-            out = np.empty(stream.shape, np.uint8)
-            for row, frame in zip(range(len(out)), stream, strict=True):
-                out[row] = frame
+            out = stream.to_array()
         return out if len(rows) == len(distinct) and (rows[1:] > rows[:-1]).all() else out[rows]
 
     def check_range(self, indices: Sequence[int]) -> None:

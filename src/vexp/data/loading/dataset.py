@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ from torch.utils.data import Dataset, get_worker_info
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.batch.batch import FeatureSample, Sample
 from vexp.data.loading.feature_cache import FeatureCache
-from vexp.data.loading.outcomes import Failure, ReplacedSample
+from vexp.data.loading.outcomes import Failure, RepeatedSample, ReplacedSample
 from vexp.data.loading.plugin_errors import PluginError, plugin_error, raised_within
 from vexp.data.loading.watchdog import loading
 from vexp.data.sources.base import Source, complete_source
 from vexp.data.transforms.photometric import build_transforms
-from vexp.data.transforms.pipeline import make_clips
+from vexp.data.transforms.pipeline import make_repeats
 
 #: (epoch, index), followed by the number of earlier occurrences in the epoch if a sampler repeats indices
 Key = tuple[int, int] | tuple[int, int, int]
@@ -26,11 +26,12 @@ _MAX_REPLACEMENTS = 16  # tried for one bad sample
 
 
 @dataclass(eq=False, repr=False)
-class ClipDataset(Dataset["Sample | FeatureSample | Failure | ReplacedSample"]):
+class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | ReplacedSample"]):
     """Samples of a source, indexed by ``Key``.
 
-    The random generator of a sample is a function of (seed, epoch, index, earlier occurrences): the same for any number
-    of workers, in any order and after any restart.
+    The random generator of a sample is a function of (seed, epoch, index, earlier occurrences, repeat): the same for
+    any number of workers, in any order and after any restart. The first of ``repeats`` samples of a video is the one
+    that it has without repeats; the others differ from it in all transforms but the sampler.
 
     A sample is bad if its video cannot be read or its frames do not fit a crop (``UserError``, or an ``OSError`` while
     the file is read). Any other exception is an error in the code of a transform or data set: it is raised, as a
@@ -46,6 +47,7 @@ class ClipDataset(Dataset["Sample | FeatureSample | Failure | ReplacedSample"]):
     #: Outcome of a bad sample: "fail" (a ``Failure``), "replace" (a ``ReplacedSample`` with another sample) or
     #: "leave_out" (a ``ReplacedSample`` without one).
     on_bad: str = "fail"
+    repeats: int = 1  # samples of each video, a ``RepeatedSample`` if there are several
     features: FeatureCache | None = None  # cached features, in place of clips: videos are not read
 
     def __post_init__(self) -> None:
@@ -59,9 +61,9 @@ class ClipDataset(Dataset["Sample | FeatureSample | Failure | ReplacedSample"]):
         """Treat a sample as bad, for the reason ``message``, without loading it again."""
         self.fatal[index] = message
 
-    def __getitem__(self, key: Key) -> Sample | FeatureSample | Failure | ReplacedSample:
+    def __getitem__(self, key: Key) -> Sample | RepeatedSample | FeatureSample | Failure | ReplacedSample:
         try:
-            outcome = self._load(key, np.random.default_rng([self.seed, *key]))  # a trailing 0 changes no draw
+            outcome = self._load(key, self._generators(key))
             if not isinstance(outcome, Failure) or self.on_bad == "fail":
                 return outcome
             return self._replacement(key, outcome) if self.on_bad == "replace" else ReplacedSample(None, (outcome,))
@@ -70,19 +72,27 @@ class ClipDataset(Dataset["Sample | FeatureSample | Failure | ReplacedSample"]):
                 raise
             return error  # type: ignore[return-value]  # only in a worker: torch would send an exception as text
 
+    def _generators(self, key: Key, spawn_key: tuple[int, ...] = ()) -> list[np.random.Generator]:
+        """Return a random generator for each repeat of a sample."""
+        first: list[int] = [self.seed, *key]  # a trailing 0 (no earlier occurrence) changes no draw
+        entropies = [first, *([*first, *(3 - len(key)) * [0], repeat] for repeat in range(1, self.repeats))]
+        return [np.random.default_rng(np.random.SeedSequence(words, spawn_key=spawn_key)) for words in entropies]
+
     def _replacement(self, key: Key, failure: Failure) -> ReplacedSample | Failure:
         """Load another sample in place of a bad one; which one is a function of the seed and the key."""
         bad = [failure]
         for draw in range(_MAX_REPLACEMENTS):
-            rng = np.random.default_rng(np.random.SeedSequence([self.seed, *key], spawn_key=(1, draw)))
-            outcome = self._load((failure.epoch, int(rng.integers(len(self)))), rng)
+            rngs = self._generators(key, spawn_key=(1, draw))
+            outcome = self._load((failure.epoch, int(rngs[0].integers(len(self)))), rngs)
             if not isinstance(outcome, Failure):
                 return ReplacedSample(outcome, tuple(bad))
             bad.append(outcome)
         message = f"samples drawn to replace it cannot be read either, the last one: {bad[-1].message}"
         return Failure(failure.id, f"{failure.message}; {_MAX_REPLACEMENTS} {message}", failure.epoch)
 
-    def _load(self, key: Key, rng: np.random.Generator) -> Sample | FeatureSample | Failure:
+    def _load(
+        self, key: Key, rngs: Sequence[np.random.Generator]
+    ) -> Sample | RepeatedSample | FeatureSample | Failure:
         epoch, index = key[:2]
         if index in self.fatal:
             return Failure(index, self.fatal[index], epoch, fatal=True)
@@ -94,7 +104,7 @@ class ClipDataset(Dataset["Sample | FeatureSample | Failure | ReplacedSample"]):
             return FeatureSample(features, self._labels(index, mirrored=False), index)
         try:
             with loading(epoch, index), self.source.open(index) as reader:
-                clips = make_clips(reader, self.steps, rng, lazy=self.lazy)
+                repeats = make_repeats(reader, self.steps, rngs, lazy=self.lazy)
         except MemoryError:
             raise
         except Exception as error:
@@ -107,7 +117,8 @@ class ClipDataset(Dataset["Sample | FeatureSample | Failure | ReplacedSample"]):
             if attributed is None:
                 raise
             raise attributed from error
-        return Sample(clips, self._labels(index, mirrored=bool(clips.mirrored.any())), index)
+        samples = [Sample(clips, self._labels(index, mirrored=bool(clips.mirrored.any())), index) for clips in repeats]
+        return samples[0] if self.repeats == 1 else RepeatedSample(tuple(samples))
 
     def _labels(self, index: int, *, mirrored: bool) -> torch.Tensor:
         """Return the label of a sample, int64 (), or its labels as float32 (classes,) of 0 and 1."""

@@ -27,6 +27,13 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatedSample:
+    """The samples of one video with ``data.train.repeat_augment`` > 1: the same frames, augmented independently."""
+
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReplacedSample:
     """The outcome of loading a bad sample with ``data.on_error=skip``.
 
@@ -34,7 +41,7 @@ class ReplacedSample:
     they were tried.
     """
 
-    sample: Sample | FeatureSample | None
+    sample: Sample | RepeatedSample | FeatureSample | None
     bad: tuple[Failure, ...]
 
 
@@ -54,22 +61,28 @@ class SkippedSample:
 class SkipFailuresCollate:
     """Collate the outcomes of loading: the samples form a batch, the first error is returned instead of it.
 
-    If samples were replaced or left out, the batch is returned inside of a ``SkippedSample``.
+    Repeated samples follow each other at the distance of the number of videos: the first sample of every video, the
+    second of every video and so on. Mixup therefore mixes a video with itself only if the batch has no other. If
+    samples were replaced or left out, the batch is returned inside of a ``SkippedSample``.
     """
 
     collate: Callable[[Sequence[Any]], Any]
 
-    def __call__(self, outcomes: Sequence[Sample | FeatureSample | Failure | ReplacedSample | PluginError]) -> Any:
-        samples: list[Sample | FeatureSample] = []
+    def __call__(
+        self, outcomes: Sequence[Sample | RepeatedSample | FeatureSample | Failure | ReplacedSample | PluginError]
+    ) -> Any:
+        videos: list[tuple[Sample | FeatureSample, ...]] = []
         bad: list[Failure] = []
         for outcome in outcomes:
             if isinstance(outcome, Failure | PluginError):
                 return outcome
             if isinstance(outcome, ReplacedSample):
                 bad += outcome.bad
-                samples += [outcome.sample] if outcome.sample is not None else []
-            else:
-                samples.append(outcome)
+                if outcome.sample is None:
+                    continue
+                outcome = outcome.sample
+            videos.append(outcome.samples if isinstance(outcome, RepeatedSample) else (outcome,))
+        samples = [sample for repeat in zip(*videos, strict=True) for sample in repeat]
         try:
             batch = self.collate(samples) if samples else None
         except UserError as error:  # samples of different shapes

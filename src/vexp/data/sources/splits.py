@@ -63,6 +63,14 @@ class TrainSplit(Split):
     class_balance: float = option(
         0.0, "Oversampling of rare classes: 0 none, 1 as often as common classes, 0.5 in between.", ge=0, le=1
     )
+    repeat_augment: int = option(
+        1,
+        "Samples of each video in a batch: the same frames, augmented independently (repeated augmentation). "
+        "batch_size, epochs and base_batch_size count videos.",
+        unit="samples",
+        ge=1,
+        see=("data.batch_size", "optimizer.base_batch_size"),
+    )
     drop_last: bool = option(False, "Drop the last optimizer step of an epoch if it is incomplete.")
 
     def __post_init__(self) -> None:

@@ -3,9 +3,12 @@
 from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, SegmentFrames, UntrimmedSampleFrames
 from vexp.data.transforms.photometric import ColorJitter
+from vexp.data.transforms.rand_augment import RandAugment, TrivialAugment
+from vexp.data.transforms.random_erasing import RandomErasing
 from vexp.data.transforms.resize import Flip, RandomRescale, Resize
 
 __all__ = [
-    "CenterCrop", "ColorJitter", "DenseSampleFrames", "Flip", "MultiScaleCrop", "RandomCrop", "RandomRescale",
-    "RandomResizedCrop", "Resize", "SampleFrames", "SegmentFrames", "TenCrop", "ThreeCrop", "UntrimmedSampleFrames",
+    "CenterCrop", "ColorJitter", "DenseSampleFrames", "Flip", "MultiScaleCrop", "RandAugment",
+    "RandomCrop", "RandomErasing", "RandomRescale", "RandomResizedCrop", "Resize", "SampleFrames", "SegmentFrames",
+    "TenCrop", "ThreeCrop", "TrivialAugment", "UntrimmedSampleFrames",
 ]  # fmt: skip

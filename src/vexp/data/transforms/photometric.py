@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frames
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ColorJitter(ValidatedConfig):
         Raises:
             UserError: If the frames do not have three channels (optical flow).
         """
-        _check_rgb(frames, "ColorJitter")
+        check_rgb(frames, "ColorJitter")
         changes = (
             (_adjust_brightness, _ends(self.brightness, 1, 0)),
             (_adjust_contrast, _ends(self.contrast, 1, 0)),
@@ -97,7 +98,8 @@ class ColorJitter(ValidatedConfig):
         return frames
 
 
-def _check_rgb(frames: Frames, name: str) -> None:
+def check_rgb(frames: Frames | FrameStream, name: str) -> None:
+    """Raise UserError if ``frames`` are not RGB, which the transform ``name`` requires."""
     if frames.shape[-1] != 3:
         raise UserError(f"{name} requires RGB frames, but they have {frames.shape[-1]} channels; remove the transform")
 
@@ -144,6 +146,7 @@ PHOTOMETRIC = (
 )  # fmt: skip
 #: Replacements for transforms of torchvision that move pixels.
 REPLACEMENTS = {
+    "RandAugment": "transform=rand_augment_torchvision", "TrivialAugmentWide": "transform=trivial_augment",
     "CenterCrop": "transform=center_crop", "FiveCrop": "transform=ten_crop", "RandomCrop": "transform=random_crop",
     "RandomHorizontalFlip": "transform=flip", "RandomResize": "transform=random_rescale",
     "RandomResizedCrop": "transform=random_resized_crop, then transform=resize",
@@ -174,7 +177,7 @@ class TensorTransform:
         import torch
 
         name = type(self.transform).__name__
-        _check_rgb(frames, name)
+        check_rgb(frames, name)
         before = torch.from_numpy(frames).permute(0, 3, 1, 2)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(rng.integers(2**63)))

@@ -7,6 +7,7 @@ Transforms are distinguished by their method, so a custom transform is a datacla
     indices(num_frames, rng) -> int64 (clips, clip_len)             which frames (the first transform only)
     plan(views, rng) -> views                                       which part of the frame, at which size
     apply(frames, rng) -> uint8 (T, H, W, 3)                        other changes of the pixels (photometric)
+    draw(size, rng) -> transforms                                   a random list of the two above, for RGB frames
     build() -> transform                                            a photometric transform of torchvision v2
 """
 
@@ -24,9 +25,9 @@ from vexp.core.fields import ValidatedConfig, option
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frames
 from vexp.data.sources.base import Reader, frame_times, read_frames
-from vexp.data.transforms.photometric import check_torchvision_transform
+from vexp.data.transforms.photometric import check_rgb, check_torchvision_transform
 from vexp.data.transforms.resample import Window, render_views, render_windows
-from vexp.data.transforms.view import View
+from vexp.data.transforms.view import View, shared_size
 from vexp.data.transforms.view_layout import ViewLayout
 
 _ACCEPTS = "dict of transforms by name"
@@ -53,7 +54,7 @@ class Pipeline(ValidatedConfig):
                     raise ConfigError(f"{rule} a sampler (such as SampleFrames), got {', '.join(steps)}", key=key)
                 if hasattr(step, "build"):
                     check_torchvision_transform(step, key)
-                elif not (samples or hasattr(step, "plan") or hasattr(step, "apply")):
+                elif not any(hasattr(step, method) for method in ("indices", "plan", "apply", "draw")):
                     raise ConfigError(f"{type(step).__name__} has no plan and no apply method", key=key)
 
     def of(self, split: str) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class Clips:
     @property
     def mirrored(self) -> NDArray[np.bool_]:
         """Whether each view is mirrored, bool (V,)."""
-        return np.repeat([crop.mirrored for crop in self.crops], self.layout.clips)
+        return np.repeat([crop.is_mirror_image for crop in self.crops], self.layout.clips)
 
     @property
     def scale(self) -> NDArray[np.float32]:
@@ -101,31 +102,66 @@ def make_clips(reader: Reader, steps: Mapping[str, Any], rng: np.random.Generato
     Consecutive geometric transforms are planned from the sizes and rendered once (``lazy``), or rendered one by one;
     both draw the same random numbers. Every other transform is applied to all frames of all crops with one draw.
     """
+    return make_repeats(reader, steps, [rng], lazy=lazy)[0]
+
+
+def make_repeats(
+    reader: Reader, steps: Mapping[str, Any], rngs: Sequence[np.random.Generator], *, lazy: bool
+) -> list[Clips]:
+    """Apply the transforms to one video once for each generator, as ``make_clips``, with the same frames for all.
+
+    The frames are sampled with the first generator and decoded once.
+    """
     sampler, *rest = steps.values()
-    frame_indices = sampled_frames(reader, sampler, rng)
+    frame_indices = sampled_frames(reader, sampler, rngs[0])
     distinct, inverse = np.unique(frame_indices, return_inverse=True)
     frames = read_frames(reader, distinct)
+    if len(rngs) > 1 and isinstance(frames, FrameStream):
+        frames = frames.to_array()
+    positions = inverse.reshape(frame_indices.shape)
+    return [_transformed(frames, rest, rng, frame_indices, positions, lazy=lazy) for rng in rngs]
+
+
+def _transformed(
+    frames: FrameStream | Frames,
+    steps: Sequence[Any],
+    rng: np.random.Generator,
+    frame_indices: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    *,
+    lazy: bool,
+) -> Clips:
+    """Apply all transforms but the sampler to the distinct frames of a video."""
     crops = _Crops([frames], [View.whole(frames.shape[2], frames.shape[1])])
     views = crops.whole()
-    for step in rest:
-        if hasattr(step, "plan"):
-            views = step.plan(views, rng)
-            if lazy:
-                continue
-            crops = _Crops(crops.rendered(views), crops.source_views(views))
-        else:
-            rendered = crops.rendered(views)
-            changed = step.apply(np.concatenate(rendered) if len(rendered) > 1 else rendered[0], rng)
-            crops = _Crops(np.split(changed, len(rendered)), crops.source_views(views))
-        views = crops.whole()
+    for step in steps:
+        for transform in _drawn(step, frames, views, rng):
+            if hasattr(transform, "plan"):
+                views = transform.plan(views, rng)
+                if lazy:
+                    continue
+                crops = _Crops(crops.rendered(views), crops.source_views(views))
+            else:
+                rendered = crops.rendered(views)
+                changed = transform.apply(np.concatenate(rendered) if len(rendered) > 1 else rendered[0], rng)
+                crops = _Crops(np.split(changed, len(rendered)), crops.source_views(views))
+            views = crops.whole()
     if len(crops.frames) == 1:
         images, windows = render_windows(crops.frames[0], views)
     else:
         images = np.stack(crops.rendered(views))
         windows = [Window(index, 0, 0) for index in range(len(images))]
-    positions = inverse.reshape(frame_indices.shape)
     layout = ViewLayout.of(images.shape, windows, views[0].size, positions)
     return Clips(images, positions, layout, frame_indices, tuple(crops.source_views(views)))
+
+
+def _drawn(step: Any, frames: FrameStream | Frames, views: Sequence[View], rng: np.random.Generator) -> Sequence[Any]:
+    """Return the transforms that a step consists of: itself, unless it draws them."""
+    if not hasattr(step, "draw"):
+        return [step]
+    check_rgb(frames, type(step).__name__)
+    drawn: Sequence[Any] = step.draw(shared_size(views), rng)
+    return drawn
 
 
 def sampled_frames(reader: Reader, sampler: Any, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 Crops, resizes and flips are composed into a ``View``, which ``vexp.data.transforms.resample`` renders with one
 resample. Planning uses output pixels and needs no frames, so the views of a sample are known before decoding.
+A shear, a translation or a rotation starts a new view of the transformed image (``Warp``); such a chain of views is
+also rendered with one resample.
 
 Notation: V views, T frames, H, W source and h, w output size in pixels, C channels. Sizes are (width, height), arrays
 (T, H, W, C) uint8. Pixel i covers i..i+1, its center is i + 0.5.
@@ -9,14 +11,22 @@ Notation: V views, T frames, H, W source and h, w output size in pixels, C chann
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
 
 Box = tuple[float, float, float, float]
+Affine = tuple[float, float, float, float, float, float]
+"""(a, b, c, d, e, f) maps the point (x, y) to (a x + b y + c, d x + e y + f), in pixels, as ``PIL.Image.AFFINE``."""
+Matrix = NDArray[np.float64]
+"""The same as an array (3, 3) for points (x, y, 1)."""
 
 Size = tuple[int, int]
+Color = tuple[int, int, int]
 INTERPOLATIONS = ("bilinear", "nearest")
 
 
@@ -31,11 +41,23 @@ class View:
     #: The resized view that this one was cropped from; None if no crop followed a resize. Pixels at the edge of such a
     #: crop depend on pixels outside it, so ``render`` resizes ``cut_from`` and crops the result.
     cut_from: View | None = None
+    #: The transform of the image that ``box`` is a part of; None if that image is the source itself.
+    warp: Warp | None = None
 
     @property
     def scale(self) -> tuple[float, float]:
         """Output pixels per source pixel along x and y, by which optical flow has to be scaled."""
         return self.size[0] / self.box[2], self.size[1] / self.box[3]
+
+    @property
+    def root(self) -> View:
+        """The view whose ``box`` is a part of the source: this one, unless there is a ``warp``."""
+        return self if self.warp is None else self.warp.base.root
+
+    @property
+    def is_mirror_image(self) -> bool:
+        """Whether the output is a mirror image of the source, counting the flips before a ``warp``."""
+        return self.mirrored != (self.warp is not None and self.warp.base.is_mirror_image)
 
     @classmethod
     def whole(cls, width: int, height: int) -> View:
@@ -71,9 +93,49 @@ class View:
         """Return this view mirrored horizontally."""
         return replace(self, mirrored=not self.mirrored)
 
+    def warped(self, affine: Affine, fill: Color, interpolation: str = "bilinear") -> View:
+        """Return the view of the transformed output of this one, of the same size.
+
+        ``affine`` maps the points of the new image to points of this view's output. Points that come from outside of
+        it get the color ``fill``.
+        """
+        if affine == (1, 0, 0, 0, 1, 0):
+            return self
+        return replace(View.whole(*self.size), interpolation=interpolation, warp=Warp(self, affine, fill))
+
     def within(self, outer: View) -> View:
         """Convert this view of the output of ``outer`` to a view of the source of ``outer`` (its position only)."""
-        return View(outer._source_box(*self.box), self.size, self.mirrored != outer.mirrored, self.interpolation)
+        if self.warp is not None:
+            return replace(self, warp=replace(self.warp, base=self.warp.base.within(outer)))
+        box, mirrored = outer._source_box(*self.box), self.mirrored != outer.mirrored
+        return View(box, self.size, mirrored, self.interpolation, warp=outer.warp)
+
+    def stages(self) -> Iterator[tuple[View, Matrix]]:
+        """Yield the views that this one consists of, itself first, each with the map of its ``box`` to the output.
+
+        A matrix maps the points of this view's output to points of the image that the ``box`` of the stage is a part
+        of; the last of these images is the source.
+        """
+        view, matrix = self, self._to_box()
+        yield view, matrix
+        while view.warp is not None:
+            affine = np.array([*view.warp.affine, 0, 0, 1]).reshape(3, 3)
+            view = view.warp.base
+            matrix = view._to_box() @ affine @ matrix
+            yield view, matrix
+
+    def outline(self) -> NDArray[np.float64]:
+        """Return the corners of the output in source pixels, float64 (4, 2), clockwise from the upper left."""
+        *_, (_, matrix) = self.stages()
+        width, height = self.size
+        corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]]) @ matrix.T
+        return np.asarray(corners[:, :2])
+
+    def _to_box(self) -> Matrix:
+        """Return the map of points of the output to points of the image that ``box`` is a part of."""
+        left, top, width, height = self.box
+        x, y = width / self.size[0], height / self.size[1]
+        return np.array([[-x, 0, left + width] if self.mirrored else [x, 0, left], [0, y, top], [0, 0, 1]])
 
     def _source_box(self, x: float, y: float, width: float, height: float) -> Box:
         """Convert a box in output pixels to source pixels."""
@@ -88,6 +150,15 @@ class View:
             width * box_width / out_width,
             height * box_height / out_height,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """An affine transform of the output of a view, for ``View.warped``."""
+
+    base: View
+    affine: Affine  # maps points of the transformed image to points of the output of ``base``
+    fill: Color  # of points from outside of it
 
 
 def shared_size(views: Sequence[View]) -> Size:

@@ -108,10 +108,11 @@ def _find_state_dict(content: Mapping[Any, Any], source: str) -> tuple[Mapping[A
         counts = [f"{key} ({_count(candidates[key])} tensors)" for key in candidates]
         hint = f"name the one to load: model.weights.key={chosen[0]} (vexp convert: key={chosen[0]})"
         raise UserError(f"{source}: has several sets of weights: {', '.join(counts)}; {hint}")
-    others = [key for key in candidates if key != chosen[0]]
-    is_plain = chosen[0] in _STATE_DICT_KEYS and not others
-    note = f"its {chosen[0]!r}" + (f", not {', '.join(map(repr, others[:_SHOWN]))}" if others else "")
-    return candidates[chosen[0]], [] if is_plain else [f"{note} (model.weights.key)" if others else note]
+    (name,), others = chosen, [key for key in candidates if key != chosen[0]]
+    if others:
+        note = f"its {name!r}; model.weights.key loads {' or '.join(map(repr, others[:_SHOWN]))} instead"
+        return candidates[name], [note]
+    return candidates[name], [] if name in _STATE_DICT_KEYS else [f"its {name!r}"]
 
 
 def _select(content: Mapping[Any, Any], source: str, key: str) -> tuple[Mapping[Any, Any], list[str]]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,11 @@ def describe_missing(names: Iterable[str], place: str) -> str:
     """Describe why a folder with files of these names has no weights, and what to do; ``place`` is its path or name."""
     names = sorted(names)
     if "pytorch_model.bin" in names:
+        quoted = shlex.quote(place)
+        converted = SINGLE if "://" in place else f"{quoted}/{SINGLE}"
         return (
             "has its weights as a pickle only, pytorch_model.bin, which is not read unless it is named; convert it "
-            f"without running its code: vexp convert {place}/pytorch_model.bin {SINGLE}"
+            f"without running its code: vexp convert {quoted}/pytorch_model.bin {converted}"
         )
     if "pytorch_model.bin.index.json" in names:
         return (

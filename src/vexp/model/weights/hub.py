@@ -6,11 +6,12 @@ Does not import torch, and huggingface_hub only to read a file.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vexp.core.errors import UserError
 from vexp.core.files import leaves_folder
@@ -80,8 +81,22 @@ def locate(name: HubName) -> Path:
     Raises:
         UserError: As for ``download``, or if the repository has no weights in the published layout.
     """
-    if name.file is not None:
-        return download(name, name.file)
+    weights = _find_weights(name) if name.file is None else download(name, name.file)
+    file = name.file or weights.name
+    folder = PurePosixPath(file).parent
+    name = HubName(name.repository, commit_of(weights, file))  # so that all files are of the same commit
+    if hf_folder.is_index(weights):
+        for shard in dict.fromkeys(hf_folder.shard_files(weights).values()):
+            download(name, str(folder / shard))
+    if file in (hf_folder.SINGLE, hf_folder.INDEX):
+        with suppress(NotCachedError):
+            for description in (hf_folder.CONFIG, *hf_folder.PROCESSORS):
+                _download(name, description)
+    return weights
+
+
+def _find_weights(name: HubName) -> Path:
+    """Return the local ``model.safetensors`` of a repository, or the index."""
     try:
         weights = _download(name, hf_folder.SINGLE) or _download(name, hf_folder.INDEX)
     except NotCachedError:
@@ -90,13 +105,6 @@ def locate(name: HubName) -> Path:
             raise
     if weights is None:
         raise UserError(f"{name}: {hf_folder.describe_missing(_list_files(name), str(name))}")
-    name = HubName(name.repository, weights.parent.name)  # the commit, so that all files are of the same one
-    if hf_folder.is_index(weights):
-        for shard in dict.fromkeys(hf_folder.shard_files(weights).values()):
-            download(name, shard)
-    with suppress(NotCachedError):
-        for description in (hf_folder.CONFIG, *hf_folder.PROCESSORS):
-            _download(name, description)
     return weights
 
 
@@ -178,11 +186,11 @@ def _list_files(name: HubName) -> list[str]:
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
     """Suppress the log lines of huggingface_hub about each retry; the error states what failed."""
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as hub_logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    level = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        hub_logging.set_verbosity(level)

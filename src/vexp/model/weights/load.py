@@ -140,9 +140,8 @@ def open_weights(located: Located, source: str | Path, *, key: str | None = None
     if file.kind == "vexp" and (lora := saved_lora(content)) is not None:
         file.tensors = merge_tensors(file.tensors, lora)
         file.notes.append("adapters merged")
-    if located.metadata is not None:
-        file.metadata = located.metadata
-    file.kind = located.kind or file.kind
+    if located.metadata is not None and file.kind != "vexp":  # a file of vexp has its own
+        file.metadata, file.kind = located.metadata, located.kind or file.kind
     file.notes[:0] = located.notes
     return file
 

@@ -137,9 +137,9 @@ def _local(source: str) -> Located:
 def _hub(source: str) -> Located:
     name = hub.parse(source)
     path = hub.locate(name)
-    commit = hub.commit_of(path, name.file or path.name)
-    note = f"{name.file or path.name} at commit {commit}"
-    if name.file is not None:
+    file = name.file or path.name
+    note = f"{file} at commit {hub.commit_of(path, file)}"
+    if file not in (hf_folder.SINGLE, hf_folder.INDEX):
         return Located(path, notes=[note])
     return Located(path, hf_folder.read_metadata(path.parent), "huggingface", [note])
 

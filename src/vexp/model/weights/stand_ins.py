@@ -24,7 +24,7 @@ _IGNORED = {
     "argparse": "Namespace",
     "types": "SimpleNamespace",
     "typing": "Any Union Optional List Dict Tuple",
-    "builtins": "object type int float bool str bytes list dict tuple frozenset range slice",
+    "builtins": "object type int float bool str list dict tuple frozenset range slice",
     "pathlib": "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath",
     "pathlib._local": "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath",
     "datetime": "date datetime time timedelta timezone",
@@ -92,6 +92,15 @@ class _List:
         return list(next((item for item in arguments if isinstance(item, list)), []))
 
 
+class _Bytes(Ignored):
+    """Replaces ``bytes``: without arguments, as empty data is stored, the result is ``b""``; others are ignored."""
+
+    type_name = "builtins.bytes"
+
+    def __new__(cls, *arguments: object) -> Any:
+        return super().__new__(cls) if arguments else b""
+
+
 class _DType:
     """Replaces ``numpy.dtype``: a type code and a byte order."""
 
@@ -155,6 +164,7 @@ STAND_INS: list[Any] = [
     *_named(_IGNORED, Ignored),
     *_named(_DICTS, _Dict),
     (_List, "collections.deque"),
+    (_Bytes, "builtins.bytes"),
     (_DType, "numpy.dtype"),
     (_Array, "numpy.ndarray"),
     *((_scalar, f"{core}.scalar") for core in _NUMPY_CORES),

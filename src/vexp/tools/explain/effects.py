@@ -248,7 +248,7 @@ def _views(config: Config, split: str, name: str) -> list[str]:
     before, after = _views_after(config, split, count), _views_after(config, split, count + 1)
     fixed = all(_views_after(config, split, count + 1, seed) == after for seed in range(1, 6))
     size = "{}x{}".format(*VIDEO_SIZE)
-    mirrored = sum(view.mirrored for view in after)
+    mirrored = sum(view.is_mirror_image for view in after)
     text = f"of a video of {size}{'' if fixed else ', for example'}: {_sizes(before)} -> {_sizes(after)}"
     return [text + (f", {mirrored} mirrored" if mirrored else "")]
 

@@ -90,6 +90,9 @@ WRITTEN_OUT = {
 SLOWFAST = {
     "data": "TRAIN.DATASET", "img_norm.mean": "DATA.MEAN", "img_norm.std": "DATA.STD",
     "img_norm.to_bgr": "DATA.REVERSE_INPUT_CHANNEL", "blending": "MIXUP", "blending.mixup_alpha": "MIXUP.ALPHA",
+    "data.train.repeat_augment": "AUG.NUM_SAMPLE", "RandAugment.magnitude": "AUG.AA_TYPE",
+    "RandAugment.num_layers": "AUG.AA_TYPE", "RandomErasing.probability": "AUG.RE_PROB",
+    "RandomErasing.mode": "AUG.RE_MODE", "RandomErasing.max_count": "AUG.RE_COUNT",
     "blending.cutmix_alpha": "MIXUP.CUTMIX_ALPHA", "blending.probability": "MIXUP.PROB", "model": "MODEL.MODEL_NAME",
     "loss": "MODEL.LOSS_FUNC", "optimizer": "SOLVER.OPTIMIZING_METHOD", "lr_policy": "SOLVER.LR_POLICY",
     "grad.clip.max_norm": "SOLVER.CLIP_GRAD_L2NORM", "grad.clip.max_value": "SOLVER.CLIP_GRAD_VAL",

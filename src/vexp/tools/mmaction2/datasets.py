@@ -21,7 +21,8 @@ from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 #: Class of mmaction2 -> option of vexp.
-DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list"}
+DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list",
+                            "RepeatAugDataset": "video_list"}  # fmt: skip
 #: Classes that contain another dataset.
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
 _WORKING_DIRECTORY = "the list's paths begin in the folder of the command; null here is the list's own folder"
@@ -102,6 +103,8 @@ SPLIT: dict[str, Rule] = {
     "modality": _modality, "with_offset": _of_raw_frames("with_offset"), "multi_class": MULTI_CLASS,
     "indices": Map("indices"), "delimiter": Map("/data.separator"), "test_mode": Ignore("given by the split"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
+    "num_repeats": Map("repeat_augment"),
+    "sample_once": Require(True, "all repeats of a video have the same frames"),
     "sample_by_class": _sample_by_class, "power": Ignore("counted into data.train.class_balance"),
     "dynamic_length": Unsupported("clips have one length"),
     "lazy_init": Ignore("lists are read when they are needed"),
@@ -189,8 +192,8 @@ WRAPPER: dict[str, Rule] = {
 
 def _collate_fn(result: ConversionResult, node: Node, prefix: str) -> None:
     name = node.text("type") if isinstance(node, MappingNode) else str(node.to_python())
-    if name not in ("pseudo_collate", "default_collate"):
-        raise ConfigError("repeated augmentation is not built; raise data.batch_size")
+    if name not in ("pseudo_collate", "default_collate", "repeat_pseudo_collate"):
+        raise ConfigError("samples are put together as the model takes them")
     result.mark_unneeded(node, "views are put into one array")
 
 

@@ -29,6 +29,18 @@ def _label_names(labels: Any) -> dict[str, str]:
     return {str(left): str(right) for left, right in labels.items()}
 
 
+def _min_aspect(value: Any) -> float:
+    """Convert the range of the aspect ratio, or its lower end, whose inverse is the upper one."""
+    low, high = (value, 1 / value) if isinstance(value, int | float) else value
+    if abs(low * high - 1) > 1e-6:
+        raise ConfigError("the ends must be a number and its inverse")
+    return float(low)
+
+
+def _color(value: Any) -> list[float]:
+    return [float(value)] * 3 if isinstance(value, int | float) else [float(level) for level in value]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step of the pipeline: its name, option of group transform, and rules; ``target`` is a class of torchvision."""
@@ -80,6 +92,20 @@ STEPS: dict[str, Step] = {
         **same("brightness contrast saturation hue"), "p": Require(1.0, "a probability is not built in"),
         "color_space_aug": Ignore("the four changes are what it is called here"),
     }),
+    "pytorchvideo.RandAugment": Step("augment", "rand_augment", {
+        "op": Ignore("its transform is set"), "magnitude": Map("magnitude", float, implied=9.0),
+        "num_layers": Map("num_layers", implied=2), "prob": Map("probability", float),
+        "sampling_type": Require("gaussian", "magnitudes are drawn from a normal distribution"),
+        **all_of("transform_hparas sampling_hparas", Unsupported("set fill and magnitude_std")),
+    }),
+    "RandomErasing": Step("erase", "random_erasing", {
+        "erase_prob": Map("probability", float, implied=0.5),
+        "min_area_ratio": Map("min_area", float), "max_area_ratio": Map("max_area", float, implied=0.4),
+        "aspect_range": Map("min_aspect", _min_aspect),
+        "mode": Map("mode", {"const": "const", "rand": "pixel"}.__getitem__,
+                    "noise is normal with mean and std; mmaction2's is uniform without fill_std", implied="const"),
+        "fill_color": Map("mean", _color, implied=[128.0, 128.0, 128.0]), "fill_std": Map("std", _color),
+    }),
     "pytorchvideo.RandomShortSideScale": Step("rescale", "random_short_side_scale", {
         **same("interpolation"), "backend": Ignore("one resample for all steps"),
     }),
@@ -119,7 +145,6 @@ DECODING: dict[str, Rule] = {
 _INSTEAD = {
     **dict.fromkeys(("Imgaug", "ImgAug"), "transform=color_jitter and the photometric ones of torchvision"),
     "PytorchVideoWrapper": "transform=torchvision with a photometric class",
-    "RandomErasing": "transform=torchvision with torchvision.transforms.v2.RandomErasing, whose draws differ",
     "RandomScale": "transform=random_rescale",
     "EntityBoxRescale": "boxes are not built", "GeneratePoseTarget": "skeletons are not built",
     "OpticalFlow": "data=raw_frames data.modality=Flow",
@@ -135,6 +160,8 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
     result.steps[split] = {}
     for transform in node.items:
         kind = transform.text("type")
+        if isinstance(transform, MappingNode) and kind == "PytorchVideoWrapper":
+            kind = f"pytorchvideo.{transform.text('op')}"
         if not isinstance(transform, MappingNode) or not kind:
             result.mark_unsupported(transform, "is not a step: it has no type")
         elif kind == "Normalize":
@@ -145,7 +172,7 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         elif step := STEPS.get(kind) or _torchvision_step(kind, transform):
             _convert_step(result, kind, step, transform, split, frames)
         else:
-            hint = _INSTEAD.get(kind, "a custom step (plugins=)")
+            hint = _INSTEAD.get(transform.text("type"), "a custom step (plugins=)")
             result.mark_unsupported(transform, f"not supported; use {hint}")
 
 

@@ -61,8 +61,9 @@ def summarize_batch(
     for position in range(min(count, len(batch))):
         index = int(batch.ids[position])
         # A sample that replaces an unreadable one was drawn with another key, so its crops are unknown.
-        key = next((key for key in keys[position:] if key[1] == index), None)
-        frame, crops = _source_frame(split.dataset, key or (0, index))
+        repeat, video = divmod(position, len(batch) // split.dataset.repeats)
+        key = next((key for key in keys[video:] if key[1] == index), None)
+        frame, crops = _source_frame(split.dataset, key or (0, index), repeat)
         scale = None if batch.scale is None else batch.scale[position * views, None]
         label, model_input = format_label(batch.labels[position], source.classes), inputs[position, :, chosen].numpy()
         denormalized = img_norm.undo(inputs[position, None], scale)[0, chosen].numpy()
@@ -125,9 +126,9 @@ def _is_unusual(batch: BatchSummary) -> bool:
     return max(map(abs, batch.mean)) > _MAX_MEAN or max(batch.std) > _MAX_STD or is_small
 
 
-def _source_frame(dataset: ClipDataset, key: Key) -> tuple[Frames, tuple[View, ...]]:
+def _source_frame(dataset: ClipDataset, key: Key, repeat: int = 0) -> tuple[Frames, tuple[View, ...]]:
     """Return the middle frame of a sample's first clip, before its crops, and the crops."""
-    clips = load_sample(dataset, key).clips
+    clips = load_sample(dataset, key, repeat).clips
     number = int(clips.frame_indices[0, clips.frame_indices.shape[1] // 2])
     with dataset.source.open(key[1]) as reader:
         return reader.frames([number])[0], clips.crops

@@ -55,7 +55,7 @@ def _column(canvas: Canvas, x: float, y: float, width: float, batch: BatchSummar
 
 
 def _sample(canvas: Canvas, x: float, y: float, width: float, sample: BatchSample, batch: BatchSummary) -> float:
-    mirrored = "mirrored · " if any(crop.mirrored for crop in sample.crops) else ""
+    mirrored = "mirrored · " if any(crop.is_mirror_image for crop in sample.crops) else ""
     label = canvas.text(x, y, mirrored + sample.label, width * 0.6, styles.NAME)
     canvas.text(x + label + 10, y + 2, sample.name, width - label - 10, styles.SMALL, keep_end=True)
     y += 20
@@ -86,7 +86,7 @@ def _draws(canvas: Canvas, y: float, draws: SampleDraws) -> float:
         tile = fit_image(to_rgb_image(frame), side, side)
         canvas.image(x, y, tile, color=styles.indexed_color(index))
         caption_y = y + tile.shape[0] + 4
-        text = f"{index + 1}: {label}" + (" · mirrored" if crop.mirrored else "")
+        text = f"{index + 1}: {label}" + (" · mirrored" if crop.is_mirror_image else "")
         bottom = max(bottom, caption_y + canvas.paragraph(x, caption_y, text, side, styles.CAPTION))
         x += side + 12
     return bottom + 16

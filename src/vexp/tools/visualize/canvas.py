@@ -103,6 +103,27 @@ class Canvas:
             for edge in (x, right):
                 self._draw.line((edge, dash, edge, min(dash + _DASH, bottom)), color, line)
 
+    def polygon(
+        self, corners: Sequence[Point], within: tuple[float, float, float, float], *, color: str, line: int = 1,
+        dashed: bool = False,
+    ) -> None:  # fmt: skip
+        """Draw the part of a closed outline that lies within a box (x, y, width, height)."""
+        import cv2
+
+        left, top, width, height = (round(edge) for edge in within)
+        self._extend(top + height)
+        for start, end in zip(corners, [*corners[1:], corners[0]], strict=True):
+            length = math.dist(start, end)
+            dash, step = (_DASH, _DASH + _DASH_GAP) if dashed else (length, length + 1)
+            for done in np.arange(0, length, step).tolist():
+                shares = (done / length, min(done + dash, length) / length)
+                points = [
+                    tuple(round(a + (b - a) * share) for a, b in zip(start, end, strict=True)) for share in shares
+                ]
+                is_inside, first, last = cv2.clipLine((left, top, width, height), *points)
+                if is_inside:
+                    self._draw.line((*first, *last), color, line)
+
     def line(self, start: Point, end: Point, *, color: str = FAINT) -> None:
         self._extend(max(start[1], end[1]))
         self._draw.line((*start, *end), color)

@@ -40,7 +40,13 @@ def draw_crops(
     canvas.image(x, y, (tile * 0.72 + 255 * 0.28).astype(np.uint8))
     scale_y, scale_x = tile.shape[0] / frame.shape[0], tile.shape[1] / frame.shape[1]
     for index, crop in enumerate(crops):
+        color, dashed = styles.indexed_color(index), crop.is_mirror_image
+        if crop.warp is not None:
+            corners = [(x + px * scale_x, y + py * scale_y) for px, py in crop.outline().tolist()]
+            within = (x, y, tile.shape[1], tile.shape[0])
+            canvas.polygon(corners, within, color=color, line=2, dashed=dashed)
+            continue
         left, top, width, height = crop.box
         box = (x + left * scale_x + 1, y + top * scale_y + 1, width * scale_x - 2, height * scale_y - 2)
-        canvas.box(*box, color=styles.indexed_color(index), line=2, dashed=crop.mirrored)
+        canvas.box(*box, color=color, line=2, dashed=dashed)
     return y + int(tile.shape[0])

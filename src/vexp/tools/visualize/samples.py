@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vexp.core.errors import UserError, format_value
 from vexp.data.batch.batch import FeatureSample, Sample
 from vexp.data.loading.dataset import ClipDataset, Key
-from vexp.data.loading.outcomes import Failure, ReplacedSample
+from vexp.data.loading.outcomes import Failure, RepeatedSample, ReplacedSample
 from vexp.data.sources.base import Reader, frame_times
 from vexp.data.transforms.photometric import TensorTransform
 
@@ -57,8 +57,8 @@ class Video:
         return f"{index}" if self.times is None else f"{index} · {self.times[index]:.2f} s"
 
 
-def load_sample(dataset: ClipDataset, key: Key) -> Sample:
-    """Load one sample in this process.
+def load_sample(dataset: ClipDataset, key: Key, repeat: int = 0) -> Sample:
+    """Load one sample in this process, with ``data.train.repeat_augment`` the given one of its repeats.
 
     Raises:
         UserError: If the sample cannot be read.
@@ -69,7 +69,7 @@ def load_sample(dataset: ClipDataset, key: Key) -> Sample:
     if isinstance(sample, Failure):
         raise UserError(sample.message)
     assert not isinstance(sample, FeatureSample)  # a dataset that was not given a cache
-    return sample
+    return sample.samples[repeat] if isinstance(sample, RepeatedSample) else sample
 
 
 def format_label(labels: Any, classes: Sequence[str]) -> str:

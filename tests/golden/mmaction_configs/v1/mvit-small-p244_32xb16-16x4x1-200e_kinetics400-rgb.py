@@ -1,4 +1,4 @@
-# transformer: AdamW, cosine after the warm-up, clips mixed, augmentations that are not here
+# transformer: AdamW, cosine after the warm-up, clips mixed, RandAugment, erasing, repeats
 _base_ = ["_base_/clips.py", "_base_/default_runtime.py"]
 base_lr = 1.6e-3
 model = dict(

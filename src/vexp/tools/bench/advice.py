@@ -1,0 +1,96 @@
+"""What limits the speed of a run, and the overrides that might raise it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vexp.config.schema import Config
+from vexp.tools.bench.measure import CORES, LOADING, STEP, Measurement, SampleCost, Speeds
+
+_GAIN = 0.03  # smaller ones are noise
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An override that might raise the speed."""
+
+    override: str
+    note: str  # what it changes besides the speed; empty if nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The measured effect of a candidate."""
+
+    candidate: Candidate
+    before: float  # samples per second without it, measured alternately
+    after: float
+
+    @property
+    def gain(self) -> float:
+        """Relative change of the speed: 0.1 for 10 % more samples per second."""
+        return self.after / self.before - 1
+
+
+def candidates(measurement: Measurement, limit: str) -> list[Candidate]:
+    """Return the overrides that are worth a trial, the most promising first."""
+    config, cores = measurement.config, _cores()
+    if limit == STEP:
+        return list(_step_candidates(config, measurement.exp.device.type == "cuda"))
+    counts = [cores, cores - 1, cores // 2]  # more workers than cores gain nothing, and torch warns of them
+    workers = [count for count in dict.fromkeys(counts) if count > 0 and count != measurement.workers]
+    if measurement.workers > 0 and limit == CORES:
+        workers.append(0)
+    result = [Candidate(f"data.num_workers={count}", "") for count in workers]
+    is_video = measurement.exp.train_set.source.backend in ("auto", "av")
+    if limit == LOADING and is_video and importlib.util.find_spec("torchcodec") is not None:
+        result.append(Candidate("data.decoding_backend=torchcodec", ""))
+    return result
+
+
+def _step_candidates(config: Config, on_gpu: bool) -> Iterator[Candidate]:
+    if on_gpu and config.amp.dtype == "fp32":
+        yield Candidate("amp=bf16", "rounds activations to 8 bits of mantissa")
+    if on_gpu and config.backend.tf32 != "all":
+        yield Candidate("backend.tf32=all", "rounds matrix products to 10 bits of mantissa")
+    channels_last = config.backend.channels_last
+    wanted = not (on_gpu if channels_last is None else channels_last)
+    yield Candidate(f"backend.channels_last={str(wanted).lower()}", "")
+    if on_gpu and not config.backend.compile:
+        yield Candidate("backend.compile=true", "takes minutes before the first step")
+    size = config.data.batch_size
+    yield Candidate(f"data.batch_size={2 * size}", "changes the training: scale the learning rate")
+
+
+def conclusion(speeds: Speeds, cost: SampleCost, trials: list[Trial]) -> str:
+    """Return in a sentence what limits the speed, and in another what helped."""
+    return f"{_limit_sentence(speeds, cost)} {_advice_sentence(trials)}"
+
+
+def _limit_sentence(speeds: Speeds, cost: SampleCost) -> str:
+    reached = f"training reaches {speeds.share:.0%} of the speed of the step alone"
+    if speeds.limit == STEP:
+        return f"The training step is the limit: {reached}."
+    parts = {"decoding": cost.decode, "transforms": cost.transform, "collation": cost.collate}
+    largest = max(parts, key=lambda name: parts[name])
+    part = f"mostly {largest} ({parts[largest] / sum(parts.values()):.0%} of a sample's CPU time)"
+    if speeds.limit == LOADING:
+        return f"Data loading is the limit, {part}: {reached}."
+    return f"Workers and training step compete for the CPU cores: {reached}. Loading is {part}."
+
+
+def _advice_sentence(trials: list[Trial]) -> str:
+    if not trials:
+        return "No override was tried."
+    best = max(trials, key=lambda trial: trial.gain)
+    if best.gain < _GAIN:
+        return f"No override that was tried gained {_GAIN:.0%} or more."
+    note = f" ({best.candidate.note})" if best.candidate.note else ""
+    return f"{best.candidate.override} gained {best.gain:.0%} when tried{note}."
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
