@@ -27,6 +27,8 @@ PUBLISHED = {
     "slowfast_k400": (256, 0.1, 8 * 8, (30, 32, 256, 256)),
     "r2plus1d_k400": (180, 0.1, 8 * 8, (30, 8, 256, 256)),
     "x3d_m_k400": (300, 0.1, 8 * 16, (30, 16, 256, 256)),
+    "videomae_b_k400": (75, 5e-4, 256, (15, 16, 224, 224)),
+    "videomae_b_ssv2": (30, 5e-4, 256, (6, 16, 224, 224)),
     "mvit_b_k400": (200, 1.6e-3, 256, (5, 16, 224, 224)),
 }
 
@@ -76,13 +78,32 @@ def test_recipe_has_values_of_its_source(name: str) -> None:
     assert clips.layout.views == views
     assert list(clips.layout.view_shape) == [*view, channels]
     text = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
-    assert "configs/" in text  # the file that it was taken from
+    assert "configs/" in text or "scripts/" in text  # the file that it was taken from
     assert f"experiment={name} data" in text
 
 
 def test_something_something_recipe_has_no_flip() -> None:
     assert "flip" not in compose(["experiment=tsm_sthv2"]).pipeline.train
     assert "flip" in compose(["experiment=tsm_k400"]).pipeline.train
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("videomae_b_k400", 75), ("videomae_b_ssv2", 30)])
+def test_videomae_recipe_has_learning_rates_of_its_source(name: str, epochs: int) -> None:
+    """A warm-up from 0 over five epochs, then a cosine to 1e-6 / 5e-4 of the rate, both by step."""
+    policy = compose([f"experiment={name}"]).lr_policy
+    warmup, total = 5 * 7, epochs * 7
+    cosine = 0.002 + 0.998 * (1 + np.cos(np.pi * np.arange(total - warmup) / (total - warmup))) / 2
+    expected = np.concatenate((np.linspace(0, 1, warmup), cosine))
+    rates = [policy.lr_at(1.0, step=step, steps_per_epoch=7, total_steps=total) for step in range(total)]
+    np.testing.assert_allclose(rates, expected, atol=2e-6)
+
+
+def test_videomae_something_something_recipe_differs_in_clips_and_epochs_only() -> None:
+    kinetics, something = (compose([f"experiment=videomae_b_{name}"]) for name in ("k400", "ssv2"))
+    assert "flip" not in something.pipeline.train
+    assert something.optimizer == kinetics.optimizer
+    assert something.model == kinetics.model
+    assert something.blending == kinetics.blending
 
 
 def test_x3d_warm_up_starts_at_a_tenth_and_ends_at_the_cosine() -> None:

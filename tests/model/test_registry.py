@@ -14,7 +14,9 @@ from vexp.model.registry import REGISTRY, TORCHVISION
 
 OPTIONS = ROOT / "conf" / "model"
 #: The smaller models of their families are measured in the default lane.
-LARGE = ("swin3d_s", "swin3d_b", "x3d_l")
+LARGE = (
+    "swin3d_s", "swin3d_b", "x3d_l", "videomae_l", "videomae_g", "mvitv2_b", "mvitv2_l", "swin_s", "swin_b", "swin_l",
+)  # fmt: skip
 PUBLISHED = [
     pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
     for name, model in REGISTRY.items()
@@ -52,6 +54,8 @@ def test_registry_has_every_model_and_yaml_file() -> None:
         "tiny3d", "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s",
         "swin3d_b", "tsn_r50", "tsm_r50", "slowonly_r50", "slowfast_r50", "i3d_r50", "i3d_nl_r50", "c3d",
         "r2plus1d_r34", "ircsn_r50", "ipcsn_r152", "x3d_s", "x3d_m", "x3d_l", "timesformer_divst",
+        "videomae_s", "videomae_b", "videomae_l", "videomae_g", "mvitv2_s", "mvitv2_s_maskfeat", "mvitv2_b", "mvitv2_l",
+        "swin_t", "swin_s", "swin_b", "swin_l",
     }  # fmt: skip
     assert {path.stem for path in OPTIONS.glob("*.yaml")} == set(REGISTRY)
 
@@ -84,6 +88,14 @@ def test_build_model_unknown_name_suggests_others() -> None:
         (["model=i3d_r50", "model.non_local=gauss"], "must be one of embedded_gaussian, dot_product, gaussian"),
         (["model=timesformer_divst", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
         (["model=timesformer_divst", "model.heads=7"], "width=768: must be a multiple of heads=7"),
+        (["model=videomae_b", "model.num_frames=15"], "num_frames=15: must be a multiple of tubelet_size=2"),
+        (
+            ["model=mvitv2_s", "model.downsample=[3,1]"],
+            "downsample=.*must be increasing numbers of blocks from 1 to 15",
+        ),
+        (["model=mvitv2_s", "model.depth=12"], "must be increasing numbers of blocks from 1 to 11"),
+        (["model=swin_t", "model.heads=[3,6]"], "heads=.*must have 4 numbers, one for each stage of depths"),
+        (["model=swin_t", "model.heads=[5,6,12,24]"], "heads=.*must divide the channels of their stages, 96"),
     ],
 )
 def test_compose_invalid_model_option_raises(words: list[str], message: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.data.sources.motion import ensure_motion
-from vexp.model import build_model, zoo
+from vexp.model import build_model, zoo, zoo_transformers
 from vexp.model.architectures import c3d, r2plus1d_csn, slowfast_i3d, x3d
 from vexp.model.architectures.blocks import NonLocal
 from vexp.model.architectures.resnet3d import ResNet3d
@@ -33,15 +33,18 @@ DOCUMENTED = {
 }
 
 #: The last block of MViTv2 is read at the class token alone, which has no position and is not pooled.
-OUT_OF_REACH = {
-    "mvit_v2_s": [f"blocks.15.attn.{part}" for part in ("rel_pos_h", "rel_pos_w", "rel_pos_t", "pool_q.pool.weight")]
+_LAST = ("rel_pos_h", "rel_pos_w", "rel_pos_t", "pool_q.pool.weight")
+OUT_OF_REACH = {"mvit_v2_s": [f"blocks.15.attn.{part}" for part in _LAST]} | {
+    name: [f"backbone.blocks.3.attn.{part}" for part in _LAST] for name in REGISTRY if name.startswith("mvitv2")
 }
 #: A member of each kind that trains in a second.
 CHEAP: dict[str, tuple[Model, tuple[int, int, int]]] = {
     "tsn": (zoo.Tsn(backbone="resnet18"), (2, 32, 32)),
     "tsm": (zoo.Tsm(backbone="resnet18"), (2, 32, 32)),
     "x3d": (zoo.X3d(depth_factor=1.0), (4, 32, 32)),
-    "timesformer": (zoo.TimeSformer(num_frames=3, img_size=32, width=48, depth=2, heads=4), (3, 32, 32)),
+    "timesformer": (zoo_transformers.TimeSformer(num_frames=3, img_size=32, width=48, depth=2, heads=4), (3, 32, 32)),
+    "videomae": (zoo_transformers.VideoMae(num_frames=4, img_size=32, width=48, depth=2, heads=4), (4, 32, 32)),
+    "swin": (zoo_transformers.VideoSwin(width=12, depths=[2, 2], heads=[1, 2], window=[2, 2, 2]), (4, 32, 32)),
 }
 
 
@@ -129,7 +132,13 @@ def test_training_every_model_overfits_eight_clips(name: str, motion_cache: Path
     [
         (zoo.SlowFast(), (30, 32, 32), "a multiple of 8 frames .*, got 30"),
         (zoo.C3d(), (16, 64, 112), "clips of 16 frames of 112x112 pixels, got 16 frames of 112x64"),
-        (zoo.TimeSformer(), (4, 224, 224), "clips of 8 frames of 224x224 pixels, got 4 frames of 224x224"),
+        (zoo_transformers.TimeSformer(), (4, 224, 224), "clips of 8 frames of 224x224 pixels, got 4 frames of 224x224"),
+        (
+            zoo_transformers.VideoMae(),
+            (8, 224, 224),
+            "clips of 16 frames .*, got 8 frames of 224x224; set model.num_frames",
+        ),
+        (zoo_transformers.VideoMae(), (16, 224, 230), "multiples of 16 pixels, got 16 frames of 230x224"),
     ],
 )
 def test_forward_clip_of_wrong_size_raises(option: Model, size: tuple[int, int, int], message: str) -> None:
@@ -174,7 +183,7 @@ def test_zero_init_residual_block_equals_shortcut() -> None:
 
 def test_drop_path_skips_clips_in_training_only() -> None:
     torch.manual_seed(0)
-    model = zoo.TimeSformer(num_frames=2, img_size=32, width=32, depth=2, heads=2, drop_path=0.5).build(3)
+    model = zoo_transformers.TimeSformer(num_frames=2, img_size=32, width=32, depth=2, heads=2, drop_path=0.5).build(3)
     clips = torch.randn(4, 3, 2, 32, 32)
     assert not torch.equal(model(clips), model(clips))
     model.eval()

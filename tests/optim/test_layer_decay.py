@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
+from vexp.model import zoo_transformers
 from vexp.model.architectures.tiny3d import Tiny3d
 from vexp.optim.layer_decay import layer_indices
 from vexp.optim.param_groups import param_groups
@@ -93,3 +94,75 @@ def test_layer_decay_multiplies_other_multipliers():
 
 def test_layer_decay_of_one_changes_no_rate():
     assert len(param_groups(transformer(), lr=1.0, weight_decay=0.1, paramwise=Paramwise(layer_decay=1.0))) == 1
+
+
+#: A layer of each place of the small transformers -> its number.
+LAYERS = {
+    "videomae": (
+        zoo_transformers.VideoMae(num_frames=4, img_size=32, width=16, depth=3, heads=2),
+        {
+            "backbone.patch_embed.weight": 0,
+            "backbone.blocks.0.attn.q_bias": 1,
+            "backbone.blocks.2.mlp.fc2.bias": 3,
+            "backbone.fc_norm.weight": 4,
+            "head.fc.weight": 4,
+        },
+    ),
+    "mvitv2": (
+        zoo_transformers.MViTv2(num_frames=4, img_size=32, width=8, depth=4, downsample=[1, 3]),
+        {
+            "backbone.conv_proj.weight": 0,
+            "backbone.pos_encoding.class_token": 0,
+            "backbone.blocks.0.attn.rel_pos_h": 1,
+            "backbone.blocks.3.project.weight": 4,
+            "backbone.norm.weight": 5,
+            "head.fc.weight": 5,
+        },
+    ),
+    "swin": (
+        zoo_transformers.VideoSwin(width=8, depths=[2, 1], heads=[1, 2], window=[2, 3, 3]),
+        {
+            "backbone.patch_embed.proj.weight": 0,
+            "backbone.features.0.0.attn.relative_position_bias_table": 1,
+            "backbone.features.0.1.mlp.0.weight": 2,
+            "backbone.features.1.reduction.weight": 2,
+            "backbone.features.2.0.attn.qkv.weight": 3,
+            "backbone.norm.weight": 4,
+            "head.fc.bias": 4,
+        },
+    ),
+    "timesformer": (
+        zoo_transformers.TimeSformer(num_frames=2, img_size=32, width=16, depth=2, heads=2),
+        {
+            "backbone.cls_token": 0,
+            "backbone.pos_embed": 0,
+            "backbone.patch_embed.weight": 0,
+            "backbone.blocks.0.temporal.fc.weight": 1,
+            "backbone.blocks.1.mlp.norm.bias": 2,
+            "backbone.norm.weight": 3,
+            "head.fc.weight": 3,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_indices_own_transformer_is_rule_of_videomae(name):
+    """Embeddings and tokens are layer 0, block i is layer i + 1, norm and classifier are the last (also timm's)."""
+    option, layers = LAYERS[name]
+    model = option.build(5)
+    numbers, last = layer_indices(model)
+    assert numbers.keys() == dict(model.named_parameters()).keys()
+    assert {key: numbers[key] for key in layers} == layers
+    assert last == max(layers.values())
+
+
+def test_layer_decay_of_videomae_equals_its_code():
+    """``layer_decay ** (depth + 1 - layer)`` by get_num_layer_for_vit of MCG-NJU/VideoMAE (optim_factory.py)."""
+    model = LAYERS["videomae"][0].build(5)
+    for group in param_groups(model, lr=1.0, weight_decay=0.05, paramwise=Paramwise(layer_decay=0.75)):
+        by_id = {id(parameter): name for name, parameter in model.named_parameters()}
+        for parameter in group["params"]:
+            name = by_id[id(parameter)].removeprefix("backbone.")
+            layer = 0 if name.startswith("patch_embed") else int(name.split(".")[1]) + 1 if "blocks" in name else 4
+            assert group["lr"] == pytest.approx(0.75 ** (4 - layer)), name

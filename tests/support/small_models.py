@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest import mock
 
 from torch import nn
 
-from vexp.model import zoo
+from vexp.model import zoo_transformers
+from vexp.model.config import Model
 from vexp.model.registry import REGISTRY
 
 #: name -> clip (T, H, W) on which a CPU trains the model in a minute; (4, 64, 64) for the others
@@ -21,7 +23,23 @@ SMALL = {
     "s3d": (16, 224, 224),  # its last pooling is 7 x 7
     "mvit_v1_b": (8, 64, 64),
     "mvit_v2_s": (8, 64, 64),
+    "videomae_g": (4, 56, 56),  # patches of 14 x 14 pixels
 }
+
+
+def small_option(name: str, size: tuple[int, int, int]) -> Model:
+    """The option of a registered model; a transformer has few blocks, made for clips of (T, H, W)."""
+    option = REGISTRY[name].option()
+    clip = {"num_frames": size[0], "img_size": size[1], "drop_path": 0.0}
+    if isinstance(option, zoo_transformers.TimeSformer):
+        return replace(option, **clip)
+    if isinstance(option, zoo_transformers.VideoMae):
+        return replace(option, depth=2, init_std=0.02, **clip)
+    if isinstance(option, zoo_transformers.MViTv2):
+        return replace(option, depth=4, downsample=[1, 2, 3], init_std=0.02, **clip)
+    if isinstance(option, zoo_transformers.VideoSwin):
+        return replace(option, depths=[1, 1, 2, 1], drop_path=0.0)
+    return option
 
 
 def small_model(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int, int]]:
@@ -34,10 +52,8 @@ def small_model(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int,
         make, small = mvit._mvit, {"spatial_size": size[1:], "temporal_size": size[0]}
         with mock.patch.object(mvit, "_mvit", lambda **arguments: make(**arguments | small)):
             model = REGISTRY[name].option().build(num_classes)
-    elif name == "timesformer_divst":
-        model = zoo.TimeSformer(num_frames=size[0], img_size=size[1], drop_path=0).build(num_classes)
     else:
-        model = REGISTRY[name].option().build(num_classes)
+        model = small_option(name, size).build(num_classes)
     for part in model.modules():
         if isinstance(part, nn.Dropout | StochasticDepth):
             part.p = 0.0

@@ -100,6 +100,8 @@ class Config(ValidatedConfig):
         ValidatedConfig.__post_init__(self)
         self._check_exclusive_keys()
         self._check_processes()
+        if self.dist.strategy == "fsdp":
+            self._check_sharding()
         if self.eval.happens and (error := self.data.missing_split_error("val")):
             error.hint += "; or train without validation: eval=never"
             raise error.below("data")
@@ -157,6 +159,8 @@ class Config(ValidatedConfig):
         if self.blending.mixes:
             rule = "blending mixes the clips of a batch anew in every step; set blending=never"
             raise ConfigError(rule, key=key, value=True)
+        if self.dist.strategy == "fsdp":
+            raise ConfigError("is not supported with dist.strategy=fsdp; set it to ddp", key=key, value=True)
         if self.data.train.repeat_augment > 1:
             rule = f"repeat_augment={self.data.train.repeat_augment} would give equal samples of a video; set it to 1"
             raise ConfigError(rule, key=key, value=True)
@@ -165,6 +169,19 @@ class Config(ValidatedConfig):
                 rule = f"pipeline.{split}.{name} draws random numbers, so that every epoch has other clips"
                 hint = f"; leave it out, or if it is a sampler set pipeline.{split}.{name}.test_mode=true"
                 raise ConfigError(rule, key=key, value=True, hint=hint)
+
+    def _check_sharding(self) -> None:
+        """Check that no option needs whole weights in each process."""
+        if self.backend.compile:
+            rule = "is not supported with dist.strategy=fsdp; set it to false"
+            raise ConfigError(rule, key="backend.compile", value=True)
+        if self.backend.channels_last:
+            rule = "changes the memory order of weights, which dist.strategy=fsdp shards; set it to null"
+            raise ConfigError(rule, key="backend.channels_last", value=True)
+        if not getattr(self.optimizer, "supports_shards", True):
+            name = type(self.optimizer).__name__
+            rule = f"{name} uses whole rows and columns of weights, which dist.strategy=fsdp shards; use adamw"
+            raise ConfigError(rule, key="optimizer")
 
     def _check_flips(self) -> None:
         """Check that clips are not mirrored where that changes their label, as of "moving left", and none is mapped."""
@@ -190,7 +207,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.transforms import crops, frame_sampling, photometric, rand_augment, random_erasing, resize
-    from vexp.model import zoo as zoo
+    from vexp.model import zoo, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
@@ -231,7 +248,10 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "r2plus1d": zoo.R2plus1d,
             "csn": zoo.Csn,
             "x3d": zoo.X3d,
-            "timesformer": zoo.TimeSformer,
+            "timesformer": zoo_transformers.TimeSformer,
+            "videomae": zoo_transformers.VideoMae,
+            "mvitv2": zoo_transformers.MViTv2,
+            "video_swin": zoo_transformers.VideoSwin,
             "hf": HuggingFace,
         },
         "loss": {"cross_entropy": CrossEntropy, "bce": Bce},

@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.model import zoo
+from vexp.model import zoo, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
@@ -18,6 +19,7 @@ IMAGES = "mmaction2, torchvision://resnet50"
 MMACTION2 = "mmaction2 1.2 model zoo"
 SLOWFAST = "PySlowFast model zoo"
 TORCHVISION = "torchvision weights"
+MVIT_WEIGHTS = "mmaction2, PySlowFast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,20 @@ def _torchvision(name: str, side: int, paper: str, parameters: float, gmacs: flo
     return RegisteredModel(option, 16, side, paper, published, f"torchvision://{name}")
 
 
+def _videomae(parameters: float, gmacs: float, **values: Any) -> RegisteredModel:
+    published = Published(parameters, gmacs, "the paper, for Kinetics-400")
+    option = partial(zoo_transformers.VideoMae, **values)
+    weights = "VideoMAE, VideoMAE V2, transformers, mmaction2"
+    return RegisteredModel(option, 16, 224, "Tong et al., NeurIPS 2022", published, weights)
+
+
+def _swin(parameters: float, gmacs: float, image: str, **values: Any) -> RegisteredModel:
+    published = Published(parameters, gmacs, "the paper, for Kinetics-400")
+    weights = "mmaction2, Video Swin" + (f", torchvision://swin3d_{image}, torchvision://swin_{image}" if image else "")
+    option = partial(zoo_transformers.VideoSwin, **values)
+    return RegisteredModel(option, 32, 224, "Liu et al., CVPR 2022", published, weights)
+
+
 REGISTRY: dict[str, RegisteredModel] = {
     "tiny3d": RegisteredModel(Tiny3d, 8, 64, "vexp's own, after Tran et al. 2018", weights=""),
     "tsn_r50": RegisteredModel(zoo.Tsn, 25, 224, "Wang et al., ECCV 2016", Published(24.33, 102.7, MMACTION2), IMAGES),
@@ -102,8 +118,31 @@ REGISTRY: dict[str, RegisteredModel] = {
     "x3d_l": RegisteredModel(
         partial(zoo.X3d, depth_factor=5.0), 16, 312, "Feichtenhofer, CVPR 2020", Published(6.2, 18.37, SLOWFAST)),
     "timesformer_divst": RegisteredModel(
-        zoo.TimeSformer, 8, 224, "Bertasius et al., ICML 2021",
+        zoo_transformers.TimeSformer, 8, 224, "Bertasius et al., ICML 2021",
         Published(121.4, 196, "the paper (0.59 T for 3 views)"), "mmaction2, torchvision://vit_b_16"),
+    "videomae_s": _videomae(22, 57, width=384, heads=6),
+    "videomae_b": _videomae(87, 180),
+    "videomae_l": _videomae(305, 597, width=1024, depth=24, heads=16),
+    "videomae_g": RegisteredModel(
+        partial(
+            zoo_transformers.VideoMae, patch_size=14, width=1408, depth=40, heads=16, mlp_ratio=4.3636, drop_path=0.25),
+        16, 224, "Wang et al., CVPR 2023", Published(1013, 2544, "the paper (38.16 T for 15 views)"), "VideoMAE V2"),
+    "mvitv2_s": RegisteredModel(
+        zoo_transformers.MViTv2, 16, 224, "Li et al., CVPR 2022", Published(34.5, 64, MMACTION2), MVIT_WEIGHTS),
+    "mvitv2_s_maskfeat": RegisteredModel(
+        partial(zoo_transformers.MViTv2, expand_in_attention=False, drop_path=0.1, dropout=0.0, init_std=2e-5), 16, 224,
+        "Wei et al., CVPR 2022", Published(36.4, 71, MMACTION2)),
+    "mvitv2_b": RegisteredModel(
+        partial(zoo_transformers.MViTv2, num_frames=32, depth=24, downsample=[2, 5, 21], drop_path=0.3), 32, 224,
+        "Li et al., CVPR 2022", Published(51.2, 225, MMACTION2), MVIT_WEIGHTS),
+    "mvitv2_l": RegisteredModel(
+        partial(zoo_transformers.MViTv2, num_frames=40, img_size=312, width=144, depth=48, heads=2,
+                downsample=[2, 8, 44], drop_path=0.75),
+        40, 312, "Li et al., CVPR 2022", Published(213, 2828, MMACTION2), MVIT_WEIGHTS),
+    "swin_t": _swin(28.2, 88, "t"),
+    "swin_s": _swin(49.8, 166, "s", depths=[2, 2, 18, 2], drop_path=0.2),
+    "swin_b": _swin(88.1, 282, "b", width=128, depths=[2, 2, 18, 2], heads=[4, 8, 16, 32], drop_path=0.3),
+    "swin_l": _swin(197.0, 604, "", width=192, depths=[2, 2, 18, 2], heads=[6, 12, 24, 48], drop_path=0.4),
     "r3d_18": _torchvision("r3d_18", 112, "Tran et al., CVPR 2018", 33.371, 40.697),
     "mc3_18": _torchvision("mc3_18", 112, "Tran et al., CVPR 2018", 11.695, 43.343),
     "r2plus1d_18": _torchvision("r2plus1d_18", 112, "Tran et al., CVPR 2018", 31.505, 40.519),

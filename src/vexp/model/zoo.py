@@ -1,4 +1,7 @@
-"""Options of the ``model`` group for published models, one class per family. The defaults are the released models."""
+"""Options of the ``model`` group for published convolutional models, one class per family.
+
+The defaults are the released models. The options of the transformers are in ``vexp.model.zoo_transformers``.
+"""
 
 from __future__ import annotations
 
@@ -226,31 +229,3 @@ class X3d(Family):
     zero_init_residual: bool = _zero_init(True)
     dropout: float = _dropout(0.5)
     init_std: float = _init_std(0.01)
-
-
-@dataclass(kw_only=True, slots=True)
-class TimeSformer(Family):
-    """TimeSformer: a transformer with divided space-time attention (``vexp.model.architectures.timesformer``)."""
-
-    architecture: ClassVar[str] = "timesformer.timesformer"
-    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TIMESFORMER, *key_mapping.VIT)
-
-    num_frames: int = option(8, "Frames of each clip, as sampled.", unit="frames", ge=1)
-    img_size: int = option(224, "Height and width of the frames, a multiple of patch_size.", unit="pixels", ge=1)
-    patch_size: int = option(16, "Height and width of the patches.", unit="pixels", ge=1)
-    width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
-    depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
-    heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
-    drop_path: float = option(
-        0.1, "Stochastic depth rate of the last block, decreasing linearly toward the first.", ge=0, lt=1
-    )
-    dropout: float = _dropout(0.0)
-    init_std: float = _init_std(0.02)
-
-    def __post_init__(self) -> None:
-        ValidatedConfig.__post_init__(self)
-        if self.img_size % self.patch_size:
-            rule = f"must be a multiple of patch_size={self.patch_size}"
-            raise ConfigError(rule, key="img_size", value=self.img_size)
-        if self.width % self.heads:
-            raise ConfigError(f"must be a multiple of heads={self.heads}", key="width", value=self.width)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vexp.core.fields import ValidatedConfig, option
+from vexp.model.sharded import local_part
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim.swa_utils import AveragedModel
 
 
@@ -24,4 +25,10 @@ class Ema(ValidatedConfig):
             return None
         from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)  # type: ignore[no-untyped-call]
+        update = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
+
+        def update_local(averages: list[Tensor], values: list[Tensor], number: Tensor) -> None:
+            """Update the parts of this process: torch cannot update sharded parameters and buffers together."""
+            update([local_part(tensor) for tensor in averages], [local_part(tensor) for tensor in values], number)
+
+        return AveragedModel(model, multi_avg_fn=update_local, use_buffers=True)  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from vexp.core.errors import ConfigError
+from vexp.model.repeated_blocks import transformer_blocks
 
 
 def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
@@ -12,13 +13,12 @@ def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
 
     Layer 0 is everything registered before the first block (patch and position embeddings, class token). Layer i is the
     i-th block and what follows it before the next one (patch merging). The last layer is what follows the last block
-    (norm, head). The blocks are those that the model names by ``block_paths``, else the outermost modules with
-    attention in an ``nn.ModuleList`` or ``nn.Sequential``.
+    (norm, head). These are the layers of BEiT, VideoMAE and timm.
 
     Raises:
         ConfigError: If the model has no blocks with attention.
     """
-    blocks: list[str] = getattr(model, "block_paths", None) or _attention_blocks(model)
+    blocks: list[str] = getattr(model, "block_paths", None) or transformer_blocks(model)
     if len(blocks) < 2:
         raise ConfigError(
             f"{type(model).__name__} has no blocks with attention in an nn.ModuleList or nn.Sequential; "
@@ -36,16 +36,3 @@ def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
         for leaf, _ in module.named_parameters(recurse=False, remove_duplicate=False):
             indices[f"{path}.{leaf}" if path else leaf] = index
     return indices, last
-
-
-def _attention_blocks(model: nn.Module) -> list[str]:
-    """Return the paths of the outermost modules with attention that are direct children of a list or sequence."""
-    blocks: list[str] = []
-    containers = (nn.ModuleList, nn.Sequential)
-    for path, module in model.named_modules(remove_duplicate=False):
-        in_list = bool(path) and type(model.get_submodule(path.rpartition(".")[0])) in containers
-        inside = any(path.startswith(f"{block}.") for block in blocks)
-        has_attention = any("attention" in type(part).__name__.lower() for part in module.modules())
-        if in_list and not inside and type(module) not in containers and has_attention:
-            blocks.append(path)
-    return blocks

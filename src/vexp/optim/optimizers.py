@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.model.sharded import is_sharded
 from vexp.optim.paramwise import Paramwise
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Optimizer(ValidatedConfig):
 
     torch_name: ClassVar[str]
     fused_on: ClassVar[tuple[str, ...]] = ()  # device types with a fused kernel in torch
+    fused_on_shards: ClassVar[bool] = False  # whether it supports the sharded parameters of dist.strategy=fsdp
+    supports_shards: ClassVar[bool] = True  # whether the update of an element depends on no other one
 
     lr: float = lr_option()
     base_batch_size: int | None = option(
@@ -95,14 +98,21 @@ class Optimizer(ValidatedConfig):
 
     def _choose_fused(self, fused: bool | None, params: list[Any]) -> bool | None:
         tensors = (p for item in params for p in (item["params"] if isinstance(item, dict) else [item]))
-        no_kernel = (p for p in tensors if p.device.type not in self.fused_on or not p.is_floating_point())
+        no_kernel = (
+            p
+            for p in tensors
+            if p.device.type not in self.fused_on
+            or not p.is_floating_point()
+            or (is_sharded(p) and not self.fused_on_shards)
+        )
         unsupported = next(no_kernel, None)
         if fused is None:
             return (unsupported is None and self.foreach is None) or None
         if fused and unsupported is not None:
             rule = (
                 f"torch has a fused kernel for floating-point parameters on {', '.join(self.fused_on)}, got "
-                f"{unsupported.dtype} on {unsupported.device.type}; null chooses automatically"
+                f"{'sharded ' if is_sharded(unsupported) else ''}{unsupported.dtype} on {unsupported.device.type}; null "
+                "chooses automatically"
             )
             raise ConfigError(rule, key="fused", value=True)
         return fused
@@ -134,6 +144,7 @@ class Adam(Optimizer):
 
     torch_name: ClassVar[str] = "Adam"
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    fused_on_shards: ClassVar[bool] = True
 
     lr: float = lr_option(1e-3)
     betas: list[float] = option([0.9, 0.999], BETAS_DOC, length=2, ge=0, lt=1)
@@ -149,6 +160,7 @@ class AdamW(Optimizer):
 
     torch_name: ClassVar[str] = "AdamW"
     fused_on: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    fused_on_shards: ClassVar[bool] = True
 
     lr: float = lr_option(1e-3)
     betas: list[float] = option([0.9, 0.999], BETAS_DOC, length=2, ge=0, lt=1)

@@ -39,6 +39,7 @@ class Adafactor(Optimizer):
     """Adafactor, with a factored second moment, Shazeer and Stern 2018 (torch.optim.Adafactor)."""
 
     torch_name: ClassVar[str] = "Adafactor"
+    supports_shards: ClassVar[bool] = False  # it averages over rows and columns
 
     lr: float = lr_option(1e-2)
     beta2_decay: float = option(-0.8, "Exponent c of the decay rate 1 - step ** c of the second moment.", le=0)

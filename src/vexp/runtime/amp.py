@@ -28,13 +28,18 @@ class Amp(ValidatedConfig):
             rule = f"only dtype=fp16 scales the loss, but dtype is {self.dtype}"
             raise ConfigError(rule, key="loss_scale", value=self.loss_scale)
 
+    @property
+    def torch_dtype(self) -> torch.dtype | None:
+        """The type of convolutions and matrix products; None for float32."""
+        import torch
+
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.dtype]
+
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context manager of a forward pass."""
         import torch
 
-        if self.dtype == "fp32":
-            return nullcontext()
-        return torch.autocast(device.type, torch.float16 if self.dtype == "fp16" else torch.bfloat16)
+        return nullcontext() if self.torch_dtype is None else torch.autocast(device.type, self.torch_dtype)
 
     def slow_on(self, device: torch.device) -> str | None:
         """Return why this precision is not faster than float32 on ``device``; None if it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vexp.core.fields import ValidatedConfig, option
 from vexp.core.malloc import configure_malloc
@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def _activation_checkpointing_rule(value: Any) -> str | None:
+    is_list = isinstance(value, list) and all(isinstance(pattern, str) and pattern.strip() for pattern in value)
+    return None if isinstance(value, bool) or is_list else "must be true, false or a list of module paths"
+
+
 @dataclass(kw_only=True, slots=True)
 class Backend(ValidatedConfig):
-    """Memory layout, compilation, float32 precision and threads. Every switch is set on every run."""
+    """Memory layout, compilation, recomputation, float32 precision and threads. Every switch is set on every run."""
 
     channels_last: bool | None = option(
         None, "Memory format channels_last_3d for weights and clips; null: on GPUs only."
@@ -33,6 +38,12 @@ class Backend(ValidatedConfig):
         "convolutions and matrix products, or for none.",
         choices=("none", "conv", "all"),
     )
+    activation_checkpointing: Any = option(
+        False,
+        "Compute the blocks of the model again in the backward pass, instead of keeping their activations: less "
+        "memory, more time; or the modules to do so, by dotted path with shell-style patterns.",
+        accepts="bool or list of str", check=_activation_checkpointing_rule,
+    )  # fmt: skip
     threads: int | None = option(
         None, "CPU threads of torch's kernels; null: torch's default.", unit="threads", ge=1, le=4096
     )
@@ -52,7 +63,11 @@ class Backend(ValidatedConfig):
         return device.type != "cpu" if self.channels_last is None else self.channels_last
 
     def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Move ``model`` to ``device`` and its memory format, and compile it if requested."""
+        """Move ``model`` to ``device`` and its memory format; set up activation checkpointing and compilation.
+
+        Raises:
+            ConfigError: If the model has no modules for ``activation_checkpointing``.
+        """
         import torch
 
         model.to(device)
@@ -61,6 +76,10 @@ class Backend(ValidatedConfig):
             for parameter in model.parameters():
                 if (layout := layouts.get(parameter.ndim)) is not None:
                     parameter.data = parameter.data.contiguous(memory_format=layout)
+        if self.activation_checkpointing:
+            from vexp.runtime.activation_checkpointing import checkpoint_activations
+
+            checkpoint_activations(model, self.activation_checkpointing)
         if self.compile:
             model.compile(mode=self.compile_mode)
         return model

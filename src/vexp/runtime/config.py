@@ -21,6 +21,11 @@ class Dist(ValidatedConfig):
     nproc: int = option(
         1, "Processes that share one run on this machine; under torchrun its own count.", unit="processes", ge=1
     )
+    strategy: str = option(
+        "ddp",
+        "Weights, gradients and optimizer states: whole in each process (ddp), or sharded over the processes (fsdp).",
+        choices=("ddp", "fsdp"),
+    )
     backend: str | None = option(
         None, "Communication backend of the gradients; null: nccl on GPUs, gloo on the CPU.", choices=("nccl", "gloo")
     )
@@ -33,7 +38,14 @@ class Dist(ValidatedConfig):
         le=10**9,
     )
     sync_bn: bool = option(False, "Batch norm over the samples of all processes (GPUs only).")
-    find_unused_parameters: bool = option(False, "For a model that does not use all of its parameters in every step.")
+    find_unused_parameters: bool = option(
+        False, "With strategy=ddp: for a model that does not use all of its parameters in every step."
+    )
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        if self.find_unused_parameters and self.strategy == "fsdp":
+            raise ConfigError("has no effect with strategy=fsdp; set it to false", key="find_unused_parameters", value=True)
 
     def check_machine(self) -> None:
         """Check that this machine can start ``nproc`` processes; a saved config may come from a larger one.

@@ -8,12 +8,10 @@ gradients on the device of the model.
 from __future__ import annotations
 
 import atexit
-import inspect
 import itertools
 import os
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -216,23 +214,6 @@ def is_peer_failure(error: BaseException) -> bool:
     """Return whether an error means that another process of the run has ended."""
     is_lost = isinstance(error, RuntimeError) and _LOST_CONNECTION.search(str(error)) is not None
     return is_lost and distributed.is_initialized()
-
-
-def wrap_ddp(model: nn.Module, options: Dist, device: torch.device) -> nn.Module:
-    """Wrap ``model`` so that its gradients are averaged over the processes during the backward pass."""
-    wrapper: Any = nn.parallel.DistributedDataParallel
-    newer = "forward_sync_buffers" in inspect.signature(wrapper).parameters  # the name from torch 2.15 on
-    # Convolutions of 1 x 1 x 1 cause it; the strides of their gradients have no meaning.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    wrapped: nn.Module = wrapper(
-        model,
-        device_ids=[device] if device.type == "cuda" else None,
-        gradient_as_bucket_view=True,
-        find_unused_parameters=options.find_unused_parameters,
-        # sync_batch_norm_stats uses the statistics of every process, where a broadcast keeps those of one.
-        **{"forward_sync_buffers" if newer else "broadcast_buffers": False},
-    )
-    return wrapped
 
 
 def convert_sync_batchnorm(model: nn.Module, options: Dist, world: World, device: torch.device) -> nn.Module:

@@ -29,9 +29,10 @@ def check_finite(exp: Experiment, state: TrainState, folder: Path) -> None:
         return
     ids = [index for batch in training_order(exp, step - 1, step) for _, index, *_ in batch]
     names = [exp.train_set.source.name(index) for index in ids]
+    parameters = state.parallel.gather(dict(state.model.named_parameters()))
     if exp.world.is_main_process:
         samples = [{"id": index, "name": name} for index, name in zip(ids, names, strict=True)]
-        report = _to_json(nonfinite_report(exp, state, step, samples))
+        report = _to_json(nonfinite_report(exp, state, step, samples, parameters))
         write_text(folder / NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
     raise UserError(
         f"the loss or gradient of step {step} is not finite (learning rate now "
@@ -41,14 +42,16 @@ def check_finite(exp: Experiment, state: TrainState, folder: Path) -> None:
     )
 
 
-def nonfinite_report(exp: Experiment, state: TrainState, step: int, samples: list[Any]) -> dict[str, Any]:
-    """Return the content of nonfinite.json.
+def nonfinite_report(
+    exp: Experiment, state: TrainState, step: int, samples: list[Any], parameters: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Return the content of nonfinite.json; ``parameters`` are the whole weights by name.
 
     It contains: the step (1-based) and its epoch, its samples (index and name), the learning rate of every group at
     that step, the current loss scale, the 2-norm of every weight, the weights and buffers with non-finite values, and
     the values of the last steps, including gradient norms if grad.clip.max_norm is set.
     """
-    tensors = [*state.model.named_parameters(), *state.model.named_buffers()]
+    tensors = [*parameters.items(), *state.model.named_buffers()]
     return {
         "step": step,
         "epoch": exp.epoch(step),
@@ -58,7 +61,7 @@ def nonfinite_report(exp: Experiment, state: TrainState, step: int, samples: lis
         "loss_scale": state.scaler.get_scale(),
         "skipped_steps": state.skipped,
         "not_finite_now": [name for name, tensor in tensors if not bool(torch.isfinite(tensor).all())],
-        "weight_norms": {name: float(p.detach().float().norm()) for name, p in state.model.named_parameters()},
+        "weight_norms": {name: float(p.detach().float().norm()) for name, p in parameters.items()},
         "last_steps": [{"step": number, "samples": size, **values} for number, size, values in state.meter.history()],
     }
 

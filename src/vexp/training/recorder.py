@@ -153,7 +153,8 @@ class Recorder:
         start = time.perf_counter()
         self.log.advance("evaluating")
         try:
-            predictions = self.val_evaluator.predict(state.evaluated_model, interrupt)
+            with state.parallel.whole(state.evaluated_model) as model:
+                predictions = self.val_evaluator.predict(model, interrupt)
         except Interrupted:
             logger.info("the evaluation was interrupted; it is repeated when the run is resumed")
             return False

@@ -25,7 +25,8 @@ from vexp.experiment.optimizer import log_param_groups, make_optimizer
 from vexp.experiment.run_dir import checkpoint_folder, lock_run_dir, write_settings
 from vexp.experiment.setup import Experiment, apply_switches, build_experiment
 from vexp.runtime.device import pick_device
-from vexp.runtime.distributed import World, convert_sync_batchnorm, process_group, world_from_environment, wrap_ddp
+from vexp.runtime.distributed import World, convert_sync_batchnorm, process_group, world_from_environment
+from vexp.runtime.parallel import parallelize
 from vexp.runtime.seed import seed_generators
 from vexp.tracking.backends import truncate_after_step
 from vexp.tracking.console import RunLog
@@ -128,7 +129,9 @@ def build_state(config: Config, folder: Path, world: World) -> tuple[Experiment,
     path = world.broadcast_object(find_resume_checkpoint(exp, folder) if world.is_main_process else None)
     with world.local_main_process_first():
         model = build_model_with_weights(config, exp.classes, fresh=path is None)
-    model = config.backend.prepare(convert_sync_batchnorm(model, config.dist, world, exp.device), exp.device)
+    is_sharded = config.dist.strategy == "fsdp" and not world.is_single_process  # moved to the device in parts
+    model = convert_sync_batchnorm(model, config.dist, world, exp.device)
+    model = config.backend.prepare(model, torch.device("cpu") if is_sharded else exp.device)
     if config.diff_rank_seed and world.rank:
         seed_generators(config.seed + world.rank)
     state = new_state(exp, model)
@@ -142,13 +145,15 @@ def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     config, world = exp.config, exp.world
     all_reduce_mean = None if world.is_single_process else world.all_reduce_mean
     metric = config.eval.best_metric() if exp.val_set is not None else None
+    ema = config.ema.build(model)
+    parallel = parallelize(model, ema, config.dist, config.amp, exp.device, world)
     return TrainState(
         model=model,
-        optimizer=make_optimizer(exp, model),
+        optimizer=make_optimizer(exp, model),  # after the parameters are sharded
         scaler=config.amp.scaler(exp.device),
-        ema=config.ema.build(model),
+        ema=ema,
         meter=Meter(config.log.interval, reset=config.log.reset_flag, all_reduce_mean=all_reduce_mean),
         best=None if metric is None else Best(metric, config.eval.greater_is_better(), config.eval.patience),
         world=world,
-        parallel=None if world.is_single_process else wrap_ddp(model, config.dist, exp.device),
+        parallel=parallel,
     )

@@ -13,6 +13,7 @@ from vexp.core.errors import UserError
 from vexp.evaluation.best_score import Best
 from vexp.experiment.eval_save_schedule import plural
 from vexp.runtime.distributed import SINGLE_PROCESS, World
+from vexp.runtime.parallel import SingleProcess
 from vexp.runtime.seed import rng_state, set_rng_state
 from vexp.tracking.meter import Meter
 
@@ -29,7 +30,7 @@ class TrainState:
         nonfinite: Steps without an update because the loss or a gradient was not finite.
         evaluation_pending: The evaluation after ``step`` was interrupted and comes first when the run is resumed.
         without_gradient: Parameters that have been reported to have no gradient.
-        parallel: DistributedDataParallel wrapper of ``model`` in a run of several processes.
+        parallel: How the processes of the run share ``model``.
     """
 
     model: nn.Module
@@ -44,12 +45,11 @@ class TrainState:
     evaluation_pending: bool = False
     without_gradient: set[str] = field(default_factory=set)
     world: World = SINGLE_PROCESS
-    parallel: nn.Module | None = None
+    parallel: SingleProcess = None  # type: ignore[assignment]  # by default that of a single process
 
-    @property
-    def trained(self) -> nn.Module:
-        """The module that training calls: ``model``, or its wrapper that averages gradients over the processes."""
-        return self.model if self.parallel is None else self.parallel
+    def __post_init__(self) -> None:
+        if self.parallel is None:
+            self.parallel = SingleProcess(self.model)
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -68,14 +68,15 @@ class TrainState:
 
     def state_dict(self, *, resumable: bool) -> dict[str, Any]:
         """Return tensors and plain containers, without ``resumable`` the weights only. All processes must call it."""
-        state: dict[str, Any] = {"step": self.step, "model": self.model.state_dict()}
+        gather = self.parallel.gather
+        state: dict[str, Any] = {"step": self.step, "model": gather(self.model.state_dict())}
         if self.ema is not None:
-            state["ema"] = self.ema.state_dict()
+            state["ema"] = gather(self.ema.state_dict())
         if self.best is not None:
             state["best"] = self.best.state_dict()
         if resumable:
             state |= {
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": gather(self.optimizer.state_dict()),
                 "optimizer_name": type(self.optimizer).__name__,
                 "scaler": self.scaler.state_dict(),
                 "meter": self.meter.state_dict(),
@@ -111,10 +112,11 @@ class TrainState:
         changes = setting_changes(saved, settings)
         merged = [old | new for old, new in zip(saved, settings, strict=True)]
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": merged})
+            self.parallel.load_model(self.model, state["model"])
+            optimizer_state = {"state": state["optimizer"]["state"], "param_groups": merged}
+            self.parallel.load_optimizer(self.optimizer, optimizer_state)
             if self.ema is not None:
-                self.ema.load_state_dict(state["ema"])
+                self.parallel.load_model(self.ema, state["ema"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise UserError(f"{source}: does not fit this model and optimizer: {reason}") from None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from vexp.data.batch.batch import Batch
 from vexp.experiment.setup import Experiment
+from vexp.model.sharded import local_part, whole_tensor
 from vexp.optim.gradients import params_without_grad
 from vexp.tracking.meter import DeferredTop1
 from vexp.training.state import TrainState
@@ -41,7 +42,7 @@ def train_step(exp: Experiment, state: TrainState, batches: Iterator[Batch]) -> 
     state.scaler.unscale_(optimizer)
     grad_norm = grad.clip_(optimizer)
     if grad_norm is not None:
-        values["grad_norm"] = grad_norm
+        values["grad_norm"] = whole_tensor(grad_norm)
     if may_skip and not _all_finite(exp, state, values):
         values = _skip_step(exp, state, values, buffers)
     else:
@@ -72,9 +73,10 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         frames = config.img_norm.prepare_input(batch, channels_last=channels_last)  # float (N*V, C, T, H, W)
         labels = batch.labels if batch.views == 1 else batch.labels.repeat_interleave(batch.views, dim=0)
         frames, targets = config.blending.apply(frames, labels, len(exp.classes))
-        with _no_sync_until_last(state, last=number == len(sizes)):
+        is_last = number == len(sizes)  # gradients are averaged over the processes once per step
+        with nullcontext() if is_last else state.parallel.no_sync():
             with config.amp.autocast(device):
-                logits = state.trained(frames)
+                logits = state.parallel.module(frames)
                 loss = exp.criterion(logits, targets)
             if local_size * world.world_size != total_size:
                 loss = loss * (local_size * world.world_size / total_size)  # also if the last batch is smaller
@@ -87,13 +89,6 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
     accuracy = {"top1_acc": top1 if top1.labels else 0.0} if labels.ndim == 1 else {}
     total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
     return {"loss": total, **accuracy, "time/data": data_time}
-
-
-def _no_sync_until_last(state: TrainState, *, last: bool) -> AbstractContextManager[Any]:
-    """Average gradients over the processes once per step, with its last batch."""
-    if state.parallel is None or last:
-        return nullcontext()
-    return state.parallel.no_sync()  # type: ignore[no-any-return, operator]
 
 
 def update_weights(exp: Experiment, state: TrainState) -> None:
@@ -114,7 +109,8 @@ def _all_finite(exp: Experiment, state: TrainState, values: Values) -> bool:
     """Return whether loss and gradients are finite in all processes; the scaler handles overflows of fp16 gradients."""
     checked = [values["loss"]]
     if not state.scaler.is_enabled():
-        gradients = [p.grad for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        parameters = (p for group in state.optimizer.param_groups for p in group["params"])
+        gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
         norm = values.get("grad_norm")
         checked += [norm] if norm is not None else torch._foreach_norm(gradients, float("inf"))
     is_finite = bool(torch.stack([value.detach().float() for value in checked]).isfinite().all())

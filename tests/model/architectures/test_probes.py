@@ -12,12 +12,16 @@ from vexp.model.architectures.probes import AttentiveProbe, ProbedModel, encoder
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 from vexp.model.features import classifier_of, features
 from vexp.model.meta import meta_model
+from vexp.model.zoo_transformers import MViTv2, TimeSformer, VideoMae, VideoSwin
 
 TIMESFORMER = {"num_frames": 2, "img_size": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2}
 #: option -> clip (T, H, W), tokens and width
 MODELS = [
     (Tiny3d(width=8), (4, 32, 32), 1 * 2 * 2, 32),
-    (zoo.TimeSformer(**TIMESFORMER), (2, 16, 16), 1 + 2 * 4, 16),
+    (TimeSformer(**TIMESFORMER), (2, 16, 16), 1 + 2 * 4, 16),
+    (VideoMae(num_frames=4, img_size=32, width=24, depth=2, heads=2), (4, 32, 32), 2 * 2 * 2, 24),
+    (MViTv2(num_frames=4, img_size=64, depth=2, downsample=[1]), (4, 64, 64), 1 + 2 * 8 * 8, 192),
+    (VideoSwin(depths=[1, 1, 1, 1]), (4, 32, 32), 2, 768),
     (zoo.Tsm(backbone="resnet18"), (4, 32, 32), 4, 512),
     (zoo.SlowOnly(depth=50), (4, 32, 32), 4, 2048),
     (TorchvisionVideo(name="r3d_18"), (4, 32, 32), 1 * 2 * 2, 512),
@@ -92,15 +96,15 @@ def _copy_norm_and_mlp(norm: nn.Module, their_norm: nn.Module, mlp: nn.Module, t
 
 
 def test_frozen_encoder_stays_in_eval_mode() -> None:
-    frozen = meta_model(probed(zoo.TimeSformer(**TIMESFORMER), freeze=["encoder"]), 5).train()
-    trained = meta_model(probed(zoo.TimeSformer(**TIMESFORMER)), 5).train()
+    frozen = meta_model(probed(TimeSformer(**TIMESFORMER), freeze=["encoder"]), 5).train()
+    trained = meta_model(probed(TimeSformer(**TIMESFORMER)), 5).train()
     assert isinstance(frozen, ProbedModel)
     assert (frozen.training, frozen.encoder.training, frozen.probe.training) == (True, False, True)
     assert trained.encoder.training
 
 
 def test_every_parameter_of_encoder_and_probe_gets_a_gradient() -> None:
-    model = build_model(probed(zoo.TimeSformer(**TIMESFORMER), probe_depth=2), 5).train()
+    model = build_model(probed(TimeSformer(**TIMESFORMER), probe_depth=2), 5).train()
     model(torch.randn(2, 3, 2, 16, 16)).sum().backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
@@ -108,7 +112,7 @@ def test_every_parameter_of_encoder_and_probe_gets_a_gradient() -> None:
 @pytest.mark.parametrize(
     ("option", "key"),
     [
-        (probed(zoo.TimeSformer(**TIMESFORMER), probe_heads=3), "model.probe_heads"),
+        (probed(TimeSformer(**TIMESFORMER), probe_heads=3), "model.probe_heads"),
         (probed(zoo.X3d()), "model.probe"),
     ],
 )
@@ -128,9 +132,9 @@ def test_weights_of_the_model_without_probe_are_loaded_into_the_encoder(tmp_path
     from vexp.model.weights import load_checkpoint
 
     torch.manual_seed(0)
-    plain = build_model(zoo.TimeSformer(**TIMESFORMER), 3)
+    plain = build_model(TimeSformer(**TIMESFORMER), 3)
     torch.save({"state_dict": plain.state_dict()}, f"{tmp_path}/plain.pth")
-    model = build_model(probed(zoo.TimeSformer(**TIMESFORMER)), 5)
+    model = build_model(probed(TimeSformer(**TIMESFORMER)), 5)
     report = load_checkpoint(model, f"{tmp_path}/plain.pth")
     assert report.match.ignored == ["head.fc.weight", "head.fc.bias"]
     encoder: dict[str, Tensor] = model.encoder.state_dict()  # type: ignore[union-attr, assignment]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from support.paths import GOLDEN_DIR
+from support.recorded_models import clip_of, filled
 from torch import Tensor, nn
 
-from vexp.model import build_model, zoo
+from vexp.model import build_model, zoo, zoo_transformers
 from vexp.model.registry import REGISTRY
 from vexp.model.weights.key_mapping import Rules, inflate, rename_keys
 from vexp.model.weights.load import load_checkpoint
@@ -37,20 +35,6 @@ def classes(name: str) -> int:
     return [shape for key, shape in NETS[name]["keys"].items() if key.startswith("cls_head.")][-1][0]
 
 
-def filled(key: str, shape: list[int]) -> Tensor:
-    """A tensor that depends on its name and shape alone: the recipe of the recorded logits."""
-    rng = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
-    if key.endswith("num_batches_tracked"):
-        return torch.tensor(0)
-    if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
-        values = rng.uniform(0.5, 1.5, shape)
-    elif len(shape) <= 1:
-        values = rng.standard_normal(shape) * 0.1
-    else:
-        values = rng.standard_normal(shape) * math.sqrt(1 / math.prod(shape[1:]))
-    return torch.tensor(values, dtype=torch.float32)
-
-
 @pytest.mark.parametrize("name", NETS)
 def test_rename_keys_mmaction2_checkpoint_matches_every_tensor(name: str) -> None:
     recorded = NETS[name]
@@ -70,7 +54,7 @@ def test_model_with_mmaction2_weights_equals_recorded_logits(name: str) -> None:
         model = build_model(name, classes(name)).eval()
     theirs = {key: filled(key, shape) for key, shape in recorded["keys"].items()}
     model.load_state_dict(rename_keys(theirs, key_rules(name)), assign=True)
-    clips = torch.tensor(np.random.RandomState(0).standard_normal(recorded["input"]), dtype=torch.float32)
+    clips = clip_of(recorded["input"])
     if clips.ndim == 4:  # 2D models: (T, C, H, W)
         clips = clips.transpose(0, 1).unsqueeze(0)
     with torch.no_grad():
@@ -126,7 +110,10 @@ def test_key_rules_exist_for_every_family_only() -> None:
         zoo.R2plus1d,
         zoo.Csn,
         zoo.X3d,
-        zoo.TimeSformer,
+        zoo_transformers.TimeSformer,
+        zoo_transformers.VideoMae,
+        zoo_transformers.MViTv2,
+        zoo_transformers.VideoSwin,
     }
     assert all(family.key_rules for family in families if issubclass(family, zoo.Family))
     assert key_rules("r3d_18") == ()
@@ -199,7 +186,7 @@ def test_inflate_timesformer_static_clip_gives_image_features() -> None:
     image = VisionTransformer(
         image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=128, num_classes=5
     ).eval()
-    option = zoo.TimeSformer(num_frames=3, img_size=32, width=32, depth=2, heads=2)
+    option = zoo_transformers.TimeSformer(num_frames=3, img_size=32, width=32, depth=2, heads=2)
     video = option.build(5).eval()
     given = inflate(rename_keys(image.state_dict(), key_rules(option)), video)
     assert torch.equal(

@@ -40,7 +40,7 @@ def test_golden_configs_cover_models_and_policies() -> None:
     models = {golden(path)[1].choices["model"] for path in ALL}
     assert models == {
         "tsn_r50", "tsm_r50", "i3d_r50", "slowonly_r50", "slowfast_r50", "r2plus1d_r34", "ircsn_r50", "x3d_m",
-        "timesformer_divst", "c3d", "mvit_v2_s", "swin3d_t",
+        "timesformer_divst", "c3d", "mvitv2_s", "swin_t",
     }  # fmt: skip
     assert {golden(path)[1].choices["lr_policy"] for path in ALL} == set(options()["lr_policy"])
 

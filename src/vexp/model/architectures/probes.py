@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.model.architectures.timesformer import EPS, Attention, Mlp
+from vexp.model.architectures.transformer import EPS, Attention, Mlp, linear
 from vexp.model.features import classifier_of, head_paths
 
 _STD = 0.02  # of the initial weights, as in V-JEPA 2
@@ -61,7 +61,7 @@ class LinearProbe(nn.Module):
 
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
-        self.fc = _linear(width, num_classes)
+        self.fc = linear(width, num_classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
         logits: Tensor = self.fc(tokens.mean(dim=1))
@@ -83,7 +83,7 @@ class AttentiveProbe(nn.Module):
         self.query = nn.Parameter(torch.empty(1, 1, width))
         self.cross = CrossAttention(width, heads)
         self.mlp = Mlp(width, 4 * width)
-        self.fc = _linear(width, num_classes)
+        self.fc = linear(width, num_classes)
         nn.init.trunc_normal_(self.query, std=_STD)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width, eps=EPS)
-        self.q, self.kv = _linear(width, width), _linear(width, 2 * width)
+        self.q, self.kv = linear(width, width), linear(width, 2 * width)
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         q, k, v = (  # each (N, heads, Q or L, D/heads)
@@ -124,13 +124,6 @@ class CrossAttention(nn.Module):
             for part in (self.q(queries), *self.kv(self.norm(tokens)).chunk(2, dim=2))
         )
         return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-
-
-def _linear(in_features: int, out_features: int) -> nn.Linear:
-    layer = nn.Linear(in_features, out_features)
-    nn.init.trunc_normal_(layer.weight, std=_STD)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def add_probe(model: nn.Module, num_classes: int, kind: str, *, depth: int, heads: int) -> ProbedModel:

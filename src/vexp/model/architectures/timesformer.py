@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.model.architectures.blocks import classifier
-
-EPS = 1e-6  # epsilon of the layer norms, as in ViT
+from vexp.model.architectures.transformer import EPS, Attention, DropPath, Mlp, drop_path_rates
 
 
 class TimeSformerBackbone(nn.Module):
@@ -27,8 +25,7 @@ class TimeSformerBackbone(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, patches + 1, width))
         self.time_embed = nn.Parameter(torch.zeros(1, num_frames, width))
-        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
-        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in rates)
+        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in drop_path_rates(drop_path, depth))
         self.norm = nn.LayerNorm(width, eps=EPS)
         for weights in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(weights, std=0.02)
@@ -66,8 +63,7 @@ class Block(nn.Module):
     """Temporal attention, spatial attention and MLP, each with a shortcut.
 
     The temporal attention excludes the class token. In the spatial attention every frame has its own copy of it, and
-    the copies are averaged (section 3.3 of the paper). ``drop_path`` is the stochastic depth rate: the probability of
-    skipping a branch per clip (Huang et al., ECCV 2016).
+    the copies are averaged (section 3.3 of the paper). ``drop_path`` is the stochastic depth rate (``DropPath``).
     """
 
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
@@ -75,46 +71,22 @@ class Block(nn.Module):
         self.temporal = TemporalAttention(width, heads)
         self.spatial = Attention(width, heads)
         self.mlp = Mlp(width, 4 * width)
-        self.drop_path = drop_path
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, token: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``token`` (N, 1, C) and ``x`` (N, P patches, T frames, C) to the same shapes."""
         frames = x.shape[2]
-        x = x + self._drop_path(self.temporal(x.flatten(0, 1)).reshape(x.shape))
+        x = x + self.drop_path(self.temporal(x.flatten(0, 1)).reshape(x.shape))
 
         copies = token.unsqueeze(1).expand(-1, frames, -1, -1)  # (N, T, 1, C)
         within = torch.cat((copies, x.transpose(1, 2)), dim=2)  # (N, T, 1 + P, C)
-        y = self._drop_path(self.spatial(within.flatten(0, 1)).reshape(within.shape))
+        y = self.drop_path(self.spatial(within.flatten(0, 1)).reshape(within.shape))
         token = token + y[:, :, :1].mean(dim=1)
         x = x + y[:, :, 1:].transpose(1, 2)
 
         tokens = torch.cat((token, x.flatten(1, 2)), dim=1)  # (N, 1 + P * T, C)
-        tokens = tokens + self._drop_path(self.mlp(tokens))
+        tokens = tokens + self.drop_path(self.mlp(tokens))
         return tokens[:, :1], tokens[:, 1:].reshape(x.shape)
-
-    def _drop_path(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        kept = torch.rand(branch.shape[0], *[1] * (branch.ndim - 1), device=branch.device) >= self.drop_path
-        return branch * kept / (1 - self.drop_path)
-
-
-class Attention(nn.Module):
-    """Layer norm and multi-head self-attention: (M, L, C) to the same shape."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width, eps=EPS)
-        self.qkv, self.proj = _linear(width, 3 * width), _linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        queries, keys, values = (  # each (M, heads, L, C/heads)
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=2)
-        )
-        y = F.scaled_dot_product_attention(queries, keys, values)
-        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
-        return out
 
 
 class TemporalAttention(Attention):
@@ -129,26 +101,6 @@ class TemporalAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.fc(super().forward(x))
         return y
-
-
-class Mlp(nn.Module):
-    """Layer norm and two linear layers with GELU in between: (M, L, C) to the same shape."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, eps=EPS)
-        self.fc1, self.fc2 = _linear(width, hidden), _linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
-        return y
-
-
-def _linear(in_features: int, out_features: int) -> nn.Linear:
-    layer = nn.Linear(in_features, out_features)
-    nn.init.trunc_normal_(layer.weight, std=0.02)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def timesformer(num_classes: int, *, width: int, dropout: float, init_std: float, **backbone: Any) -> nn.Module:

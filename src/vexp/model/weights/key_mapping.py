@@ -6,6 +6,8 @@ is applied to every key in turn; keys that match no rule are left unchanged. The
 - checkpoints of mmaction2 0.24 and 1.x (``backbone.``, ``cls_head.``) for the same architecture,
 - torchvision's image weights for the 2D model the architecture is based on (``conv1.weight``, ``layer1.0.bn1.weight``,
   ...), which ``inflate`` then extends in time. Their classifier does not match and is ignored.
+
+The rules of the transformers are in ``vexp.model.weights.key_mapping_transformers``.
 """
 
 from __future__ import annotations
@@ -59,34 +61,6 @@ X3D: Rules = (
     (r"^backbone\.conv5\.", "head.conv5."),
     (r"^cls_head\.fc1\.", "head.fc1."),
     (r"^cls_head\.fc2\.", "head.fc."),
-)
-
-TIMESFORMER: Rules = (
-    (r"^backbone\.patch_embed\.projection\.", "backbone.patch_embed."),
-    (r"^backbone\.transformer_layers\.layers\.(\d+)\.", r"backbone.blocks.\1."),
-    (r"\.attentions\.0\.temporal_fc\.", ".temporal.fc."),
-    (r"\.attentions\.0\.", ".temporal."),
-    (r"\.attentions\.1\.", ".spatial."),
-    (r"\.attn\.in_proj_", ".qkv."),
-    (r"\.attn\.out_proj\.", ".proj."),
-    (r"\.ffns\.0\.norm\.", ".mlp.norm."),
-    (r"\.ffns\.0\.layers\.0\.0\.", ".mlp.fc1."),
-    (r"\.ffns\.0\.layers\.1\.", ".mlp.fc2."),
-)
-
-#: torchvision's vit_b_16 to TimeSformer.
-VIT: Rules = (
-    (r"^class_token$", "backbone.cls_token"),
-    (r"^conv_proj\.", "backbone.patch_embed."),
-    (r"^encoder\.pos_embedding$", "backbone.pos_embed"),
-    (r"^encoder\.ln\.", "backbone.norm."),
-    (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"backbone.blocks.\1."),
-    (r"\.ln_1\.", ".spatial.norm."),
-    (r"\.self_attention\.in_proj_", ".spatial.qkv."),
-    (r"\.self_attention\.out_proj\.", ".spatial.proj."),
-    (r"\.ln_2\.", ".mlp.norm."),
-    (r"\.mlp\.(?:linear_1|0)\.", ".mlp.fc1."),
-    (r"\.mlp\.(?:linear_2|3)\.", ".mlp.fc2."),
 )
 
 C3D: Rules = ((r"^backbone\.(conv\d[ab])\.conv\.", r"backbone.\1."),)

@@ -179,20 +179,45 @@ _SLOWFAST: dict[str, Rule] = {
 
 
 def _architecture(names: Mapping[str, str]) -> Rule:
-    """Return the rule of ``arch``, by the models of torchvision with the same architecture."""
+    """Return the rule of ``arch``, by the models of the same architecture."""
 
     def rule(result: ConversionResult, node: Node, prefix: str) -> None:
         arch = str(node.to_python())
         if arch not in names:
-            raise ConfigError(f"supported: {', '.join(names)} (of torchvision); choose one with model=")
+            raise ConfigError(f"supported: {', '.join(names)}; set the sizes of the model yourself")
         result.choose("model", names[arch], node)
 
     return rule
 
 
-NOT_OURS = Unsupported("torchvision's model has its own; compare before you rely on equal numbers", off=())
-_TORCHVISION: dict[str, Rule] = {"pretrained": weights, "pretrained2d": _FROM_WEIGHTS, "drop_path_rate": NOT_OURS}
-_SAME_NAME = "torchvision's model of that name: same paper, its own dropout"
+NOT_OURS = Unsupported("the model has its own; compare before you rely on equal numbers", off=())
+_TRANSFORMER: dict[str, Rule] = {
+    "pretrained": weights, "pretrained2d": _FROM_WEIGHTS, "init_cfg": init_cfg, "in_channels": _in_channels,
+    "norm_cfg": _BUILT_IN, "with_cp": _COMMON["with_cp"],
+    **required(qkv_bias=True, qk_scale=None, drop_rate=0.0, attn_drop_rate=0.0),
+}  # fmt: skip
+_MVIT: dict[str, Rule] = {
+    **_TRANSFORMER,
+    "arch": _architecture({"small": "mvitv2_s", "base": "mvitv2_b", "large": "mvitv2_l"}),
+    "spatial_size": Map("img_size"), "temporal_size": Map("num_frames"),
+    "drop_path_rate": Map("drop_path", implied=0.0), "dim_mul_in_attention": Map("expand_in_attention"),
+    "pretrained_type": _FROM_WEIGHTS,
+    **required(out_scales=-1, use_abs_pos_embed=False, pool_kernel=(3, 3, 3), dim_mul=2, head_mul=2,
+               adaptive_kv_stride=(1, 8, 8), rel_pos_embed=True, residual_pooling=True, with_cls_token=True,
+               output_cls_token=True, rel_pos_zero_init=False, mlp_ratio=4.0),
+}  # fmt: skip
+_VIDEOMAE: dict[str, Rule] = {
+    **_TRANSFORMER, **same("img_size patch_size num_frames tubelet_size depth mlp_ratio"),
+    "embed_dims": Map("width", implied=768), "num_heads": Map("heads", implied=12),
+    "drop_path_rate": Map("drop_path", implied=0.0),
+    **required(init_values=0.0, use_learnable_pos_emb=False, use_mean_pooling=True),
+}  # fmt: skip
+_SWIN: dict[str, Rule] = {
+    **_TRANSFORMER,
+    "arch": _architecture({"tiny": "swin_t", "small": "swin_s", "base": "swin_b", "large": "swin_l"}),
+    "drop_path_rate": Map("drop_path", implied=0.1), "window_size": Map("window", list, implied=[8, 7, 7]),
+    **required(patch_size=(2, 4, 4), mlp_ratio=4.0, patch_norm=True),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,18 +290,9 @@ BACKBONES: dict[str, Family] = {
          **required(in_channels=3, dropout_ratio=0.0, transformer_layers=None), "norm_cfg": _BUILT_IN},
         _head(0.0, 0.02),
     ),
-    "MViT": Family(
-        "mvit_v2_s",
-        {**_TORCHVISION, "arch": _architecture({"small": "mvit_v2_s"}), "dim_mul_in_attention": Require(False)},
-        remark=_SAME_NAME,
-    ),
-    "SwinTransformer3D": Family(
-        "swin3d_t",
-        {**_TORCHVISION, "arch": _architecture({"tiny": "swin3d_t", "small": "swin3d_s", "base": "swin3d_b"}),
-         **required(patch_size=(2, 4, 4), window_size=(8, 7, 7), mlp_ratio=4.0, qkv_bias=True, qk_scale=None,
-                    drop_rate=0.0, attn_drop_rate=0.0, patch_norm=True)},
-        remark=_SAME_NAME,
-    ),
+    "MViT": Family("mvitv2_s", _MVIT, _head(0.5, 0.02)),
+    "SwinTransformer3D": Family("swin_t", _SWIN, _head(0.5)),
+    "VisionTransformer": Family("videomae_b", _VIDEOMAE, _head(0.0, 0.02)),
 }  # fmt: skip
 #: Classes that belong to another task.
 OTHER_TASKS = {

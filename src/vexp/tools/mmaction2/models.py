@@ -86,6 +86,7 @@ HEAD: dict[str, Rule] = {
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
     "consensus": Ignore("logits of frames are averaged"), **required(temporal_pool=False, fc1_bias=False),
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
+    "init_scale": Unsupported("multiply model.init_std by it", off=(1.0,)),
     "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
 }  # fmt: skip
 

@@ -1,0 +1,27 @@
+"""Tensors of which each process has a part: the parameters, gradients and optimizer states of ``dist.strategy=fsdp``.
+
+They are recognized by the methods of torch's DTensor, whose module takes seconds to import; a run without FSDP does not
+import it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def is_sharded(value: Any) -> bool:
+    """Return whether a value is a tensor that is distributed over the processes."""
+    return hasattr(value, "full_tensor")
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """Return the part that this process has, in the same memory; any other tensor as it is."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[operator, no-any-return]
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """Return the tensor with the parts of all processes, which must all call this; any other tensor as it is."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[operator, no-any-return]

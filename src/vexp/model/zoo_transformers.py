@@ -1,0 +1,173 @@
+"""Options of the ``model`` group for published video transformers, one class per family.
+
+The defaults are the released models of the size that ``vexp.model.registry`` names first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from vexp.core.errors import ConfigError
+from vexp.core.fields import ValidatedConfig, option
+from vexp.model.weights import key_mapping, key_mapping_transformers
+from vexp.model.weights.key_mapping import Rules
+from vexp.model.zoo import Family
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+_drop_path = partial(
+    option, doc="Stochastic depth rate of the last block, decreasing linearly toward the first.", ge=0, lt=1
+)
+_dropout = partial(option, doc="Dropout probability before the classifier.", ge=0, lt=1)
+_init_std = partial(option, doc="Standard deviation of the initial weights of the classifier.", gt=0)
+
+
+@dataclass(kw_only=True, slots=True)
+class TimeSformer(Family):
+    """TimeSformer: a transformer with divided space-time attention (``vexp.model.architectures.timesformer``)."""
+
+    architecture: ClassVar[str] = "timesformer.timesformer"
+    key_rules: ClassVar[Rules] = (
+        *key_mapping.CLASSIFIER,
+        *key_mapping_transformers.TIMESFORMER,
+        *key_mapping_transformers.VIT,
+    )
+
+    num_frames: int = option(8, "Frames of each clip, as sampled.", unit="frames", ge=1)
+    img_size: int = option(224, "Height and width of the frames, a multiple of patch_size.", unit="pixels", ge=1)
+    patch_size: int = option(16, "Height and width of the patches.", unit="pixels", ge=1)
+    width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
+    depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
+    heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
+    drop_path: float = _drop_path(0.1)
+    dropout: float = _dropout(0.0)
+    init_std: float = _init_std(0.02)
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        _check_multiple(self, "img_size", "patch_size")
+        _check_multiple(self, "width", "heads")
+
+
+@dataclass(kw_only=True, slots=True)
+class VideoMae(Family):
+    """The ViT of VideoMAE and VideoMAE V2, as fine-tuned (``vexp.model.architectures.vit_videomae``)."""
+
+    architecture: ClassVar[str] = "vit_videomae.videomae"
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping_transformers.VIDEOMAE)
+
+    num_frames: int = option(16, "Frames of each clip, as sampled, a multiple of tubelet_size.", unit="frames", ge=1)
+    img_size: int = option(
+        224,
+        "Height and width that the position encodings are made for, a multiple of patch_size; for frames of another "
+        "size they are resized.",
+        unit="pixels", ge=1,
+    )  # fmt: skip
+    patch_size: int = option(16, "Height and width of the patches.", unit="pixels", ge=1)
+    tubelet_size: int = option(2, "Length of the patches.", unit="frames", ge=1)
+    width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
+    depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
+    heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
+    mlp_ratio: float = option(
+        4.0, "Ratio of the hidden to the outer channels of the MLP; their product is rounded.", gt=0
+    )
+    drop_path: float = _drop_path(0.1)
+    dropout: float = _dropout(0.0)
+    init_std: float = _init_std(2e-5)  # 0.02, scaled by init_scale=0.001 in the released code
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        _check_multiple(self, "num_frames", "tubelet_size")
+        _check_multiple(self, "img_size", "patch_size")
+        _check_multiple(self, "width", "heads")
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert checkpoints of VideoMAE, VideoMAE V2, mmaction2 and transformers to the keys of ``model``."""
+        return key_mapping_transformers.adapt_videomae(Family.adapt(self, tensors, model))
+
+
+@dataclass(kw_only=True, slots=True)
+class MViTv2(Family):
+    """MViTv2: a transformer with pooling attention (``vexp.model.architectures.mvit``)."""
+
+    architecture: ClassVar[str] = "mvit.mvitv2"
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping_transformers.MVIT)
+
+    num_frames: int = option(
+        16, "Frames that the tables of relative positions are made for; for other clips they are resized.",
+        unit="frames", ge=2,
+    )  # fmt: skip
+    img_size: int = option(
+        224, "Height and width that the tables of relative positions are made for; for other clips they are resized.",
+        unit="pixels", ge=32,
+    )  # fmt: skip
+    width: int = option(96, "Channels of the first block, a multiple of heads.", unit="channels", ge=1)
+    depth: int = option(16, "Number of transformer blocks.", unit="blocks", ge=2)
+    heads: int = option(1, "Attention heads of the first block.", unit="heads", ge=1)
+    downsample: list[int] = option(
+        [1, 3, 14], "Blocks, counted from 0, that halve height and width and double the heads.", ge=1
+    )
+    expand_in_attention: bool = option(
+        True,
+        "Double the channels in the attention of these blocks; false for the MLP of the blocks before them, as in MViT "
+        "and in the models of MaskFeat.",
+    )
+    drop_path: float = _drop_path(0.2)
+    dropout: float = _dropout(0.5)
+    init_std: float = _init_std(0.02)
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        _check_multiple(self, "width", "heads")
+        if sorted(set(self.downsample)) != self.downsample or any(block >= self.depth for block in self.downsample):
+            rule = f"must be increasing numbers of blocks from 1 to {self.depth - 1} (depth={self.depth})"
+            raise ConfigError(rule, key="downsample", value=self.downsample)
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert checkpoints of mmaction2, PySlowFast and torchvision to the keys and table sizes of ``model``."""
+        return key_mapping_transformers.adapt_mvit(Family.adapt(self, tensors, model), model)
+
+
+@dataclass(kw_only=True, slots=True)
+class VideoSwin(Family):
+    """Video Swin Transformer: attention within shifted windows (``vexp.model.architectures.video_swin``)."""
+
+    architecture: ClassVar[str] = "video_swin.video_swin"
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping_transformers.SWIN)
+
+    width: int = option(96, "Channels of the first stage.", unit="channels", ge=1)
+    depths: list[int] = option([2, 2, 6, 2], "Blocks of each stage.", unit="blocks", ge=1)
+    heads: list[int] = option([3, 6, 12, 24], "Attention heads of each stage, divisors of its channels.", ge=1)
+    window: list[int] = option(
+        [8, 7, 7], "Length, height and width of the windows, in patches of 2 frames x 4 x 4 pixels.", ge=1, length=3
+    )
+    drop_path: float = _drop_path(0.1)
+    dropout: float = _dropout(0.5)
+    init_std: float = _init_std(0.01)
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        if not self.depths or sum(self.depths) < 2:
+            raise ConfigError("must have at least two blocks", key="depths", value=self.depths)
+        if len(self.heads) != len(self.depths):
+            rule = f"must have {len(self.depths)} numbers, one for each stage of depths"
+            raise ConfigError(rule, key="heads", value=self.heads)
+        if any(self.width * 2**stage % heads for stage, heads in enumerate(self.heads)):
+            rule = f"must divide the channels of their stages, {self.width} and twice as many in each further stage"
+            raise ConfigError(rule, key="heads", value=self.heads)
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert checkpoints of mmaction2 and torchvision, and image weights, to the keys and shapes of ``model``."""
+        tensors = key_mapping_transformers.rename_swin_images(tensors)
+        return key_mapping_transformers.adapt_swin(Family.adapt(self, tensors, model), model)
+
+
+def _check_multiple(config: ValidatedConfig, key: str, divisor: str) -> None:
+    value, unit = getattr(config, key), getattr(config, divisor)
+    if value % unit:
+        raise ConfigError(f"must be a multiple of {divisor}={unit}", key=key, value=value)
