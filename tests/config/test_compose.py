@@ -12,6 +12,7 @@ from typing import get_type_hints
 
 import pytest
 import yaml
+from support.paths import GOLDEN_DIR
 
 from vexp import compose
 from vexp.config.instantiate import to_dict
@@ -31,6 +32,18 @@ NEEDED = {
     # Its ten crops mirror, which changes the classes of data=motion.
     ("experiment", "tsn_k400"): ["data=folder", "data.root=videos"],
     ("experiment", "tsn_flow_k400"): LISTS,
+    ("model", "hf"): [f"model.name={GOLDEN_DIR / 'huggingface' / 'videomae'}", "model.check_input=false"],
+    # Beside another model than model=hf, the values that they take from it.
+    ("img_norm", "model_input"): ["img_norm.mean=[1,1,1]", "img_norm.std=[1,1,1]"],
+    ("pipeline", "model_input"): [
+        *(
+            f"pipeline.{split}.sample.{key}=8"
+            for split in ("train", "val", "test")
+            for key in ("clip_len", "frame_interval")
+        ),
+        *(f"pipeline.{split}.resize.scale=[64,64]" for split in ("train", "val", "test")),
+        *(f"pipeline.{split}.crop.crop_size=64" for split in ("val", "test")),
+    ],
     ("transform", "torchvision"): ["pipeline.train.added._target_=torchvision.transforms.v2.RandomGrayscale"],
 }
 

@@ -21,6 +21,7 @@ from vexp.config.option_types import upgrade_saved
 from vexp.config.overrides import group_options
 from vexp.config.provenance import COMMAND_LINE, override_key
 from vexp.config.schema import Config
+from vexp.config.search_path import conf_dir
 from vexp.core.documents import check_plain, check_schema, read_yaml
 from vexp.core.errors import ConfigError
 from vexp.core.files import leaves_folder
@@ -86,14 +87,21 @@ def register_saved_config(
         group, at, _ = key.partition("@")
         if not (equals and group_options(group, folders)) or group.startswith("hydra/"):
             adapted.append(override)
-        elif at or group == "experiment":
+        elif at or group == "experiment" or _chooses_options(group, value, folders):
             hint = "; start a new run with it"
             raise ConfigError("cannot be chosen for a saved run", key=key, value=value, origin=COMMAND_LINE, hint=hint)
         else:
             values.pop(group, None)
             adapted.append(f"+{override}")
-    ConfigStore.instance().store(name="saved_run", node=OmegaConf.create(escape_interpolations(values)), provider="vexp")
+    node = OmegaConf.create(escape_interpolations(values))
+    ConfigStore.instance().store(name="saved_run", node=node, provider="vexp")
     return adapted
+
+
+def _chooses_options(group: str, option: str, folders: Sequence[Path] | None) -> bool:
+    """Whether an option chooses those of other groups, for which a saved run has no place (model=hf: pipeline)."""
+    files = (folder / group / f"{option}.yaml" for folder in folders or [conf_dir()])
+    return any("- override /" in path.read_text(encoding="utf-8") for path in files if path.is_file())
 
 
 def check_output_folders(config: Config, run: Path, overrides: Sequence[str]) -> None:

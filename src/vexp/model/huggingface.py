@@ -32,11 +32,11 @@ _CONFIG = hf_folder.CONFIG
 #: Files with the processing of the model's input, the one for videos first; the last holds that for videos as a part.
 _PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 #: Keys of config.json that do not describe the architecture: the file, the classes, the data type, outputs, and code.
-NOT_ARCHITECTURE = frozenset({
-    "_attn_implementation", "_attn_implementation_internal", "_commit_hash", "_name_or_path", "architectures",
-    "attn_implementation", "auto_map", "dtype", "finetuning_task", "gradient_checkpointing", "id2label", "label2id",
-    "num_labels", "output_attentions", "output_hidden_states", "problem_type", "pruned_heads", "quantization_config",
-    "return_dict", "task_specific_params", "torch_dtype", "torchscript", "transformers_version", "use_return_dict",
+_NOT_ARCHITECTURE = frozenset({
+    "architectures", "attn_implementation", "auto_map", "dtype", "finetuning_task", "gradient_checkpointing",
+    "id2label", "label2id", "num_labels", "output_attentions", "output_hidden_states", "problem_type", "pruned_heads",
+    "quantization_config", "return_dict", "task_specific_params", "torch_dtype", "torchscript", "transformers_version",
+    "use_return_dict",
 })  # fmt: skip
 #: A name like a path, which the hub does not allow.
 _PATH = re.compile(r"[.~/\\]|[^/]*/[^/]*/|[A-Za-z]:")
@@ -75,8 +75,9 @@ class HuggingFace(Model):
     )
     pretrained: bool = option(True, "Load the published weights, unless weights.path or init_from names others.")
     config: dict[str, Any] = option(
-        {}, "Values that replace those of config.json: {hidden_dropout_prob: 0.1, attn_implementation: sdpa}."
-    )
+        {}, "Values that replace those of config.json: {hidden_dropout_prob: 0.1, attn_implementation: sdpa}.",
+        accepts="dict of values by name",
+    )  # fmt: skip
     drop_path: float | None = option(
         None, "Stochastic depth rate of the last block, increasing linearly from 0; null: that of config.json.",
         ge=0, lt=1,
@@ -115,7 +116,7 @@ class HuggingFace(Model):
 
         option = self._filled()
         assert option.architecture is not None
-        return video_classifier(option.architecture, self.config, num_classes, drop_path=self.drop_path)
+        return video_classifier(_architecture(option.architecture), self.config, num_classes, drop_path=self.drop_path)
 
     def check_library(self) -> None:
         """Check that transformers is installed, has the architecture, and accepts the values of ``config``.
@@ -127,7 +128,7 @@ class HuggingFace(Model):
         from vexp.model.architectures.huggingface import library_config
 
         assert self.architecture is not None
-        library_config(self.architecture, self.config, num_classes=2)
+        library_config(_architecture(self.architecture), self.config, num_classes=2)
 
     def check_clips(self, pipeline: Pipeline, img_norm: ImgNorm) -> None:
         """Check that the clips of a run have the frames and the size that the model takes, and its mean and std.
@@ -214,7 +215,7 @@ class _ModelFiles(NamedTuple):
             content = read_json(self.folder / _CONFIG, {"model_type": str})
         except UserError as error:
             raise ConfigError(str(error), **_at(self.name)) from None
-        return {key: value for key, value in content.items() if key not in NOT_ARCHITECTURE}
+        return _architecture(content)
 
     def processor(self) -> dict[str, Any]:
         """Read the file that describes the processing of the input; empty if there is none, or it is unreadable."""
@@ -232,6 +233,11 @@ class _ModelFiles(NamedTuple):
         return {}
 
 
+def _architecture(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of config.json that describe the architecture; keys that begin with _ do not."""
+    return {key: value for key, value in content.items() if key not in _NOT_ARCHITECTURE and not key.startswith("_")}
+
+
 def _at(name: str) -> dict[str, str]:
     return {"key": "name", "value": name}
 
@@ -240,7 +246,7 @@ def _family(settings: Mapping[str, Any]) -> _Family:
     return _FAMILIES.get(str(settings.get("model_type")), _OTHER)
 
 
-def _clip_size(settings: Mapping[str, Any]) -> dict[str, int]:
+def _clip_size(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``frames``, ``width`` and ``height`` of the clips for which an architecture has positions."""
     family = _family(settings)
     frames, size = (settings.get(key, default) for key, default in (family.frames, family.size))
@@ -255,7 +261,7 @@ def _tubelet_frames(settings: Mapping[str, Any]) -> int:
 
 def _clip_input(settings: Mapping[str, Any], processor: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of ``ClipInput`` that an architecture and a processor state."""
-    stated: dict[str, Any] = _clip_size(settings)
+    stated = _clip_size(settings)
     side = min(stated["width"], stated["height"])
     size, crop = _side(processor.get("size")), _side(processor.get("crop_size"))
     short_side = round(side * size / crop) if size and crop and size >= crop else side

@@ -18,7 +18,7 @@ def layer_indices(model: nn.Module) -> tuple[dict[str, int], int]:
     Raises:
         ConfigError: If the model has no blocks with attention.
     """
-    blocks: list[str] = getattr(model, "block_paths", None) or transformer_blocks(model)
+    blocks = transformer_blocks(model)
     if len(blocks) < 2:
         raise ConfigError(
             f"{type(model).__name__} has no blocks with attention in an nn.ModuleList or nn.Sequential; "

@@ -233,7 +233,7 @@ def test_of_mmaction2_config_text_gives_normalization() -> None:
         ),
         ({"image_mean": [90.0] * 3, "image_std": [30.0] * 3, "do_rescale": False}, 90, 30),
         ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 127.5, "offset": True}, 191.25, 63.75),
-        ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": False}, None, None),
+        ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": False}, 0, 255),
         ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "rescale_factor": "x"}, None, None),
         ({"image_mean": "x"}, None, None),
         ({}, None, None),
@@ -242,7 +242,7 @@ def test_of_mmaction2_config_text_gives_normalization() -> None:
 def test_of_huggingface_processor_gives_normalization(processor: Any, mean: float | None, std: float | None) -> None:
     """The same pixels: x -> ((x * factor - offset) - mean) / std."""
     metadata = of_huggingface({}, {}, processor)
-    assert (metadata.mean, metadata.std) == (mean and [mean] * 3, std and [std] * 3)
+    assert (metadata.mean, metadata.std) == tuple(None if value is None else [value] * 3 for value in (mean, std))
 
 
 @pytest.mark.parametrize(

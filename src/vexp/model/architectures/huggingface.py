@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,12 +19,11 @@ import transformers
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 from transformers import AutoModelForVideoClassification, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.model.huggingface import NOT_ARCHITECTURE
+from vexp.model.repeated_blocks import transformer_blocks
 from vexp.model.weights.key_mapping import Rules
 
 logger = logging.getLogger(__name__)
@@ -70,18 +69,6 @@ class VideoClassifier(nn.Module):
         self.model = model
 
     @property
-    def block_paths(self) -> list[str]:
-        """Paths of the encoder's transformer blocks, from the input to the output.
-
-        Layer-wise decay counts them; what follows them (norm, attentive pooler, classifier) is its last layer.
-        """
-        encoder = f"model.{self.model.base_model_prefix}."
-        return [
-            path for path, module in self.named_modules()
-            if path.startswith(encoder) and isinstance(module, GradientCheckpointingLayer)
-        ]  # fmt: skip
-
-    @property
     def head_paths(self) -> list[str]:
         """Paths of the modules after the encoder: norm, pooler and classifier."""
         names = [name for name, _ in self.model.named_children()]
@@ -124,9 +111,10 @@ def video_classifier(
     settings = {"dtype": torch.float32, "trust_remote_code": False}
     if _ATTENTION_KEY in values:
         settings[_ATTENTION_KEY] = values[_ATTENTION_KEY]
+    from_config: Callable[..., PreTrainedModel] = AutoModelForVideoClassification.from_config
     try:
         with library_messages():
-            model = AutoModelForVideoClassification.from_config(config, **settings)
+            model = from_config(config, **settings)
     except (ValueError, ImportError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(f"transformers cannot build the model: {_first_line(error)}", key="model.config") from None
     if config.model_type in _UNUSED:
@@ -142,7 +130,7 @@ def _add_stochastic_depth(classifier: VideoClassifier, kind: str, rate: float) -
     """Drop residual branches per sample (Huang et al. 2016), after the dropout at their ends; in place."""
     if kind not in _BRANCH_ENDS:
         raise ConfigError(f"is not known for the architecture {kind}", key="model.drop_path", value=rate)
-    blocks = classifier.block_paths
+    blocks = transformer_blocks(classifier)
     for index, block in enumerate(blocks):
         for end in _BRANCH_ENDS[kind]:
             path = f"{block}.{end}"
@@ -161,9 +149,11 @@ def library_config(architecture: Mapping[str, Any], values: Mapping[str, Any], n
         known, version = ", ".join(CLASSIFIERS), transformers.__version__
         rule = f"{kind} is not an architecture of a video classifier in transformers {version}, which has {known}"
         raise ConfigError(rule, key="model.name")
-    cls = CONFIG_MAPPING[kind]
+    cls: Any = CONFIG_MAPPING[kind]
     _check_values(values, cls)
-    stated = {key: value for key, value in {**architecture, **values}.items() if key not in _SET_HERE}
+    stated = {
+        key: value for key, value in {**architecture, **values}.items() if key not in ("model_type", _ATTENTION_KEY)
+    }
     try:
         with library_messages():
             config: PreTrainedConfig = cls(**stated, num_labels=num_classes)
@@ -172,13 +162,10 @@ def library_config(architecture: Mapping[str, Any], values: Mapping[str, Any], n
     return config
 
 
-_SET_HERE = NOT_ARCHITECTURE | {"model_type"}
-
-
 def _check_values(values: Mapping[str, Any], cls: type[PreTrainedConfig]) -> None:
     """Check the keys of ``model.config``; the library would ignore one that it does not know."""
     names, common = ({field.name for field in dataclasses.fields(each)} for each in (cls, PreTrainedConfig))
-    known = sorted(names - common - _SET_HERE) + [_ATTENTION_KEY]
+    known = [*sorted(names - common), _ATTENTION_KEY]
     for key, value in values.items():
         if key == _ATTENTION_KEY and value not in ATTENTION:
             rule = f"must be one of {', '.join(ATTENTION)}; transformers would download other code and run it"

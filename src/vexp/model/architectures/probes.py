@@ -34,12 +34,6 @@ class ProbedModel(nn.Module):
         self.encoder, self.probe = encoder, probe
 
     @property
-    def block_paths(self) -> list[str]:
-        """Paths of the encoder's transformer blocks, if it lists them."""
-        paths: list[str] = self.encoder.block_paths  # type: ignore[assignment]
-        return [f"encoder.{path}" for path in paths]
-
-    @property
     def head_paths(self) -> list[str]:
         """Paths of the modules after the encoder, which are trained together with adapters."""
         return ["probe"]

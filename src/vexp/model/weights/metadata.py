@@ -96,17 +96,31 @@ def of_huggingface(config: Mapping[str, Any], *processors: Mapping[str, Any]) ->
     classes = _names([labels.get(str(index)) for index in range(len(labels))])
     if classes is not None and all(name == f"LABEL_{index}" for index, name in enumerate(classes)):
         classes = None  # the names that transformers gives classes without a name
-    processor = next((each for each in processors if "image_mean" in each), {})
-    mean, std = _three(processor.get("image_mean")), _three(processor.get("image_std"))
-    factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
-    if mean is None or std is None or not _is_positive(factor) or not processor.get("do_normalize", True):
+    statistics = next(filter(None, map(pixel_statistics, processors)), None)
+    if statistics is None:
         return Metadata(classes=classes)
-    shift = 1.0 if processor.get("offset") and processor.get("do_rescale", True) else 0.0  # ViViT's x * factor - 1
-    return Metadata(
-        mean=[round((value + shift) / factor, 3) for value in mean],
-        std=[round(value / factor, 3) for value in std],
-        to_bgr=False,
-        classes=classes,
+    return Metadata(*statistics, to_bgr=False, classes=classes)
+
+
+def pixel_statistics(processor: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Return mean and std in gray levels, in RGB order, that a processor's JSON file states; None if it states none.
+
+    The processors of transformers compute ``(x * rescale_factor - offset - image_mean) / image_std`` of pixels x in
+    0..255, where the offset is 1 for ViViT and 0 for others.
+    """
+    rescales, normalizes = processor.get("do_rescale", True), processor.get("do_normalize", True)
+    factor = processor.get("rescale_factor", 1 / 255) if rescales else 1.0
+    mean, std = (_three(processor.get(key)) for key in ("image_mean", "image_std"))
+    if not normalizes:
+        mean, std = [0.0] * 3, [1.0] * 3
+    if mean is None or std is None or not _is_positive(factor):
+        return None
+    kind = processor.get("video_processor_type") or processor.get("image_processor_type") or ""
+    has_offset = processor.get("offset", str(kind).startswith("Vivit"))  # the one for videos does not state it
+    offset = 1.0 if rescales and has_offset else 0.0
+    return (
+        [round((value + offset) / factor, 3) for value in mean],
+        [round(value / factor, 3) for value in std],
     )
 
 
