@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.huggingface import tiny_config
+from support.huggingface import PROCESSOR, tiny_config
 
 from vexp.config.compose import compose
 from vexp.config.search_path import conf_dir
@@ -50,6 +50,7 @@ def test_fine_tuning_takes_the_clips_of_the_model(
     name: str, kind: str, frames: int, more: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, **tiny_config(kind)}))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     given = [f"experiment={name}", "data=folder", "data.root=videos", f"model.name={tmp_path}", *more]
     config = compose(given)
     reader = ArrayReader(np.zeros((100, 48, 64, 3), np.uint8))

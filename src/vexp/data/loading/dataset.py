@@ -90,9 +90,7 @@ class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | R
         message = f"samples drawn to replace it cannot be read either, the last one: {bad[-1].message}"
         return Failure(failure.id, f"{failure.message}; {_MAX_REPLACEMENTS} {message}", failure.epoch)
 
-    def _load(
-        self, key: Key, rngs: Sequence[np.random.Generator]
-    ) -> Sample | RepeatedSample | FeatureSample | Failure:
+    def _load(self, key: Key, rngs: Sequence[np.random.Generator]) -> Sample | RepeatedSample | FeatureSample | Failure:
         epoch, index = key[:2]
         if index in self.fatal:
             return Failure(index, self.fatal[index], epoch, fatal=True)
