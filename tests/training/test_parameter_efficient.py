@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,23 @@ def test_peft_reads_the_adapters_of_a_model_of_transformers(kind: str, tmp_path:
     ours, clips = _model(options, read_checkpoint(tmp_path / "run")["model"]), torch.randn(2, 3, 4, 32, 32)
     theirs = PeftModel.from_pretrained(tiny_model(kind, num_classes=8), tmp_path / "adapter").eval()
     torch.testing.assert_close(library_logits(theirs.base_model.model, clips), ours(clips), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [MODES["lora"], [*MODES["probe"], "data.cache_features=true"]], ids=["lora", "probe"]
+)
+def test_two_processes_train_as_one(options: list[str], tmp_path: Path, motion_cache: Path) -> None:
+    fixed = [
+        *TIMESFORMER,
+        "pipeline.train=${pipeline.val}",
+        "ema.decay=null",
+        "model.lora.dropout=0",
+        "model.drop_path=0",
+    ]
+    train.run(compose([*RUN, *options, *fixed]), tmp_path / "one")
+    shutil.rmtree(motion_cache / "features", ignore_errors=True)
+    train.run(compose([*RUN, *options, *fixed, "dist.nproc=2", "data.batch_size=1"]), tmp_path / "two")
+    one, two = (read_checkpoint(tmp_path / name)["model"] for name in ("one", "two"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=1e-4, rtol=1e-4)

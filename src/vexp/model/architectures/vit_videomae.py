@@ -59,7 +59,7 @@ class VideoMaeBackbone(nn.Module):
                 f"{self.patch_size} pixels, got {frames} frames of {width}x{height}; set model.num_frames, or the "
                 "clip_len of the sampler and the size of the crop"
             )
-        x = self.patch_embed(clips).flatten(2).transpose(1, 2)  # (N, L, C)
+        x: Tensor = self.patch_embed(clips).flatten(2).transpose(1, 2)  # (N, L, C)
         x = x + self._positions(height // self.patch_size, width // self.patch_size).to(x.dtype)
         for block in self.blocks:
             x = block(x)
