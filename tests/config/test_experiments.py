@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.huggingface import PROCESSOR, tiny_config
 
 from vexp.config.compose import compose
 from vexp.config.search_path import conf_dir
@@ -32,7 +34,36 @@ PUBLISHED = {
 
 
 def test_conf_has_every_recipe_of_the_table() -> None:
-    assert set(NAMES) == set(PUBLISHED) | {"r3d_18", "finetune"}
+    own = {"r3d_18", "finetune", "finetune_videomae", "finetune_vjepa2", "vjepa2_probe"}
+    assert set(NAMES) == set(PUBLISHED) | own
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "frames", "more"),
+    [
+        ("finetune_videomae", "videomae", 4, []),
+        ("finetune_vjepa2", "vjepa2", 16, []),
+        ("vjepa2_probe", "vjepa2", 16, ["data.cache_features=true", "pipeline.train=${pipeline.val}"]),
+    ],
+)
+def test_fine_tuning_takes_the_clips_of_the_model(
+    name: str, kind: str, frames: int, more: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, **tiny_config(kind)}))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    given = [f"experiment={name}", "data=folder", "data.root=videos", f"model.name={tmp_path}", *more]
+    config = compose(given)
+    reader = ArrayReader(np.zeros((100, 48, 64, 3), np.uint8))
+    for split in ("train", "val"):
+        clips = make_clips(reader, config.pipeline.of(split), np.random.default_rng(0), lazy=True)
+        assert clips.layout.view_shape == (frames, 32, 32, 3)
+    assert config.amp.dtype == "bf16"
+    assert config.data.batch_size * config.grad.accumulate == 32
+    comment = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
+    assert f"vexp train experiment={name} data=folder data.root=videos" in comment
+    if name.startswith("finetune"):  # the variant with adapters of the comment
+        adapted = compose([*given, "model.lora.rank=16", "optimizer.lr=4e-3", "optimizer.paramwise.layer_decay=null"])
+        assert adapted.model.lora.scale == 2
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -92,7 +92,10 @@ def _load_into_model(
 ) -> dict[str, Any]:
     """Return the content of a checkpoint of ``config``'s model with the weights of the file."""
     from vexp.model import build_model
+    from vexp.model.adapters.config import Lora, lora_of
 
+    if lora_of(config.model) is not None:  # of a run; the adapters of the file are merged
+        config.model.lora = Lora()  # type: ignore[attr-defined]
     count = num_classes or (len(classes) if classes else None) or _class_count(config, file)
     if classes is not None and len(classes) != count:
         raise ConfigError(f"num_classes={count}: there are {len(classes)} class names; give classes=FILE")

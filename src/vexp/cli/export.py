@@ -3,16 +3,19 @@
 FILE.json is written beside it: the input (name, shape, layout, color order, mean, std, which frames), the output and
 the classes. The exported file is run, and its logits are compared with the model's, before it is kept. ONNX needs
 ``pip install 'vexp[export]'``. ``format=safetensors`` writes the weights without the model's code, and the config and
-the classes as texts into the same file; vexp evaluate, predict and init_from accept it.
+the classes as texts into the same file; vexp evaluate, predict and init_from accept it. All of them hold the weights
+with the adapters of ``model.lora`` merged; ``format=adapter`` writes the adapters and the head alone into a folder, in
+the layout of peft.
 
-Usage: vexp export run=RUN [format=onnx|torch|safetensors] [out=FILE] [checkpoint=best|last|FILE] [split=val|test]
-       [overrides]
+Usage: vexp export run=RUN [format=onnx|torch|safetensors|adapter] [out=FILE|FOLDER] [checkpoint=best|last|FILE]
+       [split=val|test] [overrides]
 
 Examples:
   vexp export run=RUN
   vexp export run=RUN format=torch out=model.pt2
   vexp export run=RUN checkpoint=last split=test
   vexp export run=RUN format=safetensors out=weights.safetensors
+  vexp export run=RUN format=adapter
 """
 
 from __future__ import annotations
@@ -33,9 +36,11 @@ from vexp.model.weights.safetensors_file import SUFFIX
 class _Options(ValidatedConfig):
     run: Path = option(doc="A run folder or a checkpoint.")
     checkpoint: str | None = option(None, CHECKPOINT)
-    format: str = option("onnx", "File format.", choices=("onnx", "torch", "safetensors"))
+    format: str = option("onnx", "File format.", choices=("onnx", "torch", "safetensors", "adapter"))
     split: str = option("val", "Split whose pipeline defines the input.", choices=("val", "test"))
-    out: Path | None = option(None, "File to write; null: export/model.onnx, .pt2 or .safetensors of the run folder.")
+    out: Path | None = option(
+        None, "File or folder to write; null: export/model.onnx, .pt2, .safetensors or adapter of the run folder."
+    )
 
 
 COMMAND = CommandLine(__doc__, _Options)
@@ -46,11 +51,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = COMMAND.parse(argv)
     options = arguments.options
     path, config, content = open_run(options.run, options.checkpoint, arguments)
-    from vexp.inference.export import FORMATS, export, export_weights
+    from vexp.inference.export import FORMATS, export, export_adapters, export_weights
     from vexp.inference.predictor import load_predictor
 
     config.backend.compile = False  # the uncompiled model is exported
     predictor = load_predictor(config, path, content)
+    if options.format == "adapter":
+        folder = options.out or run_folder(path) / "export" / "adapter"
+        print(f"{folder}: {', '.join(export_adapters(predictor, folder))}, for peft.PeftModel.from_pretrained")
+        return 0
     out = options.out or run_folder(path) / "export" / f"model{FORMATS[options.format]}"
     if options.format == "safetensors":
         if out.suffix != SUFFIX:

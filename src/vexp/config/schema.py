@@ -14,6 +14,7 @@ from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.config import Data
 from vexp.data.transforms.pipeline import Pipeline
+from vexp.data.transforms.randomness import first_random_step
 from vexp.evaluation.config import Eval
 from vexp.model import ModelOption
 from vexp.model.config import Model
@@ -111,6 +112,8 @@ class Config(ValidatedConfig):
             self.model.check_clips(self.pipeline, self.img_norm)
         self.sweep.check_objective(self.eval.results())
         self._check_flips()
+        if self.data.cache_features:
+            self._check_cached_features()
 
     def _check_exclusive_keys(self) -> None:
         if self.epochs is not None and self.max_steps is not None:
@@ -149,6 +152,23 @@ class Config(ValidatedConfig):
                 "CUDA_VISIBLE_DEVICES to choose among them",
                 key="device", value=self.device,
             )  # fmt: skip
+
+    def _check_cached_features(self) -> None:
+        """Check that every epoch has the same clips, which are computed with numpy and need no torch."""
+        key = "data.cache_features"
+        if self.blending.mixes:
+            rule = "blending mixes the clips of a batch anew in every step; set blending=never"
+            raise ConfigError(rule, key=key, value=True)
+        if self.dist.strategy == "fsdp":
+            raise ConfigError("is not supported with dist.strategy=fsdp; set it to ddp", key=key, value=True)
+        if self.data.train.repeat_augment > 1:
+            rule = f"repeat_augment={self.data.train.repeat_augment} would give equal samples of a video; set it to 1"
+            raise ConfigError(rule, key=key, value=True)
+        for split in ("train", "val"):
+            if (name := first_random_step(self.pipeline.of(split), len(self.img_norm.mean))) is not None:
+                rule = f"pipeline.{split}.{name} draws random numbers, so that every epoch has other clips"
+                hint = f"; leave it out, or if it is a sampler set pipeline.{split}.{name}.test_mode=true"
+                raise ConfigError(rule, key=key, value=True, hint=hint)
 
     def _check_sharding(self) -> None:
         """Check that no option needs whole weights in each process."""

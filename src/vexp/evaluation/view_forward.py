@@ -50,7 +50,7 @@ class ViewForward:
                 done = stop
             elif (limit := (stop - done) // 2) == 0:
                 raise UserError(
-                    f"a single view of {' x '.join(map(str, batch.layouts[0].view_shape[:3]))} (frames x height x "
+                    f"a single view of {' x '.join(map(str, batch.view_shape[:3]))} (frames x height x "
                     f"width) does not fit into the memory of {self.device}; use a smaller crop, fewer frames or "
                     "amp=bf16"
                 )

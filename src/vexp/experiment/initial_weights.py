@@ -9,6 +9,7 @@ from torch import nn
 
 from vexp.config.schema import Config
 from vexp.model import build_model
+from vexp.model.adapters.lora import check_magnitudes
 from vexp.model.config import Model
 from vexp.model.weights.config import Weights
 from vexp.model.weights.report import LoadReport
@@ -18,14 +19,21 @@ logger = logging.getLogger(__name__)
 
 def build_model_with_weights(config: Config, classes: Sequence[str], *, fresh: bool) -> nn.Module:
     """Build the model; with ``fresh`` also apply ``model.init``, ``model.weights`` and ``init_from``."""
-    model = build_model(config.model, len(classes), pretrained=False)
+    option = config.model
     if not fresh:
-        return model
-    load = config.init_from is None
-    reports = config.model.initialize_weights(model, load=load) if isinstance(config.model, Model) else []
+        return build_model(option, len(classes), pretrained=False)
+    reports: list[LoadReport] = []
+    if isinstance(option, Model):
+        model = option.build_base(len(classes))
+        reports += option.initialize_weights(model, load=config.init_from is None)
+    else:
+        model = build_model(option, len(classes))
     if config.init_from is not None:
-        weights = config.model.weights if isinstance(config.model, Model) else Weights()
+        weights = option.weights if isinstance(option, Model) else Weights()
         reports.append(weights.load(model, config.init_from))
+    if isinstance(option, Model):
+        option.set_trained_parts(model, len(classes))  # adapters are inserted into the loaded weights
+        check_magnitudes(model)
     for report in reports:
         for warning in conflicts(report, config, classes):
             logger.warning(f"weights from {report.source}: {warning}")

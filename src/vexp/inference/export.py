@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 import vexp
 from vexp.config.instantiate import to_dict
-from vexp.config.schema import Config
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, ensure_writable_dir, write_text
-from vexp.data.sources.base import ArrayReader
-from vexp.data.transforms.pipeline import make_clips
+from vexp.experiment.input_shape import input_shape
 from vexp.inference.predictor import Predictor
+from vexp.model.adapters.config import Lora, lora_of
+from vexp.model.adapters.lora import merge_adapters, save_adapters
+from vexp.model.huggingface import HuggingFace
 from vexp.model.weights.load import save_weights
 from vexp.model.weights.safetensors_file import SUFFIX
 
@@ -32,7 +32,6 @@ INPUT, OUTPUT = "clips", "logits"
 FORMATS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": SUFFIX}
 #: Largest difference between exported and original logits relative to the largest one: float32 sums in another order.
 _TOLERANCE = 1e-3
-_FRAME_SIZES = ((256, 340), (340, 256))  # a pipeline with a fixed input size gives it for both video shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class Exported:
 def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Exported:
     """Write ``path`` and its description ``path.json``, if the exported file gives the model's logits.
 
-    The model is moved to the CPU. The file has the format ``form``, ``onnx`` or ``torch`` (torch.export), and the input
-    size of the pipeline of ``split``, val or test.
+    The model is moved to the CPU, and its adapters are merged. The file has the format ``form``, ``onnx`` or ``torch``
+    (torch.export), and the input size of the pipeline of ``split``, val or test.
 
     Raises:
         UserError: If the model cannot be exported, if the logits differ, or if a package is missing.
@@ -73,6 +72,7 @@ def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Export
         raise UserError(f"format={form}: needs {', '.join(missing)}; pip install 'vexp[export]'")
     shape = input_shape(predictor.config, split)
     ensure_writable_dir(path.parent, "set out=FILE")
+    _merge_adapters(predictor)
     with atomic_write(path) as temporary:
         exported = Exported(path, shape, write_model(predictor.model.to("cpu").eval(), shape, temporary, form=form))
         description = _description(predictor, exported, temporary, form, split)
@@ -80,17 +80,44 @@ def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Export
     return exported
 
 
+def export_adapters(predictor: Predictor, folder: Path) -> list[str]:
+    """Write the adapters and the head in the layout of peft; return the names of the files.
+
+    Raises:
+        UserError: If the model has no adapters, or the folder cannot be written.
+    """
+    option = predictor.config.model
+    if lora_of(option) is None:
+        raise UserError(f"format=adapter: {predictor.path} was trained without adapters (model.lora.rank)")
+    # The adapters of a model of transformers belong to the library's own model, which is a part of vexp's.
+    prefix = "model." if isinstance(option, HuggingFace) else ""
+    base = option.name if isinstance(option, HuggingFace) else None
+    return save_adapters(predictor.model, folder, len(predictor.classes), base=base, prefix=prefix)
+
+
 def export_weights(predictor: Predictor, path: Path) -> int:
-    """Write the weights, the config and the classes to a safetensors file; return the number of tensors.
+    """Write the weights, with merged adapters, the config and the classes to a safetensors file.
+
+    Returns:
+        The number of tensors.
 
     Raises:
         UserError: If the file cannot be written.
     """
     ensure_writable_dir(path.parent, "set out=FILE")
+    _merge_adapters(predictor)
     state = predictor.model.state_dict()
     content = {"model": state, "classes": predictor.classes, "config": to_dict(predictor.config, types=True)}
     save_weights(path, {**content, "step": predictor.step, "epoch": predictor.epoch})
     return len(state)
+
+
+def _merge_adapters(predictor: Predictor) -> None:
+    """Merge the adapters of a model into its weights; its option then has none."""
+    option: Any = predictor.config.model
+    if (lora := lora_of(option)) is not None:
+        merge_adapters(predictor.model, lora)
+        option.lora = Lora()
 
 
 def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) -> Parity:
@@ -110,19 +137,6 @@ def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) ->
             f"is {largest:.3g}); the file was deleted"
         )
     return Parity(difference, largest, fixed_batch_reason)
-
-
-def input_shape(config: Config, split: str) -> list[int]:
-    """Return [C, T, H, W] of a clip of the pipeline."""
-    shapes = set()
-    for height, width in _FRAME_SIZES:
-        reader = ArrayReader(np.zeros((2, height, width, len(config.img_norm.mean)), np.uint8))
-        clips = make_clips(reader, config.pipeline.of(split), np.random.default_rng(0), lazy=config.pipeline.lazy)
-        shapes.add(clips.frames.shape[1:])
-    if len(shapes) > 1:
-        raise UserError(f"pipeline.{split}: the size of a clip depends on the video; end it with a crop to one size")
-    frames, height, width, channels = shapes.pop()
-    return [channels, frames, height, width]
 
 
 def _export_with_fallback(model: nn.Module, shape: list[int], path: Path, form: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.model.adapters.config import Lora
 from vexp.model.init import check_init, initialize
 from vexp.model.weights.config import Weights
 
@@ -42,6 +43,18 @@ class Model(ValidatedConfig, ABC):
     freeze: list[str] = option(
         [], "Modules or parameters to freeze, by dotted path with shell-style patterns (layer[12], backbone.*)."
     )
+    probe: str | None = option(
+        None,
+        "Head on the tokens of the encoder instead of the model's own: linear on their mean, or attentive "
+        "(cross-attention with a learned query); null for the model's own.",
+        choices=("linear", "attentive"),
+    )
+    probe_depth: int = option(
+        4, "Blocks of the attentive probe: self-attention in all but the last, which is the cross-attention.",
+        unit="blocks", ge=1,
+    )  # fmt: skip
+    probe_heads: int = option(16, "Attention heads of the attentive probe, a divisor of the width.", unit="heads", ge=1)
+    lora: Lora = option(Lora, "Low-rank adapters that are trained instead of the weights, with the classifier.")
     norm_eval: bool = option(False, "Keep norm layers in eval mode during training, so batch statistics are not used.")
     partial_bn: bool = option(False, "Freeze all batch norm layers except the first (TSN).")
 
@@ -93,25 +106,45 @@ class Model(ValidatedConfig, ABC):
         return tensors
 
     def build(self, num_classes: int, *, pretrained: bool = True) -> nn.Module:
-        """Build the model that a run starts from: architecture, input channels, initial weights, frozen layers.
+        """Build the model that a run starts from: architecture, initial weights, adapters, frozen layers.
 
         ``init`` and ``weights`` are applied if ``pretrained``, which is False if a checkpoint is loaded afterwards.
 
         Raises:
-            UserError: If the weights do not fit, a pattern of ``freeze`` matches nothing, or nothing is left to train.
+            UserError: If the weights do not fit, a pattern of ``freeze`` or ``lora.targets`` matches nothing, or
+                nothing is left to train.
         """
+        model = self.build_base(num_classes)
+        if pretrained:
+            self.initialize_weights(model)
+        self.set_trained_parts(model, num_classes)
+        return model
+
+    def build_base(self, num_classes: int) -> nn.Module:
+        """Build the randomly initialized model into which pretrained weights are loaded, without adapters."""
         from vexp.model.architectures.input_channels import RGB, replace_input_channels
-        from vexp.model.freeze import freeze
         from vexp.model.weights.load import set_weight_adapter
 
         model = self.build_architecture(num_classes)
         if self.image_channels != RGB:
             replace_input_channels(model, self.image_channels)
+        if self.probe is not None:
+            from vexp.model.architectures.probes import add_probe
+
+            model = add_probe(model, num_classes, self.probe, depth=self.probe_depth, heads=self.probe_heads)
         set_weight_adapter(model, self._adapt_weights)
-        if pretrained:
-            self.initialize_weights(model)
-        freeze(model, self.freeze, norm_eval=self.norm_eval, partial_bn=self.partial_bn)
         return model
+
+    def set_trained_parts(self, model: nn.Module, num_classes: int) -> None:
+        """Insert the adapters and freeze layers, in place, once the initial weights are loaded."""
+        from vexp.model.adapters.lora import add_adapters, check_trained
+        from vexp.model.freeze import freeze
+
+        if self.lora.rank is not None:
+            add_adapters(model, self.lora, num_classes)
+        freeze(model, self.freeze, norm_eval=self.norm_eval, partial_bn=self.partial_bn)
+        if self.lora.rank is not None:
+            check_trained(model, self.freeze)
 
     def weights_source(self) -> tuple[str, str] | None:
         """Return the key and the source of the weights that the model starts from; None without them."""
@@ -129,7 +162,12 @@ class Model(ValidatedConfig, ABC):
 
     def _adapt_weights(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         from vexp.model.architectures.input_channels import RGB, average_rgb_weights
+        from vexp.model.architectures.probes import ProbedModel
 
+        if isinstance(model, ProbedModel):  # the file is of the model without probe
+            keys = model.encoder.state_dict().keys()
+            adapted = self._adapt_weights(tensors, model.encoder)
+            return {f"encoder.{key}" if key in keys else key: tensor for key, tensor in adapted.items()}
         adapted = self.adapt(tensors, model)
         return adapted if self.image_channels == RGB else average_rgb_weights(adapted, model)
 

@@ -20,6 +20,12 @@ def classifier_of(model: nn.Module, num_classes: int) -> tuple[str, nn.Module]:
     return candidates[-1]
 
 
+def head_paths(model: nn.Module, num_classes: int) -> list[str]:
+    """Return the paths of the modules after the encoder that have parameters; by default the classifier's alone."""
+    paths: list[str] | None = getattr(model, "head_paths", None)
+    return [classifier_of(model, num_classes)[0]] if paths is None else paths
+
+
 def features(model: nn.Module, num_classes: int) -> Callable[[Tensor], Tensor]:
     """Return a function that maps clips, float (N, C, T, H, W), to the input of the classifier, float (N, D).
 

@@ -30,7 +30,7 @@ def freeze(model: nn.Module, patterns: Sequence[str], *, norm_eval: bool, partia
     """
     name = type(model).__name__
     for pattern in patterns:
-        matching = [p for path, p in model.named_parameters(remove_duplicate=False) if _matches(path, pattern)]
+        matching = [p for path, p in model.named_parameters(remove_duplicate=False) if matches(path, pattern)]
         if not matching:
             rule, hint = f"no parameter of {name} matches {pattern!r}", near_paths(pattern, model)
             raise ConfigError(rule, key="model.freeze", hint=hint)
@@ -82,12 +82,13 @@ class _TrainMode:
         return self.model
 
 
-def _matches(path: str, pattern: str) -> bool:
+def matches(path: str, pattern: str) -> bool:
+    """Return whether a shell-style pattern matches a dotted path or one of the modules that contain it."""
     return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
 
 
 def _is_frozen(path: str, layer: nn.Module, patterns: Sequence[str]) -> bool:
     parameters = list(layer.parameters())
     if not parameters:  # a norm layer without weight and bias is frozen if a pattern names it
-        return any(_matches(path, pattern) for pattern in patterns)
+        return any(matches(path, pattern) for pattern in patterns)
     return not any(parameter.requires_grad for parameter in parameters)

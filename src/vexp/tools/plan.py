@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from vexp.config.schema import Config
 from vexp.core.files import atomic_write
+from vexp.data.loading.feature_cache import cache_root
+from vexp.experiment.feature_cache import find_trained_part
 from vexp.experiment.optimizer import planned_groups
 from vexp.experiment.setup import Experiment, build_experiment
+from vexp.model.adapters.config import lora_of
+from vexp.model.adapters.lora import describe_adapters
 from vexp.model.meta import meta_model
 from vexp.optim.lr_policy.base import MAX_EVENTS
 from vexp.optim.lr_table import GroupRow, group_rows
@@ -37,6 +44,8 @@ class RunPlan:
     exp: Experiment
     model_name: str
     parameters: int
+    adapters: str  # description; empty if there are none
+    features: str  # what is cached; empty if nothing is
     groups: list[GroupRow]
     curves: list[Curve]
     timeline: list[tuple[int, str]]
@@ -65,7 +74,24 @@ def build_plan(config: Config) -> RunPlan:
     warnings = all_warnings(exp)  # raises an error if the policy does not fit the length of the run
     timeline = config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps)
     rows = group_rows(param_groups, model)
-    return RunPlan(exp, type(model).__name__, parameters, rows, curves, timeline, warnings)
+    lora = lora_of(config.model)
+    adapters = describe_adapters(model, lora) if lora is not None else ""
+    features = _cached_features(exp, model) if config.data.cache_features else ""
+    return RunPlan(exp, type(model).__name__, parameters, adapters, features, rows, curves, timeline, warnings)
+
+
+def _cached_features(exp: Experiment, model: nn.Module) -> str:
+    """Describe what ``data.cache_features`` computes once.
+
+    Raises:
+        UserError: If the input of the trained part is not a fixed function of a clip.
+    """
+    part = find_trained_part(exp.config, model, torch.device("meta"))
+    count = len(exp.train_set) + (len(exp.val_set) if exp.val_set is not None else 0)
+    size, total = " x ".join(map(str, part.shape)), count * part.num_bytes / 1e6
+    return (
+        f"the input of {part.paths[0]}, {size}, of {count} videos: {total:,.1f} MB for a view each, in {cache_root()}"
+    )
 
 
 def describe(plan: RunPlan) -> list[str]:
@@ -75,6 +101,8 @@ def describe(plan: RunPlan) -> list[str]:
     lines = [
         f"data: {len(exp.train_set)} training samples, {validation}; {len(exp.classes)} classes",
         f"model: {plan.model_name}, {plan.parameters:,} parameters",
+        *([f"adapters: {plan.adapters}"] if plan.adapters else []),
+        *([f"cached features: {plan.features}"] if plan.features else []),
         f"length: {schedule.length_text()}, {schedule.step_text()}",
         f"optimizer {type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}",
     ]

@@ -31,6 +31,7 @@ from vexp.runtime.seed import seed_generators
 from vexp.tracking.backends import truncate_after_step
 from vexp.tracking.console import RunLog
 from vexp.tracking.meter import Meter
+from vexp.training.cached_features import use_cached_features
 from vexp.training.failure_messages import describe_failure
 from vexp.training.loop import train
 from vexp.training.recorder import Recorder
@@ -67,6 +68,8 @@ def run(config: Config, out_dir: str | Path, *, overrides: Sequence[str] = ()) -
             write_settings(folder, to_dict(config, types=True), overrides)
         result.has_started = True
         log_run_header(exp, state.model)
+        if config.data.cache_features:
+            use_cached_features(exp, state)
         if world.is_main_process:
             log_param_groups(exp, state.optimizer, state.model, folder)
             evaluated_again = state.evaluation_pending or exp.schedule.evaluates_before(state.step)

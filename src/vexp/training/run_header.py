@@ -13,6 +13,8 @@ from vexp.evaluation.label_checks import class_counts
 from vexp.experiment.eval_save_schedule import plural
 from vexp.experiment.setup import Experiment
 from vexp.experiment.views import clips_per_video
+from vexp.model.adapters.config import lora_of
+from vexp.model.adapters.lora import describe_adapters
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ def log_run_header(exp: Experiment, model: nn.Module) -> None:
         f"model: {type(model).__name__.removeprefix('FSDP')}, {parameters:,} parameters ({trained:,} trained), "
         f"{config.amp.dtype} on {exp.device}"
     )
+    if (lora := lora_of(config.model)) is not None:
+        logger.info(f"adapters: {describe_adapters(model, lora)}")
     logger.info(f"length: {schedule.length_text()}, {schedule.step_text()}")
     logger.info(
         f"optimizer: {type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}, seed {config.seed}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,15 @@ class Sample:
     def frames(self) -> torch.Tensor:
         """The views: uint8 (V, T, H, W, C)."""
         return torch.from_numpy(self.clips.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSample:
+    """A sample with cached features of its views, float (V, ...), in place of its clips."""
+
+    features: torch.Tensor
+    labels: torch.Tensor
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,11 @@ class Batch:
         return self.layouts[0].views
 
     @property
+    def view_shape(self) -> tuple[int, ...]:
+        """Shape of a view, (T, H, W, C)."""
+        return self.layouts[0].view_shape
+
+    @property
     def frames(self) -> torch.Tensor:
         """The views: uint8 (N, V, T, H, W, C), on the device of ``pixels``."""
         return self.build(0, len(self) * self.views).view(len(self), self.views, *self.layouts[0].view_shape)
@@ -80,7 +94,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``; the copy is asynchronous from pinned memory."""
-        if self.pixels.device == device:
+        if self.ids.device == device:
             return self
         return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
@@ -89,9 +103,40 @@ class Batch:
         return self._moved(torch.Tensor.pin_memory)
 
     def _moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         tensors = {key: move(value) for key, value in values.items() if isinstance(value, torch.Tensor)}
-        return Batch(**values | tensors)
+        return type(self)(**values | tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBatch(Batch):
+    """N samples with cached features of V views each, which take the place of the frames."""
+
+    features: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))  # float (N, V, ...)
+
+    @classmethod
+    def of(cls, samples: Sequence[FeatureSample]) -> FeatureBatch:
+        """Collate samples."""
+        return cls(
+            pixels=torch.empty(0, dtype=torch.uint8),
+            positions=torch.empty(0, dtype=torch.int64),
+            layouts=(),
+            labels=torch.stack([sample.labels for sample in samples]),
+            ids=torch.tensor([sample.id for sample in samples]),
+            features=torch.stack([sample.features for sample in samples]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def views(self) -> int:
+        return self.features.shape[1]
+
+    @property
+    def view_shape(self) -> tuple[int, ...]:
+        """Shape of the features of a view."""
+        return tuple(self.features.shape[2:])
 
 
 class Collate:
@@ -100,12 +145,14 @@ class Collate:
     def __init__(self) -> None:
         self._pool = SharedMemoryPool()  # each worker has its own copy of this object
 
-    def __call__(self, samples: Sequence[Sample]) -> Batch | SharedBatch:
-        """Collate ``samples``.
+    def __call__(self, samples: Sequence[Any]) -> Batch | SharedBatch:
+        """Collate ``samples``, all of type ``Sample`` or all of type ``FeatureSample``.
 
         Raises:
             UserError: If their views differ in number or shape.
         """
+        if isinstance(samples[0], FeatureSample):
+            return FeatureBatch.of(samples)
         for sample in samples:
             if _view_shape(sample) != _view_shape(samples[0]):
                 shapes = [" x ".join(map(str, _view_shape(each))) for each in (samples[0], sample)]

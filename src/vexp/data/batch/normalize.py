@@ -53,8 +53,15 @@ class ImgNorm(ValidatedConfig):
     def prepare_input(
         self, batch: Batch, start: int = 0, stop: int | None = None, *, channels_last: bool = False
     ) -> torch.Tensor:
-        """Return views ``start`` to ``stop`` of the N * V of a batch as model input: float32 (n, C, T, H, W)."""
+        """Return views ``start`` to ``stop`` of the N * V of a batch as model input: float32 (n, C, T, H, W).
+
+        Cached features are returned unchanged.
+        """
+        from vexp.data.batch.batch import FeatureBatch
+
         stop = len(batch) * batch.views if stop is None else stop
+        if isinstance(batch, FeatureBatch):
+            return batch.features.flatten(0, 1)[start:stop]
         scale = batch.scale[start:stop] if batch.scale is not None else None
         return self.apply(batch.build(start, stop), scale, channels_last=channels_last)
 

@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.data.batch.batch import Sample
+from vexp.data.batch.batch import FeatureSample, Sample
+from vexp.data.loading.feature_cache import FeatureCache
 from vexp.data.loading.outcomes import Failure, RepeatedSample, ReplacedSample
 from vexp.data.loading.plugin_errors import PluginError, plugin_error, raised_within
 from vexp.data.loading.watchdog import loading
@@ -25,7 +26,7 @@ _MAX_REPLACEMENTS = 16  # tried for one bad sample
 
 
 @dataclass(eq=False, repr=False)
-class ClipDataset(Dataset["Sample | RepeatedSample | Failure | ReplacedSample"]):
+class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | ReplacedSample"]):
     """Samples of a source, indexed by ``Key``.
 
     The random generator of a sample is a function of (seed, epoch, index, earlier occurrences, repeat): the same for
@@ -47,6 +48,7 @@ class ClipDataset(Dataset["Sample | RepeatedSample | Failure | ReplacedSample"])
     #: "leave_out" (a ``ReplacedSample`` without one).
     on_bad: str = "fail"
     repeats: int = 1  # samples of each video, a ``RepeatedSample`` if there are several
+    features: FeatureCache | None = None  # cached features, in place of clips: videos are not read
 
     def __post_init__(self) -> None:
         self.source, self.steps = complete_source(self.source), build_transforms(dict(self.steps))
@@ -59,7 +61,7 @@ class ClipDataset(Dataset["Sample | RepeatedSample | Failure | ReplacedSample"])
         """Treat a sample as bad, for the reason ``message``, without loading it again."""
         self.fatal[index] = message
 
-    def __getitem__(self, key: Key) -> Sample | RepeatedSample | Failure | ReplacedSample:
+    def __getitem__(self, key: Key) -> Sample | RepeatedSample | FeatureSample | Failure | ReplacedSample:
         try:
             outcome = self._load(key, self._generators(key))
             if not isinstance(outcome, Failure) or self.on_bad == "fail":
@@ -88,10 +90,16 @@ class ClipDataset(Dataset["Sample | RepeatedSample | Failure | ReplacedSample"])
         message = f"samples drawn to replace it cannot be read either, the last one: {bad[-1].message}"
         return Failure(failure.id, f"{failure.message}; {_MAX_REPLACEMENTS} {message}", failure.epoch)
 
-    def _load(self, key: Key, rngs: Sequence[np.random.Generator]) -> Sample | RepeatedSample | Failure:
+    def _load(self, key: Key, rngs: Sequence[np.random.Generator]) -> Sample | RepeatedSample | FeatureSample | Failure:
         epoch, index = key[:2]
         if index in self.fatal:
             return Failure(index, self.fatal[index], epoch, fatal=True)
+        if self.features is not None:
+            try:
+                features = self.features.load(self.source, index)
+            except UserError as error:
+                return Failure(index, f"{self.source.name(index)}: {error}", epoch)
+            return FeatureSample(features, self._labels(index, mirrored=False), index)
         try:
             with loading(epoch, index), self.source.open(index) as reader:
                 repeats = make_repeats(reader, self.steps, rngs, lazy=self.lazy)

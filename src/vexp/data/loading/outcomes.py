@@ -10,7 +10,7 @@ from vexp.core.errors import UserError
 from vexp.data.loading.plugin_errors import PluginError
 
 if TYPE_CHECKING:
-    from vexp.data.batch.batch import Batch, Sample
+    from vexp.data.batch.batch import Batch, FeatureSample, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class ReplacedSample:
     they were tried.
     """
 
-    sample: Sample | RepeatedSample | None
+    sample: Sample | RepeatedSample | FeatureSample | None
     bad: tuple[Failure, ...]
 
 
@@ -66,10 +66,12 @@ class SkipFailuresCollate:
     samples were replaced or left out, the batch is returned inside of a ``SkippedSample``.
     """
 
-    collate: Callable[[Sequence[Sample]], Any]
+    collate: Callable[[Sequence[Any]], Any]
 
-    def __call__(self, outcomes: Sequence[Sample | RepeatedSample | Failure | ReplacedSample | PluginError]) -> Any:
-        videos: list[tuple[Sample, ...]] = []
+    def __call__(
+        self, outcomes: Sequence[Sample | RepeatedSample | FeatureSample | Failure | ReplacedSample | PluginError]
+    ) -> Any:
+        videos: list[tuple[Sample | FeatureSample, ...]] = []
         bad: list[Failure] = []
         for outcome in outcomes:
             if isinstance(outcome, Failure | PluginError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -86,6 +87,10 @@ class Source(ABC):
     def open(self, index: int) -> AbstractContextManager[Reader]:
         """Open the video of a sample; called in the worker process that loads it."""
 
+    def fingerprint(self, index: int) -> str:
+        """Return a text that differs for samples of different content; features are cached under it."""
+        return self.name(index)
+
     def take(self, rows: NDArray[np.int64]) -> Source:
         """Return the samples with the indices ``rows``, in that order."""
         return Subset(self, rows)
@@ -134,6 +139,9 @@ class Subset(Source):
     def name(self, index: int) -> str:
         return self.source.name(int(self.rows[index]))
 
+    def fingerprint(self, index: int) -> str:
+        return self.source.fingerprint(int(self.rows[index]))
+
     def open(self, index: int) -> AbstractContextManager[Reader]:
         return self.source.open(int(self.rows[index]))
 
@@ -151,6 +159,16 @@ class ListedSource(Source):
 
     def name(self, index: int) -> str:
         return self.annotation.name(index)
+
+    def fingerprint(self, index: int) -> str:
+        """Return path, size and time of the video, its segment and its range of frames."""
+        rows, path = self.annotation, os.path.abspath(self.annotation.path(index))
+        try:
+            stat = os.stat(path)
+            file = [stat.st_size, stat.st_mtime_ns]
+        except OSError:
+            file = []
+        return repr([path, *file, rows.segment(index), rows.frames(index)])
 
     def take(self, rows: NDArray[np.int64]) -> ListedSource:
         taken = copy.copy(self)

@@ -77,6 +77,12 @@ class Data(ValidatedConfig, ABC):
     classes: str | None = option(
         None, "File with one class name per line, in label order; null: from the lists or folders."
     )
+    cache_features: bool = option(
+        False,
+        "Compute the input of the trained part of the model once per video and keep it in $VEXP_CACHE/features; the "
+        "encoder must be frozen and the pipelines without random transforms.",
+        see=("model.freeze", "model.probe"),
+    )
     directional: bool = option(
         False, "Left and right differ in meaning: transforms that mirror are rejected unless flip_label_map is set."
     )

@@ -68,11 +68,25 @@ class VideoClassifier(nn.Module):
         super().__init__()
         self.model = model
 
+    @property
+    def head_paths(self) -> list[str]:
+        """Paths of the modules after the encoder: norm, pooler and classifier."""
+        names = [name for name, _ in self.model.named_children()]
+        return [f"model.{name}" for name in names if name != self.model.base_model_prefix]
+
     def forward(self, clips: Tensor) -> Tensor:
         """Map float (N, C, T, H, W) to logits (N, num_classes)."""
-        videos = clips.transpose(1, 2)  # (N, T, C, H, W)
-        logits: Tensor = self.model(**{self.model.main_input_name: videos}).logits
+        logits: Tensor = self.model(**self._videos(clips)).logits
         return logits.flatten(1)  # VideoPrism's are (N, 1, num_classes)
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """Return the tokens of the encoder, (N, L, D), for a probe."""
+        options = {"skip_predictor": True} if self.model.config.model_type == "vjepa2" else {}
+        tokens: Tensor = self.model.base_model(**self._videos(clips), **options).last_hidden_state
+        return tokens
+
+    def _videos(self, clips: Tensor) -> dict[str, Tensor]:
+        return {self.model.main_input_name: clips.transpose(1, 2)}  # (N, T, C, H, W)
 
 
 def video_classifier(

@@ -31,6 +31,18 @@ class TimeSformerBackbone(nn.Module):
             nn.init.trunc_normal_(weights, std=0.02)
 
     def forward(self, clips: Tensor) -> Tensor:
+        token, _ = self._encode(clips)
+        features: Tensor = self.norm(token)[:, 0]
+        return features
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """Return the class token and the tokens of all patches, (N, 1 + P * T, C), for a probe."""
+        token, x = self._encode(clips)
+        tokens: Tensor = self.norm(torch.cat((token, x.flatten(1, 2)), dim=1))
+        return tokens
+
+    def _encode(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Map clips to the class token (N, 1, C) and the tokens (N, P patches, T frames, C), not normalized."""
         n, _, frames, height, width = clips.shape
         if (frames, height, width) != (self.num_frames, self.img_size, self.img_size):
             raise UserError(
@@ -44,8 +56,7 @@ class TimeSformerBackbone(nn.Module):
         token = (self.cls_token + self.pos_embed[:, :1]).expand(n, -1, -1)  # (N, 1, C)
         for block in self.blocks:
             token, x = block(token, x)
-        features: Tensor = self.norm(token)[:, 0]
-        return features
+        return token, x
 
 
 class Block(nn.Module):

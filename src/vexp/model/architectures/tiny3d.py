@@ -52,11 +52,18 @@ class Tiny3d(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, clips: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.dropout(self._features(clips).mean(dim=(2, 3, 4))))
+        return logits
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """Return the features of all positions, (N, L, 4w), for a probe."""
+        return self._features(clips).flatten(2).transpose(1, 2)
+
+    def _features(self, clips: Tensor) -> Tensor:
         # On a CPU, where batches are contiguous, this is 1.4 to 1.6 times faster; elsewhere it is a no-op.
         x = self.stem(clips.contiguous(memory_format=torch.channels_last_3d))
-        x = self.stage3(self.stage2(self.stage1(x)))
-        logits: Tensor = self.head(self.dropout(x.mean(dim=(2, 3, 4))))
-        return logits
+        features: Tensor = self.stage3(self.stage2(self.stage1(x)))
+        return features
 
 
 class _Residual(nn.Module):

@@ -37,7 +37,16 @@ class FrameModel(nn.Module):
         self._shifted_convs = [layer for layer in backbone.modules() if isinstance(layer, ShiftedConv2d)]
 
     def forward(self, clips: Tensor) -> Tensor:
-        n, channels, frames, height, width = clips.shape
+        logits: Tensor = self.head(self._features(clips))
+        return logits.reshape(len(clips), clips.shape[2] // self.stacked, -1).mean(dim=1)
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """Return the features of the frames, (N, T, C), for a probe."""
+        return self._features(clips).reshape(len(clips), clips.shape[2] // self.stacked, -1)
+
+    def _features(self, clips: Tensor) -> Tensor:
+        """Map clips to the features of all their frames, (N * T, C)."""
+        _, channels, frames, height, width = clips.shape
         if frames % self.stacked:
             raise UserError(
                 f"TSN with model.stacked={self.stacked} requires clips of a multiple of {self.stacked} frames, got "
@@ -51,8 +60,8 @@ class FrameModel(nn.Module):
         for conv in self._shifted_convs:
             conv.num_frames = frames  # the convolution receives (N * T, C, H, W), from which T cannot be inferred
         images = clips.transpose(1, 2).reshape(-1, self.stacked * channels, height, width)
-        logits: Tensor = self.head(self.backbone(images))
-        return logits.reshape(n, frames // self.stacked, -1).mean(dim=1)
+        features: Tensor = self.backbone(images)
+        return features
 
 
 def frame_model(

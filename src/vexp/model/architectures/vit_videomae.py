@@ -42,6 +42,16 @@ class VideoMaeBackbone(nn.Module):
         self.fc_norm = nn.LayerNorm(width, eps=EPS)
 
     def forward(self, clips: Tensor) -> Tensor:
+        features: Tensor = self.fc_norm(self._encode(clips).mean(dim=1))
+        return features
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """Return the normalized tokens (N, L, C), for a probe."""
+        tokens: Tensor = self.fc_norm(self._encode(clips))
+        return tokens
+
+    def _encode(self, clips: Tensor) -> Tensor:
+        """Map clips to tokens (N, L, C), not normalized."""
         frames, height, width = clips.shape[2:]
         if frames != self.num_frames or height % self.patch_size or width % self.patch_size:
             raise UserError(
@@ -49,12 +59,11 @@ class VideoMaeBackbone(nn.Module):
                 f"{self.patch_size} pixels, got {frames} frames of {width}x{height}; set model.num_frames, or the "
                 "clip_len of the sampler and the size of the crop"
             )
-        x = self.patch_embed(clips).flatten(2).transpose(1, 2)  # (N, L, C)
+        x: Tensor = self.patch_embed(clips).flatten(2).transpose(1, 2)  # (N, L, C)
         x = x + self._positions(height // self.patch_size, width // self.patch_size).to(x.dtype)
         for block in self.blocks:
             x = block(x)
-        features: Tensor = self.fc_norm(x.mean(dim=1))
-        return features
+        return x
 
     def _positions(self, height: int, width: int) -> Tensor:
         """Return the positions (L, C) of frames of ``height`` x ``width`` patches, resized within each time step."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vexp import checkpoint
 from vexp.core.errors import UserError
+from vexp.model.adapters.merge import merge_tensors, saved_lora
 from vexp.model.weights.file import WeightFile, read, unwrap
 from vexp.model.weights.key_mapping import rename_keys
 from vexp.model.weights.matching import best_prefix, copy_problem, match_tensors
@@ -130,8 +131,15 @@ def load_checkpoint(
 
 
 def open_weights(located: Located, source: str | Path, *, key: str | None = None) -> WeightFile:
-    """Read the state dict (see ``unwrap``) and the metadata of a located file; ``source`` is its name in messages."""
-    file = unwrap(read(located.path), str(source), key=key)
+    """Read the state dict (see ``unwrap``) and the metadata of a located file; ``source`` is its name in messages.
+
+    The adapters of a vexp run are merged into its weights.
+    """
+    content = read(located.path)
+    file = unwrap(content, str(source), key=key)
+    if file.kind == "vexp" and (lora := saved_lora(content)) is not None:
+        file.tensors = merge_tensors(file.tensors, lora)
+        file.notes.append("adapters merged")
     if located.metadata is not None and file.kind != "vexp":  # a file of vexp has its own
         file.metadata, file.kind = located.metadata, located.kind or file.kind
     file.notes[:0] = located.notes

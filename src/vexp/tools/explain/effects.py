@@ -16,6 +16,7 @@ import numpy as np
 from vexp.checkpoint.pruning import prunable
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
+from vexp.data.loading.feature_cache import cache_root
 from vexp.data.sources.subsets import select_samples
 from vexp.data.transforms.frame_sampling import Sampler
 from vexp.data.transforms.view import View
@@ -191,6 +192,14 @@ def _folder(config: Config, _: str) -> list[str]:
     return [f"run folder: {Path(config.out_root) / str(config.run_name)}/<time stamp>"]
 
 
+def _features(config: Config, _: str) -> list[str]:
+    if not config.data.cache_features:
+        return ["no features are cached: every epoch reads the videos and computes the whole model"]
+    counts = [len(source) for name in ("train", "val") if (source := select_samples(config.data, name)) is not None]
+    videos = " + ".join(map(str, counts))
+    return [f"the input of the trained part is computed once for {videos} videos, in {cache_root()}"]
+
+
 def _mirrored(config: Config, _: str) -> list[str]:
     return [f"a mirrored clip of {a} is labelled {b}, and the reverse" for a, b in config.data.flip_label_map.items()]
 
@@ -267,6 +276,7 @@ _DESCRIBERS: dict[str, Callable[[Config, str], list[str]]] = {
     **dict.fromkeys(("epochs", "max_steps", "data.default_epochs", "data.batch_size", "grad.accumulate"), _length),
     **dict.fromkeys(("data.train", "data.val", "data.test"), _samples),
     "data.flip_label_map": _mirrored,
+    "data.cache_features": _features,
     "pipeline": _pipeline,
     "img_norm": _pixels,
     "loss.class_weights": _class_weights,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import UserError, format_value
-from vexp.data.batch.batch import Sample
+from vexp.data.batch.batch import FeatureSample, Sample
 from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.loading.outcomes import Failure, RepeatedSample, ReplacedSample
 from vexp.data.sources.base import Reader, frame_times
@@ -68,6 +68,7 @@ def load_sample(dataset: ClipDataset, key: Key, repeat: int = 0) -> Sample:
         sample = sample.bad[0]
     if isinstance(sample, Failure):
         raise UserError(sample.message)
+    assert not isinstance(sample, FeatureSample)  # a dataset that was not given a cache
     return sample.samples[repeat] if isinstance(sample, RepeatedSample) else sample
 
 

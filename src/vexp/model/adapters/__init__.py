@@ -1,0 +1,1 @@
+"""Low-rank adapters (LoRA) of a model, through the ``peft`` library."""
