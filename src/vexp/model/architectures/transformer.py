@@ -60,8 +60,8 @@ class Attention(nn.Module):
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
     """Return multi-head attention of queries (N, L, C) to keys and values (N, L', C): (N, L, C)."""
-    split = (part.reshape(*part.shape[:2], heads, -1).transpose(1, 2) for part in (queries, keys, values))
-    return F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)  # of parts (N, heads, L, C / heads)
+    q, k, v = (part.reshape(*part.shape[:2], heads, -1).transpose(1, 2) for part in (queries, keys, values))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # of parts (N, heads, L, C / heads)
 
 
 class Mlp(nn.Module):
