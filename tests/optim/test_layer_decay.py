@@ -1,5 +1,7 @@
 """Layer-wise decay: which block of a transformer is which layer."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torchvision.models import get_model
 
 from vexp.model import zoo_transformers
 from vexp.model.architectures.tiny3d import Tiny3d
+from vexp.model.zoo import TimeSformer
 from vexp.optim.layer_decay import layer_indices
 from vexp.optim.param_groups import param_groups
 from vexp.optim.paramwise import Paramwise
@@ -55,6 +58,45 @@ def test_layer_indices_video_transformer_counts_blocks(name, blocks, layers):
     assert numbers.keys() == dict(model.named_parameters()).keys()
     assert {key: numbers[key] for key in layers} == layers
     assert set(numbers.values()) == set(range(last + 1))
+
+
+def tiny_transformer(name):
+    """A transformer with few blocks on the meta device."""
+    with torch.device("meta"):
+        if name == "timesformer_divst":
+            return TimeSformer(width=16, depth=3, heads=2, drop_path=0).build_architecture(5)
+        transformers = pytest.importorskip("transformers")
+        config = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+        more = {"VJEPA2": {"pred_hidden_size": 16, "pred_num_attention_heads": 2, "num_pooler_layers": 2}}
+        config = getattr(transformers, f"{name}Config")(**config, **more.get(name, {}))
+        model = getattr(transformers, f"{name}ForVideoClassification")(config)
+        if name == "VJEPA2":
+            model.vjepa2.predictor = None  # a classifier does not compute it
+        return model
+
+
+#: Name of a parameter -> number of its block (from 0) in the groups "block"; parameters before the blocks, "embed".
+RULES = {
+    "timesformer_divst": r"backbone\.(blocks\.(?P<block>\d+)\.|(?P<embed>patch_embed|cls_token|pos_embed|time_embed))",
+    "VideoMAE": r"videomae\.(encoder\.layer\.(?P<block>\d+)\.|(?P<embed>embeddings))",
+    "VJEPA2": r"vjepa2\.encoder\.(layer\.(?P<block>\d+)\.|(?P<embed>embeddings))",
+    "Vivit": r"vivit\.((?:encoder\.layer|layers)\.(?P<block>\d+)\.|(?P<embed>embeddings))",
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.filterwarnings("ignore")  # of the library, while it builds a model on the meta device
+def test_layer_indices_equal_rule_of_videomae(name):
+    """VideoMAE's ``get_num_layer_for_vit``, timm's too: embeddings 0, block i (from 0) i + 1, all others the last."""
+    model = tiny_transformer(name)
+    indices, last = layer_indices(model)
+    assert last == 4
+    expected = {}
+    for parameter, _ in model.named_parameters():
+        match = re.match(RULES[name], parameter)
+        expected[parameter] = last if match is None else 0 if match["embed"] else int(match["block"]) + 1
+    assert indices == expected
+    assert set(indices.values()) == set(range(5))
 
 
 @pytest.mark.parametrize("model", [Tiny3d(5, width=8, norm="batch", dropout=0.0), nn.MultiheadAttention(8, 2)])

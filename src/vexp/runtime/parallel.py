@@ -168,8 +168,17 @@ def _shard(model: nn.Module, mesh: Any, amp: Amp) -> None:
     if amp.torch_dtype is not None:
         policy = MixedPrecisionPolicy(amp.torch_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for path in repeated_blocks(model):
-        fully_shard(model.get_submodule(path), mesh=mesh, mp_policy=policy)
+        block = model.get_submodule(path)
+        block.register_forward_hook(lambda module, inputs, output: _copy_views(output))
+        fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
+
+
+def _copy_views(output: Any) -> Any:
+    """Copy outputs that are views of another tensor, on which FSDP2 loses its hook if they are changed in place."""
+    if isinstance(output, torch.Tensor):
+        return output if output._base is None else output.clone()
+    return tuple(map(_copy_views, output)) if type(output) is tuple else output
 
 
 def _check_shardable(model: nn.Module) -> None:

@@ -31,7 +31,7 @@ def log_run_header(exp: Experiment, model: nn.Module) -> None:
         if dataset is not None and dataset.source.origin:
             logger.info(f"data.{split}: {dataset.source.origin}")
     logger.info(
-        f"model: {type(model).__name__}, {parameters:,} parameters ({trained:,} trained), "
+        f"model: {type(model).__name__.removeprefix('FSDP')}, {parameters:,} parameters ({trained:,} trained), "
         f"{config.amp.dtype} on {exp.device}"
     )
     logger.info(f"length: {schedule.length_text()}, {schedule.step_text()}")
