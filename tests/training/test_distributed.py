@@ -69,10 +69,23 @@ def test_process_without_samples_has_weight_zero() -> None:
     assert sum(part["top1_acc"] for part in parts) / 4 == pytest.approx(single["top1_acc"])
 
 
-def step_of_processes(step: int, *, nproc: int, batch_size: int) -> list[dict[str, Any]]:
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulated_gradients_equal_those_of_one_batch(accumulate: int) -> None:
+    """The gradient is that of the mean loss over the samples of the step, 7 here: the last batch is smaller."""
+    single = step_of_processes(1, nproc=1, batch_size=8, accumulate=1)[0]
+    parts = step_of_processes(1, nproc=1, batch_size=8 // accumulate, accumulate=accumulate)[0]
+    assert len(single["ids"]) == 7
+    assert sorted(parts["ids"]) == sorted(single["ids"])
+    for expected, actual in zip(single["gradients"], parts["gradients"], strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    assert parts["loss"] == pytest.approx(single["loss"], rel=1e-5)
+
+
+def step_of_processes(step: int, *, nproc: int, batch_size: int, accumulate: int = 2) -> list[dict[str, Any]]:
     """Return metrics, gradients and sample ids of a step in each process, before they are exchanged."""
     parts = []
-    exp = build_experiment(compose([*OVERRIDES, f"nproc={nproc}", f"data.batch_size={batch_size}"]))
+    sizes = [f"nproc={nproc}", f"data.batch_size={batch_size}", f"grad.accumulate={accumulate}"]
+    exp = build_experiment(compose([*OVERRIDES, *sizes]))
     torch.manual_seed(0)
     model = exp.config.model.build(len(exp.classes))
     for rank in range(nproc):
@@ -242,6 +255,70 @@ def test_resume_with_two_processes_gives_equal_weights(random_run: Path, tmp_pat
     resumed = train_in_processes(tmp_path / "resumed", [*RANDOM, f"resume={random_run}/checkpoints/step_3.pth"])
     assert_same_weights(resumed, random_run)
     assert read_metrics(resumed, "val")[-1] == read_metrics(random_run, "val")[-1]
+
+
+#: A transformer with what acts on its parameters; 15 clips, so the last step has a batch of 3 for two processes.
+TRANSFORMER = [
+    "data.train_clips=2", "data.val_clips=1", "data.num_workers=0", "data.train.indices=15", "data.eval_batch_size=3",
+    "model=timesformer_divst", "model.num_frames=8", "model.img_size=64", "model.patch_size=16", "model.width=24",
+    "model.depth=3", "model.heads=2", "optimizer=adamw", "optimizer.paramwise.layer_decay=0.7", "ema=average",
+    "grad=clip", "grad.accumulate=2", "lr=cosine", "lr.warmup=linear", "lr.warmup_iters=1", "epochs=2", "log=text",
+    "log.plots=false", "log.interval=1", "device=cpu", "checkpoint.interval=1", "checkpoint.by_epoch=false",
+    "checkpoint.max_keep_ckpts=-1", "eval.start=0",
+]  # fmt: skip
+TWO = ["nproc=2", "data.batch_size=2"]
+FSDP = [*TWO, "dist.strategy=fsdp", "backend.activation_checkpointing=true"]
+
+
+@pytest.mark.slow
+def test_fsdp_matches_ddp_and_resumes_with_other_numbers_of_processes(tmp_path: Path) -> None:
+    """DDP in two processes; FSDP in two; and FSDP in two, then one process, then FSDP in two."""
+    ddp = train_in_processes(tmp_path / "ddp", [*TRANSFORMER, *TWO])
+    fsdp = train_in_processes(tmp_path / "fsdp", [*TRANSFORMER, *FSDP])
+    assert_close(fsdp, ddp)
+    for a, b in zip(read_metrics(fsdp), read_metrics(ddp), strict=True):
+        assert a.pop("mode") == b.pop("mode")
+        assert a == pytest.approx(b, rel=1e-4)
+    first, second = read_checkpoint(fsdp), read_checkpoint(ddp)
+    assert shapes(first["optimizer"]["state"]) == shapes(second["optimizer"]["state"])
+    single = [*TRANSFORMER, "data.batch_size=4", "eval=never", f"resume={fsdp}/checkpoints/step_1.pth"]
+    one = train_in_processes(tmp_path / "one", single)
+    again = [*TRANSFORMER, *FSDP, "eval=never", f"resume={one}/checkpoints/step_3.pth"]
+    assert_close(train_in_processes(tmp_path / "again", again), ddp)
+
+
+def shapes(state: Any) -> Any:
+    """Replace the tensors of nested dicts by their shapes."""
+    if isinstance(state, dict):
+        return {key: shapes(value) for key, value in state.items()}
+    return state.shape if isinstance(state, torch.Tensor) else state
+
+
+@pytest.mark.slow
+def test_fsdp_report_of_nonfinite_loss_has_whole_weights(tmp_path: Path) -> None:
+    """The main process writes it, but all take part in gathering the weights."""
+    process = start(
+        [*TRANSFORMER, *FSDP, "optimizer.lr=1e30", "grad=plain", f"out_root={tmp_path}", "run_name=nonfinite"]
+    )
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "is not finite" in errors
+    (folder,) = (tmp_path / "nonfinite").iterdir()
+    report = json.loads((folder / "nonfinite.json").read_text())
+    assert "backbone.blocks.2.mlp.fc1.weight" in report["weight_norms"]
+
+
+@pytest.mark.slow
+def test_fsdp_skips_the_step_if_gradients_of_one_process_overflow(tmp_path: Path) -> None:
+    """Loss scales of fp16 start at 65536: both strategies skip the same steps."""
+    runs = [
+        train_in_processes(tmp_path / name, [*TRANSFORMER, *overrides, "amp=fp16", "eval=never", "epochs=1"])
+        for name, overrides in (("ddp", TWO), ("fsdp", [*TWO, "dist.strategy=fsdp"]))
+    ]
+    ddp, fsdp = (read_metrics(run, "train") for run in runs)
+    for a, b in zip(ddp, fsdp, strict=True):
+        assert (a["loss_scale"], a["skipped_steps"]) == (b["loss_scale"], b["skipped_steps"])
+        assert a["loss"] == pytest.approx(b["loss"], rel=0.02)
 
 
 def wait_for_checkpoints(process: subprocess.Popen[str], out: Path, checkpoints: int) -> tuple[Path, list[int]]:
