@@ -107,7 +107,9 @@ def main() -> None:
         print(json.dumps(measure(json.loads(args.case))))
         return
     frames, side = (int(number) for number in args.clip.split("x"))
-    table = Table("model", "checkpointing", "activations MB", "peak of the process MB", "s a step", "largest difference")
+    table = Table(
+        "model", "checkpointing", "activations MB", "peak of the process MB", "s a step", "largest difference"
+    )
     for model in args.models.split(","):
         base: dict[str, Any] = {}
         for checkpointing in (False, True):

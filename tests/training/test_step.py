@@ -20,6 +20,7 @@ from vexp.optim.gradients import Clip, Grad
 from vexp.runtime.amp import Amp
 from vexp.runtime.backend import Backend
 from vexp.runtime.distributed import SINGLE_PROCESS
+from vexp.runtime.parallel import SingleProcess
 from vexp.tracking.meter import Meter
 from vexp.training.state import TrainState
 from vexp.training.step import train_step
@@ -62,7 +63,8 @@ def experiment(*, grad: Grad, amp: Amp | None = None, num_samples: int = 7) -> A
 def new_state(exp: Any, model: nn.Module) -> TrainState:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     scaler = exp.config.amp.scaler(CPU)
-    return TrainState(model, optimizer, scaler, None, Meter(10, reset=False), Best("top1_acc", True))
+    best, meter = Best("top1_acc", True), Meter(10, reset=False)
+    return TrainState(model, optimizer, scaler, None, meter, best, parallel=SingleProcess(model))
 
 
 def clip_of(k: float) -> Batch:

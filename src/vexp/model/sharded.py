@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.distributed.tensor import DTensor
+    from typing_extensions import TypeIs
 
 
-def is_sharded(value: Any) -> bool:
+def is_sharded(value: Any) -> TypeIs[DTensor]:
     """Return whether a value is a tensor that is distributed over the processes."""
     return hasattr(value, "full_tensor")
 
 
-def local_part(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor | DTensor) -> Tensor:
     """Return the part that this process has, in the same memory; any other tensor as it is."""
-    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[operator, no-any-return]
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def whole_tensor(tensor: Tensor) -> Tensor:
+def whole_tensor(tensor: Tensor | DTensor) -> Tensor:
     """Return the tensor with the parts of all processes, which must all call this; any other tensor as it is."""
-    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[operator, no-any-return]
+    return tensor.full_tensor() if is_sharded(tensor) else tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,8 @@ class Ema(ValidatedConfig):
 
         update = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
 
-        def update_local(averages: list[Tensor], values: list[Tensor], number: Tensor) -> None:
+        def update_local(averages: Sequence[Tensor], values: Sequence[Tensor], number: Tensor | int) -> None:
             """Update the parts of this process: torch cannot update sharded parameters and buffers together."""
             update([local_part(tensor) for tensor in averages], [local_part(tensor) for tensor in values], number)
 
-        return AveragedModel(model, multi_avg_fn=update_local, use_buffers=True)  # type: ignore[no-untyped-call]
+        return AveragedModel(model, multi_avg_fn=update_local, use_buffers=True)

@@ -98,24 +98,21 @@ class Optimizer(ValidatedConfig):
 
     def _choose_fused(self, fused: bool | None, params: list[Any]) -> bool | None:
         tensors = (p for item in params for p in (item["params"] if isinstance(item, dict) else [item]))
-        no_kernel = (
-            p
-            for p in tensors
-            if p.device.type not in self.fused_on
-            or not p.is_floating_point()
-            or (is_sharded(p) and not self.fused_on_shards)
-        )
-        unsupported = next(no_kernel, None)
+        unsupported = next((tensor for tensor in tensors if not self._has_fused_kernel(tensor)), None)
         if fused is None:
             return (unsupported is None and self.foreach is None) or None
         if fused and unsupported is not None:
+            sharded = "sharded " if is_sharded(unsupported) else ""
             rule = (
                 f"torch has a fused kernel for floating-point parameters on {', '.join(self.fused_on)}, got "
-                f"{'sharded ' if is_sharded(unsupported) else ''}{unsupported.dtype} on {unsupported.device.type}; null "
-                "chooses automatically"
+                f"{sharded}{unsupported.dtype} on {unsupported.device.type}; null chooses automatically"
             )
             raise ConfigError(rule, key="fused", value=True)
         return fused
+
+    def _has_fused_kernel(self, parameter: torch.Tensor) -> bool:
+        supports_layout = self.fused_on_shards or not is_sharded(parameter)
+        return parameter.device.type in self.fused_on and parameter.is_floating_point() and supports_layout
 
 
 @dataclass(kw_only=True, slots=True)

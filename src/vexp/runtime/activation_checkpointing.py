@@ -45,7 +45,7 @@ def checkpoint_activations(model: nn.Module, blocks: bool | Sequence[str]) -> li
         paths = _outermost([path for pattern in blocks or () for path in _matching(model, pattern)])
     for path in paths:
         block = model.get_submodule(path)
-        block.forward = _CheckpointedForward(block)  # type: ignore[method-assign]
+        block.forward = _CheckpointedForward(block)
     return paths
 
 
@@ -82,8 +82,8 @@ def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for layer, (layer.momentum, layer.num_batches_tracked) in zip(layers, settings, strict=True):
-            pass
+        for layer, (momentum, batches) in zip(layers, settings, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, batches
 
 
 def _matching(model: nn.Module, pattern: str) -> list[str]:

@@ -45,7 +45,9 @@ class Dist(ValidatedConfig):
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
         if self.find_unused_parameters and self.strategy == "fsdp":
-            raise ConfigError("has no effect with strategy=fsdp; set it to false", key="find_unused_parameters", value=True)
+            raise ConfigError(
+                "has no effect with strategy=fsdp; set it to false", key="find_unused_parameters", value=True
+            )
 
     def check_machine(self) -> None:
         """Check that this machine can start ``nproc`` processes; a saved config may come from a larger one.

@@ -45,11 +45,7 @@ class TrainState:
     evaluation_pending: bool = False
     without_gradient: set[str] = field(default_factory=set)
     world: World = SINGLE_PROCESS
-    parallel: SingleProcess = None  # type: ignore[assignment]  # by default that of a single process
-
-    def __post_init__(self) -> None:
-        if self.parallel is None:
-            self.parallel = SingleProcess(self.model)
+    parallel: SingleProcess = field(kw_only=True)
 
     @property
     def evaluated_model(self) -> nn.Module:
