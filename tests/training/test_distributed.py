@@ -261,7 +261,8 @@ def test_resume_with_two_processes_gives_equal_weights(random_run: Path, tmp_pat
 TRANSFORMER = [
     "data.train_clips=2", "data.val_clips=1", "data.num_workers=0", "data.train.indices=15", "data.eval_batch_size=3",
     "model=timesformer_divst", "model.num_frames=8", "model.img_size=64", "model.patch_size=16", "model.width=24",
-    "model.depth=3", "model.heads=2", "optimizer=adamw", "optimizer.paramwise.layer_decay=0.7", "ema=average",
+    "model.depth=3", "model.heads=2", "model.drop_path=0", "model.dropout=0", "optimizer=adamw",
+    "optimizer.paramwise.layer_decay=0.7", "ema=average",
     "grad=clip", "grad.accumulate=2", "lr=cosine", "lr.warmup=linear", "lr.warmup_iters=1", "epochs=2", "log=text",
     "log.plots=false", "log.interval=1", "device=cpu", "checkpoint.interval=1", "checkpoint.by_epoch=false",
     "checkpoint.max_keep_ckpts=-1", "eval.start=0",
