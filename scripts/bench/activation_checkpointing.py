@@ -1,6 +1,6 @@
 """Measure memory and time of training steps on the CPU with and without activation checkpointing.
 
-    python scripts/bench/activation_checkpointing.py                                    a ViT-B (TimeSformer), 16x224
+    python scripts/bench/activation_checkpointing.py                                    a ViT-B (VideoMAE), 16x224
     python scripts/bench/activation_checkpointing.py --models mvit_v2_s,slowonly_r50 --clip 16x224
 
 A step is forward, loss, backward and AdamW's update of one batch. Every combination runs in a process of its own: its
@@ -95,7 +95,7 @@ def in_own_process(case: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="timesformer_divst", help="named models, with commas between")
+    parser.add_argument("--models", default="videomae_b", help="named models, with commas between")
     parser.add_argument("--clip", default="16x224", help="frames x side of a clip")
     parser.add_argument("--batch", type=int, default=1, help="clips in a batch")
     parser.add_argument("--steps", type=int, default=2)

@@ -9,7 +9,7 @@ from torchvision.models import get_model
 
 from vexp.model import zoo_transformers
 from vexp.model.architectures.tiny3d import Tiny3d
-from vexp.model.zoo import TimeSformer
+from vexp.model.zoo_transformers import TimeSformer
 from vexp.optim.layer_decay import layer_indices
 from vexp.optim.param_groups import param_groups
 from vexp.optim.paramwise import Paramwise

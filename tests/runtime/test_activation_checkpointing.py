@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from vexp import compose
 from vexp.core.errors import ConfigError
 from vexp.model import build_model
-from vexp.model.zoo import TimeSformer, X3d
+from vexp.model.zoo import X3d
+from vexp.model.zoo_transformers import TimeSformer
 from vexp.optim.ema import Ema
 from vexp.runtime.activation_checkpointing import checkpoint_activations
 from vexp.runtime.backend import Backend

@@ -17,7 +17,7 @@ from vexp import compose
 from vexp.config.schema import options
 from vexp.core.errors import ConfigError
 from vexp.model.sharded import is_sharded
-from vexp.model.zoo import TimeSformer
+from vexp.model.zoo_transformers import TimeSformer
 from vexp.optim.ema import Ema
 from vexp.optim.gradients import Clip, Grad
 from vexp.optim.param_groups import build_optimizer
