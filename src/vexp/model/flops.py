@@ -33,7 +33,7 @@ def activation_bytes(option: ModelOption, clip: Sequence[int], num_classes: int)
     """
     import torch
 
-    from vexp.model.meta import meta_model
+    from vexp.model.meta import FusedAttention, meta_model
 
     model = meta_model(option, num_classes).train()
     for parameter in model.parameters():
@@ -46,7 +46,7 @@ def activation_bytes(option: ModelOption, clip: Sequence[int], num_classes: int)
             kept[storage] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), FusedAttention():
         output = model(torch.empty(1, *clip, device="meta"))
     del output
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

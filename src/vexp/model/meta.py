@@ -26,3 +26,24 @@ class SkipRandomInit(TorchFunctionMode):
             # called as a method of torch.Tensor, or by torch.nn.init with keywords
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
+
+
+class FusedAttention(TorchFunctionMode):
+    """Replace attention, which has no fused kernel on the meta device, by one that keeps what such a kernel keeps.
+
+    Those are queries, keys, values and the output, but not the attention matrix. Only shapes are correct, and nothing
+    can be differentiated.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return _FusedAttention.apply(*args[:3])  # type: ignore[no-untyped-call]
+        return func(*args, **(kwargs or {}))
+
+
+class _FusedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(query, key, value, output)
+        return output
