@@ -64,3 +64,35 @@ def library_logits(model: Any, clips: Any) -> Any:
     with torch.no_grad():
         logits = model(**{model.main_input_name: clips.permute(0, 2, 1, 3, 4)}).logits
     return logits.reshape(len(clips), -1)
+
+
+#: Values of config.json of published models that determine their clips.
+PUBLISHED = {
+    "videomae": {"num_frames": 16, "image_size": 224, "hidden_size": 768, "num_attention_heads": 12},
+    "vjepa2": {"frames_per_clip": 64, "crop_size": 256, "hidden_size": 1024, "num_attention_heads": 16},
+    "vivit": {"num_frames": 32, "image_size": 224, "hidden_size": 768, "num_attention_heads": 12},
+    "timesformer": {"num_frames": 8, "image_size": 224, "hidden_size": 768, "num_attention_heads": 12},
+}
+
+
+def fake_hub(folder: Path, patch: Any) -> None:
+    """Replace downloads from the hub: a model whose name contains a ``model_type`` has its configuration."""
+    from vexp.core.errors import UserError
+    from vexp.model.weights import hub
+
+    commit = folder / "snapshots" / ("0" * 40)
+
+    def download(name: hub.HubName, file: str) -> Path:
+        kind = next((kind for kind in PUBLISHED if kind in name.repository.lower().replace("-", "")), None)
+        content = {"config.json": PUBLISHED.get(str(kind)), "preprocessor_config.json": PROCESSOR_224}.get(file)
+        if content is None or kind is None:
+            raise UserError(f"{name}: the repository has no file {file}")
+        path = commit.with_name(f"{abs(hash(kind)) % 16**40:040x}") / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"model_type": kind, **content} if file == "config.json" else content))
+        return path
+
+    patch.setattr(hub, "download", download)
+
+
+PROCESSOR_224 = PROCESSOR | {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
