@@ -22,6 +22,7 @@ from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
 from vexp.data.sources.splits import TrainSplit
 from vexp.data.transforms.resize import RandomRescale
+from vexp.model.clip_input import ClipInput
 from vexp.optim.lr_policy import Chain
 from vexp.tools.compare.columns import varying_keys
 from vexp.tools.compare.runs import read_runs
@@ -31,6 +32,10 @@ GIVEN: dict[str, dict[str, Any]] = {
     "folder": {"root": "videos"},
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
     "torchvision": {"name": "r3d_18"},
+    "hf": {
+        "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
+        "input": ClipInput(frames=16, width=224, height=224, short_side=224, frame_interval=4),
+    },
     "chain": {"phases": {"rise": {"shape": "linear", "end": 2.0}, "fall": {"shape": "cosine", "begin": 2.0}}},
     "sample_frames": {"clip_len": 8}, "dense_sample_frames": {"clip_len": 8}, "segment_frames": {"segments": 8},
     "resize": {"scale": [64, 64]}, "multi_scale_crop": {"input_size": 64}, "random_crop": {"size": 64},

@@ -12,7 +12,6 @@ Usage: vexp convert IN OUT.pth|OUT.safetensors [key=ENTRY] [num_classes=N] [clas
 Examples:
   vexp convert mmaction2.pth out.pth model=tsm_r50
   vexp convert torchvision://r3d_18 r3d_18.pth model=r3d_18
-  vexp convert RUN weights.safetensors
   vexp convert vjepa2.pt encoder.safetensors key=target_encoder
 """
 

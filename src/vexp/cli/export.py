@@ -7,15 +7,12 @@ the classes as texts into the same file; vexp evaluate, predict and init_from ac
 with the adapters of ``model.lora`` merged; ``format=adapter`` writes the adapters and the head alone into a folder, in
 the layout of peft.
 
-Usage: vexp export run=RUN [format=onnx|torch|safetensors|adapter] [out=FILE|FOLDER] [checkpoint=best|last|FILE]
-       [split=val|test] [overrides]
+Usage: vexp export run=RUN [format=onnx|torch|safetensors|adapter] [out=FILE] [checkpoint=best|last|FILE] [overrides]
 
 Examples:
   vexp export run=RUN
   vexp export run=RUN format=torch out=model.pt2
-  vexp export run=RUN checkpoint=last split=test
   vexp export run=RUN format=safetensors out=weights.safetensors
-  vexp export run=RUN format=adapter
 """
 
 from __future__ import annotations
