@@ -169,3 +169,40 @@ def test_compare_shows_run_with_damaged_file(
     (run / name).write_text(content)
     assert run_command(compare.main, [str(run.parent), "metric=val/loss"]) == 0
     assert "2 runs" in capsys.readouterr().out
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_resume_replaces_manifest_of_another_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All names are the same, so every checkpoint seems to be damaged; one of them is."""
+    manifest = run / "checkpoints" / "manifest.json"
+    shutil.copy(GOLDEN_DIR / "run_folders" / "as_of_targets" / "checkpoints" / "manifest.json", manifest)
+    flip_bit(run / "checkpoints" / "step_6.pth")
+    assert resume(run, "epochs=3") == 0
+    printed = capsys.readouterr().out
+    assert f"{manifest}: does not describe the checkpoints of this folder" in printed
+    assert "intact: best.pth, step_8.pth, last.pth" in printed
+    assert "/checkpoints/last.pth after step 8" in printed
+    assert run_command(evaluate.main, [f"run={run}", "device=cpu"]) == 0  # best.pth, of step 4
+
+
+def test_resume_keeps_manifest_if_all_checkpoints_are_damaged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = run / "checkpoints" / "manifest.json"
+    before = manifest.read_bytes()
+    for path in run.glob("checkpoints/*.pth"):
+        flip_bit(path)
+    assert resume(run, "epochs=3") == 2
+    assert "none of its checkpoints can be read" in capsys.readouterr().err
+    assert manifest.read_bytes() == before
+
+
+def test_resume_reports_damaged_best_checkpoint_before_training(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flip_bit(run / "checkpoints" / "best.pth")
+    assert resume(run, "epochs=3") == 0
+    before, _, _ = capsys.readouterr().out.partition("resumed from")
+    assert f"warning: {run}/checkpoints/best.pth: is damaged" in before
+    assert "it is only written again if a later evaluation is better" in before
