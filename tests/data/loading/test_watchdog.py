@@ -14,6 +14,7 @@ import pytest
 import torch
 from support.noise import NoiseSource, content, dataset_of
 
+from vexp.core import interrupt
 from vexp.core.errors import UserError
 from vexp.data.loading import dataloader, watchdog
 from vexp.data.loading.bad_samples import BadSamples
@@ -230,6 +231,40 @@ def test_stopped_persistent_workers_are_replaced_in_next_pass(patience):
     first = [content(batch) for batch in iterate_batches(loader, bad)]
     stop_idle_workers(1)
     assert [content(batch) for batch in iterate_batches(loader, bad)] == first
+
+
+@pytest.mark.parametrize("sample_timeout", [300, None])
+def test_stopped_worker_delays_requested_stop_for_patience_only(patience, monkeypatch, sample_timeout):
+    """The scheduler that has sent SIGTERM does not wait for ``data.sample_timeout``."""
+    options = WorkerOptions(num_workers=1, sample_timeout=sample_timeout)
+    loader = make_loader(dataset_of([], "fail"), order(), options, CPU, persistent=False)
+    batches = iterate_batches(loader)
+    seen = [content(next(batches))]
+    stop_idle_workers(1)
+    monkeypatch.setattr(interrupt, "stop_requested", True)
+    seen += [content(batch) for batch in batches]
+    loader, bad = watch(dataset_of([], "fail"), order(), 0)
+    assert seen == [content(batch) for batch in iterate_batches(loader, bad)]
+
+
+@pytest.mark.parametrize("sample_timeout", [0.5, None])
+def test_sample_of_stopped_worker_is_not_blamed(patience, monkeypatch, sample_timeout):
+    """Whoever stops a worker while it loads a sample; a new one loads the sample."""
+    monkeypatch.setattr(interrupt, "stop_requested", sample_timeout is None)
+    is_first = multiprocessing.get_context("fork").Value("i", 1)
+
+    def may_die():
+        with is_first.get_lock():
+            stops, is_first.value = is_first.value, 0
+        if stops:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    dataset = dying(signal.SIGCONT, "fail", may_die)  # which a running process ignores
+    options = WorkerOptions(num_workers=2, sample_timeout=sample_timeout)
+    loader = make_loader(dataset, SequentialSampler(9, 2), options, CPU, persistent=False)
+    ids = [batch.ids.tolist() for batch in iterate_batches(loader)]
+    assert ids == [[0, 1], [2, 3], [4, 5], [6, 7], [8]]
+    assert not is_first.value
 
 
 def test_workers_that_stop_again_raise(patience, monkeypatch):
