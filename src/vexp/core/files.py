@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -91,6 +91,24 @@ def folder_name_rule(name: str) -> str | None:
     """Return the rule that the name of a folder breaks; None if it names a folder below the one it is joined to."""
     inside = name.strip(" ./") and not leaves_folder(name) and "\0" not in name
     return None if inside else "must be the name of a folder: not empty, not absolute, without .."
+
+
+def check_links(folder: Path, names: Iterable[str]) -> None:
+    """Check that none of these files of a folder is a symbolic link out of it.
+
+    A run folder may come from somebody else, and a program that opens a link writes to the place that it points to.
+
+    Raises:
+        UserError: If one is.
+    """
+    root = os.path.realpath(folder)
+    for name in names:
+        path = folder / name
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+            raise UserError(
+                f"{path}: is a symbolic link out of the run folder, through which files of other places would be "
+                "written; replace it by what it points to"
+            )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -124,4 +124,5 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]
             shade = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=shade, fontsize=8)
     figure.colorbar(image, ax=axes, label="share of the label's videos", shrink=0.8)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vexp.core.files import atomic_write
 from vexp.tracking.backends import INDEX_FIELDS, Record
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
             panel.legend(fontsize=8, loc="lower right" if panel is accuracy else "best")
     accuracy.set_ylim(0, 1.02)
     figure.suptitle(title, parse_math=False)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _draw_rates(panel: Axes, train: Sequence[Record]) -> None:

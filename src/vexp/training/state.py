@@ -122,7 +122,7 @@ class TrainState:
             self.meter.load_state_dict(state["meter"])
             rng, rank = state["rng"], self.world.rank
             set_rng_state(rng[rank] if rank < len(rng) else rng[0])
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(f"{source}: its loss scale, averages or random generators are damaged: {error}") from None
         if self.best is not None and state.get("best") is not None:
             self.best.load_state_dict(state["best"])
