@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -93,6 +94,11 @@ def test_resume_takes_earlier_checkpoint_in_place_of_special_file(
     assert "/checkpoints/step_8.pth after step 8" in capsys.readouterr().out
 
 
+def _with_numpy_position(state: dict[str, Any], position: int) -> dict[str, Any]:
+    (generators,) = state["rng"]
+    return {**state, "rng": [{**generators, "numpy": {**generators["numpy"], "pos": position}}]}
+
+
 #: Change of the content of last.pth, and a fragment of the error message.
 CHECKPOINTS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda state: {**state, "step": "x"}, "step: must be a whole number, not text"),
@@ -101,6 +107,7 @@ CHECKPOINTS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda state: {key: value for key, value in state.items() if key != "rng"}, "has no 'rng'"),
     (lambda state: {**state, "rng": []}, "is damaged"),
     (lambda state: {**state, "rng": [{"python": [], "numpy": {}, "torch": 1, "cuda": []}]}, "random generators"),
+    (lambda state: _with_numpy_position(state, 10**6), "the position 1000000 of NumPy's generator"),
     (lambda state: {**state, "plan": 5}, "plan: must be a mapping"),
     (lambda state: {**state, "plan": {"x": 1}}, "the number of steps per epoch has changed"),
     (lambda state: {**state, "optimizer": 5}, "optimizer: must be a mapping"),
@@ -206,3 +213,49 @@ def test_resume_reports_damaged_best_checkpoint_before_training(run: Path, capsy
     before, _, _ = capsys.readouterr().out.partition("resumed from")
     assert f"warning: {run}/checkpoints/best.pth: is damaged" in before
     assert "it is only written again if a later evaluation is better" in before
+
+
+@pytest.mark.parametrize("name", [".lock", "log.txt", "metrics.jsonl", "bad_samples.jsonl", "eval", "checkpoints"])
+def test_resume_refuses_link_out_of_run_folder(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run folder of somebody else does not choose what is written: a run appends to log.txt, and empties .lock."""
+    victim = run.parent.parent / "victim"
+    if name in ("eval", "checkpoints"):
+        (run / name).rename(victim)
+    else:
+        victim.write_text("precious")
+        (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(victim)
+    before = [path.stat().st_mtime_ns for path in [victim, *victim.glob("*")]]
+    assert resume(run, "epochs=3") == 2
+    assert f"{run / name}: is a symbolic link out of the run folder" in capsys.readouterr().err
+    assert [path.stat().st_mtime_ns for path in [victim, *victim.glob("*")]] == before
+
+
+def test_images_replace_links(run: Path) -> None:
+    victim = run.parent.parent / "victim"
+    victim.write_text("precious")
+    for name in ("curves.png", "eval/confusion.png"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(victim)
+    assert resume(run, "epochs=3", "log.plots=true") == 0
+    assert victim.read_text() == "precious"
+    assert (run / "curves.png").is_file()
+    assert not (run / "curves.png").is_symlink()
+
+
+def test_evaluate_refuses_report_folder_that_is_a_link(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "eval").rename(run.parent.parent / "victim")
+    (run / "eval").symlink_to(run.parent.parent / "victim")
+    assert run_command(evaluate.main, [f"run={run}", "device=cpu"]) == 2
+    assert f"{run / 'eval'}: is a symbolic link out of the run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\nb.pth", "", "..", "/etc/passwd"])
+def test_resume_ignores_manifest_with_impossible_file_name(
+    name: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [{"name": name, "sha256": "x", "size": 1, "step": 1}]
+    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+    (run / "checkpoints" / "manifest.json").write_text(json.dumps({"sha256": digest, "files": entries}))
+    assert resume(run, "epochs=3") == 0
+    assert "manifest.json: names a file of another folder, or one that cannot exist" in capsys.readouterr().out

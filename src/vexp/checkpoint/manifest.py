@@ -93,7 +93,7 @@ class Manifest:
 
 
 def _is_file_name(name: str) -> bool:
-    return Path(name).name == name and name.isprintable() and len(name.encode()) <= 255
+    return Path(name).name == name not in ("", "..") and name.isprintable() and len(name.encode()) <= 255
 
 
 def _digest(entries: Sequence[ManifestEntry]) -> str:

@@ -424,7 +424,9 @@ def test_pitfalls_of_values_of_wrong_type_are_not_reported(wrong: Any) -> None:
     ]  # fmt: skip
     for path in (ALL[0], ALL[-1]):
         for by_epoch in (False, True):
-            result = dataclasses.replace(golden(path)[1], pitfalls=[], choices={**golden(path)[1].choices, "amp": "fp16"})
+            result = dataclasses.replace(
+                golden(path)[1], pitfalls=[], choices={**golden(path)[1].choices, "amp": "fp16"}
+            )
             flags = dict.fromkeys(["lr_policy.by_epoch", "checkpoint.by_epoch", "eval.by_epoch"], by_epoch)
             result.values = result.values | {
                 key: Value(value, None) for key, value in (dict.fromkeys(keys, wrong) | flags).items()
