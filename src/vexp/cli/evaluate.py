@@ -30,8 +30,8 @@ from vexp.config.instantiate import to_dict
 from vexp.config.preflight import working_directory_hint
 from vexp.config.saved import saved_config
 from vexp.core.errors import ConfigError, MissingInputError, UserError
-from vexp.core.files import check_links
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.files import check_links
 from vexp.data.sources.splits import SPLITS
 from vexp.inference.checkpoint import run_folder
 

@@ -85,9 +85,7 @@ def values(override: Override) -> list[str]:
         raise UserError(f"{typed}: a grid needs values, a,b,c or range(...); hydra/sweeper=optuna accepts intervals")
     choice: Any = override.value()
     if isinstance(choice, ChoiceSweep) and any(isinstance(item, Sweep) for item in choice.list):
-        raise UserError(
-            f"{typed}: range(...) and other functions cannot be one of several values; write out the values"
-        )
+        raise UserError(f"{typed}: functions such as range(...) cannot be among several values; write the values out")
     if isinstance(choice, RangeSweep) and next(itertools.islice(choice.range(), MAX_JOBS, None), None) is not None:
         raise UserError(f"{typed}: has more than {MAX_JOBS:,} values")
     listed = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
