@@ -71,7 +71,10 @@ AV1: list[tuple[str, str, str, dict[str, Any]]] = [
         for preset in range(-1, 14) for pix_fmt in ("yuv420p", "yuv420p10le")
     ),
 ]  # fmt: skip
-"""Every preset of both encoders, without and with hidden frames; each file is also copied to MP4. Small, as the slowest needs a second a frame."""
+"""Every preset of both encoders, without and with hidden frames; each file is also copied to MP4.
+
+They are small, because the slowest presets need a second a frame.
+"""
 
 CASES = [
     *((encoder, pix_fmt, name, {}) for encoder, (name, _, formats) in ENCODERS.items() for pix_fmt in formats.split()),
