@@ -24,6 +24,7 @@ class Terminal(io.StringIO):
         (TITLE, r"\x1b]0;title\x07"),
         ("\x1b[2J\x9b2J\x00\x7f", r"\x1b[2J\x9b2J\x00\x7f"),
         ("a\u202eb\u2066", r"a\u202eb\u2066"),
+        ("a\udcff\ud800", r"a\udcff\ud800"),
     ],
 )
 def test_escape_controls_keeps_text_only(text: str, shown: str) -> None:

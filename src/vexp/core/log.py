@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-#: Control characters but tab, newline and carriage return, and those that change the direction of text.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+#: Control characters but tab, newline and carriage return, those that change the direction of text, and surrogates,
+#: which stand for bytes of a file name that are not UTF-8.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 #: Colors, and what moves the cursor for a progress bar.
 _STYLE = re.compile(r"(\x1b\[(?:[0-9;]*m|[0-9]*[AK]|\?25[hl]))")
 
@@ -48,7 +49,7 @@ class EscapedStream:
 def escaped_output() -> Iterator[None]:
     """Print through an ``EscapedStream`` for the duration of the block."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = EscapedStream(sys.stdout), EscapedStream(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = EscapedStream(sys.stdout), EscapedStream(sys.stderr)
     try:
         yield
     finally:
