@@ -112,9 +112,13 @@ def check_links(folder: Path, names: Iterable[str]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file with ``atomic_write``."""
+    """Write a small UTF-8 file with ``atomic_write``. File names that are not UTF-8 are written as their bytes."""
+    try:
+        text.encode("utf-8", errors := "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte, from JSON
+        errors = "backslashreplace"
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
 def remove_temp_files(folder: Path) -> list[str]:
