@@ -94,6 +94,13 @@ def test_resume_takes_earlier_checkpoint_in_place_of_special_file(
     assert "/checkpoints/step_8.pth after step 8" in capsys.readouterr().out
 
 
+def _with_momentum(state: dict[str, Any], value: Any) -> dict[str, Any]:
+    """Replace the momentum of every parameter."""
+    optimizer = state["optimizer"]
+    values = {index: {"momentum_buffer": value} for index in optimizer["state"]}
+    return {**state, "optimizer": {**optimizer, "state": values}}
+
+
 def _with_numpy_position(state: dict[str, Any], position: int) -> dict[str, Any]:
     (generators,) = state["rng"]
     return {**state, "rng": [{**generators, "numpy": {**generators["numpy"], "pos": position}}]}
@@ -112,6 +119,9 @@ CHECKPOINTS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda state: {**state, "plan": {"x": 1}}, "the number of steps per epoch has changed"),
     (lambda state: {**state, "optimizer": 5}, "optimizer: must be a mapping"),
     (lambda state: {**state, "optimizer": {"state": {}, "param_groups": [5]}}, "param_groups: item 0"),
+    (lambda state: _with_momentum(state, torch.zeros(7)), "momentum_buffer of a parameter of shape"),
+    (lambda state: _with_momentum(state, "x"), "momentum_buffer of a parameter of shape"),
+    (lambda state: _with_momentum(state, torch.zeros(3, device="meta")), "does not fit this model and optimizer"),
     (lambda state: {**state, "best": 5}, "best: must be a mapping"),
     (lambda state: {**state, "ema": 5}, "ema: must be a mapping"),
     (lambda state: {**state, "classes": 5}, "classes: must be a list"),
