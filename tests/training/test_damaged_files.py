@@ -101,6 +101,12 @@ def _with_momentum(state: dict[str, Any], value: Any) -> dict[str, Any]:
     return {**state, "optimizer": {**optimizer, "state": values}}
 
 
+def _with_group(state: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """Change the parameter groups of the optimizer."""
+    groups = [group | values for group in state["optimizer"]["param_groups"]]
+    return {**state, "optimizer": {**state["optimizer"], "param_groups": groups}}
+
+
 def _with_numpy_position(state: dict[str, Any], position: int) -> dict[str, Any]:
     (generators,) = state["rng"]
     return {**state, "rng": [{**generators, "numpy": {**generators["numpy"], "pos": position}}]}
@@ -122,6 +128,9 @@ CHECKPOINTS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda state: _with_momentum(state, torch.zeros(7)), "momentum_buffer of a parameter of shape"),
     (lambda state: _with_momentum(state, "x"), "momentum_buffer of a parameter of shape"),
     (lambda state: _with_momentum(state, torch.zeros(3, device="meta")), "does not fit this model and optimizer"),
+    (lambda state: _with_group(state, param_names=5), "param_groups: item 0: param_names: must be a list"),
+    (lambda state: _with_group(state, params="x"), "param_groups: item 0: params: must be a list"),
+    (lambda state: _with_group(state, params=[99]), "does not fit this model and optimizer"),
     (lambda state: {**state, "best": 5}, "best: must be a mapping"),
     (lambda state: {**state, "ema": 5}, "ema: must be a mapping"),
     (lambda state: {**state, "classes": 5}, "classes: must be a list"),

@@ -120,10 +120,11 @@ def check_training_state(state: dict[str, Any], path: Path) -> None:
         UserError: If it does not.
     """
     generators = {"python": list | tuple, "numpy": dict, "torch": object, "cuda": list}
+    group = {"params": [int], "param_names?": [str], "name?": str}
     best = {"metric": str, "score?": int | float, "step": int, "epoch": int, "offered?": int, "waited": int}
     schema = {
         "step": int, "model": {str: object}, "ema?": {str: object}, "best?": best, "plan?": {str: object},
-        "classes?": [str], "config?": dict, "optimizer?": {"state": dict, "param_groups": [dict]},
+        "classes?": [str], "config?": dict, "optimizer?": {"state": dict, "param_groups": [group]},
     }  # fmt: skip
     if state.get("optimizer") is not None:
         schema |= {"scaler": dict, "meter": dict, "skipped": int, "nonfinite": int, "rng": [generators]}

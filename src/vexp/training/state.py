@@ -154,7 +154,7 @@ class TrainState:
             if saved_names != names:
                 different = ", ".join(sorted(set(saved_names) ^ set(names))[:3]) or "in another order"
                 raise UserError(
-                    f"{source}: its parameter group {old['name']} has other parameters than {new['name']} of the "
+                    f"{source}: its parameter group {old.get('name')} has other parameters than {new['name']} of the "
                     f"config (optimizer.paramwise, model.freeze): {different}; {hint}"
                 )
 
