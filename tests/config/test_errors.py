@@ -187,6 +187,9 @@ def test_invalid_override_is_refused_before_torch_is_imported(tmp_path: Path) ->
         ("init_from=", "init_from", "must not be empty"),
         ("resume=", "resume", "must not be empty"),
         ("dist.nproc=1000000", "dist.nproc", f"its {os.cpu_count()} CPU cores"),
+        ("data.num_workers=100000", "data.num_workers", "must be <= 256"),
+        ("img_norm.mean=[nan,0,0]", "img_norm.mean", "must be finite"),
+        ("optimizer.weight_decay=inf", "optimizer.weight_decay", "must be finite"),
     ],
 )
 def test_absurd_override_raises_a_short_error_with_its_key(override: str, key: str, fragment: str) -> None:

@@ -17,6 +17,7 @@ from support.paths import GOLDEN_DIR
 from vexp.config.command import run_command
 from vexp.config.compose import compose
 from vexp.config.saved import SavedConfig, read_saved_config, saved_config
+from vexp.core.errors import UserError
 
 RUN = GOLDEN_DIR / "run_folders" / "by_type"
 #: Commands that read a run's config.yaml or the config inside a checkpoint, as (module, arguments).
@@ -193,14 +194,27 @@ def test_damaged_config_yaml_is_refused_by_name(content: bytes, fragment: str, t
     assert fragment in str(error.value)
 
 
+#: Values that do not have their tag, for which PyYAML raises five kinds of exceptions.
+TAGS = ["!!int x", "!!int ''", "!!float x", "!!bool x", "!!timestamp x", "!!int '0b'"]
+
+
+@pytest.mark.parametrize("value", TAGS)
+def test_value_of_saved_config_without_its_tag_is_refused(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"seed: {value}\n")
+    with pytest.raises(UserError, match=r"config\.yaml: is not valid YAML"):
+        read_saved_config(path)
+
+
 EXPERIMENTS = [
     (BOMB.encode(), "more than 100,000 values"),
     (b"optimizer: &a {x: *a}\n", "the YAML alias *a contains itself"),
     (b"seed: " + b"[" * 1500 + b"]" * 1500, "more than 40 nested"),
     ("run_name: é\n".encode("latin-1"), "is not UTF-8 text"),
-    (b"defaults: sgd\n", "Invalid defaults list"),
-    (b"defaults: [null]\n", "Unsupported type in defaults"),
-    (b"seed: !!int x\n", "invalid literal for int"),
+    (b"defaults: sgd\n", "defaults must be a list"),
+    (b"defaults: [null]\n", "defaults must be a list"),
+    (b"# @package\nseed: 1\n", "a header line must be # @package NAME"),
+    *((f"seed: {value}\n".encode(), "is not valid YAML") for value in TAGS),
 ]
 
 
@@ -211,6 +225,7 @@ def test_damaged_option_file_is_refused(content: bytes, fragment: str, tmp_path:
     with pytest.raises(ValueError, match=r".") as error:
         compose(["experiment=u"], config_dirs=[tmp_path])
     assert fragment in str(error.value)
+    assert "u.yaml" in str(error.value)
 
 
 def test_aliases_of_option_files_are_read(tmp_path: Path) -> None:
@@ -232,6 +247,16 @@ def test_name_of_run_or_sweep_that_leaves_its_folder_is_refused(key: str, name: 
     [
         "torch.optim.sgd.torch.hub.load",
         "torch.optim.lr_scheduler.StepLR",
+        "torch.optim.Optimizer",
+        "torch.optim.SGD.__base__",
+        "torch.optim.SGD.__class__",
+        "torch.optim.SGD.__init__",
+        "torch.optim.Adam.profile_hook_step",
+        "torch.optim.swa_utils.AveragedModel",
+        "torch.optim..SGD",
+        "torch.optim. SGD",
+        "torchvision.models.get_weight",
+        "torchvision.models._utils.handle_legacy_interface",
         "torchvision.models.get_model",
         "torchvision.models.list_models",
         "torchvision.models._api.inspect.getsource",

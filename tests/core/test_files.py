@@ -94,3 +94,10 @@ def test_write_error_message_of_errno(tmp_path, number, pattern):
 )
 def test_format_bytes_units(count, text):
     assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(("text", "content"), [("é\udcff", b"\xc3\xa9\xff"), ("\udcff\ud800", b"\\udcff\\ud800")])
+def test_write_text_writes_surrogates(tmp_path, text, content):
+    """Names of files as their bytes; JSON can hold surrogates that stand for no byte."""
+    write_text(tmp_path / "a", text)
+    assert (tmp_path / "a").read_bytes() == content

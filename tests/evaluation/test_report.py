@@ -134,6 +134,12 @@ def test_draw_confusion_size_grows_to_limit(tmp_path, classes):
     assert height < width <= 2040
 
 
+def test_draw_confusion_of_names_that_no_font_has(tmp_path):
+    """Bytes of a folder that are not UTF-8, and a control character."""
+    draw_confusion(tmp_path / "a.png", np.eye(2, dtype=int), ["a\udcff", "\x1b"], title="\udcff")
+    assert png_size(tmp_path / "a.png")
+
+
 # ---- several labels per video ----
 
 SEVERAL = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]], np.float32)

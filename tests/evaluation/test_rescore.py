@@ -1,6 +1,8 @@
 """Scoring of saved logits: equality with the evaluation, and bootstrap intervals."""
 
 import json
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,5 +110,24 @@ def test_load_view_logits_rejects_other_files(tmp_path, content, text):
 
 def test_load_view_logits_rejects_incomplete_file(tmp_path):
     np.savez(tmp_path / "v.npz", logits=np.zeros(3))
+    with pytest.raises(UserError, match="not a view_logits"):
+        load_view_logits(tmp_path / "v.npz")
+
+
+@pytest.mark.parametrize("shape", ["(2, -1, 3)", f"({2**70}, 2)", "'x'", "(__import__('os').system('touch PWNED'),)"])
+def test_load_view_logits_rejects_header_of_odd_shape(tmp_path, monkeypatch, shape):
+    monkeypatch.chdir(tmp_path)
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    with zipfile.ZipFile("v.npz", "w") as archive:
+        archive.writestr("logits.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64))
+    with pytest.raises(UserError, match="not a view_logits"):
+        load_view_logits(Path("v.npz"))
+    assert not Path("PWNED").exists()
+
+
+def test_load_view_logits_rejects_compressed_arrays(tmp_path):
+    """A megabyte of an archive may hold a gigabyte of zeros."""
+    np.savez_compressed(tmp_path / "v.npz", logits=np.zeros((2, 1, 3), np.float32))
     with pytest.raises(UserError, match="not a view_logits"):
         load_view_logits(tmp_path / "v.npz")

@@ -85,6 +85,9 @@ def test_grid_is_product_of_swept_values() -> None:
     [
         ("seed=range(0)", "has no value"),
         ("seed=range(3,3)", "has no value"),
+        ("seed=range(3),1", "cannot be among several values"),
+        ("seed=1,interval(0,1)", "cannot be among several values"),
+        ("seed=shuffle(1,2),3", "cannot be among several values"),
         ("seed=range(1.5,1)", "has no value"),
         ("seed=range(1e9)", "more than 100,000 values"),
         ("seed=range(0,1,1e-30)", "more than 100,000 values"),

@@ -66,7 +66,9 @@ MANY = [record for step in range(1, 400) for record in ([train(step), val(step)]
 def test_draw_curves_has_lines_of_records(tmp_path, monkeypatch, records, lines):
     drawn = []
     real = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self) or real(self, path))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, path, **options: drawn.append(self) or real(self, path, **options)
+    )
     draw_curves(tmp_path / "curves.png", records, title=r"motion $\lr$ 0.1")
     content = (tmp_path / "curves.png").read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
@@ -80,7 +82,7 @@ def test_draw_curves_has_lines_of_records(tmp_path, monkeypatch, records, lines)
 
 def test_draw_curves_points_equal_records(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self) or path.touch())
     records = [train(10, loss=3.0), train(20, loss=2.0), val(20, loss=2.5), train(30, loss=1.0), val(30, loss=1.5)]
     draw_curves(tmp_path / "curves.png", records, title="run")
     points = [line.get_xydata().tolist() for line in drawn[0].axes[0].lines]

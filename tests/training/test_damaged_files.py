@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -93,6 +94,24 @@ def test_resume_takes_earlier_checkpoint_in_place_of_special_file(
     assert "/checkpoints/step_8.pth after step 8" in capsys.readouterr().out
 
 
+def _with_momentum(state: dict[str, Any], value: Any) -> dict[str, Any]:
+    """Replace the momentum of every parameter."""
+    optimizer = state["optimizer"]
+    values = {index: {"momentum_buffer": value} for index in optimizer["state"]}
+    return {**state, "optimizer": {**optimizer, "state": values}}
+
+
+def _with_group(state: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """Change the parameter groups of the optimizer."""
+    groups = [group | values for group in state["optimizer"]["param_groups"]]
+    return {**state, "optimizer": {**state["optimizer"], "param_groups": groups}}
+
+
+def _with_numpy_position(state: dict[str, Any], position: int) -> dict[str, Any]:
+    (generators,) = state["rng"]
+    return {**state, "rng": [{**generators, "numpy": {**generators["numpy"], "pos": position}}]}
+
+
 #: Change of the content of last.pth, and a fragment of the error message.
 CHECKPOINTS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda state: {**state, "step": "x"}, "step: must be a whole number, not text"),
@@ -101,10 +120,17 @@ CHECKPOINTS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda state: {key: value for key, value in state.items() if key != "rng"}, "has no 'rng'"),
     (lambda state: {**state, "rng": []}, "is damaged"),
     (lambda state: {**state, "rng": [{"python": [], "numpy": {}, "torch": 1, "cuda": []}]}, "random generators"),
+    (lambda state: _with_numpy_position(state, 10**6), "the position 1000000 of NumPy's generator"),
     (lambda state: {**state, "plan": 5}, "plan: must be a mapping"),
     (lambda state: {**state, "plan": {"x": 1}}, "the number of steps per epoch has changed"),
     (lambda state: {**state, "optimizer": 5}, "optimizer: must be a mapping"),
     (lambda state: {**state, "optimizer": {"state": {}, "param_groups": [5]}}, "param_groups: item 0"),
+    (lambda state: _with_momentum(state, torch.zeros(7)), "momentum_buffer of a parameter of shape"),
+    (lambda state: _with_momentum(state, "x"), "momentum_buffer of a parameter of shape"),
+    (lambda state: _with_momentum(state, torch.zeros(3, device="meta")), "does not fit this model and optimizer"),
+    (lambda state: _with_group(state, param_names=5), "param_groups: item 0: param_names: must be a list"),
+    (lambda state: _with_group(state, params="x"), "param_groups: item 0: params: must be a list"),
+    (lambda state: _with_group(state, params=[99]), "does not fit this model and optimizer"),
     (lambda state: {**state, "best": 5}, "best: must be a mapping"),
     (lambda state: {**state, "ema": 5}, "ema: must be a mapping"),
     (lambda state: {**state, "classes": 5}, "classes: must be a list"),
@@ -169,3 +195,86 @@ def test_compare_shows_run_with_damaged_file(
     (run / name).write_text(content)
     assert run_command(compare.main, [str(run.parent), "metric=val/loss"]) == 0
     assert "2 runs" in capsys.readouterr().out
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_resume_replaces_manifest_of_another_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All names are the same, so every checkpoint seems to be damaged; one of them is."""
+    manifest = run / "checkpoints" / "manifest.json"
+    shutil.copy(GOLDEN_DIR / "run_folders" / "as_of_targets" / "checkpoints" / "manifest.json", manifest)
+    flip_bit(run / "checkpoints" / "step_6.pth")
+    assert resume(run, "epochs=3") == 0
+    printed = capsys.readouterr().out
+    assert f"{manifest}: does not describe the checkpoints of this folder" in printed
+    assert "intact: best.pth, step_8.pth, last.pth" in printed
+    assert "/checkpoints/last.pth after step 8" in printed
+    assert run_command(evaluate.main, [f"run={run}", "device=cpu"]) == 0  # best.pth, of step 4
+
+
+def test_resume_keeps_manifest_if_all_checkpoints_are_damaged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = run / "checkpoints" / "manifest.json"
+    before = manifest.read_bytes()
+    for path in run.glob("checkpoints/*.pth"):
+        flip_bit(path)
+    assert resume(run, "epochs=3") == 2
+    assert "none of its checkpoints can be read" in capsys.readouterr().err
+    assert manifest.read_bytes() == before
+
+
+def test_resume_reports_damaged_best_checkpoint_before_training(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flip_bit(run / "checkpoints" / "best.pth")
+    assert resume(run, "epochs=3") == 0
+    before, _, _ = capsys.readouterr().out.partition("resumed from")
+    assert f"warning: {run}/checkpoints/best.pth: is damaged" in before
+    assert "it is only written again if a later evaluation is better" in before
+
+
+@pytest.mark.parametrize("name", [".lock", "log.txt", "metrics.jsonl", "bad_samples.jsonl", "eval", "checkpoints"])
+def test_resume_refuses_link_out_of_run_folder(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run folder of somebody else does not choose what is written: a run appends to log.txt, and empties .lock."""
+    victim = run.parent.parent / "victim"
+    if name in ("eval", "checkpoints"):
+        (run / name).rename(victim)
+    else:
+        victim.write_text("precious")
+        (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(victim)
+    before = [path.stat().st_mtime_ns for path in [victim, *victim.glob("*")]]
+    assert resume(run, "epochs=3") == 2
+    assert f"{run / name}: is a symbolic link out of the run folder" in capsys.readouterr().err
+    assert [path.stat().st_mtime_ns for path in [victim, *victim.glob("*")]] == before
+
+
+def test_images_replace_links(run: Path) -> None:
+    victim = run.parent.parent / "victim"
+    victim.write_text("precious")
+    for name in ("curves.png", "eval/confusion.png"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(victim)
+    assert resume(run, "epochs=3", "log.plots=true") == 0
+    assert victim.read_text() == "precious"
+    assert (run / "curves.png").is_file()
+    assert not (run / "curves.png").is_symlink()
+
+
+def test_evaluate_refuses_report_folder_that_is_a_link(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "eval").rename(run.parent.parent / "victim")
+    (run / "eval").symlink_to(run.parent.parent / "victim")
+    assert run_command(evaluate.main, [f"run={run}", "device=cpu"]) == 2
+    assert f"{run / 'eval'}: is a symbolic link out of the run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\nb.pth", "", "..", "/etc/passwd"])
+def test_resume_ignores_manifest_with_impossible_file_name(
+    name: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [{"name": name, "sha256": "x", "size": 1, "step": 1}]
+    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+    (run / "checkpoints" / "manifest.json").write_text(json.dumps({"sha256": digest, "files": entries}))
+    assert resume(run, "epochs=3") == 0
+    assert "manifest.json: names a file of another folder, or one that cannot exist" in capsys.readouterr().out

@@ -359,6 +359,41 @@ def test_killed_process_ends_run(rank: int, tmp_path: Path) -> None:
     assert checkpoint.load(newest)["step"] >= 3
 
 
+def workers_of(ids: list[int]) -> list[int]:
+    """Return the ids of the data workers of some processes."""
+    children = [Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for pid in ids]
+    return [int(pid) for row in children for pid in row if "data_worker" in Path(f"/proc/{pid}/comm").read_text()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_signal_ends_run_with_stopped_worker(rank: int, tmp_path: Path) -> None:
+    """The stopped worker of one process is replaced after 10 seconds, so that all processes end with their step."""
+    process = start([*ENDLESS, f"out_root={tmp_path}", "run_name=stopped", "data.num_workers=1"])
+    folder, ids = wait_for_checkpoints(process, tmp_path / "stopped", 2)
+    (worker,) = workers_of([ids[rank]])
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=30)  # dist.grace
+    assert (process.returncode, errors) == (75, "")
+    assert ("new workers load the same batches" in output) == (rank == 0)  # the main process prints
+    assert read_checkpoint(folder)["step"] == json.loads((folder / "result.json").read_text())["step"]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in [*ids, worker])
+
+
+@pytest.mark.slow
+def test_deleted_records_end_run_of_two_processes_with_one_sentence(tmp_path: Path) -> None:
+    process = start([*ENDLESS, "epochs=null", "max_steps=60", f"out_root={tmp_path}", "run_name=lost"])
+    folder, ids = wait_for_checkpoints(process, tmp_path / "lost", 2)
+    (folder / "metrics.jsonl").unlink()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert errors.count("\n") == 1, errors
+    assert f"{folder}: metrics.jsonl or the folder was deleted, renamed or replaced during the run" in errors
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ids)
+
+
 @pytest.mark.slow
 def test_user_error_of_one_process_ends_run_with_its_message(tmp_path: Path, motion_cache: Path) -> None:
     """One of two processes cannot read a video."""

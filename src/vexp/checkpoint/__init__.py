@@ -6,9 +6,9 @@ A file holds tensors and plain containers only, so that ``torch.load(weights_onl
 
 from vexp.checkpoint.async_save import Background, Snapshot
 from vexp.checkpoint.config import Checkpoint
-from vexp.checkpoint.discovery import find, locate
+from vexp.checkpoint.discovery import find, locate, repair_manifest
 from vexp.checkpoint.file import check_training_state, complete, has_checkpoint_header, load, save
 from vexp.checkpoint.pruning import BEST, LAST, prunable, prune
 
 __all__ = ["BEST", "LAST", "Background", "Checkpoint", "Snapshot", "check_training_state", "complete", "find"]
-__all__ += ["has_checkpoint_header", "load", "locate", "prunable", "prune", "save"]
+__all__ += ["has_checkpoint_header", "load", "locate", "prunable", "prune", "repair_manifest", "save"]

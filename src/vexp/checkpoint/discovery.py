@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from vexp.checkpoint.file import check, check_training_state, load
-from vexp.checkpoint.manifest import Manifest
-from vexp.checkpoint.pruning import LAST
+from vexp.checkpoint.file import check, check_training_state, load, verified_entry
+from vexp.checkpoint.manifest import NAME, Manifest, ManifestEntry
+from vexp.checkpoint.pruning import BEST, LAST
 from vexp.core.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,50 @@ def find(folder: Path) -> Path | None:
             "to start from scratch"
         )
     return None
+
+
+def repair_manifest(folder: Path) -> None:
+    """Replace a manifest that describes none of the files of its folder, such as that of another run.
+
+    The new one lists the files that are intact by their own checksums. If some of the files are as the manifest lists
+    them, it is kept, and a warning names best.pth if that is damaged: training only reads the newest checkpoint.
+    """
+    manifest = Manifest.readable(folder)
+    listed = [name for name in reversed(manifest.names()) if (folder / name).is_file()]
+    if any(_is_as_listed(folder / name) for name in listed):  # stops at the newest, unless that is damaged
+        if BEST in listed:
+            try:
+                check(folder / BEST)
+            except UserError as error:
+                logger.warning("%s; it is only written again if a later evaluation is better", error)
+        return
+    entries = _verified_entries(folder) if listed else []
+    if any(entry.name in listed for entry in entries):
+        Manifest(folder).announce(entries)
+        logger.warning(
+            "%s: does not describe the checkpoints of this folder (another run's?); written again from those that are "
+            "intact: %s",
+            folder / NAME,
+            ", ".join(entry.name for entry in entries),
+        )
+
+
+def _is_as_listed(path: Path) -> bool:
+    try:
+        return check(path) is not None
+    except UserError:
+        return False
+
+
+def _verified_entries(folder: Path) -> list[ManifestEntry]:
+    """Return the entries of the intact checkpoints of a folder, oldest first."""
+    entries = []
+    for path in folder.glob("*.pth"):
+        try:
+            entries.append(verified_entry(path))
+        except UserError:  # ``find`` reports it
+            continue
+    return sorted(entries, key=lambda entry: (entry.step, entry.name == LAST, entry.name))
 
 
 def locate(name: str | Path) -> Path:

@@ -8,6 +8,7 @@ import pickle
 import re
 import shutil
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,9 +69,34 @@ def load(path: Path) -> dict[str, Any]:
         UserError: If there is no such file, it is no checkpoint, it is damaged (according to the manifest or to torch),
             or it holds more than tensors and plain containers.
     """
+    check(path)
+    return _read(path)
+
+
+def verified_entry(path: Path) -> ManifestEntry:
+    """Return the entry of a checkpoint of training according to the file alone.
+
+    torch saves a zip archive, which holds a checksum of each tensor that ``torch.load`` does not compare.
+
+    Raises:
+        UserError: If the file is damaged, or no checkpoint of training.
+    """
+    state = _read(path)
+    check_training_state(state, path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise UserError(f"{path}: is damaged: {error}") from None
+    if damaged is not None:
+        raise UserError(f"{path}: is damaged: the checksum of {damaged} does not match")
+    return ManifestEntry(path.name, sha256(path), state["step"], path.stat().st_size)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Load a checkpoint without comparing it with the manifest."""
     import torch
 
-    check(path)
     try:
         open_regular(path).close()  # opening a pipe would wait for its writer
         with warnings.catch_warnings():
@@ -94,10 +120,11 @@ def check_training_state(state: dict[str, Any], path: Path) -> None:
         UserError: If it does not.
     """
     generators = {"python": list | tuple, "numpy": dict, "torch": object, "cuda": list}
+    group = {"params": [int], "param_names?": [str], "name?": str}
     best = {"metric": str, "score?": int | float, "step": int, "epoch": int, "offered?": int, "waited": int}
     schema = {
         "step": int, "model": {str: object}, "ema?": {str: object}, "best?": best, "plan?": {str: object},
-        "classes?": [str], "config?": dict, "optimizer?": {"state": dict, "param_groups": [dict]},
+        "classes?": [str], "config?": dict, "optimizer?": {"state": dict, "param_groups": [group]},
     }  # fmt: skip
     if state.get("optimizer") is not None:
         schema |= {"scaler": dict, "meter": dict, "skipped": int, "nonfinite": int, "rng": [generators]}

@@ -54,8 +54,8 @@ class Manifest:
         entries = [ManifestEntry(**{name: entry[name] for name in _SCHEMA["files"][0]}) for entry in content["files"]]
         if content["sha256"] != _digest(entries):
             raise UserError(f"{path}: is damaged (its own checksum does not match)")
-        if any(Path(entry.name).name != entry.name for entry in entries):
-            raise UserError(f"{path}: names a file of another folder")
+        if not all(_is_file_name(entry.name) for entry in entries):
+            raise UserError(f"{path}: names a file of another folder, or one that cannot exist")
         return Manifest(folder, entries)
 
     @staticmethod
@@ -90,6 +90,10 @@ class Manifest:
     def _write(self) -> None:
         content = {"sha256": _digest(self.entries), "files": [asdict(entry) for entry in self.entries]}
         write_text(self.folder / NAME, json.dumps(content, indent=1) + "\n")
+
+
+def _is_file_name(name: str) -> bool:
+    return Path(name).name == name not in ("", "..") and name.isprintable() and len(name.encode()) <= 255
 
 
 def _digest(entries: Sequence[ManifestEntry]) -> str:

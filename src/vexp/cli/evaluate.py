@@ -31,6 +31,7 @@ from vexp.config.preflight import working_directory_hint
 from vexp.config.saved import saved_config
 from vexp.core.errors import ConfigError, MissingInputError, UserError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.files import check_links
 from vexp.data.sources.splits import SPLITS
 from vexp.inference.checkpoint import run_folder
 
@@ -110,5 +111,10 @@ def _rescore(source: Path, arguments: Arguments[_Options]) -> None:
 
 
 def _report_folder(run: Path, split: str) -> Path:
-    """Return ``eval`` of a run folder for the split val, ``eval/SPLIT`` for another."""
+    """Return ``eval`` of a run folder for the split val, ``eval/SPLIT`` for another.
+
+    Raises:
+        UserError: If it is a symbolic link out of the run folder.
+    """
+    check_links(run, ["eval", f"eval/{split}"])
     return run / "eval" if split == "val" else run / "eval" / split

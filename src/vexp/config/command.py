@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from vexp.core.errors import UserError, shorten
 from vexp.core.interrupt import EXIT_KEYBOARD_INTERRUPT, MESSAGE, raise_on_interrupt
-from vexp.core.log import log_to_console
+from vexp.core.log import escaped_output, log_to_console
 
 EXIT_USER_ERROR = 2
 _LONGEST_WORD = 500  # characters of a word in a message; a longer one is shown without its middle
@@ -27,7 +27,7 @@ def run_command(command: Command, argv: Sequence[str]) -> int:
     HYDRA_FULL_ERROR=1 exceptions are not caught.
     """
     raise_on_interrupt()  # the command is imported
-    with log_to_console():
+    with escaped_output(), log_to_console():
         if os.environ.get("HYDRA_FULL_ERROR") in ("1", "true"):
             return command(argv) or 0
         os.environ["HYDRA_FULL_ERROR"] = "1"  # documented by Hydra: it raises instead of printing and exiting

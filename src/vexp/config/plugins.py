@@ -148,7 +148,8 @@ def _is_public(found: type[Any] | FunctionType) -> bool:
         return True
     if isinstance(found, type):
         module, _, name = ALLOWED[package].rpartition(".")
-        return issubclass(found, getattr(importlib.import_module(module), name))
+        base = getattr(importlib.import_module(module), name)
+        return issubclass(found, base) and found is not base
     models = importlib.import_module("torchvision.models")
     return found.__name__ in models.list_models() and models.get_model_builder(found.__name__) is found
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from vexp.config.provenance import display_path
-from vexp.core.documents import check_yaml_events, read_text
+from vexp.core.documents import YAML_VALUE_ERRORS, check_yaml_events, read_text
 from vexp.core.errors import ConfigError, UserError
 
+_HEADER_WITHOUT_VALUE = re.compile(r"\A(?:\s*#.*\n)*\s*# *@\S+[ \t]*$", re.MULTILINE)
 #: Names folders with custom config groups, separated as in PATH.
 ENVIRONMENT_VARIABLE = "VEXP_CONFIG_PATH"
 
@@ -35,7 +37,9 @@ def environment_dirs() -> list[Path]:
 
 
 def check_option_file(path: Path) -> None:
-    """Check that a YAML file of the user is UTF-8 text, not nested too deeply, and not multiplied by its aliases.
+    """Check a YAML file of the user: encoding, nesting, aliases, values, header and defaults list.
+
+    Hydra reports the last three without the name of the file.
 
     Raises:
         ConfigError: If it is not.
@@ -43,12 +47,23 @@ def check_option_file(path: Path) -> None:
     import yaml
 
     if os.path.isfile(path):
+        place = display_path(path)
         try:
-            check_yaml_events(read_text(path), display_path(path), allow_aliases=True)
+            text = read_text(path)
+            check_yaml_events(text, place, allow_aliases=True)
+            content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except UserError as error:
             raise ConfigError(str(error)) from None
         except yaml.YAMLError:  # Hydra raises it again, with the file's name
             return
+        except YAML_VALUE_ERRORS as error:
+            raise ConfigError(f"{place}: is not valid YAML: {error}") from None
+        if _HEADER_WITHOUT_VALUE.search(text):
+            raise ConfigError(f"{place}: a header line must be # @package NAME")
+        defaults = content.get("defaults") if isinstance(content, dict) else None
+        items = defaults if isinstance(defaults, list) else [defaults] if defaults is not None else []
+        if (items and items is not defaults) or not all(isinstance(item, str | dict) for item in items):
+            raise ConfigError(f"{place}: defaults must be a list of GROUP: OPTION and names, such as - _self_")
 
 
 _schema_enabled: ContextVar[bool] = ContextVar("schema_enabled", default=False)

@@ -25,6 +25,8 @@ VALUE_LIMIT = 100_000
 #: Nested dicts, lists and types that ``check_schema`` compares a value with; a key that ends in ``?`` may be
 #: missing or null.
 Schema = Any
+#: What PyYAML raises for a value that does not have its tag, besides ``yaml.YAMLError``: ``!!int x``, ``!!bool x``.
+YAML_VALUE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 def read_text(path: Path, *, errors: str = "strict", limit: int = SIZE_LIMIT) -> str:
@@ -112,7 +114,7 @@ def read_yaml(path: Path, schema: Schema = object) -> Any:
         value = yaml.load(text, loader)
     except yaml.YAMLError as error:
         raise UserError(yaml_message(error, path)) from None
-    except (ValueError, TypeError) as error:  # !!int "x"; a mapping as a key
+    except YAML_VALUE_ERRORS as error:
         raise UserError(f"{path}: is not valid YAML: {error}") from None
     return check_schema(value, schema, path)
 

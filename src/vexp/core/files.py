@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -93,10 +93,32 @@ def folder_name_rule(name: str) -> str | None:
     return None if inside else "must be the name of a folder: not empty, not absolute, without .."
 
 
+def check_links(folder: Path, names: Iterable[str]) -> None:
+    """Check that none of these files of a folder is a symbolic link out of it.
+
+    A run folder may come from somebody else, and a program that opens a link writes to the place that it points to.
+
+    Raises:
+        UserError: If one is.
+    """
+    root = os.path.realpath(folder)
+    for name in names:
+        path = folder / name
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+            raise UserError(
+                f"{path}: is a symbolic link out of the run folder, through which files of other places would be "
+                "written; replace it by what it points to"
+            )
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file with ``atomic_write``."""
+    """Write a small UTF-8 file with ``atomic_write``. File names that are not UTF-8 are written as their bytes."""
+    try:
+        text.encode("utf-8", errors := "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte, from JSON
+        errors = "backslashreplace"
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
 def remove_temp_files(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Ctrl-C while a command is being imported, which would end it with a traceback."""
+"""Ctrl-C while a command is being imported, which would end it with a traceback; whether a run has to stop soon."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from types import FrameType
 
 EXIT_KEYBOARD_INTERRUPT = 130
 MESSAGE = "vexp: interrupted"
+
+#: Whether this process has received a signal to stop after the current step: waits are shortened. It is set by
+#: ``vexp.runtime.signals``.
+stop_requested = False
 
 
 def exit_on_interrupt() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.files import atomic_write, write_text
+from vexp.core.log import escape_controls
 from vexp.evaluation.config import Eval
 from vexp.evaluation.metrics import average_precision, class_accuracy, confusion_matrix, count_unlabeled
 from vexp.evaluation.predictions import Predictions
@@ -109,6 +110,7 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
+    classes, title = [escape_controls(name) for name in classes], escape_controls(title)  # which no font has
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = min(4.0 + 0.45 * len(classes), 16.0)
     figure = Figure(figsize=(side + 1.0, side), dpi=120, layout="constrained")
@@ -124,4 +126,5 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]
             shade = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=shade, fontsize=8)
     figure.colorbar(image, ax=axes, label="share of the label's videos", shrink=0.8)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -68,10 +68,12 @@ def load_view_logits(path: Path) -> ViewLogits:
     """
     try:
         with open_regular(path) as opened, np.load(opened, allow_pickle=False) as file:
+            if any(member.compress_type for member in file.zip.infolist()):
+                raise ValueError("is compressed")  # NumPy does not compress it, and 1 MB may become 1 GB
             values: dict[str, Any] = {field.name: file[field.name] for field in fields(ViewLogits)}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; vexp evaluate run=RUN eval.save_view_logits=true writes it") from None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, OverflowError, AttributeError, BadZipFile):
         raise UserError(f"{path}: not a view_logits.npz of vexp, or damaged") from None  # NumPy suggests pickle
     values |= {name: values[name].tolist() for name in ("loss", "classes", "names")}
     values |= {name: parse_json(str(values[name]), f"{path}: {name}") for name in ("protocol", "options")}

@@ -18,9 +18,14 @@ import yaml
 
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
-from vexp.core.files import write_text
+from vexp.core.files import check_links, write_text
 
 SETTINGS = ("config.yaml", "overrides.yaml", "env.json")  # the files of ``write_settings``
+#: What a run opens for writing, or creates files in; all other files are replaced.
+_WRITTEN = (
+    ".lock", "log.txt", "metrics.jsonl", "metrics.csv", "bad_samples.jsonl", "wandb_id", "eval", "checkpoints",
+    "tensorboard", "wandb",
+)  # fmt: skip
 _PACKAGES = ("vexp", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "hydra-core", "omegaconf")
 
 
@@ -78,8 +83,10 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
     """Lock the folder for this process until the block is left or the process ends.
 
     Raises:
-        UserError: If another process holds the lock: two runs would write the same files.
+        UserError: If another process holds the lock, as two runs would write the same files, or if a file of the run is
+            a link out of its folder.
     """
+    check_links(folder, _WRITTEN)
     try:
         import fcntl
     except ImportError:  # Windows

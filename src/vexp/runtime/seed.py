@@ -40,11 +40,17 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Restore the state of the generators; the state of a GPU is ignored if there is none."""
+    """Restore the state of the generators; the state of a GPU is ignored if there is none.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError: If it is no such state.
+    """
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     saved = state["numpy"]
     key = saved["key"].numpy().astype(np.uint32)
+    if not 0 <= saved["pos"] <= len(key):  # NumPy does not check it, and would read beyond its state
+        raise ValueError(f"the position {saved['pos']} of NumPy's generator")
     np.random.set_state(("MT19937", key, saved["pos"], saved["has_gauss"], saved["gauss"]))
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from vexp.core import interrupt
+
 if TYPE_CHECKING:
     from vexp.runtime.distributed import World
 
@@ -76,6 +78,7 @@ class SignalHandler:
     def __exit__(self, *_: object) -> None:
         if self._previous:
             SignalHandler._innermost = self._outer
+            interrupt.stop_requested = self._outer is not None and self._outer._number != 0
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -83,3 +86,4 @@ class SignalHandler:
         if self._number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._number = self._number or number  # the first signal is the reason for the stop
+        interrupt.stop_requested = True

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
 
 from vexp.config.overrides import as_typed
 from vexp.config.provenance import override_key
@@ -77,12 +77,15 @@ def values(override: Override) -> list[str]:
     """Return ``KEY=VALUE`` for every value of a swept override.
 
     Raises:
-        UserError: If the override is an interval, which has no list of values, has no value or more than ``MAX_JOBS``.
+        UserError: If the override is an interval, which has no list of values, has no value or more than ``MAX_JOBS``,
+            or a function such as ``range(...)`` is one of its values.
     """
     typed = shorten(as_typed([str(override.input_line)])[0], 200)
     if not override.is_discrete_sweep():
         raise UserError(f"{typed}: a grid needs values, a,b,c or range(...); hydra/sweeper=optuna accepts intervals")
     choice: Any = override.value()
+    if isinstance(choice, ChoiceSweep) and any(isinstance(item, Sweep) for item in choice.list):
+        raise UserError(f"{typed}: functions such as range(...) cannot be among several values; write the values out")
     if isinstance(choice, RangeSweep) and next(itertools.islice(choice.range(), MAX_JOBS, None), None) is not None:
         raise UserError(f"{typed}: has more than {MAX_JOBS:,} values")
     listed = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 INDEX_FIELDS = ("mode", "step", "epoch")  # all other names of a record are values
+_METRICS_LIMIT = 256 << 20  # bytes of a metrics.jsonl, a million records
 _RECORD = {"mode": str, "step": int, "epoch": int}
 
 
@@ -124,7 +125,7 @@ class TensorBoard:
     def __init__(self, folder: Path, first_step: int = 1) -> None:
         from torch.utils.tensorboard import SummaryWriter  # its import takes seconds
 
-        stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+        stamps = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.[0-9]*.*")]
         if stamps:  # TensorBoard orders files by the second in their name; a resume within that second would come first
             time.sleep(min(1.0, max(0.0, max(stamps) + 1 - time.time())))
         self._writer = SummaryWriter(str(folder), purge_step=first_step)
@@ -194,7 +195,7 @@ def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
     """
     records: list[Record] = []
     try:
-        lines = read_text(path, errors="replace").splitlines()
+        lines = read_text(path, errors="replace", limit=_METRICS_LIMIT).splitlines()
     except FileNotFoundError:
         return records
     for number, line in enumerate(lines, 1):

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vexp.core.files import atomic_write
+from vexp.core.log import escape_controls
 from vexp.tracking.backends import INDEX_FIELDS, Record
 
 if TYPE_CHECKING:
@@ -36,8 +38,9 @@ def draw_curves(path: Path, records: Sequence[Record], *, title: str) -> None:
         if panel.lines:
             panel.legend(fontsize=8, loc="lower right" if panel is accuracy else "best")
     accuracy.set_ylim(0, 1.02)
-    figure.suptitle(title, parse_math=False)
-    figure.savefig(path)
+    figure.suptitle(escape_controls(title), parse_math=False)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _draw_rates(panel: Axes, train: Sequence[Record]) -> None:

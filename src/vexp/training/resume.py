@@ -30,6 +30,7 @@ def find_resume_checkpoint(exp: Experiment, folder: Path) -> Path | None:
         return checkpoint.locate(config.resume)
     # checkpoint.out_dir may have been added since the run was started
     for place in dict.fromkeys([checkpoint_folder(config, folder), folder / "checkpoints"]):
+        checkpoint.repair_manifest(place)
         if (path := checkpoint.find(place)) is not None:
             checkpoint.complete(path, max_keep_ckpts=config.checkpoint.max_keep_ckpts)
             return path

@@ -18,6 +18,11 @@ from vexp.runtime.seed import rng_state, set_rng_state
 from vexp.tracking.meter import Meter
 
 _MAX_CHANGES = 8  # lines about changed settings of parameter groups
+#: Averages of optimizers of torch that have a value for each one of a parameter.
+_PER_ELEMENT = (
+    "momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "square_avg", "grad_avg", "acc_delta",
+    "sum", "prev", "step_size", "ax",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -111,6 +116,7 @@ class TrainState:
             self.parallel.load_model(self.model, state["model"])
             optimizer_state = {"state": state["optimizer"]["state"], "param_groups": merged}
             self.parallel.load_optimizer(self.optimizer, optimizer_state)
+            _check_optimizer_state(self.optimizer)
             if self.ema is not None:
                 self.parallel.load_model(self.ema, state["ema"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -122,7 +128,7 @@ class TrainState:
             self.meter.load_state_dict(state["meter"])
             rng, rank = state["rng"], self.world.rank
             set_rng_state(rng[rank] if rank < len(rng) else rng[0])
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(f"{source}: its loss scale, averages or random generators are damaged: {error}") from None
         if self.best is not None and state.get("best") is not None:
             self.best.load_state_dict(state["best"])
@@ -148,9 +154,24 @@ class TrainState:
             if saved_names != names:
                 different = ", ".join(sorted(set(saved_names) ^ set(names))[:3]) or "in another order"
                 raise UserError(
-                    f"{source}: its parameter group {old['name']} has other parameters than {new['name']} of the "
+                    f"{source}: its parameter group {old.get('name')} has other parameters than {new['name']} of the "
                     f"config (optimizer.paramwise, model.freeze): {different}; {hint}"
                 )
+
+
+def _check_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
+    """Check the averages of each parameter: torch accepts any, and fails in the first step.
+
+    Raises:
+        ValueError: If one does not have the shape of its parameter.
+    """
+    if not type(optimizer).__module__.startswith("torch.optim"):  # of a plugin: its names are unknown
+        return
+    for parameter, averages in optimizer.state.items():
+        for name, value in averages.items():
+            if name in _PER_ELEMENT and value is not None and getattr(value, "shape", None) != parameter.shape:
+                kind = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+                raise ValueError(f"{name} of a parameter of shape {tuple(parameter.shape)} is {kind}")
 
 
 def setting_changes(saved: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> list[str]:

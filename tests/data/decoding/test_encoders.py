@@ -61,6 +61,21 @@ OTHERS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("ffv1", "yuv420p10le", "v.mkv", {"size": (161, 97)}), ("ffv1", "yuv444p10le", "v.mkv", {"size": (161, 97)}),
 ]  # fmt: skip
 
+AV1: list[tuple[str, str, str, dict[str, Any]]] = [
+    *(
+        ("libaom-av1", pix_fmt, "v.webm", {"cpu_used": preset, "lag_in_frames": lag, "size": (80, 64)})
+        for preset in range(9) for lag in (0, 25) for pix_fmt in ("yuv420p", "yuv420p10le")
+    ),
+    *(
+        ("libsvtav1", pix_fmt, "v.webm", {"preset": str(preset), "size": (80, 64)})
+        for preset in range(-1, 14) for pix_fmt in ("yuv420p", "yuv420p10le")
+    ),
+]  # fmt: skip
+"""Every preset of both encoders, without and with hidden frames; each file is also copied to MP4.
+
+They are small, because the slowest presets need a second a frame.
+"""
+
 CASES = [
     *((encoder, pix_fmt, name, {}) for encoder, (name, _, formats) in ENCODERS.items() for pix_fmt in formats.split()),
     *OTHERS,
@@ -95,7 +110,8 @@ def _encode(folder: Path, encoder: str, pix_fmt: str, name: str, options: dict[s
         return write_video(folder / name, codec=encoder, **settings)
     kept = {option: settings[option] for option in ("size", "frames", "pix_fmt")}  # not in the wheels of PyAV
     source = write_video(folder / "source.mkv", codec="ffv1", b_frames=0, **kept)
-    _ffmpeg("-i", source, "-c:v", encoder, "-cpu-used", 6, "-g", 12, folder / name)
+    speed = ("-cpu-used", settings.get("cpu_used", 6), "-lag-in-frames", settings.get("lag_in_frames", 25))
+    _ffmpeg("-i", source, "-c:v", encoder, *speed, "-g", 12, folder / name)
     return folder / name
 
 
@@ -152,8 +168,25 @@ def test_frames_of_an_encoder_are_exact(case: Any, tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("case", CASES, ids=_id)
 def test_frames_of_every_encoder_are_exact(case: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, coded = _run(case, tmp_path, monkeypatch)
+    if shutil.which("ffmpeg") is not None:
+        _check_coded_pixels(case, path, coded)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", AV1, ids=_id)
+def test_frames_of_every_av1_preset_are_exact(case: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, coded = _run(case, tmp_path, monkeypatch)
+    _check_coded_pixels(case, path, coded)
+    _ffmpeg("-i", path, "-c", "copy", path.with_suffix(".mp4"))
+    copied = _check(path.with_suffix(".mp4"), cosited=False, tolerance=3 if case[1] == "yuv420p" else 1)
+    for frame, other in zip(coded, copied, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(planes(frame), planes(other), strict=True))
+
+
+def _check_coded_pixels(case: Any, path: Path, coded: list[av.VideoFrame]) -> None:
+    """Compare the frames before their conversion to RGB with those that the ffmpeg program decodes."""
     is_field_mpeg4 = case[0] == "mpeg4" and "flags" in case[3]  # FFmpeg 8 mended its B-frames: nearer to the source
-    if shutil.which("ffmpeg") is not None and not is_field_mpeg4:
+    if not is_field_mpeg4:
         pix_fmt = coded[0].format.name
         raw = _ffmpeg("-i", path, "-fps_mode", "passthrough", "-pix_fmt", pix_fmt, "-f", "rawvideo", "-")
         dtype = "<u2" if coded[0].format.components[0].bits > 8 else "u1"

@@ -14,6 +14,7 @@ import pytest
 import torch
 from support.noise import NoiseSource, content, dataset_of
 
+from vexp.core import interrupt
 from vexp.core.errors import UserError
 from vexp.data.loading import dataloader, watchdog
 from vexp.data.loading.bad_samples import BadSamples
@@ -34,6 +35,16 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def frequent_polls(monkeypatch):
+    monkeypatch.setattr(watchdog, "_POLL_SECONDS", (0.05, 0.1))
+
+
+def pass_time(seconds):
+    """Make the sample that this worker is loading appear to have begun earlier: no test waits for a limit."""
+    watchdog._own_cell[watchdog._SINCE] -= seconds
+
+
 class HangingSource(NoiseSource):
     """Loading its sample 5 never ends."""
 
@@ -42,6 +53,7 @@ class HangingSource(NoiseSource):
     @contextmanager
     def open(self, index):
         if index == 5 and self.hanging:
+            pass_time(1000)
             time.sleep(1000)
         yield ArrayReader(np.random.RandomState(index).randint(0, 256, (10, 16, 20, 3), np.uint8))
 
@@ -52,8 +64,8 @@ def hanging(on_bad):
     return dataset
 
 
-def watch(dataset, order, workers, path=None, persistent=False):
-    options = WorkerOptions(num_workers=workers, sample_timeout=0.5)
+def watch(dataset, order, workers, path=None, persistent=False, limit=60):
+    options = WorkerOptions(num_workers=workers, sample_timeout=limit)
     loader = make_loader(dataset, order, options, CPU, persistent=persistent)
     bad = BadSamples(dataset, split="train", max_fraction=1.0, path=path)
     return loader, bad
@@ -78,7 +90,7 @@ def test_hanging_sample_training_replaces_it(tmp_path):
     assert seen == [content(batch) for batch in iterate_batches(loader, bad)]
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(row["id"], row["deadly"], row["count"]) for row in rows] == [(5, True, 1), (5, True, 2)]
-    assert "video 5.mp4: not loaded within data.sample_timeout=0.5 seconds" in rows[0]["error"]
+    assert "video 5.mp4: not loaded within data.sample_timeout=60 seconds" in rows[0]["error"]
     assert multiprocessing.active_children() == []
 
 
@@ -94,7 +106,7 @@ def test_hanging_sample_evaluation_leaves_it_out_in_every_pass():
 def test_hanging_sample_on_error_fail_raises_and_is_recorded(tmp_path):
     path = tmp_path / "bad_samples.jsonl"
     loader, bad = watch(hanging("fail"), SequentialSampler(9, 2), 1, path)
-    with pytest.raises(UserError, match=r"^video 5.mp4: .*data.sample_timeout=0.5 .*on_error=skip$"):
+    with pytest.raises(UserError, match=r"^video 5.mp4: .*data.sample_timeout=60 .*on_error=skip$"):
         list(iterate_batches(loader, bad))
     assert json.loads(path.read_text())["deadly"] is True
     assert multiprocessing.active_children() == []
@@ -108,7 +120,8 @@ def test_slow_samples_within_timeout_are_loaded():
 
     @contextmanager
     def slowly(index):
-        time.sleep(0.2)
+        pass_time(50)
+        time.sleep(0.05)  # a few polls
         with plain(index) as reader:
             yield reader
 
@@ -214,7 +227,7 @@ def test_stopped_workers_are_replaced(patience, caplog, workers):
     """A stopped worker answers neither requests for a batch nor the handshake in which its memory is received."""
     loader, bad = watch(dataset_of([], "fail"), order(), 0)
     expected = [content(batch) for batch in iterate_batches(loader, bad)]
-    loader, bad = watch(dataset_of([], "fail"), order(), workers)
+    loader, bad = watch(dataset_of([], "fail"), order(), workers, limit=1.5)
     batches = iterate_batches(loader, bad)
     seen = [content(next(batches))]
     stop_idle_workers(workers)
@@ -226,10 +239,41 @@ def test_stopped_workers_are_replaced(patience, caplog, workers):
 
 
 def test_stopped_persistent_workers_are_replaced_in_next_pass(patience):
-    loader, bad = watch(dataset_of([], "fail"), SequentialSampler(9, 2), 1, persistent=True)
+    loader, bad = watch(dataset_of([], "fail"), SequentialSampler(9, 2), 1, persistent=True, limit=1.5)
     first = [content(batch) for batch in iterate_batches(loader, bad)]
     stop_idle_workers(1)
     assert [content(batch) for batch in iterate_batches(loader, bad)] == first
+
+
+@pytest.mark.parametrize("sample_timeout", [300, None])
+def test_stopped_worker_delays_requested_stop_for_patience_only(patience, monkeypatch, sample_timeout):
+    """The scheduler that has sent SIGTERM does not wait for ``data.sample_timeout``."""
+    options = WorkerOptions(num_workers=1, sample_timeout=sample_timeout)
+    loader = make_loader(dataset_of([], "fail"), order(), options, CPU, persistent=False)
+    batches = iterate_batches(loader)
+    seen = [content(next(batches))]
+    stop_idle_workers(1)
+    monkeypatch.setattr(interrupt, "stop_requested", True)
+    seen += [content(batch) for batch in batches]
+    loader, bad = watch(dataset_of([], "fail"), order(), 0)
+    assert seen == [content(batch) for batch in iterate_batches(loader, bad)]
+
+
+def test_sample_of_stopped_worker_is_not_blamed(patience):
+    """The sample that a worker was loading when it was stopped is loaded by a new one."""
+    is_first = multiprocessing.get_context("fork").Value("i", 1)
+
+    def may_die():
+        with is_first.get_lock():
+            stops, is_first.value = is_first.value, 0
+        if stops:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    dataset = dying(signal.SIGCONT, "fail", may_die)  # which a running process ignores
+    loader, bad = watch(dataset, SequentialSampler(9, 2), 2, limit=1.5)
+    ids = [batch.ids.tolist() for batch in iterate_batches(loader, bad)]
+    assert ids == [[0, 1], [2, 3], [4, 5], [6, 7], [8]]
+    assert not is_first.value
 
 
 def test_workers_that_stop_again_raise(patience, monkeypatch):
@@ -241,7 +285,7 @@ def test_workers_that_stop_again_raise(patience, monkeypatch):
 
     monkeypatch.setattr(watchdog.WorkerMonitor, "attach", stop)
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
-    loader, bad = watch(dataset_of([], "fail"), order(), 1)
+    loader, bad = watch(dataset_of([], "fail"), order(), 1, limit=1.5)
     with pytest.raises(UserError, match=r"new workers did not answer either\. Set data\.num_workers=0"):
         next(iterate_batches(loader, bad))
     assert multiprocessing.active_children() == []
@@ -259,11 +303,11 @@ def test_stopped_worker_does_not_keep_the_process(monkeypatch):
     assert not worker.is_alive()
 
 
-def test_slow_start_of_workers_is_no_hang(monkeypatch):
-    """The limit is for one sample; a worker that starts has none."""
-    monkeypatch.setattr(watchdog, "_MIN_PATIENCE", 0.1)
-    attach = watchdog.WorkerMonitor.attach
-    monkeypatch.setattr(watchdog.WorkerMonitor, "attach", lambda *arguments: time.sleep(1) or attach(*arguments))
-    options = WorkerOptions(num_workers=1, sample_timeout=0.5)
-    loader = make_loader(dataset_of([], "fail"), SequentialSampler(3, 3), options, CPU, persistent=False)
-    assert [batch.ids.tolist() for batch in iterate_batches(loader)] == [[0, 1, 2]]
+def test_silence_of_starting_worker_is_no_hang():
+    """A spawned worker imports torch, which may take longer than the limit of one sample."""
+    monitor = watchdog.WorkerMonitor(2, 0.5)
+    begin = time.monotonic()
+    assert not monitor.is_silent(begin - 100)
+    monitor._cells[:, watchdog._PID] = os.getpid()  # both have started, and load nothing
+    assert monitor.is_silent(begin - 100)
+    assert not monitor.is_silent(begin + 100)

@@ -49,6 +49,15 @@ def test_proxy_frames_match_video(
     assert [path.name for path in proxy.parent.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("encoding", ["h264", "mjpeg"])
+def test_proxies_of_a_video_are_equal_files(encode: ModuleType, tmp_path: Path, encoding: str) -> None:
+    original = encode.write_video(tmp_path / "video.mp4", frames=20, size=(160, 96))
+    targets = [tmp_path / ENCODINGS[encoding].target_name(f"{number}/video") for number in range(2)]
+    for target in targets:
+        ENCODINGS[encoding](Job(original, target))
+    assert targets[0].read_bytes() == targets[1].read_bytes()
+
+
 def test_proxy_is_upright_and_not_enlarged(encode: ModuleType, tmp_path: Path) -> None:
     original = encode.set_display_matrix(encode.write_video(tmp_path / "turned.mp4", frames=5), 0, 1, -1, 0)
     ENCODINGS["h264"](Job(original, tmp_path / "proxy.mp4"))

@@ -23,8 +23,9 @@ from vexp.tools.mmaction2.config_file import read_config
 from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.optimizers import OPTIMIZERS
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
+from vexp.tools.mmaction2.pitfalls import find_pitfalls
 from vexp.tools.mmaction2.report import experiment_yaml, report_lines
-from vexp.tools.mmaction2.result import STATUSES, ConversionResult
+from vexp.tools.mmaction2.result import STATUSES, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Map, keys_of
 
 NAMES = [str(path.relative_to(CONFIGS)) for path in ALL]
@@ -412,3 +413,23 @@ def test_augmentation_of_1x_is_converted() -> None:
     result = golden(named("v1/mvit"))[1]
     assert result.steps["train"]["augment"] == "rand_augment"
     assert result.steps["train"]["erase"] == "random_erasing"
+
+
+@pytest.mark.parametrize("wrong", ["x", True, [None], {"a": 1}], ids=repr)
+def test_pitfalls_of_values_of_wrong_type_are_not_reported(wrong: Any) -> None:
+    """Composing rejects them; the checks must not fail before that."""
+    keys = [
+        "epochs", "max_steps", "lr_policy.step", "lr_policy.periods", "eval.start", "checkpoint.interval",
+        "img_norm.mean", "grad.accumulate", "data.batch_size", "optimizer.lr",
+    ]  # fmt: skip
+    for path in (ALL[0], ALL[-1]):
+        for by_epoch in (False, True):
+            result = dataclasses.replace(
+                golden(path)[1], pitfalls=[], choices={**golden(path)[1].choices, "amp": "fp16"}
+            )
+            flags = dict.fromkeys(["lr_policy.by_epoch", "checkpoint.by_epoch", "eval.by_epoch"], by_epoch)
+            result.values = result.values | {
+                key: Value(value, None) for key, value in (dict.fromkeys(keys, wrong) | flags).items()
+            }
+            find_pitfalls(result, path)
+            assert not [what for _, what in result.pitfalls if "milestones" in what or "periods" in what]

@@ -6,8 +6,9 @@ checks these records; a worker that has been loading one sample for longer than 
 the kernel can end it, because a decoder written in C handles no signals. A DataLoader does not survive the loss of a
 worker, so the remaining batches are loaded by a new one.
 
-A worker can also be stopped (SIGSTOP) while it loads nothing. If no worker answers for ``WorkerMonitor.patience``
-seconds, all of them are killed and new ones load the remaining batches: no sample is to blame.
+A worker can also be stopped (SIGSTOP). If no worker answers for ``WorkerMonitor.patience`` seconds, all of them are
+killed and new ones load the remaining batches: no sample is to blame. A run that has received a signal to stop has less
+patience, because its scheduler does not wait for long.
 
 The exit of a worker is also detected here and only here: torch would raise from a signal handler, in the middle of
 whatever the process is doing (writing a checkpoint, closing a socket).
@@ -27,11 +28,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from vexp.core import interrupt
 from vexp.core.errors import UserError
 from vexp.data.loading import torch_internals
 
@@ -65,9 +68,13 @@ class WorkerMonitor:
     def __init__(self, workers: int, limit: float | None) -> None:
         """Create the record for a number of workers; loading one sample may take ``limit`` seconds (None: no limit)."""
         self.limit = math.inf if limit is None else limit
-        self.patience = max(self.limit, _MIN_PATIENCE)  # seconds without an answer of any worker
         self._cells = torch.zeros(workers, 5, dtype=torch.float64)
         self._cells.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def patience(self) -> float:
+        """Seconds without an answer of any worker."""
+        return _MIN_PATIENCE if interrupt.stop_requested else max(self.limit, _MIN_PATIENCE)
 
     def attach(self, worker: int) -> None:
         """Record in this process, which is that worker, what ``loading`` is called with."""
@@ -94,11 +101,19 @@ class WorkerMonitor:
         ]
 
     def is_silent(self, since: float) -> bool:
-        """Return whether no worker has loaded anything for ``patience`` seconds of a wait that began at ``since``."""
+        """Return whether no worker has loaded anything for ``patience`` seconds of a wait that began at ``since``.
+
+        A stopped worker does not load the sample that it had begun.
+        """
         cells = self._cells.tolist()
         patience = self.patience if all(cell[_PID] for cell in cells) else max(self.patience, _START_SECONDS)
         last = max([since, *(cell[_ACTIVE] for cell in cells)])
-        return not self.in_progress() and time.monotonic() - last > patience
+        is_loading = any(not _is_stopped(sample.pid) for sample in self.in_progress())
+        return not is_loading and time.monotonic() - last > patience
+
+    def overdue(self) -> list[InProgress]:
+        """Return the samples that have been loaded for longer than ``limit``, without those of stopped workers."""
+        return [row for row in self.in_progress() if row.seconds > self.limit and not _is_stopped(row.pid)]
 
     def poll_seconds(self) -> float:
         """Return the ``timeout`` of the monitored DataLoader; 0 (none) without a limit: torch notices exits itself."""
@@ -116,6 +131,14 @@ class WorkerMonitor:
             if process.is_alive():
                 process.kill()  # a stopped process ends by no other signal
         self._cells.zero_()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal; only Linux reports it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
 
 
 _own_cell: torch.Tensor | None = None  # the record of this process if it is a worker
@@ -148,17 +171,17 @@ class _Guard:
     """Kills workers while this process waits for one of them in a call that has no time limit.
 
     torch receives the memory of a batch in a handshake with its worker, in which a stopped worker never answers.
+    Without ``data.sample_timeout``, the wait for a batch has no limit either; then workers that load are not killed.
     """
 
-    def __init__(self, workers: Sequence[BaseProcess], seconds: float) -> None:
-        """Kill the ``workers`` if a ``with`` block of this object takes longer than ``seconds``."""
+    def __init__(self, workers: Sequence[BaseProcess], monitor: WorkerMonitor) -> None:
+        """Kill the ``workers`` if a ``with`` block of this object takes longer than the monitor's patience."""
         self.has_killed = False
         self._workers = workers
-        self._seconds = seconds
+        self._monitor = monitor
         self._call: object = None  # the current ``with`` block
         self._closed = threading.Event()
-        if not math.isinf(seconds):
-            threading.Thread(target=self._watch, name="worker guard", daemon=True).start()
+        threading.Thread(target=self._watch, name="worker guard", daemon=True).start()
 
     def __enter__(self) -> None:
         self._call = object()
@@ -177,14 +200,17 @@ class _Guard:
             process.kill()
 
     def _watch(self) -> None:
-        period = min(1.0, self._seconds / 4)
+        period = min(1.0, self._monitor.patience / 4)
         call, waited = self._call, 0.0  # waited is no difference of times: this process may itself have been stopped
-        while waited <= self._seconds:
+        while waited <= self._monitor.patience or self._may_be_loading():
             if self._closed.wait(period):
                 return
             waited = waited + period if call is not None and call is self._call else 0.0
             call = self._call
         self.kill_workers()
+
+    def _may_be_loading(self) -> bool:
+        return math.isinf(self._monitor.limit) and not self._monitor.is_silent(0)
 
 
 def supervised(
@@ -206,7 +232,7 @@ def supervised(
     done, rest, is_answering = 0, loader, True
     while True:
         iterator = _start(rest, monitor, start)
-        guard = _Guard(torch_internals.worker_processes(iterator), monitor.patience)
+        guard = _Guard(torch_internals.worker_processes(iterator), monitor)
         keeps_workers, lost = False, []
         try:
             while True:
@@ -289,7 +315,7 @@ def _next(iterator: Any, monitor: WorkerMonitor, guard: _Guard) -> Any:
             if guard.has_killed:
                 raise _LostWorkersError([]) from error
             if _is_timeout(error):
-                lost = [sample for sample in monitor.in_progress() if sample.seconds > monitor.limit]
+                lost = monitor.overdue()
                 if not lost and not monitor.is_silent(start):
                     continue
                 if not lost:

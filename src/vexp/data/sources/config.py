@@ -43,6 +43,7 @@ class Data(ValidatedConfig, ABC):
         "Worker processes that load samples (0: none); null: one for each core, at most 8. Does not change results.",
         unit="processes",
         ge=0,
+        le=256,
     )
     mp_context: str | None = option(
         None, "Start method of the workers; null: fork where it is available.", choices=("fork", "spawn", "forkserver")

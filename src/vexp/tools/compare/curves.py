@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vexp.core.log import escape_controls
 from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.runs import Series
 
@@ -57,11 +58,11 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
             for number, i in enumerate(setting.runs):
                 if (series := comparison.runs[i].series.get(name)) is not None:
                     points = thin(series, 400)
-                    label = comparison.name_of(setting) if colored and number == 0 else "_"
+                    label = escape_controls(comparison.name_of(setting)) if colored and number == 0 else "_"
                     marker = "o" if len(points.steps) == 1 else None
                     panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
         panel.set(xlabel="optimizer step")
-        panel.set_title(name, fontsize=10, parse_math=False)
+        panel.set_title(escape_controls(name), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
     handles, labels = panels[0].get_legend_handles_labels()
     if labels:

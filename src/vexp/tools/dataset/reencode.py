@@ -113,7 +113,8 @@ def _write(path: Path, frames: Iterable[VideoFrame], ticks: Any, encoding: Resca
 
     size: tuple[int, int] | None = None
     stream: VideoStream | None = None
-    with av.open(f"file:{path}", "w", format=encoding.container) as output:
+    reproducible = {"fflags": "+bitexact"}  # a Matroska file has a random identifier without it
+    with av.open(f"file:{path}", "w", format=encoding.container, options=reproducible) as output:
         for number, frame in enumerate(frames):
             if stream is None:
                 size = frame.width, frame.height

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vexp.core.errors import format_value
 from vexp.tools.mmaction2.result import ConversionResult
 
 
 def find_pitfalls(result: ConversionResult, path: Path) -> None:
-    """Add the pitfalls of combinations of values."""
+    """Add the pitfalls of combinations of values. A value of the wrong type has none: composing rejects it."""
     checks = (_benchmark, _milestones, _units, _directions, _sampling, _channels, _precision, partial(_batch, path))
     for check in checks:
-        with suppress(TypeError, ValueError):  # a value of another type, which is rejected when it is composed
-            check(result)
+        check(result)
+
+
+def _number(value: Any) -> Any:
+    """Return a value if it is a number, else None."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _numbers(value: Any) -> list[Any] | None:
+    """Return a value if it is a list of numbers, else None."""
+    return value if isinstance(value, list) and None not in map(_number, value) else None
 
 
 def _add(result: ConversionResult, key: str, what: str) -> None:
@@ -41,21 +50,20 @@ def _benchmark(result: ConversionResult) -> None:
 
 def _milestones(result: ConversionResult) -> None:
     by_epoch = result.value("lr_policy.by_epoch", True)
-    length, unit = (result.value("epochs"), "epochs") if by_epoch else (result.value("max_steps"), "steps")
-    if length is None:
+    key, unit = ("epochs", "epochs") if by_epoch else ("max_steps", "steps")
+    if (length := _number(result.value(key))) is None:
         return
-    steps = result.value("lr_policy.step")
-    late = [step for step in steps if step >= length] if isinstance(steps, list) else []
+    late = [step for step in _numbers(result.value("lr_policy.step")) or [] if step >= length]
     if late:
         what = f"milestones {format_value(late)} lie past the end of {length} {unit}: never reached"
         _add(result, "lr_policy.step", what)
-    periods = result.value("lr_policy.periods")
+    periods = _numbers(result.value("lr_policy.periods"))
     if periods is not None and sum(periods) < length:
         _add(result, "lr_policy.periods", (
             f"periods cover {sum(periods)} of {length} {unit}: mmcv stops with an error when they are over; here the "
             "run is refused before it starts"
         ))  # fmt: skip
-    start, epochs = result.value("eval.start"), result.value("epochs")
+    start, epochs = _number(result.value("eval.start")), _number(result.value("epochs"))
     if start is not None and epochs is not None and result.value("eval.by_epoch", True) and start > epochs:
         _add(result, "eval.start", f"evaluation begins at epoch {start} of {epochs}: only at the end")
 
@@ -65,7 +73,8 @@ def _units(result: ConversionResult) -> None:
     if result.generation:
         return
     by_steps, moves = result.value("max_steps") is not None, result.choices.get("lr_policy") != "fixed"
-    saves_by_epoch = result.value("checkpoint.by_epoch", True) and result.value("checkpoint.interval", -1) > 0
+    interval = _number(result.value("checkpoint.interval"))
+    saves_by_epoch = result.value("checkpoint.by_epoch", True) and interval is not None and interval > 0
     for key, applies, what in (
         ("eval.by_epoch", not by_steps and result.value("eval.by_epoch") is False, (
             "evaluation by iteration on the epoch runner: after it mmaction2 trains on in eval mode to the end of the "
@@ -131,8 +140,8 @@ def _clip(result: ConversionResult, step: str) -> tuple[int, int] | None:
 
 
 def _channels(result: ConversionResult) -> None:
-    mean, to_bgr = result.value("img_norm.mean"), bool(result.value("img_norm.to_bgr", False))
-    if not isinstance(mean, list) or len(mean) != 3 or mean[0] == mean[2]:
+    mean, to_bgr = _numbers(result.value("img_norm.mean")), bool(result.value("img_norm.to_bgr", False))
+    if mean is None or len(mean) != 3 or mean[0] == mean[2]:
         return
     looks_bgr = mean[0] < mean[2]  # of natural images red is the brightest channel
     if looks_bgr != to_bgr:
@@ -145,7 +154,8 @@ def _channels(result: ConversionResult) -> None:
 
 
 def _precision(result: ConversionResult) -> None:
-    if result.generation == 0 and result.choices.get("amp") == "fp16" and result.value("grad.accumulate", 1) > 1:
+    accumulate = _number(result.value("grad.accumulate")) or 1
+    if result.generation == 0 and result.choices.get("amp") == "fp16" and accumulate > 1:
         what = "mmcv cannot accumulate under fp16=dict(...): it stops; here both work together"
         _add(result, "grad.accumulate", what)
 
@@ -154,9 +164,9 @@ def _batch(path: Path, result: ConversionResult) -> None:
     """Check for a learning rate that was chosen for another number of samples per step."""
     if result.value("optimizer.base_batch_size") is not None or "optimizer.lr" not in result.values:
         return
-    batch, rate = result.value("data.batch_size"), result.value("optimizer.lr")
+    batch, rate = _number(result.value("data.batch_size")), result.value("optimizer.lr")
     named = re.search(r"(\d+)xb(\d+)", path.stem)
-    if (scaling := result.config.scalar("auto_scale_lr", "base_batch_size")) is not None:
+    if (scaling := _number(result.config.scalar("auto_scale_lr", "base_batch_size"))) is not None:
         base, why = int(scaling), "auto_scale_lr says"
     elif named:
         base, why = int(named[1]) * int(named[2]), f"{named[0]} in the file's name says"
@@ -164,7 +174,7 @@ def _batch(path: Path, result: ConversionResult) -> None:
         base, why = 8 * batch, "mmaction2's published configs are for 8 GPUs, which would be"
     else:
         return
-    size = (batch or result.default("data.batch_size")) * result.value("grad.accumulate", 1)
+    size = (batch or result.default("data.batch_size")) * (_number(result.value("grad.accumulate")) or 1)
     if size != base:
         _add(result, "optimizer.lr", (
             f"lr={format_value(rate)}: {why} {base} samples a step, a step here has {size}; "
