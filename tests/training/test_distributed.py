@@ -310,8 +310,8 @@ def test_fsdp_report_of_nonfinite_loss_has_whole_weights(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_fsdp_skips_the_step_if_gradients_of_one_process_overflow(tmp_path: Path) -> None:
-    """Loss scales of fp16 start at 65536: both strategies skip the same steps."""
+def test_fsdp_with_fp16_matches_loss_scale_and_loss_of_ddp(tmp_path: Path) -> None:
+    """Both strategies scale the loss alike, and skip the same steps if any overflows."""
     runs = [
         train_in_processes(tmp_path / name, [*TRANSFORMER, *overrides, "amp=fp16", "eval=never", "epochs=1"])
         for name, overrides in (("ddp", TWO), ("fsdp", [*TWO, "dist.strategy=fsdp"]))
