@@ -23,7 +23,10 @@ from vexp import checkpoint, compose, train
 from vexp.core.errors import UserError
 from vexp.data.loading.dataloader import WorkerOptions, iterate_batches, make_loader
 from vexp.experiment.setup import build_experiment
+from vexp.model.sharded import local_part
+from vexp.runtime.amp import Amp
 from vexp.runtime.distributed import World, world_from_environment
+from vexp.runtime.parallel import Fsdp
 from vexp.tracking.meter import Meter
 from vexp.training.batches import training_order
 from vexp.training.launch import _failure
@@ -310,8 +313,8 @@ def test_fsdp_report_of_nonfinite_loss_has_whole_weights(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_fsdp_skips_the_step_if_gradients_of_one_process_overflow(tmp_path: Path) -> None:
-    """Loss scales of fp16 start at 65536: both strategies skip the same steps."""
+def test_fsdp_with_fp16_matches_loss_scale_and_loss_of_ddp(tmp_path: Path) -> None:
+    """Both strategies scale the loss alike, and skip the same steps if any overflows."""
     runs = [
         train_in_processes(tmp_path / name, [*TRANSFORMER, *overrides, "amp=fp16", "eval=never", "epochs=1"])
         for name, overrides in (("ddp", TWO), ("fsdp", [*TWO, "dist.strategy=fsdp"]))
@@ -320,6 +323,30 @@ def test_fsdp_skips_the_step_if_gradients_of_one_process_overflow(tmp_path: Path
     for a, b in zip(ddp, fsdp, strict=True):
         assert (a["loss_scale"], a["skipped_steps"]) == (b["loss_scale"], b["skipped_steps"])
         assert a["loss"] == pytest.approx(b["loss"], rel=0.02)
+
+
+@pytest.mark.slow
+def test_fsdp_skips_the_step_in_all_processes_if_the_part_of_one_overflows(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_overflow_in_second_process, (str(tmp_path / "store"),), nprocs=2)
+
+
+def _overflow_in_second_process(rank: int, store: str) -> None:
+    cpu, amp = torch.device("cpu"), Amp(dtype="fp16")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    model = torch.nn.Linear(4, 4)
+    Fsdp(model, None, amp, cpu, World(rank, 2, rank))
+    optimizer, scaler = torch.optim.SGD(model.parameters(), lr=0.1), torch.amp.GradScaler("cpu", init_scale=2.0)
+    with amp.autocast(cpu):
+        loss = model(torch.ones(2, 4)).sum()
+    scaler.scale(loss).backward()
+    if rank == 1:
+        local_part(model.weight.grad)[0, 0] = float("inf")  # type: ignore[arg-type]
+    before = local_part(model.weight).detach().clone()
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 1.0
+    assert torch.equal(local_part(model.weight), before)
+    torch.distributed.destroy_process_group()
 
 
 def wait_for_checkpoints(process: subprocess.Popen[str], out: Path, checkpoints: int) -> tuple[Path, list[int]]:
