@@ -57,6 +57,8 @@ def test_conf_has_a_folder_for_every_group_of_the_schema() -> None:
 
 #: Groups whose options restrict each other: composed one option at a time, beside an option of every other group.
 SHAPING = ("data", "pipeline", "transform", "experiment", "debug")
+#: Experiments that need ``model=hf`` and its files; tests/config/test_experiments.py composes them.
+OF_THE_HUB = ("finetune_videomae", "finetune_vjepa2", "vjepa2_probe")
 #: The packages of the launchers.
 LAUNCHERS = {"parallel": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher"}
 
@@ -69,7 +71,7 @@ def options_of(group: str) -> list[list[str]]:
     return [
         [f"{group}={name}", *NEEDED.get((group, name), [])]
         for name in names
-        if name not in LAUNCHERS or find_spec(f"hydra_plugins.{LAUNCHERS[name]}")
+        if name not in OF_THE_HUB and (name not in LAUNCHERS or find_spec(f"hydra_plugins.{LAUNCHERS[name]}"))
     ]
 
 
