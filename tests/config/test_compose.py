@@ -21,6 +21,17 @@ from vexp.config.search_path import conf_dir
 from vexp.data.transforms.crops import CenterCrop, ThreeCrop
 from vexp.optim.lr_policy import Cosine, CosineRestart
 
+#: The values of ``pipeline=model_input`` that are those of ``model=hf``.
+MODEL_INPUT = [
+    *(
+        f"pipeline.{split}.sample.{key}=8"
+        for split in ("train", "val", "test")
+        for key in ("clip_len", "frame_interval")
+    ),
+    *(f"pipeline.{split}.resize.scale=[64,64]" for split in ("train", "val", "test")),
+    *(f"pipeline.{split}.crop.crop_size=64" for split in ("val", "test")),
+]
+
 GROUPS = sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
 FILES = sorted(conf_dir().rglob("*.yaml"))
 #: What an option needs beside itself.
@@ -35,15 +46,8 @@ NEEDED = {
     ("model", "hf"): [f"model.name={GOLDEN_DIR / 'huggingface' / 'videomae'}", "model.check_input=false"],
     # Beside another model than model=hf, the values that they take from it.
     ("img_norm", "model_input"): ["img_norm.mean=[1,1,1]", "img_norm.std=[1,1,1]"],
-    ("pipeline", "model_input"): [
-        *(
-            f"pipeline.{split}.sample.{key}=8"
-            for split in ("train", "val", "test")
-            for key in ("clip_len", "frame_interval")
-        ),
-        *(f"pipeline.{split}.resize.scale=[64,64]" for split in ("train", "val", "test")),
-        *(f"pipeline.{split}.crop.crop_size=64" for split in ("val", "test")),
-    ],
+    ("pipeline", "model_input"): MODEL_INPUT,
+    ("pipeline", "model_input_augmented"): MODEL_INPUT,
     ("transform", "torchvision"): ["pipeline.train.added._target_=torchvision.transforms.v2.RandomGrayscale"],
 }
 
