@@ -90,8 +90,8 @@ def test_features_depend_on_weights_pipeline_and_precision(tmp_path: Path, folde
 @pytest.mark.parametrize(
     ("overrides", "fragments"),
     [
-        (["pipeline.train.sample.test_mode=false"], ["pipeline.train.sample", "test_mode=true"]),
-        (["+transform@pipeline.train.mirror=flip"], ["pipeline.train.mirror", "leave it out"]),
+        (["pipeline.train.sample.test_mode=false"], ["pipeline.train.sample", "pipeline.train=${pipeline.val}"]),
+        (["+transform@pipeline.train.mirror=flip"], ["pipeline.train.mirror", "pipeline.train=${pipeline.val}"]),
         (["blending=mixup"], ["blending=never"]),
     ],
 )

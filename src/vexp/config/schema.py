@@ -167,7 +167,7 @@ class Config(ValidatedConfig):
         for split in ("train", "val"):
             if (name := first_random_step(self.pipeline.of(split), len(self.img_norm.mean))) is not None:
                 rule = f"pipeline.{split}.{name} draws random numbers, so that every epoch has other clips"
-                hint = f"; leave it out, or if it is a sampler set pipeline.{split}.{name}.test_mode=true"
+                hint = "; train on the clips of validation, 'pipeline.train=${pipeline.val}'"
                 raise ConfigError(rule, key=key, value=True, hint=hint)
 
     def _check_sharding(self) -> None:

@@ -7,6 +7,7 @@ folder and without the hub.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -141,6 +142,13 @@ class HuggingFace(Model):
         settings = {**self.architecture, **self.config}
         takes = ClipInput(**_clip_size(settings))
         multiple = _tubelet_frames(settings) if _family(settings).rotary else None
+        frames = self.input.frames  # given by the user, or as the architecture states
+        if frames is not None and (frames % multiple if multiple else frames != takes.frames):
+            allowed = (
+                f"a multiple of {multiple}" if multiple else f"{takes.frames}, for which it has position embeddings"
+            )
+            rule = f"{self.name} takes clips of another number of frames: {allowed}"
+            raise ConfigError(rule, key="model.input.frames", value=frames)
         errors = list(check_pipeline(pipeline, takes, self.name, any_multiple_of=multiple))
         if self.pretrained:
             errors += check_norm(img_norm, self.input, self.name)
@@ -199,6 +207,10 @@ class _ModelFiles(NamedTuple):
         source = str(hub.HubName(name, revision))
         if (problem := hub.problem(source)) is not None:
             raise ConfigError(f"no such folder here, and as a name on the hub it {problem}", **_at(name))
+        if folder.parent != Path() and folder.parent.is_dir() and not hub.is_cached(hub.parse(source), _CONFIG):
+            near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.iterdir()], n=1)
+            hint = f"; did you mean {folder.parent / near[0]}?" if near else ""
+            raise ConfigError(f"there is no such folder in {folder.parent}", **_at(name), hint=hint)
         try:
             path = hub.download(hub.parse(source), _CONFIG)
         except UserError as error:

@@ -28,17 +28,23 @@ def is_depthwise(module: nn.Module) -> bool:
 
 
 def near_paths(word: str, model: nn.Module) -> str:
-    """Return a suggestion for a misspelled path, ``; did you mean A or B?``, or a list of the top-level modules."""
+    """Return a suggestion for a pattern that matches nothing, ``; did you mean A or B?``, or the first modules."""
     names = [name.split(".") for name, _ in model.named_parameters()]
-    paths = {".".join(name[:length]) for name in names for length in range(1, len(name) + 1)}
-    parts = {part for name in names for part in name if not part.isdecimal()}
+    paths = list(dict.fromkeys(".".join(name[:length]) for name in names for length in range(1, len(name) + 1)))
+    ending: dict[str, list[str]] = {}  # the paths that end with a name
+    for path in paths:
+        ending.setdefault(path.rpartition(".")[2], []).append(path)
+    known = sorted({*paths, *(name for name in ending if not name.isdecimal())})
     close: list[str] = []
-    for match in difflib.get_close_matches(word, sorted(paths | parts), n=6, cutoff=0.6):
-        if not any(match.startswith(f"{better}.") for better in close):
+    for match in difflib.get_close_matches(word.removeprefix("*.").removesuffix(".*"), known, n=6, cutoff=0.6):
+        if match not in paths:
+            match = ending[match][0] if len(ending[match]) == 1 else f"*.{match}"
+        if match != word and not any(match.startswith(f"{better}.") for better in close):
             close.append(match)
     if close:
-        return f"; did you mean {' or '.join(close[:3])}?"
-    first = list(dict.fromkeys(name[0] for name in names))
+        return f"; did you mean {' or '.join(dict.fromkeys(close[:3]))}?"
+    depth = next((n for n in range(1, 4) if len({tuple(name[:n]) for name in names}) > 1), 1)
+    first = list(dict.fromkeys(".".join(name[:depth]) for name in names))
     return f"; its submodules are {', '.join(first[:12])}{' ...' if len(first) > 12 else ''}"
 
 

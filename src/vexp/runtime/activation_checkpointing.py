@@ -49,6 +49,12 @@ def checkpoint_activations(model: nn.Module, blocks: bool | Sequence[str]) -> li
     return paths
 
 
+def describe_checkpointed(paths: Sequence[str]) -> str:
+    """Return the number of checkpointed modules with the first and the last."""
+    shown = " ... ".join(dict.fromkeys((paths[0], paths[-1])))
+    return f"{len(paths)} module{'s' * (len(paths) != 1)} ({shown})"
+
+
 class _CheckpointedForward:
     """A replacement for ``block.forward`` that does not save the activations of a training step.
 

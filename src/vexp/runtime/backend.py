@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from vexp.core.malloc import configure_malloc
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+logger = logging.getLogger(__name__)
 
 
 def _activation_checkpointing_rule(value: Any) -> str | None:
@@ -77,9 +80,10 @@ class Backend(ValidatedConfig):
                 if (layout := layouts.get(parameter.ndim)) is not None:
                     parameter.data = parameter.data.contiguous(memory_format=layout)
         if self.activation_checkpointing:
-            from vexp.runtime.activation_checkpointing import checkpoint_activations
+            from vexp.runtime.activation_checkpointing import checkpoint_activations, describe_checkpointed
 
-            checkpoint_activations(model, self.activation_checkpointing)
+            paths = checkpoint_activations(model, self.activation_checkpointing)
+            logger.info(f"activation checkpointing: {describe_checkpointed(paths)}")
         if self.compile:
             model.compile(mode=self.compile_mode)
         return model

@@ -21,6 +21,7 @@ from vexp.model.adapters.lora import describe_adapters
 from vexp.model.meta import meta_model
 from vexp.optim.lr_policy.base import MAX_EVENTS
 from vexp.optim.lr_table import GroupRow, group_rows
+from vexp.runtime.activation_checkpointing import checkpoint_activations, describe_checkpointed
 from vexp.training.run_header import all_warnings
 
 
@@ -44,8 +45,7 @@ class RunPlan:
     exp: Experiment
     model_name: str
     parameters: int
-    adapters: str  # description; empty if there are none
-    features: str  # what is cached; empty if nothing is
+    parts: dict[str, str]  # descriptions of adapters, cached features and checkpointed modules; empty if there are none
     groups: list[GroupRow]
     curves: list[Curve]
     timeline: list[tuple[int, str]]
@@ -74,10 +74,13 @@ def build_plan(config: Config) -> RunPlan:
     warnings = all_warnings(exp)  # raises an error if the policy does not fit the length of the run
     timeline = config.lr_policy.timeline(exp.plan.steps_per_epoch, exp.total_steps)
     rows = group_rows(param_groups, model)
+    blocks = config.backend.activation_checkpointing
+    checkpointed = describe_checkpointed(checkpoint_activations(model, blocks)) if blocks else ""
     lora = lora_of(config.model)
     adapters = describe_adapters(model, lora) if lora is not None else ""
     features = _cached_features(exp, model) if config.data.cache_features else ""
-    return RunPlan(exp, type(model).__name__, parameters, adapters, features, rows, curves, timeline, warnings)
+    parts = {"adapters": adapters, "cached features": features, "activation checkpointing": checkpointed}
+    return RunPlan(exp, type(model).__name__, parameters, parts, rows, curves, timeline, warnings)
 
 
 def _cached_features(exp: Experiment, model: nn.Module) -> str:
@@ -101,8 +104,7 @@ def describe(plan: RunPlan) -> list[str]:
     lines = [
         f"data: {len(exp.train_set)} training samples, {validation}; {len(exp.classes)} classes",
         f"model: {plan.model_name}, {plan.parameters:,} parameters",
-        *([f"adapters: {plan.adapters}"] if plan.adapters else []),
-        *([f"cached features: {plan.features}"] if plan.features else []),
+        *(f"{name}: {text}" for name, text in plan.parts.items() if text),
         f"length: {schedule.length_text()}, {schedule.step_text()}",
         f"optimizer {type(config.optimizer).__name__}, lr_policy {type(config.lr_policy).__name__}",
     ]

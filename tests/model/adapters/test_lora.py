@@ -94,7 +94,7 @@ def test_merged_equals_unmerged(option: Model, clip: tuple[int, int, int]) -> No
 @pytest.mark.parametrize(
     ("option", "key", "fragments"),
     [
-        (timesformer(lora=Lora(rank=2, targets=["*.qvk"])), "model.lora.targets", ["'*.qvk'", "did you mean qkv"]),
+        (timesformer(lora=Lora(rank=2, targets=["*.qvk"])), "model.lora.targets", ["'*.qvk'", "did you mean *.qkv"]),
         (timesformer(lora=Lora(rank=2, targets=["*.norm"])), "model.lora.targets", ["no linear layer", "'*.norm'"]),
         (timesformer(lora=Lora(rank=2, targets=["head"])), "model.lora.targets", ["head.fc", "trained itself"]),
         (Tiny3d(lora=Lora(rank=2)), "model.lora.targets", ["no linear layer except its head"]),

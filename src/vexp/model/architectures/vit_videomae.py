@@ -56,8 +56,8 @@ class VideoMaeBackbone(nn.Module):
         if frames != self.num_frames or height % self.patch_size or width % self.patch_size:
             raise UserError(
                 f"VideoMAE requires clips of {self.num_frames} frames, with sides that are multiples of "
-                f"{self.patch_size} pixels, got {frames} frames of {width}x{height}; set model.num_frames, or the "
-                "clip_len of the sampler and the size of the crop"
+                f"{self.patch_size} pixels, got {frames} frames of {width}x{height}; use pipeline=clip_16x4_224, or "
+                "set model.num_frames and model.img_size"
             )
         x: Tensor = self.patch_embed(clips).flatten(2).transpose(1, 2)  # (N, L, C)
         x = x + self._positions(height // self.patch_size, width // self.patch_size).to(x.dtype)

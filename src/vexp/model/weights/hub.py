@@ -126,6 +126,11 @@ def download(name: HubName, file: str) -> Path:
     return path
 
 
+def is_cached(name: HubName, file: str) -> bool:
+    """Return whether a file of a repository is in the cache, without asking the hub."""
+    return _cached(name, file) is not None
+
+
 def commit_of(path: Path, file: str) -> str:
     """Return the commit of a file in the cache, whose path ends in ``snapshots/COMMIT/FILE``."""
     return path.parents[len(Path(file).parts) - 1].name
@@ -169,9 +174,10 @@ def _not_cached(file: str, error: Exception) -> str:
 
     place = f"{file} is not in the cache ({constants.HF_HUB_CACHE})"
     if constants.HF_HUB_OFFLINE:
-        return f"{place}, and the hub is not asked because HF_HUB_OFFLINE is set"
+        reason = "the hub is not asked because HF_HUB_OFFLINE is set; unset it, or"
+        return f"{place}, and {reason} download it elsewhere (hf download) and give the folder"
     reason = str(error.__cause__ or error).strip().splitlines()[0]
-    return f"{place}, and the hub cannot be reached: {reason}; download it elsewhere and give the folder"
+    return f"{place}, and the hub cannot be reached: {reason}; download it elsewhere (hf download) and give the folder"
 
 
 def _list_files(name: HubName) -> list[str]:

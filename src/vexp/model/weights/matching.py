@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 _COUNTER = "num_batches_tracked"  # of batch norm; missing in older files and not a weight
+_MISSING = "not in the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,9 @@ class MatchResult:
 
     @property
     def share(self) -> float:
-        """Fraction of the model's tensors that are loaded."""
-        return self.matching / self.counted if self.counted else 0.0
+        """Fraction of the model's tensors, without those of a new head, that are loaded."""
+        new = sum(self.reinitialized[key] == _MISSING for key in self.heads)
+        return self.matching / (self.counted - new) if self.counted > new else 0.0
 
 
 def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResult:
@@ -54,7 +56,7 @@ def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResu
         is_weight = not key.endswith(_COUNTER)
         if source is None:
             if is_weight:
-                result.reinitialized[key] = "not in the file"
+                result.reinitialized[key] = _MISSING
             continue
         shapes = f"{_format_shape(source.shape)} in the file, {_format_shape(expected.shape)} here"
         if source.shape == expected.shape:
@@ -75,6 +77,11 @@ def match_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> MatchResu
     layer = [key for key in target if key.rpartition(".")[0] == last_module]
     if layer and not any(key in tensors for key in layer):  # the file has no classifier
         result.heads.extend(key for key in layer if key in result.reinitialized)
+    head = tuple(
+        f"{path}." for path in getattr(module, "head_paths", None) or ()
+    )  # a probe, a norm before the classifier
+    missing = (key for key, reason in result.reinitialized.items() if reason == _MISSING and key.startswith(head))
+    result.heads.extend(key for key in missing if head and key not in result.heads)
     return result
 
 
