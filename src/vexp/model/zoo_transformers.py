@@ -88,7 +88,8 @@ class VideoMae(Family):
 
     def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         """Convert checkpoints of VideoMAE, VideoMAE V2, mmaction2 and transformers to the keys of ``model``."""
-        return key_mapping_transformers.adapt_videomae(Family.adapt(self, tensors, model))
+        joined = key_mapping_transformers.convert_projections(Family.adapt(self, tensors, model), model)
+        return key_mapping_transformers.drop_constant_positions(joined)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -45,7 +45,7 @@ VIT: Rules = (
 
 
 #: The released code (fine-tuned: no prefix; pre-trained: ``encoder.``, whose decoder matches no rule; as a model of
-#: transformers: ``model.``), mmaction2, and VideoMAE in transformers, whose projections ``adapt_videomae`` joins.
+#: transformers: ``model.``), mmaction2, and VideoMAE in transformers, whose projections ``convert_projections`` joins.
 VIDEOMAE: Rules = (
     (r"^(?:videomae\.)?embeddings\.patch_embeddings\.projection\.", "backbone.patch_embed."),
     (r"^(?:videomae\.)?encoder\.layer\.(\d+)\.", r"backbone.blocks.\1."),
@@ -58,6 +58,7 @@ VIDEOMAE: Rules = (
     (r"^(backbone\.blocks\.\d+)\.attention\.attention\.", r"\1.attn."),
     (r"^(backbone\.blocks\.\d+)\.attention\.output\.dense\.", r"\1.attn.proj."),
     (r"^(backbone\.blocks\.\d+\.attn)\.(q|v)(?:uery|alue)\.bias$", r"\1.\2_bias"),
+    (r"^(backbone\.blocks\.\d+\.attn)\.(q|k|v)(?:uery|ey|alue)\.", r"\1.\2_proj."),
     (r"^(backbone\.blocks\.\d+)\.(?:mlp\.layers\.0\.0|intermediate\.dense)\.", r"\1.mlp.fc1."),
     (r"^(backbone\.blocks\.\d+)\.(?:mlp\.layers\.1|output\.dense)\.", r"\1.mlp.fc2."),
 )
@@ -133,18 +134,13 @@ UNIFORMER_V2: Rules = (
 )
 
 
-def adapt_videomae(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join the projections of queries, keys and values, and leave out position encodings that the model has itself."""
+def drop_constant_positions(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the position encodings of VideoMAE, which the model has itself, unless they were trained."""
     import torch
 
     from vexp.model.architectures.transformer import sinusoid_table
 
     state = dict(tensors)
-    for name in tensors:
-        if name.endswith(".attn.query.weight"):
-            parts = [name.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
-            if all(part in tensors for part in parts):
-                state[name.replace(".query.", ".qkv.")] = torch.cat([state.pop(part) for part in parts])
     table = state.get("backbone.pos_embed")
     if table is not None and table.ndim == 3:
         constant = table.is_meta or torch.allclose(table[0].float(), sinusoid_table(*table.shape[1:]), atol=1e-4)
