@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,10 +33,6 @@ class ClipInput(ValidatedConfig):
     short_side: int | None = option(None, "Short side of the frames before the center crop.", unit="pixels", ge=1)
     mean: list[float] | None = option(None, "Mean of each channel, in RGB order.", unit="gray levels", length=3)
     std: list[float] | None = option(None, "Divisor of each channel.", unit="gray levels", length=3, gt=0)
-
-    def known(self) -> dict[str, Any]:
-        """Return the values that are not null."""
-        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
 
 
 def check_pipeline(
