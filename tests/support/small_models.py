@@ -7,7 +7,7 @@ from unittest import mock
 
 from torch import nn
 
-from vexp.model import zoo_transformers, zoo_uniformer
+from vexp.model import zoo_transformers
 from vexp.model.config import Model
 from vexp.model.registry import REGISTRY
 
@@ -41,9 +41,9 @@ def small_option(name: str, size: tuple[int, int, int]) -> Model:
         return replace(option, depth=4, downsample=[1, 2, 3], init_std=0.02, **clip)
     if isinstance(option, zoo_transformers.VideoSwin):
         return replace(option, depths=[1, 1, 2, 1], drop_path=0.0)
-    if isinstance(option, zoo_uniformer.UniFormer):
+    if isinstance(option, zoo_transformers.UniFormer):
         return replace(option, depths=[1, 1, 1, 1], drop_path=0.0)
-    if isinstance(option, zoo_uniformer.UniFormerV2):
+    if isinstance(option, zoo_transformers.UniFormerV2):
         return replace(option, img_size=size[1], depth=2, global_blocks=1)
     return option
 

@@ -95,9 +95,10 @@ def test_run_with_adapters_is_used_by_every_command(tmp_path: Path) -> None:
     torch.testing.assert_close(_model(TIMESFORMER, merged)(clips), logits, atol=1e-5, rtol=1e-5)
 
     export.main([run, "format=safetensors", f"out={tmp_path}/merged.safetensors"])
-    evaluate.main([f"run={tmp_path}/merged.safetensors", f"out={tmp_path}/merged_eval"])
-    report = json.loads((tmp_path / "merged_eval" / "report.json").read_text())
-    assert report["metrics"]["loss"] == pytest.approx(loss, abs=1e-5)
+    for name in ("merged.safetensors", "merged.pth"):
+        evaluate.main([f"run={tmp_path}/{name}", f"out={tmp_path}/of_{name}"])
+        report = json.loads((tmp_path / f"of_{name}" / "report.json").read_text())
+        assert report["metrics"]["loss"] == pytest.approx(loss, abs=1e-5)
 
     export.main([run, "format=adapter"])
     config = json.loads((tmp_path / "run" / "export" / "adapter" / "adapter_config.json").read_text())

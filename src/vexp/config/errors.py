@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vexp.config.keys import all_keys, key_paths
 from vexp.config.provenance import COMMAND_LINE, Provenance, display_path, locate, override_key
 from vexp.config.schema import options
-from vexp.core.errors import UNSET, ConfigError
+from vexp.core.errors import UNSET, ConfigError, missing_package
 from vexp.optim.optimizers import unsupported_reason
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
@@ -208,8 +208,7 @@ def _yaml_error(error: yaml.YAMLError) -> ConfigError:
 
 def extra_needed(group: str, option: str) -> ConfigError:
     """The error of an option, such as ``hydra/launcher=joblib``, whose package is not installed."""
-    rule = f"needs a package that is not installed: pip install 'vexp[{_EXTRAS[option]}]'"
-    return ConfigError(rule, key=group, value=option)
+    return ConfigError(missing_package(_EXTRAS[option]), key=group, value=option)
 
 
 def not_an_option(group: str, value: str, names: Iterable[str]) -> ConfigError:

@@ -25,6 +25,7 @@ def check_inputs(config: Config, provenance: Provenance) -> None:
             raise ConfigError("no such checkpoint or run folder", key="resume", value=config.resume)
         if isinstance(config.model, Model):
             config.model.check_library()
+            config.model.lora.check_library()
         if config.resume is None:  # a resumed run does not read them again
             source = config.model.weights_source() if isinstance(config.model, Model) else None
             if config.init_from is not None:

@@ -207,7 +207,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.transforms import crops, frame_sampling, photometric, rand_augment, random_erasing, resize
-    from vexp.model import zoo, zoo_transformers, zoo_uniformer
+    from vexp.model import zoo, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
@@ -252,8 +252,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "videomae": zoo_transformers.VideoMae,
             "mvitv2": zoo_transformers.MViTv2,
             "video_swin": zoo_transformers.VideoSwin,
-            "uniformer": zoo_uniformer.UniFormer,
-            "uniformerv2": zoo_uniformer.UniFormerV2,
+            "uniformer": zoo_transformers.UniFormer,
+            "uniformerv2": zoo_transformers.UniFormerV2,
             "hf": HuggingFace,
         },
         "loss": {"cross_entropy": CrossEntropy, "bce": Bce},

@@ -29,6 +29,11 @@ class UserError(Exception):
     """
 
 
+def missing_package(extra: str) -> str:
+    """Return the rule of an error about a value that needs a package of an extra that is not installed."""
+    return f"needs a package that is not installed: pip install 'vexp[{extra}]'"
+
+
 class ConfigError(UserError, ValueError):
     """An invalid config value or override. Also a ``ValueError``, as for any invalid argument in Python.
 

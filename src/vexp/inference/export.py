@@ -160,7 +160,7 @@ def _write(model: nn.Module, example: Tensor, path: Path, form: str) -> None:
         with path.open("wb") as file:  # for a path, torch requires the suffix .pt2
             torch.export.save(program, file)
         return
-    torch.onnx.export(
+    exported: Any = torch.onnx.export(
         model,
         (example,),
         path,
@@ -171,6 +171,8 @@ def _write(model: nn.Module, example: Tensor, path: Path, form: str) -> None:
         external_data=False,
         verbose=False,
     )
+    if shapes is not None and isinstance(exported.model.graph.inputs[0].shape[0], int):
+        raise ValueError("the code of the model fixes the batch size")  # torch writes a file for the example's size
 
 
 def load_exported(path: Path, form: str) -> Callable[[Tensor], Tensor]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import numpy as np
 from vexp.core.errors import ConfigError, UserError, format_value
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.transforms.view import Size, View
+from vexp.model.weights.metadata import equal_statistics
 
 if TYPE_CHECKING:
     from vexp.data.batch.normalize import ImgNorm
     from vexp.data.transforms.pipeline import Pipeline
 
-_TOLERANCE = 0.5  # in gray levels: 0.485 * 255 and 123.675 are the same mean
 _VIDEO_SIZES = ((480, 360), (360, 480))  # a pipeline with a fixed output size gives it for both
 #: The options that take their values from ``model.input``.
 _OPTION = "model_input"
@@ -33,10 +33,6 @@ class ClipInput(ValidatedConfig):
     short_side: int | None = option(None, "Short side of the frames before the center crop.", unit="pixels", ge=1)
     mean: list[float] | None = option(None, "Mean of each channel, in RGB order.", unit="gray levels", length=3)
     std: list[float] | None = option(None, "Divisor of each channel.", unit="gray levels", length=3, gt=0)
-
-    def known(self) -> dict[str, Any]:
-        """Return the values that are not null."""
-        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
 
 
 def check_pipeline(
@@ -61,7 +57,7 @@ def check_norm(img_norm: ImgNorm, clip: ClipInput, name: str) -> Iterator[Config
     """Yield an error for ``mean``, ``std`` and the order of channels that differ from those of the training."""
     for key in ("mean", "std"):
         trained, given = getattr(clip, key), getattr(img_norm, key)
-        if trained is not None and not _close(trained, given):
+        if trained is not None and not equal_statistics(trained, given):
             yield ConfigError(
                 f"{name} was trained with {key}={format_value(trained)}", key=f"img_norm.{key}", value=given,
                 hint=f"; use img_norm={_OPTION}, or img_norm.{key}={format_value(trained)}; model.check_input=false "
@@ -69,11 +65,6 @@ def check_norm(img_norm: ImgNorm, clip: ClipInput, name: str) -> Iterator[Config
             )  # fmt: skip
     if clip.mean is not None and img_norm.to_bgr:
         yield ConfigError(f"{name} was trained on RGB; set it to false", key="img_norm.to_bgr", value=True)
-
-
-def _close(trained: Sequence[float], given: Sequence[float]) -> bool:
-    pairs = zip(trained, given, strict=False)
-    return len(trained) == len(given) and all(abs(a - b) <= _TOLERANCE for a, b in pairs)
 
 
 def _check_frames(

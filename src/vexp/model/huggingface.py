@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vexp.core.documents import read_json
-from vexp.core.errors import ConfigError, UserError, raise_all
+from vexp.core.errors import ConfigError, UserError, missing_package, raise_all
 from vexp.core.fields import REQUIRED, option
 from vexp.model.clip_input import ClipInput, check_norm, check_pipeline
 from vexp.model.config import Model
@@ -115,9 +115,10 @@ class HuggingFace(Model):
         self._require_library()
         from vexp.model.architectures.huggingface import video_classifier
 
-        option = self._filled()
-        assert option.architecture is not None
-        return video_classifier(_architecture(option.architecture), self.config, num_classes, drop_path=self.drop_path)
+        architecture = self.architecture
+        if architecture is None:  # the option was not composed but created in Python
+            architecture = _ModelFiles.find(self.name, self.revision).architecture()
+        return video_classifier(_architecture(architecture), self.config, num_classes, drop_path=self.drop_path)
 
     def check_library(self) -> None:
         """Check that transformers is installed, has the architecture, and accepts the values of ``config``.
@@ -169,18 +170,9 @@ class HuggingFace(Model):
 
         return rename_published(tensors, model)
 
-    def _filled(self) -> HuggingFace:
-        """Return an option with ``architecture`` and ``input``, as a composed one has them."""
-        if self.architecture is not None:
-            return self
-        values = {"name": self.name, "revision": self.revision, "config": self.config, "input": self.input.known()}
-        filled = self.from_files(values)
-        return HuggingFace(name=self.name, config=self.config, architecture=filled["architecture"])
-
     def _require_library(self) -> None:
         if importlib.util.find_spec("transformers") is None:
-            rule = "needs a package that is not installed: pip install 'vexp[hf]'"
-            raise ConfigError(rule, key="model", value="hf")
+            raise ConfigError(missing_package("hf"), key="model", value="hf")
 
 
 class _ModelFiles(NamedTuple):

@@ -8,11 +8,10 @@ import re
 from functools import cache
 from pathlib import Path
 
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, missing_package
 
 #: Prefix of timm's names in ``model.backbone``: timm/convnext_tiny, timm/convnext_tiny.fb_in1k.
 TIMM_PREFIX = "timm/"
-MISSING_TIMM = "needs a package that is not installed: pip install 'vexp[timm]'"
 
 _REGISTERED = re.compile(r"^@register_model\b.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
 
@@ -37,7 +36,7 @@ def name_problem(library: str, name: str, prefix: str) -> str | None:
     """
     is_timm = library == "timm"
     if is_timm and importlib.util.find_spec("timm") is None:
-        return MISSING_TIMM
+        return missing_package("timm")
     architecture = name.partition(".")[0] if is_timm else name
     names = registered_names(library)
     if architecture in names:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.model import zoo, zoo_transformers, zoo_uniformer
+from vexp.model import zoo, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
@@ -147,18 +147,18 @@ REGISTRY: dict[str, RegisteredModel] = {
     "swin_b": _swin(88.1, 282, "b", width=128, depths=[2, 2, 18, 2], heads=[4, 8, 16, 32], drop_path=0.3),
     "swin_l": _swin(197.0, 604, "", width=192, depths=[2, 2, 18, 2], heads=[6, 12, 24, 48], drop_path=0.4),
     "uniformer_s": RegisteredModel(
-        zoo_uniformer.UniFormer, 16, 224, "Li et al., ICLR 2022", Published(21.4, 41.8, MMACTION2, 224)),
+        zoo_transformers.UniFormer, 16, 224, "Li et al., ICLR 2022", Published(21.4, 41.8, MMACTION2, 224)),
     "uniformer_b": RegisteredModel(
-        partial(zoo_uniformer.UniFormer, depths=[5, 8, 20, 7], drop_path=0.3), 16, 224, "Li et al., ICLR 2022",
+        partial(zoo_transformers.UniFormer, depths=[5, 8, 20, 7], drop_path=0.3), 16, 224, "Li et al., ICLR 2022",
         Published(49.8, 96.7, MMACTION2, 224)),
     "uniformerv2_b16": RegisteredModel(
-        zoo_uniformer.UniFormerV2, 8, 224, "Li et al., ICCV 2023",
+        zoo_transformers.UniFormerV2, 8, 224, "Li et al., ICCV 2023",
         Published(115, 150, "the paper (1.8 T for 12 views)"), "mmaction2, CLIP"),
     "uniformerv2_l14": RegisteredModel(
-        partial(zoo_uniformer.UniFormerV2, patch_size=14, width=1024, depth=24, heads=16), 8, 224,
+        partial(zoo_transformers.UniFormerV2, patch_size=14, width=1024, depth=24, heads=16), 8, 224,
         "Li et al., ICCV 2023", Published(354, 667, "the paper (8.0 T for 12 views)"), "mmaction2, CLIP"),
     "uniformerv2_l14_336": RegisteredModel(
-        partial(zoo_uniformer.UniFormerV2, img_size=336, patch_size=14, width=1024, depth=24, heads=16), 32, 336,
+        partial(zoo_transformers.UniFormerV2, img_size=336, patch_size=14, width=1024, depth=24, heads=16), 32, 336,
         "Li et al., ICCV 2023", Published(354, 6267, "the paper (37.6 T for 6 views)"), "mmaction2, CLIP"),
     "r3d_18": _torchvision("r3d_18", 112, "Tran et al., CVPR 2018", 33.371, 40.697),
     "mc3_18": _torchvision("mc3_18", 112, "Tran et al., CVPR 2018", 11.695, 43.343),

@@ -6,14 +6,13 @@ The defaults are the released models. The options of the transformers are in ``v
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
-from vexp.model.config import Model
+from vexp.model.family import Family, dropout_option, init_std_option
 from vexp.model.image_models import TIMM_PREFIX, check_image_model
 from vexp.model.weights import key_mapping
 from vexp.model.weights.key_mapping import Rules
@@ -35,33 +34,7 @@ def _image_model_name(value: str) -> str | None:
     return None if value.removeprefix(TIMM_PREFIX) else "must be a name of torchvision, or timm/NAME"
 
 
-_dropout = partial(option, doc="Dropout probability before the classifier.", ge=0, lt=1)
-_init_std = partial(option, doc="Standard deviation of the initial weights of the classifier.", gt=0)
 _zero_init = partial(option, doc="Initialize the last norm of every residual block to zero (Goyal et al. 2017).")
-
-
-@dataclass(kw_only=True, slots=True)
-class Family(Model, ABC):
-    """Base class of the options whose fields are the arguments of a function that builds the model."""
-
-    architecture: ClassVar[str]  # MODULE.FUNCTION in ``vexp.model.architectures``
-    key_rules: ClassVar[Rules] = ()  # for other programs' files (``vexp.model.weights.key_mapping``)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the function: the fields that the family adds to those of ``Model``."""
-        common = {field.name for field in fields(Model)}
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
-
-    def build_architecture(self, num_classes: int) -> nn.Module:
-        """Call the function with ``arguments``."""
-        module, _, function = self.architecture.partition(".")
-        builder = getattr(import_module(f"vexp.model.architectures.{module}"), function)  # imports torch
-        model: nn.Module = builder(num_classes, **self.arguments())
-        return model
-
-    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-        """Convert mmaction2 checkpoints and torchvision image weights to the keys and shapes of ``model``."""
-        return key_mapping.inflate(key_mapping.rename_keys(tensors, self.key_rules), model)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -109,8 +82,8 @@ class Tsn(FrameModel):
         1, "Consecutive frames concatenated along the channels of one input image; 5 for TSN with optical flow.",
         unit="frames", ge=1, see=("transform.segment_len",),
     )  # fmt: skip
-    dropout: float = _dropout(0.4)
-    init_std: float = _init_std(0.01)
+    dropout: float = dropout_option(0.4)
+    init_std: float = init_std_option(0.01)
 
     @property
     def image_channels(self) -> int:
@@ -124,8 +97,8 @@ class Tsm(FrameModel):
     shift_div: int = option(
         8, "Divisor of the channels: 1/shift_div of them are shifted forward in time and as many backward.", ge=2
     )
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.001)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.001)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -137,8 +110,8 @@ class SlowOnly(Family):
 
     depth: int = _depth(50, 50, 101, 152)
     zero_init_residual: bool = _zero_init(True)
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.01)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -156,8 +129,8 @@ class SlowFast(Family):
     slow_stride: int = option(8, "Temporal stride of the slow pathway within the clip.", unit="frames", ge=1)
     fusion_kernel: int = option(5, "Temporal kernel size of the lateral convolutions.", unit="frames", ge=1)
     zero_init_residual: bool = _zero_init(True)
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.01)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
@@ -192,8 +165,8 @@ class I3d(Family):
         choices=("embedded_gaussian", "dot_product", "gaussian"),
     )
     zero_init_residual: bool = _zero_init(False)
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.01)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -203,8 +176,8 @@ class C3d(Family):
     architecture: ClassVar[str] = "c3d.c3d"
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.C3D)
 
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.01)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -216,8 +189,8 @@ class R2plus1d(Family):
 
     depth: int = _depth(34, 18, 34)
     zero_init_residual: bool = _zero_init(False)
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.01)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -235,8 +208,8 @@ class Csn(Family):
         choices=("reduced", "preserved"),
     )
     zero_init_residual: bool = _zero_init(False)
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.01)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -252,5 +225,5 @@ class X3d(Family):
         2.25, "gamma_b of X3D: ratio of the inner to the outer channels of a block.", gt=0
     )
     zero_init_residual: bool = _zero_init(True)
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.01)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)

@@ -6,25 +6,25 @@ The defaults are the released models of the size that ``vexp.model.registry`` na
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.model.family import Family, check_multiple, drop_path_option, dropout_option, init_std_option
 from vexp.model.weights import key_mapping, key_mapping_transformers
 from vexp.model.weights.key_mapping import Rules
-from vexp.model.zoo import Family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor, nn
 
-_drop_path = partial(
-    option, doc="Stochastic depth rate of the last block, decreasing linearly toward the first.", ge=0, lt=1
-)
-_dropout = partial(option, doc="Dropout probability before the classifier.", ge=0, lt=1)
-_init_std = partial(option, doc="Standard deviation of the initial weights of the classifier.", gt=0)
+_STAGES = 4  # of UniFormer
+
+
+def _per_stage(values: list[int]) -> str | None:
+    valid = len(values) == _STAGES and all(value > 0 for value in values)
+    return None if valid else f"must be {_STAGES} numbers of at least 1, one for each stage"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,14 +44,14 @@ class TimeSformer(Family):
     width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
     depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
     heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
-    drop_path: float = _drop_path(0.1)
-    dropout: float = _dropout(0.0)
-    init_std: float = _init_std(0.02)
+    drop_path: float = drop_path_option(0.1)
+    dropout: float = dropout_option(0.0)
+    init_std: float = init_std_option(0.02)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
-        _check_multiple(self, "img_size", "patch_size")
-        _check_multiple(self, "width", "heads")
+        check_multiple(self, "img_size", "patch_size")
+        check_multiple(self, "width", "heads")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -76,19 +76,20 @@ class VideoMae(Family):
     mlp_ratio: float = option(
         4.0, "Ratio of the hidden to the outer channels of the MLP; their product is rounded.", gt=0
     )
-    drop_path: float = _drop_path(0.1)
-    dropout: float = _dropout(0.0)
-    init_std: float = _init_std(2e-5)  # 0.02, scaled by init_scale=0.001 in the released code
+    drop_path: float = drop_path_option(0.1)
+    dropout: float = dropout_option(0.0)
+    init_std: float = init_std_option(2e-5)  # 0.02, scaled by init_scale=0.001 in the released code
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
-        _check_multiple(self, "num_frames", "tubelet_size")
-        _check_multiple(self, "img_size", "patch_size")
-        _check_multiple(self, "width", "heads")
+        check_multiple(self, "num_frames", "tubelet_size")
+        check_multiple(self, "img_size", "patch_size")
+        check_multiple(self, "width", "heads")
 
     def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         """Convert checkpoints of VideoMAE, VideoMAE V2, mmaction2 and transformers to the keys of ``model``."""
-        return key_mapping_transformers.adapt_videomae(Family.adapt(self, tensors, model))
+        joined = key_mapping_transformers.convert_projections(Family.adapt(self, tensors, model), model)
+        return key_mapping_transformers.drop_constant_positions(joined)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -117,13 +118,13 @@ class MViTv2(Family):
         "Double the channels in the attention of these blocks; false for the MLP of the blocks before them, as in MViT "
         "and in the models of MaskFeat.",
     )
-    drop_path: float = _drop_path(0.2)
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.02)
+    drop_path: float = drop_path_option(0.2)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.02)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
-        _check_multiple(self, "width", "heads")
+        check_multiple(self, "width", "heads")
         if sorted(set(self.downsample)) != self.downsample or any(block >= self.depth for block in self.downsample):
             rule = f"must be increasing numbers of blocks from 1 to {self.depth - 1} (depth={self.depth})"
             raise ConfigError(rule, key="downsample", value=self.downsample)
@@ -146,9 +147,9 @@ class VideoSwin(Family):
     window: list[int] = option(
         [8, 7, 7], "Length, height and width of the windows, in patches of 2 frames x 4 x 4 pixels.", ge=1, length=3
     )
-    drop_path: float = _drop_path(0.1)
-    dropout: float = _dropout(0.5)
-    init_std: float = _init_std(0.01)
+    drop_path: float = drop_path_option(0.1)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
 
     def __post_init__(self) -> None:
         ValidatedConfig.__post_init__(self)
@@ -167,7 +168,67 @@ class VideoSwin(Family):
         return key_mapping_transformers.adapt_swin(Family.adapt(self, tensors, model), model)
 
 
-def _check_multiple(config: ValidatedConfig, key: str, divisor: str) -> None:
-    value, unit = getattr(config, key), getattr(config, divisor)
-    if value % unit:
-        raise ConfigError(f"must be a multiple of {divisor}={unit}", key=key, value=value)
+@dataclass(kw_only=True, slots=True)
+class UniFormer(Family):
+    """UniFormer: convolutions in shallow, attention in deep stages (``vexp.model.architectures.uniformer``)."""
+
+    architecture: ClassVar[str] = "uniformer.uniformer"
+    key_rules: ClassVar[Rules] = key_mapping_transformers.UNIFORMER
+
+    depths: list[int] = option([3, 4, 8, 3], "Blocks of each of the four stages.", unit="blocks", check=_per_stage)
+    widths: list[int] = option(
+        [64, 128, 320, 512], "Channels of each of the four stages.", unit="channels", check=_per_stage
+    )
+    head_width: int = option(
+        64, "Channels of each attention head, a divisor of the last two widths.", unit="channels", ge=1
+    )
+    drop_path: float = drop_path_option(0.1)
+    dropout: float = dropout_option(0.0)
+    init_std: float = init_std_option(0.02)
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        if any(width % self.head_width for width in self.widths[2:]):
+            rule = f"the last two must be multiples of head_width={self.head_width}"
+            raise ConfigError(rule, key="widths", value=self.widths)
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert checkpoints of the authors and of mmaction2, and UniFormer's image weights.
+
+        A 2D kernel becomes the middle of the 3D kernel, which is 0 elsewhere, as in the authors' code.
+        """
+        return key_mapping.inflate(key_mapping.rename_keys(tensors, self.key_rules), model, center=True)
+
+
+@dataclass(kw_only=True, slots=True)
+class UniFormerV2(Family):
+    """UniFormerV2: CLIP's image transformer with global blocks (``vexp.model.architectures.uniformerv2``)."""
+
+    architecture: ClassVar[str] = "uniformerv2.uniformerv2"
+    key_rules: ClassVar[Rules] = key_mapping_transformers.UNIFORMER_V2
+
+    img_size: int = option(224, "Height and width of the frames, a multiple of patch_size.", unit="pixels", ge=1)
+    patch_size: int = option(16, "Height and width of the patches.", unit="pixels", ge=1)
+    width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
+    depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
+    heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
+    global_blocks: int = option(
+        4, "Number of global blocks, one after each of the last transformer blocks.", unit="blocks", ge=1
+    )
+    mlp_dropout: float = option(0.5, "Dropout probability in the MLP of the global blocks.", ge=0, lt=1)
+    drop_path: float = drop_path_option(0.0)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.02)
+
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        check_multiple(self, "img_size", "patch_size")
+        check_multiple(self, "width", "heads")
+        if self.global_blocks > self.depth:
+            raise ConfigError(f"must be at most depth={self.depth}", key="global_blocks", value=self.global_blocks)
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert checkpoints of the authors and of mmaction2, and CLIP's weights of OpenAI, OpenCLIP, HF and timm."""
+        image, others = key_mapping_transformers.image_tower(tensors)
+        renamed = key_mapping.rename_keys(image, self.key_rules)
+        return {**key_mapping.inflate(key_mapping_transformers.convert_projections(renamed, model), model), **others}

@@ -13,7 +13,6 @@ from torch import nn
 from vexp.config.schema import Config
 from vexp.core.files import atomic_write
 from vexp.data.loading.feature_cache import cache_root
-from vexp.experiment.feature_cache import find_trained_part
 from vexp.experiment.optimizer import planned_groups
 from vexp.experiment.setup import Experiment, build_experiment
 from vexp.model.adapters.config import lora_of
@@ -22,6 +21,7 @@ from vexp.model.meta import meta_model
 from vexp.optim.lr_policy.base import MAX_EVENTS
 from vexp.optim.lr_table import GroupRow, group_rows
 from vexp.runtime.activation_checkpointing import checkpoint_activations, describe_checkpointed
+from vexp.training.cached_features import find_trained_part
 from vexp.training.run_header import all_warnings
 
 

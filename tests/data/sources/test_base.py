@@ -103,3 +103,12 @@ def test_complete_source_adds_missing_members() -> None:
     assert ([part.name(i) for i in range(len(part))], part.labels.tolist()) == (["2.npy", "1.npy"], [1, 0])
     with part.open(0) as reader:
         assert reader.frames([0]).max() == 2
+    assert source.fingerprint(1) == "1.npy"
+
+
+def test_complete_source_keeps_own_members() -> None:
+    class Fingerprinted(DuckSource):
+        def fingerprint(self, index: int) -> str:
+            return f"content of {index}"
+
+    assert complete_source(Fingerprinted()).fingerprint(1) == "content of 1"

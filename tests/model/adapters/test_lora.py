@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from vexp import compose
+from vexp.config.preflight import check_inputs
+from vexp.config.provenance import Provenance
 from vexp.core.errors import ConfigError
 from vexp.model import build_model
 from vexp.model.adapters.config import Lora
@@ -145,3 +149,12 @@ def test_copy_of_model_has_its_own_adapters() -> None:
     randomized(model)
     clips = torch.randn(2, 3, 2, 16, 16)
     assert not torch.allclose(average.eval()(clips), model(clips))
+
+
+def test_check_inputs_without_peft_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "peft" else found(name, *rest))
+    check_inputs(compose([]), Provenance())
+    with pytest.raises(ConfigError, match=r"'vexp\[peft\]'") as info:
+        check_inputs(compose(["model.lora.rank=2"]), Provenance())
+    assert (info.value.key, info.value.value) == ("model.lora.rank", 2)

@@ -6,15 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError
 from vexp.model import build_model, zoo
-from vexp.model.architectures.probes import AttentiveProbe, ProbedModel, encoder_tokens
+from vexp.model.architectures.probes import AttentiveProbe, ProbedModel
+from vexp.model.architectures.tokens import tokens_of
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 from vexp.model.features import classifier_of, features
 from vexp.model.meta import meta_model
-from vexp.model.zoo_transformers import MViTv2, TimeSformer, VideoMae, VideoSwin
+from vexp.model.zoo_transformers import MViTv2, TimeSformer, UniFormer, UniFormerV2, VideoMae, VideoSwin
 
 TIMESFORMER = {"num_frames": 2, "img_size": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2}
+UNIFORMERV2 = {"img_size": 32, "patch_size": 16, "width": 16, "depth": 2, "heads": 2, "global_blocks": 1}
 #: option -> clip (T, H, W), tokens and width
 MODELS = [
     (Tiny3d(width=8), (4, 32, 32), 1 * 2 * 2, 32),
@@ -22,6 +24,8 @@ MODELS = [
     (VideoMae(num_frames=4, img_size=32, width=24, depth=2, heads=2), (4, 32, 32), 2 * 2 * 2, 24),
     (MViTv2(num_frames=4, img_size=64, depth=2, downsample=[1]), (4, 64, 64), 1 + 2 * 8 * 8, 192),
     (VideoSwin(depths=[1, 1, 1, 1]), (4, 32, 32), 2, 768),
+    (UniFormer(depths=[1, 1, 1, 1]), (4, 32, 32), 2, 512),
+    (UniFormerV2(**UNIFORMERV2), (2, 32, 32), 2 * (1 + 4), 16),
     (zoo.Tsm(backbone="resnet18"), (4, 32, 32), 4, 512),
     (zoo.SlowOnly(depth=50), (4, 32, 32), 4, 2048),
     (TorchvisionVideo(name="r3d_18"), (4, 32, 32), 1 * 2 * 2, 512),
@@ -43,7 +47,9 @@ def test_tokens_are_what_the_head_of_the_model_pools(
 ) -> None:
     model = meta_model(probed(option), 5).eval()
     clips = torch.empty(2, 3, *clip, device="meta")
-    assert encoder_tokens(model.encoder, clips).shape == (2, count, width)  # type: ignore[arg-type]
+    tokens = tokens_of(model.encoder)
+    assert tokens is not None
+    assert tokens(clips).shape == (2, count, width)
     assert model(clips).shape == (2, 5)
     assert classifier_of(model, 5)[0] == "probe.fc"
     assert features(model, 5)(clips).shape == (2, width)
@@ -103,9 +109,12 @@ def test_frozen_encoder_stays_in_eval_mode() -> None:
     assert trained.encoder.training
 
 
-def test_every_parameter_of_encoder_and_probe_gets_a_gradient() -> None:
-    model = build_model(probed(TimeSformer(**TIMESFORMER), probe_depth=2), 5).train()
-    model(torch.randn(2, 3, 2, 16, 16)).sum().backward()
+@pytest.mark.parametrize(
+    ("option", "side"), [(TimeSformer(**TIMESFORMER), 16), (UniFormerV2(**UNIFORMERV2), 32)], ids=["timesformer", "v2"]
+)
+def test_every_parameter_of_encoder_and_probe_gets_a_gradient(option: Model, side: int) -> None:
+    model = build_model(probed(option, probe_depth=2), 5).train()
+    model(torch.randn(2, 3, 2, side, side)).sum().backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
@@ -114,18 +123,14 @@ def test_every_parameter_of_encoder_and_probe_gets_a_gradient() -> None:
     [
         (probed(TimeSformer(**TIMESFORMER), probe_heads=3), "model.probe_heads"),
         (probed(zoo.X3d()), "model.probe"),
+        (probed(zoo.C3d()), "model.probe"),
+        (probed(zoo.SlowFast()), "model.probe"),
     ],
 )
 def test_probe_that_does_not_fit_is_refused(option: Model, key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         meta_model(option, 5)
     assert caught.value.key == key
-
-
-def test_model_that_pools_its_features_has_no_tokens() -> None:
-    model = meta_model(probed(zoo.C3d()), 5)
-    with pytest.raises(UserError, match="has no tokens"):
-        model(torch.empty(1, 3, 16, 112, 112, device="meta"))
 
 
 def test_weights_of_the_model_without_probe_are_loaded_into_the_encoder(tmp_path: object) -> None:

@@ -16,7 +16,7 @@ from vexp.model.architectures.uniformerv2 import CrossAttention, Fusion, GlobalB
 from vexp.model.config import Model
 from vexp.model.features import features
 from vexp.model.meta import meta_model
-from vexp.model.zoo_uniformer import UniFormer, UniFormerV2
+from vexp.model.zoo_transformers import UniFormer, UniFormerV2
 from vexp.optim.layer_decay import layer_indices
 
 OPTIONS: dict[str, Model] = {
@@ -111,12 +111,21 @@ def test_global_block_starts_as_identity() -> None:
     assert torch.equal(block(video, tokens, torch.Size((2, 2))), video)
 
 
-def test_fusion_weighs_video_token_and_class_tokens() -> None:
+def test_fusion_weighs_video_token_and_tokens_of_frames() -> None:
     fusion = Fusion(4)
     nn.init.normal_(fusion.balance)
-    video, tokens, share = torch.randn(2, 1, 4), torch.randn(2, 3, 5, 4), fusion.balance.sigmoid()
-    mean = (tokens[:, 0, 0] + tokens[:, 1, 0] + tokens[:, 2, 0]) / 3
-    torch.testing.assert_close(fusion(video, tokens), fusion.norm(video[:, 0] * (1 - share) + mean * share))
+    video, tokens, share = torch.randn(2, 1, 4), torch.randn(2, 5, 4), fusion.balance.sigmoid()
+    torch.testing.assert_close(fusion(video, tokens), fusion.norm(video * (1 - share) + tokens * share))
+
+
+def test_uniformerv2_features_are_fused_mean_of_class_tokens() -> None:
+    """``tokens`` has the class tokens of the frames, each fused alone: with a balance of 1 their mean is known."""
+    backbone, clips = tiny("uniformerv2").backbone.double(), torch.randn(2, 3, 4, 32, 32, dtype=torch.float64)
+    backbone.fusion.norm = nn.Identity()
+    with torch.no_grad():
+        backbone.fusion.balance.normal_()
+        class_tokens = backbone.tokens(clips).unflatten(1, (4, -1))[:, :, 0]
+        torch.testing.assert_close(class_tokens.mean(dim=1), backbone(clips))
 
 
 def test_uniformerv2_frames_pass_the_image_transformer_apart() -> None:

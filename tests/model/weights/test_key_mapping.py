@@ -13,7 +13,8 @@ from support.paths import GOLDEN_DIR
 from support.recorded_models import clip_of, filled
 from torch import Tensor, nn
 
-from vexp.model import build_model, zoo, zoo_transformers, zoo_uniformer
+from vexp.model import build_model, zoo, zoo_transformers
+from vexp.model.family import Family
 from vexp.model.registry import REGISTRY
 from vexp.model.weights.key_mapping import Rules, inflate, rename_keys
 from vexp.model.weights.load import load_checkpoint
@@ -26,7 +27,7 @@ WITH_LOGITS = [name for name, model in NETS.items() if "logits" in model]
 CHEAP = ("x3d_m", "tsn_r50")
 
 
-def key_rules(model: str | zoo.Family) -> Rules:
+def key_rules(model: str | Family) -> Rules:
     option = REGISTRY[model].option() if isinstance(model, str) else model
     return getattr(option, "key_rules", ())
 
@@ -91,7 +92,7 @@ def test_golden_mmaction2_logits_exist_for_six_models() -> None:
     assert (len(NETS), len(WITH_LOGITS)) == (12, 6)
 
 
-@pytest.mark.parametrize("name", [name for name, model in REGISTRY.items() if isinstance(model.option(), zoo.Family)])
+@pytest.mark.parametrize("name", [name for name, model in REGISTRY.items() if isinstance(model.option(), Family)])
 def test_rename_keys_vexp_names_are_unchanged(name: str) -> None:
     with torch.device("meta"):
         keys = build_model(name, 3).state_dict()
@@ -100,7 +101,7 @@ def test_rename_keys_vexp_names_are_unchanged(name: str) -> None:
 
 def test_key_rules_exist_for_every_family_only() -> None:
     families = {type(model.option()) for model in REGISTRY.values()}
-    assert {family for family in families if issubclass(family, zoo.Family)} == {
+    assert {family for family in families if issubclass(family, Family)} == {
         zoo.Tsn,
         zoo.Tsm,
         zoo.SlowOnly,
@@ -114,10 +115,10 @@ def test_key_rules_exist_for_every_family_only() -> None:
         zoo_transformers.VideoMae,
         zoo_transformers.MViTv2,
         zoo_transformers.VideoSwin,
-        zoo_uniformer.UniFormer,
-        zoo_uniformer.UniFormerV2,
+        zoo_transformers.UniFormer,
+        zoo_transformers.UniFormerV2,
     }
-    assert all(family.key_rules for family in families if issubclass(family, zoo.Family))
+    assert all(family.key_rules for family in families if issubclass(family, Family))
     assert key_rules("r3d_18") == ()
     assert key_rules(zoo.Tsm(backbone="resnet18")) == key_rules("tsm_r50")
 

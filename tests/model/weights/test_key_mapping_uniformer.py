@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vexp.model.meta import meta_model
 from vexp.model.registry import REGISTRY
 from vexp.model.weights.load import load_checkpoint
-from vexp.model.zoo_uniformer import UniFormer, UniFormerV2
+from vexp.model.zoo_transformers import UniFormer, UniFormerV2
 
 #: Recorded from mmaction2 1.2.0; its "doc" says what the fields are.
 RECORDED: dict[str, dict[str, Any]] = json.loads(

@@ -27,7 +27,7 @@ from vexp.experiment.initial_weights import conflicts
 from vexp.model import build_model
 from vexp.model.weights import download
 from vexp.model.weights.load import load_checkpoint, read_checkpoint
-from vexp.model.weights.metadata import of_huggingface, of_mmaction2
+from vexp.model.weights.metadata import Metadata, of_huggingface, of_mmaction2
 from vexp.model.weights.source import check, locate
 
 
@@ -189,6 +189,11 @@ def test_locate_unknown_torchvision_model_raises() -> None:
         locate("torchvision://r3d_81")
 
 
+def test_conflicts_of_rgb_weights_with_optical_flow_are_none() -> None:
+    trained = Metadata(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    assert trained.conflicts(mean=[127.5] * 2, std=[127.5] * 2, to_bgr=False) == []
+
+
 def test_conflicts_other_normalization_is_reported(published: str) -> None:
     report = load_checkpoint(build_model("tiny3d", 4), published)
     (mean, std) = conflicts(report, compose([]), ["a"] * 4)
@@ -269,7 +274,6 @@ def test_conflicts_other_class_order_is_reported() -> None:
 
 def load_checkpoint_of(classes: list[str]) -> Any:
     from vexp.model.weights.matching import match_tensors
-    from vexp.model.weights.metadata import Metadata
     from vexp.model.weights.report import LoadReport
 
     model = build_model("tiny3d", len(classes))

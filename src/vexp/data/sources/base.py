@@ -116,6 +116,9 @@ class _CompletedSource(Source):
     def name(self, index: int) -> str:
         return str(self.source.name(index))
 
+    def fingerprint(self, index: int) -> str:
+        return str(getattr(self.source, "fingerprint", self.name)(index))
+
     def open(self, index: int) -> AbstractContextManager[Reader]:
         opened: AbstractContextManager[Reader] = self.source.open(index)
         return opened

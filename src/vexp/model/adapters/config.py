@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
+from vexp.core.errors import ConfigError, missing_package
 from vexp.core.fields import ValidatedConfig, option
 
 
@@ -27,6 +29,15 @@ class Lora(ValidatedConfig):
     )
     rslora: bool = option(False, "Scale alpha / sqrt(rank), which suits ranks above 32 (Kalajdzievski 2023).")
     dora: bool = option(False, "Train the magnitude of each output separately (DoRA, Liu et al., ICML 2024).")
+
+    def check_library(self) -> None:
+        """Check that peft is installed if there are adapters.
+
+        Raises:
+            ConfigError: If it is not.
+        """
+        if self.rank is not None and importlib.util.find_spec("peft") is None:
+            raise ConfigError(missing_package("peft"), key="model.lora.rank", value=self.rank)
 
     @property
     def scale(self) -> float:

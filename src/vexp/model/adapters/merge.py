@@ -30,6 +30,12 @@ def saved_lora(content: Mapping[str, Any]) -> Lora | None:
     return Lora(**{field.name: saved[field.name] for field in fields(Lora) if field.name in saved})
 
 
+def without_adapters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the saved config of a run with adapters, for its merged weights."""
+    model = config["model"]
+    return {**config, "model": {**model, "lora": {**model["lora"], "rank": None}}}
+
+
 def merge_tensors(tensors: Mapping[str, Tensor], options: Lora) -> dict[str, Tensor]:
     """Return the state dict of the model without adapters, with the same outputs; their keys are those of peft."""
     adapters: dict[str, dict[str, Tensor]] = {}

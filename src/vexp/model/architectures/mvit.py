@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.video.mvit import MSBlockConfig, MViT
 
 from vexp.model.architectures.blocks import classifier
+from vexp.model.architectures.tokens import mvit_tokens
 
 KEY_STRIDE = 8  # spatial stride of keys and values in the first block; halved where the queries are pooled
 
@@ -30,13 +31,7 @@ class MViTv2Backbone(MViT):  # type: ignore[misc]  # torchvision has no types
         del self.head
 
     def forward(self, clips: Tensor) -> Tensor:
-        x = self.conv_proj(clips)  # (N, C, T/2, H/4, W/4)
-        size = tuple(x.shape[2:])
-        x = self.pos_encoding(x.flatten(2).transpose(1, 2))  # (N, 1 + L, C)
-        for block in self.blocks:
-            x, size = block(x, size)
-        features: Tensor = self.norm(x)[:, 0]
-        return features
+        return mvit_tokens(self, clips)[:, 0]
 
 
 def block_settings(

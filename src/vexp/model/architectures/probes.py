@@ -1,21 +1,13 @@
-"""Probes: heads on the tokens of an encoder, which is usually frozen.
-
-The tokens of a model are what its own head pools: the patches of a transformer, the positions of a convolutional
-feature map, the frames of TSN. A model or its ``backbone`` returns them with a method ``tokens``, from float
-(N, C, T, H, W) to (N, L, D); the models of torchvision have functions here.
-"""
+"""Probes: heads on the tokens of an encoder (``vexp.model.architectures.tokens``), which is usually frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from vexp.core.errors import ConfigError, UserError
-from vexp.model.architectures.transformer import EPS, Attention, Mlp, linear
+from vexp.core.errors import ConfigError
+from vexp.model.architectures.tokens import Tokens, tokens_of
+from vexp.model.architectures.transformer import EPS, Block, Mlp, attend, linear
 from vexp.model.features import classifier_of, head_paths
 
 _STD = 0.02  # of the initial weights, as in V-JEPA 2
@@ -39,7 +31,9 @@ class ProbedModel(nn.Module):
         return ["probe"]
 
     def forward(self, clips: Tensor) -> Tensor:
-        logits: Tensor = self.probe(encoder_tokens(self.encoder, clips))
+        tokens: Tokens | None = tokens_of(self.encoder)
+        assert tokens is not None  # add_probe has checked it
+        logits: Tensor = self.probe(tokens(clips))
         return logits
 
     def train(self, mode: bool = True) -> ProbedModel:
@@ -73,7 +67,7 @@ class AttentiveProbe(nn.Module):
 
     def __init__(self, width: int, num_classes: int, *, depth: int, heads: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth - 1))
+        self.blocks = nn.ModuleList(Block(width, heads, 4 * width) for _ in range(depth - 1))
         self.query = nn.Parameter(torch.empty(1, 1, width))
         self.cross = CrossAttention(width, heads)
         self.mlp = Mlp(width, 4 * width)
@@ -83,24 +77,11 @@ class AttentiveProbe(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         for block in self.blocks:
             tokens = block(tokens)
-        query = self.query.expand(len(tokens), -1, -1)
+        query = self.query.expand(tokens.shape[0], -1, -1)  # len() would fix the batch size of an exported model
         pooled = query + self.cross(query, tokens)
         pooled = pooled + self.mlp(pooled)
         logits: Tensor = self.fc(pooled[:, 0])
         return logits
-
-
-class _Block(nn.Module):
-    """Self-attention and MLP, each with a shortcut: (N, L, D) to the same shape."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.attn, self.mlp = Attention(width, heads), Mlp(width, 4 * width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(x)
-        mixed: Tensor = x + self.mlp(x)
-        return mixed
 
 
 class CrossAttention(nn.Module):
@@ -113,20 +94,21 @@ class CrossAttention(nn.Module):
         self.q, self.kv = linear(width, width), linear(width, 2 * width)
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        q, k, v = (  # each (N, heads, Q or L, D/heads)
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for part in (self.q(queries), *self.kv(self.norm(tokens)).chunk(2, dim=2))
-        )
-        return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        keys, values = self.kv(self.norm(tokens)).chunk(2, dim=2)
+        return attend(self.q(queries), keys, values, self.heads)
 
 
 def add_probe(model: nn.Module, num_classes: int, kind: str, *, depth: int, heads: int) -> ProbedModel:
     """Replace the head of a model by a probe: ``linear``, or ``attentive`` with ``depth`` blocks.
 
     Raises:
-        ConfigError: If the head of the model has further layers than its classifier, so that the classifier's input is
-            wider or narrower than the tokens, or this width is not a multiple of ``heads``.
+        ConfigError: If the model has no tokens or its head has further layers than its classifier, whose input is then
+            wider or narrower than the tokens, or if their width is not a multiple of ``heads``.
     """
+    if tokens_of(model) is None:
+        part = type(getattr(model, "backbone", model)).__name__
+        rule = f"{part} has no method tokens, as its features are pooled; set it to null and freeze the backbone, or "
+        raise ConfigError(rule + "choose another model", key="model.probe", value=kind)
     paths, (_, classifier) = head_paths(model, num_classes), classifier_of(model, num_classes)
     width = int(classifier.weight.shape[1])  # type: ignore[index]
     if kind == "attentive" and width % heads:
@@ -139,60 +121,3 @@ def add_probe(model: nn.Module, num_classes: int, kind: str, *, depth: int, head
     if kind == "linear":
         return ProbedModel(model, LinearProbe(width, num_classes))
     return ProbedModel(model, AttentiveProbe(width, num_classes, depth=depth, heads=heads))
-
-
-def encoder_tokens(encoder: Any, clips: Tensor) -> Tensor:
-    """Return the tokens of clips, float (N, C, T, H, W) to (N, L, D).
-
-    Raises:
-        UserError: If the encoder pools its features.
-    """
-    for part in (encoder, getattr(encoder, "backbone", encoder)):
-        if hasattr(part, "tokens"):
-            tokens: Tensor = part.tokens(clips)
-            return tokens
-        names = [cls.__name__ for cls in type(part).__mro__]
-        function = next((_TORCHVISION[name] for name in names if name in _TORCHVISION), None)
-        if function is not None:
-            return function(part, clips)
-    features: Tensor = getattr(encoder, "backbone", encoder)(clips)
-    if features.ndim != 5:
-        raise UserError(
-            f"model.probe: {type(encoder).__name__} pools its features to {tuple(features.shape)}, so it has no "
-            "tokens; set model.probe=null and freeze its backbone, or choose another model"
-        )
-    return features.flatten(2).transpose(1, 2)
-
-
-def _swin_tokens(model: Any, clips: Tensor) -> Tensor:
-    tokens: Tensor = model.norm(model.features(model.pos_drop(model.patch_embed(clips))))  # (N, T, H, W, D)
-    return tokens.flatten(1, 3)
-
-
-def _mvit_tokens(model: Any, clips: Tensor) -> Tensor:
-    x = model.conv_proj(clips)
-    size = tuple(x.shape[2:])
-    x = model.pos_encoding(x.flatten(2).transpose(1, 2))
-    for block in model.blocks:
-        x, size = block(x, size)
-    tokens: Tensor = model.norm(x)  # (N, 1 + L, D)
-    return tokens
-
-
-def _resnet_tokens(model: Any, clips: Tensor) -> Tensor:
-    features: Tensor = model.layer4(model.layer3(model.layer2(model.layer1(model.stem(clips)))))
-    return features.flatten(2).transpose(1, 2)
-
-
-def _s3d_tokens(model: Any, clips: Tensor) -> Tensor:
-    features: Tensor = model.features(clips)
-    return features.flatten(2).transpose(1, 2)
-
-
-#: Class of torchvision -> function of a model and clips that returns the tokens, the forward pass without the head.
-_TORCHVISION: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
-    "VideoResNet": _resnet_tokens,
-    "S3D": _s3d_tokens,
-    "MViT": _mvit_tokens,
-    "SwinTransformer3d": _swin_tokens,
-}

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vexp.model.architectures.blocks import NonLocal, Triple, conv3d, conv_norm_act, init_convolutions
+from vexp.model.architectures.tokens import feature_map_tokens
 
 #: Blocks of the four stages by depth (He et al., CVPR 2016): basic blocks for 18 and 34, bottlenecks otherwise.
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -118,6 +119,10 @@ class ResNet3d(nn.Module):
         for stage in range(1, 5):
             x = self.stage(stage, x)
         return x
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """Return the features of all positions, (N, L, C), for a probe."""
+        return feature_map_tokens(self(clips))
 
 
 def inflated_resnet(

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vexp.model.architectures.tokens import feature_map_tokens
+
 GROUP_CHANNELS = 8  # channels per group of group norm
 
 
@@ -57,7 +59,7 @@ class Tiny3d(nn.Module):
 
     def tokens(self, clips: Tensor) -> Tensor:
         """Return the features of all positions, (N, L, 4w), for a probe."""
-        return self._features(clips).flatten(2).transpose(1, 2)
+        return feature_map_tokens(self._features(clips))
 
     def _features(self, clips: Tensor) -> Tensor:
         # On a CPU, where batches are contiguous, this is 1.4 to 1.6 times faster; elsewhere it is a no-op.

@@ -77,6 +77,24 @@ class Mlp(nn.Module):
         return y
 
 
+class Block(nn.Module):
+    """Attention and MLP, each with a shortcut: (N, L, C) to the same shape.
+
+    ``hidden`` are the channels within the MLP, ``drop_path`` is the stochastic depth rate.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, drop_path: float = 0.0, *, key_bias: bool = True) -> None:
+        super().__init__()
+        self.attn = Attention(width, heads, key_bias=key_bias)
+        self.mlp = Mlp(width, hidden)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(x))
+        out: Tensor = x + self.drop_path(self.mlp(x))
+        return out
+
+
 def linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
     """Build a linear layer with weights from a truncated normal distribution (std 0.02) and a bias of 0."""
     layer = nn.Linear(in_features, out_features, bias=bias)

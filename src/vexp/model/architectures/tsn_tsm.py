@@ -38,11 +38,11 @@ class FrameModel(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         logits: Tensor = self.head(self._features(clips))
-        return logits.reshape(len(clips), clips.shape[2] // self.stacked, -1).mean(dim=1)
+        return logits.reshape(clips.shape[0], clips.shape[2] // self.stacked, -1).mean(dim=1)
 
     def tokens(self, clips: Tensor) -> Tensor:
         """Return the features of the frames, (N, T, C), for a probe."""
-        return self._features(clips).reshape(len(clips), clips.shape[2] // self.stacked, -1)
+        return self._features(clips).reshape(clips.shape[0], clips.shape[2] // self.stacked, -1)
 
     def _features(self, clips: Tensor) -> Tensor:
         """Map clips to the features of all their frames, (N * T, C)."""

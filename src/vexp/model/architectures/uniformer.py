@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.model.architectures.blocks import classifier, conv3d
+from vexp.model.architectures.tokens import feature_map_tokens
 from vexp.model.architectures.transformer import Attention, DropPath, Mlp, drop_path_rates
 
 EPS = 1e-5  # epsilon of the layer norms
@@ -41,6 +42,10 @@ class UniFormerBackbone(nn.Module):
         for part in self.children():
             x = part(x)
         return x
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """Return the features of all positions, (N, L, C), for a probe."""
+        return feature_map_tokens(self(clips))
 
 
 class PatchEmbed(nn.Module):

@@ -47,6 +47,18 @@ class UniFormerV2Backbone(nn.Module):
         self.fusion = Fusion(width)
 
     def forward(self, clips: Tensor) -> Tensor:
+        video, x = self._encode(clips)
+        features: Tensor = self.fusion(video[:, 0], x[:, :, 0].mean(dim=1))
+        return features
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """Return the tokens of all frames, (N, T * (1 + H'W'), C), each fused with the video token, for a probe."""
+        video, x = self._encode(clips)
+        tokens: Tensor = self.fusion(video, x.flatten(1, 2))
+        return tokens
+
+    def _encode(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Map clips to the video token (N, 1, C) and the tokens (N, T, 1 + H'W', C) of the frames."""
         n, _, frames, height, width = clips.shape
         if (height, width) != (self.img_size, self.img_size):
             raise UserError(
@@ -63,12 +75,11 @@ class UniFormerV2Backbone(nn.Module):
             x = block(x)
             if i >= first:
                 video = self.global_blocks[i - first](video, x, grid)
-        features: Tensor = self.fusion(video, x)
-        return features
+        return video, x
 
 
 class Fusion(nn.Module):
-    """The initial video token, and its weighted mean with the class tokens of the frames, which gives the features."""
+    """The initial video token, and the weighted mean of the final one with the tokens of the frames."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -77,10 +88,10 @@ class Fusion(nn.Module):
         self.norm = nn.LayerNorm(width, eps=EPS)
 
     def forward(self, video: Tensor, x: Tensor) -> Tensor:
-        """Map the final video token (N, 1, C) and the tokens (N, T, L, C) of the frames to features (N, C)."""
+        """Return the normalized mean of ``video`` and ``x`` (..., C), with a learned weight for each channel."""
         weight = self.balance.sigmoid()
-        features: Tensor = self.norm((1 - weight) * video[:, 0] + weight * x[:, :, 0].mean(dim=1))
-        return features
+        mean: Tensor = self.norm((1 - weight) * video + weight * x)
+        return mean
 
 
 class Block(nn.Module):
@@ -121,7 +132,7 @@ class GlobalBlock(nn.Module):
         nn.init.zeros_(self.pos_embed.bias)  # type: ignore[arg-type]
 
     def forward(self, video: Tensor, x: Tensor, grid: torch.Size) -> Tensor:
-        patches = x[:, :, 1:].movedim(3, 1).reshape(len(x), -1, x.shape[1], *grid)  # (N, C, T, H', W')
+        patches = x[:, :, 1:].movedim(3, 1).reshape(x.shape[0], -1, x.shape[1], *grid)  # (N, C, T, H', W')
         positions = self.pos_embed(patches).flatten(3).movedim(1, 3)
         context = torch.cat((x[:, :, :1], x[:, :, 1:] + positions), dim=2).flatten(1, 2)  # (N, T * L, C)
         video = video + self.drop_path(self.attn(video, context))

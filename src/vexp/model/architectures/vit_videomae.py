@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.model.architectures.blocks import classifier
-from vexp.model.architectures.transformer import EPS, Attention, DropPath, Mlp, drop_path_rates, sinusoid_table
+from vexp.model.architectures.transformer import EPS, Block, drop_path_rates, sinusoid_table
 
 
 class VideoMaeBackbone(nn.Module):
@@ -38,7 +38,8 @@ class VideoMaeBackbone(nn.Module):
         table = sinusoid_table(grid[0] * grid[1] * grid[2], width)
         self.register_buffer("position", table.reshape(*grid, width), persistent=False)
         hidden = round(width * mlp_ratio)
-        self.blocks = nn.ModuleList(Block(width, heads, hidden, rate) for rate in drop_path_rates(drop_path, depth))
+        rates = drop_path_rates(drop_path, depth)
+        self.blocks = nn.ModuleList(Block(width, heads, hidden, rate, key_bias=False) for rate in rates)
         self.fc_norm = nn.LayerNorm(width, eps=EPS)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -71,21 +72,6 @@ class VideoMaeBackbone(nn.Module):
         if table.shape[1:3] != (height, width):
             table = F.interpolate(table.permute(0, 3, 1, 2), (height, width), mode="bicubic").permute(0, 2, 3, 1)
         return table.flatten(0, 2)
-
-
-class Block(nn.Module):
-    """Attention and MLP, each with a shortcut: (N, L, C) to the same shape."""
-
-    def __init__(self, width: int, heads: int, hidden: int, drop_path: float) -> None:
-        super().__init__()
-        self.attn = Attention(width, heads, key_bias=False)
-        self.mlp = Mlp(width, hidden)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(x))
-        out: Tensor = x + self.drop_path(self.mlp(x))
-        return out
 
 
 def videomae(num_classes: int, *, width: int, dropout: float, init_std: float, **backbone: Any) -> nn.Module:

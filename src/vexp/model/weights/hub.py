@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vexp.core.errors import UserError
+from vexp.core.errors import UserError, missing_package
 from vexp.core.files import leaves_folder
 from vexp.model.weights import hf_folder
 
@@ -65,7 +65,7 @@ def problem(source: str) -> str | None:
     except ValueError as error:
         return str(error)
     if importlib.util.find_spec("huggingface_hub") is None:
-        return "needs a package that is not installed: pip install 'vexp[hf]'"
+        return missing_package("hf")
     return None
 
 

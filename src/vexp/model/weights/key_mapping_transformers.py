@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vexp.model.weights.key_mapping import Rules, rename_keys
+from vexp.model.weights.key_mapping import CLASSIFIER, IMAGE_BACKBONE, Rules, rename_keys
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +45,7 @@ VIT: Rules = (
 
 
 #: The released code (fine-tuned: no prefix; pre-trained: ``encoder.``, whose decoder matches no rule; as a model of
-#: transformers: ``model.``), mmaction2, and VideoMAE in transformers, whose projections ``adapt_videomae`` joins.
+#: transformers: ``model.``), mmaction2, and VideoMAE in transformers, whose projections ``convert_projections`` joins.
 VIDEOMAE: Rules = (
     (r"^(?:videomae\.)?embeddings\.patch_embeddings\.projection\.", "backbone.patch_embed."),
     (r"^(?:videomae\.)?encoder\.layer\.(\d+)\.", r"backbone.blocks.\1."),
@@ -58,6 +58,7 @@ VIDEOMAE: Rules = (
     (r"^(backbone\.blocks\.\d+)\.attention\.attention\.", r"\1.attn."),
     (r"^(backbone\.blocks\.\d+)\.attention\.output\.dense\.", r"\1.attn.proj."),
     (r"^(backbone\.blocks\.\d+\.attn)\.(q|v)(?:uery|alue)\.bias$", r"\1.\2_bias"),
+    (r"^(backbone\.blocks\.\d+\.attn)\.(q|k|v)(?:uery|ey|alue)\.", r"\1.\2_proj."),
     (r"^(backbone\.blocks\.\d+)\.(?:mlp\.layers\.0\.0|intermediate\.dense)\.", r"\1.mlp.fc1."),
     (r"^(backbone\.blocks\.\d+)\.(?:mlp\.layers\.1|output\.dense)\.", r"\1.mlp.fc2."),
 )
@@ -97,19 +98,49 @@ _SWIN_IMAGE: Rules = (
     *((rf"^features\.{i}\.", f"features.{i - 1}.") for i in range(1, 2 * len(_SWIN_STAGES))),
 )
 
+#: UniFormer's checkpoints of its authors and of mmaction2, and its image weights.
+UNIFORMER: Rules = (
+    *CLASSIFIER,
+    (r"^head\.(weight|bias)$", r"head.fc.\1"),
+    *IMAGE_BACKBONE,
+    (r"^(backbone\.blocks[34]\.\d+)\.norm1\.", r"\1.attn.norm."),
+    (r"^(backbone\.blocks[34]\.\d+)\.norm2\.", r"\1.mlp.norm."),
+)
 
-def adapt_videomae(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join the projections of queries, keys and values, and leave out position encodings that the model has itself."""
+#: UniFormerV2's checkpoints of its authors and of mmaction2, and CLIP's image transformer with the names of OpenAI and
+#: OpenCLIP, Hugging Face, or timm.
+UNIFORMER_V2: Rules = (
+    *CLASSIFIER,
+    *IMAGE_BACKBONE,
+    (r"^backbone\.(?:class_embedding|embeddings\.class_embedding)$", "backbone.cls_token"),
+    (r"^backbone\.(?:positional_embedding|embeddings\.position_embedding\.weight)$", "backbone.pos_embed"),
+    (r"^backbone\.(?:conv1|embeddings\.patch_embedding|patch_embed\.proj)\.", "backbone.patch_embed."),
+    (r"^backbone\.(?:ln_pre|pre_layrnorm)\.", "backbone.norm_pre."),  # the missing letter is Hugging Face's
+    (r"^backbone\.transformer\.temporal_cls_token$", "backbone.fusion.token"),
+    (r"^backbone\.transformer\.balance$", "backbone.fusion.balance"),
+    (r"^backbone\.transformer\.(?:norm|proj\.0)\.", "backbone.fusion.norm."),
+    (r"^backbone\.transformer\.proj\.2\.", "head.fc."),
+    (r"^backbone\.transformer\.dpe\.(\d+)\.", r"backbone.global_blocks.\1.pos_embed."),
+    (r"^backbone\.transformer\.dec\.", "backbone.global_blocks."),
+    (r"^backbone\.(?:transformer\.resblocks|encoder\.layers)\.", "backbone.blocks."),
+    (r"\.(?:ln_|layer_norm|norm)1\.", ".attn.norm."),
+    (r"\.(?:ln_|layer_norm|norm)2\.", ".mlp.norm."),
+    (r"\.ln_3\.", ".attn.norm_context."),
+    (r"\.attn\.in_proj_", ".attn.qkv."),
+    (r"\.self_attn\.", ".attn."),
+    (r"\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+)
+
+
+def drop_constant_positions(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the position encodings of VideoMAE, which the model has itself, unless they were trained."""
     import torch
 
     from vexp.model.architectures.transformer import sinusoid_table
 
     state = dict(tensors)
-    for name in tensors:
-        if name.endswith(".attn.query.weight"):
-            parts = [name.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
-            if all(part in tensors for part in parts):
-                state[name.replace(".query.", ".qkv.")] = torch.cat([state.pop(part) for part in parts])
     table = state.get("backbone.pos_embed")
     if table is not None and table.ndim == 3:
         constant = table.is_meta or torch.allclose(table[0].float(), sinusoid_table(*table.shape[1:]), atol=1e-4)
@@ -154,4 +185,38 @@ def adapt_swin(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Ten
             state[name] = target
         elif name.endswith(".relative_position_bias_table") and len(target) % len(source) == 0:
             state[name] = source.repeat(len(target) // len(source), 1)
+    return state
+
+
+def image_tower(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the tensors of CLIP's image transformer without their prefix, and the others, which are those of text.
+
+    If no key has the prefix of OpenAI and OpenCLIP or that of Hugging Face, all tensors belong to the first part.
+    """
+    for prefix in ("visual.", "vision_model."):
+        image = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if image:
+            return image, {key: value for key, value in tensors.items() if not key.startswith(prefix)}
+    return dict(tensors), {}
+
+
+def convert_projections(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Convert the projections of attention, joined or apart in other programs, to the layers of ``model``.
+
+    The layers ``q_proj``, ``k_proj`` and ``v_proj`` are joined to ``qkv``, and ``qkv`` is divided into ``q`` and
+    ``kv``, where ``model`` has these.
+    """
+    import torch
+
+    state = dict(tensors)
+    for name in model.state_dict():
+        path, _, leaf = name.rpartition(".")
+        attention, _, layer = path.rpartition(".")
+        parts = [f"{attention}.{part}_proj.{leaf}" for part in "qkv"]
+        joined = f"{attention}.qkv.{leaf}"
+        if layer == "qkv" and all(part in state for part in parts):
+            state[name] = torch.cat([state.pop(part) for part in parts])
+        elif layer == "q" and joined in state:
+            queries, keys, values = state.pop(joined).chunk(3)
+            state[name], state[f"{attention}.kv.{leaf}"] = queries, torch.cat((keys, values))
     return state

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vexp import checkpoint
 from vexp.core.errors import UserError
-from vexp.model.adapters.merge import merge_tensors, saved_lora
+from vexp.model.adapters.merge import merge_tensors, saved_lora, without_adapters
 from vexp.model.weights.file import WeightFile, read, unwrap
 from vexp.model.weights.key_mapping import rename_keys
 from vexp.model.weights.matching import best_prefix, copy_problem, match_tensors
@@ -139,6 +139,7 @@ def open_weights(located: Located, source: str | Path, *, key: str | None = None
     file = unwrap(content, str(source), key=key)
     if file.kind == "vexp" and (lora := saved_lora(content)) is not None:
         file.tensors = merge_tensors(file.tensors, lora)
+        file.config = without_adapters(content["config"])
         file.notes.append("adapters merged")
     if located.metadata is not None and file.kind != "vexp":  # a file of vexp has its own
         file.metadata, file.kind = located.metadata, located.kind or file.kind

@@ -27,7 +27,9 @@ class Metadata:
             order = "BGR" if self.to_bgr else "RGB"
             conflicts.append(f"trained on {order}; set img_norm.to_bgr={_yaml(self.to_bgr)}")
         for name, trained, configured in (("mean", self.mean, mean), ("std", self.std, std)):
-            if trained is not None and any(abs(a - b) > _TOLERANCE for a, b in zip(trained, configured, strict=True)):
+            if trained is None or len(trained) != len(configured):  # RGB weights, averaged for optical flow
+                continue
+            if not equal_statistics(trained, configured):
                 run = _yaml(list(configured))
                 conflicts.append(f"trained with img_norm.{name}={_yaml(trained)}, this run has {run}")
         return conflicts
@@ -44,6 +46,11 @@ class Metadata:
             names = ", ".join(self.classes[:3]) + (" ..." if len(self.classes) > 3 else "")
             lines.append(f"{len(self.classes)} classes: {names}")
         return lines
+
+
+def equal_statistics(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Return whether two means or standard deviations of channels, in gray levels, are the same but for rounding."""
+    return len(a) == len(b) and all(abs(x - y) <= _TOLERANCE for x, y in zip(a, b, strict=True))
 
 
 def of_vexp(content: Mapping[str, Any]) -> Metadata:
