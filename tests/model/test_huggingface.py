@@ -271,3 +271,18 @@ def test_missing_library_is_one_sentence(folder, monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'vexp\[hf\]'"):
         compose(["model=hf", f"model.name={folder}"]).model.check_library()
+
+
+def test_frames_that_the_positions_do_not_allow_are_refused_once(folder, tmp_path) -> None:
+    error = error_of(f"model.name={folder}", "model.input.frames=8")
+    assert (error.key, error.value) == ("model.input.frames", 8)
+    assert "4, for which it has position embeddings" in error.rule
+    error = error_of(f"model.name={describe(tmp_path / 'vjepa2', 'vjepa2')}", "model.input.frames=7")
+    assert (error.key, error.rule.rpartition(": ")[2]) == ("model.input.frames", "a multiple of 2")
+
+
+def test_misspelled_folder_is_not_asked_for_on_the_hub(folder, monkeypatch) -> None:
+    monkeypatch.chdir(folder.parent.parent)
+    error = error_of(f"model.name={folder.parent.name}/videomea")
+    assert error.rule == f"there is no such folder in {folder.parent.name}"
+    assert error.hint == f"; did you mean {folder.parent.name}/videomae?"

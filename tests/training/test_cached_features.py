@@ -13,6 +13,7 @@ from support.run_files import read_checkpoint
 
 from vexp import compose, train
 from vexp.core.errors import ConfigError, UserError
+from vexp.tools.plan import build_plan
 from vexp.training import cached_features
 
 RUN = [
@@ -134,3 +135,8 @@ def test_killed_run_leaves_no_partial_features(tmp_path: Path, folder: Path, mon
     assert len(list(folder.rglob("*.safetensors"))) == 7
     assert_same(whole, run(tmp_path / "killed", *options, "resume=auto"))
     assert "9 computed" in (tmp_path / "killed" / "log.txt").read_text()
+
+
+def test_plan_of_cached_features_in_half_precision() -> None:
+    plan = build_plan(compose([*RUN, *PROBE, "data.cache_features=true", "amp=bf16"]))
+    assert plan.parts["cached features"].startswith("the input of probe, ")

@@ -15,7 +15,7 @@ from vexp.core.errors import UserError
 from vexp.data.sources.config import Motion
 from vexp.experiment.setup import build_experiment, make_dataset
 from vexp.training.batches import training_order
-from vexp.training.run_header import classes_without_samples
+from vexp.training.run_header import classes_without_samples, small_step
 
 OVERRIDES = [
     "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1", "log=text",
@@ -100,3 +100,11 @@ def test_classes_without_samples_are_listed(videos: Path, tmp_path: Path) -> Non
     ]
     subset = compose([*overrides, "data.train.indices=1"])
     assert classes_without_samples(build_experiment(subset)) == []
+
+
+def test_rate_scaled_for_more_samples_than_there_are_is_listed(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "two.txt").write_text(f"{videos}/0.mp4 0\n{videos}/1.mp4 1\n")
+    overrides = [*OVERRIDES, f"data.train.ann_file={tmp_path}/two.txt", "eval=never", "optimizer.base_batch_size=64"]
+    (warning,) = small_step(build_experiment(compose([*overrides, "data.batch_size=4", "grad.accumulate=2"])))
+    assert "for 8 samples per step, but there are 2" in warning
+    assert small_step(build_experiment(compose([*overrides, "data.batch_size=2", "grad.accumulate=1"]))) == []

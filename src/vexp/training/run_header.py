@@ -71,9 +71,21 @@ def all_warnings(exp: Experiment) -> list[str]:
         *(f"lr_policy: {warning}" for warning in lr_warnings),
         *exp.warnings,
         *classes_without_samples(exp),
+        *small_step(exp),
         *([leak_warning("train", "val", shared)] if shared else []),
         *exp.schedule.warnings().values(),
         *([f"amp={config.amp.dtype}: {slow}"] if slow is not None else []),
+    ]
+
+
+def small_step(exp: Experiment) -> list[str]:
+    """Return a warning if the learning rate is scaled for steps that are larger than the training data."""
+    plan, base = exp.plan, getattr(exp.config.optimizer, "base_batch_size", None)
+    if base is None or plan.num_samples >= plan.samples_per_step:
+        return []
+    return [
+        f"optimizer.base_batch_size: the learning rate is scaled for {plan.samples_per_step} samples per step, but "
+        f"there are {plan.num_samples}; lower grad.accumulate or data.batch_size"
     ]
 
 
