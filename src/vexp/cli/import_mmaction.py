@@ -17,6 +17,7 @@ Examples:
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tempfile
 from collections.abc import Sequence
@@ -33,8 +34,8 @@ from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.tools.mmaction2.config_file import Source, read_config
 from vexp.tools.mmaction2.convert import convert
-from vexp.tools.mmaction2.report import console, experiment_yaml, markdown
-from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.report import Report, experiment_yaml, model_differences
+from vexp.tools.mmaction2.result import CHOOSE, FILL_IN, ConversionResult
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,20 +63,23 @@ def main(argv: Sequence[str]) -> int:
     source = read_config(path)
     result = imported(source, options.model, arguments.config_dirs)
     command = " ".join([f"vexp train --config-dir {out} experiment={name}", *(f"{key}=..." for key in result.needed)])
+    report = Report.of(result, source)
     folder = out / "experiment"
     files.ensure_writable_dir(folder, "set out=FOLDER")
     files.write_text(folder / f"{name}.yaml", experiment_yaml(result, source))
-    files.write_text(folder / f"{name}.md", markdown(result, source, command))
-    print("\n".join(console(result, source)))
-    print(f"\nwritten: {folder / name}.yaml, and this report as {name}.md\n{command}")
+    files.write_text(folder / f"{name}.md", report.markdown(path.name, command))
+    print(f"{path.name}: " + "\n".join(report.console()))
+    print(f"\nwritten: {folder / name}.yaml; {name}.md lists the outcome of all {len(report.lines)} values")
+    print(f"{command.replace('vexp train', 'vexp plan', 1)}\n{command}")
     return 0
 
 
 def imported(source: Source, model: str | None = None, config_dirs: Sequence[Path] = ()) -> ConversionResult:
-    """Convert a config to an experiment that composes; values that vexp refuses are removed and reported.
+    """Convert a config to an experiment that composes; a value that vexp refuses becomes a placeholder.
 
     Raises:
-        UserError: If the config has no recognition model, or no experiment that composes can be made of it.
+        UserError: If the config has no recognition model, no experiment that composes can be made of it, or vexp cannot
+            build its model as written and no ``model`` was chosen instead.
     """
     result = convert(source, defaults_of, model)
     result.drop_defaults()
@@ -83,20 +87,35 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
         message = str(error).splitlines()[0]
         # The converted key that the error is about: the key itself, or the first one below it.
         key = next((key for key in result.values if f"{key}.".startswith(f"{error.key}.")), error.key)
+        given = result.values.get(key)
         if not result.revoke(key, message.partition(" (")[0]):
             raise UserError(f"{source.path}: the converted experiment does not compose: {message}")
+        if given is not None and given.node is not None and not key.startswith("model."):
+            result.need(key, given.node, message.partition(" (")[0])
+    differences = model_differences(result)
+    if differences and model is None:
+        nearest = result.choices["model"]
+        raise UserError(
+            f"{source.path}: refused: vexp cannot build the model as it is written here:\n"
+            + "".join(f"  {what}\n" for what in differences)
+            + f"the nearest model is {nearest}; to take it all the same: vexp import {source.path} model={nearest}"
+        )
+    result.replaced_model = differences
     return result
 
 
 def _refusal(result: ConversionResult, source: Source, config_dirs: Sequence[Path]) -> ConfigError | None:
-    """Compose the experiment and return the error, if there is one."""
+    """Compose the experiment without its placeholders and return the first error about another key, if there is one."""
+    values = {key: given for key, given in result.values.items() if given.value != FILL_IN}
+    choices = {group: option for group, option in result.choices.items() if option != CHOOSE}
+    known = dataclasses.replace(result, values=values, choices=choices)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "experiment" / "imported.yaml"
         path.parent.mkdir()
-        path.write_text(experiment_yaml(result, source), encoding="utf-8")
-        overrides = ["experiment=imported", *(f"{key}=given" for key in result.needed)]
+        path.write_text(experiment_yaml(known, source), encoding="utf-8")
+        overrides = ["experiment=imported", *(f"{key}=given" for key in result.needed if key.endswith(".ann_file"))]
         try:
             compose(overrides, config_dirs=[folder, *config_dirs])
         except ConfigError as error:
-            return error.errors[0]
+            return next((each for each in error.errors if each.key not in result.needed), None)
     return None

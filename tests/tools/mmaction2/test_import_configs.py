@@ -25,7 +25,7 @@ from vexp.tools.mmaction2.optimizers import OPTIMIZERS
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
 from vexp.tools.mmaction2.pitfalls import find_pitfalls
 from vexp.tools.mmaction2.report import experiment_yaml, report_lines
-from vexp.tools.mmaction2.result import STATUSES, ConversionResult, Value
+from vexp.tools.mmaction2.result import CHOOSE, FILL_IN, STATUSES, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Map, keys_of
 
 NAMES = [str(path.relative_to(CONFIGS)) for path in ALL]
@@ -43,7 +43,7 @@ def test_golden_configs_cover_models_and_policies() -> None:
         "tsn_r50", "tsm_r50", "i3d_r50", "slowonly_r50", "slowfast_r50", "r2plus1d_r34", "ircsn_r50", "x3d_m",
         "timesformer_divst", "c3d", "mvitv2_s", "swin_t",
     }  # fmt: skip
-    assert {golden(path)[1].choices["lr_policy"] for path in ALL} == set(options()["lr_policy"])
+    assert {golden(path)[1].choices["lr_policy"] for path in ALL} == {*options()["lr_policy"], CHOOSE}
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
@@ -307,7 +307,7 @@ REJECTED = [
     ("model = dict(type='Recognizer3D')\n", "config.py:1: the config has no data"),
     (SMALL_0.replace("VideoDataset", "AVADataset"), r"config.py:8: AVADataset is for detection"),
     (SMALL_0.replace("VideoDataset", "MyDataset"), r"config.py:8: MyDataset is not a dataset of vexp"),
-    (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), r"config.py:4: TANet is not among the models of vexp .* model=NAME"),
+    (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), "config.py:4: refused: vexp has no TANet .* model=tsm_r50$"),
     (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the training dataset has no pipeline"),
     (SMALL_1.replace("train_dataloader = ", "other = "), "config.py:1: the config has no train_dataloader.*testing"),
     (SMALL_0.replace("    train=dict", "    other=dict"), "config.py:1: no training data; import the config"),
@@ -332,13 +332,13 @@ def test_convert_rejects(text: str, message: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_invalid_value_is_revoked_and_reported(tmp_path: Path) -> None:
-    """A growing rate, which mmcv accepts, is rejected; the rest is kept."""
+def test_refused_value_becomes_placeholder(tmp_path: Path) -> None:
+    """A growing rate, which mmcv accepts, is left to the user, and does not become vexp's default."""
     source = read(tmp_path / "config.py", f"{SMALL_0}\nlr_config = dict(policy='exp', gamma=1.5)\n")
     result = imported(source)
     (line,) = (line for line in report_lines(result, source) if line.path == "lr_config.gamma")
-    assert (line.status, line.remark) == ("unsupported", "lr_policy.gamma=1.5: must be <= 1")
-    assert "lr_policy.gamma" not in result.values
+    assert (line.status, line.remark) == ("placeholder", "lr_policy.gamma=1.5: must be <= 1")
+    assert (result.values["lr_policy.gamma"].value, list(result.needed)) == (FILL_IN, ["lr_policy.gamma"])
     assert result.choices["lr_policy"] == "exp"
 
 
@@ -373,7 +373,7 @@ def test_load_from_replaces_init_cfg(tmp_path: Path) -> None:
 
 def test_several_lists_need_ann_file(tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", SMALL_0.replace("'a.txt'", "['a.txt', 'c.txt']"))
-    assert imported(source).needed == ["data.train.ann_file"]
+    assert list(imported(source).needed) == ["data.train.ann_file"]
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------

@@ -8,15 +8,15 @@ from typing import Any
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, optimizers, runtime
-from vexp.tools.mmaction2.backbones import OTHER_TASKS, Family
+from vexp.tools.mmaction2.backbones import OTHER_TASKS
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.datasets import choose_data, convert_split, loader_rules, unwrapped
 from vexp.tools.mmaction2.lr_config import convert_lr_config
-from vexp.tools.mmaction2.models import TEST_CFG, convert_model, convert_preprocessor
+from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_model, convert_preprocessor
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
 from vexp.tools.mmaction2.pipelines import convert_pipeline
 from vexp.tools.mmaction2.pitfalls import find_pitfalls
-from vexp.tools.mmaction2.result import ConversionResult, Value
+from vexp.tools.mmaction2.result import FILL_IN, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Ignore
 from vexp.tools.mmaction2.tables import apply_rules
 from vexp.tools.mmaction2.tree import MappingNode, Node
@@ -49,9 +49,12 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
     _check_task(config)
     result = ConversionResult(options, config, generation=int(not _OF_1X.isdisjoint(config.items)))
     (_convert_1x if result.generation else _convert_0x)(result, model)
+    apply_loss_weight(result)
     runtime.convert_root(result, _READ[result.generation])
     if "init_from" in result.values:
         result.revoke("model.weights.path", "load_from comes later and takes its place", "needless")
+    if not {"epochs", "max_steps"} & set(result.values):
+        result.need("epochs", None, "the config does not say how long to train")
     _count_in_steps(result)
     _count_repeats(result)
     find_pitfalls(result, source.path)
@@ -61,6 +64,11 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
 
 def _check_task(config: MappingNode) -> None:
     model = config.items.get("model")
+    if (multigrid := config.get("multigrid")) is not None:
+        raise UserError(
+            f"{multigrid.where}: refused: vexp has no multigrid training (clips and batches of changing size; "
+            "the epochs and milestones count with it); import the config of the same model without multigrid"
+        )
     if not isinstance(model, MappingNode):
         raise UserError(f"{config.where}: not a config of mmaction2: model = dict(type=...) is missing")
     name, where = model.text("type"), (model.get("type") or model).where
@@ -76,11 +84,11 @@ def _convert_0x(result: ConversionResult, model: str | None) -> None:
     if not isinstance(data, MappingNode):
         raise UserError(f"{config.where}: the config has no data = dict(train=dict(...)); add the data to it")
     choose_data(result, data.get("train"))
-    family = _convert_model(result, model)
+    _convert_model(result, model)
     apply_rules(result, data, loader_rules("train"))
     for split in _SPLITS:
         apply_rules(result, data.get(f"{split}_dataloader"), loader_rules(split))
-    _convert_splits(result, {split: data.get(split) for split in _SPLITS}, family)
+    _convert_splits(result, {split: data.get(split) for split in _SPLITS})
     apply_rules(result, config, {"test_cfg": TEST_CFG, "train_cfg": Ignore("it is empty")})
     optimizers.convert_optimizer(result, config.get("optimizer"))
     optimizers.convert_optimizer_config(result, config.get("optimizer_config"))
@@ -101,11 +109,11 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
             "import the config of the training"
         )
     choose_data(result, sets["train"])
-    family = _convert_model(result, model)
+    _convert_model(result, model)
     convert_preprocessor(result, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
     for split, loader in loaders.items():
         apply_rules(result, loader, loader_rules(split))
-    _convert_splits(result, sets, family)
+    _convert_splits(result, sets)
     optimizers.convert_wrapper(result, config.get("optim_wrapper"))
     convert_schedulers(result, config.get("param_scheduler"))
     for key in ("val_evaluator", "test_evaluator"):
@@ -116,18 +124,16 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     optimizers.convert_lr_scaling(result, config.get("auto_scale_lr"))
 
 
-def _convert_model(result: ConversionResult, chosen: str | None) -> Family | None:
+def _convert_model(result: ConversionResult, chosen: str | None) -> None:
     model = result.config.items["model"]
     assert isinstance(model, MappingNode)  # _check_task
-    family = convert_model(result, model, chosen)
+    convert_model(result, model, chosen)
     if result.choices.setdefault("loss", "cross_entropy") == "bce":
         result.choices["eval"] = "multi_label"
-    return family
 
 
-def _convert_splits(result: ConversionResult, sets: dict[str, Node | None], family: Family | None) -> None:
+def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     """Convert the datasets and pipelines of all splits."""
-    frames = family.frames if family is not None else result.choices["model"].startswith(("tsn", "tsm"))
     for split, node in sets.items():
         convert_split(result, node, split)
     datasets = {split: unwrapped(node) for split, node in sets.items()}
@@ -137,7 +143,7 @@ def _convert_splits(result: ConversionResult, sets: dict[str, Node | None], fami
         raise UserError(f"{where}: the training dataset has no pipeline; without one there are no samples")
     for split, steps in pipelines.items():
         if split != "test" or steps not in (None, pipelines["val"]):  # without its own, test has that of val
-            convert_pipeline(result, steps, split, frames=frames)
+            convert_pipeline(result, steps, split, frames=result.frames)
     _replace_mirrored_views(result)
     if sets["val"] is None:
         result.set_implied("data.val.from_split", "train", "the config has no validation data; eval=never")
@@ -224,12 +230,12 @@ def _gammas_of_every_step(result: ConversionResult) -> list[str]:
 def _rescale(result: ConversionResult, keys: Sequence[str], count: Callable[[Any], Any], why: str) -> None:
     for key in keys:
         given = result.values.get(key)
-        if given is None or given.value in (None, -1):
+        if given is None or given.value in (None, -1, FILL_IN):
             continue
         value = [count(entry) for entry in given.value] if isinstance(given.value, list) else count(given.value)
         result.values[key] = Value(value, given.node, given.remark or why)
         if given.node is not None:
-            result.record(given.node, "changed", key, why)
+            result.record(given.node, "carried", key, why)
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------
@@ -251,6 +257,6 @@ def _record_rest(result: ConversionResult, source: Source) -> None:
         elif unread := getattr(leaf, "unread", ""):
             result.mark_unsupported(leaf, unread)
         elif path.partition(".")[0].partition("[")[0] in known:
-            result.mark_unsupported(leaf, "vexp import does not support it; left out")
+            result.mark_unsupported(leaf, "unknown argument, ignored")
         else:
             result.mark_unneeded(leaf, "a variable that mmaction2 does not read")

@@ -45,9 +45,9 @@ def _data_prefix(result: ConversionResult, node: Node, prefix: str) -> None:
 def _ann_file(result: ConversionResult, node: Node, prefix: str) -> None:
     value = node.scalar()
     if not isinstance(value, str):
-        result.needed.append(f"{prefix}ann_file")
         node.to_python()  # raises if it is unreadable
-        raise ConfigError("a split has one list; merge the lists into one file")
+        result.need(f"{prefix}ann_file", node, "a split has one list; merge the lists into one file")
+        return
     result.set(node, f"{prefix}ann_file", value)
 
 
@@ -150,8 +150,10 @@ def unwrapped(node: Node | None) -> MappingNode | None:
 def convert_split(result: ConversionResult, node: Node | None, split: str) -> None:
     """Convert one dataset, without its pipeline."""
     if isinstance(node, SequenceNode):
-        result.mark_unsupported(node, "a split has one dataset; merge the lists into one file")
-        result.needed += [f"data.{split}.ann_file"] if split != "test" else []
+        why = "a split has one dataset; merge the lists into one file"
+        result.mark_unsupported(node, why)
+        if split != "test":
+            result.need(f"data.{split}.ann_file", None, why)
     if not isinstance(node, MappingNode):
         return
     name, chosen = node.text("type"), result.choices["data"]
