@@ -78,7 +78,7 @@ def test_import_prints_overrides_that_are_needed(
     assert command == "vexp train --config-dir conf experiment=mine model.weights.path=... data.train.ann_file=..."
     with pytest.raises(ValueError, match="ann_file=null: set it to the list file of the train split"):
         compose(["experiment=mine", "model.weights.path=null"], config_dirs=["conf"])
-    with pytest.raises(ValueError, match="model.weights.path: .*FILL_IN"):
+    with pytest.raises(ValueError, match=r"model\.weights\.path: .*FILL_IN"):
         compose(["experiment=mine", "data.train.ann_file=a.txt"], config_dirs=["conf"])
     filled = ["experiment=mine", "data.train.ann_file=a.txt", "model.weights.path=null"]
     assert compose(filled, config_dirs=["conf"]).data.train.ann_file == "a.txt"

@@ -33,7 +33,7 @@ def weights(result: ConversionResult, node: Node, prefix: str) -> None:
 
 #: ``init_cfg`` of type Pretrained.
 PRETRAINED: dict[str, Rule] = {
-    "type": Ignore("model.weights.path"),
+    "type": Ignore("model.weights.path names the file"),
     "checkpoint": weights,
     "prefix": Map("weights.prefix", lambda name: str(name).rstrip(".") or None),
 }

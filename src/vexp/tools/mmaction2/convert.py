@@ -26,7 +26,7 @@ _OF_1X = {"train_dataloader", "optim_wrapper", "param_scheduler", "default_hooks
 #: Root keys that are converted here, by version.
 _READ = {
     0: ("model", "data", "optimizer", "optimizer_config", "lr_config", "fp16", "evaluation", "checkpoint_config",
-        "log_config", "train_cfg", "test_cfg"),
+        "log_config", "module_hooks", "train_cfg", "test_cfg"),
     1: ("model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
         "default_hooks", "custom_hooks", "val_evaluator", "test_evaluator", "visualizer", "vis_backends",
         "auto_scale_lr"),
@@ -53,13 +53,23 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
     runtime.convert_root(result, _READ[result.generation])
     if "init_from" in result.values:
         result.revoke("model.weights.path", "load_from comes later and takes its place", "needless")
-    if not {"epochs", "max_steps"} & set(result.values):
-        result.need("epochs", None, "the config does not say how long to train")
+    _set_defaults(result)
     _count_in_steps(result)
     _count_repeats(result)
     find_pitfalls(result, source.path)
     _record_rest(result, source)
     return result
+
+
+def _set_defaults(result: ConversionResult) -> None:
+    """Set what mmaction2 does where the config is silent and vexp does something else."""
+    if not {"epochs", "max_steps"} & set(result.values):
+        result.need("epochs", None, "the config does not say how long to train")
+    result.set_implied("data.batch_size", 1, "mmaction2's default of videos_per_gpu and batch_size")
+    if not {"img_norm.mean", "img_norm.std"} & set(result.values):
+        why = "the config has no Normalize" if result.generation == 0 else "data_preprocessor has no mean"
+        result.set_implied("img_norm.mean", [0.0] * result.channels, f"{why}: pixels are not normalized")
+        result.set_implied("img_norm.std", [1.0] * result.channels, f"{why}: pixels are not normalized")
 
 
 def _check_task(config: MappingNode) -> None:
@@ -95,6 +105,7 @@ def _convert_0x(result: ConversionResult, model: str | None) -> None:
     optimizers.convert_fp16(result, config.get("fp16"))
     convert_lr_config(result, config.get("lr_config"))
     apply_rules(result, config.get("evaluation"), hooks.EVALUATION, "eval.")
+    hooks.convert_module_hooks(result, config.get("module_hooks"))
     hooks.convert_checkpoint(result, config.get("checkpoint_config"))
     hooks.convert_log(result, config.get("log_config"))
 
@@ -259,4 +270,4 @@ def _record_rest(result: ConversionResult, source: Source) -> None:
         elif path.partition(".")[0].partition("[")[0] in known:
             result.mark_unsupported(leaf, "unknown argument, ignored")
         else:
-            result.mark_unneeded(leaf, "a variable that mmaction2 does not read")
+            result.mark_unneeded(leaf, "a variable that nothing uses")

@@ -73,7 +73,7 @@ class Evaluator:
         except (UnreadableError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
             text = ast.unparse(expression)
             shown = text if len(text) <= 60 else text[:57] + "..."
-            unread = f"the value of {shown} is only known after running the file"
+            unread = f"{shown} cannot be evaluated without running the file"
             return ScalarNode(text, self.place(expression), unread)
 
     def value(self, expression: ast.expr) -> Any:

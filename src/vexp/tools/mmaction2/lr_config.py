@@ -75,7 +75,7 @@ def convert_lr_config(result: ConversionResult, node: Node | None) -> None:
     apply_rules(result, node, rules, "lr_policy.", owner=f"{name}'s ")
     for key, argument in node.items.items():
         if key not in rules and any(key in others for _, others in POLICIES.values()):
-            what = f"{key} is another policy's, left by a base: mmcv stops with an error over it"
+            what = f"{key} is another policy's, left by a base: mmcv raises TypeError"
             result.add_pitfall(argument, what)
             result.mark_unneeded(argument, f"{name} has no {key}")
     if option == "cosine_restart":

@@ -14,7 +14,6 @@ from vexp.tools.mmaction2.rules import (
     Function,
     Ignore,
     Map,
-    Require,
     Rule,
     Unsupported,
     handled_elsewhere,
@@ -214,7 +213,7 @@ _STATISTICS: dict[str, Rule] = {"mean": _per_channel("mean"), "std": _per_channe
 NORMALIZE: dict[str, Rule] = {**_STATISTICS, **same("to_bgr adjust_magnitude")}
 PREPROCESSOR: dict[str, Rule] = {
     "type": Ignore("img_norm does it, on the device"), **_STATISTICS, "to_rgb": _to_rgb,
-    "format_shape": Ignore("samples are put together as the model takes them"),
+    "format_shape": Ignore("vexp formats the batch for the model"),
     "to_float32": Ignore("pixels become float32 on the device"),
 }  # fmt: skip
 

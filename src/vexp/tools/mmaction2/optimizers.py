@@ -62,9 +62,11 @@ def convert_groups(result: ConversionResult, table: MappingNode) -> None:
         elif name in _DEFAULT_CONSTRUCTORS:
             result.mark_default(constructor, "the only one here")
         else:
-            result.mark_unsupported(constructor, f"not built; {see} (custom_keys, norm_decay_mult, layer_decay)")
+            result.mark_unsupported(
+                constructor, f"{name} is not supported; {see} (custom_keys, norm_decay_mult, layer_decay)"
+            )
             if groups is not None:
-                result.mark_unsupported(groups, f"is read by a constructor that is not built; {see}")
+                result.mark_unsupported(groups, f"is read by {name}, which is not supported; {see}")
             return
     if groups is not None:
         GROUPS(result, groups, "")
@@ -81,7 +83,7 @@ def _fc_lr5(result: ConversionResult, node: Node, prefix: str) -> None:
 @sets("custom_keys")
 def _custom_keys(result: ConversionResult, node: Node, prefix: str) -> None:
     if not isinstance(node, MappingNode):
-        raise ConfigError("is not a dict of keys; left out")
+        raise ConfigError("is not a dict of parameter names")
     for key, given in node.items.items():
         if key.startswith("."):
             result.add_pitfall(given, (
@@ -174,9 +176,9 @@ def convert_optimizer_config(result: ConversionResult, node: Node | None) -> Non
         if node.text("type").startswith(("Fp16", "GradientCumulativeFp16")):
             result.choose("amp", "fp16", node.items["type"])
     elif node is not None:
-        what = "optimizer_config=None trains nothing in mmaction2; here it is an optimizer like any other"
+        what = "optimizer_config=None disables training in mmaction2; vexp trains"
         result.add_pitfall(node, what)
-        result.mark_unsupported(node, "trains nothing in mmaction2; parameters are updated here")
+        result.mark_unsupported(node, "it disables training in mmaction2; vexp trains")
 
 
 def convert_fp16(result: ConversionResult, node: Node | None) -> None:

@@ -122,7 +122,7 @@ NO_STEPS: dict[str, str] = {
     **{f"{backend}{part}": _DECODED for backend in ("Decord", "OpenCV", "PyAV", "PIMS") for part in ("Init", "Decode")},
     **dict.fromkeys(("RawFrameDecode", "FrameSelector"), _DECODED),
     **dict.fromkeys(("FormatShape", "Collect", "ToTensor", "PackActionInputs", "Rename", "ToDataContainer",
-                     "ImageDecode", "Transpose"), "samples are put together as the model takes them"),
+                     "ImageDecode", "Transpose"), "vexp formats the batch for the model"),
     "Fuse": "pipeline.lazy: geometry always becomes one resample",
     "Normalize": "img_norm: once for train, val and test, on the device",
 }  # fmt: skip
@@ -154,7 +154,7 @@ _INSTEAD = {
 def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *, frames: bool) -> None:
     """Convert the transforms of a split; ``frames`` is that of ``backbones.Family``."""
     if isinstance(node, ScalarNode):
-        result.mark_unsupported(node, "is not a list of steps")
+        result.mark_unsupported(node, "is not a list of transforms")
     if node is None or isinstance(node, ScalarNode | MappingNode):
         return
     result.steps[split] = {}
@@ -163,7 +163,7 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         if isinstance(transform, MappingNode) and kind == "PytorchVideoWrapper":
             kind = f"pytorchvideo.{transform.text('op')}"
         if not isinstance(transform, MappingNode) or not kind:
-            result.mark_unsupported(transform, "is not a step: it has no type")
+            result.mark_unsupported(transform, "is not a transform: it has no type")
         elif kind == "Normalize":
             apply_rules(result, transform, {"type": Ignore(NO_STEPS[kind])})
             apply_rules(result, transform, NORMALIZE, "img_norm.")
@@ -172,8 +172,8 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         elif step := STEPS.get(kind) or _torchvision_step(kind, transform):
             _convert_step(result, kind, step, transform, split, frames)
         else:
-            hint = _INSTEAD.get(transform.text("type"), "a custom step (plugins=)")
-            result.mark_unsupported(transform, f"not supported; use {hint}")
+            hint = _INSTEAD.get(transform.text("type"), "a transform of your own (plugins=)")
+            result.mark_unsupported(transform, f"vexp has no {kind}; use {hint}")
 
 
 def _convert_step(
@@ -246,7 +246,7 @@ def _sampling(
     return option, rules, {"test_positions": "ends"}
 
 
-_ONE_CLIP = "the frames of mmaction2's clips are those of one clip here"
+_ONE_CLIP = "mmaction2's clips of one frame are the frames of one clip here"
 #: DenseSampleFrames of an image model.
 DENSE_FRAMES: dict[str, Rule] = {
     **all_of("clip_len frame_interval", Ignore(_ONE_CLIP)), "num_clips": Map("clip_len"),
@@ -255,7 +255,7 @@ DENSE_FRAMES: dict[str, Rule] = {
 SEGMENTS: dict[str, Rule] = {
     "clip_len": Map("segment_len", remark=_ONE_CLIP), "num_clips": Map("segments", implied=1),
     **same("test_mode twice_sample"), "out_of_bound_opt": Ignore("a frame lies within the video"),
-    **all_of("frame_interval temporal_jitter", Ignore("there is nothing between neighbours")),
+    **all_of("frame_interval temporal_jitter", Ignore("no effect on single frames")),
     "keep_tail_frames": Ignore("every frame can be drawn anyway"), "start_index": _START_INDEX,
 }  # fmt: skip
 

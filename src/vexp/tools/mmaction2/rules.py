@@ -14,7 +14,7 @@ from vexp.tools.mmaction2.tree import Node, ScalarNode
 #: A rule converts an argument, given the result, its node and the prefix of the key ("optimizer.").
 Rule = Callable[[ConversionResult, Node, str], None]
 NOT_IMPLIED = object()
-INVALID = "is not a value that mmaction2 accepts; left out"
+INVALID = "is not a value that mmaction2 accepts"
 
 
 def absolute(prefix: str, key: str) -> str:
