@@ -46,8 +46,8 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("not True or 0", 0),
     ("copy.deepcopy(known)", {"a": 1}),
     ("known.copy()", {"a": 1}),
-    ("SGD", "SGD"),  # a class by its name: type=SGD
-    ("torch.optim.AdamW", "AdamW"),
+    ("dict(type=SGD)", {"type": "SGD"}),  # a class by its name
+    ("dict(type=torch.optim.AdamW)", {"type": "AdamW"}),
     ("'{{ fileBasenameNoExtension }}'", "config"),
 ]
 BEFORE = """

@@ -308,19 +308,18 @@ REJECTED = [
     (SMALL_0.replace("VideoDataset", "AVADataset"), r"config.py:8: AVADataset is for detection"),
     (SMALL_0.replace("VideoDataset", "MyDataset"), r"config.py:8: MyDataset is not a dataset of vexp"),
     (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), "config.py:4: refused: vexp has no TANet .* model=tsm_r50$"),
-    (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the training dataset has no pipeline"),
-    (SMALL_1.replace("train_dataloader = ", "other = "), "config.py:1: the config has no train_dataloader.*testing"),
-    (SMALL_0.replace("    train=dict", "    other=dict"), "config.py:1: no training data; import the config"),
+    (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the train pipeline is missing"),
+    (SMALL_1.replace("_dataloader = ", "_other = "), "config.py:1: the config has no data for training"),
     (
         SMALL_0.replace("train=dict(", "train=[dict(").replace("pipeline=pipeline),", "pipeline=pipeline)],", 1),
-        "config.py:8: several training datasets; leave one",
+        "config.py:8: several datasets in one split; leave one",
     ),
     (
         SMALL_1.replace(
             "dataset=dict(type='VideoDataset', ann_file='a.txt', pipeline=pipeline)",
             "dataset=dict(type='ConcatDataset', datasets=[dict(type='VideoDataset')])",
         ),
-        "config.py:7: several training datasets",
+        "config.py:7: several datasets in one split",
     ),
 ]
 

@@ -90,3 +90,16 @@ def test_group_without_a_reading_is_left_to_the_user(line: str, group: str, tmp_
 def test_multigrid_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config.py:12: refused: vexp has no multigrid training"):
         imported(read(tmp_path / "config.py", SMALL_0 + "multigrid = dict(long_cycle=True)\n"))
+
+
+@pytest.mark.parametrize("text", [
+    SMALL_0.replace("    train=dict", "    other=dict"),
+    SMALL_0.replace("    train=dict", "    other=dict").replace("    val=dict", "    test=dict"),
+    SMALL_1.replace("train_dataloader = ", "other = "),
+])  # fmt: skip
+def test_config_for_testing_only_asks_for_the_training_data(text: str, tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", text.replace("total_epochs = 10", "").replace("max_epochs=10", ""))
+    result = imported(source)
+    assert list(result.needed) == ["data.train.ann_file", "epochs"]
+    assert result.steps["train"] == {"sample": "sample_frames"}
+    assert result.values["pipeline.train.sample.clip_len"].value == 4

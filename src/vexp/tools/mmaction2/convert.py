@@ -93,12 +93,13 @@ def _convert_0x(result: ConversionResult, model: str | None) -> None:
     data = config.get("data")
     if not isinstance(data, MappingNode):
         raise UserError(f"{config.where}: the config has no data = dict(train=dict(...)); add the data to it")
-    choose_data(result, data.get("train"))
+    sets = {split: data.get(split) for split in _SPLITS}
+    choose_data(result, sets)
     _convert_model(result, model)
     apply_rules(result, data, loader_rules("train"))
     for split in _SPLITS:
         apply_rules(result, data.get(f"{split}_dataloader"), loader_rules(split))
-    _convert_splits(result, {split: data.get(split) for split in _SPLITS})
+    _convert_splits(result, sets)
     apply_rules(result, config, {"test_cfg": TEST_CFG, "train_cfg": Ignore("it is empty")})
     optimizers.convert_optimizer(result, config.get("optimizer"))
     optimizers.convert_optimizer_config(result, config.get("optimizer_config"))
@@ -114,12 +115,7 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     config = result.config
     loaders = {split: config.get(f"{split}_dataloader") for split in _SPLITS}
     sets = {split: config.get(f"{split}_dataloader", "dataset") for split in _SPLITS}
-    if sets["train"] is None:
-        raise UserError(
-            f"{config.where}: the config has no train_dataloader = dict(dataset=...): perhaps it is for testing only; "
-            "import the config of the training"
-        )
-    choose_data(result, sets["train"])
+    choose_data(result, sets)
     _convert_model(result, model)
     convert_preprocessor(result, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
     for split, loader in loaders.items():
@@ -149,20 +145,32 @@ def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> N
         convert_split(result, node, split)
     datasets = {split: unwrapped(node) for split, node in sets.items()}
     pipelines = {split: dataset and dataset.get("pipeline") for split, dataset in datasets.items()}
-    if pipelines["train"] is None:
-        where = (datasets["train"] or result.config).where
-        raise UserError(f"{where}: the training dataset has no pipeline; without one there are no samples")
-    for split, steps in pipelines.items():
-        if split != "test" or steps not in (None, pipelines["val"]):  # without its own, test has that of val
-            convert_pipeline(result, steps, split, frames=result.frames)
+    for split, dataset in datasets.items():
+        own = split != "test" or pipelines[split] not in (
+            None,
+            pipelines["val"],
+        )  # without its own, test has that of val
+        if dataset is not None and own:
+            convert_pipeline(result, pipelines[split], split, where=dataset.where)
     _replace_mirrored_views(result)
+    if sets["train"] is None:
+        why = "the config is for testing only: it has no training data"
+        result.need("data.train.ann_file", None, why)
+        result.pitfalls.append((result.config.where, f"{why}, and its training pipeline here is that of the test"))
+        _copy_pipeline(result, "val" if "val" in result.steps else "test", "train")
     if sets["val"] is None:
         result.set_implied("data.val.from_split", "train", "the config has no validation data; eval=never")
-        result.steps["val"] = result.steps["train"]
         result.choices["eval"] = "never"
-        for key, given in list(result.values.items()):
-            if key.startswith("pipeline.train."):
-                result.values[key.replace("train", "val", 1)] = Value(given.value, None, "as in training")
+        _copy_pipeline(result, "train", "val")
+
+
+def _copy_pipeline(result: ConversionResult, split: str, to: str) -> None:
+    if split not in result.steps:
+        raise UserError(f"{result.config.where}: no dataset has a pipeline; without one there are no samples")
+    result.steps[to] = dict(result.steps[split])
+    for key, given in list(result.values.items()):
+        if key.startswith(f"pipeline.{split}."):
+            result.values[key.replace(split, to, 1)] = Value(given.value, None, f"as in {split}")
 
 
 def _replace_mirrored_views(result: ConversionResult) -> None:

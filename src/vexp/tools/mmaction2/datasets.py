@@ -121,19 +121,20 @@ SPLIT: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def choose_data(result: ConversionResult, train: Node | None) -> None:
-    """Choose the option of group data, by the class of the training dataset.
+def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
+    """Choose the option of group data, by the class of the training dataset, or of that of the test.
 
     Raises:
         UserError: If the dataset belongs to another task, or vexp does not have its class.
     """
+    train = next((dataset for dataset in sets.values() if dataset is not None), None)
     dataset = unwrapped(train)
     if dataset is None:
         problem = "no training dataset with a type; only recognition configs can be imported"
         if train is None:
-            problem = "no training data; import the config of the training"
+            problem = "the config has no data for training, validation or test; add the data to it"
         elif isinstance(train, SequenceNode) or train.get("datasets") is not None:
-            problem = "several training datasets; leave one, with the lines of all in its ann_file"
+            problem = "several datasets in one split; leave one, with the lines of all in its ann_file"
         raise UserError(f"{(train or result.config).where}: {problem}")
     where, name = dataset.items["type"].where, dataset.text("type")
     if name in OTHER_TASKS:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.models import NORMALIZE
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported
 from vexp.tools.mmaction2.tables import all_of, apply_rules, same
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, Where
 
 _LAZY: dict[str, Rule] = {"lazy": Ignore("pipeline.lazy: geometry always becomes one resample")}
 
@@ -151,12 +151,28 @@ _INSTEAD = {
 }  # fmt: skip
 
 
-def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *, frames: bool) -> None:
-    """Convert the transforms of a split; ``frames`` is that of ``backbones.Family``."""
-    if isinstance(node, ScalarNode):
-        result.mark_unsupported(node, "is not a list of transforms")
-    if node is None or isinstance(node, ScalarNode | MappingNode):
+_MOST_STEPS = 100
+
+
+def _problem(node: Node | None) -> str:
+    unread = node.unread if isinstance(node, ScalarNode) else ""
+    return "is missing" if node is None else f"cannot be read: {unread}" if unread else "is not a list of transforms"
+
+
+def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *, where: Where) -> None:
+    """Convert the transforms of a split, whose dataset is at ``where``.
+
+    Raises:
+        UserError: If they cannot be read (those of the test split are then those of validation).
+    """
+    if not isinstance(node, SequenceNode):
+        if split != "test":
+            raise UserError(f"{where if node is None else node.where}: the {split} pipeline {_problem(node)}")
+        if node is not None:
+            result.mark_unsupported(node, _problem(node))
         return
+    if len(node.items) > _MOST_STEPS:
+        raise UserError(f"{node.where}: more than {_MOST_STEPS} transforms in one pipeline")
     result.steps[split] = {}
     for transform in node.items:
         kind = transform.text("type")
@@ -170,7 +186,7 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         elif kind in NO_STEPS:
             apply_rules(result, transform, {**dict.fromkeys(transform.items, Ignore(NO_STEPS[kind])), **DECODING})
         elif step := STEPS.get(kind) or _torchvision_step(kind, transform):
-            _convert_step(result, kind, step, transform, split, frames)
+            _convert_step(result, kind, step, transform, split, result.frames)
         else:
             hint = _INSTEAD.get(transform.text("type"), "a transform of your own (plugins=)")
             result.mark_unsupported(transform, f"vexp has no {kind}; use {hint}")

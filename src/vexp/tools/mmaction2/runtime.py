@@ -48,7 +48,7 @@ def _val_begin(result: ConversionResult, node: Node, prefix: str) -> None:
 
 @sets("run_name", "out_root")
 def _work_dir(result: ConversionResult, node: Node, prefix: str) -> None:
-    above, _, name = str(node.to_python()).rstrip("/").rpartition("/")
+    above, _, name = str(node.to_python()).replace("\\", "/").rstrip("/").rpartition("/")
     result.set(node, "run_name", name)
     result.set(node, "out_root", above or ".")
 
