@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from support.imported import SMALL_0
 from support.paths import GOLDEN_DIR
 
 from vexp import compose
@@ -106,3 +107,86 @@ def test_import_with_invalid_source_is_refused(
 def test_import_help_names_next_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     typed(monkeypatch, "--help")
     assert "vexp plan --config-dir FOLDER experiment=NAME" in capsys.readouterr().out
+
+
+def test_import_folder_converts_what_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {
+        "a/small.py": SMALL_0, "b/small.py": SMALL_0, "_base_/other.py": "x = (", "gone.py": "x = 1\n",
+        "net.py": SMALL_0.replace("ResNet3dSlowOnly", "TANet"),
+    }  # fmt: skip
+    for name, text in texts.items():
+        path = tmp_path / "configs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    typed(monkeypatch, "configs", "out=conf")
+    assert "4 configs: 2 the same, 2 refused" in capsys.readouterr().out
+    rows = (tmp_path / "conf" / "imported.md").read_text().splitlines()[6:]
+    assert rows[:2] == [
+        "| a/small.py | the same experiment | `a_small` |", "| b/small.py | the same experiment | `b_small` |",
+    ]  # fmt: skip
+    assert [row.partition(": ")[0] for row in rows[2:]] == ["| gone.py | refused", "| net.py | refused"]
+    written = sorted(path.name for path in (tmp_path / "conf" / "experiment").glob("*.yaml"))
+    assert written == ["a_small.yaml", "b_small.yaml"]
+
+
+def test_import_of_refused_model_names_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SMALL_0.replace("depth=50", "depth=50, with_pool1=False")
+    (tmp_path / "net.py").write_text(text)
+    said = refusal(monkeypatch, capsys, "net.py")
+    assert said.splitlines()[0] == "vexp: error: net.py: refused: vexp cannot build the model as it is written here:"
+    assert said.endswith("vexp import net.py model=slowonly_r50")
+    assert not (tmp_path / "my_conf").exists()
+    typed(monkeypatch, "net.py", "model=slowonly_r50")
+    assert "net.py: the same but for 1 point\n\nWhat differs:\n  net.py:4: model.backbone.with_pool1" in (
+        capsys.readouterr().out
+    )
+
+
+def test_import_keeps_experiments_that_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(SMALL_0)
+    typed(monkeypatch, "net.py")
+    written = tmp_path / "my_conf" / "experiment" / "net.yaml"
+    written.write_text("# mine\n")
+    assert "net.yaml: exists already; " in refusal(monkeypatch, capsys, "net.py")
+    assert written.read_text() == "# mine\n"
+    typed(monkeypatch, "net.py", "--overwrite")
+    assert written.read_text() != "# mine\n"
+
+
+@pytest.mark.parametrize("stem", ["finetune", "true", "123"])
+def test_import_of_config_with_a_taken_name_gets_another(
+    stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"{stem}.py").write_text(SMALL_0)
+    typed(monkeypatch, f"{stem}.py", "out=my conf")
+    command = capsys.readouterr().out.strip().splitlines()[-1]
+    assert command == f"vexp train --config-dir 'my conf' experiment={stem}_imported"
+    compose([f"experiment={stem}_imported"], config_dirs=["my conf"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("net.py", "name=finetune"), "name=finetune: is the name of an experiment of vexp"),
+        (("net.py", "name=../../x"), "name=../../x: must consist of letters"),
+        (("net.py", "outt=x"), "outt: no such option (command line); did you mean out?"),
+        (("https://a.b/net.py",), "https://a.b/net.py: an address is not read"),
+        (("",), "name one config"),
+    ],
+)
+def test_import_refuses_arguments(
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(monkeypatch, capsys, *arguments).startswith(f"vexp: error: {message}")
+
+
+def test_interpolations_in_the_source_stay_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.py").write_text(SMALL_0 + "work_dir = './x/${oc.env:HOME}'\n")
+    typed(monkeypatch, "net.py")
+    assert compose(["experiment=net"], config_dirs=["my_conf"]).run_name == "${oc.env:HOME}"

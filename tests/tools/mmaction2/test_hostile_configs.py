@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
 from support.imported import ALL, SMALL_0, convert_source, read
 
+from vexp.cli.import_mmaction import imported
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2.config_file import read_config
 from vexp.tools.mmaction2.tree import ScalarNode
@@ -108,53 +110,46 @@ def test_pipeline_that_cannot_be_converted_is_refused(more: str, message: str, t
         convert_source(read(tmp_path / "config.py", text))
 
 
+_TOKENS = (
+    "None", "[]", "dict()", "-1", "0", "1e999", "'x'", "os.environ['X']", "model", "True", "'${x}'", "[[1], 'a']", "()",
+    "dict(type='SGD')", "10 ** 99", "f()", "(", "'", "unknown",
+)  # fmt: skip
+
+
 def damaged(text: str, random_: random.Random) -> str:
-    """Return a config with one to four lines lost, doubled, cut, or with another token in place of one of theirs."""
-    tokens = [
-        "None",
-        "[]",
-        "dict()",
-        "-1",
-        "1e999",
-        "'x'",
-        "os.environ['X']",
-        "model",
-        "(",
-        "}",
-        "type",
-        "True",
-        "${x}",
-    ]
-    lines = text.splitlines()
+    """Return a config with one to four values replaced, and sometimes a line lost, doubled or cut."""
     for _ in range(random_.randint(1, 4)):
+        places = [match.span(1) for match in re.finditer(r"= ?([\w.'\"-]+)", text)]
+        start, end = random_.choice(places)
+        text = text[:start] + random_.choice(_TOKENS[: random_.choice((-4, None))]) + text[end:]
+    lines = text.splitlines()
+    if random_.random() < 0.2:
         i = random_.randrange(len(lines))
-        line = lines[i]
-        words = line.split(" ")
-        words[random_.randrange(len(words))] = random_.choice(tokens)
-        value = line.partition("=")[0] + "=" + random_.choice(tokens) + ("," if line.endswith(",") else "")
-        lines[i] = random_.choice(
-            ["", f"{line}\n{line}", line[: random_.randint(0, len(line))], " ".join(words), value]
-        )
+        lines[i] = random_.choice(["", f"{lines[i]}\n{lines[i]}", lines[i][: random_.randint(0, len(lines[i]))]])
     return "\n".join(lines) + "\n"
 
 
-def check_damaged(count: int, folder: Path) -> None:
+def check_damaged(count: int, folder: Path, *, compose_every: int) -> None:
     random_ = random.Random(15)
     texts = [path.read_text() for path in ALL if "_base_ =" not in path.read_text()]
     converted = 0
-    for _ in range(count):
+    for number in range(count):
         try:
-            convert_source(read(folder / "config.py", damaged(random_.choice(texts), random_)))
+            source = read(folder / "config.py", damaged(random_.choice(texts), random_))
+            if number % compose_every == 0:
+                imported(source)
+            else:
+                convert_source(source)
             converted += 1
         except UserError:
             pass
-    assert converted > count // 10  # most of the damage is more than a syntax error
+    assert converted > count // 4  # most of the damage is more than a syntax error
 
 
 def test_damaged_configs_end_in_a_sentence(tmp_path: Path) -> None:
-    check_damaged(60, tmp_path)
+    check_damaged(100, tmp_path, compose_every=1000)
 
 
 @pytest.mark.slow
 def test_two_thousand_damaged_configs_end_in_a_sentence(tmp_path: Path) -> None:
-    check_damaged(2000, tmp_path)
+    check_damaged(2000, tmp_path, compose_every=20)
