@@ -186,7 +186,7 @@ _I3D: dict[str, Rule] = {
     **required(temporal_strides=(1, 1, 1, 1), with_pool2=True,
                non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0))),
 }  # fmt: skip
-_UNSTRIDED = {
+_UNSTRIDED: dict[str, Rule] = {
     **required(conv1_stride_t=1, pool1_stride_t=1),
     "with_pool2": Require(False, "the model of vexp has no second pool"),
 }  # fmt: skip
@@ -194,7 +194,7 @@ _SLOW: dict[str, Rule] = {
     **_RESNET3D, **_UNSTRIDED,
     **required(lateral=False, conv1_kernel=(1, 7, 7), temporal_strides=(1, 1, 1, 1), inflate=(0, 0, 1, 1)),
 }  # fmt: skip
-_INFLATED = {"norm_cfg": _batch_norm(1e-3)} | required(
+_INFLATED: dict[str, Rule] = {"norm_cfg": _batch_norm(1e-3)} | required(
     conv1_kernel=(3, 7, 7), inflate=(1, 1, 1, 1), temporal_strides=(1, 2, 2, 2)
 )
 
