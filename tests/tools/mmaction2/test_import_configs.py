@@ -24,7 +24,7 @@ from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.optimizers import OPTIMIZERS
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
 from vexp.tools.mmaction2.pitfalls import find_pitfalls
-from vexp.tools.mmaction2.report import experiment_yaml, report_lines
+from vexp.tools.mmaction2.report import Report, experiment_yaml, model_differences, report_lines
 from vexp.tools.mmaction2.result import CHOOSE, FILL_IN, STATUSES, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Map, keys_of
 
@@ -41,7 +41,7 @@ def test_golden_configs_cover_models_and_policies() -> None:
     models = {golden(path)[1].choices["model"] for path in ALL}
     assert models == {
         "tsn_r50", "tsm_r50", "i3d_r50", "slowonly_r50", "slowfast_r50", "r2plus1d_r34", "ircsn_r50", "x3d_m",
-        "timesformer_divst", "c3d", "mvitv2_s", "swin_t",
+        "timesformer_divst", "c3d", "mvitv2_s", "swin_t", "uniformer_s", "uniformerv2_b16", "videomae_b",
     }  # fmt: skip
     assert {golden(path)[1].choices["lr_policy"] for path in ALL} == {*options()["lr_policy"], CHOOSE}
 
@@ -98,7 +98,8 @@ def composed(path: Path, tmp_path: Path) -> tuple[Any, ConversionResult]:
     result = imported(source)
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(experiment_yaml(result, source), encoding="utf-8")
-    overrides = ["experiment=mine", *(f"{key}=given.txt" for key in result.needed)]
+    fill = {"epochs": "3", "optimizer": "sgd", "lr_policy": "fixed", "model.weights.path": "null"}
+    overrides = ["experiment=mine", *(f"{key}={fill.get(key, 'given.txt')}" for key in result.needed)]
     return compose(overrides, config_dirs=[tmp_path]), result
 
 
@@ -116,10 +117,13 @@ def test_every_config_composes(path: Path, tmp_path: Path) -> None:
 def check_composed(config: Any, result: ConversionResult) -> None:
     """Check that the composed config has the converted values."""
     assert config.run_name
-    assert config.lr_policy == lr_policy(result)
+    if "lr_policy" not in result.needed:
+        assert config.lr_policy == lr_policy(result)
     for split in ("train", "val"):
         assert list(config.pipeline.of(split)) == list(result.steps[split])
     for key, given in result.values.items():
+        if key in result.needed:
+            continue
         found: Any = config
         if key.startswith("optimizer.paramwise.custom_keys"):
             continue  # read by Paramwise: dotted names become one key
@@ -165,6 +169,22 @@ def test_convert_tsn(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+#: Of the configs in each folder: those that become the same experiment, perhaps with values to fill in, those with
+#: points that differ, and those that are refused (tests/tools/mmaction2/test_import_refusals.py has more).
+TABLE = {"v0": (19, 8, 0), "v1": (14, 2, 0), "new": (1, 0, 0)}
+
+
+def test_table_of_golden_configs() -> None:
+    found: dict[str, Counter[str]] = {folder: Counter() for folder in TABLE}
+    for path in ALL:
+        source, result = golden(path)
+        same = Report.of(result, source).headline.startswith("the same experiment")
+        refused = bool(model_differences(result))
+        found[path.parent.name]["refused" if refused else "same" if same else "points"] += 1
+    table = {folder: tuple(counts[kind] for kind in ("same", "points", "refused")) for folder, counts in found.items()}
+    assert table == TABLE
+
+
 VALUES = [
     # (config, key here, value): one place for each of the many small rules
     ("v0/tsm_r50_1x1x8", "data.decoding_backend", "turbojpeg"),
@@ -186,10 +206,10 @@ VALUES = [
     ("v0/slowonly_r50_4x16", "eval.view_reduction", "mean_logit"),
     ("v0/slowfast", "data.start_index", 0),
     ("v0/slowfast", "log.wandb.project", "slowfast"),
-    ("v0/r2plus1d", "amp.loss_scale", 512.0),
-    ("v0/r2plus1d", "optimizer.momentum", 0.0),  # the default of torch
-    ("v0/r2plus1d", "grad.detect_anomalous_params", True),
-    ("v0/r2plus1d", "data.val.data_prefix", "."),  # '' there; null here would be the list's own folder
+    ("v0/r2plus1d_r34_8x8", "amp.loss_scale", 512.0),
+    ("v0/r2plus1d_r34_8x8", "optimizer.momentum", 0.0),  # the default of torch
+    ("v0/r2plus1d_r34_8x8", "grad.detect_anomalous_params", True),
+    ("v0/r2plus1d_r34_8x8", "data.val.data_prefix", "."),  # '' there; null here would be the list's own folder
     ("v0/ircsn", "model.freeze", ["backbone.*.bn"]),
     ("v0/tsn_r50_320p", "data.modality", "Flow"),
     ("v0/tsn_r50_320p", "model.channels", 2),
@@ -211,7 +231,7 @@ VALUES = [
     ("v1/slowfast", "model.slow_stride", 4),
     ("v1/slowfast", "pipeline.test.sample.test_positions", "ends"),
     ("v1/slowfast", "checkpoint.max_keep_ckpts", 3),
-    ("v1/tsn", "eval.save_best", "top1_acc"),
+    ("v1/tsn_imagenet", "eval.save_best", "top1_acc"),
     ("v1/tsm", "optimizer.base_batch_size", 128),
     ("v1/tsm", "loss.label_smoothing", 0.1),
     ("v1/tsm", "seed", 7),
@@ -230,6 +250,13 @@ VALUES = [
     ("v1/swin", "eval.save_best", "mean_class_accuracy"),
     ("v1/i3d", "img_norm.to_bgr", True),
     ("v1/new", "data.batch_size", 16),
+    ("v1/tsn_swin", "model.backbone", "timm/swin_base_patch4_window7_224"),
+    ("v1/tsn_swin", "model.weights.path", "timm://swin_base_patch4_window7_224"),
+    ("v1/tsn_swin", "dist.find_unused_parameters", True),
+    ("v1/tsn_swin", "grad.clip.max_norm", 20.0),  # 40 with losses of twice the weight
+    ("v0/r2plus1d_r34_syncbn", "dist.sync_bn", True),
+    ("v1/uniformer-small", "pipeline.train.sample.clip_len", 16),  # as in the test, for want of training data
+    ("v1/uniformerv2", "optimizer.paramwise.norm_decay_mult", 0.0),
     ("v1/new", "lr_policy.step", [40, 80]),  # counted from begin=10
 ]
 
@@ -262,7 +289,7 @@ PITFALLS = [
     ("v0/tsm_r50_1x1x8", 30, "mirrors clips of a set whose classes tell left from right"),
     ("v0/tsm_r50_1x1x8", 56, r"64 samples a step \(8 GPUs x 8.*this run uses 8. Set dist.nproc=8 "),
     ("v1/tsm", None, "cudnn_benchmark beside deterministic"),
-    ("v1/tsn", None, r"256 samples a step \(auto_scale_lr\); this run uses 32"),
+    ("v1/tsn_imagenet", None, r"256 samples a step \(auto_scale_lr\); this run uses 32"),
     ("v1/i3d", None, "to_rgb=True swaps the channels of frames that are RGB already"),
     ("v0/c3d", None, "looks like BGR and the model is given RGB"),
     ("v0/slowonly_r50_4x16", None, "trains on in eval mode to the end of the epoch"),

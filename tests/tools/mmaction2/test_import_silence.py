@@ -59,6 +59,11 @@ PLACEHOLDERS = [
     ("pipeline[0]['clip_len'] = int(os.environ['L'])\n", "pipeline.train.sample.clip_len", "cannot be evaluated"),
     ("model['backbone']['depth'] = depth()\n", "model.depth", "cannot be evaluated"),
     ("model['backbone']['pretrained'] = 'mmcls://mobilenet_v2'\n", "model.weights.path", "torchvision://mobilenet_v2"),
+    (
+        "model['backbone'] = dict(type='ResNet3dSlowFast', fast_pathway=dict(frozen_stages=2))\n",
+        "model.freeze",
+        "2 stages are frozen",
+    ),
     ("lr_config = dict(policy='exp', gamma=1.5)\n", "lr_policy.gamma", "must be <= 1"),
 ]
 

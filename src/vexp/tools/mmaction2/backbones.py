@@ -113,11 +113,20 @@ _BN, _CONV, _RELU = _batch_norm(), _layer("Conv3d", "Conv2d", "Conv"), _layer("R
 _FROM_WEIGHTS = Ignore("seen from the weights")
 
 
+#: Backbones whose stages have other names in vexp than those of a ResNet.
+_OTHER_STAGES = ("ResNet3dSlowFast", "MobileNetV2", "MobileNetV2TSM")
+
+
 @sets("freeze")
 def _frozen_stages(result: ConversionResult, node: Node, prefix: str) -> None:
     stages = -1 if node.to_python() is None else number(node)
     if stages < 0:
         result.mark_default(node, "nothing is frozen")
+        return
+    if result.config.text("model", "backbone", "type") in _OTHER_STAGES:
+        result.need(
+            "model.freeze", node, f"{stages} stages are frozen; name the modules, vexp models --help lists them"
+        )
         return
     stem = ["backbone.conv1"] + (["backbone.bn1"] if result.choices["model"] in ("tsn_r50", "tsm_r50") else [])
     result.set(node, "model.freeze", stem + [f"backbone.layer{i}" for i in range(1, stages + 1)])
@@ -210,7 +219,6 @@ def _pathway(rules: Mapping[str, Rule]) -> Section:
     """Return the rule of one pathway of SlowFast; weights and initialization are those of the whole model."""
     shared = {**_SLOW, **required(type="resnet3d", zero_init_residual=True)}
     shared["pretrained"] = Require(None, "set model.weights.path")
-    shared["frozen_stages"] = Unsupported("freeze modules of a pathway by their names, model.freeze", off=(None, -1))
     return Section({**shared, **rules}, otherwise=Unsupported("is not a dict; left out", off=()))
 
 
@@ -345,12 +353,7 @@ def _head(dropout: float, init_std: float = 0.01) -> dict[str, Any]:
     return {"dropout": dropout, "init_std": init_std}
 
 
-#: mmaction2 numbers the stages of MobileNetV2 otherwise than torchvision, whose modules have other names.
-_MOBILE: dict[str, Rule] = {
-    **_COMMON,
-    "act_cfg": _layer("ReLU6"),
-    "frozen_stages": Unsupported("freeze modules by their names, model.freeze", off=(None, -1)),
-}
+_MOBILE: dict[str, Rule] = {**_COMMON, "act_cfg": _layer("ReLU6")}
 _MOBILENET: dict[str, Any] = {"frames": True, "values": {"backbone": "mobilenet_v2"}}
 #: Class of mmaction2's backbone -> the model of vexp.
 BACKBONES: dict[str, Family] = {

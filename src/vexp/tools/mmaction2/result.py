@@ -102,7 +102,7 @@ class ConversionResult:
         value = list(value) if isinstance(value, tuple) else value
         before = self.values.get(key)
         if before is not None and before.value != value:
-            where = "" if before.node is None else f" by line {before.node.where.line}"
+            where = "" if before.node is None else f" by {before.node.where.file.name}:{before.node.where.line}"
             remark = f"{key} is already set to {format_value(before.value)}{where} and has one value for all splits"
             self.mark_unsupported(node, remark)
             return
