@@ -172,7 +172,7 @@ _COMMON: dict[str, Rule] = {
     **required(num_stages=4, style="pytorch", dilations=(1, 1, 1, 1), spatial_strides=(1, 2, 2, 2), base_channels=64,
                out_indices=(3,)),
     "pretrained2d": Ignore("seen from the weights: those of an image model are inflated"),
-    "advprop": Unsupported("not built"),
+    "advprop": Unsupported("not supported"),
 }  # fmt: skip
 _RESNET2D: dict[str, Rule] = {
     **_COMMON, "depth": Map("backbone", lambda depth: f"resnet{depth}"), "torchvision_pretrain": _FROM_WEIGHTS,
@@ -407,7 +407,7 @@ BACKBONES: dict[str, Family] = {
         {"pretrained": weights, **same("num_frames img_size patch_size"), "embed_dims": Map("width", implied=768),
          "num_heads": Map("heads", implied=12), "num_transformer_layers": Map("depth", implied=12),
          "attention_type": Require("divided_space_time",
-                                   "only attention along time, then space, is built (divided_space_time)"),
+                                   "vexp has divided_space_time only"),
          **required(in_channels=3, dropout_ratio=0.0, transformer_layers=None), "norm_cfg": _layer_norm(1e-6)},
         _head(0.0, 0.02),
     ),

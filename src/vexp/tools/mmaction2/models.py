@@ -147,7 +147,7 @@ TEST_CFG = Section({
     "average_clips": _average_clips,
     "max_testing_views": Map("/eval.max_views_per_forward"),
     "feature_extraction": Unsupported("vexp features run=RUN input=VIDEOS gives features"),
-    "fcn_test": Unsupported("not built: test with crops (transform=three_crop)"),
+    "fcn_test": Unsupported("not supported: test with crops (transform=three_crop)"),
 })  # fmt: skip
 #: Classes that mix clips -> the alpha of vexp.
 BLENDINGS = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}

@@ -204,7 +204,7 @@ def _wrapper_type(result: ConversionResult, node: Node, prefix: str) -> None:
     elif name == "OptimWrapper":
         result.mark_default(node, "fp32")
     else:
-        raise ConfigError(f"{name} is not built; see grad, amp")
+        raise ConfigError(f"{name} is not supported; see grad and amp")
 
 
 @sets("/amp.dtype")

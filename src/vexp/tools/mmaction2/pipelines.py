@@ -64,7 +64,7 @@ STEPS: dict[str, Step] = {
     }),
     "DenseSampleFrames": Step("sample", "dense_sample_frames", {
         **_CLIPS, **same("sample_range num_sample_positions"),
-        **all_of("twice_sample keep_tail_frames", Unsupported("DenseSampleFrames ignores it")),
+        **all_of("twice_sample keep_tail_frames", Ignore("DenseSampleFrames ignores it")),
     }),
     "UntrimmedSampleFrames": Step("sample", "untrimmed_sample_frames", {
         **same("clip_len clip_interval frame_interval"), "start_index": _START_INDEX,
@@ -86,10 +86,10 @@ STEPS: dict[str, Step] = {
         **same("flip_ratio direction"), **_LAZY,
         "flip_label_map": Map("/data.flip_label_map", _label_names, "by class name; a list without names has numbers",
                               off="no labels are swapped"),
-        **all_of("left_kp right_kp", Unsupported("skeletons are not built")),
+        **all_of("left_kp right_kp", Unsupported("skeletons are not supported")),
     }),
     "ColorJitter": Step("jitter", "color_jitter", {
-        **same("brightness contrast saturation hue"), "p": Require(1.0, "a probability is not built in"),
+        **same("brightness contrast saturation hue"), "p": Require(1.0, "vexp applies it to every clip"),
         "color_space_aug": Ignore("the four changes are what it is called here"),
     }),
     "pytorchvideo.RandAugment": Step("augment", "rand_augment", {
@@ -146,7 +146,7 @@ _INSTEAD = {
     **dict.fromkeys(("Imgaug", "ImgAug"), "transform=color_jitter and the photometric ones of torchvision"),
     "PytorchVideoWrapper": "transform=torchvision with a photometric class",
     "RandomScale": "transform=random_rescale",
-    "EntityBoxRescale": "boxes are not built", "GeneratePoseTarget": "skeletons are not built",
+    "EntityBoxRescale": "boxes are not supported", "GeneratePoseTarget": "skeletons are not supported",
     "OpticalFlow": "data=raw_frames data.modality=Flow",
 }  # fmt: skip
 
@@ -207,6 +207,9 @@ def _convert_step(
         _short_sides(result, table, prefix)
     steps[name] = option
     result.record(table.items["type"], "carried", f"pipeline.{split}.{name}")
+    if kind == "UniformSample" and _argument(table, "test_mode", False):
+        why = "for some lengths of videos a frame of the test is the one after that of mmaction2"
+        result.record(table.items["type"], "changed", f"pipeline.{split}.{name}", why)
     if step.target:
         values["_target_"] = step.target
         rules = {key: Map(key) for key in table.items if key not in ("type", "op")}
