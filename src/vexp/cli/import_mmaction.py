@@ -126,16 +126,17 @@ def _import_folder(folder: Path, out: Path, options: _Options, config_dirs: Sequ
             text = _import_file(path, out, name, options, config_dirs)[0].headline
             counts["the same" if text.startswith("the same experiment") else "with differences"] += 1
         except UserError as error:
-            first, *reasons = str(error).splitlines()
-            text = "refused: " + ("; ".join(map(str.strip, reasons[:-1])) or first.removeprefix("refused: "))
-            name = ""
+            first, *reasons = (line.strip() for line in str(error).splitlines())
+            if reasons:  # what is missing of the model, and the nearest one with the command that takes it
+                reasons[-1] = reasons[-1].partition(";")[0]
+            text, name = "refused: " + ("; ".join(reasons) or first.replace(" refused:", "")), ""
             counts["refused"] += 1
         print(f"{shown}: {text}")
         rows.append(f"| {shown} | {text.replace('|', '/')} | {name and f'`{name}`'} |")
     summary = f"{len(paths)} configs: " + ", ".join(f"{count} {kind}" for kind, count in counts.items())
     files.ensure_writable_dir(out, "set out=FOLDER")
     files.write_text(out / "imported.md", "\n".join([f"# Experiments from {folder}", "", summary, "", *rows, ""]))
-    print(f"\n{summary}\nwritten: {out / 'experiment'}, and this table as {out / 'imported.md'}")
+    print(f"\n{summary}\nwritten: the experiments below {out / 'experiment'}, and this table as {out / 'imported.md'}")
     return 2 if counts["refused"] == len(paths) else 0
 
 

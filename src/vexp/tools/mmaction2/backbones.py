@@ -250,7 +250,7 @@ def _architecture(names: Mapping[str, str]) -> Rule:
     return rule
 
 
-NOT_OURS = Unsupported("the model has its own; compare before you rely on equal numbers", off=())
+NOT_OURS = Unsupported("the model of vexp has no such argument", off=(None, 0, 0.0))
 _TRANSFORMER: dict[str, Rule] = {
     "pretrained": weights, "pretrained2d": _FROM_WEIGHTS, "init_cfg": init_cfg, "in_channels": _in_channels,
     "norm_cfg": _layer_norm(1e-6), "with_cp": _COMMON["with_cp"],

@@ -179,7 +179,7 @@ def _batch(path: Path, result: ConversionResult) -> None:
     size = (batch or result.default("data.batch_size")) * (_number(result.value("grad.accumulate")) or 1)
     if size != base:
         gpus = base // size if base % size == 0 else 0
-        several = f"dist.nproc={gpus} (with as many GPUs) or " if gpus > 1 else ""
+        several = f"dist.nproc={gpus} on {gpus} GPUs, or " if gpus > 1 else ""
         _add(result, "optimizer.lr", (
             f"lr={format_value(rate)} was tuned for {base} samples a step ({why}); this run uses {size}. Set {several}"
             f"optimizer.base_batch_size={base}, which scales the rate"

@@ -190,7 +190,7 @@ def model_differences(result: ConversionResult) -> list[str]:
 
 #: Arguments of a model that do not change what is built: weights, tests, and what mmaction2 shows.
 _NOT_THE_MODEL = re.compile(
-    r"^model\.(train_cfg|test_cfg|data_preprocessor)\b|\b(pretrained|init_cfg|average_clips|channel_map|init_scale|label_smooth_eps)\b"
+    r"^model\.(train_cfg|test_cfg|data_preprocessor)\b|\b(pretrained|init_cfg|average_clips|channel_map|init_scale|init_std|label_smooth_eps)\b"
 )
 
 
