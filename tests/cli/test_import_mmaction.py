@@ -176,6 +176,7 @@ def test_import_of_config_with_a_taken_name_gets_another(
         (("net.py", "name=finetune"), "name=finetune: is the name of an experiment of vexp"),
         (("net.py", "name=../../x"), "name=../../x: must consist of letters"),
         (("net.py", "outt=x"), "outt: no such option (command line); did you mean out?"),
+        (("net.py", "overwrite=true"), "overwrite: no such option (command line); did you mean --overwrite?"),
         (("https://a.b/net.py",), "https://a.b/net.py: an address is not read"),
         (("",), "name one config"),
     ],

@@ -81,7 +81,9 @@ def _source(rest: Sequence[str]) -> Path:
     for argument in rest:
         key, equals, _ = argument.partition("=")
         if equals and "/" not in key:
-            names = [field.name for field in dataclasses.fields(_Options)]
+            names = [
+                f"--{field.name}" if field.default is False else field.name for field in dataclasses.fields(_Options)
+            ]
             raise ConfigError("no such option", key=key, origin=ORIGIN, hint=near(key, names))
     if len(rest) != 1 or not rest[0].strip():
         raise ConfigError("name one config: vexp import CONFIG.py [out=FOLDER] [name=NAME]")
@@ -142,7 +144,7 @@ def _import_folder(folder: Path, out: Path, options: _Options, config_dirs: Sequ
 
 def _experiment_name(stem: str) -> str:
     """Return the name of the experiment of a config; one that cannot be chosen gets an ending."""
-    name = re.sub(r"[^\w.-]", "_", stem)
+    name = re.sub(r"^\W+", "", re.sub(r"[^\w.-]", "_", stem)) or "config"
     return name if _name_rule(name) is None else f"{name}_imported"
 
 
