@@ -124,9 +124,7 @@ def _frozen_stages(result: ConversionResult, node: Node, prefix: str) -> None:
         result.mark_default(node, "nothing is frozen")
         return
     if result.config.text("model", "backbone", "type") in _OTHER_STAGES:
-        result.need(
-            "model.freeze", node, f"{stages} stages are frozen; name the modules, vexp models --help lists them"
-        )
+        result.need("model.freeze", node, f"{stages} stages are frozen, which have other names here: name the modules")
         return
     stem = ["backbone.conv1"] + (["backbone.bn1"] if result.choices["model"] in ("tsn_r50", "tsm_r50") else [])
     result.set(node, "model.freeze", stem + [f"backbone.layer{i}" for i in range(1, stages + 1)])
