@@ -201,3 +201,22 @@ def test_inflate_timesformer_static_clip_gives_image_features() -> None:
     image.heads.head.weight.data, image.heads.head.bias.data = given["head.fc.weight"], given["head.fc.bias"]
     frame = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(video(frame.unsqueeze(2).repeat(1, 1, 3, 1, 1)), image(frame), atol=1e-5, rtol=1e-5)
+
+
+def test_backbone_weights_of_mmaction2_fill_the_backbone() -> None:
+    """The files that mmaction2's configs name: C3D of Sports-1M and the ViT of TimeSformer, without a prefix."""
+    convolutions = ("1a", "2a", "3a", "3b", "4a", "4b", "5a", "5b")
+    layers = [*(f"conv{name}.conv" for name in convolutions), "fc6", "fc7"]
+    block = ["norms.0", "norms.1", "attentions.0.attn.out_proj", "ffns.0.layers.0.0", "ffns.0.layers.1"]
+    vit = [
+        "patch_embed.projection",
+        "norm",
+        *(f"transformer_layers.layers.{i}.{part}" for i in (0, 11) for part in block),
+    ]
+    for name, files in (("c3d", layers), ("timesformer_divst", vit)):
+        with torch.device("meta"):
+            model = build_model(name, 7)
+        keys = [f"{layer}.{part}" for layer in files for part in ("weight", "bias")]
+        given = rename_keys(dict.fromkeys(keys, torch.zeros(1)), key_rules(name))
+        assert len(given) == len(keys)
+        assert set(given) <= set(model.state_dict())

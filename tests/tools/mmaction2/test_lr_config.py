@@ -43,9 +43,9 @@ def test_every_policy_was_recorded() -> None:
     assert {case.values[0]["policy"] for case in recorded()} == set(MMCV)
 
 
-def test_unknown_policy_is_unsupported_and_constant(tmp_path: Path) -> None:
-    for text in ("lr_config = dict(policy='TIN', min_lr=0)", "lr_config = None"):
-        assert convert_source(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n")).choices["lr_policy"] == "fixed"
+def test_unknown_policy_is_left_to_the_user(tmp_path: Path) -> None:
+    for text, option in (("lr_config = dict(policy='TIN', min_lr=0)", "???"), ("lr_config = None", "fixed")):
+        assert convert_source(read(tmp_path / "config.py", f"{SMALL_0}\n{text}\n")).choices["lr_policy"] == option
 
 
 def test_arguments_of_another_policy_are_a_pitfall(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_documented_names_are_complete() -> None:
     assert dict(shapes) == {name: shape for name, (shape, _) in PHASES.items()}
     assert {name.lower(): option for name, option in policies} == {name: known[0] for name, known in POLICIES.items()}
     assert re.findall(r"^\| ([a-z][^|]+) \|", section("Contents of the report"), re.MULTILINE) == [
-        STATUSES[name] for name in ("carried", "changed", "default", "unsupported", "needless", "part", "replaced")
+        STATUSES[name]
+        for name in ("carried", "changed", "default", "unsupported", "placeholder", "needless", "part", "replaced")
     ]
     assert set(re.findall(r"`(\w+)`", section("Transforms").partition("not transforms in vexp:")[2])) == set(NO_STEPS)

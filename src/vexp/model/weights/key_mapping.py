@@ -89,7 +89,11 @@ X3D: Rules = (
     (r"^cls_head\.fc2\.", "head.fc."),
 )
 
-C3D: Rules = ((r"^backbone\.(conv\d[ab])\.conv\.", r"backbone.\1."),)
+#: Checkpoints of mmaction2, and its Sports-1M weights of the backbone alone, without a prefix.
+C3D: Rules = (
+    (r"^(?:backbone\.)?(conv\d[ab])\.conv\.", r"backbone.\1."),
+    (r"^(fc[67])\.", r"backbone.\1."),
+)
 
 
 def rename_keys(state_dict: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:

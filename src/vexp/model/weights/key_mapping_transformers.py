@@ -15,7 +15,18 @@ from vexp.model.weights.key_mapping import CLASSIFIER, IMAGE_BACKBONE, Rules, re
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+#: The ViT of mmaction2's TimeSformer configs, an image model without a prefix: its only attention is the spatial one.
+_MMACTION_VIT: Rules = (
+    (r"^(cls_token|pos_embed)$", r"backbone.\1"),
+    (r"^norm\.", "backbone.norm."),
+    (r"^(?:backbone\.)?patch_embed\.projection\.", "backbone.patch_embed."),
+    (r"^transformer_layers\.layers\.(\d+)\.norms\.0\.", r"backbone.blocks.\1.spatial.norm."),
+    (r"^transformer_layers\.layers\.(\d+)\.norms\.1\.", r"backbone.blocks.\1.mlp.norm."),
+    (r"^transformer_layers\.layers\.(\d+)\.attentions\.0\.attn\.", r"backbone.blocks.\1.spatial.attn."),
+    (r"^transformer_layers\.layers\.(\d+)\.ffns\.", r"backbone.blocks.\1.ffns."),
+)
 TIMESFORMER: Rules = (
+    *_MMACTION_VIT,
     (r"^backbone\.patch_embed\.projection\.", "backbone.patch_embed."),
     (r"^backbone\.transformer_layers\.layers\.(\d+)\.", r"backbone.blocks.\1."),
     (r"\.attentions\.0\.temporal_fc\.", ".temporal.fc."),

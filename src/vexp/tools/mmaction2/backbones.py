@@ -18,19 +18,22 @@ from vexp.tools.mmaction2.tree import MappingNode, Node
 
 @sets("weights.path")
 def weights(result: ConversionResult, node: Node, prefix: str) -> None:
-    """Convert ``pretrained`` of a backbone."""
+    """Convert ``pretrained`` of a backbone; weights that vexp cannot find by their name are left to the user."""
     value = node.to_python()
     if value in (None, False):
         result.mark_default(node, "no weights")
-    elif isinstance(value, str):
+        return
+    try:
+        if not isinstance(value, str):
+            raise ConfigError("is not a path of weights")
         result.set(node, "model.weights.path", weights_name(value))
-    else:
-        raise ConfigError("is not a path of weights; set model.weights.path")
+    except ConfigError as error:
+        result.need("model.weights.path", node, f"{error}; null: random weights")
 
 
 #: ``init_cfg`` of type Pretrained.
 PRETRAINED: dict[str, Rule] = {
-    "type": Ignore("model.weights.path"),
+    "type": Ignore("model.weights.path names the file"),
     "checkpoint": weights,
     "prefix": Map("weights.prefix", lambda name: str(name).rstrip(".") or None),
 }
@@ -54,17 +57,64 @@ def weights_name(name: str) -> str:
     if name.startswith("modelzoo://"):
         return f"torchvision://{name.partition('://')[2]}"
     if re.match(r"(open-mmlab|openmmlab|mmcls|jhu|timm)://", name):
-        hint = "set model.weights.path to the file's address or its path"
-        raise ConfigError(f"{name} is a name of OpenMMLab's own list; {hint}")
+        known = "torchvision://mobilenet_v2" if name == "mmcls://mobilenet_v2" else "the file's address or its path"
+        raise ConfigError(f"{name} is a name in a list of OpenMMLab: give {known}")
     if name.startswith("http://"):
-        raise ConfigError(f"{name}: only https is read; set model.weights.path to an https address or a file")
+        raise ConfigError(f"{name}: only https is read; give an https address or a file")
     return name
 
 
 # --- arguments of backbones ------------------------------------------------------------------------------------------
 
-_BUILT_IN = Ignore("built into the model of vexp")
+
+@sets("/dist.sync_bn")
+def _norm_type(result: ConversionResult, node: Node, prefix: str) -> None:
+    name = str(node.to_python())
+    if name not in ("SyncBN", "MMSyncBN"):
+        raise ConfigError(f"the model of vexp has batch norm, not {name}")
+    result.set(node, "dist.sync_bn", True, "has an effect with several GPUs (dist.nproc)")
+
+
+def _batch_norm(eps: float = 1e-5) -> Section:
+    """Return the rule of ``norm_cfg`` of a model with batch norm."""
+    return Section({
+        "type": _Type(("BN", "BN1d", "BN2d", "BN3d"), otherwise=_norm_type), "requires_grad": Require(True),
+        "eps": Require(eps, implied=1e-5), "momentum": Require(0.1),
+    })  # fmt: skip
+
+
+def _layer_norm(eps: float) -> Section:
+    return Section({"type": _Type(("LN",)), "eps": Require(eps, implied=1e-5), "requires_grad": Require(True)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """The rule of the ``type`` of a layer, which must be one of ``names``."""
+
+    names: tuple[str, ...]
+    otherwise: Rule | None = None
+
+    def __call__(self, result: ConversionResult, node: Node, prefix: str) -> None:
+        name = str(node.to_python())
+        if name in self.names:
+            result.mark_default(node, "the only supported value")
+        elif self.otherwise is not None:
+            self.otherwise(result, node, prefix)
+        else:
+            raise ConfigError(f"the model of vexp has {self.names[0]}, not {name}")
+
+
+def _layer(*names: str) -> Section:
+    """Return the rule of ``conv_cfg`` or ``act_cfg``."""
+    return Section({"type": _Type(names), "inplace": Ignore("the numbers are the same")})
+
+
+_BN, _CONV, _RELU = _batch_norm(), _layer("Conv3d", "Conv2d", "Conv"), _layer("ReLU")
 _FROM_WEIGHTS = Ignore("seen from the weights")
+
+
+#: Backbones whose stages have other names in vexp than those of a ResNet.
+_OTHER_STAGES = ("ResNet3dSlowFast", "MobileNetV2", "MobileNetV2TSM")
 
 
 @sets("freeze")
@@ -72,6 +122,9 @@ def _frozen_stages(result: ConversionResult, node: Node, prefix: str) -> None:
     stages = -1 if node.to_python() is None else number(node)
     if stages < 0:
         result.mark_default(node, "nothing is frozen")
+        return
+    if result.config.text("model", "backbone", "type") in _OTHER_STAGES:
+        result.need("model.freeze", node, f"{stages} stages are frozen, which have other names here: name the modules")
         return
     stem = ["backbone.conv1"] + (["backbone.bn1"] if result.choices["model"] in ("tsn_r50", "tsm_r50") else [])
     result.set(node, "model.freeze", stem + [f"backbone.layer{i}" for i in range(1, stages + 1)])
@@ -84,7 +137,7 @@ def _non_local(result: ConversionResult, node: Node, prefix: str) -> None:
     scale = Ignore("dot_product has no scale") if node.text("mode") == "dot_product" else Require(False, implied=True)
     apply_rules(result, node, {
         "mode": Map("non_local", implied="embedded_gaussian"), "sub_sample": Require(True), "use_scale": scale,
-        "norm_cfg": _BUILT_IN,
+        "norm_cfg": _BN,
     }, prefix)  # fmt: skip
 
 
@@ -110,14 +163,14 @@ _COMMON: dict[str, Rule] = {
     "pretrained": weights,
     "norm_eval": Map("norm_eval"), "partial_bn": Map("partial_bn"), "frozen_stages": _frozen_stages,
     "in_channels": _in_channels,
-    **all_of("norm_cfg conv_cfg act_cfg", _BUILT_IN),
+    "norm_cfg": _BN, "conv_cfg": _CONV, "act_cfg": _RELU,
     "init_cfg": init_cfg,
     "with_cp": Ignore("activations are kept: the same numbers, more memory; lower data.batch_size, raise "
                       "grad.accumulate"),
     **required(num_stages=4, style="pytorch", dilations=(1, 1, 1, 1), spatial_strides=(1, 2, 2, 2), base_channels=64,
                out_indices=(3,)),
     "pretrained2d": Ignore("seen from the weights: those of an image model are inflated"),
-    "advprop": Unsupported("not built"),
+    "advprop": Unsupported("not supported"),
 }  # fmt: skip
 _RESNET2D: dict[str, Rule] = {
     **_COMMON, "depth": Map("backbone", lambda depth: f"resnet{depth}"), "torchvision_pretrain": _FROM_WEIGHTS,
@@ -130,7 +183,7 @@ _RESNET3D: dict[str, Rule] = {
     **_COMMON,
     "depth": Map("depth"), "zero_init_residual": Map("zero_init_residual", implied=True),
     "non_local": Ignore("non_local_cfg says the mode, model.non_local here"), "non_local_cfg": _non_local,
-    **required(inflate_style="3x1x1", with_pool1=True),
+    **required(inflate_style="3x1x1", with_pool1=True, lateral_norm=False),
 }  # fmt: skip
 _I3D: dict[str, Rule] = {
     **_RESNET3D,
@@ -140,12 +193,17 @@ _I3D: dict[str, Rule] = {
     **required(temporal_strides=(1, 1, 1, 1), with_pool2=True,
                non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0))),
 }  # fmt: skip
-_UNSTRIDED = required(conv1_stride_t=1, pool1_stride_t=1, with_pool2=False)
+_UNSTRIDED: dict[str, Rule] = {
+    **required(conv1_stride_t=1, pool1_stride_t=1),
+    "with_pool2": Require(False, "the model of vexp has no second pool"),
+}  # fmt: skip
 _SLOW: dict[str, Rule] = {
     **_RESNET3D, **_UNSTRIDED,
     **required(lateral=False, conv1_kernel=(1, 7, 7), temporal_strides=(1, 1, 1, 1), inflate=(0, 0, 1, 1)),
 }  # fmt: skip
-_INFLATED = required(conv1_kernel=(3, 7, 7), inflate=(1, 1, 1, 1), temporal_strides=(1, 2, 2, 2))
+_INFLATED: dict[str, Rule] = {"norm_cfg": _batch_norm(1e-3)} | required(
+    conv1_kernel=(3, 7, 7), inflate=(1, 1, 1, 1), temporal_strides=(1, 2, 2, 2)
+)
 
 
 def _like(otherwise: int, *path: str) -> Rule:
@@ -190,10 +248,10 @@ def _architecture(names: Mapping[str, str]) -> Rule:
     return rule
 
 
-NOT_OURS = Unsupported("the model has its own; compare before you rely on equal numbers", off=())
+NOT_OURS = Unsupported("the model of vexp has no such argument", off=(None, 0, 0.0))
 _TRANSFORMER: dict[str, Rule] = {
     "pretrained": weights, "pretrained2d": _FROM_WEIGHTS, "init_cfg": init_cfg, "in_channels": _in_channels,
-    "norm_cfg": _BUILT_IN, "with_cp": _COMMON["with_cp"],
+    "norm_cfg": _layer_norm(1e-6), "with_cp": _COMMON["with_cp"],
     **required(qkv_bias=True, qk_scale=None, drop_rate=0.0, attn_drop_rate=0.0),
 }  # fmt: skip
 _MVIT: dict[str, Rule] = {
@@ -213,7 +271,7 @@ _VIDEOMAE: dict[str, Rule] = {
     **required(init_values=0.0, use_learnable_pos_emb=False, use_mean_pooling=True),
 }  # fmt: skip
 _SWIN: dict[str, Rule] = {
-    **_TRANSFORMER,
+    **_TRANSFORMER, "norm_cfg": _layer_norm(1e-5),
     "arch": _architecture({"tiny": "swin_t", "small": "swin_s", "base": "swin_b", "large": "swin_l"}),
     "drop_path_rate": Map("drop_path", implied=0.1), "window_size": Map("window", list, implied=[8, 7, 7]),
     **required(patch_size=(2, 4, 4), mlp_ratio=4.0, patch_norm=True),
@@ -225,9 +283,9 @@ def _named_image_weights(result: ConversionResult, node: Node, prefix: str) -> N
     """Convert ``pretrained`` of UniFormer and UniFormerV2, a name in a list of mmaction2, or a file."""
     value = node.to_python()
     if isinstance(value, str) and not re.search(r"\.\w+$", value):
-        raise ConfigError(
-            f"{value} is a name in a list of mmaction2; set model.weights.path to the file or its address"
-        )
+        why = f"{value} is a name in a list of mmaction2: give the file or its address; null: random weights"
+        result.need("model.weights.path", node, why)
+        return
     weights(result, node, prefix)
 
 
@@ -284,11 +342,16 @@ class Family:
     values: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
 
+    def has(self, option: str) -> bool:
+        """Whether an option of group model is this model, perhaps of another size."""
+        return option.partition("_")[0] == self.option.partition("_")[0]
+
 
 def _head(dropout: float, init_std: float = 0.01) -> dict[str, Any]:
     return {"dropout": dropout, "init_std": init_std}
 
 
+_MOBILE: dict[str, Rule] = {**_COMMON, "act_cfg": _layer("ReLU6")}
 _MOBILENET: dict[str, Any] = {"frames": True, "values": {"backbone": "mobilenet_v2"}}
 #: Class of mmaction2's backbone -> the model of vexp.
 BACKBONES: dict[str, Family] = {
@@ -300,24 +363,31 @@ BACKBONES: dict[str, Family] = {
         _head(0.8, 0.001), frames=True,
     ),
     "MobileNetV2": Family(
-        "tsn_r50", {**_COMMON, **required(widen_factor=1.0, out_indices=(7,))}, _head(0.4), **_MOBILENET
+        "tsn_r50", {**_MOBILE, **required(widen_factor=1.0, out_indices=(7,))}, _head(0.4), **_MOBILENET
     ),
     "MobileNetV2TSM": Family(
-        "tsm_r50", {**_COMMON, **_TSM, "widen_factor": Require(1.0)}, _head(0.8, 0.001), **_MOBILENET
+        "tsm_r50", {**_MOBILE, **_TSM, "widen_factor": Require(1.0)}, _head(0.8, 0.001), **_MOBILENET
     ),
     "ResNet3dSlowOnly": Family("slowonly_r50", _SLOW, _head(0.5)),
     "ResNet3dSlowFast": Family("slowfast_r50", _SLOWFAST, _head(0.8)),
     "ResNet3d": Family("i3d_r50", _I3D, _head(0.5)),
     "C3D": Family(
         "c3d",
-        {"pretrained": weights, **all_of("conv_cfg norm_cfg act_cfg", _BUILT_IN),
+        {"pretrained": weights, "conv_cfg": _CONV, "act_cfg": _RELU,
+         "norm_cfg": Unsupported("the model of vexp has no norm layers", off=(None,)),
          **required(style="pytorch", dropout_ratio=0.5, init_std=0.005, out_dim=8192)},
         _head(0.5),
     ),
-    "ResNet2Plus1d": Family("r2plus1d_r34", {**_RESNET3D, **_UNSTRIDED, **_INFLATED}, _head(0.5)),
+    "ResNet2Plus1d": Family(
+        "r2plus1d_r34",
+        {**_RESNET3D, **_UNSTRIDED, **_INFLATED, "with_pool2": Ignore("R(2+1)D does not use it"),
+         "conv_cfg": _layer("Conv2plus1d")},
+        _head(0.5),
+    ),
     "ResNet3dCSN": Family(
         "ircsn_r50",
         {**_RESNET3D, **_UNSTRIDED, **_INFLATED,
+         "with_pool2": Require(False, "the model of vexp has no second pool", implied=True),
          "bottleneck_mode": Map("interaction", {"ir": "reduced", "ip": "preserved"}.__getitem__, implied="reduced"),
          "bn_frozen": Map("freeze", lambda _: ["backbone.*.bn"], "weight and bias of every norm layer",
                           off="norm layers are trained")},
@@ -335,8 +405,8 @@ BACKBONES: dict[str, Family] = {
         {"pretrained": weights, **same("num_frames img_size patch_size"), "embed_dims": Map("width", implied=768),
          "num_heads": Map("heads", implied=12), "num_transformer_layers": Map("depth", implied=12),
          "attention_type": Require("divided_space_time",
-                                   "only attention along time, then space, is built (divided_space_time)"),
-         **required(in_channels=3, dropout_ratio=0.0, transformer_layers=None), "norm_cfg": _BUILT_IN},
+                                   "vexp has divided_space_time only"),
+         **required(in_channels=3, dropout_ratio=0.0, transformer_layers=None), "norm_cfg": _layer_norm(1e-6)},
         _head(0.0, 0.02),
     ),
     "MViT": Family("mvitv2_s", _MVIT, _head(0.5, 0.02)),

@@ -10,8 +10,19 @@ from typing import TypeGuard
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2.expressions import Evaluator, leaf, substituted
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, UnreadableError, Where
+from vexp.tools.mmaction2.tree import (
+    SYMBOL_KEYS,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    Symbol,
+    UnreadableError,
+    Where,
+    check_size,
+)
 
+_LARGEST_FILE = 1_000_000  # bytes
 _DELETE = "_delete_"  # the key of a dict that replaces the dict of the base, instead of being merged into it
 
 
@@ -24,6 +35,7 @@ class Source:
         replaced: Replaced values: path, node, and place of the replacement.
         unread: Statements that only take effect when the file is run, as leaves.
         read: The bases by file, so that a shared base is read once.
+        symbols: What each file imports: names, and the dotted names that they stand for.
     """
 
     path: Path
@@ -31,6 +43,7 @@ class Source:
     replaced: list[tuple[str, Node, Where]] = field(default_factory=list)
     unread: list[ScalarNode] = field(default_factory=list)
     read: dict[Path, MappingNode] = field(default_factory=dict)
+    symbols: dict[Path, dict[str, str]] = field(default_factory=dict)
 
     def lines(self) -> Iterator[tuple[str, Node]]:
         """Yield (path, leaf) of everything that a report has a line for; a leaf with several names comes once."""
@@ -50,8 +63,45 @@ def read_config(path: Path) -> Source:
         UserError: If a file cannot be read or is not Python, or a base is missing or includes itself.
     """
     source = Source(path, MappingNode({}, Where(path, 1)))
-    source.config = _File(path, source, ()).read()
+    try:
+        source.config = _File(path, source, ()).read()
+    except (RecursionError, MemoryError):
+        raise UserError(f"{path}: nested too deeply to be read") from None
+    _hide_symbols(source.config)
     return source
+
+
+def _hide_symbols(config: MappingNode) -> None:
+    """Mark imported names as unread, except where mmaction2 looks up a class or function by its name."""
+    places: dict[int, tuple[ScalarNode, bool]] = {}
+    for path, node in config.leaves():
+        values = node.value if isinstance(node, ScalarNode) and isinstance(node.value, list | tuple) else [
+            getattr(node, "value", None)]  # fmt: skip
+        if isinstance(node, ScalarNode) and any(isinstance(value, Symbol) for value in values):
+            _, looked_up = places.get(id(node), (node, False))
+            places[id(node)] = (node, looked_up or path.rpartition(".")[2] in SYMBOL_KEYS)
+    for node, looked_up in places.values():
+        if not looked_up:
+            node.unread = f"{node.value} is imported; its value is only known after running the file"
+
+
+def _parsed(path: Path) -> ast.Module:
+    """Parse a config file, with the encoding that it names."""
+    if path.suffix != ".py":
+        raise UserError(f"{path}: only configs in Python are read (.py)")
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise UserError(f"{path}: larger than {_LARGEST_FILE // 1000} kB; no config is so long")
+        return ast.parse(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (SyntaxError, ValueError) as error:
+        line, text = getattr(error, "lineno", None) or 1, getattr(error, "msg", None) or str(error)
+        if "codec" in text or "null bytes" in text:
+            raise UserError(f"{path}: not UTF-8; save it as UTF-8, or name its encoding in the first line") from None
+        raise UserError(f"{path}:{line}: not Python: {text}") from None
 
 
 class _File:
@@ -66,23 +116,19 @@ class _File:
         return Where(self.path, getattr(node, "lineno", 1))
 
     def read(self) -> MappingNode:
-        try:
-            tree = ast.parse(self.path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        except (SyntaxError, ValueError, RecursionError) as error:
-            line = getattr(error, "lineno", None) or 1
-            raise UserError(f"{self.path}:{line}: not Python: {getattr(error, 'msg', None) or error}") from None
+        tree = _parsed(self.path)
         self._substitute(tree)
         bases = [statement for statement in tree.body if _is_base(statement)]
         for statement in bases:  # before all others, as in mmcv
-            self._read_bases(statement)
+            self._read_bases(statement, tree.body[: tree.body.index(statement)])
         for other in tree.body:
             if other not in bases:
                 self._statement(other)
         names = self.evaluator.names.items()
         own = {name: node for name, node in names if not name.startswith("__") and name != "_base_"}
         table = MappingNode(own, Where(self.path, 1))
+        check_size(table)
+        self.source.symbols[self.path.resolve()] = self.evaluator.symbols
         return table if self.base is None else self._merged(self.base, table, "")
 
     def _substitute(self, tree: ast.AST) -> None:
@@ -94,12 +140,20 @@ class _File:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 node.value = substituted(node.value, variables)
 
-    def _read_bases(self, statement: ast.Assign) -> None:
-        node = self.evaluator.node(statement.value)
-        if isinstance(node, ScalarNode) and node.unread:
-            raise UserError(f"{node.where}: _base_: {node.unread}")
-        names = node.to_python()
-        for name in [names] if isinstance(names, str) else names:
+    def _read_bases(self, statement: ast.Assign, before: list[ast.stmt]) -> None:
+        alone = Evaluator(self._place)  # the names that the list of bases may use, without the bases
+        for other in before:
+            if isinstance(other, ast.Assign) and isinstance(other.targets[0], ast.Name):
+                alone.names[other.targets[0].id] = alone.node(other.value)
+        node = alone.node(statement.value)
+        try:
+            names = node.to_python()
+        except UnreadableError as error:
+            raise UserError(f"{node.where}: _base_: {error}") from None
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{node.where}: _base_ must be a file name or a list of file names")
+        for name in names:
             base = self._read_base(name, statement)
             self.base = base if self.base is None else self._merged(self.base, base, "")
         if self.base is not None:
@@ -110,6 +164,7 @@ class _File:
         where = f"{self.path}:{statement.lineno}"
         if "::" in name or not path.is_file():
             hint = "; copy that file beside this one and name it by its path" if "::" in name else ""
+            hint = "; write its path with / instead of \\" if "\\" in name else hint
             raise UserError(f"{where}: _base_ {name} does not exist{hint}")
         if path.suffix != ".py":
             raise UserError(f"{where}: _base_ {name} is not a Python file")
@@ -135,14 +190,14 @@ class _File:
         evaluator = self.evaluator
         match statement:
             case ast.Assign(targets=targets, value=value):
-                node = evaluator.node(value)
+                node = check_size(evaluator.node(value))
                 for target in targets:
                     self._assign(target, node)
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 self._assign(target, evaluator.node(value))
             case ast.AugAssign(target=ast.Name() as target, op=op, value=value):
                 total = ast.copy_location(ast.BinOp(ast.Name(target.id, ast.Load()), op, value), statement)
-                self._assign(target, evaluator.node(ast.fix_missing_locations(total)))
+                self._assign(target, check_size(evaluator.node(ast.fix_missing_locations(total))))
             case ast.Import(names=names):
                 for alias in names:
                     name = alias.asname or alias.name.partition(".")[0]
@@ -251,7 +306,10 @@ class _File:
                 imported = {alias.asname or alias.name: alias.name for alias in names}
                 if list(imported) == ["*"]:
                     imported = {name: name for name in base.items}
+                    self.evaluator.symbols |= self.source.symbols[base.where.file.resolve()]
                 for name, original in imported.items():
+                    if original not in base.items:
+                        raise UserError(f"{self.path}:{statement.lineno}: {base.where.file} has no {original}")
                     self._replace(self.evaluator.names, name, base.items[original], name)
             case ast.Pass():
                 pass

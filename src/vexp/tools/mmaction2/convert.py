@@ -8,15 +8,15 @@ from typing import Any
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, optimizers, runtime
-from vexp.tools.mmaction2.backbones import OTHER_TASKS, Family
+from vexp.tools.mmaction2.backbones import OTHER_TASKS
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.datasets import choose_data, convert_split, loader_rules, unwrapped
 from vexp.tools.mmaction2.lr_config import convert_lr_config
-from vexp.tools.mmaction2.models import TEST_CFG, convert_model, convert_preprocessor
+from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_model, convert_preprocessor
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
 from vexp.tools.mmaction2.pipelines import convert_pipeline
 from vexp.tools.mmaction2.pitfalls import find_pitfalls
-from vexp.tools.mmaction2.result import ConversionResult, Value
+from vexp.tools.mmaction2.result import FILL_IN, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Ignore
 from vexp.tools.mmaction2.tables import apply_rules
 from vexp.tools.mmaction2.tree import MappingNode, Node
@@ -26,7 +26,7 @@ _OF_1X = {"train_dataloader", "optim_wrapper", "param_scheduler", "default_hooks
 #: Root keys that are converted here, by version.
 _READ = {
     0: ("model", "data", "optimizer", "optimizer_config", "lr_config", "fp16", "evaluation", "checkpoint_config",
-        "log_config", "train_cfg", "test_cfg"),
+        "log_config", "module_hooks", "train_cfg", "test_cfg"),
     1: ("model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
         "default_hooks", "custom_hooks", "val_evaluator", "test_evaluator", "visualizer", "vis_backends",
         "auto_scale_lr"),
@@ -49,9 +49,11 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
     _check_task(config)
     result = ConversionResult(options, config, generation=int(not _OF_1X.isdisjoint(config.items)))
     (_convert_1x if result.generation else _convert_0x)(result, model)
+    apply_loss_weight(result)
     runtime.convert_root(result, _READ[result.generation])
     if "init_from" in result.values:
         result.revoke("model.weights.path", "load_from comes later and takes its place", "needless")
+    _set_defaults(result)
     _count_in_steps(result)
     _count_repeats(result)
     find_pitfalls(result, source.path)
@@ -59,8 +61,24 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
     return result
 
 
+def _set_defaults(result: ConversionResult) -> None:
+    """Set what mmaction2 does where the config is silent and vexp does something else."""
+    if not {"epochs", "max_steps"} & set(result.values):
+        result.need("epochs", None, "the config does not say how long to train")
+    result.set_implied("data.batch_size", 1, "mmaction2's default of videos_per_gpu and batch_size")
+    if not {"img_norm.mean", "img_norm.std"} & set(result.values):
+        why = "the config has no Normalize" if result.generation == 0 else "data_preprocessor has no mean"
+        result.set_implied("img_norm.mean", [0.0] * result.channels, f"{why}: pixels are not normalized")
+        result.set_implied("img_norm.std", [1.0] * result.channels, f"{why}: pixels are not normalized")
+
+
 def _check_task(config: MappingNode) -> None:
     model = config.items.get("model")
+    if (multigrid := config.get("multigrid")) is not None:
+        raise UserError(
+            f"{multigrid.where}: refused: vexp has no multigrid training (clips and batches of changing size; "
+            "the epochs and milestones count with it); import the config of the same model without multigrid"
+        )
     if not isinstance(model, MappingNode):
         raise UserError(f"{config.where}: not a config of mmaction2: model = dict(type=...) is missing")
     name, where = model.text("type"), (model.get("type") or model).where
@@ -75,18 +93,20 @@ def _convert_0x(result: ConversionResult, model: str | None) -> None:
     data = config.get("data")
     if not isinstance(data, MappingNode):
         raise UserError(f"{config.where}: the config has no data = dict(train=dict(...)); add the data to it")
-    choose_data(result, data.get("train"))
-    family = _convert_model(result, model)
+    sets = {split: data.get(split) for split in _SPLITS}
+    choose_data(result, sets)
+    _convert_model(result, model)
     apply_rules(result, data, loader_rules("train"))
     for split in _SPLITS:
         apply_rules(result, data.get(f"{split}_dataloader"), loader_rules(split))
-    _convert_splits(result, {split: data.get(split) for split in _SPLITS}, family)
+    _convert_splits(result, sets)
     apply_rules(result, config, {"test_cfg": TEST_CFG, "train_cfg": Ignore("it is empty")})
     optimizers.convert_optimizer(result, config.get("optimizer"))
     optimizers.convert_optimizer_config(result, config.get("optimizer_config"))
     optimizers.convert_fp16(result, config.get("fp16"))
     convert_lr_config(result, config.get("lr_config"))
     apply_rules(result, config.get("evaluation"), hooks.EVALUATION, "eval.")
+    hooks.convert_module_hooks(result, config.get("module_hooks"))
     hooks.convert_checkpoint(result, config.get("checkpoint_config"))
     hooks.convert_log(result, config.get("log_config"))
 
@@ -95,17 +115,12 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     config = result.config
     loaders = {split: config.get(f"{split}_dataloader") for split in _SPLITS}
     sets = {split: config.get(f"{split}_dataloader", "dataset") for split in _SPLITS}
-    if sets["train"] is None:
-        raise UserError(
-            f"{config.where}: the config has no train_dataloader = dict(dataset=...): perhaps it is for testing only; "
-            "import the config of the training"
-        )
-    choose_data(result, sets["train"])
-    family = _convert_model(result, model)
+    choose_data(result, sets)
+    _convert_model(result, model)
     convert_preprocessor(result, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
     for split, loader in loaders.items():
         apply_rules(result, loader, loader_rules(split))
-    _convert_splits(result, sets, family)
+    _convert_splits(result, sets)
     optimizers.convert_wrapper(result, config.get("optim_wrapper"))
     convert_schedulers(result, config.get("param_scheduler"))
     for key in ("val_evaluator", "test_evaluator"):
@@ -116,36 +131,46 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     optimizers.convert_lr_scaling(result, config.get("auto_scale_lr"))
 
 
-def _convert_model(result: ConversionResult, chosen: str | None) -> Family | None:
+def _convert_model(result: ConversionResult, chosen: str | None) -> None:
     model = result.config.items["model"]
     assert isinstance(model, MappingNode)  # _check_task
-    family = convert_model(result, model, chosen)
+    convert_model(result, model, chosen)
     if result.choices.setdefault("loss", "cross_entropy") == "bce":
         result.choices["eval"] = "multi_label"
-    return family
 
 
-def _convert_splits(result: ConversionResult, sets: dict[str, Node | None], family: Family | None) -> None:
+def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     """Convert the datasets and pipelines of all splits."""
-    frames = family.frames if family is not None else result.choices["model"].startswith(("tsn", "tsm"))
     for split, node in sets.items():
         convert_split(result, node, split)
     datasets = {split: unwrapped(node) for split, node in sets.items()}
     pipelines = {split: dataset and dataset.get("pipeline") for split, dataset in datasets.items()}
-    if pipelines["train"] is None:
-        where = (datasets["train"] or result.config).where
-        raise UserError(f"{where}: the training dataset has no pipeline; without one there are no samples")
-    for split, steps in pipelines.items():
-        if split != "test" or steps not in (None, pipelines["val"]):  # without its own, test has that of val
-            convert_pipeline(result, steps, split, frames=frames)
+    for split, dataset in datasets.items():
+        own = split != "test" or pipelines[split] not in (
+            None,
+            pipelines["val"],
+        )  # without its own, test has that of val
+        if dataset is not None and own:
+            convert_pipeline(result, pipelines[split], split, where=dataset.where)
     _replace_mirrored_views(result)
+    if sets["train"] is None:
+        why = "the config is for testing only: it has no training data"
+        result.need("data.train.ann_file", None, why)
+        result.pitfalls.append((result.config.where, f"{why}, and its training pipeline here is that of the test"))
+        _copy_pipeline(result, "val" if "val" in result.steps else "test", "train")
     if sets["val"] is None:
         result.set_implied("data.val.from_split", "train", "the config has no validation data; eval=never")
-        result.steps["val"] = result.steps["train"]
         result.choices["eval"] = "never"
-        for key, given in list(result.values.items()):
-            if key.startswith("pipeline.train."):
-                result.values[key.replace("train", "val", 1)] = Value(given.value, None, "as in training")
+        _copy_pipeline(result, "train", "val")
+
+
+def _copy_pipeline(result: ConversionResult, split: str, to: str) -> None:
+    if split not in result.steps:
+        raise UserError(f"{result.config.where}: no dataset has a pipeline; without one there are no samples")
+    result.steps[to] = dict(result.steps[split])
+    for key, given in list(result.values.items()):
+        if key.startswith(f"pipeline.{split}."):
+            result.values[key.replace(split, to, 1)] = Value(given.value, None, f"as in {split}")
 
 
 def _replace_mirrored_views(result: ConversionResult) -> None:
@@ -224,12 +249,12 @@ def _gammas_of_every_step(result: ConversionResult) -> list[str]:
 def _rescale(result: ConversionResult, keys: Sequence[str], count: Callable[[Any], Any], why: str) -> None:
     for key in keys:
         given = result.values.get(key)
-        if given is None or given.value in (None, -1):
+        if given is None or given.value in (None, -1, FILL_IN):
             continue
         value = [count(entry) for entry in given.value] if isinstance(given.value, list) else count(given.value)
         result.values[key] = Value(value, given.node, given.remark or why)
         if given.node is not None:
-            result.record(given.node, "changed", key, why)
+            result.record(given.node, "carried", key, why)
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------
@@ -251,6 +276,6 @@ def _record_rest(result: ConversionResult, source: Source) -> None:
         elif unread := getattr(leaf, "unread", ""):
             result.mark_unsupported(leaf, unread)
         elif path.partition(".")[0].partition("[")[0] in known:
-            result.mark_unsupported(leaf, "vexp import does not support it; left out")
+            result.mark_unsupported(leaf, "unknown argument, ignored")
         else:
-            result.mark_unneeded(leaf, "a variable that mmaction2 does not read")
+            result.mark_unneeded(leaf, "a variable that nothing uses")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.raw_frames import TEMPLATES
 from vexp.tools.mmaction2.backbones import OTHER_TASKS
-from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
     Function,
     Ignore,
@@ -28,13 +30,17 @@ WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
 _WORKING_DIRECTORY = "the list's paths begin in the folder of the command; null here is the list's own folder"
 
 
+#: Key of ``data_prefix`` that the class of a dataset reads (1.x).
+_PREFIXES = {"raw_frames": "img", "video_list": "video"}
+
+
 @sets("data_prefix")
 def _data_prefix(result: ConversionResult, node: Node, prefix: str) -> None:
-    """Convert ``data_prefix``: text in 0.x, a dict by kind of file in 1.x."""
+    """Convert ``data_prefix``: text in 0.x, a dict by kind of file in 1.x, of which each dataset reads one."""
     if isinstance(node, MappingNode):
         for key, leaf in node.items.items():
-            unsupported = Unsupported(f"only videos and images are supported, not {key}", off=())
-            apply(result, _data_prefix if key in ("video", "img", "imgs") else unsupported, leaf, prefix)
+            read = key == _PREFIXES[result.choices["data"]]
+            apply(result, _data_prefix if read else Ignore("the dataset does not read it"), leaf, prefix)
     elif node.to_python() in ("", None):
         result.set(node, f"{prefix}data_prefix", ".", _WORKING_DIRECTORY)
     else:
@@ -45,9 +51,9 @@ def _data_prefix(result: ConversionResult, node: Node, prefix: str) -> None:
 def _ann_file(result: ConversionResult, node: Node, prefix: str) -> None:
     value = node.scalar()
     if not isinstance(value, str):
-        result.needed.append(f"{prefix}ann_file")
         node.to_python()  # raises if it is unreadable
-        raise ConfigError("a split has one list; merge the lists into one file")
+        result.need(f"{prefix}ann_file", node, "a split has one list; merge the lists into one file")
+        return
     result.set(node, f"{prefix}ann_file", value)
 
 
@@ -99,7 +105,8 @@ MULTI_CLASS = Map("/data.multi_label", bool, off="one label per video")
 #: Arguments of a dataset, below ``data.SPLIT.`` of vexp.
 SPLIT: dict[str, Rule] = {
     **all_of("type pipeline", handled_elsewhere), "ann_file": _ann_file, "data_prefix": _data_prefix,
-    "data_root": _data_prefix, "filename_tmpl": _filename_tmpl, "start_index": _of_raw_frames("start_index"),
+    "data_root": sets("data_prefix")(handled_elsewhere), "filename_tmpl": _filename_tmpl,
+    "start_index": _of_raw_frames("start_index"),
     "modality": _modality, "with_offset": _of_raw_frames("with_offset"), "multi_class": MULTI_CLASS,
     "indices": Map("indices"), "delimiter": Map("/data.separator"), "test_mode": Ignore("given by the split"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
@@ -114,19 +121,20 @@ SPLIT: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def choose_data(result: ConversionResult, train: Node | None) -> None:
-    """Choose the option of group data, by the class of the training dataset.
+def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
+    """Choose the option of group data, by the class of the training dataset, or of that of the test.
 
     Raises:
         UserError: If the dataset belongs to another task, or vexp does not have its class.
     """
+    train = next((dataset for dataset in sets.values() if dataset is not None), None)
     dataset = unwrapped(train)
     if dataset is None:
         problem = "no training dataset with a type; only recognition configs can be imported"
         if train is None:
-            problem = "no training data; import the config of the training"
+            problem = "the config has no data for training, validation or test; add the data to it"
         elif isinstance(train, SequenceNode) or train.get("datasets") is not None:
-            problem = "several training datasets; leave one, with the lines of all in its ann_file"
+            problem = "several datasets in one split; leave one, with the lines of all in its ann_file"
         raise UserError(f"{(train or result.config).where}: {problem}")
     where, name = dataset.items["type"].where, dataset.text("type")
     if name in OTHER_TASKS:
@@ -150,8 +158,10 @@ def unwrapped(node: Node | None) -> MappingNode | None:
 def convert_split(result: ConversionResult, node: Node | None, split: str) -> None:
     """Convert one dataset, without its pipeline."""
     if isinstance(node, SequenceNode):
-        result.mark_unsupported(node, "a split has one dataset; merge the lists into one file")
-        result.needed += [f"data.{split}.ann_file"] if split != "test" else []
+        why = "a split has one dataset; merge the lists into one file"
+        result.mark_unsupported(node, why)
+        if split != "test":
+            result.need(f"data.{split}.ann_file", None, why)
     if not isinstance(node, MappingNode):
         return
     name, chosen = node.text("type"), result.choices["data"]
@@ -164,8 +174,21 @@ def convert_split(result: ConversionResult, node: Node | None, split: str) -> No
     elif kind is not None:
         result.mark_unsupported(kind, f"one kind of data for all splits: data={chosen}")
     apply_rules(result, node, SPLIT, f"data.{split}.")
-    if not {"data_prefix", "data_root"} & set(node.items):
-        result.set_implied(f"data.{split}.data_prefix", ".", _WORKING_DIRECTORY)
+    result.set_implied(f"data.{split}.data_prefix", ".", _WORKING_DIRECTORY)
+    if (root := node.get("data_root")) is not None:
+        apply(result, _data_root, root, f"data.{split}.")
+
+
+@sets("data_prefix")
+def _data_root(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Put ``data_root`` in front of the list and of the prefix, as mmengine does (1.x)."""
+    root = str(node.to_python() or "")
+    for key in (f"{prefix}ann_file", f"{prefix}data_prefix"):
+        given = result.values.get(key)
+        if given is not None and isinstance(given.value, str):
+            joined = posixpath.normpath(posixpath.join(root, given.value))
+            result.values[key] = Value(joined, given.node, "below data_root")
+            result.record(node, "carried", key)
 
 
 def _wrapper_type(result: ConversionResult, node: Node, prefix: str) -> None:
@@ -178,8 +201,8 @@ def _wrapper_type(result: ConversionResult, node: Node, prefix: str) -> None:
 def _times(result: ConversionResult, node: Node, prefix: str) -> None:
     times = number(node)
     result.repeats = int(times)
-    remark = f"datasets are not repeated: all numbers of epochs are multiplied by {times}"
-    result.record(node, "changed", "epochs", remark)
+    remark = f"RepeatDataset(times={times}): epochs and intervals were multiplied by {times}"
+    result.record(node, "carried", "epochs", remark)
 
 
 WRAPPER: dict[str, Rule] = {
@@ -193,7 +216,7 @@ WRAPPER: dict[str, Rule] = {
 def _collate_fn(result: ConversionResult, node: Node, prefix: str) -> None:
     name = node.text("type") if isinstance(node, MappingNode) else str(node.to_python())
     if name not in ("pseudo_collate", "default_collate", "repeat_pseudo_collate"):
-        raise ConfigError("samples are put together as the model takes them")
+        raise ConfigError("vexp formats the batch for the model")
     result.mark_unneeded(node, "views are put into one array")
 
 

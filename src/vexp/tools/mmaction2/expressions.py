@@ -7,6 +7,7 @@ that configs use. Every other expression becomes a leaf that is marked as unread
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import posixpath
 import re
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, UnreadableError, Where
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, Symbol, UnreadableError, Where
 
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -33,6 +34,7 @@ _TEXT_METHODS = ("format", "join", "lower", "replace", "rsplit", "split", "strip
 _COPIES = ("copy", "copy.copy", "copy.deepcopy", "deepcopy")
 #: Longer results are not computed: a config has no use for them, and ``10 ** 10 ** 10`` would never end.
 _LARGEST = 10_000
+_LARGEST_NUMBER = 10.0**100
 
 
 def leaf(value: Any, where: Where, parts: list[ScalarNode]) -> ScalarNode:
@@ -49,7 +51,7 @@ def leaf(value: Any, where: Where, parts: list[ScalarNode]) -> ScalarNode:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str | complex | bytes)
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class Evaluator:
         except (UnreadableError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
             text = ast.unparse(expression)
             shown = text if len(text) <= 60 else text[:57] + "..."
-            unread = f"the value of {shown} is only known after running the file"
+            unread = f"{shown} cannot be evaluated without running the file"
             return ScalarNode(text, self.place(expression), unread)
 
     def value(self, expression: ast.expr) -> Any:
@@ -89,11 +91,13 @@ class Evaluator:
         where = self.place(expression)
         match expression:
             case ast.Constant(value=value) if _is_plain(value):
+                if isinstance(value, str) and (match := re.search(r"\{\{ *\$(\w+)", value)):
+                    return ScalarNode(value, where, f"it is read from the environment variable {match[1]}")
                 return ScalarNode(value, where)
             case ast.Name(id=name):
                 if name in self.names:
                     return self.names[name]
-                return ScalarNode(self.symbols[name].rpartition(".")[2], where)
+                return ScalarNode(Symbol(self.symbols[name].rpartition(".")[2]), where)
             case ast.Dict(keys=keys, values=values):
                 return self._table(zip(keys, values, strict=True), where)
             case ast.Call(func=ast.Name(id="dict"), args=args, keywords=keywords):
@@ -107,7 +111,7 @@ class Evaluator:
                 return self._subscript(self.strict_node(owner), index, where)
             case ast.Attribute(value=owner, attr=attribute):
                 if ast.unparse(expression).partition(".")[0] in self.symbols:  # torch.optim.SGD: a class by its name
-                    return ScalarNode(float("inf") if attribute.lower() == "inf" else attribute, where)
+                    return ScalarNode(float("inf") if attribute.lower() == "inf" else Symbol(attribute), where)
                 return self._mapping(owner).items[attribute]
             case ast.BinOp(left=left, op=op, right=right):
                 return self._binary(self.strict_node(left), _OPERATORS[type(op)], self.strict_node(right), where)
@@ -166,7 +170,9 @@ class Evaluator:
     def _binary(self, left: Node, operate: Callable[..., Any], right: Node, where: Where) -> Node:
         if operate is operator.add and (isinstance(left, SequenceNode) or isinstance(right, SequenceNode)):
             return SequenceNode([*_elements(left), *_elements(right)], where)
-        return leaf(_bounded(operate, left.to_python(), right.to_python()), where, _parts(left) + _parts(right))
+        if operate is operator.mul and isinstance(left, SequenceNode):
+            return SequenceNode(_bounded(operate, left.items, _known(right)), where)
+        return leaf(_bounded(operate, _known(left), _known(right)), where, _parts(left) + _parts(right))
 
     def _compute(self, expression: ast.expr, parts: list[ScalarNode]) -> Any:
         """Return the value of an expression over plain values; the leaves that it reads are added to ``parts``."""
@@ -174,7 +180,7 @@ class Evaluator:
         def read(inner: ast.expr) -> Any:
             node = self.strict_node(inner)
             parts.extend(_parts(node))
-            return node.to_python()
+            return _known(node)
 
         match expression:
             case ast.JoinedStr(values=pieces):
@@ -198,29 +204,47 @@ class Evaluator:
                 text = read(owner)
                 if isinstance(text, str):
                     keywords = {word.arg: read(word.value) for word in words if word.arg}
-                    return getattr(_check_widths(text), method)(*map(read, args), **keywords)
+                    return _bounded(getattr(_check_widths(text), method), *map(read, args), text=text, **keywords)
         raise UnreadableError("no constant expression")
 
 
 def _check_widths(text: str) -> str:
     """Return a format string, unless it pads to more characters than a config has use for."""
-    if re.search(r"\d{5}", text) and ("{" in text or text.strip("<>^=+- #,_.eEfFgGnsdxXob%").isdecimal()):
+    wide = re.search(r"\d{5}", text) and ("{" in text or text.strip("<>^=+- #,_.eEfFgGnsdxXob%").isdecimal())
+    if wide or re.search(r"\{[^{}]*:[^{}]*\{", text):
         raise UnreadableError("too long")
     return text
 
 
-def _bounded(operate: Callable[..., Any], *values: Any) -> Any:
-    """Return the result of an operation, unless it is larger than a config has use for."""
+def _bounded(operate: Callable[..., Any], *values: Any, text: str = "", **keywords: Any) -> Any:
+    """Return the result of an operation, unless it, or what it takes, is larger than a config has use for.
+
+    ``text`` is the text of a method of texts, whose result may have the lengths of both multiplied.
+    """
     numbers = [abs(value) for value in values if isinstance(value, int | float)]
-    longest = max((len(value) for value in values if isinstance(value, str | list | tuple)), default=0)
-    largest = max(numbers, default=0)
+    lengths = [len(value) for value in (text, *values) if isinstance(value, str | list | tuple)]
+    longest, largest = max(lengths, default=0), max(numbers, default=0)
     if (
         (operate is operator.pow and largest > 1000)
         or (operate is operator.mul and longest * largest > _LARGEST)
         or (operate is _FUNCTIONS["range"] and largest > _LARGEST)
+        or (operate is operator.mod and isinstance(values[0], str) and re.search(r"%[^a-z%]*(\d{5}|\*)", values[0]))
+        or (text and math.prod(max(length, 1) for length in lengths) > _LARGEST**2)
+        or largest > _LARGEST_NUMBER
     ):
         raise UnreadableError("too large")
-    return operate(*values)
+    result = operate(*values, **keywords)
+    if isinstance(result, str | list | tuple) and len(result) > _LARGEST:
+        raise UnreadableError("too large")
+    return result
+
+
+def _known(node: Node) -> Any:
+    """Return the value of a node that an operation takes."""
+    value = node.to_python()
+    if isinstance(value, Symbol):
+        raise UnreadableError("a class or function")
+    return value
 
 
 def _parts(node: Node) -> list[ScalarNode]:

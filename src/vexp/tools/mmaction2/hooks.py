@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vexp.core.errors import ConfigError
+from vexp.tools.mmaction2.models import NORMALIZE
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, as_lists, handled_elsewhere
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, same
@@ -59,7 +60,7 @@ EVALUATION: dict[str, Rule] = {
 }  # fmt: skip
 #: ``val_evaluator`` and ``test_evaluator`` of 1.x.
 EVALUATOR: dict[str, Rule] = {
-    "type": Ignore("eval.metrics"), "metric_list": Map("/eval.metrics", _metric_names),
+    "type": Ignore("eval.metrics names the metrics"), "metric_list": Map("/eval.metrics", _metric_names),
     "metric_options": _metric_options, "collect_device": ONE_PROCESS,
     "prefix": Ignore("results are called val/... and test/..."),
 }  # fmt: skip
@@ -78,7 +79,7 @@ def convert_evaluator(result: ConversionResult, node: Node | None) -> None:
 
 #: ``checkpoint_config`` of 0.x, ``default_hooks.checkpoint`` of 1.x.
 CHECKPOINT: dict[str, Rule] = {
-    "type": Ignore("group checkpoint"),
+    "type": Ignore("checkpoint= has its settings"),
     "interval": Map("interval", implied=-1), **same("by_epoch save_optimizer out_dir max_keep_ckpts save_last"),
     "save_best": _SAVE_BEST, "rule": Map("/eval.rule"),
     "create_symlink": Ignore("checkpoints/last.pth is the newest"), "published_keys": Unsupported("see vexp convert"),
@@ -102,7 +103,7 @@ def convert_checkpoint(result: ConversionResult, node: Node | None) -> None:
 LOG_CONFIG: dict[str, Rule] = {**same("interval ignore_last reset_flag"), "by_epoch": Map("by_epoch", implied=True)}
 #: ``default_hooks.logger`` of 1.x.
 LOGGER_HOOK: dict[str, Rule] = {
-    **LOG_CONFIG, "type": Ignore("group log"),
+    **LOG_CONFIG, "type": Ignore("log= has its settings"),
     "log_metric_by_epoch": Ignore("every number has its step and epoch"), "out_dir": _RUN_FOLDER,
 }  # fmt: skip
 #: Arguments of a wandb logger.
@@ -145,12 +146,13 @@ def _convert_loggers(result: ConversionResult, loggers: Node | None) -> None:
 
 def convert_visualizer(result: ConversionResult, node: Node | None) -> None:
     """Convert ``visualizer`` and its backends (1.x)."""
-    apply_rules(result, node, {**all_of("type name", Ignore("group log")), "save_dir": _RUN_FOLDER})
+    apply_rules(result, node, {**all_of("type name", Ignore("log= has its settings")), "save_dir": _RUN_FOLDER})
     _convert_loggers(result, node.get("vis_backends") if node is not None else None)
 
 
 _UNNEEDED_HOOKS: dict[str, Rule] = {
-    **all_of("runtime_info timer", Ignore("in every log line")), "param_scheduler": Ignore("lr_policy"),
+    **all_of("runtime_info timer", Ignore("every log line has it")),
+    "param_scheduler": Ignore("lr_policy= sets the rate of every step"),
     "sampler_seed": Ignore("order and augmentation are functions of seed, epoch and sample"),
     "sync_buffers": ONE_PROCESS, "visualization": Ignore("vexp evaluate writes predictions.csv"),
 }  # fmt: skip
@@ -169,6 +171,18 @@ EMA_HOOK: dict[str, Rule] = {
     "type": handled_elsewhere, "momentum": Map("decay", lambda momentum: 1 - momentum),
     "priority": Ignore("averaged after each step"),
 }  # fmt: skip
+
+
+def convert_module_hooks(result: ConversionResult, node: Node | None) -> None:
+    """Convert ``module_hooks`` of 0.x: only normalization on the GPU is supported, which is vexp's."""
+    for hook in entries(node):
+        if hook.text("type") == "GPUNormalize" and hook.text("hooked_module") == "backbone":
+            apply_rules(result, hook, {
+                **all_of("type hooked_module hook_pos input_format", Ignore("img_norm is on the device anyway")),
+                **NORMALIZE,
+            }, "img_norm.")  # fmt: skip
+        else:
+            result.mark_unsupported(hook, "module hooks are not supported")
 
 
 def convert_custom_hooks(result: ConversionResult, node: Node | None) -> None:

@@ -8,7 +8,7 @@ from vexp.core.errors import ConfigError
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Map, Rule, as_lists
 from vexp.tools.mmaction2.tables import apply_rules, same
-from vexp.tools.mmaction2.tree import MappingNode, Node
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode
 
 _WARMUP = same("warmup warmup_iters warmup_ratio warmup_by_epoch")
 _BASE: dict[str, Rule] = {"by_epoch": Map("by_epoch", implied=True), **_WARMUP}
@@ -58,15 +58,15 @@ _LOWER_CASE = {"fixed", "step", "exp", "poly", "inv", "cyclic"}
 def convert_lr_config(result: ConversionResult, node: Node | None) -> None:
     """Convert ``lr_config`` of 0.x."""
     name = node.text("policy") if node is not None else ""
-    option, rules = POLICIES.get(name.lower(), ("fixed", None))
-    if not isinstance(node, MappingNode) or rules is None:
+    if node is None or (isinstance(node, ScalarNode) and not node.unread):
         result.choose("lr_policy", "fixed")
-        if isinstance(node, MappingNode):
-            problem = f"policy {name or 'without a name'} is not supported, so the rate is constant; choose lr="
-            result.mark_unsupported(node, problem)
-        elif node is not None:
+        if node is not None:
             result.mark_unneeded(node, "a constant rate: lr_policy=fixed")
         return
+    if not isinstance(node, MappingNode) or name.lower() not in POLICIES:
+        result.need("lr_policy", node, f"vexp has no policy {name or 'that can be read here'}; choose one")
+        return
+    option, rules = POLICIES[name.lower()]
     policy = node.items["policy"]
     if name == name.lower() and name not in _LOWER_CASE:
         what = f"mmcv would not find policy={name!r}, which it takes for {name.title()}; read as {option}"
@@ -75,7 +75,7 @@ def convert_lr_config(result: ConversionResult, node: Node | None) -> None:
     apply_rules(result, node, rules, "lr_policy.", owner=f"{name}'s ")
     for key, argument in node.items.items():
         if key not in rules and any(key in others for _, others in POLICIES.values()):
-            what = f"{key} is another policy's, left by a base: mmcv stops with an error over it"
+            what = f"{key} is another policy's, left by a base: mmcv raises TypeError"
             result.add_pitfall(argument, what)
             result.mark_unneeded(argument, f"{name} has no {key}")
     if option == "cosine_restart":

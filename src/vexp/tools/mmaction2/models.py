@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
-from vexp.tools.mmaction2.result import ConversionResult
-from vexp.tools.mmaction2.rules import Function, Ignore, Map, Require, Rule, Unsupported, handled_elsewhere, sets
+from vexp.tools.mmaction2.result import ConversionResult, Value
+from vexp.tools.mmaction2.rules import (
+    INVALID,
+    Function,
+    Ignore,
+    Map,
+    Rule,
+    Unsupported,
+    handled_elsewhere,
+    number,
+    sets,
+)
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
@@ -23,15 +34,41 @@ def _type(result: ConversionResult, node: Node, prefix: str) -> None:
     if name in HEADS:
         result.mark_unneeded(node, "the model's own classifier")
         return
-    what = f"{name} is not built: the model here ends in its usual classifier, which is another model"
-    result.add_pitfall(node, what)
-    raise ConfigError("not built; the model's usual classifier is not the same, take another model with model=NAME")
+    raise ConfigError(f"vexp has no {name}; its models end in one linear layer")
+
+
+def _loss_weight(result: ConversionResult, node: Node, prefix: str) -> None:
+    weight = number(node)
+    if weight == 1:
+        result.mark_default(node, "the only supported value")
+    elif weight > 0:
+        result.loss_weight = (weight, node)  # apply_loss_weight
+    else:
+        raise ConfigError(INVALID)
+
+
+def apply_loss_weight(result: ConversionResult) -> None:
+    """Move the weight of the loss into the optimizer: SGD takes the same steps with lr * w and weight_decay / w."""
+    weight, node = result.loss_weight
+    if node is None:
+        return
+    rates = [key for key in result.values if key.startswith("lr_policy.") and re.search(r"(min|max)_lr$", key)]
+    if result.choices.get("optimizer") != "sgd" or any(result.values[key].value for key in rates):
+        result.mark_unsupported(node, "vexp has no weight of the loss; only SGD without min_lr can make up for it")
+        return
+    for key, factor in (("optimizer.lr", weight), ("optimizer.weight_decay", 1 / weight),
+                        ("grad.clip.max_norm", 1 / weight), ("grad.clip.max_value", 1 / weight)):  # fmt: skip
+        given = result.values.get(key)
+        if given is not None and isinstance(given.value, int | float):
+            why = f"loss_weight={weight:g} is moved into the optimizer: the same steps"
+            result.values[key] = Value(given.value * factor, given.node, why)
+            for source in (node, given.node):
+                if source is not None:
+                    result.record(source, "carried", key, why)
 
 
 LOSS: dict[str, Rule] = {
-    "loss_weight": Require(
-        1.0, "losses here weigh {0}: multiply optimizer.lr by it, divide weight_decay and grad.clip.max_norm"
-    ),
+    "loss_weight": _loss_weight,
     "class_weight": Map("class_weights", lambda value: None if value is None else list(value)),
 }
 _LOSSES = {"CrossEntropyLoss": "cross_entropy", "BCELossWithLogits": "bce"}
@@ -55,7 +92,7 @@ def _label_smoothing(result: ConversionResult, node: Node, prefix: str) -> None:
     elif result.generation == 0 and not result.config.scalar("model", "cls_head", "multi_class"):
         what = "label_smooth_eps has no effect in mmaction2 0.x without multi_class=True; left out here"
         result.add_pitfall(node, what)
-        raise ConfigError(f"has no effect in 0.x with one label per video; loss.label_smoothing={share} has")
+        result.mark_unneeded(node, f"no effect in 0.x with one label per video; loss.label_smoothing={share} has one")
     elif result.choices.get("loss") == "bce":
         raise ConfigError("loss=bce does not support label smoothing; remove it")
     else:
@@ -72,9 +109,9 @@ def _average_clips(result: ConversionResult, node: Node, prefix: str) -> None:
     if how is None:
         result.mark_default(node, f"views are averaged all the same: {key}")
     elif str(how) not in _REDUCTIONS:
-        raise ConfigError(f"supported: prob and score; {key} is {result.default(key)}")
+        raise ConfigError(f"only prob and score are supported; using {result.default(key)}")
     elif result.choices["model"] == "tsn_r50" and how == "prob":
-        result.record(node, "changed", key, "TSN's head averages logits before probabilities could be")
+        result.mark_unneeded(node, "TSN averages the logits, so average_clips='prob' has no effect")
     else:
         result.set(node, key, _REDUCTIONS[how])
 
@@ -110,7 +147,7 @@ TEST_CFG = Section({
     "average_clips": _average_clips,
     "max_testing_views": Map("/eval.max_views_per_forward"),
     "feature_extraction": Unsupported("vexp features run=RUN input=VIDEOS gives features"),
-    "fcn_test": Unsupported("not built: test with crops (transform=three_crop)"),
+    "fcn_test": Unsupported("not supported: test with crops (transform=three_crop)"),
 })  # fmt: skip
 #: Classes that mix clips -> the alpha of vexp.
 BLENDINGS = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
@@ -176,7 +213,7 @@ _STATISTICS: dict[str, Rule] = {"mean": _per_channel("mean"), "std": _per_channe
 NORMALIZE: dict[str, Rule] = {**_STATISTICS, **same("to_bgr adjust_magnitude")}
 PREPROCESSOR: dict[str, Rule] = {
     "type": Ignore("img_norm does it, on the device"), **_STATISTICS, "to_rgb": _to_rgb,
-    "format_shape": Ignore("samples are put together as the model takes them"),
+    "format_shape": Ignore("vexp formats the batch for the model"),
     "to_float32": Ignore("pixels become float32 on the device"),
 }  # fmt: skip
 
@@ -198,7 +235,7 @@ _IMAGE_MODELS = {"torchvision.": ("", "torchvision://"), "timm.": ("timm/", "tim
 _MORE_THAN_FEATURES = ("densenet", "convnext", "swin", "vgg", "alexnet", "mobilenet_v3")
 
 
-def convert_model(result: ConversionResult, model: MappingNode, chosen: str | None) -> Family | None:
+def convert_model(result: ConversionResult, model: MappingNode, chosen: str | None) -> None:
     """Convert the ``model`` of a config; ``chosen`` is the option of group model that replaces that of the backbone.
 
     Raises:
@@ -209,31 +246,52 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         raise UserError(f"{model.where}: model has no backbone with a type; only recognition models can be imported")
     kind = backbone.items["type"]
     family = BACKBONES.get(name)
-    if chosen is not None:
+    if chosen is not None and (family is None or not family.has(chosen)):
         result.choose("model", chosen)
-        result.mark_unsupported(backbone, f"model={chosen} was asked for instead")
+        result.mark_unsupported(backbone, f"model={chosen} replaces {name}, as asked")
+        result.frames = family is not None and family.frames
         family = None
     elif (library := next((each for each in _IMAGE_MODELS if name.startswith(each)), None)) is not None:
         family = _convert_image_model(result, kind, library, name.removeprefix(library))
     elif family is None:
-        hint = "choose another, vexp import CONFIG.py model=NAME, or one of your own (plugins=)"
-        raise UserError(f"{kind.where}: {name} is not among the models of vexp (vexp models lists them); {hint}")
+        nearest = _nearest(name, model.text("type"))
+        raise UserError(
+            f"{kind.where}: refused: vexp has no {name} (vexp models lists what there is); the nearest is {nearest}; "
+            f"to take it all the same: vexp import {result.config.where.file} model={nearest}"
+        )
     else:
         result.choose("model", family.option, kind, family.remark)
         for key, value in family.values.items():
             result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
+    result.frames = result.frames or is_image_model(result.choices["model"])
     if result.choices["model"] == "tsn_r50":
         why = "TSN's head averages the logits of all frames and crops"
         result.set_implied("eval.view_reduction", "mean_logit", why)
     if family is not None:
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
+        if chosen is not None:
+            result.choices["model"] = chosen  # arch may have chosen another size
     head = model.get("cls_head")
     if isinstance(head, MappingNode):
         convert_head(result, head, family)
     elif family is not None and head is None:
         result.pitfalls.append((model.where, "model has no cls_head: the model here has its usual one"))
     apply_rules(result, model, MODEL)
-    return family
+
+
+#: Backbones that vexp does not have -> the nearest model, if it is not that of the recognizer.
+_NEAREST = {"ResNet3dLayer": "i3d_r50", "OmniResNet": "slowonly_r50"}
+
+
+def _nearest(backbone: str, recognizer: str) -> str:
+    usual = "slowonly_r50" if recognizer == "Recognizer3D" else "tsn_r50"
+    shifted = any(part in backbone for part in ("TSM", "TIN", "TANet"))
+    return "tsm_r50" if shifted else _NEAREST.get(backbone, usual)
+
+
+def is_image_model(option: str) -> bool:
+    """Whether an option of group model applies an image model to each frame."""
+    return option.startswith(("tsn", "tsm"))
 
 
 def _convert_image_model(result: ConversionResult, kind: Node, library: str, name: str) -> Family:
@@ -271,6 +329,7 @@ def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
 
 
 MODEL: dict[str, Rule] = {
-    "type": Ignore("model= says which model"), "neck": Unsupported("vexp's models have none"), "init_cfg": init_cfg,
+    "type": Ignore("model= names the model"), "neck": Unsupported("the models of vexp have no neck"),
+    "init_cfg": init_cfg,
     "train_cfg": _train_cfg, "test_cfg": TEST_CFG, "data_preprocessor": handled_elsewhere,
 }  # fmt: skip

@@ -29,10 +29,11 @@ PARAMETER_NAMES = ((r"(\bcls_head\.)?\bfc_cls\b", "head.fc"), (r"\bcls_head\b", 
 def convert_optimizer(result: ConversionResult, node: Node | None) -> None:
     """Convert ``optimizer`` of 0.x or ``optim_wrapper.optimizer`` of 1.x: class, arguments and parameter groups."""
     if not isinstance(node, MappingNode):
+        result.need("optimizer", node, "the config has no optimizer that can be read without running it")
         return
     name = node.text("type")
     if name not in OPTIMIZERS:
-        result.mark_unsupported(node, f"{name or 'an optimizer without type'} is not here; choose one with optimizer=")
+        result.need("optimizer", node, f"vexp has no optimizer {name or 'without a type'}; choose one")
         return
     result.choose("optimizer", OPTIMIZERS[name], node.items["type"])
     arguments = result.options("optimizer", OPTIMIZERS[name])
@@ -57,13 +58,15 @@ def convert_groups(result: ConversionResult, table: MappingNode) -> None:
         if name in _TSM_CONSTRUCTORS:
             result.add_pitfall(constructor, f"{name} without paramwise_cfg is the default constructor; so it is here")
             recipe = "optimizer.paramwise.rule=tsm is TSM's recipe"
-            result.mark_unsupported(constructor, f"does nothing without paramwise_cfg; {recipe}")
+            result.mark_unneeded(constructor, f"does nothing without paramwise_cfg; {recipe}")
         elif name in _DEFAULT_CONSTRUCTORS:
             result.mark_default(constructor, "the only one here")
         else:
-            result.mark_unsupported(constructor, f"not built; {see} (custom_keys, norm_decay_mult, layer_decay)")
+            result.mark_unsupported(
+                constructor, f"{name} is not supported; {see} (custom_keys, norm_decay_mult, layer_decay)"
+            )
             if groups is not None:
-                result.mark_unsupported(groups, f"is read by a constructor that is not built; {see}")
+                result.mark_unsupported(groups, f"is read by {name}, which is not supported; {see}")
             return
     if groups is not None:
         GROUPS(result, groups, "")
@@ -80,7 +83,7 @@ def _fc_lr5(result: ConversionResult, node: Node, prefix: str) -> None:
 @sets("custom_keys")
 def _custom_keys(result: ConversionResult, node: Node, prefix: str) -> None:
     if not isinstance(node, MappingNode):
-        raise ConfigError("is not a dict of keys; left out")
+        raise ConfigError("is not a dict of parameter names")
     for key, given in node.items.items():
         if key.startswith("."):
             result.add_pitfall(given, (
@@ -88,7 +91,7 @@ def _custom_keys(result: ConversionResult, node: Node, prefix: str) -> None:
                 "ignores it; left out here as well"
             ))  # fmt: skip
             meant = f"{prefix}custom_keys.{key[1:]}..."
-            result.mark_unsupported(given, f"fits nothing in mmaction2; if it was meant: {meant}")
+            result.mark_unneeded(given, f"matches no parameter in mmaction2; if it was meant: {meant}")
             continue
         name = key
         for pattern, replacement in PARAMETER_NAMES:
@@ -173,9 +176,9 @@ def convert_optimizer_config(result: ConversionResult, node: Node | None) -> Non
         if node.text("type").startswith(("Fp16", "GradientCumulativeFp16")):
             result.choose("amp", "fp16", node.items["type"])
     elif node is not None:
-        what = "optimizer_config=None trains nothing in mmaction2; here it is an optimizer like any other"
+        what = "optimizer_config=None disables training in mmaction2; vexp trains"
         result.add_pitfall(node, what)
-        result.mark_unsupported(node, "trains nothing in mmaction2; parameters are updated here")
+        result.mark_unsupported(node, "it disables training in mmaction2; vexp trains")
 
 
 def convert_fp16(result: ConversionResult, node: Node | None) -> None:
@@ -201,7 +204,7 @@ def _wrapper_type(result: ConversionResult, node: Node, prefix: str) -> None:
     elif name == "OptimWrapper":
         result.mark_default(node, "fp32")
     else:
-        raise ConfigError(f"{name} is not built; see grad, amp")
+        raise ConfigError(f"{name} is not supported; see grad and amp")
 
 
 @sets("/amp.dtype")
@@ -221,9 +224,9 @@ OPTIM_WRAPPER: dict[str, Rule] = {
 
 def convert_wrapper(result: ConversionResult, node: Node | None) -> None:
     """Convert ``optim_wrapper`` of 1.x."""
+    apply_rules(result, node, OPTIM_WRAPPER, "grad.")
+    convert_optimizer(result, node.get("optimizer") if isinstance(node, MappingNode) else node)
     if isinstance(node, MappingNode):
-        apply_rules(result, node, OPTIM_WRAPPER, "grad.")
-        convert_optimizer(result, node.get("optimizer"))
         convert_groups(result, node)
 
 

@@ -295,7 +295,7 @@ def _apply_rest(
     """Apply the rules of a scheduler's arguments, except those that are ``done``."""
     shared: dict[str, Rule] = {
         "end": Ignore("the end of the run"), "verbose": Ignore("the rate is in every log line"),
-        **all_of("by_epoch convert_to_iter_based", Ignore("lr_policy.by_epoch")),
+        **all_of("by_epoch convert_to_iter_based", Ignore("lr_policy.by_epoch has it")),
         "param_name": Require("lr", "only the learning rate is scheduled"),
     }  # fmt: skip
     rest = {key: rule for key, rule in {**shared, **rules}.items() if key not in done}

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.models import NORMALIZE
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported
 from vexp.tools.mmaction2.tables import all_of, apply_rules, same
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, Where
 
 _LAZY: dict[str, Rule] = {"lazy": Ignore("pipeline.lazy: geometry always becomes one resample")}
 
@@ -64,7 +64,7 @@ STEPS: dict[str, Step] = {
     }),
     "DenseSampleFrames": Step("sample", "dense_sample_frames", {
         **_CLIPS, **same("sample_range num_sample_positions"),
-        **all_of("twice_sample keep_tail_frames", Unsupported("DenseSampleFrames ignores it")),
+        **all_of("twice_sample keep_tail_frames", Ignore("DenseSampleFrames ignores it")),
     }),
     "UntrimmedSampleFrames": Step("sample", "untrimmed_sample_frames", {
         **same("clip_len clip_interval frame_interval"), "start_index": _START_INDEX,
@@ -86,10 +86,10 @@ STEPS: dict[str, Step] = {
         **same("flip_ratio direction"), **_LAZY,
         "flip_label_map": Map("/data.flip_label_map", _label_names, "by class name; a list without names has numbers",
                               off="no labels are swapped"),
-        **all_of("left_kp right_kp", Unsupported("skeletons are not built")),
+        **all_of("left_kp right_kp", Unsupported("skeletons are not supported")),
     }),
     "ColorJitter": Step("jitter", "color_jitter", {
-        **same("brightness contrast saturation hue"), "p": Require(1.0, "a probability is not built in"),
+        **same("brightness contrast saturation hue"), "p": Require(1.0, "vexp applies it to every clip"),
         "color_space_aug": Ignore("the four changes are what it is called here"),
     }),
     "pytorchvideo.RandAugment": Step("augment", "rand_augment", {
@@ -122,7 +122,7 @@ NO_STEPS: dict[str, str] = {
     **{f"{backend}{part}": _DECODED for backend in ("Decord", "OpenCV", "PyAV", "PIMS") for part in ("Init", "Decode")},
     **dict.fromkeys(("RawFrameDecode", "FrameSelector"), _DECODED),
     **dict.fromkeys(("FormatShape", "Collect", "ToTensor", "PackActionInputs", "Rename", "ToDataContainer",
-                     "ImageDecode", "Transpose"), "samples are put together as the model takes them"),
+                     "ImageDecode", "Transpose"), "vexp formats the batch for the model"),
     "Fuse": "pipeline.lazy: geometry always becomes one resample",
     "Normalize": "img_norm: once for train, val and test, on the device",
 }  # fmt: skip
@@ -146,34 +146,50 @@ _INSTEAD = {
     **dict.fromkeys(("Imgaug", "ImgAug"), "transform=color_jitter and the photometric ones of torchvision"),
     "PytorchVideoWrapper": "transform=torchvision with a photometric class",
     "RandomScale": "transform=random_rescale",
-    "EntityBoxRescale": "boxes are not built", "GeneratePoseTarget": "skeletons are not built",
+    "EntityBoxRescale": "boxes are not supported", "GeneratePoseTarget": "skeletons are not supported",
     "OpticalFlow": "data=raw_frames data.modality=Flow",
 }  # fmt: skip
 
 
-def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *, frames: bool) -> None:
-    """Convert the transforms of a split; ``frames`` is that of ``backbones.Family``."""
-    if isinstance(node, ScalarNode):
-        result.mark_unsupported(node, "is not a list of steps")
-    if node is None or isinstance(node, ScalarNode | MappingNode):
+_MOST_STEPS = 100
+
+
+def _problem(node: Node | None) -> str:
+    unread = node.unread if isinstance(node, ScalarNode) else ""
+    return "is missing" if node is None else f"cannot be read: {unread}" if unread else "is not a list of transforms"
+
+
+def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *, where: Where) -> None:
+    """Convert the transforms of a split, whose dataset is at ``where``.
+
+    Raises:
+        UserError: If they cannot be read (those of the test split are then those of validation).
+    """
+    if not isinstance(node, SequenceNode):
+        if split != "test":
+            raise UserError(f"{where if node is None else node.where}: the {split} pipeline {_problem(node)}")
+        if node is not None:
+            result.mark_unsupported(node, _problem(node))
         return
+    if len(node.items) > _MOST_STEPS:
+        raise UserError(f"{node.where}: more than {_MOST_STEPS} transforms in one pipeline")
     result.steps[split] = {}
     for transform in node.items:
         kind = transform.text("type")
         if isinstance(transform, MappingNode) and kind == "PytorchVideoWrapper":
             kind = f"pytorchvideo.{transform.text('op')}"
         if not isinstance(transform, MappingNode) or not kind:
-            result.mark_unsupported(transform, "is not a step: it has no type")
+            result.mark_unsupported(transform, "is not a transform: it has no type")
         elif kind == "Normalize":
             apply_rules(result, transform, {"type": Ignore(NO_STEPS[kind])})
             apply_rules(result, transform, NORMALIZE, "img_norm.")
         elif kind in NO_STEPS:
             apply_rules(result, transform, {**dict.fromkeys(transform.items, Ignore(NO_STEPS[kind])), **DECODING})
         elif step := STEPS.get(kind) or _torchvision_step(kind, transform):
-            _convert_step(result, kind, step, transform, split, frames)
+            _convert_step(result, kind, step, transform, split, result.frames)
         else:
-            hint = _INSTEAD.get(transform.text("type"), "a custom step (plugins=)")
-            result.mark_unsupported(transform, f"not supported; use {hint}")
+            hint = _INSTEAD.get(transform.text("type"), "a transform of your own (plugins=)")
+            result.mark_unsupported(transform, f"vexp has no {kind}; use {hint}")
 
 
 def _convert_step(
@@ -191,6 +207,9 @@ def _convert_step(
         _short_sides(result, table, prefix)
     steps[name] = option
     result.record(table.items["type"], "carried", f"pipeline.{split}.{name}")
+    if kind == "UniformSample" and _argument(table, "test_mode", False):
+        why = "for some lengths of videos a frame of the test is the one after that of mmaction2"
+        result.record(table.items["type"], "changed", f"pipeline.{split}.{name}", why)
     if step.target:
         values["_target_"] = step.target
         rules = {key: Map(key) for key in table.items if key not in ("type", "op")}
@@ -246,7 +265,7 @@ def _sampling(
     return option, rules, {"test_positions": "ends"}
 
 
-_ONE_CLIP = "the frames of mmaction2's clips are those of one clip here"
+_ONE_CLIP = "mmaction2's clips of one frame are the frames of one clip here"
 #: DenseSampleFrames of an image model.
 DENSE_FRAMES: dict[str, Rule] = {
     **all_of("clip_len frame_interval", Ignore(_ONE_CLIP)), "num_clips": Map("clip_len"),
@@ -255,7 +274,7 @@ DENSE_FRAMES: dict[str, Rule] = {
 SEGMENTS: dict[str, Rule] = {
     "clip_len": Map("segment_len", remark=_ONE_CLIP), "num_clips": Map("segments", implied=1),
     **same("test_mode twice_sample"), "out_of_bound_opt": Ignore("a frame lies within the video"),
-    **all_of("frame_interval temporal_jitter", Ignore("there is nothing between neighbours")),
+    **all_of("frame_interval temporal_jitter", Ignore("no effect on single frames")),
     "keep_tail_frames": Ignore("every frame can be drawn anyway"), "start_index": _START_INDEX,
 }  # fmt: skip
 

@@ -124,6 +124,8 @@ def _sampling(result: ConversionResult) -> None:
     if result.choices["model"].startswith("tsn"):
         return  # it averages the logits of any number of frames
     clips = {split: clip for split, step in samplers.items() if (clip := _clip(result, step)) is not None}
+    if any(result.steps[step.split(".")[1]][step.split(".")[2]] == "segment_frames" for step in samplers.values()):
+        clips = {split: (length, 1) for split, (length, _) in clips.items()}  # segments of the whole video
     trained = clips.get("train")
     for split, clip in clips.items():
         if trained is not None and clip != trained:
@@ -167,16 +169,18 @@ def _batch(path: Path, result: ConversionResult) -> None:
     batch, rate = _number(result.value("data.batch_size")), result.value("optimizer.lr")
     named = re.search(r"(\d+)xb(\d+)", path.stem)
     if (scaling := _number(result.config.scalar("auto_scale_lr", "base_batch_size"))) is not None:
-        base, why = int(scaling), "auto_scale_lr says"
+        base, why = int(scaling), "auto_scale_lr"
     elif named:
-        base, why = int(named[1]) * int(named[2]), f"{named[0]} in the file's name says"
+        base, why = int(named[1]) * int(named[2]), f"{named[0]} in the file name"
     elif batch is not None:
-        base, why = 8 * batch, "mmaction2's published configs are for 8 GPUs, which would be"
+        base, why = 8 * batch, f"8 GPUs x {batch}, as all published configs"
     else:
         return
     size = (batch or result.default("data.batch_size")) * (_number(result.value("grad.accumulate")) or 1)
     if size != base:
+        gpus = base // size if base % size == 0 else 0
+        several = f"dist.nproc={gpus} on {gpus} GPUs, or " if gpus > 1 else ""
         _add(result, "optimizer.lr", (
-            f"lr={format_value(rate)}: {why} {base} samples a step, a step here has {size}; "
-            f"optimizer.base_batch_size={base} scales the rate (Goyal et al. 2017)"
+            f"lr={format_value(rate)} was tuned for {base} samples a step ({why}); this run uses {size}. Set {several}"
+            f"optimizer.base_batch_size={base}, which scales the rate"
         ))  # fmt: skip

@@ -11,6 +11,7 @@ from vexp.tools.mmaction2.tree import MappingNode, Node, Where
 
 #: Outcomes of a leaf, most urgent first; a leaf that is used in several places has its most urgent outcome.
 STATUSES = {
+    "placeholder": "a value to fill in",
     "unsupported": "not supported",
     "changed": "converted, with a difference",
     "carried": "converted",
@@ -19,6 +20,9 @@ STATUSES = {
     "needless": "not needed",
     "replaced": "replaced by a later line",
 }
+_DEFAULT = " (default)"
+#: A placeholder in the experiment: vexp refuses it by name until the user has replaced it.
+FILL_IN, CHOOSE = "${FILL_IN}", "???"
 _URGENCY = {status: index for index, status in enumerate(STATUSES)}
 
 
@@ -53,9 +57,13 @@ class ConversionResult:
         values: Values by dotted key.
         implied: Defaults of mmaction2 that differ from vexp's, as lines for the report.
         pitfalls: Places and descriptions of values that do not have the effect that they seem to have.
-        needed: Keys that the user must set, because the value of the source cannot be read.
+        needed: Keys and groups that the user must set, and why: the source has no value that can be read.
+        missing: Places and descriptions of what the model lacks without a leaf that says so.
+        replaced_model: What the model of the experiment lacks, accepted with ``model=OPTION``; empty if it is the same.
         repeats: Passes through the training set per epoch (RepeatDataset).
         channels: Values per pixel; 2 for optical flow.
+        frames: Whether mmaction2's clips of one frame are the frames of one clip (image models).
+        loss_weight: Weight of the loss in the source, and its node.
         outcomes: Outcome of each leaf by its id.
     """
 
@@ -67,9 +75,13 @@ class ConversionResult:
     values: dict[str, Value] = field(default_factory=dict)
     implied: list[str] = field(default_factory=list)
     pitfalls: list[tuple[Where, str]] = field(default_factory=list)
-    needed: list[str] = field(default_factory=list)
+    needed: dict[str, str] = field(default_factory=dict)
+    missing: list[tuple[Where, str]] = field(default_factory=list)
+    replaced_model: list[str] = field(default_factory=list)
     repeats: int = 1
     channels: int = 3
+    frames: bool = False
+    loss_weight: tuple[float, Node | None] = (1.0, None)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
     def value(self, key: str, otherwise: Any = None) -> Any:
@@ -90,7 +102,7 @@ class ConversionResult:
         value = list(value) if isinstance(value, tuple) else value
         before = self.values.get(key)
         if before is not None and before.value != value:
-            where = "" if before.node is None else f" by line {before.node.where.line}"
+            where = "" if before.node is None else f" by {before.node.where.file.name}:{before.node.where.line}"
             remark = f"{key} is already set to {format_value(before.value)}{where} and has one value for all splits"
             self.mark_unsupported(node, remark)
             return
@@ -100,6 +112,18 @@ class ConversionResult:
     def set_implied(self, key: str, value: Any, why: str) -> None:
         """Set a key to a default of mmaction2, unless it is already set."""
         self.values.setdefault(key, Value(value, None, why))
+
+    def need(self, key: str, node: Node | None = None, why: str = "") -> None:
+        """Leave a key or a group to the user: vexp's default is not what the source means."""
+        self.needed.setdefault(key, why if node is None else f"{why} ({node.where.file.name}:{node.where.line})")
+        if key in ("optimizer", "lr_policy"):
+            self.choices[key] = CHOOSE
+        elif key.endswith(".ann_file"):
+            self.values.pop(key, None)  # null is refused with a sentence of its own
+        else:
+            self.values[key] = Value(FILL_IN, None, why)
+        if node is not None:
+            self.record(node, "placeholder", key, why)
 
     def mark_default(self, node: Node, why: str) -> None:
         self.record(node, "default", "", why)
@@ -139,6 +163,8 @@ class ConversionResult:
     def drop_defaults(self) -> None:
         """Remove every value that equals its default, and record this for its leaf."""
         for key, given in list(self.values.items()):
+            if given.value == FILL_IN:
+                continue
             default = self.default(key)
             if default != given.value or isinstance(default, bool) != isinstance(given.value, bool):
                 if given.node is None:
@@ -147,9 +173,17 @@ class ConversionResult:
             del self.values[key]
             for _, leaf in given.node.leaves() if given.node is not None else ():
                 outcome = self.outcomes[id(leaf)]
-                has_effect = any(target in self.values or "=" in target for target in outcome.targets)
+                outcome.targets = [target + self._default_text(target, key, given) for target in outcome.targets]
+                has_effect = any(
+                    target in self.values or ("=" in target and not target.endswith(_DEFAULT))
+                    for target in outcome.targets
+                )
                 if outcome.status == "carried" and not has_effect:
                     outcome.status = "default"
+
+    @staticmethod
+    def _default_text(target: str, key: str, given: Value) -> str:
+        return f"={format_value(given.value)}{_DEFAULT}" if target == key else ""
 
     def revoke(self, key: str, why: str, status: str = "unsupported") -> bool:
         """Remove a value that vexp rejects or that another one replaces; return whether it was set."""

@@ -14,7 +14,7 @@ from vexp.tools.mmaction2.tree import Node, ScalarNode
 #: A rule converts an argument, given the result, its node and the prefix of the key ("optimizer.").
 Rule = Callable[[ConversionResult, Node, str], None]
 NOT_IMPLIED = object()
-_INVALID = "is not a value that mmaction2 accepts; left out"
+INVALID = "is not a value that mmaction2 accepts"
 
 
 def absolute(prefix: str, key: str) -> str:
@@ -46,7 +46,7 @@ class Map:
         except ConfigError:
             raise
         except (ValueError, TypeError, AttributeError, LookupError):  # a value of another type
-            raise ConfigError(_INVALID) from None
+            raise ConfigError(INVALID) from None
         result.set(node, absolute(prefix, self.key), value, self.remark)
 
 
@@ -55,7 +55,7 @@ class Require:
     """The value is fixed in vexp: the source must agree. ``implied`` is as in ``Map``."""
 
     value: Any
-    otherwise: str = "the model of vexp has {0}; keep it, or use a custom model (plugins=)"
+    otherwise: str = "the model of vexp has {0}"
     implied: Any = NOT_IMPLIED
 
     @property
@@ -127,7 +127,7 @@ def number(node: Node) -> Any:
     """
     value = node.to_python()
     if not isinstance(value, int | float):
-        raise ConfigError(_INVALID)
+        raise ConfigError(INVALID)
     return value
 
 

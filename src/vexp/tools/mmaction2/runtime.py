@@ -23,15 +23,14 @@ def _workflow(result: ConversionResult, node: Node, prefix: str) -> None:
     steps = as_lists(node.to_python())
     if not isinstance(steps, list) or any(not isinstance(step, list) or step[:1] != ["train"] for step in steps):
         raise ConfigError("validation within the workflow gives the loss of val: eval does so, with eval.interval")
-    result.mark_default(node, "trains, and evaluates as eval says")
+    result.mark_default(node, "evaluation is set by eval.interval")
 
 
 @sets("seed")
 def _seed(result: ConversionResult, node: Node, prefix: str) -> None:
     seed = node.to_python()
     if seed is None:
-        remark = "mmaction2 draws one; a run without one here has seed 0, so that it repeats"
-        result.set(node, "seed", 0, remark, changed=True)
+        result.set(node, "seed", 0, "mmaction2 draws one; vexp's runs have seed 0 unless set, so that they repeat")
     else:
         result.set(node, "seed", seed)
 
@@ -49,7 +48,7 @@ def _val_begin(result: ConversionResult, node: Node, prefix: str) -> None:
 
 @sets("run_name", "out_root")
 def _work_dir(result: ConversionResult, node: Node, prefix: str) -> None:
-    above, _, name = str(node.to_python()).rstrip("/").rpartition("/")
+    above, _, name = str(node.to_python()).replace("\\", "/").rstrip("/").rpartition("/")
     result.set(node, "run_name", name)
     result.set(node, "out_root", above or ".")
 
@@ -69,32 +68,39 @@ def _runner(result: ConversionResult, node: Node, prefix: str) -> None:
     RUNNER(result, node, prefix)
 
 
-_PROCESS_START = Ignore("data.mp_context, where fork does not do")
+_PROCESS_START = Ignore("fork is the default; set data.mp_context for another")
+_THREADS = Ignore("workers use one thread each")
+_UNUSED = Map("dist.find_unused_parameters", bool, off="all parameters are used")
 _BOTH: dict[str, Rule] = {
     "work_dir": _work_dir, "load_from": Map("init_from", lambda name: weights_name(str(name)), off="none"),
     **same("cudnn_benchmark device"), "custom_imports": Unsupported("bring your own code with plugins=[package]"),
-    **all_of("launcher gpu_ids gpus find_unused_parameters model_wrapper_cfg", ONE_PROCESS),
-    "log_level": Ignore("everything is logged"), "cfg_name": Ignore("names nothing that is trained"),
-    "precise_bn": Unsupported("not built; ema=average averages weights and statistics"),
-    **all_of("multigrid contrastive_cfg", Unsupported("not built")),
+    **all_of("launcher gpu_ids gpus", ONE_PROCESS), "find_unused_parameters": _UNUSED,
+    "model_wrapper_cfg": Section({
+        **all_of("type broadcast_buffers static_graph", ONE_PROCESS), "find_unused_parameters": _UNUSED,
+    }),
+    "log_level": Ignore("everything is logged"), "cfg_name": Ignore("it has no effect"),
+    "precise_bn": Unsupported("not supported; ema=average averages weights and statistics"),
+    "contrastive_cfg": Unsupported("not supported"),
 }  # fmt: skip
 #: Root keys of 0.x and 1.x, without those of vexp.tools.mmaction2.convert.
 ROOT_0X: dict[str, Rule] = {
     **_BOTH,
     "total_epochs": Map("epochs"), "max_epochs": handled_elsewhere, "runner": _runner, "resume_from": _resume,
     "workflow": _workflow, "seed": _seed, "deterministic": Map("deterministic"), "diff_seed": Map("diff_rank_seed"),
-    "dist_params": ONE_PROCESS, "opencv_num_threads": Ignore("workers use one thread each"),
+    "dist_params": ONE_PROCESS, "opencv_num_threads": _THREADS,
     "mp_start_method": _PROCESS_START, "momentum_config": Unsupported("momentum is constant"),
-    "module_hooks": Unsupported("there are no hooks here"), "omnisource": Unsupported("one dataset a split"),
+    "omnisource": Unsupported("one dataset a split"),
 }  # fmt: skip
 ROOT_1X: dict[str, Rule] = {
     **_BOTH,
-    "train_cfg": _runner, "val_cfg": Ignore("eval"), "test_cfg": Ignore("vexp evaluate"), "resume": _resume,
+    "train_cfg": _runner, "val_cfg": Ignore("eval= has its settings"),
+    "test_cfg": Ignore("vexp evaluate tests"), "resume": _resume,
     "auto_resume": Unsupported("use resume=auto"), "default_scope": Ignore("not used by vexp"),
     "log_processor": Ignore("log.interval is also what is averaged over"),
     "randomness": Section({"seed": _seed, **same("deterministic diff_rank_seed")}),
     "env_cfg": Section({
-        "cudnn_benchmark": Map("cudnn_benchmark"), "mp_cfg": _PROCESS_START, "dist_cfg": ONE_PROCESS,
+        "cudnn_benchmark": Map("cudnn_benchmark"), "dist_cfg": ONE_PROCESS,
+        "mp_cfg": Section({"mp_start_method": _PROCESS_START, "opencv_num_threads": _THREADS}),
         "resource_limit": Ignore("open files are few"),
     }),
 }  # fmt: skip

@@ -74,12 +74,15 @@ def apply_rules(
             result.set_implied(absolute(prefix, rule.key), implied, f"mmaction2's default of {owner}{name}")
         elif isinstance(rule, Require) and as_lists(implied) != as_lists(rule.value):
             default = format_value(as_lists(implied))
-            result.implied.append(f"{owner}{name}={default} is mmaction2's default; not supported: {rule.reason}")
+            result.missing.append((table.where, f"{owner}{name}={default}, the default of mmaction2: {rule.reason}"))
 
 
 def apply(result: ConversionResult, rule: Rule, node: Node, prefix: str = "") -> None:
-    """Apply one rule, and record its error if the value is unreadable or invalid."""
+    """Apply one rule; an unreadable value becomes a placeholder, an invalid one is recorded with the error."""
     try:
         rule(result, node, prefix)
     except (UnreadableError, ConfigError) as error:
+        if isinstance(error, UnreadableError) and len(keys := keys_of(rule)) == 1:
+            result.need(absolute(prefix, keys[0]), node, str(error))
+            return
         result.mark_unsupported(node, str(error))

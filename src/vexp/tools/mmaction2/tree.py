@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,43 @@ class Where:
 
 class UnreadableError(UserError):
     """A value is only known after running the file."""
+
+
+class Symbol(str):
+    """The name of something imported, a class or a function: a value only where mmaction2 looks it up by its name."""
+
+    __slots__ = ()
+
+
+#: Keys whose values are such names.
+SYMBOL_KEYS = ("type", "op", "constructor")
+#: More values or deeper nesting than any config has use for.
+_MOST_VALUES, _DEEPEST = 20_000, 60
+
+
+def check_size(node: Node) -> Node:
+    """Return a tree, unless it is larger than a config has use for; parts that are shared count each time.
+
+    Raises:
+        UserError: If it has too many values, is nested too deeply, or contains itself.
+    """
+    known: dict[int, int] = {}
+
+    def weigh(part: Any, depth: int) -> int:
+        if id(part) not in known:
+            value = part.value if isinstance(part, ScalarNode) else part
+            inner = value.items if isinstance(value, MappingNode | SequenceNode) else value
+            inner = inner.values() if isinstance(inner, dict) else inner
+            parts = inner if isinstance(inner, Iterable) and not isinstance(inner, str) else ()
+            if depth > _DEEPEST:
+                raise UserError(f"{node.where}: nested more than {_DEEPEST} levels deep, or within itself")
+            known[id(part)] = 1 + sum(weigh(each, depth + 1) for each in parts)
+            if known[id(part)] > _MOST_VALUES:
+                raise UserError(f"{node.where}: more than {_MOST_VALUES} values; no config needs so many")
+        return known[id(part)]
+
+    weigh(node, 0)
+    return node
 
 
 class _Node:

@@ -1,0 +1,110 @@
+"""Where a config is silent or cannot be read: mmaction2's defaults, or a placeholder, and never vexp's defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.imported import SMALL_0, SMALL_1, convert_source, read
+
+from vexp.cli.import_mmaction import imported
+from vexp.core.errors import UserError
+from vexp.tools.mmaction2.report import Report
+from vexp.tools.mmaction2.result import CHOOSE, FILL_IN
+
+NORMALIZE = "pipeline.append(dict(type='Normalize', mean=[1., 2., 3.], std=[4., 5., 6.]))\n"
+PREPROCESSOR = "model['data_preprocessor'] = dict(type='ActionDataPreprocessor', mean=[1., 2., 3.], std=[4., 5., 6.])\n"
+GPU = "module_hooks = [dict(type='GPUNormalize', hooked_module='backbone', hook_pos='forward_pre', "
+GPU += "input_format='NCTHW', mean=[1., 2., 3.], std=[4., 5., 6.])]\n"
+
+
+def frames(prefix: str) -> str:
+    return SMALL_1.replace("VideoDataset', ", f"RawframeDataset', data_prefix=dict({prefix}), ")
+
+
+VALUES = [
+    (SMALL_0, "data.batch_size", 1),
+    (SMALL_1, "data.batch_size", 1),
+    (SMALL_0, "img_norm.mean", [0.0, 0.0, 0.0]),
+    (SMALL_1, "img_norm.std", [1.0, 1.0, 1.0]),
+    (SMALL_0 + NORMALIZE, "img_norm.mean", [1.0, 2.0, 3.0]),
+    (SMALL_1 + PREPROCESSOR, "img_norm.std", [4.0, 5.0, 6.0]),
+    (SMALL_0 + GPU, "img_norm.mean", [1.0, 2.0, 3.0]),
+    (SMALL_0 + "find_unused_parameters = True\n", "dist.find_unused_parameters", True),
+    (SMALL_1 + "model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=True)\n",
+     "dist.find_unused_parameters", True),
+    (frames("video='videos', img='frames'"), "data.train.data_prefix", "frames"),
+    (frames("img='frames', video='videos'").replace("RawframeDataset", "VideoDataset"), "data.train.data_prefix",
+     "videos"),
+    (frames("img='frames'").replace("ann_file='a.txt'", "ann_file='a.txt', data_root='/data'"),
+     "data.train.data_prefix", "/data/frames"),
+    (frames("img='frames'").replace("ann_file='a.txt'", "ann_file='a.txt', data_root='/data'"),
+     "data.train.ann_file", "/data/a.txt"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "key", "value"), VALUES, ids=[f"{i}-{key}" for i, (_, key, _) in enumerate(VALUES)])
+def test_silent_config_has_defaults_of_mmaction2(text: str, key: str, value: Any, tmp_path: Path) -> None:
+    assert convert_source(read(tmp_path / "config.py", text)).values[key].value == value
+
+
+PLACEHOLDERS = [
+    ("total_epochs = int(os.environ['E'])\n", "epochs", "cannot be evaluated"),
+    ("total_epochs = None\ndel total_epochs\n", "epochs", "does not say how long"),
+    ("total_epochs = 'ten'\n", "epochs", "epochs=ten: must be a whole number"),
+    ("data['videos_per_gpu'] = int(os.environ['B'])\n", "data.batch_size", "cannot be evaluated"),
+    ("optimizer['lr'] = rate()\n", "optimizer.lr", "cannot be evaluated"),
+    ("lr_config = dict(policy='step', step=[i * 2 for i in (1, 2)])\n", "lr_policy.step", "cannot be evaluated"),
+    ("pipeline[0]['clip_len'] = int(os.environ['L'])\n", "pipeline.train.sample.clip_len", "cannot be evaluated"),
+    ("model['backbone']['depth'] = depth()\n", "model.depth", "cannot be evaluated"),
+    ("model['backbone']['pretrained'] = 'mmcls://mobilenet_v2'\n", "model.weights.path", "torchvision://mobilenet_v2"),
+    (
+        "model['backbone'] = dict(type='ResNet3dSlowFast', fast_pathway=dict(frozen_stages=2))\n",
+        "model.freeze",
+        "2 stages are frozen",
+    ),
+    ("lr_config = dict(policy='exp', gamma=1.5)\n", "lr_policy.gamma", "must be <= 1"),
+]
+
+
+@pytest.mark.parametrize(("line", "key", "why"), PLACEHOLDERS, ids=[f"{key}-{why}" for _, key, why in PLACEHOLDERS])
+def test_value_without_a_reading_is_a_placeholder(line: str, key: str, why: str, tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", SMALL_0 + line)
+    result = imported(source)
+    assert result.values[key].value == FILL_IN
+    assert why in result.needed[key]
+    assert "to fill in" in Report.of(result, source).headline
+
+
+@pytest.mark.parametrize(
+    ("line", "group"),
+    [
+        ("optimizer = make(0.1)\n", "optimizer"),
+        ("optimizer = dict(type='LAMB', lr=0.1)\n", "optimizer"),
+        ("del optimizer\n", "optimizer"),
+        ("lr_config = make()\n", "lr_policy"),
+        ("lr_config = dict(policy='TIN')\n", "lr_policy"),
+    ],
+)
+def test_group_without_a_reading_is_left_to_the_user(line: str, group: str, tmp_path: Path) -> None:
+    result = imported(read(tmp_path / "config.py", SMALL_0 + line))
+    assert (result.choices[group], list(result.needed)) == (CHOOSE, [group])
+
+
+def test_multigrid_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config.py:12: refused: vexp has no multigrid training"):
+        imported(read(tmp_path / "config.py", SMALL_0 + "multigrid = dict(long_cycle=True)\n"))
+
+
+@pytest.mark.parametrize("text", [
+    SMALL_0.replace("    train=dict", "    other=dict"),
+    SMALL_0.replace("    train=dict", "    other=dict").replace("    val=dict", "    test=dict"),
+    SMALL_1.replace("train_dataloader = ", "other = "),
+])  # fmt: skip
+def test_config_for_testing_only_asks_for_the_training_data(text: str, tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", text.replace("total_epochs = 10", "").replace("max_epochs=10", ""))
+    result = imported(source)
+    assert list(result.needed) == ["data.train.ann_file", "epochs"]
+    assert result.steps["train"] == {"sample": "sample_frames"}
+    assert result.values["pipeline.train.sample.clip_len"].value == 4
