@@ -42,14 +42,14 @@ def test_killed_sweep_resumes_to_same_results(unkilled: Path, tmp_path: Path, la
         )
         time.sleep(1)  # the orphans of a launcher end by themselves
         done, half = finish_times(tmp_path), unfinished_jobs(tmp_path)
-        assert half
+        assert half or launcher == "parallel"  # whose orphans may finish their jobs within the second
         assert len(done) < 24
         assert done.items() >= before.items()  # what had ended was not run again
         before = done
     assert start(tmp_path, overrides).wait(timeout=600) == 0
     output = (tmp_path / "output.txt").read_text()
     assert f"{len(before)} done before" in output
-    assert "to resume" in output
+    assert not half or "to resume" in output
     after = finish_times(tmp_path)
     assert len(after) == 24
     assert after.items() >= before.items()
