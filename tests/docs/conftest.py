@@ -1,4 +1,4 @@
-"""A hub for the pages: the configurations of the published models that their commands name."""
+"""A hub for the pages, in the tests of this folder only: the configurations of the models that their commands name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from support.huggingface import fake_hub
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         fake_hub(tmp_path_factory.mktemp("hub"), patch)

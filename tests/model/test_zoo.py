@@ -136,7 +136,7 @@ def test_training_every_model_overfits_eight_clips(name: str, motion_cache: Path
         (
             zoo_transformers.VideoMae(),
             (8, 224, 224),
-            "clips of 16 frames, .*, got 8 frames of 224x224; set model.num_frames",
+            "clips of 16 frames, .*, got 8 frames of 224x224; use pipeline=clip_16x4_224",
         ),
         (zoo_transformers.VideoMae(), (16, 224, 230), "multiples of 16 pixels, got 16 frames of 230x224"),
     ],

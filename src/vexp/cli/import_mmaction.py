@@ -14,7 +14,6 @@ Usage: vexp import CONFIG.py [out=FOLDER] [name=NAME] [model=OPTION] [--overwrit
        vexp import CONFIGS [out=FOLDER] [--overwrite]
 
 Examples:
-  vexp import tsm_r50.py
   vexp import tsm_r50.py out=my_conf name=mine
   vexp import custom.py model=tsn_r50
   vexp import configs/recognition out=my_conf

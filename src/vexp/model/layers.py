@@ -27,8 +27,11 @@ def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, _CONV) and module.groups == module.in_channels > 1
 
 
-def near_paths(word: str, model: nn.Module) -> str:
-    """Return a suggestion for a pattern that matches nothing, ``; did you mean A or B?``, or the first modules."""
+def near_paths(word: str, model: nn.Module, *, of_names: bool = False) -> str:
+    """Return a suggestion for a pattern that matches nothing, ``; did you mean A or B?``, or the first modules.
+
+    ``of_names``: a part of a name matches wherever it occurs, so that it is suggested instead of a path or pattern.
+    """
     names = [name.split(".") for name, _ in model.named_parameters()]
     paths = list(dict.fromkeys(".".join(name[:length]) for name in names for length in range(1, len(name) + 1)))
     ending: dict[str, list[str]] = {}  # the paths that end with a name
@@ -37,7 +40,7 @@ def near_paths(word: str, model: nn.Module) -> str:
     known = sorted({*paths, *(name for name in ending if not name.isdecimal())})
     close: list[str] = []
     for match in difflib.get_close_matches(word.removeprefix("*.").removesuffix(".*"), known, n=6, cutoff=0.6):
-        if match not in paths:
+        if match not in paths and not of_names:
             match = ending[match][0] if len(ending[match]) == 1 else f"*.{match}"
         if match != word and not any(match.startswith(f"{better}.") for better in close):
             close.append(match)

@@ -75,7 +75,7 @@ def param_groups(
     for key in paramwise.custom_keys:  # frozen parameters count, so that freezing needs no other change
         if not any(key in named.matched_name for named in named_parameters):
             rule = f"matches no parameter name of {type(model).__name__}"
-            raise ConfigError(rule, key=f"paramwise.custom_keys.{key}", hint=near_paths(key, model))
+            raise ConfigError(rule, key=f"paramwise.custom_keys.{key}", hint=near_paths(key, model, of_names=True))
     members: defaultdict[tuple[float, float | None], list[tuple[_NamedParameter, ParamMultipliers]]] = defaultdict(list)
     for named, multipliers in _assign(trainable, _make_rule(paramwise, model, trainable), paramwise.bypass_duplicate):
         decay = None if weight_decay is None else weight_decay * multipliers.decay_mult
