@@ -32,7 +32,15 @@ MODES = {
     "lora": ["model.lora.rank=2", "model.lora.dropout=0.1", "ema=average"],
     "probe": ["model.probe=attentive", "model.probe_depth=2", "model.probe_heads=2", "model.freeze=[encoder]"],
 }
-HUGGING_FACE = ("videomae", "vjepa2", "vivit", "timesformer")
+#: Few blocks of the other transformers, for clips of 8 frames of 64x64 pixels.
+OWN = {
+    "videomae_s": ["model.num_frames=8", "model.img_size=64", "model.depth=2"],
+    "mvitv2_s": ["model.num_frames=8", "model.img_size=64", "model.depth=4", "model.downsample=[1,2,3]"],
+    "swin_t": ["model.depths=[1,1,2,1]"],
+    "uniformer_s": ["model.depths=[1,1,1,1]"],
+    "uniformerv2_b16": ["model.img_size=64", "model.depth=2", "model.global_blocks=1"],
+}
+HUGGING_FACE = ("videomae", "vjepa2", "vivit", "timesformer", "videoprism_vision_model")
 
 
 def check_resume(options: list[str], folder: Path) -> dict[str, Any]:
@@ -57,6 +65,14 @@ def test_run_of_transformer_resumes_to_the_bit(mode: str, tmp_path: Path) -> Non
     assert f"({count:,} trained)" in (tmp_path / "whole" / "log.txt").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", OWN)
+def test_run_of_other_transformer_resumes_to_the_bit(name: str, mode: str, tmp_path: Path) -> None:
+    saved = check_resume([f"model={name}", *OWN[name], *MODES[mode]], tmp_path)
+    assert any(ADAPTER_KEY.fullmatch(key) for key in saved["model"]) == (mode == "lora")
+
+
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [
@@ -71,7 +87,8 @@ def test_run_of_hugging_face_model_resumes_to_the_bit(kind: str, mode: str, tmp_
     saved = check_resume(["model=hf", f"model.name={folder}", *MODES[mode], *decay], tmp_path)
     groups = saved["optimizer"]["param_groups"]
     trained = [name for group in groups for name in group["param_names"]]
-    encoder = [name for name in trained if f".{kind}." in name and not ADAPTER_KEY.fullmatch(name)]
+    base = {"videoprism_vision_model": ".vision_model."}.get(kind, f".{kind}.")
+    encoder = [name for name in trained if base in name and not ADAPTER_KEY.fullmatch(name)]
     assert bool(encoder) == (mode == "full")
     assert any("pooler" in name for name in trained) == (kind == "vjepa2" and mode != "probe")
 
