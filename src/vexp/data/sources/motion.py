@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -114,18 +114,47 @@ def trajectory(label: int, rng: np.random.Generator) -> Array:
     return wrapped
 
 
+def direction(label: int) -> Array:
+    """Return the sign with which each coordinate of a patch changes in clips of a class: float64 (4,), one not 0."""
+    signs = np.zeros(4)
+    moving, sign = _MOTION[label]
+    signs[moving] = sign
+    return signs
+
+
 def render_clip(seed: int, split: str, label: int, number: int) -> Array:
     """Render clip ``number`` of a class in a split: uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB."""
-    import cv2
-
     rng = np.random.default_rng([seed, SPLITS.index(split), label, number])
     patches = [(_patch(rng, levels=_VIVID), trajectory(label, rng)) for _ in range(_PATCHES)]
     background = _background(rng)
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*_DRIFT)
     drift = speed * np.array([np.cos(heading), np.sin(heading)])
-    frames = np.empty((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
-    for t in range(FRAMES):
-        offset = _MARGIN - drift * (t - FRAMES / 2)
+    return _render(patches, background, drift * (np.arange(FRAMES) - FRAMES / 2)[:, None])
+
+
+def render(rng: np.random.Generator, directions: Array, drift: Array) -> Array:
+    """Render a video of any length: uint8 (T, HEIGHT, WIDTH, 3) RGB.
+
+    Args:
+        rng: Source of the patches, their first states and rates, and of the background.
+        directions: Sign with which the coordinates of the patches change after each frame, (T, 4), as ``direction``.
+        drift: Motion of the background at each frame in pixels, (T, 2), less than the margin.
+    """
+    patches = []
+    for _ in range(_PATCHES):
+        patch, start, rate = _patch(rng, levels=_VIVID), rng.uniform(_LOW, _HIGH), rng.uniform(*_RATES.T)
+        changes = np.concatenate((np.zeros((1, 4)), rate * directions[:-1]))
+        patches.append((patch, _LOW + (start + changes.cumsum(axis=0) - _LOW) % (_HIGH - _LOW)))
+    return _render(patches, _background(rng), drift)
+
+
+def _render(patches: Sequence[tuple[Array, Array]], background: Array, drift: Array) -> Array:
+    """Draw patches, each with its states (T, 4), on a background that has moved by ``drift``, (T, 2) pixels."""
+    import cv2
+
+    frames = np.empty((len(drift), HEIGHT, WIDTH, 3), np.uint8)
+    for t, moved in enumerate(drift):
+        offset = _MARGIN - moved
         inverse = np.array([[1, 0, offset[0]], [0, 1, offset[1]]])
         cv2.warpAffine(background, inverse, (WIDTH, HEIGHT), frames[t], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         for patch, states in patches:
