@@ -206,7 +206,10 @@ class ActionFormerLoss(ValidatedConfig):
     localizer: ClassVar[type[Localizer]] = ActionFormer
 
     radius: float = option(
-        1.5, "Radius of center sampling: points farther from the center of a segment are negative.", unit="strides", gt=0
+        1.5,
+        "Radius of center sampling: points farther from the center of a segment are negative.",
+        unit="strides",
+        gt=0,
     )
     alpha: float = option(0.25, "Focal loss: weight of positive points; 1 - alpha of the others.", ge=0, le=1)
     gamma: float = option(2.0, "Focal loss: exponent by which well classified points lose weight.", ge=0)

@@ -19,7 +19,7 @@ class SegmentSample:
     """
 
     features: Tensor  # float32 (C, T)
-    segments: Tensor  # float32 (K, 2), start and end in seconds
+    segments: Tensor  # float64 (K, 2), start and end in seconds
     labels: Tensor  # int64 (K,), class indices
     id: int  # index in the source
     origin: float  # seconds
@@ -50,7 +50,7 @@ class SegmentBatch:
     features: Tensor  # float32 (N, C, T), 0 where padded
     valid: Tensor  # bool (N, T), False where padded
     times: Tensor  # float64 (N, 3), ``SegmentSample.origin``, ``step`` and ``duration`` in seconds
-    segments: Tensor  # float32 (K, 2), start and end in seconds
+    segments: Tensor  # float64 (K, 2), start and end in seconds
     labels: Tensor  # int64 (K,)
     counts: Tensor  # int64 (N,), segments of each sample
     ids: Tensor  # int64 (N,), indices of the samples in their source

@@ -10,19 +10,14 @@ Nothing is downloaded: the videos are drawn with NumPy and OpenCV and encoded wi
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vexp.core.files import ensure_writable_dir
+from vexp.data.annotations.segments import VideoSegments
 from vexp.data.sources import motion
-from vexp.data.sources.motion import CLASSES, FPS, HEIGHT, WIDTH, Array
+from vexp.data.sources.motion import CLASSES, FPS, Array
 
 FORMAT_VERSION = 1  # part of the folder's name; to be raised whenever the videos of a seed change
 SUBSETS = {"train": "training", "val": "validation"}
@@ -30,8 +25,6 @@ SUBSETS = {"train": "training", "val": "validation"}
 FRAMES = 320  # 20 seconds
 _SEGMENT = (24, 64)  # length in frames: 1.5 to 4 seconds
 _PAUSE = (10, 36)
-_DRIFT = 9.0  # amplitude of the background's motion in pixels, less than its margin
-_DRIFT_PERIODS = (220.0, 400.0)  # frames
 
 #: Features stand for ``WINDOW`` frames and start every ``STRIDE`` frames.
 WINDOW, STRIDE = 8, 4
@@ -41,7 +34,6 @@ _RIDGE = (30.0, 30.0, 3000.0, 3000.0)  # added to the diagonal of the fit: a blo
 _CHUNK = 64  # pairs of frames computed at once
 #: Largest value that counts, of translation in pixels per frame, and of rotation (radians) and growth per frame.
 _LIMITS = np.array([4.0, 4.0, 0.25, 0.12])
-_DESCRIPTORS = 20  # features of a window
 
 
 def ensure_motion_segments(
@@ -50,24 +42,11 @@ def ensure_motion_segments(
     """Return the folder of the dataset under ``root``; create it if it does not exist.
 
     It contains ``videos/*.mp4``, ``features/*.npy`` (float32 (T, 20)), ``annotations.json`` in ActivityNet's format and
-    ``README.md``. A video is a function of (seed, split, number). As ``motion.ensure_motion``, it may be called by
-    several processes, and leaves no incomplete dataset.
+    ``README.md``. A video is a function of (seed, split, number).
     """
     folder = folder_of(root, seed=seed, train_videos=train_videos, val_videos=val_videos)
-    if folder.is_dir():
-        return folder
-    ensure_writable_dir(root, "set data.cache_dir=FOLDER or VEXP_CACHE")
-    unfinished = root / f".{folder.name}.{uuid.uuid4().hex}"
-    unfinished.mkdir()
-    try:
-        _make(unfinished, seed, {"train": train_videos, "val": val_videos}, progress)
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another process has created the same dataset
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    videos = {"train": train_videos, "val": val_videos}
+    return motion.create_folder(folder, lambda unfinished: _make(unfinished, seed, videos, progress))
 
 
 def folder_of(root: Path, *, seed: int, train_videos: int, val_videos: int) -> Path:
@@ -75,32 +54,31 @@ def folder_of(root: Path, *, seed: int, train_videos: int, val_videos: int) -> P
     return root / f"motion_segments_v{FORMAT_VERSION}_seed{seed}_train{train_videos}_val{val_videos}"
 
 
-def draw_segments(rng: np.random.Generator) -> list[tuple[int, int, int]]:
-    """Draw (first frame, end frame, class index) of the segments of a video, with pauses around them."""
+def draw_segments(seed: int, split: str, number: int) -> tuple[Array, np.random.Generator]:
+    """Draw the segments of a video, int64 (K, 3): first frame, end frame, class index; with pauses around them.
+
+    Returns:
+        The segments, and the generator for its frames.
+    """
+    rng = np.random.default_rng([seed, motion.SPLITS.index(split), len(CLASSES), number])  # of no clip of motion
     segments, frame = [], int(rng.integers(*_PAUSE, endpoint=True))
-    while True:
-        end = frame + int(rng.integers(*_SEGMENT, endpoint=True))
-        if end > FRAMES - _PAUSE[0] // 2:
-            return segments
+    while (end := frame + int(rng.integers(*_SEGMENT, endpoint=True))) <= FRAMES - _PAUSE[0]:
         segments.append((frame, end, int(rng.integers(len(CLASSES)))))
         frame = end + int(rng.integers(*_PAUSE, endpoint=True))
+    return np.array(segments, np.int64), rng
 
 
-def render_video(seed: int, split: str, number: int) -> tuple[Array, list[tuple[int, int, int]]]:
-    """Render a video, uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB, and return its segments, too."""
-    rng = np.random.default_rng([seed, motion.SPLITS.index(split), len(CLASSES), number])  # of no clip of motion
-    segments = draw_segments(rng)
-    speeds = np.zeros((FRAMES, 4))
+def render_video(seed: int, split: str, number: int) -> Array:
+    """Render a video: uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB."""
+    segments, rng = draw_segments(seed, split, number)
+    labels = np.full(FRAMES, -1)
     for first, end, label in segments:
-        speeds[first:end] += motion.direction(label)
-    return motion.render(rng, speeds, _drift(rng)), segments
-
-
-def _drift(rng: np.random.Generator) -> Array:
-    """Draw the slow motion of the background around its place: float64 (FRAMES, 2), x and y in pixels."""
-    period, phase = rng.uniform(*_DRIFT_PERIODS, size=2), rng.uniform(0, 2 * np.pi, size=2)
-    drift: Array = _DRIFT * np.sin(2 * np.pi * np.arange(FRAMES)[:, None] / period + phase)
-    return drift
+        labels[first:end] = label
+    patches = [
+        (motion.draw_texture(rng, levels=motion.VIVID), motion.alternating_trajectory(labels, rng))
+        for _ in range(motion.PATCHES)
+    ]
+    return motion.render(patches, rng)
 
 
 def describe_motion(frames: Array) -> Array:
@@ -168,53 +146,41 @@ def _pool(values: Array) -> Array:
     return np.concatenate((10 * moving @ parts, 10 * parts.mean(axis=0), amount))
 
 
-def annotations(seed: int, videos: dict[str, int]) -> dict[str, Any]:
-    """Return the ground truth in ActivityNet's format."""
-    database = {}
-    for split, count in videos.items():
-        for number in range(count):
-            rng = np.random.default_rng([seed, motion.SPLITS.index(split), len(CLASSES), number])
-            database[f"{split}_{number:03d}"] = {
-                "subset": SUBSETS[split], "duration": FRAMES / FPS, "fps": FPS,
-                "annotations": [
-                    {"segment": [first / FPS, end / FPS], "label": CLASSES[label]}
-                    for first, end, label in draw_segments(rng)
-                ],
-            }  # fmt: skip
-    return {"version": f"motion_segments {FORMAT_VERSION}", "database": database}
+def ground_truth(seed: int, split: str, count: int) -> dict[str, VideoSegments]:
+    """Return the segments of the videos of a split by their names."""
+    videos = {}
+    for number in range(count):
+        rows = draw_segments(seed, split, number)[0].tolist()
+        segments = [(first / FPS, end / FPS, CLASSES[label], 0.0) for first, end, label in rows]
+        duration = FRAMES / FPS
+        videos[f"{split}_{number:03d}"] = VideoSegments(segments, SUBSETS[split], duration, FPS, duration)
+    return videos
 
 
 def _make(folder: Path, seed: int, videos: dict[str, int], progress: Callable[[int, int], None] | None) -> None:
-    """Write the dataset into an existing, empty folder; the first failure cancels the videos that are not begun."""
-    import cv2
-
+    """Write the dataset into an existing, empty folder."""
     for name in ("videos", "features"):
         (folder / name).mkdir()
-    text = json.dumps(annotations(seed, videos), indent=1) + "\n"
+    truth = {name: video for split, count in videos.items() for name, video in ground_truth(seed, split, count).items()}
+    database = {
+        name: {
+            "subset": video.subset, "duration": video.duration, "fps": video.fps,
+            "annotations": [{"segment": [start, end], "label": label} for start, end, label, _ in video.segments],
+        }
+        for name, video in truth.items()
+    }  # fmt: skip
+    text = json.dumps({"version": f"motion_segments {FORMAT_VERSION}", "database": database}, indent=1) + "\n"
     (folder / "annotations.json").write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(_README.format(seed=seed, window=WINDOW, stride=STRIDE, **videos), encoding="utf-8")
-    jobs = [(split, number) for split, count in videos.items() for number in range(count)]
+    readme = _README.format(seed=seed, window=WINDOW, stride=STRIDE, **videos)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
 
     def make_video(split: str, number: int) -> None:
-        frames, _ = render_video(seed, split, number)
-        motion.write_mp4(folder / "videos" / f"{split}_{number:03d}.mp4", frames)
-        np.save(folder / "features" / f"{split}_{number:03d}.npy", describe_motion(frames))
+        frames, name = render_video(seed, split, number), f"{split}_{number:03d}"
+        motion.write_mp4(folder / "videos" / f"{name}.mp4", frames)
+        np.save(folder / "features" / f"{name}.npy", describe_motion(frames))
 
-    opencv_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            futures = [pool.submit(make_video, *job) for job in jobs]
-            try:
-                for done, future in enumerate(as_completed(futures), start=1):
-                    future.result()
-                    if progress is not None:
-                        progress(done, len(jobs))
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-    finally:
-        cv2.setNumThreads(opencv_threads)
+    jobs = [(split, number) for split, count in videos.items() for number in range(count)]
+    motion.run_in_threads(make_video, jobs, progress)
 
 
 _README = """\

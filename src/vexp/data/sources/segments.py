@@ -26,6 +26,7 @@ from vexp.data.sources.base import Source
 Floats = NDArray[np.float32]
 SUFFIXES = (".npy", ".csv")
 _NAMED = 5  # videos in a message
+_MAX_LATE = 0.01  # fraction of the segments that may start after their video
 _TOLERANCE = 0.05  # difference of the time that features cover to the duration, relative to it, and one feature
 
 
@@ -148,17 +149,29 @@ class WindowFeatures(FeatureFolder):
         return FeatureSequence(values, origin, step)
 
 
-def open_features(path: Path) -> FeatureFolder:
+def open_features(path: Path, names: Sequence[str] = (), origin: str = "") -> FeatureFolder:
     """Return the features in a folder.
 
+    Args:
+        path: Folder of feature files, or written by ``vexp features``.
+        names: Videos that must have features.
+        origin: Where the videos are listed, for messages.
+
     Raises:
-        UserError: If the folder has none.
+        UserError: If the folder does not exist, or videos have no features.
     """
     if not path.is_dir():
         raise MissingInputError("no such folder", key="data.features", value=str(path))
-    if (path / "index.csv").is_file() and (path / "features.npy").is_file():
-        return WindowFeatures(path)
-    return FeatureFiles(path)
+    is_output = (path / "index.csv").is_file() and (path / "features.npy").is_file()
+    folder = WindowFeatures(path) if is_output else FeatureFiles(path)
+    if missing := [name for name in names if name not in folder]:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise UserError(
+            f"{path}: {len(missing)} of {len(names)} videos of {origin} have no features: "
+            f"{', '.join(missing[:_NAMED])}{more}; compute them, remove the videos from the annotation, or set "
+            "data.on_error=skip"
+        )
+    return folder
 
 
 def read_features(path: Path) -> Floats:
@@ -228,7 +241,7 @@ class SegmentSource(Source):
 
     def __init__(
         self, videos: Mapping[str, VideoSegments], classes: Sequence[str], features: FeatureFolder,
-        times: FeatureTimes, *, length: int | None, feature_dim: int, origin: str,
+        times: FeatureTimes, *, length: int | None, crop: int | None, feature_dim: int, origin: str,
     ) -> None:  # fmt: skip
         """Create the source.
 
@@ -238,12 +251,13 @@ class SegmentSource(Source):
             features: Where the features are.
             times: Times of the features.
             length: Features of every video after a linear rescale; None: as many as the file has.
+            crop: Features of longer videos in training, a random part of them; None: all.
             feature_dim: Channels of the features.
             origin: Where the ground truth is, for messages.
         """
         self.names, self.videos, self.classes = list(videos), list(videos.values()), list(classes)
         self.features, self.times, self.length, self.feature_dim = features, times, length, feature_dim
-        self.origin = origin
+        self.crop, self.origin = crop, origin
         self._set_labels()
 
     def _set_labels(self) -> None:
@@ -288,60 +302,45 @@ class SegmentSource(Source):
             raise UserError(f"its features have {channels} channels, not data.feature_dim={self.feature_dim}")
         return sequence if self.length is None else sequence.rescaled(self.length)
 
-    def duration(self, index: int) -> float:
-        """Return the duration of a video in seconds; NaN if its annotation has none."""
-        return self.videos[index].duration
-
-    def missing(self) -> list[str]:
-        """Return the names of the videos without features."""
-        return [name for name in self.names if name not in self.features]
-
 
 def checked_videos(videos: Mapping[str, VideoSegments], origin: str) -> tuple[dict[str, VideoSegments], list[str]]:
-    """Return the videos with segments that lie within them, and notes on what was changed.
+    """Return the videos with segments that end within them, and notes on what was changed.
 
     Segments that end after the video are cut at its end, as many of ActivityNet do.
 
     Raises:
-        UserError: If a segment lies outside of its video, or has no label; or if there is no segment at all.
+        UserError: If a segment starts before its video or has no label, if many start after it, or if there is none.
     """
-    result, cut, empty, problems = {}, 0, 0, []
+    result: dict[str, VideoSegments] = {}
+    problems, late, cut = [], [], 0
     for name, video in videos.items():
         rows: list[Segment] = []
         for number, (start, end, label, score) in enumerate(video.segments):
             place = f"{origin}: video {name}: segment {number}"
             if start < 0:
                 problems.append(f"{place}: starts at {start:g} s, before the video")
-            elif start >= video.duration:
-                problems.append(f"{place}: starts at {start:g} s, but the video has {video.duration:g} s")
             elif not label:
                 problems.append(f"{place}: has no label")
-            cut += end > video.duration
-            rows.append((start, min(end, video.duration) if video.duration > 0 else end, label, score))
-        empty += not rows
+            if start >= video.duration:
+                late.append(f"{place}: starts at {start:g} s, but the video has {video.duration:g} s")
+            elif end > video.duration:
+                cut, end = cut + 1, video.duration
+            rows.append((start, end, label, score))
         result[name] = replace(video, segments=rows)
+    total, empty = sum(len(video.segments) for video in result.values()), sum(not v.segments for v in result.values())
+    if len(late) > max(1, _MAX_LATE * total):
+        problems += [f"{text}; are the times frames instead of seconds?" for text in late]
     if problems:
         more = [f"... and {len(problems) - _NAMED} more"] if len(problems) > _NAMED else []
         raise UserError("\n".join([*problems[:_NAMED], *more]))
-    if empty == len(result):
+    if not total:
         raise UserError(f"{origin}: none of its {len(result)} videos has a segment")
-    notes = []
-    if cut:
-        notes.append(f"{origin}: {cut} segments end after their video and are cut at its end")
-    if empty:
-        notes.append(f"{origin}: {empty} of {len(result)} videos have no segment")
-    return result, notes
-
-
-def check_features(source: SegmentSource) -> None:
-    """Raise UserError if videos have no features; it names the first ones."""
-    if missing := source.missing():
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        raise UserError(
-            f"{source.features.path}: {len(missing)} of {len(source)} videos of {source.origin} have no features: "
-            f"{', '.join(missing[:_NAMED])}{more}; compute them, remove the videos from the annotation, or set "
-            "data.on_error=skip"
-        )
+    counts = {
+        "segments end after their video and are cut at its end": cut,
+        "segments start after their video, so that nothing finds them": len(late),
+        f"of {len(result)} videos have no segment": empty,
+    }
+    return result, [f"{origin}: {count} {text}" for text, count in counts.items() if count]
 
 
 def collect_classes(videos: Mapping[str, VideoSegments]) -> list[str]:

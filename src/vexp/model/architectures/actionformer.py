@@ -27,6 +27,10 @@ class PyramidOutput(NamedTuple):
     valid: Tensor  # bool (N, P), whether the point is within the video
     points: Tensor  # float (P, 4): position in units of features, stride, range of distances (low, high)
 
+    def select(self, index: int) -> PyramidOutput:
+        """Return the output for one video, N = 1."""
+        return PyramidOutput(*(part[index : index + 1] for part in self[:3]), points=self.points)
+
 
 class ActionFormer(nn.Module):
     """float (N, C, T) features and bool (N, T), whether a position is within the video -> ``PyramidOutput``."""
@@ -136,9 +140,7 @@ class MaskedConv(nn.Module):
         self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1, norm: bool = False
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(
-            in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=not norm
-        )
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=not norm)
         self.norm = ChannelNorm(out_channels) if norm else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +22,10 @@ class BmnOutput(NamedTuple):
     confidence: Tensor  # float (N, 2, T, T): trained by regression and by classification of the IoU
     start: Tensor  # float (N, T)
     end: Tensor  # float (N, T)
+
+    def select(self, index: int) -> BmnOutput:
+        """Return the output for one video, N = 1."""
+        return BmnOutput(*(part[index : index + 1] for part in self))
 
 
 class Bmn(nn.Module):
@@ -74,21 +79,20 @@ def sample_mask(length: int, boundary_ratio: float, num_samples: int, num_sample
     both ends by ``boundary_ratio`` of its length. Positions outside of the video have no weight.
     """
     points = num_samples * num_samples_per_bin
-    duration, start = torch.meshgrid(*2 * [torch.arange(length, dtype=torch.float64)], indexing="ij")
+    duration, start = np.mgrid[:length, :length]
     margin = (duration + 1) * boundary_ratio
     spacing = (duration + 2 * margin) / (points - 1)
-    position = (start - margin) + spacing * torch.arange(points, dtype=torch.float64)[:, None, None]  # (points, T, T)
-    below, above = position.trunc(), position.ceil()
+    position = (start - margin) + spacing * np.arange(points)[:, None, None]  # (points, T, T)
+    point, d, s = np.nonzero(np.broadcast_to(start + duration < length, position.shape))
+    position = position[point, d, s]
+    below = np.trunc(position)
     fraction = position - below
-    inside = (start + duration < length).expand_as(position)
-    mask = torch.zeros(length, num_samples, length, length, dtype=torch.float64)
-    sample = (torch.arange(points) // num_samples_per_bin)[:, None, None].expand_as(position)
-    d, s = duration.long().expand_as(position), start.long().expand_as(position)
-    for index, weight in ((below.long(), 1 - fraction), (above.long(), fraction)):
-        used = inside & (index >= 0) & (index < length)
-        place = (index[used], sample[used], d[used], s[used])
-        mask.index_put_(place, weight[used] / num_samples_per_bin, accumulate=True)
-    return mask.view(length, -1).float()
+    mask = np.zeros((length, num_samples, length, length))
+    for index, weight in ((below, 1 - fraction), (np.ceil(position), fraction)):
+        used = (index >= 0) & (index < length)
+        place = (index[used].astype(np.int64), point[used] // num_samples_per_bin, d[used], s[used])
+        np.add.at(mask, place, weight[used] / num_samples_per_bin)
+    return torch.from_numpy(mask.reshape(length, -1).astype(np.float32))
 
 
 def boundary_labels(segments: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,7 +147,9 @@ def boundary_candidates(output: BmnOutput, *, last_bin: bool = True) -> list[tup
         begin, stop = pairs[pairs[:, 1] > pairs[:, 0]].T
         order = torch.argsort((stop - begin) * length + begin)  # by duration, then start: decides between ties
         begin, stop = begin[order], stop[order]
-        score = start[begin] * end[stop] * confidence[0, stop - begin - 1, begin] * confidence[1, stop - begin - 1, begin]
+        score = (
+            start[begin] * end[stop] * confidence[0, stop - begin - 1, begin] * confidence[1, stop - begin - 1, begin]
+        )
         result.append((torch.stack((begin, stop), 1).double(), score))
     return result
 
