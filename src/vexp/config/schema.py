@@ -218,15 +218,20 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
+    from vexp.data.sources.segments_config import ActivityNet, MotionSegments
     from vexp.data.transforms import crops, frame_sampling, photometric, rand_augment, random_erasing, resize
     from vexp.model import zoo, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
+    from vexp.model.localizers import ActionFormer, ActionFormerLoss, Bmn, BmnLoss
     from vexp.optim import lr_policy, optimizers_extra
     from vexp.optim.optimizers import SGD, Adam, AdamW
 
     return {
-        "data": {"motion": Motion, "video_list": VideoList, "raw_frames": RawFrames, "folder": Folder},
+        "data": {
+            "motion": Motion, "video_list": VideoList, "raw_frames": RawFrames, "folder": Folder,
+            "activitynet": ActivityNet, "motion_segments": MotionSegments,
+        },
         "transform": {
             "sample_frames": frame_sampling.SampleFrames,
             "dense_sample_frames": frame_sampling.DenseSampleFrames,
@@ -267,8 +272,10 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "uniformer": zoo_transformers.UniFormer,
             "uniformerv2": zoo_transformers.UniFormerV2,
             "hf": HuggingFace,
+            "bmn": Bmn,
+            "actionformer": ActionFormer,
         },
-        "loss": {"cross_entropy": CrossEntropy, "bce": Bce},
+        "loss": {"cross_entropy": CrossEntropy, "bce": Bce, "bmn": BmnLoss, "actionformer": ActionFormerLoss},
         "optimizer": {
             "sgd": SGD,
             "adam": Adam,

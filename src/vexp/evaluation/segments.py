@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from vexp.core.files import atomic_write, write_text
-from vexp.evaluation.detections import Detections, Floats
+from vexp.evaluation.config import RECALL_NUMBERS
+from vexp.evaluation.detections import Detections, Floats, mean_over_classes
 from vexp.evaluation.predictions import SplitPredictions
 from vexp.evaluation.temporal import RecallCurve
 
-RECALL_NUMBERS = (1, 5, 10, 100)  # average numbers of proposals of the results AR@1 ...
 RESULTS_FILE = "proposals.json"
 _VERSION = "VERSION 1.3"  # of ActivityNet's format of results
 
@@ -35,15 +35,11 @@ def recall_results(curve: RecallCurve) -> dict[str, float]:
     return {f"AR@{number}": curve.at(number) for number in RECALL_NUMBERS} | {"auc": curve.auc}
 
 
-def precision_results(values: Floats, thresholds: Sequence[float], suffix: str = "") -> dict[str, float]:
-    """Return the mean over the classes that have ground truth, at each threshold and, of several, their mean as mAP.
-
-    ``values`` is float64 (thresholds, classes), NaN for a class without ground truth.
-    """
-    defined = ~np.isnan(values)
-    means = np.where(defined, values, 0).sum(axis=1) / np.maximum(defined.sum(axis=1), 1)
-    results = {f"mAP@{threshold:g}{suffix}": float(mean) for threshold, mean in zip(thresholds, means, strict=True)}
-    return results if len(results) == 1 else results | {"mAP": float(means.mean())}
+def precision_results(values: Floats, thresholds: Sequence[float]) -> dict[str, float]:
+    """Return mAP at each threshold, and their mean as mAP, of average precision (thresholds, classes)."""
+    means = mean_over_classes(values)
+    names = [f"mAP@{threshold:g}" for threshold in thresholds]
+    return dict(zip(names, means.tolist(), strict=True)) | {"mAP": float(means.mean())}
 
 
 def write_results(

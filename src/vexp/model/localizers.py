@@ -184,8 +184,8 @@ class BmnLoss(ValidatedConfig):
     classification_weight: float = option(1.0, "Weight of the classification of the IoU.", ge=0)
     limit_ratio: bool = option(
         True,
-        "Draw at most all segments of medium and low IoU, once each; false is mmaction2's rule, which takes every place "
-        "of the map several times if there are more of high IoU.",
+        "Draw at most all segments of medium and low IoU; false is mmaction2's rule, which takes every place of the "
+        "map several times if there are more of high IoU.",
     )
 
     def build(self) -> nn.Module:

@@ -8,6 +8,10 @@ from vexp.task.base import Task
 
 def task_class(data: Data) -> type[Task]:
     """Return the task of a data option, ``Data.task``: a built-in one by its name, or the class of a plugin."""
+    if data.task == "localization":
+        from vexp.task.localization import Localization
+
+        return Localization
     from vexp.task.recognition import Recognition
 
     built_in = {task.name: task for task in (Recognition,)}

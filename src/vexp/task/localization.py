@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,7 +21,7 @@ from vexp.data.sources.segments import FeatureSequence, SegmentSource
 from vexp.evaluation.detections import Detections
 from vexp.evaluation.evaluator import not_finite_error
 from vexp.evaluation.segments import SegmentPredictions, precision_results, recall_results, write_report
-from vexp.evaluation.temporal import average_precision, average_recall, soft_nms
+from vexp.evaluation.temporal import RecallCurve, average_precision, average_recall, soft_nms
 from vexp.model.localizers import Localizer
 from vexp.model.segment_losses import SegmentTargets
 from vexp.task.base import Task
@@ -38,11 +39,9 @@ class SegmentDataset(ClipDataset):
         segments, labels = source.truth(index)
         made = []
         for rng in rngs:
-            crop = source.crop if self.training else None
-            sequence, kept = (reader, segments), np.arange(len(labels))
-            sequence = reader
-            if crop is not None and crop < len(reader.values):
-                sequence, kept = random_part(reader, segments, crop, rng)
+            sequence, kept = reader, np.arange(len(labels))
+            if self.training and source.crop is not None and source.crop < len(reader.values):
+                sequence, kept = random_part(reader, segments, source.crop, rng)
             made.append(_sample(sequence, segments[kept], labels[kept], index, source.videos[index].duration))
         return made
 
@@ -114,6 +113,9 @@ class Localization(Task):
         if model.feature_dim != dim:
             raise ConfigError(f"must be data.feature_dim={dim}", key="model.feature_dim", value=model.feature_dim)
         model.check_length(getattr(data, "length", None))
+        if not model.has_classes and "mAP" in config.eval.metrics:
+            rule = "mAP needs classes, but the model makes proposals without them; use eval=proposals"
+            raise ConfigError(rule, key="eval.metrics", value=config.eval.metrics)
         kind = getattr(config.loss, "localizer", None)
         if kind is not None and not isinstance(model, kind):
             raise ConfigError(f"is the loss of model={kind.__name__.lower()}; choose that of the model", key="loss")
@@ -188,6 +190,61 @@ class Localization(Task):
             truth=_detections([(video.truth, video.truth_labels, np.zeros(len(video.truth))) for video in videos]),
             found=_detections([(video.segments, video.labels, video.scores) for video in videos]),
         )
+
+    def measure(self, predictions: SegmentPredictions) -> dict[str, float]:
+        results: dict[str, float] = {}
+        for metric in self.config.eval.metrics:
+            if metric == "AR@AN":
+                results |= recall_results(self._curve(predictions))
+            else:
+                results |= precision_results(self._precision(predictions), self.config.eval.tious)
+        return results | {"loss": predictions.loss}
+
+    def _rounded(self, found: Detections) -> Detections:
+        digits = self.config.eval.rounding
+        return (
+            found
+            if digits is None
+            else replace(found, extent=found.extent.round(digits), score=found.score.round(digits))
+        )
+
+    def _curve(self, predictions: SegmentPredictions) -> RecallCurve:
+        found, tious = self._rounded(predictions.found), self.config.eval.tious
+        try:
+            return average_recall(predictions.truth, found, num_videos=len(predictions.ids), thresholds=tious)
+        except ValueError as error:
+            raise UserError(f"evaluation: {error}") from error
+
+    def _precision(self, predictions: SegmentPredictions) -> NDArray[np.float64]:
+        if not len(predictions.truth):
+            raise UserError("evaluation: average precision is not defined without ground truth")
+        found, tious = self._rounded(predictions.found), self.config.eval.tious
+        return average_precision(predictions.truth, found, num_classes=len(self.classes), thresholds=tious)
+
+    def protocol(self, predictions: SegmentPredictions, pipeline: str) -> dict[str, Any]:
+        digits = self.config.eval.rounding
+        return {
+            "tious": self.config.eval.tious,
+            "rules": [
+                "IoU is reached from equality on; of equal scores the earlier row ranks first",
+                "videos without segments count",
+                "nothing is rounded" if digits is None else f"times and scores are rounded to {digits} decimals",
+            ],
+        }
+
+    def write_report(
+        self, folder: Path, predictions: SegmentPredictions, results: dict[str, float], name: Callable[[int], str], *,
+        protocol: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Write proposals.json, per_class.csv, ar_an.png and report.json."""
+        has_classes, plots = self.option.has_classes, self.config.log.plots
+        write_report(
+            folder, predictions, results, name,
+            classes=self.classes if has_classes else None,
+            protocol=protocol,
+            curve=self._curve(predictions) if plots else None,
+            precision=(self.config.eval.tious, self._precision(predictions)) if has_classes else None,
+        )  # fmt: skip
 
 
 def _detections(videos: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> Detections:

@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 class SegmentData(Data, ABC):
     """Base class of the data options of temporal localization."""
 
-    task: ClassVar[str] = "localization"
+    task: ClassVar[Any] = "localization"
+    reads_frames: ClassVar[bool] = False
 
     feature_dim: int = option(400, "Channels of the features.", unit="channels", ge=1)
     length: int | None = option(
