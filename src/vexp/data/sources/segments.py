@@ -136,6 +136,10 @@ class WindowFeatures(FeatureFolder):
     def __contains__(self, name: object) -> bool:
         return name in self._rows
 
+    def names(self) -> list[str]:
+        """Return the names of the videos that have features."""
+        return list(self._rows)
+
     def load(self, name: str, video: VideoSegments, times: FeatureTimes) -> FeatureSequence:
         if name not in self._rows:
             error = self._errors.get(name)
@@ -149,7 +153,7 @@ class WindowFeatures(FeatureFolder):
         return FeatureSequence(values, origin, step)
 
 
-def open_features(path: Path, names: Sequence[str] = (), origin: str = "") -> FeatureFolder:
+def open_features(path: Path, names: Sequence[str] = (), origin: str = "") -> FeatureFiles | WindowFeatures:
     """Return the features in a folder.
 
     Args:

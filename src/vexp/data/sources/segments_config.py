@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import option
 from vexp.data.annotations.segments import VideoSegments, read_segments
@@ -17,6 +19,7 @@ from vexp.data.sources.config import Data, absolute_path, cache_folder, log_firs
 from vexp.data.sources.segments import (
     FeatureFiles,
     FeatureFolder,
+    FeatureSequence,
     FeatureTimes,
     SegmentSource,
     checked_videos,
@@ -106,6 +109,17 @@ class SegmentData(Data, ABC):
             UserError: If the folder does not exist, or videos have no features and ``on_error`` is fail.
         """
 
+    def features_of_video(self, path: Path) -> FeatureSequence:
+        """Compute the features of a video file.
+
+        Raises:
+            UserError: If the option has no features of its own, or the file cannot be read.
+        """
+        raise UserError(
+            f"{path}: is a video, but the model was trained on features; compute those of the video with vexp features "
+            "(the run, window and stride of the training features), and give its output folder"
+        )
+
     def origin(self, split: str) -> str:
         """Return where the ground truth of a split is, for messages."""
         return str(self.split(split).ann_file)
@@ -174,8 +188,8 @@ class MotionSegments(SegmentData):
 
     cache_dir: str | None = option(None, "Folder in which the dataset is created; null: $VEXP_CACHE or ~/.cache/vexp.")
     motion_seed: int = option(0, "Seed of the videos.", ge=0)
-    train_videos: int = option(120, "Training videos.", unit="videos", ge=1)
-    val_videos: int = option(30, "Validation videos.", unit="videos", ge=1)
+    train_videos: int = option(80, "Training videos.", unit="videos", ge=1)
+    val_videos: int = option(24, "Validation videos.", unit="videos", ge=1)
     features: str | None = option(
         None, "Folder of the features instead of the built-in ones: the output of vexp features on the videos."
     )
@@ -200,6 +214,21 @@ class MotionSegments(SegmentData):
 
     def origin(self, split: str) -> str:
         return str(self._folder() / "annotations.json")
+
+    def features_of_video(self, path: Path) -> FeatureSequence:
+        from vexp.data.decoding import open_video
+        from vexp.data.sources import motion_segments
+
+        if self.features is not None:
+            return SegmentData.features_of_video(self, path)
+        with open_video(path, "auto") as reader:
+            if reader.num_frames < motion_segments.WINDOW:
+                raise UserError(
+                    f"{path}: has {reader.num_frames} frames, fewer than a window of {motion_segments.WINDOW}"
+                )
+            values = motion_segments.describe_motion(reader.frames(np.arange(reader.num_frames)))
+            fps = reader.fps or motion_segments.FPS
+        return FeatureTimes(motion_segments.STRIDE, motion_segments.WINDOW, fps).sequence(values, VideoSegments())
 
     def _folder(self) -> Path:
         from vexp.data.sources import motion_segments
