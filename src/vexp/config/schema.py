@@ -229,8 +229,12 @@ def options() -> dict[str, dict[str, type[Any]]]:
 
     return {
         "data": {
-            "motion": Motion, "video_list": VideoList, "raw_frames": RawFrames, "folder": Folder,
-            "activitynet": ActivityNet, "motion_segments": MotionSegments,
+            "motion": Motion,
+            "video_list": VideoList,
+            "raw_frames": RawFrames,
+            "folder": Folder,
+            "activitynet": ActivityNet,
+            "motion_segments": MotionSegments,
         },
         "transform": {
             "sample_frames": frame_sampling.SampleFrames,

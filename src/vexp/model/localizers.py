@@ -27,8 +27,9 @@ class Candidates(NamedTuple):
 class Localizer(Model, ABC):
     """Base class of models that map features, float (N, C, T), and bool (N, T) to segments."""
 
+    task: ClassVar[str] = "localization"
+    exported: ClassVar[Mapping[str, str]] = {}  # outputs of ``vexp export`` and their meaning: the first of the model
     has_classes: ClassVar[bool] = True  # False: proposals without classes
-    needs_length: ClassVar[bool] = False  # whether all videos must have the same number of features
 
     feature_dim: int = option(400, "Channels of the features; ${data.feature_dim} is that of the data.", ge=1)
     nms_alpha: float = option(
@@ -65,7 +66,11 @@ class Bmn(Localizer):
     """BMN: proposals from boundary scores and a map of confidences (``vexp.model.architectures.bmn``)."""
 
     has_classes: ClassVar[bool] = False
-    needs_length: ClassVar[bool] = True
+    exported: ClassVar[Mapping[str, str]] = {
+        "confidence": "(N, 2, T, T): probabilities of the segment from s to s + d + 1 at [d, s]",
+        "start": "(N, T): probability that a segment starts at each position",
+        "end": "(N, T): probability that a segment ends at each position",
+    }
 
     length: int = option(100, "Features of every video; ${data.length} is that of the data.", unit="features", ge=3)
     boundary_ratio: float = option(0.5, "Extension of a segment at either end, relative to its length.", ge=0)
@@ -123,6 +128,11 @@ class Bmn(Localizer):
 @dataclass(kw_only=True, slots=True)
 class ActionFormer(Localizer):
     """ActionFormer: a transformer with local attention on a pyramid (``vexp.model.architectures.actionformer``)."""
+
+    exported: ClassVar[Mapping[str, str]] = {
+        "logits": "(N, P, classes): before the sigmoid, of the points of all levels, the finest first",
+        "distances": "(N, P, 2): to start and end of the segment, in strides of the level",
+    }
 
     width: int = option(512, "Channels of the transformer.", ge=1)
     heads: int = option(4, "Attention heads, a divisor of the width.", unit="heads", ge=1)

@@ -218,6 +218,7 @@ class MotionSegments(SegmentData):
     def features_of_video(self, path: Path) -> FeatureSequence:
         from vexp.data.decoding import open_video
         from vexp.data.sources import motion_segments
+        from vexp.data.sources.motion import FPS
 
         if self.features is not None:
             return SegmentData.features_of_video(self, path)
@@ -227,7 +228,7 @@ class MotionSegments(SegmentData):
                     f"{path}: has {reader.num_frames} frames, fewer than a window of {motion_segments.WINDOW}"
                 )
             values = motion_segments.describe_motion(reader.frames(np.arange(reader.num_frames)))
-            fps = reader.fps or motion_segments.FPS
+            fps = reader.fps or FPS
         return FeatureTimes(motion_segments.STRIDE, motion_segments.WINDOW, fps).sequence(values, VideoSegments())
 
     def _folder(self) -> Path:

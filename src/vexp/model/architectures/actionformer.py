@@ -7,6 +7,7 @@ positions are zero after every layer, so they do not change the output of the ot
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,7 +30,8 @@ class PyramidOutput(NamedTuple):
 
     def select(self, index: int) -> PyramidOutput:
         """Return the output for one video, N = 1."""
-        return PyramidOutput(*(part[index : index + 1] for part in self[:3]), points=self.points)
+        logits, distances, valid = (part[index : index + 1] for part in self[:3])
+        return PyramidOutput(logits, distances, valid, self.points)
 
 
 class ActionFormer(nn.Module):
@@ -54,9 +56,9 @@ class ActionFormer(nn.Module):
         super().__init__()
         self.levels, self.first_range = levels, first_range
         self.embedding = nn.ModuleList(MaskedConv(size, width, 3, norm=True) for size in (feature_dim, width))
-        block = {"heads": heads, "window": window, "dropout": dropout, "drop_path": drop_path}
-        self.stem = nn.ModuleList(Block(width, **block) for _ in range(stem_blocks))
-        self.branch = nn.ModuleList(Block(width, stride=2, **block) for _ in range(levels - 1))
+        block = partial(Block, width, heads=heads, window=window, dropout=dropout, drop_path=drop_path)
+        self.stem = nn.ModuleList(block() for _ in range(stem_blocks))
+        self.branch = nn.ModuleList(block(stride=2) for _ in range(levels - 1))
         self.lateral = nn.ModuleList(MaskedConv(width, width, 1) for _ in range(levels)) if top_down else None
         self.norms = nn.ModuleList(ChannelNorm(width) for _ in range(levels))
         self.class_head = Head(width, num_classes, head_layers)
@@ -179,8 +181,9 @@ class LocalAttention(nn.Module):
     def __init__(self, width: int, *, heads: int, window: int, stride: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.window = heads, window
-        conv = {"stride": stride, "groups": width, "norm": True}
-        self.convs = nn.ModuleList(MaskedConv(width, width, 3, **conv) for _ in range(3))
+        self.convs = nn.ModuleList(
+            MaskedConv(width, width, 3, stride=stride, groups=width, norm=True) for _ in range(3)
+        )
         self.query, self.key, self.value, self.projection = (nn.Conv1d(width, width, 1) for _ in range(4))
         self.dropout = nn.Dropout(dropout)
 

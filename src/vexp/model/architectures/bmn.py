@@ -31,6 +31,8 @@ class BmnOutput(NamedTuple):
 class Bmn(nn.Module):
     """Boundary-matching network: float (N, C, T) features -> ``BmnOutput``. T is fixed."""
 
+    sample_mask: Tensor  # float32 (T, samples * T * T), the weights of ``sample_mask``
+
     def __init__(
         self,
         *,
@@ -57,7 +59,7 @@ class Bmn(nn.Module):
             nn.Conv2d(hidden_2d, 2, 1), nn.Sigmoid(),
         )  # fmt: skip
         mask = sample_mask(length, boundary_ratio, num_samples, num_samples_per_bin)
-        self.register_buffer("sample_mask", mask, persistent=False)  # (T, samples * T * T)
+        self.register_buffer("sample_mask", mask, persistent=False)
 
     def forward(self, features: Tensor) -> BmnOutput:
         base = self.x_1d_b(features)

@@ -50,7 +50,9 @@ def shown_videos(split: Split, count: int, draws: int, answers: Mapping[str, Vid
     Raises:
         UserError: If the features of none of them can be read.
     """
-    source, shown, errors = split.dataset.source, [], []
+    source = split.dataset.source
+    shown: list[ShownVideo] = []
+    errors: list[str] = []
     assert isinstance(source, SegmentSource)  # data options of the task
     for index in range(min(count, len(source))):
         try:
@@ -58,15 +60,15 @@ def shown_videos(split: Split, count: int, draws: int, answers: Mapping[str, Vid
         except UserError as error:
             errors.append(f"{source.name(index)}: {error}")
             continue
-        name, video, parts = source.name(index), source.videos[index], []
+        name, video = source.name(index), source.videos[index]
+        parts: list[tuple[float, float]] = []
         for epoch in range(draws if split.dataset.training and source.crop is not None else 0):
             sample = split.dataset[(epoch, index)]
             assert isinstance(sample, SegmentSample)  # its features can be read
             parts.append((sample.origin, sample.origin + sample.features.shape[1] * sample.step))
         proposals = None
-        if answers is not None:
-            found = answers[name].segments if name in answers else []
-            proposals = sorted(found, key=lambda row: -row[3])[:_MAX_PROPOSALS]
+        if answers is not None and name in answers:
+            proposals = sorted(answers[name].segments, key=lambda row: -row[3])[:_MAX_PROPOSALS]
         end = features.origin + len(features.values) * features.step
         duration = video.duration if video.duration > 0 else end
         shown.append(ShownVideo(name, features, duration, video.segments, parts, proposals))
@@ -96,10 +98,10 @@ def describe(source: SegmentSource) -> str:
     """Return the numbers of videos, segments and classes, and the lengths of the segments."""
     rows = [row for video in source.videos for row in video.segments]
     lengths = np.array([end - start for start, end, *_ in rows])
-    low, middle, high = np.quantile(lengths, [0.05, 0.5, 0.95])
+    low, middle, high = (f"{value:.3g}" for value in np.quantile(lengths, [0.05, 0.5, 0.95]))
     return (
-        f"{len(source)} videos · {len(rows)} segments of {len(source.classes)} classes · {low:.3g} to {high:.3g} s long "
-        f"(5 % to 95 %), median {middle:.3g} s"
+        f"{len(source)} videos · {len(rows)} segments of {len(source.classes)} classes · {low} to {high} s long "
+        f"(5 % to 95 %), median {middle} s"
     )
 
 

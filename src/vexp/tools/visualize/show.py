@@ -43,7 +43,7 @@ class RunData:
 
     def check_has_frames(self, subject: str) -> None:
         """Raise UserError if the samples are features, which have no picture."""
-        if not self.exp.config.data.uses_pipeline:
+        if not self.exp.config.data.reads_frames:
             raise UserError(f"show {subject}: the samples are features without frames; use vexp show sampling")
 
     def split(self, name: str) -> Split:
