@@ -137,7 +137,7 @@ def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) ->
                 largest = max(largest, ours.abs().max().item())
     if not difference <= _TOLERANCE * largest:
         raise UserError(
-            f"{type(model).__name__}: exported outputs differ from the model's by up to {difference:.3g} (the largest "
+            f"{type(model).__name__}: exported logits differ from the model's by up to {difference:.3g} (the largest "
             f"is {largest:.3g}); the file was deleted"
         )
     return Parity(difference, largest, fixed_batch_reason)

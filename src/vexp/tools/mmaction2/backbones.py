@@ -418,8 +418,8 @@ BACKBONES: dict[str, Family] = {
 #: Classes that belong to another task.
 OTHER_TASKS = {
     "RecognizerGCN": "skeletons", "SkeletonGCN": "skeletons", "PoseDataset": "skeletons",
-    "BMN": "temporal localization", "BSN": "temporal localization", "TEM": "temporal localization",
-    "PEM": "temporal localization", "SSN": "temporal localization", "ActivityNetDataset": "temporal localization",
+    "BSN": "temporal localization", "TEM": "temporal localization",
+    "PEM": "temporal localization", "SSN": "temporal localization",
     "FastRCNN": "detection", "FasterRCNN": "detection", "AVADataset": "detection", "AVAKineticsDataset": "detection",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
     "CLIPSimilarity": "retrieval", "VindLURetrieval": "retrieval", "VindLUVQA": "question answering",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vexp.core.errors import UserError
-from vexp.tools.mmaction2 import hooks, optimizers, runtime
+from vexp.tools.mmaction2 import hooks, localization, optimizers, runtime
 from vexp.tools.mmaction2.backbones import OTHER_TASKS
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.datasets import choose_data, convert_split, loader_rules, unwrapped
@@ -66,6 +66,8 @@ def _set_defaults(result: ConversionResult) -> None:
     if not {"epochs", "max_steps"} & set(result.values):
         result.need("epochs", None, "the config does not say how long to train")
     result.set_implied("data.batch_size", 1, "mmaction2's default of videos_per_gpu and batch_size")
+    if result.choices["data"] == "activitynet":
+        return
     if not {"img_norm.mean", "img_norm.std"} & set(result.values):
         why = "the config has no Normalize" if result.generation == 0 else "data_preprocessor has no mean"
         result.set_implied("img_norm.mean", [0.0] * result.channels, f"{why}: pixels are not normalized")
@@ -83,8 +85,8 @@ def _check_task(config: MappingNode) -> None:
         raise UserError(f"{config.where}: not a config of mmaction2: model = dict(type=...) is missing")
     name, where = model.text("type"), (model.get("type") or model).where
     if name in OTHER_TASKS:
-        raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
-    if not name.startswith("Recognizer"):
+        raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; only video recognition and BMN can be imported")
+    if name != localization.MODEL and not name.startswith("Recognizer"):
         raise UserError(f"{where}: {name or 'a model without type'} is not a recognition model of mmaction2")
 
 
@@ -124,7 +126,8 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     optimizers.convert_wrapper(result, config.get("optim_wrapper"))
     convert_schedulers(result, config.get("param_scheduler"))
     for key in ("val_evaluator", "test_evaluator"):
-        hooks.convert_evaluator(result, config.get(key))
+        is_localizer = result.choices["data"] == "activitynet"
+        (localization.convert_anet_metric if is_localizer else hooks.convert_evaluator)(result, config.get(key))
     hooks.convert_hooks(result, config.get("default_hooks"))
     hooks.convert_custom_hooks(result, config.get("custom_hooks"))
     hooks.convert_visualizer(result, config.get("visualizer"))
@@ -134,6 +137,9 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
 def _convert_model(result: ConversionResult, chosen: str | None) -> None:
     model = result.config.items["model"]
     assert isinstance(model, MappingNode)  # _check_task
+    if model.text("type") == localization.MODEL:
+        localization.convert_localizer(result, model)
+        return
     convert_model(result, model, chosen)
     if result.choices.setdefault("loss", "cross_entropy") == "bce":
         result.choices["eval"] = "multi_label"
@@ -141,6 +147,10 @@ def _convert_model(result: ConversionResult, chosen: str | None) -> None:
 
 def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     """Convert the datasets and pipelines of all splits."""
+    if result.choices["data"] == "activitynet":
+        for split, node in sets.items():
+            localization.convert_feature_dataset(result, node, split)
+        return
     for split, node in sets.items():
         convert_split(result, node, split)
     datasets = {split: unwrapped(node) for split, node in sets.items()}

@@ -24,7 +24,7 @@ from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 #: Class of mmaction2 -> option of vexp.
 DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list",
-                            "RepeatAugDataset": "video_list"}  # fmt: skip
+                            "RepeatAugDataset": "video_list", "ActivityNetDataset": "activitynet"}  # fmt: skip
 #: Classes that contain another dataset.
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
 _WORKING_DIRECTORY = "the list's paths begin in the folder of the command; null here is the list's own folder"
