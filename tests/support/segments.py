@@ -39,8 +39,9 @@ def write_segment_data(folder: Path, seed: int = 0) -> Path:
 def data_overrides(folder: Path) -> list[str]:
     """Return the overrides of a short run on the dataset."""
     return [
-        "data=activitynet", f"data.features={folder / 'features'}", f"data.train.ann_file={folder / 'annotations.json'}",
-        f"data.val.ann_file={folder / 'annotations.json'}", f"data.feature_dim={CHANNELS}", "data.num_workers=0",
+        "data=activitynet", f"data.features={folder / 'features'}",
+        f"data.train.ann_file={folder / 'annotations.json'}", f"data.val.ann_file={folder / 'annotations.json'}",
+        f"data.feature_dim={CHANNELS}", "data.num_workers=0",
         "device=cpu", "log=text", "log.plots=false", "log.interval=1", "backend.threads=1",
     ]  # fmt: skip
 

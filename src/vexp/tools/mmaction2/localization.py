@@ -1,4 +1,4 @@
-"""Convert the parts of a BMN config that recognition does not have: model, ActivityNetDataset, its pipeline and metric."""
+"""Convert the parts of a BMN config that recognition lacks: model, ActivityNetDataset, its pipeline and metric."""
 
 from __future__ import annotations
 
