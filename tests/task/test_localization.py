@@ -162,9 +162,9 @@ def test_show_sampling_draws_segments_and_proposals(run: Path, folder: Path, tmp
     ],
 )
 def test_options_that_do_not_fit_are_refused(folder: Path, changes: list[str], key: str, fragment: str) -> None:
+    usual = ["data.length=null", "model=actionformer_tiny", "eval=segments"]
     with pytest.raises(ConfigError) as caught:
-        build_experiment(compose([*data_overrides(folder), "data.length=null", "model=actionformer_tiny", "eval=segments",
-                                  *changes]))  # fmt: skip
+        build_experiment(compose([*data_overrides(folder), *usual, *changes]))
     assert str(caught.value.key).endswith(key)
     assert fragment in str(caught.value)
 
