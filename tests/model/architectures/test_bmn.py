@@ -14,6 +14,7 @@ from vexp.model.architectures.bmn import BmnOutput, boundary_candidates, boundar
 from vexp.model.localizers import Bmn as BmnOption
 from vexp.model.localizers import BmnLoss
 from vexp.model.segment_losses import SegmentTargets, balanced_log_loss
+from vexp.model.weights.config import Weights
 
 GOLDEN = json.loads((GOLDEN_DIR / "bmn.json").read_text())
 SMALL = GOLDEN["small"]
@@ -73,6 +74,17 @@ def test_bmn_outputs_equal_mmaction2(small):
 def test_bmn_adapt_leaves_out_the_mask_of_mmaction2(small):
     saved = {**small.state_dict(), "sample_mask": small.sample_mask}
     assert small_option().adapt(saved, small).keys() == small.state_dict().keys()
+
+
+def test_bmn_starts_from_a_checkpoint_of_mmaction2(small, tmp_path):
+    content = {
+        "meta": {"mmaction_version": "0.24.1"},
+        "state_dict": {**small.state_dict(), "sample_mask": torch.ones(1)},
+    }
+    torch.save(content, tmp_path / "bmn.pth")
+    model = small_option(weights=Weights(path=str(tmp_path / "bmn.pth"))).build(1)
+    for key, tensor in small.state_dict().items():
+        assert torch.equal(model.state_dict()[key], tensor), key
 
 
 @pytest.mark.parametrize("case", cases("BMN sample_mask"))
