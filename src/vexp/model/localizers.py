@@ -72,7 +72,9 @@ class Bmn(Localizer):
         "end": "(N, T): probability that a segment ends at each position",
     }
 
-    length: int = option(100, "Features of every video; ${data.length} is that of the data.", unit="features", ge=3)
+    length: int | None = option(
+        100, "Features of every video; ${data.length} is that of the data.", unit="features", ge=3
+    )
     boundary_ratio: float = option(0.5, "Extension of a segment at either end, relative to its length.", ge=0)
     num_samples: int = option(32, "Samples of each segment.", ge=1)
     num_samples_per_bin: int = option(3, "Interpolated positions per sample.", ge=1)
@@ -97,6 +99,8 @@ class Bmn(Localizer):
     def build_architecture(self, num_classes: int) -> nn.Module:
         from vexp.model.architectures import bmn
 
+        if self.length is None:
+            raise ConfigError("set it to the number of features of every video", key="model.length", value=None)
         return bmn.Bmn(
             feature_dim=self.feature_dim, length=self.length, boundary_ratio=self.boundary_ratio,
             num_samples=self.num_samples, num_samples_per_bin=self.num_samples_per_bin, hidden_1d=self.hidden_1d,
@@ -108,10 +112,11 @@ class Bmn(Localizer):
         return {key: tensor for key, tensor in tensors.items() if key != "sample_mask"}
 
     def check_length(self, length: int | None) -> None:
+        if length is None:
+            rule = "the model takes videos of one length; set it, such as data.length=100"
+            raise ConfigError(rule, key="data.length", value=None)
         if length != self.length:
-            given = "null" if length is None else str(length)
-            rule = f"must be data.length={given}: the model takes videos of one length; set data.length=100"
-            raise ConfigError(rule if length is None else rule.partition(";")[0], key="length", value=self.length)
+            raise ConfigError(f"must be data.length={length}", key="model.length", value=self.length)
 
     def inputs(self, features: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
         return (features,)
