@@ -20,7 +20,7 @@ from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
 from vexp.config.saved import SavedConfig
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
-from vexp.data.sources.splits import TrainSplit
+from vexp.data.sources.splits import Split, TrainSplit
 from vexp.data.transforms.resize import RandomRescale
 from vexp.model.clip_input import ClipInput
 from vexp.optim.lr_policy import Chain
@@ -31,6 +31,7 @@ from vexp.tools.compare.runs import read_runs
 GIVEN: dict[str, dict[str, Any]] = {
     "folder": {"root": "videos"},
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
+    "activitynet": {"train": TrainSplit(ann_file="a.json"), "val": Split(ann_file="b.json"), "features": "features"},
     "torchvision": {"name": "r3d_18"},
     "hf": {
         "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
@@ -45,16 +46,27 @@ GIVEN: dict[str, dict[str, Any]] = {
 SPLITS = ("train", "val", "test")
 
 
+#: Data, models and losses of other tasks than recognition, which go together only.
+OF_OTHER_TASKS = [
+    {"data": "activitynet", "model": "bmn", "loss": "bmn"},
+    {"data": "motion_segments", "model": "actionformer", "loss": "actionformer"},
+]
+
+
 def rows() -> list[dict[str, str]]:
     """Few choices of an option per group in which every option of every group occurs."""
-    columns = [[(group, word) for word in words] for group, words in options().items()]
-    return [dict(pair for pair in row if pair is not None) for row in zip_longest(*columns)]
+    others = {(group, word) for row in OF_OTHER_TASKS for group, word in row.items()}
+    columns = [[(group, word) for word in words if (group, word) not in others] for group, words in options().items()]
+    return [*(dict(pair for pair in row if pair is not None) for row in zip_longest(*columns)), *OF_OTHER_TASKS]
 
 
 def made(choices: dict[str, str]) -> Config:
     """A config with these options."""
     instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
-    step, config = instances.pop("transform", None), compose(["data=folder", "data.root=videos", "eval=never"])
+    base = ["data=motion_segments"] if choices in OF_OTHER_TASKS else ["data=folder", "data.root=videos", "eval=never"]
+    step, config = instances.pop("transform", None), compose(base)
+    if choices.get("model") == "bmn":  # finds no classes
+        instances["eval"] = compose(["data=motion_segments", "eval=proposals"]).eval
     if step is not None:
         before = {} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"]}
         config = replace(config, pipeline=replace(config.pipeline, train={**before, "added": step}))
