@@ -159,6 +159,12 @@ def test_show_sampling_draws_segments_and_proposals(run: Path, folder: Path, tmp
         (["model=bmn", "eval=proposals", "model.length=100"], "length", "one length"),
         (["model=bmn", "data.length=16"], "eval.metrics", "eval=proposals"),
         (["loss=bmn"], "loss", "model=bmn"),
+        (["data.train.class_balance=1"], "data.train.class_balance", "set it to 0"),
+        (["blending=mixup"], "blending", "blending=never"),
+        (["model.probe=linear"], "model.probe", "localizers have none"),
+        (["model.heads=7"], "model.heads", "divisor"),
+        (["model.window=4"], "model.window", "odd"),
+        (["eval.tious=[0.5,1.5]"], "eval.tious", "<= 1"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(folder: Path, changes: list[str], key: str, fragment: str) -> None:
@@ -180,6 +186,17 @@ def test_localization_on_data_of_recognition_is_refused(changes: list[str], frag
     changes = [change.replace("save_best", "eval.save_best") for change in changes]
     with pytest.raises(UserError, match=fragment):
         compose(changes)
+
+
+def test_outputs_that_are_not_finite_name_the_video(folder: Path) -> None:
+    exp = build_experiment(compose(overrides(folder, "actionformer")))
+    model = exp.config.model.build(len(exp.classes)).eval()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    assert exp.val_set is not None
+    batch = exp.val_set[(0, 2)].collate([exp.val_set[(0, 2)]])
+    with pytest.raises(UserError, match=r"the scores of val_2 are not finite"):
+        exp.task.predict(model, batch, exp.val_set.source.name)
 
 
 def test_save_best_ar_an_means_ar_100(folder: Path) -> None:

@@ -41,6 +41,11 @@ class Localizer(Model, ABC):
     )
     max_segments: int = option(100, "Largest number of predicted segments per video.", unit="segments", ge=1)
 
+    def __post_init__(self) -> None:
+        ValidatedConfig.__post_init__(self)
+        if self.probe is not None:
+            raise ConfigError("is for encoders of clips; localizers have none", key="probe", value=self.probe)
+
     def check_length(self, length: int | None) -> None:
         """Check the number of features of every video (``data.length``; None: it differs).
 
@@ -88,7 +93,7 @@ class Bmn(Localizer):
     )
 
     def __post_init__(self) -> None:
-        ValidatedConfig.__post_init__(self)
+        Localizer.__post_init__(self)
         if self.feature_dim % 4:
             rule = "must be a multiple of 4, the number of groups of the first convolution"
             raise ConfigError(rule, key="feature_dim", value=self.feature_dim)
@@ -163,7 +168,7 @@ class ActionFormer(Localizer):
     max_segments: int = option(200, "Largest number of predicted segments per video.", unit="segments", ge=1)
 
     def __post_init__(self) -> None:
-        ValidatedConfig.__post_init__(self)
+        Localizer.__post_init__(self)
         if self.width % self.heads:
             raise ConfigError(f"must be a divisor of width={self.width}", key="heads", value=self.heads)
 

@@ -113,6 +113,11 @@ class Localization(Task):
         if model.feature_dim != dim:
             raise ConfigError(f"must be data.feature_dim={dim}", key="model.feature_dim", value=model.feature_dim)
         model.check_length(getattr(data, "length", None))
+        if data.train.class_balance:
+            rule = "class balancing needs one label per sample, a video has several segments; set it to 0"
+            raise ConfigError(rule, key="data.train.class_balance", value=data.train.class_balance)
+        if config.blending.mixes:
+            raise ConfigError("mixes clips, but the samples are features; set blending=never", key="blending")
         if not model.has_classes and "mAP" in config.eval.metrics:
             rule = "mAP needs classes, but the model makes proposals without them; use eval=proposals"
             raise ConfigError(rule, key="eval.metrics", value=config.eval.metrics)
