@@ -1,4 +1,4 @@
-"""Backbones of mmaction2's configs: UniFormer, UniFormerV2, and the image models of torchvision and timm."""
+"""Backbones of mmaction2's configs: 3D models, UniFormer, UniFormerV2, image models of torchvision and timm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.imported import SMALL_1, convert_source, read
 
+from vexp.tools.mmaction2.report import model_differences
 from vexp.tools.mmaction2.result import ConversionResult
 
 _HEADS = {
@@ -51,6 +52,11 @@ def of_model(result: ConversionResult) -> dict[str, Any]:
             LARGE, "uniformerv2_b16",
             {"model.patch_size": 14, "model.width": 1024, "model.depth": 24, "model.heads": 16},
         ),
+        (
+            "type='UniFormerV2', temporal_downsample=True, backbone_drop_path_rate=0.1, drop_path_rate=0.2",
+            "uniformerv2_b16",
+            {"model.temporal_downsample": True, "model.drop_path": 0.1, "model.global_drop_path": 0.2},
+        ),
     ],
 )  # fmt: skip
 def test_convert_uniformer_gives_published_sizes(
@@ -60,13 +66,74 @@ def test_convert_uniformer_gives_published_sizes(
     assert (result.choices["model"], of_model(result)) == (option, values)
 
 
+_NON_LOCAL = "non_local_cfg=dict(sub_sample=True, use_scale={}, norm_cfg=dict(type='BN3d'), mode='{}')"
+_EVERY_SECOND = "inflate=((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "option", "values"),
+    [
+        ("type='C2D', depth=50, pretrained=None, norm_eval=False", "c2d_r50", {}),
+        ("type='C2D', depth=101", "c2d_r50", {"depth": 101}),
+        ("type='ResNet3dSlowOnly', depth=50, with_pool1=False", "slowonly_r50", {"with_pool1": False}),
+        ("type='ResNet3dSlowOnly', depth=50, non_local=(0, 0, 0, 0), non_local_cfg=dict()", "slowonly_r50", {}),
+        (
+            "type='ResNet3dSlowOnly', depth=50, non_local=((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0)), "
+            + _NON_LOCAL.format(True, "embedded_gaussian"),
+            "slowonly_r50", {"non_local": "embedded_gaussian", "non_local_scale": True},
+        ),
+        (
+            f"type='ResNet3d', depth=50, conv1_kernel=(5, 7, 7), conv1_stride_t=2, pool1_stride_t=2, {_EVERY_SECOND}, "
+            "zero_init_residual=False, non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0)), "
+            + _NON_LOCAL.format(True, "gaussian"),
+            "i3d_r50", {"non_local": "gaussian"},
+        ),
+        (
+            "type='ResNet3d', depth=50, conv1_kernel=(5, 7, 7), conv1_stride_t=1, pool1_stride_t=1, "
+            "inflate=(1, 1, 1, 1), with_pool2=True, zero_init_residual=False",
+            "i3d_r50", {"inflate": "all", "conv1_stride_t": 1, "pool1_stride_t": 1},
+        ),
+        (
+            "type='ResNet3d', depth=50, conv1_kernel=(5, 7, 7)",
+            "i3d_r50",
+            {"inflate": "all", "conv1_stride_t": 1, "pool1_stride_t": 1, "zero_init_residual": True},
+        ),
+        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=50, lateral=True, lateral_norm=True), "
+         "fast_pathway=dict(depth=50)", "slowfast_r50", {"lateral_norm": True}),
+        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=101), fast_pathway=dict(depth=50)", "slowfast_r50",
+         {"depth": 101, "fast_depth": 50}),
+        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=152), fast_pathway=dict(depth=152)", "slowfast_r50",
+         {"depth": 152}),
+        ("type='ResNet2Plus1d', depth=34, zero_init_residual=False, norm_cfg=dict(type='BN3d', eps=1e-3)",
+         "r2plus1d_r34", {}),
+        ("type='ResNet2Plus1d', depth=34, zero_init_residual=False", "r2plus1d_r34", {"norm_eps": 1e-5}),
+        ("type='ResNet3dCSN', depth=50, with_pool2=False, zero_init_residual=False", "ircsn_r50", {}),
+        ("type='ResNet3dCSN', depth=50, with_pool2=False, zero_init_residual=False, norm_cfg=dict(type='BN3d')",
+         "ircsn_r50", {"norm_eps": 1e-5}),
+    ],
+)  # fmt: skip
+def test_convert_3d_model_gives_published_variant(
+    backbone: str, option: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    result = converted(backbone, tmp_path, "dict(type='I3DHead', num_classes=5, in_channels=2048, dropout_ratio=0.5)")
+    assert (result.choices["model"], of_model(result)) == (option, {f"model.{key}": v for key, v in values.items()})
+    assert not model_differences(result)
+
+
+@pytest.mark.parametrize("kind", ["divided_space_time", "joint_space_time", "space_only"])
+def test_convert_timesformer_gives_its_attention(kind: str, tmp_path: Path) -> None:
+    result = converted(
+        f"type='TimeSformer', num_frames=8, img_size=224, patch_size=16, attention_type='{kind}'", tmp_path,
+        "dict(type='TimeSformerHead', num_classes=5, in_channels=768)",
+    )  # fmt: skip
+    assert of_model(result) == ({} if kind == "divided_space_time" else {"model.attention_type": kind})
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
         ("return_list=[20, 21, 22, 23]", "return_list=[0, 7, 15, 23]"),
         ("no_lmhra=True", "no_lmhra=False"),
-        ("temporal_downsample=False", "temporal_downsample=True"),
-        ("drop_path_rate=0.,\n", "drop_path_rate=0.4,\n"),
         ("mlp_dropout=[0.5, 0.5, 0.5, 0.5]", "mlp_dropout=[0.5, 0.4, 0.5, 0.5]"),
         ("n_dim=1024", "n_dim=768"),
     ],

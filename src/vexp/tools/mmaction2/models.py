@@ -261,14 +261,14 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         )
     else:
         result.choose("model", family.option, kind, family.remark)
-        for key, value in family.values.items():
-            result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
     result.frames = result.frames or is_image_model(result.choices["model"])
     if result.choices["model"] == "tsn_r50":
         why = "TSN's head averages the logits of all frames and crops"
         result.set_implied("eval.view_reduction", "mean_logit", why)
     if family is not None:
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
+        for key, value in family.values.items():
+            result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
         if chosen is not None:
             result.choices["model"] = chosen  # arch may have chosen another size
     head = model.get("cls_head")
