@@ -44,7 +44,7 @@ class UniformSample(Sampler):
 
 @dataclass(kw_only=True, slots=True)
 class UniformSampleFrames(Sampler):
-    """Sample ``clip_len`` frames spread over the video (``UniformSampleFrames`` of mmaction2, PoseC3D arXiv:2104.13586).
+    """Sample ``clip_len`` frames spread over the video (``UniformSampleFrames`` of mmaction2, for PoseC3D).
 
     A video of at least ``2 * clip_len`` frames gives one frame from each of ``clip_len`` disjoint segments. One of at
     least ``clip_len`` frames gives the frames in order, with random ones left out. A shorter one gives ``clip_len``
