@@ -43,6 +43,7 @@ from vexp.tools.mmaction2.config_file import Source, read_config
 from vexp.tools.mmaction2.convert import convert
 from vexp.tools.mmaction2.report import Report, experiment_yaml, model_differences
 from vexp.tools.mmaction2.result import CHOOSE, FILL_IN, ConversionResult
+from vexp.tools.mmaction2.tree import Node
 from vexp.tools.mmaction2.weights import weight_lines
 
 
@@ -187,10 +188,14 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
         # The converted key that the error is about: the key itself, or the first one below it.
         key = next((key for key in result.values if f"{key}.".startswith(f"{error.key}.")), error.key)
         given = result.values.get(key)
-        if not result.revoke(key, message.partition(" (")[0]):
+        reason = message.partition(" (")[0]
+        if key.startswith("pipeline.") and given is None and key.rpartition(".")[0].count(".") == 2:
+            result.need(key, _step_of(result, source, key), reason)  # an argument that the source lacks
+            continue
+        if not result.revoke(key, reason):
             raise UserError(f"{source.path}: the converted experiment does not compose: {message}")
         if given is not None and given.node is not None and not key.startswith("model."):
-            result.need(key, given.node, message.partition(" (")[0])
+            result.need(key, given.node, reason)
     differences = model_differences(result)
     if differences and model is None:
         nearest = result.choices["model"]
@@ -201,6 +206,15 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
         )
     result.replaced_model, result.experiment = differences, error
     return result
+
+
+def _step_of(result: ConversionResult, source: Source, key: str) -> Node | None:
+    """Return the place in the source of the transform that a key of a pipeline belongs to."""
+    step = key.rpartition(".")[0]
+    found = (
+        leaf for _, leaf in source.lines() if (outcome := result.outcomes.get(id(leaf))) and step in outcome.targets
+    )
+    return next(found, None)
 
 
 def _composed(result: ConversionResult, source: Source, config_dirs: Sequence[Path]) -> Config | ConfigError | None:

@@ -81,6 +81,8 @@ def _check_task(config: MappingNode) -> None:
             f"{multigrid.where}: refused: vexp has no multigrid training (clips and batches of changing size; "
             "the epochs and milestones count with it); import the config of the same model without multigrid"
         )
+    if not isinstance(model, MappingNode) and (name := config.text("dataset_type")) in OTHER_TASKS:
+        raise UserError(f"{config.where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
     if not isinstance(model, MappingNode):
         raise UserError(f"{config.where}: not a config of mmaction2: model = dict(type=...) is missing")
     name, where = model.text("type"), (model.get("type") or model).where

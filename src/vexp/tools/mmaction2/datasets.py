@@ -145,8 +145,8 @@ def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     if len(kinds) > 1:
         names = " and ".join(dict.fromkeys(dataset.text("type") for dataset in found))
         raise UserError(
-            f"{found[-1].where}: refused: {names} in one split; vexp reads raw frames or files in all lists of a split: "
-            "leave the datasets of one kind"
+            f"{found[-1].where}: refused: {names} in one split; vexp reads raw frames or files in all lists of a "
+            "split: leave the datasets of one kind"
         )
     result.choose("data", *kinds)
     result.channels = 2 if found[0].text("modality") == "Flow" else 3

@@ -178,7 +178,7 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         if isinstance(transform, MappingNode) and kind == "PytorchVideoWrapper":
             kind = f"pytorchvideo.{transform.text('op')}"
         if not isinstance(transform, MappingNode) or not kind:
-            result.mark_unsupported(transform, "is not a transform: it has no type")
+            result.mark_unsupported(transform, getattr(transform, "unread", "") or "is not a transform: it has no type")
         elif kind == "Normalize":
             apply_rules(result, transform, {"type": Ignore(NO_STEPS[kind])})
             apply_rules(result, transform, NORMALIZE, "img_norm.")
