@@ -473,6 +473,8 @@ OTHER_TASKS = {
     "PEM": "temporal localization", "SSN": "temporal localization", "ActivityNetDataset": "temporal localization",
     "FastRCNN": "detection", "FasterRCNN": "detection", "AVADataset": "detection", "AVAKineticsDataset": "detection",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
-    "CLIPSimilarity": "retrieval", "VindLURetrieval": "retrieval", "VindLUVQA": "question answering",
+    **dict.fromkeys(("CLIPSimilarity", "VindLURetrieval", "VindLURetrievalMC", "VideoTextDataset"), "retrieval"),
+    **dict.fromkeys(("DRN", "TCANet", "SSNDataset", "CharadesSTADataset"), "temporal localization"),
+    "VindLUVQA": "question answering",
     "MMRecognizer3D": "several modalities", "RecognizerOmni": "images and videos",
 }  # fmt: skip

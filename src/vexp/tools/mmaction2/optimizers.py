@@ -21,6 +21,7 @@ OWN_ARGUMENTS = {"paramwise", "base_batch_size"}
 #: Defaults of torch's classes that differ from those of vexp's options.
 _TORCH_DEFAULTS = {"SGD": {"momentum": 0.0, "weight_decay": 0.0}, "AdamW": {"lr": 1e-3}}
 _DEFAULT_CONSTRUCTORS = ("DefaultOptimizerConstructor", "DefaultOptimWrapperConstructor")
+_SWIN_CONSTRUCTOR = "SwinOptimWrapperConstructor"
 _TSM_CONSTRUCTORS = ("TSMOptimizerConstructor", "TSMOptimWrapperConstructor")
 #: Parts of parameter names in mmaction2 (a regular expression) -> in vexp.
 PARAMETER_NAMES = ((r"(\bcls_head\.)?\bfc_cls\b", "head.fc"), (r"\bcls_head\b", "head"))
@@ -59,6 +60,10 @@ def convert_groups(result: ConversionResult, table: MappingNode) -> None:
             result.add_pitfall(constructor, f"{name} without paramwise_cfg is the default constructor; so it is here")
             recipe = "optimizer.paramwise.rule=tsm is TSM's recipe"
             result.mark_unneeded(constructor, f"does nothing without paramwise_cfg; {recipe}")
+        elif name == _SWIN_CONSTRUCTOR and isinstance(groups, MappingNode):
+            result.set(constructor, "optimizer.paramwise.multiply_keys", True)
+            apply(result, _swin_keys, groups, "optimizer.paramwise.")
+            return
         elif name in _DEFAULT_CONSTRUCTORS:
             result.mark_default(constructor, "the only one here")
         else:
@@ -78,6 +83,17 @@ def _fc_lr5(result: ConversionResult, node: Node, prefix: str) -> None:
         result.mark_default(node, "rule=tsm does so")
     else:
         result.set(node, f"{prefix}fc_lr5", False)
+
+
+@sets("custom_keys")
+def _swin_keys(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``paramwise_cfg`` of SwinOptimWrapperConstructor: its keys are parts of names."""
+    unused = node.get("absolute_pos_embed")
+    if unused is not None:
+        result.mark_unneeded(unused, "video Swin has no absolute position embedding")
+    items = node.items if isinstance(node, MappingNode) else {}
+    keys = {key: given for key, given in items.items() if given is not unused}
+    _custom_keys.function(result, MappingNode(keys, node.where), prefix)
 
 
 @sets("custom_keys")
