@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.imported import SMALL_1, convert_source, read
+from support.imported import SMALL_1, below, convert_source, read
 
 from vexp.tools.mmaction2.report import model_differences
 from vexp.tools.mmaction2.result import ConversionResult
@@ -118,6 +118,30 @@ def test_convert_3d_model_gives_published_variant(
     result = converted(backbone, tmp_path, "dict(type='I3DHead', num_classes=5, in_channels=2048, dropout_ratio=0.5)")
     assert (result.choices["model"], of_model(result)) == (option, {f"model.{key}": v for key, v in values.items()})
     assert not model_differences(result)
+
+
+_MVIT_HEAD = "dict(type='MViTHead', num_classes=5, in_channels=768, dropout_ratio=0., init_scale=0.001{})"
+
+
+@pytest.mark.parametrize(("more", "std"), [("", 2e-5), (", init_std=0.01", 1e-5)])
+def test_convert_init_scale_multiplies_the_standard_deviation(more: str, std: float, tmp_path: Path) -> None:
+    result = converted("type='MViT', arch='small', drop_path_rate=0.2", tmp_path, _MVIT_HEAD.format(more))
+    assert of_model(result) == {"model.dropout": 0.0, "model.init_std": pytest.approx(std)}
+
+
+@pytest.mark.parametrize(("arch", "layers", "differs"), [("small", 16, 0), ("base", 16, 1)])
+def test_convert_layer_decay_of_mvit_needs_the_layers_of_the_model(
+    arch: str, layers: int, differs: int, tmp_path: Path
+) -> None:
+    text = SMALL_1 + f"model['backbone'] = dict(type='MViT', arch='{arch}', drop_path_rate=0.2)\n"
+    text += "model['cls_head'] = dict(type='MViTHead', num_classes=5, in_channels=768)\n"
+    text += "optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.1), "
+    text += "constructor='LearningRateDecayOptimizerConstructor', "
+    text += f"paramwise_cfg=dict(decay_rate=0.75, decay_type='layer_wise', num_layers={layers}))\n"
+    result = convert_source(read(tmp_path / "config.py", text))
+    paramwise = below(result, "optimizer.paramwise.")
+    assert paramwise == {"layer_decay": 0.75, "norm_decay_mult": 0.0, "bias_decay_mult": 0.0}
+    assert sum(outcome.status == "unsupported" for outcome in result.outcomes.values()) == differs
 
 
 @pytest.mark.parametrize("kind", ["divided_space_time", "joint_space_time", "space_only"])

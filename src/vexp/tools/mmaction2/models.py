@@ -20,7 +20,7 @@ from vexp.tools.mmaction2.rules import (
     number,
     sets,
 )
-from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
+from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules, required, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 # --- head and loss ---------------------------------------------------------------------------------------------------
@@ -123,10 +123,21 @@ HEAD: dict[str, Rule] = {
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
     "consensus": Ignore("logits of frames are averaged"), **required(temporal_pool=False, fc1_bias=False),
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
-    "init_scale": Unsupported("multiply model.init_std by it", off=(1.0,)),
+    "init_scale": handled_elsewhere,
     "channel_map": Unsupported("the classifier of Kinetics-710 is not mapped: it is re-initialized for other classes"),
     "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
 }  # fmt: skip
+
+
+@sets("init_std")
+def _init_scale(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Multiply the standard deviation of the classifier's initial weights by their scale."""
+    key, scale = f"{prefix}init_std", number(node)
+    std = result.value(key, result.default(key))
+    if not isinstance(std, float):
+        raise ConfigError(f"multiply {key} by it")
+    result.values[key] = Value(std * scale, node, "init_std * init_scale")
+    result.record(node, "carried", key, "init_std * init_scale")
 
 
 def convert_head(result: ConversionResult, head: MappingNode, family: Family | None) -> None:
@@ -140,6 +151,8 @@ def convert_head(result: ConversionResult, head: MappingNode, family: Family | N
         elif key in usual:
             rules[name] = Map(key, implied=usual[key])
     apply_rules(result, head, rules, "model.", owner=f"{head.text('type')}'s ")
+    if (scale := head.get("init_scale")) is not None:
+        apply(result, _init_scale, scale, "model.")
 
 
 #: ``test_cfg``, of the root or of the model (0.x): how views become one score.
