@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights
+from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights, weights_name
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
@@ -116,15 +116,27 @@ def _average_clips(result: ConversionResult, node: Node, prefix: str) -> None:
         result.set(node, key, _REDUCTIONS[how])
 
 
+@sets("weights.path")
+def _init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``init_cfg`` of a head: the classifier of the file of the backbone, which is then loaded as a whole."""
+    path = f"{prefix}weights.path"
+    if node.text("type") != "Pretrained":
+        raise ConfigError("set model.init")
+    if result.value(path) != weights_name(node.text("checkpoint")):
+        raise ConfigError(f"a model has one weight file, {path}={result.value(path)}")
+    result.revoke(f"{prefix}weights.prefix", "the classifier of the file is loaded as well", "needless")
+    result.record(node, "carried", path, "the classifier of the file")
+
+
 HEAD: dict[str, Rule] = {
     "type": _type, "loss_cls": _loss, "multi_class": MULTI_CLASS, "label_smooth_eps": _label_smoothing,
     "average_clips": _average_clips, "dropout_ratio": Map("dropout"), "init_std": Map("init_std"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
     "consensus": Ignore("logits of frames are averaged"), **required(temporal_pool=False, fc1_bias=False),
-    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
+    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": _init_cfg,
     "init_scale": handled_elsewhere,
-    "channel_map": Unsupported("the classifier of Kinetics-710 is not mapped: it is re-initialized for other classes"),
+    "channel_map": Map("weights.class_map"),
     "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
 }  # fmt: skip
 
