@@ -115,7 +115,7 @@ SPLIT: dict[str, Rule] = {
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     "num_repeats": Map("repeat_augment"),
     "sample_once": Require(True, "all repeats of a video have the same frames"),
-    "sample_by_class": Ignore("power says how much, data.train.class_balance"), "power": _power,
+    "sample_by_class": sets("/data.train.class_balance")(Ignore("power says how much")), "power": _power,
     "clipname_tmpl": _part_name, "sampling_strategy": Require("positive", "only positive parts are sampled"),
     "dynamic_length": Unsupported("clips have one length"),
     "lazy_init": Ignore("lists are read when they are needed"),
