@@ -426,6 +426,9 @@ def test_lists_with_names_have_the_classes_of_all(tmp_path):
     lists = [write_list(tmp_path / f"{name}.csv", f"path,label\nv.mp4,{name}\n") for name in ("run", "hop")]
     source = VideoList(train=TrainSplit(ann_file=lists)).source("train")
     assert (source.classes, source.labels.tolist()) == (["hop", "run"], [1, 0])
+    numbers = [write_list(tmp_path / "n.txt", "v.mp4 2\n"), write_list(tmp_path / "n.csv", "path,label\nv.mp4,0\n")]
+    source = VideoList(train=TrainSplit(ann_file=numbers)).source("train")
+    assert (source.classes, source.labels.tolist()) == (["0", "1", "2"], [2, 0])
 
 
 def test_bad_lines_of_several_lists_name_their_list(two, tmp_path):
@@ -435,7 +438,7 @@ def test_bad_lines_of_several_lists_name_their_list(two, tmp_path):
     write_list(tmp_path / "two" / "b.txt", "\n")
     with pytest.raises(UserError, match=r"two/b\.txt: contains no video"):
         VideoList(train=TrainSplit(ann_file=two)).source("train")
-    table = write_list(tmp_path / "t.csv", "path,label\nv.mp4,run\n")
+    table = write_list(tmp_path / "k.csv", "label,youtube_id,time_start,time_end,split\nrun,x,0,1,train\n")
     with pytest.raises(UserError, match="do not name their classes in the same way"):
         VideoList(train=TrainSplit(ann_file=[two[0], table])).source("train")
 
