@@ -93,10 +93,6 @@ def build_experiment(
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")
-    balance, multi_label = config.data.train.class_balance, train_set.source.multi_label
-    if balance and multi_label:
-        rule = "class balancing needs one label per sample, the training annotation has several; set it to 0"
-        raise ConfigError(rule, key="data.train.class_balance", value=balance)
     val_set = make_dataset(config, "val")
     plan = step_plan(config, epoch_length(train_set.source, config.data.train))
     if plan.steps_per_epoch == 0:
@@ -105,7 +101,9 @@ def build_experiment(
     config, warnings = with_class_weights(config, train_set.source), []
     if val_set is not None:
         classes = len(train_set.source.classes)
-        warnings = check_labels(config.eval, val_set.source, classes, split="val", multi_label=multi_label)
+        warnings = check_labels(
+            config.eval, val_set.source, classes, split="val", multi_label=train_set.source.multi_label
+        )
     elif config.eval.patience is not None:
         warnings = [f"eval.patience={config.eval.patience}: has no effect, there is no validation split"]
     steps, criterion = total_steps(config, plan), config.loss.build().to(device)

@@ -79,6 +79,7 @@ class _Listed:
 
     def __init__(self, parts, labels=None, groups=None):
         self.classes = ["a", "b", "c"]
+        self.multi_label = False
         self.parts, self.groups = np.array(parts, np.int32), groups
         self.labels = np.array(labels if labels is not None else [0] * len(parts))
 
@@ -117,6 +118,14 @@ def test_classes_are_balanced_within_each_list():
     drawn = order.draws(0)
     counts = [np.bincount(source.labels[drawn][source.parts[drawn] == part], minlength=3).tolist() for part in (0, 1)]
     assert counts == [[3, 3, 0], [4, 0, 4]]
+
+
+def test_lists_are_balanced_each_by_its_number():
+    source = _Listed(TWO_LISTS, labels=[0, 0, 0, 0, 0, 1, 0, 0, 0, 2])
+    order = balanced_order(source, TrainSplit(ann_file=["a", "b"], class_balance=[0, 1.0]), seed=3)
+    drawn = order.draws(0)
+    assert sorted(drawn[source.parts[drawn] == 0]) == list(range(6))
+    assert np.bincount(source.labels[drawn][source.parts[drawn] == 1]).tolist() == [2, 0, 2]
 
 
 def test_one_list_is_balanced_as_before():

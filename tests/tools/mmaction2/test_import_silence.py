@@ -65,6 +65,12 @@ PLACEHOLDERS = [
         "2 stages are frozen",
     ),
     ("lr_config = dict(policy='exp', gamma=1.5)\n", "lr_policy.gamma", "must be <= 1"),
+    ("data['train']['ann_file'] = None\n", "data.train.ann_file", "names no list"),
+    (
+        "data['train'] = [dict(type='VideoDataset', ann_file=[], pipeline=pipeline)] * 2\n",
+        "data.train.ann_file",
+        "names no list",
+    ),
 ]
 
 
@@ -72,7 +78,7 @@ PLACEHOLDERS = [
 def test_value_without_a_reading_is_a_placeholder(line: str, key: str, why: str, tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", SMALL_0 + line)
     result = imported(source)
-    assert result.values[key].value == FILL_IN
+    assert result.value(key, FILL_IN) == FILL_IN  # a list that is null is refused with a sentence of its own
     assert why in result.needed[key]
     assert "to fill in" in Report.of(result, source).headline
 
