@@ -40,7 +40,7 @@ def test_tensors_of_a_local_file_are_counted(tmp_path: Path, monkeypatch: pytest
     own = tensors()
     text = report(tmp_path, monkeypatch, own | {"more.weight": torch.zeros(2)})
     counted = (
-        f"weights.pth: {len(own)} of the {len(own)} tensors of the model are in the file, 1 tensors of the file are not"
+        f"weights.pth: {len(own)} of the {len(own)} tensors of the model are in the file; 1 other tensor in the file"
     )
     assert counted in text
     assert "the same experiment" in text
