@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
-from vexp.experiment.eval_save_schedule import plural
+from vexp.core.log import plural
 from vexp.model.weights.config import Weights
 from vexp.model.weights.source import is_local
 
