@@ -263,6 +263,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "torchvision": TorchvisionVideo,
             "tsn": zoo.Tsn,
             "tsm": zoo.Tsm,
+            "c2d": zoo.C2d,
             "slowonly": zoo.SlowOnly,
             "slowfast": zoo.SlowFast,
             "i3d": zoo.I3d,

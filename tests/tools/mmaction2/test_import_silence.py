@@ -60,7 +60,8 @@ PLACEHOLDERS = [
     ("model['backbone']['depth'] = depth()\n", "model.depth", "cannot be evaluated"),
     ("model['backbone']['pretrained'] = 'mmcls://mobilenet_v2'\n", "model.weights.path", "torchvision://mobilenet_v2"),
     (
-        "model['backbone'] = dict(type='ResNet3dSlowFast', fast_pathway=dict(frozen_stages=2))\n",
+        "model['backbone'] = dict(type='ResNet3dSlowFast', fast_pathway=dict(base_channels=8, "
+        "conv1_kernel=(5, 7, 7), frozen_stages=2))\n",
         "model.freeze",
         "2 stages are frozen",
     ),

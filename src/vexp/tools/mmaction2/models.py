@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights
+from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights, weights_name
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
@@ -20,7 +20,7 @@ from vexp.tools.mmaction2.rules import (
     number,
     sets,
 )
-from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
+from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules, required, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 # --- head and loss ---------------------------------------------------------------------------------------------------
@@ -116,17 +116,40 @@ def _average_clips(result: ConversionResult, node: Node, prefix: str) -> None:
         result.set(node, key, _REDUCTIONS[how])
 
 
+@sets("weights.path")
+def _init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``init_cfg`` of a head: the classifier of the file of the backbone, which is then loaded as a whole."""
+    path = f"{prefix}weights.path"
+    if node.text("type") != "Pretrained":
+        raise ConfigError("set model.init")
+    if result.value(path) != weights_name(node.text("checkpoint")):
+        raise ConfigError(f"a model has one weight file, {path}={result.value(path)}")
+    result.revoke(f"{prefix}weights.prefix", "the classifier of the file is loaded as well", "needless")
+    result.record(node, "carried", path, "the classifier of the file")
+
+
 HEAD: dict[str, Rule] = {
     "type": _type, "loss_cls": _loss, "multi_class": MULTI_CLASS, "label_smooth_eps": _label_smoothing,
     "average_clips": _average_clips, "dropout_ratio": Map("dropout"), "init_std": Map("init_std"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
     "consensus": Ignore("logits of frames are averaged"), **required(temporal_pool=False, fc1_bias=False),
-    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
-    "init_scale": Unsupported("multiply model.init_std by it", off=(1.0,)),
-    "channel_map": Unsupported("the classifier of Kinetics-710 is not mapped: it is re-initialized for other classes"),
+    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": _init_cfg,
+    "init_scale": handled_elsewhere,
+    "channel_map": Map("weights.class_map"),
     "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
 }  # fmt: skip
+
+
+@sets("init_std")
+def _init_scale(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Multiply the standard deviation of the classifier's initial weights by their scale."""
+    key, scale = f"{prefix}init_std", number(node)
+    std = result.value(key, result.default(key))
+    if not isinstance(std, float):
+        raise ConfigError(f"multiply {key} by it")
+    result.values[key] = Value(std * scale, node, "init_std * init_scale")
+    result.record(node, "carried", key, "init_std * init_scale")
 
 
 def convert_head(result: ConversionResult, head: MappingNode, family: Family | None) -> None:
@@ -140,6 +163,8 @@ def convert_head(result: ConversionResult, head: MappingNode, family: Family | N
         elif key in usual:
             rules[name] = Map(key, implied=usual[key])
     apply_rules(result, head, rules, "model.", owner=f"{head.text('type')}'s ")
+    if (scale := head.get("init_scale")) is not None:
+        apply(result, _init_scale, scale, "model.")
 
 
 #: ``test_cfg``, of the root or of the model (0.x): how views become one score.
@@ -261,14 +286,14 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         )
     else:
         result.choose("model", family.option, kind, family.remark)
-        for key, value in family.values.items():
-            result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
     result.frames = result.frames or is_image_model(result.choices["model"])
     if result.choices["model"] == "tsn_r50":
         why = "TSN's head averages the logits of all frames and crops"
         result.set_implied("eval.view_reduction", "mean_logit", why)
     if family is not None:
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
+        for key, value in family.values.items():
+            result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
         if chosen is not None:
             result.choices["model"] = chosen  # arch may have chosen another size
     head = model.get("cls_head")
