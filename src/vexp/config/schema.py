@@ -207,7 +207,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.transforms import crops, frame_sampling, photometric, rand_augment, random_erasing, resize
-    from vexp.model import zoo, zoo_transformers
+    from vexp.model import zoo, zoo_frames, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
@@ -239,9 +239,14 @@ def options() -> dict[str, dict[str, type[Any]]]:
         "model": {
             "tiny3d": Tiny3d,
             "torchvision": TorchvisionVideo,
-            "tsn": zoo.Tsn,
-            "tsm": zoo.Tsm,
+            "tsn": zoo_frames.Tsn,
+            "tsm": zoo_frames.Tsm,
+            "tpn_tsm": zoo_frames.TsmTpn,
+            "tin": zoo_frames.Tin,
+            "tanet": zoo_frames.TaNet,
+            "trn": zoo_frames.Trn,
             "slowonly": zoo.SlowOnly,
+            "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,
             "i3d": zoo.I3d,
             "c3d": zoo.C3d,

@@ -12,6 +12,7 @@ import torch
 
 from vexp.data.batch.batch import Batch
 from vexp.experiment.setup import Experiment
+from vexp.model.auxiliary import logits_and_loss
 from vexp.model.sharded import local_part, whole_tensor
 from vexp.optim.gradients import params_without_grad
 from vexp.tracking.meter import DeferredTop1
@@ -76,8 +77,7 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         is_last = number == len(sizes)  # gradients are averaged over the processes once per step
         with nullcontext() if is_last else state.parallel.no_sync():
             with config.amp.autocast(device):
-                logits = state.parallel.module(frames)
-                loss = exp.criterion(logits, targets)
+                logits, loss = logits_and_loss(exp.criterion, state.parallel.module(frames), targets)
             if local_size * world.world_size != total_size:
                 loss = loss * (local_size * world.world_size / total_size)  # also if the last batch is smaller
             state.scaler.scale(loss).backward()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vexp.core.errors import ConfigError, UserError
 from vexp.model.weights import source
 from vexp.model.weights.load import load_checkpoint
-from vexp.model.zoo import FrameModel, Tsm, Tsn
+from vexp.model.zoo_frames import FrameModel, Tsm, Tsn
 
 #: Recorded from mmaction2 1.2.0; its "doc" says what the fields are.
 RECORDED: dict[str, dict[str, Any]] = json.loads(
