@@ -245,6 +245,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "tin": zoo_frames.Tin,
             "tanet": zoo_frames.TaNet,
             "trn": zoo_frames.Trn,
+            "c2d": zoo.C2d,
             "slowonly": zoo.SlowOnly,
             "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
@@ -16,15 +16,42 @@ from vexp.model.family import Family, auxiliary_weight_option, dropout_option, i
 from vexp.model.weights import key_mapping
 from vexp.model.weights.key_mapping import Rules
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def _depth(default: int, *allowed: int) -> Any:
+    from torch import Tensor, nn
+
+
+def _depth(default: int | None, *allowed: int, doc: str = "Depth of the ResNet.") -> Any:
     def check(value: int) -> str | None:
         return None if value in allowed else f"must be one of {', '.join(map(str, allowed))}"
 
-    return option(default, "Depth of the ResNet.", unit="layers", check=check)
+    return option(default, doc, unit="layers", check=check)
 
 
 _zero_init = partial(option, doc="Initialize the last norm of every residual block to zero (Goyal et al. 2017).")
+_non_local = partial(
+    option,
+    None,
+    "Pairwise function of the non-local blocks in the two middle stages (five blocks at depth 50); null for none.",
+    choices=("embedded_gaussian", "dot_product", "gaussian"),
+)
+_non_local_scale = partial(
+    option, False, "Divide the products of embedded_gaussian by the square root of the channels, as the Transformer."
+)
+_norm_eps = partial(option, doc="Added to the variance in the batch norms; 1e-3 in the released models.", gt=0)
+
+
+@dataclass(kw_only=True, slots=True)
+class C2d(Family):
+    """C2D: a 2D ResNet with a pooling in time (``vexp.model.architectures.slowfast_i3d``)."""
+
+    architecture: ClassVar[str] = "slowfast_i3d.c2d"
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET)
+
+    depth: int = _depth(50, 50, 101, 152)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,9 +59,12 @@ class SlowOnly(Family):
     """The Slow pathway of SlowFast (``vexp.model.architectures.slowfast_i3d``)."""
 
     architecture: ClassVar[str] = "slowfast_i3d.slow_only"
-    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET)
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET, *key_mapping.NON_LOCAL)
 
     depth: int = _depth(50, 50, 101, 152)
+    with_pool1: bool = option(True, "Halve height and width by a max pooling after the stem; false for small frames.")
+    non_local: str | None = _non_local()
+    non_local_scale: bool = _non_local_scale()
     zero_init_residual: bool = _zero_init(True)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)
@@ -61,13 +91,15 @@ class SlowFast(Family):
     architecture: ClassVar[str] = "slowfast_i3d.slow_fast"
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.LATERALS)
 
-    depth: int = _depth(50, 50, 101, 152)
+    depth: int = _depth(50, 50, 101, 152, doc="Depth of the ResNet of the slow pathway.")
+    fast_depth: int | None = _depth(None, 50, 101, 152, doc="Depth of the fast pathway; null for that of the slow one.")
     alpha: int = option(8, "Ratio of the frames of the fast pathway to those of the slow pathway.", ge=1)
     beta_inverse: int = option(
         8, "Ratio of the channels of the slow pathway to those of the fast pathway.", ge=1, le=64
     )
     slow_stride: int = option(8, "Temporal stride of the slow pathway within the clip.", unit="frames", ge=1)
     fusion_kernel: int = option(5, "Temporal kernel size of the lateral convolutions.", unit="frames", ge=1)
+    lateral_norm: bool = option(False, "Apply batch norm and ReLU after the lateral convolutions, as PySlowFast.")
     zero_init_residual: bool = _zero_init(True)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)
@@ -85,6 +117,15 @@ class SlowFast(Family):
             rule = "must divide the 64 channels of the slow pathway's stem"
             raise ConfigError(rule, key="beta_inverse", value=self.beta_inverse)
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the function, with the depth of the fast pathway."""
+        return Family.arguments(self) | {"fast_depth": self.fast_depth or self.depth}
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert mmaction2 checkpoints to the keys of ``model``."""
+        rules = key_mapping.LATERALS_WITH_NORM if self.lateral_norm else ()
+        return Family.adapt(self, key_mapping.rename_keys(tensors, rules), model)
+
     @property
     def pathways(self) -> dict[str, int]:
         """Temporal stride of each pathway within the clip."""
@@ -99,11 +140,16 @@ class I3d(Family):
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET, *key_mapping.NON_LOCAL)
 
     depth: int = _depth(50, 50, 101, 152)
-    non_local: str | None = option(
-        None,
-        "Pairwise function of the non-local blocks in the two middle stages (five blocks at depth 50); null for none.",
-        choices=("embedded_gaussian", "dot_product", "gaussian"),
+    inflate: str = option(
+        "every_second", "Blocks with a convolution in time: every_second, or all (I3D heavy).",
+        choices=("every_second", "all"),
+    )  # fmt: skip
+    conv1_stride_t: int = option(2, "Temporal stride of the stem; 1 for I3D heavy.", unit="frames", ge=1)
+    pool1_stride_t: int = option(
+        2, "Temporal stride of the pooling after the stem; 1 for I3D heavy.", unit="frames", ge=1
     )
+    non_local: str | None = _non_local()
+    non_local_scale: bool = _non_local_scale()
     zero_init_residual: bool = _zero_init(False)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)
@@ -128,6 +174,7 @@ class R2plus1d(Family):
     key_rules: ClassVar[Rules] = key_mapping.CLASSIFIER
 
     depth: int = _depth(34, 18, 34)
+    norm_eps: float = _norm_eps(1e-3)
     zero_init_residual: bool = _zero_init(False)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)
@@ -147,6 +194,7 @@ class Csn(Family):
         "convolution.",
         choices=("reduced", "preserved"),
     )
+    norm_eps: float = _norm_eps(1e-3)
     zero_init_residual: bool = _zero_init(False)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)

@@ -95,8 +95,8 @@ class Tsm(FrameModel):
     shift_div: int = _shift_div(8)
     non_local: str | None = option(
         None,
-        "Pairwise function of the non-local blocks behind every second block of the two middle stages of a ResNet (five "
-        "blocks at depth 50); null for none.",
+        "Pairwise function of the non-local blocks behind every second block of the two middle stages of a ResNet; "
+        "null for none.",
         choices=("embedded_gaussian", "dot_product", "gaussian"),
     )
     temporal_pool: bool = option(False, "Halve the number of frames by max pooling after the first stage of a ResNet.")

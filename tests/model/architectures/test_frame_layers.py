@@ -25,7 +25,6 @@ from vexp.model.architectures.trn import Relations
 from vexp.model.family import Family
 from vexp.model.meta import meta_model
 
-
 LAYERS: dict[str, FrameLayer] = {
     "shift": TemporalShift(4),
     "interlace": TemporalInterlace(16, 4, 2),

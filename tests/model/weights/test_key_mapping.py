@@ -108,6 +108,7 @@ def test_key_rules_exist_for_every_family_only() -> None:
         zoo_frames.Tin,
         zoo_frames.TaNet,
         zoo_frames.Trn,
+        zoo.C2d,
         zoo.SlowOnly,
         zoo.SlowOnlyTpn,
         zoo.SlowFast,
@@ -146,9 +147,14 @@ def image_state(name: str) -> dict[str, Tensor]:
     [
         ("tsn_r50", "resnet50"),
         ("tsm_r50", "resnet50"),
+        ("c2d_r50", "resnet50"),
         ("slowonly_r50", "resnet50"),
+        ("slowonly_nl_r50", "resnet50"),
         ("i3d_r50", "resnet50"),
+        ("i3d_r50_heavy", "resnet50"),
         ("timesformer_divst", "vit_b_16"),
+        ("timesformer_jointst", "vit_b_16"),
+        ("timesformer_spaceonly", "vit_b_16"),
     ],
 )
 def test_adapt_image_weights_fill_backbone(name: str, image: str) -> None:
@@ -159,7 +165,7 @@ def test_adapt_image_weights_fill_backbone(name: str, image: str) -> None:
     ours = {key: tensor.shape for key, tensor in model.state_dict().items()}
     assert {key for key in given if key in ours and given[key].shape != ours[key]} == set()
     assert {key.split(".")[-2] for key in given.keys() - ours.keys()} <= {"fc", "head"}
-    time = {"backbone.time_embed"} | {key for key in ours if ".temporal.fc." in key}
+    time = {"backbone.time_embed"} | {key for key in ours if ".temporal.fc." in key or ".non_local." in key}
     assert {key for key in ours.keys() - given.keys() if not key.startswith("head.")} - time == set()
 
 

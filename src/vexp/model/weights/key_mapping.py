@@ -102,14 +102,14 @@ TIMM_BACKBONE: Rules = ((r"^", "backbone."),)
 #: A torchvision image model is used as the backbone without changes.
 IMAGE_BACKBONE: Rules = ((r"^(?!(?:backbone|neck|auxiliary|relations|head|cls_head)\.)", "backbone."),)
 
-#: torchvision's 2D ResNets to modules of convolution and norm.
+#: torchvision's 2D ResNets, and mmaction2's OmniResNet (``backbone.``), to modules of convolution and norm.
 TORCHVISION_RESNET: Rules = (
-    (r"^conv1\.", "backbone.conv1.conv."),
-    (r"^bn1\.", "backbone.conv1.bn."),
-    (r"^(layer\d\.\d+)\.conv(\d)\.", r"backbone.\1.conv\2.conv."),
-    (r"^(layer\d\.\d+)\.bn(\d)\.", r"backbone.\1.conv\2.bn."),
-    (r"^(layer\d\.\d+)\.downsample\.0\.", r"backbone.\1.downsample.conv."),
-    (r"^(layer\d\.\d+)\.downsample\.1\.", r"backbone.\1.downsample.bn."),
+    (r"^(?:backbone\.)?conv1\.weight$", "backbone.conv1.conv.weight"),
+    (r"^(?:backbone\.)?bn1\.", "backbone.conv1.bn."),
+    (r"^(?:backbone\.)?(layer\d\.\d+)\.conv(\d)\.weight$", r"backbone.\1.conv\2.conv.weight"),
+    (r"^(?:backbone\.)?(layer\d\.\d+)\.bn(\d)\.", r"backbone.\1.conv\2.bn."),
+    (r"^(?:backbone\.)?(layer\d\.\d+)\.downsample\.0\.", r"backbone.\1.downsample.conv."),
+    (r"^(?:backbone\.)?(layer\d\.\d+)\.downsample\.1\.", r"backbone.\1.downsample.bn."),
 )
 
 NON_LOCAL: Rules = (
@@ -120,6 +120,12 @@ NON_LOCAL: Rules = (
 LATERALS: Rules = (
     (r"^backbone\.slow_path\.conv1_lateral\.conv\.", "backbone.laterals.0."),
     (r"^backbone\.slow_path\.layer(\d)_lateral\.conv\.", r"backbone.laterals.\1."),
+)
+
+#: For ``lateral_norm``, before ``LATERALS``.
+LATERALS_WITH_NORM: Rules = (
+    (r"^backbone\.slow_path\.conv1_lateral\.", "backbone.laterals.0."),
+    (r"^backbone\.slow_path\.layer(\d)_lateral\.", r"backbone.laterals.\1."),
 )
 
 X3D: Rules = (
