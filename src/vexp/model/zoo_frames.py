@@ -80,6 +80,11 @@ class Tsn(FrameModel):
         1, "Consecutive frames concatenated along the channels of one input image; 5 for TSN with optical flow.",
         unit="frames", ge=1, see=("transform.segment_len",),
     )  # fmt: skip
+    features_only: bool = option(
+        False,
+        "Average the features of an image model of torchvision without the norm, activation or layer in front of its "
+        "classifier, as mmaction2 (densenet, convnext, swin, mobilenet_v3).",
+    )
     dropout: float = dropout_option(0.4)
     init_std: float = init_std_option(0.01)
 

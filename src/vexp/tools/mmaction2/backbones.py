@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vexp.core.errors import ConfigError
+from vexp.model.image_models import TIMM_PREFIX, registered_names
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, as_lists, number, sets
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
@@ -114,7 +115,8 @@ _FROM_WEIGHTS = Ignore("seen from the weights")
 
 
 #: Backbones whose stages have other names in vexp than those of a ResNet.
-_OTHER_STAGES = ("ResNet3dSlowFast", "MobileNetV2", "MobileNetV2TSM")
+_OTHER_STAGES = ("ResNet3dSlowFast", "MobileNetV2", "MobileNetV2TSM", "mmpretrain.MobileOne", "mmcls.MobileOne",
+                 "MobileOneTSM")  # fmt: skip
 
 
 @sets("freeze")
@@ -126,7 +128,7 @@ def _frozen_stages(result: ConversionResult, node: Node, prefix: str) -> None:
     if result.config.text("model", "backbone", "type") in _OTHER_STAGES:
         result.need("model.freeze", node, f"{stages} stages are frozen, which have other names here: name the modules")
         return
-    stem = ["backbone.conv1"] + (["backbone.bn1"] if result.choices["model"] in ("tsn_r50", "tsm_r50") else [])
+    stem = ["backbone.conv1"] + (["backbone.bn1"] if is_image_model(result.choices["model"]) else [])
     result.set(node, "model.freeze", stem + [f"backbone.layer{i}" for i in range(1, stages + 1)])
 
 
@@ -159,6 +161,11 @@ def _stacked(result: ConversionResult, node: Node, prefix: str) -> None:
         result.set(node, f"{prefix}stacked", frames, "frames that are one image; in_channels is theirs together")
 
 
+def is_image_model(option: str) -> bool:
+    """Whether an option of group model applies an image model to each frame."""
+    return option.startswith(("tsn", "tsm", "tin", "tanet", "trn", "tpn_tsm"))
+
+
 _COMMON: dict[str, Rule] = {
     "pretrained": weights,
     "norm_eval": Map("norm_eval"), "partial_bn": Map("partial_bn"), "frozen_stages": _frozen_stages,
@@ -177,7 +184,115 @@ _RESNET2D: dict[str, Rule] = {
 }  # fmt: skip
 _TSM: dict[str, Rule] = {
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "is_shift": Require(True),
-    "shift_div": Map("shift_div", implied=8),
+    "shift_div": Map("shift_div", implied=8), "pretrained2d": _FROM_WEIGHTS,
+}  # fmt: skip
+
+
+def _places_of_non_local(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Check ``non_local`` of ResNetTSM, which has no effect without ``non_local_cfg``."""
+    settings, places = result.config.get("model", "backbone", "non_local_cfg"), as_lists(node.to_python())
+    if not isinstance(settings, MappingNode) or not settings.items:
+        result.mark_unneeded(node, "no effect without non_local_cfg")
+    elif places != [[0, 0, 0], [1, 0, 1, 0], [1, 0, 1, 0, 1, 0], [0, 0, 0]]:
+        raise ConfigError("the model of vexp has them behind every second block of the two middle stages")
+    else:
+        result.mark_default(node, "the only supported value")
+
+
+@sets("non_local")
+def _non_local_of_tsm(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``non_local_cfg`` of ResNetTSM."""
+    if not isinstance(node, MappingNode) or not node.items:
+        result.mark_default(node, "no non-local blocks")
+    elif "non_local" not in result.config.get("model", "backbone").items:  # type: ignore[union-attr]
+        result.mark_unneeded(node, "no effect without non_local")
+    else:
+        _non_local.function(result, node, prefix)
+
+
+_TSM_RESNET: dict[str, Rule] = {
+    **_RESNET2D, **_TSM, "shift_place": Require("blockres"), "temporal_pool": Map("temporal_pool"),
+    "non_local": _places_of_non_local, "non_local_cfg": _non_local_of_tsm,
+}  # fmt: skip
+
+
+def _no_non_local(result: ConversionResult, node: Node, prefix: str) -> None:
+    if isinstance(node, MappingNode) and node.items:
+        raise ConfigError("the model of vexp has no non-local blocks")
+    result.mark_default(node, "no non-local blocks")
+
+
+_TIN: dict[str, Rule] = {
+    **_TSM_RESNET, "num_segments": Map("num_frames", implied=8), "is_tin": Require(True),
+    **all_of("is_shift shift_place temporal_pool", Ignore("no effect in ResNetTIN")),
+    "non_local_cfg": _no_non_local,
+}  # fmt: skip
+_TANET: dict[str, Rule] = {
+    **_RESNET2D, "num_segments": Map("num_frames"),
+    "tam_cfg": Section({
+        **required(alpha=2, adaptive_kernel_size=3, beta=4, conv1d_kernel_size=3, adaptive_convolution_stride=1,
+                   adaptive_convolution_padding=1),
+        "init_std": Ignore("mmaction2 does not use it"),
+    }, otherwise=Ignore("mmaction2's defaults, which are those of the model")),
+}  # fmt: skip
+#: ``neck`` of type TPN.
+TPN_NECK: dict[str, Rule] = {
+    "type": Ignore("model= names the model"), "flow_type": Require("cascade"),
+    **required(in_channels=(1024, 2048), out_channels=1024),
+    "spatial_modulation_cfg": Section(required(in_channels=(1024, 2048), out_channels=2048)),
+    "temporal_modulation_cfg": Section(required(downsample_scales=(8, 8))),
+    "upsample_cfg": Section({**required(scale_factor=(1, 1, 1)), "mode": Ignore("the size is the same")}),
+    "downsample_cfg": Section({"downsample_scale": Require((1, 1, 1), implied=(1, 2, 2))}),
+    "level_fusion_cfg": Section(required(in_channels=(1024, 1024), mid_channels=(1024, 1024), out_channels=2048,
+                                         downsample_scales=((1, 1, 1), (1, 1, 1)))),
+    "aux_head_cfg": Section({
+        "out_channels": Ignore("counted in the training list"), "loss_weight": Map("auxiliary_weight", implied=0.5),
+        "loss_cls": Ignore("that of the classifier, loss="),
+    }, otherwise=Map("auxiliary_weight", lambda _: 0.0)),
+}  # fmt: skip
+_PARTS_OF_TPN = ("spatial_modulation_cfg", "temporal_modulation_cfg", "upsample_cfg", "downsample_cfg")
+
+
+def convert_neck(result: ConversionResult, neck: MappingNode) -> None:
+    """Convert ``neck`` of type TPN."""
+    apply_rules(result, neck, TPN_NECK, "model.", owner="TPN's ")
+    if "aux_head_cfg" not in neck.items:
+        result.set_implied("model.auxiliary_weight", 0.0, "mmaction2's TPN without aux_head_cfg")
+    for name in _PARTS_OF_TPN:
+        if not isinstance(neck.get(name), MappingNode):
+            result.missing.append((neck.where, f"TPN's {name} is missing: the model of vexp has this part"))
+
+
+@sets("backbone")
+def _resnext(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``depth`` of mmpretrain's ResNeXt, to a model of torchvision or else of timm."""
+    groups, width = (
+        result.config.scalar("model", "backbone", key) or default
+        for key, default in (("groups", 32), ("width_per_group", 4))
+    )
+    name = f"resnext{number(node)}_{groups}x{width}d"
+    library = next((each for each in ("torchvision", "timm") if name in registered_names(each)), None)
+    if library is None:
+        raise ConfigError(f"neither torchvision nor timm has {name}; choose model.backbone yourself")
+    result.set(node, f"{prefix}backbone", name if library == "torchvision" else TIMM_PREFIX + name)
+
+
+_RESNEXT: dict[str, Rule] = {
+    **_COMMON, "depth": _resnext, **all_of("groups width_per_group", Ignore("part of the name of the image model")),
+    "norm_cfg": _BN,
+}  # fmt: skip
+
+
+def _mobileone(arch: str) -> str:
+    if arch not in ("s0", "s1", "s2", "s3", "s4"):
+        raise ConfigError("supported: s0, s1, s2, s3, s4; choose model.backbone yourself")
+    return f"{TIMM_PREFIX}mobileone_{arch}"
+
+
+_MOBILEONE: dict[str, Rule] = {
+    **_COMMON, "arch": Map("backbone", _mobileone, implied=_mobileone("s0")), "out_indices": Require((3,)),
+    "deploy": Require(False, "the model of vexp has the branches of training, whose weights the file must have"),
+    "se_cfg": Section(required(ratio=16)),
 }  # fmt: skip
 _RESNET3D: dict[str, Rule] = {
     **_COMMON,
@@ -356,18 +471,19 @@ _MOBILENET: dict[str, Any] = {"frames": True, "values": {"backbone": "mobilenet_
 #: Class of mmaction2's backbone -> the model of vexp.
 BACKBONES: dict[str, Family] = {
     "ResNet": Family("tsn_r50", {**_RESNET2D, "in_channels": _stacked}, _head(0.4), frames=True),
-    "ResNetTSM": Family(
-        "tsm_r50",
-        {**_RESNET2D, **_TSM, **required(non_local=(0, 0, 0, 0), shift_place="blockres", temporal_pool=False),
-         "non_local_cfg": Unsupported("not in image models"), "pretrained2d": _FROM_WEIGHTS},
-        _head(0.8, 0.001), frames=True,
-    ),
+    "ResNetTSM": Family("tsm_r50", _TSM_RESNET, _head(0.8, 0.001), frames=True),
+    "ResNetTIN": Family("tin_r50", _TIN, _head(0.8, 0.001), frames=True),
+    "TANet": Family("tanet_r50", _TANET, _head(0.8, 0.001), frames=True),
     "MobileNetV2": Family(
         "tsn_r50", {**_MOBILE, **required(widen_factor=1.0, out_indices=(7,))}, _head(0.4), **_MOBILENET
     ),
     "MobileNetV2TSM": Family(
         "tsm_r50", {**_MOBILE, **_TSM, "widen_factor": Require(1.0)}, _head(0.8, 0.001), **_MOBILENET
     ),
+    **dict.fromkeys(("mmpretrain.ResNeXt", "mmcls.ResNeXt"), Family("tsn_r50", _RESNEXT, _head(0.4), frames=True)),
+    **dict.fromkeys(("mmpretrain.MobileOne", "mmcls.MobileOne"),
+                    Family("tsn_r50", _MOBILEONE, _head(0.4), frames=True)),
+    "MobileOneTSM": Family("tsm_r50", {**_MOBILEONE, **_TSM}, _head(0.8, 0.001), frames=True),
     "ResNet3dSlowOnly": Family("slowonly_r50", _SLOW, _head(0.5)),
     "ResNet3dSlowFast": Family("slowfast_r50", _SLOWFAST, _head(0.8)),
     "ResNet3d": Family("i3d_r50", _I3D, _head(0.5)),
@@ -414,6 +530,17 @@ BACKBONES: dict[str, Family] = {
     "UniFormer": Family("uniformer_s", _UNIFORMER, _head(0.5)),
     "UniFormerV2": Family("uniformerv2_b16", _UNIFORMER_V2, _head(0.0, 0.02)),
     "VisionTransformer": Family("videomae_b", _VIDEOMAE, _head(0.0, 0.02)),
+}  # fmt: skip
+#: Models with a head or a neck of their own, by the class of the backbone.
+WITH_TRN_HEAD = {
+    "ResNet": Family("trn_r50", _RESNET2D, _head(0.8, 0.001), frames=True),
+}  # fmt: skip
+WITH_TPN_NECK = {
+    name: replace(BACKBONES[name], option=option, head=_head(0.4), rules={
+        **BACKBONES[name].rules, "out_indices": Require((2, 3), implied=(3,)),
+        **all_of("non_local non_local_cfg temporal_pool", Unsupported("the TPN of vexp has it not")),
+    })
+    for name, option in (("ResNetTSM", "tpn_tsm_r50"), ("ResNet3dSlowOnly", "tpn_slowonly_r50"))
 }  # fmt: skip
 #: Classes that belong to another task.
 OTHER_TASKS = {

@@ -6,7 +6,17 @@ import re
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights
+from vexp.tools.mmaction2.backbones import (
+    BACKBONES,
+    NOT_OURS,
+    WITH_TPN_NECK,
+    WITH_TRN_HEAD,
+    Family,
+    convert_neck,
+    init_cfg,
+    is_image_model,
+    weights,
+)
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
@@ -14,6 +24,7 @@ from vexp.tools.mmaction2.rules import (
     Function,
     Ignore,
     Map,
+    Require,
     Rule,
     Unsupported,
     handled_elsewhere,
@@ -27,11 +38,13 @@ from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 #: Heads whose place the model's own classifier takes.
 HEADS = ("TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "X3DHead", "TimeSformerHead", "MViTHead", "UniFormerHead")
+#: Beginning of an option of group model -> the only head that is its classifier.
+_OWN_HEADS = {"trn": "TRNHead", "tpn": "TPNHead"}
 
 
 def _type(result: ConversionResult, node: Node, prefix: str) -> None:
-    name = node.to_python()
-    if name in HEADS:
+    name, own = node.to_python(), _OWN_HEADS.get(result.choices["model"].partition("_")[0])
+    if name == own or (own is None and name in HEADS):
         result.mark_unneeded(node, "the model's own classifier")
         return
     raise ConfigError(f"vexp has no {name}; its models end in one linear layer")
@@ -116,12 +129,24 @@ def _average_clips(result: ConversionResult, node: Node, prefix: str) -> None:
         result.set(node, key, _REDUCTIONS[how])
 
 
+def _like_the_backbone(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Check ``temporal_pool`` of TSM's head, which must be that of the backbone."""
+    Require(result.config.scalar("model", "backbone", "temporal_pool") or False)(result, node, prefix)
+
+
+#: Arguments of TRN's head.
+_RELATIONS: dict[str, Rule] = {
+    "relation_type": Map("multi_scale", {"TRN": False, "TRNMultiScale": True}.__getitem__, implied=True),
+    "hidden_dim": Map("width", implied=256), "num_segments": Map("num_frames", implied=8),
+}  # fmt: skip
+
 HEAD: dict[str, Rule] = {
     "type": _type, "loss_cls": _loss, "multi_class": MULTI_CLASS, "label_smooth_eps": _label_smoothing,
     "average_clips": _average_clips, "dropout_ratio": Map("dropout"), "init_std": Map("init_std"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
-    "consensus": Ignore("logits of frames are averaged"), **required(temporal_pool=False, fc1_bias=False),
+    "consensus": Ignore("logits of frames are averaged"), **required(fc1_bias=False),
+    "temporal_pool": _like_the_backbone,
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
     "init_scale": Unsupported("multiply model.init_std by it", off=(1.0,)),
     "channel_map": Unsupported("the classifier of Kinetics-710 is not mapped: it is re-initialized for other classes"),
@@ -139,7 +164,16 @@ def convert_head(result: ConversionResult, head: MappingNode, family: Family | N
             rules[name] = NOT_OURS
         elif key in usual:
             rules[name] = Map(key, implied=usual[key])
+    if "multi_scale" in own:
+        rules |= _RELATIONS
     apply_rules(result, head, rules, "model.", owner=f"{head.text('type')}'s ")
+
+
+def _fcn_test(result: ConversionResult, node: Node, prefix: str) -> None:
+    if node.to_python() and result.choices["model"].startswith("tpn"):
+        result.mark_unneeded(node, "TPN pools all positions before its classifier: the scores are the same")
+    else:
+        Unsupported("not supported: test with crops (transform=three_crop)")(result, node, prefix)
 
 
 #: ``test_cfg``, of the root or of the model (0.x): how views become one score.
@@ -147,7 +181,7 @@ TEST_CFG = Section({
     "average_clips": _average_clips,
     "max_testing_views": Map("/eval.max_views_per_forward"),
     "feature_extraction": Unsupported("vexp features run=RUN input=VIDEOS gives features"),
-    "fcn_test": Unsupported("not supported: test with crops (transform=three_crop)"),
+    "fcn_test": _fcn_test,
 })  # fmt: skip
 #: Classes that mix clips -> the alpha of vexp.
 BLENDINGS = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
@@ -231,8 +265,12 @@ def convert_preprocessor(result: ConversionResult, node: Node | None) -> None:
 
 #: Prefix of mmaction2's names of other libraries' image models -> that of ``model.backbone``, and of their weights.
 _IMAGE_MODELS = {"torchvision.": ("", "torchvision://"), "timm.": ("timm/", "timm://")}
-#: Models of torchvision that compute more than a mean over positions between ``features`` and the classifier.
-_MORE_THAN_FEATURES = ("densenet", "convnext", "swin", "vgg", "alexnet", "mobilenet_v3")
+#: Models of torchvision with a norm, an activation or a layer between ``features`` and the classifier, which mmaction2
+#: leaves out: ``model.features_only``.
+_MORE_THAN_FEATURES = ("densenet", "convnext", "swin", "mobilenet_v3")
+#: Models of both libraries of which mmaction2 takes other features than vexp, such as the mean over all tokens.
+_OTHER_FEATURES = {"torchvision.": ("vgg", "alexnet", "vit"),
+                   "timm.": ("vit", "deit", "beit", "eva", "cait", "convnext", "mobilenetv3", "vgg")}  # fmt: skip
 
 
 def convert_model(result: ConversionResult, model: MappingNode, chosen: str | None) -> None:
@@ -244,8 +282,12 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     backbone, name = model.get("backbone"), model.text("backbone", "type")
     if not isinstance(backbone, MappingNode) or not name:
         raise UserError(f"{model.where}: model has no backbone with a type; only recognition models can be imported")
-    kind = backbone.items["type"]
+    kind, neck = backbone.items["type"], model.get("neck")
     family = BACKBONES.get(name)
+    if isinstance(neck, MappingNode) and neck.text("type") == "TPN":
+        family = WITH_TPN_NECK.get(name, family)
+    elif model.text("cls_head", "type") == "TRNHead":
+        family = WITH_TRN_HEAD.get(name, family)
     if chosen is not None and (family is None or not family.has(chosen)):
         result.choose("model", chosen)
         result.mark_unsupported(backbone, f"model={chosen} replaces {name}, as asked")
@@ -269,6 +311,8 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         result.set_implied("eval.view_reduction", "mean_logit", why)
     if family is not None:
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
+        if isinstance(neck, MappingNode) and family.option.startswith("tpn"):
+            convert_neck(result, neck)
         if chosen is not None:
             result.choices["model"] = chosen  # arch may have chosen another size
     head = model.get("cls_head")
@@ -289,11 +333,6 @@ def _nearest(backbone: str, recognizer: str) -> str:
     return "tsm_r50" if shifted else _NEAREST.get(backbone, usual)
 
 
-def is_image_model(option: str) -> bool:
-    """Whether an option of group model applies an image model to each frame."""
-    return option.startswith(("tsn", "tsm"))
-
-
 def _convert_image_model(result: ConversionResult, kind: Node, library: str, name: str) -> Family:
     prefix, scheme = _IMAGE_MODELS[library]
     rules: dict[str, Rule] = {
@@ -303,11 +342,11 @@ def _convert_image_model(result: ConversionResult, kind: Node, library: str, nam
     family = Family("tsn_r50", rules, BACKBONES["ResNet"].head, frames=True)
     result.choose("model", family.option)
     result.set(kind, "model.backbone", prefix + name)
-    if library == "torchvision." and name.startswith(_MORE_THAN_FEATURES):
-        result.add_pitfall(kind, (
-            f"mmaction2 leaves out what torchvision's {name} computes between its features and its classifier (a norm, "
-            "an activation or a layer); the model here does not: its logits with mmaction2's weights differ"
-        ))  # fmt: skip
+    if name.startswith(_OTHER_FEATURES[library]):
+        other = f"mmaction2 takes other features of {name} than vexp, which pools them as the library does"
+        result.missing.append((kind.where, other))
+    elif library == "torchvision." and name.startswith(_MORE_THAN_FEATURES):
+        result.set(kind, "model.features_only", True, "as mmaction2")
     return family
 
 
@@ -328,8 +367,13 @@ def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
     apply_rules(result, node, {"aux_info": Ignore("no model here asks for it")})
 
 
+def _neck(result: ConversionResult, node: Node, prefix: str) -> None:
+    if not result.choices["model"].startswith("tpn"):  # convert_neck
+        Unsupported("vexp has the neck TPN on ResNetTSM and ResNet3dSlowOnly only")(result, node, prefix)
+
+
 MODEL: dict[str, Rule] = {
-    "type": Ignore("model= names the model"), "neck": Unsupported("the models of vexp have no neck"),
+    "type": Ignore("model= names the model"), "neck": _neck,
     "init_cfg": init_cfg,
     "train_cfg": _train_cfg, "test_cfg": TEST_CFG, "data_preprocessor": handled_elsewhere,
 }  # fmt: skip
