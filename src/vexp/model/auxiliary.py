@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class AuxiliaryLogits(NamedTuple):
@@ -21,6 +22,6 @@ def logits_and_loss(criterion: nn.Module, output: Tensor | AuxiliaryLogits, targ
     The targets are those of ``criterion``.
     """
     if isinstance(output, AuxiliaryLogits):
-        loss: Tensor = criterion(output.logits, targets) + output.weight * criterion(output.auxiliary, targets)
+        loss = criterion(output.logits, targets) + output.weight * criterion(output.auxiliary, targets)
         return output.logits, loss
     return output, criterion(output, targets)
