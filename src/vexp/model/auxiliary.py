@@ -16,7 +16,9 @@ class AuxiliaryLogits(NamedTuple):
     weight: float  # of the auxiliary loss
 
 
-def logits_and_loss(criterion: nn.Module, output: Tensor | AuxiliaryLogits, targets: Tensor) -> tuple[Tensor, Tensor]:
+def logits_and_loss(
+    criterion: Callable[[Tensor, Tensor], Tensor], output: Tensor | AuxiliaryLogits, targets: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the logits (N, num_classes) and the training loss, with that of the auxiliary classifier if there is one.
 
     The targets are those of ``criterion``.

@@ -104,6 +104,9 @@ class Tsm(FrameModel):
         "null for none.",
         choices=("embedded_gaussian", "dot_product", "gaussian"),
     )
+    non_local_scale: bool = option(
+        False, "Divide the products of embedded_gaussian by the square root of the channels, as the Transformer."
+    )
     temporal_pool: bool = option(False, "Halve the number of frames by max pooling after the first stage of a ResNet.")
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.001)

@@ -54,6 +54,8 @@ UNREAD = [
     "from my_paths import DATA_ROOT\nn = DATA_ROOT",
     "from my_paths import DATA_ROOT\nn = DATA_ROOT + '/a.txt'",
     "n = 1j",
+    "n = 1e999",
+    "n = 1e300 * 1e300",
     "n = b'a.txt'",
 ]
 
@@ -86,8 +88,8 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
     with pytest.raises(UserError, match="not a file"):
         read_config(tmp_path / "pipe.py")
-    with pytest.raises(UserError, match="only configs in Python are read"):
-        read_config(tmp_path / "config.yaml")
+    with pytest.raises(UserError, match="only configs in Python, YAML and JSON are read"):
+        read_config(tmp_path / "config.toml")
 
 
 @pytest.mark.parametrize("names", ["['./base.py']", "[d + 'base.py']", "f'{d}base.py'"])

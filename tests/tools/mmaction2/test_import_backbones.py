@@ -1,4 +1,4 @@
-"""Backbones of mmaction2's configs: UniFormer, UniFormerV2, and the image models of torchvision and timm."""
+"""Backbones of mmaction2's configs: 3D models, UniFormer, UniFormerV2, image models of torchvision and timm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.imported import SMALL_1, convert_source, read
+from support.imported import SMALL_1, below, convert_source, read
 
 from vexp.tools.mmaction2.report import model_differences
 from vexp.tools.mmaction2.result import ConversionResult
@@ -52,6 +52,11 @@ def of_model(result: ConversionResult) -> dict[str, Any]:
             LARGE, "uniformerv2_b16",
             {"model.patch_size": 14, "model.width": 1024, "model.depth": 24, "model.heads": 16},
         ),
+        (
+            "type='UniFormerV2', temporal_downsample=True, backbone_drop_path_rate=0.1, drop_path_rate=0.2",
+            "uniformerv2_b16",
+            {"model.temporal_downsample": True, "model.drop_path": 0.1, "model.global_drop_path": 0.2},
+        ),
     ],
 )  # fmt: skip
 def test_convert_uniformer_gives_published_sizes(
@@ -61,13 +66,98 @@ def test_convert_uniformer_gives_published_sizes(
     assert (result.choices["model"], of_model(result)) == (option, values)
 
 
+_NON_LOCAL = "non_local_cfg=dict(sub_sample=True, use_scale={}, norm_cfg=dict(type='BN3d'), mode='{}')"
+_EVERY_SECOND = "inflate=((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "option", "values"),
+    [
+        ("type='C2D', depth=50, pretrained=None, norm_eval=False", "c2d_r50", {}),
+        ("type='C2D', depth=101", "c2d_r50", {"depth": 101}),
+        ("type='ResNet3dSlowOnly', depth=50, with_pool1=False", "slowonly_r50", {"with_pool1": False}),
+        ("type='ResNet3dSlowOnly', depth=50, non_local=(0, 0, 0, 0), non_local_cfg=dict()", "slowonly_r50", {}),
+        (
+            "type='ResNet3dSlowOnly', depth=50, non_local=((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0)), "
+            + _NON_LOCAL.format(True, "embedded_gaussian"),
+            "slowonly_r50", {"non_local": "embedded_gaussian", "non_local_scale": True},
+        ),
+        (
+            f"type='ResNet3d', depth=50, conv1_kernel=(5, 7, 7), conv1_stride_t=2, pool1_stride_t=2, {_EVERY_SECOND}, "
+            "zero_init_residual=False, non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0)), "
+            + _NON_LOCAL.format(True, "gaussian"),
+            "i3d_r50", {"non_local": "gaussian"},
+        ),
+        (
+            "type='ResNet3d', depth=50, conv1_kernel=(5, 7, 7), conv1_stride_t=1, pool1_stride_t=1, "
+            "inflate=(1, 1, 1, 1), with_pool2=True, zero_init_residual=False",
+            "i3d_r50", {"inflate": "all", "conv1_stride_t": 1, "pool1_stride_t": 1},
+        ),
+        (
+            "type='ResNet3d', depth=50, conv1_kernel=(5, 7, 7)",
+            "i3d_r50",
+            {"inflate": "all", "conv1_stride_t": 1, "pool1_stride_t": 1, "zero_init_residual": True},
+        ),
+        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=50, lateral=True, lateral_norm=True), "
+         "fast_pathway=dict(depth=50)", "slowfast_r50", {"lateral_norm": True}),
+        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=101), fast_pathway=dict(depth=50)", "slowfast_r50",
+         {"depth": 101, "fast_depth": 50}),
+        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=152), fast_pathway=dict(depth=152)", "slowfast_r50",
+         {"depth": 152}),
+        ("type='ResNet2Plus1d', depth=34, zero_init_residual=False, norm_cfg=dict(type='BN3d', eps=1e-3)",
+         "r2plus1d_r34", {}),
+        ("type='ResNet2Plus1d', depth=34, zero_init_residual=False", "r2plus1d_r34", {"norm_eps": 1e-5}),
+        ("type='ResNet3dCSN', depth=50, with_pool2=False, zero_init_residual=False", "ircsn_r50", {}),
+        ("type='ResNet3dCSN', depth=50, with_pool2=False, zero_init_residual=False, norm_cfg=dict(type='BN3d')",
+         "ircsn_r50", {"norm_eps": 1e-5}),
+    ],
+)  # fmt: skip
+def test_convert_3d_model_gives_published_variant(
+    backbone: str, option: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    result = converted(backbone, tmp_path, "dict(type='I3DHead', num_classes=5, in_channels=2048, dropout_ratio=0.5)")
+    assert (result.choices["model"], of_model(result)) == (option, {f"model.{key}": v for key, v in values.items()})
+    assert not model_differences(result)
+
+
+_MVIT_HEAD = "dict(type='MViTHead', num_classes=5, in_channels=768, dropout_ratio=0., init_scale=0.001{})"
+
+
+@pytest.mark.parametrize(("more", "std"), [("", 2e-5), (", init_std=0.01", 1e-5)])
+def test_convert_init_scale_multiplies_the_standard_deviation(more: str, std: float, tmp_path: Path) -> None:
+    result = converted("type='MViT', arch='small', drop_path_rate=0.2", tmp_path, _MVIT_HEAD.format(more))
+    assert of_model(result) == {"model.dropout": 0.0, "model.init_std": pytest.approx(std)}
+
+
+@pytest.mark.parametrize(("arch", "layers", "differs"), [("small", 16, 0), ("base", 16, 1)])
+def test_convert_layer_decay_of_mvit_needs_the_layers_of_the_model(
+    arch: str, layers: int, differs: int, tmp_path: Path
+) -> None:
+    text = SMALL_1 + f"model['backbone'] = dict(type='MViT', arch='{arch}', drop_path_rate=0.2)\n"
+    text += "model['cls_head'] = dict(type='MViTHead', num_classes=5, in_channels=768)\n"
+    text += "optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.1), "
+    text += "constructor='LearningRateDecayOptimizerConstructor', "
+    text += f"paramwise_cfg=dict(decay_rate=0.75, decay_type='layer_wise', num_layers={layers}))\n"
+    result = convert_source(read(tmp_path / "config.py", text))
+    paramwise = below(result, "optimizer.paramwise.")
+    assert paramwise == {"layer_decay": 0.75, "norm_decay_mult": 0.0, "bias_decay_mult": 0.0}
+    assert sum(outcome.status == "unsupported" for outcome in result.outcomes.values()) == differs
+
+
+@pytest.mark.parametrize("kind", ["divided_space_time", "joint_space_time", "space_only"])
+def test_convert_timesformer_gives_its_attention(kind: str, tmp_path: Path) -> None:
+    result = converted(
+        f"type='TimeSformer', num_frames=8, img_size=224, patch_size=16, attention_type='{kind}'", tmp_path,
+        "dict(type='TimeSformerHead', num_classes=5, in_channels=768)",
+    )  # fmt: skip
+    assert of_model(result) == ({} if kind == "divided_space_time" else {"model.attention_type": kind})
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
         ("return_list=[20, 21, 22, 23]", "return_list=[0, 7, 15, 23]"),
         ("no_lmhra=True", "no_lmhra=False"),
-        ("temporal_downsample=False", "temporal_downsample=True"),
-        ("drop_path_rate=0.,\n", "drop_path_rate=0.4,\n"),
         ("mlp_dropout=[0.5, 0.5, 0.5, 0.5]", "mlp_dropout=[0.5, 0.4, 0.5, 0.5]"),
         ("n_dim=1024", "n_dim=768"),
     ],
@@ -119,8 +209,8 @@ OF_FRAMES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("type='ResNet', depth=50", TRN_HEAD + ", relation_type='TRN', hidden_dim=128, num_segments=16)", "trn_r50",
      {"multi_scale": False, "width": 128, "num_frames": 16}),
     ("type='ResNet', depth=50", TRN_HEAD + ")", "trn_r50", {}),
-    (f"type='ResNetTSM', depth=50, {PLACES}, non_local_cfg=dict(use_scale=False)", TSM_HEAD, "tsm_r50",
-     {"non_local": "embedded_gaussian", "dropout": 0.8}),
+    (f"type='ResNetTSM', depth=50, {PLACES}, non_local_cfg=dict(sub_sample=True, norm_cfg=dict(type='BN3d'))", TSM_HEAD,
+     "tsm_r50", {"non_local": "embedded_gaussian", "non_local_scale": True, "dropout": 0.8}),
     (f"type='ResNetTSM', depth=50, {PLACES}", TSM_HEAD, "tsm_r50", {"dropout": 0.8}),  # mmaction2 has no blocks, either
     ("type='MobileOneTSM', arch='s1'", TSM_HEAD, "tsm_r50", {"backbone": "timm/mobileone_s1", "dropout": 0.8}),
     ("type='mmpretrain.MobileOne'", "dict(type='TSNHead')", "tsn_r50", {"backbone": "timm/mobileone_s0"}),

@@ -77,6 +77,31 @@ def test_value_without_a_reading_is_a_placeholder(line: str, key: str, why: str,
     assert "to fill in" in Report.of(result, source).headline
 
 
+def test_missing_argument_of_a_transform_is_a_placeholder(tmp_path: Path) -> None:
+    text = SMALL_0.replace("pipeline = [", "pipeline = [dict(type='Resize'), ")
+    result = imported(read(tmp_path / "config.py", text))
+    assert set(result.needed) == {f"pipeline.{split}.resize.scale" for split in ("train", "val")}
+    assert "(config.py:6)" in result.needed["pipeline.train.resize.scale"]
+
+
+def test_list_filled_in_a_loop_is_marked(tmp_path: Path) -> None:
+    """The pipeline would otherwise lack the transforms in silence."""
+    more = "for scale in (1, 2):\n    pipeline.append(dict(type='Resize', scale=scale))\n"
+    source = read(tmp_path / "config.py", SMALL_0 + more)
+    assert any(
+        "for scale in" in point and "is not a transform" in point
+        for point in Report.of(imported(source), source).points
+    )
+    result = imported(read(tmp_path / "config.py", SMALL_0 + "for _ in range(2):\n    total_epochs += 1\n"))
+    assert "is changed in line 12" in result.needed["epochs"]
+
+
+def test_list_is_extended_in_place(tmp_path: Path) -> None:
+    """As in Python: the dataset that has it already sees the new transform."""
+    result = convert_source(read(tmp_path / "config.py", SMALL_0 + "pipeline += [dict(type='Flip')]\n"))
+    assert list(result.steps["train"]) == ["sample", "flip"]
+
+
 @pytest.mark.parametrize(
     ("line", "group"),
     [

@@ -140,8 +140,8 @@ class TemporalAdaptive(FrameLayer):
 class FrameNonLocal(FrameLayer, NonLocal):
     """A non-local block over all positions of all frames of a clip; it starts as the identity."""
 
-    def __init__(self, channels: int, mode: str) -> None:
-        super().__init__(channels, mode)
+    def __init__(self, channels: int, mode: str, *, scale: bool = False) -> None:
+        super().__init__(channels, mode, scale=scale)
         for conv in (module for module in self.modules() if isinstance(module, nn.Conv3d)):
             if conv.bias is not None:  # as in mmcv; the last convolution has no bias
                 nn.init.normal_(conv.weight, std=0.01)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -118,6 +118,7 @@ def frame_model(
     features_only: bool = False,
     shift_div: int | None = None,
     non_local: str | None = None,
+    non_local_scale: bool = False,
     temporal_pool: bool = False,
     **head: float,
 ) -> FrameModel:
@@ -125,8 +126,8 @@ def frame_model(
 
     ``in_channels`` are those of an image. A model of torchvision is always built for RGB; its first convolution is
     replaced afterwards (``vexp.model.architectures.input_channels``). ``features_only`` is an argument of
-    ``image_backbone``, ``non_local`` the mode of the non-local blocks of TSM; with ``temporal_pool`` the frames are
-    pooled in front of the second stage.
+    ``image_backbone``, ``non_local`` the mode of the non-local blocks of TSM and ``non_local_scale`` their scale; with
+    ``temporal_pool`` the frames are pooled in front of the second stage.
 
     Raises:
         ConfigError: If there is no such model, its classifier is not a linear layer, or TSM does not support it.
@@ -135,7 +136,7 @@ def frame_model(
     if shift_div is not None:
         insert_shifts(model, backbone, shift_div)
     if non_local is not None:
-        _insert_non_local(model, backbone, non_local)
+        _insert_non_local(model, backbone, non_local, scale=non_local_scale)
     if temporal_pool:
         _insert_pool(model, backbone)
     return FrameModel(model, Head(width, num_classes, **head), stacked=stacked, side=side)
@@ -209,10 +210,11 @@ def _insert_in_blocks(model: nn.Module, name: str, path: str, make: Callable[[nn
             _mix_input(block, path, make)
 
 
-def _insert_non_local(model: nn.Module, name: str, mode: str) -> None:
+def _insert_non_local(model: nn.Module, name: str, mode: str, *, scale: bool) -> None:
     """Add a non-local block behind every second block of the two middle stages, beginning with the first."""
     for stage in resnet_stages(model, name)[1:3]:
-        blocks = {place: FrameNonLocal(_out_channels(stage[place]), mode) for place in range(0, len(stage), 2)}
+        places = range(0, len(stage), 2)
+        blocks = {place: FrameNonLocal(_out_channels(stage[place]), mode, scale=scale) for place in places}
         _insert_members(model, stage, blocks, "non_local", behind=True)
 
 
@@ -241,7 +243,7 @@ def _out_channels(block: nn.Module) -> int:
 
 
 def _insert_members(
-    model: nn.Module, stage: nn.Sequential, layers: dict[int, FrameLayer], name: str, *, behind: bool = False
+    model: nn.Module, stage: nn.Sequential, layers: Mapping[int, FrameLayer], name: str, *, behind: bool = False
 ) -> None:
     """Insert ``layers`` into a sequence, before or behind the members of these numbers, which keep their names."""
     members: OrderedDict[str, nn.Module] = OrderedDict()

@@ -43,7 +43,7 @@ class Weights(ValidatedConfig):
     min_match: float = option(0.5, "Smallest fraction of the model's tensors that must match.", ge=0, le=1)
     strict: bool = option(False, "Require every key and shape of the file and of the model to match.")
 
-    def load(self, model: nn.Module, path: str) -> LoadReport:
+    def load(self, model: nn.Module, path: str, *, copy: bool = True) -> LoadReport:
         """Load ``path`` into ``model`` with these options, as ``vexp.model.weights.load_checkpoint``."""
         from vexp.model.weights.load import load_checkpoint
 
@@ -55,6 +55,7 @@ class Weights(ValidatedConfig):
             rename=self.rename_pairs(),
             min_match=self.min_match,
             strict=self.strict,
+            copy=copy,
         )
 
     def rename_pairs(self) -> list[tuple[str, str]]:

@@ -93,6 +93,7 @@ def load_checkpoint(
     rename: Rename = (),
     min_match: float = 0.5,
     strict: bool = False,
+    copy: bool = True,
 ) -> LoadReport:
     """Load a checkpoint file (see ``read_checkpoint``) as ``load_state_dict`` does.
 
@@ -109,6 +110,7 @@ def load_checkpoint(
         rename: (pattern, replacement) pairs of regular expressions, applied to every key in turn.
         min_match: See ``load_state_dict``.
         strict: See ``load_state_dict``.
+        copy: Whether to copy the tensors; without, the model may be on the meta device, and nothing is logged.
 
     Raises:
         UserError: As for ``read_checkpoint`` and ``load_state_dict``, or if no key has the prefix or matches a pattern,
@@ -127,7 +129,7 @@ def load_checkpoint(
         file.tensors = {add + k.removeprefix(remove): v for k, v in tensors.items() if k.startswith(remove)}
         file.notes += [f"prefix {add!r} added to every key"] if add else []
         file.notes += [f"prefix {remove!r} removed from the keys"] if remove else []
-    return _load(module, file, source, min_match, strict)
+    return (_load if copy else _match)(module, file, source, min_match, strict)
 
 
 def open_weights(located: Located, source: str | Path, *, key: str | None = None) -> WeightFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,11 +76,11 @@ def _norm_type(result: ConversionResult, node: Node, prefix: str) -> None:
     result.set(node, "dist.sync_bn", True, "has an effect with several GPUs (dist.nproc)")
 
 
-def _batch_norm(eps: float = 1e-5) -> Section:
-    """Return the rule of ``norm_cfg`` of a model with batch norm."""
+def _batch_norm(eps: Rule | None = None) -> Section:
+    """Return the rule of ``norm_cfg`` of a model with batch norm; ``eps`` is that of its argument."""
     return Section({
         "type": _Type(("BN", "BN1d", "BN2d", "BN3d"), otherwise=_norm_type), "requires_grad": Require(True),
-        "eps": Require(eps, implied=1e-5), "momentum": Require(0.1),
+        "eps": eps or Require(1e-5), "momentum": Require(0.1),
     })  # fmt: skip
 
 
@@ -132,13 +132,39 @@ def _frozen_stages(result: ConversionResult, node: Node, prefix: str) -> None:
     result.set(node, "model.freeze", stem + [f"backbone.layer{i}" for i in range(1, stages + 1)])
 
 
+def _has_non_local(result: ConversionResult) -> bool:
+    """Return whether a block of the backbone is a non-local one, by its ``non_local``: for each stage, or block."""
+    node = result.config.get("model", "backbone", "non_local")
+    return node is not None and re.search(r"[1-9]|True", str(node.to_python())) is not None
+
+
+def _non_local_blocks(*blocks: Sequence[int]) -> Rule:
+    """Return the rule of ``non_local`` of a model with the non-local ``blocks`` of each stage."""
+
+    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
+        if not _has_non_local(result):
+            result.mark_default(node, "none")
+        elif result.config.get("model", "backbone", "non_local_cfg") is None:
+            raise ConfigError("no non_local_cfg: mmaction2's blocks have no norm, those of vexp have a batch norm")
+        else:
+            Require(blocks)(result, node, prefix)
+
+    return rule
+
+
 @sets("non_local")
 def _non_local(result: ConversionResult, node: Node, prefix: str) -> None:
+    if not _has_non_local(result):
+        result.mark_unneeded(node, "no block is a non-local one")
+        return
     if not isinstance(node, MappingNode):
         raise ConfigError("names no mode of the non-local blocks; set model.non_local")
-    scale = Ignore("dot_product has no scale") if node.text("mode") == "dot_product" else Require(False, implied=True)
+    if node.get("norm_cfg") is None:
+        raise ConfigError("no norm_cfg: mmaction2's blocks have no norm, those of vexp have a batch norm")
+    scaled = (node.text("mode") or "embedded_gaussian") == "embedded_gaussian"
     apply_rules(result, node, {
-        "mode": Map("non_local", implied="embedded_gaussian"), "sub_sample": Require(True), "use_scale": scale,
+        "mode": Map("non_local", implied="embedded_gaussian"), "sub_sample": Require(True, implied=False),
+        "use_scale": Map("non_local_scale", implied=True) if scaled else Ignore("only embedded_gaussian has a scale"),
         "norm_cfg": _BN,
     }, prefix)  # fmt: skip
 
@@ -188,31 +214,30 @@ _TSM: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def _places_of_non_local(result: ConversionResult, node: Node, prefix: str) -> None:
+#: Where SlowOnly and TSM have non-local blocks.
+_FROM_THE_FIRST = ((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))
+
+
+def _non_local_blocks_of_tsm(result: ConversionResult, node: Node, prefix: str) -> None:
     """Check ``non_local`` of ResNetTSM, which has no effect without ``non_local_cfg``."""
-    settings, places = result.config.get("model", "backbone", "non_local_cfg"), as_lists(node.to_python())
-    if not isinstance(settings, MappingNode) or not settings.items:
+    settings = result.config.get("model", "backbone", "non_local_cfg")
+    if isinstance(settings, MappingNode) and settings.items:
+        _non_local_blocks(*_FROM_THE_FIRST)(result, node, prefix)
+    else:
         result.mark_unneeded(node, "no effect without non_local_cfg")
-    elif places != [[0, 0, 0], [1, 0, 1, 0], [1, 0, 1, 0, 1, 0], [0, 0, 0]]:
-        raise ConfigError("the model of vexp has them behind every second block of the two middle stages")
-    else:
-        result.mark_default(node, "the only supported value")
 
 
-@sets("non_local")
+@sets(*_non_local.keys)
 def _non_local_of_tsm(result: ConversionResult, node: Node, prefix: str) -> None:
-    """Convert ``non_local_cfg`` of ResNetTSM."""
-    if not isinstance(node, MappingNode) or not node.items:
+    if isinstance(node, MappingNode) and not node.items:
         result.mark_default(node, "no non-local blocks")
-    elif "non_local" not in result.config.get("model", "backbone").items:  # type: ignore[union-attr]
-        result.mark_unneeded(node, "no effect without non_local")
     else:
-        _non_local.function(result, node, prefix)
+        _non_local(result, node, prefix)
 
 
 _TSM_RESNET: dict[str, Rule] = {
     **_RESNET2D, **_TSM, "shift_place": Require("blockres"), "temporal_pool": Map("temporal_pool"),
-    "non_local": _places_of_non_local, "non_local_cfg": _non_local_of_tsm,
+    "non_local": _non_local_blocks_of_tsm, "non_local_cfg": _non_local_of_tsm,
 }  # fmt: skip
 
 
@@ -297,16 +322,28 @@ _MOBILEONE: dict[str, Rule] = {
 _RESNET3D: dict[str, Rule] = {
     **_COMMON,
     "depth": Map("depth"), "zero_init_residual": Map("zero_init_residual", implied=True),
-    "non_local": Ignore("non_local_cfg says the mode, model.non_local here"), "non_local_cfg": _non_local,
+    "non_local": _non_local_blocks(), "non_local_cfg": _non_local,
     **required(inflate_style="3x1x1", with_pool1=True, lateral_norm=False),
 }  # fmt: skip
+
+
+def _inflated_blocks(value: Any) -> str:
+    """Return the value of ``model.inflate`` of I3D."""
+    blocks = as_lists(value)
+    if blocks == [1, 1, 1, 1]:
+        return "all"
+    if blocks != [[1, 1, 1], [1, 0, 1, 0], [1, 0, 1, 0, 1, 0], [0, 1, 0]]:
+        raise ConfigError("the model of vexp has every_second or all, see model.inflate")
+    return "every_second"
+
+
 _I3D: dict[str, Rule] = {
     **_RESNET3D,
     "conv1_kernel": Require((5, 7, 7), implied=(3, 7, 7)),
-    **all_of("conv1_stride_t pool1_stride_t", Require(2, implied=1)),
-    "inflate": Require(((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0)), implied=(1, 1, 1, 1)),
-    **required(temporal_strides=(1, 1, 1, 1), with_pool2=True,
-               non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0))),
+    "conv1_stride_t": Map("conv1_stride_t", implied=1), "pool1_stride_t": Map("pool1_stride_t", implied=1),
+    "inflate": Map("inflate", _inflated_blocks, implied="all"),
+    "non_local": _non_local_blocks((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0)),
+    **required(temporal_strides=(1, 1, 1, 1), with_pool2=True),
 }  # fmt: skip
 _UNSTRIDED: dict[str, Rule] = {
     **required(conv1_stride_t=1, pool1_stride_t=1),
@@ -316,7 +353,7 @@ _SLOW: dict[str, Rule] = {
     **_RESNET3D, **_UNSTRIDED,
     **required(lateral=False, conv1_kernel=(1, 7, 7), temporal_strides=(1, 1, 1, 1), inflate=(0, 0, 1, 1)),
 }  # fmt: skip
-_INFLATED: dict[str, Rule] = {"norm_cfg": _batch_norm(1e-3)} | required(
+_INFLATED: dict[str, Rule] = {"norm_cfg": _batch_norm(Map("norm_eps", implied=1e-5))} | required(
     conv1_kernel=(3, 7, 7), inflate=(1, 1, 1, 1), temporal_strides=(1, 2, 2, 2)
 )
 
@@ -326,6 +363,14 @@ def _like(otherwise: int, *path: str) -> Rule:
     return lambda result, node, prefix: Require(result.config.scalar("model", "backbone", *path) or otherwise)(
         result, node, prefix
     )
+
+
+@sets("fast_depth")
+def _fast_depth(result: ConversionResult, node: Node, prefix: str) -> None:
+    if node.to_python() == (result.config.scalar("model", "backbone", "slow_pathway", "depth") or 50):
+        result.mark_default(node, "that of the slow pathway")
+    else:
+        Map("fast_depth")(result, node, prefix)
 
 
 def _pathway(rules: Mapping[str, Rule]) -> Section:
@@ -341,12 +386,12 @@ _SLOWFAST: dict[str, Rule] = {
     "speed_ratio": Map("alpha", implied=8),
     "channel_ratio": Map("beta_inverse", implied=8),
     "slow_pathway": _pathway({
-        "lateral": Require(True), "fusion_kernel": Map("fusion_kernel"), "channel_ratio": _like(8, "channel_ratio"),
+        "lateral": Require(True), **same("fusion_kernel lateral_norm"), "channel_ratio": _like(8, "channel_ratio"),
         "speed_ratio": _like(8, "speed_ratio"),
     }),
     "fast_pathway": _pathway({
         **required(base_channels=8, conv1_kernel=(5, 7, 7), inflate=(1, 1, 1, 1)),
-        "depth": _like(50, "slow_pathway", "depth"),
+        "depth": _fast_depth,
     }),
 }  # fmt: skip
 
@@ -435,16 +480,16 @@ _UNIFORMER_V2: dict[str, Rule] = {
     "input_resolution": Map("img_size"), **same("patch_size width heads"), "layers": Map("depth", implied=12),
     "n_layers": Map("global_blocks", implied=4), "n_dim": _like(768, "width"), "n_head": _like(12, "heads"),
     "return_list": _last_blocks, "backbone_drop_path_rate": Map("drop_path", implied=0.0), "mlp_dropout": _mlp_dropout,
-    "drop_path_rate": Unsupported("a global block has the rate of the block that it reads", off=(0, 0.0)),
+    "drop_path_rate": Map("global_drop_path", implied=0.0), **same("temporal_downsample"),
     "t_size": Ignore("the model takes any number of frames"),
     **all_of("dw_reduction double_lmhra kernel_size", Ignore("of parts that are switched off")),
-    **required(temporal_downsample=False, no_lmhra=True, mlp_factor=4.0),
+    **required(no_lmhra=True, mlp_factor=4.0),
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The option of group model for a backbone, its ``values`` that are not defaults, and the rules of the arguments.
+    """The option of group model for a backbone, the rules of its arguments, and ``values`` where these set none.
 
     ``head`` are the default arguments of its usual head in mmaction2. ``frames`` marks image models: mmaction2's clips
     of one frame are the frames of one clip of vexp.
@@ -484,7 +529,13 @@ BACKBONES: dict[str, Family] = {
     **dict.fromkeys(("mmpretrain.MobileOne", "mmcls.MobileOne"),
                     Family("tsn_r50", _MOBILEONE, _head(0.4), frames=True)),
     "MobileOneTSM": Family("tsm_r50", {**_MOBILEONE, **_TSM}, _head(0.8, 0.001), frames=True),
-    "ResNet3dSlowOnly": Family("slowonly_r50", _SLOW, _head(0.5)),
+    "C2D": Family("c2d_r50", {**_COMMON, "depth": Map("depth"), "torchvision_pretrain": _FROM_WEIGHTS}, _head(0.5)),
+    "ResNet3dSlowOnly": Family(
+        "slowonly_r50",
+        {**_SLOW, **same("with_pool1"),
+         "non_local": _non_local_blocks((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))},
+        _head(0.5),
+    ),
     "ResNet3dSlowFast": Family("slowfast_r50", _SLOWFAST, _head(0.8)),
     "ResNet3d": Family("i3d_r50", _I3D, _head(0.5)),
     "C3D": Family(
@@ -498,7 +549,7 @@ BACKBONES: dict[str, Family] = {
         "r2plus1d_r34",
         {**_RESNET3D, **_UNSTRIDED, **_INFLATED, "with_pool2": Ignore("R(2+1)D does not use it"),
          "conv_cfg": _layer("Conv2plus1d")},
-        _head(0.5),
+        _head(0.5), values={"norm_eps": 1e-5},
     ),
     "ResNet3dCSN": Family(
         "ircsn_r50",
@@ -520,8 +571,7 @@ BACKBONES: dict[str, Family] = {
         "timesformer_divst",
         {"pretrained": weights, **same("num_frames img_size patch_size"), "embed_dims": Map("width", implied=768),
          "num_heads": Map("heads", implied=12), "num_transformer_layers": Map("depth", implied=12),
-         "attention_type": Require("divided_space_time",
-                                   "vexp has divided_space_time only"),
+         "attention_type": Map("attention_type", implied="divided_space_time"),
          **required(in_channels=3, dropout_ratio=0.0, transformer_layers=None), "norm_cfg": _layer_norm(1e-6)},
         _head(0.0, 0.02),
     ),
@@ -538,7 +588,8 @@ WITH_TRN_HEAD = {
 WITH_TPN_NECK = {
     name: replace(BACKBONES[name], option=option, head=_head(0.4), rules={
         **BACKBONES[name].rules, "out_indices": Require((2, 3), implied=(3,)),
-        **all_of("non_local non_local_cfg temporal_pool", Unsupported("the TPN of vexp has it not")),
+        **all_of("non_local non_local_cfg", Unsupported("the TPN of vexp has no non-local blocks")),
+        **required(temporal_pool=False, with_pool1=True),
     })
     for name, option in (("ResNetTSM", "tpn_tsm_r50"), ("ResNet3dSlowOnly", "tpn_slowonly_r50"))
 }  # fmt: skip
@@ -549,6 +600,8 @@ OTHER_TASKS = {
     "PEM": "temporal localization", "SSN": "temporal localization", "ActivityNetDataset": "temporal localization",
     "FastRCNN": "detection", "FasterRCNN": "detection", "AVADataset": "detection", "AVAKineticsDataset": "detection",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
-    "CLIPSimilarity": "retrieval", "VindLURetrieval": "retrieval", "VindLUVQA": "question answering",
+    **dict.fromkeys(("CLIPSimilarity", "VindLURetrieval", "VindLURetrievalMC", "VideoTextDataset"), "retrieval"),
+    **dict.fromkeys(("DRN", "TCANet", "SSNDataset", "CharadesSTADataset"), "temporal localization"),
+    "VindLUVQA": "question answering",
     "MMRecognizer3D": "several modalities", "RecognizerOmni": "images and videos",
 }  # fmt: skip

@@ -31,7 +31,7 @@ from vexp.tools.mmaction2.rules import (
     number,
     sets,
 )
-from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
+from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules, required, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 # --- head and loss ---------------------------------------------------------------------------------------------------
@@ -148,10 +148,21 @@ HEAD: dict[str, Rule] = {
     "consensus": Ignore("logits of frames are averaged"), **required(fc1_bias=False),
     "temporal_pool": _like_the_backbone,
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
-    "init_scale": Unsupported("multiply model.init_std by it", off=(1.0,)),
+    "init_scale": handled_elsewhere,
     "channel_map": Unsupported("the classifier of Kinetics-710 is not mapped: it is re-initialized for other classes"),
     "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
 }  # fmt: skip
+
+
+@sets("init_std")
+def _init_scale(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Multiply the standard deviation of the classifier's initial weights by their scale."""
+    key, scale = f"{prefix}init_std", number(node)
+    std = result.value(key, result.default(key))
+    if not isinstance(std, float):
+        raise ConfigError(f"multiply {key} by it")
+    result.values[key] = Value(std * scale, node, "init_std * init_scale")
+    result.record(node, "carried", key, "init_std * init_scale")
 
 
 def convert_head(result: ConversionResult, head: MappingNode, family: Family | None) -> None:
@@ -167,6 +178,8 @@ def convert_head(result: ConversionResult, head: MappingNode, family: Family | N
     if "multi_scale" in own:
         rules |= _RELATIONS
     apply_rules(result, head, rules, "model.", owner=f"{head.text('type')}'s ")
+    if (scale := head.get("init_scale")) is not None:
+        apply(result, _init_scale, scale, "model.")
 
 
 def _fcn_test(result: ConversionResult, node: Node, prefix: str) -> None:
@@ -303,8 +316,6 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         )
     else:
         result.choose("model", family.option, kind, family.remark)
-        for key, value in family.values.items():
-            result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
     result.frames = result.frames or is_image_model(result.choices["model"])
     if result.choices["model"] == "tsn_r50":
         why = "TSN's head averages the logits of all frames and crops"
@@ -313,6 +324,8 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
         if isinstance(neck, MappingNode) and family.option.startswith("tpn"):
             convert_neck(result, neck)
+        for key, value in family.values.items():
+            result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
         if chosen is not None:
             result.choices["model"] = chosen  # arch may have chosen another size
     head = model.get("cls_head")
