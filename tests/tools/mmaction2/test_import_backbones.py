@@ -120,6 +120,19 @@ def test_convert_3d_model_gives_published_variant(
     assert not model_differences(result)
 
 
+def test_convert_head_with_the_classifier_of_the_backbones_file(tmp_path: Path) -> None:
+    """As in the fine-tuning of UniFormerV2 from Kinetics-710: the rows of the classes of another set."""
+    file = "init_cfg=dict(type='Pretrained', checkpoint='{}', prefix='{}')"
+    backbone = f"type='UniFormerV2', clip_pretrained=False, {file.format('k710.pth', 'backbone.')}"
+    head = "dict(type='UniFormerHead', dropout_ratio=0.5, num_classes=5, in_channels=768, channel_map='map.json', {})"
+    result = converted(backbone, tmp_path, head.format(file.format("k710.pth", "cls_head.")))
+    assert of_model(result) == {"model.weights.path": "k710.pth", "model.weights.class_map": "map.json"}
+    assert all(outcome.status != "unsupported" for outcome in result.outcomes.values())
+    other = converted(backbone, tmp_path, head.format(file.format("k400.pth", "cls_head.")))
+    assert of_model(other)["model.weights.prefix"] == "backbone"
+    assert sum(outcome.status == "unsupported" for outcome in other.outcomes.values()) == 3  # the leaves of init_cfg
+
+
 _MVIT_HEAD = "dict(type='MViTHead', num_classes=5, in_channels=768, dropout_ratio=0., init_scale=0.001{})"
 
 

@@ -40,6 +40,11 @@ class Weights(ValidatedConfig):
         [], "Rules 'PATTERN -> REPLACEMENT' with regular expressions, applied to the keys in order.",
         check=_check_rename,
     )  # fmt: skip
+    class_map: str | None = option(
+        None,
+        "JSON file with a list: for each class of the model its class in the file, so that the classifier is loaded.",
+        see=("data.classes",),
+    )
     min_match: float = option(0.5, "Smallest fraction of the model's tensors that must match.", ge=0, le=1)
     strict: bool = option(False, "Require every key and shape of the file and of the model to match.")
 
@@ -53,6 +58,7 @@ class Weights(ValidatedConfig):
             key=self.key,
             prefix=self.prefix,
             rename=self.rename_pairs(),
+            class_map=self.class_map,
             min_match=self.min_match,
             strict=self.strict,
             copy=copy,

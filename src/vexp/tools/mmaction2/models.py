@@ -16,6 +16,7 @@ from vexp.tools.mmaction2.backbones import (
     init_cfg,
     is_image_model,
     weights,
+    weights_name,
 )
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
 from vexp.tools.mmaction2.result import ConversionResult, Value
@@ -140,6 +141,19 @@ _RELATIONS: dict[str, Rule] = {
     "hidden_dim": Map("width", implied=256), "num_segments": Map("num_frames", implied=8),
 }  # fmt: skip
 
+
+@sets("weights.path")
+def _init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``init_cfg`` of a head: the classifier of the file of the backbone, which is then loaded as a whole."""
+    path = f"{prefix}weights.path"
+    if node.text("type") != "Pretrained":
+        raise ConfigError("set model.init")
+    if result.value(path) != weights_name(node.text("checkpoint")):
+        raise ConfigError(f"a model has one weight file, {path}={result.value(path)}")
+    result.revoke(f"{prefix}weights.prefix", "the classifier of the file is loaded as well", "needless")
+    result.record(node, "carried", path, "the classifier of the file")
+
+
 HEAD: dict[str, Rule] = {
     "type": _type, "loss_cls": _loss, "multi_class": MULTI_CLASS, "label_smooth_eps": _label_smoothing,
     "average_clips": _average_clips, "dropout_ratio": Map("dropout"), "init_std": Map("init_std"),
@@ -147,9 +161,9 @@ HEAD: dict[str, Rule] = {
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
     "consensus": Ignore("logits of frames are averaged"), **required(fc1_bias=False),
     "temporal_pool": _like_the_backbone,
-    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
+    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": _init_cfg,
     "init_scale": handled_elsewhere,
-    "channel_map": Unsupported("the classifier of Kinetics-710 is not mapped: it is re-initialized for other classes"),
+    "channel_map": Map("weights.class_map"),
     "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
 }  # fmt: skip
 
