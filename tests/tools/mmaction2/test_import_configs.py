@@ -20,8 +20,9 @@ from vexp.config.schema import options
 from vexp.core.errors import UserError
 from vexp.model.meta import meta_model
 from vexp.model.registry import named_option
-from vexp.tools.mmaction2.backbones import BACKBONES, WITH_TPN_NECK, WITH_TRN_HEAD
+from vexp.tools.mmaction2.backbones import BACKBONES, WITH_TPN_NECK
 from vexp.tools.mmaction2.config_file import read_config
+from vexp.tools.mmaction2.frame_backbones import WITH_TRN_HEAD
 from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.optimizers import OPTIMIZERS
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS

@@ -6,19 +6,12 @@ import re
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.tools.mmaction2.backbones import (
-    BACKBONES,
-    NOT_OURS,
-    WITH_TPN_NECK,
-    WITH_TRN_HEAD,
-    Family,
-    convert_neck,
-    init_cfg,
-    is_image_model,
-    weights,
-    weights_name,
-)
+from vexp.tools.mmaction2.backbone_arguments import NOT_OURS, Family, is_image_model
+from vexp.tools.mmaction2.backbones import BACKBONES, WITH_TPN_NECK
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
+from vexp.tools.mmaction2.frame_backbones import IMAGE_LIBRARIES, WITH_TRN_HEAD, convert_image_model, convert_neck
+from vexp.tools.mmaction2.initial_weights import init_cfg, weights_name
+from vexp.tools.mmaction2.refused import nearest_model
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
     INVALID,
@@ -290,15 +283,6 @@ def convert_preprocessor(result: ConversionResult, node: Node | None) -> None:
 
 # --- model -----------------------------------------------------------------------------------------------------------
 
-#: Prefix of mmaction2's names of other libraries' image models -> that of ``model.backbone``, and of their weights.
-_IMAGE_MODELS = {"torchvision.": ("", "torchvision://"), "timm.": ("timm/", "timm://")}
-#: Models of torchvision with a norm, an activation or a layer between ``features`` and the classifier, which mmaction2
-#: leaves out: ``model.features_only``.
-_MORE_THAN_FEATURES = ("densenet", "convnext", "swin", "mobilenet_v3")
-#: Models of both libraries of which mmaction2 takes other features than vexp, such as the mean over all tokens.
-_OTHER_FEATURES = {"torchvision.": ("vgg", "alexnet", "vit"),
-                   "timm.": ("vit", "deit", "beit", "eva", "cait", "convnext", "mobilenetv3", "vgg")}  # fmt: skip
-
 
 def convert_model(result: ConversionResult, model: MappingNode, chosen: str | None) -> None:
     """Convert the ``model`` of a config; ``chosen`` is the option of group model that replaces that of the backbone.
@@ -320,10 +304,10 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         result.mark_unsupported(backbone, f"model={chosen} replaces {name}, as asked")
         result.frames = family is not None and family.frames
         family = None
-    elif (library := next((each for each in _IMAGE_MODELS if name.startswith(each)), None)) is not None:
-        family = _convert_image_model(result, kind, library, name.removeprefix(library))
+    elif (library := next((each for each in IMAGE_LIBRARIES if name.startswith(each)), None)) is not None:
+        family = convert_image_model(result, kind, library, name.removeprefix(library))
     elif family is None:
-        nearest = _nearest(name, model.text("type"))
+        nearest = nearest_model(name, model.text("type"))
         raise UserError(
             f"{kind.where}: refused: vexp has no {name} (vexp models lists what there is); the nearest is {nearest}; "
             f"to take it all the same: vexp import {result.config.where.file} model={nearest}"
@@ -348,43 +332,6 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     elif family is not None and head is None:
         result.pitfalls.append((model.where, "model has no cls_head: the model here has its usual one"))
     apply_rules(result, model, MODEL)
-
-
-#: Backbones that vexp does not have -> the nearest model, if it is not that of the recognizer.
-_NEAREST = {"ResNet3dLayer": "i3d_r50", "OmniResNet": "slowonly_r50"}
-
-
-def _nearest(backbone: str, recognizer: str) -> str:
-    usual = "slowonly_r50" if recognizer == "Recognizer3D" else "tsn_r50"
-    shifted = any(part in backbone for part in ("TSM", "TIN", "TANet"))
-    return "tsm_r50" if shifted else _NEAREST.get(backbone, usual)
-
-
-def _convert_image_model(result: ConversionResult, kind: Node, library: str, name: str) -> Family:
-    prefix, scheme = _IMAGE_MODELS[library]
-    rules: dict[str, Rule] = {
-        "pretrained": _published_weights(scheme + name),
-        "feature_shape": Ignore("seen from the model"),
-    }
-    family = Family("tsn_r50", rules, BACKBONES["ResNet"].head, frames=True)
-    result.choose("model", family.option)
-    result.set(kind, "model.backbone", prefix + name)
-    if name.startswith(_OTHER_FEATURES[library]):
-        other = f"mmaction2 takes other features of {name} than vexp, which pools them as the library does"
-        result.missing.append((kind.where, other))
-    elif library == "torchvision." and name.startswith(_MORE_THAN_FEATURES):
-        result.set(kind, "model.features_only", True, "as mmaction2")
-    return family
-
-
-def _published_weights(source: str) -> Rule:
-    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
-        if node.to_python() is True:
-            result.set(node, "model.weights.path", source)
-        else:
-            weights(result, node, prefix)
-
-    return rule
 
 
 def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
