@@ -80,7 +80,7 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
                 logits, loss = logits_and_loss(exp.criterion, state.parallel.module(frames), targets)
             if local_size * world.world_size != total_size:
                 loss = loss * (local_size * world.world_size / total_size)  # also if the last batch is smaller
-            state.scaler.scale(loss).backward()
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
         if labels.ndim == 1 and local_size:  # top-1 accuracy is not defined for several labels per video
             top1.logits.append(logits.detach())

@@ -21,6 +21,11 @@ class FrameLayer(nn.Module):
     time_stride: int = 1
 
 
+def clips_of(x: Tensor, frames: int) -> Tensor:
+    """View all frames of a batch, (N * T, C, H, W), as clips, (N, T, C, H, W)."""
+    return x.view(-1, frames, *x.shape[1:])
+
+
 class TemporalConv2d(nn.Conv2d):
     """A convolution whose input is mixed over time first, by ``temporal``; it reuses the parameters of ``conv``."""
 
@@ -62,7 +67,7 @@ def temporal_shift(x: Tensor, frames: int, shift_div: int) -> Tensor:
     """
     fold = x.shape[1] // shift_div
     out = torch.empty_like(x)  # keeps the memory format
-    before, after = (tensor.view(-1, frames, *x.shape[1:]) for tensor in (x, out))  # (N, T, C, H, W)
+    before, after = clips_of(x, frames), clips_of(out, frames)  # (N, T, C, H, W)
     after[:, :-1, :fold] = before[:, 1:, :fold]
     after[:, -1, :fold] = 0
     after[:, 1:, fold : 2 * fold] = before[:, :-1, fold : 2 * fold]
@@ -94,7 +99,7 @@ class TemporalInterlace(FrameLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         frames = self.num_frames
-        clips = x[:, : self.moved].unflatten(0, (-1, frames))  # (N, T, C', H, W)
+        clips = clips_of(x[:, : self.moved], frames)  # (N, T, C', H, W)
         pooled = clips.mean(dim=(3, 4)).transpose(1, 2)  # (N, C', T)
         offsets = 4 * (self.offset_net(pooled).sigmoid() - 0.5)
         offsets = torch.cat([offsets, -offsets], dim=1)[..., None, None]  # (N, 4, 1, 1)
@@ -126,15 +131,14 @@ class TemporalAdaptive(FrameLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         frames = self.num_frames
-        clips = x.unflatten(0, (-1, frames))  # (N, T, C, H, W)
+        clips = clips_of(x, frames)  # (N, T, C, H, W)
         pooled = clips.mean(dim=(3, 4)).transpose(1, 2)  # (N, C, T)
         kernel = self.kernel(pooled.flatten(0, 1)).unflatten(0, pooled.shape[:2])  # (N, C, 3)
         gated = clips * self.gate(pooled).transpose(1, 2)[..., None, None]
         padded = functional.pad(gated, (0, 0, 0, 0, 0, 0, 1, 1))  # a frame of zeros at both ends
-        before, now, after = (
-            kernel[:, None, :, i, None, None] * padded[:, i : i + frames] for i in range(3)
-        )  # (N, 1, C, 1, 1) * (N, T, C, H, W)
-        return (before + now + after).flatten(0, 1)
+        weights = kernel[:, None, :, :, None, None]  # (N, 1, C, 3, 1, 1)
+        taps = [weights[:, :, :, i] * padded[:, i : i + frames] for i in range(3)]
+        return (taps[0] + taps[1] + taps[2]).flatten(0, 1)
 
 
 class FrameNonLocal(FrameLayer, NonLocal):
@@ -149,7 +153,7 @@ class FrameNonLocal(FrameLayer, NonLocal):
         self.zero_init_last_bn()
 
     def forward(self, x: Tensor) -> Tensor:
-        clips = x.unflatten(0, (-1, self.num_frames)).transpose(1, 2)  # (N, C, T, H, W)
+        clips = clips_of(x, self.num_frames).transpose(1, 2)  # (N, C, T, H, W)
         return NonLocal.forward(self, clips).transpose(1, 2).flatten(0, 1)
 
 
@@ -157,6 +161,6 @@ class TemporalPool(FrameLayer):
     """Max pooling over three frames with a stride of two: (N * T, C, H, W) to (N * ceil(T / 2), C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        clips = x.unflatten(0, (-1, self.num_frames)).transpose(1, 2)  # (N, C, T, H, W)
+        clips = clips_of(x, self.num_frames).transpose(1, 2)  # (N, C, T, H, W)
         pooled = functional.max_pool3d(clips, (3, 1, 1), (2, 1, 1), (1, 0, 0))
         return pooled.transpose(1, 2).flatten(0, 1)

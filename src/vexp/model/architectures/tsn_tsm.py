@@ -179,7 +179,7 @@ def insert_shifts(model: nn.Module, name: str, shift_div: int) -> None:
     In ResNets of at least 101 layers only every second block is shifted, as in the paper's released models. The blocks
     of MobileOne, whose branches become one convolution, are shifted as a whole, as in mmaction2.
     """
-    if stages := [stage for stage in model.modules() if _is_mobileone_stage(stage)]:
+    if stages := _mobileone_stages(model):
         for stage in stages:
             _insert_members(model, stage, {place: TemporalShift(shift_div) for place in range(len(stage))}, "shift")
         return
@@ -254,8 +254,9 @@ def _insert_members(
     model.set_submodule(path, nn.Sequential(members))
 
 
-def _is_mobileone_stage(module: nn.Module) -> bool:
-    return isinstance(module, nn.Sequential) and {type(part).__name__ for part in module} == {"MobileOneBlock"}
+def _mobileone_stages(model: nn.Module) -> list[nn.Sequential]:
+    sequences = [module for module in model.modules() if isinstance(module, nn.Sequential)]
+    return [module for module in sequences if {type(part).__name__ for part in module} == {"MobileOneBlock"}]
 
 
 def _residual_convs(stage: nn.Module) -> Iterator[tuple[nn.Module, str]]:

@@ -29,7 +29,7 @@ def training_flops(config: Config, exp: Experiment) -> float | None:
         clips = torch.empty(views, channels, length, height, width, device="meta")
         with FlopCounterMode(display=False) as counter:
             _, loss = logits_and_loss(lambda logits, _: logits.sum(), model(clips), clips)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None
     return float(counter.get_total_flops())
