@@ -6,16 +6,20 @@ import torch
 from torch import nn
 
 from vexp.model import zoo_frames
-from vexp.model.auxiliary import AuxiliaryLogits, logits_and_loss
+from vexp.model.auxiliary import AuxiliaryLogits, logits_of, losses
 
 
 def test_auxiliary_loss_is_added_with_its_weight() -> None:
     criterion, targets = nn.CrossEntropyLoss(), torch.tensor([0, 2])
     first, second = torch.randn(2, 3), torch.randn(2, 3)
-    logits, loss = logits_and_loss(criterion, AuxiliaryLogits(first, second, 0.5), targets)
-    assert logits is first
-    assert torch.equal(loss, criterion(first, targets) + 0.5 * criterion(second, targets))
-    assert torch.equal(logits_and_loss(criterion, first, targets)[1], criterion(first, targets))
+    output = AuxiliaryLogits(first, second, 0.5)
+    assert logits_of(output) is first
+    assert logits_of(first) is first
+    parts = losses(criterion, output, targets)
+    assert torch.equal(parts["loss_cls"], criterion(first, targets))
+    assert torch.equal(parts["loss_aux"], 0.5 * criterion(second, targets))
+    assert torch.equal(parts["loss"], parts["loss_cls"] + parts["loss_aux"])
+    assert losses(criterion, first, targets) == {"loss": criterion(first, targets)}
 
 
 def test_tpn_returns_auxiliary_logits_in_training_only() -> None:

@@ -18,7 +18,7 @@ from vexp.model import build_model, zoo, zoo_frames, zoo_transformers
 from vexp.model.architectures import c3d, r2plus1d_csn, slowfast_i3d, x3d
 from vexp.model.architectures.blocks import NonLocal
 from vexp.model.architectures.resnet3d import ResNet3d
-from vexp.model.auxiliary import logits_and_loss
+from vexp.model.auxiliary import logits_of, losses
 from vexp.model.config import Model
 from vexp.model.registry import REGISTRY
 
@@ -86,7 +86,7 @@ def unreached(model: nn.Module, clips: Tensor) -> list[str]:
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.05)
-    _, loss = logits_and_loss(nn.CrossEntropyLoss(), model(clips), torch.arange(len(clips)))
+    loss = losses(F.cross_entropy, model(clips), torch.arange(len(clips)))["loss"]
     loss.backward()
     assert loss.isfinite()
     return [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
@@ -130,7 +130,8 @@ def test_training_every_model_overfits_eight_clips(name: str, motion_cache: Path
     clips, labels = eight_clips(size, motion_cache)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4 if name != "c3d" else 1e-4)
     for _ in range(60):
-        logits, loss = logits_and_loss(nn.CrossEntropyLoss(), model(clips), labels)
+        outputs = model(clips)
+        logits, loss = logits_of(outputs), losses(F.cross_entropy, outputs, labels)["loss"]
         if bool((logits.argmax(1) == labels).all()) and loss < 0.5:
             return
         optimizer.zero_grad()

@@ -16,14 +16,20 @@ class AuxiliaryLogits(NamedTuple):
     weight: float  # of the auxiliary loss
 
 
-def logits_and_loss(
-    criterion: Callable[[Tensor, Tensor], Tensor], output: Tensor | AuxiliaryLogits, targets: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the logits (N, num_classes) and the training loss, with that of the auxiliary classifier if there is one.
+def logits_of(outputs: Tensor | AuxiliaryLogits) -> Tensor:
+    """Return the logits of a model's output in training or evaluation."""
+    return outputs.logits if isinstance(outputs, AuxiliaryLogits) else outputs
 
-    The targets are those of ``criterion``.
+
+def losses(
+    criterion: Callable[[Tensor, Tensor], Tensor], outputs: Tensor | AuxiliaryLogits, targets: Tensor
+) -> dict[str, Tensor]:
+    """Return the training loss as ``loss``; with an auxiliary classifier its parts, too, as ``loss_cls``, ``loss_aux``.
+
+    The targets are those of ``criterion``, for both classifiers.
     """
-    if isinstance(output, AuxiliaryLogits):
-        loss = criterion(output.logits, targets) + output.weight * criterion(output.auxiliary, targets)
-        return output.logits, loss
-    return output, criterion(output, targets)
+    loss = criterion(logits_of(outputs), targets)
+    if not isinstance(outputs, AuxiliaryLogits):
+        return {"loss": loss}
+    auxiliary = outputs.weight * criterion(outputs.auxiliary, targets)
+    return {"loss": loss + auxiliary, "loss_cls": loss, "loss_aux": auxiliary}

@@ -82,7 +82,7 @@ class TimeSformerBackbone(nn.Module):
         tokens = torch.cat((copies, x.transpose(1, 2)), dim=2).flatten(0, 1)  # (N * T, 1 + P, C)
         for block in self.blocks:
             tokens = block(tokens)
-        tokens = tokens.unflatten(0, (n, frames))
+        tokens = tokens.view(n, frames, *tokens.shape[1:])
         return tokens[:, :, 0].mean(dim=1, keepdim=True), tokens[:, :, 1:].transpose(1, 2)
 
 

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vexp.config.schema import Config
 from vexp.experiment.setup import Experiment
-from vexp.model.auxiliary import logits_and_loss
+from vexp.model.auxiliary import losses
 from vexp.model.meta import meta_model
 
 
@@ -28,7 +28,7 @@ def training_flops(config: Config, exp: Experiment) -> float | None:
             parameter.requires_grad_(True)
         clips = torch.empty(views, channels, length, height, width, device="meta")
         with FlopCounterMode(display=False) as counter:
-            _, loss = logits_and_loss(lambda logits, _: logits.sum(), model(clips), clips)
+            loss = losses(lambda logits, _: logits.sum(), model(clips), clips)["loss"]
             loss.backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None
