@@ -58,7 +58,7 @@ def small_model(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int,
     from torchvision.ops import StochasticDepth
 
     size = SMALL.get(name, (4, 64, 64))
-    if name.startswith("mvit"):  # the builders of torchvision set 224 themselves
+    if name.startswith("mvit_v"):  # the builders of torchvision set 224 themselves
         make, small = mvit._mvit, {"spatial_size": size[1:], "temporal_size": size[0]}
         with mock.patch.object(mvit, "_mvit", lambda **arguments: make(**arguments | small)):
             model = REGISTRY[name].option().build(num_classes)
