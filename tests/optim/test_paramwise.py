@@ -20,7 +20,8 @@ from vexp.optim.paramwise import BASE, Multipliers, Paramwise
     ],
 )
 def test_key_of_overlapping_keys_returns_longest(keys, name, key):
-    assert Paramwise(custom_keys={key: {"lr_mult": 0.1} for key in keys}).keys_of(name) == [key]
+    settings = Paramwise(custom_keys={key: {"lr_mult": 0.1} for key in keys})
+    assert settings.keys_of(name) == ([] if key is None else [key])
 
 
 EVERY = Paramwise(bias_lr_mult=2.0, bias_decay_mult=0.5, norm_decay_mult=0.25, dwconv_decay_mult=0.125)

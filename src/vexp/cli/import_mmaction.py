@@ -1,11 +1,14 @@
 """Convert a config of a recognition model of mmaction2 0.x or 1.x to an experiment.
 
-The config and the files that it is based on are read, and never executed. FOLDER/experiment/NAME.yaml is written, and
-NAME.md beside it, which lists for every value of the source whether it was carried over, is equal to the default or is
-not supported (and what to do). What differs, the values to fill in and the pitfalls in the source are printed as well.
-A config whose model vexp cannot build as it is written is refused; model=OPTION takes another model instead.
+The config (in Python, YAML or JSON) and the files that it is based on are read, and never executed.
+FOLDER/experiment/NAME.yaml is written, and NAME.md beside it, which lists for every value of the source whether it was
+carried over, is equal to the default or is not supported (and what to do). What differs, the values to fill in and the
+pitfalls in the source are printed as well. A config whose model vexp cannot build as it is written is refused;
+model=OPTION takes another model instead.
 
-Of a folder, every config is converted, except those in folders named _base_. Afterwards:
+The tensors of the weights that the config names are counted if the file is on this machine.
+
+Of a folder, every config in Python is converted, except those in folders named _base_. Afterwards:
 
   vexp plan --config-dir FOLDER experiment=NAME
   vexp train --config-dir FOLDER experiment=NAME

@@ -80,7 +80,7 @@ def test_encodings_that_python_reads_are_read(written: bytes, tmp_path: Path) ->
 @pytest.mark.parametrize("written", ["x = '\xe9'\n".encode("latin-1"), "x = 1\n".encode("utf-16")])
 def test_other_encodings_are_refused(written: bytes, tmp_path: Path) -> None:
     (tmp_path / "config.py").write_bytes(written)
-    with pytest.raises(UserError, match=r"config\.py: not UTF-8; save it as UTF-8"):
+    with pytest.raises(UserError, match=r"config\.py: not text in UTF-8; save it so"):
         read_config(tmp_path / "config.py")
 
 

@@ -67,7 +67,15 @@ def test_convert_uniformer_gives_published_sizes(
 
 
 _NON_LOCAL = "non_local_cfg=dict(sub_sample=True, use_scale={}, norm_cfg=dict(type='BN3d'), mode='{}')"
+_R2PLUS1D = "type='ResNet2Plus1d', depth=34, zero_init_residual=False, conv_cfg=dict(type='Conv2plus1d'), "
+_R2PLUS1D += "temporal_strides=(1, 2, 2, 2)"
 _EVERY_SECOND = "inflate=((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))"
+
+
+def slow_fast(slow: str, fast: str = "") -> str:
+    slow = f"lateral=True, conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1), {slow}"
+    fast = f"base_channels=8, conv1_kernel=(5, 7, 7), {fast}"
+    return f"type='ResNet3dSlowFast', slow_pathway=dict({slow}), fast_pathway=dict({fast})"
 
 
 @pytest.mark.parametrize(
@@ -98,15 +106,14 @@ _EVERY_SECOND = "inflate=((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0)
             "i3d_r50",
             {"inflate": "all", "conv1_stride_t": 1, "pool1_stride_t": 1, "zero_init_residual": True},
         ),
-        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=50, lateral=True, lateral_norm=True), "
-         "fast_pathway=dict(depth=50)", "slowfast_r50", {"lateral_norm": True}),
-        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=101), fast_pathway=dict(depth=50)", "slowfast_r50",
-         {"depth": 101, "fast_depth": 50}),
-        ("type='ResNet3dSlowFast', slow_pathway=dict(depth=152), fast_pathway=dict(depth=152)", "slowfast_r50",
-         {"depth": 152}),
-        ("type='ResNet2Plus1d', depth=34, zero_init_residual=False, norm_cfg=dict(type='BN3d', eps=1e-3)",
-         "r2plus1d_r34", {}),
-        ("type='ResNet2Plus1d', depth=34, zero_init_residual=False", "r2plus1d_r34", {"norm_eps": 1e-5}),
+        (slow_fast("lateral_norm=True"), "slowfast_r50", {"lateral_norm": True}),
+        (slow_fast("depth=101", "depth=50"), "slowfast_r50", {"depth": 101, "fast_depth": 50}),
+        (slow_fast("depth=101"), "slowfast_r50", {"depth": 101, "fast_depth": 50}),
+        (slow_fast("depth=152", "depth=152"), "slowfast_r50", {"depth": 152}),
+        (slow_fast("non_local=(0, 0, 0, 0), non_local_cfg=dict(sub_sample=False)"), "slowfast_r50", {}),
+        ("type='ResNet3dSlowFast'", "slowfast_r50", {}),
+        (f"{_R2PLUS1D}, norm_cfg=dict(type='BN3d', eps=1e-3)", "r2plus1d_r34", {}),
+        (_R2PLUS1D, "r2plus1d_r34", {"norm_eps": 1e-5}),
         ("type='ResNet3dCSN', depth=50, with_pool2=False, zero_init_residual=False", "ircsn_r50", {}),
         ("type='ResNet3dCSN', depth=50, with_pool2=False, zero_init_residual=False, norm_cfg=dict(type='BN3d')",
          "ircsn_r50", {"norm_eps": 1e-5}),

@@ -35,7 +35,9 @@ CASES = [
     (CONCATENATED.replace("{0}", "b").replace("'v6'", "'v4'"), {"data_prefix": "v4"}),
     (OMNISOURCE, {"ann_file": ["a.txt", "web.txt", "raw.json"], "data_prefix": [".", "web", "raw"],
                   "ratio": [1.0, 1.0, 1.0], "one_per_group": True}),
-    (OMNISOURCE + "data['train_ratio'] = [2, 1, 1]\n", {"ratio": [2.0, 1.0, 1.0]}),
+    (OMNISOURCE + "data['train_ratio'] = [2, 1, 1]\ndata['omni_videos_per_gpu'] = [4, 8, 4]\n",
+     {"ratio": [8.0, 8.0, 4.0]}),
+    (OMNISOURCE + "data['train'][1].update(sample_by_class=True, power=0.5)\n", {"class_balance": [0.0, 0.5, 0.0]}),
 ]  # fmt: skip
 
 
@@ -59,7 +61,7 @@ def test_concatenated_config_is_the_same_experiment(tmp_path: Path) -> None:
     [
         ("", "a batch mixes the lists in this ratio"),
         ("images.append(dict(type='Flip'))\n", "all lists of a split have one pipeline"),
-        ("data['train'][1].update(sample_by_class=True, power=0.5)\n", "class_balance is one value for all lists"),
+        ("data['train'][1].update(indices=3)\n", "indices is one value for all lists"),
     ],
 )
 def test_omnisource_differs_in_its_batches(more: str, point: str, tmp_path: Path) -> None:

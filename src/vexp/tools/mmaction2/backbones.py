@@ -20,7 +20,6 @@ from vexp.tools.mmaction2.backbone_arguments import (
     head,
     in_channels,
     layer_norm,
-    layer_type,
     like,
     non_local,
     non_local_blocks,
@@ -71,6 +70,13 @@ _INFLATED: dict[str, Rule] = {"norm_cfg": batch_norm(Map("norm_eps", implied=1e-
 )
 
 
+@sets("depth")
+def _slow_depth(result: ConversionResult, node: Node, prefix: str) -> None:
+    Map("depth")(result, node, prefix)
+    if node.to_python() != 50 and result.config.get("model", "backbone", "fast_pathway", "depth") is None:
+        result.set_implied(f"{prefix}fast_depth", 50, "mmaction2's default of fast_pathway.depth")
+
+
 @sets("fast_depth")
 def _fast_depth(result: ConversionResult, node: Node, prefix: str) -> None:
     if node.to_python() == (result.config.scalar("model", "backbone", "slow_pathway", "depth") or 50):
@@ -83,6 +89,8 @@ def _pathway(rules: Mapping[str, Rule]) -> Section:
     """Return the rule of one pathway of SlowFast; weights and initialization are those of the whole model."""
     shared = {**_SLOW, **required(type="resnet3d", zero_init_residual=True)}
     shared["pretrained"] = Require(None, "set model.weights.path")
+    shared["non_local"] = Unsupported("SlowFast of vexp has no non-local blocks", off=(None, 0, (0,) * 4, [0] * 4))
+    shared["non_local_cfg"] = Ignore("of blocks that are off")
     return Section({**shared, **rules}, otherwise=Unsupported("is not a dict; left out", off=()))
 
 
@@ -92,12 +100,13 @@ _SLOWFAST: dict[str, Rule] = {
     "speed_ratio": Map("alpha", implied=8),
     "channel_ratio": Map("beta_inverse", implied=8),
     "slow_pathway": _pathway({
-        "lateral": Require(True), **same("fusion_kernel lateral_norm"), "channel_ratio": like(8, "channel_ratio"),
-        "speed_ratio": like(8, "speed_ratio"),
+        "depth": _slow_depth, "lateral": Require(True, implied=False), **same("fusion_kernel lateral_norm"),
+        "conv1_kernel": Require((1, 7, 7), implied=(3, 7, 7)), "inflate": Require((0, 0, 1, 1), implied=(1, 1, 1, 1)),
+        "channel_ratio": like(8, "channel_ratio"), "speed_ratio": like(8, "speed_ratio"),
     }),
     "fast_pathway": _pathway({
-        **required(base_channels=8, conv1_kernel=(5, 7, 7), inflate=(1, 1, 1, 1)),
-        "depth": _fast_depth,
+        "base_channels": Require(8, implied=64), "conv1_kernel": Require((5, 7, 7), implied=(3, 7, 7)),
+        "inflate": Require((1, 1, 1, 1)), "depth": _fast_depth,
     }),
 }  # fmt: skip
 
@@ -122,7 +131,7 @@ _TRANSFORMER: dict[str, Rule] = {
 _MVIT: dict[str, Rule] = {
     **_TRANSFORMER,
     "arch": _architecture({"small": "mvitv2_s", "base": "mvitv2_b", "large": "mvitv2_l"}),
-    "spatial_size": Map("img_size"), "temporal_size": Map("num_frames"),
+    "spatial_size": Map("img_size", implied=224), "temporal_size": Map("num_frames", implied=16),
     "drop_path_rate": Map("drop_path", implied=0.0), "dim_mul_in_attention": Map("expand_in_attention"),
     "pretrained_type": FROM_WEIGHTS,
     **required(out_scales=-1, use_abs_pos_embed=False, pool_kernel=(3, 3, 3), dim_mul=2, head_mul=2,
@@ -203,13 +212,15 @@ BACKBONES: dict[str, Family] = {
     "ResNet2Plus1d": Family(
         "r2plus1d_r34",
         {**_RESNET3D, **_UNSTRIDED, **_INFLATED, "with_pool2": Ignore("R(2+1)D does not use it"),
-         "conv_cfg": layer_type("Conv2plus1d")},
+         "conv_cfg": Require({"type": "Conv2plus1d"}, implied={"type": "Conv3d"}),
+         "temporal_strides": Require((1, 2, 2, 2), implied=(1, 1, 1, 1))},
         head(0.5), values={"norm_eps": 1e-5},
     ),
     "ResNet3dCSN": Family(
         "ircsn_r50",
         {**_RESNET3D, **_UNSTRIDED, **_INFLATED,
          "with_pool2": Require(False, "the model of vexp has no second pool", implied=True),
+         **required(inflate_style="3x3x3"),
          "bottleneck_mode": Map("interaction", {"ir": "reduced", "ip": "preserved"}.__getitem__, implied="reduced"),
          "bn_frozen": Map("freeze", lambda _: ["backbone.*.bn"], "weight and bias of every norm layer",
                           off="norm layers are trained")},
@@ -230,7 +241,7 @@ BACKBONES: dict[str, Family] = {
          **required(in_channels=3, dropout_ratio=0.0, transformer_layers=None), "norm_cfg": layer_norm(1e-6)},
         head(0.0, 0.02),
     ),
-    "MViT": Family("mvitv2_s", _MVIT, head(0.5, 0.02)),
+    "MViT": Family("mvitv2_b", _MVIT, head(0.5, 0.02)),
     "SwinTransformer3D": Family("swin_t", _SWIN, head(0.5)),
     "UniFormer": Family("uniformer_s", _UNIFORMER, head(0.5)),
     "UniFormerV2": Family("uniformerv2_b16", _UNIFORMER_V2, head(0.0, 0.02)),

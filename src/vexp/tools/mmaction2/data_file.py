@@ -13,6 +13,8 @@ from vexp.core.errors import UserError
 from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, Where
 
 SUFFIXES = (".yaml", ".yml", ".json")
+#: Tags of dicts and lists; mmcv writes tuples as lists with the last one.
+_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "python/tuple"))
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -50,6 +52,8 @@ class _Reader:
         return self.known[id(node)]
 
     def _convert(self, node: yaml.Node, where: Where) -> Node:
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _TAGS:
+            return ScalarNode(node.tag, where, f"{node.tag} is not a plain value")
         if isinstance(node, yaml.MappingNode):
             merged = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
             items: dict[str, Node] = {}
@@ -68,7 +72,7 @@ class _Reader:
     def _scalar(self, node: yaml.Node, where: Where) -> ScalarNode:
         text = str(node.value)
         try:
-            is_json = self.path.suffix == ".json" and node.style is None  # YAML reads 1e-3 as text
+            is_json = self.path.suffix == ".json" and node.style in (None, "")  # YAML reads 1e-3 as text
             value = json.loads(text) if is_json else yaml.SafeLoader("").construct_object(node)
         except (yaml.YAMLError, ValueError):
             return ScalarNode(text, where, f"{node.tag} {text} is not a plain value")

@@ -52,7 +52,11 @@ def _data_prefix(result: ConversionResult, node: Node, prefix: str) -> None:
 @sets("ann_file")
 def _ann_file(result: ConversionResult, node: Node, prefix: str) -> None:
     value = node.to_python()
-    result.set(node, f"{prefix}ann_file", value if isinstance(value, list | tuple) else str(value))
+    paths = list(value) if isinstance(value, list | tuple) else [value]
+    if paths and all(isinstance(path, str) and path for path in paths):
+        result.set(node, f"{prefix}ann_file", value)
+    else:
+        result.need(f"{prefix}ann_file", node, "the config names no list")
 
 
 @sets("/data.filename_tmpl")
@@ -115,7 +119,7 @@ SPLIT: dict[str, Rule] = {
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     "num_repeats": Map("repeat_augment"),
     "sample_once": Require(True, "all repeats of a video have the same frames"),
-    "sample_by_class": Ignore("power says how much, data.train.class_balance"), "power": _power,
+    "sample_by_class": sets("/data.train.class_balance")(Ignore("power says how much")), "power": _power,
     "clipname_tmpl": _part_name, "sampling_strategy": Require("positive", "only positive parts are sampled"),
     "dynamic_length": Unsupported("clips have one length"),
     "lazy_init": Ignore("lists are read when they are needed"),
@@ -237,7 +241,8 @@ def _merge(result: ConversionResult, key: str, prefixes: list[str]) -> None:
             result.values[key + name] = Value(flat, SequenceNode(nodes, nodes[0].where))
         elif all(value == values[0] for value in values):
             result.values[key + name] = given[0]
-        elif name == "data_prefix":
+        elif name in ("data_prefix", "class_balance"):
+            values = [0.0 if value is None else value for value in values]  # every dataset has a prefix
             result.values[key + name] = Value(values, SequenceNode(nodes, nodes[0].where) if nodes else None)
         else:
             for node in nodes:
@@ -280,26 +285,25 @@ WRAPPER: dict[str, Rule] = {
 }  # fmt: skip
 
 
-@sets("/data.train.ratio")
-def _train_ratio(result: ConversionResult, node: Node, prefix: str) -> None:
-    result.set(node, "data.train.ratio", [float(part) for part in node.to_python()])
-
-
-#: Arguments of ``data`` that several training datasets have (0.x).
-OMNISOURCE: dict[str, Rule] = {
-    "train_ratio": _train_ratio,
-    "omni_videos_per_gpu": Unsupported("data.batch_size is for all lists; data.train.ratio counts samples"),
-}
+#: Arguments of ``data`` that several training datasets have (0.x), which ``omnisource`` reads.
+OMNISOURCE: dict[str, Rule] = all_of("train_ratio omni_videos_per_gpu", sets("/data.train.ratio")(handled_elsewhere))
 
 
 @sets("/data.train.ratio")
 def omnisource(result: ConversionResult, node: Node, prefix: str) -> None:
-    """Convert the root key ``omnisource``: batches of each training dataset in turn."""
+    """Convert the root key ``omnisource``: batches of each training dataset in turn, by ``train_ratio``."""
     lists = result.value("data.train.ann_file")
     if not node.to_python() or not isinstance(lists, list):
         result.mark_unneeded(node, "one training dataset")
         return
-    result.set_implied("data.train.ratio", [1.0] * len(lists), "omnisource: as many batches of each dataset")
+    ratio = [1.0] * len(lists)
+    for name in OMNISOURCE:
+        given = result.config.get("data", name)
+        factors = given.to_python() if given is not None else None
+        if given is not None and isinstance(factors, list | tuple) and len(factors) == len(ratio):
+            ratio = [float(share * factor) for share, factor in zip(ratio, factors, strict=True)]
+            result.record(given, "carried", "data.train.ratio", "batches of each dataset times their size")
+    result.set_implied("data.train.ratio", ratio, "omnisource: as many batches of each dataset")
     why = "a batch mixes the lists in this ratio; in mmaction2, each batch is of one dataset"
     result.record(node, "changed", "data.train.ratio", why)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
+from vexp.core.log import plural
 from vexp.model.weights.config import Weights
 from vexp.model.weights.source import is_local
 
@@ -34,5 +35,5 @@ def _fit(config: Config, weights: Weights, name: str, num_classes: int) -> str:
     from vexp.model.meta import meta_model  # imports torch
 
     match = weights.load(meta_model(config.model, num_classes), name, copy=False).match
-    rest = f", {len(match.ignored)} tensors of the file are not in the model" if match.ignored else ""
-    return f"{name}: {match.matching} of the {match.counted} tensors of the model are in the file{rest}"
+    others = f"; {plural(len(match.ignored), 'other tensor')} in the file" if match.ignored else ""
+    return f"{name}: {match.matching} of the {match.counted} tensors of the model are in the file{others}"
