@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.data.sources.motion import ensure_motion
-from vexp.model import build_model, zoo, zoo_transformers
+from vexp.model import build_model, zoo, zoo_frames, zoo_transformers
 from vexp.model.architectures import c3d, r2plus1d_csn, slowfast_i3d, x3d
 from vexp.model.architectures.blocks import NonLocal
 from vexp.model.architectures.resnet3d import ResNet3d
+from vexp.model.auxiliary import logits_of, losses
 from vexp.model.config import Model
 from vexp.model.registry import REGISTRY
 
@@ -40,8 +41,13 @@ OUT_OF_REACH = {"mvit_v2_s": [f"blocks.15.attn.{part}" for part in _LAST]} | {
 }
 #: A member of each kind that trains in a second.
 CHEAP: dict[str, tuple[Model, tuple[int, int, int]]] = {
-    "tsn": (zoo.Tsn(backbone="resnet18"), (2, 32, 32)),
-    "tsm": (zoo.Tsm(backbone="resnet18"), (2, 32, 32)),
+    "tsn": (zoo_frames.Tsn(backbone="resnet18"), (2, 32, 32)),
+    "tsm": (zoo_frames.Tsm(backbone="resnet18"), (2, 32, 32)),
+    "tsm with non-local blocks": (zoo_frames.Tsm(backbone="resnet18", non_local="gaussian"), (2, 64, 64)),
+    "tin": (zoo_frames.Tin(backbone="resnet18", num_frames=4), (4, 32, 32)),
+    "tanet": (zoo_frames.TaNet(backbone="resnet18", num_frames=4), (4, 32, 32)),
+    "trn": (zoo_frames.Trn(backbone="resnet18", num_frames=4), (4, 32, 32)),
+    "tpn": (zoo_frames.TsmTpn(backbone="resnet18"), (2, 64, 64)),
     "x3d": (zoo.X3d(depth_factor=1.0), (4, 32, 32)),
     **{
         kind: (
@@ -80,7 +86,7 @@ def unreached(model: nn.Module, clips: Tensor) -> list[str]:
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.05)
-    loss = F.cross_entropy(model(clips), torch.arange(len(clips)))
+    loss = losses(F.cross_entropy, model(clips), torch.arange(len(clips)))["loss"]
     loss.backward()
     assert loss.isfinite()
     return [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
@@ -124,8 +130,8 @@ def test_training_every_model_overfits_eight_clips(name: str, motion_cache: Path
     clips, labels = eight_clips(size, motion_cache)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4 if name != "c3d" else 1e-4)
     for _ in range(60):
-        logits = model(clips)
-        loss = F.cross_entropy(logits, labels)
+        outputs = model(clips)
+        logits, loss = logits_of(outputs), losses(F.cross_entropy, outputs, labels)["loss"]
         if bool((logits.argmax(1) == labels).all()) and loss < 0.5:
             return
         optimizer.zero_grad()

@@ -7,7 +7,7 @@ from unittest import mock
 
 from torch import nn
 
-from vexp.model import zoo_transformers
+from vexp.model import zoo_frames, zoo_transformers
 from vexp.model.config import Model
 from vexp.model.registry import REGISTRY
 
@@ -35,6 +35,8 @@ def small_option(name: str, size: tuple[int, int, int]) -> Model:
     """The option of a registered model; a transformer has few blocks, made for clips of (T, H, W)."""
     option = REGISTRY[name].option()
     clip = {"num_frames": size[0], "img_size": size[1], "drop_path": 0.0}
+    if isinstance(option, zoo_frames.Tin | zoo_frames.TaNet | zoo_frames.Trn):
+        return replace(option, num_frames=size[0])
     if isinstance(option, zoo_transformers.TimeSformer):
         return replace(option, **clip)
     if isinstance(option, zoo_transformers.VideoMae):

@@ -227,7 +227,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
         resize,
         uniform_sampling,
     )
-    from vexp.model import zoo, zoo_transformers
+    from vexp.model import zoo, zoo_frames, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
@@ -261,10 +261,15 @@ def options() -> dict[str, dict[str, type[Any]]]:
         "model": {
             "tiny3d": Tiny3d,
             "torchvision": TorchvisionVideo,
-            "tsn": zoo.Tsn,
-            "tsm": zoo.Tsm,
+            "tsn": zoo_frames.Tsn,
+            "tsm": zoo_frames.Tsm,
+            "tpn_tsm": zoo_frames.TsmTpn,
+            "tin": zoo_frames.Tin,
+            "tanet": zoo_frames.TaNet,
+            "trn": zoo_frames.Trn,
             "c2d": zoo.C2d,
             "slowonly": zoo.SlowOnly,
+            "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,
             "i3d": zoo.I3d,
             "c3d": zoo.C3d,

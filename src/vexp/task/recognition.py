@@ -18,6 +18,7 @@ from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
 from vexp.evaluation.predictions import Predictions, measure
 from vexp.evaluation.report import write_report
 from vexp.evaluation.view_forward import ViewForward
+from vexp.model.auxiliary import AuxiliaryLogits, losses
 from vexp.model.loss import Loss
 from vexp.task.base import Task
 from vexp.task.views import views_text
@@ -53,6 +54,9 @@ class Recognition(Task):
         if training:
             clips, labels = self.config.blending.apply(clips, labels, len(self.classes))
         return (clips,), labels
+
+    def loss(self, outputs: Tensor | AuxiliaryLogits, targets: Tensor) -> dict[str, Tensor]:
+        return losses(self.criterion, outputs, targets)
 
     def accuracy_labels(self, batch: Batch) -> Tensor | None:
         return _labels_of_views(batch) if batch.labels.ndim == 1 else None  # undefined for several labels per video

@@ -211,7 +211,52 @@ def test_convert_image_model_gives_backbone_and_weights(backbone: str, values: d
     assert (result.choices["model"], of_model(result)) == ("tsn_r50", values)
 
 
-@pytest.mark.parametrize(("name", "count"), [("densenet121", 1), ("swin_t", 1), ("resnet18", 0), ("mobilenet_v2", 0)])
-def test_convert_image_model_with_layers_after_its_features_is_pitfall(name: str, count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["densenet121", "swin_t", "convnext_tiny", "resnet18", "mobilenet_v2"])
+def test_convert_image_model_leaves_out_what_mmaction2_leaves_out(name: str, tmp_path: Path) -> None:
     result = converted(f"type='torchvision.{name}'", tmp_path, "dict(type='TSNHead', num_classes=5, in_channels=512)")
-    assert sum("between its features and its classifier" in text for _, text in result.pitfalls) == count
+    assert ("model.features_only" in result.values) == (name in ("densenet121", "swin_t", "convnext_tiny"))
+
+
+TSM_HEAD = "dict(type='TSMHead', num_classes=5, in_channels=2048)"
+TRN_HEAD = "dict(type='TRNHead', num_classes=5, in_channels=2048"
+PLACES = "non_local=((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))"
+#: Backbone and head -> option and values. Values of mmaction2's defaults that are vexp's are left out.
+OF_FRAMES: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("type='TANet', depth=50, num_segments=16, tam_cfg=dict(beta=4)", TSM_HEAD, "tanet_r50",
+     {"num_frames": 16, "dropout": 0.8}),
+    ("type='ResNetTIN', depth=101, num_segments=4, is_tin=True, non_local_cfg=dict()", TSM_HEAD, "tin_r50",
+     {"backbone": "resnet101", "num_frames": 4, "shift_div": 8, "dropout": 0.8}),
+    ("type='ResNet', depth=50", TRN_HEAD + ", relation_type='TRN', hidden_dim=128, num_segments=16)", "trn_r50",
+     {"multi_scale": False, "width": 128, "num_frames": 16}),
+    ("type='ResNet', depth=50", TRN_HEAD + ")", "trn_r50", {}),
+    (f"type='ResNetTSM', depth=50, {PLACES}, non_local_cfg=dict(sub_sample=True, norm_cfg=dict(type='BN3d'))", TSM_HEAD,
+     "tsm_r50", {"non_local": "embedded_gaussian", "non_local_scale": True, "dropout": 0.8}),
+    (f"type='ResNetTSM', depth=50, {PLACES}", TSM_HEAD, "tsm_r50", {"dropout": 0.8}),  # mmaction2 has no blocks, either
+    ("type='MobileOneTSM', arch='s1'", TSM_HEAD, "tsm_r50", {"backbone": "timm/mobileone_s1", "dropout": 0.8}),
+    ("type='mmpretrain.MobileOne'", "dict(type='TSNHead')", "tsn_r50", {"backbone": "timm/mobileone_s0"}),
+    ("type='mmpretrain.ResNeXt', depth=50", "dict(type='TSNHead')", "tsn_r50", {"backbone": "resnext50_32x4d"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("backbone", "head", "option", "values"), OF_FRAMES, ids=[each[0][:40] for each in OF_FRAMES])
+def test_convert_model_on_frames(backbone: str, head: str, option: str, values: dict[str, Any], tmp_path: Path) -> None:
+    result = converted(backbone, tmp_path, head)
+    assert result.choices["model"] == option
+    assert of_model(result) == {f"model.{key}": value for key, value in values.items()}
+    assert model_differences(result) == []
+    assert result.frames
+
+
+def test_convert_tpn_without_auxiliary_head(tmp_path: Path) -> None:
+    levels = "in_channels=(1024, 1024), mid_channels=(1024, 1024), out_channels=2048"
+    neck = f"""model['neck'] = dict(type='TPN', in_channels=(1024, 2048), out_channels=1024,
+        spatial_modulation_cfg=dict(in_channels=(1024, 2048), out_channels=2048),
+        temporal_modulation_cfg=dict(downsample_scales=(8, 8)), upsample_cfg=dict(scale_factor=(1, 1, 1)),
+        downsample_cfg=dict(downsample_scale=(1, 1, 1)), level_fusion_cfg=dict({levels}), aux_head_cfg=None)
+model['cls_head'] = dict(type='TPNHead', num_classes=5, in_channels=2048, dropout_ratio=0.5)
+model['test_cfg'] = dict(fcn_test=True)
+model['backbone']['out_indices'] = (2, 3)
+"""
+    result = convert_source(read(tmp_path / "config.py", SMALL_1 + neck))
+    assert (result.choices["model"], of_model(result)) == ("tpn_slowonly_r50", {"model.auxiliary_weight": 0.0})
+    assert model_differences(result) == []

@@ -20,8 +20,9 @@ from vexp.config.schema import options
 from vexp.core.errors import UserError
 from vexp.model.meta import meta_model
 from vexp.model.registry import named_option
-from vexp.tools.mmaction2.backbones import BACKBONES
+from vexp.tools.mmaction2.backbones import BACKBONES, WITH_TPN_NECK
 from vexp.tools.mmaction2.config_file import read_config
+from vexp.tools.mmaction2.frame_backbones import WITH_TRN_HEAD
 from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.optimizers import OPTIMIZERS
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
@@ -44,6 +45,7 @@ def test_golden_configs_cover_models_and_policies() -> None:
     assert models == {
         "tsn_r50", "tsm_r50", "i3d_r50", "slowonly_r50", "slowfast_r50", "r2plus1d_r34", "ircsn_r50", "x3d_m",
         "timesformer_divst", "c2d_r50", "c3d", "mvitv2_s", "swin_t", "uniformer_s", "uniformerv2_b16", "videomae_b",
+        "tanet_r50", "tin_r50", "trn_r50", "tpn_tsm_r50", "tpn_slowonly_r50",
     }  # fmt: skip
     assert {golden(path)[1].choices["lr_policy"] for path in ALL} == {*options()["lr_policy"], CHOOSE}
 
@@ -173,7 +175,7 @@ def test_convert_tsn(tmp_path: Path) -> None:
 
 #: Of the configs in each folder: those that become the same experiment, perhaps with values to fill in, those with
 #: points that differ, and those that are refused (tests/tools/mmaction2/test_import_refusals.py has more).
-TABLE = {"v0": (20, 9, 0), "v1": (21, 1, 0), "new": (1, 0, 0)}
+TABLE = {"v0": (21, 9, 0), "v1": (29, 1, 0), "new": (1, 0, 0)}
 
 
 def test_table_of_golden_configs() -> None:
@@ -200,7 +202,13 @@ PARAMETERS = {
     "v1/slowfast_r50_8xb8-8x8x1-256e": 34565560,
     "v1/slowfast_r101": 62384312,
     "v1/slowonly_r50-in1k-pre-nl": 39808464,
+    "v1/tanet": 25127246,
     "v1/timesformer_joint": 86112400,
+    "v1/tin": 23895566,
+    "v1/tpn-slowonly": 91498336,
+    "v1/tpn-tsm": 82445724,
+    "v1/trn": 26641154,
+    "v1/tsm_imagenet-pretrained-r50-nl": 31218926,
     "v1/uniformer-small": 21400400,
     "v1/uniformerv2": 114552208,
     "v1/vit-base": 86534800,
@@ -262,11 +270,11 @@ VALUES = [
     ("v1/slowfast_r50_8xb8-8x8x1-256e", "model.slow_stride", 4),
     ("v1/slowfast_r50_8xb8-8x8x1-256e", "pipeline.test.sample.test_positions", "ends"),
     ("v1/slowfast_r50_8xb8-8x8x1-256e", "checkpoint.max_keep_ckpts", 3),
-    ("v1/tsn_imagenet", "eval.save_best", "top1_acc"),
-    ("v1/tsm", "optimizer.base_batch_size", 128),
-    ("v1/tsm", "loss.label_smoothing", 0.1),
-    ("v1/tsm", "seed", 7),
-    ("v1/tsm", "deterministic", True),
+    ("v1/tsn_imagenet-pretrained-r50", "eval.save_best", "top1_acc"),
+    ("v1/tsm_imagenet-pretrained-r50_8", "optimizer.base_batch_size", 128),
+    ("v1/tsm_imagenet-pretrained-r50_8", "loss.label_smoothing", 0.1),
+    ("v1/tsm_imagenet-pretrained-r50_8", "seed", 7),
+    ("v1/tsm_imagenet-pretrained-r50_8", "deterministic", True),
     ("v1/timesformer_div", "eval.start", 6),  # val_begin 4 at an interval of 3: epochs 6, 9, 12, 15
     ("v1/ipcsn", "model.interaction", "preserved"),
     ("v1/ipcsn", "grad.clip.max_value", 0.5),
@@ -292,6 +300,19 @@ VALUES = [
     ("v0/r2plus1d_r34_syncbn", "dist.sync_bn", True),
     ("v1/uniformer-small", "pipeline.train.sample.clip_len", 16),  # as in the test, for want of training data
     ("v1/uniformerv2", "optimizer.paramwise.norm_decay_mult", 0.0),
+    ("v0/tsm_temporal_pool", "model.temporal_pool", True),
+    ("v1/tanet", "model.dropout", 0.6),
+    ("v1/tanet", "optimizer.paramwise.rule", "tsm"),
+    ("v1/tin", "lr_policy.phases.cosine.begin", 1),
+    ("v1/trn", "optimizer.paramwise.fc_lr5", False),
+    ("v1/trn", "model.partial_bn", True),
+    ("v1/trn", "dist.find_unused_parameters", True),
+    ("v1/tpn-tsm", "model.auxiliary_weight", 0.25),
+    ("v1/tpn-tsm", "pipeline.test.sample.twice_sample", True),
+    ("v1/tsm_imagenet-pretrained-r50-nl", "model.non_local", "dot_product"),
+    ("v1/tsm_imagenet-pretrained-mobileone", "model.backbone", "timm/mobileone_s4"),
+    ("v1/tsm_imagenet-pretrained-mobileone", "model.weights.prefix", "backbone"),
+    ("v1/tsn_imagenet-pretrained-rn101", "model.backbone", "timm/resnext101_32x4d"),
     ("v1/new", "lr_policy.step", [40, 80]),  # counted from begin=10
 ]
 
@@ -323,8 +344,8 @@ PITFALLS = [
     ("v0/tsm_r50_1x1x8", 59, "milestones .60. lie past the end of 50 epochs"),
     ("v0/tsm_r50_1x1x8", 30, "mirrors clips of a set whose classes tell left from right"),
     ("v0/tsm_r50_1x1x8", 56, r"64 samples a step \(8 GPUs x 8.*this run uses 8. Set dist.nproc=8 "),
-    ("v1/tsm", None, "cudnn_benchmark beside deterministic"),
-    ("v1/tsn_imagenet", None, r"256 samples a step \(auto_scale_lr\); this run uses 32"),
+    ("v1/tsm_imagenet-pretrained-r50_8", None, "cudnn_benchmark beside deterministic"),
+    ("v1/tsn_imagenet-pretrained-r50", None, r"256 samples a step \(auto_scale_lr\); this run uses 32"),
     ("v1/i3d", None, "to_rgb=True swaps the channels of frames that are RGB already"),
     ("v0/c3d", None, "looks like BGR and the model is given RGB"),
     ("v0/slowonly_r50_4x16", None, "trains on in eval mode to the end of the epoch"),
@@ -369,7 +390,7 @@ REJECTED = [
     ("model = dict(type='Recognizer3D')\n", "config.py:1: the config has no data"),
     (SMALL_0.replace("VideoDataset", "AVADataset"), r"config.py:8: AVADataset is for detection"),
     (SMALL_0.replace("VideoDataset", "MyDataset"), r"config.py:8: MyDataset is not a dataset of vexp"),
-    (SMALL_0.replace("ResNet3dSlowOnly", "TANet"), "config.py:4: refused: vexp has no TANet .* model=tsm_r50$"),
+    (SMALL_0.replace("ResNet3dSlowOnly", "MyTSM"), "config.py:4: refused: vexp has no MyTSM .* model=tsm_r50$"),
     (SMALL_0.replace(", pipeline=pipeline", ""), "config.py:8: the train pipeline is missing"),
     (SMALL_1.replace("_dataloader = ", "_other = "), "config.py:1: the config has no data for training"),
 ]
@@ -406,7 +427,7 @@ def test_convert_value_of_another_type_raises_no_exception(line: str, tmp_path: 
 
 
 def test_convert_with_chosen_model(tmp_path: Path) -> None:
-    source = read(tmp_path / "config.py", SMALL_0.replace("ResNet3dSlowOnly", "TANet"))
+    source = read(tmp_path / "config.py", SMALL_0.replace("ResNet3dSlowOnly", "MyNet"))
     assert imported(source, "tsn_r50").choices["model"] == "tsn_r50"
 
 
@@ -436,7 +457,7 @@ def test_tables_name_existing_options() -> None:
         fields = {field.name for field in dataclasses.fields(options()["transform"][step.option])}
         keys = {key for rule in step.rules.values() for key in keys_of(rule)}
         assert {key for key in keys if not key.startswith("/")} <= fields
-    for family in BACKBONES.values():
+    for family in (*BACKBONES.values(), *WITH_TPN_NECK.values(), *WITH_TRN_HEAD.values()):
         known = defaults_of("model", family.option)
         named = {rule.key for rule in family.rules.values() if isinstance(rule, Map)} | set(family.values)
         assert named <= set(known), family.option

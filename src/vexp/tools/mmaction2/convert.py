@@ -8,7 +8,6 @@ from typing import Any
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, optimizers, runtime
-from vexp.tools.mmaction2.backbones import OTHER_TASKS
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.datasets import OMNISOURCE, choose_data, convert_split, datasets_of, loader_rules
 from vexp.tools.mmaction2.lr_config import convert_lr_config
@@ -16,6 +15,7 @@ from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_mod
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
 from vexp.tools.mmaction2.pipelines import check_same_pipeline, convert_pipeline
 from vexp.tools.mmaction2.pitfalls import find_pitfalls
+from vexp.tools.mmaction2.refused import OTHER_TASKS
 from vexp.tools.mmaction2.result import FILL_IN, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Ignore
 from vexp.tools.mmaction2.tables import apply_rules

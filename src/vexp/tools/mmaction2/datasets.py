@@ -6,7 +6,7 @@ import posixpath
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.raw_frames import TEMPLATES
-from vexp.tools.mmaction2.backbones import OTHER_TASKS
+from vexp.tools.mmaction2.refused import OTHER_TASKS
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
     Function,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.backbones import weights_name
 from vexp.tools.mmaction2.datasets import omnisource
 from vexp.tools.mmaction2.hooks import ONE_PROCESS
+from vexp.tools.mmaction2.initial_weights import weights_name
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Rule, Unsupported, as_lists, handled_elsewhere, number, sets
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, same
