@@ -219,8 +219,16 @@ def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.sources.segments_config import ActivityNet, MotionSegments
-    from vexp.data.transforms import crops, frame_sampling, photometric, rand_augment, random_erasing, resize
-    from vexp.model import zoo, zoo_transformers
+    from vexp.data.transforms import (
+        crops,
+        frame_sampling,
+        photometric,
+        rand_augment,
+        random_erasing,
+        resize,
+        uniform_sampling,
+    )
+    from vexp.model import zoo, zoo_frames, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.model.localizers import ActionFormer, ActionFormerLoss, Bmn, BmnLoss
@@ -241,6 +249,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "dense_sample_frames": frame_sampling.DenseSampleFrames,
             "segment_frames": frame_sampling.SegmentFrames,
             "untrimmed_sample_frames": frame_sampling.UntrimmedSampleFrames,
+            "uniform_sample": uniform_sampling.UniformSample,
+            "uniform_sample_frames": uniform_sampling.UniformSampleFrames,
             "resize": resize.Resize,
             "random_rescale": resize.RandomRescale,
             "random_short_side_scale": resize.RandomRescale,
@@ -260,9 +270,15 @@ def options() -> dict[str, dict[str, type[Any]]]:
         "model": {
             "tiny3d": Tiny3d,
             "torchvision": TorchvisionVideo,
-            "tsn": zoo.Tsn,
-            "tsm": zoo.Tsm,
+            "tsn": zoo_frames.Tsn,
+            "tsm": zoo_frames.Tsm,
+            "tpn_tsm": zoo_frames.TsmTpn,
+            "tin": zoo_frames.Tin,
+            "tanet": zoo_frames.TaNet,
+            "trn": zoo_frames.Trn,
+            "c2d": zoo.C2d,
             "slowonly": zoo.SlowOnly,
+            "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,
             "i3d": zoo.I3d,
             "c3d": zoo.C3d,

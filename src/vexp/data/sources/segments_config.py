@@ -122,7 +122,7 @@ class SegmentData(Data, ABC):
 
     def origin(self, split: str) -> str:
         """Return where the ground truth of a split is, for messages."""
-        return str(self.split(split).ann_file)
+        return ", ".join(self.split(split).ann_files)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -154,9 +154,9 @@ class ActivityNet(SegmentData):
 
     def _missing(self) -> Iterator[tuple[str, str, Any]]:
         for name in SPLITS:
-            ann_file = self.split(name).ann_file
-            if ann_file is not None and not absolute_path(ann_file).exists():
-                yield "no such file or folder", f"{name}.ann_file", ann_file
+            for ann_file in self.split(name).ann_files:
+                if not absolute_path(ann_file).exists():
+                    yield "no such file or folder", f"{name}.ann_file", ann_file
         if not absolute_path(str(self.features)).is_dir():
             yield "no such folder", "features", self.features
         if self.classes is not None and not absolute_path(self.classes).is_file():
@@ -166,20 +166,29 @@ class ActivityNet(SegmentData):
         return open_features(absolute_path(str(self.features)), names if self.on_error == "fail" else (), origin)
 
     def videos(self, split: str) -> dict[str, VideoSegments] | None:
-        if (ann_file := self.split(split).ann_file) is None:
+        ann_files, listed = self.split(split).ann_files, dict[str, VideoSegments]()
+        if not ann_files:
             return None
-        listed = read_segments(absolute_path(ann_file))
-        subsets = sorted({video.subset for video in listed.values()})
-        if len(subsets) > 1:
-            chosen = self.subsets.get(split, split)
-            if chosen not in subsets:
-                rule = f"{ann_file} has no subset {chosen}; it has {', '.join(filter(None, subsets))}"
-                raise ConfigError(rule, key=f"data.subsets.{split}", value=chosen)
-            listed = {name: video for name, video in listed.items() if video.subset == chosen}
-        videos, notes = checked_videos(listed, str(ann_file))
+        for ann_file in ann_files:
+            found = self._of_split(read_segments(absolute_path(ann_file)), split, ann_file)
+            if again := sorted(found.keys() & listed.keys()):
+                raise UserError(f"{ann_file}: lists the video {again[0]}, which another file of the split lists, too")
+            listed |= found
+        videos, notes = checked_videos(listed, self.origin(split))
         for note in notes:
             logger.warning(note)
         return videos
+
+    def _of_split(self, videos: dict[str, VideoSegments], split: str, ann_file: str) -> dict[str, VideoSegments]:
+        """Return the videos of the subset of a split, all if the file has one subset."""
+        subsets = sorted({video.subset for video in videos.values()})
+        if len(subsets) < 2:
+            return videos
+        chosen = self.subsets.get(split, split)
+        if chosen not in subsets:
+            rule = f"{ann_file} has no subset {chosen}; it has {', '.join(filter(None, subsets))}"
+            raise ConfigError(rule, key=f"data.subsets.{split}", value=chosen)
+        return {name: video for name, video in videos.items() if video.subset == chosen}
 
 
 @dataclass(kw_only=True, slots=True)
