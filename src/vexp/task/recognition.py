@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from vexp.config.schema import Config
-from vexp.core.errors import ConfigError
 from vexp.data.batch.batch import Batch
 from vexp.data.sources.base import Source
 from vexp.evaluation.evaluator import BatchScores, Evaluator
@@ -38,10 +37,6 @@ class Recognition(Task):
     @classmethod
     def with_data(cls, config: Config, train: Source) -> Config:
         """Return the config with ``loss.class_weights`` as numbers."""
-        balance = config.data.train.class_balance
-        if balance and train.multi_label:
-            rule = "class balancing needs one label per sample, the training annotation has several; set it to 0"
-            raise ConfigError(rule, key="data.train.class_balance", value=balance)
         check_loss(train, getattr(config.loss, "multi_label", None))
         if not isinstance(config.loss, Loss):
             return config

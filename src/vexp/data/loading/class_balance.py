@@ -62,7 +62,8 @@ class BalancedOrder:
             return order
         members, starts, sizes = self._groups
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch], spawn_key=(2,)))
-        return members[starts[order] + rng.integers(sizes[order])]
+        drawn_rows: NDArray[np.int64] = members[starts[order] + rng.integers(sizes[order])]
+        return drawn_rows
 
     def _class_draws(self, label: int, epoch: int) -> NDArray[np.int64]:
         members, quota = self._members[label], int(self.quota[label])

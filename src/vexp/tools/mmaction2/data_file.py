@@ -67,9 +67,10 @@ class _Reader:
             if not nodes or len(scalars) < len(nodes):
                 return SequenceNode(nodes, where)
             return ScalarNode([scalar.value for scalar in scalars], where, parts=scalars)
+        assert isinstance(node, yaml.ScalarNode)
         return self._scalar(node, where)
 
-    def _scalar(self, node: yaml.Node, where: Where) -> ScalarNode:
+    def _scalar(self, node: yaml.ScalarNode, where: Where) -> ScalarNode:
         text = str(node.value)
         try:
             is_json = self.path.suffix == ".json" and node.style in (None, "")  # YAML reads 1e-3 as text

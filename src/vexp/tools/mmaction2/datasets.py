@@ -152,7 +152,7 @@ def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
             f"{found[-1].where}: refused: {names} in one split; vexp reads raw frames or files in all lists of a "
             "split: leave the datasets of one kind"
         )
-    result.choose("data", *kinds)
+    result.choose("data", next(iter(kinds)))
     result.channels = 2 if found[0].text("modality") == "Flow" else 3
 
 
@@ -212,7 +212,9 @@ def _convert_dataset(result: ConversionResult, node: MappingNode, split: str, pr
         result.record(kind, "carried", f"data={chosen}")
     else:
         result.mark_unsupported(kind, f"one kind of data for all splits: data={chosen}")
-    rules = SPLIT if node.scalar("sample_by_class") else {**SPLIT, "power": Ignore("not without sample_by_class")}
+    rules = dict(SPLIT)
+    if not node.scalar("sample_by_class"):
+        rules["power"] = Ignore("has no effect without sample_by_class")
     apply_rules(result, node, rules, prefix)
     result.set_implied(f"{prefix}data_prefix", ".", _WORKING_DIRECTORY)
     if (root := node.get("data_root")) is not None:
@@ -239,7 +241,7 @@ def _merge(result: ConversionResult, key: str, prefixes: list[str]) -> None:
         elif name == "ann_file":
             flat = [path for value in values for path in (value if isinstance(value, list) else [value])]
             result.values[key + name] = Value(flat, SequenceNode(nodes, nodes[0].where))
-        elif all(value == values[0] for value in values):
+        elif given[0] is not None and all(value == values[0] for value in values):
             result.values[key + name] = given[0]
         elif name in ("data_prefix", "class_balance"):
             values = [0.0 if value is None else value for value in values]  # every dataset has a prefix
