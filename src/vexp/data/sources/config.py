@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vexp.core.errors import UNSET, ConfigError, MissingInputError, UserError, raise_all
 from vexp.core.fields import ValidatedConfig, option
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 @dataclass(kw_only=True, slots=True)
 class Data(ValidatedConfig, ABC):
     """Base class of the data options. A custom dataset subclasses it and defines ``source``."""
+
+    has_frames: ClassVar[bool] = True  # whether samples are videos; False: skeletons, of which heat maps are made
 
     batch_size: int = option(
         8,
@@ -379,14 +381,18 @@ class Motion(Data):
         return self.video_source(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
 
     def _folder_args(self) -> dict[str, Any]:
-        root = _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
         clips = {"train_clips": self.train_clips, "val_clips": self.val_clips}
-        return {"root": root, "seed": self.motion_seed, **clips}
+        return {"root": cache_folder(self.cache_dir), "seed": self.motion_seed, **clips}
 
 
 def _log_first(done: int, total: int) -> None:
     if done == 1:
         logger.info("creating the %d videos of the built-in dataset, once ...", total)
+
+
+def cache_folder(cache_dir: str | None) -> Path:
+    """Return the folder of the built-in datasets."""
+    return _path(cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
 
 
 def _path(text: str) -> Path:
