@@ -232,7 +232,16 @@ def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources import motion_skeleton, skeletons
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
-    from vexp.data.transforms import crops, frame_sampling, photometric, pose, rand_augment, random_erasing, resize
+    from vexp.data.transforms import (
+        crops,
+        frame_sampling,
+        photometric,
+        pose,
+        rand_augment,
+        random_erasing,
+        resize,
+        uniform_sampling,
+    )
     from vexp.model import zoo, zoo_pose, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
@@ -253,6 +262,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "dense_sample_frames": frame_sampling.DenseSampleFrames,
             "segment_frames": frame_sampling.SegmentFrames,
             "untrimmed_sample_frames": frame_sampling.UntrimmedSampleFrames,
+            "uniform_sample": uniform_sampling.UniformSample,
+            "uniform_sample_frames": uniform_sampling.UniformSampleFrames,
             "resize": resize.Resize,
             "random_rescale": resize.RandomRescale,
             "random_short_side_scale": resize.RandomRescale,

@@ -9,6 +9,7 @@ from torch import nn
 
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
+from vexp.data.loading.class_balance import epoch_length
 from vexp.data.loading.dataset import ClipDataset, flip_table
 from vexp.data.loading.step_plan import StepPlan
 from vexp.data.sources.base import Source
@@ -97,9 +98,9 @@ def build_experiment(
         rule = "class balancing needs one label per sample, the training annotation has several; set it to 0"
         raise ConfigError(rule, key="data.train.class_balance", value=balance)
     val_set = make_dataset(config, "val")
-    plan = step_plan(config, len(train_set))
+    plan = step_plan(config, epoch_length(train_set.source, config.data.train))
     if plan.steps_per_epoch == 0:
-        rule = f"{len(train_set)} samples do not fill one step of {plan.samples_per_step}; lower data.batch_size or "
+        rule = f"{plan.num_samples} samples do not fill one step of {plan.samples_per_step}; lower data.batch_size or "
         raise ConfigError(f"{rule}grad.accumulate", key="data.train.drop_last", value=True)
     config, warnings = with_class_weights(config, train_set.source), []
     if val_set is not None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.balanced import of_classes
 
-from vexp.data.loading.class_balance import BalancedOrder, class_quota, occurrence
+from vexp.data.loading.class_balance import class_quota, occurrence
 from vexp.data.loading.dataloader import StepPlan, TrainSampler
 
 
@@ -27,7 +28,7 @@ def test_class_quota_returns_samples_of_each_class(counts, balance, quota):
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.floats(0, 1), st.integers(1, 6))
 def test_balanced_order_uses_all_samples_before_repeating_one(labels, balance, epochs):
-    order = BalancedOrder(np.array(labels), 4, seed=1, balance=balance)
+    order = of_classes(np.array(labels), 4, seed=1, balance=balance)
     drawn = [order.draws(epoch) for epoch in range(epochs)]
     for epoch in drawn:
         assert len(epoch) == len(labels)
@@ -40,11 +41,11 @@ def test_balanced_order_uses_all_samples_before_repeating_one(labels, balance, e
 
 def test_balanced_order_depends_on_seed_and_epoch_only():
     labels = np.arange(100) % 3 % 2
-    order = BalancedOrder(labels, 2, seed=1, balance=1.0)
+    order = of_classes(labels, 2, seed=1, balance=1.0)
     later = order.draws(7).tolist()
-    assert later == BalancedOrder(labels, 2, seed=1, balance=1.0).draws(7).tolist()
+    assert later == of_classes(labels, 2, seed=1, balance=1.0).draws(7).tolist()
     assert sorted(later) != sorted(order.draws(8).tolist())
-    assert sorted(later) != sorted(BalancedOrder(labels, 2, seed=2, balance=1.0).draws(7).tolist())
+    assert sorted(later) != sorted(of_classes(labels, 2, seed=2, balance=1.0).draws(7).tolist())
 
 
 @given(st.lists(st.integers(0, 5)))
@@ -54,7 +55,7 @@ def test_occurrence_counts_earlier_entries(values):
 
 def orders(first_step, total_steps):
     labels = np.array([0] * 18 + [1] * 2)
-    balanced = BalancedOrder(labels, 2, seed=5, balance=1.0)
+    balanced = of_classes(labels, 2, seed=5, balance=1.0)
     plan = StepPlan(20, 3, 1, False)
     return list(
         TrainSampler(plan, seed=5, shuffle=True, balanced=balanced, first_step=first_step, total_steps=total_steps)

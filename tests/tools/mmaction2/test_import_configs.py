@@ -246,7 +246,7 @@ VALUES = [
     ("v1/mvit", "pipeline.train.erase.max_area", 0.4),  # its default; RandAugment's arguments are those of vexp
     ("v1/slowonly_imagenet", "ema.decay", 0.9995),
     ("v1/slowonly_imagenet", "pipeline.train.sample.target_fps", 30),
-    ("v1/swin", "pipeline.train.sample.frame_uniform", True),
+    ("v1/swin", "pipeline.train.sample.clip_len", 16),
     ("v1/swin", "eval.save_best", "mean_class_accuracy"),
     ("v1/i3d", "img_norm.to_bgr", True),
     ("v1/new", "data.batch_size", 16),

@@ -47,7 +47,7 @@ WRITTEN_OUT = {
     "data.val.data_prefix": "data_root_val |", "data.test.data_prefix": "data_root_test |",
     **{f"pipeline.{split}": f"{split}_pipeline, data.{split}.pipeline | "
        f"{split}_pipeline, {split}_dataloader.dataset.pipeline" for split in ("train", "val", "test")},
-    "pipeline.lazy": "Fuse | Fuse, lazy", "SampleFrames.frame_uniform": "UniformSampleFrames | UniformSample",
+    "pipeline.lazy": "Fuse | Fuse, lazy",
     "RandomRescale.scale_range": "RandomShortSideScale.scale_range",
     "RandomRescale.interpolation": "RandomShortSideScale.interpolation",
     "img_norm": "Normalize | ActionDataPreprocessor, DataPreprocessor",

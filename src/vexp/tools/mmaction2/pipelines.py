@@ -69,9 +69,8 @@ STEPS: dict[str, Step] = {
     "UntrimmedSampleFrames": Step("sample", "untrimmed_sample_frames", {
         **same("clip_len clip_interval frame_interval"), "start_index": _START_INDEX,
     }),
-    "UniformSample": Step("sample", "sample_frames", {
-        **same("clip_len test_mode"), "num_clips": Require(1, "one clip over the whole video"),
-    }),
+    "UniformSample": Step("sample", "uniform_sample", same("clip_len num_clips test_mode")),
+    "UniformSampleFrames": Step("sample", "uniform_sample_frames", same("clip_len num_clips test_mode seed")),
     "Resize": Step("resize", "resize", {"scale": Map("scale", _scale), **same("keep_ratio"), **_RESIZED}),
     "RandomRescale": Step("rescale", "random_rescale", {**same("scale_range"), **_RESIZED}),
     "RandomResizedCrop": Step("crop", "random_resized_crop", {**same("area_range aspect_ratio_range"), **_LAZY}),
@@ -207,9 +206,6 @@ def _convert_step(
         _short_sides(result, table, prefix)
     steps[name] = option
     result.record(table.items["type"], "carried", f"pipeline.{split}.{name}")
-    if kind == "UniformSample" and _argument(table, "test_mode", False):
-        why = "for some lengths of videos a frame of the test is the one after that of mmaction2"
-        result.record(table.items["type"], "changed", f"pipeline.{split}.{name}", why)
     if step.target:
         values["_target_"] = step.target
         rules = {key: Map(key) for key in table.items if key not in ("type", "op")}
@@ -246,8 +242,6 @@ def _sampling(
     """Return (option, rules, further values) of a sampler."""
     option, rules = STEPS[kind].option, STEPS[kind].rules
     length = _argument(table, "clip_len", 1)
-    if kind == "UniformSample":
-        return option, rules, {"frame_uniform": True}
     if frames and length == 1 and kind == "DenseSampleFrames":
         clips, window = _argument(table, "num_clips", 1), _argument(table, "sample_range", 64)
         return option, {**rules, **DENSE_FRAMES}, {"frame_interval": window // clips}
