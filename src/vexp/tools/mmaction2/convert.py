@@ -8,7 +8,7 @@ from typing import Any
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, optimizers, runtime
-from vexp.tools.mmaction2.backbones import OTHER_TASKS
+from vexp.tools.mmaction2.backbones import IMPORTED, OTHER_TASKS
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.datasets import choose_data, convert_split, loader_rules, unwrapped
 from vexp.tools.mmaction2.lr_config import convert_lr_config
@@ -19,7 +19,7 @@ from vexp.tools.mmaction2.pitfalls import find_pitfalls
 from vexp.tools.mmaction2.result import FILL_IN, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Ignore
 from vexp.tools.mmaction2.tables import apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node
+from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 #: Root keys that only configs of 1.x have.
 _OF_1X = {"train_dataloader", "optim_wrapper", "param_scheduler", "default_hooks", "val_evaluator", "default_scope"}
@@ -66,7 +66,7 @@ def _set_defaults(result: ConversionResult) -> None:
     if not {"epochs", "max_steps"} & set(result.values):
         result.need("epochs", None, "the config does not say how long to train")
     result.set_implied("data.batch_size", 1, "mmaction2's default of videos_per_gpu and batch_size")
-    if not {"img_norm.mean", "img_norm.std"} & set(result.values):
+    if result.choices["data"] != "skeleton" and not {"img_norm.mean", "img_norm.std"} & set(result.values):
         why = "the config has no Normalize" if result.generation == 0 else "data_preprocessor has no mean"
         result.set_implied("img_norm.mean", [0.0] * result.channels, f"{why}: pixels are not normalized")
         result.set_implied("img_norm.std", [1.0] * result.channels, f"{why}: pixels are not normalized")
@@ -83,7 +83,7 @@ def _check_task(config: MappingNode) -> None:
         raise UserError(f"{config.where}: not a config of mmaction2: model = dict(type=...) is missing")
     name, where = model.text("type"), (model.get("type") or model).where
     if name in OTHER_TASKS:
-        raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
+        raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; {IMPORTED}")
     if not name.startswith("Recognizer"):
         raise UserError(f"{where}: {name or 'a model without type'} is not a recognition model of mmaction2")
 
@@ -113,8 +113,8 @@ def _convert_0x(result: ConversionResult, model: str | None) -> None:
 
 def _convert_1x(result: ConversionResult, model: str | None) -> None:
     config = result.config
-    loaders = {split: config.get(f"{split}_dataloader") for split in _SPLITS}
-    sets = {split: config.get(f"{split}_dataloader", "dataset") for split in _SPLITS}
+    loaders = {split: _only_item(result, config.get(f"{split}_dataloader")) for split in _SPLITS}
+    sets = {split: loader.get("dataset") if loader is not None else None for split, loader in loaders.items()}
     choose_data(result, sets)
     _convert_model(result, model)
     convert_preprocessor(result, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
@@ -129,6 +129,14 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     hooks.convert_custom_hooks(result, config.get("custom_hooks"))
     hooks.convert_visualizer(result, config.get("visualizer"))
     optimizers.convert_lr_scaling(result, config.get("auto_scale_lr"))
+
+
+def _only_item(result: ConversionResult, node: Node | None) -> MappingNode | None:
+    """Return a dict of the config, also if a comma after it makes it a tuple of one."""
+    if isinstance(node, SequenceNode) and len(node.items) == 1:
+        result.add_pitfall(node, "a comma at the end makes this a tuple, which mmaction2 refuses; read without it")
+        node = node.items[0]
+    return node if isinstance(node, MappingNode) else None
 
 
 def _convert_model(result: ConversionResult, chosen: str | None) -> None:

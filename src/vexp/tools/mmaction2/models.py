@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights
+from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, POSE_BACKBONES, Family, init_cfg, weights
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
@@ -245,7 +245,7 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     if not isinstance(backbone, MappingNode) or not name:
         raise UserError(f"{model.where}: model has no backbone with a type; only recognition models can be imported")
     kind = backbone.items["type"]
-    family = BACKBONES.get(name)
+    family = (POSE_BACKBONES if result.choices["data"] == "skeleton" else BACKBONES).get(name)
     if chosen is not None and (family is None or not family.has(chosen)):
         result.choose("model", chosen)
         result.mark_unsupported(backbone, f"model={chosen} replaces {name}, as asked")
