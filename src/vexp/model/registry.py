@@ -117,9 +117,9 @@ REGISTRY: dict[str, RegisteredModel] = {
         partial(zoo.Csn, depth=152, interaction="preserved"), 32, 224, "Tran et al., ICCV 2019",
         Published(33.02, 109.9, MMACTION2, 256)),
     "posec3d": RegisteredModel(
-        partial(zoo_pose.PoseSlowOnly, channels=17), 48, 56, "Duan et al., CVPR 2022",
-        Published(2.0, 20.6, MMACTION2, 64, classes=60), MMACTION2),
-    "posec3d_c3d": RegisteredModel(partial(zoo_pose.C3dLight, channels=17), 48, 56, "Duan et al., CVPR 2022"),
+        partial(zoo_pose.PoseSlowOnly, channels=17), 48, 56, "Duan et al., CVPR 2022", weights=MMACTION2),
+    "posec3d_c3d": RegisteredModel(
+        partial(zoo_pose.C3dLight, channels=17), 48, 56, "Duan et al., CVPR 2022", weights=""),
     "x3d_s": RegisteredModel(zoo.X3d, 13, 160, "Feichtenhofer, CVPR 2020", Published(3.8, 1.96, SLOWFAST)),
     "x3d_m": RegisteredModel(zoo.X3d, 16, 224, "Feichtenhofer, CVPR 2020", Published(3.8, 4.73, SLOWFAST)),
     "x3d_l": RegisteredModel(

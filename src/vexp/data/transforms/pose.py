@@ -67,7 +67,8 @@ class PoseCompact(ValidatedConfig):
 
     def _compacted(self, view: View, joints: Joints) -> View:
         # As in mmaction2, a coordinate of 0 is missing, whatever the other one is.
-        known = np.where(joints[..., :2] == 0, np.nan, view.map_points(joints[..., :2])).reshape(-1, 2)
+        points = np.nan_to_num(joints[..., :2])
+        known = np.where(points == 0, np.nan, view.map_points(points)).reshape(-1, 2)
         if np.isnan(known).all(axis=0).any():
             return view
         low, high = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
