@@ -64,7 +64,9 @@ def made(choices: dict[str, str]) -> Config:
         data = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false"]
     step, config = instances.pop("transform", None), compose([*data, "eval=never"])
     if step is not None:
-        steps = {"added": step} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"], "added": step}
+        steps = (
+            {"added": step} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"], "added": step}
+        )
         if "target" in config.pipeline.train and not hasattr(step, "prepare"):
             steps["target"] = config.pipeline.train["target"]
         instances["pipeline"] = replace(config.pipeline, train=steps)

@@ -17,7 +17,8 @@ from vexp.core.errors import UserError
 
 CONTENT: dict[Any, Any] = {
     "text": "a", 1: None, "flags": [True, False], "numbers": (1, 2.5, -(10**30)), "bytes": b"\x00\xff", "empty": b"",
-    "half": np.arange(12, dtype=np.float16).reshape(2, 3, 2), "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "half": np.arange(12, dtype=np.float16).reshape(2, 3, 2),
+    "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
     "big endian": np.arange(3, dtype=">i4"), "bool": np.array([True, False]), "scalar": np.float32(1.5),
     "integer": np.int64(7), "no dimension": np.array(3), "no entry": np.zeros((0, 2), np.uint8),
 }  # fmt: skip
@@ -73,7 +74,7 @@ def test_read_pickle_that_changes_a_function_is_refused(tmp_path: Path) -> None:
     """BUILD with a state would set attributes of the function that the name stands for."""
     path = tmp_path / "file.pkl"
     path.write_bytes(b"c_codecs\nencode\n(N}\x8c\x05_callNstb.".replace(b"\x8c\x05_call", b"U\x05_call"))
-    with pytest.raises(UserError, match="changes the attribute|damaged"):
+    with pytest.raises(UserError, match=r"changes the attribute|damaged"):
         read_pickle(path)
 
 

@@ -69,8 +69,8 @@ def open_inputs(
     path, config, content = open_run(options.run, options.checkpoint, arguments)
     if not config.data.has_frames:
         raise UserError(
-            f"{path}: is a model of skeletons, and vexp {command} reads videos; give it a list of skeletons: vexp "
-            "evaluate RUN data.val.ann_file=FILE"
+            f"{path}: is a model of skeletons, and vexp {command} reads videos; evaluate it on a list of "
+            "skeletons: vexp evaluate run=RUN data.val.ann_file=FILE"
         )
     from vexp.inference.predictor import list_clips, load_predictor
 

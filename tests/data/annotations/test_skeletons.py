@@ -28,7 +28,10 @@ def read(path: Path, content: Any, **options: Any) -> Skeletons:
 
 
 def test_read_skeletons_split_selects_its_names(tmp_path: Path) -> None:
-    content = {"split": {"xsub_train": ["c", "a"], "xsub_val": ["b"]}, "annotations": [entry(name, i) for i, name in enumerate("abc")]}
+    content = {
+        "split": {"xsub_train": ["c", "a"], "xsub_val": ["b"]},
+        "annotations": [entry(name, i) for i, name in enumerate("abc")],
+    }
     skeletons = read(tmp_path / "s.pkl", content, subset="xsub_train")
     assert [skeletons.names[i] for i in range(2)] == ["a", "c"]
     assert skeletons.labels.tolist() == [0, 2]

@@ -189,7 +189,9 @@ def _joints(entry: Mapping[str, Any]) -> Joints:
         raise UserError("has no frame")
     exact = points.dtype == scores.dtype == np.float16  # as published; half of the memory
     kind = np.float16 if exact or (points.dtype == np.float16 and "keypoint_score" not in entry) else np.float32
-    return np.concatenate([points[..., :2], scores[..., None]], axis=3, dtype=kind, casting="same_kind" if exact else "unsafe")
+    return np.concatenate(
+        [points[..., :2], scores[..., None]], axis=3, dtype=kind, casting="same_kind" if exact else "unsafe"
+    )
 
 
 def _valid_frames(entry: Any, box_thr: float) -> float:
@@ -214,4 +216,3 @@ def _field(entry: Any, key: str) -> Any:
     if not isinstance(entry, dict) or key not in entry:
         raise UserError(f"has no {key}")
     return entry[key]
-

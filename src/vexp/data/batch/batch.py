@@ -194,7 +194,9 @@ class SharedBatch:
         return _received_batch, (batch.pixels, self.num_bytes, batch.layouts, *arrays)
 
 
-def _received_batch(block: torch.Tensor, num_bytes: int, layouts: tuple[ViewLayout | HeatMapLayout, ...], *arrays: Any) -> Batch:
+def _received_batch(
+    block: torch.Tensor, num_bytes: int, layouts: tuple[ViewLayout | HeatMapLayout, ...], *arrays: Any
+) -> Batch:
     tensors: list[Any] = [None if array is None else torch.from_numpy(array) for array in arrays]
     positions, labels, ids, scale = tensors
     return Batch(received(block, num_bytes), positions, layouts, labels, ids, scale)

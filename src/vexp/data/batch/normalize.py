@@ -95,7 +95,10 @@ class ImgNorm(ValidatedConfig):
         return values.sub_(mean).mul_(factor)
 
     def undo(self, values: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
-        """Invert ``apply``: float (N, C, T, H, W) -> uint8 (N, T, H, W, C) RGB or flow, rounded; of heat maps, 0..255."""
+        """Invert ``apply``: float (N, C, T, H, W) -> uint8 (N, T, H, W, C) RGB or flow, rounded.
+
+        Heat maps 0..1 become 0..255.
+        """
         if values.shape[1] != len(self.mean):
             return (values.float() * 255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 4, 1)
         mean, factor = self._constants(values.device, scale)

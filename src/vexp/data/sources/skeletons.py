@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError
 from vexp.core.fields import option
 from vexp.data.annotations.skeletons import Joints, Skeletons, read_joints, read_skeletons
 from vexp.data.sources.base import Source
@@ -102,7 +102,9 @@ class Skeleton(Data):
     def missing_split_error(self, split: str) -> ConfigError | None:
         options = self.split(split)
         if options.ann_file is None and options.from_split is None and options.hold_out is None:
-            return ConfigError(f"set it to the pickle or JSON file of the {split} split", key=f"{split}.ann_file", value=None)
+            return ConfigError(
+                f"set it to the pickle or JSON file of the {split} split", key=f"{split}.ann_file", value=None
+            )
         return None
 
     def _missing(self) -> Iterator[tuple[str, str, Any]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.transforms.heat_map_layout import HeatMapLayout
-from vexp.data.transforms.view import Size, View, shared_size
+from vexp.data.transforms.view import View, shared_size
 
 Joints = NDArray[np.float32]  # (persons, frames, joints, 3): x and y in pixels, confidence
 
@@ -32,7 +32,9 @@ _COLORS = ((40, 80, 160), (170, 70, 40), (40, 130, 70))  # of the persons in a d
 
 def _hw_ratio_rule(value: Any) -> str | None:
     values = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
-    if value is None or all(isinstance(each, int | float) and not isinstance(each, bool) and each > 0 for each in values):
+    if value is None or all(
+        isinstance(each, int | float) and not isinstance(each, bool) and each > 0 for each in values
+    ):
         return None
     return "must be a positive number, [lowest,highest], or null"
 
@@ -124,8 +126,8 @@ class GeneratePoseTarget(ValidatedConfig):
         if len(self.left_kp) != len(self.right_kp):
             rule = f"must have as many joints as left_kp, {len(self.left_kp)}"
             raise ConfigError(rule, key="right_kp", value=self.right_kp)
-        pairs = self.skeletons if self.with_limb else []
-        for key, used in (("left_kp", self.left_kp), ("right_kp", self.right_kp), ("skeletons", sum(pairs, []))):
+        limbs = [joint for pair in self.skeletons for joint in pair] if self.with_limb else []
+        for key, used in (("left_kp", self.left_kp), ("right_kp", self.right_kp), ("skeletons", limbs)):
             if any(joint >= self.joints for joint in used):
                 raise ConfigError(f"must name joints in 0..{self.joints - 1}", key=key, value=getattr(self, key))
 
@@ -217,7 +219,12 @@ def draw_joints(joints: Joints, view: View) -> NDArray[np.uint8]:
     places = np.clip(view.map_points(np.nan_to_num(joints[..., :2])), -1e4, 1e4).round().astype(int)
     shown = _scores(joints) > 0
     for person, frame in np.ndindex(joints.shape[:2]):
-        color, image, at, seen = _COLORS[person % 3], images[frame], places[person, frame].tolist(), shown[person, frame]
+        color, image, at, seen = (
+            _COLORS[person % 3],
+            images[frame],
+            places[person, frame].tolist(),
+            shown[person, frame],
+        )
         for a, b in limbs:
             if seen[a] and seen[b]:
                 cv2.line(image, at[a], at[b], color, radius, cv2.LINE_AA)

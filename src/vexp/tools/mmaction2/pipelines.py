@@ -57,6 +57,7 @@ _CLIPS: dict[str, Rule] = {
 }  # fmt: skip
 _RESIZED: dict[str, Rule] = {**same("interpolation"), **_LAZY}
 
+
 def _joints_of_target(name: str) -> Function:
     """Return the rule of ``left_kp`` or ``right_kp`` of Flip: they are those of the heat maps of the same split."""
 
@@ -261,7 +262,9 @@ def _check_target(result: ConversionResult, table: MappingNode, prefix: str) -> 
         return
     named = [table.get(name) for name in ("left_limb", "right_limb")]
     if table.scalar("with_limb") and table.get("skeletons") is not None and None in named:
-        what = "without left_limb and right_limb, mirrored heat maps of other limbs are exchanged than those of skeletons"
+        what = (
+            "without left_limb and right_limb, mirrored heat maps of other limbs are exchanged than those of skeletons"
+        )
         result.add_pitfall(table, f"{what}; vexp exchanges limbs by their joints")
 
 

@@ -28,7 +28,9 @@ def batch_sheet(
     subtitle = "left: a frame of the video and its crop (dashed: mirrored); upper row: denormalized; "
     subtitle += f"lower row: model input, {order}" + ("" if is_flow else " as red, green, blue")
     if not has_colors(channels):
-        subtitle = f"left: the skeletons and their crop (dashed: mirrored); rows: {channels} heat maps, one color each; "
+        subtitle = (
+            f"left: the skeletons and their crop (dashed: mirrored); rows: {channels} heat maps, one color each; "
+        )
         subtitle += "lower row: brightened"
     top = draw_header(canvas, "batch", subtitle, warnings, is_flow=is_flow)
     width = (WIDTH - 2 * MARGIN - COLUMN_GAP * (len(batches) - 1)) / len(batches)
