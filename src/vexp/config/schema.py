@@ -106,12 +106,13 @@ class Config(ValidatedConfig):
             error.hint += "; or train without validation: eval=never"
             raise error.below("data")
         for split in ("train", "val"):
-            if not self.pipeline.of(split):
+            if self.data.reads_frames and not self.pipeline.of(split):
                 raise ConfigError("has no transform; choose an option, pipeline=...", key=f"pipeline.{split}")
         if isinstance(self.model, Model):
             self.model.check_clips(self.pipeline, self.img_norm)
         self._check_content()
-        self.sweep.check_objective(self.eval.results())
+        self._check_task()
+        self.sweep.check_objective(self.eval.results(self.data.task))
         self._check_flips()
         if self.data.cache_features:
             self._check_cached_features()
@@ -139,6 +140,17 @@ class Config(ValidatedConfig):
                     raise ConfigError("is for skeletons, the data are videos; set data=skeleton", key=f"{key}.{name}")
                 if not (of_joints or self.data.has_frames or hasattr(step, "indices") or hasattr(step, "plan")):
                     raise ConfigError("needs frames, skeletons have none; leave it out", key=f"{key}.{name}")
+
+    def _check_task(self) -> None:
+        """Check that model and metrics are for the task of the data."""
+        task, of_model = self.data.task, getattr(self.model, "task", None)
+        if isinstance(task, str) and of_model is not None and of_model != task:
+            rule = f"{type(self.model).__name__} is a model for {of_model}, but the data is for {task}"
+            raise ConfigError(rule, key="model")
+        try:
+            self.eval.check_metrics(task)
+        except ConfigError as error:
+            raise error.below("eval") from None
 
     def _check_exclusive_keys(self) -> None:
         if self.epochs is not None and self.max_steps is not None:
@@ -242,7 +254,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
         resize,
         uniform_sampling,
     )
-    from vexp.model import zoo, zoo_pose, zoo_transformers
+    from vexp.model import zoo, zoo_frames, zoo_pose, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
@@ -285,9 +297,15 @@ def options() -> dict[str, dict[str, type[Any]]]:
         "model": {
             "tiny3d": Tiny3d,
             "torchvision": TorchvisionVideo,
-            "tsn": zoo.Tsn,
-            "tsm": zoo.Tsm,
+            "tsn": zoo_frames.Tsn,
+            "tsm": zoo_frames.Tsm,
+            "tpn_tsm": zoo_frames.TsmTpn,
+            "tin": zoo_frames.Tin,
+            "tanet": zoo_frames.TaNet,
+            "trn": zoo_frames.Trn,
+            "c2d": zoo.C2d,
             "slowonly": zoo.SlowOnly,
+            "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,
             "i3d": zoo.I3d,
             "c3d": zoo.C3d,

@@ -92,15 +92,14 @@ def read_lists(
             raise UserError(f"{path}: is a pickle, not a list of videos; lists of skeletons are read by data=skeleton")
     kinds = [_kind(path, format, separator) for path, _ in lists]
     label_names = {_LABEL_NAMES.get(kind, False) for kind in kinds}
-    if len(label_names) > 1:
-        named = ", ".join(f"{path}: {FORMATS[kind]}" for (path, _), kind in zip(lists, kinds, strict=True))
-        raise UserError(f"the lists do not name their classes in the same way; convert them to one format: {named}")
+    if label_names >= {True, False}:
+        found = ", ".join(f"{path}: {FORMATS[kind]}" for (path, _), kind in zip(lists, kinds, strict=True))
+        raise UserError(f"the lists do not name their classes in the same way; convert them to one format: {found}")
     indices = lists[0][0].parent / "classInd.txt"
     if kinds[0] == "ucf101" and classes is None and indices.is_file():
         classes = read_classes(indices)
-    rows = AnnotationBuilder(
-        lists[0][0], classes=classes, label_names=label_names.pop(), multi_label=multi_label, verify=verify
-    )
+    named = True if True in label_names else None if None in label_names else False
+    rows = AnnotationBuilder(lists[0][0], classes=classes, label_names=named, multi_label=multi_label, verify=verify)
     for (path, prefix), kind in zip(lists, kinds, strict=True):
         rows.begin_list(path, prefix or str(path.parent), several=len(lists) > 1)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.core.errors import ConfigError
 from vexp.data.sources.base import Source
 from vexp.data.sources.splits import TrainSplit
 
@@ -61,7 +62,8 @@ class BalancedOrder:
             return order
         members, starts, sizes = self._groups
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch], spawn_key=(2,)))
-        return members[starts[order] + rng.integers(sizes[order])]
+        drawn_rows: NDArray[np.int64] = members[starts[order] + rng.integers(sizes[order])]
+        return drawn_rows
 
     def _class_draws(self, label: int, epoch: int) -> NDArray[np.int64]:
         members, quota = self._members[label], int(self.quota[label])
@@ -92,20 +94,29 @@ def occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def balanced_order(source: Source, split: TrainSplit, *, seed: int) -> BalancedOrder | None:
-    """Return the order of the training samples by the options of their split; None if each occurs once in an epoch."""
+    """Return the order of the training samples by the options of their split; None if each occurs once in an epoch.
+
+    Raises:
+        ConfigError: If classes are balanced whose samples have several labels.
+    """
     parts = np.zeros(len(source), np.int64) if source.parts is None else source.parts.astype(np.int64)
     groups = _group_numbers(source, parts) if split.one_per_group else None
     units = np.arange(len(source)) if groups is None else np.unique(groups, return_index=True)[1]
     sizes = np.bincount(parts[units], minlength=max(len(split.ann_files), 1))
     totals = _part_sizes(sizes, split)
-    if groups is None and not split.class_balance and (totals == sizes).all():
+    balances = np.broadcast_to(np.asarray(split.class_balance, np.float64), len(sizes))
+    if groups is None and not balances.any() and (totals == sizes).all():
         return None
-    if not split.class_balance:
+    if not balances.any():
         return BalancedOrder(parts, totals, seed=seed, groups=groups)
+    if source.multi_label:
+        rule = "class balancing needs one label per sample, the training annotation has several; set it to 0"
+        raise ConfigError(rule, key="data.train.class_balance", value=split.class_balance)
     classes = len(source.classes)
     strata = parts * classes + np.asarray(source.labels)
     counts = np.bincount(strata[units], minlength=len(sizes) * classes).reshape(len(sizes), classes)
-    quota = [class_quota(row, split.class_balance, int(total)) for row, total in zip(counts, totals, strict=True)]
+    rows = zip(counts, balances.tolist(), totals.tolist(), strict=True)
+    quota = [class_quota(row, balance, total) for row, balance, total in rows]
     return BalancedOrder(strata, np.concatenate(quota), seed=seed, groups=groups)
 
 

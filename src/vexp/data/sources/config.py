@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 class Data(ValidatedConfig, ABC):
     """Base class of the data options. A custom dataset subclasses it and defines ``source``."""
 
+    #: What is predicted for a sample: the name of a task of ``vexp.task``, or a plugin's subclass of ``Task``.
+    task: ClassVar[Any] = "recognition"
+    reads_frames: ClassVar[bool] = True  # False: samples have features, and need no pipeline
     has_frames: ClassVar[bool] = True  # whether samples are videos; False: skeletons, of which heat maps are made
 
     batch_size: int = option(

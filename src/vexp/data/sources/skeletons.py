@@ -96,6 +96,9 @@ class Skeleton(Data):
 
     def __post_init__(self) -> None:
         Data.__post_init__(self)
+        for name in SPLITS:
+            if isinstance(value := self.split(name).ann_file, list):
+                raise ConfigError("must be one pickle or JSON file", key=f"{name}.ann_file", value=value)
         if error := self.missing_split_error("train"):
             raise error
 

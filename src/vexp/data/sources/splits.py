@@ -33,11 +33,16 @@ def _texts(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
+def _balance_rule(value: Any) -> str | None:
+    numbers = value if isinstance(value, list) else [value]
+    if numbers and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+        return None
+    return "must be a number, or a list of them"
+
+
 def _numbers_rule(value: Any) -> str | None:
     numbers = value if isinstance(value, list) else [value]
-    if numbers and all(isinstance(n, int | float) and not isinstance(n, bool) and n > 0 for n in numbers):
-        return None
-    return "must be a number > 0, or a list of them"
+    return _balance_rule(value) or (None if all(n > 0 for n in numbers) else "must be > 0")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -102,8 +107,14 @@ class TrainSplit(Split):
     """Options of the training split, including the order of its samples."""
 
     shuffle: bool = option(True, "Shuffle the samples in every epoch (a function of seed and epoch).")
-    class_balance: float = option(
-        0.0, "Oversampling of rare classes: 0 none, 1 as often as common classes, 0.5 in between.", ge=0, le=1
+    class_balance: Any = option(
+        0.0,
+        "Oversampling of rare classes: 0 none, 1 as often as common classes, 0.5 in between; or a number for each file "
+        "of ann_file.",
+        accepts="float or list of float",
+        ge=0,
+        le=1,
+        check=_balance_rule,
     )
     repeat: Any = option(
         1,
@@ -135,7 +146,7 @@ class TrainSplit(Split):
         Split.__post_init__(self)
         if self.hold_out is not None:
             raise ConfigError("is for val and test only", key="hold_out", value=self.hold_out)
-        for name, value in (("repeat", self.repeat), ("ratio", self.ratio)):
+        for name, value in (("repeat", self.repeat), ("ratio", self.ratio), ("class_balance", self.class_balance)):
             if isinstance(value, list) and len(value) != len(self.ann_files):
                 rule = f"has {len(value)} numbers, ann_file has {len(self.ann_files)} files; give one for each"
                 raise ConfigError(rule, key=name, value=value)

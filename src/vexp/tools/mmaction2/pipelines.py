@@ -11,7 +11,7 @@ from vexp.tools.mmaction2.models import NORMALIZE
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Function, Ignore, Map, Require, Rule, Unsupported, as_lists, sets
 from vexp.tools.mmaction2.tables import all_of, apply_rules, same
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, Where
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, UnreadableError, Where, entries
 
 _LAZY: dict[str, Rule] = {"lazy": Ignore("pipeline.lazy: geometry always becomes one resample")}
 
@@ -204,7 +204,7 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         if isinstance(transform, MappingNode) and kind == "PytorchVideoWrapper":
             kind = f"pytorchvideo.{transform.text('op')}"
         if not isinstance(transform, MappingNode) or not kind:
-            result.mark_unsupported(transform, "is not a transform: it has no type")
+            result.mark_unsupported(transform, getattr(transform, "unread", "") or "is not a transform: it has no type")
         elif kind.startswith("MM") and result.choices["data"] == "skeleton":
             raise UserError(
                 f"{transform.where}: refused: {kind} makes clips of the videos and the skeletons together; vexp reads "
@@ -220,6 +220,30 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         else:
             hint = _INSTEAD.get(transform.text("type"), "a transform of your own (plugins=)")
             result.mark_unsupported(transform, f"vexp has no {kind}; use {hint}")
+
+
+def check_same_pipeline(result: ConversionResult, first: Node | None, other: Node | None) -> None:
+    """Record the transforms of a further dataset of a split, whose samples have the pipeline of the first one.
+
+    They may differ in what reads the frames: an image is a video of one frame, which the sampler repeats.
+    """
+    if other is None or other is first:
+        return
+    try:
+        same = _geometry(first) == _geometry(other)
+    except UnreadableError:
+        same = False
+    if same:
+        result.mark_unneeded(other, "the pipeline of the first dataset of the split does the same")
+    else:
+        result.mark_unsupported(other, "all lists of a split have one pipeline, here that of the first dataset")
+
+
+def _geometry(pipeline: Node | None) -> list[Any]:
+    """Return the transforms of a pipeline that change the pixels of a sample."""
+    reading = {*NO_STEPS, "BuildPseudoClip", *(name for name, step in STEPS.items() if step.name == "sample")}
+    reading.remove("Normalize")
+    return [step.to_python() for step in entries(pipeline) if step.text("type") not in reading]
 
 
 def _convert_step(
