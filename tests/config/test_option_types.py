@@ -20,6 +20,7 @@ from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
 from vexp.config.saved import SavedConfig
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
+from vexp.data.sources.skeletons import SkeletonTrainSplit
 from vexp.data.sources.splits import TrainSplit
 from vexp.data.transforms.resize import RandomRescale
 from vexp.model.clip_input import ClipInput
@@ -31,6 +32,7 @@ from vexp.tools.compare.runs import read_runs
 GIVEN: dict[str, dict[str, Any]] = {
     "folder": {"root": "videos"},
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
+    "skeleton": {"train": SkeletonTrainSplit(ann_file="train.json")},
     "torchvision": {"name": "r3d_18"},
     "hf": {
         "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
@@ -44,6 +46,8 @@ GIVEN: dict[str, dict[str, Any]] = {
     **{word: {"crop_size": 64} for word in ("center_crop", "three_crop", "ten_crop")},
 }  # fmt: skip
 SPLITS = ("train", "val", "test")
+#: Options that need skeletons and heat maps of them.
+OF_SKELETONS = {"skeleton", "motion_skeleton", "pose_compact", "generate_pose_target"}
 
 
 def rows() -> list[dict[str, str]]:
@@ -55,10 +59,17 @@ def rows() -> list[dict[str, str]]:
 def made(choices: dict[str, str]) -> Config:
     """A config with these options."""
     instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
-    step, config = instances.pop("transform", None), compose(["data=folder", "data.root=videos", "eval=never"])
+    data = ["data=folder", "data.root=videos"]
+    if OF_SKELETONS & set(choices.values()):
+        data = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false"]
+    step, config = instances.pop("transform", None), compose([*data, "eval=never"])
     if step is not None:
-        before = {} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"]}
-        config = replace(config, pipeline=replace(config.pipeline, train={**before, "added": step}))
+        steps = (
+            {"added": step} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"], "added": step}
+        )
+        if "target" in config.pipeline.train and not hasattr(step, "prepare"):
+            steps["target"] = config.pipeline.train["target"]
+        instances["pipeline"] = replace(config.pipeline, train=steps)
     return replace(config, **instances)
 
 

@@ -31,6 +31,7 @@ class Data(ValidatedConfig, ABC):
     #: What is predicted for a sample: the name of a task of ``vexp.task``, or a plugin's subclass of ``Task``.
     task: ClassVar[Any] = "recognition"
     reads_frames: ClassVar[bool] = True  # False: samples have features, and need no pipeline
+    has_frames: ClassVar[bool] = True  # whether samples are videos; False: skeletons, of which heat maps are made
 
     batch_size: int = option(
         8,
@@ -388,14 +389,18 @@ class Motion(Data):
         return self.video_source(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
 
     def _folder_args(self) -> dict[str, Any]:
-        root = _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
         clips = {"train_clips": self.train_clips, "val_clips": self.val_clips}
-        return {"root": root, "seed": self.motion_seed, **clips}
+        return {"root": cache_folder(self.cache_dir), "seed": self.motion_seed, **clips}
 
 
 def _log_first(done: int, total: int) -> None:
     if done == 1:
         logger.info("creating the %d videos of the built-in dataset, once ...", total)
+
+
+def cache_folder(cache_dir: str | None) -> Path:
+    """Return the folder of the built-in datasets."""
+    return _path(cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
 
 
 def _path(text: str) -> Path:
