@@ -20,6 +20,7 @@ from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
 from vexp.config.saved import SavedConfig
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
+from vexp.data.sources.skeletons import SkeletonTrainSplit
 from vexp.data.sources.splits import Split, TrainSplit
 from vexp.data.transforms.resize import RandomRescale
 from vexp.model.clip_input import ClipInput
@@ -32,6 +33,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "folder": {"root": "videos"},
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
     "activitynet": {"train": TrainSplit(ann_file="a.json"), "val": Split(ann_file="b.json"), "features": "features"},
+    "skeleton": {"train": SkeletonTrainSplit(ann_file="train.json")},
     "torchvision": {"name": "r3d_18"},
     "hf": {
         "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
@@ -45,6 +47,8 @@ GIVEN: dict[str, dict[str, Any]] = {
     **{word: {"crop_size": 64} for word in ("center_crop", "three_crop", "ten_crop")},
 }  # fmt: skip
 SPLITS = ("train", "val", "test")
+#: Options that need skeletons and heat maps of them.
+OF_SKELETONS = {"skeleton", "motion_skeleton", "pose_compact", "generate_pose_target"}
 
 
 #: Data, models and losses of other tasks than recognition, which go together only.
@@ -64,13 +68,21 @@ def rows() -> list[dict[str, str]]:
 def made(choices: dict[str, str]) -> Config:
     """A config with these options."""
     instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
-    base = ["data=motion_segments"] if choices in OF_OTHER_TASKS else ["data=folder", "data.root=videos", "eval=never"]
-    step, config = instances.pop("transform", None), compose(base)
+    data = ["data=folder", "data.root=videos", "eval=never"]
+    if OF_SKELETONS & set(choices.values()):
+        data = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false", "eval=never"]
+    elif choices in OF_OTHER_TASKS:
+        data = ["data=motion_segments"]
+    step, config = instances.pop("transform", None), compose(data)
     if choices.get("model") == "bmn":  # finds no classes
         instances["eval"] = compose(["data=motion_segments", "eval=proposals"]).eval
     if step is not None:
-        before = {} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"]}
-        config = replace(config, pipeline=replace(config.pipeline, train={**before, "added": step}))
+        steps = (
+            {"added": step} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"], "added": step}
+        )
+        if "target" in config.pipeline.train and not hasattr(step, "prepare"):
+            steps["target"] = config.pipeline.train["target"]
+        instances["pipeline"] = replace(config.pipeline, train=steps)
     return replace(config, **instances)
 
 

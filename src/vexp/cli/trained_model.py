@@ -14,7 +14,7 @@ from rich.console import Console
 
 from vexp.cli.arguments import Arguments
 from vexp.config.schema import Config
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.core.files import atomic_write, ensure_writable_dir
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
@@ -66,6 +66,13 @@ def open_inputs(
 
     ``path``, ``config`` and ``content`` are those of the checkpoint (``open_run``).
     """
+    if not config.data.reads_frames:
+        raise UserError(f"{path}: is a model of features, and vexp {command} reads videos")
+    if not config.data.has_frames:
+        raise UserError(
+            f"{path}: is a model of skeletons, and vexp {command} reads videos; evaluate it on a list of "
+            "skeletons: vexp evaluate run=RUN data.val.ann_file=FILE"
+        )
     from vexp.inference.predictor import list_clips, load_predictor
 
     windows, unreadable = list_clips(options.input, window=options.window, stride=options.stride)

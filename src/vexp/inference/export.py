@@ -235,16 +235,21 @@ def _clips_and_logits(predictor: Predictor, exported: Exported, split: str) -> d
     config, norm = predictor.config, predictor.config.img_norm
     batch = "any" if exported.parity.dynamic else 1
     multi_label = bool(getattr(config.loss, "multi_label", False))
+    pixels: dict[str, Any] = {"content": "heat maps of joints as the last transform draws them, not normalized"}
+    if config.data.has_frames:
+        pixels = {
+            "colour_order": "BGR" if norm.to_bgr else "RGB",
+            "normalise": "(pixel - mean) / std, pixels 0..255, channels in colour_order",
+            "mean": norm.mean,
+            "std": norm.std,
+        }
     return {
         "input": {
             "name": INPUT,
             "dtype": "float32",
             "layout": "N C T H W",
             "shape": [batch, *exported.shape],
-            "colour_order": "BGR" if norm.to_bgr else "RGB",
-            "normalise": "(pixel - mean) / std, pixels 0..255, channels in colour_order",
-            "mean": norm.mean,
-            "std": norm.std,
+            **pixels,
         },
         "output": {
             "name": OUTPUT,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+#: The end of the sentence that refuses one of ``OTHER_TASKS``.
+IMPORTED = "only video recognition, PoseC3D of skeletons and BMN can be imported"
 #: Classes that belong to another task.
 OTHER_TASKS = {
-    "RecognizerGCN": "skeletons", "SkeletonGCN": "skeletons", "PoseDataset": "skeletons",
+    "RecognizerGCN": "graph networks on skeletons", "SkeletonGCN": "graph networks on skeletons",
     **dict.fromkeys(("BSN", "TEM", "PEM", "SSN"), "temporal localization"),
     "FastRCNN": "detection", "FasterRCNN": "detection", "AVADataset": "detection", "AVAKineticsDataset": "detection",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
