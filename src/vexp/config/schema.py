@@ -18,7 +18,7 @@ from vexp.data.transforms.randomness import first_random_step
 from vexp.evaluation.config import Eval
 from vexp.model import ModelOption
 from vexp.model.config import Model
-from vexp.model.loss import Bce, CrossEntropy, Loss
+from vexp.model.loss import Bce, CrossEntropy, Focal, Loss
 from vexp.optim.ema import Ema
 from vexp.optim.gradients import Grad
 from vexp.optim.lr_policy import WarmedPolicy
@@ -206,20 +206,25 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
-    from vexp.data.transforms import crops, frame_sampling, photometric, rand_augment, random_erasing, resize
-    from vexp.model import zoo, zoo_transformers
+    from vexp.data.sources.boxes import Ava, MotionBoxes
+    from vexp.data.transforms import (
+        crops, frame_sampling, key_frames, photometric, rand_augment, random_erasing, resize,
+    )  # fmt: skip
+    from vexp.model import roi, zoo, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
     from vexp.optim.optimizers import SGD, Adam, AdamW
 
     return {
-        "data": {"motion": Motion, "video_list": VideoList, "raw_frames": RawFrames, "folder": Folder},
+        "data": {"motion": Motion, "video_list": VideoList, "raw_frames": RawFrames, "folder": Folder,
+                 "ava": Ava, "motion_boxes": MotionBoxes},
         "transform": {
             "sample_frames": frame_sampling.SampleFrames,
             "dense_sample_frames": frame_sampling.DenseSampleFrames,
             "segment_frames": frame_sampling.SegmentFrames,
             "untrimmed_sample_frames": frame_sampling.UntrimmedSampleFrames,
+            "sample_key_frames": key_frames.SampleKeyFrames,
             "resize": resize.Resize,
             "random_rescale": resize.RandomRescale,
             "random_short_side_scale": resize.RandomRescale,
@@ -243,6 +248,9 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "tsm": zoo.Tsm,
             "slowonly": zoo.SlowOnly,
             "slowfast": zoo.SlowFast,
+            "tiny3d_boxes": roi.Tiny3dRoi,
+            "slowonly_ava": roi.SlowOnlyRoi,
+            "slowfast_ava": roi.SlowFastRoi,
             "i3d": zoo.I3d,
             "c3d": zoo.C3d,
             "r2plus1d": zoo.R2plus1d,
@@ -256,7 +264,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "uniformerv2": zoo_transformers.UniFormerV2,
             "hf": HuggingFace,
         },
-        "loss": {"cross_entropy": CrossEntropy, "bce": Bce},
+        "loss": {"cross_entropy": CrossEntropy, "bce": Bce, "focal": Focal},
         "optimizer": {
             "sgd": SGD,
             "adam": Adam,

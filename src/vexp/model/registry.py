@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.model import zoo, zoo_transformers
+from vexp.model import roi, zoo, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
@@ -104,6 +104,10 @@ REGISTRY: dict[str, RegisteredModel] = {
         zoo.SlowOnly, 8, 224, "Feichtenhofer et al., ICCV 2019", Published(32.45, 54.75, MMACTION2, 256), IMAGES),
     "slowfast_r50": RegisteredModel(
         zoo.SlowFast, 32, 224, "Feichtenhofer et al., ICCV 2019", Published(34.5, 36.3, MMACTION2, 256)),
+    "tiny3d_boxes": RegisteredModel(roi.Tiny3dRoi, 8, 96, "vexp's own, after Tran et al. 2018", weights="tiny3d"),
+    "slowonly_r50_ava": RegisteredModel(
+        roi.SlowOnlyRoi, 8, 256, "Feichtenhofer et al., ICCV 2019", weights=IMAGES),
+    "slowfast_r50_ava": RegisteredModel(roi.SlowFastRoi, 32, 256, "Feichtenhofer et al., ICCV 2019"),
     "i3d_r50": RegisteredModel(
         zoo.I3d, 32, 224, "Carreira & Zisserman, CVPR 2017", Published(28.0, 43.5, MMACTION2, 256), IMAGES),
     "i3d_nl_r50": RegisteredModel(

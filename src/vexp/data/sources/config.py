@@ -140,7 +140,7 @@ class Data(ValidatedConfig, ABC):
 
     def _class_names(self) -> list[str] | None:
         """Read the file ``classes``; return None if the classes are those of the lists or folders."""
-        return read_classes(_path(self.classes)) if self.classes else None
+        return read_classes(absolute_path(self.classes)) if self.classes else None
 
     def prepare(self) -> None:
         """Create the data that this option generates; called before ``source``."""
@@ -200,9 +200,9 @@ class ListData(Data, ABC):
     def _missing(self) -> Iterator[tuple[str, str, Any]]:
         for name in SPLITS:
             ann_file = self.split(name).ann_file
-            if ann_file is not None and not find_lists(_path(ann_file)):
+            if ann_file is not None and not find_lists(absolute_path(ann_file)):
                 yield "no such file", f"{name}.ann_file", ann_file
-        if self.classes is not None and not _path(self.classes).is_file():
+        if self.classes is not None and not absolute_path(self.classes).is_file():
             yield "no such file", "classes", self.classes
 
     def annotation(self, split: str) -> Annotation | None:
@@ -218,12 +218,12 @@ class ListData(Data, ABC):
     def _read(self, split: str, classes: list[str] | None, multi_label: bool | None) -> Annotation:
         options = self.split(split)
         return read_list(
-            _path(str(options.ann_file)),
+            absolute_path(str(options.ann_file)),
             format=self.format,
             split=split,
             classes=classes,
             multi_label=multi_label,
-            prefix=str(_path(options.data_prefix)) if options.data_prefix else "",
+            prefix=str(absolute_path(options.data_prefix)) if options.data_prefix else "",
             separator=self.separator,
             file_name=self.file_name,
             verify=self.verify_files,
@@ -345,10 +345,10 @@ class Folder(Data):
     def _folder(self, split: str) -> Path | None:
         options = self.split(split)
         if options.data_prefix is not None:
-            return _path(options.data_prefix)
+            return absolute_path(options.data_prefix)
         if options.hold_out is not None:
             return None
-        folder = _path(self.root) / split if self.root is not None else None
+        folder = absolute_path(self.root) / split if self.root is not None else None
         if split == "test" and folder is not None and not folder.is_dir():
             return None  # a test split is optional
         return folder
@@ -366,7 +366,7 @@ class Motion(Data):
     def prepare(self) -> None:
         from vexp.data.sources import motion
 
-        motion.ensure_motion(**self._folder_args(), progress=_log_first)
+        motion.ensure_motion(**self._folder_args(), progress=log_first)
 
     def source(self, split: str) -> Source | None:
         from vexp.data.sources import motion
@@ -379,15 +379,22 @@ class Motion(Data):
         return self.video_source(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
 
     def _folder_args(self) -> dict[str, Any]:
-        root = _path(self.cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
+        root = cache_folder(self.cache_dir)
         clips = {"train_clips": self.train_clips, "val_clips": self.val_clips}
         return {"root": root, "seed": self.motion_seed, **clips}
 
 
-def _log_first(done: int, total: int) -> None:
+def cache_folder(cache_dir: str | None) -> Path:
+    """Return the folder of generated data: ``cache_dir``, or $VEXP_CACHE, or ~/.cache/vexp."""
+    return absolute_path(cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
+
+
+def log_first(done: int, total: int) -> None:
+    """Log once that data are generated."""
     if done == 1:
         logger.info("creating the %d videos of the built-in dataset, once ...", total)
 
 
-def _path(text: str) -> Path:
+def absolute_path(text: str) -> Path:
+    """Return the absolute path of a path that the user wrote, with ~ for the home folder."""
     return Path(text).expanduser().absolute()

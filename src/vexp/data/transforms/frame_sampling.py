@@ -41,7 +41,8 @@ class Sampler(ValidatedConfig):
         raise NotImplementedError
 
 
-def _check_frames(num_frames: int) -> None:
+def check_frames(num_frames: int) -> None:
+    """Raise UserError if a video has no frames."""
     if num_frames < 1:
         raise UserError(f"the video has {num_frames} frames, at least one is required; remove it from the annotation")
 
@@ -89,7 +90,7 @@ class _FixedLengthClips(Sampler):
         Raises:
             UserError: If the video has no frames, or no times although they are required.
         """
-        _check_frames(num_frames)
+        check_frames(num_frames)
         if self.rate is None:
             line = Timeline.of_frames(num_frames)
         elif times is None or len(times) != num_frames:
@@ -175,7 +176,7 @@ class SampleFrames(_FixedLengthClips):
     def indices(self, num_frames: int, rng: np.random.Generator, times: FrameTimes | None = None) -> Indices:
         if not self.frame_uniform:
             return _FixedLengthClips.indices(self, num_frames, rng, times)
-        _check_frames(num_frames)
+        check_frames(num_frames)
         edges = np.round(np.arange(self.clip_len + 1) * ((num_frames - 1) / self.clip_len)).astype(np.int64)
         if self.test_mode:
             return ((edges[:-1] + edges[1:]) // 2)[None]
@@ -266,7 +267,7 @@ class UntrimmedSampleFrames(Sampler):
         return None
 
     def indices(self, num_frames: int, rng: np.random.Generator) -> Indices:
-        _check_frames(num_frames)
+        check_frames(num_frames)
         first = self.clip_interval // 2
         centers = np.arange(first if first < num_frames else num_frames // 2, num_frames, self.clip_interval)
         within = (np.arange(self.clip_len) - self.clip_len // 2) * self.frame_interval

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.model.architectures.blocks import classifier, conv3d, global_average_pool, init_convolutions
-from vexp.model.architectures.resnet3d import inflated_resnet
+from vexp.model.architectures.resnet3d import ResNet3d, inflated_resnet
 
 #: Stages with inflated blocks (Feichtenhofer et al. 2019, table 1).
 SLOW = ((0,), (0,), (1,), (1,))
@@ -35,8 +35,13 @@ def slow_only(num_classes: int, *, depth: int, zero_init_residual: bool, **head:
     layer4   (N, 2048, 8, 7, 7)
     ======== =======================
     """
-    trunk = inflated_resnet(depth, SLOW, stem_length=1, zero_init_residual=zero_init_residual)
+    trunk = slow_only_trunk(depth, zero_init_residual=zero_init_residual)
     return classifier(trunk, trunk.channels, num_classes, **head)
+
+
+def slow_only_trunk(depth: int, **resnet: Any) -> ResNet3d:
+    """Build the backbone of SlowOnly; ``resnet`` are further arguments of ``inflated_resnet``."""
+    return inflated_resnet(depth, SLOW, stem_length=1, **resnet)
 
 
 def i3d(num_classes: int, *, depth: int, non_local: str | None, zero_init_residual: bool, **head: float) -> nn.Module:
@@ -88,6 +93,11 @@ class SlowFastBackbone(nn.Module):
         self.channels = self.slow_path.channels + self.fast_path.channels
 
     def forward(self, clips: Tensor) -> Tensor:
+        slow, fast = self.pathways(clips)
+        return torch.cat((global_average_pool(fast), global_average_pool(slow)), dim=1)  # in mmaction2's order
+
+    def pathways(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of the slow and of the fast pathway, (N, C, T, H, W)."""
         frames = clips.shape[2]
         if frames % self.slow_stride:
             raise UserError(
@@ -100,7 +110,7 @@ class SlowFastBackbone(nn.Module):
         for stage, lateral in enumerate(self.laterals, start=1):
             slow = self.slow_path.stage(stage, torch.cat((slow, lateral(fast)), dim=1))
             fast = self.fast_path.stage(stage, fast)
-        return torch.cat((global_average_pool(fast), global_average_pool(slow)), dim=1)  # in mmaction2's order
+        return slow, fast
 
 
 def slow_fast(num_classes: int, *, dropout: float, init_std: float, **pathways: Any) -> nn.Module:
