@@ -105,7 +105,7 @@ class BoxData(Data, ABC):
                 f"{', '.join(missing[:_NAMED])}{more}; data.on_error=skip leaves them out"
             )
         return KeyFrameSource(
-            frames, classes, paths, self.open_function(), start=self.first_second,
+            frames, classes, paths, self.open_function(), start=self.first_second, assign_iou=self.assign_iou,
             origin=f"{files.truth}: {len(frames)} key frames of {len(frames.videos)} videos, "
             f"{len(frames.truth.data)} boxes",
             backend=self.decoding_backend,

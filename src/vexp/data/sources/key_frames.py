@@ -58,6 +58,7 @@ class KeyFrameSource(Source):
         paths: Path of each video of ``frames.videos``.
         opened: Opens the video at a path.
         start: Time of the first frame of each video, in seconds.
+        assign_iou: Least overlap at which a detected person has the labels of a labeled box.
         origin: Where the key frames are listed.
         backend: Name of the decoding backend.
     """
@@ -66,10 +67,10 @@ class KeyFrameSource(Source):
 
     def __init__(
         self, frames: KeyFrames, classes: Sequence[str], paths: Sequence[str], opened: Any, *, start: float = 0.0,
-        origin: str = "", backend: str = "",
+        assign_iou: float = 0.9, origin: str = "", backend: str = "",
     ) -> None:  # fmt: skip
         self.frames, self.classes, self.paths, self.opened = frames, list(classes), list(paths), opened
-        self.start, self.origin, self.backend = start, origin, backend
+        self.start, self.assign_iou, self.origin, self.backend = start, assign_iou, origin, backend
         self.labels = frames.labels_of_frames()
         self.groups = PackedStrings.pack([frames.videos[video] for video in frames.video])
 
