@@ -96,6 +96,44 @@ class KeyFrameSource(Source):
         return taken
 
 
+class UnlabeledKeyFrames(Source):
+    """Key frames of videos with detected persons, without labels.
+
+    Args:
+        places: Path and name of the video of each key frame, and its time in seconds after the first frame.
+        persons: Detected persons of each key frame, float64 (M, 5): shares of width and height, and the score.
+        classes: Names of the classes.
+        opened: Opens the video at a path.
+        backend: Name of the decoding backend.
+    """
+
+    multi_label = True
+    assign_iou = 1.0
+
+    def __init__(
+        self, places: Sequence[tuple[Path, str, float]], persons: Sequence[NDArray[np.float64]], classes: Sequence[str],
+        opened: Any, *, backend: str = "",
+    ) -> None:  # fmt: skip
+        self.places, self.persons, self.classes = list(places), list(persons), list(classes)
+        self.opened, self.backend = opened, backend
+        self.labels = [np.empty(0, np.int64)] * len(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def name(self, index: int) -> str:
+        _, name, second = self.places[index]
+        return f"{name},{second:04.0f}" if second.is_integer() else f"{name},{second:g}"
+
+    def boxes(self, index: int) -> FrameBoxes:
+        """Return the boxes of a key frame."""
+        return FrameBoxes(np.empty((0, 4)), np.empty((0, len(self.classes)), np.float32), self.persons[index])
+
+    def open(self, index: int) -> AbstractContextManager[Reader]:
+        path, _, second = self.places[index]
+        return _at_key_frame(str(path), self.opened(path), second)
+
+
 @contextmanager
 def _at_key_frame(path: str, video: AbstractContextManager[Any], second: float) -> Iterator[Reader]:
     with video as reader:
