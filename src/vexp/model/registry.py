@@ -104,7 +104,7 @@ REGISTRY: dict[str, RegisteredModel] = {
         zoo.SlowOnly, 8, 224, "Feichtenhofer et al., ICCV 2019", Published(32.45, 54.75, MMACTION2, 256), IMAGES),
     "slowfast_r50": RegisteredModel(
         zoo.SlowFast, 32, 224, "Feichtenhofer et al., ICCV 2019", Published(34.5, 36.3, MMACTION2, 256)),
-    "tiny3d_boxes": RegisteredModel(roi.Tiny3dRoi, 8, 96, "vexp's own, after Tran et al. 2018", weights="tiny3d"),
+    "tiny3d_boxes": RegisteredModel(roi.Tiny3dRoi, 8, 64, "vexp's own, after Tran et al. 2018", weights="tiny3d"),
     "slowonly_r50_ava": RegisteredModel(
         roi.SlowOnlyRoi, 8, 256, "Feichtenhofer et al., ICCV 2019", weights=IMAGES),
     "slowfast_r50_ava": RegisteredModel(roi.SlowFastRoi, 32, 256, "Feichtenhofer et al., ICCV 2019"),

@@ -159,6 +159,11 @@ def _stacked(result: ConversionResult, node: Node, prefix: str) -> None:
         result.set(node, f"{prefix}stacked", frames, "frames that are one image; in_channels is theirs together")
 
 
+def _spatial_strides(result: ConversionResult, node: Node, prefix: str) -> None:
+    last = 1 if result.config.text("model", "type") == "FastRCNN" else 2  # detectors keep the size in the last stage
+    Require((1, 2, 2, last))(result, node, prefix)
+
+
 _COMMON: dict[str, Rule] = {
     "pretrained": weights,
     "norm_eval": Map("norm_eval"), "partial_bn": Map("partial_bn"), "frozen_stages": _frozen_stages,
@@ -167,8 +172,8 @@ _COMMON: dict[str, Rule] = {
     "init_cfg": init_cfg,
     "with_cp": Ignore("activations are kept: the same numbers, more memory; lower data.batch_size, raise "
                       "grad.accumulate"),
-    **required(num_stages=4, style="pytorch", dilations=(1, 1, 1, 1), spatial_strides=(1, 2, 2, 2), base_channels=64,
-               out_indices=(3,)),
+    **required(num_stages=4, style="pytorch", dilations=(1, 1, 1, 1), base_channels=64, out_indices=(3,)),
+    "spatial_strides": _spatial_strides,
     "pretrained2d": Ignore("seen from the weights: those of an image model are inflated"),
     "advprop": Unsupported("not supported"),
 }  # fmt: skip
@@ -420,7 +425,7 @@ OTHER_TASKS = {
     "RecognizerGCN": "skeletons", "SkeletonGCN": "skeletons", "PoseDataset": "skeletons",
     "BMN": "temporal localization", "BSN": "temporal localization", "TEM": "temporal localization",
     "PEM": "temporal localization", "SSN": "temporal localization", "ActivityNetDataset": "temporal localization",
-    "FastRCNN": "detection", "FasterRCNN": "detection", "AVADataset": "detection", "AVAKineticsDataset": "detection",
+    "FasterRCNN": "detection of objects", "AVAKineticsDataset": "AVA-Kinetics", "MultiSportsDataset": "MultiSports",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
     "CLIPSimilarity": "retrieval", "VindLURetrieval": "retrieval", "VindLUVQA": "question answering",
     "MMRecognizer3D": "several modalities", "RecognizerOmni": "images and videos",

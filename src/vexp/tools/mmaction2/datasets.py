@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.raw_frames import TEMPLATES
@@ -24,14 +25,14 @@ from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 #: Class of mmaction2 -> option of vexp.
 DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list",
-                            "RepeatAugDataset": "video_list"}  # fmt: skip
+                            "RepeatAugDataset": "video_list", "AVADataset": "ava"}  # fmt: skip
 #: Classes that contain another dataset.
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
 _WORKING_DIRECTORY = "the list's paths begin in the folder of the command; null here is the list's own folder"
 
 
 #: Key of ``data_prefix`` that the class of a dataset reads (1.x).
-_PREFIXES = {"raw_frames": "img", "video_list": "video"}
+_PREFIXES = {"raw_frames": "img", "video_list": "video", "ava": "img"}
 
 
 @sets("data_prefix")
@@ -60,7 +61,9 @@ def _ann_file(result: ConversionResult, node: Node, prefix: str) -> None:
 @sets("/data.filename_tmpl")
 def _filename_tmpl(result: ConversionResult, node: Node, prefix: str) -> None:
     template = node.to_python()
-    if result.choices["data"] == "raw_frames" and template in TEMPLATES.values():
+    if result.choices["data"] == "ava":
+        result.set(node, "data.filename_tmpl", template)
+    elif result.choices["data"] == "raw_frames" and template in TEMPLATES.values():
         result.mark_default(node, "the template of data.modality")
     else:
         _of_raw_frames("filename_tmpl")(result, node, prefix)
@@ -121,6 +124,23 @@ SPLIT: dict[str, Rule] = {
 }  # fmt: skip
 
 
+def _classes(value: Any) -> list[int] | None:
+    """Return the numbers of the classes; mmaction2 1.x adds a 0 for its background."""
+    return None if value is None else [int(number) for number in value if number != 0]
+
+
+_FROM_ONE = Ignore("image 1 is the frame at data.timestamp_start: data.start_index=1")
+#: Arguments of AVADataset that a dataset of videos does not have.
+AVA: dict[str, Rule] = {
+    **{key: Map(key) for key in ("exclude_file", "proposal_file")},
+    "label_file": Map("/data.label_map"), "custom_classes": Map("/data.custom_classes", _classes),
+    "person_det_score_thr": Map("/data.person_det_score_thr"), "num_max_proposals": Map("/data.num_max_proposals"),
+    "timestamp_start": Map("/data.timestamp_start", float), "fps": Map("/data.fps", float),
+    "timestamp_end": Ignore("seen from the video"), "start_index": _FROM_ONE,
+    "use_frames": Require(True, "AVADataset reads images; for videos leave data.raw_frames out"),
+}  # fmt: skip
+
+
 def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     """Choose the option of group data, by the class of the training dataset, or of that of the test.
 
@@ -173,7 +193,9 @@ def convert_split(result: ConversionResult, node: Node | None, split: str) -> No
         result.record(kind, "carried", f"data={chosen}")
     elif kind is not None:
         result.mark_unsupported(kind, f"one kind of data for all splits: data={chosen}")
-    apply_rules(result, node, SPLIT, f"data.{split}.")
+    apply_rules(result, node, {**SPLIT, **AVA} if chosen == "ava" else SPLIT, f"data.{split}.")
+    if chosen == "ava":
+        result.set_implied("data.raw_frames", True, "AVADataset reads folders of images")
     result.set_implied(f"data.{split}.data_prefix", ".", _WORKING_DIRECTORY)
     if (root := node.get("data_root")) is not None:
         apply(result, _data_root, root, f"data.{split}.")

@@ -8,6 +8,7 @@ from typing import Any
 from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
+from vexp.tools.mmaction2.detectors import DETECTOR_MODEL, choose_detector, convert_detector, is_detector
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
     INVALID,
@@ -267,6 +268,8 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     if result.choices["model"] == "tsn_r50":
         why = "TSN's head averages the logits of all frames and crops"
         result.set_implied("eval.view_reduction", "mean_logit", why)
+    if is_detector(model):
+        choose_detector(result)
     if family is not None:
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
         if chosen is not None:
@@ -274,9 +277,11 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     head = model.get("cls_head")
     if isinstance(head, MappingNode):
         convert_head(result, head, family)
+    elif is_detector(model):
+        convert_detector(result, model)
     elif family is not None and head is None:
         result.pitfalls.append((model.where, "model has no cls_head: the model here has its usual one"))
-    apply_rules(result, model, MODEL)
+    apply_rules(result, model, {**MODEL, **dict.fromkeys(DETECTOR_MODEL, handled_elsewhere)} if is_detector(model) else MODEL)
 
 
 #: Backbones that vexp does not have -> the nearest model, if it is not that of the recognizer.

@@ -69,6 +69,7 @@ STEPS: dict[str, Step] = {
     "UntrimmedSampleFrames": Step("sample", "untrimmed_sample_frames", {
         **same("clip_len clip_interval frame_interval"), "start_index": _START_INDEX,
     }),
+    "SampleAVAFrames": Step("sample", "sample_key_frames", {**same("clip_len frame_interval test_mode")}),
     "UniformSample": Step("sample", "sample_frames", {
         **same("clip_len test_mode"), "num_clips": Require(1, "one clip over the whole video"),
     }),
@@ -123,6 +124,7 @@ NO_STEPS: dict[str, str] = {
     **dict.fromkeys(("RawFrameDecode", "FrameSelector"), _DECODED),
     **dict.fromkeys(("FormatShape", "Collect", "ToTensor", "PackActionInputs", "Rename", "ToDataContainer",
                      "ImageDecode", "Transpose"), "vexp formats the batch for the model"),
+    "EntityBoxRescale": "boxes are carried through the pipeline",
     "Fuse": "pipeline.lazy: geometry always becomes one resample",
     "Normalize": "img_norm: once for train, val and test, on the device",
 }  # fmt: skip
@@ -146,7 +148,7 @@ _INSTEAD = {
     **dict.fromkeys(("Imgaug", "ImgAug"), "transform=color_jitter and the photometric ones of torchvision"),
     "PytorchVideoWrapper": "transform=torchvision with a photometric class",
     "RandomScale": "transform=random_rescale",
-    "EntityBoxRescale": "boxes are not supported", "GeneratePoseTarget": "skeletons are not supported",
+    "GeneratePoseTarget": "skeletons are not supported",
     "OpticalFlow": "data=raw_frames data.modality=Flow",
 }  # fmt: skip
 
