@@ -22,11 +22,12 @@ FLOORS = {
     "optim": 4, "runtime": 4,
     "evaluation": 5,
     "config": 6,
-    "experiment": 7,
-    "training": 8, "inference": 8, "sweep": 8,
-    "tools": 9,
-    "cli": 10,
-    "__init__": 11, "__main__": 11, "train": 11,
+    "task": 7,
+    "experiment": 8,
+    "training": 9, "inference": 9, "sweep": 9,
+    "tools": 10,
+    "cli": 11,
+    "__init__": 12, "__main__": 12, "train": 12,
 }  # fmt: skip
 #: Folders of data may import each other, without circles.
 DATA = {"annotations", "sources", "decoding", "transforms", "batch", "loading"}

@@ -102,9 +102,12 @@ def test_greater_is_better_by_name_of_result(monkeypatch, name, greater):
         ({"topk": [1, 1]}, r"topk=\[1,1\]: must not contain a number twice"),
         ({"topk": "5"}, "topk=5: must be a number"),
         ({"topk": True}, "topk=true: must be a number"),
-        ({"metrics": ["top_k_accuracy", "AR@AN"]}, "AR@AN is not implemented yet; metrics: top_k_accuracy"),
-        ({"save_best": "mAP@0.5IOU"}, "mAP@0.5IOU is not implemented yet"),
-        ({"save_best": "auc"}, "auc is not implemented yet"),
+        ({"metrics": ["top_k_accuracy", "AR@AN"]}, "AR@AN is of localization, .*use data=motion_segments"),
+        (
+            {"save_best": "mAP@0.5IOU"},
+            "mAP@0.5IOU is of detection, but the data is for recognition; use data=motion_boxes",
+        ),
+        ({"save_best": "auc"}, "auc is of localization"),
         ({"metrics": ["top1_acc"]}, r"metrics=\[top1_acc\]: must be one of top_k_accuracy, mean_class_accuracy"),
         (
             {"save_best": "top1"},
@@ -123,7 +126,7 @@ def test_greater_is_better_by_name_of_result(monkeypatch, name, greater):
 )
 def test_eval_rejects_invalid_options(values, text):
     with pytest.raises(ValueError, match=text):
-        Eval(**values)
+        Eval(**values).check_metrics("recognition")
 
 
 def test_every_returns_interval_of_options():

@@ -9,7 +9,7 @@ from vexp.core.errors import UserError
 from vexp.data.batch.batch import Batch
 from vexp.data.batch.normalize import ImgNorm
 from vexp.evaluation.config import Eval
-from vexp.evaluation.evaluator import Evaluator
+from vexp.evaluation.evaluator import Evaluator, predict_batches
 from vexp.evaluation.predictions import measure
 from vexp.evaluation.view_forward import ViewForward
 from vexp.evaluation.view_reduction import reduce_views
@@ -59,7 +59,11 @@ def evaluator(*, criterion=None, img_norm=PLAIN, amp=None, **options):
 
 def run(model, batches, **settings):
     chosen = evaluator(**settings)
-    return chosen.predictions([chosen.score(model, batches, name="video {}".format)])
+    return chosen.predictions(score(chosen, model, batches))
+
+
+def score(chosen, model, batches):
+    return predict_batches(model, batches, lambda model, batch: chosen.scores(model, batch, "video {}".format))
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 5])
@@ -69,7 +73,7 @@ def test_predictions_of_several_processes_equal_one_process(world_size):
     model, batches = ColorModel(), list(make_batches(frames, labels, 2))
     one = run(model, batches, save_view_logits=True)
     several = evaluator(save_view_logits=True)
-    parts = [several.score(model, batches[rank::world_size], name=str) for rank in range(world_size)]
+    parts = [part for rank in range(world_size) for part in score(several, model, batches[rank::world_size])]
     predictions = several.predictions(parts)
     for name in ("ids", "labels", "scores", "view_logits"):
         np.testing.assert_array_equal(getattr(predictions, name), getattr(one, name))
@@ -290,7 +294,7 @@ def test_view_forward_halves_the_views_once_when_out_of_memory(caplog):
     halving = evaluator()
     model = LimitedModel(fits=5)
     for _ in range(2):  # the second evaluation starts with the size that fitted
-        predictions = halving.predictions([halving.score(model, make_batches(frames, labels, 4), name=str)])
+        predictions = halving.predictions(score(halving, model, make_batches(frames, labels, 4)))
         np.testing.assert_array_equal(predictions.scores, reference.scores)
         assert predictions.loss == reference.loss
     assert model.tried[:2] == [12, 6]

@@ -36,7 +36,9 @@ def png_size(path):
 def report(
     folder, *, plots=False, scores=SCORES, labels=LABELS, classes=CLASSES, name=lambda i: f"videos/{i}.mp4", logits=None
 ):
-    predictions = Predictions(np.arange(len(labels)) + 10, np.array(labels), scores, 0.5, 6, logits)
+    predictions = Predictions(
+        ids=np.arange(len(labels)) + 10, labels=np.array(labels), scores=scores, loss=0.5, views=6, view_logits=logits
+    )
     results = {"top1_acc": 0.6, "loss": 0.5}
     protocol = {"split": "val", "views": "2 clips x 3 crops", "checkpoint": "best.pth"}
     write_report(

@@ -24,7 +24,7 @@ def make_predictions(reduction="mean_prob", videos=600, multi_label=False):
     if multi_label:
         labels = (random.rand(videos, 4) < 0.4).astype(np.float32)
     scores = reduce_views(logits, reduction, multi_label=multi_label)
-    return Predictions(np.arange(videos) + 5, labels, scores, 0.75, 3, logits)
+    return Predictions(ids=np.arange(videos) + 5, labels=labels, scores=scores, loss=0.75, views=3, view_logits=logits)
 
 
 def save_and_load(path, predictions, options):
@@ -70,7 +70,7 @@ def test_bootstrap_interval_matches_binomial_distribution():
 def test_bootstrap_ignores_resamples_without_label():
     labels = np.zeros((3, 2), np.float32)
     labels[0, 0] = 1
-    predictions = Predictions(np.arange(3), labels, np.eye(3, 2), 0.1, 1)
+    predictions = Predictions(ids=np.arange(3), labels=labels, scores=np.eye(3, 2), loss=0.1, views=1)
     options = Eval(metrics=["mean_average_precision"])
     interval = bootstrap(predictions, options, resamples=100, seed=0)["mean_average_precision"]
     assert (interval.low, interval.high) == (1.0, 1.0)

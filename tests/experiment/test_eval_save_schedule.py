@@ -8,7 +8,8 @@ import pytest
 from support.run_files import read_metrics
 
 from vexp import compose, train
-from vexp.experiment.eval_save_schedule import Schedule, plural, step_plan, total_steps
+from vexp.core.log import plural
+from vexp.experiment.eval_save_schedule import Schedule, step_plan, total_steps
 from vexp.experiment.setup import build_experiment
 
 

@@ -225,7 +225,7 @@ def test_train_step_of_several_labels_and_views_averages_loss(tiny: list[str]) -
     """The loss is the mean over all views, each with the labels of its video."""
     config = compose([*tiny, "model.norm=group", "eval=multi_label", "optimizer=sgd"])
     exp = build_experiment(config)
-    exp.criterion = torch.nn.BCEWithLogitsLoss()
+    exp.task.criterion = torch.nn.BCEWithLogitsLoss()
     torch.manual_seed(0)
     model = config.model.build(8)
     state = new_state(exp, model)
@@ -233,7 +233,7 @@ def test_train_step_of_several_labels_and_views_averages_loss(tiny: list[str]) -
     frames = torch.randint(0, 256, (4, 2, 8, 16, 16, 3), dtype=torch.uint8, generator=generator)
     labels = (torch.rand(4, 8, generator=generator) < 0.3).float()
     logits = model(config.img_norm.apply(frames.flatten(0, 1))).view(4, 2, 8)
-    expected = sum(exp.criterion(logits[:, view], labels) for view in range(2)) / 2
+    expected = sum(exp.task.criterion(logits[:, view], labels) for view in range(2)) / 2
     values = train_step(exp, state, iter([Batch.of_views(frames, labels, torch.arange(4))]))
     assert {name for name in values if not name.startswith("time/")} == {"loss"}
     torch.testing.assert_close(values["loss"], expected.detach())

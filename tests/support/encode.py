@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,6 +39,19 @@ def read_number(frame: np.ndarray) -> int:
     return number
 
 
+@contextmanager
+def keep_scheduling() -> Iterator[None]:
+    """Undo what SVT-AV1 does as root: it gives the calling thread real-time priority, which starves all others."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write_video(
     path: Path,
     *,
@@ -56,7 +71,7 @@ def write_video(
     """
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV build has no {codec} encoder")
-    with av.open(str(path), "w") as output:
+    with keep_scheduling(), av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.gop_size = gop

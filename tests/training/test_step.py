@@ -13,12 +13,10 @@ from support.paths import GOLDEN_DIR
 from torch import nn
 
 from vexp.data.batch.batch import Batch
-from vexp.data.batch.mixup import Blending
 from vexp.data.loading.dataloader import StepPlan
 from vexp.evaluation.best_score import Best
 from vexp.optim.gradients import Clip, Grad
 from vexp.runtime.amp import Amp
-from vexp.runtime.backend import Backend
 from vexp.runtime.distributed import SINGLE_PROCESS
 from vexp.runtime.parallel import SingleProcess
 from vexp.tracking.meter import Meter
@@ -44,18 +42,27 @@ class LinearModel(nn.Module):
         return (self.w * torch.stack([k, torch.full_like(k, 0.5)], 1)).sum(1, keepdim=True)
 
 
+class MeanOfOutputs:
+    """A task whose loss is the mean of the model's outputs for the values of the first pixels."""
+
+    def inputs(self, batch: Batch, *, training: bool) -> Any:
+        return (batch.frames[:, 0, 0, 0, 0, 0].float(),), batch.labels
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> Any:
+        return {"loss": outputs.mean()}
+
+    def accuracy_labels(self, batch: Batch) -> torch.Tensor:
+        return batch.labels
+
+
 def experiment(*, grad: Grad, amp: Amp | None = None, num_samples: int = 7) -> Any:
-    config = SimpleNamespace(
-        grad=grad, amp=amp or Amp(), blending=Blending(), backend=Backend(),
-        img_norm=SimpleNamespace(prepare_input=lambda batch, channels_last: batch.frames[:, 0, 0, 0, 0, 0].float()),
-    )  # fmt: skip
+    config = SimpleNamespace(grad=grad, amp=amp or Amp())
     plan = StepPlan(num_samples, 1, grad.accumulate, drop_last=False)
     return SimpleNamespace(
         config=config,
         device=CPU,
         plan=plan,
-        classes=["one"],
-        criterion=lambda logits, _: logits.mean(),
+        task=MeanOfOutputs(),
         world=SINGLE_PROCESS,
     )
 

@@ -77,7 +77,8 @@ def _evaluate(run: Path, arguments: Arguments[_Options]) -> None:
         console.print(f"split={split}: data.{split} is not set, so these are the videos of {result.split}")
     if split == "test" and result.pipeline != split:
         console.print(f"split={split}: pipeline.{split} is not set, so these are the steps of {result.pipeline}")
-    table = Table("metric", "value", title=f"{path.name}, {result.videos} of {result.split}, {result.views}")
+    title = path.name, f"{result.videos} of {result.split}", result.views
+    table = Table("metric", "value", title=", ".join(filter(None, title)))
     for name, value in result.results.items():
         table.add_row(name, f"{value:.6g}")
     console.print(table)

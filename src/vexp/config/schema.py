@@ -106,14 +106,26 @@ class Config(ValidatedConfig):
             error.hint += "; or train without validation: eval=never"
             raise error.below("data")
         for split in ("train", "val"):
-            if not self.pipeline.of(split):
+            if self.data.reads_frames and not self.pipeline.of(split):
                 raise ConfigError("has no transform; choose an option, pipeline=...", key=f"pipeline.{split}")
         if isinstance(self.model, Model):
             self.model.check_clips(self.pipeline, self.img_norm)
-        self.sweep.check_objective(self.eval.results())
+        self._check_task()
+        self.sweep.check_objective(self.eval.results(self.data.task))
         self._check_flips()
         if self.data.cache_features:
             self._check_cached_features()
+
+    def _check_task(self) -> None:
+        """Check that model and metrics are for the task of the data."""
+        task, of_model = self.data.task, getattr(self.model, "task", None)
+        if isinstance(task, str) and of_model is not None and of_model != task:
+            rule = f"{type(self.model).__name__} is a model for {of_model}, but the data is for {task}"
+            raise ConfigError(rule, key="model")
+        try:
+            self.eval.check_metrics(task)
+        except ConfigError as error:
+            raise error.below("eval") from None
 
     def _check_exclusive_keys(self) -> None:
         if self.epochs is not None and self.max_steps is not None:

@@ -86,3 +86,8 @@ def log_to_console() -> Iterator[None]:
     handler.setFormatter(ConsoleFormatter())
     with log_to(handler):
         yield
+
+
+def plural(count: int, noun: str) -> str:
+    """Format a count with its noun: ``1 step``, ``2 steps``, ``2 processes``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from vexp.core.errors import ConfigError
@@ -12,9 +13,26 @@ from vexp.core.fields import ValidatedConfig, option
 from vexp.core.interval import Interval
 from vexp.evaluation.metrics import METRICS, Ints, ScoredVideos, metric_results
 
-#: Metrics of mmaction2's other tasks, localization and detection, which are not implemented yet.
-_NOT_IMPLEMENTED = ("AR@AN", "auc", "mAP@0.5IOU")
-_SHORT = {"mAP": "mean_average_precision", "mmit_mAP": "mmit_mean_average_precision"}
+#: (task, mmaction2's name of a result) -> its name here.
+_SHORT = {
+    ("recognition", "mAP"): "mean_average_precision", ("recognition", "mmit_mAP"): "mmit_mean_average_precision",
+    ("localization", "AR@AN"): "AR@100",
+}  # fmt: skip
+_ALIAS = ("localization", "AR@AN")  # may be chosen: mmaction2's documentation lists it
+RECALL_NUMBERS = (1, 5, 10, 100)
+#: The metrics of other tasks than recognition, and the names of their results.
+TASK_METRICS: dict[str, dict[str, Callable[[Eval], list[str]]]] = {
+    "localization": {
+        "AR@AN": lambda options: [*(f"AR@{number}" for number in RECALL_NUMBERS), "auc"],
+        "mAP": lambda options: [*(f"mAP@{tiou:g}" for tiou in options.tious), "mAP"],
+    },
+    "detection": {"mAP@0.5IOU": lambda options: ["mAP@0.5IOU"]},
+}
+#: Data options of these tasks, for messages.
+_DATA_OF_TASK = {
+    "recognition": "motion, folder, video_list", "localization": "motion_segments, activitynet, thumos",
+    "detection": "motion_boxes, ava",
+}  # fmt: skip
 _GREATER = ("acc", "top", "precision", "map", "auc", "recall", "f1")
 _LESS = ("loss", "error")
 
@@ -26,7 +44,8 @@ def greater_by_name(metric: str) -> bool | None:
     words = re.split(r"[^a-z0-9]+", metric.lower())
     if any(word.startswith(_LESS) for word in words):
         return False
-    return True if any(word.startswith(_GREATER) or word.endswith("accuracy") for word in words) else None
+    is_greater = any(word.startswith(_GREATER) or word.endswith("accuracy") or word == "ar" for word in words)
+    return True if is_greater else None
 
 
 def _topk_rule(value: Any) -> str | None:
@@ -34,6 +53,36 @@ def _topk_rule(value: Any) -> str | None:
     if not numbers or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in numbers):
         return "must be a number >= 1 or a list of such numbers"
     return "must not contain a number twice" if len(set(numbers)) < len(numbers) else None
+
+
+def metrics_of(task: Any) -> Mapping[str, Callable[[Eval], Sequence[str]]]:
+    """Return the metrics of a task, its name or the class of a plugin, as functions to the names of their results."""
+    if task == "recognition":
+        return {metric: partial(_recognition_results, metric) for metric in METRICS}
+    if task in TASK_METRICS:
+        return TASK_METRICS[task]
+    return {metric: partial(_fixed_results, tuple(names)) for metric, names in task.metrics.items()}
+
+
+def _recognition_results(metric: str, options: Eval) -> list[str]:
+    return list(metric_results(metric, options.topk))
+
+
+def _fixed_results(names: Sequence[str], options: Eval) -> Sequence[str]:
+    return names
+
+
+def _names(task: str) -> list[str]:
+    """Return the names of all metrics of a task and of their results with default options."""
+    return [*metrics_of(task), *(name for results in metrics_of(task).values() for name in results(Eval()))]
+
+
+def _other_task(name: str, task: Any) -> str:
+    """Return a hint for a metric or result of another task than that of the data; empty if there is none."""
+    others = (other for other in _DATA_OF_TASK if other != task)
+    found = next((other for other in others if name in _names(other)), None)
+    this = task if isinstance(task, str) else task.name
+    return f"; {name} is of {found}, but the data is for {this}; use data={_DATA_OF_TASK[found]}" if found else ""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -66,11 +115,25 @@ class Eval(ValidatedConfig):
         ge=1,
     )
     metrics: list[str] = option(
-        ["top_k_accuracy", "mean_class_accuracy"], "Metrics to compute besides the loss.", choices=tuple(METRICS)
+        ["top_k_accuracy", "mean_class_accuracy"],
+        f"Metrics to compute besides the loss. Recognition: {', '.join(METRICS)}; localization: AR@AN, mAP; detection: "
+        "mAP@0.5IOU.",
     )
     topk: Any = option(
         [1, 5], "The k of top_k_accuracy, one or a list.", accepts="int or list of int", check=_topk_rule
     )
+    tious: list[float] = option(
+        [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95], "Thresholds of temporal IoU of localization.",
+        gt=0, le=1,
+    )  # fmt: skip
+    empty_frames: str = option(
+        "ignore", "Detections in key frames without ground truth: not counted, or false positives (mmaction2 0.x).",
+        choices=("ignore", "count"),
+    )  # fmt: skip
+    rounding: int | None = option(
+        None, "Decimals to which boxes and scores are rounded before ranking (mmaction2 0.x: 3); null: none.",
+        ge=0, le=15,
+    )  # fmt: skip
     view_reduction: str = option(
         "mean_prob",
         "How the views of a video (clips x crops of pipeline.val) are reduced to one score.",
@@ -82,17 +145,24 @@ class Eval(ValidatedConfig):
     save_view_logits: bool = option(False, "Save eval/view_logits.npz for vexp evaluate rescore=RUN.")
 
     def __post_init__(self) -> None:
-        for key, name in (*(("metrics", name) for name in self.metrics), ("save_best", self.save_best)):
-            if name in _NOT_IMPLEMENTED:
-                rule = f"{name} is not implemented yet; metrics: {', '.join(METRICS)}"
-                raise ConfigError(rule, key=key, value=name)
         ValidatedConfig.__post_init__(self)
         self.topk = self.topk if isinstance(self.topk, list) else [self.topk]
         self.every()
-        self.best_metric()
-        self.greater_is_better()
         if self.patience is not None and self.save_best is None:
             raise ConfigError("needs a metric to improve, but save_best is null", key="patience", value=self.patience)
+
+    def check_metrics(self, task: Any) -> None:
+        """Check that ``metrics`` and ``save_best`` are those of a task: its name, or the class of a plugin.
+
+        Raises:
+            ConfigError: If they are not.
+        """
+        known = list(metrics_of(task))
+        if unknown := [metric for metric in self.metrics if metric not in known]:
+            hint = _other_task(unknown[0], task)
+            raise ConfigError(f"must be one of {', '.join(known)}", key="metrics", value=self.metrics, hint=hint)
+        self.best_metric(task)
+        self.greater_is_better(task=task)
 
     @property
     def happens(self) -> bool:
@@ -107,40 +177,45 @@ class Eval(ValidatedConfig):
         """Return whether a run that starts after ``step`` steps evaluates first: whether ``start`` is reached."""
         return self.start is not None and (step // steps_per_epoch if self.by_epoch else step) >= self.start
 
-    def results(self) -> list[str]:
+    def results(self, task: Any = "recognition") -> list[str]:
         """Return the names of all results of an evaluation, in order."""
-        return [*self.result_functions(), "loss"]
+        results = metrics_of(task)
+        return [*(name for metric in self.metrics for name in results[metric](self)), "loss"]
 
     def result_functions(self) -> dict[str, Callable[[ScoredVideos, Ints], float]]:
-        """Return the results of ``metrics`` by name (``metric_results``), in order."""
+        """Return the results of recognition's ``metrics`` by name (``metric_results``), in order."""
         return {name: value for metric in self.metrics for name, value in metric_results(metric, self.topk).items()}
 
     def single_label_metrics(self) -> list[str]:
         """Return those of ``metrics`` that need one label per video."""
         return [metric for metric in self.metrics if METRICS[metric].single_label]
 
-    def best_metric(self) -> str | None:
-        """Return the result that ``save_best`` refers to."""
+    def best_metric(self, task: Any = "recognition") -> str | None:
+        """Return the result of a task that ``save_best`` refers to."""
         if self.save_best is None:
             return None
-        results = self.results()
+        results = self.results(task)
         if self.save_best == "auto":
             return results[0]
-        if self.save_best not in results:
-            meant = _SHORT.get(self.save_best, self.save_best)
-            source = next((metric for metric in METRICS if meant in metric_results(metric, self.topk)), None)
-            hint = f" (eval.metrics=[{source}] gives {meant})" if source and source not in self.metrics else ""
-            hint = hint or (f"; did you mean {meant}?" if meant != self.save_best else "")
-            rule = f"is not a result of eval.metrics; results: {', '.join(results)}"
-            raise ConfigError(rule, key="save_best", value=self.save_best, hint=hint)
-        return self.save_best
+        meant = _SHORT.get((task, self.save_best), self.save_best)
+        if self.save_best in results or (task, self.save_best) == _ALIAS:
+            return meant
+        source = next((metric for metric, names in metrics_of(task).items() if meant in names(self)), None)
+        rule = f"is not a result of eval.metrics; results: {', '.join(results)}"
+        if source is None:
+            hint = _other_task(self.save_best, task)
+        elif source not in self.metrics:
+            hint = f" (eval.metrics=[{source}] gives {meant})"
+        else:
+            hint = f"; did you mean {meant}?"
+        raise ConfigError(rule, key="save_best", value=self.save_best, hint=hint)
 
-    def greater_is_better(self, metric: str | None = None) -> bool:
-        """Return whether a larger score of ``metric`` (default: ``best_metric``) is better.
+    def greater_is_better(self, metric: str | None = None, task: Any = "recognition") -> bool:
+        """Return whether a larger score of ``metric`` (default: ``best_metric``) of a task is better.
 
         ``rule`` decides for ``best_metric`` if it is set; otherwise the name of the metric does.
         """
-        best = self.best_metric()
+        best = self.best_metric(task)
         metric = metric or best
         if metric is None or (metric == best and self.rule is not None):
             return self.rule != "less"

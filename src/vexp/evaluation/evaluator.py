@@ -1,11 +1,10 @@
-"""Evaluation of a model on a split: one row of scores per video, and the loss."""
+"""Evaluation of a classifier: one row of scores per video, and the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,15 +19,26 @@ from vexp.evaluation.view_forward import ViewForward
 from vexp.evaluation.view_reduction import reduce_views
 
 
-class EvaluatorOutput(NamedTuple):
-    """The outputs of a model for some videos of a split, with one list entry per batch (see ``Predictions``)."""
+class BatchScores(NamedTuple):
+    """The outputs of a model for one batch, on the CPU (see ``Predictions``)."""
 
-    ids: list[torch.Tensor]
-    labels: list[torch.Tensor]
-    scores: list[NDArray[np.float64]]
-    mean_logits: list[torch.Tensor]
-    view_logits: list[NDArray[np.float32]]
-    views: list[int]
+    ids: torch.Tensor
+    labels: torch.Tensor
+    scores: NDArray[np.float64]
+    mean_logits: torch.Tensor
+    view_logits: NDArray[np.float32] | None
+    views: int
+
+
+def predict_batches(model: nn.Module, batches: Iterable[Any], predict: Callable[[nn.Module, Any], Any]) -> list[Any]:
+    """Return ``predict(model, batch)`` of every batch, in eval mode; modules are returned to their modes afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        return [predict(model, batch) for batch in batches]
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 @dataclass
@@ -39,8 +49,8 @@ class Evaluator:
     forward: ViewForward
     options: Eval
 
-    def score(self, model: nn.Module, batches: Iterable[Batch], *, name: Callable[[int], str]) -> EvaluatorOutput:
-        """Run ``model`` in eval mode over ``batches``; every module is returned to its mode afterwards.
+    def scores(self, model: nn.Module, batch: Batch, name: Callable[[int], str]) -> BatchScores:
+        """Return the outputs of ``model``, in eval mode, for a batch.
 
         As far as the model's logits do, scores and metrics do not depend on how videos are batched and views divided
         into forward passes. (A library may choose another algorithm for another batch size, which changes the last
@@ -49,36 +59,23 @@ class Evaluator:
         Raises:
             UserError: If logits are not finite, with the ``name`` of the video; if a view does not fit into memory.
         """
-        modes = {module: module.training for module in model.modules()}
-        model.eval()
-        output = EvaluatorOutput([], [], [], [], [], [])
-        try:
-            for batch in batches:
-                logits = self.forward(model, batch)
-                self._check_finite(logits, batch, name)
-                output.views.append(batch.views)
-                output.ids.append(batch.ids)
-                output.labels.append(batch.labels)
-                output.mean_logits.append(logits.mean(1))
-                multi_label = batch.labels.ndim == 2
-                output.scores.append(reduce_views(logits.numpy(), self.options.view_reduction, multi_label=multi_label))
-                if self.options.save_view_logits:
-                    output.view_logits.append(logits.numpy())
-        finally:
-            for module, training in modes.items():
-                module.training = training
-        return output
+        logits = self.forward(model, batch)
+        self._check_finite(logits, batch, name)
+        return BatchScores(
+            ids=batch.ids,
+            labels=batch.labels,
+            scores=reduce_views(logits.numpy(), self.options.view_reduction, multi_label=batch.labels.ndim == 2),
+            mean_logits=logits.mean(1),
+            view_logits=logits.numpy() if self.options.save_view_logits else None,
+            views=batch.views,
+        )
 
-    def predictions(self, parts: Sequence[EvaluatorOutput]) -> Predictions:
-        """Merge the outputs of several processes, ordered by the id of the video, as if one had scored them all.
+    def predictions(self, parts: Sequence[BatchScores]) -> Predictions:
+        """Merge the outputs of all batches, ordered by the id of the video, as if one process had scored them all.
 
         The loss is computed over all videos at once, so that every video has the same weight.
         """
-        ids, labels, scores, mean_logits, view_logits, views = (
-            list(chain(*lists)) for lists in zip(*parts, strict=True)
-        )
-        if not ids:
-            raise UserError("evaluation: no video of the split can be read")
+        ids, labels, scores, mean_logits, view_logits, views = zip(*parts, strict=True)
         all_ids = torch.cat(ids)
         order = torch.argsort(all_ids)
         by_id = order.numpy()
@@ -95,15 +92,19 @@ class Evaluator:
             scores=np.concatenate(scores)[by_id],
             loss=float(loss),
             views=max(views),
-            view_logits=np.concatenate(view_logits)[by_id] if view_logits else None,
+            view_logits=np.concatenate(view_logits)[by_id] if self.options.save_view_logits else None,
         )
 
     def _check_finite(self, logits: torch.Tensor, batch: Batch, name: Callable[[int], str]) -> None:
-        bad = batch.ids[~logits.isfinite().all(-1).all(-1)].tolist()
-        if bad:
-            more = f" and {len(bad) - 1} more of its batch" if len(bad) > 1 else ""
-            fp16 = "fp16 overflowed (set amp=bf16 or amp=fp32), or " if self.forward.amp.dtype == "fp16" else ""
-            raise UserError(
-                f"evaluation: the scores of {name(bad[0])}{more} are not finite: {fp16}the weights have diverged "
-                "(lower optimizer.lr, or set grad=clip)"
-            )
+        if bad := batch.ids[~logits.isfinite().all(-1).all(-1)].tolist():
+            raise not_finite_error(name(bad[0]), len(bad), self.forward.amp.dtype)
+
+
+def not_finite_error(name: str, count: int, dtype: str) -> UserError:
+    """Return the error of ``count`` samples of a batch whose outputs are not finite, the first of which is ``name``."""
+    more = f" and {count - 1} more of its batch" if count > 1 else ""
+    fp16 = "fp16 overflowed (set amp=bf16 or amp=fp32), or " if dtype == "fp16" else ""
+    return UserError(
+        f"evaluation: the scores of {name}{more} are not finite: {fp16}the weights have diverged "
+        "(lower optimizer.lr, or set grad=clip)"
+    )

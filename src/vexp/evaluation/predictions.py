@@ -1,4 +1,4 @@
-"""The predictions of a model for a split, and the metrics computed from them. NumPy only."""
+"""The predictions of a model for a split; for recognition, also the metrics computed from them. NumPy only."""
 
 from __future__ import annotations
 
@@ -14,28 +14,34 @@ from vexp.evaluation.config import Eval
 from vexp.evaluation.metrics import Ints, ScoredVideos
 
 
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """Predictions for n videos of a split."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitPredictions:
+    """Predictions for n samples of a split; each task has a class of its own."""
 
-    ids: NDArray[np.int64]  # (n,), indices of the samples in their source
+    ids: NDArray[np.int64]  # (n,), indices of the samples in their source, ascending
+    loss: float
+    unscored: dict[int, str] = field(default_factory=dict)  # ids of the split's unreadable videos, with the errors
+
+    @property
+    def counted(self) -> str:
+        """The number of videos as text: ``8 videos``, or ``7 of 8 videos``."""
+        n, rest = len(self.ids), len(self.unscored)
+        return f"{n} of {n + rest} videos" if rest else f"{n} videos"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions(SplitPredictions):
+    """Predictions of a classifier; ``loss`` is that of the view-averaged logits."""
+
     labels: NDArray[np.int64] | NDArray[np.float32]  # (n,), or multi-hot (n, classes)
     scores: NDArray[np.float64]  # (n, classes), probabilities, which do not sum to 1 with max_prob
-    loss: float  # of the view-averaged logits
     views: int  # per video
     view_logits: NDArray[np.float32] | None = None  # (n, views, classes), if they are kept
-    unscored: dict[int, str] = field(default_factory=dict)  # ids of the split's unreadable videos, with the errors
 
     @property
     def multi_label(self) -> bool:
         """Whether a video may have several labels."""
         return self.labels.ndim == 2
-
-    @property
-    def counted(self) -> str:
-        """The number of videos as text: ``8 videos``, or ``7 of 8 videos``."""
-        n, rest = len(self.labels), len(self.unscored)
-        return f"{n} of {n + rest} videos" if rest else f"{n} videos"
 
 
 def measure(predictions: Predictions, options: Eval) -> dict[str, float]:

@@ -36,7 +36,8 @@ def rescore(saved: ViewLogits, options: Eval) -> Predictions:
         reduce_views(saved.logits[start : start + _CHUNK], options.view_reduction, multi_label=multi_label)
         for start in range(0, len(saved.ids), _CHUNK)
     ]
-    return Predictions(saved.ids, saved.labels, np.concatenate(parts), saved.loss, saved.logits.shape[1])
+    scores, views = np.concatenate(parts), saved.logits.shape[1]
+    return Predictions(ids=saved.ids, labels=saved.labels, scores=scores, loss=saved.loss, views=views)
 
 
 def bootstrap(

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import overload
 
 from vexp.config.schema import Config
+from vexp.core.log import plural
 from vexp.data.loading.step_plan import StepPlan
 
 _MAX_CHECKED = 1000  # steps of a schedule; they repeat, so that the first ones show whether all are ends of epochs
@@ -27,11 +28,6 @@ def step_plan(config: Config, num_samples: int) -> StepPlan:
 def total_steps(config: Config, plan: StepPlan) -> int:
     """Return the number of optimizer steps of the whole run."""
     return config.max_steps or (config.epochs or 0) * plan.steps_per_epoch
-
-
-def plural(count: int, noun: str) -> str:
-    """Format a count with its noun: ``1 step``, ``2 steps``, ``2 processes``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 class Steps(Sequence[int]):

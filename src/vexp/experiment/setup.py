@@ -1,25 +1,22 @@
-"""From a ``Config`` to the objects of a run: device, datasets, loaders, schedule and loss."""
+"""From a ``Config`` to the objects of a run: device, datasets, loaders, schedule and task."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
 
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.loading.dataset import ClipDataset, flip_table
 from vexp.data.loading.step_plan import StepPlan
-from vexp.data.sources.base import Source
 from vexp.data.sources.subsets import select_samples
-from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
-from vexp.evaluation.view_forward import ViewForward
 from vexp.experiment.eval_save_schedule import Schedule, step_plan, total_steps
-from vexp.model.loss import Loss
 from vexp.runtime.device import pick_device
 from vexp.runtime.distributed import SINGLE_PROCESS, World
 from vexp.runtime.seed import set_global_switches
+from vexp.task import task_class
+from vexp.task.base import Task
 
 
 @dataclass(slots=True)
@@ -32,7 +29,7 @@ class Experiment:
     val_set: ClipDataset | None
     plan: StepPlan
     total_steps: int
-    criterion: nn.Module
+    task: Task
     warnings: list[str] = field(default_factory=list)
     world: World = field(default_factory=World)
 
@@ -70,7 +67,7 @@ def apply_switches(config: Config) -> None:
 def build_experiment(
     config: Config, world: World = SINGLE_PROCESS, *, prepare: bool = True, for_model: bool = True
 ) -> Experiment:
-    """Choose the device, read the annotations and build the datasets and the loss.
+    """Choose the device, read the annotations and build the datasets and the task.
 
     Without ``prepare`` no data are generated (``data=motion``), and no sample can be read; without ``for_model`` it is
     not checked that the data fit the model.
@@ -92,32 +89,20 @@ def build_experiment(
     train_set = make_dataset(config, "train")
     if train_set is None:
         raise UserError("data: has no training samples")
-    balance, multi_label = config.data.train.class_balance, train_set.source.multi_label
-    if balance and multi_label:
-        rule = "class balancing needs one label per sample, the training annotation has several; set it to 0"
-        raise ConfigError(rule, key="data.train.class_balance", value=balance)
+    task = task_class(config.data)
     val_set = make_dataset(config, "val")
     plan = step_plan(config, len(train_set))
     if plan.steps_per_epoch == 0:
         rule = f"{len(train_set)} samples do not fill one step of {plan.samples_per_step}; lower data.batch_size or "
         raise ConfigError(f"{rule}grad.accumulate", key="data.train.drop_last", value=True)
-    config, warnings = with_class_weights(config, train_set.source), []
+    config, warnings = task.with_data(config, train_set.source), []
     if val_set is not None:
-        classes = len(train_set.source.classes)
-        warnings = check_labels(config.eval, val_set.source, classes, split="val", multi_label=multi_label)
+        warnings = task.check_data(config, val_set.source, split="val", train=train_set.source)
     elif config.eval.patience is not None:
         warnings = [f"eval.patience={config.eval.patience}: has no effect, there is no validation split"]
-    steps, criterion = total_steps(config, plan), config.loss.build().to(device)
-    return Experiment(config, device, train_set, val_set, plan, steps, criterion, warnings, world)
-
-
-def with_class_weights(config: Config, train: Source) -> Config:
-    """Return the config with ``loss.class_weights`` as numbers, as checkpoints save it."""
-    check_loss(train, getattr(config.loss, "multi_label", None))
-    if not isinstance(config.loss, Loss):
-        return config
-    weights = config.loss.weights(class_counts(train).tolist())
-    return replace(config, loss=replace(config.loss, class_weights=weights))
+    steps = total_steps(config, plan)
+    built = task(config, train_set.source.classes, device)
+    return Experiment(config, device, train_set, val_set, plan, steps, built, warnings, world)
 
 
 def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> ClipDataset | None:
@@ -134,7 +119,7 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
     if len(source) == 0:
         raise UserError(f"data.{split}: holds no sample")
     on_bad = "fail" if config.data.on_error != "skip" else "replace" if pipeline == "train" else "leave_out"
-    return ClipDataset(
+    return task_class(config.data).dataset_class(
         source,
         config.pipeline.of(pipeline),
         seed=config.seed,
@@ -143,9 +128,3 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
         on_bad=on_bad,
         repeats=config.data.train.repeat_augment if split == pipeline == "train" else 1,
     )
-
-
-def view_forward(config: Config, device: torch.device) -> ViewForward:
-    """Return the forward pass over views with the settings of the config."""
-    channels_last, max_views = config.backend.channels_last_on(device), config.eval.max_views_per_forward
-    return ViewForward(config.img_norm, config.amp, device, channels_last, max_views)

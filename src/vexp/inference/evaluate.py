@@ -11,13 +11,11 @@ from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import ensure_writable_dir
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.evaluation.label_checks import check_labels, check_loss
-from vexp.evaluation.predictions import measure
-from vexp.experiment.setup import apply_switches, make_dataset, with_class_weights
+from vexp.experiment.setup import apply_switches, make_dataset
 from vexp.experiment.split_evaluator import SplitEvaluator
-from vexp.experiment.views import views_text
 from vexp.inference.predictor import load_predictor
 from vexp.runtime.device import pick_device
+from vexp.task import task_class
 
 logger = logging.getLogger(__name__)
 
@@ -58,24 +56,22 @@ def evaluate_checkpoint(config: Config, path: Path, state: dict[str, Any], *, sp
         raise UserError(f"split={split}: the data has no such split" + (f"; {error.below('data')}" if error else ""))
     source = dataset.source
     _check_same_classes(state["classes"], source.classes, path)
+    task_type, train_set = task_class(config.data), None
     if getattr(config.loss, "class_weights", None) == "auto":  # an override: checkpoints contain numbers
         train_set = make_dataset(config, "train")
-        config = with_class_weights(config, train_set.source if train_set is not None else source)
-    check_loss(source, getattr(config.loss, "multi_label", None))
-    multi_label = source.multi_label
-    for warning in check_labels(config.eval, source, len(source.classes), split=split, multi_label=multi_label):
+    config = task_type.with_data(config, source if train_set is None else train_set.source)
+    for warning in task_type.check_data(config, source, split=split, train=source):
         logger.warning(warning)
     ensure_writable_dir(folder, "set out=FOLDER")
     predictor = load_predictor(config, path, state)
-    bad, criterion = BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction), config.loss.build()
-    evaluator = SplitEvaluator(config, bad, criterion.to(predictor.device), predictor.device)
+    task = task_type(config, source.classes, predictor.device)
+    evaluator = SplitEvaluator(task, BadSamples(dataset, split=split, max_fraction=config.data.max_bad_fraction))
     predictions = evaluator.predict(predictor.model)
     assert predictions is not None
-    results = measure(predictions, config.eval)
+    results = task.measure(predictions)
     weights = {"checkpoint": str(path), "step": predictor.step, "epoch": predictor.epoch}
-    evaluator.write_report(folder, predictions, results, source.classes, pipeline=pipeline, weights=weights)
-    views = views_text(config, pipeline, predictions.views)
-    return Evaluated(results, predictions.counted, views, split, pipeline, folder)
+    evaluator.write_report(folder, predictions, results, pipeline=pipeline, weights=weights)
+    return Evaluated(results, predictions.counted, task.views_text(predictions, pipeline), split, pipeline, folder)
 
 
 def _check_same_classes(trained: list[str], classes: list[str], path: Path) -> None:

@@ -21,10 +21,11 @@ from vexp.data.loading.dataset import ClipDataset
 from vexp.data.sources.unlabeled import UnlabeledVideos, VideoWindow, find_videos, split_into_windows
 from vexp.evaluation.view_forward import ViewForward
 from vexp.evaluation.view_reduction import reduce_views
-from vexp.experiment.setup import apply_switches, view_forward
+from vexp.experiment.setup import apply_switches
 from vexp.model import build_model
 from vexp.model.weights.load import load_exactly
 from vexp.runtime.device import pick_device
+from vexp.task.recognition import view_forward
 
 Values = NDArray[np.floating[Any]]
 

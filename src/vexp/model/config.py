@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
@@ -28,6 +28,8 @@ def _multiple_of_eight(value: int) -> str | None:
 @dataclass(kw_only=True, slots=True)
 class Model(ValidatedConfig, ABC):
     """Base class of the model options. A custom option is a subclass that implements ``build_architecture``."""
+
+    task: ClassVar[str] = "recognition"  # what the model predicts, as ``Data.task``
 
     channels: int = option(
         3, "Channels of each input pixel: 3 for RGB, 2 for optical flow (x, y).", unit="channels", ge=2, le=3

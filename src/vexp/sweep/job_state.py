@@ -91,8 +91,8 @@ class Objective:
     def of(cls, config: Config) -> Objective:
         """Take ``sweep.objective``, else the metric of ``eval.save_best``, else the loss."""
         name = config.sweep.objective
-        metric = name.removeprefix("val/") if name is not None else config.eval.best_metric() or "loss"
-        return cls(metric, config.eval.greater_is_better(metric))
+        metric = name.removeprefix("val/") if name is not None else config.eval.best_metric(config.data.task) or "loss"
+        return cls(metric, config.eval.greater_is_better(metric, config.data.task))
 
     @property
     def name(self) -> str:

@@ -16,14 +16,15 @@ from torch import nn
 
 from vexp.config.instantiate import to_dict
 from vexp.config.schema import Config
+from vexp.core.log import plural
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataloader import iterate_batches, make_loader
 from vexp.data.loading.dataset import ClipDataset, Key
 from vexp.data.loading.feature_cache import FeatureCache, cache_root
-from vexp.experiment.eval_save_schedule import plural
 from vexp.experiment.input_shape import input_shape
-from vexp.experiment.setup import Experiment, view_forward
+from vexp.experiment.setup import Experiment
 from vexp.model.trained_part import TrainedPart, encoder, take_features, trained_part
+from vexp.task.recognition import view_forward
 from vexp.training.state import TrainState
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,9 @@ from vexp.core.errors import UserError
 from vexp.data.loading.bad_samples import FILE_NAME, BadSamples
 from vexp.data.loading.dataloader import available_workers
 from vexp.data.loading.dataset import ClipDataset
-from vexp.evaluation.predictions import Predictions, measure
+from vexp.evaluation.predictions import SplitPredictions
 from vexp.experiment.setup import Experiment
 from vexp.experiment.split_evaluator import SplitEvaluator
-from vexp.experiment.views import views_text
 from vexp.optim.lr_table import learning_rates
 from vexp.runtime.signals import Interrupted, SignalHandler
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
@@ -57,7 +56,7 @@ class Recorder:
         self.val_evaluator: SplitEvaluator | None = None
         if exp.val_set is not None:
             bad = self._bad_samples(exp.val_set, "val")
-            self.val_evaluator = SplitEvaluator(exp.config, bad, exp.criterion, exp.device, exp.world)
+            self.val_evaluator = SplitEvaluator(exp.task, bad, exp.world)
         config, is_main = to_dict(exp.config, types=True), exp.world.is_main_process
         self.metrics = MetricLogger(folder if is_main else None, exp.config.log, first_step=first_step, config=config)
         self.checkpoints = CheckpointManager(exp, folder, self.metrics, config)
@@ -159,7 +158,7 @@ class Recorder:
             logger.info("the evaluation was interrupted; it is repeated when the run is resumed")
             return False
         state.evaluation_pending = False
-        results = measure(predictions, self.exp.config.eval) if predictions is not None else {}
+        results = self.exp.task.measure(predictions) if predictions is not None else {}
         self.results = results = self.exp.world.broadcast_object(results)
         epoch = self.exp.epoch(state.step)
         is_best = state.best is not None and state.best.update(results, state.step, epoch)
@@ -175,15 +174,14 @@ class Recorder:
                     self.folder / "eval",
                     predictions,
                     results,
-                    self.exp.classes,
                     pipeline="val",
                     weights={"checkpoint": str(path), "step": state.step, "epoch": epoch},
                 )
         return is_best
 
-    def _log_results(self, record: Record, predictions: Predictions, *, is_best: bool) -> None:
-        views = views_text(self.exp.config, "val", predictions.views)
-        what = f"({predictions.counted}, {views}){' best so far' if is_best else ''}"
+    def _log_results(self, record: Record, predictions: SplitPredictions, *, is_best: bool) -> None:
+        counted = predictions.counted, self.exp.task.views_text(predictions, "val")
+        what = f"({', '.join(filter(None, counted))}){' best so far' if is_best else ''}"
         within = record["step"] % self.exp.plan.steps_per_epoch != 0
         logger.info(result_line(record, within=within, what=what))
         if predictions.unscored and self.val_evaluator is not None:

@@ -144,7 +144,8 @@ def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     """Return the state at step 0."""
     config, world = exp.config, exp.world
     all_reduce_mean = None if world.is_single_process else world.all_reduce_mean
-    metric = config.eval.best_metric() if exp.val_set is not None else None
+    task = config.data.task
+    metric = config.eval.best_metric(task) if exp.val_set is not None else None
     ema = config.ema.build(model)
     parallel = parallelize(model, ema, config.dist, config.amp, exp.device, world)
     return TrainState(
@@ -153,7 +154,9 @@ def new_state(exp: Experiment, model: nn.Module) -> TrainState:
         scaler=config.amp.scaler(exp.device),
         ema=ema,
         meter=Meter(config.log.interval, reset=config.log.reset_flag, all_reduce_mean=all_reduce_mean),
-        best=None if metric is None else Best(metric, config.eval.greater_is_better(), config.eval.patience),
+        best=None
+        if metric is None
+        else Best(metric, config.eval.greater_is_better(task=config.data.task), config.eval.patience),
         world=world,
         parallel=parallel,
     )

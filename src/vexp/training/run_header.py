@@ -8,13 +8,13 @@ import numpy as np
 from torch import nn
 
 from vexp.core.errors import UserError
+from vexp.core.log import plural
 from vexp.data.sources.subsets import leak_warning, shared_groups
 from vexp.evaluation.label_checks import class_counts
-from vexp.experiment.eval_save_schedule import plural
 from vexp.experiment.setup import Experiment
-from vexp.experiment.views import clips_per_video
 from vexp.model.adapters.config import lora_of
 from vexp.model.adapters.lora import describe_adapters
+from vexp.task.views import clips_per_video
 
 logger = logging.getLogger(__name__)
 

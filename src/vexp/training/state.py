@@ -10,8 +10,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from vexp.core.errors import UserError
+from vexp.core.log import plural
 from vexp.evaluation.best_score import Best
-from vexp.experiment.eval_save_schedule import plural
 from vexp.runtime.distributed import SINGLE_PROCESS, World
 from vexp.runtime.parallel import SingleProcess
 from vexp.runtime.seed import rng_state, set_rng_state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -59,10 +59,9 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
     therefore weighted by its share of the step's samples times the number of processes (1 if all parts are equal).
     """
     config, device, world = exp.config, exp.device, exp.world
-    channels_last = config.backend.channels_last_on(device)
     sizes = exp.plan.batch_sizes(state.step)
     total_size, local_total = sum(sizes), 0
-    data_time, losses, top1 = 0.0, [], DeferredTop1()
+    task, data_time, losses, top1 = exp.task, 0.0, [], DeferredTop1()
     for number, size in enumerate(sizes, 1):
         local_size = exp.plan.own(size, world.rank)  # 0: the process gets one sample, which must not count
         local_total += local_size
@@ -70,25 +69,29 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         batch = next(batches)
         data_time += time.perf_counter() - start
         batch = batch.to(device)
-        frames = config.img_norm.prepare_input(batch, channels_last=channels_last)  # float (N*V, C, T, H, W)
-        labels = batch.labels if batch.views == 1 else batch.labels.repeat_interleave(batch.views, dim=0)
-        frames, targets = config.blending.apply(frames, labels, len(exp.classes))
+        inputs, targets = task.inputs(batch, training=True)
         is_last = number == len(sizes)  # gradients are averaged over the processes once per step
         with nullcontext() if is_last else state.parallel.no_sync():
             with config.amp.autocast(device):
-                logits = state.parallel.module(frames)
-                loss = exp.criterion(logits, targets)
-            if local_size * world.world_size != total_size:
-                loss = loss * (local_size * world.world_size / total_size)  # also if the last batch is smaller
-            state.scaler.scale(loss).backward()
-        losses.append(loss.detach())
-        if labels.ndim == 1 and local_size:  # top-1 accuracy is not defined for several labels per video
-            top1.logits.append(logits.detach())
+                outputs = state.parallel.module(*inputs)
+                parts = task.loss(outputs, targets)
+            if local_size * world.world_size != total_size:  # also if the last batch is smaller
+                parts = {name: part * (local_size * world.world_size / total_size) for name, part in parts.items()}
+            state.scaler.scale(parts["loss"]).backward()  # type: ignore[no-untyped-call]
+        losses.append({name: part.detach() for name, part in parts.items()})
+        if (labels := task.accuracy_labels(batch)) is not None and local_size:
+            top1.logits.append(outputs.detach())
             top1.labels.append(labels)
     top1.weight = local_total * world.world_size / total_size
-    accuracy = {"top1_acc": top1 if top1.labels else 0.0} if labels.ndim == 1 else {}
-    total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-    return {"loss": total, **accuracy, "time/data": data_time}
+    accuracy = {"top1_acc": top1 if top1.labels else 0.0} if labels is not None else {}
+    return {**_summed(losses), **accuracy, "time/data": data_time}
+
+
+def _summed(losses: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the sums over the batches of a step."""
+    if len(losses) == 1:
+        return losses[0]
+    return {name: torch.stack([parts[name] for parts in losses]).sum() for name in losses[0]}
 
 
 def update_weights(exp: Experiment, state: TrainState) -> None:

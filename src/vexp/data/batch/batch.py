@@ -30,6 +30,11 @@ class Sample:
         """The views: uint8 (V, T, H, W, C)."""
         return torch.from_numpy(self.clips.frames)
 
+    @staticmethod
+    def batch(samples: Sequence[Any], **fields: Any) -> Batch:
+        """Return the batch with the given fields; a subclass adds those of its own batch class."""
+        return Batch(**fields)
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureSample:
@@ -38,6 +43,18 @@ class FeatureSample:
     features: torch.Tensor
     labels: torch.Tensor
     id: int
+
+    @staticmethod
+    def collate(samples: Sequence[FeatureSample]) -> FeatureBatch:
+        """Return a batch of samples."""
+        return FeatureBatch(
+            pixels=torch.empty(0, dtype=torch.uint8),
+            positions=torch.empty(0, dtype=torch.int64),
+            layouts=(),
+            labels=torch.stack([sample.labels for sample in samples]),
+            ids=torch.tensor([sample.id for sample in samples]),
+            features=torch.stack([sample.features for sample in samples]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +131,6 @@ class FeatureBatch(Batch):
 
     features: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))  # float (N, V, ...)
 
-    @classmethod
-    def of(cls, samples: Sequence[FeatureSample]) -> FeatureBatch:
-        """Collate samples."""
-        return cls(
-            pixels=torch.empty(0, dtype=torch.uint8),
-            positions=torch.empty(0, dtype=torch.int64),
-            layouts=(),
-            labels=torch.stack([sample.labels for sample in samples]),
-            ids=torch.tensor([sample.id for sample in samples]),
-            features=torch.stack([sample.features for sample in samples]),
-        )
-
     def __len__(self) -> int:
         return len(self.features)
 
@@ -145,14 +150,14 @@ class Collate:
     def __init__(self) -> None:
         self._pool = SharedMemoryPool()  # each worker has its own copy of this object
 
-    def __call__(self, samples: Sequence[Any]) -> Batch | SharedBatch:
-        """Collate ``samples``, all of type ``Sample`` or all of type ``FeatureSample``.
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        """Collate ``samples`` of one type: those of type ``Sample`` here, others by their method ``collate``.
 
         Raises:
             UserError: If their views differ in number or shape.
         """
-        if isinstance(samples[0], FeatureSample):
-            return FeatureBatch.of(samples)
+        if not isinstance(samples[0], Sample):
+            return samples[0].collate(samples)
         for sample in samples:
             if _view_shape(sample) != _view_shape(samples[0]):
                 shapes = [" x ".join(map(str, _view_shape(each))) for each in (samples[0], sample)]
@@ -168,7 +173,8 @@ class Collate:
         for clip, stop in zip(clips, np.cumsum(sizes), strict=True):
             block.numpy()[stop - clip.images.size : stop].reshape(clip.images.shape)[...] = clip.images
         is_flow = clips[0].layout.shape[-1] == FLOW_CHANNELS
-        batch = Batch(
+        batch = samples[0].batch(
+            samples,
             pixels=block,
             positions=torch.from_numpy(np.concatenate([clip.positions.reshape(-1) for clip in clips])),
             layouts=tuple(clip.layout for clip in clips),
@@ -187,16 +193,17 @@ class SharedBatch:
     num_bytes: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        batch = self.batch
-        tensors = (batch.positions, batch.labels, batch.ids, batch.scale)
-        arrays = [None if tensor is None else tensor.numpy() for tensor in tensors]  # pickled by value
-        return _received_batch, (batch.pixels, self.num_bytes, batch.layouts, *arrays)
+        values = {entry.name: getattr(self.batch, entry.name) for entry in fields(self.batch)}
+        block = values.pop("pixels")
+        arrays = {key: value.numpy() if isinstance(value, torch.Tensor) else value for key, value in values.items()}
+        return _received_batch, (type(self.batch), block, self.num_bytes, arrays)  # arrays are pickled by value
 
 
-def _received_batch(block: torch.Tensor, num_bytes: int, layouts: tuple[ViewLayout, ...], *arrays: Any) -> Batch:
-    tensors: list[Any] = [None if array is None else torch.from_numpy(array) for array in arrays]
-    positions, labels, ids, scale = tensors
-    return Batch(received(block, num_bytes), positions, layouts, labels, ids, scale)
+def _received_batch(cls: type[Batch], block: torch.Tensor, num_bytes: int, values: dict[str, Any]) -> Batch:
+    for key, value in values.items():
+        if isinstance(value, np.ndarray):
+            values[key] = torch.from_numpy(value)
+    return cls(pixels=received(block, num_bytes), **values)
 
 
 def _view_shape(sample: Sample) -> tuple[int, ...]:

@@ -102,7 +102,7 @@ class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | R
             return FeatureSample(features, self._labels(index, mirrored=False), index)
         try:
             with loading(epoch, index), self.source.open(index) as reader:
-                repeats = make_repeats(reader, self.steps, rngs, lazy=self.lazy)
+                samples = self.samples(reader, index, rngs)
         except MemoryError:
             raise
         except Exception as error:
@@ -115,8 +115,15 @@ class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | R
             if attributed is None:
                 raise
             raise attributed from error
-        samples = [Sample(clips, self._labels(index, mirrored=bool(clips.mirrored.any())), index) for clips in repeats]
         return samples[0] if self.repeats == 1 else RepeatedSample(tuple(samples))
+
+    def samples(self, reader: Any, index: int, rngs: Sequence[np.random.Generator]) -> list[Any]:
+        """Make a sample of an opened video for each generator; a task's data set defines what its samples hold.
+
+        A sample is a ``Sample``, or has a method ``collate(samples)`` that returns a batch of samples of its class.
+        """
+        repeats = make_repeats(reader, self.steps, rngs, lazy=self.lazy)
+        return [Sample(clips, self._labels(index, mirrored=bool(clips.mirrored.any())), index) for clips in repeats]
 
     def _labels(self, index: int, *, mirrored: bool) -> torch.Tensor:
         """Return the label of a sample, int64 (), or its labels as float32 (classes,) of 0 and 1."""

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vexp.core.errors import UNSET, ConfigError, MissingInputError, UserError, raise_all
 from vexp.core.fields import ValidatedConfig, option
@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 @dataclass(kw_only=True, slots=True)
 class Data(ValidatedConfig, ABC):
     """Base class of the data options. A custom dataset subclasses it and defines ``source``."""
+
+    #: What is predicted for a sample: the name of a task of ``vexp.task``, or a plugin's subclass of ``Task``.
+    task: ClassVar[Any] = "recognition"
+    reads_frames: ClassVar[bool] = True  # False: samples have features, and need no pipeline
 
     batch_size: int = option(
         8,

@@ -16,15 +16,16 @@ import numpy as np
 from vexp.checkpoint.pruning import prunable
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
+from vexp.core.log import plural
 from vexp.data.loading.feature_cache import cache_root
 from vexp.data.sources.subsets import select_samples
 from vexp.data.transforms.frame_sampling import Sampler
 from vexp.data.transforms.view import View
 from vexp.evaluation.label_checks import class_counts
-from vexp.experiment.eval_save_schedule import Schedule, plural, step_plan, total_steps
-from vexp.experiment.views import clips_per_video
+from vexp.experiment.eval_save_schedule import Schedule, step_plan, total_steps
 from vexp.model.loss import Loss
 from vexp.optim.optimizers import Optimizer
+from vexp.task.views import clips_per_video
 
 #: The video of the examples: frames, frames a second, width and height.
 VIDEO_FRAMES, VIDEO_RATE, VIDEO_SIZE = 300, 30, (340, 256)
@@ -80,16 +81,16 @@ def _evaluations(config: Config, _: str) -> list[str]:
 
 
 def _best(config: Config, _: str) -> list[str]:
-    metric = config.eval.best_metric()
+    metric = config.eval.best_metric(config.data.task)
     if metric is None:
         return ["no best checkpoint is kept"]
-    patience = config.eval.patience
+    patience, greater = config.eval.patience, config.eval.greater_is_better(task=config.data.task)
     stop = f"; {plural(patience, 'evaluation')} without improvement end the run" if patience else ""
-    return [f"best.pth: the {'highest' if config.eval.greater_is_better() else 'lowest'} val/{metric}{stop}"]
+    return [f"best.pth: the {'highest' if greater else 'lowest'} val/{metric}{stop}"]
 
 
 def _results(config: Config, _: str) -> list[str]:
-    return [f"results: {', '.join('val/' + name for name in config.eval.results())}"]
+    return [f"results: {', '.join('val/' + name for name in config.eval.results(config.data.task))}"]
 
 
 def _checkpoints(config: Config, _: str) -> list[str]:

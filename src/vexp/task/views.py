@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vexp.config.schema import Config
-from vexp.experiment.eval_save_schedule import plural
+from vexp.core.log import plural
 
 
 def clips_per_video(config: Config, split: str) -> int | None:
