@@ -29,6 +29,8 @@ _FC = ("head.fc.weight", "head.fc.bias")
 class Roi:
     """Options of the classifier of boxes and of the detector of persons, a base class beside a ``Model``."""
 
+    task: ClassVar[str] = "detection"
+
     roi_size: int = option(8, "Side of the grid of features that RoIAlign makes of a box.", ge=1, le=64)
     temporal_pool: str = option("mean", "Pooling of the features over time.", choices=("mean", "max"))
     action_thr: float = option(0.002, "Score up to which a class of a box is no detection.", ge=0, lt=1)

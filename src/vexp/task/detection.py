@@ -23,9 +23,7 @@ from vexp.evaluation.box_report import write_box_report
 from vexp.evaluation.evaluator import not_finite_error
 from vexp.evaluation.label_checks import class_counts
 from vexp.evaluation.view_reduction import sigmoid
-from vexp.model.config import Model
 from vexp.model.loss import Loss
-from vexp.model.roi import Roi
 from vexp.task.base import Task
 
 _IMAGES = 12  # key frames whose image is kept for the report
@@ -198,9 +196,6 @@ def _check_options(config: Config) -> None:
     """
     if not isinstance(config.data, BoxData):
         raise ConfigError("data of detection must be a vexp.data.sources.boxes.BoxData", key="data")
-    if isinstance(config.model, Model) and not isinstance(config.model, Roi):
-        rule = "classifies whole clips; boxes need model=tiny3d_boxes, slowonly_r50_ava or slowfast_r50_ava"
-        raise ConfigError(f"{type(config.model).__name__} {rule}", key="model")
     for split in ("train", "val", "test"):
         for name, step in list(config.pipeline.of(split).items())[:1]:
             if hasattr(step, "clip_len") and not getattr(step, "at_key_frame", False):
