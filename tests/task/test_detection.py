@@ -17,6 +17,7 @@ from support.run_files import assert_same_weights, read_checkpoint, read_metrics
 from vexp import compose, train
 from vexp.core.errors import UserError
 from vexp.data.annotations.ava import read_boxes
+from vexp.data.batch.batch import Collate
 from vexp.data.loading.dataloader import (
     SequentialSampler,
     WorkerOptions,
@@ -119,8 +120,6 @@ def test_predictions_of_videos_of_different_size_are_those_of_each_alone(motion_
     wide = replace(dataset, steps=compose([*TINY, "pipeline.val.resize.scale=[96,64]",
                                            "pipeline.val.resize.keep_ratio=false"]).pipeline.val)  # fmt: skip
     samples[1] = wide[0, 1]
-    from vexp.data.batch.batch import Collate
-
     together = exp.task.gather([exp.task.predict(model, Collate()(samples), str)])
     alone = exp.task.gather([exp.task.predict(model, Collate()([sample]), str) for sample in samples])
     assert np.array_equal(together.boxes, alone.boxes)
@@ -211,11 +210,14 @@ def test_mirrored_samples_have_mirrored_boxes_and_classes() -> None:
     common = ["pipeline.train.resize.scale_range=[64,64]"]
     size = ["pipeline.train.crop.size=[85,64]"]
     exps = [
-        build_experiment(compose([*TINY, *common, *size, f"pipeline.train.flip.flip_ratio={ratio}"])) for ratio in (0, 1)
+        build_experiment(compose([*TINY, *common, *size, f"pipeline.train.flip.flip_ratio={ratio}"]))
+        for ratio in (0, 1)
     ]
     classes = exps[0].classes
     plain, mirrored = (exp.train_set[0, 1] for exp in exps)
-    assert torch.equal(mirrored.clips and torch.from_numpy(mirrored.clips.frames), torch.from_numpy(plain.clips.frames).flip(3))
+    assert torch.equal(
+        mirrored.clips and torch.from_numpy(mirrored.clips.frames), torch.from_numpy(plain.clips.frames).flip(3)
+    )
     boxes = plain.boxes.clone()
     boxes[:, [0, 2]] = 85 - plain.boxes[:, [2, 0]]
     assert torch.allclose(mirrored.boxes, boxes, atol=1e-4)
@@ -312,6 +314,12 @@ BROKEN = [
 ]  # fmt: skip
 
 
+def built(overrides: list[str]) -> None:
+    config = compose(overrides)
+    config.data.check_files()
+    build_experiment(config)
+
+
 @pytest.mark.parametrize(("name", "text", "more", "message"), BROKEN, ids=[b[3][:40] + str(b[0]) for b in BROKEN])
 def test_broken_data_is_named(
     name: str | None, text: str, more: list[str], message: str, own_data: tuple[Path, list[str]]
@@ -320,9 +328,7 @@ def test_broken_data_is_named(
     if name is not None:
         (folder / name).write_text(text)
     with pytest.raises(UserError, match=message) as error:
-        config = compose([*overrides, *more])
-        config.data.check_files()
-        build_experiment(config)
+        built([*overrides, *more])
     assert name in (None, "label_map.pbtxt") or str(name) in str(error.value)
 
 
@@ -347,15 +353,15 @@ def test_video_without_annotation_and_key_frame_without_persons_count(own_data: 
 
 def test_clips_of_different_size_in_training_are_an_error() -> None:
     exp = build_experiment(compose([*TINY, "~pipeline.train.crop", "data.batch_size=2"]))
-    from vexp.data.batch.batch import Collate
-
+    batch = Collate()([exp.train_set[0, index] for index in range(8)])
     with pytest.raises(UserError, match="must have one size in training"):
-        batch = Collate()([exp.train_set[0, index] for index in range(8)])
         exp.task.inputs(batch, training=True)
 
 
 def test_several_views_of_a_key_frame_are_an_error() -> None:
-    exp = build_experiment(compose([*TINY, "+transform@pipeline.val.crop=three_crop", "pipeline.val.crop.crop_size=64"]))
+    exp = build_experiment(
+        compose([*TINY, "+transform@pipeline.val.crop=three_crop", "pipeline.val.crop.crop_size=64"])
+    )
     assert exp.val_set is not None
     assert "one view of each key frame" in exp.val_set[0, 0].message
 

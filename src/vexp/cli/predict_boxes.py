@@ -40,7 +40,11 @@ def predict_boxes(
     """
     from vexp.evaluation.box_report import draw_boxes
     from vexp.inference.detections import (
-        PersonFinder, detect_videos, key_frame_images, video_opener, write_annotated,
+        PersonFinder,
+        detect_videos,
+        key_frame_images,
+        video_opener,
+        write_annotated,
     )  # fmt: skip
 
     finder = PersonFinder(predictor, boxes, every)

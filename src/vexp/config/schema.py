@@ -217,10 +217,16 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
-    from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.sources.boxes import Ava, MotionBoxes
+    from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.transforms import (
-        crops, frame_sampling, key_frames, photometric, rand_augment, random_erasing, resize,
+        crops,
+        frame_sampling,
+        key_frames,
+        photometric,
+        rand_augment,
+        random_erasing,
+        resize,
     )  # fmt: skip
     from vexp.model import roi, zoo, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
@@ -229,8 +235,14 @@ def options() -> dict[str, dict[str, type[Any]]]:
     from vexp.optim.optimizers import SGD, Adam, AdamW
 
     return {
-        "data": {"motion": Motion, "video_list": VideoList, "raw_frames": RawFrames, "folder": Folder,
-                 "ava": Ava, "motion_boxes": MotionBoxes},
+        "data": {
+            "motion": Motion,
+            "video_list": VideoList,
+            "raw_frames": RawFrames,
+            "folder": Folder,
+            "ava": Ava,
+            "motion_boxes": MotionBoxes,
+        },
         "transform": {
             "sample_frames": frame_sampling.SampleFrames,
             "dense_sample_frames": frame_sampling.DenseSampleFrames,

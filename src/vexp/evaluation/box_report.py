@@ -80,9 +80,7 @@ def write_box_report(
         draw_boxes(folder / "boxes.png", sheet_of(predictions, classes, name), title=f"{first} {value:.4f}")
 
 
-def boxes_csv(
-    predictions: BoxPredictions, numbers: Sequence[int], name: Callable[[int], str], threshold: float
-) -> str:
+def boxes_csv(predictions: BoxPredictions, numbers: Sequence[int], name: Callable[[int], str], threshold: float) -> str:
     """Return the detections in the format of AVA's results, which ``vexp score`` measures.
 
     A key frame without a detection has a line of its own without a box.
@@ -161,7 +159,9 @@ def draw_boxes(path: Path, images: Sequence[BoxImage], *, title: str) -> None:
         ):  # fmt: skip
             for box, text in zip(boxes, texts or [""] * len(boxes), strict=True):
                 x1, y1, x2, y2 = (float(value) for value in box)
-                axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, ls=style, lw=1.2))
+                axes.add_patch(
+                    Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, ls=style, lw=1.2)
+                )
                 axes.text(
                     x1, y1, text, fontsize=6, va="top", color="black",
                     parse_math=False, bbox={"facecolor": color, "alpha": 0.75, "pad": 0.6, "lw": 0},

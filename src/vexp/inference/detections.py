@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import nn
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.files import atomic_write
 from vexp.data.annotations.person_boxes import PersonBoxes, read_person_boxes
+from vexp.data.batch.boxes import BoxBatch
 from vexp.data.decoding import VIDEO_BACKENDS, open_video
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.boxes import BoxDataset
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 _PERSON = 1  # class of COCO
+_LEAST_SIDE = 360  # of the annotated video, in pixels
 _READ_AT_ONCE = 32  # frames that are decoded for the annotated video
 _DETECTED_AT_ONCE = 4  # images of a forward pass of the detector
 _COLORS = ((255, 213, 74), (55, 214, 122), (90, 180, 255), (255, 120, 120), (214, 130, 255))
@@ -94,7 +96,8 @@ class PersonFinder:
     def _kept(self, boxes: Floats) -> Floats:
         if not len(boxes):
             return boxes
-        return boxes[boxes[:, 4] >= min(self.threshold, boxes[:, 4].max())][: self.most]
+        kept: Floats = boxes[boxes[:, 4] >= min(self.threshold, boxes[:, 4].max())][: self.most]
+        return kept
 
     def _detected(self, path: Path) -> Iterator[tuple[float, Floats]]:
         with self.opened(path) as reader:
@@ -175,13 +178,14 @@ def _classify(
     )
     dataset = BoxDataset(
         source, config.pipeline.of(split), seed=config.seed, lazy=config.pipeline.lazy, on_bad="leave_out"
-    )  # type: ignore[arg-type]
+    )
     bad = BadSamples(dataset, split=split, max_fraction=1.0, warns=False)
     batch_size = config.data.eval_batch_size or config.data.batch_size
     loader = make_loader(
         dataset, SequentialSampler(len(source), batch_size), config.data, predictor.device, persistent=False
     )
-    parts = [task.predict(predictor.model, batch, source.name) for batch in iterate_batches(loader, bad)]
+    batches = (cast(BoxBatch, batch) for batch in iterate_batches(loader, bad))
+    parts = [task.predict(predictor.model, batch, source.name) for batch in batches]
     result.errors += list(bad.errors.values())
     if not parts:
         return
@@ -212,11 +216,14 @@ def write_annotated(path: Path, video: VideoDetections, classes: Sequence[str], 
 def _annotated(
     frame: NDArray[np.uint8], video: VideoDetections, place: int, classes: Sequence[str], least: float
 ) -> NDArray[np.uint8]:
-    """Return a frame of even size with the boxes of a key frame."""
+    """Return a frame of even size, enlarged if it is too small for text, with the boxes of a key frame."""
     import cv2
 
-    height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
-    image = frame[:height, :width].copy()
+    factor = -(-_LEAST_SIDE // min(frame.shape[:2]))
+    height, width = frame.shape[0] * factor // 2 * 2, frame.shape[1] * factor // 2 * 2
+    image: NDArray[np.uint8] = frame[:height, :width].copy()
+    if factor > 1:
+        image = np.asarray(cv2.resize(frame, (width, height)), np.uint8)
     scale = max(0.35, min(width, height) / 900)
     for number, (box, scores) in enumerate(zip(video.boxes[place], video.scores[place], strict=True)):
         color = _COLORS[number % len(_COLORS)]

@@ -95,15 +95,19 @@ class Detection(Task):
 
     def _losses(self, logits: Tensor, targets: BoxTargets) -> list[Tensor]:
         """Return the mean loss of the boxes of each clip that has boxes."""
-        rows = zip(logits.split(targets.counts), targets.labels.split(targets.counts), strict=True)
+        rows = zip(_split(logits, targets), _split(targets.labels, targets), strict=True)
         return [self.criterion(part, labels) for part, labels in rows if len(part)]
 
     def predict(self, model: nn.Module, batch: BoxBatch, name: Callable[[int], str]) -> FrameDetections:
         """Return the scores of the boxes; clips of different size are passed one size after the other."""
-        parts = [self._predict(model, part, name) for part in batch.to(self.device).by_shape()]  # type: ignore[union-attr]
-        merged = zip(*(part[:-1] for part in parts), strict=True)
+        moved = cast(BoxBatch, batch.to(self.device))
+        parts = [self._predict(model, part, name) for part in moved.by_shape()]
+        if len(parts) == 1:
+            return parts[0]
         images = {key: image for part in parts for key, image in part.images.items()}
-        return FrameDetections(*(np.concatenate(columns) for columns in merged), images)
+        names = FrameDetections._fields[:-1]
+        columns = {column: np.concatenate([getattr(part, column) for part in parts]) for column in names}
+        return FrameDetections(**columns, images=images)
 
     def _predict(self, model: nn.Module, batch: BoxBatch, name: Callable[[int], str]) -> FrameDetections:
         (clips, boxes), targets = self.inputs(batch, training=False)
@@ -136,7 +140,7 @@ class Detection(Task):
     def _frame_losses(self, logits: Tensor, targets: BoxTargets) -> np.ndarray:
         """Return the mean loss of the boxes of each clip that have a label; NaN if none has."""
         losses = []
-        for part, labels in zip(logits.split(targets.counts), targets.labels.split(targets.counts), strict=True):
+        for part, labels in zip(_split(logits, targets), _split(targets.labels, targets), strict=True):
             has_label = labels.any(1)
             losses.append(float(self.criterion(part[has_label], labels[has_label])) if has_label.any() else np.nan)
         return np.array(losses, np.float64)
@@ -176,11 +180,16 @@ class Detection(Task):
         )  # fmt: skip
 
 
+def _split(rows: Tensor, targets: BoxTargets) -> tuple[Tensor, ...]:
+    """Return the rows of each clip."""
+    return torch.split(rows, list(targets.counts))
+
+
 def _images(batch: BoxBatch, ids: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Return the image of the key frame and the boxes in it, for the first key frames of the split."""
     if ids.min() >= _IMAGES:
         return {}
-    boxes = batch.boxes[:, 1:].split(batch.counts)
+    boxes = torch.split(batch.boxes[:, 1:], list(batch.counts))
     images = {}
     for place in np.flatnonzero(ids < _IMAGES).tolist():
         frames = batch.build(place, place + 1)[0]
@@ -199,7 +208,9 @@ def _check_options(config: Config) -> None:
     for split in ("train", "val", "test"):
         for name, step in list(config.pipeline.of(split).items())[:1]:
             if hasattr(step, "clip_len") and not getattr(step, "at_key_frame", False):
-                rule = f"{type(step).__name__} takes clips from anywhere; use sample_key_frames (pipeline=key_frames_...)"
+                rule = (
+                    f"{type(step).__name__} takes clips from anywhere; use sample_key_frames (pipeline=key_frames_...)"
+                )
                 raise ConfigError(rule, key=f"pipeline.{split}.{name}")
     if config.blending.mixes:
         raise ConfigError("mixes clips whose boxes differ; set blending=never", key="blending")

@@ -122,7 +122,9 @@ def test_read_boxes_broken_line_is_named(text, tmp_path) -> None:
     assert "a.csv:2" in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "item {}", 'item { name: "a" }', 'item { name: "a" id: 1 } item { name: "b" id: 1 }'])
+@pytest.mark.parametrize(
+    "text", ["", "item {}", 'item { name: "a" }', 'item { name: "a" id: 1 } item { name: "b" id: 1 }']
+)
 def test_read_label_map_broken_file_is_an_error(text, tmp_path) -> None:
     (tmp_path / "l.pbtxt").write_text(text)
     with pytest.raises(UserError, match=r"l\.pbtxt"):

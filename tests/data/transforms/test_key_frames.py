@@ -15,7 +15,7 @@ from vexp.data.transforms.pipeline import sampled_frames
 
 @pytest.mark.parametrize("case", cases("ava", "SampleAVAFrames"), ids=lambda case: case["name"])
 def test_indices_equal_recorded_file_numbers(case) -> None:
-    """Images are counted from 1: index 0 is file 1. mmaction2 clips to 0..end-1, a file that is missing and a last one less."""
+    """Images are counted from 1: index 0 is file 1. mmaction2 clips to 0 (which is missing) .. end - 1."""
     fps, start, end = case["fps"], case["timestamp_start"], case["timestamp_end"]
     frames = fps * (end - start)
     center = fps * (case["timestamp"] - start)
@@ -56,7 +56,9 @@ def test_sampled_frames_use_the_rate_of_the_video() -> None:
     for fps, center in ((25.0, 25), (24.0, 24), (30.0, 30), (12.5, 12)):
         video = KeyFrameReader("v.mp4", reader(fps=fps), 1.0)
         assert video.key_frame == center
-        assert sampled_frames(video, sampler, np.random.default_rng(0)).tolist() == [[center - 4, center - 2, center, center + 2]]
+        assert sampled_frames(video, sampler, np.random.default_rng(0)).tolist() == [
+            [center - 4, center - 2, center, center + 2]
+        ]
 
 
 def test_sampled_frames_of_target_fps_are_as_far_apart_in_time() -> None:

@@ -10,10 +10,14 @@ from support.ava_cases import cases, names
 
 from vexp.core.errors import UserError
 from vexp.data.loading.boxes import boxes_in_view
-from vexp.data.transforms import CenterCrop, Flip, MultiScaleCrop, RandomCrop, Resize
+from vexp.data.transforms import CenterCrop, Flip, Resize
 from vexp.data.transforms.view import View
 
-STEPS = {"Resize": Resize, "CenterCrop": CenterCrop, "Flip": Flip, "RandomCrop": RandomCrop, "MultiScaleCrop": MultiScaleCrop}
+STEPS = {
+    "Resize": Resize,
+    "CenterCrop": CenterCrop,
+    "Flip": Flip,
+}
 #: Steps that draw nothing, so that the recorded boxes are comparable.
 FIXED = [
     case for case in cases("ava", "boxes")
@@ -36,7 +40,9 @@ def view_of(chain, width=128, height=96):
     for name, *values in chain:
         if name == "cropped":
             size = [max(1, round(side * 0.7)) for side in view.size]
-            values = [round(share * (side - part)) for share, side, part in zip(values, view.size, size, strict=True)] + size
+            values = [
+                round(share * (side - part)) for share, side, part in zip(values, view.size, size, strict=True)
+            ] + size
         view = getattr(view, name)(*values)
     return view
 

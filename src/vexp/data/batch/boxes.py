@@ -14,7 +14,7 @@ from vexp.data.batch.batch import Batch, Sample
 
 @dataclass(frozen=True, slots=True)
 class BoxSample(Sample):
-    """A clip with boxes. Its ``labels`` are those of its boxes together, float32 (classes,) of 0 and 1.
+    """A clip with boxes. Its ``labels`` are those of the key frame, float32 (classes,) of 0 and 1.
 
     Attributes:
         boxes: x1, y1, x2, y2 in pixels of the clip, float32 (M, 4).
@@ -51,22 +51,29 @@ class BoxSample(Sample):
         )
 
 
-def _empty(*shape: int) -> Any:
-    return field(default_factory=lambda: torch.empty(shape))
-
-
 @dataclass(frozen=True, slots=True)
 class BoxBatch(Batch):
-    """N clips with M boxes in all and G labeled boxes in their key frames."""
+    """N clips with M boxes in all and G labeled boxes in their key frames.
 
-    boxes: Tensor = _empty(0, 5)  # float32 (M, 5): index of the clip, then x1, y1, x2, y2 in its pixels
-    targets: Tensor = _empty(0, 0)  # float32 (M, classes)
-    persons: Tensor = _empty(0, 5)  # float64 (M, 5), the boxes as shares of the frame, with scores
-    truth: Tensor = _empty(0, 4)  # float64 (G, 4), as shares of the frame
-    truth_targets: Tensor = _empty(0, 0)  # float32 (G, classes)
-    counts: tuple[int, ...] = ()  # boxes of each clip
-    truth_counts: tuple[int, ...] = ()  # labeled boxes of each key frame
-    dropped: tuple[int, ...] = ()  # boxes of each key frame that lie outside of the clip
+    Attributes:
+        boxes: Index of the clip, then x1, y1, x2, y2 in its pixels, float32 (M, 5).
+        targets: Labels of the boxes, float32 (M, classes).
+        persons: The boxes as shares of the frame, with the score of the person, float64 (M, 5).
+        truth: Labeled boxes as shares of the frame, float64 (G, 4).
+        truth_targets: Their labels, float32 (G, classes).
+        counts: Boxes of each clip.
+        truth_counts: Labeled boxes of each key frame.
+        dropped: Boxes of each key frame that lie outside of the clip.
+    """
+
+    boxes: Tensor = field(default_factory=lambda: torch.empty(0, 5))
+    targets: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    persons: Tensor = field(default_factory=lambda: torch.empty(0, 5))
+    truth: Tensor = field(default_factory=lambda: torch.empty(0, 4))
+    truth_targets: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    counts: tuple[int, ...] = ()
+    truth_counts: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
 
     def by_shape(self) -> Iterator[BoxBatch]:
         """Yield the clips of each size as a batch: videos may differ in size, and one forward pass has one size."""

@@ -42,19 +42,20 @@ class BoxDataset(ClipDataset):
             raise UserError(f"boxes need one view of each key frame, but the pipeline makes {clips.layout.views}")
         view = clips.crops[0]
         persons, targets = _candidates(boxes, training=self.training, assign_iou=self.source.assign_iou)
-        truth, truth_targets = (boxes.truth, boxes.targets) if not self.training else (boxes.truth[:0], boxes.targets[:0])
+        truth, truth_targets = boxes.truth, boxes.targets
         if self.flip_labels is not None and view.is_mirror_image:
             targets, truth_targets = _mirrored(targets, self.flip_labels), _mirrored(truth_targets, self.flip_labels)
+        measured = 0 if self.training else len(truth)
         pixels, is_inside = boxes_in_view(view, persons[:, :4] * (size * 2))
         return BoxSample(
             clips=clips,
-            labels=torch.from_numpy(targets.max(axis=0, initial=0)),
+            labels=torch.from_numpy(truth_targets.max(axis=0, initial=0)),
             id=index,
             boxes=torch.from_numpy(pixels[is_inside].astype(np.float32)),
             targets=torch.from_numpy(targets[is_inside]),
             persons=torch.from_numpy(persons[is_inside]),
-            truth=torch.from_numpy(truth),
-            truth_targets=torch.from_numpy(truth_targets),
+            truth=torch.from_numpy(truth[:measured]),
+            truth_targets=torch.from_numpy(truth_targets[:measured]),
             dropped=int((~is_inside).sum()),
         )
 

@@ -57,7 +57,10 @@ class BoxData(Data, ABC):
     )
     num_max_proposals: int = option(1000, "Detected persons of a key frame, the first ones of the file.", ge=1)
     assign_iou: float = option(
-        0.9, "Least overlap (IoU) with a labeled box at which a detected person gets its labels in training.", gt=0, le=1
+        0.9,
+        "Least overlap (IoU) with a labeled box at which a detected person gets its labels in training.",
+        gt=0,
+        le=1,
     )
 
     @abstractmethod
@@ -203,9 +206,9 @@ class Ava(BoxData):
     filename_tmpl: str = option("img_{:05}.jpg", "File name of a frame by its number (raw_frames).")
     start_index: int = option(1, "Number in the name of the first frame (raw_frames).", ge=0)
     fps: float = option(30.0, "Rate at which frames were extracted (raw_frames).", unit="frames per second", gt=0)
-    train: TrainBoxSplit = option(TrainBoxSplit, "Training samples and their order.")  # type: ignore[assignment]
-    val: BoxSplit = option(BoxSplit, "Samples of the evaluations during training.")  # type: ignore[assignment]
-    test: BoxSplit = option(BoxSplit, "Samples of vexp evaluate split=test.")  # type: ignore[assignment]
+    train: TrainBoxSplit = option(TrainBoxSplit, "Training samples and their order.")
+    val: BoxSplit = option(BoxSplit, "Samples of the evaluations during training.")
+    test: BoxSplit = option(BoxSplit, "Samples of vexp evaluate split=test.")
 
     def __post_init__(self) -> None:
         Data.__post_init__(self)
@@ -266,9 +269,7 @@ class Ava(BoxData):
             return BoxData.open_function(self)
         from vexp.data.decoding.frame_folder import RawFrameReader
 
-        return functools.partial(
-            RawFrameReader, filename_tmpl=self.filename_tmpl, first=self.start_index, fps=self.fps
-        )
+        return functools.partial(RawFrameReader, filename_tmpl=self.filename_tmpl, first=self.start_index, fps=self.fps)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -72,7 +72,7 @@ class KeyFrameSource(Source):
         self.frames, self.classes, self.paths, self.opened = frames, list(classes), list(paths), opened
         self.start, self.assign_iou, self.origin, self.backend = start, assign_iou, origin, backend
         self.labels = frames.labels_of_frames()
-        self.groups = PackedStrings.pack([frames.videos[video] for video in frames.video])
+        self.groups: PackedStrings = PackedStrings.pack([frames.videos[video] for video in frames.video])
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -17,8 +17,25 @@ import numpy as np
 
 from vexp.data.annotations.key_frames import box_iou
 from vexp.data.sources.motion import (
-    ANGLE, CLASSES, FPS, FRAMES, HEIGHT, LOG_SIZE, MOTION, RATES, SPLITS, VIVID, WIDTH, Array, X, Y, create_folder,
-    draw_texture, render, run_in_threads, write_mp4,
+    ANGLE,
+    CLASSES,
+    FPS,
+    FRAMES,
+    HEIGHT,
+    LOG_SIZE,
+    MOTION,
+    RATES,
+    SPLITS,
+    VIVID,
+    WIDTH,
+    Array,
+    X,
+    Y,
+    create_folder,
+    draw_texture,
+    render,
+    run_in_threads,
+    write_mp4,
 )  # fmt: skip
 
 FORMAT_VERSION = 1  # part of the folder's name; to be raised whenever the videos of a seed change
@@ -98,7 +115,9 @@ def outline(state: Array) -> Array:
 def _detected(boxes: Array, rng: np.random.Generator) -> Array:
     """Draw what a detector may find: the boxes with moved edges and high scores, and others with low scores."""
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    found = np.column_stack([boxes + rng.normal(scale=_JITTER, size=boxes.shape) * sides, rng.uniform(0.9, 1, len(boxes))])
+    found = np.column_stack(
+        [boxes + rng.normal(scale=_JITTER, size=boxes.shape) * sides, rng.uniform(0.9, 1, len(boxes))]
+    )
     corner, side = rng.uniform(0, 0.7, (_FALSE_BOXES, 2)), rng.uniform(0.15, 0.3, (_FALSE_BOXES, 2))
     wrong = np.column_stack([corner, corner + side, rng.uniform(0.1, 0.8, _FALSE_BOXES)])
     joined = np.concatenate([found, wrong])
@@ -118,7 +137,9 @@ def _make(folder: Path, seed: int, videos: dict[str, int], progress: Callable[[i
         name = f"{split}_{number:04d}"
         write_mp4(folder / split / f"{name}.mp4", frames)
         place = f"{name},{SECOND:04d},"
-        truth = [f"{place}{_text(box)},{label + 1},{i}\n" for i, (box, label) in enumerate(zip(boxes, labels, strict=True))]
+        truth = [
+            f"{place}{_text(box)},{label + 1},{i}\n" for i, (box, label) in enumerate(zip(boxes, labels, strict=True))
+        ]
         persons = [f"{place}{_text(row[:4])},,{row[4]:.3f}\n" for row in detected]
         lines[split, number] = truth, persons
 

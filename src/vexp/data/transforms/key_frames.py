@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from vexp.core.fields import option
-from vexp.data.transforms.frame_sampling import Indices, Sampler, check_frames
-from vexp.data.transforms.timeline import FrameTimes, Timeline
+from vexp.data.transforms.frame_sampling import Sampler, check_frames
+from vexp.data.transforms.timeline import FrameTimes, Indices, Timeline
 
 
 @dataclass(kw_only=True, slots=True)

@@ -140,7 +140,8 @@ class View:
         """
         if self.warp is not None:
             *_, (_, matrix) = self.stages()
-            return _upright(boxes, np.linalg.inv(matrix))
+            inverse: Matrix = np.linalg.inv(matrix).astype(np.float64)
+            return _upright(boxes, inverse)
         left, top, width, height = self.box
         moved = _as_boxes(boxes) - (left, top, left, top)
         # Multiply before dividing, so that integer results are exact.

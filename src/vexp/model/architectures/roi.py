@@ -99,7 +99,8 @@ def align(features: Tensor, boxes: Tensor, size: int, scale: float) -> Tensor:
     from torchvision.ops import roi_align
 
     rows = boxes.to(features.dtype)
-    return roi_align(features, rows, size, spatial_scale=scale, sampling_ratio=0, aligned=True)
+    regions: Tensor = roi_align(features, rows, size, spatial_scale=scale, sampling_ratio=0, aligned=True)
+    return regions
 
 
 def slow_only(num_classes: int, *, depth: int, zero_init_residual: bool, **head: Any) -> RoiModel:

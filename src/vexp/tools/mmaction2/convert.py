@@ -10,8 +10,8 @@ from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, optimizers, runtime
 from vexp.tools.mmaction2.backbones import OTHER_TASKS
 from vexp.tools.mmaction2.config_file import Source
-from vexp.tools.mmaction2.detectors import check_detector, is_detector
 from vexp.tools.mmaction2.datasets import choose_data, convert_split, loader_rules, unwrapped
+from vexp.tools.mmaction2.detectors import check_detector, is_detector
 from vexp.tools.mmaction2.lr_config import convert_lr_config
 from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_model, convert_preprocessor
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers

@@ -34,7 +34,9 @@ def check_detector(model: MappingNode) -> None:
     shared = model.get("roi_head", "shared_head")
     if shared is not None:
         name = shared.text("type")
-        raise UserError(f"{shared.where}: refused: {_PARTS.get(name, name or 'a shared head')}: vexp has none; {_BUILT}")
+        raise UserError(
+            f"{shared.where}: refused: {_PARTS.get(name, name or 'a shared head')}: vexp has none; {_BUILT}"
+        )
     backbone = model.get("backbone")
     name = model.text("backbone", "type")
     if name not in ("ResNet3dSlowOnly", "ResNet3dSlowFast"):
@@ -42,7 +44,9 @@ def check_detector(model: MappingNode) -> None:
         raise UserError(f"{where}: refused: vexp has no detector with {name or 'this backbone'}; {_BUILT}")
     context = model.get("roi_head", "bbox_roi_extractor", "with_global")
     if context is not None and context.to_python():
-        raise UserError(f"{context.where}: refused: the context of the whole frame (with_global): vexp has none; {_BUILT}")
+        raise UserError(
+            f"{context.where}: refused: the context of the whole frame (with_global): vexp has none; {_BUILT}"
+        )
     if model.get("backbone", "non_local") is not None or model.get("backbone", "non_local_cfg") is not None:
         where = (model.get("backbone", "non_local_cfg") or model).where
         raise UserError(f"{where}: refused: non-local blocks of a detector: vexp has none; {_BUILT}")

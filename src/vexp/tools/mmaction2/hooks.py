@@ -41,7 +41,13 @@ def _metric_options(result: ConversionResult, node: Node, prefix: str) -> None:
 
 
 #: Results of 1.x -> metrics of vexp.
-_RESULTS = {"mAP/overall": "mAP@0.5IOU", "ava/mAP@0.5IOU": "mAP@0.5IOU", "acc/top1": "top1_acc", "acc/top5": "top5_acc", "acc/mean1": "mean_class_accuracy"}
+_RESULTS = {
+    "mAP/overall": "mAP@0.5IOU",
+    "ava/mAP@0.5IOU": "mAP@0.5IOU",
+    "acc/top1": "top1_acc",
+    "acc/top5": "top5_acc",
+    "acc/mean1": "mean_class_accuracy",
+}
 
 
 def _best_metric(name: Any) -> Any:

@@ -281,7 +281,9 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         convert_detector(result, model)
     elif family is not None and head is None:
         result.pitfalls.append((model.where, "model has no cls_head: the model here has its usual one"))
-    apply_rules(result, model, {**MODEL, **dict.fromkeys(DETECTOR_MODEL, handled_elsewhere)} if is_detector(model) else MODEL)
+    apply_rules(
+        result, model, {**MODEL, **dict.fromkeys(DETECTOR_MODEL, handled_elsewhere)} if is_detector(model) else MODEL
+    )
 
 
 #: Backbones that vexp does not have -> the nearest model, if it is not that of the recognizer.
