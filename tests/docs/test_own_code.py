@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 from support.documents import ROOT, blocks, typed_commands, write_files
 
 from vexp import compose, train
+from vexp.__main__ import main
+from vexp.core.errors import ConfigError
 
 PAGE = ROOT / "docs" / "howto" / "own_code.md"
 COMMANDS = [command for command in typed_commands(PAGE, runs=True) if "plugins=" in command]
+OF_TASK = next(command for command in COMMANDS if "data=brightness_clips" in command)
 
 
 @pytest.fixture
@@ -38,19 +42,42 @@ def test_own_code_page_has_commands() -> None:
     assert {block.file for block in blocks(PAGE)} - {None} == {
         "mine/models.py", "mine/data.py", "mine/transforms.py",
         "my_conf/model/frame_net.yaml", "my_conf/data/npy_clips.yaml", "my_conf/transform/random_gray.yaml",
+        "mine/tasks.py", "my_conf/data/brightness_clips.yaml",
     }  # fmt: skip
-    assert len(COMMANDS) == 3
+    assert len(COMMANDS) == 4
 
 
 def test_own_code_examples_train_together(own_code: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One run with the model, the dataset and the transform; tests/test_docs.py types each command as it stands."""
-    words = list(dict.fromkeys(word for command in COMMANDS for word in shlex.split(command)[2:]))
+    words = list(dict.fromkeys(word for command in COMMANDS if command != OF_TASK for word in shlex.split(command)[2:]))
     words += [w for w in tiny if not w.startswith(("model.", "data.", "epochs"))]
     train.main([*words, "data.batch_size=4", "data.num_workers=1", "max_steps=2"])
     (folder,) = (own_code / "runs").glob("*/*")
     assert (folder / "checkpoints" / "last.pth").is_file()
     saved = (folder / "config.yaml").read_text()
     assert all(line in saved for line in ("width: 16", "folder: clips", "probability: 0.5"))
+
+
+def test_own_task_trains_and_is_evaluated(own_code: Path, tiny: list[str]) -> None:
+    """The metrics of the log and of the report are those of the task; a wrong metric is refused by name."""
+    words = [*shlex.split(OF_TASK)[2:], *(word for word in tiny if not word.startswith(("data.", "epochs")))]
+    words += ["data.batch_size=2", "data.num_workers=0", "run_name=task"]
+    train.main([*words, "max_steps=4"])
+    (folder,) = (own_code / "runs" / "task").iterdir()
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["step"], set(result["metrics"])) == (4, {"val/mean_error", "val/loss"})
+    assert result["best"]["metric"] == "mean_error"
+    report = json.loads((folder / "eval" / "report.json").read_text())
+    assert report["metrics"]["mean_error"] == result["best"]["score"]
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all("top1_acc" not in record for record in records)
+    evaluated = main(["evaluate", f"run={folder}", "--config-dir", "my_conf", "plugins=[mine]", "out=again"])
+    assert evaluated == 0
+    again = json.loads((own_code / "again" / "report.json").read_text())
+    assert again["metrics"] == report["metrics"]
+    with pytest.raises(ConfigError, match=r"eval.metrics=\[top_k_accuracy\]: must be one of mean_error"):
+        compose([*(word for word in words if word not in ("--config-dir", "my_conf")), "eval.metrics=[top_k_accuracy]"],
+                config_dirs=[own_code / "my_conf"])  # fmt: skip
 
 
 @pytest.mark.parametrize(
