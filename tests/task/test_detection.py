@@ -385,3 +385,82 @@ def predictions_of_named(exp: Any, model: torch.nn.Module) -> None:
 def test_boxes_csv_of_a_model_without_detections_lists_every_key_frame(finished: Path) -> None:
     table = read_boxes(finished / "eval" / "boxes.csv", scores=True)
     assert len(table.key_frames) == 5
+
+
+def test_evaluation_writes_nothing_into_the_working_directory(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mmaction2 writes its results there, under a name that two jobs of one second share."""
+    from vexp.cli import evaluate
+
+    monkeypatch.chdir(tmp_path)
+    assert evaluate.main([f"run={finished}", f"out={tmp_path}/out", "data.eval_batch_size=3"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_predict_writes_boxes_an_annotated_video_and_a_sheet(finished: Path, tmp_path: Path) -> None:
+    from vexp.cli import predict
+    from vexp.data.decoding import open_video
+
+    data: Any = compose(TINY).data
+    files = data.box_files("val")
+    video = files.videos / "val_0001.mp4"
+    arguments = [f"run={finished}", f"input={video}", f"out={tmp_path}"]
+    assert predict.main([*arguments, f"boxes={files.persons}"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "boxes.csv", "contact_sheet.png", "predictions.json", "val_0001_boxes.mp4",
+    }  # fmt: skip
+    (found,) = json.loads((tmp_path / "predictions.json").read_text())["videos"]
+    assert [frame["second"] for frame in found["key_frames"]] == [1.0]
+    with open_video(tmp_path / "val_0001_boxes.mp4") as reader:
+        assert (reader.num_frames, reader.width, reader.height) == (32, 512, 384)
+    # The scores are those of the evaluation.
+    table = read_boxes(tmp_path / "boxes.csv", scores=True)
+    evaluated = read_boxes(finished / "eval" / "boxes.csv", scores=True)
+    rows = [i for i, frame in enumerate(evaluated.key_frame) if evaluated.key_frames[frame] == ("val_0001", 1)]
+    assert np.allclose(table.value, evaluated.value[rows], atol=1e-5)
+    with pytest.raises(UserError, match="give boxes=FILE, or model.detector"):
+        predict.main(arguments)
+    with pytest.raises(UserError, match="which downloads them"):
+        predict.main([*arguments, "model.detector=fasterrcnn_resnet50_fpn"])
+    with pytest.raises(UserError, match="set every=SECONDS"):
+        predict.main([*arguments, f"boxes={files.persons}", "window=1"])
+
+
+def test_predict_finds_persons_with_a_detector(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detector of torchvision's interface, whose weights come from a file."""
+    from vexp.cli import predict
+    from vexp.inference import detections
+
+    class Found(torch.nn.Module):
+        def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+            boxes = torch.tensor([[10.0, 10, 50, 60], [60, 20, 120, 90], [0, 0, 20, 20]])
+            values = {"labels": torch.tensor([1, 1, 3]), "scores": torch.tensor([0.95, 0.5, 0.99])}
+            return [{"boxes": boxes, **values} for _ in images]
+
+    monkeypatch.setattr(detections, "load_detector", lambda *_: Found())
+    data: Any = compose(TINY).data
+    video = data.box_files("val").videos / "val_0001.mp4"
+    arguments = [f"run={finished}", f"input={video}", f"out={tmp_path}", "every=0.5"]
+    assert predict.main([*arguments, "model.detector=fcos_resnet50_fpn"]) == 0
+    (found,) = json.loads((tmp_path / "predictions.json").read_text())["videos"]
+    assert [frame["second"] for frame in found["key_frames"]] == [0.5, 1.0, 1.5]
+    (box,) = found["key_frames"][0]["boxes"]  # a person with a score of at least 0.9
+    assert box["box"] == pytest.approx([10 / 128, 10 / 96, 50 / 128, 60 / 96], abs=1e-4)
+
+
+def test_export_of_boxes_is_refused_in_a_sentence_and_of_weights_works(finished: Path, tmp_path: Path) -> None:
+    from vexp.cli import export
+
+    with pytest.raises(UserError, match="use format=safetensors"):
+        export.main([f"run={finished}", f"out={tmp_path}/model.onnx"])
+    assert export.main([f"run={finished}", "format=safetensors", f"out={tmp_path}/model.safetensors"]) == 0
+
+
+def test_show_batch_draws_boxes(tmp_path: Path) -> None:
+    from vexp.cli import show
+
+    assert show.main(["batch", *TINY, f"out={tmp_path}/batch.png"]) == 0
+    assert (tmp_path / "batch.png").stat().st_size > 10_000

@@ -98,8 +98,8 @@ def align(features: Tensor, boxes: Tensor, size: int, scale: float) -> Tensor:
     """
     from torchvision.ops import roi_align
 
-    rows = boxes.to(features.dtype)
-    regions: Tensor = roi_align(features, rows, size, spatial_scale=scale, sampling_ratio=0, aligned=True)
+    maps, rows = features.float(), boxes.float()  # half precision would move boxes by a pixel
+    regions: Tensor = roi_align(maps, rows, size, spatial_scale=scale, sampling_ratio=0, aligned=True)
     return regions
 
 
