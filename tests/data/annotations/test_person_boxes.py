@@ -49,9 +49,6 @@ def test_read_person_boxes_every_format_has_the_same_content(suffix, tmp_path) -
         boxes = CONTENT[f"{video},{second:04d}"]
         assert np.allclose(found.box[part], boxes[:, :4])
         assert np.allclose(found.score[part], boxes[:, 4])
-    again = tmp_path / "again.npz"
-    found.write(again)
-    assert np.array_equal(read_person_boxes(again).box, found.box)
 
 
 def test_read_person_boxes_reads_published_pickle_keys_and_boxes_without_score(tmp_path) -> None:

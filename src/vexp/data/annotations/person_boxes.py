@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from vexp.core.array_pickle import read_pickle
 from vexp.core.documents import open_regular, parse_json, read_text
 from vexp.core.errors import MissingInputError, UserError
-from vexp.core.files import atomic_write
 from vexp.data.annotations.ava import KeyFrame, parse_second, read_rows
 from vexp.data.annotations.builder import Problems
 
@@ -48,13 +47,6 @@ class PersonBoxes:
             frame: slice(start, stop)
             for frame, start, stop in zip(self.key_frames, starts, self.ends.tolist(), strict=True)
         }
-
-    def write(self, path: Path) -> None:
-        """Write the boxes as .npz."""
-        counts = np.diff(self.ends, prepend=0)
-        names = np.repeat(np.array([f"{video},{second:04d}" for video, second in self.key_frames], str), counts)
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, key_frames=names, boxes=self.box, scores=self.score)
 
 
 def read_person_boxes(path: Path) -> PersonBoxes:
