@@ -419,7 +419,7 @@ def test_predict_writes_boxes_an_annotated_video_and_a_sheet(finished: Path, tmp
     evaluated = read_boxes(finished / "eval" / "boxes.csv", scores=True)
     rows = [i for i, frame in enumerate(evaluated.key_frame) if evaluated.key_frames[frame] == ("val_0001", 1)]
     assert np.allclose(table.value, evaluated.value[rows], atol=1e-5)
-    with pytest.raises(UserError, match="give boxes=FILE, or model.detector"):
+    with pytest.raises(UserError, match="give boxes=FILE, or model"):
         predict.main(arguments)
     with pytest.raises(UserError, match="which downloads them"):
         predict.main([*arguments, "model.detector=fasterrcnn_resnet50_fpn"])
@@ -427,9 +427,7 @@ def test_predict_writes_boxes_an_annotated_video_and_a_sheet(finished: Path, tmp
         predict.main([*arguments, f"boxes={files.persons}", "window=1"])
 
 
-def test_predict_finds_persons_with_a_detector(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_predict_finds_persons_with_a_detector(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A detector of torchvision's interface, whose weights come from a file."""
     from vexp.cli import predict
     from vexp.inference import detections

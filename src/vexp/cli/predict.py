@@ -31,7 +31,7 @@ import numpy as np
 from rich.table import Column, Table
 
 from vexp.cli.arguments import CommandLine
-from vexp.cli.trained_model import InputOptions, open_inputs, plain_console, write_csv, write_result
+from vexp.cli.trained_model import InputOptions, open_inputs, plain_console, top_classes, write_csv, write_result
 from vexp.core.errors import ConfigError
 from vexp.core.fields import option
 from vexp.inference.checkpoint import run_folder
@@ -111,12 +111,6 @@ def summarize(predictions: Sequence[Prediction], classes: Sequence[str], topk: i
 
 def _result(scores: Any, error: str, classes: Sequence[str], topk: int) -> dict[str, Any]:
     return {"error": error} if scores is None else {"top": top_classes(scores, classes, topk)}
-
-
-def top_classes(scores: Any, classes: Sequence[str], topk: int) -> list[dict[str, Any]]:
-    """Return the ``topk`` classes with the highest scores, best first; of equal scores the lower index comes first."""
-    best = np.argsort(-scores, kind="stable")[:topk]
-    return [{"class": classes[i], "score": float(scores[i])} for i in best]
 
 
 def _write_predictions_csv(path: Path, videos: Sequence[dict[str, Any]]) -> None:

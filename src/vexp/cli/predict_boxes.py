@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Column, Table
 
-from vexp.cli.trained_model import plain_console, write_csv, write_result
+from vexp.cli.trained_model import plain_console, top_classes, write_csv, write_result
 from vexp.core.errors import ConfigError
 from vexp.data.sources.unlabeled import VideoWindow
 
@@ -72,8 +72,6 @@ def predict_boxes(
 
 def _summary(video: VideoDetections, classes: Sequence[str], topk: int) -> dict[str, Any]:
     """Return the key frames of a video, each with its boxes and their best classes."""
-    from vexp.cli.predict import top_classes
-
     frames = [
         {
             "second": round(second, 3),

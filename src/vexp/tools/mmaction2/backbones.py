@@ -425,7 +425,7 @@ OTHER_TASKS = {
     "RecognizerGCN": "skeletons", "SkeletonGCN": "skeletons", "PoseDataset": "skeletons",
     "BMN": "temporal localization", "BSN": "temporal localization", "TEM": "temporal localization",
     "PEM": "temporal localization", "SSN": "temporal localization", "ActivityNetDataset": "temporal localization",
-    "FasterRCNN": "detection of objects", "AVAKineticsDataset": "AVA-Kinetics", "MultiSportsDataset": "MultiSports",
+    "FasterRCNN": "detection", "AVAKineticsDataset": "AVA-Kinetics", "MultiSportsDataset": "MultiSports",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
     "CLIPSimilarity": "retrieval", "VindLURetrieval": "retrieval", "VindLUVQA": "question answering",
     "MMRecognizer3D": "several modalities", "RecognizerOmni": "images and videos",

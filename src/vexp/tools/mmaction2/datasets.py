@@ -8,6 +8,7 @@ from typing import Any
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.raw_frames import TEMPLATES
 from vexp.tools.mmaction2.backbones import OTHER_TASKS
+from vexp.tools.mmaction2.detectors import DETECTOR
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
     Function,
@@ -164,6 +165,9 @@ def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
             f"{where}: {name or 'this'} is not a dataset of vexp ({', '.join(DATASETS)} are read); use a custom "
             "dataset, docs/howto/own_code.md"
         )
+    model, task = result.config.text("model", "type"), "detection" if DATASETS[name] == "ava" else "recognition"
+    if (task == "detection") != (model == DETECTOR):
+        raise UserError(f"{where}: {name} is for {task}, not for {model}")
     result.choose("data", DATASETS[name])
     result.channels = 2 if dataset.text("modality") == "Flow" else 3
 

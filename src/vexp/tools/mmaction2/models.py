@@ -213,7 +213,7 @@ _STATISTICS: dict[str, Rule] = {"mean": _per_channel("mean"), "std": _per_channe
 #: Arguments of ``Normalize`` (0.x) and of ``ActionDataPreprocessor`` (1.x).
 NORMALIZE: dict[str, Rule] = {**_STATISTICS, **same("to_bgr adjust_magnitude")}
 PREPROCESSOR: dict[str, Rule] = {
-    "type": Ignore("img_norm does it, on the device"), **_STATISTICS, "to_rgb": _to_rgb,
+    **all_of("type _scope_", Ignore("img_norm does it, on the device")), **_STATISTICS, "to_rgb": _to_rgb,
     "format_shape": Ignore("vexp formats the batch for the model"),
     "to_float32": Ignore("pixels become float32 on the device"),
 }  # fmt: skip
