@@ -462,3 +462,12 @@ def test_show_batch_draws_boxes(tmp_path: Path) -> None:
 
     assert show.main(["batch", *TINY, f"out={tmp_path}/batch.png"]) == 0
     assert (tmp_path / "batch.png").stat().st_size > 10_000
+
+
+def test_boxes_are_the_same_whether_geometry_is_composed_or_rendered_step_by_step() -> None:
+    composed, stepwise = (
+        build_experiment(compose([*TINY, f"pipeline.lazy={lazy}"])).train_set for lazy in (True, False)
+    )
+    for index in range(4):
+        assert torch.allclose(composed[0, index].boxes, stepwise[0, index].boxes, atol=1e-4)
+        assert torch.equal(composed[0, index].targets, stepwise[0, index].targets)

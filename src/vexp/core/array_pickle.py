@@ -84,7 +84,7 @@ _NAMES: dict[str, Callable[..., Any]] = {
     **{f"{core}.scalar": pickled_scalar for core in NUMPY_CORES},
     **dict.fromkeys(("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"), _from_buffer),
     "_codecs.encode": _encoded,
-    "builtins.bytes": lambda *_: b"",  # empty ones
+    **dict.fromkeys(("builtins.bytes", "__builtin__.bytes"), lambda *_: b""),  # empty ones
 }
 
 
