@@ -38,6 +38,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     },
     "chain": {"phases": {"rise": {"shape": "linear", "end": 2.0}, "fall": {"shape": "cosine", "begin": 2.0}}},
     "sample_frames": {"clip_len": 8}, "dense_sample_frames": {"clip_len": 8}, "segment_frames": {"segments": 8},
+    "uniform_sample": {"clip_len": 8}, "uniform_sample_frames": {"clip_len": 8},
     "resize": {"scale": [64, 64]}, "multi_scale_crop": {"input_size": 64}, "random_crop": {"size": 64},
     **{word: {"scale_range": [256, 320]} for word in ("random_rescale", "random_short_side_scale")},
     **{word: {"crop_size": 64} for word in ("center_crop", "three_crop", "ten_crop")},

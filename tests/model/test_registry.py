@@ -16,7 +16,7 @@ OPTIONS = ROOT / "conf" / "model"
 #: The smaller models of their families are measured in the default lane.
 LARGE = (
     "swin3d_s", "swin3d_b", "x3d_l", "videomae_l", "videomae_g", "mvitv2_b", "mvitv2_l", "swin_s", "swin_b", "swin_l",
-    "uniformer_b", "uniformerv2_l14", "uniformerv2_l14_336",
+    "uniformer_b", "uniformerv2_l14", "uniformerv2_l14_336", "slowfast_r101", "slowfast_r101_r50",
 )  # fmt: skip
 PUBLISHED = [
     pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
@@ -57,7 +57,11 @@ def test_registry_has_every_model_and_yaml_file() -> None:
         "r2plus1d_r34", "ircsn_r50", "ipcsn_r152", "x3d_s", "x3d_m", "x3d_l", "timesformer_divst",
         "videomae_s", "videomae_b", "videomae_l", "videomae_g", "mvitv2_s", "mvitv2_s_maskfeat", "mvitv2_b", "mvitv2_l",
         "swin_t", "swin_s", "swin_b", "swin_l", "uniformer_s", "uniformer_b", "uniformerv2_b16", "uniformerv2_l14",
-        "uniformerv2_l14_336", "tsn", "tsm", "tiny3d_boxes", "slowonly_r50_ava", "slowfast_r50_ava",
+        "uniformerv2_l14_336", "tsn", "tsm", "tsm_nl_r50", "tin_r50", "tanet_r50", "trn_r50", "tpn_tsm_r50",
+        "tpn_slowonly_r50",
+        "c2d_r50", "slowonly_nl_r50", "slowfast_r101", "slowfast_r101_r50",
+        "tiny3d_boxes", "slowonly_r50_ava", "slowfast_r50_ava",
+        "i3d_r50_heavy", "timesformer_jointst", "timesformer_spaceonly",
     }  # fmt: skip
     assert {path.stem for path in OPTIONS.glob("*.yaml")} == {*REGISTRY, "hf"}  # any model of a library
 
@@ -90,6 +94,11 @@ def test_build_model_unknown_name_suggests_others() -> None:
         (["model=i3d_r50", "model.non_local=gauss"], "must be one of embedded_gaussian, dot_product, gaussian"),
         (["model=timesformer_divst", "model.img_size=100"], "img_size=100: must be a multiple of patch_size=16"),
         (["model=timesformer_divst", "model.heads=7"], "width=768: must be a multiple of heads=7"),
+        (
+            ["model=timesformer_divst", "model.attention_type=time"],
+            "must be one of divided_space_time, joint_space_time",
+        ),
+        (["model=slowfast_r50", "model.fast_depth=34"], "model.fast_depth=34: must be one of 50, 101, 152"),
         (["model=videomae_b", "model.num_frames=15"], "num_frames=15: must be a multiple of tubelet_size=2"),
         (
             ["model=mvitv2_s", "model.downsample=[3,1]"],

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 
 from vexp.core.errors import UserError
 from vexp.data.sources.motion import ensure_motion
-from vexp.model import build_model, zoo, zoo_transformers
+from vexp.model import build_model, zoo, zoo_frames, zoo_transformers
 from vexp.model.architectures import c3d, r2plus1d_csn, slowfast_i3d, x3d
 from vexp.model.architectures.blocks import NonLocal
 from vexp.model.architectures.resnet3d import ResNet3d
+from vexp.model.auxiliary import logits_of, losses
 from vexp.model.config import Model
 from vexp.model.registry import REGISTRY
 
 DOCUMENTED = {
+    "c2d_r50": slowfast_i3d.c2d,
     "slowonly_r50": slowfast_i3d.slow_only,
     "i3d_r50": slowfast_i3d.i3d,
     "slowfast_r50": slowfast_i3d.slow_fast,
@@ -39,10 +41,21 @@ OUT_OF_REACH = {"mvit_v2_s": [f"blocks.15.attn.{part}" for part in _LAST]} | {
 }
 #: A member of each kind that trains in a second.
 CHEAP: dict[str, tuple[Model, tuple[int, int, int]]] = {
-    "tsn": (zoo.Tsn(backbone="resnet18"), (2, 32, 32)),
-    "tsm": (zoo.Tsm(backbone="resnet18"), (2, 32, 32)),
+    "tsn": (zoo_frames.Tsn(backbone="resnet18"), (2, 32, 32)),
+    "tsm": (zoo_frames.Tsm(backbone="resnet18"), (2, 32, 32)),
+    "tsm with non-local blocks": (zoo_frames.Tsm(backbone="resnet18", non_local="gaussian"), (2, 64, 64)),
+    "tin": (zoo_frames.Tin(backbone="resnet18", num_frames=4), (4, 32, 32)),
+    "tanet": (zoo_frames.TaNet(backbone="resnet18", num_frames=4), (4, 32, 32)),
+    "trn": (zoo_frames.Trn(backbone="resnet18", num_frames=4), (4, 32, 32)),
+    "tpn": (zoo_frames.TsmTpn(backbone="resnet18"), (2, 64, 64)),
     "x3d": (zoo.X3d(depth_factor=1.0), (4, 32, 32)),
-    "timesformer": (zoo_transformers.TimeSformer(num_frames=3, img_size=32, width=48, depth=2, heads=4), (3, 32, 32)),
+    **{
+        kind: (
+            zoo_transformers.TimeSformer(num_frames=3, img_size=32, width=48, depth=2, heads=4, attention_type=kind),
+            (3, 32, 32),
+        )
+        for kind in ("divided_space_time", "joint_space_time", "space_only")
+    },
     "videomae": (zoo_transformers.VideoMae(num_frames=4, img_size=32, width=48, depth=2, heads=4), (4, 32, 32)),
     "swin": (zoo_transformers.VideoSwin(width=12, depths=[2, 2], heads=[1, 2], window=[2, 2, 2]), (4, 32, 32)),
 }
@@ -73,7 +86,7 @@ def unreached(model: nn.Module, clips: Tensor) -> list[str]:
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.05)
-    loss = F.cross_entropy(model(clips), torch.arange(len(clips)))
+    loss = losses(F.cross_entropy, model(clips), torch.arange(len(clips)))["loss"]
     loss.backward()
     assert loss.isfinite()
     return [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
@@ -117,8 +130,8 @@ def test_training_every_model_overfits_eight_clips(name: str, motion_cache: Path
     clips, labels = eight_clips(size, motion_cache)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4 if name != "c3d" else 1e-4)
     for _ in range(60):
-        logits = model(clips)
-        loss = F.cross_entropy(logits, labels)
+        outputs = model(clips)
+        logits, loss = logits_of(outputs), losses(F.cross_entropy, outputs, labels)["loss"]
         if bool((logits.argmax(1) == labels).all()) and loss < 0.5:
             return
         optimizer.zero_grad()
@@ -146,10 +159,11 @@ def test_forward_clip_of_wrong_size_raises(option: Model, size: tuple[int, int, 
         option.build(3)(torch.empty(1, 3, *size))
 
 
+@pytest.mark.parametrize("scale", [False, True])
 @pytest.mark.parametrize("mode", ["embedded_gaussian", "dot_product", "gaussian"])
-def test_non_local_sums_over_all_positions(mode: str) -> None:
+def test_non_local_sums_over_all_positions(mode: str, scale: bool) -> None:
     torch.manual_seed(0)
-    block = NonLocal(4, mode).eval()
+    block = NonLocal(4, mode, scale=scale).eval()
     x = torch.randn(1, 4, 2, 2, 4)
     keys, values = (part(x).flatten(2)[0].T for part in (block.phi, block.g))  # (positions, C)
     expected = torch.zeros(1, 2, *x.shape[2:])
@@ -157,6 +171,8 @@ def test_non_local_sums_over_all_positions(mode: str) -> None:
         for h in range(2):
             for w in range(4):
                 similar = keys @ block.theta(x)[0, :, t, h, w]
+                if scale and mode == "embedded_gaussian":  # the other modes have no scale in mmcv
+                    similar = similar / 2**0.5
                 weights = similar / len(keys) if mode == "dot_product" else similar.softmax(0)
                 expected[0, :, t, h, w] = weights @ values
     torch.testing.assert_close(block(x), x + block.out(expected), atol=1e-5, rtol=1e-5)
@@ -164,11 +180,51 @@ def test_non_local_sums_over_all_positions(mode: str) -> None:
     assert torch.equal(block(x), x)
 
 
-def test_i3d_non_local_blocks_are_where_published() -> None:
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("i3d_nl_r50", ("2.1", "2.3", "3.1", "3.3", "3.5")), ("slowonly_nl_r50", ("2.0", "2.2", "3.0", "3.2", "3.4"))],
+)
+def test_non_local_blocks_are_where_published(name: str, published: tuple[str, ...]) -> None:
     with torch.device("meta"):
-        model = build_model("i3d_nl_r50", 3)
+        model = build_model(name, 3)
     places = [name for name, part in model.named_modules() if isinstance(part, NonLocal)]
-    assert places == [f"backbone.layer{place}.non_local" for place in ("2.1", "2.3", "3.1", "3.3", "3.5")]
+    assert places == [f"backbone.layer{place}.non_local" for place in published]
+
+
+def test_slowonly_without_pool1_keeps_height_and_width() -> None:
+    with torch.device("meta"):
+        trunk = zoo.SlowOnly(with_pool1=False).build(3).get_submodule("backbone")
+        assert trunk(torch.empty(1, 3, 4, 112, 112)).shape == (1, 2048, 4, 7, 7)
+
+
+def test_slowfast_lateral_norm_follows_every_lateral_convolution() -> None:
+    with torch.device("meta"):
+        model = zoo.SlowFast(lateral_norm=True).build(3)
+        assert model(torch.empty(2, 3, 16, 32, 32)).shape == (2, 3)
+    laterals = model.get_submodule("backbone.laterals")
+    assert [[type(part).__name__ for part in lateral] for lateral in laterals.children()] == [
+        ["Conv3d", "BatchNorm3d", "ReLU"]
+    ] * 4
+
+
+def test_timesformer_without_time_equals_mean_over_frames() -> None:
+    """The logits of space_only are those of the mean class token of the frames, in any order."""
+    torch.manual_seed(0)
+    option = zoo_transformers.TimeSformer(
+        num_frames=3, img_size=32, width=32, depth=2, heads=2, attention_type="space_only"
+    )
+    model, clips = option.build(3).eval(), torch.randn(2, 3, 3, 32, 32)
+    torch.testing.assert_close(model(clips), model(clips.flip(2)))
+    assert model.get_submodule("backbone").tokens(clips).shape == (2, 1 + 4 * 3, 32)
+
+
+def test_uniformerv2_temporal_downsample_halves_frames() -> None:
+    option = zoo_transformers.UniFormerV2(
+        img_size=32, width=32, depth=2, heads=2, global_blocks=1, temporal_downsample=True
+    )
+    model, clips = option.build(3), torch.randn(2, 3, 6, 32, 32)
+    assert model(clips).shape == (2, 3)
+    assert model.get_submodule("backbone").tokens(clips).shape == (2, 3 * (1 + 4), 32)
 
 
 def test_zero_init_residual_block_equals_shortcut() -> None:

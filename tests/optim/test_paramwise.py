@@ -20,7 +20,8 @@ from vexp.optim.paramwise import BASE, Multipliers, Paramwise
     ],
 )
 def test_key_of_overlapping_keys_returns_longest(keys, name, key):
-    assert Paramwise(custom_keys={key: {"lr_mult": 0.1} for key in keys}).key_of(name) == key
+    settings = Paramwise(custom_keys={key: {"lr_mult": 0.1} for key in keys})
+    assert settings.keys_of(name) == ([] if key is None else [key])
 
 
 EVERY = Paramwise(bias_lr_mult=2.0, bias_decay_mult=0.5, norm_decay_mult=0.25, dwconv_decay_mult=0.125)
@@ -99,7 +100,25 @@ def test_refuse_decay_with_decay_multiplier_raises(values, first):
 def test_key_of_returns_longest_contained_key(keys, name):
     settings = Paramwise(custom_keys={key: {"lr_mult": 2.0} for key in keys})
     fitting = [key for key in keys if key in name]
-    chosen = settings.key_of(name)
-    assert (chosen is None) == (not fitting)
-    if chosen is not None:
-        assert chosen == min(key for key in fitting if len(key) == max(map(len, fitting)))
+    chosen = settings.keys_of(name)
+    assert len(chosen) == bool(fitting)
+    if chosen:
+        assert chosen[0] == min(key for key in fitting if len(key) == max(map(len, fitting)))
+
+
+def test_multiply_keys_multiplies_the_factors_of_all_keys():
+    """The recipe of mmaction2's Swin: norm layers of the backbone have a lower rate and no decay."""
+    keys = {"backbone": {"lr_mult": 0.1}, "norm": {"decay_mult": 0.0}, "norm1": {"lr_mult": 0.5}}
+    settings = Paramwise(custom_keys=keys, multiply_keys=True)
+    for name, rule, lr_mult, decay_mult in (
+        ("backbone.layers.0.norm1.weight", "backbone+norm1+norm", 0.05, 0.0),
+        ("backbone.layers.0.attn.qkv.weight", "backbone", 0.1, 1.0),
+        ("head.norm.weight", "norm", 1.0, 0.0),
+        ("head.fc.weight", "base", 1.0, 1.0),
+    ):
+        assert settings.multipliers_of(name, norm=False, depthwise=False) == (
+            rule,
+            pytest.approx(lr_mult),
+            decay_mult,
+            "",
+        )

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 
-def filled(key: str, shape: Sequence[int]) -> Tensor:
-    """A tensor that depends on its name and shape alone: the recipe of the recorded logits."""
+def filled(key: str, shape: Sequence[int], scale: tuple[str, float] = ("", 1.0)) -> Tensor:
+    """A tensor that depends on its name and shape alone: the recipe of the recorded logits.
+
+    ``scale`` is the factor of the tensors of two and more dimensions with a part in their name.
+    """
     rng = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
     if key.endswith("num_batches_tracked"):
         return torch.tensor(0)
@@ -22,6 +25,7 @@ def filled(key: str, shape: Sequence[int]) -> Tensor:
         values = rng.standard_normal(shape) * 0.1
     else:
         values = rng.standard_normal(shape) * math.sqrt(1 / math.prod(shape[1:]))
+        values = values * scale[1] if scale[0] in key else values
     return torch.tensor(values, dtype=torch.float32)
 
 

@@ -7,13 +7,15 @@ from unittest import mock
 
 from torch import nn
 
-from vexp.model import zoo_transformers
+from vexp.model import zoo_frames, zoo_transformers
 from vexp.model.config import Model
 from vexp.model.registry import REGISTRY
 
 #: name -> clip (T, H, W) on which a CPU trains the model in a minute; (4, 64, 64) for the others
 SMALL = {
     "slowfast_r50": (16, 64, 64),
+    "slowfast_r101": (16, 64, 64),
+    "slowfast_r101_r50": (16, 64, 64),
     "i3d_r50": (16, 64, 64),
     "i3d_nl_r50": (16, 64, 64),  # with fewer frames its non-local blocks attend to a single position
     "c3d": (16, 112, 112),  # the only size it accepts
@@ -33,6 +35,8 @@ def small_option(name: str, size: tuple[int, int, int]) -> Model:
     """The option of a registered model; a transformer has few blocks, made for clips of (T, H, W)."""
     option = REGISTRY[name].option()
     clip = {"num_frames": size[0], "img_size": size[1], "drop_path": 0.0}
+    if isinstance(option, zoo_frames.Tin | zoo_frames.TaNet | zoo_frames.Trn):
+        return replace(option, num_frames=size[0])
     if isinstance(option, zoo_transformers.TimeSformer):
         return replace(option, **clip)
     if isinstance(option, zoo_transformers.VideoMae):
@@ -54,7 +58,7 @@ def small_model(name: str, num_classes: int) -> tuple[nn.Module, tuple[int, int,
     from torchvision.ops import StochasticDepth
 
     size = SMALL.get(name, (4, 64, 64))
-    if name.startswith("mvit"):  # the builders of torchvision set 224 themselves
+    if name.startswith("mvit_v"):  # the builders of torchvision set 224 themselves
         make, small = mvit._mvit, {"spatial_size": size[1:], "temporal_size": size[0]}
         with mock.patch.object(mvit, "_mvit", lambda **arguments: make(**arguments | small)):
             model = REGISTRY[name].option().build(num_classes)

@@ -1,17 +1,20 @@
 """Convert a config of a recognition model of mmaction2 0.x or 1.x to an experiment.
 
-The config and the files that it is based on are read, and never executed. FOLDER/experiment/NAME.yaml is written, and
-NAME.md beside it, which lists for every value of the source whether it was carried over, is equal to the default or is
-not supported (and what to do). What differs, the values to fill in and the pitfalls in the source are printed as well.
-A config whose model vexp cannot build as it is written is refused; model=OPTION takes another model instead.
+The config (in Python, YAML or JSON) and the files that it is based on are read, and never executed.
+FOLDER/experiment/NAME.yaml is written, and NAME.md beside it, which lists for every value of the source whether it was
+carried over, is equal to the default or is not supported (and what to do). What differs, the values to fill in and the
+pitfalls in the source are printed as well. A config whose model vexp cannot build as it is written is refused;
+model=OPTION takes another model instead.
 
-Of a folder, every config is converted, except those in folders named _base_. Afterwards:
+The tensors of the weights that the config names are counted if the file is on this machine.
+
+Of a folder, every config in Python is converted, except those in folders named _base_. Afterwards:
 
   vexp plan --config-dir FOLDER experiment=NAME
   vexp train --config-dir FOLDER experiment=NAME
 
-Usage: vexp import CONFIG.py [out=FOLDER] [name=NAME] [model=OPTION] [--overwrite]
-       vexp import CONFIGS [out=FOLDER] [--overwrite]
+Usage: vexp import CONFIG.py [out=FOLDER] [name=NAME] [model=OPTION] [--overwrite] [--download]
+       vexp import CONFIGS [out=FOLDER] [--overwrite] [--download]
 
 Examples:
   vexp import tsm_r50.py out=my_conf name=mine
@@ -35,6 +38,7 @@ from vexp.config.compose import compose
 from vexp.config.defaults import defaults_of
 from vexp.config.errors import near
 from vexp.config.overrides import config_search_dirs, group_options
+from vexp.config.schema import Config
 from vexp.core import files
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
@@ -42,6 +46,8 @@ from vexp.tools.mmaction2.config_file import Source, read_config
 from vexp.tools.mmaction2.convert import convert
 from vexp.tools.mmaction2.report import Report, experiment_yaml, model_differences
 from vexp.tools.mmaction2.result import CHOOSE, FILL_IN, ConversionResult
+from vexp.tools.mmaction2.tree import Node
+from vexp.tools.mmaction2.weights import weight_lines
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,8 +56,11 @@ class _Options(ValidatedConfig):
     name: str | None = option(None, "Name of the experiment; null: that of the config.")
     model: str | None = option(None, "Model to use if vexp does not have the model of the source (see vexp models).")
     overwrite: bool = option(False, "Replace experiments of the same name.")
+    download: bool = option(False, "Download the weights that the config names, to count the tensors that fit.")
 
 
+#: Outputs of a classifier for which the config has no usable number.
+_USUAL_CLASSES, _MOST_CLASSES = 400, 1_000_000
 COMMAND = CommandLine(__doc__, _Options)
 
 
@@ -100,6 +109,10 @@ def _import_file(
         raise UserError(f"{written}: exists already; choose another name=NAME, or replace it with --overwrite")
     source = read_config(path)
     result = imported(source, options.model, config_dirs)
+    classes = result.config.scalar("model", "cls_head", "num_classes")
+    num_classes = classes if isinstance(classes, int) and 0 < classes < _MOST_CLASSES else _USUAL_CLASSES
+    if result.experiment is not None:
+        result.weights += weight_lines(result.experiment, num_classes, download=options.download)
     report = Report.of(result, source)
     words = ["vexp", "train", "--config-dir", str(out), f"experiment={name}"]
     command = " ".join([*map(shlex.quote, words), *(f"{key}=..." for key in result.needed)])
@@ -173,15 +186,19 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
     """
     result = convert(source, defaults_of, model)
     result.drop_defaults()
-    while (error := _refusal(result, source, config_dirs)) is not None:
+    while isinstance(error := _composed(result, source, config_dirs), ConfigError):
         message = str(error).splitlines()[0]
         # The converted key that the error is about: the key itself, or the first one below it.
         key = next((key for key in result.values if f"{key}.".startswith(f"{error.key}.")), error.key)
         given = result.values.get(key)
-        if not result.revoke(key, message.partition(" (")[0]):
+        reason = message.partition(" (")[0]
+        if key.startswith("pipeline.") and given is None and key.rpartition(".")[0].count(".") == 2:
+            result.need(key, _step_of(result, source, key), reason)  # an argument that the source lacks
+            continue
+        if not result.revoke(key, reason):
             raise UserError(f"{source.path}: the converted experiment does not compose: {message}")
         if given is not None and given.node is not None and not key.startswith("model."):
-            result.need(key, given.node, message.partition(" (")[0])
+            result.need(key, given.node, reason)
     differences = model_differences(result)
     if differences and model is None:
         nearest = result.choices["model"]
@@ -190,12 +207,24 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
             + "".join(f"  {what}\n" for what in differences)
             + f"the nearest model is {nearest}; to take it all the same: vexp import {source.path} model={nearest}"
         )
-    result.replaced_model = differences
+    result.replaced_model, result.experiment = differences, error
     return result
 
 
-def _refusal(result: ConversionResult, source: Source, config_dirs: Sequence[Path]) -> ConfigError | None:
-    """Compose the experiment without its placeholders and return the first error about another key, if there is one."""
+def _step_of(result: ConversionResult, source: Source, key: str) -> Node | None:
+    """Return the place in the source of the transform that a key of a pipeline belongs to."""
+    step = key.rpartition(".")[0]
+    found = (
+        leaf for _, leaf in source.lines() if (outcome := result.outcomes.get(id(leaf))) and step in outcome.targets
+    )
+    return next(found, None)
+
+
+def _composed(result: ConversionResult, source: Source, config_dirs: Sequence[Path]) -> Config | ConfigError | None:
+    """Compose the experiment without its placeholders; return the first error about another key, if there is one.
+
+    None if there is no other error, but the placeholders are needed.
+    """
     values = {key: given for key, given in result.values.items() if given.value != FILL_IN}
     choices = {group: option for group, option in result.choices.items() if option != CHOOSE}
     known = dataclasses.replace(result, values=values, choices=choices)
@@ -205,7 +234,6 @@ def _refusal(result: ConversionResult, source: Source, config_dirs: Sequence[Pat
         path.write_text(experiment_yaml(known, source), encoding="utf-8")
         overrides = ["experiment=imported", *(f"{key}=given" for key in result.needed if key.endswith(".ann_file"))]
         try:
-            compose(overrides, config_dirs=[folder, *config_dirs])
+            return compose(overrides, config_dirs=[folder, *config_dirs])
         except ConfigError as error:
             return next((each for each in error.errors if each.key not in result.needed), None)
-    return None

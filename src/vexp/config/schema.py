@@ -227,8 +227,9 @@ def options() -> dict[str, dict[str, type[Any]]]:
         rand_augment,
         random_erasing,
         resize,
-    )  # fmt: skip
-    from vexp.model import roi, zoo, zoo_transformers
+        uniform_sampling,
+    )
+    from vexp.model import roi, zoo, zoo_frames, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
@@ -249,6 +250,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "segment_frames": frame_sampling.SegmentFrames,
             "untrimmed_sample_frames": frame_sampling.UntrimmedSampleFrames,
             "sample_key_frames": key_frames.SampleKeyFrames,
+            "uniform_sample": uniform_sampling.UniformSample,
+            "uniform_sample_frames": uniform_sampling.UniformSampleFrames,
             "resize": resize.Resize,
             "random_rescale": resize.RandomRescale,
             "random_short_side_scale": resize.RandomRescale,
@@ -268,9 +271,15 @@ def options() -> dict[str, dict[str, type[Any]]]:
         "model": {
             "tiny3d": Tiny3d,
             "torchvision": TorchvisionVideo,
-            "tsn": zoo.Tsn,
-            "tsm": zoo.Tsm,
+            "tsn": zoo_frames.Tsn,
+            "tsm": zoo_frames.Tsm,
+            "tpn_tsm": zoo_frames.TsmTpn,
+            "tin": zoo_frames.Tin,
+            "tanet": zoo_frames.TaNet,
+            "trn": zoo_frames.Trn,
+            "c2d": zoo.C2d,
             "slowonly": zoo.SlowOnly,
+            "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,
             "tiny3d_boxes": roi.Tiny3dRoi,
             "slowonly_ava": roi.SlowOnlyRoi,

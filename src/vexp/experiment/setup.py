@@ -8,6 +8,7 @@ import torch
 
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
+from vexp.data.loading.class_balance import epoch_length
 from vexp.data.loading.dataset import ClipDataset, flip_table
 from vexp.data.loading.step_plan import StepPlan
 from vexp.data.sources.subsets import select_samples
@@ -91,9 +92,9 @@ def build_experiment(
         raise UserError("data: has no training samples")
     task = task_class(config.data)
     val_set = make_dataset(config, "val")
-    plan = step_plan(config, len(train_set))
+    plan = step_plan(config, epoch_length(train_set.source, config.data.train))
     if plan.steps_per_epoch == 0:
-        rule = f"{len(train_set)} samples do not fill one step of {plan.samples_per_step}; lower data.batch_size or "
+        rule = f"{plan.num_samples} samples do not fill one step of {plan.samples_per_step}; lower data.batch_size or "
         raise ConfigError(f"{rule}grad.accumulate", key="data.train.drop_last", value=True)
     config, warnings = task.with_data(config, train_set.source), []
     if val_set is not None:

@@ -24,6 +24,9 @@ init_std_option = partial(option, doc="Standard deviation of the initial weights
 drop_path_option = partial(
     option, doc="Stochastic depth rate of the last block, decreasing linearly toward the first.", ge=0, lt=1
 )
+auxiliary_weight_option = partial(
+    option, doc="Weight of the loss of an auxiliary classifier on the third stage in training; 0 for none.", ge=0
+)
 
 
 @dataclass(kw_only=True, slots=True)

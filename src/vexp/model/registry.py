@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.model import roi, zoo, zoo_transformers
+from vexp.model import roi, zoo, zoo_frames, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
@@ -95,21 +95,45 @@ def _swin(parameters: float, gmacs: float, image: str, **values: Any) -> Registe
 
 REGISTRY: dict[str, RegisteredModel] = {
     "tiny3d": RegisteredModel(Tiny3d, 8, 64, "vexp's own, after Tran et al. 2018", weights=""),
-    "tsn_r50": RegisteredModel(zoo.Tsn, 25, 224, "Wang et al., ECCV 2016", Published(24.33, 102.7, MMACTION2), IMAGES),
-    "tsn": RegisteredModel(zoo.Tsn, 25, 224, "Wang et al., ECCV 2016", weights=IMAGE_MODELS),
+    "tsn_r50": RegisteredModel(
+        zoo_frames.Tsn, 25, 224, "Wang et al., ECCV 2016", Published(24.33, 102.7, MMACTION2), IMAGES),
+    "tsn": RegisteredModel(zoo_frames.Tsn, 25, 224, "Wang et al., ECCV 2016", weights=IMAGE_MODELS),
     "tsm_r50": RegisteredModel(
-        zoo.Tsm, 8, 224, "Lin et al., ICCV 2019", Published(24.3, 33, "the paper, table 2"), IMAGES),
-    "tsm": RegisteredModel(zoo.Tsm, 8, 224, "Lin et al., ICCV 2019", weights=IMAGE_MODELS),
+        zoo_frames.Tsm, 8, 224, "Lin et al., ICCV 2019", Published(24.3, 33, "the paper, table 2"), IMAGES),
+    "tsm": RegisteredModel(zoo_frames.Tsm, 8, 224, "Lin et al., ICCV 2019", weights=IMAGE_MODELS),
+    "tsm_nl_r50": RegisteredModel(
+        partial(zoo_frames.Tsm, non_local="embedded_gaussian"), 8, 224, "Wang et al., CVPR 2018",
+        Published(31.68, 61.3, MMACTION2), IMAGES),
+    "tin_r50": RegisteredModel(zoo_frames.Tin, 8, 224, "Shao et al., AAAI 2020", weights=IMAGES),
+    "tanet_r50": RegisteredModel(
+        zoo_frames.TaNet, 8, 224, "Liu et al., ICCV 2021", Published(25.6, 43.0, MMACTION2, 256), IMAGES),
+    "trn_r50": RegisteredModel(
+        zoo_frames.Trn, 8, 224, "Zhou et al., ECCV 2018", Published(26.64, 42.94, MMACTION2, 256, 174), IMAGES),
+    "tpn_tsm_r50": RegisteredModel(zoo_frames.TsmTpn, 8, 224, "Yang et al., CVPR 2020", weights=IMAGES),
+    "c2d_r50": RegisteredModel(zoo.C2d, 8, 224, "Wang et al., CVPR 2018", Published(24.3, 19, MMACTION2), IMAGES),
     "slowonly_r50": RegisteredModel(
         zoo.SlowOnly, 8, 224, "Feichtenhofer et al., ICCV 2019", Published(32.45, 54.75, MMACTION2, 256), IMAGES),
+    "slowonly_nl_r50": RegisteredModel(
+        partial(zoo.SlowOnly, non_local="embedded_gaussian", non_local_scale=True), 8, 224, "Wang et al., CVPR 2018",
+        Published(39.81, 96.66, MMACTION2, 256), IMAGES),
+    "tpn_slowonly_r50": RegisteredModel(zoo.SlowOnlyTpn, 8, 224, "Yang et al., CVPR 2020", weights=IMAGES),
     "slowfast_r50": RegisteredModel(
         zoo.SlowFast, 32, 224, "Feichtenhofer et al., ICCV 2019", Published(34.5, 36.3, MMACTION2, 256)),
     "tiny3d_boxes": RegisteredModel(roi.Tiny3dRoi, 8, 64, "vexp's own, after Tran et al. 2018", weights="tiny3d"),
     "slowonly_r50_ava": RegisteredModel(
         roi.SlowOnlyRoi, 8, 256, "Feichtenhofer et al., ICCV 2019", weights=IMAGES),
     "slowfast_r50_ava": RegisteredModel(roi.SlowFastRoi, 32, 256, "Feichtenhofer et al., ICCV 2019"),
+    "slowfast_r101": RegisteredModel(
+        partial(zoo.SlowFast, depth=101, alpha=4, slow_stride=4, fusion_kernel=7), 32, 224,
+        "Feichtenhofer et al., ICCV 2019", Published(62.9, 126, MMACTION2, 256)),
+    "slowfast_r101_r50": RegisteredModel(
+        partial(zoo.SlowFast, depth=101, fast_depth=50), 32, 224, "Feichtenhofer et al., ICCV 2019",
+        Published(62.4, 64.9, MMACTION2, 256)),
     "i3d_r50": RegisteredModel(
         zoo.I3d, 32, 224, "Carreira & Zisserman, CVPR 2017", Published(28.0, 43.5, MMACTION2, 256), IMAGES),
+    "i3d_r50_heavy": RegisteredModel(
+        partial(zoo.I3d, inflate="all", conv1_stride_t=1, pool1_stride_t=1), 32, 224,
+        "Carreira & Zisserman, CVPR 2017", Published(33.0, 166.3, MMACTION2, 256), IMAGES),
     "i3d_nl_r50": RegisteredModel(
         partial(zoo.I3d, non_local="embedded_gaussian"), 32, 224, "Wang et al., CVPR 2018",
         Published(35.4, 59.3, MMACTION2, 256), IMAGES),
@@ -127,6 +151,12 @@ REGISTRY: dict[str, RegisteredModel] = {
     "timesformer_divst": RegisteredModel(
         zoo_transformers.TimeSformer, 8, 224, "Bertasius et al., ICML 2021",
         Published(121.4, 196, "the paper (0.59 T for 3 views)"), "mmaction2, torchvision://vit_b_16"),
+    "timesformer_jointst": RegisteredModel(
+        partial(zoo_transformers.TimeSformer, attention_type="joint_space_time"), 8, 224, "Bertasius et al., ICML 2021",
+        Published(86.11, 180, MMACTION2), "mmaction2, torchvision://vit_b_16"),
+    "timesformer_spaceonly": RegisteredModel(
+        partial(zoo_transformers.TimeSformer, attention_type="space_only"), 8, 224, "Bertasius et al., ICML 2021",
+        Published(86.11, 141, MMACTION2), "mmaction2, torchvision://vit_b_16"),
     "videomae_s": _videomae(22, 57, width=384, heads=6),
     "videomae_b": _videomae(87, 180),
     "videomae_l": _videomae(305, 597, width=1024, depth=24, heads=16),

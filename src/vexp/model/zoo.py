@@ -1,19 +1,18 @@
 """Options of the ``model`` group for published convolutional models, one class per family.
 
-The defaults are the released models. The options of the transformers are in ``vexp.model.zoo_transformers``.
+The defaults are the released models. The options of the models on images are in ``vexp.model.zoo_frames``, those of the
+transformers in ``vexp.model.zoo_transformers``.
 """
 
 from __future__ import annotations
 
-from abc import ABC
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
-from vexp.model.family import Family, dropout_option, init_std_option
-from vexp.model.image_models import TIMM_PREFIX, check_image_model
+from vexp.model.family import Family, auxiliary_weight_option, dropout_option, init_std_option
 from vexp.model.weights import key_mapping
 from vexp.model.weights.key_mapping import Rules
 
@@ -23,82 +22,36 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def _depth(default: int, *allowed: int) -> Any:
+def _depth(default: int | None, *allowed: int, doc: str = "Depth of the ResNet.") -> Any:
     def check(value: int) -> str | None:
         return None if value in allowed else f"must be one of {', '.join(map(str, allowed))}"
 
-    return option(default, "Depth of the ResNet.", unit="layers", check=check)
-
-
-def _image_model_name(value: str) -> str | None:
-    return None if value.removeprefix(TIMM_PREFIX) else "must be a name of torchvision, or timm/NAME"
+    return option(default, doc, unit="layers", check=check)
 
 
 _zero_init = partial(option, doc="Initialize the last norm of every residual block to zero (Goyal et al. 2017).")
+_non_local = partial(
+    option,
+    None,
+    "Pairwise function of the non-local blocks in the two middle stages (five blocks at depth 50); null for none.",
+    choices=("embedded_gaussian", "dot_product", "gaussian"),
+)
+_non_local_scale = partial(
+    option, False, "Divide the products of embedded_gaussian by the square root of the channels, as the Transformer."
+)
+_norm_eps = partial(option, doc="Added to the variance in the batch norms; 1e-3 in the released models.", gt=0)
 
 
 @dataclass(kw_only=True, slots=True)
-class FrameModel(Family, ABC):
-    """Base class of the options whose models apply an image model to every frame."""
+class C2d(Family):
+    """C2D: a 2D ResNet with a pooling in time (``vexp.model.architectures.slowfast_i3d``)."""
 
-    architecture: ClassVar[str] = "tsn_tsm.frame_model"
-    key_rules: ClassVar[Rules] = (
-        *key_mapping.CLASSIFIER,
-        *key_mapping.MMACTION2_TO_TORCHVISION_RESNET,
-        *key_mapping.IMAGE_BACKBONE,
-    )
+    architecture: ClassVar[str] = "slowfast_i3d.c2d"
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET)
 
-    backbone: str = option(
-        "resnet50",
-        "Image model: a name of torchvision (resnet18, mobilenet_v2, convnext_tiny), or timm/NAME (timm/resnet26d).",
-        check=_image_model_name,
-    )
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the function, with the channels of an image."""
-        return Family.arguments(self) | {"in_channels": self.image_channels}
-
-    def check_library(self) -> None:
-        """Check that torchvision or timm has the image model."""
-        check_image_model(self.backbone)
-
-    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-        """Convert mmaction2 checkpoints, and image weights of torchvision or timm, to the keys of ``model``."""
-        rules = self.key_rules
-        if self.backbone == "mobilenet_v2":
-            rules = (*key_mapping.MMACTION2_TO_TORCHVISION_MOBILENET, *rules)
-        elif self.backbone.startswith(TIMM_PREFIX):
-            rules = key_mapping.CLASSIFIER
-            if not any(key.startswith("backbone.") for key in tensors):  # timm's names, some of which begin with head.
-                rules = key_mapping.TIMM_BACKBONE
-        return key_mapping.rename_keys(tensors, rules)
-
-
-@dataclass(kw_only=True, slots=True)
-class Tsn(FrameModel):
-    """TSN: an image model on every frame, with averaged logits (``vexp.model.architectures.tsn_tsm``)."""
-
-    stacked: int = option(
-        1, "Consecutive frames concatenated along the channels of one input image; 5 for TSN with optical flow.",
-        unit="frames", ge=1, see=("transform.segment_len",),
-    )  # fmt: skip
-    dropout: float = dropout_option(0.4)
-    init_std: float = init_std_option(0.01)
-
-    @property
-    def image_channels(self) -> int:
-        return self.channels * self.stacked
-
-
-@dataclass(kw_only=True, slots=True)
-class Tsm(FrameModel):
-    """TSM: the TSN model with temporal shifts in the residual branches (``vexp.model.architectures.tsn_tsm``)."""
-
-    shift_div: int = option(
-        8, "Divisor of the channels: 1/shift_div of them are shifted forward in time and as many backward.", ge=2
-    )
+    depth: int = _depth(50, 50, 101, 152)
     dropout: float = dropout_option(0.5)
-    init_std: float = init_std_option(0.001)
+    init_std: float = init_std_option(0.01)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -106,10 +59,27 @@ class SlowOnly(Family):
     """The Slow pathway of SlowFast (``vexp.model.architectures.slowfast_i3d``)."""
 
     architecture: ClassVar[str] = "slowfast_i3d.slow_only"
-    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET)
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET, *key_mapping.NON_LOCAL)
+
+    depth: int = _depth(50, 50, 101, 152)
+    with_pool1: bool = option(True, "Halve height and width by a max pooling after the stem; false for small frames.")
+    non_local: str | None = _non_local()
+    non_local_scale: bool = _non_local_scale()
+    zero_init_residual: bool = _zero_init(True)
+    dropout: float = dropout_option(0.5)
+    init_std: float = init_std_option(0.01)
+
+
+@dataclass(kw_only=True, slots=True)
+class SlowOnlyTpn(Family):
+    """TPN, a pyramid over the last two stages, on SlowOnly (``vexp.model.architectures.tpn``)."""
+
+    architecture: ClassVar[str] = "tpn.slow_only_tpn"
+    key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TPN, *key_mapping.TORCHVISION_RESNET)
 
     depth: int = _depth(50, 50, 101, 152)
     zero_init_residual: bool = _zero_init(True)
+    auxiliary_weight: float = auxiliary_weight_option(0.5)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)
 
@@ -121,13 +91,15 @@ class SlowFast(Family):
     architecture: ClassVar[str] = "slowfast_i3d.slow_fast"
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.LATERALS)
 
-    depth: int = _depth(50, 50, 101, 152)
+    depth: int = _depth(50, 50, 101, 152, doc="Depth of the ResNet of the slow pathway.")
+    fast_depth: int | None = _depth(None, 50, 101, 152, doc="Depth of the fast pathway; null for that of the slow one.")
     alpha: int = option(8, "Ratio of the frames of the fast pathway to those of the slow pathway.", ge=1)
     beta_inverse: int = option(
         8, "Ratio of the channels of the slow pathway to those of the fast pathway.", ge=1, le=64
     )
     slow_stride: int = option(8, "Temporal stride of the slow pathway within the clip.", unit="frames", ge=1)
     fusion_kernel: int = option(5, "Temporal kernel size of the lateral convolutions.", unit="frames", ge=1)
+    lateral_norm: bool = option(False, "Apply batch norm and ReLU after the lateral convolutions, as PySlowFast.")
     zero_init_residual: bool = _zero_init(True)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)
@@ -145,6 +117,15 @@ class SlowFast(Family):
             rule = "must divide the 64 channels of the slow pathway's stem"
             raise ConfigError(rule, key="beta_inverse", value=self.beta_inverse)
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the function, with the depth of the fast pathway."""
+        return Family.arguments(self) | {"fast_depth": self.fast_depth or self.depth}
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert mmaction2 checkpoints to the keys of ``model``."""
+        rules = key_mapping.LATERALS_WITH_NORM if self.lateral_norm else ()
+        return Family.adapt(self, key_mapping.rename_keys(tensors, rules), model)
+
     @property
     def pathways(self) -> dict[str, int]:
         """Temporal stride of each pathway within the clip."""
@@ -159,11 +140,16 @@ class I3d(Family):
     key_rules: ClassVar[Rules] = (*key_mapping.CLASSIFIER, *key_mapping.TORCHVISION_RESNET, *key_mapping.NON_LOCAL)
 
     depth: int = _depth(50, 50, 101, 152)
-    non_local: str | None = option(
-        None,
-        "Pairwise function of the non-local blocks in the two middle stages (five blocks at depth 50); null for none.",
-        choices=("embedded_gaussian", "dot_product", "gaussian"),
+    inflate: str = option(
+        "every_second", "Blocks with a convolution in time: every_second, or all (I3D heavy).",
+        choices=("every_second", "all"),
+    )  # fmt: skip
+    conv1_stride_t: int = option(2, "Temporal stride of the stem; 1 for I3D heavy.", unit="frames", ge=1)
+    pool1_stride_t: int = option(
+        2, "Temporal stride of the pooling after the stem; 1 for I3D heavy.", unit="frames", ge=1
     )
+    non_local: str | None = _non_local()
+    non_local_scale: bool = _non_local_scale()
     zero_init_residual: bool = _zero_init(False)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)
@@ -188,6 +174,7 @@ class R2plus1d(Family):
     key_rules: ClassVar[Rules] = key_mapping.CLASSIFIER
 
     depth: int = _depth(34, 18, 34)
+    norm_eps: float = _norm_eps(1e-3)
     zero_init_residual: bool = _zero_init(False)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)
@@ -207,6 +194,7 @@ class Csn(Family):
         "convolution.",
         choices=("reduced", "preserved"),
     )
+    norm_eps: float = _norm_eps(1e-3)
     zero_init_residual: bool = _zero_init(False)
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.01)

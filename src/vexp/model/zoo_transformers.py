@@ -29,7 +29,7 @@ def _per_stage(values: list[int]) -> str | None:
 
 @dataclass(kw_only=True, slots=True)
 class TimeSformer(Family):
-    """TimeSformer: a transformer with divided space-time attention (``vexp.model.architectures.timesformer``)."""
+    """TimeSformer: a transformer of frames and time (``vexp.model.architectures.timesformer``)."""
 
     architecture: ClassVar[str] = "timesformer.timesformer"
     key_rules: ClassVar[Rules] = (
@@ -44,6 +44,12 @@ class TimeSformer(Family):
     width: int = option(768, "Embedding dimension.", unit="channels", ge=1)
     depth: int = option(12, "Number of transformer blocks.", unit="blocks", ge=1)
     heads: int = option(12, "Attention heads of each block, a divisor of width.", unit="heads", ge=1)
+    attention_type: str = option(
+        "divided_space_time",
+        "Attention along time, then within a frame (divided_space_time), over all patches of the clip "
+        "(joint_space_time), or within a frame alone (space_only).",
+        choices=("divided_space_time", "joint_space_time", "space_only"),
+    )
     drop_path: float = drop_path_option(0.1)
     dropout: float = dropout_option(0.0)
     init_std: float = init_std_option(0.02)
@@ -52,6 +58,13 @@ class TimeSformer(Family):
         ValidatedConfig.__post_init__(self)
         check_multiple(self, "img_size", "patch_size")
         check_multiple(self, "width", "heads")
+
+    def adapt(self, tensors: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Convert checkpoints of mmaction2, and image weights of a ViT, to the keys of ``model``."""
+        if self.attention_type == "divided_space_time":
+            return Family.adapt(self, tensors, model)
+        layers = key_mapping.rename_keys(tensors, key_mapping_transformers.MMACTION_VIT_LAYERS)
+        return key_mapping.rename_keys(Family.adapt(self, layers, model), key_mapping_transformers.UNDIVIDED)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -215,8 +228,14 @@ class UniFormerV2(Family):
     global_blocks: int = option(
         4, "Number of global blocks, one after each of the last transformer blocks.", unit="blocks", ge=1
     )
+    temporal_downsample: bool = option(
+        False, "Halve the number of frames by patches of 3 frames with a stride of 2, as for Something-Something."
+    )
     mlp_dropout: float = option(0.5, "Dropout probability in the MLP of the global blocks.", ge=0, lt=1)
     drop_path: float = drop_path_option(0.0)
+    global_drop_path: float = option(
+        0.0, "Stochastic depth rate of the last global block, decreasing linearly toward the first.", ge=0, lt=1
+    )
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.02)
 
@@ -231,4 +250,5 @@ class UniFormerV2(Family):
         """Convert checkpoints of the authors and of mmaction2, and CLIP's weights of OpenAI, OpenCLIP, HF and timm."""
         image, others = key_mapping_transformers.image_tower(tensors)
         renamed = key_mapping.rename_keys(image, self.key_rules)
-        return {**key_mapping.inflate(key_mapping_transformers.convert_projections(renamed, model), model), **others}
+        joined = key_mapping_transformers.convert_projections(renamed, model)
+        return {**key_mapping.inflate(joined, model, center=True), **others}

@@ -6,6 +6,7 @@ bugs; the layer-wise decay is that of BEiT (Bao et al. 2022).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +48,8 @@ class Paramwise(ValidatedConfig):
     """Multipliers of the base learning rate and weight decay by parameter name and layer type (mmcv's paramwise_cfg).
 
     ``custom_keys`` has precedence: the longest key contained in a parameter's dotted name (of equally long ones, the
-    first in alphabetical order) sets both multipliers. For the other parameters:
+    first in alphabetical order) sets both multipliers, or with ``multiply_keys`` the products of all contained keys
+    (mmaction2's SwinOptimWrapperConstructor). For the other parameters:
 
     * norm layers (batch, instance, group, layer, RMS): ``norm_decay_mult`` for weight and bias;
     * depthwise convolutions (1D, 2D, 3D): ``dwconv_decay_mult`` for weight and bias;
@@ -71,6 +73,9 @@ class Paramwise(ValidatedConfig):
         {}, "lr_mult and decay_mult of the parameters whose names contain the key.",
         accepts="dict of {lr_mult, decay_mult} by name", see=("optimizer.lr",),
     )  # fmt: skip
+    multiply_keys: bool = option(
+        False, "Multiply the factors of all custom_keys that a name contains; false: those of the longest key alone."
+    )
     bias_lr_mult: float = _factor("Factor on the learning rate of biases outside norm layers.")
     bias_decay_mult: float = _factor("Factor on the weight decay of biases outside norm and depthwise layers.")
     norm_decay_mult: float = _factor("Factor on the weight decay of norm layers.")
@@ -103,10 +108,10 @@ class Paramwise(ValidatedConfig):
         if keys:
             raise ConfigError(f"{optimizer} has no weight decay", key=f"paramwise.{keys[0]}")
 
-    def key_of(self, name: str) -> str | None:
-        """Return the key of ``custom_keys`` that applies to a parameter with this dotted name, or None."""
-        matching = [key for key in self.custom_keys if key in name]
-        return min(matching, key=lambda key: (-len(key), key), default=None)
+    def keys_of(self, name: str) -> list[str]:
+        """Return the keys of ``custom_keys`` that apply to a parameter with this dotted name."""
+        matching = sorted((key for key in self.custom_keys if key in name), key=lambda key: (-len(key), key))
+        return matching if self.multiply_keys else matching[:1]
 
     def multipliers_of(self, name: str, *, norm: bool, depthwise: bool) -> ParamMultipliers:
         """Return the multipliers of a parameter with ``rule=default``, without ``layer_decay``.
@@ -114,9 +119,10 @@ class Paramwise(ValidatedConfig):
         As in mmcv, the dotted name of a parameter of the model itself starts with a dot. ``norm`` and ``depthwise``
         give the type of its layer.
         """
-        key = self.key_of(name)
-        if key is not None:
-            return ParamMultipliers(key, self.custom_keys[key].lr_mult, self.custom_keys[key].decay_mult)
+        if keys := self.keys_of(name):
+            factors = [self.custom_keys[key] for key in keys]
+            lr_mult, decay_mult = (math.prod(getattr(each, of) for each in factors) for of in ("lr_mult", "decay_mult"))
+            return ParamMultipliers("+".join(keys), lr_mult, decay_mult)
         bias = name.endswith(".bias") or name == "bias"
         if norm:
             return ParamMultipliers("norm", 1.0, self.norm_decay_mult)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from vexp.config.schema import Config
-from vexp.core.errors import ConfigError
 from vexp.data.batch.batch import Batch
 from vexp.data.sources.base import Source
 from vexp.evaluation.evaluator import BatchScores, Evaluator
@@ -19,6 +18,7 @@ from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
 from vexp.evaluation.predictions import Predictions, measure
 from vexp.evaluation.report import write_report
 from vexp.evaluation.view_forward import ViewForward
+from vexp.model.auxiliary import AuxiliaryLogits, losses
 from vexp.model.loss import Loss
 from vexp.task.base import Task
 from vexp.task.views import views_text
@@ -37,10 +37,6 @@ class Recognition(Task):
     @classmethod
     def with_data(cls, config: Config, train: Source) -> Config:
         """Return the config with ``loss.class_weights`` as numbers."""
-        balance = config.data.train.class_balance
-        if balance and train.multi_label:
-            rule = "class balancing needs one label per sample, the training annotation has several; set it to 0"
-            raise ConfigError(rule, key="data.train.class_balance", value=balance)
         check_loss(train, getattr(config.loss, "multi_label", None))
         if not isinstance(config.loss, Loss):
             return config
@@ -58,6 +54,9 @@ class Recognition(Task):
         if training:
             clips, labels = self.config.blending.apply(clips, labels, len(self.classes))
         return (clips,), labels
+
+    def loss(self, outputs: Tensor | AuxiliaryLogits, targets: Tensor) -> dict[str, Tensor]:
+        return losses(self.criterion, outputs, targets)
 
     def accuracy_labels(self, batch: Batch) -> Tensor | None:
         return _labels_of_views(batch) if batch.labels.ndim == 1 else None  # undefined for several labels per video

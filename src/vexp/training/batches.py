@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from vexp.data.batch.batch import Batch
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.class_balance import BalancedOrder
+from vexp.data.loading.class_balance import balanced_order
 from vexp.data.loading.dataloader import TrainSampler, iterate_batches, make_loader
 from vexp.experiment.setup import Experiment
 
@@ -22,9 +20,7 @@ def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps
 
 def training_order(exp: Experiment, first_step: int, total_steps: int, *, rank: int | None = None) -> TrainSampler:
     """Return the samples of steps ``first_step`` to ``total_steps`` - 1 (0-based); with ``rank`` of one process."""
-    options, seed, balanced = exp.config.data.train, exp.config.seed, None
-    if options.class_balance:
-        labels = np.asarray(exp.train_set.source.labels)
-        balanced = BalancedOrder(labels, len(exp.classes), seed=seed, balance=options.class_balance)
+    options, seed = exp.config.data.train, exp.config.seed
+    balanced = balanced_order(exp.train_set.source, options, seed=seed)
     steps = {"first_step": first_step, "total_steps": total_steps}
     return TrainSampler(exp.plan, seed=seed, shuffle=options.shuffle, balanced=balanced, rank=rank, **steps)

@@ -12,6 +12,7 @@ import torch
 
 from vexp.data.batch.batch import Batch
 from vexp.experiment.setup import Experiment
+from vexp.model.auxiliary import logits_of
 from vexp.model.sharded import local_part, whole_tensor
 from vexp.optim.gradients import params_without_grad
 from vexp.tracking.meter import DeferredTop1
@@ -80,7 +81,7 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
             state.scaler.scale(parts["loss"]).backward()  # type: ignore[no-untyped-call]
         losses.append({name: part.detach() for name, part in parts.items()})
         if (labels := task.accuracy_labels(batch)) is not None and local_size:
-            top1.logits.append(outputs.detach())
+            top1.logits.append(logits_of(outputs).detach())
             top1.labels.append(labels)
     top1.weight = local_total * world.world_size / total_size
     accuracy = {"top1_acc": top1 if top1.labels else 0.0} if labels is not None else {}

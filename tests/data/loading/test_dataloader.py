@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.balanced import of_classes
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.data.loading.class_balance import BalancedOrder
 from vexp.data.loading.dataloader import (
     SequentialSampler,
     StepPlan,
@@ -286,7 +286,7 @@ def test_dataset_repeated_sample_uses_other_random_numbers():
 def test_balanced_sampler_does_not_depend_on_workers():
     made = {}
     for workers in (0, 2):
-        balanced = BalancedOrder(np.arange(7) % 3, 3, seed=2, balance=1.0)
+        balanced = of_classes(np.arange(7) % 3, 3, seed=2, balance=1.0)
         order = TrainSampler(
             StepPlan(7, 3, 1, False), seed=2, shuffle=True, balanced=balanced, first_step=1, total_steps=5
         )

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from support.balanced import of_classes
 from support.noise import NoiseSource
 
 from vexp.core.errors import UserError
 from vexp.data.batch.mixup import Blending
 from vexp.data.loading.bad_samples import BadSamples
-from vexp.data.loading.class_balance import BalancedOrder
 from vexp.data.loading.dataloader import TrainSampler, WorkerOptions, iterate_batches, make_loader
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.loading.step_plan import StepPlan
@@ -37,7 +37,7 @@ def dataset_of(repeats=2, bad=(), on_bad="fail"):
 def batches(workers=0, *, first_step=0, dataset=None, plan=None, rank=None, balance=None, bad=None):
     """All batches of two epochs, or of one process."""
     dataset, plan = dataset or dataset_of(), plan or StepPlan(VIDEOS, 4, 1, False)
-    balanced = None if balance is None else BalancedOrder(dataset.source.labels, 2, seed=3, balance=balance)
+    balanced = None if balance is None else of_classes(dataset.source.labels, 2, seed=3, balance=balance)
     order = TrainSampler(
         plan, seed=3, shuffle=True, balanced=balanced, rank=rank,
         first_step=first_step, total_steps=2 * plan.steps_per_epoch,

@@ -1,5 +1,9 @@
 """Data options: the source of each split, class numbers, and invalid combinations."""
 
+import io
+import json
+import os
+
 import numpy as np
 import pytest
 
@@ -11,6 +15,7 @@ from vexp.data.sources.subsets import select_samples
 
 
 def write_list(path, text):
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     return str(path)
 
@@ -384,3 +389,110 @@ def test_check_files_backend_not_installed_raises(lists, monkeypatch):
     with pytest.raises(UserError, match=r"data\.decoding_backend=decord: decord is not installed: pip install decord"):
         VideoList(decoding_backend="decord", **lists).check_files()
     VideoList(**lists).check_files()
+
+
+# ---- several lists ----
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two training lists, of three and two videos, whose labels reach 2 and 3."""
+    first = write_list(tmp_path / "one" / "a.txt", "a.mp4 0\nb.mp4 1\nc.mp4 2\n")
+    second = write_list(tmp_path / "two" / "b.txt", "d.mp4 3\ne.mp4 0\n")
+    return [first, second]
+
+
+def test_lists_of_a_split_are_read_in_order(two, tmp_path):
+    data = VideoList(train=TrainSplit(ann_file=two, data_prefix=["x", "y"]), val=Split(ann_file=two[0]))
+    data.check_files()
+    train = data.source("train")
+    assert [name[len(os.getcwd()) + 1 :] for name in names(train)] == [
+        "x/a.mp4",
+        "x/b.mp4",
+        "x/c.mp4",
+        "y/d.mp4",
+        "y/e.mp4",
+    ]
+    assert train.labels.tolist() == [0, 1, 2, 3, 0]
+    assert train.classes == ["0", "1", "2", "3"]
+    assert train.parts.tolist() == [0, 0, 0, 1, 1]
+    assert train.take(np.array([4, 0])).parts.tolist() == [1, 0]
+    assert train.annotation.path(3).endswith("/y/d.mp4")
+    assert names(VideoList(train=TrainSplit(ann_file=two)).source("train"))[3] == str(tmp_path / "two" / "d.mp4")
+    assert data.source("val").classes == train.classes
+
+
+def test_lists_with_names_have_the_classes_of_all(tmp_path):
+    lists = [write_list(tmp_path / f"{name}.csv", f"path,label\nv.mp4,{name}\n") for name in ("run", "hop")]
+    source = VideoList(train=TrainSplit(ann_file=lists)).source("train")
+    assert (source.classes, source.labels.tolist()) == (["hop", "run"], [1, 0])
+    numbers = [write_list(tmp_path / "n.txt", "v.mp4 2\n"), write_list(tmp_path / "n.csv", "path,label\nv.mp4,0\n")]
+    source = VideoList(train=TrainSplit(ann_file=numbers)).source("train")
+    assert (source.classes, source.labels.tolist()) == (["0", "1", "2"], [2, 0])
+
+
+def test_bad_lines_of_several_lists_name_their_list(two, tmp_path):
+    write_list(tmp_path / "two" / "b.txt", "d.mp4 3\ne.mp4 x\n")
+    with pytest.raises(UserError, match=r"two/b\.txt:2: the label 'x' is not an integer"):
+        VideoList(train=TrainSplit(ann_file=two)).source("train")
+    write_list(tmp_path / "two" / "b.txt", "\n")
+    with pytest.raises(UserError, match=r"two/b\.txt: contains no video"):
+        VideoList(train=TrainSplit(ann_file=two)).source("train")
+    table = write_list(tmp_path / "k.csv", "label,youtube_id,time_start,time_end,split\nrun,x,0,1,train\n")
+    with pytest.raises(UserError, match="do not name their classes in the same way"):
+        VideoList(train=TrainSplit(ann_file=[two[0], table])).source("train")
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"data_prefix": ["x"]}, "data_prefix"), ({"repeat": [1, 2, 3]}, "repeat"), ({"ratio": [1]}, "ratio"),
+        ({"repeat": 0}, "repeat"), ({"repeat": 2, "ratio": [1, 2]}, "ratio"),
+        ({"repeat": 2, "shuffle": False}, "repeat"),
+        ({"one_per_group": True, "shuffle": False}, "one_per_group"), ({"ann_file": []}, "ann_file"),
+        ({"ann_file": [3]}, "ann_file"),
+    ],
+)  # fmt: skip
+def test_options_of_several_lists_are_checked(options, key, two):
+    with pytest.raises(ConfigError) as caught:
+        TrainSplit(**{"ann_file": two, **options})
+    assert caught.value.key == key
+
+
+def test_folder_takes_one_folder_a_split():
+    with pytest.raises(ConfigError, match="must be one folder"):
+        Folder(root="videos", val=Split(ann_file=["a", "b"], data_prefix=["a", "b"]))
+
+
+def test_image_is_a_video_of_one_frame(tmp_path):
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    (tmp_path / "{x} 1.png").write_bytes(encode_png(image))
+    listed = write_list(tmp_path / "a.txt", "{x} 1.png 0\n")
+    with VideoList(train=TrainSplit(ann_file=listed)).source("train").open(0) as reader:
+        assert (reader.num_frames, reader.height, reader.width) == (1, 4, 6)
+        np.testing.assert_array_equal(reader.frames([0])[0], image)
+
+
+def encode_png(image):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        ("raw.txt", "some dir/one 2 9 0 3\nother 1 4 2\nnone 0 5\n", {"format": "raw_videos"}),
+        ("raw.json", json.dumps([
+            {"video_dir": "some dir/one", "label": 2, "num_clips": 9, "positive_clip_inds": [0, 3]},
+            {"video_dir": "other", "label": 1, "num_clips": 4, "positive_clip_inds": [2]},
+         ]), {}),
+    ],
+)  # fmt: skip
+def test_raw_videos_are_listed_by_their_parts(name, text, options, tmp_path):
+    data = VideoList(train=TrainSplit(ann_file=write_list(tmp_path / name, text)), **options)
+    source = data.source("train")
+    assert names(source) == ["some dir/one/part_0.mp4", "some dir/one/part_3.mp4", "other/part_2.mp4"]
+    assert (source.labels.tolist(), list(source.groups)) == ([2, 2, 1], ["some dir/one"] * 2 + ["other"])

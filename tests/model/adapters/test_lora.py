@@ -21,7 +21,7 @@ from vexp.model.adapters.lora import adapted_layers, merge_adapters, save_adapte
 from vexp.model.adapters.merge import merge_tensors
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 from vexp.model.meta import meta_model
-from vexp.model.zoo import Tsm
+from vexp.model.zoo_frames import Tsm
 from vexp.model.zoo_transformers import TimeSformer
 
 TIMESFORMER = {"num_frames": 2, "img_size": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2}

@@ -9,7 +9,7 @@ import torch
 from support.small_models import small_model
 from torch import nn
 
-from vexp.model import zoo
+from vexp.model import zoo, zoo_frames
 from vexp.model.architectures.input_channels import average_rgb_weights, replace_input_channels
 from vexp.model.config import Tiny3d
 from vexp.model.registry import REGISTRY
@@ -72,7 +72,7 @@ def test_load_checkpoint_image_weights_are_averaged_for_stacked_flow(tmp_path) -
     torch.manual_seed(0)
     image = resnet18()
     torch.save(image.state_dict(), tmp_path / "image.pth")
-    option = zoo.Tsn(channels=2, stacked=5, backbone="resnet18")
+    option = zoo_frames.Tsn(channels=2, stacked=5, backbone="resnet18")
     assert option.build(3).backbone.conv1.weight.shape == (64, 10, 7, 7)
     option.weights.path = str(tmp_path / "image.pth")
     model = option.build(3)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vexp.core.errors import ConfigError
-from vexp.model import build_model, zoo
+from vexp.model import build_model, zoo, zoo_frames
 from vexp.model.architectures.probes import AttentiveProbe, ProbedModel
 from vexp.model.architectures.tokens import tokens_of
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
@@ -26,7 +26,7 @@ MODELS = [
     (VideoSwin(depths=[1, 1, 1, 1]), (4, 32, 32), 2, 768),
     (UniFormer(depths=[1, 1, 1, 1]), (4, 32, 32), 2, 512),
     (UniFormerV2(**UNIFORMERV2), (2, 32, 32), 2 * (1 + 4), 16),
-    (zoo.Tsm(backbone="resnet18"), (4, 32, 32), 4, 512),
+    (zoo_frames.Tsm(backbone="resnet18"), (4, 32, 32), 4, 512),
     (zoo.SlowOnly(depth=50), (4, 32, 32), 4, 2048),
     (TorchvisionVideo(name="r3d_18"), (4, 32, 32), 1 * 2 * 2, 512),
     (TorchvisionVideo(name="s3d"), (8, 32, 32), 1, 1024),

@@ -14,6 +14,7 @@ from vexp.model.loss import Bce, Focal
 
 OPTIONS = {
     "slowonly_r50": roi.SlowOnlyRoi(),
+    "slowonly_nl_r50": roi.SlowOnlyRoi(non_local="embedded_gaussian", non_local_scale=True),
     "slowfast_r50": roi.SlowFastRoi(),
     "slowfast_r50_8x8": roi.SlowFastRoi(alpha=4, slow_stride=4, fusion_kernel=7),
     "slowfast_temporal_max_r50": roi.SlowFastRoi(alpha=4, slow_stride=4, fusion_kernel=7, temporal_pool="max"),

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.model import zoo
-from vexp.model.architectures.tsn_tsm import FrameModel, ShiftedConv2d, frame_model, temporal_shift
+from vexp.model import zoo_frames
+from vexp.model.architectures.frame_layers import TemporalShift, temporal_shift
+from vexp.model.architectures.tsn_tsm import FrameModel, frame_model
 from vexp.model.meta import SkipRandomInit
 from vexp.optim.layer_decay import layer_indices
 
@@ -119,7 +120,7 @@ def test_tsm_without_shift_equals_tsn() -> None:
     assert shapes[0] == shapes[1]
     shifted.load_state_dict(plain.state_dict())
     for part in shifted.modules():
-        if isinstance(part, ShiftedConv2d):
+        if isinstance(part, TemporalShift):
             part.shift_div = 10_000  # more shares than channels: nothing moves
     clips = torch.randn(1, 3, 2, 32, 32)
     torch.testing.assert_close(shifted(clips), plain(clips))
@@ -141,13 +142,13 @@ def test_tsm_shifts_every_residual_branch(backbone: str, shifts: int) -> None:
     with torch.device("meta"):
         video = tiny_tsn(backbone, shift_div=8)
         assert video(torch.empty(2, 3, 3, 64, 64)).shape == (2, 5)
-    assert sum(isinstance(part, ShiftedConv2d) for part in video.modules()) == shifts
+    assert sum(isinstance(part, TemporalShift) for part in video.modules()) == shifts
 
 
 def test_tsm_regnet_is_shifted() -> None:
     """Apart: torchvision computes with tensors when it makes one, which the meta device cannot."""
     video = tiny_tsn("regnet_y_400mf", shift_div=8)
-    assert sum(isinstance(part, ShiftedConv2d) for part in video.modules()) == 16
+    assert sum(isinstance(part, TemporalShift) for part in video.modules()) == 16
 
 
 def test_tsm_backbone_without_known_branches_raises() -> None:
@@ -227,7 +228,7 @@ def test_timm_backbone_features_and_shifts(name: str) -> None:
         video = tiny_tsn(f"timm/{name}", shift_div=8 if shifts else None)
         assert video(torch.empty(2, 3, 3, side, side)).shape == (2, 5)
     assert video.head.fc.in_features == features
-    assert sum(isinstance(part, ShiftedConv2d) for part in video.modules()) == shifts
+    assert sum(isinstance(part, TemporalShift) for part in video.modules()) == shifts
 
 
 @pytest.mark.slow
@@ -263,7 +264,7 @@ def test_tsn_timm_single_frame_equals_timm() -> None:
 
 def test_tsn_timm_stacked_flow_has_its_channels() -> None:
     pytest.importorskip("timm")
-    model = zoo.Tsn(backbone="timm/test_convnext", channels=2, stacked=5).build(3)
+    model = zoo_frames.Tsn(backbone="timm/test_convnext", channels=2, stacked=5).build(3)
     assert model(torch.randn(1, 2, 10, 64, 64)).shape == (1, 3)
 
 
@@ -281,7 +282,7 @@ def test_timm_tag_that_does_not_exist_raises() -> None:
 
 def test_timm_transformer_freezes_and_decays_by_layer() -> None:
     pytest.importorskip("timm")
-    model = zoo.Tsn(backbone="timm/test_vit", freeze=["backbone.patch_embed", "backbone.blocks.0"]).build(3)
+    model = zoo_frames.Tsn(backbone="timm/test_vit", freeze=["backbone.patch_embed", "backbone.blocks.0"]).build(3)
     frozen = {name.split(".")[1] for name, one in model.named_parameters() if not one.requires_grad}
     assert frozen == {"patch_embed", "blocks"}
     indices, last = layer_indices(model)

@@ -13,7 +13,7 @@ from support.paths import GOLDEN_DIR
 from support.recorded_models import clip_of, filled
 from torch import Tensor, nn
 
-from vexp.model import build_model, roi, zoo, zoo_transformers
+from vexp.model import build_model, roi, zoo, zoo_frames, zoo_transformers
 from vexp.model.family import Family
 from vexp.model.registry import REGISTRY
 from vexp.model.weights.key_mapping import Rules, inflate, rename_keys
@@ -83,7 +83,7 @@ def test_load_checkpoint_image_weights_fill_video_model(tmp_path: Path) -> None:
 
     image = resnet18()
     torch.save(image.state_dict(), tmp_path / "resnet18.pth")
-    model = zoo.Tsm(backbone="resnet18").build(5)
+    model = zoo_frames.Tsm(backbone="resnet18").build(5)
     load_checkpoint(model, tmp_path / "resnet18.pth", min_match=0.98)
     assert torch.equal(model.state_dict()["backbone.layer4.1.conv2.weight"], image.layer4[1].conv2.weight)
 
@@ -102,9 +102,15 @@ def test_rename_keys_vexp_names_are_unchanged(name: str) -> None:
 def test_key_rules_exist_for_every_family_only() -> None:
     families = {type(model.option()) for model in REGISTRY.values()}
     assert {family for family in families if issubclass(family, Family)} == {
-        zoo.Tsn,
-        zoo.Tsm,
+        zoo_frames.Tsn,
+        zoo_frames.Tsm,
+        zoo_frames.TsmTpn,
+        zoo_frames.Tin,
+        zoo_frames.TaNet,
+        zoo_frames.Trn,
+        zoo.C2d,
         zoo.SlowOnly,
+        zoo.SlowOnlyTpn,
         zoo.SlowFast,
         roi.SlowOnlyRoi,
         roi.SlowFastRoi,
@@ -122,7 +128,7 @@ def test_key_rules_exist_for_every_family_only() -> None:
     }
     assert all(family.key_rules for family in families if issubclass(family, Family))
     assert key_rules("r3d_18") == ()
-    assert key_rules(zoo.Tsm(backbone="resnet18")) == key_rules("tsm_r50")
+    assert key_rules(zoo_frames.Tsm(backbone="resnet18")) == key_rules("tsm_r50")
 
 
 def test_rename_keys_equal_results_raise() -> None:
@@ -143,9 +149,14 @@ def image_state(name: str) -> dict[str, Tensor]:
     [
         ("tsn_r50", "resnet50"),
         ("tsm_r50", "resnet50"),
+        ("c2d_r50", "resnet50"),
         ("slowonly_r50", "resnet50"),
+        ("slowonly_nl_r50", "resnet50"),
         ("i3d_r50", "resnet50"),
+        ("i3d_r50_heavy", "resnet50"),
         ("timesformer_divst", "vit_b_16"),
+        ("timesformer_jointst", "vit_b_16"),
+        ("timesformer_spaceonly", "vit_b_16"),
     ],
 )
 def test_adapt_image_weights_fill_backbone(name: str, image: str) -> None:
@@ -156,13 +167,13 @@ def test_adapt_image_weights_fill_backbone(name: str, image: str) -> None:
     ours = {key: tensor.shape for key, tensor in model.state_dict().items()}
     assert {key for key in given if key in ours and given[key].shape != ours[key]} == set()
     assert {key.split(".")[-2] for key in given.keys() - ours.keys()} <= {"fc", "head"}
-    time = {"backbone.time_embed"} | {key for key in ours if ".temporal.fc." in key}
+    time = {"backbone.time_embed"} | {key for key in ours if ".temporal.fc." in key or ".non_local." in key}
     assert {key for key in ours.keys() - given.keys() if not key.startswith("head.")} - time == set()
 
 
 @pytest.mark.parametrize("image", ["mobilenet_v2", "convnext_tiny", "swin_t"])
 def test_adapt_any_image_model_fills_tsn(image: str) -> None:
-    option = zoo.Tsn(backbone=image)
+    option = zoo_frames.Tsn(backbone=image)
     with torch.device("meta"):
         model = option.build(7)
     given, ours = rename_keys(image_state(image), key_rules(option)), model.state_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import re
@@ -184,6 +185,15 @@ def test_load_checkpoint_clip_weights_fill_image_transformer(layout: str, tmp_pa
     assert all(
         key.startswith(("transformer.", "positional", "text_model", "logit", "backbone.proj")) for key in report.ignored
     )
+
+
+def test_adapt_clip_weights_are_the_middle_of_patches_of_three_frames() -> None:
+    option = dataclasses.replace(TINY, temporal_downsample=True)
+    model, key = option.build(3), "backbone.patch_embed.weight"
+    kernel = option.adapt(clip_state("openai"), model)[key]
+    assert kernel.shape == model.state_dict()[key].shape == (16, 3, 3, 16, 16)
+    assert torch.equal(kernel[:, :, 1:2], filled("backbone.conv1.weight", [16, 3, 1, 16, 16]))
+    assert not kernel[:, :, [0, 2]].any()
 
 
 def test_adapt_uniformer_image_weights_give_image_features() -> None:

@@ -181,6 +181,33 @@ def test_load_state_dict_data_parallel_loads_module() -> None:
     assert torch.equal(model.module.head.weight, other()["head.weight"])
 
 
+def test_load_checkpoint_class_map_selects_rows_of_the_classifier(tmp_path: Path) -> None:
+    """Of a file with more classes than the model, in another order."""
+    theirs, model = other(classes=5), Net(classes=3)
+    torch.save(theirs, tmp_path / "w.pth")
+    (tmp_path / "map.json").write_text("[4, 0, 2]")
+    Weights(class_map=str(tmp_path / "map.json"), strict=True).load(model, str(tmp_path / "w.pth"))
+    assert torch.equal(model.head.weight, theirs["head.weight"][[4, 0, 2]])
+    assert torch.equal(model.head.bias, theirs["head.bias"][[4, 0, 2]])
+    assert torch.equal(model.backbone["conv"].weight, theirs["backbone.conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[0, 5, 1]", "numbers from 0 to 4"),
+        ("{}", "must be a list"),
+        ("[0, 1.0]", "must be a list"),
+        ("x", "not a JSON"),
+    ],
+)
+def test_load_checkpoint_invalid_class_map_raises(text: str, problem: str, tmp_path: Path) -> None:
+    torch.save(other(classes=5), tmp_path / "w.pth")
+    (tmp_path / "map.json").write_text(text)
+    with pytest.raises(UserError, match=problem):
+        load_checkpoint(Net(classes=3), tmp_path / "w.pth", class_map=tmp_path / "map.json")
+
+
 def test_load_checkpoint_prefix_loads_part(tmp_path: Path) -> None:
     torch.save({"state_dict": prefixed("module.", other())}, tmp_path / "w.pth")
     for prefix in ("backbone", "backbone."):

@@ -28,7 +28,7 @@ from vexp.model import build_model
 from vexp.model.weights import download
 from vexp.model.weights.load import load_checkpoint, read_checkpoint
 from vexp.model.weights.metadata import Metadata, of_huggingface, of_mmaction2
-from vexp.model.weights.source import check, locate
+from vexp.model.weights.source import check, is_local, locate
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -383,3 +383,13 @@ def test_locate_incomplete_answer_raises(
     sent += [b"no HTTP\r\n\r\n"]
     with pytest.raises(UserError, match="the download failed: no HTTP"):
         locate(f"{address}/w.pth")
+
+
+def test_is_local_finds_files_and_downloads_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    names = [str(tmp_path / "a.pth"), "https://example.org/w-01234567.pth", "torchvision://resnet50"]
+    assert [is_local(name) for name in names] == [False] * 3
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    for path in ("a.pth", "hub/checkpoints/w-01234567.pth", "hub/checkpoints/resnet50-0676ba61.pth"):
+        (tmp_path / path).write_bytes(b"")
+    assert [is_local(name) for name in names] == [True] * 3

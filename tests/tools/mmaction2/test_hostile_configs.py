@@ -54,6 +54,8 @@ UNREAD = [
     "from my_paths import DATA_ROOT\nn = DATA_ROOT",
     "from my_paths import DATA_ROOT\nn = DATA_ROOT + '/a.txt'",
     "n = 1j",
+    "n = 1e999",
+    "n = 1e300 * 1e300",
     "n = b'a.txt'",
 ]
 
@@ -78,7 +80,7 @@ def test_encodings_that_python_reads_are_read(written: bytes, tmp_path: Path) ->
 @pytest.mark.parametrize("written", ["x = '\xe9'\n".encode("latin-1"), "x = 1\n".encode("utf-16")])
 def test_other_encodings_are_refused(written: bytes, tmp_path: Path) -> None:
     (tmp_path / "config.py").write_bytes(written)
-    with pytest.raises(UserError, match=r"config\.py: not UTF-8; save it as UTF-8"):
+    with pytest.raises(UserError, match=r"config\.py: not text in UTF-8; save it so"):
         read_config(tmp_path / "config.py")
 
 
@@ -86,8 +88,8 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
     with pytest.raises(UserError, match="not a file"):
         read_config(tmp_path / "pipe.py")
-    with pytest.raises(UserError, match="only configs in Python are read"):
-        read_config(tmp_path / "config.yaml")
+    with pytest.raises(UserError, match="only configs in Python, YAML and JSON are read"):
+        read_config(tmp_path / "config.toml")
 
 
 @pytest.mark.parametrize("names", ["['./base.py']", "[d + 'base.py']", "f'{d}base.py'"])

@@ -136,7 +136,6 @@ REFUSED = [
      "long-term feature banks"),
     (text(V0, extractor=", with_global=True"), "context of the whole frame"),
     (text(V0, "dict(type='VisionTransformer', img_size=224)"), "VisionTransformer"),
-    (text(V0, SLOW_ONLY[:-1] + ", non_local_cfg=dict(mode='gaussian'))"), "non-local"),
     (text(V0).replace("AVADataset", "AVAKineticsDataset"), "AVA-Kinetics"),
     (text(V0).replace("type='FastRCNN'", "type='FasterRCNN'"), "FasterRCNN"),
     (text(V0, SLOW_ONLY.replace("(1, 2, 2, 1)", "(1, 2, 2, 2)")), "spatial_strides"),

@@ -14,6 +14,8 @@ from vexp.tools.mmaction2.report import Report, experiment_yaml
 
 SLOW_ONLY = "type='ResNet3dSlowOnly', depth=50"
 TSM = "type='ResNetTSM', depth=50"
+LEVELS = "in_channels=(1024, 2048), out_channels=1024"
+NON_LOCAL = "non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0))"
 
 
 def changed(backbone: str = SLOW_ONLY, more: str = "") -> str:
@@ -21,22 +23,43 @@ def changed(backbone: str = SLOW_ONLY, more: str = "") -> str:
 
 
 REFUSED = [
-    (changed(f"{SLOW_ONLY}, with_pool1=False"), "with_pool1 = false", "slowonly_r50"),
+    (changed(f"{SLOW_ONLY}, inflate_style='3x3x3'"), "inflate_style = 3x3x3", "slowonly_r50"),
     (changed(f"{SLOW_ONLY}, norm_cfg=dict(type='GN', num_groups=32)"), "batch norm, not GN", "slowonly_r50"),
     (changed(f"{SLOW_ONLY}, act_cfg=dict(type='GELU')"), "has ReLU, not GELU", "slowonly_r50"),
     (changed(f"{SLOW_ONLY}, conv_cfg=dict(type='Conv2plus1d')"), "has Conv3d, not Conv2plus1d", "slowonly_r50"),
-    (changed(f"{SLOW_ONLY}, non_local_cfg=dict(mode='gaussian', use_scale=False)"), "'non_local'", "slowonly_r50"),
+    (changed(f"{SLOW_ONLY}, non_local=(0, 1, 1, 0), non_local_cfg=dict(sub_sample=True, norm_cfg=dict(type='BN3d'))"),
+     r"non_local = \[0,1,1,0\]", "slowonly_r50"),
+    (changed(f"{SLOW_ONLY}, non_local=(0, 1, 1, 0)"), "no non_local_cfg", "slowonly_r50"),
+    (changed(f"type='ResNet3d', depth=50, {NON_LOCAL}, non_local_cfg=dict(sub_sample=True)"), "no norm_cfg", "i3d_r50"),
+    (changed(f"type='ResNet3d', depth=50, {NON_LOCAL}, non_local_cfg=dict(norm_cfg=dict(type='BN3d'))"),
+     "sub_sample=false", "i3d_r50"),
+    (changed("type='ResNet3d', depth=50, conv1_kernel=(5, 7, 7), inflate=(0, 1, 1, 1)"), "inflate", "i3d_r50"),
     (changed(f"{SLOW_ONLY}, of_my_own=True"), "of_my_own = true", "slowonly_r50"),
-    (changed(f"{TSM}, non_local=((0,), (1,), (0,), (0,))"), "non_local", "tsm_r50"),
-    (changed(f"{TSM}, temporal_pool=True"), "temporal_pool = true", "tsm_r50"),
-    (changed("type='TimeSformer', attention_type='joint_space_time'"), "joint_space_time", "timesformer_divst"),
-    (changed("type='ResNet3dSlowFast', slow_pathway=dict(lateral=True, lateral_norm=True)"), "lateral_norm",
+    (changed(f"{TSM}, {NON_LOCAL}, non_local_cfg=dict(sub_sample=True, norm_cfg=dict(type='BN3d'))"),
+     r"non_local.*\[1,0,1,0\]", "tsm_r50"),
+    (changed(f"{TSM}", "model['cls_head'] = dict(type='TSMHead', temporal_pool=True)\n"), "temporal_pool = true",
+     "tsm_r50"),
+    (changed("type='ResNetTIN', depth=50, non_local_cfg=dict(mode='gaussian')"), "no non-local blocks", "tin_r50"),
+    (changed("type='TANet', depth=50, num_segments=8, tam_cfg=dict(alpha=4)"), "alpha = 4", "tanet_r50"),
+    (changed("type='MobileOneTSM', arch='s4', deploy=True"), "deploy = true .the model of vexp has the branches",
+     "tsm_r50"),
+    (changed("type='mmcls.ResNeXt', depth=77"), "neither torchvision nor timm has resnext77_32x4d", "tsn_r50"),
+    (changed("type='timm.vit_base_patch16_224'"), "mmaction2 takes other features of vit_base_patch16_224", "tsn_r50"),
+    (changed(f"{TSM}, out_indices=(2, 3)", f"model['neck'] = dict(type='TPN', {LEVELS})\n"),
+     "spatial_modulation_cfg is missing", "tpn_tsm_r50"),
+    (changed(more="model['neck'] = dict(type='SlowNeck')\n"), "vexp has the neck TPN", "slowonly_r50"),
+    (changed("type='TimeSformer', attention_type='time_only'"), "time_only", "timesformer_divst"),
+    (changed("type='ResNet3dSlowFast', slow_pathway=dict(lateral=True, lateral_infl=1)"), "lateral_infl",
      "slowfast_r50"),
-    (changed("type='ResNet3dSlowFast', fast_pathway=dict(depth=101)"), "depth = 101", "slowfast_r50"),
+    (changed("type='ResNet3dSlowFast', slow_pathway=dict(lateral=True, non_local=(0, 1, 1, 0))"), "no non-local blocks",
+     "slowfast_r50"),
+    (changed("type='ResNet3dSlowFast', fast_pathway=dict(depth=34)"), "depth = 34", "slowfast_r50"),
+    (changed("type='ResNet3dSlowFast', fast_pathway=dict(base_channels=8)"), r"conv1_kernel=\[3,7,7\]", "slowfast_r50"),
+    (changed("type='ResNet2Plus1d', depth=34, temporal_strides=(1, 2, 2, 2)"), "conv_cfg=.*Conv3d", "r2plus1d_r34"),
     (changed("type='ResNet3dCSN', depth=50, norm_cfg=dict(type='BN3d', eps=1e-3)"), "with_pool2=true", "ircsn_r50"),
     (changed("type='SwinTransformer3D', arch='huge'"), "arch = huge", "swin_t"),
-    (changed(more="model['neck'] = dict(type='TPN', in_channels=[1, 2], out_channels=3)\n"), r"model.neck \(3 values\)",
-     "slowonly_r50"),
+    (changed(more="model['neck'] = dict(type='TPN', in_channels=[1, 2], out_channels=3)\n"), "out_channels = 3",
+     "tpn_slowonly_r50"),
     (changed(more="model['cls_head'] = dict(type='TRNHead')\n"), "vexp has no TRNHead", "slowonly_r50"),
     (changed(more="model['cls_head']['loss_cls'] = dict(type='FocalLoss')\n"), "FocalLoss", "slowonly_r50"),
 ]  # fmt: skip
@@ -53,10 +76,10 @@ def test_other_model_is_refused(text: str, what: str, nearest: str, tmp_path: Pa
 
 
 def test_chosen_model_is_written_into_the_experiment(tmp_path: Path) -> None:
-    source = read(tmp_path / "config.py", changed("type='TimeSformer', attention_type='space_only', depth=3"))
+    source = read(tmp_path / "config.py", changed("type='TimeSformer', dropout_ratio=0.1, depth=3"))
     result = imported(source, "timesformer_divst")
     text = experiment_yaml(result, source)
-    assert "# Not the model of the source: config.py:4: model.backbone.attention_type = space_only" in text
+    assert "# Not the model of the source: config.py:4: model.backbone.dropout_ratio = 0.1" in text
     assert Report.of(result, source).headline.startswith("the same but for ")
 
 

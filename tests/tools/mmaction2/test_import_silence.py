@@ -60,11 +60,18 @@ PLACEHOLDERS = [
     ("model['backbone']['depth'] = depth()\n", "model.depth", "cannot be evaluated"),
     ("model['backbone']['pretrained'] = 'mmcls://mobilenet_v2'\n", "model.weights.path", "torchvision://mobilenet_v2"),
     (
-        "model['backbone'] = dict(type='ResNet3dSlowFast', fast_pathway=dict(frozen_stages=2))\n",
+        "model['backbone'] = dict(type='ResNet3dSlowFast', fast_pathway=dict(base_channels=8, "
+        "conv1_kernel=(5, 7, 7), frozen_stages=2))\n",
         "model.freeze",
         "2 stages are frozen",
     ),
     ("lr_config = dict(policy='exp', gamma=1.5)\n", "lr_policy.gamma", "must be <= 1"),
+    ("data['train']['ann_file'] = None\n", "data.train.ann_file", "names no list"),
+    (
+        "data['train'] = [dict(type='VideoDataset', ann_file=[], pipeline=pipeline)] * 2\n",
+        "data.train.ann_file",
+        "names no list",
+    ),
 ]
 
 
@@ -72,9 +79,32 @@ PLACEHOLDERS = [
 def test_value_without_a_reading_is_a_placeholder(line: str, key: str, why: str, tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", SMALL_0 + line)
     result = imported(source)
-    assert result.values[key].value == FILL_IN
+    assert result.value(key, FILL_IN) == FILL_IN  # a list that is null is refused with a sentence of its own
     assert why in result.needed[key]
     assert "to fill in" in Report.of(result, source).headline
+
+
+def test_missing_argument_of_a_transform_is_a_placeholder(tmp_path: Path) -> None:
+    text = SMALL_0.replace("pipeline = [", "pipeline = [dict(type='Resize'), ")
+    result = imported(read(tmp_path / "config.py", text))
+    assert set(result.needed) == {f"pipeline.{split}.resize.scale" for split in ("train", "val")}
+    assert "(config.py:6)" in result.needed["pipeline.train.resize.scale"]
+
+
+def test_list_filled_in_a_loop_is_marked(tmp_path: Path) -> None:
+    """The pipeline would otherwise lack the transforms in silence."""
+    more = "for scale in (1, 2):\n    pipeline.append(dict(type='Resize', scale=scale))\n"
+    source = read(tmp_path / "config.py", SMALL_0 + more)
+    (point,) = Report.of(imported(source), source).points
+    assert "pipeline[1] = for scale in (1, 2): ... -> not supported (this line only takes effect" in point
+    result = imported(read(tmp_path / "config.py", SMALL_0 + "for _ in range(2):\n    total_epochs += 1\n"))
+    assert "is changed in line 12" in result.needed["epochs"]
+
+
+def test_list_is_extended_in_place(tmp_path: Path) -> None:
+    """As in Python: the dataset that has it already sees the new transform."""
+    result = convert_source(read(tmp_path / "config.py", SMALL_0 + "pipeline += [dict(type='Flip')]\n"))
+    assert list(result.steps["train"]) == ["sample", "flip"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.paths import ROOT
+from support.import_table import PAGE as PATH
+from support.import_table import table, written
 
 from vexp.tools.mmaction2.backbones import BACKBONES
 from vexp.tools.mmaction2.datasets import DATASETS
@@ -15,7 +16,13 @@ from vexp.tools.mmaction2.param_schedulers import PHASES
 from vexp.tools.mmaction2.pipelines import NO_STEPS, STEPS
 from vexp.tools.mmaction2.result import STATUSES
 
-PAGE = (ROOT / "docs" / "howto" / "migrate_mmaction2.md").read_text()
+PAGE = PATH.read_text()
+
+
+def test_table_of_the_tests_configs_is_current() -> None:
+    """``cd tests; python -m support.import_table`` writes it."""
+    assert written() == table()
+    assert table().splitlines()[-1].endswith("| 0 |")  # tracebacks
 
 
 def section(title: str) -> str:

@@ -227,17 +227,11 @@ def test_unsupported_schedulers_have_a_remark(text: str, policy: str, remark: st
     assert any(remark in " ".join(outcome.remarks) for outcome in result.outcomes.values())
 
 
-def test_phases_are_rescaled_by_accumulation_and_repeats(tmp_path: Path) -> None:
-    """Under accumulation and RepeatDataset, as other times of the policy do."""
+def test_phases_are_rescaled_by_accumulation(tmp_path: Path) -> None:
+    """As other times of the policy are."""
     schedulers = """param_scheduler = [
         dict(type='LinearLR', by_epoch=False, end=9), dict(type='PolyLR', begin=2, end=8),
         dict(type='ExponentialLR', gamma=0.5, begin=8, convert_to_iter_based=True)]"""
     wrapped = SMALL_1.replace("optim_wrapper = dict(", "optim_wrapper = dict(accumulative_counts=4, ")
     times = below(convert_source(read(tmp_path / "config.py", f"{wrapped}\n{schedulers}\n")), "lr_policy.phases.")
     assert (times["warmup.end"], times["poly.begin"], times["poly.end"], times["exp.gamma"]) == (3, 2, 8, 0.5**4)
-    repeated = "train_dataloader['dataset'] = dict(type='RepeatDataset', times=3, dataset=train_dataloader['dataset'])"
-    times = below(
-        convert_source(read(tmp_path / "config.py", f"{SMALL_1}\n{schedulers}\n{repeated}\n")), "lr_policy.phases."
-    )
-    scaled = (times["warmup.end"], times["poly.end"], times["exp.begin"], times["exp.gamma"])
-    assert scaled == (9, 24, 24, 0.5)  # the warm-up counts steps

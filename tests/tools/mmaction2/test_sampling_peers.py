@@ -147,8 +147,11 @@ def test_training_draws_the_starts_of_mmaction2(config: str, num_clips: int, fra
         assert set(drawn[:, clip]) == set(range(clip * each, (clip + 1) * each))
 
 
-def test_one_frame_of_each_segment_of_1x(tmp_path: Path) -> None:
-    step = imported(tmp_path, SMALL_1, "UniformSample", clip_len=8, test_mode=True)
-    for frames in LENGTHS:
-        edges = np.round(np.arange(9) * ((frames - 1) / 8)).astype(int)
-        np.testing.assert_array_equal(step.indices(frames, NONE), [(edges[:-1] + edges[1:]) // 2])
+@pytest.mark.parametrize("kind", ["UniformSample", "UniformSampleFrames"])
+def test_one_frame_of_each_segment(kind: str, tmp_path: Path) -> None:
+    """More lengths and numbers of clips: tests/data/transforms/test_uniform_sampling.py."""
+    recorded = json.loads((GOLDEN_DIR / "uniform_sampling.json").read_text())[f"{kind} test"]
+    arguments = recorded[0][0]
+    step = imported(tmp_path, SMALL_1, kind, **arguments)
+    for frames, expected in ((frames, expected) for given, frames, expected in recorded if given == arguments):
+        np.testing.assert_array_equal(step.indices(frames, NONE).reshape(-1), expected)

@@ -28,8 +28,9 @@ class Annotation:
     groups: PackedStrings | None = None  # group of each sample; the samples of a group stay in the same split
     segments: NDArray[np.float64] | None = None  # (n, 2), start and end in seconds; NaN if a sample has none
     frame_ranges: NDArray[np.int32] | None = None  # (n, 2), offset and number of raw frames; -1 if a sample has none
-    format: str = ""  # of the list
+    format: str = ""  # of the list; of several, each that occurs
     origin: str = ""  # path and description of the list, for the log
+    parts: NDArray[np.int32] | None = None  # (n,), number of the list that each sample is from; None: all of one list
 
     @classmethod
     def pack(cls, names: Sequence[str], labels: Sequence[int], classes: Sequence[str], prefix: str = "") -> Annotation:
@@ -80,5 +81,5 @@ class Annotation:
 
     def take(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> Annotation:
         """Return the samples ``rows``, in that order; the classes do not change."""
-        columns = ("names", "labels_packed", "groups", "segments", "frame_ranges")
+        columns = ("names", "labels_packed", "groups", "segments", "frame_ranges", "parts")
         return replace(self, **{name: take(getattr(self, name), np.asarray(rows, np.int64)) for name in columns})

@@ -61,9 +61,9 @@ class Problems:
 
 @dataclass(eq=False, repr=False)
 class AnnotationBuilder:
-    """Collects the rows of one list. Columns that are absent from all rows need no memory."""
+    """Collects the rows of one list, or of several. Columns that are absent from all rows need no memory."""
 
-    path: Path  # of the list, for messages
+    path: Path  # of the list that is read, for messages
     _: KW_ONLY
     prefix: str = ""  # folder that the names are relative to
     classes: Sequence[str] | None = None  # names of all classes; None: derived from the labels
@@ -74,7 +74,9 @@ class AnnotationBuilder:
     def __post_init__(self) -> None:
         self.problems = Problems(self.path)
         self.bad = self.problems.add
-        self._first_lines: dict[str, int] = {}  # by label, while the class indices are provisional
+        self._first_lines: dict[str, tuple[int, Path]] = {}  # by label, while the class indices are provisional
+        self._lists: list[tuple[Path, int]] = []  # path of each list, and the number of rows before it
+        self._joins_prefix = False  # whether names include the prefix
         known = () if self.classes is None or self.label_names is False else self.classes
         self._indices = {name: index for index, name in enumerate(known)}  # class index by label
         self._names = TextPacker()
@@ -85,6 +87,12 @@ class AnnotationBuilder:
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def begin_list(self, path: Path, prefix: str, *, several: bool = False) -> None:
+        """Begin with the rows of a list; with ``several`` lists, names include the prefix of their own list."""
+        self.path = self.problems.path = path
+        self.prefix, self._joins_prefix = prefix, several
+        self._lists.append((path, len(self)))
 
     def add(
         self,
@@ -119,7 +127,7 @@ class AnnotationBuilder:
                 self._pairs[key] = array(typecode, [missing]) * (2 * before)
             if key in self._pairs:
                 self._pairs[key].extend(pair or (missing, missing))
-        self._names.add(name)
+        self._names.add(os.path.join(self.prefix, name) if self._joins_prefix else name)
         self._labels.extend(indices)
         if self._label_ends is not None:
             self._label_ends.append(len(self._labels))
@@ -137,7 +145,7 @@ class AnnotationBuilder:
                 self.bad(line, "has no label")
             else:
                 index = len(self._indices)
-                self._first_lines[label] = line
+                self._first_lines[label] = (line, self.path)
         elif self.label_names is True or (self.label_names is None and not label.isdecimal()):
             searched = (self.classes or ()) if self.problems.count < _MAX_REPORTED else ()
             near = difflib.get_close_matches(label, searched, 1)
@@ -153,28 +161,32 @@ class AnnotationBuilder:
             self._indices[label] = index
         return index
 
-    def finish(self, *, format: str, description: str, hint: str) -> Annotation:
-        """Return the annotation of a list in ``format``; ``hint`` is the content that an empty list should have.
+    def finish(self, *, formats: Sequence[str], descriptions: Sequence[str]) -> Annotation:
+        """Return the annotation of the lists; ``formats`` and ``descriptions`` are those of each.
 
         Raises:
-            UserError: If there are bad lines, or no rows.
+            UserError: If there are bad lines, or a list without rows.
         """
         labels = np.frombuffer(self._labels, np.int32) if self._labels else np.empty(0, np.int32)
         classes = self._final_classes(labels)
         self.problems.raise_any()
-        if not len(self):
-            raise UserError(f"{self.path}: contains no video; {hint}")
+        ends = [start for _, start in self._lists[1:]] + [len(self)]
+        sizes = [end - start for (_, start), end in zip(self._lists, ends, strict=True)]
+        for (path, _), size, description in zip(self._lists, sizes, descriptions, strict=True):
+            if not size:
+                raise UserError(f"{path}: contains no video; expected: {description.removesuffix(' (detected)')}")
         if self.multi_label and self._label_ends is None:
             self._label_ends = array("q", range(1, len(self) + 1))
         return Annotation(
             self._names.finish(),
             PackedLabels(labels, np.frombuffer(self._label_ends, np.int64)) if self._label_ends else labels,
             classes,
-            self.prefix,
+            "" if self._joins_prefix else self.prefix,
             self._groups.finish() if self._groups is not None else None,
             **{key: np.frombuffer(values, values.typecode).reshape(-1, 2) for key, values in self._pairs.items()},
-            format=format,
-            origin=f"{self.path}: {description}",
+            parts=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes) if self._joins_prefix else None,
+            format=" ".join(dict.fromkeys(formats)),
+            origin="; ".join(f"{path}: {text}" for (path, _), text in zip(self._lists, descriptions, strict=True)),
         )
 
     def _final_classes(self, labels: np.ndarray) -> list[str]:
@@ -194,7 +206,8 @@ class AnnotationBuilder:
             else:
                 hint = "is not a number, but others are; set data.classes=FILE to use names"
                 for name in itertools.compress(names, map(operator.not_, numeric)):
-                    self.bad(self._first_lines[name], f"the label {name!r} {hint}")
+                    line, path = self._first_lines[name]
+                    self.bad(line, f"the label {name!r} {hint}", path)
                 return []
             np.take(np.array(final, np.int32), labels.copy(), out=labels)
         return classes or [str(index) for index in range(int(labels.max()) + 1 if len(labels) else 0)]

@@ -14,6 +14,8 @@ from vexp.data.annotations.packed import TextPacker
 
 #: Suffixes of the videos in a folder; PyAV can open other files, but a folder may also contain lists and images.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"})
+#: Suffixes of the images that a list may name; each is a video of one frame.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 def read_folder(root: Path, classes: Sequence[str] | None) -> Annotation:
@@ -53,6 +55,11 @@ def read_folder(root: Path, classes: Sequence[str] | None) -> Annotation:
 def is_video(name: str) -> bool:
     """Return whether a name is that of a video. Hidden files are none: macOS writes a ``._NAME.mp4`` with each copy."""
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not os.path.basename(name).startswith(".")
+
+
+def is_image(name: str) -> bool:
+    """Return whether a name is that of an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _videos(root: str, folder: str) -> Iterator[str]:

@@ -15,19 +15,21 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from vexp.core.errors import MissingInputError, UserError
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.builder import AnnotationBuilder
 from vexp.data.annotations.class_names import read_classes
-from vexp.data.annotations.folders import is_video
-from vexp.data.annotations.tables import TABLES, add_records, add_table, columns_of, separator_of
+from vexp.data.annotations.folders import is_image, is_video
+from vexp.data.annotations.tables import TABLES, add_parts, add_records, add_table, columns_of, separator_of
 
 #: Descriptions of the formats; the keys are the values of ``data.format``.
 FORMATS = {
     "videos": "text list of videos, 'path label' per line",
     "frames": "text list of raw frames, 'folder total_frames label' per line",
     "frames_with_offset": "text list of raw frames, 'folder offset total_frames label' per line",
+    "raw_videos": "text list of videos in parts, 'folder label parts part part ...' per line",
     "slowfast": "SlowFast's list, 'path label' per line",
     "json": "JSON records",
     "csv": "table with a header",
@@ -53,11 +55,15 @@ def find_lists(ann_file: str | Path) -> list[Path]:
     return sorted(Path(match) for match in glob.glob(str(path)))
 
 
-def read_list(
-    path: Path,
+def read_list(path: Path, *, prefix: str = "", **options: Any) -> Annotation:
+    """Read one list, with the ``options`` of ``read_lists``."""
+    return read_lists([(path, prefix)], **options)
+
+
+def read_lists(
+    lists: Sequence[tuple[Path, str]],
     *,
     format: str = "auto",
-    prefix: str = "",
     split: str = "train",
     classes: Sequence[str] | None = None,
     multi_label: bool | None = None,
@@ -65,49 +71,63 @@ def read_list(
     file_name: str | None = None,
     verify: bool = False,
 ) -> Annotation:
-    """Read a list file, or the files of one split of HMDB-51, which ``path`` matches as a pattern.
+    """Read the lists of a split, one after the other; the names of several lists include their folder.
 
-    ``format`` is a key of ``FORMATS`` or auto, ``prefix`` the folder that the paths are relative to (empty: that of the
-    list). ``split`` (train, val or test) selects rows in a list of several splits. ``classes`` are the names of all
-    classes; None: those in the list, in alphabetical order, or numbers up to the largest. ``multi_label``: samples may
-    have several labels; None: if any sample has. ``separator`` is that of path and label, or of columns, ``file_name``
-    a template in formats that contain ids, with columns of the row in braces; None: those of the format. ``verify``
-    checks that every file exists.
+    Args:
+        lists: Path of each list, or a pattern that the files of one split of HMDB-51 match, and the folder that its
+            paths are relative to (empty: that of the list).
+        format: A key of ``FORMATS``, or auto.
+        split: Split whose rows are selected in a list of several (train, val or test).
+        classes: Names of all classes; None: those in the lists, in alphabetical order, or numbers up to the largest.
+        multi_label: Samples may have several labels; None: if any sample has.
+        separator: Separator of path and label, or of columns; None: that of the format.
+        file_name: Template of the file name in formats with ids, with columns of the row in braces; None: the usual.
+        verify: Check that every file exists.
 
     Raises:
-        UserError: If the list cannot be read, or has bad lines.
+        UserError: If a list cannot be read, or has bad lines.
     """
+    kinds = [_kind(path, format, separator) for path, _ in lists]
+    label_names = {_LABEL_NAMES.get(kind, False) for kind in kinds}
+    if label_names >= {True, False}:
+        found = ", ".join(f"{path}: {FORMATS[kind]}" for (path, _), kind in zip(lists, kinds, strict=True))
+        raise UserError(f"the lists do not name their classes in the same way; convert them to one format: {found}")
+    indices = lists[0][0].parent / "classInd.txt"
+    if kinds[0] == "ucf101" and classes is None and indices.is_file():
+        classes = read_classes(indices)
+    named = True if True in label_names else None if None in label_names else False
+    rows = AnnotationBuilder(lists[0][0], classes=classes, label_names=named, multi_label=multi_label, verify=verify)
+    for (path, prefix), kind in zip(lists, kinds, strict=True):
+        rows.begin_list(path, prefix or str(path.parent), several=len(lists) > 1)
+        try:
+            if kind == "hmdb51":
+                _add_hmdb51(rows, find_lists(path), split)
+            elif kind in TABLES:
+                add_table(rows, path, kind, split, separator, file_name)
+            elif kind == "raw_videos":
+                _add_raw_videos(rows, path, separator, file_name)
+            elif kind in ("json", "something_something"):
+                add_records(rows, path, kind, split, file_name)
+            else:
+                _LINES[kind](rows, path, separator)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read as annotation list: {error}") from None
+        except RecursionError:
+            raise UserError(f"{path}: cannot be read as annotation list: a record is nested too deeply") from None
+    return rows.finish(
+        formats=kinds, descriptions=[FORMATS[kind] + (" (detected)" if format == "auto" else "") for kind in kinds]
+    )
+
+
+def _kind(path: Path, format: str, separator: str | None) -> str:
+    """Return the format of a list that exists."""
     files = find_lists(path)
     if not files:
         raise MissingInputError(f"{path}: no such file (annotation list)")
     kind = detect(files[0], separator) if format == "auto" else format
     if len(files) > 1 and kind != "hmdb51":
         raise UserError(f"{path}: {len(files)} files match; only a split of HMDB-51 has a file for each class")
-    if kind == "ucf101" and classes is None and (path.parent / "classInd.txt").is_file():
-        classes = read_classes(path.parent / "classInd.txt")
-    rows = AnnotationBuilder(
-        path,
-        prefix=prefix or str(path.parent),
-        classes=classes,
-        label_names=_LABEL_NAMES.get(kind, False),
-        multi_label=multi_label,
-        verify=verify,
-    )
-    try:
-        if kind == "hmdb51":
-            _add_hmdb51(rows, files, split)
-        elif kind in TABLES:
-            add_table(rows, path, kind, split, separator, file_name)
-        elif kind in ("json", "something_something"):
-            add_records(rows, path, kind, split, file_name)
-        else:
-            _LINES[kind](rows, path, separator)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as annotation list: {error}") from None
-    except RecursionError:
-        raise UserError(f"{path}: cannot be read as annotation list: a record is nested too deeply") from None
-    description = FORMATS[kind] + (" (detected)" if format == "auto" else "")
-    return rows.finish(format=kind, description=description, hint=f"expected: {FORMATS[kind]}")
+    return kind
 
 
 def detect(path: Path, separator: str | None = None) -> str:
@@ -148,7 +168,7 @@ def _kind_of_lines(path: Path, lines: Sequence[Sequence[str]]) -> str:
     for words in lines:
         numbers = len(list(takewhile(str.isdecimal, reversed(words))))
         if 0 < numbers < len(words):
-            videos += is_video(words[-numbers - 1])
+            videos += is_video(words[-numbers - 1]) or is_image(words[-numbers - 1])
             counts.add(numbers)
     if videos or not counts - {1}:
         return "videos"
@@ -184,7 +204,7 @@ def _add_videos(rows: AnnotationBuilder, path: Path, separator: str | None) -> N
             continue
         if rows.multi_label or (rows.multi_label is None and name[-1].isdecimal()):
             head, more = _split_numbers(name, separator)
-            if more and (rows.multi_label or is_video(head)):
+            if more and (rows.multi_label or is_video(head) or is_image(head)):
                 name, labels = head, [*more, *labels]
         rows.add(number, name, [label.strip() for label in labels])
 
@@ -216,6 +236,16 @@ def _add_frames(rows: AnnotationBuilder, path: Path, separator: str | None, *, w
             rows.bad(number, f"offset {where[0]!r} is not an integer >= 0")
         else:
             rows.add(number, name, words[count - 1 :], frames=(int(where[0]) if where else 0, int(total)))
+
+
+def _add_raw_videos(rows: AnnotationBuilder, path: Path, separator: str | None, file_name: str | None) -> None:
+    """Read ``folder label parts part part ...``: the number of all parts, and the numbers of those that are used."""
+    for number, line in _lines(rows, path):
+        folder, words = _split_numbers(line, separator)
+        if len(words) < 2:
+            rows.bad(number, f"{line!r} is not 'folder label parts part part ...'")
+        else:
+            add_parts(rows, number, folder, words[0], words[2:], file_name)
 
 
 def _split_numbers(line: str, separator: str | None) -> tuple[str, list[str]]:

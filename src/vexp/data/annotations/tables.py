@@ -150,6 +150,8 @@ def add_records(rows: AnnotationBuilder, path: Path, kind: str, split: str, file
             rows.bad(line, f"{json.dumps(record)[:60]} is not a record {{...}}")
         elif kind == "something_something":
             _add_something(rows, line, record, file_name)
+        elif isinstance(parts := record.get("positive_clip_inds"), list):
+            add_parts(rows, line, str(record.get("video_dir", "")), record.get("label"), parts, file_name)
         elif "split" not in record or is_selected(str(record["split"])):
             values = {_MEANING[key]: value for key, value in record.items() if key in _MEANING}
             _add_values(rows, line, values)
@@ -162,6 +164,15 @@ def _add_something(rows: AnnotationBuilder, line: int, record: Mapping[str, Any]
             return rows.bad(line, f"the record has no {key!r}; test lists have no labels")
     label = str(record["template"]).replace("[", "").replace("]", "")
     return rows.add(line, _filled(file_name or "{id}.webm", record), [label])
+
+
+def add_parts(
+    rows: AnnotationBuilder, line: int, folder: str, label: Any, parts: Sequence[Any], file_name: str | None
+) -> None:
+    """Add a row for each part of a raw video, all in one group (mmaction2's RawVideoDataset)."""
+    for part in parts:
+        name = _filled(file_name or "{folder}/part_{part}.mp4", {"folder": folder, "part": part})
+        rows.add(line, name, [str(label)], group=folder)
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
 from vexp.data.annotations.annotation import Annotation
+from vexp.data.annotations.folders import is_image
 from vexp.data.annotations.packed import take
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frame
@@ -73,6 +74,7 @@ class Source(ABC):
     classes: list[str]  # names of the classes
     multi_label: bool = False  # a sample may have several labels; ``labels[i]`` is then an array of class indices
     groups: Sequence[str] | None = None  # of each sample ("": none); samples of one group stay in the same split
+    parts: NDArray[np.int32] | None = None  # number of the list that each sample is from; None: all of one list
     origin: str = ""  # where the samples are listed, for the log
     backend: str = ""  # name of the decoding backend, for ``bad_samples.jsonl``
 
@@ -107,7 +109,7 @@ class _CompletedSource(Source):
     def __init__(self, source: Any) -> None:
         self.source = source
         self.labels, self.classes = source.labels, source.classes
-        for name in ("multi_label", "groups", "origin", "backend"):
+        for name in ("multi_label", "groups", "parts", "origin", "backend"):
             setattr(self, name, getattr(source, name, getattr(Source, name)))
 
     def __len__(self) -> int:
@@ -135,6 +137,7 @@ class Subset(Source):
         self.classes, self.multi_label = source.classes, source.multi_label
         self.origin, self.backend = source.origin, source.backend
         self.labels, self.groups = take(source.labels, rows), take(source.groups, rows)
+        self.parts = take(source.parts, rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -155,7 +158,8 @@ class ListedSource(Source):
     def __init__(self, annotation: Annotation) -> None:
         self.annotation = annotation
         self.labels, self.multi_label = annotation.labels_packed, annotation.multi_label
-        self.classes, self.groups, self.origin = annotation.classes, annotation.groups, annotation.origin
+        self.classes, self.groups, self.parts = annotation.classes, annotation.groups, annotation.parts
+        self.origin = annotation.origin
 
     def __len__(self) -> int:
         return len(self.annotation)
@@ -180,7 +184,7 @@ class ListedSource(Source):
 
 
 class VideoSource(ListedSource):
-    """Video files listed in an annotation, or segments of them."""
+    """Video files listed in an annotation, segments of them, or images, which are videos of one frame."""
 
     def __init__(self, annotation: Annotation, *, backend: str = "auto", strict: bool = False) -> None:
         """Create the source; ``backend`` and ``strict`` are those of ``vexp.data.decoding.open_video``."""
@@ -191,8 +195,18 @@ class VideoSource(ListedSource):
         from vexp.data.decoding import open_video  # imports a decoder: only in the process that decodes
 
         path = self.annotation.path(index)
+        if is_image(path):
+            return open_image(path)
         reader = open_video(path, self.backend, strict=self.strict)
         return open_segment(path, reader, self.annotation.segment(index))
+
+
+def open_image(path: str) -> AbstractContextManager[Reader]:
+    """Open an image as a video of one frame."""
+    from vexp.data.decoding.frame_folder import RawFrameReader  # imports a decoder: only in the process that decodes
+
+    folder, name = os.path.split(path)
+    return RawFrameReader(folder, name.replace("{", "{{").replace("}", "}}"), total=1)
 
 
 class ArrayReader:

@@ -15,7 +15,7 @@ from vexp.core.fields import ValidatedConfig, option
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.class_names import read_classes
 from vexp.data.annotations.folders import read_folder
-from vexp.data.annotations.list_files import FORMATS, find_lists, read_list
+from vexp.data.annotations.list_files import FORMATS, find_lists, read_lists
 from vexp.data.decoding import FRAME_BACKENDS, OWN_COLOR, VIDEO_BACKENDS, check_installed
 from vexp.data.sources.base import Source, VideoSource
 from vexp.data.sources.raw_frames import TEMPLATES, RawFrameSource
@@ -203,9 +203,9 @@ class ListData(Data, ABC):
 
     def _missing(self) -> Iterator[tuple[str, str, Any]]:
         for name in SPLITS:
-            ann_file = self.split(name).ann_file
-            if ann_file is not None and not find_lists(absolute_path(ann_file)):
-                yield "no such file", f"{name}.ann_file", ann_file
+            for ann_file in self.split(name).ann_files:
+                if not find_lists(absolute_path(ann_file)):
+                    yield "no such file", f"{name}.ann_file", ann_file
         if self.classes is not None and not absolute_path(self.classes).is_file():
             yield "no such file", "classes", self.classes
 
@@ -221,13 +221,15 @@ class ListData(Data, ABC):
 
     def _read(self, split: str, classes: list[str] | None, multi_label: bool | None) -> Annotation:
         options = self.split(split)
-        return read_list(
-            absolute_path(str(options.ann_file)),
+        return read_lists(
+            [
+                (absolute_path(ann_file), str(absolute_path(prefix)) if prefix else "")
+                for ann_file, prefix in zip(options.ann_files, options.prefixes, strict=True)
+            ],
             format=self.format,
             split=split,
             classes=classes,
             multi_label=multi_label,
-            prefix=str(absolute_path(options.data_prefix)) if options.data_prefix else "",
             separator=self.separator,
             file_name=self.file_name,
             verify=self.verify_files,
@@ -236,11 +238,11 @@ class ListData(Data, ABC):
 
 @dataclass(kw_only=True, slots=True)
 class VideoList(ListData):
-    """Video files listed in annotation files (mmaction2's VideoDataset)."""
+    """Video files listed in annotation files (mmaction2's VideoDataset), or images, which are videos of one frame."""
 
     def source(self, split: str) -> Source | None:
         rows = self.annotation(split)
-        if rows is not None and rows.format.startswith("frames"):
+        if rows is not None and "frames" in rows.format:
             raise UserError(f"{rows.origin}: lists folders of frames; for these set data=raw_frames")
         return self.video_source(rows) if rows is not None else None
 
@@ -321,6 +323,9 @@ class Folder(Data):
 
     def __post_init__(self) -> None:
         Data.__post_init__(self)
+        for name in SPLITS:
+            if isinstance(prefix := self.split(name).data_prefix, list):
+                raise ConfigError("must be one folder", key=f"{name}.data_prefix", value=prefix)
         if self.root is None and self.train.data_prefix is None:
             raise ConfigError("set it to the folder that contains train/ and val/", key="root", value=None)
 

@@ -21,13 +21,45 @@ def _indices_rule(value: Any) -> str | None:
     return f"{rule}, or a list of sample indices"
 
 
+def _text_rule(value: Any) -> str | None:
+    return (
+        None
+        if value and all(isinstance(text, str) and text for text in _texts(value))
+        else "must be a path or a list of paths"
+    )
+
+
+def _texts(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _balance_rule(value: Any) -> str | None:
+    numbers = value if isinstance(value, list) else [value]
+    if numbers and all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+        return None
+    return "must be a number, or a list of them"
+
+
+def _numbers_rule(value: Any) -> str | None:
+    numbers = value if isinstance(value, list) else [value]
+    return _balance_rule(value) or (None if all(n > 0 for n in numbers) else "must be > 0")
+
+
 @dataclass(kw_only=True, slots=True)
 class Split(ValidatedConfig):
     """List of the samples of a split, and which of them are used."""
 
-    ann_file: str | None = option(None, "Annotation file of the split.")
-    data_prefix: str | None = option(
-        None, "Folder that the paths in the list are relative to; null: the folder of the list."
+    ann_file: Any = option(
+        None,
+        "Annotation file of the split, or a list of several.",
+        accepts="text or list of text, or null",
+        check=_text_rule,
+    )
+    data_prefix: Any = option(
+        None,
+        "Folder that the paths in the annotation file are relative to, or one for each file; null: that of the file.",
+        accepts="text or list of text, or null",
+        check=_text_rule,
     )
     from_split: str | None = option(None, "Split whose selected samples are used instead.", choices=SPLITS)
     hold_out: float | None = option(
@@ -53,6 +85,21 @@ class Split(ValidatedConfig):
         if self.hold_out is not None and (self.ann_file or self.data_prefix or self.from_split):
             rule = "takes its samples from the training split; set ann_file, data_prefix and from_split to null"
             raise ConfigError(rule, key="hold_out", value=self.hold_out)
+        if isinstance(self.data_prefix, list) and len(self.data_prefix) != len(self.ann_files):
+            rule = f"has {len(self.data_prefix)} folders, ann_file has {len(self.ann_files)} files; give one for each"
+            raise ConfigError(rule, key="data_prefix", value=self.data_prefix)
+
+    @property
+    def ann_files(self) -> list[str]:
+        """``ann_file`` as a list; empty if it is null."""
+        return _texts(self.ann_file)
+
+    @property
+    def prefixes(self) -> list[str]:
+        """``data_prefix`` of each annotation file; empty: the folder of the file."""
+        return (
+            self.data_prefix if isinstance(self.data_prefix, list) else [self.data_prefix or ""] * len(self.ann_files)
+        )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,8 +107,30 @@ class TrainSplit(Split):
     """Options of the training split, including the order of its samples."""
 
     shuffle: bool = option(True, "Shuffle the samples in every epoch (a function of seed and epoch).")
-    class_balance: float = option(
-        0.0, "Oversampling of rare classes: 0 none, 1 as often as common classes, 0.5 in between.", ge=0, le=1
+    class_balance: Any = option(
+        0.0,
+        "Oversampling of rare classes: 0 none, 1 as often as common classes, 0.5 in between; or a number for each file "
+        "of ann_file.",
+        accepts="float or list of float",
+        ge=0,
+        le=1,
+        check=_balance_rule,
+    )
+    repeat: Any = option(
+        1,
+        "Passes through the samples in an epoch, or through those of each file of ann_file; 0.5: half, in turn.",
+        unit="passes",
+        accepts="float or list of float",
+        check=_numbers_rule,
+    )
+    ratio: list[float] | None = option(
+        None,
+        "Samples of each file of ann_file in an epoch, in proportion to those of the first, which occur once: [2,1]; "
+        "null: see repeat.",
+        gt=0,
+    )
+    one_per_group: bool = option(
+        False, "Draw one random sample of each group in an epoch, such as one part of each raw video."
     )
     repeat_augment: int = option(
         1,
@@ -77,5 +146,12 @@ class TrainSplit(Split):
         Split.__post_init__(self)
         if self.hold_out is not None:
             raise ConfigError("is for val and test only", key="hold_out", value=self.hold_out)
-        if self.class_balance and not self.shuffle:
-            raise ConfigError("requires shuffle=true", key="class_balance", value=self.class_balance)
+        for name, value in (("repeat", self.repeat), ("ratio", self.ratio), ("class_balance", self.class_balance)):
+            if isinstance(value, list) and len(value) != len(self.ann_files):
+                rule = f"has {len(value)} numbers, ann_file has {len(self.ann_files)} files; give one for each"
+                raise ConfigError(rule, key=name, value=value)
+        if self.ratio is not None and self.repeat != 1:
+            raise ConfigError(f"conflicts with repeat={self.repeat}; set one of them", key="ratio", value=self.ratio)
+        for name, off in (("class_balance", 0), ("repeat", 1), ("ratio", None), ("one_per_group", False)):
+            if getattr(self, name) != off and not self.shuffle:
+                raise ConfigError("requires shuffle=true", key=name, value=getattr(self, name))

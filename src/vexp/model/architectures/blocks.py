@@ -66,13 +66,15 @@ class NonLocal(nn.Module):
 
     ``mode`` is the pairwise function f: ``embedded_gaussian`` is softmax(theta(x_i) . phi(x_j)), ``dot_product`` is
     theta(x_i) . phi(x_j) divided by the number of positions, ``gaussian`` is softmax(x_i . x_j) without theta and phi.
-    Input and output have ``channels`` channels; the block uses half as many internally.
+    Input and output have ``channels`` channels; the block uses half as many internally. With ``scale``, the products
+    of embedded_gaussian are divided by the square root of this number, as in the Transformer.
     """
 
-    def __init__(self, channels: int, mode: str) -> None:
+    def __init__(self, channels: int, mode: str, *, scale: bool = False) -> None:
         super().__init__()
         inner = channels // 2
         self.mode = mode
+        self.scale = inner**-0.5 if scale and mode == "embedded_gaussian" else None
         pool = nn.MaxPool3d((1, 2, 2))
         self.g = nn.Sequential(nn.Conv3d(channels, inner, 1), pool)
         embedded = mode != "gaussian"
@@ -83,6 +85,7 @@ class NonLocal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         queries = self.theta(x).flatten(2).transpose(1, 2)  # (N, THW, C')
         weights = queries @ self.phi(x).flatten(2)  # (N, THW, THW/4)
+        weights = weights if self.scale is None else weights * self.scale
         weights = weights / weights.shape[-1] if self.mode == "dot_product" else weights.softmax(dim=-1)
         values = weights @ self.g(x).flatten(2).transpose(1, 2)  # (N, THW, C/2)
         y: Tensor = self.out(values.transpose(1, 2).unflatten(2, x.shape[2:]))

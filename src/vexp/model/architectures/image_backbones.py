@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from vexp.core.errors import ConfigError
 from vexp.model.image_models import TIMM_PREFIX, check_image_model
@@ -18,18 +18,46 @@ class ImageBackbone(NamedTuple):
     side: int | None  # height and width of the images, if it accepts no other
 
 
-def image_backbone(name: str, in_channels: int) -> ImageBackbone:
+class PooledFeatures(nn.Module):
+    """The ``features`` of a model of torchvision, averaged over all positions: (N, C, H, W) to (N, width)."""
+
+    def __init__(self, features: nn.Module, *, channels_last: bool) -> None:
+        super().__init__()
+        self.features, self.positions = features, (1, 2) if channels_last else (2, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.features(images)
+        return features.mean(self.positions)
+
+
+def image_backbone(name: str, in_channels: int, *, features_only: bool = False) -> ImageBackbone:
     """Build an image model of torchvision (NAME) or timm (timm/NAME) with random weights and without its classifier.
 
     Args:
         name: See ``vexp.model.image_models``.
         in_channels: Channels of an image; for timm only, since torchvision's models are built for RGB.
+        features_only: Whether to average the ``features`` of a model of torchvision and leave out what follows.
 
     Raises:
-        ConfigError: If there is no such model, or its classifier is not a linear layer.
+        ConfigError: If there is no such model, its classifier is not a linear layer, or it has no such features.
     """
     check_image_model(name)
+    if features_only:
+        return _features(name)
     return _timm(name, in_channels) if name.startswith(TIMM_PREFIX) else _torchvision(name)
+
+
+def _features(name: str) -> ImageBackbone:
+    from torchvision import models
+
+    model: Any = None if name.startswith((TIMM_PREFIX, "vgg", "alexnet")) else models.get_model(name)
+    behind = [part for path, part in model.named_modules() if not path.startswith("features.")] if model else []
+    layer = next((part for part in behind if isinstance(part, nn.Linear)), None)
+    if layer is None or not hasattr(model, "features"):
+        rule = "has no features of the width of its classifier; set model.features_only=false"
+        raise ConfigError(rule, key="model.backbone", value=name)
+    features = PooledFeatures(model.features, channels_last=isinstance(model, models.SwinTransformer))
+    return ImageBackbone(features, layer.in_features, None)
 
 
 def _timm(name: str, in_channels: int) -> ImageBackbone:

@@ -9,15 +9,12 @@ from torch import nn
 from vexp.model.architectures.blocks import Triple, classifier, conv2plus1d, conv3d, conv_norm_act
 from vexp.model.architectures.resnet3d import STAGES, Residual, ResNet3d, bottleneck
 
-#: Batch norm's epsilon of the released weights (the norms within a (2+1)D convolution use the default 1e-5).
-EPS = 1e-3
 
-
-def r2plus1d(num_classes: int, *, depth: int, zero_init_residual: bool, **head: float) -> nn.Module:
+def r2plus1d(num_classes: int, *, depth: int, norm_eps: float, zero_init_residual: bool, **head: float) -> nn.Module:
     """Build R(2+1)D (Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018).
 
-    Basic blocks with factorized convolutions (``conv2plus1d``). As in mmaction2, and unlike in the paper, a max pooling
-    follows the stem, for inputs twice as large.
+    Basic blocks with factorized convolutions (``conv2plus1d``), whose inner norms have the default epsilon, 1e-5. As in
+    mmaction2, and unlike in the paper, a max pooling follows the stem, for inputs twice as large.
 
     ======== ======================
     input    (N, 3, 8, 224, 224)
@@ -29,7 +26,7 @@ def r2plus1d(num_classes: int, *, depth: int, zero_init_residual: bool, **head: 
     layer4   (N, 512, 1, 7, 7)
     ======== ======================
     """
-    norm = partial(conv_norm_act, eps=EPS)
+    norm = partial(conv_norm_act, eps=norm_eps)
 
     def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
         out = 64 * 2**stage
@@ -47,7 +44,9 @@ def r2plus1d(num_classes: int, *, depth: int, zero_init_residual: bool, **head: 
     return classifier(trunk, trunk.channels, num_classes, **head)
 
 
-def csn(num_classes: int, *, depth: int, interaction: str, zero_init_residual: bool, **head: float) -> nn.Module:
+def csn(
+    num_classes: int, *, depth: int, interaction: str, norm_eps: float, zero_init_residual: bool, **head: float
+) -> nn.Module:
     """Build CSN (Tran et al., "Video Classification with Channel-Separated Convolutional Networks", ICCV 2019).
 
     The 3x3x3 convolution of the bottleneck is depthwise. With ``interaction="preserved"`` (ip-CSN) a 1x1x1 convolution
@@ -63,7 +62,7 @@ def csn(num_classes: int, *, depth: int, interaction: str, zero_init_residual: b
     layer4   (N, 2048, 4, 7, 7)
     ======== ========================
     """
-    norm = partial(conv_norm_act, eps=EPS)
+    norm = partial(conv_norm_act, eps=norm_eps)
 
     def make_block(stage: int, place: int, in_channels: int, stride: Triple) -> Residual:
         mid = 64 * 2**stage
@@ -71,7 +70,7 @@ def csn(num_classes: int, *, depth: int, interaction: str, zero_init_residual: b
         conv2 = nn.Sequential(depthwise)
         if interaction == "preserved":
             conv2.insert(0, norm(conv3d(mid, mid, (1, 1, 1)), mid, act=False))
-        return bottleneck(in_channels, mid, 4 * mid, stride, conv2, eps=EPS)
+        return bottleneck(in_channels, mid, 4 * mid, stride, conv2, eps=norm_eps)
 
     stem = norm(conv3d(3, 64, (3, 7, 7), (1, 2, 2)), 64)
     trunk = ResNet3d(

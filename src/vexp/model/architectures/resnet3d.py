@@ -45,19 +45,20 @@ class Residual(nn.Module):
 
 def bottleneck(
     in_channels: int, mid: int, out: int, stride: Triple, conv2: nn.Module, *,
-    conv1_length: int = 1, eps: float = 1e-5, non_local: str | None = None,
+    conv1_length: int = 1, eps: float = 1e-5, non_local: str | None = None, non_local_scale: bool = False,
 ) -> Residual:  # fmt: skip
     """Build a bottleneck block: a 1x1x1 convolution, ``conv2`` with ``mid`` channels and the stride, and a 1x1x1 one.
 
     ``conv1_length`` is the temporal kernel size of the first convolution, 3 for the inflated blocks of I3D and
-    SlowFast. ``eps`` is that of the batch norms, ``non_local`` the ``mode`` of a non-local block at the end.
+    SlowFast. ``eps`` is that of the batch norms; ``non_local`` and ``non_local_scale`` are the ``mode`` and ``scale``
+    of a non-local block at the end.
     """
     downsample = None
     if in_channels != out or stride != (1, 1, 1):
         downsample = conv_norm_act(conv3d(in_channels, out, (1, 1, 1), stride), out, eps=eps, act=False)
     conv1 = conv_norm_act(conv3d(in_channels, mid, (conv1_length, 1, 1)), mid, eps=eps)
     conv3 = conv_norm_act(conv3d(mid, out, (1, 1, 1)), out, eps=eps, act=False)
-    last = None if non_local is None else NonLocal(out, non_local)
+    last = None if non_local is None else NonLocal(out, non_local, scale=non_local_scale)
     return Residual(conv1, conv2, conv3, out_channels=out, downsample=downsample, non_local=last)
 
 
@@ -69,6 +70,7 @@ class ResNet3d(nn.Module):
         make_block: Builds a block (``MakeBlock``).
         blocks: Number of blocks of each stage, whose first one has the temporal and spatial stride of the stage.
         pool_stride: Stride of the 1x3x3 max pooling after the stem; None for no pooling.
+        pool_padding: Padding of height and width in this pooling.
         pool2: Whether a 2x1x1 max pooling after ``layer1`` halves the number of frames.
         fused: Channels concatenated to the input of each stage (the lateral connections of SlowFast).
         zero_init_residual: Zero-initialize the last batch norm of every block (Goyal et al. 2017).
@@ -84,13 +86,15 @@ class ResNet3d(nn.Module):
         temporal_strides: Sequence[int] = (1, 1, 1, 1),
         spatial_strides: Sequence[int] = (1, 2, 2, 2),
         pool_stride: Triple | None = (1, 2, 2),
+        pool_padding: int = 1,
         pool2: bool = False,
         fused: Sequence[int] = (0, 0, 0, 0),
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         self.conv1 = stem
-        self.pool1 = nn.Identity() if pool_stride is None else nn.MaxPool3d((1, 3, 3), pool_stride, (0, 1, 1))
+        padding = (0, pool_padding, pool_padding)
+        self.pool1 = nn.Identity() if pool_stride is None else nn.MaxPool3d((1, 3, 3), pool_stride, padding)
         self.pool2 = nn.MaxPool3d((2, 1, 1)) if pool2 else nn.Identity()
         channels = stem_channels
         for stage, (count, time, space) in enumerate(zip(blocks, temporal_strides, spatial_strides, strict=True)):
@@ -130,11 +134,11 @@ class ResNet3d(nn.Module):
 
 
 def inflated_resnet(
-    depth: int, inflate: Sequence[Sequence[int]], *, stem_length: int, stem_stride: int = 1, pool_stride: int = 1,
-    base_channels: int = 64, non_local: str | None = None, non_local_places: Sequence[Sequence[int]] = ((), (), (), ()),
-    **resnet: Any,
+    depth: int, inflate: Sequence[Sequence[int]], *, stem_length: int, stem_stride: int = 1,
+    pool_stride: int | None = 1, base_channels: int = 64, non_local: str | None = None, non_local_scale: bool = False,
+    non_local_places: Sequence[Sequence[int]] = ((), (), (), ()), **resnet: Any,
 ) -> ResNet3d:  # fmt: skip
-    """Build an inflated 2D bottleneck ResNet (I3D, SlowOnly, the pathways of SlowFast).
+    """Build an inflated 2D bottleneck ResNet (C2D, I3D, SlowOnly, the pathways of SlowFast).
 
     Args:
         depth: 50, 101 or 152.
@@ -142,9 +146,10 @@ def inflated_resnet(
             3x1x1 instead of 1x1x1.
         stem_length: Temporal kernel size of the stem.
         stem_stride: Temporal stride of the stem.
-        pool_stride: Temporal stride of the pooling after the stem.
+        pool_stride: Temporal stride of the pooling after the stem; None for no pooling.
         base_channels: Channels of the stem; the stages have 4, 8, 16 and 32 times as many.
         non_local: Mode of the non-local blocks; None for none.
+        non_local_scale: Whether they scale their products (``NonLocal``).
         non_local_places: Where non-local blocks are added, as patterns like ``inflate``.
         resnet: Further arguments of ``ResNet3d``.
     """
@@ -157,8 +162,11 @@ def inflated_resnet(
         mid = base_channels * 2**stage
         conv2 = conv_norm_act(conv3d(mid, mid, (1, 3, 3), stride), mid)
         length, mode = 3 if at(inflate) else 1, non_local if at(non_local_places) else None
-        return bottleneck(in_channels, mid, 4 * mid, stride, conv2, conv1_length=length, non_local=mode)
+        return bottleneck(
+            in_channels, mid, 4 * mid, stride, conv2, conv1_length=length, non_local=mode,
+            non_local_scale=non_local_scale,
+        )  # fmt: skip
 
     stem = conv_norm_act(conv3d(3, base_channels, (stem_length, 7, 7), (stem_stride, 2, 2)), base_channels)
-    settings = {"stem_channels": base_channels, "pool_stride": (pool_stride, 2, 2), **resnet}
-    return ResNet3d(stem, make_block, STAGES[depth], **settings)
+    pool = None if pool_stride is None else (pool_stride, 2, 2)
+    return ResNet3d(stem, make_block, STAGES[depth], stem_channels=base_channels, pool_stride=pool, **resnet)

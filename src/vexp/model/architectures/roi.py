@@ -103,10 +103,14 @@ def align(features: Tensor, boxes: Tensor, size: int, scale: float) -> Tensor:
     return regions
 
 
-def slow_only(num_classes: int, *, depth: int, zero_init_residual: bool, **head: Any) -> RoiModel:
-    """Build SlowOnly for detection: features (N, 2048, H/16, W/16)."""
-    trunk = slow_only_trunk(depth, zero_init_residual=zero_init_residual, spatial_strides=STRIDES)
-    return RoiModel(trunk, 16, num_classes, **head)
+def slow_only(
+    num_classes: int, *, roi_size: int, temporal_pool: str, dropout: float, init_std: float, **trunk: Any
+) -> RoiModel:
+    """Build SlowOnly for detection: features (N, 2048, H/16, W/16), or twice as high and wide without pool1."""
+    return RoiModel(
+        slow_only_trunk(spatial_strides=STRIDES, **trunk), 16 if trunk["with_pool1"] else 8, num_classes,
+        roi_size=roi_size, temporal_pool=temporal_pool, dropout=dropout, init_std=init_std,
+    )  # fmt: skip
 
 
 def slow_fast(

@@ -1,4 +1,4 @@
-"""Inflated bottleneck ResNets: SlowOnly, SlowFast, and I3D with and without non-local blocks."""
+"""Inflated bottleneck ResNets: C2D, SlowOnly, SlowFast, and I3D, with and without non-local blocks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,53 @@ import torch
 from torch import Tensor, nn
 
 from vexp.core.errors import UserError
-from vexp.model.architectures.blocks import classifier, conv3d, global_average_pool, init_convolutions
+from vexp.model.architectures.blocks import (
+    classifier,
+    conv3d,
+    conv_norm_act,
+    global_average_pool,
+    init_convolutions,
+)
 from vexp.model.architectures.resnet3d import ResNet3d, inflated_resnet
 
-#: Stages with inflated blocks (Feichtenhofer et al. 2019, table 1).
+#: Inflated blocks of the four stages, as patterns (``inflated_resnet``).
+NONE = ((0,), (0,), (0,), (0,))
+ALL = ((1,), (1,), (1,), (1,))
+#: Stages with inflated blocks of the Slow pathway (Feichtenhofer et al. 2019, table 1).
 SLOW = ((0,), (0,), (1,), (1,))
-FAST = ((1,), (1,), (1,), (1,))
 #: Inflates every second block from the second stage on, as the released I3D ResNets (Wang et al. 2018, section 4.1).
 EVERY_SECOND = ((1,), (1, 0), (1, 0), (0, 1))
 #: After every second block of the two middle stages: five in a ResNet-50 (Wang et al. 2018, section 4.2).
 FIVE_NON_LOCAL = ((), (0, 1), (0, 1), ())
+#: The same number, each one block earlier, as in mmaction2's SlowOnly.
+EARLY_NON_LOCAL = ((), (1, 0), (1, 0), ())
 
 
-def slow_only(num_classes: int, *, depth: int, zero_init_residual: bool, **head: float) -> nn.Module:
+def c2d(num_classes: int, *, depth: int, **head: float) -> nn.Module:
+    """Build C2D, a 2D ResNet on every frame with a pooling in time (Wang et al., "Non-local Neural Networks", 2018).
+
+    As in the released code, and unlike in the paper, the pooling after the stem has no padding, and only the pooling
+    after the first stage halves the number of frames.
+
+    ======== ======================
+    input    (N, 3, 8, 224, 224)
+    conv1    (N, 64, 8, 112, 112)
+    pool1    (N, 64, 8, 55, 55)
+    layer1   (N, 256, 8, 55, 55)
+    pool2    (N, 256, 4, 55, 55)
+    layer2   (N, 512, 4, 28, 28)
+    layer3   (N, 1024, 4, 14, 14)
+    layer4   (N, 2048, 4, 7, 7)
+    ======== ======================
+    """
+    trunk = inflated_resnet(depth, NONE, stem_length=1, pool_padding=0, pool2=True)
+    return classifier(trunk, trunk.channels, num_classes, **head)
+
+
+def slow_only(
+    num_classes: int, *, depth: int, with_pool1: bool, non_local: str | None, non_local_scale: bool,
+    zero_init_residual: bool, **head: float,
+) -> nn.Module:  # fmt: skip
     """Build the Slow pathway alone (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019).
 
     There is no temporal downsampling (table 1 of the paper).
@@ -35,19 +69,28 @@ def slow_only(num_classes: int, *, depth: int, zero_init_residual: bool, **head:
     layer4   (N, 2048, 8, 7, 7)
     ======== =======================
     """
-    trunk = slow_only_trunk(depth, zero_init_residual=zero_init_residual)
+    trunk = slow_only_trunk(
+        depth, with_pool1=with_pool1, non_local=non_local, non_local_scale=non_local_scale,
+        zero_init_residual=zero_init_residual,
+    )  # fmt: skip
     return classifier(trunk, trunk.channels, num_classes, **head)
 
 
-def slow_only_trunk(depth: int, **resnet: Any) -> ResNet3d:
+def slow_only_trunk(depth: int, *, with_pool1: bool, **resnet: Any) -> ResNet3d:
     """Build the backbone of SlowOnly; ``resnet`` are further arguments of ``inflated_resnet``."""
-    return inflated_resnet(depth, SLOW, stem_length=1, **resnet)
+    pool_stride = 1 if with_pool1 else None
+    return inflated_resnet(
+        depth, SLOW, stem_length=1, pool_stride=pool_stride, non_local_places=EARLY_NON_LOCAL, **resnet
+    )
 
 
-def i3d(num_classes: int, *, depth: int, non_local: str | None, zero_init_residual: bool, **head: float) -> nn.Module:
+def i3d(
+    num_classes: int, *, depth: int, inflate: str, conv1_stride_t: int, pool1_stride_t: int, non_local: str | None,
+    non_local_scale: bool, zero_init_residual: bool, **head: float,
+) -> nn.Module:  # fmt: skip
     """Build an inflated 3D ResNet (Carreira & Zisserman, CVPR 2017; as a ResNet: "Non-local Neural Networks").
 
-    The stem, the pooling after it and the pooling after the first stage each halve the number of frames.
+    By default, the stem, the pooling after it and the pooling after the first stage each halve the number of frames.
 
     ======== =======================
     input    (N, 3, 32, 224, 224)
@@ -61,8 +104,9 @@ def i3d(num_classes: int, *, depth: int, non_local: str | None, zero_init_residu
     ======== =======================
     """
     trunk = inflated_resnet(
-        depth, EVERY_SECOND, stem_length=5, stem_stride=2, pool_stride=2, pool2=True,
-        non_local=non_local, non_local_places=FIVE_NON_LOCAL, zero_init_residual=zero_init_residual,
+        depth, {"every_second": EVERY_SECOND, "all": ALL}[inflate], stem_length=5, stem_stride=conv1_stride_t,
+        pool_stride=pool1_stride_t, pool2=True, non_local=non_local, non_local_scale=non_local_scale,
+        non_local_places=FIVE_NON_LOCAL, zero_init_residual=zero_init_residual,
     )  # fmt: skip
     return classifier(trunk, trunk.channels, num_classes, **head)
 
@@ -75,19 +119,26 @@ class SlowFastBackbone(nn.Module):
         beta_inverse: Ratio of the channels of the slow pathway to those of the fast pathway.
         slow_stride: Temporal stride of the slow pathway within the clip (tau).
         fusion_kernel: Temporal kernel size of the lateral convolutions, whose stride is ``alpha``.
+        lateral_norm: Whether batch norm and ReLU follow the lateral convolutions.
+        depth: That of the slow pathway.
+        fast_depth: That of the fast pathway.
         resnet: Further arguments of ``inflated_resnet`` for both pathways.
     """
 
-    def __init__(self, *, alpha: int, beta_inverse: int, slow_stride: int, fusion_kernel: int, **resnet: Any) -> None:
+    def __init__(
+        self, *, alpha: int, beta_inverse: int, slow_stride: int, fusion_kernel: int, lateral_norm: bool, depth: int,
+        fast_depth: int, **resnet: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.slow_stride, self.fast_stride = slow_stride, slow_stride // alpha
         width = 64 // beta_inverse
         lateral = [width, 4 * width, 8 * width, 16 * width]  # channels of the fast pathway before each stage
         fused = [2 * channels for channels in lateral]
-        self.slow_path = inflated_resnet(inflate=SLOW, stem_length=1, fused=fused, **resnet)
-        self.fast_path = inflated_resnet(inflate=FAST, stem_length=5, base_channels=width, **resnet)
+        self.slow_path = inflated_resnet(depth, SLOW, stem_length=1, fused=fused, **resnet)
+        self.fast_path = inflated_resnet(fast_depth, ALL, stem_length=5, base_channels=width, **resnet)
+        convs = [conv3d(channels, 2 * channels, (fusion_kernel, 1, 1), (alpha, 1, 1)) for channels in lateral]
         self.laterals = nn.ModuleList(
-            conv3d(channels, 2 * channels, (fusion_kernel, 1, 1), (alpha, 1, 1)) for channels in lateral
+            conv_norm_act(conv, conv.out_channels) if lateral_norm else conv for conv in convs
         )
         init_convolutions(self.laterals)
         self.channels = self.slow_path.channels + self.fast_path.channels

@@ -27,22 +27,25 @@ class UniFormerV2Backbone(nn.Module):
         depth: int,
         heads: int,
         global_blocks: int,
+        temporal_downsample: bool,
         mlp_dropout: float,
         drop_path: float,
+        global_drop_path: float,
     ) -> None:
         super().__init__()
         self.img_size = img_size
-        patch = (1, patch_size, patch_size)
-        self.patch_embed = nn.Conv3d(3, width, patch, patch, bias=False)
+        length, stride = (3, 2) if temporal_downsample else (1, 1)
+        size = (patch_size, patch_size)
+        self.patch_embed = nn.Conv3d(3, width, (length, *size), (stride, *size), (length // 2, 0, 0), bias=False)
         self.cls_token = nn.Parameter(torch.empty(width))
         self.pos_embed = nn.Parameter(torch.empty((img_size // patch_size) ** 2 + 1, width))
         for weights in (self.cls_token, self.pos_embed):
             nn.init.normal_(weights, std=width**-0.5)
         self.norm_pre = nn.LayerNorm(width, eps=EPS)
-        rates = drop_path_rates(drop_path, depth)
-        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in rates)
+        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in drop_path_rates(drop_path, depth))
         self.global_blocks = nn.ModuleList(
-            GlobalBlock(width, heads, dropout=mlp_dropout, drop_path=rate) for rate in rates[depth - global_blocks :]
+            GlobalBlock(width, heads, dropout=mlp_dropout, drop_path=rate)
+            for rate in drop_path_rates(global_drop_path, global_blocks)
         )
         self.fusion = Fusion(width)
 
@@ -59,14 +62,14 @@ class UniFormerV2Backbone(nn.Module):
 
     def _encode(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Map clips to the video token (N, 1, C) and the tokens (N, T, 1 + H'W', C) of the frames."""
-        n, _, frames, height, width = clips.shape
+        n, height, width = clips.shape[0], *clips.shape[3:]
         if (height, width) != (self.img_size, self.img_size):
             raise UserError(
                 f"UniFormerV2 requires frames of {self.img_size}x{self.img_size} pixels, got {width}x{height}; set "
                 "model.img_size, or the size of the crop"
             )
         patches = self.patch_embed(clips)  # (N, C, T, H', W')
-        grid = patches.shape[3:]
+        frames, *grid = patches.shape[2:]
         x = torch.cat((self.cls_token.expand(n, frames, 1, -1), patches.flatten(3).movedim(1, 3)), dim=2)
         x = self.norm_pre(x + self.pos_embed)  # (N, T, 1 + H'W', C)
         video = self.fusion.token.repeat(n, 1, 1)  # (N, 1, C)

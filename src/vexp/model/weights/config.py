@@ -40,10 +40,15 @@ class Weights(ValidatedConfig):
         [], "Rules 'PATTERN -> REPLACEMENT' with regular expressions, applied to the keys in order.",
         check=_check_rename,
     )  # fmt: skip
+    class_map: str | None = option(
+        None,
+        "JSON file with a list: for each class of the model its class in the file, so that the classifier is loaded.",
+        see=("data.classes",),
+    )
     min_match: float = option(0.5, "Smallest fraction of the model's tensors that must match.", ge=0, le=1)
     strict: bool = option(False, "Require every key and shape of the file and of the model to match.")
 
-    def load(self, model: nn.Module, path: str) -> LoadReport:
+    def load(self, model: nn.Module, path: str, *, copy: bool = True) -> LoadReport:
         """Load ``path`` into ``model`` with these options, as ``vexp.model.weights.load_checkpoint``."""
         from vexp.model.weights.load import load_checkpoint
 
@@ -53,8 +58,10 @@ class Weights(ValidatedConfig):
             key=self.key,
             prefix=self.prefix,
             rename=self.rename_pairs(),
+            class_map=self.class_map,
             min_match=self.min_match,
             strict=self.strict,
+            copy=copy,
         )
 
     def rename_pairs(self) -> list[tuple[str, str]]:

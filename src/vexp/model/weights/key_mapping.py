@@ -31,6 +31,36 @@ MMACTION2_TO_TORCHVISION_RESNET: Rules = (
     (r"^(backbone\.layer\d\.\d+)\.downsample\.bn\.", r"\1.downsample.1."),
 )
 
+#: What mmaction2 wraps around the blocks and convolutions of a 2D ResNet: non-local blocks and the pooling of TSM, the
+#: modules of TANet and of TIN. The rules of ResNets follow.
+FRAME_LAYERS: Rules = (
+    (r"^(backbone\.layer\d)\.net\.", r"\1."),
+    (r"^(backbone\.layer\d)\.(\d+)\.non_local_block\.conv_out\.", r"\1.non_local\2.out."),
+    (r"^(backbone\.layer\d)\.(\d+)\.non_local_block\.(g\.0|theta|phi\.0)\.conv\.", r"\1.non_local\2.\3."),
+    (r"^(backbone\.layer\d\.\d+)\.block\.", r"\1."),
+    (r"^(backbone\.layer\d\.\d+)\.tam\.G\.", r"\1.conv2.temporal.kernel."),
+    (r"^(backbone\.layer\d\.\d+)\.tam\.L\.", r"\1.conv2.temporal.gate."),
+    (r"^(backbone\.layer\d\.\d+)\.conv1\.conv\.net1\.", r"\1.conv1.temporal."),
+    (r"^(backbone\.layer\d\.\d+)\.conv1\.conv\.net2\.", r"\1.conv1."),
+)
+
+TRN: Rules = (
+    (r"^cls_head\.consensus\.fc_fusion_scales\.", "relations.scales."),
+    (r"^cls_head\.consensus\.classifier\.", "relations.scales.0."),
+)
+
+TPN: Rules = (
+    (r"^neck\.aux_head\.fc\.", "auxiliary.head.fc."),
+    (r"^neck\.aux_head\.", "auxiliary."),
+    (r"^neck\.spatial_modulation\.spatial_modulation\.0\.0\.", "neck.spatial_modulation."),
+    (r"^neck\.temporal_modulation_ops\.(\d)\.conv\.conv\.", r"neck.temporal_modulation.\1."),
+    (r"^neck\.downsample_ops\.0\.conv\.conv\.", "neck.downsample."),
+    (r"^neck\.level_fusion_1\.", "neck.top_down."),
+    (r"^neck\.level_fusion_2\.", "neck.bottom_up."),
+    (r"\.downsamples\.(\d)\.conv\.", r".levels.\1."),
+    (r"\.(?:fusion_conv|pyramid_fusion)\.", ".fusion."),
+)
+
 #: Index of the first block of each stage of MobileNetV2 within torchvision's ``features``.
 _MOBILENET_STAGES = {1: 1, 2: 2, 3: 4, 4: 7, 5: 11, 6: 14, 7: 17}
 
@@ -54,20 +84,32 @@ MMACTION2_TO_TORCHVISION_MOBILENET: Rules = (
     (r"^backbone\.conv2\.bn\.", "backbone.features.18.1."),
 )
 
+#: mmpretrain's MobileOne (Vasu et al., CVPR 2023) to timm's. TSM wraps its blocks in ``net``.
+MOBILEONE: Rules = (
+    (r"^(backbone\.stage\d(?:\.\d+)?)\.net\.", r"\1."),
+    (r"^backbone\.stage0\.", "backbone.stem."),
+    *((rf"^backbone\.stage{stage}\.", f"backbone.stages.{stage - 1}.") for stage in range(1, 5)),
+    (r"\.branch_(conv_list\.\d+|scale)\.norm\.", r".branch_\1.bn."),
+    (r"\.branch_conv_list\.", ".conv_kxk."),
+    (r"\.branch_scale\.", ".conv_scale."),
+    (r"\.branch_norm\.", ".identity."),
+    (r"\.se\.conv(\d)\.conv\.", r".attn.fc\1."),
+)
+
 #: A timm image model is used as the backbone without changes.
 TIMM_BACKBONE: Rules = ((r"^", "backbone."),)
 
 #: A torchvision image model is used as the backbone without changes.
-IMAGE_BACKBONE: Rules = ((r"^(?!backbone\.|head\.|cls_head\.)", "backbone."),)
+IMAGE_BACKBONE: Rules = ((r"^(?!(?:backbone|neck|auxiliary|relations|head|cls_head)\.)", "backbone."),)
 
-#: torchvision's 2D ResNets to modules of convolution and norm.
+#: torchvision's 2D ResNets, and mmaction2's OmniResNet (``backbone.``), to modules of convolution and norm.
 TORCHVISION_RESNET: Rules = (
-    (r"^conv1\.", "backbone.conv1.conv."),
-    (r"^bn1\.", "backbone.conv1.bn."),
-    (r"^(layer\d\.\d+)\.conv(\d)\.", r"backbone.\1.conv\2.conv."),
-    (r"^(layer\d\.\d+)\.bn(\d)\.", r"backbone.\1.conv\2.bn."),
-    (r"^(layer\d\.\d+)\.downsample\.0\.", r"backbone.\1.downsample.conv."),
-    (r"^(layer\d\.\d+)\.downsample\.1\.", r"backbone.\1.downsample.bn."),
+    (r"^(?:backbone\.)?conv1\.weight$", "backbone.conv1.conv.weight"),
+    (r"^(?:backbone\.)?bn1\.", "backbone.conv1.bn."),
+    (r"^(?:backbone\.)?(layer\d\.\d+)\.conv(\d)\.weight$", r"backbone.\1.conv\2.conv.weight"),
+    (r"^(?:backbone\.)?(layer\d\.\d+)\.bn(\d)\.", r"backbone.\1.conv\2.bn."),
+    (r"^(?:backbone\.)?(layer\d\.\d+)\.downsample\.0\.", r"backbone.\1.downsample.conv."),
+    (r"^(?:backbone\.)?(layer\d\.\d+)\.downsample\.1\.", r"backbone.\1.downsample.bn."),
 )
 
 NON_LOCAL: Rules = (
@@ -78,6 +120,12 @@ NON_LOCAL: Rules = (
 LATERALS: Rules = (
     (r"^backbone\.slow_path\.conv1_lateral\.conv\.", "backbone.laterals.0."),
     (r"^backbone\.slow_path\.layer(\d)_lateral\.conv\.", r"backbone.laterals.\1."),
+)
+
+#: For ``lateral_norm``, before ``LATERALS``.
+LATERALS_WITH_NORM: Rules = (
+    (r"^backbone\.slow_path\.conv1_lateral\.", "backbone.laterals.0."),
+    (r"^backbone\.slow_path\.layer(\d)_lateral\.", r"backbone.laterals.\1."),
 )
 
 X3D: Rules = (

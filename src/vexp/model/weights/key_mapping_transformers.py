@@ -39,6 +39,12 @@ TIMESFORMER: Rules = (
     (r"\.ffns\.0\.layers\.1\.", ".mlp.fc2."),
 )
 
+#: Before ``TIMESFORMER``, for checkpoints of TimeSformer with an attention that is not divided: its layers have the
+#: names of those of the image model.
+MMACTION_VIT_LAYERS: Rules = ((r"^backbone\.(?=transformer_layers\.)", ""),)
+#: After ``TIMESFORMER`` and ``VIT``: the only attention of such a block.
+UNDIVIDED: Rules = ((r"^(backbone\.blocks\.\d+)\.spatial\.", r"\1.attn."),)
+
 #: torchvision's vit_b_16 to TimeSformer.
 VIT: Rules = (
     (r"^class_token$", "backbone.cls_token"),

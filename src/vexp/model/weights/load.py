@@ -7,6 +7,7 @@ not match is an error, a failed strict load leaves the model unchanged, and mism
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -91,8 +92,10 @@ def load_checkpoint(
     key: str | None = None,
     prefix: str | None = None,
     rename: Rename = (),
+    class_map: str | Path | None = None,
     min_match: float = 0.5,
     strict: bool = False,
+    copy: bool = True,
 ) -> LoadReport:
     """Load a checkpoint file (see ``read_checkpoint``) as ``load_state_dict`` does.
 
@@ -107,12 +110,15 @@ def load_checkpoint(
         key: Entry of the file that holds the state dict, for files with several (``target_encoder``).
         prefix: Prefix of the keys to load; it is removed.
         rename: (pattern, replacement) pairs of regular expressions, applied to every key in turn.
+        class_map: JSON file with a list: for each class of the model, its class in the file. The rows of the last layer
+            are loaded in this order (the ``channel_map`` of mmaction2).
         min_match: See ``load_state_dict``.
         strict: See ``load_state_dict``.
+        copy: Whether to copy the tensors; without, the model may be on the meta device, and nothing is logged.
 
     Raises:
         UserError: As for ``read_checkpoint`` and ``load_state_dict``, or if no key has the prefix or matches a pattern,
-            or two keys become equal.
+            two keys become equal, or ``class_map`` is not a list of classes of the file.
     """
     file = open_weights(locate(filename), filename, key=key)
     module, source = _unwrapped(model), str(filename)
@@ -127,7 +133,10 @@ def load_checkpoint(
         file.tensors = {add + k.removeprefix(remove): v for k, v in tensors.items() if k.startswith(remove)}
         file.notes += [f"prefix {add!r} added to every key"] if add else []
         file.notes += [f"prefix {remove!r} removed from the keys"] if remove else []
-    return _load(module, file, source, min_match, strict)
+    if class_map is not None:
+        file.tensors = _select_classes(module, file.tensors, Path(class_map))
+        file.notes.append(f"classes selected by {class_map}")
+    return (_load if copy else _match)(module, file, source, min_match, strict)
 
 
 def open_weights(located: Located, source: str | Path, *, key: str | None = None) -> WeightFile:
@@ -198,6 +207,25 @@ def _rename(tensors: Mapping[str, Tensor], rename: Rename, source: str) -> dict[
             raise UserError(f"rename {pattern!r}: matches no key of {source}; the keys are {keys}")
         result = renamed
     return result
+
+
+def _select_classes(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors with the rows of the classifier, the last layer of the module, that ``path`` names."""
+    try:
+        classes = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"class_map={path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise UserError(f"class_map={path}: is not a JSON file") from None
+    classifier = next(reversed(module.state_dict()), "").rpartition(".")[0]
+    rows = {key: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] == classifier}
+    count = min((len(tensor) for tensor in rows.values()), default=0)
+    if not isinstance(classes, list) or not all(type(each) is int and 0 <= each < count for each in classes):
+        raise UserError(
+            f"class_map={path}: must be a list of classes of the file, whole numbers from 0 to {count - 1} "
+            f"({classifier})"
+        )
+    return {**tensors, **{key: tensor[classes] for key, tensor in rows.items()}}
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

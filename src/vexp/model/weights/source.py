@@ -6,9 +6,11 @@ Does not import torch, so that an invalid name is rejected before torch is impor
 from __future__ import annotations
 
 import difflib
+import glob
 import hashlib
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,42 @@ def locate(source: str | Path) -> Located:
     return _torchvision(text) if scheme == "torchvision" else _download(text)
 
 
+def is_local(source: str) -> bool:
+    """Return whether ``locate`` would find the file of a valid source on this machine, without a network."""
+    scheme = _scheme(source)
+    if scheme is None:
+        return os.path.exists(os.path.expanduser(source))
+    if scheme == hub.SCHEME:
+        name = hub.parse(source)
+        return any(hub.is_cached(name, file) for file in ([name.file] if name.file else _WEIGHTS_OF_A_FOLDER))
+    if scheme == timm_source.SCHEME:
+        return is_local(timm_source.published(source)[0])
+    if scheme == "torchvision":
+        model, _, _ = source.partition("://")[2].partition(":")
+        return any((_hub_folder() / "checkpoints").glob(f"{glob.escape(model)}-*.pth"))
+    return _cached_path(source).is_file()
+
+
+_WEIGHTS_OF_A_FOLDER = (hf_folder.SINGLE, hf_folder.INDEX)
+
+
+def _hub_folder() -> Path:
+    """Return torch.hub's folder without importing torch, which takes seconds."""
+    if (torch := sys.modules.get("torch")) is not None:
+        return Path(torch.hub.get_dir())
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))).expanduser() / "hub"
+
+
+def _cached_path(url: str) -> Path:
+    """Return where the file of a URL is cached."""
+    address = url.partition("#")[0]
+    name = _short(Path(unquote(urlparse(address).path)).name) or "weights"
+    # Two URLs may end in the same name, so only a name with a checksum is shared with torch.hub.
+    cached = name if _HASHED_NAME.search(name) else f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
+    return _hub_folder() / "checkpoints" / cached
+
+
 def _local(source: str) -> Located:
     path = Path(source).expanduser().absolute()
     if not (found := hf_folder.find_weights(path)):
@@ -192,20 +230,15 @@ def _timm(source: str) -> Located:
 
 def _download(url: str) -> Located:
     """Download a file, unless it is cached and valid."""
-    import torch
-
     from vexp.model.weights.download import DownloadError, download  # imports an HTTP client
 
     address, _, fragment = url.partition("#")
-    name = _short(Path(unquote(urlparse(address).path)).name) or "weights"
-    in_name = _HASHED_NAME.search(name)
+    path = _cached_path(url)
+    in_name = _HASHED_NAME.search(path.name)
     stated = _SHA256.match(fragment) if fragment else in_name
     if fragment and stated is None:
         raise UserError(f"{url}: the part after # must be sha256=DIGITS with 8 to 64 digits")
     checksum = stated[1].lower() if stated else None
-    # Two URLs may end in the same name, so only a name with a checksum is shared with torch.hub.
-    cached = name if in_name else f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
-    path = Path(torch.hub.get_dir()) / "checkpoints" / cached
     if not (path.is_file() and (checksum is None or sha256(path).startswith(checksum))):
         try:
             with atomic_write(path) as temporary:

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vexp.config.schema import Config
 from vexp.experiment.setup import Experiment
+from vexp.model.auxiliary import losses
 from vexp.model.meta import meta_model
 
 
@@ -27,7 +28,8 @@ def training_flops(config: Config, exp: Experiment) -> float | None:
             parameter.requires_grad_(True)
         clips = torch.empty(views, channels, length, height, width, device="meta")
         with FlopCounterMode(display=False) as counter:
-            model(clips).sum().backward()
+            loss = losses(lambda logits, _: logits.sum(), model(clips), clips)["loss"]
+            loss.backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None
     return float(counter.get_total_flops())

@@ -17,6 +17,7 @@ from vexp.checkpoint.pruning import prunable
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.log import plural
+from vexp.data.loading.class_balance import epoch_length
 from vexp.data.loading.feature_cache import cache_root
 from vexp.data.sources.subsets import select_samples
 from vexp.data.transforms.frame_sampling import Sampler
@@ -50,7 +51,7 @@ def schedule_of(config: Config) -> Schedule:
         UserError: If there are too few training samples for a step, or an annotation file cannot be read.
     """
     train = select_samples(config.data, "train")
-    plan = step_plan(config, len(train) if train is not None else 0)
+    plan = step_plan(config, epoch_length(train, config.data.train) if train is not None else 0)
     if plan.steps_per_epoch == 0:
         raise UserError(f"data.train: {plan.num_samples} samples make no step of {plan.samples_per_step}")
     return Schedule(config, plan, total_steps(config, plan), select_samples(config.data, "val") is not None)

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from vexp.config.keys import Key, all_keys
 from vexp.config.schema import options
 from vexp.tools.mmaction2 import hooks, models, optimizers, pipelines, runtime
-from vexp.tools.mmaction2.backbones import BACKBONES, PRETRAINED
+from vexp.tools.mmaction2.backbones import BACKBONES
 from vexp.tools.mmaction2.datasets import SPLIT, loader_rules
+from vexp.tools.mmaction2.initial_weights import PRETRAINED
 from vexp.tools.mmaction2.lr_config import POLICIES
 from vexp.tools.mmaction2.param_schedulers import ALONE, PHASES
 from vexp.tools.mmaction2.rules import Map, Rule, keys_of
@@ -47,7 +48,7 @@ WRITTEN_OUT = {
     "data.val.data_prefix": "data_root_val |", "data.test.data_prefix": "data_root_test |",
     **{f"pipeline.{split}": f"{split}_pipeline, data.{split}.pipeline | "
        f"{split}_pipeline, {split}_dataloader.dataset.pipeline" for split in ("train", "val", "test")},
-    "pipeline.lazy": "Fuse | Fuse, lazy", "SampleFrames.frame_uniform": "UniformSampleFrames | UniformSample",
+    "pipeline.lazy": "Fuse | Fuse, lazy",
     "RandomRescale.scale_range": "RandomShortSideScale.scale_range",
     "RandomRescale.interpolation": "RandomShortSideScale.interpolation",
     "img_norm": "Normalize | ActionDataPreprocessor, DataPreprocessor",

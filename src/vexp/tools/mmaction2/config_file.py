@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from vexp.core.errors import UserError
+from vexp.tools.mmaction2.data_file import SUFFIXES, read_data
 from vexp.tools.mmaction2.expressions import Evaluator, leaf, substituted
 from vexp.tools.mmaction2.tree import (
     SYMBOL_KEYS,
@@ -22,7 +23,10 @@ from vexp.tools.mmaction2.tree import (
     check_size,
 )
 
+#: Suffixes of the files that are read.
+CONFIG_SUFFIXES = (".py", *SUFFIXES)
 _LARGEST_FILE = 1_000_000  # bytes
+_MOST_SYNTAX = 100_000  # syntax nodes
 _DELETE = "_delete_"  # the key of a dict that replaces the dict of the base, instead of being merged into it
 
 
@@ -53,7 +57,7 @@ class Source:
                 if id(found) not in seen:
                     seen.add(id(found))
                     yield path, found
-        yield from (("", statement) for statement in self.unread)
+        yield from (("", statement) for statement in self.unread if id(statement) not in seen)
 
 
 def read_config(path: Path) -> Source:
@@ -85,22 +89,28 @@ def _hide_symbols(config: MappingNode) -> None:
             node.unread = f"{node.value} is imported; its value is only known after running the file"
 
 
-def _parsed(path: Path) -> ast.Module:
-    """Parse a config file, with the encoding that it names."""
-    if path.suffix != ".py":
-        raise UserError(f"{path}: only configs in Python are read (.py)")
+def _content(path: Path) -> bytes:
+    """Return the content of a config file."""
+    if path.suffix not in CONFIG_SUFFIXES:
+        raise UserError(f"{path}: only configs in Python, YAML and JSON are read ({', '.join(CONFIG_SUFFIXES)})")
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"{path}: not a file")
         if path.stat().st_size > _LARGEST_FILE:
             raise UserError(f"{path}: larger than {_LARGEST_FILE // 1000} kB; no config is so long")
-        return ast.parse(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _parsed(path: Path, content: bytes) -> ast.Module:
+    """Parse a config in Python, with the encoding that it names."""
+    try:
+        return ast.parse(content)
     except (SyntaxError, ValueError) as error:
         line, text = getattr(error, "lineno", None) or 1, getattr(error, "msg", None) or str(error)
         if "codec" in text or "null bytes" in text:
-            raise UserError(f"{path}: not UTF-8; save it as UTF-8, or name its encoding in the first line") from None
+            raise UserError(f"{path}: not text in UTF-8; save it so, or name its encoding in the first line") from None
         raise UserError(f"{path}:{line}: not Python: {text}") from None
 
 
@@ -116,7 +126,10 @@ class _File:
         return Where(self.path, getattr(node, "lineno", 1))
 
     def read(self) -> MappingNode:
-        tree = _parsed(self.path)
+        content = _content(self.path)
+        if self.path.suffix in SUFFIXES:
+            return self._read_data(content)
+        tree = _parsed(self.path, content)
         self._substitute(tree)
         bases = [statement for statement in tree.body if _is_base(statement)]
         for statement in bases:  # before all others, as in mmcv
@@ -131,12 +144,23 @@ class _File:
         self.source.symbols[self.path.resolve()] = self.evaluator.symbols
         return table if self.base is None else self._merged(self.base, table, "")
 
+    def _read_data(self, content: bytes) -> MappingNode:
+        """Read a file in YAML or JSON, whose ``_base_`` is as that of one in Python."""
+        table = check_size(read_data(self.path, content))
+        assert isinstance(table, MappingNode)
+        self.source.symbols[self.path.resolve()] = {}
+        if (bases := table.items.pop("_base_", None)) is not None:
+            self._read_listed_bases(bases)
+        return table if self.base is None else self._merged(self.base, table, "")
+
     def _substitute(self, tree: ast.AST) -> None:
         variables = {
             "fileDirname": str(self.path.parent), "fileBasename": self.path.name,
             "fileBasenameNoExtension": self.path.stem, "fileExtname": self.path.suffix,
         }  # fmt: skip
-        for node in ast.walk(tree):
+        for count, node in enumerate(ast.walk(tree)):
+            if count > _MOST_SYNTAX:
+                raise UserError(f"{self.path}: more than {_MOST_SYNTAX} expressions; no config needs so many")
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 node.value = substituted(node.value, variables)
 
@@ -145,7 +169,9 @@ class _File:
         for other in before:
             if isinstance(other, ast.Assign) and isinstance(other.targets[0], ast.Name):
                 alone.names[other.targets[0].id] = alone.node(other.value)
-        node = alone.node(statement.value)
+        self._read_listed_bases(alone.node(statement.value))
+
+    def _read_listed_bases(self, node: Node) -> None:
         try:
             names = node.to_python()
         except UnreadableError as error:
@@ -154,20 +180,20 @@ class _File:
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{node.where}: _base_ must be a file name or a list of file names")
         for name in names:
-            base = self._read_base(name, statement)
+            base = self._read_base(name, node.where.line)
             self.base = base if self.base is None else self._merged(self.base, base, "")
         if self.base is not None:
             self.evaluator.names["_base_"] = self.base
 
-    def _read_base(self, name: str, statement: ast.stmt) -> MappingNode:
+    def _read_base(self, name: str, line: int) -> MappingNode:
         path = self.path.parent / name
-        where = f"{self.path}:{statement.lineno}"
+        where = f"{self.path}:{line}"
         if "::" in name or not path.is_file():
             hint = "; copy that file beside this one and name it by its path" if "::" in name else ""
             hint = "; write its path with / instead of \\" if "\\" in name else hint
             raise UserError(f"{where}: _base_ {name} does not exist{hint}")
-        if path.suffix != ".py":
-            raise UserError(f"{where}: _base_ {name} is not a Python file")
+        if path.suffix not in CONFIG_SUFFIXES:
+            raise UserError(f"{where}: _base_ {name} is not a config in Python, YAML or JSON")
         if path.resolve() in self.above:
             raise UserError(f"{where}: _base_ {name} is based on this file itself")
         done = self.source.read
@@ -185,6 +211,17 @@ class _File:
             first, *rest = ast.unparse(statement).splitlines()
             text, unread = first + (" ..." if rest else ""), "this line only takes effect when the file is run"
             self.source.unread.append(ScalarNode(text, self._place(statement), unread))
+            for name in changed_names(statement):
+                self._mark_unread(name, self.source.unread[-1])
+
+    def _mark_unread(self, name: str, statement: ScalarNode) -> None:
+        """Mark the value of a name as unread: it is changed in a statement that only takes effect when run."""
+        node = self.evaluator.names.get(name)
+        if isinstance(node, SequenceNode):
+            node.items.append(statement)
+        elif node is not None:
+            unread = f"{name} is changed in line {statement.where.line}, which only takes effect when the file is run"
+            self.evaluator.names[name] = ScalarNode(name, node.where, unread)
 
     def _execute(self, statement: ast.stmt) -> None:
         evaluator = self.evaluator
@@ -196,6 +233,11 @@ class _File:
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 self._assign(target, evaluator.node(value))
             case ast.AugAssign(target=ast.Name() as target, op=op, value=value):
+                before = evaluator.names.get(target.id)
+                if isinstance(op, ast.Add) and isinstance(before, SequenceNode):  # in place, as in Python
+                    before.items.extend(evaluator.elements(value))
+                    check_size(before)
+                    return
                 total = ast.copy_location(ast.BinOp(ast.Name(target.id, ast.Load()), op, value), statement)
                 self._assign(target, check_size(evaluator.node(ast.fix_missing_locations(total))))
             case ast.Import(names=names):
@@ -302,7 +344,7 @@ class _File:
         """Read ``from .._base_.default_runtime import *`` within ``with read_base():`` (1.x)."""
         match statement:
             case ast.ImportFrom(level=level, module=module, names=names) if level > 0:
-                base = self._read_base(f"{'../' * (level - 1)}{(module or '').replace('.', '/')}.py", statement)
+                base = self._read_base(f"{'../' * (level - 1)}{(module or '').replace('.', '/')}.py", statement.lineno)
                 imported = {alias.asname or alias.name: alias.name for alias in names}
                 if list(imported) == ["*"]:
                     imported = {name: name for name in base.items}
@@ -339,6 +381,24 @@ class _File:
         copy = node.copy()
         self._record_replaced(f"{path}.{_DELETE}", copy.items.pop(_DELETE), node.where)
         return copy
+
+
+def changed_names(statement: ast.stmt) -> set[str]:
+    """Return the names whose values a statement would change, by assignment or by a method."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set()
+    roots: list[ast.expr] = []
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            roots.append(node)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            roots.append(node.value.func)
+    names = set()
+    for root in roots:
+        while isinstance(root, ast.Attribute | ast.Subscript):
+            root = root.value
+        names |= {root.id} if isinstance(root, ast.Name) else set()
+    return names
 
 
 def _is_base(statement: ast.stmt) -> TypeGuard[ast.Assign]:

@@ -8,15 +8,15 @@ from typing import Any
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, optimizers, runtime
-from vexp.tools.mmaction2.backbones import OTHER_TASKS
 from vexp.tools.mmaction2.config_file import Source
-from vexp.tools.mmaction2.datasets import choose_data, convert_split, loader_rules, unwrapped
+from vexp.tools.mmaction2.datasets import OMNISOURCE, choose_data, convert_split, datasets_of, loader_rules
 from vexp.tools.mmaction2.detectors import check_detector, is_detector
 from vexp.tools.mmaction2.lr_config import convert_lr_config
 from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_model, convert_preprocessor
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
-from vexp.tools.mmaction2.pipelines import convert_pipeline
+from vexp.tools.mmaction2.pipelines import check_same_pipeline, convert_pipeline
 from vexp.tools.mmaction2.pitfalls import find_pitfalls
+from vexp.tools.mmaction2.refused import OTHER_TASKS
 from vexp.tools.mmaction2.result import FILL_IN, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Ignore
 from vexp.tools.mmaction2.tables import apply_rules
@@ -56,7 +56,6 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
         result.revoke("model.weights.path", "load_from comes later and takes its place", "needless")
     _set_defaults(result)
     _count_in_steps(result)
-    _count_repeats(result)
     find_pitfalls(result, source.path)
     _record_rest(result, source)
     return result
@@ -67,6 +66,9 @@ def _set_defaults(result: ConversionResult) -> None:
     if not {"epochs", "max_steps"} & set(result.values):
         result.need("epochs", None, "the config does not say how long to train")
     result.set_implied("data.batch_size", 1, "mmaction2's default of videos_per_gpu and batch_size")
+    if "run_name" not in result.values:
+        result.set_implied("run_name", result.config.where.file.stem, "mmaction2's default of work_dir")
+        result.set_implied("out_root", "./work_dirs", "mmaction2's default of work_dir")
     if not {"img_norm.mean", "img_norm.std"} & set(result.values):
         why = "the config has no Normalize" if result.generation == 0 else "data_preprocessor has no mean"
         result.set_implied("img_norm.mean", [0.0] * result.channels, f"{why}: pixels are not normalized")
@@ -80,6 +82,8 @@ def _check_task(config: MappingNode) -> None:
             f"{multigrid.where}: refused: vexp has no multigrid training (clips and batches of changing size; "
             "the epochs and milestones count with it); import the config of the same model without multigrid"
         )
+    if not isinstance(model, MappingNode) and (name := config.text("dataset_type")) in OTHER_TASKS:
+        raise UserError(f"{config.where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
     if not isinstance(model, MappingNode):
         raise UserError(f"{config.where}: not a config of mmaction2: model = dict(type=...) is missing")
     name, where = model.text("type"), (model.get("type") or model).where
@@ -99,7 +103,7 @@ def _convert_0x(result: ConversionResult, model: str | None) -> None:
     sets = {split: data.get(split) for split in _SPLITS}
     choose_data(result, sets)
     _convert_model(result, model)
-    apply_rules(result, data, loader_rules("train"))
+    apply_rules(result, data, {**loader_rules("train"), **OMNISOURCE})
     for split in _SPLITS:
         apply_rules(result, data.get(f"{split}_dataloader"), loader_rules(split))
     _convert_splits(result, sets)
@@ -146,15 +150,14 @@ def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> N
     """Convert the datasets and pipelines of all splits."""
     for split, node in sets.items():
         convert_split(result, node, split)
-    datasets = {split: unwrapped(node) for split, node in sets.items()}
-    pipelines = {split: dataset and dataset.get("pipeline") for split, dataset in datasets.items()}
-    for split, dataset in datasets.items():
-        own = split != "test" or pipelines[split] not in (
-            None,
-            pipelines["val"],
-        )  # without its own, test has that of val
-        if dataset is not None and own:
-            convert_pipeline(result, pipelines[split], split, where=dataset.where)
+    datasets = {split: [dataset for dataset, _ in datasets_of(node)] for split, node in sets.items()}
+    pipelines = {split: found[0].get("pipeline") if found else None for split, found in datasets.items()}
+    for split, found in datasets.items():
+        own = split != "test" or pipelines[split] not in (None, pipelines["val"])  # without its own, that of val
+        if found and own:
+            convert_pipeline(result, pipelines[split], split, where=found[0].where)
+        for dataset in found[1:]:
+            check_same_pipeline(result, pipelines[split], dataset.get("pipeline"))
     _replace_mirrored_views(result)
     if sets["train"] is None:
         why = "the config is for testing only: it has no training data"
@@ -226,16 +229,6 @@ def _count_in_steps(result: ConversionResult) -> None:
         _rescale(result, ["lr_policy.gamma"], lambda gamma: gamma * count, why)
     exponential = ["lr_policy.gamma"] if stepwise and policy == "exp" else []
     _rescale(result, exponential + _gammas_of_every_step(result), lambda gamma: gamma**count, why)
-
-
-def _count_repeats(result: ConversionResult) -> None:
-    """Multiply counts of epochs by the repetitions of RepeatDataset, whose epoch is several of vexp."""
-    if result.repeats == 1:
-        return
-    keys = _counters(result, by_epoch=True)
-    result.set_implied("eval.interval", 1, "mmaction2's default")
-    why = f"epochs of one pass each, {result.repeats} times as many"
-    _rescale(result, keys, lambda n: n * result.repeats, why)
 
 
 def _gammas_of_every_step(result: ConversionResult) -> list[str]:

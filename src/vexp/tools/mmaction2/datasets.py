@@ -7,8 +7,8 @@ from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.raw_frames import TEMPLATES
-from vexp.tools.mmaction2.backbones import OTHER_TASKS
 from vexp.tools.mmaction2.detectors import DETECTOR
+from vexp.tools.mmaction2.refused import OTHER_TASKS
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
     Function,
@@ -25,9 +25,12 @@ from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 #: Class of mmaction2 -> option of vexp.
-DATASETS: dict[str, str] = {"RawframeDataset": "raw_frames", "VideoDataset": "video_list",
-                            "RepeatAugDataset": "video_list", "AVADataset": "ava"}  # fmt: skip
-#: Classes that contain another dataset.
+DATASETS: dict[str, str] = {
+    "RawframeDataset": "raw_frames",
+    "AVADataset": "ava",
+    **dict.fromkeys(("VideoDataset", "RepeatAugDataset", "ImageDataset", "RawVideoDataset"), "video_list"),
+}
+#: Classes that contain other datasets.
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
 _WORKING_DIRECTORY = "the list's paths begin in the folder of the command; null here is the list's own folder"
 
@@ -51,12 +54,12 @@ def _data_prefix(result: ConversionResult, node: Node, prefix: str) -> None:
 
 @sets("ann_file")
 def _ann_file(result: ConversionResult, node: Node, prefix: str) -> None:
-    value = node.scalar()
-    if not isinstance(value, str):
-        node.to_python()  # raises if it is unreadable
-        result.need(f"{prefix}ann_file", node, "a split has one list; merge the lists into one file")
-        return
-    result.set(node, f"{prefix}ann_file", value)
+    value = node.to_python()
+    paths = list(value) if isinstance(value, list | tuple) else [value]
+    if paths and all(isinstance(path, str) and path for path in paths):
+        result.set(node, f"{prefix}ann_file", value)
+    else:
+        result.need(f"{prefix}ann_file", node, "the config names no list")
 
 
 @sets("/data.filename_tmpl")
@@ -82,14 +85,19 @@ def _of_raw_frames(key: str) -> Function:
 
 
 @sets("/data.train.class_balance")
-def _sample_by_class(result: ConversionResult, node: Node, prefix: str) -> None:
-    if not node.to_python():
-        result.mark_default(node, "samples are drawn as they are listed")
-        return
-    power = result.config.scalar("data", "train", "power") or 0
-    if not isinstance(power, int | float):
-        raise ConfigError("power is not a number")
-    result.set(node, "data.train.class_balance", 1 - float(power), "1 - power")
+def _power(result: ConversionResult, node: Node, prefix: str) -> None:
+    result.set(node, f"{prefix}class_balance", 1 - float(number(node)), "1 - power")
+
+
+@sets("/data.file_name")
+def _part_name(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``clipname_tmpl``: it is below the folder of the raw video if it begins with a letter."""
+    template = str(node.to_python())
+    name = ("{folder}/" if template[:1].isalpha() else "{folder}") + template.replace("{}", "{part}")
+    if name == "{folder}/part_{part}.mp4":
+        result.mark_default(node, "the default of data.file_name")
+    else:
+        result.set(node, "data.file_name", name)
 
 
 @sets("/data.modality")
@@ -116,7 +124,8 @@ SPLIT: dict[str, Rule] = {
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     "num_repeats": Map("repeat_augment"),
     "sample_once": Require(True, "all repeats of a video have the same frames"),
-    "sample_by_class": _sample_by_class, "power": Ignore("counted into data.train.class_balance"),
+    "sample_by_class": sets("/data.train.class_balance")(Ignore("power says how much")), "power": _power,
+    "clipname_tmpl": _part_name, "sampling_strategy": Require("positive", "only positive parts are sampled"),
     "dynamic_length": Unsupported("clips have one length"),
     "lazy_init": Ignore("lists are read when they are needed"),
     "serialize_data": Ignore("lists are held in shared arrays anyway"),
@@ -148,15 +157,28 @@ def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     Raises:
         UserError: If the dataset belongs to another task, or vexp does not have its class.
     """
-    train = next((dataset for dataset in sets.values() if dataset is not None), None)
-    dataset = unwrapped(train)
-    if dataset is None:
-        problem = "no training dataset with a type; only recognition configs can be imported"
-        if train is None:
-            problem = "the config has no data for training, validation or test; add the data to it"
-        elif isinstance(train, SequenceNode) or train.get("datasets") is not None:
-            problem = "several datasets in one split; leave one, with the lines of all in its ann_file"
-        raise UserError(f"{(train or result.config).where}: {problem}")
+    train = next((node for node in sets.values() if node is not None), None)
+    if train is None:
+        raise UserError(
+            f"{result.config.where}: the config has no data for training, validation or test; add the data to it"
+        )
+    found = [dataset for dataset, _ in datasets_of(train)]
+    if not found:
+        raise UserError(f"{train.where}: no training dataset with a type; only recognition configs can be imported")
+    for dataset in found:
+        _check_dataset(dataset, result.config.text("model", "type"))
+    kinds = {DATASETS[dataset.text("type")]: dataset for dataset in found}
+    if len(kinds) > 1:
+        names = " and ".join(dict.fromkeys(dataset.text("type") for dataset in found))
+        raise UserError(
+            f"{found[-1].where}: refused: {names} in one split; vexp reads raw frames or files in all lists of a "
+            "split: leave the datasets of one kind"
+        )
+    result.choose("data", next(iter(kinds)))
+    result.channels = 2 if found[0].text("modality") == "Flow" else 3
+
+
+def _check_dataset(dataset: MappingNode, model: str) -> None:
     where, name = dataset.items["type"].where, dataset.text("type")
     if name in OTHER_TASKS:
         raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
@@ -165,44 +187,96 @@ def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
             f"{where}: {name or 'this'} is not a dataset of vexp ({', '.join(DATASETS)} are read); use a custom "
             "dataset, docs/howto/own_code.md"
         )
-    model, task = result.config.text("model", "type"), "detection" if DATASETS[name] == "ava" else "recognition"
-    if (task == "detection") != (model == DETECTOR):
-        raise UserError(f"{where}: {name} is for {task}, not for {model}")
-    result.choose("data", DATASETS[name])
-    result.channels = 2 if dataset.text("modality") == "Flow" else 3
+    if (name == "AVADataset") != (model == DETECTOR):
+        raise UserError(
+            f"{where}: {name} is for {'detection' if name == 'AVADataset' else 'recognition'}, not for {model}"
+        )
 
 
-def unwrapped(node: Node | None) -> MappingNode | None:
-    """Return the dataset with files, without the datasets that repeat or balance it."""
-    while isinstance(node, MappingNode) and node.text("type") in WRAPPERS:
-        node = node.get("dataset")
-    return node if isinstance(node, MappingNode) and node.text("type") else None
+def datasets_of(node: Node | None, times: float = 1) -> list[tuple[MappingNode, float]]:
+    """Return the datasets of a split that have files, and how often each is repeated."""
+    if isinstance(node, SequenceNode):
+        return [found for inner in node.items for found in datasets_of(inner, times)]
+    if not isinstance(node, MappingNode) or not (name := node.text("type")):
+        return []
+    if name not in WRAPPERS:
+        return [(node, times)]
+    repeats = node.scalar("times") if name == "RepeatDataset" else None
+    repeats = repeats if isinstance(repeats, int | float) and not isinstance(repeats, bool) and repeats > 0 else 1
+    inner = node.get("dataset") or node.get("datasets")
+    return datasets_of(inner, times * repeats)
 
 
 def convert_split(result: ConversionResult, node: Node | None, split: str) -> None:
-    """Convert one dataset, without its pipeline."""
+    """Convert the datasets of a split, without their pipelines."""
+    _convert_wrappers(result, node, split)
+    found = datasets_of(node)
+    prefixes = [f"data.{split}.{number}." for number in range(len(found))] if len(found) > 1 else [f"data.{split}."]
+    for (dataset, _), prefix in zip(found, prefixes, strict=False):
+        _convert_dataset(result, dataset, split, prefix)
+    if len(found) > 1:
+        _merge(result, f"data.{split}.", prefixes)
+    times = [times for _, times in found]
+    if split == "train" and times and set(times) != {1}:
+        result.set_implied("data.train.repeat", times if len(set(times)) > 1 else times[0], "RepeatDataset")
+
+
+def _convert_wrappers(result: ConversionResult, node: Node | None, split: str) -> None:
+    """Record the arguments of the datasets that contain others."""
     if isinstance(node, SequenceNode):
-        why = "a split has one dataset; merge the lists into one file"
-        result.mark_unsupported(node, why)
-        if split != "test":
-            result.need(f"data.{split}.ann_file", None, why)
-    if not isinstance(node, MappingNode):
-        return
-    name, chosen = node.text("type"), result.choices["data"]
-    if name in WRAPPERS:
-        apply_rules(result, node, WRAPPER)
-        convert_split(result, node.get("dataset"), split)
-        return
-    if (kind := node.get("type")) is not None and DATASETS.get(name) == chosen:
+        for inner in node.items:
+            _convert_wrappers(result, inner, split)
+    elif isinstance(node, MappingNode) and node.text("type") in WRAPPERS:
+        apply_rules(result, node, WRAPPER, f"data.{split}.")
+        for key in ("dataset", "datasets"):
+            _convert_wrappers(result, node.get(key), split)
+
+
+def _convert_dataset(result: ConversionResult, node: MappingNode, split: str, prefix: str) -> None:
+    kind, name, chosen = node.items["type"], node.text("type"), result.choices["data"]
+    if DATASETS.get(name) == chosen:
         result.record(kind, "carried", f"data={chosen}")
-    elif kind is not None:
+    else:
         result.mark_unsupported(kind, f"one kind of data for all splits: data={chosen}")
-    apply_rules(result, node, {**SPLIT, **AVA} if chosen == "ava" else SPLIT, f"data.{split}.")
+    rules = {**SPLIT, **AVA} if chosen == "ava" else dict(SPLIT)
+    if not node.scalar("sample_by_class"):
+        rules["power"] = Ignore("has no effect without sample_by_class")
+    apply_rules(result, node, rules, prefix)
     if chosen == "ava":
         result.set_implied("data.raw_frames", True, "AVADataset reads folders of images")
-    result.set_implied(f"data.{split}.data_prefix", ".", _WORKING_DIRECTORY)
+    result.set_implied(f"{prefix}data_prefix", ".", _WORKING_DIRECTORY)
     if (root := node.get("data_root")) is not None:
-        apply(result, _data_root, root, f"data.{split}.")
+        apply(result, _data_root, root, prefix)
+    if name == "RawVideoDataset" and split == "train":
+        result.set_implied("data.train.one_per_group", True, "RawVideoDataset: one part of each raw video in an epoch")
+        if not node.text("ann_file").endswith(".json"):
+            result.set_implied("data.format", "raw_videos", "the list of RawVideoDataset")
+
+
+def _merge(result: ConversionResult, key: str, prefixes: list[str]) -> None:
+    """Join the values of several datasets: lists and prefixes one by one, everything else if all are equal."""
+    names = dict.fromkeys(name.removeprefix(prefix) for prefix in prefixes
+                          for name in (*result.values, *result.needed) if name.startswith(prefix))  # fmt: skip
+    for name in names:
+        given = [result.values.pop(prefix + name, None) for prefix in prefixes]
+        whys = [why for prefix in prefixes if (why := result.needed.pop(prefix + name, None)) is not None]
+        values = [None if each is None else each.value for each in given]
+        nodes = [each.node for each in given if each is not None and each.node is not None]
+        for prefix in prefixes:
+            result.rename_target(prefix + name, key + name)
+        if whys:
+            result.need(key + name, None, whys[0])
+        elif name == "ann_file":
+            flat = [path for value in values for path in (value if isinstance(value, list) else [value])]
+            result.values[key + name] = Value(flat, SequenceNode(nodes, nodes[0].where))
+        elif given[0] is not None and all(value == values[0] for value in values):
+            result.values[key + name] = given[0]
+        elif name in ("data_prefix", "class_balance"):
+            values = [0.0 if value is None else value for value in values]  # every dataset has a prefix
+            result.values[key + name] = Value(values, SequenceNode(nodes, nodes[0].where) if nodes else None)
+        else:
+            for node in nodes:
+                result.mark_unsupported(node, f"{key}{name} is one value for all lists of the split")
 
 
 @sets("data_prefix")
@@ -218,25 +292,50 @@ def _data_root(result: ConversionResult, node: Node, prefix: str) -> None:
 
 
 def _wrapper_type(result: ConversionResult, node: Node, prefix: str) -> None:
-    if node.to_python() == "RepeatDataset":
-        result.mark_unneeded(node, "its epochs are counted, see times")
-    else:
-        raise ConfigError("see data.train.class_balance; several lists: put them into one file")
+    if node.to_python() == "ClassBalancedDataset":
+        raise ConfigError("see data.train.class_balance")
+    key = "repeat" if node.to_python() == "RepeatDataset" else "ann_file"
+    result.mark_unneeded(node, f"{prefix}{key}")
 
 
+@sets("repeat")
 def _times(result: ConversionResult, node: Node, prefix: str) -> None:
-    times = number(node)
-    result.repeats = int(times)
-    remark = f"RepeatDataset(times={times}): epochs and intervals were multiplied by {times}"
-    result.record(node, "carried", "epochs", remark)
+    number(node)
+    if prefix == "data.train.":
+        result.record(node, "carried", "data.train.repeat")
+    else:
+        result.mark_unneeded(node, "every sample is evaluated once")
 
 
 WRAPPER: dict[str, Rule] = {
-    "type": _wrapper_type, "times": _times,
+    "type": _wrapper_type, "times": _times, "ignore_keys": Ignore("the datasets share their classes"),
     "oversample_thr": Unsupported(
         "data.train.class_balance=0.5 draws rare classes more often, in an epoch of equal length"
     ),
 }  # fmt: skip
+
+
+#: Arguments of ``data`` that several training datasets have (0.x), which ``omnisource`` reads.
+OMNISOURCE: dict[str, Rule] = all_of("train_ratio omni_videos_per_gpu", sets("/data.train.ratio")(handled_elsewhere))
+
+
+@sets("/data.train.ratio")
+def omnisource(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert the root key ``omnisource``: batches of each training dataset in turn, by ``train_ratio``."""
+    lists = result.value("data.train.ann_file")
+    if not node.to_python() or not isinstance(lists, list):
+        result.mark_unneeded(node, "one training dataset")
+        return
+    ratio = [1.0] * len(lists)
+    for name in OMNISOURCE:
+        given = result.config.get("data", name)
+        factors = given.to_python() if given is not None else None
+        if given is not None and isinstance(factors, list | tuple) and len(factors) == len(ratio):
+            ratio = [float(share * factor) for share, factor in zip(ratio, factors, strict=True)]
+            result.record(given, "carried", "data.train.ratio", "batches of each dataset times their size")
+    result.set_implied("data.train.ratio", ratio, "omnisource: as many batches of each dataset")
+    why = "a batch mixes the lists in this ratio; in mmaction2, each batch is of one dataset"
+    result.record(node, "changed", "data.train.ratio", why)
 
 
 def _collate_fn(result: ConversionResult, node: Node, prefix: str) -> None:

@@ -47,9 +47,6 @@ def check_detector(model: MappingNode) -> None:
         raise UserError(
             f"{context.where}: refused: the context of the whole frame (with_global): vexp has none; {_BUILT}"
         )
-    if model.get("backbone", "non_local") is not None or model.get("backbone", "non_local_cfg") is not None:
-        where = (model.get("backbone", "non_local_cfg") or model).where
-        raise UserError(f"{where}: refused: non-local blocks of a detector: vexp has none; {_BUILT}")
 
 
 def choose_detector(result: ConversionResult) -> None:

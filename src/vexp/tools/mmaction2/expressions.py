@@ -93,6 +93,8 @@ class Evaluator:
             case ast.Constant(value=value) if _is_plain(value):
                 if isinstance(value, str) and (match := re.search(r"\{\{ *\$(\w+)", value)):
                     return ScalarNode(value, where, f"it is read from the environment variable {match[1]}")
+                if isinstance(value, float) and math.isinf(value):
+                    return ScalarNode("1e999", where, "it is larger than any number")
                 return ScalarNode(value, where)
             case ast.Name(id=name):
                 if name in self.names:
@@ -123,6 +125,10 @@ class Evaluator:
                 return self.strict_node(body if self.value(test) else other)
         parts: list[ScalarNode] = []
         return leaf(self._compute(expression, parts), where, parts)
+
+    def elements(self, expression: ast.expr) -> list[Node]:
+        """Return the entries of a list."""
+        return _elements(self.strict_node(expression))
 
     def _table(self, pairs: Iterable[tuple[ast.expr | None, ast.expr]], where: Where) -> MappingNode:
         items: dict[str, Node] = {}
@@ -234,6 +240,8 @@ def _bounded(operate: Callable[..., Any], *values: Any, text: str = "", **keywor
     ):
         raise UnreadableError("too large")
     result = operate(*values, **keywords)
+    if isinstance(result, float) and math.isinf(result) and all(map(math.isfinite, numbers)) and numbers:
+        raise UnreadableError("larger than any number")
     if isinstance(result, str | list | tuple) and len(result) > _LARGEST:
         raise UnreadableError("too large")
     return result

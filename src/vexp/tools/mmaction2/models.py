@@ -6,33 +6,40 @@ import re
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.tools.mmaction2.backbones import BACKBONES, NOT_OURS, Family, init_cfg, weights
+from vexp.tools.mmaction2.backbone_arguments import NOT_OURS, Family, is_image_model
+from vexp.tools.mmaction2.backbones import BACKBONES, WITH_TPN_NECK
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
 from vexp.tools.mmaction2.detectors import DETECTOR_MODEL, choose_detector, convert_detector, is_detector
+from vexp.tools.mmaction2.frame_backbones import IMAGE_LIBRARIES, WITH_TRN_HEAD, convert_image_model, convert_neck
+from vexp.tools.mmaction2.initial_weights import init_cfg, weights_name
+from vexp.tools.mmaction2.refused import nearest_model
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
     INVALID,
     Function,
     Ignore,
     Map,
+    Require,
     Rule,
     Unsupported,
     handled_elsewhere,
     number,
     sets,
 )
-from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, required, same
+from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules, required, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 # --- head and loss ---------------------------------------------------------------------------------------------------
 
 #: Heads whose place the model's own classifier takes.
 HEADS = ("TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "X3DHead", "TimeSformerHead", "MViTHead", "UniFormerHead")
+#: Beginning of an option of group model -> the only head that is its classifier.
+_OWN_HEADS = {"trn": "TRNHead", "tpn": "TPNHead"}
 
 
 def _type(result: ConversionResult, node: Node, prefix: str) -> None:
-    name = node.to_python()
-    if name in HEADS:
+    name, own = node.to_python(), _OWN_HEADS.get(result.choices["model"].partition("_")[0])
+    if name == own or (own is None and name in HEADS):
         result.mark_unneeded(node, "the model's own classifier")
         return
     raise ConfigError(f"vexp has no {name}; its models end in one linear layer")
@@ -117,17 +124,53 @@ def _average_clips(result: ConversionResult, node: Node, prefix: str) -> None:
         result.set(node, key, _REDUCTIONS[how])
 
 
+def _like_the_backbone(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Check ``temporal_pool`` of TSM's head, which must be that of the backbone."""
+    Require(result.config.scalar("model", "backbone", "temporal_pool") or False)(result, node, prefix)
+
+
+#: Arguments of TRN's head.
+_RELATIONS: dict[str, Rule] = {
+    "relation_type": Map("multi_scale", {"TRN": False, "TRNMultiScale": True}.__getitem__, implied=True),
+    "hidden_dim": Map("width", implied=256), "num_segments": Map("num_frames", implied=8),
+}  # fmt: skip
+
+
+@sets("weights.path")
+def _init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``init_cfg`` of a head: the classifier of the file of the backbone, which is then loaded as a whole."""
+    path = f"{prefix}weights.path"
+    if node.text("type") != "Pretrained":
+        raise ConfigError("set model.init")
+    if result.value(path) != weights_name(node.text("checkpoint")):
+        raise ConfigError(f"a model has one weight file, {path}={result.value(path)}")
+    result.revoke(f"{prefix}weights.prefix", "the classifier of the file is loaded as well", "needless")
+    result.record(node, "carried", path, "the classifier of the file")
+
+
 HEAD: dict[str, Rule] = {
     "type": _type, "loss_cls": _loss, "multi_class": MULTI_CLASS, "label_smooth_eps": _label_smoothing,
     "average_clips": _average_clips, "dropout_ratio": Map("dropout"), "init_std": Map("init_std"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
-    "consensus": Ignore("logits of frames are averaged"), **required(temporal_pool=False, fc1_bias=False),
-    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": Unsupported("set model.init"),
-    "init_scale": Unsupported("multiply model.init_std by it", off=(1.0,)),
-    "channel_map": Unsupported("the classifier of Kinetics-710 is not mapped: it is re-initialized for other classes"),
+    "consensus": Ignore("logits of frames are averaged"), **required(fc1_bias=False),
+    "temporal_pool": _like_the_backbone,
+    "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": _init_cfg,
+    "init_scale": handled_elsewhere,
+    "channel_map": Map("weights.class_map"),
     "topk": Ignore("of training batches top-1 is shown; eval.topk is for evaluation"),
 }  # fmt: skip
+
+
+@sets("init_std")
+def _init_scale(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Multiply the standard deviation of the classifier's initial weights by their scale."""
+    key, scale = f"{prefix}init_std", number(node)
+    std = result.value(key, result.default(key))
+    if not isinstance(std, float):
+        raise ConfigError(f"multiply {key} by it")
+    result.values[key] = Value(std * scale, node, "init_std * init_scale")
+    result.record(node, "carried", key, "init_std * init_scale")
 
 
 def convert_head(result: ConversionResult, head: MappingNode, family: Family | None) -> None:
@@ -140,7 +183,18 @@ def convert_head(result: ConversionResult, head: MappingNode, family: Family | N
             rules[name] = NOT_OURS
         elif key in usual:
             rules[name] = Map(key, implied=usual[key])
+    if "multi_scale" in own:
+        rules |= _RELATIONS
     apply_rules(result, head, rules, "model.", owner=f"{head.text('type')}'s ")
+    if (scale := head.get("init_scale")) is not None:
+        apply(result, _init_scale, scale, "model.")
+
+
+def _fcn_test(result: ConversionResult, node: Node, prefix: str) -> None:
+    if node.to_python() and result.choices["model"].startswith("tpn"):
+        result.mark_unneeded(node, "TPN pools all positions before its classifier: the scores are the same")
+    else:
+        Unsupported("not supported: test with crops (transform=three_crop)")(result, node, prefix)
 
 
 #: ``test_cfg``, of the root or of the model (0.x): how views become one score.
@@ -148,7 +202,7 @@ TEST_CFG = Section({
     "average_clips": _average_clips,
     "max_testing_views": Map("/eval.max_views_per_forward"),
     "feature_extraction": Unsupported("vexp features run=RUN input=VIDEOS gives features"),
-    "fcn_test": Unsupported("not supported: test with crops (transform=three_crop)"),
+    "fcn_test": _fcn_test,
 })  # fmt: skip
 #: Classes that mix clips -> the alpha of vexp.
 BLENDINGS = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
@@ -230,11 +284,6 @@ def convert_preprocessor(result: ConversionResult, node: Node | None) -> None:
 
 # --- model -----------------------------------------------------------------------------------------------------------
 
-#: Prefix of mmaction2's names of other libraries' image models -> that of ``model.backbone``, and of their weights.
-_IMAGE_MODELS = {"torchvision.": ("", "torchvision://"), "timm.": ("timm/", "timm://")}
-#: Models of torchvision that compute more than a mean over positions between ``features`` and the classifier.
-_MORE_THAN_FEATURES = ("densenet", "convnext", "swin", "vgg", "alexnet", "mobilenet_v3")
-
 
 def convert_model(result: ConversionResult, model: MappingNode, chosen: str | None) -> None:
     """Convert the ``model`` of a config; ``chosen`` is the option of group model that replaces that of the backbone.
@@ -245,25 +294,27 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     backbone, name = model.get("backbone"), model.text("backbone", "type")
     if not isinstance(backbone, MappingNode) or not name:
         raise UserError(f"{model.where}: model has no backbone with a type; only recognition models can be imported")
-    kind = backbone.items["type"]
+    kind, neck = backbone.items["type"], model.get("neck")
     family = BACKBONES.get(name)
+    if isinstance(neck, MappingNode) and neck.text("type") == "TPN":
+        family = WITH_TPN_NECK.get(name, family)
+    elif model.text("cls_head", "type") == "TRNHead":
+        family = WITH_TRN_HEAD.get(name, family)
     if chosen is not None and (family is None or not family.has(chosen)):
         result.choose("model", chosen)
         result.mark_unsupported(backbone, f"model={chosen} replaces {name}, as asked")
         result.frames = family is not None and family.frames
         family = None
-    elif (library := next((each for each in _IMAGE_MODELS if name.startswith(each)), None)) is not None:
-        family = _convert_image_model(result, kind, library, name.removeprefix(library))
+    elif (library := next((each for each in IMAGE_LIBRARIES if name.startswith(each)), None)) is not None:
+        family = convert_image_model(result, kind, library, name.removeprefix(library))
     elif family is None:
-        nearest = _nearest(name, model.text("type"))
+        nearest = nearest_model(name, model.text("type"))
         raise UserError(
             f"{kind.where}: refused: vexp has no {name} (vexp models lists what there is); the nearest is {nearest}; "
             f"to take it all the same: vexp import {result.config.where.file} model={nearest}"
         )
     else:
         result.choose("model", family.option, kind, family.remark)
-        for key, value in family.values.items():
-            result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
     result.frames = result.frames or is_image_model(result.choices["model"])
     if result.choices["model"] == "tsn_r50":
         why = "TSN's head averages the logits of all frames and crops"
@@ -272,6 +323,10 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         choose_detector(result)
     if family is not None:
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
+        if isinstance(neck, MappingNode) and family.option.startswith("tpn"):
+            convert_neck(result, neck)
+        for key, value in family.values.items():
+            result.set_implied(f"model.{key}", value, f"mmaction2's {name}")
         if chosen is not None:
             result.choices["model"] = chosen  # arch may have chosen another size
     head = model.get("cls_head")
@@ -286,48 +341,6 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     )
 
 
-#: Backbones that vexp does not have -> the nearest model, if it is not that of the recognizer.
-_NEAREST = {"ResNet3dLayer": "i3d_r50", "OmniResNet": "slowonly_r50"}
-
-
-def _nearest(backbone: str, recognizer: str) -> str:
-    usual = "slowonly_r50" if recognizer == "Recognizer3D" else "tsn_r50"
-    shifted = any(part in backbone for part in ("TSM", "TIN", "TANet"))
-    return "tsm_r50" if shifted else _NEAREST.get(backbone, usual)
-
-
-def is_image_model(option: str) -> bool:
-    """Whether an option of group model applies an image model to each frame."""
-    return option.startswith(("tsn", "tsm"))
-
-
-def _convert_image_model(result: ConversionResult, kind: Node, library: str, name: str) -> Family:
-    prefix, scheme = _IMAGE_MODELS[library]
-    rules: dict[str, Rule] = {
-        "pretrained": _published_weights(scheme + name),
-        "feature_shape": Ignore("seen from the model"),
-    }
-    family = Family("tsn_r50", rules, BACKBONES["ResNet"].head, frames=True)
-    result.choose("model", family.option)
-    result.set(kind, "model.backbone", prefix + name)
-    if library == "torchvision." and name.startswith(_MORE_THAN_FEATURES):
-        result.add_pitfall(kind, (
-            f"mmaction2 leaves out what torchvision's {name} computes between its features and its classifier (a norm, "
-            "an activation or a layer); the model here does not: its logits with mmaction2's weights differ"
-        ))  # fmt: skip
-    return family
-
-
-def _published_weights(source: str) -> Rule:
-    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
-        if node.to_python() is True:
-            result.set(node, "model.weights.path", source)
-        else:
-            weights(result, node, prefix)
-
-    return rule
-
-
 def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
     if not isinstance(node, MappingNode) or not node.items:
         result.mark_unneeded(node, "it is empty")
@@ -335,8 +348,13 @@ def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
     apply_rules(result, node, {"aux_info": Ignore("no model here asks for it")})
 
 
+def _neck(result: ConversionResult, node: Node, prefix: str) -> None:
+    if not result.choices["model"].startswith("tpn"):  # convert_neck
+        Unsupported("vexp has the neck TPN on ResNetTSM and ResNet3dSlowOnly only")(result, node, prefix)
+
+
 MODEL: dict[str, Rule] = {
-    "type": Ignore("model= names the model"), "neck": Unsupported("the models of vexp have no neck"),
+    "type": Ignore("model= names the model"), "neck": _neck,
     "init_cfg": init_cfg,
     "train_cfg": _train_cfg, "test_cfg": TEST_CFG, "data_preprocessor": handled_elsewhere,
 }  # fmt: skip

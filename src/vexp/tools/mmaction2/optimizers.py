@@ -6,7 +6,7 @@ import re
 
 from vexp.core.errors import ConfigError
 from vexp.tools.mmaction2.result import ConversionResult
-from vexp.tools.mmaction2.rules import Ignore, Map, Rule, Unsupported, number, sets
+from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, number, sets
 from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules, same
 from vexp.tools.mmaction2.tree import MappingNode, Node
 
@@ -21,6 +21,7 @@ OWN_ARGUMENTS = {"paramwise", "base_batch_size"}
 #: Defaults of torch's classes that differ from those of vexp's options.
 _TORCH_DEFAULTS = {"SGD": {"momentum": 0.0, "weight_decay": 0.0}, "AdamW": {"lr": 1e-3}}
 _DEFAULT_CONSTRUCTORS = ("DefaultOptimizerConstructor", "DefaultOptimWrapperConstructor")
+_SWIN_CONSTRUCTOR, _DECAY_CONSTRUCTOR = "SwinOptimWrapperConstructor", "LearningRateDecayOptimizerConstructor"
 _TSM_CONSTRUCTORS = ("TSMOptimizerConstructor", "TSMOptimWrapperConstructor")
 #: Parts of parameter names in mmaction2 (a regular expression) -> in vexp.
 PARAMETER_NAMES = ((r"(\bcls_head\.)?\bfc_cls\b", "head.fc"), (r"\bcls_head\b", "head"))
@@ -59,6 +60,15 @@ def convert_groups(result: ConversionResult, table: MappingNode) -> None:
             result.add_pitfall(constructor, f"{name} without paramwise_cfg is the default constructor; so it is here")
             recipe = "optimizer.paramwise.rule=tsm is TSM's recipe"
             result.mark_unneeded(constructor, f"does nothing without paramwise_cfg; {recipe}")
+        elif name == _SWIN_CONSTRUCTOR and isinstance(groups, MappingNode):
+            result.set(constructor, "optimizer.paramwise.multiply_keys", True)
+            apply(result, _swin_keys, groups, "optimizer.paramwise.")
+            return
+        elif name == _DECAY_CONSTRUCTOR and isinstance(groups, MappingNode) and _is_mvit(result):
+            apply_rules(result, groups, LAYER_DECAY, "optimizer.paramwise.")
+            for key in ("norm_decay_mult", "bias_decay_mult"):
+                result.set(constructor, f"optimizer.paramwise.{key}", 0.0)
+            return
         elif name in _DEFAULT_CONSTRUCTORS:
             result.mark_default(constructor, "the only one here")
         else:
@@ -78,6 +88,39 @@ def _fc_lr5(result: ConversionResult, node: Node, prefix: str) -> None:
         result.mark_default(node, "rule=tsm does so")
     else:
         result.set(node, f"{prefix}fc_lr5", False)
+
+
+def _is_mvit(result: ConversionResult) -> bool:
+    """Whether the weights of one dimension are those of norms and biases, which mmaction2's layer decay exempts."""
+    return result.config.text("model", "backbone", "type") == "MViT"
+
+
+def _decay_type(result: ConversionResult, node: Node, prefix: str) -> None:
+    if "layer_wise" not in str(node.to_python()):
+        raise ConfigError("only layer_wise is supported, by mmaction2 as well")
+    result.mark_default(node, "the only supported value")
+
+
+def _num_layers(result: ConversionResult, node: Node, prefix: str) -> None:
+    depth = result.value("model.depth", result.default("model.depth"))
+    Require(depth, "the rate of each block is counted from the last of the {0} blocks")(result, node, prefix)
+
+
+#: ``paramwise_cfg`` of LearningRateDecayOptimizerConstructor.
+LAYER_DECAY: dict[str, Rule] = {
+    "num_layers": _num_layers, "decay_rate": Map("layer_decay", float), "decay_type": _decay_type,
+}  # fmt: skip
+
+
+@sets("custom_keys")
+def _swin_keys(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``paramwise_cfg`` of SwinOptimWrapperConstructor: its keys are parts of names."""
+    unused = node.get("absolute_pos_embed")
+    if unused is not None:
+        result.mark_unneeded(unused, "video Swin has no absolute position embedding")
+    items = node.items if isinstance(node, MappingNode) else {}
+    keys = {key: given for key, given in items.items() if given is not unused}
+    _custom_keys.function(result, MappingNode(keys, node.where), prefix)
 
 
 @sets("custom_keys")

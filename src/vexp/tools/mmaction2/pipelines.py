@@ -11,7 +11,7 @@ from vexp.tools.mmaction2.models import NORMALIZE
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported
 from vexp.tools.mmaction2.tables import all_of, apply_rules, same
-from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, Where
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, UnreadableError, Where, entries
 
 _LAZY: dict[str, Rule] = {"lazy": Ignore("pipeline.lazy: geometry always becomes one resample")}
 
@@ -69,10 +69,9 @@ STEPS: dict[str, Step] = {
     "UntrimmedSampleFrames": Step("sample", "untrimmed_sample_frames", {
         **same("clip_len clip_interval frame_interval"), "start_index": _START_INDEX,
     }),
-    "SampleAVAFrames": Step("sample", "sample_key_frames", {**same("clip_len frame_interval test_mode")}),
-    "UniformSample": Step("sample", "sample_frames", {
-        **same("clip_len test_mode"), "num_clips": Require(1, "one clip over the whole video"),
-    }),
+    "SampleAVAFrames": Step("sample", "sample_key_frames", same("clip_len frame_interval test_mode")),
+    "UniformSample": Step("sample", "uniform_sample", same("clip_len num_clips test_mode")),
+    "UniformSampleFrames": Step("sample", "uniform_sample_frames", same("clip_len num_clips test_mode seed")),
     "Resize": Step("resize", "resize", {"scale": Map("scale", _scale), **same("keep_ratio"), **_RESIZED}),
     "RandomRescale": Step("rescale", "random_rescale", {**same("scale_range"), **_RESIZED}),
     "RandomResizedCrop": Step("crop", "random_resized_crop", {**same("area_range aspect_ratio_range"), **_LAZY}),
@@ -181,7 +180,7 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         if isinstance(transform, MappingNode) and kind == "PytorchVideoWrapper":
             kind = f"pytorchvideo.{transform.text('op')}"
         if not isinstance(transform, MappingNode) or not kind:
-            result.mark_unsupported(transform, "is not a transform: it has no type")
+            result.mark_unsupported(transform, getattr(transform, "unread", "") or "is not a transform: it has no type")
         elif kind == "Normalize":
             apply_rules(result, transform, {"type": Ignore(NO_STEPS[kind])})
             apply_rules(result, transform, NORMALIZE, "img_norm.")
@@ -192,6 +191,30 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         else:
             hint = _INSTEAD.get(transform.text("type"), "a transform of your own (plugins=)")
             result.mark_unsupported(transform, f"vexp has no {kind}; use {hint}")
+
+
+def check_same_pipeline(result: ConversionResult, first: Node | None, other: Node | None) -> None:
+    """Record the transforms of a further dataset of a split, whose samples have the pipeline of the first one.
+
+    They may differ in what reads the frames: an image is a video of one frame, which the sampler repeats.
+    """
+    if other is None or other is first:
+        return
+    try:
+        same = _geometry(first) == _geometry(other)
+    except UnreadableError:
+        same = False
+    if same:
+        result.mark_unneeded(other, "the pipeline of the first dataset of the split does the same")
+    else:
+        result.mark_unsupported(other, "all lists of a split have one pipeline, here that of the first dataset")
+
+
+def _geometry(pipeline: Node | None) -> list[Any]:
+    """Return the transforms of a pipeline that change the pixels of a sample."""
+    reading = {*NO_STEPS, "BuildPseudoClip", *(name for name, step in STEPS.items() if step.name == "sample")}
+    reading.remove("Normalize")
+    return [step.to_python() for step in entries(pipeline) if step.text("type") not in reading]
 
 
 def _convert_step(
@@ -209,9 +232,6 @@ def _convert_step(
         _short_sides(result, table, prefix)
     steps[name] = option
     result.record(table.items["type"], "carried", f"pipeline.{split}.{name}")
-    if kind == "UniformSample" and _argument(table, "test_mode", False):
-        why = "for some lengths of videos a frame of the test is the one after that of mmaction2"
-        result.record(table.items["type"], "changed", f"pipeline.{split}.{name}", why)
     if step.target:
         values["_target_"] = step.target
         rules = {key: Map(key) for key in table.items if key not in ("type", "op")}
@@ -248,8 +268,6 @@ def _sampling(
     """Return (option, rules, further values) of a sampler."""
     option, rules = STEPS[kind].option, STEPS[kind].rules
     length = _argument(table, "clip_len", 1)
-    if kind == "UniformSample":
-        return option, rules, {"frame_uniform": True}
     if frames and length == 1 and kind == "DenseSampleFrames":
         clips, window = _argument(table, "num_clips", 1), _argument(table, "sample_range", 64)
         return option, {**rules, **DENSE_FRAMES}, {"frame_interval": window // clips}

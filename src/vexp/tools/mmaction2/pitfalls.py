@@ -166,7 +166,7 @@ def _batch(path: Path, result: ConversionResult) -> None:
     """Check for a learning rate that was chosen for another number of samples per step."""
     if result.value("optimizer.base_batch_size") is not None or "optimizer.lr" not in result.values:
         return
-    batch, rate = _number(result.value("data.batch_size")), result.value("optimizer.lr")
+    batch, rate = _number(result.value("data.batch_size")), _number(result.value("optimizer.lr"))
     named = re.search(r"(\d+)xb(\d+)", path.stem)
     if (scaling := _number(result.config.scalar("auto_scale_lr", "base_batch_size"))) is not None:
         base, why = int(scaling), "auto_scale_lr"
@@ -175,6 +175,8 @@ def _batch(path: Path, result: ConversionResult) -> None:
     elif batch is not None:
         base, why = 8 * batch, f"8 GPUs x {batch}, as all published configs"
     else:
+        return
+    if rate is None:
         return
     size = (batch or result.default("data.batch_size")) * (_number(result.value("grad.accumulate")) or 1)
     if size != base:

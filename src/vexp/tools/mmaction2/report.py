@@ -106,7 +106,9 @@ class Report:
     def of(cls, result: ConversionResult, source: Source) -> Report:
         lines = report_lines(result, source)
         missing = [f"{_place(where)}: {what}" for where, what in result.missing]
-        return cls(result, lines, missing + blocks(line for line in lines if line.status in ("unsupported", "changed")))
+        refused = [text for is_refused, text in result.weights if is_refused]
+        points = blocks(line for line in lines if line.status in ("unsupported", "changed"))
+        return cls(result, lines, missing + points + refused)
 
     @property
     def headline(self) -> str:
@@ -118,6 +120,7 @@ class Report:
         """Yield title and entries of the parts that need the attention of the user."""
         yield "What differs", self.points
         yield "Values to fill in", [f"{key}=...  {why}" for key, why in self.result.needed.items()]
+        yield "Weights", [text for is_refused, text in self.result.weights if not is_refused]
         yield "Pitfalls in the source", [f"{_place(where)}: {what}" for where, what in self.result.pitfalls]
 
     def console(self) -> Iterator[str]:

@@ -60,10 +60,11 @@ class ConversionResult:
         needed: Keys and groups that the user must set, and why: the source has no value that can be read.
         missing: Places and descriptions of what the model lacks without a leaf that says so.
         replaced_model: What the model of the experiment lacks, accepted with ``model=OPTION``; empty if it is the same.
-        repeats: Passes through the training set per epoch (RepeatDataset).
         channels: Values per pixel; 2 for optical flow.
         frames: Whether mmaction2's clips of one frame are the frames of one clip (image models).
         loss_weight: Weight of the loss in the source, and its node.
+        experiment: The composed config of the experiment; None if its placeholders are needed for that.
+        weights: Whether a run would refuse each named weight file, and how many of its tensors fit.
         outcomes: Outcome of each leaf by its id.
     """
 
@@ -78,10 +79,11 @@ class ConversionResult:
     needed: dict[str, str] = field(default_factory=dict)
     missing: list[tuple[Where, str]] = field(default_factory=list)
     replaced_model: list[str] = field(default_factory=list)
-    repeats: int = 1
     channels: int = 3
     frames: bool = False
     loss_weight: tuple[float, Node | None] = (1.0, None)
+    experiment: Any = None
+    weights: list[tuple[bool, str]] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
     def value(self, key: str, otherwise: Any = None) -> Any:
@@ -147,6 +149,11 @@ class ConversionResult:
             for entries, new in ((outcome.targets, target), (outcome.remarks, remark)):
                 if new and new not in entries:
                     entries.append(new)
+
+    def rename_target(self, key: str, new: str) -> None:
+        """Replace a key among the targets of all leaves."""
+        for outcome in self.outcomes.values():
+            outcome.targets = list(dict.fromkeys(new if target == key else target for target in outcome.targets))
 
     def default(self, key: str) -> Any:
         """Return the default of a key; ``...`` if it has none."""

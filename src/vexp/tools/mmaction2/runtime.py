@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.backbones import weights_name
+from vexp.tools.mmaction2.datasets import omnisource
 from vexp.tools.mmaction2.hooks import ONE_PROCESS
+from vexp.tools.mmaction2.initial_weights import weights_name
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Rule, Unsupported, as_lists, handled_elsewhere, number, sets
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, same
@@ -89,7 +90,7 @@ ROOT_0X: dict[str, Rule] = {
     "workflow": _workflow, "seed": _seed, "deterministic": Map("deterministic"), "diff_seed": Map("diff_rank_seed"),
     "dist_params": ONE_PROCESS, "opencv_num_threads": _THREADS,
     "mp_start_method": _PROCESS_START, "momentum_config": Unsupported("momentum is constant"),
-    "omnisource": Unsupported("one dataset a split"),
+    "omnisource": omnisource,
 }  # fmt: skip
 ROOT_1X: dict[str, Rule] = {
     **_BOTH,

@@ -25,6 +25,8 @@ class Section:
 
     def __call__(self, result: ConversionResult, node: Node, prefix: str) -> None:
         if isinstance(node, MappingNode):
+            if not node.items:  # a leaf of the source, with the defaults of mmaction2
+                _EMPTY(result, node, prefix)
             apply_rules(result, node, self.rules, self.prefix or prefix, owner=self.owner)
         else:
             self.otherwise(result, node, prefix)
