@@ -188,9 +188,8 @@ def _check_dataset(dataset: MappingNode, model: str) -> None:
             "dataset, docs/howto/own_code.md"
         )
     if (name == "AVADataset") != (model == DETECTOR):
-        raise UserError(
-            f"{where}: {name} is for {'detection' if name == 'AVADataset' else 'recognition'}, not for {model}"
-        )
+        task = "detection" if name == "AVADataset" else "recognition"
+        raise UserError(f"{where}: {name} is for {task}, not for {model}")
 
 
 def datasets_of(node: Node | None, times: float = 1) -> list[tuple[MappingNode, float]]:
