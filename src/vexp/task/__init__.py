@@ -8,8 +8,9 @@ from vexp.task.base import Task
 
 def task_class(data: Data) -> type[Task]:
     """Return the task of a data option, ``Data.task``: a built-in one by its name, or the class of a plugin."""
+    from vexp.task.detection import Detection
     from vexp.task.recognition import Recognition
 
-    built_in = {task.name: task for task in (Recognition,)}
+    built_in = {task.name: task for task in (Recognition, Detection)}
     task: type[Task] = built_in.get(data.task, data.task)
     return task

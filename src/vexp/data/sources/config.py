@@ -145,7 +145,7 @@ class Data(ValidatedConfig, ABC):
 
     def _class_names(self) -> list[str] | None:
         """Read the file ``classes``; return None if the classes are those of the lists or folders."""
-        return read_classes(_path(self.classes)) if self.classes else None
+        return read_classes(absolute_path(self.classes)) if self.classes else None
 
     def prepare(self) -> None:
         """Create the data that this option generates; called before ``source``."""
@@ -205,9 +205,9 @@ class ListData(Data, ABC):
     def _missing(self) -> Iterator[tuple[str, str, Any]]:
         for name in SPLITS:
             for ann_file in self.split(name).ann_files:
-                if not find_lists(_path(ann_file)):
+                if not find_lists(absolute_path(ann_file)):
                     yield "no such file", f"{name}.ann_file", ann_file
-        if self.classes is not None and not _path(self.classes).is_file():
+        if self.classes is not None and not absolute_path(self.classes).is_file():
             yield "no such file", "classes", self.classes
 
     def annotation(self, split: str) -> Annotation | None:
@@ -224,7 +224,7 @@ class ListData(Data, ABC):
         options = self.split(split)
         return read_lists(
             [
-                (_path(ann_file), str(_path(prefix)) if prefix else "")
+                (absolute_path(ann_file), str(absolute_path(prefix)) if prefix else "")
                 for ann_file, prefix in zip(options.ann_files, options.prefixes, strict=True)
             ],
             format=self.format,
@@ -355,10 +355,10 @@ class Folder(Data):
     def _folder(self, split: str) -> Path | None:
         options = self.split(split)
         if options.data_prefix is not None:
-            return _path(options.data_prefix)
+            return absolute_path(options.data_prefix)
         if options.hold_out is not None:
             return None
-        folder = _path(self.root) / split if self.root is not None else None
+        folder = absolute_path(self.root) / split if self.root is not None else None
         if split == "test" and folder is not None and not folder.is_dir():
             return None  # a test split is optional
         return folder
@@ -376,7 +376,7 @@ class Motion(Data):
     def prepare(self) -> None:
         from vexp.data.sources import motion
 
-        motion.ensure_motion(**self._folder_args(), progress=_log_first)
+        motion.ensure_motion(**self._folder_args(), progress=log_first)
 
     def source(self, split: str) -> Source | None:
         from vexp.data.sources import motion
@@ -393,15 +393,17 @@ class Motion(Data):
         return {"root": cache_folder(self.cache_dir), "seed": self.motion_seed, **clips}
 
 
-def _log_first(done: int, total: int) -> None:
+def cache_folder(cache_dir: str | None) -> Path:
+    """Return the folder of generated data: ``cache_dir``, or $VEXP_CACHE, or ~/.cache/vexp."""
+    return absolute_path(cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
+
+
+def log_first(done: int, total: int) -> None:
+    """Log once that data are generated."""
     if done == 1:
         logger.info("creating the %d videos of the built-in dataset, once ...", total)
 
 
-def cache_folder(cache_dir: str | None) -> Path:
-    """Return the folder of the built-in datasets."""
-    return _path(cache_dir or os.environ.get("VEXP_CACHE") or "~/.cache/vexp")
-
-
-def _path(text: str) -> Path:
+def absolute_path(text: str) -> Path:
+    """Return the absolute path of a path that the user wrote, with ~ for the home folder."""
     return Path(text).expanduser().absolute()

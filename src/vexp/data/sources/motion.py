@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ FORMAT_VERSION = 2  # part of the folder's name; to be raised whenever the clips
 # Columns of a trajectory, and for each class the moving column and its sign. In image coordinates y points down and a
 # growing angle is a clockwise rotation.
 X, Y, ANGLE, LOG_SIZE = range(4)
-_MOTION = ((X, -1), (X, 1), (Y, -1), (Y, 1), (ANGLE, 1), (ANGLE, -1), (LOG_SIZE, 1), (LOG_SIZE, -1))
-_RATES = np.array([(1.6, 2.4), (1.6, 2.4), np.radians((5, 9)), (0.03, 0.04)])  # per frame: pixels, radians, log
+MOTION = ((X, -1), (X, 1), (Y, -1), (Y, 1), (ANGLE, 1), (ANGLE, -1), (LOG_SIZE, 1), (LOG_SIZE, -1))
+RATES = np.array([(1.6, 2.4), (1.6, 2.4), np.radians((5, 9)), (0.03, 0.04)])  # per frame: pixels, radians, log
 _REACH = 24  # pixels that a patch moves beyond the frame
 _LOW = np.array([-_REACH, -_REACH, -np.pi, np.log(9)])
 _HIGH = np.array([WIDTH + _REACH, HEIGHT + _REACH, np.pi, np.log(30)])
@@ -48,7 +49,7 @@ _FADE = 0.1  # fraction of the range of sizes over which a patch fades, at eithe
 _DRIFT = (0.1, 0.3)  # speed of the background, pixels per frame
 _MARGIN = 12  # pixels of background beyond the frame, more than the drift from the middle of a clip to its ends
 _TEXTURE = 64  # side of a patch's texture in pixels
-_VIVID, _MUTED = (0, 255), (90, 150)  # range of the colors of patches and background
+VIVID, _MUTED = (0, 255), (90, 150)  # range of the colors of patches and background
 _PATCHES = 12  # with the motion of the class
 _DISTRACTORS = 3  # fixed to the background
 
@@ -63,23 +64,31 @@ def ensure_motion(
     ``README.md``. The lists cycle through the classes, so that their first lines are balanced. A clip is a function of
     (seed, split, class, number); with the same library versions its file is identical.
 
-    The folder is created under a temporary name and renamed, so that several processes may call this function at the
-    same time, and an interrupted call leaves no incomplete dataset.
-
     ``seed`` is >= 0; ``train_clips`` and ``val_clips`` are clips per class, >= 1. ``progress`` is called in the calling
     thread with (clips done, total clips) after every clip.
     """
     for name, value, minimum in (("seed", seed, 0), ("train_clips", train_clips, 1), ("val_clips", val_clips, 1)):
         if value < minimum:
             raise ConfigError(f"must be >= {minimum}", key=name, value=value)
+    clips = {"train": train_clips, "val": val_clips}
     folder = folder_of(root, seed=seed, train_clips=train_clips, val_clips=val_clips)
+    return create_folder(folder, lambda unfinished: _make(unfinished, seed, clips, progress))
+
+
+def create_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Return ``folder``; if it does not exist, create it with what ``fill`` writes into an empty folder.
+
+    It is filled under a temporary name and renamed, so that several processes may call this function at the same time,
+    and an interrupted call leaves no incomplete folder.
+    """
     if folder.is_dir():
         return folder
+    root = folder.parent
     ensure_writable_dir(root, "set data.cache_dir=FOLDER or VEXP_CACHE")
     unfinished = root / f".{folder.name}.{uuid.uuid4().hex}"
     unfinished.mkdir()
     try:
-        _make(unfinished, seed, {"train": train_clips, "val": val_clips}, progress)
+        fill(unfinished)
         unfinished.rename(folder)
     except OSError:
         if not folder.is_dir():  # otherwise another process has created the same dataset
@@ -106,9 +115,9 @@ def trajectory(label: int, rng: np.random.Generator) -> Array:
     The columns are center x and y in pixels, angle in radians (clockwise), and logarithm of half the side in pixels.
     The same random numbers are drawn for every class, so that the distribution in a frame does not depend on the class.
     """
-    start, rate = rng.uniform(_LOW, _HIGH), rng.uniform(*_RATES.T)
+    start, rate = rng.uniform(_LOW, _HIGH), rng.uniform(*RATES.T)
     states = np.tile(start, (FRAMES, 1))
-    moving, sign = _MOTION[label]
+    moving, sign = MOTION[label]
     states[:, moving] += sign * rate[moving] * np.arange(FRAMES)
     wrapped: Array = _LOW + (states - _LOW) % (_HIGH - _LOW)
     return wrapped
@@ -116,10 +125,17 @@ def trajectory(label: int, rng: np.random.Generator) -> Array:
 
 def render_clip(seed: int, split: str, label: int, number: int) -> Array:
     """Render clip ``number`` of a class in a split: uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), label, number])
+    return render([(draw_texture(rng, levels=VIVID), trajectory(label, rng)) for _ in range(_PATCHES)], rng)
+
+
+def render(patches: Sequence[tuple[Array, Array]], rng: np.random.Generator, *, fades: bool = True) -> Array:
+    """Render patches, each with its states in every frame, over a drifting background: uint8 (FRAMES, H, W, 3) RGB.
+
+    With ``fades``, a patch is invisible at the ends of the range of sizes.
+    """
     import cv2
 
-    rng = np.random.default_rng([seed, SPLITS.index(split), label, number])
-    patches = [(_patch(rng, levels=_VIVID), trajectory(label, rng)) for _ in range(_PATCHES)]
     background = _background(rng)
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*_DRIFT)
     drift = speed * np.array([np.cos(heading), np.sin(heading)])
@@ -129,7 +145,7 @@ def render_clip(seed: int, split: str, label: int, number: int) -> Array:
         inverse = np.array([[1, 0, offset[0]], [0, 1, offset[1]]])
         cv2.warpAffine(background, inverse, (WIDTH, HEIGHT), frames[t], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         for patch, states in patches:
-            _paste(patch, states[t], frames[t])
+            _paste(patch, states[t], frames[t], fades=fades)
     return frames
 
 
@@ -140,11 +156,11 @@ def _background(rng: np.random.Generator) -> Array:
     for _ in range(_DISTRACTORS):
         position = rng.uniform(0, (width, height))
         state = np.array([*position, rng.uniform(-np.pi, np.pi), np.log(rng.uniform(5, 14))])
-        _paste(_patch(rng, levels=_MUTED), state, canvas)
+        _paste(draw_texture(rng, levels=_MUTED), state, canvas)
     return canvas
 
 
-def _patch(rng: np.random.Generator, *, levels: tuple[int, int]) -> Array:
+def draw_texture(rng: np.random.Generator, *, levels: tuple[int, int]) -> Array:
     """Draw a square with soft edges: float32 (_TEXTURE, _TEXTURE, 4), RGB 0..255 times opacity, then opacity."""
     color = _noise(rng, cells=5, height=_TEXTURE, width=_TEXTURE, levels=levels)
     edge = np.clip(10 - 10 * np.abs(np.linspace(-1, 1, _TEXTURE, dtype=np.float32)), 0, 1)
@@ -163,7 +179,7 @@ def _noise(rng: np.random.Generator, *, cells: int, height: int, width: int, lev
     return noise
 
 
-def _paste(patch: Array, state: Array, canvas: Array) -> None:
+def _paste(patch: Array, state: Array, canvas: Array, *, fades: bool = True) -> None:
     """Draw ``patch`` onto ``canvas``, uint8 (H, W, 3) RGB, in the given state (a row of ``trajectory``)."""
     import cv2
 
@@ -179,15 +195,14 @@ def _paste(patch: Array, state: Array, canvas: Array) -> None:
     inverse = np.array([[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]])
     size = (box.shape[1], box.shape[0])
     warped = cv2.warpAffine(patch, inverse, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    size_ratio = (log_size - _LOW[LOG_SIZE]) / (_HIGH[LOG_SIZE] - _LOW[LOG_SIZE])
-    warped *= min(1.0, size_ratio / _FADE, (1 - size_ratio) / _FADE)
+    if fades:
+        size_ratio = (log_size - _LOW[LOG_SIZE]) / (_HIGH[LOG_SIZE] - _LOW[LOG_SIZE])
+        warped *= min(1.0, size_ratio / _FADE, (1 - size_ratio) / _FADE)
     box[:] = box * (1 - warped[..., 3:]) + warped[..., :3] + 0.5  # + 0.5: round to the nearest level
 
 
 def _make(folder: Path, seed: int, clips: dict[str, int], progress: Callable[[int, int], None] | None) -> None:
-    """Write the dataset into an existing, empty folder; the first failure cancels the clips that are not begun."""
-    import cv2
-
+    """Write the dataset into an existing, empty folder."""
     jobs = [(split, label, number, path) for split in SPLITS for path, label, number in listing(split, clips[split])]
     for split in SPLITS:
         (folder / split).mkdir()
@@ -199,13 +214,24 @@ def _make(folder: Path, seed: int, clips: dict[str, int], progress: Callable[[in
     def make_clip(split: str, label: int, number: int, path: str) -> None:
         write_mp4(folder / path, render_clip(seed, split, label, number))
 
-    # Threads, not processes: OpenCV and libx264 release the GIL, and threads need neither a guarded main module nor a
-    # second import, and may be started after torch, in a notebook and in daemonic workers.
+    run_in_threads(make_clip, jobs, progress)
+
+
+def run_in_threads(
+    make: Callable[..., None], jobs: Sequence[tuple[Any, ...]], progress: Callable[[int, int], None] | None
+) -> None:
+    """Call ``make`` with the arguments of each job; the first failure cancels the jobs that are not begun.
+
+    Threads, not processes: OpenCV and libx264 release the GIL, and threads need neither a guarded main module nor a
+    second import, and may be started after torch, in a notebook and in daemonic workers.
+    """
+    import cv2
+
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # on small frames, OpenCV's own threads would only compete with these
     try:
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            futures = [pool.submit(make_clip, *job) for job in jobs]
+            futures = [pool.submit(make, *job) for job in jobs]
             try:
                 for done, future in enumerate(as_completed(futures), start=1):
                     future.result()
@@ -218,17 +244,18 @@ def _make(folder: Path, seed: int, clips: dict[str, int], progress: Callable[[in
         cv2.setNumThreads(opencv_threads)
 
 
-def write_mp4(path: Path, frames: Array) -> None:
-    """Encode uint8 (T, H, W, 3) RGB frames as H.264, yuv420p, a key frame every 12 frames or earlier."""
+def write_mp4(path: Path, frames: Iterable[Array], fps: Fraction | int = FPS) -> None:
+    """Encode uint8 (H, W, 3) RGB frames of even size as H.264, yuv420p, a key frame every 12 frames or earlier."""
     import av
 
     # One encoder thread, so that the bytes do not depend on the number of cores.
     options = {"crf": "18", "preset": "superfast", "g": "12"}
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        stream.codec_context.thread_count = 1
-        for frame in frames:
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        for number, frame in enumerate(frames):
+            if number == 0:
+                stream.width, stream.height, stream.pix_fmt = frame.shape[1], frame.shape[0], "yuv420p"
+                stream.codec_context.thread_count = 1
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
 

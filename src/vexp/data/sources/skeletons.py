@@ -15,7 +15,7 @@ from vexp.core.errors import ConfigError
 from vexp.core.fields import option
 from vexp.data.annotations.skeletons import Joints, Skeletons, read_joints, read_skeletons
 from vexp.data.sources.base import Source
-from vexp.data.sources.config import Data, _path
+from vexp.data.sources.config import Data, absolute_path
 from vexp.data.sources.splits import SPLITS, Split, TrainSplit
 
 _SUBSET = "Name of the list in the file's own 'split' (xsub_train, train1 ...); null: all samples of the file."
@@ -113,7 +113,7 @@ class Skeleton(Data):
     def _missing(self) -> Iterator[tuple[str, str, Any]]:
         files = {f"{name}.ann_file": self.split(name).ann_file for name in SPLITS} | {"classes": self.classes}
         for key, value in files.items():
-            if value is not None and not _path(value).is_file():
+            if value is not None and not absolute_path(value).is_file():
                 yield "no such file", key, value
 
     def source(self, split: str) -> Source | None:
@@ -132,8 +132,8 @@ class Skeleton(Data):
 
     def _listed(self, split: str, class_count: int | None) -> Skeletons:
         options: Any = self.split(split)
-        path = _path(options.ann_file)
-        folder = path.parent if options.data_prefix is None else _path(options.data_prefix)
+        path = absolute_path(options.ann_file)
+        folder = path.parent if options.data_prefix is None else absolute_path(options.data_prefix)
         return self.read(path, options.split, class_count, folder=str(folder))
 
     def read(self, path: Path, subset: str | None, class_count: int | None, *, folder: str = "") -> Skeletons:

@@ -9,7 +9,7 @@ OTHER_TASKS = {
     "RecognizerGCN": "graph networks on skeletons", "SkeletonGCN": "graph networks on skeletons",
     "BMN": "temporal localization", "BSN": "temporal localization", "TEM": "temporal localization",
     "PEM": "temporal localization", "SSN": "temporal localization", "ActivityNetDataset": "temporal localization",
-    "FastRCNN": "detection", "FasterRCNN": "detection", "AVADataset": "detection", "AVAKineticsDataset": "detection",
+    "FasterRCNN": "detection", "AVAKineticsDataset": "AVA-Kinetics", "MultiSportsDataset": "MultiSports",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
     **dict.fromkeys(("CLIPSimilarity", "VindLURetrieval", "VindLURetrievalMC", "VideoTextDataset"), "retrieval"),
     **dict.fromkeys(("DRN", "TCANet", "SSNDataset", "CharadesSTADataset"), "temporal localization"),
