@@ -60,6 +60,7 @@ def test_registry_has_every_model_and_yaml_file() -> None:
         "uniformerv2_l14_336", "tsn", "tsm", "tsm_nl_r50", "tin_r50", "tanet_r50", "trn_r50", "tpn_tsm_r50",
         "tpn_slowonly_r50", "posec3d", "posec3d_c3d",
         "c2d_r50", "slowonly_nl_r50", "slowfast_r101", "slowfast_r101_r50",
+        "tiny3d_boxes", "slowonly_r50_ava", "slowfast_r50_ava",
         "i3d_r50_heavy", "timesformer_jointst", "timesformer_spaceonly",
     }  # fmt: skip
     assert {path.stem for path in OPTIONS.glob("*.yaml")} == {*REGISTRY, *LOCALIZERS, "hf"}  # any model of a library

@@ -116,7 +116,7 @@ def test_run_of_two_processes_equals_one(folder: Path, tmp_path: Path) -> None:
     for key in first:
         torch.testing.assert_close(first[key], second[key], rtol=1e-4, atol=1e-5)
     for one, two in zip(rows(tmp_path / "one", "val"), rows(tmp_path / "two", "val"), strict=True):
-        assert one["val/mAP"] == pytest.approx(two["val/mAP"], abs=1e-3)
+        assert one["mAP"] == pytest.approx(two["mAP"], abs=1e-3)
 
 
 def predicted(out: Path) -> list[dict[str, str]]:

@@ -48,6 +48,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = COMMAND.parse(argv)
     options = arguments.options
     path, config, content = open_run(options.run, options.checkpoint, arguments)
+    if config.data.task == "detection" and options.format in ("onnx", "torch"):
+        rule = "models of clips alone are exported; one of detection takes boxes, too: use format=safetensors"
+        raise ConfigError(rule, key="format", value=options.format)
     from vexp.inference.export import FORMATS, export, export_adapters, export_weights
     from vexp.inference.predictor import load_predictor
 

@@ -7,7 +7,12 @@ A localizer (data=activitynet, thumos, motion_segments) finds segments in the fe
 the output folder of ``vexp features``. segments.csv, proposals.json (ActivityNet's results) and timeline.png are
 written.
 
-Usage: vexp predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS] [stride=SECONDS] [overrides]
+A detection model classifies persons in key frames. Their boxes are read from ``boxes=FILE`` (.csv, .json, .npz, .pkl),
+or found by ``model.detector`` every ``every`` seconds. predictions.json, boxes.csv, an annotated copy of each video and
+contact_sheet.png are written.
+
+Usage: vexp predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS] [stride=SECONDS] [boxes=FILE] [every=SECONDS]
+         [overrides]
        vexp predict run=RUN input=FEATURES [min_score=0.1] [seconds=DURATION] [overrides]
 
 Examples:
@@ -15,11 +20,14 @@ Examples:
   vexp predict run=RUN input=videos topk=1 out=predictions
   vexp predict run=RUN input=videos window=10 stride=5
   vexp predict run=RUN input=features/long_video.npy min_score=0.2
+  vexp predict run=RUN input=video.mp4 boxes=persons.csv
+  vexp predict run=RUN input=video.mp4 model.detector=fasterrcnn_resnet50_fpn model.detector_weights=detector.pth
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +37,15 @@ import numpy as np
 from rich.table import Column, Table
 
 from vexp.cli.arguments import CommandLine
-from vexp.cli.trained_model import InputOptions, open_inputs, open_run, plain_console, write_csv, write_result
+from vexp.cli.trained_model import (
+    InputOptions,
+    open_inputs,
+    open_run,
+    plain_console,
+    top_classes,
+    write_csv,
+    write_result,
+)
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError
 from vexp.core.fields import option
@@ -44,7 +60,11 @@ _MAX_ROWS = 20  # of the contact sheet and of the table in the terminal
 
 @dataclass(kw_only=True, slots=True)
 class _Options(InputOptions):
-    topk: int = option(5, "Number of classes per video.", ge=1)
+    topk: int = option(5, "Number of classes per video, or per box.", ge=1)
+    boxes: Path | None = option(None, "Boxes of persons for a detection model; null: found by model.detector.")
+    every: float = option(
+        1.0, "Distance between the key frames in which persons are found.", unit="seconds", ge=0.01, lt=math.inf
+    )
     min_score: float = option(0.1, "Smallest score of the segments in segments.csv and timeline.png.", ge=0, le=1)
     seconds: float | None = option(
         None, "Duration of the videos, for features that are spread evenly over them.", unit="seconds", gt=0
@@ -62,6 +82,18 @@ def main(argv: Sequence[str]) -> int:
     if config.data.task == "localization":
         return _predict_segments(options, path, config, content)
     predictor, windows, unreadable, folder = open_inputs(options, path, config, content, "predict")
+    if predictor.config.data.task == "detection":
+        from vexp.cli.predict_boxes import check_whole_videos, predict_boxes
+
+        check_whole_videos(options.window)
+        if not predict_boxes(
+            predictor, windows, folder, split=options.split, boxes=options.boxes, every=options.every,
+            topk=options.topk,
+        ):  # fmt: skip
+            raise ConfigError("no video could be read", key="input", value=options.input)
+        return 0
+    if options.boxes is not None:
+        raise ConfigError("is for a model of detection", key="boxes", value=options.boxes)
     from vexp.inference.predictor import predict_videos
 
     predictions = list(predict_videos(predictor, windows, predictor.scores, split=options.split, show=_MAX_ROWS))
@@ -147,12 +179,6 @@ def summarize(predictions: Sequence[Prediction], classes: Sequence[str], topk: i
 
 def _result(scores: Any, error: str, classes: Sequence[str], topk: int) -> dict[str, Any]:
     return {"error": error} if scores is None else {"top": top_classes(scores, classes, topk)}
-
-
-def top_classes(scores: Any, classes: Sequence[str], topk: int) -> list[dict[str, Any]]:
-    """Return the ``topk`` classes with the highest scores, best first; of equal scores the lower index comes first."""
-    best = np.argsort(-scores, kind="stable")[:topk]
-    return [{"class": classes[i], "score": float(scores[i])} for i in best]
 
 
 def _write_predictions_csv(path: Path, videos: Sequence[dict[str, Any]]) -> None:

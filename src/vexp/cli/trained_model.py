@@ -82,6 +82,14 @@ def open_inputs(
     return load_predictor(config, path, content), windows, unreadable, folder
 
 
+def top_classes(scores: Any, classes: Sequence[str], topk: int) -> list[dict[str, Any]]:
+    """Return the ``topk`` classes with the highest scores, best first; of equal scores the lower index comes first."""
+    import numpy as np
+
+    best = np.argsort(-scores, kind="stable")[:topk]
+    return [{"class": classes[i], "score": float(scores[i])} for i in best]
+
+
 def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write a table with names of videos, which need not be valid UTF-8."""
     text = io.StringIO()

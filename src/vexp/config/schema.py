@@ -18,7 +18,7 @@ from vexp.data.transforms.randomness import first_random_step
 from vexp.evaluation.config import Eval
 from vexp.model import ModelOption
 from vexp.model.config import Model
-from vexp.model.loss import Bce, CrossEntropy, Loss
+from vexp.model.loss import Bce, CrossEntropy, Focal, Loss
 from vexp.optim.ema import Ema
 from vexp.optim.gradients import Grad
 from vexp.optim.lr_policy import WarmedPolicy
@@ -243,11 +243,13 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
     from vexp.data.sources import motion_skeleton, skeletons
+    from vexp.data.sources.boxes import Ava, MotionBoxes
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.sources.segments_config import ActivityNet, MotionSegments
     from vexp.data.transforms import (
         crops,
         frame_sampling,
+        key_frames,
         photometric,
         pose,
         rand_augment,
@@ -255,7 +257,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
         resize,
         uniform_sampling,
     )
-    from vexp.model import zoo, zoo_frames, zoo_pose, zoo_transformers
+    from vexp.model import roi, zoo, zoo_frames, zoo_pose, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.model.localizers import ActionFormer, ActionFormerLoss, Bmn, BmnLoss
@@ -272,12 +274,15 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "motion_segments": MotionSegments,
             "skeleton": skeletons.Skeleton,
             "motion_skeleton": motion_skeleton.MotionSkeleton,
+            "ava": Ava,
+            "motion_boxes": MotionBoxes,
         },
         "transform": {
             "sample_frames": frame_sampling.SampleFrames,
             "dense_sample_frames": frame_sampling.DenseSampleFrames,
             "segment_frames": frame_sampling.SegmentFrames,
             "untrimmed_sample_frames": frame_sampling.UntrimmedSampleFrames,
+            "sample_key_frames": key_frames.SampleKeyFrames,
             "uniform_sample": uniform_sampling.UniformSample,
             "uniform_sample_frames": uniform_sampling.UniformSampleFrames,
             "resize": resize.Resize,
@@ -311,6 +316,9 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "slowonly": zoo.SlowOnly,
             "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,
+            "tiny3d_boxes": roi.Tiny3dRoi,
+            "slowonly_ava": roi.SlowOnlyRoi,
+            "slowfast_ava": roi.SlowFastRoi,
             "i3d": zoo.I3d,
             "c3d": zoo.C3d,
             "r2plus1d": zoo.R2plus1d,
@@ -328,7 +336,13 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "bmn": Bmn,
             "actionformer": ActionFormer,
         },
-        "loss": {"cross_entropy": CrossEntropy, "bce": Bce, "bmn": BmnLoss, "actionformer": ActionFormerLoss},
+        "loss": {
+            "cross_entropy": CrossEntropy,
+            "bce": Bce,
+            "focal": Focal,
+            "bmn": BmnLoss,
+            "actionformer": ActionFormerLoss,
+        },
         "optimizer": {
             "sgd": SGD,
             "adam": Adam,

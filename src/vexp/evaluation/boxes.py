@@ -8,22 +8,10 @@ differences to mmaction2's two versions.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from vexp.data.annotations.key_frames import box_iou
 from vexp.evaluation.detections import Detections, Floats, Pairs, RankedHits, checked_thresholds, overlapping_pairs
-
-
-def box_iou(first: ArrayLike, second: ArrayLike) -> Floats:
-    """Return the intersection over union of boxes (x1, y1, x2, y2), of shapes (..., 4) that broadcast; 0..1.
-
-    It is 0 for two boxes without area. For all pairs of (M, 4) and (N, 4) give ``first[:, None]``.
-    """
-    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    corner = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
-    shared = np.maximum(corner, 0.0).prod(axis=-1)
-    whole = (one[..., 2:] - one[..., :2]).prod(axis=-1) + (other[..., 2:] - other[..., :2]).prod(axis=-1) - shared
-    share: Floats = np.divide(shared, whole, out=np.zeros(np.shape(shared)), where=whole > 0)
-    return share
 
 
 def frame_average_precision(

@@ -1,4 +1,4 @@
-"""Classification of layers by type, suggestions for misspelled parameter paths, and a loss."""
+"""Classification of layers by type, suggestions for misspelled parameter paths, and losses."""
 
 from __future__ import annotations
 
@@ -66,3 +66,21 @@ class CrossEntropyWithZeroWeights(nn.CrossEntropyLoss):
         weight = torch.where(is_weighted, self.weight, torch.ones_like(self.weight))
         loss = functional.cross_entropy(input, target, weight, label_smoothing=self.label_smoothing)
         return loss * is_weighted
+
+
+class FocalLoss(nn.Module):
+    """Sigmoid focal loss of logits and targets of 0 and 1, (N, classes), averaged; ``weight`` (classes,) or None."""
+
+    weight: Tensor | None
+
+    def __init__(self, alpha: float, gamma: float, weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.alpha, self.gamma = alpha, gamma
+        self.register_buffer("weight", weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return the mean over rows and classes."""
+        entropy = functional.binary_cross_entropy_with_logits(input, target, reduction="none")
+        probability = torch.exp(-entropy)  # of the label
+        loss = self.alpha * (1 - probability) ** self.gamma * entropy
+        return (loss if self.weight is None else loss * self.weight).mean()

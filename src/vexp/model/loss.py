@@ -125,3 +125,22 @@ class Bce(Loss):
         from torch.nn import BCEWithLogitsLoss
 
         return BCEWithLogitsLoss(weight=_tensor(self.class_weights), pos_weight=_tensor(self.pos_weight))
+
+
+@dataclass(kw_only=True, slots=True)
+class Focal(Loss):
+    """Focal loss for each class, ``alpha * (1 - p)^gamma * BCE``, averaged over rows and classes, for multi-hot labels.
+
+    p is the probability of the label (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017). As in mmaction2,
+    ``alpha`` is a factor for labels of 0 and 1 alike.
+    """
+
+    multi_label: ClassVar[bool] = True
+
+    alpha: float = option(1.0, "Factor of the loss.", gt=0)
+    gamma: float = option(2.0, "Exponent that lowers the weight of labels that are predicted well; 0: loss=bce.", ge=0)
+
+    def build(self) -> nn.Module:
+        from vexp.model.layers import FocalLoss
+
+        return FocalLoss(self.alpha, self.gamma, weight=_tensor(self.class_weights))

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.model import localizers, zoo, zoo_frames, zoo_pose, zoo_transformers
+from vexp.model import localizers, roi, zoo, zoo_frames, zoo_pose, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
@@ -119,6 +119,10 @@ REGISTRY: dict[str, RegisteredModel] = {
     "tpn_slowonly_r50": RegisteredModel(zoo.SlowOnlyTpn, 8, 224, "Yang et al., CVPR 2020", weights=IMAGES),
     "slowfast_r50": RegisteredModel(
         zoo.SlowFast, 32, 224, "Feichtenhofer et al., ICCV 2019", Published(34.5, 36.3, MMACTION2, 256)),
+    "tiny3d_boxes": RegisteredModel(roi.Tiny3dRoi, 8, 64, "vexp's own, after Tran et al. 2018", weights="tiny3d"),
+    "slowonly_r50_ava": RegisteredModel(
+        roi.SlowOnlyRoi, 8, 256, "Feichtenhofer et al., ICCV 2019", weights=IMAGES),
+    "slowfast_r50_ava": RegisteredModel(roi.SlowFastRoi, 32, 256, "Feichtenhofer et al., ICCV 2019"),
     "slowfast_r101": RegisteredModel(
         partial(zoo.SlowFast, depth=101, alpha=4, slow_stride=4, fusion_kernel=7), 32, 224,
         "Feichtenhofer et al., ICCV 2019", Published(62.9, 126, MMACTION2, 256)),

@@ -7,7 +7,8 @@ from importlib import import_module
 from vexp.data.sources.config import Data
 from vexp.task.base import Task
 
-_BUILT_IN = {"recognition": "Recognition", "localization": "Localization"}  # class in the module of the same name
+#: Class of each task, in the module of the same name.
+_BUILT_IN = {"recognition": "Recognition", "localization": "Localization", "detection": "Detection"}
 
 
 def task_class(data: Data) -> type[Task]:

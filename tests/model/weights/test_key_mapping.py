@@ -13,7 +13,7 @@ from support.paths import GOLDEN_DIR
 from support.recorded_models import clip_of, filled
 from torch import Tensor, nn
 
-from vexp.model import build_model, zoo, zoo_frames, zoo_transformers
+from vexp.model import build_model, roi, zoo, zoo_frames, zoo_transformers
 from vexp.model.family import Family
 from vexp.model.registry import REGISTRY
 from vexp.model.weights.key_mapping import Rules, inflate, rename_keys
@@ -112,6 +112,8 @@ def test_key_rules_exist_for_every_family_only() -> None:
         zoo.SlowOnly,
         zoo.SlowOnlyTpn,
         zoo.SlowFast,
+        roi.SlowOnlyRoi,
+        roi.SlowFastRoi,
         zoo.I3d,
         zoo.C3d,
         zoo.R2plus1d,

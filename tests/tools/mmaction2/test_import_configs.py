@@ -385,7 +385,7 @@ REJECTED = [
     ("model = dict(type='FasterRCNN')\n", "config.py:1: FasterRCNN is for detection; only video recognition"),
     ("\nmodel = dict(\n    type='BSN')\n", "config.py:3: BSN is for temporal localization"),
     ("model = dict(type='BMN')\n", "config.py:1: the config has no data"),
-    ("model = dict(type='RecognizerGCN')\n", "config.py:1: RecognizerGCN is for skeletons"),
+    ("model = dict(type='RecognizerGCN')\n", "config.py:1: RecognizerGCN is for graph networks on skeletons"),
     ("model = dict(type='YOLO')\n", "config.py:1: YOLO is not a recognition model of mmaction2"),
     ("model = dict(a=1)\n", "config.py:1: a model without type is not a recognition model"),
     ("model = dict(type='Recognizer3D')\n", "config.py:1: the config has no data"),

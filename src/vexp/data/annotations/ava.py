@@ -53,9 +53,9 @@ def read_boxes(path: Path, *, scores: bool) -> BoxTable:
     problems = Problems(path)
     indices: dict[KeyFrame, int] = {}
     frames, labels, numbers = array("q"), array("q"), array("d")
-    for line, row in _rows(path):
+    for line, row in read_rows(path):
         try:
-            index = indices.setdefault((row[0], _second(row[1])), len(indices))
+            index = indices.setdefault((row[0], parse_second(row[1])), len(indices))
             if not any(row[2:]):
                 continue  # a key frame without a box
             box = tuple(map(float, row[2:6]))
@@ -75,7 +75,7 @@ def read_boxes(path: Path, *, scores: bool) -> BoxTable:
     return BoxTable(list(indices), frames_of_rows, values[:, :4], labels_of_rows, values[:, 4])
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Return number and cells of each line that is not empty, as a stream."""
     try:
         with open_regular(path) as file:
@@ -89,10 +89,10 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path}: cannot be read as CSV: {error}") from None
 
 
-def _second(text: str) -> int:
+def parse_second(text: str) -> int:
     """Convert ``902``, ``0902`` or ``902.0``; raise ValueError for another time."""
     value = float(text)
-    if value != int(value):
+    if not math.isfinite(value) or value != int(value):
         raise ValueError(text)
     return int(value)
 
@@ -119,10 +119,10 @@ def read_key_frames(path: Path) -> set[KeyFrame]:
     """
     problems = Problems(path)
     result = set()
-    for line, row in _rows(path):
+    for line, row in read_rows(path):
         try:
             name, second = row
-            result.add((name, _second(second)))
+            result.add((name, parse_second(second)))
         except ValueError:
             problems.add(line, "must be video,second")
     problems.raise_any()

@@ -24,7 +24,7 @@ _ROWS_AT_A_TIME = 65536  # limits the temporary memory of gather
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed(Sequence[T]):
-    """Entries of different length, concatenated in ``data`` (m,); ``ends`` int64 (n,) is the end of each entry."""
+    """Entries of different length, concatenated in ``data`` (m, ...); ``ends`` int64 (n,) is the end of each entry."""
 
     data: NDArray[Any]
     ends: NDArray[np.int64]
@@ -133,7 +133,7 @@ def gather(
     starts = ends - np.diff(ends, prepend=0)
     lengths = (ends - starts)[rows]
     new_ends = np.cumsum(lengths, dtype=np.int64)
-    out = np.empty(int(new_ends[-1]) if len(rows) else 0, data.dtype)
+    out = np.empty((int(new_ends[-1]) if len(rows) else 0, *data.shape[1:]), data.dtype)
     for begin in range(0, len(rows), _ROWS_AT_A_TIME):
         part = slice(begin, begin + _ROWS_AT_A_TIME)
         size, end = lengths[part], new_ends[part]

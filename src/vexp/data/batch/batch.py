@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from vexp.data.transforms.view_layout import ViewLayout
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A loaded sample: its clips, its labels as in ``Batch`` without the N, and its index in the source."""
+
+    equal_shapes: ClassVar[bool] = True  # whether the views of all samples of a batch must have one shape
 
     clips: Clips
     labels: torch.Tensor
@@ -159,7 +161,7 @@ class Collate:
         """
         if not isinstance(samples[0], Sample):
             return samples[0].collate(samples)
-        for sample in samples:
+        for sample in samples if samples[0].equal_shapes else ():
             if _view_shape(sample) != _view_shape(samples[0]):
                 shapes = [" x ".join(map(str, _view_shape(each))) for each in (samples[0], sample)]
                 raise UserError(

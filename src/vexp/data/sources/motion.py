@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -258,17 +259,18 @@ def run_in_threads(
         cv2.setNumThreads(opencv_threads)
 
 
-def write_mp4(path: Path, frames: Array) -> None:
-    """Encode uint8 (T, H, W, 3) RGB frames as H.264, yuv420p, a key frame every 12 frames or earlier."""
+def write_mp4(path: Path, frames: Iterable[Array], fps: Fraction | int = FPS) -> None:
+    """Encode uint8 (H, W, 3) RGB frames of even size as H.264, yuv420p, a key frame every 12 frames or earlier."""
     import av
 
     # One encoder thread, so that the bytes do not depend on the number of cores.
     options = {"crf": "18", "preset": "superfast", "g": "12"}
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        stream.codec_context.thread_count = 1
-        for frame in frames:
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        for number, frame in enumerate(frames):
+            if number == 0:
+                stream.width, stream.height, stream.pix_fmt = frame.shape[1], frame.shape[0], "yuv420p"
+                stream.codec_context.thread_count = 1
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
 

@@ -212,7 +212,8 @@ def _drawn(step: Any, frames: FrameStream | Frames, views: Sequence[View], rng: 
 def sampled_frames(reader: Reader, sampler: Any, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the frame indices that the sampler of a pipeline draws for a video, int64 (clips, clip_len)."""
     times = [] if getattr(sampler, "rate", None) is None else [frame_times(reader)]
-    indices: NDArray[np.int64] = sampler.indices(reader.num_frames, rng, *times)
+    center = {"center": getattr(reader, "key_frame", None)} if getattr(sampler, "at_key_frame", False) else {}
+    indices: NDArray[np.int64] = sampler.indices(reader.num_frames, rng, *times, **center)
     return indices
 
 

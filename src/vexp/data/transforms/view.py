@@ -142,6 +142,32 @@ class View:
         corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]]) @ matrix.T
         return np.asarray(corners[:, :2])
 
+    def map_boxes(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Map boxes of the source to the output: (N, 4) x1, y1, x2, y2 in source pixels to pixels of the output.
+
+        The result is not clipped: a box beside the view lies outside of the output. After a ``warp`` that rotates or
+        shears, it is the smallest upright box around the transformed one; otherwise ``source_boxes`` is its inverse.
+        """
+        if self.warp is not None:
+            *_, (_, matrix) = self.stages()
+            inverse: Matrix = np.linalg.inv(matrix).astype(np.float64)
+            return _upright(boxes, inverse)
+        left, top, width, height = self.box
+        moved = _as_boxes(boxes) - (left, top, left, top)
+        # Multiply before dividing, so that integer results are exact.
+        mapped: NDArray[np.float64] = moved * (self.size * 2) / (width, height, width, height)
+        return _mirrored(mapped, self.size[0]) if self.mirrored else mapped
+
+    def source_boxes(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Map boxes of the output to the source, (N, 4) x1, y1, x2, y2; see ``map_boxes``."""
+        if self.warp is not None:
+            *_, (_, matrix) = self.stages()
+            return _upright(boxes, matrix)
+        left, top, width, height = self.box
+        given = _mirrored(_as_boxes(boxes), self.size[0]) if self.mirrored else _as_boxes(boxes)
+        source: NDArray[np.float64] = given * (width, height, width, height) / (self.size * 2) + (left, top, left, top)
+        return source
+
     def _to_box(self) -> Matrix:
         """Return the map of points of the output to points of the image that ``box`` is a part of."""
         left, top, width, height = self.box
@@ -170,6 +196,22 @@ class Warp:
     base: View
     affine: Affine  # maps points of the transformed image to points of the output of ``base``
     fill: Color  # of points from outside of it
+
+
+def _as_boxes(boxes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    return np.asarray(boxes, np.float64).reshape(-1, 4)
+
+
+def _mirrored(boxes: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+
+
+def _upright(boxes: NDArray[np.floating[Any]], matrix: Matrix) -> NDArray[np.float64]:
+    """Return the smallest upright boxes (N, 4) around boxes that are mapped by ``matrix``."""
+    given = _as_boxes(boxes)
+    x, y = given[:, [0, 2, 0, 2]], given[:, [1, 1, 3, 3]]  # the four corners
+    xs, ys = (row[0] * x + row[1] * y + row[2] for row in matrix[:2])
+    return np.stack([xs.min(1), ys.min(1), xs.max(1), ys.max(1)], axis=1)
 
 
 def shared_size(views: Sequence[View]) -> Size:

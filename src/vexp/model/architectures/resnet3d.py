@@ -125,6 +125,10 @@ class ResNet3d(nn.Module):
             x = self.stage(stage, x)
         return x
 
+    def pathways(self, clips: Tensor) -> list[Tensor]:
+        """Return the features of the only pathway, (N, C, T, H, W)."""
+        return [self(clips)]
+
     def tokens(self, clips: Tensor) -> Tensor:
         """Return the features of all positions, (N, L, C), for a probe."""
         return feature_map_tokens(self(clips))

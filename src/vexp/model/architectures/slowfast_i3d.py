@@ -15,7 +15,7 @@ from vexp.model.architectures.blocks import (
     global_average_pool,
     init_convolutions,
 )
-from vexp.model.architectures.resnet3d import inflated_resnet
+from vexp.model.architectures.resnet3d import ResNet3d, inflated_resnet
 
 #: Inflated blocks of the four stages, as patterns (``inflated_resnet``).
 NONE = ((0,), (0,), (0,), (0,))
@@ -69,11 +69,19 @@ def slow_only(
     layer4   (N, 2048, 8, 7, 7)
     ======== =======================
     """
-    trunk = inflated_resnet(
-        depth, SLOW, stem_length=1, pool_stride=1 if with_pool1 else None, non_local=non_local,
-        non_local_scale=non_local_scale, non_local_places=EARLY_NON_LOCAL, zero_init_residual=zero_init_residual,
+    trunk = slow_only_trunk(
+        depth, with_pool1=with_pool1, non_local=non_local, non_local_scale=non_local_scale,
+        zero_init_residual=zero_init_residual,
     )  # fmt: skip
     return classifier(trunk, trunk.channels, num_classes, **head)
+
+
+def slow_only_trunk(depth: int, *, with_pool1: bool, **resnet: Any) -> ResNet3d:
+    """Build the backbone of SlowOnly; ``resnet`` are further arguments of ``inflated_resnet``."""
+    pool_stride = 1 if with_pool1 else None
+    return inflated_resnet(
+        depth, SLOW, stem_length=1, pool_stride=pool_stride, non_local_places=EARLY_NON_LOCAL, **resnet
+    )
 
 
 def i3d(
@@ -136,6 +144,11 @@ class SlowFastBackbone(nn.Module):
         self.channels = self.slow_path.channels + self.fast_path.channels
 
     def forward(self, clips: Tensor) -> Tensor:
+        slow, fast = self.pathways(clips)
+        return torch.cat((global_average_pool(fast), global_average_pool(slow)), dim=1)  # in mmaction2's order
+
+    def pathways(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of the slow and of the fast pathway, (N, C, T, H, W)."""
         frames = clips.shape[2]
         if frames % self.slow_stride:
             raise UserError(
@@ -148,7 +161,7 @@ class SlowFastBackbone(nn.Module):
         for stage, lateral in enumerate(self.laterals, start=1):
             slow = self.slow_path.stage(stage, torch.cat((slow, lateral(fast)), dim=1))
             fast = self.fast_path.stage(stage, fast)
-        return torch.cat((global_average_pool(fast), global_average_pool(slow)), dim=1)  # in mmaction2's order
+        return slow, fast
 
 
 def slow_fast(num_classes: int, *, dropout: float, init_std: float, **pathways: Any) -> nn.Module:

@@ -134,6 +134,11 @@ def is_image_model(option: str) -> bool:
     return option.startswith(("tsn", "tsm", "tin", "tanet", "trn", "tpn_tsm"))
 
 
+def _spatial_strides(result: ConversionResult, node: Node, prefix: str) -> None:
+    last = 1 if result.config.text("model", "type") == "FastRCNN" else 2  # detectors keep the size in the last stage
+    Require((1, 2, 2, last))(result, node, prefix)
+
+
 COMMON: dict[str, Rule] = {
     "pretrained": weights,
     "norm_eval": Map("norm_eval"), "partial_bn": Map("partial_bn"), "frozen_stages": _frozen_stages,
@@ -142,8 +147,8 @@ COMMON: dict[str, Rule] = {
     "init_cfg": init_cfg,
     "with_cp": Ignore("activations are kept: the same numbers, more memory; lower data.batch_size, raise "
                       "grad.accumulate"),
-    **required(num_stages=4, style="pytorch", dilations=(1, 1, 1, 1), spatial_strides=(1, 2, 2, 2), base_channels=64,
-               out_indices=(3,)),
+    **required(num_stages=4, style="pytorch", dilations=(1, 1, 1, 1), base_channels=64, out_indices=(3,)),
+    "spatial_strides": _spatial_strides,
     "pretrained2d": Ignore("seen from the weights: those of an image model are inflated"),
     "advprop": Unsupported("not supported"),
 }  # fmt: skip

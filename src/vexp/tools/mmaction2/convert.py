@@ -10,6 +10,7 @@ from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, localization, optimizers, runtime
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.datasets import OMNISOURCE, choose_data, convert_split, datasets_of, loader_rules
+from vexp.tools.mmaction2.detectors import check_detector, is_detector
 from vexp.tools.mmaction2.lr_config import convert_lr_config
 from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_model, convert_preprocessor
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
@@ -90,7 +91,9 @@ def _check_task(config: MappingNode) -> None:
     name, where = model.text("type"), (model.get("type") or model).where
     if name in OTHER_TASKS:
         raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; {IMPORTED}")
-    if name != localization.MODEL and not name.startswith("Recognizer"):
+    if is_detector(model):
+        check_detector(model)
+    elif name != localization.MODEL and not name.startswith("Recognizer"):
         raise UserError(f"{where}: {name or 'a model without type'} is not a recognition model of mmaction2")
 
 
@@ -154,7 +157,7 @@ def _convert_model(result: ConversionResult, chosen: str | None) -> None:
         return
     convert_model(result, model, chosen)
     if result.choices.setdefault("loss", "cross_entropy") == "bce":
-        result.choices["eval"] = "multi_label"
+        result.choices.setdefault("eval", "multi_label")
 
 
 def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> None:

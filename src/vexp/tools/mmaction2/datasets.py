@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import posixpath
+from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.raw_frames import TEMPLATES
+from vexp.tools.mmaction2.detectors import DETECTOR
 from vexp.tools.mmaction2.refused import IMPORTED, OTHER_TASKS
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
@@ -25,6 +27,7 @@ from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 #: Class of mmaction2 -> option of vexp.
 DATASETS: dict[str, str] = {
     "RawframeDataset": "raw_frames",
+    "AVADataset": "ava",
     **dict.fromkeys(("VideoDataset", "RepeatAugDataset", "ImageDataset", "RawVideoDataset"), "video_list"),
     "ActivityNetDataset": "activitynet",
     "PoseDataset": "skeleton",
@@ -35,7 +38,7 @@ _WORKING_DIRECTORY = "the list's paths begin in the folder of the command; null 
 
 
 #: Key of ``data_prefix`` that the class of a dataset reads (1.x).
-_PREFIXES = {"raw_frames": "img", "video_list": "video", "skeleton": "skeleton"}
+_PREFIXES = {"raw_frames": "img", "video_list": "video", "skeleton": "skeleton", "ava": "img"}
 
 
 @sets("data_prefix")
@@ -64,7 +67,9 @@ def _ann_file(result: ConversionResult, node: Node, prefix: str) -> None:
 @sets("/data.filename_tmpl")
 def _filename_tmpl(result: ConversionResult, node: Node, prefix: str) -> None:
     template = node.to_python()
-    if result.choices["data"] == "raw_frames" and template in TEMPLATES.values():
+    if result.choices["data"] == "ava":
+        result.set(node, "data.filename_tmpl", template)
+    elif result.choices["data"] == "raw_frames" and template in TEMPLATES.values():
         result.mark_default(node, "the template of data.modality")
     else:
         _of_raw_frames("filename_tmpl")(result, node, prefix)
@@ -142,6 +147,23 @@ SPLIT: dict[str, Rule] = {
 }  # fmt: skip
 
 
+def _classes(value: Any) -> list[int] | None:
+    """Return the numbers of the classes; mmaction2 1.x adds a 0 for its background."""
+    return None if value is None else [int(number) for number in value if number != 0]
+
+
+_FROM_ONE = Ignore("image 1 is the frame at data.timestamp_start: data.start_index=1")
+#: Arguments of AVADataset that a dataset of videos does not have.
+AVA: dict[str, Rule] = {
+    **{key: Map(key) for key in ("exclude_file", "proposal_file")},
+    "label_file": Map("/data.label_map"), "custom_classes": Map("/data.custom_classes", _classes),
+    "person_det_score_thr": Map("/data.person_det_score_thr"), "num_max_proposals": Map("/data.num_max_proposals"),
+    "timestamp_start": Map("/data.timestamp_start", float), "fps": Map("/data.fps", float),
+    "timestamp_end": Ignore("seen from the video"), "start_index": _FROM_ONE,
+    "use_frames": Require(True, "AVADataset reads images; for videos leave data.raw_frames out"),
+}  # fmt: skip
+
+
 def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     """Choose the option of group data, by the class of the training dataset, or of that of the test.
 
@@ -157,7 +179,7 @@ def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     if not found:
         raise UserError(f"{train.where}: no training dataset with a type; only recognition configs can be imported")
     for dataset in found:
-        _check_dataset(dataset)
+        _check_dataset(dataset, result.config.text("model", "type"))
     kinds = {DATASETS[dataset.text("type")]: dataset for dataset in found}
     if len(kinds) > 1:
         names = " and ".join(dict.fromkeys(dataset.text("type") for dataset in found))
@@ -169,7 +191,7 @@ def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     result.channels = 2 if found[0].text("modality") == "Flow" else 3
 
 
-def _check_dataset(dataset: MappingNode) -> None:
+def _check_dataset(dataset: MappingNode, model: str) -> None:
     where, name = dataset.items["type"].where, dataset.text("type")
     if name in OTHER_TASKS:
         raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; {IMPORTED}")
@@ -178,6 +200,9 @@ def _check_dataset(dataset: MappingNode) -> None:
             f"{where}: {name or 'this'} is not a dataset of vexp ({', '.join(DATASETS)} are read); use a custom "
             "dataset, docs/howto/own_code.md"
         )
+    if (name == "AVADataset") != (model == DETECTOR):
+        task = "detection" if name == "AVADataset" else "recognition"
+        raise UserError(f"{where}: {name} is for {task}, not for {model}")
 
 
 def datasets_of(node: Node | None, times: float = 1) -> list[tuple[MappingNode, float]]:
@@ -225,10 +250,12 @@ def _convert_dataset(result: ConversionResult, node: MappingNode, split: str, pr
         result.record(kind, "carried", f"data={chosen}")
     else:
         result.mark_unsupported(kind, f"one kind of data for all splits: data={chosen}")
-    rules = dict(SPLIT)
+    rules = {**SPLIT, **AVA} if chosen == "ava" else dict(SPLIT)
     if not node.scalar("sample_by_class"):
         rules["power"] = Ignore("has no effect without sample_by_class")
     apply_rules(result, node, rules, prefix)
+    if chosen == "ava":
+        result.set_implied("data.raw_frames", True, "AVADataset reads folders of images")
     result.set_implied(f"{prefix}data_prefix", ".", _WORKING_DIRECTORY)
     if (root := node.get("data_root")) is not None:
         apply(result, _data_root, root, prefix)

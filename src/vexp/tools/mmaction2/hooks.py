@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vexp.core.errors import ConfigError
+from vexp.tools.mmaction2.detectors import AVA_METRIC
 from vexp.tools.mmaction2.models import NORMALIZE
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported, as_lists, handled_elsewhere
@@ -42,7 +43,13 @@ def _metric_options(result: ConversionResult, node: Node, prefix: str) -> None:
 
 
 #: Results of 1.x -> metrics of vexp.
-_RESULTS = {"acc/top1": "top1_acc", "acc/top5": "top5_acc", "acc/mean1": "mean_class_accuracy"}
+_RESULTS = {
+    "mAP/overall": "mAP@0.5IOU",
+    "ava/mAP@0.5IOU": "mAP@0.5IOU",
+    "acc/top1": "top1_acc",
+    "acc/top5": "top5_acc",
+    "acc/mean1": "mean_class_accuracy",
+}
 
 
 def _best_metric(name: Any) -> Any:
@@ -73,6 +80,8 @@ def convert_evaluator(result: ConversionResult, node: Node | None) -> None:
     for entry in [node] if isinstance(node, MappingNode) else entries(node):
         if entry.text("type") in ("AccMetric", "AccMetric1"):
             apply_rules(result, entry, EVALUATOR)
+        elif entry.text("type") == "AVAMetric":
+            apply_rules(result, entry, AVA_METRIC)
         elif isinstance(entry, MappingNode):
             result.mark_unsupported(entry, "only the metrics of eval.metrics are supported")
 

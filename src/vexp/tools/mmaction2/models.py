@@ -9,6 +9,7 @@ from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.backbone_arguments import NOT_OURS, Family, is_image_model
 from vexp.tools.mmaction2.backbones import BACKBONES, POSE_BACKBONES, WITH_TPN_NECK
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
+from vexp.tools.mmaction2.detectors import DETECTOR_MODEL, choose_detector, convert_detector, is_detector
 from vexp.tools.mmaction2.frame_backbones import IMAGE_LIBRARIES, WITH_TRN_HEAD, convert_image_model, convert_neck
 from vexp.tools.mmaction2.initial_weights import init_cfg, weights_name
 from vexp.tools.mmaction2.refused import nearest_model
@@ -266,7 +267,7 @@ _STATISTICS: dict[str, Rule] = {"mean": _per_channel("mean"), "std": _per_channe
 #: Arguments of ``Normalize`` (0.x) and of ``ActionDataPreprocessor`` (1.x).
 NORMALIZE: dict[str, Rule] = {**_STATISTICS, **same("to_bgr adjust_magnitude")}
 PREPROCESSOR: dict[str, Rule] = {
-    "type": Ignore("img_norm does it, on the device"), **_STATISTICS, "to_rgb": _to_rgb,
+    **all_of("type _scope_", Ignore("img_norm does it, on the device")), **_STATISTICS, "to_rgb": _to_rgb,
     "format_shape": Ignore("vexp formats the batch for the model"),
     "to_float32": Ignore("pixels become float32 on the device"),
 }  # fmt: skip
@@ -318,6 +319,8 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     if result.choices["model"] == "tsn_r50":
         why = "TSN's head averages the logits of all frames and crops"
         result.set_implied("eval.view_reduction", "mean_logit", why)
+    if is_detector(model):
+        choose_detector(result)
     if family is not None:
         apply_rules(result, backbone, family.rules, "model.", owner=f"{name}'s ")
         if isinstance(neck, MappingNode) and family.option.startswith("tpn"):
@@ -329,9 +332,13 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     head = model.get("cls_head")
     if isinstance(head, MappingNode):
         convert_head(result, head, family)
+    elif is_detector(model):
+        convert_detector(result, model)
     elif family is not None and head is None:
         result.pitfalls.append((model.where, "model has no cls_head: the model here has its usual one"))
-    apply_rules(result, model, MODEL)
+    apply_rules(
+        result, model, {**MODEL, **dict.fromkeys(DETECTOR_MODEL, handled_elsewhere)} if is_detector(model) else MODEL
+    )
 
 
 def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:

@@ -87,6 +87,7 @@ STEPS: dict[str, Step] = {
     "UntrimmedSampleFrames": Step("sample", "untrimmed_sample_frames", {
         **same("clip_len clip_interval frame_interval"), "start_index": _START_INDEX,
     }),
+    "SampleAVAFrames": Step("sample", "sample_key_frames", same("clip_len frame_interval test_mode")),
     "UniformSample": Step("sample", "uniform_sample", same("clip_len num_clips test_mode")),
     "UniformSampleFrames": Step("sample", "uniform_sample_frames", same("clip_len num_clips test_mode seed")),
     "Resize": Step("resize", "resize", {"scale": Map("scale", _scale), **same("keep_ratio"), **_RESIZED}),
@@ -147,6 +148,7 @@ NO_STEPS: dict[str, str] = {
     **dict.fromkeys(("FormatShape", "Collect", "ToTensor", "PackActionInputs", "Rename", "ToDataContainer",
                      "ImageDecode", "Transpose"), "vexp formats the batch for the model"),
     **dict.fromkeys(("PoseDecode", "DecompressPose"), "data=skeleton reads the joints"),
+    "EntityBoxRescale": "boxes are carried through the pipeline",
     "Fuse": "pipeline.lazy: geometry always becomes one resample",
     "Normalize": "img_norm: once for train, val and test, on the device",
 }  # fmt: skip
@@ -171,7 +173,6 @@ _INSTEAD = {
     **dict.fromkeys(("Imgaug", "ImgAug"), "transform=color_jitter and the photometric ones of torchvision"),
     "PytorchVideoWrapper": "transform=torchvision with a photometric class",
     "RandomScale": "transform=random_rescale",
-    "EntityBoxRescale": "boxes are not supported",
     "OpticalFlow": "data=raw_frames data.modality=Flow",
 }  # fmt: skip
 

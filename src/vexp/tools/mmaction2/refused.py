@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 #: The end of the sentence that refuses one of ``OTHER_TASKS``.
-IMPORTED = "only video recognition, PoseC3D of skeletons and BMN can be imported"
+IMPORTED = "only video recognition, PoseC3D of skeletons, BMN, and detection on AVA can be imported"
 #: Classes that belong to another task.
 OTHER_TASKS = {
     "RecognizerGCN": "graph networks on skeletons", "SkeletonGCN": "graph networks on skeletons",
     **dict.fromkeys(("BSN", "TEM", "PEM", "SSN"), "temporal localization"),
-    "FastRCNN": "detection", "FasterRCNN": "detection", "AVADataset": "detection", "AVAKineticsDataset": "detection",
+    "FasterRCNN": "detection", "AVAKineticsDataset": "AVA-Kinetics", "MultiSportsDataset": "MultiSports",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
     **dict.fromkeys(("CLIPSimilarity", "VindLURetrieval", "VindLURetrievalMC", "VideoTextDataset"), "retrieval"),
     **dict.fromkeys(("DRN", "TCANet", "SSNDataset", "CharadesSTADataset"), "temporal localization"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vexp.data.batch.batch import Batch
+from vexp.data.batch.boxes import BoxBatch
 from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.loading.dataset import ClipDataset, Key
@@ -19,6 +21,7 @@ from vexp.data.transforms.view import View
 from vexp.tools.visualize.samples import Split, evenly_spaced, format_label, load_sample
 
 _MAX_TRIES = 16  # to get a mixed batch from a blending that mixes only some
+_BOX_COLOR = (255, 213, 74)
 _MAX_MEAN, _MIN_STD, _MAX_STD = 4.0, 0.1, 10.0
 
 
@@ -67,6 +70,10 @@ def summarize_batch(
         scale = None if batch.scale is None else batch.scale[position * views, None]
         label, model_input = format_label(batch.labels[position], source.classes), inputs[position, :, chosen].numpy()
         denormalized = img_norm.undo(inputs[position, None], scale)[0, chosen].numpy()
+        if isinstance(batch, BoxBatch):
+            boxes = batch.boxes[batch.boxes[:, 0] == position, 1:].numpy()
+            denormalized = np.stack([with_boxes(image, boxes) for image in denormalized])
+            frame = with_boxes(frame, _source_boxes(source, index, frame))
         samples.append(BatchSample(source.name(index), label, frame, crops if key else (), model_input, denormalized))
     return BatchSummary(split, inputs, samples, views)
 
@@ -82,7 +89,8 @@ class SampleDraws:
         self.name = split.dataset.source.name(index)
         self.source, _ = _source_frame(split.dataset, (0, index))
         self.crops = [sample.clips.crops[0] for sample in samples]
-        self.frames = [sample.clips.frames[0, sample.clips.layout.clip_len // 2] for sample in samples]
+        middle = [(sample, sample.clips.frames[0, sample.clips.layout.clip_len // 2]) for sample in samples]
+        self.frames = [with_boxes(image, getattr(sample, "boxes", ())) for sample, image in middle]
         self.labels = [format_label(sample.labels, split.dataset.source.classes) for sample in samples]
 
 
@@ -106,6 +114,25 @@ class BlendedBatch:
         self.labels = [format_label(one, classes) for one in weights[::views][:count]]
         batches = "every batch" if blending.probability == 1 else f"{blending.probability:.0%} of batches"
         self.note = f"applied to {batches}"
+
+
+def with_boxes(image: Frames, boxes: Any) -> Frames:
+    """Return an image (H, W, C) with the outlines of boxes (M, 4) in pixels; the image itself without boxes."""
+    import cv2
+
+    if not len(boxes):
+        return image
+    drawn = np.ascontiguousarray(image).copy()
+    for box in np.asarray(boxes):
+        left, top, right, bottom = box.round().astype(int).tolist()
+        cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), _BOX_COLOR, max(1, min(image.shape[:2]) // 160))
+    return drawn
+
+
+def _source_boxes(source: Any, index: int, image: Frames) -> NDArray[np.float64]:
+    """Return the labeled boxes of a key frame in pixels of its image."""
+    boxes: NDArray[np.float64] = source.boxes(index).truth * ((image.shape[1], image.shape[0]) * 2)
+    return boxes
 
 
 def batch_warnings(batches: Sequence[BatchSummary]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.batch.batch import Batch
+from vexp.data.batch.boxes import BoxBatch
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataloader import SequentialSampler, iterate_batches, make_loader
 from vexp.data.loading.dataset import Key
@@ -95,6 +96,8 @@ def show_batch(data: RunData, path: Path, *, samples: int, draws: int) -> list[s
     frames = frames_per_sample(len(data.splits))
     for split in data.splits:
         batch, keys = _first_batch(data.exp, split)
+        if isinstance(batch, BoxBatch):
+            batch = next(batch.by_shape())  # the key frames of the size of the first
         batches.append(summarize_batch(split, batch, keys, config.img_norm, count=samples, frames=frames))
         if split.name == "train":
             sample_draws = SampleDraws(split, int(batch.ids[0]), count=draws)
