@@ -21,7 +21,7 @@ from vexp.config.saved import SavedConfig
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
 from vexp.data.sources.skeletons import SkeletonTrainSplit
-from vexp.data.sources.splits import TrainSplit
+from vexp.data.sources.splits import Split, TrainSplit
 from vexp.data.transforms.resize import RandomRescale
 from vexp.model.clip_input import ClipInput
 from vexp.optim.lr_policy import Chain
@@ -33,6 +33,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "folder": {"root": "videos"},
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
     "skeleton": {"train": SkeletonTrainSplit(ann_file="train.json")},
+    "activitynet": {"train": TrainSplit(ann_file="a.json"), "val": Split(ann_file="b.json"), "features": "features"},
     "torchvision": {"name": "r3d_18"},
     "hf": {
         "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
@@ -50,19 +51,31 @@ SPLITS = ("train", "val", "test")
 OF_SKELETONS = {"skeleton", "motion_skeleton", "pose_compact", "generate_pose_target"}
 
 
+#: Data, models and losses of other tasks than recognition, which go together only.
+OF_OTHER_TASKS = [
+    {"data": "activitynet", "model": "bmn", "loss": "bmn"},
+    {"data": "motion_segments", "model": "actionformer", "loss": "actionformer"},
+]
+
+
 def rows() -> list[dict[str, str]]:
     """Few choices of an option per group in which every option of every group occurs."""
-    columns = [[(group, word) for word in words] for group, words in options().items()]
-    return [dict(pair for pair in row if pair is not None) for row in zip_longest(*columns)]
+    others = {(group, word) for row in OF_OTHER_TASKS for group, word in row.items()}
+    columns = [[(group, word) for word in words if (group, word) not in others] for group, words in options().items()]
+    return [*(dict(pair for pair in row if pair is not None) for row in zip_longest(*columns)), *OF_OTHER_TASKS]
 
 
 def made(choices: dict[str, str]) -> Config:
     """A config with these options."""
     instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
-    data = ["data=folder", "data.root=videos"]
+    base = ["data=folder", "data.root=videos", "eval=never"]
     if OF_SKELETONS & set(choices.values()):
-        data = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false"]
-    step, config = instances.pop("transform", None), compose([*data, "eval=never"])
+        base = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false", "eval=never"]
+    elif choices in OF_OTHER_TASKS:
+        base = ["data=motion_segments"]
+    step, config = instances.pop("transform", None), compose(base)
+    if choices.get("model") == "bmn":  # finds no classes
+        instances["eval"] = compose(["data=motion_segments", "eval=proposals"]).eval
     if step is not None:
         steps = (
             {"added": step} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"], "added": step}
