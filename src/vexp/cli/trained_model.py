@@ -66,6 +66,8 @@ def open_inputs(
 
     ``path``, ``config`` and ``content`` are those of the checkpoint (``open_run``).
     """
+    if not config.data.reads_frames:
+        raise UserError(f"{path}: is a model of features, and vexp {command} reads videos")
     if not config.data.has_frames:
         raise UserError(
             f"{path}: is a model of skeletons, and vexp {command} reads videos; evaluate it on a list of "
