@@ -34,7 +34,7 @@ PUBLISHED = {
 
 
 def test_conf_has_every_recipe_of_the_table() -> None:
-    own = {"r3d_18", "finetune", "finetune_videomae", "finetune_vjepa2", "vjepa2_probe"}
+    own = {"slowonly_ava", "slowfast_ava", "r3d_18", "finetune", "finetune_videomae", "finetune_vjepa2", "vjepa2_probe"}
     assert set(NAMES) == set(PUBLISHED) | own
 
 

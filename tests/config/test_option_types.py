@@ -20,6 +20,7 @@ from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
 from vexp.config.saved import SavedConfig
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
+from vexp.data.sources.boxes import BoxSplit, TrainBoxSplit
 from vexp.data.sources.splits import TrainSplit
 from vexp.data.transforms.resize import RandomRescale
 from vexp.model.clip_input import ClipInput
@@ -31,6 +32,7 @@ from vexp.tools.compare.runs import read_runs
 GIVEN: dict[str, dict[str, Any]] = {
     "folder": {"root": "videos"},
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
+    "ava": {"train": TrainBoxSplit(ann_file="a.csv"), "val": BoxSplit(ann_file="b.csv")},
     "torchvision": {"name": "r3d_18"},
     "hf": {
         "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
@@ -38,7 +40,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     },
     "chain": {"phases": {"rise": {"shape": "linear", "end": 2.0}, "fall": {"shape": "cosine", "begin": 2.0}}},
     "sample_frames": {"clip_len": 8}, "dense_sample_frames": {"clip_len": 8}, "segment_frames": {"segments": 8},
-    "uniform_sample": {"clip_len": 8}, "uniform_sample_frames": {"clip_len": 8},
+    "sample_key_frames": {"clip_len": 8}, "uniform_sample": {"clip_len": 8}, "uniform_sample_frames": {"clip_len": 8},
     "resize": {"scale": [64, 64]}, "multi_scale_crop": {"input_size": 64}, "random_crop": {"size": 64},
     **{word: {"scale_range": [256, 320]} for word in ("random_rescale", "random_short_side_scale")},
     **{word: {"crop_size": 64} for word in ("center_crop", "three_crop", "ten_crop")},
@@ -46,16 +48,26 @@ GIVEN: dict[str, dict[str, Any]] = {
 SPLITS = ("train", "val", "test")
 
 
+#: Data, models and losses of other tasks than recognition, which go together only.
+OF_OTHER_TASKS = [
+    {"data": "motion_boxes", "model": "tiny3d_boxes", "loss": "focal", "transform": "sample_key_frames"},
+    {"data": "ava", "model": "slowonly_ava", "loss": "bce"},
+    {"data": "ava", "model": "slowfast_ava", "loss": "focal"},
+]
+
+
 def rows() -> list[dict[str, str]]:
     """Few choices of an option per group in which every option of every group occurs."""
-    columns = [[(group, word) for word in words] for group, words in options().items()]
-    return [dict(pair for pair in row if pair is not None) for row in zip_longest(*columns)]
+    others = {(group, word) for row in OF_OTHER_TASKS for group, word in row.items()} - {("loss", "bce")}
+    columns = [[(group, word) for word in words if (group, word) not in others] for group, words in options().items()]
+    return [*(dict(pair for pair in row if pair is not None) for row in zip_longest(*columns)), *OF_OTHER_TASKS]
 
 
 def made(choices: dict[str, str]) -> Config:
     """A config with these options."""
     instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
-    step, config = instances.pop("transform", None), compose(["data=folder", "data.root=videos", "eval=never"])
+    base = ["data=motion_boxes"] if choices in OF_OTHER_TASKS else ["data=folder", "data.root=videos", "eval=never"]
+    step, config = instances.pop("transform", None), compose(base)
     if step is not None:
         before = {} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"]}
         config = replace(config, pipeline=replace(config.pipeline, train={**before, "added": step}))
