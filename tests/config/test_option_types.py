@@ -21,6 +21,7 @@ from vexp.config.saved import SavedConfig
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
 from vexp.data.sources.boxes import BoxSplit, TrainBoxSplit
+from vexp.data.sources.skeletons import SkeletonTrainSplit
 from vexp.data.sources.splits import TrainSplit
 from vexp.data.transforms.resize import RandomRescale
 from vexp.model.clip_input import ClipInput
@@ -33,6 +34,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "folder": {"root": "videos"},
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
     "ava": {"train": TrainBoxSplit(ann_file="a.csv"), "val": BoxSplit(ann_file="b.csv")},
+    "skeleton": {"train": SkeletonTrainSplit(ann_file="train.json")},
     "torchvision": {"name": "r3d_18"},
     "hf": {
         "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
@@ -46,6 +48,8 @@ GIVEN: dict[str, dict[str, Any]] = {
     **{word: {"crop_size": 64} for word in ("center_crop", "three_crop", "ten_crop")},
 }  # fmt: skip
 SPLITS = ("train", "val", "test")
+#: Options that need skeletons and heat maps of them.
+OF_SKELETONS = {"skeleton", "motion_skeleton", "pose_compact", "generate_pose_target"}
 
 
 #: Data, models and losses of other tasks than recognition, which go together only.
@@ -66,11 +70,19 @@ def rows() -> list[dict[str, str]]:
 def made(choices: dict[str, str]) -> Config:
     """A config with these options."""
     instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
-    base = ["data=motion_boxes"] if choices in OF_OTHER_TASKS else ["data=folder", "data.root=videos", "eval=never"]
-    step, config = instances.pop("transform", None), compose(base)
+    data = ["data=folder", "data.root=videos", "eval=never"]
+    if choices in OF_OTHER_TASKS:
+        data = ["data=motion_boxes"]
+    elif OF_SKELETONS & set(choices.values()):
+        data = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false", "eval=never"]
+    step, config = instances.pop("transform", None), compose(data)
     if step is not None:
-        before = {} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"]}
-        config = replace(config, pipeline=replace(config.pipeline, train={**before, "added": step}))
+        steps = (
+            {"added": step} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"], "added": step}
+        )
+        if "target" in config.pipeline.train and not hasattr(step, "prepare"):
+            steps["target"] = config.pipeline.train["target"]
+        instances["pipeline"] = replace(config.pipeline, train=steps)
     return replace(config, **instances)
 
 

@@ -26,6 +26,7 @@ SMALL = {
     "mvit_v1_b": (8, 64, 64),
     "mvit_v2_s": (8, 64, 64),
     "videomae_g": (4, 56, 56),  # patches of 14 x 14 pixels
+    "tin_r50": (8, 64, 64),  # with fewer frames the ReLU of an offset may be 0 for all of them
     "uniformerv2_l14": (4, 56, 56),
     "uniformerv2_l14_336": (4, 56, 56),
 }

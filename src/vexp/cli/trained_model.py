@@ -14,7 +14,7 @@ from rich.console import Console
 
 from vexp.cli.arguments import Arguments
 from vexp.config.schema import Config
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.core.files import atomic_write, ensure_writable_dir
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
@@ -67,6 +67,11 @@ def open_inputs(
     """Return the model, the windows of the videos, (name, error) of unreadable files, and the folder of the results."""
     options = arguments.options
     path, config, content = open_run(options.run, options.checkpoint, arguments)
+    if not config.data.has_frames:
+        raise UserError(
+            f"{path}: is a model of skeletons, and vexp {command} reads videos; evaluate it on a list of "
+            "skeletons: vexp evaluate run=RUN data.val.ann_file=FILE"
+        )
     from vexp.inference.predictor import list_clips, load_predictor
 
     windows, unreadable = list_clips(options.input, window=options.window, stride=options.stride)

@@ -110,11 +110,36 @@ class Config(ValidatedConfig):
                 raise ConfigError("has no transform; choose an option, pipeline=...", key=f"pipeline.{split}")
         if isinstance(self.model, Model):
             self.model.check_clips(self.pipeline, self.img_norm)
+        self._check_content()
         self._check_task()
         self.sweep.check_objective(self.eval.results(self.data.task))
         self._check_flips()
         if self.data.cache_features:
             self._check_cached_features()
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of a pixel of the model's input: those of the frames, or the number of heat maps."""
+        return self.pipeline.heat_maps("train") or len(self.img_norm.mean)
+
+    def _check_content(self) -> None:
+        """Check that the pipelines draw heat maps if the data are skeletons, and only then.
+
+        Raises:
+            ConfigError: If they do not.
+        """
+        for split in ("train", "val", "test"):
+            key, maps = f"pipeline.{split}", self.pipeline.heat_maps(split)
+            if maps is None and not self.data.has_frames:
+                raise ConfigError("makes no heat maps of the skeletons; set pipeline=skeleton", key=key)
+            if maps not in (None, self.input_channels):
+                raise ConfigError(f"draws {maps} heat maps, pipeline.train {self.input_channels}", key=key)
+            for name, step in self.pipeline.of(split).items():
+                of_joints = hasattr(step, "compact") or hasattr(step, "prepare")
+                if of_joints and self.data.has_frames:
+                    raise ConfigError("is for skeletons, the data are videos; set data=skeleton", key=f"{key}.{name}")
+                if not (of_joints or self.data.has_frames or hasattr(step, "indices") or hasattr(step, "plan")):
+                    raise ConfigError("needs frames, skeletons have none; leave it out", key=f"{key}.{name}")
 
     def _check_task(self) -> None:
         """Check that model and metrics are for the task of the data."""
@@ -217,6 +242,7 @@ OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
 
 def options() -> dict[str, dict[str, type[Any]]]:
     """Return the classes of all built-in options: group -> name of the option -> dataclass."""
+    from vexp.data.sources import motion_skeleton, skeletons
     from vexp.data.sources.boxes import Ava, MotionBoxes
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
     from vexp.data.transforms import (
@@ -224,12 +250,13 @@ def options() -> dict[str, dict[str, type[Any]]]:
         frame_sampling,
         key_frames,
         photometric,
+        pose,
         rand_augment,
         random_erasing,
         resize,
         uniform_sampling,
     )
-    from vexp.model import roi, zoo, zoo_frames, zoo_transformers
+    from vexp.model import roi, zoo, zoo_frames, zoo_pose, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
     from vexp.optim import lr_policy, optimizers_extra
@@ -241,6 +268,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "video_list": VideoList,
             "raw_frames": RawFrames,
             "folder": Folder,
+            "skeleton": skeletons.Skeleton,
+            "motion_skeleton": motion_skeleton.MotionSkeleton,
             "ava": Ava,
             "motion_boxes": MotionBoxes,
         },
@@ -262,6 +291,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "ten_crop": crops.TenCrop,
             "multi_scale_crop": crops.MultiScaleCrop,
             "flip": resize.Flip,
+            "pose_compact": pose.PoseCompact,
+            "generate_pose_target": pose.GeneratePoseTarget,
             "color_jitter": photometric.ColorJitter,
             "rand_augment": rand_augment.RandAugment,
             "rand_augment_torchvision": rand_augment.RandAugment,
@@ -289,6 +320,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "r2plus1d": zoo.R2plus1d,
             "csn": zoo.Csn,
             "x3d": zoo.X3d,
+            "posec3d": zoo_pose.PoseSlowOnly,
+            "posec3d_c3d": zoo_pose.C3dLight,
             "timesformer": zoo_transformers.TimeSformer,
             "videomae": zoo_transformers.VideoMae,
             "mvitv2": zoo_transformers.MViTv2,

@@ -92,6 +92,7 @@ class _Function:
     """A function that a pickle may call but not change, as its opcode BUILD would."""
 
     __slots__ = ("_call",)
+    _call: Callable[..., Any]
 
     def __init__(self, call: Callable[..., Any]) -> None:
         object.__setattr__(self, "_call", call)

@@ -6,8 +6,8 @@ import numpy as np
 
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
-from vexp.data.sources.base import ArrayReader
 from vexp.data.transforms.pipeline import make_clips
+from vexp.data.transforms.randomness import blank_reader
 
 _FRAME_SIZES = ((256, 340), (340, 256))  # a pipeline with a fixed input size gives it for both video shapes
 
@@ -20,7 +20,7 @@ def input_shape(config: Config, split: str) -> list[int]:
     """
     shapes = set()
     for height, width in _FRAME_SIZES:
-        reader = ArrayReader(np.zeros((2, height, width, len(config.img_norm.mean)), np.uint8))
+        reader = blank_reader(config.pipeline.of(split), 2, height, width, len(config.img_norm.mean))
         clips = make_clips(reader, config.pipeline.of(split), np.random.default_rng(0), lazy=config.pipeline.lazy)
         shapes.add(clips.frames.shape[1:])
     if len(shapes) > 1:

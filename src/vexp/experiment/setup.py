@@ -76,11 +76,15 @@ def build_experiment(
     Raises:
         UserError: If an annotation cannot be read, the device does not exist, or data, loss and model do not match.
     """
-    channels, given = getattr(config.model, "channels", None), len(config.img_norm.mean)
+    channels, given = getattr(config.model, "channels", None), config.input_channels
     if for_model and channels is not None and channels != given:
         rule = (
-            f"img_norm.mean has {given} values; RGB needs model.channels=3 and three values (img_norm=kinetics), "
-            "optical flow needs 2 and img_norm=flow"
+            f"the pipeline draws {given} heat maps; set it to {given}"
+            if not config.data.has_frames
+            else (
+                f"img_norm.mean has {given} values; RGB needs model.channels=3 and three values (img_norm=kinetics), "
+                "optical flow needs 2 and img_norm=flow"
+            )
         )
         raise ConfigError(rule, key="model.channels", value=channels)
     device = pick_device(config.device, world)

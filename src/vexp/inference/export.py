@@ -191,6 +191,14 @@ def _description(predictor: Predictor, exported: Exported, file: Path, form: str
     config, norm = predictor.config, predictor.config.img_norm
     parity, batch = exported.parity, "any" if exported.parity.dynamic else 1
     multi_label = bool(getattr(config.loss, "multi_label", False))
+    pixels: dict[str, Any] = {"content": "heat maps of joints as the last transform draws them, not normalized"}
+    if config.data.has_frames:
+        pixels = {
+            "colour_order": "BGR" if norm.to_bgr else "RGB",
+            "normalise": "(pixel - mean) / std, pixels 0..255, channels in colour_order",
+            "mean": norm.mean,
+            "std": norm.std,
+        }
     return {
         "file": exported.path.name,
         "format": form,
@@ -202,10 +210,7 @@ def _description(predictor: Predictor, exported: Exported, file: Path, form: str
             "dtype": "float32",
             "layout": "N C T H W",
             "shape": [batch, *exported.shape],
-            "colour_order": "BGR" if norm.to_bgr else "RGB",
-            "normalise": "(pixel - mean) / std, pixels 0..255, channels in colour_order",
-            "mean": norm.mean,
-            "std": norm.std,
+            **pixels,
         },
         "output": {
             "name": OUTPUT,

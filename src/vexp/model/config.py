@@ -32,8 +32,10 @@ class Model(ValidatedConfig, ABC):
     task: ClassVar[str] = "recognition"  # what the model predicts, as ``Data.task``
 
     channels: int = option(
-        3, "Channels of each input pixel: 3 for RGB, 2 for optical flow (x, y).", unit="channels", ge=2, le=3
-    )
+        3,
+        "Channels of each input pixel: 3 for RGB, 2 for optical flow (x, y), the number of heat maps for skeletons.",
+        unit="channels", ge=1,
+    )  # fmt: skip
     init: Any = option(
         None,
         "Initial values by layer, as mmcv's init_cfg: {type: Normal, std: 0.01, layer: Linear}, or a list of rules.",
@@ -128,7 +130,7 @@ class Model(ValidatedConfig, ABC):
         from vexp.model.weights.load import set_weight_adapter
 
         model = self.build_architecture(num_classes)
-        if self.image_channels != RGB:
+        if self.image_channels != RGB:  # without effect on a model that was built for them
             replace_input_channels(model, self.image_channels)
         if self.probe is not None:
             from vexp.model.architectures.probes import add_probe

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.model import roi, zoo, zoo_frames, zoo_transformers
+from vexp.model import roi, zoo, zoo_frames, zoo_pose, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
@@ -64,13 +64,13 @@ class RegisteredModel:
     @property
     def clip(self) -> Clip:
         """The input (C, T, H, W) that it is trained on."""
-        return 3, self.frames, self.side, self.side
+        return self.option().channels, self.frames, self.side, self.side
 
     @property
     def published_clip(self) -> Clip:
         """The input (C, T, H, W) of the published numbers."""
         side = (self.published.side if self.published is not None else None) or self.side
-        return 3, self.frames, side, side
+        return self.option().channels, self.frames, side, side
 
 
 def _torchvision(name: str, side: int, paper: str, parameters: float, gmacs: float) -> RegisteredModel:
@@ -144,6 +144,10 @@ REGISTRY: dict[str, RegisteredModel] = {
     "ipcsn_r152": RegisteredModel(
         partial(zoo.Csn, depth=152, interaction="preserved"), 32, 224, "Tran et al., ICCV 2019",
         Published(33.02, 109.9, MMACTION2, 256)),
+    "posec3d": RegisteredModel(
+        partial(zoo_pose.PoseSlowOnly, channels=17), 48, 56, "Duan et al., CVPR 2022", weights=MMACTION2),
+    "posec3d_c3d": RegisteredModel(
+        partial(zoo_pose.C3dLight, channels=17), 48, 56, "Duan et al., CVPR 2022", weights=""),
     "x3d_s": RegisteredModel(zoo.X3d, 13, 160, "Feichtenhofer, CVPR 2020", Published(3.8, 1.96, SLOWFAST)),
     "x3d_m": RegisteredModel(zoo.X3d, 16, 224, "Feichtenhofer, CVPR 2020", Published(3.8, 4.73, SLOWFAST)),
     "x3d_l": RegisteredModel(

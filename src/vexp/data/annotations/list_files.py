@@ -87,6 +87,9 @@ def read_lists(
     Raises:
         UserError: If a list cannot be read, or has bad lines.
     """
+    for path, _ in lists:
+        if path.suffix in (".pkl", ".pickle"):
+            raise UserError(f"{path}: is a pickle, not a list of videos; lists of skeletons are read by data=skeleton")
     kinds = [_kind(path, format, separator) for path, _ in lists]
     label_names = {_LABEL_NAMES.get(kind, False) for kind in kinds}
     if label_names >= {True, False}:

@@ -12,6 +12,7 @@ from torch.utils.data import get_worker_info
 
 from vexp.core.errors import UserError
 from vexp.data.batch.shared_memory import SharedMemoryPool, received
+from vexp.data.transforms.heat_map_layout import HeatMapLayout
 from vexp.data.transforms.pipeline import Clips
 from vexp.data.transforms.resample import FLOW_CHANNELS, Window
 from vexp.data.transforms.view_layout import ViewLayout
@@ -65,7 +66,7 @@ class Batch:
 
     pixels: torch.Tensor  # uint8 (bytes,), the images of all samples, which may differ in number and size
     positions: torch.Tensor  # int64, ``Clips.positions`` of the samples, concatenated
-    layouts: tuple[ViewLayout, ...]  # how the views of each sample are built from both
+    layouts: tuple[ViewLayout | HeatMapLayout, ...]  # how the views of each sample are built from both
     labels: torch.Tensor  # int64 (N,), or for multi-label data float32 (N, classes) of 0 and 1
     ids: torch.Tensor  # int64 (N,), indices of the samples in their source
     scale: torch.Tensor | None = None  # float32 (N * V, 2), factors in x and y that resized optical flow; None for RGB
@@ -94,15 +95,15 @@ class Batch:
 
     @property
     def frames(self) -> torch.Tensor:
-        """The views: uint8 (N, V, T, H, W, C), on the device of ``pixels``."""
+        """The views: uint8 (N, V, T, H, W, C), or float32 heat maps, on the device of ``pixels``."""
         return self.build(0, len(self) * self.views).view(len(self), self.views, *self.layouts[0].view_shape)
 
     def build(self, start: int, stop: int) -> torch.Tensor:
-        """Build views ``start`` to ``stop`` of the N * V, uint8 (n, T, H, W, C); those of a sample are adjacent."""
+        """Build views ``start`` to ``stop`` of the N * V, (n, T, H, W, C) as ``frames``; a sample's are adjacent."""
         shape, views = self.layouts[0].view_shape, self.views
         if all(layout.is_identity for layout in self.layouts):
             return self.pixels.view(-1, *shape)[start:stop]
-        out = self.pixels.new_empty((stop - start, *shape))
+        out = self.pixels.new_empty((stop - start, *shape), dtype=getattr(torch, self.layouts[0].dtype))
         pixels = torch.split(self.pixels, [layout.num_bytes for layout in self.layouts])
         positions = torch.split(self.positions, [layout.clips * layout.clip_len for layout in self.layouts])
         for index in range(start // views, -(-stop // views)):

@@ -70,6 +70,8 @@ class ImgNorm(ValidatedConfig):
     ) -> torch.Tensor:
         """Normalize frames: uint8 (N, T, H, W, C) RGB or flow -> float32 (N, C, T, H, W), on the same device.
 
+        Heat maps, float32 (N, T, H, W, C), are not normalized.
+
         ``scale`` are the factors by which optical flow was resized, float32 (N, 2), x and y. With ``channels_last``,
         the memory order is kept (channels_last_3d); otherwise the result is contiguous.
 
@@ -78,6 +80,9 @@ class ImgNorm(ValidatedConfig):
         """
         import torch
 
+        layout = torch.preserve_format if channels_last else torch.contiguous_format
+        if frames.is_floating_point():
+            return frames.permute(0, 4, 1, 2, 3).to(torch.float32, memory_format=layout)
         if frames.shape[-1] != len(self.mean):
             raise UserError(
                 f"img_norm.mean={format_value(self.mean)}: the frames have {frames.shape[-1]} channels; "
@@ -85,13 +90,17 @@ class ImgNorm(ValidatedConfig):
             )
         if self.to_bgr:
             frames = frames.flip(-1)
-        layout = torch.preserve_format if channels_last else torch.contiguous_format
         values = frames.permute(0, 4, 1, 2, 3).to(torch.float32, memory_format=layout)
         mean, factor = self._constants(frames.device, scale)
         return values.sub_(mean).mul_(factor)
 
     def undo(self, values: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
-        """Invert ``apply``: float (N, C, T, H, W) -> uint8 (N, T, H, W, C) RGB or flow, rounded."""
+        """Invert ``apply``: float (N, C, T, H, W) -> uint8 (N, T, H, W, C) RGB or flow, rounded.
+
+        Heat maps 0..1 become 0..255.
+        """
+        if values.shape[1] != len(self.mean):
+            return (values.float() * 255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 4, 1)
         mean, factor = self._constants(values.device, scale)
         frames = (values.float() / factor + mean).round_().clamp_(0, 255).byte().permute(0, 2, 3, 4, 1)
         return frames.flip(-1) if self.to_bgr else frames

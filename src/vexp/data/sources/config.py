@@ -31,6 +31,7 @@ class Data(ValidatedConfig, ABC):
     #: What is predicted for a sample: the name of a task of ``vexp.task``, or a plugin's subclass of ``Task``.
     task: ClassVar[Any] = "recognition"
     reads_frames: ClassVar[bool] = True  # False: samples have features, and need no pipeline
+    has_frames: ClassVar[bool] = True  # whether samples are videos; False: skeletons, of which heat maps are made
 
     batch_size: int = option(
         8,
@@ -388,9 +389,8 @@ class Motion(Data):
         return self.video_source(Annotation.pack(names, labels, motion.CLASSES, prefix=str(folder)))
 
     def _folder_args(self) -> dict[str, Any]:
-        root = cache_folder(self.cache_dir)
         clips = {"train_clips": self.train_clips, "val_clips": self.val_clips}
-        return {"root": root, "seed": self.motion_seed, **clips}
+        return {"root": cache_folder(self.cache_dir), "seed": self.motion_seed, **clips}
 
 
 def cache_folder(cache_dir: str | None) -> Path:

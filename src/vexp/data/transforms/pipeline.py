@@ -7,6 +7,8 @@ Transforms are distinguished by their method, so a custom transform is a datacla
     indices(num_frames, rng) -> int64 (clips, clip_len)             which frames (the first transform only)
     plan(views, rng) -> views                                       which part of the frame, at which size
     apply(frames, rng) -> uint8 (T, H, W, 3)                        other changes of the pixels (photometric)
+    compact(views, joints) -> views                                 which part of the frame, by the joints of persons
+    prepare(joints, views, positions)                               heat maps of joints (the last transform only)
     draw(size, rng) -> transforms                                   a random list of the two above, for RGB frames
     build() -> transform                                            a photometric transform of torchvision v2
 """
@@ -20,17 +22,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frames
 from vexp.data.sources.base import Reader, frame_times, read_frames
+from vexp.data.transforms.heat_map_layout import HeatMapLayout
 from vexp.data.transforms.photometric import check_rgb, check_torchvision_transform
+from vexp.data.transforms.pose import draw_joints
 from vexp.data.transforms.resample import Window, render_views, render_windows
 from vexp.data.transforms.view import View, shared_size
 from vexp.data.transforms.view_layout import ViewLayout
 
 _ACCEPTS = "dict of transforms by name"
+_METHODS = ("indices", "plan", "apply", "draw", "compact", "prepare")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -52,9 +57,11 @@ class Pipeline(ValidatedConfig):
                 if samples != (position == 0):
                     rule = "only the first transform may be" if samples else "the first transform must be"
                     raise ConfigError(f"{rule} a sampler (such as SampleFrames), got {', '.join(steps)}", key=key)
+                if hasattr(step, "prepare") and position < len(steps) - 1:
+                    raise ConfigError(f"must be the last transform, got {', '.join(steps)}", key=key)
                 if hasattr(step, "build"):
                     check_torchvision_transform(step, key)
-                elif not any(hasattr(step, method) for method in ("indices", "plan", "apply", "draw")):
+                elif not any(hasattr(step, method) for method in _METHODS):
                     raise ConfigError(f"{type(step).__name__} has no plan and no apply method", key=key)
 
     def of(self, split: str) -> dict[str, Any]:
@@ -62,14 +69,20 @@ class Pipeline(ValidatedConfig):
         steps: dict[str, Any] = {"train": self.train, "val": self.val, "test": self.test or self.val}[split]
         return steps
 
+    def heat_maps(self, split: str) -> int | None:
+        """Return the number of heat maps that the transforms of a split draw; None if they make frames."""
+        return getattr(next(reversed(self.of(split).values()), None), "channels", None)
+
 
 @dataclass(frozen=True, slots=True)
 class Clips:
     """The output of a pipeline for one video: V views, V = crops x clips in crop-major order (as in mmaction2)."""
 
-    images: Frames  # (K, F, H, W, C): the F distinct frames, in each of the K images that the crops are cut from
+    #: (K, F, H, W, C): the F distinct frames, in each of the K images that the crops are cut from; of skeletons, the
+    #: bytes of the joints that ``layout`` draws.
+    images: Frames
     positions: NDArray[np.int64]  # (clips, clip_len), index into the distinct frames for each frame of each clip
-    layout: ViewLayout  # how the views are built from both
+    layout: ViewLayout | HeatMapLayout  # how the views are built from both
     frame_indices: NDArray[np.int64]  # (clips, clip_len), index in the video of each frame of each clip
     crops: tuple[View, ...]  # the part of the video's frames that each crop shows
 
@@ -85,10 +98,10 @@ class Clips:
 
     @property
     def frames(self) -> Frames:
-        """The views, uint8 (V, T, H, W, C)."""
+        """The views, uint8 (V, T, H, W, C), or float32 if they are heat maps."""
         import torch
 
-        out = torch.empty((self.layout.views, *self.layout.view_shape), dtype=torch.uint8)
+        out = torch.empty((self.layout.views, *self.layout.view_shape), dtype=getattr(torch, self.layout.dtype))
         pixels = torch.from_numpy(np.ascontiguousarray(self.images)).view(-1)
         self.layout.build(pixels, torch.from_numpy(self.positions).view(-1), out)
         views: Frames = out.numpy()
@@ -115,6 +128,10 @@ def make_repeats(
     sampler, *rest = steps.values()
     frame_indices = sampled_frames(reader, sampler, rngs[0])
     distinct, inverse = np.unique(frame_indices, return_inverse=True)
+    if (joints := getattr(reader, "joints", None)) is not None:
+        whole, joints = View.whole(reader.width, reader.height), np.asarray(joints[:, distinct], np.float32)
+        positions = inverse.reshape(frame_indices.shape)
+        return [_heat_maps(joints, whole, rest, rng, frame_indices, positions) for rng in rngs]
     frames = read_frames(reader, distinct)
     if len(rngs) > 1 and isinstance(frames, FrameStream):
         frames = frames.to_array()
@@ -153,6 +170,34 @@ def _transformed(
         windows = [Window(index, 0, 0) for index in range(len(images))]
     layout = ViewLayout.of(images.shape, windows, views[0].size, positions)
     return Clips(images, positions, layout, frame_indices, tuple(crops.source_views(views)))
+
+
+def _heat_maps(
+    joints: NDArray[np.float32],
+    whole: View,
+    steps: Sequence[Any],
+    rng: np.random.Generator,
+    frame_indices: NDArray[np.int64],
+    positions: NDArray[np.int64],
+) -> Clips:
+    """Apply all transforms but the sampler to the joints in the distinct frames of a video.
+
+    Without a transform that draws heat maps, the views are drawings of the skeletons, for ``vexp show pipeline``.
+
+    Raises:
+        UserError: If a transform needs frames.
+    """
+    views = [whole]
+    for step in steps:
+        if hasattr(step, "prepare"):
+            mapped, layout, crops = step.prepare(joints, views, positions)
+            return Clips(mapped.view(np.uint8), positions, layout, frame_indices, crops)
+        if not hasattr(step, "plan") and not hasattr(step, "compact"):
+            raise UserError(f"{type(step).__name__} needs frames, skeletons have none; remove the transform")
+        views = step.plan(views, rng) if hasattr(step, "plan") else step.compact(views, joints)
+    images = np.stack([draw_joints(joints, view) for view in views])
+    layout = ViewLayout.of(images.shape, [Window(i, 0, 0) for i in range(len(views))], views[0].size, positions)
+    return Clips(images, positions, layout, frame_indices, tuple(views))
 
 
 def _drawn(step: Any, frames: FrameStream | Frames, views: Sequence[View], rng: np.random.Generator) -> Sequence[Any]:

@@ -90,6 +90,10 @@ class View:
         cut_from = self.cut_from or (self if resized else None)
         return replace(self, box=self._source_box(x, y, width, height), size=(width, height), cut_from=cut_from)
 
+    def framed(self, x: int, y: int, width: int, height: int) -> View:
+        """As ``cropped``, but the part may reach beyond the output: for skeletons, which have no pixels there."""
+        return replace(self, box=self._source_box(x, y, width, height), size=(width, height), cut_from=None)
+
     def flipped(self) -> View:
         """Return this view mirrored horizontally."""
         return replace(self, mirrored=not self.mirrored)
@@ -124,6 +128,12 @@ class View:
             view = view.warp.base
             matrix = view._to_box() @ affine @ matrix
             yield view, matrix
+
+    def map_points(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Map points (..., 2), x and y in source pixels, to output pixels: the inverse of the map of the output."""
+        *_, (_, matrix) = self.stages()
+        inverse = np.linalg.inv(matrix)
+        return np.asarray(points @ inverse[:2, :2].T + inverse[:2, 2])
 
     def outline(self) -> NDArray[np.float64]:
         """Return the corners of the output in source pixels, float64 (4, 2), clockwise from the upper left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class ViewLayout:
     """The layout of the views of one sample, in crop-major order as in mmaction2."""
+
+    dtype: ClassVar[str] = "uint8"  # of the views
 
     shape: tuple[int, ...]  # of the images, (K, F, H, W, C), with F distinct frames each
     windows: tuple[Window, ...]  # the part of an image that each crop is

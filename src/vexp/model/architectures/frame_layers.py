@@ -107,7 +107,8 @@ class TemporalInterlace(FrameLayer):
         # Frame t of the output is the input at the time t - offset: row t of a linear interpolation.
         times = torch.arange(frames, device=x.device, dtype=offsets.dtype)
         rows = (1 - (times[:, None] - offsets - times).abs()).clamp(min=0) * weights  # (N, 4, T, T)
-        moved = torch.einsum("ngts,nsgchw->ntgchw", rows, clips.unflatten(2, (self.GROUPS, -1)))
+        groups = clips.reshape(*clips.shape[:2], self.GROUPS, -1, *clips.shape[3:])
+        moved = torch.einsum("ngts,nsgchw->ntgchw", rows, groups)
         return torch.cat([moved.flatten(2, 3).flatten(0, 1), x[:, self.moved :]], dim=1)
 
 
@@ -138,7 +139,8 @@ class TemporalAdaptive(FrameLayer):
         padded = functional.pad(gated, (0, 0, 0, 0, 0, 0, 1, 1))  # a frame of zeros at both ends
         weights = kernel[:, None, :, :, None, None]  # (N, 1, C, 3, 1, 1)
         taps = [weights[:, :, :, i] * padded[:, i : i + frames] for i in range(3)]
-        return (taps[0] + taps[1] + taps[2]).flatten(0, 1)
+        y: Tensor = taps[0] + taps[1] + taps[2]
+        return y.flatten(0, 1)
 
 
 class FrameNonLocal(FrameLayer, NonLocal):

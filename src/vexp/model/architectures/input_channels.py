@@ -15,7 +15,7 @@ def replace_input_channels(model: nn.Module, channels: int) -> None:
     """Replace every convolution of ``model`` with RGB input by one with ``channels`` input channels.
 
     The new weights are those of the channels red, green, blue, red, ..., so that their distribution is that of the
-    model's own initialization.
+    model's own initialization. From the fourth channel on they are those of other filters, so that channels differ.
     """
     for name, conv in list(model.named_modules()):
         if isinstance(conv, nn.Conv2d | nn.Conv3d) and conv.in_channels == RGB and conv.groups == 1:
@@ -24,7 +24,8 @@ def replace_input_channels(model: nn.Module, channels: int) -> None:
             options = {"bias": conv.bias is not None, "padding_mode": conv.padding_mode}
             replacement = conv_class(channels, conv.out_channels, *geometry, **options)
             with torch.no_grad():
-                replacement.weight.copy_(conv.weight[:, [channel % RGB for channel in range(channels)]])
+                for channel in range(channels):
+                    replacement.weight[:, channel] = conv.weight[:, channel % RGB].roll(channel // RGB, dims=0)
                 if conv.bias is not None and replacement.bias is not None:
                     replacement.bias.copy_(conv.bias)
             model.set_submodule(name, replacement)

@@ -63,12 +63,13 @@ def bottleneck(
 
 
 class ResNet3d(nn.Module):
-    """A stem ``conv1``, a max pooling, and four stages ``layer1`` to ``layer4`` of residual blocks.
+    """A stem ``conv1``, a max pooling, and stages ``layer1`` to ``layer4`` of residual blocks.
 
     Args:
         stem: The first convolution.
         make_block: Builds a block (``MakeBlock``).
-        blocks: Number of blocks of each stage, whose first one has the temporal and spatial stride of the stage.
+        blocks: Number of blocks of each stage, whose first one has the temporal and spatial stride of the stage. There
+            may be fewer than four stages.
         pool_stride: Stride of the 1x3x3 max pooling after the stem; None for no pooling.
         pool_padding: Padding of height and width in this pooling.
         pool2: Whether a 2x1x1 max pooling after ``layer1`` halves the number of frames.
@@ -96,7 +97,7 @@ class ResNet3d(nn.Module):
         padding = (0, pool_padding, pool_padding)
         self.pool1 = nn.Identity() if pool_stride is None else nn.MaxPool3d((1, 3, 3), pool_stride, padding)
         self.pool2 = nn.MaxPool3d((2, 1, 1)) if pool2 else nn.Identity()
-        channels = stem_channels
+        channels, self.stages = stem_channels, len(blocks)
         for stage, (count, time, space) in enumerate(zip(blocks, temporal_strides, spatial_strides, strict=True)):
             channels += fused[stage]
             layer = nn.Sequential()
@@ -120,7 +121,7 @@ class ResNet3d(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         x: Tensor = self.pool1(self.conv1(clips))
-        for stage in range(1, 5):
+        for stage in range(1, self.stages + 1):
             x = self.stage(stage, x)
         return x
 

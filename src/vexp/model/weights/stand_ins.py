@@ -15,9 +15,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+
+from vexp.core.array_pickle import NUMPY_CORES, PickledArray, PickledType, pickled_scalar
 
 #: Values that are ignored: module -> names, separated by spaces.
 _IGNORED = {
@@ -59,7 +59,6 @@ _DICTS = {
     "lightning_fabric.utilities.data": "AttributeDict",
     "lightning.fabric.utilities.data": "AttributeDict",
 }
-_NUMPY_CORES = ("numpy.core.multiarray", "numpy._core.multiarray")  # of NumPy 1 and 2
 
 
 class Ignored:
@@ -101,45 +100,10 @@ class _Bytes(Ignored):
         return super().__new__(cls) if arguments else b""
 
 
-class _DType:
-    """Replaces ``numpy.dtype``: a type code and a byte order."""
-
-    def __init__(self, code: str, *_: object) -> None:
-        self.code = str(code)
-        self.order = "<"
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = str(state[1])
-
-    def numbers(self, data: bytes | str) -> np.ndarray[Any, Any]:
-        """Return the numbers of ``data``, one-dimensional.
-
-        Raises:
-            ValueError: If they are no numbers: objects, texts, dates.
-        """
-        kind = np.dtype(self.code)
-        if kind.kind not in "biuf":
-            raise ValueError(f"NumPy values of type {self.code}")
-        raw = data.encode("latin-1") if isinstance(data, str) else data
-        return np.frombuffer(raw, kind.newbyteorder(">" if self.order == ">" else "<")).astype(kind)
-
-
-class _Array(Ignored):
-    """Replaces ``numpy.ndarray``; ``tensor`` is its values, or None if they are not numbers."""
+class _Array(PickledArray, Ignored):
+    """Replaces ``numpy.ndarray``."""
 
     type_name = "numpy.ndarray"
-    tensor: Tensor | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, is_fortran, data = state
-        if isinstance(data, bytes | str) and isinstance(dtype, _DType) and np.dtype(dtype.code).kind in "biuf":
-            values = dtype.numbers(data).reshape(shape, order="F" if is_fortran else "C")
-            self.tensor = torch.from_numpy(np.ascontiguousarray(values).reshape(shape))
-
-
-def _scalar(dtype: _DType, data: bytes | str) -> Any:
-    """Replaces NumPy's ``scalar``: returns a Python number."""
-    return dtype.numbers(data)[0].item()
 
 
 def _new_array(*_: object) -> _Array:
@@ -165,10 +129,10 @@ STAND_INS: list[Any] = [
     *_named(_DICTS, _Dict),
     (_List, "collections.deque"),
     (_Bytes, "builtins.bytes"),
-    (_DType, "numpy.dtype"),
+    (PickledType, "numpy.dtype"),
     (_Array, "numpy.ndarray"),
-    *((_scalar, f"{core}.scalar") for core in _NUMPY_CORES),
-    *((_new_array, f"{core}._reconstruct") for core in _NUMPY_CORES),
+    *((pickled_scalar, f"{core}.scalar") for core in NUMPY_CORES),
+    *((_new_array, f"{core}._reconstruct") for core in NUMPY_CORES),
     (_new_object, "copyreg._reconstructor"),
 ]
 
@@ -176,8 +140,8 @@ STAND_INS: list[Any] = [
 def convert_arrays(content: Any) -> None:
     """Replace the numeric arrays in the dicts and lists of a file's content by tensors, in place."""
     for container, key, value in _items(content):
-        if isinstance(value, _Array) and value.tensor is not None and not isinstance(container, tuple):
-            container[key] = value.tensor
+        if isinstance(value, _Array) and value.values is not None and not isinstance(container, tuple):
+            container[key] = torch.from_numpy(value.values)
 
 
 def ignored_types(value: Any) -> list[str]:

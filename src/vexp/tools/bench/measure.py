@@ -149,8 +149,8 @@ class Measurement:
         sampler = next(iter(dataset.steps.values()))
         try:
             with dataset.source.open(index) as reader:
-                frames = read_frames(reader, np.unique(sampled_frames(reader, sampler, rng)))
-                for _ in frames:
+                indices = np.unique(sampled_frames(reader, sampler, rng))
+                for _ in read_frames(reader, indices) if self.config.data.has_frames else ():
                     pass
         except Exception:  # loading the sample reports it
             return

@@ -65,6 +65,17 @@ _SLOW: dict[str, Rule] = {
     **_RESNET3D, **_UNSTRIDED,
     **required(lateral=False, conv1_kernel=(1, 7, 7), temporal_strides=(1, 1, 1, 1), inflate=(0, 0, 1, 1)),
 }  # fmt: skip
+_POSE: dict[str, Rule] = {
+    **COMMON, "in_channels": Map("channels", implied=3), "base_channels": Map("width", implied=64),
+    "stage_blocks": Map("blocks", list, implied=[3, 4, 6]), "depth": Require(50),
+    "temporal_strides": Map("temporal_strides", list, implied=[1, 1, 1]),
+    "zero_init_residual": Map("zero_init_residual", implied=True),
+    **all_of("conv1_stride_s pool1_stride_s", Require(1, implied=2)), "num_stages": Require(3, implied=4),
+    "inflate": Require((0, 1, 1)), "spatial_strides": Require((2, 2, 2)), "dilations": Require((1, 1, 1)),
+    "out_indices": Require((2,)), "with_pool2": Require(False),
+    **required(conv1_stride_t=1, pool1_stride_t=1, lateral=False, conv1_kernel=(1, 7, 7), inflate_style="3x1x1",
+               with_pool1=True),
+}  # fmt: skip
 _INFLATED: dict[str, Rule] = {"norm_cfg": batch_norm(Map("norm_eps", implied=1e-5))} | required(
     conv1_kernel=(3, 7, 7), inflate=(1, 1, 1, 1), temporal_strides=(1, 2, 2, 2)
 )
@@ -247,6 +258,8 @@ BACKBONES: dict[str, Family] = {
     "UniFormerV2": Family("uniformerv2_b16", _UNIFORMER_V2, head(0.0, 0.02)),
     "VisionTransformer": Family("videomae_b", _VIDEOMAE, head(0.0, 0.02)),
 }  # fmt: skip
+#: Those of heat maps (PoseDataset).
+POSE_BACKBONES: dict[str, Family] = {"ResNet3dSlowOnly": Family("posec3d", _POSE, head(0.5))}
 #: Models with the neck TPN, by the class of the backbone.
 WITH_TPN_NECK = {
     name: replace(BACKBONES[name], option=option, head=head(0.4), rules={

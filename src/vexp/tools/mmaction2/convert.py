@@ -16,11 +16,11 @@ from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_mod
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
 from vexp.tools.mmaction2.pipelines import check_same_pipeline, convert_pipeline
 from vexp.tools.mmaction2.pitfalls import find_pitfalls
-from vexp.tools.mmaction2.refused import OTHER_TASKS
+from vexp.tools.mmaction2.refused import IMPORTED, OTHER_TASKS
 from vexp.tools.mmaction2.result import FILL_IN, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Ignore
 from vexp.tools.mmaction2.tables import apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node
+from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
 #: Root keys that only configs of 1.x have.
 _OF_1X = {"train_dataloader", "optim_wrapper", "param_scheduler", "default_hooks", "val_evaluator", "default_scope"}
@@ -69,7 +69,7 @@ def _set_defaults(result: ConversionResult) -> None:
     if "run_name" not in result.values:
         result.set_implied("run_name", result.config.where.file.stem, "mmaction2's default of work_dir")
         result.set_implied("out_root", "./work_dirs", "mmaction2's default of work_dir")
-    if not {"img_norm.mean", "img_norm.std"} & set(result.values):
+    if result.choices["data"] != "skeleton" and not {"img_norm.mean", "img_norm.std"} & set(result.values):
         why = "the config has no Normalize" if result.generation == 0 else "data_preprocessor has no mean"
         result.set_implied("img_norm.mean", [0.0] * result.channels, f"{why}: pixels are not normalized")
         result.set_implied("img_norm.std", [1.0] * result.channels, f"{why}: pixels are not normalized")
@@ -83,12 +83,12 @@ def _check_task(config: MappingNode) -> None:
             "the epochs and milestones count with it); import the config of the same model without multigrid"
         )
     if not isinstance(model, MappingNode) and (name := config.text("dataset_type")) in OTHER_TASKS:
-        raise UserError(f"{config.where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
+        raise UserError(f"{config.where}: {name} is for {OTHER_TASKS[name]}; {IMPORTED}")
     if not isinstance(model, MappingNode):
         raise UserError(f"{config.where}: not a config of mmaction2: model = dict(type=...) is missing")
     name, where = model.text("type"), (model.get("type") or model).where
     if name in OTHER_TASKS:
-        raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
+        raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; {IMPORTED}")
     if is_detector(model):
         check_detector(model)
     elif not name.startswith("Recognizer"):
@@ -120,8 +120,8 @@ def _convert_0x(result: ConversionResult, model: str | None) -> None:
 
 def _convert_1x(result: ConversionResult, model: str | None) -> None:
     config = result.config
-    loaders = {split: config.get(f"{split}_dataloader") for split in _SPLITS}
-    sets = {split: config.get(f"{split}_dataloader", "dataset") for split in _SPLITS}
+    loaders = {split: _only_item(result, config.get(f"{split}_dataloader")) for split in _SPLITS}
+    sets = {split: loader.get("dataset") if loader is not None else None for split, loader in loaders.items()}
     choose_data(result, sets)
     _convert_model(result, model)
     convert_preprocessor(result, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
@@ -136,6 +136,14 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     hooks.convert_custom_hooks(result, config.get("custom_hooks"))
     hooks.convert_visualizer(result, config.get("visualizer"))
     optimizers.convert_lr_scaling(result, config.get("auto_scale_lr"))
+
+
+def _only_item(result: ConversionResult, node: Node | None) -> MappingNode | None:
+    """Return a dict of the config, also if a comma after it makes it a tuple of one."""
+    if isinstance(node, SequenceNode) and len(node.items) == 1:
+        result.add_pitfall(node, "a comma at the end makes this a tuple, which mmaction2 refuses; read without it")
+        node = node.items[0]
+    return node if isinstance(node, MappingNode) else None
 
 
 def _convert_model(result: ConversionResult, chosen: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.raw_frames import TEMPLATES
 from vexp.tools.mmaction2.detectors import DETECTOR
-from vexp.tools.mmaction2.refused import OTHER_TASKS
+from vexp.tools.mmaction2.refused import IMPORTED, OTHER_TASKS
 from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import (
     Function,
@@ -29,6 +29,7 @@ DATASETS: dict[str, str] = {
     "RawframeDataset": "raw_frames",
     "AVADataset": "ava",
     **dict.fromkeys(("VideoDataset", "RepeatAugDataset", "ImageDataset", "RawVideoDataset"), "video_list"),
+    "PoseDataset": "skeleton",
 }
 #: Classes that contain other datasets.
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")
@@ -36,7 +37,7 @@ _WORKING_DIRECTORY = "the list's paths begin in the folder of the command; null 
 
 
 #: Key of ``data_prefix`` that the class of a dataset reads (1.x).
-_PREFIXES = {"raw_frames": "img", "video_list": "video", "ava": "img"}
+_PREFIXES = {"raw_frames": "img", "video_list": "video", "skeleton": "skeleton", "ava": "img"}
 
 
 @sets("data_prefix")
@@ -100,6 +101,14 @@ def _part_name(result: ConversionResult, node: Node, prefix: str) -> None:
         result.set(node, "data.file_name", name)
 
 
+def _class_prob(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Convert ``class_prob`` of PoseDataset (0.x), which only the sampler of ``sample_by_class`` reads."""
+    if result.config.scalar("data", "train", "sample_by_class"):
+        raise ConfigError("vexp has no probability of each class; see data.train.class_balance")
+    result.add_pitfall(node, "class_prob has no effect in mmaction2 without sample_by_class=True; left out here")
+    result.mark_unneeded(node, "no effect without sample_by_class")
+
+
 @sets("/data.modality")
 def _modality(result: ConversionResult, node: Node, prefix: str) -> None:
     modality = str(node.to_python())
@@ -130,6 +139,9 @@ SPLIT: dict[str, Rule] = {
     "lazy_init": Ignore("lists are read when they are needed"),
     "serialize_data": Ignore("lists are held in shared arrays anyway"),
     "max_refetch": Ignore("data.on_error says what happens to a damaged video"),
+    "split": Map("split"), "box_thr": Map("/data.box_thr", float),
+    "valid_ratio": Map("/data.valid_ratio", lambda ratio: 0.0 if ratio is None else float(ratio)),
+    "class_prob": _class_prob,
     "metainfo": Unsupported("give class names in data.classes"), "filter_cfg": Unsupported("filter the list"),
 }  # fmt: skip
 
@@ -181,7 +193,7 @@ def choose_data(result: ConversionResult, sets: dict[str, Node | None]) -> None:
 def _check_dataset(dataset: MappingNode, model: str) -> None:
     where, name = dataset.items["type"].where, dataset.text("type")
     if name in OTHER_TASKS:
-        raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; only video recognition can be imported")
+        raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; {IMPORTED}")
     if name not in DATASETS:
         raise UserError(
             f"{where}: {name or 'this'} is not a dataset of vexp ({', '.join(DATASETS)} are read); use a custom "

@@ -7,7 +7,7 @@ from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.backbone_arguments import NOT_OURS, Family, is_image_model
-from vexp.tools.mmaction2.backbones import BACKBONES, WITH_TPN_NECK
+from vexp.tools.mmaction2.backbones import BACKBONES, POSE_BACKBONES, WITH_TPN_NECK
 from vexp.tools.mmaction2.datasets import MULTI_CLASS
 from vexp.tools.mmaction2.detectors import DETECTOR_MODEL, choose_detector, convert_detector, is_detector
 from vexp.tools.mmaction2.frame_backbones import IMAGE_LIBRARIES, WITH_TRN_HEAD, convert_image_model, convert_neck
@@ -295,7 +295,7 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
     if not isinstance(backbone, MappingNode) or not name:
         raise UserError(f"{model.where}: model has no backbone with a type; only recognition models can be imported")
     kind, neck = backbone.items["type"], model.get("neck")
-    family = BACKBONES.get(name)
+    family = (POSE_BACKBONES if result.choices["data"] == "skeleton" else BACKBONES).get(name)
     if isinstance(neck, MappingNode) and neck.text("type") == "TPN":
         family = WITH_TPN_NECK.get(name, family)
     elif model.text("cls_head", "type") == "TRNHead":

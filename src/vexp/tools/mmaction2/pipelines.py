@@ -9,7 +9,7 @@ from typing import Any
 from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.models import NORMALIZE
 from vexp.tools.mmaction2.result import ConversionResult
-from vexp.tools.mmaction2.rules import Ignore, Map, Require, Rule, Unsupported
+from vexp.tools.mmaction2.rules import Function, Ignore, Map, Require, Rule, Unsupported, as_lists, sets
 from vexp.tools.mmaction2.tables import all_of, apply_rules, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, UnreadableError, Where, entries
 
@@ -57,6 +57,24 @@ _CLIPS: dict[str, Rule] = {
 }  # fmt: skip
 _RESIZED: dict[str, Rule] = {**same("interpolation"), **_LAZY}
 
+
+def _joints_of_target(name: str) -> Function:
+    """Return the rule of ``left_kp`` or ``right_kp`` of Flip: they are those of the heat maps of the same split."""
+
+    @sets()
+    def rule(result: ConversionResult, node: Node, prefix: str) -> None:
+        if result.choices["data"] != "skeleton":
+            result.mark_unsupported(node, "is for skeletons, and the data are videos")
+            return
+        value = node.to_python()
+        if not isinstance(value, list | tuple):
+            raise ConfigError("is no list of joints; a mirrored view exchanges those of GeneratePoseTarget")
+        split = prefix.split(".")[1]
+        result.set(node, f"pipeline.{split}.target.{name}", list(value), "joints that a mirrored view exchanges")
+
+    return rule
+
+
 #: Class of mmaction2 (0.x or 1.x) -> transform of vexp. ``_sampling`` changes those of image models.
 STEPS: dict[str, Step] = {
     "SampleFrames": Step("sample", "sample_frames", {
@@ -86,7 +104,7 @@ STEPS: dict[str, Step] = {
         **same("flip_ratio direction"), **_LAZY,
         "flip_label_map": Map("/data.flip_label_map", _label_names, "by class name; a list without names has numbers",
                               off="no labels are swapped"),
-        **all_of("left_kp right_kp", Unsupported("skeletons are not supported")),
+        **{name: _joints_of_target(name) for name in ("left_kp", "right_kp")},
     }),
     "ColorJitter": Step("jitter", "color_jitter", {
         **same("brightness contrast saturation hue"), "p": Require(1.0, "vexp applies it to every clip"),
@@ -106,6 +124,12 @@ STEPS: dict[str, Step] = {
                     "noise is normal with mean and std; mmaction2's is uniform without fill_std", implied="const"),
         "fill_color": Map("mean", _color, implied=[128.0, 128.0, 128.0]), "fill_std": Map("std", _color),
     }),
+    "PoseCompact": Step("compact", "pose_compact", same("padding threshold hw_ratio allow_imgpad")),
+    "GeneratePoseTarget": Step("target", "generate_pose_target", {
+        **same("sigma use_score with_kp with_limb double left_kp right_kp scaling"),
+        "skeletons": Map("skeletons", as_lists),
+        **all_of("left_limb right_limb", Ignore("limbs are exchanged by their joints, left_kp and right_kp")),
+    }),
     "pytorchvideo.RandomShortSideScale": Step("rescale", "random_short_side_scale", {
         **same("interpolation"), "backend": Ignore("one resample for all steps"),
     }),
@@ -123,6 +147,7 @@ NO_STEPS: dict[str, str] = {
     **dict.fromkeys(("RawFrameDecode", "FrameSelector"), _DECODED),
     **dict.fromkeys(("FormatShape", "Collect", "ToTensor", "PackActionInputs", "Rename", "ToDataContainer",
                      "ImageDecode", "Transpose"), "vexp formats the batch for the model"),
+    **dict.fromkeys(("PoseDecode", "DecompressPose"), "data=skeleton reads the joints"),
     "EntityBoxRescale": "boxes are carried through the pipeline",
     "Fuse": "pipeline.lazy: geometry always becomes one resample",
     "Normalize": "img_norm: once for train, val and test, on the device",
@@ -140,6 +165,7 @@ def _storage(result: ConversionResult, node: Node, prefix: str) -> None:
 DECODING: dict[str, Rule] = {
     "decoding_backend": Map("data.decoding_backend", _BACKENDS.__getitem__),
     **all_of("io_backend file_client_args", _storage),
+    **{name: Map(f"data.{name}") for name in ("squeeze", "max_person")},
     "num_threads": Ignore("workers decode with one thread each: data.num_workers"),
 }
 #: Transforms that vexp does not have -> what to use instead.
@@ -147,7 +173,6 @@ _INSTEAD = {
     **dict.fromkeys(("Imgaug", "ImgAug"), "transform=color_jitter and the photometric ones of torchvision"),
     "PytorchVideoWrapper": "transform=torchvision with a photometric class",
     "RandomScale": "transform=random_rescale",
-    "GeneratePoseTarget": "skeletons are not supported",
     "OpticalFlow": "data=raw_frames data.modality=Flow",
 }  # fmt: skip
 
@@ -181,6 +206,11 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
             kind = f"pytorchvideo.{transform.text('op')}"
         if not isinstance(transform, MappingNode) or not kind:
             result.mark_unsupported(transform, getattr(transform, "unread", "") or "is not a transform: it has no type")
+        elif kind.startswith("MM") and result.choices["data"] == "skeleton":
+            raise UserError(
+                f"{transform.where}: refused: {kind} makes clips of the videos and the skeletons together; vexp reads "
+                "one or the other"
+            )
         elif kind == "Normalize":
             apply_rules(result, transform, {"type": Ignore(NO_STEPS[kind])})
             apply_rules(result, transform, NORMALIZE, "img_norm.")
@@ -228,6 +258,8 @@ def _convert_step(
     option, rules = step.option, step.rules
     if step.name == "sample":
         option, rules, values = _sampling(result, kind, table, frames)
+    if kind == "GeneratePoseTarget":
+        _check_target(result, table, prefix)
     if kind == "pytorchvideo.RandomShortSideScale":
         _short_sides(result, table, prefix)
     steps[name] = option
@@ -240,6 +272,25 @@ def _convert_step(
     for key, value in values.items():
         result.set_implied(prefix + key, value, f"as mmaction2's {kind} does")
     apply_rules(result, table, rules, prefix)
+
+
+def _check_target(result: ConversionResult, table: MappingNode, prefix: str) -> None:
+    """Convert what GeneratePoseTarget leaves to its defaults and to the data."""
+    joints = result.config.scalar("model", "backbone", "in_channels")
+    if isinstance(joints, int) and not table.scalar("with_limb"):
+        result.set_implied(f"{prefix}joints", joints, "one heat map of each joint: the model's in_channels")
+        result.set_implied("data.joints", joints, "one heat map of each joint: the model's in_channels")
+    if not table.scalar("double"):
+        return
+    if result.generation == 0:
+        result.set_implied(f"{prefix}mirror_maps", False, "mmaction2 0.x mirrors the joints")
+        return
+    named = [table.get(name) for name in ("left_limb", "right_limb")]
+    if table.scalar("with_limb") and table.get("skeletons") is not None and None in named:
+        what = (
+            "without left_limb and right_limb, mirrored heat maps of other limbs are exchanged than those of skeletons"
+        )
+        result.add_pitfall(table, f"{what}; vexp exchanges limbs by their joints")
 
 
 def _torchvision_step(kind: str, table: MappingNode) -> Step | None:

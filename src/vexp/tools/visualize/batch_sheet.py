@@ -10,7 +10,7 @@ from vexp.tools.visualize import styles
 from vexp.tools.visualize.batch_data import BatchSample, BatchSummary, BlendedBatch, SampleDraws
 from vexp.tools.visualize.canvas import Canvas, fit_image
 from vexp.tools.visualize.layout import MARGIN, draw_crops, draw_header
-from vexp.tools.visualize.rgb_images import input_to_rgb, to_rgb_image
+from vexp.tools.visualize.rgb_images import has_colors, input_to_rgb, to_rgb_image
 
 WIDTH, COLUMN_GAP = 1500, 30
 TILE, GAP = 100, 5
@@ -22,10 +22,16 @@ def batch_sheet(
 ) -> Canvas:  # fmt: skip
     """Draw a batch of each split, several draws of one sample, and a blended training batch if there is one."""
     canvas = Canvas(WIDTH)
-    is_flow = len(img_norm.mean) == FLOW_CHANNELS
+    channels = len(batches[0].mean)
+    is_flow = channels == FLOW_CHANNELS
     order = "channels x and y" if is_flow else "channels 0, 1, 2 (B, G, R)" if img_norm.to_bgr else "channels R, G, B"
     subtitle = "left: a frame of the video and its crop (dashed: mirrored); upper row: denormalized; "
     subtitle += f"lower row: model input, {order}" + ("" if is_flow else " as red, green, blue")
+    if not has_colors(channels):
+        subtitle = (
+            f"left: the skeletons and their crop (dashed: mirrored); rows: {channels} heat maps, one color each; "
+        )
+        subtitle += "lower row: brightened"
     top = draw_header(canvas, "batch", subtitle, warnings, is_flow=is_flow)
     width = (WIDTH - 2 * MARGIN - COLUMN_GAP * (len(batches) - 1)) / len(batches)
     lefts = [MARGIN + column * (width + COLUMN_GAP) for column in range(len(batches))]
@@ -45,7 +51,8 @@ def _column(canvas: Canvas, x: float, y: float, width: float, batch: BatchSummar
     canvas.line((x, y), (x + width, y))
     canvas.text(x, y + 8, batch.split.title, width, styles.HEADING)
     size = f"{batch.size} samples" + (f" x {batch.views} views" if batch.views > 1 else "")
-    mean, std = ("/".join(f"{value:.2f}" for value in values) for values in (batch.mean, batch.std))
+    shown = (batch.mean, batch.std) if has_colors(len(batch.mean)) else ([max(batch.mean)], [max(batch.std)])
+    mean, std = ("/".join(f"{value:.2f}" for value in values) for values in shown)
     statistics = f"{batch.low:.2f}..{batch.high:.2f}, mean {mean}, std {std}"
     y += 32
     y += canvas.paragraph(x, y, f"{size} · float32 {batch.shape}\n{statistics}", width, styles.SMALL) + 8

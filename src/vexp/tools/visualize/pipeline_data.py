@@ -19,7 +19,7 @@ class Stage:
     def __init__(self, name: str, description: str, sample: Sample) -> None:
         frames = sample.clips.frames  # (V, T, H, W, C), of which only copies are kept
         self.name, self.description, self.shape = name, description, frames.shape
-        self.low, self.high = int(frames.min()), int(frames.max())
+        self.dtype, self.low, self.high = str(frames.dtype), frames.min(), frames.max()
         num_views, length = frames.shape[:2]
         #: Some frames of the first view, uint8 (k, H, W, C).
         self.strip = frames[0, evenly_spaced(length, STRIP)].copy()
@@ -51,9 +51,9 @@ class PipelineStages:
             "batch", "one resample of all geometry" if dataset.lazy else "as after the last step", sample
         )
         self.final.views = self.final.views[:0]  # the last step shows them already
-        difference = np.abs(sample.clips.frames.astype(np.int16) - last.clips.frames)
+        difference = np.abs(sample.clips.frames.astype(np.float32) - last.clips.frames)
         #: Mean and largest difference of ``final`` from the last of ``steps``, in grey levels.
-        self.difference = float(difference.mean()), int(difference.max())
+        self.difference = float(difference.mean(dtype=np.float64)), float(difference.max())
         batch = Collate()([sample])
         assert isinstance(batch, Batch)
         with dataset.source.open(index) as reader:

@@ -15,7 +15,7 @@ from vexp.tools.visualize import styles
 from vexp.tools.visualize.canvas import Canvas, RGBImage, fit_image
 from vexp.tools.visualize.layout import MARGIN, draw_crops, draw_header
 from vexp.tools.visualize.pipeline_data import STRIP, PipelineStages, Stage
-from vexp.tools.visualize.rgb_images import input_to_rgb, to_rgb_image
+from vexp.tools.visualize.rgb_images import has_colors, input_to_rgb, to_rgb_image
 from vexp.tools.visualize.samples import evenly_spaced
 
 WIDTH, TEXT_WIDTH = 1400, 320
@@ -34,7 +34,8 @@ def pipeline_sheet(
     subtitle = f"sample {stages.index} · {video.name} · {stages.label}"
     y = draw_header(canvas, f"pipeline.{stages.split.title}", subtitle, warnings, is_flow=is_flow)
     order = "x, y of optical flow" if is_flow else "RGB"
-    notes = [video.describe(), f"decoded to uint8, {order}, 0..255"]
+    decoded = f"decoded to uint8, {order}, 0..255" if has_colors(len(values)) else "a drawing of the skeletons"
+    notes = [video.describe(), decoded]
     captions = [video.frame_label(index) for index in stages.frame_indices]
     y = _row(canvas, y, "video", "", notes, to_rgb_image(stages.frames), captions)
     y = _timeline(canvas, y, stages)
@@ -49,7 +50,7 @@ def pipeline_sheet(
         name = f"pipeline.{stages.split.name}.{stage.name}"
         y = _stage_row(canvas, y, name, stage, notes, captions, source if crops_changed else None)
     mean, largest = stages.difference
-    difference = f"differs by {mean:.2g} grey levels on average, {largest} at most" if largest else "identical"
+    difference = f"differs by {mean:.2g} grey levels on average, {largest:g} at most" if largest else "identical"
     notes = [*_stage_notes(stages.final, order), f"compared with the steps above: {difference}"]
     y = _stage_row(canvas, y, stages.final.name, stages.final, notes, captions)
     images = input_to_rgb(values, float(values.min()), float(values.max()))
@@ -66,9 +67,11 @@ def pipeline_sheet(
 
 def _stage_notes(stage: Stage, order: str) -> list[str]:
     views, *shape = stage.shape
+    size = math.prod(stage.shape) * (4 if stage.dtype == "float32" else 1)
+    order = order if stage.dtype == "uint8" else "heat maps, drawn on the device"
     return [
-        (f"{views} views of " if views > 1 else "") + f"uint8 ({', '.join(map(str, shape))})  T H W C",
-        f"{order} · {stage.low}..{stage.high} · {format_bytes(math.prod(stage.shape))}",
+        (f"{views} views of " if views > 1 else "") + f"{stage.dtype} ({', '.join(map(str, shape))})  T H W C",
+        f"{order} · {stage.low:.3g}..{stage.high:.3g} · {format_bytes(size)}",
     ]
 
 
@@ -134,6 +137,8 @@ def _input_texts(stages: PipelineStages, img_norm: ImgNorm, *, is_flow: bool) ->
     values, views = stages.model_input, stages.num_views
     channels = "xy" if is_flow else "BGR" if img_norm.to_bgr else "RGB"
     notes = [(f"each of {views} views: " if views > 1 else "") + f"float32 {values.shape}  C T H W"]
+    if not has_colors(len(values)):
+        return "heat maps are not normalized", notes
     for index, (name, plane) in enumerate(zip(channels, values, strict=True)):
         statistics = f"{plane.min():.2f}..{plane.max():.2f}, mean {plane.mean():.2f}, std {plane.std():.2f}"
         notes.append(f"channel {index} {name}: {statistics}")

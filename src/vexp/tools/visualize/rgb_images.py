@@ -1,6 +1,8 @@
-"""Frames and model inputs as RGB images: optical flow by its direction, normalized values as color levels."""
+"""Frames and model inputs as RGB images: optical flow by its direction, heat maps by color, values as levels."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,25 @@ from vexp.tools.visualize.canvas import RGBImage
 _MIN_FULL_SATURATION = 16.0  # grey levels; shorter motion, such as noise, stays pale
 
 
-def to_rgb_image(frames: NDArray[np.uint8]) -> RGBImage:
-    """Return uint8 (..., 3) unchanged, and optical flow (..., 2) as ``flow_to_rgb``."""
+def to_rgb_image(frames: NDArray[Any]) -> RGBImage:
+    """Return uint8 (..., 3) unchanged, optical flow (..., 2) as ``flow_to_rgb``, others as ``heat_maps_to_rgb``."""
+    if not has_colors(frames.shape[-1]) or frames.dtype != np.uint8:
+        return heat_maps_to_rgb(frames if frames.dtype != np.uint8 else frames / np.float32(255))
     return flow_to_rgb(frames) if frames.shape[-1] == FLOW_CHANNELS else frames
+
+
+def has_colors(channels: int) -> bool:
+    """Return whether these are the channels of an image or of optical flow; otherwise they are heat maps."""
+    return channels in (FLOW_CHANNELS, 3)
+
+
+def heat_maps_to_rgb(maps: NDArray[np.floating[Any]]) -> RGBImage:
+    """Convert heat maps, 0..1 (..., C), to RGB: each in a color of its own, the brightest of a pixel, on black."""
+    hue = 2 * np.pi * (np.arange(maps.shape[-1]) / maps.shape[-1])[:, None] + np.array([0, -2, 2]) * np.pi / 3
+    colors = np.clip(0.6 + 0.5 * np.cos(hue), 0, 1)  # (C, 3)
+    planes = [(maps * channel.astype(np.float32)).max(axis=-1) for channel in colors.T]
+    levels: RGBImage = np.rint(np.clip(np.stack(planes, axis=-1), 0, 1) * 255).astype(np.uint8)
+    return levels
 
 
 def flow_to_rgb(flow: NDArray[np.uint8]) -> RGBImage:
@@ -46,8 +64,10 @@ def input_to_rgb(values: NDArray[np.float32], low: float, high: float) -> RGBIma
     """Convert model input, float (C, T, H, W), to uint8 (T, H, W, 3); ``low`` becomes 0 and ``high`` 255.
 
     Channels 0, 1, 2 become red, green, blue whatever they mean: the colors of BGR input are swapped. Two channels
-    become two grey images side by side.
+    become two grey images side by side, other numbers are heat maps.
     """
+    if not has_colors(len(values)):
+        return heat_maps_to_rgb(values.transpose(1, 2, 3, 0) / max(high, 1e-12))
     levels = np.clip((values - low) * (255 / max(high - low, 1e-12)), 0, 255)
     images: RGBImage = np.rint(levels).astype(np.uint8).transpose(1, 2, 3, 0)  # (T, H, W, C)
     if images.shape[-1] == 3:
