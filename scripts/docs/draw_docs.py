@@ -21,6 +21,8 @@ from vexp.data.transforms.crops import CenterCrop, MultiScaleCrop, RandomCrop, R
 from vexp.data.transforms.frame_sampling import DenseSampleFrames, SampleFrames, Sampler, SegmentFrames
 from vexp.data.transforms.resize import Resize
 from vexp.data.transforms.view import View
+from vexp.evaluation.detections import Detections
+from vexp.evaluation.temporal import average_recall, match_segments, temporal_iou
 from vexp.optim import lr_policy as lr
 
 if TYPE_CHECKING:
@@ -29,6 +31,17 @@ if TYPE_CHECKING:
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 FRAMES = 300  # of the sampled video: 10 s at 30 fps
+#: Annotated segments of a video (start, end in seconds), proposals with scores, and the thresholds of matching.
+SEGMENTS = [[2.0, 8.0], [11.0, 14.0], [18.0, 26.0]]
+PROPOSALS = [
+    [2.3, 8.2, 0.9],
+    [18.5, 23.5, 0.8],
+    [9.0, 13.0, 0.7],
+    [2.0, 7.0, 0.6],
+    [11.2, 13.9, 0.4],
+    [17.8, 26.4, 0.3],
+]
+MATCH_TIOUS = (0.5, 0.75)
 EPOCHS, STEPS_PER_EPOCH, BASE_LR = 30, 20, 0.1
 SOURCE = (340, 256)  # width and height of the cropped frame
 INK, PALE = "#37474f", "#cfd8dc"
@@ -278,6 +291,71 @@ def _bare(panel: Axes) -> None:
     panel.yaxis.label.set(color=INK, fontsize=9)
 
 
+def _matches() -> dict[str, Any]:
+    """Return segments, proposals with scores, which of them match at each threshold, precision, and recall."""
+    video = np.zeros(3, np.int64)
+    truth = Detections(video, np.array(SEGMENTS), np.zeros(3, np.int64), np.zeros(3))
+    rows = np.array(PROPOSALS)
+    found = Detections(np.zeros(len(rows), np.int64), rows[:, :2], np.zeros(len(rows), np.int64), rows[:, 2])
+    matched = match_segments(truth, found, num_classes=1, thresholds=MATCH_TIOUS)
+    curve = average_recall(truth, found, max_proposals=len(rows))
+    return {
+        "segments": SEGMENTS,
+        "proposals": rows.tolist(),
+        "iou": temporal_iou(truth.extent[:, None], found.extent).max(axis=0).tolist(),
+        "is_hit": matched.is_hit.tolist(),
+        "precision": matched.average_precision()[:, 0].tolist(),
+        "number": curve.numbers.tolist(),
+        "recall": curve.recall[[0, 5]].tolist(),
+        "average_recall": curve.average_recall.tolist(),
+        "auc": curve.auc,
+    }
+
+
+def _draw_matches(numbers: dict[str, Any]) -> Figure:
+    """Draw segments and proposals on a time line, precision over recall, and recall over the number of proposals."""
+    figure = _figure(9, 4.6)
+    grid = figure.add_gridspec(2, 2, height_ratios=[3, 2])
+    panel = figure.add_subplot(grid[0, :])
+    for start, end in numbers["segments"]:
+        panel.barh(0, end - start, left=start, height=0.7, color=INK)
+    for row, ((start, end, score), iou, *hits) in enumerate(
+        zip(numbers["proposals"], numbers["iou"], *numbers["is_hit"], strict=True), start=1
+    ):
+        color = {(True, True): COLORS[2], (True, False): COLORS[3], (False, True): COLORS[0]}.get(
+            tuple(hits), COLORS[1]
+        )
+        panel.barh(row, end - start, left=start, height=0.6, color=color)
+        panel.text(end + 0.3, row, f"{score:g}, IoU {iou:.2f}", va="center", fontsize=8, color=INK)
+    panel.invert_yaxis()
+    panel.set(yticks=[0, 3], xlim=(0, 30), xlabel="seconds")
+    panel.set_yticklabels(["annotated", "proposals\nby score"])
+    title = (
+        "true positive at temporal IoU 0.5 and 0.75: green; only at 0.5: orange; only at 0.75: blue; at neither: red"
+    )
+    panel.set_title(title, loc="left", fontsize=10, color=INK)
+    _bare(panel)
+    left, right = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
+    for index, (hits, value) in enumerate(zip(numbers["is_hit"], numbers["precision"], strict=True)):
+        found = np.cumsum(hits)
+        precision, recall = found / np.arange(1, len(hits) + 1), found / len(numbers["segments"])
+        interpolated = np.maximum.accumulate(precision[::-1])[::-1]  # the highest at this or a higher recall
+        label = f"IoU {MATCH_TIOUS[index]:g}: AP {value:.2f}"
+        left.step([0, *recall], [interpolated[0], *interpolated], where="pre", color=COLORS[index], label=label)
+    left.set(xlabel="recall", ylabel="interpolated precision", xlim=(0, 1.02), ylim=(0, 1.05))
+    left.legend(fontsize=8)
+    for index, recall in enumerate(numbers["recall"]):
+        right.plot(numbers["number"], recall, color=COLORS[index], label=f"IoU {MATCH_TIOUS[index]:g}")
+    right.plot(numbers["number"], numbers["average_recall"], color=INK, linewidth=2, label="average (AR)")
+    right.fill_between(numbers["number"], numbers["average_recall"], color=PALE, alpha=0.6)
+    right.set(xlabel="proposals per video (AN)", ylabel="recall", ylim=(0, 1.05), title=f"auc {numbers['auc']:.1f}")
+    right.title.set(fontsize=9, color=INK)
+    right.legend(fontsize=8)
+    for each in (left, right):
+        _bare(each)
+    return figure
+
+
 DRAWINGS: dict[str, Drawing] = {
     "sampling_train": Drawing(_train_samples, _draw_samples),
     "sampling_test": Drawing(_test_samples, _draw_samples),
@@ -285,6 +363,7 @@ DRAWINGS: dict[str, Drawing] = {
     "lr_policies": Drawing(lambda: _rates(POLICIES), _draw_rates),
     "lr_warmup": Drawing(lambda: _rates(WARMUPS), _draw_rates),
     "lr_chain": Drawing(lambda: _rates(CHAINS), _draw_rates),
+    "segment_metrics": Drawing(_matches, _draw_matches),
     "crops": Drawing(_crops, _draw_crops),
 }
 

@@ -53,7 +53,13 @@ NEEDED = {
 
 
 #: Rows that choose the options of other tasks than recognition.
+SEGMENTS = ["data.features=features", *LISTS]
 OTHER_TASKS = [
+    ["data=motion_segments", "model=actionformer_tiny", "eval=segments", "pipeline=features"],
+    ["data=activitynet", "model=bmn", "loss=bmn", "eval=proposals", *SEGMENTS],
+    ["data=thumos", "model=actionformer", "loss=actionformer", "eval=segments_thumos", *SEGMENTS],
+    ["experiment=bmn_anet", *SEGMENTS],
+    ["experiment=actionformer_thumos", *SEGMENTS],
     ["data=motion_boxes", "model=tiny3d_boxes", "eval=boxes", "pipeline=key_frames_8x2_64"],
     ["data=ava", "model=slowonly_r50_ava", "loss=focal", "pipeline=key_frames_4x16_256", *LISTS],
     ["data=ava", "model=slowfast_r50_ava", *LISTS],

@@ -34,7 +34,17 @@ PUBLISHED = {
 
 
 def test_conf_has_every_recipe_of_the_table() -> None:
-    own = {"slowonly_ava", "slowfast_ava", "r3d_18", "finetune", "finetune_videomae", "finetune_vjepa2", "vjepa2_probe"}
+    own = {
+        "r3d_18",
+        "finetune",
+        "finetune_videomae",
+        "finetune_vjepa2",
+        "vjepa2_probe",
+        "bmn_anet",
+        "slowonly_ava",
+        "slowfast_ava",
+        "actionformer_thumos",
+    }
     assert set(NAMES) == set(PUBLISHED) | own
 
 

@@ -22,7 +22,7 @@ from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
 from vexp.data.sources.boxes import BoxSplit, TrainBoxSplit
 from vexp.data.sources.skeletons import SkeletonTrainSplit
-from vexp.data.sources.splits import TrainSplit
+from vexp.data.sources.splits import Split, TrainSplit
 from vexp.data.transforms.resize import RandomRescale
 from vexp.model.clip_input import ClipInput
 from vexp.optim.lr_policy import Chain
@@ -35,6 +35,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
     "ava": {"train": TrainBoxSplit(ann_file="a.csv"), "val": BoxSplit(ann_file="b.csv")},
     "skeleton": {"train": SkeletonTrainSplit(ann_file="train.json")},
+    "activitynet": {"train": TrainSplit(ann_file="a.json"), "val": Split(ann_file="b.json"), "features": "features"},
     "torchvision": {"name": "r3d_18"},
     "hf": {
         "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
@@ -54,6 +55,8 @@ OF_SKELETONS = {"skeleton", "motion_skeleton", "pose_compact", "generate_pose_ta
 
 #: Data, models and losses of other tasks than recognition, which go together only.
 OF_OTHER_TASKS = [
+    {"data": "activitynet", "model": "bmn", "loss": "bmn"},
+    {"data": "motion_segments", "model": "actionformer", "loss": "actionformer"},
     {"data": "motion_boxes", "model": "tiny3d_boxes", "loss": "focal", "transform": "sample_key_frames"},
     {"data": "ava", "model": "slowonly_ava", "loss": "bce"},
     {"data": "ava", "model": "slowfast_ava", "loss": "focal"},
@@ -70,12 +73,14 @@ def rows() -> list[dict[str, str]]:
 def made(choices: dict[str, str]) -> Config:
     """A config with these options."""
     instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
-    data = ["data=folder", "data.root=videos", "eval=never"]
-    if choices in OF_OTHER_TASKS:
-        data = ["data=motion_boxes"]
-    elif OF_SKELETONS & set(choices.values()):
-        data = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false", "eval=never"]
-    step, config = instances.pop("transform", None), compose(data)
+    base = ["data=folder", "data.root=videos", "eval=never"]
+    if OF_SKELETONS & set(choices.values()):
+        base = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false", "eval=never"]
+    elif choices in OF_OTHER_TASKS:
+        base = ["data=motion_boxes"] if choices["data"] in ("motion_boxes", "ava") else ["data=motion_segments"]
+    step, config = instances.pop("transform", None), compose(base)
+    if choices.get("model") == "bmn":  # finds no classes
+        instances["eval"] = compose(["data=motion_segments", "eval=proposals"]).eval
     if step is not None:
         steps = (
             {"added": step} if hasattr(step, "indices") else {"sample": config.pipeline.train["sample"], "added": step}

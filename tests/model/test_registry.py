@@ -10,7 +10,7 @@ from vexp import compose
 from vexp.config.schema import options
 from vexp.model import build_model, zoo
 from vexp.model.flops import measure
-from vexp.model.registry import REGISTRY, TORCHVISION
+from vexp.model.registry import LOCALIZERS, REGISTRY, TORCHVISION
 
 OPTIONS = ROOT / "conf" / "model"
 #: The smaller models of their families are measured in the default lane.
@@ -63,7 +63,7 @@ def test_registry_has_every_model_and_yaml_file() -> None:
         "tiny3d_boxes", "slowonly_r50_ava", "slowfast_r50_ava",
         "i3d_r50_heavy", "timesformer_jointst", "timesformer_spaceonly",
     }  # fmt: skip
-    assert {path.stem for path in OPTIONS.glob("*.yaml")} == {*REGISTRY, "hf"}  # any model of a library
+    assert {path.stem for path in OPTIONS.glob("*.yaml")} == {*REGISTRY, *LOCALIZERS, "hf"}  # any model of a library
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -72,6 +72,14 @@ def test_registry_option_equals_yaml(name: str) -> None:
     content = yaml.safe_load((OPTIONS / f"{name}.yaml").read_text())
     schema = content.pop("defaults")[0].removeprefix("/schema/model/").removesuffix("@_here_")
     assert options()["model"][schema](**content) == REGISTRY[name].option()
+
+
+@pytest.mark.parametrize("name", LOCALIZERS)
+def test_registry_localizer_equals_yaml(name: str) -> None:
+    content = yaml.safe_load((OPTIONS / f"{name}.yaml").read_text())
+    schema = content.pop("defaults")[0].removeprefix("/schema/model/").removesuffix("@_here_")
+    sizes = {key: int(value.rstrip("}").split(",")[1]) for key, value in content.items() if isinstance(value, str)}
+    assert options()["model"][schema](**content | sizes) == LOCALIZERS[name]()
 
 
 def test_compose_model_override_changes_registry_option() -> None:

@@ -70,7 +70,9 @@ def main(argv: Sequence[str]) -> int:
     result = export(predictor, out, form=options.format, split=options.split)
     parity = result.parity
     shape = ", ".join(["any" if parity.dynamic else "1", *map(str, result.shape)])
-    print(f"{result.path}: clips float32 ({shape}) -> {len(predictor.classes)} logits")
+    is_localizer = config.data.task == "localization"
+    outputs = "scores of segments" if is_localizer else f"{len(predictor.classes)} logits"
+    print(f"{result.path}: {'features' if is_localizer else 'clips'} float32 ({shape}) -> {outputs}")
     if not parity.dynamic:
         print(f"  batch size 1 only: {parity.fixed_batch_reason}")
     print(f"  compared with the model: largest difference {parity.difference:.2g}, largest logit {parity.largest:.3g}")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from vexp.cli.arguments import CommandLine
-from vexp.cli.trained_model import InputOptions, open_inputs, write_csv
+from vexp.cli.trained_model import InputOptions, open_inputs, open_run, write_csv
 from vexp.core.errors import ConfigError
 from vexp.core.files import atomic_write
 
@@ -30,8 +30,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     options = arguments.options
+    checkpoint = open_run(options.run, options.checkpoint, arguments)
     # The features are read inside the model, which must not be compiled.
-    predictor, windows, unreadable, folder = open_inputs(arguments, "features", compiled=False)
+    predictor, windows, unreadable, folder = open_inputs(options, *checkpoint, "features", compiled=False)
     from vexp.inference.predictor import predict_videos
     from vexp.model.features import features
 

@@ -7,8 +7,13 @@ A detection model classifies persons in key frames. Their boxes are read from ``
 or found by ``model.detector`` every ``every`` seconds. predictions.json, boxes.csv, an annotated copy of each video and
 contact_sheet.png are written.
 
+A localizer (data=activitynet, thumos, motion_segments) finds segments in the features of long videos: .npy, .csv, or
+the output folder of ``vexp features``. segments.csv, proposals.json (ActivityNet's results) and timeline.png are
+written.
+
 Usage: vexp predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS] [stride=SECONDS] [boxes=FILE] [every=SECONDS]
          [overrides]
+       vexp predict run=RUN input=FEATURES [min_score=0.1] [seconds=DURATION] [overrides]
 
 Examples:
   vexp predict run=RUN input=video.mp4
@@ -16,6 +21,7 @@ Examples:
   vexp predict run=RUN input=videos window=10 stride=5
   vexp predict run=RUN input=video.mp4 boxes=persons.csv
   vexp predict run=RUN input=video.mp4 model.detector=fasterrcnn_resnet50_fpn model.detector_weights=detector.pth
+  vexp predict run=RUN input=features/long_video.npy min_score=0.2
 """
 
 from __future__ import annotations
@@ -31,9 +37,19 @@ import numpy as np
 from rich.table import Column, Table
 
 from vexp.cli.arguments import CommandLine
-from vexp.cli.trained_model import InputOptions, open_inputs, plain_console, top_classes, write_csv, write_result
+from vexp.cli.trained_model import (
+    InputOptions,
+    open_inputs,
+    open_run,
+    plain_console,
+    top_classes,
+    write_csv,
+    write_result,
+)
+from vexp.config.schema import Config
 from vexp.core.errors import ConfigError
 from vexp.core.fields import option
+from vexp.core.files import ensure_writable_dir
 from vexp.inference.checkpoint import run_folder
 
 if TYPE_CHECKING:
@@ -49,6 +65,10 @@ class _Options(InputOptions):
     every: float = option(
         1.0, "Distance between the key frames in which persons are found.", unit="seconds", ge=0.01, lt=math.inf
     )
+    min_score: float = option(0.1, "Smallest score of the segments in segments.csv and timeline.png.", ge=0, le=1)
+    seconds: float | None = option(
+        None, "Duration of the videos, for features that are spread evenly over them.", unit="seconds", gt=0
+    )
 
 
 COMMAND = CommandLine(__doc__, _Options)
@@ -58,8 +78,11 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit status."""
     arguments = COMMAND.parse(argv)
     options = arguments.options
-    predictor, windows, unreadable, folder = open_inputs(arguments, "predict")
-    if predictor.config.data.task == "detection":
+    path, config, content = open_run(options.run, options.checkpoint, arguments)
+    if config.data.task == "localization":
+        return _predict_segments(options, path, config, content)
+    predictor, windows, unreadable, folder = open_inputs(options, path, config, content, "predict")
+    if config.data.task == "detection":
         from vexp.cli.predict_boxes import check_whole_videos, predict_boxes
 
         check_whole_videos(options.window)
@@ -87,6 +110,51 @@ def main(argv: Sequence[str]) -> int:
     _print(videos, folder, has_sheet=has_sheet)
     if all("error" in video for video in videos):
         raise ConfigError("no video could be read", key="input", value=options.input)
+    return 0
+
+
+def _predict_segments(options: _Options, path: Path, config: Config, content: dict[str, Any]) -> int:
+    """Find segments in long videos; return the exit status."""
+    from vexp.inference.localize import find_segments
+    from vexp.inference.predictor import load_predictor
+    from vexp.inference.timeline import draw_timeline
+
+    folder = options.out or run_folder(path) / "predict"
+    ensure_writable_dir(folder, "set out=FOLDER")
+    predictor = load_predictor(config, path, content)
+    found = list(find_segments(predictor, options.input, seconds=options.seconds))
+    rows: list[list[Any]] = [["video", "start", "end", "label", "score", "error"]]
+    results: dict[str, list[dict[str, Any]]] = {}
+    for video in found:
+        results[video.name] = [
+            ({"label": label} if label else {}) | {"segment": [start, end], "score": score}
+            for start, end, label, score in video.segments
+        ]
+        kept = [row for row in video.segments if row[3] >= options.min_score]
+        rows += [[video.name, f"{s:.3f}", f"{e:.3f}", label, f"{score:.6g}", ""] for s, e, label, score in sorted(kept)]
+        rows += [[video.name, "", "", "", "", video.error]] if video.error else []
+    write_csv(folder / "segments.csv", rows)
+    about = {"checkpoint": str(path), "step": predictor.step, "epoch": predictor.epoch}
+    answers = {"version": "VERSION 1.3", "results": results, "external_data": about}
+    write_result(folder / "proposals.json", json.dumps(answers, ensure_ascii=False) + "\n")
+    readable = [video for video in found if video.features is not None]
+    if readable:
+        shown = [
+            (video.name, video.duration, [row for row in video.segments if row[3] >= options.min_score])
+            for video in readable[:_MAX_ROWS]
+        ]
+        draw_timeline(folder / "timeline.png", shown, title=f"{run_folder(path).name} / {path.name}")
+    console = plain_console()
+    table = Table(*rows[0][:-1])
+    for row in [row for row in rows[1:] if not row[-1]][:_MAX_ROWS]:
+        table.add_row(*row[:-1])
+    console.print(table)
+    for video in found:
+        if video.error:
+            console.print(f"not read: {video.error}")
+    console.print(f"segments.csv, proposals.json{', timeline.png' * bool(readable)} in {folder}")
+    if not readable:
+        raise ConfigError("no features could be read", key="input", value=options.input)
     return 0
 
 

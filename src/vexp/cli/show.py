@@ -1,19 +1,20 @@
 """Draw what the model receives, as an image.
 
   pipeline  one sample after every transform, up to the model's input
-  sampling  the frames of the videos that are sampled, on a time line
+  sampling  the frames of the videos that are sampled, or segments and proposals, on a time line
   batch     the first batches of the loader, of train, val and test side by side
 
 Videos are decoded as in a run. The path of the image and all warnings are printed.
 
 Usage: vexp show pipeline [overrides] [split=train] [sample=0] [out=FILE.png]
-       vexp show sampling [overrides] [draws=6] [videos=3] [out=FILE.png]
+       vexp show sampling [overrides] [draws=6] [videos=3] [answers=FILE|RUN] [out=FILE.png]
        vexp show batch    [overrides] [samples=4] [draws=8] [out=FILE.png]
 
 Examples:
   vexp show pipeline data=folder data.root=videos split=val sample=12
   vexp show sampling pipeline=clip_16x4_112
   vexp show batch blending=mixup
+  vexp show sampling data=motion_segments answers=RUN
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from vexp.core.fields import ValidatedConfig, option
 from vexp.data.sources.splits import SPLITS
 
 #: What can be drawn, and the options that go with it.
-SUBJECTS = {"pipeline": ("split", "sample"), "sampling": ("draws", "videos"), "batch": ("samples", "draws")}
+SUBJECTS = {"pipeline": ("split", "sample"), "sampling": ("draws", "videos", "answers"), "batch": ("samples", "draws")}
 
 
 def _png_rule(path: Path) -> str | None:
@@ -42,6 +43,10 @@ class _Options(ValidatedConfig):
     sample: int = option(0, "pipeline: index of the sample in its split.", ge=0)
     draws: int | None = option(None, "sampling: number of epochs (6); batch: draws of one sample (8).", ge=1, le=12)
     videos: int = option(3, "sampling: number of videos per split.", ge=1, le=12)
+    answers: Path | None = option(
+        None,
+        "sampling: segments found in the videos (ActivityNet's results or a run folder), drawn below the annotated.",
+    )
     samples: int = option(4, "batch: number of samples per batch.", ge=1, le=16)
     out: Path | None = option(
         None,
@@ -79,7 +84,9 @@ def main(argv: Sequence[str]) -> int:
         if subject == "pipeline":
             warnings = show_pipeline(data, path, split=options.split, index=options.sample)
         elif subject == "sampling":
-            warnings = show_sampling(data, path, draws=options.draws or 6, videos=options.videos)
+            warnings = show_sampling(
+                data, path, draws=options.draws or 6, videos=options.videos, answers=options.answers
+            )
         else:
             warnings = show_batch(data, path, samples=options.samples, draws=options.draws or 8)
     except OSError as error:

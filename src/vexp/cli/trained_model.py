@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -23,8 +23,6 @@ from vexp.runtime.threads import set_passive_omp_wait
 if TYPE_CHECKING:
     from vexp.data.sources.unlabeled import VideoWindow
     from vexp.inference.predictor import Predictor
-
-InputsT = TypeVar("InputsT", bound="InputOptions")
 
 CHECKPOINT = "best, last or a file; null: the best, else the last."
 
@@ -62,11 +60,12 @@ def open_run(run: Path, checkpoint: str | None, arguments: Arguments[Any]) -> tu
 
 
 def open_inputs(
-    arguments: Arguments[InputsT], command: str, *, compiled: bool = True
+    options: InputOptions, path: Path, config: Config, content: dict[str, Any], command: str, *, compiled: bool = True
 ) -> tuple[Predictor, list[VideoWindow], list[tuple[str, str]], Path]:
-    """Return the model, the windows of the videos, (name, error) of unreadable files, and the folder of the results."""
-    options = arguments.options
-    path, config, content = open_run(options.run, options.checkpoint, arguments)
+    """Return the model, the windows of the videos, (name, error) of unreadable files, and the folder of the results.
+
+    ``path``, ``config`` and ``content`` are those of the checkpoint (``open_run``).
+    """
     if not config.data.has_frames:
         raise UserError(
             f"{path}: is a model of skeletons, and vexp {command} reads videos; evaluate it on a list of "

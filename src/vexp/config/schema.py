@@ -245,6 +245,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     from vexp.data.sources import motion_skeleton, skeletons
     from vexp.data.sources.boxes import Ava, MotionBoxes
     from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
+    from vexp.data.sources.segments_config import ActivityNet, MotionSegments
     from vexp.data.transforms import (
         crops,
         frame_sampling,
@@ -259,6 +260,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
     from vexp.model import roi, zoo, zoo_frames, zoo_pose, zoo_transformers
     from vexp.model.config import Tiny3d, TorchvisionVideo
     from vexp.model.huggingface import HuggingFace
+    from vexp.model.localizers import ActionFormer, ActionFormerLoss, Bmn, BmnLoss
     from vexp.optim import lr_policy, optimizers_extra
     from vexp.optim.optimizers import SGD, Adam, AdamW
 
@@ -272,6 +274,8 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "motion_skeleton": motion_skeleton.MotionSkeleton,
             "ava": Ava,
             "motion_boxes": MotionBoxes,
+            "activitynet": ActivityNet,
+            "motion_segments": MotionSegments,
         },
         "transform": {
             "sample_frames": frame_sampling.SampleFrames,
@@ -329,8 +333,16 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "uniformer": zoo_transformers.UniFormer,
             "uniformerv2": zoo_transformers.UniFormerV2,
             "hf": HuggingFace,
+            "bmn": Bmn,
+            "actionformer": ActionFormer,
         },
-        "loss": {"cross_entropy": CrossEntropy, "bce": Bce, "focal": Focal},
+        "loss": {
+            "cross_entropy": CrossEntropy,
+            "bce": Bce,
+            "focal": Focal,
+            "bmn": BmnLoss,
+            "actionformer": ActionFormerLoss,
+        },
         "optimizer": {
             "sgd": SGD,
             "adam": Adam,

@@ -110,6 +110,13 @@ def checked_thresholds(thresholds: Sequence[float] | Floats) -> tuple[float, ...
     return values
 
 
+def mean_over_classes(values: Floats) -> Floats:
+    """Return the mean of average precision (thresholds, classes) over the classes that have ground truth."""
+    defined = ~np.isnan(values)
+    mean: Floats = np.where(defined, values, 0).sum(axis=1) / np.maximum(defined.sum(axis=1), 1)
+    return mean
+
+
 def _keys(truth: Detections, predictions: Detections, same_label: bool) -> tuple[Ints, Ints]:
     """Return one integer for each row, equal for rows that may be matched."""
     if not same_label:

@@ -6,6 +6,7 @@ import numpy as np
 
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
+from vexp.data.sources.segments_config import SegmentData
 from vexp.data.transforms.pipeline import make_clips
 from vexp.data.transforms.randomness import blank_reader
 
@@ -13,11 +14,15 @@ _FRAME_SIZES = ((256, 340), (340, 256))  # a pipeline with a fixed input size gi
 
 
 def input_shape(config: Config, split: str) -> list[int]:
-    """Return [C, T, H, W] of a clip of the pipeline of a split.
+    """Return [C, T, H, W] of a clip of the pipeline of a split, or [C, T] of the features of a video.
 
     Raises:
-        UserError: If it depends on the size of the video.
+        UserError: If it depends on the video.
     """
+    if isinstance(config.data, SegmentData):
+        if config.data.length is None:
+            raise UserError("the number of features depends on the video; set data.length to one number for all")
+        return [config.data.feature_dim, config.data.length]
     shapes = set()
     for height, width in _FRAME_SIZES:
         reader = blank_reader(config.pipeline.of(split), 2, height, width, len(config.img_norm.mean))

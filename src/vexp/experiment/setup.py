@@ -131,6 +131,6 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
         lazy=config.pipeline.lazy,
         flip_labels=flip_table(source.classes, config.data.flip_label_map),
         on_bad=on_bad,
-        training=pipeline == "train",
+        training=split == pipeline == "train",
         repeats=config.data.train.repeat_augment if split == pipeline == "train" else 1,
     )

@@ -25,6 +25,7 @@ from vexp.inference.predictor import Predictor
 from vexp.model.adapters.config import Lora, lora_of
 from vexp.model.adapters.lora import merge_adapters, save_adapters
 from vexp.model.huggingface import HuggingFace
+from vexp.model.localizers import Localizer
 from vexp.model.weights.load import save_weights
 from vexp.model.weights.safetensors_file import SUFFIX
 
@@ -74,7 +75,10 @@ def export(predictor: Predictor, path: Path, *, form: str, split: str) -> Export
     ensure_writable_dir(path.parent, "set out=FILE")
     _merge_adapters(predictor)
     with atomic_write(path) as temporary:
-        exported = Exported(path, shape, write_model(predictor.model.to("cpu").eval(), shape, temporary, form=form))
+        model, option = predictor.model.to("cpu").eval(), predictor.config.model
+        if isinstance(option, Localizer):
+            model = WholeVideos(model, option)
+        exported = Exported(path, shape, write_model(model, shape, temporary, form=form))
         description = _description(predictor, exported, temporary, form, split)
         write_text(path.with_name(f"{path.name}.json"), json.dumps(description, indent=2, ensure_ascii=False) + "\n")
     return exported
@@ -121,16 +125,16 @@ def _merge_adapters(predictor: Predictor) -> None:
 
 
 def write_model(model: nn.Module, shape: list[int], path: Path, *, form: str) -> Parity:
-    """Export a model in eval mode on the CPU for clips of ``shape``, [C, T, H, W], and compare the file's logits."""
+    """Export a model in eval mode on the CPU for input of ``shape``, [C, T, H, W], and compare the file's outputs."""
     fixed_batch_reason = _export_with_fallback(model, shape, path, form)
     exported, generator = load_exported(path, form), torch.Generator().manual_seed(0)
     difference, largest = 0.0, 0.0
     with torch.no_grad(), suppress_output():
         for batch in (1,) if fixed_batch_reason else (1, 3):
             clips = torch.randn(batch, *shape, generator=generator)
-            logits = model(clips)
-            difference = max(difference, (exported(clips) - logits).abs().max().item())
-            largest = max(largest, logits.abs().max().item())
+            for ours, theirs in zip(_as_tuple(model(clips)), _as_tuple(exported(clips)), strict=True):
+                difference = max(difference, (theirs - ours).abs().max().item())
+                largest = max(largest, ours.abs().max().item())
     if not difference <= _TOLERANCE * largest:
         raise UserError(
             f"{type(model).__name__}: exported logits differ from the model's by up to {difference:.3g} (the largest "
@@ -164,8 +168,8 @@ def _write(model: nn.Module, example: Tensor, path: Path, form: str) -> None:
         model,
         (example,),
         path,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
+        input_names=["features" if isinstance(model, WholeVideos) else INPUT],
+        output_names=output_names(model),
         dynamic_shapes=shapes,
         dynamo=True,
         external_data=False,
@@ -175,8 +179,30 @@ def _write(model: nn.Module, example: Tensor, path: Path, form: str) -> None:
         raise ValueError("the code of the model fixes the batch size")  # torch writes a file for the example's size
 
 
-def load_exported(path: Path, form: str) -> Callable[[Tensor], Tensor]:
-    """Return the exported model as a function."""
+class WholeVideos(nn.Module):
+    """A localizer as a function of the features of videos without padding; its output is a tuple of tensors."""
+
+    def __init__(self, model: nn.Module, option: Localizer) -> None:
+        super().__init__()
+        self.model, self.option = model, option
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        valid = torch.ones_like(features[:, 0], dtype=torch.bool)
+        outputs = self.model(*self.option.inputs(features, valid))
+        return tuple(outputs[: len(self.option.exported)])
+
+
+def output_names(model: nn.Module) -> list[str]:
+    """Return the names of the outputs of an exported model."""
+    return list(model.option.exported) if isinstance(model, WholeVideos) else [OUTPUT]
+
+
+def _as_tuple(outputs: Any) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def load_exported(path: Path, form: str) -> Callable[[Tensor], Any]:
+    """Return the exported model as a function to its output, or a tuple of outputs."""
     if form == "torch":
         with path.open("rb") as file:
             loaded = torch.export.load(file).module()
@@ -184,12 +210,30 @@ def load_exported(path: Path, form: str) -> Callable[[Tensor], Tensor]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda clips: torch.from_numpy(session.run([OUTPUT], {INPUT: clips.numpy()})[0])
+    name = session.get_inputs()[0].name
+    return lambda clips: tuple(torch.from_numpy(part) for part in session.run(None, {name: clips.numpy()}))
 
 
 def _description(predictor: Predictor, exported: Exported, file: Path, form: str, split: str) -> dict[str, Any]:
+    config, parity = predictor.config, exported.parity
+    is_localizer = isinstance(config.model, Localizer)
+    return {
+        "file": exported.path.name,
+        "format": form,
+        "sha256": sha256(file),
+        "made_by": {"vexp": vexp.__version__, "torch": torch.__version__},
+        "checkpoint": {"path": str(predictor.path), "step": predictor.step, "epoch": predictor.epoch},
+        **(_features_and_segments if is_localizer else _clips_and_logits)(predictor, exported, split),
+        "batch_is_fixed_because": parity.fixed_batch_reason or None,
+        "classes": predictor.classes,
+        "parity": {"largest_difference": parity.difference, "largest_logit": parity.largest, "tolerance": _TOLERANCE},
+    }
+
+
+def _clips_and_logits(predictor: Predictor, exported: Exported, split: str) -> dict[str, Any]:
+    """Describe input, output and preprocessing of a classifier of clips."""
     config, norm = predictor.config, predictor.config.img_norm
-    parity, batch = exported.parity, "any" if exported.parity.dynamic else 1
+    batch = "any" if exported.parity.dynamic else 1
     multi_label = bool(getattr(config.loss, "multi_label", False))
     pixels: dict[str, Any] = {"content": "heat maps of joints as the last transform draws them, not normalized"}
     if config.data.has_frames:
@@ -200,11 +244,6 @@ def _description(predictor: Predictor, exported: Exported, file: Path, form: str
             "std": norm.std,
         }
     return {
-        "file": exported.path.name,
-        "format": form,
-        "sha256": sha256(file),
-        "made_by": {"vexp": vexp.__version__, "torch": torch.__version__},
-        "checkpoint": {"path": str(predictor.path), "step": predictor.step, "epoch": predictor.epoch},
         "input": {
             "name": INPUT,
             "dtype": "float32",
@@ -219,14 +258,27 @@ def _description(predictor: Predictor, exported: Exported, file: Path, form: str
             "meaning": f"logits; {'a sigmoid of each' if multi_label else 'softmax over the last axis'} gives "
             "probabilities",
         },
-        "batch_is_fixed_because": parity.fixed_batch_reason or None,
         "preprocessing": {
             "split": split,
             "steps": to_dict(config, types=True)["pipeline"][split if getattr(config.pipeline, split) else "val"],
             "view_reduction": config.eval.view_reduction,
         },
-        "classes": predictor.classes,
-        "parity": {"largest_difference": parity.difference, "largest_logit": parity.largest, "tolerance": _TOLERANCE},
+    }
+
+
+def _features_and_segments(predictor: Predictor, exported: Exported, split: str) -> dict[str, Any]:
+    """Describe input and outputs of a localizer."""
+    option, data = predictor.config.model, to_dict(predictor.config, types=True)["data"]
+    assert isinstance(option, Localizer)  # the caller checks
+    return {
+        "input": {
+            "name": "features",
+            "dtype": "float32",
+            "layout": "N C T",
+            "shape": ["any" if exported.parity.dynamic else 1, *exported.shape],
+        },
+        "outputs": [{"name": name, "dtype": "float32", "meaning": text} for name, text in option.exported.items()],
+        "preprocessing": {key: data.get(key) for key in ("length", "stride", "window", "fps")},
     }
 
 

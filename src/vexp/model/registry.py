@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vexp.core.errors import ConfigError
-from vexp.model import roi, zoo, zoo_frames, zoo_pose, zoo_transformers
+from vexp.model import localizers, roi, zoo, zoo_frames, zoo_pose, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
 #: (C, T, H, W)
@@ -210,10 +210,21 @@ REGISTRY: dict[str, RegisteredModel] = {
 }  # fmt: skip
 
 
+#: Models of features instead of clips: name -> option, as conf/model/NAME.yaml with the default size of the features.
+LOCALIZERS: dict[str, Callable[[], Model]] = {
+    "bmn": localizers.Bmn,
+    "actionformer": localizers.ActionFormer,
+    "actionformer_tiny": partial(
+        localizers.ActionFormer, width=64, window=9, stem_blocks=1, levels=4, head_layers=2, drop_path=0.0,
+        max_segments=50),
+}  # fmt: skip
+
+
 def named_option(name: str) -> Model:
     """Return the option of a named model; raise ConfigError if there is no model of that name."""
-    if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else f"; the models are {', '.join(REGISTRY)}"
+    known = {key: model.option for key, model in REGISTRY.items()} | LOCALIZERS
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else f"; the models are {', '.join(known)}"
         raise ConfigError("is not a known model", key="model", value=name, hint=hint)
-    return REGISTRY[name].option()
+    return known[name]()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from vexp.data.sources.config import Data
 from vexp.task.base import Task
+
+#: Name of a task, and of its module -> its class.
+_BUILT_IN = {"recognition": "Recognition", "localization": "Localization", "detection": "Detection"}
 
 
 def task_class(data: Data) -> type[Task]:
     """Return the task of a data option, ``Data.task``: a built-in one by its name, or the class of a plugin."""
-    from vexp.task.detection import Detection
-    from vexp.task.recognition import Recognition
-
-    built_in = {task.name: task for task in (Recognition, Detection)}
-    task: type[Task] = built_in.get(data.task, data.task)
+    name = data.task
+    task: type[Task] = getattr(import_module(f"vexp.task.{name}"), _BUILT_IN[name]) if name in _BUILT_IN else name
     return task

@@ -45,7 +45,7 @@ def test_golden_configs_cover_models_and_policies() -> None:
     assert models == {
         "tsn_r50", "tsm_r50", "i3d_r50", "slowonly_r50", "slowfast_r50", "r2plus1d_r34", "ircsn_r50", "x3d_m",
         "timesformer_divst", "c2d_r50", "c3d", "mvitv2_s", "swin_t", "uniformer_s", "uniformerv2_b16", "videomae_b",
-        "tanet_r50", "tin_r50", "trn_r50", "tpn_tsm_r50", "tpn_slowonly_r50",
+        "bmn", "tanet_r50", "tin_r50", "trn_r50", "tpn_tsm_r50", "tpn_slowonly_r50",
     }  # fmt: skip
     assert {golden(path)[1].choices["lr_policy"] for path in ALL} == {*options()["lr_policy"], CHOOSE}
 
@@ -383,7 +383,8 @@ def test_random_frames_in_validation_are_a_pitfall(tmp_path: Path) -> None:
 REJECTED = [
     ("optimizer = 1\n", r"config.py:1: not a config of mmaction2"),
     ("model = dict(type='FasterRCNN')\n", "config.py:1: FasterRCNN is for detection; only video recognition"),
-    ("\nmodel = dict(\n    type='BMN')\n", "config.py:3: BMN is for temporal localization"),
+    ("\nmodel = dict(\n    type='BSN')\n", "config.py:3: BSN is for temporal localization"),
+    ("model = dict(type='BMN')\n", "config.py:1: the config has no data"),
     ("model = dict(type='RecognizerGCN')\n", "config.py:1: RecognizerGCN is for skeletons"),
     ("model = dict(type='YOLO')\n", "config.py:1: YOLO is not a recognition model of mmaction2"),
     ("model = dict(a=1)\n", "config.py:1: a model without type is not a recognition model"),

@@ -30,6 +30,8 @@ class VideoSegments:
     segments: list[Segment] = field(default_factory=list)
     subset: str = ""  # such as validation; empty if the file does not name it
     duration: float = math.nan  # in seconds; NaN if unknown
+    fps: float = math.nan  # frames per second; NaN if unknown
+    covered: float = math.nan  # seconds from the start that features of the whole video cover; NaN if unknown
 
 
 def read_segments(path: Path) -> dict[str, VideoSegments]:
@@ -98,7 +100,14 @@ def _truth(name: str, entry: Any, problems: Problems) -> VideoSegments:
     annotations = entry.get("annotations", [])
     rows = (_segment(f"video {name}: annotation {i}", item, problems, False) for i, item in enumerate(annotations))
     segments = [row for row in rows if row is not None]
-    return VideoSegments(segments, str(entry.get("subset", "")), float(duration) if _is_number(duration) else math.nan)
+    seconds = float(duration) if _is_number(duration) else math.nan
+    covered, fps = seconds, entry.get("fps", math.nan)
+    used, frames = entry.get("feature_frame"), entry.get("duration_frame")
+    if _is_number(used) and _is_number(frames) and used > 0 and frames > 0:  # mmaction2 extracts whole windows only
+        covered = seconds * used / frames
+    return VideoSegments(
+        segments, str(entry.get("subset", "")), seconds, float(fps) if _is_number(fps) else math.nan, covered
+    )
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

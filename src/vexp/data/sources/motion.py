@@ -50,7 +50,7 @@ _DRIFT = (0.1, 0.3)  # speed of the background, pixels per frame
 _MARGIN = 12  # pixels of background beyond the frame, more than the drift from the middle of a clip to its ends
 _TEXTURE = 64  # side of a patch's texture in pixels
 VIVID, _MUTED = (0, 255), (90, 150)  # range of the colors of patches and background
-_PATCHES = 12  # with the motion of the class
+PATCHES = 12  # with the motion of the class
 _DISTRACTORS = 3  # fixed to the background
 
 
@@ -123,25 +123,40 @@ def trajectory(label: int, rng: np.random.Generator) -> Array:
     return wrapped
 
 
+def alternating_trajectory(labels: Array, rng: np.random.Generator) -> Array:
+    """Draw the state of a patch that moves in frame t as in a clip of class ``labels[t]``, or stands still (-1).
+
+    ``labels`` is int64 (T,); the result is float64 (T, 4), with the columns of ``trajectory``.
+    """
+    start, rate = rng.uniform(_LOW, _HIGH), rng.uniform(*RATES.T)
+    changes = np.zeros((len(labels), 4))
+    for label, (moving, sign) in enumerate(MOTION):
+        changes[labels == label, moving] = sign * rate[moving]
+    states = start + np.concatenate((np.zeros((1, 4)), changes[:-1])).cumsum(axis=0)
+    wrapped: Array = _LOW + (states - _LOW) % (_HIGH - _LOW)
+    return wrapped
+
+
 def render_clip(seed: int, split: str, label: int, number: int) -> Array:
     """Render clip ``number`` of a class in a split: uint8 (FRAMES, HEIGHT, WIDTH, 3) RGB."""
     rng = np.random.default_rng([seed, SPLITS.index(split), label, number])
-    return render([(draw_texture(rng, levels=VIVID), trajectory(label, rng)) for _ in range(_PATCHES)], rng)
+    return render([(draw_texture(rng, levels=VIVID), trajectory(label, rng)) for _ in range(PATCHES)], rng)
 
 
 def render(patches: Sequence[tuple[Array, Array]], rng: np.random.Generator, *, fades: bool = True) -> Array:
-    """Render patches, each with its states in every frame, over a drifting background: uint8 (FRAMES, H, W, 3) RGB.
+    """Render patches, each with its states in every frame, over a drifting background: uint8 (T, H, W, 3) RGB.
 
     With ``fades``, a patch is invisible at the ends of the range of sizes.
     """
     import cv2
 
+    length = len(patches[0][1])
     background = _background(rng)
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*_DRIFT)
     drift = speed * np.array([np.cos(heading), np.sin(heading)])
-    frames = np.empty((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
-    for t in range(FRAMES):
-        offset = _MARGIN - drift * (t - FRAMES / 2)
+    frames = np.empty((length, HEIGHT, WIDTH, 3), np.uint8)
+    for t in range(length):
+        offset = _MARGIN - drift * ((t - length / 2) * (FRAMES / length))  # in all, as in a clip
         inverse = np.array([[1, 0, offset[0]], [0, 1, offset[1]]])
         cv2.warpAffine(background, inverse, (WIDTH, HEIGHT), frames[t], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         for patch, states in patches:

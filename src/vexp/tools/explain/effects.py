@@ -218,7 +218,7 @@ def _pipeline(config: Config, path: str) -> list[str]:
             whole = path in ("pipeline", f"pipeline.{split}")
             effects = _frames(step) if isinstance(step, Sampler) else _views(config, split, name)
             lines += [f"{split}.{name}: {line}" if whole else line for line in effects]
-        if path in ("pipeline", f"pipeline.{split}"):
+        if path in ("pipeline", f"pipeline.{split}") and config.pipeline.of(split):
             width, height = (views := _views_after(config, split))[0].size
             clips = clips_per_video(config, split)
             count = "clips over the whole length" if clips is None else plural(clips, "clip")

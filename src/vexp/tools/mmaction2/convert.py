@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vexp.core.errors import UserError
-from vexp.tools.mmaction2 import hooks, optimizers, runtime
+from vexp.tools.mmaction2 import hooks, localization, optimizers, runtime
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.datasets import OMNISOURCE, choose_data, convert_split, datasets_of, loader_rules
 from vexp.tools.mmaction2.detectors import check_detector, is_detector
@@ -69,6 +69,8 @@ def _set_defaults(result: ConversionResult) -> None:
     if "run_name" not in result.values:
         result.set_implied("run_name", result.config.where.file.stem, "mmaction2's default of work_dir")
         result.set_implied("out_root", "./work_dirs", "mmaction2's default of work_dir")
+    if result.choices["data"] == "activitynet":
+        return
     if result.choices["data"] != "skeleton" and not {"img_norm.mean", "img_norm.std"} & set(result.values):
         why = "the config has no Normalize" if result.generation == 0 else "data_preprocessor has no mean"
         result.set_implied("img_norm.mean", [0.0] * result.channels, f"{why}: pixels are not normalized")
@@ -91,7 +93,7 @@ def _check_task(config: MappingNode) -> None:
         raise UserError(f"{where}: {name} is for {OTHER_TASKS[name]}; {IMPORTED}")
     if is_detector(model):
         check_detector(model)
-    elif not name.startswith("Recognizer"):
+    elif name != localization.MODEL and not name.startswith("Recognizer"):
         raise UserError(f"{where}: {name or 'a model without type'} is not a recognition model of mmaction2")
 
 
@@ -131,7 +133,8 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     optimizers.convert_wrapper(result, config.get("optim_wrapper"))
     convert_schedulers(result, config.get("param_scheduler"))
     for key in ("val_evaluator", "test_evaluator"):
-        hooks.convert_evaluator(result, config.get(key))
+        is_localizer = result.choices["data"] == "activitynet"
+        (localization.convert_anet_metric if is_localizer else hooks.convert_evaluator)(result, config.get(key))
     hooks.convert_hooks(result, config.get("default_hooks"))
     hooks.convert_custom_hooks(result, config.get("custom_hooks"))
     hooks.convert_visualizer(result, config.get("visualizer"))
@@ -149,6 +152,9 @@ def _only_item(result: ConversionResult, node: Node | None) -> MappingNode | Non
 def _convert_model(result: ConversionResult, chosen: str | None) -> None:
     model = result.config.items["model"]
     assert isinstance(model, MappingNode)  # _check_task
+    if model.text("type") == localization.MODEL:
+        localization.convert_localizer(result, model)
+        return
     convert_model(result, model, chosen)
     if result.choices.setdefault("loss", "cross_entropy") == "bce":
         result.choices.setdefault("eval", "multi_label")
@@ -156,6 +162,10 @@ def _convert_model(result: ConversionResult, chosen: str | None) -> None:
 
 def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> None:
     """Convert the datasets and pipelines of all splits."""
+    if result.choices["data"] == "activitynet":
+        for split, node in sets.items():
+            localization.convert_feature_dataset(result, node, split)
+        return
     for split, node in sets.items():
         convert_split(result, node, split)
     datasets = {split: [dataset for dataset, _ in datasets_of(node)] for split, node in sets.items()}

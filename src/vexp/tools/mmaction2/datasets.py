@@ -30,6 +30,7 @@ DATASETS: dict[str, str] = {
     "AVADataset": "ava",
     **dict.fromkeys(("VideoDataset", "RepeatAugDataset", "ImageDataset", "RawVideoDataset"), "video_list"),
     "PoseDataset": "skeleton",
+    "ActivityNetDataset": "activitynet",
 }
 #: Classes that contain other datasets.
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")

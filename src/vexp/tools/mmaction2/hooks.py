@@ -23,6 +23,8 @@ _METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision", "
 
 def _metric_names(value: Any) -> list[str]:
     names = list(value) if isinstance(value, list | tuple) else [str(value)]
+    if names == ["AR@AN"]:  # of a localizer
+        return names
     unknown = [str(name) for name in names if name not in _METRICS]
     if unknown:
         raise ConfigError(f"{', '.join(unknown)}: supported: {', '.join(_METRICS)}; set eval.metrics")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 #: The end of the sentence that refuses one of ``OTHER_TASKS``.
-IMPORTED = "only video recognition, and PoseC3D of skeletons, can be imported"
+IMPORTED = "only video recognition, PoseC3D, BMN, and SlowOnly and SlowFast detectors can be imported"
 #: Classes that belong to another task.
 OTHER_TASKS = {
     "RecognizerGCN": "graph networks on skeletons", "SkeletonGCN": "graph networks on skeletons",
-    "BMN": "temporal localization", "BSN": "temporal localization", "TEM": "temporal localization",
-    "PEM": "temporal localization", "SSN": "temporal localization", "ActivityNetDataset": "temporal localization",
+    **dict.fromkeys(("BSN", "TEM", "PEM", "SSN"), "temporal localization"),
     "FasterRCNN": "detection", "AVAKineticsDataset": "AVA-Kinetics", "MultiSportsDataset": "MultiSports",
     "AudioRecognizer": "audio", "RecognizerAudio": "audio", "AudioDataset": "audio", "AudioFeatureDataset": "audio",
     **dict.fromkeys(("CLIPSimilarity", "VindLURetrieval", "VindLURetrievalMC", "VideoTextDataset"), "retrieval"),

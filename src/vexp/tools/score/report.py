@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from rich.table import Table
 
 from vexp.core.files import atomic_write, write_text
 from vexp.evaluation.detections import Floats
-from vexp.evaluation.temporal import RecallCurve
+from vexp.evaluation.segments import draw_recall, write_classes
 from vexp.tools.score.intervals import interval
 from vexp.tools.score.scored import ClassTable, Scored
 
@@ -69,37 +67,11 @@ def write_files(
     write_text(folder / "score.json", json.dumps(content, indent=2) + "\n")
     names = ["score.json"]
     if scored.by_class is not None:
-        write_text(folder / "per_class.csv", _class_csv(scored.by_class))
+        table = scored.by_class
+        write_classes(folder / "per_class.csv", table.classes, table.num_truth.tolist(), table.thresholds, table.values)
         names.append("per_class.csv")
     if scored.curve is not None:
         with atomic_write(folder / "ar_an.png") as temporary:
             draw_recall(temporary, scored.curve)
         names.append("ar_an.png")
     return names
-
-
-def _class_csv(by_class: ClassTable) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["class", "ground_truth", *(f"ap@{value:g}" for value in by_class.thresholds)])
-    for name, count, values in zip(by_class.classes, by_class.num_truth, by_class.values.T, strict=True):
-        writer.writerow([name, count, *("" if np.isnan(value) else f"{value:.6g}" for value in values)])
-    return text.getvalue()
-
-
-def draw_recall(path: Path, curve: RecallCurve) -> None:
-    """Plot recall over the average number of proposals, at each threshold and averaged over them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # not pyplot: no global state, no display
-
-    figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for threshold, recall in zip(curve.thresholds, curve.recall, strict=True):
-        axes.plot(curve.numbers, recall, lw=1, alpha=0.6, label=f"tIoU {threshold:g}")
-    axes.plot(curve.numbers, curve.average_recall, color="black", lw=2, label="average")
-    axes.set(xlabel="average number of proposals per video", ylabel="recall", ylim=(0, 1), xlim=(0, curve.numbers[-1]))
-    axes.set_title(f"AUC {curve.auc:.2f}")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, ncols=2)
-    figure.savefig(path, format="png")

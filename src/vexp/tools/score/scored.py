@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vexp.evaluation.detections import Detections, Floats, Ints, RankedHits
+from vexp.evaluation.detections import Detections, Floats, Ints, RankedHits, mean_over_classes
 from vexp.evaluation.temporal import RecallCurve
 from vexp.tools.score.config import Score
 
@@ -44,7 +44,7 @@ def score_by_class(
     suffix = "IOU" if matched.truth.extent.shape[1] == 4 else ""
 
     def measure(weights: Ints | None) -> dict[str, float]:
-        means = _mean(matched.average_precision(None if weights is None else weights[video_of_group]))
+        means = mean_over_classes(matched.average_precision(None if weights is None else weights[video_of_group]))
         names = [f"mAP@{value:g}{suffix}" for value in thresholds]
         results = dict(zip(names, means.tolist(), strict=True))
         return results if len(names) == 1 else {**results, "mAP": float(means.mean())}
@@ -52,13 +52,6 @@ def score_by_class(
     num_truth = np.bincount(matched.truth.label, minlength=len(classes))[: len(classes)]
     table = ClassTable(classes, num_truth, thresholds, matched.average_precision())
     return Scored(protocol, videos, measure, by_class=table)
-
-
-def _mean(values: Floats) -> Floats:
-    """Return the mean over the classes that have ground truth, (thresholds,)."""
-    defined = ~np.isnan(values)
-    mean: Floats = np.where(defined, values, 0).sum(axis=1) / np.maximum(defined.sum(axis=1), 1)
-    return mean
 
 
 def rounded(rows: Detections, decimals: int | None) -> Detections:

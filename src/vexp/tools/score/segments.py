@@ -10,12 +10,12 @@ import numpy as np
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.annotations.class_names import read_classes
 from vexp.data.annotations.segments import VideoSegments, read_segment_results, read_segments
+from vexp.evaluation.config import RECALL_NUMBERS
 from vexp.evaluation.detections import Detections, Ints
 from vexp.evaluation.temporal import ACTIVITYNET_THRESHOLDS, THUMOS_THRESHOLDS, ProposalRanks, match_segments
 from vexp.tools.score.config import Score
 from vexp.tools.score.scored import Scored, common_rules, listed, rounded, score_by_class
 
-_RECALL_NUMBERS = (1, 5, 10, 100)
 _SUBSETS = ("validation", "val", "test", "testing")  # that are measured if a file has several and none is chosen
 
 
@@ -108,6 +108,6 @@ def _proposals(
 
     def measure(weights: Ints | None) -> dict[str, float]:
         curve = ranks.curve(videos, limit, weights)
-        return {**{f"AR@{n}": curve.at(n) for n in _RECALL_NUMBERS if n <= limit}, "auc": curve.auc}
+        return {**{f"AR@{n}": curve.at(n) for n in RECALL_NUMBERS if n <= limit}, "auc": curve.auc}
 
     return Scored(protocol, videos, measure, curve=ranks.curve(videos, limit))

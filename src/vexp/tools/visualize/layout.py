@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +27,17 @@ def draw_header(canvas: Canvas, title: str, subtitle: str, warnings: Sequence[st
     for warning in warnings:
         y += canvas.paragraph(MARGIN, y, f"warning: {warning}", width, styles.WARNING)
     return y + 10
+
+
+def draw_ruler(canvas: Canvas, x: float, y: float, width: float, length: float, unit: str) -> None:
+    """Draw an axis from 0 to ``length`` over ``width`` pixels; ``unit`` follows its numbers."""
+    power = 10.0 ** math.floor(math.log10(length / 8)) if length > 0 else 1.0
+    # The smallest 1, 2 or 5 times a power of ten that is not below an eighth of the length.
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= length / 8 * (1 - 1e-9))
+    for index in range(int(length / step + 1e-9) + 1):
+        tick = x + width * index * step / length
+        canvas.line((tick, y + 11), (tick, y + 16), color=styles.FAINT)
+        canvas.text(tick - 25, y - 4, f"{index * step:g}{unit}", 50, styles.CAPTION, align="center")
 
 
 def draw_crops(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from vexp.tools.visualize import styles
 from vexp.tools.visualize.canvas import Canvas, fit_image
-from vexp.tools.visualize.layout import MARGIN, draw_header
+from vexp.tools.visualize.layout import MARGIN, draw_header, draw_ruler
 from vexp.tools.visualize.rgb_images import to_rgb_image
-from vexp.tools.visualize.samples import Video, format_step
+from vexp.tools.visualize.samples import format_step
 from vexp.tools.visualize.sampling_data import THUMBNAILS, Coverage, SampledVideo, covered_fraction
 
 WIDTH = 1400
@@ -45,7 +44,8 @@ def _video(canvas: Canvas, top: float, sampled: SampledVideo, *, is_train: bool)
     y = top + 17
     for paragraph in (video.describe(), text):
         y += canvas.paragraph(MARGIN, y, paragraph, _NAME_WIDTH, styles.SMALL)
-    _ruler(canvas, top, video)
+    length, unit = (video.num_frames, "") if video.seconds is None else (video.seconds, " s")
+    draw_ruler(canvas, _LEFT, top, _BAR_WIDTH, length, unit)
     y = max(_lanes(canvas, top + 16, sampled, is_train=is_train), y + 2)
     return _thumbnails(canvas, y, sampled) + 14
 
@@ -85,15 +85,3 @@ def _thumbnails(canvas: Canvas, y: float, sampled: SampledVideo) -> float:
         canvas.text(x, y + tile.shape[0] + 1, label, column - 8, styles.CAPTION)
         bottom = max(bottom, y + tile.shape[0] + 16)
     return bottom
-
-
-def _ruler(canvas: Canvas, y: float, video: Video) -> None:
-    """Draw an axis in seconds, or in frames if the times are unknown."""
-    length, unit = (video.num_frames, "") if video.seconds is None else (video.seconds, " s")
-    power = 10.0 ** math.floor(math.log10(length / 8)) if length > 0 else 1.0
-    # The smallest 1, 2 or 5 times a power of ten that is not below an eighth of the length.
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= length / 8 * (1 - 1e-9))
-    for index in range(int(length / step + 1e-9) + 1):
-        x = _LEFT + _BAR_WIDTH * index * step / length
-        canvas.line((x, y + 11), (x, y + 16), color=styles.FAINT)
-        canvas.text(x - 25, y - 4, f"{index * step:g}{unit}", 50, styles.CAPTION, align="center")

@@ -23,6 +23,7 @@ from vexp.tools.visualize.pipeline_sheet import pipeline_sheet
 from vexp.tools.visualize.samples import Split
 from vexp.tools.visualize.sampling_data import Coverage, sampling_warnings
 from vexp.tools.visualize.sampling_sheet import sampling_sheet
+from vexp.tools.visualize.segments_sheet import read_answers, segments_sheet, shown_videos
 from vexp.training.batches import training_batches, training_order
 
 _ORIGIN = "command line"
@@ -41,6 +42,11 @@ class RunData:
         self.splits = _splits(self.exp)
         self.warnings = _weights_warnings(config)
 
+    def check_has_frames(self, subject: str) -> None:
+        """Raise UserError if the samples are features, which have no picture."""
+        if not self.exp.config.data.reads_frames:
+            raise UserError(f"show {subject}: the samples are features without frames; use vexp show sampling")
+
     def split(self, name: str) -> Split:
         """Return a split by its name.
 
@@ -57,6 +63,7 @@ class RunData:
 def show_pipeline(data: RunData, path: Path, *, split: str, index: int) -> list[str]:
     """Draw the stages of a sample and return the warnings."""
     config, chosen = data.exp.config, data.split(split)
+    data.check_has_frames("pipeline")
     if not 0 <= index < len(chosen.dataset):
         rule = f"must be one of the samples 0..{len(chosen.dataset) - 1} of data.{split}"
         raise ConfigError(rule, key="sample", value=index, origin=_ORIGIN)
@@ -66,8 +73,16 @@ def show_pipeline(data: RunData, path: Path, *, split: str, index: int) -> list[
     return data.warnings
 
 
-def show_sampling(data: RunData, path: Path, *, draws: int, videos: int) -> list[str]:
-    """Draw the sampled frames of every split and return the warnings."""
+def show_sampling(data: RunData, path: Path, *, draws: int, videos: int, answers: Path | None = None) -> list[str]:
+    """Draw the sampled frames of every split, or its segments and ``answers``, and return the warnings."""
+    if data.exp.task.name == "localization":
+        found = None if answers is None else read_answers(answers)
+        shown = [(split, shown_videos(split, videos, draws, found)) for split in data.splits]
+        segments_sheet(shown, warnings=data.warnings).save(path)
+        return data.warnings
+    if answers is not None:
+        rule = "are segments of temporal localization, which these data do not have"
+        raise ConfigError(rule, key="answers", value=answers, origin=_ORIGIN)
     coverages = [Coverage(split, draws=draws, videos=videos) for split in data.splits]
     warnings = [*data.warnings, *sampling_warnings(coverages)]
     sampling_sheet(coverages, warnings=warnings).save(path)
@@ -77,6 +92,7 @@ def show_sampling(data: RunData, path: Path, *, draws: int, videos: int) -> list
 def show_batch(data: RunData, path: Path, *, samples: int, draws: int) -> list[str]:
     """Draw the first batch of every split and return the warnings."""
     config, batches, blended = data.exp.config, [], None
+    data.check_has_frames("batch")
     frames = frames_per_sample(len(data.splits))
     for split in data.splits:
         batch, keys = _first_batch(data.exp, split)

@@ -32,4 +32,5 @@ class TextStyle:
 
 TITLE, HEADING, NAME = TextStyle(21, bold=True), TextStyle(18, bold=True), TextStyle(14, bold=True)
 BODY, NOTE, SMALL, CAPTION = TextStyle(14), TextStyle(13, GREY), TextStyle(12, GREY), TextStyle(10.5, GREY)
+ON_COLOR = TextStyle(11, "white", bold=True)
 DESCRIPTION, WARNING = TextStyle(12), TextStyle(14, RED, bold=True)
