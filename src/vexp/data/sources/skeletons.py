@@ -81,7 +81,7 @@ class SkeletonTrainSplit(TrainSplit):
 class Skeleton(Data):
     """Joints of persons in pickles or JSON files (mmaction2's PoseDataset), for PoseC3D."""
 
-    has_frames: ClassVar[bool] = False
+    content: ClassVar[str] = "joints"
 
     joints: int = option(17, "Joints of a person: 17 in COCO.", unit="joints", ge=1)
     valid_ratio: float = option(
