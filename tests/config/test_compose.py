@@ -60,6 +60,11 @@ OTHER_TASKS = [
     ["data=thumos", "model=actionformer", "loss=actionformer", "eval=segments_thumos", *SEGMENTS],
     ["experiment=bmn_anet", *SEGMENTS],
     ["experiment=actionformer_thumos", *SEGMENTS],
+    ["data=motion_boxes", "model=tiny3d_boxes", "eval=boxes", "pipeline=key_frames_8x2_64"],
+    ["data=ava", "model=slowonly_r50_ava", "loss=focal", "pipeline=key_frames_4x16_256", *LISTS],
+    ["data=ava", "model=slowfast_r50_ava", *LISTS],
+    ["experiment=slowonly_ava", "data=ava", *LISTS],
+    ["experiment=slowfast_ava", "data=ava", *LISTS],
 ]
 
 
@@ -106,15 +111,18 @@ def added_step(name: str) -> list[str]:
 
 def rows() -> list[list[str]]:
     """Few command lines that choose every option there is. A composition takes a fifth of a second."""
-    others = {word for row in OTHER_TASKS for word in row}
+    others = {word for row in OTHER_TASKS for word in row} - {*LISTS, "loss=focal"}
     groups = {path.parent.relative_to(conf_dir()).as_posix() for path in FILES if path.parent != conf_dir()}
-    shaping = [overrides for group in SHAPING for overrides in options_of(group) if overrides[0] not in others]
+    shaping, experiments = (
+        [overrides for group in chosen for overrides in options_of(group) if overrides[0] not in others]
+        for chosen in ([group for group in SHAPING if group != "experiment"], ["experiment"])
+    )
     columns = [
         [overrides for overrides in options_of(group) if overrides[0] not in others]
         for group in sorted(groups - set(SHAPING))
     ]
     rows = zip_longest(shaping, *columns, fillvalue=[])
-    return [*([word for overrides in row for word in overrides] for row in rows), *OTHER_TASKS]
+    return [*([word for overrides in row for word in overrides] for row in rows), *experiments, *OTHER_TASKS]
 
 
 @pytest.mark.parametrize("overrides", rows(), ids=" ".join)

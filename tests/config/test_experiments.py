@@ -41,6 +41,8 @@ def test_conf_has_every_recipe_of_the_table() -> None:
         "finetune_vjepa2",
         "vjepa2_probe",
         "bmn_anet",
+        "slowonly_ava",
+        "slowfast_ava",
         "actionformer_thumos",
     }
     assert set(NAMES) == set(PUBLISHED) | own

@@ -20,6 +20,7 @@ from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
 from vexp.config.saved import SavedConfig
 from vexp.config.schema import OPEN_GROUPS, Config, options
 from vexp.config.search_path import conf_dir
+from vexp.data.sources.boxes import BoxSplit, TrainBoxSplit
 from vexp.data.sources.skeletons import SkeletonTrainSplit
 from vexp.data.sources.splits import Split, TrainSplit
 from vexp.data.transforms.resize import RandomRescale
@@ -32,8 +33,9 @@ from vexp.tools.compare.runs import read_runs
 GIVEN: dict[str, dict[str, Any]] = {
     "folder": {"root": "videos"},
     **{word: {"train": TrainSplit(ann_file="train.txt")} for word in ("video_list", "raw_frames")},
-    "activitynet": {"train": TrainSplit(ann_file="a.json"), "val": Split(ann_file="b.json"), "features": "features"},
+    "ava": {"train": TrainBoxSplit(ann_file="a.csv"), "val": BoxSplit(ann_file="b.csv")},
     "skeleton": {"train": SkeletonTrainSplit(ann_file="train.json")},
+    "activitynet": {"train": TrainSplit(ann_file="a.json"), "val": Split(ann_file="b.json"), "features": "features"},
     "torchvision": {"name": "r3d_18"},
     "hf": {
         "name": "ORG/NAME", "architecture": {"model_type": "videomae"}, "check_input": False,
@@ -41,7 +43,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     },
     "chain": {"phases": {"rise": {"shape": "linear", "end": 2.0}, "fall": {"shape": "cosine", "begin": 2.0}}},
     "sample_frames": {"clip_len": 8}, "dense_sample_frames": {"clip_len": 8}, "segment_frames": {"segments": 8},
-    "uniform_sample": {"clip_len": 8}, "uniform_sample_frames": {"clip_len": 8},
+    "sample_key_frames": {"clip_len": 8}, "uniform_sample": {"clip_len": 8}, "uniform_sample_frames": {"clip_len": 8},
     "resize": {"scale": [64, 64]}, "multi_scale_crop": {"input_size": 64}, "random_crop": {"size": 64},
     **{word: {"scale_range": [256, 320]} for word in ("random_rescale", "random_short_side_scale")},
     **{word: {"crop_size": 64} for word in ("center_crop", "three_crop", "ten_crop")},
@@ -55,12 +57,15 @@ OF_SKELETONS = {"skeleton", "motion_skeleton", "pose_compact", "generate_pose_ta
 OF_OTHER_TASKS = [
     {"data": "activitynet", "model": "bmn", "loss": "bmn"},
     {"data": "motion_segments", "model": "actionformer", "loss": "actionformer"},
+    {"data": "motion_boxes", "model": "tiny3d_boxes", "loss": "focal", "transform": "sample_key_frames"},
+    {"data": "ava", "model": "slowonly_ava", "loss": "bce"},
+    {"data": "ava", "model": "slowfast_ava", "loss": "focal"},
 ]
 
 
 def rows() -> list[dict[str, str]]:
     """Few choices of an option per group in which every option of every group occurs."""
-    others = {(group, word) for row in OF_OTHER_TASKS for group, word in row.items()}
+    others = {(group, word) for row in OF_OTHER_TASKS for group, word in row.items()} - {("loss", "bce")}
     columns = [[(group, word) for word in words if (group, word) not in others] for group, words in options().items()]
     return [*(dict(pair for pair in row if pair is not None) for row in zip_longest(*columns)), *OF_OTHER_TASKS]
 
@@ -68,12 +73,12 @@ def rows() -> list[dict[str, str]]:
 def made(choices: dict[str, str]) -> Config:
     """A config with these options."""
     instances = {group: options()[group][word](**GIVEN.get(word, {})) for group, word in choices.items()}
-    data = ["data=folder", "data.root=videos", "eval=never"]
+    base = ["data=folder", "data.root=videos", "eval=never"]
     if OF_SKELETONS & set(choices.values()):
-        data = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false", "eval=never"]
+        base = ["data=motion_skeleton", "pipeline=skeleton", "pipeline.test.target.double=false", "eval=never"]
     elif choices in OF_OTHER_TASKS:
-        data = ["data=motion_segments"]
-    step, config = instances.pop("transform", None), compose(data)
+        base = ["data=motion_boxes"] if choices["data"] in ("motion_boxes", "ava") else ["data=motion_segments"]
+    step, config = instances.pop("transform", None), compose(base)
     if choices.get("model") == "bmn":  # finds no classes
         instances["eval"] = compose(["data=motion_segments", "eval=proposals"]).eval
     if step is not None:

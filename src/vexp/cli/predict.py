@@ -3,13 +3,13 @@
 With ``window=10 stride=5`` a long video is split into windows, each classified as a video of its own.
 predictions.json, predictions.csv and contact_sheet.png are written into the folder of ``out=``.
 
-A localizer (data=activitynet, thumos, motion_segments) finds segments in the features of long videos: .npy, .csv, or
-the output folder of ``vexp features``. segments.csv, proposals.json (ActivityNet's results) and timeline.png are
-written.
-
 A detection model classifies persons in key frames. Their boxes are read from ``boxes=FILE`` (.csv, .json, .npz, .pkl),
 or found by ``model.detector`` every ``every`` seconds. predictions.json, boxes.csv, an annotated copy of each video and
 contact_sheet.png are written.
+
+A localizer (data=activitynet, thumos, motion_segments) finds segments in the features of long videos: .npy, .csv, or
+the output folder of ``vexp features``. segments.csv, proposals.json (ActivityNet's results) and timeline.png are
+written.
 
 Usage: vexp predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS] [stride=SECONDS] [boxes=FILE] [every=SECONDS]
          [overrides]
@@ -19,9 +19,9 @@ Examples:
   vexp predict run=RUN input=video.mp4
   vexp predict run=RUN input=videos topk=1 out=predictions
   vexp predict run=RUN input=videos window=10 stride=5
-  vexp predict run=RUN input=features/long_video.npy min_score=0.2
   vexp predict run=RUN input=video.mp4 boxes=persons.csv
   vexp predict run=RUN input=video.mp4 model.detector=fasterrcnn_resnet50_fpn model.detector_weights=detector.pth
+  vexp predict run=RUN input=features/long_video.npy min_score=0.2
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     if config.data.task == "localization":
         return _predict_segments(options, path, config, content)
     predictor, windows, unreadable, folder = open_inputs(options, path, config, content, "predict")
-    if predictor.config.data.task == "detection":
+    if config.data.task == "detection":
         from vexp.cli.predict_boxes import check_whole_videos, predict_boxes
 
         check_whole_videos(options.window)

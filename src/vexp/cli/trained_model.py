@@ -66,9 +66,9 @@ def open_inputs(
 
     ``path``, ``config`` and ``content`` are those of the checkpoint (``open_run``).
     """
-    if not config.data.reads_frames:
+    if config.data.content == "features":
         raise UserError(f"{path}: is a model of features, and vexp {command} reads videos")
-    if not config.data.has_frames:
+    if config.data.content == "joints":
         raise UserError(
             f"{path}: is a model of skeletons, and vexp {command} reads videos; evaluate it on a list of "
             "skeletons: vexp evaluate run=RUN data.val.ann_file=FILE"

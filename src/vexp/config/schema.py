@@ -106,7 +106,7 @@ class Config(ValidatedConfig):
             error.hint += "; or train without validation: eval=never"
             raise error.below("data")
         for split in ("train", "val"):
-            if self.data.reads_frames and not self.pipeline.of(split):
+            if self.data.content != "features" and not self.pipeline.of(split):
                 raise ConfigError("has no transform; choose an option, pipeline=...", key=f"pipeline.{split}")
         if isinstance(self.model, Model):
             self.model.check_clips(self.pipeline, self.img_norm)
@@ -128,17 +128,18 @@ class Config(ValidatedConfig):
         Raises:
             ConfigError: If they do not.
         """
+        has_joints = self.data.content == "joints"
         for split in ("train", "val", "test"):
             key, maps = f"pipeline.{split}", self.pipeline.heat_maps(split)
-            if maps is None and not self.data.has_frames:
+            if maps is None and has_joints:
                 raise ConfigError("makes no heat maps of the skeletons; set pipeline=skeleton", key=key)
             if maps not in (None, self.input_channels):
                 raise ConfigError(f"draws {maps} heat maps, pipeline.train {self.input_channels}", key=key)
             for name, step in self.pipeline.of(split).items():
                 of_joints = hasattr(step, "compact") or hasattr(step, "prepare")
-                if of_joints and self.data.has_frames:
+                if of_joints and not has_joints:
                     raise ConfigError("is for skeletons, the data are videos; set data=skeleton", key=f"{key}.{name}")
-                if not (of_joints or self.data.has_frames or hasattr(step, "indices") or hasattr(step, "plan")):
+                if has_joints and not (of_joints or hasattr(step, "indices") or hasattr(step, "plan")):
                     raise ConfigError("needs frames, skeletons have none; leave it out", key=f"{key}.{name}")
 
     def _check_task(self) -> None:
@@ -270,12 +271,12 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "video_list": VideoList,
             "raw_frames": RawFrames,
             "folder": Folder,
-            "activitynet": ActivityNet,
-            "motion_segments": MotionSegments,
             "skeleton": skeletons.Skeleton,
             "motion_skeleton": motion_skeleton.MotionSkeleton,
             "ava": Ava,
             "motion_boxes": MotionBoxes,
+            "activitynet": ActivityNet,
+            "motion_segments": MotionSegments,
         },
         "transform": {
             "sample_frames": frame_sampling.SampleFrames,

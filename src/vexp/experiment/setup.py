@@ -80,7 +80,7 @@ def build_experiment(
     if for_model and channels is not None and channels != given:
         rule = (
             f"the pipeline draws {given} heat maps; set it to {given}"
-            if not config.data.has_frames
+            if config.data.content == "joints"
             else (
                 f"img_norm.mean has {given} values; RGB needs model.channels=3 and three values (img_norm=kinetics), "
                 "optical flow needs 2 and img_norm=flow"
@@ -131,6 +131,6 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
         lazy=config.pipeline.lazy,
         flip_labels=flip_table(source.classes, config.data.flip_label_map),
         on_bad=on_bad,
-        training=pipeline == "train",
+        training=split == pipeline == "train",
         repeats=config.data.train.repeat_augment if split == pipeline == "train" else 1,
     )

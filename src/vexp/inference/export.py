@@ -236,7 +236,7 @@ def _clips_and_logits(predictor: Predictor, exported: Exported, split: str) -> d
     batch = "any" if exported.parity.dynamic else 1
     multi_label = bool(getattr(config.loss, "multi_label", False))
     pixels: dict[str, Any] = {"content": "heat maps of joints as the last transform draws them, not normalized"}
-    if config.data.has_frames:
+    if config.data.content != "joints":
         pixels = {
             "colour_order": "BGR" if norm.to_bgr else "RGB",
             "normalise": "(pixel - mean) / std, pixels 0..255, channels in colour_order",

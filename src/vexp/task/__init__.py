@@ -7,7 +7,7 @@ from importlib import import_module
 from vexp.data.sources.config import Data
 from vexp.task.base import Task
 
-#: Class of each task, in the module of the same name.
+#: Name of a task, and of its module -> its class.
 _BUILT_IN = {"recognition": "Recognition", "localization": "Localization", "detection": "Detection"}
 
 

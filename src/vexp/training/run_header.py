@@ -105,7 +105,7 @@ def classes_without_samples(exp: Experiment) -> list[str]:
 def _val_text(exp: Experiment) -> str:
     if exp.val_set is None:
         return "no validation"
-    if not exp.config.data.reads_frames:
+    if exp.config.data.content == "features":
         return f"{len(exp.val_set)} validation videos"
     clips = clips_per_video(exp.config, "val")
     each = "clips over their whole length" if clips is None else f"{plural(clips, 'clip')} each"

@@ -47,7 +47,7 @@ class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | R
     #: Outcome of a bad sample: "fail" (a ``Failure``), "replace" (a ``ReplacedSample`` with another sample) or
     #: "leave_out" (a ``ReplacedSample`` without one).
     on_bad: str = "fail"
-    training: bool = False  # whether the samples are trained on
+    training: bool = False  # whether samples are those that a run trains on
     repeats: int = 1  # samples of each video, a ``RepeatedSample`` if there are several
     features: FeatureCache | None = None  # cached features, in place of clips: videos are not read
 

@@ -30,8 +30,8 @@ class Data(ValidatedConfig, ABC):
 
     #: What is predicted for a sample: the name of a task of ``vexp.task``, or a plugin's subclass of ``Task``.
     task: ClassVar[Any] = "recognition"
-    reads_frames: ClassVar[bool] = True  # False: samples have features, and need no pipeline
-    has_frames: ClassVar[bool] = True  # whether samples are videos; False: skeletons, of which heat maps are made
+    #: Of the samples: "frames", "joints" of skeletons, or "features", which need no pipeline.
+    content: ClassVar[str] = "frames"
 
     batch_size: int = option(
         8,

@@ -36,7 +36,7 @@ class SegmentData(Data, ABC):
     """Base class of the data options of temporal localization."""
 
     task: ClassVar[Any] = "localization"
-    reads_frames: ClassVar[bool] = False
+    content: ClassVar[str] = "features"
 
     feature_dim: int = option(400, "Channels of the features.", unit="channels", ge=1)
     length: int | None = option(

@@ -45,7 +45,7 @@ class SkeletonSource(Source):
     def __init__(self, skeletons: Skeletons, classes: list[str], *, max_person: int, squeeze: bool) -> None:
         self.skeletons, self.labels, self.classes = skeletons, skeletons.labels, classes
         self.origin = skeletons.origin
-        self._persons = {"max_person": max_person, "squeeze": squeeze}
+        self.max_person, self.squeeze = max_person, squeeze
 
     def __len__(self) -> int:
         return len(self.skeletons)
@@ -56,7 +56,9 @@ class SkeletonSource(Source):
     def open(self, index: int) -> AbstractContextManager[SkeletonReader]:
         skeletons, joints = self.skeletons, self.skeletons.joints[index]
         if joints is None:
-            joints = read_joints(skeletons.file(index), skeletons.rows[index], **self._persons)
+            joints = read_joints(
+                skeletons.file(index), skeletons.rows[index], max_person=self.max_person, squeeze=self.squeeze
+            )
         width, height = (int(side) for side in skeletons.sizes[index])
         return nullcontext(SkeletonReader(joints, width, height))
 
@@ -79,7 +81,7 @@ class SkeletonTrainSplit(TrainSplit):
 class Skeleton(Data):
     """Joints of persons in pickles or JSON files (mmaction2's PoseDataset), for PoseC3D."""
 
-    has_frames: ClassVar[bool] = False
+    content: ClassVar[str] = "joints"
 
     joints: int = option(17, "Joints of a person: 17 in COCO.", unit="joints", ge=1)
     valid_ratio: float = option(

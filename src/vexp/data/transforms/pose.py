@@ -180,16 +180,24 @@ class GeneratePoseTarget(ValidatedConfig):
         mapped = [self._mapped(joints, view) for view in (views if self.mirror_maps else shown)]
         width, height = (int(side * self.scaling + 0.5) for side in shared_size(views))
         result = np.stack(mapped)
+        clips, clip_len = positions.shape
         layout = HeatMapLayout(
-            result.shape, (width, height), len(shown), *positions.shape, self.sigma, self.with_kp,
-            tuple(map(tuple, self.skeletons)) if self.with_limb else (), tuple(self.mirrored_channels),
-        )  # fmt: skip
+            shape=result.shape,
+            size=(width, height),
+            crops=len(shown),
+            clips=clips,
+            clip_len=clip_len,
+            sigma=self.sigma,
+            with_kp=self.with_kp,
+            limbs=tuple(map(tuple, self.skeletons)) if self.with_limb else (),
+            mirrored_channels=tuple(self.mirrored_channels),
+        )
         return result, layout, tuple(shown)
 
     def _mapped(self, joints: Joints, view: View) -> Joints:
         """Return the joints in pixels of the heat maps; those that are not drawn have the score 0."""
         scores = _scores(joints if self.use_score else np.where([True, True, False], joints, 1).astype(np.float32))
-        present = scores.any(axis=(1, 2))
+        present = np.asarray(scores.any(axis=(1, 2)))
         if not present.any():
             present[:1] = True  # no empty axis
         mapped = view.map_points(np.nan_to_num(joints[..., :2])) * self.scaling

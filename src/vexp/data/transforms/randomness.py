@@ -29,7 +29,7 @@ def first_random_step(steps: Mapping[str, Any], channels: int) -> str | None:
 
 def blank_reader(steps: Mapping[str, Any], frames: int, height: int, width: int, channels: int) -> Reader:
     """Return a video of black frames, or of a skeleton if the transforms draw heat maps."""
-    target = next(reversed(steps.values()))
+    target = list(steps.values())[-1]
     if not hasattr(target, "prepare"):
         black = np.broadcast_to(np.zeros((1, height, width, channels), np.uint8), (frames, height, width, channels))
         return ArrayReader(black, fps=30.0)

@@ -150,7 +150,7 @@ class Measurement:
         try:
             with dataset.source.open(index) as reader:
                 indices = np.unique(sampled_frames(reader, sampler, rng))
-                for _ in read_frames(reader, indices) if self.config.data.has_frames else ():
+                for _ in read_frames(reader, indices) if self.config.data.content != "joints" else ():
                     pass
         except Exception:  # loading the sample reports it
             return

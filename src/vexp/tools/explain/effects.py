@@ -184,7 +184,7 @@ def _average(config: Config, _: str) -> list[str]:
 
 def _pixels(config: Config, _: str) -> list[str]:
     norm = config.img_norm
-    if not config.data.has_frames:
+    if config.data.content == "joints":
         return ["no effect: heat maps of skeletons are not normalized"]
     ends = [[(value - m) / s for m, s in zip(norm.mean, norm.std, strict=True)] for value in (0, 255)]
     black, white = ("[" + ", ".join(f"{x:.3f}" for x in end) + "]" for end in ends)

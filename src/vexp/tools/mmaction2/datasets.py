@@ -29,8 +29,8 @@ DATASETS: dict[str, str] = {
     "RawframeDataset": "raw_frames",
     "AVADataset": "ava",
     **dict.fromkeys(("VideoDataset", "RepeatAugDataset", "ImageDataset", "RawVideoDataset"), "video_list"),
-    "ActivityNetDataset": "activitynet",
     "PoseDataset": "skeleton",
+    "ActivityNetDataset": "activitynet",
 }
 #: Classes that contain other datasets.
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: The end of the sentence that refuses one of ``OTHER_TASKS``.
-IMPORTED = "only video recognition, PoseC3D of skeletons, BMN, and detection on AVA can be imported"
+IMPORTED = "only video recognition, PoseC3D, BMN, and SlowOnly and SlowFast detectors can be imported"
 #: Classes that belong to another task.
 OTHER_TASKS = {
     "RecognizerGCN": "graph networks on skeletons", "SkeletonGCN": "graph networks on skeletons",

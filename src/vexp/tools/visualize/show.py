@@ -44,7 +44,7 @@ class RunData:
 
     def check_has_frames(self, subject: str) -> None:
         """Raise UserError if the samples are features, which have no picture."""
-        if not self.exp.config.data.reads_frames:
+        if self.exp.config.data.content == "features":
             raise UserError(f"show {subject}: the samples are features without frames; use vexp show sampling")
 
     def split(self, name: str) -> Split:
