@@ -4,11 +4,15 @@ import csv
 import errno
 import json
 import sys
+import threading
+import time
 
 import pytest
 
+from vexp import compose, train
 from vexp.tracking.backends import Csv, JsonLines, TensorBoard, read_records, truncate_after_step
 from vexp.tracking.config import Log
+from vexp.tracking import logger as logger_module
 from vexp.tracking.logger import MetricLogger
 
 RECORDS = [
@@ -120,3 +124,112 @@ def test_json_lines_keeps_full_precision(tmp_path):
     sink.write(RECORDS[0])
     sink.close()
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["lr"] == 1e-6
+
+
+class Stub:
+    """A service: ``hangs`` and ``raises`` are methods; it waits in the former until the test ends."""
+
+    def __init__(self, end, hangs="", raises=""):
+        self.end, self.hangs, self.raises, self.records = end, hangs, raises, []
+        self.reach("init")
+
+    def reach(self, method):
+        if method == self.hangs:
+            self.end.wait(600)
+        if method == self.raises:
+            raise RuntimeError("server is away")
+
+    def write(self, record):
+        self.reach("log")
+        self.records.append(record)
+
+    def close(self):
+        self.reach("finish")
+
+
+@pytest.fixture
+def stubs(monkeypatch):
+    """Replaces the backends by stubs, (name, arguments); those that hang end with the test."""
+    end, made = threading.Event(), []
+
+    def create(arguments):
+        made.append(Stub(end, **arguments))
+        return made[-1]
+
+    def use(**named):
+        monkeypatch.setattr(
+            logger_module,
+            "requested_backends",
+            lambda *_, **__: {name: lambda arguments=arguments: create(arguments) for name, arguments in named.items()},
+        )
+        return made
+
+    yield use
+    end.set()
+
+
+#: What a service does -> the warning.
+BAD = {
+    "init takes ten minutes": ({"hangs": "init"}, "has not opened within log.timeout=0.2 seconds"),
+    "init raises": ({"raises": "init"}, "failed and is dropped from here on (RuntimeError: server is away)"),
+    "log never returns": ({"hangs": "log"}, "has not closed within log.timeout=0.2 seconds"),
+    "log raises": ({"raises": "log"}, "failed and is dropped from here on (RuntimeError: server is away)"),
+    "finish never returns": ({"hangs": "finish"}, "has not closed within log.timeout=0.2 seconds"),
+    "finish raises": ({"raises": "finish"}, "failed and is dropped from here on (RuntimeError: server is away)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_service_never_stops_a_run(tmp_path, stubs, caplog, case):
+    arguments, message = BAD[case]
+    stubs(good={}, bad=arguments)
+    start = time.monotonic()
+    metrics = metric_logger(tmp_path, timeout=0.2)
+    for record in RECORDS:
+        metrics.write(record)
+    metrics.close()
+    assert time.monotonic() - start < 5.0
+    assert read_records(tmp_path / "metrics.jsonl") == RECORDS
+    assert caplog.messages[0].startswith(f"log.bad {message}")
+    assert len(caplog.messages) == (2 if case.startswith("init takes") else 1)  # that it is late, and left
+
+
+def test_slow_service_receives_all_records(tmp_path, stubs, caplog):
+    made = stubs(slow={})
+    metrics = metric_logger(tmp_path)
+    made[0].reach = lambda method: time.sleep(0.05)
+    start = time.monotonic()
+    for record in RECORDS:
+        metrics.write(record)
+    assert time.monotonic() - start < 0.05  # the run does not wait
+    metrics.close()
+    assert made[0].records == RECORDS
+    assert caplog.messages == []
+
+
+def test_service_too_far_behind_is_dropped(tmp_path, stubs, caplog, monkeypatch):
+    monkeypatch.setattr(logger_module, "_MOST_WAITING", 2)
+    stubs(bad={"hangs": "log"})
+    metrics = metric_logger(tmp_path, timeout=0.2)
+    for record in RECORDS * 3:
+        metrics.write(record)
+    metrics.close()
+    assert [message.partition(";")[0] for message in caplog.messages] == [
+        "log.bad is 2 records behind and is dropped from here on"
+    ]
+    assert read_records(tmp_path / "metrics.jsonl") == RECORDS * 3
+
+
+def test_run_survives_three_bad_services(tmp_path, stubs):
+    """finish() that never returns, log() that raises, init() that takes ten minutes: the run completes."""
+    stubs(never_ends={"hangs": "finish"}, raises={"raises": "log"}, late={"hangs": "init"})
+    overrides = [
+        "data.train_clips=1", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8",
+        "epochs=1", "device=cpu", "log.timeout=0.3", "log.interval=1",
+    ]  # fmt: skip
+    result = train.run(compose(overrides), tmp_path / "run")
+    assert result["status"] == "done"
+    assert [record["step"] for record in read_records(tmp_path / "run" / "metrics.jsonl")] == [1, 2, 2]
+    text = (tmp_path / "run" / "log.txt").read_text()
+    for name in ("never_ends has not closed", "raises failed", "late has not opened", "late has not closed"):
+        assert f"warning: log.{name}" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import signal
@@ -18,6 +19,10 @@ from vexp.tracking.backends import read_records
 from vexp.training.recorder import Recorder
 
 wandb = pytest.importorskip("wandb")
+pytest.importorskip("mlflow")
+#: SQLAlchemy warns of what the tables of MLflow use.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+HAS_TRACKIO = importlib.util.find_spec("trackio") is not None
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Stopped by SIGTERM after step 3 of 8, resumed in place; every sink on, wandb without an account."""
     overrides = [
         "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8",
-        "epochs=2", "device=cpu", "log=all", "log.interval=2", "checkpoint.interval=-1", "optimizer.lr=1e-6",
+        "epochs=2", "device=cpu", "log=all", "log.interval=2", "checkpoint.interval=-1", "optimizer.lr=1e-6", "log.mlflow.experiment=test",
+        *(["log.trackio.project=test"] if HAS_TRACKIO else []),
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("runs") / "all"
     real, done = Recorder.record, []
@@ -39,6 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID"):
             patch.delenv(name, raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder.parent}/mlflow.db")
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("TRACKIO_DIR", str(folder.parent / "trackio"))  # read when trackio is imported
         patch.setattr(Recorder, "record", record)
         train.run(compose(overrides), folder, overrides=overrides)
         train.run(compose([*overrides, "resume=auto"]), folder, overrides=overrides)
@@ -87,6 +96,7 @@ def test_csv_of_run_equals_metrics(folder: Path) -> None:
 
 def test_wandb_offline_of_run_equals_metrics(folder: Path) -> None:
     found: dict[str, list[tuple[int, Any]]] = {}
+    rows: list[int] = []
     ids, files = set(), sorted(folder.glob("wandb/offline-run-*/*.wandb"))
     for file in files:
         for record in wandb_records(file):
@@ -94,11 +104,45 @@ def test_wandb_offline_of_run_equals_metrics(folder: Path) -> None:
                 ids.add(record.run.run_id)
             elif record.WhichOneof("record_type") == "history":
                 values = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
-                for tag in values.keys() - {"epoch", "_step", "_runtime", "_timestamp"}:
-                    found.setdefault(tag, []).append((values["_step"], values[tag]))
+                rows.append(values["_step"])
+                for tag in values.keys() - {"epoch", "step", "_step", "_runtime", "_timestamp"}:
+                    found.setdefault(tag, []).append((values["step"], values[tag]))
     assert found == expected(folder)  # in full precision
+    assert rows == sorted(set(rows))  # what is logged at an earlier step is dropped by W&B
     assert len(files) == 2  # before the signal, and after it
     assert ids == {(folder / "wandb_id").read_text().strip()}  # one run
+
+
+def test_mlflow_file_of_run_equals_metrics(folder: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder.parent}/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'test'")
+    (run,) = client.search_runs([experiment.experiment_id])  # one run, although it was resumed
+    assert run.info.run_id == (folder / "mlflow_id").read_text().strip()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimizer.type"] == "adamw"
+    assert run.data.params["optimizer.lr"] == "1e-06"
+    found = {
+        tag: [(entry.step, entry.value) for entry in client.get_metric_history(run.info.run_id, tag)]
+        for tag in run.data.metrics.keys() - {"epoch"}
+    }
+    assert found == expected(folder)  # in full precision
+
+
+@pytest.mark.skipif(not HAS_TRACKIO, reason="trackio is not installed")
+def test_trackio_file_of_run_equals_metrics(folder: Path) -> None:
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+
+    (run,) = trackio.Api().runs("test")  # one run, although it was resumed
+    assert run.name == (folder / "trackio_id").read_text().strip()
+    assert run.config["optimizer"]["lr"] == 1e-6
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for row in SQLiteStorage.get_logs("test", run.name, run_id=run.id):
+        for tag in row.keys() - {"epoch", "step", "timestamp"}:
+            found.setdefault(tag, []).append((row["step"], row[tag]))
+    assert found == expected(folder)  # in full precision
 
 
 def wandb_records(path: Path) -> Iterator[Any]:

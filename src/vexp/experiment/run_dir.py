@@ -23,8 +23,8 @@ from vexp.core.files import check_links, write_text
 SETTINGS = ("config.yaml", "overrides.yaml", "env.json")  # the files of ``write_settings``
 #: What a run opens for writing, or creates files in; all other files are replaced.
 _WRITTEN = (
-    ".lock", "log.txt", "metrics.jsonl", "metrics.csv", "bad_samples.jsonl", "wandb_id", "eval", "checkpoints",
-    "tensorboard", "wandb",
+    ".lock", "log.txt", "metrics.jsonl", "metrics.csv", "bad_samples.jsonl", "wandb_id", "mlflow_id", "trackio_id",
+    "eval", "checkpoints", "tensorboard", "wandb",
 )  # fmt: skip
 _PACKAGES = ("vexp", "torch", "torchvision", "numpy", "av", "opencv-python-headless", "hydra-core", "omegaconf")
 

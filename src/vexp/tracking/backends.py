@@ -1,31 +1,27 @@
-"""Logger backends: metrics.jsonl, metrics.csv, TensorBoard, Weights & Biases. Each receives every record.
+"""Logger backends that write files of the run folder: metrics.jsonl, metrics.csv, TensorBoard.
 
 A record is a flat dict: ``mode`` ("train", "val"), ``step`` (completed optimizer steps), ``epoch`` (1-based), then the
 values under their public names. Timings and memory, which depend on the machine, are under ``time/``, so that two runs
 can be compared without them.
 
-A new backend is a class, a row of ``requested_backends``, a key in ``vexp.tracking.config`` and a file in conf/log.
+A new backend is a class (that of a service in ``vexp.tracking.services``), a row of ``requested_backends`` in
+``vexp.tracking.logger``, a key in ``vexp.tracking.config`` and a file in conf/log.
 """
 
 from __future__ import annotations
 
 import csv
 import errno
-import hashlib
-import importlib.util
 import json
 import logging
-import netrc
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from vexp.core.documents import check_schema, parse_json, read_text
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, is_still_at, write_text
-from vexp.tracking.config import Log, Wandb
 
 logger = logging.getLogger(__name__)
 
@@ -36,24 +32,11 @@ _RECORD = {"mode": str, "step": int, "epoch": int}
 
 
 class LoggerBackend(Protocol):
-    """Anything that records can be written to."""
+    """Anything that records can be written to. It is created and used in a thread of its own (``MetricLogger``)."""
 
     def write(self, record: Record) -> None: ...
 
     def close(self) -> None: ...
-
-
-def requested_backends(
-    folder: Path, options: Log, *, first_step: int, config: dict[str, Any]
-) -> dict[str, Callable[[], LoggerBackend]]:
-    """Return what opens each backend that the ``log`` group requests, by name; metrics.jsonl is not among them."""
-    earlier = read_records(folder / "metrics.jsonl")
-    backends: dict[str, tuple[bool, Callable[[], LoggerBackend]]] = {
-        "tensorboard": (options.tensorboard, lambda: TensorBoard(folder / "tensorboard", first_step)),
-        "csv": (options.csv, lambda: Csv(folder / "metrics.csv", earlier)),
-        "wandb": (options.wandb.mode is not None, lambda: WandbBackend(folder, options.wandb, config)),
-    }
-    return {name: create for name, (requested, create) in backends.items() if requested}
 
 
 def values_of(record: Record) -> dict[str, Any]:
@@ -136,55 +119,6 @@ class TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
-
-
-class WandbBackend:
-    """Weights & Biases: each value as MODE/NAME over the step; one W&B run per run folder, across resumes.
-
-    W&B writes its own files to ``wandb/`` in the run folder, and displays ``config``.
-
-    Raises:
-        ImportError: If wandb is not installed.
-    """
-
-    def __init__(self, folder: Path, options: Wandb, config: dict[str, Any]) -> None:
-        if importlib.util.find_spec("wandb") is None:
-            raise ImportError("wandb is not installed: pip install 'vexp[wandb]'")
-        import wandb
-
-        mode = ("online" if _has_wandb_key() else "offline") if options.mode == "auto" else options.mode
-        (folder / "wandb").mkdir(exist_ok=True)  # otherwise wandb uses a temporary folder
-        self._run = wandb.init(
-            project=options.project, entity=options.entity, group=options.group, tags=options.tags,
-            id=wandb_id(folder), name=f"{folder.parent.name}/{folder.name}", resume="allow", dir=str(folder),
-            mode=mode, config=config, settings=wandb.Settings(console="off", silent=True),  # type: ignore[arg-type]
-        )  # fmt: skip
-        upload = f"; upload it with: wandb sync {folder}/wandb/offline-run-*" if mode == "offline" else ""
-        logger.info(f"wandb: {mode}, run {self._run.id} of project {options.project}{upload}")
-
-    def write(self, record: Record) -> None:
-        self._run.log(values_of(record) | {"epoch": record["epoch"]}, step=record["step"])
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-def wandb_id(folder: Path) -> str:
-    """Return the W&B id of a run folder, stored in ``wandb_id`` so that a resumed or moved run keeps it."""
-    path = folder / "wandb_id"
-    if not path.exists():
-        path.write_text(hashlib.sha256(f"{folder} {os.urandom(8).hex()}".encode()).hexdigest()[:12] + "\n")
-    return path.read_text().strip()
-
-
-def _has_wandb_key() -> bool:
-    """Return whether wandb finds an API key without prompting for one."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return any("wandb" in host for host in netrc.netrc().hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:

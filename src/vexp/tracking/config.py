@@ -24,6 +24,22 @@ class Wandb(ValidatedConfig):
 
 
 @dataclass(kw_only=True, slots=True)
+class Mlflow(ValidatedConfig):
+    """MLflow: the server of MLFLOW_TRACKING_URI, else the file mlflow.db. Needs ``pip install 'vexp[mlflow]'``."""
+
+    experiment: str | None = option(None, "MLflow experiment of the run; null: disabled.")
+    tags: dict[str, str] = option({}, "Tags of the run.")
+
+
+@dataclass(kw_only=True, slots=True)
+class Trackio(ValidatedConfig):
+    """Trackio: a file below TRACKIO_DIR, or the Space of TRACKIO_SPACE_ID. Needs ``pip install 'vexp[trackio]'``."""
+
+    project: str | None = option(None, "Trackio project of the run; null: disabled.")
+    group: str | None = option(None, "Name shared by runs that belong together.")
+
+
+@dataclass(kw_only=True, slots=True)
 class Log(ValidatedConfig):
     """Logging during training (mmcv's ``log_config``). The text log and metrics.jsonl are always written."""
 
@@ -38,6 +54,12 @@ class Log(ValidatedConfig):
     plots: bool = option(True, "Plots: curves.png, and confusion.png of the evaluation.")
     csv: bool = option(False, "metrics.csv, for spreadsheets.")
     wandb: Wandb = option(Wandb, "Weights & Biases; needs pip install 'vexp[wandb]'.")
+    mlflow: Mlflow = option(Mlflow, "MLflow, on a server or in a file; needs pip install 'vexp[mlflow]'.")
+    trackio: Trackio = option(Trackio, "Trackio, in a file or a Space; needs pip install 'vexp[trackio]'.")
+    timeout: float = option(
+        60.0, "Time that a run waits for a backend to open, and to close; a later one never stops it.",
+        unit="seconds", gt=0,
+    )  # fmt: skip
 
     def due(self, step: int, steps_per_epoch: int) -> bool:
         """Return whether a line is written after ``step`` completed optimizer steps."""

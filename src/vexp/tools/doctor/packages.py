@@ -21,6 +21,8 @@ _BACKEND_PACKAGES = ("decord", "pyturbojpeg", "pillow", "simplejpeg")
 #: Extras of vexp and the features that need them.
 _EXTRAS = {
     "wandb": "log=wandb",
+    "mlflow": "log=mlflow",
+    "trackio": "log=trackio",
     "export": "vexp export format=onnx",
     "joblib": "parallel sweeps (hydra/launcher=parallel)",
     "slurm": "sweeps on Slurm (hydra/launcher=slurm)",

@@ -127,6 +127,14 @@ WANDB: dict[str, Rule] = {
     ),
 }  # fmt: skip
 
+#: Arguments of an MLflow logger; the address is that of the environment.
+MLFLOW: dict[str, Rule] = {
+    "type": Ignore("log.mlflow.experiment enables it"),
+    "exp_name": Map("log.mlflow.experiment"), "tags": Map("log.mlflow.tags"),
+    **all_of("save_dir tracking_uri", Ignore("set the environment variable MLFLOW_TRACKING_URI")),
+    "run_name": Ignore("run_name names the run everywhere"), "interval": Require(10, "one log.interval for all loggers"),
+}  # fmt: skip
+
 
 def convert_log(result: ConversionResult, node: Node | None, rules: Mapping[str, Rule] = LOG_CONFIG) -> None:
     """Convert ``log_config`` of 0.x, or ``default_hooks.logger`` of 1.x by its rules."""
@@ -151,8 +159,11 @@ def _convert_loggers(result: ConversionResult, loggers: Node | None) -> None:
             apply_rules(result, logger, {**rest, "type": Map("log.tensorboard", lambda _: True)})
         elif kind in ("WandbLoggerHook", "WandbVisBackend"):
             apply_rules(result, logger, WANDB)
+        elif kind in ("MlflowLoggerHook", "MLflowVisBackend"):
+            result.set_implied("log.mlflow.experiment", "vexp", "MLflow is requested")
+            apply_rules(result, logger, MLFLOW)
         else:
-            result.mark_unsupported(logger, "supported: text, jsonl, tensorboard, csv and wandb; see group log")
+            result.mark_unsupported(logger, "supported: text, jsonl, tensorboard, csv, wandb and mlflow; see group log")
 
 
 def convert_visualizer(result: ConversionResult, node: Node | None) -> None:
