@@ -1,4 +1,4 @@
-"""Write docs/reference.md and docs/reference/GROUP.md from the config dataclasses and the YAML options themselves.
+"""Write docs/reference.md, docs/reference/GROUP.md and conf/config.schema.json from the config dataclasses and the YAML.
 
     python scripts/docs/write_reference.py          writes all pages; a test fails while one is out of date
 
@@ -8,12 +8,14 @@ for is the comment at the head of its YAML file.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from vexp.config.json_schema import FILE_NAME, config_schema
 from vexp.config.keys import Key, keys_of, summary
 from vexp.config.schema import Config, options
 from vexp.config.search_path import conf_dir
@@ -56,6 +58,7 @@ def pages() -> dict[Path, str]:
         body = _classes(name) if name in options() else ["## Keys\n" * bool(_below(name)), _table(_below(name))]
         parts = [f"# {name}\n", f"{text}\n", *_option_list(name), *body, f"{WRITTEN} [All groups](../reference.md)\n"]
         made[DOCS / "reference" / f"{name}.md"] = "\n".join(part for part in parts if part)
+    made[conf_dir() / FILE_NAME] = json.dumps(config_schema(), indent=1, ensure_ascii=False) + "\n"
     return made
 
 

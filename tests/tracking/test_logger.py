@@ -10,9 +10,9 @@ import time
 import pytest
 
 from vexp import compose, train
+from vexp.tracking import logger as logger_module
 from vexp.tracking.backends import Csv, JsonLines, TensorBoard, read_records, truncate_after_step
 from vexp.tracking.config import Log
-from vexp.tracking import logger as logger_module
 from vexp.tracking.logger import MetricLogger
 
 RECORDS = [

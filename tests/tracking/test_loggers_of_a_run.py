@@ -30,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Stopped by SIGTERM after step 3 of 8, resumed in place; every sink on, wandb without an account."""
     overrides = [
         "data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "data.num_workers=0", "model.width=8",
-        "epochs=2", "device=cpu", "log=all", "log.interval=2", "checkpoint.interval=-1", "optimizer.lr=1e-6", "log.mlflow.experiment=test",
+        "epochs=2", "device=cpu", "log=all", "log.interval=2", "checkpoint.interval=-1", "optimizer.lr=1e-6",
+        "log.mlflow.experiment=test",
         *(["log.trackio.project=test"] if HAS_TRACKIO else []),
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("runs") / "all"

@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "repro-check": "Check that training repeats bit for bit.",
         "bench": "Measure how fast a run is, what limits it, and what helps.",
         "doctor": "Check the installation and find bottlenecks.",
+        "completion": "Print the script that completes commands and keys in a shell.",
     },
     "Use a trained model": {
         "predict": "Classify videos without labels.",

@@ -6,11 +6,13 @@ transform (``pipeline.train.crop.area_range``), or the name of a setting in mmac
 is trained, decoded or written; annotation files are read for the numbers.
 
 Usage: vexp explain [KEY ...] [overrides] [run=RUN]
+       vexp explain --yaml [overrides] [run=RUN]
 
 Examples:
   vexp explain lr_policy.warmup_iters lr.warmup=linear lr.warmup_iters=500
   vexp explain experiment=r3d_18
   vexp explain eval.interval run=RUN
+  vexp explain --yaml optimizer=sgd > my_conf/experiment/mine.yaml
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ from vexp.config.keys import Key, config_keys, parts_of, related, summary, to_ya
 from vexp.config.provenance import Provenance
 from vexp.config.saved import read_saved_config
 from vexp.config.schema import Config
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.tools.explain.config_file import experiment_file
 from vexp.tools.explain.effects import key_effects
 from vexp.tools.explain.former_names import PROGRAMS, former_names
 from vexp.tools.explain.lookup import Entry, Found, find, history, options_with
@@ -49,6 +52,7 @@ _UNLIMITED = 10_000  # characters per line if the output is not a terminal
 @dataclass(kw_only=True, slots=True)
 class _Options(ValidatedConfig):
     run: Path | None = option(None, "A run folder whose saved config is explained.")
+    yaml: bool = option(False, "Print the whole config as an experiment file, with a comment on every key.")
 
 
 COMMAND = CommandLine(__doc__, _Options)
@@ -62,6 +66,11 @@ def main(argv: Sequence[str]) -> int:
     run = arguments.options.run
     saved = read_saved_config(run / "config.yaml") if run is not None else None
     config, provenance = compose_with_provenance(overrides, saved=saved, config_dirs=arguments.config_dirs)
+    if arguments.options.yaml:
+        if names:
+            raise ConfigError("prints the whole config; leave the names of keys out", key="--yaml", value=names)
+        print(experiment_file(config, provenance), end="")
+        return 0
     page = _Page(config, provenance)
     if not names:
         page.print_config()

@@ -23,10 +23,11 @@ def loader(
 
     Args:
         overrides: Overrides of the data, pipeline, img_norm and seed, as on the command line.
-        split: train (shuffled, augmented), val or test (in order, without augmentation).
+        split: train (shuffled, augmented), val or test (in order).
         form: Keys and layout of a batch. "pytorchvideo": ``video`` float32 (N, C, T, H, W), with several views of a
             video (N, V, C, T, H, W); ``label`` int64 (N,), for multi-label data float32 (N, classes); ``video_index``
-            int64 (N,); ``video_name`` list of str. "transformers": ``pixel_values`` float32 (N, T, C, H, W), ``labels``.
+            int64 (N,); ``video_name`` list of str. "transformers": ``pixel_values`` float32 (N, T, C, H, W) and
+            ``labels``.
         device: Device of the tensors; frames are copied to a GPU as uint8 and normalized there.
         config_dirs: Folders with custom options.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from vexp.config.json_schema import schema_line
 from vexp.config.schema import Config
 from vexp.core.errors import UserError
 from vexp.core.files import check_links, write_text
@@ -63,7 +64,8 @@ def checkpoint_folder(config: Config, folder: Path) -> Path:
 
 def write_settings(folder: Path, config: dict[str, Any], overrides: Sequence[str]) -> None:
     """Write config.yaml (resolved), overrides.yaml and env.json (versions, git state, command)."""
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    write_text(folder / "config.yaml", schema_line() + text)
     write_text(folder / "overrides.yaml", yaml.safe_dump(list(overrides), allow_unicode=True))
     environment = {
         "command": [sys.executable, *sys.argv],

@@ -132,7 +132,8 @@ MLFLOW: dict[str, Rule] = {
     "type": Ignore("log.mlflow.experiment enables it"),
     "exp_name": Map("log.mlflow.experiment"), "tags": Map("log.mlflow.tags"),
     **all_of("save_dir tracking_uri", Ignore("set the environment variable MLFLOW_TRACKING_URI")),
-    "run_name": Ignore("run_name names the run everywhere"), "interval": Require(10, "one log.interval for all loggers"),
+    "run_name": Ignore("run_name names the run everywhere"),
+    "interval": Require(10, "one log.interval for all loggers"),
 }  # fmt: skip
 
 
