@@ -1,4 +1,4 @@
-"""Write docs/reference.md, docs/reference/GROUP.md and conf/config.schema.json from the config dataclasses and the YAML.
+"""Write docs/reference.md, docs/reference/GROUP.md and conf/config.schema.json from the dataclasses and the YAML.
 
     python scripts/docs/write_reference.py          writes all pages; a test fails while one is out of date
 

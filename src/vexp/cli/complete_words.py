@@ -94,7 +94,7 @@ class _Overrides:
         files = {path.stem: path for folder in self.folders for path in sorted((folder / group).glob("*.yaml"))}
         for name, path in files.items():
             head = [line for line in path.read_text(encoding="utf-8").splitlines()[:3] if line.startswith("# ")]
-            yield name, next((line[2:] for line in head if not line.startswith(("# @", "# yaml-"))), "")
+            yield name, next((line[2:].strip() for line in head if not line.startswith(("# @", "# yaml-"))), "")
         if files:
             return
         node = self.node(_ALIASES.get(key, key))
@@ -117,7 +117,11 @@ class _Overrides:
         parts = path.split(".")
         if parts[0] == "pipeline" and len(parts) in (2, 3) and parts[1] in ("train", "val", "test"):
             steps = self.steps(parts[1])
-            return self.of_option("transform", steps.get(parts[2], "")) if len(parts) == 3 else dict.fromkeys(steps, {})
+            return (
+                self.of_option("transform", steps.get(parts[2], ""))
+                if len(parts) == 3
+                else {step: {} for step in steps}
+            )
         if len(parts) == 1 and f"{path}.any" in self.schema["definitions"]:
             return self.of_option(path, self.schema_of(path, self.chosen.get(path, "")))
         properties: dict[str, Any] = self.node(path).get("properties", {})

@@ -19,7 +19,8 @@ from vexp.core.fields import REQUIRED
 
 _WIDTH = 118  # characters of a comment
 _HEAD = """# @package _global_
-{schema}# Every key of a run. Save it as FOLDER/experiment/NAME.yaml; vexp train --config-dir FOLDER experiment=NAME uses it.
+{schema}# Every key of a run. Save it as FOLDER/experiment/NAME.yaml and use it:
+#   vexp train --config-dir FOLDER experiment=NAME
 # A group with a type takes all its values from here: to choose another option, change the type and the keys below it.
 # A key that you delete has its default, or what the options of vexp train set.
 defaults:
