@@ -1,6 +1,6 @@
 """Print the script that completes commands, groups, options, keys and values of vexp in a shell.
 
-SHELL is bash, zsh or fish. Folders of VEXP_CONFIG_PATH and ``--config-dir`` are completed as well.
+SHELL is bash, zsh or fish. Options of your own folders are completed as well.
 
 Usage: vexp completion SHELL
 

@@ -10,7 +10,6 @@ Usage: vexp explain [KEY ...] [overrides] [run=RUN]
 
 Examples:
   vexp explain lr_policy.warmup_iters lr.warmup=linear lr.warmup_iters=500
-  vexp explain experiment=r3d_18
   vexp explain eval.interval run=RUN
   vexp explain --yaml optimizer=sgd > my_conf/experiment/mine.yaml
 """

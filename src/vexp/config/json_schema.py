@@ -13,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, cast, get_args, get_origin
 
 from vexp.config.instantiate import to_dict
 from vexp.config.keys import Key, summary
@@ -78,7 +78,7 @@ def _of_key(key: Key, definitions: dict[str, Schema], path: str | None) -> Schem
     if path is not None and path.startswith("pipeline.") and key.hint == dict[str, Any]:
         return described | _or_later({"type": "object", "additionalProperties": _of_group("transform", definitions)})
     if dataclasses.is_dataclass(key.hint):
-        return described | _of_class(key.hint, definitions, path=path)
+        return described | _of_class(cast(type[Any], key.hint), definitions, path=path)
     default = {} if key.required or not _is_json(plain := to_dict(key.default)) else {"default": plain}
     return described | default | _of_value(key.hint, key.field.metadata, definitions)
 

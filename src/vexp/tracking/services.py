@@ -184,7 +184,7 @@ class TrackioBackend(Service):
 
         project, name = str(options.project), self.run_id(lambda: f"{_run_name(folder)} {_random_id(folder)[:6]}")
         shown = {key: value for key, value in config.items() if not key.startswith("_")}  # such keys are its own
-        self._run = trackio.init(
+        self._run: Any = trackio.init(
             project, name=name, group=options.group, config=shown, resume="allow", embed=False, auto_log_gpu=False,
             auto_log_cpu=False,
         )  # fmt: skip

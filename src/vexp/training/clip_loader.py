@@ -103,7 +103,7 @@ class ClipLoader:
                 raise ConfigError(rule, key=f"pipeline.{self.split}")
             return {"pixel_values": video.transpose(1, 2), "labels": batch.labels}
         if batch.views > 1:
-            video = video.unflatten(0, (len(batch), batch.views))
+            video = video.view(len(batch), batch.views, *video.shape[1:])
         names = [self.dataset.source.name(index) for index in batch.ids.tolist()]
         return {"video": video, "label": batch.labels, "video_index": batch.ids, "video_name": names}
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from vexp.config.instantiate import escape_interpolations
+from vexp.config.json_schema import schema_line
 from vexp.core.errors import format_value
 from vexp.tools.mmaction2.config_file import Source
 from vexp.tools.mmaction2.result import FILL_IN, STATUSES, ConversionResult
@@ -68,6 +69,7 @@ def experiment_yaml(result: ConversionResult, source: Source) -> str:
     """
     head = [
         "# @package _global_",
+        schema_line().rstrip(),
         f"# {source.path.name} of mmaction2 {'1.x' if result.generation else '0.x'}, by vexp import; the .md "
         "file beside it lists the outcome of every line.",
         "defaults:",
@@ -75,7 +77,7 @@ def experiment_yaml(result: ConversionResult, source: Source) -> str:
     for split, steps in result.steps.items():
         head += [f"  - /transform@pipeline.{split}.{name}: {option}" for name, option in steps.items()]
     head += ["  - _self_", "  - override /pipeline: null"]
-    head[2:2] = [f"# Not the model of the source: {what}" for what in result.replaced_model]
+    head[3:3] = [f"# Not the model of the source: {what}" for what in result.replaced_model]
     head += [f"  - override /{group}: {option}" for group, option in result.choices.items()]
     tree: dict[str, Any] = {}
     groups = {group: index for index, group in enumerate(_GROUPS)}
