@@ -40,7 +40,7 @@ _FILE = re.compile(r"# (\S+/\S+\.\w+)\n")
 _PLACEHOLDER = re.compile(r"\b(RUN|NAME|IN|OUT|KEY|COMMAND|SUBCOMMAND|VIDEOS|TARGET|PROXIES)\b")
 
 #: Commands whose plain arguments (without "=") are names, folders or subjects.
-PLAIN_ARGUMENTS = ("explain", "show", "convert", "compare", "import", "models")
+PLAIN_ARGUMENTS = ("completion", "explain", "show", "convert", "compare", "import", "models")
 _OTHER_PROGRAMS = ("pip", "git", "cd", "mkdir", "source", "tensorboard", "sbatch", "mkdocs", "pytest", "docker", "bash")
 
 

@@ -21,12 +21,12 @@ _BACKEND_PACKAGES = ("decord", "pyturbojpeg", "pillow", "simplejpeg")
 #: Extras of vexp and the features that need them.
 _EXTRAS = {
     "wandb": "log=wandb",
-    "mlflow": "log=mlflow",
-    "trackio": "log=trackio",
     "export": "vexp export format=onnx",
     "joblib": "parallel sweeps (hydra/launcher=parallel)",
     "slurm": "sweeps on Slurm (hydra/launcher=slurm)",
     "optuna": "hyperparameter search (hydra/sweeper=optuna)",
+    "mlflow": "log=mlflow",
+    "trackio": "log=trackio",
 }
 _REINSTALL = "pip install -e ."
 
