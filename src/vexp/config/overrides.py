@@ -58,9 +58,9 @@ def check_flags(flags: Sequence[str]) -> None:
     Raises:
         ConfigError: If it does not.
     """
-    from hydra._internal.utils import get_args_parser
+    from vexp.config.hydra_versions import argument_parser
 
-    known = list(get_args_parser()._option_string_actions)
+    known = list(argument_parser()._option_string_actions)
     for flag in flags:
         name = flag.partition("=")[0]
         if name.startswith("-") and not any(each.startswith(name) for each in known):  # argparse takes beginnings
