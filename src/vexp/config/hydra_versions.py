@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 
@@ -22,8 +23,18 @@ MAX_VALUES = 100_000  # of a swept key
 
 def version_base() -> dict[str, str]:
     """Return the argument ``version_base`` of Hydra's functions; Hydra 1.4 deprecates it."""
+    return {} if _is_hydra_1_4() else {"version_base": "1.3"}
+
+
+def store_config(name: str, node: Any) -> None:
+    """Store a config of vexp with Hydra, in place of an earlier one of this name; Hydra 1.4 wants that to be explicit."""
+    replace: dict[str, Any] = {"replace": True} if _is_hydra_1_4() else {}
+    ConfigStore.instance().store(name=name, node=node, provider="vexp", **replace)
+
+
+def _is_hydra_1_4() -> bool:
     major, minor = hydra.__version__.split(".")[:2]
-    return {"version_base": "1.3"} if (int(major), int(minor)) < (1, 4) else {}
+    return (int(major), int(minor)) >= (1, 4)
 
 
 @contextmanager

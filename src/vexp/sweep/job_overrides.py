@@ -8,12 +8,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep, ValueType
 
 from vexp.config.hydra_versions import MAX_VALUES, overrides_parser, written_out
-from vexp.config.overrides import as_typed
+from vexp.config.overrides import as_typed, group_options
 from vexp.config.provenance import override_key
 from vexp.core.errors import UserError, shorten
 
@@ -21,6 +22,26 @@ MAX_JOBS = MAX_VALUES  # of a sweep, and values of a key
 _LONGEST_NAME = 100  # characters of the readable part; file systems allow 255 bytes
 #: Overrides that define where and how jobs run, not what they compute.
 _NOT_OF_A_JOB = re.compile(r"^[+~]*(hydra[./]|sweep[.=]|out_root=)")
+
+
+@dataclass(frozen=True, slots=True)
+class OptionNames:
+    """Names of the options of a group, for ``glob(...)``.
+
+    Hydra's own loader leaves out the folders of ``hydra.searchpath``, where those of the user are (hydra issue 3278).
+
+    Attributes:
+        folders: Folders in which options are looked for.
+        loader: Hydra's loader, for groups of Hydra.
+    """
+
+    folders: Sequence[Path]
+    loader: Any
+
+    def get_group_options(self, group: str, *arguments: Any, **options: Any) -> list[str]:
+        """Return the names, sorted."""
+        names: list[str] = group_options(group, self.folders)
+        return names or self.loader.get_group_options(group, *arguments, **options)
 
 
 @dataclass(frozen=True, slots=True)
