@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.paths import ROOT
 
@@ -13,6 +15,7 @@ from vexp import compose, train
 from vexp.config.hydra_versions import version_base
 from vexp.core.errors import ConfigError
 from vexp.sweep import run_sweep
+from vexp.tracking.backends import wandb_id
 
 PAGE = ROOT / "docs" / "explanation" / "known_traps.md"
 
@@ -104,12 +107,30 @@ def test_later_choice_of_a_group_counts(overrides: list[str], model: str, own_fo
     assert type(compose(overrides, config_dirs=[own_folder]).model).__name__ == model
 
 
+def test_runs_of_equal_seeds_have_ids_of_their_own(tmp_path: Path) -> None:
+    """W&B derived ids from Python's generator, which a seed sets: two runs wrote into one (0.24.0)."""
+    ids = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        random.seed(0)
+        ids.append(wandb_id(tmp_path / name))
+    assert ids[0] != ids[1]
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert wandb_id(tmp_path / "moved") == ids[0]
+
+
+def test_seeds_epochs_and_samples_share_no_stream() -> None:
+    """Sums and small hashes of a seed and an index collide (Lightning #21399)."""
+    keys = [(seed, epoch, index) for seed in range(4) for epoch in range(5) for index in range(250)]
+    first = {int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) for key in keys}
+    assert len(first) == len(keys)
+
+
 def test_yaml_whose_aliases_multiply_its_size_is_refused(tmp_path: Path) -> None:
     """OmegaConf 2.3 fills the memory (#794)."""
     lines = ["a: &a [x,x,x,x,x,x,x,x,x]"]
-    lines += [
-        f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
-    ]
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        lines.append(f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]")
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "bomb.yaml").write_text("# @package _global_\n" + "\n".join(lines) + "\n")
     with pytest.raises(ConfigError, match=r"bomb\.yaml:\d+: more than"):

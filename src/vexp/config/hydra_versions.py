@@ -27,7 +27,7 @@ def version_base() -> dict[str, str]:
 
 
 def store_config(name: str, node: Any) -> None:
-    """Store a config of vexp with Hydra, in place of an earlier one of this name; Hydra 1.4 wants that to be explicit."""
+    """Store a config of vexp with Hydra, in place of an earlier one of this name, which Hydra 1.4 has to be asked."""
     replace: dict[str, Any] = {"replace": True} if _is_hydra_1_4() else {}
     ConfigStore.instance().store(name=name, node=node, provider="vexp", **replace)
 

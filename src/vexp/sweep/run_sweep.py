@@ -13,7 +13,7 @@ from types import FrameType
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, open_dict, read_write
 
 from vexp.config.compose import to_config
 from vexp.config.overrides import as_typed, config_search_dirs
@@ -62,7 +62,7 @@ class SweepRunner:
         if self.config.sweep.name is None:
             self.config.sweep.name = self.overrides.name()
         self.folder = Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
-        with open_dict(self.config):
+        with read_write(self.config.hydra), open_dict(self.config.hydra):  # read-only since Hydra 1.4
             self.config.hydra.sweep.dir = str(self.folder)
         return self.overrides
 

@@ -88,8 +88,8 @@ def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
     base = stream.time_base or Fraction(0)  # PyAV 19: an av.AVRational, which cannot be saved in an index
     return VideoInfo(
         demuxer=demuxer, stream=stream.index, video_streams=[other.index for other in container.streams.video],
-        time_base=Fraction(base.numerator, base.denominator), start=stream.start_time or 0, fps=float(rate) if rate else None,
-        index=scan_packets(container, stream, demuxer),
+        time_base=Fraction(base.numerator, base.denominator), start=stream.start_time or 0,
+        fps=float(rate) if rate else None, index=scan_packets(container, stream, demuxer),
     )  # fmt: skip
 
 
