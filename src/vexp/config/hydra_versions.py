@@ -92,12 +92,13 @@ def written_out(numbers: RangeSweep) -> ChoiceSweep:
     start, stop, step = (Decimal(str(number)) for number in (numbers.start, numbers.stop, numbers.step))
     if not step:
         raise UserError("the step of range(start,stop,step) must not be 0")
-    ends = itertools.takewhile(lambda value: value < stop if step > 0 else value > stop, itertools.count(start, step))
+    numbered = (start + step * number for number in itertools.count())
+    ends = itertools.takewhile(lambda value: value < stop if step > 0 else value > stop, numbered)
     is_whole = all(isinstance(number, int) for number in (numbers.start, numbers.stop, numbers.step))
-    values = [int(value) if is_whole else float(value) for value in itertools.islice(ends, MAX_VALUES + 1)]
+    values: list[Any] = [int(value) if is_whole else float(value) for value in itertools.islice(ends, MAX_VALUES + 1)]
     if numbers.shuffle:
         random.shuffle(values)
-    return ChoiceSweep(tags=numbers.tags, list=values)  # type: ignore[arg-type]
+    return ChoiceSweep(tags=numbers.tags, list=values)
 
 
 def _apply_to_values(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

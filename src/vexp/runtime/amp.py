@@ -57,7 +57,7 @@ class Amp(ValidatedConfig):
             yield
             return
         enabled = torch.backends.mkldnn.enabled
-        torch.backends.mkldnn.enabled = False
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
         try:
             yield
         finally:
