@@ -75,7 +75,7 @@ def test_glob_lists_options_of_user_folders(own_folder: Path, tmp_path: Path, mo
     """Hydra looks in the folder of the program only (#1942, #3278)."""
     words = [
         "-m",
-        "model=glob([tiny*,mine,ts*],exclude=ts*)",
+        "model=glob([tiny*,mine,ts*],exclude=[ts*,tiny3d_*])",
         "--config-dir",
         str(own_folder),
         f"out_root={tmp_path}/runs",
