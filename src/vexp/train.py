@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vexp.config.command import exit_with_error, help_requested, run_command, system_limit_message
 from vexp.config.compose import to_config
+from vexp.config.hydra_versions import lazy_argument_help, version_base
 from vexp.config.overrides import (
     add_search_path,
     as_typed,
@@ -128,8 +129,8 @@ def train(argv: Sequence[str]) -> int:
         if resume_in is not None and not any(override.startswith("resume=") for override in overrides):
             overrides.append("resume=auto")
     sys.argv[1:] = [*flags, *add_search_path(overrides, config_dirs)]  # Hydra reads its arguments from there
-    with schema_on_search_path():
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(command.job)()
+    with schema_on_search_path(), lazy_argument_help():
+        hydra.main(**version_base(), config_path=str(conf_dir()), config_name=name)(command.job)()
     return EXIT_INTERRUPTED if command.status == "interrupted" else 0
 
 

@@ -72,11 +72,11 @@ def test_dataset_help_has_the_form_of_every_command(name: str, capsys: pytest.Ca
 
 
 def test_train_help_lists_groups_and_every_flag_of_hydra(capsys: pytest.CaptureFixture[str]) -> None:
-    from hydra._internal.utils import get_args_parser
+    from vexp.config.hydra_versions import argument_parser
 
     text = help_of(capsys, "train")
     assert "  optimizer=adadelta|" in text
-    for action in get_args_parser()._actions:
+    for action in argument_parser()._actions:
         assert not action.option_strings or any(flag in text for flag in action.option_strings), action
     assert train.main(["--help"]) == 0
     assert capsys.readouterr().out == text
@@ -142,8 +142,10 @@ def test_schema_is_not_added_to_other_hydra_programs() -> None:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
+    from vexp.config.hydra_versions import version_base
+
     vexp.compose([])
-    with hydra.initialize(version_base="1.3", config_path=None):
+    with hydra.initialize(config_path=None, **version_base()):
         loader = GlobalHydra.instance().config_loader()
         assert "vexp" not in [entry.provider for entry in loader.get_search_path().get_path()]
 

@@ -66,3 +66,38 @@ def test_scaler_with_fixed_loss_scale_skips_overflow():
 def test_amp_rejects_invalid_options(values, text):
     with pytest.raises(ValueError, match=text):
         Amp(**values)
+
+
+@pytest.mark.parametrize(("frames", "kernel"), [(2, (3, 1, 1)), (2, (3, 3, 3)), (3, (5, 1, 1))])
+def test_backward_of_short_clips_in_bfloat16_is_repeatable(frames: int, kernel: tuple[int, int, int]) -> None:
+    """In oneDNN the gradient of the weights contains uninitialized memory, here made NaN (torch 2.15)."""
+    device, amp = torch.device("cpu"), Amp(dtype="bf16")
+    torch.manual_seed(0)
+    conv = torch.nn.Conv3d(16, 16, kernel, padding=tuple(size // 2 for size in kernel), bias=False)
+    clips = torch.randn(2, 16, frames, 4, 4)
+    gradients = []
+    for precision in (amp, amp, amp, Amp()):
+        conv.zero_grad()
+        with precision.autocast(device):
+            loss = conv(clips).float().square().mean()
+        dirty = [torch.full((1 << power,), float("nan")) for power in (10, 12, 14, 16, 18) for _ in range(24)]
+        del dirty
+        with precision.backward(device, conv):
+            loss.backward()
+        assert conv.weight.grad is not None
+        gradients.append(conv.weight.grad.clone())
+    assert torch.equal(gradients[0], gradients[1])
+    assert torch.equal(gradients[0], gradients[2])
+    torch.testing.assert_close(gradients[0], gradients[3], atol=2e-3, rtol=0.05)
+    assert torch.backends.mkldnn.enabled
+
+
+def test_backward_leaves_onednn_on_where_it_is_right() -> None:
+    device, padded, patches = torch.device("cpu"), torch.nn.Conv3d(1, 1, 3, padding=1), torch.nn.Conv3d(1, 1, 2)
+    for amp, model, enabled in (
+        (Amp(dtype="bf16"), padded, False),
+        (Amp(dtype="bf16"), patches, True),
+        (Amp(), padded, True),
+    ):
+        with amp.backward(device, model):
+            assert torch.backends.mkldnn.enabled is enabled

@@ -89,6 +89,8 @@ def test_grid_is_product_of_swept_values() -> None:
         ("seed=1,interval(0,1)", "cannot be among several values"),
         ("seed=shuffle(1,2),3", "cannot be among several values"),
         ("seed=range(1.5,1)", "has no value"),
+        ("seed=range(0,3,0)", "must not be 0"),
+        ("seed=sort(range(1e9))", "more than 100,000 values"),
         ("seed=range(1e9)", "more than 100,000 values"),
         ("seed=range(0,1,1e-30)", "more than 100,000 values"),
         ("seed=shuffle(range(1000000000))", "more than 100,000 values"),

@@ -96,7 +96,7 @@ def test_classes_without_samples_are_listed(videos: Path, tmp_path: Path) -> Non
     (tmp_path / "from_one.txt").write_text(f"{videos}/0.mp4 1\n{videos}/1.mp4 2\n")
     overrides = [*OVERRIDES, f"data.train.ann_file={tmp_path}/from_one.txt", "eval=never"]
     assert classes_without_samples(build_experiment(compose(overrides))) == [
-        "data.train: has no sample of 1 of 3 classes: 0"
+        "data.train: has no sample of 1 of 3 classes: 0; labels are counted from 0, do those of the list begin with 1?"
     ]
     subset = compose([*overrides, "data.train.indices=1"])
     assert classes_without_samples(build_experiment(subset)) == []

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from vexp.config.errors import to_config_error
+from vexp.config.hydra_versions import version_base
 from vexp.config.instantiate import instantiate
 from vexp.config.overrides import add_search_path, as_typed, config_search_dirs, normalize
 from vexp.config.provenance import Provenance, composed_files
@@ -62,7 +63,7 @@ def _composed(
     provenance = Provenance(overrides=as_typed(normalized), folders=folders, saved=saved.path if saved else None)
     normalized = add_search_path(normalized, config_dirs)
     try:
-        with schema_on_search_path(), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with schema_on_search_path(), hydra.initialize_config_dir(str(conf_dir()), **version_base()):
             composed = hydra.compose(name, overrides=normalized, return_hydra_config=True)
             if trace and saved is None:
                 loader = GlobalHydra.instance().config_loader()

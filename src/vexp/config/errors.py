@@ -23,6 +23,7 @@ from vexp.config.schema import options
 from vexp.core.errors import UNSET, ConfigError, missing_package
 from vexp.optim.optimizers import unsupported_reason
 
+_NOT_DELETED = re.compile(r"Could not delete from config|does not support deletion|list indices must be integers")
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 #: Options of hydra/launcher and hydra/sweeper that come with an extra of the same package -> the extra.
@@ -42,6 +43,8 @@ def to_config_error(error: BaseException, provenance: Provenance) -> ConfigError
         return _unknown_option(error, provenance)
     if isinstance(error, OverrideParseException):
         return _grammar_error(error)
+    if _NOT_DELETED.search(str(error)) and (deletion := _deletion_error(str(error), provenance)) is not None:
+        return deletion
     if inner is not None:
         return value_error(inner, provenance, file=re.match(r"In '([^']+)'", str(error)))
     if several := re.match(r"Ambiguous value for argument '(?:\+\+)?(([^=]*)=(.*))'", str(error)):
@@ -180,8 +183,30 @@ def _origin_of_choice(provenance: Provenance, group: str, name: str) -> str:
     return ""
 
 
+def _deletion_error(text: str, provenance: Provenance) -> ConfigError | None:
+    """The error of ``~KEY`` for a key that a config always has, or for an item of a list; None without such a word."""
+    deleted = [override[1:].partition("=")[0] for override in provenance.overrides if override.startswith("~")]
+    # Hydra names neither an item of a list nor the key that it belongs to.
+    key = next((key for key in deleted if re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", text)), None)
+    key = key or next((key for key in reversed(deleted) if key.rpartition(".")[2].isdecimal()), None)
+    if key is None:
+        return None
+    owner, _, name = key.rpartition(".")
+    if name.isdecimal():
+        return ConfigError(
+            "an item of a list cannot be removed", key=f"~{key}", origin=COMMAND_LINE,
+            hint=f"; write the list without it: '{owner}=[...]'",
+        )  # fmt: skip
+    if key not in key_paths():
+        return unknown_key(key, "", [path for path in key_paths() if path.rpartition(".")[0] == owner], COMMAND_LINE)
+    return ConfigError(
+        "is a key that every config has and cannot be removed", key=f"~{key}", origin=COMMAND_LINE,
+        hint=f"; set it: {key}=VALUE (null where it may be empty)",
+    )  # fmt: skip
+
+
 def _grammar_error(error: OverrideParseException) -> ConfigError:
-    noise = ("See", "Error parsing")
+    noise = ("See", "Error parsing", "Error when parsing")
     reason = next((line for line in (error.message or "").splitlines() if line and not line.startswith(noise)), "")
     found = re.match(
         r"(?:mismatched|extraneous) input ('.*?')(?: expecting|$)|token recognition error at: (.*)", reason

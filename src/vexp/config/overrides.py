@@ -58,9 +58,9 @@ def check_flags(flags: Sequence[str]) -> None:
     Raises:
         ConfigError: If it does not.
     """
-    from hydra._internal.utils import get_args_parser
+    from vexp.config.hydra_versions import argument_parser
 
-    known = list(get_args_parser()._option_string_actions)
+    known = list(argument_parser()._option_string_actions)
     for flag in flags:
         name = flag.partition("=")[0]
         if name.startswith("-") and not any(each.startswith(name) for each in known):  # argparse takes beginnings
@@ -182,6 +182,6 @@ def add_search_path(overrides: Sequence[str], config_dirs: Sequence[str | Path] 
 def config_search_dirs(overrides: Sequence[str] = (), config_dirs: Sequence[str | Path] = ()) -> list[Path]:
     """The folders in which options are looked for, each once, in Hydra's order: the shipped folder first."""
     typed = [override for override in overrides if override_key(override) == _SEARCH_PATH]
-    listed = [Path(path) for path in re.findall(r"file://([^'\",\]]+)", "".join(typed))]
+    listed = [Path(path) for path in re.findall(r"(?:file|vexp-folder)://([^'\",\]]+)", "".join(typed))]
     folders = [Path(folder).expanduser().absolute() for folder in config_dirs]
     return list(dict.fromkeys([conf_dir(), *listed, *folders, *environment_dirs()]))

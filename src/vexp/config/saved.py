@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from vexp.config.hydra_versions import store_config
 from vexp.config.instantiate import escape_interpolations
 from vexp.config.option_types import upgrade_saved
 from vexp.config.overrides import group_options
@@ -94,7 +94,7 @@ def register_saved_config(
             values.pop(group, None)
             adapted.append(f"+{override}")
     node = OmegaConf.create(escape_interpolations(values))
-    ConfigStore.instance().store(name="saved_run", node=node, provider="vexp")
+    store_config("saved_run", node)
     return adapted
 
 

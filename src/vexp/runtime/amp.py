@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from vexp.core.fields import ValidatedConfig, option
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,6 +42,26 @@ class Amp(ValidatedConfig):
         import torch
 
         return nullcontext() if self.torch_dtype is None else torch.autocast(device.type, self.torch_dtype)
+
+    @contextmanager
+    def backward(self, device: torch.device, model: nn.Module) -> Iterator[None]:
+        """Switch oneDNN off in a backward pass for which it is wrong: padded 3D convolutions in bfloat16 on a CPU.
+
+        Where the input is shorter than the kernel, oneDNN (torch 2.15) adds uninitialized memory to the gradient of the
+        weights: values that differ from run to run, or NaN.
+        """
+        import torch
+
+        convs = (module for module in model.modules() if isinstance(module, torch.nn.Conv3d))
+        if self.dtype != "bf16" or device.type != "cpu" or not any(any(conv.padding) for conv in convs):
+            yield
+            return
+        enabled = torch.backends.mkldnn.enabled
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            torch.backends.mkldnn.enabled = enabled
 
     def slow_on(self, device: torch.device) -> str | None:
         """Return why this precision is not faster than float32 on ``device``; None if it is."""

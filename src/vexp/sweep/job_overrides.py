@@ -7,20 +7,41 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep, ValueType
 
-from vexp.config.overrides import as_typed
+from vexp.config.hydra_versions import MAX_VALUES, overrides_parser, written_out
+from vexp.config.overrides import as_typed, group_options
 from vexp.config.provenance import override_key
 from vexp.core.errors import UserError, shorten
 
-MAX_JOBS = 100_000  # of a sweep, and values of a key
+MAX_JOBS = MAX_VALUES  # of a sweep, and values of a key
 _LONGEST_NAME = 100  # characters of the readable part; file systems allow 255 bytes
 #: Overrides that define where and how jobs run, not what they compute.
 _NOT_OF_A_JOB = re.compile(r"^[+~]*(hydra[./]|sweep[.=]|out_root=)")
+
+
+@dataclass(frozen=True, slots=True)
+class OptionNames:
+    """Names of the options of a group, for ``glob(...)``.
+
+    Hydra's own loader leaves out the folders of ``hydra.searchpath``, where those of the user are (hydra issue 3278).
+
+    Attributes:
+        folders: Folders in which options are looked for.
+        loader: Hydra's loader, for groups of Hydra.
+    """
+
+    folders: Sequence[Path]
+    loader: Any
+
+    def get_group_options(self, group: str, *arguments: Any, **options: Any) -> list[str]:
+        """Return the names, sorted."""
+        names: list[str] = group_options(group, self.folders)
+        return names or self.loader.get_group_options(group, *arguments, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +59,7 @@ class SweepOverrides:
         """
         parsed = [
             (override_key(override.get_key_element()), override)
-            for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            for override in overrides_parser(loader).parse_overrides(list(overrides))
         ]
         last = dict(parsed)
         swept = {key for key, override in parsed if override.is_sweep_override()}
@@ -86,7 +107,10 @@ def values(override: Override) -> list[str]:
     choice: Any = override.value()
     if isinstance(choice, ChoiceSweep) and any(isinstance(item, Sweep) for item in choice.list):
         raise UserError(f"{typed}: functions such as range(...) cannot be among several values; write the values out")
-    if isinstance(choice, RangeSweep) and next(itertools.islice(choice.range(), MAX_JOBS, None), None) is not None:
+    if isinstance(choice, RangeSweep):
+        choice = written_out(choice)
+        override = replace(override, _value=choice, value_type=ValueType.CHOICE_SWEEP)
+    if isinstance(choice, ChoiceSweep) and len(choice.list) > MAX_JOBS:
         raise UserError(f"{typed}: has more than {MAX_JOBS:,} values")
     listed = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     if not listed:

@@ -13,7 +13,7 @@ from types import FrameType
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, open_dict, read_write
 
 from vexp.config.compose import to_config
 from vexp.config.overrides import as_typed, config_search_dirs
@@ -22,7 +22,7 @@ from vexp.config.provenance import Provenance
 from vexp.core.errors import UserError
 from vexp.experiment.run_dir import lock_run_dir
 from vexp.runtime.signals import SignalHandler
-from vexp.sweep.job_overrides import SweepOverrides, job_label, job_name
+from vexp.sweep.job_overrides import OptionNames, SweepOverrides, job_label, job_name
 from vexp.sweep.job_state import CHANGED, DONE, FAILED, INCOMPLETE, NEW, RUNNING, Job
 from vexp.sweep.run_or_retry_job import LAUNCHER_VARIABLE, STOP_FILE, changed_text
 from vexp.sweep.summary_table import show
@@ -58,11 +58,11 @@ class SweepRunner:
 
     def read(self, overrides: Sequence[str]) -> SweepOverrides:
         """Parse the overrides of the sweep, which determine its name and folder."""
-        self.overrides = SweepOverrides.parse(overrides, self.loader)
+        self.overrides = SweepOverrides.parse(overrides, OptionNames(self.config_folders, self.loader))
         if self.config.sweep.name is None:
             self.config.sweep.name = self.overrides.name()
         self.folder = Path(str(self.config.hydra.sweep.dir)).expanduser().absolute()
-        with open_dict(self.config):
+        with read_write(self.config.hydra), open_dict(self.config.hydra):  # read-only since Hydra 1.4
             self.config.hydra.sweep.dir = str(self.folder)
         return self.overrides
 

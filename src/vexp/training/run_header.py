@@ -97,9 +97,11 @@ def classes_without_samples(exp: Experiment) -> list[str]:
     options, classes = exp.config.data.train, exp.classes
     if options.indices is not None:
         return []
-    absent = [classes[label] for label in np.flatnonzero(class_counts(exp.train_set.source) == 0)]
+    labels = np.flatnonzero(class_counts(exp.train_set.source) == 0)
+    absent = [classes[label] for label in labels]
     names = ", ".join(absent[:_MAX_CLASSES]) + (" ..." if len(absent) > _MAX_CLASSES else "")
-    return [f"data.train: has no sample of {len(absent)} of {len(classes)} classes: {names}"] if absent else []
+    hint = "; labels are counted from 0, do those of the list begin with 1?" if labels.tolist() == [0] else ""
+    return [f"data.train: has no sample of {len(absent)} of {len(classes)} classes: {names}{hint}"] if absent else []
 
 
 def _val_text(exp: Experiment) -> str:

@@ -78,7 +78,8 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
                 parts = task.loss(outputs, targets)
             if local_size * world.world_size != total_size:  # also if the last batch is smaller
                 parts = {name: part * (local_size * world.world_size / total_size) for name, part in parts.items()}
-            state.scaler.scale(parts["loss"]).backward()  # type: ignore[no-untyped-call]
+            with config.amp.backward(device, state.model):
+                state.scaler.scale(parts["loss"]).backward()  # type: ignore[no-untyped-call]
         losses.append({name: part.detach() for name, part in parts.items()})
         if (labels := task.accuracy_labels(batch)) is not None and local_size:
             top1.logits.append(logits_of(outputs).detach())

@@ -308,6 +308,7 @@ def test_backend_not_installed_names_the_command(monkeypatch: pytest.MonkeyPatch
 def test_open_video_rejects_unknown_options(video: Callable[[str], Path]) -> None:
     with pytest.raises(ValueError, match="decoding_backend=ffmpeg: must be one of auto, av"):
         open_video(video("h264_gop12"), "ffmpeg")
+    pytest.importorskip("decord")
     with pytest.raises(ValueError, match="strict=true: is not supported by decord"):
         open_video(video("h264_gop12"), "decord", strict=True)
 

@@ -180,12 +180,14 @@ def test_animated_webp_is_named_and_animated_gif_is_read(tmp_path: Path) -> None
     images = [Image.fromarray(numbered_frame(number)) for number in range(5)]
     for suffix in ("webp", "gif", "png"):
         images[0].save(tmp_path / f"v.{suffix}", save_all=True, append_images=images[1:], duration=40)
-    with (
-        VideoReader(tmp_path / "v.webp") as reader,
-        pytest.raises(UserError, match=r"v\.webp: .*animated WebP.*python -c"),
-    ):
-        reader.frames([0])
-    for suffix in ("gif", "png"):  # what the message recommends
+    reads_webp = int(av.__version__.partition(".")[0]) >= 19
+    if not reads_webp:
+        with (
+            VideoReader(tmp_path / "v.webp") as reader,
+            pytest.raises(UserError, match=r"v\.webp: .*animated WebP.*python -c"),
+        ):
+            reader.frames([0])
+    for suffix in ("gif", "png", *(["webp"] if reads_webp else [])):  # a PNG is what the message recommends
         with VideoReader(tmp_path / f"v.{suffix}") as reader:
             assert [read_number(frame) for frame in reader.frames([4, 0, 2])] == [4, 0, 2]
 

@@ -132,6 +132,31 @@ def test_reader_used_by_threads_returns_the_right_frames(video: Callable[[str], 
             np.testing.assert_array_equal(frames, truth[indices])
 
 
+def test_rows_stored_from_the_bottom_are_read(tmp_path: Path) -> None:
+    """Raw pictures in an AVI are stored from the last row on, which FFmpeg hands on as a negative line size."""
+    path = write_video(tmp_path / "v.avi", codec="rawvideo", pix_fmt="bgr24", b_frames=0, frames=4)
+    with VideoReader(path) as reader:
+        np.testing.assert_array_equal(reader.frames(range(4)), [numbered_frame(number) for number in range(4)])
+
+
+def test_transparent_vp9_is_read(tmp_path: Path) -> None:
+    """PyAV issue 1930: FFmpeg crashed on the second stream of a picture with transparency."""
+    path = write_video(
+        tmp_path / "v.webm", codec="libvpx-vp9", pix_fmt="yuva420p", b_frames=0, frames=6, deadline="realtime",
+        cpu_used="8",
+    )  # fmt: skip
+    with VideoReader(path) as reader:
+        assert [read_number(frame) for frame in reader.frames(range(6))] == list(range(6))
+
+
+def test_joined_files_of_other_rates_keep_frames_and_times(tmp_path: Path) -> None:
+    """After a join of files (lerobot issue 2627) the frame that was found was hundreds of seconds away."""
+    path = write_video(tmp_path / "v.mp4", frames=60, times=[*range(20), *range(20, 60, 2), *range(60, 120, 3)])
+    with VideoReader(path) as reader:
+        assert [read_number(frame) for frame in reader.frames([19, 20, 39, 40, 59])] == [19, 20, 39, 40, 59]
+        np.testing.assert_allclose(reader.times[[19, 20, 39, 40, 59]] * 25, [19, 20, 58, 60, 117], atol=1e-6)
+
+
 def test_size_change_raises(tmp_path: Path) -> None:
     first, second = write_video(tmp_path / "1.ts", frames=20), write_video(tmp_path / "2.ts", frames=10, size=(160, 96))
     joined = tmp_path / "joined.ts"

@@ -62,7 +62,7 @@ def open_stream(path: Path, strict: bool) -> tuple[InputContainer, VideoStream]:
     try:
         try:
             container = av.open(name)
-        except UnicodeDecodeError:  # metadata that is not UTF-8
+        except UnicodeDecodeError:  # metadata that is not UTF-8; PyAV 19 replaces it without being asked
             container = av.open(name, metadata_errors="replace")
     except READ_ERRORS as error:
         raise unreadable(path, error) from error
@@ -85,10 +85,11 @@ def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
         READ_ERRORS: If the file is damaged.
     """
     rate, demuxer = stream.average_rate or stream.guessed_rate, container.format.name.split(",")[0]
+    base = stream.time_base or Fraction(0)  # PyAV 19: an av.AVRational, which cannot be saved in an index
     return VideoInfo(
         demuxer=demuxer, stream=stream.index, video_streams=[other.index for other in container.streams.video],
-        time_base=stream.time_base or Fraction(0), start=stream.start_time or 0, fps=float(rate) if rate else None,
-        index=scan_packets(container, stream, demuxer),
+        time_base=Fraction(base.numerator, base.denominator), start=stream.start_time or 0,
+        fps=float(rate) if rate else None, index=scan_packets(container, stream, demuxer),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import sys
 import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator
@@ -145,8 +146,10 @@ def make_loader(
     for the next pass over the sampler.
     """
     workers = available_workers() if data_config.num_workers is None else data_config.num_workers
-    # A spawned worker imports torch again: seconds, and half a gigabyte of memory.
-    default_context = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    # A spawned worker imports torch again: seconds, and half a gigabyte of memory. The default of Python 3.14 is
+    # forkserver. macOS offers fork, but its system libraries crash in forked processes.
+    can_fork = sys.platform != "darwin" and "fork" in multiprocessing.get_all_start_methods()
+    default_context = "fork" if can_fork else "spawn"
     with limits_explained():
         monitor = WorkerMonitor(workers, data_config.sample_timeout) if workers > 0 else None
     samples: Dataset[Any] = dataset

@@ -51,7 +51,9 @@ class Data(ValidatedConfig, ABC):
         le=256,
     )
     mp_context: str | None = option(
-        None, "Start method of the workers; null: fork where it is available.", choices=("fork", "spawn", "forkserver")
+        None,
+        "Start method of the workers; null: fork, but spawn on macOS and Windows.",
+        choices=("fork", "spawn", "forkserver"),
     )
     decoding_backend: str = option(
         "auto",

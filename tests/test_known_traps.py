@@ -1,0 +1,137 @@
+"""Bugs that users of other projects have reported, held against vexp; the table is docs/explanation/known_traps.md."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.paths import ROOT
+
+from vexp import compose, train
+from vexp.config.hydra_versions import version_base
+from vexp.core.errors import ConfigError
+from vexp.sweep import run_sweep
+from vexp.tracking.backends import wandb_id
+
+PAGE = ROOT / "docs" / "explanation" / "known_traps.md"
+
+
+def test_page_names_tests_that_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE.read_text(encoding="utf-8"))
+    assert len(named) > 20
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"
+
+
+@pytest.mark.parametrize(
+    ("override", "fragment"),
+    [
+        ("~img_norm.mean.0", "'img_norm.mean=[...]'"),
+        ("~eval.metrics.1", "'eval.metrics=[...]'"),
+        ("~init_from", "init_from=VALUE"),
+        ("~epochs", "epochs=VALUE"),
+        ("~seed=3", "seed=VALUE"),
+    ],
+)
+@pytest.mark.skipif(not version_base(), reason="Hydra 1.4 removes null values and items of lists")
+def test_key_that_cannot_be_removed_is_named(override: str, fragment: str) -> None:
+    """Hydra 1.3.8: list indices must be integers or slices, not str; or: 'init_from' does not exist (#2829, #3146)."""
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+    assert caught.value.key == override.partition("=")[0]
+    assert fragment in str(caught.value)
+
+
+def test_unknown_key_cannot_be_removed() -> None:
+    with pytest.raises(ConfigError, match="there is no 'nope'"):
+        compose(["~nope"])
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults:\n  - /schema/model/tiny3d@_here_\nwidth: 16\n")
+    (tmp_path / "experiment").mkdir()
+    for name, base, model in (("base", "", "r3d_18"), ("child", "  - base\n", "x3d_m")):
+        text = f"# @package _global_\ndefaults:\n{base}  - override /model: {model}\n"
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(text)
+    return tmp_path
+
+
+def jobs_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The swept overrides of every job that a command would run."""
+    found: list[Any] = []
+    monkeypatch.setattr(run_sweep.SweepRunner, "run", lambda runner, jobs: found.extend(jobs))
+    monkeypatch.setattr(run_sweep.SweepRunner, "exit_status", lambda runner: 0)
+    assert train.main(arguments) == 0
+    return [job.label.split() for job in found]
+
+
+def test_glob_lists_options_of_user_folders(own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra looks in the folder of the program only (#1942, #3278)."""
+    words = [
+        "-m",
+        "model=glob([tiny*,mine,ts*],exclude=[ts*,tiny3d_*])",
+        "--config-dir",
+        str(own_folder),
+        f"out_root={tmp_path}/runs",
+    ]
+    assert jobs_of(words, monkeypatch) == [["model=mine"], ["model=tiny3d"]]
+
+
+def test_overrides_on_both_sides_of_a_flag_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra 1.3.8 takes one block of overrides and drops or refuses the others (#3133)."""
+    words = ["seed=1", "-m", "optimizer=sgd,adamw", "epochs=1", "--config-dir", str(tmp_path), "lr=step,cosine"]
+    jobs = jobs_of([*words, f"out_root={tmp_path}/runs"], monkeypatch)
+    assert jobs == [
+        [f"optimizer={optimizer}", f"lr_policy={policy}"]
+        for optimizer in ("sgd", "adamw")
+        for policy in ("step", "cosine")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "model"),
+    [
+        (["experiment=base"], "TorchvisionVideo"),
+        (["experiment=child"], "X3d"),
+        (["experiment=child", "model=c3d"], "C3d"),
+    ],
+)
+def test_later_choice_of_a_group_counts(overrides: list[str], model: str, own_folder: Path) -> None:
+    """In a chain of experiments that override one group, Hydra has taken the first (#3229, #3318)."""
+    assert type(compose(overrides, config_dirs=[own_folder]).model).__name__ == model
+
+
+def test_runs_of_equal_seeds_have_ids_of_their_own(tmp_path: Path) -> None:
+    """W&B derived ids from Python's generator, which a seed sets: two runs wrote into one (0.24.0)."""
+    ids = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        random.seed(0)
+        ids.append(wandb_id(tmp_path / name))
+    assert ids[0] != ids[1]
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert wandb_id(tmp_path / "moved") == ids[0]
+
+
+def test_seeds_epochs_and_samples_share_no_stream() -> None:
+    """Sums and small hashes of a seed and an index collide (Lightning #21399)."""
+    keys = [(seed, epoch, index) for seed in range(4) for epoch in range(5) for index in range(250)]
+    first = {int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) for key in keys}
+    assert len(first) == len(keys)
+
+
+def test_yaml_whose_aliases_multiply_its_size_is_refused(tmp_path: Path) -> None:
+    """OmegaConf 2.3 fills the memory (#794)."""
+    lines = ["a: &a [x,x,x,x,x,x,x,x,x]"]
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        lines.append(f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "bomb.yaml").write_text("# @package _global_\n" + "\n".join(lines) + "\n")
+    with pytest.raises(ConfigError, match=r"bomb\.yaml:\d+: more than"):
+        compose(["experiment=bomb"], config_dirs=[tmp_path])
