@@ -41,7 +41,8 @@ def test_import_writes_experiment_that_composes(
     assert command == f"vexp train --config-dir my_conf experiment={CONFIG.stem}"
     page = (tmp_path / "my_conf" / "experiment" / f"{CONFIG.stem}.md").read_text()
     assert command in page
-    assert said.startswith(f"{CONFIG.name}: the same experiment\n\nPitfalls in the source:\n")
+    assert said.startswith(f"{CONFIG.name}: the same experiment\n\nWeights:\n")
+    assert "\nPitfalls in the source:\n" in said
     assert "lists the outcome of all 108 values\n" in said
     assert "optimizer.lr=0.0075" not in said  # what needs no attention is in the .md file alone
     assert "| 56 | `optimizer.lr = 0.0075` | optimizer.lr=0.0075 |" in page
@@ -114,7 +115,7 @@ def test_import_folder_converts_what_it_can(
 ) -> None:
     texts = {
         "a/small.py": SMALL_0, "b/small.py": SMALL_0, "_base_/other.py": "x = (", "gone.py": "x = 1\n",
-        "net.py": SMALL_0.replace("ResNet3dSlowOnly", "TANet"),
+        "net.py": SMALL_0.replace("ResNet3dSlowOnly", "ResNetOfMine"),
     }  # fmt: skip
     for name, text in texts.items():
         path = tmp_path / "configs" / name
@@ -134,14 +135,14 @@ def test_import_folder_converts_what_it_can(
 def test_import_of_refused_model_names_the_nearest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = SMALL_0.replace("depth=50", "depth=50, with_pool1=False")
+    text = SMALL_0.replace("depth=50", "depth=50, conv1_kernel=(5, 7, 7)")
     (tmp_path / "net.py").write_text(text)
     said = refusal(monkeypatch, capsys, "net.py")
     assert said.splitlines()[0] == "vexp: error: net.py: refused: vexp cannot build the model as it is written here:"
     assert said.endswith("vexp import net.py model=slowonly_r50")
     assert not (tmp_path / "my_conf").exists()
     typed(monkeypatch, "net.py", "model=slowonly_r50")
-    assert "net.py: the same but for 1 point\n\nWhat differs:\n  net.py:4: model.backbone.with_pool1" in (
+    assert "net.py: the same but for 1 point\n\nWhat differs:\n  net.py:4: model.backbone.conv1_kernel" in (
         capsys.readouterr().out
     )
 

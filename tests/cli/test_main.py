@@ -29,7 +29,7 @@ def test_overview_lists_every_command_in_one_line(capsys: pytest.CaptureFixture[
 def test_every_module_of_cli_is_a_command_or_shared() -> None:
     modules = {path.stem if path.is_file() else path.name for path in CLI.iterdir() if path.name[0] != "_"}
     commands = {module.rpartition(".")[2] for module in COMMANDS.values()}
-    assert modules - commands == {"arguments", "commands", "complete_words", "trained_model"}
+    assert modules - commands == {"arguments", "commands", "complete_words", "predict_boxes", "trained_model"}
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -52,7 +52,7 @@ NEEDED = {
 }
 
 
-#: Rows that choose the options of other tasks than recognition.
+#: Rows that choose the options of other tasks than recognition, and of skeletons.
 SEGMENTS = ["data.features=features", *LISTS]
 OTHER_TASKS = [
     ["data=motion_segments", "model=actionformer_tiny", "eval=segments", "pipeline=features"],
@@ -63,6 +63,11 @@ OTHER_TASKS = [
     ["data=motion_boxes", "model=tiny3d_boxes", "eval=boxes", "pipeline=key_frames_8x2_64"],
     ["data=ava", "model=slowonly_r50_ava", "loss=focal", "pipeline=key_frames_4x16_256", *LISTS],
     ["data=ava", "model=slowfast_r50_ava", *LISTS],
+    ["data=skeleton", "model=posec3d_c3d", "pipeline=skeleton", *LISTS],
+    [
+        "data=motion_skeleton", "model=posec3d", "pipeline=skeleton", "pipeline.test.target.double=false",
+        "transform@pipeline.train.compact=pose_compact", "transform@pipeline.train.target=generate_pose_target",
+    ],
     ["experiment=slowonly_ava", "data=ava", *LISTS],
     ["experiment=slowfast_ava", "data=ava", *LISTS],
 ]
@@ -104,6 +109,12 @@ def added_step(name: str) -> list[str]:
     given = {"scale_range": "[256,320]", "input_size": "64", "size": "64", "scale": "[-1,64]", "crop_size": "64"}
     overrides = [f"{sign}transform@pipeline.train.{key}={name}", "data=folder", "data.root=videos"]
     overrides += [f"pipeline.train.{key}.{f.name}={given[f.name]}" for f in dataclasses.fields(step) if f.name in given]
+    if name in ("pose_compact", "generate_pose_target"):
+        return [f"transform@pipeline.train.{name.rpartition('_')[2]}={name}"]
+    if name.startswith("uniform_sample"):  # the samplers of other pipelines have a frame_interval
+        steps = [f"+transform@pipeline.train.sample={name}", "+transform@pipeline.val.sample=sample_frames"]
+        lengths = [f"pipeline.{split}.sample.clip_len=8" for split in ("train", "val")]
+        overrides = ["pipeline=features", *steps, *lengths, "data=folder", "data.root=videos"]
     if name == "segment_frames":
         overrides.append("pipeline=segments_8_224")  # other pipelines give their sampler a clip_len
     return overrides

@@ -41,6 +41,7 @@ def test_conf_has_every_recipe_of_the_table() -> None:
         "finetune_vjepa2",
         "vjepa2_probe",
         "bmn_anet",
+        "posec3d_motion",
         "slowonly_ava",
         "slowfast_ava",
         "actionformer_thumos",

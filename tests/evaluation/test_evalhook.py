@@ -84,7 +84,7 @@ def test_eval_rejects_options_that_mmcv_rejects_during_training():
     with pytest.raises(ValueError, match="interval=0"):
         Eval(interval=0)
     with pytest.raises(ValueError, match=r"save_best=nothing_acc.*top1_acc"):
-        Eval(save_best="nothing_acc")
+        Eval(save_best="nothing_acc").check_metrics("recognition")
 
 
 @pytest.mark.parametrize(

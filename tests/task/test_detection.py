@@ -242,7 +242,7 @@ REFUSED = [
     (["loss=cross_entropy"], "use loss=bce or loss=focal"),
     (["model=tiny3d"], "is a model for recognition"),
     (["blending=mixup"], "boxes differ"),
-    (["data.train.class_balance=0.5"], "boxes have several"),
+    (["data.train.class_balance=0.5"], "needs one label per sample"),
     (["pipeline=clip_8x2_64"], "sample_key_frames"),
     (["eval.metrics=[top_k_accuracy]"], "must be one of mAP@0.5IOU"),
     (["eval.save_best=top1_acc"], "is of recognition"),

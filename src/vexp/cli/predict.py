@@ -11,16 +11,13 @@ A localizer (data=activitynet, thumos, motion_segments) finds segments in the fe
 the output folder of ``vexp features``. segments.csv, proposals.json (ActivityNet's results) and timeline.png are
 written.
 
-Usage: vexp predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS] [stride=SECONDS] [boxes=FILE] [every=SECONDS]
-         [overrides]
+Usage: vexp predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS] [stride=SECONDS] [overrides]
+       vexp predict run=RUN input=FILE|FOLDER [topk=5] [boxes=FILE] [every=SECONDS] [overrides]
        vexp predict run=RUN input=FEATURES [min_score=0.1] [seconds=DURATION] [overrides]
 
 Examples:
-  vexp predict run=RUN input=video.mp4
-  vexp predict run=RUN input=videos topk=1 out=predictions
   vexp predict run=RUN input=videos window=10 stride=5
   vexp predict run=RUN input=video.mp4 boxes=persons.csv
-  vexp predict run=RUN input=video.mp4 model.detector=fasterrcnn_resnet50_fpn model.detector_weights=detector.pth
   vexp predict run=RUN input=features/long_video.npy min_score=0.2
 """
 

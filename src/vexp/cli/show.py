@@ -12,7 +12,6 @@ Usage: vexp show pipeline [overrides] [split=train] [sample=0] [out=FILE.png]
 
 Examples:
   vexp show pipeline data=folder data.root=videos split=val sample=12
-  vexp show sampling pipeline=clip_16x4_112
   vexp show batch blending=mixup
   vexp show sampling data=motion_segments answers=RUN
 """

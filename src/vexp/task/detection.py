@@ -216,6 +216,3 @@ def _check_options(config: Config) -> None:
         raise ConfigError("mixes clips whose boxes differ; set blending=never", key="blending")
     if config.data.cache_features:
         raise ConfigError("is for whole clips; set it to false", key="data.cache_features", value=True)
-    if config.data.train.class_balance:
-        rule = "class balancing needs one label per sample, boxes have several; set it to 0"
-        raise ConfigError(rule, key="data.train.class_balance", value=config.data.train.class_balance)

@@ -13,7 +13,7 @@ from support.paths import GOLDEN_DIR
 from support.recorded_models import clip_of, filled
 from torch import Tensor, nn
 
-from vexp.model import build_model, roi, zoo, zoo_frames, zoo_transformers
+from vexp.model import build_model, roi, zoo, zoo_frames, zoo_pose, zoo_transformers
 from vexp.model.family import Family
 from vexp.model.registry import REGISTRY
 from vexp.model.weights.key_mapping import Rules, inflate, rename_keys
@@ -102,6 +102,8 @@ def test_rename_keys_vexp_names_are_unchanged(name: str) -> None:
 def test_key_rules_exist_for_every_family_only() -> None:
     families = {type(model.option()) for model in REGISTRY.values()}
     assert {family for family in families if issubclass(family, Family)} == {
+        zoo_pose.C3dLight,
+        zoo_pose.PoseSlowOnly,
         zoo_frames.Tsn,
         zoo_frames.Tsm,
         zoo_frames.TsmTpn,

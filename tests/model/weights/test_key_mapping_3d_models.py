@@ -14,7 +14,8 @@ from support.recorded_models import clip_of, filled
 from vexp.model import build_model
 from vexp.model.family import Family
 from vexp.model.registry import REGISTRY
-from vexp.model.zoo import Csn, I3d, SlowFast, SlowOnly, Tsn
+from vexp.model.zoo import Csn, I3d, SlowFast, SlowOnly
+from vexp.model.zoo_frames import Tsn
 
 #: Recorded from mmaction2 1.2.0; its "doc" says what the fields are.
 RECORDED: dict[str, dict[str, Any]] = json.loads(
