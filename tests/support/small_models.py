@@ -35,6 +35,8 @@ SMALL = {
 def small_option(name: str, size: tuple[int, int, int]) -> Model:
     """The option of a registered model; a transformer has few blocks, made for clips of (T, H, W)."""
     option = REGISTRY[name].option()
+    if option.channels != 3:  # heat maps
+        option = replace(option, channels=3)
     clip = {"num_frames": size[0], "img_size": size[1], "drop_path": 0.0}
     if isinstance(option, zoo_frames.Tin | zoo_frames.TaNet | zoo_frames.Trn):
         return replace(option, num_frames=size[0])

@@ -211,7 +211,12 @@ def load_exported(path: Path, form: str) -> Callable[[Tensor], Any]:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda clips: tuple(torch.from_numpy(part) for part in session.run(None, {name: clips.numpy()}))
+
+    def run(clips: Tensor) -> Any:
+        outputs = tuple(torch.from_numpy(part) for part in session.run(None, {name: clips.numpy()}))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    return run
 
 
 def _description(predictor: Predictor, exported: Exported, file: Path, form: str, split: str) -> dict[str, Any]:
