@@ -64,7 +64,7 @@ V1 = """
 model = dict(
     type='FastRCNN', _scope_='mmdet', init_cfg=dict(type='Pretrained', checkpoint='https://example.org/k400.pth'),
     backbone={backbone}, {roi},
-    data_preprocessor=dict(type='ActionDataPreprocessor', _scope_='mmaction', mean=[123.675, 116.28, 103.53],
+    data_preprocessor=dict(type='mmaction.ActionDataPreprocessor', mean=[123.675, 116.28, 103.53],
                            std=[58.395, 57.12, 57.375], format_shape='NCTHW'))
 train_pipeline = [
     dict(type='SampleAVAFrames', clip_len=32, frame_interval=2), dict(type='RawFrameDecode'),
@@ -97,6 +97,8 @@ def text(version, backbone=SLOW_ONLY, *, extractor="", head="", roi=ROI):
     filled = roi.format(extractor=extractor, head=head)
     if version is V1:
         filled = filled.replace("test_cfg=dict(rcnn=dict(action_thr=0.002))", "test_cfg=dict(rcnn=None)")
+        filled = filled.replace("type='BBoxHeadAVA'", "type='BBoxHeadAVA', background_class=True")
+        backbone = backbone.replace("type='ResNet", "type='mmaction.ResNet")
     return version.replace("{backbone}", backbone).replace("{roi}", filled)
 
 

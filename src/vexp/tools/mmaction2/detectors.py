@@ -91,7 +91,7 @@ HEAD = Section({
     **required(temporal_pool_type="avg", spatial_pool_type="max", mlp_head=False),
     **all_of("focal_alpha focal_gamma", _focal),
     **all_of("topk", Ignore("eval.metrics measures")),
-    "background_class": Require(False, "a box without a class has no label"),
+    "background_class": Require(True, "output 0 has no part in the loss"),
 }, "model.")  # fmt: skip
 ROI_HEAD = Section({
     "type": Require("AVARoIHead", "the model of vexp has AVARoIHead"),

@@ -78,9 +78,10 @@ class _Node:
         return node.value if isinstance(node, ScalarNode) and not node.unread else None
 
     def text(self, *path: str) -> str:
-        """Return the text at a path of keys; empty if there is none."""
+        """Return the text at a path of keys, empty if there is none; a ``type`` is without the scope ``mmaction.``."""
         value = self.scalar(*path)
-        return value if isinstance(value, str) else ""
+        text = value if isinstance(value, str) else ""
+        return text.removeprefix("mmaction.") if path[-1:] == ("type",) else text
 
     def leaves(self, path: str = "") -> Iterator[tuple[str, Node]]:
         """Yield path and node of every line of the report: leaves, and empty dicts and lists."""
