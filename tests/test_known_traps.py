@@ -15,7 +15,7 @@ from vexp import compose, train
 from vexp.config.hydra_versions import version_base
 from vexp.core.errors import ConfigError
 from vexp.sweep import run_sweep
-from vexp.tracking.backends import wandb_id
+from vexp.tracking.services import Service, _random_id
 
 PAGE = ROOT / "docs" / "explanation" / "known_traps.md"
 
@@ -110,13 +110,17 @@ def test_later_choice_of_a_group_counts(overrides: list[str], model: str, own_fo
 def test_runs_of_equal_seeds_have_ids_of_their_own(tmp_path: Path) -> None:
     """W&B derived ids from Python's generator, which a seed sets: two runs wrote into one (0.24.0)."""
     ids = []
+
+    def run_id(folder: Path) -> str:
+        return Service("wandb", folder, []).run_id(lambda: _random_id(folder))
+
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         random.seed(0)
-        ids.append(wandb_id(tmp_path / name))
+        ids.append(run_id(tmp_path / name))
     assert ids[0] != ids[1]
     (tmp_path / "a").rename(tmp_path / "moved")
-    assert wandb_id(tmp_path / "moved") == ids[0]
+    assert run_id(tmp_path / "moved") == ids[0]
 
 
 def test_seeds_epochs_and_samples_share_no_stream() -> None:
