@@ -129,6 +129,14 @@ def test_eval_rejects_invalid_options(values, text):
         Eval(**values).check_metrics("recognition")
 
 
+@pytest.mark.parametrize("data", ["motion", "motion_segments", "motion_boxes"])
+def test_eval_never_fits_every_task(data):
+    """Its metrics, of recognition, are not computed."""
+    config = compose([f"data={data}", "eval=never"])
+    assert not config.eval.happens
+    assert config.eval.results(config.data.task)[-1] == "loss"
+
+
 def test_every_returns_interval_of_options():
     assert Eval(interval=2, by_epoch=False, start=3).every() == Interval(2, False, 3)
     assert Eval(interval=-1).every() == Interval(-1, True)

@@ -148,6 +148,8 @@ class Config(ValidatedConfig):
         if isinstance(task, str) and of_model is not None and of_model != task:
             rule = f"{type(self.model).__name__} is a model for {of_model}, but the data is for {task}"
             raise ConfigError(rule, key="model")
+        if not self.eval.happens:
+            return  # eval=never has the metrics of recognition
         try:
             self.eval.check_metrics(task)
         except ConfigError as error:

@@ -178,9 +178,9 @@ class Eval(ValidatedConfig):
         return self.start is not None and (step // steps_per_epoch if self.by_epoch else step) >= self.start
 
     def results(self, task: Any = "recognition") -> list[str]:
-        """Return the names of all results of an evaluation, in order."""
-        results = metrics_of(task)
-        return [*(name for metric in self.metrics for name in results[metric](self)), "loss"]
+        """Return the names of all results of an evaluation, in order; metrics of other tasks have none."""
+        known = metrics_of(task)
+        return [*(name for metric in self.metrics if metric in known for name in known[metric](self)), "loss"]
 
     def result_functions(self) -> dict[str, Callable[[ScoredVideos, Ints], float]]:
         """Return the results of recognition's ``metrics`` by name (``metric_results``), in order."""
