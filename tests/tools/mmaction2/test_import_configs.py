@@ -124,7 +124,7 @@ def check_composed(config: Any, result: ConversionResult) -> None:
     if "lr_policy" not in result.needed:
         assert config.lr_policy == lr_policy(result)
     for split in ("train", "val"):
-        assert list(config.pipeline.of(split)) == list(result.steps[split])
+        assert list(config.pipeline.of(split)) == list(result.steps.get(split, {}))
     for key, given in result.values.items():
         if key in result.needed:
             continue
