@@ -147,7 +147,7 @@ class Config(ValidatedConfig):
         task, of_model = self.data.task, getattr(self.model, "task", None)
         if isinstance(task, str) and of_model is not None and of_model != task:
             rule = f"{type(self.model).__name__} is a model for {of_model}, but the data is for {task}"
-            raise ConfigError(rule, key="model")
+            raise ConfigError(rule, key="model", hint="; without model=..., the data option chooses one that fits")
         if not self.eval.happens:
             return  # eval=never has the metrics of recognition
         try:
