@@ -14,15 +14,20 @@ from typing import overload
 
 from vexp.config.schema import Config
 from vexp.core.log import plural
-from vexp.data.loading.step_plan import StepPlan
+from vexp.data.loading.step_plan import ListPlan, StepPlan
 
 _MAX_CHECKED = 1000  # steps of a schedule; they repeat, so that the first ones show whether all are ends of epochs
 
 
 def step_plan(config: Config, num_samples: int) -> StepPlan:
     """Return how an epoch of ``num_samples`` training samples is divided into steps."""
-    data = config.data
-    return StepPlan(num_samples, data.batch_size, config.grad.accumulate, data.train.drop_last, config.dist.nproc)
+    data, train = config.data, config.data.train
+    sizes = tuple(train.batch_sizes or [data.batch_size] * len(train.ann_files))
+    common = num_samples, data.batch_size, config.grad.accumulate, train.drop_last, config.dist.nproc
+    if train.mix == "samples":
+        return StepPlan(*common)
+    ratio = tuple(int(share) for share in train.ratio or [1] * len(sizes))
+    return ListPlan(num_samples, sizes[0], *common[2:], sizes=sizes, ratio=ratio, together=train.mix == "losses")
 
 
 def total_steps(config: Config, plan: StepPlan) -> int:

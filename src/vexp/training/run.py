@@ -147,7 +147,9 @@ def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     task = config.data.task
     metric = config.eval.best_metric(task) if exp.val_set is not None else None
     ema = config.ema.build(model)
-    parallel = parallelize(model, ema, config.dist, config.amp, exp.device, world)
+    unused = config.dist.find_unused_parameters or config.data.train.own_classes  # the other list's classifier
+    dist = replace(config.dist, find_unused_parameters=unused)
+    parallel = parallelize(model, ema, dist, config.amp, exp.device, world)
     return TrainState(
         model=model,
         optimizer=make_optimizer(exp, model),  # after the parameters are sharded

@@ -128,12 +128,14 @@ class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | R
 
     def _labels(self, index: int, *, mirrored: bool) -> torch.Tensor:
         """Return the label of a sample, int64 (), or its labels as float32 (classes,) of 0 and 1."""
-        labels = np.atleast_1d(np.asarray(self.source.labels[index], np.int64))
+        labels, classes = np.atleast_1d(np.asarray(self.source.labels[index], np.int64)), len(self.source.classes)
+        if len(labels) and labels[0] >= classes:  # of a list with classes of its own, whose numbers follow
+            return torch.tensor(int(labels[0]) - classes)
         if self.flip_labels is not None and mirrored:
             labels = self.flip_labels[labels]
         if not self.source.multi_label:
             return torch.tensor(int(labels[0]))
-        targets = torch.zeros(len(self.source.classes))
+        targets = torch.zeros(classes)
         targets[torch.from_numpy(labels)] = 1.0
         return targets
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.datasets import omnisource
 from vexp.tools.mmaction2.hooks import ONE_PROCESS
 from vexp.tools.mmaction2.initial_weights import weights_name
+from vexp.tools.mmaction2.joint import LOOP, omnisource
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Rule, Unsupported, as_lists, handled_elsewhere, number, sets
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, same
@@ -59,7 +59,7 @@ RUNNER = Section({
     **all_of("type by_epoch", Ignore("epochs or max_steps says which")),
     "max_epochs": Map("epochs"), "max_iters": Map("max_steps"),
     "val_interval": Map("eval.interval"), "val_begin": _val_begin,
-    "dynamic_intervals": Unsupported("one eval.interval for the run"),
+    "dynamic_intervals": Unsupported("one eval.interval for the run"), **LOOP,
 })  # fmt: skip
 
 
