@@ -145,6 +145,10 @@ class Schedule:
     def step_text(self) -> str:
         """Describe the samples of a step: ``8 samples per step (batch 2 x accumulate 2 x 2 processes)``."""
         plan, repeats = self.plan, self.config.data.train.repeat_augment
+        if isinstance(plan, ListPlan):
+            sizes = (str(size * plan.accumulate * plan.world_size * repeats) for size in plan.sizes)
+            lists = ("+", "each list") if plan.together else ("or", "one list, in turn")
+            return f"{f' {lists[0]} '.join(sizes)} samples per step, of {lists[1]}"
         samples = plural(min(plan.samples_per_step, plan.num_samples) * repeats, "sample")
         accumulated = f" x accumulate {plan.accumulate}" if plan.accumulate > 1 else ""
         processes = f" x {plural(plan.world_size, 'process')}" if plan.world_size > 1 else ""

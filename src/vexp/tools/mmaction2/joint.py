@@ -27,7 +27,11 @@ def omnisource(result: ConversionResult, node: Node, prefix: str) -> None:
     if not node.to_python() or not isinstance(lists, list):
         result.mark_unneeded(node, "one training dataset")
         return
-    result.set(node, "data.train.mix", "steps", "each optimizer step is of one dataset; an epoch is that of the first")
+    why, policy = "each optimizer step is of one dataset; an epoch is that of the first", result.config.get("lr_config")
+    counts = policy is not None and (policy.scalar("by_epoch") is False or policy.get("warmup_iters") is not None)
+    if counts:  # by the runner of mmaction2
+        why += "; lr_config counts iterations of the first dataset in mmaction2, and all optimizer steps here"
+    result.set(node, "data.train.mix", "steps", why, changed=counts)
     for name, key in _OF_LISTS.items():
         given = result.config.get("data", name)
         values = given.to_python() if given is not None else None
