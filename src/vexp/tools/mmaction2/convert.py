@@ -233,7 +233,7 @@ def _counters(result: ConversionResult, *, by_epoch: bool) -> list[str]:
         "lr_policy.by_epoch": ("lr_policy.step", "lr_policy.periods"),
         "lr_policy.warmup_by_epoch": ("lr_policy.warmup_iters",),
     }
-    keys = ["epochs"] if by_epoch else ["log.interval", "max_steps"]
+    keys = ["epochs"] if by_epoch else ["log.interval", "max_steps", "eval.precise_bn"]
     if not (by_epoch or result.value("lr_policy.by_epoch", True)):
         keys.append("lr_policy.total_steps")
     for unit, counters in units.items():

@@ -69,6 +69,14 @@ def _runner(result: ConversionResult, node: Node, prefix: str) -> None:
     RUNNER(result, node, prefix)
 
 
+def _precise_interval(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Check ``interval`` of PreciseBNHook, in epochs: vexp computes the statistics before each evaluation."""
+    every = number(node)
+    if result.value("eval.interval", 1) % every or not result.value("eval.by_epoch", True):
+        raise ConfigError("the statistics are computed before each evaluation")
+    result.mark_unneeded(node, "the statistics are computed before each evaluation")
+
+
 _PROCESS_START = Ignore("fork is the default; set data.mp_context for another")
 _THREADS = Ignore("workers use one thread each")
 _UNUSED = Map("dist.find_unused_parameters", bool, off="all parameters are used")
@@ -80,7 +88,7 @@ _BOTH: dict[str, Rule] = {
         **all_of("type broadcast_buffers static_graph", ONE_PROCESS), "find_unused_parameters": _UNUSED,
     }),
     "log_level": Ignore("everything is logged"), "cfg_name": Ignore("it has no effect"),
-    "precise_bn": Unsupported("not supported; ema=average averages weights and statistics"),
+    "precise_bn": Section({"num_iters": Map("eval.precise_bn", implied=200), "interval": _precise_interval}),
     "contrastive_cfg": Unsupported("not supported"),
 }  # fmt: skip
 #: Root keys of 0.x and 1.x, without those of vexp.tools.mmaction2.convert.
