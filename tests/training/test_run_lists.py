@@ -180,7 +180,7 @@ def gradients_of(overrides: list[str], step: int) -> list[list[torch.Tensor]]:
 
 @pytest.mark.slow
 def test_run_on_videos_and_images_resumes_with_equal_weights(two_lists: str, videos: Path, tmp_path: Path) -> None:
-    """In one process; and two processes, whose classifiers of images have no part in a batch of videos, reach the end."""
+    """Two processes, whose classifiers of images have no part in a batch of videos, reach the end, too."""
     from PIL import Image
 
     for i in range(3):

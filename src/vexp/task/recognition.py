@@ -95,12 +95,14 @@ class Recognition(Task):
 
 def _check_two_classifiers(config: Config) -> None:
     """Reject what is defined for the classes of one classifier (data.train.own_classes)."""
-    for key, value, unwanted in (
-        ("blending", config.blending, config.blending.mixes),
-        ("loss.class_weights", weights := getattr(config.loss, "class_weights", None), weights is not None),
-        ("dist.strategy", config.dist.strategy, config.dist.strategy == "fsdp"),
-    ):
-        if unwanted:
+    weights, strategy = getattr(config.loss, "class_weights", None), config.dist.strategy
+    unwanted = {
+        "blending": "mixup or CutMix" if config.blending.mixes else None,
+        "loss.class_weights": weights,
+        "dist.strategy": strategy if strategy == "fsdp" else None,
+    }
+    for key, value in unwanted.items():
+        if value is not None:
             raise ConfigError("is not supported with data.train.own_classes=true", key=key, value=value)
 
 

@@ -18,11 +18,9 @@ from vexp.data.sources.splits import TrainSplit
 class Listed(Source):
     """The samples of several lists of given sizes, of one class."""
 
-    classes = ["a"]
-
     def __init__(self, sizes: list[int]) -> None:
         self.parts = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-        self.labels = np.zeros(len(self.parts), np.int64)
+        self.labels, self.classes = np.zeros(len(self.parts), np.int64), ["a"]
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -33,7 +33,9 @@ def test_training_on_images_leaves_the_running_means_of_videos(model: OmniNet) -
     images = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert images == {f"image_head.norm.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
     assert model(torch.randn(2, 3, 2, 32, 32)).shape == (2, 3)
-    assert not torch.equal(model.state_dict()["backbone.conv1.bn.running_mean"], before["backbone.conv1.bn.running_mean"])
+    assert not torch.equal(
+        model.state_dict()["backbone.conv1.bn.running_mean"], before["backbone.conv1.bn.running_mean"]
+    )
 
 
 def test_classifier_is_that_of_videos(model: OmniNet) -> None:

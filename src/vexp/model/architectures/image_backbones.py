@@ -30,9 +30,7 @@ class PooledFeatures(nn.Module):
         return features.mean(self.positions)
 
 
-def image_backbone(
-    name: str, in_channels: int, *, features_only: bool = False, deploy: bool = False
-) -> ImageBackbone:
+def image_backbone(name: str, in_channels: int, *, features_only: bool = False, deploy: bool = False) -> ImageBackbone:
     """Build an image model of torchvision (NAME) or timm (timm/NAME) with random weights and without its classifier.
 
     Args:

@@ -126,8 +126,8 @@ def frame_model(
     """Build TSN, or TSM with ``shift_div``, on an image model of torchvision or timm.
 
     ``in_channels`` are those of an image. A model of torchvision is always built for RGB; its first convolution is
-    replaced afterwards (``vexp.model.architectures.input_channels``). ``features_only`` and ``deploy`` are
-    arguments of ``image_backbone``, ``non_local`` the mode of the non-local blocks of TSM and ``non_local_scale`` their scale; with
+    replaced afterwards (``vexp.model.architectures.input_channels``). ``features_only`` and ``deploy`` are arguments of
+    ``image_backbone``, ``non_local`` the mode of the non-local blocks of TSM and ``non_local_scale`` their scale; with
     ``temporal_pool`` the frames are pooled in front of the second stage.
 
     Raises:

@@ -9,7 +9,7 @@ from vexp.core.errors import UserError
 from vexp.tools.mmaction2.datasets import loader_rules
 from vexp.tools.mmaction2.pipelines import geometry
 from vexp.tools.mmaction2.result import ConversionResult, Value
-from vexp.tools.mmaction2.rules import Ignore, Rule, handled_elsewhere, sets
+from vexp.tools.mmaction2.rules import Ignore, Rule, as_lists, handled_elsewhere, sets
 from vexp.tools.mmaction2.tables import all_of, apply_rules
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, UnreadableError
 
@@ -97,15 +97,19 @@ def check_image_pipeline(result: ConversionResult, videos: Node | None, images: 
     if images is None:
         return
     try:
-        expected, ours = _of_videos(images), geometry(videos)
+        expected, ours = as_lists(_of_videos(images)), as_lists(geometry(videos))
     except UnreadableError:
         expected, ours = [], None
-    if ours and ours[0].get("type") == "Resize" and -1 in ours[0].get("scale", ()):
+    if ours and ours[0]["type"] == "Resize" and -1 in _numbers(ours[0].get("scale")):
         ours = ours[1:]
     if ours == expected:
         result.mark_unneeded(images, "the pipeline of the videos does the same")
     else:
         result.mark_unsupported(images, "all lists of a split have one pipeline, here that of the videos")
+
+
+def _numbers(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _of_videos(images: Node) -> list[dict[str, Any]]:
