@@ -64,7 +64,7 @@ def test_statistics_are_means_over_the_next_batches(runs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["model.norm=group", "ema=average", "model.norm_eval=true", "model.freeze=[backbone]"]
+    "override", ["model.norm=group", "ema=average", "model.norm_eval=true", "model.freeze=[stem]"]
 )
 def test_precise_statistics_are_rejected_without_norms_that_take_them(override: str, motion_cache: Path) -> None:
     exp = build_experiment(compose([*OVERRIDES, PRECISE, override]))

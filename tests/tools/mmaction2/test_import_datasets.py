@@ -59,7 +59,7 @@ def test_concatenated_config_is_the_same_experiment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "point"),
     [
-        ("lr_config['warmup_iters'] = 3\n", "counts iterations of the first dataset"),
+        ("lr_config = dict(policy='step', step=[4], warmup='linear', warmup_iters=3)\n", "lr_config counts iterations"),
         ("data['train_ratio'] = [2, 1]\n", "3 lists"),
         ("images.append(dict(type='Flip'))\n", "all lists of a split have one pipeline"),
         ("data['train'][1].update(indices=3)\n", "indices is one value for all lists"),

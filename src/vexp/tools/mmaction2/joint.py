@@ -28,8 +28,9 @@ def omnisource(result: ConversionResult, node: Node, prefix: str) -> None:
         result.mark_unneeded(node, "one training dataset")
         return
     why, policy = "each optimizer step is of one dataset; an epoch is that of the first", result.config.get("lr_config")
-    counts = policy is not None and (policy.scalar("by_epoch") is False or policy.get("warmup_iters") is not None)
-    if counts:  # by the runner of mmaction2
+    warms_up = policy is not None and policy.scalar("warmup_iters") and not policy.scalar("warmup_by_epoch")
+    counts = policy is not None and (bool(warms_up) or policy.scalar("by_epoch") is False)
+    if counts:  # steps
         why += "; lr_config counts iterations of the first dataset in mmaction2, and all optimizer steps here"
     result.set(node, "data.train.mix", "steps", why, changed=counts)
     for name, key in _OF_LISTS.items():
