@@ -201,11 +201,11 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
             result.need(key, given.node, reason)
     differences = model_differences(result)
     if differences and model is None:
-        nearest = result.choices["model"]
+        nearest, again = result.choices["model"], shlex.quote(str(source.path))
         raise UserError(
             f"{source.path}: refused: vexp cannot build the model as it is written here:\n"
             + "".join(f"  {what}\n" for what in differences)
-            + f"the nearest model is {nearest}; to take it all the same: vexp import {source.path} model={nearest}"
+            + f"the nearest model is {nearest}; to take it all the same: vexp import {again} model={nearest}"
         )
     result.replaced_model, result.experiment = differences, error
     return result

@@ -52,10 +52,11 @@ def test_silent_config_has_defaults_of_mmaction2(text: str, key: str, value: Any
 PLACEHOLDERS = [
     ("total_epochs = int(os.environ['E'])\n", "epochs", "cannot be evaluated"),
     ("total_epochs = None\ndel total_epochs\n", "epochs", "does not say how long"),
+    ("total_epochs = None\n", "epochs", "does not say how long"),
     ("total_epochs = 'ten'\n", "epochs", "epochs=ten: must be a whole number"),
     ("data['videos_per_gpu'] = int(os.environ['B'])\n", "data.batch_size", "cannot be evaluated"),
     ("optimizer['lr'] = rate()\n", "optimizer.lr", "cannot be evaluated"),
-    ("lr_config = dict(policy='step', step=[i * 2 for i in (1, 2)])\n", "lr_policy.step", "cannot be evaluated"),
+    ("lr_config = dict(policy='step', step=[f(i) for i in (1, 2)])\n", "lr_policy.step", "cannot be evaluated"),
     ("pipeline[0]['clip_len'] = int(os.environ['L'])\n", "pipeline.train.sample.clip_len", "cannot be evaluated"),
     ("model['backbone']['depth'] = depth()\n", "model.depth", "cannot be evaluated"),
     ("model['backbone']['pretrained'] = 'mmcls://mobilenet_v2'\n", "model.weights.path", "torchvision://mobilenet_v2"),
@@ -84,6 +85,68 @@ def test_value_without_a_reading_is_a_placeholder(line: str, key: str, why: str,
     assert "to fill in" in Report.of(result, source).headline
 
 
+UNREAD_DICTS = [
+    (SMALL_0, "fp16 = make()", "amp"),
+    (SMALL_0, "optimizer_config = make()", "grad.clip.max_norm"),
+    (SMALL_0, "optimizer_config = dict(grad_clip=make())", "grad.clip.max_norm"),
+    (SMALL_0, "evaluation = make()", "eval"),
+    (SMALL_0, "checkpoint_config = make()", "checkpoint"),
+    (SMALL_0, "log_config = make()", "log"),
+    (SMALL_0, "runner = make()", "epochs"),
+    (SMALL_0, "module_hooks = make()", "img_norm.mean img_norm.std"),
+    (SMALL_0, "pipeline.append(dict(type='Normalize', **make()))", "img_norm.mean img_norm.std"),
+    (SMALL_1, "model['data_preprocessor'] = make()", "img_norm.mean img_norm.std"),
+    (SMALL_1, "train_cfg = make()", "epochs"),
+    (SMALL_1, "param_scheduler = make()", "lr_policy"),
+    (SMALL_1, "param_scheduler = [make(), dict(type='CosineAnnealingLR', T_max=10)]", "lr_policy"),
+    (SMALL_1, "param_scheduler = [dict(type='MultiStepLR', milestones=make())]", "lr_policy"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "keys"), UNREAD_DICTS, ids=[line for _, line, _ in UNREAD_DICTS])
+def test_dict_without_a_reading_is_left_to_the_user(text: str, line: str, keys: str, tmp_path: Path) -> None:
+    """Neither is it an empty dict, nor None."""
+    result = convert_source(read(tmp_path / "config.py", f"{text}{line}\n"))
+    assert sorted(result.needed) == keys.split()
+    assert all(result.choices.get(key, CHOOSE) == CHOOSE for key in result.needed)
+
+
+@pytest.mark.parametrize(
+    "line", ["optimizer['paramwise_cfg'] = make()", "model['train_cfg'] = make()", "pipeline.append(make())"]
+)
+def test_dict_without_a_key_of_its_own_is_a_point(line: str, tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", f"{SMALL_0}{NORMALIZE}{line}\n")
+    (point,) = Report.of(convert_source(source), source).points
+    assert "make() -> not supported (make() cannot be evaluated without running the file)" in point
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        (SMALL_0, "data", "make()"),
+        (SMALL_0, "data.train", "make()"),
+        (SMALL_0, "data.train", "dict(type='RepeatDataset', times=2, dataset=make())"),
+        (SMALL_0, "model", "make()"),
+        (SMALL_0, "model.backbone", "make()"),
+        (SMALL_1, "train_dataloader", "make()"),
+        (SMALL_1, "val_dataloader.dataset", "make()"),
+    ],
+)
+def test_indispensable_dict_without_a_reading_is_refused(text: str, path: str, value: str, tmp_path: Path) -> None:
+    first, *rest = path.split(".")
+    line = first + "".join(f"[{name!r}]" for name in rest)
+    with pytest.raises(UserError, match=rf"config\.py:\d+: {path}.*: make\(\) cannot be evaluated .*; write this dict"):
+        convert_source(read(tmp_path / "config.py", f"{text}{line} = {value}\n"))
+
+
+def test_source_of_a_comprehension_is_part_of_it(tmp_path: Path) -> None:
+    more = "steps = [2, 3]\nlr_config = dict(policy='step', step=[2 * step for step in steps])\n"
+    source = read(tmp_path / "config.py", SMALL_0 + more)
+    result = convert_source(source)
+    assert result.values["lr_policy.step"].value == [4, 6]
+    assert result.outcomes[id(source.config.items["steps"])].status == "part"
+
+
 def test_missing_argument_of_a_transform_is_a_placeholder(tmp_path: Path) -> None:
     text = SMALL_0.replace("pipeline = [", "pipeline = [dict(type='Resize'), ")
     result = imported(read(tmp_path / "config.py", text))
@@ -108,18 +171,21 @@ def test_list_is_extended_in_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "group"),
+    ("line", "group", "headline"),
     [
-        ("optimizer = make(0.1)\n", "optimizer"),
-        ("optimizer = dict(type='LAMB', lr=0.1)\n", "optimizer"),
-        ("del optimizer\n", "optimizer"),
-        ("lr_config = make()\n", "lr_policy"),
-        ("lr_config = dict(policy='TIN')\n", "lr_policy"),
+        ("optimizer = make(0.1)\n", "optimizer", "the same experiment, with 1 value to fill in"),
+        ("optimizer = dict(type='LAMB', lr=0.1)\n", "optimizer", "the same but for 1 point, with 1 value to fill in"),
+        ("del optimizer\n", "optimizer", "the same experiment, with 1 value to fill in"),
+        ("lr_config = make()\n", "lr_policy", "the same experiment, with 1 value to fill in"),
+        ("lr_config = dict(policy='TIN')\n", "lr_policy", "the same but for 1 point, with 1 value to fill in"),
     ],
 )
-def test_group_without_a_reading_is_left_to_the_user(line: str, group: str, tmp_path: Path) -> None:
-    result = imported(read(tmp_path / "config.py", SMALL_0 + line))
+def test_group_without_a_reading_is_left_to_the_user(line: str, group: str, headline: str, tmp_path: Path) -> None:
+    """What vexp does not have is a point that differs as well."""
+    source = read(tmp_path / "config.py", SMALL_0 + line)
+    result = imported(source)
     assert (result.choices[group], list(result.needed)) == (CHOOSE, [group])
+    assert Report.of(result, source).headline == headline
 
 
 def test_multigrid_is_refused_by_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
@@ -27,7 +28,7 @@ from vexp.tools.mmaction2.rules import (
     sets,
 )
 from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules, required, same
-from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
+from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, check_known
 
 # --- head and loss ---------------------------------------------------------------------------------------------------
 
@@ -302,8 +303,12 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         family = WITH_TRN_HEAD.get(name, family)
     if chosen is not None and (family is None or not family.has(chosen)):
         result.choose("model", chosen)
-        result.mark_unsupported(backbone, f"model={chosen} replaces {name}, as asked")
+        other = {key: node for key, node in backbone.items.items() if key not in ("depth", "pretrained")}
+        result.mark_unsupported(MappingNode(other, backbone.where), f"model={chosen} replaces {name}, as asked")
         result.frames = family is not None and family.frames
+        if family is not None and result.frames and is_image_model(chosen) and "depth" in family.rules:
+            kept = {key: family.rules[key] for key in ("depth", "pretrained")}  # the same image model
+            apply_rules(result, backbone, kept, "model.")
         family = None
     elif (library := next((each for each in IMAGE_LIBRARIES if name.startswith(each)), None)) is not None:
         family = convert_image_model(result, kind, library, name.removeprefix(library))
@@ -311,7 +316,7 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         nearest = nearest_model(name, model.text("type"))
         raise UserError(
             f"{kind.where}: refused: vexp has no {name} (vexp models lists what there is); the nearest is {nearest}; "
-            f"to take it all the same: vexp import {result.config.where.file} model={nearest}"
+            f"to take it all the same: vexp import {shlex.quote(str(result.config.where.file))} model={nearest}"
         )
     else:
         result.choose("model", family.option, kind, family.remark)
@@ -342,6 +347,7 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
 
 
 def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    check_known(node)
     if not isinstance(node, MappingNode) or not node.items:
         result.mark_unneeded(node, "it is empty")
     convert_blending(result, node.get("blending"))

@@ -34,7 +34,8 @@ def convert_optimizer(result: ConversionResult, node: Node | None) -> None:
         return
     name = node.text("type")
     if name not in OPTIMIZERS:
-        result.need("optimizer", node, f"vexp has no optimizer {name or 'without a type'}; choose one")
+        ask = result.need_other if name else result.need
+        ask("optimizer", node, f"vexp has no optimizer {name or 'without a type'}; choose one")
         return
     result.choose("optimizer", OPTIMIZERS[name], node.items["type"])
     arguments = result.options("optimizer", OPTIMIZERS[name])
@@ -79,7 +80,7 @@ def convert_groups(result: ConversionResult, table: MappingNode) -> None:
                 result.mark_unsupported(groups, f"is read by {name}, which is not supported; {see}")
             return
     if groups is not None:
-        GROUPS(result, groups, "")
+        apply(result, GROUPS, groups)
 
 
 @sets("fc_lr5")
@@ -181,7 +182,7 @@ CLIP = Section({
     "type": _clip_type,
     "max_norm": Map("max_norm", float), "norm_type": Map("norm_type", float), "clip_value": Map("max_value", float),
     "error_if_nonfinite": Unsupported("see grad.max_nonfinite_steps"),
-}, "grad.clip.", otherwise=_no_clipping)  # fmt: skip
+}, "grad.clip.", otherwise=_no_clipping, unread="max_norm")  # fmt: skip
 
 
 @sets("/amp.loss_scale")

@@ -8,7 +8,7 @@ from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.models import NORMALIZE
-from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import Function, Ignore, Map, Require, Rule, Unsupported, as_lists, sets
 from vexp.tools.mmaction2.tables import all_of, apply_rules, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, UnreadableError, Where, entries
@@ -118,11 +118,11 @@ STEPS: dict[str, Step] = {
     }),
     "RandomErasing": Step("erase", "random_erasing", {
         "erase_prob": Map("probability", float, implied=0.5),
-        "min_area_ratio": Map("min_area", float), "max_area_ratio": Map("max_area", float, implied=0.4),
+        "min_area_ratio": Map("min_area", float), "max_area_ratio": Map("max_area", float),
         "aspect_range": Map("min_aspect", _min_aspect),
-        "mode": Map("mode", {"const": "const", "rand": "pixel"}.__getitem__,
-                    "noise is normal with mean and std; mmaction2's is uniform without fill_std", implied="const"),
-        "fill_color": Map("mean", _color, implied=[128.0, 128.0, 128.0]), "fill_std": Map("std", _color),
+        "mode": Map("mode", {"const": "const", "rand": "uniform"}.__getitem__, implied="const"),
+        "fill_color": Map("mean", _color, implied=[128.0, 128.0, 128.0]),
+        "fill_std": Map("std", _color, off="the noise of mode='rand' is uniform"),
     }),
     "PoseCompact": Step("compact", "pose_compact", same("padding threshold hw_ratio allow_imgpad")),
     "GeneratePoseTarget": Step("target", "generate_pose_target", {
@@ -272,6 +272,9 @@ def _convert_step(
     for key, value in values.items():
         result.set_implied(prefix + key, value, f"as mmaction2's {kind} does")
     apply_rules(result, table, rules, prefix)
+    noise = result.values.get(f"{prefix}mode")
+    if kind == "RandomErasing" and noise is not None and noise.value == "uniform" and table.scalar("fill_std"):
+        result.values[f"{prefix}mode"] = Value("pixel", noise.node, "normal noise with fill_color and fill_std")
 
 
 def _check_target(result: ConversionResult, table: MappingNode, prefix: str) -> None:

@@ -107,7 +107,7 @@ class Report:
     @classmethod
     def of(cls, result: ConversionResult, source: Source) -> Report:
         lines = report_lines(result, source)
-        missing = [f"{_place(where)}: {what}" for where, what in result.missing]
+        missing = [f"{_place(where)}: {what}" for where, what in result.missing + result.lacking]
         refused = [text for is_refused, text in result.weights if is_refused]
         points = blocks(line for line in lines if line.status in ("unsupported", "changed"))
         return cls(result, lines, missing + points + refused)
@@ -170,7 +170,7 @@ def blocks(lines: Iterable[Line]) -> list[str]:
         if len(block) == 1 or not remark:
             entries += [f"{_place(line.where)}: {line}" for line in block]
             continue
-        paths = [re.split(r"\.|(?=\[)", line.path) for line in block]
+        paths = [re.split(r"\.(?![^\[\]]*'\])|(?=\[)", line.path) for line in block]
         common = ".".join(
             parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
         )
