@@ -154,7 +154,7 @@ HEAD: dict[str, Rule] = {
     "average_clips": _average_clips, "dropout_ratio": Map("dropout"), "init_std": Map("init_std"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
-    "consensus": Ignore("logits of frames are averaged"), **required(fc1_bias=False),
+    "consensus": Ignore("logits of frames are averaged"), **required(fc1_bias=False, with_cls_token=True),
     "temporal_pool": _like_the_backbone,
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": _init_cfg,
     "init_scale": handled_elsewhere,

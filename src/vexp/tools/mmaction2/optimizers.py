@@ -19,7 +19,7 @@ OPTIMIZERS: dict[str, str] = {
 #: Arguments of vexp's options that torch's classes do not have.
 OWN_ARGUMENTS = {"paramwise", "base_batch_size"}
 #: Defaults of torch's classes that differ from those of vexp's options.
-_TORCH_DEFAULTS = {"SGD": {"momentum": 0.0, "weight_decay": 0.0}, "AdamW": {"lr": 1e-3}}
+_TORCH_DEFAULTS = {"SGD": {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}, "AdamW": {"lr": 1e-3}}
 _DEFAULT_CONSTRUCTORS = ("DefaultOptimizerConstructor", "DefaultOptimWrapperConstructor")
 _SWIN_CONSTRUCTOR, _DECAY_CONSTRUCTOR = "SwinOptimWrapperConstructor", "LearningRateDecayOptimizerConstructor"
 _TSM_CONSTRUCTORS = ("TSMOptimizerConstructor", "TSMOptimWrapperConstructor")
