@@ -34,6 +34,11 @@ VALUES = [
     (SMALL_0 + "find_unused_parameters = True\n", "dist.find_unused_parameters", True),
     (SMALL_1 + "model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=True)\n",
      "dist.find_unused_parameters", True),
+    (SMALL_0 + "model['train_cfg'] = dict(blending=dict(type='MixupBlending'))\n", "blending.mixup_alpha", 0.2),
+    (SMALL_1 + "data_preprocessor = dict(blending=dict(type='CutmixBlending', num_classes=5))\n",
+     "blending.cutmix_alpha", 0.2),
+    (SMALL_1.replace("VideoDataset', ann_file='a", "RepeatAugDataset', ann_file='a"), "data.train.repeat_augment", 4),
+    (SMALL_0.replace(", lr=0.1", ""), "optimizer.lr", 1e-3),
     (frames("video='videos', img='frames'"), "data.train.data_prefix", "frames"),
     (frames("img='frames', video='videos'").replace("RawframeDataset", "VideoDataset"), "data.train.data_prefix",
      "videos"),
@@ -186,6 +191,12 @@ def test_group_without_a_reading_is_left_to_the_user(line: str, group: str, head
     result = imported(source)
     assert (result.choices[group], list(result.needed)) == (CHOOSE, [group])
     assert Report.of(result, source).headline == headline
+
+
+def test_frames_of_each_repeat_are_a_point(tmp_path: Path) -> None:
+    text = SMALL_1.replace("VideoDataset', ann_file='a", "RepeatAugDataset', ann_file='a")
+    source = read(tmp_path / "config.py", text)
+    assert "draws other frames for each repeat" in Report.of(convert_source(source), source).points[0]
 
 
 def test_multigrid_is_refused_by_name(tmp_path: Path) -> None:

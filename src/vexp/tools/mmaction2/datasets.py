@@ -253,6 +253,11 @@ def _convert_dataset(result: ConversionResult, node: MappingNode, split: str, pr
     rules = {**SPLIT, **AVA} if chosen == "ava" else dict(SPLIT)
     if not node.scalar("sample_by_class"):
         rules["power"] = Ignore("has no effect without sample_by_class")
+    if name == "RepeatAugDataset":
+        rules["num_repeats"] = Map("repeat_augment", implied=4)
+        if "sample_once" not in node.items:
+            why = f"{name} draws other frames for each repeat of a video (sample_once=False); vexp draws them once"
+            result.lacking.append((node.where, why))
     apply_rules(result, node, rules, prefix)
     if chosen == "ava":
         result.set_implied("data.raw_frames", True, "AVADataset reads folders of images")

@@ -84,6 +84,7 @@ _LOSSES = {"CrossEntropyLoss": "cross_entropy", "BCELossWithLogits": "bce"}
 
 
 def _loss(result: ConversionResult, node: Node, prefix: str) -> None:
+    check_known(node)
     if not isinstance(node, MappingNode):
         raise ConfigError("is not a loss; set loss=")
     name = node.text("type")
@@ -222,11 +223,10 @@ def convert_blending(result: ConversionResult, node: Node | None) -> None:
         for inner in several.items if isinstance(several, SequenceNode) else [several]:
             convert_blending(result, inner)
     elif kind in BLENDINGS:
-        alpha = 0.2 if kind == "MixupBlending" and result.generation == 0 else 1.0
         apply_rules(result, node, {
             "type": Ignore("its alpha is set"),
             "num_classes": Ignore("counted in the training list"),
-            "alpha": Map(BLENDINGS[kind], float, implied=alpha),
+            "alpha": Map(BLENDINGS[kind], float, implied=0.2),
             "smoothing": Unsupported("set loss.label_smoothing", off=(None, 0, 0.0)),
         }, "blending.", owner=f"{kind}'s ")  # fmt: skip
     else:

@@ -34,8 +34,10 @@ def convert_optimizer(result: ConversionResult, node: Node | None) -> None:
         return
     name = node.text("type")
     if name not in OPTIMIZERS:
-        ask = result.need_other if name else result.need
-        ask("optimizer", node, f"vexp has no optimizer {name or 'without a type'}; choose one")
+        if name:
+            result.need_other("optimizer", node, f"vexp has no optimizer {name}; choose one")
+        else:
+            result.need("optimizer", node, "the type of the optimizer is missing or cannot be read; choose one")
         return
     result.choose("optimizer", OPTIMIZERS[name], node.items["type"])
     arguments = result.options("optimizer", OPTIMIZERS[name])

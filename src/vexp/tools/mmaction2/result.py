@@ -61,7 +61,7 @@ class ConversionResult:
         pitfalls: Places and descriptions of values that do not have the effect that they seem to have.
         needed: Keys and groups that the user must set, and why: the source has no value that can be read.
         missing: Places and descriptions of what the model lacks without a leaf that says so.
-        lacking: Places and descriptions of what vexp lacks besides the model; the user must choose something else.
+        lacking: Places and descriptions of what vexp lacks besides the model.
         replaced_model: What the model of the experiment lacks, accepted with ``model=OPTION``; empty if it is the same.
         channels: Values per pixel; 2 for optical flow.
         frames: Whether mmaction2's clips of one frame are the frames of one clip (image models).
