@@ -193,7 +193,8 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
         given = result.values.get(key)
         reason = message.partition(" (")[0]
         if key.startswith("pipeline.") and given is None and key.rpartition(".")[0].count(".") == 2:
-            result.need(key, _step_of(result, source, key), reason)  # an argument that the source lacks
+            step = _step_of(result, source, key)
+            result.need(key, step, "a value must be given, the transform has none")
             continue
         if not result.revoke(key, reason):
             raise UserError(f"{source.path}: the converted experiment does not compose: {message}")

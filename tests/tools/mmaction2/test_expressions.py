@@ -153,8 +153,10 @@ def test_names_of_a_comprehension_are_gone(tmp_path: Path) -> None:
 
 
 def test_dict_is_changed_in_place(tmp_path: Path) -> None:
-    source = read(tmp_path / "config.py", "a = dict(x=1)\nb = dict(a=a)\na |= dict(y=2)\n")
-    assert source.config.to_python()["b"] == {"a": {"x": 1, "y": 2}}
+    text = "a = dict(x=1, z=[dict(c=1)])\nb = dict(a=a)\na |= dict(y=2)\na['x'] *= 3\na['z'] += [dict(c=2)]\n"
+    source = read(tmp_path / "config.py", text)
+    assert source.config.to_python()["b"] == {"a": {"x": 3, "y": 2, "z": [{"c": 1}, {"c": 2}]}}
+    assert [(path, where.line) for path, _, where in source.replaced] == [("a['x']", 4)]
 
 
 def test_inheritance(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ REFUSED = [
     ("a0 = dict(z=1)\n" + DOUBLED + "b = copy.deepcopy(a24)\n", "more than 20000 values"),
     ("a0 = ['z']\n" + DOUBLED.replace("dict(x=", "[").replace("y=", "").replace(")", "]"), "more than 20000 values"),
     ("s = [dict(a=1), dict(b=2)]\n" + "s = s + s\n" * 20, "more than 20000 values"),
-    ("x = '" + "a" * 1_000_000 + "'\n", "larger than 1000 kB"),
+    ("x = '" + "a" * 1_000_000 + "'\n", "larger than 500 kB"),
 ]
 
 
@@ -62,6 +62,9 @@ UNREAD = [
     "n = 1e999",
     "n = 1e300 * 1e300",
     "n = b'a.txt'",
+    "n = 10 ** 101",
+    f"n = {'9' * 102}",
+    "n = '{0.__class__}'.format(1)",
 ]
 
 

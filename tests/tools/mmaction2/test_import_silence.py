@@ -169,6 +169,29 @@ def test_list_filled_in_a_loop_is_marked(tmp_path: Path) -> None:
     assert "is changed in line 12" in result.needed["epochs"]
 
 
+def test_pipeline_filled_in_a_loop_is_refused(tmp_path: Path) -> None:
+    first, rest = SMALL_0.split("pipeline = [")
+    text = (
+        f"{first}pipeline = []\nfor name in names:\n    pipeline.append(dict(type=name))\n{rest.partition(chr(10))[2]}"
+    )
+    with pytest.raises(UserError, match=r"config.py:7: the train pipeline cannot be read: this line only takes effect"):
+        imported(read(tmp_path / "config.py", text))
+
+
+def test_variable_as_unknown_argument_is_another_model(tmp_path: Path) -> None:
+    """The leaf has the name of the variable first, which mmaction2 does not read."""
+    text = "of_my_own = True\n" + SMALL_0.replace("depth=50", "depth=50, of_my_own=of_my_own")
+    with pytest.raises(UserError, match=r"of_my_own = true \(unknown argument, ignored\)"):
+        imported(read(tmp_path / "config.py", text))
+
+
+def test_variable_without_a_reading_is_no_point(tmp_path: Path) -> None:
+    """Unless mmaction2 reads it; what it is used for is left to the user by itself."""
+    source = read(tmp_path / "config.py", f"root = f()\n{SMALL_0}{NORMALIZE}".replace("'a.txt'", "root + '/a.txt'"))
+    result = convert_source(source)
+    assert (Report.of(result, source).points, list(result.needed)) == ([], ["data.train.ann_file"])
+
+
 def test_list_is_extended_in_place(tmp_path: Path) -> None:
     """As in Python: the dataset that has it already sees the new transform."""
     result = convert_source(read(tmp_path / "config.py", SMALL_0 + "pipeline += [dict(type='Flip')]\n"))

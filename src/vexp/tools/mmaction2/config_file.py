@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2.data_file import SUFFIXES, read_data
-from vexp.tools.mmaction2.expressions import Evaluator, elements, substituted
+from vexp.tools.mmaction2.expressions import Evaluator, list_entries, substituted
 from vexp.tools.mmaction2.tree import (
     SYMBOL_KEYS,
     MappingNode,
@@ -27,7 +27,7 @@ from vexp.tools.mmaction2.tree import (
 
 #: Suffixes of the files that are read.
 CONFIG_SUFFIXES = (".py", *SUFFIXES)
-_LARGEST_FILE = 1_000_000  # bytes
+_LARGEST_FILE = 500_000  # bytes
 _MOST_SYNTAX = 100_000  # syntax nodes
 _DELETE = "_delete_"  # the key of a dict that replaces the dict of the base, instead of being merged into it
 
@@ -118,7 +118,7 @@ def _parsed(path: Path, content: bytes) -> ast.Module:
             raise UserError(f"{path}:{line}: {text}") from None
         if "codec" in text or "null bytes" in text:
             raise UserError(f"{path}: not text in UTF-8; save it so, or name its encoding in the first line") from None
-        raise UserError(f"{path}:{line}: not Python: {text}") from None
+        raise UserError(f"{path}:{line}: not Python: {text.partition('; use')[0]}") from None
 
 
 class _File:
@@ -247,17 +247,20 @@ class _File:
                     self._assign(target, node)
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 self._assign(target, check_size(evaluator.node(value)))
-            case ast.AugAssign(target=ast.Name() as target, op=op, value=value):
-                before = evaluator.names.get(target.id)
+            case ast.AugAssign(target=target, op=op, value=value):
+                read = ast.parse(ast.unparse(target), mode="eval").body
+                for node in ast.walk(read):
+                    ast.copy_location(node, statement)
+                before = evaluator.strict_node(read)
                 if isinstance(op, ast.Add) and isinstance(before, SequenceNode):  # in place, as in Python
-                    before.items.extend(elements(evaluator.strict_node(value)))
+                    before.items.extend(list_entries(evaluator.strict_node(value)))
                     check_size(before)
                     return
                 if isinstance(op, ast.BitOr) and isinstance(before, MappingNode):
-                    self._call(before, "update", [evaluator.strict_node(value)], {}, target.id)
+                    self._call(before, "update", [evaluator.strict_node(value)], {}, ast.unparse(target))
                     return
-                total = ast.copy_location(ast.BinOp(ast.Name(target.id, ast.Load()), op, value), statement)
-                self._assign(target, check_size(evaluator.node(ast.fix_missing_locations(total))))
+                total = ast.copy_location(ast.BinOp(read, op, value), statement)
+                self._assign(target, check_size(evaluator.node(total)))
             case ast.Import() | ast.ImportFrom(level=0):
                 _add_symbols(evaluator, statement)
             case ast.With(items=[ast.withitem(ast.Call(func=ast.Name("read_base") | ast.Attribute(attr="read_base")))]):
@@ -288,7 +291,7 @@ class _File:
             case ast.Attribute(value=owner, attr=key):
                 self._set_item(evaluator.strict_node(owner), key, node, path)
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
-                for inner, value in zip(targets, elements(node), strict=True):
+                for inner, value in zip(targets, list_entries(node), strict=True):
                     self._assign(inner, value)
             case _:
                 raise UnreadableError("no name")

@@ -331,6 +331,7 @@ def _record_rest(result: ConversionResult, source: Source) -> None:
     wholes = {id(part): leaf for _, leaf in lines if isinstance(leaf, ScalarNode) for part in leaf.all_parts()}
     replaced = {id(leaf): where for _, node, where in source.replaced for _, leaf in node.leaves()}
     known = {*runtime.ROOT, *_READ[0], *_READ[1]}
+    used = {id(leaf) for key, node in source.config.items.items() if key in known for _, leaf in node.leaves()}
     for path, leaf in lines:
         if id(leaf) in result.outcomes:
             continue
@@ -338,9 +339,7 @@ def _record_rest(result: ConversionResult, source: Source) -> None:
             result.record(leaf, "replaced", "", f"by {where.file.name}:{where.line}")
         elif whole := wholes.get(id(leaf)):
             result.record(leaf, "part", "", f"of line {whole.where.line}")
-        elif unread := getattr(leaf, "unread", ""):
-            result.mark_unsupported(leaf, unread)
-        elif path.partition(".")[0].partition("[")[0] in known:
-            result.mark_unsupported(leaf, "unknown argument, ignored")
+        elif id(leaf) in used or not path:  # a variable may have its own name first
+            result.mark_unsupported(leaf, getattr(leaf, "unread", "") or "unknown argument, ignored")
         else:
-            result.mark_unneeded(leaf, "a variable that nothing uses")
+            result.mark_unneeded(leaf, getattr(leaf, "unread", "") or "a variable that nothing uses")

@@ -114,7 +114,7 @@ def _class_prob(result: ConversionResult, node: Node, prefix: str) -> None:
 def _modality(result: ConversionResult, node: Node, prefix: str) -> None:
     modality = str(node.to_python())
     if modality not in TEMPLATES:
-        raise ConfigError(f"there are {', '.join(TEMPLATES)} here")
+        raise ConfigError(f"supported: {', '.join(TEMPLATES)}")
     if modality != "RGB" and result.choices["data"] != "raw_frames":
         raise ConfigError("optical flow is read from raw frames: data=raw_frames data.modality=Flow")
     _of_raw_frames("modality")(result, node, prefix)

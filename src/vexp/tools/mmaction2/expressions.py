@@ -56,6 +56,8 @@ def leaf(value: Any, where: Where, parts: list[ScalarNode]) -> ScalarNode:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        return False
     return value is None or isinstance(value, bool | int | float | str)
 
 
@@ -96,9 +98,10 @@ class Evaluator:
             UnreadableError: If it cannot be evaluated; further exceptions are those of its operations.
         """
         where = self.place(expression)
-        self.looped += isinstance(self.names, ChainMap)  # within a comprehension
-        if self.looped > _MOST_LOOPED:
-            raise UnreadableError("too many turns of a comprehension")
+        if isinstance(self.names, ChainMap):  # within a comprehension
+            self.looped += 1
+            if self.looped > _MOST_LOOPED:
+                raise UnreadableError("too many turns of a comprehension")
         match expression:
             case ast.Constant(value=value) if _is_plain(value):
                 if isinstance(value, str) and (match := re.search(r"\{\{ *\$(\w+)", value)):
@@ -172,7 +175,7 @@ class Evaluator:
         nodes: list[Node] = []
         for element in elements:
             if isinstance(element, ast.Starred):
-                nodes += elements(self.strict_node(element.value))
+                nodes += list_entries(self.strict_node(element.value))
             else:
                 nodes.append(self.node(element))
         return _listed(nodes, where, is_tuple)
@@ -181,7 +184,7 @@ class Evaluator:
         """Return ``dict(...)`` of one argument: a dict, or pairs of key and value."""
         if isinstance(node, MappingNode):
             return MappingNode(dict(node.items), where)
-        pairs = map(elements, elements(node))
+        pairs = map(list_entries, list_entries(node))
         return MappingNode({str(_known(key)): value for key, value in pairs}, where)
 
     def _each(self, loops: list[ast.comprehension], made: Callable[[], None]) -> None:
@@ -193,7 +196,7 @@ class Evaluator:
         self.names = ChainMap({}, outer)
         try:
             over = self.strict_node(loop.iter)
-            for entry in elements(_view(over, "keys", over.where) if isinstance(over, MappingNode) else over):
+            for entry in list_entries(_view(over, "keys", over.where) if isinstance(over, MappingNode) else over):
                 self._bind(loop.target, entry)
                 if all(self.value(test) for test in loop.ifs):
                     self._each(loops[1:], made)
@@ -205,7 +208,7 @@ class Evaluator:
         if isinstance(target, ast.Name):
             self.names[target.id] = node
         elif isinstance(target, ast.Tuple | ast.List):
-            for inner, entry in zip(target.elts, elements(node), strict=True):
+            for inner, entry in zip(target.elts, list_entries(node), strict=True):
                 self._bind(inner, entry)
         else:
             raise UnreadableError("no name")
@@ -232,7 +235,7 @@ class Evaluator:
 
     def _binary(self, left: Node, operate: Callable[..., Any], right: Node, where: Where) -> Node:
         if operate is operator.add and (isinstance(left, SequenceNode) or isinstance(right, SequenceNode)):
-            return SequenceNode([*elements(left), *elements(right)], where)
+            return SequenceNode([*list_entries(left), *list_entries(right)], where)
         if operate is operator.mul and isinstance(left, SequenceNode):
             return SequenceNode(_bounded(operate, left.items, _known(right)), where)
         return leaf(_bounded(operate, _known(left), _known(right)), where, _parts(left) + _parts(right))
@@ -272,7 +275,9 @@ class Evaluator:
 
 
 def _check_widths(text: str) -> str:
-    """Return a format string, unless it pads to more characters than a config has use for."""
+    """Return a format string, unless it pads to more characters than a config has use for, or reads an attribute."""
+    if re.search(r"\{\w*[.\[]", text):
+        raise UnreadableError("an attribute of a value")
     wide = re.search(r"\d{5}", text) and ("{" in text or text.strip("<>^=+- #,_.eEfFgGnsdxXob%").isdecimal())
     if wide or re.search(r"\{[^{}]*:[^{}]*\{", text):
         raise UnreadableError("too long")
@@ -345,7 +350,7 @@ def _listed(nodes: list[Node], where: Where, is_tuple: bool = False) -> Node:
     return ScalarNode(tuple(values) if is_tuple else values, where, parts=scalars)
 
 
-def elements(node: Node) -> list[Node]:
+def list_entries(node: Node) -> list[Node]:
     """Return the entries of a list.
 
     Raises:

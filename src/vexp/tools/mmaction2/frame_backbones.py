@@ -29,7 +29,7 @@ def _stacked(result: ConversionResult, node: Node, prefix: str) -> None:
     """Convert ``in_channels`` of TSN: mmaction2 stacks the optical flow of several frames, 2 * clip_len channels."""
     frames, rest = divmod(number(node), result.channels)
     if rest or not frames:
-        raise ConfigError(f"is no multiple of the {result.channels} values that a pixel of the data has")
+        raise ConfigError(f"is not a multiple of the {result.channels} values that a pixel of the data has")
     if frames == 1:
         result.mark_default(node, "model.channels")
     else:

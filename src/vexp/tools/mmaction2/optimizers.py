@@ -257,7 +257,7 @@ def _wrapper_type(result: ConversionResult, node: Node, prefix: str) -> None:
 def _dtype(result: ConversionResult, node: Node, prefix: str) -> None:
     name, options = str(node.to_python()), {"float16": "fp16", "bfloat16": "bf16"}
     if name not in options:
-        raise ConfigError(f"there are {', '.join(options)}; set amp=")
+        raise ConfigError(f"supported: {', '.join(options)}; set amp=")
     result.choose("amp", options[name], node)
 
 

@@ -68,7 +68,7 @@ def _joints_of_target(name: str) -> Function:
             return
         value = node.to_python()
         if not isinstance(value, list | tuple):
-            raise ConfigError("is no list of joints; a mirrored view exchanges those of GeneratePoseTarget")
+            raise ConfigError("is not a list of joints; a mirrored view exchanges those of GeneratePoseTarget")
         split = prefix.split(".")[1]
         result.set(node, f"pipeline.{split}.target.{name}", list(value), "joints that a mirrored view exchanges")
 
@@ -221,6 +221,9 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         else:
             hint = _INSTEAD.get(transform.text("type"), "a transform of your own (plugins=)")
             result.mark_unsupported(transform, f"vexp has no {kind}; use {hint}")
+    unread = next((step for step in node.items if getattr(step, "unread", "")), None)
+    if unread is not None and not result.steps[split]:  # such as a loop that fills the list
+        raise UserError(f"{unread.where}: the {split} pipeline {_problem(unread)}")
 
 
 def check_same_pipeline(result: ConversionResult, first: Node | None, other: Node | None) -> None:
