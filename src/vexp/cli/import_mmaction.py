@@ -199,7 +199,7 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
         if not result.revoke(key, reason):
             raise UserError(f"{source.path}: the converted experiment does not compose: {message}")
         if given is not None and given.node is None and key.startswith("model."):
-            result.missing.append((source.config.where, f"{key}={given.value}, {given.remark}: {reason}"))
+            result.missing.append((source.config.where, f"{reason} ({given.remark})"))
         elif given is not None and not key.startswith("model."):
             result.need(key, given.node, reason)
     differences = model_differences(result)

@@ -339,6 +339,8 @@ def _record_rest(result: ConversionResult, source: Source) -> None:
             result.record(leaf, "replaced", "", f"by {where.file.name}:{where.line}")
         elif whole := wholes.get(id(leaf)):
             result.record(leaf, "part", "", f"of line {whole.where.line}")
+        elif path.endswith("._delete_"):
+            result.mark_unneeded(leaf, "no effect in a dict that is not merged into that of a base")
         elif id(leaf) in used or not path:  # a variable may have its own name first
             result.mark_unsupported(leaf, getattr(leaf, "unread", "") or "unknown argument, ignored")
         else:
