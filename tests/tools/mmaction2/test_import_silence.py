@@ -189,9 +189,8 @@ def test_block_without_a_common_name_is_counted(tmp_path: Path) -> None:
     """As in a published config, whose loader has the arguments of its dataset."""
     text = f"{SMALL_1}{PREPROCESSOR}extra = [dict(a=1, b=2), dict(c=3, _delete_=True)]\n"
     source = read(tmp_path / "config.py", f"{text}test_dataloader = dict(extra=extra, more=4)\n")
-    (first, second) = Report.of(convert_source(source), source).points
-    assert "config.py:12: extra (3 values) -> not supported (unknown argument, ignored)" in first
-    assert "config.py:13: test_dataloader.more = 4" in second
+    (point,) = Report.of(convert_source(source), source).points
+    assert point == "config.py:12: extra[0].a, ... (4 values) -> not supported (unknown argument, ignored)"
 
 
 def test_variable_without_a_reading_is_no_point(tmp_path: Path) -> None:
