@@ -10,7 +10,7 @@ from support.imported import SMALL_0, SMALL_1, convert_source, read
 
 from vexp.cli.import_mmaction import imported
 from vexp.core.errors import UserError
-from vexp.tools.mmaction2.report import Report
+from vexp.tools.mmaction2.report import Report, model_differences
 from vexp.tools.mmaction2.result import CHOOSE, FILL_IN
 
 NORMALIZE = "pipeline.append(dict(type='Normalize', mean=[1., 2., 3.], std=[4., 5., 6.]))\n"
@@ -176,6 +176,21 @@ def test_pipeline_filled_in_a_loop_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"config.py:7: the train pipeline cannot be read: this line only takes effect"):
         imported(read(tmp_path / "config.py", text))
+
+
+def test_pipeline_without_transforms_is_refused(tmp_path: Path) -> None:
+    text = SMALL_0.replace("dict(type='SampleFrames', clip_len=4, frame_interval=2)", "dict(type='DecordInit')")
+    with pytest.raises(UserError, match=r"config.py:6: the train pipeline has no transform that vexp has"):
+        convert_source(read(tmp_path / "config.py", text))
+
+
+@pytest.mark.parametrize("head", ["", "cls_head=None"])
+def test_model_without_a_head_has_its_usual_one(head: str, tmp_path: Path) -> None:
+    text = SMALL_0.replace("cls_head=dict(type='I3DHead', num_classes=5, in_channels=2048)", head)
+    source = read(tmp_path / "config.py", text)
+    result = convert_source(source)
+    assert "model has no cls_head" in result.pitfalls[0][1]
+    assert not model_differences(result)
 
 
 def test_variable_as_unknown_argument_is_another_model(tmp_path: Path) -> None:

@@ -335,6 +335,9 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         if chosen is not None:
             result.choices["model"] = chosen  # arch may have chosen another size
     head = model.get("cls_head")
+    if head is not None and head.scalar() is None and not getattr(head, "unread", "no"):
+        result.mark_unneeded(head, "the model here has its usual one")
+        head = None
     if isinstance(head, MappingNode):
         convert_head(result, head, family)
     elif is_detector(model):

@@ -224,6 +224,8 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
     unread = next((step for step in node.items if getattr(step, "unread", "")), None)
     if unread is not None and not result.steps[split]:  # such as a loop that fills the list
         raise UserError(f"{unread.where}: the {split} pipeline {_problem(unread)}")
+    if not result.steps[split]:
+        raise UserError(f"{node.where}: the {split} pipeline has no transform that vexp has; it must sample frames")
 
 
 def check_same_pipeline(result: ConversionResult, first: Node | None, other: Node | None) -> None:
