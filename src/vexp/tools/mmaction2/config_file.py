@@ -70,7 +70,8 @@ def read_config(path: Path) -> Source:
     """
     source = Source(path, MappingNode({}, Where(path, 1)))
     try:
-        source.config = check_size(_File(path, source, ()).read())
+        source.config = _File(path, source, ()).read()
+        check_size(source.config)
     except (RecursionError, MemoryError):
         raise UserError(f"{path}: nested too deeply to be read") from None
     _hide_symbols(source.config)
@@ -249,8 +250,8 @@ class _File:
                 self._assign(target, check_size(evaluator.node(value)))
             case ast.AugAssign(target=target, op=op, value=value):
                 read = ast.parse(ast.unparse(target), mode="eval").body
-                for node in ast.walk(read):
-                    ast.copy_location(node, statement)
+                for part in ast.walk(read):
+                    ast.copy_location(part, statement)
                 before = evaluator.strict_node(read)
                 if isinstance(op, ast.Add) and isinstance(before, SequenceNode):  # in place, as in Python
                     before.items.extend(list_entries(evaluator.strict_node(value)))
