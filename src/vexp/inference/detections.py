@@ -229,10 +229,14 @@ def _annotated(
         color = _COLORS[number % len(_COLORS)]
         left, top, right, bottom = (box[:4] * (width, height, width, height)).round().astype(int).tolist()
         cv2.rectangle(image, (left, top), (right, bottom), color, max(1, round(scale)))
-        for line, text in enumerate(top_text(scores, classes, least=least).split("\n")):
-            y = top + round((line + 1) * 22 * scale)
-            cv2.putText(image, text, (left + 2, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.putText(image, text, (left + 2, y), cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
+        lines = top_text(scores, classes, least=least).split("\n")
+        spacing = round(22 * scale)
+        top = max(0, min(top, height - spacing * len(lines) - 4))  # within the frame, as the lines below
+        for line, text in enumerate(lines, 1):
+            (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 3)
+            place = max(0, min(left + 2, width - text_width - 2)), top + line * spacing
+            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
+            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
     return image
 
 
