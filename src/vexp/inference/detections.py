@@ -106,8 +106,8 @@ class PersonFinder:
             indices = np.abs(times[:, None] - seconds).argmin(axis=0)
             for start in range(0, len(indices), _DETECTED_AT_ONCE):
                 part = indices[start : start + _DETECTED_AT_ONCE]
-                for second, frame_boxes in zip(seconds[start:], self._detect(reader.frames(part)), strict=False):
-                    yield float(second), self._kept(frame_boxes)
+                for second, boxes in zip(seconds[start:], self._detect(reader.frames(part)), strict=False):
+                    yield float(second), boxes[boxes[:, 4] >= self.threshold][: self.most]
 
     def _detect(self, frames: NDArray[np.uint8]) -> list[Floats]:
         assert self.detector is not None
