@@ -126,6 +126,11 @@ def step_of_processes(folder: Path, model: str, step: int, nproc: int, batch: in
         return [sum(parts) / nproc for parts in zip(*pool.map(run, range(nproc)), strict=True)]
 
 
+def test_rescore_names_what_measures_segments(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", f"rescore={run}"]) == 2
+    assert "vexp score answers=proposals.json" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("model", list(MODELS))
 def test_processes_take_the_step_of_one(folder: Path, model: str) -> None:
     """The loss of BMN is balanced over all processes. The second step has 2 videos: two of four processes have none."""

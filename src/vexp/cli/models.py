@@ -59,7 +59,8 @@ def main(argv: Sequence[str]) -> int:
         console.print(_memory(names))
         return 0
     console.print(_sizes(names))
-    console.print(_comparison(names))
+    if (comparison := _comparison(names)).rows:
+        console.print(comparison)
     return 0
 
 
