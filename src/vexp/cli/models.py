@@ -1,8 +1,9 @@
 """List the models that ``model=NAME`` accepts, with their task, size, paper and published numbers.
 
 GFLOPs are multiply-accumulates of one clip in 10^9, as in papers: of convolutions, linear layers and attention; norms,
-activations and poolings are not counted. The input of localizers is features, channels x length. With ``--memory``, the memory of training is listed instead: of weights,
-gradients and the state of AdamW, and of the activations of one clip. No model is run.
+activations and poolings are not counted. The input of localizers is features, channels x length. With ``--memory``, the
+memory of training is listed instead: of weights, gradients and the state of AdamW, and of the activations of one clip.
+No model is run.
 
 Usage: vexp models [NAME ...] [--memory]
 

@@ -180,5 +180,5 @@ def _move_texts_inside(figure: Any) -> None:
             extent = text.get_window_extent()
             right = max(min(0.0, frame.x1 - extent.x1), frame.x0 - extent.x0)
             up = min(max(0.0, frame.y0 - extent.y0), frame.y1 - extent.y1)
-            place = axes.transData.transform(text.get_position()) + (right, up)
-            text.set_position(axes.transData.inverted().transform(place))
+            x, y = axes.transData.transform(text.get_position())
+            text.set_position(axes.transData.inverted().transform((x + right, y + up)))

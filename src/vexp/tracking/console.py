@@ -94,9 +94,7 @@ class RunLog(logging.Handler):
             self._progress = None
 
 
-def train_line(
-    record: Record, *, epochs: int, total_steps: int, seconds_left: float, samples: str = "clips"
-) -> str:
+def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: float, samples: str = "clips") -> str:
     """Format a training record; ``samples`` are called by this name.
 
     For example ``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 3% waiting for
