@@ -250,6 +250,9 @@ def test_save_best_ar_an_means_ar_100(folder: Path) -> None:
     """mmaction2's ``save_best='AR@AN'`` raises KeyError."""
     config = compose(overrides(folder, "bmn", "eval.save_best=AR@AN"))
     assert config.eval.best_metric("localization") == "AR@100"
+    for metric, best in (("AR@AN", "auc"), ("mAP", "mAP")):
+        options = replace(config.eval, metrics=[metric], save_best="auto")
+        assert options.best_metric("localization") == best
 
 
 def test_random_part_keeps_segments_that_lie_in_it() -> None:

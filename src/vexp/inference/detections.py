@@ -230,13 +230,14 @@ def _annotated(
         left, top, right, bottom = (box[:4] * (width, height, width, height)).round().astype(int).tolist()
         cv2.rectangle(image, (left, top), (right, bottom), color, max(1, round(scale)))
         lines = top_text(scores, classes, least=least).split("\n")
-        spacing = round(22 * scale)
-        top = max(0, min(top, height - spacing * len(lines) - 4))  # within the frame, as the lines below
-        for line, text in enumerate(lines, 1):
-            (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 3)
-            place = max(0, min(left + 2, width - text_width - 2)), top + line * spacing
-            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
+        spacing = round(28 * scale)
+        top = max(0, min(top, height - spacing * len(lines)))  # within the frame, as left below
+        for line, text in enumerate(lines):
+            (text_width, _), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+            left, y = max(0, min(left, width - text_width - 4)), top + line * spacing
+            cv2.rectangle(image, (left, y), (left + text_width + 4, y + spacing), color, cv2.FILLED)
+            place = left + 2, y + spacing - max(2, baseline // 2)
+            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return image
 
 
