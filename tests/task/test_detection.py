@@ -484,7 +484,7 @@ def test_predict_finds_the_boxes_of_a_detector_of_torchvision(finished: Path, tm
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=f"detector{suffix}"):
         predict.main([*arguments, f"model.detector_weights={weights}"])
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="no such checkpoint"):
         predict.main([*arguments, f"model.detector_weights={tmp_path / 'missing.pth'}"])
 
 
