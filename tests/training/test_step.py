@@ -48,6 +48,9 @@ class MeanOfOutputs:
     def inputs(self, batch: Batch, *, training: bool) -> Any:
         return (batch.frames[:, 0, 0, 0, 0, 0].float(),), batch.labels
 
+    def with_other_processes(self, targets: Any, world: Any, *, counts: bool) -> Any:
+        return targets
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> Any:
         return {"loss": outputs.mean()}
 
