@@ -198,7 +198,7 @@ def test_forced_layout_changes_no_result() -> None:
 def test_loss_scaling_on_mps_needs_torch_2_8(monkeypatch: pytest.MonkeyPatch) -> None:
     version = type(torch.__version__)
     monkeypatch.setattr(torch, "__version__", version("2.7.1"))
-    with pytest.raises(ConfigError, match="torch 2.8"):
+    with pytest.raises(ConfigError, match=r"torch 2\.8"):
         Amp(dtype="fp16").scaler(MPS)
     assert not Amp(dtype="bf16").scaler(MPS).is_enabled()
     monkeypatch.setattr(torch, "__version__", version("2.8.0"))
@@ -207,8 +207,12 @@ def test_loss_scaling_on_mps_needs_torch_2_8(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("right", "status", "text"),
-    [(BOTH, OK, "equal those of the CPU"), (BOTH[:1], OK, "channels_last_3d, which is enforced"), ((), WARNING, "refused")],
-)  # fmt: skip
+    [
+        (BOTH, OK, "equal those of the CPU"),
+        (BOTH[:1], OK, "channels_last_3d, which is enforced"),
+        ((), WARNING, "refused"),
+    ],
+)
 def test_doctor_describes_the_gpu_of_a_mac(
     right: tuple[str, ...], status: str, text: str, mac: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

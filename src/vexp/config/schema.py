@@ -79,7 +79,7 @@ class Config(ValidatedConfig):
     )
     device: str = option(
         "auto",
-        "Device of the model: auto (a CUDA GPU if there is one), cpu, cuda, cuda:N or mps (a Mac's GPU).",
+        "Device of the model: auto (a CUDA GPU, else the CPU), cpu, cuda, cuda:N or mps (a Mac).",
         check=_device,
     )
     run_name: str | None = option(

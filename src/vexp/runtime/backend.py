@@ -75,9 +75,7 @@ class Backend(ValidatedConfig):
         right = right_layouts(device)
         default = "channels_last_3d" in right
         if self.channels_last not in (None, default) and len(right) == 1:
-            rule = (
-                "3D convolutions of this GPU have wrong results in that memory format (pytorch issue 197114); omit it"
-            )
+            rule = "3D convolutions of this GPU have wrong results in that format (pytorch issue 197114); omit it"
             raise ConfigError(rule, key="backend.channels_last", value=self.channels_last)
         return default if self.channels_last is None else self.channels_last
 

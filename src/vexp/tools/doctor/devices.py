@@ -7,6 +7,7 @@ import subprocess
 
 from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
 
+_CUDNN_9_15 = 91500
 REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
 
 
@@ -26,6 +27,10 @@ def torch_and_devices() -> list[CheckResult]:
             text += f"CUDA {built}, cuDNN {cudnn}, driver {driver}"
             values = {"name": gpu.name, "memory": gpu.total_memory}
             results.append(CheckResult(f"cuda:{index}", OK, text, values=values))
+        if torch.__version__.startswith("2.9.") and (cudnn or 0) < _CUDNN_9_15:
+            text = f"torch 2.9 with cuDNN {cudnn}: 3D convolutions in bf16 and fp16 take three times the memory"
+            fix = "pip install 'nvidia-cudnn-cu12>=9.15'"
+            results.append(CheckResult("cudnn", WARNING, f"{text} (pytorch issue 166643)", fix))
         return results
     if torch.backends.mps.is_available():
         return [*results, _mps()]
