@@ -7,6 +7,7 @@ a job whose process or node has died is told here: its own process cannot.
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 import threading
@@ -123,7 +124,7 @@ def _run_job(overrides: list[str], number: int, shared: Any) -> JobReturn:
     try:
         os.chdir(folder)
     except OSError as error:
-        rule = f"{os.uname().nodename} has no folder {folder}: the nodes of a sweep must share its files"
+        rule = f"{platform.node()} has no folder {folder}: the nodes of a sweep must share its files"
         raise UserError(rule) from error
     os.environ.update({**variables, SCHEDULED_VARIABLE: "ray"})
     setup_globals()
