@@ -34,7 +34,7 @@ edges=(
   "hydra-1.4|3.13|hydra-core>=1.4.0rc3,<1.5 omegaconf>=2.4.1rc1,<2.5 numpy av opencv-python-headless"
 )
 exact=( # one version of each bound; what is not named here has that of constraints.txt
-  "pinned|3.10|hydra-core==1.3.8 omegaconf==2.3.1 numpy==1.26.4 av==17.1.0 opencv-python-headless==4.10.0.84"
+  "pinned|3.10|hydra-core==1.3.8 omegaconf==2.3.1 numpy==1.26.4 av==17.1.0 opencv-python-headless==4.10.0.84 pillow==10.4.0"
   "pinned|3.13|hydra-core==1.4.0rc3 omegaconf==2.4.1rc1 numpy==2.4.6 av==19.0.2 opencv-python-headless==5.0.0.93"
 )
 [ "$pinned" = no ] || edges=("${exact[@]}")
@@ -67,8 +67,8 @@ leg() { # edge, version, requirements
     return
   fi
   [ "$with_torch" = no ] || requirements+=(torch torchvision safetensors matplotlib)
-  if [ "$pinned" = yes ]; then # pip does not accept two versions of one package
-    constraints=$(printf '%s\n' "${requirements[@]%%==*}" antlr4-python3-runtime | paste -sd '|')
+  if [ "$pinned" = yes ]; then # without the packages of the leg: pip does not accept two versions of one
+    constraints=$(printf '%s\n' "${requirements[@]%%==*}" | paste -sd '|')
     grep -vE "^($constraints)==" constraints.txt >"$caches/constraints.txt"
     requirements+=(-c "$caches/constraints.txt")
   fi

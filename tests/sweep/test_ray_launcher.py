@@ -125,10 +125,10 @@ def test_job_whose_process_died_is_named_and_the_others_run(
     ray = SimulatedRay({"seed=0": ["a"], "seed=1": ["WorkerCrashedError"], "seed=2": ["c"]})
     first, second, third = launch(ray, monkeypatch)
     assert (first, third) == ("a", "c")
-    with pytest.raises(ray.exceptions.WorkerCrashedError):
-        assert second.return_value
     expected = "job seed=1-bb failed\nvexp: error: WorkerCrashedError: WorkerCrashedError of seed=1\n"
     assert capsys.readouterr().err == expected
+    with pytest.raises(ray.exceptions.WorkerCrashedError):
+        assert second.return_value
 
 
 def test_job_whose_node_died_is_started_again(
@@ -212,7 +212,7 @@ def wait_until(condition: Any, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-LOCAL = ["hydra/launcher=ray", "hydra.launcher.address=local", "hydra.launcher.init.num_cpus=2"]
+LOCAL = ["hydra/launcher=ray", "hydra.launcher.address=local", "+hydra.launcher.init.num_cpus=2"]
 LONG = ["seed=range(3)", "sweep.name=s", "epochs=40", "checkpoint.interval=1"]
 
 
@@ -223,7 +223,7 @@ def trained(job: Path, lines: int = 4) -> bool:
 @pytest.mark.slow
 def test_ctrl_c_stops_jobs_with_checkpoints_and_ends_ray(tmp_path: Path, sockets: str) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
-    overrides = [*LONG, *LOCAL, f"hydra.launcher.init._temp_dir={sockets}"]
+    overrides = [*LONG, *LOCAL, f"+hydra.launcher.init._temp_dir={sockets}"]
     process = start(tmp_path, overrides)
     wait_until(lambda: sum(map(trained, jobs(tmp_path))) == 2)
     assert processes(sockets)
@@ -237,7 +237,7 @@ def test_ctrl_c_stops_jobs_with_checkpoints_and_ends_ray(tmp_path: Path, sockets
 @pytest.mark.slow
 def test_killed_job_is_named_and_resumed_by_the_next_call(tmp_path: Path, sockets: str) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
-    overrides = [*LONG, "epochs=12", *LOCAL, f"hydra.launcher.init._temp_dir={sockets}"]
+    overrides = [*LONG, "epochs=12", *LOCAL, f"+hydra.launcher.init._temp_dir={sockets}"]
     process = start(tmp_path, overrides)
     wait_until(lambda: any(map(trained, jobs(tmp_path))))
     job = next(filter(trained, jobs(tmp_path)))

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 LAUNCHERS = {
     "basic": ([], "hydra"),
     "parallel": (["hydra/launcher=parallel"], "hydra_plugins.hydra_joblib_launcher"),
-    "ray": (["hydra/launcher=ray", "hydra.launcher.address=local", "hydra.launcher.init.num_cpus=2"], "ray"),
+    "ray": (["hydra/launcher=ray", "hydra.launcher.address=local", "+hydra.launcher.init.num_cpus=2"], "ray"),
 }
 
 

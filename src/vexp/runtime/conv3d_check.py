@@ -55,7 +55,7 @@ def conv3d_errors(
     worst = dict.fromkeys(LAYOUTS, 0.0)
     for inputs, outputs, kernel, stride in convolutions:
         batch, *size = _INPUT
-        # Multiples of 1/8 up to 1 are exact in every type, so that only the sums are rounded.
+        # Multiples of 1/8 up to 1 are exact in every type, and their sums in float32.
         x, weight = (
             torch.randint(-8, 9, shape, generator=generator) / 8
             for shape in ((batch, inputs, *size), (outputs, inputs, *kernel))

@@ -1,7 +1,7 @@
 """Run the jobs of a sweep on Ray: on this machine, or on the nodes of a cluster that share its files.
 
-A job is a Ray task of its own process and resources. It is stopped as by Ctrl-C, with a checkpoint, and what is told of
-a job whose process or node has died is told here: its own process cannot.
+Each job is a task of Ray with its own process and resources. A job whose process or node dies cannot report it, so the
+error is printed here.
 """
 
 from __future__ import annotations
@@ -63,16 +63,13 @@ def launch(
                 number, restarts = running.pop(reference)
                 try:
                     returns[number] = ray.get(reference)
-                    continue
-                except TaskCancelledError as error:
-                    returns[number] = _failed(job_overrides[number], error)
-                    continue
                 except RayError as error:
                     returns[number] = _failed(job_overrides[number], error)
+                    if isinstance(error, TaskCancelledError):
+                        continue
                     again = isinstance(error, NodeDiedError) and restarts < options.max_restarts and not is_stopped
+                    waiting += [(number, restarts + 1)] if again else []
                     print(_describe(job_overrides[number], error, again=again), file=sys.stderr, flush=True)
-                if again:
-                    waiting.append((number, restarts + 1))
             if interrupt.stop_requested and not is_stopped:
                 is_stopped, waiting = True, []
                 for reference in running:
