@@ -148,6 +148,21 @@ def test_clipping_scales_only_gradients_above_max_norm() -> None:
     assert (torch.tensor([1.0, 2.0]) - unclipped.model.w.detach()).tolist() == pytest.approx([0.24, 0.005], rel=1e-5)
 
 
+@pytest.mark.parametrize("amp", [Amp(), Amp(dtype="fp16")])
+def test_clipping_of_fused_optimizer_uses_unscaled_gradients(amp: Amp) -> None:
+    """Lightning clipped gradients that the fused kernel was to unscale later, so that nothing was clipped (#21435)."""
+    exp = experiment(grad=Grad(clip=Clip(max_norm=40)), amp=amp, num_samples=2)
+    weights = []
+    for fused in (True, False):
+        state = new_state(exp, LinearModel())
+        state.optimizer = torch.optim.SGD(state.model.parameters(), lr=0.01, fused=fused)
+        first, _ = take_steps(exp, state, [96.0, 24.0])
+        assert float(first["grad_norm"]) == pytest.approx(math.hypot(96, 0.5), rel=1e-3)
+        weights.append(state.model.w.tolist())
+    assert weights[0] == pytest.approx(weights[1], rel=1e-6)
+    assert weights[0][0] == pytest.approx(1 - 0.4 - 0.24, abs=1e-3)  # 96 is clipped to 40
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("amp", [Amp(), Amp(dtype="fp16")])
 def test_nonfinite_step_is_skipped_and_counted(value: float, amp: Amp, caplog: pytest.LogCaptureFixture) -> None:

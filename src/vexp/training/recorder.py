@@ -226,4 +226,6 @@ def memory_used(device: torch.device) -> dict[str, float]:
         used["time/peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     if device.type == "cuda":
         used["time/peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+    if device.type == "mps":  # no peak is kept, but freed memory stays with the allocator
+        used["time/peak_gpu_mb"] = torch.mps.driver_allocated_memory() / 1e6
     return used

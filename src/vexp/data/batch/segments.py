@@ -80,7 +80,7 @@ class SegmentBatch:
 
     def to(self, device: torch.device) -> SegmentBatch:
         """Return the batch on ``device``; the copy is asynchronous from pinned memory."""
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> SegmentBatch:
         """Return the batch in pinned memory; called by ``torch.utils.data.DataLoader``."""
