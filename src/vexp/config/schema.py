@@ -325,6 +325,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "trn": zoo_frames.Trn,
             "c2d": zoo.C2d,
             "slowonly": zoo.SlowOnly,
+            "omni": zoo.Omni,
             "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,
             "tiny3d_boxes": roi.Tiny3dRoi,

@@ -142,6 +142,13 @@ class Eval(ValidatedConfig):
     max_views_per_forward: int | None = option(
         None, "Views in one forward pass; null: a whole batch (halved if memory runs out).", unit="views", ge=1
     )
+    precise_bn: int | None = option(
+        None,
+        "Training steps whose batches give the statistics of the batch norms for an evaluation; the weights are not "
+        "updated. null: running means.",
+        unit="steps",
+        ge=1,
+    )
     save_view_logits: bool = option(False, "Save eval/view_logits.npz for vexp evaluate rescore=RUN.")
 
     def __post_init__(self) -> None:

@@ -121,6 +121,7 @@ REGISTRY: dict[str, RegisteredModel] = {
     "slowonly_nl_r50": RegisteredModel(
         partial(zoo.SlowOnly, non_local="embedded_gaussian", non_local_scale=True), 8, 224, "Wang et al., CVPR 2018",
         Published(39.81, 96.66, MMACTION2, 256), IMAGES),
+    "omni_r50": RegisteredModel(zoo.Omni, 8, 224, "Duan et al., ECCV 2020", weights=IMAGES),
     "tpn_slowonly_r50": RegisteredModel(zoo.SlowOnlyTpn, 8, 224, "Yang et al., CVPR 2020", weights=IMAGES),
     "slowfast_r50": RegisteredModel(
         zoo.SlowFast, 32, 224, "Feichtenhofer et al., ICCV 2019", Published(34.5, 36.3, MMACTION2, 256)),

@@ -30,6 +30,7 @@ from vexp.tracking.data_wait import DataWaitMeter, data_wait_hint
 from vexp.tracking.logger import MetricLogger
 from vexp.training.checkpoint_manager import CheckpointManager
 from vexp.training.nonfinite import check_finite
+from vexp.training.precise_bn import update_batch_norms
 from vexp.training.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -156,6 +157,7 @@ class Recorder:
             return False
         start = time.perf_counter()
         self.log.advance("evaluating")
+        update_batch_norms(self.exp, state, self.train_bad_samples)
         try:
             with state.parallel.whole(state.evaluated_model) as model:
                 predictions = self.val_evaluator.predict(model, interrupt)
