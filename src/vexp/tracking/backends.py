@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 INDEX_FIELDS = ("mode", "step", "epoch")  # all other names of a record are values
-_METRICS_LIMIT = 256 << 20  # bytes of a metrics.jsonl, a million records
+METRICS_LIMIT = 256 << 20  # bytes of a metrics.jsonl, a million records
 _RECORD = {"mode": str, "step": int, "epoch": int}
 
 
@@ -129,19 +129,25 @@ def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
     """
     records: list[Record] = []
     try:
-        lines = read_text(path, errors="replace", limit=_METRICS_LIMIT).splitlines()
+        lines = read_text(path, errors="replace", limit=METRICS_LIMIT).splitlines()
     except FileNotFoundError:
         return records
     for number, line in enumerate(lines, 1):
-        try:
-            record: Record = check_schema(parse_json(line, path), {str: int | float | str | None}, path)
-            check_schema(record, _RECORD, path)
-        except UserError:
-            if damaged is not None:
-                damaged.append(number)
-        else:
+        if (record := parse_record(line, path)) is not None:
             records.append(record)
+        elif damaged is not None:
+            damaged.append(number)
     return records
+
+
+def parse_record(line: str, place: object) -> Record | None:
+    """Return the record in a line of a metrics.jsonl; None if the line is damaged."""
+    try:
+        record: Record = check_schema(parse_json(line, place), {str: int | float | str | None}, place)
+        check_schema(record, _RECORD, place)
+    except UserError:
+        return None
+    return record
 
 
 def truncate_after_step(path: Path, step: int, *, evaluated_again: bool = False) -> None:
