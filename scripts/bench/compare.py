@@ -146,7 +146,7 @@ _ACTIONS = {
     "filter": "const box = document.querySelector('#filter'); box.value = 'sgd cosine'; box.dispatchEvent(new Event('input'))",
     "clear the filter": "const box = document.querySelector('#filter'); box.value = ''; box.dispatchEvent(new Event('input'))",
     "scroll the table": "document.querySelector('#runs .scroll').scrollTop = 20000",
-    "select a run": "document.querySelector('#runs tbody input').click()",
+    "select a run": "document.querySelector('#runs tbody:last-child input').click()",
     "another metric": "const list = document.querySelector('#metric'); list.value = 1; list.dispatchEvent(new Event('change'))",
 }  # fmt: skip
 

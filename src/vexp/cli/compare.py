@@ -3,7 +3,7 @@
 Run folders, and folders that contain run folders at any depth, are accepted. index.html (one page, no server needed),
 curves.png, comparison.md, runs.csv and settings.csv are written into the folder of ``out=``. With --watch, only
 index.html is written, again and again until Ctrl-C, and a page that is open shows the newest values. --json and --sql
-are for programs; docs/reference/compare.md explains their fields.
+are for programs; docs/howto/compare.md explains their fields.
 
 Usage: vexp compare RUN_OR_SWEEP ... [metric=val/top1_acc] [at=best|last] [over=seed] [keys=KEY,...] [out=FOLDER]
        vexp compare RUN_OR_SWEEP ... --watch [every=5]

@@ -38,7 +38,7 @@ def schema() -> dict[str, Any]:
 
 
 def document(comparison: Comparison) -> dict[str, Any]:
-    """Return the comparison as plain values without NaN; ``docs/reference/compare.md`` explains the fields."""
+    """Return the comparison as plain values without NaN; ``docs/howto/compare.md`` explains the fields."""
     rules = {True: "greater", False: "less", None: None}
     varying = _varying(comparison)
     first = comparison.runs[0].config

@@ -43,7 +43,7 @@ function tools() {
     event.currentTarget.setAttribute("aria-pressed", String(state.series.has(name)));
     showCharts();
   } }, name));
-  const pick = (name, options) => make("select", { onchange: (event) => { state[name] = event.target.value; showCharts(); } },
+  const pick = (name, options) => make("select", { onchange: (event) => { state[name] = name === "smooth" ? Number(event.target.value) : event.target.value; showCharts(); } },
     ...options.map(([value, text]) => make("option", { value, selected: String(state[name]) === String(value) }, text)));
   part("#curves .tools").replaceChildren(make("div", { class: "set", role: "group", "aria-label": "curves" }, ...toggles),
     make("label", {}, "lines ", pick("band", [["range", "mean, lowest to highest"], ["std", "mean ± std"], ["runs", "every run"]])),

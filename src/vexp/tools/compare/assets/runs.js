@@ -58,7 +58,9 @@ function showRuns() {
 // A row without height that has the longest text of each column, so that the columns keep their widths.
 function sizer() {
   const longest = columns.map((column) => order.reduce((best, i) => (column.text(i).length > column.text(best).length ? i : best), order[0]));
-  return make("tbody", { class: "sizer", "aria-hidden": "true" }, make("tr", { class: "sizer" }, ...columns.map((column, c) => column.cell(longest[c]))));
+  const row = make("tr", { class: "sizer" }, ...columns.map((column, c) => column.cell(longest[c])));
+  for (const box of row.querySelectorAll("input")) { box.disabled = true; box.removeAttribute("aria-label"); }
+  return make("tbody", { "aria-hidden": "true" }, row);
 }
 
 function drawRows(isNew) {
