@@ -5,8 +5,8 @@ python scripts/bench/compare.py --runs 500 --keep DIR   keep the run folders and
 python scripts/bench/compare.py --no-browser            without Chromium and playwright
 
 The run folders contain what training writes, with curves of random numbers; no video is read and nothing is trained.
-"First paint" and "first contentful paint" are Chromium's own, from the start of the navigation. An action (sort, filter)
-is timed from the event to the end of the second frame after it, when its result is on the screen.
+"First paint" and "first contentful paint" are Chromium's own, from the start of the navigation. An action (sort,
+filter) is timed from the event to the end of the second frame after it, when its result is on the screen.
 """
 
 from __future__ import annotations
@@ -139,16 +139,19 @@ _TIMED = """async (action) => {
   await frame(); await frame();
   return performance.now() - start;
 }"""
+_SORT = "[...document.querySelectorAll('#runs th button')].find((b) => b.textContent === '{}').click()"
+_FILTER = "const box = document.querySelector('#filter'); box.value = '{}'; box.dispatchEvent(new Event('input'))"
+_METRIC = "const list = document.querySelector('#metric'); list.value = 1; list.dispatchEvent(new Event('change'))"
 _ACTIONS = {
-    "sort by a metric": "[...document.querySelectorAll('#runs th button')].find((b) => b.textContent === 'val/loss').click()",
-    "sort by a key": "[...document.querySelectorAll('#runs th button')].find((b) => b.textContent === 'optimizer.lr').click()",
-    "sort by folder": "[...document.querySelectorAll('#runs th button')].find((b) => b.textContent === 'folder').click()",
-    "filter": "const box = document.querySelector('#filter'); box.value = 'sgd cosine'; box.dispatchEvent(new Event('input'))",
-    "clear the filter": "const box = document.querySelector('#filter'); box.value = ''; box.dispatchEvent(new Event('input'))",
+    "sort by a metric": _SORT.format("val/loss"),
+    "sort by a key": _SORT.format("optimizer.lr"),
+    "sort by folder": _SORT.format("folder"),
+    "filter": _FILTER.format("sgd cosine"),
+    "clear the filter": _FILTER.format(""),
     "scroll the table": "document.querySelector('#runs .scroll').scrollTop = 20000",
     "select a run": "document.querySelector('#runs tbody:last-child input').click()",
-    "another metric": "const list = document.querySelector('#metric'); list.value = 1; list.dispatchEvent(new Event('change'))",
-}  # fmt: skip
+    "another metric": _METRIC,
+}
 
 
 def measure_page(page_file: Path, rounds: int = 5) -> dict[str, float]:

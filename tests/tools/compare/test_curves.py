@@ -24,7 +24,8 @@ def series(steps, values):
         ([([0, 4], [0, 4]), ([2, 6], [6, 6])], [0, 2, 4, 6], [0, 4, 5, 6], [0, 2, 4, 6], [0, 6, 6, 6],
          [NAN, math.sqrt(8), math.sqrt(2), NAN], [1, 2, 2, 1]),
         # values that are not finite do not count
-        ([([1, 2], [NAN, 1]), ([1, 2], [math.inf, 3])], [1, 2], [NAN, 2], [NAN, 1], [NAN, 3], [NAN, math.sqrt(2)], [0, 2]),
+        ([([1, 2], [NAN, 1]), ([1, 2], [math.inf, 3])], [1, 2], [NAN, 2], [NAN, 1], [NAN, 3],
+         [NAN, math.sqrt(2)], [0, 2]),
         # one run, with a step that was evaluated twice
         ([([3, 1, 3], [1, 2, 1])], [1, 3], [2, 1], [2, 1], [2, 1], [NAN, NAN], [1, 1]),
     ],

@@ -184,16 +184,20 @@ def test_page_bands_show_mean_and_range_over_seeds(opened: Any, tmp_path: Path) 
 
 def test_page_shows_videos_of_best_run(opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = {"id": 0, "path": "<b>a.mp4", "label": "left", "predicted": "right", "score": 0.25, "top_score": 0.75}
-    frame = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="  # fmt: skip
-    shown = video | {"is_listed": True, "frames": [frame] * 3, "missing": ""}
-    missing = video | {"is_listed": False, "frames": [], "missing": "no <such> file"}
+    frame = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+    shown = video | {"correct": False, "is_listed": True, "frames": [frame] * 3, "missing": ""}
+    missing = video | {"correct": False, "is_listed": False, "frames": [], "missing": "no <such> file"}
     content = {"note": "", "best": [shown], "worst": [missing], "run": 0, "evaluation": ""}
     monkeypatch.setattr(compare.Thumbnails, "of", lambda self, comparison: content)
     page = opened(make_sweep(tmp_path / "sweep", runs=6))
     text = page.inner_text("#videos")
     assert "left: 0.25\npredicted as right (0.75)\n<b>a.mp4" in text
     assert "not shown: no <such> file" in text
-    assert page.evaluate("[...document.querySelectorAll('#videos img')].map((image) => image.naturalWidth)") == [1, 1, 1]
+    assert page.evaluate("[...document.querySelectorAll('#videos img')].map((image) => image.naturalWidth)") == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_open_page_follows_watch(browser: Any, tmp_path: Path) -> None:

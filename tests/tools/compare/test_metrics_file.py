@@ -148,7 +148,9 @@ def test_read_config_equals_whole_file(tmp_path, text):
     assert read_config(tmp_path / "config.yaml") == read_yaml(tmp_path / "config.yaml", {str: object})
 
 
-@pytest.mark.parametrize("text", ["a: [1\nb: 2\n", "a: &x 1\nb: *x\n", "1: 2\n", "- 1\n", "a: !!python/name:os.system\n"])
+@pytest.mark.parametrize(
+    "text", ["a: [1\nb: 2\n", "a: &x 1\nb: *x\n", "1: 2\n", "- 1\n", "a: !!python/name:os.system\n"]
+)
 def test_read_config_refuses_what_the_whole_file_is_refused_for(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UserError) as whole:

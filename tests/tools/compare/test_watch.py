@@ -35,7 +35,9 @@ def page_data(out):
     """The data that an open page loads, which are those in the page."""
     name, text = called(out / LIVE_FILES[1])
     assert name == "vexpData"
-    assert json.dumps(json.loads(text), separators=(",", ":")).replace("<", "\\u003c") in (out / "index.html").read_text()
+    assert (
+        json.dumps(json.loads(text), separators=(",", ":")).replace("<", "\\u003c") in (out / "index.html").read_text()
+    )
     return json.loads(text)
 
 
@@ -161,8 +163,8 @@ def test_watch_uses_at_most_a_quarter_of_the_time(tmp_path, monkeypatch):
         slept.append(seconds)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watching, "time", type("time", (), {"sleep": sleep, "monotonic": lambda: next(clock),
-                                                            "time_ns": time.time_ns, "strftime": time.strftime}))  # fmt: skip
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock, 10.0))
     make_run(tmp_path / "s" / "a", ["seed=0"], scores=[0.5])
     watching.watch(Watch([tmp_path / "s"], Compare(every=5), tmp_path / "out"), lambda _: None, lambda _: None)
     assert slept == [30.0]

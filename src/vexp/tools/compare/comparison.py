@@ -71,7 +71,9 @@ class Comparison:
         for run, score in zip(runs, self.scores, strict=True):
             reason = f"{metric} has not been recorded" + (f": {run.status}" if run.status != DONE else "")
             missing = {name for name in self.metrics if name not in {**score.values, **score.absent}}
-            score.absent |= {name: reason if name == metric or score.step is None else "not measured" for name in missing}
+            score.absent |= {
+                name: reason if name == metric or score.step is None else "not measured" for name in missing
+            }
 
         self.columns = varying_keys(runs)  # of which ``factors`` distinguish settings, and ``shown`` are to be shown
         self.factors = [column for column in self.columns if column.key not in options.over]

@@ -36,5 +36,6 @@ class Compare(ValidatedConfig):
         None, "File for the comparison as JSON (--json: standard output, and no other file is written)."
     )
     sql: str | None = option(
-        None, "File for all configs, metrics and results as an SQLite database (--sql: runs.sqlite in the output folder)."
+        None,
+        "File for all configs, metrics and results as an SQLite database (--sql: runs.sqlite in the output folder).",
     )

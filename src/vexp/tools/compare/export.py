@@ -21,11 +21,18 @@ FORMAT = 1
 _TABLES = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, name TEXT NOT NULL, folder TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
-    setting INTEGER NOT NULL, comparable INTEGER NOT NULL, step INTEGER, seconds REAL, steps_per_epoch REAL, version TEXT
+    setting INTEGER NOT NULL, comparable INTEGER NOT NULL, step INTEGER, seconds REAL, steps_per_epoch REAL,
+    version TEXT
 );
-CREATE TABLE configs (run INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, key)) WITHOUT ROWID;
-CREATE TABLE metrics (run INTEGER NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, key TEXT NOT NULL, value REAL);
-CREATE TABLE results (run INTEGER NOT NULL, key TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (run, key)) WITHOUT ROWID;
+CREATE TABLE configs (
+    run INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+CREATE TABLE metrics (
+    run INTEGER NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, key TEXT NOT NULL, value REAL
+);
+CREATE TABLE results (
+    run INTEGER NOT NULL, key TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (run, key)
+) WITHOUT ROWID;
 """
 _INDEX = "CREATE INDEX metrics_by_key ON metrics (key, run, step)"  # after the rows, which is faster
 

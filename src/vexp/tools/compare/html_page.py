@@ -161,7 +161,11 @@ def _curves(comparison: Comparison) -> dict[str, Any]:
         if len(runs) < 2:
             return None
         found = band(runs, limit)
-        return [index(found.steps), *map(_rounded, (found.mean, found.low, found.high, found.std)), found.count.tolist()]
+        return [
+            index(found.steps),
+            *map(_rounded, (found.mean, found.low, found.high, found.std)),
+            found.count.tolist(),
+        ]
 
     parts = [
         as_json(

@@ -79,9 +79,7 @@ def _below(place: Path) -> Iterator[Path]:
         inner[:] = [name for name in inner if not name.startswith(".")]
 
 
-def read_runs(
-    folders: Sequence[Path], readers: dict[Path, RunReader] | None = None
-) -> tuple[list[Run], list[str]]:
+def read_runs(folders: Sequence[Path], readers: dict[Path, RunReader] | None = None) -> tuple[list[Run], list[str]]:
     """Return the runs, and the errors of those that cannot be read.
 
     The ``readers`` of folders are used and added; with those of the last call, only what has changed is read.

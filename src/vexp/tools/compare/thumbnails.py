@@ -37,6 +37,7 @@ class Video:
     predicted: str  # class with the highest score
     score: float  # of the true class; 0 if it is not among the listed classes
     top_score: float  # of ``predicted``
+    correct: bool
     is_listed: bool = True
     frames: list[str] = field(default_factory=list)  # data URIs
     missing: str = ""  # why there are no frames
@@ -68,18 +69,16 @@ class Thumbnails:
 def videos_of(run: Run) -> dict[str, Any]:
     """Return the ``best`` and ``worst`` videos of a run, and a ``note`` if there are none."""
     split = str(run.report.get("split", "val"))
+    source, reason = None, ""
     try:
-        source = _source(run.folder, split)
-    except (UserError, OSError) as error:
-        source, reason = None, f"the data of the run cannot be listed: {_first_line(error)}"
-    else:
-        reason = f"the data have no split {split}" if source is None else ""
-    try:
-        videos = list(_recognition(run.folder)) or list(_detection(run.folder, source))
+        videos = list(_recognition(run.folder))
+        if videos or (run.folder / "eval" / "boxes.csv").exists():
+            source, reason = _source(run.folder, split)
+        videos = videos or list(_detection(run.folder, source))
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, IndexError) as error:
         return {"note": f"the predictions cannot be read: {_first_line(error)}", "best": [], "worst": []}
     if not videos:
-        return {"note": f"no predictions with scores in {Path('eval')}: {_TASKS}", "best": [], "worst": []}
+        return {"note": reason or f"no predictions with scores: {_TASKS}", "best": [], "worst": []}
     videos.sort(key=lambda video: (video.score, -video.top_score, video.id))
     count = min(_COUNT, math.ceil(len(videos) / 2))
     best, worst = videos[: -count - 1 : -1], videos[: min(count, len(videos) - count)]
@@ -98,15 +97,22 @@ def _alternating(best: Sequence[Video], worst: Sequence[Video]) -> Iterator[list
         yield [*best[k : k + 1], *worst[k : k + 1]]
 
 
-def _source(folder: Path, split: str) -> Source | None:
-    """Return the samples of a split as the run listed them. Nothing is generated or downloaded."""
+def _source(folder: Path, split: str) -> tuple[Source | None, str]:
+    """Return the samples of a split as the run listed them, or the reason why they cannot be listed.
+
+    Nothing is generated or downloaded.
+    """
     from vexp.config.compose import compose  # imports Hydra, which only a run with predictions needs
     from vexp.config.saved import read_saved_config
     from vexp.data.sources.subsets import select_samples
 
-    data = compose([], saved=read_saved_config(folder / "config.yaml")).data
-    source = select_samples(data, split)
-    return select_samples(data, "val") if source is None and split == "test" else source
+    try:
+        data = compose([], saved=read_saved_config(folder / "config.yaml")).data
+        source = select_samples(data, split)
+        source = select_samples(data, "val") if source is None and split == "test" else source
+    except (UserError, OSError) as error:
+        return None, f"the data of the run cannot be listed: {_first_line(error)}"
+    return source, "" if source is not None else f"the data have no split {split}"
 
 
 def _recognition(folder: Path) -> Iterator[Video]:
@@ -121,11 +127,12 @@ def _recognition(folder: Path) -> Iterator[Video]:
             labels = (row["labels"].split(";") if row.get("labels") else []) if "labels" in row else [row["label"]]
             if not ranks or not labels:
                 continue
-            scores = {row[f"class_{rank}"]: float(row[f"score_{rank}"]) for rank in ranks}
+            scores = {row[f"class_{rank}"]: _score(row[f"score_{rank}"]) for rank in ranks}
             mean = sum(scores.get(label, 0.0) for label in labels) / len(labels)
             top = row["predicted"]
             listed = any(label in scores for label in labels)
-            yield Video(int(row["id"]), row["path"], ", ".join(labels), top, mean, scores.get(top, 0.0), listed)
+            about = (int(row["id"]), row["path"], ", ".join(labels), top)
+            yield Video(*about, mean, scores.get(top, 0.0), top in labels, listed)
 
 
 def _detection(folder: Path, source: Source | None) -> Iterator[Video]:
@@ -140,7 +147,7 @@ def _detection(folder: Path, source: Source | None) -> Iterator[Video]:
         for video, second, *_, number, score in csv.reader(file):
             if number in names:
                 found = scores[f"{video},{second}"]
-                found[names[number]] = max(found.get(names[number], 0.0), float(score))
+                found[names[number]] = max(found.get(names[number], 0.0), _score(score))
     measured = set(names.values())
     for index in range(len(source)):
         found = scores.get(source.name(index), {})
@@ -149,7 +156,8 @@ def _detection(folder: Path, source: Source | None) -> Iterator[Video]:
             top = max(found, key=lambda name: found[name], default="nothing")
             mean = sum(found.get(label, 0.0) for label in labels) / len(labels)
             listed = any(label in found for label in labels)
-            yield Video(index, source.name(index), ", ".join(labels), top, mean, found.get(top, 0.0), listed)
+            about = (index, source.name(index), ", ".join(labels), top)
+            yield Video(*about, mean, found.get(top, 0.0), top in labels, listed)
 
 
 def _add_frames(video: Video, source: Source, limit: int) -> None:
@@ -188,6 +196,14 @@ def _data_uri(image: NDArray[np.uint8]) -> str:
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=_QUALITY, colorsubsampling="420")
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def _score(text: str) -> float:
+    """Return a score of a table; ValueError if it is not a finite number."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a score")
+    return value
 
 
 def _first_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """``vexp compare --watch``: compare runs again whenever they change, and refresh the page that shows them.
 
-Beside index.html, which always is the whole page, index.live.js names the newest refresh and index.data.js has its data.
-An open page loads the first every few seconds, and the second if it is newer than the page: a script is what a browser
-loads from a folder (``file://``) as well as from a server.
+index.html always is the whole page. Beside it, index.live.js names the newest refresh and index.data.js has its data.
+An open page loads the first every few seconds, and the second if it is newer than the page: browsers load a script
+from a folder (``file://``) as well as from a server.
 """
 
 from __future__ import annotations

@@ -65,13 +65,14 @@ function sizer() {
 
 function drawRows(isNew) {
   const box = part("#runs .scroll"), body = part("#runs tbody:last-child");
-  let [from, to] = [0, order.length];
   const height = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2; // of a row, as in page.css
+  let [from, to] = [0, order.length];
   if (order.length > MANY) {
-    from = Math.max(0, Math.min(Math.floor(box.scrollTop / height) - SPARE, order.length - SPARE));
-    to = Math.min(order.length, Math.ceil((box.scrollTop + (box.clientHeight || 700)) / height) + SPARE);
+    to = Math.min(order.length, Math.ceil((box.scrollTop + (box.clientHeight || 700)) / height));
+    from = Math.max(0, Math.min(Math.floor(box.scrollTop / height), to));
   }
-  if (!isNew && from >= drawnRows[0] && to <= drawnRows[1] && drawnRows[1] - drawnRows[0] < 4 * MANY) return;
+  if (!isNew && from >= drawnRows[0] && to <= drawnRows[1]) return;
+  [from, to] = [Math.max(0, from - SPARE), Math.min(order.length, to + SPARE)];
   drawnRows = [from, to];
   const space = (rows) => (rows ? [make("tr", { class: "spacer", "aria-hidden": "true" }, make("td", { colSpan: columns.length, style: `height: ${rows * height}px` }))] : []);
   const rows = order.slice(from, to).map((i, k) => make("tr", { "aria-rowindex": String(from + k + 2), class: `${state.chosen.has(i) ? "chosen" : ""} ${data.runs[i].status === "done" && !data.runs[i].flags.length ? "" : "out"}` }, ...columns.map((column) => column.cell(i))));
