@@ -46,7 +46,9 @@ def make_runs(folder: Path, count: int) -> None:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     texts = {
         (optimizer, policy): yaml.dump(
-            to_dict(compose([f"optimizer={optimizer}", f"lr_policy={policy}"]), types=True), Dumper=dumper
+            to_dict(compose([f"optimizer={optimizer}", f"lr_policy={policy}"]), types=True),
+            Dumper=dumper,
+            sort_keys=False,
         )
         for optimizer, policy in itertools.product(_OPTIMIZERS, _POLICIES)
     }

@@ -93,14 +93,15 @@ def _write(comparison: Comparison, out: Path) -> None:
 
 def _write_formats(comparison: Comparison, sql: Path | None) -> None:
     """Write the documents for programs."""
-    if (place := comparison.options.json) is not None:
-        text = json.dumps(document(comparison), indent=1, allow_nan=False)
-        if place == _STDOUT:
-            print(text)
-        else:
-            write_text(Path(place).expanduser(), text + "\n")
-    if sql is not None:
-        write_sql(sql, comparison)
+    place = comparison.options.json
+    try:
+        if place is not None:
+            text = json.dumps(document(comparison), indent=1, allow_nan=False)
+            print(text) if place == _STDOUT else write_text(Path(place).expanduser(), text + "\n")
+        if sql is not None:
+            write_sql(sql, comparison)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None
 
 
 def _watch(folders: Sequence[Path], options: Compare, out: Path, sql: Path | None) -> int:

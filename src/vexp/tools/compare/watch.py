@@ -97,18 +97,16 @@ def watch(watched: Watch, show: Callable[[Comparison], None], message: Callable[
         while True:
             start = time.monotonic()
             try:
-                comparison = watched.refresh()
+                if (comparison := watched.refresh()) is not None:
+                    show(comparison)
+                    said = ""
+                has_compared = True
             except (UserError, OSError) as error:
                 if not (has_compared or isinstance(error, NothingYetError)):
                     raise
                 if str(error) != said:
                     said = str(error)
                     message(said)
-            else:
-                has_compared = True
-                if comparison is not None:
-                    said = ""
-                    show(comparison)
             time.sleep(max(watched.options.every, 3 * (time.monotonic() - start)))
     except KeyboardInterrupt:
         watched.end()
