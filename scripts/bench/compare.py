@@ -133,11 +133,11 @@ def measure_refresh(runs: Path, out: Path) -> dict[str, float]:
     return measured
 
 
-_TIMED = """async (action) => {
+_TIMED = """async () => {
   const frame = () => new Promise((done) => requestAnimationFrame(done));
   await frame();
   const start = performance.now();
-  new Function(action)();
+  ACTION;
   await frame(); await frame();
   return performance.now() - start;
 }"""
@@ -151,7 +151,7 @@ _ACTIONS = {
     "filter": _FILTER.format("sgd cosine"),
     "clear the filter": _FILTER.format(""),
     "scroll the table": "document.querySelector('#runs .scroll').scrollTop = 20000",
-    "select a run": "document.querySelector('#runs tbody:last-child input').click()",
+    "select a run": "document.querySelector('#runs tbody input').click()",
     "another metric": _METRIC,
 }
 
@@ -171,7 +171,7 @@ def measure_page(page_file: Path, rounds: int = 5) -> dict[str, float]:
             paints = page.evaluate("performance.getEntriesByType('paint').map((e) => [e.name, e.startTime])")
             values = {name.replace("-", " "): start for name, start in paints}
             values["load event"] = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-            values |= {name: page.evaluate(_TIMED, action) for name, action in _ACTIONS.items()}
+            values |= {name: page.evaluate(_TIMED.replace("ACTION", action)) for name, action in _ACTIONS.items()}
             page.locator("#curves").scroll_into_view_if_needed()
             page.wait_for_selector("#curves canvas")
             for name, value in values.items():

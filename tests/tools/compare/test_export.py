@@ -133,5 +133,5 @@ def test_command_refuses_json_to_standard_output_with_watch(sweep):
 
 def test_command_with_unwritable_sql_file_raises(sweep, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: cannot be written: File exists$"):
+    with pytest.raises(UserError, match=r"file: cannot be written: File exists$"):
         command.main([str(sweep), "--json", f"sql={tmp_path / 'file' / 'x.sqlite'}"])

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vexp.config.option_types import upgrade_saved
 from vexp.core.documents import read_yaml
 from vexp.core.errors import UserError
 from vexp.tools.compare import metrics_file
-from vexp.tools.compare.config_blocks import read_config
+from vexp.tools.compare.config_blocks import flatten, read_config
 from vexp.tools.compare.metrics_file import MetricsFile
 
 
@@ -145,7 +146,8 @@ def test_read_refuses_pipe(tmp_path):
 )
 def test_read_config_equals_whole_file(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
-    assert read_config(tmp_path / "config.yaml") == read_yaml(tmp_path / "config.yaml", {str: object})
+    whole = flatten(upgrade_saved(read_yaml(tmp_path / "config.yaml", {str: object})))
+    assert read_config(tmp_path / "config.yaml") == whole
 
 
 @pytest.mark.parametrize(

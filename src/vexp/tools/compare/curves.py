@@ -95,6 +95,7 @@ def curve_names(comparison: Comparison) -> list[str]:
 def plot_curves(path: Path, comparison: Comparison) -> None:
     """Write curves.png: a line per run, the best settings in color and the others in grey."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
     names = curve_names(comparison)[:4]
@@ -102,15 +103,21 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for panel, name in zip(panels, names, strict=True):
+        others = []  # in one collection, because a line of its own for each of thousands takes seconds
         for rank, setting in reversed(list(enumerate(comparison.settings))):
-            colored = rank < len(COLORS)
-            style = {"color": COLORS[rank], "lw": 1.3, "alpha": 0.85, "zorder": 3} if colored else OTHERS
             for number, i in enumerate(setting.runs):
-                if (series := comparison.runs[i].series.get(name)) is not None:
-                    points = thin(series, 400)
-                    label = escape_controls(comparison.name_of(setting)) if colored and number == 0 else "_"
-                    marker = "o" if len(points.steps) == 1 else None
-                    panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
+                if (series := comparison.runs[i].series.get(name)) is None:
+                    continue
+                points = thin(series, 400)
+                if rank >= len(COLORS) and len(points.steps) > 1:
+                    others.append(np.column_stack([points.steps, points.values]))
+                    continue
+                style = {"color": COLORS[rank], "lw": 1.3, "alpha": 0.85, "zorder": 3} if rank < len(COLORS) else OTHERS
+                label = escape_controls(comparison.name_of(setting)) if rank < len(COLORS) and number == 0 else "_"
+                marker = "o" if len(points.steps) == 1 else None
+                panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
+        panel.add_collection(LineCollection(others, **OTHERS))
+        panel.autoscale_view()
         panel.set(xlabel="optimizer step")
         panel.set_title(escape_controls(name), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from vexp.core.errors import UserError
 from vexp.tracking.backends import INDEX_FIELDS, METRICS_LIMIT, Record, parse_record
 
 _END = 64  # bytes before the read position, which are compared to detect a file that was written anew
-_LARGEST = 2.0**53  # larger steps are no steps
+_LARGEST = 2**53  # larger whole numbers are damaged: float64 does not hold all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,6 @@ class MetricsFile:
         self._append(records)
 
     def _append(self, records: list[Record]) -> None:
-        """Add to the metrics without timings and rates of parameter groups, whose names contain a slash."""
         points: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
         for record in records:
             mode, step, epoch = (record[name] for name in INDEX_FIELDS)
@@ -129,8 +129,8 @@ class MetricsFile:
                 self.steps_per_epoch = ratio if is_first else max(self.steps_per_epoch or 0.0, ratio)
                 self._has_evaluation |= mode == "val"
             for name, value in record.items():
-                if name not in INDEX_FIELDS and "/" not in name and isinstance(value, int | float):
-                    points[f"{mode}/{name}"].append((step, epoch, value))
+                if (key := _series_name(mode, name)) is not None and isinstance(value, int | float):
+                    points[key].append((step, epoch, value))
         for name, rows in points.items():
             steps, epochs, values = np.array(rows, np.float64).T
             new = Series(steps.astype(np.int64), values.copy(), epochs.astype(np.int64))
@@ -138,17 +138,18 @@ class MetricsFile:
 
 
 def _record(line: bytes, path: Path) -> Record | None:
-    """Return the record in a line; None if it is damaged, also by numbers that a float64 does not hold."""
+    """Return the record in a line; None if it is damaged, also by a number that a float64 does not hold."""
     record = parse_record(line.decode("utf-8", "replace"), path)
-    if record is None or not all(0 <= record[name] < _LARGEST for name in ("step", "epoch")):
+    if record is None or record["step"] < 0 or record["epoch"] < 0:
         return None
-    try:
-        for value in record.values():
-            if isinstance(value, int):
-                float(value)
-    except OverflowError:
-        return None
-    return record
+    is_huge = any(isinstance(value, int) and not -_LARGEST < value < _LARGEST for value in record.values())
+    return None if is_huge else record
+
+
+@lru_cache(maxsize=4096)
+def _series_name(mode: str, name: str) -> str | None:
+    """Return ``val/top1_acc``; None for timings and rates of parameter groups, whose names contain a slash."""
+    return None if name in INDEX_FIELDS or "/" in name else f"{mode}/{name}"
 
 
 def _joined(first: Series, second: Series) -> Series:

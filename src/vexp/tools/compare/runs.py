@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from sys import intern
 from typing import Any
 
-from vexp.config.option_types import upgrade_saved
 from vexp.core.documents import read_json, read_yaml
-from vexp.core.errors import UserError, format_value
+from vexp.core.errors import UserError
 from vexp.experiment.result import read_result
-from vexp.tools.compare.config_blocks import read_config
+from vexp.tools.compare.config_blocks import flatten, read_config
 from vexp.tools.compare.metrics_file import MetricsFile, Series, signature
+
+__all__ = ["DONE", "NothingYetError", "Run", "RunReader", "find_runs", "flatten", "printable", "read_run", "read_runs"]
 
 DONE = "done"
 
@@ -135,7 +135,7 @@ class RunReader:
         if self._run is None or has_grown or signatures != self._signatures:
             known, self._run = self._run, None
             if known is None or signatures["config.yaml"] != self._signatures["config.yaml"]:
-                config = flatten(upgrade_saved(read_config(self.folder / "config.yaml")))
+                config = read_config(self.folder / "config.yaml")
             else:
                 config = known.config
             self._revision += 1
@@ -187,18 +187,6 @@ def _result(folder: Path, notes: list[str]) -> dict[str, Any]:
 
 def _error_line(result: dict[str, Any]) -> str:
     return (str(result.get("error") or "").splitlines() or [""])[0]
-
-
-def flatten(config: dict[str, Any], path: str = "") -> dict[str, str]:
-    """Flatten to dotted keys with values formatted as on the command line; lists are values."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        where = f"{path}.{key}" if path else str(key)
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, where)
-        else:
-            flat[intern(where)] = "{}" if value == {} else intern(format_value(value))  # equal in most runs of a sweep
-    return flat
 
 
 def _overrides(path: Path) -> dict[str, str]:

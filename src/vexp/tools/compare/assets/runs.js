@@ -50,7 +50,7 @@ function showRuns() {
   part("#runs").classList.toggle("many", isMany);
   const table = part("#runs table");
   table.setAttribute("aria-rowcount", String(order.length + 1));
-  table.replaceChildren(make("thead", {}, make("tr", {}, ...head)), ...(isMany ? [sizer()] : []), make("tbody"));
+  table.replaceChildren(make("thead", {}, make("tr", {}, ...head), ...(isMany ? [sizer()] : [])), make("tbody"));
   drawnRows = [0, 0];
   drawRows(true);
 }
@@ -58,13 +58,13 @@ function showRuns() {
 // A row without height that has the longest text of each column, so that the columns keep their widths.
 function sizer() {
   const longest = columns.map((column) => order.reduce((best, i) => (column.text(i).length > column.text(best).length ? i : best), order[0]));
-  const row = make("tr", { class: "sizer" }, ...columns.map((column, c) => column.cell(longest[c])));
+  const row = make("tr", { class: "sizer", "aria-hidden": "true" }, ...columns.map((column, c) => column.cell(longest[c])));
   for (const box of row.querySelectorAll("input")) { box.disabled = true; box.removeAttribute("aria-label"); }
-  return make("tbody", { "aria-hidden": "true" }, row);
+  return row;
 }
 
 function drawRows(isNew) {
-  const box = part("#runs .scroll"), body = part("#runs tbody:last-child");
+  const box = part("#runs .scroll"), body = part("#runs tbody");
   const height = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2; // of a row, as in page.css
   let [from, to] = [0, order.length];
   if (order.length > MANY) {
