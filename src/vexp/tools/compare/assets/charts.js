@@ -1,6 +1,6 @@
 // Overlaid curves, on canvas because 500 runs have 60,000 points: the mean of each setting with a band, or every run. One
 // chart per metric, drawn when it is near the visible part of the page, with a common highlighted curve.
-const EDGE = { left: 58, right: 12, top: 26, bottom: 30 };
+const EDGE = { left: 58, right: 18, top: 26, bottom: 30 };
 const charts = [];
 let hot = null; // the curve under the pointer or the arrow keys: { chart, key, k }
 const nearby = new IntersectionObserver((entries) => {

@@ -65,10 +65,10 @@ function sizer() {
 
 function drawRows(isNew) {
   const box = part("#runs .scroll"), body = part("#runs tbody");
-  const height = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2; // of a row, as in page.css
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize), height = 2 * rem; // of a row, as in page.css
   let [from, to] = [0, order.length];
   if (order.length > MANY) {
-    to = Math.min(order.length, Math.ceil((box.scrollTop + (box.clientHeight || 700)) / height));
+    to = Math.min(order.length, Math.ceil((box.scrollTop + 42 * rem) / height));
     from = Math.max(0, Math.min(Math.floor(box.scrollTop / height), to));
   }
   if (!isNew && from >= drawnRows[0] && to <= drawnRows[1]) return;
