@@ -105,13 +105,17 @@ def _write_formats(comparison: Comparison, sql: Path | None) -> None:
 
 
 def _watch(folders: Sequence[Path], options: Compare, out: Path, sql: Path | None) -> int:
-    def show(comparison: Comparison) -> None:
-        _write_formats(comparison, sql)
-        lines = [f"{time.strftime('%H:%M:%S')} {tables.status_counts(comparison)}", *conclusion(comparison)]
-        print("; ".join(lines), flush=True)
+    printed = ""
 
     def message(text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} waiting: {text}", flush=True)
+        nonlocal printed
+        if text != printed:
+            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+        printed = text
+
+    def show(comparison: Comparison) -> None:
+        _write_formats(comparison, sql)
+        message("; ".join([tables.status_counts(comparison), *conclusion(comparison)]))
 
     print(f"watching; open {out / 'index.html'} in a browser; Ctrl-C ends", flush=True)
     watch(Watch(folders, options, out), show, message)

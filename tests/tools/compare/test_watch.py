@@ -127,7 +127,6 @@ def test_command_watches_until_interrupted(tmp_path, stepped, capsys):
     assert [text[9:] for text in lines[1:]] == [
         f"waiting: {place}: contains no run folder (a folder with config.yaml)",
         "1 runs: 1 unfinished; No finished run has a finite val/top1_acc yet.",
-        "1 runs: 1 unfinished; No finished run has a finite val/top1_acc yet.",
         f"waiting: {place}: no such folder; specify run folders, or a folder that contains them",
         "1 runs: 1 done; val/top1_acc 0.2500 (1 run, higher is better)",
     ]

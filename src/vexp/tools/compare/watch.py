@@ -86,27 +86,24 @@ def watch(watched: Watch, show: Callable[[Comparison], None], message: Callable[
     Args:
         watched: The runs.
         show: Is called with each new comparison.
-        message: Is called with why there is none: no run exists yet, or the folder has vanished.
+        message: Is called with the reason if there is none: no run exists yet, or the folder has vanished.
 
     Raises:
         UserError: At first, if the options do not fit the runs or there is no such folder.
         OSError: At first, if the page cannot be written.
     """
-    said, has_compared = "", False
+    has_compared = False
     try:
         while True:
             start = time.monotonic()
             try:
                 if (comparison := watched.refresh()) is not None:
                     show(comparison)
-                    said = ""
                 has_compared = True
             except (UserError, OSError) as error:
                 if not (has_compared or isinstance(error, NothingYetError)):
                     raise
-                if str(error) != said:
-                    said = str(error)
-                    message(said)
+                message(f"waiting: {error}")
             time.sleep(max(watched.options.every, 3 * (time.monotonic() - start)))
     except KeyboardInterrupt:
         watched.end()

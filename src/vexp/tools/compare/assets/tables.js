@@ -13,7 +13,8 @@ function showSettings() {
   const shown = order.slice(0, state.rows);
   const keys = data.columns.filter((column) => !column.over).map((column) => column.key);
   const scored = data.runs.flatMap((run) => (run.scores[m] === null ? [] : [run.scores[m]]));
-  const [low, high] = interval(shown.flatMap((s) => data.settings[s].used.map((i) => data.runs[i].scores[m])).filter((v) => v !== null).concat(scored.length ? [] : [0]));
+  const bars = shown.flatMap((s) => { const stats = data.settings[s].stats[m]; return stats ? [stats.mean - (stats.std ?? 0), stats.mean + (stats.std ?? 0)] : []; });
+  const [low, high] = interval(shown.flatMap((s) => data.settings[s].used.map((i) => data.runs[i].scores[m])).filter((v) => v !== null).concat(bars, scored.length ? [] : [0]));
   const x = (v) => 6 + ((v - low) / (high - low)) * 198;
   const axis = draw("svg", { width: 210, height: 16 }, ...ticks(low, high, 3).map((v) => draw("text", { x: x(v), y: 12, "text-anchor": "middle" }, short(v))));
   const others = data.metrics.map((_, k) => k).filter((k) => k !== m);
