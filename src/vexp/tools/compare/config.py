@@ -33,7 +33,7 @@ class Compare(ValidatedConfig):
     watch: bool = option(False, "Refresh the page while runs go on, until Ctrl-C.")
     every: float = option(5.0, "Time between two refreshes of --watch.", unit="seconds", gt=0)
     json: str | None = option(
-        None, "File for the comparison as JSON (--json: standard output, and no other file is written)."
+        None, "File for the comparison as JSON (--json: standard output, and no page is written)."
     )
     sql: str | None = option(
         None,

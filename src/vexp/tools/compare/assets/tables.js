@@ -168,7 +168,7 @@ function showVideos() {
 }
 
 function figure(video) {
-  const score = video.is_listed ? short(video.score) : "not among the listed classes";
+  const score = video.is_listed ? short(video.score) : "not among its top five";
   const frames = video.frames.map((src, k) => make("img", { src, alt: `frame ${k + 1} of ${video.path}` }));
   return make("figure", {}, make("div", { class: "strip" }, ...(frames.length ? frames : [make("p", {}, `not shown: ${video.missing}`)])),
     make("figcaption", {}, `${video.label}: ${score}`, make("span", {}, video.correct ? "predicted correctly" : `predicted as ${video.predicted} (${short(video.top_score)})`), make("span", {}, video.path)));
