@@ -29,8 +29,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vexp.cli.arguments import CommandLine
-from vexp.config.errors import near
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError, UserError, did_you_mean
 from vexp.core.files import atomic_write, write_text
 from vexp.tools.compare import tables
 from vexp.tools.compare.comparison import Comparison
@@ -142,7 +141,7 @@ def _folders(arguments: Sequence[str]) -> list[Path]:
     for argument in arguments:
         key, equals, _ = argument.partition("=")
         if equals and not Path(argument).exists() and "/" not in key:
-            hint = near(key, [field.name for field in dataclasses.fields(Compare)])
+            hint = did_you_mean(key, [field.name for field in dataclasses.fields(Compare)])
             raise ConfigError(f"{argument}: there is no option {key!r} and no such folder{hint}")
     if not all(arguments) or not arguments:  # the empty word would be the working folder
         raise ConfigError("name run folders or a folder that contains them: vexp compare RUN_OR_SWEEP ...")

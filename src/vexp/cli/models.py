@@ -22,8 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vexp.cli.arguments import ORIGIN, CommandLine
-from vexp.config.errors import near
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, did_you_mean
 from vexp.core.fields import ValidatedConfig, option
 from vexp.model.flops import activation_bytes, measure
 from vexp.model.registry import REGISTRY, Clip, ModelSize
@@ -49,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     names = arguments.rest or list(REGISTRY)
     for name in names:
         if name not in REGISTRY:
-            raise ConfigError("no such model", key=name, origin=ORIGIN, hint=near(name, list(REGISTRY)))
+            raise ConfigError("no such model", key=name, origin=ORIGIN, hint=did_you_mean(name, list(REGISTRY)))
     console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
     if arguments.options.memory:
         console.print(_memory(names))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, did_you_mean
 from vexp.model import localizers, roi, zoo, zoo_frames, zoo_pose, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
@@ -224,7 +223,6 @@ def named_option(name: str) -> Model:
     """Return the option of a named model; raise ConfigError if there is no model of that name."""
     known = {key: model.option for key, model in REGISTRY.items()} | LOCALIZERS
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else f"; the models are {', '.join(known)}"
+        hint = did_you_mean(name, known, count=3) or f"; the models are {', '.join(known)}"
         raise ConfigError("is not a known model", key="model", value=name, hint=hint)
     return known[name]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import operator
 import os
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vexp.core.errors import UserError
+from vexp.core.errors import UserError, did_you_mean
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import PackedLabels, TextPacker
 
@@ -148,8 +147,7 @@ class AnnotationBuilder:
                 self._first_lines[label] = (line, self.path)
         elif self.label_names is True or (self.label_names is None and not label.isdecimal()):
             searched = (self.classes or ()) if self.problems.count < _MAX_REPORTED else ()
-            near = difflib.get_close_matches(label, searched, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(label, searched, shown=repr)
             self.bad(line, f"label {label!r} is not one of the {len(self.classes or ())} classes{hint}")
         elif not label.isdecimal() or len(label) > _LABEL_DIGITS:
             self.bad(line, f"the label {label!r} is not an integer from 0 to {10**_LABEL_DIGITS - 1}")
