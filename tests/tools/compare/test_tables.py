@@ -226,4 +226,6 @@ def test_command_with_unwritable_out_folder_raises(sweep, run_command, tmp_path)
 
 def test_help_names_every_option():
     output = command.COMMAND.help()
-    assert all(f"  {name}" in output for name in ("metric", "rule", "at", "over", "keys", "out"))
+    assert all(
+        f"  {name}" in output for name in ("metric", "rule", "at", "over", "keys", "out", "--watch", "json", "sql")
+    )

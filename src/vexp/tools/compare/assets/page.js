@@ -91,6 +91,7 @@ function init() {
   part("#settings .more").addEventListener("click", () => { state.rows = state.rows >= data.settings.length ? 15 : state.rows + 100; showSettings(); });
   part("#runs .scroll").addEventListener("scroll", () => requestAnimationFrame(() => drawRows(false)), { passive: true });
   addEventListener("resize", () => { for (const chart of charts) chart.paint(); drawRows(false); });
+  addEventListener("beforeprint", () => { for (const chart of charts) { chart.isNear = true; chart.paint(); } });
   addEventListener("scroll", () => tip(""), { passive: true });
   tools(); filter(); theme(); watchForRefresh();
 }
