@@ -79,7 +79,7 @@ def test_registry_localizer_equals_yaml(name: str) -> None:
     content = yaml.safe_load((OPTIONS / f"{name}.yaml").read_text())
     schema = content.pop("defaults")[0].removeprefix("/schema/model/").removesuffix("@_here_")
     sizes = {key: int(value.rstrip("}").split(",")[1]) for key, value in content.items() if isinstance(value, str)}
-    assert options()["model"][schema](**content | sizes) == LOCALIZERS[name]()
+    assert options()["model"][schema](**content | sizes) == LOCALIZERS[name].option()
 
 
 def test_compose_model_override_changes_registry_option() -> None:

@@ -131,7 +131,12 @@ class Recorder:
         record |= {"time/clips_per_s": rate * exp.config.data.train.repeat_augment} | memory_used(exp.device)
         self.metrics.write(record)
         seconds_left = (exp.total_steps - state.step) * means["time/step"]
-        logger.info(train_line(record, epochs=exp.epochs, total_steps=exp.total_steps, seconds_left=seconds_left))
+        samples = "videos" if exp.config.data.content == "features" else "clips"
+        logger.info(
+            train_line(
+                record, epochs=exp.epochs, total_steps=exp.total_steps, seconds_left=seconds_left, samples=samples
+            )
+        )
         self.data_wait.add(means["time/data"], means["time/step"])
         if self.data_wait.lines == _HINT_AFTER and (hint := self.data_wait_hint()):
             logger.info(hint)
@@ -223,4 +228,6 @@ def memory_used(device: torch.device) -> dict[str, float]:
         used["time/peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     if device.type == "cuda":
         used["time/peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+    if device.type == "mps":  # no peak is kept, but freed memory stays with the allocator
+        used["time/peak_gpu_mb"] = torch.mps.driver_allocated_memory() / 1e6
     return used

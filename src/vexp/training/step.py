@@ -72,6 +72,7 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
         data_time += time.perf_counter() - start
         batch = batch.to(device)
         inputs, targets = task.inputs(batch, training=True)
+        targets = task.with_other_processes(targets, world, counts=local_size > 0)
         is_last = number == len(planned)  # gradients are averaged over the processes once per step
         with nullcontext() if is_last else state.parallel.no_sync():
             with config.amp.autocast(device):

@@ -282,11 +282,7 @@ VALUES = [
     ("v1/mvit-small-p244_32", "blending.cutmix_alpha", 1.0),
     ("v1/mvit-small-p244_32", "lr_policy.phases.cosine.begin", 30),
     ("v1/mvit-small-p244_32", "optimizer.base_batch_size", 256),
-    (
-        "v1/mvit-small-p244_32",
-        "pipeline.train.erase.max_area",
-        0.4,
-    ),  # its default; RandAugment's arguments are those of vexp
+    ("v1/mvit-small-p244_32", "pipeline.train.erase.mode", "uniform"),  # RandAugment's arguments are those of vexp
     ("v1/slowonly_imagenet", "ema.decay", 0.9995),
     ("v1/slowonly_imagenet", "pipeline.train.sample.target_fps", 30),
     ("v1/swin", "pipeline.train.sample.clip_len", 16),
@@ -483,6 +479,23 @@ def test_augmentation_of_1x_is_converted() -> None:
     result = golden(named("v1/mvit-small-p244_32"))[1]
     assert result.steps["train"]["augment"] == "rand_augment"
     assert result.steps["train"]["erase"] == "random_erasing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        ("", {"probability": 0.5, "mode": "const", "mean": [128.0] * 3}),
+        (", mode='rand'", {"probability": 0.5, "mode": "uniform", "mean": [128.0] * 3}),
+        (", mode='rand', fill_std=None", {"probability": 0.5, "mode": "uniform", "mean": [128.0] * 3}),
+        (", fill_std=9, mode='rand'", {"probability": 0.5, "std": [9.0] * 3, "mean": [128.0] * 3}),
+    ],
+)
+def test_random_erasing_has_the_defaults_of_mmaction2(arguments: str, values: dict[str, Any], tmp_path: Path) -> None:
+    """Whose largest area is that of vexp, one third."""
+    result = convert_source(
+        read(tmp_path / "config.py", f"{SMALL_0}pipeline.append(dict(type='RandomErasing'{arguments}))\n")
+    )
+    assert below(result, "pipeline.train.erase.") == values
 
 
 @pytest.mark.parametrize("wrong", ["x", True, [None], {"a": 1}], ids=repr)

@@ -81,6 +81,18 @@ def test_chosen_model_is_written_into_the_experiment(tmp_path: Path) -> None:
     assert Report.of(result, source).headline.startswith("the same but for ")
 
 
+def test_chosen_image_model_keeps_depth_and_weights(tmp_path: Path) -> None:
+    backbone = "type='TANet', pretrained='torchvision://resnet101', depth=101, num_segments=8"
+    result = imported(read(tmp_path / "config.py", changed(backbone)), "tsm_r50")
+    values = (result.values["model.backbone"].value, result.values["model.weights.path"].value)
+    assert values == ("resnet101", "torchvision://resnet101")
+
+
+def test_proposals_of_bsn_are_another_task(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the proposals of BSN are for temporal localization; only video"):
+        imported(read(tmp_path / "config.py", "pgm_proposals_cfg = dict(pgm_proposals_thread=8)\n"))
+
+
 def test_chosen_model_of_another_kind_keeps_the_frames(tmp_path: Path) -> None:
     """Eight clips of one frame for an image model are one clip of eight frames for a 3D model."""
     source = read(

@@ -117,7 +117,7 @@ def _class_prob(result: ConversionResult, node: Node, prefix: str) -> None:
 def _modality(result: ConversionResult, node: Node, prefix: str) -> None:
     modality = str(node.to_python())
     if modality not in TEMPLATES:
-        raise ConfigError(f"there are {', '.join(TEMPLATES)} here")
+        raise ConfigError(f"supported: {', '.join(TEMPLATES)}")
     if modality != "RGB" and result.choices["data"] != "raw_frames":
         raise ConfigError("optical flow is read from raw frames: data=raw_frames data.modality=Flow")
     _of_raw_frames("modality")(result, node, prefix)
@@ -256,6 +256,11 @@ def _convert_dataset(result: ConversionResult, node: MappingNode, split: str, pr
     rules = {**SPLIT, **AVA} if chosen == "ava" else dict(SPLIT)
     if not node.scalar("sample_by_class"):
         rules["power"] = Ignore("has no effect without sample_by_class")
+    if name == "RepeatAugDataset":
+        rules["num_repeats"] = Map("repeat_augment", implied=4)
+        if "sample_once" not in node.items:
+            why = f"{name} draws other frames for each repeat of a video (sample_once=False); vexp draws them once"
+            result.lacking.append((node.where, why))
     apply_rules(result, node, rules, prefix)
     if chosen == "ava":
         result.set_implied("data.raw_frames", True, "AVADataset reads folders of images")
