@@ -130,6 +130,9 @@ def test_import_folder_converts_what_it_can(
     assert [row.partition(": ")[0] for row in rows[2:]] == ["| gone.py | refused", "| net.py | refused"]
     written = sorted(path.name for path in (tmp_path / "conf" / "experiment").glob("*.yaml"))
     assert written == ["a_small.yaml", "b_small.yaml"]
+    typed(monkeypatch, "configs", "out=conf")
+    assert "4 configs: 2 kept, 2 refused" in capsys.readouterr().out
+    assert "exists already (--overwrite replaces it) | `a_small` |" in (tmp_path / "conf" / "imported.md").read_text()
 
 
 def test_import_of_refused_model_names_the_nearest(

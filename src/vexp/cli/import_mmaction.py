@@ -136,8 +136,12 @@ def _import_folder(folder: Path, out: Path, options: _Options, config_dirs: Sequ
         shown = str(path.relative_to(folder))
         name = _experiment_name(path.stem if stems[path.stem] == 1 else shown.removesuffix(".py"))
         try:
-            text = _import_file(path, out, name, options, config_dirs)[0].headline
-            counts["the same" if text.startswith("the same experiment") else "with differences"] += 1
+            if (out / "experiment" / f"{name}.yaml").exists() and not options.overwrite:
+                text, kind = "exists already (--overwrite replaces it)", "kept"
+            else:
+                text = _import_file(path, out, name, options, config_dirs)[0].headline
+                kind = "the same" if text.startswith("the same experiment") else "with differences"
+            counts[kind] += 1
         except UserError as error:
             first, *reasons = (line.strip() for line in str(error).splitlines())
             if reasons:  # what is missing of the model, and the nearest one with the command that takes it

@@ -164,7 +164,8 @@ def _precision(result: ConversionResult) -> None:
 
 def _batch(path: Path, result: ConversionResult) -> None:
     """Check for a learning rate that was chosen for another number of samples per step."""
-    if result.value("optimizer.base_batch_size") is not None or "optimizer.lr" not in result.values:
+    given = result.values.get("optimizer.lr")
+    if result.value("optimizer.base_batch_size") is not None or given is None or given.node is None:
         return
     batch, rate = _number(result.value("data.batch_size")), _number(result.value("optimizer.lr"))
     named = re.search(r"(\d+)xb(\d+)", path.stem)
