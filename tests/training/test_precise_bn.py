@@ -63,9 +63,7 @@ def test_statistics_are_means_over_the_next_batches(runs: Path) -> None:
     torch.testing.assert_close(state[f"{path}.running_mean"], means, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "override", ["model.norm=group", "ema=average", "model.norm_eval=true", "model.freeze=[stem]"]
-)
+@pytest.mark.parametrize("override", ["model.norm=group", "ema=average", "model.norm_eval=true", "model.freeze=[stem]"])
 def test_precise_statistics_are_rejected_without_norms_that_take_them(override: str, motion_cache: Path) -> None:
     exp = build_experiment(compose([*OVERRIDES, PRECISE, override]))
     with pytest.raises(ConfigError) as caught:
