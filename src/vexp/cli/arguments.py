@@ -53,7 +53,7 @@ class CommandLine(Generic[OptionsT]):
     """What a command accepts."""
 
     doc: str | None  # the docstring of its module: with the list of its options the text of --help
-    options: type[OptionsT]  # dataclass of its own options: ``name=value``; a bool is the flag ``--name``
+    options: type[OptionsT]  # dataclass of its own options: ``name=value``; a bool is also the flag ``--name``
     composes: bool = True  # whether it composes a config, and so accepts overrides and ``--config-dir``
 
     @property
@@ -88,6 +88,8 @@ class CommandLine(Generic[OptionsT]):
                 raise ConfigError("no such flag", key=argument, origin=ORIGIN, hint=hint)
             elif equals and key in fields and hints[key] is not bool:
                 values[key] = _convert(key, text, hints[key], fields[key])
+            elif text in ("true", "false") and f"--{key}" in flags:
+                values[key] = text == "true"
             else:
                 rest.append(argument)
         for name in fields:

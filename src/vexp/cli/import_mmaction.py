@@ -192,19 +192,22 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
         given = result.values.get(key)
         reason = message.partition(" (")[0]
         if key.startswith("pipeline.") and given is None and key.rpartition(".")[0].count(".") == 2:
-            result.need(key, _step_of(result, source, key), reason)  # an argument that the source lacks
+            step = _step_of(result, source, key)
+            result.need(key, step, "a value must be given, the transform has none")
             continue
         if not result.revoke(key, reason):
             raise UserError(f"{source.path}: the converted experiment does not compose: {message}")
-        if given is not None and given.node is not None and not key.startswith("model."):
+        if given is not None and given.node is None and key.startswith("model."):
+            result.missing.append((source.config.where, f"{reason} ({given.remark})"))
+        elif given is not None and not key.startswith("model."):
             result.need(key, given.node, reason)
     differences = model_differences(result)
     if differences and model is None:
-        nearest = result.choices["model"]
+        nearest, again = result.choices["model"], shlex.quote(str(source.path))
         raise UserError(
             f"{source.path}: refused: vexp cannot build the model as it is written here:\n"
             + "".join(f"  {what}\n" for what in differences)
-            + f"the nearest model is {nearest}; to take it all the same: vexp import {source.path} model={nearest}"
+            + f"the nearest model is {nearest}; to take it all the same: vexp import {again} model={nearest}"
         )
     result.replaced_model, result.experiment = differences, error
     return result

@@ -125,6 +125,12 @@ def test_compare_ignores_training_keys_for_comparability(tmp_path):
     assert compared(tmp_path / "s").flags == [[], [], []]
 
 
+def test_compare_flags_other_rules_of_the_metrics_of_tasks(tmp_path):
+    for number in range(3):
+        make_run(tmp_path / "s" / str(number), ["eval.rounding=3"] if number == 2 else [])
+    assert compared(tmp_path / "s").flags == [[], [], ["eval.rounding=3, but null in most runs"]]
+
+
 def test_compare_notes_other_version(tmp_path):
     comparison = compared(sweep(tmp_path / "s", {"sgd": [0.5, 0.6, 0.7]}, **{"sgd-1": {"version": "0.0.9"}}))
     assert comparison.notes == ["sgd-1: run with vexp 0.0.9, but most with 0.1.0: metrics may not be comparable"]
