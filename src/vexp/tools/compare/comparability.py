@@ -14,6 +14,7 @@ _NOT_SPLIT_KEYS = (
     *("data.decoding_backend", "data.exact_color", "data.strict", "data.on_error", "data.max_bad_fraction"),
     *("data.sample_timeout", "data.default_epochs", "data.directional", "data.flip_label_map", "data.cache_dir"),
     *("data.train_clips", "data.val.from_split", "data.val.hold_out"),
+    *("data.cache", "data.cache_size", "data.cache_short_side"),
 )
 _HOLD_OUT_KEYS = ("data.train.ann_file", "data.train.data_prefix", "data.val.from_split", "data.val.hold_out")
 
