@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from av.stream import Disposition
 from support.encode import numbered_frame, patch_box, read_number, write_video
 from support.videos import ROTATED, VIDEOS
@@ -49,6 +50,8 @@ REFUSED: dict[str, dict[str, str]] = {
     },
 }
 
+REFUSED["torchcodec_cuda"] = REFUSED["torchcodec"]
+
 TOLERANCE = {"h264_10_bit": 8}
 """Grey levels by which a backend may differ from ours: its FFmpeg converts with another one's rounding. 1 elsewhere."""
 
@@ -59,9 +62,11 @@ QUICK = {"h264_gop12", "h264_open_gop", "h264_variable_rate", "h264_10_bit", "he
 @functools.cache
 def unusable(backend: str) -> str:
     """Why a backend cannot be tested here; "" if it can."""
-    modules = {"auto": "av", "opencv": "cv2"}
+    modules = {"auto": "av", "opencv": "cv2", "torchcodec_cuda": "torchcodec"}
     pytest.importorskip(modules.get(backend, backend))
-    if backend == "torchcodec":
+    if backend == "torchcodec_cuda" and not torch.cuda.is_available():
+        return "there is no GPU here"
+    if backend.startswith("torchcodec"):
         from torchcodec._internally_replaced_utils import load_core_libraries
 
         try:

@@ -57,7 +57,8 @@ class Data(ValidatedConfig, ABC):
     )
     decoding_backend: str = option(
         "auto",
-        "Video decoder; auto: av, the fastest. All return the same frames or reject a file.",
+        "Video decoder; auto: av, the fastest on a CPU; torchcodec_cuda decodes on a GPU (not measured on one). All return "
+        "the same frames or reject a file.",
         choices=VIDEO_BACKENDS,
     )
     exact_color: bool = option(False, "Allow only decoders with bit-exact colors: auto, av.")
@@ -147,6 +148,9 @@ class Data(ValidatedConfig, ABC):
         """
         if self.decoding_backend in OWN_COLOR:
             return
+        if self.decoding_backend == "torchcodec_cuda" and self.num_workers != 0 and self.mp_context in (None, "fork"):
+            rule = "must be spawn with decoding_backend=torchcodec_cuda: a forked worker cannot use a GPU"
+            raise ConfigError(rule, key="mp_context", value=self.mp_context, hint="; or set num_workers=0")
         for name, enabled in (("exact_color", self.exact_color), ("strict", self.strict)):
             if enabled:
                 rule = (
