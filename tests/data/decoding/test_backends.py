@@ -17,7 +17,7 @@ from av.stream import Disposition
 from support.encode import numbered_frame, patch_box, read_number, write_video
 from support.videos import ROTATED, VIDEOS
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.decoding import VIDEO_BACKENDS, open_video
 from vexp.data.decoding.pyav import VideoReader
@@ -382,6 +382,14 @@ def test_backend_unreadable_file_raises(fault: str, backend: str, tmp_path: Path
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_decoding_on_a_gpu_without_one_raises(monkeypatch: pytest.MonkeyPatch, video: Callable[[str], Path]) -> None:
+    monkeypatch.setattr("vexp.data.decoding.backends.find_spec", lambda _: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="decodes on an NVIDIA GPU, but torch finds none") as caught:
+        open_video(video("h264_gop12"), "torchcodec_cuda")
+    assert caught.value.key == "data.decoding_backend"
+
+
 @each
 def test_backend_reads_a_single_frame(backend: str, video: Callable[[str], Path]) -> None:
     with open_video(video("h264_one_frame"), backend) as reader:
@@ -395,7 +403,7 @@ def test_backend_ignores_a_wrong_count_in_the_header(backend: str, tmp_path: Pat
     for count in (7, 9000):
         patch_box(path, b"avih", 8 + 16, count.to_bytes(4, "little"))  # dwTotalFrames
         patch_box(path, b"strh", 8 + 32, count.to_bytes(4, "little"))  # dwLength
-        if backend == "torchcodec":
+        if backend.startswith("torchcodec"):
             with pytest.raises(UserError, match="are not reliable"):
                 open_video(path, backend)
             continue

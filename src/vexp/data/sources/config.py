@@ -57,8 +57,8 @@ class Data(ValidatedConfig, ABC):
     )
     decoding_backend: str = option(
         "auto",
-        "Video decoder; auto: av, the fastest on a CPU; torchcodec_cuda decodes on a GPU (not measured on one). All return "
-        "the same frames or reject a file.",
+        "Video decoder; auto: av, the fastest on a CPU; torchcodec_cuda: on a GPU (not measured). All return the same "
+        "frames or reject a file.",
         choices=VIDEO_BACKENDS,
     )
     exact_color: bool = option(False, "Allow only decoders with bit-exact colors: auto, av.")
