@@ -1,4 +1,4 @@
-"""scripts/bench/gpu.sh runs every part without a GPU, so that it cannot fail for a mistake on the machine that has one."""
+"""scripts/bench/gpu.sh runs every part without a GPU, so that a mistake is not found on the machine that has one."""
 
 from __future__ import annotations
 
