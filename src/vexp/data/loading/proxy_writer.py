@@ -1,4 +1,4 @@
-"""The process that writes the proxies of a data set in the background, at the lowest priority.
+"""The process that writes the proxies of a data set in the background, at a low priority.
 
 ``python -m vexp.data.loading.proxy_writer`` reads a ``Task`` as JSON and prints a line of JSON for each video. It is a
 process of its own, because a run must neither wait for it nor share its interpreter with it; it ends with the run.
@@ -27,6 +27,7 @@ from vexp.data.sources.proxies import Proxies, ProxyCache, Record
 
 _GRACE_PERIOD = 10.0  # seconds to remove temporary files
 _MAX_WORKERS = 32
+_NICENESS = 10  # a tenth of the share of the processes of the run: more would stall it on a machine that it shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def main() -> int:
     threading.Thread(target=_exit_with, args=(int(sys.argv[1]),), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # raises SystemExit, so that temporary files are removed
     with suppress(OSError, AttributeError):  # not on Windows
-        os.nice(19)
+        os.nice(_NICENESS)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         for line in write_proxies(task, min(cores, _MAX_WORKERS)):

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
-from vexp.data.decoding.index_file import index_path
 from vexp.data.decoding.proxy_encoding import MJPEG, times_path
 
 _RESERVE = 1 << 30  # bytes of the disk that are left to other files, such as the checkpoints of the run
@@ -81,7 +80,8 @@ class ProxyCache:
             if record is not None and _is_of(record, video, status) and _is_intact(record, path):
                 if record.original_mtime_ns != status.st_mtime_ns:  # copied or touched
                     self._check_writable()
-                    _write_record(path, replace(record, original_mtime_ns=status.st_mtime_ns))
+                    record = replace(record, original_mtime_ns=status.st_mtime_ns)
+                    _write_record(path, record)
                 return record, False
             return self._write(video, path, status), True
 
@@ -186,6 +186,8 @@ def _key(video: str) -> int:
 
 def _files(proxy: Path) -> list[Path]:
     """Return the files of a proxy: its record, which is removed first, the proxy, its index and its times."""
+    from vexp.data.decoding.index_file import index_path  # imports PyAV
+
     return [proxy.with_suffix(".json"), proxy, index_path(proxy), times_path(proxy)]
 
 
