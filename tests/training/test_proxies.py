@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.run_files import assert_same_weights, read_checkpoint, read_metrics
@@ -17,6 +18,8 @@ from vexp import compose, train
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.loading.proxy_writer import ProxyWriter
 from vexp.tools.explain.effects import key_effects
+from vexp.training import loop
+from vexp.training.step import train_step
 
 PROXY = ["data.cache=proxy", "data.cache_short_side=32", "epochs=3"]
 
@@ -47,10 +50,20 @@ def test_run_does_not_depend_on_the_state_of_the_cache(tiny: list[str], cache: P
     assert before[4]["loss"] != after[4]["loss"]
 
 
-def test_resumed_run_equals_the_whole_run(tiny: list[str], cache: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_the_whole_run(
+    tiny: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train.run(compose([*tiny, *PROXY]), whole)
-    train.run(compose([*tiny, *PROXY, "epochs=null", "max_steps=6"]), parts)  # 2 steps into the second epoch
+
+    def stop(exp: Any, state: Any, *_: Any) -> Any:
+        if state.step == 5:  # within the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(exp, state, *_)
+
+    monkeypatch.setattr(loop, "train_step", stop)
+    assert train.run(compose([*tiny, *PROXY]), parts)["step"] == 6
+    monkeypatch.undo()
     shutil.rmtree(cache)
     train.run(compose([*tiny, *PROXY, "resume=auto"]), parts)
     assert read_metrics(whole) == read_metrics(parts)
