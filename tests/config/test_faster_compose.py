@@ -19,7 +19,7 @@ from vexp.config.search_path import conf_dir
 
 
 @contextmanager
-def _as_it_is() -> Iterator[None]:
+def _as_it_is(_: Path) -> Iterator[None]:
     yield
 
 
@@ -33,7 +33,7 @@ def test_composed_config_is_that_of_hydra_itself(overrides: list[str], monkeypat
 def test_shipped_files_are_parsed_as_by_omegaconf() -> None:
     paths = sorted(conf_dir().rglob("*.yaml"))
     own = [OmegaConf.load(path) for path in paths]
-    with faster_compose.faster_compose():
+    with faster_compose.faster_compose(conf_dir()):
         assert own == [OmegaConf.load(path) for path in paths]
 
 
@@ -57,13 +57,13 @@ def test_yaml_has_the_values_or_the_error_of_omegaconf(text: str, tmp_path: Path
             return str(error)
 
     expected = outcome()
-    with faster_compose.faster_compose():
+    with faster_compose.faster_compose(conf_dir()):
         assert outcome() == expected
 
 
 def test_replaced_functions_exist_and_are_restored() -> None:
     before = defaults_list._create_interpolation_map, _utils.get_yaml_loader
-    with faster_compose.faster_compose():
+    with faster_compose.faster_compose(conf_dir()):
         during = defaults_list._create_interpolation_map, _utils.get_yaml_loader
         assert not set(before) & set(during)
     assert before == (defaults_list._create_interpolation_map, _utils.get_yaml_loader)
