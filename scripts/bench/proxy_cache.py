@@ -49,9 +49,9 @@ def write_all(source: VideoSource, folder: Path, workers: int) -> tuple[Proxies,
     return Proxies.of(task.cache, videos, records), time.perf_counter() - start
 
 
-def clips_per_second(dataset: ClipDataset, epoch: int, workers: int) -> float:
-    """Return the speed of an epoch of a loader with workers, from its second batch on."""
-    keys = [(epoch, index) for index in range(len(dataset))]
+def clips_per_second(dataset: ClipDataset, epoch: int, workers: int, clips: int) -> float:
+    """Return the speed of a loader with workers, from its second batch on: the first includes their start."""
+    keys = [(epoch + place // len(dataset), place % len(dataset)) for place in range(clips)]
     batches = [keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH)]
     loader = make_loader(dataset, batches, WorkerOptions(num_workers=workers), torch.device("cpu"), persistent=False)
     start, loaded = 0.0, 0
@@ -92,11 +92,12 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     proxies, seconds = write_all(source, folder / "proxies", args.workers)
     space = proxies.size / sum(name.stat().st_size for name in names)
     found: dict[str, Any] = {"videos": count, "seconds_to_write": seconds, "space": space, "rounds": []}
+    clips = 4 * _BATCH if args.quick else max(count, args.clips)
     for number in range(rounds + 1):
         figures = {}
         for kind, used in (("video", None), ("proxy", proxies)):
             source.proxies = used
-            figures[f"{kind}_clips_per_s"] = clips_per_second(dataset, number, args.workers)
+            figures[f"{kind}_clips_per_s"] = clips_per_second(dataset, number, args.workers, clips)
             figures[f"{kind}_cpu_ms"] = 1e3 * cpu_per_clip(dataset, number, min(count, 16))
         if number or args.quick:  # the first one fills the page cache
             found["rounds"].append(figures)
@@ -119,6 +120,7 @@ def report(found: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=64)
+    parser.add_argument("--clips", type=int, default=256, help="that a loader loads in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--footage", type=Path, help="a video to use instead of the generated scene")
