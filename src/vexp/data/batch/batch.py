@@ -122,7 +122,7 @@ class Batch:
         if self.ids.device == device:
             return self
         if device.type != "cuda" or not self.ids.is_pinned():
-            return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+            return self._moved(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
         stream, current = _copy_stream(device), torch.cuda.current_stream(device)
         with torch.cuda.stream(stream):
             moved = self._moved(lambda tensor: tensor.to(device, non_blocking=True))
