@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from vexp.experiment.setup import Experiment
 from vexp.runtime.signals import Interrupted, SignalHandler
-from vexp.training.batches import training_batches
-from vexp.training.proxies import proxied_batches
+from vexp.training.proxies import run_batches
 from vexp.training.recorder import Recorder
 from vexp.training.state import TrainState
 from vexp.training.step import set_learning_rates, train_step
@@ -25,11 +24,7 @@ def train(exp: Experiment, state: TrainState, recorder: Recorder) -> str:
             if is_best or is_due:
                 recorder.save(state, is_best=is_best, is_due=is_due)
 
-        bad = recorder.train_bad_samples
-        uses_proxies = exp.config.data.cache == "proxy"
-        batches = (
-            proxied_batches(exp, state, bad, interrupt) if uses_proxies else training_batches(exp, state.step, bad)
-        )
+        batches = run_batches(exp, state, recorder.train_bad_samples, interrupt)
         while state.step < exp.total_steps and not interrupt.requested and not state.early_stopped:
             set_learning_rates(exp, state)
             try:

@@ -30,16 +30,23 @@ _POLL_SECONDS = 0.2
 _BYTES = 10**9  # in a gigabyte, the unit of data.cache_size
 
 
-def proxied_batches(exp: Experiment, state: TrainState, bad: BadSamples, interrupt: SignalHandler) -> Iterator[Batch]:
-    """Iterate over this process's batches after ``state.step`` steps, those of the second epoch on from proxies.
+def run_batches(exp: Experiment, state: TrainState, bad: BadSamples, interrupt: SignalHandler) -> Iterator[Batch]:
+    """Iterate over this process's batches after ``state.step`` steps, with ``data.cache=proxy`` from proxies.
 
-    Between the two it waits until all proxies are written. All processes must iterate together.
+    Proxies are read from the second epoch on; the first step of it waits until all are written. All processes must
+    iterate together.
 
     Raises:
-        ConfigError: If the training data are not video files.
+        ConfigError: If there are proxies and the training data are not video files.
         Interrupted: If ``interrupt`` receives a signal during the wait.
         UserError: If the proxies cannot be written.
     """
+    if exp.config.data.cache == "proxy":
+        return _proxied_batches(exp, state, bad, interrupt)
+    return training_batches(exp, state.step, bad)
+
+
+def _proxied_batches(exp: Experiment, state: TrainState, bad: BadSamples, interrupt: SignalHandler) -> Iterator[Batch]:
     source, first_step, per_epoch = exp.train_set.source, state.step, exp.plan.steps_per_epoch
     if not isinstance(source, VideoSource):
         raise ConfigError("is for video files, but these data are not", key="data.cache", value="proxy")
