@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the properties that every step reads
 class StepPlan:
     """Division of an epoch into optimizer steps, of steps into batches, and of batches among the processes of a run.
 
@@ -20,17 +21,17 @@ class StepPlan:
     drop_last: bool
     world_size: int = 1
 
-    @property
+    @cached_property
     def samples_per_batch(self) -> int:
         """Samples in a batch, over all processes."""
         return self.batch_size * self.world_size
 
-    @property
+    @cached_property
     def samples_per_step(self) -> int:
         """Samples in an optimizer step, over all processes."""
         return self.samples_per_batch * self.accumulate
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
         complete, remaining = divmod(self.num_samples, self.samples_per_step)
