@@ -66,7 +66,8 @@ def test_run_with_efficiency_is_equal(tmp_path: Path, monkeypatch: pytest.Monkey
         train.run(compose([*RUN, f"log.efficiency={value}"]), tmp_path / name)
     assert read_metrics(tmp_path / "with") == read_metrics(tmp_path / "without")
     assert_same_weights(tmp_path / "with", tmp_path / "without")
-    record, plain = (json.loads((tmp_path / name / "metrics.jsonl").open().readline()) for name in ("with", "without"))
+    texts = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("with", "without"))
+    record, plain = (json.loads(text.splitlines()[0]) for text in texts)
     assert record["time/share_of_step_alone"] > 0
     assert record["time/tflops"] * 1e12 / record["time/clips_per_s"] == pytest.approx(flops(RUN))
     assert set(record) - set(plain) == {"time/share_of_step_alone"}
