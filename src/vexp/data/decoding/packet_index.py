@@ -38,7 +38,8 @@ SEEK_FRAMES = 1
 """Cost of a seek in decoded frames."""
 
 SEEK_PACKETS = 100
-"""Cost of a seek in packets that are read and not decoded."""
+"""Cost of a seek in packets that are read and not decoded: in H.264 a seek takes about 0.3 ms at 340x256 and 0.9 ms at
+720p, since the decoder allocates its tables again, and a packet 5 and 7.5 us."""
 
 SHORTFALL_S = 0.5
 """A stream that ends more than this many seconds before the time in its header is truncated."""
@@ -64,7 +65,7 @@ class PacketIndex:
 
     def key_numbers(self, frames: Sequence[int]) -> NDArray[np.int64]:
         """Return ``key_number`` of each frame."""
-        return np.searchsorted(self.keys, self.pts[np.asarray(frames)], side="right") - 1
+        return np.asarray(np.searchsorted(self.keys, self.pts[np.asarray(frames)], side="right") - 1)
 
     def wanted_in_gops(self, frames: Sequence[int]) -> dict[int, int]:
         """Return how many of ``frames`` each GOP has that has some, by the time of its key frame, ascending."""
