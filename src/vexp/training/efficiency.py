@@ -17,6 +17,7 @@ from vexp.experiment.setup import Experiment
 from vexp.model.flops import training_flops
 from vexp.model.meta import meta_model
 from vexp.model.trained_part import take_features
+from vexp.runtime.device import synchronize
 from vexp.runtime.peak_flops import peak_tflops
 from vexp.runtime.seed import rng_state, set_rng_state
 from vexp.training.cached_features import find_trained_part
@@ -109,7 +110,7 @@ def sample_flops(exp: Experiment, model: nn.Module, batch: Batch) -> float:
     generators = rng_state()
     try:
         inputs, _ = exp.task.inputs(batch.to(exp.device), training=False)
-        shapes = meta_model(exp.config.model, len(exp.classes)).train()
+        shapes = meta_model(exp.config.model, len(exp.classes)).to("meta").train()  # buffers, too
         frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         for name, parameter in shapes.named_parameters():
             parameter.requires_grad_(name not in frozen)
@@ -153,9 +154,3 @@ def _timed(exp: Experiment, work: Callable[[], object], count: int) -> float:
         work()
     synchronize(exp.device)
     return (time.perf_counter() - start) / count
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has completed its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -24,8 +24,9 @@ from vexp.data.transforms.pipeline import sampled_frames
 from vexp.experiment.eval_save_schedule import step_plan
 from vexp.experiment.initial_weights import build_model_with_weights
 from vexp.experiment.setup import Experiment, apply_switches, build_experiment
+from vexp.runtime.device import synchronize
 from vexp.training.batches import training_order
-from vexp.training.efficiency import sample_flops, synchronize
+from vexp.training.efficiency import sample_flops
 from vexp.training.run import new_state
 from vexp.training.state import TrainState
 from vexp.training.step import set_learning_rates, train_step
