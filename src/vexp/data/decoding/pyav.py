@@ -254,7 +254,7 @@ class VideoReader(FrameReader):
                 raise container.unreadable(self.path, error) from error
             if packet is None:
                 return
-            if gops and packet.is_keyframe and packet.pts in gops:
+            if gops and packet.is_keyframe and packet.pts is not None and packet.pts in gops:
                 missing_in_gop = gops[packet.pts]
             elif not missing_in_gop and packet.pts is not None and not packet.has_sidedata("new_extradata"):
                 continue  # the last packet, which has no time, and new settings of the decoder are needed
