@@ -19,8 +19,11 @@ def test_bench_prints_speeds_and_conclusion(tmp_path, monkeypatch):
     speeds = result["samples_per_second"]
     assert all(speeds[name] > 0 for name in ("loading", "step", "training"))
     assert result["share_of_step_alone"] == pytest.approx(speeds["training"] / speeds["step"])
-    assert result["cpu_milliseconds_per_sample"]["decode"] > 0
-    assert result["training_tflops"] > 0
+    costs = result["milliseconds_per_sample"]
+    assert costs["decode"] > 0
+    assert costs["transport"] > 0
+    assert result["limit"] in costs
+    assert result["tflops"] > 0
     overrides = [trial["candidate"]["override"] for trial in result["trials"]]
     assert overrides, "nothing was tried"
     assert result["conclusion"].endswith(".")

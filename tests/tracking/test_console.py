@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from vexp.core.log import log_to_console
-from vexp.tracking.console import RunLog, result_line, train_line
+from vexp.tracking.console import RunLog, progress_text, result_line, train_line
 
 LOGGER = logging.getLogger("vexp.test")
 STAMP = r"\d\d:\d\d:\d\d "
@@ -53,6 +53,12 @@ def train_record(**values):
             "0.21 s/step, 1234 clips/s, 100% waiting for data | 0:00 left",
         ),
         (
+            {"time/tflops": 35.12, "time/mfu": 0.1123, "time/share_of_step_alone": 0.931},
+            61,
+            "epoch 3/12 step 70/360 | loss 1.235 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76.2 clips/s, "
+            "35.1 TFLOP/s (11% MFU), 93% of the step alone, 3% waiting for data | 1:01 left",
+        ),
+        (
             {"time/step": 12.3456, "time/data": 0.0, "time/clips_per_s": 0.6789, "loss": 3e12},
             86400,
             "epoch 3/12 step 70/360 | loss 3e+12 top1_acc 0.5 | lr 0.09 | 12.3 s/step, 0.679 clips/s, "
@@ -62,6 +68,11 @@ def train_record(**values):
 )
 def test_train_line(values, left, line):
     assert train_line(train_record(**values), epochs=12, total_steps=360, seconds_left=left) == line
+
+
+def test_progress_text():
+    assert progress_text(train_record()) == "training"
+    assert progress_text(train_record(**{"time/tflops": 0.0123})) == "training, 0.0123 TFLOP/s"
 
 
 def test_result_line():

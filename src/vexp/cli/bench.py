@@ -49,28 +49,22 @@ def main(argv: Sequence[str]) -> int:
     config = arguments.compose_run()
     if config.dist.nproc > 1:
         raise ConfigError("one process is measured; leave it out", key="dist.nproc", value=config.dist.nproc)
-    from vexp.tools.bench.advice import candidates, conclusion
-    from vexp.tools.bench.flops import training_flops
+    from vexp.tools.bench.advice import conclusion, limit_of
     from vexp.tools.bench.measure import Measurement
 
     run = Measurement(config)
-    cost = run.sample_cost(min(options.seconds / 10, 5.0))
     speeds = run.speeds(options.seconds * _SHARE)
-    tried: list[Trial] = []
-    if not options.no_trials:
-        chosen = candidates(run, speeds.limit)
-        each = options.seconds * (1 - _SHARE) / (4 * max(len(chosen), 1))  # four measurements for each
-        tried = [trial for one in chosen if (trial := _try(arguments, run, one, speeds.limit, each)) is not None]
-    flops = training_flops(config, run.exp)
+    cost = run.sample_cost(min(options.seconds / 10, 5.0), speeds.step)
+    tried = [] if options.no_trials else _trials(arguments, run, speeds.limit, options.seconds * (1 - _SHARE))
+    flops = run.sample_flops()
     result = {
         "device": str(run.exp.device),
         "workers": run.workers,
         "samples_per_second": asdict(speeds),
         "share_of_step_alone": speeds.share,
-        "limit": speeds.limit,
-        "cpu_milliseconds_per_sample": asdict(cost),
-        "copy_seconds_per_step": run.copy_seconds(),
-        "training_tflops": None if flops is None else flops * speeds.training / 1e12,
+        "limit": limit_of(speeds, cost),
+        "milliseconds_per_sample": asdict(cost),
+        "tflops": None if flops is None else flops * speeds.training / 1e12,
         "trials": [asdict(trial) | {"gain": trial.gain} for trial in tried],
         "conclusion": conclusion(speeds, cost, tried),
     }
@@ -81,6 +75,20 @@ def main(argv: Sequence[str]) -> int:
         except OSError as error:
             raise UserError(f"{options.json}: cannot be written: {error.strerror or error}") from None
     return 0
+
+
+def _trials(arguments: Arguments[_Options], run: Measurement, limit: str, seconds: float) -> list[Trial]:
+    """Try the overrides that might raise the speed, and proxies if data loading limits it, for equal times."""
+    from vexp.tools.bench.advice import candidates
+    from vexp.tools.bench.measure import STEP
+    from vexp.tools.bench.proxies import try_proxies
+
+    chosen = candidates(run, limit)
+    each = seconds / max(len(chosen) + (limit != STEP), 1)
+    tried = [_try(arguments, run, candidate, limit, each / 4) for candidate in chosen]  # four measurements
+    if limit != STEP:
+        tried.append(try_proxies(run, each))
+    return [trial for trial in tried if trial is not None]
 
 
 def _try(
@@ -106,17 +114,15 @@ def _try(
 
 
 def _text(result: dict[str, Any]) -> str:
-    speeds, cost = result["samples_per_second"], result["cpu_milliseconds_per_sample"]
+    speeds, cost = result["samples_per_second"], result["milliseconds_per_sample"]
     rows = [
         ("data loading alone", f"{speeds['loading']:.4g} samples/s with {result['workers']} workers"),
         ("training step alone", f"{speeds['step']:.4g} samples/s on {result['device']}"),
         ("training", f"{speeds['training']:.4g} samples/s, {result['share_of_step_alone']:.0%} of the step alone"),
-        ("CPU time of a sample", ", ".join(f"{name} {value:.3g} ms" for name, value in cost.items())),
+        ("time of a sample", ", ".join(f"{name} {value:.3g}" for name, value in cost.items() if value) + " ms"),
     ]
-    if result["training_tflops"] is not None:
-        rows.append(("model operations", f"{result['training_tflops']:.3g} TFLOP/s in training"))
-    if result["copy_seconds_per_step"]:
-        rows.append(("copy to the device", f"{1e3 * result['copy_seconds_per_step']:.3g} ms per step"))
+    if result["tflops"] is not None:
+        rows.append(("model operations", f"{result['tflops']:.3g} TFLOP/s in training"))
     rows += [(trial["candidate"]["override"], f"{trial['gain']:+.0%} when tried") for trial in result["trials"]]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {text}" for name, text in rows]

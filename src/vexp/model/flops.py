@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vexp.model.localizers import Localizer
 from vexp.model.registry import ModelSize
@@ -38,6 +38,23 @@ def measure(option: ModelOption, clip: Sequence[int], num_classes: int) -> Model
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(*inputs)
     return ModelSize(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2)
+
+
+def training_flops(model: nn.Module, inputs: Sequence[Any]) -> int:
+    """Return the floating-point operations of forward and backward of a model on the meta device.
+
+    Twice the multiply-accumulates of convolutions, linear layers and attention; of parameters that are not trained, the
+    gradient is not computed. Only the shapes and types of ``inputs``, the arguments of the model, matter.
+    """
+    import torch
+    from torch.utils._pytree import tree_leaves, tree_map_only
+    from torch.utils.flop_counter import FlopCounterMode
+
+    inputs = tree_map_only(torch.Tensor, lambda tensor: torch.empty_like(tensor, device="meta"), tuple(inputs))
+    with FlopCounterMode(display=False) as counter:
+        outputs = [output for output in tree_leaves(model(*inputs)) if isinstance(output, torch.Tensor)]
+        torch.autograd.backward([output.sum() for output in outputs if output.requires_grad])
+    return counter.get_total_flops()
 
 
 def activation_bytes(option: ModelOption, clip: Sequence[int], num_classes: int) -> int:

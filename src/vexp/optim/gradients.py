@@ -50,6 +50,8 @@ class Grad(ValidatedConfig):
             The norm before clipping by norm, a scalar tensor on the device. None if ``max_norm`` is null, since
             computing the norm takes longer than the rest of a small model's step.
         """
+        if self.clip.max_value is None and self.clip.max_norm is None:
+            return None
         from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

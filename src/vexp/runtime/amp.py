@@ -43,25 +43,19 @@ class Amp(ValidatedConfig):
 
         return nullcontext() if self.torch_dtype is None else torch.autocast(device.type, self.torch_dtype)
 
-    @contextmanager
-    def backward(self, device: torch.device, model: nn.Module) -> Iterator[None]:
-        """Switch oneDNN off in a backward pass for which it is wrong: padded 3D convolutions in bfloat16 on a CPU.
+    def backward(self, device: torch.device, model: nn.Module) -> AbstractContextManager[Any]:
+        """Return the context manager of a backward pass.
 
-        Where the input is shorter than the kernel, oneDNN (torch 2.15) adds uninitialized memory to the gradient of the
-        weights: values that differ from run to run, or NaN.
+        It switches oneDNN off where that is wrong: for padded 3D convolutions in bfloat16 on a CPU. Where the input is
+        shorter than the kernel, oneDNN (torch 2.15) adds uninitialized memory to the gradient of the weights: values
+        that differ from run to run, or NaN.
         """
+        if self.dtype != "bf16" or device.type != "cpu":
+            return nullcontext()
         import torch
 
         convs = (module for module in model.modules() if isinstance(module, torch.nn.Conv3d))
-        if self.dtype != "bf16" or device.type != "cpu" or not any(any(conv.padding) for conv in convs):
-            yield
-            return
-        enabled = torch.backends.mkldnn.enabled
-        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            torch.backends.mkldnn.enabled = enabled
+        return _without_onednn() if any(any(conv.padding) for conv in convs) else nullcontext()
 
     def slow_on(self, device: torch.device) -> str | None:
         """Return why this precision is not faster than float32 on ``device``; None if it is."""
@@ -89,3 +83,15 @@ class Amp(ValidatedConfig):
             raise ConfigError("needs torch 2.8 on device=mps; use bf16", key="amp.dtype", value=self.dtype)
         # training passes a constant loss_scale to ``update``, too, which keeps the scale
         return torch.amp.GradScaler(device.type, init_scale=self.loss_scale or 2.0**16, enabled=self.dtype == "fp16")
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    import torch
+
+    enabled = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = enabled

@@ -55,9 +55,10 @@ class World:
 
     def all_reduce_max(self, number: int) -> int:
         """Return the maximum of a number over all processes."""
+        if self.is_single_process:
+            return int(number)
         tensor = torch.tensor(int(number))
-        if not self.is_single_process:
-            distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+        distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
         return int(tensor)
 
     def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -50,6 +50,11 @@ class Log(ValidatedConfig):
     ignore_last: bool = option(True, "Skip the line of an epoch's last steps if they are fewer than interval.")
     reset_flag: bool = option(False, "Average over the steps since the last line; false: over the last interval steps.")
     progress: bool = option(True, "Progress bar with the time left, if the output is a terminal.")
+    efficiency: bool = option(
+        False,
+        "Time the step alone on batches in memory after the first step, for three seconds, and log the share of its "
+        "speed that training reaches; the run is the same to the bit.",
+    )
     tensorboard: bool = option(False, "TensorBoard event files: tensorboard --logdir RUN.")
     plots: bool = option(True, "Plots: curves.png, and confusion.png of the evaluation.")
     csv: bool = option(False, "metrics.csv, for spreadsheets.")

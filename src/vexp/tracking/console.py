@@ -97,15 +97,30 @@ class RunLog(logging.Handler):
 def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: float, samples: str = "clips") -> str:
     """Format a training record; ``samples`` are called by this name.
 
-    For example ``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 3% waiting for
-    data | 1:01 left`` on one line.
+    For example ``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 35.1 TFLOP/s
+    (11% MFU), 3% waiting for data | 1:01 left`` on one line.
     """
     position = f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps}"
     speed = f"{_short(record['time/step'], 3)} s/step, {_short(record['time/clips_per_s'], 3)} {samples}/s"
     wait = f"{record['time/data'] / record['time/step']:.0%} waiting for data"
-    return (
-        f"{position} | {_values(record)} | lr {rates_text(record)} | {speed}, {wait} | {_duration(seconds_left)} left"
-    )
+    speeds = ", ".join(filter(None, (speed, efficiency_text(record), wait)))
+    return f"{position} | {_values(record)} | lr {rates_text(record)} | {speeds} | {_duration(seconds_left)} left"
+
+
+def efficiency_text(record: Record) -> str:
+    """Format the use of the device: ``35.1 TFLOP/s (11% MFU), 93% of the step alone``; empty if unknown."""
+    texts = []
+    if (rate := record.get("time/tflops")) is not None:
+        share = f" ({record['time/mfu']:.0%} MFU)" if "time/mfu" in record else ""
+        texts.append(f"{_short(rate, 3)} TFLOP/s{share}")
+    if (share_alone := record.get("time/share_of_step_alone")) is not None:
+        texts.append(f"{share_alone:.0%} of the step alone")
+    return ", ".join(texts)
+
+
+def progress_text(record: Record) -> str:
+    """Format the description of the progress bar: ``training, 35.1 TFLOP/s (11% MFU)``."""
+    return ", ".join(filter(None, ("training", efficiency_text(record))))
 
 
 def rates_text(record: Record) -> str:

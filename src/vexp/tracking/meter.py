@@ -53,6 +53,10 @@ class Meter:
         self._history.append(self._rows[-1])
         del self._rows[: -self.window]
 
+    def add_to_last(self, name: str, value: float) -> None:
+        """Increase a value of the last step, a number."""
+        self._rows[-1][2][name] += value
+
     def restart(self) -> None:
         """Begin a new window."""
         self._rows.clear()

@@ -25,6 +25,7 @@ def train(exp: Experiment, state: TrainState, recorder: Recorder) -> str:
                 recorder.save(state, is_best=is_best, is_due=is_due)
 
         batches = run_batches(exp, state, recorder.train_bad_samples, interrupt)
+        batches = recorder.efficiency.first_step(batches, state.step)
         while state.step < exp.total_steps and not interrupt.requested and not state.early_stopped:
             set_learning_rates(exp, state)
             try:

@@ -22,13 +22,15 @@ from vexp.evaluation.predictions import SplitPredictions
 from vexp.experiment.setup import Experiment
 from vexp.experiment.split_evaluator import SplitEvaluator
 from vexp.optim.lr_table import learning_rates
+from vexp.runtime.device import synchronize
 from vexp.runtime.signals import Interrupted, SignalHandler
 from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
-from vexp.tracking.console import RunLog, result_line, train_line
+from vexp.tracking.console import RunLog, progress_text, result_line, train_line
 from vexp.tracking.curves import draw_curves
 from vexp.tracking.data_wait import DataWaitMeter, data_wait_hint
 from vexp.tracking.logger import MetricLogger
 from vexp.training.checkpoint_manager import CheckpointManager
+from vexp.training.efficiency import Efficiency
 from vexp.training.nonfinite import check_finite
 from vexp.training.precise_bn import update_batch_norms
 from vexp.training.state import TrainState
@@ -53,6 +55,7 @@ class Recorder:
         self.schedule = exp.schedule
         self.results = last_results(read_records(folder / "metrics.jsonl"))
         self.data_wait = DataWaitMeter()
+        self.efficiency = Efficiency(exp)
         self.train_bad_samples = self._bad_samples(exp.train_set, "train")
         self.val_evaluator: SplitEvaluator | None = None
         if exp.val_set is not None:
@@ -111,6 +114,8 @@ class Recorder:
         state.meter.add(step, sum(plan.batch_sizes(step - 1)), values)
         self.log.advance(steps=1)
         self.train_bad_samples.sync()
+        if not self.efficiency.is_measured:
+            self.efficiency.measure(state)
         if state.nonfinite > self.exp.config.grad.max_nonfinite_steps:
             self._check_finite(state)
         if self.schedule.logs_after(step):
@@ -122,13 +127,18 @@ class Recorder:
         check_finite(self.exp, state, self.folder)
 
     def _log_training(self, state: TrainState) -> None:
+        start = time.perf_counter()
+        synchronize(self.exp.device)  # a step on a GPU ends after train_step has returned
+        state.meter.add_to_last("time/step", time.perf_counter() - start)
         self._check_finite(state)
         exp, rate, means = self.exp, state.meter.samples_per("time/step"), state.meter.mean()
         record: Record = {"mode": "train", "step": state.step, "epoch": exp.epoch(state.step)}
         record |= learning_rates(state.optimizer) | means
         if state.scaler.is_enabled():
             record |= {"loss_scale": state.scaler.get_scale(), "skipped_steps": state.skipped}
-        record |= {"time/clips_per_s": rate * exp.config.data.train.repeat_augment} | memory_used(exp.device)
+        rate *= exp.config.data.train.repeat_augment
+        efficiency = self.efficiency.values(rate, means["time/step"])
+        record |= {"time/clips_per_s": rate} | efficiency | memory_used(exp.device)
         self.metrics.write(record)
         seconds_left = (exp.total_steps - state.step) * means["time/step"]
         samples = "videos" if exp.config.data.content == "features" else "clips"
@@ -137,6 +147,7 @@ class Recorder:
                 record, epochs=exp.epochs, total_steps=exp.total_steps, seconds_left=seconds_left, samples=samples
             )
         )
+        self.log.advance(progress_text(record))
         self.data_wait.add(means["time/data"], means["time/step"])
         if self.data_wait.lines == _HINT_AFTER and (hint := self.data_wait_hint()):
             logger.info(hint)

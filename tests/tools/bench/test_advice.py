@@ -2,10 +2,10 @@
 
 import pytest
 
-from vexp.tools.bench.advice import Candidate, Trial, conclusion
+from vexp.tools.bench.advice import Candidate, Trial, conclusion, limit_of
 from vexp.tools.bench.measure import CORES, LOADING, STEP, SampleCost, Speeds
 
-COST = SampleCost(decode=8.0, transform=1.0, collate=1.0)
+COST = SampleCost(decode=8.0, resize=1.0, transport=1.0, copy=0.0, step=10.0)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,20 @@ def test_speeds_limit_of_table(speeds, limit, share):
     assert (speeds.limit, speeds.share) == (limit, pytest.approx(share))
 
 
+@pytest.mark.parametrize(
+    ("training", "costs", "limit"),
+    [
+        (95, (8, 1, 1, 0, 10), "step"),
+        (95, (8, 1, 1, 6, 4), "copy"),
+        (48, (8, 1, 1, 0, 10), "decode"),
+        (48, (2, 5, 1, 0, 10), "resize"),
+        (48, (2, 1, 5, 9, 1), "transport"),
+    ],
+)
+def test_limit_of_table(training, costs, limit):
+    assert limit_of(Speeds(loading=50, step=100, training=training), SampleCost(*costs)) == limit
+
+
 def trial(override, before, after, note=""):
     return Trial(Candidate(override, note), before, after)
 
@@ -32,20 +46,20 @@ def trial(override, before, after, note=""):
         (
             Speeds(200, 100, 95),
             [trial("data.batch_size=16", 100, 110, "changes the training"), trial("backend.tf32=all", 100, 104)],
-            "The training step is the limit: training reaches 95% of the speed of the step alone. "
+            "The limit is the training step: training reaches 95% of the speed of the step alone. "
             "data.batch_size=16 gained 10% when tried (changes the training).",
         ),
         (
             Speeds(50, 100, 48),
             [trial("data.num_workers=4", 48, 49)],
-            "Data loading is the limit, mostly decoding (80% of a sample's CPU time): training reaches 48% of the "
-            "speed of the step alone. No override that was tried gained 3% or more.",
+            "The limit is decoding (80% of the time to load a sample): training reaches 48% of the speed of the step "
+            "alone. No override that was tried gained 3% or more.",
         ),
         (
             Speeds(110, 100, 60),
             [],
-            "Workers and training step compete for the CPU cores: training reaches 60% of the speed of the step alone. "
-            "Loading is mostly decoding (80% of a sample's CPU time). No override was tried.",
+            "The limit is decoding (80% of the time to load a sample), which competes with the training step for the "
+            "CPU cores: training reaches 60% of the speed of the step alone. No override was tried.",
         ),
     ],
 )

@@ -37,6 +37,10 @@ IDR_SLICE = 5
 SEEK_FRAMES = 1
 """Cost of a seek in decoded frames."""
 
+SEEK_PACKETS = 100
+"""Cost of a seek in packets that are read and not decoded: in H.264 a seek takes about 0.3 ms at 340x256 and 0.9 ms at
+720p, since the decoder allocates its tables again, and a packet 5 and 7.5 us."""
+
 SHORTFALL_S = 0.5
 """A stream that ends more than this many seconds before the time in its header is truncated."""
 
@@ -57,17 +61,32 @@ class PacketIndex:
         Leading frames of an open GOP (stored after a key frame, displayed before it) thus belong to the previous key
         frame, from which they can be decoded.
         """
-        return int(np.searchsorted(self.keys, self.pts[frame], side="right")) - 1
+        return int(self.key_numbers([frame])[0])
+
+    def key_numbers(self, frames: Sequence[int]) -> NDArray[np.int64]:
+        """Return ``key_number`` of each frame."""
+        return np.asarray(np.searchsorted(self.keys, self.pts[np.asarray(frames)], side="right") - 1)
+
+    def wanted_in_gops(self, frames: Sequence[int]) -> dict[int, int]:
+        """Return how many of ``frames`` each GOP has that has some, by the time of its key frame, ascending."""
+        keys, counts = np.unique(self.keys[self.key_numbers(frames)], return_counts=True)
+        return dict(zip(keys.tolist(), counts.tolist(), strict=True))
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether the packets between the last wanted frame of a GOP and the next key frame need not be decoded."""
+        return self.keys_restart and not self.has_leading and not self.hides_frames
 
     def run_ends(self, frames: Sequence[int]) -> list[int]:
-        """Return where in ``frames`` (ascending) to stop decoding sequentially, since seeking is cheaper.
+        """Return where in ``frames`` (ascending) to stop reading sequentially, since seeking is cheaper.
 
-        Seeking is cheaper if more than ``SEEK_FRAMES`` frames would be decoded without being used.
+        Up to the key frame of the next wanted frame, packets are skipped (``can_skip``), or else decoded without being
+        used. Seeking is cheaper if these are more than ``SEEK_PACKETS``, or ``SEEK_FRAMES``.
         """
         numbers = np.asarray(frames)
-        keys = np.searchsorted(self.keys, self.pts[numbers], side="right") - 1
+        keys = self.key_numbers(frames)
         in_vain = np.searchsorted(self.pts, self.keys[keys[1:]]) - numbers[:-1] - 1
-        breaks = (keys[1:] != keys[:-1]) & (in_vain > SEEK_FRAMES)
+        breaks = (keys[1:] != keys[:-1]) & (in_vain > (SEEK_PACKETS if self.can_skip else SEEK_FRAMES))
         return [*(np.flatnonzero(breaks) + 1).tolist(), len(frames)]
 
 

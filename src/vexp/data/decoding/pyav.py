@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,19 +173,24 @@ class VideoReader(FrameReader):
 
     def _run(self, index: PacketIndex, start: int, indices: Sequence[int]) -> Iterator[VideoFrame]:
         """Yield frames decoded sequentially from key frame ``start`` up to the first that fails."""
-        key, times, done = int(index.keys[start]), index.pts[list(indices)].tolist(), 0
+        times, done = index.pts[list(indices)].tolist(), 0
+        skips = index.can_skip and start == index.key_number(indices[0])
+        gops = index.wanted_in_gops(indices) if skips else None
+        first = int(index.keys[start])
+        keys = list(gops or [first])  # at which decoding begins anew
+        begun = int(start == 0)  # number of them; the first one of the file is where a plain decode begins
         self._fault = "the decoder does not deliver it"
         try:
-            self._container.seek(key, stream=self._stream)
+            self._container.seek(first, stream=self._stream)
         except av.FFmpegError:
             return
-        clean = start == 0  # from the first key frame on is how a plain decode goes
-        for frame, fault in self._decode(only=frozenset(times)):
-            if frame.pts is None or frame.pts < key:
+        for frame, fault in self._decode(only=frozenset(times), gops=gops):
+            if frame.pts is None or frame.pts < first:
                 continue  # leading pictures: they may be predicted from the GOP that was skipped
-            if not clean and (frame.pts != key or not frame.key_frame):
-                return  # the seek went too far, or it is intra refresh: frames that look right need not be
-            clean = True
+            if begun < len(keys) and frame.pts >= keys[begun]:
+                if frame.pts != keys[begun] or not frame.key_frame:
+                    return  # the seek went too far, or it is intra refresh: frames that look right need not be
+                begun += 1
             if frame.pts >= times[done]:
                 if frame.pts > times[done] or fault:
                     self._fault = fault or self._fault
@@ -226,17 +231,21 @@ class VideoReader(FrameReader):
             hint = container.HINT_WEBP if self.file.demuxer == "webp_pipe" else container.HINT_REENCODE
             raise container.unreadable(self.path, ValueError("the decoder delivers not one frame"), hint)
 
-    def _decode(self, only: Collection[int | None] | None = None) -> Iterator[tuple[VideoFrame, str]]:
+    def _decode(
+        self, only: Collection[int | None] | None = None, gops: Mapping[int, int] | None = None
+    ) -> Iterator[tuple[VideoFrame, str]]:
         """(frame, fault) for every frame delivered; `fault` says why its pixels may be wrong, "" where they are right.
 
         `only`: presentation times of the wanted frames; others that no frame is predicted from are not decoded, and
-        none that is stored after the last of them.
+        none that is stored after the last of them. `gops`: number of wanted frames by the time of the key frame at
+        which decoding begins anew; packets between the last of them and the next such key frame are not decoded.
         """
         decoder, fault = self._stream.codec_context, ""
         decoder.open(
             strict=False
         )  # before skip_frame is set: dav1d (AV1) would keep its first value for the whole file
         missing = len(only) if only is not None else math.inf
+        missing_in_gop = 0 if gops else math.inf
         packets = self._container.demux(self._stream)
         while missing:
             try:
@@ -245,11 +254,16 @@ class VideoReader(FrameReader):
                 raise container.unreadable(self.path, error) from error
             if packet is None:
                 return
+            if gops and packet.is_keyframe and packet.pts is not None and packet.pts in gops:
+                missing_in_gop = gops[packet.pts]
+            elif not missing_in_gop and packet.pts is not None and not packet.has_sidedata("new_extradata"):
+                continue  # the last packet, which has no time, and new settings of the decoder are needed
             wanted = only is None or packet.pts in only
             decoder.skip_frame = "DEFAULT" if wanted else "NONREF"
             try:
                 frames = packet.decode()
                 missing -= wanted
+                missing_in_gop -= wanted
                 if not missing:
                     frames += decoder.decode(None)  # what it holds back: the seek after it starts the decoder anew
             except av.FFmpegError as error:

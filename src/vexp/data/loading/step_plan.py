@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ class StepBatch(NamedTuple):
     part: int = 0  # number of the list that its samples are from; 0 if batches mix the lists
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the properties that every step reads
 class StepPlan:
     """Division of an epoch into optimizer steps, of steps into batches, and of batches among the processes of a run.
 
@@ -31,17 +32,17 @@ class StepPlan:
     drop_last: bool
     world_size: int = 1
 
-    @property
+    @cached_property
     def samples_per_batch(self) -> int:
         """Samples in a batch, over all processes."""
         return self.batch_size * self.world_size
 
-    @property
+    @cached_property
     def samples_per_step(self) -> int:
         """Samples in an optimizer step, over all processes."""
         return self.samples_per_batch * self.accumulate
 
-    @property
+    @cached_property
     def steps_per_pass(self) -> int:
         """Optimizer steps that ``num_samples`` take."""
         complete, remaining = divmod(self.num_samples, self.samples_per_step)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from vexp.config.schema import Config
 from vexp.tools.bench.measure import CORES, LOADING, STEP, Measurement, SampleCost, Speeds
 
 _GAIN = 0.03  # smaller ones are noise
+_LIMITS = {
+    "decode": "decoding",
+    "resize": "resizing and the other transforms",
+    "transport": "passing samples from the workers to the training process",
+    "copy": "copying batches to the device",
+    "step": "the training step",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +42,26 @@ class Trial:
         return self.after / self.before - 1
 
 
+def limit_of(speeds: Speeds, cost: SampleCost) -> str:
+    """Return which part of a sample limits the speed: decode, resize, transport, copy or step."""
+    names = ("copy", "step") if speeds.limit == STEP else ("decode", "resize", "transport")
+    costs = asdict(cost)
+    return max(names, key=lambda name: costs[name])
+
+
 def candidates(measurement: Measurement, limit: str) -> list[Candidate]:
-    """Return the overrides that are worth a trial, the most promising first."""
+    """Return the overrides that are worth a trial, the most promising first; ``limit`` is that of ``Speeds``."""
     config, cores = measurement.config, _cores()
+    on_gpu = measurement.exp.device.type == "cuda"
     if limit == STEP:
-        return list(_step_candidates(config, measurement.exp.device.type == "cuda"))
+        return list(_step_candidates(config, on_gpu))
     counts = [cores, cores - 1, cores // 2]  # more workers than cores gain nothing, and torch warns of them
     workers = [count for count in dict.fromkeys(counts) if count > 0 and count != measurement.workers]
     if measurement.workers > 0 and limit == CORES:
         workers.append(0)
     result = [Candidate(f"data.num_workers={count}", "") for count in workers]
+    if limit == CORES and not on_gpu and config.backend.threads != 1:
+        result.append(Candidate("backend.threads=1", "sums in another order: last bits"))
     is_video = measurement.exp.train_set.source.backend in ("auto", "av")
     if limit == LOADING and is_video and importlib.util.find_spec("torchcodec") is not None:
         result.append(Candidate("data.decoding_backend=torchcodec", ""))
@@ -71,15 +88,14 @@ def conclusion(speeds: Speeds, cost: SampleCost, trials: list[Trial]) -> str:
 
 
 def _limit_sentence(speeds: Speeds, cost: SampleCost) -> str:
-    reached = f"training reaches {speeds.share:.0%} of the speed of the step alone"
-    if speeds.limit == STEP:
-        return f"The training step is the limit: {reached}."
-    parts = {"decoding": cost.decode, "transforms": cost.transform, "collation": cost.collate}
-    largest = max(parts, key=lambda name: parts[name])
-    part = f"mostly {largest} ({parts[largest] / sum(parts.values()):.0%} of a sample's CPU time)"
-    if speeds.limit == LOADING:
-        return f"Data loading is the limit, {part}: {reached}."
-    return f"Workers and training step compete for the CPU cores: {reached}. Loading is {part}."
+    limit, costs = limit_of(speeds, cost), asdict(cost)
+    text = f"The limit is {_LIMITS[limit]}"
+    if speeds.limit != STEP:
+        loading = costs["decode"] + costs["resize"] + costs["transport"]
+        text += f" ({costs[limit] / loading:.0%} of the time to load a sample)"
+    if speeds.limit == CORES:
+        text += ", which competes with the training step for the CPU cores"
+    return f"{text}: training reaches {speeds.share:.0%} of the speed of the step alone."
 
 
 def _advice_sentence(trials: list[Trial]) -> str:

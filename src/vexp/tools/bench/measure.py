@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from vexp.config.schema import Config
-from vexp.data.batch.batch import Batch, Collate, Sample
+from vexp.data.batch.batch import Batch
 from vexp.data.loading.bad_samples import BadSamples
 from vexp.data.loading.dataloader import available_workers, iterate_batches, make_loader
-from vexp.data.sources.base import read_frames
+from vexp.data.loading.dataset import ClipDataset, Key
+from vexp.data.loading.outcomes import Failure, ReplacedSample
+from vexp.data.sources.base import Source, read_frames
 from vexp.data.transforms.pipeline import sampled_frames
+from vexp.experiment.eval_save_schedule import step_plan
 from vexp.experiment.initial_weights import build_model_with_weights
 from vexp.experiment.setup import Experiment, apply_switches, build_experiment
 from vexp.runtime.device import synchronize
 from vexp.training.batches import training_order
+from vexp.training.efficiency import sample_flops
 from vexp.training.run import new_state
 from vexp.training.state import TrainState
 from vexp.training.step import set_learning_rates, train_step
@@ -32,7 +38,7 @@ _WARM_UP_STEPS = 2
 _MIN_STEPS = 3  # that are measured, however long they take
 
 
-#: What limits the speed of a run.
+#: What limits the speed of a run: data loading, the training step, or both, which compete for the CPU cores.
 LOADING, STEP, CORES = "data loading", "the training step", "the CPU cores"
 
 
@@ -59,11 +65,13 @@ class Speeds:
 
 @dataclass(frozen=True, slots=True)
 class SampleCost:
-    """Mean CPU time of one sample in one process, in milliseconds."""
+    """Mean time of one sample by its parts, in milliseconds: of a core, for ``copy`` and ``step`` of the device."""
 
     decode: float  # opening the video and decoding its frames
-    transform: float  # resize, crop and the other transforms
-    collate: float  # copying it into a batch
+    resize: float  # resize, crop and the other transforms
+    transport: float  # copying the sample into a batch, and the batch to the training process
+    copy: float  # copying the batch to the device; 0 on a CPU
+    step: float  # the training step without that copy
 
 
 class Measurement:
@@ -111,6 +119,14 @@ class Measurement:
         with closing(self._batches()) as batches:
             return self._training_rate(batches, seconds)
 
+    def transport(self, seconds: float) -> float:
+        """Return the samples per second that the workers deliver if nothing has to be decoded and resized."""
+        dataset = _ReadySamples(self.exp.train_set, self._sample())
+        with closing(self._batches(dataset)) as batches:
+            for _ in range(self.workers + 1):
+                next(batches)
+            return _rate(lambda: len(next(batches)), seconds)
+
     def copy_seconds(self) -> float:
         """Return the time to copy the batches of a step to the device, in seconds; 0 on the CPU."""
         if self.exp.device.type == "cpu":
@@ -123,46 +139,71 @@ class Measurement:
         synchronize(self.exp.device)
         return time.perf_counter() - start
 
-    def sample_cost(self, seconds: float) -> SampleCost:
-        """Return the CPU time of loading a sample in this process, by its parts."""
-        dataset, collate = self.exp.train_set, Collate()
-        times: list[tuple[float, float, float]] = []
+    def sample_flops(self) -> float | None:
+        """Return the operations of forward and backward for a sample; None if they cannot be counted."""
+        try:
+            return sample_flops(self.exp, self.state.model, self._step_batches()[0])
+        except Exception:  # of any model, also of a plugin
+            return None
+
+    def sample_cost(self, seconds: float, step: float) -> SampleCost:
+        """Return the time of a sample by its parts; ``step`` is the samples per second of the step alone."""
+        decode, whole = self._loading_cost(seconds / 2)
+        cores = max(1, min(self.workers, available_workers()))
+        samples = sum(map(len, self._step_batches()))
+        copied = 1e3 * self.copy_seconds() / samples
+        transport = 1e3 * cores / self.transport(seconds / 2)
+        return SampleCost(decode, max(whole - decode, 0.0), transport, copied, max(1e3 / step - copied, 0.0))
+
+    def _loading_cost(self, seconds: float) -> tuple[float, float]:
+        """Return the mean CPU time to decode and to load a sample in this process, in milliseconds."""
+        dataset, times = self.exp.train_set, list[tuple[float, float]]()
         end = time.perf_counter() + seconds
         for index in itertools.cycle(range(len(dataset))):
             start = time.process_time()
             self._decode(index)
             decoded = time.process_time()
-            sample = dataset[(0, index)]
-            loaded = time.process_time()
-            if not isinstance(sample, Sample):
+            if isinstance(dataset[(0, index)], Failure | ReplacedSample):
                 continue  # a video that cannot be read
-            collate([sample])
-            collated = time.process_time()
-            times.append((decoded - start, loaded - decoded, collated - loaded))
+            times.append((decoded - start, time.process_time() - decoded))
             if time.perf_counter() > end and len(times) > 1:
                 break
-        decode, whole, copied = 1e3 * np.mean(times[1:], axis=0)  # the first one opens files and imports decoders
-        return SampleCost(float(decode), float(max(whole - decode, 0.0)), float(copied))
+        decode, whole = 1e3 * np.mean(times[1:], axis=0)  # the first one opens files and imports decoders
+        return float(decode), float(whole)
+
+    def _sample(self) -> Any:
+        """Return the first sample that can be loaded."""
+        dataset = self.exp.train_set
+        loaded = (dataset[(0, index)] for index in range(len(dataset)))
+        return next(sample for sample in loaded if not isinstance(sample, Failure | ReplacedSample))
+
+    def with_source(self, source: Source) -> Measurement:
+        """Return the same run with other training samples."""
+        other = copy.copy(self)
+        train_set = replace(self.exp.train_set, source=source)
+        other.exp = replace(self.exp, train_set=train_set, plan=step_plan(self.config, len(source)))
+        other._cached = None
+        return other
 
     def _decode(self, index: int) -> None:
         """Decode the frames of a sample as its pipeline does, without any other transform."""
         dataset, rng = self.exp.train_set, np.random.default_rng([self.config.seed, 0, index])
-        sampler = next(iter(dataset.steps.values()))
         try:
             with dataset.source.open(index) as reader:
-                indices = np.unique(sampled_frames(reader, sampler, rng))
-                for _ in read_frames(reader, indices) if self.config.data.content != "joints" else ():
+                if self.config.data.content != "frames":
+                    return
+                indices = np.unique(sampled_frames(reader, next(iter(dataset.steps.values())), rng))
+                for _ in read_frames(reader, indices):
                     pass
         except Exception:  # loading the sample reports it
             return
 
-    def _batches(self) -> Generator[Batch, None, None]:
-        exp = self.exp
+    def _batches(self, dataset: ClipDataset | None = None) -> Generator[Batch, None, None]:
+        """Load batches of the training samples, or of another data set of equally many."""
+        exp, dataset = self.exp, dataset or self.exp.train_set
         order = training_order(exp, 0, _ENDLESS, rank=exp.world.rank)
-        bad = BadSamples(exp.train_set, split="train", max_fraction=exp.config.data.max_bad_fraction, path=None)
-        yield from iterate_batches(
-            make_loader(exp.train_set, order, exp.config.data, exp.device, persistent=False), bad
-        )
+        bad = BadSamples(dataset, split="train", max_fraction=exp.config.data.max_bad_fraction, path=None)
+        yield from iterate_batches(make_loader(dataset, order, exp.config.data, exp.device, persistent=False), bad)
 
     def _step_batches(self) -> list[Batch]:
         """Return the batches of one full step, loaded once."""
@@ -193,6 +234,17 @@ class Measurement:
             one_step()
         synchronize(exp.device)
         return _rate(one_step, seconds, exp.device)
+
+
+class _ReadySamples(ClipDataset):
+    """A data set all of whose samples are one that is loaded already."""
+
+    def __init__(self, dataset: ClipDataset, sample: Any) -> None:
+        vars(self).update(vars(dataset))
+        self.sample = sample
+
+    def __getitem__(self, key: Key) -> Any:
+        return self.sample
 
 
 def _rate(work: Callable[[], int], seconds: float, device: torch.device | None = None) -> float:
