@@ -29,7 +29,7 @@ def test_every_option_class_is_a_config() -> None:
     [
         ("", ["schema"], ["schema"]),
         ("schema", sorted([*options(), "hydra"]), []),
-        ("schema/hydra", ["sweeper"], []),
+        ("schema/hydra", ["launcher", "sweeper"], []),
         ("schema/loss", [], ["actionformer", "bce", "bmn", "cross_entropy", "focal"]),
         ("optimizer", [], []),  # its YAML is in conf/
     ],
