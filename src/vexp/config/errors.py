@@ -26,7 +26,7 @@ _NOT_DELETED = re.compile(r"Could not delete from config|does not support deleti
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 #: Options of hydra/launcher and hydra/sweeper that come with an extra of the same package -> the extra.
-_EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "optuna": "optuna"}
+_EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 
 
 def to_config_error(error: BaseException, provenance: Provenance) -> ConfigError | None:

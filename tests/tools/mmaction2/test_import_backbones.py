@@ -266,6 +266,8 @@ OF_FRAMES: list[tuple[str, str, str, dict[str, Any]]] = [
     (f"type='ResNetTSM', depth=50, {PLACES}", TSM_HEAD, "tsm_r50", {"dropout": 0.8}),  # mmaction2 has no blocks, either
     ("type='MobileOneTSM', arch='s1'", TSM_HEAD, "tsm_r50", {"backbone": "timm/mobileone_s1", "dropout": 0.8}),
     ("type='mmpretrain.MobileOne'", "dict(type='TSNHead')", "tsn_r50", {"backbone": "timm/mobileone_s0"}),
+    ("type='mmpretrain.MobileOne', deploy=True", "dict(type='TSNHead')", "tsn_r50",
+     {"backbone": "timm/mobileone_s0", "deploy": True}),
     ("type='mmpretrain.ResNeXt', depth=50", "dict(type='TSNHead')", "tsn_r50", {"backbone": "resnext50_32x4d"}),
 ]  # fmt: skip
 

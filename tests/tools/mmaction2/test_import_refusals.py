@@ -41,8 +41,6 @@ REFUSED = [
      "tsm_r50"),
     (changed("type='ResNetTIN', depth=50, non_local_cfg=dict(mode='gaussian')"), "no non-local blocks", "tin_r50"),
     (changed("type='TANet', depth=50, num_segments=8, tam_cfg=dict(alpha=4)"), "alpha = 4", "tanet_r50"),
-    (changed("type='MobileOneTSM', arch='s4', deploy=True"), "deploy = true .the model of vexp has the branches",
-     "tsm_r50"),
     (changed("type='mmcls.ResNeXt', depth=77"), "neither torchvision nor timm has resnext77_32x4d", "tsn_r50"),
     (changed("type='timm.vit_base_patch16_224'"), "mmaction2 takes other features of vit_base_patch16_224", "tsn_r50"),
     (changed(f"{TSM}, out_indices=(2, 3)", f"model['neck'] = dict(type='TPN', {LEVELS})\n"),

@@ -68,6 +68,7 @@ class AnnotationBuilder:
     classes: Sequence[str] | None = None  # names of all classes; None: derived from the labels
     label_names: bool | None = False  # True: labels are names; False: labels are numbers; None: all of them are either
     multi_label: bool | None = None  # samples may have several labels; None: if any sample has
+    own_classes: bool = False  # the lists after the first number classes of their own, which follow those of the first
     verify: bool = False  # check that each file exists
 
     def __post_init__(self) -> None:
@@ -136,6 +137,11 @@ class AnnotationBuilder:
 
     def _class_index(self, line: int, label: str) -> int:
         """Return the class index of a label; -1 for an invalid one."""
+        if self.own_classes and len(self._lists) > 1:
+            if label.isdecimal() and len(label) <= _LABEL_DIGITS:
+                return int(label)
+            self.bad(line, f"the label {label!r} is not an integer, as data.train.own_classes requires")
+            return -1
         if label in self._indices:
             return self._indices[label]
         index = -1
@@ -166,8 +172,12 @@ class AnnotationBuilder:
             UserError: If there are bad lines, or a list without rows.
         """
         labels = np.frombuffer(self._labels, np.int32) if self._labels else np.empty(0, np.int32)
-        classes = self._final_classes(labels)
+        if self.own_classes and self._label_ends is not None:
+            raise UserError(f"{self.path}: samples have several labels, data.train.own_classes allows one")
+        first = self._lists[1][1] if self.own_classes and len(self._lists) > 1 else len(labels)
+        classes = self._final_classes(labels[:first])
         self.problems.raise_any()
+        labels[first:] += len(classes)
         ends = [start for _, start in self._lists[1:]] + [len(self)]
         sizes = [end - start for (_, start), end in zip(self._lists, ends, strict=True)]
         for (path, _), size, description in zip(self._lists, sizes, descriptions, strict=True):

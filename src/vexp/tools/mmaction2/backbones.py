@@ -224,6 +224,7 @@ BACKBONES: dict[str, Family] = {
          "non_local": non_local_blocks((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))},
         head(0.5),
     ),
+    "OmniResNet": Family("omni_r50", {**required(layers=(3, 4, 6, 3)), "pretrain_2d": weights, "init_cfg": init_cfg}),
     "ResNet3dSlowFast": Family("slowfast_r50", _SLOWFAST, head(0.8)),
     "ResNet3d": Family("i3d_r50", _I3D, head(0.5)),
     "C3D": Family(

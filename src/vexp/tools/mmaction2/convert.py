@@ -10,8 +10,15 @@ from typing import Any
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, localization, optimizers, runtime
 from vexp.tools.mmaction2.config_file import Source
-from vexp.tools.mmaction2.datasets import OMNISOURCE, choose_data, convert_split, datasets_of, loader_rules
+from vexp.tools.mmaction2.datasets import IMAGE_DATASETS, choose_data, convert_split, datasets_of, loader_rules
 from vexp.tools.mmaction2.detectors import check_detector, is_detector
+from vexp.tools.mmaction2.joint import (
+    OMNISOURCE,
+    check_image_pipeline,
+    convert_other_loaders,
+    other_loaders,
+    with_others,
+)
 from vexp.tools.mmaction2.lr_config import convert_lr_config
 from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_model, convert_preprocessor
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
@@ -175,11 +182,14 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     config = result.config
     loaders = {split: _only_item(result, config.get(f"{split}_dataloader")) for split in _SPLITS}
     sets = {split: loader.get("dataset") if loader is not None else None for split, loader in loaders.items()}
+    others = other_loaders(config)
+    sets["train"] = with_others(sets["train"], others)
     choose_data(result, sets)
     _convert_model(result, model)
     convert_preprocessor(result, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
     for split, loader in loaders.items():
         apply_rules(result, loader, loader_rules(split))
+    convert_other_loaders(result, others)
     _convert_splits(result, sets)
     optimizers.convert_wrapper(result, config.get("optim_wrapper"))
     convert_schedulers(result, config.get("param_scheduler"))
@@ -226,7 +236,8 @@ def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> N
         if found and own:
             convert_pipeline(result, pipelines[split], split, where=found[0].where)
         for dataset in found[1:]:
-            check_same_pipeline(result, pipelines[split], dataset.get("pipeline"))
+            check = check_image_pipeline if dataset.text("type") in IMAGE_DATASETS else check_same_pipeline
+            check(result, pipelines[split], dataset.get("pipeline"))
     _replace_mirrored_views(result)
     if sets["train"] is None:
         why = "the config is for testing only: it has no training data"
@@ -273,7 +284,7 @@ def _counters(result: ConversionResult, *, by_epoch: bool) -> list[str]:
         "lr_policy.by_epoch": ("lr_policy.step", "lr_policy.periods"),
         "lr_policy.warmup_by_epoch": ("lr_policy.warmup_iters",),
     }
-    keys = ["epochs"] if by_epoch else ["log.interval", "max_steps"]
+    keys = ["epochs"] if by_epoch else ["log.interval", "max_steps", "eval.precise_bn"]
     if not (by_epoch or result.value("lr_policy.by_epoch", True)):
         keys.append("lr_policy.total_steps")
     for unit, counters in units.items():

@@ -24,11 +24,14 @@ from vexp.tools.mmaction2.rules import (
 from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
+#: Datasets of image classification, for joint training (RecognizerOmni).
+IMAGE_DATASETS = ("mmcls.ImageNet", "mmpretrain.ImageNet")
 #: Class of mmaction2 -> option of vexp.
 DATASETS: dict[str, str] = {
     "RawframeDataset": "raw_frames",
     "AVADataset": "ava",
     **dict.fromkeys(("VideoDataset", "RepeatAugDataset", "ImageDataset", "RawVideoDataset"), "video_list"),
+    **dict.fromkeys(IMAGE_DATASETS, "video_list"),
     "PoseDataset": "skeleton",
     "ActivityNetDataset": "activitynet",
 }
@@ -330,29 +333,6 @@ WRAPPER: dict[str, Rule] = {
         "data.train.class_balance=0.5 draws rare classes more often, in an epoch of equal length"
     ),
 }  # fmt: skip
-
-
-#: Arguments of ``data`` that several training datasets have (0.x), which ``omnisource`` reads.
-OMNISOURCE: dict[str, Rule] = all_of("train_ratio omni_videos_per_gpu", sets("/data.train.ratio")(handled_elsewhere))
-
-
-@sets("/data.train.ratio")
-def omnisource(result: ConversionResult, node: Node, prefix: str) -> None:
-    """Convert the root key ``omnisource``: batches of each training dataset in turn, by ``train_ratio``."""
-    lists = result.value("data.train.ann_file")
-    if not node.to_python() or not isinstance(lists, list):
-        result.mark_unneeded(node, "one training dataset")
-        return
-    ratio = [1.0] * len(lists)
-    for name in OMNISOURCE:
-        given = result.config.get("data", name)
-        factors = given.to_python() if given is not None else None
-        if given is not None and isinstance(factors, list | tuple) and len(factors) == len(ratio):
-            ratio = [float(share * factor) for share, factor in zip(ratio, factors, strict=True)]
-            result.record(given, "carried", "data.train.ratio", "batches of each dataset times their size")
-    result.set_implied("data.train.ratio", ratio, "omnisource: as many batches of each dataset")
-    why = "a batch mixes the lists in this ratio; in mmaction2, each batch is of one dataset"
-    result.record(node, "changed", "data.train.ratio", why)
 
 
 def _collate_fn(result: ConversionResult, node: Node, prefix: str) -> None:

@@ -144,7 +144,7 @@ def _mobileone(arch: str) -> str:
 
 _MOBILEONE: dict[str, Rule] = {
     **COMMON, "arch": Map("backbone", _mobileone, implied=_mobileone("s0")), "out_indices": Require((3,)),
-    "deploy": Require(False, "the model of vexp has the branches of training, whose weights the file must have"),
+    "deploy": Map("deploy", bool),
     "se_cfg": Section(required(ratio=16)),
 }  # fmt: skip
 _MOBILE: dict[str, Rule] = {

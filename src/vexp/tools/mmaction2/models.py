@@ -35,7 +35,7 @@ from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, check_kno
 #: Heads whose place the model's own classifier takes.
 HEADS = ("TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "X3DHead", "TimeSformerHead", "MViTHead", "UniFormerHead")
 #: Beginning of an option of group model -> the only head that is its classifier.
-_OWN_HEADS = {"trn": "TRNHead", "tpn": "TPNHead"}
+_OWN_HEADS = {"trn": "TRNHead", "tpn": "TPNHead", "omni": "OmniHead"}
 
 
 def _type(result: ConversionResult, node: Node, prefix: str) -> None:
@@ -138,6 +138,15 @@ _RELATIONS: dict[str, Rule] = {
 }  # fmt: skip
 
 
+#: Arguments of OmniHead.
+_OMNI: dict[str, Rule] = {
+    "image_classes": Map("image_classes"),
+    "video_classes": Ignore("counted in the training list, or the lines of data.classes"),
+    "image_dropout_ratio": Map("image_dropout", implied=0.2), "video_dropout_ratio": Map("dropout", implied=0.5),
+    **required(video_nl_head=True),
+}  # fmt: skip
+
+
 @sets("weights.path")
 def _init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
     """Convert ``init_cfg`` of a head: the classifier of the file of the backbone, which is then loaded as a whole."""
@@ -187,6 +196,8 @@ def convert_head(result: ConversionResult, head: MappingNode, family: Family | N
             rules[name] = Map(key, implied=usual[key])
     if "multi_scale" in own:
         rules |= _RELATIONS
+    if "image_classes" in own:
+        rules |= _OMNI
     apply_rules(result, head, rules, "model.", owner=f"{head.text('type')}'s ")
     if (scale := head.get("init_scale")) is not None:
         apply(result, _init_scale, scale, "model.")

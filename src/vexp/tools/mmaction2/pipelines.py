@@ -236,7 +236,7 @@ def check_same_pipeline(result: ConversionResult, first: Node | None, other: Nod
     if other is None or other is first:
         return
     try:
-        same = _geometry(first) == _geometry(other)
+        same = geometry(first) == geometry(other)
     except UnreadableError:
         same = False
     if same:
@@ -245,7 +245,7 @@ def check_same_pipeline(result: ConversionResult, first: Node | None, other: Nod
         result.mark_unsupported(other, "all lists of a split have one pipeline, here that of the first dataset")
 
 
-def _geometry(pipeline: Node | None) -> list[Any]:
+def geometry(pipeline: Node | None) -> list[Any]:
     """Return the transforms of a pipeline that change the pixels of a sample."""
     reading = {*NO_STEPS, "BuildPseudoClip", *(name for name, step in STEPS.items() if step.name == "sample")}
     reading.remove("Normalize")
