@@ -4,8 +4,8 @@
 #   scripts/harness/matrix.sh            compose, messages, sweeps and the data lane: nothing that needs torch
 #   scripts/harness/matrix.sh --torch    the training run debug=fast, too; torch is installed for every leg (5 GB each)
 #   scripts/harness/matrix.sh --only 3.13
-#   scripts/harness/matrix.sh --pinned   the same as without arguments on two interpreters, with exact versions: .ci/run
-#                                        uses it, and no new release of a library can change its result
+#   scripts/harness/matrix.sh --pinned   the same as without arguments on two interpreters, with exact versions, so that
+#                                        no new release of a library can change its result
 #
 # A leg is an interpreter with one set of libraries, in an environment below $XDG_CACHE_HOME/vexp-matrix that is kept.
 # Interpreters: python3.10 ... python3.14 of the PATH, and those of pyenv. The exit status is 1 if a leg fails.

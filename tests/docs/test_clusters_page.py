@@ -13,7 +13,7 @@ import yaml
 from support.documents import ROOT, blocks, check_command, write_files
 
 PAGE = ROOT / "docs" / "howto" / "clusters.md"
-#: Fields of a SkyPilot task and of its parts that the file may use, with their types (SkyPilot 0.14).
+#: Fields of a SkyPilot task and of its parts that the file may use, with their types, as documented.
 FIELDS: dict[str, Any] = {
     "name": str,
     "resources": {

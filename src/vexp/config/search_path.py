@@ -76,9 +76,12 @@ def schema_on_search_path() -> Iterator[None]:
     Hydra asks the plugins of all installed packages whenever any program initializes it: outside of this block the
     plugin must leave the search path alone.
     """
+    from vexp.config.faster_compose import faster_compose  # imports Hydra
+
     token = _schema_enabled.set(True)
     try:
-        yield
+        with faster_compose(conf_dir()):
+            yield
     finally:
         _schema_enabled.reset(token)
 

@@ -88,6 +88,10 @@ def build_experiment(
         )
         raise ConfigError(rule, key="model.channels", value=channels)
     device = pick_device(config.device, world)
+    if config.data.decoding_backend == "torchcodec_cuda":
+        from vexp.data.decoding.torchcodec_cuda import check_gpu  # imports torchcodec's reader
+
+        check_gpu()
     if prepare:
         with world.local_main_process_first():
             config.data.prepare()

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _NOT_OF_DATA = (
     "batch_size", "eval_batch_size", "num_workers", "mp_context", "on_error", "max_bad_fraction", "sample_timeout",
     "default_epochs", "classes", "directional", "flip_label_map", "split_seed", "train", "val", "test",
-    "cache_features",
+    "cache_features", "cache", "cache_size", "cache_short_side",
 )  # fmt: skip
 _NOT_OF_MODEL = ("weights", "init", "freeze", "probe", "probe_depth", "probe_heads")
 

@@ -55,6 +55,9 @@ class ClipLoader:
         self.config = compose([*no_eval, *overrides, *fixed], config_dirs=config_dirs)
         if self.config.data.task != "recognition":
             raise ConfigError("is not recognition, the only task with a loader", key="data.task")
+        if self.config.data.cache is not None:
+            rule = "is for vexp train; set it to null, and read the copies of vexp dataset rescale"
+            raise ConfigError(rule, key="data.cache", value=self.config.data.cache)
         self.config.data.check_files()
         self.split, self.form, self.device, self.epoch = split, form, torch.device(device), 0
         self._exp = build_experiment(self.config, for_model=False) if split == "train" else None

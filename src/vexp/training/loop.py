@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vexp.experiment.setup import Experiment
-from vexp.runtime.signals import SignalHandler
-from vexp.training.batches import training_batches
+from vexp.runtime.signals import Interrupted, SignalHandler
+from vexp.training.proxies import run_batches
 from vexp.training.recorder import Recorder
 from vexp.training.state import TrainState
 from vexp.training.step import set_learning_rates, train_step
@@ -24,10 +24,14 @@ def train(exp: Experiment, state: TrainState, recorder: Recorder) -> str:
             if is_best or is_due:
                 recorder.save(state, is_best=is_best, is_due=is_due)
 
-        batches = training_batches(exp, state.step, recorder.train_bad_samples)
+        batches = run_batches(exp, state, recorder.train_bad_samples, interrupt)
         while state.step < exp.total_steps and not interrupt.requested and not state.early_stopped:
             set_learning_rates(exp, state)
-            metrics = train_step(exp, state, batches)  # forward, backward, clip, optimizer step
+            try:
+                metrics = train_step(exp, state, batches)  # forward, backward, clip, optimizer step
+            except Interrupted:  # while it waited for proxies, before it began
+                recorder.save(state, is_best=False, is_due=True)
+                break
             state.step += 1
             recorder.record(state, metrics)  # averages them; writes a log line if one is due
 

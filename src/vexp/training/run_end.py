@@ -34,6 +34,8 @@ def finish_run(state: TrainState, recorder: Recorder, ended_by: str, seconds: fl
         "step": state.step,
         "metrics": {f"val/{name}": value for name, value in recorder.results.items()},
     }
+    if state.proxies:
+        result["proxies"] = state.proxies
     if ended_by != "done":
         result["stopped_by"] = ended_by
         logger.info(f"stopped by {ended_by} after step {state.step}; resume with: vexp train --resume {folder}")

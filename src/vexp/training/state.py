@@ -34,6 +34,7 @@ class TrainState:
         skipped: Steps without an update because fp16 gradients overflowed.
         nonfinite: Steps without an update because the loss or a gradient was not finite.
         evaluation_pending: The evaluation after ``step`` was interrupted and comes first when the run is resumed.
+        proxies: Checksum of the proxies that the run has read (``data.cache=proxy``); empty before the second epoch.
         without_gradient: Parameters that have been reported to have no gradient.
         parallel: How the processes of the run share ``model``.
     """
@@ -48,6 +49,7 @@ class TrainState:
     skipped: int = 0
     nonfinite: int = 0
     evaluation_pending: bool = False
+    proxies: str = ""
     without_gradient: set[str] = field(default_factory=set)
     world: World = SINGLE_PROCESS
     parallel: SingleProcess = field(kw_only=True)
@@ -76,6 +78,7 @@ class TrainState:
         if self.best is not None:
             state["best"] = self.best.state_dict()
         if resumable:
+            state |= {"proxies": self.proxies} if self.proxies else {}
             state |= {
                 "optimizer": gather(self.optimizer.state_dict()),
                 "optimizer_name": type(self.optimizer).__name__,
@@ -134,6 +137,7 @@ class TrainState:
             self.best.load_state_dict(state["best"])
         self.step, self.skipped, self.nonfinite = state["step"], state["skipped"], state["nonfinite"]
         self.evaluation_pending = bool(state.get("unmeasured", False))
+        self.proxies = str(state.get("proxies", ""))
         return changes
 
     def _check_same_groups(self, state: dict[str, Any], source: str) -> None:

@@ -144,3 +144,16 @@ def test_prepare_input_range_equals_slice_of_all_views():
     whole = ImgNorm().prepare_input(batch)
     assert whole.shape == (18, 3, 4, 12, 12)
     assert torch.equal(ImgNorm().prepare_input(batch, 7, 12), whole[7:12])
+
+
+@pytest.mark.gpu
+def test_batch_from_pinned_memory_is_complete_on_the_gpu():
+    """The copy has a stream of its own, and the memory is not reused while a kernel reads it."""
+    device = torch.device("cuda", 0)
+    for number in range(20):
+        frames = torch.randint(0, 256, (2, 1, 8, 64, 64, 3), dtype=torch.uint8)
+        labels = torch.full((2,), number)
+        batch = Batch.of_views(frames, labels, torch.arange(2)).pin_memory().to(device)
+        assert torch.equal(batch.frames.cpu(), frames)
+        assert torch.equal(batch.labels.cpu(), labels)
+        torch.randn(2048, 2048, device=device) @ torch.randn(2048, 2048, device=device)  # the next copy overlaps

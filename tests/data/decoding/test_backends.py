@@ -12,11 +12,12 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from av.stream import Disposition
 from support.encode import numbered_frame, patch_box, read_number, write_video
 from support.videos import ROTATED, VIDEOS
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.decoding import VIDEO_BACKENDS, open_video
 from vexp.data.decoding.pyav import VideoReader
@@ -49,6 +50,8 @@ REFUSED: dict[str, dict[str, str]] = {
     },
 }
 
+REFUSED["torchcodec_cuda"] = REFUSED["torchcodec"]
+
 TOLERANCE = {"h264_10_bit": 8}
 """Grey levels by which a backend may differ from ours: its FFmpeg converts with another one's rounding. 1 elsewhere."""
 
@@ -59,9 +62,11 @@ QUICK = {"h264_gop12", "h264_open_gop", "h264_variable_rate", "h264_10_bit", "he
 @functools.cache
 def unusable(backend: str) -> str:
     """Why a backend cannot be tested here; "" if it can."""
-    modules = {"auto": "av", "opencv": "cv2"}
+    modules = {"auto": "av", "opencv": "cv2", "torchcodec_cuda": "torchcodec"}
     pytest.importorskip(modules.get(backend, backend))
-    if backend == "torchcodec":
+    if backend == "torchcodec_cuda" and not torch.cuda.is_available():
+        return "there is no GPU here"
+    if backend.startswith("torchcodec"):
         from torchcodec._internally_replaced_utils import load_core_libraries
 
         try:
@@ -377,6 +382,14 @@ def test_backend_unreadable_file_raises(fault: str, backend: str, tmp_path: Path
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_decoding_on_a_gpu_without_one_raises(monkeypatch: pytest.MonkeyPatch, video: Callable[[str], Path]) -> None:
+    monkeypatch.setattr("vexp.data.decoding.backends.find_spec", lambda _: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="decodes on an NVIDIA GPU, but torch finds none") as caught:
+        open_video(video("h264_gop12"), "torchcodec_cuda")
+    assert caught.value.key == "data.decoding_backend"
+
+
 @each
 def test_backend_reads_a_single_frame(backend: str, video: Callable[[str], Path]) -> None:
     with open_video(video("h264_one_frame"), backend) as reader:
@@ -390,7 +403,7 @@ def test_backend_ignores_a_wrong_count_in_the_header(backend: str, tmp_path: Pat
     for count in (7, 9000):
         patch_box(path, b"avih", 8 + 16, count.to_bytes(4, "little"))  # dwTotalFrames
         patch_box(path, b"strh", 8 + 32, count.to_bytes(4, "little"))  # dwLength
-        if backend == "torchcodec":
+        if backend.startswith("torchcodec"):
             with pytest.raises(UserError, match="are not reliable"):
                 open_video(path, backend)
             continue

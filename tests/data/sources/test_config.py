@@ -378,6 +378,15 @@ def test_exact_color_with_other_backend_raises(name, lists):
         assert (caught.value.key, caught.value.value) == (name, True)
 
 
+@pytest.mark.parametrize("mp_context", [None, "fork"])
+def test_decoding_on_a_gpu_in_forked_workers_raises(mp_context, lists):
+    with pytest.raises(ConfigError, match="a forked worker cannot use a GPU") as caught:
+        VideoList(decoding_backend="torchcodec_cuda", mp_context=mp_context, **lists)
+    assert caught.value.key == "mp_context"
+    for accepted in ({"mp_context": "spawn"}, {"num_workers": 0}):
+        VideoList(decoding_backend="torchcodec_cuda", **accepted, **lists)
+
+
 def test_source_uses_decoding_options(lists):
     source = VideoList(strict=True, **lists).source("train")
     assert (source.backend, source.strict) == ("auto", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -113,10 +114,22 @@ class Batch:
         return out
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on ``device``; the copy is asynchronous from pinned memory."""
+        """Return the batch on ``device``.
+
+        From pinned memory to a GPU, the copy is asynchronous and has a stream of its own: it overlaps with the kernels
+        of the step before, which the current stream still executes, and the current stream waits for it.
+        """
         if self.ids.device == device:
             return self
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        if device.type != "cuda" or not self.ids.is_pinned():
+            return self._moved(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        stream, current = _copy_stream(device), torch.cuda.current_stream(device)
+        with torch.cuda.stream(stream):
+            moved = self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+        current.wait_stream(stream)
+        # The memory belongs to the stream of the copy: it is not reused before the current stream has read it.
+        moved._moved(lambda tensor: _recorded(tensor, current))
+        return moved
 
     def pin_memory(self) -> Batch:
         """Return the batch in pinned memory; called by ``torch.utils.data.DataLoader``."""
@@ -126,6 +139,16 @@ class Batch:
         values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         tensors = {key: move(value) for key, value in values.items() if isinstance(value, torch.Tensor)}
         return type(self)(**values | tensors)
+
+
+@cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def _recorded(tensor: torch.Tensor, stream: torch.cuda.Stream) -> torch.Tensor:
+    tensor.record_stream(stream)
+    return tensor
 
 
 @dataclass(frozen=True, slots=True)

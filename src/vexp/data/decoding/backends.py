@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vexp.data.decoding.pyav import VideoReader
     from vexp.data.decoding.third_party import ThirdPartyReader
 
-VIDEO_BACKENDS = ("auto", "av", "decord", "torchcodec", "opencv")
+VIDEO_BACKENDS = ("auto", "av", "decord", "torchcodec", "torchcodec_cuda", "opencv")
 FRAME_BACKENDS = ("auto", "simplejpeg", "turbojpeg", "opencv", "pillow")
 
 OWN_COLOR = ("auto", "av")
@@ -27,6 +27,7 @@ PACKAGES = {  # backend -> (module, how to install it)
     "av": ("av", "pip install av"),
     "decord": ("decord", "pip install decord  (x86 only)"),
     "torchcodec": ("torchcodec", "pip install torchcodec  (and FFmpeg's libraries: apt-get install ffmpeg)"),
+    "torchcodec_cuda": ("torchcodec", "pip install torchcodec  (a build with CUDA, and FFmpeg's libraries with NVDEC)"),
     "opencv": ("cv2", "pip install opencv-python-headless"),
     "simplejpeg": ("simplejpeg", "pip install simplejpeg"),
     "turbojpeg": ("turbojpeg", "pip install 'PyTurboJPEG<2'  (and its library: apt-get install libturbojpeg0)"),
@@ -68,5 +69,6 @@ def open_video(path: str | Path, backend: str = "auto", *, strict: bool = False)
         return VideoReader(path, strict=strict)
     if strict:
         raise ConfigError(f"is not supported by {backend}; use decoding_backend=av", key="strict", value=True)
-    reader: type[ThirdPartyReader] = getattr(import_module(f"vexp.data.decoding.{backend}"), f"{backend.title()}Reader")
+    name = f"{backend.title().replace('_', '')}Reader"
+    reader: type[ThirdPartyReader] = getattr(import_module(f"vexp.data.decoding.{backend}"), name)
     return reader(path)

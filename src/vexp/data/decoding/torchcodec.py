@@ -17,6 +17,7 @@ class TorchcodecReader(ThirdPartyReader):
     """Identifies frames by their presentation times."""
 
     backend = "torchcodec"
+    device = "cpu"
 
     def _unsupported_reason(self) -> str:
         index = self.file.index
@@ -34,14 +35,15 @@ class TorchcodecReader(ThirdPartyReader):
 
         try:
             self._decoder = VideoDecoder(
-                str(self.path.absolute()), stream_index=self.file.stream, dimension_order="NHWC", num_ffmpeg_threads=1
-            )
+                str(self.path.absolute()), stream_index=self.file.stream, dimension_order="NHWC", num_ffmpeg_threads=1,
+                device=self.device,
+            )  # fmt: skip
         except (RuntimeError, OSError) as error:
             if "libtorchcodec" not in str(error):
                 raise
             raise UserError(
-                "data.decoding_backend=torchcodec: the FFmpeg libraries are missing, or the version of torch is not "
-                "supported: apt-get install ffmpeg (or conda install ffmpeg), or set data.decoding_backend=av"
+                f"data.decoding_backend={self.backend}: the FFmpeg libraries are missing, or the version of torch is "
+                "not supported: apt-get install ffmpeg (or conda install ffmpeg), or set data.decoding_backend=av"
             ) from error
         self._check_count(len(self._decoder))
 
@@ -54,7 +56,7 @@ class TorchcodecReader(ThirdPartyReader):
             for number in indices:  # find the damaged frame
                 yield from self._deliver([number])
             return
-        for number, frame, time in zip(indices, batch.data, batch.pts_seconds.tolist(), strict=True):
+        for number, frame, time in zip(indices, batch.data.cpu(), batch.pts_seconds.tolist(), strict=True):
             self._check_time(number, time)
             yield frame.numpy()
 

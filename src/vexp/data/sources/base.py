@@ -18,6 +18,7 @@ from vexp.data.annotations.folders import is_image
 from vexp.data.annotations.packed import take
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frame
+from vexp.data.sources.proxies import Proxies
 
 
 class Reader(Protocol):
@@ -190,15 +191,28 @@ class VideoSource(ListedSource):
         """Create the source; ``backend`` and ``strict`` are those of ``vexp.data.decoding.open_video``."""
         ListedSource.__init__(self, annotation)
         self.backend, self.strict = backend, strict
+        self.proxies: Proxies | None = None  # read in place of the videos that have one
+
+    def videos(self) -> list[str]:
+        """Return the paths of the video files, each once."""
+        paths = dict.fromkeys(self.annotation.path(index) for index in range(len(self)))
+        return [path for path in paths if not is_image(path)]
 
     def open(self, index: int) -> AbstractContextManager[Reader]:
-        from vexp.data.decoding import open_video  # imports a decoder: only in the process that decodes
-
         path = self.annotation.path(index)
         if is_image(path):
             return open_image(path)
-        reader = open_video(path, self.backend, strict=self.strict)
-        return open_segment(path, reader, self.annotation.segment(index))
+        return open_segment(path, self._open_video(path), self.annotation.segment(index))
+
+    def _open_video(self, path: str) -> AbstractContextManager[Reader]:
+        # These import a decoder: only in the process that decodes.
+        if self.proxies is not None and (proxy := self.proxies.find(path)) is not None:
+            from vexp.data.decoding.proxy_reader import ProxyReader
+
+            return ProxyReader(proxy)
+        from vexp.data.decoding import open_video
+
+        return open_video(path, self.backend, strict=self.strict)
 
 
 def open_image(path: str) -> AbstractContextManager[Reader]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import option
+from vexp.core.log import plural
 from vexp.data.annotations.ava import BoxTable, read_boxes, read_key_frames, read_label_map
 from vexp.data.annotations.builder import Problems
 from vexp.data.annotations.class_names import read_classes
@@ -109,7 +110,7 @@ class BoxData(Data, ABC):
             )
         return KeyFrameSource(
             frames, classes, paths, self.open_function(), start=self.first_second, assign_iou=self.assign_iou,
-            origin=f"{files.truth}: {len(frames)} key frames of {len(frames.videos)} videos, "
+            origin=f"{files.truth}: {plural(len(frames), 'key frame')} of {plural(len(frames.videos), 'video')}, "
             f"{len(frames.truth.data)} boxes",
             backend=self.decoding_backend,
         )  # fmt: skip

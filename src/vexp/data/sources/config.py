@@ -57,7 +57,8 @@ class Data(ValidatedConfig, ABC):
     )
     decoding_backend: str = option(
         "auto",
-        "Video decoder; auto: av, the fastest. All return the same frames or reject a file.",
+        "Video decoder; auto: av, the fastest on a CPU; torchcodec_cuda: on a GPU (not measured). All return the same "
+        "frames or reject a file.",
         choices=VIDEO_BACKENDS,
     )
     exact_color: bool = option(False, "Allow only decoders with bit-exact colors: auto, av.")
@@ -91,6 +92,19 @@ class Data(ValidatedConfig, ABC):
         "encoder must be frozen and the pipelines without random transforms.",
         see=("model.freeze", "model.probe"),
     )
+    cache: str | None = option(
+        None,
+        "proxy: write MJPEG copies of the training videos to $VEXP_CACHE/proxies during the first epoch and read them "
+        "from the second one on; their pixels differ from the originals'. Evaluation reads the originals.",
+        choices=("proxy",),
+        see=("data.cache_size", "data.cache_short_side"),
+    )
+    cache_size: float = option(
+        100.0, "Maximum size of the copies of cache=proxy; other videos are read from their originals.", unit="GB", gt=0
+    )
+    cache_short_side: int = option(
+        256, "Short side of the copies of cache=proxy, which are never enlarged.", unit="pixels", ge=16
+    )
     directional: bool = option(
         False, "Left and right differ in meaning: transforms that mirror are rejected unless flip_label_map is set."
     )
@@ -110,6 +124,21 @@ class Data(ValidatedConfig, ABC):
             if self.split(name).from_split == name:
                 raise ConfigError("must be another split, or null", key=f"{name}.from_split", value=name)
         self.check_decoding()
+        if self.cache is not None:
+            self.check_cache()
+
+    def check_cache(self) -> None:
+        """Check that ``cache`` can be used for these data.
+
+        Raises:
+            ConfigError: If the samples are not clips of video files, or are read only once.
+        """
+        if self.task != "recognition" or self.content != "frames":
+            rule = "is for the clips of recognition, which are read from video files; set it to null"
+            raise ConfigError(rule, key="cache", value=self.cache)
+        if self.cache_features:
+            rule = "conflicts with cache_features=true, which reads every video once; set it to null"
+            raise ConfigError(rule, key="cache", value=self.cache)
 
     def check_decoding(self) -> None:
         """Check that the decoding backend supports the other options.
@@ -119,6 +148,9 @@ class Data(ValidatedConfig, ABC):
         """
         if self.decoding_backend in OWN_COLOR:
             return
+        if self.decoding_backend == "torchcodec_cuda" and self.num_workers != 0 and self.mp_context in (None, "fork"):
+            rule = "must be spawn with decoding_backend=torchcodec_cuda: a forked worker cannot use a GPU"
+            raise ConfigError(rule, key="mp_context", value=self.mp_context, hint="; or set num_workers=0")
         for name, enabled in (("exact_color", self.exact_color), ("strict", self.strict)):
             if enabled:
                 rule = (
@@ -299,6 +331,9 @@ class RawFrames(ListData):
 
     def check_decoding(self) -> None:
         """Accept every backend: all of them return the same pixels and detect truncated files."""
+
+    def check_cache(self) -> None:
+        raise ConfigError("is for video files; frames are images already", key="cache", value=self.cache)
 
     @property
     def template(self) -> str:

@@ -42,7 +42,7 @@ class _Conv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[2] > 1 or self.kernel_size[0] == 1:
             return super().forward(x)
-        return F.conv3d(x, self.weight.sum(2, keepdim=True), None, self.stride, (0, *self.padding[1:]))  # type: ignore[arg-type]
+        return F.conv3d(x, self.weight.sum(2, keepdim=True), None, self.stride, (0, *self.padding[1:]))
 
 
 class _BatchNorm3d(nn.BatchNorm3d):

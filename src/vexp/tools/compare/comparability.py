@@ -14,6 +14,7 @@ _NOT_SPLIT_KEYS = (
     *("data.train", "data.test", "data.batch_size", "data.eval_batch_size", "data.num_workers", "data.mp_context"),
     *("data.decoding_backend", "data.exact_color", "data.strict", "data.on_error", "data.max_bad_fraction"),
     *("data.sample_timeout", "data.default_epochs", "data.directional", "data.flip_label_map", "data.cache_dir"),
+    *("data.cache", "data.cache_size", "data.cache_short_side"),
     *("data.train_clips", "data.train_videos", "data.val.from_split", "data.val.hold_out"),
     *("data.features", "data.feature_dim", "data.length", "data.crop", "data.stride", "data.window", "data.assign_iou"),
 )

@@ -12,10 +12,10 @@ import numpy as np
 
 from vexp.core.errors import UserError
 from vexp.core.files import remove_temp_files, write_text
+from vexp.core.worker_pool import Outcome, run_jobs
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import PackedStrings
 from vexp.tools.dataset.video_collection import Collection
-from vexp.tools.dataset.worker_pool import Outcome, run_jobs
 
 #: File in the target folder with the settings of its conversion.
 RECORD = "prepared.json"

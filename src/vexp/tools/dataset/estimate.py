@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vexp.core.errors import UserError
+from vexp.core.worker_pool import run_jobs
 from vexp.tools.dataset.conversion import Conversion, Job
-from vexp.tools.dataset.worker_pool import run_jobs
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_directory
 from vexp.data.decoding.frame_folder import FLOW_AXES
+from vexp.data.decoding.proxy_encoding import even_size
 from vexp.data.sources.raw_frames import TEMPLATES
 from vexp.tools.dataset.conversion import Conversion, Job
-from vexp.tools.dataset.reencode import even_size
 
 if TYPE_CHECKING:
     from vexp.data.decoding.pyav import VideoReader

@@ -12,9 +12,9 @@ from typing import Any
 
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
+from vexp.core.worker_pool import run_jobs
 from vexp.tools.dataset.file_info import UNREADABLE, FileInfo, Inspect, identify
 from vexp.tools.dataset.journal import Journal
-from vexp.tools.dataset.worker_pool import run_jobs
 
 COLUMNS = {field.name: str(field.type) for field in fields(FileInfo)}  # name -> type
 _TYPES = {"str": str, "int": int, "int | None": int, "float | None": float}

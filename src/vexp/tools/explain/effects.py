@@ -19,6 +19,7 @@ from vexp.core.errors import UserError
 from vexp.core.log import plural
 from vexp.data.loading.class_balance import epoch_length
 from vexp.data.loading.feature_cache import cache_root
+from vexp.data.sources.proxies import proxy_root
 from vexp.data.sources.subsets import select_samples
 from vexp.data.transforms.frame_sampling import Sampler
 from vexp.data.transforms.view import View
@@ -204,6 +205,16 @@ def _features(config: Config, _: str) -> list[str]:
     return [f"the input of the trained part is computed once for {videos} videos, in {cache_root()}"]
 
 
+def _proxies(config: Config, _: str) -> list[str]:
+    if config.data.cache is None:
+        return ["no proxies: every epoch reads the videos"]
+    size, side = config.data.cache_size, config.data.cache_short_side
+    return [
+        f"epoch 1 reads the videos while their proxies are written (MJPEG, short side {side}, at most {size:g} GB) in "
+        f"{proxy_root()}; later epochs train on the proxies, whose pixels differ, and evaluations read the videos"
+    ]
+
+
 def _mirrored(config: Config, _: str) -> list[str]:
     return [f"a mirrored clip of {a} is labelled {b}, and the reverse" for a, b in config.data.flip_label_map.items()]
 
@@ -281,6 +292,7 @@ _DESCRIBERS: dict[str, Callable[[Config, str], list[str]]] = {
     **dict.fromkeys(("data.train", "data.val", "data.test"), _samples),
     "data.flip_label_map": _mirrored,
     "data.cache_features": _features,
+    **dict.fromkeys(("data.cache", "data.cache_size", "data.cache_short_side"), _proxies),
     "pipeline": _pipeline,
     "img_norm": _pixels,
     "loss.class_weights": _class_weights,

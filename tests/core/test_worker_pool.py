@@ -14,7 +14,7 @@ import pytest
 
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write
-from vexp.tools.dataset.worker_pool import run_jobs
+from vexp.core.worker_pool import run_jobs
 
 
 def work(job: str) -> str:
@@ -73,7 +73,7 @@ import sys
 from contextlib import closing
 sys.path.append({folder!r})
 from test_worker_pool import write_slowly
-from vexp.tools.dataset.worker_pool import run_jobs
+from vexp.core.worker_pool import run_jobs
 if __name__ == "__main__":
     with closing(run_jobs({jobs!r}, write_slowly, 2)) as outcomes:
         list(outcomes)
