@@ -28,7 +28,7 @@ from vexp.tools.mmaction2.tree import (
 #: Suffixes of the files that are read.
 CONFIG_SUFFIXES = (".py", *SUFFIXES)
 _LARGEST_FILE = 500_000  # bytes
-_MOST_SYNTAX = 100_000  # syntax nodes
+_MOST_SYNTAX = 100_000  # syntax nodes of a config and its bases
 _DELETE = "_delete_"  # the key of a dict that replaces the dict of the base, instead of being merged into it
 
 
@@ -40,6 +40,7 @@ class Source:
         config: All assigned names, including those of the bases.
         replaced: Replaced values: path, node, and place of the replacement.
         unread: Statements that only take effect when the file is run, as leaves.
+        expressions: Number of syntax nodes of all files so far.
         read: The bases by file, so that a shared base is read once.
         symbols: What each file imports: names, and the dotted names that they stand for.
     """
@@ -48,6 +49,7 @@ class Source:
     config: MappingNode
     replaced: list[tuple[str, Node, Where]] = field(default_factory=list)
     unread: list[ScalarNode] = field(default_factory=list)
+    expressions: int = 0
     read: dict[Path, MappingNode] = field(default_factory=dict)
     symbols: dict[Path, dict[str, str]] = field(default_factory=dict)
 
@@ -166,8 +168,9 @@ class _File:
             "fileDirname": str(self.path.parent), "fileBasename": self.path.name,
             "fileBasenameNoExtension": self.path.stem, "fileExtname": self.path.suffix,
         }  # fmt: skip
-        for count, node in enumerate(ast.walk(tree)):
-            if count > _MOST_SYNTAX:
+        for node in ast.walk(tree):
+            self.source.expressions += 1
+            if self.source.expressions > _MOST_SYNTAX:
                 raise UserError(f"{self.path}: more than {_MOST_SYNTAX} expressions; no config needs so many")
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 node.value = substituted(node.value, variables)
