@@ -27,7 +27,9 @@ class Ray(Launcher):
 
         if find_spec("ray") is None:
             raise extra_needed("hydra/launcher", "ray")
-        plain = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.values.items()}
+        plain: dict[str, Any] = {
+            key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.values.items()
+        }
         try:
             self.options = RayOptions(**plain)
         except ConfigError as error:

@@ -236,8 +236,8 @@ def _annotated(
             (text_width, _), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
             left, y = max(0, min(left, width - text_width - 4)), top + line * spacing
             cv2.rectangle(image, (left, y), (left + text_width + 4, y + spacing), color, cv2.FILLED)
-            place = left + 2, y + spacing - max(2, baseline // 2)
-            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+            start = left + 2, y + spacing - max(2, baseline // 2)
+            cv2.putText(image, text, start, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return image
 
 

@@ -121,7 +121,8 @@ def balanced_log_loss(
     ratio = (entries / count.clamp(min=1)).clamp(*_RATIOS)
     weighted = 0.5 * ratio * positive * torch.log(score + _EPSILON)
     weighted = weighted + 0.5 * ratio / (ratio - 1) * (1 - positive) * torch.log(1 - score + _EPSILON)
-    return -weighted.mean()
+    loss: Tensor = -weighted.mean()
+    return loss
 
 
 def _classification(score: Tensor, iou: Tensor, valid: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
@@ -134,7 +135,8 @@ def _classification(score: Tensor, iou: Tensor, valid: Tensor, total: Callable[[
     ratio = (entries / count).clamp(*_RATIOS)
     weighted = 0.5 * ratio * positive * torch.log(score + _EPSILON)
     weighted = weighted + 0.5 * ratio / (ratio - 1) * negative * torch.log(1 - score + _EPSILON)
-    return -weighted.sum() / entries
+    loss: Tensor = -weighted.sum() / entries
+    return loss
 
 
 class ActionFormerLoss(nn.Module):

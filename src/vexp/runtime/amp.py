@@ -79,7 +79,7 @@ class Amp(ValidatedConfig):
         """
         import torch
 
-        if self.dtype == "fp16" and device.type == "mps" and torch.__version__ < (2, 8):
+        if self.dtype == "fp16" and device.type == "mps" and torch.__version__ < "2.8":
             raise ConfigError("needs torch 2.8 on device=mps; use bf16", key="amp.dtype", value=self.dtype)
         # training passes a constant loss_scale to ``update``, too, which keeps the scale
         return torch.amp.GradScaler(device.type, init_scale=self.loss_scale or 2.0**16, enabled=self.dtype == "fp16")

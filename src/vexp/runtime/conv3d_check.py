@@ -98,7 +98,7 @@ def _results(
     )
     padding = [size // 2 for size in weight.shape[2:]]
     output = F.conv3d(x, weight, stride=stride, padding=padding)
-    output.backward(torch.ones_like(output) / 8)
+    torch.autograd.backward(output, torch.ones_like(output) / 8)
     return [tensor.detach().cpu().double() for tensor in (output, x.grad, weight.grad) if tensor is not None]
 
 

@@ -165,8 +165,8 @@ class Localization(Task):
             with torch.no_grad():
                 loss = float(self.criterion(own, targets.select(i))["loss"])
             found = self.suppressed(own, origin, step, duration)
-            truth = seconds[i].numpy(), targets.labels[i].numpy()
-            result.append(VideoSegments(int(batch.ids[i]), loss, *truth, *found))
+            labels = targets.labels[i].numpy()
+            result.append(VideoSegments(int(batch.ids[i]), loss, seconds[i].numpy(), labels, *found))
         return result
 
     def suppressed(

@@ -143,7 +143,7 @@ class Batch:
 
 @cache
 def _copy_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _recorded(tensor: torch.Tensor, stream: torch.cuda.Stream) -> torch.Tensor:

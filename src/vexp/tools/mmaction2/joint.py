@@ -67,7 +67,7 @@ def convert_other_loaders(result: ConversionResult, loaders: Sequence[MappingNod
     """Convert the loaders beside that of the training videos: a batch of images each, in every step."""
     if not loaders:
         return
-    rules = {**loader_rules("train"), "batch_size": handled_elsewhere,
+    rules: dict[str, Rule] = {**loader_rules("train"), "batch_size": handled_elsewhere,
              "num_workers": Ignore("data.num_workers is for all loaders")}  # fmt: skip
     sizes: list[Any] = [result.value("data.batch_size", 1)]
     for loader in loaders:
