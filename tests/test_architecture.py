@@ -30,7 +30,7 @@ FLOORS = {
     "__init__": 12, "__main__": 12, "train": 12,
 }  # fmt: skip
 #: Folders of data may import each other, without circles.
-DATA = {"annotations", "sources", "decoding", "transforms", "batch", "loading"}
+DATA = {"annotations", "sources", "decoding", "storage", "transforms", "batch", "loading"}
 #: The one exception, as (folder, what it imports): cli/train.py is the command of the user's entry point train.py.
 EXCEPTIONS = {("cli", "train")}
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 #: Characters of a key or value that a message repeats; of more it shows the beginning and the end.
 _LONGEST_SHOWN = 200
+_SECRETS = re.compile(r"(?<=\w://)[^/\s@]*(?=@)|(?<=\?)[^\s,\]'\"]+")
 
 
 class _Unset:
@@ -61,7 +63,8 @@ class ConfigError(UserError, ValueError):
         return self
 
     def __str__(self) -> str:
-        shown = shorten(self.key if self.value is UNSET else f"{self.key}={format_value(self.value)}", _LONGEST_SHOWN)
+        value = "" if self.value is UNSET else f"={without_secrets(format_value(self.value))}"
+        shown = shorten(f"{self.key}{value}", _LONGEST_SHOWN)
         message = f"{shown}: {self.rule}" if self.key else self.rule
         if self.origin:
             message += f" ({self.origin})"
@@ -101,6 +104,11 @@ def shorten(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[: limit - 40]}...{text[-20:]} ({len(text)} characters)"
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with *** for the user, password and query of each URL in it."""
+    return _SECRETS.sub("***", text) if "://" in text else text
 
 
 def format_value(value: Any) -> str:

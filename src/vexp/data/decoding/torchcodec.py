@@ -34,7 +34,7 @@ class TorchcodecReader(ThirdPartyReader):
 
         try:
             self._decoder = VideoDecoder(
-                str(self.path.absolute()), stream_index=self.file.stream, dimension_order="NHWC", num_ffmpeg_threads=1
+                self.address, stream_index=self.file.stream, dimension_order="NHWC", num_ffmpeg_threads=1
             )
         except (RuntimeError, OSError) as error:
             if "libtorchcodec" not in str(error):

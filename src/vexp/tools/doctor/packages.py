@@ -25,6 +25,7 @@ _EXTRAS = {
     "joblib": "parallel sweeps (hydra/launcher=parallel)",
     "slurm": "sweeps on Slurm (hydra/launcher=slurm)",
     "optuna": "hyperparameter search (hydra/sweeper=optuna)",
+    "fsspec": "videos on servers (data.train.data_prefix=https://...)",
     "mlflow": "log=mlflow",
     "trackio": "log=trackio",
 }
