@@ -89,21 +89,22 @@ def exists(path: str) -> bool:
     return identity(path) is not None if is_stored(path) else os.path.exists(path)
 
 
-def identity(path: str) -> list[object] | None:
-    """Return what changes with the content of a file: on this machine its size and time; None if there is none."""
+def identity(path: str) -> tuple[int, int | str] | None:
+    """Return the size and the time of a file, or another value that changes with it; None if there is no file."""
     try:
         if not is_stored(path):
             status = os.stat(path)
-            return [status.st_size, status.st_mtime_ns]
+            return status.st_size, status.st_mtime_ns
         archive, name = split(path)
         if archive:
             from vexp.data.storage.archives import open_archives
 
             found, row = open_archives(archive).find(name)
-            return [found.version_of(row)]
+            return int(found.index.places[row, 1]), found.version_of(row)
         from vexp.data.storage import remote
 
-        return [remote.file_status(path).version]
+        status_ = remote.file_status(path)
+        return status_.size or 0, status_.version
     except OSError:
         return None
 

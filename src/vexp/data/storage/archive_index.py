@@ -104,7 +104,7 @@ def _inside(name: str) -> str | None:
 def load_index(path: Path, identity: str) -> ArchiveIndex | None:
     """Read a saved index; None if there is none, it is damaged, or it is that of another content of the archive."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             if saved["identity"].item() != f"{_VERSION} {identity}":
                 return None
             names = PackedStrings(saved["text"], saved["ends"])

@@ -187,14 +187,14 @@ def open_archives(place: str) -> Archives:
 
 
 def _expand(place: str) -> list[str]:
-    if is_remote(place):
-        names = expand_braces(place)
-        return [found for name in names for found in (remote.matching(name) if glob.has_magic(name) else [name])]
-    if os.path.exists(place):
+    if not is_remote(place) and os.path.exists(place):
         return [place]
     found = []
     for name in expand_braces(place):
-        matches = sorted(glob.glob(name)) if glob.has_magic(name) else [name] if os.path.isfile(name) else []
+        if is_remote(place):
+            matches = remote.matching(name) if glob.has_magic(name) else [name]
+        else:
+            matches = sorted(glob.glob(name)) if glob.has_magic(name) else [name] if os.path.isfile(name) else []
         if not matches:
             raise UserError(f"{name}: no such archive")
         found += matches

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from vexp.core.errors import UserError
 from vexp.core.files import format_bytes, write_error_message
@@ -90,12 +91,12 @@ def _write(path: Path, name: str, size: int | None, pieces: Callable[[], Iterato
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(path.parents[1], size or 0, name)
         with temporary.open("wb") as file:
+            _make_room(path.parents[1], size or 0, name, file)
             for piece in pieces():
                 file.write(piece)
                 if size is None:
-                    _make_room(path.parents[1], len(piece), name)
+                    _make_room(path.parents[1], len(piece), name, file)
             if size is not None and file.tell() != size:
                 raise UserError(f"{name}: is incomplete: {file.tell()} of {size} bytes")
             file.flush()
@@ -130,18 +131,18 @@ def _open_copy(path: Path) -> LocalCopy | None:
 _uncounted = 0  # bytes that this process may still write before it counts the folder again
 
 
-def _make_room(folder: Path, size: int, name: str) -> None:
-    """Delete copies until ``size`` bytes can be added; processes do so one after the other."""
+def _make_room(folder: Path, size: int, name: str, file: BinaryIO) -> None:
+    """Delete copies until ``size`` bytes can be added to ``file``, one process after the other."""
     global _uncounted
     limit = cache_limit()
-    if size <= _uncounted:
-        _uncounted -= size
-        return
     if size > limit:
         raise UserError(
             f"{name}: has {format_bytes(size)}, more than the cache may hold; set VEXP_CACHE_SIZE (GB) higher than "
             f"{limit / 1e9:g}"
         )
+    if size <= _uncounted:
+        _uncounted -= size
+        return
     with _locked(folder / ".lock"):
         files = sorted(_files(folder))
         total = sum(size for _, size, _ in files)
@@ -153,6 +154,7 @@ def _make_room(folder: Path, size: int, name: str) -> None:
                     break
         if total + size > limit:
             raise UserError(f"{name}: all files of the cache are in use; set VEXP_CACHE_SIZE (GB) higher")
+        file.truncate(file.tell() + size)  # the next process counts it
     _uncounted = limit // _UNCOUNTED
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ _BLOCK = 1 << 20  # bytes of a request for a part of a file
 _HEADERS_BLOCK = 1 << 16  # the same, while the headers of an archive are read
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds before the second attempt; twice as many before each further one
+_NO_RANGES = "the server does not send parts of files (HTTP ranges); download the archive"
 _OVERLOADED = (408, 425, 429)  # statuses after which another attempt may succeed, besides 5xx
 #: What identifies the content of a file, in the terms of several file systems.
 _VERSIONS = (
@@ -112,6 +114,13 @@ def open_seekable(place: str) -> BinaryIO:
     """Open a file for reading the headers of an archive in it."""
     file_system, path = _file_system(place)
     file: BinaryIO = file_system.open(path, "rb", block_size=_HEADERS_BLOCK, cache_type="readahead")
+    try:
+        file.seek(-1, os.SEEK_END)
+        file.read(1)
+        file.seek(0)
+    except ValueError:
+        file.close()
+        raise UserError(f"{place}: {_NO_RANGES}") from None
     return file
 
 
@@ -127,10 +136,10 @@ def with_seekable(place: str, read: Callable[[BinaryIO], T]) -> T:
 
 def _pieces(place: str, start: int, stop: int | None) -> Iterator[bytes]:
     file_system, path = _file_system(place)
-    if start == 0 and stop is None and path.startswith("http"):
-        options = {"block_size": 0}  # one request, streamed
-    else:
-        options = {"block_size": _BLOCK, "cache_type": "none"}
+    options: dict[str, Any] = {"block_size": _BLOCK, "cache_type": "none"}
+    if path.startswith("http"):
+        options["size"] = file_status(place).size  # otherwise it asks again
+        options["block_size"] = 0 if start == 0 and stop is None else _BLOCK  # 0: one request, streamed
     with file_system.open(path, "rb", **options) as file:
         if start:
             file.seek(start)
@@ -217,7 +226,7 @@ def _reason(error: Exception) -> str:
         message = getattr(error, "message", "")
         return f"the server answered {status}{f' {message}' if isinstance(message, str) else ''}"
     if "range requests" in str(error):
-        return "the server does not send parts of files; download the archive"
+        return _NO_RANGES
     text = (getattr(error, "strerror", None) if isinstance(error, OSError) else None) or str(error)
     text = " ".join(re.sub(r"\S*(?:://|@)\S*", "(URL)", text).split())
     return text[:200] or type(error).__name__
