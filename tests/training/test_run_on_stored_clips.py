@@ -56,10 +56,12 @@ def test_run_folder_shows_no_secret(
     server, clips = served
     server.password, server.query = "me:s3cr3t", "key=t0ken"
     monkeypatch.setenv("CLIPS_URL", f"{server.url.replace('://', '://me:s3cr3t@')}?key=t0ken")
-    words = overrides(tmp_path, "$CLIPS_URL", "data.num_workers=0", "data.on_error=skip", "data.max_bad_fraction=0.5")
-    (tmp_path / "list.csv").open("a").write("missing.mp4,1\n")
+    short = ["epochs=1", "data.num_workers=0", "data.on_error=skip", "data.max_bad_fraction=0.5"]
+    words = overrides(tmp_path, "$CLIPS_URL", *short)
+    with (tmp_path / "list.csv").open("a") as file:
+        file.write("missing.mp4,1\n")
     train.run(compose(words), tmp_path / "run", overrides=words)
-    plain = [*overrides(tmp_path, str(clips)), *words[-3:]]
+    plain = overrides(tmp_path, str(clips), *short)
     train.run(compose(plain), tmp_path / "plain", overrides=plain)
     assert_same_weights(tmp_path / "run", tmp_path / "plain")
     assert "the server has no such file" in (tmp_path / "run" / "bad_samples.jsonl").read_text()

@@ -58,7 +58,10 @@ def receive(iterate: Callable[[], Iterator[Any]], timeout: float) -> Iterator[An
     try:
         while (item := transfer.items.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
             if isinstance(item, Exception):
-                raise item
+                try:
+                    raise item
+                finally:
+                    del item  # the error refers to this frame: a cycle would keep its connection open
             yield item
             received += len(item) if isinstance(item, bytes) else 0
             if received >= MIN_BYTES:

@@ -119,7 +119,7 @@ def test_hostile_names_of_zip_are_not_read(tmp_path: Path) -> None:
 
 def test_name_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     place = write_entries(tmp_path / "c.tar", [("a", b"1"), ("./a", b"2"), ("b", b"3")])
-    with pytest.raises(UserError, match="occurs 2 times, in .*; keep one"):
+    with pytest.raises(UserError, match=r"occurs 2 times, in .*; keep one"):
         storage.read(f"{place}/a")
     assert storage.read(f"{place}/b") == b"3"
     write_entries(tmp_path / "d.tar", [("b", b"4")])
@@ -159,7 +159,7 @@ def test_damaged_file_of_zip_is_refused(damage: str, tmp_path: Path) -> None:
     }[damage]  # fmt: skip
     struct.pack_into("<I" if damage in ("checksum", "header", "stream") else "<H", content, offset, value)
     place.write_bytes(content)
-    with pytest.raises(UserError, match="as stated|damaged|decompressed|method 99|encrypted"):
+    with pytest.raises(UserError, match=r"as stated|damaged|decompressed|method 99|encrypted"):
         storage.read(f"{place}/a.bin")
 
 

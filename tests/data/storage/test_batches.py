@@ -19,7 +19,7 @@ from vexp.data.decoding import open_video
 from vexp.data.sources.segments import open_features, read_features
 
 OVERRIDES = [
-    "data.batch_size=3", "data.num_workers=0", "seed=3", "pipeline.train.sample.clip_len=4", "data.train.repeat=2",
+    "data.batch_size=3", "data.num_workers=0", "seed=3", "pipeline.train.sample.clip_len=4",
 ]  # fmt: skip
 CLIPS = {
     "run/a.mp4": {}, "run/b b.mkv": {"b_frames": 0}, "jump/c.webm": {"codec": "libvpx-vp9", "b_frames": 0},
@@ -85,7 +85,7 @@ def batches(overrides: list[str]) -> list[dict[str, torch.Tensor]]:
 
 
 def assert_equal(found: list[dict[str, torch.Tensor]], expected: list[dict[str, torch.Tensor]]) -> None:
-    assert len(found) == len(expected) == 4
+    assert len(found) == len(expected) == 2
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a["video"], b["video"])
         assert torch.equal(a["label"], b["label"])
@@ -95,17 +95,23 @@ def assert_equal(found: list[dict[str, torch.Tensor]], expected: list[dict[str, 
 def test_batches_of_every_place_are_equal(
     clips: Path, tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cases: dict[str, tuple[Path, Callable[[str], list[str]]]] = {
-        "list": (clips / "clips", lambda p: ["data=video_list", f"data.train.ann_file={clips}/list.csv", prefix(p)]),
-        "folder": (clips / "clips", lambda p: ["data=folder", prefix(p)]),
+    some = ["zip", "tar", "http"]
+    cases: dict[str, tuple[Path, list[str], Callable[[str], list[str]]]] = {
+        "list": (
+            clips / "clips",
+            KINDS,
+            lambda p: ["data=video_list", f"data.train.ann_file={clips}/list.csv", prefix(p)],
+        ),
+        "folder": (clips / "clips", some, lambda p: ["data=folder", prefix(p)]),
         "frames": (
             clips / "frames",
+            some,
             lambda p: ["data=raw_frames", f"data.train.ann_file={clips}/frames.txt", prefix(p)],
         ),
     }
-    for folder, overrides in cases.values():
+    for folder, kinds, overrides in cases.values():
         expected = batches(overrides(str(folder)))
-        for kind in KINDS:
+        for kind in kinds:
             for path in server.root.iterdir():
                 path.unlink()
             server.password = ""
@@ -142,9 +148,7 @@ def test_two_lists_with_prefixes_of_their_own(
 ) -> None:
     def of(first: str, second: str) -> list[dict[str, torch.Tensor]]:
         lists = f"data.train.ann_file=[{clips}/list.csv,{clips}/list.csv]"
-        return batches(
-            ["data=video_list", lists, f"data.train.data_prefix=['{first}','{second}']", "data.train.repeat=1"]
-        )
+        return batches(["data=video_list", lists, f"data.train.data_prefix=['{first}','{second}']"])
 
     tar, http = (prefixes(kind, clips / "clips", tmp_path, server, monkeypatch) for kind in ("tar", "http"))
     found, expected = of(tar, http), of(f"{clips}/clips", f"{clips}/clips")

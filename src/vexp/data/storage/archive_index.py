@@ -82,9 +82,9 @@ def _tar_entries(file: BinaryIO) -> Iterator[_Entry | tuple[str]]:
         end = -1
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # otherwise it keeps every header, a gigabyte for 10^6
-            if archive.offset <= end:  # type: ignore[attr-defined]
+            if archive.offset <= end:
                 raise ValueError(f"the header of {info.name!r} leads backwards")
-            end = archive.offset  # type: ignore[attr-defined]
+            end = archive.offset
             if info.isreg() and not info.issparse():
                 yield info.name, info.offset_data, info.size, info.size, STORED, 0
             elif not info.isdir():

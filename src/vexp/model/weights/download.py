@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -52,7 +53,7 @@ def _content(url: str) -> Iterator[int | bytes]:
             yield piece
 
 
-def _checked(items: Iterator[int | bytes]) -> Iterator[int | bytes]:
+def _checked(items: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from items
     except URLError as error:
