@@ -136,6 +136,14 @@ def test_only_config_sweep_cli_and_train_import_hydra():
     assert users <= {"config", "sweep", "cli", "train"}
 
 
+def test_only_remote_storage_imports_fsspec():
+    """Paths of this machine, and archives on it, are read without it."""
+    users = {relative(path) for path in FILES if any(name.startswith("fsspec") for name in imported_names(path))}
+    assert users == {str(Path("data", "storage", "remote.py"))}
+    at_import = ast.parse((SRC / "data" / "storage" / "remote.py").read_text(encoding="utf-8")).body
+    assert not any("fsspec" in ast.unparse(node) for node in at_import if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 @pytest.mark.parametrize(
     "text",
     [
