@@ -100,10 +100,10 @@ def test_run_killed_and_resumed_equals_run_on_folder(
     saving = ["checkpoint=all", "checkpoint.by_epoch=false", "eval=never", "data.num_workers=2"]
 
     def start(prefix: str, name: str, *more: str) -> subprocess.Popen[str]:
-        words = overrides(tmp_path, prefix, *saving, f"out_root={tmp_path}", f"run_name={name}", *more)
-        return _process(words)
+        words = overrides(tmp_path, prefix, *saving, f"out_root={tmp_path}", f"run_name={name}")
+        return _process([*words, *more])
 
-    assert start(str(clips), "plain").wait(300) == 0
+    _finish(start(str(clips), "plain"))
     killed = start(prefix, "killed")
     until = time.monotonic() + 120
     while not list((tmp_path / "killed").glob("*/checkpoints/step_3.pth")) and time.monotonic() < until:
@@ -111,11 +111,11 @@ def test_run_killed_and_resumed_equals_run_on_folder(
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     (folder,) = (tmp_path / "killed").iterdir()
-    assert _process(["--resume", str(folder)]).wait(300) == 0
+    _finish(_process(["--resume", str(folder)]))
     (plain,) = (tmp_path / "plain").iterdir()
     assert read_metrics(folder, "train") == read_metrics(plain, "train")
     assert_same_weights(folder, plain)
-    assert start(prefix, "two", "nproc=2", "data.batch_size=2").wait(300) == 0
+    _finish(start(prefix, "two", "nproc=2", "data.batch_size=2"))
     (two,) = (tmp_path / "two").iterdir()
     for a, b in zip(read_metrics(two, "train"), read_metrics(plain, "train"), strict=True):
         assert a.pop("mode") == b.pop("mode")
@@ -128,3 +128,11 @@ def _process(words: list[str]) -> subprocess.Popen[str]:
         [sys.executable, "-m", "vexp.train", *words], env=environment, stdout=subprocess.DEVNULL, text=True,
         start_new_session=True,
     )  # fmt: skip
+
+
+def _finish(process: subprocess.Popen[str]) -> None:
+    try:
+        assert process.wait(600) == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
