@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,23 @@ def test_runs_of_equal_seeds_have_ids_of_their_own(tmp_path: Path) -> None:
     assert ids[0] != ids[1]
     (tmp_path / "a").rename(tmp_path / "moved")
     assert run_id(tmp_path / "moved") == ids[0]
+
+
+def test_error_of_a_config_keeps_nothing_of_its_caller_alive() -> None:
+    """A traceback in a cache or a global kept frames, and with them the memory of a GPU (OmegaConf #1295, #1314)."""
+
+    class Tensor:
+        pass
+
+    def fail(override: str) -> weakref.ref[Tensor]:
+        tensor = Tensor()
+        with pytest.raises(ConfigError):
+            compose([override])
+        return weakref.ref(tensor)
+
+    references = [fail(override) for override in ("optimizer.lr=fast", "optimizer=sdg", "epochs=0")]
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 3
 
 
 def test_seeds_epochs_and_samples_share_no_stream() -> None:

@@ -4,6 +4,8 @@
 #   scripts/harness/matrix.sh            compose, messages, sweeps and the data lane: nothing that needs torch
 #   scripts/harness/matrix.sh --torch    the training run debug=fast, too; torch is installed for every leg (5 GB each)
 #   scripts/harness/matrix.sh --only 3.13
+#   scripts/harness/matrix.sh --pinned   the same as without arguments on two interpreters, with exact versions: .ci/run
+#                                        uses it, and no new release of a library can change its result
 #
 # A leg is an interpreter with one set of libraries, in an environment below $XDG_CACHE_HOME/vexp-matrix that is kept.
 # Interpreters: python3.10 ... python3.14 of the PATH, and those of pyenv. The exit status is 1 if a leg fails.
@@ -12,12 +14,13 @@ cd "$(dirname "$0")/../.."
 unset PYTHONPATH VEXP_CONFIG_PATH VEXP_CACHE HYDRA_FULL_ERROR
 export PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 
-with_torch=no only=""
+with_torch=no only="" pinned=no
 while [ $# -gt 0 ]; do
   case $1 in
     --torch) with_torch=yes ;;
     --only) only=$2; shift ;;
-    *) echo "usage: $0 [--torch] [--only 3.x]" >&2; exit 2 ;;
+    --pinned) pinned=yes ;;
+    *) echo "usage: $0 [--torch] [--only 3.x] [--pinned]" >&2; exit 2 ;;
   esac
   shift
 done
@@ -30,6 +33,11 @@ edges=(
   "newest|3.10 3.11 3.12 3.13 3.14|hydra-core>=1.3.8,<1.4 omegaconf>=2.3.1,<2.4 numpy av opencv-python-headless"
   "hydra-1.4|3.13|hydra-core>=1.4.0rc3,<1.5 omegaconf>=2.4.1rc1,<2.5 numpy av opencv-python-headless"
 )
+exact=( # one version of each bound; what is not named here has that of constraints.txt
+  "pinned|3.10|hydra-core==1.3.8 omegaconf==2.3.1 numpy==1.26.4 av==17.1.0 opencv-python-headless==4.10.0.84 pillow==10.4.0"
+  "pinned|3.13|hydra-core==1.4.0rc3 omegaconf==2.4.1rc1 numpy==2.4.6 av==19.0.2 opencv-python-headless==5.0.0.93"
+)
+[ "$pinned" = no ] || edges=("${exact[@]}")
 # The parts of a leg: name | arguments of pytest
 parts=(
   "compose|tests/config/test_hydra_versions.py tests/config/test_compose.py -k not(torch)"
@@ -49,8 +57,9 @@ interpreter() { # of version 3.x: the one of the PATH, else of pyenv
 }
 
 rows=() failed=0
+mkdir -p "$caches"
 leg() { # edge, version, requirements
-  local edge=$1 version=$2 python environment part name start status log
+  local edge=$1 version=$2 python environment part name start status log constraints
   read -ra requirements <<<"$3"
   python=$(interpreter "$version")
   if [ -z "$python" ]; then
@@ -58,12 +67,16 @@ leg() { # edge, version, requirements
     return
   fi
   [ "$with_torch" = no ] || requirements+=(torch torchvision safetensors matplotlib)
+  if [ "$pinned" = yes ]; then # without the packages of the leg: pip does not accept two versions of one
+    constraints=$(printf '%s\n' "${requirements[@]%%==*}" | paste -sd '|')
+    grep -vE "^($constraints)==" constraints.txt >"$caches/constraints.txt"
+    requirements+=(-c "$caches/constraints.txt")
+  fi
   environment=$caches/$(printf '%s ' "$("$python" -VV)" "$edge" "${requirements[@]}" "${common[@]}" | sha256sum | cut -c1-12)
   log=$environment.log
   start=$SECONDS
   if [ ! -e "$environment/complete" ]; then
     rm -rf "$environment"
-    mkdir -p "$caches"
     if ! { "$python" -m venv "$environment" && "$environment/bin/pip" install -q "${requirements[@]}" "${common[@]}"; } >"$log" 2>&1; then
       rows+=("$version|$edge|install|FAILED, see $log|$((SECONDS - start))")
       failed=1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from vexp.cli.commands import ALIASES, COMMANDS, overview
+from vexp.core.errors import did_you_mean
 from vexp.core.interrupt import exit_on_interrupt, raise_on_interrupt
 
 
@@ -31,8 +31,7 @@ def _main(arguments: list[str]) -> int:
         return 0
     name = ALIASES.get(arguments[0], arguments[0])
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(name, [*COMMANDS, *ALIASES])
         print(f"vexp: error: {name}: no such command{hint}\n  commands: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     module = import_module(COMMANDS[name])

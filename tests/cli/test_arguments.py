@@ -54,6 +54,11 @@ def test_parse_converts_options_and_keeps_the_rest(tmp_path: Path) -> None:
     assert arguments.config_dirs == [tmp_path]
 
 
+@pytest.mark.parametrize(("argument", "quick"), [("--quick", True), ("quick=true", True), ("quick=false", False)])
+def test_parse_reads_flags_as_values_as_well(argument: str, quick: bool) -> None:
+    assert COMMAND.parse(["run=a", argument]).options.quick is quick
+
+
 def test_parse_null_is_none_or_default() -> None:
     options = COMMAND.parse(["run=a", "window=null", "split=null"]).options
     assert (options.window, options.split) == (None, "val")

@@ -155,9 +155,11 @@ def test_import_keeps_experiments_that_exist(
     written = tmp_path / "my_conf" / "experiment" / "net.yaml"
     written.write_text("# mine\n")
     assert "net.yaml: exists already; " in refusal(monkeypatch, capsys, "net.py")
-    assert written.read_text() == "# mine\n"
-    typed(monkeypatch, "net.py", "--overwrite")
-    assert written.read_text() != "# mine\n"
+    for overwrite in ("--overwrite", "overwrite=true"):
+        assert written.read_text() == "# mine\n"
+        typed(monkeypatch, "net.py", overwrite)
+        assert written.read_text() != "# mine\n"
+        written.write_text("# mine\n")
 
 
 @pytest.mark.parametrize("stem", ["finetune", "true", "123"])
@@ -177,7 +179,7 @@ def test_import_of_config_with_a_taken_name_gets_another(
         (("net.py", "name=finetune"), "name=finetune: is the name of an experiment of vexp"),
         (("net.py", "name=../../x"), "name=../../x: must consist of letters"),
         (("net.py", "outt=x"), "outt: no such option (command line); did you mean out?"),
-        (("net.py", "overwrite=true"), "overwrite: no such option (command line); did you mean --overwrite?"),
+        (("net.py", "overwite=true"), "overwite: no such option (command line); did you mean --overwrite?"),
         (("https://a.b/net.py",), "https://a.b/net.py: an address is not read"),
         (("",), "name one config"),
     ],

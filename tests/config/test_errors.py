@@ -61,6 +61,8 @@ INVALID: list[tuple[list[str], str, Any, str, str]] = [
     (["resume=a", "init_from=b"], "resume", "a", "init_from", CLI),
     (["init_from=a", "model.weights.path=b"], "init_from", "a", "model.weights.path", CLI),
     (["dist.nproc=2", "device=cuda:1"], "device", "cuda:1", "dist.nproc=2", CLI),
+    (["dist.nproc=2", "device=mps"], "device", "mps", "nproc=1", CLI),
+    (["data=motion_segments", "device=mps"], "device", "mps", "float64", CLI),
     (["dist.nproc=2", "backend=fast", "backend.compile_mode=max-autotune"],
      "backend.compile_mode", "max-autotune", "CUDA graphs", CLI),
     (["sweep.objective=val/top7_acc"], "sweep.objective", "val/top7_acc", "val/top1_acc", CLI),

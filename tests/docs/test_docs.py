@@ -97,7 +97,7 @@ def test_page_begins_with_title_and_summary(page: Path) -> None:
     assert title.startswith("# ")
     assert not blank
     assert len(first) > 40, "the first line says what the page answers"
-    assert {block.language for block in blocks(page)} <= {"bash", "console", "python", "yaml", "text"}
+    assert {block.language for block in blocks(page)} <= {"bash", "console", "python", "yaml", "sql", "text"}
     known = " ".join(commands(page))
     for block in blocks(page):
         if block.language == "yaml":  # an option: some command of the page takes it

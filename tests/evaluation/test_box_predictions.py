@@ -12,7 +12,7 @@ from vexp.core.errors import UserError
 from vexp.data.annotations.ava import read_boxes
 from vexp.data.annotations.key_frames import pack_key_frames
 from vexp.evaluation.box_predictions import BoxPredictions, FrameDetections, match
-from vexp.evaluation.box_report import boxes_csv
+from vexp.evaluation.box_report import _move_texts_inside, boxes_csv
 from vexp.evaluation.config import Eval
 
 OPTIONS = Eval(metrics=["mAP@0.5IOU"])
@@ -101,3 +101,19 @@ def test_pack_key_frames_exclusion_takes_linear_time(tmp_path: Path) -> None:
     frames = pack_key_frames(table, {1: 0}, excluded=excluded, labeled_only=True)
     assert time.process_time() - start < 5
     assert len(frames) == count // 2
+
+
+def test_texts_of_narrow_boxes_stay_inside_of_their_image() -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 2))
+    for axes in figure.subplots(1, 2):
+        axes.imshow(np.zeros((50, 100)))
+        for place in ((2, 3), (97, 3), (2, 49), (97, 49)):
+            axes.text(*place, "counter_clockwise 0.93\nclockwise 0.51", va="top", fontsize=6)
+        axes.text(60, 3, "a name longer than the whole image " * 3, va="top")
+    _move_texts_inside(figure)
+    for axes in figure.axes:
+        frame, *extents = (part.get_window_extent() for part in (axes, *axes.texts))
+        assert all(box.x0 > frame.x0 - 1 and box.y0 > frame.y0 - 1 and box.y1 < frame.y1 + 1 for box in extents)
+        assert [box.x1 < frame.x1 + 1 for box in extents] == [True] * 4 + [False]

@@ -57,7 +57,7 @@ def test_registry_has_every_model_and_yaml_file() -> None:
         "r2plus1d_r34", "ircsn_r50", "ipcsn_r152", "x3d_s", "x3d_m", "x3d_l", "timesformer_divst",
         "videomae_s", "videomae_b", "videomae_l", "videomae_g", "mvitv2_s", "mvitv2_s_maskfeat", "mvitv2_b", "mvitv2_l",
         "swin_t", "swin_s", "swin_b", "swin_l", "uniformer_s", "uniformer_b", "uniformerv2_b16", "uniformerv2_l14",
-        "uniformerv2_l14_336", "tsn", "tsm", "tsm_nl_r50", "tin_r50", "tanet_r50", "trn_r50", "tpn_tsm_r50",
+        "uniformerv2_l14_336", "tsn", "tsm", "tsm_nl_r50", "omni_r50", "tin_r50", "tanet_r50", "trn_r50", "tpn_tsm_r50",
         "tpn_slowonly_r50", "posec3d", "posec3d_c3d",
         "c2d_r50", "slowonly_nl_r50", "slowfast_r101", "slowfast_r101_r50",
         "tiny3d_boxes", "slowonly_r50_ava", "slowfast_r50_ava",
@@ -79,7 +79,7 @@ def test_registry_localizer_equals_yaml(name: str) -> None:
     content = yaml.safe_load((OPTIONS / f"{name}.yaml").read_text())
     schema = content.pop("defaults")[0].removeprefix("/schema/model/").removesuffix("@_here_")
     sizes = {key: int(value.rstrip("}").split(",")[1]) for key, value in content.items() if isinstance(value, str)}
-    assert options()["model"][schema](**content | sizes) == LOCALIZERS[name]()
+    assert options()["model"][schema](**content | sizes) == LOCALIZERS[name].option()
 
 
 def test_compose_model_override_changes_registry_option() -> None:

@@ -43,6 +43,18 @@ def test_lowest_leg_has_lower_bounds_of_the_project(project: dict[str, Any]) -> 
             assert requirement.name in bounds
 
 
+def test_pinned_legs_have_exact_versions_within_the_bounds(project: dict[str, Any]) -> None:
+    """A release of a library must not change the result of .ci/run, which runs these legs."""
+    bounds = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    lines = re.findall(r'"pinned\|3\.\d+\|(.*)"', MATRIX)
+    assert len(lines) == 2
+    for requirement in (Requirement(word) for line in lines for word in line.split()):
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "=="
+        assert bounds[requirement.name].contains(specifier.version, prereleases=True), requirement
+    assert "scripts/harness/matrix.sh --pinned" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 def test_matrix_script_is_valid_and_refuses_other_words() -> None:
     script = str(ROOT / "scripts" / "harness" / "matrix.sh")
     subprocess.run(["bash", "-n", script], check=True)

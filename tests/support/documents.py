@@ -41,7 +41,20 @@ _PLACEHOLDER = re.compile(r"\b(RUN|NAME|IN|OUT|KEY|COMMAND|SUBCOMMAND|VIDEOS|TAR
 
 #: Commands whose plain arguments (without "=") are names, folders or subjects.
 PLAIN_ARGUMENTS = ("completion", "explain", "show", "convert", "compare", "import", "models")
-_OTHER_PROGRAMS = ("pip", "git", "cd", "mkdir", "source", "tensorboard", "sbatch", "mkdocs", "pytest", "docker", "bash")
+_OTHER_PROGRAMS = (
+    "pip",
+    "git",
+    "cd",
+    "mkdir",
+    "source",
+    "tensorboard",
+    "sbatch",
+    "mkdocs",
+    "pytest",
+    "docker",
+    "bash",
+    "sky",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ def _config(overrides: Sequence[str]) -> dict[str, Any]:
     return config
 
 
+def _yaml(config: dict[str, Any]) -> str:
+    return yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+
+
 def make_run(
     folder: Path,
     overrides: Sequence[str] = (),
@@ -81,7 +85,7 @@ def make_run(
             score * (1 - 0.8 * math.exp(-1.6 * (e + 1) * 4 / epochs)) + rng.normal(0, 0.006) for e in range(epochs)
         ]
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
+    (folder / "config.yaml").write_text(_yaml(config))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
     (folder / "env.json").write_text(json.dumps({"packages": VERSIONS | {"vexp": version}}))
     records = _records(config, list(scores), steps_per_epoch, rng)

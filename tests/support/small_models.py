@@ -16,6 +16,7 @@ SMALL = {
     "slowfast_r50": (16, 64, 64),
     "slowfast_r101": (16, 64, 64),
     "slowfast_r101_r50": (16, 64, 64),
+    "slowfast_r50_ava": (16, 64, 64),
     "i3d_r50": (16, 64, 64),
     "i3d_nl_r50": (16, 64, 64),  # with fewer frames its non-local blocks attend to a single position
     "c3d": (16, 112, 112),  # the only size it accepts

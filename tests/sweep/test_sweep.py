@@ -82,6 +82,7 @@ REFUSED = [
     (["seed=0,1", "init_from=nowhere.pth"], "nowhere.pth"),
     (["hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.n_trails=9"], "did you mean hydra.sweeper.n_trials?"),
     (["hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be >= 1"),
+    (["hydra/launcher=ray", "seed=0,1", "hydra.launcher.n_cpus=9"], "did you mean hydra.launcher.num_cpus?"),
     (["hydra/sweeper=optuna"], "no key has values to choose from"),
     (["hydra/sweeper=optuna", "seed=0,-1"], "seed=-1: must be >= 0"),
 ]
@@ -115,7 +116,12 @@ def test_sweep_under_torchrun_is_refused(
 
 @pytest.mark.parametrize(
     ("word", "extra"),
-    [("hydra/launcher=parallel", "joblib"), ("hydra/launcher=slurm", "slurm"), ("hydra/sweeper=optuna", "optuna")],
+    [
+        ("hydra/launcher=parallel", "joblib"),
+        ("hydra/launcher=slurm", "slurm"),
+        ("hydra/launcher=ray", "ray"),
+        ("hydra/sweeper=optuna", "optuna"),
+    ],
 )
 def test_missing_extra_is_an_error_with_pip_command(
     word: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -127,7 +133,8 @@ def test_missing_extra_is_an_error_with_pip_command(
     store = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in ("joblib.yaml", "submitit_slurm.yaml"):
         monkeypatch.delitem(store, name, raising=False)
-    monkeypatch.setitem(sys.modules, "optuna", None)
+    for name in ("optuna", "ray"):
+        monkeypatch.setitem(sys.modules, name, None)
     assert sweep(word, "seed=0,1") == 2
     option = {"joblib": "hydra/launcher=joblib", "slurm": "hydra/launcher=submitit_slurm"}.get(extra, word)
     expected = f"vexp: error: {option}: needs a package that is not installed: pip install 'vexp[{extra}]'\n"
@@ -135,5 +142,5 @@ def test_missing_extra_is_an_error_with_pip_command(
 
 
 def test_help_lists_launchers_and_sweepers() -> None:
-    assert "  hydra/launcher=parallel|slurm" in groups_text()
+    assert "  hydra/launcher=parallel|ray|slurm" in groups_text()
     assert "  hydra/sweeper=grid|optuna" in groups_text()

@@ -449,6 +449,45 @@ def test_predict_finds_persons_with_a_detector(finished: Path, tmp_path: Path, m
     assert box["box"] == pytest.approx([10 / 128, 10 / 96, 50 / 128, 60 / 96], abs=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_predict_finds_the_boxes_of_a_detector_of_torchvision(finished: Path, tmp_path: Path, suffix: str) -> None:
+    """The weights are random, but those of the classifier find persons."""
+    from safetensors.torch import save_file
+    from torchvision.models import get_model
+
+    from vexp.cli import predict
+    from vexp.data.decoding import open_video
+
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    torch.manual_seed(0)
+    detector: Any = get_model(name, weights=None, weights_backbone=None).eval()
+    with torch.no_grad():
+        detector.roi_heads.box_predictor.cls_score.bias[1] += 6
+    save: Any = save_file if suffix == ".safetensors" else torch.save
+    weights = tmp_path / f"detector{suffix}"
+    save(detector.state_dict(), weights)
+    data: Any = compose(TINY).data
+    video = data.box_files("val").videos / "val_0001.mp4"
+    arguments = [f"run={finished}", f"input={video}", f"out={tmp_path / 'out'}", f"model.detector={name}"]
+    assert predict.main([*arguments, f"model.detector_weights={weights}"]) == 0
+    (found,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["videos"]
+    (key_frame,) = found["key_frames"]
+    with open_video(video) as reader:
+        frame = torch.from_numpy(reader.frames([16])[0]).permute(2, 0, 1).float() / 255
+    with torch.no_grad():
+        expected = detector([frame])[0]
+    boxes = (expected["boxes"] / torch.tensor([128.0, 96, 128, 96])).clip(0, 1)
+    boxes = boxes[(expected["labels"] == 1) & (expected["scores"] >= 0.9)]
+    assert len(boxes) > 0
+    assert np.allclose([box["box"] for box in key_frame["boxes"]], boxes, atol=1e-4)
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match=f"detector{suffix}"):
+        predict.main([*arguments, f"model.detector_weights={weights}"])
+    with pytest.raises(UserError, match="no such checkpoint"):
+        predict.main([*arguments, f"model.detector_weights={tmp_path / 'missing.pth'}"])
+
+
 def test_export_of_boxes_is_refused_in_a_sentence_and_of_weights_works(finished: Path, tmp_path: Path) -> None:
     from vexp.cli import export
 

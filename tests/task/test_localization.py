@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -86,37 +88,82 @@ def test_evaluation_does_not_depend_on_the_batch_size(run: Path, folder: Path, t
     assert first == pytest.approx(second, abs=1e-5)
 
 
-def test_two_processes_take_the_step_of_one(folder: Path) -> None:
-    """The loss of ActionFormer is a mean over the videos, so gradients of parts average to those of the batch."""
-    results = []
-    for nproc, batch in ((1, 6), (2, 3)):
-        config = compose(overrides(folder, "actionformer", f"nproc={nproc}", f"data.batch_size={batch}"))
-        exp = build_experiment(config)
-        torch.manual_seed(0)
-        model = config.model.build(len(exp.classes))
-        gradients = []
-        for rank in range(nproc):
-            part = replace(exp, world=World(rank, nproc, rank))
-            state = new_state(exp=replace(part, world=World()), model=copy.deepcopy(model))
-            order = training_order(exp, 0, 1, rank=rank)
-            loader = make_loader(exp.train_set, order, WorkerOptions(num_workers=0), exp.device, persistent=False)
-            accumulate_gradients(part, state, iterate_batches(loader))
-            gradients.append([parameter.grad for parameter in state.model.parameters()])
-        results.append([sum(parts) / nproc for parts in zip(*gradients, strict=True)])
-    for one, two in zip(*results, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+class ThreadWorld(World):
+    """A process that is a thread of the test."""
+
+    def __init__(self, rank: int, nproc: int, barrier: Barrier, tensors: list[Any]) -> None:
+        super().__init__(rank, nproc, rank)
+        object.__setattr__(self, "barrier", barrier)
+        object.__setattr__(self, "tensors", tensors)
+
+    def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.tensors[self.rank] = tensor
+        self.barrier.wait(30)
+        total: torch.Tensor = sum(self.tensors)
+        self.barrier.wait(30)
+        return total
+
+
+def step_of_processes(folder: Path, model: str, step: int, nproc: int, batch: int, accumulate: int) -> list[Any]:
+    """Return the mean of loss and gradients over the processes after the forward and backward passes of a step."""
+    sizes = [f"nproc={nproc}", f"data.batch_size={batch}", f"grad.accumulate={accumulate}"]
+    config = compose(overrides(folder, model, *sizes))
+    exp = build_experiment(config)
+    torch.manual_seed(0)
+    initial = config.model.build(len(exp.classes))
+    barrier, tensors = Barrier(nproc), [None] * nproc
+
+    def run(rank: int) -> list[torch.Tensor]:
+        state = new_state(exp=replace(exp, world=World()), model=copy.deepcopy(initial))
+        state.step = step
+        order = training_order(exp, step, step + 1, rank=rank)
+        loader = make_loader(exp.train_set, order, WorkerOptions(num_workers=0), exp.device, persistent=False)
+        world = ThreadWorld(rank, nproc, barrier, tensors)
+        values = accumulate_gradients(replace(exp, world=world), state, iterate_batches(loader))
+        return [values["loss"], *(parameter.grad for parameter in state.model.parameters())]
+
+    with ThreadPoolExecutor(nproc) as pool:
+        return [sum(parts) / nproc for parts in zip(*pool.map(run, range(nproc)), strict=True)]
+
+
+def test_rescore_names_what_measures_segments(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", f"rescore={run}"]) == 2
+    assert "vexp score answers=proposals.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+def test_processes_take_the_step_of_one(folder: Path, model: str) -> None:
+    """The loss of BMN is balanced over all processes. The second step has 2 videos: two of four processes have none."""
+    for step in (0, 1):
+        one = step_of_processes(folder, model, step, 1, 4, 1)
+        for nproc, batch in ((2, 2), (4, 1)):
+            for first, second in zip(one, step_of_processes(folder, model, step, nproc, batch, 1), strict=True):
+                torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+    one = step_of_processes(folder, model, 0, 1, 2, 3)
+    for first, second in zip(one, step_of_processes(folder, model, 0, 2, 1, 3), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulated_batches_of_bmn_are_balanced_each_on_its_own(folder: Path) -> None:
+    """For ActionFormer, whose loss is a mean over videos, they have the gradient of one batch."""
+    for model in MODELS:
+        one, three = step_of_processes(folder, model, 0, 1, 6, 1), step_of_processes(folder, model, 0, 1, 2, 3)
+        largest = max(float((first - second).abs().max()) for first, second in zip(one, three, strict=True))
+        assert (largest < 1e-5) == (model == "actionformer")
 
 
 @pytest.mark.slow
-def test_run_of_two_processes_equals_one(folder: Path, tmp_path: Path) -> None:
-    for name, nproc, batch in (("one", 1, 6), ("two", 2, 3)):
+@pytest.mark.parametrize("model", list(MODELS))
+def test_run_of_two_processes_equals_one(folder: Path, tmp_path: Path, model: str) -> None:
+    for name, nproc, batch in (("one", 1, 4), ("two", 2, 2)):
         sizes = [f"nproc={nproc}", f"data.batch_size={batch}", "epochs=2"]
-        train.run(compose(overrides(folder, "actionformer", *sizes)), tmp_path / name)
+        train.run(compose(overrides(folder, model, *sizes)), tmp_path / name)
     first, second = (load(tmp_path / name / "checkpoints" / "last.pth")["model"] for name in ("one", "two"))
     for key in first:
         torch.testing.assert_close(first[key], second[key], rtol=1e-4, atol=1e-5)
-    for one, two in zip(rows(tmp_path / "one", "val"), rows(tmp_path / "two", "val"), strict=True):
-        assert one["mAP"] == pytest.approx(two["mAP"], abs=1e-3)
+    for split, name in (("train", "loss"), ("val", "loss"), ("val", "mAP" if model == "actionformer" else "auc")):
+        for one, two in zip(rows(tmp_path / "one", split), rows(tmp_path / "two", split), strict=True):
+            assert one[name] == pytest.approx(two[name], rel=1e-3)
 
 
 def predicted(out: Path) -> list[dict[str, str]]:
@@ -203,6 +250,9 @@ def test_save_best_ar_an_means_ar_100(folder: Path) -> None:
     """mmaction2's ``save_best='AR@AN'`` raises KeyError."""
     config = compose(overrides(folder, "bmn", "eval.save_best=AR@AN"))
     assert config.eval.best_metric("localization") == "AR@100"
+    for metric, best in (("AR@AN", "auc"), ("mAP", "mAP")):
+        options = replace(config.eval, metrics=[metric], save_best="auto")
+        assert options.best_metric("localization") == best
 
 
 def test_random_part_keeps_segments_that_lie_in_it() -> None:

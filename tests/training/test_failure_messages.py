@@ -61,6 +61,12 @@ def killed_worker(pid: int, name: str) -> RuntimeError:
             "out of memory", "data.num_workers",
         ]),
         (MemoryError(), ["out of memory (MemoryError)"]),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB). Tried to allocate 2.50 GB on private pool."), [
+            "the GPU is out of memory (an allocation of 2.50 GB failed)",
+        ]),
+        (NotImplementedError("The operator 'aten::avg_pool3d.out' is not currently implemented for the MPS device."), [
+            "torch has no aten::avg_pool3d.out for device=mps", "PYTORCH_ENABLE_MPS_FALLBACK=1",
+        ]),
     ],
 )  # fmt: skip
 def test_describe_failure_names_cause_in_one_paragraph(tmp_path: Path, error: Exception, fragments: list[str]) -> None:

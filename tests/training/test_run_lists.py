@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.run_files import assert_same_weights
+import torch
+from support.commands import run_command
+from support.run_files import assert_same_weights, read_metrics
 
 from vexp import compose, train
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
+from vexp.data.loading.dataloader import WorkerOptions, iterate_batches, make_loader
 from vexp.data.sources.config import Motion
 from vexp.experiment.setup import build_experiment, make_dataset
+from vexp.runtime.distributed import World
 from vexp.training.batches import training_order
+from vexp.training.run import new_state
 from vexp.training.run_header import classes_without_samples, small_step
+from vexp.training.step import accumulate_gradients
 
 OVERRIDES = [
     "data=video_list", "data.batch_size=4", "data.num_workers=0", "model.width=8", "epochs=1", "log=text",
@@ -108,3 +116,102 @@ def test_rate_scaled_for_more_samples_than_there_are_is_listed(videos: Path, tmp
     (warning,) = small_step(build_experiment(compose([*overrides, "data.batch_size=4", "grad.accumulate=2"])))
     assert "for 8 samples per step, but there are 2" in warning
     assert small_step(build_experiment(compose([*overrides, "data.batch_size=2", "grad.accumulate=1"]))) == []
+
+
+@pytest.fixture(scope="module")
+def two_lists(videos: Path) -> str:
+    """Overrides of runs on a list of six videos and one of four."""
+    for name, rows in (("first", range(6)), ("second", range(6, 10))):
+        (videos / f"{name}.txt").write_text("".join(f"{i}.mp4 {i % 2}\n" for i in rows))
+    return f"data.train.ann_file=[{videos}/first.txt,{videos}/second.txt]"
+
+
+@pytest.mark.parametrize(
+    ("mix", "steps"),
+    [(["data.train.mix=steps", "data.train.ratio=[2,1]"], 5), (["data.train.mix=losses"], 3)],
+    ids=["steps", "losses"],
+)
+def test_run_on_lists_apart_resumes_with_equal_weights(
+    mix: list[str], steps: int, two_lists: str, tmp_path: Path
+) -> None:
+    overrides = [
+        two_lists, *mix, "data.train.batch_sizes=[2,3]", "eval=never", "checkpoint.interval=1",
+        "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1",
+    ]  # fmt: skip
+    result = run(tmp_path / "straight", overrides)
+    assert result["step"] == steps  # three of the first list
+    records = read_metrics(tmp_path / "straight", "train")
+    names = [{name for name in record if name.startswith("loss_")} for record in records]
+    assert names == ([{"loss_list0", "loss_list1"}] * 3 if mix[0].endswith("losses") else names)
+    if mix[0].endswith("losses"):
+        for record in records:
+            assert record["loss"] == pytest.approx(record["loss_list0"] + record["loss_list1"], rel=1e-6)
+    middle = tmp_path / "straight" / "checkpoints" / "step_2.pth"
+    run(tmp_path / "resumed", [*overrides, f"resume={middle}"])
+    assert_same_weights(tmp_path / "straight", tmp_path / "resumed")
+
+
+@pytest.mark.parametrize("mix", ["data.train.mix=steps", "data.train.mix=losses"])
+def test_processes_take_the_gradients_of_one_on_lists_apart(mix: str, two_lists: str) -> None:
+    overrides = [two_lists, mix, "eval=never", "model.norm=group"]
+    for step in (0, 1):
+        single = gradients_of([*overrides, "data.train.batch_sizes=[4,2]"], step)
+        parts = gradients_of([*overrides, "data.train.batch_sizes=[2,1]", "nproc=2"], step)
+        for expected, *own in zip(*single, *parts, strict=True):
+            torch.testing.assert_close(sum(own) / len(own), expected, rtol=1e-4, atol=1e-5)
+
+
+def gradients_of(overrides: list[str], step: int) -> list[list[torch.Tensor]]:
+    """Return the gradients of a step in each process, before they are exchanged."""
+    exp = build_experiment(compose([*OVERRIDES, *overrides]))
+    torch.manual_seed(0)
+    model = exp.config.model.build(len(exp.classes))
+    gradients = []
+    for rank in range(exp.config.dist.nproc):
+        part = replace(exp, world=World(rank, exp.config.dist.nproc, rank))
+        state = new_state(replace(part, world=World()), copy.deepcopy(model))
+        state.step = step
+        order = training_order(exp, step, step + 1, rank=rank)
+        loader = make_loader(exp.train_set, order, WorkerOptions(num_workers=0), exp.device, persistent=False)
+        accumulate_gradients(part, state, iterate_batches(loader))
+        gradients.append([p.grad for p in state.model.parameters() if p.grad is not None])
+    return gradients
+
+
+@pytest.mark.slow
+def test_run_on_videos_and_images_resumes_with_equal_weights(two_lists: str, videos: Path, tmp_path: Path) -> None:
+    """Two processes, whose classifiers of images have no part in a batch of videos, reach the end, too."""
+    from PIL import Image
+
+    for i in range(3):
+        Image.new("RGB", (80, 70), (80 * i, 0, 0)).save(videos / f"{i}.png")
+    (videos / "images.txt").write_text("0.png 0\n1.png 4\n2.png 1\n")
+    overrides = [
+        f"data.train.ann_file=[{videos}/first.txt,{videos}/images.txt]", "data.train.mix=losses", "model=omni_r50",
+        "data.train.own_classes=true", "model.image_classes=5", "data.batch_size=2", "data.train.batch_sizes=[2,3]",
+        "pipeline.train.sample.image_clip_len=1", f"data.val.ann_file={videos}/first.txt", "checkpoint.interval=1",
+        "checkpoint.by_epoch=false", "checkpoint.max_keep_ckpts=-1",
+    ]  # fmt: skip
+    common = [entry for entry in OVERRIDES if not entry.startswith(("model.", "data.batch_size"))]
+    train.run(compose([*common, *overrides]), tmp_path / "straight")
+    middle = tmp_path / "straight" / "checkpoints" / "step_2.pth"
+    train.run(compose([*common, *overrides, f"resume={middle}"]), tmp_path / "resumed")
+    assert_same_weights(tmp_path / "straight", tmp_path / "resumed")
+    two = ["nproc=2", "data.train.batch_sizes=[3,2]", "epochs=2", f"out_root={tmp_path}/two"]
+    run_command("train", *common, *overrides, *two)  # a later override takes the place of an earlier one
+    (result,) = (tmp_path / "two").rglob("result.json")
+    assert json.loads(result.read_text())["step"] == 2
+
+
+def test_labels_beyond_the_classes_of_images_are_rejected(two_lists: str) -> None:
+    overrides = [two_lists, "data.train.mix=losses", "data.train.own_classes=true", "eval=never"]
+    shared = [entry for entry in OVERRIDES if not entry.startswith("model.")]
+    for model, key in (("model=tiny3d", "data.train.own_classes"), ("model=omni_r50", "model.image_classes")):
+        more = ["model.image_classes=1"] if model == "model=omni_r50" else []
+        with pytest.raises(ConfigError) as caught:
+            build_experiment(compose([*shared, *overrides, model, *more]))
+        assert caught.value.key == key
+    for more, key in (("loss.class_weights=auto", "loss.class_weights"), ("blending=mixup", "blending")):
+        with pytest.raises(ConfigError) as caught:
+            build_experiment(compose([*shared, *overrides, "model=omni_r50", more]))
+        assert caught.value.key == key

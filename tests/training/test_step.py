@@ -48,6 +48,9 @@ class MeanOfOutputs:
     def inputs(self, batch: Batch, *, training: bool) -> Any:
         return (batch.frames[:, 0, 0, 0, 0, 0].float(),), batch.labels
 
+    def with_other_processes(self, targets: Any, world: Any, *, counts: bool) -> Any:
+        return targets
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> Any:
         return {"loss": outputs.mean()}
 
@@ -143,6 +146,21 @@ def test_clipping_scales_only_gradients_above_max_norm() -> None:
     (second,) = take_steps(exp, unclipped, [24.0])
     assert float(second["grad_norm"]) == pytest.approx(math.hypot(24, 0.5))
     assert (torch.tensor([1.0, 2.0]) - unclipped.model.w.detach()).tolist() == pytest.approx([0.24, 0.005], rel=1e-5)
+
+
+@pytest.mark.parametrize("amp", [Amp(), Amp(dtype="fp16")])
+def test_clipping_of_fused_optimizer_uses_unscaled_gradients(amp: Amp) -> None:
+    """Lightning clipped gradients that the fused kernel was to unscale later, so that nothing was clipped (#21435)."""
+    exp = experiment(grad=Grad(clip=Clip(max_norm=40)), amp=amp, num_samples=2)
+    weights = []
+    for fused in (True, False):
+        state = new_state(exp, LinearModel())
+        state.optimizer = torch.optim.SGD(state.model.parameters(), lr=0.01, fused=fused)
+        first, _ = take_steps(exp, state, [96.0, 24.0])
+        assert float(first["grad_norm"]) == pytest.approx(math.hypot(96, 0.5), rel=1e-3)
+        weights.append(state.model.w.tolist())
+    assert weights[0] == pytest.approx(weights[1], rel=1e-6)
+    assert weights[0][0] == pytest.approx(1 - 0.4 - 0.24, abs=1e-3)  # 96 is clipped to 40
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

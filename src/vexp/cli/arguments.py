@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from vexp.core.errors import ConfigError, format_value
+from vexp.core.errors import ConfigError, did_you_mean, format_value
 from vexp.core.fields import ValidatedConfig
 from vexp.runtime.threads import set_passive_omp_wait
 
@@ -53,7 +53,7 @@ class CommandLine(Generic[OptionsT]):
     """What a command accepts."""
 
     doc: str | None  # the docstring of its module: with the list of its options the text of --help
-    options: type[OptionsT]  # dataclass of its own options: ``name=value``; a bool is the flag ``--name``
+    options: type[OptionsT]  # dataclass of its own options: ``name=value``; a bool is also the flag ``--name``
     composes: bool = True  # whether it composes a config, and so accepts overrides and ``--config-dir``
 
     @property
@@ -84,10 +84,12 @@ class CommandLine(Generic[OptionsT]):
                 values[flags[argument]] = True
             elif argument.startswith("-"):
                 known = [*flags, *(["--config-dir"] if self.composes else [])]
-                hint = _near(argument, known) or (f"; the flags are {', '.join(known)}" if known else "")
+                hint = did_you_mean(argument, known) or (f"; the flags are {', '.join(known)}" if known else "")
                 raise ConfigError("no such flag", key=argument, origin=ORIGIN, hint=hint)
             elif equals and key in fields and hints[key] is not bool:
                 values[key] = _convert(key, text, hints[key], fields[key])
+            elif text in ("true", "false") and f"--{key}" in flags:
+                values[key] = text == "true"
             else:
                 rest.append(argument)
         for name in fields:
@@ -99,7 +101,7 @@ class CommandLine(Generic[OptionsT]):
             return Arguments(self.options(**values), rest, config_dirs)
         except ConfigError as error:
             error.origin = error.origin or ORIGIN
-            error.hint = error.hint or _near(str(error.value), fields[error.key].metadata["choices"])
+            error.hint = error.hint or did_you_mean(str(error.value), fields[error.key].metadata["choices"] or ())
             raise
 
     def help(self) -> str:
@@ -163,12 +165,6 @@ def _convert(key: str, text: str, hint: Any, field: dataclasses.Field[Any]) -> A
         return kind(text)
     except ValueError:
         raise ConfigError(f"must be {_KINDS[kind]}", key=key, value=text, origin=ORIGIN) from None
-
-
-def _near(word: str, names: Sequence[str]) -> str:
-    from vexp.config.errors import near  # imports Hydra, and only an error needs it
-
-    return near(word, names) if names else ""
 
 
 class FlagParser(argparse.ArgumentParser):

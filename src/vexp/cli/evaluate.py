@@ -23,7 +23,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from vexp.cli.arguments import Arguments, CommandLine
+from vexp.cli.arguments import ORIGIN, Arguments, CommandLine
 from vexp.cli.trained_model import CHECKPOINT, open_run, plain_console
 from vexp.config.compose import compose
 from vexp.config.instantiate import to_dict
@@ -93,7 +93,12 @@ def _rescore(source: Path, arguments: Arguments[_Options]) -> None:
     for override in overrides:
         if not override.lstrip("+").startswith(("eval.", "eval=")):
             raise ConfigError(f"{override}: with rescore= only overrides of the eval group are accepted (command line)")
-    path = _report_folder(source, options.split) / FILE_NAME if source.is_dir() else source
+    path = source
+    if source.is_dir():
+        path = _report_folder(source, options.split) / FILE_NAME
+        for name in (name for name in ("proposals.json", "boxes.csv") if path.with_name(name).exists()):
+            rule = f"is for logits of recognition; vexp evaluate run=RUN, or vexp score answers={name}, measures again"
+            raise ConfigError(rule, key="rescore", value=source, origin=ORIGIN)
     saved = load_view_logits(path)
     values = to_dict(compose(), types=True) | {"eval": saved.options}
     config = compose(overrides, saved=saved_config(values, path), config_dirs=arguments.config_dirs)

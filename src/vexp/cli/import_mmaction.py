@@ -36,11 +36,10 @@ from pathlib import Path
 from vexp.cli.arguments import ORIGIN, CommandLine
 from vexp.config.compose import compose
 from vexp.config.defaults import defaults_of
-from vexp.config.errors import near
 from vexp.config.overrides import config_search_dirs, group_options
 from vexp.config.schema import Config
 from vexp.core import files
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError, UserError, did_you_mean
 from vexp.core.fields import ValidatedConfig, option
 from vexp.tools.mmaction2.config_file import Source, read_config
 from vexp.tools.mmaction2.convert import convert
@@ -70,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     options, path = arguments.options, _source(arguments.rest)
     models = group_options("model", config_search_dirs((), arguments.config_dirs))
     if options.model is not None and options.model not in models:
-        hint = near(options.model, models)
+        hint = did_you_mean(options.model, models)
         raise ConfigError("no such model", key="model", value=options.model, origin=ORIGIN, hint=hint)
     out = Path(options.out).expanduser()
     if path.is_dir():
@@ -92,7 +91,7 @@ def _source(rest: Sequence[str]) -> Path:
             names = [
                 f"--{field.name}" if field.default is False else field.name for field in dataclasses.fields(_Options)
             ]
-            raise ConfigError("no such option", key=key, origin=ORIGIN, hint=near(key, names))
+            raise ConfigError("no such option", key=key, origin=ORIGIN, hint=did_you_mean(key, names))
     if len(rest) != 1 or not rest[0].strip():
         raise ConfigError("name one config: vexp import CONFIG.py [out=FOLDER] [name=NAME]")
     if re.match(r"\w+://", rest[0]):
@@ -193,19 +192,22 @@ def imported(source: Source, model: str | None = None, config_dirs: Sequence[Pat
         given = result.values.get(key)
         reason = message.partition(" (")[0]
         if key.startswith("pipeline.") and given is None and key.rpartition(".")[0].count(".") == 2:
-            result.need(key, _step_of(result, source, key), reason)  # an argument that the source lacks
+            step = _step_of(result, source, key)
+            result.need(key, step, "a value must be given, the transform has none")
             continue
         if not result.revoke(key, reason):
             raise UserError(f"{source.path}: the converted experiment does not compose: {message}")
-        if given is not None and given.node is not None and not key.startswith("model."):
+        if given is not None and given.node is None and key.startswith("model."):
+            result.missing.append((source.config.where, f"{reason} ({given.remark})"))
+        elif given is not None and not key.startswith("model."):
             result.need(key, given.node, reason)
     differences = model_differences(result)
     if differences and model is None:
-        nearest = result.choices["model"]
+        nearest, again = result.choices["model"], shlex.quote(str(source.path))
         raise UserError(
             f"{source.path}: refused: vexp cannot build the model as it is written here:\n"
             + "".join(f"  {what}\n" for what in differences)
-            + f"the nearest model is {nearest}; to take it all the same: vexp import {source.path} model={nearest}"
+            + f"the nearest model is {nearest}; to take it all the same: vexp import {again} model={nearest}"
         )
     result.replaced_model, result.experiment = differences, error
     return result

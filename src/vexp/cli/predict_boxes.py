@@ -123,7 +123,7 @@ def _print(found: Sequence[VideoDetections], classes: Sequence[str], folder: Pat
     for video in found:
         for error in video.errors:
             console.print(f"not read: {error}")
-        if not video.seconds and not video.errors:
+        if not any(map(len, video.boxes)) and not video.errors:
             console.print(f"no person in {video.name}")
     console.print(f"{', '.join(files)} in {folder}")
 

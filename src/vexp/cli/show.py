@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vexp.cli.arguments import ORIGIN, CommandLine
-from vexp.config.errors import near
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError, UserError, did_you_mean
 from vexp.core.fields import ValidatedConfig, option
 from vexp.data.sources.splits import SPLITS
 
@@ -64,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"name what to draw: {', '.join(SUBJECTS)}; vexp show --help describes them")
     subject, *overrides = arguments.rest
     if subject not in SUBJECTS:
-        hint = near(subject, list(SUBJECTS))
+        hint = did_you_mean(subject, list(SUBJECTS))
         raise ConfigError(f"the first argument must be one of {', '.join(SUBJECTS)}", key=subject, hint=hint)
     options = arguments.options
     others = {name for names in SUBJECTS.values() for name in names} - {*SUBJECTS[subject]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
 import sys
@@ -20,14 +19,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vexp.config.keys import all_keys, key_paths
 from vexp.config.provenance import COMMAND_LINE, Provenance, display_path, locate, override_key
 from vexp.config.schema import options
-from vexp.core.errors import UNSET, ConfigError, missing_package
+from vexp.core.errors import UNSET, ConfigError, did_you_mean, missing_package
 from vexp.optim.optimizers import unsupported_reason
 
 _NOT_DELETED = re.compile(r"Could not delete from config|does not support deletion|list indices must be integers")
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 #: Options of hydra/launcher and hydra/sweeper that come with an extra of the same package -> the extra.
-_EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "optuna": "optuna"}
+_EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 
 
 def to_config_error(error: BaseException, provenance: Provenance) -> ConfigError | None:
@@ -132,15 +131,12 @@ def unknown_key(key: str, owner: str, names: Sequence[str], origin: str) -> Conf
     """
     name = key.rpartition(".")[2]
     elsewhere = [path for path in key_paths() if path.rpartition(".")[2] == name and path != key]
-    hint = f"; did you mean {' or '.join(elsewhere[:3])}?" if elsewhere else near(name, names, key[: -len(name)])
+    if elsewhere:
+        hint = f"; did you mean {' or '.join(elsewhere[:3])}?"
+    else:
+        hint = did_you_mean(name, names, shown=lambda near: key[: -len(name)] + near)
     rule = f"{owner} has no {name!r}" if owner else f"there is no {name!r}"
     return ConfigError(rule, key=key, origin=origin, hint=f"{hint}\n  keys: {', '.join(sorted(names))}")
-
-
-def near(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """``; did you mean X?`` for the closest of ``names``, or an empty text."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
 def _unknown_option(error: MissingConfigException, provenance: Provenance) -> ConfigError:
@@ -166,7 +162,9 @@ def _unknown_option(error: MissingConfigException, provenance: Provenance) -> Co
     reason = unsupported_reason(name) if group == "optimizer" else None
     if reason is not None:
         return ConfigError(f"cannot train here: {reason}", key=group, value=name, origin=origin, hint=listed)
-    return ConfigError("no such option", key=group, value=name, origin=origin, hint=near(name, available) + listed)
+    return ConfigError(
+        "no such option", key=group, value=name, origin=origin, hint=did_you_mean(name, available) + listed
+    )
 
 
 def _origin_of_choice(provenance: Provenance, group: str, name: str) -> str:
@@ -214,8 +212,7 @@ def _grammar_error(error: OverrideParseException) -> ConfigError:
     place = f" at {found[1] or found[2]}".replace("'<EOF>'", "its end") if found else ""  # the rest names grammar rules
     key, equals, value = str(error.override).removeprefix("++").partition("=")
     if not equals:
-        close = difflib.get_close_matches(key, key_paths(), n=1, cutoff=0.6)
-        hint = f"; did you mean {close[0]}=...?" if close else ""
+        hint = did_you_mean(key, key_paths(), shown=lambda near: f"{near}=...")
         return ConfigError("not key=value", key=key, origin=COMMAND_LINE, hint=hint)
     return ConfigError(
         f"cannot be read as key=value{place}", key=key, value=value, origin=COMMAND_LINE,

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vexp.config.errors import near
 from vexp.config.schema import OPEN_GROUPS, options
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, did_you_mean
 
 #: The key that holds the name of an option. No option may have a field of this name.
 TYPE = "type"
@@ -49,7 +48,7 @@ def class_of_name(group: str, name: str) -> type[Any]:
     """
     known = options()[group]
     if name not in known:
-        raise ConfigError(f"must be one of {', '.join(known)}", key=TYPE, value=name, hint=near(name, known))
+        raise ConfigError(f"must be one of {', '.join(known)}", key=TYPE, value=name, hint=did_you_mean(name, known))
     return known[name]
 
 

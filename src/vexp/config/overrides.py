@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from vexp.config.errors import near, not_an_option
+from vexp.config.errors import not_an_option
 from vexp.config.provenance import COMMAND_LINE, override_key
 from vexp.config.schema import OPEN_GROUPS
 from vexp.config.search_path import conf_dir, environment_dirs
 from vexp.core.documents import DEPTH_LIMIT
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, did_you_mean
 
 #: Aliases of keys, on the command line only; saved overrides and YAML use the key itself.
 ALIASES = {"lr": "lr_policy", "nproc": "dist.nproc"}
@@ -64,7 +64,7 @@ def check_flags(flags: Sequence[str]) -> None:
     for flag in flags:
         name = flag.partition("=")[0]
         if name.startswith("-") and not any(each.startswith(name) for each in known):  # argparse takes beginnings
-            hint = f"; an override has no dashes: {flag.lstrip('-')}" if "=" in flag else near(name, known)
+            hint = f"; an override has no dashes: {flag.lstrip('-')}" if "=" in flag else did_you_mean(name, known)
             raise ConfigError("no such option (vexp train --help lists them)", key=flag, origin=COMMAND_LINE, hint=hint)
 
 

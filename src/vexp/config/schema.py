@@ -30,8 +30,8 @@ from vexp.tracking.config import Log
 
 
 def _device(value: str) -> str | None:
-    known = value in ("auto", "cpu", "cuda") or (value.startswith("cuda:") and value[5:].isdecimal())
-    return None if known else "must be auto, cpu, cuda or cuda:N"
+    known = value in ("auto", "cpu", "cuda", "mps") or (value.startswith("cuda:") and value[5:].isdecimal())
+    return None if known else "must be auto, cpu, cuda, cuda:N or mps"
 
 
 def _not_empty(path: str) -> str | None:
@@ -78,7 +78,9 @@ class Config(ValidatedConfig):
         False, "Give each process its own random dropout and blending; samples never depend on the process."
     )
     device: str = option(
-        "auto", "Device of the model: auto (a GPU if there is one), cpu, cuda or cuda:N.", check=_device
+        "auto",
+        "Device of the model: auto (a CUDA GPU, else the CPU), cpu, cuda, cuda:N or mps (a Mac).",
+        check=_device,
     )
     run_name: str | None = option(
         None,
@@ -180,12 +182,18 @@ class Config(ValidatedConfig):
 
     def _check_processes(self) -> None:
         nproc, backend = self.dist.nproc, self.backend
+        if self.device == "mps" and self.data.task in ("localization", "detection"):
+            rule = f"task={self.data.task} computes in float64, which a Mac's GPU does not have; set device=cpu"
+            raise ConfigError(rule, key="device", value=self.device)
         if nproc > 1 and backend.compile and backend.compile_mode != "default":
             raise ConfigError(
                 f"captures CUDA graphs, which cannot hold the gradient all-reduce of dist.nproc={nproc} processes; "
                 "use backend.compile_mode=default",
                 key="backend.compile_mode", value=backend.compile_mode,
             )  # fmt: skip
+        if nproc > 1 and self.device == "mps":
+            rule = "a Mac has one GPU, and torch's gloo cannot average gradients on it; set device=cpu or nproc=1"
+            raise ConfigError(rule, key="device", value=self.device)
         if nproc > 1 and self.device.startswith("cuda:"):
             raise ConfigError(
                 f"is one GPU, but each of dist.nproc={nproc} processes needs its own; use device=cuda, and "
@@ -317,6 +325,7 @@ def options() -> dict[str, dict[str, type[Any]]]:
             "trn": zoo_frames.Trn,
             "c2d": zoo.C2d,
             "slowonly": zoo.SlowOnly,
+            "omni": zoo.Omni,
             "tpn_slowonly": zoo.SlowOnlyTpn,
             "slowfast": zoo.SlowFast,
             "tiny3d_boxes": roi.Tiny3dRoi,

@@ -10,14 +10,19 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from vexp.config.schema import OPEN_GROUPS, Config, options
-from vexp.config.sweep import SearchOptions
+from vexp.config.sweep import RayOptions, SearchOptions
 
 
 @functools.cache
 def classes() -> dict[str, type[Any]]:
     """Return the classes by name: ``schema`` is the root, ``schema/GROUP/OPTION`` an option."""
     of_options = {f"schema/{group}/{name}": cls for group, names in options().items() for name, cls in names.items()}
-    return {"schema": _root(), "schema/hydra/sweeper/optuna": SearchOptions, **of_options}
+    return {
+        "schema": _root(),
+        "schema/hydra/launcher/ray": RayOptions,
+        "schema/hydra/sweeper/optuna": SearchOptions,
+        **of_options,
+    }
 
 
 def node(name: str) -> DictConfig:

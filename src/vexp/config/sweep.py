@@ -1,9 +1,10 @@
-"""The ``sweep`` group, and the ``hydra/sweeper=optuna`` option."""
+"""The ``sweep`` group, and the options ``hydra/sweeper=optuna`` and ``hydra/launcher=ray``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
@@ -60,3 +61,25 @@ class SearchOptions(ValidatedConfig):
     storage: str | None = option(
         None, "URL of the study's storage (sqlite:///FILE); null: optuna.db in the sweep's folder."
     )
+
+
+@dataclass(kw_only=True, slots=True)
+class RayOptions(ValidatedConfig):
+    """The jobs of a sweep as tasks of Ray; as many run at a time as the resources allow."""
+
+    _target_: str = "hydra_plugins.vexp_launchers.Ray"
+    address: str | None = option(
+        None,
+        "Address of the cluster (auto, HOST:PORT, ray://HOST:PORT); local: a Ray of this sweep only; null: that of "
+        "RAY_ADDRESS, else the cluster of this machine, else local.",
+    )
+    num_cpus: float = option(1, "CPU cores of a job, which should include its data loading workers.", ge=0)
+    num_gpus: float | None = option(
+        None, "GPUs of a job; jobs share one at 0.5; null: 1 if the cluster has GPUs, else 0.", ge=0
+    )
+    resources: dict[str, float] = option({}, "Amounts of the cluster's own resources that a job needs.")
+    n_jobs: int | None = option(None, "Jobs that run at a time; null: no limit but the resources.", ge=1)
+    max_restarts: int = option(
+        3, "Times that a job is started again, from its last checkpoint, because its node has died.", ge=0
+    )
+    init: dict[str, Any] = option({}, "Further arguments of ray.init, such as runtime_env.")

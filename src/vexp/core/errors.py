@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 #: Characters of a key or value that a message repeats; of more it shows the beginning and the end.
@@ -34,6 +35,15 @@ class UserError(Exception):
 def missing_package(extra: str) -> str:
     """Return the rule of an error about a value that needs a package of an extra that is not installed."""
     return f"needs a package that is not installed: pip install 'vexp[{extra}]'"
+
+
+def did_you_mean(word: str, names: Iterable[str], *, count: int = 1, shown: Callable[[str], str] = str) -> str:
+    """Return ``; did you mean A or B?`` with up to ``count`` of the ``names`` closest to ``word``, empty without one.
+
+    ``shown`` turns a name into what the message repeats, for example into a whole key.
+    """
+    meant = dict.fromkeys(map(shown, difflib.get_close_matches(word, list(names), n=count)))
+    return f"; did you mean {' or '.join(meant)}?" if meant else ""
 
 
 class ConfigError(UserError, ValueError):

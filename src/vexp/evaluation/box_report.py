@@ -163,8 +163,22 @@ def draw_boxes(path: Path, images: Sequence[BoxImage], *, title: str) -> None:
                     Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, ls=style, lw=1.2)
                 )
                 axes.text(
-                    x1, y1, text, fontsize=6, va="top", color="black",
+                    x1, y1, text, fontsize=6, va="top", color="black", clip_on=True,
                     parse_math=False, bbox={"facecolor": color, "alpha": 0.75, "pad": 0.6, "lw": 0},
                 )  # fmt: skip
+    _move_texts_inside(figure)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _move_texts_inside(figure: Any) -> None:
+    """Move the texts that run beyond the right or the lower edge of their image to the left and up."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        frame = axes.get_window_extent()
+        for text in axes.texts:
+            extent = text.get_window_extent()
+            right = max(min(0.0, frame.x1 - extent.x1), frame.x0 - extent.x0)
+            up = min(max(0.0, frame.y0 - extent.y0), frame.y1 - extent.y1)
+            x, y = axes.transData.transform(text.get_position())
+            text.set_position(axes.transData.inverted().transform((x + right, y + up)))

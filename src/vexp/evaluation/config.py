@@ -102,7 +102,7 @@ class Eval(ValidatedConfig):
     at_end: bool = option(True, "Evaluate after the last step whatever the interval.")
     save_best: str | None = option(
         "auto",
-        "Metric whose best checkpoint is kept; auto: the first one; null: none.",
+        "Metric whose best checkpoint is kept; auto: the first one (localization: auc or mAP); null: none.",
         see=("eval.metrics", "eval.rule"),
     )
     rule: str | None = option(
@@ -141,6 +141,13 @@ class Eval(ValidatedConfig):
     )
     max_views_per_forward: int | None = option(
         None, "Views in one forward pass; null: a whole batch (halved if memory runs out).", unit="views", ge=1
+    )
+    precise_bn: int | None = option(
+        None,
+        "Training steps whose batches give the statistics of the batch norms for an evaluation; the weights are not "
+        "updated. null: running means.",
+        unit="steps",
+        ge=1,
     )
     save_view_logits: bool = option(False, "Save eval/view_logits.npz for vexp evaluate rescore=RUN.")
 
@@ -196,7 +203,9 @@ class Eval(ValidatedConfig):
             return None
         results = self.results(task)
         if self.save_best == "auto":
-            return results[0]
+            known = metrics_of(task)
+            summaries = [known[metric](self)[-1] for metric in self.metrics if metric in known]
+            return summaries[0] if task == "localization" and summaries else results[0]
         meant = _SHORT.get((task, self.save_best), self.save_best)
         if self.save_best in results or (task, self.save_best) == _ALIAS:
             return meant

@@ -5,14 +5,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.errors import UserError
+from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.base import Source
 from vexp.evaluation.config import Eval
 
 
 def class_counts(source: Source) -> NDArray[np.int64]:
     """Return the number of videos of each class, int64 (classes,)."""
-    return np.bincount(_labels(source)[1], minlength=len(source.classes))
+    return np.bincount(_labels(source)[1], minlength=len(source.classes))[: len(source.classes)]
+
+
+def check_own_classes(train: Source, image_classes: int | None) -> None:
+    """Check that a model has a classifier of ``image_classes`` for the lists with classes of their own.
+
+    Raises:
+        ConfigError: If it has none, or it has too few classes.
+    """
+    key = "data.train.own_classes"
+    if image_classes is None:
+        raise ConfigError("requires a model with a second classifier: model=omni_r50", key=key, value=True)
+    largest = int(np.max(train.labels)) - len(train.classes)
+    if largest >= image_classes:
+        rule = f"a label is {largest}; set it to the number of classes of the images"
+        raise ConfigError(rule, key="model.image_classes", value=image_classes)
 
 
 def check_loss(train: Source, loss_multi_label: bool | None) -> None:

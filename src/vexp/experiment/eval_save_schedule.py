@@ -14,15 +14,20 @@ from typing import overload
 
 from vexp.config.schema import Config
 from vexp.core.log import plural
-from vexp.data.loading.step_plan import StepPlan
+from vexp.data.loading.step_plan import ListPlan, StepPlan
 
 _MAX_CHECKED = 1000  # steps of a schedule; they repeat, so that the first ones show whether all are ends of epochs
 
 
 def step_plan(config: Config, num_samples: int) -> StepPlan:
     """Return how an epoch of ``num_samples`` training samples is divided into steps."""
-    data = config.data
-    return StepPlan(num_samples, data.batch_size, config.grad.accumulate, data.train.drop_last, config.dist.nproc)
+    data, train = config.data, config.data.train
+    sizes = tuple(train.batch_sizes or [data.batch_size] * len(train.ann_files))
+    common = num_samples, data.batch_size, config.grad.accumulate, train.drop_last, config.dist.nproc
+    if train.mix == "samples":
+        return StepPlan(*common)
+    ratio = tuple(int(share) for share in train.ratio or [1] * len(sizes))
+    return ListPlan(num_samples, sizes[0], *common[2:], sizes=sizes, ratio=ratio, together=train.mix == "losses")
 
 
 def total_steps(config: Config, plan: StepPlan) -> int:
@@ -140,6 +145,10 @@ class Schedule:
     def step_text(self) -> str:
         """Describe the samples of a step: ``8 samples per step (batch 2 x accumulate 2 x 2 processes)``."""
         plan, repeats = self.plan, self.config.data.train.repeat_augment
+        if isinstance(plan, ListPlan):
+            sizes = (str(size * plan.accumulate * plan.world_size * repeats) for size in plan.sizes)
+            lists = ("+", "each list") if plan.together else ("or", "one list, in turn")
+            return f"{f' {lists[0]} '.join(sizes)} samples per step, of {lists[1]}"
         samples = plural(min(plan.samples_per_step, plan.num_samples) * repeats, "sample")
         accumulated = f" x accumulate {plan.accumulate}" if plan.accumulate > 1 else ""
         processes = f" x {plural(plan.world_size, 'process')}" if plan.world_size > 1 else ""

@@ -133,4 +133,6 @@ def make_dataset(config: Config, split: str, *, pipeline: str | None = None) -> 
         on_bad=on_bad,
         training=split == pipeline == "train",
         repeats=config.data.train.repeat_augment if split == pipeline == "train" else 1,
+        apart=split == "train" and config.data.train.mix != "samples",
+        own_classes=split == "train" and config.data.train.own_classes,
     )

@@ -106,8 +106,8 @@ class PersonFinder:
             indices = np.abs(times[:, None] - seconds).argmin(axis=0)
             for start in range(0, len(indices), _DETECTED_AT_ONCE):
                 part = indices[start : start + _DETECTED_AT_ONCE]
-                for second, frame_boxes in zip(seconds[start:], self._detect(reader.frames(part)), strict=False):
-                    yield float(second), self._kept(frame_boxes)
+                for second, boxes in zip(seconds[start:], self._detect(reader.frames(part)), strict=False):
+                    yield float(second), boxes[boxes[:, 4] >= self.threshold][: self.most]
 
     def _detect(self, frames: NDArray[np.uint8]) -> list[Floats]:
         assert self.detector is not None
@@ -229,10 +229,15 @@ def _annotated(
         color = _COLORS[number % len(_COLORS)]
         left, top, right, bottom = (box[:4] * (width, height, width, height)).round().astype(int).tolist()
         cv2.rectangle(image, (left, top), (right, bottom), color, max(1, round(scale)))
-        for line, text in enumerate(top_text(scores, classes, least=least).split("\n")):
-            y = top + round((line + 1) * 22 * scale)
-            cv2.putText(image, text, (left + 2, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.putText(image, text, (left + 2, y), cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
+        lines = top_text(scores, classes, least=least).split("\n")
+        spacing = round(28 * scale)
+        top = max(0, min(top, height - spacing * len(lines)))  # within the frame, as left below
+        for line, text in enumerate(lines):
+            (text_width, _), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+            left, y = max(0, min(left, width - text_width - 4)), top + line * spacing
+            cv2.rectangle(image, (left, y), (left + text_width + 4, y + spacing), color, cv2.FILLED)
+            place = left + 2, y + spacing - max(2, baseline // 2)
+            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return image
 
 

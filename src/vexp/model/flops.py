@@ -4,38 +4,54 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vexp.model.localizers import Localizer
 from vexp.model.registry import ModelSize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor, nn
+
     from vexp.model import ModelOption
 
 
-def measure(option: ModelOption, clip: Sequence[int], num_classes: int) -> ModelSize:
-    """Return the size of a model for one clip of shape (C, T, H, W) without allocating or computing anything."""
+def _model_and_inputs(option: ModelOption, clip: Sequence[int], num_classes: int) -> tuple[nn.Module, Sequence[Tensor]]:
+    """Return a model and its inputs for one clip, (C, T, H, W), or features, (C, T), on the meta device."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from vexp.model.meta import meta_model
 
-    model, clips = meta_model(option, num_classes).eval(), torch.empty(1, *clip, device="meta")
+    model = meta_model(option, num_classes).to("meta")  # buffers, too
+    clips = torch.empty(1, *clip, device="meta")
+    if isinstance(option, Localizer):
+        return model, option.inputs(clips, torch.ones(1, clip[1], dtype=torch.bool, device="meta"))
+    return model, (clips,)
+
+
+def measure(option: ModelOption, clip: Sequence[int], num_classes: int) -> ModelSize:
+    """Return the size of a model for one clip, (C, T, H, W), or features, (C, T), without computing anything."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, inputs = _model_and_inputs(option, clip, num_classes)
+    model.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(clips)
+        model(*inputs)
     return ModelSize(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2)
 
 
 def activation_bytes(option: ModelOption, clip: Sequence[int], num_classes: int) -> int:
-    """Return the memory of the tensors that the forward pass of one clip (C, T, H, W) keeps for backward, in bytes.
+    """Return the memory of the tensors that the forward pass of one clip, or features, keeps for backward, in bytes.
 
     In float32, and without tensors that only exist during the pass. Attention is counted as torch's fused kernels
     compute it, which do not keep the attention matrix.
     """
     import torch
 
-    from vexp.model.meta import FusedAttention, meta_model
+    from vexp.model.meta import FusedAttention
 
-    model = meta_model(option, num_classes).train()
+    model, inputs = _model_and_inputs(option, clip, num_classes)
+    model.train()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     owned = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
@@ -47,6 +63,6 @@ def activation_bytes(option: ModelOption, clip: Sequence[int], num_classes: int)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), FusedAttention():
-        output = model(torch.empty(1, *clip, device="meta"))
+        output = model(*inputs)
     del output
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

@@ -7,7 +7,6 @@ folder and without the hub.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vexp.core.documents import read_json
-from vexp.core.errors import ConfigError, UserError, missing_package, raise_all
+from vexp.core.errors import ConfigError, UserError, did_you_mean, missing_package, raise_all
 from vexp.core.fields import REQUIRED, option
 from vexp.model.clip_input import ClipInput, check_norm, check_pipeline
 from vexp.model.config import Model
@@ -200,8 +199,8 @@ class _ModelFiles(NamedTuple):
         if (problem := hub.problem(source)) is not None:
             raise ConfigError(f"no such folder here, and as a name on the hub it {problem}", **_at(name))
         if folder.parent != Path() and folder.parent.is_dir() and not hub.is_cached(hub.parse(source), _CONFIG):
-            near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.iterdir()], n=1)
-            hint = f"; did you mean {folder.parent / near[0]}?" if near else ""
+            beside = (path.name for path in folder.parent.iterdir())
+            hint = did_you_mean(folder.name, beside, shown=lambda near: str(folder.parent / near))
             raise ConfigError(f"there is no such folder in {folder.parent}", **_at(name), hint=hint)
         try:
             path = hub.download(hub.parse(source), _CONFIG)

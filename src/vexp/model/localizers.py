@@ -195,7 +195,7 @@ class ActionFormer(Localizer):
 class BmnLoss(ValidatedConfig):
     """Loss of model=bmn: boundaries, and regression and classification of the confidence of segments.
 
-    Its parts are balanced within the batch of each process.
+    Its parts are balanced within each batch of a step (``grad.accumulate``), over all processes that share it.
     """
 
     localizer: ClassVar[type[Localizer]] = Bmn

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, did_you_mean
 from vexp.model import localizers, roi, zoo, zoo_frames, zoo_pose, zoo_transformers
 from vexp.model.config import Model, Tiny3d, TorchvisionVideo
 
-#: (C, T, H, W)
-Clip = tuple[int, int, int, int]
+#: Shape of an input: (C, T, H, W), or (C, T) of features.
+Clip = tuple[int, ...]
 
 IMAGES = "mmaction2, torchvision://resnet50"
 IMAGE_MODELS = "mmaction2, torchvision://NAME, timm://NAME"
@@ -55,22 +54,28 @@ class RegisteredModel:
     """A named model; ``option`` builds its option, equal to conf/model/NAME.yaml."""
 
     option: Callable[[], Model]
-    frames: int  # of the clips that it is trained on
-    side: int  # height and width of these frames, in pixels
+    frames: int  # of the clips that it is trained on, or number of features
+    side: int | None  # height and width of these frames, in pixels; None for features
     paper: str
     published: Published | None = None
     weights: str = "mmaction2"  # sources of pretrained weights
 
     @property
     def clip(self) -> Clip:
-        """The input (C, T, H, W) that it is trained on."""
-        return self.option().channels, self.frames, self.side, self.side
+        """The input that it is trained on."""
+        return self._input(self.side)
 
     @property
     def published_clip(self) -> Clip:
-        """The input (C, T, H, W) of the published numbers."""
-        side = (self.published.side if self.published is not None else None) or self.side
-        return self.option().channels, self.frames, side, side
+        """The input of the published numbers."""
+        return self._input((self.published.side if self.published is not None else None) or self.side)
+
+    def _input(self, side: int | None) -> Clip:
+        option = self.option()
+        if isinstance(option, localizers.Localizer):
+            return option.feature_dim, self.frames
+        assert side is not None  # of models of clips
+        return option.channels, self.frames, side, side
 
 
 def _torchvision(name: str, side: int, paper: str, parameters: float, gmacs: float) -> RegisteredModel:
@@ -116,6 +121,7 @@ REGISTRY: dict[str, RegisteredModel] = {
     "slowonly_nl_r50": RegisteredModel(
         partial(zoo.SlowOnly, non_local="embedded_gaussian", non_local_scale=True), 8, 224, "Wang et al., CVPR 2018",
         Published(39.81, 96.66, MMACTION2, 256), IMAGES),
+    "omni_r50": RegisteredModel(zoo.Omni, 8, 224, "Duan et al., ECCV 2020", weights=IMAGES),
     "tpn_slowonly_r50": RegisteredModel(zoo.SlowOnlyTpn, 8, 224, "Yang et al., CVPR 2020", weights=IMAGES),
     "slowfast_r50": RegisteredModel(
         zoo.SlowFast, 32, 224, "Feichtenhofer et al., ICCV 2019", Published(34.5, 36.3, MMACTION2, 256)),
@@ -211,20 +217,21 @@ REGISTRY: dict[str, RegisteredModel] = {
 
 
 #: Models of features instead of clips: name -> option, as conf/model/NAME.yaml with the default size of the features.
-LOCALIZERS: dict[str, Callable[[], Model]] = {
-    "bmn": localizers.Bmn,
-    "actionformer": localizers.ActionFormer,
-    "actionformer_tiny": partial(
-        localizers.ActionFormer, width=64, window=9, stem_blocks=1, levels=4, head_layers=2, drop_path=0.0,
-        max_segments=50),
+LOCALIZERS: dict[str, RegisteredModel] = {
+    "bmn": RegisteredModel(localizers.Bmn, 100, None, "Lin et al., ICCV 2019"),
+    "actionformer": RegisteredModel(localizers.ActionFormer, 2304, None, "Zhang et al., ECCV 2022", weights=""),
+    "actionformer_tiny": RegisteredModel(
+        partial(
+            localizers.ActionFormer, width=64, window=9, stem_blocks=1, levels=4, head_layers=2, drop_path=0.0,
+            max_segments=50),
+        80, None, "vexp's own, after Zhang et al. 2022", weights=""),
 }  # fmt: skip
 
 
 def named_option(name: str) -> Model:
     """Return the option of a named model; raise ConfigError if there is no model of that name."""
-    known = {key: model.option for key, model in REGISTRY.items()} | LOCALIZERS
+    known = REGISTRY | LOCALIZERS
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else f"; the models are {', '.join(known)}"
+        hint = did_you_mean(name, known, count=3) or f"; the models are {', '.join(known)}"
         raise ConfigError("is not a known model", key="model", value=name, hint=hint)
-    return known[name]()
+    return known[name].option()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,14 +23,26 @@ class SegmentTargets:
     Attributes:
         segments: Start and end in units of features, float (K, 2) for each video; feature t covers t to t + 1.
         labels: Class indices, int64 (K,) for each video.
+        seeds: Of the random numbers that a loss draws for each video; equal for all by default.
+        total: Function that returns the sum of a tensor over the processes which share the batch.
     """
 
     segments: Sequence[Tensor]
     labels: Sequence[Tensor]
+    seeds: Sequence[int] = ()
+    total: Callable[[Tensor], Tensor] = Tensor.detach
+
+    def select(self, index: int) -> SegmentTargets:
+        """Return the ground truth of one video."""
+        part = slice(index, index + 1)
+        return SegmentTargets(self.segments[part], self.labels[part], self.seeds[part])
 
 
 class BmnLoss(nn.Module):
     """Loss of ``Bmn``: boundaries (TEM) and confidence of segments (PEM), balanced within the batch (Lin et al. 2019).
+
+    If processes share a batch, the numbers that balance it are those of the whole batch (``SegmentTargets.total``), and
+    the mean of the losses of all processes, each weighted by its number of videos, is the loss of the whole batch.
 
     Returns ``loss`` and its parts ``loss_boundary``, ``loss_regression`` and ``loss_classification``.
     """
@@ -44,50 +56,81 @@ class BmnLoss(nn.Module):
         length = output.start.shape[1]
         labels = [boundary_labels(segments / length, length) for segments in targets.segments]
         iou, start, end = (torch.stack(part).to(output.start.device) for part in zip(*labels, strict=True))
-        return self.from_labels(output, iou, start, end)
+        draws = torch.stack([_draws(seed, length) for seed in targets.seeds or [0] * len(iou)], 1).to(iou.device)
+        return self.from_labels(output, iou, start, end, draws, targets.total)
 
-    def from_labels(self, output: BmnOutput, iou: Tensor, start: Tensor, end: Tensor) -> dict[str, Tensor]:
-        """Return the losses for the targets of ``boundary_labels``, stacked over the videos."""
-        boundary = balanced_log_loss(output.start, start) + balanced_log_loss(output.end, end)
+    def from_labels(
+        self,
+        output: BmnOutput,
+        iou: Tensor,
+        start: Tensor,
+        end: Tensor,
+        draws: Tensor,
+        total: Callable[[Tensor], Tensor] = Tensor.detach,
+    ) -> dict[str, Tensor]:
+        """Return the losses for the targets of ``boundary_labels``, stacked over the videos.
+
+        Args:
+            output: Of the model, for N videos.
+            iou: float (N, T, T).
+            start: float (N, T).
+            end: float (N, T).
+            draws: Uniform random numbers, float (2, N, T, T), which choose segments of medium and of low IoU.
+            total: ``SegmentTargets.total``.
+        """
+        boundary = balanced_log_loss(output.start, start, total) + balanced_log_loss(output.end, end, total)
         index = torch.arange(output.start.shape[1], device=iou.device)
         valid = (index[:, None] + index < len(index)).float()  # segments within the video, (T, T)
         iou, confidence = iou * valid, output.confidence.float()
-        regression = self._regression(confidence[:, 0], iou, valid)
-        classification = _classification(confidence[:, 1], iou, valid)
-        total = boundary + self.regression_weight * regression + self.classification_weight * classification
+        share = len(iou) / total(iou.new_tensor(float(len(iou))))  # of the videos of the batch in this process
+        regression = self._regression(confidence[:, 0], iou, valid, draws, total) / share
+        classification = _classification(confidence[:, 1], iou, valid, total) / share
+        loss = boundary + self.regression_weight * regression + self.classification_weight * classification
         parts = {"boundary": boundary, "regression": regression, "classification": classification}
-        return {"loss": total} | {f"loss_{name}": value for name, value in parts.items()}
+        return {"loss": loss} | {f"loss_{name}": value for name, value in parts.items()}
 
-    def _regression(self, score: Tensor, iou: Tensor, valid: Tensor) -> Tensor:
+    def _regression(
+        self, score: Tensor, iou: Tensor, valid: Tensor, draws: Tensor, total: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         """Return half of the squared error over all segments of high IoU and as many drawn of medium and of low IoU."""
         high = (iou > 0.7).float()
+        groups = ((iou <= 0.7) & (iou > 0.3), (iou <= 0.3) & (iou > 0) & (valid > 0))
+        counts = total(torch.stack([high.sum(), *(group.sum() for group in groups)]))
         chosen = high
-        for group in ((iou <= 0.7) & (iou > 0.3), (iou <= 0.3) & (iou > 0) & (valid > 0)):
-            ratio = high.sum() / group.sum()
+        for group, draw, ratio in zip(groups, draws, counts[0] / counts[1:], strict=True):
             if self.limit_ratio:
                 ratio = ratio.nan_to_num(1.0).clamp(max=1)
-                chosen = chosen + (group & (torch.rand_like(iou) >= 1 - ratio))
+                chosen = chosen + (group & (draw >= 1 - ratio))
             else:  # above 1, every place of the map is chosen
-                chosen = chosen + (group * torch.rand_like(iou) > 1 - ratio)
+                chosen = chosen + (group * draw > 1 - ratio)
         error = F.mse_loss(score * chosen, iou * chosen, reduction="sum")
-        return 0.5 * error / chosen.sum().clamp(min=1)
+        return 0.5 * error / total(chosen.sum()).clamp(min=1)
 
 
-def balanced_log_loss(score: Tensor, label: Tensor, threshold: float = 0.5) -> Tensor:
+def _draws(seed: int, length: int) -> Tensor:
+    """Return the random numbers of a video, float (2, T, T)."""
+    return torch.rand(2, length, length, generator=torch.Generator().manual_seed(seed))
+
+
+def balanced_log_loss(
+    score: Tensor, label: Tensor, total: Callable[[Tensor], Tensor] = Tensor.detach, threshold: float = 0.5
+) -> Tensor:
     """Return the cross entropy of probabilities, with equal weights of labels above ``threshold`` and of the others."""
     score, positive = score.float().reshape(-1), (label.reshape(-1) > threshold).float()
-    ratio = (score.numel() / positive.sum().clamp(min=1)).clamp(*_RATIOS)
+    entries, count = total(torch.stack([positive.new_tensor(float(len(score))), positive.sum()]))
+    ratio = (entries / count.clamp(min=1)).clamp(*_RATIOS)
     weighted = 0.5 * ratio * positive * torch.log(score + _EPSILON)
     weighted = weighted + 0.5 * ratio / (ratio - 1) * (1 - positive) * torch.log(1 - score + _EPSILON)
     return -weighted.mean()
 
 
-def _classification(score: Tensor, iou: Tensor, valid: Tensor) -> Tensor:
+def _classification(score: Tensor, iou: Tensor, valid: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the balanced cross entropy of "IoU above 0.9" over the segments within the video."""
     positive = (iou > 0.9).float()
     negative = (iou <= 0.9).float() * valid
-    count = positive.sum().clamp(min=1)
-    entries = count + negative.sum()
+    count, others = total(torch.stack([positive.sum(), negative.sum()]))
+    count = count.clamp(min=1)
+    entries = count + others
     ratio = (entries / count).clamp(*_RATIOS)
     weighted = 0.5 * ratio * positive * torch.log(score + _EPSILON)
     weighted = weighted + 0.5 * ratio / (ratio - 1) * negative * torch.log(1 - score + _EPSILON)

@@ -75,8 +75,8 @@ class _Recorder:
 
     def _random_state(self) -> Tensor:
         """Return the state of the generator; if it has changed, the innermost open call has drawn numbers."""
-        on_gpu = self.device.type == "cuda"
-        state = torch.cuda.get_rng_state(self.device) if on_gpu else torch.get_rng_state()
+        on_gpu = self.device.type in ("cuda", "mps")
+        state = torch.get_device_module(self.device).get_rng_state(self.device) if on_gpu else torch.get_rng_state()
         if self._open and not torch.equal(state, self._open[-1].random_state):
             self._open[-1].draws = True
         for call in self._open:
@@ -118,9 +118,10 @@ def _record(model: nn.Module, clips: Tensor) -> list[_Call]:
 
         handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
         handles.append(module.register_forward_hook(lambda _module, _args, output: recorder.leave(output)))
-    devices = [clips.device] if clips.device.type == "cuda" else []
+    kind = clips.device.type if clips.device.type in ("cuda", "mps") else None
+    devices = [clips.device] if kind else []
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), torch.random.fork_rng(devices=devices, device_type=kind or "cuda"):
             model(clips)
             for buffer, value in buffers:  # running means of batch norm
                 buffer.copy_(value)

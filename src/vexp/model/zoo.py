@@ -71,6 +71,20 @@ class SlowOnly(Family):
 
 
 @dataclass(kw_only=True, slots=True)
+class Omni(Family):
+    """OmniResNet: SlowOnly with a classifier of videos and one of images (``vexp.model.architectures.omni``)."""
+
+    architecture: ClassVar[str] = "omni.omni_resnet"
+    key_rules: ClassVar[Rules] = (*key_mapping.OMNI, *key_mapping.TORCHVISION_RESNET)
+
+    image_classes: int = option(
+        1000, "Classes of the images, which are clips of one frame.", unit="classes", ge=1, see=("data.train.mix",)
+    )
+    dropout: float = dropout_option(0.5)
+    image_dropout: float = option(0.2, "Dropout probability before the classifier of images.", ge=0, lt=1)
+
+
+@dataclass(kw_only=True, slots=True)
 class SlowOnlyTpn(Family):
     """TPN, a pyramid over the last two stages, on SlowOnly (``vexp.model.architectures.tpn``)."""
 

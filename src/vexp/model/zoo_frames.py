@@ -27,6 +27,12 @@ def _image_model_name(value: str) -> str | None:
 
 
 _num_frames = partial(option, 8, "Frames of each clip, as sampled.", unit="frames")
+_deploy = partial(
+    option,
+    False,
+    "Fuse the parallel branches of each block of a model of timm, such as MobileOne, into one convolution: its form "
+    "for inference. Weights of either form can be loaded.",
+)
 _shift_div = partial(
     option, doc="Divisor of the channels: 1/shift_div of them are shifted forward in time and as many backward.", ge=2
 )
@@ -69,7 +75,21 @@ class FrameModel(Family, ABC):
                 rules = key_mapping.TIMM_BACKBONE
             if self.backbone.startswith(f"{TIMM_PREFIX}mobileone"):
                 rules += key_mapping.MOBILEONE
-        return key_mapping.rename_keys(tensors, rules)
+        renamed = key_mapping.rename_keys(tensors, rules)
+        return self._fused(renamed) if getattr(self, "deploy", False) else renamed
+
+    def _fused(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Fuse the branches of the backbone in a file of the form that is trained; any other file is unchanged."""
+        from vexp.model.architectures.image_backbones import fuse_branches, image_backbone
+
+        model = image_backbone(self.backbone, self.image_channels).model
+        names = {f"backbone.{name}": name for name in model.state_dict()}
+        if not names.keys() <= tensors.keys():
+            return tensors
+        model.load_state_dict({name: tensors[key] for key, name in names.items()})
+        fuse_branches(model, self.backbone)
+        others = {key: tensor for key, tensor in tensors.items() if key not in names}
+        return others | {f"backbone.{name}": tensor for name, tensor in model.state_dict().items()}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,6 +105,7 @@ class Tsn(FrameModel):
         "Average the features of an image model of torchvision without the norm, activation or layer in front of its "
         "classifier, as mmaction2 (densenet, convnext, swin, mobilenet_v3).",
     )
+    deploy: bool = _deploy()
     dropout: float = dropout_option(0.4)
     init_std: float = init_std_option(0.01)
 
@@ -108,6 +129,7 @@ class Tsm(FrameModel):
         False, "Divide the products of embedded_gaussian by the square root of the channels, as the Transformer."
     )
     temporal_pool: bool = option(False, "Halve the number of frames by max pooling after the first stage of a ResNet.")
+    deploy: bool = _deploy()
     dropout: float = dropout_option(0.5)
     init_std: float = init_std_option(0.001)
 

@@ -78,8 +78,14 @@ class Amp(ValidatedConfig):
         return f"{name} has no hardware support for it: compute capability {capability}, needs {needed}"
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
-        """Return the gradient scaler, which keeps small fp16 gradients from underflow; disabled for fp32 and bf16."""
+        """Return the gradient scaler, which keeps small fp16 gradients from underflow; disabled for fp32 and bf16.
+
+        Raises:
+            ConfigError: If torch has none for ``device``.
+        """
         import torch
 
+        if self.dtype == "fp16" and device.type == "mps" and torch.__version__ < (2, 8):
+            raise ConfigError("needs torch 2.8 on device=mps; use bf16", key="amp.dtype", value=self.dtype)
         # training passes a constant loss_scale to ``update``, too, which keeps the scale
         return torch.amp.GradScaler(device.type, init_scale=self.loss_scale or 2.0**16, enabled=self.dtype == "fp16")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.core.malloc import configure_malloc
 
@@ -62,8 +63,21 @@ class Backend(ValidatedConfig):
         torch.backends.cudnn.allow_tf32 = self.tf32 != "none"
 
     def channels_last_on(self, device: torch.device) -> bool:
-        """Return whether weights and clips use the channels-last memory format on ``device``."""
-        return device.type != "cpu" if self.channels_last is None else self.channels_last
+        """Return whether weights and clips use the channels-last memory format on ``device``.
+
+        Raises:
+            ConfigError: If 3D convolutions of the device are wrong in the format that was chosen.
+        """
+        if device.type != "mps":
+            return device.type != "cpu" if self.channels_last is None else self.channels_last
+        from vexp.runtime.conv3d_check import right_layouts
+
+        right = right_layouts(device)
+        default = "channels_last_3d" in right
+        if self.channels_last not in (None, default) and len(right) == 1:
+            rule = "3D convolutions of this GPU have wrong results in that format (pytorch issue 197114); omit it"
+            raise ConfigError(rule, key="backend.channels_last", value=self.channels_last)
+        return default if self.channels_last is None else self.channels_last
 
     def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Move ``model`` to ``device`` and its memory format; set up activation checkpointing and compilation.
@@ -73,12 +87,20 @@ class Backend(ValidatedConfig):
         """
         import torch
 
+        from vexp.runtime.conv3d_check import LAYOUTS, force_layout, right_layouts
+
         model.to(device)
         if self.channels_last_on(device):
             layouts = {5: torch.channels_last_3d, 4: torch.channels_last}  # 4: a 2D model applied to frames
             for parameter in model.parameters():
                 if (layout := layouts.get(parameter.ndim)) is not None:
                     parameter.data = parameter.data.contiguous(memory_format=layout)
+        if device.type == "mps" and len(right := right_layouts(device)) == 1:
+            logger.warning(
+                f"3D convolutions of this GPU are right in the memory format {right[0]} only (pytorch issue 197114): "
+                "every input is converted to it"
+            )
+            force_layout(model, LAYOUTS[right[0]])
         if self.activation_checkpointing:
             from vexp.runtime.activation_checkpointing import checkpoint_activations, describe_checkpointed
 

@@ -60,6 +60,13 @@ class World:
             distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
         return int(tensor)
 
+    def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor without gradient over all processes, on its device."""
+        total = tensor.detach().clone()
+        if not self.is_single_process:
+            distributed.all_reduce(total)
+        return total
+
     def all_reduce_mean(self, numbers: Sequence[float]) -> list[float]:
         """Return the mean of each number over all processes."""
         tensor = torch.tensor(numbers, dtype=torch.float64)

@@ -31,11 +31,13 @@ def rng_state() -> dict[str, Any]:
     """Return the state of all global generators as tensors and plain values; of GPUs only the current one's."""
     _, key, pos, has_gauss, gauss = np.random.get_state(legacy=True)
     key_tensor = torch.from_numpy(np.asarray(key, np.int64))
+    mps = {"mps": torch.mps.get_rng_state()} if torch.backends.mps.is_available() else {}
     return {
         "python": random.getstate(),
         "numpy": {"key": key_tensor, "pos": pos, "has_gauss": has_gauss, "gauss": gauss},
         "torch": torch.get_rng_state(),
         "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
+        **mps,
     }
 
 
@@ -55,3 +57,5 @@ def set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state(state["cuda"][0])
+    if torch.backends.mps.is_available() and "mps" in state:
+        torch.mps.set_rng_state(state["mps"])

@@ -32,6 +32,8 @@ STOP_FILE = ".stop"
 FAIL_FAST = "sweep.fail_fast"
 #: Process id of the launching process; jobs in its child processes end with it.
 LAUNCHER_VARIABLE = "VEXP_SWEEP_PROCESS"
+#: Set for jobs whose scheduler may stop one alone; Ray, as Slurm does.
+SCHEDULED_VARIABLE = "VEXP_SWEEP_SCHEDULED"
 
 Run = Callable[..., dict[str, Any]]
 
@@ -54,7 +56,8 @@ def run_or_retry_job(config: Config, overrides: Sequence[str], folder: Path, run
             folder.rmdir()  # Hydra made it; it is empty, because no job started here
         return math.nan
     _exit_with_parent()
-    is_scheduled = "SUBMITIT_EXECUTOR" in os.environ  # by Slurm: a signal to one job does not concern the others
+    is_of_slurm = "SUBMITIT_EXECUTOR" in os.environ
+    is_scheduled = is_of_slurm or SCHEDULED_VARIABLE in os.environ  # a signal to one job does not concern the others
     result: dict[str, Any] = {}
     with SignalHandler() as stop:
         try:
@@ -71,7 +74,7 @@ def run_or_retry_job(config: Config, overrides: Sequence[str], folder: Path, run
             signalled = stop.received or result.get("stopped_by")
             if signalled and not is_scheduled:
                 stop_file.write_text(signalled)
-    if result.get("stopped_by") == "SIGUSR2" and is_scheduled:
+    if result.get("stopped_by") == "SIGUSR2" and is_of_slurm:
         signal.raise_signal(signal.SIGUSR2)  # submitit's handler requeues the job, now that the checkpoint is written
     return Objective.of(config).value(result)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from vexp.data.sources.config import Data
-from vexp.task.base import Task
+
+if TYPE_CHECKING:
+    from vexp.task.base import Task
 
 #: Name of a task, and of its module -> its class.
 _BUILT_IN = {"recognition": "Recognition", "localization": "Localization", "detection": "Detection"}

@@ -17,6 +17,7 @@ from vexp.config.schema import Config
 from vexp.data.loading.dataset import ClipDataset
 from vexp.data.sources.base import Source
 from vexp.evaluation.predictions import SplitPredictions
+from vexp.runtime.distributed import World
 
 
 class Task(ABC):
@@ -67,6 +68,20 @@ class Task(ABC):
     def loss(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """Return the training loss of a batch, a scalar, as ``loss``; other scalars are parts of it to be logged."""
         return {"loss": self.criterion(outputs, targets)}
+
+    def with_other_processes(self, targets: Any, world: World, *, counts: bool) -> Any:
+        """Return the targets of this process's part of a training batch for ``loss``.
+
+        The step averages losses over the processes of a run, each weighted by its number of samples. A loss that is the
+        mean over the samples of a batch needs nothing of the other processes; any other is equal to that of one process
+        only if it does.
+
+        Args:
+            targets: Of this process, as ``inputs`` returns them.
+            world: The processes; all of them call this for every batch, and then ``loss``.
+            counts: False if the sample of this process belongs to no batch: the weight of its loss is 0.
+        """
+        return targets
 
     def accuracy_labels(self, batch: Any) -> Tensor | None:
         """Return labels (n,) to which the top-1 class of the outputs (n, classes) is compared for the log, or None."""

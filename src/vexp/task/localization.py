@@ -24,6 +24,7 @@ from vexp.evaluation.segments import SegmentPredictions, precision_results, reca
 from vexp.evaluation.temporal import RecallCurve, average_precision, average_recall, soft_nms
 from vexp.model.localizers import Localizer
 from vexp.model.segment_losses import SegmentTargets
+from vexp.runtime.distributed import World
 from vexp.task.base import Task
 
 _MIN_PART = 0.5  # smallest part of a segment that stays in a random crop
@@ -42,12 +43,18 @@ class SegmentDataset(ClipDataset):
             sequence, kept = reader, np.arange(len(labels))
             if self.training and source.crop is not None and source.crop < len(reader.values):
                 sequence, kept = random_part(reader, segments, source.crop, rng)
-            made.append(_sample(sequence, segments[kept], labels[kept], index, source.videos[index].duration))
+            duration, seed = source.videos[index].duration, int(rng.integers(2**32))
+            made.append(_sample(sequence, segments[kept], labels[kept], index, duration, seed))
         return made
 
 
 def _sample(
-    sequence: FeatureSequence, segments: NDArray[np.float64], labels: NDArray[np.int64], index: int, duration: float
+    sequence: FeatureSequence,
+    segments: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    index: int,
+    duration: float,
+    seed: int,
 ) -> SegmentSample:
     end = sequence.origin + len(sequence.values) * sequence.step
     return SegmentSample(
@@ -58,6 +65,7 @@ def _sample(
         origin=sequence.origin,
         step=sequence.step,
         duration=duration if duration > 0 else end,
+        seed=seed,
     )
 
 
@@ -127,7 +135,10 @@ class Localization(Task):
         return config
 
     def inputs(self, batch: SegmentBatch, *, training: bool) -> tuple[tuple[Tensor, ...], SegmentTargets]:
-        return self.option.inputs(batch.features, batch.valid), SegmentTargets(batch.positions(), batch.split_labels())
+        return self.option.inputs(batch.features, batch.valid), _targets(batch)
+
+    def with_other_processes(self, targets: SegmentTargets, world: World, *, counts: bool) -> SegmentTargets:
+        return replace(targets, total=lambda tensor: world.all_reduce_sum(tensor * counts))
 
     def loss(self, outputs: Any, targets: SegmentTargets) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = self.criterion(outputs, targets)
@@ -144,23 +155,19 @@ class Localization(Task):
     def rows(self, output: Any, batch: SegmentBatch, name: Callable[[int], str]) -> list[VideoSegments]:
         """Return the segments of each video in an output of the model on the CPU."""
         batch = batch.to(torch.device("cpu"))
-        positions, labels = batch.positions(), batch.split_labels()
+        targets = _targets(batch)
         seconds = torch.split(batch.segments, batch.counts.tolist())
         result = []
         for i, (origin, step, duration) in enumerate(batch.times.tolist()):
             own = output.select(i)
             if not all(bool(part.isfinite().all()) for part in own):
                 raise not_finite_error(name(int(batch.ids[i])), 1, self.config.amp.dtype)
-            loss = self._video_loss(own, SegmentTargets([positions[i]], [labels[i]]))
+            with torch.no_grad():
+                loss = float(self.criterion(own, targets.select(i))["loss"])
             found = self.suppressed(own, origin, step, duration)
-            result.append(VideoSegments(int(batch.ids[i]), loss, seconds[i].numpy(), labels[i].numpy(), *found))
+            truth = seconds[i].numpy(), targets.labels[i].numpy()
+            result.append(VideoSegments(int(batch.ids[i]), loss, *truth, *found))
         return result
-
-    def _video_loss(self, output: Any, targets: SegmentTargets) -> float:
-        """Return the loss of a video; random numbers in it are the same in every evaluation."""
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
-            return float(self.criterion(output, targets)["loss"])
 
     def suppressed(
         self, output: Any, origin: float, step: float, duration: float
@@ -250,6 +257,10 @@ class Localization(Task):
             curve=self._curve(predictions) if plots else None,
             precision=(self.config.eval.tious, self._precision(predictions)) if has_classes else None,
         )  # fmt: skip
+
+
+def _targets(batch: SegmentBatch) -> SegmentTargets:
+    return SegmentTargets(batch.positions(), batch.split_labels(), batch.seeds.tolist())
 
 
 def _detections(videos: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> Detections:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from vexp.config.schema import Config
+from vexp.core.errors import ConfigError
 from vexp.data.batch.batch import Batch
 from vexp.data.sources.base import Source
 from vexp.evaluation.evaluator import BatchScores, Evaluator
-from vexp.evaluation.label_checks import check_labels, check_loss, class_counts
+from vexp.evaluation.label_checks import check_labels, check_loss, check_own_classes, class_counts
 from vexp.evaluation.predictions import Predictions, measure
 from vexp.evaluation.report import write_report
 from vexp.evaluation.view_forward import ViewForward
@@ -38,6 +39,9 @@ class Recognition(Task):
     def with_data(cls, config: Config, train: Source) -> Config:
         """Return the config with ``loss.class_weights`` as numbers."""
         check_loss(train, getattr(config.loss, "multi_label", None))
+        if config.data.train.own_classes:
+            check_own_classes(train, getattr(config.model, "image_classes", None))
+            _check_two_classifiers(config)
         if not isinstance(config.loss, Loss):
             return config
         weights = config.loss.weights(class_counts(train).tolist())
@@ -87,6 +91,19 @@ class Recognition(Task):
     ) -> None:
         options, plots = self.config.eval, self.config.log.plots
         write_report(folder, predictions, results, self.classes, name, protocol=protocol, options=options, plots=plots)
+
+
+def _check_two_classifiers(config: Config) -> None:
+    """Reject what is defined for the classes of one classifier (data.train.own_classes)."""
+    weights, strategy = getattr(config.loss, "class_weights", None), config.dist.strategy
+    unwanted = {
+        "blending": "mixup or CutMix" if config.blending.mixes else None,
+        "loss.class_weights": weights,
+        "dist.strategy": strategy if strategy == "fsdp" else None,
+    }
+    for key, value in unwanted.items():
+        if value is not None:
+            raise ConfigError("is not supported with data.train.own_classes=true", key=key, value=value)
 
 
 def _labels_of_views(batch: Batch) -> Tensor:

@@ -101,9 +101,10 @@ def describe(plan: RunPlan) -> list[str]:
     """Describe the plan in lines of text, without its warnings."""
     exp, config, schedule = plan.exp, plan.exp.config, plan.exp.schedule
     validation = f"{len(exp.val_set)} validation samples" if exp.val_set is not None else "no validation"
-    drawn = f" ({exp.plan.num_samples} in an epoch)" if exp.plan.num_samples != len(exp.train_set) else ""
+    drawn = sum(exp.plan.sections)
+    drawn_text = f" ({drawn} in an epoch)" if drawn != len(exp.train_set) else ""
     lines = [
-        f"data: {len(exp.train_set)} training samples{drawn}, {validation}; {len(exp.classes)} classes",
+        f"data: {len(exp.train_set)} training samples{drawn_text}, {validation}; {len(exp.classes)} classes",
         f"model: {plan.model_name}, {plan.parameters:,} parameters",
         *(f"{name}: {text}" for name, text in plan.parts.items() if text),
         f"length: {schedule.length_text()}, {schedule.step_text()}",

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from vexp.core.documents import check_schema, parse_json, read_text
+from vexp.core.documents import parse_json, read_text
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write, is_still_at, write_text
 
@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 INDEX_FIELDS = ("mode", "step", "epoch")  # all other names of a record are values
-_METRICS_LIMIT = 256 << 20  # bytes of a metrics.jsonl, a million records
-_RECORD = {"mode": str, "step": int, "epoch": int}
+METRICS_LIMIT = 256 << 20  # bytes of a metrics.jsonl, a million records
+_INDEX_TYPES = (str, int, int)
+_VALUES = (int, float, str, type(None))
 
 
 class LoggerBackend(Protocol):
@@ -129,19 +130,27 @@ def read_records(path: Path, damaged: list[int] | None = None) -> list[Record]:
     """
     records: list[Record] = []
     try:
-        lines = read_text(path, errors="replace", limit=_METRICS_LIMIT).splitlines()
+        lines = read_text(path, errors="replace", limit=METRICS_LIMIT).splitlines()
     except FileNotFoundError:
         return records
     for number, line in enumerate(lines, 1):
-        try:
-            record: Record = check_schema(parse_json(line, path), {str: int | float | str | None}, path)
-            check_schema(record, _RECORD, path)
-        except UserError:
-            if damaged is not None:
-                damaged.append(number)
-        else:
+        if (record := parse_record(line, path)) is not None:
             records.append(record)
+        elif damaged is not None:
+            damaged.append(number)
     return records
+
+
+def parse_record(line: str, place: object) -> Record | None:
+    """Return the record in a line of a metrics.jsonl; None if the line is damaged."""
+    try:
+        record = parse_json(line, place)
+    except UserError:
+        return None
+    if not isinstance(record, dict) or not all(isinstance(value, _VALUES) for value in record.values()):
+        return None
+    has_index = all(type(record.get(name)) is kind for name, kind in zip(INDEX_FIELDS, _INDEX_TYPES, strict=True))
+    return record if has_index else None
 
 
 def truncate_after_step(path: Path, step: int, *, evaluated_again: bool = False) -> None:

@@ -94,14 +94,14 @@ class RunLog(logging.Handler):
             self._progress = None
 
 
-def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: float) -> str:
-    """Format a training record.
+def train_line(record: Record, *, epochs: int, total_steps: int, seconds_left: float, samples: str = "clips") -> str:
+    """Format a training record; ``samples`` are called by this name.
 
     For example ``epoch 3/12 step 70/360 | loss 1.2 top1_acc 0.5 | lr 0.09 | 0.21 s/step, 76 clips/s, 3% waiting for
     data | 1:01 left`` on one line.
     """
     position = f"epoch {record['epoch']}/{epochs} step {record['step']}/{total_steps}"
-    speed = f"{_short(record['time/step'], 3)} s/step, {_short(record['time/clips_per_s'], 3)} clips/s"
+    speed = f"{_short(record['time/step'], 3)} s/step, {_short(record['time/clips_per_s'], 3)} {samples}/s"
     wait = f"{record['time/data'] / record['time/step']:.0%} waiting for data"
     return (
         f"{position} | {_values(record)} | lr {rates_text(record)} | {speed}, {wait} | {_duration(seconds_left)} left"

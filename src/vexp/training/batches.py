@@ -21,6 +21,7 @@ def training_batches(exp: Experiment, first_step: int, bad: BadSamples, *, steps
 def training_order(exp: Experiment, first_step: int, total_steps: int, *, rank: int | None = None) -> TrainSampler:
     """Return the samples of steps ``first_step`` to ``total_steps`` - 1 (0-based); with ``rank`` of one process."""
     options, seed = exp.config.data.train, exp.config.seed
-    balanced = balanced_order(exp.train_set.source, options, seed=seed)
+    sections = None if options.mix == "samples" else exp.plan.sections
+    balanced = balanced_order(exp.train_set.source, options, seed=seed, sections=sections)
     steps = {"first_step": first_step, "total_steps": total_steps}
     return TrainSampler(exp.plan, seed=seed, shuffle=options.shuffle, balanced=balanced, rank=rank, **steps)

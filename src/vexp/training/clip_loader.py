@@ -73,7 +73,8 @@ class ClipLoader:
         """Return the number of batches of an epoch."""
         if self._exp is None:
             return self._sequential().rounds
-        return replace(self._exp.plan, world_size=_world().world_size).steps_per_epoch
+        plan = replace(self._exp.plan, world_size=_world().world_size)
+        return plan.steps_per_epoch * len(plan.batches(0))
 
     def set_epoch(self, epoch: int) -> None:
         """Make ``epoch`` (0-based) the next one."""

@@ -49,7 +49,13 @@ def plugin_location(error: BaseException | None, plugins: Sequence[str]) -> str 
 
 def _explain(error: BaseException, config: Config, folder: Path) -> str | None:
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, NotImplementedError) and "MPS" in text:
+        found = re.search(r"'(aten::\S+)'", text)
+        return (
+            f"torch has no {found[1] if found else 'implementation'} for device=mps, which the model needs; set "
+            "device=cpu, or compute it on the CPU by the environment variable PYTORCH_ENABLE_MPS_FALLBACK=1 (slow)"
+        )
+    if isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in text:
         tried = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
         return (
             f"the GPU is out of memory{f' (an allocation of {tried[1]} failed)' if tried else ''}: a step of "

@@ -30,6 +30,7 @@ from vexp.tracking.data_wait import DataWaitMeter, data_wait_hint
 from vexp.tracking.logger import MetricLogger
 from vexp.training.checkpoint_manager import CheckpointManager
 from vexp.training.nonfinite import check_finite
+from vexp.training.precise_bn import update_batch_norms
 from vexp.training.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,12 @@ class Recorder:
         record |= {"time/clips_per_s": rate * exp.config.data.train.repeat_augment} | memory_used(exp.device)
         self.metrics.write(record)
         seconds_left = (exp.total_steps - state.step) * means["time/step"]
-        logger.info(train_line(record, epochs=exp.epochs, total_steps=exp.total_steps, seconds_left=seconds_left))
+        samples = "videos" if exp.config.data.content == "features" else "clips"
+        logger.info(
+            train_line(
+                record, epochs=exp.epochs, total_steps=exp.total_steps, seconds_left=seconds_left, samples=samples
+            )
+        )
         self.data_wait.add(means["time/data"], means["time/step"])
         if self.data_wait.lines == _HINT_AFTER and (hint := self.data_wait_hint()):
             logger.info(hint)
@@ -151,6 +157,7 @@ class Recorder:
             return False
         start = time.perf_counter()
         self.log.advance("evaluating")
+        update_batch_norms(self.exp, state, self.train_bad_samples)
         try:
             with state.parallel.whole(state.evaluated_model) as model:
                 predictions = self.val_evaluator.predict(model, interrupt)
@@ -221,4 +228,6 @@ def memory_used(device: torch.device) -> dict[str, float]:
         used["time/peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     if device.type == "cuda":
         used["time/peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+    if device.type == "mps":  # no peak is kept, but freed memory stays with the allocator
+        used["time/peak_gpu_mb"] = torch.mps.driver_allocated_memory() / 1e6
     return used

@@ -34,6 +34,7 @@ from vexp.tracking.meter import Meter
 from vexp.training.cached_features import use_cached_features
 from vexp.training.failure_messages import describe_failure
 from vexp.training.loop import train
+from vexp.training.precise_bn import check_precise_bn
 from vexp.training.recorder import Recorder
 from vexp.training.resume import find_resume_checkpoint, resume
 from vexp.training.run_end import ResultFile, check_files, finish_run
@@ -146,8 +147,11 @@ def new_state(exp: Experiment, model: nn.Module) -> TrainState:
     all_reduce_mean = None if world.is_single_process else world.all_reduce_mean
     task = config.data.task
     metric = config.eval.best_metric(task) if exp.val_set is not None else None
+    check_precise_bn(config, model)
     ema = config.ema.build(model)
-    parallel = parallelize(model, ema, config.dist, config.amp, exp.device, world)
+    unused = config.dist.find_unused_parameters or config.data.train.own_classes  # the other list's classifier
+    dist = replace(config.dist, find_unused_parameters=unused)
+    parallel = parallelize(model, ema, dist, config.amp, exp.device, world)
     return TrainState(
         model=model,
         optimizer=make_optimizer(exp, model),  # after the parameters are sharded

@@ -28,7 +28,8 @@ def log_run_header(exp: Experiment, model: nn.Module) -> None:
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     names = ", ".join(exp.classes[:8]) + (" ..." if len(exp.classes) > 8 else "")
-    logger.info(f"data: {len(exp.train_set)} training videos, {_val_text(exp)}; {len(exp.classes)} classes: {names}")
+    samples, classes = _samples(exp), f"{len(exp.classes)} classes: {names}"
+    logger.info(f"data: {len(exp.train_set)} training {samples}, {_val_text(exp)}; {classes}")
     for split, dataset in (("train", exp.train_set), ("val", exp.val_set)):
         if dataset is not None and dataset.source.origin:
             logger.info(f"data.{split}: {dataset.source.origin}")
@@ -104,11 +105,16 @@ def classes_without_samples(exp: Experiment) -> list[str]:
     return [f"data.train: has no sample of {len(absent)} of {len(classes)} classes: {names}{hint}"] if absent else []
 
 
+def _samples(exp: Experiment) -> str:
+    """Return what the samples are called: a video may have several key frames."""
+    return "key frames" if exp.task.name == "detection" else "videos"
+
+
 def _val_text(exp: Experiment) -> str:
     if exp.val_set is None:
         return "no validation"
-    if exp.config.data.content == "features":
-        return f"{len(exp.val_set)} validation videos"
+    if exp.config.data.content == "features" or exp.task.name == "detection":
+        return f"{len(exp.val_set)} validation {_samples(exp)}"
     clips = clips_per_video(exp.config, "val")
     each = "clips over their whole length" if clips is None else f"{plural(clips, 'clip')} each"
     return f"{len(exp.val_set)} validation videos ({each})"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vexp.data.batch.batch import Batch
+from vexp.data.loading.step_plan import ListPlan
 from vexp.experiment.setup import Experiment
 from vexp.model.auxiliary import logits_of
 from vexp.model.sharded import local_part, whole_tensor
@@ -58,33 +59,39 @@ def accumulate_gradients(exp: Experiment, state: TrainState, batches: Iterator[B
 
     Each process has a part of every batch, and gradients are averaged over the processes. The loss of a batch is
     therefore weighted by its share of the step's samples times the number of processes (1 if all parts are equal).
+    With data.train.mix=losses these are the step's samples of its list, and the losses of the lists are added.
     """
     config, device, world = exp.config, exp.device, exp.world
-    sizes = exp.plan.batch_sizes(state.step)
-    total_size, local_total = sum(sizes), 0
+    planned, world_size = exp.plan.batches(state.step), world.world_size
+    local_total = 0
     task, data_time, losses, top1 = exp.task, 0.0, [], DeferredTop1()
-    for number, size in enumerate(sizes, 1):
-        local_size = exp.plan.own(size, world.rank)  # 0: the process gets one sample, which must not count
-        local_total += local_size
+    for number, share in enumerate(planned, 1):
+        local_size = exp.plan.own(share.size, world.rank)  # 0: the process gets one sample, which must not count
         start = time.perf_counter()
         batch = next(batches)
         data_time += time.perf_counter() - start
         batch = batch.to(device)
         inputs, targets = task.inputs(batch, training=True)
-        is_last = number == len(sizes)  # gradients are averaged over the processes once per step
+        targets = task.with_other_processes(targets, world, counts=local_size > 0)
+        is_last = number == len(planned)  # gradients are averaged over the processes once per step
         with nullcontext() if is_last else state.parallel.no_sync():
             with config.amp.autocast(device):
                 outputs = state.parallel.module(*inputs)
                 parts = task.loss(outputs, targets)
-            if local_size * world.world_size != total_size:  # also if the last batch is smaller
-                parts = {name: part * (local_size * world.world_size / total_size) for name, part in parts.items()}
+            if local_size * world_size != share.averaged:  # also if the last batch is smaller
+                parts = {name: part * (local_size * world_size / share.averaged) for name, part in parts.items()}
             with config.amp.backward(device, state.model):
                 state.scaler.scale(parts["loss"]).backward()  # type: ignore[no-untyped-call]
         losses.append({name: part.detach() for name, part in parts.items()})
+        if isinstance(exp.plan, ListPlan):
+            losses[-1][f"loss_list{share.part}"] = losses[-1]["loss"]
+        if share.part != planned[0].part:
+            continue  # with data.train.mix=losses the accuracy is that of the first list
+        local_total += local_size
         if (labels := task.accuracy_labels(batch)) is not None and local_size:
             top1.logits.append(logits_of(outputs).detach())
             top1.labels.append(labels)
-    top1.weight = local_total * world.world_size / total_size
+    top1.weight = local_total * world_size / planned[0].averaged
     accuracy = {"top1_acc": top1 if top1.labels else 0.0} if labels is not None else {}
     return {**_summed(losses), **accuracy, "time/data": data_time}
 
@@ -93,7 +100,8 @@ def _summed(losses: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor
     """Return the sums over the batches of a step."""
     if len(losses) == 1:
         return losses[0]
-    return {name: torch.stack([parts[name] for parts in losses]).sum() for name in losses[0]}
+    names = dict.fromkeys(name for parts in losses for name in parts)
+    return {name: torch.stack([parts[name] for parts in losses if name in parts]).sum() for name in names}
 
 
 def update_weights(exp: Experiment, state: TrainState) -> None:

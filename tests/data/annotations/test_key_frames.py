@@ -110,6 +110,7 @@ BROKEN = {
     "v,902,0.1,0.1,0.5,inf,1,0\n": "finite",
     "v,nine,0.1,0.1,0.5,0.5,1,0\n": "video,second",
     "v\n": "video,second",
+    "v,902,0.1,0.1,0.5,0.5,1,0,3\n": "video,second,x1,y1,x2,y2,class",
     "video_id,second,x1,y1,x2,y2,action,person\n": "video,second",
 }
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from support.encode import numbered_frame, plain_decode, set_display_matrix, write_color, write_video
 
 from vexp.core.errors import UserError
+from vexp.data.decoding import color
 from vexp.data.decoding.pyav import VideoReader
 
 # Display matrix (a, b, c, d) and what it does to a picture.
@@ -74,6 +76,21 @@ def test_color_follows_matrix_and_range(
     with VideoReader(write_color(tmp_path / "v.mp4", yuv, matrix, colour_range)) as reader:
         difference = reader.frames([1]).astype(int) - rgb
     assert np.abs(difference).max() <= 2  # swscale's fixed point
+
+
+def test_reader_converts_all_frames_with_the_same_contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context per frame keeps megabytes of each with FFmpeg 8 (PyAV #2320)."""
+    made = []
+
+    def reformatter() -> VideoReformatter:
+        made.append(VideoReformatter())
+        return made[-1]
+
+    monkeypatch.setattr(color, "VideoReformatter", reformatter)
+    with VideoReader(write_video(tmp_path / "v.mp4", frames=8, pix_fmt="yuv420p10le")) as reader:
+        reader.frames(list(range(8)))
+        reader.frames([7, 0])
+    assert len(made) == 2  # one for each step of the conversion
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from vexp.core.errors import ConfigError, UserError
-from vexp.data.loading.dataset import flip_table
+from vexp.data.loading.dataset import ClipDataset, flip_table
 from vexp.data.sources.config import Data, Folder, Motion, VideoList
 from vexp.data.sources.splits import Split, TrainSplit
 from vexp.data.sources.subsets import select_samples
+from vexp.evaluation.label_checks import class_counts
 
 
 def write_list(path, text):
@@ -447,7 +448,11 @@ def test_bad_lines_of_several_lists_name_their_list(two, tmp_path):
     ("options", "key"),
     [
         ({"data_prefix": ["x"]}, "data_prefix"), ({"repeat": [1, 2, 3]}, "repeat"), ({"ratio": [1]}, "ratio"),
-        ({"repeat": 0}, "repeat"), ({"repeat": 2, "ratio": [1, 2]}, "ratio"),
+        ({"repeat": 0}, "repeat"), ({"repeat": 2, "ratio": [1, 2]}, "ratio"), ({"batch_sizes": [1, 2]}, "batch_sizes"),
+        ({"mix": "steps", "ann_file": "a"}, "mix"), ({"mix": "steps", "repeat": [1, 2]}, "repeat"),
+        ({"mix": "steps", "ratio": [1.5, 1]}, "ratio"), ({"mix": "losses", "ratio": [1, 1]}, "ratio"),
+        ({"mix": "losses", "shuffle": False}, "mix"), ({"mix": "losses", "batch_sizes": [1]}, "batch_sizes"),
+        ({"own_classes": True}, "own_classes"), ({"mix": "losses", "own_classes": True, "per_class": 1}, "own_classes"),
         ({"repeat": 2, "shuffle": False}, "repeat"),
         ({"one_per_group": True, "shuffle": False}, "one_per_group"), ({"ann_file": []}, "ann_file"),
         ({"ann_file": [3]}, "ann_file"),
@@ -457,6 +462,22 @@ def test_options_of_several_lists_are_checked(options, key, two):
     with pytest.raises(ConfigError) as caught:
         TrainSplit(**{"ann_file": two, **options})
     assert caught.value.key == key
+
+
+def test_classes_of_further_lists_follow_those_of_the_first(tmp_path):
+    lists = [write_list(tmp_path / "a.txt", "a.mp4 2\nb.mp4 0\n"), write_list(tmp_path / "b.txt", "c.jpg 7\nd.jpg 0\n")]
+    split = TrainSplit(ann_file=lists, mix="losses", own_classes=True)
+    source = VideoList(train=split).source("train")
+    assert source.classes == ["0", "1", "2"]
+    assert np.asarray(source.labels).tolist() == [2, 0, 10, 3]
+    dataset = ClipDataset(source, {}, seed=0, lazy=True, own_classes=True)
+    assert [int(dataset._labels(i, mirrored=False)) for i in range(4)] == [2, 0, 7, 0]
+    assert class_counts(source).tolist() == [1, 0, 1]
+    names = write_list(tmp_path / "classes.txt", "x\ny\nz\n")
+    assert VideoList(train=split, classes=names).source("train").classes == ["x", "y", "z"]
+    write_list(tmp_path / "b.txt", "c.jpg cat\n")
+    with pytest.raises(UserError, match=r"is not an integer, as data\.train\.own_classes requires"):
+        VideoList(train=split).source("train")
 
 
 def test_folder_takes_one_folder_a_split():

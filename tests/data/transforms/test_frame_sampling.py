@@ -267,3 +267,12 @@ def test_sampler_from_config_equals_constructed_one(sampler):
     assert OmegaConf.is_missing(node, "clip_len")
     node.clip_len = 4
     assert OmegaConf.to_object(node) == sampler(clip_len=4)
+
+
+def test_image_has_clips_of_its_own_length():
+    """An image is a video of one frame: clips of equal frames, or of image_clip_len frames."""
+    rng = np.random.default_rng(0)
+    assert SampleFrames(clip_len=4).indices(1, rng).tolist() == [[0, 0, 0, 0]]
+    sampler = SampleFrames(clip_len=4, num_clips=2, image_clip_len=1)
+    assert sampler.indices(1, rng).tolist() == [[0], [0]]
+    assert sampler.indices(9, rng).shape == (2, 4)

@@ -67,14 +67,17 @@ def test_random_erasing_noise_is_normal_after_normalization():
     assert normalized.std() == pytest.approx(0.97, abs=0.02)  # 1 before it is cut to 0..255
 
 
-@pytest.mark.parametrize(("mode", "colors"), [("rand", 1), ("const", 1), ("pixel", 1000)])
+@pytest.mark.parametrize(("mode", "colors"), [("rand", 1), ("const", 1), ("pixel", 1000), ("uniform", 1000)])
 def test_random_erasing_mode_is_content_of_box(mode, colors):
     after, mask = erased(RandomErasing(probability=1.0, mode=mode, min_area=0.2), 4)
     assert len(np.unique(after[:, mask].reshape(-1, 3), axis=0)) >= colors
-    if mode != "pixel":
+    if mode in ("rand", "const"):
         assert len(np.unique(after[:, mask].reshape(-1, 3), axis=0)) == 1
     if mode == "const":
         assert after[0][mask][0].tolist() == [124, 116, 104]
+    if mode == "uniform":
+        assert after[:, mask].mean() == pytest.approx(127.5, abs=3)
+        assert after[:, mask].std() == pytest.approx(256 / 12**0.5, abs=2)
 
 
 def test_random_erasing_probability_and_several_boxes():

@@ -123,7 +123,9 @@ def test_bmn_loss_equals_mmaction2(case, limit_ratio):
         torch.from_numpy(np.array(names[key])).float() for key in ("bm", "start", "end", "gt_start", "gt_end", "iou")
     )
     torch.manual_seed(case["torch_seed"])
-    losses = BmnLoss(limit_ratio=limit_ratio).build().from_labels(BmnOutput(bm, start, end), iou, gt_start, gt_end)
+    draws = torch.rand(2, *iou.shape)
+    loss = BmnLoss(limit_ratio=limit_ratio).build()
+    losses = loss.from_labels(BmnOutput(bm, start, end), iou, gt_start, gt_end, draws)
     expected = case["out"]
     assert float(losses["loss_boundary"]) == pytest.approx(expected["tem"], rel=1e-6)
     assert float(losses["loss_classification"]) == pytest.approx(expected["pem_cls"], rel=1e-6)
@@ -136,8 +138,9 @@ def test_bmn_loss_of_recorded_batch_equals_mmaction2(small):
     recorded = SMALL["train"]
     truth = [torch.tensor(segments, dtype=torch.float64) * 12 for segments in recorded["gt_bbox"]]
     output = small(features(recorded["input"], recorded["input_seed"]))
+    iou, start, end = map(torch.stack, zip(*(boundary_labels(part / 12, 12) for part in truth), strict=True))
     torch.manual_seed(recorded["torch_seed"])
-    losses = BmnLoss().build()(output, SegmentTargets(truth, [torch.zeros(0)] * 2))
+    losses = BmnLoss().build().from_labels(output, iou, start, end, torch.rand(2, 2, 12, 12))
     names = {"loss": "loss", "tem_loss": "loss_boundary", "pem_reg_loss": "loss_regression",
              "pem_cls_loss": "loss_classification"}  # fmt: skip
     for theirs, ours in names.items():

@@ -6,6 +6,7 @@ import gzip
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.paths import GOLDEN_DIR
@@ -39,7 +40,7 @@ OPTIONS: dict[str, Any] = {
     "timesformer_joint": REGISTRY["timesformer_jointst"].option(),
     "timesformer_space": REGISTRY["timesformer_spaceonly"].option(),
 }
-WITH_LOGITS = [name for name, recorded in RECORDED.items() if "logits" in recorded]
+WITH_LOGITS = [name for name in OPTIONS if "logits" in RECORDED[name]]
 CHEAP = ("i3d_r50_nl_dot",)
 
 
@@ -76,14 +77,22 @@ def test_model_with_mmaction2_weights_equals_recorded_logits(name: str) -> None:
     assert logits.norm().item() == pytest.approx(recorded["logits_norm"], rel=1e-5)
 
 
-def test_adapt_omnisource_checkpoint_fills_the_backbone_of_slowonly() -> None:
-    """Its heads, for images and for videos, are two of their own."""
+@pytest.mark.slow
+def test_omni_with_mmaction2_weights_equals_recorded_logits_of_videos_and_images() -> None:
+    recorded, option = RECORDED["omnisource_slowonly_r50"], REGISTRY["omni_r50"].option()
     with torch.device("meta"):
-        model = build_model("slowonly_r50", 400)
-        theirs = {key: torch.empty(shape) for key, shape in RECORDED["omnisource_slowonly_r50"]["keys"].items()}
-        given = REGISTRY["slowonly_r50"].option().adapt(theirs, model)
-    ours = {key: value.shape for key, value in model.state_dict().items() if key.startswith("backbone.")}
-    assert {key: value.shape for key, value in given.items() if not key.startswith("cls_head.")} == ours
+        model = option.build(400).eval()
+    theirs = {key: filled(key, shape) for key, shape in recorded["keys"].items()}
+    model.load_state_dict(dict(option.adapt(theirs, model)), assign=True)
+    assert sum(parameter.numel() for parameter in model.parameters()) == recorded["parameters"]
+    image = recorded["image"]
+    images = torch.tensor(np.random.RandomState(image["input_seed"]).standard_normal(image["input"]))
+    for clips, expected in ((clip_of(recorded["input"]), recorded), (images.float().unsqueeze(2), image)):
+        with torch.no_grad():
+            logits = model(clips)
+        numbers = torch.tensor(expected["logits"])
+        assert (logits[0, : len(numbers)] - numbers).abs().max() < 1e-5 * numbers.abs().max()
+        assert logits.norm().item() == pytest.approx(expected["logits_norm"], rel=1e-5)
 
 
 def test_adapt_checkpoint_with_norms_of_laterals_matches_every_tensor() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.paths import GOLDEN_DIR
 from support.recorded_models import clip_of, filled
 from torch import nn
 
+from vexp.core.errors import ConfigError
 from vexp.model import zoo, zoo_frames
 from vexp.model.family import Family
 from vexp.model.meta import meta_model
@@ -181,3 +183,40 @@ def test_tsm_mobileone_shifts_the_input_of_every_block() -> None:
         names = [name for name, _ in stage.named_children()]
         assert names == [name for i in range(count) for name in (f"shift{i}", str(i))]
     assert model(torch.empty(2, 3, 4, 64, 64, device="meta")).shape == (2, 3)
+
+
+@pytest.mark.parametrize("shifted", [False, True], ids=["tsn", "tsm"])
+def test_deployed_mobileone_equals_the_model_with_branches(shifted: bool, tmp_path: Path) -> None:
+    """Weights of either form, under the names of mmpretrain: the logits differ by rounding only."""
+    pytest.importorskip("timm")
+    option = zoo_frames.Tsm if shifted else zoo_frames.Tsn
+    torch.manual_seed(0)
+    model = option(backbone="timm/mobileone_s0").build(3).eval()
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("running_mean", "running_var", "bn.weight", "bn.bias", "identity.weight")):
+            nn.init.uniform_(tensor, 0.8, 1.2)
+    deployed_option = option(backbone="timm/mobileone_s0", deploy=True)
+    deployed = deployed_option.build(3).eval()
+    deployed.load_state_dict(dict(deployed_option.adapt(model.state_dict(), deployed)))
+    clips = torch.randn(1, 3, 2, 64, 64)
+    with torch.no_grad():
+        expected = model(clips)
+        torch.testing.assert_close(deployed(clips), expected, rtol=1e-5, atol=1e-5)
+    theirs = {
+        key.replace("head.fc", "cls_head.fc_cls")
+        .replace("backbone.stem.", "backbone.stage0.")
+        .replace("reparam_conv", "branch_reparam"): value
+        for key, value in deployed.state_dict().items()
+    }
+    theirs = {
+        re.sub(r"backbone\.stages\.(\d)\.(\d+)\.", lambda m: f"backbone.stage{int(m[1]) + 1}.{m[2]}.net.", key): value
+        for key, value in theirs.items()
+    }
+    assert deployed_option.adapt(theirs, deployed).keys() == deployed.state_dict().keys()
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "timm/resnet18"])
+def test_deploy_without_branches_is_rejected(backbone: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        zoo_frames.Tsn(backbone=backbone, deploy=True).build(3)
+    assert caught.value.key == "model.deploy"

@@ -1,5 +1,6 @@
 """Comparison of runs that are finished, failed, unfinished, or were measured on other data."""
 
+import json
 import math
 
 import numpy as np
@@ -122,6 +123,12 @@ def test_compare_ignores_training_keys_for_comparability(tmp_path):
     for number, override in enumerate(("data.batch_size=8", "data.train.indices=16", "data.num_workers=3")):
         make_run(tmp_path / "s" / str(number), [override])
     assert compared(tmp_path / "s").flags == [[], [], []]
+
+
+def test_compare_flags_other_rules_of_the_metrics_of_tasks(tmp_path):
+    for number in range(3):
+        make_run(tmp_path / "s" / str(number), ["eval.rounding=3"] if number == 2 else [])
+    assert compared(tmp_path / "s").flags == [[], [], ["eval.rounding=3, but null in most runs"]]
 
 
 def test_compare_notes_other_version(tmp_path):
@@ -254,3 +261,22 @@ def test_compare_crowded_shows_uncommon_values(tmp_path):
     assert header[:2] == ["uncommon values", "val/top1_acc"]
     assert "most common values: epochs=3, data.batch_size=3, " in explanation(comparison)
     assert runs_csv(comparison).startswith("run,status,epochs,data.batch_size,")  # the file has all
+
+
+def test_compare_shows_metrics_of_run_of_another_task(tmp_path):
+    for name, score in (("a", 0.5), ("b", 0.6)):
+        make_run(tmp_path / "s" / name, ["optimizer=sgd", f"seed={ord(name)}"], scores=[score])
+    other = make_run(tmp_path / "s" / "c", ["optimizer=adamw"], scores=[0.5])
+    values = {"mAP@0.5IOU": 0.25, "loss": 0.5}
+    lines = [{"mode": "val", "step": 10 * epoch, "epoch": epoch} | values for epoch in (1, 2)]
+    (other / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = {"status": "done", "step": 20, "best": {"metric": "mAP@0.5IOU", "score": 0.25, "step": 10, "epoch": 1}}
+    (other / "result.json").write_text(json.dumps(result))
+    comparison = compared(tmp_path / "s")
+    assert (comparison.metric, comparison.metrics[-1]) == ("val/top1_acc", "val/mAP@0.5IOU")
+    assert comparison.scores[2].step == 10
+    assert comparison.scores[2].values == {"val/mAP@0.5IOU": 0.25, "val/loss": 0.5}
+    assert comparison.scores[2].absent["val/top1_acc"] == "val/top1_acc has not been recorded"
+    assert comparison.scores[0].absent["val/mAP@0.5IOU"] == "not measured"
+    assert comparison.best["val/top1_acc"] == {1}
+    assert compared(tmp_path / "s", metric="mAP@0.5IOU").best["val/mAP@0.5IOU"] == {2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from support.run_folders import make_run, make_sweep
 
 from vexp.cli import compare
+from vexp.tools.compare.config import Compare
+from vexp.tools.compare.watch import Watch
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +64,14 @@ def column(page: Any, head: str) -> list[str]:
     ]
 
 
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression is true; ``wait_for_function`` needs eval, which the page does not allow."""
+    end = time.monotonic() + 60
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(50)
+
+
 def numbers(texts: list[str]) -> list[float]:
     return [float(text) for text in texts if text != "–"]
 
@@ -86,8 +97,10 @@ def test_page_of_sweep(opened: Any, tmp_path: Path) -> None:
 
 def test_page_hover_and_arrow_keys_show_values(opened: Any, tmp_path: Path) -> None:
     page = opened(make_sweep(tmp_path / "sweep"))
+    page.get_by_label("lines").select_option("runs")
     chart = page.locator(".chart canvas").first
     chart.scroll_into_view_if_needed()
+    until(page, "!charts[0].isStale")
     box = chart.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.97, box["y"] + box["height"] * 0.2)
     tip = page.inner_text("#tip")
@@ -137,10 +150,100 @@ def test_page_escapes_names(opened: Any, tmp_path: Path) -> None:
 
 
 def test_page_with_500_runs(opened: Any, tmp_path: Path) -> None:
+    """Only the rows near the visible ones are in the page; all are sorted, filtered and reached by scrolling."""
     page = opened(make_sweep(tmp_path / "sweep", runs=500))
-    assert len(column(page, "folder")) == 500
+    assert page.inner_text("#count") == "500 of 500 runs"
+    rows = page.locator("#runs tbody tr:not(.spacer)")
+    assert 20 < rows.count() < 100
     assert page.locator("#settings tbody tr").count() == 15
     page.click("#settings .more")
     assert page.locator("#settings tbody tr").count() == 30
+    page.get_by_role("button", name="val/loss", exact=True).last.click()
+    first = [rows.nth(k).inner_text() for k in range(3)]
+    widths = page.evaluate("[...document.querySelectorAll('#runs th')].map((cell) => cell.offsetWidth)")
+    page.evaluate("document.querySelector('#runs .scroll').scrollTop = 1e6")
+    until(page, "document.querySelector('#runs tbody tr:last-child').ariaRowIndex === '501'")
+    assert page.evaluate("[...document.querySelectorAll('#runs th')].map((cell) => cell.offsetWidth)") == widths
+    assert rows.nth(0).inner_text() not in first
+    page.fill("#filter", "seed=1")
+    assert page.inner_text("#count") == "30 of 500 runs"
+    assert len(column(page, "folder")) == 30
     assert (tmp_path / "out" / "index.html").stat().st_size < 4e6
     assert page.evaluate("performance.getEntriesByType('navigation')[0].domComplete") < 20_000  # ms, on a busy machine
+
+
+def test_page_bands_show_mean_and_range_over_seeds(opened: Any, tmp_path: Path) -> None:
+    for seed, last in enumerate((0.4, 0.5, 0.9)):
+        make_run(tmp_path / "s" / str(seed), ["optimizer=sgd", f"seed={seed}"], scores=[0.1, last])
+    page = opened(tmp_path / "s")
+    chart = page.locator(".chart canvas").first
+    chart.scroll_into_view_if_needed()
+    until(page, "!charts[0].isStale")
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    tip = "the one setting\nval/top1_acc 0.6 ± 0.2646 at step 20, epoch 2\n0.4 to 0.9 in 3 of 3 runs"
+    assert page.inner_text("#tip") == tip
+    assert page.evaluate("[charts[0].lines.length, charts[0].lines[0].low.at(-1), charts[0].lines[0].high.at(-1)]") == [
+        1, 0.4, 0.9,
+    ]  # fmt: skip
+    lines = page.get_by_label("lines")
+    lines.select_option("std")
+    assert page.evaluate("charts[0].lines[0].low.at(-1)") == pytest.approx(0.6 - 0.26458, abs=1e-4)
+    lines.select_option("runs")
+    assert page.evaluate("charts[0].lines.length") == 3
+
+
+def test_page_shows_videos_of_best_run(opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = {"id": 0, "path": "<b>a.mp4", "label": "left", "predicted": "right", "score": 0.25, "top_score": 0.75}
+    frame = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+    shown = video | {"correct": False, "is_listed": True, "frames": [frame] * 3, "missing": ""}
+    missing = video | {"correct": False, "is_listed": False, "frames": [], "missing": "no <such> file"}
+    content = {"note": "", "best": [shown], "worst": [missing], "run": 0, "evaluation": ""}
+    monkeypatch.setattr(compare.Thumbnails, "of", lambda self, comparison: content)
+    page = opened(make_sweep(tmp_path / "sweep", runs=6))
+    text = page.inner_text("#videos")
+    assert "left: 0.25\npredicted as right (0.75)\n<b>a.mp4" in text
+    assert "not shown: no <such> file" in text
+    assert page.evaluate("[...document.querySelectorAll('#videos img')].map((image) => image.naturalWidth)") == [
+        1,
+        1,
+        1,
+    ]
+
+
+def test_open_page_follows_watch(browser: Any, tmp_path: Path) -> None:
+    """The page, from file://, shows new values and keeps what the user has done."""
+    place, out = make_sweep(tmp_path / "sweep"), tmp_path / "out"
+    watch = Watch([place], Compare(every=0.5), out)
+    watch.refresh()
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((out / "index.html").as_uri())
+    until(page, "document.querySelector('#live').textContent.startsWith('refreshed at ')")
+    page.fill("#filter", "sgd")
+    page.get_by_role("button", name="folder", exact=True).click()
+    page.locator("#runs tbody input").nth(2).check()
+    page.get_by_label("lines").select_option("std")
+    page.locator("#filter").focus()
+    page.locator("#runs").scroll_into_view_if_needed()
+    before = page.evaluate("document.querySelector('#runs').getBoundingClientRect().top")
+    chosen = page.evaluate("[...state.chosen].map((i) => data.runs[i].name)")
+    names = column(page, "folder")
+
+    make_run(place / "a_new_one", ["optimizer=sgd", "lr_policy=step", "seed=9"], score=0.99)
+    shutil.rmtree(place / names[0])
+    watch.refresh()
+    until(page, "data.live.round === 2")
+    assert column(page, "folder") == sorted([*names[1:], "a_new_one"])
+    assert page.input_value("#filter") == "sgd"
+    assert page.evaluate("[...state.chosen].map((i) => data.runs[i].name)") == chosen
+    assert page.inner_text("#clear") == "1 selected: clear"
+    assert page.evaluate("document.activeElement.id") == "filter"
+    assert page.get_by_label("lines").input_value() == "std"
+    assert page.inner_text("#count") == "12 of 24 runs"
+    assert page.evaluate("document.querySelector('#runs').getBoundingClientRect().top") == pytest.approx(before, abs=2)
+    watch.end()
+    until(page, "document.querySelector('#live').textContent.startsWith('watching ended at ')")
+    assert errors == []
+    page.close()

@@ -19,7 +19,8 @@ from vexp.config.instantiate import to_dict
 from vexp.core.errors import UserError
 from vexp.tools.compare.curves import thin
 from vexp.tools.compare.html_page import as_json, content, page
-from vexp.tools.compare.runs import Series, flatten, read_runs
+from vexp.tools.compare.metrics_file import Series
+from vexp.tools.compare.runs import flatten, read_runs
 
 FILES = ["comparison.md", "curves.png", "index.html", "runs.csv", "settings.csv"]
 
@@ -134,8 +135,8 @@ def test_page_data_matches_csv(sweep, written):
         assert config["common"] | {k: v for k, v in own.items() if v is not None} == run.config
     assert sum(count for _, _, count in data["confusion"]["cells"]) == 40
     curves, top1 = data["curves"], data["curves"]["names"].index("val/top1_acc")
-    steps, values = curves["runs"][0][top1]
-    assert (curves["steps"][steps], len(values)) == ([10, 20, 30, 40], 4)
+    steps, values = json.loads(curves["parts"][top1])["runs"][0]
+    assert (json.loads(curves["steps"])[steps], len(values)) == ([10, 20, 30, 40], 4)
 
 
 def test_page_needs_no_network(written):
@@ -225,4 +226,6 @@ def test_command_with_unwritable_out_folder_raises(sweep, run_command, tmp_path)
 
 def test_help_names_every_option():
     output = command.COMMAND.help()
-    assert all(f"  {name}" in output for name in ("metric", "rule", "at", "over", "keys", "out"))
+    assert all(
+        f"  {name}" in output for name in ("metric", "rule", "at", "over", "keys", "out", "--watch", "json", "sql")
+    )

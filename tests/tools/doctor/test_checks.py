@@ -7,6 +7,7 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -129,6 +130,26 @@ def test_conclusion_names_bottleneck(
     result = benchmark.conclusion(clips_per_worker, workers, model_clips, on_cpu=on_cpu)
     assert result.status == status
     assert message in result.text
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "cudnn", "warns"), [("2.9.1", 91002, True), ("2.9.1", 91500, False), ("2.15.0", 91002, False)]
+)
+def test_torch_2_9_with_older_cudnn_warns(
+    torch_version: str, cudnn: int, warns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    gpu = SimpleNamespace(name="GPU", total_memory=8e9, major=8, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: cudnn)
+    monkeypatch.setattr(torch, "__version__", torch_version)
+    results = {one.name: one for one in devices.torch_and_devices()}
+    assert results["cuda:0"].status == OK
+    assert ("cudnn" in results) == warns
+    assert not warns or "cudnn-cu12>=9.15" in results["cudnn"].fix
 
 
 #: Package that cannot be imported, a check that needs it, and its arguments.

@@ -159,7 +159,6 @@ print(sorted({"torch", "torchvision", "cv2", "av"} & sys.modules.keys()))
 """
 
 
-@pytest.mark.slow
 def test_key_effects_import_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, text=True, check=False)
     assert (done.stderr, done.stdout) == ("", "[]\n")

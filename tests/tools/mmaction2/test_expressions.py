@@ -49,10 +49,25 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("dict(type=SGD)", {"type": "SGD"}),  # a class by its name
     ("dict(type=torch.optim.AdamW)", {"type": "AdamW"}),
     ("'{{ fileBasenameNoExtension }}'", "config"),
+    ("join(root, 'x')", "data/x"),
+    ("[i * 2 for i in range(1, 4)]", [2, 4, 6]),
+    ("[a + b for a in (2, 4) for b in (1, 2) if a > b + 1]", [5, 6]),
+    ("[dict(type=t, p=i) for i, t in enumerate('AB')]", [{"type": "A", "p": 0}, {"type": "B", "p": 1}]),
+    ("[step for step in steps if step['type'] != 'B']", [{"type": "A"}]),
+    ("[key for key in known]", ["a"]),
+    ("[len(value) for value in norm.values()]", [3]),
+    ("{str(i): str(1 - i) for i in range(2)}", {"0": "1", "1": "0"}),
+    ("{key: value for key, value in known.items()}", {"a": 1}),
+    ("sum(n for n in numbers)", 6),
+    ("dict(zip(['a', 'b'], numbers))", {"a": 1, "b": 2}),
+    ("dict([('a', 1)])", {"a": 1}),
+    ("known | norm | dict(a=3)", {"a": 3, "mean": [1, 2, 3]}),
+    ("known.get('a') + known.get('z', 7)", 8),
 ]
 BEFORE = """
 import copy
 import os.path as osp
+from os.path import join
 import torch
 from torch.optim import SGD
 root = 'data'
@@ -77,7 +92,12 @@ def test_expressions(tmp_path: Path, text: str, value: Any) -> None:
         "open('config.py').read()",
         "__import__('os').system('touch ran')",
         "eval('1')",
-        "[i for i in range(3)]",
+        "[f(i) for i in range(3)]",
+        "[1 for a in range(9999) for b in range(9999)]",
+        "[['a' * 9999 for b in range(9999)] for c in range(9999)]",
+        "{i for i in (1,)}",
+        "known | 5",
+        "[known] | [known]",
         "lambda: 1",
         "unknown",
         "10 ** 10 ** 10",
@@ -124,6 +144,19 @@ def test_statements(tmp_path: Path) -> None:
     assert values == {"a": 1, "b": 2, "c": {"x": 5, "y": 3}, "d": {"x": 5, "y": 3}, "e": 7, "f": "yes"}
     assert [leaf.where.line for leaf in source.unread] == [17, 19, 20]
     assert {path for path, _, _ in source.replaced} == {"c['x']", "d.y", "d.z", "g"}
+
+
+def test_names_of_a_comprehension_are_gone(tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", "i = 5\na = [i for i in (1, 2)]\nb = i\nc = [j for j in (1,)]\nd = j\n")
+    assert source.config.scalar("b") == 5
+    assert source.config.items["d"].unread
+
+
+def test_dict_is_changed_in_place(tmp_path: Path) -> None:
+    text = "a = dict(x=1, z=[dict(c=1)])\nb = dict(a=a)\na |= dict(y=2)\na['x'] *= 3\na['z'] += [dict(c=2)]\n"
+    source = read(tmp_path / "config.py", text)
+    assert source.config.to_python()["b"] == {"a": {"x": 3, "y": 2, "z": [{"c": 1}, {"c": 2}]}}
+    assert [(path, where.line) for path, _, where in source.replaced] == [("a['x']", 4)]
 
 
 def test_inheritance(tmp_path: Path) -> None:
@@ -178,10 +211,12 @@ def test_update_of_a_base_merges_nested_dicts(tmp_path: Path) -> None:
         "own.update(dict(x=dict(b=2)))\n"
         "model.update(dict(backbone=dict(stem=dict(b=3), more=dict(c=1))))\n"
         "model['backbone'].update(stem=dict(d=4))\n"
+        "joined = model['backbone'] | dict(stem=dict(a=0))\n"
     ))  # fmt: skip
     assert source.config.to_python() == {
         "model": {"type": "A", "backbone": {"depth": 50, "stem": {"a": 1, "b": 3, "d": 4}, "more": {"c": 1}}},
         "own": {"x": {"b": 2}},
+        "joined": {"depth": 50, "stem": {"a": 0, "b": 3, "d": 4}, "more": {"c": 1}},
     }
 
 
@@ -200,6 +235,22 @@ def test_read_config_rejects(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path / "config.py", text)
     assert "\n" not in str(caught.value)
+
+
+def test_place_in_a_base_has_a_short_path(tmp_path: Path) -> None:
+    """Unless .. leads elsewhere, after a symbolic link."""
+    (tmp_path / "real" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "below")
+    (tmp_path / "base.py").write_text("a = 1\n")
+    (tmp_path / "real" / "base.py").write_text("a = 2\n")
+    for folder, name in (("real", "real/base.py"), ("link", "link/../base.py")):
+        source = read(tmp_path / folder / "config.py", "_base_ = '../base.py'\n")
+        assert source.config.items["a"].where.file == (tmp_path / "base.py" if folder == "real" else tmp_path / name)
+
+
+def test_scope_of_a_type_is_left_out(tmp_path: Path) -> None:
+    config = read(tmp_path / "config.py", "a = dict(type='mmaction.TSN', b=[dict(type='mmpretrain.ResNet')])\n").config
+    assert (config.scalar("a", "type"), config.get("a", "b").items[0].text("type")) == ("TSN", "mmpretrain.ResNet")
 
 
 def test_read_config_of_missing_file_is_rejected(tmp_path: Path) -> None:

@@ -26,18 +26,23 @@ REFUSED = [
     (f"x = {'-' * 30_000}1\n", "nested too deeply"),
     ("x = 1\n" + "x = dict(a=x)\n" * 100, "nested more than 60 levels deep"),
     ("model = dict(a=1)\nmodel['me'] = model\n", "or within itself"),
+    ("_base_ = 'other.py'\n_base_.d['me'] = _base_.d\n", "or within itself"),
+    ("if True:\n    _base_ = 'other.py'\n", "config.py:2: _base_ = 'other.py': changes the bases"),
+    ("_base_ = 'other.py'\n_base_ += ['more.py']\n", "config.py:2: .*: changes the bases"),
+    ("_base_ = 'other.py'\n_base_.append('more.py')\n", "config.py:2: .*: changes the bases"),
+    ("x = dict(\n    lr={{$LR:0.1}})\n", r"config.py:2: \{\{\$LR:0.1\}\} is read from the environment: write its"),
     ("s = [dict()]\ns.append(s)\n", "or within itself"),
     ("a0 = dict(z=1)\n" + DOUBLED, "more than 20000 values"),
     ("a0 = dict(z=1)\n" + DOUBLED + "b = copy.deepcopy(a24)\n", "more than 20000 values"),
     ("a0 = ['z']\n" + DOUBLED.replace("dict(x=", "[").replace("y=", "").replace(")", "]"), "more than 20000 values"),
     ("s = [dict(a=1), dict(b=2)]\n" + "s = s + s\n" * 20, "more than 20000 values"),
-    ("x = '" + "a" * 1_000_000 + "'\n", "larger than 1000 kB"),
+    ("x = '" + "a" * 1_000_000 + "'\n", "larger than 500 kB"),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED, ids=[str(i) for i in range(len(REFUSED))])
 def test_read_refuses(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "other.py").write_text("x = 1\n")
+    (tmp_path / "other.py").write_text("x = 1\nd = dict(a=1)\n")
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path / "config.py", text)
     assert "\n" not in str(caught.value)
@@ -57,6 +62,9 @@ UNREAD = [
     "n = 1e999",
     "n = 1e300 * 1e300",
     "n = b'a.txt'",
+    "n = 10 ** 101",
+    f"n = {'9' * 102}",
+    "n = '{0.__class__}'.format(1)",
 ]
 
 
@@ -92,10 +100,14 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
         read_config(tmp_path / "config.toml")
 
 
-@pytest.mark.parametrize("names", ["['./base.py']", "[d + 'base.py']", "f'{d}base.py'"])
+@pytest.mark.parametrize(
+    "names",
+    ["= ['./base.py']", "= [d + 'base.py']", "= f'{d}base.py'", "= [d + name for name in ('base.py',)]",
+     "= osp.join(d, 'base.py')", ": list = ['base.py']", "= 'gone.py'\n_base_ = 'base.py'"],
+)  # fmt: skip
 def test_bases_may_be_expressions(names: str, tmp_path: Path) -> None:
     (tmp_path / "base.py").write_text("x = 1\n")
-    source = read(tmp_path / "config.py", f"d = './'\n_base_ = {names}\n")
+    source = read(tmp_path / "config.py", f"import os.path as osp\nd = './'\n_base_ {names}\n")
     assert source.config.scalar("x") == 1
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from support.imported import SMALL_1, below, convert_source, read
 
+from vexp.cli.import_mmaction import imported
+from vexp.core.errors import UserError
 from vexp.tools.mmaction2.report import model_differences
 from vexp.tools.mmaction2.result import ConversionResult
 
@@ -127,6 +129,36 @@ def test_convert_3d_model_gives_published_variant(
     assert not model_differences(result)
 
 
+WRITTEN_DEFAULTS = [
+    "type='ResNet3dSlowOnly', depth=50, stage_blocks=None, conv1_stride_s=2, pool1_stride_s=2, lateral_inv=False, "
+    "speed_ratio=8, fusion_kernel=5",
+    "type='ResNet3dSlowFast', slow_pathway=dict(lateral=True, conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1), "
+    "lateral_infl=2, conv1_stride_s=2)",
+    "type='X3D', gamma_w=1, spatial_strides=(2, 2, 2, 2)",
+    "type='C2D', depth=50, strides=(1, 2, 2, 2)",
+    "type='ResNetTSM', depth=50, strides=(1, 2, 2, 2)",
+    "type='MobileNetV2TSM', out_indices=(7, )",
+    "type='SwinTransformer3D', arch='tiny', act_cfg=dict(type='GELU'), frozen_stages=-1, out_indices=(3, ), "
+    "out_after_downsample=False",
+    "type='MViT', arch='small', interpolate_mode='trilinear', "
+    "patch_cfg=dict(kernel_size=(3, 7, 7), stride=(2, 4, 4), padding=(1, 3, 3))",
+    "type='VisionTransformer', return_feat_map=False",
+]
+
+
+@pytest.mark.parametrize("backbone", WRITTEN_DEFAULTS, ids=[text[6:20] for text in WRITTEN_DEFAULTS])
+def test_default_of_mmaction2_may_be_written_out(backbone: str, tmp_path: Path) -> None:
+    """Of the signatures of mmaction2 1.2.0."""
+    result = converted(backbone, tmp_path, "dict(type='I3DHead', num_classes=5, in_channels=2048, dropout_ratio=0.5)")
+    assert not model_differences(result)
+
+
+def test_default_that_vexp_does_not_build_is_refused(tmp_path: Path) -> None:
+    text = SMALL_1.replace("'ResNet3dSlowOnly', depth=50", _R2PLUS1D.replace("depth=34, ", "").removeprefix("type="))
+    with pytest.raises(UserError, match=r"depth=50: must be one of 18, 34 .mmaction2's default of ResNet2Plus1d's"):
+        imported(read(tmp_path / "config.py", text))
+
+
 def test_convert_head_with_the_classifier_of_the_backbones_file(tmp_path: Path) -> None:
     """As in the fine-tuning of UniFormerV2 from Kinetics-710: the rows of the classes of another set."""
     file = "init_cfg=dict(type='Pretrained', checkpoint='{}', prefix='{}')"
@@ -234,6 +266,8 @@ OF_FRAMES: list[tuple[str, str, str, dict[str, Any]]] = [
     (f"type='ResNetTSM', depth=50, {PLACES}", TSM_HEAD, "tsm_r50", {"dropout": 0.8}),  # mmaction2 has no blocks, either
     ("type='MobileOneTSM', arch='s1'", TSM_HEAD, "tsm_r50", {"backbone": "timm/mobileone_s1", "dropout": 0.8}),
     ("type='mmpretrain.MobileOne'", "dict(type='TSNHead')", "tsn_r50", {"backbone": "timm/mobileone_s0"}),
+    ("type='mmpretrain.MobileOne', deploy=True", "dict(type='TSNHead')", "tsn_r50",
+     {"backbone": "timm/mobileone_s0", "deploy": True}),
     ("type='mmpretrain.ResNeXt', depth=50", "dict(type='TSNHead')", "tsn_r50", {"backbone": "resnext50_32x4d"}),
 ]  # fmt: skip
 

@@ -45,7 +45,7 @@ def test_golden_configs_cover_models_and_policies() -> None:
     assert models == {
         "tsn_r50", "tsm_r50", "i3d_r50", "slowonly_r50", "slowfast_r50", "r2plus1d_r34", "ircsn_r50", "x3d_m",
         "timesformer_divst", "c2d_r50", "c3d", "mvitv2_s", "swin_t", "uniformer_s", "uniformerv2_b16", "videomae_b",
-        "bmn", "tanet_r50", "tin_r50", "trn_r50", "tpn_tsm_r50", "tpn_slowonly_r50",
+        "bmn", "omni_r50", "tanet_r50", "tin_r50", "trn_r50", "tpn_tsm_r50", "tpn_slowonly_r50",
     }  # fmt: skip
     assert {golden(path)[1].choices["lr_policy"] for path in ALL} == {*options()["lr_policy"], CHOOSE}
 
@@ -175,7 +175,7 @@ def test_convert_tsn(tmp_path: Path) -> None:
 
 #: Of the configs in each folder: those that become the same experiment, perhaps with values to fill in, those with
 #: points that differ, and those that are refused (tests/tools/mmaction2/test_import_refusals.py has more).
-TABLE = {"v0": (22, 9, 0), "v1": (30, 1, 0), "new": (1, 0, 0)}
+TABLE = {"v0": (23, 9, 0), "v1": (31, 1, 0), "new": (1, 0, 0)}
 
 
 def test_table_of_golden_configs() -> None:
@@ -282,11 +282,7 @@ VALUES = [
     ("v1/mvit-small-p244_32", "blending.cutmix_alpha", 1.0),
     ("v1/mvit-small-p244_32", "lr_policy.phases.cosine.begin", 30),
     ("v1/mvit-small-p244_32", "optimizer.base_batch_size", 256),
-    (
-        "v1/mvit-small-p244_32",
-        "pipeline.train.erase.max_area",
-        0.4,
-    ),  # its default; RandAugment's arguments are those of vexp
+    ("v1/mvit-small-p244_32", "pipeline.train.erase.mode", "uniform"),  # RandAugment's arguments are those of vexp
     ("v1/slowonly_imagenet", "ema.decay", 0.9995),
     ("v1/slowonly_imagenet", "pipeline.train.sample.target_fps", 30),
     ("v1/swin", "pipeline.train.sample.clip_len", 16),
@@ -313,6 +309,9 @@ VALUES = [
     ("v1/tsm_imagenet-pretrained-mobileone", "model.backbone", "timm/mobileone_s4"),
     ("v1/tsm_imagenet-pretrained-mobileone", "model.weights.prefix", "backbone"),
     ("v1/tsn_imagenet-pretrained-rn101", "model.backbone", "timm/resnext101_32x4d"),
+    ("v1/omni", "data.train.batch_sizes", [16, 85]),
+    ("v1/omni", "pipeline.train.sample.image_clip_len", 1),
+    ("v0/slowonly_r50_omnisource", "data.train.ratio", [2, 1, 1]),
     ("v1/new", "lr_policy.step", [40, 80]),  # counted from begin=10
 ]
 
@@ -480,6 +479,23 @@ def test_augmentation_of_1x_is_converted() -> None:
     result = golden(named("v1/mvit-small-p244_32"))[1]
     assert result.steps["train"]["augment"] == "rand_augment"
     assert result.steps["train"]["erase"] == "random_erasing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        ("", {"probability": 0.5, "mode": "const", "mean": [128.0] * 3}),
+        (", mode='rand'", {"probability": 0.5, "mode": "uniform", "mean": [128.0] * 3}),
+        (", mode='rand', fill_std=None", {"probability": 0.5, "mode": "uniform", "mean": [128.0] * 3}),
+        (", fill_std=9, mode='rand'", {"probability": 0.5, "std": [9.0] * 3, "mean": [128.0] * 3}),
+    ],
+)
+def test_random_erasing_has_the_defaults_of_mmaction2(arguments: str, values: dict[str, Any], tmp_path: Path) -> None:
+    """Whose largest area is that of vexp, one third."""
+    result = convert_source(
+        read(tmp_path / "config.py", f"{SMALL_0}pipeline.append(dict(type='RandomErasing'{arguments}))\n")
+    )
+    assert below(result, "pipeline.train.erase.") == values
 
 
 @pytest.mark.parametrize("wrong", ["x", True, [None], {"a": 1}], ids=repr)

@@ -34,9 +34,9 @@ CASES = [
     (CONCATENATED.replace("{0}", "dict(type='RepeatDataset', times=2, dataset=b)"), {"repeat": [1, 2]}),
     (CONCATENATED.replace("{0}", "b").replace("'v6'", "'v4'"), {"data_prefix": "v4"}),
     (OMNISOURCE, {"ann_file": ["a.txt", "web.txt", "raw.json"], "data_prefix": [".", "web", "raw"],
-                  "ratio": [1.0, 1.0, 1.0], "one_per_group": True}),
+                  "mix": "steps", "ratio": None, "one_per_group": True}),
     (OMNISOURCE + "data['train_ratio'] = [2, 1, 1]\ndata['omni_videos_per_gpu'] = [4, 8, 4]\n",
-     {"ratio": [8.0, 8.0, 4.0]}),
+     {"ratio": [2, 1, 1], "batch_sizes": [4, 8, 4]}),
     (OMNISOURCE + "data['train'][1].update(sample_by_class=True, power=0.5)\n", {"class_balance": [0.0, 0.5, 0.0]}),
 ]  # fmt: skip
 
@@ -59,14 +59,61 @@ def test_concatenated_config_is_the_same_experiment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "point"),
     [
-        ("", "a batch mixes the lists in this ratio"),
+        ("lr_config = dict(policy='step', step=[4], warmup='linear', warmup_iters=3)\n", "lr_config counts iterations"),
+        ("data['train_ratio'] = [2, 1]\n", "3 lists"),
         ("images.append(dict(type='Flip'))\n", "all lists of a split have one pipeline"),
         ("data['train'][1].update(indices=3)\n", "indices is one value for all lists"),
     ],
 )
-def test_omnisource_differs_in_its_batches(more: str, point: str, tmp_path: Path) -> None:
+def test_omnisource_point_is_named(more: str, point: str, tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", OMNISOURCE + more)
     assert any(point in line for line in Report.of(convert_source(source), source).points)
+
+
+def test_omnisource_config_is_the_same_experiment(tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", OMNISOURCE)
+    assert Report.of(convert_source(source), source).points == []
+
+
+JOINT = (
+    SMALL_1
+    + """
+model = dict(type='RecognizerOmni', backbone=dict(type='OmniResNet'),
+             cls_head=dict(type='OmniHead', image_classes=7, video_classes=3, in_channels=2048))
+pipeline += [dict(type='Resize', scale=(-1, 72)), dict(type='RandomResizedCrop'),
+             dict(type='Resize', scale=(64, 64), keep_ratio=False), dict(type='Flip', flip_ratio=0.5)]
+images = [dict(type='LoadRGBFromFile'), dict(type='mmcls.RandomResizedCrop', scale=64),
+          dict(type='mmcls.RandomFlip', prob=0.5), dict(type='mmcls.PackClsInputs')]
+other = dict(batch_size=6, dataset=dict(type='mmcls.ImageNet', data_root='in', ann_file='train.txt',
+                                        data_prefix='train', pipeline=images))
+train_cfg = dict(type='MultiLoaderEpochBasedTrainLoop', max_epochs=2, other_loaders=[other])
+"""
+)
+
+
+def test_other_loader_is_a_list_with_batches_and_classes_of_its_own(tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", JOINT)
+    result = convert_source(source)
+    found = below(result, "data.train.")
+    batch = below(result, "data.")["batch_size"]
+    assert {key: found[key] for key in ("mix", "own_classes", "batch_sizes")} == {
+        "mix": "losses", "own_classes": True, "batch_sizes": [batch, 6],
+    }  # fmt: skip
+    assert found["ann_file"][1] == "in/train.txt"
+    assert found["data_prefix"][1] == "in/train"
+    assert below(result, "pipeline.train.sample.")["image_clip_len"] == 1
+    assert below(result, "model.") == {"image_classes": 7}
+    assert Report.of(result, source).points == []
+
+
+def test_other_pipeline_of_images_is_a_point(tmp_path: Path) -> None:
+    source = read(tmp_path / "config.py", JOINT.replace("scale=64)", "scale=48)"))
+    assert any("here that of the videos" in line for line in Report.of(convert_source(source), source).points)
+
+
+def test_other_loader_of_another_recognizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="only RecognizerOmni takes batches of several loaders"):
+        convert_source(read(tmp_path / "config.py", JOINT.replace("'RecognizerOmni'", "'Recognizer3D'")))
 
 
 def test_datasets_of_two_kinds_are_refused(tmp_path: Path) -> None:

@@ -41,8 +41,6 @@ REFUSED = [
      "tsm_r50"),
     (changed("type='ResNetTIN', depth=50, non_local_cfg=dict(mode='gaussian')"), "no non-local blocks", "tin_r50"),
     (changed("type='TANet', depth=50, num_segments=8, tam_cfg=dict(alpha=4)"), "alpha = 4", "tanet_r50"),
-    (changed("type='MobileOneTSM', arch='s4', deploy=True"), "deploy = true .the model of vexp has the branches",
-     "tsm_r50"),
     (changed("type='mmcls.ResNeXt', depth=77"), "neither torchvision nor timm has resnext77_32x4d", "tsn_r50"),
     (changed("type='timm.vit_base_patch16_224'"), "mmaction2 takes other features of vit_base_patch16_224", "tsn_r50"),
     (changed(f"{TSM}, out_indices=(2, 3)", f"model['neck'] = dict(type='TPN', {LEVELS})\n"),
@@ -81,6 +79,18 @@ def test_chosen_model_is_written_into_the_experiment(tmp_path: Path) -> None:
     text = experiment_yaml(result, source)
     assert "# Not the model of the source: config.py:4: model.backbone.dropout_ratio = 0.1" in text
     assert Report.of(result, source).headline.startswith("the same but for ")
+
+
+def test_chosen_image_model_keeps_depth_and_weights(tmp_path: Path) -> None:
+    backbone = "type='TANet', pretrained='torchvision://resnet101', depth=101, num_segments=8"
+    result = imported(read(tmp_path / "config.py", changed(backbone)), "tsm_r50")
+    values = (result.values["model.backbone"].value, result.values["model.weights.path"].value)
+    assert values == ("resnet101", "torchvision://resnet101")
+
+
+def test_proposals_of_bsn_are_another_task(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the proposals of BSN are for temporal localization; only video"):
+        imported(read(tmp_path / "config.py", "pgm_proposals_cfg = dict(pgm_proposals_thread=8)\n"))
 
 
 def test_chosen_model_of_another_kind_keeps_the_frames(tmp_path: Path) -> None:

@@ -106,4 +106,4 @@ def test_imported_omnisource_config_trains_to_the_end(folder: Path) -> None:
         "data.num_workers=0", "data.batch_size=4",
     )  # fmt: skip
     (result,) = (folder / "runs").rglob("result.json")
-    assert json.loads(result.read_text())["step"] == 6  # two epochs of 12 samples, 4 of each list
+    assert json.loads(result.read_text())["step"] == 6  # two epochs of a step of each list

@@ -10,7 +10,7 @@ from support.imported import convert_source, read
 
 from vexp.cli.import_mmaction import imported
 from vexp.core.errors import UserError
-from vexp.tools.mmaction2.report import Report
+from vexp.tools.mmaction2.report import Report, model_differences
 from vexp.tools.mmaction2.result import ConversionResult
 
 BACKBONE = """
@@ -65,6 +65,13 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24)
 
 def values(result: ConversionResult) -> dict[str, Any]:
     return {key: given.value for key, given in result.values.items()}
+
+
+@pytest.mark.parametrize("argument", ["inflate=(0, 1, 1)", "spatial_strides=(2, 2, 2)"])
+def test_default_of_posec3d_backbone_is_another_model(argument: str, tmp_path: Path) -> None:
+    result = convert_source(read(tmp_path / "c.py", OF_0.replace(f"{argument}, ", "").replace(f"{argument},", "")))
+    (what,) = model_differences(result)
+    assert f"ResNet3dSlowOnly's {argument.partition('=')[0]}=[" in what
 
 
 def test_import_posec3d_of_0x_is_the_same_experiment(tmp_path: Path) -> None:

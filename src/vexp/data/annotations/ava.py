@@ -60,6 +60,8 @@ def read_boxes(path: Path, *, scores: bool) -> BoxTable:
                 continue  # a key frame without a box
             box = tuple(map(float, row[2:6]))
             label, value = int(row[6]), float(row[7]) if len(row) > 7 and row[7] else math.nan
+            if any(row[8:]):
+                raise ValueError(row[8:])
         except (ValueError, IndexError):
             problems.add(line, f"must be video,second,x1,y1,x2,y2,class,{'score' if scores else 'person'}")
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import operator
 import os
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vexp.core.errors import UserError
+from vexp.core.errors import UserError, did_you_mean
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import PackedLabels, TextPacker
 from vexp.data.storage import exists
@@ -70,6 +69,7 @@ class AnnotationBuilder:
     classes: Sequence[str] | None = None  # names of all classes; None: derived from the labels
     label_names: bool | None = False  # True: labels are names; False: labels are numbers; None: all of them are either
     multi_label: bool | None = None  # samples may have several labels; None: if any sample has
+    own_classes: bool = False  # the lists after the first number classes of their own, which follow those of the first
     verify: bool = False  # check that each file exists
 
     def __post_init__(self) -> None:
@@ -138,6 +138,11 @@ class AnnotationBuilder:
 
     def _class_index(self, line: int, label: str) -> int:
         """Return the class index of a label; -1 for an invalid one."""
+        if self.own_classes and len(self._lists) > 1:
+            if label.isdecimal() and len(label) <= _LABEL_DIGITS:
+                return int(label)
+            self.bad(line, f"the label {label!r} is not an integer, as data.train.own_classes requires")
+            return -1
         if label in self._indices:
             return self._indices[label]
         index = -1
@@ -149,8 +154,7 @@ class AnnotationBuilder:
                 self._first_lines[label] = (line, self.path)
         elif self.label_names is True or (self.label_names is None and not label.isdecimal()):
             searched = (self.classes or ()) if self.problems.count < _MAX_REPORTED else ()
-            near = difflib.get_close_matches(label, searched, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(label, searched, shown=repr)
             self.bad(line, f"label {label!r} is not one of the {len(self.classes or ())} classes{hint}")
         elif not label.isdecimal() or len(label) > _LABEL_DIGITS:
             self.bad(line, f"the label {label!r} is not an integer from 0 to {10**_LABEL_DIGITS - 1}")
@@ -169,8 +173,12 @@ class AnnotationBuilder:
             UserError: If there are bad lines, or a list without rows.
         """
         labels = np.frombuffer(self._labels, np.int32) if self._labels else np.empty(0, np.int32)
-        classes = self._final_classes(labels)
+        if self.own_classes and self._label_ends is not None:
+            raise UserError(f"{self.path}: samples have several labels, data.train.own_classes allows one")
+        first = self._lists[1][1] if self.own_classes and len(self._lists) > 1 else len(labels)
+        classes = self._final_classes(labels[:first])
         self.problems.raise_any()
+        labels[first:] += len(classes)
         ends = [start for _, start in self._lists[1:]] + [len(self)]
         sizes = [end - start for (_, start), end in zip(self._lists, ends, strict=True)]
         for (path, _), size, description in zip(self._lists, sizes, descriptions, strict=True):

@@ -69,6 +69,7 @@ def read_lists(
     multi_label: bool | None = None,
     separator: str | None = None,
     file_name: str | None = None,
+    own_classes: bool = False,
     verify: bool = False,
 ) -> Annotation:
     """Read the lists of a split, one after the other; the names of several lists include their folder.
@@ -82,6 +83,8 @@ def read_lists(
         multi_label: Samples may have several labels; None: if any sample has.
         separator: Separator of path and label, or of columns; None: that of the format.
         file_name: Template of the file name in formats with ids, with columns of the row in braces; None: the usual.
+        own_classes: The lists after the first number classes of their own. Here their numbers follow those of the
+            first, whose classes are those of the annotation.
         verify: Check that every file exists.
 
     Raises:
@@ -99,7 +102,9 @@ def read_lists(
     if kinds[0] == "ucf101" and classes is None and indices.is_file():
         classes = read_classes(indices)
     named = True if True in label_names else None if None in label_names else False
-    rows = AnnotationBuilder(lists[0][0], classes=classes, label_names=named, multi_label=multi_label, verify=verify)
+    rows = AnnotationBuilder(
+        lists[0][0], classes=classes, label_names=named, multi_label=multi_label, own_classes=own_classes, verify=verify
+    )
     for (path, prefix), kind in zip(lists, kinds, strict=True):
         rows.begin_list(path, prefix or str(path.parent), several=len(lists) > 1)
         try:

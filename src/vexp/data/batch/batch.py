@@ -116,7 +116,7 @@ class Batch:
         """Return the batch on ``device``; the copy is asynchronous from pinned memory."""
         if self.ids.device == device:
             return self
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> Batch:
         """Return the batch in pinned memory; called by ``torch.utils.data.DataLoader``."""

@@ -25,6 +25,7 @@ class SegmentSample:
     origin: float  # seconds
     step: float  # seconds
     duration: float  # of the video in seconds
+    seed: int = 0  # of the random numbers that the loss draws for this sample
 
     @staticmethod
     def collate(samples: Sequence[SegmentSample]) -> SegmentBatch:
@@ -40,6 +41,7 @@ class SegmentSample:
             labels=torch.cat([sample.labels for sample in samples]),
             counts=torch.tensor([len(sample.labels) for sample in samples]),
             ids=torch.tensor([sample.id for sample in samples]),
+            seeds=torch.tensor([sample.seed for sample in samples]),
         )
 
 
@@ -54,6 +56,7 @@ class SegmentBatch:
     labels: Tensor  # int64 (K,)
     counts: Tensor  # int64 (N,), segments of each sample
     ids: Tensor  # int64 (N,), indices of the samples in their source
+    seeds: Tensor  # int64 (N,), ``SegmentSample.seed``
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,7 +80,7 @@ class SegmentBatch:
 
     def to(self, device: torch.device) -> SegmentBatch:
         """Return the batch on ``device``; the copy is asynchronous from pinned memory."""
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> SegmentBatch:
         """Return the batch in pinned memory; called by ``torch.utils.data.DataLoader``."""

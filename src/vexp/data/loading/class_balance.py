@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import ConfigError
 from vexp.data.sources.base import Source
 from vexp.data.sources.splits import TrainSplit
+
+Rows = NDArray[np.int64]
 
 
 def class_quota(counts: NDArray[np.int64], balance: float, total: int | None = None) -> NDArray[np.int64]:
@@ -93,27 +97,33 @@ def occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
     return result
 
 
-def balanced_order(source: Source, split: TrainSplit, *, seed: int) -> BalancedOrder | None:
+def balanced_order(
+    source: Source, split: TrainSplit, *, seed: int, sections: Sequence[int] | None = None
+) -> BalancedOrder | None:
     """Return the order of the training samples by the options of their split; None if each occurs once in an epoch.
 
+    ``sections`` are the samples of each list in an epoch, if its steps determine them (``StepPlan.sections``).
+
     Raises:
-        ConfigError: If classes are balanced whose samples have several labels.
+        ConfigError: If classes are balanced whose samples have several labels, or a list has no sample.
     """
-    parts = np.zeros(len(source), np.int64) if source.parts is None else source.parts.astype(np.int64)
-    groups = _group_numbers(source, parts) if split.one_per_group else None
-    units = np.arange(len(source)) if groups is None else np.unique(groups, return_index=True)[1]
+    parts, groups, units = _units(source, split)
     sizes = np.bincount(parts[units], minlength=max(len(split.ann_files), 1))
-    totals = _part_sizes(sizes, split)
+    totals = _part_sizes(sizes, split) if sections is None else np.asarray(sections, np.int64)
+    if not sizes[totals > 0].all():
+        rule = f"no sample of file {int(np.argmin(sizes)) + 1} of ann_file is selected, which data.train.mix requires"
+        raise ConfigError(rule, key="data.train")
     balances = np.broadcast_to(np.asarray(split.class_balance, np.float64), len(sizes))
-    if groups is None and not balances.any() and (totals == sizes).all():
+    if sections is None and groups is None and not balances.any() and (totals == sizes).all():
         return None
     if not balances.any():
         return BalancedOrder(parts, totals, seed=seed, groups=groups)
     if source.multi_label:
         rule = "class balancing needs one label per sample, the training annotation has several; set it to 0"
         raise ConfigError(rule, key="data.train.class_balance", value=split.class_balance)
-    classes = len(source.classes)
-    strata = parts * classes + np.asarray(source.labels)
+    labels = np.asarray(source.labels)
+    classes = max(len(source.classes), int(labels.max()) + 1)  # more with data.train.own_classes
+    strata = parts * classes + labels
     counts = np.bincount(strata[units], minlength=len(sizes) * classes).reshape(len(sizes), classes)
     rows = zip(counts, balances.tolist(), totals.tolist(), strict=True)
     quota = [class_quota(row, balance, total) for row, balance, total in rows]
@@ -121,15 +131,27 @@ def balanced_order(source: Source, split: TrainSplit, *, seed: int) -> BalancedO
 
 
 def epoch_length(source: Source, split: TrainSplit) -> int:
-    """Return the number of training samples in an epoch."""
+    """Return the number of training samples in an epoch; with ``split.mix`` those of the first list alone."""
+    if split.mix != "samples":
+        parts, _, units = _units(source, split)
+        return int(_part_sizes(np.bincount(parts[units]), split)[0])
     order = balanced_order(source, split, seed=0)
     return len(source) if order is None else int(order.quota.sum())
+
+
+def _units(source: Source, split: TrainSplit) -> tuple[Rows, Rows | None, Rows]:
+    """Return the list of each sample and its group (None: no groups), (n,), and a sample of each unit that is drawn."""
+    parts = np.zeros(len(source), np.int64) if source.parts is None else source.parts.astype(np.int64)
+    if not split.one_per_group:
+        return parts, None, np.arange(len(source))
+    groups = _group_numbers(source, parts)
+    return parts, groups, np.unique(groups, return_index=True)[1]
 
 
 def _part_sizes(sizes: NDArray[np.int64], split: TrainSplit) -> NDArray[np.int64]:
     """Return the samples of each list in an epoch, by ``repeat`` and ``ratio``; ``sizes`` are those of one pass."""
     exact = sizes * np.asarray(split.repeat, np.float64)
-    if split.ratio is not None:
+    if split.ratio is not None and split.mix == "samples":
         exact = sizes[0] * np.asarray(split.ratio) / split.ratio[0]
     return np.where(sizes > 0, np.maximum(np.round(exact), 1), 0).astype(np.int64)
 

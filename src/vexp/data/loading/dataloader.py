@@ -61,12 +61,14 @@ class TrainSampler(Sampler[list[Key]]):
     rank: int | None = None
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the sample indices of an epoch in their order, int64 (num_samples,)."""
+        """Return the sample indices of an epoch in their order, int64 (n,), section after section of the plan."""
+        sections = self.plan.sections
         if not self.shuffle:
-            return np.arange(self.plan.num_samples)
+            return np.arange(sum(sections))
         # The spawn key separates it from the generators of samples: [seed, epoch] equals [seed, epoch, index 0].
         entropy = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
-        positions = np.random.default_rng(entropy).permutation(self.plan.num_samples)
+        rng, starts = np.random.default_rng(entropy), np.cumsum([0, *sections])
+        positions = np.concatenate([start + rng.permutation(n) for start, n in zip(starts, sections, strict=False)])
         return positions if self.balanced is None else self.balanced.draws(epoch)[positions]
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -76,12 +78,10 @@ class TrainSampler(Sampler[list[Key]]):
                 epoch = step // self.plan.steps_per_epoch
                 order = self.order(epoch)
                 columns = [order] if self.balanced is None else [order, occurrence(order)]
-            position = step % self.plan.steps_per_epoch * self.plan.samples_per_step
-            for size in self.plan.batch_sizes(step):
-                part = self._part(position, size)
+            for batch in self.plan.batches(step):
+                part = self._part(batch.start, batch.size)
                 keys: list[Any] = list(zip(*(column[part].tolist() for column in columns), strict=True))
                 yield [(epoch, *key) for key in keys]
-                position += size
 
     def _part(self, position: int, size: int) -> slice:
         if self.rank is None:

@@ -49,6 +49,8 @@ class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | R
     on_bad: str = "fail"
     training: bool = False  # whether samples are those that a run trains on
     repeats: int = 1  # samples of each video, a ``RepeatedSample`` if there are several
+    apart: bool = False  # batches are of one list each (data.train.mix): a bad sample is replaced by one of its list
+    own_classes: bool = False  # labels beyond the classes are those of lists with classes of their own, from 0
     features: FeatureCache | None = None  # cached features, in place of clips: videos are not read
 
     def __post_init__(self) -> None:
@@ -81,10 +83,12 @@ class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | R
 
     def _replacement(self, key: Key, failure: Failure) -> ReplacedSample | Failure:
         """Load another sample in place of a bad one; which one is a function of the seed and the key."""
-        bad = [failure]
+        bad, rows = [failure], np.arange(len(self))
+        if self.apart and self.source.parts is not None:
+            rows = np.flatnonzero(self.source.parts == self.source.parts[failure.id])
         for draw in range(_MAX_REPLACEMENTS):
             rngs = self._generators(key, spawn_key=(1, draw))
-            outcome = self._load((failure.epoch, int(rngs[0].integers(len(self)))), rngs)
+            outcome = self._load((failure.epoch, int(rows[rngs[0].integers(len(rows))])), rngs)
             if not isinstance(outcome, Failure):
                 return ReplacedSample(outcome, tuple(bad))
             bad.append(outcome)
@@ -128,12 +132,14 @@ class ClipDataset(Dataset["Sample | RepeatedSample | FeatureSample | Failure | R
 
     def _labels(self, index: int, *, mirrored: bool) -> torch.Tensor:
         """Return the label of a sample, int64 (), or its labels as float32 (classes,) of 0 and 1."""
-        labels = np.atleast_1d(np.asarray(self.source.labels[index], np.int64))
+        labels, classes = np.atleast_1d(np.asarray(self.source.labels[index], np.int64)), len(self.source.classes)
+        if self.own_classes and labels[0] >= classes:
+            return torch.tensor(int(labels[0]) - classes)
         if self.flip_labels is not None and mirrored:
             labels = self.flip_labels[labels]
         if not self.source.multi_label:
             return torch.tensor(int(labels[0]))
-        targets = torch.zeros(len(self.source.classes))
+        targets = torch.zeros(classes)
         targets[torch.from_numpy(labels)] = 1.0
         return targets
 

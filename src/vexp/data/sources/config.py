@@ -249,6 +249,7 @@ class ListData(Data, ABC):
             multi_label=multi_label,
             separator=self.separator,
             file_name=self.file_name,
+            own_classes=split == "train" and self.train.own_classes,
             verify=self.verify_files,
         )
 

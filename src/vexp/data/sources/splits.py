@@ -133,8 +133,27 @@ class TrainSplit(Split):
     ratio: list[float] | None = option(
         None,
         "Samples of each file of ann_file in an epoch, in proportion to those of the first, which occur once: [2,1]; "
-        "null: see repeat.",
+        "null: see repeat. With mix=steps: optimizer steps of each file in turn.",
         gt=0,
+    )
+    mix: str = option(
+        "samples",
+        "How the files of ann_file are mixed: in every batch (samples), or in batches of one file each: an optimizer "
+        "step takes one file, in turn by ratio (steps), or a batch of each file and the sum of their losses (losses). "
+        "Unless it is samples, an epoch is a pass through the first file.",
+        choices=("samples", "steps", "losses"),
+    )
+    batch_sizes: list[int] | None = option(
+        None,
+        "Samples in a batch of each file of ann_file on each device, unless mix=samples; null: data.batch_size.",
+        unit="samples",
+        ge=1,
+    )
+    own_classes: bool = option(
+        False,
+        "The files after the first number classes of their own, for the second classifier of a model (mix=losses): "
+        "images in joint training.",
+        see=("model.image_classes",),
     )
     one_per_group: bool = option(
         False, "Draw one random sample of each group in an epoch, such as one part of each raw video."
@@ -153,12 +172,32 @@ class TrainSplit(Split):
         Split.__post_init__(self)
         if self.hold_out is not None:
             raise ConfigError("is for val and test only", key="hold_out", value=self.hold_out)
-        for name, value in (("repeat", self.repeat), ("ratio", self.ratio), ("class_balance", self.class_balance)):
+        for name in ("repeat", "ratio", "class_balance", "batch_sizes"):
+            value = getattr(self, name)
             if isinstance(value, list) and len(value) != len(self.ann_files):
                 rule = f"has {len(value)} numbers, ann_file has {len(self.ann_files)} files; give one for each"
                 raise ConfigError(rule, key=name, value=value)
         if self.ratio is not None and self.repeat != 1:
             raise ConfigError(f"conflicts with repeat={self.repeat}; set one of them", key="ratio", value=self.ratio)
-        for name, off in (("class_balance", 0), ("repeat", 1), ("ratio", None), ("one_per_group", False)):
+        self._check_mix()
+        unshuffled = {"class_balance": 0, "repeat": 1, "ratio": None, "one_per_group": False, "mix": "samples"}
+        for name, off in unshuffled.items():
             if getattr(self, name) != off and not self.shuffle:
                 raise ConfigError("requires shuffle=true", key=name, value=getattr(self, name))
+
+    def _check_mix(self) -> None:
+        if self.mix == "samples" and self.batch_sizes is not None:
+            raise ConfigError("is for mix=steps and mix=losses", key="batch_sizes", value=self.batch_sizes)
+        if self.own_classes and (self.mix != "losses" or self.per_class is not None):
+            rule = "requires mix=losses" if self.mix != "losses" else "conflicts with per_class; set one of them"
+            raise ConfigError(rule, key="own_classes", value=True)
+        if self.mix == "samples":
+            return
+        if len(self.ann_files) < 2:
+            raise ConfigError("requires several files in ann_file", key="mix", value=self.mix)
+        if isinstance(self.repeat, list):
+            rule = f"must be one number with mix={self.mix}: an epoch is a pass through the first file"
+            raise ConfigError(rule, key="repeat", value=self.repeat)
+        if self.ratio is not None and (self.mix == "losses" or any(share % 1 for share in self.ratio)):
+            rule = "is not for mix=losses" if self.mix == "losses" else "must be whole numbers of steps with mix=steps"
+            raise ConfigError(rule, key="ratio", value=self.ratio)

@@ -154,6 +154,12 @@ class SampleFrames(_FixedLengthClips):
         "In test mode, place clips at the centers of equal segments, or from one end of the video to the other (ends).",
         choices=("centers", "ends"),
     )
+    image_clip_len: int | None = option(
+        None,
+        "Frames of a clip of an image, a file of one frame; null: clip_len, which are equal. 1 for model=omni_r50.",
+        unit="frames",
+        ge=1,
+    )
     frame_uniform: bool = option(
         False, "Sample one clip over the whole video, one frame from each of clip_len segments (Something-Something)."
     )
@@ -174,6 +180,8 @@ class SampleFrames(_FixedLengthClips):
         return 2 * self.num_clips if self.test_mode and self.twice_sample else self.num_clips
 
     def indices(self, num_frames: int, rng: np.random.Generator, times: FrameTimes | None = None) -> Indices:
+        if self.image_clip_len is not None and num_frames == 1:
+            return np.zeros((self.clips, self.image_clip_len), np.int64)
         if not self.frame_uniform:
             return _FixedLengthClips.indices(self, num_frames, rng, times)
         check_frames(num_frames)

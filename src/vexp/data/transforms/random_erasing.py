@@ -30,8 +30,8 @@ class RandomErasing(ValidatedConfig):
     probability: float = option(0.25, "Probability that a clip is erased.", ge=0, le=1)
     mode: str = option(
         "pixel",
-        "Content of the box: noise of each pixel and frame, one random color, or mean.",
-        choices=("pixel", "rand", "const"),
+        "Content of the box: noise of each pixel and frame, uniform noise, one random color, or mean.",
+        choices=("pixel", "uniform", "rand", "const"),
     )
     max_count: int = option(
         1, "Maximum number of boxes; it is drawn from 1 to this number, which divides their area.", ge=1
@@ -84,6 +84,8 @@ class RandomErasing(ValidatedConfig):
 
     def _content(self, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return the pixels of a box (T, h, w): uint8 (T, h, w, 3), or one color (3,)."""
+        if self.mode == "uniform":  # mmaction2's mode="rand"
+            return rng.integers(256, size=(*shape, 3), dtype=np.uint8)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         if self.mode == "const":
             std = std * 0

@@ -7,7 +7,6 @@ repository is never run. All of them take videos as float (N, T, C, H, W), by an
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ from transformers import AutoModelForVideoClassification, PreTrainedConfig, PreT
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError, UserError, did_you_mean
 from vexp.model.repeated_blocks import transformer_blocks
 from vexp.model.weights.key_mapping import Rules
 
@@ -171,8 +170,7 @@ def _check_values(values: Mapping[str, Any], cls: type[PreTrainedConfig]) -> Non
             rule = f"must be one of {', '.join(ATTENTION)}; transformers would download other code and run it"
             raise ConfigError(rule, key=f"model.config.{key}", value=value)
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(key, known)
             raise ConfigError(
                 f"{cls.__name__} of transformers has no such value", key=f"model.config.{key}", value=value,
                 hint=f"{hint}\n  values: {', '.join(known)}",

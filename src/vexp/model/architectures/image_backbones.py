@@ -30,21 +30,46 @@ class PooledFeatures(nn.Module):
         return features.mean(self.positions)
 
 
-def image_backbone(name: str, in_channels: int, *, features_only: bool = False) -> ImageBackbone:
+def image_backbone(name: str, in_channels: int, *, features_only: bool = False, deploy: bool = False) -> ImageBackbone:
     """Build an image model of torchvision (NAME) or timm (timm/NAME) with random weights and without its classifier.
 
     Args:
         name: See ``vexp.model.image_models``.
         in_channels: Channels of an image; for timm only, since torchvision's models are built for RGB.
         features_only: Whether to average the ``features`` of a model of torchvision and leave out what follows.
+        deploy: Whether to fuse the parallel branches of the blocks of a model of timm (``fuse_branches``).
 
     Raises:
-        ConfigError: If there is no such model, its classifier is not a linear layer, or it has no such features.
+        ConfigError: If there is no such model, its classifier is not a linear layer, or it has no such features or
+            branches.
     """
     check_image_model(name)
+    if deploy:
+        backbone = image_backbone(name, in_channels, features_only=features_only)
+        fuse_branches(backbone.model, name)
+        return backbone
     if features_only:
         return _features(name)
     return _timm(name, in_channels) if name.startswith(TIMM_PREFIX) else _torchvision(name)
+
+
+def fuse_branches(model: nn.Module, name: str) -> None:
+    """Replace the parallel branches of each block by one convolution that computes their sum in evaluation, in place.
+
+    The branches are convolutions and identities, each with a batch norm: MobileOne (Vasu et al., "MobileOne: An
+    Improved One millisecond Mobile Backbone", CVPR 2023, section 3.3) and other models of timm.
+
+    Raises:
+        ConfigError: If the model has no such branches.
+    """
+    before = model.state_dict().keys()
+    if name.startswith(TIMM_PREFIX):
+        from timm.utils.model import reparameterize_model
+
+        reparameterize_model(model, inplace=True)
+    if model.state_dict().keys() == before:
+        rule = f"{name} has no branches to fuse, as those of timm/mobileone_s4"
+        raise ConfigError(rule, key="model.deploy", value=True)
 
 
 def _features(name: str) -> ImageBackbone:

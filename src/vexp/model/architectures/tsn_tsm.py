@@ -116,6 +116,7 @@ def frame_model(
     in_channels: int = 3,
     stacked: int = 1,
     features_only: bool = False,
+    deploy: bool = False,
     shift_div: int | None = None,
     non_local: str | None = None,
     non_local_scale: bool = False,
@@ -125,14 +126,14 @@ def frame_model(
     """Build TSN, or TSM with ``shift_div``, on an image model of torchvision or timm.
 
     ``in_channels`` are those of an image. A model of torchvision is always built for RGB; its first convolution is
-    replaced afterwards (``vexp.model.architectures.input_channels``). ``features_only`` is an argument of
+    replaced afterwards (``vexp.model.architectures.input_channels``). ``features_only`` and ``deploy`` are arguments of
     ``image_backbone``, ``non_local`` the mode of the non-local blocks of TSM and ``non_local_scale`` their scale; with
     ``temporal_pool`` the frames are pooled in front of the second stage.
 
     Raises:
         ConfigError: If there is no such model, its classifier is not a linear layer, or TSM does not support it.
     """
-    model, width, side = image_backbone(backbone, in_channels, features_only=features_only)
+    model, width, side = image_backbone(backbone, in_channels, features_only=features_only, deploy=deploy)
     if shift_div is not None:
         insert_shifts(model, backbone, shift_div)
     if non_local is not None:

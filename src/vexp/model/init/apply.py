@@ -12,13 +12,12 @@ changed.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError, UserError, did_you_mean
 from vexp.model.init.rules import RULES, Pretrained, Rule
 
 if TYPE_CHECKING:
@@ -89,14 +88,14 @@ def _parse(
 def _make_rule(arguments: Mapping[str, Any]) -> Rule | Pretrained:
     kind = arguments.get("type")
     if kind not in RULES:
-        raise UserError(f"type={kind}: unknown initialization{_suggestion(str(kind), RULES)}; use {', '.join(RULES)}")
+        raise UserError(f"type={kind}: unknown initialization{did_you_mean(str(kind), RULES)}; use {', '.join(RULES)}")
     cls = RULES[kind]
     values = {key: value for key, value in arguments.items() if key != "type"}
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in values:
         if key not in fields:
             raise UserError(
-                f"{kind}: unknown argument {key!r}{_suggestion(key, fields)}; use {', '.join(fields)}, layer, override"
+                f"{kind}: unknown argument {key!r}{did_you_mean(key, fields)}; use {', '.join(fields)}, layer, override"
             )
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values:
@@ -165,7 +164,7 @@ def _layers_of_classes(module: nn.Module, class_names: Sequence[str]) -> list[tu
         if not matching:
             available = sorted({type(layer).__name__ for _, layer, _ in named if _weight_and_bias(layer)})
             raise UserError(
-                f"layer={name}: the model has no such layer{_suggestion(name, available)}; "
+                f"layer={name}: the model has no such layer{did_you_mean(name, available)}; "
                 f"it has {', '.join(available)}"
             )
         if not any(_weight_and_bias(layer) for layer in matching):
@@ -177,7 +176,7 @@ def _submodule(module: nn.Module, path: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))
     if path not in modules:
         children = ", ".join(name for name, _ in module.named_children())
-        hint = _suggestion(path, filter(None, modules))
+        hint = did_you_mean(path, filter(None, modules))
         raise UserError(f"override {path}: the model has no such submodule{hint}; it has {children}")
     return modules[path]
 
@@ -193,8 +192,3 @@ def _as_list(init_cfg: Any) -> list[Mapping[str, Any]]:
     if not isinstance(rules, Sequence) or isinstance(rules, str) or not all(isinstance(c, Mapping) for c in rules):
         raise UserError("must be a rule {type: Normal, std: 0.01, layer: Linear}, or a list of rules")
     return list(rules)
-
-
-def _suggestion(word: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""

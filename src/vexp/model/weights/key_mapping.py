@@ -93,6 +93,7 @@ MOBILEONE: Rules = (
     (r"\.branch_conv_list\.", ".conv_kxk."),
     (r"\.branch_scale\.", ".conv_scale."),
     (r"\.branch_norm\.", ".identity."),
+    (r"\.branch_reparam\.", ".reparam_conv."),  # deploy=True
     (r"\.se\.conv(\d)\.conv\.", r".attn.fc\1."),
 )
 
@@ -110,6 +111,15 @@ TORCHVISION_RESNET: Rules = (
     (r"^(?:backbone\.)?(layer\d\.\d+)\.bn(\d)\.", r"backbone.\1.conv\2.bn."),
     (r"^(?:backbone\.)?(layer\d\.\d+)\.downsample\.0\.", r"backbone.\1.downsample.conv."),
     (r"^(?:backbone\.)?(layer\d\.\d+)\.downsample\.1\.", r"backbone.\1.downsample.bn."),
+)
+
+#: The classifiers of mmaction2's OmniHead: of videos, with a hidden layer, and of images.
+OMNI: Rules = (
+    (r"^cls_head\.fc3d\.2\.", "head.hidden."),
+    (r"^cls_head\.fc3d\.3\.", "head.norm."),
+    (r"^cls_head\.fc3d\.6\.", "head.fc."),
+    (r"^cls_head\.fc2d\.2\.", "image_head.norm."),
+    (r"^cls_head\.fc2d\.4\.", "image_head.fc."),
 )
 
 NON_LOCAL: Rules = (

@@ -5,7 +5,6 @@ Does not import torch, so that an invalid name is rejected before torch is impor
 
 from __future__ import annotations
 
-import difflib
 import glob
 import hashlib
 import os
@@ -18,7 +17,7 @@ from urllib.parse import unquote, urlparse
 
 from vexp import checkpoint
 from vexp.core.checksum import sha256
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError, UserError, did_you_mean
 from vexp.core.files import atomic_write
 from vexp.model.weights import hf_folder, hub, timm_source
 from vexp.model.weights.metadata import Metadata, of_torchvision
@@ -204,8 +203,7 @@ def _torchvision(source: str) -> Located:
     try:
         published = get_model_weights(model)
     except ValueError:
-        close = difflib.get_close_matches(model, list_models(), n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(model, list_models())
         raise UserError(f"{source}: torchvision has no model {model!r}{hint}") from None
     names = list(published.__members__)
     if not names or (weights and weights not in names):

@@ -19,6 +19,7 @@ from vexp.data.sources.base import read_frames
 from vexp.data.transforms.pipeline import sampled_frames
 from vexp.experiment.initial_weights import build_model_with_weights
 from vexp.experiment.setup import Experiment, apply_switches, build_experiment
+from vexp.runtime.device import synchronize
 from vexp.training.batches import training_order
 from vexp.training.run import new_state
 from vexp.training.state import TrainState
@@ -115,11 +116,11 @@ class Measurement:
         if self.exp.device.type == "cpu":
             return 0.0
         batches = self._step_batches()
-        _synchronize(self.exp.device)
+        synchronize(self.exp.device)
         start = time.perf_counter()
         for batch in batches:
             batch.to(self.exp.device)
-        _synchronize(self.exp.device)
+        synchronize(self.exp.device)
         return time.perf_counter() - start
 
     def sample_cost(self, seconds: float) -> SampleCost:
@@ -190,7 +191,7 @@ class Measurement:
 
         for _ in range(_WARM_UP_STEPS):
             one_step()
-        _synchronize(exp.device)
+        synchronize(exp.device)
         return _rate(one_step, seconds, exp.device)
 
 
@@ -201,10 +202,5 @@ def _rate(work: Callable[[], int], seconds: float, device: torch.device | None =
         samples += work()
         calls += 1
     if device is not None:
-        _synchronize(device)
+        synchronize(device)
     return samples / (time.perf_counter() - start)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

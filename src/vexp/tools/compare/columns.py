@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vexp.tools.compare.runs import Run
 
@@ -55,6 +56,11 @@ def varying_keys(runs: Sequence[Run]) -> list[Column]:
 
 def below(key: str, nodes: Iterable[str]) -> bool:
     """Return whether ``key`` is one of ``nodes`` or below one."""
+    return _below(key, tuple(nodes))
+
+
+@lru_cache(maxsize=1 << 16)  # thousands of runs have the same keys
+def _below(key: str, nodes: tuple[str, ...]) -> bool:
     return any(key == node or key.startswith(f"{node}.") for node in nodes)
 
 

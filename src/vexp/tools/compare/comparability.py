@@ -8,13 +8,16 @@ from collections.abc import Collection, Sequence
 from vexp.tools.compare.columns import below
 from vexp.tools.compare.runs import DONE, Run
 
-#: Data keys that change neither the validation videos nor the meaning of their labels.
+#: Data keys that change neither the validation videos nor the meaning of their labels. Features are the input of a
+#: model, as the frames that a pipeline makes.
 _NOT_SPLIT_KEYS = (
     *("data.train", "data.test", "data.batch_size", "data.eval_batch_size", "data.num_workers", "data.mp_context"),
     *("data.decoding_backend", "data.exact_color", "data.strict", "data.on_error", "data.max_bad_fraction"),
     *("data.sample_timeout", "data.default_epochs", "data.directional", "data.flip_label_map", "data.cache_dir"),
-    *("data.train_clips", "data.val.from_split", "data.val.hold_out"),
+    *("data.train_clips", "data.train_videos", "data.val.from_split", "data.val.hold_out"),
+    *("data.features", "data.feature_dim", "data.length", "data.crop", "data.stride", "data.window", "data.assign_iou"),
 )
+_METRIC_KEYS = ("eval.tious", "eval.rounding", "eval.empty_frames")  # metrics of one name mean something else
 _HOLD_OUT_KEYS = ("data.train.ann_file", "data.train.data_prefix", "data.val.from_split", "data.val.hold_out")
 
 
@@ -23,12 +26,17 @@ def protocol(run: Run, over: Collection[str] = ()) -> dict[str, str]:
 
     Keys of ``over``, which differ between repetitions (folds), are left out.
     """
-    properties = {key: value for key, value in run.config.items() if _affects_split(key, run) and key not in over}
+    properties = {
+        key: value
+        for key, value in run.config.items()
+        if (_affects_split(key, run) or key in _METRIC_KEYS) and key not in over
+    }
     if run.classes:
         properties["classes"] = f"{len(run.classes)} classes ({', '.join(run.classes)})"
-    if "videos" in run.report:
-        videos = run.report["videos"]
-        properties["videos"] = f"{videos} of {run.report.get('videos_of_split', videos)} videos scored"
+    for name in {"videos", "key_frames"} & run.report.keys():
+        scored = run.report[name]
+        total = run.report.get(f"{name}_of_split", scored)
+        properties["videos"] = f"{scored} of {total} {name.replace('_', ' ')} scored"
     return properties
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import ConfigError
 from vexp.evaluation.config import greater_by_name
 from vexp.tools.compare.columns import below, varying_keys
 from vexp.tools.compare.comparability import flags, protocol
 from vexp.tools.compare.config import Compare
-from vexp.tools.compare.runs import DONE, Run
+from vexp.tools.compare.runs import DONE, NothingYetError, Run
 from vexp.tools.compare.statistics import Effect, Summary, effect, pooled_std, sort_key, summary
 
 _MAX_COLUMNS = 6  # more keys are abbreviated in names and tables
@@ -70,8 +70,10 @@ class Comparison:
         self.greater = {name: greater_by_name(name) for name in self.metrics} | {metric: is_greater}
         for run, score in zip(runs, self.scores, strict=True):
             reason = f"{metric} has not been recorded" + (f": {run.status}" if run.status != DONE else "")
-            reason = reason if score.step is None else "not measured"
-            score.absent |= {name: reason for name in self.metrics if name not in {**score.values, **score.absent}}
+            missing = {name for name in self.metrics if name not in {**score.values, **score.absent}}
+            score.absent |= {
+                name: reason if name == metric or score.step is None else "not measured" for name in missing
+            }
 
         self.columns = varying_keys(runs)  # of which ``factors`` distinguish settings, and ``shown`` are to be shown
         self.factors = [column for column in self.columns if column.key not in options.over]
@@ -182,7 +184,7 @@ def _metric(runs: Sequence[Run], wanted: str) -> str:
         kept = Counter(f"val/{run.best_metric}" for run in runs if run.best_metric)
         first = [name for name in names if name.startswith("val/")] or [name for name in names if name == "train/loss"]
         if not (kept or first):
-            raise UserError("no run has recorded a metric yet (metrics.jsonl)")
+            raise NothingYetError("no run has recorded a metric yet (metrics.jsonl)")
         return kept.most_common(1)[0][0] if kept else first[0]
     for name in (wanted, f"val/{wanted}"):
         if name in names:
@@ -192,10 +194,17 @@ def _metric(runs: Sequence[Run], wanted: str) -> str:
 
 
 def _score(run: Run, metric: str, greater: bool, at: str) -> Score:
-    """Return the values of one record; of equal scores the earlier, as for best.pth."""
+    """Return the values of one record; of equal scores the earlier, as for best.pth.
+
+    A run that does not have the metric, because it is of another task, is shown with its own best or last evaluation.
+    """
     series = run.series.get(metric)
     if series is None:
-        return Score()
+        metric = f"val/{run.best_metric}"
+        series, own = run.series.get(metric), greater_by_name(metric)
+        if series is None or own is None:
+            return Score()
+        greater = own
     finite, chosen = np.isfinite(series.values), -1
     if at == "best" and finite.any():
         values = np.where(finite, series.values, -math.inf if greater else math.inf)

@@ -30,3 +30,12 @@ class Compare(ValidatedConfig):
     )
     keys: list[str] = option([], "Keys to show, with their effects (empty: all that vary).", check=_keys_rule)
     out: str | None = option(None, "Output folder (null: comparison/ in the folder of runs).")
+    watch: bool = option(False, "Refresh the page while runs go on, until Ctrl-C.")
+    every: float = option(5.0, "Time between two refreshes of --watch.", unit="seconds", gt=0)
+    json: str | None = option(
+        None, "File for the comparison as JSON (--json: standard output, and no page is written)."
+    )
+    sql: str | None = option(
+        None,
+        "File for all configs, metrics and results as an SQLite database (--sql: runs.sqlite in the output folder).",
+    )

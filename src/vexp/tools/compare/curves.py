@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vexp.core.log import escape_controls
 from vexp.tools.compare.comparison import Comparison
-from vexp.tools.compare.runs import Series
+from vexp.tools.compare.metrics_file import Series
 
 #: Colors of Okabe and Ito, which color-blind people can distinguish, without yellow, which is too pale on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
@@ -31,7 +35,53 @@ def thin(series: Series, limit: int) -> Series:
     highest = np.where(np.isfinite(inner), inner, -np.inf).argmax(axis=1)
     first = np.arange(intervals) * width + 1
     chosen = np.unique(np.concatenate([[0], first + lowest, first + highest, [n - 1]]).clip(max=n - 1))
-    return Series(series.steps[chosen], series.values[chosen])
+    epochs = None if series.epochs is None else series.epochs[chosen]
+    return Series(series.steps[chosen], series.values[chosen], epochs)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Statistics of a metric over the runs of a setting after ``steps``, int64 (n,); the others float64 (n,).
+
+    ``count`` is the number of runs with a finite value; where it is 0 the others are NaN, and ``std`` (of the sample,
+    n - 1) where it is 1.
+    """
+
+    steps: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    std: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+
+def band(runs: Sequence[Series], limit: int) -> Band:
+    """Return the statistics over ``runs``, at least one, at the steps at which any of them has a value.
+
+    A run without a value at such a step counts with the one interpolated between its steps before and after; before its
+    first and after its last step it does not count. Of more than ``limit`` steps, evenly spaced ones are kept.
+    """
+    steps = np.unique(np.concatenate([run.steps for run in runs]))
+    values = np.stack([_at(run, steps) for run in runs])
+    if len(steps) > limit:
+        kept = np.unique(np.linspace(0, len(steps) - 1, limit).round().astype(np.int64))
+        steps, values = steps[kept], values[:, kept]
+    count = np.isfinite(values).sum(axis=0)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of steps without a finite value
+        low, high, mean = np.nanmin(values, axis=0), np.nanmax(values, axis=0), np.nanmean(values, axis=0)
+        std = np.where(count > 1, np.nanstd(values, axis=0, ddof=1), np.nan)
+    return Band(steps, mean, low, high, std, count)
+
+
+def _at(run: Series, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the values of a run at ``steps``; NaN where there is none, and instead of infinite ones."""
+    values = np.where(np.isfinite(run.values), run.values, np.nan)
+    if np.array_equal(run.steps, steps):
+        return values
+    order = np.argsort(run.steps, kind="stable")
+    at: NDArray[np.float64] = np.interp(steps, run.steps[order], values[order], left=np.nan, right=np.nan)
+    return at
 
 
 def curve_names(comparison: Comparison) -> list[str]:
@@ -45,6 +95,7 @@ def curve_names(comparison: Comparison) -> list[str]:
 def plot_curves(path: Path, comparison: Comparison) -> None:
     """Write curves.png: a line per run, the best settings in color and the others in grey."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
     names = curve_names(comparison)[:4]
@@ -52,15 +103,21 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for panel, name in zip(panels, names, strict=True):
+        others = []  # in one collection, because a line of its own for each of thousands takes seconds
         for rank, setting in reversed(list(enumerate(comparison.settings))):
-            colored = rank < len(COLORS)
-            style = {"color": COLORS[rank], "lw": 1.3, "alpha": 0.85, "zorder": 3} if colored else OTHERS
             for number, i in enumerate(setting.runs):
-                if (series := comparison.runs[i].series.get(name)) is not None:
-                    points = thin(series, 400)
-                    label = escape_controls(comparison.name_of(setting)) if colored and number == 0 else "_"
-                    marker = "o" if len(points.steps) == 1 else None
-                    panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
+                if (series := comparison.runs[i].series.get(name)) is None:
+                    continue
+                points = thin(series, 400)
+                if rank >= len(COLORS) and len(points.steps) > 1:
+                    others.append(np.column_stack([points.steps, points.values]))
+                    continue
+                style = {"color": COLORS[rank], "lw": 1.3, "alpha": 0.85, "zorder": 3} if rank < len(COLORS) else OTHERS
+                label = escape_controls(comparison.name_of(setting)) if rank < len(COLORS) and number == 0 else "_"
+                marker = "o" if len(points.steps) == 1 else None
+                panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
+        panel.add_collection(LineCollection(others, **OTHERS))
+        panel.autoscale_view()
         panel.set(xlabel="optimizer step")
         panel.set_title(escape_controls(name), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)

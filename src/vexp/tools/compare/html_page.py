@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files
@@ -19,25 +19,37 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vexp.tools.compare.columns import NON_RESULT_KEYS, below
-from vexp.tools.compare.comparison import Comparison
+from vexp.tools.compare.comparison import Comparison, RunGroup
 from vexp.tools.compare.conclusion import conclusion
-from vexp.tools.compare.curves import COLORS, COLORS_ON_DARK, curve_names, thin
-from vexp.tools.compare.runs import Run, Series
+from vexp.tools.compare.curves import COLORS, COLORS_ON_DARK, band, curve_names, thin
+from vexp.tools.compare.metrics_file import Series
+from vexp.tools.compare.runs import Run
 from vexp.tools.compare.tables import explanation, status_counts
 
-_PARTS = ("page.css", "parts.js", "charts.js", "tables.js", "page.js")
+_PARTS = ("page.css", "parts.js", "charts.js", "tables.js", "runs.js", "page.js", "live.js")
 _POINTS = 240_000  # of all curves together, about 2 MB
-_MAX_POINTS, _MIN_POINTS = 600, 40  # of one curve
+_MAX_POINTS, _MIN_POINTS = 600, 24  # of one curve
+_LIVE_SOURCES = "'self' file:"  # the two scripts of --watch beside the page
 
 
-def page(comparison: Comparison, folder: Path) -> str:
-    """Return the page; its links to run folders are relative to ``folder``."""
+def page(comparison: Comparison, folder: Path, *, videos: Mapping[str, Any] | None = None) -> str:
+    """Return the page of ``folder``; the arguments are those of ``content``."""
+    return render(content(comparison, folder, videos=videos))
+
+
+def render(data: dict[str, Any]) -> str:
+    """Return the page with its ``content``."""
     assets = files(__package__) / "assets"
     text = (assets / "page.html").read_text(encoding="utf-8")
     for name in _PARTS:
         text = text.replace(f"/* {name} */", (assets / name).read_text(encoding="utf-8"))
-    return text.replace("/* data */", as_json(content(comparison, folder)))
+    if data["live"] is not None:
+        text = text.replace("script-src 'unsafe-inline'", f"script-src 'unsafe-inline' {_LIVE_SOURCES}")
+    return text.replace("/* data */", as_json(data))
 
 
 def as_json(value: Any) -> str:
@@ -45,8 +57,21 @@ def as_json(value: Any) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def content(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Return the data of the page."""
+def content(
+    comparison: Comparison,
+    folder: Path,
+    *,
+    videos: Mapping[str, Any] | None = None,
+    live: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the data of the page.
+
+    Args:
+        comparison: The comparison.
+        folder: Folder of the page, to which its links to run folders are relative.
+        videos: Videos of the best run (``vexp.tools.compare.thumbnails``).
+        live: With --watch, which refresh this is (``vexp.tools.compare.watch``).
+    """
     metrics, over = comparison.metrics, comparison.options.over
     return {
         "title": status_counts(comparison),
@@ -63,6 +88,8 @@ def content(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "config": _configs(comparison.runs),
         "curves": _curves(comparison),
         "confusion": _confusion(comparison),
+        "videos": videos,
+        "live": live,
     }
 
 
@@ -111,22 +138,52 @@ def _configs(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _curves(comparison: Comparison) -> dict[str, Any]:
-    """Return the curves: for each run and name, the index of its steps in ``steps`` and its values, or null."""
+    """Return the curves as JSON texts, which the page parses when it draws them: ``steps``, and ``parts`` by name.
+
+    A part holds for each run ``[index in steps, values]`` or null, and for each setting of several runs ``[index in
+    steps, mean, lowest, highest, standard deviation, number of runs]`` or null.
+    """
     names = curve_names(comparison)
     limit = min(_MAX_POINTS, max(_MIN_POINTS, _POINTS // max(1, len(comparison.runs) * len(names))))
     steps: dict[tuple[int, ...], int] = {}
 
-    def curve(series: Series | None) -> list[Any] | None:
+    def index(values: NDArray[np.int64]) -> int:
+        return steps.setdefault(tuple(values.tolist()), len(steps))
+
+    def of_run(series: Series | None) -> list[Any] | None:
         if series is None:
             return None
         points = thin(series, limit)
-        # Five significant digits are more than a screen can show.
-        values = [float(f"{value:.5g}") if math.isfinite(value) else None for value in points.values.tolist()]
-        return [steps.setdefault(tuple(points.steps.tolist()), len(steps)), values]
+        return [index(points.steps), _rounded(points.values)]
 
-    rows = [[curve(run.series.get(name)) for name in names] for run in comparison.runs]
+    def of_setting(setting: RunGroup, name: str) -> list[Any] | None:
+        runs = [series for i in setting.runs if (series := comparison.runs[i].series.get(name)) is not None]
+        if len(runs) < 2:
+            return None
+        found = band(runs, limit)
+        return [
+            index(found.steps),
+            *map(_rounded, (found.mean, found.low, found.high, found.std)),
+            found.count.tolist(),
+        ]
+
+    parts = [
+        as_json(
+            {
+                "runs": [of_run(run.series.get(name)) for run in comparison.runs],
+                "settings": [of_setting(setting, name) for setting in comparison.settings],
+            }
+        )
+        for name in names
+    ]
     thinned = any(len(series.steps) > limit for run in comparison.runs for series in run.series.values())
-    return {"names": names, "steps": [list(key) for key in steps], "runs": rows, "limit": limit if thinned else None}
+    listed = as_json([list(key) for key in steps])
+    return {"names": names, "steps": listed, "parts": parts, "limit": limit if thinned else None}
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float | None]:
+    """Return five significant digits, which are more than a screen can show, and None for values without any."""
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values.tolist()]
 
 
 def _confusion(comparison: Comparison) -> dict[str, Any] | None:

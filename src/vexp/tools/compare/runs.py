@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vexp.config.option_types import upgrade_saved
 from vexp.core.documents import read_json, read_yaml
-from vexp.core.errors import UserError, format_value
+from vexp.core.errors import UserError
 from vexp.experiment.result import read_result
-from vexp.tracking.backends import INDEX_FIELDS, Record, read_records
+from vexp.tools.compare.config_blocks import flatten, read_config
+from vexp.tools.compare.metrics_file import MetricsFile, Series, signature
+
+__all__ = ["DONE", "NothingYetError", "Run", "RunReader", "find_runs", "flatten", "printable", "read_run", "read_runs"]
 
 DONE = "done"
 
+#: What is read of a run folder besides metrics.jsonl; eval/predictions.csv is read for the best run only.
+_FILES = ("config.yaml", "overrides.yaml", "result.json", "env.json", "checkpoints/best.json",
+          "eval/report.json", "eval/per_class.csv", "eval/predictions.csv", "eval/boxes.csv")  # fmt: skip
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Values of a metric, float64 (n,), after ``steps`` optimizer steps, int64 (n,)."""
 
-    steps: NDArray[np.int64]
-    values: NDArray[np.float64]
+class NothingYetError(UserError):
+    """There is nothing to compare, which may change while runs are started."""
 
 
 @dataclass(slots=True)
@@ -48,6 +47,7 @@ class Run:
     steps_per_epoch: float | None = None
     seconds: float | None = None
     version: str | None = None  # of vexp
+    revision: int = 0  # is increased when the folder is read again and has changed
     notes: list[str] = field(default_factory=list)
 
 
@@ -58,7 +58,8 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
     folders inside a run folder are skipped.
 
     Raises:
-        UserError: If a place is not a folder, or there is no run folder.
+        UserError: If a place is not a folder.
+        NothingYetError: If there is no run folder.
     """
     folders: dict[Path, None] = {}
     for place in places:
@@ -66,7 +67,7 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
             raise UserError(f"{place}: no such folder; specify run folders, or a folder that contains them")
         folders |= dict.fromkeys(sorted(_below(place.resolve())))
     if not folders:
-        raise UserError(f"{', '.join(map(str, places))}: contains no run folder (a folder with config.yaml)")
+        raise NothingYetError(f"{', '.join(map(str, places))}: contains no run folder (a folder with config.yaml)")
     return list(folders)
 
 
@@ -78,9 +79,12 @@ def _below(place: Path) -> Iterator[Path]:
         inner[:] = [name for name in inner if not name.startswith(".")]
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Return the runs, and the errors of those that cannot be read."""
-    runs, faults = [], []
+def read_runs(folders: Sequence[Path], readers: dict[Path, RunReader] | None = None) -> tuple[list[Run], list[str]]:
+    """Return the runs, and the errors of those that cannot be read.
+
+    The ``readers`` of folders are used and added; with those of the last call, only what has changed is read.
+    """
+    runs, faults, readers = [], [], {} if readers is None else readers
     parent = Path(os.path.commonpath([folder.parent for folder in folders]))
     for folder in folders:
         if not (folder / "config.yaml").exists():
@@ -88,7 +92,8 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
             faults.append(f"{printable(folder)}: left out, because it failed at its start: {why}")
             continue
         try:
-            runs.append(read_run(folder, printable(folder.relative_to(parent))))
+            reader = readers.setdefault(folder, RunReader(folder))
+            runs.append(reader.read(printable(folder.relative_to(parent))))
         except (UserError, FileNotFoundError) as error:
             message = " ".join(str(error).split())
             faults.append(f"{printable(folder)}: left out, because its config.yaml cannot be read: {message}")
@@ -106,26 +111,53 @@ def read_run(folder: Path, name: str) -> Run:
     Raises:
         UserError, FileNotFoundError: If config.yaml cannot be read.
     """
-    config = read_yaml(folder / "config.yaml", {str: object})
-    run = Run(folder, name, flatten(upgrade_saved(config)), _overrides(folder / "overrides.yaml"))
-    damaged: list[int] = []
-    records = read_records(folder / "metrics.jsonl", damaged)
-    if damaged:
-        run.notes.append(f"metrics.jsonl: line {', '.join(map(str, damaged))} is damaged and left out")
-    run.series = _series(records)
-    ratios = [(record["mode"], record["step"] / record["epoch"]) for record in records if record["epoch"]]
-    ends = [ratio for mode, ratio in ratios if mode == "val"]  # evaluations, usually at the end of an epoch
-    run.steps_per_epoch = ends[-1] if ends else max((ratio for _, ratio in ratios), default=None)
-    _read_result(run)
-    run.report = _read(folder / "eval" / "report.json", {str: object}, run.notes)
-    with (
-        suppress(OSError, UnicodeDecodeError, csv.Error),
-        (folder / "eval" / "per_class.csv").open(encoding="utf-8", newline="") as file,
-    ):
-        run.classes = [row[0] for row in csv.reader(file) if row][1:]
-    packages = _read(folder / "env.json", {"packages?": {str: object}}, run.notes).get("packages") or {}
-    run.version = packages.get("vexp")
-    return run
+    return RunReader(folder).read(name)
+
+
+class RunReader:
+    """Reads a run folder again and again: the appended lines of metrics.jsonl, and other files if any has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._metrics = MetricsFile(folder / "metrics.jsonl")
+        self._signatures: dict[str, Any] = {}
+        self._run: Run | None = None
+        self._revision = 0
+
+    def read(self, name: str) -> Run:
+        """Return the run as it is now, with ``name``; its notes may be added to.
+
+        Raises:
+            UserError, FileNotFoundError: If config.yaml cannot be read.
+        """
+        signatures = {file: signature(self.folder / file) for file in _FILES}
+        has_grown = self._metrics.read()
+        if self._run is None or has_grown or signatures != self._signatures:
+            known, self._run = self._run, None
+            if known is None or signatures["config.yaml"] != self._signatures["config.yaml"]:
+                config = read_config(self.folder / "config.yaml")
+            else:
+                config = known.config
+            self._revision += 1
+            self._run = self._read(config)
+            self._signatures = signatures
+        return replace(self._run, name=name, notes=[*self._run.notes])
+
+    def _read(self, config: dict[str, str]) -> Run:
+        run = Run(self.folder, "", config, _overrides(self.folder / "overrides.yaml"), revision=self._revision)
+        run.series, run.steps_per_epoch = dict(self._metrics.series), self._metrics.steps_per_epoch
+        if damaged := self._metrics.damaged:
+            run.notes.append(f"metrics.jsonl: line {', '.join(map(str, damaged))} is damaged and left out")
+        _read_result(run)
+        run.report = _read(self.folder / "eval" / "report.json", {str: object}, run.notes)
+        with (
+            suppress(OSError, UnicodeDecodeError, csv.Error),
+            (self.folder / "eval" / "per_class.csv").open(encoding="utf-8", newline="") as file,
+        ):
+            run.classes = [row[0] for row in csv.reader(file) if row][1:]
+        packages = _read(self.folder / "env.json", {"packages?": {str: object}}, run.notes).get("packages") or {}
+        run.version = packages.get("vexp")
+        return run
 
 
 def _read_result(run: Run) -> None:
@@ -140,7 +172,9 @@ def _read_result(run: Run) -> None:
     elif run.status != DONE:
         run.why = _error_line(result) or f"{run.status} after step {last_step}"
     best = result.get("best") or _read(run.folder / "checkpoints" / "best.json", {"metric": str}, run.notes)
-    run.best_metric, run.seconds = best.get("metric"), result.get("seconds")
+    seconds = result.get("seconds")
+    run.best_metric = best.get("metric")
+    run.seconds = seconds if seconds is not None and math.isfinite(seconds) else None
 
 
 def _result(folder: Path, notes: list[str]) -> dict[str, Any]:
@@ -155,18 +189,6 @@ def _error_line(result: dict[str, Any]) -> str:
     return (str(result.get("error") or "").splitlines() or [""])[0]
 
 
-def flatten(config: dict[str, Any], path: str = "") -> dict[str, str]:
-    """Flatten to dotted keys with values formatted as on the command line; lists are values."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        where = f"{path}.{key}" if path else str(key)
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, where)
-        else:
-            flat[where] = "{}" if value == {} else format_value(value)
-    return flat
-
-
 def _overrides(path: Path) -> dict[str, str]:
     """Return the overridden keys and values; a removed node (``~pipeline.train.flip``) has the value "removed"."""
     overrides: dict[str, str] = {}
@@ -177,21 +199,6 @@ def _overrides(path: Path) -> dict[str, str]:
         key, _, value = override.partition("=")
         overrides[key.lstrip("+~").rpartition("@")[2]] = "removed" if key.startswith("~") else value
     return overrides
-
-
-def _series(records: list[Record]) -> dict[str, Series]:
-    """Return the metrics without timings and rates of parameter groups, whose names contain a slash."""
-    points: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for record in records:
-        for name, value in record.items():
-            if name not in INDEX_FIELDS and "/" not in name and isinstance(value, int | float):
-                points[f"{record['mode']}/{name}"].append((record["step"], value))
-    return {
-        name: Series(
-            np.array([step for step, _ in pairs], np.int64), np.array([value for _, value in pairs], np.float64)
-        )
-        for name, pairs in points.items()
-    }
 
 
 def _read(path: Path, schema: Any, notes: list[str]) -> dict[str, Any]:

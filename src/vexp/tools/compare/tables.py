@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
@@ -15,6 +16,8 @@ from vexp.tools.compare.conclusion import conclusion, format_metric, format_stat
 from vexp.tools.compare.runs import DONE, printable
 
 _MAX_ROWS = 20  # of a table on a terminal and in Markdown; the CSV files have all
+_MAX_METRICS = 8  # of a table on a terminal and in Markdown
+_THRESHOLD = re.compile(r"/mAP@[\d.]+$")  # one of the thresholds of which there is a mean
 ABSENT = "–"
 Row = dict[str, str]  # cells by the heads of their columns
 
@@ -111,6 +114,14 @@ def _tables(comparison: Comparison) -> dict[str, list[Row]]:
     return {title: rows for title, table in tables.items() if (rows := list(table(comparison)))}
 
 
+def _metrics(comparison: Comparison) -> list[str]:
+    """Return the metrics of the tables; of many, those at single thresholds are in the CSV files only."""
+    names = comparison.metrics
+    if len(names) <= _MAX_METRICS:
+        return names
+    return [name for name in names if name == comparison.metric or not _THRESHOLD.search(name)]
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
@@ -128,7 +139,7 @@ def _settings(comparison: Comparison) -> Iterator[Row]:
         return
     leader = next((s for s in comparison.settings if s.comparable and comparison.metric in s.stats), None)
     for setting in comparison.settings:
-        stats = {name: setting.stats.get(name) for name in comparison.metrics}
+        stats = {name: setting.stats.get(name) for name in _metrics(comparison)}
         numbers = {name: ABSENT if one is None else format_stats(one) for name, one in stats.items()}
         numbers[comparison.metric] += "*" * (setting is leader)
         remarks = [*setting.left_out, *([] if setting.comparable or not setting.used else ["not comparable"])]
@@ -148,7 +159,7 @@ def _runs(comparison: Comparison) -> Iterator[Row]:
     for i in sorted(range(len(comparison.runs)), key=rank):
         run, score = comparison.runs[i], comparison.scores[i]
         row = _keys(comparison, {column.key: column.values[i] for column in comparison.shown})
-        for name in comparison.metrics:
+        for name in _metrics(comparison):
             value = score.values.get(name)
             row[name] = ABSENT if value is None else format_metric(value) + "*" * (i in comparison.best[name])
         remarks = [*([run.status] if run.status != DONE else []), *(["not comparable"] if comparison.flags[i] else [])]

@@ -7,6 +7,7 @@ import subprocess
 
 from vexp.tools.doctor.check_result import MISSING, OK, WARNING, CheckResult
 
+_CUDNN_9_15 = 91500
 REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
 
 
@@ -26,13 +27,36 @@ def torch_and_devices() -> list[CheckResult]:
             text += f"CUDA {built}, cuDNN {cudnn}, driver {driver}"
             values = {"name": gpu.name, "memory": gpu.total_memory}
             results.append(CheckResult(f"cuda:{index}", OK, text, values=values))
+        if torch.__version__.startswith("2.9.") and (cudnn or 0) < _CUDNN_9_15:
+            text = f"torch 2.9 with cuDNN {cudnn}: 3D convolutions in bf16 and fp16 take three times the memory"
+            fix = "pip install 'nvidia-cudnn-cu12>=9.15'"
+            results.append(CheckResult("cudnn", WARNING, f"{text} (pytorch issue 166643)", fix))
         return results
+    if torch.backends.mps.is_available():
+        return [*results, _mps()]
     if driver is None:
         text = f"no GPU: models run on the CPU (torch is built for CUDA {built})"
         return [*results, CheckResult("cuda", WARNING, text)]
     text = f"torch (CUDA {built}) cannot use driver {driver}, which may be too old"
     text = f"driver {driver}, but torch is built without CUDA" if built is None else text
     return [*results, CheckResult("cuda", MISSING, text, REINSTALL_TORCH)]
+
+
+def _mps() -> CheckResult:
+    """Check the GPU of a Mac, on which 3D convolutions may be wrong (see ``vexp.runtime.conv3d_check``)."""
+    import torch
+
+    from vexp.runtime.conv3d_check import LAYOUTS, right_layouts
+
+    right = right_layouts(torch.device("mps"))
+    values = {"right_layouts": list(right)}
+    if not right:
+        text = "3D convolutions differ from those of the CPU (pytorch issue 197114): device=mps is refused"
+        return CheckResult("mps", WARNING, text, "update macOS and torch", values=values)
+    text = "Apple GPU, used with device=mps only; 3D convolutions equal those of the CPU"
+    if len(right) < len(LAYOUTS):
+        text += f" in the memory format {right[0]}, which is enforced (pytorch issue 197114)"
+    return CheckResult("mps", OK, text, values=values)
 
 
 def _driver_version() -> str | None:

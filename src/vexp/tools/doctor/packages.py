@@ -24,6 +24,7 @@ _EXTRAS = {
     "export": "vexp export format=onnx",
     "joblib": "parallel sweeps (hydra/launcher=parallel)",
     "slurm": "sweeps on Slurm (hydra/launcher=slurm)",
+    "ray": "sweeps on Ray (hydra/launcher=ray)",
     "optuna": "hyperparameter search (hydra/sweeper=optuna)",
     "fsspec": "videos on servers (data.train.data_prefix=https://...)",
     "mlflow": "log=mlflow",

@@ -69,7 +69,7 @@ def _touches(path: str, prefix: str) -> bool:
 
 def _length(config: Config, _: str) -> list[str]:
     when = schedule_of(config)
-    samples = plural(when.plan.num_samples, "training sample")
+    samples = plural(sum(when.plan.sections), "training sample")
     return [f"{when.length_text()}; {samples}, {when.step_text()}"]
 
 

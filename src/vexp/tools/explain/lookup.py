@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from vexp.config.keys import Key, all_keys, config_keys, key_paths, keys_of, par
 from vexp.config.overrides import ALIASES
 from vexp.config.provenance import ConfigEntry, Provenance, display_path
 from vexp.config.schema import Config, options
-from vexp.core.errors import ConfigError
+from vexp.core.errors import ConfigError, did_you_mean
 from vexp.tools.explain.former_names import ELSEWHERE, all_names, strip_prefix
 
 Entry = tuple[Key, Any]
@@ -138,6 +137,4 @@ def _near(name: str, keys: Iterable[Key]) -> str:
         known.setdefault(key.name, key.path)
         for former in all_names(key):
             known.setdefault(former, key.path)
-    close = difflib.get_close_matches(strip_prefix(name), list(known), n=3, cutoff=0.6)
-    paths = list(dict.fromkeys(known[word] for word in close))
-    return f"; did you mean {' or '.join(paths)}?" if paths else ""
+    return did_you_mean(strip_prefix(name), known, count=3, shown=known.__getitem__)

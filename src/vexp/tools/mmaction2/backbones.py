@@ -20,6 +20,7 @@ from vexp.tools.mmaction2.backbone_arguments import (
     head,
     in_channels,
     layer_norm,
+    layer_type,
     like,
     non_local,
     non_local_blocks,
@@ -35,7 +36,10 @@ _RESNET3D: dict[str, Rule] = {
     **COMMON,
     "depth": Map("depth"), "zero_init_residual": Map("zero_init_residual", implied=True),
     "non_local": non_local_blocks(), "non_local_cfg": non_local,
-    **required(inflate_style="3x1x1", with_pool1=True, lateral_norm=False),
+    **required(inflate_style="3x1x1", with_pool1=True, lateral_norm=False, stage_blocks=None, conv1_stride_s=2,
+               pool1_stride_s=2),
+    **all_of("speed_ratio channel_ratio fusion_kernel lateral_infl lateral_activate", Ignore("of lateral connections")),
+    "lateral_inv": Require(False),
 }  # fmt: skip
 
 
@@ -71,7 +75,8 @@ _POSE: dict[str, Rule] = {
     "temporal_strides": Map("temporal_strides", list, implied=[1, 1, 1]),
     "zero_init_residual": Map("zero_init_residual", implied=True),
     **all_of("conv1_stride_s pool1_stride_s", Require(1, implied=2)), "num_stages": Require(3, implied=4),
-    "inflate": Require((0, 1, 1)), "spatial_strides": Require((2, 2, 2)), "dilations": Require((1, 1, 1)),
+    "inflate": Require((0, 1, 1), implied=(0, 0, 1)), "spatial_strides": Require((2, 2, 2), implied=(1, 2, 2)),
+    "dilations": Require((1, 1, 1)),
     "out_indices": Require((2,)), "with_pool2": Require(False),
     **required(conv1_stride_t=1, pool1_stride_t=1, lateral=False, conv1_kernel=(1, 7, 7), inflate_style="3x1x1",
                with_pool1=True),
@@ -102,6 +107,7 @@ def _pathway(rules: Mapping[str, Rule]) -> Section:
     shared["pretrained"] = Require(None, "set model.weights.path")
     shared["non_local"] = Unsupported("SlowFast of vexp has no non-local blocks", off=(None, 0, (0,) * 4, [0] * 4))
     shared["non_local_cfg"] = Ignore("of blocks that are off")
+    shared["lateral_infl"] = Require(2)
     return Section({**shared, **rules}, otherwise=Unsupported("is not a dict; left out", off=()))
 
 
@@ -141,6 +147,8 @@ _TRANSFORMER: dict[str, Rule] = {
 }  # fmt: skip
 _MVIT: dict[str, Rule] = {
     **_TRANSFORMER,
+    "interpolate_mode": Ignore("of position embeddings, which the model does not have"),
+    "patch_cfg": Section(required(kernel_size=(3, 7, 7), stride=(2, 4, 4), padding=(1, 3, 3))),
     "arch": _architecture({"small": "mvitv2_s", "base": "mvitv2_b", "large": "mvitv2_l"}),
     "spatial_size": Map("img_size", implied=224), "temporal_size": Map("num_frames", implied=16),
     "drop_path_rate": Map("drop_path", implied=0.0), "dim_mul_in_attention": Map("expand_in_attention"),
@@ -153,13 +161,14 @@ _VIDEOMAE: dict[str, Rule] = {
     **_TRANSFORMER, **same("img_size patch_size num_frames tubelet_size depth mlp_ratio"),
     "embed_dims": Map("width", implied=768), "num_heads": Map("heads", implied=12),
     "drop_path_rate": Map("drop_path", implied=0.0),
-    **required(init_values=0.0, use_learnable_pos_emb=False, use_mean_pooling=True),
+    **required(init_values=0.0, use_learnable_pos_emb=False, use_mean_pooling=True, return_feat_map=False),
 }  # fmt: skip
 _SWIN: dict[str, Rule] = {
     **_TRANSFORMER, "norm_cfg": layer_norm(1e-5),
     "arch": _architecture({"tiny": "swin_t", "small": "swin_s", "base": "swin_b", "large": "swin_l"}),
     "drop_path_rate": Map("drop_path", implied=0.1), "window_size": Map("window", list, implied=[8, 7, 7]),
-    **required(patch_size=(2, 4, 4), mlp_ratio=4.0, patch_norm=True),
+    "act_cfg": layer_type("GELU"), "frozen_stages": Unsupported("name the modules in model.freeze", off=(None, -1)),
+    **required(patch_size=(2, 4, 4), mlp_ratio=4.0, patch_norm=True, out_indices=(3,), out_after_downsample=False),
 }  # fmt: skip
 
 
@@ -204,13 +213,18 @@ _UNIFORMER_V2: dict[str, Rule] = {
 #: Class of mmaction2's backbone -> the model of vexp.
 BACKBONES: dict[str, Family] = {
     **FRAME_BACKBONES,
-    "C2D": Family("c2d_r50", {**COMMON, "depth": Map("depth"), "torchvision_pretrain": FROM_WEIGHTS}, head(0.5)),
+    "C2D": Family(
+        "c2d_r50",
+        {**COMMON, "depth": Map("depth"), "torchvision_pretrain": FROM_WEIGHTS, **required(strides=(1, 2, 2, 2))},
+        head(0.5),
+    ),
     "ResNet3dSlowOnly": Family(
         "slowonly_r50",
         {**_SLOW, **same("with_pool1"),
          "non_local": non_local_blocks((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0))},
         head(0.5),
     ),
+    "OmniResNet": Family("omni_r50", {**required(layers=(3, 4, 6, 3)), "pretrain_2d": weights, "init_cfg": init_cfg}),
     "ResNet3dSlowFast": Family("slowfast_r50", _SLOWFAST, head(0.8)),
     "ResNet3d": Family("i3d_r50", _I3D, head(0.5)),
     "C3D": Family(
@@ -223,6 +237,7 @@ BACKBONES: dict[str, Family] = {
     "ResNet2Plus1d": Family(
         "r2plus1d_r34",
         {**_RESNET3D, **_UNSTRIDED, **_INFLATED, "with_pool2": Ignore("R(2+1)D does not use it"),
+         "depth": Map("depth", implied=50),
          "conv_cfg": Require({"type": "Conv2plus1d"}, implied={"type": "Conv3d"}),
          "temporal_strides": Require((1, 2, 2, 2), implied=(1, 1, 1, 1))},
         head(0.5), values={"norm_eps": 1e-5},
@@ -241,7 +256,7 @@ BACKBONES: dict[str, Family] = {
         "x3d_m",
         {**COMMON, "gamma_w": Map("width_factor", implied=1.0), "gamma_b": Map("bottleneck_factor", implied=1.0),
          "gamma_d": Map("depth_factor", implied=1.0), "zero_init_residual": Map("zero_init_residual", implied=True),
-         **required(se_style="half", se_ratio=1 / 16, use_swish=True)},
+         **required(se_style="half", se_ratio=1 / 16, use_swish=True, spatial_strides=(2, 2, 2, 2))},
         head(0.5),
     ),
     "TimeSformer": Family(

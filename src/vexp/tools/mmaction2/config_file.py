@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2.data_file import SUFFIXES, read_data
-from vexp.tools.mmaction2.expressions import Evaluator, leaf, substituted
+from vexp.tools.mmaction2.expressions import Evaluator, list_entries, substituted
 from vexp.tools.mmaction2.tree import (
     SYMBOL_KEYS,
     MappingNode,
@@ -25,7 +27,7 @@ from vexp.tools.mmaction2.tree import (
 
 #: Suffixes of the files that are read.
 CONFIG_SUFFIXES = (".py", *SUFFIXES)
-_LARGEST_FILE = 1_000_000  # bytes
+_LARGEST_FILE = 500_000  # bytes
 _MOST_SYNTAX = 100_000  # syntax nodes
 _DELETE = "_delete_"  # the key of a dict that replaces the dict of the base, instead of being merged into it
 
@@ -69,6 +71,7 @@ def read_config(path: Path) -> Source:
     source = Source(path, MappingNode({}, Where(path, 1)))
     try:
         source.config = _File(path, source, ()).read()
+        check_size(source.config)
     except (RecursionError, MemoryError):
         raise UserError(f"{path}: nested too deeply to be read") from None
     _hide_symbols(source.config)
@@ -81,6 +84,8 @@ def _hide_symbols(config: MappingNode) -> None:
     for path, node in config.leaves():
         values = node.value if isinstance(node, ScalarNode) and isinstance(node.value, list | tuple) else [
             getattr(node, "value", None)]  # fmt: skip
+        if isinstance(node, ScalarNode) and path.endswith(".type") and isinstance(node.value, str):
+            node.value = type(node.value)(node.value.removeprefix("mmaction."))  # the scope that is searched anyway
         if isinstance(node, ScalarNode) and any(isinstance(value, Symbol) for value in values):
             _, looked_up = places.get(id(node), (node, False))
             places[id(node)] = (node, looked_up or path.rpartition(".")[2] in SYMBOL_KEYS)
@@ -109,9 +114,12 @@ def _parsed(path: Path, content: bytes) -> ast.Module:
         return ast.parse(content)
     except (SyntaxError, ValueError) as error:
         line, text = getattr(error, "lineno", None) or 1, getattr(error, "msg", None) or str(error)
+        if variable := re.search(rb"\{\{ *\$(\w+).*?\}\}", b"".join(content.splitlines()[line - 1 : line])):
+            text = f"{variable[0].decode()} is read from the environment: write its value"
+            raise UserError(f"{path}:{line}: {text}") from None
         if "codec" in text or "null bytes" in text:
             raise UserError(f"{path}: not text in UTF-8; save it so, or name its encoding in the first line") from None
-        raise UserError(f"{path}:{line}: not Python: {text}") from None
+        raise UserError(f"{path}:{line}: not Python: {text.partition('; use')[0]}") from None
 
 
 class _File:
@@ -132,7 +140,7 @@ class _File:
         tree = _parsed(self.path, content)
         self._substitute(tree)
         bases = [statement for statement in tree.body if _is_base(statement)]
-        for statement in bases:  # before all others, as in mmcv
+        for statement in bases[-1:]:  # before all others, as in mmcv; the last one is what mmcv finds
             self._read_bases(statement, tree.body[: tree.body.index(statement)])
         for other in tree.body:
             if other not in bases:
@@ -164,12 +172,15 @@ class _File:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 node.value = substituted(node.value, variables)
 
-    def _read_bases(self, statement: ast.Assign, before: list[ast.stmt]) -> None:
+    def _read_bases(self, statement: ast.Assign | ast.AnnAssign, before: list[ast.stmt]) -> None:
         alone = Evaluator(self._place)  # the names that the list of bases may use, without the bases
         for other in before:
             if isinstance(other, ast.Assign) and isinstance(other.targets[0], ast.Name):
                 alone.names[other.targets[0].id] = alone.node(other.value)
-        self._read_listed_bases(alone.node(statement.value))
+            elif isinstance(other, ast.Import | ast.ImportFrom):
+                _add_symbols(alone, other)
+        if statement.value is not None:
+            self._read_listed_bases(alone.node(statement.value))
 
     def _read_listed_bases(self, node: Node) -> None:
         try:
@@ -187,6 +198,8 @@ class _File:
 
     def _read_base(self, name: str, line: int) -> MappingNode:
         path = self.path.parent / name
+        short = Path(os.path.normpath(path))
+        path = short if short.resolve() == path.resolve() else path  # .. after a symbolic link is another folder
         where = f"{self.path}:{line}"
         if "::" in name or not path.is_file():
             hint = "; copy that file beside this one and name it by its path" if "::" in name else ""
@@ -210,6 +223,9 @@ class _File:
                 raise
             first, *rest = ast.unparse(statement).splitlines()
             text, unread = first + (" ..." if rest else ""), "this line only takes effect when the file is run"
+            if "_base_" in changed_names(statement):
+                where, hint = self._place(statement), "write the list of bases out, in one line _base_ = [...]"
+                raise UserError(f"{where}: {first}: changes the bases or their values; {hint}") from None
             self.source.unread.append(ScalarNode(text, self._place(statement), unread))
             for name in changed_names(statement):
                 self._mark_unread(name, self.source.unread[-1])
@@ -231,25 +247,27 @@ class _File:
                 for target in targets:
                     self._assign(target, node)
             case ast.AnnAssign(target=target, value=ast.expr() as value):
-                self._assign(target, evaluator.node(value))
-            case ast.AugAssign(target=ast.Name() as target, op=op, value=value):
-                before = evaluator.names.get(target.id)
+                self._assign(target, check_size(evaluator.node(value)))
+            case ast.AugAssign(target=target, op=op, value=value):
+                read = ast.parse(ast.unparse(target), mode="eval").body
+                for part in ast.walk(read):
+                    ast.copy_location(part, statement)
+                before = evaluator.strict_node(read)
                 if isinstance(op, ast.Add) and isinstance(before, SequenceNode):  # in place, as in Python
-                    before.items.extend(evaluator.elements(value))
+                    before.items.extend(list_entries(evaluator.strict_node(value)))
                     check_size(before)
                     return
-                total = ast.copy_location(ast.BinOp(ast.Name(target.id, ast.Load()), op, value), statement)
-                self._assign(target, check_size(evaluator.node(ast.fix_missing_locations(total))))
-            case ast.Import(names=names):
-                for alias in names:
-                    name = alias.asname or alias.name.partition(".")[0]
-                    evaluator.symbols[name] = alias.name if alias.asname else name
-            case ast.ImportFrom(level=0, module=module, names=names):
-                evaluator.symbols |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in names}
+                if isinstance(op, ast.BitOr) and isinstance(before, MappingNode):
+                    self._call(before, "update", [evaluator.strict_node(value)], {}, ast.unparse(target))
+                    return
+                total = ast.copy_location(ast.BinOp(read, op, value), statement)
+                self._assign(target, check_size(evaluator.node(total)))
+            case ast.Import() | ast.ImportFrom(level=0):
+                _add_symbols(evaluator, statement)
             case ast.With(items=[ast.withitem(ast.Call(func=ast.Name("read_base") | ast.Attribute(attr="read_base")))]):
                 for inner in statement.body:
                     self._import_base(inner)
-            case ast.Expr(value=ast.Constant()) | ast.Pass():
+            case ast.Expr(value=ast.Constant()) | ast.Pass() | ast.AnnAssign():
                 pass
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=owner, attr=method), args=args, keywords=keywords)):
                 named = {word.arg: evaluator.node(word.value) for word in keywords if word.arg}
@@ -267,17 +285,14 @@ class _File:
     def _assign(self, target: ast.expr, node: Node) -> None:
         evaluator, path = self.evaluator, ast.unparse(target)
         match target:
-            case ast.Name(id=name):
+            case ast.Name(id=name) if name != "_base_":
                 self._replace(evaluator.names, name, node, path)
             case ast.Subscript(value=owner, slice=index):
                 self._set_item(evaluator.strict_node(owner), evaluator.value(index), node, path)
             case ast.Attribute(value=owner, attr=key):
                 self._set_item(evaluator.strict_node(owner), key, node, path)
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
-                values = node.items if isinstance(node, SequenceNode) else [
-                    leaf(value, node.where, [node]) for value in node.to_python() if isinstance(node, ScalarNode)
-                ]  # fmt: skip
-                for inner, value in zip(targets, values, strict=True):
+                for inner, value in zip(targets, list_entries(node), strict=True):
                     self._assign(inner, value)
             case _:
                 raise UnreadableError("no name")
@@ -291,7 +306,7 @@ class _File:
         else:
             raise UnreadableError("nothing that can be assigned to")
 
-    def _replace(self, items: dict[str, Node], key: str, node: Node, path: str) -> None:
+    def _replace(self, items: MutableMapping[str, Node], key: str, node: Node, path: str) -> None:
         if key in items:
             self._record_replaced(path, items[key], node.where)
         items[key] = node
@@ -332,7 +347,7 @@ class _File:
     def _delete(self, target: ast.expr) -> None:
         match target:
             case ast.Name(id=key):
-                items = self.evaluator.names
+                items: MutableMapping[str, Node] = self.evaluator.names
             case ast.Subscript(value=owner, slice=index):
                 node, key = self.evaluator.strict_node(owner), str(self.evaluator.value(index))
                 items = node.items if isinstance(node, MappingNode) else {}
@@ -401,5 +416,15 @@ def changed_names(statement: ast.stmt) -> set[str]:
     return names
 
 
-def _is_base(statement: ast.stmt) -> TypeGuard[ast.Assign]:
-    return isinstance(statement, ast.Assign) and [ast.unparse(target) for target in statement.targets] == ["_base_"]
+def _is_base(statement: ast.stmt) -> TypeGuard[ast.Assign | ast.AnnAssign]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    is_assignment = isinstance(statement, ast.Assign | ast.AnnAssign)
+    return is_assignment and [target.id for target in targets if isinstance(target, ast.Name)] == ["_base_"]
+
+
+def _add_symbols(evaluator: Evaluator, statement: ast.Import | ast.ImportFrom) -> None:
+    """Add the names that an import defines, and the dotted names that they stand for."""
+    module = f"{statement.module}." if isinstance(statement, ast.ImportFrom) else ""
+    for alias in statement.names:
+        name = alias.asname or (alias.name if module else alias.name.partition(".")[0])
+        evaluator.symbols[name] = module + alias.name if module or alias.asname else name

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from vexp.core.errors import UserError
 from vexp.tools.mmaction2 import hooks, localization, optimizers, runtime
 from vexp.tools.mmaction2.config_file import Source
-from vexp.tools.mmaction2.datasets import OMNISOURCE, choose_data, convert_split, datasets_of, loader_rules
+from vexp.tools.mmaction2.datasets import IMAGE_DATASETS, choose_data, convert_split, datasets_of, loader_rules
 from vexp.tools.mmaction2.detectors import check_detector, is_detector
+from vexp.tools.mmaction2.joint import (
+    OMNISOURCE,
+    check_image_pipeline,
+    convert_other_loaders,
+    other_loaders,
+    with_others,
+)
 from vexp.tools.mmaction2.lr_config import convert_lr_config
 from vexp.tools.mmaction2.models import TEST_CFG, apply_loss_weight, convert_model, convert_preprocessor
 from vexp.tools.mmaction2.param_schedulers import convert_schedulers
@@ -20,7 +28,7 @@ from vexp.tools.mmaction2.refused import IMPORTED, OTHER_TASKS
 from vexp.tools.mmaction2.result import FILL_IN, ConversionResult, Value
 from vexp.tools.mmaction2.rules import Ignore
 from vexp.tools.mmaction2.tables import apply_rules
-from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
+from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode
 
 #: Root keys that only configs of 1.x have.
 _OF_1X = {"train_dataloader", "optim_wrapper", "param_scheduler", "default_hooks", "val_evaluator", "default_scope"}
@@ -46,10 +54,13 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
     Raises:
         UserError: If the file is not a config of a recognition model, or a required part is missing.
     """
-    config = source.config
-    _check_task(config)
+    _check_readable(source.config)
+    _check_task(source.config)
+    config, unread = _without_unread(source.config)
     result = ConversionResult(options, config, generation=int(not _OF_1X.isdisjoint(config.items)))
     (_convert_1x if result.generation else _convert_0x)(result, model)
+    for key, node in unread.items():
+        result.need(key, node, node.unread)
     apply_loss_weight(result)
     runtime.convert_root(result, _READ[result.generation])
     if "init_from" in result.values:
@@ -63,7 +74,7 @@ def convert(source: Source, options: Callable[[str, str], Any], model: str | Non
 
 def _set_defaults(result: ConversionResult) -> None:
     """Set what mmaction2 does where the config is silent and vexp does something else."""
-    if not {"epochs", "max_steps"} & set(result.values):
+    if result.value("epochs") is None and result.value("max_steps") is None:
         result.need("epochs", None, "the config does not say how long to train")
     result.set_implied("data.batch_size", 1, "mmaction2's default of videos_per_gpu and batch_size")
     if "run_name" not in result.values:
@@ -71,10 +82,55 @@ def _set_defaults(result: ConversionResult) -> None:
         result.set_implied("out_root", "./work_dirs", "mmaction2's default of work_dir")
     if result.choices["data"] == "activitynet":
         return
-    if result.choices["data"] != "skeleton" and not {"img_norm.mean", "img_norm.std"} & set(result.values):
+    if result.choices["data"] == "skeleton" or {"img_norm.mean", "img_norm.std"} & set(result.values):
+        return
+    unread = [leaf.where for path, leaf in result.config.leaves() if getattr(leaf, "unread", "")
+              and re.search(r"(pipeline|module_hooks)(\[\d+\])?$", path)]  # fmt: skip
+    if unread:
+        for key in ("img_norm.mean", "img_norm.std"):
+            result.need(key, None, f"{unread[0].file.name}:{unread[0].line} cannot be read and may be what normalizes")
+    else:
         why = "the config has no Normalize" if result.generation == 0 else "data_preprocessor has no mean"
         result.set_implied("img_norm.mean", [0.0] * result.channels, f"{why}: pixels are not normalized")
         result.set_implied("img_norm.std", [1.0] * result.channels, f"{why}: pixels are not normalized")
+
+
+#: Dicts without which there is no experiment.
+_INDISPENSABLE = ("model", "model.backbone", "data", *(f"data.{split}" for split in _SPLITS),
+                  *(f"data.{split}.dataset" for split in _SPLITS),
+                  *(f"{split}_dataloader{key}" for split in _SPLITS
+                    for key in ("", ".dataset", ".dataset.dataset")))  # fmt: skip
+#: Dicts that are left to the user if they cannot be read -> the group or keys that they set.
+_LEFT_TO_THE_USER = {
+    "optimizer_config": "grad.clip.max_norm", "fp16": "amp", "evaluation": "eval", "checkpoint_config": "checkpoint",
+    "log_config": "log", "runner": "epochs", "train_cfg": "epochs", "param_scheduler": "lr_policy",
+    **dict.fromkeys(("model.data_preprocessor", "data_preprocessor"), "img_norm.mean img_norm.std"),
+}  # fmt: skip
+
+
+def _check_readable(config: MappingNode) -> None:
+    for path in _INDISPENSABLE:
+        node = config.get(*path.split("."))
+        if isinstance(node, ScalarNode) and node.unread:
+            raise UserError(f"{node.where}: {path}: {node.unread}; write this dict out")
+
+
+def _without_unread(config: MappingNode) -> tuple[MappingNode, dict[str, ScalarNode]]:
+    """Return a config without the dicts of ``_LEFT_TO_THE_USER`` that cannot be read, and these by what they set."""
+    unread: dict[str, ScalarNode] = {}
+    config = MappingNode(dict(config.items), config.where)
+    for path, keys in _LEFT_TO_THE_USER.items():
+        *above, name = path.split(".")
+        table = config.get(*above)
+        node = table.get(name) if table is not None else None
+        if isinstance(table, MappingNode) and isinstance(node, ScalarNode) and node.unread:
+            unread |= dict.fromkeys(keys.split(), node)
+            rest = {other: child for other, child in table.items.items() if other != name}
+            if above:
+                config.items[above[0]] = MappingNode(rest, table.where)
+            else:
+                config.items = rest
+    return config, unread
 
 
 def _check_task(config: MappingNode) -> None:
@@ -86,6 +142,8 @@ def _check_task(config: MappingNode) -> None:
         )
     if not isinstance(model, MappingNode) and (name := config.text("dataset_type")) in OTHER_TASKS:
         raise UserError(f"{config.where}: {name} is for {OTHER_TASKS[name]}; {IMPORTED}")
+    if not isinstance(model, MappingNode) and any(key.startswith("pgm_") for key in config.items):
+        raise UserError(f"{config.where}: the proposals of BSN are for {OTHER_TASKS['BSN']}; {IMPORTED}")
     if not isinstance(model, MappingNode):
         raise UserError(f"{config.where}: not a config of mmaction2: model = dict(type=...) is missing")
     name, where = model.text("type"), (model.get("type") or model).where
@@ -124,11 +182,14 @@ def _convert_1x(result: ConversionResult, model: str | None) -> None:
     config = result.config
     loaders = {split: _only_item(result, config.get(f"{split}_dataloader")) for split in _SPLITS}
     sets = {split: loader.get("dataset") if loader is not None else None for split, loader in loaders.items()}
+    others = other_loaders(config)
+    sets["train"] = with_others(sets["train"], others)
     choose_data(result, sets)
     _convert_model(result, model)
     convert_preprocessor(result, config.get("model", "data_preprocessor") or config.get("data_preprocessor"))
     for split, loader in loaders.items():
         apply_rules(result, loader, loader_rules(split))
+    convert_other_loaders(result, others)
     _convert_splits(result, sets)
     optimizers.convert_wrapper(result, config.get("optim_wrapper"))
     convert_schedulers(result, config.get("param_scheduler"))
@@ -175,7 +236,8 @@ def _convert_splits(result: ConversionResult, sets: dict[str, Node | None]) -> N
         if found and own:
             convert_pipeline(result, pipelines[split], split, where=found[0].where)
         for dataset in found[1:]:
-            check_same_pipeline(result, pipelines[split], dataset.get("pipeline"))
+            check = check_image_pipeline if dataset.text("type") in IMAGE_DATASETS else check_same_pipeline
+            check(result, pipelines[split], dataset.get("pipeline"))
     _replace_mirrored_views(result)
     if sets["train"] is None:
         why = "the config is for testing only: it has no training data"
@@ -222,7 +284,7 @@ def _counters(result: ConversionResult, *, by_epoch: bool) -> list[str]:
         "lr_policy.by_epoch": ("lr_policy.step", "lr_policy.periods"),
         "lr_policy.warmup_by_epoch": ("lr_policy.warmup_iters",),
     }
-    keys = ["epochs"] if by_epoch else ["log.interval", "max_steps"]
+    keys = ["epochs"] if by_epoch else ["log.interval", "max_steps", "eval.precise_bn"]
     if not (by_epoch or result.value("lr_policy.by_epoch", True)):
         keys.append("lr_policy.total_steps")
     for unit, counters in units.items():
@@ -277,9 +339,10 @@ def _rescale(result: ConversionResult, keys: Sequence[str], count: Callable[[Any
 def _record_rest(result: ConversionResult, source: Source) -> None:
     """Record the outcome of every leaf that no rule has read."""
     lines = list(source.lines())
-    wholes = {id(part): leaf for _, leaf in lines for part in getattr(leaf, "parts", ())}
+    wholes = {id(part): leaf for _, leaf in lines if isinstance(leaf, ScalarNode) for part in leaf.all_parts()}
     replaced = {id(leaf): where for _, node, where in source.replaced for _, leaf in node.leaves()}
     known = {*runtime.ROOT, *_READ[0], *_READ[1]}
+    used = {id(leaf) for key, node in source.config.items.items() if key in known for _, leaf in node.leaves()}
     for path, leaf in lines:
         if id(leaf) in result.outcomes:
             continue
@@ -287,9 +350,9 @@ def _record_rest(result: ConversionResult, source: Source) -> None:
             result.record(leaf, "replaced", "", f"by {where.file.name}:{where.line}")
         elif whole := wholes.get(id(leaf)):
             result.record(leaf, "part", "", f"of line {whole.where.line}")
-        elif unread := getattr(leaf, "unread", ""):
-            result.mark_unsupported(leaf, unread)
-        elif path.partition(".")[0].partition("[")[0] in known:
-            result.mark_unsupported(leaf, "unknown argument, ignored")
+        elif path.endswith("._delete_"):
+            result.mark_unneeded(leaf, "no effect in a dict that is not merged into that of a base")
+        elif id(leaf) in used or not path:  # a variable may have its own name first
+            result.mark_unsupported(leaf, getattr(leaf, "unread", "") or "unknown argument, ignored")
         else:
-            result.mark_unneeded(leaf, "a variable that nothing uses")
+            result.mark_unneeded(leaf, getattr(leaf, "unread", "") or "a variable that nothing uses")

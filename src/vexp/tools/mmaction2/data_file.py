@@ -79,7 +79,7 @@ class _Reader:
             return ScalarNode(text, where, f"{node.tag} {text} is not a plain value")
         if not (value is None or isinstance(value, bool | int | float | str)):
             return ScalarNode(text, where, f"{text} is not a value of a config")
-        if isinstance(value, float) and abs(value) == float("inf") and re.match(r"[-+]?\d", text):
+        if isinstance(value, int | float) and abs(value) > 1e100 and re.match(r"[-+]?\d", text):
             return ScalarNode(text, where, f"{text} is larger than any number")
         if isinstance(value, str) and re.search(r"\{\{.*\}\}", value):
             return ScalarNode(text, where, f"{text} is only known after running the file")

@@ -24,11 +24,14 @@ from vexp.tools.mmaction2.rules import (
 from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules
 from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
 
+#: Datasets of image classification, for joint training (RecognizerOmni).
+IMAGE_DATASETS = ("mmcls.ImageNet", "mmpretrain.ImageNet")
 #: Class of mmaction2 -> option of vexp.
 DATASETS: dict[str, str] = {
     "RawframeDataset": "raw_frames",
     "AVADataset": "ava",
     **dict.fromkeys(("VideoDataset", "RepeatAugDataset", "ImageDataset", "RawVideoDataset"), "video_list"),
+    **dict.fromkeys(IMAGE_DATASETS, "video_list"),
     "PoseDataset": "skeleton",
     "ActivityNetDataset": "activitynet",
 }
@@ -114,7 +117,7 @@ def _class_prob(result: ConversionResult, node: Node, prefix: str) -> None:
 def _modality(result: ConversionResult, node: Node, prefix: str) -> None:
     modality = str(node.to_python())
     if modality not in TEMPLATES:
-        raise ConfigError(f"there are {', '.join(TEMPLATES)} here")
+        raise ConfigError(f"supported: {', '.join(TEMPLATES)}")
     if modality != "RGB" and result.choices["data"] != "raw_frames":
         raise ConfigError("optical flow is read from raw frames: data=raw_frames data.modality=Flow")
     _of_raw_frames("modality")(result, node, prefix)
@@ -253,6 +256,11 @@ def _convert_dataset(result: ConversionResult, node: MappingNode, split: str, pr
     rules = {**SPLIT, **AVA} if chosen == "ava" else dict(SPLIT)
     if not node.scalar("sample_by_class"):
         rules["power"] = Ignore("has no effect without sample_by_class")
+    if name == "RepeatAugDataset":
+        rules["num_repeats"] = Map("repeat_augment", implied=4)
+        if "sample_once" not in node.items:
+            why = f"{name} draws other frames for each repeat of a video (sample_once=False); vexp draws them once"
+            result.lacking.append((node.where, why))
     apply_rules(result, node, rules, prefix)
     if chosen == "ava":
         result.set_implied("data.raw_frames", True, "AVADataset reads folders of images")
@@ -325,29 +333,6 @@ WRAPPER: dict[str, Rule] = {
         "data.train.class_balance=0.5 draws rare classes more often, in an epoch of equal length"
     ),
 }  # fmt: skip
-
-
-#: Arguments of ``data`` that several training datasets have (0.x), which ``omnisource`` reads.
-OMNISOURCE: dict[str, Rule] = all_of("train_ratio omni_videos_per_gpu", sets("/data.train.ratio")(handled_elsewhere))
-
-
-@sets("/data.train.ratio")
-def omnisource(result: ConversionResult, node: Node, prefix: str) -> None:
-    """Convert the root key ``omnisource``: batches of each training dataset in turn, by ``train_ratio``."""
-    lists = result.value("data.train.ann_file")
-    if not node.to_python() or not isinstance(lists, list):
-        result.mark_unneeded(node, "one training dataset")
-        return
-    ratio = [1.0] * len(lists)
-    for name in OMNISOURCE:
-        given = result.config.get("data", name)
-        factors = given.to_python() if given is not None else None
-        if given is not None and isinstance(factors, list | tuple) and len(factors) == len(ratio):
-            ratio = [float(share * factor) for share, factor in zip(ratio, factors, strict=True)]
-            result.record(given, "carried", "data.train.ratio", "batches of each dataset times their size")
-    result.set_implied("data.train.ratio", ratio, "omnisource: as many batches of each dataset")
-    why = "a batch mixes the lists in this ratio; in mmaction2, each batch is of one dataset"
-    result.record(node, "changed", "data.train.ratio", why)
 
 
 def _collate_fn(result: ConversionResult, node: Node, prefix: str) -> None:

@@ -35,7 +35,7 @@ def check_detector(model: MappingNode) -> None:
     if shared is not None:
         name = shared.text("type")
         raise UserError(
-            f"{shared.where}: refused: {_PARTS.get(name, name or 'a shared head')}: vexp has none; {_BUILT}"
+            f"{shared.where}: refused: vexp has no {_PARTS.get(name, name or 'shared head')} for detectors; {_BUILT}"
         )
     backbone = model.get("backbone")
     name = model.text("backbone", "type")
@@ -45,7 +45,7 @@ def check_detector(model: MappingNode) -> None:
     context = model.get("roi_head", "bbox_roi_extractor", "with_global")
     if context is not None and context.to_python():
         raise UserError(
-            f"{context.where}: refused: the context of the whole frame (with_global): vexp has none; {_BUILT}"
+            f"{context.where}: refused: vexp has no context of the whole frame (with_global) for detectors; {_BUILT}"
         )
 
 

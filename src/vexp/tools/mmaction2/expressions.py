@@ -1,7 +1,8 @@
 """Evaluate expressions of a config file by their syntax: nothing is imported, nothing of the file is run.
 
-Supported are literals, ``dict(...)``, names, concatenated lists, indices, arithmetic, f-strings and the string methods
-that configs use. Every other expression becomes a leaf that is marked as unread.
+Supported are literals, ``dict(...)``, names, concatenated lists, ``a | b``, comprehensions over such data, indices,
+arithmetic, f-strings and the string methods that configs use. Every other expression becomes a leaf that is marked as
+unread.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import math
 import operator
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,12 +31,15 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (abs, bool, float, int, len, list, max, min, round, sorted, str, sum,
                                                     tuple)},
     "range": lambda *a: list(range(*a)), "osp.join": posixpath.join, "os.path.join": posixpath.join,
+    "zip": lambda *a: list(zip(*a, strict=False)), "enumerate": lambda *a: list(enumerate(*a)),
 }  # fmt: skip
 _TEXT_METHODS = ("format", "join", "lower", "replace", "rsplit", "split", "strip", "upper")
 _COPIES = ("copy", "copy.copy", "copy.deepcopy", "deepcopy")
 #: Longer results are not computed: a config has no use for them, and ``10 ** 10 ** 10`` would never end.
 _LARGEST = 10_000
 _LARGEST_NUMBER = 10.0**100
+#: Expressions that the comprehensions of a file may evaluate: nested ones multiply.
+_MOST_LOOPED = 20_000
 
 
 def leaf(value: Any, where: Where, parts: list[ScalarNode]) -> ScalarNode:
@@ -51,6 +56,8 @@ def leaf(value: Any, where: Where, parts: list[ScalarNode]) -> ScalarNode:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        return False
     return value is None or isinstance(value, bool | int | float | str)
 
 
@@ -62,11 +69,13 @@ class Evaluator:
         place: Returns the location of a syntax node.
         names: Values that have been assigned so far.
         symbols: Imported names, and the dotted name that each was imported from.
+        looped: Expressions that comprehensions have evaluated so far.
     """
 
     place: Callable[[ast.AST], Where]
-    names: dict[str, Node] = field(default_factory=dict)
+    names: MutableMapping[str, Node] = field(default_factory=dict)
     symbols: dict[str, str] = field(default_factory=dict)
+    looped: int = 0
 
     def node(self, expression: ast.expr) -> Node:
         """Return the expression as a tree; an expression that cannot be evaluated becomes a leaf that is unread."""
@@ -89,6 +98,10 @@ class Evaluator:
             UnreadableError: If it cannot be evaluated; further exceptions are those of its operations.
         """
         where = self.place(expression)
+        if isinstance(self.names, ChainMap):  # within a comprehension
+            self.looped += 1
+            if self.looped > _MOST_LOOPED:
+                raise UnreadableError("too many turns of a comprehension")
         match expression:
             case ast.Constant(value=value) if _is_plain(value):
                 if isinstance(value, str) and (match := re.search(r"\{\{ *\$(\w+)", value)):
@@ -102,11 +115,21 @@ class Evaluator:
                 return ScalarNode(Symbol(self.symbols[name].rpartition(".")[2]), where)
             case ast.Dict(keys=keys, values=values):
                 return self._table(zip(keys, values, strict=True), where)
+            case ast.Call(func=ast.Name(id="dict"), args=[ast.Call() | ast.List() | ast.Tuple() as pairs], keywords=[]):
+                return self._dict_of(self.strict_node(pairs), where)
             case ast.Call(func=ast.Name(id="dict"), args=args, keywords=keywords):
                 named = [(None if word.arg is None else ast.Constant(word.arg), word.value) for word in keywords]
                 return self._table([*((None, arg) for arg in args), *named], where)
             case ast.List(elts=elements) | ast.Tuple(elts=elements):
                 return self._sequence(elements, isinstance(expression, ast.Tuple), where)
+            case ast.ListComp(elt=element, generators=loops) | ast.GeneratorExp(elt=element, generators=loops):
+                nodes: list[Node] = []
+                self._each(loops, lambda: nodes.append(self.strict_node(element)))
+                return _listed(nodes, where)
+            case ast.DictComp(key=key, value=value, generators=loops):
+                items: dict[str, Node] = {}
+                self._each(loops, lambda: items.update({str(self.value(key)): self.strict_node(value)}))
+                return MappingNode(items, where)
             case ast.Set(elts=[ast.Set(elts=[inner])]):  # {{ _base_.name }}
                 return self.strict_node(inner)
             case ast.Subscript(value=owner, slice=index):
@@ -115,20 +138,23 @@ class Evaluator:
                 if ast.unparse(expression).partition(".")[0] in self.symbols:  # torch.optim.SGD: a class by its name
                     return ScalarNode(float("inf") if attribute.lower() == "inf" else Symbol(attribute), where)
                 return self._mapping(owner).items[attribute]
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return merged(self._mapping(left), self._mapping(right), where)
             case ast.BinOp(left=left, op=op, right=right):
                 return self._binary(self.strict_node(left), _OPERATORS[type(op)], self.strict_node(right), where)
-            case ast.Call(func=func, args=[arg], keywords=[]) if ast.unparse(func) in _COPIES:
+            case ast.Call(func=func, args=[arg], keywords=[]) if self._function(func) in _COPIES:
                 return self.strict_node(arg).copy()
             case ast.Call(func=ast.Attribute(value=owner, attr="copy" | "deepcopy"), args=[], keywords=[]):
                 return self.strict_node(owner).copy()
+            case ast.Call(func=ast.Attribute(value=owner, attr="get"), args=[key, *otherwise], keywords=[]):
+                found = self._mapping(owner).items.get(str(self.value(key)))
+                return found or (self.strict_node(otherwise[0]) if otherwise else ScalarNode(None, where))
+            case ast.Call(func=ast.Attribute(value=owner, attr="keys" | "values" | "items" as part), args=[]):
+                return _view(self._mapping(owner), part, where)
             case ast.IfExp(test=test, body=body, orelse=other):
                 return self.strict_node(body if self.value(test) else other)
         parts: list[ScalarNode] = []
         return leaf(self._compute(expression, parts), where, parts)
-
-    def elements(self, expression: ast.expr) -> list[Node]:
-        """Return the entries of a list."""
-        return _elements(self.strict_node(expression))
 
     def _table(self, pairs: Iterable[tuple[ast.expr | None, ast.expr]], where: Where) -> MappingNode:
         items: dict[str, Node] = {}
@@ -149,14 +175,48 @@ class Evaluator:
         nodes: list[Node] = []
         for element in elements:
             if isinstance(element, ast.Starred):
-                nodes += _elements(self.strict_node(element.value))
+                nodes += list_entries(self.strict_node(element.value))
             else:
                 nodes.append(self.node(element))
-        scalars = [node for node in nodes if isinstance(node, ScalarNode) and not node.unread]
-        if not nodes or len(scalars) < len(nodes):
-            return SequenceNode(nodes, where)
-        values = [scalar.value for scalar in scalars]
-        return ScalarNode(tuple(values) if is_tuple else values, where, parts=scalars)
+        return _listed(nodes, where, is_tuple)
+
+    def _dict_of(self, node: Node, where: Where) -> MappingNode:
+        """Return ``dict(...)`` of one argument: a dict, or pairs of key and value."""
+        if isinstance(node, MappingNode):
+            return MappingNode(dict(node.items), where)
+        pairs = map(list_entries, list_entries(node))
+        return MappingNode({str(_known(key)): value for key, value in pairs}, where)
+
+    def _each(self, loops: list[ast.comprehension], made: Callable[[], None]) -> None:
+        """Call ``made`` in every turn of the loops of a comprehension, whose names are gone afterwards."""
+        if not loops:
+            made()
+            return
+        loop, outer = loops[0], self.names
+        self.names = ChainMap({}, outer)
+        try:
+            over = self.strict_node(loop.iter)
+            for entry in list_entries(_view(over, "keys", over.where) if isinstance(over, MappingNode) else over):
+                self._bind(loop.target, entry)
+                if all(self.value(test) for test in loop.ifs):
+                    self._each(loops[1:], made)
+        finally:
+            self.names = outer
+
+    def _bind(self, target: ast.expr, node: Node) -> None:
+        """Assign an entry to the names of a loop."""
+        if isinstance(target, ast.Name):
+            self.names[target.id] = node
+        elif isinstance(target, ast.Tuple | ast.List):
+            for inner, entry in zip(target.elts, list_entries(node), strict=True):
+                self._bind(inner, entry)
+        else:
+            raise UnreadableError("no name")
+
+    def _function(self, expression: ast.expr) -> str:
+        """Return the name of a function as it was imported; empty for a name of the file."""
+        head, dot, rest = ast.unparse(expression).partition(".")
+        return "" if head in self.names else self.symbols.get(head, head) + dot + rest
 
     def _subscript(self, owner: Node, index: ast.expr, where: Where) -> Node:
         if isinstance(index, ast.Slice):
@@ -175,7 +235,7 @@ class Evaluator:
 
     def _binary(self, left: Node, operate: Callable[..., Any], right: Node, where: Where) -> Node:
         if operate is operator.add and (isinstance(left, SequenceNode) or isinstance(right, SequenceNode)):
-            return SequenceNode([*_elements(left), *_elements(right)], where)
+            return SequenceNode([*list_entries(left), *list_entries(right)], where)
         if operate is operator.mul and isinstance(left, SequenceNode):
             return SequenceNode(_bounded(operate, left.items, _known(right)), where)
         return leaf(_bounded(operate, _known(left), _known(right)), where, _parts(left) + _parts(right))
@@ -204,8 +264,8 @@ class Evaluator:
                 return next((value for value in values if bool(value) == isinstance(op, ast.Or)), values[-1])
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return _OPERATORS[type(op)](read(left), read(right))
-            case ast.Call(func=func, args=args, keywords=[]) if ast.unparse(func) in _FUNCTIONS:
-                return _bounded(_FUNCTIONS[ast.unparse(func)], *map(read, args))
+            case ast.Call(func=func, args=args, keywords=[]) if (name := self._function(func)) in _FUNCTIONS:
+                return _bounded(_FUNCTIONS[name], *map(read, args))
             case ast.Call(func=ast.Attribute(owner, method), args=args, keywords=words) if method in _TEXT_METHODS:
                 text = read(owner)
                 if isinstance(text, str):
@@ -215,7 +275,9 @@ class Evaluator:
 
 
 def _check_widths(text: str) -> str:
-    """Return a format string, unless it pads to more characters than a config has use for."""
+    """Return a format string, unless it pads to more characters than a config has use for, or reads an attribute."""
+    if re.search(r"\{\w*[.\[]", text):
+        raise UnreadableError("an attribute of a value")
     wide = re.search(r"\d{5}", text) and ("{" in text or text.strip("<>^=+- #,_.eEfFgGnsdxXob%").isdecimal())
     if wide or re.search(r"\{[^{}]*:[^{}]*\{", text):
         raise UnreadableError("too long")
@@ -259,7 +321,41 @@ def _parts(node: Node) -> list[ScalarNode]:
     return [node] if isinstance(node, ScalarNode) else []
 
 
-def _elements(node: Node) -> list[Node]:
+def merged(left: MappingNode, right: MappingNode, where: Where) -> MappingNode:
+    """Return ``left | right``; a dict of a base is mmengine's ConfigDict, of which nested dicts are merged as well."""
+    deep, items = left.where.file != where.file, dict(left.items)
+    for key, node in right.items.items():
+        below = items.get(key)
+        both = deep and isinstance(below, MappingNode) and isinstance(node, MappingNode)
+        items[key] = merged(below, node, where) if both else node  # type: ignore[arg-type]
+    return MappingNode(items, where)
+
+
+def _view(table: MappingNode, part: str, where: Where) -> Node:
+    """Return the keys, the values or the items of a dict."""
+    keys: list[Node] = [ScalarNode(key, where) for key in table.items]
+    if part == "keys":
+        return SequenceNode(keys, where)
+    if part == "values":
+        return SequenceNode(list(table.items.values()), where)
+    return SequenceNode([SequenceNode([*pair], where) for pair in zip(keys, table.items.values(), strict=True)], where)
+
+
+def _listed(nodes: list[Node], where: Where, is_tuple: bool = False) -> Node:
+    """Return a list: one leaf if it consists of scalars that are known."""
+    scalars = [node for node in nodes if isinstance(node, ScalarNode) and not node.unread]
+    if not nodes or len(scalars) < len(nodes):
+        return SequenceNode(nodes, where)
+    values = [scalar.value for scalar in scalars]
+    return ScalarNode(tuple(values) if is_tuple else values, where, parts=scalars)
+
+
+def list_entries(node: Node) -> list[Node]:
+    """Return the entries of a list.
+
+    Raises:
+        UnreadableError: If it is not a list.
+    """
     if isinstance(node, SequenceNode):
         return list(node.items)
     if isinstance(node, ScalarNode) and isinstance(node.value, list | tuple):

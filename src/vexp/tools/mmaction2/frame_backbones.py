@@ -29,7 +29,7 @@ def _stacked(result: ConversionResult, node: Node, prefix: str) -> None:
     """Convert ``in_channels`` of TSN: mmaction2 stacks the optical flow of several frames, 2 * clip_len channels."""
     frames, rest = divmod(number(node), result.channels)
     if rest or not frames:
-        raise ConfigError(f"is no multiple of the {result.channels} values that a pixel of the data has")
+        raise ConfigError(f"is not a multiple of the {result.channels} values that a pixel of the data has")
     if frames == 1:
         result.mark_default(node, "model.channels")
     else:
@@ -38,6 +38,7 @@ def _stacked(result: ConversionResult, node: Node, prefix: str) -> None:
 
 _RESNET2D: dict[str, Rule] = {
     **COMMON, "depth": Map("backbone", lambda depth: f"resnet{depth}"), "torchvision_pretrain": FROM_WEIGHTS,
+    **required(strides=(1, 2, 2, 2)),
 }  # fmt: skip
 _TSM: dict[str, Rule] = {
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "is_shift": Require(True),
@@ -143,10 +144,12 @@ def _mobileone(arch: str) -> str:
 
 _MOBILEONE: dict[str, Rule] = {
     **COMMON, "arch": Map("backbone", _mobileone, implied=_mobileone("s0")), "out_indices": Require((3,)),
-    "deploy": Require(False, "the model of vexp has the branches of training, whose weights the file must have"),
+    "deploy": Map("deploy", bool),
     "se_cfg": Section(required(ratio=16)),
 }  # fmt: skip
-_MOBILE: dict[str, Rule] = {**COMMON, "act_cfg": layer_type("ReLU6")}
+_MOBILE: dict[str, Rule] = {
+    **COMMON, "act_cfg": layer_type("ReLU6"), **required(widen_factor=1.0, out_indices=(7,)),
+}  # fmt: skip
 _MOBILENET: dict[str, Any] = {"frames": True, "values": {"backbone": "mobilenet_v2"}}
 #: Class of mmaction2's backbone -> the model of vexp.
 FRAME_BACKBONES: dict[str, Family] = {
@@ -154,12 +157,8 @@ FRAME_BACKBONES: dict[str, Family] = {
     "ResNetTSM": Family("tsm_r50", _TSM_RESNET, head(0.8, 0.001), frames=True),
     "ResNetTIN": Family("tin_r50", _TIN, head(0.8, 0.001), frames=True),
     "TANet": Family("tanet_r50", _TANET, head(0.8, 0.001), frames=True),
-    "MobileNetV2": Family(
-        "tsn_r50", {**_MOBILE, **required(widen_factor=1.0, out_indices=(7,))}, head(0.4), **_MOBILENET
-    ),
-    "MobileNetV2TSM": Family(
-        "tsm_r50", {**_MOBILE, **_TSM, "widen_factor": Require(1.0)}, head(0.8, 0.001), **_MOBILENET
-    ),
+    "MobileNetV2": Family("tsn_r50", _MOBILE, head(0.4), **_MOBILENET),
+    "MobileNetV2TSM": Family("tsm_r50", {**_MOBILE, **_TSM}, head(0.8, 0.001), **_MOBILENET),
     **dict.fromkeys(("mmpretrain.ResNeXt", "mmcls.ResNeXt"), Family("tsn_r50", _RESNEXT, head(0.4), frames=True)),
     **dict.fromkeys(("mmpretrain.MobileOne", "mmcls.MobileOne"),
                     Family("tsn_r50", _MOBILEONE, head(0.4), frames=True)),

@@ -216,5 +216,7 @@ def convert_custom_hooks(result: ConversionResult, node: Node | None) -> None:
             apply_rules(result, hook, EMA_HOOK, "ema.")
             if "momentum" not in hook.items:
                 result.set_implied("ema.decay", 0.9998, "EMAHook's momentum 0.0002")
+        elif hook.text("type") == "EarlyStoppingHook":
+            result.mark_unsupported(hook, "eval.patience ends the training after evaluations without improvement")
         else:
             result.mark_unsupported(hook, "hooks are not supported; the training loop is vexp/training/loop.py")

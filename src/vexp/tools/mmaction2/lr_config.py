@@ -64,7 +64,10 @@ def convert_lr_config(result: ConversionResult, node: Node | None) -> None:
             result.mark_unneeded(node, "a constant rate: lr_policy=fixed")
         return
     if not isinstance(node, MappingNode) or name.lower() not in POLICIES:
-        result.need("lr_policy", node, f"vexp has no policy {name or 'that can be read here'}; choose one")
+        if name:
+            result.need_other("lr_policy", node, f"vexp has no policy {name}; choose one")
+        else:
+            result.need("lr_policy", node, "the policy is missing or cannot be read; choose one")
         return
     option, rules = POLICIES[name.lower()]
     policy = node.items["policy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
@@ -27,14 +28,14 @@ from vexp.tools.mmaction2.rules import (
     sets,
 )
 from vexp.tools.mmaction2.tables import Section, all_of, apply, apply_rules, required, same
-from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode
+from vexp.tools.mmaction2.tree import MappingNode, Node, SequenceNode, check_known
 
 # --- head and loss ---------------------------------------------------------------------------------------------------
 
 #: Heads whose place the model's own classifier takes.
 HEADS = ("TSNHead", "TSMHead", "I3DHead", "SlowFastHead", "X3DHead", "TimeSformerHead", "MViTHead", "UniFormerHead")
 #: Beginning of an option of group model -> the only head that is its classifier.
-_OWN_HEADS = {"trn": "TRNHead", "tpn": "TPNHead"}
+_OWN_HEADS = {"trn": "TRNHead", "tpn": "TPNHead", "omni": "OmniHead"}
 
 
 def _type(result: ConversionResult, node: Node, prefix: str) -> None:
@@ -83,6 +84,7 @@ _LOSSES = {"CrossEntropyLoss": "cross_entropy", "BCELossWithLogits": "bce"}
 
 
 def _loss(result: ConversionResult, node: Node, prefix: str) -> None:
+    check_known(node)
     if not isinstance(node, MappingNode):
         raise ConfigError("is not a loss; set loss=")
     name = node.text("type")
@@ -136,6 +138,15 @@ _RELATIONS: dict[str, Rule] = {
 }  # fmt: skip
 
 
+#: Arguments of OmniHead.
+_OMNI: dict[str, Rule] = {
+    "image_classes": Map("image_classes"),
+    "video_classes": Ignore("counted in the training list, or the lines of data.classes"),
+    "image_dropout_ratio": Map("image_dropout", implied=0.2), "video_dropout_ratio": Map("dropout", implied=0.5),
+    **required(video_nl_head=True),
+}  # fmt: skip
+
+
 @sets("weights.path")
 def _init_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
     """Convert ``init_cfg`` of a head: the classifier of the file of the backbone, which is then loaded as a whole."""
@@ -153,7 +164,7 @@ HEAD: dict[str, Rule] = {
     "average_clips": _average_clips, "dropout_ratio": Map("dropout"), "init_std": Map("init_std"),
     "num_classes": Ignore("counted in the training list, or the lines of data.classes"),
     **all_of("in_channels spatial_type is_shift", Ignore("the model's own")),
-    "consensus": Ignore("logits of frames are averaged"), **required(fc1_bias=False),
+    "consensus": Ignore("logits of frames are averaged"), **required(fc1_bias=False, with_cls_token=True),
     "temporal_pool": _like_the_backbone,
     "num_segments": Ignore("the frames of the clip, pipeline.*.sample"), "init_cfg": _init_cfg,
     "init_scale": handled_elsewhere,
@@ -185,6 +196,8 @@ def convert_head(result: ConversionResult, head: MappingNode, family: Family | N
             rules[name] = Map(key, implied=usual[key])
     if "multi_scale" in own:
         rules |= _RELATIONS
+    if "image_classes" in own:
+        rules |= _OMNI
     apply_rules(result, head, rules, "model.", owner=f"{head.text('type')}'s ")
     if (scale := head.get("init_scale")) is not None:
         apply(result, _init_scale, scale, "model.")
@@ -221,11 +234,10 @@ def convert_blending(result: ConversionResult, node: Node | None) -> None:
         for inner in several.items if isinstance(several, SequenceNode) else [several]:
             convert_blending(result, inner)
     elif kind in BLENDINGS:
-        alpha = 0.2 if kind == "MixupBlending" and result.generation == 0 else 1.0
         apply_rules(result, node, {
             "type": Ignore("its alpha is set"),
             "num_classes": Ignore("counted in the training list"),
-            "alpha": Map(BLENDINGS[kind], float, implied=alpha),
+            "alpha": Map(BLENDINGS[kind], float, implied=0.2),
             "smoothing": Unsupported("set loss.label_smoothing", off=(None, 0, 0.0)),
         }, "blending.", owner=f"{kind}'s ")  # fmt: skip
     else:
@@ -302,8 +314,12 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         family = WITH_TRN_HEAD.get(name, family)
     if chosen is not None and (family is None or not family.has(chosen)):
         result.choose("model", chosen)
-        result.mark_unsupported(backbone, f"model={chosen} replaces {name}, as asked")
+        other = {key: node for key, node in backbone.items.items() if key not in ("depth", "pretrained")}
+        result.mark_unsupported(MappingNode(other, backbone.where), f"model={chosen} replaces {name}, as asked")
         result.frames = family is not None and family.frames
+        if family is not None and result.frames and is_image_model(chosen) and "depth" in family.rules:
+            kept = {key: family.rules[key] for key in ("depth", "pretrained")}  # the same image model
+            apply_rules(result, backbone, kept, "model.")
         family = None
     elif (library := next((each for each in IMAGE_LIBRARIES if name.startswith(each)), None)) is not None:
         family = convert_image_model(result, kind, library, name.removeprefix(library))
@@ -311,7 +327,7 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         nearest = nearest_model(name, model.text("type"))
         raise UserError(
             f"{kind.where}: refused: vexp has no {name} (vexp models lists what there is); the nearest is {nearest}; "
-            f"to take it all the same: vexp import {result.config.where.file} model={nearest}"
+            f"to take it all the same: vexp import {shlex.quote(str(result.config.where.file))} model={nearest}"
         )
     else:
         result.choose("model", family.option, kind, family.remark)
@@ -330,6 +346,9 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
         if chosen is not None:
             result.choices["model"] = chosen  # arch may have chosen another size
     head = model.get("cls_head")
+    if head is not None and head.scalar() is None and not getattr(head, "unread", "no"):
+        result.mark_unneeded(head, "the model here has its usual one")
+        head = None
     if isinstance(head, MappingNode):
         convert_head(result, head, family)
     elif is_detector(model):
@@ -342,6 +361,7 @@ def convert_model(result: ConversionResult, model: MappingNode, chosen: str | No
 
 
 def _train_cfg(result: ConversionResult, node: Node, prefix: str) -> None:
+    check_known(node)
     if not isinstance(node, MappingNode) or not node.items:
         result.mark_unneeded(node, "it is empty")
     convert_blending(result, node.get("blending"))

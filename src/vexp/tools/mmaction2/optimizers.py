@@ -19,7 +19,7 @@ OPTIMIZERS: dict[str, str] = {
 #: Arguments of vexp's options that torch's classes do not have.
 OWN_ARGUMENTS = {"paramwise", "base_batch_size"}
 #: Defaults of torch's classes that differ from those of vexp's options.
-_TORCH_DEFAULTS = {"SGD": {"momentum": 0.0, "weight_decay": 0.0}, "AdamW": {"lr": 1e-3}}
+_TORCH_DEFAULTS = {"SGD": {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}, "AdamW": {"lr": 1e-3}}
 _DEFAULT_CONSTRUCTORS = ("DefaultOptimizerConstructor", "DefaultOptimWrapperConstructor")
 _SWIN_CONSTRUCTOR, _DECAY_CONSTRUCTOR = "SwinOptimWrapperConstructor", "LearningRateDecayOptimizerConstructor"
 _TSM_CONSTRUCTORS = ("TSMOptimizerConstructor", "TSMOptimWrapperConstructor")
@@ -34,7 +34,10 @@ def convert_optimizer(result: ConversionResult, node: Node | None) -> None:
         return
     name = node.text("type")
     if name not in OPTIMIZERS:
-        result.need("optimizer", node, f"vexp has no optimizer {name or 'without a type'}; choose one")
+        if name:
+            result.need_other("optimizer", node, f"vexp has no optimizer {name}; choose one")
+        else:
+            result.need("optimizer", node, "the type of the optimizer is missing or cannot be read; choose one")
         return
     result.choose("optimizer", OPTIMIZERS[name], node.items["type"])
     arguments = result.options("optimizer", OPTIMIZERS[name])
@@ -79,7 +82,7 @@ def convert_groups(result: ConversionResult, table: MappingNode) -> None:
                 result.mark_unsupported(groups, f"is read by {name}, which is not supported; {see}")
             return
     if groups is not None:
-        GROUPS(result, groups, "")
+        apply(result, GROUPS, groups)
 
 
 @sets("fc_lr5")
@@ -181,7 +184,7 @@ CLIP = Section({
     "type": _clip_type,
     "max_norm": Map("max_norm", float), "norm_type": Map("norm_type", float), "clip_value": Map("max_value", float),
     "error_if_nonfinite": Unsupported("see grad.max_nonfinite_steps"),
-}, "grad.clip.", otherwise=_no_clipping)  # fmt: skip
+}, "grad.clip.", otherwise=_no_clipping, unread="max_norm")  # fmt: skip
 
 
 @sets("/amp.loss_scale")
@@ -254,7 +257,7 @@ def _wrapper_type(result: ConversionResult, node: Node, prefix: str) -> None:
 def _dtype(result: ConversionResult, node: Node, prefix: str) -> None:
     name, options = str(node.to_python()), {"float16": "fp16", "bfloat16": "bf16"}
     if name not in options:
-        raise ConfigError(f"there are {', '.join(options)}; set amp=")
+        raise ConfigError(f"supported: {', '.join(options)}; set amp=")
     result.choose("amp", options[name], node)
 
 

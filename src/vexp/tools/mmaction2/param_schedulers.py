@@ -15,6 +15,7 @@ and LinearLR, which mmengine ends within the run, several schedulers one after t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from itertools import count, pairwise
 from typing import Any
@@ -99,19 +100,26 @@ def convert_schedulers(result: ConversionResult, node: Node | None) -> None:
     """Convert ``param_scheduler`` of 1.x."""
     listed = [node] if isinstance(node, MappingNode) else entries(node)
     tables = [entry for entry in listed if isinstance(entry, MappingNode)]
-    if node is not None and not tables:
+    if node is not None and not listed:
         result.mark_unneeded(node, "a constant rate: lr_policy=fixed")
     known = [table for table in tables if table.text("type") in PHASES or table.text("type") in ALONE]
-    for table in tables:
-        if table not in known:
-            supported = f"only the learning rate is scheduled, by {', '.join(PHASES)}"
-            result.mark_unsupported(table, f"{table.text('type')}: {supported}")
+    reasons: list[tuple[Node, str, Callable[[str, Node, str], None]]] = []  # why the rate is left to the user
+    for entry in listed:
+        kind = entry.text("type")
+        if kind.endswith("Momentum"):
+            result.mark_unsupported(entry, "only the learning rate is scheduled")
+        elif entry not in known:
+            lacks = f"vexp has no scheduler {kind} ({', '.join([*PHASES, *ALONE])} are converted)"
+            unread = getattr(entry, "unread", "")
+            reasons.append((entry, unread or lacks, result.need if unread else result.need_other))
     try:
         _convert(result, [_Scheduler(table, result) for table in known])
     except (UnreadableError, ConfigError) as error:
-        result.choose("lr_policy", "fixed")
-        for table in known:
-            result.mark_unsupported(table, f"{error}; the rate stays constant: choose lr=")
+        reasons.append((listed[0], str(error), result.need))
+    for key in [key for key in result.values if reasons and key.startswith("lr_policy.")]:
+        result.revoke(key, reasons[0][1])
+    for entry, why, ask in reasons:
+        ask("lr_policy", entry, f"{why}; choose a policy")
 
 
 def _convert(result: ConversionResult, schedulers: list[_Scheduler]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.tools.mmaction2.models import NORMALIZE
-from vexp.tools.mmaction2.result import ConversionResult
+from vexp.tools.mmaction2.result import ConversionResult, Value
 from vexp.tools.mmaction2.rules import Function, Ignore, Map, Require, Rule, Unsupported, as_lists, sets
 from vexp.tools.mmaction2.tables import all_of, apply_rules, same
 from vexp.tools.mmaction2.tree import MappingNode, Node, ScalarNode, SequenceNode, UnreadableError, Where, entries
@@ -68,7 +68,7 @@ def _joints_of_target(name: str) -> Function:
             return
         value = node.to_python()
         if not isinstance(value, list | tuple):
-            raise ConfigError("is no list of joints; a mirrored view exchanges those of GeneratePoseTarget")
+            raise ConfigError("is not a list of joints; a mirrored view exchanges those of GeneratePoseTarget")
         split = prefix.split(".")[1]
         result.set(node, f"pipeline.{split}.target.{name}", list(value), "joints that a mirrored view exchanges")
 
@@ -118,11 +118,11 @@ STEPS: dict[str, Step] = {
     }),
     "RandomErasing": Step("erase", "random_erasing", {
         "erase_prob": Map("probability", float, implied=0.5),
-        "min_area_ratio": Map("min_area", float), "max_area_ratio": Map("max_area", float, implied=0.4),
+        "min_area_ratio": Map("min_area", float), "max_area_ratio": Map("max_area", float),
         "aspect_range": Map("min_aspect", _min_aspect),
-        "mode": Map("mode", {"const": "const", "rand": "pixel"}.__getitem__,
-                    "noise is normal with mean and std; mmaction2's is uniform without fill_std", implied="const"),
-        "fill_color": Map("mean", _color, implied=[128.0, 128.0, 128.0]), "fill_std": Map("std", _color),
+        "mode": Map("mode", {"const": "const", "rand": "uniform"}.__getitem__, implied="const"),
+        "fill_color": Map("mean", _color, implied=[128.0, 128.0, 128.0]),
+        "fill_std": Map("std", _color, off="the noise of mode='rand' is uniform"),
     }),
     "PoseCompact": Step("compact", "pose_compact", same("padding threshold hw_ratio allow_imgpad")),
     "GeneratePoseTarget": Step("target", "generate_pose_target", {
@@ -221,6 +221,11 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         else:
             hint = _INSTEAD.get(transform.text("type"), "a transform of your own (plugins=)")
             result.mark_unsupported(transform, f"vexp has no {kind}; use {hint}")
+    unread = next((step for step in node.items if getattr(step, "unread", "")), None)
+    if unread is not None and not result.steps[split]:  # such as a loop that fills the list
+        raise UserError(f"{unread.where}: the {split} pipeline {_problem(unread)}")
+    if not result.steps[split]:
+        raise UserError(f"{node.where}: the {split} pipeline has no transform that vexp has; it must sample frames")
 
 
 def check_same_pipeline(result: ConversionResult, first: Node | None, other: Node | None) -> None:
@@ -231,7 +236,7 @@ def check_same_pipeline(result: ConversionResult, first: Node | None, other: Nod
     if other is None or other is first:
         return
     try:
-        same = _geometry(first) == _geometry(other)
+        same = geometry(first) == geometry(other)
     except UnreadableError:
         same = False
     if same:
@@ -240,7 +245,7 @@ def check_same_pipeline(result: ConversionResult, first: Node | None, other: Nod
         result.mark_unsupported(other, "all lists of a split have one pipeline, here that of the first dataset")
 
 
-def _geometry(pipeline: Node | None) -> list[Any]:
+def geometry(pipeline: Node | None) -> list[Any]:
     """Return the transforms of a pipeline that change the pixels of a sample."""
     reading = {*NO_STEPS, "BuildPseudoClip", *(name for name, step in STEPS.items() if step.name == "sample")}
     reading.remove("Normalize")
@@ -272,6 +277,9 @@ def _convert_step(
     for key, value in values.items():
         result.set_implied(prefix + key, value, f"as mmaction2's {kind} does")
     apply_rules(result, table, rules, prefix)
+    noise = result.values.get(f"{prefix}mode")
+    if kind == "RandomErasing" and noise is not None and noise.value == "uniform" and table.scalar("fill_std"):
+        result.values[f"{prefix}mode"] = Value("pixel", noise.node, "normal noise with fill_color and fill_std")
 
 
 def _check_target(result: ConversionResult, table: MappingNode, prefix: str) -> None:

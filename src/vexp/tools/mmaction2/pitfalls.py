@@ -168,6 +168,8 @@ def _batch(path: Path, result: ConversionResult) -> None:
         return
     batch, rate = _number(result.value("data.batch_size")), _number(result.value("optimizer.lr"))
     named = re.search(r"(\d+)xb(\d+)", path.stem)
+    if result.choices.get("data") == "activitynet":  # 0.x: bmn_400x100_2x8_9e, features and then GPUs x videos
+        named = named or re.search(r"(?<=_)(\d+)x(\d+)(?=_\d+e)", path.stem)
     if (scaling := _number(result.config.scalar("auto_scale_lr", "base_batch_size"))) is not None:
         base, why = int(scaling), "auto_scale_lr"
     elif named:

@@ -13,10 +13,10 @@ OTHER_TASKS = {
     **dict.fromkeys(("CLIPSimilarity", "VindLURetrieval", "VindLURetrievalMC", "VideoTextDataset"), "retrieval"),
     **dict.fromkeys(("DRN", "TCANet", "SSNDataset", "CharadesSTADataset"), "temporal localization"),
     "VindLUVQA": "question answering",
-    "MMRecognizer3D": "several modalities", "RecognizerOmni": "images and videos",
+    "MMRecognizer3D": "several modalities",
 }  # fmt: skip
 #: Backbones that vexp does not have -> the nearest model, if it is not that of the recognizer.
-_NEAREST = {"ResNet3dLayer": "i3d_r50", "OmniResNet": "slowonly_r50"}
+_NEAREST = {"ResNet3dLayer": "i3d_r50"}
 
 
 def nearest_model(backbone: str, recognizer: str) -> str:

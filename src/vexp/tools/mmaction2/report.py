@@ -107,7 +107,7 @@ class Report:
     @classmethod
     def of(cls, result: ConversionResult, source: Source) -> Report:
         lines = report_lines(result, source)
-        missing = [f"{_place(where)}: {what}" for where, what in result.missing]
+        missing = [f"{_place(where)}: {what}" for where, what in result.missing + result.lacking]
         refused = [text for is_refused, text in result.weights if is_refused]
         points = blocks(line for line in lines if line.status in ("unsupported", "changed"))
         return cls(result, lines, missing + points + refused)
@@ -170,12 +170,12 @@ def blocks(lines: Iterable[Line]) -> list[str]:
         if len(block) == 1 or not remark:
             entries += [f"{_place(line.where)}: {line}" for line in block]
             continue
-        paths = [re.split(r"\.|(?=\[)", line.path) for line in block]
+        paths = [re.split(r"\.(?![^\[\]]*'\])|(?=\[)", line.path) for line in block]
         common = ".".join(
             parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
         )
-        what = f"{common.replace('.[', '[')} ({len(block)} values)"
-        if len(block) <= _NAMED or not common:
+        what = f"{common.replace('.[', '[') or f'{block[0].path}, ...'} ({len(block)} values)"
+        if len(block) <= _NAMED:
             what = ", ".join(line.path for line in block)
         entries.append(f"{_place(block[0].where)}: {what} -> {block[0].outcome} ({remark})")
     return entries
@@ -183,14 +183,15 @@ def blocks(lines: Iterable[Line]) -> list[str]:
 
 def model_differences(result: ConversionResult) -> list[str]:
     """List what the config says about the model, its head, norm and loss that vexp cannot build."""
-    found = [Line(where, "", "", "unsupported", [], what) for where, what in result.missing]
+    missing = [f"{_place(where)}: {what}" for where, what in result.missing]
+    found: list[Line] = []
     model = result.config.get("model")
     for path, leaf in model.leaves("model") if model is not None else ():
         outcome = result.outcomes[id(leaf)]
         if outcome.status == "unsupported" and not _NOT_THE_MODEL.search(path):
             value = _short(leaf.value) if isinstance(leaf, ScalarNode) else "..."
             found.append(Line(leaf.where, path, value, outcome.status, [], "; ".join(outcome.remarks)))
-    return [entry.replace(f"-> {STATUSES['unsupported']} ", "") for entry in blocks(found)]
+    return missing + [entry.replace(f"-> {STATUSES['unsupported']} ", "") for entry in blocks(found)]
 
 
 #: Arguments of a model that do not change what is built: weights, tests, and what mmaction2 shows.

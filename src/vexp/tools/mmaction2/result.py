@@ -23,6 +23,8 @@ STATUSES = {
 _DEFAULT = " (default)"
 #: A placeholder in the experiment: vexp refuses it by name until the user has replaced it.
 FILL_IN, CHOOSE = "${FILL_IN}", "???"
+#: Groups of which the user may be asked to choose an option.
+_GROUPS = ("optimizer", "lr_policy", "amp", "eval", "checkpoint", "log")
 _URGENCY = {status: index for index, status in enumerate(STATUSES)}
 
 
@@ -59,6 +61,7 @@ class ConversionResult:
         pitfalls: Places and descriptions of values that do not have the effect that they seem to have.
         needed: Keys and groups that the user must set, and why: the source has no value that can be read.
         missing: Places and descriptions of what the model lacks without a leaf that says so.
+        lacking: Places and descriptions of what vexp lacks besides the model.
         replaced_model: What the model of the experiment lacks, accepted with ``model=OPTION``; empty if it is the same.
         channels: Values per pixel; 2 for optical flow.
         frames: Whether mmaction2's clips of one frame are the frames of one clip (image models).
@@ -78,6 +81,7 @@ class ConversionResult:
     pitfalls: list[tuple[Where, str]] = field(default_factory=list)
     needed: dict[str, str] = field(default_factory=dict)
     missing: list[tuple[Where, str]] = field(default_factory=list)
+    lacking: list[tuple[Where, str]] = field(default_factory=list)
     replaced_model: list[str] = field(default_factory=list)
     channels: int = 3
     frames: bool = False
@@ -118,7 +122,7 @@ class ConversionResult:
     def need(self, key: str, node: Node | None = None, why: str = "") -> None:
         """Leave a key or a group to the user: vexp's default is not what the source means."""
         self.needed.setdefault(key, why if node is None else f"{why} ({node.where.file.name}:{node.where.line})")
-        if key in ("optimizer", "lr_policy"):
+        if key in _GROUPS:
             self.choices[key] = CHOOSE
         elif key.endswith(".ann_file"):
             self.values.pop(key, None)  # null is refused with a sentence of its own
@@ -126,6 +130,11 @@ class ConversionResult:
             self.values[key] = Value(FILL_IN, None, why)
         if node is not None:
             self.record(node, "placeholder", key, why)
+
+    def need_other(self, key: str, node: Node, why: str) -> None:
+        """Leave a group to the user whose option in the source is known, and vexp does not have it."""
+        self.need(key, node, why)
+        self.lacking.append((node.where, why))
 
     def mark_default(self, node: Node, why: str) -> None:
         self.record(node, "default", "", why)
@@ -162,7 +171,8 @@ class ConversionResult:
             split, name, *rest = rest
             default = self.options("transform", self.steps[split][name])
         else:
-            default = self.options(group, self.choices.get(group, ""))
+            option = self.choices.get(group, "")
+            default = self.options(group, "" if option == CHOOSE else option)
         for part in rest:
             default = default.get(part, ...) if isinstance(default, Mapping) else ...
         return default

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vexp.core.errors import ConfigError
-from vexp.tools.mmaction2.datasets import omnisource
 from vexp.tools.mmaction2.hooks import ONE_PROCESS
 from vexp.tools.mmaction2.initial_weights import weights_name
+from vexp.tools.mmaction2.joint import LOOP, omnisource
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import Ignore, Map, Rule, Unsupported, as_lists, handled_elsewhere, number, sets
 from vexp.tools.mmaction2.tables import Section, all_of, apply_rules, same
@@ -59,7 +59,7 @@ RUNNER = Section({
     **all_of("type by_epoch", Ignore("epochs or max_steps says which")),
     "max_epochs": Map("epochs"), "max_iters": Map("max_steps"),
     "val_interval": Map("eval.interval"), "val_begin": _val_begin,
-    "dynamic_intervals": Unsupported("one eval.interval for the run"),
+    "dynamic_intervals": Unsupported("one eval.interval for the run"), **LOOP,
 })  # fmt: skip
 
 
@@ -67,6 +67,14 @@ def _runner(result: ConversionResult, node: Node, prefix: str) -> None:
     if node.text("type") in ("IterBasedRunner", "IterBasedTrainLoop"):
         result.set_implied("eval.by_epoch", False, f"{node.text('type')} counts steps")
     RUNNER(result, node, prefix)
+
+
+def _precise_interval(result: ConversionResult, node: Node, prefix: str) -> None:
+    """Check ``interval`` of PreciseBNHook, in epochs: vexp computes the statistics before each evaluation."""
+    every = number(node)
+    if result.value("eval.interval", 1) % every or not result.value("eval.by_epoch", True):
+        raise ConfigError("the statistics are computed before each evaluation")
+    result.mark_unneeded(node, "the statistics are computed before each evaluation")
 
 
 _PROCESS_START = Ignore("fork is the default; set data.mp_context for another")
@@ -80,7 +88,7 @@ _BOTH: dict[str, Rule] = {
         **all_of("type broadcast_buffers static_graph", ONE_PROCESS), "find_unused_parameters": _UNUSED,
     }),
     "log_level": Ignore("everything is logged"), "cfg_name": Ignore("it has no effect"),
-    "precise_bn": Unsupported("not supported; ema=average averages weights and statistics"),
+    "precise_bn": Section({"num_iters": Map("eval.precise_bn", implied=200), "interval": _precise_interval}),
     "contrastive_cfg": Unsupported("not supported"),
 }  # fmt: skip
 #: Root keys of 0.x and 1.x, without those of vexp.tools.mmaction2.convert.

@@ -9,21 +9,27 @@ from typing import Any
 from vexp.core.errors import ConfigError, format_value
 from vexp.tools.mmaction2.result import ConversionResult
 from vexp.tools.mmaction2.rules import NOT_IMPLIED, Ignore, Map, Require, Rule, absolute, as_lists, keys_of
-from vexp.tools.mmaction2.tree import MappingNode, Node, UnreadableError
+from vexp.tools.mmaction2.tree import MappingNode, Node, UnreadableError, check_known
 
 _EMPTY = Ignore("it is empty")
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A dict with a rule for each key. ``otherwise`` is the rule for a value that is not a dict."""
+    """A dict with a rule for each key.
+
+    ``otherwise`` is the rule for a value that is not a dict; ``unread`` is the key that is left to the user if the dict
+    cannot be read.
+    """
 
     rules: Mapping[str, Rule]
     prefix: str = ""
     owner: str = ""
     otherwise: Rule = _EMPTY
+    unread: str = ""
 
     def __call__(self, result: ConversionResult, node: Node, prefix: str) -> None:
+        check_known(node)
         if isinstance(node, MappingNode):
             if not node.items:  # a leaf of the source, with the defaults of mmaction2
                 _EMPTY(result, node, prefix)
@@ -81,10 +87,13 @@ def apply_rules(
 
 def apply(result: ConversionResult, rule: Rule, node: Node, prefix: str = "") -> None:
     """Apply one rule; an unreadable value becomes a placeholder, an invalid one is recorded with the error."""
+    keys = keys_of(rule)
+    if isinstance(rule, Section) and rule.unread:
+        keys = (f"/{rule.prefix}{rule.unread}",)
     try:
         rule(result, node, prefix)
     except (UnreadableError, ConfigError) as error:
-        if isinstance(error, UnreadableError) and len(keys := keys_of(rule)) == 1:
+        if isinstance(error, UnreadableError) and len(keys) == 1:
             result.need(absolute(prefix, keys[0]), node, str(error))
             return
         result.mark_unsupported(node, str(error))

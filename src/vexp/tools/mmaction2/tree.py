@@ -25,6 +25,16 @@ class UnreadableError(UserError):
     """A value is only known after running the file."""
 
 
+def check_known(node: Any) -> None:
+    """Check that a node is known, at least in part.
+
+    Raises:
+        UnreadableError: If it is an expression that cannot be evaluated.
+    """
+    if isinstance(node, ScalarNode) and node.unread:
+        raise UnreadableError(node.unread)
+
+
 class Symbol(str):
     """The name of something imported, a class or a function: a value only where mmaction2 looks it up by its name."""
 
@@ -62,6 +72,10 @@ def check_size(node: Node) -> Node:
     return node
 
 
+def _below(path: str, key: str) -> str:
+    return f"{path}[{key!r}]" if "." in key else f"{path}.{key}" if path else key
+
+
 class _Node:
     __slots__ = ()
 
@@ -87,7 +101,7 @@ class _Node:
         """Yield path and node of every line of the report: leaves, and empty dicts and lists."""
         children: dict[str, Node] = {}
         if isinstance(self, MappingNode):
-            children = {f"{path}.{key}" if path else key: child for key, child in self.items.items()}
+            children = {_below(path, key): child for key, child in self.items.items()}
         elif isinstance(self, SequenceNode):
             children = {f"{path}[{i}]": child for i, child in enumerate(self.items)}
         for name, child in children.items():
@@ -121,6 +135,17 @@ class ScalarNode(_Node):
         if self.unread:
             raise UnreadableError(self.unread)
         return self.value
+
+    def all_parts(self) -> Iterator[ScalarNode]:
+        """Yield the leaves that the value was computed from, and those that these were computed from."""
+        seen: set[int] = set()
+        rest = list(self.parts)
+        while rest:
+            part = rest.pop()
+            if id(part) not in seen:
+                seen.add(id(part))
+                rest += part.parts
+                yield part
 
     def copy(self) -> ScalarNode:
         """Copy the dicts and lists of a tree, but not its leaves."""

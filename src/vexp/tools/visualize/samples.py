@@ -75,7 +75,7 @@ def load_sample(dataset: ClipDataset, key: Key, repeat: int = 0) -> Sample:
 def format_label(labels: Any, classes: Sequence[str]) -> str:
     """Format an int64 label or float32 (classes,) label weights; weights other than 0 and 1 are printed."""
     if labels.ndim == 0:
-        return classes[int(labels)]
+        return classes[int(labels)] if int(labels) < len(classes) else f"class {int(labels)}"
     weights = [(float(weight), name) for weight, name in zip(labels, classes, strict=True) if weight > 0]
     if all(weight == 1 for weight, _ in weights):
         return ", ".join(name for _, name in weights) or "no class"

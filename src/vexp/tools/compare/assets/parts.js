@@ -1,14 +1,26 @@
 // Shared by all scripts: data, state, element constructors, number formatting, tooltip.
-const data = JSON.parse(document.getElementById("data").textContent);
+let data = JSON.parse(document.getElementById("data").textContent); // --watch replaces it
 const byId = (id) => document.getElementById(id);
 const part = (selector) => document.querySelector(selector);
 const ABSENT = "–";
 
-// State of the page. `metric`: index of a metric; `chosen`, `shown`: indices of runs.
+// State of the page. `metric`: index of a metric; `chosen`, `shown`: indices of runs; `rows`: of the table of settings.
+// Until the user chooses them (null), the metric is that of the ranking and the curves are the first four.
 const state = {
-  metric: 0, chosen: new Set(), shown: data.runs.map((_, i) => i), sort: null, all: false,
-  series: new Set(data.curves.names.slice(0, 4)), x: "step", log: false, smooth: 0, everyKey: false,
+  metric: 0, metricName: null, chosen: new Set(), shown: data.runs.map((_, i) => i), sort: null, rows: 15,
+  series: null, band: data.settings.some((setting) => setting.runs.length > 1) ? "range" : "runs",
+  x: "step", log: false, smooth: 0, everyKey: false,
 };
+
+// The curves of a name, parsed when they are drawn.
+const parsed = new Map();
+function parseOnce(key, text) {
+  if (!parsed.has(key)) parsed.set(key, JSON.parse(text));
+  return parsed.get(key);
+}
+const curvesOf = (name) => parseOnce(name, data.curves.parts[data.curves.names.indexOf(name)]);
+const stepsAt = (place) => parseOnce("", data.curves.steps)[place];
+const shownCurves = () => state.series ?? new Set(data.curves.names.slice(0, 4));
 
 function make(tag, options = {}, ...children) {
   const node = document.createElement(tag);

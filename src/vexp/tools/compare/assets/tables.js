@@ -1,4 +1,4 @@
-// Tables of settings, effects, runs and configs, and the confusion matrix.
+// Tables of settings, effects and configs, the confusion matrix, and videos.
 function interval(values) {
   const low = Math.min(...values), high = Math.max(...values), room = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
   return [low - room, high + room];
@@ -10,10 +10,11 @@ function header(text, options = {}) {
 
 function showSettings() {
   const m = state.metric, order = ranked(), look = styles();
-  const shown = state.all ? order : order.slice(0, 15);
+  const shown = order.slice(0, state.rows);
   const keys = data.columns.filter((column) => !column.over).map((column) => column.key);
   const scored = data.runs.flatMap((run) => (run.scores[m] === null ? [] : [run.scores[m]]));
-  const [low, high] = interval(shown.flatMap((s) => data.settings[s].used.map((i) => data.runs[i].scores[m])).filter((v) => v !== null).concat(scored.length ? [] : [0]));
+  const bars = shown.flatMap((s) => { const stats = data.settings[s].stats[m]; return stats ? [stats.mean - (stats.std ?? 0), stats.mean + (stats.std ?? 0)] : []; });
+  const [low, high] = interval(shown.flatMap((s) => data.settings[s].used.map((i) => data.runs[i].scores[m])).filter((v) => v !== null).concat(bars, scored.length ? [] : [0]));
   const x = (v) => 6 + ((v - low) / (high - low)) * 198;
   const axis = draw("svg", { width: 210, height: 16 }, ...ticks(low, high, 3).map((v) => draw("text", { x: x(v), y: 12, "text-anchor": "middle" }, short(v))));
   const others = data.metrics.map((_, k) => k).filter((k) => k !== m);
@@ -24,7 +25,7 @@ function showSettings() {
   part("#settings table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
   const more = part("#settings .more");
   more.hidden = order.length <= 15;
-  more.textContent = state.all ? "show the first 15" : `show all ${order.length}`;
+  more.textContent = state.rows >= order.length ? "show the first 15" : `show ${Math.min(100, order.length - state.rows)} more of ${order.length}`;
 }
 
 function settingRow(s, rank, style, x, others) {
@@ -110,53 +111,6 @@ function scatter(key) {
   return plot;
 }
 
-// Columns of the table of runs: header, sort value and cell.
-function runColumns() {
-  const look = styles();
-  const box = (i) => make("input", { type: "checkbox", checked: state.chosen.has(i), "aria-label": `select ${label(i)}`, onchange: () => choose([i], !state.chosen.has(i)) });
-  const text = (value) => (value === null ? null : Number.isFinite(Number(value)) && value.trim() !== "" ? Number(value) : value);
-  return [
-    { key: "chosen", head: "select", sort: (i) => (state.chosen.has(i) ? 0 : 1), cell: (i) => make("td", {}, box(i), " ", swatch(look.get(data.runs[i].setting))) },
-    ...data.columns.map((column, c) => ({ key: column.key, head: column.key, sort: (i) => text(data.runs[i].values[c]),
-      cell: (i) => make("td", { class: "value", title: data.runs[i].values[c] ?? "the config of this run does not have the key" }, data.runs[i].values[c] ?? ABSENT) })),
-    ...data.metrics.map((metric, m) => ({ key: metric.name, head: metric.name, number: true, greater: metric.greater, sort: (i) => data.runs[i].scores[m],
-      cell: (i) => make("td", { class: `number${metric.best.includes(i) ? " best" : ""}`, title: data.runs[i].absent[m] ?? String(data.runs[i].scores[m]) }, number(data.runs[i].scores[m])) })),
-    { key: "step", head: "at step", number: true, sort: (i) => data.runs[i].step, cell: (i) => make("td", { class: "number dim" }, data.runs[i].step === null ? ABSENT : String(data.runs[i].step)) },
-    { key: "time", head: "time", number: true, sort: (i) => data.runs[i].seconds, cell: (i) => make("td", { class: "number dim", title: "duration of the last process of the run" }, duration(data.runs[i].seconds)) },
-    { key: "state", head: "state", sort: (i) => data.runs[i].status + data.runs[i].flags.length, cell: (i) => make("td", {}, ...badges(i)) },
-    { key: "run", head: "folder", sort: (i) => data.runs[i].name, cell: (i) => make("td", { class: "name", title: data.runs[i].name }, make("a", { href: data.runs[i].href }, data.runs[i].name)) },
-  ];
-}
-
-function badges(i) {
-  const run = data.runs[i], made = [make("span", { class: `badge ${run.status}`, title: run.why }, run.status)];
-  if (run.flags.length) made.push(" ", make("span", { class: "badge warn", title: run.flags.join("\n") }, "not comparable"));
-  if (run.notes.length) made.push(" ", make("span", { class: "badge warn", title: run.notes.join("\n") }, "note"));
-  return made;
-}
-
-function showRuns() {
-  const columns = runColumns(), main = data.metrics[state.metric];
-  const { key, down } = state.sort ?? { key: main.name, down: main.greater !== false };
-  const by = columns.find((column) => column.key === key);
-  const order = [...state.shown].sort((a, b) => {
-    const [u, v] = [by.sort(a), by.sort(b)];
-    if (u === null || v === null) return (u === null) - (v === null) || a - b; // missing values come last in both directions
-    const less = typeof u === typeof v ? (u < v ? -1 : u > v ? 1 : 0) : typeof u === "number" ? -1 : 1;
-    return (down ? -less : less) || a - b;
-  });
-  const head = columns.map((column) => {
-    const sorted = column.key === key, first = column.greater === true;
-    const sort = () => { state.sort = { key: column.key, down: sorted ? !down : first }; showRuns(); focusHead(column.key); };
-    return header(make("button", { type: "button", onclick: sort, "data-key": column.key }, column.head),
-      { class: column.number ? "number" : "", "aria-sort": sorted ? (down ? "descending" : "ascending") : "none" });
-  });
-  const rows = order.map((i) => make("tr", { class: `${state.chosen.has(i) ? "chosen" : ""} ${data.runs[i].status === "done" && !data.runs[i].flags.length ? "" : "out"}` }, ...columns.map((column) => column.cell(i))));
-  part("#runs table").replaceChildren(make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
-}
-
-const focusHead = (key) => [...document.querySelectorAll("#runs th button")].find((button) => button.dataset.key === key)?.focus();
-
 function showConfig() {
   const limit = 10, { common, varying, aside, values, rows } = data.config;
   const leaders = ranked().slice(0, 2).map((s) => data.settings[s].runs[0]);
@@ -201,4 +155,21 @@ function showConfusion() {
   const rows = worst.map(([row, column, count]) => make("tr", {}, make("td", { class: "value" }, classes[row]), make("td", { class: "value" }, classes[column]), make("td", { class: "number" }, `${count} of ${totals[row]}`)));
   const list = make("table", {}, make("thead", {}, make("tr", {}, header("label"), header("predicted as"), header("videos", { class: "number" }))), make("tbody", {}, ...rows));
   part("#confusion .pair").replaceChildren(make("div", { class: "scroll" }, plot), worst.length ? list : make("p", {}, "No video was classified incorrectly."));
+}
+
+function showVideos() {
+  const { videos } = data;
+  part("#videos").hidden = part("nav a[href='#videos']").hidden = !videos;
+  if (!videos) return;
+  part("#videos h2 small").textContent = `with the highest and the lowest score of the true class, of the best run, ${label(videos.run)}${videos.evaluation ? `; ${videos.evaluation}` : ""}`;
+  part("#videos > .quiet").textContent = videos.note;
+  const group = (title, list) => (list.length ? [make("h3", {}, title), make("div", { class: "videos" }, ...list.map(figure))] : []);
+  part("#videos .rows").replaceChildren(...group("Best", videos.best), ...group("Worst", videos.worst));
+}
+
+function figure(video) {
+  const score = video.is_listed ? short(video.score) : "not among its top five";
+  const frames = video.frames.map((src, k) => make("img", { src, alt: `frame ${k + 1} of ${video.path}` }));
+  return make("figure", {}, make("div", { class: "strip" }, ...(frames.length ? frames : [make("p", {}, `not shown: ${video.missing}`)])),
+    make("figcaption", {}, `${video.label}: ${score}`, make("span", {}, video.correct ? "predicted correctly" : `predicted as ${video.predicted} (${short(video.top_score)})`), make("span", {}, video.path)));
 }
