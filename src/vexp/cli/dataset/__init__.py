@@ -52,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit status."""
     args = parser().parse_args(argv)
     args.target = args.target.expanduser().absolute()
+    if isinstance(args.source, str) and (problem := storage.problem(args.source)):
+        raise UserError(f"{args.source}: {problem}")
     try:
         return int(args.run(args))
     except OSError as error:
@@ -114,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
 def _source(text: str) -> Path | str:
     """Convert the argument VIDEOS to an absolute path, or to the text of an archive or a server."""
     path_argument(text)
-    if problem := storage.prefix_rule(text) or storage.problem(text):
+    if problem := storage.prefix_rule(text):
         raise argparse.ArgumentTypeError(problem)
     path = storage.prefix(text)
     return path if storage.is_stored(path) else Path(path)
