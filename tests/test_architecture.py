@@ -30,7 +30,7 @@ FLOORS = {
     "__init__": 12, "__main__": 12, "train": 12,
 }  # fmt: skip
 #: Folders of data may import each other, without circles.
-DATA = {"annotations", "sources", "decoding", "transforms", "batch", "loading"}
+DATA = {"annotations", "sources", "decoding", "storage", "transforms", "batch", "loading"}
 #: The one exception, as (folder, what it imports): cli/train.py is the command of the user's entry point train.py.
 EXCEPTIONS = {("cli", "train")}
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "av", "tensorboard"}
@@ -134,6 +134,14 @@ def test_only_config_sweep_cli_and_train_import_hydra():
         if {"hydra", "omegaconf"} & {name.split(".")[0] for name in imported_names(path)}
     }
     assert users <= {"config", "sweep", "cli", "train"}
+
+
+def test_only_remote_storage_imports_fsspec():
+    """Paths of this machine, and archives on it, are read without it."""
+    users = {relative(path) for path in FILES if any(name.startswith("fsspec") for name in imported_names(path))}
+    assert users == {str(Path("data", "storage", "remote.py"))}
+    at_import = ast.parse((SRC / "data" / "storage" / "remote.py").read_text(encoding="utf-8")).body
+    assert not any("fsspec" in ast.unparse(node) for node in at_import if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +113,19 @@ class _Unpickler(pickle.Unpickler):
         return _Function(_NAMES[full_name])
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: object, content: bytes | None = None) -> Any:
     """Return the content of a pickle: lists, tuples, dicts, texts, bytes, numbers and numeric NumPy arrays.
+
+    Args:
+        path: The file.
+        content: Its content, if it has been read; ``path`` is then for messages.
 
     Raises:
         FileNotFoundError: If there is no such file.
         UserError: If it cannot be read, is damaged, or contains anything else, which is named.
     """
     try:
-        with open_regular(path) as file:
+        with open_regular(Path(str(path))) if content is None else BytesIO(content) as file:
             return _plain(_Unpickler(file).load(), set())
     except FileNotFoundError:
         raise

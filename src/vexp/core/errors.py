@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 #: Characters of a key or value that a message repeats; of more it shows the beginning and the end.
 _LONGEST_SHOWN = 200
+_SECRETS = re.compile(r"(?<=\w://)[^/\s@]*(?=@)|(?<=\?)[^\s,\]'\"]+")
 
 
 class _Unset:
@@ -71,7 +73,8 @@ class ConfigError(UserError, ValueError):
         return self
 
     def __str__(self) -> str:
-        shown = shorten(self.key if self.value is UNSET else f"{self.key}={format_value(self.value)}", _LONGEST_SHOWN)
+        value = "" if self.value is UNSET else f"={without_secrets(format_value(self.value))}"
+        shown = shorten(f"{self.key}{value}", _LONGEST_SHOWN)
         message = f"{shown}: {self.rule}" if self.key else self.rule
         if self.origin:
             message += f" ({self.origin})"
@@ -111,6 +114,11 @@ def shorten(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[: limit - 40]}...{text[-20:]} ({len(text)} characters)"
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with *** for the user, password and query of each URL in it."""
+    return _SECRETS.sub("***", text) if "://" in text else text
 
 
 def format_value(value: Any) -> str:

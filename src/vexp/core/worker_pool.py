@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -43,7 +43,7 @@ class Outcome(Generic[Job, Result]):
     is_fatal: bool = False
 
 
-def run_jobs(jobs: Iterable[Job], work: Callable[[Job], Result], workers: int) -> Iterator[Outcome[Job, Result]]:
+def run_jobs(jobs: Iterable[Job], work: Callable[[Job], Result], workers: int) -> Generator[Outcome[Job, Result]]:
     """Run jobs and yield their outcomes in the order of completion.
 
     A job that raises, or whose process dies, has an outcome with an error. When the iterator is closed, also by

@@ -58,7 +58,7 @@ def _proxied_batches(exp: Experiment, state: TrainState, bad: BadSamples, interr
     with nullcontext() if writer is None else closing(writer):
         if first_step < per_epoch:
             yield from training_batches(exp, first_step, bad, steps=per_epoch - first_step)
-        proxies = _wait(exp, writer, interrupt)
+        proxies = _wait(exp, source, writer, interrupt)
     if state.proxies not in ("", proxies.digest):
         logger.warning(
             "data.cache=proxy: the proxies are not those that the run has read before (another version of FFmpeg, or "
@@ -79,7 +79,7 @@ def _task(exp: Experiment, source: VideoSource) -> Task:
     return task
 
 
-def _wait(exp: Experiment, writer: ProxyWriter | None, interrupt: SignalHandler) -> Proxies:
+def _wait(exp: Experiment, source: VideoSource, writer: ProxyWriter | None, interrupt: SignalHandler) -> Proxies:
     """Wait until the writers of all machines have ended; return the proxies."""
     world, start = exp.world, time.perf_counter()
     if writer is not None and writer.is_running:
@@ -97,7 +97,7 @@ def _wait(exp: Experiment, writer: ProxyWriter | None, interrupt: SignalHandler)
             "and check that their videos are equal"
         )
     proxies = of_machines[0] if proxies is None else proxies
-    videos = len(exp.train_set.source.videos())
+    videos = len(source.videos())
     logger.info(
         f"proxies: {len(proxies)} of {plural(videos, 'video')}, {format_bytes(proxies.size)}, SHA-256 "
         f"{proxies.digest[:16]}; {time.perf_counter() - start:.0f} s of waiting"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.archives import write_tar, write_zip
 
 from vexp.tools.dataset.check import KINDS, NO_FAULT
 
@@ -141,3 +142,42 @@ def test_check_folders_of_frames(videos: Path, tmp_path: Path, run: Run) -> None
     status, output = run(*arguments)
     assert status == 1
     assert "train: run/a_g1: the list says 20 frames, the video has 19" in output
+
+
+def test_check_of_archive_finds_what_the_folder_has(
+    run: Run, videos: Path, lists: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VEXP_CACHE", str(tmp_path / "cache"))
+    (videos / "run" / "a_g1.mp4").write_bytes(b"no video")
+    append(lists["train"], "run/missing.mp4,run,,,9")
+    of_lists = [argument for split, path in lists.items() for argument in (f"--{split}", path)]
+    reports = []
+    for place in (
+        videos,
+        write_tar(tmp_path / "clips.tar", videos),
+        f"zip://::{write_zip(tmp_path / 'c.zip', videos)}",
+    ):
+        status, _ = run("check", place, tmp_path / "report.json", *of_lists)
+        report = json.loads((tmp_path / "report.json").read_text())
+        reports.append((status, report["summary"], {kind: len(rows) for kind, rows in report["findings"].items()}))
+    assert reports[0][2] == {"missing": 1, "unreadable": 1}
+    assert reports[1:] == reports[:1] * 2
+    assert run("index", tmp_path / "clips.tar", tmp_path / "i.csv")[0] == 1
+    assert run("check", tmp_path / "clips.tar", tmp_path / "r.json", "--index", tmp_path / "i.csv")[0] == 1
+    assert "changed" not in json.loads((tmp_path / "r.json").read_text())["findings"]
+
+
+@pytest.mark.parametrize(
+    ("place", "fragment"),
+    [("https://me:word@host/a", "password"), ("no.zip", "no such archive"), ("$NO_VARIABLE", "is not set")],
+)
+def test_check_refuses_place(place: str, fragment: str, run: Run, tmp_path: Path) -> None:
+    status, output = run("check", place, tmp_path / "r.json")
+    assert status == 2
+    assert fragment in output
+
+
+def test_conversion_of_archive_is_refused(run: Run, videos: Path, tmp_path: Path) -> None:
+    status, output = run("rescale", write_zip(tmp_path / "c.zip", videos), tmp_path / "out")
+    assert status == 2
+    assert "reads a folder of videos; unpack" in output

@@ -31,12 +31,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from vexp.cli.arguments import FlagParser, path_argument, whole_number
 from vexp.cli.dataset import commands
 from vexp.core.errors import UserError
 from vexp.core.interrupt import EXIT_KEYBOARD_INTERRUPT
+from vexp.data import storage
 from vexp.data.annotations.list_files import FORMATS
 from vexp.data.sources.splits import SPLITS
 from vexp.tools.dataset.extract_frames import FLOW_METHODS, ExtractFlow, ExtractFrames, check_template, flow_method
@@ -49,7 +51,9 @@ _MAX_WORKERS = 1000  # processes
 def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit status."""
     args = parser().parse_args(argv)
-    args.source, args.target = args.source.expanduser().absolute(), args.target.expanduser().absolute()
+    args.target = args.target.expanduser().absolute()
+    if isinstance(args.source, str) and (problem := storage.problem(args.source)):
+        raise UserError(f"{args.source}: {problem}")
     try:
         return int(args.run(args))
     except OSError as error:
@@ -109,13 +113,23 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def _source(text: str) -> Path | str:
+    """Convert the argument VIDEOS to an absolute path, or to the text of an archive or a server."""
+    path_argument(text)
+    if problem := storage.prefix_rule(text):
+        raise argparse.ArgumentTypeError(problem)
+    path = storage.prefix(text)
+    return path if storage.is_stored(path) else Path(path)
+
+
 def _new_command(subparsers: Any, name: str, run: object, summary: str, target: str, target_help: str) -> Any:
     """Add a command; return the method that adds an argument to it."""
     doc = f"{summary}\n\nUsage: vexp dataset {name} VIDEOS {target} [options]"
     command: argparse.ArgumentParser = subparsers.add_parser(name, description=doc)
     command.set_defaults(run=run)
     add = command.add_argument
-    add("source", type=path_argument, metavar="VIDEOS", help="Folder of the videos (data_prefix).")
+    help = "Folder of the videos (data_prefix); index, check and lists also read archives and servers."
+    add("source", type=_source, metavar="VIDEOS", help=help)
     add("target", type=path_argument, metavar=target, help=target_help)
     for split in SPLITS:
         add(f"--{split}", type=path_argument, metavar="LIST", help=f"List of the {split} split.")

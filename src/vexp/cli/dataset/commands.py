@@ -18,6 +18,7 @@ from rich.table import Table
 from vexp.cli.dataset.output import print_estimate, print_files, print_reading, print_report, with_progress
 from vexp.core.errors import UserError
 from vexp.core.files import format_bytes, write_text
+from vexp.data import storage
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.class_names import read_classes
 from vexp.data.sources.base import VideoSource
@@ -114,6 +115,10 @@ def lists(args: argparse.Namespace) -> int:
 
 def convert(args: argparse.Namespace, conversion: Conversion, overrides: str) -> int:
     """Convert all videos that are not converted yet; ``overrides``: how training reads the result."""
+    if isinstance(args.source, str):
+        raise UserError(
+            f"{args.source}: {args.command} reads a folder of videos; unpack the archive or download the files"
+        )
     collection = _collection(args, leave_out=args.target)
     jobs = find_jobs(collection, args.target, conversion)
     check_settings(args.target, conversion, write=False)
@@ -207,7 +212,7 @@ def _present(split: str, rows: Annotation, args: argparse.Namespace, infos: Mapp
     valid, faulty, missing = [], [], []
     for row in range(len(rows)):
         info = infos.get(rows.name(row))
-        if not Path(rows.path(row)).exists():
+        if not storage.exists(rows.path(row)):
             missing.append(row)
         elif info is not None and info.fault not in ("", MISSING):
             faulty.append(row)
@@ -226,7 +231,7 @@ def _present(split: str, rows: Annotation, args: argparse.Namespace, infos: Mapp
     return rows.take(valid) if len(valid) < len(rows) else rows
 
 
-def _write_lists(folder: Path, prefix: Path, splits: Mapping[str, Annotation], kind: str, overrides: str) -> None:
+def _write_lists(folder: Path, prefix: Path | str, splits: Mapping[str, Annotation], kind: str, overrides: str) -> None:
     splits = {split: rows for split, rows in splits.items() if len(rows)}
     if not splits:
         return

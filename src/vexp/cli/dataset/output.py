@@ -14,7 +14,8 @@ from rich.table import Table
 from vexp.cli.trained_model import plain_console
 from vexp.core.files import format_bytes
 from vexp.tools.dataset.check import KINDS, NO_FAULT, Report
-from vexp.tools.dataset.estimate import Estimate, size_of
+from vexp.tools.dataset.estimate import Estimate
+from vexp.tools.dataset.file_info import identify
 from vexp.tools.dataset.video_collection import Collection
 
 Item = TypeVar("Item")
@@ -37,10 +38,11 @@ def with_progress(items: Iterator[Item], total: int, title: str) -> Iterator[Ite
 
 def print_files(collection: Collection) -> int:
     """Print the number and the size of the files of a collection; return the exit status."""
-    paths = [collection.root / name for name in collection.names]
-    total = sum(size_of(path) for path in paths if path.exists())
+    total = sum(identify(collection.root, name).bytes for name in collection.names)
     splits = ", ".join(f"{split} {len(rows)}" for split, rows in collection.splits.items())
-    print(f"{len(paths)} files, {format_bytes(total)} to be read" + (f"; samples: {splits}" if splits else ""))
+    print(
+        f"{len(collection.names)} files, {format_bytes(total)} to be read" + (f"; samples: {splits}" if splits else "")
+    )
     return 0
 
 

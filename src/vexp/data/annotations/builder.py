@@ -16,6 +16,7 @@ import numpy as np
 from vexp.core.errors import UserError, did_you_mean
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import PackedLabels, TextPacker
+from vexp.data.storage import exists
 
 _MAX_REPORTED = 20  # bad lines in one message
 #: Columns with two values in each row: their type code (float64, int32) and the value of rows without them.
@@ -114,7 +115,7 @@ class AnnotationBuilder:
             return self.bad(line, f"has {len(labels)} labels; data.multi_label=true allows several")
         if -1 in indices:
             return None
-        if self.verify and not os.path.exists(os.path.join(self.prefix, name)):
+        if self.verify and not exists(os.path.join(self.prefix, name)):
             return self.bad(line, f"no such file {os.path.join(self.prefix, name)}")
         before = len(self._names)
         if len(labels) != 1 and self._label_ends is None:

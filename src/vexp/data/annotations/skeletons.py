@@ -16,6 +16,7 @@ each detection, and ``valid`` {threshold: frames}, the frames with a person of t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from vexp.core.documents import read_json
 from vexp.core.errors import UserError
 from vexp.data.annotations.builder import Problems
 from vexp.data.annotations.packed import PackedStrings
+from vexp.data.storage import is_stored, read
 
 Joints = NDArray[np.floating[Any]]  # (persons, frames, joints, 3): x and y in pixels, confidence
 _MOST_FRAMES = 1 << 20  # of a video; a damaged number must not allocate all memory
@@ -50,9 +52,9 @@ class Skeletons:
     def __len__(self) -> int:
         return len(self.names)
 
-    def file(self, index: int) -> Path:
+    def file(self, index: int) -> str:
         """Return the path of the pickle that holds the joints of a sample."""
-        return Path(self.folder, f"{self.names[index].removesuffix('.pkl')}.pkl")
+        return os.path.join(self.folder, f"{self.names[index].removesuffix('.pkl')}.pkl")
 
 
 def read_skeletons(
@@ -93,7 +95,7 @@ def read_skeletons(
     )  # fmt: skip
 
 
-def read_joints(path: Path, rows: NDArray[np.bool_] | None, *, max_person: int, squeeze: bool) -> Joints:
+def read_joints(path: str | Path, rows: NDArray[np.bool_] | None, *, max_person: int, squeeze: bool) -> Joints:
     """Read the file of one sample and arrange its detections by person and frame (``DecompressPose`` of mmaction2).
 
     Args:
@@ -106,7 +108,7 @@ def read_joints(path: Path, rows: NDArray[np.bool_] | None, *, max_person: int, 
         UserError: If it cannot be read, or holds no detection.
     """
     try:
-        content = read_pickle(path)
+        content = read_pickle(path, read(str(path)) if is_stored(path) else None)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     joints, frames = (np.asarray(_field(content, key)) for key in ("keypoint", "frame_inds"))

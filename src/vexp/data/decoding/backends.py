@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vexp.core.errors import ConfigError
+from vexp.data.storage import StoredFile, is_stored, open_file
 
 if TYPE_CHECKING:
     from vexp.data.decoding.pyav import VideoReader
@@ -48,11 +49,13 @@ def check_installed(backend: str) -> None:
         raise ConfigError(f"{module} is not installed: {command}", key="data.decoding_backend", value=backend)
 
 
-def open_video(path: str | Path, backend: str = "auto", *, strict: bool = False) -> VideoReader | ThirdPartyReader:
+def open_video(
+    path: str | Path | StoredFile, backend: str = "auto", *, strict: bool = False
+) -> VideoReader | ThirdPartyReader:
     """Open a video file; use the reader as a context manager or close it.
 
     Args:
-        path: Path of the file.
+        path: Path of the file, which may be in an archive or on a server (``vexp.data.storage``).
         backend: One of ``VIDEO_BACKENDS``; "auto" is PyAV. All backends return the same frames or raise an error.
         strict: Whether to enable the codec's error detection (backends "auto" and "av").
 
@@ -63,6 +66,7 @@ def open_video(path: str | Path, backend: str = "auto", *, strict: bool = False)
     if backend not in VIDEO_BACKENDS:
         raise ConfigError(f"must be one of {', '.join(VIDEO_BACKENDS)}", key="data.decoding_backend", value=backend)
     check_installed(backend)
+    path = _local(path)
     if backend in OWN_COLOR:
         from vexp.data.decoding.pyav import VideoReader
 
@@ -72,3 +76,15 @@ def open_video(path: str | Path, backend: str = "auto", *, strict: bool = False)
     name = f"{backend.title().replace('_', '')}Reader"
     reader: type[ThirdPartyReader] = getattr(import_module(f"vexp.data.decoding.{backend}"), name)
     return reader(path)
+
+
+def _local(path: str | Path | StoredFile) -> str | Path | StoredFile:
+    """Return a path whose bytes are on this machine."""
+    if isinstance(path, StoredFile) or not is_stored(path):
+        return path
+    try:
+        return open_file(str(path))
+    except OSError as error:
+        from vexp.data.decoding.container import unreadable
+
+        raise unreadable(path, error) from None

@@ -17,6 +17,7 @@ from av.stream import Disposition
 from vexp.core.errors import UserError
 from vexp.data.decoding.packet_index import scan_packets
 from vexp.data.decoding.video_info import VideoInfo
+from vexp.data.storage import StoredFile
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -35,30 +36,35 @@ STRICT = {"err_detect": "crccheck+bitstream+buffer+careful+explode"}
 READ_ERRORS = (av.FFmpegError, OSError, ValueError)
 
 
-def file_status(path: Path) -> os.stat_result:
+def file_status(path: Path | StoredFile) -> os.stat_result:
     """Return the status of a file.
 
     Raises:
         UserError: If it is missing, empty or not a regular file.
     """
     try:
-        status = path.stat()
+        status = path.stat() if isinstance(path, Path) else path.path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a named pipe would block
             raise ValueError("not a file" if not stat.S_ISDIR(status.st_mode) else "a folder, not a video file")
-        if not status.st_size:
+        if not (status.st_size if isinstance(path, Path) else path.size):
             raise ValueError("the file is empty")
     except READ_ERRORS as error:
         raise unreadable(path, error) from error
     return status
 
 
-def open_stream(path: Path, strict: bool) -> tuple[InputContainer, VideoStream]:
+def ffmpeg_url(path: Path | StoredFile) -> str:
+    """Return the address of a file for FFmpeg, which would interpret a colon in its name as a protocol."""
+    return path.ffmpeg_url if isinstance(path, StoredFile) else f"file:{path}"
+
+
+def open_stream(path: Path | StoredFile, strict: bool) -> tuple[InputContainer, VideoStream]:
     """Open a file and its video stream for single-threaded decoding.
 
     Raises:
         UserError: If it cannot be read as a video.
     """
-    name = f"file:{path}"  # otherwise a colon in the name is interpreted as a protocol
+    name = ffmpeg_url(path)
     try:
         try:
             container = av.open(name)
@@ -93,7 +99,7 @@ def describe(container: InputContainer, stream: VideoStream) -> VideoInfo:
     )  # fmt: skip
 
 
-def unreadable(path: Path, error: Exception, hint: str = HINT_REENCODE) -> UserError:
+def unreadable(path: object, error: Exception, hint: str = HINT_REENCODE) -> UserError:
     """Return the error for a file that cannot be read as a video."""
     hint = HINT_MISSING if isinstance(error, FileNotFoundError) else hint
     return UserError(f"{path}: cannot be read as a video: {reason_of(error)}. {hint}")

@@ -39,8 +39,7 @@ class DecordReader(ThirdPartyReader):
     def _open(self) -> None:
         decord.logging.set_level(decord.logging.QUIET)
         # decord replaces frames it cannot decode by others; fault_tol is the tolerated fraction.
-        path = str(self.path.absolute())
-        self._reader: Any = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1, fault_tol=1e-9)
+        self._reader: Any = decord.VideoReader(self.address, ctx=decord.cpu(0), num_threads=1, fault_tol=1e-9)
         self._check_count(len(self._reader))
         self._next = 0  # index of the next frame of a sequential decode
         index = self.file.index

@@ -15,6 +15,7 @@ from vexp.core.errors import UserError
 from vexp.data.decoding.frame_stream import FrameReader
 from vexp.data.decoding.images import image_decoder
 from vexp.data.pixel_type import Frame
+from vexp.data.storage import exists, is_stored, read
 
 FLOW_AXES = ("x", "y")
 
@@ -33,7 +34,7 @@ class RawFrameReader(FrameReader):
     ) -> None:  # fmt: skip
         super().__init__(folder)
         self.filename_tmpl, self.first, self.flow, self.backend, self.fps = filename_tmpl, first, flow, backend, fps
-        self._prefix = os.path.join(folder, "")
+        self._prefix, self._is_stored = os.path.join(folder, ""), is_stored(folder)
         self._axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
         self.channels = 2 if flow else 3
         self._decode = image_decoder(backend)
@@ -53,8 +54,11 @@ class RawFrameReader(FrameReader):
     def _read(self, path: str, number: int) -> NDArray[np.uint8]:
         """Read one file, (H, W, 3) or (H, W) for flow, and check that all files have the same size."""
         try:
-            with open(path, "rb", buffering=0) as file:
-                content = file.read()
+            if self._is_stored:
+                content = read(path)
+            else:
+                with open(path, "rb", buffering=0) as file:
+                    content = file.read()
         except FileNotFoundError:
             raise self._missing(path, number) from None
         except OSError as error:
@@ -77,17 +81,22 @@ class RawFrameReader(FrameReader):
         return image
 
     def _missing(self, path: str, number: int) -> UserError:
-        if not self.path.is_dir():
+        if self._is_stored:
+            return UserError(
+                f"{path}: no such file: frame {number} of {self.num_frames} ({self.first} + {number}); correct "
+                "data_prefix, filename_tmpl, start_index or the number in the annotation"
+            )
+        if not Path(self._prefix).is_dir():
             return UserError(f"{self.path}: no such folder of raw frames; correct data_prefix or the annotation")
         return UserError(
             f"{path}: no such file: frame {number} of {self.num_frames} ({self.first} + {number}). The folder holds "
-            f"{len(os.listdir(self.path))} files; correct filename_tmpl, start_index or the number in the annotation"
+            f"{len(os.listdir(self._prefix))} files; correct filename_tmpl, start_index or the number in the annotation"
         )
 
     def _count(self) -> int:
         """Count consecutive files from the first number on."""
         try:
-            changed = self.path.stat().st_mtime_ns
+            changed = 0 if self._is_stored else os.stat(self._prefix).st_mtime_ns
         except OSError as error:
             raise UserError(f"{self.path}: no folder of raw frames: {error.strerror}") from None
         count = _files_in_a_row(str(self.path), changed, self.filename_tmpl, self.first, self.flow)
@@ -103,7 +112,11 @@ class RawFrameReader(FrameReader):
 @functools.lru_cache(maxsize=4096)
 def _files_in_a_row(folder: str, changed: int, filename_tmpl: str, first: int, flow: bool) -> int:
     """Count the files; ``changed`` is the modification time of the folder, which invalidates the cache."""
-    names = set(os.listdir(folder))
+    names = None if is_stored(folder) else set(os.listdir(folder))
     axes = [[axis] for axis in FLOW_AXES] if flow else [[]]
+
+    def is_there(name: str) -> bool:
+        return exists(f"{folder}/{name}") if names is None else name in names
+
     numbers = itertools.count(first)
-    return next(n for n in numbers if any(filename_tmpl.format(*axis, n) not in names for axis in axes)) - first
+    return next(n for n in numbers if not all(is_there(filename_tmpl.format(*axis, n)) for axis in axes)) - first

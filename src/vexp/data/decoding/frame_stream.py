@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vexp.core.errors import UserError
 from vexp.data.pixel_type import Frame
+from vexp.data.storage import StoredFile, is_stored
 
 if TYPE_CHECKING:
     from typing import Self
@@ -58,8 +59,10 @@ class FrameReader(ABC):
     channels = 3
     _num_frames: int
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    path: Path | StoredFile | str
+
+    def __init__(self, path: str | Path | StoredFile) -> None:
+        self.path = path if isinstance(path, StoredFile) or is_stored(path) else Path(path)
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:

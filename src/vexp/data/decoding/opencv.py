@@ -12,6 +12,7 @@ from typing import cast
 import cv2
 
 from vexp.data.decoding.color import apply_display_matrix
+from vexp.data.decoding.container import ffmpeg_url
 from vexp.data.decoding.third_party import ThirdPartyReader
 from vexp.data.pixel_type import Frame
 
@@ -30,7 +31,7 @@ class OpencvReader(ThirdPartyReader):
         return ""
 
     def _open(self) -> None:
-        self._capture = cv2.VideoCapture(f"file:{self.path}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        self._capture = cv2.VideoCapture(ffmpeg_url(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not self._capture.isOpened():
             raise ValueError("no decoder for this file")
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # OpenCV would rotate, but not mirror

@@ -32,6 +32,7 @@ from vexp.data.decoding.index_file import load_index
 from vexp.data.decoding.packet_index import PacketIndex
 from vexp.data.decoding.video_info import VIDEO_INFO_CACHE
 from vexp.data.pixel_type import Frame
+from vexp.data.storage import StoredFile
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -54,7 +55,9 @@ class VideoReader(FrameReader):
         UserError: If the file is missing, empty, truncated or not a video.
     """
 
-    def __init__(self, path: str | Path, *, strict: bool = False) -> None:
+    path: Path | StoredFile
+
+    def __init__(self, path: str | Path | StoredFile, *, strict: bool = False) -> None:
         """Open a file; ``strict`` enables the codec's error detection, which finds and rejects more damage."""
         super().__init__(path)
         self.strict = strict
@@ -66,8 +69,12 @@ class VideoReader(FrameReader):
         self._fault = ""  # why the last run ended early
         status = container.file_status(self.path)
         self._container, self._stream = container.open_stream(self.path, strict)
-        self._identity = (str(self.path.absolute()), status.st_mtime_ns, status.st_size, strict)
-        known = VIDEO_INFO_CACHE.get(self._identity) or load_index(self.path, status)
+        if isinstance(self.path, StoredFile):
+            self._identity = (f"{self.path}: {self.path.version}", 0, self.path.size, strict)
+            known = VIDEO_INFO_CACHE.get(self._identity)
+        else:
+            self._identity = (str(self.path.absolute()), status.st_mtime_ns, status.st_size, strict)
+            known = VIDEO_INFO_CACHE.get(self._identity) or load_index(self.path, status)
         try:
             self.file = known or container.describe(self._container, self._stream)
         except container.READ_ERRORS as error:

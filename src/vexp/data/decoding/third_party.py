@@ -19,6 +19,7 @@ from vexp.core.errors import UserError
 from vexp.data.decoding.frame_stream import FrameReader
 from vexp.data.decoding.pyav import VideoReader
 from vexp.data.pixel_type import Frame
+from vexp.data.storage import StoredFile
 
 
 class ThirdPartyReader(FrameReader):
@@ -29,7 +30,9 @@ class ThirdPartyReader(FrameReader):
 
     backend: ClassVar[str]
 
-    def __init__(self, path: str | Path) -> None:
+    path: Path | StoredFile
+
+    def __init__(self, path: str | Path | StoredFile) -> None:
         super().__init__(path)
         with VideoReader(self.path) as reader:
             self._num_frames, self._size, self.file = reader.num_frames, (reader.height, reader.width), reader.file
@@ -44,6 +47,11 @@ class ThirdPartyReader(FrameReader):
             raise
         except Exception as error:  # bindings raise exceptions of any type
             raise UserError(f"{self.path}: cannot be opened by {self.backend}: {_short(error)}") from error
+
+    @property
+    def address(self) -> str:
+        """What the backend opens: the absolute path of the file, or the address of a part of one."""
+        return self.path.ffmpeg_url if isinstance(self.path, StoredFile) else str(self.path.absolute())
 
     @property
     def times(self) -> NDArray[np.float64] | None:

@@ -35,7 +35,7 @@ class TorchcodecReader(ThirdPartyReader):
 
         try:
             self._decoder = VideoDecoder(
-                str(self.path.absolute()), stream_index=self.file.stream, dimension_order="NHWC", num_ffmpeg_threads=1,
+                self.address, stream_index=self.file.stream, dimension_order="NHWC", num_ffmpeg_threads=1,
                 device=self.device,
             )  # fmt: skip
         except (RuntimeError, OSError) as error:

@@ -19,6 +19,7 @@ from vexp.data.annotations.packed import take
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frame
 from vexp.data.sources.proxies import Proxies
+from vexp.data.storage import identity, is_stored
 
 
 class Reader(Protocol):
@@ -170,13 +171,9 @@ class ListedSource(Source):
 
     def fingerprint(self, index: int) -> str:
         """Return path, size and time of the video, its segment and its range of frames."""
-        rows, path = self.annotation, os.path.abspath(self.annotation.path(index))
-        try:
-            stat = os.stat(path)
-            file = [stat.st_size, stat.st_mtime_ns]
-        except OSError:
-            file = []
-        return repr([path, *file, rows.segment(index), rows.frames(index)])
+        rows, path = self.annotation, self.annotation.path(index)
+        path = path if is_stored(path) else os.path.abspath(path)
+        return repr([path, *(identity(path) or []), rows.segment(index), rows.frames(index)])
 
     def take(self, rows: NDArray[np.int64]) -> ListedSource:
         taken = copy.copy(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import option
 from vexp.core.log import plural
+from vexp.data import storage
 from vexp.data.annotations.ava import BoxTable, read_boxes, read_key_frames, read_label_map
 from vexp.data.annotations.builder import Problems
 from vexp.data.annotations.class_names import read_classes
@@ -39,7 +41,7 @@ class BoxFiles:
     """The files of a split."""
 
     truth: Path
-    videos: Path  # folder
+    videos: str  # folder, or a stored one
     excluded: Path | None = None
     persons: Path | None = None
 
@@ -120,7 +122,7 @@ class BoxData(Data, ABC):
         """Time of the first frame of a video, in seconds."""
         return 0.0
 
-    def find_videos(self, names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
+    def find_videos(self, names: Sequence[str], folder: str) -> tuple[list[str], list[str]]:
         """Return the path of each video, and the names of those that are missing."""
         return video_paths(names, folder)
 
@@ -231,7 +233,7 @@ class Ava(BoxData):
                 if value is not None and not absolute_path(value).is_file():
                     yield "no such file", f"{name}.{key}", value
             prefix = self.split(name).data_prefix
-            if prefix is not None and not absolute_path(prefix).is_dir():
+            if prefix is not None and not storage.is_stored(path := storage.prefix(prefix)) and not os.path.isdir(path):
                 yield "no such folder", f"{name}.data_prefix", prefix
         if self.label_map is not None and not absolute_path(self.label_map).is_file():
             yield "no such file", "label_map", self.label_map
@@ -241,7 +243,7 @@ class Ava(BoxData):
         if options.ann_file is None:
             return None
         truth = absolute_path(options.ann_file)
-        folder = absolute_path(options.data_prefix) if options.data_prefix else truth.parent
+        folder = storage.prefix(options.data_prefix) if options.data_prefix else str(truth.parent)
         excluded, persons = options.exclude_file, options.proposal_file
         return BoxFiles(
             truth,
@@ -262,7 +264,7 @@ class Ava(BoxData):
     def first_second(self) -> float:
         return self.timestamp_start
 
-    def find_videos(self, names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
+    def find_videos(self, names: Sequence[str], folder: str) -> tuple[list[str], list[str]]:
         return video_paths(names, folder, folders=self.raw_frames)
 
     def open_function(self) -> Any:
@@ -294,7 +296,7 @@ class MotionBoxes(BoxData):
             return None
         folder = motion_boxes.folder_of(**self._folder_args())
         persons = folder / f"{split}_persons.csv"
-        return BoxFiles(folder / f"{split}.csv", folder / split, persons=persons)
+        return BoxFiles(folder / f"{split}.csv", str(folder / split), persons=persons)
 
     def label_names(self) -> dict[int, str] | None:
         from vexp.data.sources.motion import CLASSES

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from vexp.core.errors import UNSET, ConfigError, MissingInputError, UserError, raise_all
 from vexp.core.fields import ValidatedConfig, option
+from vexp.data import storage
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.class_names import read_classes
 from vexp.data.annotations.folders import read_folder
@@ -171,11 +172,24 @@ class Data(ValidatedConfig, ABC):
             UserError: If the package of the decoding backend is not installed.
         """
         check_installed(self.decoding_backend)
-        raise_all([MissingInputError(rule, key=f"data.{key}", value=value) for rule, key, value in self._missing()])
+        errors: list[ConfigError] = [
+            MissingInputError(rule, key=f"data.{key}", value=value) for rule, key, value in self._missing()
+        ]
+        for key, value in self._prefixes():
+            if rule := storage.problem(value):
+                errors.append(ConfigError(rule, key=f"data.{key}", value=value))
+        raise_all(errors)
 
     def _missing(self) -> Iterator[tuple[str, str, Any]]:
         """Yield the rule, key and value of each list or folder that does not exist."""
         yield from ()
+
+    def _prefixes(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and value of each prefix of files that may be in archives or on servers."""
+        for name in SPLITS:
+            prefix = self.split(name).data_prefix
+            for text in prefix if isinstance(prefix, list) else [prefix] if prefix else []:
+                yield f"{name}.data_prefix", text
 
     def _class_names(self) -> list[str] | None:
         """Read the file ``classes``; return None if the classes are those of the lists or folders."""
@@ -258,7 +272,7 @@ class ListData(Data, ABC):
         options = self.split(split)
         return read_lists(
             [
-                (absolute_path(ann_file), str(absolute_path(prefix)) if prefix else "")
+                (absolute_path(ann_file), storage.prefix(prefix) if prefix else "")
                 for ann_file, prefix in zip(options.ann_files, options.prefixes, strict=True)
             ],
             format=self.format,
@@ -358,7 +372,11 @@ class RawFrames(ListData):
 class Folder(Data):
     """One folder per split, with one folder per class: ``root/train/CLASS/*.mp4``, ``root/val/CLASS/*.mp4``."""
 
-    root: str | None = option(None, "Folder of train/, val/ and optionally test/; or set data_prefix of each split.")
+    root: str | None = option(
+        None,
+        "Folder of train/, val/ and optionally test/, or an archive or a URL of it; or set data_prefix of each split.",
+        check=storage.prefix_rule,
+    )
 
     def __post_init__(self) -> None:
         Data.__post_init__(self)
@@ -378,7 +396,7 @@ class Folder(Data):
     def _missing(self) -> Iterator[tuple[str, str, Any]]:
         for name in SPLITS:
             folder = self._folder(name) if self.split(name).from_split is None else None
-            if folder is not None and not folder.is_dir():
+            if folder is not None and not storage.is_stored(folder) and not os.path.isdir(folder):
                 yield f"no folder {folder}; it must contain a folder of videos for each class", name, UNSET
 
     def source(self, split: str) -> Source | None:
@@ -390,14 +408,19 @@ class Folder(Data):
             names = read_folder(train, None).classes  # all splits are numbered as the training split
         return self.video_source(read_folder(folder, names))
 
-    def _folder(self, split: str) -> Path | None:
+    def _prefixes(self) -> Iterator[tuple[str, str]]:
+        yield from Data._prefixes(self)
+        if self.root is not None:
+            yield "root", self.root
+
+    def _folder(self, split: str) -> str | None:
         options = self.split(split)
         if options.data_prefix is not None:
-            return absolute_path(options.data_prefix)
-        if options.hold_out is not None:
+            return storage.prefix(options.data_prefix)
+        if options.hold_out is not None or self.root is None:
             return None
-        folder = absolute_path(self.root) / split if self.root is not None else None
-        if split == "test" and folder is not None and not folder.is_dir():
+        folder = os.path.join(storage.prefix(self.root), split)
+        if split == "test" and not (storage.names(folder) if storage.is_stored(folder) else os.path.isdir(folder)):
             return None  # a test split is optional
         return folder
 

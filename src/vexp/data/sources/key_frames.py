@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from vexp.data.annotations.folders import VIDEO_SUFFIXES
 from vexp.data.annotations.key_frames import KeyFrames
 from vexp.data.annotations.packed import PackedStrings
 from vexp.data.sources.base import Reader, SegmentReader, Source
+from vexp.data.storage import exists, is_stored
 from vexp.data.transforms.timeline import Timeline
 
 
@@ -140,18 +142,24 @@ def _at_key_frame(path: str, video: AbstractContextManager[Any], second: float) 
         yield KeyFrameReader(path, reader, second)
 
 
-def video_paths(names: Sequence[str], folder: Path, *, folders: bool = False) -> tuple[list[str], list[str]]:
+def video_paths(names: Sequence[str], folder: str, *, folders: bool = False) -> tuple[list[str], list[str]]:
     """Return the path of each video in a folder, by its name with or without an ending, and the names without one.
 
     With ``folders``, each name is that of a folder of frames.
     """
     paths, missing = [], []
     for name in names:
-        whole = folder / name
-        endings = sorted(VIDEO_SUFFIXES) if not folders else []
-        candidates = [whole, *(folder / f"{name}{ending}" for ending in endings)]
-        found = next((path for path in candidates if (path.is_dir() if folders else path.is_file())), None)
+        whole = os.path.join(folder, name)
+        candidates = [whole] if folders else [whole, *(f"{whole}{ending}" for ending in sorted(VIDEO_SUFFIXES))]
+        found = next((path for path in candidates if _is_there(path, folders)), None)
         if found is None:
             missing.append(name)
-        paths.append(str(found or whole))
+        paths.append(found or whole)
     return paths, missing
+
+
+def _is_there(path: str, folder: bool) -> bool:
+    """Return whether a path is a file, or a folder; of folders in archives and on servers nothing is known."""
+    if is_stored(path):
+        return folder or exists(path)
+    return os.path.isdir(path) if folder else os.path.isfile(path)

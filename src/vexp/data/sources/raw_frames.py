@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 
 from vexp.core.errors import UserError
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.sources.base import ListedSource, Reader, open_segment
+from vexp.data.storage import is_stored
 
 #: Default file names of frames by modality.
 TEMPLATES = {"RGB": "img_{:05}.jpg", "Flow": "flow_{}_{:05d}.jpg"}
@@ -32,8 +33,8 @@ class RawFrameSource(ListedSource):
     def open(self, index: int) -> AbstractContextManager[Reader]:
         from vexp.data.decoding.frame_folder import RawFrameReader  # imports a decoder: only in the worker
 
-        folder = Path(self.annotation.path(index))
-        if folder.is_file():
+        folder = self.annotation.path(index)
+        if not is_stored(folder) and os.path.isfile(folder):
             raise UserError(f"{folder}: is a file, not a folder of raw frames; for video files set data=video_list")
         offset, total = self.annotation.frames(index) or (0, None)
         reader = RawFrameReader(
@@ -45,4 +46,4 @@ class RawFrameSource(ListedSource):
             backend=self.backend,
             fps=self.fps,
         )
-        return open_segment(str(folder), reader, self.annotation.segment(index))
+        return open_segment(folder, reader, self.annotation.segment(index))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from vexp.core.errors import MissingInputError, UserError
 from vexp.data.annotations.packed import PackedLabels
 from vexp.data.annotations.segments import Segment, VideoSegments
 from vexp.data.sources.base import Source
+from vexp.data.storage import exists, is_stored, read
 
 Floats = NDArray[np.float32]
 SUFFIXES = (".npy", ".csv")
@@ -90,8 +93,8 @@ class FeatureTimes:
 class FeatureFolder(ABC):
     """Features of videos by their names."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = os.fspath(path)
 
     @abstractmethod
     def __contains__(self, name: object) -> bool: ...
@@ -111,9 +114,9 @@ class FeatureFiles(FeatureFolder):
     def __contains__(self, name: object) -> bool:
         return self._file(str(name)) is not None
 
-    def _file(self, name: str) -> Path | None:
-        paths = (self.path / f"{name}{suffix}" for suffix in SUFFIXES)
-        return next((path for path in paths if path.is_file()), None)
+    def _file(self, name: str) -> str | None:
+        paths = (os.path.join(self.path, f"{name}{suffix}") for suffix in SUFFIXES)
+        return next((path for path in paths if exists(path)), None)
 
     def load(self, name: str, video: VideoSegments, times: FeatureTimes) -> FeatureSequence:
         path = self._file(name)
@@ -146,28 +149,32 @@ class WindowFeatures(FeatureFolder):
             reason = f"vexp features could not read it: {error}" if error else f"{self.path}/index.csv does not list it"
             raise UserError(f"no features: {reason}")
         rows, starts, ends = (np.array(column) for column in zip(*self._rows[name], strict=True))
-        values = checked_features(np.asarray(self._values[rows.astype(np.int64)], np.float32), self.path / name)
+        values = checked_features(np.asarray(self._values[rows.astype(np.int64)], np.float32), f"{self.path}/{name}")
         window = float(ends[0] - starts[0])
         step = float(np.median(np.diff(starts))) if len(starts) > 1 else window
         origin = float(starts[0]) + (window - step) / 2
         return FeatureSequence(values, origin, step)
 
 
-def open_features(path: Path, names: Sequence[str] = (), origin: str = "") -> FeatureFiles | WindowFeatures:
+def open_features(path: str | Path, names: Sequence[str] = (), origin: str = "") -> FeatureFiles | WindowFeatures:
     """Return the features in a folder.
 
     Args:
-        path: Folder of feature files, or written by ``vexp features``.
+        path: Folder of feature files, also an archive or on a server; or a folder that ``vexp features`` wrote.
         names: Videos that must have features.
         origin: Where the videos are listed, for messages.
 
     Raises:
         UserError: If the folder does not exist, or videos have no features.
     """
-    if not path.is_dir():
-        raise MissingInputError("no such folder", key="data.features", value=str(path))
-    is_output = (path / "index.csv").is_file() and (path / "features.npy").is_file()
-    folder = WindowFeatures(path) if is_output else FeatureFiles(path)
+    if is_stored(path):
+        folder: FeatureFiles | WindowFeatures = FeatureFiles(path)
+    else:
+        path = Path(path)
+        if not path.is_dir():
+            raise MissingInputError("no such folder", key="data.features", value=str(path))
+        is_output = (path / "index.csv").is_file() and (path / "features.npy").is_file()
+        folder = WindowFeatures(path) if is_output else FeatureFiles(path)
     if missing := [name for name in names if name not in folder]:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise UserError(
@@ -178,23 +185,26 @@ def open_features(path: Path, names: Sequence[str] = (), origin: str = "") -> Fe
     return folder
 
 
-def read_features(path: Path) -> Floats:
+def read_features(path: str | Path) -> Floats:
     """Read the features of a video, float32 (T, C), from .npy or .csv with a header.
 
     Raises:
         UserError: If the file is no table of finite numbers.
     """
-    if path.suffix.lower() == ".npy":
-        values: Any = _open_npy(path)
+    stored = read(str(path)) if is_stored(path) else None
+    if str(path).lower().endswith(".npy"):
+        values: Any = _open_npy(path, stored)
     else:
         try:
-            values = np.loadtxt(path, np.float32, delimiter=",", skiprows=1, ndmin=2)
+            values = np.loadtxt(
+                path if stored is None else io.StringIO(stored.decode()), np.float32, delimiter=",", skiprows=1, ndmin=2
+            )
         except (ValueError, OSError) as error:
             raise UserError(f"{path}: is not a table of numbers with a header: {error}") from None
     return checked_features(values, path)
 
 
-def checked_features(values: Any, path: Path) -> Floats:
+def checked_features(values: Any, path: object) -> Floats:
     """Return features as float32 (T, C); raise UserError if they are not a table of finite numbers."""
     if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "fiu":
         raise UserError(f"{path}: features must be numbers of shape (T, C), got {values.dtype} {values.shape}")
@@ -205,9 +215,13 @@ def checked_features(values: Any, path: Path) -> Floats:
     return features
 
 
-def _open_npy(path: Path) -> NDArray[Any]:
+def _open_npy(path: str | Path, content: bytes | None = None) -> NDArray[Any]:
     try:
-        values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        values: NDArray[Any] = (
+            np.load(path, mmap_mode="r", allow_pickle=False)
+            if content is None
+            else np.load(io.BytesIO(content), allow_pickle=False)
+        )
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: is not an array of numbers (.npy): {error}") from None
     if not isinstance(values, np.ndarray):

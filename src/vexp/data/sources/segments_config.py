@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from vexp.data.sources.segments import (
     open_features,
 )
 from vexp.data.sources.splits import SPLITS
+from vexp.data.storage import is_stored, prefix, prefix_rule
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +132,10 @@ class ActivityNet(SegmentData):
     """Features of videos and annotations in the format of ActivityNet, mmaction2 or THUMOS14."""
 
     features: str | None = option(
-        None, "Folder of VIDEO.npy (T, C) or VIDEO.csv, or the output of vexp features with window and stride."
+        None,
+        "Folder of VIDEO.npy (T, C) or VIDEO.csv, also an archive or a URL of it; or the output of vexp features with "
+        "window and stride.",
+        check=prefix_rule,
     )
     subsets: dict[str, str] = option(
         {"train": "training", "val": "validation", "test": "testing"},
@@ -157,13 +162,17 @@ class ActivityNet(SegmentData):
             for ann_file in self.split(name).ann_files:
                 if not absolute_path(ann_file).exists():
                     yield "no such file or folder", f"{name}.ann_file", ann_file
-        if not absolute_path(str(self.features)).is_dir():
+        if not is_stored(path := prefix(str(self.features))) and not os.path.isdir(path):
             yield "no such folder", "features", self.features
         if self.classes is not None and not absolute_path(self.classes).is_file():
             yield "no such file", "classes", self.classes
 
+    def _prefixes(self) -> Iterator[tuple[str, str]]:
+        yield from SegmentData._prefixes(self)
+        yield "features", str(self.features)
+
     def feature_folder(self, names: Sequence[str], origin: str) -> FeatureFolder:
-        return open_features(absolute_path(str(self.features)), names if self.on_error == "fail" else (), origin)
+        return open_features(prefix(str(self.features)), names if self.on_error == "fail" else (), origin)
 
     def videos(self, split: str) -> dict[str, VideoSegments] | None:
         ann_files, listed = self.split(split).ann_files, dict[str, VideoSegments]()

@@ -17,6 +17,7 @@ from vexp.data.annotations.skeletons import Joints, Skeletons, read_joints, read
 from vexp.data.sources.base import Source
 from vexp.data.sources.config import Data, absolute_path
 from vexp.data.sources.splits import SPLITS, Split, TrainSplit
+from vexp.data.storage import prefix
 
 _SUBSET = "Name of the list in the file's own 'split' (xsub_train, train1 ...); null: all samples of the file."
 
@@ -135,8 +136,8 @@ class Skeleton(Data):
     def _listed(self, split: str, class_count: int | None) -> Skeletons:
         options: Any = self.split(split)
         path = absolute_path(options.ann_file)
-        folder = path.parent if options.data_prefix is None else absolute_path(options.data_prefix)
-        return self.read(path, options.split, class_count, folder=str(folder))
+        folder = str(path.parent) if options.data_prefix is None else prefix(options.data_prefix)
+        return self.read(path, options.split, class_count, folder=folder)
 
     def read(self, path: Path, subset: str | None, class_count: int | None, *, folder: str = "") -> Skeletons:
         """Read a list of skeletons with these options; see ``read_skeletons``."""

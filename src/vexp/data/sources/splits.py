@@ -7,6 +7,7 @@ from typing import Any
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.data.storage import prefix_rule
 
 SPLITS = ("train", "val", "test")
 
@@ -27,6 +28,10 @@ def _text_rule(value: Any) -> str | None:
         if value and all(isinstance(text, str) and text for text in _texts(value))
         else "must be a path or a list of paths"
     )
+
+
+def _prefix_rule(value: Any) -> str | None:
+    return _text_rule(value) or next(filter(None, map(prefix_rule, _texts(value))), None)
 
 
 def _texts(value: Any) -> list[Any]:
@@ -57,9 +62,11 @@ class Split(ValidatedConfig):
     )
     data_prefix: Any = option(
         None,
-        "Folder that the paths in the annotation file are relative to, or one for each file; null: that of the file.",
+        "Folder that the paths in the annotation file are relative to, or one for each file; null: that of the file. "
+        "Also an archive (clips.zip, shard-{0000..0099}.tar), a URL (https://..., s3://...), or an environment "
+        "variable that holds one ($CLIPS_URL).",
         accepts="text or list of text, or null",
-        check=_text_rule,
+        check=_prefix_rule,
     )
     from_split: str | None = option(None, "Split whose selected samples are used instead.", choices=SPLITS)
     hold_out: float | None = option(

@@ -62,13 +62,14 @@ def find_jobs(collection: Collection, target: Path, conversion: Conversion) -> l
     Raises:
         UserError: If two videos have the same target, or the target folder is that of the videos.
     """
-    if target == collection.root:
+    root = Path(collection.root)
+    if target == root:
         raise UserError(f"{target}: the converted videos need a folder of their own")
     if target.exists() and not target.is_dir():
         raise UserError(f"{target}: is a file, not a folder for the converted videos")
     jobs: dict[Path, Job] = {}
     for name in collection.names:
-        job = Job(collection.root / name, target / conversion.target_name(name))
+        job = Job(root / name, target / conversion.target_name(name))
         other = jobs.setdefault(job.target, job)
         if other is not job:
             raise UserError(f"{other.source} and {job.source}: both would be converted to {job.target}; rename one")

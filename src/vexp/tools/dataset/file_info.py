@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
+from vexp.data.annotations.packed import digest
+from vexp.data.storage import StoredFile, identity, open_file
 
 if TYPE_CHECKING:
     from vexp.data.decoding.pyav import VideoReader
@@ -57,26 +60,39 @@ class FolderOfFrames:
 class Inspect:
     """Job that inspects one file. Faults of the file are part of the result and not raised."""
 
-    root: Path  # folder that names are relative to
+    root: Path | str  # folder that names are relative to; text of an archive or a server
     decode: bool = False  # decode every frame, with the error detection of the codec
     frames: FolderOfFrames = FolderOfFrames()
 
     def __call__(self, name: str) -> FileInfo:
-        info = identify(self.root, name)
-        if info.fault:
-            return info
+        info = FileInfo(path=name)
         try:
-            if (self.root / name).is_dir():
-                _describe_folder(info, self.root / name, self.frames, self.decode)
+            info = identify(self.root, name)
+            if info.fault:
+                return info
+            path = open_file(f"{self.root}/{name}") if isinstance(self.root, str) else self.root / name
+            if isinstance(path, Path) and path.is_dir():
+                _describe_folder(info, path, self.frames, self.decode)
             else:
-                _describe_video(info, self.root / name, self.decode)
+                _describe_video(info, path, self.decode)
         except (UserError, OSError) as error:
             info.fault, info.error = info.fault or UNREADABLE, " ".join(str(error).split())
         return info
 
 
-def identify(root: Path, name: str) -> FileInfo:
-    """Return total size and latest time of a file or of the files of a folder, or the fault that it is missing."""
+def identify(root: Path | str, name: str) -> FileInfo:
+    """Return total size and latest time of a file or of the files of a folder, or the fault that it is missing.
+
+    For a file of an archive or a server, the time is a number that changes with the content.
+
+    Raises:
+        UserError: If a server does not answer, or refuses.
+    """
+    if isinstance(root, str):
+        found = identity(f"{root}/{name}")
+        if found is None:
+            return FileInfo(path=name, fault=MISSING, error=f"{root}/{name}: no such file")
+        return FileInfo(path=name, bytes=found[0], modified_ns=digest(str(found[1]).encode()) >> 1)
     path = root / name
     try:
         files = [Path(entry) for entry in os.scandir(path)] if path.is_dir() else [path]
@@ -87,10 +103,10 @@ def identify(root: Path, name: str) -> FileInfo:
     return FileInfo(path=name, bytes=sum(status.st_size for status in statuses), modified_ns=newest)
 
 
-def _describe_video(info: FileInfo, path: Path, decode: bool) -> None:
+def _describe_video(info: FileInfo, path: Path | StoredFile, decode: bool) -> None:
     from vexp.data.decoding.pyav import VideoReader
 
-    info.sha256 = sha256(path) if path.is_file() else ""
+    info.sha256 = hashlib.sha256(path.read()).hexdigest() if isinstance(path, StoredFile) else sha256(path)
     with VideoReader(path) as reader:
         info.frames = reader.num_frames
         info.fps = round(reader.fps, 6) if reader.fps else None
@@ -112,7 +128,7 @@ def _describe_video(info: FileInfo, path: Path, decode: bool) -> None:
         info.fault = ""
 
 
-def _key_frames(reader: VideoReader, path: Path) -> list[int]:
+def _key_frames(reader: VideoReader, path: Path | StoredFile) -> list[int]:
     """Return the indices of the key frames; without a packet index, those of the packets flagged as key frames."""
     from vexp.data.decoding.container import open_stream
 

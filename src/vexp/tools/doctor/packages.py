@@ -26,6 +26,7 @@ _EXTRAS = {
     "slurm": "sweeps on Slurm (hydra/launcher=slurm)",
     "ray": "sweeps on Ray (hydra/launcher=ray)",
     "optuna": "hyperparameter search (hydra/sweeper=optuna)",
+    "fsspec": "videos on servers (data.train.data_prefix=https://...)",
     "mlflow": "log=mlflow",
     "trackio": "log=trackio",
 }
