@@ -19,7 +19,7 @@ from vexp.data.loading.outcomes import Failure
 from vexp.model.meta import meta_model
 from vexp.model.zoo import SlowFast
 from vexp.tools.visualize.show import RunData, _first_batch
-from vexp.training.loop import training_batches
+from vexp.training.batches import training_batches
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

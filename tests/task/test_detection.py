@@ -404,7 +404,7 @@ def test_predict_writes_boxes_an_annotated_video_and_a_sheet(finished: Path, tmp
 
     data: Any = compose(TINY).data
     files = data.box_files("val")
-    video = files.videos / "val_0001.mp4"
+    video = Path(files.videos, "val_0001.mp4")
     arguments = [f"run={finished}", f"input={video}", f"out={tmp_path}"]
     assert predict.main([*arguments, f"boxes={files.persons}"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -440,7 +440,7 @@ def test_predict_finds_persons_with_a_detector(finished: Path, tmp_path: Path, m
 
     monkeypatch.setattr(detections, "load_detector", lambda *_: Found())
     data: Any = compose(TINY).data
-    video = data.box_files("val").videos / "val_0001.mp4"
+    video = Path(data.box_files("val").videos, "val_0001.mp4")
     arguments = [f"run={finished}", f"input={video}", f"out={tmp_path}", "every=0.5"]
     assert predict.main([*arguments, "model.detector=fcos_resnet50_fpn"]) == 0
     (found,) = json.loads((tmp_path / "predictions.json").read_text())["videos"]
@@ -468,7 +468,7 @@ def test_predict_finds_the_boxes_of_a_detector_of_torchvision(finished: Path, tm
     weights = tmp_path / f"detector{suffix}"
     save(detector.state_dict(), weights)
     data: Any = compose(TINY).data
-    video = data.box_files("val").videos / "val_0001.mp4"
+    video = Path(data.box_files("val").videos, "val_0001.mp4")
     arguments = [f"run={finished}", f"input={video}", f"out={tmp_path / 'out'}", f"model.detector={name}"]
     assert predict.main([*arguments, f"model.detector_weights={weights}"]) == 0
     (found,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["videos"]

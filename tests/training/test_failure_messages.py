@@ -170,7 +170,8 @@ def test_gpu_out_of_memory_ends_run_with_intact_checkpoint(
     real, calls = Tiny3d.forward, []
 
     def forward(self: Tiny3d, clips: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
+        if not clips.is_meta:  # its operations are counted
+            calls.append(1)
         if len(calls) == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
         return real(self, clips)

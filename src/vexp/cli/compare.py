@@ -12,9 +12,7 @@ Usage: vexp compare RUN_OR_SWEEP ... [metric=val/top1_acc] [at=best|last] [over=
 Examples:
   vexp compare runs/sweeps/which_policy
   vexp compare runs/sweeps/which_policy --watch
-  vexp compare runs/a runs/b metric=val/loss at=last
-  vexp compare runs keys=optimizer,lr_policy out=comparison
-  vexp compare runs --json > comparison.json
+  vexp compare runs/a runs/b metric=val/loss at=last keys=optimizer,lr_policy
 """
 
 from __future__ import annotations

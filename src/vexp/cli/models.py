@@ -9,9 +9,8 @@ Usage: vexp models [NAME ...] [--memory]
 
 Examples:
   vexp models
-  vexp models x3d_s tsm_r50
+  vexp models x3d_s tsm_r50 bmn
   vexp models videomae_b videomae_l --memory
-  vexp models bmn actionformer
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ def training_flops(model: nn.Module, inputs: Sequence[Any]) -> int:
     with FlopCounterMode(display=False) as counter:
         outputs = [output for output in tree_leaves(model(*inputs)) if isinstance(output, torch.Tensor)]
         torch.autograd.backward([output.sum() for output in outputs if output.requires_grad])
-    return counter.get_total_flops()
+    operations: int = counter.get_total_flops()
+    return operations
 
 
 def activation_bytes(option: ModelOption, clip: Sequence[int], num_classes: int) -> int:

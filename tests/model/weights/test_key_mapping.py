@@ -113,6 +113,7 @@ def test_key_rules_exist_for_every_family_only() -> None:
         zoo.C2d,
         zoo.SlowOnly,
         zoo.SlowOnlyTpn,
+        zoo.Omni,
         zoo.SlowFast,
         roi.SlowOnlyRoi,
         roi.SlowFastRoi,

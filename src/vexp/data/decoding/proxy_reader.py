@@ -36,5 +36,6 @@ class ProxyReader(VideoReader):
         return self._original()[1:]
 
     def _original(self) -> NDArray[np.float64]:
+        assert isinstance(self.path, Path)  # proxies are local files
         values: NDArray[np.float64] = np.load(times_path(self.path))
         return values
