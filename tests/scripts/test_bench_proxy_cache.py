@@ -18,5 +18,5 @@ def test_quick_run(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "out.json").read_text())
-    assert (figures["videos"], len(figures["rounds"])) == (8, 1)
+    assert (figures["videos"], len(figures["rounds"])) == (8, 2)
     assert all(value > 0 for value in figures["rounds"][0].values())

