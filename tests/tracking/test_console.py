@@ -72,7 +72,7 @@ def test_train_line(values, left, line):
 
 def test_progress_text():
     assert progress_text(train_record()) == "training"
-    assert progress_text(train_record(**{"time/tflops": 0.0123})) == "training, 0.0123 TFLOP/s"
+    assert progress_text(train_record(**{"time/tflops": 0.0123})) == "training, 12.3 GFLOP/s"
 
 
 def test_result_line():

@@ -88,6 +88,11 @@ def log_to_console() -> Iterator[None]:
         yield
 
 
+def format_operations(count: float) -> str:
+    """Format a number of floating-point operations: ``484 GFLOP``, ``1.94 TFLOP``."""
+    return f"{count / 1e12:.3g} TFLOP" if count >= 1e12 else f"{count / 1e9:.3g} GFLOP"
+
+
 def plural(count: int, noun: str) -> str:
     """Format a count with its noun: ``1 step``, ``2 steps``, ``2 processes``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"

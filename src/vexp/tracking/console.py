@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vexp.core.files import is_still_at
-from vexp.core.log import ConsoleFormatter, log_to
+from vexp.core.log import ConsoleFormatter, format_operations, log_to
 from vexp.tracking.backends import INDEX_FIELDS, Record
 
 
@@ -112,7 +112,7 @@ def efficiency_text(record: Record) -> str:
     texts = []
     if (rate := record.get("time/tflops")) is not None:
         share = f" ({record['time/mfu']:.0%} MFU)" if "time/mfu" in record else ""
-        texts.append(f"{_short(rate, 3)} TFLOP/s{share}")
+        texts.append(f"{format_operations(1e12 * rate)}/s{share}")
     if (share_alone := record.get("time/share_of_step_alone")) is not None:
         texts.append(f"{share_alone:.0%} of the step alone")
     return ", ".join(texts)

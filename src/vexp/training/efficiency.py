@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from vexp.core.log import plural
+from vexp.core.log import format_operations, plural
 from vexp.data.batch.batch import Batch
 from vexp.experiment.setup import Experiment
 from vexp.model.flops import training_flops
@@ -72,8 +72,8 @@ class Efficiency:
                 per_step = self.sample_flops * exp.plan.samples_per_step * exp.config.data.train.repeat_augment
                 peak = "" if self.peak is None else f"; peak of the device: {self.peak:g} TFLOP/s"
                 logger.info(
-                    f"model operations: {self.sample_flops / 1e9:.3g} GFLOPs per sample, {per_step / 1e12:.3g} TFLOPs "
-                    f"per step, forward and backward{peak}"
+                    f"model operations: {format_operations(self.sample_flops)} per sample, "
+                    f"{format_operations(per_step)} per step, forward and backward{peak}"
                 )
         if exp.config.log.efficiency and batches:
             self.step_alone = seconds_alone(exp, state, batches)
