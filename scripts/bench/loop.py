@@ -78,7 +78,7 @@ def whole(exp: Experiment, model: nn.Module, batches: list[Batch], folder: Path)
 
     with (
         RunLog(folder / "log.txt") as log,
-        mock.patch.object(loop, "training_batches", return_value=endless()),
+        mock.patch.object(loop, "run_batches", return_value=endless()),
         Recorder(exp, folder, log, first_step=1) as out,
     ):
         loop.train(exp, state, out)
