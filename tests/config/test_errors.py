@@ -79,6 +79,7 @@ INVALID: list[tuple[list[str], str, Any, str, str]] = [
     (["data=video_list", "data.train.ann_file=no.txt", "eval=never"],
      "data.train.ann_file", "no.txt", "no such file", CLI),
     (["data=folder", "data.root=nowhere"], "data.train", UNSET, "nowhere", f"{CLI}: data=folder"),
+    (["data=folder", "data.root=clips.zip"], "data.root", "clips.zip", "no such archive", CLI),
     (["init_from=no.pth"], "init_from", "no.pth", "no such checkpoint", CLI),
     (["resume=no"], "resume", "no", "no such checkpoint", CLI),
     # an override or a file that cannot be read

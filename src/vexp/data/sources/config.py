@@ -394,6 +394,8 @@ class Folder(Data):
         return ConfigError(rule, key=f"{split}.data_prefix", value=None)
 
     def _missing(self) -> Iterator[tuple[str, str, Any]]:
+        if any(storage.problem(value) for _, value in self._prefixes()):
+            return  # is reported with its key; the splits of an archive that does not exist are not known
         for name in SPLITS:
             folder = self._folder(name) if self.split(name).from_split is None else None
             if folder is not None and not storage.is_stored(folder) and not os.path.isdir(folder):
