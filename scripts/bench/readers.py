@@ -33,30 +33,21 @@ import cv2
 import data_media as media
 import numpy as np
 import torch
+from data import training
 from data_timing import timed
 from numpy.typing import NDArray
 
 from vexp.core.malloc import configure_malloc
 from vexp.data.decoding import open_video
-from vexp.data.transforms.crops import CenterCrop, RandomResizedCrop, ThreeCrop
+from vexp.data.transforms.crops import CenterCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import make_clips
-from vexp.data.transforms.resize import Flip, Resize
+from vexp.data.transforms.resize import Resize
 from vexp.data.transforms.view import View
 
 SIZES = {"340x256": (340, 256), "720p": (1280, 720)}
 GOPS = (12, 250)
 FRAMES = 300  # of a video: 10 s
-
-
-def training(clip_len: int, interval: int) -> dict[str, Any]:
-    """Return the pipeline of a training clip."""
-    return {
-        "sample": SampleFrames(clip_len=clip_len, frame_interval=interval),
-        "crop": RandomResizedCrop(),
-        "resize": Resize(scale=[224, 224], keep_ratio=False),
-        "flip": Flip(),
-    }
 
 
 def testing(clips: int, crop: Any) -> dict[str, Any]:

@@ -54,11 +54,7 @@ class RawFrameReader(FrameReader):
     def _read(self, path: str, number: int) -> NDArray[np.uint8]:
         """Read one file, (H, W, 3) or (H, W) for flow, and check that all files have the same size."""
         try:
-            if self._is_stored:
-                content = read(path)
-            else:
-                with open(path, "rb", buffering=0) as file:
-                    content = file.read()
+            content = read(path)
         except FileNotFoundError:
             raise self._missing(path, number) from None
         except OSError as error:
