@@ -99,7 +99,6 @@ UNREAD_DICTS = [
     (SMALL_0, "log_config = make()", "log"),
     (SMALL_0, "runner = make()", "epochs"),
     (SMALL_0, "module_hooks = make()", "img_norm.mean img_norm.std"),
-    (SMALL_0, "pipeline.append(dict(type='Normalize', **make()))", "img_norm.mean img_norm.std"),
     (SMALL_1, "model['data_preprocessor'] = make()", "img_norm.mean img_norm.std"),
     (SMALL_1, "train_cfg = make()", "epochs"),
     (SMALL_1, "param_scheduler = make()", "lr_policy"),
@@ -116,9 +115,7 @@ def test_dict_without_a_reading_is_left_to_the_user(text: str, line: str, keys: 
     assert all(result.choices.get(key, CHOOSE) == CHOOSE for key in result.needed)
 
 
-@pytest.mark.parametrize(
-    "line", ["optimizer['paramwise_cfg'] = make()", "model['train_cfg'] = make()", "pipeline.append(make())"]
-)
+@pytest.mark.parametrize("line", ["optimizer['paramwise_cfg'] = make()", "model['train_cfg'] = make()"])
 def test_dict_without_a_key_of_its_own_is_a_point(line: str, tmp_path: Path) -> None:
     source = read(tmp_path / "config.py", f"{SMALL_0}{NORMALIZE}{line}\n")
     (point,) = Report.of(convert_source(source), source).points
@@ -159,12 +156,21 @@ def test_missing_argument_of_a_transform_is_a_placeholder(tmp_path: Path) -> Non
     assert "(config.py:6)" in result.needed["pipeline.train.resize.scale"]
 
 
-def test_list_filled_in_a_loop_is_marked(tmp_path: Path) -> None:
-    """The pipeline would otherwise lack the transforms in silence."""
-    more = "for scale in (1, 2):\n    pipeline.append(dict(type='Resize', scale=scale))\n"
-    source = read(tmp_path / "config.py", SMALL_0 + more)
-    (point,) = Report.of(imported(source), source).points
-    assert "pipeline[1] = for scale in (1, 2): ... -> not supported (this line only takes effect" in point
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("for scale in (1, 2):\n    pipeline.append(dict(type='Resize', scale=scale))", "this line only takes effect"),
+        ("pipeline.append(make())", r"make\(\) cannot be evaluated"),
+        ("pipeline.append(dict(type='Normalize', **make()))", "cannot be evaluated"),
+    ],
+)
+def test_transform_without_a_reading_is_refused(line: str, reason: str, tmp_path: Path) -> None:
+    """The pipeline would otherwise lack it."""
+    with pytest.raises(UserError, match=rf"config.py:\d+: the train pipeline cannot be read: .*{reason}"):
+        imported(read(tmp_path / "config.py", f"{SMALL_0}{line}\n"))
+
+
+def test_value_changed_in_a_loop_is_a_placeholder(tmp_path: Path) -> None:
     result = imported(read(tmp_path / "config.py", SMALL_0 + "for _ in range(2):\n    total_epochs += 1\n"))
     assert "is changed in line 12" in result.needed["epochs"]
 

@@ -204,8 +204,10 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         kind = transform.text("type")
         if isinstance(transform, MappingNode) and kind == "PytorchVideoWrapper":
             kind = f"pytorchvideo.{transform.text('op')}"
+        if getattr(transform, "unread", ""):  # no placeholder can ask for it; also a loop that fills the list
+            raise UserError(f"{transform.where}: the {split} pipeline {_problem(transform)}; write the transform out")
         if not isinstance(transform, MappingNode) or not kind:
-            result.mark_unsupported(transform, getattr(transform, "unread", "") or "is not a transform: it has no type")
+            result.mark_unsupported(transform, "is not a transform: it has no type")
         elif kind.startswith("MM") and result.choices["data"] == "skeleton":
             raise UserError(
                 f"{transform.where}: refused: {kind} makes clips of the videos and the skeletons together; vexp reads "
@@ -221,9 +223,6 @@ def convert_pipeline(result: ConversionResult, node: Node | None, split: str, *,
         else:
             hint = _INSTEAD.get(transform.text("type"), "a transform of your own (plugins=)")
             result.mark_unsupported(transform, f"vexp has no {kind}; use {hint}")
-    unread = next((step for step in node.items if getattr(step, "unread", "")), None)
-    if unread is not None and not result.steps[split]:  # such as a loop that fills the list
-        raise UserError(f"{unread.where}: the {split} pipeline {_problem(unread)}")
     if not result.steps[split]:
         raise UserError(f"{node.where}: the {split} pipeline has no transform that vexp has; it must sample frames")
 
