@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from vexp.config.schema import Config
@@ -89,7 +89,7 @@ def _step_candidates(config: Config, on_gpu: bool) -> Iterator[Candidate]:
         yield Candidate("backend.compile=true", "takes minutes before the first step")
 
 
-def conclusion(speeds: Speeds, cost: SampleCost, trials: list[Trial], untried: list[str]) -> str:
+def conclusion(speeds: Speeds, cost: SampleCost, trials: list[Trial], untried: Sequence[str] = ()) -> str:
     """Return in a sentence what limits the speed, and in others what helped and what was not tried."""
     return " ".join(filter(None, [_limit_sentence(speeds, cost), _advice_sentence(trials), _untried_sentence(untried)]))
 
@@ -102,7 +102,7 @@ def _limit_sentence(speeds: Speeds, cost: SampleCost) -> str:
         text += f" ({costs[limit] / loading:.0%} of the time to load a sample)"
     if speeds.limit == CORES:
         text += ", which competes with the training step for the CPU cores"
-    return f"{text}: training reaches {speeds.share:.0%} of the speed of the step alone."
+    return f"{text}: training reaches {min(speeds.share, 1):.0%} of the speed of the step alone."
 
 
 def _advice_sentence(trials: list[Trial]) -> str:
@@ -116,7 +116,7 @@ def _advice_sentence(trials: list[Trial]) -> str:
     return f"{best.candidate.override} gained {best.gain:.0%} when tried{note}."
 
 
-def _untried_sentence(untried: list[str]) -> str:
+def _untried_sentence(untried: Sequence[str]) -> str:
     return f"There was no time to try {', '.join(untried)}: raise seconds." if untried else ""
 
 

@@ -14,6 +14,7 @@ from vexp.tools.bench.advice import PROXIES, Candidate, Trial, candidates
 from vexp.tools.bench.measure import STEP, Measurement, Speeds
 from vexp.tools.bench.proxies import with_proxies
 
+_SLOW_STEP = 2.0  # seconds
 _PAIRS = 2  # measurements of a trial, without and with the override, if there is time
 
 
@@ -46,23 +47,34 @@ class Trials:
                 self.failed[candidate.override] = str(error)
         return trials
 
+    @property
+    def _is_slow(self) -> bool:
+        """Whether to time the step alone: loading samples keeps up with slow steps, and would take time."""
+        return self.speeds.limit == STEP and self._step_seconds > _SLOW_STEP
+
+    @property
+    def _step_seconds(self) -> float:
+        return self.run.exp.plan.samples_per_step / self.speeds.step
+
     def _shortest(self) -> float:
         """Return the seconds of one measurement without and one with an override."""
-        return 2 * (self.run.overhead + self.run.exp.plan.samples_per_step / self.speeds.training)
+        return 2 * (self._step_seconds + (0 if self._is_slow else self.run.overhead))
 
     def _try(self, candidate: Candidate, seconds: float) -> Trial:
         """Measure the run without and with an override alternately."""
-        start, run = time.perf_counter(), self.run
-        other = Measurement(self.compose(candidate.override))
+        start, run, config = time.perf_counter(), self.run, self.compose(candidate.override)
         if candidate == PROXIES:
-            run, other, size = with_proxies(other, self.folder, seconds / 2)
+            run, other, size = with_proxies(run, self.folder, seconds / 2)
             candidate = replace(candidate, note=f"{candidate.note}; copies of about {format_bytes(round(size))}")
+        else:
+            other = Measurement(config)
+            if config.data.cache == "proxy":
+                other = other.with_source(run.exp.train_set.source)
         left = seconds - (time.perf_counter() - start)
-        window = max(left / (2 * _PAIRS) - self.run.overhead, left / (4 * _PAIRS))
-        step = run.exp.plan.samples_per_step / self.speeds.step
+        window = max(left / (2 * _PAIRS) - (0 if self._is_slow else self.run.overhead), left / (4 * _PAIRS))
         pairs = list[tuple[float, float]]()
         while len(pairs) < _PAIRS and (not pairs or time.perf_counter() - start < seconds * (1 - 1 / _PAIRS)):
-            if self.speeds.limit == STEP and step > window:  # loading samples would take the time of the steps
+            if self._is_slow:
                 pairs.append((run.step(window), other.step(window)))
             else:
                 pairs.append((run.training(window), other.training(window)))
