@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="vexp-") as folder:
         run = Measurement(config)
         if config.data.cache == "proxy":
-            _, run, _ = with_proxies(run, Path(folder), options.seconds / 6)
+            _, run, _ = with_proxies(run, Path(folder), options.seconds / 3)
         speeds = run.speeds(options.seconds * _SHARE)
         cost = run.sample_cost(min(options.seconds / 10, 5.0), speeds.step)
         trials = Trials(run, speeds, lambda override: arguments.compose_run([*arguments.rest, override]), Path(folder))

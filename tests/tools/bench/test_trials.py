@@ -8,7 +8,7 @@ import pytest
 from vexp.core.errors import ConfigError, UserError
 from vexp.tools.bench import trials
 from vexp.tools.bench.advice import Candidate
-from vexp.tools.bench.measure import Measurement, Speeds
+from vexp.tools.bench.measure import Speeds
 from vexp.tools.bench.proxies import with_proxies
 
 CANDIDATES = [Candidate("data.num_workers=1", ""), Candidate("data.num_workers=0", "")]
@@ -75,8 +75,6 @@ def test_override_is_tried_only_if_there_is_time(monkeypatch, seconds, speeds, t
 
 
 def test_proxies_are_refused_for_other_data_than_videos(tmp_path):
-    import vexp
-
-    run = Measurement(vexp.compose(["data.train_clips=2", "data.val_clips=1", "data.batch_size=4", "device=cpu"]))
+    run = SimpleNamespace(exp=SimpleNamespace(train_set=SimpleNamespace(source="raw frames")))
     with pytest.raises(ConfigError, match="is for video files"):
         with_proxies(run, tmp_path, 1.0)
