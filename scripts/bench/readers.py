@@ -11,8 +11,8 @@ crops; in vexp its own, for the others that of torchvision v2, on uint8. Every p
 
 Readers take turns within a round, in rotating order, with the same random numbers. The table has the median CPU time of
 vexp in milliseconds, and for every other reader the median of the ratios of the rounds to vexp, with their range. The
-"decoder alone" opens the file and decodes the same frames, without colors, copies and transforms: no reader that decodes
-them with libavcodec can be faster.
+"decoder alone" opens the file and decodes the same frames, without colors, copies and transforms: a reader that decodes
+them with libavcodec cannot be faster.
 
 scripts/bench/data.py compares whole pipelines up to the batch, with mmaction2.
 """

@@ -72,7 +72,7 @@ def test_bench_advises_proxies_and_they_gain_what_it_measured(tmp_path, monkeypa
             folder = tmp_path / "videos" / split / f"class_{number % 2}"
             folder.mkdir(parents=True, exist_ok=True)
             write_video(folder / f"{number}.mp4", frames=250, size=(340, 256), gop=250)
-    run = ["data=folder", f"data.root={tmp_path}/videos", "model.width=4", "data.batch_size=4", "device=cpu"]
+    run = ["data=folder", f"data.root={tmp_path}/videos", "model.width=8", "data.batch_size=4", "device=cpu"]
 
     def bench(*arguments):
         run_command("bench", *run, *arguments, f"json={tmp_path}/bench.json")
