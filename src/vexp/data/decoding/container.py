@@ -101,7 +101,8 @@ def open_without_probe(path: Path | StoredFile) -> tuple[InputContainer, VideoSt
         container, stream = open_stream(path, strict=False, probe=False)
     except UserError:
         return None  # opening it again finds the reason; PyAV does not do this with MPEG program streams
-    if _demuxer(container) == "mov" and stream.codec_context.codec.canonical_name == "h264":
+    is_h264 = stream.codec_context.codec.canonical_name == "h264"
+    if _demuxer(container) == "mov" and is_h264 and stream.average_rate:
         return container, stream
     container.close()
     return None
