@@ -84,7 +84,7 @@ def test_bench_advises_proxies_and_they_gain_what_it_measured(tmp_path, monkeypa
     assert advice["candidate"]["override"] == "data.cache=proxy"
     assert advice["candidate"]["override"] in before["conclusion"]
     after = bench("data.cache=proxy", "seconds=100", "--no-trials")
-    gain = after["samples_per_second"]["training"] / before["samples_per_second"]["training"] - 1
-    assert gain > 0.3
-    assert gain == pytest.approx(advice["gain"], rel=0.5)  # the machine is not idle
+    ratio = after["samples_per_second"]["training"] / before["samples_per_second"]["training"]
+    assert ratio > 1.2
+    assert 0.6 < ratio / (1 + advice["gain"]) < 1.6  # the machine need not be idle
     assert not (tmp_path / "cache").exists()

@@ -113,7 +113,7 @@ class Measurement:
     def step(self, seconds: float) -> float:
         """Return the samples per second of the training step on the same batches again and again: the upper limit."""
         batches = itertools.cycle(self._step_batches())
-        return self._training_rate(batches, seconds, group=0)
+        return self._training_rate(batches, seconds, group=1)
 
     def training(self, seconds: float) -> float:
         """Return the samples per second of training: loading and steps together, as in a run."""
@@ -222,15 +222,17 @@ class Measurement:
             return _rate(lambda: len(next(batches)), seconds, group=self.workers)
 
     def _training_rate(self, batches: Iterator[Batch], seconds: float, *, group: int) -> float:
-        """Return the samples per second of steps; ``group`` is that of ``_rate``, 0 if the batches are in memory."""
+        """Return the samples per second of steps; ``group`` is that of ``_rate``."""
         apply_switches(self.config)
-        exp, state, trained = self.exp, self.state, 0
+        exp, state, trained, waited = self.exp, self.state, 0, 0.0
         set_learning_rates(exp, state)
 
         def counted() -> Iterator[Batch]:
-            nonlocal trained
-            for batch in batches:
-                trained += len(batch)
+            nonlocal trained, waited
+            while True:
+                begin = time.perf_counter()
+                batch = next(batches)
+                trained, waited = trained + len(batch), waited + time.perf_counter() - begin
                 yield batch
 
         source = counted()
@@ -247,7 +249,7 @@ class Measurement:
             elapsed = time.perf_counter() - start
             if elapsed > seconds:
                 break
-        if not group and elapsed > 2 * seconds:
+        if elapsed > 2 * seconds and waited < elapsed / 10:
             return trained / elapsed  # steps are so slow that the first one takes hardly longer than the others
         return _rate(one_step, seconds, exp.device, group=group)
 
