@@ -63,8 +63,8 @@ def test_override_that_a_run_refuses_is_listed_with_the_reason(monkeypatch):
     [
         (2.1, Speeds(50, 100, 48), False),  # a pair takes twice 0.1 s of a step and 1 s to start
         (2.3, Speeds(50, 100, 48), True),
-        (9.9, Speeds(50, 2, 2), False),  # steps of 5 s, which are timed without loading
-        (10.1, Speeds(50, 2, 2), True),
+        (14.9, Speeds(50, 2, 2), False),  # steps of 5 s, which are timed without loading; one more warms up
+        (15.1, Speeds(50, 2, 2), True),
     ],
 )
 def test_override_is_tried_only_if_there_is_time(monkeypatch, seconds, speeds, tried):

@@ -84,6 +84,7 @@ class Measurement:
         self.exp: Experiment = build_experiment(config)
         self.workers = available_workers() if config.data.num_workers is None else config.data.num_workers
         self._state: TrainState | None = None
+        self._is_warm = False  # whether a step was done: the first one takes longer
         self._cached: list[Batch] | None = None
 
     @property
@@ -249,8 +250,9 @@ class Measurement:
             elapsed = time.perf_counter() - start
             if elapsed > seconds:
                 break
-        if elapsed > 2 * seconds and waited < elapsed / 10:
-            return trained / elapsed  # steps are so slow that the first one takes hardly longer than the others
+        was_warm, self._is_warm = self._is_warm, True
+        if was_warm and elapsed > 2 * seconds and waited < elapsed / 10:
+            return trained / elapsed  # a slow step: another one would take too long
         return _rate(one_step, seconds, exp.device, group=group)
 
 

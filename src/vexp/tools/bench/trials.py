@@ -58,7 +58,7 @@ class Trials:
 
     def _shortest(self) -> float:
         """Return the seconds of one measurement without and one with an override."""
-        return 2 * (self._step_seconds + (0 if self._is_slow else self.run.overhead))
+        return 3 * self._step_seconds if self._is_slow else 2 * (self._step_seconds + self.run.overhead)
 
     def _try(self, candidate: Candidate, seconds: float) -> Trial:
         """Measure the run without and with an override alternately."""
