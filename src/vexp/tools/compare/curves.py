@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.log import escape_controls
+from vexp.core.log import escape_controls, plural
 from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.metrics_file import Series
 
@@ -102,10 +102,11 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
     figure = Figure(figsize=(3 + 4 * len(names), 3.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
+    legend: dict[int, Any] = {}  # a line of each setting by its rank, in whichever panel it has one
     for panel, name in zip(panels, names, strict=True):
         others = []  # in one collection, because a line of its own for each of thousands takes seconds
         for rank, setting in reversed(list(enumerate(comparison.settings))):
-            for number, i in enumerate(setting.runs):
+            for i in setting.runs:
                 if (series := comparison.runs[i].series.get(name)) is None:
                     continue
                 points = thin(series, 400)
@@ -113,17 +114,24 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
                     others.append(np.column_stack([points.steps, points.values]))
                     continue
                 style = {"color": COLORS[rank], "lw": 1.3, "alpha": 0.85, "zorder": 3} if rank < len(COLORS) else OTHERS
-                label = escape_controls(comparison.name_of(setting)) if rank < len(COLORS) and number == 0 else "_"
                 marker = "o" if len(points.steps) == 1 else None
-                panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
-        panel.add_collection(LineCollection(others, **OTHERS))
+                (line,) = panel.plot(points.steps, points.values, marker=marker, ms=3, **style)
+                legend.setdefault(min(rank, len(COLORS)), line)
+        lines = panel.add_collection(LineCollection(others, **OTHERS))
+        if others:
+            legend.setdefault(len(COLORS), lines)
         panel.autoscale_view()
         panel.set(xlabel="optimizer step")
         panel.set_title(escape_controls(name), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
-    handles, labels = panels[0].get_legend_handles_labels()
-    if labels:
-        legend = figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8, frameon=False)
-        for text in legend.get_texts():
+    if legend:
+        ranks = sorted(legend)
+        names = [comparison.name_of(setting) for setting in comparison.settings[: len(COLORS)]]
+        names.append(plural(len(comparison.settings) - len(COLORS), "other setting"))
+        shown = figure.legend(
+            [legend[rank] for rank in ranks], [escape_controls(names[rank]) for rank in ranks],
+            loc="outside right upper", fontsize=8, frameon=False,
+        )  # fmt: skip
+        for text in shown.get_texts():
             text.set_parse_math(False)
     figure.savefig(path, format="png")  # the name of the temporary file has no suffix

@@ -161,7 +161,7 @@ function showVideos() {
   const { videos } = data;
   part("#videos").hidden = part("nav a[href='#videos']").hidden = !videos;
   if (!videos) return;
-  part("#videos h2 small").textContent = `with the highest and the lowest score of the true class, of the best run, ${label(videos.run)}${videos.evaluation ? `; ${videos.evaluation}` : ""}`;
+  part("#videos h2 small").textContent = `with the highest and the lowest ${videos.measure || "score"}, of the best run, ${label(videos.run)}${videos.evaluation ? `; ${videos.evaluation}` : ""}`;
   part("#videos > .quiet").textContent = videos.note;
   const group = (title, list) => (list.length ? [make("h3", {}, title), make("div", { class: "videos" }, ...list.map(figure))] : []);
   part("#videos .rows").replaceChildren(...group("Best", videos.best), ...group("Worst", videos.worst));
@@ -171,5 +171,5 @@ function figure(video) {
   const score = video.is_listed ? short(video.score) : "not among its top five";
   const frames = video.frames.map((src, k) => make("img", { src, alt: `frame ${k + 1} of ${video.path}` }));
   return make("figure", {}, make("div", { class: "strip" }, ...(frames.length ? frames : [make("p", {}, `not shown: ${video.missing}`)])),
-    make("figcaption", {}, `${video.label}: ${score}`, make("span", {}, video.correct ? "predicted correctly" : `predicted as ${video.predicted} (${short(video.top_score)})`), make("span", {}, video.path)));
+    make("figcaption", {}, `${video.label}: ${score}`, make("span", {}, video.detail ? video.detail : video.correct ? "predicted correctly" : `predicted as ${video.predicted} (${short(video.top_score)})`), make("span", {}, video.path)));
 }
