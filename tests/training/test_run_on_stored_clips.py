@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.archives import write_tar
+from support.archives import write_shards, write_tar, write_zip
 from support.file_server import FileServer, serving
 from support.run_files import assert_same_weights, read_metrics
 
@@ -132,13 +132,18 @@ def test_run_fails_with_a_sentence_if_the_server_refuses(served: tuple[FileServe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["tar", "http"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "shards", "http"])
 def test_run_killed_and_resumed_equals_run_on_folder(
     kind: str, served: tuple[FileServer, Path], tmp_path: Path
 ) -> None:
     """Killed on stored clips with workers and resumed; and with two processes the same samples in each step."""
     server, clips = served
-    prefix = str(write_tar(tmp_path / "clips.tar", clips)) if kind == "tar" else server.url
+    prefix = {
+        "zip": lambda: str(write_zip(tmp_path / "clips.zip", clips)),
+        "tar": lambda: str(write_tar(tmp_path / "clips.tar", clips)),
+        "shards": lambda: str(write_shards(tmp_path, clips, 3)),
+        "http": lambda: server.url,
+    }[kind]()
     saving = ["checkpoint=all", "checkpoint.by_epoch=false", "eval=never", "data.num_workers=2"]
 
     def start(prefix: str, name: str, *more: str) -> subprocess.Popen[str]:
@@ -157,6 +162,8 @@ def test_run_killed_and_resumed_equals_run_on_folder(
     (plain,) = (tmp_path / "plain").iterdir()
     assert read_metrics(folder, "train") == read_metrics(plain, "train")
     assert_same_weights(folder, plain)
+    if kind in ("zip", "shards"):
+        return
     _finish(start(prefix, "two", "nproc=2", "data.batch_size=2"))
     (two,) = (tmp_path / "two").iterdir()
     for a, b in zip(read_metrics(two, "train"), read_metrics(plain, "train"), strict=True):
