@@ -46,9 +46,7 @@ def find_videos(root: str) -> list[tuple[str, str]]:
     return find_files(root, VIDEO_SUFFIXES, f"contains no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
 
 
-def find_files(
-    root: str, suffixes: Collection[str], none: str, *, subfolders: bool = True
-) -> list[tuple[str, str]]:
+def find_files(root: str, suffixes: Collection[str], none: str, *, subfolders: bool = True) -> list[tuple[str, str]]:
     """Return (path, name) of a file, or of those below a folder whose names end in ``suffixes``, in alphabetical order.
 
     ``none`` is the rule of the error if there is none.
@@ -64,7 +62,11 @@ def find_files(
         names = storage.names(place)
     elif os.path.isdir(place):
         folder = Path(place)
-        names = [str(path.relative_to(folder)) for path in sorted(folder.glob("**/*" if subfolders else "*")) if path.is_file()]
+        names = [
+            str(path.relative_to(folder))
+            for path in sorted(folder.glob("**/*" if subfolders else "*"))
+            if path.is_file()
+        ]
     else:
         raise ConfigError("no such file or folder", key="input", value=place)
     found = [

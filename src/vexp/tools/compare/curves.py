@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
     names = curve_names(comparison)[:4]
-    figure = Figure(figsize=(3 + 4 * len(names), 3.8), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4 * len(names), 3.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     legend: dict[int, Any] = {}  # a line of each setting by its rank, in whichever panel it has one
@@ -128,10 +129,9 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
         ranks = sorted(legend)
         names = [comparison.name_of(setting) for setting in comparison.settings[: len(COLORS)]]
         names.append(plural(len(comparison.settings) - len(COLORS), "other setting"))
-        shown = figure.legend(
-            [legend[rank] for rank in ranks], [escape_controls(names[rank]) for rank in ranks],
-            loc="outside right upper", fontsize=8, frameon=False,
-        )  # fmt: skip
-        for text in shown.get_texts():
+        texts = ["\n".join(textwrap.wrap(escape_controls(names[rank]), 44 * len(panels))) for rank in ranks]
+        figure.set_figheight(figure.get_figheight() + 0.16 * sum(text.count("\n") + 1 for text in texts))
+        place = {"loc": "outside lower left", "fontsize": 8, "frameon": False}
+        for text in figure.legend([legend[rank] for rank in ranks], texts, **place).get_texts():
             text.set_parse_math(False)
     figure.savefig(path, format="png")  # the name of the temporary file has no suffix

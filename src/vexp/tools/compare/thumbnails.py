@@ -202,7 +202,9 @@ def _timeline(truth: NDArray[np.float64], found: NDArray[np.float64], scores: Se
     end = max([*ends, duration] if duration > 0 else ends, default=1.0) or 1.0
     rows = [(20, "#0072B2", 1.0, segment) for segment in truth.tolist()]
     best = max(scores, default=1.0) or 1.0
-    rows += [(56, "#D55E00", 0.12 + 0.6 * max(0.0, s / best), row) for s, row in zip(scores, found.tolist(), strict=True)]
+    rows += [
+        (56, "#D55E00", 0.12 + 0.6 * max(0.0, s / best), row) for s, row in zip(scores, found.tolist(), strict=True)
+    ]
     bars = "".join(
         f'<rect x="{460 * start / end + 10:.1f}" y="{y}" width="{max(460 * (stop - start) / end, 1):.1f}" height="18" '
         f'fill="{color}" fill-opacity="{opacity:.2f}"/>'
