@@ -4,11 +4,10 @@
     python scripts/bench/archives.py --files 100000 --kinds zip      another number, one kind
     python scripts/bench/archives.py --folder /fast/disk             where the archives are written
 
-Every row is a process of its own, whose peak of memory is that of the row. "index" reads the headers of the archive and
-saves their index; "open" reads that index. Both then read 100 files at random. Times are CPU time. "2 forked workers" are forked by a
-process that has opened the archive, as those of a DataLoader, "2 spawned workers" open it themselves. Their memory is
-what each of them does not share with another process; without workers it is the peak of the process. All of it includes
-Python and NumPy, which the row "nothing" has alone.
+Every row is a process of its own. "index" reads the headers of the archive and saves their index; "open" reads that
+index. Both then read 100 files at random. "2 forked workers" are forked by a process that has opened the archive, as
+those of a DataLoader; "2 spawned workers" open it themselves. Times are CPU times. The memory of a worker is what it
+shares with no other process, that of the other rows is the peak of the process; "nothing" has no archive.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ def find_segments(predictor: Predictor, path: str, *, seconds: float | None) -> 
 
     Args:
         predictor: The trained model.
-        path: Features (.npy, .csv) or a video, a folder of them, also in an archive or on a server, or the output folder
-            of ``vexp features``.
+        path: Features (.npy, .csv) or a video, a folder of them, also in an archive or on a server, or the output
+            folder of ``vexp features``.
         seconds: Duration of the videos, for features that are spread evenly over them; None: unknown.
 
     Raises:
