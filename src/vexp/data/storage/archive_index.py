@@ -114,7 +114,7 @@ def load_index(path: Path, identity: str) -> ArchiveIndex | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     shapes = (index.places.shape, index.digests.shape) == ((len(names), 5), (len(names),))
-    types = (index.places.dtype, index.digests.dtype, names.data.dtype) == (np.int64, np.uint64, np.uint8)
+    types = [index.places.dtype, index.digests.dtype, names.data.dtype] == list(map(np.dtype, ("i8", "u8", "u1")))
     return index if shapes and types and (np.diff(names.ends, prepend=0) >= 0).all() else None
 
 

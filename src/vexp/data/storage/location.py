@@ -139,7 +139,7 @@ def secrets(path: str) -> list[str]:
     """Return what the value of the variable of a stored path may contain that no message repeats."""
     url = urlsplit(address(path))
     user, _, password = url.netloc.rpartition("@")[0].partition(":")
-    values = [value for _, value in parse_qsl(url.query)]
+    values = [value for _, value in parse_qsl(url.query)] + [part.partition("=")[2] for part in url.query.split("&")]
     return [text for text in (url.query, user, password, unquote(password), *values) if text]
 
 
