@@ -131,7 +131,7 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
         names.append(plural(len(comparison.settings) - len(COLORS), "other setting"))
         texts = ["\n".join(textwrap.wrap(escape_controls(names[rank]), 44 * len(panels))) for rank in ranks]
         figure.set_figheight(figure.get_figheight() + 0.16 * sum(text.count("\n") + 1 for text in texts))
-        place = {"loc": "outside lower left", "fontsize": 8, "frameon": False}
+        place: Any = {"loc": "outside lower left", "fontsize": 8, "frameon": False}
         for text in figure.legend([legend[rank] for rank in ranks], texts, **place).get_texts():
             text.set_parse_math(False)
     figure.savefig(path, format="png")  # the name of the temporary file has no suffix
