@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -126,12 +127,23 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
         panel.set_title(escape_controls(name), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
     if legend:
-        ranks = sorted(legend)
-        names = [comparison.name_of(setting) for setting in comparison.settings[: len(COLORS)]]
-        names.append(plural(len(comparison.settings) - len(COLORS), "other setting"))
-        texts = ["\n".join(textwrap.wrap(escape_controls(names[rank]), 44 * len(panels))) for rank in ranks]
-        figure.set_figheight(figure.get_figheight() + 0.16 * sum(text.count("\n") + 1 for text in texts))
-        place: Any = {"loc": "outside lower left", "fontsize": 8, "frameon": False}
-        for text in figure.legend([legend[rank] for rank in ranks], texts, **place).get_texts():
-            text.set_parse_math(False)
+        _add_legend(figure, comparison, legend, 48 * len(panels))
     figure.savefig(path, format="png")  # the name of the temporary file has no suffix
+
+
+def _add_legend(figure: Any, comparison: Comparison, handles: dict[int, Any], width: int) -> None:
+    """Name the settings by their ranks below the panels, in lines of ``width`` characters at most."""
+    names = [comparison.name_of(setting) for setting in comparison.settings[: len(COLORS)]]
+    names.append(plural(len(comparison.settings) - len(COLORS), "other setting"))
+    ranks = sorted(handles)
+    texts = [textwrap.wrap(escape_controls(names[rank]), width) for rank in ranks]
+    columns = max(
+        1, width // (max((len(line) for lines in texts for line in lines), default=0) + 8)
+    )  # 8: the line in color
+    figure.set_figheight(figure.get_figheight() + 0.16 * math.ceil(sum(map(len, texts)) / columns))
+    legend = figure.legend(
+        [handles[rank] for rank in ranks], ["\n".join(lines) for lines in texts],
+        loc="outside lower left", ncols=columns, fontsize=8, frameon=False,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
