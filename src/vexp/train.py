@@ -15,6 +15,8 @@ if __name__ == "__main__":  # before the imports that take time
 
     exit_on_interrupt()
 
+import copy
+import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +26,10 @@ from typing import Any, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vexp.config.command import exit_with_error, help_requested, run_command, system_limit_message
-from vexp.config.compose import to_config
+from vexp.config.compose import compose_nodes, to_config
 from vexp.config.hydra_versions import lazy_argument_help, version_base
 from vexp.config.overrides import (
     add_search_path,
@@ -74,6 +76,20 @@ class _Command:
     origins: Provenance
     resume_in: Path | None = None
     status: str = ""
+
+    def run(self, composed: DictConfig) -> None:
+        """Train one run with a composed config, as Hydra does it."""
+        task = copy.copy(composed)
+        with open_dict(task), open_dict(composed.hydra.runtime):
+            del task["hydra"]
+            composed.hydra.mode, composed.hydra.runtime.output_dir = RunMode.RUN, os.getcwd()
+        settings = HydraConfig.instance()  # which ${hydra:...} reads
+        previous = settings.cfg
+        settings.set_config(composed)
+        try:
+            self.job(task)
+        finally:
+            settings.cfg = previous
 
     def job(self, composed: DictConfig) -> float | None:
         """Train one run, or one job of a sweep; return the objective of the latter."""
@@ -128,10 +144,27 @@ def train(argv: Sequence[str]) -> int:
         name, overrides = "rerun", register_saved_config(saved, overrides, folders)
         if resume_in is not None and not any(override.startswith("resume=") for override in overrides):
             overrides.append("resume=auto")
-    sys.argv[1:] = [*flags, *add_search_path(overrides, config_dirs)]  # Hydra reads its arguments from there
-    with schema_on_search_path(), lazy_argument_help():
-        hydra.main(**version_base(), config_path=str(conf_dir()), config_name=name)(command.job)()
+    overrides = add_search_path(overrides, config_dirs)
+    composed = compose_nodes(name, overrides, command.origins) if not flags else None
+    if composed is not None and _is_plain_run(composed.hydra):
+        command.run(composed)
+    else:
+        sys.argv[1:] = [*flags, *overrides]  # Hydra reads its arguments from there
+        with schema_on_search_path(), lazy_argument_help():
+            hydra.main(**version_base(), config_path=str(conf_dir()), config_name=name)(command.job)()
     return EXIT_INTERRUPTED if command.status == "interrupted" else 0
+
+
+#: Settings with which ``hydra.main`` calls the job in this process and folder, and does nothing else.
+_PLAIN_RUN = {
+    "mode": None, "callbacks": {}, "run.dir": ".", "output_subdir": None, "verbose": False, "job.chdir": False,
+    "job.env_set": {}, "job_logging.root": None, "hydra_logging.root": None,
+}  # fmt: skip
+
+
+def _is_plain_run(settings: DictConfig) -> bool:
+    """Whether a composed config need not be composed by ``hydra.main``, which does it twice."""
+    return all(OmegaConf.select(settings, key, default=...) == value for key, value in _PLAIN_RUN.items())
 
 
 def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, list[str]]:

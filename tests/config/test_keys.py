@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vexp.config.keys import Key, all_keys, config_keys, key_paths, parts_of, related
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.tools.explain.former_names import SLOWFAST, WRITTEN_OUT, Names, former_names
 
 LEAVES = [key for key in all_keys() if not key.holds_keys]
