@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":  # before the imports that take time
-    from vexp.core.interrupt import exit_on_interrupt
+    from vexp.__main__ import main as vexp
 
-    exit_on_interrupt()
+    sys.exit(vexp(["train", *sys.argv[1:]]))
 
 import copy
 import os
@@ -40,7 +40,6 @@ from vexp.config.overrides import (
     split_flags,
     take_config_dirs,
 )  # fmt: skip
-from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
 from vexp.config.saved import SavedConfig, check_output_folders, read_saved_config, register_saved_config
 from vexp.config.schema import Config
@@ -104,6 +103,8 @@ class _Command:
             return run_or_retry_job(config, overrides, Path(settings.runtime.output_dir), run)
         try:  # Hydra would add lines of its own to the error
             config = to_config(composed, settings.runtime.choices, self.origins)
+            from vexp.config.preflight import check_inputs  # after the config is known to be valid
+
             check_inputs(config, self.origins)
             self.status = run(config, self.folder(config), overrides=overrides)["status"]
         except UserError as error:
@@ -181,7 +182,3 @@ def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, l
             del rest[at : at + 2]
             return read_saved_config(folder / "config.yaml"), folder if flag == "--resume" else None, rest
     return None, None, rest
-
-
-if __name__ == "__main__":
-    sys.exit(main())

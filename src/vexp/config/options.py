@@ -122,7 +122,7 @@ _PLACES = {
 
 
 class Options(Mapping[str, type[Any]]):
-    """Name of an option -> its dataclass, imported when it is looked up: a command imports those of chosen options only.
+    """Name of an option -> its dataclass, which is imported when it is looked up: only if the option is chosen.
 
     Attributes:
         places: Name of an option -> MODULE:CLASS.

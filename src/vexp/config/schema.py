@@ -13,7 +13,6 @@ from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.config import Data
 from vexp.data.transforms.pipeline import Pipeline
-from vexp.data.transforms.randomness import first_random_step
 from vexp.evaluation.config import Eval
 from vexp.model import ModelOption
 from vexp.model.config import Model
@@ -202,6 +201,8 @@ class Config(ValidatedConfig):
 
     def _check_cached_features(self) -> None:
         """Check that every epoch has the same clips, which are computed with numpy and need no torch."""
+        from vexp.data.transforms.randomness import first_random_step
+
         key = "data.cache_features"
         if self.blending.mixes:
             rule = "blending mixes the clips of a batch anew in every step; set blending=never"

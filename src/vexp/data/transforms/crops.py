@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from vexp.core.errors import UserError, format_value
 from vexp.core.fields import option
+from vexp.core.lazy import np
 from vexp.data.transforms.base import SpatialTransform
 from vexp.data.transforms.view import Size, View, shared_size
 
