@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
 
 from vexp.cli.commands import ALIASES, COMMANDS, overview
 from vexp.core.errors import did_you_mean
+from vexp.core.imports import importing
 from vexp.core.interrupt import exit_on_interrupt, raise_on_interrupt
 
 
@@ -36,24 +35,14 @@ def _main(arguments: list[str]) -> int:
         hint = did_you_mean(name, [*COMMANDS, *ALIASES])
         print(f"vexp: error: {name}: no such command{hint}\n  commands: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = _imported(COMMANDS[name])
+    with importing():
+        module = import_module(COMMANDS[name])
     from vexp.config.command import help_requested, run_command
 
     if hasattr(module, "COMMAND") and help_requested(arguments[1:]):
         print(module.COMMAND.help())
         return 0
     return run_command(module.main, arguments[1:])
-
-
-def _imported(name: str) -> ModuleType:
-    """Import a module without collecting garbage: there is none, and to look for it takes a tenth of the time."""
-    gc.disable()
-    try:
-        return import_module(name)
-    finally:
-        if not gc.get_freeze_count():
-            gc.freeze()  # what is imported stays to the end
-        gc.enable()
 
 
 if __name__ == "__main__":

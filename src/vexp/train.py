@@ -45,6 +45,7 @@ from vexp.config.saved import SavedConfig, check_output_folders, read_saved_conf
 from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir, schema_on_search_path
 from vexp.core.errors import ConfigError, UserError
+from vexp.core.imports import importing
 from vexp.runtime.signals import EXIT_INTERRUPTED
 from vexp.runtime.threads import set_passive_omp_wait
 
@@ -106,6 +107,9 @@ class _Command:
             from vexp.config.preflight import check_inputs  # after the config is known to be valid
 
             check_inputs(config, self.origins)
+            set_passive_omp_wait()  # before torch is imported
+            with importing():
+                import vexp.training.launch  # noqa: F401
             self.status = run(config, self.folder(config), overrides=overrides)["status"]
         except UserError as error:
             exit_with_error(str(error))

@@ -25,8 +25,10 @@ def test_choices_are_copied_for_a_defaults_list_that_refers_to_them() -> None:
     chosen = SimpleNamespace(known_choices={"data": "motion"})
     with faster_compose.faster_compose():
         create = defaults_list._create_interpolation_map
-        assert create(chosen, [GroupDefault(group="eval", value="never")], False) is None
-        assert create(chosen, [GroupDefault(group="eval", value="of_${data}")], False).data == "motion"
+        plain, referring = GroupDefault(group="eval", value="never"), GroupDefault(group="eval", value="of_${data}")
+        referring.update_parent("", "")
+        assert create(chosen, [plain], False) is None
+        assert create(chosen, [referring], False).data == "motion"
 
 
 def test_replaced_function_exists_and_is_restored() -> None:

@@ -17,7 +17,12 @@ def set_global_switches(*, seed: int, deterministic: bool, cudnn_benchmark: bool
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a workspace of fixed size for it
-    torch.use_deterministic_algorithms(deterministic)
+    enabled, only_warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    if (enabled, only_warns) != (deterministic, False):  # the call imports torch's compiler, which takes a second
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def seed_generators(seed: int) -> None:
