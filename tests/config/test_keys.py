@@ -28,6 +28,11 @@ def test_options_have_every_option_of_every_group() -> None:
     assert {"epochs", "eval.interval", "data.train.ann_file", "optimizer.paramwise.custom_keys"} <= set(key_paths())
 
 
+def test_key_paths_of_the_shipped_schema_are_those_of_the_classes() -> None:
+    paths = {key.path for key in all_keys() if not key.path.startswith("transform.")}
+    assert key_paths() == tuple(sorted(paths))
+
+
 def test_every_key_has_doc_type_unit_and_source() -> None:
     for key in all_keys():
         name = f"{key.owner.__name__}.{key.name}: {key.doc}"
