@@ -17,11 +17,8 @@ def set_global_switches(*, seed: int, deterministic: bool, cudnn_benchmark: bool
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a workspace of fixed size for it
-    enabled, only_warns = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    if (enabled, only_warns) != (deterministic, False):  # the call imports torch's compiler, which takes a second
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    if only_warns or deterministic != torch.are_deterministic_algorithms_enabled():  # imports the compiler: a second
         torch.use_deterministic_algorithms(deterministic)
 
 
