@@ -161,7 +161,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 #: Settings with which ``hydra.main`` calls the job in this process and folder, and does nothing else.
-_PLAIN_RUN = {
+_PLAIN_RUN: dict[str, Any] = {
     "mode": None, "callbacks": {}, "run.dir": ".", "output_subdir": None, "verbose": False, "job.chdir": False,
     "job.env_set": {}, "job_logging.root": None, "hydra_logging.root": None,
 }  # fmt: skip

@@ -7,8 +7,8 @@ as an image: equalization, contrast and the like depend on the frame, the argume
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vexp.core.lazy import np
@@ -22,7 +22,7 @@ Levels: TypeAlias = "NDArray[np.uint8]"  # (256,), or (256, 3) with a table for 
 _GRAY = [[weight / 65536 for weight in (19595, 38470, 7471, 0x8000)]]
 
 
-@cache
+@functools.cache
 def _levels() -> NDArray[np.int64]:
     return np.arange(256)
 
