@@ -16,7 +16,8 @@ from support.paths import GOLDEN_DIR
 
 from vexp import compose
 from vexp.config.instantiate import to_dict
-from vexp.config.schema import Config, options
+from vexp.config.options import options
+from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
 from vexp.data.transforms.crops import CenterCrop, ThreeCrop
 from vexp.optim.lr_policy import Cosine, CosineRestart

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vexp import compose
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.core.errors import ConfigError
 from vexp.model.sharded import is_sharded
 from vexp.model.zoo_transformers import TimeSformer

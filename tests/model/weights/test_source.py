@@ -239,6 +239,8 @@ def test_of_mmaction2_config_text_gives_normalization() -> None:
         ({"image_mean": [90.0] * 3, "image_std": [30.0] * 3, "do_rescale": False}, 90, 30),
         ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 127.5, "offset": True}, 191.25, 63.75),
         ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": False}, 0, 255),
+        ({"video_processor": {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}}, 127.5, 63.75),
+        ({"video_processor": "x"}, None, None),
         ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "rescale_factor": "x"}, None, None),
         ({"image_mean": "x"}, None, None),
         ({}, None, None),
@@ -293,6 +295,8 @@ def load_checkpoint_of(classes: list[str]) -> Any:
         ("https://host/\n.pth", "is not a valid URL"),
         ("https://h\u00f6st/w.pth", "is not a valid URL"),
         ("http://[::1", "is not a valid URL"),
+        ("https://me:s3cr3t@host/w.pth", "has a password or a token"),
+        ("https://host/w.pth?download=1&X-Amz-Signature=s3cr3t", "has a password or a token"),
         ("x" * 300, "no such checkpoint or run folder"),
         ("~nobody/w.pth", "no such checkpoint or run folder"),
         ("a\0b", "no such checkpoint or run folder"),
@@ -303,6 +307,7 @@ def test_check_malformed_source_names_the_key(source: str, text: str) -> None:
     with pytest.raises(UserError, match=text) as caught:
         check("init_from", source)
     assert str(caught.value).startswith("init_from=")
+    assert "s3cr3t" not in str(caught.value)
     with pytest.raises(UserError, match=text):
         locate(source)
 

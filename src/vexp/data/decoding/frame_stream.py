@@ -13,15 +13,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vexp.core.errors import UserError
+from vexp.core.lazy import np
 from vexp.data.pixel_type import Frame
 from vexp.data.storage import StoredFile, is_stored
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from numpy.typing import NDArray
 
 """One frame: (H, W, C)."""
 

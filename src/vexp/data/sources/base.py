@@ -9,10 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vexp.core.errors import UserError
+from vexp.core.lazy import np
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.folders import is_image
 from vexp.data.annotations.packed import take
@@ -23,6 +21,8 @@ from vexp.data.storage import identity, is_stored
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from numpy.typing import NDArray
 
 
 class Reader(Protocol):
