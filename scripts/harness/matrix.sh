@@ -26,7 +26,7 @@ while [ $# -gt 0 ]; do
 done
 
 caches=${XDG_CACHE_HOME:-$HOME/.cache}/vexp-matrix
-common=(simplejpeg pillow rich PyYAML pytest hypothesis)
+common=(simplejpeg pillow rich PyYAML pytest pytest-xdist hypothesis)
 # edge | versions, lowest: those that pyproject.toml allows; hydra-1.4: its release candidate until it is out
 edges=(
   "lowest|3.10|hydra-core==1.3.8 omegaconf==2.3.1 numpy==1.26.* av==17.* opencv-python-headless==4.10.*"

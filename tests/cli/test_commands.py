@@ -111,6 +111,7 @@ def test_windows_cover_the_video(
     assert np.allclose(found, wanted)
 
 
+@pytest.mark.integration
 def test_predict_window_equals_video_of_its_own(run: Path, videos: Path, tmp_path: Path) -> None:
     video = next(videos.rglob("*.mp4"))
     run_command("predict", f"run={run}", f"input={video}", f"out={tmp_path}", "window=0.5", "stride=0.25", "topk=8")
@@ -133,6 +134,7 @@ def test_predict_window_equals_video_of_its_own(run: Path, videos: Path, tmp_pat
     assert len(rows(tmp_path / "predictions.csv")) == 1 + len(pieces)
 
 
+@pytest.mark.integration
 def test_features_are_input_of_classifier(run: Path, videos: Path, tmp_path: Path) -> None:
     """The classifier over the features gives the mean logits of a video."""
     run_command("features", f"run={run}", f"input={videos}", f"out={tmp_path}", "data.num_workers=0")

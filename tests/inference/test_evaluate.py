@@ -133,6 +133,7 @@ def test_automatic_class_weights_are_logged_and_saved_as_numbers(trained: tuple[
 # ---- schedule and best checkpoint ----
 
 
+@pytest.mark.integration
 def test_evaluation_does_not_change_training_records(tmp_path: Path, tiny: list[str]) -> None:
     """A run that evaluates at every step has the training records and weights of one that never evaluates."""
     overrides = [*tiny, "model.dropout=0.3", "log.interval=3", "log.by_epoch=false", "epochs=1", "data.val.indices=2"]
@@ -143,6 +144,7 @@ def test_evaluation_does_not_change_training_records(tmp_path: Path, tiny: list[
     assert_same_weights(tmp_path / "never", tmp_path / "often")
 
 
+@pytest.mark.integration
 def test_best_of_evaluation_before_training_is_saved_at_step_0(tmp_path: Path, tiny: list[str]) -> None:
     """Without a learning rate the first weights stay the best; their checkpoint has step 0 and epoch 0."""
     run(tmp_path, [*tiny, "eval.start=0", "optimizer=sgd", "optimizer.lr=0", "model.norm=group"])
@@ -154,6 +156,7 @@ def test_best_of_evaluation_before_training_is_saved_at_step_0(tmp_path: Path, t
     assert result["best"] == best
 
 
+@pytest.mark.integration
 def test_best_score_of_zero_is_saved(tmp_path: Path, tiny: list[str]) -> None:
     overrides = [*tiny, "optimizer=sgd", "optimizer.lr=0", "eval.metrics=[top_k_accuracy]", "eval.topk=1", "epochs=1"]
     run(tmp_path, [*overrides, "data.train.indices=[0]", "data.val.indices=[1,2]"])
@@ -176,6 +179,7 @@ STALLED = [
 ]
 
 
+@pytest.mark.integration
 def test_patience_stops_run_early_and_after_resume(tmp_path: Path, tiny: list[str]) -> None:
     """Without a learning rate all evaluations are equal: the first is the best, and patience ends two later."""
     overrides = [*tiny, *STALLED, "eval.patience=2", "checkpoint.max_keep_ckpts=-1"]

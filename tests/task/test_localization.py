@@ -68,6 +68,7 @@ def test_run_writes_results_that_score_measures_alike(run: Path, folder: Path, t
     assert (run / "eval" / "per_class.csv").exists() == has_classes
 
 
+@pytest.mark.integration
 def test_resume_in_the_middle_of_an_epoch_equals_the_uninterrupted_run(run: Path, folder: Path, tmp_path: Path) -> None:
     model = "bmn" if "loss_boundary" in str(rows(run, "train")[0]) else "actionformer"
     again = overrides(folder, model, "epochs=3", f"resume={run}/checkpoints/step_3.pth")
@@ -81,6 +82,7 @@ def test_resume_in_the_middle_of_an_epoch_equals_the_uninterrupted_run(run: Path
     assert strip[0][-2:] == strip[1][-2:]
 
 
+@pytest.mark.integration
 def test_evaluation_does_not_depend_on_the_batch_size(run: Path, folder: Path, tmp_path: Path) -> None:
     for size in (1, 4):
         main(["evaluate", f"run={run}", f"out={tmp_path / str(size)}", f"data.eval_batch_size={size}"])
@@ -171,6 +173,7 @@ def predicted(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.integration
 def test_predict_writes_segments_of_features(run: Path, folder: Path, tmp_path: Path) -> None:
     found = {}
     for name, source in (("file", folder / "features" / "val_0.npy"), ("folder", folder / "features")):

@@ -50,6 +50,7 @@ def overrides(folder: Path, prefix: str, *more: str) -> list[str]:
     return [*OVERRIDES, *lists, *(f"data.{split}.data_prefix='{prefix}'" for split in ("train", "val")), *more]
 
 
+@pytest.mark.integration
 def test_run_folder_shows_no_secret(
     served: tuple[FileServer, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +82,7 @@ def test_compose_refuses_password_without_showing_it(tmp_path: Path) -> None:
         assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.integration
 def test_run_fails_with_a_sentence_if_the_server_refuses(served: tuple[FileServer, Path], tmp_path: Path) -> None:
     server, _ = served
     server.password = "me:word"
