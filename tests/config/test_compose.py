@@ -140,7 +140,16 @@ def rows() -> list[list[str]]:
     return [*([word for overrides in row for word in overrides] for row in rows), *experiments, *OTHER_TASKS]
 
 
-@pytest.mark.parametrize("overrides", rows(), ids=" ".join)
+def only_a_model(overrides: list[str]) -> bool:
+    """Whether they choose nothing else; tests/model/test_registry.py reads the file of every model without Hydra."""
+    return len(overrides) == 1 and overrides[0].startswith("model=")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [pytest.param(row, marks=pytest.mark.integration) if only_a_model(row) else row for row in rows()],
+    ids=" ".join,
+)
 def test_compose_accepts_every_option(overrides: list[str]) -> None:
     assert isinstance(compose(overrides), Config)
 

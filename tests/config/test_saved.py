@@ -102,6 +102,19 @@ def call(door: str, run: Path) -> int:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_saved_config_is_refused(attack: str, tmp_path: Path) -> None:
+    changes, fragment = ATTACKS[attack]
+    values = changed(yaml.safe_load((RUN / "config.yaml").read_text()), changes)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    with pytest.raises(UserError) as refused:
+        compose(saved=read_saved_config(tmp_path / "config.yaml"))
+    assert fragment in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [pytest.param(name, marks=() if name == "plugins" else pytest.mark.integration) for name in ATTACKS],
+)
 @pytest.mark.parametrize("door", DOORS)
 def test_command_refuses_hostile_saved_config(
     door: str, attack: str, run: Path, capsys: pytest.CaptureFixture[str]

@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +148,17 @@ def step_of_processes(step: int, *, nproc: int, batch_size: int, accumulate: int
     return parts
 
 
+@cache
+def step_of_one_process(step: int) -> dict[str, Any]:
+    return step_of_processes(step, nproc=1, batch_size=4)[0]
+
+
 @pytest.mark.parametrize(("nproc", "batch_size", "accumulate"), [(2, 2, 1), (4, 1, 1), (1, 2, 2)])
 @pytest.mark.parametrize("step", [0, 3])  # the last step of the epoch has 3 key frames
 def test_parts_of_a_step_give_the_gradient_of_one_batch(
     step: int, nproc: int, batch_size: int, accumulate: int
 ) -> None:
-    single = step_of_processes(step, nproc=1, batch_size=4)[0]
+    single = step_of_one_process(step)
     parts = step_of_processes(step, nproc=nproc, batch_size=batch_size, accumulate=accumulate)
     assert sum(part["loss"] for part in parts) / nproc == pytest.approx(single["loss"], rel=1e-5)
     mean = torch.stack([torch.cat([g.flatten() for g in part["gradients"]]) for part in parts]).mean(0)
