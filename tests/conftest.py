@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ TINY = [
 @pytest.fixture(scope="session", autouse=True)
 def options_composed_once() -> Iterator[None]:
     """Compose each choice of options once in this session."""
+    gc.freeze()  # the imported modules and the tests: each full collection would visit a million objects
     with composing_with(compose_from_options):
         yield
 

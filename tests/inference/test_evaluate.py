@@ -243,6 +243,7 @@ def test_train_step_of_several_labels_and_views_averages_loss(tiny: list[str]) -
     torch.testing.assert_close(values["loss"], expected.detach())
 
 
+@pytest.mark.integration
 def test_run_with_several_labels_is_evaluated_and_rescored(tmp_path: Path, motion_cache: Path, tiny: list[str]) -> None:
     """Train and evaluate; then the commands evaluate and rescore give the same metrics."""
     compose(["data.train_clips=2", "data.val_clips=1"]).data.source("train")

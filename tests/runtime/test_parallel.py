@@ -102,7 +102,14 @@ def assert_same_state(actual: Any, expected: Any) -> None:
         assert actual == expected
 
 
-@pytest.mark.parametrize("name", [name for name, cls in options()["optimizer"].items() if cls.supports_shards])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("sgd", "adamw") else pytest.mark.integration)
+        for name, cls in options()["optimizer"].items()
+        if cls.supports_shards
+    ],
+)
 def test_fsdp_trains_as_the_plain_model_and_saves_the_same_state(name: str) -> None:
     option = options()["optimizer"][name](paramwise=Paramwise(layer_decay=0.5))
     expected, plain = train("single", option)

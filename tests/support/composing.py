@@ -46,7 +46,7 @@ def compose_from_options(name: str, overrides: Sequence[str], **arguments: Any) 
 
 def _is_value(override: str) -> bool:
     """Whether an override only sets a value: it chooses, adds and removes nothing."""
-    key = re.match(r"([a-z][\w.]*)=", override)
+    key = re.match(r"(?:\+\+)?([a-z][\w.]*)=", override)  # ``++`` is what vexp writes before dotted keys
     return key is not None and key[1].replace(".", "/") not in _GROUPS
 
 
