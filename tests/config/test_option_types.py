@@ -209,7 +209,7 @@ def test_runs_of_both_formats_are_compared(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_unknown_option_in_saved_config_is_refused(node: dict[str, Any], message: str) -> None:
-    values = to_dict(compose(), types=True) | {"optimizer": node}
+    values = to_dict(composed(), types=True) | {"optimizer": node}
     with pytest.raises(ValueError, match=message) as refused:
         compose(saved=SavedConfig(values, Path("config.yaml")))
     assert "module" not in str(refused.value)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -350,12 +348,6 @@ def test_load_checkpoint_tensor_without_values_raises(name: str, tmp_path: Path)
     assert load_checkpoint(build_model("tiny3d", 4), tmp_path / "w.pth").share == 1
 
 
-@cache
-def small() -> nn.Module:
-    """A model into which any weights are loaded."""
-    return build_model(Tiny3d(width=8), 4)
-
-
 @pytest.mark.parametrize("value", [None, 5, "x", [], [1], {}, {1: 2}, torch.zeros(2), b"x", float("nan")])
 @pytest.mark.parametrize(
     "key", ["ema", "classes", "config", "img_norm", "config.img_norm", "meta.CLASSES", "meta.config", "model", "net", 7]
@@ -364,8 +356,7 @@ def test_load_checkpoint_odd_value_is_ignored_or_refused(key: Any, value: Any, t
     """Whatever a file from elsewhere contains, it is one message that names the file."""
     name, _, inner = str(key).partition(".")
     nested = {inner: value} if inner else value
-    model = small()
-    state = copy.deepcopy(model.state_dict())
+    model, state = Net(4), other(4)
     contents = [{"model": state, "classes": list("abcd"), name: nested}, {"state_dict": state, name: nested}]
     for content in [*contents, {**state, key: value}]:
         torch.save(content, tmp_path / "w.pth")
