@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.tables import default_lane_has
 from torch import nn
 
 from vexp import compose
@@ -104,11 +105,7 @@ def assert_same_state(actual: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name in ("sgd", "adamw") else pytest.mark.integration)
-        for name, cls in options()["optimizer"].items()
-        if cls.supports_shards
-    ],
+    default_lane_has(2, [name for name, cls in options()["optimizer"].items() if cls.supports_shards]),
 )
 def test_fsdp_trains_as_the_plain_model_and_saves_the_same_state(name: str) -> None:
     option = options()["optimizer"][name](paramwise=Paramwise(layer_decay=0.5))
