@@ -20,7 +20,7 @@ from vexp.core.fields import REQUIRED, option
 from vexp.model.clip_input import ClipInput, check_norm, check_pipeline
 from vexp.model.config import Model
 from vexp.model.weights import hf_folder, hub
-from vexp.model.weights.metadata import pixel_statistics
+from vexp.model.weights.metadata import pixel_statistics, video_processor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _CONFIG = hf_folder.CONFIG
 #: Files with the processing of the model's input, the one for videos first; the last holds that for videos as a part.
-_PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 #: Keys of config.json that do not describe the architecture: the file, the classes, the data type, outputs, and code.
 _NOT_ARCHITECTURE = frozenset({
     "architectures", "attn_implementation", "auto_map", "dtype", "finetuning_task", "gradient_checkpointing",
@@ -222,7 +221,7 @@ class _ModelFiles(NamedTuple):
 
     def processor(self) -> dict[str, Any]:
         """Read the file that describes the processing of the input; empty if there is none, or it is unreadable."""
-        for file in _PROCESSORS:
+        for file in hf_folder.PROCESSORS:
             try:
                 path = self.folder / file
                 if self.commit is not None:
@@ -230,9 +229,9 @@ class _ModelFiles(NamedTuple):
                 content = read_json(path, dict)
             except (FileNotFoundError, UserError):
                 continue
-            found = content.get("video_processor", content)
-            if isinstance(found, dict) and ("image_mean" in found or "rescale_factor" in found):
-                return found
+            found = video_processor(content)
+            if "image_mean" in found or "rescale_factor" in found:
+                return dict(found)
         return {}
 
 

@@ -239,6 +239,8 @@ def test_of_mmaction2_config_text_gives_normalization() -> None:
         ({"image_mean": [90.0] * 3, "image_std": [30.0] * 3, "do_rescale": False}, 90, 30),
         ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 127.5, "offset": True}, 191.25, 63.75),
         ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": False}, 0, 255),
+        ({"video_processor": {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}}, 127.5, 63.75),
+        ({"video_processor": "x"}, None, None),
         ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "rescale_factor": "x"}, None, None),
         ({"image_mean": "x"}, None, None),
         ({}, None, None),

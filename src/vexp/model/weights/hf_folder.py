@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 #: Files with the mean and std of the model's input, of which a folder has one.
-PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
+PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 CONFIG = "config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _SHOWN = 4  # names of files in a message

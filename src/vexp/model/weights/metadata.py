@@ -103,10 +103,15 @@ def of_huggingface(config: Mapping[str, Any], *processors: Mapping[str, Any]) ->
     classes = _names([labels.get(str(index)) for index in range(len(labels))])
     if classes is not None and all(name == f"LABEL_{index}" for index, name in enumerate(classes)):
         classes = None  # the names that transformers gives classes without a name
-    statistics = next(filter(None, map(pixel_statistics, processors)), None)
+    statistics = next(filter(None, (pixel_statistics(video_processor(content)) for content in processors)), None)
     if statistics is None:
         return Metadata(classes=classes)
     return Metadata(*statistics, to_bgr=False, classes=classes)
+
+
+def video_processor(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a processor's JSON file about videos: ``processor_config.json`` has one for each input."""
+    return _dict(content.get("video_processor", content))
 
 
 def pixel_statistics(processor: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
