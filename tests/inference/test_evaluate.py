@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.run_files import assert_same_weights, read_checkpoint, read_metrics
+from support.tables import default_lane_has
 
 from vexp import compose, train
 from vexp.cli import evaluate
@@ -42,7 +43,7 @@ VIEWS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=VIEWS)
+@pytest.fixture(scope="module", params=default_lane_has(1, list(VIEWS)))
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("trained")
     overrides = [

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.sweeps import SHORT, jobs, result
+from support.tables import default_lane_has
 
 from vexp import train
 from vexp.config.overrides import groups_text
@@ -94,7 +95,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "message"), REFUSED)
+@pytest.mark.parametrize(("overrides", "message"), default_lane_has(4, REFUSED))
 def test_invalid_sweep_is_refused_before_first_job(
     overrides: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from support.segments import ACTIONFORMER, BMN, DURATION, data_overrides, write_segment_data
+from support.tables import default_lane_has
 
 from vexp import compose, train
 from vexp.__main__ import main
@@ -40,7 +41,7 @@ def overrides(folder: Path, model: str, *more: str) -> list[str]:
     return [*data_overrides(folder), *MODELS[model], *more]
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+@pytest.fixture(scope="module", params=default_lane_has(1, list(MODELS)))
 def run(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs of two steps with a checkpoint of every step."""
     out = tmp_path_factory.mktemp(request.param)
