@@ -20,6 +20,8 @@ from vexp.data.sources.proxies import Proxies
 from vexp.data.storage import identity, is_stored
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from numpy.typing import NDArray
 
 
@@ -176,7 +178,7 @@ class ListedSource(Source):
         path = path if is_stored(path) else os.path.abspath(path)
         return repr([path, *(identity(path) or []), rows.segment(index), rows.frames(index)])
 
-    def take(self, rows: NDArray[np.int64]) -> ListedSource:
+    def take(self, rows: NDArray[np.int64]) -> Self:
         taken = copy.copy(self)
         ListedSource.__init__(taken, self.annotation.take(rows))
         return taken
