@@ -6,6 +6,7 @@ import gc
 import random
 import re
 import weakref
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,25 @@ def test_page_names_tests_that_exist() -> None:
     assert len(named) > 20
     for path, name in named:
         assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"
+
+
+def test_package_without_a_wheel_is_needed_by_hydra_1_3_only() -> None:
+    """No other dependency brings a package that has to be built; the page has the version that was tested."""
+    users = {
+        found.metadata["Name"]
+        for found in distributions()
+        if any(requirement.startswith("antlr4") for requirement in found.requires or ())
+    }
+    assert users == ({"hydra-core", "omegaconf"} if version_base() else set())
+    pinned = re.search(r"^antlr4-python3-runtime==\S+", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert f"`pip wheel {pinned[0]}`" in PAGE.read_text(encoding="utf-8")
+
+
+def test_every_fault_names_its_test_or_why_there_is_none() -> None:
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| ") and line.count("|") > 3 and "| Test |" not in line:
+            assert re.search(r"\| (`tests/[\w/]+\.py::\w+`|None: .+) \|$", line), line
 
 
 @pytest.mark.parametrize(

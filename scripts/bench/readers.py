@@ -10,7 +10,9 @@ sample: for training a random resized crop to 224x224 and a flip, for testing a 
 crops; in vexp its own, for the others that of torchvision v2, on uint8. Every path ends with uint8 views in memory.
 
 Readers take turns within a round, in rotating order, with the same random numbers. The table has the median CPU time of
-vexp in milliseconds, and for every other reader the median of the ratios of the rounds to vexp, with their range.
+vexp in milliseconds, and for every other reader the median of the ratios of the rounds to vexp, with their range. The
+"decoder alone" opens the file and decodes the same frames, without colors, copies and transforms: a reader that decodes
+them with libavcodec cannot be faster.
 
 scripts/bench/data.py compares whole pipelines up to the batch, with mmaction2.
 """
@@ -24,6 +26,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +42,7 @@ from numpy.typing import NDArray
 
 from vexp.core.malloc import configure_malloc
 from vexp.data.decoding import open_video
+from vexp.data.decoding.pyav import VideoReader
 from vexp.data.transforms.crops import CenterCrop, ThreeCrop
 from vexp.data.transforms.frame_sampling import SampleFrames
 from vexp.data.transforms.pipeline import make_clips
@@ -145,6 +149,11 @@ def plain_av(asked: Request, transformed: bool) -> Any:
     return with_torchvision(torch.from_numpy(frames).permute(0, 3, 1, 2), asked) if transformed else frames
 
 
+def decoder_alone(asked: Request, _: bool) -> None:
+    with VideoReader(asked.path) as reader:
+        deque(reader.codec_frames(np.unique(asked.frames).tolist()), maxlen=0)
+
+
 Reader = Callable[[Request, bool], Any]
 READERS: dict[str, tuple[str, Reader]] = {  # name -> (module, function)
     "vexp": ("av", own),
@@ -152,6 +161,7 @@ READERS: dict[str, tuple[str, Reader]] = {  # name -> (module, function)
     "torchcodec approximate": ("torchcodec", lambda asked, transformed: torchcodec(asked, transformed, "approximate")),
     "decord": ("decord", decord),
     "PyAV": ("av", plain_av),
+    "decoder alone": ("av", decoder_alone),
 }
 
 
@@ -159,6 +169,8 @@ def check(readers: Mapping[str, Reader], asked: Request) -> None:
     """Check that all readers return the frames of vexp; colors may differ by rounding."""
     expected = torch.from_numpy(readers["vexp"](asked, False)).float()
     for name, read in readers.items():
+        if name == "decoder alone":
+            continue
         frames = torch.as_tensor(read(asked, False)).float()
         frames = frames.permute(0, 2, 3, 1) if frames.shape[1] == 3 else frames
         if (difference := float((frames - expected).abs().mean())) > 2:

@@ -17,7 +17,8 @@ from typing import Any
 
 from vexp.config.json_schema import FILE_NAME, config_schema
 from vexp.config.keys import Key, keys_of, summary
-from vexp.config.schema import Config, options
+from vexp.config.options import options
+from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
 from vexp.tools.explain.former_names import former_names
 

@@ -37,7 +37,7 @@ from vexp import compose
 from vexp.cli.commands import COMMANDS
 from vexp.config.command import run_command
 from vexp.config.keys import key_paths
-from vexp.config.schema import options
+from vexp.config.options import options
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "tests" / "golden" / "run_folders" / "by_type"

@@ -128,7 +128,8 @@ row Python libraries part result seconds
 for edge in "${edges[@]}"; do
   IFS='|' read -r name versions requirements <<<"$edge"
   for version in $versions; do
-    [ -n "$only" ] && [ "$only" != "$version" ] || leg "$name" "$version" "$requirements"
+    [ -n "$only" ] && [ "$only" != "$version" ] && continue
+    leg "$name" "$version" "$requirements"
   done
 done
 exit "$failed"

@@ -35,9 +35,9 @@ class SchemaSource(ConfigSource):
         return bool(self._children(config_path))
 
     def is_config(self, config_path: str) -> bool:
-        from vexp.config.structured import classes
+        from vexp.config.structured import names
 
-        return config_path.removesuffix(".yaml") in classes()
+        return config_path.removesuffix(".yaml") in names()
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         results: list[str] = []
@@ -47,10 +47,10 @@ class SchemaSource(ConfigSource):
 
     def _children(self, group: str) -> set[str]:
         """The names directly below ``group``."""
-        from vexp.config.structured import classes
+        from vexp.config.structured import names
 
         prefix = f"{group.strip('/')}/".lstrip("/")
-        return {name.removeprefix(prefix).partition("/")[0] for name in classes() if name.startswith(prefix)}
+        return {name.removeprefix(prefix).partition("/")[0] for name in names() if name.startswith(prefix)}
 
 
 class UserFolder(FileConfigSource):

@@ -8,6 +8,7 @@ from importlib import import_module
 
 from vexp.cli.commands import ALIASES, COMMANDS, overview
 from vexp.core.errors import did_you_mean
+from vexp.core.imports import importing
 from vexp.core.interrupt import exit_on_interrupt, raise_on_interrupt
 
 
@@ -34,7 +35,8 @@ def _main(arguments: list[str]) -> int:
         hint = did_you_mean(name, [*COMMANDS, *ALIASES])
         print(f"vexp: error: {name}: no such command{hint}\n  commands: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = import_module(COMMANDS[name])
+    with importing():
+        module = import_module(COMMANDS[name])
     from vexp.config.command import help_requested, run_command
 
     if hasattr(module, "COMMAND") and help_requested(arguments[1:]):

@@ -11,10 +11,12 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":  # before the imports that take time
-    from vexp.core.interrupt import exit_on_interrupt
+    from vexp.__main__ import main as vexp
 
-    exit_on_interrupt()
+    sys.exit(vexp(["train", *sys.argv[1:]]))
 
+import copy
+import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +26,10 @@ from typing import Any, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vexp.config.command import exit_with_error, help_requested, run_command, system_limit_message
-from vexp.config.compose import to_config
+from vexp.config.compose import compose_nodes, to_config
 from vexp.config.hydra_versions import lazy_argument_help, version_base
 from vexp.config.overrides import (
     add_search_path,
@@ -38,12 +40,12 @@ from vexp.config.overrides import (
     split_flags,
     take_config_dirs,
 )  # fmt: skip
-from vexp.config.preflight import check_inputs
 from vexp.config.provenance import Provenance
 from vexp.config.saved import SavedConfig, check_output_folders, read_saved_config, register_saved_config
 from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir, schema_on_search_path
 from vexp.core.errors import ConfigError, UserError
+from vexp.core.imports import importing
 from vexp.runtime.signals import EXIT_INTERRUPTED
 from vexp.runtime.threads import set_passive_omp_wait
 
@@ -75,6 +77,20 @@ class _Command:
     resume_in: Path | None = None
     status: str = ""
 
+    def run(self, composed: DictConfig) -> None:
+        """Train one run with a composed config, as Hydra does it."""
+        task = copy.copy(composed)
+        with open_dict(task), open_dict(composed.hydra.runtime):
+            del task["hydra"]
+            composed.hydra.mode, composed.hydra.runtime.output_dir = RunMode.RUN, os.getcwd()
+        settings = HydraConfig.instance()  # which ${hydra:...} reads
+        previous = settings.cfg
+        settings.set_config(composed)
+        try:
+            self.job(task)
+        finally:
+            settings.cfg = previous
+
     def job(self, composed: DictConfig) -> float | None:
         """Train one run, or one job of a sweep; return the objective of the latter."""
         settings = HydraConfig.get()
@@ -88,7 +104,12 @@ class _Command:
             return run_or_retry_job(config, overrides, Path(settings.runtime.output_dir), run)
         try:  # Hydra would add lines of its own to the error
             config = to_config(composed, settings.runtime.choices, self.origins)
+            from vexp.config.preflight import check_inputs  # after the config is known to be valid
+
             check_inputs(config, self.origins)
+            set_passive_omp_wait()  # before torch is imported
+            with importing():
+                import vexp.training.launch  # noqa: F401
             self.status = run(config, self.folder(config), overrides=overrides)["status"]
         except UserError as error:
             exit_with_error(str(error))
@@ -128,10 +149,27 @@ def train(argv: Sequence[str]) -> int:
         name, overrides = "rerun", register_saved_config(saved, overrides, folders)
         if resume_in is not None and not any(override.startswith("resume=") for override in overrides):
             overrides.append("resume=auto")
-    sys.argv[1:] = [*flags, *add_search_path(overrides, config_dirs)]  # Hydra reads its arguments from there
-    with schema_on_search_path(), lazy_argument_help():
-        hydra.main(**version_base(), config_path=str(conf_dir()), config_name=name)(command.job)()
+    overrides = add_search_path(overrides, config_dirs)
+    composed = compose_nodes(name, overrides, command.origins) if not flags else None
+    if composed is not None and _is_plain_run(composed.hydra):
+        command.run(composed)
+    else:
+        sys.argv[1:] = [*flags, *overrides]  # Hydra reads its arguments from there
+        with schema_on_search_path(), lazy_argument_help():
+            hydra.main(**version_base(), config_path=str(conf_dir()), config_name=name)(command.job)()
     return EXIT_INTERRUPTED if command.status == "interrupted" else 0
+
+
+#: Settings with which ``hydra.main`` calls the job in this process and folder, and does nothing else.
+_PLAIN_RUN: dict[str, Any] = {
+    "mode": None, "callbacks": {}, "run.dir": ".", "output_subdir": None, "verbose": False, "job.chdir": False,
+    "job.env_set": {}, "job_logging.root": None, "hydra_logging.root": None,
+}  # fmt: skip
+
+
+def _is_plain_run(settings: DictConfig) -> bool:
+    """Whether a composed config need not be composed by ``hydra.main``, which does it twice."""
+    return all(OmegaConf.select(settings, key, default=...) == value for key, value in _PLAIN_RUN.items())
 
 
 def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, list[str]]:
@@ -148,7 +186,3 @@ def _take_saved(argv: Sequence[str]) -> tuple[SavedConfig | None, Path | None, l
             del rest[at : at + 2]
             return read_saved_config(folder / "config.yaml"), folder if flag == "--resume" else None, rest
     return None, None, rest
-
-
-if __name__ == "__main__":
-    sys.exit(main())

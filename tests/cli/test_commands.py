@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.archives import write_zip
+from support.file_server import serving
 
 from vexp import checkpoint, compose, train
 from vexp.__main__ import main
@@ -72,6 +75,32 @@ def test_predict_equals_scores_of_evaluation(run: Path, videos: Path, tmp_path: 
     best = json.loads((run / "checkpoints" / "best.json").read_text())
     assert (about["step"], about["pipeline"], len(about["videos"])) == (best["step"], "val", 16)
     assert (tmp_path / "contact_sheet.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_predict_reads_archives_and_servers(
+    run: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VEXP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    first, second = sorted(videos.glob("*.mp4"))[:2]
+    shutil.copy(first, tmp_path / "in" / "a.mp4")
+    shutil.copy(second, tmp_path / "in" / "b" / "b.mp4")
+    clips = write_zip(tmp_path / "clips.zip", tmp_path / "in")
+
+    def scores(place: object, *words: str) -> dict[str, list[str]]:
+        out = f"out={tmp_path}/out"
+        run_command("predict", f"run={run}", f"input={place}", out, "data.num_workers=0", *words)
+        return {row["path"]: list(row.values())[1:] for row in rows(tmp_path / "out" / "predictions.csv")}
+
+    expected = scores(tmp_path / "in", "window=0.5")
+    assert list(expected) == ["a.mp4", "b/b.mp4"]
+    one = {"b.mp4": scores(tmp_path / "in" / "b" / "b.mp4")["b.mp4"]}
+    with serving(tmp_path) as server:
+        assert scores(clips, "window=0.5") == expected
+        assert scores(f"{server.url}/in", "window=0.5") == expected
+        for place in (f"zip://b::{clips}", f"{server.url}/clips.zip/b/b.mp4"):
+            assert scores(place) == one
 
 
 def test_predict_unreadable_file_is_reported_beside_others(
@@ -244,6 +273,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["export", "run={run}", "format=torch", "out=/dev/null/x/net.pt2"], "/dev/null/x: files cannot be written there"),
     (["predict", "run={run}", "input=nowhere"], "nowhere: no such file or folder"),
     (["predict", "run={run}", "input={empty}"], "contains no video"),
+    (["predict", "run={run}", "input=nowhere.zip/a.mp4"], "input=nowhere.zip/a.mp4: no such archive"),
+    (["predict", "run={run}", "input=https://me:word@host/a.mp4"], "input=https://***@host/a.mp4: has a password"),
     (["predict", "run=nowhere", "input=x"], "no such run folder or checkpoint"),
     (["predict", "run={run}", "input=x", "topk=0"], "topk=0: must be >= 1"),
     (["predict", "run={run}", "input=x", "window=-1"], "window=-1.0: must be >= 0.01"),

@@ -43,11 +43,12 @@ def test_sbatch_script_has_directives_and_overrides(tmp_path: Path) -> None:
         ([], "name the file to write"),
         (["x", "--nodes", "0"], ">= 1"),
         (["x", "--name", "a b"], "may have only letters"),
+        (["x", "--", "data.train.data_prefix='https://me:s3cr3t@host'"], "an override has a password"),
     ],
 )
 def test_sbatch_rejects_invalid_options(arguments: list[str], message: str) -> None:
     refused = write(*arguments)
-    assert (refused.returncode, message in refused.stderr) == (2, True)
+    assert (refused.returncode, message in refused.stderr, "s3cr3t" in refused.stderr) == (2, True, False)
 
 
 @pytest.mark.slow

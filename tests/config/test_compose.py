@@ -17,7 +17,8 @@ from support.tables import default_lane_has
 
 from vexp import compose
 from vexp.config.instantiate import to_dict
-from vexp.config.schema import Config, options
+from vexp.config.options import options
+from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
 from vexp.data.transforms.crops import CenterCrop, ThreeCrop
 from vexp.optim.lr_policy import Cosine, CosineRestart

@@ -17,7 +17,7 @@ from vexp.config.instantiate import to_dict
 from vexp.config.json_schema import FILE_NAME, schema_line
 from vexp.config.keys import Key, all_keys
 from vexp.config.option_types import upgrade_saved
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.config.search_path import conf_dir
 from vexp.core.fields import broken_rule
 from vexp.tools.explain.config_file import experiment_file

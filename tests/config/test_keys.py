@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vexp.config.keys import Key, all_keys, config_keys, key_paths, parts_of, related
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.tools.explain.former_names import SLOWFAST, WRITTEN_OUT, Names, former_names
 
 LEAVES = [key for key in all_keys() if not key.holds_keys]
@@ -26,6 +26,11 @@ def test_options_have_every_option_of_every_group() -> None:
     found = {(key.path.partition(".")[0], key.owner) for key in all_keys()}
     assert found >= {(group, cls) for group, classes in options().items() for cls in classes.values()}
     assert {"epochs", "eval.interval", "data.train.ann_file", "optimizer.paramwise.custom_keys"} <= set(key_paths())
+
+
+def test_key_paths_of_the_shipped_schema_are_those_of_the_classes() -> None:
+    paths = {key.path for key in all_keys() if not key.path.startswith("transform.")}
+    assert key_paths() == tuple(sorted(paths))
 
 
 def test_every_key_has_doc_type_unit_and_source() -> None:

@@ -19,8 +19,9 @@ from vexp.config.compose import compose
 from vexp.config.diff import diff_configs
 from vexp.config.instantiate import to_dict
 from vexp.config.option_types import TARGET, TYPE, group_at, upgrade_saved
+from vexp.config.options import OPEN_GROUPS, options
 from vexp.config.saved import SavedConfig
-from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
 from vexp.data.sources.boxes import BoxSplit, TrainBoxSplit
 from vexp.data.sources.skeletons import SkeletonTrainSplit

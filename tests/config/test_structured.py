@@ -8,7 +8,7 @@ from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
 
 from hydra_plugins.vexp_schema import SchemaSearchPath, SchemaSource
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.config.search_path import schema_on_search_path
 from vexp.config.sweep import SearchOptions
 

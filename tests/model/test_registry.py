@@ -8,7 +8,7 @@ from support.paths import ROOT
 from support.small_models import one_of_each_family
 
 from vexp import compose
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.model import build_model, zoo
 from vexp.model.flops import measure
 from vexp.model.registry import LOCALIZERS, REGISTRY, TORCHVISION

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vexp import compose
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.optim.optimizers import SGD, UNSUPPORTED, Adam, AdamW
 from vexp.optim.optimizers_extra import Adafactor, Adagrad, NAdam, Rprop
 from vexp.optim.paramwise import Multipliers, Paramwise

@@ -15,7 +15,7 @@ from support.tables import default_lane_has
 from torch import nn
 
 from vexp import compose
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.core.errors import ConfigError
 from vexp.model.sharded import is_sharded
 from vexp.model.zoo_transformers import TimeSformer

@@ -108,7 +108,9 @@ def serving(root: Path) -> Iterator[FileServer]:
     with FileServer(root) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield server
-        server.ended.set()
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:  # otherwise a test that fails would wait for the thread for ever
+            server.ended.set()
+            server.shutdown()
+            thread.join()

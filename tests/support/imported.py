@@ -8,7 +8,7 @@ from typing import Any
 
 from support.paths import GOLDEN_DIR
 from vexp.config.defaults import defaults_of
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.tools.mmaction2.config_file import Source, read_config
 from vexp.tools.mmaction2.convert import convert
 from vexp.tools.mmaction2.result import ConversionResult

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.archives import write_zip
 from support.segments import ACTIONFORMER, BMN, DURATION, data_overrides, write_segment_data
 from support.tables import default_lane_has
 
@@ -177,12 +178,16 @@ def predicted(out: Path) -> list[dict[str, str]]:
 @pytest.mark.integration
 def test_predict_writes_segments_of_features(run: Path, folder: Path, tmp_path: Path) -> None:
     found = {}
-    for name, source in (("file", folder / "features" / "val_0.npy"), ("folder", folder / "features")):
+    archive = write_zip(tmp_path / "features.zip", folder / "features")
+    for name, source in (
+        ("file", folder / "features" / "val_0.npy"), ("folder", folder / "features"), ("archive", archive),
+        ("archived", f"{archive}/val_0.npy"),
+    ):  # fmt: skip
         main(
             ["predict", f"run={run}", f"input={source}", f"seconds={DURATION}", "min_score=0", f"out={tmp_path / name}"]
         )
         found[name] = [row for row in predicted(tmp_path / name) if row["video"] == "val_0"]
-    assert found["file"] == found["folder"]
+    assert found["file"] == found["folder"] == found["archive"] == found["archived"]
     assert found["file"]
     results = json.loads((tmp_path / "file" / "proposals.json").read_text())["results"]["val_0"]
     evaluated = json.loads((run / "eval" / "proposals.json").read_text())["results"]["val_0"]

@@ -67,6 +67,11 @@ def killed_worker(pid: int, name: str) -> RuntimeError:
         (NotImplementedError("The operator 'aten::avg_pool3d.out' is not currently implemented for the MPS device."), [
             "torch has no aten::avg_pool3d.out for device=mps", "PYTORCH_ENABLE_MPS_FALLBACK=1",
         ]),
+        (RuntimeError("adaptive_avg_pool3d_backward_cuda does not have a deterministic implementation, but you set "
+                      "'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this"), [
+            "deterministic=true: torch has no deterministic implementation of adaptive_avg_pool3d_backward_cuda",
+            "set deterministic=false",
+        ]),
     ],
 )  # fmt: skip
 def test_describe_failure_names_cause_in_one_paragraph(tmp_path: Path, error: Exception, fragments: list[str]) -> None:

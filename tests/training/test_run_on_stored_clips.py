@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.archives import write_tar
+from support.archives import write_shards, write_tar, write_zip
 from support.file_server import FileServer, serving
 from support.run_files import assert_same_weights, read_metrics
 
 from vexp import compose, train
+from vexp.__main__ import main as vexp_main
 from vexp.core.errors import ConfigError, UserError
 from vexp.data.sources.config import Motion
 from vexp.data.storage import archives, remote
+from vexp.experiment.run_dir import write_settings
 
 OVERRIDES = [
     "data=video_list", "data.batch_size=4", "model.width=8", "epochs=2", "log=text", "log.plots=false",
@@ -82,6 +84,46 @@ def test_compose_refuses_password_without_showing_it(tmp_path: Path) -> None:
         assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train"],
+        ["train", "-m", "seed=1,2"],
+        ["train", "-m", "data.train.data_prefix='http://host/a','URL'"],
+        ["train", "-m", "hydra/sweeper=optuna", "data.train.data_prefix='http://host/a','URL'"],
+        ["explain", "data.train.data_prefix"],
+        ["show", "batch"],
+    ],
+    ids=lambda command: " ".join(command[:3]),
+)
+def test_commands_refuse_password_before_they_write(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the records of a sweep, which are written before and between its jobs, nor a message hold it."""
+    url = "https://me:s3/cr3t@host/clips?key=s3cr3t"
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    (tmp_path / "list.csv").write_text("path,label\na.mp4,0\nb.mp4,1\n")
+    words = [word.replace("URL", url) for word in command]
+    if words == command:
+        words.append(f"data.train.data_prefix='{url}'")
+    lists = [f"data.{split}.ann_file={tmp_path}/list.csv" for split in ("train", "val")]
+    assert vexp_main([*words, "data=video_list", *lists, f"out_root={tmp_path}/out"]) == 2
+    shown = "".join(capsys.readouterr())
+    assert "has a password or a query" in shown
+    assert "cr3t" not in shown
+    for path in (tmp_path / "out").rglob("*"):
+        assert "cr3t" not in path.name
+        assert path.is_dir() or b"cr3t" not in path.read_bytes()
+
+
+def test_command_in_environment_file_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study of Optuna may be in a database with a password, which is no setting of the run."""
+    monkeypatch.setattr(sys, "argv", ["train", "hydra.sweeper.storage=postgresql://me:s3cr3t@host/studies"])
+    write_settings(tmp_path, {}, [])
+    assert "postgresql://***@host/studies" in (tmp_path / "env.json").read_text()
+
+
 @pytest.mark.integration
 def test_run_fails_with_a_sentence_if_the_server_refuses(served: tuple[FileServer, Path], tmp_path: Path) -> None:
     server, _ = served
@@ -92,13 +134,18 @@ def test_run_fails_with_a_sentence_if_the_server_refuses(served: tuple[FileServe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["tar", "http"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "shards", "http"])
 def test_run_killed_and_resumed_equals_run_on_folder(
     kind: str, served: tuple[FileServer, Path], tmp_path: Path
 ) -> None:
     """Killed on stored clips with workers and resumed; and with two processes the same samples in each step."""
     server, clips = served
-    prefix = str(write_tar(tmp_path / "clips.tar", clips)) if kind == "tar" else server.url
+    prefix = {
+        "zip": lambda: str(write_zip(tmp_path / "clips.zip", clips)),
+        "tar": lambda: str(write_tar(tmp_path / "clips.tar", clips)),
+        "shards": lambda: str(write_shards(tmp_path, clips, 3)),
+        "http": lambda: server.url,
+    }[kind]()
     saving = ["checkpoint=all", "checkpoint.by_epoch=false", "eval=never", "data.num_workers=2"]
 
     def start(prefix: str, name: str, *more: str) -> subprocess.Popen[str]:
@@ -117,6 +164,8 @@ def test_run_killed_and_resumed_equals_run_on_folder(
     (plain,) = (tmp_path / "plain").iterdir()
     assert read_metrics(folder, "train") == read_metrics(plain, "train")
     assert_same_weights(folder, plain)
+    if kind in ("zip", "shards"):
+        return
     _finish(start(prefix, "two", "nproc=2", "data.batch_size=2"))
     (two,) = (tmp_path / "two").iterdir()
     for a, b in zip(read_metrics(two, "train"), read_metrics(plain, "train"), strict=True):

@@ -15,19 +15,17 @@ Examples:
 from __future__ import annotations
 
 import json
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vexp.cli.arguments import Arguments, CommandLine
+from vexp.cli.arguments import CommandLine
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.core.files import write_text
-
-if TYPE_CHECKING:
-    from vexp.tools.bench.advice import Candidate, Trial
-    from vexp.tools.bench.measure import Measurement
 
 _SHARE = 0.4  # of the time for the run as given; the rest is for the trials
 
@@ -51,11 +49,19 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("one process is measured; leave it out", key="dist.nproc", value=config.dist.nproc)
     from vexp.tools.bench.advice import conclusion, limit_of
     from vexp.tools.bench.measure import Measurement
+    from vexp.tools.bench.proxies import with_proxies
+    from vexp.tools.bench.trials import Trials
 
-    run = Measurement(config)
-    speeds = run.speeds(options.seconds * _SHARE)
-    cost = run.sample_cost(min(options.seconds / 10, 5.0), speeds.step)
-    tried = [] if options.no_trials else _trials(arguments, run, speeds.limit, options.seconds * (1 - _SHARE))
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="vexp-") as folder:
+        run = Measurement(config)
+        if config.data.cache == "proxy":
+            _, run, _ = with_proxies(run, Path(folder), options.seconds / 3)
+        speeds = run.speeds(options.seconds * _SHARE)
+        cost = run.sample_cost(min(options.seconds / 10, 5.0), speeds.step)
+        trials = Trials(run, speeds, lambda override: arguments.compose_run([*arguments.rest, override]), Path(folder))
+        left = options.seconds - (time.perf_counter() - start)
+        tried = [] if options.no_trials else trials.measure(left)
     flops = run.sample_flops()
     result = {
         "device": str(run.exp.device),
@@ -66,7 +72,9 @@ def main(argv: Sequence[str]) -> int:
         "milliseconds_per_sample": asdict(cost),
         "tflops": None if flops is None else flops * speeds.training / 1e12,
         "trials": [asdict(trial) | {"gain": trial.gain} for trial in tried],
-        "conclusion": conclusion(speeds, cost, tried),
+        "untried": trials.untried,
+        "failed": trials.failed,
+        "conclusion": conclusion(speeds, cost, tried, trials.untried),
     }
     print(_text(result))
     if options.json is not None:
@@ -75,42 +83,6 @@ def main(argv: Sequence[str]) -> int:
         except OSError as error:
             raise UserError(f"{options.json}: cannot be written: {error.strerror or error}") from None
     return 0
-
-
-def _trials(arguments: Arguments[_Options], run: Measurement, limit: str, seconds: float) -> list[Trial]:
-    """Try the overrides that might raise the speed, and proxies if data loading limits it, for equal times."""
-    from vexp.tools.bench.advice import candidates
-    from vexp.tools.bench.measure import STEP
-    from vexp.tools.bench.proxies import try_proxies
-
-    chosen = candidates(run, limit)
-    each = seconds / max(len(chosen) + (limit != STEP), 1)
-    tried = [_try(arguments, run, candidate, limit, each / 4) for candidate in chosen]  # four measurements
-    if limit != STEP:
-        tried.append(try_proxies(run, each))
-    return [trial for trial in tried if trial is not None]
-
-
-def _try(
-    arguments: Arguments[_Options], run: Measurement, candidate: Candidate, limit: str, seconds: float
-) -> Trial | None:
-    """Measure a candidate and the run alternately, twice each; None if the run cannot be done with it."""
-    from vexp.tools.bench.advice import Trial
-    from vexp.tools.bench.measure import STEP, Measurement
-
-    try:
-        other = Measurement(arguments.compose_run([*arguments.rest, candidate.override]))
-        rates: list[tuple[float, float]] = []
-        for _ in range(2):
-            rates.append(
-                (run.step(seconds), other.step(seconds))
-                if limit == STEP
-                else (run.training(seconds), other.training(seconds))
-            )
-    except UserError:
-        return None  # for example, not enough memory, or a batch that is larger than the data set
-    before, after = (sum(column) / len(column) for column in zip(*rates, strict=True))
-    return Trial(candidate, before, after)
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -124,6 +96,7 @@ def _text(result: dict[str, Any]) -> str:
     if result["tflops"] is not None:
         rows.append(("model operations", f"{result['tflops']:.3g} TFLOP/s in training"))
     rows += [(trial["candidate"]["override"], f"{trial['gain']:+.0%} when tried") for trial in result["trials"]]
+    rows += [(override, f"cannot be tried: {reason}") for override, reason in result["failed"].items()]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {text}" for name, text in rows]
     return "\n".join([*lines, "", result["conclusion"]])

@@ -11,6 +11,8 @@ A localizer (data=activitynet, thumos, motion_segments) finds segments in the fe
 the output folder of ``vexp features``. segments.csv, proposals.json (ActivityNet's results) and timeline.png are
 written.
 
+The input may also be in an archive or on a server: clips.zip, clips.zip/train/a.mp4, https://HOST/clips.
+
 Usage: vexp predict run=RUN input=FILE|FOLDER [topk=5] [window=SECONDS] [stride=SECONDS] [overrides]
        vexp predict run=RUN input=FILE|FOLDER [topk=5] [boxes=FILE] [every=SECONDS] [overrides]
        vexp predict run=RUN input=FEATURES [min_score=0.1] [seconds=DURATION] [overrides]

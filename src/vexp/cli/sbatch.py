@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vexp.cli.arguments import FlagParser, whole_number
-from vexp.core.errors import UserError
+from vexp.core.errors import UserError, has_password
 from vexp.core.files import write_text
 
 _SCRIPT = """\
@@ -108,6 +108,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options.overrides = list(argv[split + 1 :])
     if not options.dry_run and not options.file:
         parser.error("name the file to write, or give --dry-run")
+    if any(map(has_password, options.overrides)):
+        parser.error("an override has a password, which the script would show; see vexp train")
     if not re.fullmatch(r"[\w.-]+", options.name):
         parser.error("--name may have only letters, digits, . _ - (it is part of file names)")
     if min(options.nodes, options.cpus_per_process) < 1 or options.gpus_per_node < 0:

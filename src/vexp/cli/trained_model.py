@@ -17,6 +17,7 @@ from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
 from vexp.core.files import atomic_write, ensure_writable_dir
+from vexp.data.storage import prefix_rule
 from vexp.inference.checkpoint import find_checkpoint, open_checkpoint, run_folder
 from vexp.runtime.threads import set_passive_omp_wait
 
@@ -32,7 +33,10 @@ class InputOptions(ValidatedConfig):
     """The trained model, the videos, and how they are split into windows."""
 
     run: Path = option(doc="A run folder or a checkpoint.")
-    input: Path = option(doc="A video or a folder of videos.")
+    input: str = option(
+        doc="A video or a folder of videos, also in an archive (clips.zip/train) or on a server (https://...).",
+        check=prefix_rule,
+    )
     checkpoint: str | None = option(None, CHECKPOINT)
     split: str = option("val", "Split whose pipeline is used; test usually has more views.", choices=("val", "test"))
     window: float | None = option(None, "Length of a window; null: whole videos.", unit="seconds", ge=0.01, lt=math.inf)

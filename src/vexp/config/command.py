@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from vexp.core.errors import UserError, shorten
+from vexp.core.errors import UserError, shorten, without_secrets
 from vexp.core.interrupt import EXIT_KEYBOARD_INTERRUPT, MESSAGE, raise_on_interrupt
 from vexp.core.log import escaped_output, log_to_console
 
@@ -73,7 +73,7 @@ def exit_with_error(message: str) -> NoReturn:
 
 
 def _print_error(message: str) -> int:
-    message = _WORD.sub(lambda word: shorten(word[0], _LONGEST_WORD), message)
+    message = _WORD.sub(lambda word: shorten(word[0], _LONGEST_WORD), without_secrets(message))
     print(f"vexp: error: {message}", file=sys.stderr)
     return EXIT_USER_ERROR
 

@@ -57,19 +57,37 @@ def _composed(
 ) -> tuple[Config, Provenance]:
     folders = config_search_dirs(overrides, config_dirs)
     normalized = normalize(overrides, folders)
+    provenance = Provenance(overrides=as_typed(normalized), folders=folders, saved=saved.path if saved else None)
     name = "train"
     if saved is not None:
         normalized, name = register_saved_config(saved, normalized, folders), "rerun"
-    provenance = Provenance(overrides=as_typed(normalized), folders=folders, saved=saved.path if saved else None)
-    normalized = add_search_path(normalized, config_dirs)
+    composed = compose_nodes(name, add_search_path(normalized, config_dirs), provenance, trace=trace and saved is None)
+    with open_dict(composed):
+        hydra_config = composed.pop("hydra")
+    return to_config(composed, hydra_config.runtime.choices, provenance), provenance
+
+
+def compose_nodes(name: str, overrides: Sequence[str], provenance: Provenance, *, trace: bool = False) -> DictConfig:
+    """Compose the nodes of a config, with Hydra's own under ``hydra``.
+
+    Args:
+        name: ``train``, or ``rerun`` for the values of an earlier run.
+        overrides: In Hydra's form.
+        provenance: Where the values are written, for errors.
+        trace: Whether to record the composed files in ``provenance``.
+
+    Raises:
+        ConfigError: If they cannot be composed.
+    """
     try:
-        with schema_on_search_path(), hydra.initialize_config_dir(str(conf_dir()), **version_base()):
-            composed = hydra.compose(name, overrides=normalized, return_hydra_config=True)
-            if trace and saved is None:
+        with schema_on_search_path(), hydra.initialize_config_dir(str(conf_dir()), "train", **version_base()):
+            composed = hydra.compose(name, overrides=list(overrides), return_hydra_config=True)
+            if trace:
                 loader = GlobalHydra.instance().config_loader()
-                defaults = loader.compute_defaults_list(name, normalized, RunMode.RUN).defaults
+                defaults = loader.compute_defaults_list(name, list(overrides), RunMode.RUN).defaults
                 files = [(str(item.config_path), item.package or "") for item in defaults]
-                provenance.files = composed_files(files, folders)
+                provenance.files = composed_files(files, provenance.folders)
+            return composed
     except UserError:
         raise
     except Exception as error:  # Hydra raises ValueError, TypeError and others for what it cannot compose
@@ -77,9 +95,6 @@ def _composed(
         if config_error is None:
             raise
         raise config_error from error
-    with open_dict(composed):
-        hydra_config = composed.pop("hydra")
-    return to_config(composed, hydra_config.runtime.choices, provenance), provenance
 
 
 def to_config(

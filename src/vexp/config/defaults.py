@@ -10,7 +10,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from vexp.config.instantiate import to_dict
-from vexp.config.schema import Config, options
+from vexp.config.options import options
+from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
 
 _PREFIX = "/schema/"

@@ -17,8 +17,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from vexp.config.keys import all_keys, key_paths
+from vexp.config.options import options
 from vexp.config.provenance import COMMAND_LINE, Provenance, display_path, locate, override_key
-from vexp.config.schema import options
 from vexp.core.errors import UNSET, ConfigError, did_you_mean, missing_package
 from vexp.optim.optimizers import unsupported_reason
 

@@ -12,9 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vexp.config.errors import missing_value, unknown_key, value_error
 from vexp.config.option_types import TARGET, TYPE, class_of_name, class_of_target, group_at, is_built_in, option_name
+from vexp.config.options import OPEN_GROUPS, options
 from vexp.config.plugins import CallableOption, option_class
 from vexp.config.provenance import Provenance
-from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, raise_all
 from vexp.model.config import Model
 

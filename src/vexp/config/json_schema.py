@@ -18,7 +18,8 @@ from typing import Any, Union, cast, get_args, get_origin
 from vexp.config.instantiate import to_dict
 from vexp.config.keys import Key, summary
 from vexp.config.option_types import TARGET, TYPE
-from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.config.options import OPEN_GROUPS, options
+from vexp.config.schema import Config
 from vexp.config.search_path import conf_dir
 
 Schema = dict[str, Any]

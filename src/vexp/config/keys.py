@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import json
 import re
 from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,17 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
+from vexp.config.options import OPEN_GROUPS, options
 from vexp.config.plugins import CallableOption
-from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.config.schema import Config
+from vexp.config.search_path import conf_dir
 from vexp.core.errors import format_value
 from vexp.core.fields import REQUIRED
 
 #: The unit of keys that ``by_epoch`` of the same group makes epochs or optimizer steps.
 EPOCHS_OR_STEPS = "epochs (steps)"
+#: The JSON schema of the config, beside the shipped options (vexp.config.json_schema).
+SCHEMA_FILE = "config.schema.json"
 
 _TYPES = {int: "int", float: "float", str: "text", bool: "true or false", Any: "any"}
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -168,8 +173,27 @@ def all_keys() -> tuple[Key, ...]:
 
 @functools.cache
 def key_paths() -> tuple[str, ...]:
-    """Return the dotted keys of all options, as on the command line, in alphabetical order."""
-    return tuple(sorted({key.path for key in all_keys() if not key.path.startswith("transform.")}))
+    """Return the dotted keys of all options, as on the command line, in alphabetical order.
+
+    They are read from the shipped schema: a message with a suggestion does not import the classes of all options.
+    """
+    schema = json.loads((conf_dir() / SCHEMA_FILE).read_text(encoding="utf-8"))
+    definitions = schema["definitions"]
+
+    def below(node: dict[str, Any], path: str) -> Iterator[str]:
+        if path in OPEN_GROUPS:
+            node = definitions[f"{path}.any"]
+        for each in (node, *node.get("anyOf", ())):
+            each = definitions[each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+            for name, child in each.get("properties", {}).items():
+                key = f"{path}.{name}".lstrip(".")
+                yield from (key, *below(child, key))
+            entries = each.get("additionalProperties")
+            if isinstance(entries, dict):
+                yield from below(entries, f"{path}.NAME")
+
+    own = {name: child for name, child in schema["properties"].items() if name not in ("defaults", "hydra")}
+    return tuple(sorted(set(below({"properties": own}, ""))))
 
 
 def config_keys(value: Any, path: str = "") -> Iterator[tuple[Key, Any]]:

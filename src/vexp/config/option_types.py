@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vexp.config.schema import OPEN_GROUPS, options
+from vexp.config.options import OPEN_GROUPS, options
 from vexp.core.errors import ConfigError, did_you_mean
 
 #: The key that holds the name of an option. No option may have a field of this name.
@@ -32,7 +32,8 @@ def group_at(path: str) -> str | None:
 
 def option_name(group: str, cls: type[Any]) -> str | None:
     """The name of the option with this class, the first of several; None if the group has no built-in option of it."""
-    return next((name for name, known in options()[group].items() if known is cls), None)
+    place = f"{cls.__module__}:{cls.__qualname__}"
+    return next((name for name, known in options()[group].places.items() if known == place), None)
 
 
 def is_built_in(target: str) -> bool:
@@ -71,8 +72,8 @@ def class_of_target(group: str | None, target: str) -> type[Any]:
 
 
 def _name_of_target(group: str, target: Any) -> str | None:
-    cls_name = str(target).rpartition(".")[2]
-    names = (name for name, cls in options()[group].items() if cls.__name__ == cls_name)
+    end = ":" + str(target).rpartition(".")[2]
+    names = (name for name, place in options()[group].places.items() if place.endswith(end))
     return next(names, None) if is_built_in(str(target)) else None
 
 

@@ -9,8 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from vexp.config.errors import not_an_option
+from vexp.config.options import OPEN_GROUPS
 from vexp.config.provenance import COMMAND_LINE, override_key
-from vexp.config.schema import OPEN_GROUPS
 from vexp.config.search_path import conf_dir, environment_dirs
 from vexp.core.documents import DEPTH_LIMIT
 from vexp.core.errors import ConfigError, did_you_mean

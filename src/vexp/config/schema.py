@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from vexp.checkpoint import Checkpoint
 from vexp.config.sweep import Sweep
@@ -14,11 +13,10 @@ from vexp.data.batch.mixup import Blending
 from vexp.data.batch.normalize import ImgNorm
 from vexp.data.sources.config import Data
 from vexp.data.transforms.pipeline import Pipeline
-from vexp.data.transforms.randomness import first_random_step
 from vexp.evaluation.config import Eval
 from vexp.model import ModelOption
 from vexp.model.config import Model
-from vexp.model.loss import Bce, CrossEntropy, Focal, Loss
+from vexp.model.loss import Loss
 from vexp.optim.ema import Ema
 from vexp.optim.gradients import Grad
 from vexp.optim.lr_policy import WarmedPolicy
@@ -203,6 +201,8 @@ class Config(ValidatedConfig):
 
     def _check_cached_features(self) -> None:
         """Check that every epoch has the same clips, which are computed with numpy and need no torch."""
+        from vexp.data.transforms.randomness import first_random_step
+
         key = "data.cache_features"
         if self.blending.mixes:
             rule = "blending mixes the clips of a batch anew in every step; set blending=never"
@@ -245,142 +245,3 @@ class Config(ValidatedConfig):
                     raise ConfigError(
                         "mixes views that data.flip_label_map gives different labels; use another crop", key=key
                     )
-
-
-#: Groups each of whose options has its own class, which OmegaConf checks the values against.
-OPEN_GROUPS = ("data", "model", "loss", "optimizer", "lr_policy")
-
-
-def options() -> dict[str, dict[str, type[Any]]]:
-    """Return the classes of all built-in options: group -> name of the option -> dataclass."""
-    from vexp.data.sources import motion_skeleton, skeletons
-    from vexp.data.sources.boxes import Ava, MotionBoxes
-    from vexp.data.sources.config import Folder, Motion, RawFrames, VideoList
-    from vexp.data.sources.segments_config import ActivityNet, MotionSegments
-    from vexp.data.transforms import (
-        crops,
-        frame_sampling,
-        key_frames,
-        photometric,
-        pose,
-        rand_augment,
-        random_erasing,
-        resize,
-        uniform_sampling,
-    )
-    from vexp.model import roi, zoo, zoo_frames, zoo_pose, zoo_transformers
-    from vexp.model.config import Tiny3d, TorchvisionVideo
-    from vexp.model.huggingface import HuggingFace
-    from vexp.model.localizers import ActionFormer, ActionFormerLoss, Bmn, BmnLoss
-    from vexp.optim import lr_policy, optimizers_extra
-    from vexp.optim.optimizers import SGD, Adam, AdamW
-
-    return {
-        "data": {
-            "motion": Motion,
-            "video_list": VideoList,
-            "raw_frames": RawFrames,
-            "folder": Folder,
-            "skeleton": skeletons.Skeleton,
-            "motion_skeleton": motion_skeleton.MotionSkeleton,
-            "ava": Ava,
-            "motion_boxes": MotionBoxes,
-            "activitynet": ActivityNet,
-            "motion_segments": MotionSegments,
-        },
-        "transform": {
-            "sample_frames": frame_sampling.SampleFrames,
-            "dense_sample_frames": frame_sampling.DenseSampleFrames,
-            "segment_frames": frame_sampling.SegmentFrames,
-            "untrimmed_sample_frames": frame_sampling.UntrimmedSampleFrames,
-            "sample_key_frames": key_frames.SampleKeyFrames,
-            "uniform_sample": uniform_sampling.UniformSample,
-            "uniform_sample_frames": uniform_sampling.UniformSampleFrames,
-            "resize": resize.Resize,
-            "random_rescale": resize.RandomRescale,
-            "random_short_side_scale": resize.RandomRescale,
-            "random_resized_crop": crops.RandomResizedCrop,
-            "random_crop": crops.RandomCrop,
-            "center_crop": crops.CenterCrop,
-            "three_crop": crops.ThreeCrop,
-            "ten_crop": crops.TenCrop,
-            "multi_scale_crop": crops.MultiScaleCrop,
-            "flip": resize.Flip,
-            "pose_compact": pose.PoseCompact,
-            "generate_pose_target": pose.GeneratePoseTarget,
-            "color_jitter": photometric.ColorJitter,
-            "rand_augment": rand_augment.RandAugment,
-            "rand_augment_torchvision": rand_augment.RandAugment,
-            "trivial_augment": rand_augment.TrivialAugment,
-            "random_erasing": random_erasing.RandomErasing,
-        },
-        "model": {
-            "tiny3d": Tiny3d,
-            "torchvision": TorchvisionVideo,
-            "tsn": zoo_frames.Tsn,
-            "tsm": zoo_frames.Tsm,
-            "tpn_tsm": zoo_frames.TsmTpn,
-            "tin": zoo_frames.Tin,
-            "tanet": zoo_frames.TaNet,
-            "trn": zoo_frames.Trn,
-            "c2d": zoo.C2d,
-            "slowonly": zoo.SlowOnly,
-            "omni": zoo.Omni,
-            "tpn_slowonly": zoo.SlowOnlyTpn,
-            "slowfast": zoo.SlowFast,
-            "tiny3d_boxes": roi.Tiny3dRoi,
-            "slowonly_ava": roi.SlowOnlyRoi,
-            "slowfast_ava": roi.SlowFastRoi,
-            "i3d": zoo.I3d,
-            "c3d": zoo.C3d,
-            "r2plus1d": zoo.R2plus1d,
-            "csn": zoo.Csn,
-            "x3d": zoo.X3d,
-            "posec3d": zoo_pose.PoseSlowOnly,
-            "posec3d_c3d": zoo_pose.C3dLight,
-            "timesformer": zoo_transformers.TimeSformer,
-            "videomae": zoo_transformers.VideoMae,
-            "mvitv2": zoo_transformers.MViTv2,
-            "video_swin": zoo_transformers.VideoSwin,
-            "uniformer": zoo_transformers.UniFormer,
-            "uniformerv2": zoo_transformers.UniFormerV2,
-            "hf": HuggingFace,
-            "bmn": Bmn,
-            "actionformer": ActionFormer,
-        },
-        "loss": {
-            "cross_entropy": CrossEntropy,
-            "bce": Bce,
-            "focal": Focal,
-            "bmn": BmnLoss,
-            "actionformer": ActionFormerLoss,
-        },
-        "optimizer": {
-            "sgd": SGD,
-            "adam": Adam,
-            "adamw": AdamW,
-            "adadelta": optimizers_extra.Adadelta,
-            "adafactor": optimizers_extra.Adafactor,
-            "adagrad": optimizers_extra.Adagrad,
-            "adamax": optimizers_extra.Adamax,
-            "asgd": optimizers_extra.ASGD,
-            "nadam": optimizers_extra.NAdam,
-            "radam": optimizers_extra.RAdam,
-            "rmsprop": optimizers_extra.RMSprop,
-            "rprop": optimizers_extra.Rprop,
-        },
-        "lr_policy": {
-            "fixed": lr_policy.Fixed,
-            "step": lr_policy.Step,
-            "cosine": lr_policy.Cosine,
-            "cosine_restart": lr_policy.CosineRestart,
-            "exp": lr_policy.Exp,
-            "poly": lr_policy.Poly,
-            "inv": lr_policy.Inv,
-            "linear": lr_policy.Linear,
-            "flat_cosine": lr_policy.FlatCosine,
-            "cyclic": lr_policy.Cyclic,
-            "one_cycle": lr_policy.OneCycle,
-            "chain": lr_policy.Chain,
-        },
-    }

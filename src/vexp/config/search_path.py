@@ -80,7 +80,7 @@ def schema_on_search_path() -> Iterator[None]:
 
     token = _schema_enabled.set(True)
     try:
-        with faster_compose(conf_dir()):
+        with faster_compose():
             yield
     finally:
         _schema_enabled.reset(token)

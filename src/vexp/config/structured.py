@@ -9,20 +9,20 @@ from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from vexp.config.schema import OPEN_GROUPS, Config, options
+from vexp.config.options import OPEN_GROUPS, options
+from vexp.config.schema import Config
 from vexp.config.sweep import RayOptions, SearchOptions
+
+_OF_HYDRA: dict[str, type[Any]] = {
+    "schema/hydra/launcher/ray": RayOptions,
+    "schema/hydra/sweeper/optuna": SearchOptions,
+}
 
 
 @functools.cache
-def classes() -> dict[str, type[Any]]:
-    """Return the classes by name: ``schema`` is the root, ``schema/GROUP/OPTION`` an option."""
-    of_options = {f"schema/{group}/{name}": cls for group, names in options().items() for name, cls in names.items()}
-    return {
-        "schema": _root(),
-        "schema/hydra/launcher/ray": RayOptions,
-        "schema/hydra/sweeper/optuna": SearchOptions,
-        **of_options,
-    }
+def names() -> tuple[str, ...]:
+    """Return the names of the classes: ``schema`` is the root, ``schema/GROUP/OPTION`` an option."""
+    return ("schema", *_OF_HYDRA, *(f"schema/{group}/{name}" for group in options() for name in options()[group]))
 
 
 def node(name: str) -> DictConfig:
@@ -32,8 +32,17 @@ def node(name: str) -> DictConfig:
 
 @functools.cache
 def _node(name: str) -> DictConfig:
-    structured: DictConfig = OmegaConf.structured(classes()[name])
+    structured: DictConfig = OmegaConf.structured(_class(name))
     return structured
+
+
+def _class(name: str) -> type[Any]:
+    if name == "schema":
+        return _root()
+    if name in _OF_HYDRA:
+        return _OF_HYDRA[name]
+    _, group, option = name.split("/")
+    return options()[group][option]
 
 
 def _root() -> type[Any]:

@@ -10,13 +10,14 @@ import pickle
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from vexp.core.documents import open_regular
 from vexp.core.errors import UserError
+from vexp.core.lazy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NUMPY_CORES = ("numpy.core.multiarray", "numpy._core.multiarray")  # of NumPy 1 and 2
 _PLAIN = (str, bytes, int, float, type(None))  # bool is an int

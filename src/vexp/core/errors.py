@@ -9,7 +9,11 @@ from typing import Any
 
 #: Characters of a key or value that a message repeats; of more it shows the beginning and the end.
 _LONGEST_SHOWN = 200
-_SECRETS = re.compile(r"(?<=\w://)[^/\s@]*(?=@)|(?<=\?)[^\s,\]'\"]+")
+#: A URL with its user and password, which may have a slash, and its query.
+_URL = re.compile(
+    r"(?P<begin>\w://)(?P<user>(?:[^/\s@]*|[^/\s@:]*:(?!\d+/)[^\s@]*)@)?"
+    r"(?P<path>[^\s,\]'\"?]*)(?P<query>\?[^\s,\]'\"]+)?"
+)
 
 
 class _Unset:
@@ -118,7 +122,16 @@ def shorten(text: str, limit: int) -> str:
 
 def without_secrets(text: str) -> str:
     """Return a text with *** for the user, password and query of each URL in it."""
-    return _SECRETS.sub("***", text) if "://" in text else text
+
+    def masked(url: re.Match[str]) -> str:
+        return f"{url['begin']}{'***@' * bool(url['user'])}{url['path']}{'?***' * bool(url['query'])}"
+
+    return _URL.sub(masked, text) if "://" in text else text
+
+
+def has_password(text: str) -> bool:
+    """Return whether a URL in a text has a user or a password."""
+    return "://" in text and any(url["user"] for url in _URL.finditer(text))
 
 
 def format_value(value: Any) -> str:

@@ -7,8 +7,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
-Frame = npt.NDArray[np.uint8]  # (H, W, C)
-Frames = npt.NDArray[np.uint8]  # (T, H, W, C)
+from vexp.core.lazy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Frame: TypeAlias = "npt.NDArray[np.uint8]"  # (H, W, C)
+Frames: TypeAlias = "npt.NDArray[np.uint8]"  # (T, H, W, C)

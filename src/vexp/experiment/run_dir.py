@@ -18,7 +18,7 @@ import yaml
 
 from vexp.config.json_schema import schema_line
 from vexp.config.schema import Config
-from vexp.core.errors import UserError
+from vexp.core.errors import UserError, without_secrets
 from vexp.core.files import check_links, write_text
 
 SETTINGS = ("config.yaml", "overrides.yaml", "env.json")  # the files of ``write_settings``
@@ -68,7 +68,7 @@ def write_settings(folder: Path, config: dict[str, Any], overrides: Sequence[str
     write_text(folder / "config.yaml", schema_line() + text)
     write_text(folder / "overrides.yaml", yaml.safe_dump(list(overrides), allow_unicode=True))
     environment = {
-        "command": [sys.executable, *sys.argv],
+        "command": [sys.executable, *map(without_secrets, sys.argv)],
         "cwd": os.getcwd(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": platform.node(),

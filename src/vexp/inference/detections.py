@@ -48,7 +48,7 @@ _COLORS = ((255, 213, 74), (55, 214, 122), (90, 180, 255), (255, 120, 120), (214
 class VideoDetections:
     """The key frames of a video: times in seconds, boxes with the person's score (M, 5), and class scores (M, C)."""
 
-    path: Path
+    path: str | Path
     name: str
     seconds: list[float] = field(default_factory=list)
     boxes: list[Floats] = field(default_factory=list)
@@ -79,16 +79,17 @@ class PersonFinder:
                 raise ConfigError(rule, key="model.detector", value=None)
             self.detector = load_detector(name, weights, self.device)
 
-    def key_frames(self, path: Path, name: str) -> Iterator[tuple[float, Floats]]:
+    def key_frames(self, path: str | Path, name: str) -> Iterator[tuple[float, Floats]]:
         """Yield the time and the boxes of each key frame of a video."""
         if self.file is None:
             yield from self._detected(path)
             return
         rows = self.file.rows()
-        names = {name, Path(name).stem, path.stem}
+        stem = Path(path).stem
+        names = {name, Path(name).stem, stem}
         found = [(second, part) for (video, second), part in rows.items() if video in names]
         if not found:
-            raise UserError(f"{name}: boxes=FILE has no box of {path.stem}, the name of the video without its ending")
+            raise UserError(f"{name}: boxes=FILE has no box of {stem}, the name of the video without its ending")
         for second, part in sorted(found, key=lambda pair: pair[0]):
             boxes = np.column_stack([self.file.box[part], self.file.score[part]])
             yield second - self.start, self._kept(boxes)
@@ -99,7 +100,7 @@ class PersonFinder:
         kept: Floats = boxes[boxes[:, 4] >= min(self.threshold, boxes[:, 4].max())][: self.most]
         return kept
 
-    def _detected(self, path: Path) -> Iterator[tuple[float, Floats]]:
+    def _detected(self, path: str | Path) -> Iterator[tuple[float, Floats]]:
         with self.opened(path) as reader:
             times = frame_times(reader) - frame_times(reader)[0]
             seconds = np.arange(min(self.every, times[-1] / 2), times[-1] + 1e-6, self.every)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vexp.core.errors import ConfigError, UserError
+from vexp.core.errors import UserError
 from vexp.data.annotations.folders import VIDEO_SUFFIXES
 from vexp.data.annotations.segments import Segment, VideoSegments
 from vexp.data.batch.segments import SegmentSample
 from vexp.data.sources.segments import SUFFIXES, FeatureFiles, FeatureSequence, FeatureTimes, open_features
 from vexp.data.sources.segments_config import SegmentData
+from vexp.data.sources.unlabeled import find_files
+from vexp.data.storage import prefix
 from vexp.inference.predictor import Predictor
 from vexp.task.localization import Localization
 
@@ -32,12 +34,13 @@ class FoundSegments:
     error: str = ""  # why the features cannot be read
 
 
-def find_segments(predictor: Predictor, path: Path, *, seconds: float | None) -> Iterator[FoundSegments]:
+def find_segments(predictor: Predictor, path: str, *, seconds: float | None) -> Iterator[FoundSegments]:
     """Yield the segments of each video of ``path``, in the order of the names.
 
     Args:
         predictor: The trained model.
-        path: Features (.npy, .csv) or a video, a folder of them, or the output folder of ``vexp features``.
+        path: Features (.npy, .csv) or a video, a folder of them, also in an archive or on a server, or the output
+            folder of ``vexp features``.
         seconds: Duration of the videos, for features that are spread evenly over them; None: unknown.
 
     Raises:
@@ -59,28 +62,21 @@ def find_segments(predictor: Predictor, path: Path, *, seconds: float | None) ->
         yield FoundSegments(name, duration, features, rows)
 
 
-def _inputs(path: Path) -> list[tuple[str, Path | None]]:
+def _inputs(root: str) -> list[tuple[str, str | None]]:
     """Return name and file of each video; None for the files of a folder that ``vexp features`` has written."""
-    if path.is_file():
-        return [(path.stem, path)]
-    if not path.is_dir():
-        raise ConfigError("no such file or folder", key="input", value=path)
-    folder = open_features(path)
-    if not isinstance(folder, FeatureFiles):
+    if os.path.isdir(place := prefix(root)) and not isinstance(folder := open_features(place), FeatureFiles):
         return [(name, None) for name in folder.names()]
-    known = {*SUFFIXES, *VIDEO_SUFFIXES}
-    files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in known and not file.name.startswith(".")]
-    if not files:
-        raise ConfigError("contains no features (.npy, .csv) and no video", key="input", value=path)
-    return [(file.stem, file) for file in files]
+    none = "contains no features (.npy, .csv) and no video"
+    files = find_files(root, {*SUFFIXES, *VIDEO_SUFFIXES}, none, subfolders=False)
+    return [(os.path.splitext(name)[0], file) for file, name in files]
 
 
-def _features(data: SegmentData, path: Path, name: str, file: Path | None, seconds: float | None) -> FeatureSequence:
-    if file is not None and file.suffix.lower() in VIDEO_SUFFIXES:
+def _features(data: SegmentData, path: str, name: str, file: str | None, seconds: float | None) -> FeatureSequence:
+    if file is not None and os.path.splitext(file)[1].lower() in VIDEO_SUFFIXES:
         features = data.features_of_video(file)
     else:
         duration = math.nan if seconds is None else seconds
-        folder = open_features(path if file is None else file.parent)
+        folder = open_features(prefix(path) if file is None else os.path.dirname(file))
         times = FeatureTimes(data.stride, data.window, data.fps)
         if file is not None and data.stride is None and seconds is None:
             raise UserError(f"{file}: its duration is unknown; give seconds=DURATION")

@@ -76,9 +76,9 @@ def load_predictor(config: Config, path: Path, content: dict[str, Any]) -> Predi
 
 
 def list_clips(
-    path: Path, *, window: float | None, stride: float | None
+    path: str, *, window: float | None, stride: float | None
 ) -> tuple[list[VideoWindow], list[tuple[str, str]]]:
-    """List the videos of a file or folder, or their windows of ``window`` seconds every ``stride`` seconds.
+    """List the videos of a path (``find_videos``), or their windows of ``window`` seconds every ``stride`` seconds.
 
     Returns:
         The videos or windows, and (name, error) of each video that cannot be split into windows.

@@ -17,7 +17,9 @@ def set_global_switches(*, seed: int, deterministic: bool, cudnn_benchmark: bool
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a workspace of fixed size for it
-    torch.use_deterministic_algorithms(deterministic)
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    if only_warns or deterministic != torch.are_deterministic_algorithms_enabled():  # imports the compiler: a second
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def seed_generators(seed: int) -> None:

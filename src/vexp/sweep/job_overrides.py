@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, 
 from vexp.config.hydra_versions import MAX_VALUES, overrides_parser, written_out
 from vexp.config.overrides import as_typed, group_options
 from vexp.config.provenance import override_key
-from vexp.core.errors import UserError, shorten
+from vexp.core.errors import UserError, shorten, without_secrets
 
 MAX_JOBS = MAX_VALUES  # of a sweep, and values of a key
 _LONGEST_NAME = 100  # characters of the readable part; file systems allow 255 bytes
@@ -119,8 +119,8 @@ def values(override: Override) -> list[str]:
 
 
 def job_label(overrides: Sequence[str], keys: Sequence[str]) -> str:
-    """Return the swept overrides of a job, as typed."""
-    return " ".join(_swept(overrides, keys)) or "the only job"
+    """Return the swept overrides of a job, as typed but for passwords."""
+    return without_secrets(" ".join(_swept(overrides, keys))) or "the only job"
 
 
 def job_name(overrides: Sequence[str], keys: Sequence[str]) -> str:

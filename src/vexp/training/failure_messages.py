@@ -19,6 +19,7 @@ from vexp.runtime.distributed import is_peer_failure
 
 #: Messages of torch 2.4 to 2.9, which has no exception classes for these failures.
 _WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: (\w[\w ]*)|exited)")
+_NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
 _SHARED_MEMORY = re.compile(r"shared memory|torch_shm|/torch_\d+", re.IGNORECASE)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR)
 
@@ -54,6 +55,12 @@ def _explain(error: BaseException, config: Config, folder: Path) -> str | None:
         return (
             f"torch has no {found[1] if found else 'implementation'} for device=mps, which the model needs; set "
             "device=cpu, or compute it on the CPU by the environment variable PYTORCH_ENABLE_MPS_FALLBACK=1 (slow)"
+        )
+    if found := _NOT_DETERMINISTIC.match(text):
+        return (
+            f"deterministic=true: torch has no deterministic implementation of {found[1]} for device={config.device}, "
+            "which the model needs; set deterministic=false, or choose another model. vexp repro-check lists all such "
+            "operations of a model"
         )
     if isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in text:
         tried = re.search(r"Tried to allocate ([\d.]+ \w+)", text)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from support.encode import numbered_frame, patch_box, plain_decode, read_number, write_video
 from support.tables import default_lane_has
-from support.videos import IRREGULAR, VIDEOS
+from support.videos import IRREGULAR, ROTATED, VIDEOS
 
 from vexp.core.errors import UserError
+from vexp.data.decoding import container
 from vexp.data.decoding.pyav import VideoReader
 from vexp.data.decoding.video_info import VideoInfoCache
 
@@ -222,3 +225,32 @@ def test_reader_starts_no_threads(video: Callable[[str], Path]) -> None:
         before = threads()
         reader.frames(range(10))
         assert threads() == before
+
+
+@pytest.mark.parametrize("name", [*VIDEOS, *ROTATED])
+def test_metadata_without_decoding_frames_equal_those_of_a_probe(name: str, video: Callable[[str], Path]) -> None:
+    opened = container.open_without_probe(video(name))
+    is_mp4 = name.startswith(("h264", "edit_list", "starts", "rotated", "mirrored")) and video(name).suffix == ".mp4"
+    assert (opened is not None) == is_mp4
+    if opened is None:
+        return
+    probed = container.open_stream(video(name), strict=False)
+    facts, expected = (asdict(container.describe(*each)) for each in (opened, probed))
+    np.testing.assert_equal(facts, expected)
+    for each in (opened, probed):
+        each[0].close()
+
+
+def test_frame_that_is_missing_without_a_probe_is_read_with_one(
+    video: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, probes = VideoReader._run, []
+
+    def incomplete(self: VideoReader, *arguments: Any) -> Iterator[Any]:
+        probes.append(self._is_probed)
+        return run(self, *arguments) if self._is_probed else iter(())
+
+    monkeypatch.setattr(VideoReader, "_run", incomplete)
+    with VideoReader(video("h264_gop12")) as reader:
+        assert [read_number(frame) for frame in reader.frames([30, 5])] == [30, 5]
+    assert probes == [False, True]

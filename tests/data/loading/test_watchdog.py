@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -318,3 +322,37 @@ def test_silence_of_starting_worker_is_no_hang():
     monitor._cells[:, watchdog._PID] = os.getpid()  # both have started, and load nothing
     assert monitor.is_silent(begin - 100)
     assert not monitor.is_silent(begin + 100)
+
+
+@pytest.mark.slow
+def test_fifty_forks_of_workers_beside_busy_threads():
+    """Threads hold locks of logging, of the allocator and of OpenMP in turn when the workers are forked."""
+    end, logger = threading.Event(), logging.getLogger("vexp.busy")
+    logger.addHandler(logging.StreamHandler(io.StringIO()))
+    logger.propagate = False
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+
+    def work(step):
+        while not end.is_set():
+            step()
+
+    steps = (
+        lambda: logger.warning("busy"),
+        lambda: torch.ones(64, 64) @ torch.ones(64, 64),
+        lambda: cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA),
+    )
+    threads = [threading.Thread(target=work, args=(step,), daemon=True) for step in steps]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(50):
+            dataset = dataset_of([], "fail")
+            options = WorkerOptions(num_workers=2, sample_timeout=60, mp_context="fork")
+            loader = make_loader(dataset, order(), options, CPU, persistent=False)
+            bad = BadSamples(dataset, split="train", max_fraction=1.0)
+            assert len(list(iterate_batches(loader, bad))) == 8
+            assert not bad.errors
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()

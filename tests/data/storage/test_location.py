@@ -34,6 +34,7 @@ def test_prefix_of_every_notation(text: str, expected: str) -> None:
     [
         ("https://me:word@host/clips", "password or a query"),
         ("https://token@host/clips", "password or a query"),
+        ("https://me:wo/rd@host/clips", "password or a query"),
         ("s3://key:word@bucket", "password or a query"),
         ("https://host/clips.zip?signature=1", "password or a query"),
         ("zip://::https://me:word@host/clips.zip", "password or a query"),

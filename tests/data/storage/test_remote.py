@@ -142,6 +142,24 @@ def test_password_and_query_of_variable_are_used_and_not_shown(
     assert "t0ken" not in shown
 
 
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+def test_message_of_a_server_that_repeats_secrets_is_masked(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPS", "https://me:pa%2Fss@host/clips?sig=to%2Fken&n=s3cr3t")
+    repeated = "pa%2Fss pa/ss to%2Fken to/ken s3cr3t https://other/?key=s3cr3t"
+
+    def fail(place: str) -> None:
+        raise error(f"denied for {repeated}")
+
+    monkeypatch.setattr(remote, "_file_system", fail)
+    with pytest.raises(UserError, match=r"^\$CLIPS/a\.mp4: cannot be read: ") as caught:
+        storage.read("$CLIPS/a.mp4")
+    for secret in repeated.split():
+        assert secret not in str(caught.value)
+    assert "to%2Fken" not in str(caught.value)
+
+
 def test_netrc_gives_the_password_of_its_host(
     server: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

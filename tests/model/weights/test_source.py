@@ -295,6 +295,8 @@ def load_checkpoint_of(classes: list[str]) -> Any:
         ("https://host/\n.pth", "is not a valid URL"),
         ("https://h\u00f6st/w.pth", "is not a valid URL"),
         ("http://[::1", "is not a valid URL"),
+        ("https://me:s3cr3t@host/w.pth", "has a password or a token"),
+        ("https://host/w.pth?download=1&X-Amz-Signature=s3cr3t", "has a password or a token"),
         ("x" * 300, "no such checkpoint or run folder"),
         ("~nobody/w.pth", "no such checkpoint or run folder"),
         ("a\0b", "no such checkpoint or run folder"),
@@ -305,6 +307,7 @@ def test_check_malformed_source_names_the_key(source: str, text: str) -> None:
     with pytest.raises(UserError, match=text) as caught:
         check("init_from", source)
     assert str(caught.value).startswith("init_from=")
+    assert "s3cr3t" not in str(caught.value)
     with pytest.raises(UserError, match=text):
         locate(source)
 

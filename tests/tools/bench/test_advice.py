@@ -36,8 +36,16 @@ def test_limit_of_table(training, costs, limit):
     assert limit_of(Speeds(loading=50, step=100, training=training), SampleCost(*costs)) == limit
 
 
-def trial(override, before, after, note=""):
-    return Trial(Candidate(override, note), before, after)
+def trial(override, before, after, note="", is_certain=True):
+    return Trial(Candidate(override, note), before, after, is_certain)
+
+
+def test_conclusion_names_overrides_that_were_not_tried():
+    text = conclusion(Speeds(200, 100, 103), COST, [], ["backend.channels_last=true", "data.batch_size=16"])
+    assert text == (
+        "The limit is the training step: training reaches 100% of the speed of the step alone. No override was tried. "
+        "There was no time to try backend.channels_last=true, data.batch_size=16: raise seconds."
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,9 +59,9 @@ def trial(override, before, after, note=""):
         ),
         (
             Speeds(50, 100, 48),
-            [trial("data.num_workers=4", 48, 49)],
+            [trial("data.num_workers=4", 48, 49), trial("data.num_workers=1", 48, 60, is_certain=False)],
             "The limit is decoding (80% of the time to load a sample): training reaches 48% of the speed of the step "
-            "alone. No override that was tried gained 3% or more.",
+            "alone. No override that was tried gained 3% or more in every measurement.",
         ),
         (
             Speeds(110, 100, 60),

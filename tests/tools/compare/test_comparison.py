@@ -119,6 +119,22 @@ def test_compare_flags_other_split_unless_over(tmp_path):
     assert len(comparison.settings) == 1
 
 
+def test_compare_runs_of_other_tasks_do_not_count_as_most(tmp_path):
+    """Two runs of another task, which have other data and another metric, beside one that has the metric."""
+    make_run(tmp_path / "s" / "a", ["seed=0"], scores=[0.5])
+    for name in ("b", "c"):
+        path = make_run(tmp_path / "s" / name, ["data.motion_seed=3"]) / "metrics.jsonl"
+        path.write_text(path.read_text().replace('"top1_acc"', '"auc"'))
+    comparison = compared(tmp_path / "s", metric="top1_acc")
+    assert comparison.flags[0] == []
+    assert comparison.flags[1] == ["data.motion_seed=3, but 0 in most runs with val/top1_acc"]
+    assert comparison.best["val/top1_acc"] == {0}
+    assert conclusion(comparison) == ["val/top1_acc 0.5000 (1 run, higher is better)"]
+    assert [note for note in comparison.notes if note.startswith("b: ")] == [
+        "b: not in any mean: val/top1_acc has not been recorded"
+    ]
+
+
 def test_compare_ignores_training_keys_for_comparability(tmp_path):
     for number, override in enumerate(("data.batch_size=8", "data.train.indices=16", "data.num_workers=3")):
         make_run(tmp_path / "s" / str(number), [override])

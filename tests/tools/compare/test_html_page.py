@@ -95,6 +95,22 @@ def test_page_of_sweep(opened: Any, tmp_path: Path) -> None:
     assert set(column(page, "lr_policy")) == {"cosine"}
 
 
+def test_page_with_many_keys_shows_results_first(opened: Any, tmp_path: Path) -> None:
+    """Otherwise they would be outside the window."""
+    keys = ("optimizer.lr", "optimizer.weight_decay", "epochs", "data.batch_size", "data.train.indices", "model.width",
+            "grad.accumulate")  # fmt: skip
+    for number, key in enumerate(keys):
+        make_run(tmp_path / "s" / str(number), [f"{key}={number + 3}"])
+    page = opened(tmp_path / "s")
+    for section, first in (("settings", "val/top1_acc"), ("runs", "folder")):
+        heads = [text.strip(" ↑↓") for text in page.locator(f"#{section} thead th").all_inner_texts()]
+        assert first in heads[1:3]
+        assert heads.index("val/top1_acc") < min(map(heads.index, keys))
+    label = page.locator("#config thead th").nth(1).inner_text()
+    assert label.count(",") == 0  # only the value that is not the most common one
+    assert page.locator("nav a[href='#effects']").is_visible() == page.locator("#effects").is_visible()
+
+
 def test_page_hover_and_arrow_keys_show_values(opened: Any, tmp_path: Path) -> None:
     page = opened(make_sweep(tmp_path / "sweep"))
     page.get_by_label("lines").select_option("runs")

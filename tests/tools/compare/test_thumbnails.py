@@ -6,9 +6,13 @@ import json
 
 import pytest
 from support.run_folders import CLASSES, make_run
+from support.segments import data_overrides, write_segment_data
 
 from vexp import compose, train
 from vexp.cli import compare as command
+from vexp.config.instantiate import to_dict
+from vexp.data.sources.subsets import select_samples
+from vexp.experiment.run_dir import write_settings
 from vexp.tools.compare import thumbnails
 from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.config import Compare
@@ -38,8 +42,6 @@ def write_predictions(run, paths, scores=SCORES):
 
 @pytest.fixture(scope="module")
 def source(motion_cache):
-    from vexp.data.sources.subsets import select_samples
-
     data = compose(DATA).data
     data.prepare()
     return select_samples(data, "val")
@@ -119,9 +121,42 @@ def test_thumbnails_are_decoded_once(run, monkeypatch):
     assert shown.of(Comparison(read_runs(find_runs(runs))[0], Compare())) is None  # no finished run
 
 
+def test_videos_of_localization_are_ordered_by_overlap(tmp_path):
+    """The score is the mean tIoU of the annotated segments with the best of the same class among the ten predicted."""
+    folder = write_segment_data(tmp_path / "data")
+    run, config = make_run(tmp_path / "s" / "a"), compose(data_overrides(folder))
+    (run / "eval" / "predictions.csv").unlink(missing_ok=True)
+    write_settings(run, to_dict(config, types=True), [])
+    source = select_samples(config.data, "val")
+    results = {}
+    for index in range(len(source)):
+        segments, labels = source.truth(index)
+        shifted = segments + 0.1 * index * (segments[:, 1:] - segments[:, :1])  # later by a tenth of its length
+        results[source.name(index)] = [
+            {"segment": segment, "score": 0.5, "label": source.classes[label]}
+            for segment, label in zip(shifted.tolist(), labels, strict=True)
+        ]
+    path = run / "eval" / "proposals.json"
+    path.write_text(json.dumps({"version": "", "results": results, "external_data": {}}))
+    found = videos_of(read_run(run, "a"))
+    shown = sorted(found["best"] + found["worst"], key=lambda video: video["id"])
+    for video in shown:
+        shift = 0.1 * video["id"]
+        assert video["score"] == pytest.approx((1 - shift) / (1 + shift), abs=0.02)
+        assert video["frames"][0].startswith("data:image/svg+xml;base64,")
+    assert found["best"][0]["id"] == 0
+    count = len(source.truth(0)[0])
+    assert found["best"][0]["detail"] == f"{count} of {count} with a tIoU of 0.5 or more"
+    results[source.name(0)] = [row | {"label": "another"} for row in results[source.name(0)]]
+    path.write_text(json.dumps({"version": "", "results": results, "external_data": {}}))
+    assert videos_of(read_run(run, "a"))["worst"][0]["score"] == 0
+    path.write_text("{")
+    assert videos_of(read_run(run, "a"))["note"].startswith("the predictions cannot be read: ")
+
+
 TASKS = {
     "recognition": (["model.width=8", "data.train_clips=2", "data.val_clips=1"], "val/top1_acc", 4),
-    "localization": (["data=motion_segments"], "val/auc", 0),
+    "localization": (["data=motion_segments"], "val/auc", 6),
     "detection": (["data=motion_boxes"], "val/mAP@0.5IOU", 6),
 }
 
@@ -142,5 +177,7 @@ def test_compare_runs_of_each_task(task, tmp_path, tiny, capsys):
     runs, _ = read_runs(find_runs([tmp_path / "runs"]))
     videos = Thumbnails().of(Comparison(runs, Compare(metric=metric)))
     assert len(videos["best"]) == count
-    assert all(len(video["frames"]) == 3 for video in videos["best"] + videos["worst"])
-    assert bool(videos["note"]) == (task == "localization")
+    images = 1 if task == "localization" else 3
+    assert all(len(video["frames"]) == images for video in videos["best"] + videos["worst"])
+    assert videos["note"] == ""
+    assert ("tIoU" in videos["measure"]) == (task == "localization")

@@ -16,7 +16,7 @@ from support.imported import ALL, CONFIGS, SMALL_0, SMALL_1, below, convert_sour
 from vexp import compose
 from vexp.cli.import_mmaction import imported
 from vexp.config.defaults import defaults_of
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.core.errors import UserError
 from vexp.model.meta import meta_model
 from vexp.model.registry import named_option

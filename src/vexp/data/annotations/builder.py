@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import os
 from array import array
@@ -11,16 +12,15 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vexp.core.errors import UserError, did_you_mean
+from vexp.core.lazy import np
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import PackedLabels, TextPacker
 from vexp.data.storage import exists
 
 _MAX_REPORTED = 20  # bad lines in one message
 #: Columns with two values in each row: their type code (float64, int32) and the value of rows without them.
-_PAIRS: dict[str, tuple[str, float]] = {"segments": ("d", np.nan), "frame_ranges": ("i", -1)}
+_PAIRS: dict[str, tuple[str, float]] = {"segments": ("d", math.nan), "frame_ranges": ("i", -1)}
 _LABEL_DIGITS = 6  # without class names the largest label sets the number of classes; a typo must not make it 1e12
 
 

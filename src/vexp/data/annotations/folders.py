@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from vexp.core.errors import MissingInputError, UserError
+from vexp.core.lazy import np
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.packed import TextPacker
 from vexp.data.storage import is_stored, names

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import numpy as np
-from numpy.typing import NDArray
+from vexp.core.lazy import np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class PackedStrings(Packed[str]):
         return values.tobytes().decode("utf-8", "surrogateescape")
 
 
-class PackedLabels(Packed[NDArray[np.int32]]):
+class PackedLabels(Packed["NDArray[np.int32]"]):
     """The labels of multi-label samples, int32."""
 
     __slots__ = ()

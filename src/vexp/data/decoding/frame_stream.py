@@ -13,15 +13,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vexp.core.errors import UserError
+from vexp.core.lazy import np
 from vexp.data.pixel_type import Frame
 from vexp.data.storage import StoredFile, is_stored
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from numpy.typing import NDArray
 
 """One frame: (H, W, C)."""
 
@@ -102,10 +102,14 @@ class FrameReader(ABC):
         if not requested.size:
             return np.empty((0, self.height, self.width, self.channels), np.uint8)
         distinct, rows = np.unique(requested, return_inverse=True)
+        places = np.split(np.argsort(rows, kind="stable"), np.cumsum(np.bincount(rows))[:-1])  # of each distinct frame
         with self._lock:
             stream = FrameStream.of(self.iter_frames(distinct.tolist()), len(distinct))
-            out = stream.to_array()
-        return out if len(rows) == len(distinct) and (rows[1:] > rows[:-1]).all() else out[rows]
+            out = np.empty((len(requested), *stream.shape[1:]), np.uint8)
+            for frame, frame_places in zip(stream, places, strict=True):
+                for place in frame_places.tolist():
+                    out[place] = frame
+        return out
 
     def check_range(self, indices: Sequence[int]) -> None:
         """Raise UserError if an index is out of range."""

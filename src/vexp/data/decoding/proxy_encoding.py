@@ -12,10 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from vexp.core.errors import UserError
 from vexp.core.files import atomic_write
+from vexp.core.lazy import np
 
 if TYPE_CHECKING:
     from av import VideoFrame

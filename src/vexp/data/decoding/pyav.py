@@ -68,20 +68,26 @@ class VideoReader(FrameReader):
         self._to_rgb = RgbConverter()
         self._fault = ""  # why the last run ended early
         status = container.file_status(self.path)
-        self._container, self._stream = container.open_stream(self.path, strict)
         if isinstance(self.path, StoredFile):
             self._identity = (f"{self.path}: {self.path.version}", 0, self.path.size, strict)
             known = VIDEO_INFO_CACHE.get(self._identity)
         else:
             self._identity = (str(self.path.absolute()), status.st_mtime_ns, status.st_size, strict)
             known = VIDEO_INFO_CACHE.get(self._identity) or load_index(self.path, status)
+        self._open(probe=strict or (known is not None and known.is_probed))
         try:
             self.file = known or container.describe(self._container, self._stream)
+            self.file.is_probed = self._is_probed
         except container.READ_ERRORS as error:
             self.close()
             raise container.unreadable(self.path, error) from error
         self._index = self.file.index
         VIDEO_INFO_CACHE.put(self._identity, self.file)
+
+    def _open(self, *, probe: bool) -> None:
+        opened = None if probe else container.open_without_probe(self.path)
+        self._is_probed = opened is None
+        self._container, self._stream = opened or container.open_stream(self.path, self.strict)
 
     def close(self) -> None:
         self._container.close()
@@ -176,7 +182,10 @@ class VideoReader(FrameReader):
                     if done > before:
                         break
                 else:
-                    raise self._undecodable(indices[done], self._fault)
+                    if self._is_probed:
+                        raise self._undecodable(indices[done], self._fault)
+                    self.close()
+                    self._open(probe=True)  # in case that a probe would have found a longer delay of the decoder
 
     def _run(self, index: PacketIndex, start: int, indices: Sequence[int]) -> Iterator[VideoFrame]:
         """Yield frames decoded sequentially from key frame ``start`` up to the first that fails."""
@@ -230,7 +239,7 @@ class VideoReader(FrameReader):
     def _from_the_start(self) -> Iterator[tuple[VideoFrame, str]]:
         """What `_decode` gives for the whole stream of the file opened anew, at least one frame: no seek is trusted."""
         self.close()
-        self._container, self._stream = container.open_stream(self.path, self.strict)
+        self._open(probe=True)
         frame = None
         for frame, fault in self._decode():
             yield frame, fault

@@ -34,6 +34,7 @@ class VideoInfo:
     start: int  # start time of the stream in units of the time base
     fps: float | None  # average
     index: PacketIndex | None  # None if frames have to be counted by decoding
+    is_probed: bool = True  # whether FFmpeg has to decode frames to open the file
     counted: NDArray[np.float64] | None = None  # time of each frame in seconds, found by counting; NaN if unknown
     size: tuple[int, int] | None = None  # (height, width) after rotation
     display_matrix: DisplayMatrix = IDENTITY

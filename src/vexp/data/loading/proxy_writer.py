@@ -88,15 +88,24 @@ class ProxyWriter:
         Raises:
             UserError: If not all proxies could be written.
         """
-        lines: list[dict[str, Any]] = [json.loads(line) for line in self._output.read_bytes().split(b"\n")[:-1]]
+        lines = self._lines()
         if self._process.wait() != 0 or not lines or "count" not in lines[-1]:
             raise UserError(f"data.cache=proxy: {self._failure(lines)}")
-        records: list[Record | None] = [None] * len(self.task.videos)
-        for line in lines[:-1]:
-            if "record" in line and line["number"] < lines[-1]["count"]:
-                records[line["number"]] = Record(**line["record"])
+        count = lines[-1]["count"]
+        records = [record if number < count else None for number, record in enumerate(self.records())]
         errors = [line["error"] for line in lines if "error" in line]
         return Proxies.of(self.task.cache, self.task.videos, records), errors
+
+    def records(self) -> list[Record | None]:
+        """Return the record of each video; None if its proxy is not written, or not yet."""
+        records: list[Record | None] = [None] * len(self.task.videos)
+        for line in self._lines():
+            if "record" in line:
+                records[line["number"]] = Record(**line["record"])
+        return records
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._output.read_bytes().split(b"\n")[:-1]]
 
     def close(self) -> None:
         """Stop the process if it is running."""

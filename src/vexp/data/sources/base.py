@@ -7,12 +7,10 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vexp.core.errors import UserError
+from vexp.core.lazy import np
 from vexp.data.annotations.annotation import Annotation
 from vexp.data.annotations.folders import is_image
 from vexp.data.annotations.packed import take
@@ -20,6 +18,11 @@ from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frame
 from vexp.data.sources.proxies import Proxies
 from vexp.data.storage import identity, is_stored
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import NDArray
 
 
 class Reader(Protocol):
@@ -175,7 +178,7 @@ class ListedSource(Source):
         path = path if is_stored(path) else os.path.abspath(path)
         return repr([path, *(identity(path) or []), rows.segment(index), rows.frames(index)])
 
-    def take(self, rows: NDArray[np.int64]) -> ListedSource:
+    def take(self, rows: NDArray[np.int64]) -> Self:
         taken = copy.copy(self)
         ListedSource.__init__(taken, self.annotation.take(rows))
         return taken

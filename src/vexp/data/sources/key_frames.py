@@ -113,8 +113,8 @@ class UnlabeledKeyFrames(Source):
     assign_iou = 1.0
 
     def __init__(
-        self, places: Sequence[tuple[Path, str, float]], persons: Sequence[NDArray[np.float64]], classes: Sequence[str],
-        opened: Any, *, backend: str = "",
+        self, places: Sequence[tuple[str | Path, str, float]], persons: Sequence[NDArray[np.float64]],
+        classes: Sequence[str], opened: Any, *, backend: str = "",
     ) -> None:  # fmt: skip
         self.places, self.persons, self.classes = list(places), list(persons), list(classes)
         self.opened, self.backend = opened, backend

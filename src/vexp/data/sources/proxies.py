@@ -16,14 +16,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from vexp.core.checksum import sha256
 from vexp.core.errors import UserError
 from vexp.core.files import write_text
+from vexp.core.lazy import np
 from vexp.data.decoding.proxy_encoding import MJPEG, times_path
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _RESERVE = 1 << 30  # bytes of the disk that are left to other files, such as the checkpoints of the run
 _HEX_OF_KEY = 16  # digits of a name that are its key

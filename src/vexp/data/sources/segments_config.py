@@ -111,7 +111,7 @@ class SegmentData(Data, ABC):
             UserError: If the folder does not exist, or videos have no features and ``on_error`` is fail.
         """
 
-    def features_of_video(self, path: Path) -> FeatureSequence:
+    def features_of_video(self, path: str | Path) -> FeatureSequence:
         """Compute the features of a video file.
 
         Raises:
@@ -233,7 +233,7 @@ class MotionSegments(SegmentData):
     def origin(self, split: str) -> str:
         return str(self._folder() / "annotations.json")
 
-    def features_of_video(self, path: Path) -> FeatureSequence:
+    def features_of_video(self, path: str | Path) -> FeatureSequence:
         from vexp.data.decoding import open_video
         from vexp.data.sources import motion_segments
         from vexp.data.sources.motion import FPS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vexp.core.errors import ConfigError, UserError
+from vexp.data import storage
 from vexp.data.annotations.folders import VIDEO_SUFFIXES
 from vexp.data.decoding import VIDEO_BACKENDS, open_video
 from vexp.data.sources.base import Reader, Source, open_segment
@@ -23,7 +25,7 @@ _ROUNDING = 1e-6  # seconds
 class VideoWindow:
     """A video, or the part of it within ``window`` (start, end in seconds)."""
 
-    path: Path
+    path: str | Path  # as text also that of a file in an archive or on a server
     name: str
     window: tuple[float, float] | None = None
 
@@ -31,25 +33,54 @@ class VideoWindow:
         return self.name if self.window is None else f"{self.name} {self.window[0]:.1f}-{self.window[1]:.1f} s"
 
 
-def find_videos(root: Path) -> list[tuple[Path, str]]:
-    """Return (path, name) of a file, or of every video below a folder in alphabetical order.
+def find_videos(root: str) -> list[tuple[str, str]]:
+    """Return (path, name) of a video, or of every video below a folder in alphabetical order.
+
+    Args:
+        root: A path, as a user wrote it; also that of an archive or a server (``vexp.data.storage``).
 
     Raises:
         ConfigError: If there is none.
+        UserError: If the archive or the server cannot be read.
     """
-    if root.is_file():
-        return [(root, root.name)]
-    if not root.is_dir():
-        raise ConfigError("no such file or folder", key="input", value=root)
-    files = (path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file())
-    videos = [
-        (root / path, str(path))
-        for path in files
-        if path.suffix.lower() in VIDEO_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+    return find_files(root, VIDEO_SUFFIXES, f"contains no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
+
+
+def find_files(root: str, suffixes: Collection[str], none: str, *, subfolders: bool = True) -> list[tuple[str, str]]:
+    """Return (path, name) of a file, or of those below a folder whose names end in ``suffixes``, in alphabetical order.
+
+    ``none`` is the rule of the error if there is none.
+    """
+    place = storage.prefix(root)
+    if problem := storage.problem(root):
+        raise ConfigError(problem, key="input", value=root)
+    name = os.path.basename(place)
+    is_stored, has_suffix = storage.is_stored(place), _suffix(name) in suffixes
+    if has_suffix and storage.exists(place) if is_stored else os.path.isfile(place):
+        return [(place, name)]
+    if is_stored and not has_suffix:
+        names = storage.names(place)
+    elif os.path.isdir(place):
+        folder = Path(place)
+        names = [
+            str(path.relative_to(folder))
+            for path in sorted(folder.glob("**/*" if subfolders else "*"))
+            if path.is_file()
+        ]
+    else:
+        raise ConfigError("no such file or folder", key="input", value=place)
+    found = [
+        (f"{place}/{name}", name)
+        for name in names
+        if _suffix(name) in suffixes and "/." not in f"/{name}" and (subfolders or "/" not in name)
     ]
-    if not videos:
-        raise ConfigError(f"contains no video ({', '.join(sorted(VIDEO_SUFFIXES))})", key="input", value=root)
-    return videos
+    if not found:
+        raise ConfigError(none, key="input", value=place)
+    return found
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def windows(duration: float, length: float, stride: float) -> list[tuple[float, float]]:
@@ -88,7 +119,7 @@ class UnlabeledVideos(Source):
         return open_segment(str(video.path), reader, video.window)
 
 
-def split_into_windows(path: Path, name: str, *, window: float, stride: float) -> list[VideoWindow]:
+def split_into_windows(path: str | Path, name: str, *, window: float, stride: float) -> list[VideoWindow]:
     """Split a video into windows of ``window`` seconds with distance ``stride``.
 
     Raises:

@@ -27,7 +27,7 @@ from vexp.data.annotations.packed import PackedStrings, TextPacker
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _ENCRYPTED = 1  # bit of ZipInfo.flag_bits
 ENCRYPTED_METHOD = -1
-_VERSION = 1  # of the saved index
+_VERSION = 2  # of the saved index
 
 _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, OverflowError,
@@ -44,6 +44,7 @@ class ArchiveIndex:
 
     names: PackedStrings
     places: NDArray[np.int64]
+    digests: NDArray[np.uint64]  # of the names; to compute a million of them takes seconds
     left_out: int  # entries that are links, or have a name outside of the archive
 
 
@@ -64,7 +65,8 @@ def build_index(file: BinaryIO, place: str, kind: str) -> ArchiveIndex:
             places.extend(numbers)
     except _DAMAGE as error:
         raise UserError(f"{place}: cannot be read as a .{kind} archive: {error}") from None
-    return ArchiveIndex(names.finish(), np.array(places, np.int64).reshape(-1, 5), left_out)
+    packed = names.finish()
+    return ArchiveIndex(packed, np.array(places, np.int64).reshape(-1, 5), packed.digests(), left_out)
 
 
 def _zip_entries(file: BinaryIO) -> Iterator[_Entry | tuple[str]]:
@@ -108,11 +110,12 @@ def load_index(path: Path, identity: str) -> ArchiveIndex | None:
             if saved["identity"].item() != f"{_VERSION} {identity}":
                 return None
             names = PackedStrings(saved["text"], saved["ends"])
-            index = ArchiveIndex(names, saved["places"], int(saved["left_out"]))
+            index = ArchiveIndex(names, saved["places"], saved["digests"], int(saved["left_out"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    sound = index.places.shape == (len(names), 5) and index.places.dtype == np.int64 and names.data.dtype == np.uint8
-    return index if sound and (np.diff(names.ends, prepend=0) >= 0).all() else None
+    shapes = (index.places.shape, index.digests.shape) == ((len(names), 5), (len(names),))
+    types = [index.places.dtype, index.digests.dtype, names.data.dtype] == list(map(np.dtype, ("i8", "u8", "u1")))
+    return index if shapes and types and (np.diff(names.ends, prepend=0) >= 0).all() else None
 
 
 def save_index(path: Path, identity: str, index: ArchiveIndex) -> None:
@@ -125,7 +128,7 @@ def save_index(path: Path, identity: str, index: ArchiveIndex) -> None:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file, identity=np.array(f"{_VERSION} {identity}"), text=index.names.data, ends=index.names.ends,
-                places=index.places, left_out=np.array(index.left_out),
+                places=index.places, digests=index.digests, left_out=np.array(index.left_out),
             )  # fmt: skip
     except OSError as error:
         reason = f"the index of an archive cannot be written: {error.strerror}"

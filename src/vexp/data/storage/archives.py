@@ -139,7 +139,7 @@ class Archives:
     def __init__(self, place: str, archives: list[Archive]) -> None:
         self.place, self.archives = place, archives
         counts = [len(archive.index.names) for archive in archives]
-        digests = np.concatenate([archive.index.names.digests() for archive in archives])
+        digests = np.concatenate([archive.index.digests for archive in archives])
         order = np.argsort(digests, kind="stable")
         self._digests = digests[order]
         self._archive = np.repeat(np.arange(len(archives), dtype=np.int32), counts)[order]

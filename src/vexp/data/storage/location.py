@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
-from vexp.core.errors import UserError
+from vexp.core.errors import UserError, has_password
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)(?=/|$)")
@@ -79,7 +79,7 @@ def prefix_rule(value: Any) -> str | None:
     rest = text[match.end() :]
     user, at, _ = rest.partition("/")[0].rpartition("@")
     web = scheme in _WEB
-    if (at and (web or ":" in user)) or ("?" in rest and (web or "=" in rest.partition("?")[2])):
+    if (has_password(text) if web else at and ":" in user) or ("?" in rest and (web or "=" in rest.partition("?")[2])):
         return f"has a password or a query, which the run folder would show; {_VARIABLE_RULE}"
     return "must have %23 in place of #" if web and "#" in rest else None
 
@@ -139,7 +139,7 @@ def secrets(path: str) -> list[str]:
     """Return what the value of the variable of a stored path may contain that no message repeats."""
     url = urlsplit(address(path))
     user, _, password = url.netloc.rpartition("@")[0].partition(":")
-    values = [value for _, value in parse_qsl(url.query)]
+    values = [value for _, value in parse_qsl(url.query)] + [part.partition("=")[2] for part in url.query.split("&")]
     return [text for text in (url.query, user, password, unquote(password), *values) if text]
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-import numpy as np
-
 from vexp.core.fields import ValidatedConfig
+from vexp.core.lazy import np
 from vexp.data.pixel_type import Frames
 from vexp.data.transforms.resample import render_views
 from vexp.data.transforms.view import View

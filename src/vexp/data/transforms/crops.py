@@ -2,7 +2,7 @@
 
 Names, arguments and the order of crops are those of mmaction2 0.24.1. Sizes are an int (square) or [width, height].
 Crops do not pad, so frames smaller than the crop are an error. Random offsets include the last one, which mmaction2's
-RandomCrop never draws. A new crop is also a row of ``vexp.config.schema.options`` and a file in conf/transform.
+RandomCrop never draws. A new crop is also a row of ``vexp.config.options`` and a file in conf/transform.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from vexp.core.errors import UserError, format_value
 from vexp.core.fields import option
+from vexp.core.lazy import np
 from vexp.data.transforms.base import SpatialTransform
 from vexp.data.transforms.view import Size, View, shared_size
 

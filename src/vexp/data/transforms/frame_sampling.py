@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from vexp.core.errors import ConfigError, UserError, format_value
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.lazy import np
 from vexp.data.transforms.timeline import FrameTimes, Indices, Timeline
 
 

@@ -5,23 +5,23 @@ Random parameters are drawn once for all frames and crops of a sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.lazy import np
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frames
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
 #: ITU-R 601 luma, as in torchvision and OpenCV.
-_LUMA = np.array([0.2989, 0.587, 0.114])
+_LUMA = (0.2989, 0.587, 0.114)
 
 
 def _range_rule(low: float, high: float) -> Callable[[Any], str | None]:
@@ -39,7 +39,7 @@ def _range_rule(low: float, high: float) -> Callable[[Any], str | None]:
 
 
 #: Arguments of ``option`` for the range of a factor and of a shift.
-_FACTOR: dict[str, Any] = {"accepts": "float or list of 2 float", "check": _range_rule(0, np.inf)}
+_FACTOR: dict[str, Any] = {"accepts": "float or list of 2 float", "check": _range_rule(0, math.inf)}
 _SHIFT = _FACTOR | {"check": _range_rule(-0.5, 0.5)}
 
 
@@ -125,7 +125,7 @@ def _adjust_contrast(frame: Frames, factor: float, target: Frames) -> None:
 def _adjust_saturation(frame: Frames, factor: float, target: Frames) -> None:
     import cv2
 
-    cv2.transform(frame, factor * np.eye(3) + (1 - factor) * _LUMA, dst=target)
+    cv2.transform(frame, factor * np.eye(3) + (1 - factor) * np.array(_LUMA), dst=target)
 
 
 def _adjust_hue(frame: Frames, turn: float, target: Frames) -> None:

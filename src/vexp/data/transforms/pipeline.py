@@ -17,13 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.lazy import np
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frames
 from vexp.data.sources.base import Reader, frame_times, read_frames
@@ -33,6 +31,9 @@ from vexp.data.transforms.pose import draw_joints
 from vexp.data.transforms.resample import Window, render_views, render_windows
 from vexp.data.transforms.view import View, shared_size
 from vexp.data.transforms.view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ACCEPTS = "dict of transforms by name"
 _METHODS = ("indices", "plan", "apply", "draw", "compact", "prepare")

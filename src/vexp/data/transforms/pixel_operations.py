@@ -7,18 +7,24 @@ as an image: equalization, contrast and the like depend on the frame, the argume
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from vexp.core.lazy import np
 from vexp.data.pixel_type import Frame, Frames
 
-Levels = NDArray[np.uint8]  # (256,), or (256, 3) with a table for each channel
-_ALL = np.arange(256)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Levels: TypeAlias = "NDArray[np.uint8]"  # (256,), or (256, 3) with a table for each channel
 #: Weights of Pillow's conversion to gray (ITU-R 601), in 1/65536, and half a level.
-_GRAY = np.array([[19595, 38470, 7471, 0x8000]], np.float32) / 65536
+_GRAY = [[weight / 65536 for weight in (19595, 38470, 7471, 0x8000)]]
+
+
+@functools.cache
+def _levels() -> NDArray[np.int64]:
+    return np.arange(256)
 
 
 def invert(frames: Frames) -> Frames:
@@ -28,17 +34,17 @@ def invert(frames: Frames) -> Frames:
 
 def solarize(frames: Frames, threshold: float) -> Frames:
     """Invert the levels from ``threshold`` on."""
-    return _replace(frames, np.where(threshold > _ALL, _ALL, 255 - _ALL))
+    return _replace(frames, np.where(threshold > _levels(), _levels(), 255 - _levels()))
 
 
 def solarize_add(frames: Frames, amount: int) -> Frames:
     """Add ``amount`` to the levels below 128, up to 255."""
-    return _replace(frames, np.where(_ALL < 128, np.minimum(_ALL + amount, 255), _ALL))
+    return _replace(frames, np.where(_levels() < 128, np.minimum(_levels() + amount, 255), _levels()))
 
 
 def posterize(frames: Frames, bits: int) -> Frames:
     """Keep the ``bits`` most significant bits of each level; none are left of 0 bits."""
-    return _replace(frames, _ALL & ~(2 ** (8 - bits) - 1)) if bits < 8 else frames
+    return _replace(frames, _levels() & ~(2 ** (8 - bits) - 1)) if bits < 8 else frames
 
 
 def auto_contrast(frames: Frames) -> Frames:
@@ -86,7 +92,7 @@ def _replace_each(frames: Frames, levels: Callable[[Frame], NDArray[np.integer]]
 
 
 def _blend_each(frames: Frames, other: Callable[[Frame], Frame], factor: float) -> Frames:
-    table = _blended(_ALL[:, None], factor).reshape(-1)
+    table = _blended(_levels()[:, None], factor).reshape(-1)
     out = np.empty_like(frames)
     for frame, target in zip(frames, out, strict=True):
         pairs = other(frame).astype(np.uint16)
@@ -99,7 +105,7 @@ def _blend_each(frames: Frames, other: Callable[[Frame], Frame], factor: float) 
 def _blended(other: NDArray[np.integer], factor: float) -> Levels:
     """Return ``other + factor * (level - other)`` of all levels, in float32, cut to 0..255 and truncated (Pillow)."""
     other = other.astype(np.float32)
-    values = other + np.float32(factor) * (_ALL.astype(np.float32) - other)
+    values = other + np.float32(factor) * (_levels().astype(np.float32) - other)
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
@@ -107,7 +113,7 @@ def _gray(frame: Frame) -> NDArray[np.uint8]:
     """Convert to gray, (H, W); the sums are integers below 2^24, so that float32 is exact."""
     import cv2
 
-    gray: NDArray[np.uint8] = cv2.transform(frame.astype(np.float32), _GRAY).astype(np.uint8)
+    gray: NDArray[np.uint8] = cv2.transform(frame.astype(np.float32), np.array(_GRAY, np.float32)).astype(np.uint8)
     return gray
 
 
@@ -132,16 +138,16 @@ def _stretched(histogram: NDArray[np.int64]) -> NDArray[np.integer]:
     used = np.flatnonzero(histogram)
     low, high = int(used[0]), int(used[-1])
     if high <= low:
-        return _ALL
+        return _levels()
     scale = 255.0 / (high - low)
-    return np.clip((_ALL * scale - low * scale).astype(np.int64), 0, 255)
+    return np.clip((_levels() * scale - low * scale).astype(np.int64), 0, 255)
 
 
 def _equalized(histogram: NDArray[np.int64]) -> NDArray[np.integer]:
     used = histogram[histogram > 0]
     step = int(used.sum() - used[-1]) // 255
     if len(used) <= 1 or step == 0:
-        return _ALL
+        return _levels()
     below = np.concatenate([[0], np.cumsum(histogram)[:-1]])
     levels: NDArray[np.int64] = np.minimum((step // 2 + below) // step, 255)
     return levels

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vexp.core.errors import ConfigError, UserError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.lazy import np
 from vexp.data.transforms.heat_map_layout import HeatMapLayout
 from vexp.data.transforms.view import View, shared_size
 
-Joints = NDArray[np.float32]  # (persons, frames, joints, 3): x and y in pixels, confidence
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Joints: TypeAlias = "NDArray[np.float32]"  # (persons, frames, joints, 3): x and y in pixels, confidence
 
 #: The limbs of COCO's 17 joints, as mmaction2 draws them.
 COCO_LIMBS = [

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.lazy import np
 from vexp.data.pixel_type import Frames
 from vexp.data.transforms.photometric import check_rgb
 

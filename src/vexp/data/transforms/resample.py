@@ -10,15 +10,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from vexp.core.errors import UserError
+from vexp.core.lazy import np
 from vexp.data.decoding.frame_stream import FrameStream
 from vexp.data.pixel_type import Frame, Frames
 from vexp.data.transforms.view import Box, Size, View, shared_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FrameWriter = Callable[[Frame, int], None]
 """Writes the result for a frame (H, W, C) with its index into the output."""

@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.lazy import np
 from vexp.data.transforms.base import SpatialTransform
 from vexp.data.transforms.view import INTERPOLATIONS, Size, View, shared_size
 

@@ -7,12 +7,15 @@ same sampling rules apply to both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from vexp.core.lazy import np
 
-Indices = npt.NDArray[np.int64]
-FrameTimes = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Indices: TypeAlias = "npt.NDArray[np.int64]"
+FrameTimes: TypeAlias = "npt.NDArray[np.float64]"
 
 
 #: Rounding error of times in seconds: one millisecond for each time, and one for the duration.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from vexp.core.fields import option
+from vexp.core.lazy import np
 from vexp.data.transforms.frame_sampling import Sampler, check_frames
 from vexp.data.transforms.timeline import Indices
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vexp.core.errors import UserError
+from vexp.core.lazy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]
 Affine = tuple[float, float, float, float, float, float]
 """(a, b, c, d, e, f) maps the point (x, y) to (a x + b y + c, d x + e y + f), in pixels, as ``PIL.Image.AFFINE``."""
-Matrix = NDArray[np.float64]
+Matrix: TypeAlias = "NDArray[np.float64]"
 """The same as an array (3, 3) for points (x, y, 1)."""
 
 Size = tuple[int, int]

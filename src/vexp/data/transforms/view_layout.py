@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
+from vexp.core.lazy import np
 from vexp.data.transforms.resample import FLOW_CHANNELS, Window
 from vexp.data.transforms.view import Size
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlparse
 
 from vexp import checkpoint
 from vexp.core.checksum import sha256
-from vexp.core.errors import ConfigError, UserError, did_you_mean
+from vexp.core.errors import ConfigError, UserError, did_you_mean, has_password
 from vexp.core.files import atomic_write
 from vexp.model.weights import hf_folder, hub, timm_source
 from vexp.model.weights.metadata import Metadata, of_torchvision
@@ -26,6 +26,10 @@ from vexp.model.weights.safetensors_file import is_safetensors
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _HASHED_NAME = re.compile(r"[-_]([0-9a-f]{8,64})\.[a-z]+$")  # torch.hub's and OpenMMLab's: resnet50-0676ba61.pth
 _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{8,64})$")
+#: Names of the parameters of a URL that give access to whoever has it, such as those of presigned URLs.
+_SECRET_QUERY = re.compile(
+    r"(?:^|&)[^=&]*(?:token|key|secret|password|passwd|auth|credential|signature|\bsig\b)[^=&]*=", re.IGNORECASE
+)
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 #: URL schemes that mmcv resolves with its own list of models.
 _OPENMMLAB = ("open-mmlab", "openmmlab", "mmcls", "jhu")
@@ -73,6 +77,8 @@ def _problem(source: str) -> str | None:
             return f"is not a valid URL: {error}"
         if not is_named or not source.isascii() or not source.isprintable() or " " in source:
             return "is not a valid URL; it must be https://HOST/FILE, with other characters as %XX"
+        if has_password(source) or _SECRET_QUERY.search(url.query):
+            return "has a password or a token, which the run folder would show; download the file and give its path"
         is_safe = scheme == "https" or url.hostname in _LOCAL_HOSTS
         return None if is_safe else "downloads over http can be tampered with; use https"
     if scheme in _OPENMMLAB:

@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vexp.core.errors import ConfigError
 from vexp.core.fields import ValidatedConfig, option
+from vexp.core.lazy import np
 from vexp.optim.lr_policy.base import WarmedPolicy, finite, step_rule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Shapes of a phase and their specific arguments.
 SHAPES: dict[str, tuple[str, ...]] = {

@@ -4,7 +4,7 @@ Each policy is a function of the base rate, the step and the length of the run; 
 ``by_epoch`` and the warm-up. In the formulas, t counts epochs (``by_epoch``) or optimizer steps from 0, T is the length
 of the run in the same unit, and p = t / T. Formulas and argument names are those of mmcv 1.7.
 
-A new policy is exported by the package, and has a row in ``vexp.config.schema.options`` and a file in conf/lr_policy;
+A new policy is exported by the package, and has a row in ``vexp.config.options`` and a file in conf/lr_policy;
 as a phase of ``lr=chain`` it needs a shape in ``vexp.optim.lr_policy.chain``.
 """
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from vexp.config.schema import Config
+from vexp.data.sources.base import VideoSource
 from vexp.tools.bench.measure import CORES, LOADING, STEP, Measurement, SampleCost, Speeds
 
 _GAIN = 0.03  # smaller ones are noise
@@ -28,6 +29,9 @@ class Candidate:
     note: str  # what it changes besides the speed; empty if nothing
 
 
+PROXIES = Candidate("data.cache=proxy", "from the second epoch on, with other pixel values")
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """The measured effect of a candidate."""
@@ -35,6 +39,7 @@ class Trial:
     candidate: Candidate
     before: float  # samples per second without it, measured alternately
     after: float
+    is_certain: bool = True  # every measurement with it was faster than the one before it, or slower
 
     @property
     def gain(self) -> float:
@@ -55,15 +60,17 @@ def candidates(measurement: Measurement, limit: str) -> list[Candidate]:
     on_gpu = measurement.exp.device.type == "cuda"
     if limit == STEP:
         return list(_step_candidates(config, on_gpu))
+    exp, source, result = measurement.exp, measurement.exp.train_set.source, list[Candidate]()
+    if isinstance(source, VideoSource) and config.data.cache is None and exp.total_steps > exp.plan.steps_per_epoch:
+        result.append(PROXIES)
     counts = [cores, cores - 1, cores // 2]  # more workers than cores gain nothing, and torch warns of them
     workers = [count for count in dict.fromkeys(counts) if count > 0 and count != measurement.workers]
     if measurement.workers > 0 and limit == CORES:
         workers.append(0)
-    result = [Candidate(f"data.num_workers={count}", "") for count in workers]
+    result += [Candidate(f"data.num_workers={count}", "") for count in workers]
     if limit == CORES and not on_gpu and config.backend.threads != 1:
         result.append(Candidate("backend.threads=1", "sums in another order: last bits"))
-    is_video = measurement.exp.train_set.source.backend in ("auto", "av")
-    if limit == LOADING and is_video and importlib.util.find_spec("torchcodec") is not None:
+    if limit == LOADING and source.backend in ("auto", "av") and importlib.util.find_spec("torchcodec") is not None:
         result.append(Candidate("data.decoding_backend=torchcodec", ""))
     return result
 
@@ -76,15 +83,15 @@ def _step_candidates(config: Config, on_gpu: bool) -> Iterator[Candidate]:
     channels_last = config.backend.channels_last
     wanted = not (on_gpu if channels_last is None else channels_last)
     yield Candidate(f"backend.channels_last={str(wanted).lower()}", "")
-    if on_gpu and not config.backend.compile:
-        yield Candidate("backend.compile=true", "takes minutes before the first step")
     size = config.data.batch_size
     yield Candidate(f"data.batch_size={2 * size}", "changes the training: scale the learning rate")
+    if on_gpu and not config.backend.compile:
+        yield Candidate("backend.compile=true", "takes minutes before the first step")
 
 
-def conclusion(speeds: Speeds, cost: SampleCost, trials: list[Trial]) -> str:
-    """Return in a sentence what limits the speed, and in another what helped."""
-    return f"{_limit_sentence(speeds, cost)} {_advice_sentence(trials)}"
+def conclusion(speeds: Speeds, cost: SampleCost, trials: list[Trial], untried: Sequence[str] = ()) -> str:
+    """Return in a sentence what limits the speed, and in others what helped and what was not tried."""
+    return " ".join(filter(None, [_limit_sentence(speeds, cost), _advice_sentence(trials), _untried_sentence(untried)]))
 
 
 def _limit_sentence(speeds: Speeds, cost: SampleCost) -> str:
@@ -95,17 +102,22 @@ def _limit_sentence(speeds: Speeds, cost: SampleCost) -> str:
         text += f" ({costs[limit] / loading:.0%} of the time to load a sample)"
     if speeds.limit == CORES:
         text += ", which competes with the training step for the CPU cores"
-    return f"{text}: training reaches {speeds.share:.0%} of the speed of the step alone."
+    return f"{text}: training reaches {min(speeds.share, 1):.0%} of the speed of the step alone."
 
 
 def _advice_sentence(trials: list[Trial]) -> str:
     if not trials:
         return "No override was tried."
-    best = max(trials, key=lambda trial: trial.gain)
-    if best.gain < _GAIN:
-        return f"No override that was tried gained {_GAIN:.0%} or more."
+    gains = [trial for trial in trials if trial.gain >= _GAIN and trial.is_certain]
+    if not gains:
+        return f"No override that was tried gained {_GAIN:.0%} or more in every measurement."
+    best = max(gains, key=lambda trial: trial.gain)
     note = f" ({best.candidate.note})" if best.candidate.note else ""
     return f"{best.candidate.override} gained {best.gain:.0%} when tried{note}."
+
+
+def _untried_sentence(untried: Sequence[str]) -> str:
+    return f"There was no time to try {', '.join(untried)}: raise seconds." if untried else ""
 
 
 def _cores() -> int:

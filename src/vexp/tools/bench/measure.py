@@ -34,8 +34,7 @@ from vexp.training.step import set_learning_rates, train_step
 _ENDLESS = 10**9  # steps, more than any measurement takes
 _ROUNDS = 3
 _NEAR_LIMIT = 0.9  # of the step alone: the data keep up
-_WARM_UP_STEPS = 2
-_MIN_STEPS = 3  # that are measured, however long they take
+_WARM_UP_STEPS = 2  # at most
 
 
 #: What limits the speed of a run: data loading, the training step, or both, which compete for the CPU cores.
@@ -81,9 +80,11 @@ class Measurement:
         """Build datasets, model and optimizer as a run does; raises what a run raises."""
         apply_switches(config)
         self.config = config
+        self.overhead = 0.0  # seconds that ``training`` takes besides the measured ones: start of the workers, warm-up
         self.exp: Experiment = build_experiment(config)
         self.workers = available_workers() if config.data.num_workers is None else config.data.num_workers
         self._state: TrainState | None = None
+        self._is_warm = False  # whether a step was done: the first one takes longer
         self._cached: list[Batch] | None = None
 
     @property
@@ -97,35 +98,35 @@ class Measurement:
         return self._state
 
     def speeds(self, seconds: float) -> Speeds:
-        """Measure for about ``seconds`` in total: alternately, so that another program does not slow one part only."""
-        each = seconds / (3 * _ROUNDS)
-        rounds = [(self.loading(each), self.step(each), self.training(each)) for _ in range(_ROUNDS)]
+        """Measure for about ``seconds`` in total: alternately, so that another program does not slow one part only.
+
+        If steps are slow, there are fewer rounds, at least one.
+        """
+        start, each, rounds = time.perf_counter(), seconds / (3 * _ROUNDS), list[tuple[float, float, float]]()
+        while len(rounds) < _ROUNDS and time.perf_counter() - start <= seconds * (1 - 1 / _ROUNDS):
+            rounds.append((self.loading(each), self.step(each), self.training(each)))
         return Speeds(*np.median(rounds, axis=0).tolist())
 
     def loading(self, seconds: float) -> float:
         """Return the samples per second that the workers load if nothing else runs."""
-        with closing(self._batches()) as batches:
-            for _ in range(self.workers + 1):
-                next(batches)
-            return _rate(lambda: len(next(batches)), seconds)
+        return self._loading_rate(self.exp.train_set, seconds)
 
     def step(self, seconds: float) -> float:
         """Return the samples per second of the training step on the same batches again and again: the upper limit."""
         batches = itertools.cycle(self._step_batches())
-        return self._training_rate(batches, seconds)
+        return self._training_rate(batches, seconds, group=1)
 
     def training(self, seconds: float) -> float:
         """Return the samples per second of training: loading and steps together, as in a run."""
-        with closing(self._batches()) as batches:
-            return self._training_rate(batches, seconds)
+        start = time.perf_counter()
+        with closing(self._batches(self.exp.train_set)) as batches:
+            rate = self._training_rate(batches, seconds, group=self.workers)
+        self.overhead = max(time.perf_counter() - start - seconds, 0.0)
+        return rate
 
     def transport(self, seconds: float) -> float:
         """Return the samples per second that the workers deliver if nothing has to be decoded and resized."""
-        dataset = _ReadySamples(self.exp.train_set, self._sample())
-        with closing(self._batches(dataset)) as batches:
-            for _ in range(self.workers + 1):
-                next(batches)
-            return _rate(lambda: len(next(batches)), seconds)
+        return self._loading_rate(_ReadySamples(self.exp.train_set, self._sample()), seconds)
 
     def copy_seconds(self) -> float:
         """Return the time to copy the batches of a step to the device, in seconds; 0 on the CPU."""
@@ -160,6 +161,7 @@ class Measurement:
         dataset, times = self.exp.train_set, list[tuple[float, float]]()
         end = time.perf_counter() + seconds
         for index in itertools.cycle(range(len(dataset))):
+            self._decode(index, frames=False)  # what a reader keeps of a video is not a difference of the two times
             start = time.process_time()
             self._decode(index)
             decoded = time.process_time()
@@ -185,12 +187,12 @@ class Measurement:
         other._cached = None
         return other
 
-    def _decode(self, index: int) -> None:
-        """Decode the frames of a sample as its pipeline does, without any other transform."""
+    def _decode(self, index: int, *, frames: bool = True) -> None:
+        """Open the video of a sample, and decode its frames as its pipeline does, without any other transform."""
         dataset, rng = self.exp.train_set, np.random.default_rng([self.config.seed, 0, index])
         try:
             with dataset.source.open(index) as reader:
-                if self.config.data.content != "frames":
+                if self.config.data.content != "frames" or not frames:
                     return
                 indices = np.unique(sampled_frames(reader, next(iter(dataset.steps.values())), rng))
                 for _ in read_frames(reader, indices):
@@ -198,9 +200,10 @@ class Measurement:
         except Exception:  # loading the sample reports it
             return
 
-    def _batches(self, dataset: ClipDataset | None = None) -> Generator[Batch, None, None]:
+    def _batches(self, dataset: ClipDataset) -> Generator[Batch, None, None]:
         """Load batches of the training samples, or of another data set of equally many."""
-        exp, dataset = self.exp, dataset or self.exp.train_set
+        apply_switches(self.config)  # another measurement may have changed them
+        exp = self.exp
         order = training_order(exp, 0, _ENDLESS, rank=exp.world.rank)
         bad = BadSamples(dataset, split="train", max_fraction=exp.config.data.max_bad_fraction, path=None)
         yield from iterate_batches(make_loader(dataset, order, exp.config.data, exp.device, persistent=False), bad)
@@ -209,18 +212,28 @@ class Measurement:
         """Return the batches of one full step, loaded once."""
         if self._cached is None:
             count = len(self.exp.plan.batch_sizes(0))
-            with closing(self._batches()) as batches:
+            with closing(self._batches(self.exp.train_set)) as batches:
                 self._cached = list(itertools.islice(batches, count))
         return self._cached
 
-    def _training_rate(self, batches: Iterator[Batch], seconds: float) -> float:
-        exp, state, trained = self.exp, self.state, 0
+    def _loading_rate(self, dataset: ClipDataset, seconds: float) -> float:
+        with closing(self._batches(dataset)) as batches:
+            for _ in range(self.workers + 1):
+                next(batches)
+            return _rate(lambda: len(next(batches)), seconds, group=self.workers)
+
+    def _training_rate(self, batches: Iterator[Batch], seconds: float, *, group: int) -> float:
+        """Return the samples per second of steps; ``group`` is that of ``_rate``."""
+        apply_switches(self.config)
+        exp, state, trained, waited = self.exp, self.state, 0, 0.0
         set_learning_rates(exp, state)
 
         def counted() -> Iterator[Batch]:
-            nonlocal trained
-            for batch in batches:
-                trained += len(batch)
+            nonlocal trained, waited
+            while True:
+                begin = time.perf_counter()
+                batch = next(batches)
+                trained, waited = trained + len(batch), waited + time.perf_counter() - begin
                 yield batch
 
         source = counted()
@@ -230,10 +243,17 @@ class Measurement:
             train_step(exp, state, source)
             return trained - before
 
+        start = time.perf_counter()
         for _ in range(_WARM_UP_STEPS):
             one_step()
-        synchronize(exp.device)
-        return _rate(one_step, seconds, exp.device)
+            synchronize(exp.device)
+            elapsed = time.perf_counter() - start
+            if elapsed > seconds:
+                break
+        was_warm, self._is_warm = self._is_warm, True
+        if was_warm and elapsed > 2 * seconds and waited < elapsed / 10:
+            return trained / elapsed  # a slow step: another one would take too long
+        return _rate(one_step, seconds, exp.device, group=group)
 
 
 class _ReadySamples(ClipDataset):
@@ -247,12 +267,19 @@ class _ReadySamples(ClipDataset):
         return self.sample
 
 
-def _rate(work: Callable[[], int], seconds: float, device: torch.device | None = None) -> float:
-    """Return the samples per second of ``work``, which returns the number of samples of each call."""
+def _rate(work: Callable[[], int], seconds: float, device: torch.device | None = None, *, group: int = 1) -> float:
+    """Return the samples per second of ``work``, which returns the number of samples of each call.
+
+    ``group`` workers deliver their batches at about the same time: if it does not take too long, whole groups are
+    measured.
+    """
     samples, calls, start = 0, 0, time.perf_counter()
-    while calls < _MIN_STEPS or time.perf_counter() - start < seconds:
+    while True:
         samples += work()
         calls += 1
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds and (calls % max(group, 1) == 0 or elapsed >= 2 * seconds):
+            break
     if device is not None:
         synchronize(device)
     return samples / (time.perf_counter() - start)

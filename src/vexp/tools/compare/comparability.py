@@ -47,23 +47,29 @@ def _affects_split(key: str, run: Run) -> bool:
     return key.startswith("data.") and not below(key, _NOT_SPLIT_KEYS)
 
 
-def flags(runs: Sequence[Run], protocols: Sequence[dict[str, str]]) -> list[list[str]]:
-    """Return, for each run, its differences from most finished runs, which make its metrics incomparable."""
+def flags(runs: Sequence[Run], protocols: Sequence[dict[str, str]], metric: str) -> list[list[str]]:
+    """Return, for each run, its differences from most finished runs, which make its metrics incomparable.
+
+    Only runs with the metric count: those of other tasks, of which there may be more, have other data.
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for p in [p for run, p in zip(runs, protocols, strict=True) if run.status == DONE] or protocols:
+    done = [(run, p) for run, p in zip(runs, protocols, strict=True) if run.status == DONE]
+    counted = [p for run, p in done if metric in run.series]
+    most = "most runs" if len(counted) in (0, len(done)) else f"most runs with {metric}"
+    for p in counted or [p for _, p in done] or protocols:
         for name, value in p.items():
             counts[name][value] += 1
     common = {name: values.most_common(1)[0][0] for name, values in counts.items()}
     return [
-        [_difference(name, value, common[name]) for name, value in p.items() if value != common.get(name, value)]
+        [_difference(name, value, common[name], most) for name, value in p.items() if value != common.get(name, value)]
         for p in protocols
     ]
 
 
-def _difference(name: str, value: str, common: str) -> str:
+def _difference(name: str, value: str, common: str, most: str) -> str:
     if name == "classes":
         classes, usual = value.partition(" (")[0], common.partition(" (")[0]
         if classes == usual:
             return f"{classes} with different names or in a different order"
-        return f"{classes}, but most runs have {usual.removesuffix(' classes')}"
-    return f"{value if name == 'videos' else f'{name}={value}'}, but {common} in most runs"
+        return f"{classes}, but {most} have {usual.removesuffix(' classes')}"
+    return f"{value if name == 'videos' else f'{name}={value}'}, but {common} in {most}"

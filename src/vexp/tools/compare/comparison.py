@@ -81,7 +81,7 @@ class Comparison:
         self.shown += [column for column in self.columns if column.key in options.over]
         self.usual = {column.key: Counter(column.values).most_common(1)[0][0] for column in self.columns}
         protocols = [protocol(run, options.over) for run in runs]
-        self.flags = flags(runs, protocols)
+        self.flags = flags(runs, protocols, metric)
         self.settings = self._settings(protocols)  # sorted below, the best first
         ranked = [i for i, run in enumerate(runs) if run.status == DONE and not self.flags[i]]
         self.best: dict[str, set[int]] = {}  # indices of the runs with the best value of each metric
@@ -167,7 +167,8 @@ class Comparison:
             if run.version and run.version != versions[0][0]:
                 most = f"run with vexp {run.version}, but most with {versions[0][0]}"
                 run.notes.append(f"{most}: metrics may not be comparable")
-            notes += [f"{run.name}: not comparable: {reason}" for reason in reasons]
+            if self.metric in run.series or run.status != DONE:
+                notes += [f"{run.name}: not comparable: {reason}" for reason in reasons]
             notes += [f"{run.name}: {note}" for note in run.notes]
             if run.status != DONE:
                 notes.append(f"{run.name}: {run.status}, not in any mean: {run.why}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vexp.core.log import escape_controls
+from vexp.core.log import escape_controls, plural
 from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.metrics_file import Series
 
@@ -99,13 +101,14 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
     names = curve_names(comparison)[:4]
-    figure = Figure(figsize=(3 + 4 * len(names), 3.8), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4 * len(names), 3.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
+    legend: dict[int, Any] = {}  # a line of each setting by its rank, in whichever panel it has one
     for panel, name in zip(panels, names, strict=True):
         others = []  # in one collection, because a line of its own for each of thousands takes seconds
         for rank, setting in reversed(list(enumerate(comparison.settings))):
-            for number, i in enumerate(setting.runs):
+            for i in setting.runs:
                 if (series := comparison.runs[i].series.get(name)) is None:
                     continue
                 points = thin(series, 400)
@@ -113,17 +116,34 @@ def plot_curves(path: Path, comparison: Comparison) -> None:
                     others.append(np.column_stack([points.steps, points.values]))
                     continue
                 style = {"color": COLORS[rank], "lw": 1.3, "alpha": 0.85, "zorder": 3} if rank < len(COLORS) else OTHERS
-                label = escape_controls(comparison.name_of(setting)) if rank < len(COLORS) and number == 0 else "_"
                 marker = "o" if len(points.steps) == 1 else None
-                panel.plot(points.steps, points.values, label=label, marker=marker, ms=3, **style)
-        panel.add_collection(LineCollection(others, **OTHERS))
+                (line,) = panel.plot(points.steps, points.values, marker=marker, ms=3, **style)
+                legend.setdefault(min(rank, len(COLORS)), line)
+        lines = panel.add_collection(LineCollection(others, **OTHERS))
+        if others:
+            legend.setdefault(len(COLORS), lines)
         panel.autoscale_view()
         panel.set(xlabel="optimizer step")
         panel.set_title(escape_controls(name), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
-    handles, labels = panels[0].get_legend_handles_labels()
-    if labels:
-        legend = figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8, frameon=False)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+    if legend:
+        _add_legend(figure, comparison, legend, 48 * len(panels))
     figure.savefig(path, format="png")  # the name of the temporary file has no suffix
+
+
+def _add_legend(figure: Any, comparison: Comparison, handles: dict[int, Any], width: int) -> None:
+    """Name the settings by their ranks below the panels, in lines of ``width`` characters at most."""
+    names = [comparison.name_of(setting) for setting in comparison.settings[: len(COLORS)]]
+    names.append(plural(len(comparison.settings) - len(COLORS), "other setting"))
+    ranks = sorted(handles)
+    texts = [textwrap.wrap(escape_controls(names[rank]), width) for rank in ranks]
+    columns = max(
+        1, width // (max((len(line) for lines in texts for line in lines), default=0) + 8)
+    )  # 8: the line in color
+    figure.set_figheight(figure.get_figheight() + 0.16 * math.ceil(sum(map(len, texts)) / columns))
+    legend = figure.legend(
+        [handles[rank] for rank in ranks], ["\n".join(lines) for lines in texts],
+        loc="outside lower left", ncols=columns, fontsize=8, frameon=False,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -80,7 +80,11 @@ def content(
         "notes": comparison.notes,
         "colors": {"light": COLORS, "dark": COLORS_ON_DARK},
         "metrics": [{"name": m, "greater": comparison.greater[m], "best": sorted(comparison.best[m])} for m in metrics],
-        "columns": [{"key": column.key, "over": column.key in over} for column in comparison.shown],
+        "columns": [
+            {"key": column.key, "over": column.key in over, "usual": comparison.usual[column.key]}
+            for column in comparison.shown
+        ],
+        "crowded": comparison.crowded,
         "runs": _runs(comparison, folder),
         "settings": _settings(comparison),
         "effects": [_effects(comparison, metric) for metric in metrics],

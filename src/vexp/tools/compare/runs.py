@@ -23,7 +23,8 @@ DONE = "done"
 
 #: What is read of a run folder besides metrics.jsonl; eval/predictions.csv is read for the best run only.
 _FILES = ("config.yaml", "overrides.yaml", "result.json", "env.json", "checkpoints/best.json",
-          "eval/report.json", "eval/per_class.csv", "eval/predictions.csv", "eval/boxes.csv")  # fmt: skip
+          "eval/report.json", "eval/per_class.csv", "eval/predictions.csv", "eval/boxes.csv",
+          "eval/proposals.json")  # fmt: skip
 
 
 class NothingYetError(UserError):

@@ -19,6 +19,8 @@ _MAX_ROWS = 20  # of a table on a terminal and in Markdown; the CSV files have a
 _MAX_METRICS = 8  # of a table on a terminal and in Markdown
 _THRESHOLD = re.compile(r"/mAP@[\d.]+$")  # one of the thresholds of which there is a mean
 ABSENT = "–"
+_UNCOMMON = "uncommon values"
+_NAME_WIDTH = {_UNCOMMON: 28}  # characters that the other columns leave to this one on a terminal
 Row = dict[str, str]  # cells by the heads of their columns
 
 
@@ -34,8 +36,8 @@ def explanation(comparison: Comparison) -> str:
     text = f"values of each run's {which}; mean ± sample standard deviation over {', '.join(comparison.options.over)}; "
     text += "only finished runs are averaged"
     if comparison.crowded:
-        usual = (f"{column.key}={comparison.usual[column.key]}" for column in comparison.shown)
-        text += f"; most common values: {', '.join(usual)}"
+        usual = ((column.key, comparison.usual[column.key]) for column in comparison.shown)
+        text += f"; most common values: {', '.join(f'{key}={value}' for key, value in usual if value is not None)}"
     return text
 
 
@@ -43,7 +45,7 @@ def console_tables(comparison: Comparison) -> list[Table]:
     """Return the tables of settings, runs and effects; long texts are wrapped."""
     tables = []
     for title, rows in _tables(comparison).items():
-        columns = (Column(head, overflow="fold") for head in rows[0])
+        columns = (Column(head, overflow="fold", min_width=_NAME_WIDTH.get(head)) for head in rows[0])
         table = Table(*columns, title=title, title_justify="left", title_style="bold", box=None)
         for row in rows[:_MAX_ROWS]:
             table.add_row(*row.values())
@@ -129,7 +131,7 @@ def _one_line(text: str) -> str:
 def _keys(comparison: Comparison, values: Mapping[str, str | None]) -> Row:
     """Return the cells of the shown keys."""
     if comparison.crowded:
-        return {"uncommon values": comparison.format_values(values)}
+        return {_UNCOMMON: comparison.format_values(values)}
     return {key: value or ABSENT for key, value in values.items()}
 
 
@@ -137,9 +139,10 @@ def _settings(comparison: Comparison) -> Iterator[Row]:
     """Yield the rows of settings; none if every setting has one run, as in the table of runs."""
     if all(len(setting.runs) == 1 for setting in comparison.settings):
         return
+    names = [name for name in _metrics(comparison) if any(name in setting.stats for setting in comparison.settings)]
     leader = next((s for s in comparison.settings if s.comparable and comparison.metric in s.stats), None)
     for setting in comparison.settings:
-        stats = {name: setting.stats.get(name) for name in _metrics(comparison)}
+        stats = {name: setting.stats.get(name) for name in dict.fromkeys([comparison.metric, *names])}
         numbers = {name: ABSENT if one is None else format_stats(one) for name, one in stats.items()}
         numbers[comparison.metric] += "*" * (setting is leader)
         remarks = [*setting.left_out, *([] if setting.comparable or not setting.used else ["not comparable"])]

@@ -1,4 +1,7 @@
-"""Videos of the best run: those with the highest and the lowest score of their true class, as small images."""
+"""Videos of the best run: those with the highest and the lowest score, as small images.
+
+The score of a video is that of its true class; for localization, how well its segments were found.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vexp.core.documents import read_json
 from vexp.core.errors import UserError
 from vexp.data.sources.base import Source
+from vexp.data.sources.segments import SegmentSource
+from vexp.evaluation.segments import RESULTS_FILE
+from vexp.evaluation.temporal import temporal_iou
 from vexp.tools.compare.comparison import Comparison
 from vexp.tools.compare.metrics_file import signature
 from vexp.tools.compare.runs import Run
@@ -24,7 +32,10 @@ _COUNT = 6  # best videos, and worst videos
 _WIDTH, _HEIGHT = 160, 120  # pixels that a frame is fitted into
 _QUALITY = 72  # of the JPEG images
 _LIMIT = 1 << 20  # bytes of all images in the page
-_TASKS = "an evaluation writes a score of the true class for recognition and detection only"
+_SEGMENTS = 10  # predicted segments of a video that count, those with the highest scores
+_TRUE_CLASS = "score of the true class"
+_OVERLAP = f"mean tIoU of the annotated segments with the best of {_SEGMENTS} predicted ones"
+_PREDICTIONS = ("predictions.csv", "boxes.csv", RESULTS_FILE)
 
 
 @dataclass(slots=True)
@@ -41,6 +52,7 @@ class Video:
     is_listed: bool = True
     frames: list[str] = field(default_factory=list)  # data URIs
     missing: str = ""  # why there are no frames
+    detail: str = ""  # in place of what was predicted
 
 
 class Thumbnails:
@@ -56,7 +68,7 @@ class Thumbnails:
         if not best:
             return None
         run = comparison.runs[best[0]]
-        names = ("config.yaml", "eval/predictions.csv", "eval/boxes.csv", "eval/report.json")
+        names = ("config.yaml", "eval/report.json", *(f"eval/{name}" for name in _PREDICTIONS))
         key = (run.folder, [signature(run.folder / name) for name in names])
         if key != self._key:
             self._key, self._videos = key, videos_of(run)
@@ -67,18 +79,21 @@ class Thumbnails:
 
 
 def videos_of(run: Run) -> dict[str, Any]:
-    """Return the ``best`` and ``worst`` videos of a run, and a ``note`` if there are none."""
+    """Return the ``best`` and ``worst`` videos of a run by a ``measure``, and a ``note`` if there are none."""
     split = str(run.report.get("split", "val"))
-    source, reason = None, ""
+    source, reason, measure = None, "", _TRUE_CLASS
     try:
         videos = list(_recognition(run.folder))
-        if videos or (run.folder / "eval" / "boxes.csv").exists():
+        if videos or any((run.folder / "eval" / name).exists() for name in _PREDICTIONS[1:]):
             source, reason = _source(run.folder, split)
         videos = videos or list(_detection(run.folder, source))
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, IndexError) as error:
+        if not videos and isinstance(source, SegmentSource):
+            videos, measure = list(_localization(run.folder, source)), _OVERLAP
+    except (UserError, OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, IndexError) as error:
         return {"note": f"the predictions cannot be read: {_first_line(error)}", "best": [], "worst": []}
     if not videos:
-        return {"note": reason or f"no predictions with scores: {_TASKS}", "best": [], "worst": []}
+        note = reason or f"no predictions with scores ({', '.join(_PREDICTIONS)})"
+        return {"note": note, "best": [], "worst": []}
     videos.sort(key=lambda video: (video.score, -video.top_score, video.id))
     count = min(_COUNT, math.ceil(len(videos) / 2))
     best, worst = videos[: -count - 1 : -1], videos[: min(count, len(videos) - count)]
@@ -86,10 +101,11 @@ def videos_of(run: Run) -> dict[str, Any]:
     for video in (video for pair in _alternating(best, worst) for video in pair):
         if source is None:
             video.missing = reason
-        else:
+        elif not video.frames:
             _add_frames(video, source, remaining)
         remaining -= sum(map(len, video.frames))
-    return {"note": "", "best": [asdict(video) for video in best], "worst": [asdict(video) for video in worst]}
+    best_, worst_ = ([asdict(video) for video in videos] for videos in (best, worst))
+    return {"note": "", "measure": measure, "best": best_, "worst": worst_}
 
 
 def _alternating(best: Sequence[Video], worst: Sequence[Video]) -> Iterator[list[Video]]:
@@ -158,6 +174,49 @@ def _detection(folder: Path, source: Source | None) -> Iterator[Video]:
             listed = any(label in found for label in labels)
             about = (index, source.name(index), ", ".join(labels), top)
             yield Video(*about, mean, found.get(top, 0.0), top in labels, listed)
+
+
+def _localization(folder: Path, source: SegmentSource) -> Iterator[Video]:
+    """Yield the annotated videos with a drawing of their segments in place of frames, which features do not have."""
+    schema = {"results": {str: [{"segment": [float], "score": float, "label?": str}]}}
+    with suppress(FileNotFoundError):
+        results = read_json(folder / "eval" / RESULTS_FILE, schema)["results"]
+        for index in range(len(source)):
+            truth, labels = source.truth(index)
+            if not len(truth):
+                continue
+            name, names = source.name(index), [source.classes[label] for label in labels]
+            found = sorted(results.get(name, []), key=lambda row: -row["score"])[:_SEGMENTS]
+            extents = np.array([row["segment"] for row in found], np.float64).reshape(-1, 2)
+            fits = np.array([[(row.get("label") or label) == label for row in found] for label in names], bool)
+            overlap = np.where(fits, temporal_iou(truth[:, None], extents), 0.0).max(axis=1, initial=0.0)
+            detail = f"{np.count_nonzero(overlap >= 0.5)} of {len(truth)} with a tIoU of 0.5 or more"
+            about = (index, name, ", ".join(dict.fromkeys(names)), "", float(overlap.mean()), 0.0, False)
+            drawing = _timeline(truth, extents, [row["score"] for row in found], source.videos[index].duration)
+            yield Video(*about, frames=[drawing], detail=detail)
+
+
+def _timeline(truth: NDArray[np.float64], found: NDArray[np.float64], scores: Sequence[float], duration: float) -> str:
+    """Draw annotated and predicted segments, (n, 2) and (m, 2) in seconds, as an SVG image."""
+    ends = [float(part.max()) for part in (truth, found) if part.size]
+    end = max([*ends, duration] if duration > 0 else ends, default=1.0) or 1.0
+    rows = [(20, "#0072B2", 1.0, segment) for segment in truth.tolist()]
+    best = max(scores, default=1.0) or 1.0
+    rows += [
+        (56, "#D55E00", 0.12 + 0.6 * max(0.0, s / best), row) for s, row in zip(scores, found.tolist(), strict=True)
+    ]
+    bars = "".join(
+        f'<rect x="{460 * start / end + 10:.1f}" y="{y}" width="{max(460 * (stop - start) / end, 1):.1f}" height="18" '
+        f'fill="{color}" fill-opacity="{opacity:.2f}"/>'
+        for y, color, opacity, (start, stop) in rows
+    )
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 480 96" font-family="sans-serif" font-size="12" '
+        f'fill="#555"><rect width="480" height="96" fill="#fff"/>{bars}<path d="M10 38.5h460M10 74.5h460" '
+        'stroke="#bbb"/><text x="10" y="15">annotated</text><text x="10" y="51">predicted</text>'
+        f'<text x="10" y="90">0</text><text x="470" y="90" text-anchor="end">{end:.4g} s</text></svg>'
+    )
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def _add_frames(video: Video, source: Source, limit: int) -> None:

@@ -13,8 +13,9 @@ from vexp.config.compose import FILLED_IN
 from vexp.config.instantiate import escape_interpolations, to_dict
 from vexp.config.json_schema import schema_line
 from vexp.config.keys import Key, parts_of, summary
+from vexp.config.options import OPEN_GROUPS
 from vexp.config.provenance import Provenance
-from vexp.config.schema import OPEN_GROUPS, Config
+from vexp.config.schema import Config
 from vexp.core.fields import REQUIRED
 
 _WIDTH = 118  # characters of a comment

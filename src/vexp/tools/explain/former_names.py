@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from vexp.config.keys import Key, all_keys
-from vexp.config.schema import options
+from vexp.config.options import options
 from vexp.tools.mmaction2 import hooks, models, optimizers, pipelines, runtime
 from vexp.tools.mmaction2.backbones import BACKBONES
 from vexp.tools.mmaction2.datasets import SPLIT, loader_rules

@@ -9,9 +9,10 @@ from typing import Any
 
 from vexp.config.compose import FILLED_IN
 from vexp.config.keys import Key, all_keys, config_keys, key_paths, keys_of, parts_of, to_yaml_text
+from vexp.config.options import options
 from vexp.config.overrides import ALIASES
 from vexp.config.provenance import ConfigEntry, Provenance, display_path
-from vexp.config.schema import Config, options
+from vexp.config.schema import Config
 from vexp.core.errors import ConfigError, did_you_mean
 from vexp.tools.explain.former_names import ELSEWHERE, all_names, strip_prefix
 

@@ -58,7 +58,8 @@ function duration(seconds) {
 
 // Short name of a run, such as `sgd, step, seed 0`, for tooltips and headers.
 function label(i) {
-  const values = data.columns.map((column, c) => [column, data.runs[i].values[c]]).filter(([, value]) => value !== null);
+  const values = data.columns.map((column, c) => [column, data.runs[i].values[c]])
+    .filter(([column, value]) => value !== null && !(data.crowded && value === column.usual));
   const bare = (value) => /^([-\d.]|null$|true$|false$|\[)/.test(value); // meaningless without its key
   return values.map(([column, value]) => (bare(value) ? `${column.key.split(".").at(-1)} ${value}` : value)).join(", ") || data.runs[i].name;
 }

@@ -8,17 +8,20 @@ function runColumns() {
   const look = styles();
   const box = (i) => make("input", { type: "checkbox", checked: state.chosen.has(i), "aria-label": `select ${label(i)}`, onchange: () => choose([i], !state.chosen.has(i)) });
   const value = (text) => (text === null ? null : Number.isFinite(Number(text)) && text.trim() !== "" ? Number(text) : text);
-  return [
-    { key: "chosen", head: "select", sort: (i) => (state.chosen.has(i) ? 0 : 1), text: () => "", cell: (i) => make("td", {}, box(i), " ", swatch(look.get(data.runs[i].setting))) },
-    ...data.columns.map((column, c) => ({ key: column.key, head: column.key, sort: (i) => value(data.runs[i].values[c]), text: (i) => data.runs[i].values[c] ?? ABSENT,
-      cell: (i) => make("td", { class: "value", title: data.runs[i].values[c] ?? "the config of this run does not have the key" }, data.runs[i].values[c] ?? ABSENT) })),
-    ...data.metrics.map((metric, m) => ({ key: metric.name, head: metric.name, number: true, greater: metric.greater, sort: (i) => data.runs[i].scores[m], text: (i) => number(data.runs[i].scores[m]),
-      cell: (i) => make("td", { class: `number${metric.best.includes(i) ? " best" : ""}`, title: data.runs[i].absent[m] ?? String(data.runs[i].scores[m]) }, number(data.runs[i].scores[m])) })),
+  const keys = data.columns.map((column, c) => ({ key: column.key, head: column.key, sort: (i) => value(data.runs[i].values[c]), text: (i) => data.runs[i].values[c] ?? ABSENT,
+      cell: (i) => make("td", { class: "value", title: data.runs[i].values[c] ?? "the config of this run does not have the key" }, data.runs[i].values[c] ?? ABSENT) }));
+  const results = data.metrics.map((metric, m) => ({ key: metric.name, head: metric.name, number: true, greater: metric.greater, sort: (i) => data.runs[i].scores[m], text: (i) => number(data.runs[i].scores[m]),
+      cell: (i) => make("td", { class: `number${metric.best.includes(i) ? " best" : ""}`, title: data.runs[i].absent[m] ?? String(data.runs[i].scores[m]) }, number(data.runs[i].scores[m])) }));
+  const folder = { key: "run", head: "folder", sort: (i) => data.runs[i].name, text: (i) => data.runs[i].name, cell: (i) => make("td", { class: "name", title: data.runs[i].name }, make("a", { href: data.runs[i].href }, data.runs[i].name)) };
+  const end = [
     { key: "step", head: "at step", number: true, sort: (i) => data.runs[i].step, text: (i) => String(data.runs[i].step), cell: (i) => make("td", { class: "number dim" }, data.runs[i].step === null ? ABSENT : String(data.runs[i].step)) },
     { key: "time", head: "time", number: true, sort: (i) => data.runs[i].seconds, text: (i) => duration(data.runs[i].seconds), cell: (i) => make("td", { class: "number dim", title: "duration of the last process of the run" }, duration(data.runs[i].seconds)) },
     { key: "state", head: "state", sort: (i) => data.runs[i].status + data.runs[i].flags.length, text: (i) => `${data.runs[i].status}${"not comparable".repeat(data.runs[i].flags.length > 0)}${"note".repeat(data.runs[i].notes.length > 0)}`, cell: (i) => make("td", {}, ...badges(i)) },
-    { key: "run", head: "folder", sort: (i) => data.runs[i].name, text: (i) => data.runs[i].name, cell: (i) => make("td", { class: "name", title: data.runs[i].name }, make("a", { href: data.runs[i].href }, data.runs[i].name)) },
   ];
+  const first = { key: "chosen", head: "select", sort: (i) => (state.chosen.has(i) ? 0 : 1), text: () => "", cell: (i) => make("td", {}, box(i), " ", swatch(look.get(data.runs[i].setting))) };
+  if (!data.crowded) return [first, ...keys, ...results, ...end, folder];
+  const [main] = results.splice(state.metric, 1);
+  return [first, folder, main, ...keys, ...results, ...end];
 }
 
 function badges(i) {

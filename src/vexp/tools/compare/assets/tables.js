@@ -18,8 +18,8 @@ function showSettings() {
   const x = (v) => 6 + ((v - low) / (high - low)) * 198;
   const axis = draw("svg", { width: 210, height: 16 }, ...ticks(low, high, 3).map((v) => draw("text", { x: x(v), y: 12, "text-anchor": "middle" }, short(v))));
   const others = data.metrics.map((_, k) => k).filter((k) => k !== m);
-  const head = make("tr", {}, header(make("span", { class: "dim" }, "select")), header("#"), ...keys.map((key) => header(key)), header("runs", { class: "number" }),
-    header(data.metrics[m].name, { class: "number" }), header(axis, { title: `${data.metrics[m].name} of each run; the bar is mean ± std` }),
+  const head = make("tr", {}, header(make("span", { class: "dim" }, "select")), header("#"), ...resultsFirst(keys.map((key) => header(key)), [header("runs", { class: "number" }),
+    header(data.metrics[m].name, { class: "number" }), header(axis, { title: `${data.metrics[m].name} of each run; the bar is mean ± std` })]),
     ...others.map((k) => header(data.metrics[k].name, { class: "number" })));
   const rows = shown.map((s, place) => settingRow(s, place, look.get(s), x, others));
   part("#settings table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
@@ -27,6 +27,9 @@ function showSettings() {
   more.hidden = order.length <= 15;
   more.textContent = state.rows >= order.length ? "show the first 15" : `show ${Math.min(100, order.length - state.rows)} more of ${order.length}`;
 }
+
+// Of many keys most are outside the window, so the results come before them.
+const resultsFirst = (keys, [runs, mean, plot]) => (data.crowded ? [mean, plot, runs, ...keys] : [...keys, runs, mean, plot]);
 
 function settingRow(s, rank, style, x, others) {
   const setting = data.settings[s], stats = setting.stats[state.metric];
@@ -36,10 +39,10 @@ function settingRow(s, rank, style, x, others) {
   const leads = rank === 0 && stats && setting.comparable;
   return make("tr", { class: `${all ? "chosen" : ""} ${setting.comparable ? "" : "out"}` },
     make("td", {}, box, " ", swatch(style)), make("td", { class: "dim" }, String(rank + 1)),
-    ...setting.values.map((value) => make("td", { class: "value", title: value ?? "this setting does not have the key" }, value ?? ABSENT)),
-    make("td", { class: "number" }, remarks ? make("span", { class: "badge warn" }, remarks) : "", ` ${setting.used.length} of ${setting.runs.length}`),
-    make("td", { class: `number${leads ? " best" : ""}` }, spread(stats)),
-    make("td", {}, strip(setting, stats, style, x)),
+    ...resultsFirst(setting.values.map((value) => make("td", { class: "value", title: value ?? "this setting does not have the key" }, value ?? ABSENT)), [
+      make("td", { class: "number" }, remarks ? make("span", { class: "badge warn" }, remarks) : "", ` ${setting.used.length} of ${setting.runs.length}`),
+      make("td", { class: `number${leads ? " best" : ""}` }, spread(stats)),
+      make("td", {}, strip(setting, stats, style, x))]),
     ...others.map((k) => make("td", { class: "number dim" }, spread(setting.stats[k]))));
 }
 
@@ -63,7 +66,7 @@ function strip(setting, stats, style, x) {
 
 function showEffects() {
   const effects = data.effects[state.metric], noise = data.noise[state.metric];
-  part("#effects").hidden = !effects.length;
+  part("#effects").hidden = part("nav a[href='#effects']").hidden = !effects.length;
   part("#effects > .quiet").textContent = noise === null
     ? "No setting was repeated, so the noise is unknown: run some settings with other seeds."
     : `Runs of one setting differ by ${number(noise)} (pooled standard deviation over repetitions): differences of this size between single runs are noise.`;
@@ -115,13 +118,13 @@ function showConfig() {
   const limit = 10, { common, varying, aside, values, rows } = data.config;
   const leaders = ranked().slice(0, 2).map((s) => data.settings[s].runs[0]);
   const runs = (state.chosen.size ? [...state.chosen] : leaders).slice(0, limit);
-  part("#config h2 small").textContent = state.chosen.size > limit ? `the first ${limit} of ${state.chosen.size} selected runs` : state.chosen.size ? "of the selected runs" : "of the two best settings; select runs above for others";
+  part("#config h2 small").textContent = state.chosen.size > limit ? `the first ${limit} of ${state.chosen.size} selected runs` : state.chosen.size ? "of the selected runs" : "of the first two settings; select runs above for others";
   const of = new Map(varying.map((key, k) => [key, runs.map((i) => values[rows[i][k]])]));
   const differing = varying.filter((key) => !aside.includes(key) && new Set(of.get(key)).size > 1);
   const keys = (state.everyKey ? [...Object.keys(common), ...varying] : differing).sort();
   const body = keys.map((key) => {
     const cells = of.get(key) ?? runs.map(() => common[key]);
-    return make("tr", {}, make("th", { scope: "row" }, key), ...cells.map((value) => make("td", { class: `value${value !== cells[0] ? " differs" : ""}${value === null ? " dim" : ""}`, title: value ?? "not in this config" }, value ?? ABSENT)));
+    return make("tr", {}, make("th", { scope: "row" }, key), ...cells.map((value) => make("td", { class: `value${value !== cells[0] && (state.everyKey || cells.length > 2) ? " differs" : ""}${value === null ? " dim" : ""}`, title: value ?? "not in this config" }, value ?? ABSENT)));
   });
   const look = styles();
   const head = make("tr", {}, header("key"), ...runs.map((i) => make("th", { scope: "col", class: "value" }, swatch(look.get(data.runs[i].setting)), " ", make("a", { href: data.runs[i].href, title: data.runs[i].name }, label(i)))));
@@ -161,7 +164,7 @@ function showVideos() {
   const { videos } = data;
   part("#videos").hidden = part("nav a[href='#videos']").hidden = !videos;
   if (!videos) return;
-  part("#videos h2 small").textContent = `with the highest and the lowest score of the true class, of the best run, ${label(videos.run)}${videos.evaluation ? `; ${videos.evaluation}` : ""}`;
+  part("#videos h2 small").textContent = `with the highest and the lowest ${videos.measure || "score"}, of the best run, ${label(videos.run)}${videos.evaluation ? `; ${videos.evaluation}` : ""}`;
   part("#videos > .quiet").textContent = videos.note;
   const group = (title, list) => (list.length ? [make("h3", {}, title), make("div", { class: "videos" }, ...list.map(figure))] : []);
   part("#videos .rows").replaceChildren(...group("Best", videos.best), ...group("Worst", videos.worst));
@@ -171,5 +174,5 @@ function figure(video) {
   const score = video.is_listed ? short(video.score) : "not among its top five";
   const frames = video.frames.map((src, k) => make("img", { src, alt: `frame ${k + 1} of ${video.path}` }));
   return make("figure", {}, make("div", { class: "strip" }, ...(frames.length ? frames : [make("p", {}, `not shown: ${video.missing}`)])),
-    make("figcaption", {}, `${video.label}: ${score}`, make("span", {}, video.correct ? "predicted correctly" : `predicted as ${video.predicted} (${short(video.top_score)})`), make("span", {}, video.path)));
+    make("figcaption", {}, `${video.label}: ${score}`, make("span", {}, video.detail ? video.detail : video.correct ? "predicted correctly" : `predicted as ${video.predicted} (${short(video.top_score)})`), make("span", {}, video.path)));
 }
