@@ -65,7 +65,7 @@ def test_bench_refuses_bad_options(capsys, arguments, fragment):
 
 
 @pytest.mark.slow
-def test_bench_advises_proxies_and_they_gain_what_it_measured(tmp_path, monkeypatch):
+def test_advice_of_bench_gains_what_it_measured_where_decoding_is_the_limit(tmp_path, monkeypatch):
     """The decoder limits a small model on videos with few key frames; the advice is applied to a second bench."""
     monkeypatch.setenv("VEXP_CACHE", str(tmp_path / "cache"))
     for split, count in {"train": 8, "val": 1}.items():
@@ -74,6 +74,7 @@ def test_bench_advises_proxies_and_they_gain_what_it_measured(tmp_path, monkeypa
             folder.mkdir(parents=True, exist_ok=True)
             write_video(folder / f"{number}.mp4", frames=250, size=(340, 256), gop=250)
     run = ["data=folder", f"data.root={tmp_path}/videos", "model.width=8", "data.batch_size=4", "device=cpu"]
+    run += ["backend.threads=1", "data.num_workers=1"]
 
     def bench(*arguments):
         run_command("bench", *run, *arguments, f"json={tmp_path}/bench.json")
@@ -81,11 +82,12 @@ def test_bench_advises_proxies_and_they_gain_what_it_measured(tmp_path, monkeypa
 
     before = bench("seconds=100")
     assert before["limit"] == "decode"
-    advice = max(before["trials"], key=lambda trial: trial["gain"])
-    assert advice["candidate"]["override"] == "data.cache=proxy"
-    assert advice["candidate"]["override"] in before["conclusion"]
-    after = bench("data.cache=proxy", "seconds=100", "--no-trials")
+    gains = {trial["candidate"]["override"]: trial["gain"] for trial in before["trials"] if trial["is_certain"]}
+    assert gains["data.cache=proxy"] > 0.2
+    advice = max(gains, key=lambda override: gains[override])
+    assert f"{advice} gained" in before["conclusion"]
+    after = bench(advice, "seconds=100", "--no-trials")
     ratio = after["samples_per_second"]["training"] / before["samples_per_second"]["training"]
     assert ratio > 1.2
-    assert 0.6 < ratio / (1 + advice["gain"]) < 1.6  # the machine need not be idle
+    assert 0.6 < ratio / (1 + gains[advice]) < 1.6  # the machine need not be idle
     assert not (tmp_path / "cache").exists()
